@@ -1,0 +1,1 @@
+"""From a drop to features."""

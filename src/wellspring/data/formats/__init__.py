@@ -1,0 +1,1 @@
+"""Bytes of a drop to an Arrow table of text, losing nothing."""

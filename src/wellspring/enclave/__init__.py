@@ -1,0 +1,1 @@
+"""The separate process that alone sees people: it answers vault's port over two sockets."""

@@ -1,0 +1,248 @@
+"""wellspring.toml and run.json -> Project: frozen, typed, complete; the only reader of file and environment."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+import re
+import tempfile
+import tomllib
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from wellspring.errors import NotFound, ProjectError, Unavailable
+from wellspring.records.record import Frozen, Instant
+
+FILE = "wellspring.toml"
+
+
+class Section(BaseModel):
+    """One table of wellspring.toml; an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Named(Section):
+    """[project]: who this is. tenant: employer group or administrator, on every record."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]{1,39}$")
+    tenant: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{1,62}$")
+
+
+class SftpSource(Section):
+    """[sources.NAME] of kind sftp. address: host:port, or `embedded` for the vendor that `wellspring up` starts.
+
+    settle_seconds: a file modified less than this ago, by the server's clock, is left alone.
+    known_hosts: the pinned host key (OpenSSH format), relative to the project.
+    """
+
+    kind: Literal["sftp"]
+    address: str = "embedded"
+    user: str = "wellspring"
+    folder: str = "outbox"
+    known_hosts: Path = Path("vendor/known_hosts")
+    settle_seconds: float = Field(default=5.0, ge=0)
+
+
+class Witness(Section):
+    """[witness]: where the witness keeps its key and what it has seen; never inside .wellspring/."""
+
+    folder: Path = Path("witness")
+
+
+class Server(Frozen):
+    """One running server. start: the kernel's start time of the pid (clock ticks since boot), so a reused pid shows."""
+
+    pid: int
+    start: int
+    version: str
+    socket: str | None = None
+    port: int | None = None
+
+
+class Running(Frozen):
+    """run.json: what `wellspring up` started. separation: by user, or by process and keys only (`why` says why)."""
+
+    supervisor: Server
+    servers: dict[str, Server]
+    started: Instant
+    separation: Literal["user", "process"]
+    why: str = ""
+    uids: dict[str, int] = {}
+
+
+class Project(Section):
+    """Everything that the house reads about one project; paths are absolute."""
+
+    project: Named
+    sources: dict[str, SftpSource]
+    witness: Witness = Witness()
+    root: Path
+    crash_at: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.project.name
+
+    @property
+    def tenant(self) -> str:
+        return self.project.tenant
+
+    @property
+    def state(self) -> Path:
+        """`.wellspring/`: all that the house writes, but for the vendor's house and the witness."""
+        return self.root / ".wellspring"
+
+    @property
+    def contracts(self) -> Path:
+        return self.root / "contracts"
+
+    @property
+    def vendor(self) -> Path:
+        """The embedded vendor's house: its host key, who may log in, its outbox."""
+        return self.root / "vendor"
+
+    @property
+    def journals(self) -> Path:
+        return self.state / "journals"
+
+    @property
+    def ledger(self) -> Path:
+        return self.state / "ledger"
+
+    @property
+    def lake(self) -> Path:
+        return self.state / "lake"
+
+    @property
+    def enclave(self) -> Path:
+        return self.state / "enclave"
+
+    @cached_property
+    def runtime(self) -> Path:
+        """The short folder of Unix sockets (a socket path has 107 bytes): ws-<8 hex of the project path>."""
+        return Path(tempfile.gettempdir()) / f"ws-{hashlib.sha256(str(self.root).encode()).hexdigest()[:8]}"
+
+    def socket(self, name: str) -> Path:
+        """The Unix socket of one server: openbao, postgres (a folder), intake, vault, witness, control."""
+        return self.runtime / (name if name == "postgres" else f"{name}.sock")
+
+    def source(self, name: str) -> SftpSource:
+        """Raises NotFound with the nearest name."""
+        if name not in self.sources:
+            raise NotFound(f"no source {name!r} in {self.root / FILE}", fix=nearest(name, self.sources))
+        return self.sources[name]
+
+    def running(self) -> Running | None:
+        """Read run.json; None when nothing was started (whether the pids still live is for `servers` to say)."""
+        try:
+            return Running.model_validate_json((self.state / "run.json").read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValidationError as wrong:
+            raise ProjectError(
+                f"{self.state / 'run.json'} is not readable: {wrong.error_count()} fields are wrong",
+                fix="run `wellspring down`, then `wellspring up`",
+            ) from None
+
+    def port(self, server: str) -> int:
+        """The loopback port of a running server. Raises Unavailable when it is not up."""
+        running = self.running()
+        if running is None or server not in running.servers or running.servers[server].port is None:
+            raise Unavailable(f"{server} is not running for {self.root}", fix="run `wellspring up`")
+        return int(running.servers[server].port or 0)
+
+
+def nearest(word: str, known: Mapping[str, Any] | list[str]) -> str:
+    """Say what was probably meant, or what there is."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"did you mean {close[0]!r}?" if close else f"there is: {', '.join(sorted(known)) or 'none'}"
+
+
+def find(start: Path | None = None) -> Path:
+    """Return the nearest folder at or above `start` (default: here) that holds wellspring.toml. Raises NotFound."""
+    here = (start or Path.cwd()).absolute()
+    for folder in (here, *here.parents):
+        if (folder / FILE).is_file():
+            return folder
+    raise NotFound(
+        f"no {FILE} in {here} or above it",
+        fix="go to a project, name one with --project FOLDER, or run `wellspring demo` to get one",
+    )
+
+
+def load(root: Path | None = None, *, environ: Mapping[str, str] = os.environ) -> Project:
+    """Read a project. root: its folder, else the nearest one upwards.
+
+    Raises ProjectError that lists every mistake at once, each with its line and its mend; NotFound without a project.
+    """
+    folder = root.absolute() if root is not None else find()
+    path = folder / FILE
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise NotFound(f"no {FILE} in {folder}", fix="name a project's folder with --project FOLDER") from None
+    except UnicodeDecodeError:
+        raise ProjectError(f"{path} is not UTF-8", fix="save it as UTF-8 without a byte order mark") from None
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as wrong:
+        raise ProjectError(f"{path}: {wrong}", fix="mend the TOML there") from None
+    try:
+        return Project(root=folder, crash_at=environ.get("WELLSPRING_CRASH_AT"), **values)
+    except ValidationError as wrong:
+        problems = [_problem(path, text, error) for error in wrong.errors(include_url=False)]
+        raise ProjectError("\n".join(problems), fix=f"edit {path}") from None
+    except TypeError:
+        # `root` and `crash_at` are ours: a file that sets them collides with the keyword.
+        ours = sorted({"root", "crash_at"} & set(values))
+        raise ProjectError(f"{path}: {', '.join(ours)} cannot be set there", fix=f"remove it from {path}") from None
+
+
+def _problem(path: Path, text: str, error: Any) -> str:
+    where = [str(part) for part in error["loc"] if part != "sftp"]
+    line = _line(text, where)
+    at = f"{path}:{line}" if line else str(path)
+    name = ".".join(where)
+    if error["type"] == "extra_forbidden":
+        return f"{at}: unknown key {name!r}; {nearest(where[-1], _known(where[:-1]))}"
+    if error["type"] == "missing":
+        return f"{at}: {name!r} is missing"
+    return f"{at}: {name!r}: {error['msg'].removeprefix('Value error, ')}"
+
+
+def _known(where: list[str]) -> list[str]:
+    tables: dict[str, type[Section]] = {"project": Named, "sources": SftpSource, "witness": Witness}
+    fields = (tables[where[0]] if where and where[0] in tables else Project).model_fields
+    return [name for name in fields if name not in {"root", "crash_at"}]
+
+
+def _line(text: str, where: list[str]) -> int | None:
+    """Find the line of a key, for a message: tomllib keeps no positions."""
+    table = ""
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := re.match(r"\s*\[([^\[\]]+)\]", line):
+            table = header[1].replace('"', "").strip()
+            if table == ".".join(where):
+                return number
+        elif key := re.match(r'\s*"?([A-Za-z0-9_-]+)"?\s*=', line):
+            if [*filter(None, table.split(".")), key[1]] == where:
+                return number
+    return _line(text, where[:-1]) if len(where) > 1 else None
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a small JSON file atomically (beside, fsync, rename), readable by all, writable by its owner."""
+    handle, beside = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        json.dump(value, file, indent=1, sort_keys=True)
+        file.flush()
+        os.fchmod(file.fileno(), 0o644)
+        os.fsync(file.fileno())
+    os.replace(beside, path)

@@ -1,0 +1,172 @@
+"""The words of the data wing: from a file in a vendor's outbox to an edition that readers name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from wellspring.records.record import Digest, Frozen, Instant, Record
+from wellspring.records.verdict import Reason, Verdict
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Leaves = Literal["as_is", "token", "year", "zip3", "masked", "never"]
+"""How a column leaves the enclave: as it is; as a keyed token; a date as its year; a postcode as its first three
+digits; free text with everything found in it masked; not at all."""
+
+
+class Column(Frozen):
+    """One declared column of a contract, compiled from ODCS.
+
+    type: Arrow's name for it: string, int64, float64, bool, date32[day], timestamp[us, tz=UTC], decimal128(12, 2).
+    domain: the token domain when it leaves as a token; columns of one domain join, others never do.
+    """
+
+    name: str
+    type: str
+    leaves: Leaves
+    classification: str
+    domain: str | None = None
+    required: bool = False
+    unique: bool = False
+    enum: tuple[str, ...] = ()
+    pattern: str | None = None
+    minimum: float | str | None = None
+    maximum: float | str | None = None
+
+
+class Rule(Frozen):
+    """A check over several columns of one row: a SQL boolean expression that is true (or null) for a good row."""
+
+    name: str
+    sql: str
+    what: str
+
+
+class Contract(Record):
+    """What a supplier promised for one dataset (ODCS 3.1): columns, checks, sensitivity, owner, freshness.
+
+    digest: SHA-256 of the contract file's bytes. files: the glob that a drop's name matches.
+    key: the columns that together are unique within a drop.
+    """
+
+    name: str
+    version: str
+    digest: Digest
+    source: str
+    files: str
+    format: Literal["csv", "parquet"]
+    owner: str
+    contact: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    retention_days: int = 7
+    freshness_hours: int | None = None
+
+
+class Listed(Frozen):
+    """One file seen in a source. state: new, taken (its drop is known), changed (same name, other bytes: a finding),
+    unmatched (fits no contract, or several: a finding), settling (still being written: left alone)."""
+
+    source: str
+    name: str
+    size: int
+    modified: Instant
+    state: Literal["new", "taken", "changed", "unmatched", "settling"]
+    drop: str | None = None
+    contract: str | None = None
+
+
+class Drop(Record):
+    """One file, fetched. id: `<source>-<12 hex of SHA-256(source, name, digest)>`; digest: of the file's bytes."""
+
+    id: str
+    source: str
+    name: str
+    digest: Digest
+    size: int
+    contract: str
+    contract_version: str
+    contract_digest: Digest
+    part: int = 0
+    """0 is the drop as it came; n > 0 is its n-th replay of repaired rows."""
+
+    @property
+    def subject(self) -> str:
+        return f"drop:{self.id}"
+
+
+class Account(Frozen):
+    """received = published + quarantined + rejected + discarded + waiting, after any crash.
+
+    rejected: rows of a drop that was stopped whole. discarded: quarantined rows whose retention ended.
+    waiting: admitted and staged, its set not yet published (0 once the set is settled).
+    """
+
+    received: int = 0
+    published: int = 0
+    quarantined: int = 0
+    rejected: int = 0
+    discarded: int = 0
+    waiting: int = 0
+
+    @property
+    def balanced(self) -> bool:
+        return self.received == (
+            self.published + self.quarantined + self.rejected + self.discarded + self.waiting
+        )
+
+
+class Intake(NamedTuple):
+    """What leaves the enclave for one drop: an Arrow table of tokens, plus counts and digests.
+
+    table: the contract's leaving columns plus `row_number` (int64, the row's place in the file, from 1); None when
+    the drop was stopped whole. rows_digest: `data.digest.rows` of that table. reasons: of quarantined rows, by
+    (code, column), with counts; never a value. verdict: pass, or fail when the drop was stopped whole.
+    """
+
+    drop: Drop
+    verdict: Verdict
+    received: int
+    admitted: int
+    quarantined: int
+    masked: int
+    reasons: tuple[Reason, ...]
+    rows_digest: Digest
+    table: pa.Table | None
+
+
+class QuarantinedRow(Frozen):
+    """A row that waits inside the enclave, as a person outside may see it: every value masked."""
+
+    drop: str
+    row_number: int
+    reasons: tuple[Reason, ...]
+    values: dict[str, str]
+    waiting_until: Instant
+
+
+class Snapshot(Frozen):
+    """One table at one instant: an Iceberg snapshot. rows: in the whole table at that snapshot."""
+
+    table: str
+    snapshot_id: int
+    rows: int
+
+
+class Edition(Record):
+    """What readers name: one snapshot a table, switched together. id: 12 hex of the SHA-256 of its own JSON.
+
+    level: landed (source tables) or built (the same snapshots plus marts). drops: those that this edition added.
+    """
+
+    id: str
+    level: Literal["landed", "built"]
+    parent: str | None
+    tables: tuple[Snapshot, ...]
+    drops: tuple[str, ...]
+
+    @property
+    def subject(self) -> str:
+        return f"edition:{self.id}"

@@ -1,0 +1,65 @@
+"""The one door for facts, as a Protocol: everybody calls it, only assembly knows the real one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from pydantic import JsonValue
+
+from wellspring.records.trust import Ref
+
+
+class Act(Protocol):
+    """One step under way, inside its `with`. Leaving the `with` records it: done, refused (Refused) or failed."""
+
+    @property
+    def id(self) -> str:
+        """The id of the intent entry (`service:sequence`) if the step was opened with intent=True, else ''."""
+        ...
+
+    @property
+    def trace(self) -> str:
+        """W3C trace id, 32 hex digits."""
+        ...
+
+    def note(self, **facts: JsonValue) -> None:
+        """Add facts to the entry: counts, digests, names of things. Never a value from a person's data."""
+        ...
+
+    def reads(self, *refs: Ref) -> None:
+        """Add inputs, for lineage and for the story."""
+        ...
+
+    def writes(self, *refs: Ref) -> None:
+        """Add outputs, for lineage and for the story."""
+        ...
+
+
+class Step(Protocol):
+    """The only way anything is recorded: metric, OpenLineage event, trace and ledger entry, in one `with`.
+
+    `with step("admit", "drop:...", inputs=[...]) as act: ...` If the entry cannot be written, the action is refused.
+    """
+
+    def __call__(
+        self,
+        action: str,
+        subject: str,
+        *,
+        inputs: Iterable[Ref] = (),
+        outputs: Iterable[Ref] = (),
+        intent: bool = False,
+        facts: dict[str, JsonValue] | None = None,
+    ) -> AbstractContextManager[Act]:
+        """Open a step. intent=True writes (and fsyncs) an intent entry before the body runs."""
+        ...
+
+    def settle(self, action: str, subject: str, intent: str, *, facts: dict[str, JsonValue] | None = None) -> None:
+        """Write the `done` of an intent that a crash left open and recovery found to be carried out."""
+        ...
+
+    def reached(self, point: str) -> None:
+        """Name a crash point (`lake.publish:act`). Does nothing, unless a crash test asked to die here."""
+        ...

@@ -1,0 +1,37 @@
+"""What every record has: a tenant, and the instant since which it is known."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer
+
+
+def _utc(instant: datetime) -> datetime:
+    if instant.utcoffset() is None or instant.utcoffset().total_seconds() != 0:  # type: ignore[union-attr]
+        raise ValueError("an instant must be in UTC")
+    return instant
+
+
+def stamp(instant: datetime) -> str:
+    """Write an instant the one way the house writes it: 2026-11-25T15:32:07.000000Z."""
+    return instant.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+Instant = Annotated[datetime, AfterValidator(_utc), PlainSerializer(stamp, when_used="json")]
+Digest = str
+"""SHA-256 in 64 lower-case hex digits."""
+
+
+class Frozen(BaseModel):
+    """A value: immutable, and an unknown field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Record(Frozen):
+    """A value that the house remembers. tenant: employer group or administrator. known_since: UTC."""
+
+    tenant: str
+    known_since: Instant

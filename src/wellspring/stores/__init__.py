@@ -1,0 +1,1 @@
+"""Where bytes rest; knows no meaning."""

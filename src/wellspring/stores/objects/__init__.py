@@ -1,0 +1,1 @@
+"""Bytes by content (Objects) and bytes by name (Paths)."""

@@ -1,0 +1,103 @@
+"""Objects and Paths on a local disk: write beside, fsync, rename, fsync the folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from wellspring.errors import Broken, NotFound
+
+
+class DiskPaths:
+    """Named bytes below one folder; only this process's user may write there."""
+
+    def __init__(self, folder: Path, *, mode: int = 0o644) -> None:
+        self.folder = folder
+        self.mode = mode
+
+    def write_once(self, name: str, content: bytes) -> None:
+        path = self._path(name)
+        beside = self._beside(path, content)
+        try:
+            # link, unlike rename, refuses an existing name: two writers cannot both win.
+            os.link(beside, path)
+        except FileExistsError:
+            if path.read_bytes() != content:
+                raise Broken(
+                    f"{name} already holds other bytes, and it is written only once",
+                    fix="keep both copies and find out who wrote the first one",
+                ) from None
+        finally:
+            os.unlink(beside)
+        _fsync_folder(path.parent)
+
+    def swap(self, name: str, content: bytes) -> None:
+        path = self._path(name)
+        os.replace(self._beside(path, content), path)
+        _fsync_folder(path.parent)
+
+    def read(self, name: str) -> bytes:
+        try:
+            return self._path(name).read_bytes()
+        except FileNotFoundError:
+            raise NotFound(f"nothing is kept under {name}", fix="check the name") from None
+
+    def list(self, prefix: str) -> Iterator[str]:
+        start = self._path(prefix) if prefix else self.folder
+        for folder, folders, files in os.walk(start):
+            folders.sort()
+            for file in sorted(files):
+                if not file.startswith(".tmp-"):
+                    yield (Path(folder) / file).relative_to(self.folder).as_posix()
+
+    def remove(self, name: str) -> None:
+        self._path(name).unlink(missing_ok=True)
+
+    def _path(self, name: str) -> Path:
+        parts = PurePosixPath(name).parts
+        if not parts or name.startswith("/") or any(part in {".", ".."} for part in parts):
+            raise NotFound(f"{name!r} is no relative name", fix="use a/b/c without . or ..")
+        return self.folder.joinpath(*parts)
+
+    def _beside(self, path: Path, content: bytes) -> str:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, beside = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fchmod(file.fileno(), self.mode)
+            os.fsync(file.fileno())
+        return beside
+
+
+class DiskObjects:
+    """Bytes by content hash, two hex digits a folder."""
+
+    def __init__(self, folder: Path, *, mode: int = 0o644) -> None:
+        self._paths = DiskPaths(folder, mode=mode)
+
+    def put(self, content: bytes) -> str:
+        digest = hashlib.sha256(content).hexdigest()
+        self._paths.write_once(self._name(digest), content)
+        return digest
+
+    def get(self, digest: str) -> bytes:
+        content = self._paths.read(self._name(digest))
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise Broken(f"object {digest} no longer hashes to its name", fix="restore it from a copy; do not retry")
+        return content
+
+    @staticmethod
+    def _name(digest: str) -> str:
+        return f"{digest[:2]}/{digest[2:]}"
+
+
+def _fsync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

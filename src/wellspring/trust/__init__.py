@@ -1,0 +1,1 @@
+"""Who may, what stays secret, what can be proved."""

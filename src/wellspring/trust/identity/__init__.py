@@ -1,0 +1,1 @@
+"""Who is asking: a short-lived login for each process."""

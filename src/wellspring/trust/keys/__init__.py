@@ -1,0 +1,1 @@
+"""Keys that wrap and sign, and never leave their server."""

@@ -1,0 +1,34 @@
+"""What the house may ask of a key server: wrap and sign, by the key's name; key bytes of these never leave it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+
+class DataKey(NamedTuple):
+    """A fresh 256-bit key, and the same key wrapped by the named one. Keep only `wrapped`."""
+
+    plain: bytes
+    wrapped: str
+
+
+class Keys(Protocol):
+    """Envelope encryption: the server wraps, the caller encrypts."""
+
+    def data_key(self, name: str) -> DataKey: ...
+
+    def unwrap(self, name: str, wrapped: str) -> bytes:
+        """Return the plain key. Raises Refused if the caller may not use the named key, Unavailable if it is down."""
+        ...
+
+
+class Signer(Protocol):
+    """Signs for the log with Ed25519 (RFC 8032, pure)."""
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the 64-byte signature."""
+        ...
+
+    def public_key(self) -> bytes:
+        """Return the 32-byte public key."""
+        ...

@@ -1,0 +1,1 @@
+"""The one memory: journals, a sequencer, a Merkle tree in tiles, a witness."""

@@ -1,0 +1,1 @@
+"""Secrets by name, read at start, never kept in a file."""

@@ -1,0 +1,54 @@
+"""What the house may ask of the enclave. Two doors, two protocols, two sockets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from wellspring.records.data import Intake, Listed, QuarantinedRow
+
+Progress = Callable[[str, int, int], None]
+"""Called as (stage, done, total): stage is fetch, parse, judge or tokenize; done and total in bytes or rows."""
+
+
+class Vault(Protocol):
+    """The intake door: for the worker and the owner's command line. It never hands out an identifier."""
+
+    def listing(self, source: str) -> tuple[Listed, ...]:
+        """List the source now, oldest first; files of no interest (dotfiles, `.part`) are left out.
+
+        Raises NotFound (no such source), Unavailable (the vendor does not answer; retry later).
+        """
+        ...
+
+    def intake(self, source: str, name: str, contract_digest: str, *, progress: Progress | None = None) -> Intake:
+        """Fetch, keep, parse, judge, tokenize one file. Asked again for the same bytes, it answers the same table.
+
+        contract_digest: the contract that the caller means; the enclave reads the project's contracts itself and
+        raises Refused for a digest that it does not find, or for a contract that loosens a classification.
+        Raises NotFound (no such file), Broken (the file changed under its old name; a finding is recorded).
+        """
+        ...
+
+    def replay(self, drop: str, contract_digest: str, *, progress: Progress | None = None) -> Intake:
+        """Judge the rows of a drop that wait in quarantine again; those that now pass leave as a new part.
+
+        The same part is answered again until `settled` confirms it, so a crash between the two loses nothing.
+        """
+        ...
+
+    def settled(self, drop: str, part: int) -> None:
+        """Confirm that a part is published: its rows leave quarantine. Confirming again changes nothing."""
+        ...
+
+    def quarantined(self, drop: str | None = None) -> tuple[QuarantinedRow, ...]:
+        """List the rows that wait, all values masked, at most 1,000 a drop."""
+        ...
+
+
+class Grants(Protocol):
+    """The vault's door, for a person's grant: opened by break-glass and conversations; refuses everything till then."""
+
+    def tokenize(self, domain: str, value: str) -> str: ...
+    def reveal(self, token: str) -> str: ...
+    def erase(self, token: str) -> None: ...
