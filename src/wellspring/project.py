@@ -56,6 +56,13 @@ class Witness(Section):
     folder: Path = Path("witness")
 
 
+class Servers(Section):
+    """[servers]: where programs are whose package has no wheel here. openbao: the file `bao`; postgres: a folder."""
+
+    openbao: Path | None = None
+    postgres: Path | None = None
+
+
 class Server(Frozen):
     """One running server. start: the kernel's start time of the pid (clock ticks since boot), so a reused pid shows."""
 
@@ -83,6 +90,7 @@ class Project(Section):
     project: Named
     sources: dict[str, SftpSource]
     witness: Witness = Witness()
+    servers: Servers = Servers()
     root: Path
     crash_at: str | None = None
 
@@ -126,8 +134,11 @@ class Project(Section):
 
     @cached_property
     def runtime(self) -> Path:
-        """The short folder of Unix sockets (a socket path has 107 bytes): ws-<8 hex of the project path>."""
-        return Path(tempfile.gettempdir()) / f"ws-{hashlib.sha256(str(self.root).encode()).hexdigest()[:8]}"
+        """The short folder of Unix sockets (a socket path has 107 bytes): ws-<8 hex of the project path>.
+
+        Always in /tmp, whatever TMPDIR says: two shells of one owner, and its services, must find the same sockets.
+        """
+        return Path("/tmp") / f"ws-{hashlib.sha256(str(self.root).encode()).hexdigest()[:8]}"
 
     def socket(self, name: str) -> Path:
         """The Unix socket of one server: openbao, postgres (a folder), intake, vault, witness, control."""
@@ -218,7 +229,7 @@ def _problem(path: Path, text: str, error: Any) -> str:
 
 
 def _known(where: list[str]) -> list[str]:
-    tables: dict[str, type[Section]] = {"project": Named, "sources": SftpSource, "witness": Witness}
+    tables: dict[str, type[Section]] = {"project": Named, "sources": SftpSource, "witness": Witness, "servers": Servers}
     fields = (tables[where[0]] if where and where[0] in tables else Project).model_fields
     return [name for name in fields if name not in {"root", "crash_at"}]
 

@@ -1,0 +1,1 @@
+"""Each promise that is a number, measured: one file per promise."""

@@ -1,0 +1,1 @@
+"""What others would build, as they would build it."""

@@ -1,0 +1,83 @@
+"""A second vendor's house, the same server as the embedded one, whose key the benchmark holds: for parts and peers."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from wellspring import project
+from wellspring.data.sources.sftp import SftpSource
+from wellspring.records.clock import SystemClock
+from wellspring.servers import privileges, sftp
+
+READY_SECONDS = 15.0
+
+
+class Vendor(NamedTuple):
+    """host, port, user and private_key: how to log in. outbox: where its files lie."""
+
+    host: str
+    port: int
+    user: str
+    private_key: str
+    known_hosts: Path
+    outbox: Path
+
+    def source(self) -> SftpSource:
+        """Open it as the enclave does."""
+        return SftpSource(
+            "clearinghouse",
+            address=lambda: (self.host, self.port),
+            user=self.user,
+            folder=self.outbox.name,
+            private_key=self.private_key,
+            known_hosts=self.known_hosts,
+            settle_seconds=0,
+            clock=SystemClock(),
+        )
+
+
+@contextmanager
+def vendor(folder: Path) -> Iterator[Vendor]:
+    """Serve `folder/vendor/outbox` from a process of its own. folder: holds a wellspring.toml."""
+    here = project.load(folder)
+    rights = privileges.survey(here)
+    sftp.furnish(here, rights)
+    scratch = privileges.scratch(here, "vendor")
+    scratch.mkdir(parents=True, exist_ok=True)
+    rights.give(scratch, "vendor", 0o700)
+    private, public = sftp.key_pair()
+    sftp.welcome(here, public, rights)
+    with sftp.listen(here, rights) as listening:
+        port = listening.getsockname()[1]
+        argv = [
+            sys.executable,
+            "-m",
+            "wellspring.servers.sftp",
+            "--project",
+            str(folder),
+            "--fd",
+            str(listening.fileno()),
+        ]
+        child = subprocess.Popen(
+            rights.command("vendor", argv),
+            cwd="/",
+            env=privileges.environment(here, "vendor"),
+            pass_fds=[listening.fileno()],
+        )
+    try:
+        deadline = time.monotonic() + READY_SECONDS
+        while not sftp.is_ready(port):
+            if child.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError("the vendor's server did not start")
+        source = here.sources["clearinghouse"]
+        outbox = here.vendor / source.folder
+        yield Vendor(sftp.ADDRESS, port, source.user, private.decode(), here.vendor / "known_hosts", outbox)
+    finally:
+        child.terminate()
+        child.wait(READY_SECONDS)

@@ -1,0 +1,140 @@
+"""What every command shares: the options, the words of an error, the exit code, and commands loaded when named."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wellspring.errors import WellspringError
+
+if TYPE_CHECKING:
+    from wellspring.project import Project
+
+USAGE = 64
+
+
+class Door:
+    """The options that stand before every command."""
+
+    def __init__(self, *, folder: Path | None, as_json: bool) -> None:
+        self.folder = folder
+        self.as_json = as_json
+
+    def project(self) -> Project:
+        from wellspring import project
+
+        return project.load(self.folder)
+
+    def say(self, text: str = "") -> None:
+        """Print a line for a person; with --json nothing but the document is printed."""
+        if not self.as_json:
+            click.echo(text)
+
+    def answer(self, value: Any, *, next_command: str | None = None) -> None:
+        """End a command: the JSON document, or the next command to type."""
+        if self.as_json:
+            click.echo(json.dumps(value, indent=1, sort_keys=True))
+        elif next_command:
+            click.echo(f"next: {next_command}")
+
+
+class WellspringGroup(click.Group):
+    """A group that imports a command only when it is named, and says what was probably meant."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._lazy: dict[str, str] = {}
+
+    def lazily(self, commands: dict[str, str]) -> None:
+        """Register commands as `module:attribute`."""
+        self._lazy.update(commands)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*self._lazy, *super().list_commands(ctx)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in self._lazy:
+            module, _, name = self._lazy[cmd_name].partition(":")
+            return getattr(importlib.import_module(module), name)
+        return super().get_command(ctx, cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        word = args[0]
+        known = self.list_commands(ctx)
+        if word not in known and not word.startswith("-"):
+            close = difflib.get_close_matches(word, known, n=1)
+            meant = f"did you mean {close[0]!r}?" if close else f"there is: {', '.join(known)}"
+            raise click.UsageError(f"no command {word!r}; {meant}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+def carry_out(command: click.Command, argv: list[str] | None) -> int:
+    """Run a command; return its exit code (docs/exit-codes.md)."""
+    words = hoist(sys.argv[1:] if argv is None else argv)
+    as_json = "--json" in words
+    try:
+        code = command.main(words, prog_name="wellspring", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except click.exceptions.NoArgsIsHelpError as wanted:
+        wanted.show()
+        return USAGE
+    except click.ClickException as wrong:
+        _complain("usage", wrong.format_message(), "see `wellspring --help`", as_json)
+        return USAGE
+    except click.Abort:
+        _complain("stopped", "stopped by you", "run the command again when you like", as_json)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`): not an error of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except WellspringError as wrong:
+        complain(wrong, as_json)
+        return wrong.exit_code
+
+
+def hoist(words: list[str]) -> list[str]:
+    """Put --json and --project first, wherever they were typed: `wellspring status --json` is what people write."""
+    front: list[str] = []
+    rest: list[str] = []
+    left = iter(words)
+    for word in left:
+        if word == "--":
+            rest += [word, *left]
+        elif word == "--json" or word.startswith("--project="):
+            front.append(word)
+        elif word == "--project":
+            front += [word, *[value for value in [next(left, None)] if value is not None]]
+        else:
+            rest.append(word)
+    return front + rest
+
+
+def complain(wrong: WellspringError, as_json: bool) -> None:
+    """Say an error: what and where, why if a judgement said it, and how to mend it."""
+    verdict = getattr(wrong, "verdict", None)
+    if as_json:
+        _complain(wrong.slug, wrong.what, wrong.fix, True, None if verdict is None else verdict.model_dump(mode="json"))
+        return
+    lines = [wrong.what]
+    for reason in verdict.reasons if verdict is not None else ():
+        where = f" in {reason.column}" if reason.column else ""
+        lines.append(f"  {reason.code}{where}: {reason.what}")
+    _complain(wrong.slug, "\n".join(lines), wrong.fix, False)
+
+
+def _complain(slug: str, what: str, fix: str, as_json: bool, verdict: Any = None) -> None:
+    if as_json:
+        document = {"error": slug, "what": what, "fix": fix}
+        click.echo(json.dumps(document if verdict is None else {**document, "verdict": verdict}), err=True)
+    else:
+        click.echo(f"{slug}: {what}\nfix: {fix}", err=True)

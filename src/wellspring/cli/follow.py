@@ -1,0 +1,75 @@
+"""Start a run under the worker's own user, hand it its credential over a pipe, and follow it to its end."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from wellspring.errors import BY_SLUG, Refused, Unavailable, WellspringError
+from wellspring.project import Project
+from wellspring.records.verdict import Verdict
+
+OnProgress = Callable[[str, int, int], None]
+
+
+def follow(here: Project, run: str, subject: str = "", *, offline: bool = False, on_progress: OnProgress | None = None) -> Any:
+    """Run one of the worker's runs and return its result.
+
+    offline: go on without a credential when the servers are down, for runs that may need none. Raises what the run
+    raised; Unavailable when the servers are down.
+    """
+    from wellspring.servers.control import credential
+    from wellspring.servers.privileges import command
+
+    born_with: dict[str, str] | None
+    try:
+        born_with = credential(here, "worker")
+    except Unavailable:
+        if not offline:
+            raise
+        born_with = None
+    argv = [sys.executable, "-m", "wellspring.worker", run, *([subject] if subject else []), "--project", str(here.root)]
+    child = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+        command(here, "worker", argv), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert child.stdin is not None and child.stdout is not None and child.stderr is not None
+    child.stdin.write(json.dumps(born_with) + "\n")
+    child.stdin.close()
+    result: Any = None
+    problem: WellspringError | None = None
+    for line in child.stdout:
+        event = json.loads(line)
+        if event["event"] == "progress" and on_progress is not None:
+            on_progress(event["stage"], event["done"], event["total"])
+        elif event["event"] == "result":
+            result = event["value"]
+        elif event["event"] == "error":
+            problem = _raised(event)
+    said = child.stderr.read()
+    code = child.wait()
+    if problem is not None:
+        raise problem
+    if code != 0:
+        raise WellspringError(
+            f"the run {run!r} ended unexpectedly ({'signal ' + str(-code) if code < 0 else 'exit ' + str(code)})"
+            + _last_line(said),
+            fix="run the command again: nothing is lost, and what was half done is finished first",
+        )
+    return result
+
+
+def _raised(event: dict[str, Any]) -> WellspringError:
+    kind = BY_SLUG.get(event["slug"], WellspringError)
+    if kind is Refused:
+        verdict = None if event["verdict"] is None else Verdict.model_validate(event["verdict"])
+        return Refused(event["what"], fix=event["fix"], verdict=verdict)
+    return kind(event["what"], fix=event["fix"])
+
+
+def _last_line(said: str) -> str:
+    """The class of the exception alone: its text could quote data."""
+    lines = [line for line in said.strip().splitlines() if line and not line.startswith(" ")]
+    return f": {lines[-1].partition(':')[0]}" if lines else ""

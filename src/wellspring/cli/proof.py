@@ -1,0 +1,118 @@
+"""prove, verify, and ledger verify | tail | key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from wellspring.cli.door import Door, WellspringGroup
+
+
+@click.command()
+@click.argument("subject")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="The folder to write the pack into.")
+@click.pass_obj
+def prove(door: Door, subject: str, out: Path) -> int:
+    """Write the story of SUBJECT (drop:ID, edition:ID or dataset:NAME) with its proofs.
+
+    A story that is already sealed in the signed log needs no server.
+    """
+    from wellspring.cli.follow import follow
+
+    here = door.project()
+    pack = follow(here, "prove", subject, offline=True)
+    copy_pack(Path(pack["folder"]), out)
+    door.say(f"the story of {pack['subject']}: {pack['entries']:,} proved entries, in {out}")
+    door.answer(
+        {**pack, "folder": str(out)}, next_command=f"wellspring ledger key > keys.txt; wellspring verify {out} --key keys.txt --witness keys.txt"
+    )
+    return 0
+
+
+def copy_pack(written: Path, out: Path) -> None:
+    """Put a pack where the person wants it. Raises Refused when something that is no pack stands there."""
+    import shutil
+
+    from wellspring.errors import Refused
+
+    if out.exists() and any(out.iterdir()) and not (out / "manifest.json").is_file():
+        raise Refused(f"{out} holds something that is no pack", fix="name a new folder with --out")
+    if out.exists():
+        shutil.rmtree(out)
+    shutil.copytree(written, out)
+
+
+@click.command()
+@click.argument("pack", type=click.Path(path_type=Path))
+@click.option("--key", help="The log's verifier key, or a file that holds it.")
+@click.option("--witness", help="The witness's verifier key, or a file that holds it.")
+@click.pass_obj
+def verify(door: Door, pack: Path, key: str | None, witness: str | None) -> int:
+    """Check PACK without the house: exit 0 verified, 10 consistent but signer not checked, 20 broken (what broke is named)."""
+    from wellspring_verify import cli as verifier
+
+    arguments = [str(pack)]
+    arguments += ["--key", key] if key else []
+    arguments += ["--witness", witness] if witness else []
+    return verifier.main([*arguments, *(["--json"] if door.as_json else [])])
+
+
+@click.group(cls=WellspringGroup)
+def ledger() -> None:
+    """The one memory: a Merkle log of everything that was done, signed, and held by a witness as well."""
+
+
+@ledger.command()
+@click.pass_obj
+def key(door: Door) -> int:
+    """Print the verifier keys of the log and of its witness."""
+    from wellspring.trust.ledger import keyring
+
+    here = door.project()
+    keys = keyring.read(here.ledger, here.root / here.witness.folder)
+    door.say(keys.log)
+    door.say(keys.witness)
+    door.answer({"log": keys.log, "witness": keys.witness})
+    return 0
+
+
+@ledger.command("verify")
+@click.pass_obj
+def verify_ledger(door: Door) -> int:
+    """Recompute the whole tree from its entries, and compare it with the checkpoint and with what the witness holds."""
+    from wellspring.stores.objects.disk import DiskPaths
+    from wellspring.trust.ledger import keyring
+    from wellspring.trust.ledger.audit import audit
+    from wellspring.trust.ledger.tree import Tree
+
+    here = door.project()
+    keys = keyring.read(here.ledger, here.root / here.witness.folder)
+    tree = Tree(DiskPaths(here.ledger))
+    findings = audit(tree, keys)
+    for finding in findings:
+        door.say(f"broken: {finding}")
+    if not findings:
+        door.say(f"{tree.size:,} entries: every hash, signature and cosignature holds, and the witness saw the same log")
+    door.answer({"size": tree.size, "findings": list(findings)}, next_command="wellspring ledger tail")
+    return 20 if findings else 0
+
+
+@ledger.command()
+@click.option("-n", "count", default=20, show_default=True, help="How many entries.")
+@click.pass_obj
+def tail(door: Door, count: int) -> int:
+    """Show the newest entries."""
+    import json
+
+    from wellspring.cli.show import table
+    from wellspring.stores.objects.disk import DiskPaths
+    from wellspring.trust.ledger.tree import Tree
+
+    tree = Tree(DiskPaths(door.project().ledger))
+    size = tree.size
+    entries = [(index, json.loads(tree.entry(index))) for index in range(max(0, size - count), size)]
+    rows = [(index, e["known_since"], e["service"], e["action"], e["phase"], e["subject"]) for index, e in entries]
+    door.say(table(("index", "when", "service", "action", "phase", "subject"), rows))
+    door.answer([{"index": index, **entry} for index, entry in entries], next_command="wellspring ledger verify")
+    return 0

@@ -1,0 +1,68 @@
+"""Tables, progress and verdicts for a terminal; plain lines where there is none."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+OnProgress = Callable[[str, int, int], None]
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> str:
+    """Lay out a plain table; numbers to the right."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    widths = [max(len(header), *(len(row[at]) for row in cells)) if cells else len(header) for at, header in enumerate(headers)]
+    right = [all(isinstance(row[at], int | float) for row in rows) for at in range(len(headers))] if rows else []
+
+    def line(values: Sequence[str]) -> str:
+        padded = [
+            value.rjust(width) if right and right[at] else value.ljust(width)
+            for at, (value, width) in enumerate(zip(values, widths, strict=True))
+        ]
+        return "  ".join(padded).rstrip()
+
+    ruled = ["  ".join("-" * width for width in widths)]
+    return "\n".join([*([title] if title else []), line(list(headers)), *ruled, *(line(row) for row in cells)])
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.2f}"
+    return str(value)
+
+
+@contextmanager
+def progress_bar(*, shown: bool) -> Iterator[OnProgress]:
+    """Draw a bar a stage on a terminal; draw nothing elsewhere."""
+    if not shown or not sys.stderr.isatty():
+        yield lambda stage, done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description:<10}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        tasks: dict[str, Any] = {}
+
+        def draw(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total or None)
+            bars.update(tasks[stage], completed=done, total=total or None)
+
+        yield draw
+
+
+def age(seconds: int | None) -> str:
+    """Say an age as a person would: 40 s, 3 min, 5 h, 2 d."""
+    if seconds is None:
+        return "never"
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"

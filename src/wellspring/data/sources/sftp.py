@@ -1,0 +1,233 @@
+"""A vendor's outbox over SFTP: the host key is pinned, and a file that is still being written is left alone."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from wellspring.data.sources.port import Fetched, Found, Progress
+from wellspring.errors import NotFound, Refused, Unavailable
+from wellspring.records.clock import Clock
+from wellspring.records.verdict import Reason, Verdict
+
+if TYPE_CHECKING:
+    import asyncssh
+
+T = TypeVar("T")
+
+LARGEST = 2 << 30
+_READ = 1 << 20
+_LEFT_ALONE = (".part", ".tmp")
+_TIMEOUT = 15.0
+
+
+class SftpSource:
+    """One folder of one SFTP server.
+
+    known_hosts: OpenSSH text that pins the server's key. There is no way to switch the check off: an empty text knows
+    nobody. private_key: OpenSSH text. address: (host, port), asked again at each call, so a restarted server is found.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        address: Callable[[], tuple[str, int]],
+        user: str,
+        folder: str,
+        private_key: str,
+        known_hosts: Path,
+        settle_seconds: float,
+        clock: Clock,
+        largest: int = LARGEST,
+    ) -> None:
+        self.name = name
+        self._address = address
+        self._user = user
+        self._folder = PurePosixPath(folder)
+        self._private_key = private_key
+        self._known_hosts = known_hosts
+        self._settle_seconds = settle_seconds
+        self._clock = clock
+        self._largest = largest
+
+    def list(self) -> tuple[Found, ...]:
+        return self._run(self._list())
+
+    def look(self, name: str) -> Found:
+        return self._run(self._look(name))
+
+    def fetch(self, name: str, *, progress: Progress | None = None) -> Fetched:
+        return self._run(self._fetch(name, progress))
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run one conversation from its login to its end, and put every way it can fail into the house's words."""
+        import asyncssh
+
+        try:
+            return asyncio.run(work)
+        except asyncssh.HostKeyNotVerifiable:
+            raise Refused(
+                f"source {self.name!r} showed a host key that {self._known_hosts} does not pin",
+                fix="ask the vendor whether the key was changed; only then replace the pinned one",
+            ) from None
+        except asyncssh.PermissionDenied:
+            raise Refused(
+                f"source {self.name!r} does not let {self._user!r} in",
+                fix="give the vendor the public key that belongs to the secret enclave/sftp",
+            ) from None
+        except asyncssh.SFTPPermissionDenied:
+            raise Refused(
+                f"source {self.name!r} does not let {self._user!r} read there",
+                fix="ask the vendor for the right to read",
+            ) from None
+        except (OSError, asyncssh.Error) as wrong:
+            raise Unavailable(
+                f"source {self.name!r} does not answer ({type(wrong).__name__})", fix="try again later"
+            ) from None
+
+    @asynccontextmanager
+    async def _connect(self) -> AsyncIterator[asyncssh.SFTPClient]:
+        import asyncssh
+
+        try:
+            pinned = asyncssh.import_known_hosts(self._known_hosts.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise Refused(
+                f"source {self.name!r} has no pinned host key: {self._known_hosts} is not there",
+                fix="put the vendor's host key there, in OpenSSH's known_hosts format",
+            ) from None
+        except ValueError:
+            raise Refused(
+                f"{self._known_hosts} is not in OpenSSH's known_hosts format", fix="write `host keytype key` lines"
+            ) from None
+        try:
+            key = asyncssh.import_private_key(self._private_key)
+        except asyncssh.KeyImportError:
+            raise Refused(
+                "the secret enclave/sftp is no private key in OpenSSH's format",
+                fix="write it again, or run `wellspring up`",
+            ) from None
+        host, port = self._address()
+        # config and agent_path: nothing of the surrounding account may add a key, a host or a proxy.
+        connection = await asyncssh.connect(
+            host,
+            port,
+            username=self._user,
+            client_keys=[key],
+            known_hosts=pinned,
+            config=None,
+            agent_path=None,
+            preferred_auth="publickey",
+            connect_timeout=_TIMEOUT,
+            login_timeout=_TIMEOUT,
+            keepalive_interval=_TIMEOUT,
+        )
+        # A name that is not UTF-8 is shown with escapes: it matches no contract and is told, and hides no other file.
+        async with connection, connection.start_sftp_client(path_errors="backslashreplace") as sftp:
+            yield sftp
+
+    async def _list(self) -> tuple[Found, ...]:
+        import asyncssh
+
+        async with self._connect() as sftp:
+            try:
+                entries = [entry async for entry in sftp.scandir(str(self._folder))]
+            except asyncssh.SFTPNoSuchFile:
+                raise NotFound(
+                    f"source {self.name!r} has no folder {str(self._folder)!r}", fix="check `folder` in wellspring.toml"
+                ) from None
+        files = [
+            (str(entry.filename), entry.attrs)
+            for entry in entries
+            if entry.attrs.type == asyncssh.FILEXFER_TYPE_REGULAR
+        ]
+        now = self._server_now([attrs for _, attrs in files])
+        found = [self._found(name, attrs, now) for name, attrs in files if not left_alone(name)]
+        return tuple(sorted(found, key=lambda file: (file.modified, file.name)))
+
+    async def _look(self, name: str) -> Found:
+        async with self._connect() as sftp:
+            attrs = await self._stat(sftp, name)
+        return self._found(name, attrs, self._server_now([attrs]))
+
+    async def _fetch(self, name: str, progress: Progress | None) -> Fetched:
+        import asyncssh
+
+        async with self._connect() as sftp:
+            before = await self._stat(sftp, name)
+            if self._found(name, before, self._server_now([before])).settling:
+                raise self._still_written(name)
+            total = before.size or 0
+            if total > self._largest:
+                raise Refused(
+                    f"a file of source {self.name!r} has {total:,} bytes, more than {self._largest:,}",
+                    fix="ask the vendor for smaller files",
+                )
+            content = bytearray()
+            hashed = hashlib.sha256()
+            try:
+                async with sftp.open(self._path(name), "rb", block_size=131072) as file:
+                    # One byte past the end is asked for too: a file that grew while it was read must show.
+                    while block := await file.read(min(_READ, total + 1 - len(content)), len(content)):
+                        content += block
+                        hashed.update(block)
+                        if len(content) > total:
+                            break
+                        if progress is not None:
+                            progress(len(content), total)
+            except asyncssh.SFTPNoSuchFile:
+                raise self._gone(name) from None
+            after = await self._stat(sftp, name)
+        if len(content) != total or (after.size, after.mtime) != (before.size, before.mtime):
+            raise self._still_written(name)
+        return Fetched(bytes(content), hashed.hexdigest(), _instant(after))
+
+    async def _stat(self, sftp: asyncssh.SFTPClient, name: str) -> asyncssh.SFTPAttrs:
+        import asyncssh
+
+        try:
+            attrs = await sftp.lstat(self._path(name))
+        except asyncssh.SFTPNoSuchFile:
+            raise self._gone(name) from None
+        if attrs.type != asyncssh.FILEXFER_TYPE_REGULAR:
+            raise self._gone(name)
+        return attrs
+
+    def _path(self, name: str) -> str:
+        if "/" in name or "\0" in name or left_alone(name):
+            raise self._gone(name)
+        return str(self._folder / name)
+
+    def _found(self, name: str, attrs: asyncssh.SFTPAttrs, now: datetime) -> Found:
+        modified = _instant(attrs)
+        return Found(name, attrs.size or 0, modified, (now - modified).total_seconds() < self._settle_seconds)
+
+    def _server_now(self, seen: list[asyncssh.SFTPAttrs]) -> datetime:
+        """Say what time it is there: SFTP has no word for it, but its clock cannot be behind the newest file."""
+        return max([self._clock.now(), *map(_instant, seen)])
+
+    def _gone(self, name: str) -> NotFound:
+        return NotFound(f"source {self.name!r} has no file {name!r}", fix="list the source again")
+
+    def _still_written(self, name: str) -> Refused:
+        reason = Reason(code="still_written", what="it changed while it was read, or just before")
+        return Refused(
+            f"{name!r} of source {self.name!r} is still being written",
+            fix="try again when the vendor has finished it",
+            verdict=Verdict(subject=f"source:{self.name}", outcome="inconclusive", reasons=(reason,)),
+        )
+
+
+def left_alone(name: str) -> bool:
+    """Say whether a name is none of ours: a dotfile, or one that its writer marks as unfinished."""
+    return name.startswith(".") or name.lower().endswith(_LEFT_ALONE)
+
+
+def _instant(attrs: asyncssh.SFTPAttrs) -> datetime:
+    return datetime.fromtimestamp(attrs.mtime or 0, UTC)

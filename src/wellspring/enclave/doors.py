@@ -1,0 +1,224 @@
+"""The enclave's two doors: Unix sockets that ask the kernel who is on the other side before they hear a word."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import JsonValue
+
+from wellspring.errors import NotFound, Refused, Unavailable, WellspringError
+from wellspring.project import Project, nearest
+from wellspring.records.clock import Clock
+from wellspring.records.observe import Step
+from wellspring.servers.privileges import UIDS
+from wellspring.trust.vault import frames
+from wellspring.trust.vault.port import Progress
+
+Operation = Callable[[frames.Message, Progress], tuple[JsonValue, bytes | memoryview]]
+"""Answers one request with a JSON value and an Arrow stream (or nothing)."""
+
+PATIENCE = 30.0
+_AT_ONCE = 16
+_QUEUE = 256
+_CREDENTIALS = "3i"
+
+
+class Door(NamedTuple):
+    """One socket. uids: the only users who may speak here. operations: by the request's `op`."""
+
+    name: str
+    path: Path
+    uids: frozenset[int]
+    operations: Mapping[str, Operation]
+
+
+class Doors:
+    """Keeps doors open on threads of its own. patience: seconds that a peer may stay silent within a frame.
+
+    A peer that is not let in is told so, and the refusal is recorded: at most one entry a second for each door and
+    user, with the number of those before it, so that nobody fills the ledger by knocking.
+    """
+
+    def __init__(self, doors: tuple[Door, ...], *, step: Step, clock: Clock, patience: float = PATIENCE) -> None:
+        self._step = step
+        self._clock = clock
+        self._patience = patience
+        self._places = threading.BoundedSemaphore(_AT_ONCE)
+        self._refusals = _Refusals(step, clock)
+        self._listeners: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
+        for door in doors:
+            listener = _listen(door.path)
+            self._listeners.append(listener)
+            thread = threading.Thread(target=self._watch, args=(door, listener), name=f"{door.name} door", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def close(self) -> None:
+        """Let nobody in any more; conversations under way end with the process."""
+        for listener in self._listeners:
+            # shutdown wakes the thread that waits in accept; close alone would not.
+            listener.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join()
+        for listener in self._listeners:
+            listener.close()
+
+    def _watch(self, door: Door, listener: socket.socket) -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except ConnectionAbortedError:
+                continue
+            except OSError:
+                return
+            connection.settimeout(self._patience)
+            if self._places.acquire(blocking=False):
+                threading.Thread(target=self._converse, args=(door, connection), daemon=True).start()
+            else:
+                busy = Unavailable("the enclave has too many conversations at once", fix="try again in a moment")
+                _say_and_close(connection, busy)
+
+    def _converse(self, door: Door, connection: socket.socket) -> None:
+        try:
+            uid = peer(connection)
+            if uid not in door.uids:
+                refused = self._refusals.record(door.name, uid)
+                _say_and_close(connection, refused)
+                return
+            with connection:
+                while self._answer_one(door, connection):
+                    pass
+        except OSError:
+            # The peer is gone: there is nobody to tell.
+            connection.close()
+        finally:
+            self._places.release()
+
+    def _answer_one(self, door: Door, connection: socket.socket) -> bool:
+        try:
+            request = frames.receive(connection, limit=frames.REQUEST_LIMIT)
+        except Unavailable:
+            return False
+        except Refused as wrong:
+            _say_and_close(connection, wrong)
+            return False
+        if request is None:
+            return False
+        try:
+            value, arrow = _operation(door, request)(request, _teller(connection))
+        except WellspringError as wrong:
+            frames.send(connection, frames.error_out(wrong))
+            return True
+        frames.send(connection, {"kind": "done", "value": value, "arrow": len(arrow)}, arrow)
+        return True
+
+
+class _Refusals:
+    """Records who was not let in."""
+
+    def __init__(self, step: Step, clock: Clock) -> None:
+        self._step = step
+        self._clock = clock
+        self._turn = threading.Lock()
+        self._last: dict[tuple[str, int], tuple[float, int]] = {}
+
+    def record(self, door: str, uid: int) -> Refused:
+        refused = Refused(
+            f"user {uid} may not speak at the enclave's {door} door",
+            fix="only the service that this door is for may; a person's grant comes through the API",
+        )
+        now = self._clock.now().timestamp()
+        with self._turn:
+            last, silent = self._last.get((door, uid), (float("-inf"), 0))
+            if abs(now - last) < 1.0:
+                self._last[door, uid] = (last, silent + 1)
+                return refused
+            self._last[door, uid] = (now, 0)
+        try:
+            with self._step("connect", f"server:{door}", facts={"uid": uid, "before": silent}):
+                raise refused
+        except WellspringError as wrong:
+            return wrong if isinstance(wrong, Refused) else refused
+
+
+def allowed(project: Project) -> dict[str, frozenset[int]]:
+    """Say who may speak at each door. Where services have users of their own: at `intake` the worker, the owner of the
+    project's state and root; at `vault` the API and root. Else everybody is one user, and only that one."""
+    me = os.geteuid()
+    if me != UIDS["enclave"]:
+        return {"intake": frozenset({me}), "vault": frozenset({me})}
+    owner = project.state.stat().st_uid
+    return {"intake": frozenset({UIDS["worker"], owner, 0}), "vault": frozenset({UIDS["api"], 0})}
+
+
+def peer(connection: socket.socket) -> int:
+    """Return the user id of the process that connected, as the kernel noted it at that moment."""
+    size = struct.calcsize(_CREDENTIALS)
+    _, uid, _ = struct.unpack(_CREDENTIALS, connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+    return int(uid)
+
+
+def text(request: frames.Message, name: str) -> str:
+    """Return one field of a request. Raises Refused if it is no text."""
+    value = request.get(name)
+    if not isinstance(value, str):
+        raise Refused(f"the request has no text {name!r}", fix="speak the frames of wellspring.trust.vault.frames")
+    return value
+
+
+def _operation(door: Door, request: frames.Message) -> Operation:
+    name = text(request, "op")
+    if name not in door.operations:
+        known = list(door.operations)
+        raise NotFound(f"the enclave's {door.name} door knows no such operation", fix=nearest(name, known))
+    return door.operations[name]
+
+
+def _teller(connection: socket.socket) -> Progress:
+    """Tell progress while anybody listens: a peer that went away must not stop work that was begun."""
+    gone = threading.Event()
+
+    def tell(stage: str, done: int, total: int) -> None:
+        if gone.is_set():
+            return
+        try:
+            frames.send(connection, {"kind": "progress", "stage": stage, "done": done, "total": total})
+        except OSError:
+            gone.set()
+
+    return tell
+
+
+def _say_and_close(connection: socket.socket, wrong: WellspringError) -> None:
+    with connection:
+        try:
+            frames.send(connection, frames.error_out(wrong))
+            connection.shutdown(socket.SHUT_WR)
+            # Closing with unread bytes would reset the peer before it has read why.
+            connection.settimeout(1.0)
+            left = frames.REQUEST_LIMIT
+            while left > 0 and (piece := connection.recv(4096)):
+                left -= len(piece)
+        except OSError:
+            return
+
+
+def _listen(path: Path) -> socket.socket:
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    # Bound under another name: whoever sees the real one can already connect.
+    beside = path.with_name(f".{path.name}")
+    beside.unlink(missing_ok=True)
+    listener.bind(str(beside))
+    # Open to all on purpose: the kernel's word on who is asking decides, and a refusal can be recorded.
+    os.chmod(beside, 0o666)  # noqa: S103
+    listener.listen(_QUEUE)
+    os.rename(beside, path)
+    return listener

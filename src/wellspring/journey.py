@@ -1,0 +1,305 @@
+"""The whole road in one file: receive, replay, prove. READ THIS FIRST.
+
+receive   a vendor's drops -> (inside the enclave: land, admit) -> staged, audited -> one edition, or a reason why not
+replay    rows that waited in quarantine -> judged again by the contract of today -> the next edition
+prove     a drop, an edition or a dataset -> its story, sealed in the log, that verifies without the house
+
+Every step records itself through `step`; nothing here opens a port: the `Assembly` is handed in by the door.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from wellspring.data import contract as contracts
+from wellspring.errors import NotFound, Refused, Unavailable
+from wellspring.project import nearest
+from wellspring.records.data import Account, Contract, Edition, Intake, Listed
+from wellspring.records.record import Frozen
+from wellspring.records.trust import Logged, Ref
+from wellspring.records.verdict import Reason, Verdict
+from wellspring.trust import evidence
+
+if TYPE_CHECKING:
+    from wellspring.assembly import Assembly, Records
+    from wellspring.data.lake import Staged
+
+Progress = Callable[[str, int, int], None]
+Fate = Literal["published", "waiting", "stopped", "finding"]
+
+
+class Outcome(Frozen):
+    """What became of one file. account: of its drop, None for a file that never became one."""
+
+    name: str
+    fate: Fate
+    drop: str | None = None
+    contract: str | None = None
+    reasons: tuple[Reason, ...] = ()
+    account: Account | None = None
+
+
+class Received(Frozen):
+    """What one run of `receive` or `replay` did.
+
+    edition: what readers see now; fresh: whether this run published it. age_seconds: since it was published.
+    verdict: fail when a drop stopped and its set therefore waits.
+    """
+
+    source: str
+    verdict: Verdict
+    outcomes: tuple[Outcome, ...]
+    edition: Edition | None
+    fresh: bool
+    age_seconds: int | None
+
+    @property
+    def did_nothing(self) -> bool:
+        return not self.outcomes
+
+
+class Pack(NamedTuple):
+    """A written story. entries: how many lines of the log it proves."""
+
+    subject: str
+    folder: Path
+    entries: int
+
+
+def receive(house: Assembly, source: str, *, progress: Progress | None = None) -> Received:
+    """Bring in everything new in a source; publish one edition of its whole set, or keep the last good one and say so."""
+    house.project.source(source)
+    recover(house)
+    known = contracts.load_all(
+        house.project.contracts, tenant=house.project.tenant, known_since=house.clock.now()
+    )
+    outcomes: list[Outcome] = []
+    for file in house.vault.listing(source):
+        if file.state == "settling" or _nothing_to_do(house, file, known):
+            continue
+        outcomes.append(_take(house, file, known, progress))
+    return _close_the_set(house, source, outcomes)
+
+
+def replay(house: Assembly, drop: str, *, progress: Progress | None = None) -> Received:
+    """Judge the rows of one drop that wait in quarantine again, by the contract as it stands today, and publish them."""
+    recover(house)
+    landed = house.records.index.entries(subject=f"drop:{drop}", action="land")
+    if not landed:
+        drops = [each.entry.subject.removeprefix("drop:") for each in house.records.index.entries(action="land")]
+        raise NotFound(f"no drop {drop!r} in the ledger", fix=nearest(drop, sorted(set(drops))))
+    facts = landed[0].entry.facts
+    known = contracts.load_all(
+        house.project.contracts, tenant=house.project.tenant, known_since=house.clock.now()
+    )
+    contract = _named(known, str(facts["contract"]))
+    taken = house.vault.replay(drop, contract.digest, progress=progress)
+    if taken.table is None or taken.admitted == 0:
+        left = taken.quarantined
+        raise Refused(
+            f"none of the {left} rows that wait in {drop} keep {contract.name} {contract.version}",
+            fix=f"see why with `wellspring quarantine show {drop}`, then mend the contract or ask for a new file",
+            verdict=taken.verdict,
+        )
+    house.lake.stage(taken, contract, step=house.step)
+    house.step.reached("journey.replay:staged")
+    outcome = Outcome(
+        name=str(facts["name"]), fate="waiting", drop=drop, contract=contract.name, reasons=taken.reasons
+    )
+    return _close_the_set(house, contract.source, [outcome])
+
+
+def prove(
+    records: Records, subject: str, folder: Path, *, contracts_folder: Path, house: Assembly | None = None
+) -> Pack:
+    """Write the story of `drop:ID`, `edition:ID` or `dataset:NAME` into `folder`, with proofs.
+
+    A story that is already sealed in the signed log needs no server. Otherwise the house must be up to seal it:
+    raises Unavailable when `house` is None.
+    """
+    if house is not None:
+        house.sequencer.integrate()
+    told = evidence.story(records.index, subject)
+    papers = evidence.papers(told, contracts_folder)
+    if evidence.seal_of(records.index, told, papers) is None:
+        if house is None:
+            raise Unavailable(
+                f"the story of {subject} is not sealed in the log yet, and the servers are down", fix="run `wellspring up`"
+            )
+        evidence.seal(house.step, records.index, told, papers)
+        house.sequencer.integrate()
+    with records.step("prove", told.subject) as act:
+        evidence.write_pack(folder, told, papers, records.tree, records.index)
+        act.note(entries=len(told.entries))
+    return Pack(told.subject, folder, len(told.entries))
+
+
+def recover(house: Assembly) -> None:
+    """Finish what a crash left half done, before anything new: the log first, then each open publish."""
+    house.sequencer.integrate()
+    house.lake.recover(house.records.index.open_intents(), step=house.step)
+
+
+def account(house: Assembly, drop: str) -> Account:
+    """Say where every row of a drop is. Published and waiting are counted in the lake, the rest in the ledger."""
+    lines = house.records.index.entries(subject=f"drop:{drop}")
+    first = _admitted(lines, part=0)
+    rows = house.lake.account(drop)
+    if first is None:
+        return Account()
+    received = _number(first, "received")
+    if first.entry.facts["outcome"] != "pass":
+        return Account(received=received, rejected=received)
+    later = {_number(each, "part"): _number(each, "admitted") for each in lines if each.entry.action == "admit"}
+    replayed = sum(rows for part, rows in later.items() if part > 0)
+    discarded = sum(_number(each, "discarded") for each in lines if each.entry.action == "retain")
+    return Account(
+        received=received,
+        published=rows.published,
+        waiting=rows.waiting,
+        quarantined=_number(first, "quarantined") - replayed - discarded,
+        discarded=discarded,
+    )
+
+
+# --- one file ---------------------------------------------------------------------------------------------------------
+
+
+def _nothing_to_do(house: Assembly, file: Listed, known: Iterable[Contract]) -> bool:
+    """Tell whether a file was seen before and nothing has changed since: published, or stopped by this very contract."""
+    if file.state in {"changed", "unmatched"}:
+        return bool(house.records.index.entries(subject=_finding_subject(file), action="finding"))
+    if file.state != "taken" or file.drop is None:
+        return False
+    if house.lake.knows(file.drop, 0):
+        return True
+    first = _admitted(house.records.index.entries(subject=f"drop:{file.drop}"), part=0)
+    if first is None or first.entry.facts["outcome"] == "pass":
+        return False
+    judged_by = {ref.digest for ref in first.entry.inputs if ref.name.startswith("contract:")}
+    return any(each.digest in judged_by for each in known)
+
+
+def _take(house: Assembly, file: Listed, known: tuple[Contract, ...], progress: Progress | None) -> Outcome:
+    """Ask the enclave for one file and stage what it hands out."""
+    if file.state in {"changed", "unmatched"} or file.contract is None:
+        said = {
+            "changed": "the bytes changed under a name that was already taken; ask the vendor for a new name",
+            "unmatched": "the name fits no contract, or several; it waits untouched",
+        }
+        with house.step("finding", _finding_subject(file)) as act:
+            act.note(code=file.state, what=said[file.state])
+        return Outcome(name=file.name, fate="finding", reasons=(Reason(code=file.state, what=said[file.state]),))
+    contract = _named(known, file.contract)
+    taken = house.vault.intake(file.source, file.name, contract.digest, progress=progress)
+    if taken.table is None:
+        _alert(house, taken, contract)
+        return Outcome(
+            name=file.name, fate="stopped", drop=taken.drop.id, contract=contract.name, reasons=taken.verdict.reasons
+        )
+    house.lake.stage(taken, contract, step=house.step)
+    house.step.reached("journey.receive:staged")
+    return Outcome(
+        name=file.name, fate="waiting", drop=taken.drop.id, contract=contract.name, reasons=taken.reasons
+    )
+
+
+def _alert(house: Assembly, taken: Intake, contract: Contract) -> None:
+    """Leave an alert record for the contract's owner: who must act, on what, and why."""
+    with house.step("alert", taken.drop.subject) as act:
+        act.reads(Ref(name=f"contract:{contract.name}@{contract.version}", digest=contract.digest))
+        act.note(
+            contract=f"{contract.name}@{contract.version}",
+            owner=contract.owner,
+            contact=contract.contact,
+            codes=sorted({reason.code for reason in taken.verdict.reasons}),
+        )
+
+
+# --- the set ----------------------------------------------------------------------------------------------------------
+
+
+def _close_the_set(house: Assembly, source: str, outcomes: list[Outcome]) -> Received:
+    """Publish everything staged of this source as one edition, unless a drop of the set is stopped."""
+    house.sequencer.integrate()
+    staged = tuple(each for each in house.lake.staged() if each.source == source)
+    stopped = _stopped(house, source)
+    fresh = bool(staged) and not stopped
+    if fresh:
+        edition = house.lake.publish(source, staged, step=house.step)
+        house.step.reached("journey.close:published")
+        for each in staged:
+            house.vault.settled(each.drop, each.part)
+        house.step.reached("journey.close:settled")
+        house.sequencer.integrate()
+        _seal_stories(house, edition, staged)
+    now = house.lake.edition()
+    reasons = tuple(
+        Reason(code="set_waits", what=f"drop {drop} is stopped; the set waits until a good drop of {name} replaces it")
+        for drop, name in stopped.items()
+    )
+    return Received(
+        source=source,
+        verdict=Verdict(subject=f"source:{source}", outcome="fail" if stopped else "pass", reasons=reasons),
+        outcomes=tuple(_settle(house, each, fresh=fresh) for each in outcomes),
+        edition=now,
+        fresh=fresh,
+        age_seconds=None if now is None else int((house.clock.now() - now.known_since).total_seconds()),
+    )
+
+
+def _settle(house: Assembly, outcome: Outcome, *, fresh: bool) -> Outcome:
+    if outcome.drop is None:
+        return outcome
+    fate: Fate = "published" if fresh and outcome.fate == "waiting" else outcome.fate
+    return outcome.model_copy(update={"fate": fate, "account": account(house, outcome.drop)})
+
+
+def _stopped(house: Assembly, source: str) -> dict[str, str]:
+    """Name the drops (id -> contract) that stop this source's set: no good drop of their contract came after them."""
+    latest: dict[str, Logged] = {}
+    for each in house.records.index.entries(action="admit"):
+        landed = house.records.index.entries(subject=each.entry.subject, action="land")
+        if landed and each.entry.facts["part"] == 0 and landed[0].entry.facts["source"] == source:
+            latest[str(landed[0].entry.facts["contract"])] = each
+    return {
+        each.entry.subject.removeprefix("drop:"): name
+        for name, each in latest.items()
+        if each.entry.facts["outcome"] != "pass"
+    }
+
+
+def _seal_stories(house: Assembly, edition: Edition, staged: tuple[Staged, ...]) -> None:
+    """Seal the stories of what was just published, so that proving them later needs no server."""
+    subjects = [edition.subject, *dict.fromkeys(f"drop:{each.drop}" for each in staged)]
+    subjects += [f"dataset:{name}" for name in dict.fromkeys(each.contract for each in staged)]
+    for subject in subjects:
+        told = evidence.story(house.records.index, subject)
+        evidence.seal(house.step, house.records.index, told, evidence.papers(told, house.project.contracts))
+    house.sequencer.integrate()
+
+
+# --- small readings ---------------------------------------------------------------------------------------------------
+
+
+def _admitted(lines: Iterable[Logged], *, part: int) -> Logged | None:
+    found = [each for each in lines if each.entry.action == "admit" and each.entry.facts.get("part") == part]
+    return found[-1] if found else None
+
+
+def _number(logged: Logged, fact: str) -> int:
+    value = logged.entry.facts.get(fact, 0)
+    return value if isinstance(value, int) else 0
+
+
+def _named(known: Iterable[Contract], name: str) -> Contract:
+    by_name = {each.name: each for each in known}
+    if name not in by_name:
+        raise NotFound(f"no contract {name!r} in contracts/", fix=nearest(name, by_name))
+    return by_name[name]
+
+
+def _finding_subject(file: Listed) -> str:
+    return f"drop:{file.drop}" if file.drop else f"file:{file.source}/{file.name}"

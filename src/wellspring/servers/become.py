@@ -1,0 +1,43 @@
+"""Stand in for util-linux's setpriv: become a user, keep one capability, die with the parent, run a program.
+
+Run as a script, never imported: `become.py [UID GID GROUPS CLOSED] -- PROGRAM ARGUMENT...`
+"""
+
+import ctypes
+import os
+import signal
+import struct
+import sys
+
+PR_SET_PDEATHSIG, PR_SET_KEEPCAPS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE = 1, 8, 47, 2
+CAP_DAC_READ_SEARCH = 2
+CAPABILITY_VERSION_3 = 0x20080522
+
+
+def main(arguments: list[str]) -> None:
+    """Become what the arguments say, then run the program; returns only by raising."""
+    split = arguments.index("--")
+    who, program = arguments[:split], arguments[split + 1 :]
+    libc = ctypes.CDLL(None, use_errno=True)
+    parent = os.getppid()
+    if who:
+        uid, gid = int(who[0]), int(who[1])
+        libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0)
+        os.setgroups([int(group) for group in who[2].split(",") if group])
+        os.setresgid(gid, gid, gid)
+        os.setresuid(uid, uid, uid)
+        bits = 1 << CAP_DAC_READ_SEARCH if who[3] == "1" else 0
+        header = struct.pack("<Ii", CAPABILITY_VERSION_3, 0)
+        if libc.capset(header, struct.pack("<6I", bits, bits, bits, 0, 0, 0)) != 0:
+            raise OSError(ctypes.get_errno(), "capset")
+        if bits and libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_DAC_READ_SEARCH, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), "prctl")
+    # After the change of user, which clears it.
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        raise SystemExit("the parent is gone")
+    os.execvp(program[0], program)  # noqa: S606 (a shell is what we do not want)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,26 @@
+"""Keep secrets in OpenBao's key-value engine, version 2."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wellspring.trust.identity.openbao import OpenBaoSession, answering
+
+MOUNT = "secret"
+
+
+class OpenBaoSecrets:
+    """Secrets by path, each a small map of text; what a login may read is for OpenBao's policy to say."""
+
+    def __init__(self, session: OpenBaoSession) -> None:
+        self._kv: Any = session.client.secrets.kv.v2
+
+    def read(self, path: str) -> dict[str, str]:
+        with answering(f"read the secret {path}"):
+            answer = self._kv.read_secret_version(path=path, mount_point=MOUNT, raise_on_deleted_version=True)
+        values: dict[str, Any] = answer["data"]["data"]
+        return {name: str(value) for name, value in values.items()}
+
+    def write(self, path: str, values: dict[str, str]) -> None:
+        with answering(f"write the secret {path}"):
+            self._kv.create_or_update_secret(path=path, secret=values, mount_point=MOUNT)

@@ -1,0 +1,142 @@
+"""The runner of one run: under the worker's own user, holding the one lock that guards catalog and log.
+
+Started as `python -m wellspring.worker RUN --project P`. Reads one JSON line on standard input, its credential (or
+null for runs that need no server), and writes JSON lines on standard output: progress, then one result or one error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from pydantic import JsonValue
+
+from wellspring import journey, project
+from wellspring.assembly import Assembly, Credential, assemble, open_records
+from wellspring.errors import Refused, Unavailable, WellspringError
+from wellspring.project import Project
+
+Emit = Callable[[dict[str, Any]], None]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one run and return its exit code."""
+    asked = _arguments(argv)
+    line = sys.stdin.readline()
+    given = json.loads(line) if line.strip() else None
+    # What libraries print must not mix with our lines: they get standard error.
+    out = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", buffering=1)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return run(asked, None if given is None else Credential(**given), out)
+
+
+def run(asked: argparse.Namespace, credential: Credential | None, out: TextIO) -> int:
+    """Carry out what was asked; every outcome is one JSON line."""
+
+    def emit(event: dict[str, Any]) -> None:
+        out.write(json.dumps(event) + "\n")
+        out.flush()
+
+    def progress(stage: str, done: int, total: int) -> None:
+        emit({"event": "progress", "stage": stage, "done": done, "total": total})
+
+    try:
+        here = project.load(asked.project)
+        with writer_lock(here):
+            value = RUNS[asked.run](here, credential, asked.subject, progress)
+        emit({"event": "result", "value": value})
+    except WellspringError as wrong:
+        verdict = wrong.verdict.model_dump(mode="json") if isinstance(wrong, Refused) and wrong.verdict else None
+        emit({"event": "error", "slug": wrong.slug, "what": wrong.what, "fix": wrong.fix, "verdict": verdict})
+        return wrong.exit_code
+    return 0
+
+
+@contextmanager
+def writer_lock(here: Project) -> Iterator[None]:
+    """Hold the one lock that guards the catalog and the log. Raises Unavailable when another run holds it."""
+    with (here.state / "writer.lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Unavailable("another run is under way in this project", fix="try again when it has ended") from None
+        yield
+
+
+def _receive(here: Project, credential: Credential | None, source: str, progress: journey.Progress) -> JsonValue:
+    with _house(here, credential) as house:
+        return journey.receive(house, source, progress=progress).model_dump(mode="json")
+
+
+def _replay(here: Project, credential: Credential | None, drop: str, progress: journey.Progress) -> JsonValue:
+    with _house(here, credential) as house:
+        return journey.replay(house, drop.removeprefix("drop:"), progress=progress).model_dump(mode="json")
+
+
+def _quarantined(here: Project, credential: Credential | None, drop: str, _: journey.Progress) -> JsonValue:
+    with _house(here, credential) as house:
+        rows = house.vault.quarantined(drop.removeprefix("drop:") or None)
+        return [row.model_dump(mode="json") for row in rows]
+
+
+def _accounts(here: Project, credential: Credential | None, _subject: str, _: journey.Progress) -> JsonValue:
+    with _house(here, credential) as house:
+        journey.recover(house)
+        drops = dict.fromkeys(each.entry.subject for each in house.records.index.entries(action="land"))
+        accounts = {drop: journey.account(house, drop.removeprefix("drop:")) for drop in drops}
+        edition = house.lake.edition()
+        return {
+            "edition": None if edition is None else edition.model_dump(mode="json"),
+            "accounts": {
+                drop: {**each.model_dump(mode="json"), "balanced": each.balanced} for drop, each in accounts.items()
+            },
+        }
+
+
+def _prove(here: Project, credential: Credential | None, subject: str, _: journey.Progress) -> JsonValue:
+    from wellspring.trust import evidence
+
+    folder = here.state / "packs" / evidence.folder_name(subject)
+    if credential is None:
+        with open_records(here) as records:
+            pack = journey.prove(records, subject, folder, contracts_folder=here.contracts)
+    else:
+        with assemble(here, credential) as house:
+            pack = journey.prove(house.records, subject, folder, contracts_folder=here.contracts, house=house)
+    return {"subject": pack.subject, "folder": str(pack.folder), "entries": pack.entries}
+
+
+def _house(here: Project, credential: Credential | None) -> Any:
+    if credential is None:
+        raise Unavailable("the servers of this project are not running", fix="run `wellspring up`")
+    return assemble(here, credential)
+
+
+RUNS: dict[str, Callable[[Project, Credential | None, str, journey.Progress], JsonValue]] = {
+    "receive": _receive,
+    "replay": _replay,
+    "quarantined": _quarantined,
+    "accounts": _accounts,
+    "prove": _prove,
+}
+
+
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m wellspring.worker", description=__doc__)
+    parser.add_argument("run", choices=sorted(RUNS))
+    parser.add_argument("subject", nargs="?", default="")
+    parser.add_argument("--project", type=Path, required=True)
+    return parser.parse_args(argv)
+
+
+__all__ = ["Assembly", "main", "run", "writer_lock"]
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""`python -m tests.crash`: kill -9 at each named crash point and at 25 random moments, and see that all is well.
+
+Exit 0 when every point was hit and every invariant held each time, else 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.crash import points
+from tests.crash.house import House
+from tests.crash.kill import Outcome, open_killer, ordered
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line of this file."""
+    parser = argparse.ArgumentParser(prog="python -m tests.crash", description="Kill the house, and look at it.")
+    parser.add_argument("points", nargs="*", metavar="POINT", help="only these crash points; default: every one")
+    parser.add_argument("--random", type=int, default=25, metavar="N", help="kills at random moments (default 25)")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no further kill after so long")
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="of the random moments")
+    options = parser.parse_args(argv)
+    known = points.points()
+    if unknown := sorted(set(options.points) - set(known)):
+        print(f"no crash point {', '.join(unknown)}; there are: {', '.join(known)}", file=sys.stderr)
+        return 1
+    names = ordered(options.points or known)
+    with tempfile.TemporaryDirectory(prefix="crash-") as folder:
+        Path(folder).chmod(0o755)
+        root = Path(folder) / "house"
+        try:
+            outcomes = run(root, names, options.random, seconds=options.seconds, seed=options.seed)
+        finally:
+            if (root / "wellspring.toml").exists():
+                House.down(root)
+    bad = [each for each in outcomes if not each.good]
+    print(f"{len(outcomes) - len(bad)} of {len(outcomes)} kills left a house in order (seed {options.seed})")
+    return 1 if bad or not outcomes else 0
+
+
+def run(root: Path, names: list[str], moments: int, *, seconds: float, seed: int) -> list[Outcome]:
+    """Kill at the random moments first (they need the first contract), then at the points."""
+    begun, draw = time.monotonic(), random.Random(seed)
+    killer = open_killer(root, names)
+    outcomes: list[Outcome] = []
+
+    def tell(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        state = "ok   " if outcome.good else "WRONG"
+        print(f"{state} {outcome.seconds:6.1f} s  {outcome.what}", flush=True)
+        for line in (*([] if outcome.hit else ["nobody died there"]), *outcome.wrong):
+            print(f"               {line}", flush=True)
+
+    for _ in range(moments):
+        if time.monotonic() - begun < seconds:
+            tell(killer.moment(draw))
+    for name in names:
+        if time.monotonic() - begun < seconds:
+            tell(killer.point(name))
+    return outcomes
+
+
+if __name__ == "__main__":
+    sys.exit(main())

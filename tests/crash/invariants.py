@@ -1,0 +1,165 @@
+"""What must hold after any crash, once `receive` has run again. Pure: what was seen in, what is wrong out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+
+class Sent(NamedTuple):
+    """One file in the vendor's outbox. bad, repairable: row numbers that wait; the repairable ones until a replay.
+
+    gone: its retention has ended, so what waited was discarded.
+    """
+
+    name: str
+    rows: int
+    bad: frozenset[int]
+    repairable: frozenset[int]
+    replayed: bool = False
+    gone: bool = False
+
+    @property
+    def waiting(self) -> frozenset[int]:
+        """The rows that must wait in quarantine now."""
+        return self.bad if self.replayed else self.bad | self.repairable
+
+    @property
+    def published(self) -> frozenset[int]:
+        """The rows that readers must see, each once."""
+        return frozenset(range(1, self.rows + 1)) - self.waiting
+
+
+class Seen(NamedTuple):
+    """A house from outside.
+
+    accounts: by drop subject, from `status`. entries: the whole ledger, in order. ledger: what `ledger verify` found
+    wrong. journals: sequences by service. editions: by id; pointer: what readers see. rows: (drop, row number) of every
+    row of that edition. waiting: rows in quarantine by drop. lineage: outboxes with a torn line.
+    """
+
+    sent: tuple[Sent, ...]
+    accounts: Mapping[str, Mapping[str, Any]]
+    entries: tuple[Mapping[str, Any], ...]
+    ledger: str
+    journals: Mapping[str, list[int]]
+    editions: Mapping[str, Mapping[str, Any]]
+    pointer: str | None
+    rows: list[tuple[str, int]]
+    waiting: Mapping[str, int]
+    lineage: list[str]
+
+
+def broken(seen: Seen) -> list[str]:
+    """List every invariant that does not hold, each as a sentence."""
+    return [*_ledger(seen), *_files(seen), *_rows(seen), *_publishes(seen), *_quarantine(seen)]
+
+
+def _done(seen: Seen, action: str) -> Iterator[Mapping[str, Any]]:
+    return (each for each in seen.entries if each["action"] == action and each["phase"] == "done")
+
+
+def _ledger(seen: Seen) -> Iterator[str]:
+    if seen.ledger:
+        yield f"the ledger does not verify: {seen.ledger}"
+    held: dict[str, list[int]] = {}
+    for each in seen.entries:
+        held.setdefault(each["service"], []).append(each["sequence"])
+    for service, sequences in held.items():
+        if sequences != list(range(len(sequences))):
+            yield f"the ledger holds entries of {service} twice, not at all, or out of order"
+    for service, sequences in seen.journals.items():
+        if sequences != list(range(len(sequences))):
+            yield f"the journal of {service} has a gap or a double"
+        elif len(held.get(service, [])) > len(sequences):
+            yield f"the ledger holds entries that the journal of {service} has lost"
+    # The enclave and the supervisor may write after the last integration; the worker integrates before it ends.
+    if len(held.get("worker", [])) < len(seen.journals.get("worker", [])) - 1:
+        yield "entries of worker are not in the ledger"
+    yield from (f"a line of lineage/{name} is torn" for name in seen.lineage)
+
+
+def _files(seen: Seen) -> Iterator[str]:
+    """Each file is one drop, landed once and admitted once, and its account says what became of its rows."""
+    landed = [(each["facts"]["name"], each["subject"]) for each in _done(seen, "land")]
+    for name, times in Counter(name for name, _ in landed).items():
+        if times > 1:
+            yield f"{name} landed {times} times"
+    admitted = Counter((each["subject"], each["facts"]["part"]) for each in _done(seen, "admit"))
+    yield from (f"part {part} of {drop} was admitted {n} times" for (drop, part), n in admitted.items() if n > 1)
+    subjects = dict(landed)
+    for file in seen.sent:
+        account = seen.accounts.get(subjects.get(file.name, ""))
+        if account is None:
+            yield f"{file.name} has no account"
+            continue
+        waits = 0 if file.gone else len(file.waiting)
+        wanted = {
+            "received": file.rows,
+            "published": len(file.published),
+            "quarantined": waits,
+            "discarded": len(file.waiting) - waits,
+            "rejected": 0,
+            "waiting": 0,
+        }
+        said = {name: account[name] for name in wanted}
+        if said != wanted:
+            yield f"the account of {file.name} is {said}, not {wanted}"
+        if not account["balanced"]:
+            yield f"the account of {file.name} does not balance"
+
+
+def _rows(seen: Seen) -> Iterator[str]:
+    """No row twice, none lost, none that should wait."""
+    drops = {each["facts"]["name"]: each["subject"].removeprefix("drop:") for each in _done(seen, "land")}
+    twice = [row for row, times in Counter(seen.rows).items() if times > 1]
+    if twice:
+        yield f"{len(twice)} rows are published twice"
+    found: dict[str, set[int]] = {}
+    for drop, number in seen.rows:
+        found.setdefault(drop, set()).add(number)
+    for file in seen.sent:
+        here = found.pop(drops.get(file.name, ""), set())
+        if lost := file.published - here:
+            yield f"{len(lost)} rows of {file.name} are lost"
+        if extra := here - file.published:
+            yield f"{len(extra)} rows of {file.name} are published that should wait"
+    yield from (f"rows of {drop} are published, and no file was sent for it" for drop in found)
+
+
+def _publishes(seen: Seen) -> Iterator[str]:
+    """No publish without its entry, no entry without its publish, no intent left open, every part settled."""
+    line: list[str] = []
+    newest = seen.pointer
+    while newest is not None and newest not in line:
+        line.append(newest)
+        newest = seen.editions.get(newest, {}).get("parent")
+    told = Counter(each["subject"].removeprefix("edition:") for each in _done(seen, "publish"))
+    yield from (f"edition {each} is published without an entry" for each in line if each not in told)
+    yield from (f"edition {each} has an entry and is not published" for each in told if each not in line)
+    yield from (
+        f"the publish of edition {each} was recorded {times} times" for each, times in told.items() if times > 1
+    )
+    yield from (f"edition {each} was written and never published" for each in seen.editions if each not in line)
+    settled = {each["intent"] for each in seen.entries if each["intent"] and each["phase"] != "intent"}
+    for each in seen.entries:
+        name = f"{each['service']}:{each['sequence']}"
+        if each["phase"] == "intent" and name not in settled:
+            yield f"the intent {name} ({each['action']} {each['subject']}) is open"
+    # From the intents too: what recovery settles is told there.
+    publishes = [each for each in seen.entries if each["action"] == "publish" and each["phase"] in {"intent", "done"}]
+    published = {ref["name"].removeprefix("rows:") for each in publishes for ref in each["inputs"]}
+    confirmed = Counter(
+        f"{each['subject'].removeprefix('drop:')}/{each['facts']['part']}" for each in _done(seen, "settle")
+    )
+    yield from (f"rows {each} are published and the enclave was never told" for each in published - set(confirmed))
+    yield from (f"rows {each} were settled {times} times" for each, times in confirmed.items() if times > 1)
+
+
+def _quarantine(seen: Seen) -> Iterator[str]:
+    """The rows that wait inside the enclave are those that the accounts say."""
+    for subject, account in seen.accounts.items():
+        inside = seen.waiting.get(subject.removeprefix("drop:"), 0)
+        if inside != account["quarantined"]:
+            yield f"{inside} rows of {subject} wait in quarantine, and its account says {account['quarantined']}"

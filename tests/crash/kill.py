@@ -1,0 +1,188 @@
+"""Kill a house at a named crash point, or at any moment, run the same command again, and look at what is left."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+from tests.crash import points
+from tests.crash.house import House, finished
+from tests.crash.invariants import broken
+
+VICTIMS = ("worker", "worker", "command", "enclave", "enclave", "supervisor")
+"""Who is killed at a random moment. A killed supervisor takes all its servers with it."""
+
+
+class Outcome(NamedTuple):
+    """One kill. hit: whether anybody died as meant; wrong: the invariants that do not hold afterwards."""
+
+    what: str
+    hit: bool
+    wrong: tuple[str, ...]
+    seconds: float
+
+    @property
+    def good(self) -> bool:
+        return self.hit and not self.wrong
+
+
+class Killer:
+    """Kills one house again and again; what is wrong after one kill stays wrong, and is told once.
+
+    Replays come after all receives: they need the contract to be repaired, and drops from before that.
+    """
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+        self._number = 0
+        self._told: set[str] = set()
+        self._for_replay: list[str] = []
+        self._span = 1.0
+
+    def prepare(self, names: list[str]) -> None:
+        """Start the house; send and receive the drops that the named replay points will replay, and one more."""
+        self._up()
+        self._send()
+        self._for_replay = [self._send() for name in names if _room(name) == "replay"]
+        begun = time.perf_counter()
+        self.house.must("receive")
+        self._span = time.perf_counter() - begun
+
+    def point(self, name: str) -> Outcome:
+        """Die at one crash point, come back, and look."""
+        begun = time.perf_counter()
+        room = _room(name)
+        if room == "replay":
+            self.house.repair_contract()
+            subject = self._for_replay.pop()
+            words = ("quarantine", "replay", self._drop(subject))
+        else:
+            if room == "retention":
+                self.house.repair_contract()
+                self.house.shorten_retention()
+            subject, words = self._send(), ("receive",)
+        hit = self._inside(name, words) if _file(name).startswith("wellspring/enclave/") else self._outside(name, words)
+        if room == "replay":
+            self._again(*words)
+            self.house.replayed(subject)
+        self._receive_all()
+        if room == "retention":
+            # What is past its date goes at the next act of the enclave; the drop came under the new contract, in
+            # which nothing is repairable any more.
+            self.house.must("receive", codes=(0, 3))
+            self.house.replayed(subject)
+            self.house.sent = [each._replace(gone=True) if each.name == subject else each for each in self.house.sent]
+        return self._look(name, hit, begun)
+
+    def moment(self, draw: random.Random) -> Outcome:
+        """Kill somebody at a random moment of a receive, come back, and look."""
+        begun = time.perf_counter()
+        self._send()
+        victim, after = draw.choice(VICTIMS), draw.uniform(0.0, self._span)
+        with self.house.start("receive") as process:
+            threading.Event().wait(after)
+            pid = self._pid(victim, process)
+            if pid is not None:
+                os.kill(pid, signal.SIGKILL)
+            finished(process)
+        self._up()
+        self._receive_all()
+        # A worker that was not there yet, or not any more, is a moment as good as any: nothing to hit.
+        return self._look(f"{victim} after {after:.2f} s{'' if pid else ' (not running)'}", True, begun)
+
+    def _outside(self, name: str, words: tuple[str, ...]) -> bool:
+        """Die in the worker, and see that it did."""
+        ran = self.house.run(*words, crash_at=name)
+        return ran.code not in {0, 3, 75} and "signal 9" in ran.complaint
+
+    def _inside(self, name: str, words: tuple[str, ...]) -> bool:
+        """Die in the enclave: it must be started with the point's name, which `up` hands on."""
+        self.house.must("down")
+        if self.house.run("up", crash_at=name).code == 0:
+            self.house.run(*words)
+        dead = self.house.server("enclave") is None or not _lives(self.house.server("enclave"))
+        self.house.run("down")
+        self._up()
+        return dead
+
+    def _up(self) -> None:
+        self.house.must("up")
+
+    def _again(self, *words: str) -> None:
+        """Run a command again that may have been carried out before it died: then nothing waits any more."""
+        ran = self.house.run(*words)
+        if ran.code not in {0, 66, 77}:
+            raise AssertionError(f"{' '.join(words)} after the crash ended with {ran.code}: {ran.complaint}")
+
+    def _receive_all(self) -> None:
+        """Receive until there is nothing new."""
+        for _ in range(3):
+            ran = self.house.run("receive")
+            if ran.code == 3:
+                return
+            if ran.code != 0:
+                raise AssertionError(f"receive after the crash ended with {ran.code}: {ran.complaint}")
+        raise AssertionError("receive finds something new each time")
+
+    def _send(self) -> str:
+        self._number += 1
+        return self.house.send(self._number).name
+
+    def _drop(self, file: str) -> str:
+        entries = self.house.must("ledger", "tail", "-n", "1000000")
+        found = [each for each in entries if each["action"] == "land" and each["facts"].get("name") == file]
+        return found[0]["subject"].removeprefix("drop:")
+
+    def _pid(self, victim: str, process: subprocess.Popen[str]) -> int | None:
+        if victim == "command":
+            return process.pid if process.poll() is None else None
+        if victim != "worker":
+            return self.house.server(victim)
+        try:
+            children = psutil.Process(process.pid).children(recursive=True)
+            return next((each.pid for each in children if "wellspring.worker" in each.cmdline()), None)
+        except psutil.NoSuchProcess:
+            return None
+
+    def _look(self, what: str, hit: bool, begun: float) -> Outcome:
+        wrong = [each for each in broken(self.house.see()) if each not in self._told]
+        self._told.update(wrong)
+        return Outcome(what, hit, tuple(wrong), time.perf_counter() - begun)
+
+
+def ordered(names: list[str]) -> list[str]:
+    """Put replays after receives, and retention last: each changes the contract for what follows."""
+    return sorted(names, key=lambda name: (("receive", "replay", "retention").index(_room(name)), name))
+
+
+def open_killer(folder: Path, names: list[str]) -> Killer:
+    """Make a house in a folder, start it, and get it ready to be killed at these points."""
+    killer = Killer(House(folder))
+    killer.prepare(names)
+    return killer
+
+
+def _room(name: str) -> str:
+    """Say which command comes by a crash point."""
+    if name.startswith("enclave.retain"):
+        return "retention"
+    return "replay" if ".replay:" in name else "receive"
+
+
+def _file(name: str) -> str:
+    return next(point.file for point in points.every() if point.name == name)
+
+
+def _lives(pid: int | None) -> bool:
+    try:
+        return pid is not None and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -1,0 +1,101 @@
+"""Parquet is typed already: another type, a cut or a damaged file stops it whole."""
+
+import io
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.data.promises import column, contract
+from wellspring.data.formats import parquet
+from wellspring.errors import Refused
+
+TYPED = contract(column("id"), column("day", "date32[day]"), column("amount", "decimal128(12, 2)"), format="parquet")
+GOOD: dict[str, Any] = {
+    "id": ["1", None], "day": [date(2024, 1, 2), None],
+    "amount": pa.array([Decimal("1.50"), None], pa.decimal128(12, 2)),
+}  # fmt: skip
+
+
+def written(columns: dict[str, Any], **options: Any) -> bytes:
+    file = io.BytesIO()
+    pq.write_table(pa.table(columns), file, **options)
+    return file.getvalue()
+
+
+def code(content: bytes) -> str:
+    with pytest.raises(Refused) as refused:
+        parquet.read(content, TYPED, subject="drop:1")
+    verdict = refused.value.verdict
+    assert verdict is not None
+    assert (verdict.subject, verdict.outcome) == ("drop:1", "fail")
+    return verdict.reasons[0].code
+
+
+def test_rows_are_read_typed_and_counted_from_one():
+    parsed = parquet.read(written({**GOOD, "more": [1, 2]}), TYPED)
+    assert parsed.names == ["id", "day", "amount", "more"]
+    assert parsed.row_numbers.to_pylist() == [1, 2]
+    assert parsed.table["amount"].to_pylist() == [Decimal("1.50"), None]
+
+
+def test_a_file_in_several_row_groups_is_one_table():
+    parsed = parquet.read(written(GOOD, row_group_size=1), TYPED)
+    assert parsed.rows == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("id", pa.array([1, 2])),
+        ("id", pa.array([b"1", b"2"])),
+        ("day", ["2024-01-02", "2024-01-03"]),
+        ("day", pa.array([datetime(2024, 1, 2, tzinfo=UTC), None])),
+        ("amount", [1.5, 2.5]),
+        ("amount", ["1.50", "2.50"]),
+        ("amount", pa.array([Decimal("1.500"), None], pa.decimal128(12, 3))),
+        ("amount", pa.array([Decimal("1.50"), None], pa.decimal128(20, 2))),
+    ],
+)
+def test_another_type_stops_the_file_whole(name: str, other: Any):
+    assert code(written({**GOOD, name: other})) == "type_changed"
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("id", pa.array(["1", "2"], pa.large_string())),
+        ("id", pa.array(["1", "2"]).dictionary_encode()),
+        ("amount", pa.array([Decimal("1.5"), None], pa.decimal128(5, 1))),
+    ],
+)
+def test_a_type_that_fits_within_the_declared_one_is_read(name: str, other: Any):
+    assert parquet.read(written({**GOOD, name: other}), TYPED).rows == 2
+
+
+def test_every_changed_type_is_told_at_once():
+    with pytest.raises(Refused) as refused:
+        parquet.read(written({"id": [1], "day": ["x"], "amount": [1.5]}), TYPED)
+    assert refused.value.what.count("stopped whole") == 3
+
+
+def test_files_that_are_none_are_stopped():
+    whole = written(GOOD)
+    assert code(b"") == "empty_file"
+    assert code(b"id,day,amount\n") == "unreadable"
+    assert code(whole[: len(whole) // 2]) == "truncated"
+    assert code(whole[:-1]) == "truncated"
+    assert code(b"PAR1PAR1") == "truncated"
+    assert code(b"PAR1" + b"\xff" * 64 + b"PAR1") == "unreadable"
+    assert code(written({name: pa.array(values)[:0] for name, values in GOOD.items()})) == "header_only"
+    assert code(written({"id": ["1"], "day": [date(2024, 1, 2)]})) == "missing_column"
+
+
+def test_a_damaged_page_is_seen_where_the_writer_left_checksums():
+    whole = bytearray(written({**GOOD, "id": ["a" * 200, "b" * 200]}, write_page_checksum=True, compression="none"))
+    at = whole.index(b"a" * 200)
+    whole[at + 100] ^= 1
+    assert code(bytes(whole)) == "unreadable"

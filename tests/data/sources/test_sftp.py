@@ -1,0 +1,96 @@
+"""What is particular to SFTP: who is trusted, and what a hostile or clumsy server can do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncssh
+import pytest
+
+from tests.data.sources.vendor import Vendor
+from wellspring.data.sources.sftp import SftpSource
+from wellspring.errors import NotFound, Refused, Unavailable
+from wellspring.records.clock import SystemClock
+
+
+@pytest.fixture
+def vendor(tmp_path: Path) -> Iterator[Vendor]:
+    with Vendor(tmp_path / "vendor").open() as opened:
+        yield opened
+
+
+def test_an_unpinned_host_key_is_refused(vendor: Vendor) -> None:
+    vendor.put("a.csv", b"x\n1\n")
+    vendor.pin(asyncssh.generate_private_key("ssh-ed25519"))
+    with pytest.raises(Refused, match="does not pin"):
+        vendor.source().list()
+
+
+@pytest.mark.parametrize("text", ["", "\n# nobody\n"])
+def test_an_empty_known_hosts_knows_nobody(vendor: Vendor, text: str) -> None:
+    vendor.known_hosts.write_text(text)
+    with pytest.raises(Refused, match="does not pin"):
+        vendor.source().list()
+
+
+def test_a_missing_known_hosts_is_refused(vendor: Vendor) -> None:
+    vendor.known_hosts.unlink()
+    with pytest.raises(Refused, match="no pinned host key"):
+        vendor.source().list()
+
+
+def test_a_wrong_user_key_is_refused(vendor: Vendor) -> None:
+    vendor.user_key = asyncssh.generate_private_key("ssh-ed25519").export_private_key().decode()
+    with pytest.raises(Refused, match="let 'wellspring' in"):
+        vendor.source().list()
+
+
+def test_a_broken_user_key_is_refused(vendor: Vendor) -> None:
+    vendor.user_key = "no key"
+    with pytest.raises(Refused, match="no private key"):
+        vendor.source().list()
+
+
+def test_a_missing_folder_is_told(vendor: Vendor) -> None:
+    vendor.outbox.rmdir()
+    with pytest.raises(NotFound, match="folder"):
+        vendor.source().list()
+
+
+def test_a_name_that_is_not_utf8_hides_no_other_file(vendor: Vendor) -> None:
+    vendor.put("a.csv", b"x\n1\n")
+    with open(os.fsencode(vendor.outbox) + b"/caf\xe9.csv", "wb") as file:
+        file.write(b"x\n2\n")
+    assert {found.name for found in vendor.source().list()} == {"a.csv", "caf\\xe9.csv"}
+
+
+def test_a_server_that_is_gone_is_unavailable(tmp_path: Path) -> None:
+    with Vendor(tmp_path / "vendor").open() as vendor:
+        source: SftpSource = vendor.source()
+    with pytest.raises(Unavailable, match="does not answer"):
+        source.list()
+
+
+def test_a_file_beyond_the_bound_is_refused(vendor: Vendor) -> None:
+    vendor.put("a.csv", b"x" * 1001)
+    with pytest.raises(Refused, match="more than 1,000"):
+        vendor.source(largest=1000).fetch("a.csv")
+
+
+def test_the_address_is_asked_again_at_each_call(vendor: Vendor) -> None:
+    asked = []
+    source = SftpSource(
+        "clearinghouse",
+        address=lambda: asked.append(1) or ("127.0.0.1", vendor.port),  # type: ignore[func-returns-value]
+        user="wellspring",
+        folder="/outbox",
+        private_key=vendor.user_key,
+        known_hosts=vendor.known_hosts,
+        settle_seconds=0,
+        clock=SystemClock(),
+    )
+    source.list()
+    source.list()
+    assert len(asked) == 2

@@ -1,0 +1,219 @@
+"""Who may speak at a door, and what nobody can do to it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+from pydantic import JsonValue
+
+from tests.steps import FixedClock, RecordingStep
+from wellspring.enclave import doors
+from wellspring.enclave.doors import Door, Doors
+from wellspring.errors import NotFound, Refused, WellspringError
+from wellspring.servers.privileges import UIDS
+from wellspring.trust.vault import frames
+from wellspring.trust.vault.port import Progress
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+
+
+class House:
+    """One door, open to `uids`, with an operation that echoes and one that fails."""
+
+    def __init__(self, folder: Path, uids: frozenset[int]) -> None:
+        self.clock = FixedClock()
+        self.step = RecordingStep(clock=self.clock)
+        self.path = folder / "intake.sock"
+        self.waiting = threading.Event()
+        door = Door("intake", self.path, uids, {"echo": self.echo, "fail": self.fail, "wait": self.wait})
+        self.doors = Doors((door,), step=self.step, clock=self.clock, patience=2)
+
+    def echo(self, request: frames.Message, progress: Progress) -> tuple[JsonValue, bytes]:
+        progress("fetch", 1, 1)
+        return doors.text(request, "say"), b"arrow"
+
+    def fail(self, request: frames.Message, progress: Progress) -> tuple[JsonValue, bytes]:
+        raise NotFound("nothing", fix="none")
+
+    def wait(self, request: frames.Message, progress: Progress) -> tuple[JsonValue, bytes]:
+        self.waiting.wait(10)
+        return None, b""
+
+    def connect(self) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(10)
+        connection.connect(str(self.path))
+        return connection
+
+    def ask(self, **request: JsonValue) -> frames.Message:
+        with self.connect() as connection:
+            frames.send(connection, dict(request))
+            return answer(connection)
+
+
+def answer(connection: socket.socket) -> frames.Message:
+    while (message := frames.receive(connection, limit=1 << 20)) and message["kind"] == "progress":
+        pass
+    assert message is not None
+    return message
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="ws-") as name:
+        os.chmod(name, 0o755)
+        yield Path(name)
+
+
+@pytest.fixture
+def house(folder: Path) -> Iterator[House]:
+    opened = House(folder, frozenset({os.geteuid()}))
+    yield opened
+    opened.doors.close()
+
+
+def test_answers_one_request_after_another(house: House) -> None:
+    with house.connect() as connection:
+        for word in ("a", "b"):
+            frames.send(connection, {"op": "echo", "say": word})
+            assert frames.receive(connection, limit=1000) == {
+                "kind": "progress",
+                "stage": "fetch",
+                "done": 1,
+                "total": 1,
+            }
+            assert frames.receive(connection, limit=1000) == {"kind": "done", "value": word, "arrow": 5}
+            assert frames.receive_bytes(connection, 5) == b"arrow"
+
+
+def test_an_error_is_answered_and_the_conversation_goes_on(house: House) -> None:
+    with house.connect() as connection:
+        frames.send(connection, {"op": "fail"})
+        assert answer(connection)["slug"] == "not-found"
+        frames.send(connection, {"op": "echo", "say": "still here"})
+        assert answer(connection)["value"] == "still here"
+
+
+@pytest.mark.parametrize("request_", [{}, {"op": 7}, {"op": "none"}, {"op": "echo"}, {"op": "echo", "say": [1]}])
+def test_a_request_that_makes_no_sense_is_an_error(house: House, request_: frames.Message) -> None:
+    assert house.ask(**request_)["kind"] == "error"
+    assert house.ask(op="echo", say="x")["value"] == "x"
+
+
+def test_a_bad_frame_never_ends_the_house(house: House) -> None:
+    random = Random(7)
+    for number in range(150):
+        content = random.randbytes(random.randrange(0, 60))
+        if number % 3 == 0:
+            content = len(content).to_bytes(4, "big") + content
+        with house.connect() as connection:
+            connection.sendall(content)
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(4096):
+                pass
+    assert house.ask(op="echo", say="x")["value"] == "x"
+
+
+def test_a_peer_that_goes_away_without_a_word_leaves_no_trace(house: House) -> None:
+    for _ in range(40):
+        connection = house.connect()
+        frames.send(connection, {"op": "echo", "say": "x" * 60000})
+        # Reset, not closed: what the other side still writes fails.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+    deadline = time.monotonic() + 5
+    while (said := house.ask(op="echo", say="x"))["kind"] == "error" and time.monotonic() < deadline:
+        assert said["slug"] == "unavailable", "only because the last ones are not out of the door yet"
+    assert said["value"] == "x"
+
+
+def test_a_request_too_large_is_refused_and_said(house: House) -> None:
+    with house.connect() as connection:
+        connection.sendall((1 << 30).to_bytes(4, "big"))
+        assert answer(connection)["slug"] == "refused"
+
+
+def test_a_silent_peer_is_let_go_and_a_full_house_says_so(house: House) -> None:
+    silent = [house.connect() for _ in range(doors._AT_ONCE)]
+    # The last of them holds its place once it is answered; then one more is too many.
+    for connection in silent:
+        frames.send(connection, {"op": "echo", "say": "x"})
+        assert answer(connection)["kind"] == "done"
+    with house.connect() as connection:
+        assert answer(connection)["slug"] == "unavailable"
+    for connection in silent:
+        frames.receive_bytes(connection, 5)
+        assert connection.recv(1) == b"", "after its patience the house closes"
+        connection.close()
+    assert house.ask(op="echo", say="x")["value"] == "x"
+
+
+def test_a_long_answer_is_waited_for(house: House) -> None:
+    with house.connect() as slow:
+        frames.send(slow, {"op": "wait"})
+        assert house.ask(op="echo", say="x")["value"] == "x"
+        house.waiting.set()
+        assert answer(slow)["kind"] == "done"
+
+
+def test_a_user_that_is_not_named_is_refused_and_recorded(folder: Path) -> None:
+    house = House(folder, frozenset({UIDS["api"]}))
+    try:
+        for _ in range(5):
+            refused = house.ask(op="echo", say="x")
+            assert refused["slug"] == "refused"
+        house.clock.pass_(seconds=2)
+        house.ask(op="echo", say="x")
+    finally:
+        house.doors.close()
+    me = os.geteuid()
+    entries = [(entry.action, entry.phase, entry.subject, entry.facts["uid"]) for entry in house.step.entries]
+    assert entries == [("connect", "refused", "server:intake", me)] * 2
+    assert [entry.facts["before"] for entry in house.step.entries] == [0, 4], "knocking fills no ledger"
+
+
+@needs_root
+@pytest.mark.parametrize(("service", "let_in"), [("api", True), ("worker", False), ("vendor", False)])
+def test_the_kernel_says_who_is_asking(folder: Path, service: str, let_in: bool) -> None:
+    house = House(folder, frozenset({UIDS["api"], 0}))
+    try:
+        pid = os.fork()
+        if pid == 0:
+            status = 9
+            try:
+                os.setgroups([])
+                os.setgid(UIDS[service])
+                os.setuid(UIDS[service])
+                status = 0 if house.ask(op="echo", say="x")["kind"] == "done" else 1
+            finally:
+                os._exit(status)
+        _, ended = os.waitpid(pid, 0)
+    finally:
+        house.doors.close()
+    assert os.waitstatus_to_exitcode(ended) == (0 if let_in else 1)
+    assert [entry.facts["uid"] for entry in house.step.entries] == ([] if let_in else [UIDS[service]])
+
+
+def test_a_door_opens_over_one_that_a_kill_left_behind(folder: Path) -> None:
+    first = House(folder, frozenset({os.geteuid()}))
+    second = House(folder, frozenset({os.geteuid()}))
+    assert second.ask(op="echo", say="x")["value"] == "x"
+    first.doors.close()
+    second.doors.close()
+
+
+def test_a_text_is_a_text() -> None:
+    assert doors.text({"op": "x"}, "op") == "x"
+    for value in (None, 7, ["x"]):
+        with pytest.raises(Refused):
+            doors.text({"op": value}, "op")  # type: ignore[dict-item]
+    assert issubclass(Refused, WellspringError)

@@ -1,0 +1,26 @@
+"""Which file names hold a person; that a finding is recorded once stands in test_listing.py and test_service.py."""
+
+from __future__ import annotations
+
+import pytest
+
+from wellspring.enclave.findings import personal
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "medical_claim_2026-09.csv",
+        "claims_20261125153207.csv",
+        "claims_2026112501.csv",
+        "eligibility_1.csv",
+        "1881018216.csv",
+    ],
+)
+def test_dates_numbers_and_providers_are_no_person(name: str) -> None:
+    assert not personal(name)
+
+
+@pytest.mark.parametrize("name", ["900-12-3456.csv", "claim fausto@example.com.csv", "claim_(212) 555-0123.csv"])
+def test_an_identifier_is(name: str) -> None:
+    assert personal(name)

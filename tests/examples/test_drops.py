@@ -1,0 +1,153 @@
+"""The demo's drops are what they say: the good keep their contract, each flaw of the bad is there and nothing else."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from collections import defaultdict
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+import yaml
+from open_data_contract_standard.model import OpenDataContractStandard
+
+from examples.health_plan import drops
+from tests.examples.judge import Reasons, judge
+from wellspring.data import admit
+from wellspring.data.contract import load, loosened
+from wellspring.data.formats.csv import read
+
+EXAMPLE = Path(drops.__file__).parent
+CLAIM, ELIGIBILITY = (EXAMPLE / "contracts" / f"{name}.odcs.yaml" for name in ("medical_claim", "eligibility"))
+
+
+@pytest.fixture(scope="module")
+def bad(tmp_path_factory: pytest.TempPathFactory) -> drops.Bad:
+    return drops.bad(tmp_path_factory.mktemp("outbox"))
+
+
+@pytest.mark.parametrize("path", [CLAIM, ELIGIBILITY], ids=lambda path: path.name)
+def test_contracts_keep_the_standard_itself(path: Path) -> None:
+    import jsonschema
+
+    schema = json.loads(files("open_data_contract_standard").joinpath("schema.json").read_text(encoding="utf-8"))
+    jsonschema.validate(yaml.safe_load(path.read_text()), schema)
+    assert OpenDataContractStandard.from_file(str(path)).version == "1.0.0"
+
+
+@pytest.mark.parametrize("path", [CLAIM, ELIGIBILITY], ids=lambda path: path.name)
+def test_each_column_says_how_it_may_leave(path: Path) -> None:
+    for column in yaml.safe_load(path.read_text())["schema"][0]["properties"]:
+        said = {custom["property"]: custom["value"] for custom in column["customProperties"]}
+        assert column["classification"]
+        assert said["leaves"] in {"as_is", "token", "year", "zip3", "masked", "never"}
+        assert ("domain" in said) == (said["leaves"] == "token")
+        if column["classification"] in {"identifier", "contact"}:
+            assert said["leaves"] in {"token", "never"}
+
+
+def test_good_rows_keep_their_contract(tmp_path: Path) -> None:
+    good = drops.good(tmp_path, lines=3000)
+    assert {path.name for path in tmp_path.iterdir()} == set(good.rows)
+    eligibility, claims = good.paths
+    assert judge(eligibility, ELIGIBILITY) == {}
+    assert judge(claims, CLAIM) == {}
+    assert [len(_rows(path)) - 1 for path in good.paths] == list(good.rows.values())
+
+
+def test_good_drop_holds_the_planted_people(tmp_path: Path) -> None:
+    good = drops.good(tmp_path)
+    eligibility, claims = (path.read_text() for path in good.paths)
+    assert len(good.planted) == drops.PLANTED
+    for person in good.planted:
+        assert all(mark in eligibility for mark in person.marks)
+        assert person.member_id in claims
+
+
+def test_bad_rows_are_bad_as_told_and_no_other_row_is(bad: drops.Bad) -> None:
+    assert judge(bad.path, CLAIM) == _told(bad)
+    assert len({flaw.kind for flaw in bad.flaws}) == 10
+    assert len({flaw.row for flaw in bad.flaws}) == len(bad.flaws)
+
+
+def test_the_house_judges_the_bad_drop_as_told(bad: drops.Bad) -> None:
+    contract = load(CLAIM, tenant="wellspring-benefits", known_since=datetime(2026, 11, 1, tzinfo=UTC))
+    judged = admit.judge(read(bad.path.read_bytes(), contract), contract)
+    found: Reasons = defaultdict(set)
+    for reason in judged.reasons.to_pylist():
+        found[reason["row_number"]].add((reason["code"], reason["column"]))
+    assert dict(found) == _told(bad)
+    assert [(each.code, each.column, each.count) for each in judged.findings] == [
+        ("undeclared_column", bad.undeclared, bad.rows)
+    ]
+
+
+def test_the_house_frees_the_repairable_rows_and_no_other(bad: drops.Bad, tmp_path: Path) -> None:
+    shutil.copy(CLAIM, tmp_path)
+    since = datetime(2026, 11, 1, tzinfo=UTC)
+    old = load(CLAIM, tenant="wellspring-benefits", known_since=since)
+    new = load(drops.repaired_contract(tmp_path), tenant="wellspring-benefits", known_since=since)
+    assert loosened(old, new) == ()
+    again = admit.rejudge(admit.judge(read(bad.path.read_bytes(), old), old).waiting, new)
+    assert again.good["row_number"].to_pylist() == [
+        flaw.row for flaw in bad.flaws if flaw.column == "place_of_service_code"
+    ]
+
+
+def test_bad_drop_has_a_column_of_phones_that_nobody_declared(bad: drops.Bad) -> None:
+    with bad.path.open(newline="") as text:
+        rows = list(csv.DictReader(text))
+    assert len(rows) == bad.rows
+    assert all("-555-01" in row[bad.undeclared] for row in rows)
+    assert bad.undeclared not in CLAIM.read_text()
+
+
+def test_repaired_contract_frees_what_the_contract_forgot_and_nothing_else(bad: drops.Bad, tmp_path: Path) -> None:
+    shutil.copy(CLAIM, tmp_path)
+    path = drops.repaired_contract(tmp_path)
+    assert [each.name for each in tmp_path.iterdir()] == [CLAIM.name]
+    assert OpenDataContractStandard.from_file(str(path)).version == "1.1.0"
+    before, after = judge(bad.path, CLAIM), judge(bad.path, path)
+    freed = {number for number in before if number not in after}
+    assert freed == {flaw.row for flaw in bad.flaws if flaw.column == "place_of_service_code"}
+    assert len(freed) == bad.repairable
+    assert after.items() <= before.items()
+    with pytest.raises(ValueError, match=r"not medical_claim 1\.0\.0"):
+        drops.repaired_contract(tmp_path)
+
+
+def test_broken_schema_lacks_a_required_column_and_corrected_has_it_back(tmp_path: Path) -> None:
+    broken, corrected = drops.broken_schema(tmp_path), drops.corrected(tmp_path)
+    assert broken.name != corrected.name
+    (header, *rows), (mended, *same) = (_rows(path) for path in (broken, corrected))
+    assert set(mended) - set(header) == {"member_id"}
+    assert rows == same
+    assert judge(corrected, CLAIM) == {}
+
+
+def test_drops_load_beside_the_project_without_a_package(tmp_path: Path) -> None:
+    """A wheel holds these files under another name, and a person may copy them: neither may need `examples`."""
+    for name in ("drops.py", "population.py"):
+        shutil.copy(EXAMPLE / name, tmp_path)
+    code = "import sys, pathlib, drops; print(drops.broken_schema(pathlib.Path(sys.argv[1]), lines=5).name)"
+    told = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert told.stdout.split() == ["medical_claim_2026-11.csv"]
+
+
+def _rows(path: Path) -> list[list[str]]:
+    with path.open(newline="", encoding="utf-8") as text:
+        return list(csv.reader(text))
+
+
+def _told(bad: drops.Bad) -> Reasons:
+    told: Reasons = defaultdict(set)
+    for flaw in bad.flaws:
+        told[flaw.row].add((flaw.code, flaw.column))
+    return dict(told)

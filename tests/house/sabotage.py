@@ -1,0 +1,235 @@
+"""Break each safety claim in a copy of the house, and see its test turn red.
+
+`python -m tests.house.sabotage [--sample N] [--no-static] [--no-before] [SLUG ...]`. A claim is one file,
+`tests/house/sabotage/SLUG.toml`:
+
+    claim = "the sentence that is broken"
+    file = "src/wellspring/..."          where
+    old = "text that stands there once"
+    new = "what a careless hand would write instead"; still good for ruff and pyright
+    test = "tests/...::test_..."         what must turn red (with [id] if only one case should)
+
+Exit 0 when each turned red; 1 when one stayed green, or its patch no longer fits.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+import tomllib
+import venv
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.house import repo
+
+FOLDER = repo.ROOT / "tests/house/sabotage"
+KEYS = {"claim", "file", "old", "new", "test"}
+RED = 1  # pytest: tests ran, and some failed. 2 to 5 mean that the test itself could not run.
+
+
+class Sabotage(NamedTuple):
+    """One claim, and how to break it."""
+
+    slug: str
+    claim: str
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+class Outcome(NamedTuple):
+    """What one sabotage came to. red: the claim's test noticed. said: why, when it is not as it should be."""
+
+    slug: str
+    red: bool
+    seconds: float
+    said: str = ""
+
+
+def load(slugs: Iterable[str] = ()) -> list[Sabotage]:
+    """Read the claims, all or the named ones. Raises ValueError with every mistake in them."""
+    wanted = list(slugs)
+    known = {path.stem: path for path in sorted(FOLDER.glob("*.toml"))}
+    mistakes = [f"no sabotage {slug!r}" for slug in wanted if slug not in known]
+    found: list[Sabotage] = []
+    for slug in wanted or list(known):
+        if slug not in known:
+            continue
+        values = tomllib.loads(known[slug].read_text(encoding="utf-8"))
+        if set(values) != KEYS or not all(isinstance(value, str) for value in values.values()):
+            mistakes.append(f"{slug}: the keys are {', '.join(sorted(KEYS))}, each a text")
+            continue
+        found.append(Sabotage(slug, **values))
+    for each in found:
+        mistakes += _misfits(each)
+    if mistakes:
+        raise ValueError("\n".join(mistakes))
+    return found
+
+
+def _misfits(each: Sabotage) -> list[str]:
+    said: list[str] = []
+    path = repo.ROOT / each.file
+    if not each.file.startswith("src/") or not path.is_file():
+        said.append(f"{each.slug}: {each.file} is no file under src/")
+    elif (times := path.read_text(encoding="utf-8").count(each.old)) != 1:
+        said.append(f"{each.slug}: its old text stands {times} times in {each.file}")
+    if each.old == each.new:
+        said.append(f"{each.slug}: changes nothing")
+    test, _, name = each.test.partition("::")
+    if not (repo.ROOT / test).is_file():
+        said.append(f"{each.slug}: no test file {test}")
+    elif name and f"def {name.rpartition('::')[2].partition('[')[0]}(" not in (repo.ROOT / test).read_text("utf-8"):
+        said.append(f"{each.slug}: no test {name} in {test}")
+    return said
+
+
+def live(each: Sabotage) -> bool:
+    """Tell whether a claim's test starts the real servers."""
+    return "mark.live" in (repo.ROOT / each.test.partition("::")[0]).read_text(encoding="utf-8")
+
+
+def sample(claims: list[Sabotage], size: int) -> list[Sabotage]:
+    """Take about `size` of the claims that need no server, spread over all of them, the same ones each time."""
+    quick = [each for each in claims if not live(each)]
+    return quick[:: max(1, len(quick) // size)][:size]
+
+
+class House:
+    """A copy of the repository with an interpreter of its own, which finds the copy's sources and our libraries.
+
+    Children that a test starts use sys.executable, so they too run the sabotaged code.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "house"
+        for path in repo.files():
+            at = self.root / path.relative_to(repo.ROOT)
+            at.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, at)
+        self.python = self._interpreter(folder / "venv")
+
+    def _interpreter(self, folder: Path) -> Path:
+        venv.create(folder, symlinks=True, with_pip=False)
+        libraries = sysconfig.get_path("purelib")
+        own = folder / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
+        # Lines of a .pth are read in order: the copy's sources stand before those that our environment points at.
+        (own / "house.pth").write_text(f"{self.root / 'src'}\nimport site; site.addsitedir({libraries!r})\n")
+        for tool in Path(sys.executable).parent.iterdir():
+            at = folder / "bin" / tool.name
+            if not at.exists() and not tool.name.startswith("activate"):
+                at.symlink_to(tool)
+        python = folder / "bin" / "python"
+        door = folder / "bin" / "wellspring"
+        door.unlink(missing_ok=True)
+        door.write_text(f"#!{python}\nfrom wellspring.cli import main\nmain()\n")
+        door.chmod(0o755)
+        return python
+
+    def run(self, *arguments: str, timeout: float) -> subprocess.CompletedProcess[str]:
+        """Run a module of Python in the copy."""
+        environ = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "PYTHONPATH"))}
+        return subprocess.run(
+            [str(self.python), "-m", *arguments],
+            cwd=self.root, env=environ, capture_output=True, text=True, timeout=timeout, check=False,
+        )  # fmt: skip
+
+    def test(self, node: str) -> subprocess.CompletedProcess[str]:
+        """Run one test in the copy."""
+        return self.run("pytest", "-q", "-x", "-p", "no:cacheprovider", "--no-header", node, timeout=600)
+
+    def static(self, file: str) -> str:
+        """Say what ruff or pyright has against a file of the copy; '' if nothing."""
+        for tool in (("ruff", "check", "--quiet", "--no-cache"), ("pyright", "--pythonpath", str(self.python))):
+            told = self.run(*tool, file, timeout=300)
+            if told.returncode != 0:
+                return f"{tool[0]} sees it: {_line(told)}"
+        return ""
+
+
+def try_one(house: House, each: Sabotage, *, static: bool) -> Outcome:
+    """Apply one sabotage to the copy, look whether its test turns red, and take it back."""
+    start = time.perf_counter()
+    path = house.root / each.file
+    whole = path.read_text(encoding="utf-8")
+    path.write_text(whole.replace(each.old, each.new), encoding="utf-8")
+    try:
+        seen = house.static(each.file) if static else ""
+        told = house.test(each.test)
+    finally:
+        path.write_text(whole, encoding="utf-8")
+    took = time.perf_counter() - start
+    if seen:
+        return Outcome(each.slug, red=False, seconds=took, said=seen)
+    if told.returncode == RED:
+        return Outcome(each.slug, red=True, seconds=took)
+    said = "its test stayed GREEN" if told.returncode == 0 else f"its test could not run: {_line(told)}"
+    return Outcome(each.slug, red=False, seconds=took, said=said)
+
+
+def _line(told: subprocess.CompletedProcess[str]) -> str:
+    lines = [line.strip() for line in (told.stdout + "\n" + told.stderr).splitlines() if line.strip()]
+    telling = [line for line in lines if "error" in line.lower()] or lines
+    return telling[0][:160] if telling else f"exit {told.returncode}"
+
+
+def green_first(house: House, claims: list[Sabotage]) -> list[Outcome]:
+    """Run each claim's test in the untouched copy: a test that is red anyway proves nothing."""
+    told = house.run(
+        "pytest", "-q", "-p", "no:cacheprovider", "--no-header", *sorted({each.test for each in claims}), timeout=1800
+    )
+    if told.returncode == 0:
+        return []
+    return [Outcome("(untouched)", red=False, seconds=0, said=f"a claim's test is red anyway: {_line(told)}")]
+
+
+def run(claims: list[Sabotage], *, static: bool = True, before: bool = True) -> list[Outcome]:
+    """Try each claim in one copy, one after another."""
+    with tempfile.TemporaryDirectory(prefix="sabotage-") as folder:
+        house = House(Path(folder))
+        outcomes = green_first(house, claims) if before else []
+        for each in claims:
+            outcome = try_one(house, each, static=static)
+            outcomes.append(outcome)
+            print(
+                f"{'red  ' if outcome.red else 'GREEN'} {outcome.seconds:6.1f} s  {each.slug}: {each.claim}", flush=True
+            )
+            if outcome.said:
+                print(f"               {outcome.said}", flush=True)
+    return outcomes
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line of this file."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.house.sabotage", description="Break each safety claim in a copy."
+    )
+    parser.add_argument("slugs", nargs="*", metavar="SLUG")
+    parser.add_argument("--sample", type=int, metavar="N", help="try N of them, without servers")
+    parser.add_argument("--no-static", action="store_true", help="leave out ruff and pyright")
+    parser.add_argument("--no-before", action="store_true", help="do not run the tests in the untouched copy first")
+    options = parser.parse_args(argv)
+    try:
+        claims = load(options.slugs)
+    except ValueError as wrong:
+        print(wrong, file=sys.stderr)
+        return 1
+    claims = sample(claims, options.sample) if options.sample else claims
+    if not claims:
+        print("no sabotage is written yet", file=sys.stderr)
+        return 1
+    outcomes = run(claims, static=not options.no_static, before=not options.no_before)
+    bad = [each for each in outcomes if not each.red]
+    print(f"{len(outcomes) - len(bad)} of {len(claims)} claims are held by their tests")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

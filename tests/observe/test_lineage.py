@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator, FormatChecker
+from referencing import Registry, Resource
+
+from tests.observe.books import Books
+from wellspring.observe.lineage import Lineage
+from wellspring.records.trust import Ref
+
+SCHEMAS = Path(__file__).parent.parent / "schemas" / "openlineage"
+
+
+def validators() -> tuple[Draft202012Validator, dict[str, Draft202012Validator]]:
+    """Return the validator of events, and those of facets by their _schemaURL."""
+    schemas = [json.loads(path.read_text()) for path in sorted(SCHEMAS.rglob("*.json"))]
+    registry: Registry[Any] = Registry().with_resources(
+        [(schema["$id"], Resource.from_contents(schema)) for schema in schemas]
+    )
+
+    def validator(url: str) -> Draft202012Validator:
+        return Draft202012Validator({"$ref": url}, registry=registry, format_checker=FormatChecker())
+
+    facets = {
+        url: validator(url)
+        for schema in schemas
+        for name in schema["$defs"]
+        if name.endswith("Facet")
+        for url in [f"{schema['$id']}#/$defs/{name}"]
+    }
+    return validator("https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent"), facets
+
+
+def facets_of(event: dict[str, Any]) -> list[dict[str, Any]]:
+    holders = [event["run"], event["job"], *event["inputs"], *event["outputs"]]
+    return [facet for holder in holders for facet in holder["facets"].values()]
+
+
+@pytest.fixture
+def events(tmp_path: Path) -> list[dict[str, Any]]:
+    """Every kind of event: an intent and its done, a done, a failed, a recovery."""
+    books = Books(tmp_path)
+    inputs = [Ref(name="rows:a/0", digest="ab" * 32), Ref(name="contract:claim@1.2.0", digest="cd" * 32)]
+    with books.step("publish", "edition:e", intent=True, inputs=inputs) as act:
+        act.writes(Ref(name="snapshot:claim@77"), Ref(name="edition:e"), Ref(name="edition:e"))
+    with books.step("stage", "drop:a", inputs=inputs):
+        pass
+    with pytest.raises(RuntimeError), books.step("stage", "drop:b"):
+        raise RuntimeError("a name, perhaps")
+    books.step.settle("publish", "edition:f", "worker:0")
+    return [json.loads(line) for line in books.lineage.path.read_text().splitlines()]
+
+
+def test_every_event_and_facet_keeps_the_published_schema(events: list[dict[str, Any]]) -> None:
+    event_schema, facet_schemas = validators()
+    kinds = [event["eventType"] for event in events]
+    assert kinds == ["START", "COMPLETE", "START", "COMPLETE", "START", "FAIL", "COMPLETE"]
+    seen = set()
+    for event in events:
+        event_schema.validate(event)
+        for facet in facets_of(event):
+            facet_schemas[facet["_schemaURL"]].validate(facet)
+            seen.add(facet["_schemaURL"].rsplit("/", 1)[1])
+    assert seen == {"TagsRunFacet", "TagsDatasetFacet", "ErrorMessageRunFacet", "DatasetVersionDatasetFacet"}
+
+
+def test_the_schema_check_can_fail(events: list[dict[str, Any]]) -> None:
+    event_schema, facet_schemas = validators()
+    assert not event_schema.is_valid({**events[0], "eventType": "BEGIN"})
+    assert not event_schema.is_valid({**events[0], "run": {"runId": "no uuid"}})
+    failed = next(event for event in events if event["eventType"] == "FAIL")
+    message = failed["run"]["facets"]["errorMessage"]
+    assert not facet_schemas[message["_schemaURL"]].is_valid({**message, "message": 7})
+
+
+def test_openlineage_python_would_have_written_the_same(events: list[dict[str, Any]]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from openlineage.client import event_v2, facet_v2
+        from openlineage.client.generated import tags_dataset, tags_run
+        from openlineage.client.serde import Serde
+    classes = {
+        "TagsRunFacet": (tags_run.TagsRunFacet, tags_run.TagsRunFacetFields),
+        "TagsDatasetFacet": (tags_dataset.TagsDatasetFacet, tags_dataset.TagsDatasetFacetFields),
+        "ErrorMessageRunFacet": (facet_v2.error_message_run.ErrorMessageRunFacet, None),
+        "DatasetVersionDatasetFacet": (facet_v2.dataset_version_dataset.DatasetVersionDatasetFacet, None),
+    }
+
+    def facets(of: dict[str, Any]) -> dict[str, Any]:
+        made = {}
+        for name, facet in of["facets"].items():
+            kind, part = classes[facet["_schemaURL"].rsplit("/", 1)[1]]
+            fields = {key: value for key, value in facet.items() if not key.startswith("_")}
+            if part:
+                fields["tags"] = [part(**tag) for tag in fields["tags"]]
+            made[name] = kind(producer=facet["_producer"], **fields)
+        return made
+
+    def datasets(of: list[dict[str, Any]], kind: Any) -> list[Any]:
+        return [kind(one["namespace"], one["name"], facets=facets(one)) for one in of]
+
+    def bare(value: Any) -> Any:
+        """Leave out what is empty: the library writes empty maps where we write none."""
+        if isinstance(value, dict):
+            return {key: bare(one) for key, one in value.items() if one not in ({}, None)}
+        return [bare(one) for one in value] if isinstance(value, list) else value
+
+    for event in events:
+        theirs = event_v2.RunEvent(
+            eventType=event_v2.RunState(event["eventType"]),
+            eventTime=event["eventTime"],
+            producer=event["producer"],
+            run=event_v2.Run(event["run"]["runId"], facets=facets(event["run"])),
+            job=event_v2.Job(event["job"]["namespace"], event["job"]["name"]),
+            inputs=datasets(event["inputs"], event_v2.InputDataset),
+            outputs=datasets(event["outputs"], event_v2.OutputDataset),
+        )
+        assert bare(json.loads(Serde.to_json(theirs))) == bare(event)
+
+
+def test_a_run_is_one_step_and_recovery_ends_the_run_that_the_intent_began(events: list[dict[str, Any]]) -> None:
+    runs = [event["run"]["runId"] for event in events]
+    assert runs[0] == runs[1] == runs[6]
+    assert runs[2] == runs[3]
+    assert runs[4] == runs[5]
+    assert len(set(runs)) == 3
+
+
+def test_datasets_are_named_without_their_version(events: list[dict[str, Any]]) -> None:
+    published = events[1]
+    assert [one["name"] for one in published["outputs"]] == ["snapshot:claim", "edition:e"]
+    assert published["outputs"][0]["facets"]["version"]["datasetVersion"] == "77"
+    assert published["inputs"][0]["facets"]["version"]["datasetVersion"] == "ab" * 32
+    assert published["inputs"][1]["facets"]["tags"]["tags"][0]["value"] == "cd" * 32
+    assert {one["namespace"] for one in published["inputs"]} == {"wellspring://demo"}
+
+
+def test_a_failure_says_its_class_and_never_its_text(events: list[dict[str, Any]]) -> None:
+    failed = next(event for event in events if event["eventType"] == "FAIL")
+    assert failed["run"]["facets"]["errorMessage"]["message"] == "RuntimeError"
+    assert "a name, perhaps" not in json.dumps(events)
+
+
+def test_an_event_cut_short_by_a_full_disk_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    books = Books(tmp_path)
+    with books.step("stage", "drop:a"):
+        pass
+    whole = books.lineage.path.read_bytes()
+    real = os.write
+    monkeypatch.setattr("wellspring.observe.lineage.os.write", lambda handle, lines: real(handle, lines[:40]))
+    with pytest.raises(OSError, match="cut short"):
+        Lineage(books.lineage.path, "demo").write(books.journal.entries[0], started=None)
+    assert books.lineage.path.read_bytes() == whole

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from wellspring.observe.metrics import Metrics
+
+
+def samples(path: Path) -> dict[tuple[str, ...], float]:
+    return {
+        (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(path.read_text())
+        for sample in family.samples
+    }
+
+
+def test_steps_and_their_seconds_are_written_as_prometheus_text(tmp_path: Path) -> None:
+    metrics = Metrics(tmp_path / "metrics", "worker")
+    metrics.count("stage", "done", 0.02)
+    metrics.count("stage", "done", 2.0)
+    metrics.count("stage", "refused", 0.001)
+    metrics.count("publish", "done", None)
+    found = samples(tmp_path / "metrics" / "worker.prom")
+    assert found["wellspring_steps_total", "stage", "done", "worker"] == 2
+    assert found["wellspring_steps_total", "stage", "refused", "worker"] == 1
+    assert found["wellspring_steps_total", "publish", "done", "worker"] == 1
+    assert found["wellspring_step_seconds_count", "stage", "worker"] == 3
+    assert round(found["wellspring_step_seconds_sum", "stage", "worker"], 6) == 2.021
+    assert found["wellspring_step_seconds_bucket", "stage", "0.05", "worker"] == 2
+    assert ("wellspring_step_seconds_count", "publish", "worker") not in found
+
+
+def test_the_next_process_counts_on_from_the_file(tmp_path: Path) -> None:
+    first = Metrics(tmp_path, "worker")
+    for seconds in (0.002, 0.3, 700.0):
+        first.count("stage", "done", seconds)
+    before = samples(tmp_path / "worker.prom")
+    second = Metrics(tmp_path, "worker")
+    second.count("publish", "failed", None)
+    after = samples(tmp_path / "worker.prom")
+    assert after == {**before, ("wellspring_steps_total", "publish", "failed", "worker"): 1.0}
+
+
+def test_two_houses_count_apart(tmp_path: Path) -> None:
+    one, two = Metrics(tmp_path / "one", "worker"), Metrics(tmp_path / "two", "worker")
+    one.count("stage", "done", 0.1)
+    two.count("stage", "failed", 0.1)
+    assert ("wellspring_steps_total", "stage", "failed", "worker") not in samples(one.path)
+
+
+def test_a_file_that_is_no_metrics_file_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "worker.prom").write_text("{{{ not a metric\n")
+    Metrics(tmp_path, "worker").count("stage", "done", 0.1)
+    assert samples(tmp_path / "worker.prom")["wellspring_steps_total", "stage", "done", "worker"] == 1
+
+
+def test_nothing_but_the_file_itself_is_left_in_the_folder(tmp_path: Path) -> None:
+    metrics = Metrics(tmp_path, "worker")
+    for _ in range(3):
+        metrics.count("stage", "done", 0.1)
+    assert [path.name for path in tmp_path.iterdir()] == ["worker.prom"]

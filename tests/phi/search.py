@@ -1,0 +1,124 @@
+"""Look for planted people wherever they may have leaked: opens every container, undoes every encoding.
+
+    hits = search([project / ".wellspring"], people, exclude=[project / ".wellspring/enclave"])
+
+A hit says where and which field, never the value. What bears a container's mark and cannot be opened is a hit too:
+what was not looked at is not known to be clean.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.phi.decoding import decoded
+from tests.phi.needles import Person, needles, strip
+from tests.phi.opening import Unopened, is_container, opened, strings
+
+DEEPEST = 5
+"""How many wrappings are undone: base64 in JSON in gzip in a column of Parquet is four."""
+
+__all__ = ["Hit", "Person", "search", "search_bytes", "search_processes"]
+
+
+class Hit(NamedTuple):
+    """path: of the file (or what stands for it); inside: the way in, `/` between wrappings; person: place in the list,
+    -1 for something that could not be opened; what: the field."""
+
+    path: str
+    inside: str
+    person: int
+    what: str
+
+
+def search(roots: list[Path], people: list[Person], *, exclude: Iterable[Path] = ()) -> list[Hit]:
+    """Search all files below `roots`, and their names. exclude: folders and files that are not looked into.
+
+    Raises PermissionError for what may not be read: search as somebody who may.
+    """
+    wanted, left_out = needles(people), {path.absolute() for path in exclude}
+    return [hit for root in roots for path in _files(root.absolute(), left_out) for hit in _file(path, wanted)]
+
+
+def search_bytes(name: str, content: bytes, people: list[Person]) -> list[Hit]:
+    """Search something that is no file: a command's output."""
+    return _distinct(_look(content, name, "", needles(people), None, DEEPEST))
+
+
+def search_processes(pids: Iterable[int], people: list[Person]) -> list[Hit]:
+    """Search the arguments and environments of running processes; one that has ended meanwhile tells nothing."""
+    hits: list[Hit] = []
+    for pid in pids:
+        for part in ("cmdline", "environ"):
+            try:
+                content = Path(f"/proc/{pid}/{part}").read_bytes()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            # Zero bytes part the arguments; kept, they would be taken for UTF-16 and joined.
+            hits += search_bytes(f"/proc/{pid}/{part}", content.replace(b"\0", b"\n"), people)
+    return hits
+
+
+def _files(root: Path, left_out: set[Path]) -> Iterator[Path]:
+    if root in left_out:
+        return
+    try:
+        mode = root.lstat().st_mode
+    except FileNotFoundError:
+        # A running house replaces files.
+        return
+    if stat.S_ISREG(mode):
+        yield root
+    elif stat.S_ISDIR(mode):
+        for child in sorted(root.iterdir()):
+            yield from _files(child, left_out)
+
+
+def _file(path: Path, wanted: list[tuple[bytes, int, str]]) -> list[Hit]:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    hits = list(_match(os.fsencode(path), str(path), "name", wanted))
+    return _distinct([*hits, *_look(content, str(path), "", wanted, path, DEEPEST)])
+
+
+def _look(
+    hay: bytes, path: str, inside: str, wanted: list[tuple[bytes, int, str]], beside: Path | None, deep: int
+) -> Iterator[Hit]:
+    yield from _match(hay, path, inside, wanted)
+    if deep == 0 or len(hay) < 8:
+        return
+    try:
+        for part, content in opened(hay, beside):
+            yield from _look(content, path, f"{inside}/{part}", wanted, None, deep - 1)
+    except Unopened as wrong:
+        yield Hit(path, inside, -1, f"cannot be opened: {wrong}")
+    if text := "\n".join(strings(hay)).encode("utf-8", "replace"):
+        # Without what JSON did to the text, so that an encoding inside it stands whole.
+        yield from _look(text, path, f"{inside}/json", wanted, None, deep - 1)
+    for how, pieces in decoded(hay):
+        # The empty line keeps the first piece from being taken for a container with rubbish after it.
+        yield from _look(b"\n".join([b"", *pieces]), path, f"{inside}/{how}", wanted, None, deep - 1)
+        for piece in filter(is_container, pieces):
+            yield from _look(piece, path, f"{inside}/{how}", wanted, None, deep - 1)
+
+
+def _match(hay: bytes, path: str, inside: str, wanted: list[tuple[bytes, int, str]]) -> Iterator[Hit]:
+    stripped = strip(hay)
+    for needle, person, what in wanted:
+        if needle in stripped:
+            yield Hit(path, inside, person, what)
+
+
+def _distinct(hits: Iterable[Hit]) -> list[Hit]:
+    """Keep one hit for each file, person and field: the shallowest way in."""
+    best: dict[tuple[str, int, str], Hit] = {}
+    for hit in hits:
+        key = (hit.path, hit.person, hit.what)
+        if key not in best or hit.inside.count("/") < best[key].inside.count("/"):
+            best[key] = hit
+    return list(best.values())

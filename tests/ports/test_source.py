@@ -1,0 +1,152 @@
+"""What every Source does, whoever the vendor is."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.data.sources.vendor import Vendor
+from wellspring.errors import NotFound, Refused
+
+BIG = os.urandom(1 << 20) * 5 + b"tail"
+
+
+@pytest.fixture(params=["sftp"])
+def vendor(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Vendor]:
+    assert request.param == "sftp"
+    with Vendor(tmp_path / "vendor").open() as opened:
+        yield opened
+
+
+def test_lists_files_oldest_first(vendor: Vendor) -> None:
+    for age, name in ((30, "b.csv"), (20, "a.csv"), (20, "A.csv")):
+        path = vendor.put(name, b"x\n" + b"1\n" * age)
+        os.utime(path, (1_700_000_000 - age, 1_700_000_000 - age))
+    found = vendor.source().list()
+    assert [(file.name, file.size) for file in found] == [("b.csv", 62), ("A.csv", 42), ("a.csv", 42)]
+    assert found[0].modified == datetime.fromtimestamp(1_700_000_000 - 30, UTC)
+
+
+@pytest.mark.parametrize("name", [".a.csv", ".a.csv.part", "a.csv.part", "a.csv.PART", "a.tmp"])
+def test_dotfiles_and_unfinished_names_are_left_alone(vendor: Vendor, name: str) -> None:
+    vendor.put(name, b"x\n1\n")
+    assert vendor.source().list() == ()
+    with pytest.raises(NotFound):
+        vendor.source().fetch(name)
+    assert vendor.reads == 0
+
+
+def test_folders_and_links_are_left_alone(vendor: Vendor, tmp_path: Path) -> None:
+    (vendor.outbox / "folder").mkdir()
+    (tmp_path / "secret.csv").write_text("x\n1\n")
+    (vendor.outbox / "link.csv").symlink_to(tmp_path / "secret.csv")
+    assert vendor.source().list() == ()
+    for name in ("folder", "link.csv"):
+        with pytest.raises(NotFound):
+            vendor.source().fetch(name)
+
+
+@pytest.mark.parametrize("content", [b"", b"x", BIG], ids=["empty", "one byte", "5 MiB"])
+def test_fetches_the_bytes_and_their_digest(vendor: Vendor, content: bytes) -> None:
+    vendor.put("a.csv", content)
+    seen: list[tuple[int, int]] = []
+    fetched = vendor.source().fetch("a.csv", progress=lambda done, total: seen.append((done, total)))
+    assert fetched.content == content
+    assert fetched.digest == hashlib.sha256(content).hexdigest()
+    assert fetched.modified == vendor.source().look("a.csv").modified
+    if content:
+        assert seen[-1] == (len(content), len(content))
+        assert seen == sorted(seen)
+
+
+@pytest.mark.parametrize("name", ["none.csv", "../known_hosts", "/etc/passwd", "a\0b", "", ".", ".."])
+def test_a_name_that_is_not_there_is_not_found(vendor: Vendor, name: str) -> None:
+    with pytest.raises(NotFound):
+        vendor.source().fetch(name)
+    with pytest.raises(NotFound):
+        vendor.source().look(name)
+
+
+def test_a_file_that_grows_while_it_is_read_is_refused(vendor: Vendor) -> None:
+    path = vendor.put("a.csv", BIG)
+
+    def grow(name: str, offset: int) -> None:
+        with path.open("ab") as file:
+            file.write(b"more")
+
+    vendor.on_read = grow
+    with pytest.raises(Refused, match="still being written") as refused:
+        vendor.source().fetch("a.csv")
+    assert refused.value.verdict is not None
+    assert [reason.code for reason in refused.value.verdict.reasons] == ["still_written"]
+
+
+def test_a_file_that_changes_in_place_while_it_is_read_is_refused(vendor: Vendor) -> None:
+    path = vendor.put("a.csv", BIG)
+    os.utime(path, (1_700_000_000, 1_700_000_000))
+
+    def overwrite(name: str, offset: int) -> None:
+        if offset > 1 << 20:
+            with path.open("r+b") as file:
+                file.write(b"other")
+
+    vendor.on_read = overwrite
+    with pytest.raises(Refused, match="still being written"):
+        vendor.source().fetch("a.csv")
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_refused(vendor: Vendor) -> None:
+    path = vendor.put("a.csv", BIG)
+    os.utime(path, (1_700_000_000, 1_700_000_000))
+
+    def replace(name: str, offset: int) -> None:
+        beside = vendor.put(".other", BIG[::-1])
+        os.utime(beside, (1_700_000_001, 1_700_000_001))
+        beside.rename(path)
+        vendor.on_read = None
+
+    vendor.on_read = replace
+    with pytest.raises(Refused, match="still being written"):
+        vendor.source().fetch("a.csv")
+
+
+def test_a_file_that_is_deleted_while_it_is_read_is_not_found(vendor: Vendor) -> None:
+    path = vendor.put("a.csv", BIG)
+
+    def delete(name: str, offset: int) -> None:
+        path.unlink(missing_ok=True)
+
+    vendor.on_read = delete
+    with pytest.raises(NotFound):
+        vendor.source().fetch("a.csv")
+
+
+class Noon:
+    def now(self) -> datetime:
+        return datetime(2026, 11, 25, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(("age", "settling"), [(0, True), (4, True), (5, False), (3600, False)])
+def test_a_file_modified_a_moment_ago_is_settling(vendor: Vendor, age: int, settling: bool) -> None:
+    path = vendor.put("a.csv", b"x\n1\n")
+    at = (Noon().now() - timedelta(seconds=age)).timestamp()
+    os.utime(path, (at, at))
+    source = vendor.source(settle_seconds=5, clock=Noon())
+    assert [found.settling for found in source.list()] == [settling]
+    if settling:
+        with pytest.raises(Refused, match="still being written"):
+            source.fetch("a.csv")
+        assert vendor.reads == 0
+
+
+def test_a_clock_that_runs_ahead_over_there_settles_too(vendor: Vendor) -> None:
+    for age, name in ((60, "old.csv"), (0, "new.csv")):
+        at = (Noon().now() + timedelta(hours=1, seconds=-age)).timestamp()
+        os.utime(vendor.put(name, b"x\n1\n"), (at, at))
+    source = vendor.source(settle_seconds=5, clock=Noon())
+    assert {found.name: found.settling for found in source.list()} == {"old.csv": False, "new.csv": True}

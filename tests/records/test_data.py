@@ -1,0 +1,36 @@
+"""The words of the data wing: accounts balance, and subjects are spelt in one way."""
+
+from datetime import UTC, datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wellspring.records.data import Account, Drop, Edition
+
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
+PARTS = ("published", "quarantined", "rejected", "discarded", "waiting")
+counts = st.fixed_dictionaries(dict.fromkeys(PARTS, st.integers(0, 10_000)))
+
+
+@given(counts)
+def test_an_account_balances_when_every_row_is_somewhere(parts: dict[str, int]):
+    assert Account(received=sum(parts.values()), **parts).balanced
+
+
+@given(counts, st.sampled_from(PARTS))
+def test_an_account_with_a_row_twice_or_lost_does_not_balance(parts: dict[str, int], part: str):
+    received = sum(parts.values())
+    assert not Account(received=received, **{**parts, part: parts[part] + 1}).balanced
+    assert not Account(received=received + 1, **parts).balanced
+
+
+def test_subjects_are_spelt_in_one_way():
+    drop = Drop(
+        tenant="t", known_since=NOON, id="clearinghouse-0123456789ab", source="clearinghouse", name="a.csv",
+        digest="0" * 64, size=1, contract="medical_claim", contract_version="1.0.0", contract_digest="1" * 64,
+    )  # fmt: skip
+    edition = Edition(
+        tenant="t", known_since=NOON, id="0123456789ab", level="landed", parent=None, tables=(), drops=(drop.id,)
+    )
+    assert drop.subject == "drop:clearinghouse-0123456789ab"
+    assert edition.subject == "edition:0123456789ab"

@@ -1,0 +1,53 @@
+"""A copy of the example project in a folder of its own, its servers, and code run as one of its services."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.house import repo
+from wellspring.project import Project, load
+from wellspring.servers import supervisor
+from wellspring.servers.privileges import environment, survey
+
+EXAMPLE = repo.ROOT / "examples/health_plan"
+
+
+@contextmanager
+def project() -> Generator[Project]:
+    """Copy the example to a folder that others may enter; what it started is stopped, and all of it removed."""
+    root = Path(tempfile.mkdtemp(prefix="ws-test-"))
+    root.chmod(0o755)
+    shutil.copy(EXAMPLE / "wellspring.toml", root)
+    shutil.copytree(EXAMPLE / "contracts", root / "contracts")
+    here = load(root)
+    try:
+        yield here
+    finally:
+        supervisor.down(here)
+        shutil.rmtree(root)
+
+
+@contextmanager
+def house() -> Generator[Project]:
+    """Such a project with its servers up."""
+    with project() as here:
+        supervisor.up(here)
+        yield here
+
+
+def run_as(
+    here: Project, service: str, code: str, *arguments: str, given: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run a few lines of Python as a service of the project; `here` is the project in them."""
+    start = "import sys; from pathlib import Path; from wellspring.project import load"
+    start = f"{start}\nhere = load(Path({str(here.root)!r}))"
+    return subprocess.run(
+        survey(here).command(service, [sys.executable, "-P", "-c", f"{start}\n{code}", *arguments]),
+        input=given, env=environment(here, service), cwd="/", capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip

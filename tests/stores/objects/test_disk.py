@@ -1,0 +1,74 @@
+"""Objects and Paths on a disk: whole or not at all, durable, and tamper-evident."""
+
+import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from wellspring.errors import Broken
+from wellspring.stores.objects.disk import DiskObjects, DiskPaths
+
+
+def test_an_object_whose_bytes_were_changed_is_never_answered(tmp_path: Path):
+    objects = DiskObjects(tmp_path)
+    digest = objects.put(b"bytes")
+    path = tmp_path / digest[:2] / digest[2:]
+    path.write_bytes(b"bytez")
+    with pytest.raises(Broken, match="no longer hashes"):
+        objects.get(digest)
+
+
+def test_bytes_are_synced_before_they_have_their_name_and_the_folder_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    told: list[str] = []
+    fsync, replace, link = os.fsync, os.replace, os.link
+
+    def watched(handle: int) -> None:
+        told.append("folder" if Path(f"/proc/self/fd/{handle}").resolve().is_dir() else "bytes")
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    monkeypatch.setattr(os, "replace", lambda *names: (told.append("named"), replace(*names)))
+    monkeypatch.setattr(os, "link", lambda *names: (told.append("named"), link(*names)))
+    paths = DiskPaths(tmp_path)
+    for act in (paths.swap, paths.write_once):
+        told.clear()
+        act(act.__name__, b"x")
+        assert told == ["bytes", "named", "folder"]
+
+
+def test_of_two_writers_of_one_name_only_one_wins(tmp_path: Path):
+    def write(number: int) -> bool:
+        try:
+            DiskPaths(tmp_path).write_once("name", str(number).encode())
+        except Broken:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        won = list(pool.map(write, range(24)))
+    assert won.count(True) == 1
+    assert DiskPaths(tmp_path).read("name") == str(won.index(True)).encode()
+    assert os.listdir(tmp_path) == ["name"]
+
+
+def test_what_a_crash_left_beside_is_not_listed(tmp_path: Path):
+    paths = DiskPaths(tmp_path)
+    paths.swap("a/b", b"x")
+    (tmp_path / "a" / ".tmp-left").write_bytes(b"half")
+    assert list(paths.list("")) == ["a/b"]
+
+
+def test_files_get_the_asked_mode_whatever_the_umask(tmp_path: Path):
+    before = os.umask(0o077)
+    try:
+        DiskPaths(tmp_path, mode=0o640).swap("open", b"x")
+        DiskObjects(tmp_path, mode=0o600).put(b"closed")
+    finally:
+        os.umask(before)
+    digest = hashlib.sha256(b"closed").hexdigest()
+    assert (tmp_path / "open").stat().st_mode & 0o777 == 0o640
+    assert (tmp_path / digest[:2] / digest[2:]).stat().st_mode & 0o777 == 0o600

@@ -1,0 +1,134 @@
+"""wellspring.toml: every mistake at once, each with its line and its mend."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from wellspring import project
+from wellspring.errors import NotFound, ProjectError, Unavailable
+
+GOOD = """\
+[project]
+name = "health_plan"
+tenant = "wellspring-benefits"
+
+[sources.clearinghouse]
+kind = "sftp"
+"""
+
+
+def house(folder: Path, text: str | bytes = GOOD) -> Path:
+    """Write a project."""
+    (folder / project.FILE).write_bytes(text.encode() if isinstance(text, str) else text)
+    return folder
+
+
+def mistakes(folder: Path, text: str | bytes) -> list[str]:
+    """Load a wrong project, and return what is said about it, with the path left out."""
+    with pytest.raises(ProjectError) as wrong:
+        project.load(house(folder, text), environ={})
+    assert wrong.value.exit_code == 78
+    return wrong.value.what.replace(str(folder / project.FILE), "toml").splitlines()
+
+
+def test_a_good_project_is_complete_and_absolute(tmp_path: Path):
+    loaded = project.load(house(tmp_path), environ={})
+    assert (loaded.name, loaded.tenant, loaded.root) == ("health_plan", "wellspring-benefits", tmp_path)
+    assert loaded.sources["clearinghouse"].address == "embedded"
+    assert loaded.state == tmp_path / ".wellspring"
+    assert not loaded.witness.folder.is_relative_to(".wellspring")
+
+
+def test_an_unknown_key_is_named_with_its_line_and_the_nearest_key(tmp_path: Path):
+    said = mistakes(tmp_path, GOOD + 'fodler = "inbox"\n')
+    assert said == ["toml:7: unknown key 'sources.clearinghouse.fodler'; did you mean 'folder'?"]
+
+
+def test_an_unknown_table_is_named_with_its_line(tmp_path: Path):
+    said = mistakes(tmp_path, GOOD + '\n[witnes]\nfolder = "w"\n')
+    assert said == ["toml:8: unknown key 'witnes'; did you mean 'witness'?"]
+
+
+def test_every_mistake_is_told_at_once(tmp_path: Path):
+    said = mistakes(tmp_path, '[project]\nname = "Health Plan"\n\n[sources.a]\nkind = "sftp"\nsettle_seconds = -1\n')
+    assert len(said) == 3
+    assert said[0].startswith("toml:2: 'project.name'")
+    assert any("'project.tenant' is missing" in line for line in said)
+    assert any(line.startswith("toml:6: 'sources.a.settle_seconds'") for line in said)
+
+
+def test_what_is_no_toml_is_said_with_its_line(tmp_path: Path):
+    (said,) = mistakes(tmp_path, "[project\n")
+    assert "line 1" in said
+
+
+def test_what_is_no_utf8_is_said(tmp_path: Path):
+    (said,) = mistakes(tmp_path, GOOD.encode("utf-16"))
+    assert said == "toml is not UTF-8"
+
+
+@pytest.mark.parametrize("key", ["root", "crash_at"])
+def test_what_is_ours_cannot_be_set_in_the_file(tmp_path: Path, key: str):
+    (said,) = mistakes(tmp_path, f'{key} = "/elsewhere"\n{GOOD}')
+    assert said == f"toml: {key} cannot be set there"
+
+
+def test_the_nearest_project_upwards_is_found(tmp_path: Path):
+    inner = house(tmp_path) / "a" / "b"
+    inner.mkdir(parents=True)
+    assert project.find(inner) == tmp_path
+
+
+def test_outside_a_project_the_way_into_one_is_said(tmp_path: Path):
+    with pytest.raises(NotFound) as wrong:
+        project.find(tmp_path)
+    assert "--project" in wrong.value.fix
+    assert "wellspring demo" in wrong.value.fix
+
+
+def test_an_unknown_source_is_met_with_the_nearest_one(tmp_path: Path):
+    with pytest.raises(NotFound) as wrong:
+        project.load(house(tmp_path), environ={}).source("clearinghose")
+    assert wrong.value.fix == "did you mean 'clearinghouse'?"
+
+
+def test_two_projects_live_in_one_process_and_share_no_socket(tmp_path: Path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        house(tmp_path / name)
+    first, second = (project.load(tmp_path / name, environ={}) for name in ("a", "b"))
+    assert first.runtime != second.runtime
+    assert len(os.fsencode(first.socket("openbao"))) < 107
+
+
+def test_a_project_that_is_not_up_is_unavailable(tmp_path: Path):
+    loaded = project.load(house(tmp_path), environ={})
+    assert loaded.running() is None
+    with pytest.raises(Unavailable) as wrong:
+        loaded.port("vendor")
+    assert (wrong.value.exit_code, wrong.value.fix) == (69, "run `wellspring up`")
+
+
+def test_a_spoilt_run_json_is_a_project_error(tmp_path: Path):
+    loaded = project.load(house(tmp_path), environ={})
+    loaded.state.mkdir()
+    (loaded.state / "run.json").write_text('{"supervisor": 1}')
+    with pytest.raises(ProjectError, match=r"run\.json is not readable"):
+        loaded.running()
+
+
+def test_the_environment_is_read_here_and_is_handed_in(tmp_path: Path):
+    assert (
+        project.load(house(tmp_path), environ={"WELLSPRING_CRASH_AT": "lake.publish:act"}).crash_at
+        == "lake.publish:act"
+    )
+
+
+def test_json_is_swapped_in_whole(tmp_path: Path):
+    path = tmp_path / "run.json"
+    project.write_json(path, {"b": 1, "a": 2})
+    assert json.loads(path.read_text()) == {"a": 2, "b": 1}
+    assert oct(path.stat().st_mode & 0o777) == "0o644"
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,140 @@
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.trust.ledger.ledgers import Ledger, LocalSigner
+from wellspring.trust.ledger import keyring
+from wellspring.trust.ledger.audit import audit
+from wellspring.trust.ledger.tree import Tree, bundle, unbundle
+from wellspring_verify import canonical, merkle, notes
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    one = Ledger(tmp_path)
+    one.write(3, "enclave")
+    one.write(3, "worker")
+    one.sequencer.integrate()
+    return one
+
+
+def findings(ledger: Ledger) -> str:
+    keys = keyring.read(ledger.folder / "ledger", ledger.folder / "witness")
+    return "\n".join(audit(Tree(ledger.paths), keys, journals=ledger.journals, index=ledger.index))
+
+
+def rewrite(ledger: Ledger, entries: list[bytes]) -> None:
+    """What the database's owner can do: write every byte of the ledger anew, and sign it, but not cosign it."""
+    for part in ("tile", "checkpoint"):
+        target = ledger.folder / "ledger" / part
+        shutil.rmtree(target) if target.is_dir() else target.unlink()
+    leaves = [merkle.leaf(one) for one in entries]
+    ledger.paths.swap(f"tile/entries/000.p/{len(entries)}", bundle(entries))
+    ledger.paths.swap(f"tile/0/000.p/{len(entries)}", b"".join(leaves))
+    head = notes.Head(ledger.origin, len(entries), merkle.root(leaves))
+    key = notes.Key(ledger.origin, notes.LOG, LocalSigner().public_key())
+    signature = notes.Signature(key.name, key.id, LocalSigner().sign(head.text()))
+    ledger.paths.swap("checkpoint", head.text() + b"\n" + signature.line())
+
+
+def test_a_sound_ledger_has_no_findings(ledger: Ledger):
+    assert findings(ledger) == ""
+
+
+def test_an_empty_ledger_has_none_and_a_removed_one_has(tmp_path: Path, ledger: Ledger):
+    assert audit(Ledger(tmp_path / "other").tree) == ()
+    (ledger.folder / "ledger" / "checkpoint").unlink()
+    assert "the ledger was removed" in findings(ledger)
+
+
+@pytest.mark.parametrize("name", ["tile/entries/000.p/6", "tile/0/000.p/6", "checkpoint"])
+def test_every_byte_that_was_changed_is_named(ledger: Ledger, name: str):
+    content = ledger.paths.read(name)
+    for at in range(0, len(content), 13):
+        ledger.paths.swap(name, content[:at] + bytes([content[at] ^ 0x20]) + content[at + 1 :])
+        assert findings(ledger) != "", at
+    for other in (content[:-1], content + b"\0", b""):
+        ledger.paths.swap(name, other)
+        assert findings(ledger) != ""
+    ledger.paths.remove(name)
+    assert findings(ledger) != ""
+    ledger.paths.swap(name, content)
+    assert findings(ledger) == ""
+
+
+def test_an_edited_deleted_reordered_or_inserted_entry_is_named(ledger: Ledger):
+    entries = ledger.contents()
+    edited = entries[2].replace(b'"n":2', b'"n":7')
+    assert edited != entries[2]
+    for others in (
+        [*entries[:2], edited, *entries[3:]],
+        [*entries[:2], *entries[3:]],
+        [entries[1], entries[0], *entries[2:]],
+        [*entries[:2], entries[1], *entries[2:]],
+        entries[:5],
+    ):
+        rewrite(ledger, others)
+        said = findings(ledger)
+        assert "the signature of the witness" in said
+        assert "fork" in said or "tail was cut" in said or "seen only" in said
+
+
+def test_a_stream_that_was_dropped_whole_is_named_by_the_witness_alone(ledger: Ledger):
+    others = [one for one in ledger.contents() if b'"service":"enclave"' not in one]
+    rewrite(ledger, others)
+    keys = keyring.read(ledger.folder / "ledger", ledger.folder / "witness")
+    assert any("tail was cut, or it was rolled back" in one for one in audit(Tree(ledger.paths), keys))
+
+
+def test_entries_of_a_service_follow_each_other(ledger: Ledger):
+    entries = ledger.contents()
+    rewrite(ledger, [one for one in entries if one != entries[1]])
+    assert "belongs there" in findings(ledger)
+    rewrite(ledger, [*entries[:5], canonical.dumps({"v": 1})])
+    assert "cannot be read" in findings(ledger)
+    rewrite(ledger, [*entries[:5], entries[5].replace(b'"v":1', b'"v": 1')])
+    assert "not in the canonical form" in findings(ledger)
+
+
+def test_the_witness_s_copy_is_compared(ledger: Ledger):
+    keys = keyring.read(ledger.folder / "ledger", ledger.folder / "witness")
+    assert "has not seen this log" in "".join(audit(ledger.tree, keys._replace(seen=None)))
+    assert "damaged" in "".join(audit(ledger.tree, keys._replace(seen=b"nonsense")))
+    assert "another key" in "".join(audit(ledger.tree, keys._replace(registered="x")))
+    older = notes.Head(ledger.origin, 2, merkle.root(merkle.leaf(one) for one in ledger.contents()[:2]))
+    assert "it was rolled back" in "".join(
+        audit(ledger.tree, keys._replace(seen=older.text() + b"\n" + b"\xe2\x80\x94 a AAAAAAA=\n"))
+    )
+    other = notes.Key("example.com/other", notes.LOG, LocalSigner().public_key())
+    assert "and the key is of" in "".join(audit(ledger.tree, keys._replace(log=str(other))))
+
+
+def test_journals_and_index_are_compared(ledger: Ledger):
+    with closing(sqlite3.connect(ledger.folder / "ledger" / "index.sqlite")) as file, file:
+        file.execute("delete from entries where place = 2")
+    assert "index.sqlite: it does not hold what the tree holds" in findings(ledger)
+    ledger.index.rebuild()
+    line = ledger.journals / "worker" / "000000000000.log"
+    content = line.read_bytes()
+    line.write_bytes(content.replace(b'"n":1', b'"n":4'))
+    assert "journals/worker: line 1 is not the entry" in findings(ledger)
+    line.write_bytes(content[: content.rfind(b"\n", 0, -1) + 1])
+    assert "journals/worker: line 2 stands in the tree, and is gone" in findings(ledger)
+    shutil.rmtree(ledger.journals / "enclave")
+    assert "journals/enclave: line 0 stands in the tree, and is gone" in findings(ledger)
+
+
+def test_a_full_tile_is_checked_like_a_partial_one(tmp_path: Path):
+    ledger = Ledger(tmp_path)
+    ledger.write(258)
+    ledger.sequencer.integrate()
+    assert findings(ledger) == ""
+    for name in ("tile/1/000.p/1", "tile/0/000", "tile/0/001.p/2", "tile/entries/000"):
+        content = ledger.paths.read(name)
+        ledger.paths.swap(name, content[:-1] + bytes([content[-1] ^ 1]))
+        assert name in findings(ledger)
+        ledger.paths.swap(name, content)
+    assert len(unbundle(ledger.paths.read("tile/entries/000"))) == 256

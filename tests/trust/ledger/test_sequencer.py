@@ -1,0 +1,228 @@
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.steps import Died
+from tests.trust.ledger.ledgers import Killer, Ledger, LocalSigner
+from wellspring.errors import Broken, Unavailable
+from wellspring.trust.ledger.audit import audit
+from wellspring.trust.ledger.cosigner import Answer
+from wellspring.trust.ledger.index import parse
+from wellspring.trust.ledger.tree import ENTRIES, widths
+from wellspring_verify import merkle, notes
+
+POINTS = [
+    f"ledger.integrate:{one}"
+    for one in ("bundles-written", "tiles-written", "signed", "cosigned", "checkpoint-swapped")
+]
+
+
+def placed(ledger: Ledger) -> list[str]:
+    return [parse(content).id for content in ledger.contents()]
+
+
+def test_entries_of_all_journals_stand_in_the_tree_once_and_in_order(tmp_path: Path):
+    ledger = Ledger(tmp_path)
+    ledger.write(3, "enclave")
+    ledger.write(2, "worker")
+    first = ledger.sequencer.integrate()
+    ledger.write(300, "enclave")
+    second = ledger.sequencer.integrate()
+    assert (first.size, second.size) == (5, 305)
+    assert sorted(placed(ledger)) == sorted([*(f"enclave:{n}" for n in range(303)), "worker:0", "worker:1"])
+    for service in ("enclave", "worker"):
+        sequences = [int(one.partition(":")[2]) for one in placed(ledger) if one.startswith(service)]
+        assert sequences == sorted(sequences)
+    assert second.root == merkle.root(merkle.leaf(one) for one in ledger.contents())
+    proof = ledger.tree.consistency(5, 305)
+    assert merkle.consistent(5, 305, first.root, second.root, proof)
+    assert audit(ledger.tree) == ()
+
+
+def test_the_checkpoint_carries_the_logs_and_the_witness_s_signature(tmp_path: Path):
+    ledger = Ledger(tmp_path)
+    ledger.write(2)
+    checkpoint = ledger.sequencer.integrate()
+    assert ledger.tree.checkpoint() == checkpoint.note
+    note = notes.parse(checkpoint.note)
+    head = notes.parse_head(note.text)
+    assert head == notes.Head(ledger.origin, 2, checkpoint.root)
+    log, witness = notes.parse_key(ledger.sequencer.vkey()), notes.parse_key(ledger.witness.vkey())
+    assert len(note.signatures) == 2
+    assert notes.signs(note.signatures[0], log, note.text)
+    assert notes.signs(note.signatures[1], witness, note.text)
+    assert ledger.paths.read("vkey").decode().strip() == ledger.sequencer.vkey()
+
+
+def test_nothing_new_changes_nothing(tmp_path: Path):
+    ledger = Ledger(tmp_path)
+    empty = ledger.sequencer.integrate()
+    assert (empty.size, empty.root) == (0, merkle.EMPTY)
+    assert ledger.sequencer.integrate() == empty
+    ledger.write(1)
+    first = ledger.sequencer.integrate()
+    assert first.size == 1
+    ledger.clock.pass_(hours=1)
+    assert ledger.sequencer.integrate() == first
+
+
+@pytest.mark.parametrize("again", [0, 7])
+@pytest.mark.parametrize("point", POINTS)
+def test_a_crash_at_any_point_is_mended_by_the_next_run(tmp_path: Path, point: str, again: int):
+    before = Ledger(tmp_path)
+    before.write(100, "worker")
+    before.sequencer.integrate()
+    before.write(180, "enclave")
+    before.close()
+    killer = Killer(point)
+    with pytest.raises(Died):
+        Ledger(tmp_path, reached=killer).sequencer.integrate()
+    # Lines that come between the crash and the next run are placed after those that were already placed.
+    after = Ledger(tmp_path)
+    after.write(again, "aardvark")
+    checkpoint = after.sequencer.integrate()
+    after.write(3, "worker")
+    last = after.sequencer.integrate()
+    assert (checkpoint.size, last.size) == (280 + again, 283 + again)
+    ids = placed(after)
+    assert len(set(ids)) == len(ids) == 283 + again
+    assert audit(after.tree, journals=after.journals, index=after.index) == ()
+    assert after.index.last_sequence("enclave") == 179
+    # Partial tiles whose full one stands are gone, whichever run wrote them.
+    assert widths(after.paths, ENTRIES, 0) == widths(after.paths, 0, 0) == []
+
+
+def test_the_crash_points_come_in_order(tmp_path: Path):
+    killer = Killer()
+    ledger = Ledger(tmp_path, reached=killer)
+    ledger.write(1)
+    ledger.sequencer.integrate()
+    assert killer.passed == POINTS
+
+
+def test_crash_after_crash_keeps_what_was_placed(tmp_path: Path):
+    for round_ in range(4):
+        ledger = Ledger(tmp_path, reached=Killer(POINTS[round_ % 2]))
+        ledger.write(100, f"service{3 - round_}")
+        with pytest.raises(Died):
+            ledger.sequencer.integrate()
+        ledger.close()
+    ledger = Ledger(tmp_path)
+    assert ledger.sequencer.integrate().size == 400
+    assert [one.partition(":")[0] for one in placed(ledger)[::100]] == ["service3", "service2", "service1", "service0"]
+    assert audit(ledger.tree, journals=ledger.journals) == ()
+
+
+def test_a_checkpoint_is_never_published_without_the_witness(tmp_path: Path):
+    class Away:
+        def vkey(self) -> str:
+            raise Unavailable("the witness does not answer", fix="")
+
+        def add_checkpoint(self, old: int, proof: Sequence[bytes], note: bytes) -> Answer:
+            raise AssertionError
+
+    ledger = Ledger(tmp_path)
+    ledger.write(1)
+    first = ledger.sequencer.integrate()
+    ledger.write(1)
+    ledger.close()
+    with pytest.raises(Unavailable):
+        Ledger(tmp_path, witness=Away()).sequencer.integrate()
+    assert ledger.tree.checkpoint() == first.note
+    assert Ledger(tmp_path).sequencer.integrate().size == 2
+
+
+def test_a_signature_of_another_key_is_never_published(tmp_path: Path):
+    class Confused(LocalSigner):
+        def sign(self, message: bytes) -> bytes:
+            return LocalSigner(b"\x08" * 32).sign(message)
+
+    ledger = Ledger(tmp_path, signer=Confused())
+    ledger.write(1)
+    with pytest.raises(Broken, match="does not fit"):
+        ledger.sequencer.integrate()
+    assert ledger.tree.size == 0
+
+
+def test_a_changed_journal_line_is_never_integrated(tmp_path: Path):
+    ledger = Ledger(tmp_path)
+    ledger.write(2)
+    ledger.close()
+    file = ledger.journals / "worker" / "000000000000.log"
+    lines = file.read_bytes().splitlines(keepends=True)
+    for changed in (lines[1] + lines[0], lines[0] + lines[1].replace(b'"n":1', b'"n": 1'), lines[0] + b"{}\n"):
+        file.write_bytes(changed)
+        with pytest.raises(Broken):
+            ledger.sequencer.integrate()
+    file.write_bytes(b"".join(lines))
+    assert ledger.sequencer.integrate().size == 2
+
+
+def test_a_journal_that_lost_its_end_is_named(tmp_path: Path):
+    ledger = Ledger(tmp_path)
+    ledger.write(2)
+    ledger.sequencer.integrate()
+    ledger.close()
+    file = ledger.journals / "worker" / "000000000000.log"
+    file.write_bytes(file.read_bytes().splitlines(keepends=True)[0])
+    with pytest.raises(Broken, match="lacks entry 1"):
+        ledger.sequencer.integrate()
+
+
+def test_tiles_or_checkpoints_that_were_changed_are_never_built_upon(tmp_path: Path):
+    ledger = Ledger(tmp_path)
+    ledger.write(2)
+    good = ledger.sequencer.integrate()
+    ledger.write(1)
+    ledger.paths.swap("checkpoint", good.note.replace(b"\n2\n", b"\n1\n"))
+    with pytest.raises(Broken, match="not signed by its own key"):
+        ledger.sequencer.integrate()
+    ledger.paths.swap("checkpoint", good.note)
+    tile = ledger.paths.read("tile/0/000.p/2")
+    ledger.paths.swap("tile/0/000.p/2", tile[::-1])
+    with pytest.raises(Broken, match="do not hash to its checkpoint"):
+        ledger.sequencer.integrate()
+    ledger.paths.swap("tile/0/000.p/2", tile)
+    assert ledger.sequencer.integrate().size == 3
+
+
+def rolled_back(folder: Path) -> Ledger:
+    """A ledger whose owner put an older copy of it in place, journals and all; the witness has seen more."""
+    ledger = Ledger(folder)
+    ledger.write(5)
+    ledger.sequencer.integrate()
+    ledger.close()
+    for part in ("ledger", "journals"):
+        shutil.copytree(folder / part, folder / "copy" / part)
+    ledger.write(5)
+    ledger.sequencer.integrate()
+    ledger.close()
+    for part in ("ledger", "journals"):
+        shutil.rmtree(folder / part)
+        shutil.copytree(folder / "copy" / part, folder / part)
+    return Ledger(folder)
+
+
+@pytest.mark.parametrize(
+    ("more", "what"), [(2, "a cut tail, or a rollback"), (5, "forked"), (9, "forked or rewritten")]
+)
+def test_the_witness_catches_a_rollback_and_a_fork(tmp_path: Path, more: int, what: str):
+    ledger = rolled_back(tmp_path)
+    ledger.write(more, subject="drop:other")
+    with pytest.raises(Broken, match=f"the witness holds another tree.*{what}"):
+        ledger.sequencer.integrate()
+
+
+def test_a_witness_that_was_rolled_back_is_named_and_a_new_one_is_welcome(tmp_path: Path):
+    ledger = Ledger(tmp_path)
+    ledger.write(3)
+    ledger.sequencer.integrate()
+    ledger.write(1)
+    ledger.close()
+    shutil.rmtree(tmp_path / "witness" / "seen")
+    with pytest.raises(Broken, match="the witness itself was rolled back"):
+        Ledger(tmp_path).sequencer.integrate()
+    shutil.rmtree(tmp_path / "witness")
+    assert Ledger(tmp_path).sequencer.integrate().size == 4

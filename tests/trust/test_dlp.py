@@ -1,0 +1,127 @@
+"""Structured personal data is found in the shapes it comes in, and the quick way finds what the plain way finds."""
+
+import itertools
+
+import polars as pl
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wellspring.trust import dlp
+
+FOUND = {
+    "ssn": [
+        "900-12-3456", "900 12 3456", "900.12.3456", "900 - 12 - 3456", "seen900-12-3456today", "ssn 900123456",
+        "SSN:900123456", "ssn# 900123456", "Social Security Number: 900123456", "soc sec no. 900123456",
+        "\uff19\uff10\uff10-12-3456", "900\u201112\u20133456", "900\u200b-12-34\u00ad56", "900\u00a012\u20033456",
+        "\u0669\u0660\u0660-\u0661\u0662-3456", "(900-12-3456)", "000-00-0000",
+    ],
+    "mbi": ["1S00A00AA00", "1EG4-TE5-MK73", "1eg4te5mk73", "mbi=1S00-A00-AA00.", "1EG4 TE5 MK73"],
+    "npi": ["1234567893", "npi 1234567893", "NPI: 1234-567-893", "x1234567893y"],
+    "phone": [
+        "555-555-0123", "(555) 555-0123", "(555)555-0123", "+1 555 555 0123", "1-555-555-0123", "555.555.0123",
+        "call 5550123", "tel: 5555550123", "phone no 555-0123", "555\u2013555\u20130123", "fax=5555550123",
+    ],
+    "email": ["ann@example.com", "a.b+c@mail.example.com", "<ann@example.com>", "jos\u00e9@example.com",
+              "ann\uff20example.com"],
+    "birth_date": [
+        "DOB: 1980-02-03", "dob 02/03/1980", "d.o.b. 2/3/80", "born Feb 3, 1980", "born on 3 February 1980",
+        "Date of birth: 19800203", "birth date 1980.02.03", "DOB1980-02-03", "birthday: 3-Feb-1980",
+    ],
+    "member_id": ["M123456789", "WSP000000001", "member m123456789,"],
+}  # fmt: skip
+CLEAN = [
+    "", "seen twice", "99213", "E11.9", "2024-03-04", "900123456", "900-123-456", "12-3456789", "1234567890",
+    "12345678930",
+    "CLM0000000000001", "A900-12-34567", "1LG4TE5MK73", "M12345678", "XM123456789", "ann at example.com", "a@b",
+    "5550123",
+    "$1,234.50", "10:30", "member since 2019",
+]  # fmt: skip
+PIECES = st.sampled_from(
+    [each for texts in FOUND.values() for each in texts] + CLEAN
+    + [" ", "-", ".", "1", "9", "M", "ssn ", "dob:", "npi", "@", "\u200b", "\u2013", "\uff11", "\u0301", "\n", "call"]
+)  # fmt: skip
+TEXTS = st.lists(st.none() | st.lists(PIECES | st.text(max_size=3), max_size=6).map("".join), max_size=12)
+
+
+@pytest.mark.parametrize(("kind", "text"), [(kind, text) for kind, texts in FOUND.items() for text in texts])
+def test_what_is_there_is_found_and_masked(kind: str, text: str):
+    hits = dlp.find(text)
+    assert [hit.kind for hit in hits] == [kind]
+    assert dlp.scan([text]).counts == {kind: 1}
+    cleaned = dlp.mask(text)
+    assert f"[{kind}]" in cleaned
+    assert dlp.find(cleaned) == []
+    assert text[hits[0].start : hits[0].end] not in cleaned
+
+
+@pytest.mark.parametrize("text", CLEAN)
+def test_what_is_not_personal_is_left_alone(text: str):
+    assert dlp.find(text) == []
+    assert dlp.mask(text) == text
+    assert dlp.scan([text]).counts == {}
+
+
+@given(TEXTS, st.sampled_from(["", "note", "birth_date", "ssn", "home_phone"]))
+def test_the_column_scan_finds_what_the_plain_search_finds(texts: list[str | None], context: str):
+    scanned = dlp.scan(pl.Series(texts, dtype=pl.String), context=context)
+    plain = [dlp.find(text or "", context=context) for text in texts]
+    assert scanned.hit.to_list() == [bool(hits) for hits in plain]
+
+
+@given(TEXTS)
+def test_a_masked_column_is_each_of_its_texts_masked(texts: list[str | None]):
+    cleaned, count = dlp.masked(pl.Series(texts, dtype=pl.String))
+    assert cleaned.to_list() == [None if text is None else dlp.mask(text) for text in texts]
+    assert count == sum(bool(dlp.find(text or "")) for text in texts)
+
+
+@given(TEXTS)
+def test_hits_are_in_order_and_apart(texts: list[str | None]):
+    for text in texts:
+        hits = dlp.find(text or "")
+        assert all(one.end <= other.start for one, other in itertools.pairwise(hits))
+
+
+def test_neighbours_are_found_both():
+    text = "900-12-3456 900-12-3457,M123456789 M123456788"
+    assert [hit.kind for hit in dlp.find(text)] == ["ssn", "ssn", "member_id", "member_id"]
+    assert dlp.mask(text) == "[ssn] [ssn],[member_id] [member_id]"
+
+
+def test_an_npi_is_told_from_a_number_by_its_check_digit():
+    numbers = [f"123456789{last}" for last in range(10)]
+    assert [number for number in numbers if dlp.find(number)] == ["1234567893"]
+    assert dlp.scan(numbers).hit.to_list() == [number == "1234567893" for number in numbers]
+    assert dlp.scan([f"no {number}" for number in numbers]).counts == {"npi": 1}
+
+
+def test_a_columns_name_makes_a_bare_value_personal():
+    assert dlp.find("1980-02-03", context="member_birth_date") == [dlp.Hit("birth_date", 0, 10)]
+    assert dlp.find("900123456", context="social_security_number")[0].kind == "ssn"
+    assert dlp.scan(["5550123"], context="home_phone").counts == {"phone": 1}
+    assert dlp.scan(["1980-02-03"], context="service_date").counts == {}
+
+
+def test_the_roll_may_look_otherwise():
+    assert dlp.mask("AB-77 M123456789", roll_pattern=r"AB-[0-9]{2}") == "[member_id] M123456789"
+    assert dlp.scan(["AB-77"], roll_pattern=r"AB-[0-9]{2}").counts == {"member_id": 1}
+
+
+def test_counts_are_rows_not_distinct_texts():
+    column = pa.chunked_array([["900-12-3456", None, "900-12-3456"], ["ann@example.com 900-12-3456"]])
+    assert dlp.scan(column).counts == {"ssn": 3, "email": 1}
+
+
+def test_a_scan_leaves_its_column_as_it_was():
+    column = pl.Series(["\uff19\uff10\uff10-12-3456", "900-12-3456"])
+    before = column.to_list()
+    dlp.masked(column)
+    assert column.to_list() == before
+
+
+def test_a_long_text_without_an_end_is_searched_in_reasonable_time():
+    # A pattern that goes back over what it read would take minutes here.
+    assert dlp.find("a" * 200_000) == []
+    assert dlp.find("a." * 100_000) == []

@@ -1,0 +1,178 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.trust.ledger.ledgers import CONTRACT, JournalStep, Ledger, sha, tell_drop
+from wellspring.errors import Broken, NotFound, Refused
+from wellspring.trust.evidence import Pack, papers, seal, seal_of, story, write_pack
+from wellspring_verify import verify
+
+CONTRACTS = {"medical_claim@1.0.0": CONTRACT}
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    one = Ledger(tmp_path / "house")
+    tell_drop(one, "d1", edition="e1", parent=None)
+    tell_drop(one, "d2", edition="e2", parent="e1")
+    tell_drop(one, "x9", edition="e3", parent="e2", contract="eligibility")
+    one.sequencer.integrate()
+    return one
+
+
+def packed(ledger: Ledger, folder: Path, subject: str = "drop:d1", contracts: dict[str, bytes] = CONTRACTS) -> Pack:
+    told = story(ledger.index, subject)
+    seal(JournalStep(ledger, "worker"), ledger.index, told, contracts)
+    ledger.sequencer.integrate()
+    return write_pack(folder, told, contracts, ledger.tree, ledger.index)
+
+
+def tree_of(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def told(ledger: Ledger, subject: str) -> list[tuple[str, str, str]]:
+    return [(one.entry.action, one.entry.phase, one.entry.subject) for one in story(ledger.index, subject).entries]
+
+
+def test_a_drop_s_story_holds_all_its_entries_and_the_editions_that_took_it_in(ledger: Ledger):
+    assert told(ledger, "drop:d2") == [
+        ("land", "done", "drop:d2"),
+        ("admit", "done", "drop:d2"),
+        ("stage", "done", "drop:d2"),
+        ("publish", "intent", "edition:e2"),
+        ("publish", "done", "edition:e2"),
+        ("settle", "done", "drop:d2"),
+    ]
+
+
+def test_an_edition_s_story_holds_its_drops_and_its_ancestors(ledger: Ledger):
+    assert {about for _, _, about in told(ledger, "edition:e2")} == {"drop:d1", "drop:d2", "edition:e1", "edition:e2"}
+    assert {about for _, _, about in told(ledger, "edition:e1")} == {"drop:d1", "edition:e1"}
+
+
+def test_a_dataset_s_story_holds_what_was_held_against_its_contract(ledger: Ledger):
+    assert {about for _, _, about in told(ledger, "dataset:eligibility")} == {"drop:x9", "edition:e3"}
+    abouts = {about for _, _, about in told(ledger, "dataset:medical_claim")}
+    assert abouts == {"drop:d1", "drop:d2", "edition:e1", "edition:e2"}
+
+
+def test_what_has_no_story_is_not_found_with_the_nearest_name(ledger: Ledger):
+    for subject, hint in (
+        ("drop:d3", "drop:d"),
+        ("edition:e11", "edition:e1"),
+        ("dataset:medical_clam", "dataset:medical_claim"),
+        ("server:openbao", "name drop:ID"),
+        ("d1", "name drop:ID"),
+        ("drop:", "name drop:ID"),
+    ):
+        with pytest.raises(NotFound) as caught:
+            story(ledger.index, subject)
+        assert hint in caught.value.fix
+
+
+def test_a_story_says_who_what_when_which_contract_and_which_rows_by_digest(ledger: Ledger):
+    one = story(ledger.index, "drop:d1")
+    facts = json.loads(one.json())["facts"]
+    admit = facts[1]
+    assert (admit["who"], admit["action"], admit["about"]) == ("service:enclave", "admit", "drop:d1")
+    assert admit["when"] == "2026-11-25T12:00:02.000000Z"
+    assert admit["contracts"] == [{"name": "contract:medical_claim@1.0.0", "digest": sha(CONTRACT)}]
+    assert admit["to"] == [{"name": "rows:d1/0", "digest": sha("rows d1")}]
+    assert "10 received, 8 admitted as tokens, 2 waiting in quarantine, 1 masked; outcome pass" in admit["what"]
+    page = one.markdown().decode()
+    assert "service:enclave fetched the file medical_claim_d1.csv of 1234 bytes, 10 rows" in page
+    assert f"- contract: `contract:medical_claim@1.0.0`, SHA-256 `{sha(CONTRACT)}`" in page
+
+
+def test_a_pack_verifies_with_the_keys_and_only_with_them(ledger: Ledger, tmp_path: Path):
+    for number, subject in enumerate(("drop:d1", "edition:e2", "dataset:medical_claim")):
+        folder = tmp_path / f"pack{number}"
+        packed(ledger, folder, subject)
+        log, witness = ledger.sequencer.vkey(), ledger.witness.vkey()
+        report = verify(folder, key=log, witness=witness)
+        assert (report.outcome, report.findings, report.subject) == (0, (), subject)
+        assert verify(folder, key=log).outcome == 0
+        assert verify(folder, witness=witness).outcome == verify(folder).outcome == 10
+
+
+def test_a_story_is_sealed_once_and_told_the_same_each_time(ledger: Ledger, tmp_path: Path):
+    first = packed(ledger, tmp_path / "first")
+    second = packed(ledger, tmp_path / "second")
+    assert first == second
+    assert tree_of(tmp_path / "first") == tree_of(tmp_path / "second")
+    assert len(ledger.index.entries(action="seal")) == 1
+    # Another story of the same subject is sealed again: the contract's bytes are part of it.
+    packed(ledger, tmp_path / "third", contracts={})
+    assert len(ledger.index.entries(action="seal")) == 2
+
+
+def test_seals_and_proofs_are_not_part_of_the_story(ledger: Ledger, tmp_path: Path):
+    before = story(ledger.index, "drop:d1")
+    packed(ledger, tmp_path / "pack")
+    with JournalStep(ledger, "worker")("prove", "drop:d1"):
+        pass
+    ledger.sequencer.integrate()
+    assert story(ledger.index, "drop:d1") == before
+
+
+def test_an_older_pack_is_replaced_and_nothing_else_is(ledger: Ledger, tmp_path: Path):
+    folder = tmp_path / "deep" / "pack"
+    packed(ledger, folder)
+    (folder / "left over").touch()
+    packed(ledger, folder, "edition:e2")
+    assert verify(folder, key=ledger.sequencer.vkey(), witness=ledger.witness.vkey()).outcome == 0
+    other = tmp_path / "other"
+    other.mkdir()
+    packed(ledger, other)
+    shutil.rmtree(other)
+    other.mkdir()
+    (other / "thesis.txt").write_text("mine")
+    with pytest.raises(Refused, match="is no pack"):
+        packed(ledger, other)
+    assert (other / "thesis.txt").read_text() == "mine"
+    file = tmp_path / "file"
+    file.write_text("mine")
+    link = tmp_path / "link"
+    link.symlink_to(folder)
+    for taken in (file, link):
+        with pytest.raises(Refused, match="is no pack"):
+            packed(ledger, taken)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["deep", "file", "house", "link", "other"]
+
+
+def test_contracts_are_found_by_digest(ledger: Ledger, tmp_path: Path):
+    one = story(ledger.index, "drop:d1")
+    assert papers(one, tmp_path) == {}
+    (tmp_path / "any.odcs.yaml").write_bytes(CONTRACT)
+    (tmp_path / "other.odcs.yaml").write_bytes(CONTRACT + b"#")
+    assert papers(one, tmp_path) == CONTRACTS
+    (tmp_path / "any.odcs.yaml").write_bytes(CONTRACT + b"##")
+    assert papers(one, tmp_path) == {}
+
+
+def test_a_contract_that_changed_since_is_refused(ledger: Ledger, tmp_path: Path):
+    for wrong in ({"medical_claim@1.0.0": CONTRACT + b"#"}, {"medical_claim@2.0.0": CONTRACT}, {"../x@1": CONTRACT}):
+        with pytest.raises(Refused):
+            packed(ledger, tmp_path / "pack", contracts=wrong)
+    assert not (tmp_path / "pack").exists()
+
+
+def test_a_story_that_is_not_sealed_is_never_packed(ledger: Ledger, tmp_path: Path):
+    one = story(ledger.index, "drop:d1")
+    assert seal_of(ledger.index, one, {}) is None
+    with pytest.raises(NotFound, match="not sealed"):
+        write_pack(tmp_path / "pack", one, {}, ledger.tree, ledger.index)
+
+
+def test_an_index_that_differs_from_the_tree_is_never_packed(ledger: Ledger, tmp_path: Path):
+    one = story(ledger.index, "drop:d1")
+    seal(JournalStep(ledger, "worker"), ledger.index, one, {})
+    ledger.sequencer.integrate()
+    bundle = ledger.paths.read(f"tile/entries/000.p/{ledger.tree.size}")
+    assert bundle.count(b'"received":10') > 0
+    ledger.paths.swap(f"tile/entries/000.p/{ledger.tree.size}", bundle.replace(b'"received":10', b'"received":99'))
+    with pytest.raises(Broken, match="differ in entry"):
+        write_pack(tmp_path / "pack", one, {}, ledger.tree, ledger.index)

@@ -1,0 +1,185 @@
+"""The enclave's memory, on a real PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.trust.vault.database import Database, database
+from wellspring.errors import Broken, NotFound, Unavailable
+from wellspring.records.data import Column, Contract, Drop
+from wellspring.records.trust import Ref
+from wellspring.records.verdict import Reason, Verdict
+from wellspring.trust.vault.kept import Fact, Kept, Part, Waiting
+from wellspring.trust.vault.postgres import VaultStore
+
+pytestmark = pytest.mark.live
+NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Database]:
+    with database() as running:
+        yield running
+
+
+@pytest.fixture
+def store(server: Database) -> Iterator[VaultStore]:
+    opened = server.store()
+    yield opened
+    with opened._transaction() as run:
+        run.execute("DROP SCHEMA public CASCADE")
+        run.execute("CREATE SCHEMA public")
+    opened.close()
+
+
+def kept(name: str = "a.csv", identifier: str = "clearinghouse-0") -> Kept:
+    drop = Drop(
+        tenant="wellspring-benefits",
+        known_since=NOON,
+        id=identifier,
+        source="clearinghouse",
+        name=name,
+        digest="0" * 64,
+        size=4,
+        contract="medical_claim",
+        contract_version="1.0.0",
+        contract_digest="1" * 64,
+    )
+    return Kept(drop, NOON, "2" * 64, "wrapped", NOON + timedelta(days=7))
+
+
+def fact(key: str) -> Fact:
+    inputs = (Ref(name="source:clearinghouse/a.csv", digest="0" * 64),)
+    return Fact(key, "land", "drop:clearinghouse-0", inputs, (), {"size": 4, "name": "a.csv", "received": None})
+
+
+def part(number: int = 0, *, rows: int = 0) -> Part:
+    reasons = (Reason(code="pattern", what="it is wrong", column="x", count=rows),) if rows else ()
+    verdict = Verdict(subject="drop:clearinghouse-0", outcome="pass")
+    return Part("clearinghouse-0", number, "1" * 64, NOON, verdict, 4, 4 - rows, rows, 0, reasons, "3" * 64)
+
+
+def rows(*numbers: int) -> list[Waiting]:
+    reason = Reason(code="pattern", what="it is wrong", column="x")
+    return [Waiting(number, bytes([number]), (reason,)) for number in numbers]
+
+
+def test_a_drop_comes_back_as_it_was_kept(store: VaultStore) -> None:
+    store.keep(kept(), fact("land/0"))
+    assert store.drop("clearinghouse-0") == kept()
+    assert store.named("clearinghouse", "a.csv") == kept()
+    assert store.named("clearinghouse", "b.csv") is None
+    assert store.drops() == store.drops("clearinghouse") == (kept(),)
+    assert store.drops("other") == ()
+    with pytest.raises(NotFound):
+        store.drop("none")
+
+
+def test_a_change_and_its_fact_are_one(store: VaultStore) -> None:
+    store.keep(kept(), fact("land/0"))
+    assert store.untold() == (fact("land/0"),)
+    with pytest.raises(Broken):
+        store.keep(kept("b.csv", "clearinghouse-1"), fact("land/0"))
+    assert store.named("clearinghouse", "b.csv") is None, "the drop must not stand without its fact"
+    store.told("land/0")
+    assert store.untold() == ()
+
+
+def test_a_name_is_taken_once(store: VaultStore) -> None:
+    store.keep(kept(), fact("land/0"))
+    with pytest.raises(Broken) as broken:
+        store.keep(kept(identifier="clearinghouse-1"), fact("land/1"))
+    assert "a.csv" not in broken.value.what
+
+
+def test_quarantine_waits_goes_out_and_leaves(store: VaultStore) -> None:
+    store.keep(kept(), fact("land/0"))
+    assert store.admitted() == frozenset()
+    store.admit(part(rows=3), rows(7, 2, 5), fact("admit/0"))
+    assert store.admitted() == {"clearinghouse-0"}
+    assert store.parts("clearinghouse-0") == (part(rows=3),)
+    assert store.waiting("clearinghouse-0") == {2: None, 5: None, 7: None}
+    assert store.quarantined("clearinghouse-0", at_most=2) == tuple(rows(2, 5))
+    now = rows(7)[0]._replace(fault="unique", sealed=b"new", reasons=())
+    store.readmit(part(1), [5, 2], [now], fact("admit/1"))
+    assert store.waiting("clearinghouse-0") == {7: "unique"}
+    assert list(store.waiting("clearinghouse-0", part=1)) == [2, 5]
+    store.settle("clearinghouse-0", 1, fact("settle/1"))
+    assert store.waiting("clearinghouse-0", part=1) == {}
+    assert store.quarantined("clearinghouse-0", at_most=9) == (now,)
+    assert [one.settled for one in store.parts("clearinghouse-0")] == [False, True]
+
+
+def test_destroying_a_key_forgets_the_rows_under_it(store: VaultStore) -> None:
+    store.keep(kept(), fact("land/0"))
+    store.admit(part(rows=3), rows(2, 5, 7), fact("admit/0"))
+    store.readmit(part(1), [5], [], fact("admit/1"))
+    store.destroy_key("clearinghouse-0", fact("retain/0"))
+    assert store.drop("clearinghouse-0").wrapped is None
+    assert [(row.row_number, row.sealed) for row in store.quarantined("clearinghouse-0", at_most=9)] == [(5, b"")]
+    store.discard("clearinghouse-0", 1, fact("retain/0/1"))
+    assert store.quarantined("clearinghouse-0", at_most=9) == ()
+
+
+def test_a_token_key_is_kept_for_ever(store: VaultStore) -> None:
+    store.add_token_key("claim", 1, "first")
+    store.add_token_key("claim", 1, "second")
+    store.add_token_key("member", 1, "other")
+    assert store.token_keys() == {"claim": (1, "first"), "member": (1, "other")}
+    store.add_token_key("claim", 2, "newer")
+    assert store.token_keys()["claim"] == (2, "newer")
+
+
+def test_the_contract_accepted_last_is_the_newest(store: VaultStore) -> None:
+    column = Column(name="x", type="string", leaves="never", classification="identifier")
+    first = Contract(
+        tenant="wellspring-benefits",
+        known_since=NOON,
+        name="medical_claim",
+        version="1.0.0",
+        digest="1" * 64,
+        source="clearinghouse",
+        files="*.csv",
+        format="csv",
+        owner="owner",
+        contact="claims-data@clearinghouse.example.com",
+        columns=(column,),
+    )
+    second = first.model_copy(update={"version": "1.1.0", "digest": "2" * 64})
+    assert store.newest_contract("medical_claim") is None
+    for contract in (first, second):
+        store.accept_contract(contract, fact(f"accept/{contract.version}"))
+        assert store.newest_contract("medical_claim") == contract
+    assert store.contract("1" * 64) == first
+    assert store.contract("9" * 64) is None
+    store.accept_contract(first, fact("accept/again"))
+    assert store.newest_contract("medical_claim") == first
+
+
+def test_a_finding_is_news_once(store: VaultStore) -> None:
+    assert store.find(fact("finding/x"))
+    assert not store.find(fact("finding/x"))
+    assert store.untold() == (fact("finding/x"),)
+
+
+def test_what_was_kept_is_there_after_a_restart(server: Database, store: VaultStore) -> None:
+    store.keep(kept(), fact("land/0"))
+    again = server.store()
+    assert again.drop("clearinghouse-0") == kept()
+    again.close()
+
+
+def test_a_lost_connection_is_made_again(store: VaultStore) -> None:
+    store.keep(kept(), fact("land/0"))
+    assert store._connection is not None
+    store._connection.close()
+    assert store.drop("clearinghouse-0") == kept()
+
+
+def test_a_wrong_password_says_nothing_of_it(server: Database) -> None:
+    with pytest.raises(Unavailable) as wrong:
+        VaultStore(host=str(server.host), user="enclave", password="not-this-one", database="enclave")
+    assert "not-this-one" not in wrong.value.what + wrong.value.fix

@@ -1,0 +1,328 @@
+import ast
+import base64
+import hashlib
+import itertools
+import json
+import os
+import random
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import wellspring_verify
+from tests.trust.ledger.ledgers import JournalStep, Ledger, LocalSigner
+from tests.verify.packs import Made, made, pack
+from wellspring_verify import Report, notes, verify
+from wellspring_verify.canonical import Malformed, dumps
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return made(tmp_path_factory.mktemp("sound"))
+
+
+@pytest.fixture
+def copy(sound: Made, tmp_path: Path) -> Made:
+    shutil.copytree(sound.folder, tmp_path / "pack")
+    return sound._replace(folder=tmp_path / "pack")
+
+
+def check(one: Made) -> Report:
+    return verify(one.folder, key=one.key, witness=one.witness)
+
+
+def said(report: Report) -> str:
+    return "\n".join(map(str, report.findings))
+
+
+def blames(one: Made, name: str) -> None:
+    report = check(one)
+    assert report.outcome == 20
+    assert name in said(report), said(report)
+
+
+def test_a_sound_pack_verifies(sound: Made):
+    report = check(sound)
+    assert (report.outcome, report.findings, report.subject) == (0, (), "drop:d0")
+    assert verify(sound.folder, key=sound.key).outcome == 0
+    assert verify(sound.folder).outcome == 10
+    assert sorted({name.partition("/")[0] for name in sound.files()}) == [
+        "checkpoint", "contracts", "entries", "manifest.json", "proofs.json", "seal.json", "story.json", "story.md",
+    ]  # fmt: skip
+
+
+def test_every_bit_of_the_signature_lines_counts(copy: Made):
+    file = copy.folder / "checkpoint"
+    content = file.read_bytes()
+    start = content.index(b"\n\n") + 2
+    for bit in range(8 * (start - 1), 8 * len(content)):
+        file.write_bytes(flipped(content, bit))
+        report = check(copy)
+        assert report.outcome == 20, bit
+        assert all(finding.file in ("checkpoint", "proofs.json") for finding in report.findings)
+        assert report.findings[0].file == "checkpoint"
+
+
+def test_two_thousand_flipped_bits_are_named(copy: Made):
+    files = copy.files()
+    signatures = files["checkpoint"].index(b"\n\n") + 2
+    places = [
+        (name, bit)
+        for name, content in files.items()
+        for bit in range(8 * (signatures if name == "checkpoint" else len(content)))
+    ]
+    chance = random.Random(20261125)
+    # Every file has its share, or the large ones would hide the small.
+    chosen = chance.sample(places, 1600)
+    for name in files:
+        chosen += chance.sample([place for place in places if place[0] == name], 400 // len(files) + 1)
+    assert len(chosen) >= 2000
+    for name, bit in chosen:
+        (copy.folder / name).write_bytes(flipped(files[name], bit))
+        blames(copy, name)
+        (copy.folder / name).write_bytes(files[name])
+    assert check(copy).outcome == 0
+
+
+def flipped(content: bytes, bit: int) -> bytes:
+    return content[: bit // 8] + bytes([content[bit // 8] ^ 1 << bit % 8]) + content[bit // 8 + 1 :]
+
+
+def test_a_file_that_was_removed_emptied_or_cut_is_named(copy: Made):
+    for name, content in copy.files().items():
+        file = copy.folder / name
+        file.unlink()
+        blames(copy, name)
+        for shorter in (b"", content[:-1], content[: len(content) // 2]):
+            file.write_bytes(shorter)
+            blames(copy, name)
+        file.write_bytes(content + b"\n")
+        blames(copy, name)
+        file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "name", ["keys.txt", "entries/000000000099.json", "contracts/other@1.yaml", "entries/x", "a/b"]
+)
+def test_a_file_that_was_added_is_named(copy: Made, name: str):
+    (copy.folder / name).parent.mkdir(exist_ok=True)
+    (copy.folder / name).write_bytes((copy.folder / "story.json").read_bytes())
+    blames(copy, f"{name}: it is not listed")
+
+
+def test_what_is_no_plain_file_is_named(copy: Made, tmp_path: Path):
+    (copy.folder / "empty").mkdir()
+    blames(copy, "empty: it is an empty folder")
+    (copy.folder / "empty").rmdir()
+    os.mkfifo(copy.folder / "pipe")
+    blames(copy, "pipe: it is no plain file")
+    (copy.folder / "pipe").unlink()
+    story = copy.folder / "story.md"
+    story.rename(tmp_path / "story.md")
+    story.symlink_to(tmp_path / "story.md")
+    blames(copy, "story.md: it is no plain file")
+    story.unlink()
+    (tmp_path / "story.md").rename(story)
+    (copy.folder / "away").symlink_to(tmp_path)
+    blames(copy, "away: it is no plain file")
+
+
+def test_two_files_that_were_swapped_are_named(copy: Made):
+    names = sorted(copy.files())
+    for one, other in [*itertools.pairwise(names), (names[0], names[-1])]:
+        first, second = (copy.folder / one).read_bytes(), (copy.folder / other).read_bytes()
+        (copy.folder / one).write_bytes(second)
+        (copy.folder / other).write_bytes(first)
+        blames(copy, one)
+        blames(copy, other)
+        (copy.folder / one).write_bytes(first)
+        (copy.folder / other).write_bytes(second)
+
+
+def test_a_tail_that_was_cut_is_named_even_if_the_manifest_is_mended(copy: Made):
+    last = max(name for name in copy.files() if name.startswith("entries/"))
+    (copy.folder / last).unlink()
+    blames(copy, last)
+    mend(copy)
+    blames(copy, "manifest.json: it is not the manifest that seal.json binds")
+    blames(copy, "story.json: it does not say what the entries say")
+
+
+def mend(one: Made) -> None:
+    """Write the manifest anew for the files that are there, as a forger would."""
+    manifest = json.loads((one.folder / "manifest.json").read_bytes())
+    loose = ("manifest.json", "seal.json", "proofs.json", "checkpoint")
+    manifest["files"] = {name: sha(content) for name, content in one.files().items() if name not in loose}
+    (one.folder / "manifest.json").write_bytes(dumps(manifest))
+
+
+def sha(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize("name", ["story.json", "story.md"])
+def test_a_story_never_says_what_its_entries_do_not(copy: Made, name: str):
+    content = (copy.folder / name).read_bytes()
+    (copy.folder / name).write_bytes(content.replace(b"8 admitted", b"9 admitted"))
+    assert (copy.folder / name).read_bytes() != content
+    mend(copy)
+    blames(copy, f"{name}: it does not say what the entries say")
+    blames(copy, "manifest.json: it is not the manifest that seal.json binds")
+
+
+def test_an_entry_is_never_accepted_without_its_proof(copy: Made):
+    """A forger mends everything that can be mended without the log's key."""
+    entry = copy.folder / min(name for name in copy.files() if name.startswith("entries/"))
+    entry.write_bytes(entry.read_bytes().replace(b'"received":10', b'"received":11'))
+    mend(copy)
+    seal = json.loads((copy.folder / "seal.json").read_bytes())
+    seal["entry"]["outputs"][0]["digest"] = sha((copy.folder / "manifest.json").read_bytes())
+    (copy.folder / "seal.json").write_bytes(dumps(seal))
+    report = check(copy)
+    assert f"does not lead from entries/{entry.name} to the root" in said(report)
+    assert "does not lead from seal.json to the root" in said(report)
+    assert not any(finding.file == "manifest.json" for finding in report.findings)
+
+
+def test_a_pack_that_was_signed_by_another_key_is_named(sound: Made, tmp_path: Path):
+    other = made(tmp_path, signer=LocalSigner(b"\x09" * 32))
+    assert check(other).outcome == 0
+    report = verify(other.folder, key=sound.key, witness=other.witness)
+    assert report.outcome == 20
+    assert "checkpoint: it is signed by another log" in said(report)
+    report = verify(other.folder, key=other.key, witness=sound.witness)
+    assert "checkpoint: it is signed by another witness" in said(report)
+
+
+def test_a_pack_that_was_signed_again_under_the_same_name_is_named(copy: Made):
+    """Whoever has no key may write another one's signature under the log's own name, and even its key id."""
+    note = notes.parse((copy.folder / "checkpoint").read_bytes())
+    key, forger = notes.parse_key(copy.key), LocalSigner(b"\x09" * 32)
+    other = notes.Key(key.name, notes.LOG, forger.public_key())
+    for key_id, what in ((other.id, "signed by another log"), (key.id, "the log's signature does not hold")):
+        line = notes.Signature(key.name, key_id, forger.sign(note.text)).line()
+        (copy.folder / "checkpoint").write_bytes(note.text + b"\n" + line + note.signatures[1].line())
+        blames(copy, what)
+        assert verify(copy.folder, key=copy.key).outcome == 20
+
+
+def test_signature_lines_are_exactly_the_logs_and_the_witness_s(copy: Made):
+    note = notes.parse((copy.folder / "checkpoint").read_bytes())
+    log, witness = (one.line() for one in note.signatures)
+    for lines in (log, witness, witness + log, log + witness + witness, log + log, log + witness + log):
+        (copy.folder / "checkpoint").write_bytes(note.text + b"\n" + lines)
+        for keys in ((copy.key, copy.witness), (copy.key, None), (None, None)):
+            report = verify(copy.folder, key=keys[0], witness=keys[1])
+            assert report.outcome == 20
+            assert report.findings[0].file == "checkpoint"
+
+
+def test_an_older_file_is_named(tmp_path: Path):
+    now = made(tmp_path)
+    ledger = Ledger(now.house)
+    old = now.files()
+    with JournalStep(ledger, "enclave")("retain", "drop:d0", facts={"discarded": 2}):
+        pass
+    ledger.sequencer.integrate()
+    pack(ledger, now.folder)
+    assert check(now).outcome == 0
+    new = now.files()
+    for name in sorted(old.keys() & new.keys()):
+        if old[name] == new[name]:
+            continue
+        (now.folder / name).write_bytes(old[name])
+        blames(now, name)
+        (now.folder / name).write_bytes(new[name])
+    assert {"checkpoint", "manifest.json", "proofs.json", "seal.json"} <= {
+        name for name in old if old[name] != new[name]
+    }
+    ledger.close()
+
+
+def test_no_key_is_taken_from_the_pack(copy: Made):
+    (copy.folder / "keys.txt").write_text(f"{copy.key}\n{copy.witness}\n")
+    assert verify(copy.folder).outcome == 20
+    (copy.folder / "keys.txt").unlink()
+    assert verify(copy.folder).outcome == 10
+
+
+def test_a_key_that_is_none_is_malformed(sound: Made):
+    for keys in ({"key": "x"}, {"witness": ""}, {"key": sound.witness}, {"witness": sound.key}):
+        with pytest.raises(Malformed):
+            verify(sound.folder, **keys)
+    with pytest.raises(NotADirectoryError):
+        verify(sound.folder / "checkpoint")
+
+
+def test_a_key_of_another_origin_is_named(copy: Made):
+    key = notes.parse_key(copy.key)
+    other = key._replace(name="wellspring.example.com/other/00000000")
+    report = verify(copy.folder, key=str(other), witness=copy.witness)
+    assert "checkpoint: it is signed by another log" in said(report)
+
+
+SCRAPS = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 2**53 - 1) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_no_bytes_whatsoever_make_it_fail_in_another_way(sound: Made, data: st.DataObject):
+    files = sound.files()
+    name = data.draw(st.sampled_from(sorted(files)))
+    folder = sound.folder.parent / "fuzzed"
+    if not folder.exists():
+        shutil.copytree(sound.folder, folder)
+    content = data.draw(
+        st.binary(max_size=80)
+        | SCRAPS.map(dumps)
+        | st.tuples(st.sampled_from(_fields(files[name])), SCRAPS).map(lambda pair: _exchanged(files[name], *pair))
+    )
+    (folder / name).write_bytes(content)
+    try:
+        report = verify(folder, key=sound.key, witness=sound.witness)
+        assert report.outcome == (0 if content == files[name] else 20)
+    finally:
+        (folder / name).write_bytes(files[name])
+
+
+def _fields(content: bytes) -> list[str]:
+    value = json.loads(content) if content.startswith(b"{") else {}
+    return sorted(value) or ["v"]
+
+
+def _exchanged(content: bytes, field: str, value: object) -> bytes:
+    """Put anything at all under one field of a JSON file."""
+    return dumps({**json.loads(content), field: value}) if content.startswith(b"{") else dumps(value)
+
+
+def test_proofs_of_a_wrong_form_are_named(copy: Made):
+    proofs = json.loads((copy.folder / "proofs.json").read_bytes())
+    some = min(proofs["proofs"])
+    good = proofs["proofs"][some]
+    for wrong in ("x", [1], ["x"], ["AAAA"], good[:-1], [*good, good[0]], [base64.b64encode(b"x" * 32).decode()] * 65):
+        proofs["proofs"][some] = wrong
+        (copy.folder / "proofs.json").write_bytes(dumps(proofs))
+        blames(copy, "proofs.json")
+    del proofs["proofs"][some]
+    (copy.folder / "proofs.json").write_bytes(dumps(proofs))
+    blames(copy, f"the proof of entry {some}")
+    proofs["proofs"] = {**proofs["proofs"], some: good, "99": []}
+    (copy.folder / "proofs.json").write_bytes(dumps(proofs))
+    blames(copy, "a proof for '99'")
+
+
+def test_it_imports_the_standard_library_and_cryptography_only():
+    allowed = set(sys.stdlib_module_names) | {"cryptography", "wellspring_verify"}
+    for path in Path(wellspring_verify.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert {name.partition(".")[0] for name in names} <= allowed

@@ -1,0 +1,13 @@
+"""The client of the Vault API, as far as the house calls it; it ships no types."""
+
+from typing import Any
+
+from hvac import exceptions as exceptions
+
+class Client:
+    token: str
+    adapter: Any
+    auth: Any
+    secrets: Any
+    sys: Any
+    def __init__(self, url: str = ..., token: str | None = ..., *, session: Any = ..., timeout: float = ...) -> None: ...
