@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic import JsonValue
 
@@ -111,19 +110,17 @@ def parts(vendor: Vendor, name: str, contract: Contract, folder: Path, *, entrie
 
 
 def _over_the_wall(intake: Intake) -> Intake:
-    """Send an intake from one end of a socket to the other."""
+    """Send an intake from another process through a socket, and read it here."""
     ours, theirs = socket.socketpair()
-
-    def send() -> None:
-        value, arrow = frames.intake_out(intake)
-        frames.send(theirs, {"kind": "done", "value": value, "arrow": len(arrow)}, arrow)
-
     with ours, theirs:
-        sender = threading.Thread(target=send)
-        sender.start()
+        value, arrow = frames.intake_out(intake)
+        child = os.fork()
+        if child == 0:
+            frames.send(theirs, {"kind": "done", "value": value, "arrow": len(arrow)}, arrow)
+            os._exit(0)
         message = frames.receive(ours, limit=frames.REPLY_LIMIT) or {}
         received = frames.intake_in(message["value"], frames.receive_bytes(ours, int(str(message["arrow"]))))
-        sender.join()
+        os.waitpid(child, 0)
     return received
 
 
@@ -215,6 +212,14 @@ class _Silent:
     ) -> AbstractContextManager[_Act]:
         return nullcontext(_Act())
 
-    def settle(self, action: str, subject: str, intent: str, *, facts: dict[str, JsonValue] | None = None) -> None: ...
+    def settle(
+        self,
+        action: str,
+        subject: str,
+        intent: str,
+        *,
+        facts: dict[str, JsonValue] | None = None,
+        phase: Literal["done", "failed"] = "done",
+    ) -> None: ...
 
     def reached(self, point: str) -> None: ...

@@ -64,7 +64,7 @@ def open_records(project: Project, *, service: str = "worker", clock: Clock | No
     clock = clock or SystemClock()
     tree = Tree(DiskPaths(project.ledger))
     with ExitStack() as stack:
-        journal = Journal(project.journals / service, service, tenant=project.tenant, clock=clock)
+        journal = Journal(project.journals, service, tenant=project.tenant, clock=clock)
         stack.callback(journal.close)
         step = Steps(
             service=service,
@@ -76,9 +76,9 @@ def open_records(project: Project, *, service: str = "worker", clock: Clock | No
             clock=clock,
             crash_at=project.crash_at,
         )
-        index = Index(project.ledger / "index.sqlite", tree)
-        stack.callback(index.close)
-        yield Records(project=project, clock=clock, tree=tree, index=index, step=step)
+        yield Records(
+            project=project, clock=clock, tree=tree, index=Index(project.ledger / "index.sqlite", tree), step=step
+        )
 
 
 @contextmanager

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from pydantic import JsonValue
+
 from wellspring.data import contract as contracts
 from wellspring.errors import NotFound, Refused, Unavailable
 from wellspring.project import nearest
@@ -214,7 +216,7 @@ def _alert(house: Assembly, taken: Intake, contract: Contract) -> None:
             contract=f"{contract.name}@{contract.version}",
             owner=contract.owner,
             contact=contract.contact,
-            codes=sorted({reason.code for reason in taken.verdict.reasons}),
+            codes=list[JsonValue](sorted({reason.code for reason in taken.verdict.reasons})),
         )
 
 
@@ -262,7 +264,8 @@ def _stopped(house: Assembly, source: str) -> dict[str, str]:
     latest: dict[str, Logged] = {}
     for each in house.records.index.entries(action="admit"):
         landed = house.records.index.entries(subject=each.entry.subject, action="land")
-        if landed and each.entry.facts["part"] == 0 and landed[0].entry.facts["source"] == source:
+        ours = any(ref.name.startswith(f"source:{source}/") for one in landed for ref in one.entry.inputs)
+        if ours and each.entry.facts["part"] == 0:
             latest[str(landed[0].entry.facts["contract"])] = each
     return {
         each.entry.subject.removeprefix("drop:"): name

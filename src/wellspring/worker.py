@@ -10,9 +10,10 @@ import argparse
 import fcntl
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -22,6 +23,7 @@ from wellspring import journey, project
 from wellspring.assembly import Assembly, Credential, assemble, open_records
 from wellspring.errors import Refused, Unavailable, WellspringError
 from wellspring.project import Project
+from wellspring.servers.confine import confine
 
 Emit = Callable[[dict[str, Any]], None]
 
@@ -49,6 +51,7 @@ def run(asked: argparse.Namespace, credential: Credential | None, out: TextIO) -
 
     try:
         here = project.load(asked.project)
+        confine(here, role="worker")
         with writer_lock(here):
             value = RUNS[asked.run](here, credential, asked.subject, progress)
         emit({"event": "result", "value": value})
@@ -101,9 +104,7 @@ def _accounts(here: Project, credential: Credential | None, _subject: str, _: jo
 
 
 def _prove(here: Project, credential: Credential | None, subject: str, _: journey.Progress) -> JsonValue:
-    from wellspring.trust import evidence
-
-    folder = here.state / "packs" / evidence.folder_name(subject)
+    folder = here.state / "packs" / re.sub(r"[^A-Za-z0-9_.-]", "-", subject)
     if credential is None:
         with open_records(here) as records:
             pack = journey.prove(records, subject, folder, contracts_folder=here.contracts)
@@ -113,7 +114,7 @@ def _prove(here: Project, credential: Credential | None, subject: str, _: journe
     return {"subject": pack.subject, "folder": str(pack.folder), "entries": pack.entries}
 
 
-def _house(here: Project, credential: Credential | None) -> Any:
+def _house(here: Project, credential: Credential | None) -> AbstractContextManager[Assembly]:
     if credential is None:
         raise Unavailable("the servers of this project are not running", fix="run `wellspring up`")
     return assemble(here, credential)
@@ -135,8 +136,6 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--project", type=Path, required=True)
     return parser.parse_args(argv)
 
-
-__all__ = ["Assembly", "main", "run", "writer_lock"]
 
 if __name__ == "__main__":
     sys.exit(main())

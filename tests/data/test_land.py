@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from datetime import UTC, datetime
@@ -98,13 +99,25 @@ def test_a_changed_original_never_opens(tmp_path: Path, change: str) -> None:
 
 def test_each_chunk_says_whether_it_is_the_last(tmp_path: Path) -> None:
     """A file cut exactly at a chunk's end has only whole, true chunks: the mark alone can tell."""
-    keys = Keyring()
-    original = landed(tmp_path, keys, os.urandom(2 * land.CHUNK))
+    content, keys = os.urandom(2 * land.CHUNK), Keyring()
+    original = landed(tmp_path, keys, content)
     path = tmp_path / original.drop.id
     path.write_bytes(path.read_bytes()[: HEAD + STEP])
-    cut = original.drop.model_copy(update={"digest": "0" * 64})
+    cut = original.drop.model_copy(update={"digest": hashlib.sha256(content[: land.CHUNK]).hexdigest()})
     with pytest.raises(Broken):
         land.open_original(cut, original.wrapped, keys=keys, folder=tmp_path)
+
+
+def test_each_chunk_says_which_it_is(tmp_path: Path) -> None:
+    """Two chunks that changed places are whole and true too, each by itself."""
+    one, two, three = (os.urandom(land.CHUNK) for _ in range(3))
+    keys = Keyring()
+    original = landed(tmp_path, keys, one + two + three)
+    path = tmp_path / original.drop.id
+    path.write_bytes(CHANGES["two chunks swapped"](path.read_bytes()))
+    swapped = original.drop.model_copy(update={"digest": hashlib.sha256(two + one + three).hexdigest()})
+    with pytest.raises(Broken):
+        land.open_original(swapped, original.wrapped, keys=keys, folder=tmp_path)
 
 
 def test_another_drops_original_never_opens(tmp_path: Path) -> None:

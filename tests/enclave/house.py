@@ -116,9 +116,9 @@ class House:
 
     @contextmanager
     def opened(self, *, crash_at: str | None = None, clock: Clock | None = None) -> Generator[Enclave]:
-        ports = self.ports(crash_at=crash_at, clock=clock)
+        self.ports_now = self.ports(crash_at=crash_at, clock=clock)
         try:
-            yield Enclave(ports)
+            yield Enclave(self.ports_now)
         finally:
             self.closing()
 

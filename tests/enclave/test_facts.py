@@ -64,8 +64,8 @@ class TestOnAHouse:
     def test_an_entry_that_only_resembles_it_does_not_count(self, house: House) -> None:
         with house.opened():
             house.store.find(self.fact)
-            for subject, noted in ((self.fact.subject, {"code": "z", "what": "y"}), ("file:other/0", self.fact.facts)):
-                with house.step("finding", subject, facts=noted):
+            for subject, code in ((self.fact.subject, "z"), ("file:other/0", "x")):
+                with house.step("finding", subject, facts={"code": code, "what": "y"}):
                     pass
         with house.opened():
             pass

@@ -1,4 +1,4 @@
-"""What lies in a source, held against what is known; what is wrong with a file is recorded once, and it is left alone."""
+"""What lies in a source, held against what is known; what is wrong with a file is recorded once."""
 
 from __future__ import annotations
 

@@ -87,8 +87,7 @@ def test_a_copy_of_the_file_is_noise_once_the_key_is_destroyed(house: House) -> 
     with house.opened() as enclave:
         path.write_bytes(copy)
         with pytest.raises(NotFound, match="retention ended"):
-            enclave.replay(drop, house.contract().digest)
-    with house.opened():
+            enclave.intake("clearinghouse", "claim_1.csv", house.contract().digest)
         assert house.originals() == [], "a file that nothing opens is removed"
 
 

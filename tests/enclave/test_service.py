@@ -224,6 +224,17 @@ def test_a_changed_original_never_leaves(house: House) -> None:
             enclave.intake("clearinghouse", "claim_1.csv", house.contract().digest)
 
 
+def test_a_part_is_never_answered_with_other_rows(house: House) -> None:
+    house.put("claim_1.csv", *GOOD)
+    with house.opened() as enclave:
+        enclave.intake("clearinghouse", "claim_1.csv", house.contract().digest)
+        with house.store._transaction() as run:
+            # Lost token keys would make other tokens: rows that join with nothing that is published.
+            run.execute("DELETE FROM token_keys")
+        with pytest.raises(Broken, match="no longer judged as it was"):
+            enclave.intake("clearinghouse", "claim_1.csv", house.contract().digest)
+
+
 def test_an_unknown_drop_is_not_found(house: House) -> None:
     with house.opened() as enclave:
         for ask in (

@@ -90,6 +90,10 @@ def test_neighbours_are_found_both():
     assert dlp.mask(text) == "[ssn] [ssn],[member_id] [member_id]"
 
 
+def test_two_kinds_that_overlap_leave_no_rest():
+    assert dlp.mask("born 3 Feb 1980@mail.example.com, ok") == "born [birth_date], ok"
+
+
 def test_an_npi_is_told_from_a_number_by_its_check_digit():
     numbers = [f"123456789{last}" for last in range(10)]
     assert [number for number in numbers if dlp.find(number)] == ["1234567893"]

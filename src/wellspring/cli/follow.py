@@ -22,7 +22,7 @@ def follow(here: Project, run: str, subject: str = "", *, offline: bool = False,
     raised; Unavailable when the servers are down.
     """
     from wellspring.servers.control import credential
-    from wellspring.servers.privileges import command
+    from wellspring.servers.privileges import command, environment
 
     born_with: dict[str, str] | None
     try:
@@ -31,9 +31,15 @@ def follow(here: Project, run: str, subject: str = "", *, offline: bool = False,
         if not offline:
             raise
         born_with = None
-    argv = [sys.executable, "-m", "wellspring.worker", run, *([subject] if subject else []), "--project", str(here.root)]
-    child = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-        command(here, "worker", argv), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    argv = [sys.executable, "-P", "-m", "wellspring.worker", run, *([subject] if subject else []), "--project", str(here.root)]
+    child = subprocess.Popen(
+        command(here, "worker", argv),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd="/",
+        env=environment(here, "worker"),
     )
     assert child.stdin is not None and child.stdout is not None and child.stderr is not None
     child.stdin.write(json.dumps(born_with) + "\n")

@@ -89,7 +89,7 @@ def verify_ledger(door: Door) -> int:
     here = door.project()
     keys = keyring.read(here.ledger, here.root / here.witness.folder)
     tree = Tree(DiskPaths(here.ledger))
-    findings = audit(tree, keys)
+    findings = audit(tree, keys, journals=here.journals)
     for finding in findings:
         door.say(f"broken: {finding}")
     if not findings:

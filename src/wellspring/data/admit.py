@@ -140,8 +140,8 @@ def _left(column: Column, values: pa.ChunkedArray, tokens: Tokenizer) -> pa.Arra
         case "year":
             return pc.year(values)
         case "zip3":
-            # What does not begin with five digits is no postcode, and nothing of it leaves.
-            whole = pc.match_substring_regex(values, "^[0-9]{5}")
+            # What is neither five digits nor five and four is no postcode, and nothing of it leaves.
+            whole = pc.match_substring_regex(values, r"^[0-9]{5}(-[0-9]{4})?$")
             return pc.if_else(whole, pc.utf8_slice_codeunits(values, 0, 3), pa.scalar(None, pa.string()))
         case "as_is":
             return values

@@ -72,12 +72,13 @@ def _harden() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     os.umask(0o077)
-    sys.excepthook = _told
-    threading.excepthook = lambda arguments: _told(arguments.exc_type, arguments.exc_value, arguments.exc_traceback)
+    sys.excepthook = told
+    threading.excepthook = lambda arguments: told(arguments.exc_type, arguments.exc_value, arguments.exc_traceback)
 
 
-def _told(kind: type[BaseException], _problem: BaseException | None, trail: TracebackType | None) -> None:
+def told(kind: type[BaseException], problem: BaseException | None, trail: TracebackType | None) -> None:
     """Say where an unforeseen error arose, not what it says: its message may quote a row."""
+    del problem
     print(f"unforeseen: {kind.__name__}", file=sys.stderr)
     for frame in traceback.extract_tb(trail):
         print(f"  {frame.filename}:{frame.lineno} {frame.name}", file=sys.stderr)

@@ -5,6 +5,7 @@ Run as a script, never imported: `become.py [UID GID GROUPS CLOSED] -- PROGRAM A
 
 import ctypes
 import os
+import shutil
 import signal
 import struct
 import sys
@@ -18,6 +19,10 @@ def main(arguments: list[str]) -> None:
     """Become what the arguments say, then run the program; returns only by raising."""
     split = arguments.index("--")
     who, program = arguments[:split], arguments[split + 1 :]
+    # Looked up first: afterwards this interpreter's own files may be closed to it.
+    path = shutil.which(program[0])
+    if path is None:
+        raise SystemExit(f"{program[0]} cannot be run")
     libc = ctypes.CDLL(None, use_errno=True)
     parent = os.getppid()
     if who:
@@ -36,7 +41,7 @@ def main(arguments: list[str]) -> None:
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         raise SystemExit("the parent is gone")
-    os.execvp(program[0], program)  # noqa: S606 (a shell is what we do not want)
+    os.execv(path, program)  # noqa: S606 (a shell is what we do not want)
 
 
 if __name__ == "__main__":

@@ -77,10 +77,13 @@ class Door:
 
     def _reply(self, connection: socket.socket) -> dict[str, Any]:
         _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        request = json.loads(_line(connection))
         try:
             if uid not in {0, os.geteuid()}:
                 raise Refused(f"uid {uid} may ask nothing here", fix="run as the user who ran `wellspring up`")
-            return self._handle(json.loads(_line(connection)))
+            if not isinstance(request, dict):
+                raise Refused("a request is a JSON object", fix="ask status, stop or credential")
+            return self._handle(request)
         except WellspringError as error:
             return {"error": error.slug, "what": error.what, "fix": error.fix}
 

@@ -234,7 +234,9 @@ def _end(project: Project, running: Running | None) -> None:
     if running is not None:
         # The kernel kills the children of a killed supervisor: this waits until it has.
         for server in running.servers.values():
-            wait_gone(server, 10)
+            if not wait_gone(server, 10):
+                os.kill(server.pid, signal.SIGKILL)
+                wait_gone(server, 5)
     (project.state / "run.json").unlink(missing_ok=True)
     folders.sweep_runtime(project)
 

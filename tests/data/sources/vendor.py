@@ -53,16 +53,16 @@ class Vendor:
 
         class Files(asyncssh.SFTPServer):
             def __init__(self, chan: Any) -> None:
-                super().__init__(chan, chroot=str(vendor.folder))
+                super().__init__(chan, chroot=str(vendor.folder).encode())
 
             def open(self, path: bytes, pflags: int, attrs: Any) -> Any:
                 return (super().open(path, pflags, attrs), path.decode())
 
-            def read(self, file_obj: Any, offset: int, size: int) -> bytes:
+            def read(self, file_obj: Any, offset: int, size: int) -> Any:
                 vendor.reads += 1
                 if vendor.on_read is not None:
                     vendor.on_read(Path(file_obj[1]).name, offset)
-                return bytes(super().read(file_obj[0], offset, size))
+                return super().read(file_obj[0], offset, size)
 
             def close(self, file_obj: Any) -> None:
                 super().close(file_obj[0])

@@ -196,6 +196,26 @@ def test_an_entry_is_never_acknowledged_before_it_is_durable(tmp_path: Path, mon
     assert kept.sequence == 0
 
 
+def test_what_was_acknowledged_outlives_a_kill(tmp_path: Path):
+    script = (
+        "import sys; from pathlib import Path; from tests.trust.ledger.test_journal import add, opened\n"
+        "here = opened(Path(sys.argv[1]))\n"
+        "while True: print(add(here).sequence, flush=True)"
+    )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)], env=env, stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        told = [int(child.stdout.readline()) for _ in range(50)]
+        child.kill()
+        told += [int(line) for line in child.stdout.readlines()]
+    kept = [sequence for sequence, _ in read(tmp_path, "worker")]
+    assert told == list(range(len(told)))
+    assert kept[: len(told)] == told
+    assert add(opened(tmp_path)).sequence == len(kept)
+
+
 def test_a_closed_journal_takes_nothing(tmp_path: Path):
     here = opened(tmp_path)
     here.close()

@@ -6,7 +6,7 @@ import pytest
 
 from tests.steps import Died
 from tests.trust.ledger.ledgers import Killer, Ledger, LocalSigner
-from wellspring.errors import Broken, Unavailable
+from wellspring.errors import Broken, Refused, Unavailable
 from wellspring.trust.ledger.audit import audit
 from wellspring.trust.ledger.cosigner import Answer
 from wellspring.trust.ledger.index import parse
@@ -213,6 +213,35 @@ def test_the_witness_catches_a_rollback_and_a_fork(tmp_path: Path, more: int, wh
     ledger.write(more, subject="drop:other")
     with pytest.raises(Broken, match=f"the witness holds another tree.*{what}"):
         ledger.sequencer.integrate()
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (Answer(404, b"who?\n"), Refused),
+        (Answer(200, b"nonsense"), Unavailable),
+        (Answer(200, b"\xe2\x80\x94 example.com/other AAAAAAA=\n"), Unavailable),
+        (Answer(409, b"nonsense"), Broken),
+    ],
+)
+def test_a_witness_that_answers_nonsense_leaves_the_old_checkpoint(
+    tmp_path: Path, answer: Answer, kind: type[Exception]
+):
+    class Odd:
+        def vkey(self) -> str:
+            return ledger.witness.vkey()
+
+        def add_checkpoint(self, old: int, proof: Sequence[bytes], note: bytes) -> Answer:
+            return answer
+
+    ledger = Ledger(tmp_path)
+    ledger.write(1)
+    first = ledger.sequencer.integrate()
+    ledger.write(1)
+    ledger.close()
+    with pytest.raises(kind):
+        Ledger(tmp_path, witness=Odd()).sequencer.integrate()
+    assert ledger.tree.checkpoint() == first.note
 
 
 def test_a_witness_that_was_rolled_back_is_named_and_a_new_one_is_welcome(tmp_path: Path):

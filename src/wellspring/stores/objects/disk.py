@@ -47,11 +47,12 @@ class DiskPaths:
 
     def list(self, prefix: str) -> Iterator[str]:
         start = self._path(prefix) if prefix else self.folder
-        for folder, folders, files in os.walk(start):
-            folders.sort()
-            for file in sorted(files):
-                if not file.startswith(".tmp-"):
-                    yield (Path(folder) / file).relative_to(self.folder).as_posix()
+        yield from sorted(
+            (Path(folder) / file).relative_to(self.folder).as_posix()
+            for folder, _, files in os.walk(start)
+            for file in files
+            if not file.startswith(".tmp-")
+        )
 
     def remove(self, name: str) -> None:
         self._path(name).unlink(missing_ok=True)

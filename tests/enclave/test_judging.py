@@ -1,0 +1,118 @@
+"""From bytes to what leaves and what waits; a drop that is broken whole leaves nothing and is still counted."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.data.test_land import NOON
+from tests.enclave.house import CONTRACT, DOMAIN, HEAD
+from wellspring.data import contract as contracts
+from wellspring.data import digest
+from wellspring.enclave import judging
+from wellspring.errors import Refused
+from wellspring.records.data import Contract
+from wellspring.trust.tokenization import Tokenizer
+
+TOKENS = Tokenizer({"claim": (1, os.urandom(32))})
+SUBJECT = "drop:clearinghouse-0"
+
+
+def quiet(stage: str, done: int, total: int) -> None:
+    return None
+
+
+@pytest.fixture
+def contract(tmp_path: Path) -> Contract:
+    path = tmp_path / "claim.odcs.yaml"
+    path.write_text(CONTRACT.format(version="1.0.0", kinds="a, b", leaves="token", domain=DOMAIN))
+    return contracts.load(path, tenant="wellspring-benefits", known_since=NOON)
+
+
+def judge(content: bytes, contract: Contract) -> judging.Judgement:
+    return judging.judge(content, contract, TOKENS, subject=SUBJECT, progress=quiet)
+
+
+def test_each_row_leaves_or_waits(contract: Contract) -> None:
+    good = "".join(f"G-{n},a,1\n" for n in range(20))
+    judgement = judge(f"{HEAD}C-1,a,1\nC-2,new,x\nC-3,b\n{good}".encode(), contract)
+    assert (judgement.received, judgement.admitted, sorted(judgement.waiting)) == (23, 21, [2, 3])
+    assert judgement.row_numbers == [1, *range(4, 24)]
+    assert judgement.table is not None
+    assert judgement.rows_digest == digest.rows(judgement.table)
+    assert sorted(reason.code for reason in judgement.waiting[2].reasons) == ["enum", "type"]
+    assert judgement.waiting[3].fault == "fields"
+    assert judgement.waiting[2].shown["claim_id"] == "***"
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "rows"),
+    [
+        (b"", "empty_file", 0),
+        (b"claim_id,kind,amount\n", "header_only", 0),
+        (b"claim_id,kind\nC-1,a\nC-2,b\n", "missing_column", 2),
+        (b'claim_id,kind\n"C\n1",a\nC-2,b\n', "missing_column", 2),
+        (b"claim_id,kind,amount,kind\nC-1,a,1,a\n", "duplicate_header", 1),
+        ("claim_id,kind,amount\nC-1,a,1\n".encode("utf-16"), "not_utf8", 0),
+    ],
+)
+def test_a_drop_broken_whole_is_stopped_and_counted(content: bytes, code: str, rows: int, contract: Contract) -> None:
+    judgement = judge(content, contract)
+    assert judgement.verdict.outcome == "fail"
+    assert judgement.verdict.subject == SUBJECT
+    assert [reason.code for reason in judgement.reasons] == [code]
+    assert (judgement.received, judgement.admitted, judgement.waiting, judgement.table) == (rows, 0, {}, None)
+
+
+def test_a_column_of_another_type_stops_the_drop(contract: Contract) -> None:
+    rows = "".join(f"C-{n},a,{'x' if n % 3 else 1}\n" for n in range(30))
+    judgement = judge(f"{HEAD}{rows}".encode(), contract)
+    assert [reason.code for reason in judgement.reasons] == ["type_changed"]
+    assert judgement.received == 30
+
+
+def test_rows_that_wait_are_judged_by_themselves(contract: Contract) -> None:
+    content = f"{HEAD}C-1,a,1\nC-2,new,2\nC-3,b,3\nC-4,new,x\n".encode()
+    knows = contract.model_copy(
+        update={
+            "columns": tuple(
+                column.model_copy(update={"enum": ("a", "b", "new")}) if column.name == "kind" else column
+                for column in contract.columns
+            )
+        }
+    )
+    again = judging.judge_waiting(
+        content, {2: "unique", 3: None, 4: None}, knows, TOKENS, subject=SUBJECT, progress=quiet
+    )
+    assert (again.received, again.row_numbers, sorted(again.waiting)) == (3, [3], [2, 4])
+    assert again.waiting[2].fault == "unique"
+
+
+def test_a_parquet_drop_is_read_by_its_types(contract: Contract) -> None:
+    table = pa.table(
+        {"claim_id": ["C-1", "C-2"], "kind": ["a", "new"], "amount": pa.array([1, 2], pa.decimal128(12, 2))}
+    )
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    promised = contract.model_copy(update={"format": "parquet"})
+    judgement = judge(sink.getvalue(), promised)
+    assert (judgement.admitted, sorted(judgement.waiting)) == (1, [2])
+    other = io.BytesIO()
+    pq.write_table(table.drop_columns(["kind"]), other)
+    stopped = judge(other.getvalue(), promised)
+    assert (stopped.received, stopped.verdict.outcome) == (2, "fail")
+    assert judge(b"PAR1", promised).received == 0
+
+
+def test_a_refusal_that_is_no_verdict_is_not_taken_for_one(contract: Contract, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise Refused("the key server says no", fix="none")
+
+    monkeypatch.setattr(judging, "read", refuse)
+    with pytest.raises(Refused, match="key server"):
+        judge(b"x", contract)

@@ -1,0 +1,107 @@
+"""The supervisor's door answers its owner, and nobody else."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.servers import houses
+from wellspring.errors import NotFound, Refused, Unavailable
+from wellspring.project import Project
+from wellspring.servers import control
+from wellspring.servers.control import Door, ask, credential
+
+
+@pytest.fixture
+def here() -> Iterator[Project]:
+    with houses.project() as project:
+        project.runtime.mkdir()
+        yield project
+
+
+@contextmanager
+def answering(path: Path, handle: Any, *, times: int = 1) -> Iterator[Door]:
+    door = Door(path, handle)
+
+    def serve() -> None:
+        for _ in range(times):
+            door.answer()
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield door
+        thread.join(10)
+    finally:
+        door.close()
+
+
+def test_a_request_is_answered(here: Project):
+    with answering(here.socket("control"), lambda request: {"heard": request}):
+        assert ask(here, {"op": "status"}) == {"heard": {"op": "status"}}
+    assert here.socket("control").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_credential_is_the_two_words_and_no_more(here: Project):
+    given = {"role_id": "r", "wrapped": "w", "other": "x"}
+    with answering(here.socket("control"), lambda _: given):
+        assert credential(here, "worker") == {"role_id": "r", "wrapped": "w"}
+
+
+def test_an_error_keeps_its_kind(here: Project):
+    def handle(_: dict[str, Any]) -> dict[str, Any]:
+        raise NotFound("no such thing", fix="look elsewhere")
+
+    with answering(here.socket("control"), handle), pytest.raises(NotFound, match="no such thing") as told:
+        ask(here, {"op": "x"})
+    assert told.value.fix == "look elsewhere"
+
+
+def test_a_caller_who_is_not_the_owner_is_refused(here: Project, monkeypatch: pytest.MonkeyPatch):
+    heard: list[Any] = []
+    monkeypatch.setattr(control.struct, "unpack", lambda *_: (1, 64103, 64103))
+    with answering(here.socket("control"), lambda request: heard.append(request) or {}):
+        with pytest.raises(Refused, match="uid 64103"):
+            ask(here, {"op": "credential", "role": "enclave"})
+    assert heard == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_another_user_does_not_even_reach_the_door(here: Project):
+    code = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1])"
+    here.runtime.chmod(0o711)
+    with answering(here.socket("control"), lambda _: {}, times=0):
+        told = subprocess.run(
+            ["setpriv", "--reuid", "64103", "--regid", "64103", "--clear-groups", sys.executable, "-S", "-c", code,
+             str(here.socket("control"))],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    assert told.returncode != 0
+
+
+@pytest.mark.parametrize("said", [b"", b"\n", b"not json\n", b"[1]\n", b"{" * 70_000])
+def test_nonsense_gets_no_answer_and_stops_nothing(here: Project, said: bytes):
+    with answering(here.socket("control"), lambda request: {"op": request["op"]}, times=2):
+        with socket.socket(socket.AF_UNIX) as caller:
+            caller.connect(os.fspath(here.socket("control")))
+            caller.sendall(said)
+            caller.shutdown(socket.SHUT_WR)
+            caller.settimeout(5)
+            try:
+                caller.recv(100)
+            except ConnectionResetError:
+                pass
+        assert ask(here, {"op": "status"}) == {"op": "status"}
+
+
+def test_without_a_supervisor_it_says_what_to_run(here: Project):
+    with pytest.raises(Unavailable) as told:
+        credential(here, "worker")
+    assert told.value.fix == "run `wellspring up`"

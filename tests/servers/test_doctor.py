@@ -1,0 +1,69 @@
+"""The doctor finds what would stop a project, and changes nothing."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.servers import houses
+from wellspring.project import Project, Running, Server, write_json
+from wellspring.servers import folders
+from wellspring.servers.doctor import examine
+from wellspring.servers.privileges import survey
+
+
+@pytest.fixture
+def here() -> Iterator[Project]:
+    with houses.project() as project:
+        yield project
+
+
+def ills(here: Project) -> str:
+    found = [ill for ill in examine(here) if not ill.well]
+    assert all(ill.fix for ill in found)
+    return "\n".join(ill.what for ill in found)
+
+
+def test_a_fresh_project_is_well_and_left_as_it_was(here: Project):
+    before = sorted(here.root.rglob("*"))
+    assert ills(here) == ""
+    assert sorted(here.root.rglob("*")) == before
+
+
+def test_a_project_without_contracts_is_ill(here: Project):
+    for path in here.contracts.iterdir():
+        path.unlink()
+    assert "no contract" in ills(here)
+
+
+def test_a_secret_that_others_may_read_is_ill(here: Project):
+    folders.own(here)
+    folders.write_secret(here.state / "supervisor.key", b"{}", survey(here), None)
+    assert ills(here) == ""
+    (here.state / "supervisor.key").chmod(0o644)
+    assert "supervisor.key has mode 0644" in ills(here)
+
+
+def test_a_lost_supervisor_key_is_ill(here: Project):
+    folders.own(here)
+    here.ledger.mkdir()
+    (here.ledger / "checkpoint").touch()
+    assert "supervisor.key is gone" in ills(here)
+
+
+def test_leftovers_of_a_crash_are_ill(here: Project):
+    folders.own(here)
+    here.runtime.mkdir()
+    assert "was left" in ills(here)
+    gone = Server(pid=os.getpid(), start=1, version="1")
+    running = Running(supervisor=gone, servers={"sftp": gone}, started="2026-01-01T00:00:00Z", separation="user")
+    write_json(here.state / "run.json", running.model_dump(mode="json"))
+    assert "ended by themselves: sftp, supervisor" in ills(here)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make somebody else's folder")
+def test_a_state_folder_of_somebody_else_is_ill(here: Project):
+    folders.own(here)
+    os.chown(here.state, 12345, 12345)
+    assert "belongs to uid 12345" in ills(here)
+    os.chown(here.state, 0, 0)

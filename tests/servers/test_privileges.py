@@ -1,0 +1,123 @@
+"""Who may read what: each service tries each secret, as itself and without any capability."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers import houses
+from wellspring.project import Project
+from wellspring.servers import folders, privileges
+from wellspring.servers.privileges import GIDS, GROUPS, UIDS, Privileges, is_closed, survey
+
+# Whose each secret is; None: whoever started the supervisor.
+SECRETS = {
+    ".wellspring/seal.key": "keys",
+    ".wellspring/supervisor.key": None,
+    ".wellspring/openbao/data/x": "keys",
+    ".wellspring/openbao/audit.log": "keys",
+    ".wellspring/postgres/data/x": "postgres",
+    ".wellspring/enclave/x": "enclave",
+    "witness/key": "witness",
+    "vendor/host_key": "vendor",
+}
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give services users of their own")
+
+
+@pytest.fixture(scope="module")
+def here() -> Iterator[Project]:
+    """A furnished project, without servers, that holds a secret of each kind."""
+    with houses.project() as project:
+        project.state.mkdir()
+        granted = survey(project)
+        folders.make(project, granted)
+        project.vendor.mkdir()
+        for name, service in SECRETS.items():
+            path = project.root / name
+            if not path.parent.exists():
+                path.parent.mkdir()
+                granted.give(path.parent, service, 0o700)
+            folders.write_secret(path, b"secret", granted, service)
+        yield project
+
+
+def read(granted: Privileges, service: str, path: Path) -> bool:
+    argv = granted._replace(closed=False).command(service, ["cat", str(path)])
+    return subprocess.run(argv, capture_output=True, check=False).stdout == b"secret"
+
+
+@root_only
+@pytest.mark.parametrize("name", SECRETS)
+def test_only_its_owner_reads_a_secret(here: Project, name: str):
+    granted = survey(here)
+    assert granted.separation == "user"
+    for service in UIDS:
+        assert read(granted, service, here.root / name) == (service == SECRETS[name]), f"{service} on {name}"
+
+
+@root_only
+@pytest.mark.parametrize("setpriv", [None, "setpriv"])
+def test_a_service_is_its_user_and_no_more(here: Project, setpriv: str | None):
+    granted = survey(here)._replace(closed=False, setpriv=setpriv)
+    for service in UIDS:
+        argv = granted.command(service, ["cat", "/proc/self/status"])
+        told = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+        lines = dict(line.split(":", 1) for line in told.splitlines() if ":" in line)
+        assert set(lines["Uid"].split()) == {str(UIDS[service])}
+        assert set(lines["Gid"].split()) == {str(GIDS[service])}
+        assert set(lines["Groups"].split()) == {str(group) for group in GROUPS[service]}
+        assert int(lines["CapEff"], 16) == int(lines["CapPrm"], 16) == int(lines["CapAmb"], 16) == 0
+
+
+@root_only
+@pytest.mark.parametrize("setpriv", [None, "setpriv"])
+def test_a_closed_folder_costs_one_capability(here: Project, setpriv: str | None):
+    granted = survey(here)._replace(closed=True, setpriv=setpriv)
+    told = subprocess.run(
+        granted.command("worker", ["cat", "/proc/self/status"]), capture_output=True, text=True, check=True
+    ).stdout
+    lines = dict(line.split(":", 1) for line in told.splitlines() if ":" in line)
+    assert int(lines["CapEff"], 16) == int(lines["CapAmb"], 16) == 1 << 2
+    assert set(lines["Uid"].split()) == {str(UIDS["worker"])}
+
+
+@root_only
+def test_only_the_servers_that_open_doors_may_write_in_the_runtime_folder(here: Project):
+    granted = survey(here)
+    folders.make_runtime(here, granted)
+    try:
+        for service in UIDS:
+            path = here.runtime / f"{service}.sock"
+            argv = granted._replace(closed=False).command(service, ["touch", str(path)])
+            subprocess.run(argv, capture_output=True, check=False)
+            assert path.exists() == (service in {"keys", "enclave", "witness"}), service
+    finally:
+        folders.sweep_runtime(here)
+
+
+def test_without_root_it_says_so(here: Project, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    granted = survey(here)
+    assert granted.separation == "process"
+    assert "separated by process and keys, not by user" in granted.why
+    assert granted.uid("worker") == 1000
+    assert "--reuid" not in granted.command("worker", ["true"])
+
+
+def test_a_folder_closed_to_others_is_seen(tmp_path: Path):
+    inner = tmp_path / "a/b"
+    inner.mkdir(parents=True)
+    (tmp_path / "a").chmod(0o700)
+    assert is_closed(inner)
+    assert not is_closed(Path("/usr"))
+
+
+def test_a_child_inherits_nothing_of_the_callers_environment(here: Project, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("VAULT_TOKEN", "s.secret")
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example.com")
+    given = privileges.environment(here, "worker")
+    assert "s.secret" not in given.values()
+    assert "HTTPS_PROXY" not in given
+    assert given["TMPDIR"] == str(here.state / "tmp/worker")

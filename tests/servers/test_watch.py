@@ -1,0 +1,94 @@
+"""The supervisor's loop: what it answers, and what it does when a server ends by itself."""
+
+import os
+import signal
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers import houses
+from wellspring.errors import Refused, Unavailable
+from wellspring.project import Project
+from wellspring.servers import supervisor
+from wellspring.servers.children import lives, wait_gone
+from wellspring.servers.control import ask
+from wellspring.servers.watch import connects, pings
+
+
+@pytest.fixture(scope="module")
+def here() -> Iterator[Project]:
+    with houses.house() as project:
+        yield project
+
+
+@pytest.mark.live
+def test_status_is_answered(here: Project):
+    running = here.running()
+    assert running is not None
+    assert ask(here, {"op": "status"})["servers"] == dict.fromkeys(running.servers, True)
+
+
+@pytest.mark.live
+@pytest.mark.parametrize(
+    "request_", [{"op": "nothing"}, {"op": "credential", "role": "supervisor"}, {"role": "worker"}]
+)
+def test_an_unknown_request_is_refused(here: Project, request_: dict[str, str]):
+    with pytest.raises(Refused):
+        ask(here, request_)
+
+
+@pytest.mark.live
+def test_a_server_that_ends_by_itself_is_logged_and_the_others_stay(here: Project):
+    running = supervisor.up(here)
+    os.kill(running.servers["sftp"].pid, signal.SIGKILL)
+    assert wait_gone(running.servers["sftp"], 5)
+    log, pause = here.state / "logs/supervisor.log", threading.Event()
+    for _ in range(200):
+        if "sftp ended by itself" in log.read_text():
+            break
+        pause.wait(0.02)
+    assert "sftp ended by itself" in log.read_text()
+    assert lives(running.servers["openbao"])
+    assert ask(here, {"op": "status"})["servers"]["sftp"] is False
+
+
+@pytest.mark.live
+def test_a_signal_ends_it_as_gracefully_as_down(here: Project):
+    running = supervisor.up(here)
+    os.kill(running.supervisor.pid, signal.SIGTERM)
+    assert wait_gone(running.supervisor, 30)
+    assert not any(lives(server) for server in running.servers.values())
+    assert not here.runtime.exists()
+    assert not (here.state / "run.json").exists()
+    with pytest.raises(Unavailable):
+        ask(here, {"op": "status"})
+
+
+@pytest.mark.parametrize(
+    ("answer", "works"), [(b'{"kind": "done"}', True), (b'{"kind": "error"}', False), (b"", False)]
+)
+def test_a_ping_wants_a_done(tmp_path: Path, answer: bytes, works: bool):
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as door:
+        door.bind(os.fspath(path))
+        door.listen()
+
+        def serve() -> None:
+            caller, _ = door.accept()
+            with caller:
+                caller.recv(100)
+                caller.sendall(struct.pack(">I", len(answer)) + answer if answer else b"")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        assert pings(path) is works
+        thread.join()
+
+
+def test_no_socket_does_not_connect(tmp_path: Path):
+    assert not connects(tmp_path / "nothing")
+    assert not pings(tmp_path / "nothing")
