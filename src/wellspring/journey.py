@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, int, int], None]
 Fate = Literal["published", "waiting", "stopped", "finding"]
+SAID = {
+    "changed": "the bytes changed under a name that was already taken; ask the vendor for a new name",
+    "unmatched": "the name fits no contract, or several, or holds personal data; it waits untouched",
+}
 
 
 class Outcome(Frozen):
@@ -71,12 +75,10 @@ class Pack(NamedTuple):
 
 
 def receive(house: Assembly, source: str, *, progress: Progress | None = None) -> Received:
-    """Bring in everything new in a source; publish one edition of its whole set, or keep the last good one and say so."""
+    """Bring in what is new in a source; publish its whole set as one edition, or keep the last good one and say so."""
     house.project.source(source)
     recover(house)
-    known = contracts.load_all(
-        house.project.contracts, tenant=house.project.tenant, known_since=house.clock.now()
-    )
+    known = contracts.load_all(house.project.contracts, tenant=house.project.tenant, known_since=house.clock.now())
     outcomes: list[Outcome] = []
     for file in house.vault.listing(source):
         if file.state == "settling" or _nothing_to_do(house, file, known):
@@ -86,16 +88,14 @@ def receive(house: Assembly, source: str, *, progress: Progress | None = None) -
 
 
 def replay(house: Assembly, drop: str, *, progress: Progress | None = None) -> Received:
-    """Judge the rows of one drop that wait in quarantine again, by the contract as it stands today, and publish them."""
+    """Judge the rows of a drop that wait in quarantine again, by its contract as it stands, and publish what passes."""
     recover(house)
     landed = house.records.index.entries(subject=f"drop:{drop}", action="land")
     if not landed:
         drops = [each.entry.subject.removeprefix("drop:") for each in house.records.index.entries(action="land")]
         raise NotFound(f"no drop {drop!r} in the ledger", fix=nearest(drop, sorted(set(drops))))
     facts = landed[0].entry.facts
-    known = contracts.load_all(
-        house.project.contracts, tenant=house.project.tenant, known_since=house.clock.now()
-    )
+    known = contracts.load_all(house.project.contracts, tenant=house.project.tenant, known_since=house.clock.now())
     contract = _named(known, str(facts["contract"]))
     taken = house.vault.replay(drop, contract.digest, progress=progress)
     if taken.table is None or taken.admitted == 0:
@@ -107,9 +107,7 @@ def replay(house: Assembly, drop: str, *, progress: Progress | None = None) -> R
         )
     house.lake.stage(taken, contract, step=house.step)
     house.step.reached("journey.replay:staged")
-    outcome = Outcome(
-        name=str(facts["name"]), fate="waiting", drop=drop, contract=contract.name, reasons=taken.reasons
-    )
+    outcome = Outcome(name=str(facts["name"]), fate="waiting", drop=drop, contract=contract.name, reasons=taken.reasons)
     return _close_the_set(house, contract.source, [outcome])
 
 
@@ -128,7 +126,8 @@ def prove(
     if evidence.seal_of(records.index, told, papers) is None:
         if house is None:
             raise Unavailable(
-                f"the story of {subject} is not sealed in the log yet, and the servers are down", fix="run `wellspring up`"
+                f"the story of {subject} is not sealed in the log yet, and the servers are down",
+                fix="run `wellspring up`",
             )
         evidence.seal(house.step, records.index, told, papers)
         house.sequencer.integrate()
@@ -170,30 +169,22 @@ def account(house: Assembly, drop: str) -> Account:
 
 
 def _nothing_to_do(house: Assembly, file: Listed, known: Iterable[Contract]) -> bool:
-    """Tell whether a file was seen before and nothing has changed since: published, or stopped by this very contract."""
-    if file.state in {"changed", "unmatched"}:
-        return bool(house.records.index.entries(subject=_finding_subject(file), action="finding"))
+    """Tell whether a file was dealt with: it is in the lake, or its owner was told and the contract is the same."""
     if file.state != "taken" or file.drop is None:
         return False
     if house.lake.knows(file.drop, 0):
         return True
-    first = _admitted(house.records.index.entries(subject=f"drop:{file.drop}"), part=0)
-    if first is None or first.entry.facts["outcome"] == "pass":
-        return False
-    judged_by = {ref.digest for ref in first.entry.inputs if ref.name.startswith("contract:")}
+    # A stopped drop is done with once its owner was told; another contract may judge it otherwise.
+    told = house.records.index.entries(subject=f"drop:{file.drop}", action="alert")
+    judged_by = {ref.digest for each in told for ref in each.entry.inputs}
     return any(each.digest in judged_by for each in known)
 
 
 def _take(house: Assembly, file: Listed, known: tuple[Contract, ...], progress: Progress | None) -> Outcome:
     """Ask the enclave for one file and stage what it hands out."""
     if file.state in {"changed", "unmatched"} or file.contract is None:
-        said = {
-            "changed": "the bytes changed under a name that was already taken; ask the vendor for a new name",
-            "unmatched": "the name fits no contract, or several; it waits untouched",
-        }
-        with house.step("finding", _finding_subject(file)) as act:
-            act.note(code=file.state, what=said[file.state])
-        return Outcome(name=file.name, fate="finding", reasons=(Reason(code=file.state, what=said[file.state]),))
+        # The enclave has recorded the finding; it is told again at each run until a person has acted.
+        return Outcome(name=file.name, fate="finding", reasons=(Reason(code=file.state, what=SAID[file.state]),))
     contract = _named(known, file.contract)
     taken = house.vault.intake(file.source, file.name, contract.digest, progress=progress)
     if taken.table is None:
@@ -203,9 +194,7 @@ def _take(house: Assembly, file: Listed, known: tuple[Contract, ...], progress: 
         )
     house.lake.stage(taken, contract, step=house.step)
     house.step.reached("journey.receive:staged")
-    return Outcome(
-        name=file.name, fate="waiting", drop=taken.drop.id, contract=contract.name, reasons=taken.reasons
-    )
+    return Outcome(name=file.name, fate="waiting", drop=taken.drop.id, contract=contract.name, reasons=taken.reasons)
 
 
 def _alert(house: Assembly, taken: Intake, contract: Contract) -> None:
@@ -237,6 +226,8 @@ def _close_the_set(house: Assembly, source: str, outcomes: list[Outcome]) -> Rec
         house.step.reached("journey.close:settled")
         house.sequencer.integrate()
         _seal_stories(house, edition, staged)
+        here = {each.drop for each in outcomes}
+        outcomes += [_waited(house, each) for each in staged if each.drop not in here]
     now = house.lake.edition()
     reasons = tuple(
         Reason(code="set_waits", what=f"drop {drop} is stopped; the set waits until a good drop of {name} replaces it")
@@ -252,11 +243,25 @@ def _close_the_set(house: Assembly, source: str, outcomes: list[Outcome]) -> Rec
     )
 
 
+def _waited(house: Assembly, staged: Staged) -> Outcome:
+    """Tell of a drop that an earlier run staged, and this one published."""
+    landed = house.records.index.entries(subject=f"drop:{staged.drop}", action="land")
+    name = str(landed[0].entry.facts["name"]) if landed else staged.drop
+    return Outcome(name=name, fate="waiting", drop=staged.drop, contract=staged.contract)
+
+
 def _settle(house: Assembly, outcome: Outcome, *, fresh: bool) -> Outcome:
     if outcome.drop is None:
         return outcome
     fate: Fate = "published" if fresh and outcome.fate == "waiting" else outcome.fate
-    return outcome.model_copy(update={"fate": fate, "account": account(house, outcome.drop)})
+    undeclared = _undeclared(house.records.index.entries(subject=f"drop:{outcome.drop}", action="admit"))
+    return outcome.model_copy(
+        update={
+            "fate": fate,
+            "reasons": (*outcome.reasons, *undeclared) if outcome.fate != "stopped" else outcome.reasons,
+            "account": account(house, outcome.drop),
+        }
+    )
 
 
 def _stopped(house: Assembly, source: str) -> dict[str, str]:
@@ -292,6 +297,20 @@ def _admitted(lines: Iterable[Logged], *, part: int) -> Logged | None:
     return found[-1] if found else None
 
 
+def _undeclared(lines: list[Logged]) -> tuple[Reason, ...]:
+    """Say how many values were left behind in columns that the contract does not declare: none of them leaves."""
+    notes = lines[0].entry.facts.get("notes") if lines else None
+    return tuple(
+        Reason(
+            code="undeclared_column",
+            what="the contract declares no such column, so it stayed in the enclave",
+            count=each["count"] if isinstance(each["count"], int) else None,
+        )
+        for each in (notes if isinstance(notes, list) else [])
+        if isinstance(each, dict) and each["code"] == "undeclared_column"
+    )
+
+
 def _number(logged: Logged, fact: str) -> int:
     value = logged.entry.facts.get(fact, 0)
     return value if isinstance(value, int) else 0
@@ -302,7 +321,3 @@ def _named(known: Iterable[Contract], name: str) -> Contract:
     if name not in by_name:
         raise NotFound(f"no contract {name!r} in contracts/", fix=nearest(name, by_name))
     return by_name[name]
-
-
-def _finding_subject(file: Listed) -> str:
-    return f"drop:{file.drop}" if file.drop else f"file:{file.source}/{file.name}"

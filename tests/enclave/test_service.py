@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pyarrow as pa
@@ -244,6 +246,32 @@ def test_an_unknown_drop_is_not_found(house: House) -> None:
         ):
             with pytest.raises(NotFound):
                 ask()
+
+
+def test_the_act_under_way_ends_and_no_other_begins(house: House) -> None:
+    house.put("claim_1.csv", *GOOD)
+    reading, go_on = threading.Event(), threading.Event()
+
+    def hold(_name: str, _offset: int) -> None:
+        reading.set()
+        go_on.wait(10)
+
+    house.vendor.on_read = hold
+    digest = house.contract().digest
+    with house.opened() as enclave, ThreadPoolExecutor(3) as others:
+        first = others.submit(enclave.intake, "clearinghouse", "claim_1.csv", digest)
+        assert reading.wait(10)
+        resting = threading.Thread(target=enclave.rest)
+        resting.start()
+        assert resting.is_alive()
+        go_on.set()
+        assert first.result(10).admitted == 2
+        resting.join(10)
+        late = threading.Thread(target=enclave.quarantined, daemon=True)
+        late.start()
+        late.join(0.3)
+        assert late.is_alive(), "nobody gets a turn any more"
+    assert [entry.action for entry in house.entries()] == ["accept", "land", "admit"]
 
 
 INTAKE = ("intake", "clearinghouse", "claim_1.csv")

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 
@@ -56,7 +57,8 @@ def test_leftovers_of_a_crash_are_ill(here: Project):
     here.runtime.mkdir()
     assert "was left" in ills(here)
     gone = Server(pid=os.getpid(), start=1, version="1")
-    running = Running(supervisor=gone, servers={"sftp": gone}, started="2026-01-01T00:00:00Z", separation="user")
+    began = datetime(2026, 1, 1, tzinfo=UTC)
+    running = Running(supervisor=gone, servers={"sftp": gone}, started=began, separation="user")
     write_json(here.state / "run.json", running.model_dump(mode="json"))
     assert "ended by themselves: sftp, supervisor" in ills(here)
 

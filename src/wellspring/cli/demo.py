@@ -31,7 +31,7 @@ class Measured(NamedTuple):
 @click.option("--keep-up", is_flag=True, help="Leave the servers running at the end.")
 @click.pass_obj
 def demo(door: Door, keep_up: bool) -> int:
-    """Walk one vendor's drops to a verified pack, on real servers, in a folder of its own (default: wellspring-demo)."""
+    """Walk a vendor's drops to a verified pack, on real servers, in a folder of its own (default: wellspring-demo)."""
     from wellspring import project
     from wellspring.cli import sample
     from wellspring.servers import supervisor
@@ -52,7 +52,9 @@ def demo(door: Door, keep_up: bool) -> int:
     door.say(table(("measured in this run", "definition", "figure"), figures))
     door.say()
     pack = folder / "pack"
-    door.say(f"everything lies in {folder}; nothing is running any more" if not keep_up else f"everything lies in {folder}")
+    door.say(
+        f"everything lies in {folder}; nothing is running any more" if not keep_up else f"everything lies in {folder}"
+    )
     door.say("next, three things to try:")
     door.say(f"  wellspring verify {pack} --key {folder / 'keys.txt'} --witness {folder / 'keys.txt'}")
     door.say(f"  wellspring --project {folder} ledger verify")
@@ -69,7 +71,14 @@ def _servers(door: Door, here: Project, *, keep_up: bool) -> Iterator[Measured]:
     begun = time.perf_counter()
     running = supervisor.up(here, progress=lambda line: door.say(f"  {line}"))
     took = time.perf_counter() - begun
-    door.say("  " + (f"separated by user{'; ' + running.why if running.why else ''}" if running.separation == "user" else running.why))
+    door.say(
+        "  "
+        + (
+            f"separated by user{'; ' + running.why if running.why else ''}"
+            if running.separation == "user"
+            else running.why
+        )
+    )
     try:
         yield Measured("servers up", f"{', '.join(running.servers)}: every probe green", f"{took:.1f} s")
     finally:
@@ -100,7 +109,10 @@ def _good_drop(door: Door, here: Project, vendor: Any, outbox: Path) -> Iterator
 
 
 def _bad_drop(door: Door, here: Project, vendor: Any, outbox: Path) -> tuple[str, int, list[Measured]]:
-    _scene(door, "2. A bad drop: ten kinds of bad rows wait inside the enclave, each with its reasons; the rest is published")
+    _scene(
+        door,
+        "2. A bad drop: ten kinds of bad rows wait inside the enclave, each with its reasons; the rest is published",
+    )
     from wellspring.cli.follow import follow
 
     bad = vendor.bad(outbox)
@@ -112,7 +124,8 @@ def _bad_drop(door: Door, here: Project, vendor: Any, outbox: Path) -> tuple[str
     waiting = {flaw.row for flaw in bad.flaws}
     _hold({row["row_number"] for row in rows} == waiting, "exactly the bad rows wait")
     sample = rows[0]
-    door.say(f"  for example row {sample['row_number']}: " + "; ".join(reason["what"] for reason in sample["reasons"]))
+    why = "; ".join(f"{reason['code']} in {reason['column']}" for reason in sample["reasons"])
+    door.say(f"  for example row {sample['row_number']} waits for: {why}; its values are shown masked")
     figure = Measured(
         "bad rows named", "planted flaws whose row waits with the right reason", f"{named} of {len(bad.flaws)}"
     )
@@ -120,7 +133,10 @@ def _bad_drop(door: Door, here: Project, vendor: Any, outbox: Path) -> tuple[str
 
 
 def _broken_schema(door: Door, here: Project, vendor: Any, outbox: Path) -> Iterator[Measured]:
-    _scene(door, "3. The vendor renames a column: the drop stops whole, its owner is alerted, readers keep the last good edition")
+    _scene(
+        door,
+        "3. The vendor renames a column: the drop stops whole, the owner is alerted, readers keep the last good edition",
+    )
     vendor.broken_schema(outbox)
     begun = time.perf_counter()
     received = _receive(door, here)
@@ -128,13 +144,16 @@ def _broken_schema(door: Door, here: Project, vendor: Any, outbox: Path) -> Iter
     stopped = received["verdict"]["outcome"] == "fail" and not received["fresh"]
     _hold(stopped and received["edition"] is not None, "the last good edition is served")
     yield Measured("a broken drop is stopped", "from the command to the alert record", f"{took:.1f} s")
-    yield Measured("last good data", "age of what readers saw meanwhile, and they are told", age(received["age_seconds"]))
+    yield Measured(
+        "last good data", "age of what readers saw meanwhile, and they are told", age(received["age_seconds"])
+    )
 
 
-def _repair(
-    door: Door, here: Project, vendor: Any, outbox: Path, drop: str, repairable: int
-) -> Iterator[Measured]:
-    _scene(door, "4. Repair: the vendor sends the file again; the owner mends the contract, and the waiting rows are replayed")
+def _repair(door: Door, here: Project, vendor: Any, outbox: Path, drop: str, repairable: int) -> Iterator[Measured]:
+    _scene(
+        door,
+        "4. Repair: the vendor sends the file again; the owner mends the contract, and the waiting rows are replayed",
+    )
     from wellspring.cli.follow import follow
     from wellspring.cli.receive import tell
 
@@ -142,11 +161,13 @@ def _repair(
     received = _receive(door, here)
     _hold(received["fresh"], "the corrected file settles the set")
     vendor.repaired_contract(here.contracts)
+    waited = len(follow(here, "quarantined", drop))
     replayed = follow(here, "replay", drop)
     tell(_quiet(door), replayed)
     account = replayed["outcomes"][0]["account"]
-    _hold(replayed["fresh"], "the replayed rows are published")
-    yield Measured("rows repaired", "left quarantine once the contract knew their code", f"{repairable} of {repairable}")
+    repaired = waited - account["quarantined"]
+    _hold(replayed["fresh"] and repaired == repairable, "the repairable rows are published")
+    yield Measured("rows repaired", "left quarantine once the contract knew their code", f"{repaired} of {repairable}")
     found = follow(here, "accounts")["accounts"]
     balanced = sum(each["balanced"] for each in found.values())
     _hold(balanced == len(found) and account["waiting"] == 0, "every account balances")
@@ -177,7 +198,9 @@ def _proof(door: Door, here: Project) -> Iterator[Measured]:
     report = verifier.verify(out, key=keys.log, witness=keys.witness)
     verified = time.perf_counter() - begun
     _hold(report.outcome == 0, "the pack verifies")
-    door.say(f"  edition:{edition}: {written['entries']} entries, each proved under a checkpoint that log and witness signed")
+    door.say(
+        f"  edition:{edition}: {written['entries']} entries, each proved under a checkpoint that log and witness signed"
+    )
     forged = here.root / "pack-with-one-byte-flipped"
     shutil.copytree(out, forged)
     entry = sorted((forged / "entries").iterdir())[0]
@@ -188,7 +211,9 @@ def _proof(door: Door, here: Project) -> Iterator[Measured]:
     _hold(broken.outcome == 20, "one flipped byte is found")
     for finding in broken.findings[:2]:
         door.say(f"  one byte flipped: {finding}")
-    yield Measured("a story is proved", f"{written['entries']} entries with inclusion proofs, sealed", f"{proved:.1f} s")
+    yield Measured(
+        "a story is proved", f"{written['entries']} entries with inclusion proofs, sealed", f"{proved:.1f} s"
+    )
     yield Measured("a story is verified", "offline, keys given by hand", f"{verified:.2f} s")
     yield Measured("one byte flipped", "exit code of verify, and the file that it names", f"20, {entry.name}")
 
@@ -210,7 +235,7 @@ def _quiet(door: Door) -> Door:
 
 
 class _Scene(Door):
-    def answer(self, value: Any, *, next_command: str | None = None) -> None:
+    def answer(self, value: Any, *, next_command: str | None = None) -> None:  # noqa: ARG002 (an override)
         return
 
     def say(self, text: str = "") -> None:
@@ -228,6 +253,6 @@ def _sum(received: dict[str, Any], name: str) -> int:
 
 def _hold(held: Any, claim: str) -> None:
     if not held:
-        raise Broken(f"the demo claims that {claim}, and it does not hold in this run", fix="keep the folder and file a bug")
-
-
+        raise Broken(
+            f"the demo claims that {claim}, and it does not hold in this run", fix="keep the folder and file a bug"
+        )

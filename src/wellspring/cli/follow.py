@@ -15,7 +15,9 @@ from wellspring.records.verdict import Verdict
 OnProgress = Callable[[str, int, int], None]
 
 
-def follow(here: Project, run: str, subject: str = "", *, offline: bool = False, on_progress: OnProgress | None = None) -> Any:
+def follow(
+    here: Project, run: str, subject: str = "", *, offline: bool = False, on_progress: OnProgress | None = None
+) -> Any:
     """Run one of the worker's runs and return its result.
 
     offline: go on without a credential when the servers are down, for runs that may need none. Raises what the run
@@ -31,7 +33,16 @@ def follow(here: Project, run: str, subject: str = "", *, offline: bool = False,
         if not offline:
             raise
         born_with = None
-    argv = [sys.executable, "-P", "-m", "wellspring.worker", run, *([subject] if subject else []), "--project", str(here.root)]
+    argv = [
+        sys.executable,
+        "-P",
+        "-m",
+        "wellspring.worker",
+        run,
+        *([subject] if subject else []),
+        "--project",
+        str(here.root),
+    ]
     child = subprocess.Popen(
         command(here, "worker", argv),
         stdin=subprocess.PIPE,
@@ -41,7 +52,8 @@ def follow(here: Project, run: str, subject: str = "", *, offline: bool = False,
         cwd="/",
         env=environment(here, "worker"),
     )
-    assert child.stdin is not None and child.stdout is not None and child.stderr is not None
+    if child.stdin is None or child.stdout is None or child.stderr is None:
+        raise WellspringError("the run has no pipes", fix="file a bug")
     child.stdin.write(json.dumps(born_with) + "\n")
     child.stdin.close()
     result: Any = None

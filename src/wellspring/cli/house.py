@@ -64,7 +64,11 @@ def status(door: Door) -> int:
         door.say(f"edition {edition.id}, {age(old)} old: {tables}")
     names = ("received", "published", "quarantined", "rejected", "discarded", "waiting", "balanced")
     if found["accounts"]:
-        door.say(table(("drop", *names), [(drop, *(each[name] for name in names)) for drop, each in found["accounts"].items()]))
+        door.say(
+            table(
+                ("drop", *names), [(drop, *(each[name] for name in names)) for drop, each in found["accounts"].items()]
+            )
+        )
     door.answer(
         {"servers": [row._asdict() for row in rows], "running": running and running.model_dump(mode="json"), **found},
         next_command="wellspring receive" if whole else "wellspring up",
@@ -104,7 +108,8 @@ def clean(door: Door, yes: bool) -> int:
 
 def _separation(how: str, why: str) -> str:
     if how == "user":
-        return "separated by user: worker, enclave, keys, witness and vendor each run under a numeric user of their own" + (
-            f"; {why}" if why else ""
+        return (
+            "separated by user: worker, enclave, keys, witness and vendor each run under a numeric user of their own"
+            + (f"; {why}" if why else "")
         )
     return f"separated by process and keys, not by user: {why}"

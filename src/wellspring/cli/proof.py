@@ -11,7 +11,9 @@ from wellspring.cli.door import Door, WellspringGroup
 
 @click.command()
 @click.argument("subject")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="The folder to write the pack into.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="The folder to write the pack into."
+)
 @click.pass_obj
 def prove(door: Door, subject: str, out: Path) -> int:
     """Write the story of SUBJECT (drop:ID, edition:ID or dataset:NAME) with its proofs.
@@ -25,7 +27,8 @@ def prove(door: Door, subject: str, out: Path) -> int:
     copy_pack(Path(pack["folder"]), out)
     door.say(f"the story of {pack['subject']}: {pack['entries']:,} proved entries, in {out}")
     door.answer(
-        {**pack, "folder": str(out)}, next_command=f"wellspring ledger key > keys.txt; wellspring verify {out} --key keys.txt --witness keys.txt"
+        {**pack, "folder": str(out)},
+        next_command=f"wellspring ledger key > keys.txt; wellspring verify {out} --key keys.txt --witness keys.txt",
     )
     return 0
 
@@ -49,7 +52,7 @@ def copy_pack(written: Path, out: Path) -> None:
 @click.option("--witness", help="The witness's verifier key, or a file that holds it.")
 @click.pass_obj
 def verify(door: Door, pack: Path, key: str | None, witness: str | None) -> int:
-    """Check PACK without the house: exit 0 verified, 10 consistent but signer not checked, 20 broken (what broke is named)."""
+    """Check PACK without the house: exit 0 verified, 10 consistent but signer not checked, 20 broken (and what)."""
     from wellspring_verify import cli as verifier
 
     arguments = [str(pack)]
@@ -93,7 +96,9 @@ def verify_ledger(door: Door) -> int:
     for finding in findings:
         door.say(f"broken: {finding}")
     if not findings:
-        door.say(f"{tree.size:,} entries: every hash, signature and cosignature holds, and the witness saw the same log")
+        door.say(
+            f"{tree.size:,} entries: every hash, signature and cosignature holds, and the witness saw the same log"
+        )
     door.answer({"size": tree.size, "findings": list(findings)}, next_command="wellspring ledger tail")
     return 20 if findings else 0
 

@@ -41,7 +41,9 @@ def tell(door: Door, received: dict[str, Any]) -> int:
     if not received["outcomes"]:
         door.say(f"nothing new in {received['source']}; " + _serving(received))
     else:
-        door.say(table(("file", "fate", "received", "published", "quarantined", "rejected", "waiting"), _rows(received)))
+        door.say(
+            table(("file", "fate", "received", "published", "quarantined", "rejected", "waiting"), _rows(received))
+        )
         for outcome in received["outcomes"]:
             for reason in outcome["reasons"]:
                 where = f" in {reason['column']}" if reason["column"] else ""
@@ -59,7 +61,7 @@ def tell(door: Door, received: dict[str, Any]) -> int:
     door.answer(received, next_command=command)
     if stopped:
         return WAITS
-    return 0 if received["outcomes"] else NOTHING
+    return 0 if received["fresh"] or any(outcome["drop"] for outcome in received["outcomes"]) else NOTHING
 
 
 def _rows(received: dict[str, Any]) -> list[tuple[object, ...]]:
@@ -67,7 +69,11 @@ def _rows(received: dict[str, Any]) -> list[tuple[object, ...]]:
     for outcome in received["outcomes"]:
         counts = outcome["account"] or dict.fromkeys(("received", "published", "quarantined", "rejected", "waiting"), 0)
         rows.append(
-            (outcome["name"], outcome["fate"], *(counts[name] for name in ("received", "published", "quarantined", "rejected", "waiting")))
+            (
+                outcome["name"],
+                outcome["fate"],
+                *(counts[name] for name in ("received", "published", "quarantined", "rejected", "waiting")),
+            )
         )
     return rows
 
@@ -101,7 +107,12 @@ def list_(door: Door) -> int:
         for drop, waiting in drops.items()
     ]
     shown = [
-        (line["drop"], line["rows"], ", ".join(f"{count} {code}" for code, count in line["reasons"].items()), line["waiting_until"][:10])
+        (
+            line["drop"],
+            line["rows"],
+            ", ".join(f"{count} {code}" for code, count in line["reasons"].items()),
+            line["waiting_until"][:10],
+        )
         for line in lines
     ]
     door.say(table(("drop", "rows", "reasons", "until"), shown) if shown else "no row waits in quarantine")
@@ -118,8 +129,9 @@ def show(door: Door, drop: str) -> int:
     for row in rows[:SHOWN]:
         door.say(f"row {row['row_number']:,}")
         for reason in row["reasons"]:
+            where = f" in {reason['column']}" if reason["column"] else ""
             value = row["values"].get(reason["column"] or "", "")
-            door.say(f"  {reason['code']}{' in ' + reason['column'] if reason['column'] else ''}: {reason['what']}  {value}".rstrip())
+            door.say(f"  {reason['code']}{where}: {reason['what']}  {value}".rstrip())
     if len(rows) > SHOWN:
         door.say(f"... and {len(rows) - SHOWN:,} more; see them all with --json")
     door.say("" if rows else f"no row of {drop} waits in quarantine")

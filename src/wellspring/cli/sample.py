@@ -20,7 +20,9 @@ def template() -> Path:
     for folder in (package / "templates" / "health_plan", package.parents[1] / "examples" / "health_plan"):
         if (folder / FILE).is_file():
             return folder
-    raise NotFound("the reference project is not in this installation", fix="install wellspring again, from a whole wheel")
+    raise NotFound(
+        "the reference project is not in this installation", fix="install wellspring again, from a whole wheel"
+    )
 
 
 def lay_out(folder: Path) -> None:

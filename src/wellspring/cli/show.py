@@ -13,7 +13,10 @@ OnProgress = Callable[[str, int, int], None]
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> str:
     """Lay out a plain table; numbers to the right."""
     cells = [[_cell(value) for value in row] for row in rows]
-    widths = [max(len(header), *(len(row[at]) for row in cells)) if cells else len(header) for at, header in enumerate(headers)]
+    widths = [
+        max(len(header), *(len(row[at]) for row in cells)) if cells else len(header)
+        for at, header in enumerate(headers)
+    ]
     right = [all(isinstance(row[at], int | float) for row in rows) for at in range(len(headers))] if rows else []
 
     def line(values: Sequence[str]) -> str:

@@ -64,6 +64,7 @@ def opened(project: Project, *, role_id: str, wrapped: str, clock: Clock | None 
                 clock=clock,
             )
         )
+        stack.callback(enclave.rest)
         uids = allowed(project)
         doors = Doors(
             (

@@ -73,6 +73,11 @@ class Enclave:
             for kept in retention.overdue(store, keys=self._ports.keys, folder=folder, now=now):
                 self._findings.overdue(kept)
 
+    def rest(self, *, patience: float = 8.0) -> None:
+        """Let the act under way end, and begin no other: the process is about to close what acts work with."""
+        # Never released: whoever still waits for a turn gets none.
+        self._turn.acquire(timeout=patience)
+
     def listing(self, source: str) -> tuple[Listed, ...]:
         with self._turn:
             self.keep_house()

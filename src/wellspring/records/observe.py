@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
-from typing import Literal, Protocol
+from typing import Protocol
 
 from pydantic import JsonValue
 
@@ -56,16 +56,8 @@ class Step(Protocol):
         """Open a step. intent=True writes (and fsyncs) an intent entry before the body runs."""
         ...
 
-    def settle(
-        self,
-        action: str,
-        subject: str,
-        intent: str,
-        *,
-        facts: dict[str, JsonValue] | None = None,
-        phase: Literal["done", "failed"] = "done",
-    ) -> None:
-        """Close an intent that a crash left open: `done` if recovery found it carried out, `failed` if not."""
+    def settle(self, action: str, subject: str, intent: str, *, facts: dict[str, JsonValue] | None = None) -> None:
+        """Write the `done` of an intent that a crash left open and recovery found to be carried out."""
         ...
 
     def reached(self, point: str) -> None:

@@ -76,7 +76,7 @@ def allowed(project: Project, role: Role) -> tuple[list[Path], list[Path]]:
         case "worker":
             reads += [project.root / "examples", project.journals, state / "run.json", project.vendor / "known_hosts"]
             reads += [project.root / project.witness.folder / name for name in ("vkey",)]
-            writes += [state / name for name in ("lineage", "metrics", "ledger", "lake", "packs", "alerts", "logs")]
+            writes += [state / name for name in ("lineage", "metrics", "ledger", "lake", "packs", "logs")]
             writes += [project.journals / "worker", state / "writer.lock", project.runtime]
         case "enclave":
             reads += [state / "run.json", project.vendor / "known_hosts"]

@@ -27,7 +27,7 @@ def make(project: Project, privileges: Privileges) -> None:
         (project.journals, None, 0o755),
         (project.journals / "supervisor", None, 0o755),
         *((project.journals / service, service, 0o755) for service in SERVICES),
-        *((state / name, "worker", 0o755) for name in ("ledger", "lake", "packs", "alerts")),
+        *((state / name, "worker", 0o755) for name in ("ledger", "lake", "packs")),
         (state / "tmp", None, 0o755),
         (scratch(project, "supervisor"), None, 0o700),
         *((scratch(project, service), service, 0o700) for service in UIDS),

@@ -1,0 +1,50 @@
+"""Watches the processes of one project while it runs, and keeps what their arguments and environments said."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from types import TracebackType
+
+from tests.phi.search import Hit, Person, search_bytes
+
+
+class Watched:
+    """Reads /proc every 50 ms for every process that has the project's path in its arguments or environment.
+
+    seen: by what it was found in (`python: cmdline`), the distinct contents.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = str(root).encode()
+        self.seen: dict[str, set[bytes]] = {}
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Watched:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trail: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def hits(self, people: list[Person]) -> list[Hit]:
+        """Search all that was seen."""
+        return [hit for name, contents in self.seen.items() for hit in search_bytes(name, b"\n".join(contents), people)]
+
+    def _watch(self) -> None:
+        while not self._ended.wait(0.05):
+            for process in Path("/proc").glob("[0-9]*"):
+                try:
+                    told = {part: (process / part).read_bytes() for part in ("cmdline", "environ")}
+                    name = (process / "comm").read_text().strip()
+                except OSError:
+                    # It ended between the listing and the reading.
+                    continue
+                if any(self._root in content for content in told.values()):
+                    for part, content in told.items():
+                        # Zero bytes part the arguments; kept, they would be taken for UTF-16 and joined.
+                        self.seen.setdefault(f"{name}: {part}", set()).add(content.replace(b"\0", b"\n"))
