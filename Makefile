@@ -19,6 +19,8 @@ unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME UV_PROJECT_ENVIRONMENT
 export UV_PYTHON_DOWNLOADS := never
 # Houses with a certificate authority of their own put it into the system's store.
 export UV_SYSTEM_CERTS ?= true
+# The services run as users who may not write into .venv: what is not compiled now would be compiled at every start.
+export UV_COMPILE_BYTECODE := 1
 
 BIN := .venv/bin
 JOBS ?= auto

@@ -135,7 +135,7 @@ def _bad_drop(door: Door, here: Project, vendor: Any, outbox: Path) -> tuple[str
 def _broken_schema(door: Door, here: Project, vendor: Any, outbox: Path) -> Iterator[Measured]:
     _scene(
         door,
-        "3. The vendor renames a column: the drop stops whole, the owner is alerted, readers keep the last good edition",
+        "3. The vendor renames a column: the drop stops whole, the owner is told, readers keep the last good edition",
     )
     vendor.broken_schema(outbox)
     begun = time.perf_counter()

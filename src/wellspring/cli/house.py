@@ -45,7 +45,22 @@ def status(door: Door) -> int:
     here = door.project()
     rows = supervisor.status(here)
     running = here.running()
-    door.say(table(("server", "state", "pid", "where", "version", "uid"), [tuple(row) for row in rows]))
+    door.say(
+        table(
+            ("server", "state", "pid", "where", "version", "uid"),
+            [
+                (
+                    row.name,
+                    row.state,
+                    str(row.pid or ""),
+                    row.where,
+                    row.version,
+                    str(row.uid if row.uid is not None else ""),
+                )
+                for row in rows
+            ],
+        )
+    )
     if running is not None:
         door.say(_separation(running.separation, running.why))
     whole = bool(rows) and all(row.state == "up" for row in rows)

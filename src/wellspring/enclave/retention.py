@@ -21,7 +21,7 @@ from wellspring.trust.vault.postgres import VaultStore
 
 def sweep(store: VaultStore, *, folder: Path, step: Step, now: datetime) -> tuple[str, ...]:
     """End the retention of every drop that is past its date; return their ids. now: UTC."""
-    over = [kept for kept in store.drops() if kept.wrapped is not None and kept.retention_until <= now]
+    over = [kept for kept in store.openable() if kept.retention_until <= now]
     for kept in over:
         subject = kept.drop.subject
         with step("retain", subject) as act:
@@ -43,7 +43,7 @@ def sweep(store: VaultStore, *, folder: Path, step: Step, now: datetime) -> tupl
 
 def tidy(store: VaultStore, *, folder: Path) -> tuple[str, ...]:
     """Remove files that nothing can open: a kill left them before their row was written or after their key was gone."""
-    alive = {kept.drop.id for kept in store.drops() if kept.wrapped is not None}
+    alive = {kept.drop.id for kept in store.openable()}
     dead = tuple(name for name in land.kept(folder) if name not in alive)
     for name in dead:
         land.remove(name, folder=folder)
@@ -52,7 +52,7 @@ def tidy(store: VaultStore, *, folder: Path) -> tuple[str, ...]:
 
 def overdue(store: VaultStore, *, keys: Keys, folder: Path, now: datetime) -> tuple[Kept, ...]:
     """Find the drops whose original still opens although its date is past: none, if the sweep does its work."""
-    past = [kept for kept in store.drops() if kept.retention_until <= now]
+    past = [kept for kept in store.openable() if kept.retention_until <= now]
     return tuple(kept for kept in past if _opens(kept, keys=keys, folder=folder))
 
 

@@ -74,6 +74,7 @@ def test_a_drop_comes_back_as_it_was_kept(store: VaultStore) -> None:
     assert store.named("clearinghouse", "b.csv") is None
     assert store.drops() == store.drops("clearinghouse") == (kept(),)
     assert store.drops("other") == ()
+    assert store.openable() == (kept(),)
     with pytest.raises(NotFound):
         store.drop("none")
 
@@ -119,6 +120,7 @@ def test_destroying_a_key_forgets_the_rows_under_it(store: VaultStore) -> None:
     store.readmit(part(1), [5], [], fact("admit/1"))
     store.destroy_key("clearinghouse-0", fact("retain/0"))
     assert store.drop("clearinghouse-0").wrapped is None
+    assert store.openable() == ()
     assert [(row.row_number, row.sealed) for row in store.quarantined("clearinghouse-0", at_most=9)] == [(5, b"")]
     store.discard("clearinghouse-0", 1, fact("retain/0/1"))
     assert store.quarantined("clearinghouse-0", at_most=9) == ()

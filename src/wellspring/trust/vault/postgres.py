@@ -83,6 +83,10 @@ class VaultStore:
             map(kept_in, self._rows("SELECT * FROM drops WHERE %s::text IS NULL OR source = %s", source, source))
         )
 
+    def openable(self) -> tuple[Kept, ...]:
+        """Every drop whose key is not destroyed: those of the last days only, however long the house has stood."""
+        return tuple(map(kept_in, self._rows("SELECT * FROM drops WHERE wrapped_key IS NOT NULL")))
+
     def keep(self, kept: Kept, fact: Fact) -> None:
         with self._transaction() as run:
             run.execute(

@@ -1,0 +1,62 @@
+"""The command line inside the test's own process: what it printed, what it complained about, its exit code."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.house import repo
+from wellspring.cli import cli
+from wellspring.cli.door import carry_out
+
+EXAMPLE = repo.ROOT / "examples" / "health_plan"
+
+
+class Said(NamedTuple):
+    """One command: exit code, standard output, standard error."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def complaint(self) -> Any:
+        return json.loads(self.err)
+
+
+Run = Callable[..., Said]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Carry out one command line. No command may end in a traceback: an exception fails the test."""
+
+    def run(*words: object) -> Said:
+        capsys.readouterr()
+        code = carry_out(cli, [str(word) for word in words])
+        told = capsys.readouterr()
+        assert "Traceback" not in told.out + told.err
+        return Said(code, told.out, told.err)
+
+    return run
+
+
+@pytest.fixture
+def root() -> Iterator[Path]:
+    """The example project, never started, where services of other users could enter it."""
+    folder = Path(tempfile.mkdtemp(prefix="ws-test-"))
+    folder.chmod(0o755)
+    shutil.copy(EXAMPLE / "wellspring.toml", folder)
+    shutil.copytree(EXAMPLE / "contracts", folder / "contracts")
+    yield folder
+    shutil.rmtree(folder)

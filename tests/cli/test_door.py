@@ -1,0 +1,186 @@
+"""The door: options typed anywhere, errors in the house's words, exit codes, and never a traceback."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from tests.cli.conftest import Run
+from wellspring.cli import cli
+from wellspring.cli.door import USAGE, Door, carry_out, complain, hoist
+from wellspring.errors import BY_SLUG, Refused
+from wellspring.records.verdict import Reason, Verdict
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (["status", "--json"], ["--json", "status"]),
+        (["receive", "clearinghouse", "--project", "there"], ["--project", "there", "receive", "clearinghouse"]),
+        (["prove", "drop:1", "--project=there", "--out", "p"], ["--project=there", "prove", "drop:1", "--out", "p"]),
+        (["quarantine", "show", "d", "--json"], ["--json", "quarantine", "show", "d"]),
+        (["status", "--project"], ["--project", "status"]),
+        (["verify", "--", "--json", "--project"], ["verify", "--", "--json", "--project"]),
+    ],
+)
+def test_the_options_of_the_door_go_first_wherever_they_were_typed(typed: list[str], meant: list[str]):
+    assert hoist(typed) == meant
+
+
+def test_the_document_is_all_that_json_prints(run: Run, root: Path):
+    said = run("status", "--json", "--project", root)
+    assert said.document == {"servers": [], "running": None, "edition": None, "accounts": {}}
+    assert said.err == ""
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (["recieve"], "receive"),
+        (["statsu"], "status"),
+        (["quarantine", "lst"], "list"),
+        (["ledger", "tial"], "tail"),
+        (["ledger", "verfy"], "verify"),
+    ],
+)
+def test_a_mistyped_command_is_answered_with_the_nearest(run: Run, typed: list[str], meant: str):
+    said = run(*typed)
+    assert said.code == USAGE
+    assert f"did you mean {meant!r}?" in said.err
+    assert said.out == ""
+
+
+def test_a_word_that_is_near_to_nothing_is_answered_with_what_there_is(run: Run):
+    said = run("xyzzy")
+    assert said.code == USAGE
+    assert "there is: demo, up, down" in said.err
+
+
+@pytest.mark.parametrize("words", [["--nonsense"], ["receive", "a", "b"], ["prove", "drop:1"], ["status", "--project"]])
+def test_wrong_usage_has_one_exit_code_and_a_way_out(run: Run, words: list[str]):
+    said = run(*words)
+    assert said.code == USAGE
+    assert said.err.startswith("usage: ")
+    assert "fix: see `wellspring --help`" in said.err
+
+
+def test_with_json_a_complaint_is_a_document_too(run: Run):
+    said = run("recieve", "--json")
+    assert said.code == USAGE
+    assert said.out == ""
+    assert set(said.complaint) == {"error", "what", "fix"}
+
+
+def test_outside_a_project_the_way_in_is_said(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    for words in (["status"], ["receive"], ["up"], ["ledger", "key"], ["prove", "drop:1", "--out", "p"]):
+        said = run(*words)
+        assert said.code == 66
+        assert f"no wellspring.toml in {tmp_path} or above it" in said.err
+        assert "--project FOLDER" in said.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_nearest_project_upwards_is_meant(run: Run, root: Path, monkeypatch: pytest.MonkeyPatch):
+    deep = root / "contracts" / "old"
+    deep.mkdir()
+    monkeypatch.chdir(deep)
+    assert "fix" not in (said := run("status", "--json")).err
+    assert said.code == 69
+
+
+def test_every_mistake_of_a_wrong_toml_is_told_at_once_with_its_line(run: Run, root: Path):
+    toml = root / "wellspring.toml"
+    toml.write_text(
+        '[project]\nname = "Health Plan"\ntenant = "wellspring-benefits"\n\n'
+        '[sources.clearinghouse]\nkind = "sftp"\nadress = "embedded"\nsettle_seconds = -1\n'
+    )
+    said = run("receive", "--project", root)
+    assert said.code == 78
+    lines = said.err.splitlines()
+    assert any(line.startswith(f"project: {toml}:2: 'project.name'") for line in lines)
+    assert any(f"{toml}:7: unknown key" in line and "did you mean 'address'?" in line for line in lines)
+    assert any(f"{toml}:8: 'sources.clearinghouse.settle_seconds'" in line for line in lines)
+    assert lines[-1] == f"fix: edit {toml}"
+    assert run("receive", "--project", root, "--json").complaint["error"] == "project"
+
+
+def test_what_is_no_toml_at_all_names_the_place(run: Run, root: Path):
+    (root / "wellspring.toml").write_text("[project\n")
+    said = run("status", "--project", root)
+    assert said.code == 78
+    assert "line 1" in said.err
+
+
+def failing(problem: BaseException) -> click.Command:
+    @click.command()
+    def command() -> None:
+        raise problem
+
+    return command
+
+
+@pytest.mark.parametrize("slug", sorted(BY_SLUG))
+def test_each_kind_of_error_has_its_exit_code_and_its_mend(capsys: pytest.CaptureFixture[str], slug: str):
+    problem = BY_SLUG[slug]("it stands still", fix="push it")
+    assert carry_out(failing(problem), []) == problem.exit_code
+    assert capsys.readouterr().err == f"{slug}: it stands still\nfix: push it\n"
+    assert len({kind.exit_code for kind in BY_SLUG.values()}) == len(BY_SLUG)
+
+
+def test_who_stops_a_command_is_not_answered_with_a_traceback(capsys: pytest.CaptureFixture[str]):
+    assert carry_out(failing(KeyboardInterrupt()), []) == 130
+    assert "stopped by you" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_refusal_says_the_reasons_of_its_verdict(capsys: pytest.CaptureFixture[str], as_json: bool):
+    reason = Reason(code="range", what="3 rows are out of range", column="units", count=3)
+    verdict = Verdict(subject="drop:1", outcome="fail", reasons=(reason,))
+    complain(Refused("no", fix="mend it", verdict=verdict), as_json)
+    said = capsys.readouterr().err
+    if as_json:
+        assert json.loads(said)["verdict"]["reasons"][0]["code"] == "range"
+    else:
+        assert said == "refused: no\n  range in units: 3 rows are out of range\nfix: mend it\n"
+
+
+def test_a_reader_who_goes_away_is_no_error(root: Path):
+    # A reader that took the first line and left: `wellspring --help | head -1`.
+    read, write = os.pipe()
+    os.close(read)
+    words = [sys.executable, "-m", "wellspring.cli", "doctor", "--project", str(root)]
+    ran = subprocess.run(words, stdout=write, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    os.close(write)
+    assert ran.stderr == ""
+    assert ran.returncode == 0
+
+
+def test_the_last_line_is_the_next_command(capsys: pytest.CaptureFixture[str]):
+    Door(folder=None, as_json=False).answer({}, next_command="wellspring up")
+    assert capsys.readouterr().out == "next: wellspring up\n"
+    Door(folder=None, as_json=True).answer({"a": 1}, next_command="wellspring up")
+    assert json.loads(capsys.readouterr().out) == {"a": 1}
+
+
+def test_every_command_has_a_help_of_its_own(run: Run):
+    for name in cli.list_commands(click.Context(cli)):
+        said = run(name, "--help")
+        assert said.code == 0
+        assert said.out.startswith(f"Usage: wellspring {name}")
+
+
+def test_version_and_help_load_no_heavy_module():
+    heavy = "pyarrow polars duckdb pyiceberg sqlalchemy asyncssh psycopg numpy pandas hvac openlineage rich"
+    for word in ("--version", "--help", "verify"):
+        code = (
+            "import sys; from wellspring.cli import cli; from wellspring.cli.door import carry_out; "
+            f"carry_out(cli, {[word]!r} + (['/nowhere'] if {word!r} == 'verify' else [])); "
+            f"print(sorted(set({heavy!r}.split()) & set(sys.modules)))"
+        )
+        ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+        assert ran.stdout.splitlines()[-1] == "[]", word

@@ -1,0 +1,46 @@
+"""The reference project as it ships: laid out in a new folder, and never over anything else."""
+
+from pathlib import Path
+
+import pytest
+
+from wellspring.cli import sample
+from wellspring.errors import Refused
+from wellspring.project import load
+
+
+def test_the_template_is_found_and_is_a_project():
+    assert load(sample.template()).name == "health_plan"
+
+
+def test_it_is_laid_out_in_a_folder_that_is_not_there_yet(tmp_path: Path):
+    sample.lay_out(tmp_path / "deep" / "demo")
+    assert load(tmp_path / "deep" / "demo").sources
+    assert sorted(path.name for path in (tmp_path / "deep" / "demo" / "contracts").iterdir())
+    assert not list((tmp_path / "deep").rglob("__pycache__"))
+
+
+def test_it_is_laid_out_in_an_empty_folder_and_again_in_its_own(tmp_path: Path):
+    sample.lay_out(tmp_path)
+    (tmp_path / "contracts" / "medical_claim.odcs.yaml").write_text("changed by the last demo")
+    (tmp_path / "left").touch()
+    sample.lay_out(tmp_path)
+    template = (sample.template() / "contracts" / "medical_claim.odcs.yaml").read_text()
+    assert (tmp_path / "contracts" / "medical_claim.odcs.yaml").read_text() == template
+    assert not (tmp_path / "left").exists()
+
+
+@pytest.mark.parametrize("holds", ["thesis.txt", "wellspring.toml", ".hidden"])
+def test_a_folder_that_holds_something_else_is_refused_and_left_alone(tmp_path: Path, holds: str):
+    (tmp_path / holds).write_text("years of work")
+    with pytest.raises(Refused, match="no demo made"):
+        sample.lay_out(tmp_path)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(holds, "years of work")]
+
+
+def test_the_vendor_is_the_templates_own_and_leaves_no_path_behind():
+    import sys
+
+    before = list(sys.path)
+    assert callable(sample.vendor().good)
+    assert sys.path == before
