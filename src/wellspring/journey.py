@@ -90,7 +90,7 @@ def receive(house: Assembly, source: str, *, progress: Progress | None = None) -
 def replay(house: Assembly, drop: str, *, progress: Progress | None = None) -> Received:
     """Judge the rows of a drop that wait in quarantine again, by its contract as it stands, and publish what passes."""
     recover(house)
-    landed = house.records.index.entries(subject=f"drop:{drop}", action="land")
+    landed = house.records.index.entries(subject=f"drop:{drop}", action="land", phase="done")
     if not landed:
         drops = [each.entry.subject.removeprefix("drop:") for each in house.records.index.entries(action="land")]
         raise NotFound(f"no drop {drop!r} in the ledger", fix=nearest(drop, sorted(set(drops))))
@@ -141,11 +141,13 @@ def recover(house: Assembly) -> None:
     """Finish what a crash left half done, before anything new: the log first, then each open publish."""
     house.sequencer.integrate()
     house.lake.recover(house.records.index.open_intents(), step=house.step)
+    _confirm(house)
 
 
 def account(house: Assembly, drop: str) -> Account:
     """Say where every row of a drop is. Published and waiting are counted in the lake, the rest in the ledger."""
-    lines = house.records.index.entries(subject=f"drop:{drop}")
+    # What was refused or failed moved no row.
+    lines = house.records.index.entries(subject=f"drop:{drop}", phase="done")
     first = _admitted(lines, part=0)
     rows = house.lake.account(drop)
     if first is None:
@@ -245,7 +247,7 @@ def _close_the_set(house: Assembly, source: str, outcomes: list[Outcome]) -> Rec
 
 def _waited(house: Assembly, staged: Staged) -> Outcome:
     """Tell of a drop that an earlier run staged, and this one published."""
-    landed = house.records.index.entries(subject=f"drop:{staged.drop}", action="land")
+    landed = house.records.index.entries(subject=f"drop:{staged.drop}", action="land", phase="done")
     name = str(landed[0].entry.facts["name"]) if landed else staged.drop
     return Outcome(name=name, fate="waiting", drop=staged.drop, contract=staged.contract)
 
@@ -254,7 +256,7 @@ def _settle(house: Assembly, outcome: Outcome, *, fresh: bool) -> Outcome:
     if outcome.drop is None:
         return outcome
     fate: Fate = "published" if fresh and outcome.fate == "waiting" else outcome.fate
-    undeclared = _undeclared(house.records.index.entries(subject=f"drop:{outcome.drop}", action="admit"))
+    undeclared = _undeclared(house.records.index.entries(subject=f"drop:{outcome.drop}", action="admit", phase="done"))
     return outcome.model_copy(
         update={
             "fate": fate,
@@ -267,8 +269,8 @@ def _settle(house: Assembly, outcome: Outcome, *, fresh: bool) -> Outcome:
 def _stopped(house: Assembly, source: str) -> dict[str, str]:
     """Name the drops (id -> contract) that stop this source's set: no good drop of their contract came after them."""
     latest: dict[str, Logged] = {}
-    for each in house.records.index.entries(action="admit"):
-        landed = house.records.index.entries(subject=each.entry.subject, action="land")
+    for each in house.records.index.entries(action="admit", phase="done"):
+        landed = house.records.index.entries(subject=each.entry.subject, action="land", phase="done")
         ours = any(ref.name.startswith(f"source:{source}/") for one in landed for ref in one.entry.inputs)
         if ours and each.entry.facts["part"] == 0:
             latest[str(landed[0].entry.facts["contract"])] = each
@@ -287,6 +289,17 @@ def _seal_stories(house: Assembly, edition: Edition, staged: tuple[Staged, ...])
         told = evidence.story(house.records.index, subject)
         evidence.seal(house.step, house.records.index, told, evidence.papers(told, house.project.contracts))
     house.sequencer.integrate()
+
+
+def _confirm(house: Assembly) -> None:
+    """Tell the enclave of each published part that it has not heard of: a crash came between publish and settle."""
+    index = house.records.index
+    done = {(each.entry.subject, _number(each, "part")) for each in index.entries(action="settle", phase="done")}
+    waits = {(each.drop, each.part) for each in house.lake.staged()}
+    for name in {ref.name for each in index.entries(action="publish") for ref in each.entry.inputs}:
+        drop, _, part = name.removeprefix("rows:").rpartition("/")
+        if (drop, int(part)) not in waits and (f"drop:{drop}", int(part)) not in done:
+            house.vault.settled(drop, int(part))
 
 
 # --- small readings ---------------------------------------------------------------------------------------------------

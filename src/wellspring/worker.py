@@ -65,7 +65,11 @@ def run(asked: argparse.Namespace, credential: Credential | None, out: TextIO) -
 @contextmanager
 def writer_lock(here: Project) -> Iterator[None]:
     """Hold the one lock that guards the catalog and the log. Raises Unavailable when another run holds it."""
-    with (here.state / "writer.lock").open("a+") as file:
+    try:
+        lock = (here.state / "writer.lock").open("a+")
+    except FileNotFoundError:
+        raise Unavailable("the servers of this project have never been up", fix="run `wellspring up`") from None
+    with lock as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

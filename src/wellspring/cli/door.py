@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import importlib
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,9 +92,8 @@ def carry_out(command: click.Command, argv: list[str] | None) -> int:
     except click.Abort:
         _complain("stopped", "stopped by you", "run the command again when you like", as_json)
         return 130
-    except BrokenPipeError:
-        # The reader of our output went away (`| head`): not an error of ours.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit:
+        # How click ends when the reader of our output went away (`| head`): not an error of ours.
         return 0
     except WellspringError as wrong:
         complain(wrong, as_json)

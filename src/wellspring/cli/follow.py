@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -43,34 +45,38 @@ def follow(
         "--project",
         str(here.root),
     ]
-    child = subprocess.Popen(
-        command(here, "worker", argv),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd="/",
-        env=environment(here, "worker"),
-    )
-    if child.stdin is None or child.stdout is None or child.stderr is None:
-        raise WellspringError("the run has no pipes", fix="file a bug")
-    child.stdin.write(json.dumps(born_with) + "\n")
-    child.stdin.close()
     result: Any = None
     problem: WellspringError | None = None
-    for line in child.stdout:
-        event = json.loads(line)
-        if event["event"] == "progress" and on_progress is not None:
-            on_progress(event["stage"], event["done"], event["total"])
-        elif event["event"] == "result":
-            result = event["value"]
-        elif event["event"] == "error":
-            problem = _raised(event)
-    said = child.stderr.read()
-    code = child.wait()
+    ended = False
+    # Complaints go to a file: a library that warns at length must not fill a pipe that nobody reads yet.
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as complaints:
+        with subprocess.Popen(
+            command(here, "worker", argv),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            text=True,
+            cwd="/",
+            env=environment(here, "worker"),
+        ) as child:
+            assert child.stdin is not None
+            assert child.stdout is not None
+            # A run that dies before it listens is told by its exit code.
+            with contextlib.suppress(BrokenPipeError), child.stdin:
+                child.stdin.write(json.dumps(born_with) + "\n")
+            for line in child.stdout:
+                event = json.loads(line)
+                if event["event"] == "progress" and on_progress is not None:
+                    on_progress(event["stage"], event["done"], event["total"])
+                elif event["event"] == "result":
+                    result, ended = event["value"], True
+                elif event["event"] == "error":
+                    problem = _raised(event)
+        complaints.seek(0)
+        said, code = complaints.read(), child.returncode
     if problem is not None:
         raise problem
-    if code != 0:
+    if code != 0 or not ended:
         raise WellspringError(
             f"the run {run!r} ended unexpectedly ({'signal ' + str(-code) if code < 0 else 'exit ' + str(code)})"
             + _last_line(said),

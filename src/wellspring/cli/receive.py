@@ -29,6 +29,7 @@ def receive(door: Door, source: str | None) -> int:
         if len(here.sources) != 1:
             raise click.UsageError(f"name a source: {', '.join(here.sources)}")
         source = next(iter(here.sources))
+    here.source(source)
     with progress_bar(shown=not door.as_json) as draw:
         received = follow(here, "receive", source, on_progress=draw)
     return tell(door, received)

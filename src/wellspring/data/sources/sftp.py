@@ -134,6 +134,7 @@ class SftpSource:
 
     async def _list(self) -> tuple[Found, ...]:
         import asyncssh
+        from asyncssh.constants import FILEXFER_TYPE_REGULAR
 
         async with self._connect() as sftp:
             try:
@@ -142,11 +143,7 @@ class SftpSource:
                 raise NotFound(
                     f"source {self.name!r} has no folder {str(self._folder)!r}", fix="check `folder` in wellspring.toml"
                 ) from None
-        files = [
-            (str(entry.filename), entry.attrs)
-            for entry in entries
-            if entry.attrs.type == asyncssh.FILEXFER_TYPE_REGULAR
-        ]
+        files = [(str(entry.filename), entry.attrs) for entry in entries if entry.attrs.type == FILEXFER_TYPE_REGULAR]
         now = self._server_now([attrs for _, attrs in files])
         found = [self._found(name, attrs, now) for name, attrs in files if not left_alone(name)]
         return tuple(sorted(found, key=lambda file: (file.modified, file.name)))
@@ -190,12 +187,13 @@ class SftpSource:
 
     async def _stat(self, sftp: asyncssh.SFTPClient, name: str) -> asyncssh.SFTPAttrs:
         import asyncssh
+        from asyncssh.constants import FILEXFER_TYPE_REGULAR
 
         try:
             attrs = await sftp.lstat(self._path(name))
         except asyncssh.SFTPNoSuchFile:
             raise self._gone(name) from None
-        if attrs.type != asyncssh.FILEXFER_TYPE_REGULAR:
+        if attrs.type != FILEXFER_TYPE_REGULAR:
             raise self._gone(name)
         return attrs
 
