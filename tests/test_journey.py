@@ -18,6 +18,7 @@ from wellspring import journey
 from wellspring.data.lake import Rows
 from wellspring.data.staged import Staged
 from wellspring.errors import NotFound, Refused, Unavailable
+from wellspring.project import Project
 from wellspring.records.data import Contract, Drop, Edition, Intake, Listed
 from wellspring.records.trust import Logged, Ref
 from wellspring.records.verdict import Reason, Verdict
@@ -142,12 +143,9 @@ class World:
         self.index = Index(self.step)
         self.lake, self.vault, self.sequencer = Lake(self.step), Vault(self.step), Sequencer()
         self.records = self
-        self.project = self
-        self.contracts, self.tenant = Path("contracts"), "acme"
-
-    def source(self, name: str) -> None:
-        if name != SOURCE:
-            raise NotFound(f"no source {name}", fix="there is: vendor")
+        self.project = Project.model_validate(
+            {"project": {"name": "tests", "tenant": "acme"}, "sources": {SOURCE: {"kind": "sftp"}}, "root": "/nowhere"}
+        )
 
     def sends(
         self, name: str, *, received: int = 10, quarantined: int = 0, good: bool = True, promise: Contract = CLAIMS,
@@ -181,8 +179,20 @@ class World:
             "part": part, "outcome": "pass" if good else "fail", "received": received, "admitted": admitted,
             "quarantined": quarantined if good else 0,
         }  # fmt: skip
-        with self.step("admit", f"drop:{drop}", facts=facts):
+        by = Ref(name=f"contract:{CLAIMS.name}@{CLAIMS.version}", digest=CLAIMS.digest)
+        with self.step("admit", f"drop:{drop}", inputs=[by], facts=facts):
             pass
+
+    def replays(self, drop: str, *, part: int, waited: int, admitted: int) -> None:
+        """Record what the enclave records of a replay; it answers the same part again."""
+        self.admits(drop, part=part, received=waited, admitted=admitted, quarantined=waited - admitted)
+        self.vault.takes[drop] = lambda: intake(drop, CLAIMS, admitted, part=part, quarantined=waited - admitted)
+
+    def gives_up(self, drop: str, *, part: int, rows: int) -> Intake:
+        """Do what the enclave does when a part is asked for again after its original was destroyed."""
+        with self.step("retain", f"drop:{drop}", facts={"discarded": rows, "part": part}):
+            pass
+        raise NotFound("the original is gone", fix="ask the vendor")
 
     def refuses(self, drop: str) -> None:
         """Record what the enclave records of a replay that repairs nothing: an entry without facts."""
@@ -220,7 +230,10 @@ def intake(
 @pytest.fixture(autouse=True)
 def promised(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two contracts, and stories that need no tree."""
+    by_digest = {each.digest: each for each in (CLAIMS, PEOPLE)}
     monkeypatch.setattr(journey.contracts, "load_all", lambda folder, **_: (CLAIMS, PEOPLE))
+    monkeypatch.setattr(journey.contracts, "keep", lambda folder, kept: None)
+    monkeypatch.setattr(journey.contracts, "load_kept", lambda kept, digest, **_: by_digest[digest])
     monkeypatch.setattr(journey, "_seal_stories", lambda *_: None)
 
 
@@ -467,6 +480,29 @@ def test_what_a_crash_left_staged_is_published_by_the_next_run():
     assert world.account(drop) == {"received": 10, "published": 10}
 
 
+def test_a_replayed_part_that_a_crash_kept_from_the_lake_waits_and_is_fetched_again():
+    world = World()
+    drop = world.sends("a", quarantined=3)
+    world.receive()
+    world.replays(drop, part=1, waited=3, admitted=2)
+    assert world.account(drop) == {"received": 10, "published": 7, "quarantined": 1, "waiting": 2}
+    received = world.receive()
+    assert fates(received) == {"a": "published"}
+    assert world.account(drop) == {"received": 10, "published": 9, "quarantined": 1}
+
+
+def test_a_replayed_part_whose_time_ended_before_the_lake_had_it_is_discarded_and_stops_no_run():
+    world = World()
+    drop = world.sends("a", quarantined=3)
+    world.receive()
+    world.replays(drop, part=1, waited=3, admitted=2)
+    world.vault.takes[drop] = lambda: world.gives_up(drop, part=1, rows=2)
+    assert world.receive().did_nothing
+    assert world.account(drop) == {"received": 10, "published": 7, "quarantined": 1, "discarded": 2}
+    world.receive()
+    assert len(world.step.done("retain")) == 1
+
+
 def test_an_open_publish_is_finished_before_anything_new():
     world = World()
     world.step.write("publish", "intent", "edition:x", intent=None, inputs=(), outputs=(), facts={})
@@ -482,7 +518,7 @@ def test_a_story_that_is_not_sealed_needs_the_house(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(journey.evidence, "papers", lambda told, folder: {})
     monkeypatch.setattr(journey.evidence, "seal_of", lambda index, told, papers: None)
     with pytest.raises(Unavailable, match="not sealed") as raised:
-        journey.prove(World(), "drop:a", tmp_path / "pack", contracts_folder=tmp_path)  # type: ignore[arg-type]
+        journey.prove(World(), "drop:a", tmp_path / "pack")  # type: ignore[arg-type]
     assert raised.value.fix == "run `wellspring up`"
     assert not (tmp_path / "pack").exists()
 
@@ -493,5 +529,3 @@ def test_an_edition_is_as_old_as_its_publish():
     world.receive()
     world.clock.at += timedelta(seconds=90)
     assert world.receive().age_seconds == 90
-
-

@@ -17,7 +17,7 @@ from pydantic import JsonValue
 
 from wellspring.data import contract as contracts
 from wellspring.errors import NotFound, Refused, Unavailable
-from wellspring.project import nearest
+from wellspring.project import Project, nearest
 from wellspring.records.data import Account, Contract, Edition, Intake, Listed
 from wellspring.records.record import Frozen
 from wellspring.records.trust import Logged, Ref
@@ -78,7 +78,7 @@ def receive(house: Assembly, source: str, *, progress: Progress | None = None) -
     """Bring in what is new in a source; publish its whole set as one edition, or keep the last good one and say so."""
     house.project.source(source)
     recover(house)
-    known = contracts.load_all(house.project.contracts, tenant=house.project.tenant, known_since=house.clock.now())
+    known = _promises(house)
     outcomes: list[Outcome] = []
     for file in house.vault.listing(source):
         if file.state == "settling" or _nothing_to_do(house, file, known):
@@ -95,8 +95,7 @@ def replay(house: Assembly, drop: str, *, progress: Progress | None = None) -> R
         drops = [each.entry.subject.removeprefix("drop:") for each in house.records.index.entries(action="land")]
         raise NotFound(f"no drop {drop!r} in the ledger", fix=nearest(drop, sorted(set(drops))))
     facts = landed[0].entry.facts
-    known = contracts.load_all(house.project.contracts, tenant=house.project.tenant, known_since=house.clock.now())
-    contract = _named(known, str(facts["contract"]))
+    contract = _named(_promises(house), str(facts["contract"]))
     taken = house.vault.replay(drop, contract.digest, progress=progress)
     if taken.table is None or taken.admitted == 0:
         left = taken.quarantined
@@ -105,15 +104,13 @@ def replay(house: Assembly, drop: str, *, progress: Progress | None = None) -> R
             fix=f"see why with `wellspring quarantine show {drop}`, then mend the contract or ask for a new file",
             verdict=taken.verdict,
         )
-    house.lake.stage(taken, contract, step=house.step)
+    _stage(house, taken)
     house.step.reached("journey.replay:staged")
     outcome = Outcome(name=str(facts["name"]), fate="waiting", drop=drop, contract=contract.name, reasons=taken.reasons)
     return _close_the_set(house, contract.source, [outcome])
 
 
-def prove(
-    records: Records, subject: str, folder: Path, *, contracts_folder: Path, house: Assembly | None = None
-) -> Pack:
+def prove(records: Records, subject: str, folder: Path, *, house: Assembly | None = None) -> Pack:
     """Write the story of `drop:ID`, `edition:ID` or `dataset:NAME` into `folder`, with proofs.
 
     A story that is already sealed in the signed log needs no server. Otherwise the house must be up to seal it:
@@ -122,7 +119,7 @@ def prove(
     if house is not None:
         house.sequencer.integrate()
     told = evidence.story(records.index, subject)
-    papers = evidence.papers(told, contracts_folder)
+    papers = evidence.papers(told, kept_contracts(records.project))
     if evidence.seal_of(records.index, told, papers) is None:
         if house is None:
             raise Unavailable(
@@ -142,10 +139,14 @@ def recover(house: Assembly) -> None:
     house.sequencer.integrate()
     house.lake.recover(house.records.index.open_intents(), step=house.step)
     _confirm(house)
+    _resume(house)
 
 
 def account(house: Assembly, drop: str) -> Account:
-    """Say where every row of a drop is. Published and waiting are counted in the lake, the rest in the ledger."""
+    """Say where every row of a drop is. What is published is counted in the lake, the rest in the ledger.
+
+    Rows that the enclave admitted and readers do not see yet wait: staged, or still to be handed out again.
+    """
     # What was refused or failed moved no row.
     lines = house.records.index.entries(subject=f"drop:{drop}", phase="done")
     first = _admitted(lines, part=0)
@@ -155,13 +156,15 @@ def account(house: Assembly, drop: str) -> Account:
     received = _number(first, "received")
     if first.entry.facts["outcome"] != "pass":
         return Account(received=received, rejected=received)
-    later = {_number(each, "part"): _number(each, "admitted") for each in lines if each.entry.action == "admit"}
-    replayed = sum(rows for part, rows in later.items() if part > 0)
+    parts = {_number(each, "part"): _number(each, "admitted") for each in lines if each.entry.action == "admit"}
+    for part in _given_up(lines):
+        del parts[part]
+    replayed = sum(rows for part, rows in parts.items() if part > 0)
     discarded = sum(_number(each, "discarded") for each in lines if each.entry.action == "retain")
     return Account(
         received=received,
         published=rows.published,
-        waiting=rows.waiting,
+        waiting=sum(parts.values()) - rows.published,
         quarantined=_number(first, "quarantined") - replayed - discarded,
         discarded=discarded,
     )
@@ -182,6 +185,19 @@ def _nothing_to_do(house: Assembly, file: Listed, known: Iterable[Contract]) -> 
     return any(each.digest in judged_by for each in known)
 
 
+def _promises(house: Assembly) -> tuple[Contract, ...]:
+    """Read the project's contracts, and keep each by its digest: a story needs the contract of its own day."""
+    here = house.project
+    known = contracts.load_all(here.contracts, tenant=here.tenant, known_since=house.clock.now(), sources=here.sources)
+    contracts.keep(here.contracts, kept_contracts(here))
+    return known
+
+
+def kept_contracts(here: Project) -> Path:
+    """The folder of all contracts that rows were ever held against, by digest."""
+    return here.lake / "contracts"
+
+
 def _take(house: Assembly, file: Listed, known: tuple[Contract, ...], progress: Progress | None) -> Outcome:
     """Ask the enclave for one file and stage what it hands out."""
     if file.state in {"changed", "unmatched"} or file.contract is None:
@@ -194,9 +210,35 @@ def _take(house: Assembly, file: Listed, known: tuple[Contract, ...], progress: 
         return Outcome(
             name=file.name, fate="stopped", drop=taken.drop.id, contract=contract.name, reasons=taken.verdict.reasons
         )
-    house.lake.stage(taken, contract, step=house.step)
+    _stage(house, taken)
     house.step.reached("journey.receive:staged")
     return Outcome(name=file.name, fate="waiting", drop=taken.drop.id, contract=contract.name, reasons=taken.reasons)
+
+
+def _stage(house: Assembly, taken: Intake) -> None:
+    """Stage rows by the contract that admitted them: the project's own may have been edited since."""
+    contract = contracts.load_kept(
+        kept_contracts(house.project),
+        taken.drop.contract_digest,
+        tenant=house.project.tenant,
+        known_since=house.clock.now(),
+    )
+    house.lake.stage(taken, contract, step=house.step)
+
+
+def _resume(house: Assembly) -> None:
+    """Stage each replayed part that the enclave handed out and a crash kept from the lake; it answers it again."""
+    for each in house.records.index.entries(action="admit", phase="done"):
+        drop, part = each.entry.subject.removeprefix("drop:"), _number(each, "part")
+        gone = _given_up(house.records.index.entries(subject=each.entry.subject, action="retain", phase="done"))
+        if part > 0 and part not in gone and _number(each, "admitted") > 0 and not house.lake.knows(drop, part):
+            judged_by = next(ref.digest for ref in each.entry.inputs if ref.name.startswith("contract:"))
+            try:
+                taken = house.vault.replay(drop, str(judged_by))
+            except NotFound:
+                # Its retention ended first: the enclave has discarded these rows, and said so.
+                continue
+            _stage(house, taken)
 
 
 def _alert(house: Assembly, taken: Intake, contract: Contract) -> None:
@@ -287,7 +329,7 @@ def _seal_stories(house: Assembly, edition: Edition, staged: tuple[Staged, ...])
     subjects += [f"dataset:{name}" for name in dict.fromkeys(each.contract for each in staged)]
     for subject in subjects:
         told = evidence.story(house.records.index, subject)
-        evidence.seal(house.step, house.records.index, told, evidence.papers(told, house.project.contracts))
+        evidence.seal(house.step, house.records.index, told, evidence.papers(told, kept_contracts(house.project)))
     house.sequencer.integrate()
 
 
@@ -322,6 +364,11 @@ def _undeclared(lines: list[Logged]) -> tuple[Reason, ...]:
         for each in (notes if isinstance(notes, list) else [])
         if isinstance(each, dict) and each["code"] == "undeclared_column"
     )
+
+
+def _given_up(lines: Iterable[Logged]) -> set[int]:
+    """Return the replayed parts whose rows were discarded before they reached the lake."""
+    return {_number(each, "part") for each in lines if each.entry.action == "retain"} - {0}
 
 
 def _number(logged: Logged, fact: str) -> int:

@@ -111,10 +111,10 @@ def _prove(here: Project, credential: Credential | None, subject: str, _: journe
     folder = here.state / "packs" / re.sub(r"[^A-Za-z0-9_.-]", "-", subject)
     if credential is None:
         with open_records(here) as records:
-            pack = journey.prove(records, subject, folder, contracts_folder=here.contracts)
+            pack = journey.prove(records, subject, folder)
     else:
         with assemble(here, credential) as house:
-            pack = journey.prove(house.records, subject, folder, contracts_folder=here.contracts, house=house)
+            pack = journey.prove(house.records, subject, folder, house=house)
     return {"subject": pack.subject, "folder": str(pack.folder), "entries": pack.entries}
 
 

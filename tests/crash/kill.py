@@ -60,26 +60,22 @@ class Killer:
         """Die at one crash point, come back, and look."""
         begun = time.perf_counter()
         room = _room(name)
+        words: tuple[str, ...] = ("receive",)
         if room == "replay":
             self.house.repair_contract()
             subject = self._for_replay.pop()
             words = ("quarantine", "replay", self._drop(subject))
         else:
-            if room == "retention":
-                self.house.repair_contract()
-                self.house.shorten_retention()
-            subject, words = self._send(), ("receive",)
+            subject = self._send()
+        if room == "retention":
+            self._receive_all()
+            self.house.must("down")
+            self.house.end_retention(subject)
         hit = self._inside(name, words) if _file(name).startswith("wellspring/enclave/") else self._outside(name, words)
         if room == "replay":
             self._again(*words)
             self.house.replayed(subject)
         self._receive_all()
-        if room == "retention":
-            # What is past its date goes at the next act of the enclave; the drop came under the new contract, in
-            # which nothing is repairable any more.
-            self.house.must("receive", codes=(0, 3))
-            self.house.replayed(subject)
-            self.house.sent = [each._replace(gone=True) if each.name == subject else each for each in self.house.sent]
         return self._look(name, hit, begun)
 
     def moment(self, draw: random.Random) -> Outcome:
@@ -164,8 +160,8 @@ class Killer:
 
 
 def ordered(names: list[str]) -> list[str]:
-    """Put replays after receives, and retention last: each changes the contract for what follows."""
-    return sorted(names, key=lambda name: (("receive", "replay", "retention").index(_room(name)), name))
+    """Put replays last: they change the contract for what follows."""
+    return sorted(names, key=lambda name: (_room(name) == "replay", name))
 
 
 def open_killer(folder: Path, names: list[str]) -> Killer:

@@ -86,7 +86,7 @@ def test_the_worker_reads_the_project_and_the_journals(here: Project):
 
 @landlock
 def test_the_worker_writes_its_own_folders_and_no_other(here: Project):
-    mine = [here.state / name / "new" for name in ("lineage", "metrics", "ledger", "lake", "packs", "alerts")]
+    mine = [here.state / name / "new" for name in ("lineage", "metrics", "ledger", "lake", "packs")]
     mine += [here.journals / "worker/new", here.state / "writer.lock"]
     told = probe(here, "worker", [(path, "wb") for path in mine])
     assert told.pop("told") == ""

@@ -39,7 +39,7 @@ def copy_pack(written: Path, out: Path) -> None:
 
     from wellspring.errors import Refused
 
-    if out.exists() and any(out.iterdir()) and not (out / "manifest.json").is_file():
+    if out.exists() and any(out.iterdir()) and not (out / "seal.json").is_file():
         raise Refused(f"{out} holds something that is no pack", fix="name a new folder with --out")
     if out.exists():
         shutil.rmtree(out)

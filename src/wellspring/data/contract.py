@@ -14,9 +14,11 @@ from wellspring.data import rules, typed
 from wellspring.data.columns import column
 from wellspring.data.formats.parsed import ROW
 from wellspring.data.odcs import Page, Where, read_page, said
-from wellspring.errors import ProjectError, Refused
+from wellspring.errors import NotFound, ProjectError, Refused
 from wellspring.records.data import Column, Contract, Leaves, Rule
+from wellspring.records.record import Digest
 from wellspring.records.verdict import Reason, Verdict
+from wellspring.stores.objects.disk import DiskPaths
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,6 +40,24 @@ def load(path: Path, *, tenant: str, known_since: datetime) -> Contract:
     if contract is None or page.problems:
         raise ProjectError("\n".join(page.problems), fix=f"edit {path}")
     return contract
+
+
+def keep(folder: Path, kept: Path) -> None:
+    """Keep the bytes of every contract of a folder under their digest: rows are held against them for years to come."""
+    paths = DiskPaths(kept)
+    for path in folder.glob(PATTERN):
+        content = path.read_bytes()
+        paths.write_once(f"{hashlib.sha256(content).hexdigest()}.odcs.yaml", content)
+
+
+def load_kept(kept: Path, digest: Digest, *, tenant: str, known_since: datetime) -> Contract:
+    """Read a contract as it stood when it was kept. Raises NotFound."""
+    path = kept / f"{digest}.odcs.yaml"
+    if not path.is_file():
+        raise NotFound(
+            f"no contract of digest {digest} is kept", fix="restore contracts/ from its history, and run again"
+        )
+    return load(path, tenant=tenant, known_since=known_since)
 
 
 def load_all(

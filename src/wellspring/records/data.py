@@ -113,9 +113,8 @@ class Account(Frozen):
 
     @property
     def balanced(self) -> bool:
-        return self.received == (
-            self.published + self.quarantined + self.rejected + self.discarded + self.waiting
-        )
+        places = (self.published, self.quarantined, self.rejected, self.discarded, self.waiting)
+        return min(places) >= 0 and self.received == sum(places)
 
 
 class Intake(NamedTuple):

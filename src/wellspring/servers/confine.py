@@ -75,7 +75,7 @@ def allowed(project: Project, role: Role) -> tuple[list[Path], list[Path]]:
     match role:
         case "worker":
             reads += [project.root / "examples", project.journals, state / "run.json", project.vendor / "known_hosts"]
-            reads += [project.root / project.witness.folder / name for name in ("vkey",)]
+            reads += [project.root / project.witness.folder / name for name in ("vkey", "logs", "seen")]
             writes += [state / name for name in ("lineage", "metrics", "ledger", "lake", "packs", "logs")]
             writes += [project.journals / "worker", state / "writer.lock", project.runtime]
         case "enclave":

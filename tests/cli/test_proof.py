@@ -1,0 +1,187 @@
+"""prove, verify and ledger with nothing running: a sealed story needs no server, and a pack needs no house."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.cli.conftest import Run
+from tests.trust.ledger.ledgers import CONTRACT
+from tests.verify.packs import made
+from wellspring.cli.proof import copy_pack
+from wellspring.errors import Refused
+from wellspring.journey import kept_contracts
+from wellspring.project import load
+from wellspring.servers import folders
+from wellspring.servers.privileges import survey
+
+
+@pytest.fixture
+def house(root: Path, tmp_path: Path) -> Path:
+    """A project whose servers are down, and whose log holds two drops; the story of drop:d0 is sealed."""
+    told = made(tmp_path)
+    here, granted = load(root), survey(load(root))
+    here.state.mkdir()
+    folders.make(here, granted)
+    for name, place in (("ledger", here.ledger), ("witness", root / "witness"), ("journals", here.journals)):
+        shutil.copytree(told.house / name, place, dirs_exist_ok=True)
+    owners = {here.ledger: "worker", here.journals / "worker": "worker", root / "witness": "witness"}
+    for folder, service in owners.items():
+        for path in (folder, *folder.rglob("*")):
+            granted.give(path, service, 0o755 if path.is_dir() else 0o644)
+    kept = kept_contracts(here) / f"{hashlib.sha256(CONTRACT).hexdigest()}.odcs.yaml"
+    kept.parent.mkdir()
+    kept.write_bytes(CONTRACT)
+    return root
+
+
+def test_a_sealed_story_is_proved_with_nothing_running_and_verifies(run: Run, house: Path, tmp_path: Path):
+    out = tmp_path / "mine"
+    said = run("prove", "drop:d0", "--out", out, "--project", house)
+    assert (said.code, said.err) == (0, "")
+    assert f"the story of drop:d0: 6 proved entries, in {out}" in said.out
+    keys = tmp_path / "keys.txt"
+    keys.write_text(run("ledger", "key", "--project", house).out)
+    assert run("verify", out, "--key", keys, "--witness", keys).code == 0
+    assert run("verify", out).code == 10
+    document = run("verify", out, "--key", keys, "--json").document
+    assert document["outcome"] == 0
+    assert document["subject"] == "drop:d0"
+
+
+def test_a_flipped_byte_is_20_and_named(run: Run, house: Path, tmp_path: Path):
+    out = tmp_path / "mine"
+    run("prove", "drop:d0", "--out", out, "--project", house)
+    entry = sorted((out / "entries").iterdir())[1]
+    content = bytearray(entry.read_bytes())
+    content[40] ^= 1
+    entry.write_bytes(content)
+    said = run("verify", out)
+    assert said.code == 20
+    assert f"entries/{entry.name}" in said.out
+
+
+@pytest.mark.parametrize("subject", ["drop:d1", "edition:e1", "dataset:medical_claim"])
+def test_a_story_that_is_not_sealed_is_69_with_the_servers_down(run: Run, house: Path, tmp_path: Path, subject: str):
+    said = run("prove", subject, "--out", tmp_path / "mine", "--project", house)
+    assert said.code == 69
+    assert "is not sealed in the log yet" in said.err
+    assert said.err.endswith("fix: run `wellspring up`\n")
+    assert not (tmp_path / "mine").exists()
+    assert not (house / ".wellspring" / "run.json").exists()
+    assert not [each for each in psutil.process_iter(["cmdline"]) if str(house) in str(each.info["cmdline"])]
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant"),
+    [("drop:d9", "drop:d"), ("edition:e9", "edition:e"), ("dataset:medical_claims", "dataset:medical_claim")],
+)
+def test_an_unknown_subject_is_answered_with_the_nearest(
+    run: Run, house: Path, tmp_path: Path, asked: str, meant: str
+):
+    said = run("prove", asked, "--out", tmp_path / "mine", "--project", house)
+    assert said.code == 66
+    assert f"the ledger knows no {asked}" in said.err
+    assert f"did you mean '{meant}" in said.err
+
+
+@pytest.mark.parametrize("asked", ["d0", "model:churn", "drop:", "../../etc"])
+def test_what_names_no_story_is_answered_with_what_does(run: Run, house: Path, tmp_path: Path, asked: str):
+    said = run("prove", asked, "--out", tmp_path / "mine", "--project", house)
+    assert said.code == 66
+    assert "name drop:ID, edition:ID or dataset:NAME" in said.err
+
+
+def test_prove_in_a_project_that_was_never_up_is_69_and_makes_nothing(run: Run, root: Path, tmp_path: Path):
+    files = sorted(root.rglob("*"))
+    said = run("prove", "drop:d0", "--out", tmp_path / "mine", "--project", root)
+    assert said.code == 69
+    assert said.err.endswith("fix: run `wellspring up`\n")
+    assert sorted(root.rglob("*")) == files
+
+
+def test_a_pack_is_never_written_over_something_else(run: Run, house: Path, tmp_path: Path):
+    out = tmp_path / "mine"
+    out.mkdir()
+    (out / "thesis.txt").write_text("years of work")
+    said = run("prove", "drop:d0", "--out", out, "--project", house)
+    assert said.code == 77
+    assert [path.name for path in out.iterdir()] == ["thesis.txt"]
+
+
+def test_a_pack_is_written_over_an_older_pack(tmp_path: Path):
+    for name, text in (("old", "1"), ("new", "2")):
+        (tmp_path / name / "entries").mkdir(parents=True)
+        for file in ("manifest.json", "seal.json"):
+            (tmp_path / name / file).write_text(text)
+    (tmp_path / "old" / "entries" / "left").touch()
+    copy_pack(tmp_path / "new", tmp_path / "old")
+    assert (tmp_path / "old" / "manifest.json").read_text() == "2"
+    assert not (tmp_path / "old" / "entries" / "left").exists()
+
+
+def test_a_web_manifest_is_not_taken_for_a_pack(tmp_path: Path):
+    (tmp_path / "new").mkdir()
+    site = tmp_path / "site"
+    site.mkdir()
+    for name in ("manifest.json", "index.html"):
+        (site / name).write_text("a page")
+    with pytest.raises(Refused, match="no pack"):
+        copy_pack(tmp_path / "new", site)
+    assert (site / "index.html").read_text() == "a page"
+
+
+def test_garbage_is_no_pack_and_each_missing_thing_is_named(run: Run, tmp_path: Path):
+    (tmp_path / "notes.txt").write_bytes(b"\x1b[2Jhello\xff")
+    said = run("verify", tmp_path)
+    assert said.code == 20
+    assert "manifest.json: it is missing" in said.out
+    assert "\x1b" not in said.out
+    assert run("verify", tmp_path, "--json").document["outcome"] == 20
+
+
+def test_verify_of_what_is_not_there_and_with_what_is_no_key(run: Run, tmp_path: Path):
+    assert run("verify", tmp_path / "nowhere").code == 66
+    said = run("verify", tmp_path, "--key", "nonsense")
+    assert said.code == 2
+    assert "--key is neither a verifier key" in said.err
+
+
+def test_verify_needs_no_project(run: Run, house: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    run("prove", "drop:d0", "--out", tmp_path / "mine", "--project", house)
+    keys = run("ledger", "key", "--json", "--project", house).document
+    monkeypatch.chdir("/")
+    assert run("verify", tmp_path / "mine", "--key", keys["log"], "--witness", keys["witness"]).code == 0
+
+
+def test_the_ledger_verifies_and_a_changed_tile_is_20(run: Run, house: Path):
+    said = run("ledger", "verify", "--project", house)
+    assert said.code == 0
+    assert "every hash, signature and cosignature holds" in said.out
+    tile = next(path for path in (house / ".wellspring/ledger/tile/entries").rglob("*") if path.is_file())
+    content = bytearray(tile.read_bytes())
+    content[60] ^= 1
+    tile.write_bytes(content)
+    said = run("ledger", "verify", "--json", "--project", house)
+    assert said.code == 20
+    assert said.document["findings"]
+
+
+def test_the_tail_shows_the_newest_entries(run: Run, house: Path):
+    said = run("ledger", "tail", "-n", "2", "--project", house)
+    assert said.code == 0
+    assert [line.split()[3] for line in said.out.splitlines()[2:4]] == ["settle", "seal"]
+    document = run("ledger", "tail", "-n", "1000", "--json", "--project", house).document
+    assert [each["index"] for each in document] == list(range(len(document)))
+    assert json.dumps(document[0]["inputs"]).count("source:clearinghouse/") == 1
+
+
+def test_before_the_first_entry_the_ledger_says_so(run: Run, root: Path):
+    assert run("ledger", "key", "--project", root).code == 66
+    assert run("ledger", "verify", "--project", root).code == 66
+    assert run("ledger", "tail", "--json", "--project", root).document == []
