@@ -105,12 +105,14 @@ def assemble(project: Project, credential: Credential, *, clock: Clock | None = 
             clock=records.clock,
             reached=records.step.reached,
         )
+        lake = Lake(project.lake, tenant=project.tenant, clock=records.clock)
+        stack.callback(lake.close)
         yield Assembly(
             project=project,
             clock=records.clock,
             records=records,
             step=records.step,
             vault=RemoteVault(project.socket("intake")),
-            lake=Lake(project.lake, tenant=project.tenant, clock=records.clock),
+            lake=lake,
             sequencer=sequencer,
         )

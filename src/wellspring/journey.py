@@ -81,7 +81,7 @@ def receive(house: Assembly, source: str, *, progress: Progress | None = None) -
     known = _promises(house)
     outcomes: list[Outcome] = []
     for file in house.vault.listing(source):
-        if file.state == "settling" or _nothing_to_do(house, file, known):
+        if file.state == "settling" or _nothing_to_do(house, file):
             continue
         outcomes.append(_take(house, file, known, progress))
     return _close_the_set(house, source, outcomes)
@@ -173,16 +173,13 @@ def account(house: Assembly, drop: str) -> Account:
 # --- one file ---------------------------------------------------------------------------------------------------------
 
 
-def _nothing_to_do(house: Assembly, file: Listed, known: Iterable[Contract]) -> bool:
-    """Tell whether a file was dealt with: it is in the lake, or its owner was told and the contract is the same."""
+def _nothing_to_do(house: Assembly, file: Listed) -> bool:
+    """Tell whether a file was dealt with: it is in the lake, or it was stopped and its owner was told."""
     if file.state != "taken" or file.drop is None:
         return False
     if house.lake.knows(file.drop, 0):
         return True
-    # A stopped drop is done with once its owner was told; another contract may judge it otherwise.
-    told = house.records.index.entries(subject=f"drop:{file.drop}", action="alert")
-    judged_by = {ref.digest for each in told for ref in each.entry.inputs}
-    return any(each.digest in judged_by for each in known)
+    return bool(house.records.index.entries(subject=f"drop:{file.drop}", action="alert", phase="done"))
 
 
 def _promises(house: Assembly) -> tuple[Contract, ...]:

@@ -1,0 +1,90 @@
+"""What is opened without any server, what needs one, and that all of it is closed again."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.steps import FixedClock
+from wellspring.assembly import Credential, assemble, open_records
+from wellspring.errors import Unavailable
+from wellspring.project import Project, load
+from wellspring.trust.ledger import journal
+
+TOML = '[project]\nname = "tests"\ntenant = "acme"\n[sources.vendor]\nkind = "sftp"\n'
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Project:
+    """A project with the folders that the worker writes."""
+    (tmp_path / "wellspring.toml").write_text(TOML)
+    project = load(tmp_path)
+    for folder in (project.journals, project.ledger, project.lake, project.state / "metrics"):
+        folder.mkdir(parents=True)
+    (project.state / "lineage").mkdir()
+    return project
+
+
+def test_records_need_no_server_and_write_the_services_own_journal(here: Project):
+    clock = FixedClock()
+    with open_records(here, service="worker", clock=clock) as records, records.step("prove", "drop:1", facts={"n": 1}):
+        pass
+    lines = [content for _, content in journal.read(here.journals, "worker")]
+    assert len(lines) == 1
+    for said in (b'"actor":"service:worker"', b'"tenant":"acme"', b'"known_since":"2026-11-25T12:00:00.000000Z"'):
+        assert said in lines[0]
+    assert (here.state / "lineage" / "worker.jsonl").read_bytes().count(b"\n") == 2
+
+
+def test_an_empty_ledger_answers_with_nothing(here: Project):
+    with open_records(here) as records:
+        assert records.tree.size == 0
+        assert records.index.entries() == []
+
+
+def test_the_journal_is_let_go_also_when_the_run_fails(here: Project):
+    with pytest.raises(KeyError), open_records(here):
+        raise KeyError
+    with open_records(here):
+        pass
+
+
+def test_with_the_servers_down_the_house_does_not_open_and_leaves_nothing_open(here: Project):
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        with pytest.raises(Unavailable), assemble(here, Credential("r-1", "w")):
+            pass
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_an_assembly_is_frozen(here: Project):
+    with open_records(here) as records, pytest.raises(dataclasses.FrozenInstanceError):
+        records.clock = FixedClock()  # type: ignore[misc]
+
+
+def test_two_projects_live_in_one_process(here: Project, tmp_path: Path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "wellspring.toml").write_text(TOML.replace("acme", "globex"))
+    second = load(other)
+    for folder in (second.journals, second.ledger, second.state / "metrics", second.state / "lineage"):
+        folder.mkdir(parents=True)
+    with open_records(here) as one, open_records(second) as two:
+        for records in (one, two):
+            with records.step("prove", "drop:1"):
+                pass
+    for project in (here, second):
+        lines = [content for _, content in journal.read(project.journals, "worker")]
+        assert [project.tenant.encode() in line for line in lines] == [True]
+
+
+def test_importing_it_loads_no_vendor():
+    heavy = "pyarrow polars duckdb pyiceberg sqlalchemy asyncssh psycopg numpy hvac openlineage prometheus_client rich"
+    code = f"import sys, wellspring.assembly; print(sorted(set({heavy!r}.split()) & set(sys.modules)))"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert ran.stdout == "[]\n"

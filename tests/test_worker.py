@@ -1,0 +1,162 @@
+"""One run of the worker: its one lock, its lines, its exit codes; the runs themselves are walked in tests/journeys/."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wellspring import worker
+from wellspring.errors import BY_SLUG, Refused, Unavailable
+from wellspring.project import load
+from wellspring.records.verdict import Reason, Verdict
+
+TOML = '[project]\nname = "tests"\ntenant = "acme"\n[sources.vendor]\nkind = "sftp"\n'
+Play = Callable[..., tuple[int, list[dict[str, Any]]]]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "wellspring.toml").write_text(TOML)
+    (tmp_path / ".wellspring").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def play(root: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
+    """Carry out one run in this process, which must not be confined for good."""
+    monkeypatch.setattr(worker, "confine", lambda here, role: "")
+
+    def play(run: str, subject: str = "", credential: Any = None) -> tuple[int, list[dict[str, Any]]]:
+        out = io.StringIO()
+        code = worker.run(Namespace(run=run, subject=subject, project=root), credential, out)
+        return code, [json.loads(line) for line in out.getvalue().splitlines()]
+
+    return play
+
+
+@pytest.mark.parametrize("run", ["receive", "replay", "quarantined", "accounts"])
+def test_without_a_credential_a_run_that_needs_the_house_is_unavailable(play: Play, run: str):
+    code, lines = play(run, "vendor")
+    assert code == 69
+    assert lines == [
+        {"event": "error", "slug": "unavailable", "what": "the servers of this project are not running",
+         "fix": "run `wellspring up`", "verdict": None}
+    ]  # fmt: skip
+
+
+def test_progress_and_then_one_result(play: Play, monkeypatch: pytest.MonkeyPatch):
+    def run(here: Any, credential: Any, subject: str, progress: Any) -> Any:
+        progress("fetch", 1, 2)
+        return {"subject": subject}
+
+    monkeypatch.setitem(worker.RUNS, "receive", run)
+    assert play("receive", "vendor") == (
+        0,
+        [
+            {"event": "progress", "stage": "fetch", "done": 1, "total": 2},
+            {"event": "result", "value": {"subject": "vendor"}},
+        ],
+    )
+
+
+@pytest.mark.parametrize("slug", sorted(BY_SLUG))
+def test_each_error_is_one_line_and_its_exit_code(play: Play, monkeypatch: pytest.MonkeyPatch, slug: str):
+    def run(*_: Any) -> Any:
+        raise BY_SLUG[slug]("it", fix="that")
+
+    monkeypatch.setitem(worker.RUNS, "receive", run)
+    code, lines = play("receive")
+    assert code == BY_SLUG[slug].exit_code
+    assert [(line["event"], line["slug"], line["what"], line["fix"]) for line in lines] == [
+        ("error", slug, "it", "that")
+    ]
+
+
+def test_a_refusal_carries_its_verdict(play: Play, monkeypatch: pytest.MonkeyPatch):
+    verdict = Verdict(subject="drop:1", outcome="fail", reasons=(Reason(code="enum", what="w"),))
+
+    def run(*_: Any) -> Any:
+        raise Refused("it", fix="that", verdict=verdict)
+
+    monkeypatch.setitem(worker.RUNS, "replay", run)
+    _, lines = play("replay", "1")
+    assert Verdict.model_validate(lines[0]["verdict"]) == verdict
+
+
+def test_it_is_confined_as_the_worker_before_the_run_begins(
+    play: Play, root: Path, monkeypatch: pytest.MonkeyPatch
+):
+    order: list[str] = []
+    monkeypatch.setattr(worker, "confine", lambda here, role: order.append(f"confined as {role}"))
+    monkeypatch.setitem(worker.RUNS, "accounts", lambda *_: order.append("run"))
+    play("accounts")
+    assert order == ["confined as worker", "run"]
+
+
+def test_a_second_run_is_refused_while_one_is_under_way_and_free_after_it(play: Play, root: Path):
+    with worker.writer_lock(load(root)):
+        code, lines = play("accounts")
+        assert code == 69
+        assert lines[0]["what"] == "another run is under way in this project"
+    _, lines = play("accounts")
+    assert "not running" in lines[0]["what"]
+
+
+def test_the_lock_is_let_go_when_a_run_fails(root: Path):
+    with pytest.raises(KeyError), worker.writer_lock(load(root)):
+        raise KeyError
+    with worker.writer_lock(load(root)):
+        pass
+
+
+def test_a_house_that_was_never_up_is_unavailable_and_nothing_is_made(root: Path):
+    (root / ".wellspring").rmdir()
+    with pytest.raises(Unavailable, match="never been up"), worker.writer_lock(load(root)):
+        pass
+    assert [path.name for path in root.iterdir()] == ["wellspring.toml"]
+
+
+def test_what_libraries_print_never_mixes_with_our_lines(root: Path):
+    code = (
+        "import sys\nfrom wellspring import worker\n"
+        "worker.confine = lambda here, role: ''\n"
+        "def noisy(here, credential, subject, progress):\n"
+        "    print('deprecated!'); import os; os.write(1, b'from C\\n'); return credential.role_id\n"
+        "worker.RUNS['accounts'] = noisy\n"
+        f"sys.exit(worker.main(['accounts', '--project', {str(root)!r}]))"
+    )
+    given = json.dumps({"role_id": "r-1", "wrapped": "w"}) + "\n"
+    ran = subprocess.run(
+        [sys.executable, "-c", code], input=given, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout == '{"event": "result", "value": "r-1"}\n'
+    assert "deprecated!" in ran.stderr
+    assert "from C" in ran.stderr
+
+
+@pytest.mark.parametrize("given", ["null\n", "", "\n"])
+def test_a_run_may_be_born_without_a_credential(root: Path, given: str):
+    code = (
+        "import sys\nfrom wellspring import worker\nworker.confine = lambda here, role: ''\n"
+        "worker.RUNS['prove'] = lambda here, credential, subject, progress: credential\n"
+        f"sys.exit(worker.main(['prove', 'drop:1', '--project', {str(root)!r}]))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], input=given, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ran.stdout == '{"event": "result", "value": null}\n', ran.stderr
+
+
+def test_an_unknown_run_is_wrong_usage(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit, match="2"):
+        worker.main(["reveal", "--project", "/nowhere"])
+    assert "invalid choice: 'reveal'" in capsys.readouterr().err
