@@ -11,6 +11,7 @@ import pytest
 from tests.cli.conftest import Run
 from wellspring.cli import receive as module
 from wellspring.project import load
+from wellspring.servers import supervisor
 
 ACCOUNT = {"received": 10, "published": 8, "quarantined": 2, "rejected": 0, "discarded": 0, "waiting": 0}
 EDITION = {"id": "abc", "level": "landed"}
@@ -175,3 +176,11 @@ def test_a_replay_is_told_like_a_receive(run: Run, root: Path, answers: Any):
     asked = answers(received())
     assert run("quarantine", "replay", "drop:c-1", "--project", root).code == 0
     assert asked == [("replay", "drop:c-1")]
+
+
+@pytest.mark.parametrize("words", [*COMMANDS, ["prove", "drop:d", "--out", "nowhere"]])
+def test_no_run_starts_a_server_by_itself(run: Run, root: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]):
+    started: list[Path] = []
+    monkeypatch.setattr(supervisor, "up", lambda here, **_: started.append(here.root))
+    assert run(*words, "--project", root).code == 69
+    assert started == []

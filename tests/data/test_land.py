@@ -151,3 +151,9 @@ def test_a_sealed_row_opens_only_in_its_place() -> None:
     for drop, place, content in (("a", 8, sealed), ("b", 7, sealed), ("a", 7, sealed[:-1]), ("a", 7, b"")):
         with pytest.raises(Broken):
             land.Sealer(plain, drop).open(content, place)
+
+
+def test_a_sealed_row_holds_nothing_of_the_row() -> None:
+    sealed = [land.Sealer(os.urandom(32), "a").seal(b"Fausto Testperson,900-12-3456", place) for place in range(3)]
+    assert not any(part in each for each in sealed for part in (b"Testperson", b"900-12-3456"))
+    assert len(set(sealed)) == 3

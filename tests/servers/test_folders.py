@@ -1,6 +1,7 @@
 """Folders have their owners, secrets are never open to others, and nobody else's folder is taken for ours."""
 
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from tests.servers import houses
 from wellspring.errors import Refused
-from wellspring.project import Project
+from wellspring.project import Project, load
 from wellspring.servers import folders
 from wellspring.servers.privileges import survey
 
@@ -98,3 +99,27 @@ def test_a_runtime_folder_that_a_crash_left_is_made_anew(here: Project):
     assert not (here.runtime / "old.sock").exists()
     folders.sweep_runtime(here)
     assert not here.runtime.exists()
+
+
+def test_nothing_outside_the_project_changes_and_no_user_is_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    # Programs that would add a user are found first, and tell.
+    added = tmp_path / "added"
+    (tmp_path / "bin").mkdir()
+    for name in ("useradd", "adduser", "usermod", "groupadd", "addgroup"):
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\ntouch {added}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    root = tmp_path / "closed" / "project"
+    root.mkdir(parents=True)
+    (tmp_path / "closed").chmod(0o700)
+    shutil.copy(houses.EXAMPLE / "wellspring.toml", root)
+    here, outside = load(root), [root, *root.parents]
+    before = [(path.stat().st_mode, path.stat().st_uid, path.stat().st_gid) for path in outside]
+    accounts = [Path(name).read_bytes() for name in ("/etc/passwd", "/etc/group")]
+    folders.own(here)
+    folders.make(here, survey(here))
+    folders.make_runtime(here, survey(here))
+    folders.sweep_runtime(here)
+    assert [(path.stat().st_mode, path.stat().st_uid, path.stat().st_gid) for path in outside] == before
+    assert [Path(name).read_bytes() for name in ("/etc/passwd", "/etc/group")] == accounts
+    assert not added.exists()
