@@ -161,7 +161,7 @@ class World:
         self, drop: str, name: str, received: int, quarantined: int, good: bool, promise: Contract, source: str
     ) -> Intake:
         """Record what the enclave records of one file, and answer what it hands out."""
-        landed = {"name": name, "contract": promise.name}
+        landed: dict[str, Any] = {"name": name, "contract": promise.name}
         with self.step("land", f"drop:{drop}", inputs=[Ref(name=f"source:{source}/{name}")], facts=landed):
             pass
         admitted = received - quarantined if good else 0

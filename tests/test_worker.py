@@ -91,9 +91,7 @@ def test_a_refusal_carries_its_verdict(play: Play, monkeypatch: pytest.MonkeyPat
     assert Verdict.model_validate(lines[0]["verdict"]) == verdict
 
 
-def test_it_is_confined_as_the_worker_before_the_run_begins(
-    play: Play, root: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_it_is_confined_as_the_worker_before_the_run_begins(play: Play, root: Path, monkeypatch: pytest.MonkeyPatch):
     order: list[str] = []
     monkeypatch.setattr(worker, "confine", lambda here, role: order.append(f"confined as {role}"))
     monkeypatch.setitem(worker.RUNS, "accounts", lambda *_: order.append("run"))

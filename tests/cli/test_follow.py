@@ -54,9 +54,7 @@ def test_the_credential_goes_over_the_pipe_and_never_into_the_arguments(here: Pr
     monkeypatch.setattr(privileges, "command", command)
     monkeypatch.setattr(control, "credential", lambda here, role: {"role_id": "r-1", "wrapped": "s.secret"})
     assert "s.secret" in follow(here, "replay", "drop-1")
-    assert seen == [
-        [sys.executable, "-P", "-m", "wellspring.worker", "replay", "drop-1", "--project", str(here.root)]
-    ]
+    assert seen == [[sys.executable, "-P", "-m", "wellspring.worker", "replay", "drop-1", "--project", str(here.root)]]
 
 
 def test_nothing_of_our_environment_reaches_the_run(here: Project, play: Any, monkeypatch: pytest.MonkeyPatch):

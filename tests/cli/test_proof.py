@@ -81,9 +81,7 @@ def test_a_story_that_is_not_sealed_is_69_with_the_servers_down(run: Run, house:
     ("asked", "meant"),
     [("drop:d9", "drop:d"), ("edition:e9", "edition:e"), ("dataset:medical_claims", "dataset:medical_claim")],
 )
-def test_an_unknown_subject_is_answered_with_the_nearest(
-    run: Run, house: Path, tmp_path: Path, asked: str, meant: str
-):
+def test_an_unknown_subject_is_answered_with_the_nearest(run: Run, house: Path, tmp_path: Path, asked: str, meant: str):
     said = run("prove", asked, "--out", tmp_path / "mine", "--project", house)
     assert said.code == 66
     assert f"the ledger knows no {asked}" in said.err

@@ -102,9 +102,7 @@ def test_nothing_new_has_an_exit_code_and_says_what_readers_see(run: Run, root: 
     answers(received(outcomes=[], fresh=False, age_seconds=7_300))
     said = run("receive", "--project", root)
     assert said.code == 3
-    assert said.out.splitlines()[0] == (
-        "nothing new in clearinghouse; readers keep the last good edition abc, 2 h old"
-    )
+    assert said.out.splitlines()[0] == ("nothing new in clearinghouse; readers keep the last good edition abc, 2 h old")
 
 
 def test_before_the_first_edition_nothing_is_promised(run: Run, root: Path, answers: Any):
@@ -127,9 +125,7 @@ def test_a_stopped_drop_has_an_exit_code_and_the_last_good_edition_is_said(run: 
     reason = {"code": "set_waits", "what": "drop c-2 is stopped", "column": None, "count": None}
     stopped = {"name": "b.csv", "fate": "stopped", "drop": "c-2", "contract": "claim", "reasons": []}
     stopped["account"] = {**ACCOUNT, "published": 0, "quarantined": 0, "rejected": 10}
-    answers(
-        received(outcomes=[stopped], fresh=False, age_seconds=40, verdict={"outcome": "fail", "reasons": [reason]})
-    )
+    answers(received(outcomes=[stopped], fresh=False, age_seconds=40, verdict={"outcome": "fail", "reasons": [reason]}))
     said = run("receive", "--project", root)
     assert said.code == 75
     assert "readers keep the last good edition abc, 40 s old" in said.out

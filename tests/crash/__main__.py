@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -30,6 +31,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"no crash point {', '.join(unknown)}; there are: {', '.join(known)}", file=sys.stderr)
         return 1
     names = ordered(options.points or known)
+    # Ended from outside, it still stops the servers that it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="crash-") as folder:
         Path(folder).chmod(0o755)
         root = Path(folder) / "house"

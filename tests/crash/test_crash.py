@@ -13,7 +13,7 @@ from tests.crash import points
 from tests.crash.house import House
 from tests.crash.kill import Killer, open_killer, ordered
 
-SECONDS = 110
+SECONDS = 85
 MOMENTS = 2
 
 pytestmark = [pytest.mark.live, pytest.mark.crash]

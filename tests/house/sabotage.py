@@ -6,7 +6,7 @@
     claim = "the sentence that is broken"
     file = "src/wellspring/..."          where
     old = "text that stands there once"
-    new = "what a careless hand would write instead"; still good for ruff and pyright
+    new = "what a careless hand would write instead"; `make check` sees nothing wrong with it
     test = "tests/...::test_..."         what must turn red (with [id] if only one case should)
 
 Exit 0 when each turned red; 1 when one stayed green, or its patch no longer fits.
@@ -14,6 +14,7 @@ Exit 0 when each turned red; 1 when one stayed green, or its patch no longer fit
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -55,8 +56,11 @@ class Outcome(NamedTuple):
     said: str = ""
 
 
-def load(slugs: Iterable[str] = ()) -> list[Sabotage]:
-    """Read the claims, all or the named ones. Raises ValueError with every mistake in them."""
+def load(slugs: Iterable[str] = (), *, fitting: bool = True) -> list[Sabotage]:
+    """Read the claims, all or the named ones. Raises ValueError with every mistake in them.
+
+    fitting: that they fit the code is looked at too.
+    """
     wanted = list(slugs)
     known = {path.stem: path for path in sorted(FOLDER.glob("*.toml"))}
     mistakes = [f"no sabotage {slug!r}" for slug in wanted if slug not in known]
@@ -69,7 +73,7 @@ def load(slugs: Iterable[str] = ()) -> list[Sabotage]:
             mistakes.append(f"{slug}: the keys are {', '.join(sorted(KEYS))}, each a text")
             continue
         found.append(Sabotage(slug, **values))
-    for each in found:
+    for each in found if fitting else []:
         mistakes += _misfits(each)
     if mistakes:
         raise ValueError("\n".join(mistakes))
@@ -135,11 +139,11 @@ class House:
         door.chmod(0o755)
         return python
 
-    def run(self, *arguments: str, timeout: float) -> subprocess.CompletedProcess[str]:
-        """Run a module of Python in the copy."""
+    def run(self, *arguments: str, timeout: float, how: str = "-m") -> subprocess.CompletedProcess[str]:
+        """Run a module of Python in the copy, or a line of it (how: -c)."""
         environ = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "PYTHONPATH"))}
         return subprocess.run(
-            [str(self.python), "-m", *arguments],
+            [str(self.python), how, *arguments],
             cwd=self.root, env=environ, capture_output=True, text=True, timeout=timeout, check=False,
         )  # fmt: skip
 
@@ -147,13 +151,32 @@ class House:
         """Run one test in the copy."""
         return self.run("pytest", "-q", "-x", "-p", "no:cacheprovider", "--no-header", node, timeout=600)
 
-    def static(self, *files: str) -> str:
-        """Say what ruff or pyright has against files of the copy; '' if nothing."""
-        for tool in (("ruff", "check", "--quiet", "--no-cache"), ("pyright", "--pythonpath", str(self.python))):
-            told = self.run(*tool, *files, timeout=300)
+    def static(self, *files: str, rules: bool = True, but: Iterable[str] = ()) -> str:
+        """Say what `make check` has against files of the copy; '' if nothing.
+
+        rules: the house's rules too. but: rules that are the very tests which should turn red.
+        """
+        for tool in (
+            ("ruff", "check", "--quiet", "--no-cache", *files),
+            ("ruff", "format", "--check", "--quiet", "--no-cache", *files),
+            ("pyright", "--pythonpath", str(self.python), *files),
+        ):
+            told = self.run(*tool, timeout=300)
             if told.returncode != 0:
                 return f"{tool[0]} sees it: {_line(told)}"
-        return ""
+        told = self.run("import sys, importlinter.cli as c; sys.exit(c.lint_imports_command())", timeout=300, how="-c")
+        if told.returncode != 0:
+            return f"the import law sees it: {_line(told)}"
+        told = self.rules(but) if rules else told
+        return "" if told.returncode == 0 else f"a rule of the house sees it: {_line(told)}"
+
+    def rules(self, but: Iterable[str] = ()) -> subprocess.CompletedProcess[str]:
+        """Run the house's rules as `make check` does."""
+        left_out = [f"--deselect={node}" for node in but]
+        return self.run(
+            "pytest", "-q", "-p", "no:cacheprovider", "--no-header", "-m", "not live and not slow and not crash",
+            "tests/house", "--ignore=tests/house/test_sabotage.py", *left_out, timeout=300,
+        )  # fmt: skip
 
 
 @contextmanager
@@ -171,7 +194,11 @@ def applied(house: House, *claims: Sabotage) -> Iterator[None]:
 
 
 def laws(house: House, claims: list[Sabotage]) -> dict[str, str]:
-    """Say what ruff or pyright sees, by slug. They start slowly, so they are asked about many files at once."""
+    """Say what `make check` sees, by slug. Its tools start slowly, so they are asked about many files at once."""
+    # What is red without any sabotage says nothing about one.
+    red = re.findall(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", house.rules().stdout, re.MULTILINE)
+    if red:
+        print(f"red in the untouched copy, and left out: {', '.join(red)}", flush=True)
     by_file: dict[str, list[Sabotage]] = {}
     for each in claims:
         by_file.setdefault(each.file, []).append(each)
@@ -179,10 +206,10 @@ def laws(house: House, claims: list[Sabotage]) -> dict[str, str]:
     for together in zip_longest(*by_file.values()):
         some = [each for each in together if each is not None]
         with applied(house, *some):
-            clean = not house.static(*(each.file for each in some))
-        for each in [] if clean else some:
+            told = house.static(*(each.file for each in some), but=[*red, *(each.test for each in some)])
+        for each in some if told else []:
             with applied(house, each):
-                if said := house.static(each.file):
+                if said := house.static(each.file, but=[*red, each.test]):
                     seen[each.slug] = said
     return seen
 
@@ -191,7 +218,7 @@ def try_one(house: House, each: Sabotage, *, static: bool) -> Outcome:
     """Apply one sabotage to the copy, look whether its test turns red, and take it back."""
     start = time.perf_counter()
     with applied(house, each):
-        seen = house.static(each.file) if static else ""
+        seen = house.static(each.file, rules=False) if static else ""
         told = house.test(each.test)
     took = time.perf_counter() - start
     if seen:
@@ -244,7 +271,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("slugs", nargs="*", metavar="SLUG")
     parser.add_argument("--sample", type=int, metavar="N", help="try N of them, without servers")
-    parser.add_argument("--no-static", action="store_true", help="leave out ruff and pyright")
+    parser.add_argument("--no-static", action="store_true", help="do not look whether `make check` sees them")
     parser.add_argument("--no-before", action="store_true", help="do not run the tests in the untouched copy first")
     options = parser.parse_args(argv)
     try:

@@ -70,7 +70,9 @@ class House:
         """List the entries of an action, with these facts, that stand in the ledger."""
         tail = self.run("ledger", "tail", "-n", "100000", "--json").document
         return [
-            each for each in tail if each["action"] == action and all(each["facts"].get(k) == v for k, v in facts.items())
+            each
+            for each in tail
+            if each["action"] == action and all(each["facts"].get(k) == v for k, v in facts.items())
         ]
 
     def rows(self, table: str, *columns: str) -> list[dict[str, Any]]:

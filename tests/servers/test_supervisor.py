@@ -113,7 +113,7 @@ def test_down_leaves_no_process_port_or_file(here: Project):
     assert not supervisor.down(here)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_twenty_times_up_and_down_leave_nothing(here: Project):
     supervisor.up(here)
     supervisor.down(here)

@@ -1,0 +1,171 @@
+"""As root the worker's user holds neither the enclave's keys nor its files nor the right to its vault."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from examples.health_plan import drops
+from tests.journeys.conftest import House
+from tests.servers.houses import run_as
+from wellspring.servers import confine
+from wellspring.servers.privileges import GIDS, GROUPS, UIDS, survey
+
+pytestmark = [
+    pytest.mark.live,
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root may give services users of their own"),
+]
+
+PROBE = """
+import json, os, socket, struct
+def tried(path):
+    try:
+        if os.path.isdir(path):
+            return f"listed {os.listdir(path)}"
+        with open(path, "rb") as file:
+            return f"read {len(file.read())} bytes"
+    except OSError as wrong:
+        return type(wrong).__name__
+def reached(path):
+    with socket.socket(socket.AF_UNIX) as door:
+        try:
+            door.connect(path)
+            return "connected"
+        except OSError as wrong:
+            return type(wrong).__name__
+def asked(path, request):
+    with socket.socket(socket.AF_UNIX) as door:
+        door.settimeout(10)
+        try:
+            door.connect(path)
+            body = json.dumps(request).encode()
+            door.sendall(struct.pack(">I", len(body)) + body)
+        except PermissionError:
+            return "PermissionError"
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        head = door.recv(4)
+        return json.loads(door.recv(65536)) if len(head) == 4 else "closed"
+"""
+
+
+@pytest.fixture(scope="module")
+def secrets(house: House) -> list[Path]:
+    """Every secret of a house that has received something; each must be there, or a test of it proves nothing."""
+    drops.good(house.outbox, lines=60, members=60)
+    house.receive()
+    if survey(house.project).separation != "user":
+        pytest.skip("this container maps no other users")
+    state = house.project.state
+    originals = list(house.project.enclave.rglob("*"))
+    named = [
+        state / "seal.key",
+        state / "supervisor.key",
+        state / "openbao",
+        state / "postgres",
+        house.project.enclave,
+        house.root / "witness" / "key",
+        house.project.vendor / "host_key",
+        *(path for path in originals if path.is_file()),
+        *list((state / "openbao").iterdir())[:2],
+        *list((state / "postgres").iterdir())[:2],
+    ]
+    assert len([path for path in originals if path.is_file()]) >= 2, "an original of each drop is kept"
+    assert [path for path in named if not path.exists()] == []
+    return named
+
+
+def database(house: House) -> Path:
+    """The door of the enclave's database."""
+    return next(path for path in house.project.socket("postgres").iterdir() if path.is_socket())
+
+
+def as_the_user(house: House, paths: list[Path]) -> dict[str, Any]:
+    """Become the worker's user by fork and setuid, without any capability, and try."""
+    door = str(database(house))
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(read)
+            os.setgroups(list(GROUPS["worker"]))
+            os.setresgid(*[GIDS["worker"]] * 3)
+            os.setresuid(*[UIDS["worker"]] * 3)
+            space: dict[str, Any] = {}
+            exec(PROBE, space)
+            told = {str(path): space["tried"](str(path)) for path in paths}
+            told["vault"] = space["asked"](str(house.project.socket("vault")), {"op": "reveal", "token": "t"})
+            told["database"] = space["reached"](door)
+            os.write(write, json.dumps(told).encode())
+        finally:
+            os._exit(0)
+    os.close(write)
+    with os.fdopen(read, "rb") as answer:
+        told = json.loads(answer.read())
+    os.waitpid(child, 0)
+    return told
+
+
+def test_a_process_of_the_workers_user_opens_no_secret_and_no_vault(house: House, secrets: list[Path]):
+    told = as_the_user(house, secrets)
+    vault = told.pop("vault")
+    assert vault == "PermissionError" or vault["slug"] == "refused"
+    assert told.pop("database") == "PermissionError"
+    assert {path: found for path, found in told.items() if found != "PermissionError"} == {}
+
+
+@pytest.mark.skipif(confine._syscall(444, None, 0, 1) < 1, reason="this kernel has no Landlock")
+def test_the_real_worker_with_its_capability_opens_no_secret_and_no_vault(house: House, secrets: list[Path]):
+    code = (
+        f"{PROBE}\nfrom wellspring.servers.confine import confine\n"
+        "told = {'confined': confine(here, role='worker'), 'uid': os.geteuid()}\n"
+        "told['paths'] = {path: tried(path) for path in json.loads(sys.stdin.read())}\n"
+        "told['vault'] = asked(str(here.socket('vault')), {'op': 'tokenize', 'domain': 'member', 'value': 'x'})\n"
+        f"told['database'] = reached({str(database(house))!r})\n"
+        "told['toml'] = tried(str(here.root / 'wellspring.toml'))\n"
+        "print(json.dumps(told))"
+    )
+    ran = run_as(house.project, "worker", code, given=json.dumps([str(path) for path in secrets]))
+    assert ran.returncode == 0, ran.stderr
+    told = json.loads(ran.stdout)
+    assert (told["confined"], told["uid"]) == ("", UIDS["worker"])
+    assert {path: found for path, found in told["paths"].items() if found != "PermissionError"} == {}
+    assert told["vault"] == "PermissionError" or told["vault"]["slug"] == "refused"
+    assert told["database"] == "PermissionError"
+    # It is a worker: what it needs it can read.
+    assert told["toml"].startswith("read ")
+
+
+def test_the_same_probe_as_root_finds_each_of_them(house: House, secrets: list[Path]):
+    """Without this, a probe that finds nothing anywhere would pass."""
+    space: dict[str, Any] = {}
+    exec(PROBE, space)
+    found = {str(path): space["tried"](str(path)) for path in secrets}
+    assert {path: said for path, said in found.items() if not said.startswith(("read", "listed"))} == {}
+    assert space["reached"](str(database(house))) == "connected"
+
+
+def test_each_service_runs_as_the_user_that_status_says(house: House, secrets: list[Path]):
+    servers = {each["name"]: each["uid"] for each in house.run("status", "--json").document["servers"]}
+    assert servers["supervisor"] == os.geteuid()
+    assert servers["enclave"] == UIDS["enclave"]
+    assert servers["openbao"] == UIDS["keys"]
+    assert servers["witness"] == UIDS["witness"]
+    assert servers["sftp"] == UIDS["vendor"]
+    assert servers["postgres"] == UIDS["postgres"]
+    assert len(set(servers.values())) == len(servers)
+
+
+def test_the_worker_gets_no_credential_from_the_supervisor(house: House):
+    code = (
+        "from wellspring.servers.control import credential\nfrom wellspring.errors import WellspringError\n"
+        "for role in ('worker', 'enclave'):\n"
+        "    try:\n        credential(here, role)\n        print('given')\n"
+        "    except WellspringError as wrong:\n        print(wrong.slug)"
+    )
+    ran = run_as(house.project, "worker", code)
+    assert ran.stdout.split() == ["refused", "refused"], ran.stderr
