@@ -32,7 +32,7 @@ Progress = Callable[[str, int, int], None]
 Fate = Literal["published", "waiting", "stopped", "finding"]
 SAID = {
     "changed": "the bytes changed under a name that was already taken; ask the vendor for a new name",
-    "unmatched": "the name fits no contract, or several, or holds personal data; it waits untouched",
+    "unmatched": "the name fits no contract, or several, or is too long, or holds personal data; it waits untouched",
 }
 
 
@@ -201,7 +201,11 @@ def _take(house: Assembly, file: Listed, known: tuple[Contract, ...], progress: 
         # The enclave has recorded the finding; it is told again at each run until a person has acted.
         return Outcome(name=file.name, fate="finding", reasons=(Reason(code=file.state, what=SAID[file.state]),))
     contract = _named(known, file.contract)
-    taken = house.vault.intake(file.source, file.name, contract.digest, progress=progress)
+    try:
+        taken = house.vault.intake(file.source, file.name, contract.digest, progress=progress)
+    except NotFound as gone:
+        # Deleted while it was read, or its original's days are over: this file's own fate, not the run's.
+        return Outcome(name=file.name, fate="finding", reasons=(Reason(code="gone", what=gone.what),))
     if taken.table is None:
         _alert(house, taken, contract)
         return Outcome(

@@ -52,7 +52,6 @@ def test_names_are_listed_below_a_folder_and_not_beside_it(paths: Paths):
     assert list(paths.list("nothing")) == []
 
 
-@pytest.mark.xfail(reason="the disk lists a folder's files before its folders; the port says sorted")
 def test_names_are_listed_sorted(paths: Paths):
     for name in NAMES:
         paths.write_once(name, b"x")

@@ -11,7 +11,8 @@ from wellspring.trust import dlp
 from wellspring.trust.vault.kept import Fact, Kept
 from wellspring.trust.vault.postgres import VaultStore
 
-_LONGEST = 200
+LONGEST = 200
+"""Characters of the longest file name that is taken: a name is a fact in the ledger."""
 # A provider's number is public, and one run of ten digits in eight that a vendor numbers files with looks like one.
 _PUBLIC = {"npi"}
 
@@ -27,7 +28,7 @@ class Findings:
         """Record what was found about a file that is no drop. Its subject holds a digest of the name."""
         marked = hashlib.sha256(name.encode()).hexdigest()[:16]
         noted: dict[str, JsonValue] = {"code": code, "what": what}
-        if len(name) <= _LONGEST and not personal(name):
+        if len(name) <= LONGEST and not personal(name):
             noted["name"] = name
         self._once(f"finding/{code}/{source}/{marked}", f"file:{source}/{marked}", noted)
 

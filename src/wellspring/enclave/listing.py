@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wellspring.data import contract as contracts
 from wellspring.data.sources.port import Found, Source
-from wellspring.enclave.findings import Findings
+from wellspring.enclave.findings import LONGEST, Findings
 from wellspring.errors import NotFound, Refused
 from wellspring.records.data import Contract, Listed
 from wellspring.records.record import stamp
@@ -70,6 +70,9 @@ def _known(
 
 
 def _new(source: str, file: Found, promised: tuple[Contract, ...], findings: Findings) -> Listed:
+    if len(file.name) > LONGEST:
+        findings.record("long_name", source, file.name, f"the file's name has more than {LONGEST} characters")
+        return _listed(source, file, "unmatched")
     try:
         contract = contracts.match(promised, source, file.name)
     except Refused as unmatched:

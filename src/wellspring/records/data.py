@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+
+from pydantic import PlainSerializer
 
 from wellspring.records.record import Digest, Frozen, Instant, Record
 from wellspring.records.verdict import Reason, Verdict
@@ -146,11 +148,15 @@ class QuarantinedRow(Frozen):
     waiting_until: Instant
 
 
+SnapshotId = Annotated[int, PlainSerializer(str, when_used="json")]
+"""63 bits: written as text, for a JSON number holds 53."""
+
+
 class Snapshot(Frozen):
     """One table at one instant: an Iceberg snapshot. rows: in the whole table at that snapshot."""
 
     table: str
-    snapshot_id: int
+    snapshot_id: SnapshotId
     rows: int
 
 

@@ -39,6 +39,6 @@ def _key(folder: Path, name: str) -> notes.Key:
     try:
         return notes.parse_key(DiskPaths(folder).read(name).decode("utf-8", "replace").strip())
     except NotFound:
-        raise NotFound(f"there is no key in {folder} yet", fix="run `wellspring receive`") from None
+        raise NotFound(f"there is no key in {folder} yet", fix="run `wellspring up`") from None
     except Malformed as wrong:
         raise Broken(f"the verifier key in {folder} is damaged: {wrong}", fix="restore it from a copy") from None
