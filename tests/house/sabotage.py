@@ -149,7 +149,7 @@ class House:
 
     def test(self, node: str) -> subprocess.CompletedProcess[str]:
         """Run one test in the copy."""
-        return self.run("pytest", "-q", "-x", "-p", "no:cacheprovider", "--no-header", node, timeout=600)
+        return self.run("pytest", "-q", "-x", "-rf", "-p", "no:cacheprovider", "--no-header", node, timeout=600)
 
     def static(self, *files: str, rules: bool = True, but: Iterable[str] = ()) -> str:
         """Say what `make check` has against files of the copy; '' if nothing.
@@ -223,7 +223,8 @@ def try_one(house: House, each: Sabotage, *, static: bool) -> Outcome:
     took = time.perf_counter() - start
     if seen:
         return Outcome(each.slug, red=False, seconds=took, said=seen)
-    if told.returncode == RED:
+    # A fixture that could not be had is an ERROR, and tells nothing of the claim.
+    if told.returncode == RED and "\nFAILED " in told.stdout:
         return Outcome(each.slug, red=True, seconds=took)
     said = "its test stayed GREEN" if told.returncode == 0 else f"its test could not run: {_line(told)}"
     return Outcome(each.slug, red=False, seconds=took, said=said)

@@ -174,7 +174,7 @@ def _repair(door: Door, here: Project, vendor: Any, outbox: Path, drop: str, rep
     received_rows = sum(each["received"] for each in found.values())
     yield Measured(
         "accounts that balance",
-        f"received = published + quarantined + rejected + discarded + waiting, over {received_rows:,} rows",
+        f"drops of which every row is somewhere; {received_rows:,} rows in all",
         f"{balanced} of {len(found)}",
     )
 

@@ -52,8 +52,16 @@ def progress_bar(*, shown: bool) -> Iterator[OnProgress]:
     columns = (TextColumn("{task.description:<10}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         tasks: dict[str, Any] = {}
+        at = ""
 
         def draw(stage: str, done: int, total: int) -> None:
+            nonlocal at
+            if stage != at and at in tasks:
+                # A stage tells when it starts; that the next one starts says that it is done.
+                bars.update(
+                    tasks[at], completed=bars.tasks[tasks[at]].total or 1, total=bars.tasks[tasks[at]].total or 1
+                )
+            at = stage
             if stage not in tasks:
                 tasks[stage] = bars.add_task(stage, total=total or None)
             bars.update(tasks[stage], completed=done, total=total or None)
