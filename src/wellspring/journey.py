@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic import JsonValue
 
+from wellspring.data import accounts
 from wellspring.data import contract as contracts
 from wellspring.errors import NotFound, Refused, Unavailable
 from wellspring.project import Project, nearest
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, int, int], None]
 Fate = Literal["published", "waiting", "stopped", "finding"]
+AT_ONCE = 100
+"""Files that become one edition at most."""
 SAID = {
     "changed": "the bytes changed under a name that was already taken; ask the vendor for a new name",
     "unmatched": "the name fits no contract, or several, or is too long, or holds personal data; it waits untouched",
@@ -79,12 +82,17 @@ def receive(house: Assembly, source: str, *, progress: Progress | None = None) -
     house.project.source(source)
     recover(house)
     known = _promises(house)
+    listed = [file for file in house.vault.listing(source) if file.state != "settling"]
+    new = [file for file in listed if not _nothing_to_do(house, file)]
     outcomes: list[Outcome] = []
-    for file in house.vault.listing(source):
-        if file.state == "settling" or _nothing_to_do(house, file):
-            continue
-        outcomes.append(_take(house, file, known, progress))
-    return _close_the_set(house, source, outcomes)
+    fresh = False
+    # An entry has 64 KiB, and the one of an edition names all its drops: a backfill becomes several editions.
+    for start in range(0, max(len(new), 1), AT_ONCE):
+        taken = [_take(house, file, known, progress) for file in new[start : start + AT_ONCE]]
+        received = _close_the_set(house, source, taken)
+        outcomes += received.outcomes
+        fresh |= received.fresh
+    return received.model_copy(update={"outcomes": tuple(outcomes), "fresh": fresh})
 
 
 def replay(house: Assembly, drop: str, *, progress: Progress | None = None) -> Received:
@@ -137,37 +145,20 @@ def prove(records: Records, subject: str, folder: Path, *, house: Assembly | Non
 def recover(house: Assembly) -> None:
     """Finish what a crash left half done, before anything new: the log first, then each open publish."""
     house.sequencer.integrate()
-    house.lake.recover(house.records.index.open_intents(), step=house.step)
+    finished = house.lake.recover(house.records.index.open_intents(), step=house.step)
+    if finished:
+        house.sequencer.integrate()
+    for edition in finished:
+        _seal_stories(house, edition)
     _confirm(house)
     _resume(house)
 
 
 def account(house: Assembly, drop: str) -> Account:
-    """Say where every row of a drop is. What is published is counted in the lake, the rest in the ledger.
-
-    Rows that the enclave admitted and readers do not see yet wait: staged, or still to be handed out again.
-    """
+    """Say where every row of a drop is. What is published is counted in the lake, the rest in the ledger."""
     # What was refused or failed moved no row.
     lines = house.records.index.entries(subject=f"drop:{drop}", phase="done")
-    first = _admitted(lines, part=0)
-    rows = house.lake.account(drop)
-    if first is None:
-        return Account()
-    received = _number(first, "received")
-    if first.entry.facts["outcome"] != "pass":
-        return Account(received=received, rejected=received)
-    parts = {_number(each, "part"): _number(each, "admitted") for each in lines if each.entry.action == "admit"}
-    for part in _given_up(lines):
-        del parts[part]
-    replayed = sum(rows for part, rows in parts.items() if part > 0)
-    discarded = sum(_number(each, "discarded") for each in lines if each.entry.action == "retain")
-    return Account(
-        received=received,
-        published=rows.published,
-        waiting=sum(parts.values()) - rows.published,
-        quarantined=_number(first, "quarantined") - replayed - discarded,
-        discarded=discarded,
-    )
+    return accounts.account(lines, published=house.lake.account(drop).published)
 
 
 # --- one file ---------------------------------------------------------------------------------------------------------
@@ -199,13 +190,18 @@ def _take(house: Assembly, file: Listed, known: tuple[Contract, ...], progress: 
     """Ask the enclave for one file and stage what it hands out."""
     if file.state in {"changed", "unmatched"} or file.contract is None:
         # The enclave has recorded the finding; it is told again at each run until a person has acted.
-        return Outcome(name=file.name, fate="finding", reasons=(Reason(code=file.state, what=SAID[file.state]),))
+        code = file.state if file.state in SAID else "unmatched"
+        return Outcome(name=file.name, fate="finding", reasons=(Reason(code=code, what=SAID[code]),))
     contract = _named(known, file.contract)
     try:
         taken = house.vault.intake(file.source, file.name, contract.digest, progress=progress)
     except NotFound as gone:
         # Deleted while it was read, or its original's days are over: this file's own fate, not the run's.
         return Outcome(name=file.name, fate="finding", reasons=(Reason(code="gone", what=gone.what),))
+    except Refused as refused:
+        if refused.verdict is None or refused.verdict.outcome != "inconclusive":
+            raise
+        return Outcome(name=file.name, fate="finding", reasons=refused.verdict.reasons)
     if taken.table is None:
         _alert(house, taken, contract)
         return Outcome(
@@ -230,9 +226,9 @@ def _stage(house: Assembly, taken: Intake) -> None:
 def _resume(house: Assembly) -> None:
     """Stage each replayed part that the enclave handed out and a crash kept from the lake; it answers it again."""
     for each in house.records.index.entries(action="admit", phase="done"):
-        drop, part = each.entry.subject.removeprefix("drop:"), _number(each, "part")
-        gone = _given_up(house.records.index.entries(subject=each.entry.subject, action="retain", phase="done"))
-        if part > 0 and part not in gone and _number(each, "admitted") > 0 and not house.lake.knows(drop, part):
+        drop, part = each.entry.subject.removeprefix("drop:"), accounts.number(each, "part")
+        gone = accounts.given_up(house.records.index.entries(subject=each.entry.subject, action="retain", phase="done"))
+        if part > 0 and part not in gone and accounts.number(each, "admitted") > 0 and not house.lake.knows(drop, part):
             judged_by = next(ref.digest for ref in each.entry.inputs if ref.name.startswith("contract:"))
             try:
                 taken = house.vault.replay(drop, str(judged_by))
@@ -270,7 +266,7 @@ def _close_the_set(house: Assembly, source: str, outcomes: list[Outcome]) -> Rec
             house.vault.settled(each.drop, each.part)
         house.step.reached("journey.close:settled")
         house.sequencer.integrate()
-        _seal_stories(house, edition, staged)
+        _seal_stories(house, edition)
         here = {each.drop for each in outcomes}
         outcomes += [_waited(house, each) for each in staged if each.drop not in here]
     now = house.lake.edition()
@@ -299,7 +295,9 @@ def _settle(house: Assembly, outcome: Outcome, *, fresh: bool) -> Outcome:
     if outcome.drop is None:
         return outcome
     fate: Fate = "published" if fresh and outcome.fate == "waiting" else outcome.fate
-    undeclared = _undeclared(house.records.index.entries(subject=f"drop:{outcome.drop}", action="admit", phase="done"))
+    undeclared = accounts.undeclared(
+        house.records.index.entries(subject=f"drop:{outcome.drop}", action="admit", phase="done")
+    )
     return outcome.model_copy(
         update={
             "fate": fate,
@@ -324,10 +322,10 @@ def _stopped(house: Assembly, source: str) -> dict[str, str]:
     }
 
 
-def _seal_stories(house: Assembly, edition: Edition, staged: tuple[Staged, ...]) -> None:
+def _seal_stories(house: Assembly, edition: Edition) -> None:
     """Seal the stories of what was just published, so that proving them later needs no server."""
-    subjects = [edition.subject, *dict.fromkeys(f"drop:{each.drop}" for each in staged)]
-    subjects += [f"dataset:{name}" for name in dict.fromkeys(each.contract for each in staged)]
+    subjects = [edition.subject, *(f"drop:{drop}" for drop in edition.drops)]
+    subjects += [f"dataset:{each.table}" for each in edition.tables]
     for subject in subjects:
         told = evidence.story(house.records.index, subject)
         evidence.seal(house.step, house.records.index, told, evidence.papers(told, kept_contracts(house.project)))
@@ -337,44 +335,20 @@ def _seal_stories(house: Assembly, edition: Edition, staged: tuple[Staged, ...])
 def _confirm(house: Assembly) -> None:
     """Tell the enclave of each published part that it has not heard of: a crash came between publish and settle."""
     index = house.records.index
-    done = {(each.entry.subject, _number(each, "part")) for each in index.entries(action="settle", phase="done")}
+    done = {
+        (each.entry.subject, accounts.number(each, "part")) for each in index.entries(action="settle", phase="done")
+    }
+    # The intent names the rows, and a `done` says that readers see them: of a failed publish there is none.
+    published = {each.entry.subject for each in index.entries(action="publish", phase="done")}
+    intents = [each.entry for each in index.entries(action="publish", phase="intent")]
     waits = {(each.drop, each.part) for each in house.lake.staged()}
-    for name in {ref.name for each in index.entries(action="publish") for ref in each.entry.inputs}:
+    for name in {ref.name for intent in intents if intent.subject in published for ref in intent.inputs}:
         drop, _, part = name.removeprefix("rows:").rpartition("/")
         if (drop, int(part)) not in waits and (f"drop:{drop}", int(part)) not in done:
             house.vault.settled(drop, int(part))
 
 
 # --- small readings ---------------------------------------------------------------------------------------------------
-
-
-def _admitted(lines: Iterable[Logged], *, part: int) -> Logged | None:
-    found = [each for each in lines if each.entry.action == "admit" and each.entry.facts.get("part") == part]
-    return found[-1] if found else None
-
-
-def _undeclared(lines: list[Logged]) -> tuple[Reason, ...]:
-    """Say how many values were left behind in columns that the contract does not declare: none of them leaves."""
-    notes = lines[0].entry.facts.get("notes") if lines else None
-    return tuple(
-        Reason(
-            code="undeclared_column",
-            what="the contract declares no such column, so it stayed in the enclave",
-            count=each["count"] if isinstance(each["count"], int) else None,
-        )
-        for each in (notes if isinstance(notes, list) else [])
-        if isinstance(each, dict) and each["code"] == "undeclared_column"
-    )
-
-
-def _given_up(lines: Iterable[Logged]) -> set[int]:
-    """Return the replayed parts whose rows were discarded before they reached the lake."""
-    return {_number(each, "part") for each in lines if each.entry.action == "retain"} - {0}
-
-
-def _number(logged: Logged, fact: str) -> int:
-    value = logged.entry.facts.get(fact, 0)
-    return value if isinstance(value, int) else 0
 
 
 def _named(known: Iterable[Contract], name: str) -> Contract:

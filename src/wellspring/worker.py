@@ -95,7 +95,7 @@ def _quarantined(here: Project, credential: Credential | None, drop: str, _: jou
 
 def _accounts(here: Project, credential: Credential | None, _subject: str, _: journey.Progress) -> JsonValue:
     with _house(here, credential) as house:
-        journey.recover(house)
+        house.sequencer.integrate()
         drops = dict.fromkeys(each.entry.subject for each in house.records.index.entries(action="land"))
         accounts = {drop: journey.account(house, drop.removeprefix("drop:")) for drop in drops}
         edition = house.lake.edition()

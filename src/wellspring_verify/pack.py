@@ -87,6 +87,7 @@ def verify(folder: Path, *, key: str | None = None, witness: str | None = None) 
     head = _checkpoint(pack, origin, keys)
     _proofs(pack, head, entries, sealed)
     _story(pack, subject, entries)
+    _whole(pack, subject or "", entries)
     _contracts(pack, listed, entries)
     if pack.findings:
         return Report(BROKEN, tuple(dict.fromkeys(pack.findings)), (), subject)
@@ -95,7 +96,7 @@ def verify(folder: Path, *, key: str | None = None, witness: str | None = None) 
         f"the tree had {head.size if head else 0} entries when its checkpoint was signed",
         "the log's signature holds" if keys[0] else "the log's signature was NOT checked: give --key",
         "the witness's signature holds" if keys[1] else "the witness's signature was not checked: give --witness",
-        "a pack cannot show that nothing was left out of it; `wellspring ledger verify` reads the whole log",
+        "every step is there, back to the vendor's file; `wellspring ledger verify` reads the whole log",
     ]
     return Report(VERIFIED if keys[0] else UNSIGNED, (), tuple(summary), subject)
 
@@ -296,6 +297,26 @@ def _story(pack: _Pack, subject: str | None, entries: dict[int, story.Entry]) ->
     for name, derive in ((STORY, story.story_json), (PAGE, story.story_md)):
         if name in pack.files and pack.files[name] != derive(subject, told):
             pack.blame(name, "it does not say what the entries say")
+
+
+def _whole(pack: _Pack, subject: str, entries: dict[int, story.Entry]) -> None:
+    """Follow what each entry says it took back to the entry that made it: a story must not skip a step.
+
+    A drop's and a dataset's story also hold the publishing of other drops' rows, which are told elsewhere.
+    """
+    made = {ref for entry in entries.values() if entry.phase == "done" for ref in entry.outputs}
+    told = {entry.subject.removeprefix("drop:") for entry in entries.values() if entry.subject.startswith("drop:")}
+    for index, entry in sorted(entries.items()):
+        for ref in entry.inputs:
+            found = re.fullmatch(r"(?:rows:(.+)/[0-9]+|original:(.+))", ref.name)
+            ours = found is not None and (subject.startswith("edition:") or (found[1] or found[2]) in told)
+            if ours and ref not in made:
+                pack.blame(_file(index), f"it took in {ref.name!a}, and no entry of the pack says where that came from")
+        parent = entry.facts.get("parent") if entry.action == "publish" else None
+        if subject.startswith("edition:") and isinstance(parent, str) and parent:
+            name = f"edition:{parent.removeprefix('edition:')}"
+            if not any(one.subject == name and one.phase == "done" for one in entries.values()):
+                pack.blame(_file(index), f"it follows {name}, and the pack does not tell of that")
 
 
 def _contracts(pack: _Pack, listed: dict[str, str], entries: dict[int, story.Entry]) -> None:

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 import wellspring_verify
 from tests.trust.ledger.ledgers import JournalStep, Ledger, LocalSigner
-from tests.verify.packs import Made, made, pack
+from tests.verify.packs import CONTRACTS, Made, made, pack
+from wellspring.trust import evidence
 from wellspring_verify import Report, notes, verify
 from wellspring_verify.canonical import Malformed, dumps
 
@@ -241,6 +242,35 @@ def test_an_older_file_is_named(tmp_path: Path):
         name for name in old if old[name] != new[name]
     }
     ledger.close()
+
+
+@pytest.mark.parametrize(
+    ("subject", "left_out"),
+    [
+        ("drop:d0", "admit"),
+        ("drop:d0", "land"),
+        ("dataset:medical_claim", "admit"),
+        ("edition:e1", "land"),
+        ("edition:e1", "publish"),
+    ],
+)
+def test_a_story_that_skips_a_step_is_named_even_if_it_was_sealed(tmp_path: Path, subject: str, left_out: str):
+    now = made(tmp_path, subject=subject)
+    assert check(now).outcome == 0
+    ledger = Ledger(now.house)
+    told = evidence.story(ledger.index, subject)
+    skipped = ("drop:d0", "edition:e0")
+    kept = [one for one in told.entries if (one.entry.action, one.entry.subject in skipped) != (left_out, True)]
+    assert len(kept) < len(told.entries)
+    shorter = told._replace(entries=tuple(kept))
+    papers = CONTRACTS if any(one.entry.action == "admit" for one in kept) else {}
+    evidence.seal(JournalStep(ledger, "worker"), ledger.index, shorter, papers)
+    ledger.sequencer.integrate()
+    evidence.write_pack(now.folder, shorter, papers, ledger.tree, ledger.index)
+    ledger.close()
+    report = check(now)
+    assert report.outcome == 20
+    assert "says where that came from" in said(report) or "does not tell of that" in said(report)
 
 
 def test_no_key_is_taken_from_the_pack(copy: Made):

@@ -7,10 +7,11 @@ import pytest
 from tests.steps import Died
 from tests.trust.ledger.ledgers import Killer, Ledger, LocalSigner
 from wellspring.errors import Broken, Refused, Unavailable
+from wellspring.trust.ledger import journal
 from wellspring.trust.ledger.audit import audit
 from wellspring.trust.ledger.cosigner import Answer
 from wellspring.trust.ledger.index import parse
-from wellspring.trust.ledger.tree import ENTRIES, widths
+from wellspring.trust.ledger.tree import ENTRIES, bundle, name, widths
 from wellspring_verify import merkle, notes
 
 POINTS = [
@@ -255,3 +256,18 @@ def test_a_witness_that_was_rolled_back_is_named_and_a_new_one_is_welcome(tmp_pa
         Ledger(tmp_path).sequencer.integrate()
     shutil.rmtree(tmp_path / "witness")
     assert Ledger(tmp_path).sequencer.integrate().size == 4
+
+
+def test_a_forged_bundle_beyond_the_checkpoint_is_never_signed(tmp_path: Path):
+    ledger = Ledger(tmp_path)
+    ledger.write(2, "enclave")
+    before = ledger.sequencer.integrate()
+    ledger.write(1, "enclave")
+    true = list(journal.read(tmp_path / "journals", "enclave"))
+    forged = parse(true[2][1]).model_copy(update={"actor": "service:nobody"})
+    entries = [content for _, content in true[:2]] + [journal.content(forged)]
+    ledger.paths.write_once(name(ENTRIES, 0, 3), bundle(entries))
+    with pytest.raises(Broken, match="beyond the checkpoint holds enclave:2"):
+        ledger.sequencer.integrate()
+    assert ledger.tree.checkpoint() == before.note
+    ledger.close()

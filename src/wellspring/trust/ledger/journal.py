@@ -154,8 +154,9 @@ class Journal:
 
     def _write_batch(self, first: int, lines: bytes) -> None:
         if self._size >= SEGMENT:
-            os.close(self._file)
-            self._file, self._size = _create(self._folder, first), 0
+            full, self._file = self._file, _create(self._folder, first)
+            self._size = 0
+            os.close(full)
         try:
             rest = memoryview(lines)
             while rest:

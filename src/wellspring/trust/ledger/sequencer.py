@@ -156,6 +156,12 @@ class Sequencer:
         for content in adopted:
             entry = parse(content)
             self._follows(entry, last)
+            written = next(journal.read(self._journals, entry.service, entry.sequence - 1), None)
+            if written != (entry.sequence, content):
+                raise Broken(
+                    f"a bundle beyond the checkpoint holds {entry.id}, and the journal of {entry.service} does not",
+                    fix="keep everything; somebody else wrote into the ledger's folder",
+                )
             last[entry.service] = entry.sequence
         waiting = [self._lines(service, last) for service in journal.services(self._journals)]
         # By time across services; within one, always in the order of its journal.
