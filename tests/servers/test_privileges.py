@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -121,3 +122,22 @@ def test_a_child_inherits_nothing_of_the_callers_environment(here: Project, monk
     assert "s.secret" not in given.values()
     assert "HTTPS_PROXY" not in given
     assert given["TMPDIR"] == str(here.state / "tmp/worker")
+
+
+@root_only
+@pytest.mark.parametrize("setpriv", [True, False], ids=["setpriv", "shim"])
+def test_in_a_closed_folder_a_program_is_found_as_initdb_looks_for_it(here: Project, tmp_path: Path, setpriv: bool):
+    """access(2) counts no capability of a user who is not root, unless told; and one capability is all there is."""
+    program = tmp_path / "closed" / "program"
+    program.parent.mkdir(mode=0o700)
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    granted = survey(here)._replace(closed=True)
+    granted = granted if setpriv else granted._replace(setpriv=None)
+    look = f"import os; print(os.access({str(program)!r}, os.X_OK)); print(open('/proc/self/status').read())"
+    told = subprocess.run(
+        granted.command("postgres", [sys.executable, "-c", look]), capture_output=True, text=True, check=True, cwd="/"
+    ).stdout
+    assert told.startswith("True\n")
+    held = {line.partition(":")[0]: line.split()[1] for line in told.splitlines() if line.startswith("Cap")}
+    assert {held[name] for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {"0000000000000004"}

@@ -10,7 +10,8 @@ import signal
 import struct
 import sys
 
-PR_SET_PDEATHSIG, PR_SET_KEEPCAPS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE = 1, 8, 47, 2
+PR_SET_PDEATHSIG, PR_SET_KEEPCAPS, PR_SET_SECUREBITS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE = 1, 8, 28, 47, 2
+NO_SETUID_FIXUP = 1 << 2
 CAP_DAC_READ_SEARCH = 2
 CAPABILITY_VERSION_3 = 0x20080522
 
@@ -27,11 +28,14 @@ def main(arguments: list[str]) -> None:
     parent = os.getppid()
     if who:
         uid, gid = int(who[0]), int(who[1])
+        bits = 1 << CAP_DAC_READ_SEARCH if who[3] == "1" else 0
         libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0)
+        if bits:
+            # access(2), by which initdb looks for postgres, would else not count the capability.
+            libc.prctl(PR_SET_SECUREBITS, NO_SETUID_FIXUP, 0, 0, 0)
         os.setgroups([int(group) for group in who[2].split(",") if group])
         os.setresgid(gid, gid, gid)
         os.setresuid(uid, uid, uid)
-        bits = 1 << CAP_DAC_READ_SEARCH if who[3] == "1" else 0
         header = struct.pack("<Ii", CAPABILITY_VERSION_3, 0)
         if libc.capset(header, struct.pack("<6I", bits, bits, bits, 0, 0, 0)) != 0:
             raise OSError(ctypes.get_errno(), "capset")

@@ -65,6 +65,8 @@ class Privileges(NamedTuple):
             line += ["--groups", groups] if groups else ["--clear-groups"]
             if self.closed:
                 line += ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+                # access(2), by which initdb looks for postgres, would else not count the capability.
+                line += ["--securebits=+no_setuid_fixup"]
         return [*line, "--", *argv]
 
     def give(self, path: Path, service: str | None, mode: int, *, group: int | None = None) -> None:
