@@ -305,6 +305,18 @@ def test_the_next_good_drop_of_its_contract_settles_the_set_and_what_waited_is_t
     assert world.account(mended) == {"received": 10, "published": 10}
 
 
+def test_another_file_of_the_same_run_never_replaces_a_stopped_drop():
+    world = World()
+    bad, good = world.sends("january", good=False), world.sends("february")
+    assert fates(world.receive()) == {"january": "stopped", "february": "waiting"}
+    again = world.receive()
+    assert (again.fresh, again.verdict.outcome) == (False, "fail")
+    assert world.account(good) == {"received": 10, "waiting": 10}
+    world.sends("january_corrected")
+    assert fates(world.receive()) == {"january_corrected": "published", "february": "published"}
+    assert world.account(bad) == {"received": 10, "rejected": 10}
+
+
 def test_a_good_drop_of_another_contract_does_not_settle_it():
     world = World()
     world.sends("bad", good=False)

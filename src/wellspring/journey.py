@@ -21,7 +21,7 @@ from wellspring.errors import NotFound, Refused, Unavailable
 from wellspring.project import Project, nearest
 from wellspring.records.data import Account, Contract, Edition, Intake, Listed
 from wellspring.records.record import Frozen
-from wellspring.records.trust import Logged, Ref
+from wellspring.records.trust import Ref
 from wellspring.records.verdict import Reason, Verdict
 from wellspring.trust import evidence
 
@@ -89,6 +89,9 @@ def receive(house: Assembly, source: str, *, progress: Progress | None = None) -
     # An entry has 64 KiB, and the one of an edition names all its drops: a backfill becomes several editions.
     for start in range(0, max(len(new), 1), AT_ONCE):
         taken = [_take(house, file, known, progress) for file in new[start : start + AT_ONCE]]
+        for each in taken:
+            if each.fate == "stopped":
+                _alert(house, each, _named(known, str(each.contract)))
         received = _close_the_set(house, source, taken)
         outcomes += received.outcomes
         fresh |= received.fresh
@@ -203,7 +206,6 @@ def _take(house: Assembly, file: Listed, known: tuple[Contract, ...], progress: 
             raise
         return Outcome(name=file.name, fate="finding", reasons=refused.verdict.reasons)
     if taken.table is None:
-        _alert(house, taken, contract)
         return Outcome(
             name=file.name, fate="stopped", drop=taken.drop.id, contract=contract.name, reasons=taken.verdict.reasons
         )
@@ -238,15 +240,18 @@ def _resume(house: Assembly) -> None:
             _stage(house, taken)
 
 
-def _alert(house: Assembly, taken: Intake, contract: Contract) -> None:
-    """Leave an alert record for the contract's owner: who must act, on what, and why."""
-    with house.step("alert", taken.drop.subject) as act:
+def _alert(house: Assembly, stopped: Outcome, contract: Contract) -> None:
+    """Leave an alert record for the contract's owner: who must act, on what, and why.
+
+    Written when all files of the run are taken: only a drop that lands after it can replace the stopped one.
+    """
+    with house.step("alert", f"drop:{stopped.drop}") as act:
         act.reads(Ref(name=f"contract:{contract.name}@{contract.version}", digest=contract.digest))
         act.note(
             contract=f"{contract.name}@{contract.version}",
             owner=contract.owner,
             contact=contract.contact,
-            codes=list[JsonValue](sorted({reason.code for reason in taken.verdict.reasons})),
+            codes=list[JsonValue](sorted({reason.code for reason in stopped.reasons})),
         )
 
 
@@ -308,17 +313,33 @@ def _settle(house: Assembly, outcome: Outcome, *, fresh: bool) -> Outcome:
 
 
 def _stopped(house: Assembly, source: str) -> dict[str, str]:
-    """Name the drops (id -> contract) that stop this source's set: no good drop of their contract came after them."""
-    latest: dict[str, Logged] = {}
-    for each in house.records.index.entries(action="admit", phase="done"):
-        landed = house.records.index.entries(subject=each.entry.subject, action="land", phase="done")
-        ours = any(ref.name.startswith(f"source:{source}/") for one in landed for ref in one.entry.inputs)
-        if ours and each.entry.facts["part"] == 0:
-            latest[str(landed[0].entry.facts["contract"])] = each
+    """Name the drops (id -> contract) that stop this source's set.
+
+    A stopped drop is replaced by a good one of its contract that landed after its owner was told: not by another
+    file of the same run, which says nothing about it.
+    """
+    index = house.records.index
+    landed = {
+        each.entry.subject: each
+        for each in index.entries(action="land", phase="done")
+        if any(ref.name.startswith(f"source:{source}/") for ref in each.entry.inputs)
+    }
+    told = {each.entry.subject: each.index for each in index.entries(action="alert", phase="done")}
+    stopped: dict[str, str] = {}
+    good: list[tuple[str, int]] = []
+    for each in index.entries(action="admit", phase="done"):
+        land = landed.get(each.entry.subject)
+        if land is None or each.entry.facts["part"] != 0:
+            continue
+        name = str(land.entry.facts["contract"])
+        if each.entry.facts["outcome"] == "pass":
+            good.append((name, land.index))
+        else:
+            stopped[each.entry.subject] = name
     return {
-        each.entry.subject.removeprefix("drop:"): name
-        for name, each in latest.items()
-        if each.entry.facts["outcome"] != "pass"
+        subject.removeprefix("drop:"): name
+        for subject, name in stopped.items()
+        if subject not in told or not any(one == name and at > told[subject] for one, at in good)
     }
 
 

@@ -142,6 +142,8 @@ class House:
     def run(self, *arguments: str, timeout: float, how: str = "-m") -> subprocess.CompletedProcess[str]:
         """Run a module of Python in the copy, or a line of it (how: -c)."""
         environ = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "PYTHONPATH"))}
+        # A file that is broken and mended within a second, at the same size, would be run from its old bytecode.
+        environ["PYTHONDONTWRITEBYTECODE"] = "1"
         return subprocess.run(
             [str(self.python), how, *arguments],
             cwd=self.root, env=environ, capture_output=True, text=True, timeout=timeout, check=False,

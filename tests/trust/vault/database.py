@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
+from wellspring.servers.privileges import Privileges, is_closed
 from wellspring.trust.vault.postgres import VaultStore
 
 NOBODY = 65534
@@ -40,29 +41,29 @@ def database() -> Iterator[Database]:
     if user is not None:
         os.chown(home, user, user)
     data = home / "data"
-    extra = {"user": user, "group": user, "extra_groups": []} if user is not None else {}
-    keep = {"cwd": "/", "env": {"LC_ALL": "C", "PATH": "/usr/bin:/bin"}, "capture_output": True, "check": True, **extra}
+    granted = Privileges("process" if user is None else "user", "", is_closed(programs), shutil.which("setpriv"))
+    keep = {"cwd": "/", "env": {"LC_ALL": "C", "PATH": "/usr/bin:/bin"}, "capture_output": True, "check": True}
+
+    def run(*argv: str | Path) -> list[str]:
+        """As the house runs it: as nobody, also out of a folder that is closed to nobody."""
+        return granted.command("postgres", [str(each) for each in argv])
+
     try:
         subprocess.run(
-            [programs / "initdb", "-D", data, "-U", "house", "--auth", "reject", "-E", "UTF8", "--locale", "C", "-N"],
+            run(programs / "initdb", *("-D", data, "-U", "house", "-A", "reject", "-E", "UTF8", "--locale", "C", "-N")),
             **keep,
         )
         (data / "pg_hba.conf").write_text("local all enclave scram-sha-256\nlocal all house trust\n")
         sql = f"CREATE ROLE enclave LOGIN PASSWORD '{PASSWORD}';\n\nCREATE DATABASE enclave OWNER enclave;\n\n"
-        subprocess.run([programs / "postgres", "--single", "-j", "-D", data, "postgres"], input=sql.encode(), **keep)
+        single = run(programs / "postgres", "--single", "-j", "-D", data, "postgres")
+        subprocess.run(single, input=sql.encode(), **keep)
         keep.pop("capture_output")
         keep.pop("check")
         server = subprocess.Popen(
-            [
+            run(
                 programs / "postgres",
-                "-D",
-                data,
-                "-c",
-                f"unix_socket_directories={home}",
-                "-c",
-                "listen_addresses=",
-                "-F",
-            ],
+                *("-D", data, "-c", f"unix_socket_directories={home}", "-c", "listen_addresses=", "-F"),
+            ),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             **keep,
