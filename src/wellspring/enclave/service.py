@@ -52,7 +52,8 @@ class Enclave:
 
     def __init__(self, ports: Ports) -> None:
         self._ports = ports
-        self._turn = threading.RLock()
+        # No RLock: that one lets in whoever inherits the thread id of an owner that has ended.
+        self._turn = threading.Lock()
         self._findings = Findings(ports.store, ports.step)
         self._promises = Promises(ports.project, ports.store, step=ports.step, clock=ports.clock)
         self._opener = Opener(ports.store, ports.keys, folder=ports.folder)
@@ -63,15 +64,19 @@ class Enclave:
 
         Called at start, before each intake and hourly.
         """
-        store, folder, step = self._ports.store, self._ports.folder, self._ports.step
         with self._turn:
-            # First the files: an entry that says "removed" is told only after its file is.
-            retention.tidy(store, folder=folder)
-            facts.tell_untold(store, step=step, journals=self._ports.project.journals)
-            now = self._ports.clock.now()
-            retention.sweep(store, folder=folder, step=step, now=now)
-            for kept in retention.overdue(store, keys=self._ports.keys, folder=folder, now=now):
-                self._findings.overdue(kept)
+            self._keep_house()
+
+    def _keep_house(self) -> None:
+        """Do it with the turn held."""
+        store, folder, step = self._ports.store, self._ports.folder, self._ports.step
+        # First the files: an entry that says "removed" is told only after its file is.
+        retention.tidy(store, folder=folder)
+        facts.tell_untold(store, step=step, journals=self._ports.project.journals)
+        now = self._ports.clock.now()
+        retention.sweep(store, folder=folder, step=step, now=now)
+        for kept in retention.overdue(store, keys=self._ports.keys, folder=folder, now=now):
+            self._findings.overdue(kept)
 
     def rest(self, *, patience: float = 8.0) -> None:
         """Let the act under way end, and begin no other: the process is about to close what acts work with."""
@@ -80,14 +85,14 @@ class Enclave:
 
     def listing(self, source: str) -> tuple[Listed, ...]:
         with self._turn:
-            self.keep_house()
+            self._keep_house()
             opened, known = self._source(source), self._promises.every()
             return listing(source, opened, promised=known, store=self._ports.store, findings=self._findings)
 
     def intake(self, source: str, name: str, contract_digest: str, *, progress: Progress | None = None) -> Intake:
         tell = progress or _quiet
         with self._turn:
-            self.keep_house()
+            self._keep_house()
             opened = self._source(source)
             if personal := self._findings.personal_name(source, name):
                 raise NotFound(
@@ -105,7 +110,7 @@ class Enclave:
     def replay(self, drop: str, contract_digest: str, *, progress: Progress | None = None) -> Intake:
         tell = progress or _quiet
         with self._turn:
-            self.keep_house()
+            self._keep_house()
             kept = self._ports.store.drop(drop)
             contract = self._promises.accepted(contract_digest)
             if contract.name != kept.drop.contract:
@@ -122,7 +127,7 @@ class Enclave:
 
     def settled(self, drop: str, part: int) -> None:
         with self._turn:
-            self.keep_house()
+            self._keep_house()
             kept, store, step = self._ports.store.drop(drop), self._ports.store, self._ports.step
             found = [one for one in store.parts(drop) if one.part == part]
             if not found:
