@@ -40,6 +40,21 @@ def test_going_back_to_a_looser_contract_is_loosening_too(house: House) -> None:
     assert newest.version == "1.1.0"
 
 
+def test_a_contract_that_changed_under_its_version_is_refused(house: House) -> None:
+    contract = house.contract()
+    with house.opened():
+        promises = Promises(house.ports_now.project, house.store, step=house.step, clock=house.clock)
+        promises.accepted(contract.digest)
+        page = house.folder / "contracts" / "claim.odcs.yaml"
+        page.write_text(page.read_text() + "# a word more\n")
+        (changed,) = promises.every()
+        with pytest.raises(Refused, match=r"still called 1\.0\.0") as refused:
+            promises.accepted(changed.digest)
+        assert refused.value.verdict is not None
+        assert refused.value.verdict.reasons[0].code == "same_version"
+        promises.accepted(house.promise(version="1.0.1").digest)
+
+
 def test_a_contract_that_cannot_be_read_stops_everything(house: House) -> None:
     (house.folder / "contracts" / "claim.odcs.yaml").write_text("nonsense: true\n")
     with house.opened():

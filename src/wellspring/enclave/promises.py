@@ -36,8 +36,8 @@ class Promises:
     def accepted(self, digest: Digest, *, source: str | None = None, name: str = "") -> Contract:
         """Find the project's contract with this digest and accept it. source, name: the file that it must match.
 
-        Raises Refused: there is none, the file is another contract's, or it protects a column less than the version
-        that was accepted last: that takes a second person.
+        Raises Refused: there is none, the file is another contract's, it was changed and not its version, or it
+        protects a column less than the version that was accepted last: that takes a second person.
         """
         known = self.every()
         found = [one for one in known if one.digest == digest]
@@ -72,6 +72,13 @@ class Promises:
         inputs = (Ref(name=subject, digest=contract.digest),)
         fact = Fact(f"accept/{contract.digest}/{now}", "accept", subject, inputs, (), {"accepted": now})
         with self._step("accept", subject, inputs=inputs) as act:
+            if newest is not None and newest.version == contract.version:
+                said = f"{contract.name} was changed, and is still called {contract.version}"
+                raise Refused(
+                    said,
+                    fix="raise its version: a story names the contract of its own day by name and version",
+                    verdict=Verdict(subject=subject, outcome="fail", reasons=(Reason(code="same_version", what=said),)),
+                )
             if looser:
                 raise Refused(
                     f"{contract.name} {contract.version} protects less than the version before:\n" + "\n".join(looser),
