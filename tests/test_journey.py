@@ -317,6 +317,14 @@ def test_another_file_of_the_same_run_never_replaces_a_stopped_drop():
     assert world.account(bad) == {"received": 10, "rejected": 10}
 
 
+def test_a_drop_without_one_good_row_replaces_nothing():
+    world = World()
+    world.sends("bad", good=False)
+    world.receive()
+    world.sends("worse", quarantined=10)
+    assert world.receive().verdict.outcome == "fail"
+
+
 def test_a_good_drop_of_another_contract_does_not_settle_it():
     world = World()
     world.sends("bad", good=False)

@@ -316,7 +316,7 @@ def _stopped(house: Assembly, source: str) -> dict[str, str]:
     """Name the drops (id -> contract) that stop this source's set.
 
     A stopped drop is replaced by a good one of its contract that landed after its owner was told: not by another
-    file of the same run, which says nothing about it.
+    file of the same run, which says nothing about it, and not by one of which no row could be admitted.
     """
     index = house.records.index
     landed = {
@@ -332,10 +332,10 @@ def _stopped(house: Assembly, source: str) -> dict[str, str]:
         if land is None or each.entry.facts["part"] != 0:
             continue
         name = str(land.entry.facts["contract"])
-        if each.entry.facts["outcome"] == "pass":
-            good.append((name, land.index))
-        else:
+        if each.entry.facts["outcome"] != "pass":
             stopped[each.entry.subject] = name
+        elif accounts.number(each, "admitted") > 0:
+            good.append((name, land.index))
     return {
         subject.removeprefix("drop:"): name
         for subject, name in stopped.items()
