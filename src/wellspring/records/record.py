@@ -9,7 +9,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer
 
 
 def _utc(instant: datetime) -> datetime:
-    if instant.utcoffset() is None or instant.utcoffset().total_seconds() != 0:  # type: ignore[union-attr]
+    offset = instant.utcoffset()
+    if offset is None or offset:
         raise ValueError("an instant must be in UTC")
     return instant
 
