@@ -47,6 +47,7 @@ _HOMES = {
     "wellspring.errors": ("WellspringError", "ProjectError", "Refused", "NotFound", "Unavailable", "Broken"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
+# The one list of names stands above; pyright reads only a literal one.
 __all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
 
 

@@ -96,7 +96,9 @@ def verify(folder: Path, *, key: str | None = None, witness: str | None = None) 
         f"the tree had {head.size if head else 0} entries when its checkpoint was signed",
         "the log's signature holds" if keys[0] else "the log's signature was NOT checked: give --key",
         "the witness's signature holds" if keys[1] else "the witness's signature was not checked: give --witness",
-        "every step is there, back to the vendor's file; `wellspring ledger verify` reads the whole log",
+        "the rows, originals and editions that its entries took in lead back to the entries that made them",
+        "other entries (a finding, a retention, a publishing) may have been left out when it was sealed;"
+        " `wellspring ledger verify` reads the whole log",
     ]
     return Report(VERIFIED if keys[0] else UNSIGNED, (), tuple(summary), subject)
 
@@ -300,8 +302,9 @@ def _story(pack: _Pack, subject: str | None, entries: dict[int, story.Entry]) ->
 
 
 def _whole(pack: _Pack, subject: str, entries: dict[int, story.Entry]) -> None:
-    """Follow what each entry says it took back to the entry that made it: a story must not skip a step.
+    """Follow the rows, originals and parent editions that entries took in back to the entries that made them.
 
+    What made nothing that a later entry took (a finding, a retention, the last publishing) is not missed here.
     A drop's and a dataset's story also hold the publishing of other drops' rows, which are told elsewhere.
     """
     made = {ref for entry in entries.values() if entry.phase == "done" for ref in entry.outputs}

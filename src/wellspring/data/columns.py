@@ -118,6 +118,7 @@ def _bounds(
             page.wrong((*where, "logicalTypeOptions", key), f"say {example}")
             ends.append(None)
     low, high = ends
+    # Both ends of one column were read as its one type: two numbers, or two dates as text.
     if low is not None and high is not None and low > high:  # pyright: ignore[reportOperatorIssue]
         page.wrong((*where, "logicalTypeOptions"), "the minimum is above the maximum")
     pattern = options.get("pattern") if logical == "string" else None

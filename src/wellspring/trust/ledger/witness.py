@@ -50,6 +50,7 @@ class WitnessServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
+    # Only a WitnessServer ever makes one; the base class knows it as any server.
     server: WitnessServer  # pyright: ignore[reportIncompatibleVariableOverride]
     timeout = _SECONDS
     server_version = "wellspring-witness"
