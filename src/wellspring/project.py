@@ -63,6 +63,37 @@ class Servers(Section):
     postgres: Path | None = None
 
 
+class Dbt(Section):
+    """[dbt]: the project of SQL transforms, relative to the project's folder."""
+
+    folder: Path = Path("dbt")
+
+
+class Features(Section):
+    """[features]: the Feast definitions, relative to the project's folder; with it `up` starts the online store."""
+
+    definitions: Path = Path("features.py")
+
+
+class Models(Section):
+    """[models]: one Python file a model; with it `up` starts MLflow and the API. policies: Cedar files (*.cedar)."""
+
+    folder: Path = Path("models")
+    policies: Path = Path("policies")
+
+
+class Person(Section):
+    """[people.NAME]: somebody who may log in, once enrolled, with a password and a code; roles are for the policies."""
+
+    roles: tuple[str, ...]
+
+
+class Caller(Section):
+    """[callers.NAME]: a service that may call the API over its socket; the kernel says which uid is asking."""
+
+    uid: int = Field(ge=0)
+
+
 class Server(Frozen):
     """One running server. start: the kernel's start time of the pid (clock ticks since boot), so a reused pid shows."""
 
@@ -91,6 +122,11 @@ class Project(Section):
     sources: dict[str, SftpSource]
     witness: Witness = Witness()
     servers: Servers = Servers()
+    dbt: Dbt | None = None
+    features: Features | None = None
+    models: Models | None = None
+    people: dict[str, Person] = {}
+    callers: dict[str, Caller] = {}
     root: Path
     crash_at: str | None = None
 
@@ -132,6 +168,24 @@ class Project(Section):
     def enclave(self) -> Path:
         return self.state / "enclave"
 
+    @property
+    def models_kept(self) -> Path:
+        """Artefacts by content hash, and the releases: written by the worker, read by the API."""
+        return self.state / "models"
+
+    @property
+    def own(self) -> dict[str, Path]:
+        """The project's own code by what it is, as far as it has any: dbt, features, models, policies."""
+        parts: dict[str, Path] = {}
+        if self.dbt is not None:
+            parts["dbt"] = self.root / self.dbt.folder
+        if self.features is not None:
+            parts["features"] = self.root / self.features.definitions
+        if self.models is not None:
+            parts["models"] = self.root / self.models.folder
+            parts["policies"] = self.root / self.models.policies
+        return parts
+
     @cached_property
     def runtime(self) -> Path:
         """The short folder of Unix sockets (a socket path has 107 bytes): ws-<8 hex of the project path>.
@@ -141,7 +195,7 @@ class Project(Section):
         return Path("/tmp") / f"ws-{hashlib.sha256(str(self.root).encode()).hexdigest()[:8]}"
 
     def socket(self, name: str) -> Path:
-        """The Unix socket of one server: openbao, postgres (a folder), intake, vault, witness, control."""
+        """The Unix socket of one server: openbao, postgres (a folder), intake, vault, witness, control, valkey, api."""
         return self.runtime / (name if name == "postgres" else f"{name}.sock")
 
     def source(self, name: str) -> SftpSource:
@@ -229,7 +283,17 @@ def _problem(path: Path, text: str, error: Any) -> str:
 
 
 def _known(where: list[str]) -> list[str]:
-    tables: dict[str, type[Section]] = {"project": Named, "sources": SftpSource, "witness": Witness, "servers": Servers}
+    tables: dict[str, type[Section]] = {
+        "project": Named,
+        "sources": SftpSource,
+        "witness": Witness,
+        "servers": Servers,
+        "dbt": Dbt,
+        "features": Features,
+        "models": Models,
+        "people": Person,
+        "callers": Caller,
+    }
     fields = (tables[where[0]] if where and where[0] in tables else Project).model_fields
     return [name for name in fields if name not in {"root", "crash_at"}]
 

@@ -17,7 +17,7 @@ def test_a_crash_point_is_named_room_and_moment():
 
 def test_the_steps_that_touch_two_stores_have_crash_points():
     rooms = {point.file.removeprefix("wellspring/") for point in points.every()}
-    assert {"journey.py", "data/lake.py", "trust/ledger/sequencer.py"} <= rooms
+    assert {"journey/receiving.py", "data/lake.py", "trust/ledger/sequencer.py"} <= rooms
 
 
 def test_the_finder_finds_each_way_of_writing_one_and_no_other():

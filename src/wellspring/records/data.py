@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from pydantic import PlainSerializer
@@ -175,3 +176,62 @@ class Edition(Record):
     @property
     def subject(self) -> str:
         return f"edition:{self.id}"
+
+
+class Feature(Frozen):
+    """One feature of a view. what: its meaning in words, as a reason will say it; required, for people read it.
+
+    categories: of a string feature that a model may use, in the order of their codes.
+    """
+
+    name: str
+    type: Literal["int64", "float64", "bool", "string"]
+    what: str
+    categories: tuple[str, ...] = ()
+
+
+class View(Frozen):
+    """Features of one kind of thing, as known at each instant: rows of one built table.
+
+    keys: the table's token columns that say of which thing; the table also holds `known_since` (UTC, microseconds)
+    and `sequence` (int64), and of two rows of one thing the newer knowledge (known_since, sequence) wins.
+    max_age_seconds: an answer that rests on an older edition is stale; None: never.
+    """
+
+    name: str
+    entity: str
+    keys: tuple[str, ...]
+    table: str
+    features: tuple[Feature, ...]
+    owner: str
+    max_age_seconds: int | None = None
+
+    def feature(self, name: str) -> Feature | None:
+        """Return one feature by name."""
+        return next((each for each in self.features if each.name == name), None)
+
+
+class Views(Frozen):
+    """All views of a project, compiled from its Feast definitions. digest: SHA-256 of their canonical JSON."""
+
+    project: str
+    views: tuple[View, ...]
+    digest: Digest
+
+    def view(self, name: str) -> View | None:
+        """Return one view by name."""
+        return next((each for each in self.views if each.name == name), None)
+
+
+class FeatureRow(NamedTuple):
+    """One row of a view, offline or online. values: by feature, in the view's order; None where nothing is known.
+
+    edition: the built edition that the row was read from.
+    """
+
+    view: str
+    key: tuple[str, ...]
+    values: dict[str, int | float | bool | str | None]
+    known_since: datetime
+    sequence: int
+    edition: str

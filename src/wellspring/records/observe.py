@@ -60,6 +60,22 @@ class Step(Protocol):
         """Write the `done` of an intent that a crash left open and recovery found to be carried out."""
         ...
 
+    def answers(
+        self,
+        action: str,
+        subject: str,
+        *,
+        inputs: Iterable[Ref] = (),
+        outputs: Iterable[Ref] = (),
+        facts: dict[str, JsonValue] | None = None,
+        seconds: float | None = None,
+    ) -> str:
+        """Journal one answer of the hot path and return its entry's id; it is durable (group commit) when this returns.
+
+        One line each; metrics are kept in memory and lineage is told once a minute for each action and first input.
+        """
+        ...
+
     def reached(self, point: str) -> None:
         """Name a crash point (`lake.publish:act`). Does nothing, unless a crash test asked to die here."""
         ...

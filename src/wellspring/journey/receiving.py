@@ -1,32 +1,24 @@
-"""The whole road in one file: receive, replay, prove. READ THIS FIRST.
-
-receive   a vendor's drops -> (inside the enclave: land, admit) -> staged, audited -> one edition, or a reason why not
-replay    rows that waited in quarantine -> judged again by the contract of today -> the next edition
-prove     a drop, an edition or a dataset -> its story, sealed in the log, that verifies without the house
-
-Every step records itself through `step`; nothing here opens a port: the `Assembly` is handed in by the door.
-"""
+"""From a vendor's drop to a landed edition: receive, and replay what waited in quarantine."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import JsonValue
 
 from wellspring.data import accounts
 from wellspring.data import contract as contracts
-from wellspring.errors import NotFound, Refused, Unavailable
-from wellspring.project import Project, nearest
+from wellspring.errors import NotFound, Refused
+from wellspring.journey.proving import kept_contracts, seal_edition
+from wellspring.project import nearest
 from wellspring.records.data import Account, Contract, Edition, Intake, Listed
 from wellspring.records.record import Frozen
 from wellspring.records.trust import Ref
 from wellspring.records.verdict import Reason, Verdict
-from wellspring.trust import evidence
 
 if TYPE_CHECKING:
-    from wellspring.assembly import Assembly, Records
+    from wellspring.assembly import Assembly
     from wellspring.data.lake import Staged
 
 Progress = Callable[[str, int, int], None]
@@ -67,14 +59,6 @@ class Received(Frozen):
     @property
     def did_nothing(self) -> bool:
         return not self.outcomes
-
-
-class Pack(NamedTuple):
-    """A written story. entries: how many lines of the log it proves."""
-
-    subject: str
-    folder: Path
-    entries: int
 
 
 def receive(house: Assembly, source: str, *, progress: Progress | None = None) -> Received:
@@ -121,30 +105,6 @@ def replay(house: Assembly, drop: str, *, progress: Progress | None = None) -> R
     return _close_the_set(house, contract.source, [outcome])
 
 
-def prove(records: Records, subject: str, folder: Path, *, house: Assembly | None = None) -> Pack:
-    """Write the story of `drop:ID`, `edition:ID` or `dataset:NAME` into `folder`, with proofs.
-
-    A story that is already sealed in the signed log needs no server. Otherwise the house must be up to seal it:
-    raises Unavailable when `house` is None.
-    """
-    if house is not None:
-        house.sequencer.integrate()
-    told = evidence.story(records.index, subject)
-    papers = evidence.papers(told, kept_contracts(records.project))
-    if evidence.seal_of(records.index, told, papers) is None:
-        if house is None:
-            raise Unavailable(
-                f"the story of {subject} is not sealed in the log yet, and the servers are down",
-                fix="run `wellspring up`",
-            )
-        evidence.seal(house.step, records.index, told, papers)
-        house.sequencer.integrate()
-    with records.step("prove", told.subject) as act:
-        evidence.write_pack(folder, told, papers, records.tree, records.index)
-        act.note(entries=len(told.entries))
-    return Pack(told.subject, folder, len(told.entries))
-
-
 def recover(house: Assembly) -> None:
     """Finish what a crash left half done, before anything new: the log first, then each open publish."""
     house.sequencer.integrate()
@@ -152,7 +112,7 @@ def recover(house: Assembly) -> None:
     if finished:
         house.sequencer.integrate()
     for edition in finished:
-        _seal_stories(house, edition)
+        seal_edition(house, edition)
     _confirm(house)
     _resume(house)
 
@@ -182,11 +142,6 @@ def _promises(house: Assembly) -> tuple[Contract, ...]:
     known = contracts.load_all(here.contracts, tenant=here.tenant, known_since=house.clock.now(), sources=here.sources)
     contracts.keep(here.contracts, kept_contracts(here))
     return known
-
-
-def kept_contracts(here: Project) -> Path:
-    """The folder of all contracts that rows were ever held against, by digest."""
-    return here.lake / "contracts"
 
 
 def _take(house: Assembly, file: Listed, known: tuple[Contract, ...], progress: Progress | None) -> Outcome:
@@ -271,7 +226,7 @@ def _close_the_set(house: Assembly, source: str, outcomes: list[Outcome]) -> Rec
             house.vault.settled(each.drop, each.part)
         house.step.reached("journey.close:settled")
         house.sequencer.integrate()
-        _seal_stories(house, edition)
+        seal_edition(house, edition)
         here = {each.drop for each in outcomes}
         outcomes += [_waited(house, each) for each in staged if each.drop not in here]
     now = house.lake.edition()
@@ -341,16 +296,6 @@ def _stopped(house: Assembly, source: str) -> dict[str, str]:
         for subject, name in stopped.items()
         if subject not in told or not any(one == name and at > told[subject] for one, at in good)
     }
-
-
-def _seal_stories(house: Assembly, edition: Edition) -> None:
-    """Seal the stories of what was just published, so that proving them later needs no server."""
-    subjects = [edition.subject, *(f"drop:{drop}" for drop in edition.drops)]
-    subjects += [f"dataset:{each.table}" for each in edition.tables]
-    for subject in subjects:
-        told = evidence.story(house.records.index, subject)
-        evidence.seal(house.step, house.records.index, told, evidence.papers(told, kept_contracts(house.project)))
-    house.sequencer.integrate()
 
 
 def _confirm(house: Assembly) -> None:

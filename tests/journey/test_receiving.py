@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +16,8 @@ from tests.steps import Died, FixedClock, RecordingStep
 from wellspring import journey
 from wellspring.data.lake import Rows
 from wellspring.data.staged import Staged
-from wellspring.errors import NotFound, Refused, Unavailable
+from wellspring.errors import NotFound, Refused
+from wellspring.journey import receiving
 from wellspring.project import Project
 from wellspring.records.data import Contract, Drop, Edition, Intake, Listed
 from wellspring.records.trust import Logged, Ref
@@ -231,10 +231,10 @@ def intake(
 def promised(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two contracts, and stories that need no tree."""
     by_digest = {each.digest: each for each in (CLAIMS, PEOPLE)}
-    monkeypatch.setattr(journey.contracts, "load_all", lambda folder, **_: (CLAIMS, PEOPLE))
-    monkeypatch.setattr(journey.contracts, "keep", lambda folder, kept: None)
-    monkeypatch.setattr(journey.contracts, "load_kept", lambda kept, digest, **_: by_digest[digest])
-    monkeypatch.setattr(journey, "_seal_stories", lambda *_: None)
+    monkeypatch.setattr(receiving.contracts, "load_all", lambda folder, **_: (CLAIMS, PEOPLE))
+    monkeypatch.setattr(receiving.contracts, "keep", lambda folder, kept: None)
+    monkeypatch.setattr(receiving.contracts, "load_kept", lambda kept, digest, **_: by_digest[digest])
+    monkeypatch.setattr(receiving, "seal_edition", lambda *_: None)
 
 
 def fates(received: journey.Received) -> dict[str, str]:
@@ -528,19 +528,6 @@ def test_an_open_publish_is_finished_before_anything_new():
     world.step.write("publish", "intent", "edition:x", intent=None, inputs=(), outputs=(), facts={})
     world.receive()
     assert world.step.open_intents() == []
-
-
-# --- prove ------------------------------------------------------------------------------------------------------------
-
-
-def test_a_story_that_is_not_sealed_needs_the_house(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.setattr(journey.evidence, "story", lambda index, subject: object())
-    monkeypatch.setattr(journey.evidence, "papers", lambda told, folder: {})
-    monkeypatch.setattr(journey.evidence, "seal_of", lambda index, told, papers: None)
-    with pytest.raises(Unavailable, match="not sealed") as raised:
-        journey.prove(World(), "drop:a", tmp_path / "pack")  # type: ignore[arg-type]
-    assert raised.value.fix == "run `wellspring up`"
-    assert not (tmp_path / "pack").exists()
 
 
 def test_an_edition_is_as_old_as_its_publish():

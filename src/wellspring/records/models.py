@@ -1,0 +1,145 @@
+"""The words of the models wing: from a trained candidate to the answer that names its release."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from wellspring.records.record import Digest, Frozen, Instant, Record
+from wellspring.records.trust import Ref
+from wellspring.records.verdict import Verdict
+
+State = Literal["fresh", "stale", "last_good", "missing", "refused"]
+"""Of an answer: how far the knowledge that it rests on can be trusted to be the newest."""
+
+
+class Measured(Frozen):
+    """A figure with its 95 % interval, on data that the model never saw. rows: how many it was measured on."""
+
+    value: float
+    low: float
+    high: float
+    rows: int
+
+
+class Group(Frozen):
+    """One subgroup of the test rows. judged: whether it is large enough to be held against a bar."""
+
+    column: str
+    value: str
+    rows: int
+    judged: bool
+    auc: Measured | None = None
+    calibration_gap: float | None = None
+    denied_share: float | None = None
+
+
+class Scores(Frozen):
+    """What one candidate measured. baselines: the three that are always told, by name, on the same rows.
+
+    figures: auc, average_precision, brier, calibration_error ... by name. leaks: features that knew the future.
+    reason_microseconds: the median of one answer's reasons, on this machine.
+    """
+
+    figures: dict[str, Measured]
+    baselines: dict[str, Measured]
+    groups: tuple[Group, ...] = ()
+    leaks: tuple[str, ...] = ()
+    train_rows: int
+    test_rows: int
+    reason_microseconds: float
+    trees: int
+    leaves: int
+
+
+class Candidate(Record):
+    """A trained model that asks to be released. id: 12 hex of the SHA-256 of its own JSON; run: MLflow's.
+
+    artefact: digest of the signed manifest of its files. code: digest of the model file, the feature definitions and
+    the dbt project. environment: digest of the installed distributions. contracts: those that its data kept.
+    verdict: the gate's.
+    """
+
+    id: str
+    model: str
+    run: str
+    edition: str
+    artefact: Digest
+    views: Digest
+    code: Digest
+    environment: Digest
+    contracts: tuple[Ref, ...]
+    scores: Scores
+    verdict: Verdict
+
+    @property
+    def subject(self) -> str:
+        return f"candidate:{self.id}"
+
+
+class Release(Record):
+    """What is approved and served, whole or not at all; any change of one part is another release.
+
+    id: 12 hex of `digest`, the SHA-256 of the canonical JSON of the other fields without tenant and known_since.
+    threshold: decimal text. labels: what each side of it is called. policy: digest of the project's policies.
+    preprocessing: digest of the artefact's `model.json` (order of features, categories, calibration).
+    """
+
+    id: str
+    digest: Digest
+    model: str
+    candidate: str
+    artefact: Digest
+    views: Digest
+    preprocessing: Digest
+    threshold: str
+    labels: tuple[str, str]
+    edition: str
+    policy: Digest
+
+    @property
+    def subject(self) -> str:
+        return f"release:{self.id}"
+
+
+class Because(Frozen):
+    """One reason of an answer: a feature, what it means, and whether it pushed the score up or down (log odds)."""
+
+    feature: str
+    what: str
+    push: float
+
+
+class Promise(Frozen):
+    """The API process's signature (Ed25519, base64) over the canonical JSON of the answer without it.
+
+    key: 16 hex of the SHA-256 of the public half, whose ledger entry says until when it holds.
+    """
+
+    key: str
+    signature: str
+
+
+class Prediction(Frozen):
+    """One answer. score: calibrated probability; reasons: strongest first; vector: digest of the features used.
+
+    as_of: up to when knowledge is included; age_seconds: since then. entry: its line in the ledger, `api:SEQUENCE`.
+    """
+
+    id: str
+    model: str
+    release: str
+    edition: str
+    score: float
+    threshold: str
+    decision: str
+    reasons: tuple[Because, ...]
+    state: State
+    as_of: Instant
+    age_seconds: int
+    vector: Digest
+    at: Instant
+    promise: Promise | None = None
+
+    @property
+    def subject(self) -> str:
+        return f"prediction:{self.id}"
