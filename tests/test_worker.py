@@ -53,9 +53,9 @@ def test_without_a_credential_a_run_that_needs_the_house_is_unavailable(play: Pl
 
 
 def test_progress_and_then_one_result(play: Play, monkeypatch: pytest.MonkeyPatch):
-    def run(here: Any, credential: Any, subject: str, progress: Any) -> Any:
-        progress("fetch", 1, 2)
-        return {"subject": subject}
+    def run(asked: worker.Asked) -> Any:
+        asked.progress("fetch", 1, 2)
+        return {"subject": asked.subject}
 
     monkeypatch.setitem(worker.RUNS, "receive", run)
     assert play("receive", "vendor") == (
@@ -126,12 +126,12 @@ def test_what_libraries_print_never_mixes_with_our_lines(root: Path):
     code = (
         "import sys\nfrom wellspring import worker\n"
         "worker.confine = lambda here, role: ''\n"
-        "def noisy(here, credential, subject, progress):\n"
-        "    print('deprecated!'); import os; os.write(1, b'from C\\n'); return credential.role_id\n"
+        "def noisy(asked):\n"
+        "    print('deprecated!'); import os; os.write(1, b'from C\\n'); return asked.credential.role_id\n"
         "worker.RUNS['accounts'] = noisy\n"
         f"sys.exit(worker.main(['accounts', '--project', {str(root)!r}]))"
     )
-    given = json.dumps({"role_id": "r-1", "wrapped": "w"}) + "\n"
+    given = json.dumps({"credential": {"role_id": "r-1", "wrapped": "w"}}) + "\n"
     ran = subprocess.run(
         [sys.executable, "-c", code], input=given, capture_output=True, text=True, timeout=60, check=False
     )
@@ -141,11 +141,11 @@ def test_what_libraries_print_never_mixes_with_our_lines(root: Path):
     assert "from C" in ran.stderr
 
 
-@pytest.mark.parametrize("given", ["null\n", "", "\n"])
+@pytest.mark.parametrize("given", ['{"credential": null}\n', "", "\n"])
 def test_a_run_may_be_born_without_a_credential(root: Path, given: str):
     code = (
         "import sys\nfrom wellspring import worker\nworker.confine = lambda here, role: ''\n"
-        "worker.RUNS['prove'] = lambda here, credential, subject, progress: credential\n"
+        "worker.RUNS['prove'] = lambda asked: asked.credential\n"
         f"sys.exit(worker.main(['prove', 'drop:1', '--project', {str(root)!r}]))"
     )
     ran = subprocess.run(

@@ -1,7 +1,8 @@
 """The runner of one run: under the worker's own user, holding the one lock that guards catalog and log.
 
-Started as `python -m wellspring.worker RUN --project P`. Reads one JSON line on standard input, its credential (or
-null for runs that need no server), and writes JSON lines on standard output: progress, then one result or one error.
+Started as `python -m wellspring.worker RUN --project P`. Reads one JSON line on standard input: its credential (null for
+runs that need no server), and what else the run is given, a person's short login among it, which must stand in no
+argument list. Writes JSON lines on standard output: progress, then one result or one error.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from pydantic import JsonValue
 
@@ -28,18 +29,31 @@ from wellspring.servers.confine import confine
 Emit = Callable[[dict[str, Any]], None]
 
 
+class Asked(NamedTuple):
+    """One run: of which project, with which login, about what. given: what else it needs, by name."""
+
+    here: Project
+    credential: Credential | None
+    subject: str
+    given: dict[str, Any]
+    progress: journey.Progress
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one run and return its exit code."""
     asked = _arguments(argv)
     line = sys.stdin.readline()
-    given = json.loads(line) if line.strip() else None
+    told: dict[str, Any] = json.loads(line) if line.strip() else {}
     # What libraries print must not mix with our lines: they get standard error.
     out = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    return run(asked, None if given is None else Credential(**given), out)
+    credential = told.get("credential")
+    return run(asked, None if credential is None else Credential(**credential), out, told.get("given"))
 
 
-def run(asked: argparse.Namespace, credential: Credential | None, out: TextIO) -> int:
+def run(
+    asked: argparse.Namespace, credential: Credential | None, out: TextIO, given: dict[str, Any] | None = None
+) -> int:
     """Carry out what was asked; every outcome is one JSON line."""
 
     def emit(event: dict[str, Any]) -> None:
@@ -53,7 +67,7 @@ def run(asked: argparse.Namespace, credential: Credential | None, out: TextIO) -
         here = project.load(asked.project)
         confine(here, role="worker")
         with writer_lock(here):
-            value = RUNS[asked.run](here, credential, asked.subject, progress)
+            value = RUNS[asked.run](Asked(here, credential, asked.subject, given or {}, progress))
         emit({"event": "result", "value": value})
     except WellspringError as wrong:
         verdict = wrong.verdict.model_dump(mode="json") if isinstance(wrong, Refused) and wrong.verdict else None
@@ -77,24 +91,25 @@ def writer_lock(here: Project) -> Iterator[None]:
         yield
 
 
-def _receive(here: Project, credential: Credential | None, source: str, progress: journey.Progress) -> JsonValue:
-    with _house(here, credential) as house:
-        return journey.receive(house, source, progress=progress).model_dump(mode="json")
+def _receive(asked: Asked) -> JsonValue:
+    with _house(asked) as house:
+        return journey.receive(house, asked.subject, progress=asked.progress).model_dump(mode="json")
 
 
-def _replay(here: Project, credential: Credential | None, drop: str, progress: journey.Progress) -> JsonValue:
-    with _house(here, credential) as house:
-        return journey.replay(house, drop.removeprefix("drop:"), progress=progress).model_dump(mode="json")
+def _replay(asked: Asked) -> JsonValue:
+    with _house(asked) as house:
+        drop = asked.subject.removeprefix("drop:")
+        return journey.replay(house, drop, progress=asked.progress).model_dump(mode="json")
 
 
-def _quarantined(here: Project, credential: Credential | None, drop: str, _: journey.Progress) -> JsonValue:
-    with _house(here, credential) as house:
-        rows = house.vault.quarantined(drop.removeprefix("drop:") or None)
+def _quarantined(asked: Asked) -> JsonValue:
+    with _house(asked) as house:
+        rows = house.vault.quarantined(asked.subject.removeprefix("drop:") or None)
         return [row.model_dump(mode="json") for row in rows]
 
 
-def _accounts(here: Project, credential: Credential | None, _subject: str, _: journey.Progress) -> JsonValue:
-    with _house(here, credential) as house:
+def _accounts(asked: Asked) -> JsonValue:
+    with _house(asked) as house:
         house.sequencer.integrate()
         drops = dict.fromkeys(each.entry.subject for each in house.records.index.entries(action="land"))
         accounts = {drop: journey.account(house, drop.removeprefix("drop:")) for drop in drops}
@@ -107,24 +122,24 @@ def _accounts(here: Project, credential: Credential | None, _subject: str, _: jo
         }
 
 
-def _prove(here: Project, credential: Credential | None, subject: str, _: journey.Progress) -> JsonValue:
-    folder = here.state / "packs" / re.sub(r"[^A-Za-z0-9_.-]", "-", subject)
-    if credential is None:
-        with open_records(here) as records:
-            pack = journey.prove(records, subject, folder)
+def _prove(asked: Asked) -> JsonValue:
+    folder = asked.here.state / "packs" / re.sub(r"[^A-Za-z0-9_.-]", "-", asked.subject)
+    if asked.credential is None:
+        with open_records(asked.here) as records:
+            pack = journey.prove(records, asked.subject, folder)
     else:
-        with assemble(here, credential) as house:
-            pack = journey.prove(house.records, subject, folder, house=house)
+        with assemble(asked.here, asked.credential) as house:
+            pack = journey.prove(house.records, asked.subject, folder, house=house)
     return {"subject": pack.subject, "folder": str(pack.folder), "entries": pack.entries}
 
 
-def _house(here: Project, credential: Credential | None) -> AbstractContextManager[Assembly]:
-    if credential is None:
+def _house(asked: Asked) -> AbstractContextManager[Assembly]:
+    if asked.credential is None:
         raise Unavailable("the servers of this project are not running", fix="run `wellspring up`")
-    return assemble(here, credential)
+    return assemble(asked.here, asked.credential)
 
 
-RUNS: dict[str, Callable[[Project, Credential | None, str, journey.Progress], JsonValue]] = {
+RUNS: dict[str, Callable[[Asked], JsonValue]] = {
     "receive": _receive,
     "replay": _replay,
     "quarantined": _quarantined,

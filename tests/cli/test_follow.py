@@ -22,10 +22,10 @@ def here(root: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
 
 @pytest.fixture
 def play(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Let a few lines of Python stand in for the worker; `given` is the line that it was born with."""
+    """Let a few lines of Python stand in for the worker; `told` is the line that it was born with."""
 
     def play(code: str) -> None:
-        start = "import json, sys\ngiven = json.loads(sys.stdin.readline())\n"
+        start = "import json, sys\ntold = json.loads(sys.stdin.readline())\n"
         start += "def emit(**event): print(json.dumps(event), flush=True)\n"
         monkeypatch.setattr(privileges, "command", lambda here, service, argv: [sys.executable, "-c", start + code])
 
@@ -36,7 +36,7 @@ def test_the_result_comes_back_and_progress_is_told(here: Project, play: Any):
     play(
         "emit(event='progress', stage='fetch', done=1, total=2)\n"
         "emit(event='progress', stage='fetch', done=2, total=2)\n"
-        "emit(event='result', value={'got': given['role_id']})"
+        "emit(event='result', value={'got': told['credential']['role_id']})"
     )
     drawn: list[tuple[str, int, int]] = []
     assert follow(here, "receive", on_progress=lambda *told: drawn.append(told)) == {"got": "worker"}
@@ -117,5 +117,10 @@ def test_servers_that_are_down_stop_it_before_any_process_starts(root: Path, mon
 
 
 def test_a_run_that_may_go_without_servers_is_born_with_null(root: Path, play: Any):
-    play("emit(event='result', value=given)")
+    play("emit(event='result', value=told['credential'])")
     assert follow(load(root), "prove", "drop:1", offline=True) is None
+
+
+def test_what_a_run_is_given_goes_over_the_pipe(here: Project, play: Any):
+    play("emit(event='result', value=[told['given'], sys.argv])")
+    assert follow(here, "approve", "release:1", given={"token": "s.short"}) == [{"token": "s.short"}, ["-c"]]

@@ -18,11 +18,17 @@ OnProgress = Callable[[str, int, int], None]
 
 
 def follow(
-    here: Project, run: str, subject: str = "", *, offline: bool = False, on_progress: OnProgress | None = None
+    here: Project,
+    run: str,
+    subject: str = "",
+    *,
+    given: dict[str, Any] | None = None,
+    offline: bool = False,
+    on_progress: OnProgress | None = None,
 ) -> Any:
     """Run one of the worker's runs and return its result.
 
-    offline: go on without a credential when the servers are down, for runs that may need none. Raises what the run
+    given: what the run needs besides its subject; it travels over a pipe and stands in no argument list. offline: go on without a credential when the servers are down, for runs that may need none. Raises what the run
     raised; Unavailable when the servers are down.
     """
     from wellspring.servers.control import credential
@@ -63,7 +69,7 @@ def follow(
             assert child.stdout is not None
             # A run that dies before it listens is told by its exit code.
             with contextlib.suppress(BrokenPipeError), child.stdin:
-                child.stdin.write(json.dumps(born_with) + "\n")
+                child.stdin.write(json.dumps({"credential": born_with, "given": given or {}}) + "\n")
             for line in child.stdout:
                 event = json.loads(line)
                 if event["event"] == "progress" and on_progress is not None:
