@@ -28,7 +28,8 @@ def follow(
 ) -> Any:
     """Run one of the worker's runs and return its result.
 
-    given: what the run needs besides its subject; it travels over a pipe and stands in no argument list. offline: go on without a credential when the servers are down, for runs that may need none. Raises what the run
+    given: what the run needs besides its subject; it travels over a pipe and stands in no argument list.
+    offline: go on without a credential when the servers are down, for runs that may need none. Raises what the run
     raised; Unavailable when the servers are down.
     """
     from wellspring.servers.control import credential
