@@ -18,7 +18,8 @@ UNAVAILABLE = 69
 
 
 class Promises(NamedTuple):
-    """A contract, as lists. types: `decimal`, `integer`, `date`, `boolean`, `string`. tokens: column -> domain."""
+    """A contract, as lists. types: `decimal`, `integer`, `date`, `timestamp`,
+    `boolean`, `string`. tokens: column -> domain."""
 
     types: dict[str, str]
     required: list[str]

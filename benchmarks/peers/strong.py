@@ -11,7 +11,7 @@ import hmac
 import io
 import sys
 from collections.abc import Callable
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,8 @@ def _typed(name: str, kind: str) -> Any:
             return pl.col(name).cast(pl.Int64, strict=False)
         case "date":
             return pl.col(name).str.to_date("%Y-%m-%d", strict=False)
+        case "timestamp":
+            return pl.col(name).str.to_datetime("%Y-%m-%d %H:%M:%S%.f%#z", time_unit="us", strict=False)
         case "boolean":
             return pl.col(name).replace_strict({"true": True, "false": False}, default=None, return_dtype=pl.Boolean)
         case _:
@@ -71,7 +73,8 @@ def _typed(name: str, kind: str) -> Any:
 
 
 def _bound(end: Any, kind: str) -> Any:
-    return date.fromisoformat(end) if kind == "date" else end
+    read = {"date": date.fromisoformat, "timestamp": datetime.fromisoformat}.get(kind)
+    return read(end) if read else end
 
 
 def _tokens(column: Any, domain: str, secret: bytes) -> Any:

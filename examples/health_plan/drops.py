@@ -1,4 +1,4 @@
-"""The vendor's drops of the demo: a good one, a bad one, one with a broken schema, and what mends each.
+"""The vendor's drops of the demo: a history, a good one, a bad one, one with a broken schema, and what mends each.
 
 Every drop is about the same people (`population.members`), so tokens join across them, and every drop holds the
 planted people. A file is written as NAME.part and renamed: the outbox never shows half of one.
@@ -7,24 +7,30 @@ planted people. A file is written as NAME.part and renamed: the outbox never sho
 from __future__ import annotations
 
 import csv
+import importlib
 import io
 from collections.abc import Iterable
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from examples.health_plan import population
-elif __package__:
-    # A room of a package: `examples` in a checkout, `wellspring.templates` in a wheel.
-    import importlib
+    import pyarrow as pa
 
-    population = importlib.import_module(f"{__package__}.population")
+    from examples.health_plan import population, process
 else:
-    import population
+    # A room of a package: `examples` in a checkout, `wellspring.templates` in a wheel; or a file beside its project.
+    population, process = (
+        importlib.import_module(f"{__package__}.{name}" if __package__ else name) for name in ("population", "process")
+    )
 
 SEED = 1
 MEMBERS = 2_000
 PLANTED = 12
+UNTIL = "2026-10"
+"""The last month of the history."""
+LATER = 5_000_000
+"""The number of the first claim of a drop beside the history, whose claims have the numbers below it."""
 TELEHEALTH = "10"
 """Telehealth at home: a place of service that contract 1.0.0 has forgotten, and 1.1.0 knows."""
 
@@ -59,9 +65,28 @@ class Bad(NamedTuple):
     repairable: int
 
 
-def people(members: int = MEMBERS, *, seed: int = SEED) -> Any:
+def people(members: int = MEMBERS, *, seed: int = SEED) -> pa.Table:
     """Make the members that all drops are about; the first PLANTED of them are the planted people."""
     return population.members(members, seed, planted=PLANTED)
+
+
+def history(folder: Path, *, months: int = 18, members: int = 12_000, lines: int = 100_000, seed: int = SEED) -> Good:
+    """Write the six files of the denials process, all of one name: CONTRACT_FIRST_LAST.csv, up to UNTIL.
+
+    Its first members are those of the other drops, so tokens join.
+    """
+    made = _made(months, members, lines, seed).tables
+    first = made["medical_claim"]["received_date"][0].as_py()
+    paths = tuple(
+        population.write_csv(table, folder / f"{name}_{first:%Y-%m}_{UNTIL}.csv") for name, table in made.items()
+    )
+    rows = {path.name: table.num_rows for path, table in zip(paths, made.values(), strict=True)}
+    return Good(paths, rows, tuple(population.planted(PLANTED, seed)))
+
+
+def truth(*, months: int = 18, members: int = 12_000, lines: int = 100_000, seed: int = SEED) -> pa.Table:
+    """Return the true probabilities of the history's claims: see `process.History`, and `process.ceiling`."""
+    return _made(months, members, lines, seed).truth
 
 
 def good(
@@ -70,7 +95,7 @@ def good(
     """Write eligibility_MONTH.csv and medical_claim_MONTH.csv: every row keeps its contract."""
     known = people(members, seed=seed)
     spans = population.spans(known, seed)
-    claims = population.claims(lines, seed, people=known, month=month)
+    claims = population.claims(lines, seed, people=known, month=month, first=LATER)
     paths = (
         population.write_csv(spans, folder / f"eligibility_{month}.csv"),
         population.write_csv(claims, folder / f"medical_claim_{month}.csv"),
@@ -85,7 +110,7 @@ def bad(folder: Path, *, lines: int = 2_000, members: int = MEMBERS, seed: int =
     The tenth kind, rows in a place of service that the contract forgot, is the contract's mistake, not the vendor's.
     """
     known = people(members, seed=seed)
-    rows = population.claims(lines, seed, people=known, month=month).to_pylist()
+    rows = population.claims(lines, seed, people=known, month=month, first=LATER).to_pylist()
     professional = [place for place, row in enumerate(rows) if row["claim_type"] == "professional"]
     institutional = [place for place, row in enumerate(rows) if row["claim_type"] == "institutional"]
     flaws: list[Flaw] = []
@@ -104,8 +129,8 @@ def bad(folder: Path, *, lines: int = 2_000, members: int = MEMBERS, seed: int =
         spoil("a number out of range", next(each), "range", "service_unit_quantity", 0)
         spoil("an identifier of the wrong shape", next(each), "pattern", "member_id", "WSP12AB")
         place = next(each)
-        more = rows[place]["coinsurance_amount"] + 1
-        spoil("columns that disagree", place, "rule", "coinsurance_amount", more, reason_at="shares_add_up")
+        after = rows[place]["claim_end_date"] + timedelta(days=1)
+        spoil("columns that disagree", place, "rule", "claim_start_date", after, reason_at="service_in_order")
         ssn = known["social_security_number"][0].as_py()
         spoil("a person's number in a code column", next(ward), "personal_data", "revenue_center_code", ssn)
     for place in [next(each) for _ in range(5)]:
@@ -126,7 +151,7 @@ def broken_schema(
     folder: Path, *, lines: int = 2_000, members: int = MEMBERS, seed: int = SEED, month: str = "2026-11"
 ) -> Path:
     """Write medical_claim_MONTH.csv in which the vendor renamed a required column: member_id is subscriber_number."""
-    table = population.claims(lines, seed, people=people(members, seed=seed), month=month)
+    table = population.claims(lines, seed, people=people(members, seed=seed), month=month, first=LATER)
     renamed = ["subscriber_number" if name == "member_id" else name for name in table.column_names]
     return population.write_csv(table.rename_columns(renamed), folder / f"medical_claim_{month}.csv")
 
@@ -135,7 +160,7 @@ def corrected(
     folder: Path, *, lines: int = 2_000, members: int = MEMBERS, seed: int = SEED, month: str = "2026-11"
 ) -> Path:
     """Write what the vendor sends after `broken_schema`: the same rows, the agreed names, in a file of a new name."""
-    table = population.claims(lines, seed, people=people(members, seed=seed), month=month)
+    table = population.claims(lines, seed, people=people(members, seed=seed), month=month, first=LATER)
     return population.write_csv(table, folder / f"medical_claim_{month}_corrected.csv")
 
 
@@ -150,6 +175,10 @@ def repaired_contract(folder: Path) -> Path:
     part = path.with_name(f"{path.name}.part")
     part.write_text(text, encoding="utf-8")
     return part.rename(path)
+
+
+def _made(months: int, members: int, lines: int, seed: int) -> process.History:
+    return process.history(members, lines, seed, months=months, until=UNTIL, planted=PLANTED)
 
 
 def _write(path: Path, rows: Iterable[dict[str, Any]]) -> Path:

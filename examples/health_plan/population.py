@@ -14,7 +14,7 @@ Each column draws from a generator of its own, so the first n rows of a larger p
 
 from __future__ import annotations
 
-import zlib
+import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,20 +23,20 @@ import pyarrow as pa
 import pyarrow.compute
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
-    Ints = NDArray[np.int64]
+    from examples.health_plan import care, draws
+    from examples.health_plan.draws import Draw, Ints
+else:
+    # A room of a package: `examples` in a checkout, `wellspring.templates` in a wheel; or a file beside its project.
+    care, draws = (
+        importlib.import_module(f"{__package__}.{name}" if __package__ else name) for name in ("care", "draws")
+    )
 
 pc: Any = pyarrow.compute  # its functions are made at run time, so no checker knows them
 
-VERSION = 1
-"""Part of every seed: a change that moves any value makes a new version, never a quiet one."""
-
-SOURCE = "clearinghouse"
+VERSION = draws.VERSION
+SOURCE = care.SOURCE
+providers = care.providers
 PAYERS = ("Northfield Health", "Lakeshore Benefits", "Prairie Mutual")
-PLANS = ("PPO-500", "PPO-1500", "HMO-250", "HDHP-3000", "MA-ADVANTAGE")
 FIRST = (
     "Ada Aldo Amara Bea Boris Carla Chidi Clara Dario Dina Edda Elio Emil Farah Felix Freya Gita Goran Hana Hugo "
     "Ida Igor Ines Ivo Jada Jonas Juno Kaia Karim Kofi Lars Leila Lena Luca Mabel Maja Malik Mina Nadia Nils Noor Olga "
@@ -54,19 +54,6 @@ PLACES = (  # city, state, the first three digits of its post codes; the last ha
     *(("Madison", "WI", "537"), ("Denver", "CO", "802"), ("Austin", "TX", "787"), ("Tucson", "AZ", "857")),
     *(("Albany", "NY", "122"), ("Raleigh", "NC", "276"), ("Portland", "OR", "972"), ("Cody", "WY", "821")),
 )
-DIAGNOSES = (
-    "E11.9 I10 E78.5 J06.9 M54.50 F41.1 F32.9 K21.9 J45.909 N39.0 R05.9 R10.9 Z00.00 Z23 Z12.11 M25.561 M17.11 G47.33 "
-    "E03.9 E66.9 I25.10 I48.91 J18.9 J44.9 L03.90 N18.3 O80 R07.9 S93.401A H52.4 B34.9 D64.9 C50.911 G43.909 K57.30"
-).split()
-PROCEDURES = (  # code, charge in cents for one unit
-    *(("99213", 16500), ("99214", 24800), ("99203", 21500), ("99283", 68000), ("93000", 9800), ("80053", 6200)),
-    *(("85025", 4100), ("36415", 1900), ("71046", 14500), ("73030", 13200), ("97110", 7400), ("90834", 15800)),
-    *(("20610", 31000), ("45378", 182000), ("J1885", 2300), ("G0439", 18700), ("70553", 268000), ("27447", 2450000)),
-)
-WARDS = (("0120", 240000), ("0250", 41000), ("0300", 18500), ("0320", 52000), ("0360", 615000), ("0450", 128000))
-_CENTS = tuple(np.array([cents for _, cents in prices]) for prices in (PROCEDURES, WARDS))
-POINTS = ("11", "11", "11", "11", "11", "22", "22", "23", "02", "21", "12", "19", "20", "81")
-BILLS = ("0111", "0131", "0131", "0131", "0851")
 LETTERS = "ACDEFGHJKMNPQRTUVWXY"
 
 
@@ -94,7 +81,7 @@ def members(count: int, seed: int, *, planted: int = 0) -> pa.Table:
 
     The first `planted` rows are the planted people: each has every identifier, and names that no other row has.
     """
-    draw = _Draw(seed, "members")
+    draw = draws.Draw(seed, "members")
     size = draw.pick("household", count, weights=(0.42, 0.26, 0.14, 0.12, 0.06)) + 1
     house = np.repeat(np.arange(count), size)[:count]
     seat = np.arange(count) - (np.cumsum(size) - size)[house]
@@ -102,73 +89,153 @@ def members(count: int, seed: int, *, planted: int = 0) -> pa.Table:
     born = np.datetime64("2026-06-30") - age.astype("timedelta64[D]")
     first, last = (
         draw.of("first", count, FIRST),
-        pa.array(LAST).take(_at(draw.whole("last", count, 0, len(LAST)), house)),
+        pa.array(LAST).take(draws.at(draw.whole("last", count, 0, len(LAST)), house)),
     )
     number = draw.whole("number", count, 1, 9900)[house]
-    street = pa.array(STREETS).take(_at(draw.whole("street", count, 0, len(STREETS)), house))
+    street = pa.array(STREETS).take(draws.at(draw.whole("street", count, 0, len(STREETS)), house))
     place = draw.whole("place", count, 0, len(PLACES))[house]
     marked = np.arange(count) < planted
     if planted:
         first = pc.if_else(pa.array(marked), _syllables(count, seed, "first"), first)
         last = pc.if_else(pa.array(marked), _syllables(count, seed, "last"), last)
         street = pc.if_else(pa.array(marked), _syllables(count, seed, "street"), street)
-    member = _join("WSP", _digits(draw.spread("member", count, 10**9), 9))
-    mail = _join(pc.utf8_lower(first), ".", pc.utf8_lower(last), _text(np.arange(count) + 100), "@example.")
+    member = draws.join("WSP", draws.digits(draw.spread("member", count, 10**9), 9))
+    mail = draws.join(pc.utf8_lower(first), ".", pc.utf8_lower(last), draws.text(np.arange(count) + 100), "@example.")
     old = (age > 65 * 365) | marked
     plan = np.where(age > 65 * 365, 4, draw.whole("plan", count, 0, 4)[house])
     columns: dict[str, Any] = {
-        "person_id": _join("P", _digits(draw.spread("person", count, 10**8), 8)),
+        "person_id": draws.join("P", draws.digits(draw.spread("person", count, 10**8), 8)),
         "member_id": member,
         "subscriber_id": member.take(pa.array(np.arange(count) - seat)),
         "first_name": first,
-        "middle_name": _hide(draw.of("middle", count, LETTERS), draw.share("middle?", count) > 0.6),
+        "middle_name": draws.hide(draw.of("middle", count, LETTERS), draw.share("middle?", count) > 0.6),
         "last_name": last,
-        "social_security_number": _hide(_ssn(draw, count), (draw.share("ssn?", count) > 0.92) & ~marked),
-        "medicare_beneficiary_identifier": _hide(_mbi(draw, count), ~old),
+        "social_security_number": draws.hide(_ssn(draw, count), (draw.share("ssn?", count) > 0.92) & ~marked),
+        "medicare_beneficiary_identifier": draws.hide(_mbi(draw, count), ~old),
         "birth_date": pa.array(born),
         "gender": pa.array(("female", "male", "unknown")).take(
             pa.array(draw.pick("gender", count, (0.51, 0.48, 0.01)))
         ),
-        "address": _join(_text(number), " ", street, " Street"),
+        "address": draws.join(draws.text(number), " ", street, " Street"),
         "city": pa.array([place[0] for place in PLACES]).take(pa.array(place)),
         "state": pa.array([place[1] for place in PLACES]).take(pa.array(place)),
-        "zip_code": _join(
+        "zip_code": draws.join(
             pa.array([place[2] for place in PLACES]).take(pa.array(place)),
-            _digits(draw.whole("zip", count, 0, 100)[house], 2),
+            draws.digits(draw.whole("zip", count, 0, 100)[house], 2),
         ),
         "phone": _phone(draw, np.where(marked, -1 - np.arange(count), house)),
-        "email": _join(mail, draw.of("mail", count, ("com", "org"))),
-        "group_id": _join("G", _digits(draw.whole("group", count, 10_000, 10_060)[house], 5)),
+        "email": draws.join(mail, draw.of("mail", count, ("com", "org"))),
+        "group_id": draws.join("G", draws.digits(draw.whole("group", count, 10_000, 10_060)[house], 5)),
         "payer": pa.array(PAYERS).take(pa.array(draw.whole("payer", count, 0, len(PAYERS))[house])),
-        "plan": pa.array(PLANS).take(pa.array(plan)),
+        "plan": pa.array(care.PLANS).take(pa.array(plan)),
         "subscriber_relation": pa.array(("self", "spouse", "child")).take(pa.array(np.minimum(seat, 2))),
     }
     return pa.table(columns)
 
 
-def spans(people: pa.Table, seed: int) -> pa.Table:
-    """Make the eligibility table: one row for each span of coverage, about 1.2 a member, in the contract's order.
+class Cover(NamedTuple):
+    """Each member's coverage as numbers: a first span, and perhaps a second one.
 
-    Most spans are open; one in eight members changed plans at the turn of 2026, one in twenty has left.
+    start, end, again: days since 1970. told, told_end, told_again: the seconds at which the payer's system knew the
+    first span, its end, and the second span; an end that was told late is a retroactive termination.
+    """
+
+    start: Ints
+    end: Ints
+    again: Ints
+    former: Ints
+    told: Ints
+    told_end: Ints
+    told_again: Ints
+
+    def known(self, who: Ints, day: Ints, second: Ints) -> tuple[draws.Bools, draws.Bools]:
+        """Return whether each day is covered, as known at a second, and whether it lies before any coverage."""
+        ended = (day > self.end[who]) & (self.told_end[who] < second)
+        first = (self.told[who] < second) & (self.start[who] <= day) & ~ended
+        later = (self.told_again[who] < second) & (self.again[who] <= day)
+        return first | later, day < self.start[who]
+
+    def plan(self, own: Ints, who: Ints, day: Ints) -> Ints:
+        """Return the plan of each day: who was moved was in the former one before."""
+        return np.where((self.former[who] == 1) & (day < self.again[who]), care.FORMER, own[who])
+
+
+def coverage(people: pa.Table, seed: int, *, since: str = "2025-05", until: str = "2026-10") -> Cover:
+    """Make each member's coverage, with what happens to it between five months before `since` and the end of `until`.
+
+    One member in eight changes plans at the turn of the year, a third of them with a gap; one in eight has a lapse; one
+    in fourteen leaves. Of these ends one in three is told weeks after it took effect.
     """
     count = people.num_rows
-    draw = _Draw(seed, "spans")
-    born = people["birth_date"].to_numpy().astype("datetime64[D]")
-    start = np.datetime64("2024-01-01") + draw.whole("start", count, 0, 24).astype("timedelta64[M]").astype(
-        "timedelta64[D]"
+    draw = draws.Draw(seed, "spans")
+    opened, closed = draws.days(since), care.month_days(until)[1]
+    low, high = opened - 150, closed
+    turn = draws.days(f"{until[:4]}-01-01")
+    born = people["birth_date"].combine_chunks().cast(pa.int32()).to_numpy(zero_copy_only=False).astype(np.int64)
+    months = np.datetime64(since, "M") - 17 + draw.whole("start", count, 0, 12)
+    day = months.astype("datetime64[D]").astype(np.int64)
+    # Some join while we look on.
+    joins = draw.share("joins", count) < 0.02
+    day = np.where(joins, draw.whole("joined", count, opened, high), day)
+    start = np.maximum(day, born)
+    kind = draw.pick("kind", count, (0.125, 0.1, 0.045, 0.73))
+    event = draw.whole("event", count, low, high)
+    end = np.select([kind == 0, kind < 3], [np.full(count, turn - 1), event], draws.NEVER)
+    # A child born since has the coverage it was born into.
+    end = np.where(end <= start + 30, draws.NEVER, end)
+    gap = np.select(
+        [kind == 0, kind == 1],
+        [
+            np.where(draw.share("late", count) < 0.33, draw.whole("weeks", count, 20, 75), 0),
+            draw.whole("lapse", count, 15, 120),
+        ],
+        draws.NEVER,
     )
-    start = np.maximum(start, born)
-    turn = np.datetime64("2026-01-01")
-    moved = (draw.share("moved", count) < 0.125) & (start < turn)
-    gone = np.datetime64("2026-07-31") + draw.whole("gone", count, 0, 90).astype("timedelta64[D]")
-    gone[draw.share("left", count) >= 0.05] = np.datetime64("NaT")
-    before = people.filter(pa.array(moved))
-    before = before.set_column(
-        before.schema.get_field_index("plan"), "plan", draw.of("old", before.num_rows, ("PPO-250",))
+    again = np.where((end < draws.NEVER) & (gap < draws.NEVER), end + 1 + gap, draws.NEVER)
+    retro = (draw.share("retro", count) < 0.35) & ((kind > 0) | (gap > 0))
+    second = draw.whole("second", count, 3 * 3600, 5 * 3600)
+    told_end = end + np.where(retro, draw.whole("retro days", count, 20, 75), -draw.whole("ahead", count, 2, 8))
+    back = np.where(
+        draw.share("back", count) < 0.3, draw.whole("back days", count, 10, 40), -draw.whole("before", count, 2, 6)
     )
-    first = _covered(before, start[moved], np.full(int(moved.sum()), turn - 1))
-    now = _covered(people, np.where(moved, turn, start).astype("datetime64[D]"), gone)
-    return pa.concat_tables([now, first]).combine_chunks()
+    told_again = np.maximum(again + back, told_end + 1)
+    return Cover(
+        start=start,
+        end=end,
+        again=again,
+        former=((kind == 0) & (end < draws.NEVER)).astype(np.int64),
+        told=np.where(start == born, start + 12, start - 10) * draws.DAY + second,
+        told_end=np.where(end < draws.NEVER, told_end * draws.DAY + second, draws.NEVER),
+        told_again=np.where(again < draws.NEVER, told_again * draws.DAY + second, draws.NEVER),
+    )
+
+
+def spans(people: pa.Table, seed: int, *, since: str = "2025-05", until: str = "2026-10") -> pa.Table:
+    """Make the eligibility table, in the contract's order: a row each time that the payer's system learned of a span.
+
+    A span that ended has two rows of one key: the open one, and later the closed one. What became known after `until`
+    is not there.
+    """
+    cover = coverage(people, seed, since=since, until=until)
+    horizon = care.month_days(until)[1] * draws.DAY
+    never = np.full(people.num_rows, draws.NEVER)
+    parts = []
+    for start, end, told, first in (
+        (cover.start, never, cover.told, True),
+        (cover.start, cover.end, cover.told_end, True),
+        (cover.again, never, cover.told_again, False),
+    ):
+        there = np.flatnonzero(told < horizon)
+        part = people.take(pa.array(there))
+        if first:
+            former = pa.array(cover.former[there] == 1)
+            plan = pc.if_else(former, pa.scalar(care.PLANS[care.FORMER]), part["plan"].combine_chunks())
+            part = part.set_column(part.schema.get_field_index("plan"), "plan", plan)
+        part = part.append_column("enrollment_start_date", draws.dates(start[there]))
+        part = part.append_column("enrollment_end_date", draws.dates(end[there]).cast(pa.date32()))
+        part = part.append_column("recorded_at", draws.instants(told[there]))
+        parts.append(part.append_column("data_source", pa.repeat(SOURCE, part.num_rows)))
+    return pa.concat_tables(parts).combine_chunks()
 
 
 def claims(count: int, seed: int, *, people: pa.Table, month: str = "2026-09", first: int = 0) -> pa.Table:
@@ -176,80 +243,37 @@ def claims(count: int, seed: int, *, people: pa.Table, month: str = "2026-09", f
 
     Claims have one to six lines, are professional or institutional, belong more often to some members than to others,
     and were received days, or for a few of them many months, after the service. first: the first claim's number.
+    Nothing is decided about them: that is `process.history`.
     """
-    draw = _Draw(seed, f"claims {month}")
-    size = draw.pick("lines", count, (0.38, 0.27, 0.17, 0.1, 0.05, 0.03)) + 1
-    claim = np.repeat(np.arange(count), size)[:count]
-    line = np.arange(count) - (np.cumsum(size) - size)[claim] + 1
-    used = int(claim[-1]) + 1 if count else 0
-    institutional = (draw.share("type", used) < 0.22)[claim]
-    who = (draw.share("who", used) ** 2.2 * people.num_rows).astype(np.int64)[claim]
-    opened = np.datetime64(month, "D")
-    days = int((np.datetime64(month, "M") + 1).astype("datetime64[D]").astype(int) - opened.astype(int))
-    received = opened + draw.whole("received", used, 0, days).astype("timedelta64[D]")
-    wait = np.minimum(draw.generator("wait").gamma(1.6, 9.0, used), 120)
-    wait = wait + np.where(draw.share("late", used) < 0.02, 150, 0)
-    ended = received - wait.astype(np.int64).astype("timedelta64[D]")
-    stay = np.where(draw.share("stay", used) < 0.06, draw.whole("days", used, 1, 9), 0).astype("timedelta64[D]")
-    code = draw.whole("code", count, 0, len(PROCEDURES)) % draw.whole("rarer", count, 3, len(PROCEDURES) + 1)
-    ward = draw.whole("ward", count, 0, len(WARDS))
-    units = np.where(draw.share("units?", count) < 0.85, 1, draw.whole("units", count, 2, 9))
-    price = np.where(institutional, _CENTS[1][ward], _CENTS[0][code])
-    money = _money(draw, price * units, claim, line)
-    npi, doctor = providers(1500, seed), draw.whole("doctor", used, 0, 1500)[claim]
-    tin = _join("07-", _digits(_Draw(seed, "providers").spread("tin", 60, 10**7), 7))
-    of = {
-        name: people[name].combine_chunks().take(pa.array(who)) for name in ("person_id", "member_id", "payer", "plan")
-    }
-    office, bare = doctor % 60, ~institutional
-    codes = pa.array([code[0] for code in PROCEDURES]).take(pa.array(code))
-    diagnosis = [draw.of(f"dx{n}", used, DIAGNOSES).take(pa.array(claim)) for n in (1, 2, 3)]
-    columns: dict[str, Any] = {
-        "claim_id": _join(f"CLM{month.replace('-', '')}", _digits(claim + first, 7)),
-        "claim_line_number": pa.array(line),
-        "claim_type": pa.array(("professional", "institutional")).take(pa.array(institutional.astype(np.int64))),
-        "person_id": _hide(of["person_id"], (draw.share("known", used) < 0.05)[claim]),
-        "member_id": of["member_id"],
-        "payer": of["payer"],
-        "plan": of["plan"],
-        "claim_start_date": pa.array((ended - stay)[claim]),
-        "claim_end_date": pa.array(ended[claim]),
-        "place_of_service_code": _hide(draw.of("place", used, POINTS).take(pa.array(claim)), institutional),
-        "bill_type_code": _hide(draw.of("bill", used, BILLS).take(pa.array(claim)), bare),
-        "revenue_center_code": _hide(pa.array([ward[0] for ward in WARDS]).take(pa.array(ward)), bare),
-        "hcpcs_code": _hide(codes, institutional & (draw.share("coded", count) < 0.4)),
-        "hcpcs_modifier_1": _hide(
-            draw.of("mod", count, ("25", "59", "LT", "RT", "26", "TC")), draw.share("m?", count) > 0.25
-        ),
-        "service_unit_quantity": pa.array(units),
-        "rendering_npi": npi.take(pa.array(doctor)),
-        "billing_npi": npi.take(pa.array(office)),
-        "facility_npi": _hide(npi.take(pa.array(office + 60)), bare),
-        "billing_tin": tin.take(pa.array(office)),
-        "diagnosis_code_type": pa.repeat("icd-10-cm", count),
-        "diagnosis_code_1": diagnosis[0],
-        "diagnosis_code_2": _hide(diagnosis[1], (draw.share("dx2?", used) > 0.55)[claim]),
-        "diagnosis_code_3": _hide(diagnosis[2], (draw.share("dx2?", used) > 0.25)[claim]),
-        **money,
-        "in_network_flag": pa.array((draw.share("network", used) < 0.88)[claim]),
-        "prior_auth_number": _hide(
-            _join("PA", _digits(draw.spread("auth", used, 10**8), 8)).take(pa.array(claim)), price < 150_000
-        ),
-        "received_date": pa.array(received[claim]),
-        "note": _notes(draw, people, who),
-        "data_source": pa.repeat(SOURCE, count),
-    }
-    return pa.table(columns)
+    draw = draws.Draw(seed, f"claims {month}")
+    made = grown(care.visits(draw, count, seed, people=people.num_rows, month=month, first=first), people)
+    numbered = draw.spread("auth", len(made.id), 10**8)
+    auth = np.where(made.cents[made.heads] >= 150_000, numbered, -1)
+    return care.rows(made._replace(plan=own_plans(people)[made.who], auth=auth), people=people, seed=seed)
 
 
-def providers(count: int, seed: int) -> pa.Array:
-    """Make NPIs: 9, eight digits, and the check digit of the Luhn sum over 80840 and the nine."""
-    nine = 9 * 10**8 + _Draw(seed, "providers").spread("npi", count, 10**8)
-    total = np.full(count, 24)  # what the prefix 80840 adds
-    for place in range(9):
-        digit = nine // 10**place % 10 * (2 if place % 2 == 0 else 1)
-        total = total + digit // 10 + digit % 10
-    return _text(nine * 10 + -total % 10)
+def grown(visits: care.Visits, people: pa.Table) -> care.Visits:
+    """Give the claims of members who were not born yet to the members before them."""
+    born = people["birth_date"].combine_chunks().cast(pa.int32()).to_numpy(zero_copy_only=False).astype(np.int64)
+    # A household's children follow their parents, of whom the first is there always.
+    seat = np.arange(people.num_rows) - _subscribers(people)
+    early = born[visits.who] > visits.start
+    return visits._replace(who=np.where(early, visits.who - seat[visits.who], visits.who))
+
+
+def own_plans(people: pa.Table) -> Ints:
+    """Return each member's plan, as its place in PLANS."""
+    return _places(people["plan"], care.PLANS)
+
+
+def payers(people: pa.Table) -> Ints:
+    """Return each member's payer, as its place in PAYERS."""
+    return _places(people["payer"], PAYERS)
+
+
+def households(people: pa.Table) -> Ints:
+    """Return the place of each member's subscriber."""
+    return _subscribers(people)
 
 
 def planted(count: int, seed: int) -> list[Person]:
@@ -267,131 +291,41 @@ def write_csv(table: pa.Table, path: Path) -> Path:
     return part.rename(path)
 
 
-class _Draw:
-    """One random generator for each named column."""
-
-    def __init__(self, seed: int, table: str) -> None:
-        self._root = (VERSION, seed, zlib.crc32(table.encode()))
-
-    def generator(self, column: str) -> np.random.Generator:
-        return np.random.Generator(np.random.PCG64(np.random.SeedSequence([*self._root, zlib.crc32(column.encode())])))
-
-    def whole(self, column: str, count: int, low: int, high: int) -> Ints:
-        return self.generator(column).integers(low, high, count)
-
-    def share(self, column: str, count: int) -> NDArray[np.float64]:
-        return self.generator(column).random(count)
-
-    def pick(self, column: str, count: int, weights: Sequence[float]) -> Ints:
-        return np.searchsorted(np.cumsum(weights)[:-1], self.share(column, count), side="right").astype(np.int64)
-
-    def of(self, column: str, count: int, words: Sequence[str]) -> pa.Array:
-        return pa.array(list(words)).take(pa.array(self.whole(column, count, 0, len(words))))
-
-    def spread(self, column: str, count: int, space: int) -> Ints:
-        """Return `count` distinct numbers below `space` in no visible order: a walk by a prime step."""
-        return (np.arange(count) * 15_485_863 + int(self.whole(column, 1, 0, space)[0])) % space
+def _places(column: pa.ChunkedArray, words: tuple[str, ...]) -> Ints:
+    return pc.index_in(column.combine_chunks(), pa.array(words)).to_numpy(zero_copy_only=False).astype(np.int64)
 
 
-def _at(values: Ints, index: Ints) -> pa.Array:
-    return pa.array(values[index])
-
-
-def _text(numbers: Ints) -> pa.Array:
-    return pa.array(numbers).cast(pa.string())
-
-
-def _digits(numbers: Ints, width: int) -> pa.Array:
-    return pc.utf8_lpad(_text(numbers), width, "0")
-
-
-def _join(*parts: Any) -> pa.Array:
-    return pc.binary_join_element_wise(*parts, "")
-
-
-def _hide(values: pa.Array, hidden: NDArray[np.bool_]) -> pa.Array:
-    return pc.if_else(pa.array(hidden), pa.scalar(None, values.type), values)
+def _subscribers(people: pa.Table) -> Ints:
+    # A household starts at its subscriber, and its rows follow each other.
+    own = pc.equal(people["subscriber_id"], people["member_id"]).combine_chunks().to_numpy(zero_copy_only=False)
+    return np.maximum.accumulate(np.where(own, np.arange(people.num_rows), 0))
 
 
 def _syllables(count: int, seed: int, what: str) -> pa.Array:
     """Make names that no dictionary holds: a pair of letters that English lacks, and an end that tells them apart."""
-    draw = _Draw(seed, f"planted {what}")
+    draw = draws.Draw(seed, f"planted {what}")
     starts, middles = ("Zqu", "Xvo", "Qya", "Vzi", "Jxe"), ("rantho", "lembri", "dostru", "fennax", "kwilmo", "thessu")
     ends = pa.array([a + b for a in "bdgklmnprtvz" for b in ("ax", "ev", "iq", "oz", "uj", "yk")])
     place = pa.array(draw.spread("end", count, len(ends)))
-    return _join(draw.of("start", count, starts), draw.of("middle", count, middles), ends.take(place))
+    return draws.join(draw.of("start", count, starts), draw.of("middle", count, middles), ends.take(place))
 
 
-def _ssn(draw: _Draw, count: int) -> pa.Array:
+def _ssn(draw: Draw, count: int) -> pa.Array:
     number = draw.spread("ssn", count, 100 * 40 * 9999)
     area, group, serial = 900 + number // (40 * 9999), 10 + number // 9999 % 40, 1 + number % 9999
-    return _join(_text(area), "-", _text(group), "-", _digits(serial, 4))
+    return draws.join(draws.text(area), "-", draws.text(group), "-", draws.digits(serial, 4))
 
 
-def _mbi(draw: _Draw, count: int) -> pa.Array:
+def _mbi(draw: Draw, count: int) -> pa.Array:
     number = draw.spread("mbi", count, 9 * 30 * 10 * 20 * 30 * 10 * 20 * 20 * 10 * 10)
     digits, any_ = "0123456789", LETTERS + "0123456789"
     parts: list[Any] = []
     for choice in (digits[1:], "S", any_, digits, LETTERS, any_, digits, LETTERS, LETTERS, digits, digits):
         parts.append(pa.array(list(choice)).take(pa.array(number % len(choice))))
         number = number // len(choice)
-    return _join(*parts)
+    return draws.join(*parts)
 
 
-def _phone(draw: _Draw, owner: Ints) -> pa.Array:
+def _phone(draw: Draw, owner: Ints) -> pa.Array:
     number = (owner * 15_485_863 + draw.whole("phone", 1, 0, 80_000)) % 80_000
-    return _join(_text(200 + number // 100), "-555-01", _digits(number % 100, 2))
-
-
-def _covered(people: pa.Table, start: Any, end: Any) -> pa.Table:
-    day = pa.date32()
-    people = people.append_column("enrollment_start_date", pa.array(start.astype("datetime64[D]")).cast(day))
-    people = people.append_column("enrollment_end_date", pa.array(end.astype("datetime64[D]")).cast(day))
-    return people.append_column("data_source", pa.repeat(SOURCE, people.num_rows))
-
-
-def _money(draw: _Draw, price: Ints, claim: Ints, line: Ints) -> dict[str, pa.Array]:
-    """Split each charge: the contract's rate, what the member owes, what the plan pays; it adds up to the cent."""
-    count = len(price)
-    used = int(claim[-1]) + 1 if count else 0
-    charge = (price * draw.generator("charge").lognormal(0.0, 0.18, count)).astype(np.int64) + 100
-    allowed = (charge * (0.35 + 0.5 * draw.share("rate", used))[claim]).astype(np.int64)
-    deductible = np.where((draw.share("deductible", used) < 0.2)[claim], np.minimum(allowed, 15_000), 0)
-    copay = np.where((line == 1) & (draw.share("copay", used) < 0.5)[claim], np.minimum(allowed - deductible, 2_500), 0)
-    coinsurance = (allowed - deductible - copay) * (draw.pick("coinsurance", used, (0.5, 0.3, 0.2)) * 10)[claim] // 100
-    named = {
-        "charge_amount": charge,
-        "allowed_amount": allowed,
-        "paid_amount": allowed - deductible - copay - coinsurance,
-        "coinsurance_amount": coinsurance,
-        "copayment_amount": copay,
-        "deductible_amount": deductible,
-    }
-    return {name: _decimal(cents) for name, cents in named.items()}
-
-
-def _decimal(cents: Ints) -> pa.Array:
-    """Lay non-negative cents out as decimal128(12, 2): sixteen little-endian bytes each."""
-    words = np.zeros((len(cents), 2), dtype="<i8")
-    words[:, 0] = cents
-    return pa.Array.from_buffers(pa.decimal128(12, 2), len(cents), [None, pa.py_buffer(words.tobytes())])
-
-
-def _notes(draw: _Draw, people: pa.Table, who: Ints) -> pa.Array:
-    """Write what clerks write: one line in twenty-five, a fifth of them with something that tells who it is about."""
-    count = len(who)
-    phone, mail, ssn = (
-        people[name].combine_chunks().take(pa.array(who)).fill_null("000")
-        for name in ("phone", "email", "social_security_number")
-    )
-    plain = [
-        pa.repeat(text, count)
-        for text in ("Corrected claim, replaces an earlier one.", 'Records "requested", waiting.')
-    ]
-    telling = [
-        _join("Member called from ", phone, " about this line."),
-        _join("Send the letter to ", mail, ", not by post."),
-        _join("Caller gave SSN ", ssn, "; matched."),
-    ]
-    kind = pa.array(draw.pick("note", count, (0.4, 0.4, 0.1, 0.06, 0.04)))
-    return _hide(pc.choose(kind, *plain, *telling), draw.share("noted", count) > 0.04)
+    return draws.join(draws.text(200 + number // 100), "-555-01", draws.digits(number % 100, 2))

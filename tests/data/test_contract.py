@@ -95,8 +95,12 @@ def test_the_contract_of_the_journey_is_read(tmp_path: Path):
 
 def test_the_contracts_of_the_example_are_read():
     told = contracts.load_all(EXAMPLES, tenant="tests", known_since=KNOWN, sources=["clearinghouse"])
-    assert [each.name for each in told] == ["eligibility", "medical_claim"]
+    names = ("accumulator", "claim_adjustment", "eligibility", "medical_claim", "prior_authorization", "remittance")
+    assert tuple(each.name for each in told) == names
     assert all(each.key and each.rules for each in told)
+    # Features are joined by when the payer's system knew a row.
+    known = [column for each in told for column in each.columns if column.name == "recorded_at"]
+    assert [(column.type, column.required) for column in known] == [("timestamp[us, tz=UTC]", True)] * len(names)
 
 
 def test_what_is_not_said_has_a_default(tmp_path: Path):

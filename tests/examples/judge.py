@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import defaultdict
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ def _column(promised: dict[str, Any], text: str) -> tuple[str | None, Any]:
         return "type", None
     options = promised.get("logicalTypeOptions", {})
     low, high = options.get("minimum"), options.get("maximum")
-    limit = date.fromisoformat if promised["logicalType"] == "date" else (lambda given: given)
+    limit = {"date": date.fromisoformat, "timestamp": datetime.fromisoformat}.get(promised["logicalType"], _as_given)
     if low is not None and not limit(low) <= value <= limit(high):
         return "range", value
     if "pattern" in options and not re.search(options["pattern"], text):
@@ -72,13 +72,19 @@ _KINDS: dict[str, Any] = {
     "number": Decimal,
     "date": date.fromisoformat,
     "boolean": {"true": True, "false": False}.__getitem__,
+    "timestamp": lambda text: datetime.fromisoformat(text).astimezone(UTC),
 }
+
+
+def _as_given(end: Any) -> Any:
+    return end
 
 
 def _broken(promised: dict[str, Any], typed: list[list[Any]]) -> dict[str, list[int]]:
     import pyarrow as pa
 
     kinds = {"string": pa.string(), "integer": pa.int64(), "number": pa.decimal128(12, 2), "date": pa.date32()}
+    kinds["timestamp"] = pa.timestamp("us", "UTC")
     columns = promised["properties"]
     lists = zip(*typed, strict=True)
     claims = pa.table(

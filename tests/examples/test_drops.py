@@ -19,10 +19,11 @@ from open_data_contract_standard.model import OpenDataContractStandard
 from examples.health_plan import drops
 from tests.examples.judge import Reasons, judge
 from wellspring.data import admit
-from wellspring.data.contract import load, loosened
+from wellspring.data.contract import load, load_all, loosened, match
 from wellspring.data.formats.csv import read
 
 EXAMPLE = Path(drops.__file__).parent
+CONTRACTS = sorted((EXAMPLE / "contracts").iterdir())
 CLAIM, ELIGIBILITY = (EXAMPLE / "contracts" / f"{name}.odcs.yaml" for name in ("medical_claim", "eligibility"))
 
 
@@ -31,7 +32,7 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> drops.Bad:
     return drops.bad(tmp_path_factory.mktemp("outbox"))
 
 
-@pytest.mark.parametrize("path", [CLAIM, ELIGIBILITY], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", CONTRACTS, ids=lambda path: path.name)
 def test_contracts_keep_the_standard_itself(path: Path) -> None:
     import jsonschema
 
@@ -40,7 +41,7 @@ def test_contracts_keep_the_standard_itself(path: Path) -> None:
     assert OpenDataContractStandard.from_file(str(path)).version == "1.0.0"
 
 
-@pytest.mark.parametrize("path", [CLAIM, ELIGIBILITY], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", CONTRACTS, ids=lambda path: path.name)
 def test_each_column_says_how_it_may_leave(path: Path) -> None:
     for column in yaml.safe_load(path.read_text())["schema"][0]["properties"]:
         said = {custom["property"]: custom["value"] for custom in column["customProperties"]}
@@ -58,6 +59,49 @@ def test_good_rows_keep_their_contract(tmp_path: Path) -> None:
     assert judge(eligibility, ELIGIBILITY) == {}
     assert judge(claims, CLAIM) == {}
     assert [len(_rows(path)) - 1 for path in good.paths] == list(good.rows.values())
+
+
+def test_the_rows_of_the_history_keep_their_contracts(tmp_path: Path) -> None:
+    history = drops.history(tmp_path, months=8, members=500, lines=3000)
+    assert {path.name for path in tmp_path.iterdir()} == set(history.rows)
+    for path in history.paths:
+        name = path.name.removesuffix("_2026-03_2026-10.csv")
+        contract = EXAMPLE / "contracts" / f"{name}.odcs.yaml"
+        assert judge(path, contract) == {}, name
+        assert len(_rows(path)) - 1 == history.rows[path.name] > 0
+        promised = yaml.safe_load(contract.read_text())["schema"][0]["properties"]
+        assert _rows(path)[0] == [each["name"] for each in promised]
+    assert {path.name.removesuffix("_2026-03_2026-10.csv") for path in history.paths} == {
+        path.name.removesuffix(".odcs.yaml") for path in CONTRACTS
+    }
+
+
+def test_the_house_admits_the_whole_history(tmp_path: Path) -> None:
+    history = drops.history(tmp_path, months=3, members=500, lines=3000)
+    since = datetime(2026, 11, 1, tzinfo=UTC)
+    contracts = load_all(EXAMPLE / "contracts", tenant="wellspring-benefits", known_since=since)
+    for path in history.paths:
+        contract = match(contracts, "clearinghouse", path.name)
+        judged = admit.judge(read(path.read_bytes(), contract), contract)
+        assert (judged.good.num_rows, judged.findings) == (history.rows[path.name], ()), contract.name
+
+
+def test_no_claim_of_a_later_drop_has_a_number_of_the_history(tmp_path: Path, bad: drops.Bad) -> None:
+    history = drops.history(tmp_path, months=2, members=500, lines=3000)
+    known = {row["claim_id"] for row in _named(history.paths[1])}
+    sent = {row["claim_id"] for path in (drops.corrected(tmp_path), bad.path) for row in _named(path)}
+    assert known
+    assert not known & sent
+    # The same people, so that their tokens join.
+    members = {row["member_id"] for row in _named(history.paths[0])}
+    assert {row["member_id"] for row in _named(drops.good(tmp_path, lines=500, members=500).paths[1])} <= members
+
+
+def test_the_truth_of_the_history_is_about_its_claims_and_in_none_of_its_files(tmp_path: Path) -> None:
+    told = drops.truth(months=2, members=500, lines=3000)
+    history = drops.history(tmp_path, months=2, members=500, lines=3000)
+    assert set(told["claim_id"].to_pylist()) == {row["claim_id"] for row in _named(history.paths[1])}
+    assert not any("probability" in _rows(path)[0] for path in history.paths)
 
 
 def test_good_drop_holds_the_planted_people(tmp_path: Path) -> None:
@@ -132,13 +176,21 @@ def test_broken_schema_lacks_a_required_column_and_corrected_has_it_back(tmp_pat
 
 def test_drops_load_beside_the_project_without_a_package(tmp_path: Path) -> None:
     """A wheel holds these files under another name, and a person may copy them: neither may need `examples`."""
-    for name in ("drops.py", "population.py"):
-        shutil.copy(EXAMPLE / name, tmp_path)
-    code = "import sys, pathlib, drops; print(drops.broken_schema(pathlib.Path(sys.argv[1]), lines=5).name)"
+    for path in EXAMPLE.glob("*.py"):
+        shutil.copy(path, tmp_path)
+    code = (
+        "import sys, pathlib, drops; here = pathlib.Path(sys.argv[1]);"
+        " drops.history(here, months=2, members=50, lines=40); print(drops.broken_schema(here, lines=5).name)"
+    )
     told = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert told.stdout.split() == ["medical_claim_2026-11.csv"]
+
+
+def _named(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as text:
+        return list(csv.DictReader(text))
 
 
 def _rows(path: Path) -> list[list[str]]:
