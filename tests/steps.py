@@ -9,6 +9,7 @@ from types import TracebackType
 from pydantic import JsonValue
 
 from wellspring.errors import Refused
+from wellspring.observe.step import check
 from wellspring.records.clock import Clock
 from wellspring.records.trust import Entry, Logged, Phase, Ref
 
@@ -61,6 +62,19 @@ class RecordingStep:
 
     def settle(self, action: str, subject: str, intent: str, *, facts: dict[str, JsonValue] | None = None) -> None:
         self.write(action, "done", subject, intent=intent, inputs=(), outputs=(), facts=facts or {})
+
+    def answers(
+        self,
+        action: str,
+        subject: str,
+        *,
+        inputs: Iterable[Ref] = (),
+        outputs: Iterable[Ref] = (),
+        facts: dict[str, JsonValue] | None = None,
+        seconds: float | None = None,
+    ) -> str:
+        check(facts or {})
+        return self.write(action, "done", subject, intent=None, inputs=inputs, outputs=outputs, facts=facts or {}).id
 
     def reached(self, point: str) -> None:
         self.points.append(point)

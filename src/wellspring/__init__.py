@@ -27,6 +27,14 @@ if TYPE_CHECKING:
     from wellspring.errors import (
         WellspringError as WellspringError,
     )
+    from wellspring.models.definition import Bars as Bars
+    from wellspring.models.definition import Baselines as Baselines
+    from wellspring.models.definition import Label as Label
+    from wellspring.models.definition import Model as Model
+    from wellspring.models.definition import Search as Search
+    from wellspring.models.definition import Subgroup as Subgroup
+    from wellspring.models.definition import Threshold as Threshold
+    from wellspring.models.definition import TimeSplit as TimeSplit
     from wellspring.project import Project as Project
     from wellspring.project import load as load
     from wellspring.records.clock import Clock as Clock
@@ -39,6 +47,16 @@ if TYPE_CHECKING:
     from wellspring.records.verdict import Verdict as Verdict
 
 _HOMES = {
+    "wellspring.models.definition": (
+        "Bars",
+        "Baselines",
+        "Label",
+        "Model",
+        "Search",
+        "Subgroup",
+        "Threshold",
+        "TimeSplit",
+    ),
     "wellspring.project": ("load", "Project"),
     "wellspring.records.data": ("Account", "Contract", "Drop", "Edition"),
     "wellspring.records.trust": ("Entry",),

@@ -14,9 +14,15 @@ from wellspring.stores.objects.disk import DiskPaths
 
 if TYPE_CHECKING:
     from wellspring.data.lake import Lake
+    from wellspring.models.registry import Registry
+    from wellspring.models.release import House as Releasing
+    from wellspring.models.train import Shelf
+    from wellspring.stores.online import OnlineWriter
+    from wellspring.trust.keys.port import Signer
     from wellspring.trust.ledger.index import Index
     from wellspring.trust.ledger.sequencer import Sequencer
     from wellspring.trust.ledger.tree import Tree
+    from wellspring.trust.secrets.port import Secrets
     from wellspring.trust.vault.port import Vault
 
 
@@ -49,6 +55,8 @@ class Assembly:
     vault: Vault
     lake: Lake
     sequencer: Sequencer
+    models: Signer
+    secrets: Secrets
 
 
 @contextmanager
@@ -76,6 +84,7 @@ def open_records(project: Project, *, service: str = "worker", clock: Clock | No
             clock=clock,
             crash_at=project.crash_at,
         )
+        stack.callback(step.close)
         yield Records(
             project=project, clock=clock, tree=tree, index=Index(project.ledger / "index.sqlite", tree), step=step
         )
@@ -89,6 +98,7 @@ def assemble(project: Project, credential: Credential, *, clock: Clock | None = 
     from wellspring.trust.keys.openbao import OpenBaoSigner
     from wellspring.trust.ledger.sequencer import Sequencer
     from wellspring.trust.ledger.witness import RemoteWitness
+    from wellspring.trust.secrets.openbao import OpenBaoSecrets
     from wellspring.trust.vault.remote import RemoteVault
 
     with open_records(project, clock=clock) as records, ExitStack() as stack:
@@ -115,4 +125,54 @@ def assemble(project: Project, credential: Credential, *, clock: Clock | None = 
             vault=RemoteVault(project.socket("intake")),
             lake=lake,
             sequencer=sequencer,
+            models=OpenBaoSigner(session, "models"),
+            secrets=OpenBaoSecrets(session),
         )
+
+
+@contextmanager
+def open_online(house: Assembly) -> Iterator[OnlineWriter]:
+    """Open the online store for writing. Raises Unavailable when it is down."""
+    from wellspring.stores.online import OnlineWriter
+
+    kept = house.secrets.read("worker/valkey")
+    project = house.project
+    writer = OnlineWriter(project.socket("valkey"), project.name, user=kept["user"], password=kept["password"])
+    try:
+        yield writer
+    finally:
+        writer.close()
+
+
+def open_registry(project: Project) -> Registry:
+    """Open MLflow. Raises Unavailable when it is not up."""
+    from wellspring.models.registry import Registry
+
+    files = project.mlflow_files
+    return Registry(f"https://127.0.0.1:{project.port('mlflow')}", ca=files.ca, client_cert=files.client)
+
+
+def open_shelf(records: Records, public: bytes) -> Shelf:
+    """Open the folder of trained models. public: the 32 bytes of the key that signs them."""
+    from wellspring.models.train import Shelf
+    from wellspring.stores.objects.disk import DiskObjects
+    from wellspring_verify import notes
+
+    kept = records.project.models_kept
+    key = notes.Key(f"{records.tree.head().origin}/models", notes.LOG, public)
+    return Shelf(DiskObjects(kept / "objects"), DiskPaths(kept), key)
+
+
+def open_releases(house: Assembly) -> Releasing:
+    """Open what serves models: releases, their approvals, and what shows them."""
+    from wellspring.models.predict import Scorer
+    from wellspring.models.release import House, Releases
+
+    shelf = open_shelf(house.records, house.models.public_key())
+    return House(
+        Releases(house.project.models_kept),
+        house.records.index,
+        house.lake,
+        open_registry(house.project),
+        lambda release: Scorer.load(release, objects=shelf.objects, paths=shelf.paths, key=shelf.key),
+    )

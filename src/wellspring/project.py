@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -115,6 +115,13 @@ class Running(Frozen):
     uids: dict[str, int] = {}
 
 
+class MlflowFiles(NamedTuple):
+    """What a client of MLflow shows and trusts: PEM files that only the worker may read."""
+
+    ca: Path
+    client: Path
+
+
 class Project(Section):
     """Everything that the house reads about one project; paths are absolute."""
 
@@ -172,6 +179,12 @@ class Project(Section):
     def models_kept(self) -> Path:
         """Artefacts by content hash, and the releases: written by the worker, read by the API."""
         return self.state / "models"
+
+    @property
+    def mlflow_files(self) -> MlflowFiles:
+        """Where the worker finds its certificate for MLflow; made anew at each start of the servers."""
+        kept = self.state / "tmp" / "worker"
+        return MlflowFiles(kept / "mlflow-ca.pem", kept / "mlflow-client.pem")
 
     @property
     def own(self) -> dict[str, Path]:

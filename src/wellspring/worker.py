@@ -1,7 +1,7 @@
 """The runner of one run: under the worker's own user, holding the one lock that guards catalog and log.
 
-Started as `python -m wellspring.worker RUN --project P`. Reads one JSON line on standard input: its credential (null for
-runs that need no server), and what else the run is given, a person's short login among it, which must stand in no
+Started as `python -m wellspring.worker RUN --project P`. Reads one JSON line on standard input: its credential (null
+for runs that need no server), and what else the run is given, a person's short login among it, which must stand in no
 argument list. Writes JSON lines on standard output: progress, then one result or one error.
 """
 
@@ -14,17 +14,35 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from pydantic import JsonValue
 
 from wellspring import journey, project
-from wellspring.assembly import Assembly, Credential, assemble, open_records
-from wellspring.errors import Refused, Unavailable, WellspringError
+from wellspring.assembly import (
+    Assembly,
+    Credential,
+    assemble,
+    open_online,
+    open_records,
+    open_registry,
+    open_releases,
+    open_shelf,
+)
+from wellspring.data.features import load_kept
+from wellspring.data.materialize import shape, source
+from wellspring.errors import NotFound, ProjectError, Refused, Unavailable, WellspringError
+from wellspring.models.artefact import candidates as candidates_of
+from wellspring.models.artefact import read as read_artefact
+from wellspring.models.artefact import read_candidate
+from wellspring.models.release import Releases, history
 from wellspring.project import Project
+from wellspring.records.record import stamp
 from wellspring.servers.confine import confine
+from wellspring.trust.ledger.index import Index
 
 Emit = Callable[[dict[str, Any]], None]
 
@@ -133,6 +151,134 @@ def _prove(asked: Asked) -> JsonValue:
     return {"subject": pack.subject, "folder": str(pack.folder), "entries": pack.entries}
 
 
+def _transform(asked: Asked) -> JsonValue:
+    with ExitStack() as stack:
+        house = stack.enter_context(_house(asked))
+        store = stack.enter_context(open_online(house)) if asked.here.features is not None else None
+        return journey.transform(house, store, progress=asked.progress).model_dump(mode="json")
+
+
+def _learn(asked: Asked) -> JsonValue:
+    with _house(asked) as house:
+        learned = journey.learn(
+            house,
+            asked.subject,
+            registry=open_registry(asked.here),
+            shelf=open_shelf(house.records, house.models.public_key()),
+            releases=Releases(asked.here.models_kept),
+            progress=asked.progress,
+        )
+        return learned.model_dump(mode="json")
+
+
+def _reproduce(asked: Asked) -> JsonValue:
+    with _house(asked) as house:
+        again = journey.reproduce(
+            house,
+            asked.subject,
+            str(asked.given["run"]),
+            registry=open_registry(asked.here),
+            shelf=open_shelf(house.records, house.models.public_key()),
+            progress=asked.progress,
+        )
+        return {"files": {**again}}
+
+
+def _propose(asked: Asked) -> JsonValue:
+    with _house(asked) as house:
+        shelf = open_shelf(house.records, house.models.public_key())
+        release = journey.propose(
+            house, open_releases(house), asked.subject, shelf=shelf, token=str(asked.given["token"])
+        )
+        return {"release": release.model_dump(mode="json")}
+
+
+def _approve(asked: Asked) -> JsonValue:
+    with _house(asked) as house:
+        release, person = journey.approve(house, open_releases(house), asked.subject, token=str(asked.given["token"]))
+        return {"release": release.model_dump(mode="json"), "person": person}
+
+
+def _rollback(asked: Asked) -> JsonValue:
+    with _house(asked) as house:
+        release, person = journey.rollback(house, open_releases(house), asked.subject, token=str(asked.given["token"]))
+        return {"release": release.model_dump(mode="json"), "person": person}
+
+
+def _releases(asked: Asked) -> JsonValue:
+    with open_records(asked.here) as records:
+        kept, index = Releases(asked.here.models_kept), records.index
+        candidates = [read_candidate(each, paths=kept.paths) for each in candidates_of(kept.paths)]
+        releases = sorted((kept.get(each) for each in kept.ids()), key=lambda each: (each.known_since, each.id))
+        return {
+            "candidates": [
+                {
+                    "model": each.model, "id": each.id, "run": each.run, "edition": each.edition,
+                    "outcome": each.verdict.outcome, "auc": round(each.scores.figures["auc"].value, 4),
+                    "at": stamp(each.known_since),
+                }
+                for each in sorted(candidates, key=lambda each: (each.known_since, each.id))
+            ],
+            "releases": [
+                {
+                    "model": each.model, "id": each.id, "candidate": each.candidate,
+                    "proposed": ", ".join(_people(index, each.subject, "propose")),
+                    "approved": ", ".join(_people(index, each.subject, "approve")),
+                    "live": kept.pointed(each.model) == each.id,
+                }
+                for each in releases
+            ],
+        }  # fmt: skip
+
+
+def _people(index: Index, subject: str, action: str) -> list[str]:
+    found = index.entries(subject=subject, action=action, phase="done")
+    return sorted({str(each.entry.facts.get("person", "")) for each in found})
+
+
+def _history(asked: Asked) -> JsonValue:
+    at = asked.given.get("at")
+    with open_records(asked.here) as records:
+        reigns = history(records.index, asked.subject, None if at is None else _instant(str(at)))
+        return [{**each._asdict(), "proposed": ", ".join(each.proposed)} for each in reigns]
+
+
+def _instant(text: str) -> datetime:
+    try:
+        read = datetime.fromisoformat(text)
+    except ValueError:
+        read = None
+    if read is None or read.utcoffset() is None:
+        raise ProjectError(f"{text[:40]!a} is no instant", fix="write it as 2026-11-25T14:00:00Z")
+    return read.astimezone(UTC)
+
+
+def _newest(asked: Asked) -> JsonValue:
+    """Name the keys of the newest row that a model can be asked about, from the tables that it was trained on."""
+    with _house(asked) as house:
+        releases, edition = Releases(asked.here.models_kept), journey.built_edition(house)
+        live = releases.live(asked.subject)
+        if live is None:
+            raise NotFound(f"no release of {asked.subject} is live", fix="see `wellspring release list`")
+        shelf = open_shelf(house.records, house.models.public_key())
+        recipe = read_artefact(live.artefact, objects=shelf.objects, paths=shelf.paths, key=shelf.key).recipe
+        needed = dict.fromkeys(column for columns in recipe.keys.values() for column in columns)
+        for view in load_kept(asked.here.lake / "views", live.views).views:
+            held = shape(source(house.lake, edition, view.table)).names
+            if set(needed) <= set(held):
+                rows = house.lake.table(edition, view.table, [*needed, "known_since"])
+                rows = rows.sort_by([("known_since", "descending")]).slice(0, int(asked.given.get("count", 1)))
+                return [{name: str(row[name]) for name in needed} for row in rows.to_pylist()]
+        raise NotFound(f"no built table holds all of {', '.join(needed)}", fix="ask with COLUMN=TOKEN")
+
+
+def _replays(asked: Asked) -> JsonValue:
+    with _house(asked) as house:
+        shelf = open_shelf(house.records, house.models.public_key())
+        told = asked.given.get("predictions") or [asked.subject]
+        return [each._asdict() for each in journey.replay_answers(house, open_releases(house), told, shelf=shelf)]
+
+
 def _house(asked: Asked) -> AbstractContextManager[Assembly]:
     if asked.credential is None:
         raise Unavailable("the servers of this project are not running", fix="run `wellspring up`")
@@ -145,6 +291,16 @@ RUNS: dict[str, Callable[[Asked], JsonValue]] = {
     "quarantined": _quarantined,
     "accounts": _accounts,
     "prove": _prove,
+    "transform": _transform,
+    "learn": _learn,
+    "reproduce": _reproduce,
+    "propose": _propose,
+    "approve": _approve,
+    "rollback": _rollback,
+    "releases": _releases,
+    "history": _history,
+    "newest": _newest,
+    "replay-answers": _replays,
 }
 
 

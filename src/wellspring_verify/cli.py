@@ -1,4 +1,4 @@
-"""The command: `python -m wellspring_verify PACK --key VKEY_OR_FILE [--witness VKEY_OR_FILE] [--json]`."""
+"""The command: `python -m wellspring_verify PACK --key VKEY_OR_FILE [--witness ...] [--answer FILE] [--json]`."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("pack", type=Path, help="the folder to check")
     parser.add_argument("--key", help="the log's verifier key, or a file that holds it")
     parser.add_argument("--witness", help="the witness's verifier key, or a file that holds it")
+    parser.add_argument("--answer", type=Path, help="an answer of the API, as JSON, to check against its story")
     parser.add_argument("--json", action="store_true", help="answer as JSON")
     try:
         asked = parser.parse_args(argv)
@@ -36,7 +37,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"wellspring verify: {wrong}", file=sys.stderr)
         return USAGE
     try:
-        report = verify(asked.pack, key=key, witness=witness)
+        answer = asked.answer.read_bytes()[: 2**21] if asked.answer else None
+    except (OSError, ValueError):
+        print(f"wellspring verify: there is no file {str(asked.answer)!a}", file=sys.stderr)
+        return NOT_FOUND
+    try:
+        report = verify(asked.pack, key=key, witness=witness, answer=answer)
     except (OSError, ValueError):
         print(f"wellspring verify: there is no folder {str(asked.pack)!a}", file=sys.stderr)
         return NOT_FOUND

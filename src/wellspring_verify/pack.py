@@ -15,11 +15,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple, cast
 
-from wellspring_verify import merkle, notes, story
+from wellspring_verify import answer as answers
+from wellspring_verify import chain, merkle, notes, story
 from wellspring_verify.canonical import Malformed, Value, dumps, loads_strict
+from wellspring_verify.entries import Entry, Ref, read
 
 MANIFEST, SEAL, PROOFS, CHECKPOINT = "manifest.json", "seal.json", "proofs.json", "checkpoint"
 STORY, PAGE = "story.json", "story.md"
+ANSWER = "the answer"
+"""What findings about an answer that was handed in are said of; no file of a pack has a space in its name."""
 VERIFIED, UNSIGNED, BROKEN = 0, 10, 20
 _LARGEST = 64 * 2**20
 _MOST_FILES = 200_000
@@ -72,10 +76,11 @@ class _Pack:
         return value
 
 
-def verify(folder: Path, *, key: str | None = None, witness: str | None = None) -> Report:
+def verify(folder: Path, *, key: str | None = None, witness: str | None = None, answer: bytes | None = None) -> Report:
     """Check the pack in `folder` against the log's and the witness's verifier keys, which the caller brings.
 
     Without `key` a sound pack is 10, not 0: it agrees with itself, but anybody could have signed it.
+    answer: an answer of the API that the caller holds, to check against the pack of its prediction.
     Raises Malformed for a key that is none, NotADirectoryError if the folder is not there.
     """
     keys = _keys(key, witness)
@@ -88,7 +93,11 @@ def verify(folder: Path, *, key: str | None = None, witness: str | None = None) 
     _proofs(pack, head, entries, sealed)
     _story(pack, subject, entries)
     _whole(pack, subject or "", entries)
-    _contracts(pack, listed, entries)
+    papers = _papers(pack, listed, entries)
+    for gap in chain.gaps(subject or "", entries.values(), papers):
+        pack.blame(MANIFEST if gap.place is None else _file(gap.place), gap.what)
+    for fault in answers.faults(answer, subject or "", entries.values()) if answer is not None else ():
+        pack.blame(ANSWER, fault)
     if pack.findings:
         return Report(BROKEN, tuple(dict.fromkeys(pack.findings)), (), subject)
     summary = [
@@ -97,6 +106,7 @@ def verify(folder: Path, *, key: str | None = None, witness: str | None = None) 
         "the log's signature holds" if keys[0] else "the log's signature was NOT checked: give --key",
         "the witness's signature holds" if keys[1] else "the witness's signature was not checked: give --witness",
         "the rows, originals and editions that its entries took in lead back to the entries that made them",
+        *chain.summary(subject or "", answered=answer is not None),
         "other entries (a finding, a retention, a publishing) may have been left out when it was sealed;"
         " `wellspring ledger verify` reads the whole log",
     ]
@@ -171,8 +181,8 @@ def _manifest(pack: _Pack) -> tuple[str | None, str | None, dict[str, str]]:
     return subject, origin, listed
 
 
-def _entries(pack: _Pack) -> dict[int, story.Entry]:
-    entries: dict[int, story.Entry] = {}
+def _entries(pack: _Pack) -> dict[int, Entry]:
+    entries: dict[int, Entry] = {}
     for name, content in sorted(pack.files.items()):
         if not name.startswith("entries/"):
             continue
@@ -181,7 +191,7 @@ def _entries(pack: _Pack) -> dict[int, story.Entry]:
             pack.blame(name, "an entry's file is named by its twelve-digit place in the log")
             continue
         try:
-            entries[int(number[1])] = story.read(int(number[1]), content)
+            entries[int(number[1])] = read(int(number[1]), content)
         except Malformed as wrong:
             pack.blame(name, str(wrong))
     seen: dict[str, int] = {}
@@ -193,7 +203,7 @@ def _entries(pack: _Pack) -> dict[int, story.Entry]:
     return entries
 
 
-def _seal(pack: _Pack, subject: str | None, entries: dict[int, story.Entry]) -> tuple[int, bytes] | None:
+def _seal(pack: _Pack, subject: str | None, entries: dict[int, Entry]) -> tuple[int, bytes] | None:
     value = pack.load(SEAL, {"index", "entry"})
     if value is None:
         return None
@@ -201,7 +211,7 @@ def _seal(pack: _Pack, subject: str | None, entries: dict[int, story.Entry]) -> 
     try:
         if not isinstance(index, int) or isinstance(index, bool) or index < 0:
             raise Malformed("its index is no place in a log")
-        entry = story.read(index, content)
+        entry = read(index, content)
         if (entry.action, entry.phase) != ("seal", "done"):
             raise Malformed("its entry seals nothing")
     except Malformed as wrong:
@@ -211,7 +221,7 @@ def _seal(pack: _Pack, subject: str | None, entries: dict[int, story.Entry]) -> 
         pack.blame(SEAL, "it is older than an entry of the story that it seals")
     if subject is not None and (entry.subject != subject or entry.outputs[:1] == ()):
         pack.blame(SEAL, f"it seals {entry.subject!a}, and the manifest is about {subject!a}")
-    bound = story.Ref(f"pack:{entry.subject}", hashlib.sha256(pack.files.get(MANIFEST, b"")).hexdigest())
+    bound = Ref(f"pack:{entry.subject}", hashlib.sha256(pack.files.get(MANIFEST, b"")).hexdigest())
     if MANIFEST in pack.files and bound not in entry.outputs:
         pack.blame(MANIFEST, "it is not the manifest that seal.json binds: one of them was changed or is older")
     return index, content
@@ -251,9 +261,7 @@ def _checkpoint(pack: _Pack, origin: str | None, keys: tuple[notes.Key | None, n
     return head
 
 
-def _proofs(
-    pack: _Pack, head: notes.Head | None, entries: dict[int, story.Entry], sealed: tuple[int, bytes] | None
-) -> None:
+def _proofs(pack: _Pack, head: notes.Head | None, entries: dict[int, Entry], sealed: tuple[int, bytes] | None) -> None:
     value = pack.load(PROOFS, {"size", "proofs"})
     if value is None:
         return
@@ -292,7 +300,7 @@ def _hashes(value: Value) -> list[bytes]:
     return hashes
 
 
-def _story(pack: _Pack, subject: str | None, entries: dict[int, story.Entry]) -> None:
+def _story(pack: _Pack, subject: str | None, entries: dict[int, Entry]) -> None:
     if subject is None:
         return
     told = [entries[index] for index in sorted(entries)]
@@ -301,37 +309,51 @@ def _story(pack: _Pack, subject: str | None, entries: dict[int, story.Entry]) ->
             pack.blame(name, "it does not say what the entries say")
 
 
-def _whole(pack: _Pack, subject: str, entries: dict[int, story.Entry]) -> None:
+def _whole(pack: _Pack, subject: str, entries: dict[int, Entry]) -> None:
     """Follow the rows, originals and parent editions that entries took in back to the entries that made them.
 
     What made nothing that a later entry took (a finding, a retention, the last publishing) is not missed here.
     A drop's and a dataset's story also hold the publishing of other drops' rows, which are told elsewhere.
     """
+    everything = subject.partition(":")[0] in {"edition", *chain.KINDS}
     made = {ref for entry in entries.values() if entry.phase == "done" for ref in entry.outputs}
     told = {entry.subject.removeprefix("drop:") for entry in entries.values() if entry.subject.startswith("drop:")}
     for index, entry in sorted(entries.items()):
         for ref in entry.inputs:
             found = re.fullmatch(r"(?:rows:(.+)/[0-9]+|original:(.+))", ref.name)
-            ours = found is not None and (subject.startswith("edition:") or (found[1] or found[2]) in told)
+            ours = found is not None and (everything or (found[1] or found[2]) in told)
             if ours and ref not in made:
                 pack.blame(_file(index), f"it took in {ref.name!a}, and no entry of the pack says where that came from")
         parent = entry.facts.get("parent") if entry.action == "publish" else None
-        if subject.startswith("edition:") and isinstance(parent, str) and parent:
+        if everything and isinstance(parent, str) and parent:
             name = f"edition:{parent.removeprefix('edition:')}"
             if not any(one.subject == name and one.phase == "done" for one in entries.values()):
                 pack.blame(_file(index), f"it follows {name}, and the pack does not tell of that")
 
 
-def _contracts(pack: _Pack, listed: dict[str, str], entries: dict[int, story.Entry]) -> None:
+def _papers(pack: _Pack, listed: dict[str, str], entries: dict[int, Entry]) -> dict[Ref, bytes]:
+    """Return the papers that entries name by digest: contracts, and what stands as `papers/KIND/NAME/SHA256`."""
     held = {ref for entry in entries.values() for ref in story.contracts(entry)}
+    named = {ref for entry in entries.values() for ref in (*entry.inputs, *entry.outputs)}
+    papers: dict[Ref, bytes] = {}
     for name, digest in sorted(listed.items()):
         if name.startswith("entries/") or name in {STORY, PAGE}:
             continue
-        found = re.fullmatch(r"contracts/([^/]+@[^/]+)\.yaml", name)
+        found = re.fullmatch(r"contracts/([^/]+@[^/]+)\.yaml|papers/([^/]+)/([^/]+)/([0-9a-f]{64})", name)
         if found is None:
             pack.blame(name, "a pack has no such file")
-        elif story.Ref(f"contract:{found[1]}", digest) not in held:
-            pack.blame(name, "no entry of the story was held against this contract")
+        elif found[1]:
+            if Ref(f"contract:{found[1]}", digest) not in held:
+                pack.blame(name, "no entry of the story was held against this contract")
+        elif found[4] != digest or (ref := Ref(f"{found[2]}:{found[3]}", digest)) not in named:
+            pack.blame(name, "no entry of the story names this paper by its digest")
+        elif name not in pack.broken and name in pack.files:
+            papers[ref] = pack.files[name]
+    for name in sorted(pack.files.keys() - pack.broken):
+        # Its name says what it is, even where the manifest cannot be read.
+        if name.startswith("papers/") and hashlib.sha256(pack.files[name]).hexdigest() != name.rpartition("/")[2]:
+            pack.blame(name, "its SHA-256 is not the one in its name")
+    return papers
 
 
 def _file(index: int) -> str:

@@ -7,81 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple, cast
 
-from wellspring_verify.canonical import Malformed, Value, dumps, loads_strict
+from wellspring_verify import telling
+from wellspring_verify.canonical import Value, dumps
+from wellspring_verify.entries import Entry, Ref
 
 VERSION = 1
-_SHAPE: dict[str, tuple[type, ...]] = {
-    "v": (int,),
-    "service": (str,),
-    "sequence": (int,),
-    "actor": (str,),
-    "action": (str,),
-    "phase": (str,),
-    "subject": (str,),
-    "intent": (str, type(None)),
-    "inputs": (list,),
-    "outputs": (list,),
-    "facts": (dict,),
-    "trace": (str,),
-    "tenant": (str,),
-    "known_since": (str,),
-}
-
-
-class Ref(NamedTuple):
-    """A thing named, and the SHA-256 (hex) of its bytes where it has bytes."""
-
-    name: str
-    digest: str | None
-
-
-class Entry(NamedTuple):
-    """One entry of the ledger, as its bytes say. place: its index in the tree."""
-
-    place: int
-    service: str
-    sequence: int
-    actor: str
-    action: str
-    phase: str
-    subject: str
-    known_since: str
-    trace: str
-    inputs: tuple[Ref, ...]
-    outputs: tuple[Ref, ...]
-    facts: dict[str, Value]
-
-    @property
-    def id(self) -> str:
-        return f"{self.service}:{self.sequence}"
-
-
-def read(place: int, data: bytes) -> Entry:
-    """Read the bytes of one entry. Raises Malformed unless they are canonical and have exactly an entry's fields."""
-    value = loads_strict(data)
-    if not isinstance(value, dict) or value.keys() != _SHAPE.keys():
-        raise Malformed("it has not the fields of an entry")
-    if any(type(value[name]) not in kinds for name, kinds in _SHAPE.items()):
-        raise Malformed("a field of the entry has a wrong type")
-    if value["v"] != 1 or value["phase"] not in _PHASES or cast(int, value["sequence"]) < 0:
-        raise Malformed("a field of the entry has an impossible value")
-    text = cast("dict[str, str]", value)
-    return Entry(
-        place=place,
-        service=text["service"],
-        sequence=cast(int, value["sequence"]),
-        actor=text["actor"],
-        action=text["action"],
-        phase=text["phase"],
-        subject=text["subject"],
-        known_since=text["known_since"],
-        trace=text["trace"],
-        inputs=_refs(cast("list[Value]", value["inputs"])),
-        outputs=_refs(cast("list[Value]", value["outputs"])),
-        facts=cast("dict[str, Value]", value["facts"]),
-    )
 
 
 def story_json(subject: str, entries: Sequence[Entry]) -> bytes:
@@ -92,6 +23,8 @@ def story_json(subject: str, entries: Sequence[Entry]) -> bytes:
 def story_md(subject: str, entries: Sequence[Entry]) -> bytes:
     """Write story.md: the same facts, for people."""
     lines = [f"# The story of `{_clean(subject)}`", "", f"{len(entries)} entries of the log, in its order.", ""]
+    if short := telling.in_short(subject, entries):
+        lines += [_clean(" ".join(short)), ""]
     for number, entry in enumerate(entries, start=1):
         lines += [
             f"## {number}. {_clean(entry.action)} ({entry.phase}), {_clean(entry.known_since)}",
@@ -115,8 +48,12 @@ def says(entry: Entry) -> str:
     """Say in plain words what an entry reports. Never raises: facts that are missing are left out."""
     known = {name: _word(value) for name, value in entry.facts.items() if value is not None}
     known |= {"action": _clean(entry.action), "subject": _clean(entry.subject)}
+    if entry.action in _LATER:
+        # The first release of a model replaces none, which the ledger writes as an empty text; a pass has no reasons.
+        known = {name: word for name, word in known.items() if word not in {"", "[]"}}
+        known |= {"score": telling.decimal(known["score"])} if "score" in known else {}
     # Every second piece is an optional clause: it is left out when one of its facts is unknown.
-    pieces = re.split(r"[\[\]]", _WORDS.get(entry.action, "did {action}"))
+    pieces = re.split(r"[\[\]]", {**_WORDS, **_LATER}.get(entry.action, "did {action}"))
     return _PHASES[entry.phase] + "".join(_fill(piece, known) for piece in pieces)
 
 
@@ -135,6 +72,21 @@ _WORDS = {
     "alert": "left an alert for[ {owner},] the owner[ of {contract}][: {codes}]",
     "repair": "repaired {subject}",
 }
+_LATER = {
+    "materialize": "put the rows of {subject} where answers read them[: {rows}]",
+    "train": "trained[ {model} as] {subject}[ on {train_rows} rows][, and tested it on {test_rows} others]",
+    "gate": "held {subject} against the bars of its gate[: {outcome}][, for the reasons {reasons}]",
+    "enrol": "enrolled {subject}[ as {roles}][, at the word of {by}][; the public key is {public}]",
+    "propose": "asked for {subject}[, at the word of {person}]",
+    "approve": "took down an approval of {subject}[ by {person}][, signed with the key {key}]",
+    "judge": "saw whether {subject} may answer[ for {model}]",
+    "promote": "made {subject} live[ for {model}][, in place of {former}][, at the word of {person}]",
+    "rollback": "made {subject} live again[ for {model}][, in place of {former}][, at the word of {person}]",
+    "serve": "loaded {subject}[ of {model}], to answer with it",
+    "key": "made a key for its promises[, which holds until {expires}][; the public key is {public}]",
+    "predict": "answered[ {decision}][ with the score {score}][ for the model {model}][, from {state} knowledge]",
+}
+"""Added when models came, for actions that no older log has."""
 
 
 def _fill(piece: str, known: dict[str, str]) -> str:
@@ -173,18 +125,6 @@ def _things(refs: tuple[Ref, ...]) -> tuple[Ref, ...]:
 
 def _pinned(ref: Ref) -> str:
     return f", SHA-256 `{_clean(ref.digest)}`" if ref.digest is not None else ""
-
-
-def _refs(values: list[Value]) -> tuple[Ref, ...]:
-    refs: list[Ref] = []
-    for value in values:
-        if not isinstance(value, dict) or value.keys() != {"name", "digest"}:
-            raise Malformed("an input or output of the entry is no reference")
-        name, digest = value["name"], value["digest"]
-        if not isinstance(name, str) or not (digest is None or isinstance(digest, str)):
-            raise Malformed("an input or output of the entry is no reference")
-        refs.append(Ref(name, digest))
-    return tuple(refs)
 
 
 def _clean(text: str) -> str:

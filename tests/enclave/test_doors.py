@@ -19,6 +19,7 @@ from tests.steps import FixedClock, RecordingStep
 from wellspring.enclave import doors
 from wellspring.enclave.doors import Door, Doors
 from wellspring.errors import NotFound, Refused, WellspringError
+from wellspring.project import load
 from wellspring.servers.privileges import UIDS
 from wellspring.trust.vault import frames
 from wellspring.trust.vault.port import Progress
@@ -34,7 +35,8 @@ class House:
         self.step = RecordingStep(clock=self.clock)
         self.path = folder / "intake.sock"
         self.waiting = threading.Event()
-        door = Door("intake", self.path, uids, {"echo": self.echo, "fail": self.fail, "wait": self.wait})
+        operations = {"echo": self.echo, "fail": self.fail, "wait": self.wait}
+        door = Door("intake", self.path, uids, operations, {"who": lambda request, uid: [uid, request.get("uid")]})
         self.doors = Doors((door,), step=self.step, clock=self.clock, patience=2)
 
     def echo(self, request: frames.Message, progress: Progress) -> tuple[JsonValue, bytes]:
@@ -93,6 +95,10 @@ def test_answers_one_request_after_another(house: House) -> None:
             }
             assert frames.receive(connection, limit=1000) == {"kind": "done", "value": word, "arrow": 5}
             assert frames.receive_bytes(connection, 5) == b"arrow"
+
+
+def test_a_grant_is_told_who_asks_whatever_is_said(house: House) -> None:
+    assert house.ask(op="who", uid=64104)["value"] == [os.geteuid(), 64104]
 
 
 def test_an_error_is_answered_and_the_conversation_goes_on(house: House) -> None:
@@ -209,6 +215,19 @@ def test_a_door_opens_over_one_that_a_kill_left_behind(folder: Path) -> None:
     assert second.ask(op="echo", say="x")["value"] == "x"
     first.doors.close()
     second.doors.close()
+
+
+def test_a_caller_may_speak_at_the_vault_and_no_line_makes_a_service_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toml = '[project]\nname = "plan"\ntenant = "acme"\n[sources]\n[callers.portal]\nuid = 4711\n'
+    (tmp_path / "wellspring.toml").write_text(f"{toml}[callers.sly]\nuid = {UIDS['worker']}\n")
+    (tmp_path / ".wellspring").mkdir()
+    project = load(tmp_path)
+    me = os.geteuid()
+    assert doors.allowed(project) == {"intake": {me}, "vault": {me}}
+    monkeypatch.setattr(doors.os, "geteuid", lambda: UIDS["enclave"])
+    assert doors.allowed(project) == {"intake": {UIDS["worker"], me, 0}, "vault": {UIDS["api"], 4711, 0}}
 
 
 def test_a_text_is_a_text() -> None:

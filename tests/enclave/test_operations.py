@@ -1,4 +1,4 @@
-"""Requests become calls, answers become frames; a person's grant is refused to everybody, and that is recorded."""
+"""Requests become calls, answers become frames; what nobody is granted is refused to everybody, and recorded."""
 
 from __future__ import annotations
 

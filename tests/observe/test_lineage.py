@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -158,3 +159,21 @@ def test_an_event_cut_short_by_a_full_disk_is_taken_back(tmp_path: Path, monkeyp
     with pytest.raises(OSError, match="cut short"):
         Lineage(books.lineage.path, "demo").write(books.journal.entries[0], started=None)
     assert books.lineage.path.read_bytes() == whole
+
+
+def test_of_many_answers_one_a_minute_is_told_for_each_action_and_source(tmp_path: Path) -> None:
+    books = Books(tmp_path)
+    for release, count in (("release:a", 50), ("release:b", 3)):
+        for n in range(count):
+            books.step.answers("predict", f"prediction:{release}{n}", inputs=[Ref(name=release)])
+    told = [json.loads(line) for line in books.lineage.path.read_text().splitlines()]
+    assert [(each["eventType"], each["inputs"][0]["name"]) for each in told] == [
+        ("COMPLETE", "release:a"),
+        ("COMPLETE", "release:b"),
+    ]
+    assert len(books.journal.entries) == 53
+    first = books.journal.entries[0]
+    later = first.model_copy(update={"known_since": first.known_since + timedelta(seconds=60), "sequence": 99})
+    books.lineage.sample(later)
+    books.lineage.sample(later)
+    assert len(books.lineage.path.read_text().splitlines()) == 3

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -60,3 +61,20 @@ def test_nothing_but_the_file_itself_is_left_in_the_folder(tmp_path: Path) -> No
     for _ in range(3):
         metrics.count("stage", "done", 0.1)
     assert [path.name for path in tmp_path.iterdir()] == ["worker.prom"]
+
+
+def test_answers_are_counted_in_memory_and_written_once_a_second_or_at_the_end(tmp_path: Path) -> None:
+    metrics = Metrics(tmp_path, "api")
+    at = datetime(2026, 11, 25, 12, tzinfo=UTC)
+    for n in range(200):
+        metrics.tally("predict", "done", 0.002, at=at + timedelta(milliseconds=5 * n))
+    assert samples(metrics.path)["wellspring_steps_total", "predict", "done", "api"] == 1
+    metrics.tally("predict", "done", 0.002, at=at + timedelta(seconds=1))
+    assert samples(metrics.path)["wellspring_steps_total", "predict", "done", "api"] == 201
+    metrics.tally("predict", "done", 0.002, at=at + timedelta(seconds=1, milliseconds=1))
+    metrics.flush()
+    assert samples(metrics.path)["wellspring_steps_total", "predict", "done", "api"] == 202
+    assert samples(metrics.path)["wellspring_step_seconds_count", "predict", "api"] == 202
+    metrics.path.unlink()
+    metrics.flush()
+    assert not metrics.path.exists()

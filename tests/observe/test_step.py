@@ -224,3 +224,71 @@ def test_a_step_costs_less_than_half_a_millisecond_beside_the_disk() -> None:
 
         # Processor time, and the best of many: what is judged is the code, not the neighbours.
         assert min(one() for _ in range(300)) < 0.0005
+
+
+def test_an_answer_is_one_line_and_names_it(books: Books) -> None:
+    entry_id = books.step.answers(
+        "predict",
+        "prediction:p",
+        inputs=[Ref(name="release:r", digest="ab" * 32)],
+        outputs=[Ref(name="answer:p", digest="cd" * 32)],
+        facts={"score": "0x1.0p-1"},
+        seconds=0.001,
+    )
+    (entry,) = books.journal.entries
+    assert (entry.id, entry.phase, entry.facts) == (entry_id, "done", {"score": "0x1.0p-1"})
+    assert (len(entry.trace), entry.inputs[0].name, entry.outputs[0].name) == (32, "release:r", "answer:p")
+    with pytest.raises(ValueError, match="facts"):
+        books.step.answers("predict", "prediction:p", facts={"score": 0.5})
+    assert len(books.journal.entries) == 1
+
+
+def test_an_answer_whose_line_cannot_be_written_is_none(books: Books) -> None:
+    books.journal.broken = OSError(28, "No space left")
+    with pytest.raises(Unavailable, match="so predict is refused"):
+        books.step.answers("predict", "prediction:p")
+    assert not books.metrics.path.exists()
+    assert not books.lineage.path.exists()
+
+
+def test_what_was_counted_is_written_at_the_end(books: Books) -> None:
+    for n in range(3):
+        books.step.answers("predict", f"prediction:{n}")
+    assert 'action="predict",phase="done",service="worker"} 1.0' in books.metrics.path.read_text()
+    books.step.close()
+    assert 'action="predict",phase="done",service="worker"} 3.0' in books.metrics.path.read_text()
+
+
+def test_a_kill_loses_no_line_of_an_answer_that_was_given(tmp_path: Path) -> None:
+    """A process that answers on many threads is killed in the middle: each answer it told of has its line."""
+    code = (
+        "import sys, threading; from pathlib import Path\n"
+        "from wellspring.observe.lineage import Lineage; from wellspring.observe.metrics import Metrics\n"
+        "from wellspring.observe.step import Steps; from wellspring.trust.ledger.journal import Journal\n"
+        "from wellspring.records.clock import SystemClock\n"
+        "folder, clock, said = Path(sys.argv[1]), SystemClock(), threading.Lock()\n"
+        "journal = Journal(folder / 'journals', 'api', tenant='acme', clock=clock)\n"
+        "step = Steps(service='api', actor='service:api', tenant='acme', journal=journal, clock=clock, crash_at=None,\n"
+        "             metrics=Metrics(folder, 'api'), lineage=Lineage(folder / 'l.jsonl', 'demo'))\n"
+        "def answer(worker):\n"
+        "    for n in range(10**6):\n"
+        "        name = f'prediction:{worker}-{n}'\n"
+        "        entry = step.answers('predict', name)\n"
+        "        with said: print(entry, name, flush=True)\n"
+        "for worker in range(8): threading.Thread(target=answer, args=(worker,)).start()\n"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    told = [child.stdout.readline() for _ in range(300)]
+    child.kill()
+    told += child.stdout.read().splitlines(keepends=True)
+    child.stdout.close()
+    child.wait(10)
+    from wellspring.trust.ledger import journal
+
+    kept = {
+        f"api:{sequence}": json.loads(line)["subject"] for sequence, line in journal.read(tmp_path / "journals", "api")
+    }
+    given = dict(line.split() for line in told if line.endswith("\n"))
+    assert len(given) >= 300
+    assert {entry: kept.get(entry) for entry in given} == given

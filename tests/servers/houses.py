@@ -18,12 +18,20 @@ from wellspring.servers.privileges import environment, survey
 EXAMPLE = repo.ROOT / "examples/health_plan"
 
 
+def plain() -> str:
+    """Return the example's wellspring.toml up to the sections that ask for more servers: MLflow alone takes seconds."""
+    return (EXAMPLE / "wellspring.toml").read_text().partition("\n[dbt]")[0]
+
+
 @contextmanager
-def project() -> Generator[Project]:
-    """Copy the example to a folder that others may enter; what it started is stopped, and all of it removed."""
+def project(*, sections: str = "") -> Generator[Project]:
+    """Copy the example to a folder that others may enter; what it started is stopped, and all of it removed.
+
+    sections: what to add to `plain`.
+    """
     root = Path(tempfile.mkdtemp(prefix="ws-test-"))
     root.chmod(0o755)
-    shutil.copy(EXAMPLE / "wellspring.toml", root)
+    (root / "wellspring.toml").write_text(f"{plain()}\n{sections}\n")
     shutil.copytree(EXAMPLE / "contracts", root / "contracts")
     here = load(root)
     try:
@@ -34,9 +42,9 @@ def project() -> Generator[Project]:
 
 
 @contextmanager
-def house() -> Generator[Project]:
+def house(*, sections: str = "") -> Generator[Project]:
     """Such a project with its servers up."""
-    with project() as here:
+    with project(sections=sections) as here:
         supervisor.up(here)
         yield here
 

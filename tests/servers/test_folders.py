@@ -1,7 +1,6 @@
 """Folders have their owners, secrets are never open to others, and nobody else's folder is taken for ours."""
 
 import os
-import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -112,7 +111,7 @@ def test_nothing_outside_the_project_changes_and_no_user_is_added(tmp_path: Path
     root = tmp_path / "closed" / "project"
     root.mkdir(parents=True)
     (tmp_path / "closed").chmod(0o700)
-    shutil.copy(houses.EXAMPLE / "wellspring.toml", root)
+    (root / "wellspring.toml").write_text(houses.plain())
     here, outside = load(root), [root, *root.parents]
     before = [(path.stat().st_mode, path.stat().st_uid, path.stat().st_gid) for path in outside]
     accounts = [Path(name).read_bytes() for name in ("/etc/passwd", "/etc/group")]

@@ -4,10 +4,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.steps import FixedClock
 from tests.trust.ledger.ledgers import CONTRACT, JournalStep, Ledger, sha, tell_drop
+from tests.verify import predictions
 from wellspring.errors import Broken, NotFound, Refused
-from wellspring.trust.evidence import Pack, papers, seal, seal_of, story, write_pack
-from wellspring_verify import verify
+from wellspring.records.models import Release
+from wellspring.records.trust import Ref
+from wellspring.trust.approvals import digest_of
+from wellspring.trust.evidence import Pack, compose, papers, seal, seal_of, story, write_pack
+from wellspring_verify import canonical, verify
 
 CONTRACTS = {"medical_claim@1.0.0": CONTRACT}
 
@@ -176,3 +181,69 @@ def test_an_index_that_differs_from_the_tree_is_never_packed(ledger: Ledger, tmp
     ledger.paths.swap(f"tile/entries/000.p/{ledger.tree.size}", bundle.replace(b'"received":10', b'"received":99'))
     with pytest.raises(Broken, match="differ in entry"):
         write_pack(tmp_path / "pack", one, {}, ledger.tree, ledger.index)
+
+
+def test_the_texts_behind_digests_are_found_by_digest(tmp_path: Path):
+    one = Ledger(tmp_path / "house")
+    predictions.tell(one, predictions.steps())
+    subject = predictions.SUBJECT
+    now, models = story(one.index, subject), predictions.kept(tmp_path / "models")
+    release, candidate = predictions.release(), f"candidate:{predictions.CANDIDATE_ID}"
+    name = f"papers/release/{release.name.partition(':')[2]}/{release.digest}"
+    found = papers(now, tmp_path, models)
+    assert sorted(found) == sorted([name, f"papers/{candidate.replace(':', '/')}/{sha(predictions.CANDIDATE)}"])
+    assert json.loads(found[name]) == predictions.RELEASE
+    # A manifest's digest is that of its text, without the signature lines below it.
+    (models / "manifest").write_bytes("artefact\n\n\u2014 house AAAA\n".encode())
+    steps = predictions.steps()
+    artefact = Ref(name="artefact:denials", digest=sha("artefact\n"))
+    two = Ledger(tmp_path / "second")
+    predictions.tell(two, {"train": steps["train"]._replace(outputs=(artefact,))})
+    assert papers(story(two.index, "run:r1"), tmp_path, models) == {
+        f"papers/artefact/denials/{artefact.digest}": b"artefact\n"
+    }
+    # What was changed since, or lies nowhere, is not among them.
+    predictions.kept(models, {**predictions.RELEASE, "threshold": "0.9"})
+    (models / "candidates" / "one.json").write_bytes(b"[" * 100_000)
+    assert papers(now, tmp_path, models, tmp_path / "nowhere") == {}
+
+
+def test_a_release_is_found_as_the_house_keeps_it(tmp_path: Path):
+    """What two people signed is the digest of the record's other fields: see records.models.Release."""
+    record = Release.model_validate(
+        {**predictions.RELEASE, "id": "", "digest": "", "tenant": "acme", "known_since": FixedClock().now()}
+    )
+    digest = digest_of(record)
+    assert digest == predictions.release().digest
+    kept = record.model_copy(update={"id": digest[:12], "digest": digest})
+    (tmp_path / "one.json").write_bytes(canonical.dumps(kept.model_dump(mode="json")))
+    one = Ledger(tmp_path / "house")
+    predictions.tell(one, predictions.steps())
+    found = papers(story(one.index, predictions.SUBJECT), tmp_path / "contracts", tmp_path)
+    assert found == {f"papers/release/{digest[:12]}/{digest}": canonical.dumps(predictions.RELEASE)}
+
+
+def test_a_paper_that_no_entry_names_is_refused(tmp_path: Path):
+    one = Ledger(tmp_path / "house")
+    predictions.tell(one, predictions.steps())
+    now = story(one.index, predictions.SUBJECT)
+    right = papers(now, tmp_path, predictions.kept(tmp_path / "models"))
+    assert compose(now, "log", right).files.keys() >= right.keys()
+    name = next(iter(right))
+    for wrong in ({name: right[name] + b" "}, {f"papers/release/x/{sha('x')}": b"x"}, {"papers/../x": b"x"}):
+        with pytest.raises(Refused):
+            compose(now, "log", wrong)
+
+
+def test_a_model_s_story_that_is_not_there_is_not_found_with_the_nearest_name(tmp_path: Path):
+    one = Ledger(tmp_path / "house")
+    predictions.tell(one, predictions.steps())
+    release = predictions.release().name.partition(":")[2]
+    for subject, hint in (
+        (f"model:denial@{release}", f"model:denials@{release}"),
+        ("prediction:p9", "check the id"),
+        ("person:ines", "name drop:ID"),
+    ):
+        with pytest.raises(NotFound) as caught:
+            story(one.index, subject)
+        assert hint in caught.value.fix

@@ -283,7 +283,7 @@ def test_no_key_is_taken_from_the_pack(copy: Made):
 def test_a_key_that_is_none_is_malformed(sound: Made):
     for keys in ({"key": "x"}, {"witness": ""}, {"key": sound.witness}, {"witness": sound.key}):
         with pytest.raises(Malformed):
-            verify(sound.folder, **keys)
+            verify(sound.folder, key=keys.get("key"), witness=keys.get("witness"))
     with pytest.raises(NotADirectoryError):
         verify(sound.folder / "checkpoint")
 

@@ -34,6 +34,19 @@ def down(door: Door) -> int:
 
 
 @click.command()
+@click.argument("server")
+@click.pass_obj
+def restart(door: Door, server: str) -> int:
+    """Stop one server and start it again; the others stay up."""
+    from wellspring.servers import supervisor
+
+    supervisor.restart(door.project(), server)
+    door.say(f"{server} is up again")
+    door.answer({"restarted": server}, next_command="wellspring status")
+    return 0
+
+
+@click.command()
 @click.pass_obj
 def status(door: Door) -> int:
     """Show the servers, what readers see, how old it is, and whether every account balances. Exit 69 when not up."""

@@ -16,7 +16,7 @@ from wellspring.cli.door import Door, WellspringGroup
 )
 @click.pass_obj
 def prove(door: Door, subject: str, out: Path) -> int:
-    """Write the story of SUBJECT (drop:ID, edition:ID or dataset:NAME) with its proofs.
+    """Write the story of SUBJECT with proofs: a drop, edition, dataset, run, candidate, release, model or prediction.
 
     A story that is already sealed in the signed log needs no server.
     """
@@ -50,14 +50,18 @@ def copy_pack(written: Path, out: Path) -> None:
 @click.argument("pack", type=click.Path(path_type=Path))
 @click.option("--key", help="The log's verifier key, or a file that holds it.")
 @click.option("--witness", help="The witness's verifier key, or a file that holds it.")
+@click.option(
+    "--answer", type=click.Path(path_type=Path, dir_okay=False), help="An answer as the API gave it, held against PACK."
+)
 @click.pass_obj
-def verify(door: Door, pack: Path, key: str | None, witness: str | None) -> int:
+def verify(door: Door, pack: Path, key: str | None, witness: str | None, answer: Path | None) -> int:
     """Check PACK without the house: exit 0 verified, 10 consistent but signer not checked, 20 broken (and what)."""
     from wellspring_verify import cli as verifier
 
     arguments = [str(pack)]
     arguments += ["--key", key] if key else []
     arguments += ["--witness", witness] if witness else []
+    arguments += ["--answer", str(answer)] if answer else []
     return verifier.main([*arguments, *(["--json"] if door.as_json else [])])
 
 

@@ -127,8 +127,17 @@ class Editions:
         return edition
 
     def history(self, level: Level = "landed") -> Iterator[Edition]:
-        """Walk from the newest edition back to the first."""
+        """Walk from the newest edition of a level back to its first."""
         edition = self.newest(level)
+        if level == "built":
+            yield from self._built_until(edition) if edition is not None else ()
+            return
         while edition is not None:
             yield edition
             edition = self.get(edition.parent) if edition.parent else None
+
+    def _built_until(self, newest: Edition) -> list[Edition]:
+        """List the built editions that readers were ever pointed to: a built one's parent is the landed one."""
+        known = [self.get(name.removesuffix(".json")) for name in self._paths.list("") if name.endswith(".json")]
+        older = [each for each in known if each.level == "built" and each.known_since <= newest.known_since]
+        return sorted(older, key=lambda each: (each.id == newest.id, each.known_since, each.id), reverse=True)

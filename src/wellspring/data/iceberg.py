@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
     from pyiceberg.table import Table
 
-NAMESPACE = "landed"
+LANDED, BUILT = "landed", "built"
 MAIN, STAGING, AUDIT = "main", "staging", "audit"
 PREFIX = "wellspring."
 FORMAT = {
@@ -46,10 +46,11 @@ class Link(NamedTuple):
 
 
 class Warehouse:
-    """The catalog (`catalog.db`) and the files (`warehouse/`) of one lake; one writer at a time."""
+    """The catalog (`catalog.db`) and the files (`warehouse/`) of one level of a lake; one writer at a time."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, namespace: str = LANDED) -> None:
         self.folder = folder
+        self.namespace = namespace
 
     @cached_property
     def _catalog(self) -> SqlCatalog:
@@ -66,30 +67,33 @@ class Warehouse:
             warehouse=str(self.folder / "warehouse"),
             **{"py-io-impl": NAME},
         )
-        catalog.create_namespace_if_not_exists(NAMESPACE)
+        catalog.create_namespace_if_not_exists(self.namespace)
         return catalog
 
     def names(self) -> tuple[str, ...]:
         """List the tables, sorted."""
         if not (self.folder / "catalog.db").exists():
             return ()
-        return tuple(sorted(name for _, name in self._catalog.list_tables(NAMESPACE)))
+        return tuple(sorted(name for _, name in self._catalog.list_tables(self.namespace)))
 
     def table(self, name: str) -> LakeTable:
         """Open a table as it is now. Raises NotFound with the nearest name."""
         if name not in (known := self.names()):
             raise NotFound(f"no table {name!r} in the lake", fix=nearest(name, list(known)))
-        return LakeTable(name, self._catalog.load_table((NAMESPACE, name)))
+        return LakeTable(name, self._catalog.load_table((self.namespace, name)))
 
     def prepare(self, name: str, schema: pa.Schema) -> LakeTable:
         """Open a table that can hold this schema: create it, or add the columns that it lacks.
 
-        Raises Refused when a column has another type than the table's.
+        Raises Refused when a column has another type than the table's. A built table is made anew each time, so it
+        takes on the schema whatever it was; each snapshot keeps the schema that it was written with.
         """
         if name not in self.names():
             with _single_writer(name):
-                self._catalog.create_table((NAMESPACE, name), schema=_plain(schema), properties=FORMAT)
+                self._catalog.create_table((self.namespace, name), schema=_plain(schema), properties=FORMAT)
         table = self.table(name)
+        if self.namespace == BUILT:
+            table.shed(schema)
         table.grow(schema)
         # Iceberg refuses a branch of a table without a snapshot: an empty one is the root of every line.
         if table.head(MAIN) is None:
@@ -146,6 +150,35 @@ class LakeTable:
         if any(known.get(field.name) != field.type for field in wanted):
             with _single_writer(self.name), self.iceberg.update_schema() as change:
                 change.union_by_name(wanted)
+
+    def shed(self, schema: pa.Schema) -> None:
+        """Take out the columns that a schema lacks or has as another type."""
+        wanted = {field.name: field.type for field in _plain(schema)}
+        gone = [
+            field.name for field in _plain(self.iceberg.schema().as_arrow()) if wanted.get(field.name) != field.type
+        ]
+        if gone:
+            with _single_writer(self.name), self.iceberg.update_schema(allow_incompatible_changes=True) as change:
+                for name in gone:
+                    change.delete_column(name)
+
+    def root(self) -> int:
+        """Return the empty snapshot that each line of the table begins with."""
+        return min(self.iceberg.metadata.snapshots, key=lambda each: each.sequence_number or 0).snapshot_id
+
+    def place(self, snapshot_id: int, tag: str) -> None:
+        """Make a whole-table snapshot current and tag it so that it never expires; doing it again changes nothing."""
+        if self.head(MAIN) == snapshot_id == self.head(tag):
+            return
+        if self.iceberg.snapshot_by_id(snapshot_id) is None:
+            raise Broken(f"{self.name} has lost snapshot {snapshot_id}", fix="stop; restore the lake from a copy")
+        change = self.iceberg.manage_snapshots().set_current_snapshot(snapshot_id=snapshot_id)
+        if self.head(tag) is None:
+            change = change.create_tag(snapshot_id, tag)
+        if self.head(AUDIT) == snapshot_id:
+            change = change.remove_branch(AUDIT)
+        with _single_writer(self.name):
+            change.commit()
 
     def write(self, rows: pa.Table, base: int, marks: Mapping[str, str]) -> int:
         """Append rows on the audit branch, on top of `base`, and return their snapshot; nobody reads it yet."""

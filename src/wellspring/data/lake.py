@@ -17,6 +17,7 @@ from pydantic import JsonValue
 
 from wellspring.data import editions
 from wellspring.data.audit import audit
+from wellspring.data.built import BuiltTables
 from wellspring.data.iceberg import AUDIT, MAIN, STAGING, LakeTable, Link, Warehouse
 from wellspring.data.staged import OURS, Staged, expected, from_link, in_order, marks, with_ours
 from wellspring.data.sweep import sweep
@@ -46,10 +47,12 @@ class Lake:
         self.clock = clock
         self._warehouse = Warehouse(folder)
         self._editions = editions.Editions(folder / "editions")
+        self.built = BuiltTables(folder, self._editions)
 
     def close(self) -> None:
         """Let go of the catalog's file."""
         self._warehouse.close()
+        self.built.close()
 
     # --- writing --------------------------------------------------------------------------------------------------
 
@@ -165,7 +168,7 @@ class Lake:
         finished: list[Edition] = []
         for each in sorted(open_intents, key=lambda logged: logged.index):
             entry = each.entry
-            if entry.action != "publish" or entry.facts.get("level") != "landed":
+            if entry.action != "publish" or entry.facts.get("level") not in {"landed", "built"}:
                 continue
             edition = editions.from_facts(entry.tenant, entry.facts)
             if edition.subject != entry.subject:
@@ -173,7 +176,7 @@ class Lake:
                     f"the intent {entry.id} names {entry.subject}, and its facts make {edition.subject}",
                     fix="stop; verify the ledger with `wellspring ledger verify`",
                 )
-            self._carry_out(edition, step)
+            (self._carry_out if edition.level == "landed" else self.built.carry_out)(edition, step)
             step.settle("publish", edition.subject, entry.id, facts={**entry.facts, "recovered": True})
             finished.append(edition)
         return tuple(finished)
@@ -184,22 +187,22 @@ class Lake:
         older_than: the start of this run. What waits, and what any edition names, stays.
         """
         gone = 0
-        for name in self._warehouse.names():
-            with step("repair", f"dataset:{name}", facts={"act": "sweep"}) as act:
-                removed = sweep(self._warehouse.table(name), older_than=older_than)
+        for table in (*map(self._warehouse.table, self._warehouse.names()), *self.built.tables()):
+            with step("repair", f"dataset:{table.name}", facts={"act": "sweep"}) as act:
+                removed = sweep(table, older_than=older_than)
                 act.note(files=removed)
             gone += removed
         return gone
 
     # --- reading --------------------------------------------------------------------------------------------------
 
-    def edition(self, edition_id: str | None = None) -> Edition | None:
-        """Return the newest landed edition (None before the first), or one by id. Raises NotFound with the nearest."""
-        return self._editions.newest() if edition_id is None else self._editions.get(edition_id)
+    def edition(self, edition_id: str | None = None, *, level: editions.Level = "landed") -> Edition | None:
+        """Return the newest of a level (None before the first), or one by its id. Raises NotFound with the nearest."""
+        return self._editions.newest(level) if edition_id is None else self._editions.get(edition_id)
 
-    def editions(self) -> tuple[Edition, ...]:
-        """List the landed editions, newest first."""
-        return tuple(self._editions.history())
+    def editions(self, level: editions.Level = "landed") -> tuple[Edition, ...]:
+        """List the editions of a level, newest first."""
+        return tuple(self._editions.history(level))
 
     def age(self, edition: Edition, now: datetime | None = None) -> timedelta:
         """Say how long ago an edition was published."""
@@ -207,12 +210,13 @@ class Lake:
 
     def table(self, edition: Edition, name: str, columns: Sequence[str] | None = None) -> pa.Table:
         """Read a table as an edition holds it. Raises NotFound with the nearest table or column."""
-        snapshot = _snapshot(edition, name)
-        return self._warehouse.table(name).read(snapshot.snapshot_id, tuple(columns) if columns is not None else None)
+        table, snapshot_id = self._held(edition, name)
+        return table.read(snapshot_id, tuple(columns) if columns is not None else None)
 
     def files(self, edition: Edition, name: str) -> list[str]:
         """List the Parquet files of a table as an edition holds it, for an engine that reads files."""
-        return self._warehouse.table(name).files(_snapshot(edition, name).snapshot_id)
+        table, snapshot_id = self._held(edition, name)
+        return table.files(snapshot_id)
 
     def knows(self, drop: str, part: int) -> bool:
         """Tell whether a part of a drop is in the lake, waiting or published."""
@@ -228,6 +232,12 @@ class Lake:
         return Rows(published=published, waiting=sum(each.rows for each in found) - published)
 
     # --- inside ---------------------------------------------------------------------------------------------------
+
+    def _held(self, edition: Edition, name: str) -> tuple[LakeTable, int]:
+        """Find a table of an edition: a landed one, or one that was built."""
+        snapshot_id = _snapshot(edition, name).snapshot_id
+        table = self.built.table(name, snapshot_id) if edition.level == "built" else None
+        return table or self._warehouse.table(name), snapshot_id
 
     def _rows_of(self, name: str, table: LakeTable | None = None) -> list[Staged]:
         """List what a table's line holds, oldest first. What an edition does not hold waits, even if main holds it."""

@@ -7,6 +7,7 @@ from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 
 from wellspring.data.sources.port import Source
+from wellspring.enclave.conversation import Conversations
 from wellspring.enclave.doors import Door, Doors, allowed
 from wellspring.enclave.facts import SERVICE
 from wellspring.enclave.operations import intake_door, vault_door
@@ -17,7 +18,7 @@ from wellspring.observe.metrics import Metrics
 from wellspring.observe.step import Steps
 from wellspring.project import Project
 from wellspring.records.clock import Clock, SystemClock
-from wellspring.trust.identity.openbao import login
+from wellspring.trust.identity.openbao import connect, login
 from wellspring.trust.keys.openbao import OpenBaoKeys
 from wellspring.trust.ledger.journal import Journal
 from wellspring.trust.secrets.openbao import OpenBaoSecrets
@@ -65,11 +66,15 @@ def opened(project: Project, *, role_id: str, wrapped: str, clock: Clock | None 
             )
         )
         stack.callback(enclave.rest)
+        # A line of its own to the key server: a conversation waits for no intake, and shares no session with one.
+        line = connect(project.socket("openbao"), session.client.token)
+        stack.callback(line.adapter.close)
+        talks = Conversations(project, store, OpenBaoKeys(session, client=line), step=step, clock=clock)
         uids = allowed(project)
         doors = Doors(
             (
                 Door("intake", project.socket("intake"), uids["intake"], intake_door(enclave)),
-                Door("vault", project.socket("vault"), uids["vault"], vault_door(step)),
+                Door("vault", project.socket("vault"), uids["vault"], vault_door(step), {"tokenize": talks.tokenize}),
             ),
             step=step,
             clock=clock,

@@ -8,6 +8,7 @@ import struct
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from pydantic import JsonValue
@@ -22,6 +23,8 @@ from wellspring.trust.vault.port import Progress
 
 Operation = Callable[[frames.Message, Progress], tuple[JsonValue, bytes | memoryview]]
 """Answers one request with a JSON value and an Arrow stream (or nothing)."""
+Grant = Callable[[frames.Message, int], JsonValue]
+"""Answers one request by who asks: the uid of the process on the other side, as the kernel noted it."""
 
 PATIENCE = 30.0
 _AT_ONCE = 16
@@ -30,12 +33,16 @@ _CREDENTIALS = "3i"
 
 
 class Door(NamedTuple):
-    """One socket. uids: the only users who may speak here. operations: by the request's `op`."""
+    """One socket. uids: the only users who may speak here. operations: by the request's `op`.
+
+    grants: more operations, by their `op`, that are told who asks.
+    """
 
     name: str
     path: Path
     uids: frozenset[int]
     operations: Mapping[str, Operation]
+    grants: Mapping[str, Grant] = MappingProxyType({})
 
 
 class Doors:
@@ -93,7 +100,7 @@ class Doors:
                 _say_and_close(connection, refused)
                 return
             with connection:
-                while self._answer_one(door, connection):
+                while self._answer_one(door, connection, uid):
                     pass
         except OSError:
             # The peer is gone: there is nobody to tell.
@@ -101,7 +108,7 @@ class Doors:
         finally:
             self._places.release()
 
-    def _answer_one(self, door: Door, connection: socket.socket) -> bool:
+    def _answer_one(self, door: Door, connection: socket.socket, uid: int) -> bool:
         try:
             request = frames.receive(connection, limit=frames.REQUEST_LIMIT)
         except Unavailable:
@@ -112,7 +119,7 @@ class Doors:
         if request is None:
             return False
         try:
-            value, arrow = _operation(door, request)(request, _teller(connection))
+            value, arrow = _operation(door, request, uid)(request, _teller(connection))
         except WellspringError as wrong:
             frames.send(connection, frames.error_out(wrong))
             return True
@@ -150,12 +157,15 @@ class _Refusals:
 
 def allowed(project: Project) -> dict[str, frozenset[int]]:
     """Say who may speak at each door. Where services have users of their own: at `intake` the worker, the owner of the
-    project's state and root; at `vault` the API and root. Else everybody is one user, and only that one."""
+    project's state and root; at `vault` the API, the callers that wellspring.toml names, and root, and the policies say
+    what each of them gets. Else everybody is one user, and only that one."""
     me = os.geteuid()
     if me != UIDS["enclave"]:
         return {"intake": frozenset({me}), "vault": frozenset({me})}
     owner = project.state.stat().st_uid
-    return {"intake": frozenset({UIDS["worker"], owner, 0}), "vault": frozenset({UIDS["api"], 0})}
+    # A line of wellspring.toml makes no service of the house a caller.
+    callers = {caller.uid for caller in project.callers.values()} - set(UIDS.values())
+    return {"intake": frozenset({UIDS["worker"], owner, 0}), "vault": frozenset({UIDS["api"], *callers, 0})}
 
 
 def peer(connection: socket.socket) -> int:
@@ -173,10 +183,12 @@ def text(request: frames.Message, name: str) -> str:
     return value
 
 
-def _operation(door: Door, request: frames.Message) -> Operation:
+def _operation(door: Door, request: frames.Message, uid: int) -> Operation:
     name = text(request, "op")
+    if name in door.grants:
+        return lambda asked, _: (door.grants[name](asked, uid), b"")
     if name not in door.operations:
-        known = list(door.operations)
+        known = [*door.operations, *door.grants]
         raise NotFound(f"the enclave's {door.name} door knows no such operation", fix=nearest(name, known))
     return door.operations[name]
 

@@ -12,7 +12,7 @@ from wellspring.records.observe import Step
 from wellspring.trust.vault import frames
 from wellspring.trust.vault.port import Progress, Vault
 
-GRANTS = ("tokenize", "reveal", "erase")
+GRANTS = ("reveal", "erase")
 
 _Answer = tuple[JsonValue, bytes | memoryview]
 
@@ -58,7 +58,7 @@ def intake_door(vault: Vault) -> Mapping[str, Operation]:
 
 
 def vault_door(step: Step) -> Mapping[str, Operation]:
-    """Offer a person's grants: every one is refused, and the refusal recorded, until break-glass is built."""
+    """Offer what nobody is granted: each is refused, and the refusal recorded, until break-glass is built."""
 
     def refusing(name: str) -> Operation:
         def refuse(_request: frames.Message, _progress: Progress) -> _Answer:

@@ -32,19 +32,25 @@ def prove(records: Records, subject: str, folder: Path, *, house: Assembly | Non
     if house is not None:
         house.sequencer.integrate()
     told = evidence.story(records.index, subject)
-    papers = evidence.papers(told, kept_contracts(records.project))
-    if evidence.seal_of(records.index, told, papers) is None:
+    found = papers(records, told)
+    if evidence.seal_of(records.index, told, found) is None:
         if house is None:
             raise Unavailable(
                 f"the story of {subject} is not sealed in the log yet, and the servers are down",
                 fix="run `wellspring up`",
             )
-        evidence.seal(house.step, records.index, told, papers)
+        evidence.seal(house.step, records.index, told, found)
         house.sequencer.integrate()
     with records.step("prove", told.subject) as act:
-        evidence.write_pack(folder, told, papers, records.tree, records.index)
+        evidence.write_pack(folder, told, found, records.tree, records.index)
         act.note(entries=len(told.entries))
     return Pack(told.subject, folder, len(told.entries))
+
+
+def papers(records: Records, told: evidence.Story) -> dict[str, bytes]:
+    """Find the texts that entries of a story name by digest: contracts, releases, candidates, manifests."""
+    here = records.project
+    return evidence.papers(told, kept_contracts(here), here.models_kept)
 
 
 def kept_contracts(here: Project) -> Path:
@@ -55,7 +61,8 @@ def kept_contracts(here: Project) -> Path:
 def seal_edition(house: Assembly, edition: Edition) -> None:
     """Seal the stories of what was just published, so that proving them later needs no server."""
     subjects = [edition.subject, *(f"drop:{drop}" for drop in edition.drops)]
-    subjects += [f"dataset:{each.table}" for each in edition.tables]
+    if edition.level == "landed":
+        subjects += [f"dataset:{each.table}" for each in edition.tables]
     seal(house, subjects)
 
 
@@ -63,5 +70,5 @@ def seal(house: Assembly, subjects: Iterable[str]) -> None:
     """Seal stories as they stand now; what is sealed already is left alone."""
     for subject in subjects:
         told = evidence.story(house.records.index, subject)
-        evidence.seal(house.step, house.records.index, told, evidence.papers(told, kept_contracts(house.project)))
+        evidence.seal(house.step, house.records.index, told, papers(house.records, told))
     house.sequencer.integrate()

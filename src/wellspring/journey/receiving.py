@@ -309,6 +309,9 @@ def _confirm(house: Assembly) -> None:
     intents = [each.entry for each in index.entries(action="publish", phase="intent")]
     waits = {(each.drop, each.part) for each in house.lake.staged()}
     for name in {ref.name for intent in intents if intent.subject in published for ref in intent.inputs}:
+        if not name.startswith("rows:"):
+            # A built edition was made of a landed one: it moved no row.
+            continue
         drop, _, part = name.removeprefix("rows:").rpartition("/")
         if (drop, int(part)) not in waits and (f"drop:{drop}", int(part)) not in done:
             house.vault.settled(drop, int(part))

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import uuid
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from wellspring.records.trust import Entry, Ref
 
 PRODUCER = "https://wellspring.example.com/observe"
 SPEC = "https://openlineage.io/spec"
+EVERY = timedelta(minutes=1)
+"""How often the answers of one action from one source are told: each of them stands in the ledger anyway."""
 
 
 class Lineage:
@@ -30,6 +34,8 @@ class Lineage:
     def __init__(self, path: Path, project: str) -> None:
         self.path = path
         self.namespace = f"wellspring://{project}"
+        self._turn = threading.Lock()
+        self._sampled: dict[tuple[str, str], datetime] = {}
 
     def write(self, entry: Entry, *, started: str | None) -> None:
         """Append what an entry says. started: when the step began, if its START has not been written yet.
@@ -44,6 +50,16 @@ class Lineage:
             events.append(self.event(entry, "COMPLETE" if entry.phase == "done" else "FAIL"))
         lines = "".join(f"{json.dumps(event, separators=(',', ':'), ensure_ascii=False)}\n" for event in events)
         _append(self.path, lines.encode())
+
+    def sample(self, entry: Entry) -> None:
+        """Append what one of many entries says, if none of its action and first input was told within a minute."""
+        source = entry.action, entry.inputs[0].name if entry.inputs else ""
+        with self._turn:
+            last = self._sampled.get(source)
+            if last is not None and abs(entry.known_since - last) < EVERY:
+                return
+            self._sampled[source] = entry.known_since
+        self.write(entry, started=None)
 
     def event(self, entry: Entry, kind: str, *, at: str | None = None) -> dict[str, Any]:
         """Make one RunEvent. at: its time, if not the entry's own."""

@@ -6,6 +6,7 @@ import os
 import threading
 from bisect import bisect_left
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ STEPS = "wellspring_steps_total"
 SECONDS = "wellspring_step_seconds"
 BOUNDS = (0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, float("inf"))
 """Upper bounds of the histogram's buckets, in seconds."""
+EVERY = timedelta(seconds=1)
+"""How often the file is written while answers are only counted."""
 
 
 class Metrics:
@@ -39,20 +42,30 @@ class Metrics:
         self._buckets: dict[str, list[float]] = {}
         self._sums: dict[str, float] = {}
         self._lock = threading.Lock()
+        self._written: datetime | None = None
+        self._waiting = False
         self._resume()
         self.registry.register(self)
 
     def count(self, action: str, phase: Phase, seconds: float | None) -> None:
         """Count one step that ended, and replace the file. seconds: None if nobody timed it. Raises OSError."""
-        from prometheus_client import generate_latest
-
         with self._lock:
-            self._steps[action, phase] = self._steps.get((action, phase), 0.0) + 1
-            if seconds is not None:
-                buckets = self._buckets.setdefault(action, [0.0] * len(BOUNDS))
-                buckets[bisect_left(BOUNDS, seconds)] += 1
-                self._sums[action] = self._sums.get(action, 0.0) + seconds
-            self._replace(generate_latest(self.registry))
+            self._add(action, phase, seconds)
+            self._write()
+
+    def tally(self, action: str, phase: Phase, seconds: float | None, *, at: datetime) -> None:
+        """Count one of many, at an instant; the file follows at most once a second. Raises OSError."""
+        with self._lock:
+            self._add(action, phase, seconds)
+            if self._written is None or abs(at - self._written) >= EVERY:
+                self._write()
+                self._written = at
+
+    def flush(self) -> None:
+        """Replace the file if it lacks something. Raises OSError."""
+        with self._lock:
+            if self._waiting:
+                self._write()
 
     def collect(self) -> Iterable[Metric]:
         """Hand the two families to the registry."""
@@ -71,6 +84,20 @@ class Metrics:
                 cumulated.append(("+Inf" if bound == float("inf") else str(bound), total))
             seconds.add_metric([self._service, action], buckets=cumulated, sum_value=self._sums[action])
         yield seconds
+
+    def _add(self, action: str, phase: Phase, seconds: float | None) -> None:
+        self._waiting = True
+        self._steps[action, phase] = self._steps.get((action, phase), 0.0) + 1
+        if seconds is not None:
+            buckets = self._buckets.setdefault(action, [0.0] * len(BOUNDS))
+            buckets[bisect_left(BOUNDS, seconds)] += 1
+            self._sums[action] = self._sums.get(action, 0.0) + seconds
+
+    def _write(self) -> None:
+        from prometheus_client import generate_latest
+
+        self._replace(generate_latest(self.registry))
+        self._waiting = False
 
     def _replace(self, text: bytes) -> None:
         # One name for the new file, so that a killed process leaves nothing that the next one does not take over.

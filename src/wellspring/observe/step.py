@@ -78,6 +78,38 @@ class Steps:
         entry = self._pen.record(action, "done", subject, intent=intent, facts=facts or {}, trace=self._pen.trace_now())
         self._pen.tell(entry, seconds=None, started=None)
 
+    def answers(
+        self,
+        action: str,
+        subject: str,
+        *,
+        inputs: Iterable[Ref] = (),
+        outputs: Iterable[Ref] = (),
+        facts: dict[str, JsonValue] | None = None,
+        seconds: float | None = None,
+    ) -> str:
+        """Journal one answer, durably, and return its entry's id. Raises what a step raises: then nothing is answered.
+
+        Metrics and lineage are views of what is journalled, and on the hot path they are told together.
+        """
+        check(facts or {})
+        entry = self._pen.record(
+            action,
+            "done",
+            subject,
+            intent=None,
+            inputs=tuple(inputs),
+            outputs=tuple(outputs),
+            facts=facts or {},
+            trace=self._pen.trace_now(),
+        )
+        self._pen.tally(entry, seconds)
+        return entry.id
+
+    def close(self) -> None:
+        """Write what was counted and not yet told. Steps may go on after it."""
+        self._pen.flush()
+
     def reached(self, point: str) -> None:
         """Die here, as by a power cut, if this is the crash point that a crash test named."""
         if point == self._crash_at:
@@ -227,11 +259,30 @@ class _Pen:
                 self._metrics.count(entry.action, entry.phase, seconds)
             self._lineage.write(entry, started=started)
         except OSError as wrong:
-            raise Unavailable(
-                f"{entry.action} is in the ledger as {entry.id}, but its metric or lineage event could not be written "
-                f"({type(wrong).__name__})",
-                fix="free the disk or mend the folder's owner, then run the command again; nothing is done twice",
-            ) from wrong
+            raise _untold(entry, wrong) from wrong
+
+    def tally(self, entry: Entry, seconds: float | None) -> None:
+        """Count an answer in memory, and tell of it together with those around it."""
+        try:
+            self._metrics.tally(entry.action, entry.phase, seconds, at=entry.known_since)
+            self._lineage.sample(entry)
+        except OSError as wrong:
+            raise _untold(entry, wrong) from wrong
+
+    def flush(self) -> None:
+        """Write the metrics that are in memory only. A disk that takes them no more loses a view, no fact."""
+        try:
+            self._metrics.flush()
+        except OSError:
+            return
+
+
+def _untold(entry: Entry, wrong: OSError) -> Unavailable:
+    return Unavailable(
+        f"{entry.action} is in the ledger as {entry.id}, but its metric or lineage event could not be written "
+        f"({type(wrong).__name__})",
+        fix="free the disk or mend the folder's owner, then run the command again; nothing is done twice",
+    )
 
 
 def _ending(problem: BaseException | None) -> tuple[Phase, dict[str, JsonValue]]:

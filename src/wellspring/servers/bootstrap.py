@@ -6,12 +6,14 @@ import base64
 import json
 import secrets
 import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wellspring.errors import Broken
 from wellspring.project import Project
-from wellspring.servers import openbao, postgres
+from wellspring.servers import openbao, people, postgres
 from wellspring.servers.folders import write_public, write_secret
 from wellspring.servers.privileges import Privileges
 from wellspring.trust.identity.openbao import answering, connect
@@ -20,7 +22,7 @@ from wellspring_verify.notes import LOG, Key
 if TYPE_CHECKING:
     import hvac
 
-ROLES = ("worker", "enclave")
+ROLES = ("worker", "enclave", "api")
 WRAP_SECONDS = 60
 PERIOD = "15m"
 
@@ -41,6 +43,14 @@ POLICIES = {
     + """
 path "transit/sign/ledger" { capabilities = ["update"] }
 path "transit/keys/ledger" { capabilities = ["read"] }
+path "transit/sign/models" { capabilities = ["update"] }
+path "transit/keys/models" { capabilities = ["read"] }
+path "secret/data/worker/*" { capabilities = ["read"] }
+""",
+    "api": SELF
+    + """
+path "transit/keys/models" { capabilities = ["read"] }
+path "secret/data/api/*" { capabilities = ["read"] }
 """,
     # min_wrapping_ttl: an unwrapped secret-id is refused. denied_parameters: it may choose nothing about it.
     "supervisor": 'path "auth/token/revoke-self" { capabilities = ["update"] }\n'
@@ -106,7 +116,8 @@ class Bootstrap:
             root.sys.enable_auth_method("approle")
             for key in ("originals", "quarantine", "tokens"):
                 root.secrets.transit.create_key(key, key_type="aes256-gcm96")
-            root.secrets.transit.create_key("ledger", key_type="ed25519")
+            for key in ("ledger", "models"):
+                root.secrets.transit.create_key(key, key_type="ed25519")
             for name, policy in POLICIES.items():
                 root.sys.create_or_update_policy(name, policy)
             for role in ROLES:
@@ -121,16 +132,17 @@ class Bootstrap:
                 )
             root.auth.approle.create_or_update_approle(
                 "supervisor",
-                token_policies=["supervisor"],
+                token_policies=["supervisor", people.ENROLMENT],
                 token_no_default_policy=True,
                 token_type="service",  # noqa: S106 (a kind of token, no token)
                 token_ttl=f"{WRAP_SECONDS}s",
                 token_max_ttl=f"{WRAP_SECONDS}s",
             )
+            people.configure(root)
         self._wait_for_secrets(root)
 
     def keep(self, path: str, values: dict[str, str]) -> None:
-        """Put one secret where only the enclave may read it."""
+        """Put one secret where only the service may read it that its path begins with."""
         with answering(f"keep {path}"):
             self._root.secrets.kv.v2.create_or_update_secret(path=path, secret=values, mount_point="secret")
 
@@ -178,20 +190,26 @@ def origin(project: Project, privileges: Privileges) -> str:
 
 
 def issue(project: Project, role: str) -> dict[str, str]:
-    """Issue one wrapped secret-id of a role: {role_id, wrapped}; it opens once, within 60 seconds.
+    """Issue one wrapped secret-id of a role: {role_id, wrapped}; it opens once, within 60 seconds."""
+    kept = json.loads(supervisor_key(project).read_bytes())
+    with supervised(project) as client, answering(f"issue a secret-id for {role}"):
+        answer: Any = client.auth.approle.generate_secret_id(role, wrap_ttl=f"{WRAP_SECONDS}s")
+    return {"role_id": str(kept["roles"][role]), "wrapped": str(answer["wrap_info"]["token"])}
 
-    Logs in with supervisor.key each time, for a login that may do nothing else and ends here.
-    """
+
+@contextmanager
+def supervised(project: Project) -> Generator[hvac.Client]:
+    """Log in with supervisor.key, for a login that may issue secret-ids and enrol people, and ends here."""
     kept = json.loads(supervisor_key(project).read_bytes())
     client = connect(project.socket("openbao"))
     try:
         with answering("let the supervisor in"):
             login: Any = client.auth.approle.login(role_id=kept["role_id"], secret_id=kept["secret_id"])
         client.token = str(login["auth"]["client_token"])
-        with answering(f"issue a secret-id for {role}"):
-            answer: Any = client.auth.approle.generate_secret_id(role, wrap_ttl=f"{WRAP_SECONDS}s")
-        with answering("end the supervisor's login"):
-            client.auth.token.revoke_self()
+        try:
+            yield client
+        finally:
+            with answering("end the supervisor's login"):
+                client.auth.token.revoke_self()
     finally:
         client.adapter.close()
-    return {"role_id": str(kept["roles"][role]), "wrapped": str(answer["wrap_info"]["token"])}

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from wellspring.errors import Unavailable
 from wellspring.project import Server
@@ -21,7 +22,11 @@ _PAUSE = 0.02
 
 @dataclass
 class Child:
-    """A server to run. service: whose uid it has. ready: the probe. ending: the signal that ends it gracefully."""
+    """A server to run. service: whose uid it has. ready: the probe. ending: the signal that ends it gracefully.
+
+    role: that of the credential which it reads on its standard input; '' for none. before, after: what is done each
+    time before it is started, and when it is ready.
+    """
 
     name: str
     service: str
@@ -33,6 +38,9 @@ class Child:
     port: int | None = None
     ending: signal.Signals = signal.SIGTERM
     keep: Sequence[int] = ()
+    role: Literal["", "enclave", "api"] = ""
+    before: Callable[[], None] | None = None
+    after: Callable[[], None] | None = None
     process: subprocess.Popen[bytes] | None = None
     offset: int = field(default=0)
 

@@ -13,7 +13,7 @@ from typing import Literal
 from wellspring.project import FILE, Project
 from wellspring.servers.privileges import scratch, survey
 
-Role = Literal["worker", "enclave", "witness", "vendor"]
+Role = Literal["worker", "enclave", "api", "mlflow", "witness", "vendor"]
 
 _CREATE, _ADD, _RESTRICT = 444, 445, 446
 _PATH_BENEATH = 1
@@ -74,14 +74,20 @@ def allowed(project: Project, role: Role) -> tuple[list[Path], list[Path]]:
     writes = [scratch(project, role)]
     match role:
         case "worker":
-            reads += [project.root / "examples", project.journals, state / "run.json", project.vendor / "known_hosts"]
+            reads += [*project.own.values(), project.journals, state / "run.json", project.vendor / "known_hosts"]
             reads += [project.root / project.witness.folder / name for name in ("vkey", "logs", "seen")]
-            writes += [state / name for name in ("lineage", "metrics", "ledger", "lake", "packs", "logs")]
+            writes += [state / name for name in ("lineage", "metrics", "ledger", "lake", "packs", "models", "logs")]
             writes += [project.journals / "worker", state / "writer.lock", project.runtime]
         case "enclave":
-            reads += [state / "run.json", project.vendor / "known_hosts"]
+            reads += [state / "run.json", project.vendor / "known_hosts", *_policies(project)]
             writes += [project.enclave, project.journals / "enclave", state / "lineage", state / "metrics"]
             writes += [project.runtime]
+        case "api":
+            reads += [state / "run.json", project.models_kept, project.ledger, *_policies(project)]
+            reads += [project.lake / name for name in ("editions", "views")]
+            writes += [project.journals / "api", state / "lineage", state / "metrics", project.runtime]
+        case "mlflow":
+            writes += [state / "mlflow"]
         case "witness":
             reads += [state / "run.json", project.ledger / "origin", project.ledger / "vkey"]
             writes += [project.root / project.witness.folder, project.runtime]
@@ -89,6 +95,10 @@ def allowed(project: Project, role: Role) -> tuple[list[Path], list[Path]]:
             folders = {source.folder for source in project.sources.values() if source.address == "embedded"}
             reads += [project.vendor / name for name in ("host_key", "authorized_keys", *sorted(folders))]
     return reads, writes
+
+
+def _policies(project: Project) -> list[Path]:
+    return [project.own["policies"]] if "policies" in project.own else []
 
 
 def told(project: Project) -> str:

@@ -1,4 +1,4 @@
-"""The supervisor's own door: status, stop, and a wrapped secret-id, for the owner of the project only."""
+"""The supervisor's own door, for the owner of the project only: status, stop, restart, a wrapped secret-id, enrol."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Door:
             if uid not in {0, os.geteuid()}:
                 raise Refused(f"uid {uid} may ask nothing here", fix="run as the user who ran `wellspring up`")
             if not isinstance(request, dict):
-                raise Refused("a request is a JSON object", fix="ask status, stop or credential")
+                raise Refused("a request is a JSON object", fix="ask status, stop, restart, credential or enrol")
             return self._handle(request)
         except WellspringError as error:
             return {"error": error.slug, "what": error.what, "fix": error.fix}

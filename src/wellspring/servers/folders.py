@@ -12,7 +12,9 @@ from wellspring.errors import Refused
 from wellspring.project import FILE, Project
 from wellspring.servers.privileges import DOORS, HOUSE, UIDS, Privileges, scratch
 
-SERVICES = ("worker", "enclave")
+SERVICES = ("worker", "enclave", "api")
+# A confined process opens only what is there when it starts: the API reads editions and views of a later day.
+WORKERS = ("ledger", "lake", "lake/editions", "lake/views", "packs", "models")
 
 
 def make(project: Project, privileges: Privileges) -> None:
@@ -23,11 +25,13 @@ def make(project: Project, privileges: Privileges) -> None:
         (state / "logs", None, 0o755),
         (state / "openbao", "keys", 0o700),
         (state / "postgres", "postgres", 0o700),
+        (state / "valkey", "valkey", 0o700),
+        (state / "mlflow", "mlflow", 0o700),
         (project.enclave, "enclave", 0o700),
         (project.journals, None, 0o755),
         (project.journals / "supervisor", None, 0o755),
         *((project.journals / service, service, 0o755) for service in SERVICES),
-        *((state / name, "worker", 0o755) for name in ("ledger", "lake", "packs")),
+        *((state / name, "worker", 0o755) for name in WORKERS),
         (state / "tmp", None, 0o755),
         (scratch(project, "supervisor"), None, 0o700),
         *((scratch(project, service), service, 0o700) for service in UIDS),

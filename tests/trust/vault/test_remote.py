@@ -67,12 +67,14 @@ def test_each_call_asks_by_its_name_and_reads_its_answer(serve: Serve) -> None:
     assert serve(answering(frames.intake_out(intake)[0])).replay("clearinghouse-0", "1" * 64) == intake
     serve(answering(None)).settled("clearinghouse-0", 2)
     assert serve(answering([row.model_dump(mode="json")])).quarantined() == (row,)
+    assert serve(answering(["t1", "t2"])).tokenize("claim", ("A", "B"), purpose="claim_review") == ("t1", "t2")
     assert asked == [
         {"op": "listing", "source": "clearinghouse"},
         {"op": "intake", "source": "clearinghouse", "name": "a.csv", "contract_digest": "1" * 64},
         {"op": "replay", "drop": "clearinghouse-0", "contract_digest": "1" * 64},
         {"op": "settled", "drop": "clearinghouse-0", "part": 2},
         {"op": "quarantined", "drop": None},
+        {"op": "tokenize", "domain": "claim", "values": ["A", "B"], "purpose": "claim_review", "grant": None},
     ]
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple, Protocol
 
-Role = Literal["worker", "enclave"]
+Role = Literal["worker", "enclave", "api"]
 
 
 class Principal(NamedTuple):
-    """`service:worker`; later also `user:NAME`."""
+    """`service:worker`, or `user:NAME` with the roles that wellspring.toml gives NAME."""
 
     name: str
+    roles: tuple[str, ...] = ()
 
 
 class Session(Protocol):

@@ -11,10 +11,10 @@ from wellspring.trust.keys.port import DataKey
 
 
 class OpenBaoKeys:
-    """Envelope encryption under transit's AES-256-GCM keys."""
+    """Envelope encryption under transit's AES-256-GCM keys. client: a line of its own, beside another thread's."""
 
-    def __init__(self, session: OpenBaoSession) -> None:
-        self._transit: Any = session.client.secrets.transit
+    def __init__(self, session: OpenBaoSession, *, client: Any = None) -> None:
+        self._transit: Any = (client or session.client).secrets.transit
 
     def data_key(self, name: str) -> DataKey:
         with answering(f"make a data key under {name}"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from wellspring.records.data import Intake, Listed, QuarantinedRow
@@ -47,8 +47,19 @@ class Vault(Protocol):
 
 
 class Grants(Protocol):
-    """The vault's door, for a person's grant: opened by break-glass and conversations; refuses everything till then."""
+    """The vault's door, for a grant. `tokenize` is under the project's policies; the others refuse everybody till
+    break-glass is built."""
 
-    def tokenize(self, domain: str, value: str) -> str: ...
+    def tokenize(
+        self, domain: str, values: Sequence[str], *, purpose: str, grant: str | None = None
+    ) -> tuple[str, ...]:
+        """Return the tokens of at most 50 identifiers of one domain, in their order.
+
+        purpose: one word, for the policies and for the entry. grant: the id of the conversation, 32 hex digits; without
+        one no conversation is open. Raises Refused (no policy permits it, or a value has not the form that the
+        contracts promise; no value is repeated), NotFound (no such domain), Unavailable.
+        """
+        ...
+
     def reveal(self, token: str) -> str: ...
     def erase(self, token: str) -> None: ...

@@ -1,8 +1,9 @@
-"""The enclave's intake door, seen from outside: one connection a call, over its Unix socket."""
+"""The enclave's doors, seen from outside: one connection a call, over a Unix socket."""
 
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
@@ -18,7 +19,10 @@ _SILENCE = 900.0
 
 
 class RemoteVault:
-    """Implements Vault. silence: seconds without a word from the enclave after which it counts as gone."""
+    """Implements Vault at intake.sock, and the tokenizing half of Grants at vault.sock: which one, `path` says.
+
+    silence: seconds without a word from the enclave after which it counts as gone.
+    """
 
     def __init__(self, path: Path, *, silence: float = _SILENCE) -> None:
         self._path = path
@@ -42,6 +46,13 @@ class RemoteVault:
     def quarantined(self, drop: str | None = None) -> tuple[QuarantinedRow, ...]:
         value, _ = self._ask({"op": "quarantined", "drop": drop})
         return tuple(QuarantinedRow.model_validate(row) for row in cast(list[JsonValue], value))
+
+    def tokenize(
+        self, domain: str, values: Sequence[str], *, purpose: str, grant: str | None = None
+    ) -> tuple[str, ...]:
+        asked: list[JsonValue] = [*values]
+        value, _ = self._ask({"op": "tokenize", "domain": domain, "values": asked, "purpose": purpose, "grant": grant})
+        return tuple(str(token) for token in cast(list[JsonValue], value))
 
     def _ask(self, request: frames.Message, progress: Progress | None = None) -> tuple[JsonValue, bytearray]:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:

@@ -1,0 +1,6 @@
+-- Decisions that were recorded before the claim was: a few are late claims, many are a mistake in the data.
+{{ config(severity="warn") }}
+select outcome.claim_id
+from {{ ref("claim_outcome") }} as outcome
+inner join {{ ref("claim") }} as claim on outcome.claim_id = claim.claim_id and claim.version = 1
+where outcome.recorded_at < claim.recorded_at

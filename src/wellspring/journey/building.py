@@ -1,0 +1,73 @@
+"""From a landed edition to features: tables are built and published, then put online."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wellspring.data import features
+from wellspring.data import materialize as online
+from wellspring.data import transform as building
+from wellspring.errors import ProjectError, Refused
+from wellspring.journey.proving import seal
+from wellspring.journey.receiving import Progress, recover
+from wellspring.project import FILE, Project
+from wellspring.records.data import Edition, Snapshot, Views
+from wellspring.records.record import Frozen
+
+if TYPE_CHECKING:
+    from wellspring.assembly import Assembly
+    from wellspring.stores.online import OnlineWriter
+
+
+class Prepared(Frozen):
+    """What one run of `transform` did. tables: those that were built, without the landed ones that they rest on.
+
+    fresh: whether this run built the edition. leaks: `table.column` that knew the future. online: rows by view.
+    """
+
+    edition: Edition
+    tables: tuple[Snapshot, ...]
+    fresh: bool
+    leaks: tuple[str, ...]
+    online: dict[str, int]
+
+
+def transform(house: Assembly, store: OnlineWriter | None, *, progress: Progress) -> Prepared:
+    """Build the newest landed edition, publish it, and write its newest features online. store: None: not online.
+
+    Raises Refused when nothing has landed, and what the build and the store raise.
+    """
+    recover(house)
+    landed = house.lake.edition()
+    if landed is None:
+        raise Refused("nothing has landed yet", fix="run `wellspring receive`")
+    progress("build", 0, 1)
+    built = building.transform(house.lake, house.project, landed, step=house.step)
+    house.step.reached("journey.transform:built")
+    house.sequencer.integrate()
+    seal(house, [built.edition.subject])
+    progress("online", 0, 1)
+    counted: dict[str, int] = {}
+    if store is not None:
+        known = views(house.project)
+        features.keep(known, house.project.lake / "views")
+        counted = online.materialize(house.lake, known, built.edition, store, step=house.step)
+        house.sequencer.integrate()
+    under = set(landed.tables)
+    made = tuple(each for each in built.edition.tables if each not in under)
+    return Prepared(edition=built.edition, tables=made, fresh=built.fresh, leaks=built.leaks, online=counted)
+
+
+def views(project: Project) -> Views:
+    """Compile the project's feature definitions. Raises ProjectError without any."""
+    if "features" not in project.own:
+        raise ProjectError(f"{project.root / FILE} has no [features] section", fix="add one, and write its definitions")
+    return features.load(project.own["features"], project.name)
+
+
+def built_edition(house: Assembly) -> Edition:
+    """Return the newest built edition. Raises Refused before the first."""
+    edition = house.lake.edition(level="built")
+    if edition is None:
+        raise Refused("nothing has been built yet", fix="run `wellspring transform`")
+    return edition

@@ -1,0 +1,381 @@
+"""A release is served whole or not at all: kept under its digest, pointed to once two people stand behind it, and back.
+
+One pointer a model says what answers. It moves after the intent is in the ledger and before the end is; what a crash
+leaves in between, `recover` carries out. MLflow shows the same thing and decides nothing: its alias is a projection.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from pydantic import JsonValue, ValidationError
+
+from wellspring.errors import Broken, NotFound, Refused, Unavailable
+from wellspring.models.artefact import Artefact, read_candidate
+from wellspring.models.registry import Live
+from wellspring.project import nearest
+from wellspring.records.data import Edition
+from wellspring.records.models import Candidate, Release
+from wellspring.records.observe import Step
+from wellspring.records.record import Digest, stamp
+from wellspring.records.trust import Entry, Logged, Ref
+from wellspring.records.verdict import Reason, Verdict
+from wellspring.stores.objects.disk import DiskPaths
+from wellspring.trust.approvals import Ledger, approved, digest_of
+from wellspring.trust.decide import demand
+from wellspring.trust.identity.port import Principal
+from wellspring.trust.policy import Policies, Resource
+from wellspring_verify import canonical
+
+_KEPT, _LIVE = "releases", "live"
+_MODEL = re.compile(r"[a-z][a-z0-9_]{0,62}")
+Check = Callable[[Release], object]
+"""Loads what a release names, and raises unless every byte is what it says."""
+
+
+class Editions(Protocol):
+    """What is asked of the lake."""
+
+    def edition(self, edition_id: str | None = None) -> Edition | None: ...
+
+
+class Projection(Protocol):
+    """What is asked of the registry (`models.registry.Registry`)."""
+
+    def told(self, run: str) -> object: ...
+
+    def reconcile(self, model: str, live: Live | None) -> tuple[str, ...]: ...
+
+
+class House(NamedTuple):
+    """Where releases are kept, remembered and shown. check: `predict.Scorer.load`, bound to where artefacts are."""
+
+    releases: Releases
+    index: Ledger
+    lake: Editions
+    registry: Projection
+    check: Check
+
+
+class Releases:
+    """The folder of releases: `releases/ID.json`, write once, and one pointer a model, `live/MODEL`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.paths = DiskPaths(folder)
+
+    def keep(self, release: Release) -> Release:
+        """Write it down; of one digest the first stays, whatever was composed again later. Raises Refused, Broken."""
+        _whole(release, Refused)
+        try:
+            return self.get(release.id)
+        except NotFound:
+            self.paths.write_once(f"{_KEPT}/{release.id}.json", canonical.dumps(release.model_dump(mode="json")))
+            return release
+
+    def get(self, release_id: str) -> Release:
+        """Return a release. Raises NotFound with the nearest id, Broken when its bytes are others."""
+        try:
+            content = self.paths.read(f"{_KEPT}/{release_id}.json")
+        except NotFound:
+            raise NotFound(f"no release {release_id[:40]!a}", fix=nearest(release_id, list(self.ids()))) from None
+        try:
+            release = Release.model_validate(canonical.loads_strict(content), strict=False)
+        except (canonical.Malformed, ValidationError):
+            raise Broken(f"release {release_id} is no release any more", fix=_COPY) from None
+        _whole(release, Broken)
+        if release.id != release_id:
+            raise Broken(f"release {release_id} holds another release", fix=_COPY)
+        return release
+
+    def ids(self) -> tuple[str, ...]:
+        """List the ids of all releases that are kept."""
+        return tuple(name.removeprefix(f"{_KEPT}/").removesuffix(".json") for name in self.paths.list(_KEPT))
+
+    def models(self) -> tuple[str, ...]:
+        """List the models of which a release is live."""
+        return tuple(name.removeprefix(f"{_LIVE}/") for name in self.paths.list(_LIVE))
+
+    def pointed(self, model: str) -> str:
+        """Return the id of the release that is live, '' before the first."""
+        try:
+            return self.paths.read(_pointer(model)).decode("ascii", "replace").strip()
+        except NotFound:
+            return ""
+
+    def live(self, model: str) -> Release | None:
+        """Return the release that is live, None before the first. Raises Broken."""
+        pointed = self.pointed(model)
+        return self.get(pointed) if pointed else None
+
+    def point(self, release: Release) -> None:
+        """Let it answer from now on."""
+        self.paths.swap(_pointer(release.model), f"{release.id}\n".encode())
+
+    def moved(self, model: str) -> tuple[int, int] | None:
+        """Say by which write the pointer is as it is, without reading it; None before the first, or for no name."""
+        if not _MODEL.fullmatch(model):
+            return None
+        try:
+            found = os.stat(self.paths.folder / _pointer(model))
+        except FileNotFoundError:
+            return None
+        return found.st_ino, found.st_mtime_ns
+
+    def named_editions(self) -> frozenset[str]:
+        """Name the editions that any kept release stands on: each may be rolled back to, and replayed."""
+        return frozenset(self.get(each).edition for each in self.ids())
+
+
+def compose(
+    candidate: Candidate,
+    artefact: Artefact,
+    policy: Digest,
+    *,
+    threshold: str | None = None,
+    labels: tuple[str, str] | None = None,
+) -> Release:
+    """Put together what somebody may propose. policy: digest of the project's policies.
+
+    threshold, labels: the model's own where they are not given. Known since its candidate is. Raises Refused.
+    """
+    if artefact.digest != candidate.artefact or artefact.recipe.model != candidate.model:
+        raise Refused(f"{candidate.subject} was not judged with this artefact", fix="compose it with its own")
+    chosen = threshold if threshold is not None else artefact.recipe.threshold
+    try:
+        inside = 0 < Decimal(chosen) < 1
+    except InvalidOperation:
+        inside = False
+    if not inside:
+        raise Refused("a threshold is a decimal between 0 and 1", fix="write it as 0.25")
+    blank = Release(
+        id="",
+        digest="",
+        model=candidate.model,
+        candidate=candidate.id,
+        artefact=artefact.digest,
+        views=candidate.views,
+        preprocessing=hashlib.sha256(artefact.recipe.encode()).hexdigest(),
+        threshold=chosen,
+        labels=labels or artefact.recipe.labels,
+        edition=candidate.edition,
+        policy=policy,
+        tenant=candidate.tenant,
+        known_since=candidate.known_since,
+    )
+    digest = digest_of(blank)
+    return blank.model_copy(update={"id": digest[:12], "digest": digest})
+
+
+def promote(release: Release, person: str, house: House, *, step: Step) -> None:
+    """Let a release answer. person: who approved it. The caller holds the writer's lock, and has integrated.
+
+    Raises Refused for what two people do not stand behind, whose gate did not pass, or whose edition is gone; Broken
+    for bytes that are not as named; Unavailable when MLflow does not answer, before anything has moved.
+    """
+    former = house.releases.pointed(release.model)
+    if former == release.id:
+        return
+    facts: dict[str, JsonValue] = {"model": release.model, "former": former, "person": person}
+    with step("judge", release.subject, inputs=[pinned(release)], facts=facts):
+        _fit(release, house)
+    with step("promote", release.subject, inputs=[pinned(release)], intent=True, facts=facts) as act:
+        step.reached("release.promote:intent")
+        house.releases.point(release)
+        step.reached("release.promote:pointed")
+        act.note(projected=_shown(release.model, house))
+        step.reached("release.promote:projected")
+
+
+def rollback(model: str, person: Principal, house: House, *, policies: Policies, step: Step) -> Release:
+    """Serve again, whole, what was served before; a second time goes further back. No approval, but always a person.
+
+    MLflow is told if it answers: it must not keep anybody from going back. Raises Refused, Broken.
+    """
+    if not person.name.startswith("user:"):
+        raise Refused(f"{person.name} is no person", fix="log in: whoever takes a release back answers for it")
+    demand(policies, person, "rollback", Resource(f"model:{model}"), step=step, hot=True)
+    line = _line(house.index, model)
+    now = house.releases.pointed(model)
+    if not line or line[-1] != now:
+        raise Broken(
+            f"the ledger says that {line[-1] if line else 'nothing'} is live of {model}, and {now or 'nothing'} is",
+            fix="keep everything; somebody moved the pointer past the ledger",
+        )
+    if len(line) < 2:
+        raise Refused(f"nothing was live of {model} before {now}", fix="approve another release")
+    back = house.releases.get(line[-2])
+    house.check(back)
+    facts: dict[str, JsonValue] = {"model": model, "former": now, "person": person.name}
+    with step("rollback", back.subject, inputs=[pinned(back)], intent=True, facts=facts) as act:
+        step.reached("release.rollback:intent")
+        house.releases.point(back)
+        step.reached("release.rollback:pointed")
+        act.note(projected=_shown(model, house))
+    return back
+
+
+def recover(open_intents: Iterable[Logged], house: House, *, step: Step) -> tuple[Release, ...]:
+    """Carry out each switch whose intent was written and whose end was not; again changes nothing. Raises Broken."""
+    finished: list[Release] = []
+    for each in sorted(open_intents, key=lambda logged: logged.index):
+        entry = each.entry
+        if entry.action not in {"promote", "rollback"}:
+            continue
+        release = house.releases.get(entry.subject.removeprefix("release:"))
+        now = house.releases.pointed(release.model)
+        if pinned(release) not in entry.inputs or now not in {release.id, _text(entry, "former")}:
+            raise Broken(
+                f"{entry.id} wanted {entry.subject} to follow {_text(entry, 'former') or 'nothing'}, and {now} is live",
+                fix="keep everything; somebody moved the pointer past the ledger",
+            )
+        house.releases.point(release)
+        shown = _shown(release.model, house)
+        step.settle(entry.action, entry.subject, entry.id, facts={**entry.facts, "projected": shown, "recovered": True})
+        finished.append(release)
+    return tuple(finished)
+
+
+def project(model: str, house: House) -> tuple[str, ...]:
+    """Make MLflow show what is live, and return what had to be changed there. Raises Unavailable."""
+    release = house.releases.live(model)
+    if release is None:
+        return house.registry.reconcile(model, None)
+    approval = approved(house.index, release)
+    by = approval.person if approval is not None else ""
+    return house.registry.reconcile(model, Live(_run(release, house), release.id, by))
+
+
+class Reign(NamedTuple):
+    """One release, live from one switch to the next. by: who did it; until: None while it lasts."""
+
+    release: str
+    since: str
+    until: str | None
+    act: str
+    by: str
+    proposed: tuple[str, ...]
+    approved: str
+
+
+def history(index: Ledger, model: str, at: datetime | None = None) -> tuple[Reign, ...]:
+    """Say what was live of a model, newest first; with `at` (UTC), only what was live at that instant."""
+    acts = _acts(index, model)
+    told: list[Reign] = []
+    for place, entry in enumerate(acts):
+        until = stamp(acts[place + 1].known_since) if place + 1 < len(acts) else None
+        proposals = index.entries(subject=entry.subject, action="propose", phase="done")
+        approvals = index.entries(subject=entry.subject, action="approve", phase="done")
+        told.append(
+            Reign(
+                entry.subject.removeprefix("release:"),
+                stamp(entry.known_since),
+                until,
+                entry.action,
+                _text(entry, "person"),
+                tuple(sorted({_text(each.entry, "person") for each in proposals})),
+                _text(approvals[0].entry, "person") if approvals else "",
+            )
+        )
+    if at is not None:
+        moment = stamp(at)
+        told = [each for each in told if each.since <= moment and (each.until is None or moment < each.until)]
+    return tuple(reversed(told))
+
+
+def refuse_retiring(edition: Edition, releases: Releases) -> None:
+    """Raise Refused for an edition that any kept release stands on: it could be neither replayed nor rolled back to."""
+    if edition.id in releases.named_editions():
+        raise Refused(
+            f"{edition.subject} is named by a release, and cannot be retired",
+            fix="retire another edition: what was released must stay possible to replay",
+        )
+
+
+def pinned(release: Release) -> Ref:
+    """Name a release by its digest."""
+    return Ref(name=release.subject, digest=release.digest)
+
+
+def _fit(release: Release, house: House) -> None:
+    """Raise unless a release may answer."""
+    _whole(release, Refused)
+    house.releases.get(release.id)
+    if approved(house.index, release) is None:
+        raise _no(release, "not_approved", f"{release.subject} is not approved by a second person")
+    judged = house.index.entries(subject=f"candidate:{release.candidate}", action="gate", phase="done")
+    entry = judged[-1].entry if judged else None
+    artefact = Ref(name=f"artefact:{release.model}", digest=release.artefact)
+    if entry is None or _text(entry, "outcome") != "pass" or artefact not in entry.inputs:
+        raise _no(release, "gate_not_passed", f"the candidate of {release.subject} has not passed the gate")
+    try:
+        house.lake.edition(release.edition)
+    except NotFound:
+        raise _no(release, "edition_gone", f"the edition of {release.subject} is gone from the lake") from None
+    house.check(release)
+    # Asked before anything moves: a projection that nobody can see is noticed too late.
+    house.registry.told(_run(release, house))
+
+
+def _run(release: Release, house: House) -> str:
+    return read_candidate(release.candidate, paths=house.releases.paths).run
+
+
+def _shown(model: str, house: House) -> bool:
+    """Project what is live, after the fact; False when MLflow does not take it now."""
+    try:
+        project(model, house)
+    except (Unavailable, NotFound):
+        # The release is live all the same, and `project` makes MLflow follow later.
+        return False
+    return True
+
+
+def _acts(index: Ledger, model: str) -> list[Entry]:
+    """List the switches of a model that came to their end, in the order of the ledger."""
+    found = [each for action in ("promote", "rollback") for each in index.entries(action=action, phase="done")]
+    return [each.entry for each in sorted(found, key=lambda one: one.index) if _text(each.entry, "model") == model]
+
+
+def _line(index: Ledger, model: str) -> list[str]:
+    """List the releases that one could go back through, the live one last."""
+    line: list[str] = []
+    for entry in _acts(index, model):
+        name = entry.subject.removeprefix("release:")
+        if entry.action == "promote":
+            line.append(name)
+        elif line[-2:-1] == [name]:
+            line.pop()
+        else:
+            raise Broken(f"{entry.id} went back to {name}, which was not live before", fix="verify the ledger")
+    return line
+
+
+def _whole(release: Release, kind: type[Refused] | type[Broken]) -> None:
+    if release.digest != digest_of(release) or release.id != release.digest[:12]:
+        raise kind(f"release {release.id[:12]!a} is not what its digest says", fix=_COPY)
+
+
+def _no(release: Release, code: str, what: str) -> Refused:
+    verdict = Verdict(subject=release.subject, outcome="fail", reasons=(Reason(code=code, what=what),))
+    return Refused(what, fix="see `wellspring release list`", verdict=verdict)
+
+
+def _pointer(model: str) -> str:
+    if not _MODEL.fullmatch(model):
+        raise NotFound("no model can have such a name", fix="a name is lower-case letters, digits and underscores")
+    return f"{_LIVE}/{model}"
+
+
+def _text(entry: Entry, name: str) -> str:
+    value = entry.facts.get(name)
+    return value if isinstance(value, str) else ""
+
+
+_COPY = "do not serve it; restore its file from a copy, and verify the ledger"

@@ -1,0 +1,193 @@
+"""dbt in its child process: what comes out, and what is said when nothing does."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.data import dbt as made
+from wellspring.data import building, transform
+from wellspring.data.building import Answer, Job, Source
+from wellspring.data.leaks import leaks_between
+from wellspring.records.record import stamp
+
+TESTED = """
+models:
+  - name: codes
+    config: {contract: {enforced: true}, meta: {keys: [person]}}
+    columns:
+      - {name: person, data_type: varchar, data_tests: [unique, not_null]}
+      - {name: amount, data_type: varchar, data_tests: [{accepted_values: {arguments: {values: [one]}}}]}
+"""
+
+
+class Ran(NamedTuple):
+    """A job that was done, and where."""
+
+    answer: Answer
+    scratch: Path
+
+
+def ran(folder: Path, files: dict[str, str], *, cuts: tuple[str, ...] = (), sources: Any = None) -> Ran:
+    """Do a job in the child."""
+    file = made.written(made.visits(), folder / "visit.parquet")
+    scratch = folder / "scratch"
+    scratch.mkdir()
+    given = {"visit": Source(files=(file,), known=("recorded_at",))} if sources is None else sources
+    project = made.project(folder / "dbt", files)
+    return Ran(transform.run(Job(project=str(project), scratch=str(scratch), sources=given, cuts=cuts)), scratch)
+
+
+@pytest.fixture(scope="module")
+def visits(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """A history of which one column is honest and one looks ahead, as built whole and up to its twentieth day."""
+    cut = stamp(made.visits()["recorded_at"][19].as_py())
+    warns = '{{ config(severity="warn") }} select * from {{ ref("visits") }}'
+    files = {"visits.sql": made.VISITS, "visits.yml": made.FEATURES, "../tests/only_warns.sql": warns}
+    return ran(tmp_path_factory.mktemp("building"), files, cuts=(cut,))
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """Models and tests that fail, each in its own way."""
+    folder = tmp_path_factory.mktemp("broken")
+    file = made.written(made.visits(), folder / "elsewhere.parquet")
+    source = '{{ source("landed", "visit") }}'
+    files = {
+        "codes.sql": f"select person, amount from {source}",
+        "codes.yml": TESTED,
+        "converts.sql": f"select cast(amount as int) as amount from {source}",
+        "misspelt.sql": f"select amnount from {source}",
+        "elsewhere.sql": f"select * from '{file}'",
+        "unlike.sql": f"select person, amount as cents from {source}",
+        "unlike.yml": "models: [{name: unlike, config: {contract: {enforced: true}, meta: {keys: [person]}}, columns: "
+        "[{name: person, data_type: varchar}, {name: amount, data_type: varchar}]}]",
+        "../tests/nobody_came_twice.sql": 'select * from {{ ref("codes") }}',
+    }
+    return ran(folder, files)
+
+
+def test_each_table_with_a_contract_is_written_with_its_keys_and_rows(visits: Ran):
+    (table,) = visits.answer.tables
+    assert (visits.answer.problems, visits.answer.warned) == ((), ("only_warns",))
+    assert (table.name, table.keys, table.rows, visits.answer.tests) == ("visits", ("person",), 40, 1)
+    rows = pq.read_table(visits.scratch / "full" / "visits.parquet")
+    assert tuple(rows.column_names) == table.columns
+    assert rows.num_rows == 40
+    assert str(rows.schema.field("known_since").type) == "timestamp[us, tz=UTC]"
+
+
+def test_of_a_cut_the_rows_are_those_recorded_up_to_it(visits: Ran):
+    assert pq.read_table(visits.scratch / "cut-0" / "visits.parquet").num_rows == 20
+
+
+def test_the_column_that_looks_ahead_is_found_by_name(visits: Ran):
+    whole, past = (str(visits.scratch / run / "visits.parquet") for run in ("full", "cut-0"))
+    cut = stamp(made.visits()["recorded_at"][19].as_py())
+    assert leaks_between(whole, past, cut=cut, keys=("person",)) == ["in_all"]
+
+
+def test_nothing_is_written_outside_the_scratch_folder(visits: Ran):
+    project = visits.scratch.parent / "dbt"
+    assert sorted(path.name for path in project.iterdir()) == ["dbt_project.yml", "models", "tests"]
+    assert {"target", "full", "cut-0", "profiles.yml"} <= {path.name for path in visits.scratch.iterdir()}
+
+
+def test_rows_stand_in_the_order_of_their_keys_and_knowledge(visits: Ran):
+    rows = pq.read_table(visits.scratch / "full" / "visits.parquet")
+    assert rows.equals(rows.sort_by([(name, "ascending") for name in ("person", "known_since", "sequence")]))
+
+
+def test_a_failed_test_is_told_in_words_with_a_count(broken: Ran):
+    said = {each.node: (each.kind, each.column, each.count) for each in broken.answer.problems if each.kind == "test"}
+    assert said["unique_codes_person"] == ("test", "person", 4)
+    assert said["nobody_came_twice"] == ("test", None, 40)
+    words = {each.node: each.what for each in broken.answer.problems}
+    assert words["unique_codes_person"] == (
+        "test unique_codes_person found 4 values of codes.person stand there more than once"
+    )
+
+
+def test_a_model_that_does_not_run_is_named_with_its_file_and_what_is_wrong_with_its_sql(broken: Ran):
+    words = {each.node: each.what for each in broken.answer.problems}
+    assert words["misspelt"].startswith("model misspelt (models/misspelt.sql) did not run: Binder Error:")
+    assert "Permission Error" in words["elsewhere"]
+    assert words["unlike"].endswith(
+        "its columns are not those of its contract: amount (missing in definition); cents (missing in contract)"
+    )
+
+
+def test_no_value_of_the_data_is_in_what_is_said(broken: Ran):
+    words = {each.node: each.what for each in broken.answer.problems}
+    assert words["converts"].endswith("did not run: Conversion Error")
+    assert "secret-" not in broken.answer.model_dump_json()
+    assert broken.answer.tables == ()
+
+
+def test_what_no_engine_would_find_is_told_before_anything_runs(tmp_path: Path):
+    source = '{{ source("landed", "visit") }}'
+    files = {
+        "visits.sql": made.VISITS,
+        "visits.yml": made.FEATURES.replace("meta: {keys: [person]}", "materialized: view"),
+        "visit.sql": f"select person from {source}",
+        "visit.yml": "models: [{name: visit, config: {contract: {enforced: true}, meta: {keys: [person]}}, "
+        "columns: [{name: person, data_type: varchar}, {name: sequence, data_type: bigint}]}]",
+        "late.sql": 'select * from {{ source("landed", "late") }} where 1 = {{ 1 }}',
+        "sources.yml": made.SOURCES.replace("{name: visit}", "{name: visit}, {name: late}, {name: never_read}"),
+        "snake.py": "def model(dbt, session):\n    return dbt.ref('late')\n",
+    }
+    answer = ran(tmp_path, files).answer
+    assert [each.what for each in answer.problems] == [
+        "source late is in no drop that was published yet",
+        "model snake is not SQL",
+        "model visit has the name of a landed table",
+        "model visit needs both known_since and sequence to be a feature table, or neither",
+        "model visits names no columns as its keys (config: meta: keys: [...])",
+        "model visits has a contract, so it must be materialized as a table",
+    ]
+
+
+def test_a_project_that_cannot_be_read_is_told_with_the_reason(tmp_path: Path):
+    answer = ran(tmp_path, {"../dbt_project.yml": "name: tiny\nversion: [\n"}).answer
+    (problem,) = answer.problems
+    assert problem.kind == "project"
+    assert problem.what.startswith("the dbt project cannot be read: Runtime Error Syntax error near line 3")
+
+
+def test_a_job_without_a_project_ends_without_an_answer(tmp_path: Path):
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", building.__name__], input=b"{}", capture_output=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode != 0
+    assert done.stdout == b""
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ('Runtime Error in model m\n  Binder Error: Referenced column "x" not found!\nLINE 1', None),
+        (
+            "Runtime Error in model m\n  Conversion Error: Could not convert string 'secret' to INT32",
+            "Conversion Error",
+        ),
+        ("Runtime Error in model m\n  Constraint Error: Duplicate key 'secret'", "Constraint Error"),
+        ("Runtime Error in model m\n  Invalid Input Error: secret", "Invalid Input Error"),
+        ("secret", "no kind of error"),
+        (PermissionError("secret"), "PermissionError"),
+        (None, "no kind of error"),
+        ("Compilation Error in model m\n  'reff' is undefined.", "Compilation Error in model m 'reff' is undefined."),
+    ],
+)
+def test_of_an_error_only_what_is_about_the_sql_is_passed_on(message: Any, said: str | None):
+    assert building._about(message) == (said or 'Binder Error: Referenced column "x" not found!')
+
+
+def test_a_job_and_an_answer_are_one_line_of_json():
+    job = Job(project="p", scratch="s", sources={"visit": Source(files=("a\nb",), known=("recorded_at",))}, cuts=("x",))
+    assert "\n" not in job.model_dump_json()
+    assert Job.model_validate_json(job.model_dump_json()) == job
+    assert json.loads(Answer().model_dump_json()) == {"tables": [], "problems": [], "tests": 0, "warned": []}

@@ -1,0 +1,226 @@
+"""From a built edition to online rows: without a server where that will do, and on a real Valkey for 20,000 keys."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.data.histories import HISTORY, at, edition, rows, token, view, views
+from tests.steps import Died, RecordingStep
+from tests.stores.valkey import Valkey, running
+from wellspring.data import editions, joins
+from wellspring.data.lake import Lake
+from wellspring.data.materialize import as_of, materialize, offline_row, same, shape
+from wellspring.errors import Broken, ProjectError, Refused
+from wellspring.records.data import Edition, FeatureRow, View
+from wellspring.stores.online import Live, OnlineWriter, Written
+
+MEMBERS = view()
+EARLY, LATE = edition("a" * 12, published=5), edition("b" * 12, published=9)
+
+
+class HeldTables:
+    """What materialize asks of a lake: the tables of an edition, as files or not, and the edition it was built from."""
+
+    def __init__(self, tables: dict[str, pa.Table], folder: Path | None = None) -> None:
+        self.tables = tables
+        self.folder = folder
+        self.landed: Edition | None = None
+
+    def files(self, of: Edition, name: str) -> list[str]:
+        if self.folder is None:
+            return []
+        path = self.folder / f"{name}.parquet"
+        pq.write_table(self.tables[name], path)
+        return [str(path)]
+
+    def table(self, of: Edition, name: str) -> pa.Table:
+        return self.tables[name]
+
+    def edition(self, name: str) -> Edition | None:
+        return self.landed
+
+
+class Memory:
+    """An online store without a server: the newest knowledge of each thing."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[str, tuple[str, ...]], FeatureRow] = {}
+        self.live: Live | None = None
+        self.lies = False
+
+    def write(self, of: View, table: pa.Table, named: Edition) -> Written:
+        written = 0
+        for row in table.to_pylist():
+            told = offline_row(of, row, named.id)
+            held = self.rows.get((of.name, told.key))
+            if held is None or (held.known_since, held.sequence) <= (told.known_since, told.sequence):
+                self.rows[of.name, told.key] = told
+                written += 1
+        return Written(written, table.num_rows - written)
+
+    def read_many(self, of: View, keys: Sequence[tuple[str, ...]]) -> list[FeatureRow | None]:
+        found = [self.rows.get((of.name, key)) for key in keys]
+        if not self.lies:
+            return found
+        return [each and each._replace(values={**each.values, "rate": -0.0}) for each in found]
+
+    def point(self, named: Edition, *, as_of: Any, views: str) -> bool:
+        self.live = Live(named.id, as_of, views)
+        return True
+
+
+def history(*told: dict[str, Any]) -> HeldTables:
+    return HeldTables({"member_history": rows(MEMBERS, [{"member_id": token(1), **each} for each in told])})
+
+
+def run(lake: HeldTables, online: Memory | OnlineWriter, named: Edition = EARLY, **more: Any) -> dict[str, int]:
+    more.setdefault("step", RecordingStep())
+    return materialize(cast(Lake, lake), views(MEMBERS), named, cast(OnlineWriter, online), **more)
+
+
+def test_the_newest_row_of_each_thing_is_online_and_the_marker_says_so():
+    online, step = Memory(), RecordingStep()
+    lake = history({"denials": 1, "known_since": at(1)}, {"denials": 2, "known_since": at(2)})
+    assert run(lake, online, step=step) == {"member_history": 1}
+    assert online.rows["member_history", (token(1),)].values["denials"] == 2
+    assert online.live == Live(EARLY.id, EARLY.known_since, "d" * 64)
+    (entry,) = step.done("materialize")
+    assert entry.subject == EARLY.subject
+    assert [(ref.name, ref.digest) for ref in entry.inputs] == [
+        (EARLY.subject, editions.digest(EARLY)),
+        ("views:acme", "d" * 64),
+    ]
+    assert entry.facts == {
+        "rows": {"member_history": 1},
+        "newer_kept": {"member_history": 0},
+        "as_of": "2026-01-01T00:00:05.000000Z",
+        "live": True,
+    }
+
+
+def test_as_of_is_the_publish_of_the_landed_edition_that_it_was_built_from():
+    lake = history()
+    built = EARLY.model_copy(update={"parent": "c" * 12})
+    lake.landed = edition("c" * 12, published=3).model_copy(update={"level": "landed"})
+    assert as_of(cast(Lake, lake), built) == at(3)
+    lake.landed = edition("c" * 12, published=3)
+    assert as_of(cast(Lake, lake), built) == at(5)
+
+
+def test_an_edition_that_was_only_landed_is_refused():
+    with pytest.raises(Refused, match="not built"):
+        run(history(), Memory(), EARLY.model_copy(update={"level": "landed"}))
+
+
+def test_a_table_that_the_edition_lacks_is_told_before_anything_is_written():
+    online, step = Memory(), RecordingStep()
+    with pytest.raises(ProjectError, match="no table 'member_history'"):
+        run(history({}), online, edition(tables=("member_histories",)), step=step)
+    assert (online.rows, step.entries) == ({}, [])
+
+
+def test_a_row_read_back_with_another_bit_stops_it_before_the_marker_moves():
+    online, step = Memory(), RecordingStep()
+    online.lies = True
+    with pytest.raises(Broken, match="1 of 1 rows of member_history"):
+        run(history({"rate": 0.0}), online, step=step)
+    assert online.live is None
+    assert step.done("materialize") == []
+
+
+def test_newer_knowledge_that_is_online_already_is_no_difference():
+    online = Memory()
+    run(history({"denials": 9, "known_since": at(9)}), online, LATE)
+    assert run(history({"denials": 1, "known_since": at(1)}), online) == {"member_history": 1}
+    assert online.rows["member_history", (token(1),)].values["denials"] == 9
+
+
+@pytest.mark.parametrize("point", ["materialize.view:written", "materialize.live:pointed"])
+def test_a_run_cut_short_anywhere_is_whole_when_it_is_run_again(point: str):
+    online, lake = Memory(), history({"denials": 1})
+    with pytest.raises(Died):
+        run(lake, online, step=RecordingStep(die_at=point))
+    step = RecordingStep()
+    assert run(lake, online, step=step) == {"member_history": 1}
+    assert online.live is not None
+    assert len(step.done("materialize")) == 1
+
+
+def test_rows_are_equal_to_the_last_bit_or_not_at_all():
+    one = FeatureRow("v", (token(1),), {"rate": 0.0, "n": 1}, at(0), 0, "e")
+    assert same(one, one._replace(values={"rate": 0.0, "n": 1}))
+    assert same(one._replace(values={"rate": float("nan")}), one._replace(values={"rate": float("nan")}))
+    for other in ({"rate": -0.0, "n": 1}, {"rate": 0.0, "n": True}, {"rate": 0.0, "n": 1.0}, {"rate": None, "n": 1}):
+        assert not same(one, one._replace(values=other))
+    assert not same(one, one._replace(sequence=1))
+
+
+def test_a_table_of_several_files_has_the_columns_of_all(tmp_path: Path):
+    pq.write_table(pa.table({"a": [1]}), tmp_path / "0.parquet")
+    pq.write_table(pa.table({"a": [1], "b": ["x"]}), tmp_path / "1.parquet")
+    assert shape([str(tmp_path / f"{n}.parquet") for n in range(2)]).names == ["a", "b"]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Valkey]:
+    with running() as started:
+        yield started
+
+
+def many(keys: int, seed: int) -> pa.Table:
+    """Draw histories: each thing is known once, twice or thrice, with nulls, negatives and odd floats among it."""
+    draw = random.Random(seed)
+    floats = [0.0, -0.0, 5e-324, float("inf"), 1 / 3]
+    told = [
+        {
+            "member_id": token(n),
+            "known_since": at(draw.randrange(10**6) / 1e6 + turn),
+            "sequence": draw.randrange(-(10**6), 10**12),
+            "denials": draw.choice([None, 0, -1, draw.randrange(-(2**63), 2**63)]),
+            "rate": draw.choice([None, draw.gauss(0, 1), *floats]),
+            "covered": draw.choice([None, True, False]),
+            "plan": draw.choice([None, "", "gold", "ö" * draw.randrange(200)]),
+        }
+        for n in range(keys)
+        for turn in range(draw.randrange(1, 4))
+    ]
+    draw.shuffle(told)
+    return rows(MEMBERS, told)
+
+
+@pytest.mark.live
+def test_online_is_offline_on_twenty_thousand_keys(server: Valkey, tmp_path: Path):
+    table = many(20_000, seed=4)
+    lake, online = HeldTables({"member_history": table}, tmp_path), server.writer()
+    assert run(lake, online, whole=True) == {"member_history": 20_000}
+    offline = [offline_row(MEMBERS, row, EARLY.id) for row in joins.newest(MEMBERS, table).to_pylist()]
+    assert len(offline) == 20_000
+    found = online.read_many(MEMBERS, [each.key for each in offline])
+    assert all(row is not None and same(row, one) for row, one in zip(found, offline, strict=True))
+    # Again it changes nothing, and an older edition does not take the place of a newer one.
+    assert run(lake, online, LATE) == {"member_history": 20_000}
+    step = RecordingStep()
+    assert run(lake, online, EARLY, step=step) == {"member_history": 20_000}
+    (entry,) = step.done("materialize")
+    assert (entry.facts["newer_kept"], entry.facts["live"]) == ({"member_history": 20_000}, False)
+    assert online.live() == Live(LATE.id, LATE.known_since, "d" * 64)
+    online.close()
+
+
+@pytest.mark.live
+def test_a_key_that_is_no_token_stops_it_and_is_never_written(server: Valkey):
+    online = server.writer("globex")
+    lake = HeldTables({"member_history": rows(MEMBERS, [{"member_id": "123-45-6789"}])})
+    with pytest.raises(Refused, match="not a token") as refused:
+        run(lake, online)
+    assert "123" not in refused.value.what
+    assert online.live() is None
+    assert set(HISTORY) == {each.name for each in MEMBERS.features}
+    online.close()

@@ -1,0 +1,169 @@
+"""Tokens for a conversation: under policy, with an entry each time, and never a value said again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from pydantic import JsonValue
+
+from tests.enclave.house import House
+from wellspring.enclave import conversation
+from wellspring.enclave.conversation import Conversations, read, who
+from wellspring.errors import NotFound, ProjectError, Refused
+from wellspring.project import Project, load
+from wellspring.servers.privileges import UIDS
+from wellspring.trust.identity.port import Principal
+
+pytestmark = pytest.mark.live
+OPEN = "0123456789abcdef" * 2
+PERMIT = """
+permit (principal == Service::"api", action == Action::"tokenize", resource)
+when { context has conversation && context.purpose == "claim_review" };
+"""
+SECRET = "900-12-3456"
+
+
+class Talk:
+    """A house that has received one drop, and its conversations."""
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+        house.put("claim_1.csv", "A1,a,1.00", "A2,b,2.00")
+        with house.opened() as enclave:
+            table = enclave.intake("clearinghouse", "claim_1.csv", house.contract().digest).table
+        assert table is not None
+        self.tokens = table["claim_id"].to_pylist()
+        self.policies = house.folder / "policies"
+        self.policies.mkdir()
+        self.allow(PERMIT)
+        with (house.folder / "wellspring.toml").open("a") as toml:
+            toml.write("\n[models]\n\n[callers.portal]\nuid = 4711\n")
+        self.ports = house.ports()
+        self.talks = Conversations(
+            self.ports.project, self.ports.store, self.ports.keys, step=self.ports.step, clock=house.clock
+        )
+
+    def allow(self, text: str) -> None:
+        (self.policies / "services.cedar").write_text(text)
+
+    def ask(self, *values: str, uid: int | None = None, **fields: JsonValue) -> JsonValue:
+        request: dict[str, JsonValue] = {
+            "op": "tokenize", "domain": "claim", "values": [*values], "purpose": "claim_review", "grant": OPEN,
+        }  # fmt: skip
+        request.update(fields)
+        return self.talks.tokenize(request, os.geteuid() if uid is None else uid)
+
+    def told(self) -> list[tuple[str, str]]:
+        every = [*self.house.entries("tokenize"), *self.house.entries("tokenize", "refused")]
+        every += self.house.entries("decide", "refused")
+        return [(entry.action, entry.phase) for entry in every]
+
+
+@pytest.fixture
+def talk(house: House) -> Iterator[Talk]:
+    yield Talk(house)
+    house.closing()
+
+
+def test_the_tokens_are_those_of_the_lake_in_the_order_asked(talk: Talk) -> None:
+    assert talk.ask("A2", "A1", "A2") == [talk.tokens[1], talk.tokens[0], talk.tokens[1]]
+
+
+def test_every_call_is_recorded_with_who_and_how_many_and_never_a_value(talk: Talk) -> None:
+    talk.ask(SECRET, "A1")
+    (entry,) = talk.house.entries("tokenize")
+    assert entry.subject == "domain:claim"
+    assert {name: entry.facts[name] for name in ("by", "count", "purpose", "conversation")} == {
+        "by": "service:api", "count": 2, "purpose": "claim_review", "conversation": OPEN,
+    }  # fmt: skip
+    assert entry.facts["policy"] == talk.talks._policies().digest
+    assert SECRET not in entry.model_dump_json()
+    assert talk.house.entries("decide") == []
+
+
+@pytest.mark.parametrize(
+    "fields", [{"grant": None}, {"purpose": "curiosity"}, {"uid": 4711}, {"uid": 4712}, {"uid": UIDS["worker"]}]
+)
+def test_without_a_policy_that_permits_it_there_is_no_token(talk: Talk, fields: dict[str, JsonValue]) -> None:
+    with pytest.raises(Refused, match="may not tokenize") as refused:
+        talk.ask(SECRET, **fields)  # type: ignore[arg-type]
+    assert SECRET not in refused.value.what
+    assert talk.told() == [("decide", "refused")]
+    (entry,) = talk.house.entries("decide", "refused")
+    assert (entry.facts["asked"], entry.facts["count"]) == ("tokenize", 1)
+    assert SECRET not in entry.model_dump_json()
+
+
+def test_a_project_without_policies_grants_no_token(talk: Talk) -> None:
+    talk.allow("")
+    with pytest.raises(Refused, match="no policy permits it"):
+        talk.ask("A1")
+    talk.allow("permit (principal, action, resource)")
+    with pytest.raises(ProjectError, match=r"services\.cedar:1"):
+        talk.ask("A1")
+    talk.allow(PERMIT)
+    talk.ask("A1")
+
+
+def test_a_value_without_the_promised_form_is_refused_and_not_repeated(talk: Talk) -> None:
+    path = talk.house.folder / "contracts/claim.odcs.yaml"
+    form = "        classification: identifier\n        logicalTypeOptions: { pattern: '^A[0-9]$' }\n"
+    path.write_text(path.read_text().replace("        classification: identifier\n", form))
+    with pytest.raises(Refused, match="2 of 3 values") as refused:
+        talk.ask("A1", SECRET, "A12")
+    assert SECRET not in f"{refused.value.what} {refused.value.fix} {refused.value.verdict}"
+    assert talk.told() == [("tokenize", "refused")]
+    (entry,) = talk.house.entries("tokenize", "refused")
+    assert entry.facts["verdict"] == {"outcome": "fail", "reasons": [{"code": "pattern", "count": 2}]}
+    assert SECRET not in entry.model_dump_json()
+    talk.ask("A1", "A2")
+
+
+def test_a_domain_that_nobody_promised_or_received_has_no_tokens(talk: Talk) -> None:
+    with pytest.raises(NotFound, match="no contract"):
+        talk.ask("A1", domain="planet")
+    path = talk.house.folder / "contracts/claim.odcs.yaml"
+    path.write_text(path.read_text().replace("value: claim }]", "value: invoice }]"))
+    with pytest.raises(NotFound, match="ever received"):
+        talk.ask("A1", domain="invoice")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"domain": 7}, {"domain": SECRET}, {"domain": None},
+        {"values": []}, {"values": SECRET}, {"values": [7]}, {"values": [""]}, {"values": [SECRET * 20]},
+        {"values": [None]}, {"values": ["A1"] * 51},
+        {"purpose": SECRET}, {"purpose": ""}, {"purpose": None},
+        {"grant": SECRET}, {"grant": 7}, {"grant": OPEN.upper()},
+    ],
+)  # fmt: skip
+def test_a_request_that_is_not_understood_is_refused_without_an_echo(fields: dict[str, JsonValue]) -> None:
+    right: dict[str, JsonValue] = {"domain": "claim", "values": ["A1"], "purpose": "claim_review", "grant": OPEN}
+    assert read(right).values == ["A1"]
+    with pytest.raises(Refused, match="is not understood") as refused:
+        read({**right, **fields})
+    assert SECRET not in f"{refused.value.what} {refused.value.fix}"
+
+
+def test_many_requests_refused_at_once_are_one_entry(talk: Talk) -> None:
+    for _ in range(5):
+        with pytest.raises(Refused):
+            talk.ask("A1", uid=4711)
+    talk.house.clock.pass_(seconds=2)
+    with pytest.raises(Refused):
+        talk.ask("A1", uid=4711)
+    assert [entry.facts["before"] for entry in talk.house.entries("decide", "refused")] == [0, 4]
+
+
+def test_who_asks_is_the_kernels_word(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    project: Project = load(talk.house.folder)
+    me = os.geteuid()
+    assert who(project, me) == Principal("service:api")
+    monkeypatch.setattr(conversation.os, "geteuid", lambda: UIDS["enclave"])
+    assert who(project, UIDS["api"]) == Principal("service:api")
+    assert who(project, 4711) == Principal("service:portal")
+    assert who(project, 0) == Principal("service:root")
+    assert who(project, UIDS["worker"]) == Principal("service:nobody")

@@ -1,0 +1,322 @@
+"""Policy before rows, a durable line before the answer, and nothing stale or missing in silence."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Coroutine, Iterable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from pydantic import JsonValue
+
+from tests.models.released import NOW, Released, claim, recipe
+from tests.models.synthetic import token
+from tests.steps import RecordingStep
+from wellspring.errors import NotFound, Refused, Unavailable
+from wellspring.models.desk import Answered, Desk, Ports
+from wellspring.models.release import promote
+from wellspring.records.trust import Entry, Phase, Ref
+from wellspring.trust import policy
+from wellspring.trust.identity.port import Principal
+from wellspring_verify import promise
+
+PORTAL = Principal("service:portal")
+T = TypeVar("T")
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Released:
+    made = Released(tmp_path)
+    made.released()
+    return made
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(coroutine)
+
+
+def ask(house: Released, given: dict[str, str] | None = None, **desk: Any) -> Answered:
+    async def asked() -> Answered:
+        made, _ = house.desk(**desk)
+        try:
+            return await made.predict("denials", given or claim(3), reasons=True, by=PORTAL)
+        finally:
+            await made.close()
+
+    return run(asked())
+
+
+def told(step: RecordingStep, action: str) -> list[Entry]:
+    return [each for each in step.entries if each.action == action]
+
+
+class Failing(RecordingStep):
+    """A step whose journal takes no answer."""
+
+    def write(
+        self,
+        action: str,
+        phase: Phase,
+        subject: str,
+        *,
+        intent: str | None,
+        inputs: Iterable[Ref],
+        outputs: Iterable[Ref],
+        facts: dict[str, JsonValue],
+    ) -> Entry:
+        if action in {"predict", "read_features"}:
+            raise Unavailable("the journal cannot be written", fix="free the disk")
+        return super().write(action, phase, subject, intent=intent, inputs=inputs, outputs=outputs, facts=facts)
+
+
+def test_an_answer_is_whole_promised_and_in_the_ledger(house: Released):
+    made, entry_id = ask(house)
+    (entry,) = told(house.step, "predict")
+    assert (entry.id, entry.subject, entry.phase) == (entry_id, made.subject, "done")
+    given = made.model_dump(mode="json")
+    assert entry.outputs[0].digest == promise.digest(given)
+    assert entry.facts["by"] == "service:portal"
+    assert (made.state, made.age_seconds, made.edition) == ("fresh", 3 * 3600, house.lake.built.id)
+    assert made.decision in recipe().labels
+    assert len(made.reasons) >= 3
+    # The key was made known first, and the promise holds under it.
+    (key,) = told(house.step, "key")
+    assert key.sequence < entry.sequence
+    assert [each.name for each in entry.inputs if each.name.startswith("key:")] == [key.subject]
+    key_id, signature = promise.promised(given)
+    assert key.subject == f"key:{key_id}"
+    assert promise.holds(base64.b64decode(str(key.facts["public"])), signature, promise.text(given))
+
+
+def test_all_rows_are_read_in_one_round_trip(house: Released):
+    before = house.online.trips
+    ask(house)
+    assert house.online.trips == before + 1
+
+
+def test_no_answer_without_its_line(house: Released):
+    step = Failing(clock=house.clock)
+    with pytest.raises(Unavailable, match="journal"):
+        ask(house, step=step)
+    assert told(step, "predict") == []
+
+
+def test_the_line_is_written_before_anything_is_promised(house: Released):
+    async def asked() -> list[str]:
+        desk, ports = house.desk()
+        order: list[str] = []
+        key = ports.promises.key()
+        signed, answers = key.promise, ports.step.answers
+        key.promise = lambda text: order.append("promise") or signed(text)  # type: ignore[method-assign]
+        ports.step.answers = lambda *a, **k: order.append("line") or answers(*a, **k)  # type: ignore[method-assign]
+        await desk.predict("denials", claim(1), reasons=False, by=PORTAL)
+        await desk.close()
+        return order
+
+    assert run(asked()) == ["line", "promise"]
+
+
+def test_nothing_is_answered_unless_a_policy_permits_it(house: Released):
+    house.online.rows = {}
+    before = house.online.trips
+    with pytest.raises(Refused, match="service:portal may not predict model:denials"):
+        ask(house, policies='permit (principal == Service::"other", action, resource);')
+    assert house.online.trips == before
+    assert told(house.step, "predict") == []
+    assert [each.phase for each in told(house.step, "decide")] == ["refused"]
+
+
+@pytest.mark.parametrize("raw", ["900-12-3456", "MBR-0001", token("member", 1)])
+def test_a_raw_identifier_is_refused_and_nowhere_kept(house: Released, raw: str, caplog: pytest.LogCaptureFixture):
+    with pytest.raises(Refused) as wrong:
+        ask(house, {**claim(3), "claim_id": raw})
+    said = wrong.value.what + wrong.value.fix + caplog.text
+    said += "".join(each.model_dump_json() for each in house.step.entries)
+    assert raw not in said
+    (entry,) = told(house.step, "predict")
+    assert (entry.phase, entry.subject) == ("refused", "model:denials")
+    assert entry.facts["by"] == "service:portal"
+
+
+def test_a_thing_that_is_not_known_is_refused_and_recorded_once_a_second(house: Released):
+    async def asked(times: int) -> None:
+        desk, _ = house.desk()
+        for _ in range(times):
+            with pytest.raises(Refused, match="nothing is known of this in claim"):
+                await desk.predict("denials", {**claim(3), "claim_id": token("claim", 999)}, reasons=True, by=PORTAL)
+        house.clock.pass_(seconds=1)
+        with pytest.raises(Refused):
+            await desk.predict("denials", {**claim(3), "claim_id": token("claim", 999)}, reasons=True, by=PORTAL)
+        await desk.close()
+
+    run(asked(4))
+    assert [(each.phase, each.facts["before"]) for each in told(house.step, "predict")] == [
+        ("refused", 0),
+        ("refused", 3),
+    ]
+
+
+def test_what_is_stale_is_answered_and_said(house: Released):
+    views = house.views
+    aged = views.model_copy(
+        update={"views": tuple(each.model_copy(update={"max_age_seconds": 3600}) for each in views.views)}
+    )
+    house.kept_views = lambda digest: aged  # type: ignore[method-assign]
+    made, _ = ask(house)
+    assert (made.state, made.age_seconds) == ("stale", 3 * 3600)
+    (entry,) = told(house.step, "predict")
+    assert entry.facts["state"] == "stale"
+
+
+def test_a_policy_may_forbid_to_answer_from_what_is_stale(house: Released):
+    if "state?" not in policy.SCHEMA:
+        pytest.skip("the schema of the policies does not know the state of an answer")
+    aged = house.views.model_copy(
+        update={"views": tuple(each.model_copy(update={"max_age_seconds": 1}) for each in house.views.views)}
+    )
+    house.kept_views = lambda digest: aged  # type: ignore[method-assign]
+    stale = 'forbid (principal, action == Action::"predict", resource) when { context has state };'
+    with pytest.raises(Refused, match="may not predict"):
+        ask(house, policies=f"permit (principal, action, resource);\n{stale}")
+    assert [each.phase for each in told(house.step, "predict")] == []
+
+
+def test_a_row_that_only_an_older_edition_has_is_last_good_and_its_edition_is_told(house: Released):
+    old = house.lake.built
+    house.lake.built = house.lake.publish(NOW - timedelta(hours=1))
+    assert house.online.live is not None
+    house.online.live = house.online.live._replace(edition=house.lake.built.id)
+    given = claim(3)
+    row = house.lake.row(house.views.views[0], (given["claim_id"],))
+    assert row is not None
+    house.online.rows = {("claim", row.key): row._replace(edition=old.id)}
+    made, _ = ask(house)
+    assert (made.state, made.edition) == ("last_good", house.lake.built.id)
+    (entry,) = told(house.step, "predict")
+    assert entry.facts["editions"] == {"claim": old.id}
+
+
+def test_a_store_that_does_not_answer_or_is_empty_answers_nothing(house: Released):
+    house.online.broken = Unavailable("the online store does not answer", fix="start it")
+    with pytest.raises(Unavailable, match="does not answer"):
+        ask(house)
+    house.online.broken, house.online.live = None, None
+    with pytest.raises(Unavailable, match="no edition"):
+        ask(house)
+    assert told(house.step, "predict") == []
+
+
+def test_a_moved_pointer_answers_the_next_question(house: Released):
+    async def asked() -> tuple[str, str]:
+        desk, _ = house.desk()
+        await desk.begin()
+        first = await desk.predict("denials", claim(1), reasons=False, by=PORTAL)
+        second = house.train(2)
+        house.approve(second)
+        promote(second, "user:bo", house.house, step=house.step)
+        after = await desk.predict("denials", claim(1), reasons=False, by=PORTAL)
+        assert (await desk.describe("denials", by=PORTAL))["release"] == second.id
+        await desk.close()
+        return first.prediction.release, after.prediction.release
+
+    first, second = run(asked())
+    assert first != second
+    assert house.releases.pointed("denials") == second
+
+
+def test_features_are_told_with_their_state_and_journalled(house: Released):
+    async def asked() -> None:
+        desk, _ = house.desk()
+        found = await desk.features("provider_history", [token("provider", 1)], by=PORTAL)
+        assert found.values == {"denial_rate_30d": None, "claims_30d": 2}
+        assert found.knowledge.state == "fresh"
+        for view, key, kind in (
+            ("provider", [token("provider", 1)], NotFound),
+            ("900-12-3456", [token("provider", 1)], NotFound),
+            ("provider_history", [], Refused),
+            ("provider_history", ["900-12-3456"], Refused),
+            ("provider_history", [token("provider", 77)], Refused),
+        ):
+            with pytest.raises(kind) as wrong:
+                await desk.features(view, key, by=PORTAL)
+            assert "900-12-3456" not in wrong.value.what + wrong.value.fix
+        await desk.close()
+
+    run(asked())
+    done = [each for each in told(house.step, "read_features") if each.phase == "done"]
+    assert [(each.subject, each.facts["views"]) for each in done] == [
+        ("view:provider_history", {"provider_history": ["2026-10-26T12:01:00.000000Z", 1, token("provider", 1)]})
+    ]
+    assert "900-12-3456" not in "".join(each.model_dump_json() for each in house.step.entries)
+
+
+def test_policies_are_read_again_when_they_change_and_a_broken_one_changes_nothing(house: Released):
+    async def asked() -> None:
+        desk, ports = house.desk()
+        folder = house.folder / "policies"
+        await desk.predict("denials", claim(1), reasons=False, by=PORTAL)
+        (folder / "a.cedar").write_text("permit (principal, action, nonsense);")
+        house.clock.pass_(seconds=2)
+        await desk.predict("denials", claim(1), reasons=False, by=PORTAL)
+        assert ports.law.trouble is not None
+        assert desk.health()["status"] == "degraded"
+        (folder / "a.cedar").write_text("// nobody may do anything")
+        house.clock.pass_(seconds=2)
+        with pytest.raises(Refused):
+            await desk.predict("denials", claim(1), reasons=False, by=PORTAL)
+        assert desk.health()["status"] == "ok"
+        await desk.close()
+
+    run(asked())
+
+
+def test_a_desk_begins_also_when_a_release_cannot_be_loaded_and_says_so(house: Released):
+    (house.folder / "models/manifests" / house.releases.get(house.releases.pointed("denials")).artefact).unlink()
+    house.online.broken = Unavailable("the online store does not answer", fix="start it")
+
+    async def asked() -> dict[str, Any]:
+        desk, _ = house.desk()
+        await desk.begin()
+        told = desk.health()
+        with pytest.raises(NotFound):
+            await desk.predict("denials", claim(1), reasons=False, by=PORTAL)
+        await desk.close()
+        return told
+
+    assert run(asked())["status"] == "degraded"
+
+
+def test_what_is_online_under_a_new_definition_is_not_answered_from(house: Released):
+    assert house.online.live is not None
+    house.online.live = house.online.live._replace(views="0" * 64)
+    one, two = house.views.views
+    anew = house.views.model_copy(update={"views": (one.model_copy(update={"table": "other"}), two)})
+
+    async def asked() -> None:
+        _, ports = house.desk()
+        both = {"0" * 64: anew, house.views.digest: house.views}
+        made: Ports = replace(ports, views=both.__getitem__)
+        desk = Desk(made)
+        with pytest.raises(Unavailable, match="defined anew"):
+            await desk.predict("denials", claim(1), reasons=False, by=PORTAL)
+        await desk.close()
+
+    run(asked())
+
+
+def test_many_at_once_have_a_line_each(house: Released):
+    async def asked() -> set[str]:
+        desk, _ = house.desk()
+        found = await asyncio.gather(
+            *(desk.predict("denials", claim(n % 40), reasons=n % 2 == 0, by=PORTAL) for n in range(60))
+        )
+        await desk.close()
+        return {each.prediction.subject for each in found}
+
+    subjects = run(asked())
+    assert len(subjects) == 60
+    assert {each.subject for each in told(house.step, "predict")} == subjects

@@ -1,0 +1,143 @@
+from typing import Any
+
+import pytest
+
+from tests.models.synthetic import model, scores, views
+from wellspring.models import gate
+from wellspring.models.definition import Bars, resolve
+from wellspring.models.statistics import Paired
+from wellspring.records.models import Group, Measured, Scores
+
+BARS = Bars(auc=0.65, brier=0.2, calibration_error=0.03, margin=0.01, test_rows=1000, test_positives=100)
+
+
+def judge(given: Scores | None = None, **changes: Any):
+    said: dict[str, Any] = {"positives": 300, "suspicious": {}, "live": None, "versus": None}
+    return gate.judge("run:x", "denials", given or scores(), BARS, **{**said, **changes})
+
+
+def codes(verdict) -> list[str]:
+    return [each.code for each in verdict.reasons]
+
+
+def paired(value: float, low: float, high: float, p: float) -> Paired:
+    return Paired(Measured(value=value, low=low, high=high, rows=2000), 0.0, p)
+
+
+def figure(name: str, value: float, low: float | None = None, high: float | None = None) -> Scores:
+    measured = Measured(value=value, low=value if low is None else low, high=value if high is None else high, rows=2000)
+    return scores(figures={**scores().figures, name: measured})
+
+
+def group(**changes: Any) -> Scores:
+    said: dict[str, Any] = {
+        "column": "claim:plan", "value": "gold", "rows": 500, "judged": True,
+        "auc": Measured(value=0.7, low=0.6, high=0.8, rows=500), "calibration_gap": 0.01, "denied_share": 0.2,
+    }  # fmt: skip
+    return scores(groups=(Group(**{**said, **changes}),))
+
+
+def test_what_reaches_every_bar_passes():
+    verdict = judge()
+    assert verdict.passed
+    assert codes(verdict) == ["first"]
+    assert verdict.subject == "run:x"
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [
+        (figure("auc", 0.70, low=0.649), "auc"),
+        (figure("brier", 0.21), "brier"),
+        (figure("calibration_error", 0.031), "calibration"),
+        (scores(trees=301), "size"),
+        (scores(leaves=32), "size"),
+        (scores(reason_microseconds=20_001), "reason_time"),
+        (scores(leaks=("provider_history.denial_rate_next",)), "leak"),
+        (group(auc=Measured(value=0.549, low=0.5, high=0.6, rows=500)), "group_auc"),
+        (group(calibration_gap=-0.07), "group_gap"),
+    ],
+)
+def test_each_bar_refuses_and_says_which(given: Scores, code: str):
+    verdict = judge(given)
+    assert verdict.outcome == "fail"
+    assert code in codes(verdict)
+    said = next(each.what for each in verdict.reasons if each.code == code)
+    assert said.startswith("denials was not released: ")
+
+
+def test_a_leak_is_named_in_a_plain_sentence():
+    verdict = judge(scores(leaks=("provider_history.denial_rate_next",)))
+    assert verdict.reasons[0].what.startswith(
+        "denials was not released: provider_history.denial_rate_next knew the future"
+    )
+    verdict = judge(suspicious={"claim.paid_amount": "AUC 0.990 alone"})
+    assert (verdict.outcome, verdict.reasons[0].code, verdict.reasons[0].column) == (
+        "fail", "suspicious", "claim.paid_amount",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("leak", ["provider_history.claims_30d", "history_table.claims_30d"])
+def test_a_leak_of_the_edition_is_found_by_view_or_by_table(leak: str):
+    known = views()
+    moved = [
+        v.model_copy(update={"table": "history_table"}) if v.name == "provider_history" else v for v in known.views
+    ]
+    used = resolve(model(), known.model_copy(update={"views": tuple(moved)}))
+    verdict = gate.leaking("model:denials", "denials", used, [leak, "provider_history.not_used"])
+    assert verdict.outcome == "fail"
+    assert [each.column for each in verdict.reasons] == ["provider_history.claims_30d"]
+    assert gate.leaking("model:denials", "denials", used, []).passed
+
+
+def test_a_worse_candidate_is_refused():
+    verdict = judge(live="abc", versus=gate.Versus("abc", paired(-0.02, -0.03, -0.01, 0.001)))
+    assert (verdict.outcome, codes(verdict)) == ("fail", ["worse"])
+    # Significantly worse is worse, however little.
+    verdict = judge(live="abc", versus=gate.Versus("abc", paired(-0.004, -0.006, -0.002, 0.001)))
+    assert verdict.outcome == "fail"
+
+
+def test_a_candidate_not_shown_to_be_no_worse_is_inconclusive_and_no_pass():
+    verdict = judge(live="abc", versus=gate.Versus("abc", paired(-0.002, -0.011, 0.007, 0.7)))
+    assert (verdict.outcome, codes(verdict)) == ("inconclusive", ["margin"])
+    verdict = judge(live="abc", versus=gate.Versus("abc", paired(-0.002, -0.009, 0.005, 0.5)))
+    assert verdict.passed
+
+
+@pytest.mark.parametrize(
+    "versus",
+    [None, gate.Versus("abc", None, "it lost a feature"), gate.Versus("other", paired(0.1, 0.05, 0.2, 0.0)),
+     gate.Versus("abc", paired(float("nan"), float("nan"), float("nan"), float("nan")))],
+)  # fmt: skip
+def test_without_a_comparison_with_what_is_live_nothing_passes(versus: gate.Versus | None):
+    assert judge(live="abc", versus=versus).outcome == "invalid"
+
+
+@pytest.mark.parametrize("name", ["auc", "brier", "calibration_error"])
+def test_a_figure_that_was_not_measured_is_never_a_pass(name: str):
+    left = {each: measured for each, measured in scores().figures.items() if each != name}
+    assert judge(scores(figures=left)).outcome == "inconclusive"
+    assert judge(figure(name, float("nan"))).outcome in {"invalid", "fail"}
+
+
+def test_too_few_rows_or_too_few_of_one_kind_is_never_a_pass():
+    assert judge(scores(test_rows=999)).outcome == "inconclusive"
+    assert judge(positives=99).outcome == "inconclusive"
+    assert judge(positives=1950).outcome == "inconclusive"
+
+
+def test_a_small_subgroup_is_told_and_not_judged():
+    verdict = judge(group(judged=False, rows=40, auc=Measured(value=0.3, low=0.1, high=0.5, rows=40)))
+    assert verdict.passed
+    told = next(each for each in verdict.reasons if each.code == "not_judged")
+    assert (told.what, told.count) == ("claim:plan = gold has 40 rows and is not judged", 40)
+
+
+def test_a_judged_subgroup_without_figures_is_never_a_pass():
+    assert judge(group(auc=None)).outcome == "inconclusive"
+    assert judge(group(calibration_gap=float("nan"))).outcome == "fail"
+
+
+def test_harm_outweighs_missing_evidence():
+    assert judge(figure("brier", 0.3).model_copy(update={"test_rows": 10}), live="abc").outcome == "fail"

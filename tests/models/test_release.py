@@ -1,0 +1,273 @@
+"""Only what two people stand behind is ever pointed to, whole; and going back needs one person and nobody else."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.data import drops
+from tests.models.released import ANYTHING, NOW, Released
+from tests.steps import Died, FixedClock, RecordingStep
+from wellspring.data.lake import Lake
+from wellspring.errors import Broken, NotFound, Refused, Unavailable
+from wellspring.models import artefact
+from wellspring.models.release import compose, history, project, promote, recover, refuse_retiring, rollback
+from wellspring.records.models import Release
+from wellspring.trust.identity.port import Principal
+from wellspring.trust.policy import Policies
+
+BO = Principal("user:bo", ("approver",))
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Released:
+    return Released(tmp_path)
+
+
+def go_back(house: Released, policies: Policies = ANYTHING) -> Release:
+    return rollback("denials", BO, house.house, policies=policies, step=house.step)
+
+
+def test_a_release_is_the_digest_of_all_its_parts(house: Released):
+    release = house.train()
+    known = artefact.read_candidate(release.candidate, paths=house.releases.paths)
+    read = artefact.read(
+        release.artefact, objects=house.objects, paths=house.releases.paths, key=house.signer.key
+    )  # fmt: skip
+    assert compose(known, read, ANYTHING.digest) == release
+    assert release.digest[:12] == release.id
+    others = [
+        compose(known, read, "0" * 64),
+        compose(known, read, ANYTHING.digest, threshold="0.41"),
+        compose(known, read, ANYTHING.digest, labels=("a", "b")),
+    ]
+    assert len({each.id for each in [release, *others]}) == 4
+    for wrong in ("1.5", "0", "nan", "half"):
+        with pytest.raises(Refused, match="threshold"):
+            compose(known, read, ANYTHING.digest, threshold=wrong)
+    with pytest.raises(Refused, match="not judged with this artefact"):
+        compose(known.model_copy(update={"artefact": "0" * 64}), read, ANYTHING.digest)
+
+
+def test_a_release_is_kept_once_and_read_back_whole(house: Released):
+    release = house.train()
+    later = release.model_copy(update={"known_since": NOW + timedelta(days=1)})
+    assert house.releases.keep(later) == release
+    assert house.releases.get(release.id) == release
+    assert house.releases.ids() == (release.id,)
+    with pytest.raises(NotFound, match="no release"):
+        house.releases.get("0" * 12)
+
+
+def test_a_changed_release_is_never_handed_out(house: Released):
+    release = house.train()
+    path = house.folder / "models/releases" / f"{release.id}.json"
+    path.write_bytes(path.read_bytes().replace(b'"0.40"', b'"0.01"'))
+    with pytest.raises(Broken, match="not what its digest says"):
+        house.releases.get(release.id)
+    with pytest.raises(Refused, match="not what its digest says"):
+        house.releases.keep(release.model_copy(update={"threshold": "0.01"}))
+
+
+def test_a_promotion_points_tells_mlflow_and_is_remembered(house: Released):
+    release = house.released()
+    assert house.releases.live("denials") == release
+    (done,) = house.step.done("promote")
+    assert done.facts == {"model": "denials", "former": "", "person": "user:bo", "projected": True}
+    assert done.intent is not None
+    assert (done.subject, done.inputs[0].digest) == (release.subject, release.digest)
+    shown = house.mlflow.shown["denials"]
+    assert shown is not None
+    assert (shown.run, shown.release, shown.approved_by) == (f"{1:032x}", release.id, "user:bo")
+    promote(release, "user:bo", house.house, step=house.step)
+    assert len(house.step.done("promote")) == 1
+
+
+def test_only_an_approved_release_is_promoted(house: Released):
+    release = house.train()
+    for asked in (lambda: None, lambda: house.propose(release)):
+        asked()
+        with pytest.raises(Refused, match="not approved by a second person"):
+            promote(release, "user:bo", house.house, step=house.step)
+    assert house.releases.pointed("denials") == ""
+    assert [each.phase for each in house.step.entries if each.action == "judge"] == ["refused", "refused"]
+    assert not [each for each in house.step.entries if each.action == "promote"]
+
+
+def test_a_release_whose_gate_did_not_pass_is_never_promoted(house: Released):
+    release = house.train(outcome="fail")
+    house.approve(release)
+    with pytest.raises(Refused, match="has not passed the gate"):
+        promote(release, "user:bo", house.house, step=house.step)
+    assert house.releases.pointed("denials") == ""
+
+
+def test_a_release_whose_edition_is_gone_is_never_promoted(house: Released):
+    release = house.train()
+    house.approve(release)
+    (house.folder / "lake/editions" / f"{release.edition}.json").unlink()
+    house.lake.kept = type(house.lake.kept)(house.folder / "lake/editions")
+    with pytest.raises(Refused, match="is gone from the lake"):
+        promote(release, "user:bo", house.house, step=house.step)
+    assert house.releases.pointed("denials") == ""
+
+
+def test_a_release_whose_files_are_not_whole_is_never_promoted(house: Released):
+    release = house.train()
+    house.approve(release)
+    (house.folder / "models/manifests" / release.artefact).unlink()
+    with pytest.raises(NotFound):
+        promote(release, "user:bo", house.house, step=house.step)
+    assert house.releases.pointed("denials") == ""
+
+
+def test_with_mlflow_down_nothing_moves_forward_and_everything_back(house: Released):
+    first = house.released(1)
+    second = house.train(2)
+    house.approve(second)
+    house.mlflow.down = True
+    with pytest.raises(Unavailable):
+        promote(second, "user:bo", house.house, step=house.step)
+    assert house.releases.live("denials") == first
+    house.mlflow.down = False
+    promote(second, "user:bo", house.house, step=house.step)
+    house.mlflow.down = True
+    assert go_back(house) == first
+    assert house.step.done("rollback")[0].facts["projected"] is False
+    house.mlflow.down = False
+    assert project("denials", house.house) == ("production",)
+    assert project("denials", house.house) == ()
+
+
+def test_a_rollback_restores_the_former_tuple_byte_for_byte_and_goes_further_back(house: Released):
+    first, second, third = (house.released(seed) for seed in (1, 2, 3))
+    before = {
+        each.id: (house.folder / "models/releases" / f"{each.id}.json").read_bytes() for each in (first, second, third)
+    }
+    assert go_back(house) == second
+    assert house.releases.live("denials") == second
+    assert go_back(house) == first
+    assert house.releases.live("denials") == first
+    with pytest.raises(Refused, match="nothing was live of denials before"):
+        go_back(house)
+    for name, content in before.items():
+        assert (house.folder / "models/releases" / f"{name}.json").read_bytes() == content
+    told = [(each.subject, each.facts["former"]) for each in house.step.done("rollback")]
+    assert told == [(second.subject, third.id), (first.subject, second.id)]
+    # Forward again, and back from there.
+    promote(third, "user:bo", house.house, step=house.step)
+    assert go_back(house) == first
+
+
+def test_a_rollback_is_always_a_persons_and_under_policy(house: Released):
+    house.released(1)
+    second = house.released(2)
+    with pytest.raises(Refused, match="no person"):
+        rollback("denials", Principal("service:worker"), house.house, policies=ANYTHING, step=house.step)
+    with pytest.raises(Refused, match="may not rollback"):
+        go_back(house, Policies({}))
+    assert house.releases.live("denials") == second
+
+
+def test_a_pointer_that_was_moved_past_the_ledger_stops_a_rollback(house: Released):
+    first = house.released(1)
+    house.released(2)
+    house.releases.point(first)
+    with pytest.raises(Broken, match="the ledger says that"):
+        go_back(house)
+
+
+@pytest.mark.parametrize("point", ["release.promote:intent", "release.promote:pointed", "release.promote:projected"])
+def test_a_promotion_that_was_killed_is_carried_out_once(house: Released, point: str):
+    first = house.released(1)
+    second = house.train(2)
+    house.approve(second)
+    house.step.die_at, house.step.nth = point, house.step.points.count(point) + 1
+    with pytest.raises(Died):
+        promote(second, "user:bo", house.house, step=house.step)
+    assert house.releases.live("denials") in (first, second)
+    house.step.die_at = None
+    assert recover(house.step.open_intents(), house.house, step=house.step) == (second,)
+    assert house.releases.live("denials") == second
+    assert recover(house.step.open_intents(), house.house, step=house.step) == ()
+    assert house.step.done("promote")[-1].facts["recovered"] is True
+    assert go_back(house) == first
+
+
+@pytest.mark.parametrize("point", ["release.rollback:intent", "release.rollback:pointed"])
+def test_a_rollback_that_was_killed_is_carried_out_once(house: Released, point: str):
+    first, _ = house.released(1), house.released(2)
+    house.step.die_at = point
+    with pytest.raises(Died):
+        go_back(house)
+    house.step.die_at = None
+    assert recover(house.step.open_intents(), house.house, step=house.step) == (first,)
+    assert house.releases.live("denials") == first
+    assert history(house.books, "denials")[0].release == first.id
+
+
+def test_recovery_never_replaces_a_release_that_the_intent_did_not_know(house: Released):
+    first, second, third = house.released(1), house.released(2), house.train(3)
+    house.approve(third)
+    house.step.die_at, house.step.nth = "release.promote:intent", 3
+    with pytest.raises(Died):
+        promote(third, "user:bo", house.house, step=house.step)
+    house.step.die_at = None
+    house.releases.point(first)
+    with pytest.raises(Broken, match="is live"):
+        recover(house.step.open_intents(), house.house, step=house.step)
+    assert house.releases.live("denials") == first
+    assert second.id != first.id
+
+
+def test_history_says_what_was_live_at_an_instant_and_who_stood_behind_it(house: Released):
+    clock = house.clock
+    assert isinstance(clock, FixedClock)
+    first = house.released(1)
+    clock.pass_(hours=1)
+    second = house.released(2)
+    clock.pass_(hours=1)
+    go_back(house)
+    told = history(house.books, "denials")
+    assert [(each.release, each.act, each.by) for each in told] == [
+        (first.id, "rollback", "user:bo"),
+        (second.id, "promote", "user:bo"),
+        (first.id, "promote", "user:bo"),
+    ]
+    assert (told[0].until, told[1].until) == (None, told[0].since)
+    (then,) = history(house.books, "denials", NOW + timedelta(minutes=90))
+    assert (then.release, then.proposed, then.approved) == (second.id, ("user:ana",), "user:bo")
+    assert history(house.books, "denials", NOW - timedelta(seconds=1)) == ()
+    assert history(house.books, "other") == ()
+
+
+def test_a_model_without_a_name_has_no_pointer(house: Released):
+    assert house.releases.moved("../../etc/passwd") is None
+    assert house.releases.pointed("900-12-3456") == ""
+    assert house.releases.live("../live/denials") is None
+
+
+def test_an_edition_that_a_release_names_is_never_retired_and_its_snapshots_stay(tmp_path: Path):
+    clock, step = FixedClock(), RecordingStep()
+    lake = Lake(tmp_path / "real", tenant="acme", clock=clock)
+    contract = drops.contract()
+    named = []
+    for name in ("a", "b"):
+        lake.stage(drops.intake(name, contract, drops.rows(3, first=10 * len(named))), contract, step=step)
+        named.append(lake.publish("clearinghouse", lake.staged(), step=step))
+    house = Released(tmp_path)
+    release = house.train()
+    stands_on = release.model_copy(update={"edition": named[0].id})
+    from wellspring.trust.approvals import digest_of
+
+    digest = digest_of(stands_on)
+    house.releases.keep(stands_on.model_copy(update={"digest": digest, "id": digest[:12]}))
+    assert named[0].id in house.releases.named_editions()
+    with pytest.raises(Refused, match="cannot be retired"):
+        refuse_retiring(named[0], house.releases)
+    refuse_retiring(named[1], house.releases)
+    lake.sweep(older_than=clock.now() + timedelta(days=3650), step=step)
+    assert lake.table(named[0], "medical_claim").num_rows == 3
+    lake.close()

@@ -1,0 +1,124 @@
+"""A process changes what it serves in one move, to nothing but an approved release that is whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.models.released import ANYTHING, Released
+from wellspring.errors import Broken, NotFound, Refused, Unavailable
+from wellspring.models.release import promote, rollback
+from wellspring.trust.identity.port import Principal
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Released:
+    return Released(tmp_path)
+
+
+def damage(house: Released, artefact: str) -> None:
+    path = house.folder / "models/manifests" / artefact
+    path.write_bytes(path.read_bytes().replace(b"model.lgb", b"model.pkl"))
+
+
+def test_what_is_pointed_to_is_loaded_once_and_recorded(house: Released):
+    release = house.released()
+    shelf = house.shelf()
+    assert shelf.peek("denials") is None
+    served = shelf.get("denials")
+    assert served.release == release
+    assert shelf.peek("denials") is served
+    assert shelf.get("denials") is served
+    (entry,) = house.step.done("serve")
+    assert (entry.subject, entry.inputs[0].digest) == (release.subject, release.digest)
+    assert [each.name for each in served.wanted] == ["claim", "provider_history"]
+
+
+def test_an_unknown_model_is_told_the_nearest_and_never_repeated(house: Released):
+    house.released()
+    for name in ("denial", "900-12-3456", "../x"):
+        with pytest.raises(NotFound) as wrong:
+            house.shelf().get(name)
+        assert name not in wrong.value.what
+        assert "denials" in wrong.value.fix
+
+
+def test_a_moved_pointer_is_followed_forward_and_back(house: Released):
+    first = house.released(1)
+    shelf = house.shelf()
+    assert shelf.get("denials").release == first
+    second = house.released(2)
+    assert shelf.peek("denials") is None
+    assert shelf.get("denials").release == second
+    rollback("denials", Principal("user:bo"), house.house, policies=ANYTHING, step=house.step)
+    assert shelf.get("denials").release == first
+
+
+def test_an_artefact_that_fails_verification_leaves_the_old_one_serving_and_is_told(house: Released):
+    first = house.released(1)
+    shelf = house.shelf()
+    shelf.get("denials")
+    second = house.train(2)
+    house.approve(second)
+    promote(second, "user:bo", house.house, step=house.step)
+    damage(house, second.artefact)
+    assert shelf.get("denials").release == first
+    assert isinstance(shelf.troubles["denials"], Broken)
+    assert [each.phase for each in house.step.entries if each.action == "serve"] == ["done", "failed"]
+    # Asked again, it does not try, and does not fill the ledger.
+    assert shelf.peek("denials") is shelf.get("denials")
+    assert len([each for each in house.step.entries if each.action == "serve"]) == 2
+
+
+def test_a_first_release_that_cannot_be_loaded_serves_nothing(house: Released):
+    release = house.released()
+    damage(house, release.artefact)
+    shelf = house.shelf()
+    for _ in range(2):
+        with pytest.raises(Broken):
+            shelf.get("denials")
+    assert shelf.held == {}
+
+
+def test_only_an_approved_release_is_served_whoever_moved_the_pointer(house: Released):
+    first = house.released(1)
+    shelf = house.shelf()
+    shelf.get("denials")
+    second = house.train(2)
+    house.propose(second)
+    house.releases.point(second)
+    assert shelf.get("denials").release == first
+    assert isinstance(shelf.troubles["denials"], Refused)
+    with pytest.raises(Refused, match="not approved"):
+        house.shelf().get("denials")
+
+
+def test_what_did_not_answer_is_tried_again(house: Released):
+    release = house.released()
+    shelf = house.shelf()
+    entries, down = house.books.entries, True
+
+    def asked(**given: object) -> object:
+        if down:
+            raise Unavailable("the index is locked", fix="wait")
+        return entries(**given)  # type: ignore[arg-type]
+
+    house.books.entries = asked  # type: ignore[method-assign]
+    with pytest.raises(Unavailable):
+        shelf.get("denials")
+    down = False
+    with pytest.raises(Unavailable):
+        shelf.get("denials")
+    house.clock.pass_(seconds=3)
+    assert shelf.get("denials").release == release
+    assert shelf.troubles == {}
+
+
+def test_a_release_whose_views_are_not_those_of_its_model_is_not_served(house: Released):
+    release = house.released()
+    other = house.views.model_copy(update={"views": house.views.views[:1]})
+    shelf = house.shelf()
+    shelf._views = lambda _: other
+    with pytest.raises(Broken, match="has no feature"):
+        shelf.get(release.model)

@@ -1,0 +1,176 @@
+"""The client believes an answer under its promise alone, and gives back the error that the API told of."""
+
+from __future__ import annotations
+
+import json
+import socketserver
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.models.released import NOW, claim
+from tests.steps import FixedClock, RecordingStep
+from wellspring.client import Client
+from wellspring.errors import BY_SLUG, Broken, Refused, Unavailable, WellspringError
+from wellspring.records.models import Because, Prediction
+from wellspring.records.record import stamp
+from wellspring.trust.door import problem, reply
+from wellspring.trust.promise import Promises
+from wellspring_verify import promise
+
+Change = Callable[[dict[str, Any]], object]
+
+
+def prediction() -> Prediction:
+    return Prediction(
+        id="p1", model="denials", release="r" * 12, edition="e" * 12, score=0.1 + 0.2, threshold="0.40",
+        decision="pays", reasons=(Because(feature="claim.amount", what="the amount", push=-1e-17),), state="fresh",
+        as_of=NOW, age_seconds=0, vector="9" * 64, at=NOW,
+    )  # fmt: skip
+
+
+class Api:
+    """A stand-in that says what a test wants. told: (status, body) by address; closing: it ends each connection."""
+
+    def __init__(self) -> None:
+        step = RecordingStep(clock=FixedClock(NOW))
+        self.promises = Promises(step=step, clock=step.clock)
+        self.key = self.promises.key()
+        self.told: dict[str, tuple[int, bytes]] = {}
+        self.closing = False
+        self.asked: list[str] = []
+        self.answer(lambda _: None)
+        known = self.promises.public(self.key.id)
+        self.publish(key=known.id, public=known.text, expires=stamp(known.expires))
+
+    def answer(self, change: Change) -> None:
+        given = prediction().model_dump(mode="json")
+        given["promise"] = self.key.promise(promise.text(given)).model_dump()
+        change(given)
+        self.told["/v1/models/denials/predictions"] = 200, json.dumps(given).encode()
+
+    def publish(self, **fields: str) -> None:
+        self.told[f"/v1/keys/{self.key.id}"] = 200, json.dumps(fields).encode()
+
+    @contextmanager
+    def up(self) -> Iterator[Client]:
+        api = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                api.asked.append(self.path)
+                status, body = api.told.get(self.path, (500, b"not json"))
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+                self.close_connection = api.closing
+
+            do_POST = do_GET
+
+            def log_message(self, *_: object) -> None:
+                return
+
+            def address_string(self) -> str:
+                return "socket"
+
+        class Server(socketserver.ThreadingUnixStreamServer):
+            daemon_threads = True
+
+        with tempfile.TemporaryDirectory(prefix="wsc-") as folder:
+            path = Path(folder) / "api.sock"
+            with Server(str(path), Handler) as server:
+                thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+                thread.start()
+                try:
+                    with Client(path, timeout=5) as client:
+                        yield client
+                finally:
+                    server.shutdown()
+                    thread.join()
+
+
+def test_a_promised_answer_is_read_to_the_last_bit_and_its_key_asked_for_once():
+    api = Api()
+    with api.up() as client:
+        for _ in range(3):
+            made = client.predict("denials", claim(1))
+    assert made.model_copy(update={"promise": None}) == prediction()
+    assert [each for each in api.asked if "keys" in each] == [f"/v1/keys/{api.key.id}"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda answer: answer.update(score=0.31),
+        lambda answer: answer.update(decision="denies"),
+        lambda answer: answer.update(state="stale"),
+        lambda answer: answer["reasons"][0].update(push=1.0),
+        lambda answer: answer.update(promise=None),
+        lambda answer: answer["promise"].update(signature="AAAA"),
+        lambda answer: answer.pop("promise"),
+    ],
+)
+def test_a_changed_or_unpromised_answer_is_never_believed(change: Change):
+    api = Api()
+    api.answer(change)
+    with api.up() as client, pytest.raises(Broken):
+        client.predict("denials", claim(1))
+
+
+def test_a_promise_under_another_key_or_one_that_had_ended_is_never_believed():
+    api = Api()
+    known = api.promises.public(api.key.id)
+    other = Promises(step=RecordingStep(), clock=FixedClock()).key().known
+    for public, expires in ((other.text, stamp(known.expires)), (known.text, stamp(NOW)), ("no base64", "")):
+        api.publish(key=known.id, public=public, expires=expires)
+        with api.up() as client, pytest.raises(Broken):
+            client.predict("denials", claim(1))
+
+
+@pytest.mark.parametrize("kind", list(BY_SLUG.values()))
+def test_an_error_comes_back_as_it_was(kind: type[WellspringError]):
+    api = Api()
+    status, _, body = reply(problem(kind("what it was", fix="how to mend it")))
+    api.told["/v1/models/denials"] = status, body
+    with api.up() as client, pytest.raises(kind) as wrong:
+        client.model("denials")
+    assert (type(wrong.value), wrong.value.what, wrong.value.fix) == (kind, "what it was", "how to mend it")
+
+
+def test_what_is_no_answer_of_the_house_is_an_error_of_its_own():
+    api = Api()
+    api.told["/v1/models/denials"] = 502, b"<html>"
+    api.told["/v1/models/other"] = 418, b"[]"
+    api.told["/healthz"] = 200, b"[]"
+    api.told["/v1/features/claim?key=x"] = 200, b'{"view": "claim"}'
+    with api.up() as client:
+        with pytest.raises(Unavailable):
+            client.model("denials")
+        with pytest.raises(Refused):
+            client.model("other")
+        with pytest.raises(Broken):
+            client.health()
+        with pytest.raises(Broken):
+            client.features("claim", "x")
+
+
+def test_a_connection_that_was_closed_while_it_was_idle_is_opened_again():
+    api = Api()
+    api.closing = True
+    with api.up() as client:
+        assert client.predict("denials", claim(1)).score == client.predict("denials", claim(1)).score
+
+
+def test_an_api_that_is_not_there_is_unavailable(tmp_path: Path):
+    with Client(tmp_path / "api.sock") as client, pytest.raises(Unavailable, match="does not answer"):
+        client.health()

@@ -1,0 +1,170 @@
+"""May they? Deny by default, whatever is asked and however; and what a wrong policy file says about itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import JsonValue
+
+from wellspring.errors import ProjectError
+from wellspring.trust import policy
+from wellspring.trust.identity.port import Principal
+from wellspring.trust.policy import SCHEMA, Policies, Resource
+
+EXAMPLE = Path(__file__).parents[2] / "examples/health_plan/policies"
+RELEASE = Resource("release:0123456789ab", "denials", frozenset({"user:ana"}))
+DENIALS, MEMBER = Resource("model:denials"), Resource("domain:member")
+OPEN: dict[str, JsonValue] = {"purpose": "claim_review", "conversation": "0" * 32}
+EVERYTHING = "permit (principal, action, resource);"
+
+
+def user(name: str, *roles: str) -> Principal:
+    return Principal(f"user:{name}", roles)
+
+
+def service(name: str) -> Principal:
+    return Principal(f"service:{name}")
+
+
+@pytest.fixture(scope="module")
+def example() -> Policies:
+    return policy.load(EXAMPLE)
+
+
+@pytest.mark.parametrize(
+    ("principal", "action", "resource", "context"),
+    [
+        (service("portal"), "predict", DENIALS, {}),
+        (service("portal"), "read_features", Resource("view:claim_features"), {}),
+        (service("worker"), "learn", DENIALS, {}),
+        (service("api"), "tokenize", MEMBER, OPEN),
+        (user("ana", "owner"), "propose", RELEASE, {}),
+        (user("ana", "owner"), "rollback", DENIALS, {}),
+        (user("ana", "owner", "approver"), "predict", DENIALS, {}),
+        (user("bo", "approver"), "approve", RELEASE, {}),
+    ],
+)
+def test_the_examples_policies_permit_what_they_say(
+    example: Policies, principal: Principal, action: str, resource: Resource, context: dict[str, JsonValue]
+) -> None:
+    verdict = policy.decide(example, principal, action, resource, context)
+    assert verdict.passed, verdict
+    assert verdict.subject == resource.name
+    assert [reason.code for reason in verdict.reasons] == ["permitted"]
+
+
+@pytest.mark.parametrize(
+    ("principal", "action", "resource", "context", "code"),
+    [
+        (user("ana", "owner"), "approve", RELEASE, {}, "forbidden"),
+        (user("ana", "owner", "approver"), "approve", RELEASE, {}, "forbidden"),
+        (user("cy", "owner"), "approve", RELEASE, {}, "no_policy"),
+        (user("bo", "approver"), "propose", RELEASE, {}, "no_policy"),
+        (user("bo"), "approve", RELEASE, {}, "no_policy"),
+        (user("eve", "administrator"), "predict", DENIALS, {}, "no_policy"),
+        (service("portal"), "predict", Resource("model:other"), {}, "no_policy"),
+        (service("portal"), "learn", DENIALS, {}, "no_policy"),
+        (service("stranger"), "predict", DENIALS, {}, "no_policy"),
+        (service("worker"), "tokenize", MEMBER, OPEN, "no_policy"),
+        (service("portal"), "tokenize", MEMBER, OPEN, "no_policy"),
+        (service("api"), "tokenize", MEMBER, {"purpose": "claim_review"}, "no_policy"),
+        (service("api"), "tokenize", MEMBER, {**OPEN, "purpose": "curiosity"}, "no_policy"),
+        (service("api"), "tokenize", MEMBER, {}, "unknown"),
+        (service("api"), "tokenize", MEMBER, {**OPEN, "more": 1}, "unknown"),
+        (service("api"), "reveal", MEMBER, OPEN, "unknown"),
+        (service("portal"), "predict", RELEASE, {}, "unknown"),
+        (service("portal"), "approve", RELEASE, {}, "unknown"),
+        (service("portal"), "predict", Resource("planet:mars"), {}, "unknown"),
+        (Principal("robot:x"), "predict", DENIALS, {}, "unknown"),
+        (Principal("portal"), "predict", DENIALS, {}, "unknown"),
+        (user('ana" in Role::"approver'), "approve", RELEASE, {}, "unknown"),
+        (user("bo", "approver"), "approve", RELEASE._replace(proposers=frozenset({"?"})), {}, "unknown"),
+    ],
+)
+def test_what_no_policy_permits_is_denied_with_a_reason(
+    example: Policies,
+    principal: Principal,
+    action: str,
+    resource: Resource,
+    context: dict[str, JsonValue],
+    code: str,
+) -> None:
+    verdict = policy.decide(example, principal, action, resource, context)
+    assert verdict.outcome == "fail"
+    assert [reason.code for reason in verdict.reasons] == [code]
+    assert verdict.reasons[0].what
+
+
+@pytest.mark.parametrize("policies", [Policies({}), policy.load(None)])
+def test_without_policies_nothing_is_permitted(policies: Policies) -> None:
+    for principal, action, resource in (
+        (service("portal"), "predict", DENIALS),
+        (user("bo", "approver"), "approve", RELEASE),
+        (user("ana", "owner"), "rollback", DENIALS),
+    ):
+        verdict = policy.decide(policies, principal, action, resource, {})
+        assert (verdict.outcome, verdict.reasons[0].code) == ("fail", "no_policy")
+
+
+def test_a_policy_that_cannot_be_evaluated_permits_nothing() -> None:
+    # Cedar alone would skip the forbid, because its sum is too large, and permit.
+    late = "forbid (principal, action, resource is Release) when { 9223372036854775807 + 1 > 2 };"
+    policies = Policies({"a.cedar": f"{EVERYTHING}\n{late}"})
+    assert policy.decide(policies, user("bo"), "approve", RELEASE, {}).reasons[0].code == "policy_error"
+    assert policy.decide(policies, service("portal"), "predict", DENIALS, {}).passed
+
+
+def test_a_name_that_may_be_a_persons_is_never_repeated(example: Policies) -> None:
+    for name in ("900-12-3456", "John Smith", "WSP123456789"):
+        for resource in (name, f"model:{name}"):
+            verdict = policy.decide(example, service("portal"), "predict", Resource(resource), {})
+            assert verdict.reasons[0].code == "unknown"
+            assert name not in verdict.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("permit (principal, action, resource)", "a.cedar:1: unexpected end of input"),
+        (f"// fine\n{EVERYTHING}\n\n\nforbid (prncipal, action, resource);", "a.cedar:5: "),
+        (f'{EVERYTHING}\n@id("x; // y")\npermit (principal, action == Action::"fly", resource);', "a.cedar:2: "),
+        ("\npermit (principal, action, resource) when { resource.colour == 1 };", "a.cedar:2: attribute `colour`"),
+        ('permit (principal in Roll::"owner", action, resource);', "a.cedar:1: unrecognized entity type `Roll`"),
+        ("\n\npermit (principal == ?principal, action, resource);", "a.cedar:3: a template is not a policy"),
+        ('permit (principal, action, resource) when { "open', "a.cedar:1: "),
+    ],
+)
+def test_a_wrong_policy_is_named_by_file_and_line(text: str, said: str) -> None:
+    with pytest.raises(ProjectError) as wrong:
+        Policies({"a.cedar": text, "b.cedar": EVERYTHING})
+    assert said in wrong.value.what
+
+
+def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "a.cedar").write_text("permit (who, action, resource);")
+    (tmp_path / "b.cedar").write_text(f"{EVERYTHING}\npermit (principal, action, resource) wen {{ true }};")
+    with pytest.raises(ProjectError) as wrong:
+        policy.load(tmp_path)
+    assert [line.partition(": ")[0] for line in wrong.value.what.splitlines()] == ["a.cedar:1", "b.cedar:2"]
+    (tmp_path / "b.cedar").write_bytes(b"\xff\xfe")
+    with pytest.raises(ProjectError, match="UTF-8"):
+        policy.load(tmp_path)
+
+
+def test_who_decided_is_told_by_id_or_by_place() -> None:
+    policies = Policies({"a.cedar": f"// nothing\n{EVERYTHING}", "b.cedar": f'@id("all of it") {EVERYTHING}'})
+    said = policy.decide(policies, user("ana"), "predict", DENIALS, {}).reasons[0].what
+    assert "a.cedar:2" in said
+    assert "all of it" in said
+
+
+def test_the_digest_is_of_all_files_and_of_nothing_else() -> None:
+    one = policy.digest({"a.cedar": "x", "b.cedar": "y"})
+    assert one == policy.digest({"c.cedar": "y", "d.cedar": "x"})
+    assert len({one, policy.digest({"a.cedar": "x"}), policy.digest({"a.cedar": "x", "b.cedar": "z"})}) == 3
+    assert policy.load(EXAMPLE).digest == policy.load(EXAMPLE).digest
+
+
+def test_the_copy_of_the_schema_for_editors_is_the_houses() -> None:
+    assert (EXAMPLE / "wellspring.cedarschema").read_text() == SCHEMA

@@ -1,0 +1,93 @@
+import json
+import random
+from collections.abc import Mapping
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.verify import predictions as told
+from tests.verify.predictions import SUBJECT, Key
+from tests.verify.test_pack import flipped
+from wellspring_verify import promise
+from wellspring_verify.answer import faults
+
+ENTRIES = told.entries(told.steps())
+
+
+def found(said: Mapping[str, object], subject: str = SUBJECT) -> list[str]:
+    return faults(json.dumps(said).encode(), subject, ENTRIES)
+
+
+def test_the_answer_that_was_given_has_no_fault_however_it_is_laid_out():
+    said = told.answer()
+    assert found(said) == []
+    assert faults(json.dumps(dict(reversed(said.items())), indent=2).encode(), SUBJECT, ENTRIES) == []
+
+
+def test_an_answer_that_was_changed_is_named():
+    said = told.answer()
+    for name, value in {
+        "score": 0.8126, "decision": "pays", "reasons": [], "state": "stale", "age_seconds": 4, "edition": "b2",
+        "release": "x", "vector": "x", "threshold": "0.6", "more": 1,
+    }.items():  # fmt: skip
+        faulty = found({**said, name: value})
+        assert "it is not the answer that was given: its SHA-256 is not the one in the log" in faulty
+        assert "its promise does not hold: the answer or the signature was changed" in faulty
+        assert (f"its {name} is another than the one in the log" in faulty) == (
+            name in {"score", "decision", "state", "edition", "release", "vector"}
+        )
+
+
+def test_an_answer_that_the_house_signed_and_never_journalled_is_named():
+    """Whoever has the process's key can promise anything; the log has the digest of what was answered."""
+    assert found(told.answer(reasons=[])) == [
+        "it is not the answer that was given: its SHA-256 is not the one in the log"
+    ]
+
+
+def test_an_answer_that_the_log_tells_otherwise_is_named():
+    steps = told.steps()
+    for fact in ("model", "decision", "state", "score"):
+        entries = told.entries({**steps, "predict": steps["predict"].but(**{fact: "x"})})
+        faulty = faults(json.dumps(told.answer()).encode(), SUBJECT, entries)
+        assert faulty == [f"its {fact} is another than the one in the log"]
+
+
+def test_a_promise_of_another_key_is_named():
+    said = told.answer()
+    text = promise.text(said)
+    other = Key("x")
+    mine = {"key": promise.key_id(other.public), "signature": other.sign(text)}
+    assert "and the log another one" in found({**said, "promise": mine})[0]
+    faked = {"key": promise.key_id(told.API.public), "signature": other.sign(text)}
+    assert found({**said, "promise": faked}) == ["its promise does not hold: the answer or the signature was changed"]
+    # A key entry under the right name with another public half convinces nobody.
+    steps = told.steps()
+    for public in (other.text, "", "AAAA="):
+        entries = told.entries({**steps, "key": steps["key"].but(public=public)})
+        assert faults(json.dumps({**said, "promise": faked}).encode(), SUBJECT, entries) != []
+
+
+def test_an_answer_without_a_promise_is_named():
+    said = told.answer()
+    assert found({**said, "promise": None}) == ["it bears no promise"]
+
+
+def test_an_answer_of_another_story_is_named():
+    assert found(told.answer(id="p2")) == [f"it is the answer 'p2', and the pack is about '{SUBJECT}'"]
+    assert "the pack is about 'drop:d0'" in found(told.answer(), "drop:d0")[0]
+    assert faults(json.dumps(told.answer()).encode(), SUBJECT, []) == ["the pack does not tell of it"]
+
+
+def test_every_bit_of_an_answer_and_its_promise_counts():
+    content = json.dumps(told.answer()).encode()
+    signature = content.index(b'"promise"')
+    for bit in range(8 * signature, 8 * len(content)):
+        assert faults(flipped(content, bit), SUBJECT, ENTRIES), bit
+    for bit in random.Random(4).sample(range(8 * signature), 1000):
+        assert faults(flipped(content, bit), SUBJECT, ENTRIES), bit
+
+
+@given(st.binary(max_size=60))
+def test_no_bytes_make_it_fail_in_another_way(content: bytes):
+    assert faults(content, SUBJECT, ENTRIES)

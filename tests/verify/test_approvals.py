@@ -1,0 +1,43 @@
+import base64
+
+import pytest
+
+from tests.verify.predictions import Key
+from wellspring_verify import approvals
+from wellspring_verify.canonical import Malformed
+
+INES = Key("ines")
+NOTE = approvals.text("denials", "ab12", "c" * 64)
+
+
+def test_the_two_notes_are_exactly_these():
+    assert NOTE == b"wellspring release v1\ndenials\nab12\n" + b"c" * 64 + b"\n"
+    assert approvals.proposal("denials", "ab12", "cd") == b"wellspring proposal v1\ndenials\nab12\ncd\n"
+
+
+def test_a_signature_holds_for_its_note_and_key_only():
+    signature = INES.sign(NOTE)
+    assert approvals.holds(INES.text, signature, NOTE)
+    assert not approvals.holds(Key("omar").text, signature, NOTE)
+    assert not approvals.holds(INES.text, signature, approvals.proposal("denials", "ab12", "c" * 64))
+
+
+@pytest.mark.parametrize("wrong", ["", "a b", "a\nb", "é", "\x7f"])
+def test_a_part_that_would_not_stand_on_its_line_is_refused(wrong: str):
+    for parts in ((wrong, "ab", "cd"), ("m", wrong, "cd"), ("m", "ab", wrong)):
+        with pytest.raises(Malformed):
+            approvals.text(*parts)
+
+
+def test_only_canonical_base64_of_the_right_length_is_read():
+    signature = INES.sign(NOTE)
+    last = signature.rstrip("=")[-1]
+    # The last letter before the padding bears four bits that mean nothing: a lax reader takes 16 spellings for one.
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    lax = signature.rstrip("=")[:-1] + alphabet[alphabet.index(last) ^ 1] + "=="
+    assert base64.b64decode(lax) == base64.b64decode(signature)
+    for wrong in (lax, signature + "\n", signature.rstrip("="), "", "vault:v1:" + signature, INES.text):
+        with pytest.raises(Malformed):
+            approvals.holds(INES.text, wrong, NOTE)
+    with pytest.raises(Malformed):
+        approvals.holds(signature, signature, NOTE)

@@ -1,0 +1,343 @@
+import base64
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+from pydantic import JsonValue
+
+from tests.trust.ledger.ledgers import sha
+from tests.verify import predictions as told
+from tests.verify.predictions import RELEASE, SUBJECT, Key, Told, another, ref, release
+from tests.verify.test_pack import flipped
+from wellspring.records.trust import Ref
+from wellspring_verify import approvals, chain, verify
+from wellspring_verify.canonical import dumps
+
+RELEASED = release().name
+SHORT = RELEASED.partition(":")[2]
+MODEL = f"model:denials@{SHORT}"
+Steps = dict[str, Told]
+Change = Callable[[Steps], Steps]
+
+
+def said(steps: Steps, subject: str = SUBJECT, content: Mapping[str, JsonValue] = RELEASE) -> list[str]:
+    return [gap.what for gap in chain.gaps(subject, told.entries(steps), told.texts(content))]
+
+
+def without(*names: str) -> Change:
+    return lambda steps: {name: one for name, one in steps.items() if name not in names}
+
+
+def moved(name: str, *, before: str) -> Change:
+    def change(steps: Steps) -> Steps:
+        rest = without(name)(steps)
+        at = list(rest).index(before)
+        return dict([*list(rest.items())[:at], (name, steps[name]), *list(rest.items())[at:]])
+
+    return change
+
+
+def put(name: str, one: Told, *, before: str = "predict") -> Change:
+    return lambda steps: moved(name, before=before)({**steps, name: one})
+
+
+def changed(name: str, **fields: object) -> Change:
+    return lambda steps: {**steps, name: steps[name]._replace(**fields)}
+
+
+def facts(name: str, **new: JsonValue) -> Change:
+    return lambda steps: {**steps, name: steps[name].but(**new)}
+
+
+def swapped(name: str, side: str, old: str, new: Ref | None) -> Change:
+    """Exchange the thing of one kind that a step names."""
+
+    def change(steps: Steps) -> Steps:
+        refs = tuple(one for one in getattr(steps[name], side) if not one.name.startswith(f"{old}:"))
+        return {**steps, name: steps[name]._replace(**{side: (*refs, new) if new else refs})}
+
+    return change
+
+
+def pair(**keys: Key) -> Change:
+    return lambda steps: {**steps, **told.people(keys=keys)}
+
+
+def by(proposer: str, approver: str) -> Change:
+    return lambda steps: {**steps, **told.people(proposer, approver)}
+
+
+BREAKS: dict[str, tuple[Change, str]] = {
+    "no answer": (without("predict"), "it tells of 0 answers 'prediction:p1'"),
+    "two answers": (put("again", told.predict(told.answer())), "it tells of 2 answers"),
+    "answer without digest": (
+        swapped("predict", "outputs", "answer", Ref(name="answer:p1")), "does not name one answer by its digest",
+    ),
+    "answer of another": (swapped("predict", "outputs", "answer", ref("answer:p2")), "does not name one answer"),
+    "no vector": (swapped("predict", "inputs", "vector", None), "does not name one vector by its digest"),
+    "no release": (swapped("predict", "inputs", "release", None), "does not name one release by its digest"),
+    "another release": (
+        swapped("predict", "inputs", "release", Ref(name=RELEASED, digest=sha("x"))),
+        f"'{RELEASED}' was never proposed with the digest that it names",
+    ),
+    "no proposal": (without("propose"), f"'{RELEASED}' was never proposed"),
+    "no approval": (without("approve"), f"'{RELEASED}' has no approval by a second person"),
+    "approval of other bytes": (
+        swapped("approve", "outputs", "release", Ref(name=RELEASED, digest=sha("x"))),
+        f"'{RELEASED}' has no approval by a second person",
+    ),
+    "self approval": (facts("approve", person="user:ines"), f"'ines' approved '{RELEASED}' and had proposed it"),
+    "self approval in capitals": (by("ines", "Ines"), f"'Ines' approved '{RELEASED}' and had proposed it"),
+    "two names, one key": (
+        pair(omar=Key("ines")), "'omar' has the key of the one who proposed it: they are one person",
+    ),
+    "approval before proposal": (moved("approve", before="propose"), "was approved before it was proposed"),
+    "approval after promotion": (moved("approve", before="predict"), "was made live before it was approved"),
+    "approver not enrolled": (without("enrol omar"), "does not tell of the enrolment of 'omar', who approved"),
+    "proposer not enrolled": (without("enrol ines"), "does not tell of the enrolment of 'ines', who proposed"),
+    "enrolled afterwards": (moved("enrol omar", before="promote"), "does not tell of the enrolment of 'omar'"),
+    "enrolled by another service": (
+        changed("enrol omar", service="worker"), "does not tell of the enrolment of 'omar'",
+    ),
+    "enrolled twice": (
+        put("again", told.steps()["enrol omar"].but(public=Key("x").text), before="approve"),
+        "'omar', who approved", 
+    ),
+    "signed with another key": (
+        facts("approve", signature=Key("x").sign(approvals.text("denials", SHORT, release().digest or ""))),
+        f"the signature of 'omar', who approved '{RELEASED}', does not hold",
+    ),
+    "signed another model": (
+        facts("approve", signature=Key("omar").sign(approvals.text("other", SHORT, release().digest or ""))),
+        f"the signature of 'omar', who approved '{RELEASED}', does not hold",
+    ),
+    "signed the proposal": (
+        facts("approve", signature=Key("omar").sign(approvals.proposal("denials", SHORT, release().digest or ""))),
+        f"the signature of 'omar', who approved '{RELEASED}', does not hold",
+    ),
+    "no signature": (facts("approve", signature=None), "the signature of 'omar'"),
+    "proposal not signed": (facts("propose", signature=""), f"the signature of 'ines', who proposed '{RELEASED}'"),
+    "nobody approved": (facts("approve", person=None), "does not tell of the enrolment of ''"),
+    "never promoted": (without("promote"), f"'{RELEASED}' was not made live before it answered"),
+    "promoted afterwards": (
+        lambda steps: {**without("promote")(steps), "promote": steps["promote"]},
+        f"'{RELEASED}' was not made live before it answered",
+    ),
+    "promoted for another model": (facts("promote", model="other"), "was not made live before it answered"),
+    "no candidate": (swapped("propose", "inputs", "candidate", None), "does not name one candidate by its digest"),
+    "no gate": (without("gate"), "has not passed the gate with the digest that it names"),
+    "another candidate": (
+        swapped("gate", "outputs", "candidate", ref(f"candidate:{told.CANDIDATE_ID}", "x")),
+        "has not passed the gate with the digest that it names",
+    ),
+    "gate failed": (facts("gate", outcome="fail"), "the gate did not pass"),
+    "gate said nothing": (facts("gate", outcome=None), "the gate did not pass"),
+    "gate afterwards": (moved("gate", before="approve"), "it comes before the gate of"),
+    "gate without artefact": (swapped("gate", "inputs", "artefact", None), "does not name one artefact by its digest"),
+    "artefact of another": (
+        swapped("gate", "inputs", "artefact", ref("artefact:denials", "x")),
+        "it judged another artefact than the one that 'run:r1' made",
+    ),
+    "no run": (without("train"), "it judged what 'run:r1' made, and the pack does not tell of that run"),
+    "run afterwards": (moved("train", before="propose"), "it comes before the train of 'run:r1'"),
+    "run without edition": (swapped("train", "inputs", "edition", None), "does not name one edition by its digest"),
+    "no built edition": (without("built"), "it names 'edition:b1', and the pack does not tell of its publishing"),
+    "another built edition": (
+        swapped("train", "inputs", "edition", ref("edition:b1", "x")),
+        "'edition:b1' was published with another digest than it names",
+    ),
+    "learned from a landed edition": (
+        swapped("train", "inputs", "edition", ref("edition:e1")),
+        "'edition:e1' is no edition that was built from a landed one",
+    ),
+    "built from nothing": (facts("built", parent=None), "'edition:b1' is no edition that was built from a landed one"),
+    "built from what it does not pin": (swapped("built", "inputs", "edition", None), "it does not pin 'edition:e1'"),
+    "built from other bytes": (
+        swapped("built", "inputs", "edition", ref("edition:e1", "x")),
+        "'edition:e1' was published with another digest than it names",
+    ),
+    "built from a built one": (
+        lambda steps: {
+            "first": steps["built"]._replace(subject="edition:b0", outputs=(ref("edition:b0"),)),
+            **swapped("built", "inputs", "edition", ref("edition:b0"))(facts("built", parent="b0")(steps)),
+        },
+        "'edition:b0' is no landed edition",
+    ),
+    "never materialized": (without("materialize"), "'edition:b1', whose rows were not put where answers read before"),
+    "materialized afterwards": (
+        lambda steps: {**without("materialize")(steps), "materialize": steps["materialize"]},
+        "whose rows were not put where answers read before it",
+    ),
+    "rows of an edition that is not told": (
+        facts("predict", editions={"member_history": "b0"}), "it names 'edition:b0', and the pack does not tell",
+    ),
+    "rows of a landed edition": (
+        facts("predict", editions={"member_history": "e1"}), "'edition:e1' is no edition that was built from",
+    ),
+    "rows that were never online": (
+        lambda steps: {
+            "older": steps["built"]._replace(subject="edition:b0", outputs=(ref("edition:b0"),)),
+            **facts("predict", editions={"member_history": "b0"})(steps),
+        },
+        "it rests on 'edition:b0', whose rows were not put where answers read before it",
+    ),
+    "no key": (without("key"), f"it is promised with '{told.KEY}', which the pack does not make known before it"),
+    "key afterwards": (
+        lambda steps: {**without("key")(steps), "key": steps["key"]}, "which the pack does not make known before it",
+    ),
+    "key not named": (swapped("predict", "inputs", "key", None), "it does not name one key"),
+    "key of another": (facts("key", public=Key("x").text), f"its public half is not that of '{told.KEY}'"),
+    "key is none": (facts("key", public="AAAA="), f"its public half is not that of '{told.KEY}'"),
+    "key expired": (
+        facts("key", expires="2026-11-25T12:00:05.000000Z"), "held until '2026-11-25T12:00:05.000000Z' only",
+    ),
+    "key without end": (facts("key", expires=None), "which held until '' only"),
+    "key with an odd end": (facts("key", expires="9999"), "which held until '9999' only"),
+    "release of another model": (facts("predict", model="other"), "is a release of 'denials', not of 'other'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("subject", [SUBJECT, MODEL, RELEASED, f"candidate:{told.CANDIDATE_ID}", "run:r1"])
+def test_a_whole_story_has_no_gap(subject: str):
+    assert said(told.steps(), subject) == []
+    assert said({}, subject) != []
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_each_missing_link_is_named(name: str):
+    change, what = BREAKS[name]
+    found = said(change(told.steps()))
+    assert any(what in one for one in found), found
+
+
+@pytest.mark.parametrize("name", [name for name, (_, what) in BREAKS.items() if "approv" in what or "enrol" in what])
+def test_the_story_of_a_release_names_what_is_wrong_with_its_people(name: str):
+    change, what = BREAKS[name]
+    found = said(change(told.steps()), MODEL)
+    assert any(what in one for one in found), found
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("artefact", sha("x")), ("candidate", "c" * 12), ("edition", "b2"), ("views", sha("x"))]
+)
+def test_what_was_approved_is_held_against_what_was_judged(field: str, value: str):
+    """A proposer writes another part into the release than the candidate's: everybody signs, the digests all fit."""
+    other = {**RELEASE, field: value}
+    found = said(told.steps(other), SUBJECT, other)
+    assert found == [f"'{release(other).name}' holds another {field} than the one that the gate judged"]
+
+
+def test_a_release_that_cannot_be_read_is_named():
+    steps = told.entries(told.steps())
+    found = [gap.what for gap in chain.gaps(SUBJECT, steps, {})]
+    assert found == [f"the pack does not hold the text of '{RELEASED}': what was approved cannot be read"]
+    for wrong in (b"[]", b"{", b'{"a": 1}'):
+        papers = dict.fromkeys(told.texts(), wrong)
+        assert f"the text of '{RELEASED}' is no release" in [gap.what for gap in chain.gaps(SUBJECT, steps, papers)]
+
+
+@pytest.mark.parametrize("action", ["promote", "rollback"])
+def test_an_answer_of_a_release_that_was_replaced_is_named(action: str):
+    steps = told.steps()
+    late = {f"later {number}": steps["key"] for number in range(chain.LAG)}
+    gone = {**without("predict")(steps), "other": another("0.9", action=action)}
+    what = f"'{RELEASED}' had been replaced by '{another('0.9').subject}'"
+    # What was under way when it was replaced may still be answered; each step here takes a second.
+    assert said({**gone, "predict": steps["predict"]}) == []
+    assert any(what in one for one in said({**gone, **late, "predict": steps["predict"]}))
+    back = steps["promote"]._replace(action="rollback")
+    assert said({**gone, **late, "back": back, "predict": steps["predict"]}) == []
+    # Of another model it says nothing.
+    foreign = {name: one.but(model="other") if name == "other" else one for name, one in gone.items()}
+    assert said({**foreign, **late, "predict": steps["predict"]}) == []
+
+
+def test_a_promotion_has_effect_from_its_intent_on():
+    entries = told.entries(told.steps())
+    end = next(one for one in entries if (one.action, one.phase) == ("promote", "done"))
+    answer = next(one for one in entries if one.action == "predict")
+    later = [one for one in entries if one.place not in (end.place, answer.place)]
+    later += [answer._replace(place=90), end._replace(place=91)]
+    assert chain.gaps(SUBJECT, later, told.texts()) == []
+    later[-1] = end._replace(place=91, intent=None)
+    assert chain.gaps(SUBJECT, later, told.texts()) != []
+
+
+def test_rows_that_an_older_edition_brought_are_followed_too():
+    steps = told.steps()
+    older = {
+        "older": steps["built"]._replace(subject="edition:b0", outputs=(ref("edition:b0"),)),
+        "older online": steps["materialize"]._replace(subject="edition:b0"),
+    }
+    assert said({**older, **facts("predict", editions={"member_history": "b0"})(steps)}) == []
+    for odd in ({}, [], "b0", None):
+        assert said(facts("predict", editions=odd)(steps)) == []
+
+
+def test_a_second_approval_that_is_late_or_of_other_bytes_does_no_harm():
+    steps = told.steps()
+    third = steps["enrol omar"]._replace(subject="person:zoe").but(public=Key("zoe").text)
+    note = approvals.text("denials", SHORT, release().digest or "")
+    agreed = steps["approve"].but(person="user:zoe", signature=Key("zoe").sign(note))
+    other = steps["approve"]._replace(outputs=(Ref(name=RELEASED, digest=sha("x")),))
+    assert said(put("zoe agrees", agreed)(put("zoe", third)(put("other", other, before="approve")(steps)))) == []
+    assert said(put("zoe agrees", agreed)(steps)) != []
+
+
+def test_every_bit_of_an_approval_counts():
+    entries = told.entries(told.steps())
+    place, approval = next((place, one) for place, one in enumerate(entries) if one.action == "approve")
+    signature = base64.b64decode(str(approval.facts["signature"]))
+    for bit in range(8 * len(signature)):
+        other = base64.b64encode(flipped(signature, bit)).decode()
+        entries[place] = approval._replace(facts={**approval.facts, "signature": other})
+        found = chain.gaps(SUBJECT, entries, told.texts())
+        assert found[0] == (place, f"the signature of 'omar', who approved '{RELEASED}', does not hold")
+
+
+def test_a_release_that_waits_for_the_second_person_has_a_story_of_its_own():
+    steps = without("approve", "promote", "key", "predict")(told.steps())
+    assert said(steps, RELEASED) == []
+    assert f"'{RELEASED}' has no approval by a second person" in said(steps, MODEL)
+    assert "the signature of 'ines'" in "".join(said(facts("propose", signature="")(steps), RELEASED))
+
+
+def test_what_has_no_chain_has_no_gap():
+    for subject in ("drop:d0", "edition:b1", "dataset:x", "", "x"):
+        assert said({}, subject) == []
+        assert chain.summary(subject, answered=False) == []
+
+
+PACKS = {
+    "predict": "answers 'prediction:p1'", "propose": "was never proposed", "approve": "no approval by a second person",
+    "promote": "was not made live", "gate": "has not passed the gate", "train": "does not tell of that run",
+    "enrol": "does not tell of the enrolment", "key": "does not make known", "materialize": "were not put where",
+    "publish": "does not tell of its publishing", "admit": "says where that came from",
+    "land": "says where that came from", "drop:d0": "says where that came from", "edition:e0": "does not tell of that",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("action", PACKS)
+def test_a_pack_without_a_link_is_broken_even_if_the_house_sealed_it(tmp_path: Path, action: str):
+    one = told.made(tmp_path, without=action)
+    report = verify(one.folder, key=one.key, witness=one.witness)
+    assert report.outcome == 20
+    assert any(PACKS[action] in finding.what for finding in report.findings), report.findings
+    assert all(finding.file.startswith(("entries/", "manifest.json")) for finding in report.findings)
+
+
+def test_a_whole_pack_says_what_it_shows_and_what_it_does_not(tmp_path: Path):
+    one = told.made(tmp_path)
+    report = verify(one.folder, key=one.key, witness=one.witness)
+    assert (report.outcome, report.findings) == (0, ())
+    lines = "\n".join(report.summary)
+    for what in ("before it went live", "the answer itself was NOT checked", "the score was NOT computed again"):
+        assert what in lines
+
+
+def test_what_two_people_signed_is_text_that_anybody_can_write():
+    digest = release().digest or ""
+    assert told.texts() == {(RELEASED, digest): dumps(RELEASE)}
+    assert approvals.text("denials", SHORT, digest).decode().split("\n") == [
+        "wellspring release v1", "denials", SHORT, digest, "",
+    ]  # fmt: skip

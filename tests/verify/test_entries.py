@@ -1,0 +1,72 @@
+import pytest
+
+from wellspring_verify.canonical import Malformed, dumps
+from wellspring_verify.entries import Book, Entry, Ref, of_kind, person, read, text
+
+ENTRY = {
+    "v": 1, "tenant": "acme", "known_since": "2026-11-25T12:00:00.000000Z", "service": "enclave", "sequence": 4,
+    "actor": "service:enclave", "action": "admit", "phase": "done", "subject": "drop:d", "intent": None,
+    "trace": "0" * 32,
+    "inputs": [{"name": "contract:c@1", "digest": "ab"}, {"name": "original:d", "digest": None}],
+    "outputs": [{"name": "rows:d/0", "digest": "cd"}], "facts": {"received": 3, "admitted": 2},
+}  # fmt: skip
+
+
+def entry(**changed: object) -> Entry:
+    return read(7, dumps({**ENTRY, **changed}))
+
+
+def test_an_entry_is_read_whole():
+    one = entry()
+    assert (one.place, one.id, one.action) == (7, "enclave:4", "admit")
+    assert one.inputs[0] == Ref("contract:c@1", "ab")
+    assert (one.intent, entry(intent="enclave:3").intent) == (None, "enclave:3")
+
+
+@pytest.mark.parametrize("field", sorted(ENTRY))
+def test_every_field_has_its_type_and_none_may_be_missing(field: str):
+    good = {"intent": ("worker:1",), "facts": ({}, {"a": [1]}), "inputs": ([],), "outputs": ([],), "sequence": (0,)}
+    wrongs: list[object] = [True, -1, [1], [{"name": 1, "digest": None}], [{"name": "x"}], [{"name": "x", "digest": 1}]]
+    wrongs += [5] if field != "sequence" else ["5"]
+    wrongs += [None] if field != "intent" else [{}]
+    for right in good.get(field, ()):
+        entry(**{field: right})
+    for wrong in wrongs:
+        with pytest.raises(Malformed):
+            entry(**{field: wrong})
+    less = {name: value for name, value in ENTRY.items() if name != field}
+    with pytest.raises(Malformed):
+        read(7, dumps(less))
+    with pytest.raises(Malformed):
+        entry(another=1)
+
+
+def told(place: int, **changed: object) -> Entry:
+    """Read one entry that stands at a place of the tree."""
+    return read(place, dumps({**ENTRY, "sequence": place, **changed}))
+
+
+def test_what_settles_an_intent_says_again_what_that_one_said():
+    ref = {"name": "edition:e", "digest": "ee"}
+    intent = told(3, action="publish", phase="intent", inputs=[], outputs=[ref], facts={"level": "built", "n": 1})
+    end = told(9, action="publish", intent="enclave:3", inputs=[], outputs=[], facts={"n": 2})
+    other = told(5, action="publish", subject="drop:x", intent="enclave:3", outputs=[], facts={})
+    book = Book([end, intent, other])
+    whole = book.done("publish", "drop:d")[0]
+    assert (whole.outputs, whole.facts) == ((Ref("edition:e", "ee"),), {"level": "built", "n": 2})
+    assert (book.start(end), book.start(told(8))) == (3, 8)
+    assert [one.place for one in book.done("publish")] == [5, 9]
+    assert book.done("publish", "drop:x")[0].outputs == ()
+    assert book.done("train") == []
+
+
+def test_only_what_came_to_its_end_is_done():
+    book = Book([told(1, phase=phase) for phase in ("intent", "failed", "refused")])
+    assert book.done("admit") == []
+
+
+def test_facts_and_things_are_found_by_name():
+    one = told(1, facts={"person": "user:ines", "n": 3})
+    assert (person(one), text(one, "n"), text(one, "none")) == ("ines", "", "")
+    assert of_kind(one.inputs, "contract") == [Ref("contract:c@1", "ab")]
+    assert of_kind(one.inputs, "contra") == []
