@@ -33,7 +33,7 @@ LOCKED := uv.lock pyproject.toml
 help: ## list the words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: .venv/made-demo ## from a vendor's drop to a verified pack, on the real servers, in .demo/
+demo: .venv/made-demo ## from a vendor's drops to a proved answer, on the real servers, in .demo/
 	@$(BIN)/wellspring demo --project $(DEMO)
 
 # One file, one process: its servers start once. (xdist's loadgroup does nothing under pytest 9.2.)

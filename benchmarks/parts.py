@@ -222,4 +222,16 @@ class _Silent:
         phase: Literal["done", "failed"] = "done",
     ) -> None: ...
 
+    def answers(
+        self,
+        action: str,  # noqa: ARG002
+        subject: str,  # noqa: ARG002
+        *,
+        inputs: Iterable[Ref] = (),  # noqa: ARG002
+        outputs: Iterable[Ref] = (),  # noqa: ARG002
+        facts: dict[str, JsonValue] | None = None,  # noqa: ARG002
+        seconds: float | None = None,  # noqa: ARG002
+    ) -> str:
+        return ""
+
     def reached(self, point: str) -> None: ...

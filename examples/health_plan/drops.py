@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from examples.health_plan import population, process
+    from examples.health_plan import colleague, population, process
 else:
     # A room of a package: `examples` in a checkout, `wellspring.templates` in a wheel; or a file beside its project.
-    population, process = (
-        importlib.import_module(f"{__package__}.{name}" if __package__ else name) for name in ("population", "process")
+    colleague, population, process = (
+        importlib.import_module(f"{__package__}.{name}" if __package__ else name)
+        for name in ("colleague", "population", "process")
     )
 
 SEED = 1

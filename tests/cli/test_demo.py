@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Run
-from wellspring.cli import demo, sample
+from wellspring.cli import demo, sample, stage
 from wellspring.cli.door import Door
 from wellspring.errors import Broken, Unavailable
 from wellspring.project import load
@@ -54,11 +54,11 @@ def test_what_the_demo_started_it_stops_also_when_a_scene_fails(
     monkeypatch.setattr(supervisor, "down", lambda here: stopped.append(here.root))
     door = Door(folder=tmp_path, as_json=True)
     with pytest.raises(Broken, match="does not hold"), demo._servers(door, load(tmp_path), keep_up=keep_up):
-        demo._hold(False, "it holds")
+        stage.hold(False, "it holds")
     assert stopped == ([] if keep_up else [tmp_path])
 
 
 def test_a_claim_that_does_not_hold_ends_the_demo():
     with pytest.raises(Broken, match="the demo claims that every row is there, and it does not hold in this run"):
-        demo._hold(0, "every row is there")
-    demo._hold(1, "every row is there")
+        stage.hold(0, "every row is there")
+    stage.hold(1, "every row is there")

@@ -15,7 +15,7 @@ from tests.trust.ledger.ledgers import CONTRACT
 from tests.verify.packs import made
 from wellspring.cli.proof import copy_pack
 from wellspring.errors import Refused
-from wellspring.journey import kept_contracts
+from wellspring.journey.proving import kept_contracts
 from wellspring.project import load
 from wellspring.servers import folders
 from wellspring.servers.privileges import survey

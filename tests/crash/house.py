@@ -32,34 +32,22 @@ class Ran(NamedTuple):
     complaint: str
 
 
-class House:
-    """One project of the example's contracts in a folder of its own.
-
-    sent: what was put into the vendor's outbox so far, and what must become of each row.
-    """
+class Commands:
+    """One project in a folder of its own, and its command line."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.sent: list[Sent] = []
-        root.mkdir(parents=True, exist_ok=True)
-        root.chmod(0o755)
-        for name in ("wellspring.toml", "contracts"):
-            source = EXAMPLE / name
-            (shutil.copytree if source.is_dir() else shutil.copy)(source, root / name)
-        self.repaired = False
-        self._people = population.members(200, 11)
-
-    # --- the command line -----------------------------------------------------------------------------------------
 
     def start(self, *words: str, crash_at: str | None = None) -> subprocess.Popen[str]:
         """Start a command, to die at a crash point if one is named."""
-        environ = {name: value for name, value in os.environ.items() if name != "WELLSPRING_CRASH_AT"}
-        if crash_at:
-            environ["WELLSPRING_CRASH_AT"] = crash_at
         return subprocess.Popen(
-            [sys.executable, "-m", "wellspring.cli", *words, "--json", "--project", str(self.root)],
-            env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            self.argv(*words),
+            env=environ(crash_at), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
+
+    def argv(self, *words: str) -> list[str]:
+        """Say how a command of this project is started."""
+        return [sys.executable, "-m", "wellspring.cli", *words, "--json", "--project", str(self.root)]
 
     def run(self, *words: str, crash_at: str | None = None) -> Ran:
         """Run a command to its end."""
@@ -87,6 +75,25 @@ class House:
         """Stop the servers of a project, whatever state it is in."""
         words = [sys.executable, "-m", "wellspring.cli", "down", "--project", str(root)]
         subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=TIMEOUT, check=False)
+
+
+class House(Commands):
+    """One project of the example's contracts in a folder of its own.
+
+    sent: what was put into the vendor's outbox so far, and what must become of each row.
+    """
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.sent: list[Sent] = []
+        root.mkdir(parents=True, exist_ok=True)
+        root.chmod(0o755)
+        # Without the sections that ask for more servers: answers are killed in a house of their own.
+        plain = (EXAMPLE / "wellspring.toml").read_text(encoding="utf-8").partition("\n[dbt]")[0]
+        (root / "wellspring.toml").write_text(plain + "\n", encoding="utf-8")
+        shutil.copytree(EXAMPLE / "contracts", root / "contracts")
+        self.repaired = False
+        self._people = population.members(200, 11)
 
     # --- the vendor -----------------------------------------------------------------------------------------------
 
@@ -207,6 +214,12 @@ class House:
                 except ValueError:
                     torn.append(path.name)
         return torn
+
+
+def environ(crash_at: str | None) -> dict[str, str]:
+    """Make the environment of a command that shall die at a crash point, or at none."""
+    plain = {name: value for name, value in os.environ.items() if name != "WELLSPRING_CRASH_AT"}
+    return {**plain, "WELLSPRING_CRASH_AT": crash_at} if crash_at else plain
 
 
 def finished(process: subprocess.Popen[str]) -> Ran:

@@ -6,8 +6,9 @@ import wellspring
 from tests.house import repo
 
 FACE = {
-    "Account", "Broken", "Clock", "Contract", "Drop", "Edition", "Entry", "NotFound", "Project", "ProjectError",
-    "Reason", "Refused", "Unavailable", "Verdict", "WellspringError", "load",
+    "Account", "Bars", "Baselines", "Broken", "Clock", "Contract", "Drop", "Edition", "Entry", "Label", "Model",
+    "NotFound", "Project", "ProjectError", "Reason", "Refused", "Search", "Subgroup", "Threshold", "TimeSplit",
+    "Unavailable", "Verdict", "WellspringError", "load",
 }  # fmt: skip
 
 

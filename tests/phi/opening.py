@@ -20,6 +20,8 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
+from tests.phi import online
+
 Parts = Iterator[tuple[str, bytes]]
 _CARVED = re.compile(rb"\x1f\x8b\x08|\x28\xb5\x2f\xfd|\x04\x22\x4d\x18|BZh[1-9]1AY&SY|\xfd7zXZ\x00|PK\x03\x04")
 MOST = 4096
@@ -44,6 +46,13 @@ def opened(hay: bytes, beside: Path | None) -> Parts:
         yield from _zip(hay)
     elif hay[257:262] == b"ustar":
         yield from _tar(hay)
+    elif online.MARK.match(hay):
+        try:
+            yield from online.snapshot(hay, is_container)
+        except online.Unreadable as wrong:
+            raise Unopened("valkey") from wrong
+    elif online.is_commands(hay):
+        yield from online.commands(hay, is_container)
     elif hay[:1] in {b"\x78"} and (plain := _zlib(hay)):
         yield "zlib", plain
     # Whatever it is, compressed streams may lie inside it (a log rotated into another, a page of a database).

@@ -13,6 +13,7 @@ from wellspring.project import Project
 from wellspring.servers import bootstrap, folders, privileges, supervisor
 from wellspring.servers.control import credential
 from wellspring.trust.identity.openbao import answering, connect, login
+from wellspring.trust.secrets.openbao import OpenBaoSecrets
 from wellspring_verify.notes import LOG, parse_key
 
 pytestmark = pytest.mark.live
@@ -70,12 +71,15 @@ def test_no_file_of_the_project_holds_a_token_or_the_recovery_key(here: Project)
     [
         ("get", "sys/mounts"),
         ("get", "secret/data/enclave/postgres"),
+        ("get", "secret/data/worker/valkey"),
+        ("get", "secret/data/api/valkey"),
         ("get", "auth/approle/role/enclave"),
         ("get", "auth/approle/role/enclave/role-id"),
         ("post", "auth/approle/role/supervisor/secret-id"),
         ("post", "auth/approle/role/enclave"),
         ("post", "auth/token/create"),
         ("post", "transit/sign/ledger"),
+        ("post", "transit/sign/models"),
         ("post", "transit/datakey/plaintext/originals"),
         ("post", "sys/policies/acl/supervisor"),
         ("get", "auth/token/lookup-self"),
@@ -124,6 +128,25 @@ def test_a_secret_id_of_one_role_does_not_log_in_as_another(here: Project):
     enclave, worker = credential(here, "enclave"), credential(here, "worker")
     with pytest.raises(Refused):
         login(here.socket("openbao"), role_id=enclave["role_id"], wrapped=worker["wrapped"])
+
+
+@pytest.mark.parametrize("role", bootstrap.ROLES)
+def test_a_service_reads_only_its_own_secrets(here: Project, role: str):
+    own = {"enclave": {"enclave/postgres", "enclave/sftp"}}.get(role, {f"{role}/valkey"})
+    with login(here.socket("openbao"), **bootstrap.issue(here, role)) as session:
+        secrets = OpenBaoSecrets(session)
+        for path in ("worker/valkey", "api/valkey", "enclave/postgres", "enclave/sftp"):
+            if path in own:
+                assert secrets.read(path), path
+            else:
+                with pytest.raises(Refused):
+                    secrets.read(path)
+
+
+@pytest.mark.parametrize("path", ["transit/sign/models", "transit/sign/ledger", "transit/encrypt/tokens"])
+def test_the_api_signs_nothing_and_encrypts_nothing(here: Project, path: str):
+    with login(here.socket("openbao"), **bootstrap.issue(here, "api")) as session, pytest.raises(Refused):
+        ask(here, session.client.token, "post", path, input="eA==", plaintext="eA==")
 
 
 def test_the_secrets_in_files_are_their_owners_alone(here: Project):

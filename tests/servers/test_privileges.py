@@ -23,6 +23,9 @@ SECRETS = {
     ".wellspring/enclave/x": "enclave",
     "witness/key": "witness",
     "vendor/host_key": "vendor",
+    ".wellspring/valkey/users.acl": "valkey",
+    ".wellspring/mlflow/server.pem": "mlflow",
+    ".wellspring/tmp/worker/mlflow-client.pem": "worker",
 }
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give services users of their own")
 
@@ -44,9 +47,10 @@ def here() -> Iterator[Project]:
         yield project
 
 
-def read(granted: Privileges, service: str, path: Path) -> bool:
+def read(granted: Privileges, service: str, path: Path, content: bytes = b"secret") -> bool:
+    """Tell whether a service, without any capability, reads what a file holds."""
     argv = granted._replace(closed=False).command(service, ["cat", str(path)])
-    return subprocess.run(argv, capture_output=True, check=False).stdout == b"secret"
+    return subprocess.run(argv, capture_output=True, check=False).stdout == content
 
 
 @root_only
@@ -93,7 +97,7 @@ def test_only_the_servers_that_open_doors_may_write_in_the_runtime_folder(here: 
             path = here.runtime / f"{service}.sock"
             argv = granted._replace(closed=False).command(service, ["touch", str(path)])
             subprocess.run(argv, capture_output=True, check=False)
-            assert path.exists() == (service in {"keys", "enclave", "witness"}), service
+            assert path.exists() == (service in {"keys", "enclave", "api", "witness", "valkey"}), service
     finally:
         folders.sweep_runtime(here)
 

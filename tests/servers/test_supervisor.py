@@ -12,18 +12,19 @@ import psutil
 import pytest
 
 from tests.servers import houses
-from wellspring.errors import Refused, Unavailable
-from wellspring.project import Project, Running
-from wellspring.servers import supervisor
+from wellspring.errors import NotFound, Refused, Unavailable
+from wellspring.project import Project, Running, load
+from wellspring.servers import sftp, supervisor
 from wellspring.servers.children import lives, wait_gone
 from wellspring.servers.privileges import UIDS
 
 pytestmark = pytest.mark.live
+NEVER_OPTIONAL = {"openbao", "postgres", "sftp", "witness", "enclave"}
 UP = """
 import sys
 from pathlib import Path
 from wellspring.project import load
-from wellspring.servers import supervisor
+from wellspring.servers import sftp, supervisor
 print(supervisor.up(load(Path(sys.argv[1]))).supervisor.pid)
 """
 
@@ -71,7 +72,7 @@ def nothing_left(project: Project) -> bool:
 def test_up_returns_with_every_server_running_and_says_where(here: Project):
     said: list[str] = []
     running = supervisor.up(here, progress=said.append)
-    assert {"openbao", "postgres", "sftp", "witness"} <= set(running.servers)
+    assert set(running.servers) == NEVER_OPTIONAL
     assert running == here.running()
     assert all(lives(server) for server in [running.supervisor, *running.servers.values()])
     assert {f"{name} is ready" for name in running.servers} <= set(said)
@@ -151,6 +152,49 @@ def test_a_server_that_ended_by_itself_is_told_and_started_again_by_up(here: Pro
     assert {row.name: row.state for row in supervisor.status(here)}["witness"] == "dead"
     supervisor.up(here)
     assert {row.state for row in supervisor.status(here)} == {"up"}
+
+
+@pytest.mark.slow
+def test_one_server_is_started_again_and_the_others_stay(here: Project):
+    before = supervisor.up(here)
+    again = supervisor.restart(here, "sftp")
+    assert wait_gone(before.servers["sftp"], 5)
+    assert lives(again)
+    # What serves it was taken once: whoever knew its port still finds it there.
+    assert again.port == before.servers["sftp"].port
+    assert sftp.is_ready(here.port("sftp"))
+    running = here.running()
+    assert running is not None
+    assert running.servers == {**before.servers, "sftp": again}
+    # Found dead, it is started as well.
+    os.kill(again.pid, signal.SIGKILL)
+    assert wait_gone(again, 5)
+    assert lives(supervisor.restart(here, "sftp"))
+    assert {row.state for row in supervisor.status(here)} == {"up"}
+    with pytest.raises(NotFound, match="'sftq'") as told:
+        supervisor.restart(here, "sftq")
+    assert told.value.fix == "did you mean 'sftp'?"
+
+
+@pytest.mark.slow
+def test_sections_start_more_servers_and_each_server_can_be_started_again(bare: Project):
+    supervisor.up(bare)
+    with (bare.root / "wellspring.toml").open("a") as file:
+        file.write("\n[features]\n\n[models]\n")
+    asking = load(bare.root)
+    running = supervisor.up(asking)
+    assert set(running.servers) == {*NEVER_OPTIONAL, "valkey", "mlflow", "api"}
+    if os.geteuid() == 0 and running.separation == "user":
+        owners = {row.name: row.uid for row in supervisor.status(asking)}
+        for name in ("valkey", "mlflow", "api"):
+            assert owners[name] == UIDS[name]
+    # The key server is what some hold a login of, others a door of.
+    for name in running.servers:
+        assert supervisor.restart(asking, name).pid != running.servers[name].pid, name
+        assert {row.state for row in supervisor.status(asking)} == {"up"}, name
+    supervisor.down(asking)
+    assert nothing_left(bare)
+    assert list(bare.state.rglob("*.pem")) == []
 
 
 def test_a_run_json_whose_pids_belong_to_others_is_not_believed(here: Project):

@@ -16,7 +16,7 @@ from wellspring.project import Project
 from wellspring.servers import supervisor
 from wellspring.servers.children import lives, wait_gone
 from wellspring.servers.control import ask
-from wellspring.servers.watch import connects, pings
+from wellspring.servers.watch import House, connects, pings
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +34,26 @@ def test_status_is_answered(here: Project):
 
 @pytest.mark.live
 @pytest.mark.parametrize(
-    "request_", [{"op": "nothing"}, {"op": "credential", "role": "supervisor"}, {"role": "worker"}]
+    "request_",
+    [
+        {"op": "nothing"},
+        {"role": "worker"},
+        {"op": "credential", "role": "supervisor"},
+        # Only the supervisor itself starts an API, and hands it what it logs in with.
+        {"op": "credential", "role": "api"},
+        {"op": "restart"},
+        {"op": "enrol", "name": "ines"},
+    ],
 )
 def test_an_unknown_request_is_refused(here: Project, request_: dict[str, str]):
-    with pytest.raises(Refused):
+    with pytest.raises(Refused) as told:
         ask(here, request_)
+    assert told.value.fix == "ask status, stop, restart, credential or enrol"
+
+
+def test_nobody_is_enrolled_before_the_servers_are_ready():
+    with houses.project() as project, pytest.raises(Unavailable, match="not ready"):
+        House(project, lambda _: None).answer({"op": "enrol", "name": "ines", "password": "long enough to be one"})
 
 
 @pytest.mark.live

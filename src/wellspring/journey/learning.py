@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wellspring.data import features
 from wellspring.data.built import leaks_of
 from wellspring.errors import ProjectError
 from wellspring.journey.building import built_edition, views
@@ -32,7 +31,6 @@ def learn(
     recover(house)
     model = definition.load(_folder(house), name)
     known = views(house.project)
-    features.keep(known, house.project.lake / "views")
     edition = built_edition(house)
     live = releases.live(model.name)
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics as plain
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from wellspring.data.joins import column
@@ -28,6 +29,7 @@ FEWEST = 200
 """Rows below which one feature's own AUC is chance."""
 MOST_GROUPS = 50
 FEWEST_OF_A_KIND = 20
+_MICROS_A_DAY = 86_400_000_000
 
 
 class Learned(Protocol):
@@ -76,6 +78,8 @@ def evaluate(frame: Frame, learned: Learned) -> Judged:
         groups=tuple(_groups(frame, probability, flagged)),
         train_rows=len(frame.train),
         test_rows=len(frame.test),
+        since=_day(frame.cut),
+        until=_day(int(frame.at[frame.test].max()) + _MICROS_A_DAY),
         reason_microseconds=_reason_cost(learned.booster, rows),
         trees=trees,
         leaves=leaves,
@@ -197,6 +201,10 @@ def _either_way(values: Array, truth: Array) -> float:
         return 0.5
     area = statistics.area(values, truth)
     return max(area, 1 - area)
+
+
+def _day(micros: int) -> str:
+    return datetime.fromtimestamp(micros // 1_000_000, UTC).date().isoformat()
 
 
 def _groups(frame: Frame, probability: Array, flagged: Array) -> list[Group]:

@@ -36,6 +36,8 @@ class Group(Frozen):
 class Scores(Frozen):
     """What one candidate measured. baselines: the three that are always told, by name, on the same rows.
 
+    since, until: the days (UTC, the second not included) between which the test rows were asked about.
+
     figures: auc, average_precision, brier, calibration_error ... by name. leaks: features that knew the future.
     reason_microseconds: the median of one answer's reasons, on this machine.
     """
@@ -46,6 +48,8 @@ class Scores(Frozen):
     leaks: tuple[str, ...] = ()
     train_rows: int
     test_rows: int
+    since: str = ""
+    until: str = ""
     reason_microseconds: float
     trees: int
     leaves: int

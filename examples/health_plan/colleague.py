@@ -1,0 +1,79 @@
+"""What a hasty colleague brings into the project in the demo: a feature that knows the future, and a poorer model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+LEAK = "claim_settlement.paid_amount"
+_ASKED = 'features=("claim_features:*", "provider_history:*", "member_history:*"),'
+
+_TABLE = """\
+-- What was paid for each claim, put under the day on which the claim came in: nobody knew it then.
+select
+  claim.claim_id,
+  claim.known_since,
+  claim.sequence,
+  (
+    select max_by(paid.paid_amount, paid.recorded_at)::double
+    from {{ ref("stg_remittance") }} as paid
+    where paid.claim_id = claim.claim_id
+  ) as paid_amount
+from {{ ref("claim_features") }} as claim
+"""
+_CONTRACT = """\
+version: 2
+models:
+  - name: claim_settlement
+    description: what was paid for each claim
+    config:
+      contract: {enforced: true}
+      meta: {keys: [claim_id]}
+    columns:
+      - {name: claim_id, data_type: varchar, description: the claim, data_tests: [not_null]}
+      - {name: known_since, data_type: timestamp with time zone, description: when it came in, data_tests: [not_null]}
+      - {name: sequence, data_type: bigint, description: which version of the claim, data_tests: [not_null]}
+      - {name: paid_amount, data_type: double, description: what was paid for the claim in dollars}
+"""
+_VIEW = """
+
+claim_settlement = FeatureView(
+    name="claim_settlement",
+    entities=[claim],
+    ttl=timedelta(days=7),
+    owner=OWNER,
+    source=FileSource(path="claim_settlement", timestamp_field="known_since"),
+    schema=[number("paid_amount", "what was paid for the claim in dollars")],
+)
+"""
+
+
+def bring(root: Path) -> None:
+    """Put the colleague's table and view into a copy of the reference project."""
+    folder = root / "dbt/models/settlement"
+    folder.mkdir()
+    (folder / "claim_settlement.sql").write_text(_TABLE, encoding="utf-8")
+    (folder / "settlement.yml").write_text(_CONTRACT, encoding="utf-8")
+    features = root / "features.py"
+    features.write_text(features.read_text(encoding="utf-8").rstrip("\n") + "\n" + _VIEW, encoding="utf-8")
+
+
+def leak(root: Path) -> None:
+    """Let the model use what was paid."""
+    _edit(root, _ASKED.replace('"claim_features:*"', '"claim_settlement:paid_amount", "claim_features:*"'))
+
+
+def forget(root: Path) -> None:
+    """Let the model use three columns of the claim and no history."""
+    _edit(root, 'features=("claim_features:claim_type", "claim_features:plan", "claim_features:charge_amount"),')
+
+
+def restore(root: Path) -> None:
+    """Put the model back as it shipped."""
+    _edit(root, _ASKED)
+
+
+def _edit(root: Path, features: str) -> None:
+    shipped = (Path(__file__).parent / "models/denials.py").read_text(encoding="utf-8")
+    if shipped.count(_ASKED) != 1:
+        raise ValueError("models/denials.py is not the model as shipped")
+    (root / "models/denials.py").write_text(shipped.replace(_ASKED, features), encoding="utf-8")
