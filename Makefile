@@ -28,10 +28,10 @@ DEMO ?= .demo
 LOCKED := uv.lock pyproject.toml
 
 .NOTPARALLEL:
-.PHONY: help demo test test-full check bench crash sabotage docs up down clean
+.PHONY: help demo test test-full check bench bench-denials bench-answers crash sabotage docs up down clean
 
 help: ## list the words
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv/made-demo ## from a vendor's drops to a proved answer, on the real servers, in .demo/
 	@$(BIN)/wellspring demo --project $(DEMO)
@@ -53,6 +53,12 @@ check: .venv/made-check ## the laws: ruff, pyright, imports, the house's rules (
 bench: .venv-bench/made ## the promises, measured: the price of proof, and the journal against raw fsync
 	@.venv-bench/bin/python -m benchmarks.receive
 	@.venv-bench/bin/python -m benchmarks.journal
+
+bench-denials: .venv/made-test ## what the denials model is worth: five seeds of two processes (10 minutes)
+	@$(BIN)/python -m benchmarks.denials $(ARGS)
+
+bench-answers: .venv/made-test ## how long an answer takes, beside mlflow models serve, on the real servers
+	@$(BIN)/python -m benchmarks.answers $(ARGS)
 
 crash: .venv/made-test ## kill -9 at each named crash point and at 25 random moments
 	@$(BIN)/python -m tests.crash $(ARGS)

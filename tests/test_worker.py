@@ -13,9 +13,14 @@ from typing import Any
 
 import pytest
 
+from tests.models import synthetic
+from tests.trust.test_approvals import release
 from wellspring import worker
 from wellspring.errors import BY_SLUG, Refused, Unavailable
+from wellspring.models import artefact
+from wellspring.models.release import Releases
 from wellspring.project import load
+from wellspring.records.record import stamp
 from wellspring.records.verdict import Reason, Verdict
 
 TOML = '[project]\nname = "tests"\ntenant = "acme"\n[sources.vendor]\nkind = "sftp"\n'
@@ -34,15 +39,17 @@ def play(root: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
     """Carry out one run in this process, which must not be confined for good."""
     monkeypatch.setattr(worker, "confine", lambda here, role: "")
 
-    def play(run: str, subject: str = "", credential: Any = None) -> tuple[int, list[dict[str, Any]]]:
+    def play(
+        run: str, subject: str = "", credential: Any = None, given: dict[str, Any] | None = None
+    ) -> tuple[int, list[dict[str, Any]]]:
         out = io.StringIO()
-        code = worker.run(Namespace(run=run, subject=subject, project=root), credential, out)
+        code = worker.run(Namespace(run=run, subject=subject, project=root), credential, out, given)
         return code, [json.loads(line) for line in out.getvalue().splitlines()]
 
     return play
 
 
-@pytest.mark.parametrize("run", ["receive", "replay", "quarantined", "accounts"])
+@pytest.mark.parametrize("run", sorted(worker.RUNS.keys() - {"prove", "releases", "history"}))
 def test_without_a_credential_a_run_that_needs_the_house_is_unavailable(play: Play, run: str):
     code, lines = play(run, "vendor")
     assert code == 69
@@ -158,3 +165,48 @@ def test_an_unknown_run_is_wrong_usage(capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit, match="2"):
         worker.main(["reveal", "--project", "/nowhere"])
     assert "invalid choice: 'reveal'" in capsys.readouterr().err
+
+
+# --- runs that need no house ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def books(root: Path) -> Path:
+    """Make the folders that the worker writes; returns that of the models."""
+    here = load(root)
+    for folder in (here.journals, here.ledger, here.lake, here.state / "metrics", here.state / "lineage"):
+        folder.mkdir(parents=True)
+    return here.models_kept
+
+
+def test_before_the_first_model_there_is_no_candidate_and_no_release(play: Play, books: Path):
+    assert play("releases") == (0, [{"event": "result", "value": {"candidates": [], "releases": []}}])
+
+
+def test_candidates_and_releases_are_listed_with_the_servers_down(play: Play, books: Path):
+    releases, candidate = Releases(books), synthetic.candidate()
+    artefact.keep_candidate(candidate, paths=releases.paths)
+    kept = releases.keep(release(candidate=candidate.id))
+    releases.point(kept)
+    code, lines = play("releases")
+    value = lines[-1]["value"]
+    assert code == 0
+    assert [(each["id"], each["outcome"], each["at"]) for each in value["candidates"]] == [
+        (candidate.id, "pass", stamp(candidate.known_since))
+    ]
+    assert value["releases"] == [
+        {"model": "denials", "id": kept.id, "candidate": candidate.id, "proposed": "", "approved": "", "live": True}
+    ]
+
+
+@pytest.mark.parametrize("at", [None, "2026-11-25T14:00:00Z", "2026-11-25T14:00:00+02:00"])
+def test_a_history_without_a_switch_is_empty(play: Play, books: Path, at: str | None):
+    assert play("history", "denials", given={"at": at}) == (0, [{"event": "result", "value": []}])
+
+
+@pytest.mark.parametrize("at", ["yesterday", "", "2026-11-25T14:00:00", "2026-13-01T00:00:00Z"])
+def test_an_instant_that_is_none_is_78(play: Play, books: Path, at: str):
+    code, lines = play("history", "denials", given={"at": at})
+    assert code == 78
+    assert "is no instant" in lines[0]["what"]
+    assert lines[0]["fix"] == "write it as 2026-11-25T14:00:00Z"

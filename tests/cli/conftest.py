@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.house import repo
+from tests.servers.houses import plain
 from wellspring.cli import cli
 from wellspring.cli.door import carry_out
 
@@ -56,7 +57,7 @@ def root() -> Iterator[Path]:
     """The example project, never started, where services of other users could enter it."""
     folder = Path(tempfile.mkdtemp(prefix="ws-test-"))
     folder.chmod(0o755)
-    shutil.copy(EXAMPLE / "wellspring.toml", folder)
+    (folder / "wellspring.toml").write_text(plain())
     shutil.copytree(EXAMPLE / "contracts", folder / "contracts")
     yield folder
     shutil.rmtree(folder)

@@ -10,7 +10,10 @@ import pytest
 
 from wellspring.cli import cli, main
 
-COMMANDS = "demo up down status doctor clean receive quarantine prove verify ledger".split()
+COMMANDS = (
+    "demo new up down restart status doctor clean receive quarantine transform learn people release ask replay history "
+    "prove verify ledger"
+).split()
 
 
 def test_it_has_these_commands_and_each_can_be_loaded():

@@ -57,7 +57,7 @@ def test_a_mistyped_command_is_answered_with_the_nearest(run: Run, typed: list[s
 def test_a_word_that_is_near_to_nothing_is_answered_with_what_there_is(run: Run):
     said = run("xyzzy")
     assert said.code == USAGE
-    assert "there is: demo, up, down" in said.err
+    assert "there is: demo, new, up, down" in said.err
 
 
 @pytest.mark.parametrize("words", [["--nonsense"], ["receive", "a", "b"], ["prove", "drop:1"], ["status", "--project"]])

@@ -1,5 +1,6 @@
 """`python -m tests.crash`: kill -9 at each named crash point and at 25 random moments, and see that all is well.
 
+With --answers: kill each process of a house that answers, under load, and see that no answer is lost.
 Exit 0 when every point was hit and every invariant held each time, else 1.
 """
 
@@ -13,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.crash import points
+from tests.crash import answers, chain, points
 from tests.crash.house import House
 from tests.crash.kill import Outcome, open_killer, ordered
 
@@ -25,6 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--random", type=int, default=25, metavar="N", help="kills at random moments (default 25)")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no further kill after so long")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of the random moments")
+    parser.add_argument("--answers", action="store_true", help="kill each process of a house that answers, under load")
     options = parser.parse_args(argv)
     known = points.points()
     if unknown := sorted(set(options.points) - set(known)):
@@ -35,21 +37,21 @@ def main(argv: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="crash-") as folder:
         Path(folder).chmod(0o755)
-        root = Path(folder) / "house"
         try:
-            outcomes = run(root, names, options.random, seconds=options.seconds, seed=options.seed)
+            if options.answers:
+                return 0 if answers.run(Path(folder) / "answers", answers.VICTIMS) else 1
+            outcomes = run(Path(folder), names, options.random, seconds=options.seconds, seed=options.seed)
         finally:
-            if (root / "wellspring.toml").exists():
-                House.down(root)
+            for root in Path(folder).glob("*/wellspring.toml"):
+                House.down(root.parent)
     bad = [each for each in outcomes if not each.good]
     print(f"{len(outcomes) - len(bad)} of {len(outcomes)} kills left a house in order (seed {options.seed})")
     return 1 if bad or not outcomes else 0
 
 
-def run(root: Path, names: list[str], moments: int, *, seconds: float, seed: int) -> list[Outcome]:
-    """Kill at the random moments first (they need the first contract), then at the points."""
+def run(folder: Path, names: list[str], moments: int, *, seconds: float, seed: int) -> list[Outcome]:
+    """Kill at the random moments first (they need the first contract), then at the points; each way in its house."""
     begun, draw = time.monotonic(), random.Random(seed)
-    killer = open_killer(root, names)
     outcomes: list[Outcome] = []
 
     def tell(outcome: Outcome) -> None:
@@ -59,12 +61,23 @@ def run(root: Path, names: list[str], moments: int, *, seconds: float, seed: int
         for line in (*([] if outcome.hit else ["nobody died there"]), *outcome.wrong):
             print(f"               {line}", flush=True)
 
-    for _ in range(moments):
-        if time.monotonic() - begun < seconds:
-            tell(killer.moment(draw))
-    for name in names:
-        if time.monotonic() - begun < seconds:
-            tell(killer.point(name))
+    received = [name for name in names if not chain.comes_by(name)]
+    if received or moments:
+        killer = open_killer(folder / "house", received)
+        for _ in range(moments):
+            if time.monotonic() - begun < seconds:
+                tell(killer.moment(draw))
+        for name in received:
+            if time.monotonic() - begun < seconds:
+                tell(killer.point(name))
+        House.down(folder / "house")
+    answered = sorted(set(names) - set(received))
+    if answered and time.monotonic() - begun < seconds:
+        walk = chain.Chain(folder / "chain")
+        walk.prepare(answered)
+        for name in answered:
+            if time.monotonic() - begun < seconds:
+                tell(walk.point(name))
     return outcomes
 
 

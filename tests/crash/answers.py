@@ -10,8 +10,9 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 from tests.crash.served import MODEL, Served
@@ -37,12 +38,15 @@ class Heard(NamedTuple):
 
 
 class Killed(NamedTuple):
-    """One kill. seconds: until right answers came again, 0.0 when no question failed; up: until the server was back."""
+    """One kill. seconds: until right answers came again, 0.0 when no question failed; up: until the server was back.
+
+    answered: the predictions that callers hold.
+    """
 
     who: str
     seconds: float
     up: float
-    answers: int
+    answered: tuple[str, ...]
     failed: Mapping[str, int]
     wrong: tuple[str, ...]
 
@@ -50,7 +54,7 @@ class Killed(NamedTuple):
         failures = ", ".join(f"{count} {kind}" for kind, count in sorted(self.failed.items())) or "none"
         return (
             f"{self.who:<10} right answers after {self.seconds:5.2f} s, up after {self.up:5.2f} s; "
-            f"{self.answers} answers, failed: {failures}"
+            f"{len(self.answered):,} answers, failed: {failures}"
         )
 
 
@@ -80,7 +84,7 @@ class Load:
         self._ended.wait(seconds)
 
     def wait_for_answers(self, since: float) -> bool:
-        """Wait until every thread has an answer again that it asked for after `since`; False when none comes."""
+        """Wait until a quarter of a second's questions were answered after `since`; False when they are not."""
         deadline = time.monotonic() + DEADLINE
         while time.monotonic() < deadline:
             if sum(each.at > since and not each.wrong for each in self.heard[-RATE:]) >= RATE // 4:
@@ -108,7 +112,10 @@ class Load:
 
 
 def kill(house: Served, who: str, keys: list[dict[str, str]]) -> Killed:
-    """Kill one process under load, bring it back as its owner would, and look at what its callers heard."""
+    """Kill one process under load, bring it back as its owner would, and look at what its callers heard.
+
+    What they hold must also be in the journal and the ledger: `lost` says so, of many kills at once.
+    """
     expected = scores(house, keys)
     load = Load(house, keys)
     with load.running():
@@ -130,12 +137,11 @@ def kill(house: Served, who: str, keys: list[dict[str, str]]) -> Killed:
     strange = [each for each in heard if not each.wrong and each.score != expected[each.asked]]
     if strange:
         wrong.append(f"{len(strange)} answers are not what was answered before")
-    wrong += lost(house, [each.prediction for each in heard if not each.wrong])
     return Killed(
         who,
         max(0.0, first - begun) if failures else 0.0,
         up - begun,
-        sum(not each.wrong for each in heard),
+        tuple(each.prediction for each in heard if not each.wrong),
         Counter(each.wrong for each in heard if each.wrong),
         tuple(wrong),
     )
@@ -172,3 +178,20 @@ def scores(house: Served, keys: list[dict[str, str]]) -> dict[str, float]:
 
 def _name(key: Mapping[str, str]) -> str:
     return " ".join(sorted(key.values()))
+
+
+def run(root: Path, victims: Sequence[str]) -> bool:
+    """Make a house that answers, kill each process in it once, and tell what came of it. True when all is well."""
+    house, well = Served(root), True
+    candidate = house.learned()
+    house.enrolled("ines", "omar")
+    house.released(candidate)
+    keys = house.keys(100)
+    for who in victims:
+        killed = kill(house, who, keys)
+        wrong = [*killed.wrong, *lost(house, list(killed.answered))]
+        print(f"{'WRONG' if wrong else 'ok   '} {killed}", flush=True)
+        for each in wrong:
+            print(f"               {each}", flush=True)
+        well = well and not wrong
+    return well

@@ -2,10 +2,16 @@
 
 import ast
 import re
+import socket
+from pathlib import Path
 
 import pytest
 
+from benchmarks import answers, denials
+from examples.health_plan import colleague
+from tests.answering import Answering
 from tests.house import repo
+from tests.models.released import claim
 from wellspring.data import features
 from wellspring.models import definition
 from wellspring.records.data import Views
@@ -39,3 +45,43 @@ def test_the_raw_columns_hold_no_history_and_no_identity(views: Views):
     assert [each for each in model.baselines.raw if re.search(r"\d+d$|_rate|denial|known", each)] == []
     tokens = {key for view in views.views for key in view.keys}
     assert not tokens & {each.partition(":")[2] for each in model.baselines.raw}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(denials.PROCESSES))
+def test_the_benchmark_refuses_a_planted_leak_by_name(name: str):
+    (said,) = denials.plant(name)
+    assert said.startswith(f"denials was not released: {colleague.LEAK} knew the future")
+    assert said.endswith(f"[{colleague.LEAK}]")
+
+
+@pytest.mark.slow
+def test_the_benchmark_measures_a_small_history():
+    found = denials.measure("second", 3, 700, 7000)
+    best = max(found.raw, found.raw_and_provider, found.provider_rate)
+    assert found.low <= found.auc <= found.high
+    assert found.share == (found.auc - best) / (found.ceiling - best)
+    assert 0.5 < found.auc < found.ceiling + 0.05
+    assert found.train_rows > found.test_rows > 200
+    told = denials.summary([found, found._replace(seed=4, share=0.1)])["second"]["share"]
+    assert (told["lowest"], told["lowest_meets"]) == (0.1, False)
+
+
+def test_the_benchmark_of_answers_hears_whole_answers_and_takes_no_other(tmp_path: Path):
+    with Answering(tmp_path).up() as house:
+
+        def connect() -> socket.socket:
+            line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            line.settimeout(10)
+            line.connect(str(house.project.socket("api")))
+            return line
+
+        def way(keys: dict[str, str]) -> answers.Way:
+            question = answers.post("/v1/models/denials/predictions", {"keys": keys, "reasons": True})
+            return answers.Way("ours", connect, (question,))
+
+        told = answers.ask(way(claim(1)), 3, 30)
+        assert 0 < told["p50_ms"] <= told["p95_ms"] <= told["p99_ms"]
+        assert len(house.told("predict")) == 30
+        with pytest.raises(RuntimeError, match="were not answered"):
+            answers.ask(way({"claim_id": "no token"}), 1, 1)

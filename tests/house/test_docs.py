@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args, get_origin
 
 import click
 import pytest
@@ -189,10 +189,12 @@ def test_every_option_says_what_it_does():
 
 def keys() -> list[str]:
     """List each key of wellspring.toml, as the page writes it."""
-    tables = {"project": project.Named, "sources.NAME": project.SftpSource}
+    tables: dict[str, type[project.Section]] = {}
     for name, field in project.Project.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, project.Section):
-            tables[name] = field.annotation
+        for kind in (field.annotation, *get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, project.Section):
+                tables[f"{name}.NAME" if get_origin(field.annotation) is dict else name] = kind
+    assert {"project", "sources.NAME", "models", "people.NAME"} <= set(tables)
     return [f"{table}.{name}" for table, kind in tables.items() for name in kind.model_fields]
 
 
@@ -204,12 +206,23 @@ def test_every_key_of_the_project_file_is_documented():
 
 def test_the_defaults_of_the_project_file_are_the_documented_ones():
     page = (repo.ROOT / "docs/project-file.md").read_text()
-    for name, field in project.SftpSource.model_fields.items():
+    tables = {
+        "sources.NAME": project.SftpSource,
+        "witness": project.Witness,
+        "dbt": project.Dbt,
+        "features": project.Features,
+        "models": project.Models,
+        "people.NAME": project.Person,
+        "callers.NAME": project.Caller,
+    }
+    for key, field in {
+        f"{table}.{name}": f for table, kind in tables.items() for name, f in kind.model_fields.items()
+    }.items():
         default = field.default
         told = (
             "must be set" if field.is_required() else f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
         )
-        assert f"| `sources.NAME.{name}` | {told} |" in page
+        assert f"| `{key}` | {told} |" in page
 
 
 def test_every_exit_code_is_documented():

@@ -8,16 +8,39 @@ from typing import Any
 
 import pytest
 
+from tests.journey.test_building import BUILT, LANDED
 from wellspring.errors import Unavailable
 from wellspring.journey import proving
+from wellspring.records.data import Edition
 
 
 def test_a_story_that_is_not_sealed_needs_the_house(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    records: Any = SimpleNamespace(index=None, project=SimpleNamespace(lake=tmp_path))
+    records: Any = SimpleNamespace(index=None, project=SimpleNamespace(lake=tmp_path, models_kept=tmp_path))
     monkeypatch.setattr(proving.evidence, "story", lambda index, subject: object())
-    monkeypatch.setattr(proving.evidence, "papers", lambda told, folder: {})
+    monkeypatch.setattr(proving.evidence, "papers", lambda told, *folders: {})
     monkeypatch.setattr(proving.evidence, "seal_of", lambda index, told, papers: None)
     with pytest.raises(Unavailable, match="not sealed") as raised:
         proving.prove(records, "drop:a", tmp_path / "pack")
     assert raised.value.fix == "run `wellspring up`"
     assert not (tmp_path / "pack").exists()
+
+
+@pytest.mark.parametrize(
+    ("edition", "sealed"),
+    [(LANDED, [LANDED.subject, "drop:d", "dataset:claim"]), (BUILT, [BUILT.subject, "drop:d"])],
+)
+def test_a_published_edition_is_sealed_and_what_it_brought(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, edition: Edition, sealed: list[str]
+):
+    told: list[str] = []
+    monkeypatch.setattr(proving.evidence, "story", lambda index, subject: subject)
+    monkeypatch.setattr(proving.evidence, "papers", lambda story, *folders: {})
+    monkeypatch.setattr(proving.evidence, "seal", lambda step, index, story, papers: told.append(story))
+    project = SimpleNamespace(lake=tmp_path, models_kept=tmp_path)
+    house: Any = SimpleNamespace(
+        records=SimpleNamespace(index=None, project=project),
+        step=None,
+        sequencer=SimpleNamespace(integrate=lambda: told.append("integrated")),
+    )
+    proving.seal_edition(house, edition)
+    assert told == [*sealed, "integrated"]

@@ -536,3 +536,12 @@ def test_an_edition_is_as_old_as_its_publish():
     world.receive()
     world.clock.at += timedelta(seconds=90)
     assert world.receive().age_seconds == 90
+
+
+def test_the_publish_of_a_built_edition_settles_nothing():
+    world = World()
+    made_of = [Ref(name="edition:e0"), Ref(name="dbt:tests", digest="4" * 64)]
+    with world.step("publish", "edition:built", intent=True, inputs=made_of):
+        pass
+    assert world.receive().did_nothing
+    assert world.vault.confirmed == []

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.house import repo
+from tests.servers.houses import plain
 from wellspring.cli import cli
 from wellspring.cli.door import carry_out
 from wellspring.project import Project, load
@@ -102,7 +103,7 @@ def opened() -> Generator[House]:
     """Lay the project out where services of other users may enter, start it, and leave nothing of it."""
     root = Path(tempfile.mkdtemp(prefix="ws-journey-", dir=tempfile.gettempdir()))
     root.chmod(0o755)
-    shutil.copy(EXAMPLE / "wellspring.toml", root)
+    (root / "wellspring.toml").write_text(plain())
     shutil.copytree(EXAMPLE / "contracts", root / "contracts")
     house = House(load(root))
     try:

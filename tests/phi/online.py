@@ -22,7 +22,7 @@ class Unreadable(Exception):
 
 
 def snapshot(hay: bytes, is_container: Callable[[bytes], bool]) -> Parts:
-    """Yield the keys and the values of a snapshot, numbers as text, and apart what is a container. Raises Unreadable."""
+    """Yield keys and values of a snapshot, numbers as text, and apart what is a container. Raises Unreadable."""
     try:
         values = list(_snapshot(hay))
         numbers = [told for value in values if (told := _number(value)) is not None]

@@ -35,6 +35,7 @@ def main(argv: list[str] | None = None) -> None:
 cli.lazily(
     {
         "demo": "wellspring.cli.demo:demo",
+        "new": "wellspring.cli.new:new",
         "up": "wellspring.cli.house:up",
         "down": "wellspring.cli.house:down",
         "restart": "wellspring.cli.house:restart",

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 from wellspring.errors import Broken
 
+_PIECE = 65536
+
 
 class Said(NamedTuple):
     """How a command ended that was typed at the terminal. screen: prompts and complaints; out: standard output."""
@@ -65,7 +67,7 @@ def _converse(terminal: int, answers: Sequence[tuple[str, str]], deadline: float
 
 def _read(terminal: int) -> str:
     try:
-        return os.read(terminal, 65536).decode(errors="replace")
+        return os.read(terminal, _PIECE).decode(errors="replace")
     except OSError:
         # Linux says EIO when the other end is closed.
         return ""

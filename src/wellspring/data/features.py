@@ -117,7 +117,7 @@ def load_kept(folder: Path, digest: Digest) -> Views:
     try:
         content = DiskPaths(folder).read(f"{digest}.json")
     except NotFound:
-        fix = "compile the feature definitions again with `wellspring features apply`"
+        fix = "compile the feature definitions again with `wellspring transform`"
         raise NotFound(f"no feature views of digest {digest} are kept", fix=fix) from None
     if hashlib.sha256(content).hexdigest() != digest:
         raise Broken(f"the views {digest} no longer hash to their name", fix="restore the file; do not retry")
@@ -153,7 +153,7 @@ def check(views: Views, shapes: Mapping[str, pa.Schema]) -> None:
 
 
 def feast_repo(views: Views, folder: Path, sources: Mapping[str, Path], online: str) -> FeatureStore:
-    """Open the views in Feast itself, in a scratch folder: for tests, comparisons and `wellspring features apply`.
+    """Open the views in Feast itself, in a scratch folder: for tests, and for comparisons with Feast.
 
     sources: the Parquet file of each table. online: Feast's connection string of a Redis store. Feast's `ttl` is left
     open: it would count from each row's own instant and hide a true row, while `max_age_seconds` is of the edition.

@@ -97,7 +97,7 @@ def read_back(view: View, rows: pa.Table, edition: Edition, online: OnlineWriter
             wrong += not (other is not None and (same(one, other) or _newer(other, one)))
     if wrong:
         what = f"{wrong} of {len(offline)} rows of {view.name} read back from the online store are not the edition's"
-        raise Broken(what, fix="empty the online store and run `wellspring materialize` again; if it stays, stop")
+        raise Broken(what, fix="empty the online store and run `wellspring transform` again; if it stays, stop")
     return len(offline)
 
 

@@ -111,7 +111,7 @@ class Layout:
         return FeatureRow(self.view.name, key, values, instant(told.known_since), told.sequence, told.edition)
 
 
-_AGAIN = "empty the online store and run `wellspring materialize` again"
+_AGAIN = "empty the online store and run `wellspring transform` again"
 
 
 def not_a_token(view: View) -> Refused:

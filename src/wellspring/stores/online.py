@@ -355,7 +355,7 @@ def read_live(told: Sequence[bytes | None]) -> Live | None:
             return None
         case [bytes() as edition, bytes() as as_of, bytes() as views] if as_of.isdigit():
             return Live(edition.decode(), instant(int(as_of)), views.decode())
-    raise Broken("the online store's marker of the live edition is torn", fix="run `wellspring materialize` again")
+    raise Broken("the online store's marker of the live edition is torn", fix="run `wellspring transform` again")
 
 
 def _command(*words: bytes) -> bytes:

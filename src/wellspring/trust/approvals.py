@@ -1,8 +1,8 @@
 """Two people, not one: who proposed a release, who approved it, and what each of them signed.
 
 The approver signs the release note of `wellspring_verify.approvals`, so that anybody can check it offline: four lines,
-`wellspring release v1`, the model, the release's id, its digest, each ended by a newline. A proposer signs the same
-four lines under `wellspring proposal v1`, so neither signature can stand for the other.
+"wellspring release v1", the model, the release's id, its digest, each ended by a newline. A proposer signs the same
+four lines under "wellspring proposal v1", so neither signature can stand for the other.
 
 The caller holds the writer's lock and has integrated the ledger first: of two approvals at once the second finds the
 first.

@@ -1,0 +1,331 @@
+"""Measure what the example's denials model is worth: its share of the lift that the process allows, on two processes.
+
+`python -m benchmarks.denials`. No servers: a history of the process goes through the contracts' tokens into Parquet,
+dbt builds the tables, and the model file of the example is learned and judged as `wellspring learn` does it, without
+MLflow. For each process and seed: AUC with its 95 % interval, the three baselines, the ceiling (the AUC of the true
+probabilities, which no model can beat) on the very claims that judge, the share of lift, and a control that learned
+from shuffled labels. Once for each process a leak is planted, and the gate must refuse it by name. The goal for the
+share is told beside it, met or missed; it breaks nothing. Exit 1: the control learned something, or the leak passed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from benchmarks.machine import keep, machine, table
+from examples.health_plan import colleague, process
+from tests.examples import second_process
+from wellspring.data import contract, features, transform
+from wellspring.data.building import Job, Source
+from wellspring.data.leaks import leaks_between
+from wellspring.models import definition, evaluate, gate, train
+from wellspring.models.frame import gather
+from wellspring.records.clock import SystemClock
+from wellspring.records.data import Edition
+from wellspring.records.record import stamp
+from wellspring.trust.tokenization import Tokenizer
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "health_plan"
+PROCESSES: Mapping[str, Callable[..., process.History]] = {
+    "first": process.history,
+    "second": second_process.history,
+}
+MEMBERS, LINES, MONTHS = 12_000, 100_000, 18
+SEEDS = 5
+GOAL = 0.7
+CONTROL = 0.05
+"""How far from 0.5 a control may lie: wider than chance on some thousands of claims."""
+LANDED = datetime(2026, 11, 1, tzinfo=UTC)
+CUT = datetime(2026, 7, 1, tzinfo=UTC)
+PLANTED = (600, 6_000, 8)
+"""Members, lines and months of the history that holds the planted leak."""
+
+
+class Made(NamedTuple):
+    """What dbt made of one history. truth: the process's, with tokens; leaks: `table.column`."""
+
+    folder: Path
+    truth: pa.Table
+    leaks: tuple[str, ...]
+
+    def table(self, edition: Edition, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """Read a built table: all that is asked of a lake here."""
+        import pyarrow.parquet as pq
+
+        del edition
+        return pq.read_table(self.folder / "full" / f"{name}.parquet", columns=list(columns) if columns else None)
+
+
+EDITION: Any = None
+"""What `Made.table` is asked with: there is one edition only."""
+
+
+class Figures(NamedTuple):
+    """One process and seed. share: of the lift, by the ceiling over expected labels; share_drawn: over those drawn."""
+
+    process: str
+    seed: int
+    auc: float
+    low: float
+    high: float
+    raw: float
+    raw_and_provider: float
+    provider_rate: float
+    ceiling: float
+    ceiling_drawn: float
+    share: float
+    share_drawn: float
+    control: float
+    train_rows: int
+    test_rows: int
+    denied: float
+    seconds: float
+
+
+def main() -> int:
+    """Measure, print the tables, keep the figures."""
+    asked = argparse.ArgumentParser(prog="python -m benchmarks.denials", description=(__doc__ or "").splitlines()[0])
+    asked.add_argument("--seeds", type=int, default=SEEDS, help="how many, from 1 on")
+    asked.add_argument("--members", type=int, default=MEMBERS)
+    asked.add_argument("--lines", type=int, default=LINES)
+    asked.add_argument("--processes", nargs="+", choices=sorted(PROCESSES), default=list(PROCESSES))
+    asked.add_argument("--jobs", type=int, default=min(4, os.cpu_count() or 1), help="seeds measured at once")
+    asked.add_argument("--json", action="store_true", help="print one JSON document, and no table")
+    given = asked.parse_args()
+    described = machine(Path(tempfile.gettempdir()))
+    begun = time.perf_counter()
+    # Spawned: a process that was forked in the midst of an import inherits its locks.
+    with ProcessPoolExecutor(given.jobs, multiprocessing.get_context("spawn")) as pool:
+        waiting = [
+            pool.submit(measure, name, seed, given.members, given.lines)
+            for seed in range(1, given.seeds + 1)
+            for name in given.processes
+        ]
+        planted = [pool.submit(plant, name) for name in given.processes]
+        figures: list[Figures] = []
+        for each in as_completed(waiting):
+            figures.append(each.result())
+            one = figures[-1]
+            print(
+                f"  {one.process} {one.seed}: AUC {one.auc:.3f}, share of lift {one.share:.2f}, {one.seconds:.0f} s",
+                file=sys.stderr,
+            )
+        refused = {name: each.result() for name, each in zip(given.processes, planted, strict=True)}
+    figures.sort(key=lambda each: (each.process, each.seed))
+    result = {
+        "machine": described,
+        "members": given.members,
+        "lines": given.lines,
+        "goal": GOAL,
+        "figures": [each._asdict() for each in figures],
+        "processes": summary(figures),
+        "planted": refused,
+        "seconds": round(time.perf_counter() - begun, 1),
+    }
+    broken = [
+        f"{each.process} {each.seed}: {each.control:.3f}" for each in figures if abs(each.control - 0.5) > CONTROL
+    ]
+    passed = [name for name, said in refused.items() if not any(colleague.LEAK in line for line in said)]
+    if given.json:
+        print(json.dumps(result, indent=1, sort_keys=True))
+    else:
+        _tell(figures, result)
+    if (given.members, given.lines, given.seeds, given.processes) == (MEMBERS, LINES, SEEDS, list(PROCESSES)):
+        print(f"all figures in {keep('denials', result)}", file=sys.stderr)
+    for what, found in (("a control learned something", broken), ("the planted leak was not refused", passed)):
+        if found:
+            print(f"broken: {what}: {', '.join(found)}", file=sys.stderr)
+    return 1 if broken or passed else 0
+
+
+def measure(name: str, seed: int, members: int, lines: int) -> Figures:
+    """Learn and judge the example's model on one history of one process."""
+    import numpy as np
+    import pyarrow.compute as pc
+
+    begun = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="ws-bench-") as place:
+        folder = Path(place)
+        made = build(PROCESSES[name](members, lines, seed, months=MONTHS), folder, EXAMPLE / "dbt")
+        views = features.load(EXAMPLE / "features.py", "health_plan")
+        frame = gather(definition.load(EXAMPLE / "models", "denials"), views, made, EDITION)
+        fitted = train.fit(frame, progress=lambda _what, _done, _total: None)
+        judged = evaluate.evaluate(frame, fitted)
+        control = evaluate.control(frame, fitted, seed=seed)
+        claims = frame.rows.column("claim_id").take(frame.test)
+        truth = made.truth.filter(pc.is_in(made.truth["claim_id"], value_set=claims.combine_chunks()))
+    if truth.num_rows != len(np.unique(np.asarray(claims))):
+        raise RuntimeError("the process does not know every claim that judges")
+    scores = judged.scores
+    auc, best = scores.figures["auc"], max(each.value for each in scores.baselines.values())
+    # The very claims that judge, whatever day they were received.
+    expected, drawn = (process.ceiling(truth, "1970-01-01", "2200-01-01", drawn=each) for each in (False, True))
+    return Figures(
+        process=name,
+        seed=seed,
+        auc=auc.value,
+        low=auc.low,
+        high=auc.high,
+        raw=scores.baselines["raw"].value,
+        raw_and_provider=scores.baselines["raw_and_provider"].value,
+        provider_rate=scores.baselines["provider_rate"].value,
+        ceiling=expected,
+        ceiling_drawn=drawn,
+        share=(auc.value - best) / (expected - best),
+        share_drawn=(auc.value - best) / (drawn - best),
+        control=control.value,
+        train_rows=scores.train_rows,
+        test_rows=scores.test_rows,
+        denied=float(judged.truth.mean()),
+        seconds=time.perf_counter() - begun,
+    )
+
+
+def plant(name: str) -> list[str]:
+    """Bring in the demo's colleague, whose column holds what was paid as if it were known; return the gate's words."""
+    members, lines, months = PLANTED
+    with tempfile.TemporaryDirectory(prefix="ws-bench-") as place:
+        root = Path(place) / "project"
+        shutil.copytree(EXAMPLE, root, ignore=shutil.ignore_patterns(".*", "__pycache__", "vendor"))
+        colleague.bring(root)
+        colleague.leak(root)
+        made = build(PROCESSES[name](members, lines, 1, months=months), Path(place), root / "dbt", cuts=(CUT,))
+        views = features.load(root / "features.py", "health_plan")
+        model = definition.load(root / "models", "denials")
+        verdict = gate.leaking(model.subject, model.name, definition.resolve(model, views), made.leaks)
+    return [] if verdict.passed else [f"{each.what} [{', '.join(made.leaks)}]" for each in verdict.reasons]
+
+
+def build(history: process.History, folder: Path, dbt: Path, *, cuts: tuple[datetime, ...] = ()) -> Made:
+    """Let a history leave as the contracts say, and dbt build it; with cuts, also name what knew the future."""
+    import pyarrow.parquet as pq
+
+    known = SystemClock().now()
+    promised = {each.name: each for each in contract.load_all(EXAMPLE / "contracts", tenant="acme", known_since=known)}
+    domains = {each.domain for one in promised.values() for each in one.columns if each.domain}
+    tokens = Tokenizer({each: (1, hashlib.sha256(each.encode()).digest()) for each in domains})
+    sources: dict[str, Source] = {}
+    for name, rows in history.tables.items():
+        path = folder / f"{name}.parquet"
+        pq.write_table(_left(rows, promised[name].columns, tokens), path)
+        sources[name] = Source(files=(str(path),), known=transform.KNOWN)
+    scratch = folder / "scratch"
+    scratch.mkdir()
+    told = tuple(map(stamp, cuts))
+    answer = transform.run(Job(project=str(dbt), scratch=str(scratch), sources=sources, cuts=told))
+    if answer.problems:
+        raise RuntimeError("dbt: " + "; ".join(each.what for each in answer.problems))
+    leaks: set[str] = set()
+    for number, cut in enumerate(told):
+        for each in answer.tables:
+            if "known_since" in each.columns:
+                whole, past = (str(scratch / run / f"{each.name}.parquet") for run in ("full", f"cut-{number}"))
+                leaks |= {f"{each.name}.{one}" for one in leaks_between(whole, past, cut=cut, keys=each.keys)}
+    place = history.truth.column_names.index("claim_id")
+    truth = history.truth.set_column(place, "claim_id", tokens.column("claim", history.truth["claim_id"]))
+    return Made(scratch, truth, tuple(sorted(leaks)))
+
+
+def _left(rows: pa.Table, columns: Sequence[Any], tokens: Tokenizer) -> pa.Table:
+    """Return what leaves of a table: without what never does, with tokens, and with the lake's own columns."""
+    import pyarrow as pa
+
+    kept: dict[str, Any] = {}
+    for each in columns:
+        if each.leaves == "token":
+            kept[each.name] = tokens.column(each.domain, rows[each.name])
+        elif each.leaves == "as_is":
+            kept[each.name] = rows[each.name]
+    count = rows.num_rows
+    kept["row_number"] = pa.array(range(1, count + 1), pa.int64())
+    kept["drop_id"] = pa.repeat("clearinghouse-000000000001", count)
+    kept["part"] = pa.repeat(pa.scalar(0, pa.int64()), count)
+    kept["tenant"] = pa.repeat("acme", count)
+    kept["known_since"] = pa.repeat(pa.scalar(LANDED, pa.timestamp("us", "UTC")), count)
+    return pa.table(kept)
+
+
+def summary(figures: Sequence[Figures]) -> dict[str, dict[str, Any]]:
+    """Say for each process the mean and the lowest share, and whether they reach the goal."""
+    found: dict[str, dict[str, Any]] = {}
+    for name in dict.fromkeys(each.process for each in figures):
+        found[name] = {}
+        for which in ("share", "share_drawn"):
+            shares = [getattr(each, which) for each in figures if each.process == name]
+            mean, lowest = sum(shares) / len(shares), min(shares)
+            found[name][which] = {
+                "mean": mean,
+                "lowest": lowest,
+                "mean_meets": mean >= GOAL,
+                "lowest_meets": lowest >= GOAL,
+            }
+    return found
+
+
+def _tell(figures: Sequence[Figures], result: Mapping[str, Any]) -> None:
+    head = (
+        *("process, seed", "AUC", "95 %", "raw", "+ provider", "rate", "ceiling", "drawn"),
+        *("share", "of drawn", "control", "learned", "judged", "denied"),
+    )
+    rows = [
+        (
+            f"{each.process} {each.seed}",
+            f"{each.auc:.3f}",
+            f"{each.low:.3f}-{each.high:.3f}",
+            f"{each.raw:.3f}",
+            f"{each.raw_and_provider:.3f}",
+            f"{each.provider_rate:.3f}",
+            f"{each.ceiling:.3f}",
+            f"{each.ceiling_drawn:.3f}",
+            f"{each.share:.2f}",
+            f"{each.share_drawn:.2f}",
+            f"{each.control:.3f}",
+            f"{each.train_rows:,}",
+            f"{each.test_rows:,}",
+            f"{each.denied:.3f}",
+        )
+        for each in figures
+    ]
+    print(f"denials: {result['members']:,} members, about {result['lines']:,} lines, {MONTHS} months a seed")
+    print(table(head, rows))
+    print("share: (model - best baseline) / (ceiling - best baseline); drawn: by labels as they fell, else as expected")
+
+    def met(yes: bool) -> str:
+        return "met" if yes else "MISSED"
+
+    lines = [
+        (
+            f"{name}, {'expected' if which == 'share' else 'drawn'}",
+            f"{each['mean']:.2f}",
+            met(each["mean_meets"]),
+            f"{each['lowest']:.2f}",
+            met(each["lowest_meets"]),
+        )
+        for name, both in result["processes"].items()
+        for which, each in both.items()
+    ]
+    print(table(("share of lift, by ceiling", "mean", f"goal {GOAL}", "lowest", f"goal {GOAL}"), lines))
+    for name, said in result["planted"].items():
+        print(f"planted leak, {name} process: {'; '.join(said) or 'NOT REFUSED'}")
+    described = result["machine"]
+    print(f"machine: {described['cores']} x {described['processor']}; {result['seconds']:.0f} s in all")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""From a landed edition to features, with its ports played by fakes: built, sealed, then online, in that order."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.models import synthetic
+from tests.steps import Died, RecordingStep
+from wellspring.data.transform import Built
+from wellspring.errors import ProjectError, Refused
+from wellspring.journey import building
+from wellspring.records.data import Edition, Snapshot, Views
+
+SOURCE = Snapshot(table="claim", snapshot_id=1, rows=3)
+MART = Snapshot(table="claim_features", snapshot_id=2, rows=2)
+
+
+def edition(level: Any, *tables: Snapshot, parent: str | None = None) -> Edition:
+    at = datetime(2026, 11, 25, 12, tzinfo=UTC)
+    return Edition(
+        tenant="acme", known_since=at, id=level[0] * 12, level=level, parent=parent, tables=tables, drops=("d",)
+    )
+
+
+LANDED = edition("landed", SOURCE)
+BUILT = edition("built", SOURCE, MART, parent=LANDED.id)
+
+
+class House:
+    """What a transform touches; `did` says in which order."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, *, die_at: str | None = None) -> None:
+        self.did: list[str] = []
+        self.landed: Edition | None = LANDED
+        self.step = RecordingStep(die_at=die_at)
+        self.lake = SimpleNamespace(edition=lambda level="landed": self.landed if level == "landed" else None)
+        self.sequencer = SimpleNamespace(integrate=lambda: self.did.append("integrate"))
+        self.project = SimpleNamespace(own={"features": folder / "features.py"}, root=folder, lake=folder, name="tiny")
+        (folder / "features.py").write_text("# one\n")
+        monkeypatch.setattr(building, "recover", lambda house: self.did.append("recover"))
+        monkeypatch.setattr(building, "seal", lambda house, subjects: self.did.append(f"seal {subjects}"))
+        monkeypatch.setattr(building.building, "transform", self.build)
+        monkeypatch.setattr(building.online, "materialize", self.materialize)
+        monkeypatch.setattr(building.features, "load", self.load)
+
+    def load(self, source: Path, name: str) -> Views:
+        self.did.append("features")
+        return synthetic.views()
+
+    def build(self, lake: Any, here: Any, landed: Edition, *, step: Any) -> Built:
+        assert landed == LANDED
+        self.did.append("build")
+        return Built(BUILT, ("claim_features.paid",), True)
+
+    def materialize(self, lake: Any, views: Any, made: Edition, store: Any, *, step: Any) -> dict[str, int]:
+        assert made == BUILT
+        self.did.append(f"online {store}")
+        return {"claim": 2}
+
+    def transform(self, store: Any) -> building.Prepared:
+        house: Any = self
+        return building.transform(house, store, progress=lambda *_: None)
+
+
+def test_it_is_built_and_sealed_before_it_goes_online(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    house = House(tmp_path, monkeypatch)
+    made = house.transform("valkey")
+    built = ["recover", "build", "integrate", f"seal {[BUILT.subject]}"]
+    assert house.did == [*built, "features", "online valkey", "integrate"]
+    assert (made.edition, made.tables, made.fresh) == (BUILT, (MART,), True)
+    assert (made.leaks, made.online) == (("claim_features.paid",), {"claim": 2})
+
+
+def test_without_a_store_nothing_goes_online_and_no_view_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    house = House(tmp_path, monkeypatch)
+    house.project.own = {}
+    assert house.transform(None).online == {}
+    assert "features" not in house.did
+
+
+def test_before_anything_has_landed_nothing_is_built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    house = House(tmp_path, monkeypatch)
+    house.landed = None
+    with pytest.raises(Refused, match="nothing has landed"):
+        house.transform("valkey")
+    assert house.did == ["recover"]
+
+
+def test_after_a_crash_behind_the_build_the_next_run_puts_it_online(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    house = House(tmp_path, monkeypatch, die_at="journey.transform:built")
+    with pytest.raises(Died):
+        house.transform("valkey")
+    assert "online valkey" not in house.did
+    house.transform("valkey")
+    assert "online valkey" in house.did
+
+
+def test_features_are_compiled_once_and_again_when_their_file_was_changed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    house: Any = House(tmp_path, monkeypatch)
+    for _ in range(2):
+        assert building.views(house.project) == synthetic.views()
+    assert house.did == ["features"]
+    (tmp_path / "features.py").write_text("# two\n")
+    building.views(house.project)
+    assert house.did == ["features", "features"]
+
+
+def test_features_are_looked_for_where_the_project_says():
+    here: Any = SimpleNamespace(own={}, root=Path("/nowhere"), name="tiny")
+    with pytest.raises(ProjectError, match=r"no \[features\] section"):
+        building.views(here)
+
+
+def test_before_the_first_build_there_is_no_built_edition(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    house: Any = House(tmp_path, monkeypatch)
+    with pytest.raises(Refused, match="nothing has been built") as raised:
+        building.built_edition(house)
+    assert raised.value.fix == "run `wellspring transform`"
+    house.lake.edition = lambda level: BUILT
+    assert building.built_edition(house) == BUILT

@@ -1,0 +1,161 @@
+"""A release on its road: one proposes, another approves and it answers, either goes back; also after a crash."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.models.released import Released
+from tests.trust.test_approvals import Somebody
+from wellspring.errors import NotFound, Refused
+from wellspring.journey import releasing
+from wellspring.models.train import Shelf
+from wellspring.records.models import Release
+
+
+class House:
+    """A small house, and who is at its terminal: the token is the person's name."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.world = world = Released(folder)
+        self.sealed: list[str] = []
+        self.recovered = self.integrated = 0
+        (folder / "policies").mkdir()
+        (folder / "policies" / "a.cedar").write_text("permit (principal, action, resource);")
+        self.project = SimpleNamespace(own={"policies": folder / "policies"}, lake=folder / "lake")
+        self.records = SimpleNamespace(index=self)
+        self.step, self.lake = world.step, world.lake
+        self.sequencer = SimpleNamespace(integrate=self.integrate)
+        self.entries = world.books.entries
+        self.open_intents = world.step.open_intents
+        self.shelf = Shelf(world.objects, world.releases.paths, world.signer.key)
+        monkeypatch.setattr(releasing, "recover", self.recover)
+        monkeypatch.setattr(releasing, "seal", lambda house, subjects: self.sealed.extend(subjects))
+        monkeypatch.setattr(releasing.people, "present", self.present)
+
+    @contextmanager
+    def present(self, project: Any, token: str) -> Iterator[Somebody]:
+        yield {"ana": self.world.ana, "bo": self.world.bo}[token]
+
+    def recover(self, house: Any) -> None:
+        self.recovered += 1
+
+    def integrate(self) -> None:
+        self.integrated += 1
+
+    def propose(self, candidate: str, token: str = "ana") -> Release:
+        house: Any = self
+        return releasing.propose(house, self.world.house, candidate, shelf=self.shelf, token=token)
+
+    def approve(self, release: str, token: str = "bo") -> tuple[Release, str]:
+        house: Any = self
+        return releasing.approve(house, self.world.house, release, token=token)
+
+    def rollback(self, token: str = "ana") -> tuple[Release, str]:
+        house: Any = self
+        return releasing.rollback(house, self.world.house, "denials", token=token)
+
+    @property
+    def live(self) -> str:
+        return self.world.releases.pointed("denials")
+
+
+@pytest.fixture
+def house(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> House:
+    return House(tmp_path, monkeypatch)
+
+
+def test_one_proposes_another_approves_and_it_answers_with_its_story_sealed(house: House):
+    asked = house.propose(house.world.train().candidate)
+    assert house.live == ""
+    approved, person = house.approve(asked.id)
+    assert (approved, person, house.live) == (asked, "user:bo", asked.id)
+    assert house.sealed == [f"model:denials@{asked.id}"]
+    (promoted,) = house.step.done("promote")
+    assert promoted.facts["person"] == "user:bo"
+
+
+@pytest.mark.parametrize("outcome", ["fail", "inconclusive"])
+def test_a_candidate_that_did_not_pass_is_never_proposed(house: House, outcome: Any):
+    candidate = house.world.train(outcome=outcome).candidate
+    with pytest.raises(Refused, match="did not pass its gate") as raised:
+        house.propose(candidate)
+    assert raised.value.verdict is not None
+    assert raised.value.verdict.outcome == outcome
+    assert [each for each in house.step.entries if each.action == "propose"] == []
+
+
+def test_a_candidate_that_nobody_trained_is_not_found(house: House):
+    with pytest.raises(NotFound):
+        house.propose("0" * 12)
+
+
+def test_who_proposed_it_does_not_approve_it_and_the_refusal_is_integrated(house: House):
+    asked = house.propose(house.world.train().candidate)
+    before = house.integrated
+    with pytest.raises(Refused, match="somebody else"):
+        house.approve(asked.id, "ana")
+    assert (house.live, house.sealed) == ("", [])
+    assert house.integrated == before + 1
+
+
+def test_what_was_approved_before_a_crash_goes_live_in_the_approvers_name(house: House):
+    asked = house.world.train()
+    house.world.approve(asked)
+    assert house.live == ""
+    approved, person = house.approve(asked.id, "ana")
+    assert (approved, person, house.live) == (asked, "user:bo", asked.id)
+    assert len(house.step.done("approve")) == 1
+    assert house.step.done("promote")[0].facts["person"] == "user:bo"
+
+
+def test_an_approval_of_what_is_live_already_changes_nothing(house: House):
+    asked = house.propose(house.world.train().candidate)
+    house.approve(asked.id)
+    assert house.approve(asked.id) == (asked, "user:bo")
+    assert len(house.step.done("promote")) == 1
+
+
+def test_it_goes_back_in_the_name_of_whoever_takes_it_back(house: House):
+    first, second = house.world.released(1), house.world.released(2)
+    assert house.live == second.id
+    assert house.rollback() == (first, "user:ana")
+    assert house.live == first.id
+
+
+def test_a_switch_that_a_crash_left_open_is_finished_first(house: House):
+    first, second = house.world.released(1), house.world.train(2)
+    house.world.approve(second)
+    facts: Any = {"model": "denials", "former": first.id, "person": "user:bo"}
+    house.step.write(
+        "promote", "intent", second.subject, intent=None, inputs=[releasing.release.pinned(second)], outputs=(),
+        facts=facts,
+    )  # fmt: skip
+    assert house.rollback() == (first, "user:ana")
+    assert house.step.open_intents() == []
+    assert [each.subject for each in house.step.done("promote")] == [first.subject, second.subject]
+
+
+def test_answers_are_given_again_with_what_they_were_given_with(house: House, monkeypatch: pytest.MonkeyPatch):
+    made = house.world.released()
+    seen: dict[str, Any] = {}
+
+    class Again:
+        def __init__(self, **ports: Any) -> None:
+            seen.update(ports)
+
+        def replay_all(self, predictions: list[str]) -> list[str]:
+            return predictions
+
+    monkeypatch.setattr(releasing, "Replayer", Again)
+    asked: Any = house
+    told: Any = releasing.replay_answers(asked, house.world.house, ["prediction:1"], shelf=house.shelf)
+    assert told == ["prediction:1"]
+    assert seen["views"](house.world.views.digest) == house.world.views
+    assert seen["load"](made).artefact == made.artefact
+    assert seen["lake"] is house.lake
