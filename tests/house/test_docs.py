@@ -158,8 +158,8 @@ def test_what_a_person_is_told_to_type_can_be_typed():
             del words[0]
             while words and words[0] in {"--json", "--project"}:
                 words = words[2:] if words[0] == "--project" else words[1:]
-            if not words or words[0] in {"--version", "--help", "new", "run"}:
-                continue  # `new` and `run STEP` are planned
+            if not words or words[0] in {"--version", "--help", "run"}:
+                continue  # `run STEP` is planned
             name = " ".join(words[:2]) if " ".join(words[:2]) in commands() else words[0]
             options = {word.partition("=")[0] for word in words if word.startswith("-")} - EVERYWHERE
             if name not in commands():

@@ -357,9 +357,12 @@ def _features(columns: Mapping[str, Column], who: Sequence[str], label: str, kno
         of = "everything" if each == "all" else f"the same {each.replace('_', ' ')}"
         shown = label.replace("_", " ")
         yield _Feature(f"{each}_rate", "double", f"counted.{each}_hits / nullif(counted.{each}_told, 0)",
-                       f"how often {shown} came, of {of}, told in the year before", False)  # fmt: skip
+                       f"how often {shown} came, of {of}, told in the 90 days before", False)  # fmt: skip
+        # How much was told of everything only says how long the history is.
+        if each == "all":
+            continue
         yield _Feature(f"{each}_told", "bigint", f"coalesce(counted.{each}_told, 0)::bigint",
-                       f"outcomes of {of} that were told in the year before", False)  # fmt: skip
+                       f"outcomes of {of} that were told in the 90 days before", False)  # fmt: skip
 
 
 def _words(name: str, columns: Mapping[str, Column], key: str, label: str, known: str) -> dict[str, str]:
@@ -368,7 +371,7 @@ def _words(name: str, columns: Mapping[str, Column], key: str, label: str, known
     known_features = list(_features(columns, who, label, known))
     windows = []
     for each in ("all", *who):
-        over = "{{ before(365) }}" if each == "all" else f'{{{{ before(365, "{each}") }}}}'
+        over = "{{ before(90) }}" if each == "all" else f'{{{{ before(90, "{each}") }}}}'
         windows += [f"    sum({it}) over {over} as {each}_{to}" for it, to in (("told", "told"), ("hit", "hits"))]
     shown = [f"  row_.{each}" for each in (key, *who)] + [
         f"  ({each.how})::{each.kind} as {each.name}" for each in known_features
@@ -379,7 +382,7 @@ def _words(name: str, columns: Mapping[str, Column], key: str, label: str, known
     listed += [line(each.name, each.kind, each.what, "") for each in known_features]
     fields = [f'        Field(name="{each.name}", dtype={_FEAST[each.kind]}, description="{each.what}"),'
               for each in known_features]  # fmt: skip
-    own = [each.name for each in known_features if each.own] or ["all_told"]
+    own = [each.name for each in known_features if each.own] or ["all_rate"]
     staged = [f'  "{each.name}" as {each.name}' for each in columns.values() if each.leaves not in ("never", "masked")]
     return {
         "staged": ",\n".join(staged), "listed": "\n".join(listed), "windows": ",\n".join(windows),

@@ -1,0 +1,35 @@
+"""The words of the models wing: frozen, and each names what the ledger calls it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from pydantic import ValidationError
+
+from wellspring.records.models import Measured, Prediction, Release
+
+AT = datetime(2026, 11, 25, 12, tzinfo=UTC)
+
+
+def test_a_release_and_an_answer_say_what_they_are_called():
+    release = Release(
+        id="ab12", digest="0" * 64, model="denials", candidate="c", artefact="1" * 64, views="2" * 64,
+        preprocessing="3" * 64, threshold="0.25", labels=("pays", "denies"), edition="e", policy="4" * 64,
+        tenant="acme", known_since=AT,
+    )  # fmt: skip
+    assert release.subject == "release:ab12"
+    answer = Prediction(
+        id="p", model="denials", release="ab12", edition="e", score=0.5, threshold="0.25", decision="denies",
+        reasons=(), state="fresh", as_of=AT, age_seconds=0, vector="5" * 64, at=AT,
+    )  # fmt: skip
+    assert answer.subject == "prediction:p"
+    assert answer.promise is None
+
+
+def test_they_are_frozen_and_take_no_word_that_they_do_not_have():
+    figure = Measured(value=0.9, low=0.8, high=0.95, rows=100)
+    with pytest.raises(ValidationError):
+        figure.value = 1.0  # type: ignore[misc]
+    with pytest.raises(ValidationError):
+        Measured.model_validate({"value": 0.9, "low": 0.8, "high": 0.95, "rows": 100, "worth": 1})
