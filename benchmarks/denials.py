@@ -49,8 +49,9 @@ PROCESSES: Mapping[str, Callable[..., process.History]] = {
 MEMBERS, LINES, MONTHS = 12_000, 100_000, 18
 SEEDS = 5
 GOAL = 0.7
-CONTROL = 0.05
-"""How far from 0.5 a control may lie: wider than chance on some thousands of claims."""
+CONTROL = 0.045
+"""How widely one control scatters about 0.5 (standard deviation of ten, measured at the whole size): what is learned
+from noise still leans one way or the other on features that matter. So the mean over the seeds is judged."""
 LANDED = datetime(2026, 11, 1, tzinfo=UTC)
 CUT = datetime(2026, 7, 1, tzinfo=UTC)
 PLANTED = (600, 6_000, 8)
@@ -139,7 +140,9 @@ def main() -> int:
         "seconds": round(time.perf_counter() - begun, 1),
     }
     broken = [
-        f"{each.process} {each.seed}: {each.control:.3f}" for each in figures if abs(each.control - 0.5) > CONTROL
+        f"{name}: mean {mean:.3f} of {count}"
+        for name, (mean, count) in controls(figures).items()
+        if abs(mean - 0.5) > 3 * CONTROL / count**0.5
     ]
     passed = [name for name, said in refused.items() if not any(colleague.LEAK in line for line in said)]
     if given.json:
@@ -278,6 +281,14 @@ def summary(figures: Sequence[Figures]) -> dict[str, dict[str, Any]]:
     return found
 
 
+def controls(figures: Sequence[Figures]) -> dict[str, tuple[float, int]]:
+    """Say for each process the mean of its controls, and of how many."""
+    found: dict[str, list[float]] = {}
+    for each in figures:
+        found.setdefault(each.process, []).append(each.control)
+    return {name: (sum(values) / len(values), len(values)) for name, values in found.items()}
+
+
 def _tell(figures: Sequence[Figures], result: Mapping[str, Any]) -> None:
     head = (
         *("process, seed", "AUC", "95 %", "raw", "+ provider", "rate", "ceiling", "drawn"),
@@ -321,6 +332,9 @@ def _tell(figures: Sequence[Figures], result: Mapping[str, Any]) -> None:
         for which, each in both.items()
     ]
     print(table(("share of lift, by ceiling", "mean", f"goal {GOAL}", "lowest", f"goal {GOAL}"), lines))
+    for name, (mean, count) in controls(figures).items():
+        alone = [each.control for each in figures if each.process == name]
+        print(f"control, {name} process: mean {mean:.3f} of {count}, {min(alone):.3f} to {max(alone):.3f}")
     for name, said in result["planted"].items():
         print(f"planted leak, {name} process: {'; '.join(said) or 'NOT REFUSED'}")
     described = result["machine"]
