@@ -178,8 +178,10 @@ def read_candidate(candidate_id: str, *, paths: Paths) -> Candidate:
         raise NotFound(f"no candidate {candidate_id}", fix="see `wellspring release list`") from None
     if hashlib.sha256(content).hexdigest()[:12] != candidate_id:
         raise Broken(f"candidate {candidate_id} no longer hashes to its name", fix="stop; train the model again")
-    known = Candidate.model_validate({"id": candidate_id, **dict(canonical.loads_strict(content))})  # pyright: ignore
-    return known
+    fields = canonical.loads_strict(content)
+    if not isinstance(fields, dict):
+        raise Broken(f"candidate {candidate_id} is no candidate", fix="stop; train the model again")
+    return Candidate.model_validate({"id": candidate_id, **fields})
 
 
 def candidates(paths: Paths) -> tuple[str, ...]:
