@@ -3,9 +3,10 @@
 `python -m benchmarks.denials`. No servers: a history of the process goes through the contracts' tokens into Parquet,
 dbt builds the tables, and the model file of the example is learned and judged as `wellspring learn` does it, without
 MLflow. For each process and seed: AUC with its 95 % interval, the three baselines, the ceiling (the AUC of the true
-probabilities, which no model can beat) on the very claims that judge, the share of lift, and a control that learned
-from shuffled labels. Once for each process a leak is planted, and the gate must refuse it by name. The goal for the
-share is told beside it, met or missed; it breaks nothing. Exit 1: the control learned something, or the leak passed.
+probabilities, which no model can beat) on the very claims that judge, the share of lift, and a control: what ten
+models are worth that learned from shuffled labels. Once for each process a leak is planted, and the gate must refuse
+it by name. The goal for the share is told beside it, met or missed; it breaks nothing. Exit 1: the control does not
+score 0.5, or the leak passed.
 """
 
 from __future__ import annotations
@@ -49,9 +50,10 @@ PROCESSES: Mapping[str, Callable[..., process.History]] = {
 MEMBERS, LINES, MONTHS = 12_000, 100_000, 18
 SEEDS = 5
 GOAL = 0.7
-CONTROL = 0.045
-"""How widely one control scatters about 0.5 (standard deviation of ten, measured at the whole size): what is learned
-from noise still leans one way or the other on features that matter. So the mean over the seeds is judged."""
+SHUFFLES = 10
+"""Controls a seed. What one model learned from noise still leans one way or the other on features that matter: single
+controls scatter about 0.5 by some 0.045 (standard deviation). So the mean of all of a process is judged, by its own
+99 % interval, which must hold 0.5."""
 LANDED = datetime(2026, 11, 1, tzinfo=UTC)
 CUT = datetime(2026, 7, 1, tzinfo=UTC)
 PLANTED = (600, 6_000, 8)
@@ -92,17 +94,30 @@ class Figures(NamedTuple):
     ceiling_drawn: float
     share: float
     share_drawn: float
-    control: float
+    controls: tuple[float, ...]
     train_rows: int
     test_rows: int
     denied: float
     seconds: float
 
 
+class Control(NamedTuple):
+    """What models score that learned from shuffled labels: the mean, its 99 % interval, the extremes, how many."""
+
+    mean: float
+    low: float
+    high: float
+    lowest: float
+    highest: float
+    count: int
+
+
 def main() -> int:
     """Measure, print the tables, keep the figures."""
     asked = argparse.ArgumentParser(prog="python -m benchmarks.denials", description=(__doc__ or "").splitlines()[0])
-    asked.add_argument("--seeds", type=int, default=SEEDS, help="how many, from 1 on")
+    asked.add_argument("--seeds", type=int, default=SEEDS, help="how many, from --first on")
+    asked.add_argument("--first", type=int, default=1, help="the first seed: others give other histories")
+    asked.add_argument("--shuffles", type=int, default=SHUFFLES, help="controls a seed")
     asked.add_argument("--members", type=int, default=MEMBERS)
     asked.add_argument("--lines", type=int, default=LINES)
     asked.add_argument("--processes", nargs="+", choices=sorted(PROCESSES), default=list(PROCESSES))
@@ -114,8 +129,8 @@ def main() -> int:
     # Spawned: a process that was forked in the midst of an import inherits its locks.
     with ProcessPoolExecutor(given.jobs, multiprocessing.get_context("spawn")) as pool:
         waiting = [
-            pool.submit(measure, name, seed, given.members, given.lines)
-            for seed in range(1, given.seeds + 1)
+            pool.submit(measure, name, seed, given.members, given.lines, given.shuffles)
+            for seed in range(given.first, given.first + given.seeds)
             for name in given.processes
         ]
         planted = [pool.submit(plant, name) for name in given.processes]
@@ -136,28 +151,30 @@ def main() -> int:
         "goal": GOAL,
         "figures": [each._asdict() for each in figures],
         "processes": summary(figures),
+        "controls": {name: each._asdict() for name, each in controls(figures).items()},
         "planted": refused,
         "seconds": round(time.perf_counter() - begun, 1),
     }
     broken = [
-        f"{name}: mean {mean:.3f} of {count}"
-        for name, (mean, count) in controls(figures).items()
-        if abs(mean - 0.5) > 3 * CONTROL / count**0.5
+        f"{name}: {each.low:.3f} to {each.high:.3f}"
+        for name, each in controls(figures).items()
+        if not each.low <= 0.5 <= each.high
     ]
     passed = [name for name, said in refused.items() if not any(colleague.LEAK in line for line in said)]
     if given.json:
         print(json.dumps(result, indent=1, sort_keys=True))
     else:
         _tell(figures, result)
-    if (given.members, given.lines, given.seeds, given.processes) == (MEMBERS, LINES, SEEDS, list(PROCESSES)):
+    size = (given.members, given.lines, given.seeds, given.shuffles, given.processes)
+    if size == (MEMBERS, LINES, SEEDS, SHUFFLES, list(PROCESSES)):
         print(f"all figures in {keep('denials', result)}", file=sys.stderr)
-    for what, found in (("a control learned something", broken), ("the planted leak was not refused", passed)):
+    for what, found in (("the control does not score 0.5", broken), ("the planted leak was not refused", passed)):
         if found:
             print(f"broken: {what}: {', '.join(found)}", file=sys.stderr)
     return 1 if broken or passed else 0
 
 
-def measure(name: str, seed: int, members: int, lines: int) -> Figures:
+def measure(name: str, seed: int, members: int, lines: int, shuffles: int) -> Figures:
     """Learn and judge the example's model on one history of one process."""
     import numpy as np
     import pyarrow.compute as pc
@@ -170,7 +187,7 @@ def measure(name: str, seed: int, members: int, lines: int) -> Figures:
         frame = gather(definition.load(EXAMPLE / "models", "denials"), views, made, EDITION)
         fitted = train.fit(frame, progress=lambda _what, _done, _total: None)
         judged = evaluate.evaluate(frame, fitted)
-        control = evaluate.control(frame, fitted, seed=seed)
+        learned = [evaluate.control(frame, fitted, seed=seed * 1000 + each).value for each in range(shuffles)]
         claims = frame.rows.column("claim_id").take(frame.test)
         truth = made.truth.filter(pc.is_in(made.truth["claim_id"], value_set=claims.combine_chunks()))
     if truth.num_rows != len(np.unique(np.asarray(claims))):
@@ -192,7 +209,7 @@ def measure(name: str, seed: int, members: int, lines: int) -> Figures:
         ceiling_drawn=drawn,
         share=(auc.value - best) / (expected - best),
         share_drawn=(auc.value - best) / (drawn - best),
-        control=control.value,
+        controls=tuple(learned),
         train_rows=scores.train_rows,
         test_rows=scores.test_rows,
         denied=float(judged.truth.mean()),
@@ -281,12 +298,18 @@ def summary(figures: Sequence[Figures]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def controls(figures: Sequence[Figures]) -> dict[str, tuple[float, int]]:
-    """Say for each process the mean of its controls, and of how many."""
-    found: dict[str, list[float]] = {}
-    for each in figures:
-        found.setdefault(each.process, []).append(each.control)
-    return {name: (sum(values) / len(values), len(values)) for name, values in found.items()}
+def controls(figures: Sequence[Figures]) -> dict[str, Control]:
+    """Say for each process what its controls score on average, with the 99 % interval of that mean (Student's t)."""
+    import numpy as np
+    from scipy import stats
+
+    found: dict[str, Control] = {}
+    for name in dict.fromkeys(each.process for each in figures):
+        scores = np.array([score for each in figures if each.process == name for score in each.controls])
+        error = float(scores.std(ddof=1) / len(scores) ** 0.5)
+        mean, reach = float(scores.mean()), float(stats.t.ppf(0.995, len(scores) - 1)) * error
+        found[name] = Control(mean, mean - reach, mean + reach, float(scores.min()), float(scores.max()), len(scores))
+    return found
 
 
 def _tell(figures: Sequence[Figures], result: Mapping[str, Any]) -> None:
@@ -306,7 +329,7 @@ def _tell(figures: Sequence[Figures], result: Mapping[str, Any]) -> None:
             f"{each.ceiling_drawn:.3f}",
             f"{each.share:.2f}",
             f"{each.share_drawn:.2f}",
-            f"{each.control:.3f}",
+            f"{sum(each.controls) / len(each.controls):.3f}",
             f"{each.train_rows:,}",
             f"{each.test_rows:,}",
             f"{each.denied:.3f}",
@@ -332,9 +355,11 @@ def _tell(figures: Sequence[Figures], result: Mapping[str, Any]) -> None:
         for which, each in both.items()
     ]
     print(table(("share of lift, by ceiling", "mean", f"goal {GOAL}", "lowest", f"goal {GOAL}"), lines))
-    for name, (mean, count) in controls(figures).items():
-        alone = [each.control for each in figures if each.process == name]
-        print(f"control, {name} process: mean {mean:.3f} of {count}, {min(alone):.3f} to {max(alone):.3f}")
+    for name, each in controls(figures).items():
+        print(
+            f"control, {name} process: mean {each.mean:.3f}, its 99 % interval {each.low:.3f} to {each.high:.3f}; "
+            f"{each.count} models that learned from shuffled labels scored {each.lowest:.3f} to {each.highest:.3f}"
+        )
     for name, said in result["planted"].items():
         print(f"planted leak, {name} process: {'; '.join(said) or 'NOT REFUSED'}")
     described = result["machine"]

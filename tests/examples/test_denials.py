@@ -57,7 +57,7 @@ def test_the_benchmark_refuses_a_planted_leak_by_name(name: str):
 
 @pytest.mark.slow
 def test_the_benchmark_measures_a_small_history():
-    found = denials.measure("second", 3, 700, 7000)
+    found = denials.measure("second", 3, 700, 7000, 3)
     best = max(found.raw, found.raw_and_provider, found.provider_rate)
     assert found.low <= found.auc <= found.high
     assert found.share == (found.auc - best) / (found.ceiling - best)
@@ -65,6 +65,11 @@ def test_the_benchmark_measures_a_small_history():
     assert found.train_rows > found.test_rows > 200
     told = denials.summary([found, found._replace(seed=4, share=0.1)])["second"]["share"]
     assert (told["lowest"], told["lowest_meets"]) == (0.1, False)
+    assert len(set(found.controls)) == 3
+    for scores, holds in (((0.45, 0.49, 0.56), True), ((0.60, 0.61, 0.62), False)):
+        (control,) = denials.controls([found._replace(controls=scores)]).values()
+        assert (control.low <= 0.5 <= control.high) is holds
+        assert (control.lowest, control.highest, control.count) == (scores[0], scores[-1], 3)
 
 
 def test_the_benchmark_of_answers_hears_whole_answers_and_takes_no_other(tmp_path: Path):

@@ -8,6 +8,7 @@ import ssl
 import sys
 import time
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ import pytest
 from tests.servers import houses
 from tests.servers.test_privileges import read
 from wellspring.project import Project
+from wellspring.records.clock import SystemClock
 from wellspring.servers import folders, mlflow
 from wellspring.servers.children import Child
 from wellspring.servers.privileges import UIDS, environment, survey
@@ -153,6 +155,25 @@ def test_a_start_that_has_ended_leaves_no_certificate():
         mlflow.forget(project)
         mlflow.forget(project)
         assert not [path for path in made if path.exists()]
+
+
+def test_certificates_are_made_again_when_half_of_their_life_is_over():
+    with houses.project() as project:
+        furnished(project)
+        granted, now = survey(project), SystemClock().now()
+
+        def made(at: datetime) -> bytes:
+            mlflow.prepare(project, granted, at)
+            return (mlflow.folder(project) / "server.pem").read_bytes()
+
+        first = made(now)
+        assert made(now + timedelta(days=14)) == first
+        assert not mlflow.is_aged(project, now + timedelta(days=14))
+        assert mlflow.is_aged(project, now + timedelta(days=16))
+        assert made(now + timedelta(days=16)) != first
+        mlflow.forget(project)
+        assert mlflow.is_aged(project, now)
+        assert made(now)
 
 
 def test_the_installed_mlflow_knows_every_name_that_it_is_told():

@@ -2,21 +2,18 @@
 
 import os
 import signal
-import socket
-import struct
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.servers import houses
 from wellspring.errors import Refused, Unavailable
 from wellspring.project import Project
-from wellspring.servers import supervisor
+from wellspring.servers import mlflow, supervisor
 from wellspring.servers.children import lives, wait_gone
 from wellspring.servers.control import ask
-from wellspring.servers.watch import House, connects, pings
+from wellspring.servers.watch import House
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +53,16 @@ def test_nobody_is_enrolled_before_the_servers_are_ready():
         House(project, lambda _: None).answer({"op": "enrol", "name": "ines", "password": "long enough to be one"})
 
 
+def test_mlflow_is_started_again_only_when_its_certificates_grow_old(monkeypatch: pytest.MonkeyPatch):
+    with houses.project(sections='[models]\nfolder = "models"\n') as project:
+        house, restarted = House(project, lambda _: None), list[str]()
+        monkeypatch.setattr(house, "restart", restarted.append)
+        for aged, expected in ((False, []), (True, ["mlflow"])):
+            monkeypatch.setattr(mlflow, "is_aged", lambda *_, told=aged: told)
+            house.renew()
+            assert restarted == expected
+
+
 @pytest.mark.live
 def test_a_server_that_ends_by_itself_is_logged_and_the_others_stay(here: Project):
     running = supervisor.up(here)
@@ -81,29 +88,3 @@ def test_a_signal_ends_it_as_gracefully_as_down(here: Project):
     assert not (here.state / "run.json").exists()
     with pytest.raises(Unavailable):
         ask(here, {"op": "status"})
-
-
-@pytest.mark.parametrize(
-    ("answer", "works"), [(b'{"kind": "done"}', True), (b'{"kind": "error"}', False), (b"", False)]
-)
-def test_a_ping_wants_a_done(tmp_path: Path, answer: bytes, works: bool):
-    path = tmp_path / "s"
-    with socket.socket(socket.AF_UNIX) as door:
-        door.bind(os.fspath(path))
-        door.listen()
-
-        def serve() -> None:
-            caller, _ = door.accept()
-            with caller:
-                caller.recv(100)
-                caller.sendall(struct.pack(">I", len(answer)) + answer if answer else b"")
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        assert pings(path) is works
-        thread.join()
-
-
-def test_no_socket_does_not_connect(tmp_path: Path):
-    assert not connects(tmp_path / "nothing")
-    assert not pings(tmp_path / "nothing")

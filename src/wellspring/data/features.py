@@ -12,16 +12,15 @@ import re
 import subprocess
 import sys
 import tempfile
-import traceback
 import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import redirect_stdout
-from importlib.machinery import ModuleSpec, SourceFileLoader
-from importlib.util import find_spec, module_from_spec
+from importlib.util import find_spec
 from pathlib import Path
-from types import CodeType, ModuleType, TracebackType
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from wellspring.data import module
 from wellspring.errors import BY_SLUG, Broken, NotFound, ProjectError, Unavailable, WellspringError
 from wellspring.project import nearest
 from wellspring.records.data import Feature, View, Views
@@ -85,7 +84,10 @@ def load(path: Path, project: str) -> Views:
 
 def compiled(path: Path, project: str) -> Views:
     """Compile a file of Feast definitions in this process: nothing of the file stays imported, but Feast does."""
-    objects = _objects(_run(path))
+    # Feast warns of its own plans; a mistake of the file's is an error, and errors are told.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        objects = _objects(module.run(path))
     page = _Page(path, objects)
     for kind in sorted({type(each).__name__ for each in objects} - _HELD):
         page.wrong(f"a {kind} is not served by the house; it knows {', '.join(sorted(_HELD))}")
@@ -327,52 +329,6 @@ def _objects(module: ModuleType) -> list[Any]:
             if ours and not isinstance(each, type):
                 found[id(each)] = each
     return list(found.values())
-
-
-def _run(path: Path) -> ModuleType:
-    """Run a file as a module that nothing else can import, and that is forgotten afterwards."""
-    loader = _Fresh(f"wellspring_features_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}", str(path))
-    module = module_from_spec(ModuleSpec(loader.name, loader, origin=str(path)))
-    sys.modules[loader.name] = module
-    try:
-        # Feast warns of its own plans; a mistake of the file's is an error, and errors are told.
-        with _Told(path), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            loader.exec_module(module)
-    finally:
-        sys.modules.pop(loader.name, None)
-    return module
-
-
-class _Fresh(SourceFileLoader):
-    """Reads a file as it stands, and leaves no bytecode in the project's folder."""
-
-    def get_code(self, fullname: str) -> CodeType | None:
-        path = self.get_filename(fullname)
-        return self.source_to_code(self.get_data(path), path)
-
-
-class _Told:
-    """Turns whatever a project's own file raises into one ProjectError with its line, and no traceback."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(
-        self, kind: type[BaseException] | None, problem: BaseException | None, trail: TracebackType | None
-    ) -> None:
-        if problem is None or not isinstance(problem, Exception):
-            return
-        lines = [at.lineno for at in traceback.extract_tb(trail) if at.filename == str(self._path)]
-        line = problem.lineno if isinstance(problem, SyntaxError) else lines[-1] if lines else 1
-        said = problem.msg if isinstance(problem, SyntaxError) else str(problem)
-        first = said.strip().splitlines()[0] if said.strip() else "it says no more"
-        raise ProjectError(
-            f"{self._path}:{line}: {type(problem).__name__}: {first}", fix=f"edit {self._path}"
-        ) from None
 
 
 def _answer(path: Path, project: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from importlib import metadata
 from typing import TYPE_CHECKING
 
 from wellspring.data import features
@@ -12,6 +11,7 @@ from wellspring.data import transform as building
 from wellspring.errors import NotFound, ProjectError, Refused
 from wellspring.journey.proving import seal
 from wellspring.journey.receiving import Progress, recover
+from wellspring.models.train import installed
 from wellspring.project import FILE, Project
 from wellspring.records.data import Edition, Snapshot, Views
 from wellspring.records.record import Frozen
@@ -63,14 +63,15 @@ def transform(house: Assembly, store: OnlineWriter | None, *, progress: Progress
 def views(project: Project) -> Views:
     """Return the project's feature definitions, compiled and kept by digest. Raises ProjectError without any.
 
-    Feast takes five seconds to import: a file that was compiled before, by this Feast, is read from what was kept.
+    Feast takes five seconds to import: a file that was compiled before, with all that is installed as it is now (it may
+    import any of it), is read from what was kept.
     """
     if "features" not in project.own:
         raise ProjectError(f"{project.root / FILE} has no [features] section", fix="add one, and write its definitions")
     source, kept = project.own["features"], DiskPaths(project.lake / "views")
     if not source.is_file():
         return features.load(source, project.name)
-    asked = f"{project.name} feast {metadata.version('feast')} ".encode() + source.read_bytes()
+    asked = f"{project.name} {installed()} ".encode() + source.read_bytes()
     name = f"compiled/{hashlib.sha256(asked).hexdigest()}"
     try:
         return features.load_kept(kept.folder, kept.read(name).decode("ascii"))

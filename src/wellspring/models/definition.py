@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import traceback
 from collections.abc import Mapping
 from decimal import Decimal
-from importlib.machinery import ModuleSpec, SourceFileLoader
-from importlib.util import module_from_spec
 from pathlib import Path
-from types import CodeType, TracebackType
 from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
+from wellspring.data import module
 from wellspring.data.joins import column
 from wellspring.errors import NotFound, ProjectError
 from wellspring.project import Project, nearest
@@ -184,12 +181,7 @@ def load(folder: Path, name: str) -> Model:
     known = sorted(each.stem for each in folder.glob("*.py") if not each.stem.startswith("_"))
     if name not in known:
         raise NotFound(f"no model {name!r} in {folder}", fix=nearest(name, known))
-    loader = _Fresh(f"model {name}", str(path))
-    # It is not put into sys.modules: two projects in one process may each have a model of this name.
-    module = module_from_spec(ModuleSpec(loader.name, loader, origin=str(path)))
-    with _Told(path):
-        loader.exec_module(module)
-    found = [each for each in vars(module).values() if isinstance(each, Model)]
+    found = [each for each in vars(module.run(path)).values() if isinstance(each, Model)]
     if len(found) != 1 or found[0].name != name:
         there = ", ".join(repr(each.name) for each in found) or "none"
         raise ProjectError(f"{path}: one Model(name={name!r}) is expected; there is: {there}", fix=f"edit {path}")
@@ -239,31 +231,6 @@ def digest(code: Mapping[str, Digest]) -> Digest:
     return hashlib.sha256(canonical.dumps(dict(code))).hexdigest()
 
 
-class _Fresh(SourceFileLoader):
-    """Reads a file as it stands, and leaves no bytecode in the project's folder."""
-
-    def get_code(self, fullname: str) -> CodeType | None:
-        path = self.get_filename(fullname)
-        return self.source_to_code(self.get_data(path), path)
-
-
-class _Told:
-    """Turns whatever somebody's file raises into one ProjectError with its line, and no traceback."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(
-        self, kind: type[BaseException] | None, problem: BaseException | None, trail: TracebackType | None
-    ) -> None:
-        # SystemExit and KeyboardInterrupt are no mistake of the file's.
-        if isinstance(problem, Exception):
-            raise ProjectError(_told(self._path, problem), fix=f"edit {self._path}") from None
-
-
 def _view(name: str, views: Views) -> View:
     view = views.view(name)
     if view is None:
@@ -274,18 +241,3 @@ def _view(name: str, views: Views) -> View:
 def _is_code(path: Path, folder: Path) -> bool:
     parts = path.relative_to(folder).parts
     return not any(part in _NOT_CODE or part.startswith(".") for part in parts)
-
-
-def _told(path: Path, wrong: Exception) -> str:
-    """Say what is wrong in somebody's file, and on which line of it."""
-    lines = [each.lineno for each in traceback.extract_tb(wrong.__traceback__) if each.filename == str(path)]
-    line = wrong.lineno if isinstance(wrong, SyntaxError) and wrong.filename == str(path) else (lines or [None])[-1]
-    at = f"{path}:{line}" if line else str(path)
-    if isinstance(wrong, ValidationError):
-        problems = wrong.errors(include_url=False, include_input=False)
-        return "\n".join(
-            f"{at}: {wrong.title}.{'.'.join(str(part) for part in each['loc']) or '(all)'}: {each['msg']}"
-            for each in problems
-        )
-    said = wrong.msg if isinstance(wrong, SyntaxError) else str(wrong)
-    return f"{at}: {type(wrong).__name__}: {said}"

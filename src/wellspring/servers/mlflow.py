@@ -3,7 +3,8 @@
 `mlflow server` imports MLflow only to start a second process that imports it again, and hands no listening
 socket on. So its application runs here, in one process, under uvicorn, told what `mlflow server` would have told it; a
 test holds the names of these variables against the installed MLflow. Who may speak is for TLS to say: a certificate of
-an authority that is made at each start, whose key is thrown away, and of which one client has one: the worker.
+an authority that is made at a start, whose key is thrown away, and of which one client has one: the worker. It lasts
+for 30 days; the supervisor starts the server again, with new ones, when half of them are over.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import os
 import socket
 import ssl
 import sys
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from wellspring.project import Project, load
@@ -50,6 +51,23 @@ def told(project: Project) -> dict[str, str]:
         "DO_NOT_TRACK": "true",
         "GIT_PYTHON_REFRESH": "quiet",
     }
+
+
+def prepare(project: Project, privileges: Privileges, now: datetime) -> None:
+    """Furnish the server before it starts, unless it has certificates that are young enough: callers know those."""
+    if is_aged(project, now):
+        furnish(project, privileges)
+
+
+def is_aged(project: Project, now: datetime) -> bool:
+    """Say whether half the life of the server's certificate is over, or whether there is none."""
+    from cryptography import x509
+
+    try:
+        shown = x509.load_pem_x509_certificate((folder(project) / "server.pem").read_bytes())
+    except (FileNotFoundError, ValueError):
+        return True
+    return now >= shown.not_valid_after_utc - timedelta(days=_DAYS) / 2
 
 
 def furnish(project: Project, privileges: Privileges) -> None:

@@ -8,7 +8,6 @@ import secrets
 import selectors
 import signal
 import socket
-import struct
 import sys
 import time
 from collections.abc import Callable, Generator
@@ -24,8 +23,10 @@ from wellspring.servers import bootstrap, confine, folders, mlflow, openbao, pac
 from wellspring.servers.children import Child, started
 from wellspring.servers.control import Door
 from wellspring.servers.privileges import UIDS, Privileges, environment, survey
+from wellspring.servers.probes import connects, pings
 
 DEADLINE = 60.0
+_HOUR = 3600.0
 Report = Callable[[dict[str, Any]], None]
 
 
@@ -121,6 +122,11 @@ class House:
             self._green(child)
         finally:
             self.write()
+
+    def renew(self) -> None:
+        """Start MLflow again when its certificates grow old: it makes new ones at its start."""
+        if self.project.models is not None and mlflow.is_aged(self.project, SystemClock().now()):
+            self.restart("mlflow")
 
     def write(self) -> Running:
         """Write what runs into run.json, and return it."""
@@ -245,8 +251,10 @@ class House:
         )
 
     def _mlflow(self) -> Child:
-        mlflow.furnish(self.project, self._privileges)
+        # Those of a start that was killed are nobody's.
+        mlflow.forget(self.project)
         child, port = self._listening("mlflow", "mlflow", mlflow.listen())
+        child.before = lambda: mlflow.prepare(self.project, self._privileges, SystemClock().now())
         child.ready = lambda: mlflow.is_ready(self.project, port)
         child.version = packages.version("mlflow")
         return child
@@ -307,32 +315,6 @@ def _recording(project: Project) -> Generator[Step]:
         journal.close()
 
 
-def connects(path: Path) -> bool:
-    """Say whether something accepts on a Unix socket."""
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(2)
-            connection.connect(os.fspath(path))
-            return True
-    except OSError:
-        return False
-
-
-def pings(path: Path) -> bool:
-    """Ask the enclave's intake door whether it works: a frame is a 4-byte length and JSON."""
-    asked = json.dumps({"op": "ping"}).encode()
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(5)
-            connection.connect(os.fspath(path))
-            connection.sendall(struct.pack(">I", len(asked)) + asked)
-            answer = connection.makefile("rb")
-            (length,) = struct.unpack(">I", answer.read(4))
-            return bool(json.loads(answer.read(length)).get("kind") == "done")
-    except (OSError, struct.error, ValueError):
-        return False
-
-
 @contextmanager
 def _ending() -> Generator[None]:
     """Turn the signals that end a process into Stopped."""
@@ -384,7 +366,7 @@ def _listen(house: House, door: Door) -> None:
         selector.register(door, selectors.EVENT_READ)
         selector.register(waker, selectors.EVENT_READ)
         while True:
-            for key, _ in selector.select():
+            for key, _ in selector.select(_HOUR):
                 if key.fd == waker:
                     os.read(waker, 4096)
                 else:
@@ -395,3 +377,7 @@ def _listen(house: House, door: Door) -> None:
                 elif child.name not in told:
                     told.add(child.name)
                     print(child.failed("ended by itself").what, file=sys.stderr, flush=True)
+            try:
+                house.renew()
+            except Unavailable as wrong:
+                print(wrong.what, file=sys.stderr, flush=True)
