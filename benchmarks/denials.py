@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import multiprocessing
 import os
 import shutil
@@ -24,6 +25,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks.machine import keep, machine, table
@@ -31,6 +33,7 @@ from examples.health_plan import colleague, process
 from tests.examples import second_process
 from wellspring.data import contract, features, transform
 from wellspring.data.building import Job, Source
+from wellspring.data.cuts import KNOWN
 from wellspring.data.leaks import leaks_between
 from wellspring.models import definition, evaluate, gate, train
 from wellspring.models.frame import gather
@@ -61,11 +64,13 @@ PLANTED = (600, 6_000, 8)
 
 
 class Made(NamedTuple):
-    """What dbt made of one history. truth: the process's, with tokens; leaks: `table.column`."""
+    """What dbt made of one history. truth: the process's, with tokens; leaks: `table.column`; audited: of each table
+    how many rows were compared."""
 
     folder: Path
     truth: pa.Table
     leaks: tuple[str, ...]
+    audited: Mapping[str, int]
 
     def table(self, edition: Edition, name: str, columns: Sequence[str] | None = None) -> pa.Table:
         """Read a built table: all that is asked of a lake here."""
@@ -75,8 +80,8 @@ class Made(NamedTuple):
         return pq.read_table(self.folder / "full" / f"{name}.parquet", columns=list(columns) if columns else None)
 
 
-EDITION: Any = None
-"""What `Made.table` is asked with: there is one edition only."""
+EDITION: Any = SimpleNamespace(known_since=LANDED)
+"""What `Made.table` is asked with: there is one edition only, and no question is asked after it landed."""
 
 
 class Figures(NamedTuple):
@@ -207,14 +212,19 @@ def measure(name: str, seed: int, members: int, lines: int, shuffles: int) -> Fi
         provider_rate=scores.baselines["provider_rate"].value,
         ceiling=expected,
         ceiling_drawn=drawn,
-        share=(auc.value - best) / (expected - best),
-        share_drawn=(auc.value - best) / (drawn - best),
+        share=share(auc.value, best, expected),
+        share_drawn=share(auc.value, best, drawn),
         controls=tuple(learned),
         train_rows=scores.train_rows,
         test_rows=scores.test_rows,
         denied=float(judged.truth.mean()),
         seconds=time.perf_counter() - begun,
     )
+
+
+def share(auc: float, best: float, ceiling: float) -> float:
+    """Say how much of the lift that the process allows was reached; NaN where it allows none over the best baseline."""
+    return (auc - best) / (ceiling - best) if ceiling > best else math.nan
 
 
 def plant(name: str) -> list[str]:
@@ -228,7 +238,7 @@ def plant(name: str) -> list[str]:
         made = build(PROCESSES[name](members, lines, 1, months=months), Path(place), root / "dbt", cuts=(CUT,))
         views = features.load(root / "features.py", "health_plan")
         model = definition.load(root / "models", "denials")
-        verdict = gate.leaking(model.subject, model.name, definition.resolve(model, views), made.leaks)
+        verdict = gate.leaking(model, views, made.leaks, made.audited)
     return [] if verdict.passed else [f"{each.what} [{', '.join(made.leaks)}]" for each in verdict.reasons]
 
 
@@ -244,7 +254,7 @@ def build(history: process.History, folder: Path, dbt: Path, *, cuts: tuple[date
     for name, rows in history.tables.items():
         path = folder / f"{name}.parquet"
         pq.write_table(_left(rows, promised[name].columns, tokens), path)
-        sources[name] = Source(files=(str(path),), known=transform.KNOWN)
+        sources[name] = Source(files=(str(path),), known=KNOWN)
     scratch = folder / "scratch"
     scratch.mkdir()
     told = tuple(map(stamp, cuts))
@@ -252,14 +262,17 @@ def build(history: process.History, folder: Path, dbt: Path, *, cuts: tuple[date
     if answer.problems:
         raise RuntimeError("dbt: " + "; ".join(each.what for each in answer.problems))
     leaks: set[str] = set()
+    audited: dict[str, int] = {}
     for number, cut in enumerate(told):
         for each in answer.tables:
             if "known_since" in each.columns:
                 whole, past = (str(scratch / run / f"{each.name}.parquet") for run in ("full", f"cut-{number}"))
-                leaks |= {f"{each.name}.{one}" for one in leaks_between(whole, past, cut=cut, keys=each.keys)}
+                compared = leaks_between(whole, past, cut=cut, keys=each.keys)
+                leaks |= {f"{each.name}.{one}" for one in compared.leaks}
+                audited[each.name] = audited.get(each.name, 0) + compared.rows
     place = history.truth.column_names.index("claim_id")
     truth = history.truth.set_column(place, "claim_id", tokens.column("claim", history.truth["claim_id"]))
-    return Made(scratch, truth, tuple(sorted(leaks)))
+    return Made(scratch, truth, tuple(sorted(leaks)), audited)
 
 
 def _left(rows: pa.Table, columns: Sequence[Any], tokens: Tokenizer) -> pa.Table:
@@ -339,6 +352,8 @@ def _tell(figures: Sequence[Figures], result: Mapping[str, Any]) -> None:
     print(f"denials: {result['members']:,} members, about {result['lines']:,} lines, {MONTHS} months a seed")
     print(table(head, rows))
     print("share: (model - best baseline) / (ceiling - best baseline); drawn: by labels as they fell, else as expected")
+    if any(math.isnan(each.share + each.share_drawn) for each in figures):
+        print("nan: on rows so few the best baseline reaches the ceiling by chance, and there is no lift to share")
 
     def met(yes: bool) -> str:
         return "met" if yes else "MISSED"

@@ -263,7 +263,7 @@ import cedarpy, fastapi, lightgbm, uvicorn
 import wellspring.models.desk, wellspring.models.release, wellspring.data.features, wellspring.data.contract
 from wellspring.models import lightgbm
 lightgbm.load(sys.stdin.read())
-api.peer_protocol()
+api.peer_protocol({}.get)
 loaded = {name.partition(".")[0] for name, module in sys.modules.items() if module is not None}
 print(sorted(loaded & {"mlflow", "feast", "pandas", "dbt", "sklearn", "matplotlib", "optuna", "duckdb", "pyiceberg"}))
 """

@@ -7,14 +7,19 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from tests.steps import FixedClock
+from wellspring import assembly
 from wellspring.assembly import Credential, assemble, open_records
 from wellspring.errors import Unavailable
+from wellspring.models import serving
 from wellspring.project import Project, load
 from wellspring.trust.ledger import journal
+from wellspring_verify import notes
 
 TOML = '[project]\nname = "tests"\ntenant = "acme"\n[sources.vendor]\nkind = "sftp"\n'
 
@@ -88,3 +93,23 @@ def test_importing_it_loads_no_vendor():
     code = f"import sys, wellspring.assembly; print(sorted(set({heavy!r}.split()) & set(sys.modules)))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert ran.stdout == "[]\n"
+
+
+def test_a_promotion_loads_what_it_makes_live_by_the_very_checks_of_the_api(
+    here: Project, monkeypatch: pytest.MonkeyPatch
+):
+    key = notes.Key("example.com/tests/models", notes.LOG, bytes(32))
+    loaded: list[dict[str, Any]] = []
+    monkeypatch.setattr(serving, "load", lambda release, **given: loaded.append(given))
+    monkeypatch.setattr(assembly, "open_registry", lambda _: None)
+    monkeypatch.setattr(assembly, "open_shelf", lambda *_: SimpleNamespace(key=key))
+    house = SimpleNamespace(
+        project=here, clock=FixedClock(), lake=None, records=SimpleNamespace(index=None),
+        models=SimpleNamespace(public_key=lambda: bytes(32)),
+    )  # fmt: skip
+    assembly.open_releases(cast(Any, house)).check(cast(Any, None))
+    assembly.open_serving(here, FixedClock(), key).load(cast(Any, None))
+    assert [sorted(each) for each in loaded] == [["domains", "scorer", "views"]] * 2
+    assert [each["scorer"].keywords["key"] for each in loaded] == [key, key]
+    # The contracts as they stand when a release is loaded, and none yet.
+    assert loaded[0]["domains"]() == {}

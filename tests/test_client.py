@@ -18,6 +18,7 @@ from tests.models.released import NOW, claim
 from tests.steps import FixedClock, RecordingStep
 from wellspring.client import Client
 from wellspring.errors import BY_SLUG, Broken, Refused, Unavailable, WellspringError
+from wellspring.models.answer import asked
 from wellspring.records.models import Because, Prediction
 from wellspring.records.record import stamp
 from wellspring.trust.door import problem, reply
@@ -29,9 +30,9 @@ Change = Callable[[dict[str, Any]], object]
 
 def prediction() -> Prediction:
     return Prediction(
-        id="p1", model="denials", release="r" * 12, edition="e" * 12, score=0.1 + 0.2, threshold="0.40",
-        decision="pays", reasons=(Because(feature="claim.amount", what="the amount", push=-1e-17),), state="fresh",
-        as_of=NOW, age_seconds=0, vector="9" * 64, at=NOW,
+        id="p1", model="denials", asked=asked(claim(1)), release="r" * 12, edition="e" * 12, score=0.1 + 0.2,
+        threshold="0.40", decision="pays", reasons=(Because(feature="claim.amount", what="the amount", push=-1e-17),),
+        state="fresh", as_of=NOW, age_seconds=0, vector="9" * 64, at=NOW,
     )  # fmt: skip
 
 
@@ -124,6 +125,16 @@ def test_a_changed_or_unpromised_answer_is_never_believed(change: Change):
     api = Api()
     api.answer(change)
     with api.up() as client, pytest.raises(Broken):
+        client.predict("denials", claim(1))
+
+
+@pytest.mark.parametrize("change", [{"model": "other"}, {"asked": asked(claim(2))}, {"asked": ""}])
+def test_an_answer_to_another_question_is_never_taken_though_its_promise_holds(change: dict[str, str]):
+    api = Api()
+    given = {**prediction().model_dump(mode="json"), **change}
+    given["promise"] = api.key.promise(promise.text(given)).model_dump()
+    api.told["/v1/models/denials/predictions"] = 200, json.dumps(given).encode()
+    with api.up() as client, pytest.raises(Broken, match="another question"):
         client.predict("denials", claim(1))
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from wellspring import project
 from wellspring.errors import NotFound, ProjectError, Unavailable
+from wellspring.servers.privileges import UIDS
 
 GOOD = """\
 [project]
@@ -57,6 +58,33 @@ def test_every_mistake_is_told_at_once(tmp_path: Path):
     assert said[0].startswith("toml:2: 'project.name'")
     assert any("'project.tenant' is missing" in line for line in said)
     assert any(line.startswith("toml:6: 'sources.a.settle_seconds'") for line in said)
+
+
+def test_no_caller_is_called_like_anybody_of_the_house(tmp_path: Path):
+    for name in {"owner", "root", "nobody", "supervisor", *UIDS}:
+        (said,) = mistakes(tmp_path, f"{GOOD}\n[callers.{name}]\nuid = 4711\n")
+        assert said.startswith(f"toml:8: 'callers.{name}': this name is the house's own")
+    loaded = project.load(house(tmp_path, GOOD + "\n[callers.portal-2]\nuid = 4711\n"), environ={})
+    assert loaded.callers["portal-2"].uid == 4711
+
+
+def test_no_caller_is_a_user_of_the_house(tmp_path: Path):
+    for uid in UIDS.values():
+        (said,) = mistakes(tmp_path, f"{GOOD}\n[callers.portal]\nuid = {uid}\n")
+        assert said.startswith("toml:9: 'callers.portal.uid': a service of the house runs as this user")
+
+
+def test_no_two_callers_are_one_user(tmp_path: Path):
+    said = mistakes(tmp_path, GOOD + "\n[callers.portal]\nuid = 4711\n[callers.desk]\nuid = 4711\n")
+    assert said == [
+        "toml:11: 'callers.desk.uid': callers.portal has the same user: the kernel could not tell them apart"
+    ]
+
+
+def test_a_caller_has_a_name_that_policies_can_speak_of(tmp_path: Path):
+    said = mistakes(tmp_path, GOOD + '\n[callers."John Smith"]\nuid = 4711\n[callers.Portal]\nuid = 4712\n')
+    assert [each.partition(":")[2].partition(":")[0] for each in said] == ["8", "10"]
+    assert all("begins with a letter" in each for each in said)
 
 
 def test_what_is_no_toml_is_said_with_its_line(tmp_path: Path):
@@ -132,3 +160,10 @@ def test_json_is_swapped_in_whole(tmp_path: Path):
     assert json.loads(path.read_text()) == {"a": 2, "b": 1}
     assert oct(path.stat().st_mode & 0o777) == "0o644"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("written", ["embeded", "sftp.example.com:", "sftp.example.com:70000", ":22", "host:sftp"])
+def test_an_address_that_is_none_is_told_by_its_line(tmp_path: Path, written: str):
+    (said,) = mistakes(tmp_path, f'{GOOD}address = "{written}"\n')
+    assert "an address is host:port" in said
+    assert written not in said

@@ -49,7 +49,7 @@ def play(root: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
     return play
 
 
-@pytest.mark.parametrize("run", sorted(worker.RUNS.keys() - {"prove", "releases", "history"}))
+@pytest.mark.parametrize("run", sorted(worker.RUNS.keys() - {"prove", "releases", "history", "enrolled"}))
 def test_without_a_credential_a_run_that_needs_the_house_is_unavailable(play: Play, run: str):
     code, lines = play(run, "vendor")
     assert code == 69
@@ -200,8 +200,14 @@ def test_candidates_and_releases_are_listed_with_the_servers_down(play: Play, bo
 
 
 @pytest.mark.parametrize("at", [None, "2026-11-25T14:00:00Z", "2026-11-25T14:00:00+02:00"])
-def test_a_history_without_a_switch_is_empty(play: Play, books: Path, at: str | None):
+@pytest.mark.usefixtures("books")
+def test_a_history_without_a_switch_is_empty(play: Play, root: Path, at: str | None):
+    (root / "models").mkdir()
+    (root / "models" / "denials.py").touch()
+    (root / "wellspring.toml").write_text((root / "wellspring.toml").read_text() + "\n[models]\n")
     assert play("history", "denials", given={"at": at}) == (0, [{"event": "result", "value": []}])
+    code, (told,) = play("history", "denails", given={"at": at})
+    assert (code, told["fix"]) == (66, "did you mean 'denials'?")
 
 
 @pytest.mark.parametrize("at", ["yesterday", "", "2026-11-25T14:00:00", "2026-13-01T00:00:00Z"])

@@ -27,10 +27,9 @@ from pydantic import Field, JsonValue
 from wellspring.errors import NotFound, Refused, WellspringError
 from wellspring.models.desk import Desk, Law, Ports, Told
 from wellspring.project import Project
-from wellspring.records.clock import Clock
-from wellspring.records.data import Views
-from wellspring.records.record import Digest, Frozen, stamp
-from wellspring.trust.door import AT_ONCE, UID, Application, Gate, Problem, callers, ill_formed, peer, problem, reply
+from wellspring.records.record import Frozen, stamp
+from wellspring.trust.door import AT_ONCE, Gate, Problem, callers, ill_formed, problem, reply
+from wellspring.trust.doorstep import peer_protocol
 from wellspring.trust.promise import Promises
 
 if TYPE_CHECKING:
@@ -126,27 +125,6 @@ def features_json(told: Told) -> dict[str, JsonValue]:
     }
 
 
-def peer_protocol() -> type:
-    """Make uvicorn's protocol tell each request which user the kernel saw on the other side."""
-    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
-    class Peer(HttpToolsProtocol):
-        def __init__(self, *given: Any, **named: Any) -> None:
-            super().__init__(*given, **named)
-            # Whatever handlers there are: an address is what a caller sent, and stands in no log.
-            self.access_log = False
-
-        def connection_made(self, transport: Any) -> None:
-            super().connection_made(transport)
-            self._uid = peer(transport.get_extra_info("socket"))
-
-        def on_message_begin(self) -> None:
-            super().on_message_begin()
-            self.scope[UID] = self._uid  # type: ignore[typeddict-unknown-key]
-
-    return Peer
-
-
 def listen(path: Path) -> socket.socket:
     """Open the door: bound under another name first, because whoever sees the real one can already connect."""
     beside = path.with_name(f".{path.name}")
@@ -162,30 +140,22 @@ def listen(path: Path) -> socket.socket:
 
 def desk_of(project: Project, stack: ExitStack, *, login: tuple[str, str], models: bytes) -> tuple[Desk, Ports]:
     """Put the desk together. login: to the online store; models: the public key (32 bytes) that signs models."""
-    from wellspring.assembly import open_records
+    from wellspring.assembly import open_records, open_serving
     from wellspring.data.editions import Editions
-    from wellspring.data.features import load_kept
-    from wellspring.models.predict import Scorer
     from wellspring.models.release import Releases
     from wellspring.models.serving import Shelf
-    from wellspring.stores.objects.disk import DiskObjects
     from wellspring.stores.online import OnlineReader
     from wellspring_verify import notes
 
     records = stack.enter_context(open_records(project, service="api"))
     step, clock = records.step, records.clock
     releases = Releases(project.models_kept)
-    objects = DiskObjects(project.models_kept / "objects")
     key = notes.Key(f"{records.tree.paths.read('origin').decode().strip()}/models", notes.LOG, models)
     user, password = login
-
-    def views(digest: Digest) -> Views:
-        return load_kept(project.lake / "views", digest)
-
+    serving = open_serving(project, clock, key)
     shelf = Shelf(
         releases,
-        load=lambda release: Scorer.load(release, objects=objects, paths=releases.paths, key=key),
-        views=views,
+        load=serving.load,
         index=records.index,
         step=step,
         clock=clock,
@@ -196,27 +166,16 @@ def desk_of(project: Project, stack: ExitStack, *, login: tuple[str, str], model
         law=Law(project.own.get("policies"), clock),
         promises=Promises(step=step, clock=clock),
         editions=Editions(project.lake / "editions"),
-        views=views,
+        views=serving.views,
         reader=lambda views: OnlineReader(project.socket("valkey"), views, user=user, password=password),
-        domains=domains(project, clock),
+        domains=serving.domains,
         step=step,
         clock=clock,
     )
     return Desk(ports), ports
 
 
-def domains(project: Project, clock: Clock) -> dict[str, frozenset[str]]:
-    """Say which token domains the contracts give to columns, by the column's name."""
-    from wellspring.data import contract
-
-    held = contract.load_all(project.contracts, tenant=project.tenant, known_since=clock.now())
-    found: dict[str, set[str]] = {}
-    for column in (column for each in held for column in each.columns if column.domain):
-        found.setdefault(column.name, set()).add(str(column.domain))
-    return {name: frozenset(each) for name, each in found.items()}
-
-
-async def serve(project: Project, desk: Desk, ports: Ports, server: Callable[[Application], Any]) -> None:
+async def serve(project: Project, desk: Desk, ports: Ports, server: Callable[[Gate], Any]) -> None:
     """Answer until the server is told to end. The door opens only when everything behind it is ready."""
     await desk.begin()
     try:
@@ -227,13 +186,13 @@ async def serve(project: Project, desk: Desk, ports: Ports, server: Callable[[Ap
         await desk.close()
 
 
-def uvicorn_server(app: Application) -> Any:
+def uvicorn_server(gate: Gate) -> Any:
     """Make the server: one worker, no access log, and no word of a request in any other."""
     import uvicorn
 
     config = uvicorn.Config(
-        app, http=peer_protocol(), ws="none", lifespan="off", log_config=None, access_log=False, server_header=False,
-        timeout_graceful_shutdown=4, limit_concurrency=4 * AT_ONCE,
+        gate, http=peer_protocol(gate.who), ws="none", lifespan="off", log_config=None, access_log=False,
+        server_header=False, timeout_graceful_shutdown=4, limit_concurrency=4 * AT_ONCE,
     )  # fmt: skip
     return uvicorn.Server(config)
 
@@ -279,11 +238,11 @@ def _run(root: Path, line: str) -> int:
     with ExitStack() as stack, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         desk, ports = desk_of(project, stack, login=(kept["user"], kept["password"]), models=models)
 
-        def frozen(app: Application) -> Any:
+        def frozen(gate: Gate) -> Any:
             # All that is alive now stays: looked at again and again it would cost pauses of a tenth of a second.
             gc.collect()
             gc.freeze()
-            return uvicorn_server(app)
+            return uvicorn_server(gate)
 
         runner.run(serve(project, desk, ports, frozen))
     return 0

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from wellspring.project import Project
@@ -16,7 +17,11 @@ if TYPE_CHECKING:
     from wellspring.data.lake import Lake
     from wellspring.models.registry import Registry
     from wellspring.models.release import House as Releasing
+    from wellspring.models.serving import Domains, Served
     from wellspring.models.train import Shelf
+    from wellspring.records.data import Views
+    from wellspring.records.models import Release
+    from wellspring.records.record import Digest
     from wellspring.stores.online import OnlineWriter
     from wellspring.trust.keys.port import Signer
     from wellspring.trust.ledger.index import Index
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
     from wellspring.trust.ledger.tree import Tree
     from wellspring.trust.secrets.port import Secrets
     from wellspring.trust.vault.port import Vault
+    from wellspring_verify import notes
 
 
 class Credential(NamedTuple):
@@ -57,6 +63,17 @@ class Assembly:
     sequencer: Sequencer
     models: Signer
     secrets: Secrets
+
+
+class Serving(NamedTuple):
+    """What loads releases, for whoever serves them and for whoever makes one live: never other checks for the two.
+
+    views: the definitions of a digest; domains: reads the contracts.
+    """
+
+    load: Callable[[Release], Served]
+    views: Callable[[Digest], Views]
+    domains: Callable[[], Domains]
 
 
 @contextmanager
@@ -163,9 +180,25 @@ def open_shelf(records: Records, public: bytes) -> Shelf:
     return Shelf(DiskObjects(kept / "objects"), DiskPaths(kept), key)
 
 
+def open_serving(project: Project, clock: Clock, key: notes.Key) -> Serving:
+    """Bind what loads releases. key: the signer of models."""
+    from wellspring.data import contract, features
+    from wellspring.models import serving
+    from wellspring.models.predict import Scorer
+    from wellspring.stores.objects.disk import DiskObjects
+
+    kept = project.models_kept
+    scorer = partial(Scorer.load, objects=DiskObjects(kept / "objects"), paths=DiskPaths(kept), key=key)
+    views = partial(features.load_kept, project.lake / "views")
+
+    def domains() -> Domains:
+        return serving.domains(contract.load_all(project.contracts, tenant=project.tenant, known_since=clock.now()))
+
+    return Serving(partial(serving.load, scorer=scorer, views=views, domains=domains), views, domains)
+
+
 def open_releases(house: Assembly) -> Releasing:
     """Open what serves models: releases, their approvals, and what shows them."""
-    from wellspring.models.predict import Scorer
     from wellspring.models.release import House, Releases
 
     shelf = open_shelf(house.records, house.models.public_key())
@@ -174,5 +207,5 @@ def open_releases(house: Assembly) -> Releasing:
         house.records.index,
         house.lake,
         open_registry(house.project),
-        lambda release: Scorer.load(release, objects=shelf.objects, paths=shelf.paths, key=shelf.key),
+        open_serving(house.project, house.clock, shelf.key).load,
     )

@@ -5,6 +5,7 @@ A `Client` keeps one connection and is for one thread. What the API refuses come
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
 import socket
@@ -20,7 +21,7 @@ from wellspring.errors import BY_SLUG, Broken, Refused, Unavailable, WellspringE
 from wellspring.project import Project
 from wellspring.records.models import Prediction, State
 from wellspring.records.record import Frozen, Instant
-from wellspring_verify import notes, promise
+from wellspring_verify import canonical, notes, promise
 from wellspring_verify.canonical import Malformed
 
 TIMEOUT = 10.0
@@ -84,12 +85,16 @@ class Client:
     def predict(self, model: str, keys: Mapping[str, str], *, reasons: bool = True) -> Prediction:
         """Ask for one answer. keys: a token for each key column of the model.
 
-        Raises what the API said, and Broken for an answer whose promise does not hold.
+        Raises what the API said, and Broken for an answer whose promise does not hold, or that is one to another
+        question.
         """
         body = json.dumps({"keys": dict(keys), "reasons": reasons}).encode()
         content = self._ask("POST", f"/v1/models/{quote(model, safe='')}/predictions", body)
         self._hold(content)
-        return _read(Prediction, content)
+        made = _read(Prediction, content)
+        if made.model != model or made.asked != hashlib.sha256(canonical.dumps(dict(keys))).hexdigest():
+            raise Broken("the API gave the answer to another question", fix=_STOP)
+        return made
 
     def features(self, view: str, *key: str) -> Features:
         """Ask what is known of one thing. key: its tokens, in the order of the view's keys."""

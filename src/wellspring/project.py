@@ -12,14 +12,22 @@ import tomllib
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from wellspring.errors import NotFound, ProjectError, Unavailable
 from wellspring.records.record import Frozen, Instant
 
 FILE = "wellspring.toml"
+HOUSE_NAMES = frozenset(
+    "owner root nobody supervisor sequencer wellspring openbao "
+    "keys enclave worker api witness vendor valkey mlflow postgres".split()
+)
+"""Who acts in the house itself; entries and policies know them as `service:NAME`, so no caller is called so."""
+HOUSE_UIDS = frozenset({*range(64100, 64111), 65534})
+"""Users that the services of the house run as, or may run as one day; `servers.privileges` says which is which."""
 
 
 class Section(BaseModel):
@@ -35,6 +43,15 @@ class Named(Section):
     tenant: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{1,62}$")
 
 
+def _address(text: str) -> str:
+    host, colon, port = text.rpartition(":")
+    # A word without a dot is hardly a host: more likely somebody meant `embedded`.
+    right = bool(host) and port.isdecimal() and 0 < int(port) < 65536 if colon else "." in text
+    if text != "embedded" and not right:
+        raise ValueError("an address is host:port, or `embedded` for the vendor that `wellspring up` starts")
+    return text
+
+
 class SftpSource(Section):
     """[sources.NAME] of kind sftp. address: host:port, or `embedded` for the vendor that `wellspring up` starts.
 
@@ -43,7 +60,7 @@ class SftpSource(Section):
     """
 
     kind: Literal["sftp"]
-    address: str = "embedded"
+    address: Annotated[str, AfterValidator(_address)] = "embedded"
     user: str = "wellspring"
     folder: str = "outbox"
     known_hosts: Path = Path("vendor/known_hosts")
@@ -88,10 +105,38 @@ class Person(Section):
     roles: tuple[str, ...]
 
 
+def _callers_name(name: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", name):
+        raise ValueError("a caller's name has 1 to 63 of a-z, 0-9, - and _, and begins with a letter")
+    if name in HOUSE_NAMES:
+        raise ValueError("this name is the house's own: give the caller another")
+    return name
+
+
+def _callers_uid(uid: int) -> int:
+    if uid in HOUSE_UIDS:
+        raise ValueError("a service of the house runs as this user: give the caller a user of its own")
+    return uid
+
+
 class Caller(Section):
     """[callers.NAME]: a service that may call the API over its socket; the kernel says which uid is asking."""
 
-    uid: int = Field(ge=0)
+    uid: Annotated[int, Field(ge=0), AfterValidator(_callers_uid)]
+
+
+def _each_its_own(callers: dict[str, Caller]) -> dict[str, Caller]:
+    held: dict[int, str] = {}
+    for name, caller in callers.items():
+        if (other := held.setdefault(caller.uid, name)) != name:
+            raise PydanticCustomError(
+                "same_uid", "callers.{other} has the same user: the kernel could not tell them apart",
+                {"other": other, "at": [name, "uid"]},
+            )  # fmt: skip
+    return callers
+
+
+Callers = Annotated[dict[Annotated[str, AfterValidator(_callers_name)], Caller], AfterValidator(_each_its_own)]
 
 
 class Server(Frozen):
@@ -133,7 +178,7 @@ class Project(Section):
     features: Features | None = None
     models: Models | None = None
     people: dict[str, Person] = {}
-    callers: dict[str, Caller] = {}
+    callers: Callers = {}
     root: Path
     crash_at: str | None = None
 
@@ -284,7 +329,9 @@ def load(root: Path | None = None, *, environ: Mapping[str, str] = os.environ) -
 
 
 def _problem(path: Path, text: str, error: Any) -> str:
-    where = [str(part) for part in error["loc"] if part != "sftp"]
+    # Pydantic marks what is wrong with a key itself by "[key]"; what two tables do wrong together says where by itself.
+    found = (*error["loc"], *error.get("ctx", {}).get("at", ()))
+    where = [str(part) for part in found if part not in {"sftp", "[key]"}]
     line = _line(text, where)
     at = f"{path}:{line}" if line else str(path)
     name = ".".join(where)

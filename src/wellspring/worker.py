@@ -38,8 +38,9 @@ from wellspring.errors import NotFound, ProjectError, Refused, Unavailable, Well
 from wellspring.models.artefact import candidates as candidates_of
 from wellspring.models.artefact import read as read_artefact
 from wellspring.models.artefact import read_candidate
-from wellspring.models.release import Releases, history
-from wellspring.project import Project
+from wellspring.models.reigns import history
+from wellspring.models.release import Releases
+from wellspring.project import Project, nearest
 from wellspring.records.record import stamp
 from wellspring.servers.confine import confine
 from wellspring.trust.ledger.index import Index
@@ -236,11 +237,26 @@ def _people(index: Index, subject: str, action: str) -> list[str]:
     return sorted({str(each.entry.facts.get("person", "")) for each in found})
 
 
+def _enrolled(asked: Asked) -> JsonValue:
+    """Name who is enrolled; with the servers up, those of this very moment too."""
+    with ExitStack() as stack:
+        if asked.credential is None:
+            index = stack.enter_context(open_records(asked.here)).index
+        else:
+            house = stack.enter_context(assemble(asked.here, asked.credential))
+            house.sequencer.integrate()
+            index = house.records.index
+        found = {each.entry.subject for each in index.entries(action="enrol", phase="done")}
+        return [each.removeprefix("person:") for each in sorted(found)]
+
+
 def _history(asked: Asked) -> JsonValue:
     at = asked.given.get("at")
     with open_records(asked.here) as records:
         reigns = history(records.index, asked.subject, None if at is None else _instant(str(at)))
-        return [{**each._asdict(), "proposed": ", ".join(each.proposed)} for each in reigns]
+    if not reigns and asked.subject not in (known := _models(asked.here)):
+        raise NotFound(f"no model {asked.subject!r}", fix=nearest(asked.subject, known))
+    return [{**each._asdict(), "proposed": ", ".join(each.proposed)} for each in reigns]
 
 
 def _instant(text: str) -> datetime:
@@ -251,6 +267,11 @@ def _instant(text: str) -> datetime:
     if read is None or read.utcoffset() is None:
         raise ProjectError(f"{text[:40]!a} is no instant", fix="write it as 2026-11-25T14:00:00Z")
     return read.astimezone(UTC)
+
+
+def _models(here: Project) -> list[str]:
+    folder = here.own.get("models")
+    return sorted(each.stem for each in folder.glob("*.py")) if folder else []
 
 
 def _newest(asked: Asked) -> JsonValue:
@@ -298,6 +319,7 @@ RUNS: dict[str, Callable[[Asked], JsonValue]] = {
     "approve": _approve,
     "rollback": _rollback,
     "releases": _releases,
+    "enrolled": _enrolled,
     "history": _history,
     "newest": _newest,
     "replay-answers": _replays,

@@ -1,5 +1,5 @@
 """The offline verifier. Read `canonical`, `merkle`, `notes`, `entries`, `story` and `telling` (entries to words),
-`pack` (the check), `chain` (what an answer rests on), `approvals`, `promise`, `answer`, `cli`."""
+`pack` (the check), `chain` (what an answer rests on), `people`, `releases`, `approvals`, `promise`, `answer`, `cli`."""
 
 from wellspring_verify.pack import Finding, Report, verify
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from wellspring_verify import promise
+from wellspring_verify import promise, releases
 from wellspring_verify.canonical import Malformed
 from wellspring_verify.entries import Book, Entry, Ref, of_kind, text
 from wellspring_verify.notes import unbase64
 
 
-def faults(content: bytes, subject: str, entries: Iterable[Entry]) -> list[str]:
+def faults(content: bytes, subject: str, entries: Iterable[Entry], papers: Mapping[Ref, bytes]) -> list[str]:
     """Say where a held answer, as the API returned it, is not the journalled one, or its promise does not hold.
 
-    subject: of the pack, `prediction:ID`. Whether the key held at that time, `chain` says.
+    subject: of the pack, `prediction:ID`. papers: as for `chain.gaps`, which says whether the key held at that time.
     """
     try:
         answer = promise.read(content)
@@ -31,10 +31,29 @@ def faults(content: bytes, subject: str, entries: Iterable[Entry]) -> list[str]:
     if Ref(f"answer:{answer.get('id')}", digest) not in entry.outputs:
         said.append("it is not the answer that was given: its SHA-256 is not the one in the log")
     said += _others(answer, entry)
+    asked = text(entry, "asked")
+    if not asked or answer.get("asked") != asked:
+        said.append("it was not given for what the log says was asked")
+    for release in of_kind(entry.inputs, "release"):
+        approved = releases.read(papers.get(release, b""))
+        if approved is not None and answer.get("threshold") != approved.get("threshold"):
+            said.append(f"its threshold is another than that of {release.name!a}")
     if Ref(f"key:{promised.key}", None) not in [Ref(one.name, None) for one in of_kind(entry.inputs, "key")]:
         return [*said, f"its promise names the key {promised.key!a}, and the log another one"]
     if not any(_signed(one, promised, answer) for one in book.done("key", f"key:{promised.key}")):
         said.append("its promise does not hold: the answer or the signature was changed")
+    return said
+
+
+def things(subject: str, entries: Iterable[Entry]) -> list[str]:
+    """Name the tokens of what an answer is about, as the rows that it was given from have them."""
+    told = Book(entries).done("predict", subject) if subject.startswith("prediction:") else []
+    views = told[-1].facts.get("views") if told else None
+    said: list[str] = []
+    for view, row in sorted(views.items()) if isinstance(views, dict) else ():
+        # Since when the row is known, what breaks a tie, and its key, token by token.
+        tokens = row[2:] if isinstance(row, list) else []
+        said.append(f"by the log, its row of {view!a} is that of {', '.join(ascii(one) for one in tokens)}")
     return said
 
 

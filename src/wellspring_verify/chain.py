@@ -1,6 +1,7 @@
 """Follow an answer back: to its release, the two people, the gate, the run, the editions and the key of its promise.
 
 Each link is a digest or a signature that stands in a proved entry; where one is missing or does not fit, it is named.
+What concerns the two people is in `people`, what follows from a release's text in `releases`.
 From the editions on, `pack` follows rows and originals to the drops.
 """
 
@@ -10,13 +11,12 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
-from wellspring_verify import approvals, promise
-from wellspring_verify.canonical import Malformed, Value, loads_strict
-from wellspring_verify.entries import Book, Entry, Ref, of_kind, person, text
+from wellspring_verify import promise, releases
+from wellspring_verify.canonical import Malformed, Value
+from wellspring_verify.entries import Book, Entry, Ref, of_kind, text
 from wellspring_verify.notes import unbase64
+from wellspring_verify.people import People
 
-ENROLLER = "supervisor"
-"""The one service whose word counts on whose key is whose."""
 LAG = 10
 """Seconds in which an answer may still rest on a release that was just replaced: it was under way."""
 
@@ -57,7 +57,9 @@ def summary(subject: str, *, answered: bool) -> list[str]:
         ]
     if kind == "prediction":
         lines += [
-            "it was live when it answered, as far as the promotions and rollbacks told here go",
+            "it was live when it answered, as far as the promotions and rollbacks told here go; or the API said in the"
+            " same entry that it could not load the one that had replaced it",
+            "its decision is the one that its release, as approved, makes of its score",
             "the answer that was handed in is the one in the log, and the promise under it holds"
             if answered
             else "the answer itself was NOT checked: give --answer",
@@ -72,6 +74,7 @@ class _Chain:
     def __init__(self, book: Book, papers: Mapping[Ref, bytes]) -> None:
         self.book = book
         self.papers = papers
+        self.people = People(book, self.miss)
         self.found: list[Gap] = []
 
     def miss(self, entry: Entry | None, what: str) -> None:
@@ -107,11 +110,11 @@ class _Chain:
         # It may still wait for the second person, or have been refused: then it was never live.
         for ref in self._proposed(f"release:{name}"):
             content = self._content(None, ref)
-            self._people(None, ref, str((content or {}).get("model")), content)
+            self.people.sound(ref, str((content or {}).get("model")), self._proposals(None, ref, content))
 
     def candidate(self, name: str) -> None:
         subject = f"candidate:{name}"
-        judged = [one for one in self.book.entries if (one.action, one.subject) == ("gate", subject)]
+        judged = self.book.told("gate", subject)
         if not judged:
             self.miss(None, f"{subject!a} has no verdict of the gate")
         for one in judged[-1:]:
@@ -135,28 +138,12 @@ class _Chain:
         content = self._content(by, ref)
         if content and content.get("model") != model:
             self.miss(by, f"{ref.name!a} is a release of {content.get('model')!a}, not of {model!a}")
-        sound = self._people(by, ref, model, content)
+        sound = self.people.sound(ref, model, self._proposals(by, ref, content))
         if not sound:
             self.miss(by, f"{ref.name!a} has no approval by a second person")
         self._live(by, ref, model, sound, answer)
-
-    def _people(self, by: Entry | None, ref: Ref, model: str, content: dict[str, Value] | None) -> list[Entry]:
-        """See who proposed and who approved exactly these bytes; return the approvals that hold."""
-        proposals = self._proposals(by, ref, content)
-        authors = {person(one).casefold() for one in proposals}
-        for one in proposals:
-            self._signed(one, ref, approvals.proposal, model, "proposed")
-        sound: list[Entry] = []
-        for one in self.book.done("approve", ref.name):
-            if ref not in one.outputs:
-                continue  # Of other bytes under this id: for these it says nothing.
-            if person(one).casefold() in authors:
-                self.miss(one, f"{person(one)!a} approved {ref.name!a} and had proposed it")
-            elif proposals and not any(early.place < one.place for early in proposals):
-                self.miss(one, f"{ref.name!a} was approved before it was proposed")
-            elif self._signed(one, ref, approvals.text, model, "approved") and self._other_key(one, proposals):
-                sound.append(one)
-        return sound
+        if content is not None and answer:
+            self._decided(answer, ref, content)
 
     def _proposals(self, by: Entry | None, ref: Ref, content: dict[str, Value] | None) -> list[Entry]:
         """Follow each proposal of a release to its candidate, and that one's gate and run."""
@@ -236,7 +223,8 @@ class _Chain:
                 self.miss(source, f"{name!a} is no landed edition")
 
     def _materialized(self, answer: Entry, edition: str) -> None:
-        if not any(one.place < answer.place for one in self.book.done("materialize", edition)):
+        # Rows are written one by one: from its beginning on some may be read, and what ended it may be a recovery.
+        if not any(self.book.start(one) < answer.place for one in self.book.done("materialize", edition)):
             self.miss(answer, f"it rests on {edition!a}, whose rows were not put where answers read before it")
 
     def _told(self, by: Entry, edition: str) -> list[Entry]:
@@ -266,45 +254,19 @@ class _Chain:
         if sound and not any(one.place < self.book.start(mine[0]) for one in sound):
             self.miss(mine[0], f"{ref.name!a} was made live before it was approved")
         gone = [one for one in switches if one.subject != ref.name and one.place > mine[-1].place]
-        if answer and gone and gone[0].place < answer.place and _seconds(gone[0], answer) > LAG:
+        late = [one for one in gone if answer and one.place < answer.place and _seconds(one, answer) > LAG]
+        # What cannot be loaded leaves the one before it answering; the line of such an answer says instead of what.
+        if answer and late and text(answer, "instead_of") not in {one.subject for one in gone[gone.index(late[-1]) :]}:
             self.miss(
                 answer,
                 f"{ref.name!a} had been replaced by {gone[0].subject!a} at {gone[0].known_since!a} when it answered",
             )
 
-    def _signed(self, entry: Entry, ref: Ref, note: Callable[[str, str, str], bytes], model: str, did: str) -> bool:
-        """Say whether the person whom an entry names signed this release with the key enrolled for that name."""
-        who = person(entry)
-        public = self._public(entry, f"who {did} {ref.name!a}")
-        if public is None:
-            return False
-        try:
-            message = note(model, ref.name.partition(":")[2], ref.digest or "")
-            right = approvals.holds(public, text(entry, "signature"), message)
-        except Malformed:
-            right = False
-        if not right:
-            self.miss(entry, f"the signature of {who!a}, who {did} {ref.name!a}, does not hold")
-        return right
-
-    def _other_key(self, approval: Entry, proposals: list[Entry]) -> bool:
-        theirs = {self._enrolled(one) for one in proposals}
-        if theirs & {self._enrolled(approval)}:
-            self.miss(approval, f"{person(approval)!a} has the key of the one who proposed it: they are one person")
-            return False
-        return True
-
-    def _public(self, entry: Entry, why: str) -> str | None:
-        keys = self._enrolled(entry)
-        if not keys:
-            self.miss(entry, f"the pack does not tell of the enrolment of {person(entry)!a}, {why}")
-        if len(keys) > 1:
-            self.miss(entry, f"{person(entry)!a}, {why}, was enrolled with {len(keys)} keys")
-        return next(iter(keys)) if len(keys) == 1 else None
-
-    def _enrolled(self, entry: Entry) -> frozenset[str]:
-        told = self.book.done("enrol", f"person:{person(entry)}")
-        return frozenset(text(one, "public") for one in told if one.service == ENROLLER and one.place < entry.place)
+    def _decided(self, answer: Entry, ref: Ref, content: dict[str, Value]) -> None:
+        """Hold the decision against the threshold and labels that two people approved."""
+        due = releases.decision(content, text(answer, "score"))
+        if due is None or text(answer, "decision") != due:
+            self.miss(answer, f"its decision is not the one that {ref.name!a} makes of its score")
 
     def _key(self, answer: Entry) -> None:
         """See that the key of the promise was made known before the answer, and held at its time."""
@@ -331,14 +293,10 @@ class _Chain:
         if content is None:
             self.miss(by, f"the pack does not hold the text of {ref.name!a}: what was approved cannot be read")
             return None
-        try:
-            value = loads_strict(content)
-        except Malformed:
-            value = None
-        if not isinstance(value, dict):
+        told = releases.read(content)
+        if told is None:
             self.miss(by, f"the text of {ref.name!a} is no release")
-            return None
-        return value
+        return told
 
     def _pinned(
         self, entry: Entry, refs: Iterable[Ref], kind: str, name: str = "", *, digest: bool = True

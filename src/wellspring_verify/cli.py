@@ -81,7 +81,7 @@ def _of_kind(text: str, kind: int) -> notes.Key:
 def _as_text(report: Report) -> str:
     word = {VERIFIED: "VERIFIED", UNSIGNED: "CONSISTENT, SIGNER NOT CHECKED", BROKEN: "BROKEN"}[report.outcome]
     lines = [f"{word}: {_plain(report.subject or 'no subject that could be read')}"]
-    lines += [f"  {line}" for line in report.summary]
+    lines += [f"  {_plain(line)}" for line in report.summary]
     lines += [f"  {_plain(str(finding))}" for finding in report.findings[:50]]
     if len(report.findings) > 50:
         lines.append(f"  and {len(report.findings) - 50} more")

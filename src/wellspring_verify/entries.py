@@ -8,6 +8,13 @@ from typing import NamedTuple, cast
 from wellspring_verify.canonical import Malformed, Value, loads_strict
 
 PHASES = ("done", "intent", "failed", "refused")
+WRITERS = {
+    "enrol": "supervisor",
+    "key": "api",
+    "predict": "api",
+    **dict.fromkeys(("approve", "gate", "materialize", "promote", "propose", "publish", "rollback", "train"), "worker"),
+}
+"""By action: the one service whose word counts on it. In another service's journal it stands for nothing."""
 _SHAPE: dict[str, tuple[type, ...]] = {
     "v": (int,),
     "service": (str,),
@@ -101,25 +108,39 @@ class Book:
         self.entries = sorted(entries, key=lambda entry: entry.place)
         self._intents = {entry.id: entry for entry in self.entries if entry.phase == "intent"}
 
+    def told(self, action: str, subject: str | None = None) -> list[Entry]:
+        """List what the service that does such things says of them, whatever came of it."""
+        writer = WRITERS.get(action)
+        wanted = (one for one in self.entries if one.action == action and writer in (None, one.service))
+        return [self._whole(one) for one in wanted if subject in (None, one.subject)]
+
     def done(self, action: str, subject: str | None = None) -> list[Entry]:
         """List what came to its end. An entry that settles an intent says again what that one said."""
-        wanted = (entry for entry in self.entries if (entry.action, entry.phase) == (action, "done"))
-        return [self._whole(entry) for entry in wanted if subject in (None, entry.subject)]
+        return [one for one in self.told(action, subject) if one.phase == "done"]
 
     def start(self, entry: Entry) -> int:
         """Return the place from which an act may have had effect: that of its intent, if it has one."""
-        intent = self._intents.get(entry.intent or "")
+        intent = self._intent(entry)
         return min(entry.place, intent.place) if intent else entry.place
 
+    def _intent(self, entry: Entry) -> Entry | None:
+        """Return the intent that an entry settles; one of something else, or of another service, is not it."""
+        found = self._intents.get(entry.intent or "")
+        return found if found and _act(found) == _act(entry) else None
+
     def _whole(self, entry: Entry) -> Entry:
-        intent = self._intents.get(entry.intent or "")
-        if intent is None or (intent.action, intent.subject) != (entry.action, entry.subject):
+        intent = self._intent(entry)
+        if intent is None:
             return entry
         return entry._replace(
             inputs=tuple(dict.fromkeys(intent.inputs + entry.inputs)),
             outputs=tuple(dict.fromkeys(intent.outputs + entry.outputs)),
             facts={**intent.facts, **entry.facts},
         )
+
+
+def _act(entry: Entry) -> tuple[str, str, str]:
+    return entry.service, entry.action, entry.subject
 
 
 def text(entry: Entry, fact: str) -> str:

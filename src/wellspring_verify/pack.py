@@ -27,6 +27,8 @@ ANSWER = "the answer"
 VERIFIED, UNSIGNED, BROKEN = 0, 10, 20
 _LARGEST = 64 * 2**20
 _MOST_FILES = 200_000
+_MOST_BYTES = 2**30
+"""Of all files together: they are held in memory. No pack of a real house comes near."""
 
 
 class Finding(NamedTuple):
@@ -96,7 +98,7 @@ def verify(folder: Path, *, key: str | None = None, witness: str | None = None, 
     papers = _papers(pack, listed, entries)
     for gap in chain.gaps(subject or "", entries.values(), papers):
         pack.blame(MANIFEST if gap.place is None else _file(gap.place), gap.what)
-    for fault in answers.faults(answer, subject or "", entries.values()) if answer is not None else ():
+    for fault in answers.faults(answer, subject or "", entries.values(), papers) if answer is not None else ():
         pack.blame(ANSWER, fault)
     if pack.findings:
         return Report(BROKEN, tuple(dict.fromkeys(pack.findings)), (), subject)
@@ -106,6 +108,7 @@ def verify(folder: Path, *, key: str | None = None, witness: str | None = None, 
         "the log's signature holds" if keys[0] else "the log's signature was NOT checked: give --key",
         "the witness's signature holds" if keys[1] else "the witness's signature was not checked: give --witness",
         "the rows, originals and editions that its entries took in lead back to the entries that made them",
+        *answers.things(subject or "", entries.values()),
         *chain.summary(subject or "", answered=answer is not None),
         "other entries (a finding, a retention, a publishing) may have been left out when it was sealed;"
         " `wellspring ledger verify` reads the whole log",
@@ -124,9 +127,10 @@ def _keys(key: str | None, witness: str | None) -> tuple[notes.Key | None, notes
 
 
 def _read(folder: Path, pack: _Pack) -> None:
-    """Read every file; whatever is no plain file is named and left alone."""
+    """Read every file; whatever is no plain file is named and left alone. A pack that is too large is not read on."""
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is no folder")
+    room = _MOST_BYTES
     for name, path in _walk(folder, pack):
         if len(pack.files) >= _MOST_FILES:
             pack.blame(name, f"it is one file too many: a pack has at most {_MOST_FILES}")
@@ -137,7 +141,13 @@ def _read(folder: Path, pack: _Pack) -> None:
                 pack.blame(name, "it is no plain file")
             elif found.st_size > _LARGEST:
                 pack.blame(name, f"it is larger than any file of a pack ({_LARGEST} bytes)")
+            elif found.st_size > room:
+                pack.blame(
+                    name, f"with it the files are larger than any pack ({_MOST_BYTES} bytes): the rest is not read"
+                )
+                return
             else:
+                room -= found.st_size
                 pack.files[name] = path.read_bytes()
         except OSError as wrong:
             pack.blame(name, f"it cannot be read ({wrong.strerror})")

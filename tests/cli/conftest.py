@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -47,7 +48,8 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
         code = carry_out(cli, [str(word) for word in words])
         told = capsys.readouterr()
         assert "Traceback" not in told.out + told.err
-        return Said(code, told.out, told.err)
+        # The next command names the project that was named; where that stands is not for each test to know.
+        return Said(code, re.sub(r"(?<=^next: wellspring) --project \S+", "", told.out, flags=re.MULTILINE), told.err)
 
     return run
 

@@ -60,12 +60,48 @@ def test_a_word_that_is_near_to_nothing_is_answered_with_what_there_is(run: Run)
     assert "there is: demo, new, up, down" in said.err
 
 
-@pytest.mark.parametrize("words", [["--nonsense"], ["receive", "a", "b"], ["prove", "drop:1"], ["status", "--project"]])
-def test_wrong_usage_has_one_exit_code_and_a_way_out(run: Run, words: list[str]):
+@pytest.mark.parametrize(
+    ("words", "page"),
+    [
+        (["--nonsense"], "wellspring"),
+        (["receive", "a", "b"], "wellspring receive"),
+        (["prove", "drop:1"], "wellspring prove"),
+        (["ledger", "tail", "-n", "0"], "wellspring ledger tail"),
+        (["status", "--project"], "wellspring"),
+    ],
+)
+def test_wrong_usage_has_one_exit_code_and_a_way_out(run: Run, words: list[str], page: str):
     said = run(*words)
     assert said.code == USAGE
     assert said.err.startswith("usage: ")
-    assert "fix: see `wellspring --help`" in said.err
+    assert f"fix: see `{page} --help`" in said.err
+
+
+def test_the_next_command_can_be_typed_as_it_stands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    place, elsewhere = tmp_path / "a place" / "bin", tmp_path / "bin"
+    for folder in (place, elsewhere):
+        folder.mkdir(parents=True)
+        (folder / "wellspring").touch(mode=0o755)
+    monkeypatch.chdir(tmp_path)
+    plain, named = Door(folder=None, as_json=False), Door(folder=Path("a project"), as_json=False)
+    monkeypatch.setenv("PATH", str(place))
+    monkeypatch.setattr("sys.argv", [str(place / "wellspring")])
+    assert plain.typed("wellspring up && wellspring status") == "wellspring up && wellspring status"
+    assert named.typed("wellspring up") == "wellspring --project 'a project' up"
+    monkeypatch.setenv("PATH", str(elsewhere))
+    assert (
+        plain.typed("wellspring up; wellspring status")
+        == "'a place/bin/wellspring' up; 'a place/bin/wellspring' status"
+    )
+    monkeypatch.chdir(elsewhere)
+    assert plain.typed("wellspring up") == f"'{place}/wellspring' up"
+
+
+def test_help_tells_the_whole_sentence_and_the_options_that_go_anywhere(run: Run):
+    said = " ".join(run("--help").out.split())
+    assert "everything that was done, signed, and held by a witness as well" in said
+    assert "... " not in said.partition("Commands:")[2]
+    assert "--json" in run("ledger", "tail", "--help").out
 
 
 def test_with_json_a_complaint_is_a_document_too(run: Run):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -102,11 +103,18 @@ def test_down_of_what_is_not_up_is_harmless(run: Run, root: Path):
 def test_clean_asks_first_and_without_a_yes_removes_nothing(run: Run, root: Path, monkeypatch: pytest.MonkeyPatch):
     (root / ".wellspring").mkdir()
     (root / ".wellspring" / "kept").touch()
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    said = run("clean", "--project", root)
+    assert (said.code, "say --yes" in said.err) == (64, True)
+    assert (root / ".wellspring" / "kept").exists()
     for answer in ("n\n", ""):
-        monkeypatch.setattr("sys.stdin", __import__("io").StringIO(answer))
+        at_terminal = io.StringIO(answer)
+        monkeypatch.setattr(at_terminal, "isatty", lambda: True)
+        monkeypatch.setattr("sys.stdin", at_terminal)
         said = run("clean", "--project", root)
         assert said.code == 130
-        assert "remove every drop, edition and proof of" in said.out + said.err
+        assert "remove every drop, edition, model and proof of" in said.out + said.err
+        assert f"{root / 'vendor'} with every file in it" in said.out + said.err
         assert "stopped by you" in said.err
         assert (root / ".wellspring" / "kept").exists()
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Run
+from wellspring.cli import follow
 from wellspring.cli import people as module
 from wellspring.cli.terminal import at_terminal
 from wellspring.project import load
@@ -66,7 +67,7 @@ def test_a_login_gives_what_was_typed_to_openbao_and_a_token_back(named: Path, m
         return identity.PersonToken("t-1")
 
     monkeypatch.setattr(module.click, "prompt", prompt)
-    monkeypatch.setattr(module, "_terminal", lambda: None)
+    monkeypatch.setattr(module, "require_terminal", lambda: None)
     monkeypatch.setattr(identity, "login", login)
     here = load(named)
     assert module.log_in(here) == "t-1"
@@ -87,6 +88,18 @@ def test_enrolment_of_nobody_is_not_found_before_a_password_is_asked_for(run: Ru
     said = run("people", "enrol", "mallory", "--project", named)
     assert said.code == 66
     assert "names no such person" in said.err
+
+
+def test_who_is_enrolled_already_is_told_before_a_password_is_asked_for(
+    run: Run, named: Path, monkeypatch: pytest.MonkeyPatch
+):
+    asked: list[str] = []
+    monkeypatch.setattr(module, "require_terminal", lambda: None)
+    monkeypatch.setattr(module.click, "prompt", lambda text, **_: asked.append(text))
+    monkeypatch.setattr(follow, "follow", lambda *_: ["ines"])
+    said = run("people", "enrol", "ines", "--project", named)
+    assert (said.code, asked) == (77, [])
+    assert "ines is enrolled already" in said.err
 
 
 def test_people_are_listed_with_who_is_enrolled(run: Run, named: Path):

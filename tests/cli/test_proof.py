@@ -113,22 +113,25 @@ def test_a_pack_is_never_written_over_something_else(run: Run, house: Path, tmp_
 
 
 def test_a_pack_is_written_over_an_older_pack(tmp_path: Path):
-    for name, text in (("old", "1"), ("new", "2")):
+    for name, subject in (("old", "drop:1"), ("new", "drop:1"), ("other", "drop:2")):
         (tmp_path / name / "entries").mkdir(parents=True)
-        for file in ("manifest.json", "seal.json"):
-            (tmp_path / name / file).write_text(text)
+        (tmp_path / name / "manifest.json").write_text(json.dumps({"subject": subject, "of": name}))
+        (tmp_path / name / "seal.json").touch()
     (tmp_path / "old" / "entries" / "left").touch()
     copy_pack(tmp_path / "new", tmp_path / "old")
-    assert (tmp_path / "old" / "manifest.json").read_text() == "2"
+    assert '"of": "new"' in (tmp_path / "old" / "manifest.json").read_text()
     assert not (tmp_path / "old" / "entries" / "left").exists()
+    with pytest.raises(Refused, match="holds the story of drop:1"):
+        copy_pack(tmp_path / "other", tmp_path / "old")
+    assert '"of": "new"' in (tmp_path / "old" / "manifest.json").read_text()
 
 
 def test_a_web_manifest_is_not_taken_for_a_pack(tmp_path: Path):
     (tmp_path / "new").mkdir()
     site = tmp_path / "site"
     site.mkdir()
-    for name in ("manifest.json", "index.html"):
-        (site / name).write_text("a page")
+    (site / "manifest.json").write_text('{"name": "a page", "start_url": "/"}')
+    (site / "index.html").write_text("a page")
     with pytest.raises(Refused, match="no pack"):
         copy_pack(tmp_path / "new", site)
     assert (site / "index.html").read_text() == "a page"
@@ -137,6 +140,9 @@ def test_a_web_manifest_is_not_taken_for_a_pack(tmp_path: Path):
 def test_garbage_is_no_pack_and_each_missing_thing_is_named(run: Run, tmp_path: Path):
     (tmp_path / "notes.txt").write_bytes(b"\x1b[2Jhello\xff")
     said = run("verify", tmp_path)
+    assert (said.code, "is no pack" in said.err) == (66, True)
+    (tmp_path / "checkpoint").touch()
+    said = run("verify", tmp_path)
     assert said.code == 20
     assert "manifest.json: it is missing" in said.out
     assert "\x1b" not in said.out
@@ -144,10 +150,13 @@ def test_garbage_is_no_pack_and_each_missing_thing_is_named(run: Run, tmp_path: 
 
 
 def test_verify_of_what_is_not_there_and_with_what_is_no_key(run: Run, tmp_path: Path):
-    assert run("verify", tmp_path / "nowhere").code == 66
+    assert run("verify", tmp_path / "nowhere", "--json").complaint["error"] == "not-found"
+    (tmp_path / "checkpoint").touch()
     said = run("verify", tmp_path, "--key", "nonsense")
-    assert said.code == 2
-    assert "--key is neither a verifier key" in said.err
+    assert said.code == 64
+    assert "--key nonsense is neither a key nor a file" in said.err
+    said = run("verify", tmp_path, "--answer", tmp_path / "nowhere.json")
+    assert (said.code, "ask MODEL --newest" in said.err) == (66, True)
 
 
 def test_verify_needs_no_project(run: Run, house: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

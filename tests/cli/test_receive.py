@@ -112,12 +112,12 @@ def test_before_the_first_edition_nothing_is_promised(run: Run, root: Path, answ
     assert "nothing is published yet" in said.out
 
 
-def test_a_finding_alone_is_nothing_new_but_is_said(run: Run, root: Path, answers: Any):
+def test_a_finding_alone_needs_somebody_to_look_and_is_said(run: Run, root: Path, answers: Any):
     reason = {"code": "unmatched", "what": "it fits no contract", "column": None, "count": None}
     odd = {"name": "odd.csv", "fate": "finding", "drop": None, "contract": None, "account": None, "reasons": [reason]}
     answers(received(outcomes=[odd], fresh=False))
     said = run("receive", "--project", root)
-    assert said.code == 3
+    assert said.code == 75
     assert "odd.csv: unmatched: it fits no contract" in said.out
 
 

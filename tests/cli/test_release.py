@@ -9,9 +9,15 @@ import pytest
 
 from tests.cli.conftest import Run
 from wellspring.cli import release as module
+from wellspring.errors import NotFound, Unavailable
+from wellspring.models import artefact
+from wellspring.models import release as releases
+from wellspring.project import Project
+from wellspring.trust.identity import people
 
 RELEASE = {"id": "r1", "model": "denials"}
 GIVEN = {"token": "t-1"}
+REVOKED = ("revoke", "openbao.sock", "t-1")
 CANDIDATE = {"model": "denials", "id": "c1", "outcome": "pass", "auc": 0.81, "edition": "e1"}
 WAITING = {"model": "denials", "id": "r1", "candidate": "c1", "proposed": "user:ana", "approved": "", "live": False}
 LIVE = {**WAITING, "approved": "user:bo", "live": True}
@@ -19,16 +25,21 @@ LIVE = {**WAITING, "approved": "user:bo", "live": True}
 
 @pytest.fixture
 def answers(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Let the worker answer this, and somebody log in; returns what was asked of the worker."""
+    """Let the worker answer this, or raise it, and somebody log in; returns what was asked of worker and OpenBao."""
     asked: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(people, "revoke", lambda socket, token: asked.append(("revoke", socket.name, token)))
 
     def answers(value: Any) -> list[tuple[Any, ...]]:
         def follow(here: Any, *words: str, given: Any = None, offline: bool = False) -> Any:
             asked.append((*words, given, offline))
+            if isinstance(value, BaseException):
+                raise value
             return value
 
         monkeypatch.setattr(module, "follow", follow)
         monkeypatch.setattr(module, "log_in", lambda here: "t-1")
+        monkeypatch.setattr(module, "require_terminal", lambda: None)
+        monkeypatch.setattr(module, "_known", lambda *_: None)
         return asked
 
     return answers
@@ -38,7 +49,8 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Any:
     ("words", "answer", "asked", "told", "command"),
     [
         (["propose", "c1"], {"release": RELEASE}, "propose", "waits for a second person", "release approve r1"),
-        (["approve", "r1"], {"release": RELEASE, "person": "user:bo"}, "approve", "user:bo approves release r1",
+        (["approve", "r1"], {"release": RELEASE, "person": "user:bo"}, "approve",
+         "denials serves release r1, approved by user:bo",
          "ask denials --newest"),
         (["rollback", "denials"], {"release": RELEASE, "person": "user:ana"}, "rollback",
          "user:ana took denials back to release r1", "history denials"),
@@ -50,11 +62,24 @@ def test_an_act_is_asked_for_with_a_login_and_told(
     seen = answers(answer)
     said = run("release", *words, "--project", root)
     assert said.code == 0
-    assert seen == [(asked, words[1], GIVEN, False)]
+    assert seen == [(asked, words[1], GIVEN, False), REVOKED]
     assert told in said.out
     assert said.out.splitlines()[-1] == f"next: wellspring {command}"
     assert run("release", *words, "--json", "--project", root).document == answer
     assert "t-1" not in said.out + said.err
+
+
+@pytest.mark.parametrize("words", [["propose", "c1"], ["approve", "r1"], ["rollback", "denials"]])
+@pytest.mark.parametrize(
+    "wrong",
+    [Unavailable("another run is under way", fix="wait"), NotFound("no release", fix="r2"), KeyboardInterrupt()],
+)
+def test_a_login_ends_with_the_command_however_the_run_ends(
+    run: Run, root: Path, answers: Any, words: list[str], wrong: BaseException
+):
+    seen = answers(wrong)
+    assert run("release", *words, "--project", root).code != 0
+    assert seen == [(*words, GIVEN, False), REVOKED]
 
 
 @pytest.mark.parametrize(
@@ -94,3 +119,31 @@ def test_when_nothing_was_live_it_says_so(run: Run, root: Path, answers: Any):
     assert "no release of denials was live\n" in run("history", "denials", "--project", root).out
     said = run("history", "denials", "--at", "2020-01-01T00:00:00Z", "--project", root)
     assert "no release of denials was live at 2020-01-01T00:00:00Z\n" in said.out
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["propose", "c2"], 66, "no candidate 'c2'"),
+        (["approve", "r2"], 66, "there is: r1"),
+        (["rollback", "denials"], 69, "not running"),
+    ],
+)
+def test_what_no_login_could_help_is_told_before_anybody_logs_in(
+    run: Run, root: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], code: int, said: str
+):
+    asked: list[str] = []
+    monkeypatch.setattr(module, "require_terminal", lambda: None)
+    monkeypatch.setattr(module, "log_in", lambda _: asked.append("login"))
+    monkeypatch.setattr(Project, "running", lambda _: None if words[0] == "rollback" else object())
+    monkeypatch.setattr(artefact, "candidates", lambda _: ("c1",))
+    monkeypatch.setattr(releases.Releases, "ids", lambda _: ("r1",))
+    told = run("release", *words, "--project", root)
+    assert (told.code, asked) == (code, [])
+    assert said in told.err
+
+
+@pytest.mark.parametrize("at", ["yesterday", "2026-11-25T14:00:00", ""])
+def test_an_instant_that_is_none_is_wrong_usage(run: Run, root: Path, at: str):
+    told = run("history", "denials", "--at", at, "--project", root)
+    assert (told.code, "2026-11-25T14:00:00Z" in told.err) == (64, True)

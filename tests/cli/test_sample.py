@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.trust.ledger.ledgers import Ledger
 from wellspring.cli import sample
 from wellspring.errors import Refused
 from wellspring.project import load
@@ -28,6 +29,34 @@ def test_it_is_laid_out_in_an_empty_folder_and_again_in_its_own(tmp_path: Path):
     template = (sample.template() / "contracts" / "medical_claim.odcs.yaml").read_text()
     assert (tmp_path / "contracts" / "medical_claim.odcs.yaml").read_text() == template
     assert not (tmp_path / "left").exists()
+
+
+def test_what_was_done_by_hand_since_a_demo_ended_is_not_removed(tmp_path: Path):
+    sample.lay_out(tmp_path)
+    here = load(tmp_path)
+    ledger = Ledger(here.state)
+    stopped: list[str] = []
+
+    def again() -> None:
+        sample.lay_out(tmp_path, before=lambda project: stopped.append(project.name))
+
+    for service in ("worker", "supervisor", "api"):
+        ledger.write(1, service)
+        ledger.sequencer.integrate()
+        if service == "worker":
+            sample.end(tmp_path)
+    ledger.write(1, "worker")
+    ledger.sequencer.integrate()
+    with pytest.raises(Refused, match="done by hand since its demo ended"):
+        again()
+    assert stopped == []
+    sample.end(tmp_path)
+    ledger.write(1, "supervisor")
+    ledger.sequencer.integrate()
+    ledger.close()
+    again()
+    assert stopped == ["health_plan"]
+    assert not here.state.exists()
 
 
 @pytest.mark.parametrize("holds", ["thesis.txt", "wellspring.toml", ".hidden"])

@@ -74,7 +74,7 @@ def run(folder: Path, names: list[str], moments: int, *, seconds: float, seed: i
     answered = sorted(set(names) - set(received))
     if answered and time.monotonic() - begun < seconds:
         walk = chain.Chain(folder / "chain")
-        walk.prepare(answered)
+        walk.prepare()
         for name in answered:
             if time.monotonic() - begun < seconds:
                 tell(walk.point(name))

@@ -27,24 +27,18 @@ def comes_by(name: str) -> bool:
 
 
 class Chain:
-    """Kills one house that answers, again and again. Of the model two releases are made: the first, and a second."""
+    """Kills one house that answers, again and again. Behind what is live lies at most one release to go back to."""
 
     def __init__(self, root: Path) -> None:
         self.house = Served(root)
-        self._releases: list[str] = []
+        self._line: list[str] = []
         self._code = 0
 
-    def prepare(self, names: list[str]) -> None:
-        """Walk to the first answer; where a release is switched, also to a second release that waits."""
+    def prepare(self) -> None:
+        """Walk to the first answer."""
         candidate = self.house.learned()
         self.house.enrolled("ines", "omar")
-        self._releases.append(self.house.released(candidate))
-        if any(name.startswith((*RELEASES, *ROLLBACKS)) for name in names):
-            self._change_code()
-            self.house.must("transform")
-            proposed = self.house.act("ines", "release", "propose", str(self.house.must("learn", MODEL)["id"]))
-            assert proposed.code == 0, proposed.screen
-            self._releases.append(str(json.loads(proposed.out)["release"]["id"]))
+        self._line.append(self.house.released(candidate))
 
     def point(self, name: str) -> Outcome:
         """Die at one crash point, do the same again, and look."""
@@ -55,18 +49,29 @@ class Chain:
         elif name.startswith(LEARNS):
             hit = self._commanded(name, "learn", MODEL)
         elif name.startswith(RELEASES):
-            if self._live() == self._releases[-1]:
+            if len(self._line) > 1:
                 self._acted("ines", "release", "rollback", MODEL)
-            hit = self._acted("omar", "release", "approve", self._releases[-1], crash_at=name)
+                self._line.pop()
+            self._line.append(self._proposed())
+            hit = self._acted("omar", "release", "approve", self._line[-1], crash_at=name)
         else:
-            if self._live() != self._releases[-1]:
-                self._acted("omar", "release", "approve", self._releases[-1])
+            if len(self._line) == 1:
+                self._line.append(self._proposed())
+                self._acted("omar", "release", "approve", self._line[-1])
             hit = self._acted("ines", "release", "rollback", MODEL, crash_at=name)
-        expected = self._releases[-1] if name.startswith(RELEASES) else self._releases[0]
+            self._line.pop()
         wrong = list(self._wrong())
-        if name.startswith((*RELEASES, *ROLLBACKS)) and self._live() != expected:
-            wrong.append(f"{self._live()} is live, not {expected}")
+        if self._live() != self._line[-1]:
+            wrong.append(f"{self._live()} is live, not {self._line[-1]}")
         return Outcome(name, hit, tuple(wrong), time.perf_counter() - begun)
+
+    def _proposed(self) -> str:
+        """Propose a release that never was live, judged beside what is: what was taken back stays back."""
+        self._change_code()
+        self.house.must("transform")
+        proposed = self.house.act("ines", "release", "propose", str(self.house.must("learn", MODEL)["id"]))
+        assert proposed.code == 0, proposed.screen
+        return str(json.loads(proposed.out)["release"]["id"])
 
     def _commanded(self, name: str, *words: str) -> bool:
         ran = self.house.run(*words, crash_at=name)

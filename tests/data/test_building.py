@@ -4,12 +4,14 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 import pytest
 
 from tests.data import dbt as made
+from tests.data.test_fence import fenced
 from wellspring.data import building, transform
 from wellspring.data.building import Answer, Job, Source
 from wellspring.data.leaks import leaks_between
@@ -23,6 +25,13 @@ models:
       - {name: person, data_type: varchar, data_tests: [unique, not_null]}
       - {name: amount, data_type: varchar, data_tests: [{accepted_values: {arguments: {values: [one]}}}]}
 """
+SOUND = {
+    "sound.sql": "select 'a' as person",
+    "sound.yml": "models: [{name: sound, config: {contract: {enforced: true}, meta: {keys: [person]}}, columns: "
+    "[{name: person, data_type: varchar}]}]",
+}
+UNLIKE = "its columns are not those of its contract: "
+SAID = 'Binder Error: Referenced column "{}" not found!'
 
 
 class Ran(NamedTuple):
@@ -88,13 +97,50 @@ def test_of_a_cut_the_rows_are_those_recorded_up_to_it(visits: Ran):
 def test_the_column_that_looks_ahead_is_found_by_name(visits: Ran):
     whole, past = (str(visits.scratch / run / "visits.parquet") for run in ("full", "cut-0"))
     cut = stamp(made.visits()["recorded_at"][19].as_py())
-    assert leaks_between(whole, past, cut=cut, keys=("person",)) == ["in_all"]
+    assert leaks_between(whole, past, cut=cut, keys=("person",)) == (["in_all"], 20)
 
 
 def test_nothing_is_written_outside_the_scratch_folder(visits: Ran):
     project = visits.scratch.parent / "dbt"
     assert sorted(path.name for path in project.iterdir()) == ["dbt_project.yml", "models", "tests"]
     assert {"target", "full", "cut-0", "profiles.yml"} <= {path.name for path in visits.scratch.iterdir()}
+
+
+def test_what_one_run_may_write_is_closed_to_the_next(visits: Ran):
+    outputs = json.loads((visits.scratch / "profiles.yml").read_text())["wellspring"]["outputs"]
+    places = [each["plugins"][0]["config"][name] for each in outputs.values() for name in ("folder", "spill")]
+    assert len(set(places)) == len(places) == 4
+
+
+def test_a_model_that_goes_for_the_landed_files_finds_them_closed_and_as_they_were(tmp_path: Path):
+    file = tmp_path / "visit.parquet"
+    take = "select 'forged' as person) to '{file}' (format parquet, use_tmp_file false)"
+    files = {
+        "forges.sql": f'{{{{ config(pre_hook="copy ({take.format(file=file)}") }}}} select 1 as one',
+        "peeks.sql": f"select * from read_parquet('{file}')",
+    }
+    words = {each.node: each.what for each in ran(tmp_path, files | SOUND).answer.problems}
+    assert {"forges", "peeks"} == set(words)
+    assert all("Permission Error" in said for said in words.values())
+    assert pq.read_table(file).equals(made.visits())
+
+
+def test_code_that_gets_past_its_sql_can_write_only_below_the_scratch_folder(tmp_path: Path):
+    scratch = tmp_path / "lake" / "building" / "scratch"
+    scratch.mkdir(parents=True)
+    code = (
+        "import pathlib\nfrom wellspring.data import building\n"
+        "def build(job):\n    pathlib.Path(job.scratch, 'x').touch()\n    pathlib.Path(job.project).touch()\n"
+        "building.build = build\nbuilding.main()"
+    )
+    job = Job(project=str(tmp_path / "lake" / "landed"), scratch=str(scratch), sources={})
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], input=job.model_dump_json().encode(), capture_output=True, check=False
+    )
+    assert (scratch / "x").exists()
+    if b"PermissionError" not in done.stderr:
+        assert not fenced(), "the kernel would have closed it"
+    assert (tmp_path / "lake" / "landed").exists() != fenced()
 
 
 def test_rows_stand_in_the_order_of_their_keys_and_knowledge(visits: Ran):
@@ -139,11 +185,24 @@ def test_what_no_engine_would_find_is_told_before_anything_runs(tmp_path: Path):
         "late.sql": 'select * from {{ source("landed", "late") }} where 1 = {{ 1 }}',
         "sources.yml": made.SOURCES.replace("{name: visit}", "{name: visit}, {name: late}, {name: never_read}"),
         "snake.py": "def model(dbt, session):\n    return dbt.ref('late')\n",
+        "../seeds/codes.csv": "code,what\n1,one\n",
+        "huge.sql": f"select person, count(*)::hugeint as n from {source} group by person",
+        "huge.yml": "models: [{name: huge, config: {contract: {enforced: true}, meta: {keys: [person]}}, columns: "
+        "[{name: person, data_type: varchar}, {name: n, data_type: HUGEINT}]}]",
+        "twice_v1.sql": "select 'a' as person",
+        "twice_v2.sql": "select 'b' as person",
+        "twice.yml": "models: [{name: twice, latest_version: 2, config: {contract: {enforced: true}, meta: {keys: "
+        "[person]}}, columns: [{name: person, data_type: varchar}], versions: [{v: 1}, {v: 2}]}]",
+        ".hidden/unseen.sql": "select 1 as one",
     }
     answer = ran(tmp_path, files).answer
     assert [each.what for each in answer.problems] == [
         "source late is in no drop that was published yet",
+        "seed codes: data comes in as drops",
+        "models/.hidden/unseen.sql lies where no digest of the code tells of it; move it",
         "model snake is not SQL",
+        "model twice stands there 2 times (a version of a model needs a name of its own)",
+        "model huge: n is HUGEINT; cast it to bigint or decimal",
         "model visit has the name of a landed table",
         "model visit needs both known_since and sequence to be a feature table, or neither",
         "model visits names no columns as its keys (config: meta: keys: [...])",
@@ -179,11 +238,26 @@ def test_a_job_without_a_project_ends_without_an_answer(tmp_path: Path):
         ("secret", "no kind of error"),
         (PermissionError("secret"), "PermissionError"),
         (None, "no kind of error"),
-        ("Compilation Error in model m\n  'reff' is undefined.", "Compilation Error in model m 'reff' is undefined."),
+        # At run time a macro may say what it read.
+        ("Compilation Error in model m\n  bad secret", "Compilation Error"),
+        ("Runtime Error in m\n  Conversion Error: 'x\nBinder Error: secret' is no INT32", "Conversion Error"),
+        ('Runtime Error in m\n  Binder Error: Referenced column "secret" not found!', SAID.format("…")),
+        ('Runtime Error in m\n  Binder Error: Referenced column "amount" not found!', SAID.format("amount")),
+        (
+            "Runtime Error in m\n  Catalog Error: Table with name secret does not exist!",
+            "Catalog Error: Table with name … does not exist!",
+        ),
+        (
+            "| secret | a | b | missing in contract |\n| amount | a | | missing in definition |",
+            f"{UNLIKE}… (missing in contract); amount (missing in definition)",
+        ),
     ],
 )
 def test_of_an_error_only_what_is_about_the_sql_is_passed_on(message: Any, said: str | None):
-    assert building._about(message) == (said or 'Binder Error: Referenced column "x" not found!')
+    node = SimpleNamespace(raw_code="select {{ read() }}, x", compiled_code="select secret, x")
+    told = building._about(message, node, frozenset({"amount"}))
+    assert "secret" not in told
+    assert told == (said or SAID.format("x"))
 
 
 def test_a_job_and_an_answer_are_one_line_of_json():

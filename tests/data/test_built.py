@@ -10,7 +10,7 @@ import pytest
 from tests.data import drops
 from tests.steps import Died, FixedClock, RecordingStep
 from wellspring.data import editions
-from wellspring.data.built import leaks_of
+from wellspring.data.built import audited_of, leaks_of
 from wellspring.data.iceberg import LakeTable
 from wellspring.data.lake import Lake
 from wellspring.errors import Broken, NotFound
@@ -63,7 +63,9 @@ def built(lake: Lake, base: Edition, step: RecordingStep, table: pa.Table | None
     written = [lake.built.write(name, table, ["claim_id"], {"code": "c"}) for name in ("features", "labels")]
     edition = composed(lake, base, *(snapshot for snapshot, _ in written))
     outputs = [ref for _, ref in written]
-    lake.built.publish(edition, inputs=(), outputs=outputs, facts={"leaks": ["features.share"]}, step=step)
+    lake.built.publish(
+        edition, inputs=(), outputs=outputs, facts={"leaks": ["features.share"], "audited": {"features": 3}}, step=step
+    )
     return edition
 
 
@@ -126,6 +128,12 @@ def test_leaks_are_read_back_from_the_ledger(lake: Lake, step: RecordingStep):
     assert leaks_of(step.done("publish")[-1].facts, edition) == ("features.share",)
     with pytest.raises(Broken, match="says nothing of leaks"):
         leaks_of({}, edition)
+
+
+def test_how_many_rows_were_audited_is_read_back_from_the_ledger(lake: Lake, step: RecordingStep):
+    edition = built(lake, landed(lake, step), step)
+    assert audited_of(step.done("publish")[-1].facts, edition) == {"features": 3}
+    assert audited_of({"leaks": []}, edition) == {}
 
 
 def test_rows_read_back_otherwise_are_never_published(lake: Lake, step: RecordingStep, monkeypatch: pytest.MonkeyPatch):

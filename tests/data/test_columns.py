@@ -60,6 +60,16 @@ def test_a_column_without_a_classification_never_leaves(how: str):
     assert good(logicalType=kind, **said).leaves == how
 
 
+@pytest.mark.parametrize("domain", [False, True, 7, ["claim"]])
+def test_a_domain_that_yaml_reads_as_no_text_is_told(domain: Any):
+    said = [{"property": "leaves", "value": "token"}, {"property": "domain", "value": domain}]
+    assert "needs a domain" in wrong(customProperties=said)
+
+
+def test_a_column_that_never_leaves_may_be_called_like_one_of_the_lakes():
+    assert good(name="tenant", **leaves("never")).leaves == "never"
+
+
 def test_a_column_that_says_nothing_never_leaves():
     assert good(classification=None, **leaves(None)).leaves == "never"
 
@@ -89,6 +99,8 @@ def test_bounds_are_numbers_or_dates():
         ({"name": "Taken"}, "declared twice"),
         ({"name": "row_number"}, "house's own"),
         ({"name": "Fault"}, "house's own"),
+        ({"name": "tenant"}, "the lake adds 'tenant' itself"),
+        ({"name": "Known_Since", "logicalType": "timestamp"}, "the lake adds"),
         ({"logicalType": "object"}, "a column's type is one of"),
         ({"logicalType": None}, "a column's type is one of"),
         ({"logicalType": "number", "physicalType": "decimal(39,2)"}, "38 digits"),

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from tests.data import dbt as made
-from wellspring.data.leaks import leaks_between
+from wellspring.data.leaks import Compared, leaks_between
 from wellspring.records.record import stamp
 
 CUT = made.FIRST + timedelta(days=2)
@@ -32,9 +32,19 @@ def row(day: int, **values: Any) -> dict[str, Any]:
     return {"person": "a", "known_since": known, "sequence": day, "count": 1, "share": 0.5, "code": "x", **values}
 
 
-def between(folder: Path, whole: list[dict[str, Any]], past: list[dict[str, Any]]) -> list[str]:
+def compared(folder: Path, whole: list[dict[str, Any]], past: list[dict[str, Any]]) -> Compared:
     files = written(folder, "whole.parquet", whole), written(folder, "past.parquet", past)
     return leaks_between(*files, cut=stamp(CUT), keys=("person",))
+
+
+def between(folder: Path, whole: list[dict[str, Any]], past: list[dict[str, Any]]) -> list[str]:
+    return compared(folder, whole, past).leaks
+
+
+def test_it_says_how_many_rows_were_compared(tmp_path: Path):
+    past = [row(0), row(1)]
+    assert compared(tmp_path, [*past, row(2), row(3)], [*past, row(2)]) == ([], 3)
+    assert compared(tmp_path, [row(3), row(4)], []) == ([], 0)
 
 
 def test_a_history_that_holds_what_was_known_does_not_leak(tmp_path: Path):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pyarrow as pa
@@ -14,12 +16,18 @@ import pytest
 from tests.data.histories import HISTORY, at, edition, rows, token, view, views
 from tests.steps import Died, RecordingStep
 from tests.stores.valkey import Valkey, running
+from tests.trust.ledger.ledgers import JournalStep, Ledger
+from tests.verify import predictions
 from wellspring.data import editions, joins
 from wellspring.data.lake import Lake
-from wellspring.data.materialize import as_of, materialize, offline_row, same, shape
-from wellspring.errors import Broken, ProjectError, Refused
+from wellspring.data.materialize import as_of, cut_short, materialize, offline_row, same, shape
+from wellspring.errors import Broken, ProjectError, Refused, Unavailable
+from wellspring.models import release
 from wellspring.records.data import Edition, FeatureRow, View
+from wellspring.records.trust import Entry, Logged
 from wellspring.stores.online import Live, OnlineWriter, Written
+from wellspring.trust.evidence import story
+from wellspring_verify import chain
 
 MEMBERS = view()
 EARLY, LATE = edition("a" * 12, published=5), edition("b" * 12, published=9)
@@ -53,7 +61,9 @@ class Memory:
     def __init__(self) -> None:
         self.rows: dict[tuple[str, tuple[str, ...]], FeatureRow] = {}
         self.live: Live | None = None
+        self.coming: list[str] = []
         self.lies = False
+        self.between: Callable[[FeatureRow], None] = lambda row: None
 
     def write(self, of: View, table: pa.Table, named: Edition) -> Written:
         written = 0
@@ -63,6 +73,7 @@ class Memory:
             if held is None or (held.known_since, held.sequence) <= (told.known_since, told.sequence):
                 self.rows[of.name, told.key] = told
                 written += 1
+                self.between(told)
         return Written(written, table.num_rows - written)
 
     def read_many(self, of: View, keys: Sequence[tuple[str, ...]]) -> list[FeatureRow | None]:
@@ -71,13 +82,20 @@ class Memory:
             return found
         return [each and each._replace(values={**each.values, "rate": -0.0}) for each in found]
 
+    def announce(self, views: str) -> None:
+        self.coming.append(views)
+
     def point(self, named: Edition, *, as_of: Any, views: str) -> bool:
-        self.live = Live(named.id, as_of, views)
+        self.live, self.coming = Live(named.id, as_of, views), []
         return True
 
 
 def history(*told: dict[str, Any]) -> HeldTables:
     return HeldTables({"member_history": rows(MEMBERS, [{"member_id": token(1), **each} for each in told])})
+
+
+def unfinished(step: RecordingStep) -> list[Entry]:
+    return cut_short(Logged(index=place, entry=each) for place, each in enumerate(step.entries))
 
 
 def run(lake: HeldTables, online: Memory | OnlineWriter, named: Edition = EARLY, **more: Any) -> dict[str, int]:
@@ -142,6 +160,21 @@ def test_newer_knowledge_that_is_online_already_is_no_difference():
     assert online.rows["member_history", (token(1),)].values["denials"] == 9
 
 
+def test_its_intent_and_its_definition_are_told_before_the_first_row():
+    online, step = Memory(), RecordingStep()
+    seen: list[tuple[list[str], list[str]]] = []
+    online.between = lambda row: seen.append(([each.phase for each in step.entries], [*online.coming]))
+    run(history({"denials": 1}), online, step=step)
+    assert seen == [(["intent"], ["d" * 64])]
+    assert [(each.phase, each.subject) for each in step.entries] == [("intent", EARLY.subject), ("done", EARLY.subject)]
+    assert step.open_intents() == []
+    # A definition of which rows may lie there stays told until an edition is whole.
+    online.lies = True
+    with pytest.raises(Broken):
+        run(history({"rate": 0.0, "known_since": at(3)}), online, step=RecordingStep())
+    assert online.coming == ["d" * 64]
+
+
 @pytest.mark.parametrize("point", ["materialize.view:written", "materialize.live:pointed"])
 def test_a_run_cut_short_anywhere_is_whole_when_it_is_run_again(point: str):
     online, lake = Memory(), history({"denials": 1})
@@ -151,6 +184,72 @@ def test_a_run_cut_short_anywhere_is_whole_when_it_is_run_again(point: str):
     assert run(lake, online, step=step) == {"member_history": 1}
     assert online.live is not None
     assert len(step.done("materialize")) == 1
+
+
+def test_what_was_cut_short_or_failed_is_settled_by_the_next_whole_run():
+    online, step = Memory(), RecordingStep(die_at="materialize.view:written")
+    with pytest.raises(Died):
+        run(history({"denials": 1}), online, step=step)
+    online.lies = True
+    with pytest.raises(Broken):
+        run(history({"rate": 0.0}), online, step=step, unfinished=unfinished(step))
+    online.lies = False
+    died, failed = unfinished(step)
+    assert [each.entry for each in step.open_intents()] == [died]
+    run(history({"denials": 1}), online, LATE, step=step, unfinished=unfinished(step))
+    settled = [each for each in step.done("materialize") if each.facts.get("recovered")]
+    assert [(each.subject, each.intent, each.facts["finished_by"]) for each in settled] == [
+        (EARLY.subject, died.id, LATE.subject),
+        (EARLY.subject, failed.id, LATE.subject),
+    ]
+    assert step.open_intents() == unfinished(step) == []
+
+
+def test_no_other_recovery_stumbles_over_its_open_intent():
+    step = RecordingStep(die_at="materialize.view:written")
+    with pytest.raises(Died):
+        run(history({"denials": 1}), Memory(), step=step)
+    lake: Any = None
+    house: Any = SimpleNamespace(releases=SimpleNamespace(models=lambda: ()))
+    assert Lake.recover(lake, step.open_intents(), step=step) == ()
+    assert release.recover(step.open_intents(), house, step=step) == ()
+    assert len(step.open_intents()) == 1
+
+
+@pytest.mark.parametrize("end", ["done", "died", "failed"])
+@pytest.mark.parametrize("later", ["same", "newer"])
+def test_an_answer_given_between_two_rows_of_it_can_be_proved(tmp_path: Path, end: str, later: str):
+    ledger = Ledger(tmp_path)
+    steps = predictions.steps()
+    newer = edition("b2", published=9, tables=("member_history",))
+    published = steps["built"]._replace(subject=newer.subject, outputs=(predictions.ref(newer.subject),))
+    answer = steps.pop("predict").but(editions={"member_history": newer.id})
+    predictions.tell(ledger, {**steps, "newer": published})
+    worker, api = JournalStep(ledger, "worker"), JournalStep(ledger, "api")
+
+    def ask(row: FeatureRow) -> None:
+        # The marker still names b1, and this row is of b2 already.
+        if not api.entries and row.edition == newer.id:
+            facts = dict(answer.facts)
+            api.answers(answer.action, answer.subject, inputs=answer.inputs, outputs=answer.outputs, facts=facts)
+            if end == "failed":
+                raise Unavailable("the online store does not answer", fix="start it")
+
+    online, lake = Memory(), history({"denials": 1, "known_since": at(1)}, {"member_id": token(2)})
+    online.between = ask
+    if end == "died":
+        worker.die_at = "materialize.view:written"
+    with contextlib.suppress(Died, Unavailable):
+        run(lake, online, newer, step=worker)
+    finished = newer if later == "same" else edition("b3", published=11)
+    run(lake, online, finished, step=worker, unfinished=unfinished(worker))
+    ledger.sequencer.integrate()
+    told = story(ledger.index, predictions.SUBJECT).told
+    # What began before the answer, to its end; a later run of the same edition is not of this story.
+    phases = [each.phase for each in told if (each.action, each.subject) == ("materialize", newer.subject)]
+    assert phases == ["intent", *(["failed"] if end == "failed" else []), "done"]
+    assert [gap.what for gap in chain.gaps(predictions.SUBJECT, told, predictions.texts())] == []
+    ledger.close()
 
 
 def test_rows_are_equal_to_the_last_bit_or_not_at_all():
@@ -210,7 +309,8 @@ def test_online_is_offline_on_twenty_thousand_keys(server: Valkey, tmp_path: Pat
     assert run(lake, online, EARLY, step=step) == {"member_history": 20_000}
     (entry,) = step.done("materialize")
     assert (entry.facts["newer_kept"], entry.facts["live"]) == ({"member_history": 20_000}, False)
-    assert online.live() == Live(LATE.id, LATE.known_since, "d" * 64)
+    # What the older one wrote, if anything, lies beside the newer: its definition stays told.
+    assert online.live() == Live(LATE.id, LATE.known_since, "d" * 64, ("d" * 64,))
     online.close()
 
 

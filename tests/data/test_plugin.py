@@ -54,6 +54,24 @@ def test_no_other_file_can_be_read_whatever_the_sql_says(tmp_path: Path):
         connection.execute(f"copy landed.visit to '{tmp_path / 'out' / 'x.parquet'}'")
 
 
+def test_a_file_of_the_edition_can_neither_be_overwritten_nor_read_past_the_cut(tmp_path: Path):
+    rows = made.visits(10)
+    file = made.written(rows, tmp_path / "landed" / "visit.parquet")
+    before = Path(file).read_bytes()
+    with opened(tmp_path, [file], cut=stamp(rows["recorded_at"][6].as_py())) as connection:
+        for sql in (
+            f"copy (select 'forged' as person) to '{file}' (format parquet, use_tmp_file false)",
+            f"select * from read_parquet('{file}')",
+            f"select * from '{file}'",
+        ):
+            with pytest.raises(duckdb.PermissionException):
+                connection.execute(sql)
+        told = connection.execute("select sql from duckdb_tables() union all select sql from duckdb_views()").fetchall()
+        assert file not in str(told)
+        assert count(connection) == 7
+    assert Path(file).read_bytes() == before
+
+
 def test_rows_recorded_after_the_cut_are_not_there(tmp_path: Path):
     rows = made.visits(10)
     file = made.written(rows, tmp_path / "x.parquet")

@@ -96,6 +96,26 @@ def test_without_a_policy_that_permits_it_there_is_no_token(talk: Talk, fields: 
     assert SECRET not in entry.model_dump_json()
 
 
+@pytest.mark.parametrize(
+    "fields", [{"purpose": "john_smith"}, {"domain": "john_smith"}, {"purpose": "smith_j", "domain": "john_smith"}]
+)
+@pytest.mark.parametrize("permitted", [True, False])
+def test_a_word_that_neither_policy_nor_contract_has_stands_in_no_entry(
+    talk: Talk, fields: dict[str, JsonValue], permitted: bool
+) -> None:
+    talk.allow('// john_smith and "smith_j" asked\npermit (principal, action, resource);' if permitted else PERMIT)
+    if permitted and "domain" not in fields:
+        talk.ask("A1", **fields)  # type: ignore[arg-type]
+    else:
+        with pytest.raises(NotFound if permitted else Refused):
+            talk.ask("A1", uid=4711, **fields)  # type: ignore[arg-type]
+    told = [*talk.house.entries("tokenize"), *talk.house.entries("tokenize", "failed")]
+    (entry,) = [*told, *talk.house.entries("decide", "refused")]
+    assert "smith" not in entry.model_dump_json()
+    assert entry.facts["purpose"] == ("unknown" if permitted or "purpose" in fields else "claim_review")
+    assert entry.subject == ("domain:unknown" if "domain" in fields else "domain:claim")
+
+
 def test_a_project_without_policies_grants_no_token(talk: Talk) -> None:
     talk.allow("")
     with pytest.raises(Refused, match="no policy permits it"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import struct
 import tempfile
@@ -19,7 +20,7 @@ from tests.steps import FixedClock, RecordingStep
 from wellspring.enclave import doors
 from wellspring.enclave.doors import Door, Doors
 from wellspring.errors import NotFound, Refused, WellspringError
-from wellspring.project import load
+from wellspring.project import Caller, load
 from wellspring.servers.privileges import UIDS
 from wellspring.trust.vault import frames
 from wellspring.trust.vault.port import Progress
@@ -28,16 +29,18 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become 
 
 
 class House:
-    """One door, open to `uids`, with an operation that echoes and one that fails."""
+    """A door that is open to `uids`, with an operation that echoes and one that fails; another is open to this user."""
 
-    def __init__(self, folder: Path, uids: frozenset[int]) -> None:
+    def __init__(self, folder: Path, uids: frozenset[int], *, patience: float = 2, farewell: float = 1) -> None:
         self.clock = FixedClock()
         self.step = RecordingStep(clock=self.clock)
         self.path = folder / "intake.sock"
         self.waiting = threading.Event()
         operations = {"echo": self.echo, "fail": self.fail, "wait": self.wait}
         door = Door("intake", self.path, uids, operations, {"who": lambda request, uid: [uid, request.get("uid")]})
-        self.doors = Doors((door,), step=self.step, clock=self.clock, patience=2)
+        self.other = folder / "vault.sock"
+        other = Door("vault", self.other, frozenset({os.geteuid()}), operations)
+        self.doors = Doors((door, other), step=self.step, clock=self.clock, patience=patience, farewell=farewell)
 
     def echo(self, request: frames.Message, progress: Progress) -> tuple[JsonValue, bytes]:
         progress("fetch", 1, 1)
@@ -50,10 +53,10 @@ class House:
         self.waiting.wait(10)
         return None, b""
 
-    def connect(self) -> socket.socket:
+    def connect(self, path: Path | None = None) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX)
         connection.settimeout(10)
-        connection.connect(str(self.path))
+        connection.connect(str(path or self.path))
         return connection
 
     def ask(self, **request: JsonValue) -> frames.Message:
@@ -67,6 +70,17 @@ def answer(connection: socket.socket) -> frames.Message:
         pass
     assert message is not None
     return message
+
+
+def trickle(connection: socket.socket) -> bool:
+    """Send byte after byte, never silent for long; True once the other side has had enough, False if it never has."""
+    for _ in range(300):
+        try:
+            connection.sendall(b"\0")
+        except (BrokenPipeError, ConnectionResetError):
+            return True
+        select.select([], [], [], 0.01)
+    return False
 
 
 @pytest.fixture
@@ -163,6 +177,71 @@ def test_a_silent_peer_is_let_go_and_a_full_house_says_so(house: House) -> None:
     assert house.ask(op="echo", say="x")["value"] == "x"
 
 
+def test_a_frame_that_comes_in_drops_is_not_waited_for(folder: Path) -> None:
+    house = House(folder, frozenset({os.geteuid()}), patience=0.2)
+    with house.connect() as connection:
+        connection.sendall(frames.REQUEST_LIMIT.to_bytes(4, "big"))
+        assert trickle(connection)
+    house.doors.close()
+
+
+def test_a_peer_that_is_turned_away_is_not_listened_to_for_long(folder: Path) -> None:
+    house = House(folder, frozenset({UIDS["api"]}), farewell=0.2)
+    with house.connect() as connection:
+        assert trickle(connection)
+    house.doors.close()
+
+
+def test_strangers_keep_nobody_out_and_a_full_door_waits_for_none_of_them(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    me = os.geteuid()
+    asking = [UIDS["vendor"]]
+    monkeypatch.setattr(doors, "peer", lambda _: asking[0])
+    house = House(folder, frozenset({me}), farewell=60)
+    # None of them ends what it says: whoever waits for one waits for a minute.
+    knocking = [house.connect() for _ in range(doors._AT_ONCE + 5)]
+    assert [answer(each)["slug"] for each in knocking] == ["refused"] * doors._AT_ONCE + ["unavailable"] * 5
+    asking[0] = me
+    assert house.ask(op="echo", say="x")["value"] == "x"
+    for each in knocking:
+        each.close()
+    house.doors.close()
+
+
+def test_who_fills_the_places_of_one_user_or_door_takes_none_of_another(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    me, portal = os.geteuid(), 4711
+    asking = [portal]
+    monkeypatch.setattr(doors, "peer", lambda _: asking[0])
+    house = House(folder, frozenset({me, portal}))
+    sitting = [house.connect() for _ in range(doors._AT_ONCE)]
+    for each in sitting:
+        frames.send(each, {"op": "echo", "say": "x"})
+        assert answer(each)["kind"] == "done"
+    with house.connect() as one_more:
+        assert answer(one_more)["slug"] == "unavailable"
+    asking[0] = me
+    assert house.ask(op="echo", say="x")["value"] == "x"
+    with house.connect(house.other) as connection:
+        frames.send(connection, {"op": "echo", "say": "x"})
+        assert answer(connection)["value"] == "x"
+    for each in sitting:
+        each.close()
+    house.doors.close()
+
+
+def test_whoever_was_not_even_heard_is_counted(folder: Path) -> None:
+    clock = FixedClock()
+    step = RecordingStep(clock=clock)
+    refusals = doors._Refusals(step, clock)
+    for _ in range(3):
+        refusals.pass_over("intake", 4711)
+    refusals.record("intake", 4711)
+    assert [entry.facts["before"] for entry in step.entries] == [3]
+
+
 def test_a_long_answer_is_waited_for(house: House) -> None:
     with house.connect() as slow:
         frames.send(slow, {"op": "wait"})
@@ -221,9 +300,12 @@ def test_a_caller_may_speak_at_the_vault_and_no_line_makes_a_service_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     toml = '[project]\nname = "plan"\ntenant = "acme"\n[sources]\n[callers.portal]\nuid = 4711\n'
-    (tmp_path / "wellspring.toml").write_text(f"{toml}[callers.sly]\nuid = {UIDS['worker']}\n")
+    (tmp_path / "wellspring.toml").write_text(toml)
     (tmp_path / ".wellspring").mkdir()
-    project = load(tmp_path)
+    named = load(tmp_path)
+    # The file cannot say this; a door does not lean on it.
+    sly = Caller.model_construct(uid=UIDS["worker"])
+    project = named.model_copy(update={"callers": {**named.callers, "sly": sly}})
     me = os.geteuid()
     assert doors.allowed(project) == {"intake": {me}, "vault": {me}}
     monkeypatch.setattr(doors.os, "geteuid", lambda: UIDS["enclave"])

@@ -1,6 +1,7 @@
 """The reference project's model: a file that a person reads in one sitting, made of public names only."""
 
 import ast
+import math
 import re
 import socket
 from pathlib import Path
@@ -63,6 +64,8 @@ def test_the_benchmark_measures_a_small_history():
     assert found.share == (found.auc - best) / (found.ceiling - best)
     assert 0.5 < found.auc < found.ceiling + 0.05
     assert found.train_rows > found.test_rows > 200
+    assert math.isnan(denials.share(0.7, 0.75, 0.75))
+    assert math.isnan(denials.share(0.7, 0.75, 0.74))
     told = denials.summary([found, found._replace(seed=4, share=0.1)])["second"]["share"]
     assert (told["lowest"], told["lowest_meets"]) == (0.1, False)
     assert len(set(found.controls)) == 3

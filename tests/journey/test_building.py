@@ -15,6 +15,7 @@ from wellspring.data.transform import Built
 from wellspring.errors import ProjectError, Refused
 from wellspring.journey import building
 from wellspring.records.data import Edition, Snapshot, Views
+from wellspring.records.trust import Entry, Logged
 
 SOURCE = Snapshot(table="claim", snapshot_id=1, rows=3)
 MART = Snapshot(table="claim_features", snapshot_id=2, rows=2)
@@ -36,10 +37,12 @@ class House:
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, *, die_at: str | None = None) -> None:
         self.did: list[str] = []
+        self.unfinished: list[str] = []
         self.landed: Edition | None = LANDED
         self.step = RecordingStep(die_at=die_at)
         self.lake = SimpleNamespace(edition=lambda level="landed": self.landed if level == "landed" else None)
         self.sequencer = SimpleNamespace(integrate=lambda: self.did.append("integrate"))
+        self.records: Any = SimpleNamespace(index=SimpleNamespace(entries=self.entries))
         self.project = SimpleNamespace(own={"features": folder / "features.py"}, root=folder, lake=folder, name="tiny")
         (folder / "features.py").write_text("# one\n")
         monkeypatch.setattr(building, "recover", lambda house: self.did.append("recover"))
@@ -57,9 +60,17 @@ class House:
         self.did.append("build")
         return Built(BUILT, ("claim_features.paid",), True)
 
-    def materialize(self, lake: Any, views: Any, made: Edition, store: Any, *, step: Any) -> dict[str, int]:
+    def entries(self, *, action: str) -> list[Logged]:
+        return [Logged(index=each.sequence, entry=each) for each in self.step.entries if each.action == action]
+
+    def materialize(
+        self, lake: Any, views: Any, made: Edition, store: Any, *, step: Any, unfinished: list[Entry]
+    ) -> dict[str, int]:
         assert made == BUILT
         self.did.append(f"online {store}")
+        self.unfinished = [each.id for each in unfinished]
+        with step("materialize", made.subject, intent=True):
+            step.reached("materialize.view:written")
         return {"claim": 2}
 
     def transform(self, store: Any) -> building.Prepared:
@@ -70,8 +81,8 @@ class House:
 def test_it_is_built_and_sealed_before_it_goes_online(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     house = House(tmp_path, monkeypatch)
     made = house.transform("valkey")
-    built = ["recover", "build", "integrate", f"seal {[BUILT.subject]}"]
-    assert house.did == [*built, "features", "online valkey", "integrate"]
+    built = ["build", "integrate", f"seal {[BUILT.subject]}"]
+    assert house.did == ["recover", "features", *built, "online valkey", "integrate"]
     assert (made.edition, made.tables, made.fresh) == (BUILT, (MART,), True)
     assert (made.leaks, made.online) == (("claim_features.paid",), {"claim": 2})
 
@@ -81,6 +92,17 @@ def test_without_a_store_nothing_goes_online_and_no_view_is_asked_for(monkeypatc
     house.project.own = {}
     assert house.transform(None).online == {}
     assert "features" not in house.did
+
+
+def test_a_mistake_in_the_definitions_is_told_before_anything_is_built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    def load(path: Path, _: str) -> Any:
+        raise ProjectError(f"{path}:1: NameError", fix="edit it")
+
+    house = House(tmp_path, monkeypatch)
+    monkeypatch.setattr(building.features, "load", load)
+    with pytest.raises(ProjectError, match="NameError"):
+        house.transform("valkey")
+    assert house.did == ["recover"]
 
 
 def test_before_anything_has_landed_nothing_is_built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -98,6 +120,18 @@ def test_after_a_crash_behind_the_build_the_next_run_puts_it_online(monkeypatch:
     assert "online valkey" not in house.did
     house.transform("valkey")
     assert "online valkey" in house.did
+
+
+def test_after_a_crash_on_the_way_online_the_next_run_is_told_what_it_finishes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    house = House(tmp_path, monkeypatch, die_at="materialize.view:written")
+    with pytest.raises(Died):
+        house.transform("valkey")
+    assert house.unfinished == []
+    (intent,) = house.step.open_intents()
+    house.transform("valkey")
+    assert house.unfinished == [intent.entry.id]
 
 
 def test_features_are_compiled_once_and_again_when_their_file_was_changed(

@@ -42,7 +42,9 @@ class House:
         for drop, ref in (("d", PEOPLE), ("old", CLAIM), ("old", CLAIM), ("elsewhere", CLAIM)):
             with self.step("admit", f"drop:{drop}", inputs=[ref, Ref(name=f"drop:{drop}")]):
                 pass
-        with self.step("publish", BUILT.subject, facts={"leaks": ["claim_features.paid"]}):
+        with self.step(
+            "publish", BUILT.subject, facts={"leaks": ["claim_features.paid"], "audited": {"claim_label": 7}}
+        ):
             pass
         monkeypatch.setattr(learning, "recover", lambda house: None)
         monkeypatch.setattr(learning, "views", lambda project: synthetic.views())
@@ -84,6 +86,7 @@ def test_it_learns_from_the_newest_built_edition_and_names_all_that_it_rests_on(
     assert house.given["edition"] == BUILT
     assert house.given["given"].contracts == (CLAIM, PEOPLE)
     assert house.given["given"].leaks == ("claim_features.paid",)
+    assert house.given["given"].audited == {"claim_label": 7}
     assert house.given["given"].code == {"models/denials.py": "3" * 64}
     assert house.given["live"] is None
     assert house.integrated == 1

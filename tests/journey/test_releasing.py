@@ -12,7 +12,7 @@ import pytest
 
 from tests.models.released import Released
 from tests.trust.test_approvals import Somebody
-from wellspring.errors import NotFound, Refused
+from wellspring.errors import Broken, NotFound, Refused
 from wellspring.journey import releasing
 from wellspring.models.train import Shelf
 from wellspring.records.models import Release
@@ -24,9 +24,12 @@ class House:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.world = world = Released(folder)
         self.sealed: list[str] = []
+        self.logins: list[str] = []
         self.recovered = self.integrated = 0
+        self.broken: Broken | None = None
         (folder / "policies").mkdir()
-        (folder / "policies" / "a.cedar").write_text("permit (principal, action, resource);")
+        self.policy = folder / "policies" / "a.cedar"
+        self.policy.write_text("permit (principal, action, resource);")
         self.project = SimpleNamespace(own={"policies": folder / "policies"}, lake=folder / "lake")
         self.records = SimpleNamespace(index=self)
         self.step, self.lake = world.step, world.lake
@@ -40,10 +43,17 @@ class House:
 
     @contextmanager
     def present(self, project: Any, token: str) -> Iterator[Somebody]:
-        yield {"ana": self.world.ana, "bo": self.world.bo}[token]
+        self.logins.append(token)
+        try:
+            yield {"ana": self.world.ana, "bo": self.world.bo, "cy": self.world.cy}[token]
+        finally:
+            self.logins.remove(token)
+            self.logins.append(f"{token} is gone")
 
     def recover(self, house: Any) -> None:
         self.recovered += 1
+        if self.broken is not None:
+            raise self.broken
 
     def integrate(self) -> None:
         self.integrated += 1
@@ -104,14 +114,42 @@ def test_who_proposed_it_does_not_approve_it_and_the_refusal_is_integrated(house
     assert house.integrated == before + 1
 
 
-def test_what_was_approved_before_a_crash_goes_live_in_the_approvers_name(house: House):
+@pytest.mark.parametrize("who", ["bo", "cy"])
+def test_what_was_approved_before_a_crash_goes_live_by_whoever_may_approve_it(house: House, who: str):
     asked = house.world.train()
     house.world.approve(asked)
     assert house.live == ""
-    approved, person = house.approve(asked.id, "ana")
+    approved, person = house.approve(asked.id, who)
     assert (approved, person, house.live) == (asked, "user:bo", asked.id)
     assert len(house.step.done("approve")) == 1
-    assert house.step.done("promote")[0].facts["person"] == "user:bo"
+    facts = house.step.done("promote")[0].facts
+    assert (facts["person"], facts["carried_out_by"]) == ("user:bo", f"user:{who}")
+
+
+@pytest.mark.parametrize(("who", "law", "code"), [("ana", True, "self_approval"), ("bo", False, "no_policy")])
+def test_an_approval_of_before_never_goes_live_by_who_may_not_approve_it(house: House, who: str, law: bool, code: str):
+    asked = house.world.train()
+    house.world.approve(asked)
+    if not law:
+        house.policy.write_text("")
+    before = house.integrated
+    with pytest.raises(Refused) as refused:
+        house.approve(asked.id, who)
+    assert refused.value.verdict is not None
+    assert [each.code for each in refused.value.verdict.reasons] == [code]
+    assert (house.live, house.sealed, house.integrated) == ("", [], before + 1)
+
+
+@pytest.mark.parametrize("who", ["ana", "bo", "cy"])
+def test_what_was_taken_back_never_goes_live_again(house: House, who: str):
+    first, second = house.world.released(1), house.world.released(2)
+    house.rollback()
+    with pytest.raises(Refused) as refused:
+        house.approve(second.id, who)
+    assert refused.value.verdict is not None
+    assert [each.code for each in refused.value.verdict.reasons] == ["taken_back"]
+    assert house.live == first.id
+    assert house.step.entries[-1].phase == "refused"
 
 
 def test_an_approval_of_what_is_live_already_changes_nothing(house: House):
@@ -119,6 +157,41 @@ def test_an_approval_of_what_is_live_already_changes_nothing(house: House):
     house.approve(asked.id)
     assert house.approve(asked.id) == (asked, "user:bo")
     assert len(house.step.done("promote")) == 1
+
+
+def test_what_was_judged_beside_another_is_neither_proposed_nor_kept(house: House):
+    early = house.world.train(2)
+    house.world.released(1)
+    kept = house.world.releases.ids()
+    house.policy.write_text("permit (principal, action, resource); // another digest")
+    with pytest.raises(Refused, match="judged beside nothing"):
+        house.propose(early.candidate)
+    assert house.world.releases.ids() == kept
+
+
+def test_what_is_approved_is_not_proposed_again(house: House):
+    asked = house.propose(house.world.train().candidate)
+    house.world.approve(asked)
+    before = house.integrated
+    with pytest.raises(Refused, match="approved already"):
+        house.propose(asked.candidate, "bo")
+    assert house.integrated == before + 1
+    assert house.approve(asked.id)[1] == "user:bo"
+
+
+def test_a_login_ends_however_the_act_ends(house: House):
+    broken = Broken("x", fix="y")
+    acts = {
+        "propose": lambda: house.propose("0" * 12, "bo"),
+        "approve": lambda: house.approve("0" * 12),
+        "rollback": lambda: house.rollback("bo"),
+    }
+    for name, act in acts.items():
+        for house.broken in (None, broken):
+            house.logins.clear()
+            with pytest.raises((Broken, NotFound, Refused)):
+                act()
+            assert house.logins == ["bo is gone"], name
 
 
 def test_it_goes_back_in_the_name_of_whoever_takes_it_back(house: House):

@@ -131,6 +131,7 @@ def walk(stranger: Stranger) -> None:
     stranger.at = stranger.at / "shop"
     drafted = stranger.types("wellspring", "new", "contract", "../orders.csv")
     assert "key: order_id + recorded_at" in drafted
+    assert "leave as they are: category, price, quantity, express, ordered_on, returned, recorded_at - check" in drafted
     stranger.types("wellspring", "up")
     stranger.types("cp", "../orders.csv", "vendor/outbox/")
     stranger.types("wellspring", "receive")

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from pydantic import JsonValue
 
 from tests.models import synthetic
 from tests.models.synthetic import table, token
@@ -18,13 +19,13 @@ from tests.trust.test_approvals import Books, Somebody
 from wellspring.data import editions, features
 from wellspring.data.editions import Editions
 from wellspring.errors import Unavailable
-from wellspring.models import artefact, lightgbm
+from wellspring.models import artefact, lightgbm, serving
 from wellspring.models.artefact import Input, Platt, Recipe
 from wellspring.models.desk import Desk, Law, Ports
 from wellspring.models.predict import Scorer
 from wellspring.models.registry import Live as Shown
 from wellspring.models.release import House, Releases, compose
-from wellspring.models.serving import Shelf
+from wellspring.models.serving import Served, Shelf
 from wellspring.records.clock import Clock
 from wellspring.records.data import Edition, FeatureRow, Snapshot, View, Views
 from wellspring.records.models import Candidate, Release
@@ -189,12 +190,13 @@ class Mlflow:
 
 
 class Released:
-    """All of it. ana proposes, bo approves."""
+    """All of it. ana proposes, bo approves, cy is another who might."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.ana, self.bo = Somebody("ana", "owner"), Somebody("bo", "approver")
-        self.books = Books(self.ana, self.bo)
+        self.cy = Somebody("cy", "approver")
+        self.books = Books(self.ana, self.bo, self.cy)
         self.step = self.books.step
         self.clock: Any = self.step.clock
         self.clock.at = NOW
@@ -202,6 +204,7 @@ class Released:
         self.releases = Releases(folder / "models")
         self.objects = DiskObjects(folder / "models" / "objects")
         self.views = synthetic.views()
+        self.domains: serving.Domains = DOMAINS
         features.keep(self.views, folder / "lake" / "views")
         self.lake = Lake(folder / "lake")
         self.online = Online(self.lake, self.views)
@@ -209,13 +212,18 @@ class Released:
 
     @property
     def house(self) -> House:
-        return House(self.releases, self.books, self.lake, self.mlflow, self.load)
+        return House(self.releases, self.books, self.lake, self.mlflow, self.served)
+
+    def served(self, release: Release) -> Served:
+        return serving.load(
+            release, scorer=self.load, views=lambda digest: self.kept_views(digest), domains=lambda: self.domains
+        )
 
     def load(self, release: Release, key: notes.Key | None = None) -> Scorer:
         return Scorer.load(release, objects=self.objects, paths=self.releases.paths, key=key or self.signer.key)
 
     def train(self, seed: int = 1, *, outcome: Outcome = "pass", made: Recipe | None = None) -> Release:
-        """Train, judge and keep; nobody has asked for it yet."""
+        """Train, judge beside what is live, and keep; nobody has asked for it yet."""
         made = made or recipe()
         digest = artefact.write(
             {artefact.RECIPE: made.encode(), artefact.BOOSTER: trees(seed).encode()},
@@ -228,7 +236,9 @@ class Released:
         )  # fmt: skip
         artefact.keep_candidate(known, paths=self.releases.paths)
         refs = [Ref(name=f"run:{run}"), Ref(name="artefact:denials", digest=digest)]
-        with self.step("gate", known.subject, inputs=refs, outputs=[self.pinned(known)], facts={"outcome": outcome}):
+        live = self.releases.live("denials")
+        said: dict[str, JsonValue] = {"outcome": outcome, "live": live.candidate if live is not None else ""}
+        with self.step("gate", known.subject, inputs=refs, outputs=[self.pinned(known)], facts=said):
             pass
         read = artefact.read(digest, objects=self.objects, paths=self.releases.paths, key=self.signer.key)
         return self.releases.keep(compose(known, read, ANYTHING.digest))
@@ -257,8 +267,7 @@ class Released:
     def shelf(self, *, step: Step | None = None) -> Shelf:
         return Shelf(
             self.releases,
-            load=self.load,
-            views=self.kept_views,
+            load=lambda release: self.served(release),
             index=self.books,
             step=step or self.step,
             clock=self.clock,
@@ -282,7 +291,7 @@ class Released:
             editions=Editions(self.folder / "lake" / "editions"),
             views=self.kept_views,
             reader=self.online.reader,
-            domains=DOMAINS,
+            domains=lambda: self.domains,
             step=step,
             clock=clock,
         )

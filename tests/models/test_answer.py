@@ -11,7 +11,7 @@ import pytest
 from tests.models.released import DOMAINS, NOW, Released, claim
 from tests.models.synthetic import token
 from wellspring.data import editions
-from wellspring.errors import NotFound, Refused, Unavailable
+from wellspring.errors import NotFound, ProjectError, Refused, Unavailable
 from wellspring.models import answer
 from wellspring.records.data import FeatureRow
 
@@ -56,8 +56,22 @@ def test_a_raw_identifier_is_refused_and_never_said_back(house: Released, raw: s
 def test_a_token_of_another_domain_is_refused(house: Released):
     with pytest.raises(Refused, match="not a token of its domain"):
         answer.wanted(house.views.views, {**claim(3), "claim_id": token("member", 3)}, DOMAINS)
-    assert answer.is_token(token("claim", 1), None)
+    assert not answer.is_token(token("claim", 1), frozenset())
     assert answer.is_token("prior_auth_k12_" + "a" * 26, frozenset({"prior_auth"}))
+
+
+def test_no_token_passes_for_a_key_whose_domain_nobody_knows(house: Released):
+    for domains in ({}, {**DOMAINS, "billing_npi": frozenset[str]()}, {"claim_id": DOMAINS["claim_id"]}):
+        with pytest.raises(ProjectError, match="has no token domain"):
+            answer.wanted(house.views.views, claim(3), domains)
+
+
+def test_a_question_has_one_name_whatever_the_order_of_its_keys():
+    given = claim(3)
+    text = f'{{"billing_npi":"{given["billing_npi"]}","claim_id":"{given["claim_id"]}"}}'
+    turned = dict(reversed(given.items()))
+    assert answer.asked(given) == answer.asked(turned) == hashlib.sha256(text.encode()).hexdigest()
+    assert answer.asked(claim(4)) != answer.asked(given)
 
 
 def test_an_unknown_or_missing_key_is_told_by_the_names_that_there_are(house: Released):
@@ -111,7 +125,7 @@ def test_a_line_says_all_that_it_takes_to_answer_again_and_no_value(house: Relea
     served = house.shelf().get("denials")
     found = known(house)
     scored = served.scorer.score(found.rows)
-    given = answer.answer(served, scored, found, prediction="p1", at=NOW)
+    given = answer.answer(served, scored, found, prediction="p1", given=claim(3), at=NOW)
     line = answer.line(given, b"text", served, found, key="ab" * 8, by="service:portal", policy="9" * 64)
     assert [each.name for each in line.inputs] == [
         release.subject, house.lake.built.subject, "key:" + "ab" * 8, "vector:p1",
@@ -119,6 +133,8 @@ def test_a_line_says_all_that_it_takes_to_answer_again_and_no_value(house: Relea
     assert line.inputs[3].digest == scored.vector_digest
     assert (line.outputs[0].name, line.outputs[0].digest) == ("answer:p1", hashlib.sha256(b"text").hexdigest())
     assert line.facts["score"] == scored.score.hex()
+    assert line.facts["asked"] == given.asked == answer.asked(claim(3))
+    assert "instead_of" not in line.facts
     views = line.facts["views"]
     assert isinstance(views, dict)
     row = found.rows["claim"]

@@ -205,3 +205,17 @@ def test_a_changed_candidate_is_refused(shelf: Shelf):
     for unknown in ("0" * 12, "../x"):
         with pytest.raises(NotFound):
             artefact.read_candidate(unknown, paths=shelf.paths)
+
+
+@pytest.mark.parametrize("content", [b"[]", b'{"model":"denials"}', b'{ "a": 1 }', b"\xff"])
+def test_what_is_no_candidate_is_broken_though_its_name_fits(shelf: Shelf, content: bytes):
+    name = hashlib.sha256(content).hexdigest()[:12]
+    shelf.paths.write_once(f"candidates/{name}.json", content)
+    with pytest.raises(Broken, match="is no candidate"):
+        artefact.read_candidate(name, paths=shelf.paths)
+
+
+def test_a_model_file_that_is_no_text_is_broken_however_well_it_is_signed(shelf: Shelf):
+    digest = shelf.write({**FILES, artefact.BOOSTER: b"tree\n\xff"})
+    with pytest.raises(Broken, match="is no text"):
+        shelf.read(digest)

@@ -69,6 +69,14 @@ def test_an_error_of_the_files_own_is_told_too(tmp_path: Path):
         definition.load(write(tmp_path, text), "denials")
 
 
+def test_what_figures_rest_on_is_more_than_the_features():
+    lean = model(features=("claim:charge_amount",), subgroups=(Subgroup(feature="claim:auth_state"),))
+    assert [each.name for each in definition.rests_on(lean, views())] == [
+        "claim:charge_amount", "claim:claim_type", "claim:auth_state", "claim:is_replacement",
+        "provider_history:denial_rate_30d",
+    ]  # fmt: skip
+
+
 def test_an_unknown_model_says_which_is_near(tmp_path: Path):
     with pytest.raises(NotFound) as told:
         definition.load(write(tmp_path, TEXT), "denial")
@@ -111,10 +119,17 @@ def test_the_code_is_the_models_file_the_features_and_dbts_and_nothing_that_dbt_
     (tmp_path / "wellspring.toml").write_text(
         '[project]\nname = "tiny"\ntenant = "acme"\n[sources]\n[dbt]\n[features]\n[models]\n'
     )
-    for name in ("models/denials.py", "models/other.py", "features.py", "dbt/models/a.sql", "dbt/target/run.json"):
+    left = ("dbt/target/run.json", "dbt/logs/dbt.log", "dbt/models/__pycache__/a.pyc", "dbt/.user.yml")
+    for name in ("models/denials.py", "models/other.py", "features.py", "dbt/models/a.sql", *left):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
     code = definition.sources(project.load(tmp_path, environ={}), "denials")
     assert sorted(code) == ["dbt/models/a.sql", "features.py", "models/denials.py"]
+    # What dbt would build is code, whatever its folder is called.
+    for name in ("dbt/models/target/label.sql", "dbt/dbt_packages/pack/models/b.sql"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(name)
+    more = definition.sources(project.load(tmp_path, environ={}), "denials")
+    assert sorted(more.keys() - code.keys()) == ["dbt/dbt_packages/pack/models/b.sql", "dbt/models/target/label.sql"]
     changed = {**code, "features.py": "0" * 64}
     assert definition.digest(code) != definition.digest(changed)

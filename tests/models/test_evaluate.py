@@ -2,12 +2,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tests.models.synthetic import World, model, views
+from tests.models.synthetic import World, candidate, model, scores, views
 from wellspring.errors import ProjectError
 from wellspring.models import evaluate, statistics, train
 from wellspring.models.artefact import Artefact
 from wellspring.models.definition import Bars, Subgroup
 from wellspring.models.frame import Frame, gather
+from wellspring.records.models import Candidate
+from wellspring.records.record import stamp
+from wellspring.stores.layout import instant
 
 
 def learned(world: World, **changes) -> tuple[Frame, train.Fitted]:
@@ -116,18 +119,71 @@ def test_neither_amounts_nor_tokens_are_groups(feature: str):
     assert fitted.recipe.model == "denials"
 
 
+def behind(learned_until: str = "2026-01-02T00:00:00.000000Z", **changes) -> Candidate:
+    """Make the candidate behind what is live."""
+    return candidate(scores=scores(learned_until=learned_until, **changes))
+
+
+def test_a_candidate_says_up_to_when_it_learned(made):
+    frame, fitted = made
+    newest = stamp(instant(int(frame.at[frame.train].max())))
+    assert evaluate.evaluate(frame, fitted).scores.learned_until == newest
+
+
+def test_rows_that_the_live_model_learned_do_not_judge(made):
+    frame, fitted = made
+    live = Artefact("a" * 64, fitted.files()["model.lgb"].decode(), fitted.recipe)
+    probability = evaluate.evaluate(frame, fitted).probability
+    at = np.sort(frame.at[frame.test])
+
+    def rows(behind: Candidate) -> int:
+        found = evaluate.versus(frame, probability, behind, live)
+        assert found.paired is not None, found.why
+        return found.paired.difference.rows
+
+    bars = Bars(test_rows=100, test_positives=10)
+    frame = frame._replace(model=model(bars=bars))
+    tenth = len(at) // 10
+    assert rows(behind()) == len(at)
+    assert rows(behind(stamp(instant(int(at[tenth]))))) == len(at) - tenth - 1
+    # One that is too old to say so began its window on a day.
+    day = stamp(instant(int(at[tenth])))[:10]
+    began = np.datetime64(day, "us").astype("int64")
+    assert rows(behind("", since=day)) == int((at >= began).sum()) < len(at)
+    few = evaluate.versus(frame, probability, behind(stamp(instant(int(at[-50])))), live)
+    assert (few.paired, few.why) == (None, "it has learned rows of this window, and 49 others are too few")
+    unknown = evaluate.versus(frame, probability, behind(""), live)
+    assert (unknown.paired, unknown.why) == (None, "it does not say up to when it has learned")
+
+
+def test_a_feature_of_another_type_under_the_live_model_is_told_and_no_value_of_it(made):
+    frame, fitted = made
+    first = next(each for each in fitted.recipe.features if each.type == "string")
+    other = tuple(
+        each.model_copy(update={"type": "float64", "categories": ()}) if each is first else each
+        for each in fitted.recipe.features
+    )
+    recipe = fitted.recipe.model_copy(update={"features": other})
+    live = Artefact("a" * 64, fitted.files()["model.lgb"].decode(), recipe)
+    found = evaluate.versus(frame, np.zeros(len(frame.test)), behind(), live)
+    assert (found.paired, found.why) == (
+        None, f"it uses {first.view}.{first.name}, which is not in the features any more as it was",
+    )  # fmt: skip
+
+
 def test_a_candidate_is_compared_with_what_is_live_on_the_same_rows(world: World, made):
     frame, fitted = made
     lesser_frame, lesser = learned(world, features=("claim:claim_type", "claim:charge_amount"))
     live = Artefact("a" * 64, fitted.files()["model.lgb"].decode(), fitted.recipe)
     both = gather(lesser_frame.model, views(), world, world.edition, also=[each.name for each in frame.used])
     probability = evaluate.evaluate(lesser_frame, lesser).probability
-    beside = evaluate.versus(both, probability, "abc", live)
+    beside = evaluate.versus(both, probability, behind(), live)
+    assert beside.live == behind().id
     assert beside.paired is not None
     assert beside.paired.difference.high < 0
     assert beside.paired.difference.rows == len(frame.test)
     # A feature that is gone: nothing is compared, and the gate lets nothing pass.
-    lost = evaluate.versus(lesser_frame, probability, "abc", live)
+    lost = evaluate.versus(lesser_frame, probability, behind(), live)
     assert lost.paired is None
     assert "not in the features any more" in lost.why
 

@@ -1,5 +1,5 @@
 import math
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
@@ -165,3 +165,66 @@ def test_a_label_that_is_no_bool_and_a_feature_that_is_not_there_are_told():
     world.tables["claim_label"] = labels.set_column(1, "is_denied", labels.column("is_denied").cast("int8"))
     with pytest.raises(ProjectError, match="a label is a bool"):
         frame(world)
+
+
+def labels_from(world: World, known: list[datetime]) -> None:
+    """Let each label of a world be known from another instant on."""
+    told = world.tables["claim_label"]
+    place = told.column_names.index("known_since")
+    world.tables["claim_label"] = told.set_column(place, "known_since", pa.array(known, pa.timestamp("us", "UTC")))
+
+
+def test_a_row_whose_label_was_known_when_it_was_asked_neither_teaches_nor_judges():
+    world, whole = World(3000), frame()
+    asked = world.tables["claim_features"].column("known_since").to_pylist()
+    told = world.tables["claim_label"].column("known_since").to_pylist()
+    labels_from(world, [at if n % 10 == 0 else then for n, (at, then) in enumerate(zip(asked, told, strict=True))])
+    # A later correction of such a label is no answer that was waited for.
+    labels = world.tables["claim_label"]
+    later = labels.column("known_since").to_pylist()
+    world.tables["claim_label"] = pa.concat_tables([labels, labels])
+    labels_from(world, [*later, *(each + timedelta(days=1) for each in later)])
+    made = frame(world)
+    known = {token("claim", n) for n in range(0, 3000, 10)}
+    for side in ("train", "test"):
+        then, now = (
+            {row["claim_id"] for row in each.rows.take(getattr(each, side)).to_pylist()} for each in (whole, made)
+        )
+        assert now == then - known
+        assert then & known
+    assert made.answered == len(whole.train) + len(whole.test) - len(made.train) - len(made.test)
+    assert made.eligible == len(made.test)
+    assert (whole.answered, whole.ahead) == (0, 0)
+
+
+def test_when_most_labels_are_known_when_asked_nothing_is_learned():
+    world = World(3000)
+    labels_from(world, world.tables["claim_features"].column("known_since").to_pylist())
+    with pytest.raises(Refused, match="the outcome is known when it is asked") as told:
+        frame(world)
+    assert told.value.verdict is not None
+    assert told.value.verdict.outcome == "invalid"
+    assert [each.code for each in told.value.verdict.reasons] == ["answered"]
+
+
+def asked_in_2062(count: int) -> World:
+    world = World(3000)
+    for name in ("claim_features", "claim_label"):
+        told = world.tables[name]
+        at = told.column("known_since").to_pylist()
+        at[-count:] = [datetime(2062, 1, 1, tzinfo=each.tzinfo) for each in at[-count:]]
+        place = told.column_names.index("known_since")
+        world.tables[name] = told.set_column(place, "known_since", pa.array(at, pa.timestamp("us", "UTC")))
+    return world
+
+
+def test_a_question_from_the_future_moves_no_window():
+    made, whole = frame(asked_in_2062(1)), frame()
+    assert made.ahead == 1
+    assert abs(made.cut - whole.cut) < DAY
+    assert abs(len(made.test) - len(whole.test)) < 20
+    assert days(made.at[made.test]).max() < 300
+    with pytest.raises(Refused, match=r"1,000 of its 3,000 questions are asked after 2026-\d\d-\d\dT") as told:
+        frame(asked_in_2062(1000))
+    assert told.value.verdict is not None
+    assert [each.code for each in told.value.verdict.reasons] == ["ahead"]

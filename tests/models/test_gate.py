@@ -4,11 +4,13 @@ import pytest
 
 from tests.models.synthetic import model, scores, views
 from wellspring.models import gate
-from wellspring.models.definition import Bars, resolve
+from wellspring.models.definition import Bars, Subgroup
 from wellspring.models.statistics import Paired
 from wellspring.records.models import Group, Measured, Scores
 
 BARS = Bars(auc=0.65, brier=0.2, calibration_error=0.03, margin=0.01, test_rows=1000, test_positives=100)
+
+AUDITED = {"claim_features": 5, "provider_history": 5, "claim_label": 5}
 
 
 def judge(given: Scores | None = None, **changes: Any):
@@ -83,11 +85,45 @@ def test_a_leak_of_the_edition_is_found_by_view_or_by_table(leak: str):
     moved = [
         v.model_copy(update={"table": "history_table"}) if v.name == "provider_history" else v for v in known.views
     ]
-    used = resolve(model(), known.model_copy(update={"views": tuple(moved)}))
-    verdict = gate.leaking("model:denials", "denials", used, [leak, "provider_history.not_used"])
+    moved = known.model_copy(update={"views": tuple(moved)})
+    audited = {**AUDITED, "history_table": 5}
+    verdict = gate.leaking(model(), moved, [leak, "provider_history.not_used", "elsewhere.known_since"], audited)
     assert verdict.outcome == "fail"
     assert [each.column for each in verdict.reasons] == ["provider_history.claims_30d"]
-    assert gate.leaking("model:denials", "denials", used, []).passed
+    assert gate.leaking(model(), moved, ["provider_history.not_used"], audited).passed
+
+
+@pytest.mark.parametrize(
+    "leak",
+    [
+        "provider_history.known_since", "provider_history.sequence", "provider_history.billing_npi",
+        "claim_features.known_since", "claim_features.claim_id", "claim_label.is_denied", "claim_label.known_since",
+        "claim_label.carc_code",
+    ],
+)  # fmt: skip
+def test_a_leak_of_what_rows_are_joined_by_or_of_the_label_refuses_too(leak: str):
+    verdict = gate.leaking(model(features=("provider_history:*",)), views(), [leak], AUDITED)
+    assert verdict.outcome == "fail"
+    assert [(each.code, each.column) for each in verdict.reasons] == [("leak", leak)]
+    assert verdict.reasons[0].what.startswith(f"denials was not released: {leak} knew the future")
+
+
+def test_a_leak_of_what_a_model_is_compared_by_refuses_too():
+    lean = model(features=("claim:charge_amount",), subgroups=(Subgroup(feature="claim:auth_state"),))
+    for leak in ("claim.auth_state", "claim.is_replacement", "provider_history.denial_rate_30d"):
+        verdict = gate.leaking(lean, views(), [leak], AUDITED)
+        assert [(verdict.outcome, each.column) for each in verdict.reasons] == [("fail", leak)]
+    assert gate.leaking(lean, views(), ["provider_history.claims_30d"], AUDITED).passed
+
+
+@pytest.mark.parametrize("table", ["provider_history", "claim_label", "claim_features"])
+def test_a_table_of_which_no_row_was_compared_is_never_a_pass(table: str):
+    for audited in ({**AUDITED, table: 0}, {name: rows for name, rows in AUDITED.items() if name != table}):
+        verdict = gate.leaking(model(), views(), [], audited)
+        assert (verdict.outcome, codes(verdict)) == ("inconclusive", ["not_audited"])
+        assert f"no row of {table} was compared" in verdict.reasons[0].what
+    assert gate.leaking(model(), views(), [], AUDITED).passed
+    assert gate.leaking(model(), views(), ["claim.auth_state"], {}).outcome == "fail"
 
 
 def test_a_worse_candidate_is_refused():

@@ -13,7 +13,17 @@ from tests.steps import Died, FixedClock, RecordingStep
 from wellspring.data.lake import Lake
 from wellspring.errors import Broken, NotFound, Refused, Unavailable
 from wellspring.models import artefact
-from wellspring.models.release import compose, history, project, promote, recover, refuse_retiring, rollback
+from wellspring.models.reigns import history
+from wellspring.models.release import (
+    Carrier,
+    compose,
+    project,
+    promote,
+    recover,
+    refuse_retiring,
+    refuse_uncompared,
+    rollback,
+)
 from wellspring.records.models import Release
 from wellspring.trust.identity.port import Principal
 from wellspring.trust.policy import Policies
@@ -75,7 +85,7 @@ def test_a_promotion_points_tells_mlflow_and_is_remembered(house: Released):
     release = house.released()
     assert house.releases.live("denials") == release
     (done,) = house.step.done("promote")
-    assert done.facts == {"model": "denials", "former": "", "person": "user:bo", "projected": True}
+    assert done.facts == {"model": "denials", "former": "", "person": "user:bo"}
     assert done.intent is not None
     assert (done.subject, done.inputs[0].digest) == (release.subject, release.digest)
     shown = house.mlflow.shown["denials"]
@@ -135,7 +145,6 @@ def test_with_mlflow_down_nothing_moves_forward_and_everything_back(house: Relea
     promote(second, "user:bo", house.house, step=house.step)
     house.mlflow.down = True
     assert go_back(house) == first
-    assert house.step.done("rollback")[0].facts["projected"] is False
     house.mlflow.down = False
     assert project("denials", house.house) == ("production",)
     assert project("denials", house.house) == ()
@@ -157,7 +166,7 @@ def test_a_rollback_restores_the_former_tuple_byte_for_byte_and_goes_further_bac
     told = [(each.subject, each.facts["former"]) for each in house.step.done("rollback")]
     assert told == [(second.subject, third.id), (first.subject, second.id)]
     # Forward again, and back from there.
-    promote(third, "user:bo", house.house, step=house.step)
+    house.released(4)
     assert go_back(house) == first
 
 
@@ -179,7 +188,7 @@ def test_a_pointer_that_was_moved_past_the_ledger_stops_a_rollback(house: Releas
         go_back(house)
 
 
-@pytest.mark.parametrize("point", ["release.promote:intent", "release.promote:pointed", "release.promote:projected"])
+@pytest.mark.parametrize("point", ["release.promote:intent", "release.promote:pointed"])
 def test_a_promotion_that_was_killed_is_carried_out_once(house: Released, point: str):
     first = house.released(1)
     second = house.train(2)
@@ -193,6 +202,64 @@ def test_a_promotion_that_was_killed_is_carried_out_once(house: Released, point:
     assert house.releases.live("denials") == second
     assert recover(house.step.open_intents(), house.house, step=house.step) == ()
     assert house.step.done("promote")[-1].facts["recovered"] is True
+    assert getattr(house.mlflow.shown["denials"], "release", "") == second.id
+    assert go_back(house) == first
+
+
+def test_what_was_taken_back_or_replaced_never_goes_live_again(house: Released):
+    first, second = house.released(1), house.released(2)
+    for gone, now in ((first, second), (second, first)):
+        with pytest.raises(Refused, match="was live before") as refused:
+            promote(gone, "user:bo", house.house, step=house.step)
+        assert refused.value.verdict is not None
+        assert [each.code for each in refused.value.verdict.reasons] == ["taken_back"]
+        assert "wellspring learn denials" in refused.value.fix
+        assert house.releases.live("denials") == now
+        if now == second:
+            go_back(house)
+
+
+def test_what_was_approved_before_is_carried_out_only_by_whom_the_policy_lets_approve(house: Released):
+    release = house.train()
+    house.approve(release)
+    proposing = Policies({"a.cedar": 'permit (principal, action == Action::"propose", resource);'})
+    cases = [
+        (Principal("user:ana", ("owner", "approver")), ANYTHING, "self_approval"),
+        (Principal("user:cy", ("approver",)), proposing, "no_policy"),
+    ]
+    for who, policies, code in cases:
+        with pytest.raises(Refused) as refused:
+            promote(release, "user:bo", house.house, step=house.step, carrier=Carrier(who, policies))
+        assert refused.value.verdict is not None
+        assert [each.code for each in refused.value.verdict.reasons] == [code]
+        assert house.releases.pointed("denials") == ""
+    carrier = Carrier(Principal("user:cy", ("approver",)), ANYTHING)
+    promote(release, "user:bo", house.house, step=house.step, carrier=carrier)
+    (done,) = house.step.done("promote")
+    assert (done.facts["person"], done.facts["carried_out_by"]) == ("user:bo", "user:cy")
+    assert history(house.books, "denials")[0].by == "user:cy"
+
+
+def test_a_candidate_that_was_judged_beside_another_is_never_promoted(house: Released):
+    early, first = house.train(2), house.released(1)
+    house.approve(early)
+    for beside, asked in (("nothing", early), (first.candidate, house.train(3))):
+        if asked is not early:
+            house.approve(asked)
+            house.released(4)
+        refuse = (
+            lambda asked=asked: refuse_uncompared(asked, house.house),
+            lambda asked=asked: promote(asked, "user:bo", house.house, step=house.step),
+        )
+        before = house.releases.live("denials")
+        assert before is not None
+        for each in refuse:
+            with pytest.raises(Refused, match=f"beside {beside}, and {before.candidate} is live") as refused:
+                each()
+            assert refused.value.verdict is not None
+            assert [each.code for each in refused.value.verdict.reasons] == ["judged_against_another"]
+        assert house.releases.live("denials") == before
+    # Going back compares nothing: it was served before.
     assert go_back(house) == first
 
 
@@ -220,27 +287,6 @@ def test_recovery_never_replaces_a_release_that_the_intent_did_not_know(house: R
         recover(house.step.open_intents(), house.house, step=house.step)
     assert house.releases.live("denials") == first
     assert second.id != first.id
-
-
-def test_history_says_what_was_live_at_an_instant_and_who_stood_behind_it(house: Released):
-    clock = house.clock
-    assert isinstance(clock, FixedClock)
-    first = house.released(1)
-    clock.pass_(hours=1)
-    second = house.released(2)
-    clock.pass_(hours=1)
-    go_back(house)
-    told = history(house.books, "denials")
-    assert [(each.release, each.act, each.by) for each in told] == [
-        (first.id, "rollback", "user:bo"),
-        (second.id, "promote", "user:bo"),
-        (first.id, "promote", "user:bo"),
-    ]
-    assert (told[0].until, told[1].until) == (None, told[0].since)
-    (then,) = history(house.books, "denials", NOW + timedelta(minutes=90))
-    assert (then.release, then.proposed, then.approved) == (second.id, ("user:ana",), "user:bo")
-    assert history(house.books, "denials", NOW - timedelta(seconds=1)) == ()
-    assert history(house.books, "other") == ()
 
 
 def test_a_model_without_a_name_has_no_pointer(house: Released):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from tests.models.released import ANYTHING, Released
-from wellspring.errors import Broken, NotFound, Refused, Unavailable
+from wellspring.errors import Broken, NotFound, ProjectError, Refused, Unavailable
+from wellspring.models import serving
 from wellspring.models.release import promote, rollback
 from wellspring.trust.identity.port import Principal
 
@@ -66,6 +69,8 @@ def test_an_artefact_that_fails_verification_leaves_the_old_one_serving_and_is_t
     assert shelf.get("denials").release == first
     assert isinstance(shelf.troubles["denials"], Broken)
     assert [each.phase for each in house.step.entries if each.action == "serve"] == ["done", "failed"]
+    # Whoever is answered by the old one can see in the line which one should have answered.
+    assert shelf.get("denials").instead_of == second.subject
     # Asked again, it does not try, and does not fill the ledger.
     assert shelf.peek("denials") is shelf.get("denials")
     assert len([each for each in house.step.entries if each.action == "serve"]) == 2
@@ -119,6 +124,62 @@ def test_a_release_whose_views_are_not_those_of_its_model_is_not_served(house: R
     release = house.released()
     other = house.views.model_copy(update={"views": house.views.views[:1]})
     shelf = house.shelf()
-    shelf._views = lambda _: other
+    house.kept_views = lambda _: other  # type: ignore[method-assign]
     with pytest.raises(Broken, match="has no feature"):
         shelf.get(release.model)
+
+
+def test_files_that_cannot_be_read_leave_the_old_one_serving_and_are_tried_again(house: Released):
+    first = house.released(1)
+    shelf = house.shelf()
+    shelf.get("denials")
+    second = house.released(2)
+    manifest = house.folder / "models/manifests" / second.artefact
+    content = manifest.read_bytes()
+    # The tests may run as root, whom no mode keeps out: a folder is what cannot be read by anybody.
+    manifest.unlink()
+    manifest.mkdir()
+    assert shelf.get("denials").release == first
+    assert isinstance(shelf.troubles["denials"], Unavailable)
+    manifest.rmdir()
+    manifest.write_bytes(content)
+    house.clock.pass_(seconds=3)
+    served = shelf.get("denials")
+    assert (served.release, served.instead_of) == (second, "")
+
+
+def test_a_release_that_could_not_be_served_is_never_promoted(house: Released):
+    release = house.train()
+    house.approve(release)
+    whole = house.kept_views
+    without = house.views.model_copy(update={"views": house.views.views[:1]})
+    keyed = house.views.views[0].model_copy(update={"keys": ("other_id",)})
+    house.domains = {**house.domains, "other_id": frozenset({"claim"})}
+    rekeyed = house.views.model_copy(update={"views": (keyed, *house.views.views[1:])})
+    for views in (without, rekeyed):
+        house.kept_views = lambda _, views=views: views  # type: ignore[method-assign]
+        with pytest.raises(Broken):
+            promote(release, "user:bo", house.house, step=house.step)
+    house.kept_views = whole  # type: ignore[method-assign]
+    assert house.releases.pointed("denials") == ""
+
+
+def test_a_key_column_without_a_known_token_domain_is_neither_promoted_nor_served(house: Released):
+    known, house.domains = house.domains, {"claim_id": frozenset({"claim"})}
+    release = house.train()
+    house.approve(release)
+    with pytest.raises(ProjectError, match="billing_npi of provider_history has no token domain"):
+        promote(release, "user:bo", house.house, step=house.step)
+    house.domains = known
+    promote(release, "user:bo", house.house, step=house.step)
+    house.domains = {}
+    with pytest.raises(ProjectError):
+        house.shelf().get("denials")
+
+
+def test_the_domains_are_those_that_the_contracts_give_to_columns_of_a_name():
+    def contract(*columns: tuple[str, str | None]) -> Any:
+        return SimpleNamespace(columns=[SimpleNamespace(name=name, domain=domain) for name, domain in columns])
+
+    held = [contract(("npi", "provider"), ("amount", None)), contract(("npi", "person"))]
+    assert serving.domains(held) == {"npi": frozenset({"provider", "person"})}

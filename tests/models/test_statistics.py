@@ -85,7 +85,12 @@ def test_brier_and_calibration_error_by_hand():
     said, truth = np.array([0.2, 0.2, 0.8, 0.8]), np.array([False, True, True, True])
     assert statistics.brier(said, truth, seed=1).value == pytest.approx((0.04 + 0.64 + 0.04 + 0.04) / 4)
     # Two bins: 0.2 was said and 0.5 happened, 0.8 was said and 1 happened.
-    assert statistics.calibration_error(said, truth, bins=2, seed=1).value == pytest.approx((0.3 * 2 + 0.2 * 2) / 4)
+    found = statistics.calibration_error(said, truth, bins=2)
+    assert found.value == pytest.approx((0.3 * 2 + 0.2 * 2) / 4)
+    # Of 2 and of 2 rows 1 and 2 happened; with one more of each kind that is 2 of 4 and 3 of 4.
+    one, other = math.sqrt(2 * 0.25) / 4, math.sqrt(2 * 0.1875) / 4
+    assert found.high == pytest.approx(0.25 + statistics.NORMAL_95 * math.hypot(one, other))
+    assert found.low == 0.0
 
 
 def test_a_bootstrap_has_one_seed_and_holds_the_value():
@@ -107,3 +112,24 @@ def test_bins_hold_as_many_rows_each_and_equal_scores_share_one():
     place = statistics.cut(np.arange(100) / 100, 4)
     assert np.bincount(place).tolist() == [25, 25, 25, 25]
     assert len(set(statistics.cut(np.zeros(50), 10).tolist())) == 1
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.02, 0.05])
+def test_the_interval_of_a_calibration_error_holds_the_true_one(shift: float):
+    chance = np.random.default_rng(11)
+    covered, tried = 0, 400
+    for _ in range(tried):
+        true = chance.beta(2, 8, 2000)
+        found = statistics.calibration_error(true + shift, chance.random(2000) < true, bins=10)
+        covered += found.low <= shift <= found.high
+        assert found.low <= found.value <= found.high
+    assert covered >= 0.95 * tried
+
+
+def test_a_bad_calibration_is_not_put_down_to_chance():
+    chance = np.random.default_rng(12)
+    true = chance.beta(2, 8, 2000)
+    assert statistics.calibration_error(true + 0.05, chance.random(2000) < true, bins=10).low > 0.02
+    # Nothing happened in any bin: that is no certainty.
+    none = statistics.calibration_error(np.full(200, 0.01), np.zeros(200, bool), bins=10)
+    assert none.high > none.value

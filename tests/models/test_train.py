@@ -17,6 +17,8 @@ from wellspring.stores.objects.disk import DiskObjects, DiskPaths
 CODE = {"models/denials.py": "1" * 64, "features.py": "2" * 64, "dbt/models/a.sql": "3" * 64}
 CONTRACTS = (Ref(name="contract:medical_claim@1.0.0", digest="4" * 64),)
 
+AUDITED = {"claim_features": 5, "provider_history": 5, "claim_label": 5}
+
 
 class House:
     """What a training is handed, in a folder."""
@@ -30,10 +32,10 @@ class House:
         self.shelf = train.Shelf(DiskObjects(folder / "objects"), DiskPaths(folder), self.signer.key)
         self.stages: list[str] = []
 
-    def learn(self, *, live=None, leaks: tuple[str, ...] = (), views_=None, **changes: Any):
+    def learn(self, *, live=None, leaks: tuple[str, ...] = (), audited=AUDITED, views_=None, **changes: Any):
         return train.learn(
             model(**changes), views_ or views(), self.world, self.world.edition,
-            given=train.Given(CODE, CONTRACTS, leaks), live=live, step=self.step, registry=self.runs,
+            given=train.Given(CODE, CONTRACTS, leaks, audited), live=live, step=self.step, registry=self.runs,
             shelf=self.shelf, signer=self.signer, clock=FixedClock(),
             progress=lambda stage, done, total: self.stages.append(stage),
         )  # fmt: skip
@@ -83,6 +85,7 @@ def test_the_run_and_the_gate_are_recorded_with_what_they_rest_on(learned):
     assert trained.outputs == (Ref(name="artefact:denials", digest=made.artefact),)
     assert gated.subject == made.subject
     assert gated.outputs == (Ref(name=made.subject, digest=artefact.candidate_digest(made)),)
+    assert (trained.facts["answered"], trained.facts["ahead"]) == (0, 0)
     assert gated.facts["outcome"] == "pass"
     assert all(isinstance(each, str) for each in gated.facts["figures"]["auc"])  # pyright: ignore
 
@@ -143,6 +146,14 @@ def test_a_feature_that_the_edition_knows_to_leak_is_refused_before_anything_is_
     ]
 
 
+def test_a_table_that_was_not_audited_is_refused_before_anything_is_trained(house: House):
+    with pytest.raises(Refused, match="no row of claim_label was compared") as told:
+        house.learn(audited={**AUDITED, "claim_label": 0})
+    assert told.value.verdict is not None
+    assert told.value.verdict.outcome == "inconclusive"
+    assert (house.runs.runs, house.stages) == ({}, [])
+
+
 def test_a_feature_that_is_the_answer_is_refused_by_name_before_anything_is_trained(tmp_path: Path):
     house = House(tmp_path, World(3000))
     told = house.world.tables["claim_features"]
@@ -181,6 +192,9 @@ def test_the_same_again_beside_itself_passes(learned):
     again = house.learn(live=live)
     assert again.artefact == live.artefact
     assert again.id != live.id
+    # Whoever promotes it asks beside whom it was judged.
+    beside = {each.subject: each.facts["live"] for each in house.step.done("gate")}
+    assert (beside[live.subject], beside[again.subject]) == ("", live.id)
 
 
 def test_what_is_live_must_be_readable(house: House):

@@ -193,6 +193,29 @@ def test_the_marker_names_the_live_edition_and_never_goes_back(store: Valkey, wr
     assert asyncio.run(look()) == told
 
 
+def test_what_comes_is_told_with_what_is_live_until_an_edition_is_whole(store: Valkey, writer: OnlineWriter):
+    writer.announce("w" * 64)
+    assert writer.live() is None
+    assert writer.point(edition("b" * 12, published=9), as_of=at(8), views="w" * 64)
+    live = Live("b" * 12, at(8), "w" * 64)
+    assert writer.live() == live
+    # Two writers were cut short: rows of either may lie there.
+    for digest in ("x" * 64, "y" * 64, "x" * 64):
+        writer.announce(digest)
+    assert not writer.point(edition("a" * 12, published=5), as_of=at(4), views="x" * 64)
+    writer.write(MEMBERS, one(1), edition())
+
+    async def look() -> object:
+        reader = store.reader(ALL)
+        told, _ = await reader.look([("member_history", ANN)])
+        await reader.close()
+        return told
+
+    assert writer.live() == asyncio.run(look()) == live._replace(coming=("x" * 64, "y" * 64))
+    assert writer.point(edition("c" * 12, published=11), as_of=at(10), views="y" * 64)
+    assert writer.live() == Live("c" * 12, at(10), "y" * 64)
+
+
 def test_a_row_that_another_program_wrote_over_is_told_and_not_served(store: Valkey, writer: OnlineWriter):
     writer.write(MEMBERS, one(1), edition())
     from redis import Redis

@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -28,8 +29,8 @@ def here() -> Iterator[Project]:
 
 
 @contextmanager
-def answering(path: Path, handle: Any, *, times: int = 1) -> Iterator[Door]:
-    door = Door(path, handle)
+def answering(path: Path, handle: Any, *, times: int = 1, seconds: float = 2) -> Iterator[Door]:
+    door = Door(path, handle, seconds=seconds)
 
     def serve() -> None:
         for _ in range(times):
@@ -99,6 +100,20 @@ def test_nonsense_gets_no_answer_and_stops_nothing(here: Project, said: bytes):
                 caller.recv(100)
             except ConnectionResetError:
                 pass
+        assert ask(here, {"op": "status"}) == {"op": "status"}
+
+
+def test_a_caller_that_speaks_in_drops_holds_the_supervisor_up_for_no_longer_than_a_silent_one(here: Project):
+    with answering(here.socket("control"), lambda request: {"op": request["op"]}, times=2, seconds=0.2):
+        with socket.socket(socket.AF_UNIX) as caller:
+            caller.connect(os.fspath(here.socket("control")))
+            caller.settimeout(5)
+            # The door's end shows as something to read.
+            for _ in range(300):
+                if select.select([caller], [], [], 0.01)[0]:
+                    break
+                caller.sendall(b" ")
+            assert caller.recv(1) == b""
         assert ask(here, {"op": "status"}) == {"op": "status"}
 
 

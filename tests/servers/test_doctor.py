@@ -37,6 +37,25 @@ def test_a_project_without_contracts_is_ill(here: Project):
     assert "no contract" in ills(here)
 
 
+def test_each_mistake_in_contracts_policies_roles_and_models_is_named():
+    people = '[models]\n[people.ines]\nroles = ["auhtor"]\n[people.omar]\nroles = ["approver"]\n'
+    with houses.project(sections=people) as here:
+        for folder in ("policies", "models"):
+            (here.root / folder).mkdir()
+        policy = here.root / "policies" / "people.cedar"
+        policy.write_text('permit (principal in Role::"approver", action == Action::"approve", resource);')
+        (here.root / "models" / "mine.py").write_text("x = 1 / 0\n")
+        said = ills(here)
+        assert "ines has the role 'auhtor', and no policy names it" in said
+        assert "omar" not in said
+        assert f"{here.root / 'models' / 'mine.py'}:1: ZeroDivisionError" in said
+        policy.write_text("premit (principal, action, resource);")
+        (here.contracts / "medical_claim.odcs.yaml").write_text("apiVersion: v3.1.0\n")
+        said = ills(here)
+        assert "people.cedar" in said
+        assert "medical_claim.odcs.yaml" in said
+
+
 def test_a_secret_that_others_may_read_is_ill(here: Project):
     folders.own(here)
     folders.write_secret(here.state / "supervisor.key", b"{}", survey(here), None)

@@ -92,6 +92,18 @@ def test_a_second_up_changes_nothing(here: Project):
     assert supervisor.up(here) == first
 
 
+def test_an_up_whose_caller_goes_away_leaves_servers_that_can_be_stopped(here: Project):
+    supervisor.down(here)
+    telling = UP.replace("sys.argv[1])))", "sys.argv[1])), progress=lambda line: print(line, flush=True))")
+    with subprocess.Popen([sys.executable, "-c", telling, str(here.root)], stdout=subprocess.PIPE) as caller:
+        assert caller.stdout is not None
+        assert caller.stdout.readline()
+        caller.kill()
+    # Waits until it is up, then stops it: a lock that its supervisor never let go would hold this for 75 seconds.
+    assert supervisor.down(here)
+    assert nothing_left(here)
+
+
 def test_two_ups_at_once_start_one_supervisor(here: Project):
     supervisor.down(here)
     ups = [

@@ -151,7 +151,7 @@ def test_a_caller_that_gives_up_leaves_its_reply_to_nobody():
     async def numbered(asked: bytes) -> bytes:
         await gate.wait()
         # A marker whose edition names the turn.
-        said = [b"*3\r\n$1\r\n%d\r\n$1\r\n0\r\n$1\r\nv\r\n" % next(turns) for _ in range(asked.count(b"HMGET"))]
+        said = [b"*4\r\n$1\r\n%d\r\n$1\r\n0\r\n$1\r\nv\r\n$-1\r\n" % next(turns) for _ in range(asked.count(b"HMGET"))]
         return b"".join(said)
 
     async def ask(reader: OnlineReader) -> None:
@@ -180,8 +180,11 @@ def test_a_socket_that_is_not_there_is_told_by_its_mend():
 
 
 def test_a_torn_marker_is_told():
-    assert read_live([None, None, None]) is None
-    assert read_live([b"a" * 12, b"0", b"v"]) == Live("a" * 12, edition().known_since.replace(year=1970), "v")
-    for torn in ([b"a" * 12, None, b"v"], [b"a" * 12, b"soon", b"v"], []):
+    live = Live("a" * 12, edition().known_since.replace(year=1970), "v")
+    assert read_live([None, None, None, None]) is None
+    assert read_live([None, None, None, b"w "]) is None
+    assert read_live([b"a" * 12, b"0", b"v", None]) == live
+    assert read_live([b"a" * 12, b"0", b"v", b"w x "]) == live._replace(coming=("w", "x"))
+    for torn in ([b"a" * 12, None, b"v", None], [b"a" * 12, b"soon", b"v", None], []):
         with pytest.raises(Broken, match="torn"):
             read_live(torn)

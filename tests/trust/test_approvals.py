@@ -165,6 +165,22 @@ def test_a_second_approval_finds_the_first(books: Books, ana: Somebody, bo: Some
     assert books.told("approve") == ["done", "refused"]
 
 
+def test_what_is_approved_is_never_proposed_again(books: Books, ana: Somebody, bo: Somebody) -> None:
+    wanted = release()
+    propose(wanted, CANDIDATE, ana, index=books, policies=ANYTHING, step=books.step)
+    approve(wanted, bo, books, ANYTHING, step=books.step)
+    for person in (ana, bo):
+        # Its approver would be one of its authors, and nobody could prove any more that two people stood behind it.
+        with pytest.raises(Refused, match="approved already") as refused:
+            propose(wanted, CANDIDATE, person, index=books, policies=ANYTHING, step=books.step)
+        assert refused.value.verdict is not None
+        assert [reason.code for reason in refused.value.verdict.reasons] == ["approved_already"]
+    assert books.told("propose") == ["done", "refused", "refused"]
+    assert len(bo.signed) == 1
+    # Of other bytes it says nothing.
+    propose(release(edition="e2"), CANDIDATE, bo, index=books, policies=ANYTHING, step=books.step)
+
+
 def test_what_nobody_proposed_cannot_be_approved(books: Books, bo: Somebody) -> None:
     with pytest.raises(Refused, match="nobody has proposed"):
         approve(release(), bo, books, ANYTHING, step=books.step)

@@ -70,7 +70,7 @@ class Inner:
     """Takes a request and says its body back. hold: it waits for this first."""
 
     def __init__(self) -> None:
-        self.heard: list[tuple[Principal, bytes]] = []
+        self.heard: list[tuple[Principal | None, bytes]] = []
         self.hold: asyncio.Event | None = None
 
     async def __call__(self, scope: Message, receive: door.Receive, send: door.Send) -> None:
@@ -144,3 +144,22 @@ def test_too_many_at_once_are_told_to_come_back(monkeypatch: pytest.MonkeyPatch)
         return [third, *await asyncio.gather(*waiting), await call(at, b"x")]
 
     assert asyncio.run(crowd()) == [503, 200, 200, 200]
+
+
+def test_a_strangers_question_for_health_takes_no_place_and_is_not_waited_for(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(door, "AT_ONCE", 1)
+
+    async def crowd() -> list[int]:
+        inner = Inner()
+        inner.hold = asyncio.Event()
+        at = gate(inner, RecordingStep())
+        strangers = [asyncio.create_task(call(at, b"half", uid=7, path="/healthz", endless=True)) for _ in range(3)]
+        await asyncio.wait(strangers, timeout=0.05)
+        known = asyncio.create_task(call(at, b"x"))
+        await asyncio.wait([known], timeout=0.05)
+        inner.hold.set()
+        told = await asyncio.wait_for(asyncio.gather(known, *strangers), door.PATIENCE / 2)
+        assert sorted(inner.heard, key=str) == sorted([(None, b"")] * 3 + [(PORTAL, b"x")], key=str)
+        return told
+
+    assert asyncio.run(crowd()) == [200] * 4

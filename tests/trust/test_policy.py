@@ -39,6 +39,7 @@ def example() -> Policies:
         (service("portal"), "read_features", Resource("view:claim_features"), {}),
         (service("worker"), "learn", DENIALS, {}),
         (service("api"), "tokenize", MEMBER, OPEN),
+        (service("portal"), "tokenize", MEMBER, OPEN),
         (user("ana", "owner"), "propose", RELEASE, {}),
         (user("ana", "owner"), "rollback", DENIALS, {}),
         (user("ana", "owner", "approver"), "predict", DENIALS, {}),
@@ -67,7 +68,8 @@ def test_the_examples_policies_permit_what_they_say(
         (service("portal"), "learn", DENIALS, {}, "no_policy"),
         (service("stranger"), "predict", DENIALS, {}, "no_policy"),
         (service("worker"), "tokenize", MEMBER, OPEN, "no_policy"),
-        (service("portal"), "tokenize", MEMBER, OPEN, "no_policy"),
+        (service("portal"), "tokenize", MEMBER, {"purpose": "claim_review"}, "no_policy"),
+        (service("stranger"), "tokenize", MEMBER, OPEN, "no_policy"),
         (service("api"), "tokenize", MEMBER, {"purpose": "claim_review"}, "no_policy"),
         (service("api"), "tokenize", MEMBER, {**OPEN, "purpose": "curiosity"}, "no_policy"),
         (service("api"), "tokenize", MEMBER, {}, "unknown"),
@@ -150,6 +152,10 @@ def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
     (tmp_path / "b.cedar").write_bytes(b"\xff\xfe")
     with pytest.raises(ProjectError, match="UTF-8"):
         policy.load(tmp_path)
+    (tmp_path / "b.cedar").unlink()
+    (tmp_path / "b.cedar").mkdir()
+    with pytest.raises(ProjectError, match="cannot be read"):
+        policy.load(tmp_path)
 
 
 def test_who_decided_is_told_by_id_or_by_place() -> None:
@@ -168,3 +174,11 @@ def test_the_digest_is_of_all_files_and_of_nothing_else() -> None:
 
 def test_the_copy_of_the_schema_for_editors_is_the_houses() -> None:
     assert (EXAMPLE / "wellspring.cedarschema").read_text() == SCHEMA
+
+
+def test_its_words_are_what_stands_in_quotes_outside_comments() -> None:
+    text = '@id("for a claim")\npermit (principal, action, resource) // "john"\nwhen { context.purpose == "review" };'
+    assert Policies({"a.cedar": text.replace("action,", 'action == Action::"tokenize",')}).words == {
+        "for a claim", "tokenize", "review",
+    }  # fmt: skip
+    assert Policies({}).words == set()

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,8 @@ from wellspring_verify.entries import Ref as Named
 
 SUBJECT = "prediction:p1"
 EXPIRES = "2026-11-26T12:00:00.000000Z"
+TOKEN = "claim_k1_hzm3vvyqk2c5gnbrn2mkb3oqzu"
+ASKED = sha(dumps({"claim_id": TOKEN}))
 CANDIDATE = dumps({"model": "denials", "run": "r1"})
 CANDIDATE_ID = sha(CANDIDATE)[:12]
 RELEASE: dict[str, JsonValue] = {
@@ -35,7 +38,7 @@ RELEASE: dict[str, JsonValue] = {
 
 
 class Told(NamedTuple):
-    """One step as its service journals it."""
+    """One step as its service journals it. late: its end is written after everything else."""
 
     service: str
     action: str
@@ -44,6 +47,7 @@ class Told(NamedTuple):
     outputs: tuple[Ref, ...] = ()
     facts: Mapping[str, JsonValue] = {}
     intent: bool = False
+    late: bool = False
 
     def but(self, **facts: JsonValue) -> Told:
         """The same with other facts."""
@@ -86,7 +90,7 @@ def answer(**changed: object) -> dict[str, object]:
         "id": "p1", "model": "denials", "release": release().name.partition(":")[2], "edition": "b1", "score": 0.8125,
         "threshold": "0.5", "decision": "denies", "reasons": [{"feature": "f", "what": "it is late", "push": 1.5}],
         "state": "fresh", "as_of": "2026-11-25T12:00:00.000000Z", "age_seconds": 3, "vector": sha("vector"),
-        "at": "2026-11-25T12:00:30.000000Z", **changed,
+        "at": "2026-11-25T12:00:30.000000Z", "asked": ASKED, **changed,
     }  # fmt: skip
     return {**said, "promise": {"key": promise.key_id(API.public), "signature": API.sign(promise.text(said))}}
 
@@ -189,7 +193,14 @@ def predict(said: Mapping[str, object], content: Mapping[str, JsonValue] = RELEA
         f"prediction:{said['id']}",
         (release(content), ref("edition:b1"), Ref(name=KEY), ref("vector:p1", "vector")),
         (Ref(name=f"answer:{said['id']}", digest=promise.digest(said)),),
-        {"model": "denials", "score": (0.8125).hex(), "decision": "denies", "state": "fresh"},
+        {
+            "model": "denials",
+            "score": (0.8125).hex(),
+            "decision": "denies",
+            "state": "fresh",
+            "asked": ASKED,
+            "views": {"claim_features": ["2026-11-25T12:00:00.000000Z", "7", TOKEN]},
+        },
     )
 
 
@@ -208,11 +219,18 @@ def tell(ledger: Ledger, told: Mapping[str, Told]) -> None:
     """Journal two drops and these steps, and integrate them."""
     tell_drop(ledger, "d0", edition="e0", parent=None)
     tell_drop(ledger, "d1", edition="e1", parent="e0")
-    for one in told.values():
-        with JournalStep(ledger, one.service)(
-            one.action, one.subject, inputs=one.inputs, outputs=one.outputs, intent=one.intent, facts=dict(one.facts)
-        ):
-            pass
+    with ExitStack() as late:
+        for one in told.values():
+            with ExitStack() as now:
+                act = JournalStep(ledger, one.service)(
+                    one.action,
+                    one.subject,
+                    inputs=one.inputs,
+                    outputs=one.outputs,
+                    intent=one.intent,
+                    facts=dict(one.facts),
+                )
+                (late if one.late else now).enter_context(act)
     ledger.sequencer.integrate()
 
 

@@ -9,19 +9,19 @@ from tests.verify import predictions as told
 from tests.verify.predictions import SUBJECT, Key
 from tests.verify.test_pack import flipped
 from wellspring_verify import promise
-from wellspring_verify.answer import faults
+from wellspring_verify.answer import faults, things
 
 ENTRIES = told.entries(told.steps())
 
 
 def found(said: Mapping[str, object], subject: str = SUBJECT) -> list[str]:
-    return faults(json.dumps(said).encode(), subject, ENTRIES)
+    return faults(json.dumps(said).encode(), subject, ENTRIES, told.texts())
 
 
 def test_the_answer_that_was_given_has_no_fault_however_it_is_laid_out():
     said = told.answer()
     assert found(said) == []
-    assert faults(json.dumps(dict(reversed(said.items())), indent=2).encode(), SUBJECT, ENTRIES) == []
+    assert faults(json.dumps(dict(reversed(said.items())), indent=2).encode(), SUBJECT, ENTRIES, {}) == []
 
 
 def test_an_answer_that_was_changed_is_named():
@@ -49,8 +49,41 @@ def test_an_answer_that_the_log_tells_otherwise_is_named():
     steps = told.steps()
     for fact in ("model", "decision", "state", "score"):
         entries = told.entries({**steps, "predict": steps["predict"].but(**{fact: "x"})})
-        faulty = faults(json.dumps(told.answer()).encode(), SUBJECT, entries)
+        faulty = faults(json.dumps(told.answer()).encode(), SUBJECT, entries, told.texts())
         assert faulty == [f"its {fact} is another than the one in the log"]
+
+
+def test_an_answer_about_another_thing_is_named():
+    """Everything else is as it was: digest, decision, promise."""
+    what = "it was not given for what the log says was asked"
+    other = told.answer(asked="0" * 64)
+    entries = told.entries({**told.steps(), "predict": told.predict(other)})
+    assert faults(json.dumps(other).encode(), SUBJECT, entries, {}) == [what]
+    silent = {name: value for name, value in told.answer().items() if name != "asked"}
+    assert what in found(silent)
+    for asked in (None, ""):
+        steps = told.steps()
+        entries = told.entries({**steps, "predict": steps["predict"].but(asked=asked)})
+        assert faults(json.dumps(told.answer()).encode(), SUBJECT, entries, {}) == [what]
+        assert what in faults(json.dumps({**silent, "asked": asked}).encode(), SUBJECT, entries, {})
+
+
+def test_an_answer_under_another_threshold_than_the_approved_is_named():
+    """The house itself signed it and journalled its digest; two people approved another one."""
+    said = told.answer(threshold="0.99")
+    entries = told.entries({**told.steps(), "predict": told.predict(said)})
+    faulty = faults(json.dumps(said).encode(), SUBJECT, entries, told.texts())
+    assert faulty == [f"its threshold is another than that of '{told.release().name}'"]
+
+
+def test_the_things_that_it_is_about_are_named_as_the_log_has_them():
+    assert things(SUBJECT, ENTRIES) == [f"by the log, its row of 'claim_features' is that of '{told.TOKEN}'"]
+    assert things("release:x", ENTRIES) == things(SUBJECT, []) == []
+    steps = told.steps()
+    for odd in (None, [], {}, "x"):
+        assert things(SUBJECT, told.entries({**steps, "predict": steps["predict"].but(views=odd)})) == []
+    hostile = told.entries({**steps, "predict": steps["predict"].but(views={"\x1b": ["", 1, "\x1b[2J", 3], "a": 1})})
+    assert "".join(things(SUBJECT, hostile)).isprintable()
 
 
 def test_a_promise_of_another_key_is_named():
@@ -65,7 +98,7 @@ def test_a_promise_of_another_key_is_named():
     steps = told.steps()
     for public in (other.text, "", "AAAA="):
         entries = told.entries({**steps, "key": steps["key"].but(public=public)})
-        assert faults(json.dumps({**said, "promise": faked}).encode(), SUBJECT, entries) != []
+        assert faults(json.dumps({**said, "promise": faked}).encode(), SUBJECT, entries, {}) != []
 
 
 def test_an_answer_without_a_promise_is_named():
@@ -76,18 +109,18 @@ def test_an_answer_without_a_promise_is_named():
 def test_an_answer_of_another_story_is_named():
     assert found(told.answer(id="p2")) == [f"it is the answer 'p2', and the pack is about '{SUBJECT}'"]
     assert "the pack is about 'drop:d0'" in found(told.answer(), "drop:d0")[0]
-    assert faults(json.dumps(told.answer()).encode(), SUBJECT, []) == ["the pack does not tell of it"]
+    assert faults(json.dumps(told.answer()).encode(), SUBJECT, [], {}) == ["the pack does not tell of it"]
 
 
 def test_every_bit_of_an_answer_and_its_promise_counts():
     content = json.dumps(told.answer()).encode()
     signature = content.index(b'"promise"')
     for bit in range(8 * signature, 8 * len(content)):
-        assert faults(flipped(content, bit), SUBJECT, ENTRIES), bit
+        assert faults(flipped(content, bit), SUBJECT, ENTRIES, told.texts()), bit
     for bit in random.Random(4).sample(range(8 * signature), 1000):
-        assert faults(flipped(content, bit), SUBJECT, ENTRIES), bit
+        assert faults(flipped(content, bit), SUBJECT, ENTRIES, told.texts()), bit
 
 
 @given(st.binary(max_size=60))
 def test_no_bytes_make_it_fail_in_another_way(content: bytes):
-    assert faults(content, SUBJECT, ENTRIES)
+    assert faults(content, SUBJECT, ENTRIES, told.texts())

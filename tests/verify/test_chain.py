@@ -1,5 +1,4 @@
 import base64
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -7,65 +6,27 @@ from pydantic import JsonValue
 
 from tests.trust.ledger.ledgers import sha
 from tests.verify import predictions as told
-from tests.verify.predictions import RELEASE, SUBJECT, Key, Told, another, ref, release
+from tests.verify.changes import (
+    MODEL,
+    RELEASED,
+    SHORT,
+    Change,
+    by,
+    changed,
+    facts,
+    moved,
+    pair,
+    put,
+    said,
+    swapped,
+    without,
+)  # fmt: skip
+from tests.verify.predictions import RELEASE, SUBJECT, Key, another, ref, release
 from tests.verify.test_pack import flipped
 from wellspring.records.trust import Ref
 from wellspring_verify import approvals, chain, verify
 from wellspring_verify.canonical import dumps
-
-RELEASED = release().name
-SHORT = RELEASED.partition(":")[2]
-MODEL = f"model:denials@{SHORT}"
-Steps = dict[str, Told]
-Change = Callable[[Steps], Steps]
-
-
-def said(steps: Steps, subject: str = SUBJECT, content: Mapping[str, JsonValue] = RELEASE) -> list[str]:
-    return [gap.what for gap in chain.gaps(subject, told.entries(steps), told.texts(content))]
-
-
-def without(*names: str) -> Change:
-    return lambda steps: {name: one for name, one in steps.items() if name not in names}
-
-
-def moved(name: str, *, before: str) -> Change:
-    def change(steps: Steps) -> Steps:
-        rest = without(name)(steps)
-        at = list(rest).index(before)
-        return dict([*list(rest.items())[:at], (name, steps[name]), *list(rest.items())[at:]])
-
-    return change
-
-
-def put(name: str, one: Told, *, before: str = "predict") -> Change:
-    return lambda steps: moved(name, before=before)({**steps, name: one})
-
-
-def changed(name: str, **fields: object) -> Change:
-    return lambda steps: {**steps, name: steps[name]._replace(**fields)}
-
-
-def facts(name: str, **new: JsonValue) -> Change:
-    return lambda steps: {**steps, name: steps[name].but(**new)}
-
-
-def swapped(name: str, side: str, old: str, new: Ref | None) -> Change:
-    """Exchange the thing of one kind that a step names."""
-
-    def change(steps: Steps) -> Steps:
-        refs = tuple(one for one in getattr(steps[name], side) if not one.name.startswith(f"{old}:"))
-        return {**steps, name: steps[name]._replace(**{side: (*refs, new) if new else refs})}
-
-    return change
-
-
-def pair(**keys: Key) -> Change:
-    return lambda steps: {**steps, **told.people(keys=keys)}
-
-
-def by(proposer: str, approver: str) -> Change:
-    return lambda steps: {**steps, **told.people(proposer, approver)}
-
+from wellspring_verify.entries import Entry
 
 BREAKS: dict[str, tuple[Change, str]] = {
     "no answer": (without("predict"), "it tells of 0 answers 'prediction:p1'"),
@@ -193,6 +154,19 @@ BREAKS: dict[str, tuple[Change, str]] = {
     ),
     "key without end": (facts("key", expires=None), "which held until '' only"),
     "key with an odd end": (facts("key", expires="9999"), "which held until '9999' only"),
+    "key of another service": (changed("key", service="worker"), "which the pack does not make known before it"),
+    "answer of another service": (changed("predict", service="worker"), "it tells of 0 answers 'prediction:p1'"),
+    "gate of another service": (changed("gate", service="api"), "has not passed the gate"),
+    "approval of another service": (
+        changed("approve", service="api"), f"'{RELEASED}' has no approval by a second person",
+    ),
+    "another decision": (
+        facts("predict", decision="pays"), f"its decision is not the one that '{RELEASED}' makes of its score",
+    ),
+    "score that decides otherwise": (
+        facts("predict", score=(0.25).hex()), f"its decision is not the one that '{RELEASED}' makes of its score",
+    ),
+    "no score": (facts("predict", score=None), "its decision is not the one that"),
     "release of another model": (facts("predict", model="other"), "is a release of 'denials', not of 'other'"),
 }  # fmt: skip
 
@@ -247,6 +221,10 @@ def test_an_answer_of_a_release_that_was_replaced_is_named(action: str):
     assert any(what in one for one in said({**gone, **late, "predict": steps["predict"]}))
     back = steps["promote"]._replace(action="rollback")
     assert said({**gone, **late, "back": back, "predict": steps["predict"]}) == []
+    # What replaced it may be what the process could not load; then its line says so, of that one alone.
+    for held_back, sound in ((another("0.9").subject, True), (RELEASED, False), (another("0.8").subject, False)):
+        facts = {**steps["predict"].facts, "instead_of": held_back}
+        assert (said({**gone, **late, "predict": steps["predict"]._replace(facts=facts)}) == []) is sound
     # Of another model it says nothing.
     foreign = {name: one.but(model="other") if name == "other" else one for name, one in gone.items()}
     assert said({**foreign, **late, "predict": steps["predict"]}) == []
@@ -261,6 +239,46 @@ def test_a_promotion_has_effect_from_its_intent_on():
     assert chain.gaps(SUBJECT, later, told.texts()) == []
     later[-1] = end._replace(place=91, intent=None)
     assert chain.gaps(SUBJECT, later, told.texts()) != []
+
+
+def begun(*ends: str) -> list[Entry]:
+    """Tell of an answer that was given while its edition was materialized, which then came to these ends."""
+    steps = told.steps()
+    entries = told.entries({**steps, "materialize": steps["materialize"]._replace(intent=True)})
+    end = next(one for one in entries if (one.action, one.phase) == ("materialize", "done"))
+    recovered = end._replace(inputs=(), facts={"recovered": True})
+    after = {"done": end, "failed": end._replace(phase="failed"), "recovered": recovered}
+    after["another"] = end._replace(intent="worker:999")
+    late = [after[name]._replace(place=len(entries) + place) for place, name in enumerate(ends)]
+    return [one for one in entries if one != end] + late
+
+
+@pytest.mark.parametrize("ends", [("done",), ("recovered",), ("failed", "recovered")])
+def test_rows_may_be_read_while_their_edition_is_materialized(ends: tuple[str, ...]):
+    assert chain.gaps(SUBJECT, begun(*ends), told.texts()) == []
+
+
+@pytest.mark.parametrize("ends", [(), ("failed",), ("another",), ("failed", "another")])
+def test_rows_whose_materializing_never_came_to_its_end_are_named(ends: tuple[str, ...]):
+    found = [gap.what for gap in chain.gaps(SUBJECT, begun(*ends), told.texts())]
+    assert found == ["it rests on 'edition:b1', whose rows were not put where answers read before it"]
+
+
+@pytest.mark.parametrize("name", [*told.steps()])
+def test_what_another_service_says_of_a_step_counts_for_nothing(name: str):
+    assert said(changed(name, service="enclave")(told.steps())) != []
+
+
+def test_what_the_house_tells_besides_does_no_harm():
+    steps = facts("gate", live="")(facts("promote", carried_out_by="user:omar", projected=True)(told.steps()))
+    assert said(steps) == []
+
+
+@pytest.mark.parametrize("odd", [{"labels": "pd"}, {"labels": ["pays"]}, {"threshold": 1}, {"threshold": "half"}])
+def test_an_answer_of_a_release_that_cannot_decide_is_named(odd: dict[str, JsonValue]):
+    other = {**RELEASE, **odd}
+    what = f"its decision is not the one that '{release(other).name}' makes of its score"
+    assert said(told.steps(other), SUBJECT, other) == [what]
 
 
 def test_rows_that_an_older_edition_brought_are_followed_too():

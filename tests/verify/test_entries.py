@@ -1,7 +1,7 @@
 import pytest
 
 from wellspring_verify.canonical import Malformed, dumps
-from wellspring_verify.entries import Book, Entry, Ref, of_kind, person, read, text
+from wellspring_verify.entries import WRITERS, Book, Entry, Ref, of_kind, person, read, text
 
 ENTRY = {
     "v": 1, "tenant": "acme", "known_since": "2026-11-25T12:00:00.000000Z", "service": "enclave", "sequence": 4,
@@ -48,16 +48,39 @@ def told(place: int, **changed: object) -> Entry:
 
 def test_what_settles_an_intent_says_again_what_that_one_said():
     ref = {"name": "edition:e", "digest": "ee"}
-    intent = told(3, action="publish", phase="intent", inputs=[], outputs=[ref], facts={"level": "built", "n": 1})
-    end = told(9, action="publish", intent="enclave:3", inputs=[], outputs=[], facts={"n": 2})
-    other = told(5, action="publish", subject="drop:x", intent="enclave:3", outputs=[], facts={})
+    intent = told(
+        3,
+        service="worker",
+        action="publish",
+        phase="intent",
+        inputs=[],
+        outputs=[ref],
+        facts={"level": "built", "n": 1},
+    )
+    end = told(9, service="worker", action="publish", intent="worker:3", inputs=[], outputs=[], facts={"n": 2})
+    other = told(5, service="worker", action="publish", subject="drop:x", intent="worker:3", outputs=[], facts={})
     book = Book([end, intent, other])
     whole = book.done("publish", "drop:d")[0]
     assert (whole.outputs, whole.facts) == ((Ref("edition:e", "ee"),), {"level": "built", "n": 2})
     assert (book.start(end), book.start(told(8))) == (3, 8)
     assert [one.place for one in book.done("publish")] == [5, 9]
-    assert book.done("publish", "drop:x")[0].outputs == ()
+    # Of something else it settles nothing: it neither says the same, nor began with it.
+    assert (book.done("publish", "drop:x")[0].outputs, book.start(other)) == ((), 5)
     assert book.done("train") == []
+
+
+@pytest.mark.parametrize(("action", "writer"), WRITERS.items())
+def test_only_the_service_whose_act_it_is_tells_of_it(action: str, writer: str):
+    for service in ("supervisor", "api", "worker", "enclave", "keys"):
+        book = Book([told(1, action=action, service=service)])
+        assert (len(book.done(action)), len(book.told(action))) == ((1, 1) if service == writer else (0, 0))
+
+
+def test_an_intent_of_another_service_begins_nothing():
+    intent = told(3, service="api", action="promote", phase="intent", facts={"model": "m"})
+    end = told(9, service="worker", action="promote", intent="api:3", facts={})
+    book = Book([intent, end])
+    assert (book.start(end), book.done("promote")[0].facts) == (9, {})
 
 
 def test_only_what_came_to_its_end_is_done():

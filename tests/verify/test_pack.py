@@ -132,6 +132,29 @@ def test_what_is_no_plain_file_is_named(copy: Made, tmp_path: Path):
     blames(copy, "away: it is no plain file")
 
 
+def test_more_than_any_pack_holds_is_never_read(copy: Made, monkeypatch: pytest.MonkeyPatch):
+    """Sparse files: a gigabyte costs whoever wrote them nothing."""
+    read, taken = Path.read_bytes, list[int]()
+
+    def counted(path: Path) -> bytes:
+        taken.append(path.stat().st_size)
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", counted)
+    whole = sum(map(len, copy.files().values()))
+    monkeypatch.setattr("wellspring_verify.pack._MOST_BYTES", whole)
+    assert check(copy).outcome == 0
+    monkeypatch.setattr("wellspring_verify.pack._MOST_BYTES", 2 * whole)
+    for name in ("contracts/a.yaml", "contracts/b.yaml", "contracts/c.yaml"):
+        with (copy.folder / name).open("wb") as file:
+            file.truncate(whole)
+    taken.clear()
+    report = check(copy)
+    assert (report.outcome, report.findings[0].file) == (20, "contracts/b.yaml")
+    assert "larger than any pack" in report.findings[0].what
+    assert sum(taken) <= 2 * whole
+
+
 def test_two_files_that_were_swapped_are_named(copy: Made):
     names = sorted(copy.files())
     for one, other in [*itertools.pairwise(names), (names[0], names[-1])]:

@@ -39,6 +39,12 @@ def test_a_sound_pack_of_each_kind_verifies(tmp_path: Path, kind: str):
     assert verify(one.folder).outcome == 10
 
 
+def test_an_answer_that_was_given_while_its_edition_was_materialized_verifies(tmp_path: Path):
+    steps = told.steps()
+    one = told.made(tmp_path, {**steps, "materialize": steps["materialize"]._replace(intent=True, late=True)})
+    assert (check(one).outcome, check(one).findings) == (0, ())
+
+
 def test_the_texts_that_were_approved_lie_in_the_pack(sound: Made):
     release = told.release()
     name = f"papers/release/{release.name.partition(':')[2]}/{release.digest}"
@@ -138,7 +144,9 @@ def test_an_answer_in_hand_is_checked_against_the_pack(sound: Made, tmp_path: Pa
     held.write_text(json.dumps(told.answer(), indent=1))
     keys = ["--key", sound.key, "--witness", sound.witness]
     assert main([str(sound.folder), *keys, "--answer", str(held)]) == 0
-    assert "the promise under it holds" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "the promise under it holds" in out
+    assert f"its row of 'claim_features' is that of '{told.TOKEN}'" in out
     held.write_text(json.dumps(told.answer(score=0.9)))
     assert main([str(sound.folder), *keys, "--answer", str(held)]) == 20
     assert "the answer: it is not the answer that was given" in capsys.readouterr().out

@@ -30,15 +30,14 @@ def demo(door: Door, keep_up: bool) -> int:
     from wellspring.servers.packages import check
 
     folder = (door.folder or DEMO).absolute()
-    if (folder / project.FILE).is_file() and (folder / sample.MARK).is_file():
-        supervisor.clean(project.load(folder))
-    sample.lay_out(folder)
+    sample.lay_out(folder, before=supervisor.clean)
     here = project.load(folder)
     check(here)
     begun = time.perf_counter()
     with _servers(door, here, keep_up=keep_up) as started:
         figures = [started, *_scenes(door, here, sample.vendor())]
     whole = time.perf_counter() - begun
+    sample.end(folder)
     figures.append(
         Measured(
             "the whole demo", "servers up, drops, features, a model, answers, proofs, servers down", f"{whole:.1f} s"
@@ -52,9 +51,11 @@ def demo(door: Door, keep_up: bool) -> int:
         f"everything lies in {folder}; nothing is running any more" if not keep_up else f"everything lies in {folder}"
     )
     door.say("next, three things to try:")
-    door.say(f"  wellspring verify {pack} --key {folder / 'keys.txt'} --witness {folder / 'keys.txt'}")
-    door.say(f"  wellspring --project {folder} ledger verify")
-    door.say(f"  wellspring --project {folder} up && wellspring --project {folder} status")
+    keys, named = folder / "keys.txt", Door(folder=door.folder or DEMO, as_json=door.as_json)
+    for command in (
+        f"verify {pack} --key {keys} --witness {keys}", "ledger verify", "up && wellspring status",
+    ):  # fmt: skip
+        door.say(f"  {named.typed('wellspring ' + command)}")
     door.answer({"project": str(folder), "figures": [figure._asdict() for figure in figures]})
     return 0
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 import importlib
 import json
+import re
+import shlex
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,7 +44,22 @@ class Door:
         if self.as_json:
             click.echo(json.dumps(value, indent=1, sort_keys=True))
         elif next_command:
-            click.echo(f"next: {next_command}")
+            click.echo(f"next: {self.typed(next_command)}")
+
+    def typed(self, command: str) -> str:
+        """Write a command as it can be typed here: this very program, and the project that was named."""
+        named = f" --project {shlex.quote(str(self.folder))}" if self.folder is not None else ""
+        return re.sub(r"(^|; |&& )wellspring\b", lambda at: f"{at[1]}{program()}{named}", command)
+
+
+def program() -> str:
+    """Say how this program is called here: by its name if a shell finds it, else by its path."""
+    itself = Path(sys.argv[0])
+    found = shutil.which("wellspring")
+    if itself.name != "wellspring" or (found is not None and Path(found).resolve() == itself.resolve()):
+        return "wellspring"
+    path = itself.absolute()
+    return shlex.quote(str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path))
 
 
 class WellspringGroup(click.Group):
@@ -61,8 +79,19 @@ class WellspringGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in self._lazy:
             module, _, name = self._lazy[cmd_name].partition(":")
-            return getattr(importlib.import_module(module), name)
-        return super().get_command(ctx, cmd_name)
+            command = getattr(importlib.import_module(module), name)
+        else:
+            command = super().get_command(ctx, cmd_name)
+        if command is not None and command.epilog is None:
+            command.epilog = "Anywhere: --project FOLDER (else the nearest wellspring.toml upwards), --json."
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands, each with the whole first sentence of its help."""
+        known = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [(name, _sentence(command.help or "")) for name, command in known if command is not None]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -76,6 +105,11 @@ class WellspringGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
+def _sentence(text: str) -> str:
+    first = " ".join(text.strip().partition("\n\n")[0].split())
+    return re.split(r"(?<=[.])\s", first)[0].removesuffix(".")
+
+
 def carry_out(command: click.Command, argv: list[str] | None) -> int:
     """Run a command; return its exit code (docs/exit-codes.md)."""
     words = hoist(sys.argv[1:] if argv is None else argv)
@@ -87,7 +121,13 @@ def carry_out(command: click.Command, argv: list[str] | None) -> int:
         wanted.show()
         return USAGE
     except click.ClickException as wrong:
-        _complain("usage", wrong.format_message(), "see `wellspring --help`", as_json)
+        context = getattr(wrong, "ctx", None)
+        _complain(
+            "usage",
+            wrong.format_message(),
+            f"see `{context.command_path if context else command.name} --help`",
+            as_json,
+        )
         return USAGE
     except click.Abort:
         _complain("stopped", "stopped by you", "run the command again when you like", as_json)

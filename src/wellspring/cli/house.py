@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from wellspring.cli.door import Door
@@ -110,11 +112,14 @@ def doctor(door: Door) -> int:
     """Look for what would stop this project from working: packages, contracts, permissions, leftovers."""
     from wellspring.servers.doctor import examine
 
-    ills = examine(door.project())
+    here = door.project()
+    ills = examine(here)
     for ill in ills:
         door.say(f"{'ok  ' if ill.well else 'ILL '} {ill.what}" + ("" if ill.well else f"\n      fix: {ill.fix}"))
     well = all(ill.well for ill in ills)
-    door.answer([ill._asdict() for ill in ills], next_command="wellspring up" if well else "wellspring doctor")
+    up = here.running() is not None
+    command = "wellspring doctor" if not well else "wellspring status" if up else "wellspring up"
+    door.answer([ill._asdict() for ill in ills], next_command=command)
     return 0 if well else 1
 
 
@@ -124,10 +129,14 @@ def doctor(door: Door) -> int:
 def clean(door: Door, yes: bool) -> int:
     """Stop the servers and remove all that they wrote: .wellspring/, the embedded vendor's house, the witness."""
     from wellspring.servers import supervisor
+    from wellspring.servers.packages import embedded
 
     here = door.project()
     if not yes:
-        click.confirm(f"remove every drop, edition and proof of {here.root}?", abort=True)
+        if not sys.stdin.isatty():
+            raise click.UsageError("there is no terminal to ask at: say --yes if you mean it")
+        outbox = f", {here.vendor} with every file in it" if embedded(here) else ""
+        click.confirm(f"remove every drop, edition, model and proof of {here.root}, its people{outbox}?", abort=True)
     supervisor.clean(here)
     door.say(f"{here.root} is as it was before the first `wellspring up`")
     door.answer({"cleaned": str(here.root)}, next_command="wellspring up")

@@ -21,12 +21,13 @@ def people() -> None:
 @click.pass_obj
 def list_(door: Door) -> int:
     """List the people of this project, their roles, and who is enrolled."""
-    from wellspring.assembly import open_records
+    from wellspring.cli.follow import follow
+    from wellspring.servers.bootstrap import is_done
 
     here = door.project()
-    with open_records(here, service="cli") as records:
-        enrolled = {each.entry.subject for each in records.index.entries(action="enrol", phase="done")}
-    rows = [(name, ", ".join(each.roles), f"person:{name}" in enrolled) for name, each in here.people.items()]
+    # Before the first `up` there is nobody who could have enrolled anybody, and no ledger to ask.
+    enrolled = set(follow(here, "enrolled", offline=True)) if is_done(here) else set[str]()
+    rows = [(name, ", ".join(each.roles), name in enrolled) for name, each in here.people.items()]
     door.say(table(("name", "roles", "enrolled"), rows) if rows else "wellspring.toml names nobody under [people]")
     left = next((name for name, _, known in rows if not known), None)
     document = [{"name": name, "roles": list(here.people[name].roles), "enrolled": known} for name, _, known in rows]
@@ -38,12 +39,16 @@ def list_(door: Door) -> int:
 @click.argument("name")
 @click.pass_obj
 def enrol(door: Door, name: str) -> int:
-    """Enrol NAME: the person chooses a password at this terminal, and scans the code for an authenticator, once."""
+    """Enrol NAME: the person chooses a password at this terminal, and takes down an authenticator's key, shown once."""
+    from wellspring.cli.follow import follow
     from wellspring.servers import people as enrolment
 
     here = door.project()
     enrolment.named(here, name)
-    _terminal()
+    require_terminal()
+    # Nobody chooses a password that nothing will take: the servers must be up, and the person new.
+    if name in follow(here, "enrolled"):
+        raise enrolment.again(name)
     password = click.prompt("password", hide_input=True, confirmation_prompt="again")
     enrolled: dict[str, Any] = enrolment.enrol(here, name, str(password))
     door.say(f"{name} is enrolled; for the authenticator, shown this once:")
@@ -59,14 +64,15 @@ def log_in(here: Project) -> str:
     """
     from wellspring.trust.identity import people as identity
 
-    _terminal()
+    require_terminal()
     name = click.prompt("name", err=True)
     password = click.prompt("password", hide_input=True, err=True)
     code = click.prompt("code", hide_input=True, err=True)
     return identity.login(here.socket("openbao"), str(name), str(password), str(code)).token
 
 
-def _terminal() -> None:
+def require_terminal() -> None:
+    """Raise Refused unless somebody sits at a terminal: no flag, file or variable names a person."""
     from wellspring.errors import Refused
 
     if not sys.stdin.isatty():

@@ -34,16 +34,33 @@ def prove(door: Door, subject: str, out: Path) -> int:
 
 
 def copy_pack(written: Path, out: Path) -> None:
-    """Put a pack where the person wants it. Raises Refused when something that is no pack stands there."""
+    """Put a pack where the person wants it, in the place of an older one of the same subject.
+
+    Raises Refused when anything else stands there: evidence is not overwritten.
+    """
     import shutil
 
     from wellspring.errors import Refused
 
-    if out.exists() and any(out.iterdir()) and not (out / "seal.json").is_file():
-        raise Refused(f"{out} holds something that is no pack", fix="name a new folder with --out")
-    if out.exists():
+    if out.exists() and any(out.iterdir()):
+        there = _subject(out)
+        if there is None:
+            raise Refused(f"{out} holds something that is no pack", fix="name a new folder with --out")
+        if there != _subject(written):
+            raise Refused(f"{out} holds the story of {there}", fix="name a new folder with --out")
         shutil.rmtree(out)
     shutil.copytree(written, out)
+
+
+def _subject(pack: Path) -> str | None:
+    """Read whose story a folder holds; None when it is no pack."""
+    import json
+
+    try:
+        read = json.loads((pack / "manifest.json").read_bytes())
+        return str(read["subject"]) if (pack / "seal.json").is_file() else None
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
 
 
 @click.command()
@@ -58,11 +75,27 @@ def verify(door: Door, pack: Path, key: str | None, witness: str | None, answer:
     """Check PACK without the house: exit 0 verified, 10 consistent but signer not checked, 20 broken (and what)."""
     from wellspring_verify import cli as verifier
 
+    _there(pack, key, witness, answer)
     arguments = [str(pack)]
     arguments += ["--key", key] if key else []
     arguments += ["--witness", witness] if witness else []
     arguments += ["--answer", str(answer)] if answer else []
     return verifier.main([*arguments, *(["--json"] if door.as_json else [])])
+
+
+def _there(pack: Path, key: str | None, witness: str | None, answer: Path | None) -> None:
+    """Say in the house's own words what the stand-alone verifier says in its: what was named is not there."""
+    from wellspring.errors import NotFound
+
+    if not pack.is_dir():
+        raise NotFound(f"there is no folder {pack}", fix="name the folder that `wellspring prove` wrote")
+    if not (pack / "manifest.json").exists() and not (pack / "checkpoint").exists():
+        raise NotFound(f"{pack} is no pack", fix="name the folder that `wellspring prove` wrote")
+    if answer is not None and not answer.is_file():
+        raise NotFound(f"there is no file {answer}", fix="write it with `wellspring --json ask MODEL --newest`")
+    for option, given in (("--key", key), ("--witness", witness)):
+        if given is not None and "+" not in given and not Path(given).is_file():
+            raise click.UsageError(f"{option} {given} is neither a key nor a file: see `wellspring ledger key`")
 
 
 @click.group(cls=WellspringGroup)
@@ -108,7 +141,7 @@ def verify_ledger(door: Door) -> int:
 
 
 @ledger.command()
-@click.option("-n", "count", default=20, show_default=True, help="How many entries.")
+@click.option("-n", "count", type=click.IntRange(min=1), default=20, show_default=True, help="How many entries.")
 @click.pass_obj
 def tail(door: Door, count: int) -> int:
     """Show the newest entries."""

@@ -22,7 +22,7 @@ SHOWN = 20
 def receive(door: Door, source: str | None) -> int:
     """Bring in everything new from SOURCE, prove it, and publish it as one edition.
 
-    Exit 0: published. 3: there was nothing new. 75: a drop was stopped, readers keep the last good edition.
+    Exit 0: published. 3: there was nothing new. 75: a drop was stopped, or only files came that wait untouched.
     """
     here = door.project()
     if source is None:
@@ -62,7 +62,10 @@ def tell(door: Door, received: dict[str, Any]) -> int:
     door.answer(received, next_command=command)
     if stopped:
         return WAITS
-    return 0 if received["fresh"] or any(outcome["drop"] for outcome in received["outcomes"]) else NOTHING
+    if received["fresh"] or any(outcome["drop"] for outcome in received["outcomes"]):
+        return 0
+    # A file that fits no contract, or came again under an old name: somebody must look, though nothing was stopped.
+    return WAITS if received["outcomes"] else NOTHING
 
 
 def _rows(received: dict[str, Any]) -> list[tuple[object, ...]]:

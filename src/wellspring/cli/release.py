@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import click
 
 from wellspring.cli.door import Door, WellspringGroup
 from wellspring.cli.follow import follow
-from wellspring.cli.people import log_in
+from wellspring.cli.people import log_in, require_terminal
 from wellspring.cli.show import table
+from wellspring.errors import NotFound, Unavailable
+from wellspring.project import Project, nearest
 
 
 @click.group(cls=WellspringGroup)
@@ -23,7 +26,7 @@ def release() -> None:
 def propose(door: Door, candidate: str) -> int:
     """Ask for CANDIDATE to be released; you log in, and somebody else must approve it."""
     here = door.project()
-    proposed = follow(here, "propose", candidate, given={"token": log_in(here)})
+    proposed = _as_a_person(here, "propose", candidate)
     door.say(f"release {proposed['release']['id']} of {proposed['release']['model']} waits for a second person")
     door.answer(proposed, next_command=f"wellspring release approve {proposed['release']['id']}")
     return 0
@@ -35,9 +38,10 @@ def propose(door: Door, candidate: str) -> int:
 def approve(door: Door, name: str) -> int:
     """Approve the release NAME that somebody else proposed: you log in and sign it, and it goes live."""
     here = door.project()
-    approved = follow(here, "approve", name, given={"token": log_in(here)})
+    approved = _as_a_person(here, "approve", name)
+    # Approved just now, or before: then whoever is here saw to it, or it was live already.
     door.say(
-        f"{approved['person']} approves release {approved['release']['id']}; {approved['release']['model']} serves it"
+        f"{approved['release']['model']} serves release {approved['release']['id']}, approved by {approved['person']}"
     )
     door.answer(approved, next_command=f"wellspring ask {approved['release']['model']} --newest")
     return 0
@@ -49,7 +53,7 @@ def approve(door: Door, name: str) -> int:
 def rollback(door: Door, model: str) -> int:
     """Serve again what MODEL served before, whole: no second person is needed to go back."""
     here = door.project()
-    back = follow(here, "rollback", model, given={"token": log_in(here)})
+    back = _as_a_person(here, "rollback", model)
     door.say(f"{back['person']} took {model} back to release {back['release']['id']}")
     door.answer(back, next_command=f"wellspring history {model}")
     return 0
@@ -85,9 +89,19 @@ def list_(door: Door) -> int:
     return 0
 
 
+def _instant(_: click.Context, __: click.Parameter, text: str | None) -> str | None:
+    try:
+        read = None if text is None else datetime.fromisoformat(text)
+    except ValueError:
+        read = None
+    if text is not None and (read is None or read.utcoffset() is None):
+        raise click.BadParameter(f"{text!r} is no instant: write it as 2026-11-25T14:00:00Z")
+    return text
+
+
 @click.command()
 @click.argument("model")
-@click.option("--at", help="An instant (2026-11-25T14:00:00Z); else the whole history.")
+@click.option("--at", callback=_instant, help="An instant (2026-11-25T14:00:00Z); else the whole history.")
 @click.pass_obj
 def history(door: Door, model: str, at: str | None) -> int:
     """Say which release of MODEL was live, since when, who proposed and who approved it."""
@@ -102,3 +116,30 @@ def history(door: Door, model: str, at: str | None) -> int:
     )
     door.answer(told, next_command=f"wellspring prove model:{model}@{told[0]['release']} --out PACK" if told else None)
     return 0
+
+
+def _known(here: Project, run: str, subject: str) -> None:
+    """Say before anybody logs in what no login could help: nothing runs, or nothing is called so."""
+    from wellspring.models.artefact import candidates
+    from wellspring.models.release import Releases
+
+    if here.running() is None:
+        raise Unavailable("the servers of this project are not running", fix="run `wellspring up`")
+    kept = Releases(here.models_kept)
+    known = {"propose": candidates(kept.paths), "approve": kept.ids()}.get(run)
+    if known is not None and subject not in known:
+        kind = "candidate" if run == "propose" else "release"
+        raise NotFound(f"no {kind} {subject!r}", fix=f"{nearest(subject, list(known))}; see `wellspring release list`")
+
+
+def _as_a_person(here: Project, run: str, subject: str) -> Any:
+    """Let somebody log in, and follow a run under that login, which ends with it, whether or not the run used it."""
+    from wellspring.trust.identity import people
+
+    require_terminal()
+    _known(here, run, subject)
+    token = log_in(here)
+    try:
+        return follow(here, run, subject, given={"token": token})
+    finally:
+        people.revoke(here.socket("openbao"), token)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import json
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 from wellspring.errors import NotFound, Refused
-from wellspring.project import FILE
+from wellspring.project import FILE, Project, load
+from wellspring.stores.objects.disk import DiskPaths
+from wellspring.trust.ledger.tree import Tree
 
 MARK = ".made-by-wellspring-demo"
 
@@ -25,17 +29,39 @@ def template() -> Path:
     )
 
 
-def lay_out(folder: Path) -> None:
+def lay_out(folder: Path, *, before: Callable[[Project], object] = lambda _: None) -> None:
     """Copy the reference project into a folder: a new one, an empty one, or one that an earlier demo made.
 
-    Raises Refused for a folder that holds anything else.
+    before: called with the project of an earlier demo before it is removed, to stop what still runs.
+    Raises Refused for a folder that holds anything else, and for one in which somebody worked since its demo ended.
     """
     if folder.exists() and any(folder.iterdir()):
         if not (folder / MARK).is_file():
             raise Refused(f"{folder} holds something that no demo made", fix="name a new folder with --project")
+        made = (folder / FILE).is_file()
+        if made and _worked_in(folder):
+            raise Refused(
+                f"{folder} holds what was done by hand since its demo ended, and a new demo would remove that",
+                fix="name a new folder with --project, or give it up with `wellspring clean`",
+            )
+        if made:
+            before(load(folder))
         shutil.rmtree(folder)
     shutil.copytree(template(), folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / MARK).touch()
+
+
+def end(folder: Path) -> None:
+    """Note how far the ledger goes when a demo has ended: what comes later, somebody did by hand."""
+    (folder / MARK).write_text(f"{Tree(DiskPaths(load(folder).ledger)).size}\n", encoding="utf-8")
+
+
+def _worked_in(folder: Path) -> bool:
+    noted = (folder / MARK).read_text(encoding="utf-8").strip()
+    tree = Tree(DiskPaths(load(folder).ledger))
+    # Servers that only start write too; what a person does is the worker's.
+    later = range(int(noted), tree.size) if noted.isdecimal() else ()
+    return any(json.loads(tree.entry(each))["service"] == "worker" for each in later)
 
 
 def vendor() -> ModuleType:

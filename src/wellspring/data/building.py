@@ -2,7 +2,7 @@
 
 `python -m wellspring.data.building`. A process of its own, because dbt keeps state of the process (its adapter, its
 connection, its logger) and takes a second to import. It is confined like its parent, sees no catalog and no ledger,
-and writes only below its scratch folder. What it says of a failure are names from the project's own SQL and counts;
+and can write only below its scratch folder. What it says of a failure are names from the project's own SQL and counts;
 an engine's words may quote a value, so only those about the SQL itself are passed on.
 """
 
@@ -16,19 +16,29 @@ import re
 import signal
 import sys
 import threading
+from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
 from wellspring.data import plugin
+from wellspring.data.code import is_code
+from wellspring.data.fence import write_only_below
 from wellspring.records.record import Frozen
 
 PROFILE = "wellspring"
 BUILT = "built"
-"""The schema of what dbt builds, in its own database in memory."""
-ABOUT_SQL = re.compile(r"\b(?:Parser|Binder|Catalog|Permission) Error: [^\n]*")
+"""The schema of what dbt builds, in its own database in memory, which spills when memory is short."""
+ABOUT_SQL = re.compile(r"(?:Parser|Binder|Catalog|Permission) Error")
 # A row of the table in which dbt says how a model differs from its contract.
 UNLIKE = re.compile(r"\|\s*(\w+)\s*\|[^|\n]*\|[^|\n]*\|\s*((?:missing in|data type)[\w ]*?)\s*\|")
-KIND = re.compile(r"\b[A-Z][a-z]+(?: [A-Z][a-z]+)? Error\b")
+# A kind of error, and what the engine says of it; dbt's own line before it has no colon.
+KIND = re.compile(r"^\s*([A-Z][a-z]+(?: [A-Z][a-z]+)? Error)\b(: [^\n]*)?", re.MULTILINE)
+QUOTED = re.compile(r"""(["'`])(.*?)\1""")
+WORD = re.compile(r"\w+")
+TYPES = frozenset(
+    "VARCHAR BIGINT INTEGER HUGEINT DOUBLE FLOAT DECIMAL BOOLEAN DATE TIME TIMESTAMP WITH ZONE INTERVAL".split()
+)
+HUGE = frozenset({"hugeint", "int128", "uhugeint", "uint128"})
 LONGEST = 300
 PR_SET_PDEATHSIG = 1
 
@@ -100,7 +110,7 @@ def build(job: Job) -> Answer:
     for run, cut in runs.items():
         # Tests judge what is published; a cut only tells what was known when.
         ran = _invoke("build" if cut is None else "run", job, run=run, manifest=parsed.result)
-        problems = tuple(_problems(ran, cut))
+        problems = tuple(_problems(ran, cut, _columns(parsed.result)))
         if problems or not ran.success:
             said = Problem(kind="project", node="dbt_project.yml", what=_about(ran.exception))
             return Answer(problems=problems or (said,))
@@ -146,7 +156,8 @@ def _write_profiles(job: Job, scratch: Path, runs: dict[str, str | None]) -> Non
             "sources": {name: each.model_dump(mode="json") for name, each in job.sources.items()},
             "cut": cut,
             "folder": str(scratch / run),
-            "spill": str(scratch / "spill"),
+            # DuckDB lets SQL read and write where it spills: what one run leaves there is not for the next.
+            "spill": str(scratch / f"{run}-spill"),
         }
         loaded = {"module": plugin.MODULE, "alias": plugin.SCHEMA, "config": config}
         outputs[run] = {"type": "duckdb", "path": ":memory:", "schema": BUILT, "threads": 2, "plugins": [loaded]}
@@ -192,7 +203,8 @@ def _keys(node: Any) -> tuple[str, ...]:
 def _unfit(manifest: Any, job: Job) -> list[Problem]:
     """Say what no engine would find: sources that the edition lacks, and tables that cannot be judged."""
     found: list[Problem] = []
-    used = {name for node in manifest.nodes.values() for name in node.depends_on.nodes}
+    # A seed depends on macros alone.
+    used = {name for node in manifest.nodes.values() for name in getattr(node.depends_on, "nodes", ())}
     for unique_id, each in sorted(manifest.sources.items()):
         if each.schema != plugin.SCHEMA:
             what = (
@@ -202,6 +214,7 @@ def _unfit(manifest: Any, job: Job) -> list[Problem]:
         elif unique_id in used and each.identifier not in job.sources:
             what = f"source {each.name} is in no drop that was published yet"
             found.append(Problem(kind="project", node=each.name, what=what))
+    found += _misplaced(manifest)
     built = _with_contract(manifest)
     if not built:
         what = "no model has an enforced contract, so nothing would be built"
@@ -209,8 +222,17 @@ def _unfit(manifest: Any, job: Job) -> list[Problem]:
     for node in _models(manifest):
         if node.language != "sql":
             found.append(Problem(kind="project", node=node.name, what=f"model {node.name} is not SQL"))
+    for name, times in sorted(Counter(node.name for node in built).items()):
+        if times > 1:
+            what = f"model {name} stands there {times} times (a version of a model needs a name of its own)"
+            found.append(Problem(kind="project", node=name, what=what))
     for node in built:
         columns, keys = set(node.columns), _keys(node)
+        for name in sorted(columns):
+            # In Parquet it would be a float without a word, and a sum of money no longer exact.
+            if str(node.columns[name].data_type).lower() in HUGE:
+                what = f"model {node.name}: {name} is {node.columns[name].data_type}; cast it to bigint or decimal"
+                found.append(Problem(kind="project", node=node.name, what=what))
         if not keys or not set(keys) <= columns:
             what = f"model {node.name} names no columns as its keys (config: meta: keys: [...])"
             found.append(Problem(kind="project", node=node.name, what=what))
@@ -226,10 +248,34 @@ def _unfit(manifest: Any, job: Job) -> list[Problem]:
     return found
 
 
+def _misplaced(manifest: Any) -> list[Problem]:
+    """Find what dbt takes from elsewhere than the edition and the code that the build's digest tells of."""
+    found = [
+        Problem(kind="project", node=node.name, what=f"seed {node.name}: data comes in as drops")
+        for node in sorted(manifest.nodes.values(), key=lambda node: node.name)
+        if node.resource_type == "seed"
+    ]
+    own = [each for each in (*manifest.nodes.values(), *manifest.macros.values()) if _is_own(each, manifest)]
+    for place in sorted({each.original_file_path for each in own}):
+        if not is_code(Path(place), Path()):
+            what = f"{place} lies where no digest of the code tells of it; move it"
+            found.append(Problem(kind="project", node="dbt_project.yml", what=what))
+    return found
+
+
+def _is_own(each: Any, manifest: Any) -> bool:
+    return each.package_name == manifest.metadata.project_name
+
+
+def _columns(manifest: Any) -> frozenset[str]:
+    """Name the columns that somebody wrote down: no name among them comes from a row."""
+    return frozenset(name for each in (*manifest.nodes.values(), *manifest.sources.values()) for name in each.columns)
+
+
 # --- saying what went wrong -------------------------------------------------------------------------------------------
 
 
-def _problems(ran: Any, cut: str | None) -> list[Problem]:
+def _problems(ran: Any, cut: str | None, columns: frozenset[str]) -> list[Problem]:
     if ran.result is None:
         return []
     found: list[Problem] = []
@@ -240,7 +286,7 @@ def _problems(ran: Any, cut: str | None) -> list[Problem]:
         elif each.status in {"error", "runtime error", "fail"}:
             when = "" if cut is None else f", on the rows recorded up to {cut}"
             named = f"{node.resource_type} {node.name} ({node.original_file_path})"
-            what = f"{named} did not run{when}: {_about(each.message)}"
+            what = f"{named} did not run{when}: {_about(each.message, node, columns)}"
             found.append(Problem(kind="model", node=node.name, what=what))
     return found
 
@@ -263,17 +309,36 @@ def _failed_test(node: Any, count: int) -> Problem:
     return Problem(kind="test", node=node.name, what=f"test {node.name} found {found}", column=column, count=count)
 
 
-def _about(message: Any) -> str:
-    """Pass on what is said about the SQL or the project's own files; of any other error only its kind."""
+def _about(message: Any, node: Any = None, columns: frozenset[str] = frozenset()) -> str:
+    """Pass on what is said about the SQL; of any other error only its kind. columns: names that may be said."""
     text = str(message or "").strip()
-    if said := ABOUT_SQL.search(text):
-        return said[0][:LONGEST]
     if unlike := UNLIKE.findall(text):
-        return "its columns are not those of its contract: " + "; ".join(f"{name} ({why})" for name, why in unlike)
-    if text.startswith("Compilation Error"):
-        return _words(text)
+        told = [f"{name if name in columns or name in _code(node) else '…'} ({why})" for name, why in unlike]
+        return "its columns are not those of its contract: " + "; ".join(told)
     kinds = KIND.findall(text)
-    return kinds[-1] if kinds else type(message).__name__ if isinstance(message, BaseException) else "no kind of error"
+    for kind, said in kinds:
+        # What stands behind the engine's own line may be a value that looks like one.
+        if said:
+            return _own(kind + said, node, columns)[:LONGEST] if ABOUT_SQL.fullmatch(kind) else kind
+    if kinds:
+        return kinds[-1][0]
+    return type(message).__name__ if isinstance(message, BaseException) else "no kind of error"
+
+
+def _own(said: str, node: Any, columns: frozenset[str]) -> str:
+    """Leave out what nobody wrote: of what is quoted, and of what Jinja put into the SQL, the words not in the code."""
+    code = _code(node) | columns | TYPES
+    rendered = set(WORD.findall(str(getattr(node, "compiled_code", None) or ""))) - code
+    said = QUOTED.sub(lambda part: part[1] + _without(set(WORD.findall(part[2])) - code, part[2]) + part[1], said)
+    return _without(rendered, said)
+
+
+def _code(node: Any) -> set[str]:
+    return set(WORD.findall(str(getattr(node, "raw_code", None) or "")))
+
+
+def _without(words: set[str], said: str) -> str:
+    return WORD.sub(lambda word: "…" if word[0] in words else word[0], said)
 
 
 def _words(text: Any) -> str:
@@ -291,6 +356,8 @@ def main() -> None:
     multiprocessing.context.BaseContext.Lock = lambda self: threading.Lock()  # pyright: ignore[reportAttributeAccessIssue]
     multiprocessing.context.BaseContext.RLock = lambda self: threading.RLock()  # pyright: ignore[reportAttributeAccessIssue]
     job = Job.model_validate_json(sys.stdin.read())
+    # Its parent may write the whole lake; what a project's code can reach beyond its SQL must not.
+    write_only_below(Path(job.scratch))
     print(build(job).model_dump_json(), file=answers, flush=True)
 
 

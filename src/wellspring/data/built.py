@@ -127,15 +127,30 @@ def leaks_of(said: Index | Mapping[str, JsonValue], edition: Edition) -> tuple[s
 
     said: the ledger's index, or the facts of the edition's publish. Raises NotFound when it was never published.
     """
-    if not isinstance(said, Mapping):
-        published = said.entries(subject=edition.subject, action="publish", phase="done")
-        if not published:
-            raise NotFound(f"the ledger has no publish of {edition.subject}", fix="run receive, which finishes it")
-        said = published[0].entry.facts
-    leaks = said.get("leaks")
+    leaks = _facts(said, edition).get("leaks")
     if not isinstance(leaks, list):
         raise Broken(f"the publish of {edition.subject} says nothing of leaks", fix="stop; verify the ledger")
     return tuple(map(str, leaks))
+
+
+def audited_of(said: Index | Mapping[str, JsonValue], edition: Edition) -> dict[str, int]:
+    """Read from the ledger how many rows of each feature table were held against the past, when its leaks were sought.
+
+    said: as for `leaks_of`. A table of which nothing is said was not audited: no leak of it would have been found.
+    """
+    audited = _facts(said, edition).get("audited")
+    if not isinstance(audited, Mapping):
+        return {}
+    return {table: rows for table, rows in audited.items() if isinstance(rows, int)}
+
+
+def _facts(said: Index | Mapping[str, JsonValue], edition: Edition) -> Mapping[str, JsonValue]:
+    if isinstance(said, Mapping):
+        return said
+    published = said.entries(subject=edition.subject, action="publish", phase="done")
+    if not published:
+        raise NotFound(f"the ledger has no publish of {edition.subject}", fix="run receive, which finishes it")
+    return published[0].entry.facts
 
 
 def _made(edition: Edition, landed: Edition) -> tuple[Snapshot, ...]:

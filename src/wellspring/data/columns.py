@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from wellspring.data.formats.parsed import FAULT, ROW
 from wellspring.data.odcs import Page, Where, said
+from wellspring.data.staged import OURS
 from wellspring.records.data import Column, Leaves
 from wellspring.trust import dlp
 
@@ -45,6 +46,8 @@ def column(page: Page, each: SchemaProperty, where: Where, before: list[str]) ->
         page.wrong((*where, "name"), f"{name!r} is a name of the house's own; ask the vendor for another")
     kind = _type(page, each, where)
     leaves, domain = _leaves(page, each, where, kind)
+    if leaves != "never" and name.casefold() in OURS:
+        page.wrong((*where, "name"), f"the lake adds {name!r} itself; let it leave as `never`, or ask for another name")
     if kind is None:
         return None
     low, high, pattern = _bounds(page, each, where)
@@ -78,15 +81,16 @@ def _leaves(page: Page, each: SchemaProperty, where: Where, kind: str | None) ->
     at, named = (*where, "customProperties", "leaves"), (*where, "customProperties", "domain")
     told = said(page, (*where, "customProperties"), each.customProperties, {"leaves", "domain"})
     leaves: Leaves | None = told.get("leaves")
-    domain = told.get("domain")
+    # YAML reads a bare `no` as false: a domain that is no text is no domain.
+    domain = told["domain"] if isinstance(told.get("domain"), str) else None
     if leaves is None and not each.classification:
         return "never", None
     if leaves is None or leaves not in get_args(Leaves):
         page.wrong(at, f"say how it leaves the enclave: one of {', '.join(get_args(Leaves))}")
         return "never", None
-    if leaves == "token" and not (isinstance(domain, str) and re.fullmatch(r"[a-z][a-z0-9_]{0,30}", domain)):
+    if leaves == "token" and not re.fullmatch(r"[a-z][a-z0-9_]{0,30}", domain or ""):
         page.wrong(named, "a token needs a domain of lower-case letters: columns of one domain join")
-    if leaves != "token" and domain is not None:
+    if leaves != "token" and told.get("domain") is not None:
         page.wrong(named, "only what leaves as a token has a domain")
     if leaves in ("token", "zip3", "masked") and kind not in ("string", None):
         page.wrong(at, f"only a string leaves as {leaves}; declare it `logicalType: string`")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from wellspring.stores.tables.duckdb import DuckTables
 
 CLOSE = 1e-9
@@ -9,10 +11,18 @@ CLOSE = 1e-9
 PLACE = "place among rows known at once"
 
 
-def leaks_between(whole: str, past: str, *, cut: str, keys: tuple[str, ...]) -> list[str]:
-    """Name the columns that differ in the rows known up to an instant; `known_since` when rows came or went.
+class Compared(NamedTuple):
+    """leaks: columns that differ; `known_since` when rows came or went. rows: how many were looked at: none shows
+    nothing, whatever the SQL does."""
 
-    whole, past: Parquet of one table built from everything, and from what was recorded up to `cut` (UTC).
+    leaks: list[str]
+    rows: int
+
+
+def leaks_between(whole: str, past: str, *, cut: str, keys: tuple[str, ...]) -> Compared:
+    """Compare the rows of one table that were known up to an instant.
+
+    whole, past: Parquet of it as built from everything, and from what was recorded up to `cut` (UTC).
     """
     import pyarrow.parquet as pq
 
@@ -21,7 +31,7 @@ def leaks_between(whole: str, past: str, *, cut: str, keys: tuple[str, ...]) -> 
     compared = [field for field in schema if field.name not in at]
     missing = sorted(set(schema.names) - set(pq.read_schema(past).names))
     if missing:
-        return missing
+        return Compared(missing, 0)
     on = " and ".join(f'whole."{name}" = past."{name}"' for name in (*at, PLACE))
     told = [_told("known_since", 'whole."known_since" is null or past."known_since" is null')]
     for field in compared:
@@ -34,10 +44,12 @@ def leaks_between(whole: str, past: str, *, cut: str, keys: tuple[str, ...]) -> 
         told.append(_told(field.name, f"{both} and {differ}"))
     sql = (
         f"with whole as ({_up_to('everything', cut, at)}), past as ({_up_to('then', cut, at)}) "  # noqa: S608 (names of our own tables)
-        f"select {', '.join(told)} from whole full join past on {on}"
+        f"select count(*), {', '.join(told)} from whole full join past on {on}"
     )
-    (found,) = DuckTables().query(sql, {"everything": [whole], "then": [past]}).to_pylist()
-    return sorted(name for name, rows in found.items() if rows)
+    counts = DuckTables().query(sql, {"everything": [whole], "then": [past]})
+    rows, *differing = (column[0].as_py() for column in counts.columns)
+    names = ["known_since", *(field.name for field in compared)]
+    return Compared(sorted(name for name, count in zip(names, differing, strict=True) if count), rows)
 
 
 def _told(name: str, differ: str) -> str:

@@ -2,12 +2,14 @@
 
 Written again, it changes nothing. An older edition never takes the place of newer knowledge: the store itself decides
 that, row by row. The marker of the live edition moves last, so that an answer never names an edition that is not whole.
+Until then answers rest on rows of both editions: so the intent is in the ledger, and the marker tells under which
+definition rows come, before the first one is written.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,7 @@ from wellspring.errors import Broken, Refused
 from wellspring.records.data import Edition, FeatureRow, View, Views
 from wellspring.records.observe import Step
 from wellspring.records.record import stamp
-from wellspring.records.trust import Ref
+from wellspring.records.trust import Entry, Logged, Ref
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,11 +32,19 @@ _AT_ONCE = 500
 
 
 def materialize(
-    lake: Lake, views: Views, edition: Edition, online: OnlineWriter, *, step: Step, whole: bool = False
+    lake: Lake,
+    views: Views,
+    edition: Edition,
+    online: OnlineWriter,
+    *,
+    step: Step,
+    unfinished: Iterable[Entry] = (),
+    whole: bool = False,
 ) -> dict[str, int]:
     """Write every view of a built edition online and return how many rows each has; again changes nothing.
 
-    whole: read every row back, not only a sample of 200 a view. Raises Refused for an edition that is not built,
+    unfinished: intents of this edition or of older ones that were cut short (see `cut_short`); they are settled at the
+    end. whole: read every row back, not only a sample of 200 a view. Raises Refused for an edition that is not built,
     ProjectError when the edition's tables are not as the views declare, Broken when what is read back differs.
     """
     if edition.level != "built":
@@ -47,7 +57,8 @@ def materialize(
     ]
     counted: dict[str, int] = {}
     kept: dict[str, int] = {}
-    with step("materialize", edition.subject, inputs=read) as act:
+    with step("materialize", edition.subject, inputs=read, intent=True) as act:
+        online.announce(views.digest)
         for view in views.views:
             rows = joins.newest(view, tables[view.table])
             kept[view.name] = online.write(view, rows, edition).newer_kept
@@ -58,7 +69,20 @@ def materialize(
         moved = online.point(edition, as_of=until, views=views.digest)
         step.reached("materialize.live:pointed")
         act.note(rows={**counted}, newer_kept={**kept}, as_of=stamp(until), live=moved)
+    for one in unfinished:
+        step.settle(one.action, one.subject, one.id, facts={"finished_by": edition.subject, "recovered": True})
     return counted
+
+
+def cut_short(told: Iterable[Logged]) -> list[Entry]:
+    """Find, among all entries of `materialize`, the intents that no `done` ends: a crash or an error came first.
+
+    One that failed counts too: it may have put rows where answers read them, and those are read until they are
+    written over.
+    """
+    entries = [each.entry for each in told]
+    done = {each.intent for each in entries if each.phase == "done"}
+    return [each for each in entries if each.phase == "intent" and each.id not in done]
 
 
 def as_of(lake: Lake, edition: Edition) -> datetime:

@@ -1,7 +1,8 @@
 """What dbt-duckdb loads in the child: the sources of a build are the Parquet files of one edition, and nothing else.
 
-No catalog is asked, so nothing can be newer than the edition. When the sources stand as views, the connection is shut
-to every other file: a model that reads one is refused by DuckDB, whatever its SQL says.
+No catalog is asked, so nothing can be newer than the edition. The sources are copied into the build's own database, and
+then the connection is shut to every file but what it may write: DuckDB lets whoever may read a file write it too, and a
+file of the edition holds what was recorded after a cut. So no SQL of a model reads or overwrites one.
 """
 
 from __future__ import annotations
@@ -37,24 +38,22 @@ class Plugin:
         config.update(python_enable_replacements=False)
 
     def configure_connection(self, conn: Any) -> None:
-        """Name the sources, then shut the door."""
+        """Copy the sources in, then shut the door."""
         sources: dict[str, dict[str, Any]] = self._config["sources"]
-        files = [file for each in sources.values() for file in each["files"]]
         conn.execute("set timezone = 'UTC'")
         conn.execute(f"set temp_directory = {_text(self._config['spill'])}")
-        conn.execute(f"set allowed_paths = [{', '.join(map(_text, files))}]")
+        conn.execute(f"create schema {SCHEMA}")
+        for name, each in sources.items():
+            conn.execute(f"create table {SCHEMA}.{_name(name)} as {self._select(each)}")
         conn.execute(f"set allowed_directories = [{_text(self._config['folder'].rstrip('/') + '/')}]")
         conn.execute("set enable_external_access = false")
         conn.execute("set lock_configuration = true")
-        conn.execute(f"create schema {SCHEMA}")
-        for name, each in sources.items():
-            conn.execute(f"create view {SCHEMA}.{_name(name)} as {self._select(each)}")
 
     def configure_cursor(self, cursor: Any) -> None:
-        """Nothing is lost in the copy of a connection: views stand in the database."""
+        """Nothing is lost in the copy of a connection: tables stand in the database."""
 
     def load(self, source_config: SourceConfig) -> Any:
-        """Refuse: a source is a view already, so a `plugin:` in the project's sources has no meaning here."""
+        """Refuse: a source is a table already, so a `plugin:` in the project's sources has no meaning here."""
         raise NotImplementedError(f"take the plugin out of source {source_config.identifier}: it is there without one")
 
     def store(self, target_config: TargetConfig) -> None:

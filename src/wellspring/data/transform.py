@@ -8,15 +8,16 @@ is named. Then the tables are audited, written to the lake, read back and publis
 
 from __future__ import annotations
 
-import hashlib
+import importlib.metadata
 import importlib.util
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,28 +25,27 @@ from pydantic import JsonValue
 
 from wellspring.data import building, editions
 from wellspring.data.building import Answer, Job, Source, Table
+from wellspring.data.code import code_digest
+from wellspring.data.cuts import cuts_of, known_by
 from wellspring.data.leaks import leaks_between
 from wellspring.errors import Broken, ProjectError, Refused, Unavailable
 from wellspring.project import FILE, Project
 from wellspring.records.data import Edition
 from wellspring.records.observe import Step
-from wellspring.records.record import Digest, stamp
+from wellspring.records.record import Digest
 from wellspring.records.trust import Ref
 from wellspring.records.verdict import Reason, Verdict
-from wellspring.stores.tables.duckdb import DuckTables
-from wellspring_verify import canonical
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from wellspring.data.lake import Lake
 
-KNOWN = ("recorded_at", "known_since")
-"""The columns that say when a row was known: to its supplier where the contract has it, else to the house."""
-CUTS = (0.7,)
-"""Where the history is cut to ask what was known then: quantiles of the instants at which rows were recorded."""
 PATIENCE = 3600
-NOT_CODE = {"target", "logs", "__pycache__"}
+MAKERS = ("wellspring", "dbt-core", "dbt-adapters", "dbt-duckdb", "duckdb", "pyarrow")
+"""The distributions whose versions decide, beside edition and code, what comes out."""
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+YEARS = (datetime(1, 1, 1, tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 
 
 class Built(NamedTuple):
@@ -57,7 +57,7 @@ class Built(NamedTuple):
 
 
 def transform(lake: Lake, here: Project, landed: Edition, *, step: Step) -> Built:
-    """Build from exactly one landed edition and publish what was built; the same edition and code change nothing.
+    """Build from exactly one landed edition and publish it; the same edition, code and tools change nothing.
 
     A leak stops nothing here: the gate refuses models that use such a column. Raises ProjectError for a dbt project
     that does not run, Refused when its tests find something or when readers are past this edition already.
@@ -69,8 +69,8 @@ def transform(lake: Lake, here: Project, landed: Edition, *, step: Step) -> Buil
         raise ProjectError(
             f"{here.root / FILE} names no dbt project", fix="add a [dbt] section, and dbt_project.yml in its folder"
         )
-    code = code_digest(folder)
-    if same := _same(lake, landed, code):
+    code, tools = code_digest(folder), _tools()
+    if same := _same(lake, landed, code, tools):
         return same
     _refuse_backward(lake, landed)
     inputs = [
@@ -80,14 +80,14 @@ def transform(lake: Lake, here: Project, landed: Edition, *, step: Step) -> Buil
     with _scratch(lake.built.folder) as scratch:
         with step("transform", f"dbt:{here.name}", inputs=inputs) as act:
             sources = _sources(lake, landed, scratch)
-            cuts = _cuts(sources)
+            cuts = cuts_of(sources)
             answer = _judged(run(Job(project=str(folder), scratch=str(scratch), sources=sources, cuts=cuts)), landed)
             tables = {each.name: _audited(each, scratch) for each in answer.tables}
-            leaks = tuple(_leaks(answer, cuts, scratch))
+            leaks, audited = _leaks(answer, cuts, scratch)
             rows: dict[str, JsonValue] = {each.name: each.rows for each in answer.tables}
-            act.note(rows=rows, tests=answer.tests, warned=list[JsonValue](answer.warned))
-            act.note(cuts=list[JsonValue](cuts), leaks=list[JsonValue](leaks))
-        marks = {"landed": landed.id, "code": code, "leaks": ",".join(leaks)}
+            act.note(rows=rows, tests=answer.tests, warned=list[JsonValue](answer.warned), tools=tools)
+            act.note(cuts=list[JsonValue](cuts), leaks=list[JsonValue](leaks), audited=audited)
+        marks = {"landed": landed.id, "code": code, "tools": tools, "leaks": ",".join(leaks)}
         written = [lake.built.write(each.name, tables[each.name], _order(each), marks) for each in answer.tables]
     edition = editions.compose(
         level="built",
@@ -98,19 +98,9 @@ def transform(lake: Lake, here: Project, landed: Edition, *, step: Step) -> Buil
         known_since=lake.clock.now(),
     )
     outputs = [ref for _, ref in written]
-    lake.built.publish(edition, inputs=inputs, outputs=outputs, facts={"leaks": list[JsonValue](leaks)}, step=step)
+    facts: dict[str, JsonValue] = {"leaks": list[JsonValue](leaks), "audited": audited}
+    lake.built.publish(edition, inputs=inputs, outputs=outputs, facts=facts, step=step)
     return Built(edition, leaks, True)
-
-
-def code_digest(folder: Path) -> Digest:
-    """Hash a folder of code: SHA-256 of the canonical JSON of {path: SHA-256 of the file}, without what tools leave."""
-    files = {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-        and not any(part in NOT_CODE or part.startswith(".") for part in path.relative_to(folder).parts)
-    }
-    return hashlib.sha256(canonical.dumps(files)).hexdigest()
 
 
 def run(job: Job) -> Answer:
@@ -152,13 +142,19 @@ def run(job: Job) -> Answer:
 # --- before -----------------------------------------------------------------------------------------------------------
 
 
-def _same(lake: Lake, landed: Edition, code: Digest) -> Built | None:
-    """Return what was built of this edition by this code, if that is what readers see."""
+def _tools() -> str:
+    """Name what makes the build, with its version; what is not installed is left out."""
+    found = {(each.metadata["Name"] or "").lower(): each.version for each in importlib.metadata.distributions()}
+    return ", ".join(f"{name} {found[name]}" for name in MAKERS if name in found)
+
+
+def _same(lake: Lake, landed: Edition, code: Digest, tools: str) -> Built | None:
+    """Return what was built of this edition by this code and these tools, if that is what readers see."""
     now = lake.edition(level="built")
     if now is None or now.parent != landed.id:
         return None
     marks = lake.built.marks(now).values()
-    if not marks or any(each.get("code") != code for each in marks):
+    if not marks or any((each.get("code"), each.get("tools")) != (code, tools) for each in marks):
         return None
     leaks = sorted({leak for each in marks for leak in each.get("leaks", "").split(",") if leak})
     return Built(now, tuple(leaks), False)
@@ -199,19 +195,8 @@ def _sources(lake: Lake, landed: Edition, scratch: Path) -> dict[str, Source]:
             empty = scratch / f"{each.table}.parquet"
             pq.write_table(lake.table(landed, each.table), empty)
             files = [str(empty)]
-        names = {name for file in files for name in pq.read_schema(file).names}
-        known = tuple(name for name in KNOWN if name in names)
-        found[each.table] = Source(files=tuple(files), known=known)
+        found[each.table] = Source(files=tuple(files), known=known_by(each.table, map(pq.read_schema, files)))
     return found
-
-
-def _cuts(sources: Mapping[str, Source]) -> tuple[str, ...]:
-    """Choose the instants at which to ask what was known; none when all rows were recorded at once."""
-    each_at = [f'select coalesce({", ".join(each.known)}) as known from "{name}"' for name, each in sources.items()]  # noqa: S608 (our own names)
-    known = " union all ".join(each_at)
-    sql = f"select max(known) as last, quantile_disc(known, {list(CUTS)}) as cuts from ({known})"  # noqa: S608 (our own names)
-    (found,) = DuckTables().query(sql, {name: each.files for name, each in sources.items()}).to_pylist()
-    return tuple(dict.fromkeys(stamp(cut) for cut in found["cuts"] or () if cut < found["last"]))
 
 
 # --- after ------------------------------------------------------------------------------------------------------------
@@ -248,8 +233,9 @@ def _audited(table: Table, scratch: Path) -> pa.Table:
     rows = pq.read_table(scratch / "full" / f"{table.name}.parquet")
     if rows.num_rows != table.rows or set(rows.column_names) != set(table.columns):
         raise Broken(f"table {table.name} is not in its file as dbt built it", fix="check the disk, then build again")
+    wrong = _unkeepable(rows)
     wanted = {"known_since": pa.timestamp("us", tz="UTC"), "sequence": pa.int64()}
-    wrong = [
+    wrong += [
         f"{name} is no {kind}"
         for name, kind in wanted.items()
         if name in table.columns and rows.schema.field(name).type != kind
@@ -263,12 +249,49 @@ def _audited(table: Table, scratch: Path) -> pa.Table:
     return rows
 
 
-def _leaks(answer: Answer, cuts: tuple[str, ...], scratch: Path) -> list[str]:
-    """Compare each feature table with itself as built from what was known at each cut."""
+def _unkeepable(rows: pa.Table) -> list[str]:
+    """Say which columns lake, digest and models would not hold as they are."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.types as kind
+
+    plain = {
+        pa.bool_(), pa.int32(), pa.int64(), pa.float32(), pa.float64(), pa.string(), pa.date32(), pa.timestamp("us"),
+        pa.timestamp("us", "UTC"),
+    }  # fmt: skip
+    wrong = [
+        f"{field.name} is {field.type}; cast it"
+        for field in rows.schema
+        if field.type not in plain and not kind.is_decimal128(field.type)
+    ]
+    for field in rows.schema:
+        if field.type not in plain or not kind.is_temporal(field.type):
+            continue
+        # Infinity is a number like any other in the file, and a year that nothing can show.
+        days = field.type == pa.date32()
+        ends = [(each - EPOCH) // timedelta(days=1 if days else 0, microseconds=0 if days else 1) for each in YEARS]
+        numbers = rows[field.name].cast(pa.int32() if days else pa.int64())
+        outside = pc.any(pc.or_(pc.less(numbers, ends[0]), pc.greater(numbers, ends[1])))
+        if outside.as_py():
+            wrong.append(f"{field.name} holds days outside the years 1 to 9999")
+    return wrong
+
+
+def _leaks(answer: Answer, cuts: tuple[str, ...], scratch: Path) -> tuple[tuple[str, ...], dict[str, JsonValue]]:
+    """Compare each feature table with itself as built from what was known at each cut.
+
+    Returns the columns that differ, and how many rows of each table were compared, at the cut that had the most.
+    """
     found: set[str] = set()
-    for number, cut in enumerate(cuts):
-        for each in answer.tables:
-            if "known_since" in each.columns:
-                whole, past = (str(scratch / run / f"{each.name}.parquet") for run in ("full", f"cut-{number}"))
-                found |= {f"{each.name}.{column}" for column in leaks_between(whole, past, cut=cut, keys=each.keys)}
-    return sorted(found)
+    audited: dict[str, JsonValue] = {}
+    for each in answer.tables:
+        if "known_since" not in each.columns:
+            continue
+        rows = [0]
+        for number, cut in enumerate(cuts):
+            whole, past = (str(scratch / run / f"{each.name}.parquet") for run in ("full", f"cut-{number}"))
+            compared = leaks_between(whole, past, cut=cut, keys=each.keys)
+            found |= {f"{each.name}.{column}" for column in compared.leaks}
+            rows.append(compared.rows)
+        audited[each.name] = max(rows)
+    return tuple(sorted(found)), audited

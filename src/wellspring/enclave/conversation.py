@@ -1,7 +1,8 @@
 """Identifiers -> tokens for one conversation, under the project's policies: what `tokenize` does at the vault's door.
 
 Whoever asks is known by the kernel's word for their uid, not by what they say. Every call leaves an entry: who, which
-domain, how many, for what purpose; never a value. A call waits for no intake: it works with keys and a lock of its own.
+domain, how many, for what purpose; never a value, and of what the caller may word only what the policies and the
+contracts say too. A call waits for no intake: it works with keys and a lock of its own.
 """
 
 from __future__ import annotations
@@ -34,12 +35,14 @@ from wellspring.trust.vault.postgres import VaultStore
 MOST = 50
 """Values of one call at most."""
 _LONGEST = 200
+_UNKNOWN = "unknown"
 _PURPOSE = re.compile(r"[a-z][a-z_]{2,30}")
 _GRANT = re.compile(r"[0-9a-f]{32}")
 
 
 class Asked(NamedTuple):
-    """One request, read. grant: the conversation that it belongs to (32 hex digits), if one is open."""
+    """One request, read. grant: the conversation that it belongs to (32 hex digits), if one is open: a caller's claim,
+    which nobody checks."""
 
     domain: str
     values: list[str]
@@ -64,11 +67,14 @@ class Conversations:
         """Answer one request with its tokens, in its order. Raises Refused, NotFound, ProjectError."""
         asked, principal = read(request), who(self._project, uid)
         policies = self._policies()
-        facts: dict[str, JsonValue] = {"count": len(asked.values), "purpose": asked.purpose}
+        # An entry stays for ever: a word that is neither the policies' nor the contracts' own may be a person's name.
+        purpose = asked.purpose if asked.purpose in policies.words else _UNKNOWN
+        domain = asked.domain if asked.domain in self._known_forms() else _UNKNOWN
+        facts: dict[str, JsonValue] = {"count": len(asked.values), "purpose": purpose}
         context: dict[str, JsonValue] = {"purpose": asked.purpose}
         if asked.grant is not None:
             facts["conversation"] = context["conversation"] = asked.grant
-        on = Resource(f"domain:{asked.domain}")
+        on = Resource(f"domain:{domain}")
         demand(policies, principal, "tokenize", on, context,
                step=self._step, hot=True, refusals=self._refusals, facts=facts)  # fmt: skip
         with self._turn, self._step("tokenize", on.name, facts=facts) as act:

@@ -6,6 +6,7 @@ import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -27,6 +28,7 @@ Grant = Callable[[frames.Message, int], JsonValue]
 """Answers one request by who asks: the uid of the process on the other side, as the kernel noted it."""
 
 PATIENCE = 30.0
+FAREWELL = 1.0
 _AT_ONCE = 16
 _QUEUE = 256
 _CREDENTIALS = "3i"
@@ -46,17 +48,27 @@ class Door(NamedTuple):
 
 
 class Doors:
-    """Keeps doors open on threads of its own. patience: seconds that a peer may stay silent within a frame.
+    """Keeps doors open on threads of its own. patience: seconds that a peer may stay silent between two frames, and
+    seconds that a whole frame may take. farewell: seconds that one who is turned away may still speak, in all.
 
-    A peer that is not let in is told so, and the refusal is recorded: at most one entry a second for each door and
-    user, with the number of those before it, so that nobody fills the ledger by knocking.
+    At each door each of its users has places of their own, so that none of them can keep another out. Whoever is not
+    let in is told so, at places that all strangers of a door share, and the refusal is recorded: at most one entry a
+    second for each door and user, with the number of those before it, so that nobody fills the ledger by knocking.
     """
 
-    def __init__(self, doors: tuple[Door, ...], *, step: Step, clock: Clock, patience: float = PATIENCE) -> None:
+    def __init__(
+        self,
+        doors: tuple[Door, ...],
+        *,
+        step: Step,
+        clock: Clock,
+        patience: float = PATIENCE,
+        farewell: float = FAREWELL,
+    ) -> None:
         self._step = step
         self._clock = clock
         self._patience = patience
-        self._places = threading.BoundedSemaphore(_AT_ONCE)
+        self._farewell = farewell
         self._refusals = _Refusals(step, clock)
         self._listeners: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
@@ -78,6 +90,8 @@ class Doors:
             listener.close()
 
     def _watch(self, door: Door, listener: socket.socket) -> None:
+        inside = {uid: threading.BoundedSemaphore(_AT_ONCE) for uid in door.uids}
+        outside = threading.BoundedSemaphore(_AT_ONCE)
         while True:
             try:
                 connection, _ = listener.accept()
@@ -86,35 +100,49 @@ class Doors:
             except OSError:
                 return
             connection.settimeout(self._patience)
-            if self._places.acquire(blocking=False):
-                threading.Thread(target=self._converse, args=(door, connection), daemon=True).start()
-            else:
-                busy = Unavailable("the enclave has too many conversations at once", fix="try again in a moment")
-                _say_and_close(connection, busy)
-
-    def _converse(self, door: Door, connection: socket.socket) -> None:
-        try:
             uid = peer(connection)
+            places = inside.get(uid, outside)
+            if places.acquire(blocking=False):
+                act = self._converse if uid in door.uids else self._turn_away
+                threading.Thread(target=self._seated, args=(places, act, door, connection, uid), daemon=True).start()
+                continue
+            # Nothing here may wait for anybody: this thread lets in all the others.
             if uid not in door.uids:
-                refused = self._refusals.record(door.name, uid)
-                _say_and_close(connection, refused)
-                return
-            with connection:
-                while self._answer_one(door, connection, uid):
-                    pass
+                self._refusals.pass_over(door.name, uid)
+            busy = Unavailable("the enclave has too many conversations at once", fix="try again in a moment")
+            _say_and_close(connection, busy, farewell=0.0)
+
+    def _seated(
+        self,
+        places: threading.BoundedSemaphore,
+        act: Callable[[Door, socket.socket, int], None],
+        door: Door,
+        connection: socket.socket,
+        uid: int,
+    ) -> None:
+        try:
+            act(door, connection, uid)
         except OSError:
             # The peer is gone: there is nobody to tell.
             connection.close()
         finally:
-            self._places.release()
+            places.release()
+
+    def _turn_away(self, door: Door, connection: socket.socket, uid: int) -> None:
+        _say_and_close(connection, self._refusals.record(door.name, uid), farewell=self._farewell)
+
+    def _converse(self, door: Door, connection: socket.socket, uid: int) -> None:
+        with connection:
+            while self._answer_one(door, connection, uid):
+                pass
 
     def _answer_one(self, door: Door, connection: socket.socket, uid: int) -> bool:
         try:
-            request = frames.receive(connection, limit=frames.REQUEST_LIMIT)
+            request = frames.receive(connection, limit=frames.REQUEST_LIMIT, within=self._patience)
         except Unavailable:
             return False
         except Refused as wrong:
-            _say_and_close(connection, wrong)
+            _say_and_close(connection, wrong, farewell=self._farewell)
             return False
         if request is None:
             return False
@@ -153,6 +181,12 @@ class _Refusals:
                 raise refused
         except WellspringError as wrong:
             return wrong if isinstance(wrong, Refused) else refused
+
+    def pass_over(self, door: str, uid: int) -> None:
+        """Count one who was not even heard: the next entry of this user names the number."""
+        with self._turn:
+            last, silent = self._last.get((door, uid), (float("-inf"), 0))
+            self._last[door, uid] = (last, silent + 1)
 
 
 def allowed(project: Project) -> dict[str, frozenset[int]]:
@@ -208,16 +242,21 @@ def _teller(connection: socket.socket) -> Progress:
     return tell
 
 
-def _say_and_close(connection: socket.socket, wrong: WellspringError) -> None:
+def _say_and_close(connection: socket.socket, wrong: WellspringError, *, farewell: float) -> None:
+    """Say why, then let the peer finish what it was saying, for some seconds in all; 0: wait for nothing."""
+    until = time.monotonic() + farewell
     with connection:
         try:
+            connection.settimeout(farewell)
             frames.send(connection, frames.error_out(wrong))
             connection.shutdown(socket.SHUT_WR)
-            # Closing with unread bytes would reset the peer before it has read why.
-            connection.settimeout(1.0)
-            left = frames.REQUEST_LIMIT
-            while left > 0 and (piece := connection.recv(4096)):
-                left -= len(piece)
+            # A peer that is cut off while it sends may never read why. All that it still sends shares one deadline.
+            unread = frames.REQUEST_LIMIT
+            while unread > 0 and (left := until - time.monotonic()) > 0:
+                connection.settimeout(left)
+                if not (piece := connection.recv(4096)):
+                    return
+                unread -= len(piece)
         except OSError:
             return
 

@@ -82,7 +82,8 @@ class Promises:
             if looser:
                 raise Refused(
                     f"{contract.name} {contract.version} protects less than the version before:\n" + "\n".join(looser),
-                    fix="this needs a second person; until then put the classification back",
+                    fix="put the classification back, or bring the column in under a new name: loosening one takes a "
+                    "second person, whom no command asks yet",
                     verdict=Verdict(
                         subject=subject,
                         outcome="fail",

@@ -44,6 +44,8 @@ def transform(house: Assembly, store: OnlineWriter | None, *, progress: Progress
     landed = house.lake.edition()
     if landed is None:
         raise Refused("nothing has landed yet", fix="run `wellspring receive`")
+    # A mistake in the definitions is told before anything is published that they cannot serve.
+    known = views(house.project) if store is not None else None
     progress("build", 0, 1)
     built = building.transform(house.lake, house.project, landed, step=house.step)
     house.step.reached("journey.transform:built")
@@ -51,9 +53,10 @@ def transform(house: Assembly, store: OnlineWriter | None, *, progress: Progress
     seal(house, [built.edition.subject])
     progress("online", 0, 1)
     counted: dict[str, int] = {}
-    if store is not None:
-        known = views(house.project)
-        counted = online.materialize(house.lake, known, built.edition, store, step=house.step)
+    if store is not None and known is not None:
+        # No edition is newer than this one: whatever was cut short before is finished with it.
+        open_ = online.cut_short(house.records.index.entries(action="materialize"))
+        counted = online.materialize(house.lake, known, built.edition, store, step=house.step, unfinished=open_)
         house.sequencer.integrate()
     under = set(landed.tables)
     made = tuple(each for each in built.edition.tables if each not in under)

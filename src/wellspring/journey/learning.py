@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wellspring.data.built import leaks_of
+from wellspring.data.built import audited_of, leaks_of
 from wellspring.errors import ProjectError
 from wellspring.journey.building import built_edition, views
 from wellspring.journey.receiving import Progress, recover
@@ -43,6 +43,7 @@ def learn(
                 code=definition.sources(house.project, name),
                 contracts=_contracts(house, edition),
                 leaks=leaks_of(house.records.index, edition),
+                audited=audited_of(house.records.index, edition),
             ),
             live=artefact.read_candidate(live.candidate, paths=shelf.paths) if live is not None else None,
             step=house.step,

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 def propose(house: Assembly, releasing: release.House, candidate_id: str, *, shelf: Shelf, token: str) -> Release:
     """Ask, as the person whose login this is, for a candidate to be released. Raises Refused, NotFound, Broken."""
-    recover(house)
     with people.present(house.project, token) as person:
+        _recover(house, releasing)
         candidate = artefact.read_candidate(candidate_id, paths=shelf.paths)
         if not candidate.verdict.passed:
             raise Refused(
@@ -34,40 +34,54 @@ def propose(house: Assembly, releasing: release.House, candidate_id: str, *, she
             )
         files = artefact.read(candidate.artefact, objects=shelf.objects, paths=shelf.paths, key=shelf.key)
         law = policy.load(house.project.own.get("policies"))
-        asked = releasing.releases.keep(release.compose(candidate, files, law.digest))
+        asked = release.compose(candidate, files, law.digest)
+        release.refuse_uncompared(asked, releasing)
+        asked = releasing.releases.keep(asked)
         judged = Ref(name=candidate.subject, digest=artefact.candidate_digest(candidate))
-        approvals.propose(asked, judged, person, index=house.records.index, policies=law, step=house.step)
-    house.sequencer.integrate()
+        try:
+            approvals.propose(asked, judged, person, index=house.records.index, policies=law, step=house.step)
+        finally:
+            house.sequencer.integrate()
     return asked
 
 
 def approve(house: Assembly, releasing: release.House, release_id: str, *, token: str) -> tuple[Release, str]:
-    """Approve a release as a second person, let it answer, and seal its story. Returns it, and who approved it."""
-    _recover(house, releasing)
-    asked = releasing.releases.get(release_id)
-    law = policy.load(house.project.own.get("policies"))
-    try:
-        with people.present(house.project, token) as person:
-            # Approved already, and a crash came before it went live: it goes live in the name of who approved it.
-            given = approvals.approved(house.records.index, asked)
-            if given is None:
+    """Approve a release as a second person, let it answer, and seal its story. Returns it, and who approved it.
+
+    Of what was approved before, only what never went live goes live: then a crash came in between.
+    """
+    carrier: release.Carrier | None = None
+    with people.present(house.project, token) as person:
+        _recover(house, releasing)
+        asked = releasing.releases.get(release_id)
+        law = policy.load(house.project.own.get("policies"))
+        given = approvals.approved(house.records.index, asked)
+        if given is not None:
+            # Who approved it need not be here: whoever is must be allowed to.
+            carrier = release.Carrier(person.principal, law)
+        else:
+            try:
                 given = approvals.approve(asked, person, house.records.index, law, step=house.step)
                 house.step.reached("journey.approve:approved")
+            finally:
+                house.sequencer.integrate()
+    try:
+        release.promote(asked, given.person, releasing, step=house.step, carrier=carrier)
     finally:
         house.sequencer.integrate()
-    release.promote(asked, given.person, releasing, step=house.step)
-    house.sequencer.integrate()
     seal(house, [f"model:{asked.model}@{asked.id}"])
     return asked, given.person
 
 
 def rollback(house: Assembly, releasing: release.House, model: str, *, token: str) -> tuple[Release, str]:
     """Serve again what a model served before, as the person whose login this is."""
-    _recover(house, releasing)
-    law = policy.load(house.project.own.get("policies"))
     with people.present(house.project, token) as person:
-        back = release.rollback(model, person.principal, releasing, policies=law, step=house.step)
-    house.sequencer.integrate()
+        _recover(house, releasing)
+        law = policy.load(house.project.own.get("policies"))
+        try:
+            back = release.rollback(model, person.principal, releasing, policies=law, step=house.step)
+        finally:
+            house.sequencer.integrate()
     return back, person.principal.name
 
 

@@ -13,7 +13,7 @@ from wellspring.data.freshness import state
 from wellspring.errors import NotFound, Refused, Unavailable
 from wellspring.models.predict import Scored
 from wellspring.models.release import pinned
-from wellspring.models.serving import Served
+from wellspring.models.serving import Domains, Served, known_keys
 from wellspring.project import nearest
 from wellspring.records.data import Edition, FeatureRow, View, Views
 from wellspring.records.models import Prediction, State
@@ -21,11 +21,9 @@ from wellspring.records.record import Digest, stamp
 from wellspring.records.trust import Ref
 from wellspring.records.verdict import Outcome, Reason, Verdict
 from wellspring.stores.layout import TOKEN
-from wellspring_verify import promise
+from wellspring_verify import canonical, promise
 
 Rows = Mapping[str, FeatureRow | None]
-Domains = Mapping[str, frozenset[str]]
-"""By name of a key column: the token domains that the contracts give to columns of that name."""
 
 
 class Knowledge(NamedTuple):
@@ -43,8 +41,11 @@ def wanted(views: tuple[View, ...], given: Mapping[str, str], domains: Domains) 
     """Turn the tokens of a caller, by key column, into the rows to read.
 
     Raises NotFound for a column that no key has, Refused (its verdict is `invalid`) for one that is missing or whose
-    token is none of its domain. Nothing of what was given is ever repeated.
+    token is none of its domain, and ProjectError for one whose domain nobody knows. Nothing of what was given is ever
+    repeated.
     """
+    for view in views:
+        known_keys(view, domains)
     needed = list(dict.fromkeys(column for view in views for column in view.keys))
     for column in given:
         if column not in needed:
@@ -52,7 +53,7 @@ def wanted(views: tuple[View, ...], given: Mapping[str, str], domains: Domains) 
     for column in needed:
         if column not in given:
             raise no("missing_key", f"the key {column} is missing", fix=f"bring tokens for: {', '.join(needed)}")
-        if not is_token(given[column], domains.get(column)):
+        if not is_token(given[column], domains[column]):
             raise no(
                 "not_a_token",
                 f"what was given as {column} is not a token of its domain",
@@ -61,11 +62,15 @@ def wanted(views: tuple[View, ...], given: Mapping[str, str], domains: Domains) 
     return [(view.name, tuple(given[column] for column in view.keys)) for view in views]
 
 
-def is_token(text: str, domains: frozenset[str] | None) -> bool:
-    """Tell whether a text is a token, and of one of these domains where they are known."""
-    if not TOKEN.fullmatch(text):
-        return False
-    return not domains or text[: text.rindex("_k", 0, -26)] in domains
+def is_token(text: str, domains: frozenset[str]) -> bool:
+    """Tell whether a text is a token of one of these domains."""
+    return TOKEN.fullmatch(text) is not None and text[: text.rindex("_k", 0, -26)] in domains
+
+
+def asked(given: Mapping[str, str]) -> Digest:
+    """Name a question, so that an answer says to which it is one: SHA-256 of the canonical JSON of its tokens by key
+    column."""
+    return hashlib.sha256(canonical.dumps(dict(given))).hexdigest()
 
 
 def known(
@@ -105,11 +110,14 @@ def _meaning(view: View, used: list[str]) -> object:
     return view.keys, view.table, [(each.type, each.categories) if each is not None else None for each in found]
 
 
-def answer(served: Served, scored: Scored, knowledge: Knowledge, *, prediction: str, at: datetime) -> Prediction:
-    """Put one answer together, without its promise."""
+def answer(
+    served: Served, scored: Scored, knowledge: Knowledge, *, prediction: str, given: Mapping[str, str], at: datetime
+) -> Prediction:
+    """Put one answer together, without its promise. given: the tokens by key column, as they were asked."""
     return Prediction(
         id=prediction,
         model=served.release.model,
+        asked=asked(given),
         release=served.release.id,
         edition=knowledge.edition.id,
         score=scored.score,
@@ -148,6 +156,7 @@ def line(
         outputs=(Ref(name=f"answer:{given.id}", digest=hashlib.sha256(text).hexdigest()),),
         facts={
             "model": given.model,
+            "asked": given.asked,
             "score": promise.exact(given.score),
             "decision": given.decision,
             "state": given.state,
@@ -159,6 +168,7 @@ def line(
                 for name, row in knowledge.rows.items()
                 if row is not None and row.edition != knowledge.edition.id
             },
+            **({"instead_of": served.instead_of} if served.instead_of else {}),
         },
     )
 

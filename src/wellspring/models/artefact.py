@@ -150,7 +150,11 @@ def read(digest: Digest, *, objects: Objects, paths: Paths, key: notes.Key) -> A
     """Return a model's files, each byte checked against the signed manifest. Raises what `verify` does, and Broken."""
     named = verify(digest, paths=paths, key=key)
     recipe = decode(objects.get(named[RECIPE]))
-    return Artefact(digest, objects.get(named[BOOSTER]).decode("utf-8"), recipe)
+    try:
+        booster = objects.get(named[BOOSTER]).decode("utf-8")
+    except UnicodeDecodeError:
+        raise Broken(f"{BOOSTER} of artefact {digest} is no text", fix="stop; train the model again") from None
+    return Artefact(digest, booster, recipe)
 
 
 def encode_candidate(candidate: Candidate) -> bytes:
@@ -178,10 +182,14 @@ def read_candidate(candidate_id: str, *, paths: Paths) -> Candidate:
         raise NotFound(f"no candidate {candidate_id}", fix="see `wellspring release list`") from None
     if hashlib.sha256(content).hexdigest()[:12] != candidate_id:
         raise Broken(f"candidate {candidate_id} no longer hashes to its name", fix="stop; train the model again")
-    fields = canonical.loads_strict(content)
-    if not isinstance(fields, dict):
-        raise Broken(f"candidate {candidate_id} is no candidate", fix="stop; train the model again")
-    return Candidate.model_validate({"id": candidate_id, **fields})
+    try:
+        fields = canonical.loads_strict(content)
+        if isinstance(fields, dict):
+            return Candidate.model_validate({"id": candidate_id, **fields})
+    except (canonical.Malformed, ValidationError):
+        # Its bytes are those that its name says: another version of the house wrote them, or nobody of it.
+        pass
+    raise Broken(f"candidate {candidate_id} is no candidate", fix="stop; train the model again")
 
 
 def candidates(paths: Paths) -> tuple[str, ...]:

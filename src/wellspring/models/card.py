@@ -32,7 +32,8 @@ def write(model: Model, candidate: Candidate, recipe: Recipe, *, importance: Seq
         "\n## What it measured\n",
         f"On {scores.test_rows:,} rows of {split.test_days} days that came after the {scores.train_rows:,} rows it "
         f"learned from, with a gap of {split.gap_days} days; the newest {split.settle_days} days, whose labels are "
-        "still coming in, are left out. Intervals are 95 %, and take rows as independent.\n",
+        "still coming in, are left out. Intervals are 95 % (that of the calibration error at least), and take rows as "
+        "independent.\n",
         *_table(("figure", "value", "95 % interval"), (_row(name, each) for name, each in scores.figures.items())),
         "\n## Beside three baselines (AUC, same rows)\n",
         *_table(

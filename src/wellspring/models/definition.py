@@ -11,6 +11,7 @@ from typing import Annotated, Literal, NamedTuple, Self
 from pydantic import Field, model_validator
 
 from wellspring.data import module
+from wellspring.data.code import is_code
 from wellspring.data.joins import column
 from wellspring.errors import NotFound, ProjectError
 from wellspring.project import Project, nearest
@@ -28,8 +29,6 @@ Setting = Literal[
 ]  # fmt: skip
 Dotted = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}:[a-z][a-z0-9_]{0,62}$")]
 """`view:feature`."""
-
-_NOT_CODE = {"target", "logs", "dbt_packages", "__pycache__"}
 
 
 class Label(Frozen):
@@ -201,6 +200,12 @@ def resolve(model: Model, views: Views) -> tuple[Used, ...]:
     return tuple(found.values())
 
 
+def rests_on(model: Model, views: Views) -> tuple[Used, ...]:
+    """Find all that a model's figures rest on, each once: its features, and those of its baselines and subgroups."""
+    beside = (*model.baselines.raw, model.baselines.rate, *(each.feature for each in model.subgroups))
+    return tuple(dict.fromkeys((*resolve(model, views), *(find(each, views) for each in beside))))
+
+
 def find(asked: str, views: Views) -> Used:
     """Find one `view:feature`. Raises NotFound with the nearest name."""
     name, _, feature = asked.partition(":")
@@ -218,7 +223,7 @@ def sources(project: Project, name: str) -> dict[str, Digest]:
     files = [own["models"] / f"{name}.py"] if "models" in own else []
     files += [own["features"]] if "features" in own else []
     if "dbt" in own:
-        files += [path for path in sorted(own["dbt"].rglob("*")) if path.is_file() and _is_code(path, own["dbt"])]
+        files += [path for path in sorted(own["dbt"].rglob("*")) if path.is_file() and is_code(path, own["dbt"])]
     return {
         path.relative_to(project.root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in files
@@ -236,8 +241,3 @@ def _view(name: str, views: Views) -> View:
     if view is None:
         raise NotFound(f"no view {name!r} in project {views.project}", fix=nearest(name, [v.name for v in views.views]))
     return view
-
-
-def _is_code(path: Path, folder: Path) -> bool:
-    parts = path.relative_to(folder).parts
-    return not any(part in _NOT_CODE or part.startswith(".") for part in parts)

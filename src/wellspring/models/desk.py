@@ -22,8 +22,8 @@ from wellspring.data import editions
 from wellspring.data.freshness import state
 from wellspring.errors import NotFound, ProjectError, Refused, Unavailable, WellspringError
 from wellspring.models import answer as answers
-from wellspring.models.answer import Domains, Knowledge, Rows
-from wellspring.models.serving import Served, Shelf
+from wellspring.models.answer import Knowledge, Rows
+from wellspring.models.serving import Domains, Served, Shelf
 from wellspring.project import nearest
 from wellspring.records.clock import Clock
 from wellspring.records.data import FeatureRow, View, Views
@@ -47,7 +47,7 @@ T = TypeVar("T")
 class Law:
     """The policies as they stand in the project's folder: looked at once a second, parsed again where they changed.
 
-    One that does not parse leaves the former ones in force, and is told in `trouble`.
+    One that cannot be read or does not parse leaves the former ones in force, is told in `trouble`, and tried again.
     """
 
     def __init__(self, folder: Path | None, clock: Clock) -> None:
@@ -64,22 +64,25 @@ class Law:
         if abs(at - self._at) >= timedelta(seconds=1):
             self._at = at
             seen = self._look()
-            if seen != self._seen:
-                self._seen = seen
+            if seen != self._seen or self.trouble is not None:
                 try:
                     self._now, self.trouble = policy.load(self._folder), None
                 except ProjectError as wrong:
                     self.trouble = wrong
+                self._seen = seen
         return self._now
 
-    def _look(self) -> list[tuple[str, int, int]]:
+    def _look(self) -> list[tuple[str, int, int, int]]:
         found = sorted(self._folder.glob("*.cedar")) if self._folder is not None else []
-        return [(path.name, told.st_mtime_ns, told.st_size) for path in found for told in [path.stat()]]
+        return [_written(path) for path in found]
 
 
 @dataclass(frozen=True)
 class Ports:
-    """What a desk works with. reader: opens the online store for the views of one definition."""
+    """What a desk works with. reader: opens the online store for the views of one definition.
+
+    domains: reads the contracts; asked once for each definition, and for each release that is loaded.
+    """
 
     project: str
     shelf: Shelf
@@ -88,7 +91,7 @@ class Ports:
     editions: editions.Editions
     views: Callable[[Digest], Views]
     reader: Callable[[Views], OnlineReader]
-    domains: Domains
+    domains: Callable[[], Domains]
     step: Step
     clock: Clock
 
@@ -118,6 +121,7 @@ class Desk:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="answer")
         self._readers: dict[Digest, OnlineReader] = {}
         self._defined: dict[Digest, Views] = {}
+        self._domains: dict[Digest, Domains] = {}
         self._digests: dict[str, Digest] = {}
         self._compared: set[tuple[str, Digest]] = set()
         self._refusals = Refusals(ports.clock)
@@ -156,12 +160,12 @@ class Desk:
         law = self._allowed(by, "predict", Resource(f"model:{model}"))
         views = served.wanted
         try:
-            asked = answers.wanted(views, given, self._ports.domains)
+            asked = answers.wanted(views, given, served.domains)
             live, rows = await self._reader(served.views).look(asked)
             live = self._named(live)
             self._same_meaning(served, live)
             found = {view.name: row for view, row in zip(views, rows, strict=True)}
-            return await self._thread(self._finish, served, live, found, reasons, by, law, begun)
+            return await self._thread(self._finish, served, live, found, given, reasons, by, law, begun)
         except Refused as wrong:
             await self._thread(self._note, "predict", f"model:{model}", wrong, by, law)
             raise
@@ -178,9 +182,10 @@ class Desk:
             if len(key) != len(view.keys):
                 keys = ", ".join(view.keys)
                 raise answers.no("missing_key", f"{name} has the keys {keys}", fix="bring one token for each, in order")
-            asked = answers.wanted((view,), dict(zip(view.keys, key, strict=True)), self._ports.domains)
+            asked = answers.wanted((view,), dict(zip(view.keys, key, strict=True)), await self._tokens(views))
             live, rows = await self._reader(views).look(asked)
-            return await self._thread(self._tell, view, self._named(live), {name: rows[0]}, by, law, begun)
+            live = self._as_defined(view, self._named(live))
+            return await self._thread(self._tell, view, live, {name: rows[0]}, by, law, begun)
         except Refused as wrong:
             await self._thread(self._note, "read_features", f"view:{name}", wrong, by, law)
             raise
@@ -222,25 +227,33 @@ class Desk:
     # --- inside ---------------------------------------------------------------------------------------------------
 
     def _finish(
-        self, served: Served, live: Live, rows: Rows, reasons: bool, by: Principal, law: Policies, begun: float
+        self,
+        served: Served,
+        live: Live,
+        rows: Rows,
+        given: Mapping[str, str],
+        reasons: bool,
+        by: Principal,
+        law: Policies,
+        begun: float,
     ) -> Answered:
         """Score, journal, promise; in this order, on a thread."""
         ports = self._ports
         at = ports.clock.now()
         knowledge = self._known(live, rows, served.wanted, at)
-        self._stale(knowledge, by, "predict", Resource(f"model:{served.release.model}"))
+        self._stale(knowledge, by, "predict", Resource(f"model:{served.release.model}"), law)
         scored = served.scorer.score(rows, reasons=reasons)
         key = ports.promises.key()
-        given = answers.answer(served, scored, knowledge, prediction=token_hex(10), at=at)
-        text = promise.text(given.model_dump(mode="json"))
-        line = answers.line(given, text, served, knowledge, key=key.id, by=by.name, policy=law.digest)
+        made = answers.answer(served, scored, knowledge, prediction=token_hex(10), given=given, at=at)
+        text = promise.text(made.model_dump(mode="json"))
+        line = answers.line(made, text, served, knowledge, key=key.id, by=by.name, policy=law.digest)
         entry = self._journalled("predict", line, begun)
         promised = key.promise(text)
-        return Answered(given.model_copy(update={"promise": promised}), entry)
+        return Answered(made.model_copy(update={"promise": promised}), entry)
 
     def _tell(self, view: View, live: Live, rows: Rows, by: Principal, law: Policies, begun: float) -> Told:
         knowledge = self._known(live, rows, (view,), self._ports.clock.now())
-        self._stale(knowledge, by, "read_features", Resource(f"view:{view.name}"))
+        self._stale(knowledge, by, "read_features", Resource(f"view:{view.name}"), law)
         row = rows[view.name]
         assert row is not None
         facts: dict[str, JsonValue] = {
@@ -275,13 +288,13 @@ class Desk:
         demand(law, by, action, resource, step=self._ports.step, hot=True, refusals=self._refusals)
         return law
 
-    def _stale(self, knowledge: Knowledge, by: Principal, action: str, resource: Resource) -> None:
-        """Ask the policies once more when what is known is not fresh: they may forbid to answer from it."""
+    def _stale(self, knowledge: Knowledge, by: Principal, action: str, resource: Resource, law: Policies) -> None:
+        """Ask once more when what is known is not fresh, as policies may forbid to answer from it. law: as at first,
+        for the line names those."""
         if knowledge.state == "fresh" or "state?" not in policy.SCHEMA:
             return
-        step, law = self._ports.step, self._ports.law.now()
         context: dict[str, JsonValue] = {"state": knowledge.state}
-        demand(law, by, action, resource, context, step=step, hot=True, refusals=self._refusals)
+        demand(law, by, action, resource, context, step=self._ports.step, hot=True, refusals=self._refusals)
 
     def _note(self, action: str, subject: str, wrong: Refused, by: Principal, law: Policies) -> None:
         """Record a refusal that no policy made, by its code alone; many of one kind are one entry a second."""
@@ -299,10 +312,18 @@ class Desk:
             return
 
     def _same_meaning(self, served: Served, live: Live) -> None:
-        pair = served.release.id, live.views
-        if live.views != served.release.views and pair not in self._compared:
-            answers.compatible(served, self._views(live.views))
-            self._compared.add(pair)
+        """Hold a release against each definition that a row online may be of: what is live, and what is coming."""
+        for digest in (live.views, *live.coming):
+            pair = served.release.id, digest
+            if digest != served.release.views and pair not in self._compared:
+                answers.compatible(served, self._views(digest))
+                self._compared.add(pair)
+
+    def _as_defined(self, view: View, live: Live) -> Live:
+        """Raise Unavailable while a row may be of another definition of its view than the one that it was read by."""
+        if any(self._views(digest).view(view.name) != view for digest in (live.views, *live.coming)):
+            raise Unavailable(f"{view.name} is being defined anew", fix="ask again when its rows are online")
+        return live
 
     def _named(self, live: Live | None) -> Live:
         if live is None:
@@ -322,6 +343,11 @@ class Desk:
             self._defined[digest] = self._ports.views(digest)
         return self._defined[digest]
 
+    async def _tokens(self, views: Views) -> Domains:
+        if views.digest not in self._domains:
+            self._domains[views.digest] = await self._thread(self._ports.domains)
+        return self._domains[views.digest]
+
     def _reader(self, views: Views) -> OnlineReader:
         if views.digest not in self._readers:
             self._readers[views.digest] = self._ports.reader(views)
@@ -332,6 +358,16 @@ class Desk:
 
     async def _thread(self, act: Callable[..., T], *given: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, act, *given)
+
+
+def _written(path: Path) -> tuple[str, int, int, int]:
+    """Say by which write a file is as it is, and by which change of who may read it; its name alone if nobody can."""
+    try:
+        told = path.stat()
+    except OSError:
+        # Gone, or out of reach, since it was listed: what comes of it, reading it will say.
+        return path.name, -1, -1, -1
+    return path.name, told.st_mtime_ns, told.st_ctime_ns, told.st_size
 
 
 def _plain(value: float | str | None) -> JsonValue:

@@ -15,8 +15,9 @@ from wellspring.models.artefact import Artefact, Input, Recipe
 from wellspring.models.frame import Frame
 from wellspring.models.gate import Versus
 from wellspring.models.search import Settings
-from wellspring.records.models import Group, Measured, Scores
-from wellspring.stores.layout import TOKEN
+from wellspring.records.models import Candidate, Group, Measured, Scores
+from wellspring.records.record import stamp
+from wellspring.stores.layout import TOKEN, instant, microseconds
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,9 +69,7 @@ def evaluate(frame: Frame, learned: Learned) -> Judged:
             "auc": statistics.auc(probability, truth),
             "average_precision": statistics.average_precision(probability, truth, seed=seed),
             "brier": statistics.brier(probability, truth, seed=seed),
-            "calibration_error": statistics.calibration_error(
-                probability, truth, bins=bars.calibration_bins, seed=seed
-            ),
+            "calibration_error": statistics.calibration_error(probability, truth, bins=bars.calibration_bins),
             "recall": statistics.share(int((flagged & truth).sum()), int(truth.sum())),
             "precision": statistics.share(int((flagged & truth).sum()), int(flagged.sum())),
         },
@@ -78,6 +77,7 @@ def evaluate(frame: Frame, learned: Learned) -> Judged:
         groups=tuple(_groups(frame, probability, flagged)),
         train_rows=len(frame.train),
         test_rows=len(frame.test),
+        learned_until=stamp(instant(int(frame.at[frame.train].max()))),
         since=_day(frame.cut),
         until=_day(int(frame.at[frame.test].max()) + _MICROS_A_DAY),
         reason_microseconds=_reason_cost(learned.booster, rows),
@@ -126,21 +126,27 @@ def baselines(frame: Frame, learned: Learned) -> dict[str, Measured]:
     }
 
 
-def versus(frame: Frame, probability: Array, live: str, artefact: Artefact) -> Versus:
-    """Compare a candidate with what is live on the same test rows. live: the id of the candidate behind it."""
-    recipe = artefact.recipe
-    lost = [
-        f"{each.view}.{each.name}"
-        for each in recipe.features
-        if column(each.view, each.name) not in frame.rows.column_names
-    ]
-    if lost:
-        return Versus(live, None, f"it uses {', '.join(lost[:3])}, which is not in the features any more")
-    rows = frame.matrix(recipe.features, frame.test)
+def versus(frame: Frame, probability: Array, live: Candidate, artefact: Artefact) -> Versus:
+    """Compare a candidate with what is live on the same test rows, of which the live one has learned none.
+
+    live: the candidate behind it; one that was learned with another split may have learned rows of this window.
+    """
+    recipe, bars = artefact.recipe, frame.model.bars
+    if lost := [f"{each.view}.{each.name}" for each in recipe.features if not _as_then(frame, each)]:
+        return Versus(live.id, None, f"it uses {', '.join(lost[:3])}, which is not in the features any more as it was")
+    learned = _learned_until(live.scores)
+    if learned is None:
+        return Versus(live.id, None, "it does not say up to when it has learned")
+    new = frame.at[frame.test] > learned
+    truth = frame.truth[frame.test][new]
+    kinds = int(truth.sum()), int((~truth).sum())
+    if not new.all() and (len(truth) < bars.test_rows or min(kinds) < bars.test_positives):
+        return Versus(live.id, None, f"it has learned rows of this window, and {len(truth):,} others are too few")
+    rows = frame.matrix(recipe.features, frame.test[new])
     theirs = lightgbm.raw_scores(lightgbm.load(artefact.booster), rows)
     # Platt's curve only rises where a > 0, and then changes no order.
     theirs = calibration.probabilities(recipe.calibration, theirs)
-    return Versus(live, statistics.paired(probability, theirs, frame.truth[frame.test]))
+    return Versus(live.id, statistics.paired(probability[new], theirs, truth))
 
 
 def screen(frame: Frame, inputs: Sequence[Input]) -> dict[str, str]:
@@ -201,6 +207,20 @@ def _either_way(values: Array, truth: Array) -> float:
         return 0.5
     area = statistics.area(values, truth)
     return max(area, 1 - area)
+
+
+def _as_then(frame: Frame, given: Input) -> bool:
+    """Say whether a feature that a live model takes is still there, and of the type that it was learned with."""
+    now = frame.joined.get(f"{given.view}:{given.name}")
+    return now is not None and now.feature.type == given.type
+
+
+def _learned_until(scores: Scores) -> int | None:
+    """Say which question (microseconds) was the last that a model learned from."""
+    if scores.learned_until:
+        return microseconds(datetime.fromisoformat(scores.learned_until))
+    # Candidates of before that was told say on which day their window began.
+    return microseconds(datetime.fromisoformat(scores.since).replace(tzinfo=UTC)) - 1 if scores.since else None
 
 
 def _day(micros: int) -> str:

@@ -1,23 +1,26 @@
 """The rows to learn from and the rows to be judged by: features as known at each question, and the truth as known then.
 
 A row to learn from has a label that was known before the judging window began: one that was recorded later is treated
-as unknown, whatever the edition knows today. A row that judges has the newest label there is.
+as unknown, whatever the edition knows today. A row that judges has the newest label there is. A row whose label was
+known already when it was asked about asks nothing: it neither teaches nor judges.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from wellspring.data.features import KNOWN, SEQUENCE
 from wellspring.data.joins import as_known, column
 from wellspring.errors import ProjectError, Refused
 from wellspring.models.artefact import Input
-from wellspring.models.definition import Model, Used, find, resolve
+from wellspring.models.definition import Model, Used, find, resolve, rests_on
 from wellspring.records.data import Edition, View, Views
+from wellspring.records.record import stamp
 from wellspring.records.verdict import Reason, Verdict
-from wellspring.stores.layout import TOKEN
+from wellspring.stores.layout import TOKEN, microseconds
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,8 +29,11 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 MOST_CATEGORIES = 2000
+MOST_UNFIT = 0.2
+"""Rows that ask nothing, or after their edition was built, are left out; with a larger share nothing is learned."""
 AT, LABEL = "event_at", "label"
 _DAY = 86_400_000_000
+_NEVER = 2**63 - 1
 
 
 class Reader(Protocol):
@@ -41,7 +47,8 @@ class Frame(NamedTuple):
     is compared by; truth: of the rows in train or test.
 
     train, test: numbers of rows, ascending. eligible: rows of the judging window, with a label or without.
-    cut: the instant (microseconds) before which a label must have been known to be learned.
+    cut: the instant (microseconds) before which a label must have been known to be learned. answered: rows left out
+    because their label was known when they were asked; ahead: because they are asked after the edition was built.
     """
 
     model: Model
@@ -54,6 +61,8 @@ class Frame(NamedTuple):
     test: Array
     eligible: int
     cut: int
+    answered: int
+    ahead: int
 
     def inputs(self, used: Sequence[Used] | None = None) -> tuple[Input, ...]:
         """Describe features as a model takes them; categories that nobody declared are those of the train rows."""
@@ -114,17 +123,17 @@ def gather(model: Model, views: Views, lake: Reader, edition: Edition, *, also: 
     """Join a model's features, as known at each question, with the truth, and part the rows by time.
 
     also: more features (`view:feature`) to join, for comparisons on the same rows. Raises NotFound for a feature,
-    table or column that is not there; Refused, inconclusive, when one side of the split has no rows of both kinds.
+    table or column that is not there; Refused, inconclusive, when one side of the split has no rows of both kinds, and
+    invalid when many rows ask what was known already, or ask after the edition was built.
     """
     used = resolve(model, views)
-    more = [find(each, views) for each in (*model.baselines.raw, model.baselines.rate, *_groups(model), *also)]
-    wanted = {each.name: each for each in (*used, *more)}
+    wanted = {each.name: each for each in (*rests_on(model, views), *(find(each, views) for each in also))}
     chosen = _only(views, wanted.values())
     spine = _spine(model, chosen, lake, edition)
     tables = {view.table: lake.table(edition, view.table, _columns(view)) for view in _by_table(chosen)}
     joined = as_known(spine, chosen.views, tables, at=AT)
     labels = lake.table(edition, model.label.table, [*model.keys, model.label.column, KNOWN, SEQUENCE])
-    frame = _part(model, used, wanted, joined, labels)
+    frame = _part(model, used, wanted, joined, labels, built=edition.known_since)
     _enough(frame)
     return frame
 
@@ -139,10 +148,6 @@ def coded(values: pa.ChunkedArray, given: Input) -> Array:
         values = pc.index_in(values.cast(pa.string()), value_set=pa.array(given.categories, pa.string()))
     whole: Any = values.cast(pa.float64(), safe=False).combine_chunks()
     return np.asarray(pc.fill_null(whole, math.nan).to_numpy(zero_copy_only=False), dtype=float)
-
-
-def _groups(model: Model) -> list[str]:
-    return [each.feature for each in model.subgroups]
 
 
 def _only(views: Views, used: Iterable[Used]) -> Views:
@@ -188,24 +193,44 @@ def _spine(model: Model, views: Views, lake: Reader, edition: Edition) -> pa.Tab
     return told.sort_by([(AT, "ascending"), *((key, "ascending") for key in model.keys)])
 
 
-def _part(model: Model, used: tuple[Used, ...], wanted: dict[str, Used], joined: pa.Table, labels: pa.Table) -> Frame:
-    """Part the rows by time, and give each the truth that its side may know."""
+def _part(
+    model: Model,
+    used: tuple[Used, ...],
+    wanted: dict[str, Used],
+    joined: pa.Table,
+    labels: pa.Table,
+    *,
+    built: datetime,
+) -> Frame:
+    """Part the rows by time, and give each the truth that its side may know. built: when the edition was."""
     import numpy as np
     import pyarrow.compute as pc
 
     at = _micros(joined.column(AT))
     if not len(at):
         raise _not_enough(model, "the spine has no rows")
-    split = model.split
-    end = int(at.max()) + 1 - split.settle_days * _DAY
+    split, here = model.split, at <= microseconds(built)
+    ahead = int((~here).sum())
+    if ahead > MOST_UNFIT * len(at):
+        what = f"{ahead:,} of its {len(at):,} questions are asked after {stamp(built)}, when the edition was built"
+        raise _unfit(model, "ahead", what, f"mend known_since of {model.spine}: it says when a row was recorded")
+    # One question with a wrong year would move the window to where no row is.
+    end = int(at[here].max()) + 1 - split.settle_days * _DAY
     cut = end - split.test_days * _DAY
     early, late = at < cut - split.gap_days * _DAY, (at >= cut) & (at < end)
     then = labels.filter(pc.less_equal(pc.cast(labels.column(KNOWN), "int64"), cut))
     learned, newest = _truth(model, joined, then), _truth(model, joined, labels)
-    train = np.flatnonzero(early & ~np.isnan(learned))
-    test = np.flatnonzero(late & ~np.isnan(newest))
+    answered = _told(model, joined, labels) <= at
+    taught, judging = early & ~np.isnan(learned), late & ~np.isnan(newest)
+    known = int((answered & (taught | judging)).sum())
+    if known > MOST_UNFIT * int((taught | judging).sum()):
+        what = f"the outcome is known when it is asked, of {known:,} rows of {int((taught | judging).sum()):,}"
+        fix = f"let {model.spine} hold a row of each thing that was recorded before its {model.label.column} was known"
+        raise _unfit(model, "answered", what, fix)
+    train, test = np.flatnonzero(taught & ~answered), np.flatnonzero(judging & ~answered)
     truth = np.where(late, newest, learned)
-    return Frame(model, used, wanted, joined, at, truth == 1.0, train, test, int(late.sum()), cut)
+    eligible = int((late & ~answered).sum())
+    return Frame(model, used, wanted, joined, at, truth == 1.0, train, test, eligible, cut, known, ahead)
 
 
 def _truth(model: Model, joined: pa.Table, labels: pa.Table) -> Array:
@@ -213,19 +238,37 @@ def _truth(model: Model, joined: pa.Table, labels: pa.Table) -> Array:
     import numpy as np
     import pyarrow as pa
 
-    newest = labels.sort_by([(KNOWN, "descending"), (SEQUENCE, "descending")])
-    _, first = np.unique(_codes(newest, model.keys), return_index=True)
-    newest = newest.take(first).select([*model.keys, model.label.column])
-    newest = newest.rename_columns([*model.keys, LABEL])
-    if not pa.types.is_boolean(newest.schema.field(LABEL).type):
+    name = model.label.column
+    if not pa.types.is_boolean(labels.schema.field(name).type):
         raise ProjectError(
-            f"{model.label.table}.{model.label.column} is {newest.schema.field(LABEL).type}, and a label is a bool",
+            f"{model.label.table}.{name} is {labels.schema.field(name).type}, and a label is a bool",
             fix="cast it in the dbt model",
         )
-    rows = joined.select(list(model.keys)).append_column("row", pa.array(range(joined.num_rows), pa.int64()))
-    met = rows.join(newest, keys=list(model.keys), join_type="left outer").sort_by("row")
-    whole: Any = met.column(LABEL).cast(pa.float64()).combine_chunks()
+    whole: Any = _beside(model, joined, labels, name, "descending").cast(pa.float64()).combine_chunks()
     return np.asarray(whole.fill_null(math.nan).to_numpy(zero_copy_only=False), dtype=float)
+
+
+def _told(model: Model, joined: pa.Table, labels: pa.Table) -> Array:
+    """Say of each row when its first label was known (microseconds); never, where there is none."""
+    import numpy as np
+    import pyarrow.compute as pc
+
+    first = pc.cast(_beside(model, joined, labels, KNOWN, "ascending"), "int64")
+    return np.asarray(pc.fill_null(first, _NEVER).combine_chunks())
+
+
+def _beside(
+    model: Model, joined: pa.Table, labels: pa.Table, name: str, order: Literal["ascending", "descending"]
+) -> pa.ChunkedArray:
+    """Put beside each row one column of its label: the label that is first in this order of their instants."""
+    import numpy as np
+    import pyarrow as pa
+
+    told = labels.sort_by([(KNOWN, order), (SEQUENCE, order)])
+    _, first = np.unique(_codes(told, model.keys), return_index=True)
+    told = told.take(first).select([*model.keys, name]).rename_columns([*model.keys, LABEL])
+    rows = joined.select(list(model.keys)).append_column("row", pa.array(range(joined.num_rows), pa.int64()))
+    return rows.join(told, keys=list(model.keys), join_type="left outer").sort_by("row").column(LABEL)
 
 
 def _codes(table: pa.Table, keys: Sequence[str]) -> Array:
@@ -263,3 +306,9 @@ def _not_enough(model: Model, what: str) -> Refused:
         fix=f"receive more history: the split alone takes {span} days; or make its windows shorter",
         verdict=Verdict(subject=model.subject, outcome="inconclusive", reasons=(reason,)),
     )
+
+
+def _unfit(model: Model, code: str, what: str, fix: str) -> Refused:
+    reason = Reason(code=code, what=f"{model.name} cannot be learned: {what}")
+    verdict = Verdict(subject=model.subject, outcome="invalid", reasons=(reason,))
+    return Refused(reason.what, fix=fix, verdict=verdict)

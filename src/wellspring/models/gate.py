@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from wellspring.models.definition import Bars, Used
+from wellspring.data.features import KNOWN, SEQUENCE
+from wellspring.models.definition import Bars, Model, rests_on
 from wellspring.models.statistics import Paired
+from wellspring.records.data import Views
 from wellspring.records.models import Group, Scores
 from wellspring.records.verdict import Outcome, Reason, Verdict
 
@@ -58,14 +60,25 @@ def judge(
     return _verdict(subject, model, findings)
 
 
-def leaking(subject: str, model: str, used: Iterable[Used], leaks: Collection[str]) -> Verdict:
-    """Judge a model's features by those that an edition knows to leak: `table.column` or `view.column`."""
+def leaking(model: Model, views: Views, leaks: Collection[str], audited: Mapping[str, int]) -> Verdict:
+    """Judge what a model rests on by what an edition knows to leak: `table.column` or `view.column`.
+
+    That is its features and those that it is compared by, the instants and keys by which their rows are joined, and
+    the whole table of its label. audited: how many rows of each table were compared to know; none is no answer.
+    """
+    used = rests_on(model, views)
     found = [
-        each
+        f"{each.view.name}.{each.feature.name}"
         for each in used
         if {f"{each.view.table}.{each.feature.name}", f"{each.view.name}.{each.feature.name}"} & set(leaks)
     ]
-    return _verdict(subject, model, [_knew(f"{each.view.name}.{each.feature.name}") for each in found])
+    keys = {*model.keys, model.baselines.provider, *(key for each in used for key in each.view.keys)}
+    tables = dict.fromkeys((*(each.view.table for each in used), model.spine, model.label.table))
+    joined_by = {f"{table}.{name}" for table in tables for name in (*keys, KNOWN, SEQUENCE)}
+    of_label = f"{model.label.table}."
+    found += sorted(each for each in leaks if each in joined_by or each.startswith(of_label))
+    unknown = [_not_audited(each) for each in tables if audited.get(each, 0) < 1]
+    return _verdict(model.subject, model.name, [*map(_knew, dict.fromkeys(found)), *unknown])
 
 
 def suspected(subject: str, model: str, suspicious: Mapping[str, str]) -> Verdict:
@@ -96,8 +109,18 @@ def _leaks(scores: Scores, suspicious: Mapping[str, str]) -> list[Finding]:
 
 
 def _knew(name: str) -> Finding:
-    what = f"{name} knew the future (its value for a row differs from what was known when the row was asked about)"
-    return Finding("fail", Reason(code="leak", what=what, column=name))
+    how = "its value for a row differs from what was known when the row was asked about"
+    if name.endswith(f".{KNOWN}"):
+        how = "its table holds rows that were not there when it says that they were known, or has lost some since"
+    return Finding("fail", Reason(code="leak", what=f"{name} knew the future ({how})", column=name))
+
+
+def _not_audited(table: str) -> Finding:
+    what = (
+        f"no row of {table} was compared with what was known earlier, so nobody knows whether it knew the future "
+        "(all of it was recorded at one instant, or it was built before this was counted: wellspring transform)"
+    )
+    return _unsure("not_audited", what, 0)
 
 
 def _alone(name: str, how: str) -> Finding:

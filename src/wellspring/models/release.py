@@ -10,7 +10,6 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterable
-from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -18,17 +17,19 @@ from typing import NamedTuple, Protocol
 from pydantic import JsonValue, ValidationError
 
 from wellspring.errors import Broken, NotFound, Refused, Unavailable
+from wellspring.models import reigns
 from wellspring.models.artefact import Artefact, read_candidate
 from wellspring.models.registry import Live
+from wellspring.models.reigns import fact
 from wellspring.project import nearest
 from wellspring.records.data import Edition
 from wellspring.records.models import Candidate, Release
 from wellspring.records.observe import Step
-from wellspring.records.record import Digest, stamp
+from wellspring.records.record import Digest
 from wellspring.records.trust import Entry, Logged, Ref
 from wellspring.records.verdict import Reason, Verdict
 from wellspring.stores.objects.disk import DiskPaths
-from wellspring.trust.approvals import Ledger, approved, digest_of
+from wellspring.trust.approvals import Ledger, approved, digest_of, resource
 from wellspring.trust.decide import demand
 from wellspring.trust.identity.port import Principal
 from wellspring.trust.policy import Policies, Resource
@@ -55,13 +56,20 @@ class Projection(Protocol):
 
 
 class House(NamedTuple):
-    """Where releases are kept, remembered and shown. check: `predict.Scorer.load`, bound to where artefacts are."""
+    """Where releases are kept, remembered and shown. check: `serving.load`, bound: what the API does."""
 
     releases: Releases
     index: Ledger
     lake: Editions
     registry: Projection
     check: Check
+
+
+class Carrier(NamedTuple):
+    """Who carries out what another approved before, and the policies that must let this person approve it too."""
+
+    person: Principal
+    policies: Policies
 
 
 class Releases:
@@ -173,24 +181,27 @@ def compose(
     return blank.model_copy(update={"id": digest[:12], "digest": digest})
 
 
-def promote(release: Release, person: str, house: House, *, step: Step) -> None:
-    """Let a release answer. person: who approved it. The caller holds the writer's lock, and has integrated.
+def promote(release: Release, person: str, house: House, *, step: Step, carrier: Carrier | None = None) -> None:
+    """Let a release answer. person: who approved it; carrier: who carries that out, where it was approved before.
 
-    Raises Refused for what two people do not stand behind, whose gate did not pass, or whose edition is gone; Broken
-    for bytes that are not as named; Unavailable when MLflow does not answer, before anything has moved.
+    The caller holds the writer's lock, and has integrated. What is live already stays so, and MLflow is told again.
+    Raises Refused for what two people do not stand behind, what was taken back, what was not judged beside what is live
+    now, or whose edition is gone; Broken for bytes that are not as named; Unavailable when MLflow does not answer,
+    before anything has moved.
     """
-    former = house.releases.pointed(release.model)
-    if former == release.id:
-        return
-    facts: dict[str, JsonValue] = {"model": release.model, "former": former, "person": person}
-    with step("judge", release.subject, inputs=[pinned(release)], facts=facts):
-        _fit(release, house)
-    with step("promote", release.subject, inputs=[pinned(release)], intent=True, facts=facts) as act:
-        step.reached("release.promote:intent")
-        house.releases.point(release)
-        step.reached("release.promote:pointed")
-        act.note(projected=_shown(release.model, house))
-        step.reached("release.promote:projected")
+    line = _line(release.model, house)
+    if line[-1:] != [release.id]:
+        facts: dict[str, JsonValue] = {"model": release.model, "former": line[-1] if line else "", "person": person}
+        if carrier is not None:
+            facts["carried_out_by"] = carrier.person.name
+        with step("judge", release.subject, inputs=[pinned(release)], facts=facts):
+            _fit(release, house, carrier, step=step)
+        with step("promote", release.subject, inputs=[pinned(release)], intent=True, facts=facts):
+            step.reached("release.promote:intent")
+            house.releases.point(release)
+            step.reached("release.promote:pointed")
+    _shown(release.model, house)
+    step.reached("release.promote:projected")
 
 
 def rollback(model: str, person: Principal, house: House, *, policies: Policies, step: Step) -> Release:
@@ -201,45 +212,59 @@ def rollback(model: str, person: Principal, house: House, *, policies: Policies,
     if not person.name.startswith("user:"):
         raise Refused(f"{person.name} is no person", fix="log in: whoever takes a release back answers for it")
     demand(policies, person, "rollback", Resource(f"model:{model}"), step=step, hot=True)
-    line = _line(house.index, model)
-    now = house.releases.pointed(model)
-    if not line or line[-1] != now:
-        raise Broken(
-            f"the ledger says that {line[-1] if line else 'nothing'} is live of {model}, and {now or 'nothing'} is",
-            fix="keep everything; somebody moved the pointer past the ledger",
-        )
+    line = _line(model, house)
     if len(line) < 2:
-        raise Refused(f"nothing was live of {model} before {now}", fix="approve another release")
+        raise Refused(f"nothing was live of {model} before {line[0] if line else 'now'}", fix="approve another release")
     back = house.releases.get(line[-2])
     house.check(back)
-    facts: dict[str, JsonValue] = {"model": model, "former": now, "person": person.name}
-    with step("rollback", back.subject, inputs=[pinned(back)], intent=True, facts=facts) as act:
+    facts: dict[str, JsonValue] = {"model": model, "former": line[-1], "person": person.name}
+    with step("rollback", back.subject, inputs=[pinned(back)], intent=True, facts=facts):
         step.reached("release.rollback:intent")
         house.releases.point(back)
         step.reached("release.rollback:pointed")
-        act.note(projected=_shown(model, house))
+    _shown(model, house)
     return back
 
 
 def recover(open_intents: Iterable[Logged], house: House, *, step: Step) -> tuple[Release, ...]:
-    """Carry out each switch whose intent was written and whose end was not; again changes nothing. Raises Broken."""
+    """Bring pointer and ledger together again; the caller integrates, then again changes nothing. Raises Broken.
+
+    Each switch whose intent was written and whose end was not is carried out. One that failed after the pointer had
+    moved is live: it is settled, so that its answers can be proved and it can be taken back.
+    """
     finished: list[Release] = []
     for each in sorted(open_intents, key=lambda logged: logged.index):
         entry = each.entry
-        if entry.action not in {"promote", "rollback"}:
+        if entry.action not in reigns.SWITCHES:
             continue
-        release = house.releases.get(entry.subject.removeprefix("release:"))
+        release = house.releases.get(reigns.switched(entry))
         now = house.releases.pointed(release.model)
-        if pinned(release) not in entry.inputs or now not in {release.id, _text(entry, "former")}:
+        if pinned(release) not in entry.inputs or now not in {release.id, fact(entry, "former")}:
             raise Broken(
-                f"{entry.id} wanted {entry.subject} to follow {_text(entry, 'former') or 'nothing'}, and {now} is live",
-                fix="keep everything; somebody moved the pointer past the ledger",
+                f"{entry.id} wanted {entry.subject} to follow {fact(entry, 'former') or 'nothing'}, and {now} is live",
+                fix=_PAST,
             )
         house.releases.point(release)
-        shown = _shown(release.model, house)
-        step.settle(entry.action, entry.subject, entry.id, facts={**entry.facts, "projected": shown, "recovered": True})
+        _settle(entry, entry.id, step)
         finished.append(release)
+    known = {each.model for each in finished}
+    for model in house.releases.models():
+        failed = None if model in known else reigns.failed_last(house.index, model)
+        if failed is None or failed.intent is None or reigns.switched(failed) != house.releases.pointed(model):
+            continue
+        release = house.releases.get(reigns.switched(failed))
+        line = reigns.line(house.index, model)
+        if pinned(release) in failed.inputs and (line[-1] if line else "") == fact(failed, "former"):
+            _settle(failed, failed.intent, step)
+            finished.append(release)
+    for model in sorted({each.model for each in finished}):
+        _shown(model, house)
     return tuple(finished)
+
+
+def _settle(entry: Entry, intent: str, step: Step) -> None:
+    facts = {name: value for name, value in entry.facts.items() if name not in {"error", "verdict"}}
+    step.settle(entry.action, entry.subject, intent, facts={**facts, "recovered": True})
 
 
 def project(model: str, house: House) -> tuple[str, ...]:
@@ -250,43 +275,6 @@ def project(model: str, house: House) -> tuple[str, ...]:
     approval = approved(house.index, release)
     by = approval.person if approval is not None else ""
     return house.registry.reconcile(model, Live(_run(release, house), release.id, by))
-
-
-class Reign(NamedTuple):
-    """One release, live from one switch to the next. by: who did it; until: None while it lasts."""
-
-    release: str
-    since: str
-    until: str | None
-    act: str
-    by: str
-    proposed: tuple[str, ...]
-    approved: str
-
-
-def history(index: Ledger, model: str, at: datetime | None = None) -> tuple[Reign, ...]:
-    """Say what was live of a model, newest first; with `at` (UTC), only what was live at that instant."""
-    acts = _acts(index, model)
-    told: list[Reign] = []
-    for place, entry in enumerate(acts):
-        until = stamp(acts[place + 1].known_since) if place + 1 < len(acts) else None
-        proposals = index.entries(subject=entry.subject, action="propose", phase="done")
-        approvals = index.entries(subject=entry.subject, action="approve", phase="done")
-        told.append(
-            Reign(
-                entry.subject.removeprefix("release:"),
-                stamp(entry.known_since),
-                until,
-                entry.action,
-                _text(entry, "person"),
-                tuple(sorted({_text(each.entry, "person") for each in proposals})),
-                _text(approvals[0].entry, "person") if approvals else "",
-            )
-        )
-    if at is not None:
-        moment = stamp(at)
-        told = [each for each in told if each.since <= moment and (each.until is None or moment < each.until)]
-    return tuple(reversed(told))
 
 
 def refuse_retiring(edition: Edition, releases: Releases) -> None:
@@ -303,17 +291,37 @@ def pinned(release: Release) -> Ref:
     return Ref(name=release.subject, digest=release.digest)
 
 
-def _fit(release: Release, house: House) -> None:
-    """Raise unless a release may answer."""
-    _whole(release, Refused)
-    house.releases.get(release.id)
-    if approved(house.index, release) is None:
-        raise _no(release, "not_approved", f"{release.subject} is not approved by a second person")
+def refuse_uncompared(release: Release, house: House) -> None:
+    """Raise Refused unless the candidate of a release passed its gate, beside what is live now."""
     judged = house.index.entries(subject=f"candidate:{release.candidate}", action="gate", phase="done")
     entry = judged[-1].entry if judged else None
     artefact = Ref(name=f"artefact:{release.model}", digest=release.artefact)
-    if entry is None or _text(entry, "outcome") != "pass" or artefact not in entry.inputs:
+    if entry is None or fact(entry, "outcome") != "pass" or artefact not in entry.inputs:
         raise _no(release, "gate_not_passed", f"the candidate of {release.subject} has not passed the gate")
+    live = house.releases.live(release.model)
+    now, beside = live.candidate if live is not None else "", fact(entry, "live")
+    if beside != now:
+        what = f"{release.subject} was judged beside {beside or 'nothing'}, and {now or 'nothing'} is live now"
+        raise _no(release, "judged_against_another", what, fix=_AGAIN.format(release.model))
+
+
+def _fit(release: Release, house: House, carrier: Carrier | None, *, step: Step) -> None:
+    """Raise unless a release may answer, and its carrier may see to it."""
+    _whole(release, Refused)
+    house.releases.get(release.id)
+    given = approved(house.index, release)
+    if given is None:
+        raise _no(release, "not_approved", f"{release.subject} is not approved by a second person")
+    if reigns.was_live(house.index, release.model, release.id):
+        what = f"{release.subject} was live before, and was taken back or replaced: its approval does not count again"
+        raise _no(release, "taken_back", what, fix=_AGAIN.format(release.model))
+    if carrier is not None:
+        who = carrier.person
+        if who.name in given.proposers:
+            what = f"{who.name} proposed {release.subject}: somebody else must carry out what was approved"
+            raise _no(release, "self_approval", what)
+        demand(carrier.policies, who, "approve", resource(release, given.proposers), step=step, hot=True)
+    refuse_uncompared(release, house)
     try:
         house.lake.edition(release.edition)
     except NotFound:
@@ -323,38 +331,28 @@ def _fit(release: Release, house: House) -> None:
     house.registry.told(_run(release, house))
 
 
+def _line(model: str, house: House) -> list[str]:
+    """List the releases that one could go back through. Raises Broken unless the pointer says the same."""
+    line, now = reigns.line(house.index, model), house.releases.pointed(model)
+    if (line[-1] if line else "") != now:
+        raise Broken(
+            f"the ledger says that {line[-1] if line else 'nothing'} is live of {model}, and {now or 'nothing'} is",
+            fix=_PAST,
+        )
+    return line
+
+
 def _run(release: Release, house: House) -> str:
     return read_candidate(release.candidate, paths=house.releases.paths).run
 
 
-def _shown(model: str, house: House) -> bool:
-    """Project what is live, after the fact; False when MLflow does not take it now."""
+def _shown(model: str, house: House) -> None:
+    """Let MLflow show what is live, once the ledger says so: nothing that goes wrong here may undo a switch."""
     try:
         project(model, house)
-    except (Unavailable, NotFound):
-        # The release is live all the same, and `project` makes MLflow follow later.
-        return False
-    return True
-
-
-def _acts(index: Ledger, model: str) -> list[Entry]:
-    """List the switches of a model that came to their end, in the order of the ledger."""
-    found = [each for action in ("promote", "rollback") for each in index.entries(action=action, phase="done")]
-    return [each.entry for each in sorted(found, key=lambda one: one.index) if _text(each.entry, "model") == model]
-
-
-def _line(index: Ledger, model: str) -> list[str]:
-    """List the releases that one could go back through, the live one last."""
-    line: list[str] = []
-    for entry in _acts(index, model):
-        name = entry.subject.removeprefix("release:")
-        if entry.action == "promote":
-            line.append(name)
-        elif line[-2:-1] == [name]:
-            line.pop()
-        else:
-            raise Broken(f"{entry.id} went back to {name}, which was not live before", fix="verify the ledger")
-    return line
+    except (Broken, NotFound, Unavailable):
+        # The release is live all the same, and the next switch, or `approve` of what is live, makes MLflow follow.
+        return
 
 
 def _whole(release: Release, kind: type[Refused] | type[Broken]) -> None:
@@ -362,9 +360,9 @@ def _whole(release: Release, kind: type[Refused] | type[Broken]) -> None:
         raise kind(f"release {release.id[:12]!a} is not what its digest says", fix=_COPY)
 
 
-def _no(release: Release, code: str, what: str) -> Refused:
+def _no(release: Release, code: str, what: str, *, fix: str = "see `wellspring release list`") -> Refused:
     verdict = Verdict(subject=release.subject, outcome="fail", reasons=(Reason(code=code, what=what),))
-    return Refused(what, fix="see `wellspring release list`", verdict=verdict)
+    return Refused(what, fix=fix, verdict=verdict)
 
 
 def _pointer(model: str) -> str:
@@ -373,9 +371,6 @@ def _pointer(model: str) -> str:
     return f"{_LIVE}/{model}"
 
 
-def _text(entry: Entry, name: str) -> str:
-    value = entry.facts.get(name)
-    return value if isinstance(value, str) else ""
-
-
 _COPY = "do not serve it; restore its file from a copy, and verify the ledger"
+_AGAIN = "run `wellspring learn {}`: a new candidate is judged beside what is live now"
+_PAST = "keep everything; somebody moved the pointer past the ledger"

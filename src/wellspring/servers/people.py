@@ -180,7 +180,7 @@ def _again(client: Any, name: str, password: str) -> str:
     try:
         return _password_works(client, name, password)
     except Refused:
-        raise _enrolled(name) from None
+        raise again(name) from None
 
 
 def _authenticator(client: Any, name: str, method: str) -> str:
@@ -194,7 +194,7 @@ def _authenticator(client: Any, name: str, method: str) -> str:
             json={"method_id": method, "entity_id": found["data"]["id"]},
         )
     if not made.get("data"):
-        raise _enrolled(name)
+        raise again(name)
     return parse_qs(urlsplit(str(made["data"]["url"])).query)["secret"][0]
 
 
@@ -208,7 +208,8 @@ def _key(client: Any, name: str) -> str:
     return public
 
 
-def _enrolled(name: str) -> Refused:
+def again(name: str) -> Refused:
+    """Say that somebody is enrolled already."""
     return Refused(
         f"{name} is enrolled already", fix="use the authenticator that was set up then; there is no reset yet"
     )

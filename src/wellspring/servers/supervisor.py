@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,11 +24,12 @@ from wellspring.servers import folders, packages
 from wellspring.servers.children import lives, owner, started, wait_gone
 from wellspring.servers.control import ask
 from wellspring.servers.privileges import environment
+from wellspring.trust import policy
 
 DEADLINE = 75.0
 _STOP_SECONDS = 40.0
 _OWNERS = {"openbao": "keys", "sftp": "vendor"}
-_OPTIONAL = {"valkey", "mlflow", "api"}
+_OPTIONAL = {"sftp", "valkey", "mlflow", "api"}
 
 
 class Row(NamedTuple):
@@ -52,6 +53,9 @@ def up(project: Project, *, progress: Callable[[str], None] = _quiet) -> Running
     Raises Unavailable: a package is missing (within seconds), or a server did not get ready (with its last log lines).
     """
     packages.check(project)
+    if project.models is not None:
+        # What the API would end of as soon as it starts.
+        policy.load(project.own.get("policies"))
     folders.own(project)
     with _starting(project) as lock:
         running = _running(project)
@@ -121,8 +125,9 @@ def clean(project: Project) -> list[Path]:
 
 
 def _asked_for(project: Project) -> set[str]:
-    """Name the servers that only a section of wellspring.toml asks for."""
-    return {*(("valkey",) if project.features else ()), *(("mlflow", "api") if project.models else ())}
+    """Name the servers that only some projects have, by what wellspring.toml asks for."""
+    asked = {"sftp"} if packages.embedded(project) else set[str]()
+    return asked | {*(("valkey",) if project.features else ()), *(("mlflow", "api") if project.models else ())}
 
 
 def _row(name: str, server: Server, uid: int | None) -> Row:
@@ -279,14 +284,13 @@ def main() -> int:
     report = open(given.report, "w", encoding="utf-8", buffering=1)
 
     def tell(message: dict[str, Any]) -> None:
-        try:
+        # Whoever started us may have gone: the servers are not theirs alone, and others must be able to stop them.
+        with suppress(BrokenPipeError, ValueError):
             report.write(json.dumps(message) + "\n")
-        except (BrokenPipeError, ValueError):
-            # Whoever started us has gone; the servers are not theirs alone.
-            return
         if "up" in message:
             # A supervisor that failed keeps both until it has stopped everything and is gone.
-            report.close()
+            with suppress(BrokenPipeError):
+                report.close()
             os.close(given.lock)
 
     tell({"pid": os.getpid()})

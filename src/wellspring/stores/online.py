@@ -21,7 +21,7 @@ from wellspring.project import nearest
 from wellspring.records.data import Edition, FeatureRow, View, Views
 from wellspring.records.record import Digest
 from wellspring.stores.layout import TOKEN, Layout, instant, microseconds, not_a_token
-from wellspring.stores.scripts import LIVE, NEWEST
+from wellspring.stores.scripts import COMING, LIVE, NEWEST
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,6 +31,7 @@ _UP = "start it with `wellspring up`, or ask again later; `wellspring doctor` sa
 # One script of so many rows keeps the store from answering for about a millisecond.
 _ROWS = 100
 _SCRIPTS = 20
+_LIVE = ("id", "as_of", "views", "coming")
 
 
 class Written(NamedTuple):
@@ -41,11 +42,15 @@ class Written(NamedTuple):
 
 
 class Live(NamedTuple):
-    """The edition that was last materialized whole. as_of: up to when its knowledge goes; views: their digest."""
+    """The edition that was last materialized whole. as_of: up to when its knowledge goes; views: their digest.
+
+    coming: digests of the views under which rows were written since then, in part: a row may be of these already.
+    """
 
     edition: str
     as_of: datetime
     views: Digest
+    coming: tuple[Digest, ...] = ()
 
 
 class OnlineWriter:
@@ -131,6 +136,11 @@ class OnlineWriter:
                 pipeline.hmget(layout.key(key), list(layout.fields))
             return [layout.decode(key, reply) for key, reply in zip(keys, pipeline.execute(), strict=True)]
 
+    def announce(self, views: Digest) -> None:
+        """Say, before the first of them, under which definition the next rows are written; `point` ends it."""
+        with self._asked():
+            self._redis.eval(COMING, 1, marker(self._project), views)
+
     def point(self, edition: Edition, *, as_of: datetime, views: Digest) -> bool:
         """Mark an edition as live; False, and nothing changes, when a later one is live already."""
         published, until = microseconds(edition.known_since), microseconds(as_of)
@@ -141,7 +151,7 @@ class OnlineWriter:
     def live(self) -> Live | None:
         """Return what is live, None before the first."""
         with self._asked():
-            told: Any = self._redis.hmget(marker(self._project), ["id", "as_of", "views"])
+            told: Any = self._redis.hmget(marker(self._project), list(_LIVE))
         return read_live(told)
 
     @contextmanager
@@ -175,7 +185,7 @@ class OnlineReader:
         self._deadline = deadline
         self._most = most
         self._plans = {view.name: _Plan(views.project, view) for view in views.views}
-        self._marker = _command(b"HMGET", marker(views.project).encode(), b"id", b"as_of", b"views")
+        self._marker = _command(b"HMGET", *(word.encode() for word in (marker(views.project), *_LIVE)))
         self._wire: _Wire | None = None
         self._opening: asyncio.Task[_Wire] | None = None
 
@@ -351,10 +361,11 @@ def marker(project: str) -> str:
 def read_live(told: Sequence[bytes | None]) -> Live | None:
     """Read the marker. Raises Broken when only a part of it is there."""
     match list(told):
-        case [None, None, None]:
+        case [None, None, None, _]:
             return None
-        case [bytes() as edition, bytes() as as_of, bytes() as views] if as_of.isdigit():
-            return Live(edition.decode(), instant(int(as_of)), views.decode())
+        case [bytes() as edition, bytes() as as_of, bytes() as views, coming] if as_of.isdigit():
+            since = tuple(coming.decode().split()) if coming is not None else ()
+            return Live(edition.decode(), instant(int(as_of)), views.decode(), since)
     raise Broken("the online store's marker of the live edition is torn", fix="run `wellspring transform` again")
 
 

@@ -30,11 +30,19 @@ end
 return written
 """
 
+# KEYS: the marker. ARGV: the digest of the views whose rows come now. Those of writers that were cut short stay by it.
+COMING = """
+local held = redis.call('HGET', KEYS[1], 'coming') or ''
+if not string.find(held, ARGV[1], 1, true) then redis.call('HSET', KEYS[1], 'coming', held .. ARGV[1] .. ' ') end
+return 1
+"""
+
 # KEYS: the marker. ARGV: the edition, when it was published, up to when its knowledge goes, the digest of the views.
 # An instant in microseconds is exact in a Lua number until the year 2255.
 LIVE = """
 local held = redis.call('HGET', KEYS[1], 'published')
 if held and tonumber(held) > tonumber(ARGV[2]) then return 0 end
 redis.call('HSET', KEYS[1], 'id', ARGV[1], 'published', ARGV[2], 'as_of', ARGV[3], 'views', ARGV[4])
+redis.call('HDEL', KEYS[1], 'coming')
 return 1
 """

@@ -79,12 +79,15 @@ def propose(release: Release, candidate: Ref, person: Signer, *, index: Ledger, 
     """Ask for a release, as a person. candidate: the one that it releases, pinned. Raises Refused, Broken.
 
     Proposing again changes nothing for who else may approve: everybody who ever proposed it is one of its authors.
+    What is approved is not asked for again: its approver would become one of its authors.
     """
     _whole(release)
     demand(policies, person.principal, "propose", resource(release), step=step, hot=True)
     name = person.principal.name
     with step("propose", release.subject, inputs=[candidate], outputs=[_pinned(release)]) as act:
         act.note(person=name, key=person.key, policy=policies.digest)
+        if approved(index, release):
+            raise _no(release, "approved_already", f"{release.subject} is approved already: nobody need ask for it")
         _enrolled_as(index, person)
         act.note(signature=_signed(person, _proposal(release)))
 

@@ -111,8 +111,8 @@ class Gate:
     """Stands before the routes: asks who is there, takes no more than fits, and lets no half request through."""
 
     def __init__(self, inner: Application, who: Callable[[int], Principal | None], *, step: Step, clock: Clock) -> None:
+        self.who = who
         self._inner = inner
-        self._who = who
         self._step = step
         self._refusals = Refusals(clock)
         self._inside = 0
@@ -121,9 +121,14 @@ class Gate:
         if scope["type"] != "http":
             await self._inner(scope, receive, send)
             return
-        principal = self._who(scope[UID])
+        principal = self.who(scope[UID])
         if principal is None and scope["path"] != "/healthz":
             await _send(send, problem(await asyncio.to_thread(self._stranger, scope[UID])))
+            return
+        scope.setdefault("state", {})["principal"] = principal
+        if principal is None:
+            # A stranger's question takes no place, and nobody waits for what else the stranger has to say.
+            await self._inner(scope, _replayed(b"", receive), _lastly(send))
             return
         if self._inside >= AT_ONCE:
             await _send(send, problem(Unavailable("too many questions at once", fix="ask again in a moment")))
@@ -134,7 +139,6 @@ class Gate:
             if isinstance(body, Problem):
                 await _send(send, body)
                 return
-            scope.setdefault("state", {})["principal"] = principal
             await self._inner(scope, _replayed(body, receive), send)
         finally:
             self._inside -= 1
@@ -180,10 +184,20 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
     return next_message
 
 
+def _lastly(send: Send) -> Send:
+    """Send, and end the connection with it: what was not read of the request must not be taken for the next one."""
+
+    async def closing(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
+        await send(message)
+
+    return closing
+
+
 async def _send(send: Send, wrong: Problem) -> None:
     number, headers, body = reply(wrong)
-    # What is left of a body that was not read must not be taken for the next request.
-    headers.append((b"connection", b"close"))
+    send = _lastly(send)
     await send({"type": "http.response.start", "status": number, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

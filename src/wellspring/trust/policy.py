@@ -50,6 +50,8 @@ _TYPES = {
     "release": ("Release", r"[0-9a-f]{12}"),
 }
 
+_TOKEN = re.compile(r'//[^\n]*|"(?:\\.|[^"\\])*"|;|[^\s;"/]+|["/]')
+
 
 class Resource(NamedTuple):
     """What is asked for: model:NAME, view:NAME, domain:NAME or release:ID. model, proposers: of a release only."""
@@ -72,7 +74,10 @@ class Statement(NamedTuple):
 
 
 class Policies:
-    """The policies of one project, parsed and held against the house's schema. digest: of all their files."""
+    """The policies of one project, parsed and held against the house's schema.
+
+    digest: of all their files. words: every text that stands in them in quotes, outside comments.
+    """
 
     def __init__(self, files: Mapping[str, str]) -> None:
         """Parse once. files: name -> text. Raises ProjectError that lists every mistake with its file and line."""
@@ -82,6 +87,7 @@ class Policies:
         self._statements = [each for name in sorted(files) for each in statements(files[name], name)]
         problems = [f"{each.where}: {said}" for each in self._statements if (said := _unparsed(each.text))]
         text = "\n".join(each.text for each in self._statements)
+        self.words = frozenset(each[0][1:-1] for each in _TOKEN.finditer(text) if each[0].startswith('"'))
         if not problems:
             for wrong in cedarpy.validate_policies(text, SCHEMA).errors:
                 at = self._statements[int(wrong.policy_id.removeprefix("policy"))]
@@ -126,13 +132,17 @@ class Policies:
 def load(folder: Path | None) -> Policies:
     """Read and parse the policies of a folder (*.cedar). Without a folder or files nothing is permitted.
 
-    Raises ProjectError for a policy that does not parse, or that the house's schema does not know.
+    Raises ProjectError for a policy that cannot be read or does not parse, or that the house's schema does not know.
     """
     found = sorted(folder.glob("*.cedar")) if folder is not None else []
     try:
         return Policies({path.name: path.read_text(encoding="utf-8") for path in found})
     except UnicodeDecodeError:
         raise ProjectError(f"a policy in {folder} is not UTF-8", fix="save it as UTF-8") from None
+    except OSError as wrong:
+        raise ProjectError(
+            f"a policy in {folder} cannot be read: {wrong.strerror}", fix="let the services read it"
+        ) from None
 
 
 def digest(files: Mapping[str, str]) -> Digest:
@@ -173,7 +183,7 @@ def statements(text: str, file: str) -> list[Statement]:
     """Cut a file into its policies: each ends at a semicolon outside strings and comments."""
     found: list[Statement] = []
     begun: int | None = None
-    for token in re.finditer(r'//[^\n]*|"(?:\\.|[^"\\])*"|;|[^\s;"/]+|["/]', text):
+    for token in _TOKEN.finditer(text):
         if token[0].startswith("//"):
             continue
         begun = token.start() if begun is None else begun

@@ -116,7 +116,7 @@ def _prediction(index: Index, prediction: str) -> Iterator[Logged]:
     for model in {_text(one.entry, "model") for one in answers}:
         found += _switches(index, model)
     told = {one.entry.id for one in found if one.index <= answers[-1].index and one.entry.phase == "intent"}
-    # A promotion has effect from its intent on; its end may have been written after the first answers.
+    # A promotion, or an edition on its way online, has effect from its intent on; what ends it may come after answers.
     yield from (one for one in found if one.index <= answers[-1].index or one.entry.intent in told)
 
 

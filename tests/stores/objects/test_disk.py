@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wellspring.errors import Broken
+from wellspring.errors import Broken, Unavailable
 from wellspring.stores.objects.disk import DiskObjects, DiskPaths
 
 
@@ -72,3 +72,10 @@ def test_files_get_the_asked_mode_whatever_the_umask(tmp_path: Path):
     digest = hashlib.sha256(b"closed").hexdigest()
     assert (tmp_path / "open").stat().st_mode & 0o777 == 0o640
     assert (tmp_path / digest[:2] / digest[2:]).stat().st_mode & 0o777 == 0o600
+
+
+def test_what_cannot_be_read_is_unavailable_and_not_unheard_of(tmp_path: Path):
+    # A folder of that name is what not even root can read as a file.
+    (tmp_path / "name").mkdir()
+    with pytest.raises(Unavailable, match="what is kept under name cannot be read"):
+        DiskPaths(tmp_path).read("name")

@@ -134,6 +134,13 @@ def test_the_token_is_revoked_when_the_act_ends(here: Project, phones: Telephone
         raise ZeroDivisionError
     with pytest.raises(Refused):
         ask(here, token, "get", "auth/token/lookup-self")
+    # Where no act ever used it, or after one did: the terminal ends it too, and twice is once.
+    token = phones.login("ana", steps=1)
+    for _ in range(2):
+        people.revoke(here.socket("openbao"), token)
+        with pytest.raises(Refused, match="spent"), present(here, token):
+            pass
+    people.revoke(here.root / "nobody-is-there.sock", token)
 
 
 @pytest.mark.parametrize(

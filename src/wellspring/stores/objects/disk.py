@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from wellspring.errors import Broken, NotFound
+from wellspring.errors import Broken, NotFound, Unavailable
 
 
 class DiskPaths:
@@ -44,6 +44,11 @@ class DiskPaths:
             return self._path(name).read_bytes()
         except FileNotFoundError:
             raise NotFound(f"nothing is kept under {name}", fix="check the name") from None
+        except OSError as wrong:
+            raise Unavailable(
+                f"what is kept under {name} cannot be read: {wrong.strerror}",
+                fix="see who may read it, and that its disk answers",
+            ) from None
 
     def list(self, prefix: str) -> Iterator[str]:
         start = self._path(prefix) if prefix else self.folder

@@ -112,6 +112,15 @@ def present(project: Project, token: str) -> Generator[Person]:
         client.adapter.close()
 
 
+def revoke(socket: Path, token: str) -> None:
+    """End a login, used or not; again, or without a server, changes nothing."""
+    client = connect(socket, token)
+    try:
+        _revoke(client)
+    finally:
+        client.adapter.close()
+
+
 def _whose(client: Any, project: Project) -> Principal:
     try:
         with answering("say whose login this is"):

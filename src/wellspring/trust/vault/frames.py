@@ -8,7 +8,9 @@ A request is {"op", ...}. It is answered by any number of {"kind": "progress", "
 from __future__ import annotations
 
 import json
+import math
 import socket
+import time
 from typing import TYPE_CHECKING, cast
 
 from pydantic import JsonValue
@@ -39,20 +41,26 @@ def send(connection: socket.socket, message: Message, arrow: bytes | memoryview 
         connection.sendall(view[start : start + _PIECE])
 
 
-def receive(connection: socket.socket, *, limit: int) -> Message | None:
+def receive(connection: socket.socket, *, limit: int, within: float = math.inf) -> Message | None:
     """Receive one frame; None when the other side closed between two.
 
+    within: seconds for the whole frame from its first byte on, so that nobody makes one last by sending it in drops;
+    before the first byte, and without it, the socket's own timeout counts.
     Raises Refused for bytes that are no frame (too long, no JSON object), Unavailable when it breaks off inside one.
     """
-    head = _exactly(connection, _HEAD, may_end=True)
-    if head is None:
+    begun = _piece(connection, _HEAD)
+    if not begun:
         return None
-    length = int.from_bytes(head, "big")
-    if length > limit:
-        raise _no_frame(f"a frame of {length:,} bytes is more than {limit:,}")
-    content = _exactly(connection, length)
+    kept, until = connection.gettimeout(), time.monotonic() + within
     try:
-        message = json.loads(bytes(content or b""))
+        length = int.from_bytes(_exactly(connection, _HEAD, until, begun), "big")
+        if length > limit:
+            raise _no_frame(f"a frame of {length:,} bytes is more than {limit:,}")
+        content = _exactly(connection, length, until)
+    finally:
+        connection.settimeout(kept)
+    try:
+        message = json.loads(bytes(content))
     except (ValueError, RecursionError):
         # ValueError covers JSON and UTF-8; a deep nest of brackets ends in RecursionError.
         raise _no_frame("a frame is not JSON") from None
@@ -78,20 +86,26 @@ def receive_bytes(connection: socket.socket, length: int) -> bytearray:
     return content
 
 
-def _exactly(connection: socket.socket, length: int, *, may_end: bool = False) -> bytearray | None:
-    content = bytearray()
+def _exactly(connection: socket.socket, length: int, until: float, begun: bytes = b"") -> bytearray:
+    content = bytearray(begun)
     while len(content) < length:
+        if until != math.inf:
+            if (left := until - time.monotonic()) <= 0:
+                raise Unavailable("the other side takes too long for a frame", fix="try again")
+            connection.settimeout(left)
         # Memory grows with what has come, not with what a head of four bytes claims.
-        try:
-            piece = connection.recv(min(length - len(content), _PIECE))
-        except OSError as wrong:
-            raise Unavailable(f"the other side broke off ({type(wrong).__name__})", fix="try again") from None
+        piece = _piece(connection, min(length - len(content), _PIECE))
         if not piece:
-            if may_end and not content:
-                return None
             raise Unavailable("the other side broke off within a frame", fix="try again")
         content += piece
     return content
+
+
+def _piece(connection: socket.socket, most: int) -> bytes:
+    try:
+        return connection.recv(most)
+    except OSError as wrong:
+        raise Unavailable(f"the other side broke off ({type(wrong).__name__})", fix="try again") from None
 
 
 def _no_frame(what: str) -> Refused:

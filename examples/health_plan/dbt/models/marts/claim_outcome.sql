@@ -22,10 +22,11 @@ decided as (
 ),
 
 adjusted as (
-  -- The adjustments of that decision and of no earlier one, each as it was last recorded.
+  -- The adjustments of that decision and of no earlier one, each as it was last recorded, whatever it said before.
   select
     decided.claim_id,
     decided.recorded_at,
+    adjustment.adjustment_group_code,
     adjustment.carc_code,
     adjustment.rarc_code,
     adjustment.adjustment_amount
@@ -33,7 +34,6 @@ adjusted as (
   inner join {{ ref("stg_claim_adjustment") }} as adjustment
     on decided.claim_id = adjustment.claim_id
     and adjustment.recorded_at between decided.decided_at and decided.recorded_at
-  where adjustment.adjustment_group_code in ('CO', 'OA', 'PI') and adjustment.carc_code not in ('1', '2', '3', '45')
   qualify row_number() over (
     partition by
       decided.claim_id, decided.recorded_at, adjustment.claim_line_number, adjustment.adjustment_sequence
@@ -44,6 +44,7 @@ adjusted as (
 summed as (
   select claim_id, recorded_at, carc_code, sum(adjustment_amount) as amount, max(rarc_code) as rarc_code
   from adjusted
+  where adjustment_group_code in ('CO', 'OA', 'PI') and carc_code not in ('1', '2', '3', '45')
   group by claim_id, recorded_at, carc_code
 ),
 

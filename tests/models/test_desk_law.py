@@ -1,0 +1,97 @@
+"""Policies are read again when they change; what cannot be read changes nothing, and is told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from tests.models.released import Released, claim
+from wellspring.errors import Refused
+from wellspring.models.desk import Answered
+from wellspring.trust.identity.port import Principal
+
+PORTAL = Principal("service:portal")
+T = TypeVar("T")
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Released:
+    made = Released(tmp_path)
+    made.released()
+    return made
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(coroutine)
+
+
+def ask(house: Released, given: dict[str, str] | None = None, **desk: Any) -> Answered:
+    async def asked() -> Answered:
+        made, _ = house.desk(**desk)
+        try:
+            return await made.predict("denials", given or claim(3), reasons=True, by=PORTAL)
+        finally:
+            await made.close()
+
+    return run(asked())
+
+
+def test_policies_are_read_again_when_they_change_and_a_broken_one_changes_nothing(house: Released):
+    async def asked() -> None:
+        desk, ports = house.desk()
+        folder = house.folder / "policies"
+        await desk.predict("denials", claim(1), reasons=False, by=PORTAL)
+        (folder / "a.cedar").write_text("permit (principal, action, nonsense);")
+        house.clock.pass_(seconds=2)
+        await desk.predict("denials", claim(1), reasons=False, by=PORTAL)
+        assert ports.law.trouble is not None
+        assert desk.health()["status"] == "degraded"
+        (folder / "a.cedar").write_text("// nobody may do anything")
+        house.clock.pass_(seconds=2)
+        with pytest.raises(Refused):
+            await desk.predict("denials", claim(1), reasons=False, by=PORTAL)
+        assert desk.health()["status"] == "ok"
+        await desk.close()
+
+    run(asked())
+
+
+def test_a_policy_that_cannot_be_read_is_told_and_counts_as_soon_as_it_can_be(
+    house: Released, monkeypatch: pytest.MonkeyPatch
+):
+    _, ports = house.desk()
+    law, folder = ports.law, house.folder / "policies"
+    permitted, read = law.now().digest, Path.read_text
+
+    def unreadable(path: Path, *given: Any, **named: Any) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    (folder / "a.cedar").write_text("// nobody may do anything")
+    monkeypatch.setattr(Path, "read_text", unreadable)
+    for _ in range(2):
+        house.clock.pass_(seconds=2)
+        assert law.now().digest == permitted
+        assert law.trouble is not None
+        assert "cannot be read: Permission denied" in law.trouble.what
+    # The file is as it was: only who may read it changed.
+    monkeypatch.setattr(Path, "read_text", read)
+    house.clock.pass_(seconds=2)
+    assert law.now().digest != permitted
+    assert law.trouble is None
+
+
+def test_a_policy_that_goes_away_while_it_is_looked_at_is_told(house: Released):
+    _, ports = house.desk()
+    folder = house.folder / "policies"
+    (folder / "b.cedar").symlink_to(folder / "nowhere")
+    house.clock.pass_(seconds=2)
+    ports.law.now()
+    assert ports.law.trouble is not None
+    (folder / "b.cedar").unlink()
+    house.clock.pass_(seconds=2)
+    ports.law.now()
+    assert ports.law.trouble is None
