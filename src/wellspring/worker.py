@@ -38,6 +38,7 @@ from wellspring.errors import NotFound, ProjectError, Refused, Unavailable, Well
 from wellspring.models.artefact import candidates as candidates_of
 from wellspring.models.artefact import read as read_artefact
 from wellspring.models.artefact import read_candidate
+from wellspring.models.definition import names
 from wellspring.models.reigns import history
 from wellspring.models.release import Releases
 from wellspring.project import Project, nearest
@@ -254,7 +255,7 @@ def _history(asked: Asked) -> JsonValue:
     at = asked.given.get("at")
     with open_records(asked.here) as records:
         reigns = history(records.index, asked.subject, None if at is None else _instant(str(at)))
-    if not reigns and asked.subject not in (known := _models(asked.here)):
+    if not reigns and asked.subject not in (known := names(asked.here.own.get("models"))):
         raise NotFound(f"no model {asked.subject!r}", fix=nearest(asked.subject, known))
     return [{**each._asdict(), "proposed": ", ".join(each.proposed)} for each in reigns]
 
@@ -267,11 +268,6 @@ def _instant(text: str) -> datetime:
     if read is None or read.utcoffset() is None:
         raise ProjectError(f"{text[:40]!a} is no instant", fix="write it as 2026-11-25T14:00:00Z")
     return read.astimezone(UTC)
-
-
-def _models(here: Project) -> list[str]:
-    folder = here.own.get("models")
-    return sorted(each.stem for each in folder.glob("*.py")) if folder else []
 
 
 def _newest(asked: Asked) -> JsonValue:

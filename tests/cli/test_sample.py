@@ -40,19 +40,19 @@ def test_what_was_done_by_hand_since_a_demo_ended_is_not_removed(tmp_path: Path)
     def again() -> None:
         sample.lay_out(tmp_path, before=lambda project: stopped.append(project.name))
 
-    for service in ("worker", "supervisor", "api"):
-        ledger.write(1, service)
+    def written(action: str, service: str) -> None:
+        ledger.write(1, service, action=action)
         ledger.sequencer.integrate()
-        if service == "worker":
-            sample.end(tmp_path)
-    ledger.write(1, "worker")
-    ledger.sequencer.integrate()
+
+    written("publish", "worker")
+    sample.end(tmp_path)
+    written("enrol", "supervisor")
     with pytest.raises(Refused, match="done by hand since its demo ended"):
         again()
     assert stopped == []
     sample.end(tmp_path)
-    ledger.write(1, "supervisor")
-    ledger.sequencer.integrate()
+    written("start", "supervisor")
+    written("prove", "worker")
     ledger.close()
     again()
     assert stopped == ["health_plan"]

@@ -251,7 +251,7 @@ def test_a_changed_file_and_one_without_a_contract_are_findings_recorded_once(ho
     send(house, "pharmacy_2026-12.csv", "a,b\n1,2\n")
     before = house.entries("land")
     for _ in range(2):
-        received = house.receive(code=3)
+        received = house.receive(code=75)
         assert {name: each["fate"] for name, each in received["outcomes"].items()} == {
             "medical_claim_bom.csv": "finding",
             "pharmacy_2026-12.csv": "finding",

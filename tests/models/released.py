@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +22,7 @@ from wellspring.data.editions import Editions
 from wellspring.errors import Unavailable
 from wellspring.models import artefact, lightgbm, serving
 from wellspring.models.artefact import Input, Platt, Recipe
-from wellspring.models.desk import Desk, Law, Ports
+from wellspring.models.desk import Answered, Desk, Law, Ports
 from wellspring.models.predict import Scorer
 from wellspring.models.registry import Live as Shown
 from wellspring.models.release import House, Releases, compose
@@ -35,9 +36,13 @@ from wellspring.records.verdict import Outcome, Verdict
 from wellspring.stores.objects.disk import DiskObjects
 from wellspring.stores.online import Live
 from wellspring.trust.approvals import approve, propose
+from wellspring.trust.identity.port import Principal
 from wellspring.trust.policy import Policies
 from wellspring.trust.promise import Promises
 from wellspring_verify import notes
+
+PORTAL = Principal("service:portal")
+T = TypeVar("T")
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 ANYTHING = Policies({"a.cedar": "permit (principal, action, resource);"})
@@ -296,3 +301,21 @@ class Released:
             clock=clock,
         )
         return Desk(ports), ports
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run something of a desk's to its end."""
+    return asyncio.run(coroutine)
+
+
+def ask(house: Released, given: dict[str, str] | None = None, **desk: Any) -> Answered:
+    """Ask a fresh desk of a house one question, as the portal."""
+
+    async def asked() -> Answered:
+        made, _ = house.desk(**desk)
+        try:
+            return await made.predict("denials", given or claim(3), reasons=True, by=PORTAL)
+        finally:
+            await made.close()
+
+    return run(asked())

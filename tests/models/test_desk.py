@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-from collections.abc import Coroutine, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 from pydantic import JsonValue
 
-from tests.models.released import ANYTHING, NOW, Released, claim, recipe
+from tests.models.released import ANYTHING, NOW, PORTAL, Released, ask, claim, recipe, run
 from tests.models.synthetic import token
 from tests.steps import RecordingStep
 from wellspring.errors import NotFound, Refused, Unavailable
@@ -22,12 +22,8 @@ from wellspring.models.desk import Answered, Desk, Ports
 from wellspring.models.release import promote
 from wellspring.records.trust import Entry, Phase, Ref
 from wellspring.trust import policy
-from wellspring.trust.identity.port import Principal
 from wellspring.trust.policy import Policies
 from wellspring_verify import canonical, promise
-
-PORTAL = Principal("service:portal")
-T = TypeVar("T")
 
 
 @pytest.fixture
@@ -35,21 +31,6 @@ def house(tmp_path: Path) -> Released:
     made = Released(tmp_path)
     made.released()
     return made
-
-
-def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    return asyncio.run(coroutine)
-
-
-def ask(house: Released, given: dict[str, str] | None = None, **desk: Any) -> Answered:
-    async def asked() -> Answered:
-        made, _ = house.desk(**desk)
-        try:
-            return await made.predict("denials", given or claim(3), reasons=True, by=PORTAL)
-        finally:
-            await made.close()
-
-    return run(asked())
 
 
 def told(step: RecordingStep, action: str) -> list[Entry]:

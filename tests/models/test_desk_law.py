@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
-from tests.models.released import Released, claim
+from tests.models.released import PORTAL, Released, claim, run
 from wellspring.errors import Refused
-from wellspring.models.desk import Answered
-from wellspring.trust.identity.port import Principal
-
-PORTAL = Principal("service:portal")
-T = TypeVar("T")
 
 
 @pytest.fixture
@@ -23,21 +16,6 @@ def house(tmp_path: Path) -> Released:
     made = Released(tmp_path)
     made.released()
     return made
-
-
-def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    return asyncio.run(coroutine)
-
-
-def ask(house: Released, given: dict[str, str] | None = None, **desk: Any) -> Answered:
-    async def asked() -> Answered:
-        made, _ = house.desk(**desk)
-        try:
-            return await made.predict("denials", given or claim(3), reasons=True, by=PORTAL)
-        finally:
-            await made.close()
-
-    return run(asked())
 
 
 def test_policies_are_read_again_when_they_change_and_a_broken_one_changes_nothing(house: Released):

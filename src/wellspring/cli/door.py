@@ -165,6 +165,8 @@ def complain(wrong: WellspringError, as_json: bool) -> None:
         return
     lines = [wrong.what]
     for reason in verdict.reasons if verdict is not None else ():
+        if reason.what in wrong.what:
+            continue
         where = f" in {reason.column}" if reason.column else ""
         lines.append(f"  {reason.code}{where}: {reason.what}")
     _complain(wrong.slug, "\n".join(lines), wrong.fix, False)

@@ -8,7 +8,7 @@ import click
 
 from wellspring.cli.door import Door
 from wellspring.cli.follow import follow
-from wellspring.cli.show import progress_bar, table
+from wellspring.cli.show import only_model, progress_bar, table
 
 NOTHING = 3
 
@@ -20,8 +20,9 @@ def transform(door: Door) -> int:
 
     Exit 0: a new built edition. 3: this edition was built already by this code.
     """
+    here = door.project()
     with progress_bar(shown=not door.as_json) as draw:
-        built = follow(door.project(), "transform", on_progress=draw)
+        built = follow(here, "transform", on_progress=draw)
     edition = built["edition"]
     door.say(f"built edition {edition['id']} from landed {edition['parent']}")
     door.say(table(("table", "rows"), [(each["table"], each["rows"]) for each in built["tables"]]))
@@ -29,7 +30,7 @@ def transform(door: Door) -> int:
         door.say(f"  {leak} knew the future: no model that uses it passes the gate")
     if built["online"]:
         door.say(table(("view", "rows online"), list(built["online"].items())))
-    door.answer(built, next_command="wellspring learn MODEL")
+    door.answer(built, next_command=f"wellspring learn {only_model(here)}")
     return 0 if built["fresh"] else NOTHING
 
 

@@ -10,7 +10,7 @@ import click
 from wellspring.cli.door import Door, WellspringGroup
 from wellspring.cli.follow import follow
 from wellspring.cli.people import log_in, require_terminal
-from wellspring.cli.show import table
+from wellspring.cli.show import only_model, table
 from wellspring.errors import NotFound, Unavailable
 from wellspring.project import Project, nearest
 
@@ -63,7 +63,8 @@ def rollback(door: Door, model: str) -> int:
 @click.pass_obj
 def list_(door: Door) -> int:
     """List every candidate and release: what its gate said, who proposed it, who approved it, what is live."""
-    found = follow(door.project(), "releases", offline=True)
+    here = door.project()
+    found = follow(here, "releases", offline=True)
     candidates = [
         (each["model"], each["id"], each["outcome"], each["auc"], each["edition"]) for each in found["candidates"]
     ]
@@ -84,7 +85,7 @@ def list_(door: Door) -> int:
     elif passed is not None and not releases:
         command = f"wellspring release propose {passed['id']}"
     else:
-        command = "wellspring learn MODEL"
+        command = f"wellspring learn {only_model(here)}"
     door.answer(found, next_command=command)
     return 0
 

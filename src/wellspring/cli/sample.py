@@ -16,6 +16,8 @@ from wellspring.stores.objects.disk import DiskPaths
 from wellspring.trust.ledger.tree import Tree
 
 MARK = ".made-by-wellspring-demo"
+# What servers write when they only start and stop, and what can be proved again at any time.
+_ROUTINE = {"start", "stop", "key", "serve", "seal", "prove"}
 
 
 def template() -> Path:
@@ -59,9 +61,8 @@ def end(folder: Path) -> None:
 def _worked_in(folder: Path) -> bool:
     noted = (folder / MARK).read_text(encoding="utf-8").strip()
     tree = Tree(DiskPaths(load(folder).ledger))
-    # Servers that only start write too; what a person does is the worker's.
     later = range(int(noted), tree.size) if noted.isdecimal() else ()
-    return any(json.loads(tree.entry(each))["service"] == "worker" for each in later)
+    return any(json.loads(tree.entry(each))["action"] not in _ROUTINE for each in later)
 
 
 def vendor() -> ModuleType:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wellspring.project import Project
 
 OnProgress = Callable[[str, int, int], None]
 
@@ -77,3 +80,11 @@ def age(seconds: int | None) -> str:
         if seconds >= size:
             return f"{seconds // size} {unit}"
     return f"{seconds} s"
+
+
+def only_model(here: Project) -> str:
+    """Name the project's model for the next command; MODEL when it has none or several."""
+    from wellspring.models.definition import names
+
+    known = names(here.own.get("models"))
+    return known[0] if len(known) == 1 else "MODEL"

@@ -171,13 +171,19 @@ class Used(NamedTuple):
         return column(self.view.name, self.feature.name)
 
 
+def names(folder: Path | None) -> list[str]:
+    """List the models of a folder, by their files; none of no folder."""
+    found = folder.glob("*.py") if folder is not None else ()
+    return sorted(each.stem for each in found if not each.stem.startswith("_"))
+
+
 def load(folder: Path, name: str) -> Model:
     """Read `folder/NAME.py`, which holds one `Model` of that name.
 
     Raises NotFound with the nearest name, ProjectError with file and line for whatever is wrong in the file.
     """
     path = folder / f"{name}.py"
-    known = sorted(each.stem for each in folder.glob("*.py") if not each.stem.startswith("_"))
+    known = names(folder)
     if name not in known:
         raise NotFound(f"no model {name!r} in {folder}", fix=nearest(name, known))
     found = [each for each in vars(module.run(path)).values() if isinstance(each, Model)]

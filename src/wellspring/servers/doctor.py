@@ -77,15 +77,15 @@ def _policies(project: Project) -> Iterator[Ill]:
 
 def _models(project: Project) -> Iterator[Ill]:
     folder = project.own.get("models")
-    for path in sorted(folder.glob("*.py")) if folder else ():
-        if path.stem.startswith("_"):
-            continue
+    if folder is None:
+        return
+    for name in definition.names(folder):
         try:
-            definition.load(path.parent, path.stem)
+            definition.load(folder, name)
         except WellspringError as error:
             yield Ill(False, error.what, error.fix)
         else:
-            yield Ill(True, f"model {path.stem}")
+            yield Ill(True, f"model {name}")
 
 
 def _owners(project: Project) -> Iterator[Ill]:
