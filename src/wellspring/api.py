@@ -72,7 +72,7 @@ def routes(desk: Desk, promises: Promises) -> "FastAPI":
     @app.exception_handler(RequestValidationError)
     async def misread(_: Request, wrong: RequestValidationError) -> Response:
         # Its own words would repeat what was sent, and where.
-        return said(ill_formed(f"{len(wrong.errors())} parts of the request are not as they should be"))
+        return said(ill_formed(f"the request is not as it should be, in {len(wrong.errors())} of its parts"))
 
     @app.exception_handler(HTTPException)
     async def unknown(_: Request, wrong: HTTPException) -> Response:

@@ -21,7 +21,7 @@ BUILT: dict[str, Any] = {
 }  # fmt: skip
 FIGURE = {"value": 0.8123, "low": 0.79, "high": 0.83}
 CANDIDATE: dict[str, Any] = {
-    "id": "c" * 12, "model": "denials", "verdict": {"outcome": "pass", "reasons": []},
+    "id": "c" * 12, "model": "denials", "run": "r" * 32, "verdict": {"outcome": "pass", "reasons": []},
     "scores": {"train_rows": 41_000, "test_rows": 900, "figures": {"auc": FIGURE}, "baselines": {"rule": FIGURE}},
 }  # fmt: skip
 REPLAYED: dict[str, Any] = {"equal": True, "differs": "", "score": (0.25).hex()}

@@ -69,6 +69,7 @@ def tell(door: Door, candidate: dict[str, Any]) -> None:
     door.say(table(("figure", "value", "95 % interval"), rows))
     for reason in candidate["verdict"]["reasons"]:
         door.say(f"  {reason['code']}: {reason['what']}")
+    door.say(f"run {candidate['run']}, which `wellspring learn {candidate['model']} --reproduce` trains again")
 
 
 @click.command()
@@ -104,6 +105,8 @@ def ask(door: Door, model: str, keys: tuple[str, ...], newest: bool, reasons: bo
         if wrong := [key for key in keys if "=" not in key]:
             raise click.UsageError(f"{len(wrong)} of the keys are not COLUMN=TOKEN")
         named = dict(key.split("=", 1) for key in keys)
+    if newest:
+        door.say(f"asked about {', '.join(f'{name}={token}' for name, token in named.items())}")
     answer = Client(here).predict(model, named, reasons=reasons)
     door.say(f"{answer.decision} ({answer.score:.3f}, threshold {answer.threshold}); {answer.state}")
     for because in answer.reasons:

@@ -95,7 +95,7 @@ def ill_formed(detail: str, status: int = 422) -> Problem:
         title="The request is not well-formed",
         status=status,
         detail=detail,
-        fix='send {"keys": {COLUMN: TOKEN}, "reasons": true}, as docs/api.md says',
+        fix='send {"keys": {COLUMN: TOKEN}, "reasons": true} as application/json, as docs/api.md says',
     )
 
 
