@@ -205,14 +205,17 @@ def laws(house: House, claims: list[Sabotage]) -> dict[str, str]:
     for each in claims:
         by_file.setdefault(each.file, []).append(each)
     seen: dict[str, str] = {}
-    for together in zip_longest(*by_file.values()):
-        some = [each for each in together if each is not None]
+    waiting = [[each for each in some if each is not None] for some in zip_longest(*by_file.values())]
+    while waiting:
+        some = waiting.pop()
         with applied(house, *some):
-            told = house.static(*(each.file for each in some), but=[*red, *(each.test for each in some)])
-        for each in some if told else []:
-            with applied(house, each):
-                if said := house.static(each.file, but=[*red, each.test]):
-                    seen[each.slug] = said
+            said = house.static(*(each.file for each in some), but=[*red, *(each.test for each in some)])
+        if said and len(some) == 1:
+            seen[some[0].slug] = said
+            print(f"seen           {some[0].slug}: {said}", flush=True)
+        elif said:
+            middle = len(some) // 2
+            waiting += [some[:middle], some[middle:]]
     return seen
 
 
