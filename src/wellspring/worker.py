@@ -39,8 +39,8 @@ from wellspring.models.artefact import candidates as candidates_of
 from wellspring.models.artefact import read as read_artefact
 from wellspring.models.artefact import read_candidate
 from wellspring.models.definition import names
-from wellspring.models.reigns import history
 from wellspring.models.release import Releases
+from wellspring.models.switches import history
 from wellspring.project import Project, nearest
 from wellspring.records.record import stamp
 from wellspring.servers.confine import confine
@@ -254,10 +254,10 @@ def _enrolled(asked: Asked) -> JsonValue:
 def _history(asked: Asked) -> JsonValue:
     at = asked.given.get("at")
     with open_records(asked.here) as records:
-        reigns = history(records.index, asked.subject, None if at is None else _instant(str(at)))
-    if not reigns and asked.subject not in (known := names(asked.here.own.get("models"))):
+        periods = history(records.index, asked.subject, None if at is None else _instant(str(at)))
+    if not periods and asked.subject not in (known := names(asked.here.own.get("models"))):
         raise NotFound(f"no model {asked.subject!r}", fix=nearest(asked.subject, known))
-    return [{**each._asdict(), "proposed": ", ".join(each.proposed)} for each in reigns]
+    return [{**each._asdict(), "proposed": ", ".join(each.proposed)} for each in periods]
 
 
 def _instant(text: str) -> datetime:

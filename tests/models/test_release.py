@@ -13,7 +13,6 @@ from tests.steps import Died, FixedClock, RecordingStep
 from wellspring.data.lake import Lake
 from wellspring.errors import Broken, NotFound, Refused, Unavailable
 from wellspring.models import artefact
-from wellspring.models.reigns import history
 from wellspring.models.release import (
     Carrier,
     compose,
@@ -24,6 +23,7 @@ from wellspring.models.release import (
     refuse_uncompared,
     rollback,
 )
+from wellspring.models.switches import history
 from wellspring.records.models import Release
 from wellspring.trust.identity.port import Principal
 from wellspring.trust.policy import Policies

@@ -11,8 +11,8 @@ from tests.models.released import Released
 from tests.models.test_release import go_back
 from tests.steps import Died
 from wellspring.errors import Broken
-from wellspring.models.reigns import history
 from wellspring.models.release import Releases, promote, recover
+from wellspring.models.switches import history
 from wellspring.records.models import Release
 
 

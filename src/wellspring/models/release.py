@@ -17,10 +17,10 @@ from typing import NamedTuple, Protocol
 from pydantic import JsonValue, ValidationError
 
 from wellspring.errors import Broken, NotFound, Refused, Unavailable
-from wellspring.models import reigns
+from wellspring.models import switches
 from wellspring.models.artefact import Artefact, read_candidate
 from wellspring.models.registry import Live
-from wellspring.models.reigns import fact
+from wellspring.models.switches import fact
 from wellspring.project import nearest
 from wellspring.records.data import Edition
 from wellspring.records.models import Candidate, Release
@@ -235,9 +235,9 @@ def recover(open_intents: Iterable[Logged], house: House, *, step: Step) -> tupl
     finished: list[Release] = []
     for each in sorted(open_intents, key=lambda logged: logged.index):
         entry = each.entry
-        if entry.action not in reigns.SWITCHES:
+        if entry.action not in switches.SWITCHES:
             continue
-        release = house.releases.get(reigns.switched(entry))
+        release = house.releases.get(switches.switched(entry))
         now = house.releases.pointed(release.model)
         if pinned(release) not in entry.inputs or now not in {release.id, fact(entry, "former")}:
             raise Broken(
@@ -249,11 +249,11 @@ def recover(open_intents: Iterable[Logged], house: House, *, step: Step) -> tupl
         finished.append(release)
     known = {each.model for each in finished}
     for model in house.releases.models():
-        failed = None if model in known else reigns.failed_last(house.index, model)
-        if failed is None or failed.intent is None or reigns.switched(failed) != house.releases.pointed(model):
+        failed = None if model in known else switches.failed_last(house.index, model)
+        if failed is None or failed.intent is None or switches.switched(failed) != house.releases.pointed(model):
             continue
-        release = house.releases.get(reigns.switched(failed))
-        line = reigns.line(house.index, model)
+        release = house.releases.get(switches.switched(failed))
+        line = switches.line(house.index, model)
         if pinned(release) in failed.inputs and (line[-1] if line else "") == fact(failed, "former"):
             _settle(failed, failed.intent, step)
             finished.append(release)
@@ -312,7 +312,7 @@ def _fit(release: Release, house: House, carrier: Carrier | None, *, step: Step)
     given = approved(house.index, release)
     if given is None:
         raise _no(release, "not_approved", f"{release.subject} is not approved by a second person")
-    if reigns.was_live(house.index, release.model, release.id):
+    if switches.was_live(house.index, release.model, release.id):
         what = f"{release.subject} was live before, and was taken back or replaced: its approval does not count again"
         raise _no(release, "taken_back", what, fix=_AGAIN.format(release.model))
     if carrier is not None:
@@ -333,7 +333,7 @@ def _fit(release: Release, house: House, carrier: Carrier | None, *, step: Step)
 
 def _line(model: str, house: House) -> list[str]:
     """List the releases that one could go back through. Raises Broken unless the pointer says the same."""
-    line, now = reigns.line(house.index, model), house.releases.pointed(model)
+    line, now = switches.line(house.index, model), house.releases.pointed(model)
     if (line[-1] if line else "") != now:
         raise Broken(
             f"the ledger says that {line[-1] if line else 'nothing'} is live of {model}, and {now or 'nothing'} is",

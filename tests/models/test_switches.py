@@ -10,8 +10,8 @@ import pytest
 from tests.models.released import ANYTHING, NOW, Released
 from tests.steps import FixedClock
 from wellspring.errors import Broken
-from wellspring.models.reigns import failed_last, history, line, was_live
 from wellspring.models.release import rollback
+from wellspring.models.switches import failed_last, history, line, was_live
 from wellspring.records.models import Release
 from wellspring.records.trust import Phase
 from wellspring.trust.identity.port import Principal

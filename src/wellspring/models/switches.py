@@ -13,7 +13,7 @@ from wellspring.trust.approvals import Ledger
 SWITCHES = ("promote", "rollback")
 
 
-class Reign(NamedTuple):
+class Period(NamedTuple):
     """One release, live from one switch to the next. by: who did it; until: None while it lasts."""
 
     release: str
@@ -25,16 +25,16 @@ class Reign(NamedTuple):
     approved: str
 
 
-def history(index: Ledger, model: str, at: datetime | None = None) -> tuple[Reign, ...]:
+def history(index: Ledger, model: str, at: datetime | None = None) -> tuple[Period, ...]:
     """Say what was live of a model, newest first; with `at` (UTC), only what was live at that instant."""
     acts = [each.entry for each in _switches(index, model) if each.entry.phase == "done"]
-    told: list[Reign] = []
+    told: list[Period] = []
     for place, entry in enumerate(acts):
         until = stamp(acts[place + 1].known_since) if place + 1 < len(acts) else None
         proposals = index.entries(subject=entry.subject, action="propose", phase="done")
         approvals = index.entries(subject=entry.subject, action="approve", phase="done")
         told.append(
-            Reign(
+            Period(
                 switched(entry),
                 stamp(entry.known_since),
                 until,
