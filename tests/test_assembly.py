@@ -113,3 +113,8 @@ def test_a_promotion_loads_what_it_makes_live_by_the_very_checks_of_the_api(
     assert [each["scorer"].keywords["key"] for each in loaded] == [key, key]
     # The contracts as they stand when a release is loaded, and none yet.
     assert loaded[0]["domains"]() == {}
+    # A mistake in one of them is no reason to keep a release from being served, or taken back.
+    here.contracts.mkdir(exist_ok=True)
+    (here.contracts / "claim.odcs.yaml").write_text("not: a contract")
+    (here.contracts / "notes.yaml").touch()
+    assert loaded[0]["domains"]() == {}

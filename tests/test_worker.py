@@ -195,7 +195,15 @@ def test_candidates_and_releases_are_listed_with_the_servers_down(play: Play, bo
         (candidate.id, "pass", stamp(candidate.known_since))
     ]
     assert value["releases"] == [
-        {"model": "denials", "id": kept.id, "candidate": candidate.id, "proposed": "", "approved": "", "live": True}
+        {
+            "model": "denials",
+            "id": kept.id,
+            "candidate": candidate.id,
+            "proposed": "",
+            "approved": "",
+            "live": True,
+            "beside_live": False,
+        }
     ]
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from wellspring.errors import ProjectError
 from wellspring.project import Project
 from wellspring.records.clock import Clock, SystemClock
 from wellspring.records.observe import Step
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from wellspring.models.release import House as Releasing
     from wellspring.models.serving import Domains, Served
     from wellspring.models.train import Shelf
-    from wellspring.records.data import Views
+    from wellspring.records.data import Contract, Views
     from wellspring.records.models import Release
     from wellspring.records.record import Digest
     from wellspring.stores.online import OnlineWriter
@@ -192,7 +193,12 @@ def open_serving(project: Project, clock: Clock, key: notes.Key) -> Serving:
     views = partial(features.load_kept, project.lake / "views")
 
     def domains() -> Domains:
-        return serving.domains(contract.load_all(project.contracts, tenant=project.tenant, known_since=clock.now()))
+        held: list[Contract] = []
+        for path in sorted(project.contracts.glob(contract.PATTERN)):
+            # A mistake in a contract that a release does not need keeps nobody from going back to it.
+            with suppress(ProjectError):
+                held.append(contract.load(path, tenant=project.tenant, known_since=clock.now()))
+        return serving.domains(held)
 
     return Serving(partial(serving.load, scorer=scorer, views=views, domains=domains), views, domains)
 

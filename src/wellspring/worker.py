@@ -212,12 +212,18 @@ def _releases(asked: Asked) -> JsonValue:
         kept, index = Releases(asked.here.models_kept), records.index
         candidates = [read_candidate(each, paths=kept.paths) for each in candidates_of(kept.paths)]
         releases = sorted((kept.get(each) for each in kept.ids()), key=lambda each: (each.known_since, each.id))
+        live = {each: found.candidate if (found := kept.live(each)) else "" for each in kept.models()}
+
+        def beside(model: str, candidate: str) -> bool:
+            judged = index.entries(subject=f"candidate:{candidate}", action="gate", phase="done")
+            return bool(judged) and judged[-1].entry.facts.get("live") == live.get(model, "")
+
         return {
             "candidates": [
                 {
                     "model": each.model, "id": each.id, "run": each.run, "edition": each.edition,
                     "outcome": each.verdict.outcome, "auc": round(each.scores.figures["auc"].value, 4),
-                    "at": stamp(each.known_since),
+                    "at": stamp(each.known_since), "beside_live": beside(each.model, each.id),
                 }
                 for each in sorted(candidates, key=lambda each: (each.known_since, each.id))
             ],
@@ -226,7 +232,7 @@ def _releases(asked: Asked) -> JsonValue:
                     "model": each.model, "id": each.id, "candidate": each.candidate,
                     "proposed": ", ".join(_people(index, each.subject, "propose")),
                     "approved": ", ".join(_people(index, each.subject, "approve")),
-                    "live": kept.pointed(each.model) == each.id,
+                    "live": kept.pointed(each.model) == each.id, "beside_live": beside(each.model, each.candidate),
                 }
                 for each in releases
             ],

@@ -97,6 +97,8 @@ def test_who_is_enrolled_already_is_told_before_a_password_is_asked_for(
     monkeypatch.setattr(module, "require_terminal", lambda: None)
     monkeypatch.setattr(module.click, "prompt", lambda text, **_: asked.append(text))
     monkeypatch.setattr(follow, "follow", lambda *_: ["ines"])
+    assert run("people", "enrol", "ines", "--project", named).code == 69
+    monkeypatch.setattr(type(load(named)), "running", lambda _: object())
     said = run("people", "enrol", "ines", "--project", named)
     assert (said.code, asked) == (77, [])
     assert "ines is enrolled already" in said.err

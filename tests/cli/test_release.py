@@ -18,8 +18,16 @@ from wellspring.trust.identity import people
 RELEASE = {"id": "r1", "model": "denials"}
 GIVEN = {"token": "t-1"}
 REVOKED = ("revoke", "openbao.sock", "t-1")
-CANDIDATE = {"model": "denials", "id": "c1", "outcome": "pass", "auc": 0.81, "edition": "e1"}
-WAITING = {"model": "denials", "id": "r1", "candidate": "c1", "proposed": "user:ana", "approved": "", "live": False}
+CANDIDATE = {"model": "denials", "id": "c1", "outcome": "pass", "auc": 0.81, "edition": "e1", "beside_live": True}
+WAITING = {
+    "model": "denials",
+    "id": "r1",
+    "candidate": "c1",
+    "proposed": "user:ana",
+    "approved": "",
+    "live": False,
+    "beside_live": True,
+}
 LIVE = {**WAITING, "approved": "user:bo", "live": True}
 
 
@@ -90,6 +98,9 @@ def test_a_login_ends_with_the_command_however_the_run_ends(
         ([{**CANDIDATE, "outcome": "fail"}], [], "learn MODEL"),
         ([CANDIDATE], [WAITING], "release approve r1"),
         ([CANDIDATE], [LIVE], "learn MODEL"),
+        ([{**CANDIDATE, "beside_live": False}], [], "learn MODEL"),
+        ([CANDIDATE, {**CANDIDATE, "id": "c2"}], [LIVE], "release propose c2"),
+        ([CANDIDATE, {**CANDIDATE, "id": "c2"}], [{**WAITING, "beside_live": False}], "release propose c2"),
     ],
 )
 def test_the_list_says_what_to_do_next(

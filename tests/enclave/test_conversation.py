@@ -127,6 +127,15 @@ def test_a_project_without_policies_grants_no_token(talk: Talk) -> None:
     talk.ask("A1")
 
 
+def test_a_broken_contract_is_told_only_to_whom_the_policies_let_in(talk: Talk) -> None:
+    (talk.house.folder / "contracts/other.odcs.yaml").write_text("not: a contract")
+    with pytest.raises(Refused, match="may not tokenize"):
+        talk.ask("A1", uid=54321)
+    assert len(talk.house.entries("decide", "refused")) == 1
+    with pytest.raises(ProjectError, match=r"other\.odcs\.yaml"):
+        talk.ask("A1")
+
+
 def test_a_value_without_the_promised_form_is_refused_and_not_repeated(talk: Talk) -> None:
     path = talk.house.folder / "contracts/claim.odcs.yaml"
     form = "        classification: identifier\n        logicalTypeOptions: { pattern: '^A[0-9]$' }\n"

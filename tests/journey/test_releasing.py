@@ -114,6 +114,15 @@ def test_who_proposed_it_does_not_approve_it_and_the_refusal_is_integrated(house
     assert house.integrated == before + 1
 
 
+def test_nobody_signs_for_what_could_not_go_live_then(house: House):
+    first, second = (house.propose(house.world.train(number).candidate) for number in (1, 2))
+    house.approve(first.id)
+    with pytest.raises(Refused, match="was judged beside nothing"):
+        house.approve(second.id)
+    assert [each.subject for each in house.step.done("approve")] == [first.subject]
+    assert house.live == first.id
+
+
 @pytest.mark.parametrize("who", ["bo", "cy"])
 def test_what_was_approved_before_a_crash_goes_live_by_whoever_may_approve_it(house: House, who: str):
     asked = house.world.train()

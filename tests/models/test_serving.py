@@ -120,6 +120,24 @@ def test_what_did_not_answer_is_tried_again(house: Released):
     assert shelf.troubles == {}
 
 
+def test_a_mistake_of_the_projects_is_looked_at_again_when_it_may_be_mended(house: Released):
+    release = house.released()
+    shelf = house.shelf()
+    load, wrong = shelf._load, True
+
+    def loaded(asked: Any) -> Any:
+        if wrong:
+            raise ProjectError("a key column has no token domain", fix="edit the contracts")
+        return load(asked)
+
+    shelf._load = loaded
+    with pytest.raises(ProjectError):
+        shelf.get("denials")
+    wrong = False
+    house.clock.pass_(seconds=3)
+    assert shelf.get("denials").release == release
+
+
 def test_a_release_whose_views_are_not_those_of_its_model_is_not_served(house: Released):
     release = house.released()
     other = house.views.model_copy(update={"views": house.views.views[:1]})

@@ -44,11 +44,13 @@ def test_each_mistake_in_contracts_policies_roles_and_models_is_named():
             (here.root / folder).mkdir()
         policy = here.root / "policies" / "people.cedar"
         policy.write_text('permit (principal in Role::"approver", action == Action::"approve", resource);')
-        (here.root / "models" / "mine.py").write_text("x = 1 / 0\n")
+        (here.root / "models" / "mine.py").write_text("x = 1\nx = = 2\n")
+        (here.root / "models" / "runs.py").write_text(f"open({str(here.root / 'ran')!r}, 'w')\n")
         said = ills(here)
         assert "ines has the role 'auhtor', and no policy names it" in said
         assert "omar" not in said
-        assert f"{here.root / 'models' / 'mine.py'}:1: ZeroDivisionError" in said
+        assert f"{here.root / 'models' / 'mine.py'}:2: it is not Python" in said
+        assert not (here.root / "ran").exists()
         policy.write_text("premit (principal, action, resource);")
         (here.contracts / "medical_claim.odcs.yaml").write_text("apiVersion: v3.1.0\n")
         said = ills(here)

@@ -48,7 +48,7 @@ class Door:
 
     def typed(self, command: str) -> str:
         """Write a command as it can be typed here: this very program, and the project that was named."""
-        named = f" --project {shlex.quote(str(self.folder))}" if self.folder is not None else ""
+        named = f" --project {shlex.quote(str(self.folder.absolute()))}" if self.folder is not None else ""
         return re.sub(r"(^|; |&& )wellspring\b", lambda at: f"{at[1]}{program()}{named}", command)
 
 
@@ -58,8 +58,7 @@ def program() -> str:
     found = shutil.which("wellspring")
     if itself.name != "wellspring" or (found is not None and Path(found).resolve() == itself.resolve()):
         return "wellspring"
-    path = itself.absolute()
-    return shlex.quote(str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path))
+    return shlex.quote(str(itself.absolute()))
 
 
 class WellspringGroup(click.Group):

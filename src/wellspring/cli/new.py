@@ -54,10 +54,11 @@ def project(door: Door, name: str) -> int:
     write(files)
     for empty in ("contracts", "models", "dbt/models", "dbt/tests"):
         (folder / empty).mkdir(parents=True, exist_ok=True)
+    here = folder.parent == Path.cwd()
     door.say(f"project {name} in {folder}: {len(files)} files; its people are ann (author) and bob (approver)")
     door.answer(
         {"project": name, "folder": str(folder), "files": sorted(map(str, files))},
-        next_command=f"cd {folder.name} && wellspring new contract ../FILE.csv",
+        next_command=f"cd {folder.name if here else folder} && wellspring new contract ../FILE.csv",
     )
     return 0
 
@@ -169,9 +170,9 @@ def model(door: Door, name: str, answered: str | None, **columns: str) -> int:
         door.say(f"features.py what was filled in later, as {asked.label} was; the house cannot tell that by itself")
     if "recorded_at" not in known:
         door.say(
-            "no column is called recorded_at, so what knew the future is found only among rows that came in several"
+            "no column is called recorded_at (when the supplier recorded the row): what knew the future cannot be told"
         )
-        door.say("drops; the gate does not pass what was not compared")
+        door.say("from the rest, and no model of this table passes the gate until the supplier sends that column")
     door.answer({"model": name, "files": written}, next_command="wellspring transform")
     return 0
 

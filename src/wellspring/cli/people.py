@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -41,14 +42,19 @@ def list_(door: Door) -> int:
 def enrol(door: Door, name: str) -> int:
     """Enrol NAME: the person chooses a password at this terminal, and takes down an authenticator's key, shown once."""
     from wellspring.cli.follow import follow
+    from wellspring.errors import Unavailable
     from wellspring.servers import people as enrolment
 
     here = door.project()
     enrolment.named(here, name)
     require_terminal()
     # Nobody chooses a password that nothing will take: the servers must be up, and the person new.
-    if name in follow(here, "enrolled"):
-        raise enrolment.again(name)
+    if here.running() is None:
+        raise Unavailable("the servers of this project are not running", fix="run `wellspring up`")
+    # While another run holds the ledger the supervisor alone says who is enrolled already.
+    with suppress(Unavailable):
+        if name in follow(here, "enrolled"):
+            raise enrolment.again(name)
     password = click.prompt("password", hide_input=True, confirmation_prompt="again")
     enrolled: dict[str, Any] = enrolment.enrol(here, name, str(password))
     door.say(f"{name} is enrolled; for the authenticator, shown this once:")

@@ -49,7 +49,7 @@ def copy_pack(written: Path, out: Path) -> None:
         if there != _subject(written):
             raise Refused(f"{out} holds the story of {there}", fix="name a new folder with --out")
         shutil.rmtree(out)
-    shutil.copytree(written, out)
+    shutil.copytree(written, out, dirs_exist_ok=True)
 
 
 def _subject(pack: Path) -> str | None:

@@ -78,11 +78,14 @@ def list_(door: Door) -> int:
         door.say(table(("model", "release", "candidate", "proposed by", "approved by", "live"), releases))
     if not candidates:
         door.say("no model has been trained here")
-    waiting = next((each for each in found["releases"] if not each["approved"]), None)
-    passed = next((each for each in found["candidates"] if each["outcome"] == "pass"), None)
+    # What was judged beside another release than what is live now can no longer go live.
+    waiting = next((each for each in found["releases"] if not each["approved"] and each["beside_live"]), None)
+    asked = {each["candidate"] for each in found["releases"]}
+    fit = [each for each in found["candidates"] if each["outcome"] == "pass" and each["beside_live"]]
+    passed = next((each for each in reversed(fit) if each["id"] not in asked), None)
     if waiting is not None:
         command = f"wellspring release approve {waiting['id']}"
-    elif passed is not None and not releases:
+    elif passed is not None:
         command = f"wellspring release propose {passed['id']}"
     else:
         command = f"wellspring learn {only_model(here)}"

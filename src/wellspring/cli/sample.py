@@ -44,7 +44,7 @@ def lay_out(folder: Path, *, before: Callable[[Project], object] = lambda _: Non
         if made and _worked_in(folder):
             raise Refused(
                 f"{folder} holds what was done by hand since its demo ended, and a new demo would remove that",
-                fix="name a new folder with --project, or give it up with `wellspring clean`",
+                fix=f"name a new folder with --project, or give it up with `wellspring --project {folder} clean`",
             )
         if made:
             before(load(folder))
@@ -61,7 +61,9 @@ def end(folder: Path) -> None:
 def _worked_in(folder: Path) -> bool:
     noted = (folder / MARK).read_text(encoding="utf-8").strip()
     tree = Tree(DiskPaths(load(folder).ledger))
-    later = range(int(noted), tree.size) if noted.isdecimal() else ()
+    # After `clean` there is another ledger, and all of it is somebody's.
+    size = int(noted) if noted.isdecimal() else tree.size
+    later = range(size if size <= tree.size else 0, tree.size)
     return any(json.loads(tree.entry(each))["action"] not in _ROUTINE for each in later)
 
 

@@ -17,7 +17,7 @@ from pydantic import JsonValue
 
 from wellspring.data import contract as contracts
 from wellspring.enclave.opening import TOKENS
-from wellspring.errors import NotFound, Refused
+from wellspring.errors import NotFound, ProjectError, Refused
 from wellspring.project import Project, nearest
 from wellspring.records.clock import Clock
 from wellspring.records.observe import Step
@@ -69,7 +69,12 @@ class Conversations:
         policies = self._policies()
         # An entry stays for ever: a word that is neither the policies' nor the contracts' own may be a person's name.
         purpose = asked.purpose if asked.purpose in policies.words else _UNKNOWN
-        domain = asked.domain if asked.domain in self._known_forms() else _UNKNOWN
+        try:
+            known = self._known_forms()
+        except ProjectError:
+            # Told below to whom the policies let in; to anybody else contracts are none of their business.
+            known = {}
+        domain = asked.domain if asked.domain in known else _UNKNOWN
         facts: dict[str, JsonValue] = {"count": len(asked.values), "purpose": purpose}
         context: dict[str, JsonValue] = {"purpose": asked.purpose}
         if asked.grant is not None:

@@ -61,6 +61,9 @@ def approve(house: Assembly, releasing: release.House, release_id: str, *, token
             carrier = release.Carrier(person.principal, law)
         else:
             try:
+                with house.step("judge", asked.subject, inputs=[release.pinned(asked)]):
+                    # Nobody signs for what could not go live then.
+                    release.refuse_uncompared(asked, releasing)
                 given = approvals.approve(asked, person, house.records.index, law, step=house.step)
                 house.step.reached("journey.approve:approved")
             finally:

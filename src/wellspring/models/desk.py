@@ -322,7 +322,10 @@ class Desk:
     def _as_defined(self, view: View, live: Live) -> Live:
         """Raise Unavailable while a row may be of another definition of its view than the one that it was read by."""
         if any(self._views(digest).view(view.name) != view for digest in (live.views, *live.coming)):
-            raise Unavailable(f"{view.name} is being defined anew", fix="ask again when its rows are online")
+            raise Unavailable(
+                f"{view.name} is being defined anew",
+                fix="ask again when its rows are online; should that not end, run `wellspring transform`",
+            )
         return live
 
     def _named(self, live: Live | None) -> Live:

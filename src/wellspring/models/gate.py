@@ -118,7 +118,8 @@ def _knew(name: str) -> Finding:
 def _not_audited(table: str) -> Finding:
     what = (
         f"no row of {table} was compared with what was known earlier, so nobody knows whether it knew the future "
-        "(all of it was recorded at one instant, or it was built before this was counted: wellspring transform)"
+        "(it was recorded at one instant: a column recorded_at in the drop says when each row was; or it was built "
+        "before this was counted: wellspring transform)"
     )
     return _unsure("not_audited", what, 0)
 

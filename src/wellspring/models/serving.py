@@ -173,7 +173,8 @@ class Shelf:
             with self._step("serve", release.subject, inputs=[pinned(release)], facts={"model": model}) as act:
                 act.reads(Ref(name=f"artefact:{model}", digest=release.artefact))
                 served = self._loaded(release)
-        except Unavailable as wrong:
+        except (Unavailable, ProjectError) as wrong:
+            # What may be mended without another release is tried again.
             return _Slot(moved, _former(slot.served, pointed), wrong, self._clock.now() + AGAIN)
         except WellspringError as wrong:
             return _Slot(moved, _former(slot.served, pointed), wrong)

@@ -80,12 +80,15 @@ def _models(project: Project) -> Iterator[Ill]:
     if folder is None:
         return
     for name in definition.names(folder):
+        # Read, never run: it is somebody's program, and whoever asks the doctor may be root.
+        path = folder / f"{name}.py"
         try:
-            definition.load(folder, name)
-        except WellspringError as error:
-            yield Ill(False, error.what, error.fix)
+            compile(path.read_bytes(), str(path), "exec")
+        except (SyntaxError, ValueError) as wrong:
+            line = f":{wrong.lineno}" if isinstance(wrong, SyntaxError) and wrong.lineno else ""
+            yield Ill(False, f"{path}{line}: it is not Python", f"edit {path}")
         else:
-            yield Ill(True, f"model {name}")
+            yield Ill(True, f"model {name} is Python")
 
 
 def _owners(project: Project) -> Iterator[Ill]:
