@@ -99,9 +99,15 @@ def test_an_up_whose_caller_goes_away_leaves_servers_that_can_be_stopped(here: P
         assert caller.stdout is not None
         assert caller.stdout.readline()
         caller.kill()
-    # Waits until it is up, then stops it: a lock that its supervisor never let go would hold this for 75 seconds.
-    assert supervisor.down(here)
-    assert nothing_left(here)
+    try:
+        # Waits until it is up, then stops it: a lock that its supervisor never let go would hold this for 75 seconds.
+        assert supervisor.down(here)
+        assert nothing_left(here)
+    finally:
+        running = here.running()
+        if running is not None and lives(running.supervisor):
+            os.kill(running.supervisor.pid, signal.SIGTERM)
+            wait_gone(running.supervisor, 40)
 
 
 def test_two_ups_at_once_start_one_supervisor(here: Project):
