@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,7 +63,9 @@ def call(house: Answering, method: str, address: str, body: Any = None) -> Reply
     line.sock.connect(str(house.project.socket("api")))
     try:
         content = body if isinstance(body, bytes | None) else json.dumps(body).encode()
-        line.request(method, address, content, {"Content-Type": "application/json"} if content is not None else {})
+        # A stranger is answered without being listened to: whether all was said by then is chance.
+        with suppress(BrokenPipeError):
+            line.request(method, address, content, {"Content-Type": "application/json"} if content is not None else {})
         answer = line.getresponse()
         return Reply(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
     finally:

@@ -16,6 +16,7 @@ import pytest
 
 from tests.models.released import NOW, claim
 from tests.steps import FixedClock, RecordingStep
+from wellspring import client as module
 from wellspring.client import Client
 from wellspring.errors import BY_SLUG, Broken, Refused, Unavailable, WellspringError
 from wellspring.models.answer import asked
@@ -107,6 +108,35 @@ def test_a_promised_answer_is_read_to_the_last_bit_and_its_key_asked_for_once():
             made = client.predict("denials", claim(1))
     assert made.model_copy(update={"promise": None}) == prediction()
     assert [each for each in api.asked if "keys" in each] == [f"/v1/keys/{api.key.id}"]
+
+
+def test_who_is_answered_before_all_was_said_hears_the_answer(monkeypatch: pytest.MonkeyPatch):
+    api, send, sent = Api(), module._Line.send, list[bytes]()
+    api.told["/v1/models/denials/predictions"] = (
+        403,
+        json.dumps(
+            {
+                "type": "urn:wellspring:refused",
+                "title": "It is refused",
+                "status": 403,
+                "detail": "who are you",
+                "fix": "ask",
+            }
+        ).encode(),
+    )
+
+    def broken(line: module._Line, data: bytes) -> None:
+        sent.append(data)
+        if len(sent) == 1:
+            # The body never gets through, and so its length is none.
+            send(line, data.replace(b"Content-Length: ", b"X-Length: "))
+            return
+        raise BrokenPipeError
+
+    monkeypatch.setattr(module._Line, "send", broken)
+    with api.up() as asking, pytest.raises(Refused, match="who are you"):
+        asking.predict("denials", claim(1))
+    assert len(sent) == 2
 
 
 @pytest.mark.parametrize(

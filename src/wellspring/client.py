@@ -10,6 +10,7 @@ import http.client
 import json
 import socket
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -152,7 +153,9 @@ class Client:
     def _said(self, method: str, address: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
         if self._line is None:
             self._line = _Line(self._path, self._timeout)
-        self._line.request(method, address, body, headers)
+        # Who is refused is answered before all was said: the answer tells why, and not the broken pipe.
+        with suppress(BrokenPipeError):
+            self._line.request(method, address, body, headers)
         answer = self._line.getresponse()
         content = answer.read(_LARGEST + 1)
         if len(content) > _LARGEST:
