@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from pydantic import JsonValue
@@ -101,14 +102,14 @@ def test_without_a_policy_that_permits_it_there_is_no_token(talk: Talk, fields: 
 )
 @pytest.mark.parametrize("permitted", [True, False])
 def test_a_word_that_neither_policy_nor_contract_has_stands_in_no_entry(
-    talk: Talk, fields: dict[str, JsonValue], permitted: bool
+    talk: Talk, fields: dict[str, Any], permitted: bool
 ) -> None:
     talk.allow('// john_smith and "smith_j" asked\npermit (principal, action, resource);' if permitted else PERMIT)
     if permitted and "domain" not in fields:
-        talk.ask("A1", **fields)  # type: ignore[arg-type]
+        talk.ask("A1", **fields)
     else:
         with pytest.raises(NotFound if permitted else Refused):
-            talk.ask("A1", uid=4711, **fields)  # type: ignore[arg-type]
+            talk.ask("A1", uid=4711, **fields)
     told = [*talk.house.entries("tokenize"), *talk.house.entries("tokenize", "failed")]
     (entry,) = [*told, *talk.house.entries("decide", "refused")]
     assert "smith" not in entry.model_dump_json()

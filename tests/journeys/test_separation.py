@@ -12,7 +12,7 @@ import pytest
 from examples.health_plan import drops
 from tests.journeys.conftest import House
 from tests.servers.houses import run_as
-from wellspring.servers import confine
+from wellspring.data import fence
 from wellspring.servers.privileges import GIDS, GROUPS, UIDS, survey
 
 pytestmark = [
@@ -118,7 +118,7 @@ def test_a_process_of_the_workers_user_opens_no_secret_and_no_vault(house: House
     assert {path: found for path, found in told.items() if found != "PermissionError"} == {}
 
 
-@pytest.mark.skipif(confine._syscall(444, None, 0, 1) < 1, reason="this kernel has no Landlock")
+@pytest.mark.skipif(fence.syscall(444, None, 0, 1) < 1, reason="this kernel has no Landlock")
 def test_the_real_worker_with_its_capability_opens_no_secret_and_no_vault(house: House, secrets: list[Path]):
     code = (
         f"{PROBE}\nfrom wellspring.servers.confine import confine\n"

@@ -170,17 +170,17 @@ def test_a_policy_may_forbid_to_answer_from_what_is_stale(house: Released):
     assert [each.phase for each in told(house.step, "predict")] == []
 
 
-def test_a_stale_answer_is_judged_by_the_policies_that_its_line_names(house: Released):
+def test_a_stale_answer_is_judged_by_the_policies_that_its_line_names(house: Released, monkeypatch: pytest.MonkeyPatch):
     aged = house.views.model_copy(
         update={"views": tuple(each.model_copy(update={"max_age_seconds": 1}) for each in house.views.views)}
     )
-    house.kept_views = lambda digest: aged  # type: ignore[method-assign]
+    monkeypatch.setattr(house, "kept_views", lambda digest: aged)
     waiting = [ANYTHING, Policies({}), Policies({})]
 
     async def asked() -> Answered:
         desk, ports = house.desk()
         # They change while the question is under way.
-        ports.law.now = lambda: waiting.pop(0)  # type: ignore[method-assign]
+        monkeypatch.setattr(ports.law, "now", lambda: waiting.pop(0))
         try:
             return await desk.predict("denials", claim(3), reasons=False, by=PORTAL)
         finally:

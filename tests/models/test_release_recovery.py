@@ -27,33 +27,35 @@ def shown(house: Released) -> str:
     return live.release if live is not None else ""
 
 
-def test_mlflow_is_told_again_of_what_was_live_before_it_was_told(house: Released):
+def test_mlflow_is_told_again_of_what_was_live_before_it_was_told(house: Released, monkeypatch: pytest.MonkeyPatch):
     release = house.train()
     house.approve(release)
     house.step.die_at = "release.promote:projected"
-    house.mlflow.reconcile = lambda model, live: ()  # type: ignore[method-assign]
+    monkeypatch.setattr(house.mlflow, "reconcile", lambda model, live: ())
     with pytest.raises(Died):
         promote(release, "user:bo", house.house, step=house.step)
     house.step.die_at = None
-    del house.mlflow.reconcile
+    monkeypatch.undo()
     assert recover(house.step.open_intents(), house.house, step=house.step) == ()
     promote(release, "user:bo", house.house, step=house.step)
     assert (shown(house), len(house.step.done("promote"))) == (release.id, 1)
 
 
 @pytest.mark.parametrize("wrong", [KeyboardInterrupt(), OSError("disk"), Broken("x", fix="y"), ValueError("x")])
-def test_what_goes_wrong_in_mlflow_never_parts_pointer_and_ledger(house: Released, wrong: BaseException):
+def test_what_goes_wrong_in_mlflow_never_parts_pointer_and_ledger(
+    house: Released, wrong: BaseException, monkeypatch: pytest.MonkeyPatch
+):
     first, second = house.released(1), house.train(2)
     house.approve(second)
 
     def fails(model: str, live: object) -> tuple[str, ...]:
         raise wrong
 
-    house.mlflow.reconcile = fails  # type: ignore[method-assign]
+    monkeypatch.setattr(house.mlflow, "reconcile", fails)
     with pytest.raises(type(wrong)) if not isinstance(wrong, Broken) else nullcontext():
         promote(second, "user:bo", house.house, step=house.step)
     assert [each.phase for each in house.step.entries if each.action == "promote"][2:] == ["intent", "done"]
-    del house.mlflow.reconcile
+    monkeypatch.undo()
     assert go_back(house) == first
 
 
@@ -100,13 +102,13 @@ def test_a_switch_that_failed_after_the_pointer_moved_is_settled(
     assert [each.release for each in history(house.books, "denials")] == [first.id, second.id, first.id]
 
 
-def test_a_switch_that_failed_before_the_pointer_moved_is_left_alone(house: Released):
+def test_a_switch_that_failed_before_the_pointer_moved_is_left_alone(house: Released, monkeypatch: pytest.MonkeyPatch):
     first, second = house.released(1), house.train(2)
     house.approve(second)
-    house.releases.point = lambda release: [][0]  # type: ignore[method-assign]
+    monkeypatch.setattr(house.releases, "point", lambda release: [][0])
     with pytest.raises(IndexError):
         promote(second, "user:bo", house.house, step=house.step)
-    del house.releases.point
+    monkeypatch.undo()
     assert recover(house.step.open_intents(), house.house, step=house.step) == ()
     assert house.releases.live("denials") == first
     # It never went live, so it may yet.

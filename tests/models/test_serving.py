@@ -138,11 +138,13 @@ def test_a_mistake_of_the_projects_is_looked_at_again_when_it_may_be_mended(hous
     assert shelf.get("denials").release == release
 
 
-def test_a_release_whose_views_are_not_those_of_its_model_is_not_served(house: Released):
+def test_a_release_whose_views_are_not_those_of_its_model_is_not_served(
+    house: Released, monkeypatch: pytest.MonkeyPatch
+):
     release = house.released()
     other = house.views.model_copy(update={"views": house.views.views[:1]})
     shelf = house.shelf()
-    house.kept_views = lambda _: other  # type: ignore[method-assign]
+    monkeypatch.setattr(house, "kept_views", lambda _: other)
     with pytest.raises(Broken, match="has no feature"):
         shelf.get(release.model)
 
@@ -166,7 +168,7 @@ def test_files_that_cannot_be_read_leave_the_old_one_serving_and_are_tried_again
     assert (served.release, served.instead_of) == (second, "")
 
 
-def test_a_release_that_could_not_be_served_is_never_promoted(house: Released):
+def test_a_release_that_could_not_be_served_is_never_promoted(house: Released, monkeypatch: pytest.MonkeyPatch):
     release = house.train()
     house.approve(release)
     whole = house.kept_views
@@ -175,10 +177,10 @@ def test_a_release_that_could_not_be_served_is_never_promoted(house: Released):
     house.domains = {**house.domains, "other_id": frozenset({"claim"})}
     rekeyed = house.views.model_copy(update={"views": (keyed, *house.views.views[1:])})
     for views in (without, rekeyed):
-        house.kept_views = lambda _, views=views: views  # type: ignore[method-assign]
+        monkeypatch.setattr(house, "kept_views", lambda _, views=views: views)
         with pytest.raises(Broken):
             promote(release, "user:bo", house.house, step=house.step)
-    house.kept_views = whole  # type: ignore[method-assign]
+    monkeypatch.setattr(house, "kept_views", whole)
     assert house.releases.pointed("denials") == ""
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from tests.servers import houses
 from tests.servers.test_privileges import SECRETS
+from wellspring.data import fence
 from wellspring.project import Project
 from wellspring.servers import confine, folders
 from wellspring.servers.privileges import environment, survey
@@ -31,7 +32,7 @@ tempfile.TemporaryFile().close()
 result = {path: str(tried(path, mode)) for path, mode in asked["paths"]}
 print(json.dumps({"told": told, **result}))
 """
-landlock = pytest.mark.skipif(confine._syscall(444, None, 0, 1) < 1, reason="this kernel has no Landlock")
+landlock = pytest.mark.skipif(fence.syscall(444, None, 0, 1) < 1, reason="this kernel has no Landlock")
 
 
 @pytest.fixture(params=["open", "closed"])
@@ -170,6 +171,6 @@ def test_no_rule_opens_a_folder_above_the_project(tmp_path: Path, monkeypatch: p
 
 def test_a_kernel_without_landlock_is_told_and_nothing_breaks(monkeypatch: pytest.MonkeyPatch):
     with houses.project() as project:
-        monkeypatch.setattr(confine, "_syscall", lambda *_: -1)
+        monkeypatch.setattr(confine, "syscall", lambda *_: -1)
         assert "no Landlock" in confine.confine(project, role="worker")
         assert "no Landlock" in confine.told(project)

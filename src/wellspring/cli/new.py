@@ -54,11 +54,11 @@ def project(door: Door, name: str) -> int:
     write(files)
     for empty in ("contracts", "models", "dbt/models", "dbt/tests"):
         (folder / empty).mkdir(parents=True, exist_ok=True)
-    here = folder.parent == Path.cwd()
+    nested = folder.parent == Path.cwd()
     door.say(f"project {name} in {folder}: {len(files)} files; its people are ann (author) and bob (approver)")
     door.answer(
         {"project": name, "folder": str(folder), "files": sorted(map(str, files))},
-        next_command=f"cd {folder.name if here else folder} && wellspring new contract ../FILE.csv",
+        next_command=f"cd {folder.name if nested else folder} && wellspring new contract ../FILE.csv",
     )
     return 0
 

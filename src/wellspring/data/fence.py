@@ -7,9 +7,9 @@ import os
 import struct
 from pathlib import Path
 
-_CREATE, _ADD, _RESTRICT = 444, 445, 446
-_PATH_BENEATH = 1
-_PR_SET_NO_NEW_PRIVS = 38
+CREATE, ADD, RESTRICT = 444, 445, 446
+PATH_BENEATH = 1
+NO_NEW_PRIVS = 38
 # To write, remove or make anything; by the kernel's ABI also to move between folders (2) and to truncate (3).
 _WRITE_FILE, _REFER, _TRUNCATE = 1 << 1, 1 << 13, 1 << 14
 _CHANGE = _WRITE_FILE | sum(1 << bit for bit in range(4, 13))
@@ -20,28 +20,29 @@ def write_only_below(folder: Path) -> bool:
 
     False on a kernel that does not enforce it: then files are kept apart by user and mode only.
     """
-    abi = _syscall(_CREATE, None, 0, 1)
+    abi = syscall(CREATE, None, 0, 1)
     if abi < 1:
         return False
     handled = _CHANGE | (_REFER if abi >= 2 else 0) | (_TRUNCATE if abi >= 3 else 0)
-    rules = _syscall(_CREATE, struct.pack("<Q", handled), 8, 0)
+    rules = syscall(CREATE, struct.pack("<Q", handled), 8, 0)
     if rules < 0:
         return False
     try:
         for path, rights in ((folder, handled), (Path(os.devnull), handled & (_WRITE_FILE | _TRUNCATE))):
             place = os.open(path, os.O_PATH | os.O_CLOEXEC)
             try:
-                if _syscall(_ADD, rules, _PATH_BENEATH, struct.pack("<Qi", rights, place), 0) != 0:
+                if syscall(ADD, rules, PATH_BENEATH, struct.pack("<Qi", rights, place), 0) != 0:
                     return False
             finally:
                 os.close(place)
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-        return _syscall(_RESTRICT, rules, 0) == 0
+        ctypes.CDLL(None, use_errno=True).prctl(NO_NEW_PRIVS, 1, 0, 0, 0)
+        return syscall(RESTRICT, rules, 0) == 0
     finally:
         os.close(rules)
 
 
-def _syscall(number: int, *arguments: int | bytes | None) -> int:
+def syscall(number: int, *arguments: int | bytes | None) -> int:
+    """Call the kernel by a call's number; below zero, `ctypes.get_errno` says why not."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.syscall.restype = ctypes.c_long
     given = [ctypes.c_long(value) if isinstance(value, int) else ctypes.c_char_p(value) for value in arguments]

@@ -10,14 +10,12 @@ import tempfile
 from pathlib import Path
 from typing import Literal
 
+from wellspring.data.fence import ADD, CREATE, NO_NEW_PRIVS, PATH_BENEATH, RESTRICT, syscall
 from wellspring.project import FILE, Project
 from wellspring.servers.privileges import scratch, survey
 
 Role = Literal["worker", "enclave", "api", "mlflow", "witness", "vendor"]
 
-_CREATE, _ADD, _RESTRICT = 444, 445, 446
-_PATH_BENEATH = 1
-_PR_SET_NO_NEW_PRIVS = 38
 # Rights by the ABI that brought them: 1: bits 0-12, 2: refer, 3: truncate, 5: ioctl on devices.
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 _REFER, _TRUNCATE, _IOCTL_DEV = 1 << 13, 1 << 14, 1 << 15
@@ -39,14 +37,14 @@ def confine(project: Project, *, role: Role) -> str:
     # The machine's folder of temporary files is about to close.
     if scratch(project, role).is_dir():
         tempfile.tempdir = str(scratch(project, role))
-    abi = _syscall(_CREATE, None, 0, 1)
+    abi = syscall(CREATE, None, 0, 1)
     if abi < 1:
         return "this kernel has no Landlock: files are kept apart by user and mode only"
     handled = (1 << 13) - 1
     handled |= _REFER if abi >= 2 else 0
     handled |= _TRUNCATE if abi >= 3 else 0
     handled |= _IOCTL_DEV if abi >= 5 else 0
-    rules = _syscall(_CREATE, struct.pack("<Q", handled), 8, 0)
+    rules = syscall(CREATE, struct.pack("<Q", handled), 8, 0)
     if rules < 0:
         return f"Landlock gave no rule set (error {ctypes.get_errno()}): files are kept apart by user and mode only"
     try:
@@ -56,8 +54,8 @@ def confine(project: Project, *, role: Role) -> str:
         for path in writes:
             _allow(rules, path, handled)
         _allow(rules, Path("/dev"), (_READ | _WRITE_FILE | _TRUNCATE | _IOCTL_DEV) & handled)
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-        if _syscall(_RESTRICT, rules, 0) != 0:
+        ctypes.CDLL(None, use_errno=True).prctl(NO_NEW_PRIVS, 1, 0, 0, 0)
+        if syscall(RESTRICT, rules, 0) != 0:
             return f"Landlock refused (error {ctypes.get_errno()}): files are kept apart by user and mode only"
     finally:
         os.close(rules)
@@ -107,7 +105,7 @@ def told(project: Project) -> str:
     said = [privileges.why] if privileges.why else []
     if privileges.closed:
         said.append("the services read through folders closed to others (one capability, CAP_DAC_READ_SEARCH)")
-    if _syscall(_CREATE, None, 0, 1) < 1:
+    if syscall(CREATE, None, 0, 1) < 1:
         said.append("this kernel has no Landlock, so files are kept apart by user and mode only")
     return "; ".join(said)
 
@@ -121,14 +119,7 @@ def _allow(rules: int, path: Path, rights: int) -> None:
     try:
         if not path.is_dir():
             rights &= _ON_FILE
-        if _syscall(_ADD, rules, _PATH_BENEATH, struct.pack("<Qi", rights, handle), 0) != 0:
+        if syscall(ADD, rules, PATH_BENEATH, struct.pack("<Qi", rights, handle), 0) != 0:
             raise OSError(ctypes.get_errno(), f"Landlock took no rule for {path}")
     finally:
         os.close(handle)
-
-
-def _syscall(number: int, *arguments: int | bytes | None) -> int:
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.syscall.restype = ctypes.c_long
-    given = [ctypes.c_long(value) if isinstance(value, int) else ctypes.c_char_p(value) for value in arguments]
-    return int(libc.syscall(ctypes.c_long(number), *given))

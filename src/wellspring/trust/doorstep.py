@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from wellspring.errors import Unavailable
 from wellspring.trust.door import AT_ONCE, LARGEST, PATIENCE, UID, Problem, ill_formed, peer, problem, reply
@@ -97,7 +97,8 @@ def peer_protocol(who: Who, *, patience: float = PATIENCE) -> type:
 
         def on_message_begin(self) -> None:
             super().on_message_begin()
-            self.scope[UID] = self._uid  # type: ignore[typeddict-unknown-key]
+            # uvicorn's type of a scope knows no key of ours.
+            cast("dict[str, Any]", self.scope)[UID] = self._uid
 
         def on_headers_complete(self) -> None:
             self._wait_no_more()
