@@ -28,7 +28,7 @@ DEMO ?= .demo
 LOCKED := uv.lock pyproject.toml
 
 .NOTPARALLEL:
-.PHONY: help demo test test-full check bench bench-denials bench-answers crash sabotage docs up down clean
+.PHONY: help demo test test-full check bench bench-denials bench-answers crash mutation docs up down clean
 
 help: ## list the words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,7 +48,7 @@ check: .venv/made-check ## the laws: ruff, pyright, imports, the house's rules (
 	@$(BIN)/ruff format --check
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/pyright
-	@$(BIN)/python -m pytest -q -m "not live and not slow and not crash" tests/house --ignore=tests/house/test_sabotage.py
+	@$(BIN)/python -m pytest -q -m "not live and not slow and not crash" tests/architecture tests/mutation
 
 bench: .venv-bench/made ## the promises, measured: the price of proof, and the journal against raw fsync
 	@.venv-bench/bin/python -m benchmarks.receive
@@ -63,11 +63,11 @@ bench-answers: .venv/made-test ## how long an answer takes, beside mlflow models
 crash: .venv/made-test ## kill -9 at each named crash point and at 25 random moments
 	@$(BIN)/python -m tests.crash $(ARGS)
 
-sabotage: .venv/made-check ## break each safety claim in a copy, and see its test turn red
-	@$(BIN)/python -m tests.house.sabotage $(ARGS)
+mutation: .venv/made-check ## break each promise in a copy, and check that its test fails (12 minutes at most)
+	@$(BIN)/python -m tests.mutation $(ARGS)
 
 docs: .venv/made-test ## run the code in the docs, and look for what is undocumented
-	@$(BIN)/python -m pytest -q tests/house/test_docs.py
+	@$(BIN)/python -m pytest -q tests/architecture/test_docs.py
 
 up: .venv/made-demo ## start the servers of the demo project, or of PROJECT=folder
 	@$(BIN)/wellspring --project $(or $(PROJECT),$(DEMO)) up

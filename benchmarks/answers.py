@@ -25,10 +25,10 @@ from typing import Any, NamedTuple
 
 from benchmarks.machine import keep, machine, median, percentile, table
 from benchmarks.peers import mlflow_serve
-from tests.crash.served import MODEL, Served
-from wellspring.models import artefact
-from wellspring.models.artefact import BOOSTER, RECIPE, Recipe
-from wellspring.stores.objects.disk import DiskObjects
+from tests.crash.serving_project import MODEL, Served
+from wellspring.models.spec import artifact
+from wellspring.models.spec.artifact import BOOSTER_FILE, SPEC_FILE, InferenceSpec
+from wellspring.stores.objects.disk import DiskContentStore
 
 ROUNDS = 3
 CALLERS = (1, 8)
@@ -82,12 +82,12 @@ def main() -> int:
 
 def _measure(house: Served, release: str, folder: Path, rounds: int, answers: int) -> dict[str, Any]:
     """Ask both, in turn, and return the figures: medians of the rounds, and each round."""
-    kept = house.project.models_kept
-    digest = json.loads((kept / "releases" / f"{release}.json").read_bytes())["artefact"]
+    kept = house.project.models_dir
+    digest = json.loads((kept / "releases" / f"{release}.json").read_bytes())["artifact"]
     lines = (kept / "manifests" / digest).read_text(encoding="utf-8").split("\n\n")[0].splitlines()
     named = {line.split(" ")[1]: line.split(" ")[0] for line in lines}
-    objects = DiskObjects(kept / "objects")
-    recipe, booster = artefact.decode(objects.get(named[RECIPE])), objects.get(named[BOOSTER]).decode()
+    objects = DiskContentStore(kept / "objects")
+    recipe, booster = artifact.decode_spec(objects.get(named[SPEC_FILE])), objects.get(named[BOOSTER_FILE]).decode()
     keys = house.keys(ASKED)
     vectors, scores = _known(house, recipe, keys)
     scratch = folder / "mlflow"
@@ -104,29 +104,31 @@ def _measure(house: Served, release: str, folder: Path, rounds: int, answers: in
             for callers in CALLERS:
                 for way in ways:
                     every.setdefault(f"{way.name}, {callers}", []).append(ask(way, callers, answers))
-    figures = {what: {key: median(each[key] for each in seen) for key in seen[0]} for what, seen in every.items()}
+    figures = {what: {key: median(item[key] for item in seen) for key in seen[0]} for what, seen in every.items()}
     trees = booster.count("\nTree=")
     model = {"trees": trees, "features": len(recipe.features), "largest_difference": off}
     return {"model": model, "figures": figures, "all": every}
 
 
-def _known(house: Served, recipe: Recipe, keys: Sequence[dict[str, str]]) -> tuple[list[list[float]], list[float]]:
+def _known(
+    house: Served, recipe: InferenceSpec, keys: Sequence[dict[str, str]]
+) -> tuple[list[list[float]], list[float]]:
     """Ask for the features of each thing, as numbers in the model's order, and for its score."""
     vectors: list[list[float]] = []
     scores: list[float] = []
     with house.client() as client:
-        for each in keys:
+        for key in keys:
             values = {
-                view: client.features(view, *(each[column] for column in columns)).values
+                view: client.get_features(view, *(key[column] for column in columns)).values
                 for view, columns in recipe.keys.items()
             }
-            vectors.append(list(recipe.vector(values)))  # pyright: ignore[reportArgumentType]
-            scores.append(client.predict(MODEL, each).score)
+            vectors.append(list(recipe.feature_vector(values)))  # pyright: ignore[reportArgumentType]
+            scores.append(client.predict(MODEL, key).score)
     return vectors, scores
 
 
 def _ways(house: Served, keys: Sequence[dict[str, str]], vectors: Sequence[Sequence[float]], port: int) -> list[Way]:
-    path = str(house.project.socket("api"))
+    path = str(house.project.socket_path("api"))
 
     def ours() -> socket.socket:
         line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -141,10 +143,10 @@ def _ways(house: Served, keys: Sequence[dict[str, str]], vectors: Sequence[Seque
 
     address = f"/v1/models/{MODEL}/predictions"
 
-    brought = tuple(post(mlflow_serve.ADDRESS, {"inputs": [each]}) for each in vectors)
+    brought = tuple(post(mlflow_serve.ADDRESS, {"inputs": [vector]}) for vector in vectors)
 
     def questions(reasons: bool) -> tuple[bytes, ...]:
-        return tuple(post(address, {"keys": each, "reasons": reasons}) for each in keys)
+        return tuple(post(address, {"keys": key, "reasons": reasons}) for key in keys)
 
     return [
         Way("wellspring, with reasons", ours, questions(True)),
@@ -160,7 +162,7 @@ def post(address: str, body: Any) -> bytes:
     return head.encode() + b"\r\n\r\n" + content
 
 
-def _difference(way: Way, recipe: Recipe, scores: Sequence[float]) -> float:
+def _difference(way: Way, recipe: InferenceSpec, scores: Sequence[float]) -> float:
     """Say by how much MLflow's scores, calibrated as ours are, differ from ours at most."""
     found = 0.0
     line = way.connect()
@@ -168,7 +170,7 @@ def _difference(way: Way, recipe: Recipe, scores: Sequence[float]) -> float:
         for request, score in zip(way.requests, scores, strict=True):
             (share,) = json.loads(answer(line, request))["predictions"]
             raw = math.log(share / (1 - share))
-            found = max(found, abs(recipe.calibration.probability(raw) - score))
+            found = max(found, abs(recipe.calibration.calibrate_score(raw) - score))
     finally:
         line.close()
     return found
@@ -189,19 +191,19 @@ def ask(way: Way, callers: int, answers: int) -> dict[str, float]:
                 before = time.perf_counter()
                 answer(line, way.requests[number % len(way.requests)])
                 mine.append(time.perf_counter() - before)
-        except (OSError, RuntimeError) as wrong:
-            problems.append(wrong)
+        except (OSError, RuntimeError) as exc:
+            problems.append(exc)
         finally:
             line.close()
         waits.extend(mine)
 
     threads = [threading.Thread(target=work, args=(place,)) for place in range(callers)]
-    for each in threads:
-        each.start()
+    for thread in threads:
+        thread.start()
     start.wait()
     began = time.perf_counter()
-    for each in threads:
-        each.join()
+    for thread in threads:
+        thread.join()
     took = time.perf_counter() - began
     if problems or len(waits) != answers:
         raise RuntimeError(f"{way.name}: {answers - len(waits)} of {answers} were not answered: {problems[:1]}")
@@ -238,8 +240,8 @@ def _tell(result: dict[str, Any]) -> None:
         f"{model['features']} features; the two differ by {model['largest_difference']:.1g} at most"
     )
     rows = [
-        (what, f"{each['p50_ms']:.2f}", f"{each['p95_ms']:.2f}", f"{each['p99_ms']:.2f}", f"{each['per_second']:,.0f}")
-        for what, each in result["figures"].items()
+        (what, f"{item['p50_ms']:.2f}", f"{item['p95_ms']:.2f}", f"{item['p99_ms']:.2f}", f"{item['per_second']:,.0f}")
+        for what, item in result["figures"].items()
     ]
     print(table(("who, callers at once", "p50 ms", "p95 ms", "p99 ms", "answers/s"), rows))
     print("ours: features read, policy asked, journalled to the disk, signed. mlflow: features in the body, no reasons")

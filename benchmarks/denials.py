@@ -1,7 +1,7 @@
 """Measure what the example's denials model is worth: its share of the lift that the process allows, on two processes.
 
 `python -m benchmarks.denials`. No servers: a history of the process goes through the contracts' tokens into Parquet,
-dbt builds the tables, and the model file of the example is learned and judged as `wellspring learn` does it, without
+dbt builds the tables, and the model file of the example is learned and judged as `wellspring train` does it, without
 MLflow. For each process and seed: AUC with its 95 % interval, the three baselines, the ceiling (the AUC of the true
 probabilities, which no model can beat) on the very claims that judge, the share of lift, and a control: what ten
 models are worth that learned from shuffled labels. Once for each process a leak is planted, and the gate must refuse
@@ -30,16 +30,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks.machine import keep, machine, table
 from examples.health_plan import colleague, process
-from tests.examples import second_process
-from wellspring.data import contract, features, transform
-from wellspring.data.building import Job, Source
-from wellspring.data.cuts import KNOWN
-from wellspring.data.leaks import leaks_between
-from wellspring.models import definition, evaluate, gate, train
-from wellspring.models.frame import gather
+from tests.builders import second_process
+from wellspring.data.contracts import contract
+from wellspring.data.features import views as views_module
+from wellspring.data.transform import build as build_module
+from wellspring.data.transform.audit_instants import RECORDING_COLUMNS
+from wellspring.data.transform.dbt_process import BuildJob, SourceTable
+from wellspring.data.transform.leakage import compare_past
+from wellspring.models.datasets.training_set import build_training_set
+from wellspring.models.evaluation import evaluate, gate
+from wellspring.models.spec import definition
+from wellspring.models.training import train
 from wellspring.records.clock import SystemClock
 from wellspring.records.data import Edition
-from wellspring.records.record import stamp
+from wellspring.records.record import format_instant
 from wellspring.trust.tokenization import Tokenizer
 
 if TYPE_CHECKING:
@@ -72,7 +76,7 @@ class Made(NamedTuple):
     leaks: tuple[str, ...]
     audited: Mapping[str, int]
 
-    def table(self, edition: Edition, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+    def read_table(self, edition: Edition, name: str, columns: Sequence[str] | None = None) -> pa.Table:
         """Read a built table: all that is asked of a lake here."""
         import pyarrow.parquet as pq
 
@@ -140,30 +144,30 @@ def main() -> int:
         ]
         planted = [pool.submit(plant, name) for name in given.processes]
         figures: list[Figures] = []
-        for each in as_completed(waiting):
-            figures.append(each.result())
+        for item in as_completed(waiting):
+            figures.append(item.result())
             one = figures[-1]
             print(
                 f"  {one.process} {one.seed}: AUC {one.auc:.3f}, share of lift {one.share:.2f}, {one.seconds:.0f} s",
                 file=sys.stderr,
             )
-        refused = {name: each.result() for name, each in zip(given.processes, planted, strict=True)}
-    figures.sort(key=lambda each: (each.process, each.seed))
+        refused = {name: item.result() for name, item in zip(given.processes, planted, strict=True)}
+    figures.sort(key=lambda item: (item.process, item.seed))
     result = {
         "machine": described,
         "members": given.members,
         "lines": given.lines,
         "goal": GOAL,
-        "figures": [each._asdict() for each in figures],
+        "figures": [figure._asdict() for figure in figures],
         "processes": summary(figures),
-        "controls": {name: each._asdict() for name, each in controls(figures).items()},
+        "controls": {name: item._asdict() for name, item in controls(figures).items()},
         "planted": refused,
         "seconds": round(time.perf_counter() - begun, 1),
     }
     broken = [
-        f"{name}: {each.low:.3f} to {each.high:.3f}"
-        for name, each in controls(figures).items()
-        if not each.low <= 0.5 <= each.high
+        f"{name}: {item.low:.3f} to {item.high:.3f}"
+        for name, item in controls(figures).items()
+        if not item.low <= 0.5 <= item.high
     ]
     passed = [name for name, said in refused.items() if not any(colleague.LEAK in line for line in said)]
     if given.json:
@@ -188,28 +192,32 @@ def measure(name: str, seed: int, members: int, lines: int, shuffles: int) -> Fi
     with tempfile.TemporaryDirectory(prefix="ws-bench-") as place:
         folder = Path(place)
         made = build(PROCESSES[name](members, lines, seed, months=MONTHS), folder, EXAMPLE / "dbt")
-        views = features.load(EXAMPLE / "features.py", "health_plan")
-        frame = gather(definition.load(EXAMPLE / "models", "denials"), views, made, EDITION)
-        fitted = train.fit(frame, progress=lambda _what, _done, _total: None)
-        judged = evaluate.evaluate(frame, fitted)
-        learned = [evaluate.control(frame, fitted, seed=seed * 1000 + each).value for each in range(shuffles)]
-        claims = frame.rows.column("claim_id").take(frame.test)
+        views = views_module.load_views(EXAMPLE / "features.py", "health_plan")
+        frame = build_training_set(
+            definition.load_model_definition(EXAMPLE / "models", "denials"), views, made, EDITION
+        )
+        fitted = train.fit_model(frame, progress=lambda _what, _done, _total: None)
+        judged = evaluate.evaluate_model(frame, fitted)
+        learned = [
+            evaluate.shuffled_label_control(frame, fitted, seed=seed * 1000 + index).value for index in range(shuffles)
+        ]
+        claims = frame.rows.column("claim_id").take(frame.test_rows)
         truth = made.truth.filter(pc.is_in(made.truth["claim_id"], value_set=claims.combine_chunks()))
     if truth.num_rows != len(np.unique(np.asarray(claims))):
         raise RuntimeError("the process does not know every claim that judges")
-    scores = judged.scores
-    auc, best = scores.figures["auc"], max(each.value for each in scores.baselines.values())
+    scores = judged.report
+    auc, best = scores.metrics["auc"], max(baseline.value for baseline in scores.baselines.values())
     # The very claims that judge, whatever day they were received.
-    expected, drawn = (process.ceiling(truth, "1970-01-01", "2200-01-01", drawn=each) for each in (False, True))
+    expected, drawn = (process.ceiling(truth, "1970-01-01", "2200-01-01", drawn=number) for number in (False, True))
     return Figures(
         process=name,
         seed=seed,
         auc=auc.value,
         low=auc.low,
         high=auc.high,
-        raw=scores.baselines["raw"].value,
-        raw_and_provider=scores.baselines["raw_and_provider"].value,
-        provider_rate=scores.baselines["provider_rate"].value,
+        raw=scores.baselines["columns"].value,
+        raw_and_provider=scores.baselines["columns_plus_entity"].value,
+        provider_rate=scores.baselines["heuristic"].value,
         ceiling=expected,
         ceiling_drawn=drawn,
         share=share(auc.value, best, expected),
@@ -217,7 +225,7 @@ def measure(name: str, seed: int, members: int, lines: int, shuffles: int) -> Fi
         controls=tuple(learned),
         train_rows=scores.train_rows,
         test_rows=scores.test_rows,
-        denied=float(judged.truth.mean()),
+        denied=float(judged.labels.mean()),
         seconds=time.perf_counter() - begun,
     )
 
@@ -236,10 +244,10 @@ def plant(name: str) -> list[str]:
         colleague.bring(root)
         colleague.leak(root)
         made = build(PROCESSES[name](members, lines, 1, months=months), Path(place), root / "dbt", cuts=(CUT,))
-        views = features.load(root / "features.py", "health_plan")
-        model = definition.load(root / "models", "denials")
-        verdict = gate.leaking(model, views, made.leaks, made.audited)
-    return [] if verdict.passed else [f"{each.what} [{', '.join(made.leaks)}]" for each in verdict.reasons]
+        views = views_module.load_views(root / "features.py", "health_plan")
+        model = definition.load_model_definition(root / "models", "denials")
+        verdict = gate.check_leakage(model, views, made.leaks, made.audited)
+    return [] if verdict.passed else [f"{reason.message} [{', '.join(made.leaks)}]" for reason in verdict.reasons]
 
 
 def build(history: process.History, folder: Path, dbt: Path, *, cuts: tuple[datetime, ...] = ()) -> Made:
@@ -247,31 +255,33 @@ def build(history: process.History, folder: Path, dbt: Path, *, cuts: tuple[date
     import pyarrow.parquet as pq
 
     known = SystemClock().now()
-    promised = {each.name: each for each in contract.load_all(EXAMPLE / "contracts", tenant="acme", known_since=known)}
-    domains = {each.domain for one in promised.values() for each in one.columns if each.domain}
-    tokens = Tokenizer({each: (1, hashlib.sha256(each.encode()).digest()) for each in domains})
-    sources: dict[str, Source] = {}
+    promised = {item.name: item for item in contract.load_all(EXAMPLE / "contracts", tenant="acme", known_since=known)}
+    domains = {column.domain for one in promised.values() for column in one.columns if column.domain}
+    tokens = Tokenizer({domain: (1, hashlib.sha256(domain.encode()).digest()) for domain in domains})
+    sources: dict[str, SourceTable] = {}
     for name, rows in history.tables.items():
         path = folder / f"{name}.parquet"
         pq.write_table(_left(rows, promised[name].columns, tokens), path)
-        sources[name] = Source(files=(str(path),), known=KNOWN)
+        sources[name] = SourceTable(files=(str(path),), known_since_columns=RECORDING_COLUMNS)
     scratch = folder / "scratch"
     scratch.mkdir()
-    told = tuple(map(stamp, cuts))
-    answer = transform.run(Job(project=str(dbt), scratch=str(scratch), sources=sources, cuts=told))
+    told = tuple(map(format_instant, cuts))
+    answer = build_module.run_in_child(
+        BuildJob(project_dir=str(dbt), scratch_dir=str(scratch), sources=sources, audit_instants=told)
+    )
     if answer.problems:
-        raise RuntimeError("dbt: " + "; ".join(each.what for each in answer.problems))
+        raise RuntimeError("dbt: " + "; ".join(problem.message for problem in answer.problems))
     leaks: set[str] = set()
     audited: dict[str, int] = {}
     for number, cut in enumerate(told):
-        for each in answer.tables:
-            if "known_since" in each.columns:
-                whole, past = (str(scratch / run / f"{each.name}.parquet") for run in ("full", f"cut-{number}"))
-                compared = leaks_between(whole, past, cut=cut, keys=each.keys)
-                leaks |= {f"{each.name}.{one}" for one in compared.leaks}
-                audited[each.name] = audited.get(each.name, 0) + compared.rows
+        for item in answer.tables:
+            if "known_since" in item.columns:
+                whole, past = (str(scratch / run / f"{item.name}.parquet") for run in ("full", f"audit-{number}"))
+                compared = compare_past(whole, past, audit_instant=cut, keys=item.keys)
+                leaks |= {f"{item.name}.{one}" for one in compared.leaks}
+                audited[item.name] = audited.get(item.name, 0) + compared.rows
     place = history.truth.column_names.index("claim_id")
-    truth = history.truth.set_column(place, "claim_id", tokens.column("claim", history.truth["claim_id"]))
+    truth = history.truth.set_column(place, "claim_id", tokens.tokenize_column("claim", history.truth["claim_id"]))
     return Made(scratch, truth, tuple(sorted(leaks)), audited)
 
 
@@ -280,15 +290,15 @@ def _left(rows: pa.Table, columns: Sequence[Any], tokens: Tokenizer) -> pa.Table
     import pyarrow as pa
 
     kept: dict[str, Any] = {}
-    for each in columns:
-        if each.leaves == "token":
-            kept[each.name] = tokens.column(each.domain, rows[each.name])
-        elif each.leaves == "as_is":
-            kept[each.name] = rows[each.name]
+    for column in columns:
+        if column.leaves == "token":
+            kept[column.name] = tokens.tokenize_column(column.domain, rows[column.name])
+        elif column.leaves == "plain":
+            kept[column.name] = rows[column.name]
     count = rows.num_rows
     kept["row_number"] = pa.array(range(1, count + 1), pa.int64())
     kept["drop_id"] = pa.repeat("clearinghouse-000000000001", count)
-    kept["part"] = pa.repeat(pa.scalar(0, pa.int64()), count)
+    kept["replay_number"] = pa.repeat(pa.scalar(0, pa.int64()), count)
     kept["tenant"] = pa.repeat("acme", count)
     kept["known_since"] = pa.repeat(pa.scalar(LANDED, pa.timestamp("us", "UTC")), count)
     return pa.table(kept)
@@ -297,10 +307,10 @@ def _left(rows: pa.Table, columns: Sequence[Any], tokens: Tokenizer) -> pa.Table
 def summary(figures: Sequence[Figures]) -> dict[str, dict[str, Any]]:
     """Say for each process the mean and the lowest share, and whether they reach the goal."""
     found: dict[str, dict[str, Any]] = {}
-    for name in dict.fromkeys(each.process for each in figures):
+    for name in dict.fromkeys(figure.process for figure in figures):
         found[name] = {}
         for which in ("share", "share_drawn"):
-            shares = [getattr(each, which) for each in figures if each.process == name]
+            shares = [getattr(figure, which) for figure in figures if figure.process == name]
             mean, lowest = sum(shares) / len(shares), min(shares)
             found[name][which] = {
                 "mean": mean,
@@ -317,8 +327,8 @@ def controls(figures: Sequence[Figures]) -> dict[str, Control]:
     from scipy import stats
 
     found: dict[str, Control] = {}
-    for name in dict.fromkeys(each.process for each in figures):
-        scores = np.array([score for each in figures if each.process == name for score in each.controls])
+    for name in dict.fromkeys(figure.process for figure in figures):
+        scores = np.array([score for figure in figures if figure.process == name for score in figure.controls])
         error = float(scores.std(ddof=1) / len(scores) ** 0.5)
         mean, reach = float(scores.mean()), float(stats.t.ppf(0.995, len(scores) - 1)) * error
         found[name] = Control(mean, mean - reach, mean + reach, float(scores.min()), float(scores.max()), len(scores))
@@ -332,27 +342,27 @@ def _tell(figures: Sequence[Figures], result: Mapping[str, Any]) -> None:
     )
     rows = [
         (
-            f"{each.process} {each.seed}",
-            f"{each.auc:.3f}",
-            f"{each.low:.3f}-{each.high:.3f}",
-            f"{each.raw:.3f}",
-            f"{each.raw_and_provider:.3f}",
-            f"{each.provider_rate:.3f}",
-            f"{each.ceiling:.3f}",
-            f"{each.ceiling_drawn:.3f}",
-            f"{each.share:.2f}",
-            f"{each.share_drawn:.2f}",
-            f"{sum(each.controls) / len(each.controls):.3f}",
-            f"{each.train_rows:,}",
-            f"{each.test_rows:,}",
-            f"{each.denied:.3f}",
+            f"{figure.process} {figure.seed}",
+            f"{figure.auc:.3f}",
+            f"{figure.low:.3f}-{figure.high:.3f}",
+            f"{figure.raw:.3f}",
+            f"{figure.raw_and_provider:.3f}",
+            f"{figure.provider_rate:.3f}",
+            f"{figure.ceiling:.3f}",
+            f"{figure.ceiling_drawn:.3f}",
+            f"{figure.share:.2f}",
+            f"{figure.share_drawn:.2f}",
+            f"{sum(figure.controls) / len(figure.controls):.3f}",
+            f"{figure.train_rows:,}",
+            f"{figure.test_rows:,}",
+            f"{figure.denied:.3f}",
         )
-        for each in figures
+        for figure in figures
     ]
     print(f"denials: {result['members']:,} members, about {result['lines']:,} lines, {MONTHS} months a seed")
     print(table(head, rows))
     print("share: (model - best baseline) / (ceiling - best baseline); drawn: by labels as they fell, else as expected")
-    if any(math.isnan(each.share + each.share_drawn) for each in figures):
+    if any(math.isnan(figure.share + figure.share_drawn) for figure in figures):
         print("nan: on rows so few the best baseline reaches the ceiling by chance, and there is no lift to share")
 
     def met(yes: bool) -> str:
@@ -361,19 +371,19 @@ def _tell(figures: Sequence[Figures], result: Mapping[str, Any]) -> None:
     lines = [
         (
             f"{name}, {'expected' if which == 'share' else 'drawn'}",
-            f"{each['mean']:.2f}",
-            met(each["mean_meets"]),
-            f"{each['lowest']:.2f}",
-            met(each["lowest_meets"]),
+            f"{item['mean']:.2f}",
+            met(item["mean_meets"]),
+            f"{item['lowest']:.2f}",
+            met(item["lowest_meets"]),
         )
         for name, both in result["processes"].items()
-        for which, each in both.items()
+        for which, item in both.items()
     ]
     print(table(("share of lift, by ceiling", "mean", f"goal {GOAL}", "lowest", f"goal {GOAL}"), lines))
-    for name, each in controls(figures).items():
+    for name, item in controls(figures).items():
         print(
-            f"control, {name} process: mean {each.mean:.3f}, its 99 % interval {each.low:.3f} to {each.high:.3f}; "
-            f"{each.count} models that learned from shuffled labels scored {each.lowest:.3f} to {each.highest:.3f}"
+            f"control, {name} process: mean {item.mean:.3f}, its 99 % interval {item.low:.3f} to {item.high:.3f}; "
+            f"{item.count} models that learned from shuffled labels scored {item.lowest:.3f} to {item.highest:.3f}"
         )
     for name, said in result["planted"].items():
         print(f"planted leak, {name} process: {'; '.join(said) or 'NOT REFUSED'}")

@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks.machine import keep, machine, median, percentile, table
 from wellspring.records.clock import SystemClock
 from wellspring.records.trust import Ref
-from wellspring.trust.ledger.journal import Journal, segments
+from wellspring.trust.ledger.journal import Journal, list_segments
 
 ROUNDS = 3
 ENTRIES = 2_000
@@ -41,7 +41,7 @@ def main() -> int:
                 if threads == 1:
                     size = _line_length(place)
                     rounds.setdefault("raw append + fdatasync, 1 thread", []).append(_raw(folder / f"raw-{turn}", size))
-    figures = {what: {key: median(each[key] for each in seen) for key in seen[0]} for what, seen in rounds.items()}
+    figures = {what: {key: median(item[key] for item in seen) for key in seen[0]} for what, seen in rounds.items()}
     raw = figures["raw append + fdatasync, 1 thread"]["per_second"]
     print(f"the journal: {ENTRIES} durable entries of about {size} bytes, medians of {ROUNDS}")
     print(
@@ -50,12 +50,12 @@ def main() -> int:
             [
                 (
                     what,
-                    f"{each['per_second']:,.0f}",
-                    f"{each['per_second'] / raw:.2f}x",
-                    f"{each['p50_ms']:.3f}",
-                    f"{each['p99_ms']:.3f}",
+                    f"{item['per_second']:,.0f}",
+                    f"{item['per_second'] / raw:.2f}x",
+                    f"{item['p50_ms']:.3f}",
+                    f"{item['p99_ms']:.3f}",
                 )
-                for what, each in figures.items()
+                for what, item in figures.items()
             ],
         )
     )
@@ -73,7 +73,7 @@ def _journal(folder: Path, threads: int) -> dict[str, float]:
     journal = Journal(folder, "bench", tenant="wellspring-benefits", clock=SystemClock())
 
     def append(number: int) -> None:
-        journal.append(
+        journal.append_entry(
             actor="service:bench",
             action="admit",
             phase="done",
@@ -136,7 +136,7 @@ def _many(append: Callable[[int], None], threads: int) -> dict[str, float]:
 
 
 def _line_length(folder: Path) -> int:
-    lines: list[Any] = segments(folder / "bench")[0].path.read_bytes().splitlines(keepends=True)
+    lines: list[Any] = list_segments(folder / "bench")[0].path.read_bytes().splitlines(keepends=True)
     return int(median(len(line) for line in lines))
 
 

@@ -13,27 +13,28 @@ from pydantic import JsonValue
 
 from benchmarks.machine import timed
 from benchmarks.vendor import Vendor
-from wellspring.data import admit, digest
-from wellspring.data.audit import audit
 from wellspring.data.formats import csv
-from wellspring.data.iceberg import MAIN, Warehouse
-from wellspring.data.lake import Lake
-from wellspring.data.land import land
-from wellspring.data.staged import OURS, in_order, marks, with_ours
+from wellspring.data.intake import validation
+from wellspring.data.intake.originals import store_original
+from wellspring.lake import table_hash
+from wellspring.lake.iceberg import MAIN_BRANCH, Catalog
+from wellspring.lake.lake import Lake
+from wellspring.lake.staging import SYSTEM_COLUMNS, add_system_columns, snapshot_properties, sort_rows
+from wellspring.lake.write_audit import audit_write
 from wellspring.records.clock import SystemClock
-from wellspring.records.data import Contract, Intake
+from wellspring.records.data import AdmissionResult, DataContract
 from wellspring.records.trust import Ref
 from wellspring.records.verdict import Verdict
-from wellspring.stores.objects.disk import DiskPaths
+from wellspring.stores.objects.disk import DiskBlobStore
 from wellspring.trust import dlp
 from wellspring.trust.keys.port import DataKey
-from wellspring.trust.ledger.cosigner import Witness, register
-from wellspring.trust.ledger.index import Index
+from wellspring.trust.ledger.cosigner import LocalWitness, register_log
+from wellspring.trust.ledger.index import LedgerIndex
 from wellspring.trust.ledger.journal import Journal
 from wellspring.trust.ledger.sequencer import Sequencer
-from wellspring.trust.ledger.tree import Tree, origin
+from wellspring.trust.ledger.tree import MerkleTree, load_log_origin
 from wellspring.trust.tokenization import Tokenizer
-from wellspring.trust.vault import frames
+from wellspring.trust.vault import protocol
 
 INTEGRATIONS = 4
 """How often one run of `receive` integrates: at its start, before and after the publish, after the seals."""
@@ -46,7 +47,7 @@ class Parts(NamedTuple):
     within: dict[str, float]
 
 
-def parts(vendor: Vendor, name: str, contract: Contract, folder: Path, *, entries: int) -> Parts:
+def parts(vendor: Vendor, name: str, contract: DataContract, folder: Path, *, entries: int) -> Parts:
     """Time each part for one file. entries: how many ledger entries a whole run writes."""
     clock = SystemClock()
     seconds: dict[str, float] = {}
@@ -59,7 +60,7 @@ def parts(vendor: Vendor, name: str, contract: Contract, folder: Path, *, entrie
     fetched = part("fetch over SFTP", lambda: vendor.source().fetch(name))
     original = part(
         "hash, encrypt, fsync",
-        lambda: land(
+        lambda: store_original(
             fetched.content,
             source="clearinghouse",
             name=name,
@@ -69,29 +70,34 @@ def parts(vendor: Vendor, name: str, contract: Contract, folder: Path, *, entrie
             received=clock.now(),
         ),
     )
-    parsed = part("parse", lambda: csv.read(fetched.content, contract))
-    judged = part("judge, search for personal data", lambda: admit.judge(parsed, contract))
-    tokens = Tokenizer({each.domain: (1, os.urandom(32)) for each in contract.columns if each.domain})
-    tokenized = [each for each in contract.columns if each.leaves == "token" and each.domain]
-    part("tokens", lambda: [tokens.column(str(each.domain), judged.good[each.name]) for each in tokenized])
-    free = [each.name for each in contract.columns if each.leaves == "masked"]
-    part("mask free text", lambda: [dlp.masked(judged.good[column], context=column) for column in free])
-    admitted = admit.admit(judged, contract, tokens)
-    part("digest of the rows", lambda: digest.rows(admitted.table))
+    parsed = part("parse", lambda: csv.read_csv(fetched.content, contract))
+    judged = part("judge, search for personal data", lambda: validation.validate_rows(parsed, contract))
+    tokens = Tokenizer({item.domain: (1, os.urandom(32)) for item in contract.columns if item.domain})
+    tokenized = [item for item in contract.columns if item.egress == "token" and item.domain]
+    part("tokens", lambda: [tokens.tokenize_column(str(item.domain), judged.good[item.name]) for item in tokenized])
+    free = [item.name for item in contract.columns if item.egress == "masked"]
+    part("mask free text", lambda: [dlp.mask_column(judged.good[column], column_name=column) for column in free])
+    admitted = validation.tokenize_rows(judged, contract, tokens)
+    part("digest of the rows", lambda: table_hash.hash_rows(admitted.table))
     passed = Verdict(subject=original.drop.subject, outcome="pass")
     count = admitted.table.num_rows
-    intake = Intake(
+    intake = AdmissionResult(
         original.drop, passed, judged.received, count, 0, admitted.masked, (), admitted.rows_digest, admitted.table
     )
     part("hand over the wall", lambda: _over_the_wall(intake))
-    warehouse = Warehouse(folder / "lake")
-    rows = with_ours(admitted.table, original.drop)
-    table = warehouse.prepare(contract.name, rows.schema)
-    snapshot = part("Iceberg append", lambda: table.write(rows, table.head(MAIN) or 0, marks(intake, contract)))
+    warehouse = Catalog(folder / "lake")
+    rows = add_system_columns(admitted.table, original.drop)
+    table = warehouse.prepare_table(contract.name, rows.schema)
+    snapshot = part(
+        "Iceberg append",
+        lambda: table.append_rows(rows, table.branch_head(MAIN_BRANCH) or 0, snapshot_properties(intake, contract)),
+    )
     told = part(
         "audit: read back, digest, contract",
-        lambda: audit(
-            in_order(table.added(snapshot).drop_columns(list(OURS)).select(admitted.table.column_names)),
+        lambda: audit_write(
+            sort_rows(
+                table.rows_added_by(snapshot).drop_columns(list(SYSTEM_COLUMNS)).select(admitted.table.column_names)
+            ),
             intake,
             contract,
         ),
@@ -100,26 +106,28 @@ def parts(vendor: Vendor, name: str, contract: Contract, folder: Path, *, entrie
         raise RuntimeError("the rows read back are not those that were written: there is no figure")
     warehouse.close()
     lake = Lake(folder / "lake of editions", tenant=contract.tenant, clock=clock)
-    staged = lake.stage(intake, contract, step=_Silent())
+    staged = lake.stage_part(intake, contract, step=_Silent())
     part("publish the edition", lambda: lake.publish("clearinghouse", [staged], step=_Silent()))
     lake.close()
     part("journal and ledger", _ledger(folder, contract.tenant, entries))
-    as_is = [each for each in contract.columns if each.leaves == "as_is" and each.type == "string" and not each.enum]
-    within = timed(lambda: [dlp.scan(judged.good[each.name], context=each.name) for each in as_is])
+    as_is = [item for item in contract.columns if item.egress == "plain" and item.type == "string" and not item.enum]
+    within = timed(lambda: [dlp.scan_column(judged.good[item.name], column_name=item.name) for item in as_is])
     return Parts(seconds, {"search for personal data (inside judge)": within})
 
 
-def _over_the_wall(intake: Intake) -> Intake:
+def _over_the_wall(intake: AdmissionResult) -> AdmissionResult:
     """Send an intake from another process through a socket, and read it here."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        value, arrow = frames.intake_out(intake)
+        value, arrow = protocol.encode_admission(intake)
         child = os.fork()
         if child == 0:
-            frames.send(theirs, {"kind": "done", "value": value, "arrow": len(arrow)}, arrow)
+            protocol.send_frame(theirs, {"kind": "done", "value": value, "arrow_bytes": len(arrow)}, arrow)
             os._exit(0)
-        message = frames.receive(ours, limit=frames.REPLY_LIMIT) or {}
-        received = frames.intake_in(message["value"], frames.receive_bytes(ours, int(str(message["arrow"]))))
+        message = protocol.receive_frame(ours, limit=protocol.REPLY_LIMIT) or {}
+        received = protocol.decode_admission(
+            message["value"], protocol.receive_payload(ours, int(str(message["arrow_bytes"])))
+        )
         os.waitpid(child, 0)
     return received
 
@@ -127,25 +135,25 @@ def _over_the_wall(intake: Intake) -> Intake:
 def _ledger(folder: Path, tenant: str, entries: int) -> Any:
     """Prepare a ledger of its own; the answer, when called, journals and integrates what one run does."""
     clock = SystemClock()
-    paths = DiskPaths(folder / "ledger")
-    named = origin(paths, "bench")
-    index = Index(folder / "ledger" / "index.sqlite", Tree(paths))
+    paths = DiskBlobStore(folder / "ledger")
+    named = load_log_origin(paths, "bench")
+    index = LedgerIndex(folder / "ledger" / "index.sqlite", MerkleTree(paths))
     sequencer = Sequencer(
         paths=paths,
         journals=folder / "journals",
         origin=named,
         signer=_LocalSigner(),
-        witness=Witness(folder / "witness", clock=clock),
+        witness=LocalWitness(folder / "witness", clock=clock),
         index=index,
         clock=clock,
-        reached=lambda _: None,
+        crash_point=lambda _: None,
     )
-    register(folder / "witness", sequencer.vkey())
+    register_log(folder / "witness", sequencer.verifier_key())
 
     def write() -> None:
         journal = Journal(folder / "journals", "worker", tenant=tenant, clock=clock)
         for number in range(entries):
-            journal.append(
+            journal.append_entry(
                 actor="service:worker",
                 action="stage",
                 phase="done",
@@ -165,10 +173,10 @@ def _ledger(folder: Path, tenant: str, entries: int) -> Any:
 class _LocalKeys:
     """Keys in this process: the key server's answer takes about two milliseconds, once a drop."""
 
-    def data_key(self, name: str) -> DataKey:
+    def generate_data_key(self, name: str) -> DataKey:
         return DataKey(os.urandom(32), f"local:{name}")
 
-    def unwrap(self, name: str, wrapped: str) -> bytes:
+    def unwrap_key(self, name: str, wrapped: str) -> bytes:
         raise NotImplementedError(name, wrapped)
 
 
@@ -190,11 +198,11 @@ class _LocalSigner:
 class _Act:
     id, trace = "", "0" * 32
 
-    def note(self, **facts: JsonValue) -> None: ...
+    def add_facts(self, **facts: JsonValue) -> None: ...
 
-    def reads(self, *refs: Ref) -> None: ...
+    def add_inputs(self, *refs: Ref) -> None: ...
 
-    def writes(self, *refs: Ref) -> None: ...
+    def add_outputs(self, *refs: Ref) -> None: ...
 
 
 class _Silent:
@@ -212,7 +220,7 @@ class _Silent:
     ) -> AbstractContextManager[_Act]:
         return nullcontext(_Act())
 
-    def settle(
+    def complete_after_crash(
         self,
         action: str,
         subject: str,
@@ -222,7 +230,7 @@ class _Silent:
         phase: Literal["done", "failed"] = "done",
     ) -> None: ...
 
-    def answers(
+    def record_answer(
         self,
         action: str,  # noqa: ARG002
         subject: str,  # noqa: ARG002
@@ -234,4 +242,4 @@ class _Silent:
     ) -> str:
         return ""
 
-    def reached(self, point: str) -> None: ...
+    def crash_point(self, point: str) -> None: ...

@@ -1,7 +1,7 @@
 """Measure the price of proof: 150,000 claims from SFTP to a published edition, beside its parts and its peers.
 
 `python -m benchmarks.receive`. In each of three rounds, one after the other: a new file; the whole (the command
-`wellspring receive`, on its own servers); the same command with nothing new to do; each part alone on the same file;
+`wellspring ingest`, on its own servers); the same command with nothing new to do; each part alone on the same file;
 DuckDB turning that file into Parquet; each peer. Figures are medians of the rounds. The start of the command counts on
 neither side of the promise: exit 1 if what is left of the whole takes more than 1.5 times the sum of its parts.
 Exit 69 if the servers cannot be started. A peer whose package is missing is said to be, and nothing is guessed for it.
@@ -25,9 +25,9 @@ from benchmarks.parts import parts
 from benchmarks.peers.job import UNAVAILABLE, Job
 from benchmarks.vendor import Vendor, vendor
 from examples.health_plan import population
-from wellspring.data.contract import load
+from wellspring.data.contracts.contract import load_contract
 from wellspring.records.clock import SystemClock
-from wellspring.records.data import Contract
+from wellspring.records.data import DataContract
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "health_plan"
@@ -62,9 +62,9 @@ def main() -> int:
     os.chmod(folder, 0o755)
     try:
         return _told(_measured(folder, given.lines, given.rounds))
-    except NoFigure as wrong:
-        print(f"no figure: {wrong}", file=sys.stderr)
-        return wrong.code
+    except NoFigure as exc:
+        print(f"no figure: {exc}", file=sys.stderr)
+        return exc.code
     finally:
         shutil.rmtree(folder)
 
@@ -76,7 +76,9 @@ def _measured(folder: Path, lines: int, rounds: int) -> dict[str, Any]:
         shutil.copytree(
             EXAMPLE, place, ignore=shutil.ignore_patterns(".wellspring", "vendor", "witness", "__pycache__")
         )
-    contract = load(house / "contracts" / "medical_claim.odcs.yaml", tenant="bench", known_since=SystemClock().now())
+    contract = load_contract(
+        house / "contracts" / "medical_claim.odcs.yaml", tenant="bench", known_since=SystemClock().now()
+    )
     people = population.members(MEMBERS, 1)
     seen: list[dict[str, Any]] = []
     missing: dict[str, str] = {}
@@ -102,7 +104,7 @@ def _round(
     house: Path,
     other: Vendor,
     path: Path,
-    contract: Contract,
+    contract: DataContract,
     lines: int,
 ) -> None:
     folder.mkdir()
@@ -110,12 +112,12 @@ def _round(
     shutil.copyfile(path, part)
     part.rename(part.with_suffix(""))
     before = _entries(house)
-    whole, told = _wellspring(house, "receive", "clearinghouse", expect={0})
-    outcome = told["outcomes"][0]["account"]
+    whole, told = _wellspring(house, "ingest", "clearinghouse", expect={0})
+    outcome = told["files"][0]["account"]
     if (outcome["received"], outcome["published"]) != (lines, lines):
         raise NoFigure(f"of {lines} rows {outcome['published']} were published")
     entries = _entries(house) - before
-    idle, _ = _wellspring(house, "receive", "clearinghouse", expect={NOTHING_NEW})
+    idle, _ = _wellspring(house, "ingest", "clearinghouse", expect={NOTHING_NEW})
     alone = parts(other, path.name, contract, folder, entries=entries)
     floor = timed(lambda: _duckdb(path, folder / "floor.parquet"))
     peers: dict[str, Any] = {}
@@ -145,10 +147,10 @@ def _round(
 
 def _told(result: dict[str, Any]) -> int:
     rounds = result["rounds"]
-    whole, idle, floor = (median(each[key] for each in rounds) for key in ("whole", "idle", "duckdb"))
-    work = median(each["whole"] - each["idle"] for each in rounds)
-    alone = {what: median(each["parts"][what] for each in rounds) for what in rounds[0]["parts"]}
-    within = {what: median(each["within"][what] for each in rounds) for what in rounds[0]["within"]}
+    whole, idle, floor = (median(item[key] for item in rounds) for key in ("whole", "idle", "duckdb"))
+    work = median(item["whole"] - item["idle"] for item in rounds)
+    alone = {what: median(item["parts"][what] for item in rounds) for what in rounds[0]["parts"]}
+    within = {what: median(item["within"][what] for item in rounds) for what in rounds[0]["within"]}
     total = sum(alone.values())
     size = f"{result['lines']:,} claims ({result['bytes'] / 1e6:.0f} MB)"
     print(f"{size} from SFTP to a published edition, medians of {len(rounds)}\n")
@@ -156,7 +158,7 @@ def _told(result: dict[str, Any]) -> int:
     rows += [("sum of the parts", f"{total:.3f}"), ("the whole, without the start of the command", f"{work:.3f}")]
     rows += [
         ("the start (the same command with nothing to do)", f"{idle:.3f}"),
-        ("`wellspring receive`", f"{whole:.3f}"),
+        ("`wellspring ingest`", f"{whole:.3f}"),
     ]
     print(table(("part", "seconds"), rows))
     for what, seconds in within.items():
@@ -187,15 +189,15 @@ def _told(result: dict[str, Any]) -> int:
 
 def _beside(result: dict[str, Any], whole: float, work: float, floor: float) -> dict[str, Any]:
     """Print the peers beside us, and return their medians."""
-    rows = [("wellspring receive", f"{whole:.3f}", f"{work:.3f}", "1.0 x", "all of the above")]
+    rows = [("wellspring ingest", f"{whole:.3f}", f"{work:.3f}", "1.0 x", "all of the above")]
     medians: dict[str, Any] = {}
     for peer in PEERS:
         if peer in result["missing"]:
             rows.append((peer, "-", "-", "-", f"not measured: {result['missing'][peer]} is not installed (exit 69)"))
             continue
-        seen = [each["peers"][peer] for each in result["rounds"]]
-        process = median(each["process"] for each in seen)
-        inner = median(each["process"] - each["seconds"]["import"] for each in seen)
+        seen = [item["peers"][peer] for item in result["rounds"]]
+        process = median(item["process"] for item in seen)
+        inner = median(item["process"] - item["seconds"]["import"] for item in seen)
         medians[peer] = {"process": process, "without_start": inner}
         lacks = "no proof, no wall, no search, no original"
         rows.append((peer, f"{process:.3f}", f"{inner:.3f}", f"{process / whole:.1f} x", lacks))

@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 from wellspring import project
 from wellspring.data.sources.sftp import SftpSource
+from wellspring.embedded import sftp
 from wellspring.records.clock import SystemClock
-from wellspring.servers import privileges, sftp
+from wellspring.runtime import privileges
 
 READY_SECONDS = 15.0
 
@@ -45,39 +46,41 @@ class Vendor(NamedTuple):
 @contextmanager
 def vendor(folder: Path) -> Iterator[Vendor]:
     """Serve `folder/vendor/outbox` from a process of its own. folder: holds a wellspring.toml."""
-    here = project.load(folder)
-    rights = privileges.survey(here)
-    sftp.furnish(here, rights)
-    scratch = privileges.scratch(here, "vendor")
+    here = project.load_project(folder)
+    rights = privileges.detect_privileges(here)
+    sftp.create_vendor_dirs(here, rights)
+    scratch = privileges.service_temp_dir(here, "vendor")
     scratch.mkdir(parents=True, exist_ok=True)
-    rights.give(scratch, "vendor", 0o700)
-    private, public = sftp.key_pair()
-    sftp.welcome(here, public, rights)
-    with sftp.listen(here, rights) as listening:
+    rights.set_owner(scratch, "vendor", 0o700)
+    private, public = sftp.generate_ssh_key_pair()
+    sftp.authorize_sftp_key(here, public, rights)
+    with sftp.bind_sftp_port(here, rights) as listening:
         port = listening.getsockname()[1]
         argv = [
             sys.executable,
             "-m",
-            "wellspring.servers.sftp",
+            "wellspring.embedded.sftp",
             "--project",
             str(folder),
             "--fd",
             str(listening.fileno()),
         ]
         child = subprocess.Popen(
-            rights.command("vendor", argv),
+            rights.command_for("vendor", argv),
             cwd="/",
-            env=privileges.environment(here, "vendor"),
+            env=privileges.service_environment(here, "vendor"),
             pass_fds=[listening.fileno()],
         )
     try:
         deadline = time.monotonic() + READY_SECONDS
-        while not sftp.is_ready(port):
+        while not sftp.is_sftp_ready(port):
             if child.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError("the vendor's server did not start")
         source = here.sources["clearinghouse"]
-        outbox = here.vendor / source.folder
-        yield Vendor(sftp.ADDRESS, port, source.user, private.decode(), here.vendor / "known_hosts", outbox)
+        outbox = here.vendor_dir / source.folder
+        yield Vendor(
+            sftp.LOOPBACK_ADDRESS, port, source.user, private.decode(), here.vendor_dir / "known_hosts", outbox
+        )
     finally:
         child.terminate()
         child.wait(READY_SECONDS)

@@ -14,26 +14,26 @@ from typing import Any
 
 import pytest
 
-from tests.models.released import NOW, claim
-from tests.steps import FixedClock, RecordingStep
+from tests.builders.recording_step import FixedClock, RecordingStep
+from tests.builders.released_model import NOW, claim
 from wellspring import client as module
+from wellspring.api.middleware import problem_from_error, problem_response
 from wellspring.client import Client
-from wellspring.errors import BY_SLUG, Broken, Refused, Unavailable, WellspringError
-from wellspring.models.answer import asked
-from wellspring.records.models import Because, Prediction
-from wellspring.records.record import stamp
-from wellspring.trust.door import problem, reply
-from wellspring.trust.promise import Promises
-from wellspring_verify import promise
+from wellspring.errors import ERRORS_BY_SLUG, CorruptedError, Refused, Unavailable, WellspringError
+from wellspring.records.models import FeatureAttribution, Prediction
+from wellspring.records.record import format_instant
+from wellspring.serving.prediction import compute_request_digest
+from wellspring.trust.answer_signing import AnswerSigner
+from wellspring_verify import answer_signature
 
 Change = Callable[[dict[str, Any]], object]
 
 
 def prediction() -> Prediction:
     return Prediction(
-        id="p1", model="denials", asked=asked(claim(1)), release="r" * 12, edition="e" * 12, score=0.1 + 0.2,
-        threshold="0.40", decision="pays", reasons=(Because(feature="claim.amount", what="the amount", push=-1e-17),),
-        state="fresh", as_of=NOW, age_seconds=0, vector="9" * 64, at=NOW,
+        id="p1", model="denials", request_digest=compute_request_digest(claim(1)), release="r" * 12, edition="e" * 12, score=0.1 + 0.2,
+        threshold="0.40", decision="pays", reasons=(FeatureAttribution(feature="claim.amount", description="the amount", contribution=-1e-17),),
+        freshness="fresh", as_of=NOW, age_seconds=0, vector_digest="9" * 64, answered_at=NOW,
     )  # fmt: skip
 
 
@@ -42,23 +42,23 @@ class Api:
 
     def __init__(self) -> None:
         step = RecordingStep(clock=FixedClock(NOW))
-        self.promises = Promises(step=step, clock=step.clock)
-        self.key = self.promises.key()
+        self.promises = AnswerSigner(step=step, clock=step.clock)
+        self.key = self.promises.current_key()
         self.told: dict[str, tuple[int, bytes]] = {}
         self.closing = False
         self.asked: list[str] = []
         self.answer(lambda _: None)
-        known = self.promises.public(self.key.id)
-        self.publish(key=known.id, public=known.text, expires=stamp(known.expires))
+        known = self.promises.public_key(self.key.key_id)
+        self.publish(key_id=known.key_id, public_key=known.encoded, expires_at=format_instant(known.expires_at))
 
     def answer(self, change: Change) -> None:
         given = prediction().model_dump(mode="json")
-        given["promise"] = self.key.promise(promise.text(given)).model_dump()
+        given["signature"] = self.key.sign_answer(answer_signature.signed_text(given)).model_dump()
         change(given)
         self.told["/v1/models/denials/predictions"] = 200, json.dumps(given).encode()
 
     def publish(self, **fields: str) -> None:
-        self.told[f"/v1/keys/{self.key.id}"] = 200, json.dumps(fields).encode()
+        self.told[f"/v1/keys/{self.key.key_id}"] = 200, json.dumps(fields).encode()
 
     @contextmanager
     def up(self) -> Iterator[Client]:
@@ -106,12 +106,12 @@ def test_a_promised_answer_is_read_to_the_last_bit_and_its_key_asked_for_once():
     with api.up() as client:
         for _ in range(3):
             made = client.predict("denials", claim(1))
-    assert made.model_copy(update={"promise": None}) == prediction()
-    assert [each for each in api.asked if "keys" in each] == [f"/v1/keys/{api.key.id}"]
+    assert made.model_copy(update={"signature": None}) == prediction()
+    assert [item for item in api.asked if "keys" in item] == [f"/v1/keys/{api.key.key_id}"]
 
 
 def test_who_is_answered_before_all_was_said_hears_the_answer(monkeypatch: pytest.MonkeyPatch):
-    api, send, sent = Api(), module._Line.send, list[bytes]()
+    api, send, sent = Api(), module._UnixHTTPConnection.send, list[bytes]()
     api.told["/v1/models/denials/predictions"] = (
         403,
         json.dumps(
@@ -125,7 +125,7 @@ def test_who_is_answered_before_all_was_said_hears_the_answer(monkeypatch: pytes
         ).encode(),
     )
 
-    def broken(line: module._Line, data: bytes) -> None:
+    def broken(line: module._UnixHTTPConnection, data: bytes) -> None:
         sent.append(data)
         if len(sent) == 1:
             # The body never gets through, and so its length is none.
@@ -133,7 +133,7 @@ def test_who_is_answered_before_all_was_said_hears_the_answer(monkeypatch: pytes
             return
         raise BrokenPipeError
 
-    monkeypatch.setattr(module._Line, "send", broken)
+    monkeypatch.setattr(module._UnixHTTPConnection, "send", broken)
     with api.up() as asking, pytest.raises(Refused, match="who are you"):
         asking.predict("denials", claim(1))
     assert len(sent) == 2
@@ -144,47 +144,53 @@ def test_who_is_answered_before_all_was_said_hears_the_answer(monkeypatch: pytes
     [
         lambda answer: answer.update(score=0.31),
         lambda answer: answer.update(decision="denies"),
-        lambda answer: answer.update(state="stale"),
-        lambda answer: answer["reasons"][0].update(push=1.0),
-        lambda answer: answer.update(promise=None),
-        lambda answer: answer["promise"].update(signature="AAAA"),
-        lambda answer: answer.pop("promise"),
+        lambda answer: answer.update(freshness="stale"),
+        lambda answer: answer["reasons"][0].update(contribution=1.0),
+        lambda answer: answer.update(signature=None),
+        lambda answer: answer["signature"].update(value="AAAA"),
+        lambda answer: answer.pop("signature"),
     ],
 )
 def test_a_changed_or_unpromised_answer_is_never_believed(change: Change):
     api = Api()
     api.answer(change)
-    with api.up() as client, pytest.raises(Broken):
+    with api.up() as client, pytest.raises(CorruptedError):
         client.predict("denials", claim(1))
 
 
-@pytest.mark.parametrize("change", [{"model": "other"}, {"asked": asked(claim(2))}, {"asked": ""}])
+@pytest.mark.parametrize(
+    "change", [{"model": "other"}, {"request_digest": compute_request_digest(claim(2))}, {"request_digest": ""}]
+)
 def test_an_answer_to_another_question_is_never_taken_though_its_promise_holds(change: dict[str, str]):
     api = Api()
     given = {**prediction().model_dump(mode="json"), **change}
-    given["promise"] = api.key.promise(promise.text(given)).model_dump()
+    given["signature"] = api.key.sign_answer(answer_signature.signed_text(given)).model_dump()
     api.told["/v1/models/denials/predictions"] = 200, json.dumps(given).encode()
-    with api.up() as client, pytest.raises(Broken, match="another question"):
+    with api.up() as client, pytest.raises(CorruptedError, match="another question"):
         client.predict("denials", claim(1))
 
 
 def test_a_promise_under_another_key_or_one_that_had_ended_is_never_believed():
     api = Api()
-    known = api.promises.public(api.key.id)
-    other = Promises(step=RecordingStep(), clock=FixedClock()).key().known
-    for public, expires in ((other.text, stamp(known.expires)), (known.text, stamp(NOW)), ("no base64", "")):
-        api.publish(key=known.id, public=public, expires=expires)
-        with api.up() as client, pytest.raises(Broken):
+    known = api.promises.public_key(api.key.key_id)
+    other = AnswerSigner(step=RecordingStep(), clock=FixedClock()).current_key().public_key
+    for public, expires in (
+        (other.encoded, format_instant(known.expires_at)),
+        (known.encoded, format_instant(NOW)),
+        ("no base64", ""),
+    ):
+        api.publish(key_id=known.key_id, public_key=public, expires_at=expires)
+        with api.up() as client, pytest.raises(CorruptedError):
             client.predict("denials", claim(1))
 
 
-@pytest.mark.parametrize("kind", list(BY_SLUG.values()))
+@pytest.mark.parametrize("kind", list(ERRORS_BY_SLUG.values()))
 def test_an_error_comes_back_as_it_was(kind: type[WellspringError]):
     api = Api()
-    status, _, body = reply(problem(kind("what it was", fix="how to mend it")))
+    status, _, body = problem_response(problem_from_error(kind("what it was", fix="how to mend it")))
     api.told["/v1/models/denials"] = status, body
     with api.up() as client, pytest.raises(kind) as wrong:
-        client.model("denials")
+        client.describe_model("denials")
     assert (type(wrong.value), wrong.value.what, wrong.value.fix) == (kind, "what it was", "how to mend it")
 
 
@@ -196,13 +202,13 @@ def test_what_is_no_answer_of_the_house_is_an_error_of_its_own():
     api.told["/v1/features/claim?key=x"] = 200, b'{"view": "claim"}'
     with api.up() as client:
         with pytest.raises(Unavailable):
-            client.model("denials")
+            client.describe_model("denials")
         with pytest.raises(Refused):
-            client.model("other")
-        with pytest.raises(Broken):
+            client.describe_model("other")
+        with pytest.raises(CorruptedError):
             client.health()
-        with pytest.raises(Broken):
-            client.features("claim", "x")
+        with pytest.raises(CorruptedError):
+            client.get_features("claim", "x")
 
 
 def test_a_connection_that_was_closed_while_it_was_idle_is_opened_again():

@@ -15,7 +15,7 @@ def test_the_tree_is_the_one_that_is_drawn():
 
 def test_each_kind_has_a_code_and_a_word_of_its_own():
     assert len({kind.exit_code for kind in kinds()}) == len(kinds())
-    assert errors.BY_SLUG == {kind.slug: kind for kind in kinds()}
+    assert errors.ERRORS_BY_SLUG == {kind.slug: kind for kind in kinds()}
     assert not any(kind.exit_code in {0, 2, 10} for kind in kinds())
 
 

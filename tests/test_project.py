@@ -8,7 +8,7 @@ import pytest
 
 from wellspring import project
 from wellspring.errors import NotFound, ProjectError, Unavailable
-from wellspring.servers.privileges import UIDS
+from wellspring.runtime.privileges import SERVICE_UIDS
 
 GOOD = """\
 [project]
@@ -22,23 +22,23 @@ kind = "sftp"
 
 def house(folder: Path, text: str | bytes = GOOD) -> Path:
     """Write a project."""
-    (folder / project.FILE).write_bytes(text.encode() if isinstance(text, str) else text)
+    (folder / project.PROJECT_FILE).write_bytes(text.encode() if isinstance(text, str) else text)
     return folder
 
 
 def mistakes(folder: Path, text: str | bytes) -> list[str]:
     """Load a wrong project, and return what is said about it, with the path left out."""
     with pytest.raises(ProjectError) as wrong:
-        project.load(house(folder, text), environ={})
+        project.load_project(house(folder, text), environ={})
     assert wrong.value.exit_code == 78
-    return wrong.value.what.replace(str(folder / project.FILE), "toml").splitlines()
+    return wrong.value.what.replace(str(folder / project.PROJECT_FILE), "toml").splitlines()
 
 
 def test_a_good_project_is_complete_and_absolute(tmp_path: Path):
-    loaded = project.load(house(tmp_path), environ={})
+    loaded = project.load_project(house(tmp_path), environ={})
     assert (loaded.name, loaded.tenant, loaded.root) == ("health_plan", "wellspring-benefits", tmp_path)
     assert loaded.sources["clearinghouse"].address == "embedded"
-    assert loaded.state == tmp_path / ".wellspring"
+    assert loaded.state_dir == tmp_path / ".wellspring"
     assert not loaded.witness.folder.is_relative_to(".wellspring")
 
 
@@ -61,15 +61,15 @@ def test_every_mistake_is_told_at_once(tmp_path: Path):
 
 
 def test_no_caller_is_called_like_anybody_of_the_house(tmp_path: Path):
-    for name in {"owner", "root", "nobody", "supervisor", *UIDS}:
+    for name in {"owner", "root", "nobody", "supervisor", *SERVICE_UIDS}:
         (said,) = mistakes(tmp_path, f"{GOOD}\n[callers.{name}]\nuid = 4711\n")
         assert said.startswith(f"toml:8: 'callers.{name}': this name is the house's own")
-    loaded = project.load(house(tmp_path, GOOD + "\n[callers.portal-2]\nuid = 4711\n"), environ={})
+    loaded = project.load_project(house(tmp_path, GOOD + "\n[callers.portal-2]\nuid = 4711\n"), environ={})
     assert loaded.callers["portal-2"].uid == 4711
 
 
 def test_no_caller_is_a_user_of_the_house(tmp_path: Path):
-    for uid in UIDS.values():
+    for uid in SERVICE_UIDS.values():
         (said,) = mistakes(tmp_path, f"{GOOD}\n[callers.portal]\nuid = {uid}\n")
         assert said.startswith("toml:9: 'callers.portal.uid': a service of the house runs as this user")
 
@@ -83,8 +83,8 @@ def test_no_two_callers_are_one_user(tmp_path: Path):
 
 def test_a_caller_has_a_name_that_policies_can_speak_of(tmp_path: Path):
     said = mistakes(tmp_path, GOOD + '\n[callers."John Smith"]\nuid = 4711\n[callers.Portal]\nuid = 4712\n')
-    assert [each.partition(":")[2].partition(":")[0] for each in said] == ["8", "10"]
-    assert all("begins with a letter" in each for each in said)
+    assert [item.partition(":")[2].partition(":")[0] for item in said] == ["8", "10"]
+    assert all("begins with a letter" in item for item in said)
 
 
 def test_what_is_no_toml_is_said_with_its_line(tmp_path: Path):
@@ -106,19 +106,19 @@ def test_what_is_ours_cannot_be_set_in_the_file(tmp_path: Path, key: str):
 def test_the_nearest_project_upwards_is_found(tmp_path: Path):
     inner = house(tmp_path) / "a" / "b"
     inner.mkdir(parents=True)
-    assert project.find(inner) == tmp_path
+    assert project.find_project_root(inner) == tmp_path
 
 
 def test_outside_a_project_the_way_into_one_is_said(tmp_path: Path):
     with pytest.raises(NotFound) as wrong:
-        project.find(tmp_path)
+        project.find_project_root(tmp_path)
     assert "--project" in wrong.value.fix
     assert "wellspring demo" in wrong.value.fix
 
 
 def test_an_unknown_source_is_met_with_the_nearest_one(tmp_path: Path):
     with pytest.raises(NotFound) as wrong:
-        project.load(house(tmp_path), environ={}).source("clearinghose")
+        project.load_project(house(tmp_path), environ={}).source_settings("clearinghose")
     assert wrong.value.fix == "did you mean 'clearinghouse'?"
 
 
@@ -126,37 +126,37 @@ def test_two_projects_live_in_one_process_and_share_no_socket(tmp_path: Path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         house(tmp_path / name)
-    first, second = (project.load(tmp_path / name, environ={}) for name in ("a", "b"))
-    assert first.runtime != second.runtime
-    assert len(os.fsencode(first.socket("openbao"))) < 107
+    first, second = (project.load_project(tmp_path / name, environ={}) for name in ("a", "b"))
+    assert first.runtime_dir != second.runtime_dir
+    assert len(os.fsencode(first.socket_path("openbao"))) < 107
 
 
 def test_a_project_that_is_not_up_is_unavailable(tmp_path: Path):
-    loaded = project.load(house(tmp_path), environ={})
-    assert loaded.running() is None
+    loaded = project.load_project(house(tmp_path), environ={})
+    assert loaded.read_run_state() is None
     with pytest.raises(Unavailable) as wrong:
-        loaded.port("vendor")
+        loaded.server_port("vendor")
     assert (wrong.value.exit_code, wrong.value.fix) == (69, "run `wellspring up`")
 
 
 def test_a_spoilt_run_json_is_a_project_error(tmp_path: Path):
-    loaded = project.load(house(tmp_path), environ={})
-    loaded.state.mkdir()
-    (loaded.state / "run.json").write_text('{"supervisor": 1}')
+    loaded = project.load_project(house(tmp_path), environ={})
+    loaded.state_dir.mkdir()
+    (loaded.state_dir / "run.json").write_text('{"supervisor": 1}')
     with pytest.raises(ProjectError, match=r"run\.json is not readable"):
-        loaded.running()
+        loaded.read_run_state()
 
 
 def test_the_environment_is_read_here_and_is_handed_in(tmp_path: Path):
     assert (
-        project.load(house(tmp_path), environ={"WELLSPRING_CRASH_AT": "lake.publish:act"}).crash_at
+        project.load_project(house(tmp_path), environ={"WELLSPRING_CRASH_AT": "lake.publish:act"}).crash_at
         == "lake.publish:act"
     )
 
 
 def test_json_is_swapped_in_whole(tmp_path: Path):
     path = tmp_path / "run.json"
-    project.write_json(path, {"b": 1, "a": 2})
+    project.write_json_atomically(path, {"b": 1, "a": 2})
     assert json.loads(path.read_text()) == {"a": 2, "b": 1}
     assert oct(path.stat().st_mode & 0o777) == "0o644"
     assert list(tmp_path.iterdir()) == [path]

@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from tests.models import synthetic
+from tests.builders import synthetic_world
 from tests.trust.test_approvals import release
 from wellspring import worker
-from wellspring.errors import BY_SLUG, Refused, Unavailable
-from wellspring.models import artefact
-from wellspring.models.release import Releases
-from wellspring.project import load
-from wellspring.records.record import stamp
+from wellspring.errors import ERRORS_BY_SLUG, Refused, Unavailable
+from wellspring.models.releases.promotion import ReleaseStore
+from wellspring.models.spec import artifact
+from wellspring.project import load_project
+from wellspring.records.record import format_instant
 from wellspring.records.verdict import Reason, Verdict
 
 TOML = '[project]\nname = "tests"\ntenant = "acme"\n[sources.vendor]\nkind = "sftp"\n'
@@ -37,19 +37,19 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def play(root: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
     """Carry out one run in this process, which must not be confined for good."""
-    monkeypatch.setattr(worker, "confine", lambda here, role: "")
+    monkeypatch.setattr(worker, "confine_process", lambda here, role: "")
 
     def play(
         run: str, subject: str = "", credential: Any = None, given: dict[str, Any] | None = None
     ) -> tuple[int, list[dict[str, Any]]]:
         out = io.StringIO()
-        code = worker.run(Namespace(run=run, subject=subject, project=root), credential, out, given)
+        code = worker.execute_job(Namespace(run=run, subject=subject, project=root), credential, out, given)
         return code, [json.loads(line) for line in out.getvalue().splitlines()]
 
     return play
 
 
-@pytest.mark.parametrize("run", sorted(worker.RUNS.keys() - {"prove", "releases", "history", "enrolled"}))
+@pytest.mark.parametrize("run", sorted(worker.HANDLERS.keys() - {"prove", "releases", "history", "enrolled"}))
 def test_without_a_credential_a_run_that_needs_the_house_is_unavailable(play: Play, run: str):
     code, lines = play(run, "vendor")
     assert code == 69
@@ -60,12 +60,12 @@ def test_without_a_credential_a_run_that_needs_the_house_is_unavailable(play: Pl
 
 
 def test_progress_and_then_one_result(play: Play, monkeypatch: pytest.MonkeyPatch):
-    def run(asked: worker.Asked) -> Any:
+    def run(asked: worker.JobRequest) -> Any:
         asked.progress("fetch", 1, 2)
         return {"subject": asked.subject}
 
-    monkeypatch.setitem(worker.RUNS, "receive", run)
-    assert play("receive", "vendor") == (
+    monkeypatch.setitem(worker.HANDLERS, "ingest", run)
+    assert play("ingest", "vendor") == (
         0,
         [
             {"event": "progress", "stage": "fetch", "done": 1, "total": 2},
@@ -74,40 +74,40 @@ def test_progress_and_then_one_result(play: Play, monkeypatch: pytest.MonkeyPatc
     )
 
 
-@pytest.mark.parametrize("slug", sorted(BY_SLUG))
+@pytest.mark.parametrize("slug", sorted(ERRORS_BY_SLUG))
 def test_each_error_is_one_line_and_its_exit_code(play: Play, monkeypatch: pytest.MonkeyPatch, slug: str):
     def run(*_: Any) -> Any:
-        raise BY_SLUG[slug]("it", fix="that")
+        raise ERRORS_BY_SLUG[slug]("it", fix="that")
 
-    monkeypatch.setitem(worker.RUNS, "receive", run)
-    code, lines = play("receive")
-    assert code == BY_SLUG[slug].exit_code
+    monkeypatch.setitem(worker.HANDLERS, "ingest", run)
+    code, lines = play("ingest")
+    assert code == ERRORS_BY_SLUG[slug].exit_code
     assert [(line["event"], line["slug"], line["what"], line["fix"]) for line in lines] == [
         ("error", slug, "it", "that")
     ]
 
 
 def test_a_refusal_carries_its_verdict(play: Play, monkeypatch: pytest.MonkeyPatch):
-    verdict = Verdict(subject="drop:1", outcome="fail", reasons=(Reason(code="enum", what="w"),))
+    verdict = Verdict(subject="drop:1", outcome="fail", reasons=(Reason(code="enum", message="w"),))
 
     def run(*_: Any) -> Any:
         raise Refused("it", fix="that", verdict=verdict)
 
-    monkeypatch.setitem(worker.RUNS, "replay", run)
+    monkeypatch.setitem(worker.HANDLERS, "replay", run)
     _, lines = play("replay", "1")
     assert Verdict.model_validate(lines[0]["verdict"]) == verdict
 
 
 def test_it_is_confined_as_the_worker_before_the_run_begins(play: Play, root: Path, monkeypatch: pytest.MonkeyPatch):
     order: list[str] = []
-    monkeypatch.setattr(worker, "confine", lambda here, role: order.append(f"confined as {role}"))
-    monkeypatch.setitem(worker.RUNS, "accounts", lambda *_: order.append("run"))
+    monkeypatch.setattr(worker, "confine_process", lambda here, role: order.append(f"confined as {role}"))
+    monkeypatch.setitem(worker.HANDLERS, "accounts", lambda *_: order.append("run"))
     play("accounts")
     assert order == ["confined as worker", "run"]
 
 
 def test_a_second_run_is_refused_while_one_is_under_way_and_free_after_it(play: Play, root: Path):
-    with worker.writer_lock(load(root)):
+    with worker.hold_writer_lock(load_project(root)):
         code, lines = play("accounts")
         assert code == 69
         assert lines[0]["what"] == "another run is under way in this project"
@@ -116,15 +116,15 @@ def test_a_second_run_is_refused_while_one_is_under_way_and_free_after_it(play: 
 
 
 def test_the_lock_is_let_go_when_a_run_fails(root: Path):
-    with pytest.raises(KeyError), worker.writer_lock(load(root)):
+    with pytest.raises(KeyError), worker.hold_writer_lock(load_project(root)):
         raise KeyError
-    with worker.writer_lock(load(root)):
+    with worker.hold_writer_lock(load_project(root)):
         pass
 
 
 def test_a_house_that_was_never_up_is_unavailable_and_nothing_is_made(root: Path):
     (root / ".wellspring").rmdir()
-    with pytest.raises(Unavailable, match="never been up"), worker.writer_lock(load(root)):
+    with pytest.raises(Unavailable, match="never been up"), worker.hold_writer_lock(load_project(root)):
         pass
     assert [path.name for path in root.iterdir()] == ["wellspring.toml"]
 
@@ -148,7 +148,7 @@ def test_what_libraries_print_never_mixes_with_our_lines(root: Path):
     assert "from C" in ran.stderr
 
 
-@pytest.mark.parametrize("given", ['{"credential": null}\n', "", "\n"])
+@pytest.mark.parametrize("params", ['{"credential": null}\n', "", "\n"])
 def test_a_run_may_be_born_without_a_credential(root: Path, given: str):
     code = (
         "import sys\nfrom wellspring import worker\nworker.confine = lambda here, role: ''\n"
@@ -173,10 +173,16 @@ def test_an_unknown_run_is_wrong_usage(capsys: pytest.CaptureFixture[str]):
 @pytest.fixture
 def books(root: Path) -> Path:
     """Make the folders that the worker writes; returns that of the models."""
-    here = load(root)
-    for folder in (here.journals, here.ledger, here.lake, here.state / "metrics", here.state / "lineage"):
+    here = load_project(root)
+    for folder in (
+        here.journals_dir,
+        here.ledger_dir,
+        here.lake_dir,
+        here.state_dir / "metrics",
+        here.state_dir / "lineage",
+    ):
         folder.mkdir(parents=True)
-    return here.models_kept
+    return here.models_dir
 
 
 def test_before_the_first_model_there_is_no_candidate_and_no_release(play: Play, books: Path):
@@ -184,25 +190,25 @@ def test_before_the_first_model_there_is_no_candidate_and_no_release(play: Play,
 
 
 def test_candidates_and_releases_are_listed_with_the_servers_down(play: Play, books: Path):
-    releases, candidate = Releases(books), synthetic.candidate()
-    artefact.keep_candidate(candidate, paths=releases.paths)
-    kept = releases.keep(release(candidate=candidate.id))
-    releases.point(kept)
+    releases, candidate = ReleaseStore(books), synthetic_world.candidate()
+    artifact.save_candidate(candidate, paths=releases.paths)
+    kept = releases.save(release(candidate=candidate.id))
+    releases.set_live(kept)
     code, lines = play("releases")
     value = lines[-1]["value"]
     assert code == 0
-    assert [(each["id"], each["outcome"], each["at"]) for each in value["candidates"]] == [
-        (candidate.id, "pass", stamp(candidate.known_since))
+    assert [(item["id"], item["outcome"], item["created_at"]) for item in value["candidates"]] == [
+        (candidate.id, "pass", format_instant(candidate.known_since))
     ]
     assert value["releases"] == [
         {
             "model": "denials",
             "id": kept.id,
             "candidate": candidate.id,
-            "proposed": "",
-            "approved": "",
+            "proposed_by": "",
+            "approved_by": "",
             "live": True,
-            "beside_live": False,
+            "evaluated_against_live": False,
         }
     ]
 
@@ -213,14 +219,14 @@ def test_a_history_without_a_switch_is_empty(play: Play, root: Path, at: str | N
     (root / "models").mkdir()
     (root / "models" / "denials.py").touch()
     (root / "wellspring.toml").write_text((root / "wellspring.toml").read_text() + "\n[models]\n")
-    assert play("history", "denials", given={"at": at}) == (0, [{"event": "result", "value": []}])
-    code, (told,) = play("history", "denails", given={"at": at})
+    assert play("history", "denials", params={"instant": at}) == (0, [{"event": "result", "value": []}])
+    code, (told,) = play("history", "denails", params={"instant": at})
     assert (code, told["fix"]) == (66, "did you mean 'denials'?")
 
 
 @pytest.mark.parametrize("at", ["yesterday", "", "2026-11-25T14:00:00", "2026-13-01T00:00:00Z"])
 def test_an_instant_that_is_none_is_78(play: Play, books: Path, at: str):
-    code, lines = play("history", "denials", given={"at": at})
+    code, lines = play("history", "denials", params={"instant": at})
     assert code == 78
     assert "is no instant" in lines[0]["what"]
     assert lines[0]["fix"] == "write it as 2026-11-25T14:00:00Z"

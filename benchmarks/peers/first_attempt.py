@@ -103,8 +103,8 @@ def _failed(frame: Any, told: Promises) -> set[int]:
         if name.startswith("rule_")
     ]
     every.append(expect.ExpectCompoundColumnsToBeUnique(column_list=told.key))
-    for each in every:
-        suite.add_expectation(each)
+    for item in every:
+        suite.add_expectation(item)
     asset = context.data_sources.add_pandas("pandas").add_dataframe_asset("claims")
     batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": frame})
     told_by = batch.validate(suite, result_format={"result_format": "COMPLETE", "include_unexpected_rows": False})

@@ -52,23 +52,23 @@ def promises(path: Path) -> Promises:
 
     schema = yaml.safe_load(path.read_text(encoding="utf-8"))["schema"][0]
     told = Promises({}, [], [], {}, {}, {}, {}, {}, [])
-    for each in schema["properties"]:
-        name, options = each["name"], each.get("logicalTypeOptions", {})
-        told.types[name] = "decimal" if each["logicalType"] == "number" else each["logicalType"]
-        leaves = {custom["property"]: custom["value"] for custom in each["customProperties"]}
-        if leaves["leaves"] == "token":
+    for item in schema["properties"]:
+        name, options = item["name"], item.get("logicalTypeOptions", {})
+        told.types[name] = "decimal" if item["logicalType"] == "number" else item["logicalType"]
+        leaves = {custom["property"]: custom["value"] for custom in item["customProperties"]}
+        if leaves["egress"] == "token":
             told.tokens[name] = leaves["domain"]
-        if leaves["leaves"] in {"masked", "never"}:
+        if leaves["egress"] in {"masked", "never"}:
             told.left_out.append(name)
-        if each.get("required"):
+        if item.get("required"):
             told.required.append(name)
-        if each.get("primaryKey"):
+        if item.get("primaryKey"):
             told.key.append(name)
         if "pattern" in options:
             told.patterns[name] = options["pattern"]
         if "minimum" in options:
             told.ranges[name] = (options["minimum"], options["maximum"])
-        for check in each.get("quality", []):
+        for check in item.get("quality", []):
             told.enums[name] = check["arguments"]["validValues"]
     for rule in schema["quality"]:
         told.rules[rule["name"]] = rule["query"]

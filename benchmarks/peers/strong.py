@@ -36,7 +36,7 @@ def work(job: Job, reached: Callable[[str], None]) -> tuple[int, int]:
         bad.append(~pl.col(name).is_between(_bound(low, kind), _bound(high, kind)))
     bad += [~pl.sql_expr(rule) for rule in told.rules.values()]
     bad.append(pl.struct(told.key).is_duplicated())
-    broken = typed.select(pl.any_horizontal(each.fill_null(False) for each in bad)).to_series()
+    broken = typed.select(pl.any_horizontal(item.fill_null(False) for item in bad)).to_series()
     # What no type takes became null: that is a breach too, wherever the text was not empty.
     for name, kind in told.types.items():
         if kind != "string":

@@ -66,7 +66,7 @@ class Offices:
         self._left = np.where(begins, 2 + draw.whole("review", count, 0, 2), self._left)
         self.reviewed = (self._left > 0).astype(np.int64)
         if self._asked:
-            asked, lacked = (sum(each[place] for each in self._asked[-3:]) for place in (0, 1))
+            asked, lacked = (sum(item[place] for item in self._asked[-3:]) for place in (0, 1))
             self.habit = np.where(asked >= 5, lacked * 1000 // np.maximum(asked, 1), 100)
         kept = self._told >= opened - 31 * draws.DAY
         self._told, self._of, self._denied = self._told[kept], self._of[kept], self._denied[kept]

@@ -91,7 +91,7 @@ def come_again(draw: Draw, new: care.Visits, past: Past | None, month: str) -> C
             old = kind in (DUPLICATE, MENDED)
             papers.append(past.paper[places] if old else np.full(count, -1))
             times.append(past.valid_at[places] if old else np.full(count, draws.NEVER))
-    every, kind, paper, valid_at = care.together(parts), *(np.concatenate(each) for each in (kinds, papers, times))
+    every, kind, paper, valid_at = care.together(parts), *(np.concatenate(item) for item in (kinds, papers, times))
     order = np.argsort(every.recorded, kind="stable")
     every = care.take(every, order)
     number = int(month.replace("-", "")) * 10**7 + np.arange(len(order))

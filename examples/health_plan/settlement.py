@@ -118,7 +118,7 @@ class Accounts:
             "member_id": people["member_id"].combine_chunks().take(pa.array(who)),
             "plan_year": pa.array(np.full(len(who), year)),
             **{
-                name: draws.words([each[place] for each in KINDS], kind)
+                name: draws.words([item[place] for item in KINDS], kind)
                 for place, name in enumerate(("level", "network", "service_type_code", "benefit"))
             },
             "limit_amount": draws.decimal(self.limit[kind, who]),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wellspring.errors import (
-        Broken as Broken,
+        CorruptedError as CorruptedError,
     )
     from wellspring.errors import (
         NotFound as NotFound,
@@ -27,27 +27,27 @@ if TYPE_CHECKING:
     from wellspring.errors import (
         WellspringError as WellspringError,
     )
-    from wellspring.models.definition import Bars as Bars
-    from wellspring.models.definition import Baselines as Baselines
-    from wellspring.models.definition import Label as Label
-    from wellspring.models.definition import Model as Model
-    from wellspring.models.definition import Search as Search
-    from wellspring.models.definition import Subgroup as Subgroup
-    from wellspring.models.definition import Threshold as Threshold
-    from wellspring.models.definition import TimeSplit as TimeSplit
+    from wellspring.models.spec.definition import AcceptanceCriteria as AcceptanceCriteria
+    from wellspring.models.spec.definition import BaselineFeatures as BaselineFeatures
+    from wellspring.models.spec.definition import HyperparameterSearch as HyperparameterSearch
+    from wellspring.models.spec.definition import Label as Label
+    from wellspring.models.spec.definition import ModelDefinition as ModelDefinition
+    from wellspring.models.spec.definition import Subgroup as Subgroup
+    from wellspring.models.spec.definition import Threshold as Threshold
+    from wellspring.models.spec.definition import TimeSplit as TimeSplit
     from wellspring.project import Project as Project
-    from wellspring.project import load as load
+    from wellspring.project import load_project as load_project
     from wellspring.records.clock import Clock as Clock
-    from wellspring.records.data import Account as Account
-    from wellspring.records.data import Contract as Contract
+    from wellspring.records.data import DataContract as DataContract
     from wellspring.records.data import Drop as Drop
     from wellspring.records.data import Edition as Edition
+    from wellspring.records.data import RowAccount as RowAccount
     from wellspring.records.trust import Entry as Entry
     from wellspring.records.verdict import Reason as Reason
     from wellspring.records.verdict import Verdict as Verdict
 
-_HOMES = {
-    "wellspring.models.definition": (
+_EXPORTS = {
+    "wellspring.models.spec.definition": (
         "Bars",
         "Baselines",
         "Label",
@@ -64,13 +64,13 @@ _HOMES = {
     "wellspring.records.clock": ("Clock",),
     "wellspring.errors": ("WellspringError", "ProjectError", "Refused", "NotFound", "Unavailable", "Broken"),
 }
-_HOME = {name: home for home, names in _HOMES.items() for name in names}
+_MODULE_BY_NAME = {name: home for home, names in _EXPORTS.items() for name in names}
 # The one list of names stands above; pyright reads only a literal one.
-__all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = sorted(_MODULE_BY_NAME)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first asked for (PEP 562), so that `import wellspring` costs nothing."""
-    if name not in _HOME:
+    if name not in _MODULE_BY_NAME:
         raise AttributeError(f"module 'wellspring' has no attribute {name!r}; it has: {', '.join(__all__)}")
-    return getattr(importlib.import_module(_HOME[name]), name)
+    return getattr(importlib.import_module(_MODULE_BY_NAME[name]), name)

@@ -18,20 +18,20 @@ from urllib.parse import quote, urlencode
 
 from pydantic import JsonValue, ValidationError
 
-from wellspring.errors import BY_SLUG, Broken, Refused, Unavailable, WellspringError
+from wellspring.errors import ERRORS_BY_SLUG, CorruptedError, Refused, Unavailable, WellspringError
 from wellspring.project import Project
-from wellspring.records.models import Prediction, State
+from wellspring.records.models import FreshnessState, Prediction
 from wellspring.records.record import Frozen, Instant
-from wellspring_verify import canonical, notes, promise
-from wellspring_verify.canonical import Malformed
+from wellspring_verify import answer_signature, canonical, notes
+from wellspring_verify.canonical import MalformedError
 
-TIMEOUT = 10.0
-_LARGEST = 2**20
-_SLUG = "urn:wellspring:"
+DEFAULT_TIMEOUT = 10.0
+_MAX_RESPONSE_BYTES = 2**20
+_PROBLEM_URN = "urn:wellspring:"
 T = TypeVar("T", bound=Frozen)
 
 
-class Features(Frozen):
+class FeatureValues(Frozen):
     """What is known of one thing. values: by feature; None where nothing is known."""
 
     view: str
@@ -40,10 +40,10 @@ class Features(Frozen):
     edition: str
     as_of: Instant
     age_seconds: int
-    state: State
+    freshness: FreshnessState
 
 
-class Described(Frozen):
+class ModelInfo(Frozen):
     """What a model needs to be asked. keys: the columns whose tokens it wants; trouble: why a newer release waits."""
 
     model: str
@@ -53,19 +53,19 @@ class Described(Frozen):
     keys: tuple[str, ...]
     threshold: str
     labels: tuple[str, str]
-    state: State
+    freshness: FreshnessState
     as_of: Instant
     age_seconds: int
-    trouble: str | None = None
+    pending_error: str | None = None
 
 
 class Client:
     """Typed calls. at: a project, or the API's socket. timeout: seconds of silence after which it counts as gone."""
 
-    def __init__(self, at: Project | Path, *, timeout: float = TIMEOUT) -> None:
-        self._path = at.socket("api") if isinstance(at, Project) else at
+    def __init__(self, location: Project | Path, *, timeout: float = DEFAULT_TIMEOUT) -> None:
+        self._path = location.socket_path("api") if isinstance(location, Project) else location
         self._timeout = timeout
-        self._line: _Line | None = None
+        self._connection: _UnixHTTPConnection | None = None
         # By id: the public half, and until when it holds.
         self._keys: dict[str, tuple[bytes, str]] = {}
 
@@ -73,104 +73,118 @@ class Client:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, problem: BaseException | None, trail: TracebackType | None
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, exc_traceback: TracebackType | None
     ) -> None:
         self.close()
 
     def close(self) -> None:
         """Let go of the connection; the next call opens another."""
-        if self._line is not None:
-            self._line.close()
-            self._line = None
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
-    def predict(self, model: str, keys: Mapping[str, str], *, reasons: bool = True) -> Prediction:
+    def predict(self, model: str, keys: Mapping[str, str], *, include_reasons: bool = True) -> Prediction:
         """Ask for one answer. keys: a token for each key column of the model.
 
         Raises what the API said, and Broken for an answer whose promise does not hold, or that is one to another
         question.
         """
-        body = json.dumps({"keys": dict(keys), "reasons": reasons}).encode()
-        content = self._ask("POST", f"/v1/models/{quote(model, safe='')}/predictions", body)
-        self._hold(content)
-        made = _read(Prediction, content)
-        if made.model != model or made.asked != hashlib.sha256(canonical.dumps(dict(keys))).hexdigest():
-            raise Broken("the API gave the answer to another question", fix=_STOP)
-        return made
+        body = json.dumps({"keys": dict(keys), "include_reasons": include_reasons}).encode()
+        content = self._send_request("POST", f"/v1/models/{quote(model, safe='')}/predictions", body)
+        self._verify_signature(content)
+        prediction = _parse_response(Prediction, content)
+        if (
+            prediction.model != model
+            or prediction.request_digest != hashlib.sha256(canonical.dumps_canonical(dict(keys))).hexdigest()
+        ):
+            raise CorruptedError("the API gave the answer to another question", fix=_STOP_FIX)
+        return prediction
 
-    def features(self, view: str, *key: str) -> Features:
+    def get_features(self, view: str, *entity_keys: str) -> FeatureValues:
         """Ask what is known of one thing. key: its tokens, in the order of the view's keys."""
-        return _read(Features, self._ask("GET", f"/v1/features/{quote(view, safe='')}?{_query(key)}"))
+        return _parse_response(
+            FeatureValues,
+            self._send_request("GET", f"/v1/features/{quote(view, safe='')}?{_encode_query(entity_keys)}"),
+        )
 
-    def model(self, name: str) -> Described:
+    def describe_model(self, model: str) -> ModelInfo:
         """Ask what a model needs, and what serves it."""
-        return _read(Described, self._ask("GET", f"/v1/models/{quote(name, safe='')}"))
+        return _parse_response(ModelInfo, self._send_request("GET", f"/v1/models/{quote(model, safe='')}"))
 
     def health(self) -> dict[str, JsonValue]:
         """Ask what is served, and what is not as it should be."""
-        return _json(self._ask("GET", "/healthz"))
+        return _parse_object(self._send_request("GET", "/healthz"))
 
-    def _hold(self, content: bytes) -> None:
+    def _verify_signature(self, content: bytes) -> None:
         """Check the promise under an answer. Raises Broken.
 
         The key comes from the process that answered; that the same key stands in the ledger, `wellspring verify` shows.
         """
         try:
-            answer = promise.read(content)
-            promised = promise.promised(answer)
-            message = promise.text(answer)
-        except Malformed as wrong:
-            raise Broken(f"the API gave an answer without a promise that can be read: {wrong}", fix=_STOP) from None
-        if promised.key not in self._keys:
-            told = _json(self._ask("GET", f"/v1/keys/{promised.key}"))
+            answer = answer_signature.parse_answer(content)
+            signature = answer_signature.read_signature(answer)
+            message = answer_signature.signed_text(answer)
+        except MalformedError as exc:
+            raise CorruptedError(
+                f"the API gave an answer without a promise that can be read: {exc}", fix=_STOP_FIX
+            ) from None
+        if signature.key_id not in self._keys:
+            payload = _parse_object(self._send_request("GET", f"/v1/keys/{signature.key_id}"))
             try:
-                self._keys[promised.key] = notes.unbase64(str(told.get("public"))), str(told.get("expires"))
-            except Malformed:
-                raise Broken("the API names a key that is none", fix=_STOP) from None
-        public, expires = self._keys[promised.key]
-        named = promise.key_id(public) == promised.key and str(answer.get("at")) < expires
-        if not named or not promise.holds(public, promised.signature, message):
-            raise Broken("the promise under the API's answer does not hold", fix=_STOP)
+                self._keys[signature.key_id] = (
+                    notes.decode_base64(str(payload.get("public_key"))),
+                    str(payload.get("expires_at")),
+                )
+            except MalformedError:
+                raise CorruptedError("the API names a key that is none", fix=_STOP_FIX) from None
+        public_key, expires_at = self._keys[signature.key_id]
+        key_valid = (
+            answer_signature.compute_key_id(public_key) == signature.key_id
+            and str(answer.get("answered_at")) < expires_at
+        )
+        if not key_valid or not answer_signature.verify_signature(public_key, signature.signature, message):
+            raise CorruptedError("the promise under the API's answer does not hold", fix=_STOP_FIX)
 
-    def _ask(self, method: str, address: str, body: bytes | None = None) -> bytes:
+    def _send_request(self, method: str, address: str, body: bytes | None = None) -> bytes:
         headers = {"Content-Type": "application/json"} if body is not None else {}
-        kept = self._line is not None
+        reused = self._connection is not None
         try:
-            status, content = self._said(method, address, body, headers)
-        except (OSError, http.client.HTTPException) as wrong:
+            status, content = self._exchange(method, address, body, headers)
+        except (OSError, http.client.HTTPException) as exc:
             self.close()
             # A connection that was idle may have been closed by the API; a new one that fails is news.
-            if not kept or isinstance(wrong, TimeoutError):
-                raise self._gone(wrong) from None
+            if not reused or isinstance(exc, TimeoutError):
+                raise self._build_unavailable(exc) from None
             try:
-                status, content = self._said(method, address, body, headers)
-            except (OSError, http.client.HTTPException) as again:
+                status, content = self._exchange(method, address, body, headers)
+            except (OSError, http.client.HTTPException) as retry_error:
                 self.close()
-                raise self._gone(again) from None
+                raise self._build_unavailable(retry_error) from None
         if status != 200:
-            raise _error(status, content)
+            raise _parse_problem(status, content)
         return content
 
-    def _said(self, method: str, address: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
-        if self._line is None:
-            self._line = _Line(self._path, self._timeout)
+    def _exchange(self, method: str, address: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
+        if self._connection is None:
+            self._connection = _UnixHTTPConnection(self._path, self._timeout)
         # Who is refused is answered before all was said: the answer tells why, and not the broken pipe.
         with suppress(BrokenPipeError):
-            self._line.request(method, address, body, headers)
-        answer = self._line.getresponse()
-        content = answer.read(_LARGEST + 1)
-        if len(content) > _LARGEST:
+            self._connection.request(method, address, body, headers)
+        response = self._connection.getresponse()
+        content = response.read(_MAX_RESPONSE_BYTES + 1)
+        if len(content) > _MAX_RESPONSE_BYTES:
             self.close()
-            raise Broken("the API's answer is too long for one", fix=_STOP)
-        return answer.status, content
+            raise CorruptedError("the API's answer is too long for one", fix=_STOP_FIX)
+        return response.status, content
 
-    def _gone(self, wrong: Exception) -> Unavailable:
+    def _build_unavailable(self, exc: Exception) -> Unavailable:
         return Unavailable(
-            f"the API at {self._path} does not answer ({type(wrong).__name__})",
+            f"the API at {self._path} does not answer ({type(exc).__name__})",
             fix="start it with `wellspring up`, or ask again later",
         )
 
 
-class _Line(http.client.HTTPConnection):
+class _UnixHTTPConnection(http.client.HTTPConnection):
     """HTTP over one Unix socket."""
 
     def __init__(self, path: Path, timeout: float) -> None:
@@ -187,39 +201,41 @@ class _Line(http.client.HTTPConnection):
             raise
 
 
-def _query(key: Sequence[str]) -> str:
-    return urlencode([("key", each) for each in key])
+def _encode_query(entity_keys: Sequence[str]) -> str:
+    return urlencode([("key", token) for token in entity_keys])
 
 
-def _json(content: bytes) -> dict[str, JsonValue]:
+def _parse_object(content: bytes) -> dict[str, JsonValue]:
     try:
         value: Any = json.loads(content)
     except ValueError:
         value = None
     if not isinstance(value, dict):
-        raise Broken("the API's answer is no JSON object", fix=_STOP)
+        raise CorruptedError("the API's answer is no JSON object", fix=_STOP_FIX)
     return value
 
 
-def _read(kind: type[T], content: bytes) -> T:
+def _parse_response(model_type: type[T], content: bytes) -> T:
     try:
-        return kind.model_validate_json(content)
-    except ValidationError as wrong:
-        raise Broken(
-            f"the API's answer is no {kind.__name__}: {wrong.error_count()} fields are wrong", fix=_STOP
+        return model_type.model_validate_json(content)
+    except ValidationError as exc:
+        raise CorruptedError(
+            f"the API's answer is no {model_type.__name__}: {exc.error_count()} fields are wrong", fix=_STOP_FIX
         ) from None
 
 
-def _error(status: int, content: bytes) -> WellspringError:
+def _parse_problem(status: int, content: bytes) -> WellspringError:
     """Make the error again that a problem document tells of."""
     try:
-        told: Any = json.loads(content)
+        payload: Any = json.loads(content)
     except ValueError:
-        told = {}
-    told = told if isinstance(told, dict) else {}
-    kind = BY_SLUG.get(str(told.get("type", "")).removeprefix(_SLUG), Unavailable if status >= 500 else Refused)
-    what, fix = str(told.get("detail") or f"the API said {status}"), str(told.get("fix") or "ask again later")
-    return kind(what, fix=fix)
+        payload = {}
+    payload = payload if isinstance(payload, dict) else {}
+    error_type = ERRORS_BY_SLUG.get(
+        str(payload.get("type", "")).removeprefix(_PROBLEM_URN), Unavailable if status >= 500 else Refused
+    )
+    what, fix = str(payload.get("detail") or f"the API said {status}"), str(payload.get("fix") or "ask again later")
+    return error_type(what, fix=fix)
 
 
-_STOP = "do not act on it; keep it, and look at the API's log"
+_STOP_FIX = "do not act on it; keep it, and look at the API's log"

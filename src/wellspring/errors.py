@@ -62,13 +62,13 @@ class Unavailable(WellspringError):
     exit_code = 69
 
 
-class Broken(WellspringError):
+class CorruptedError(WellspringError):
     """Bytes or a proof do not match what was recorded: stop, keep everything, never retry."""
 
-    slug = "broken"
+    slug = "corrupted"
     exit_code = 20
 
 
-BY_SLUG: dict[str, type[WellspringError]] = {
-    kind.slug: kind for kind in (WellspringError, ProjectError, Refused, NotFound, Unavailable, Broken)
+ERRORS_BY_SLUG: dict[str, type[WellspringError]] = {
+    kind.slug: kind for kind in (WellspringError, ProjectError, Refused, NotFound, Unavailable, CorruptedError)
 }

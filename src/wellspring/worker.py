@@ -21,86 +21,90 @@ from typing import Any, NamedTuple, TextIO
 
 from pydantic import JsonValue
 
-from wellspring import journey, project
-from wellspring.assembly import (
-    Assembly,
+from wellspring import project, workflows
+from wellspring.bootstrap import (
     Credential,
-    assemble,
-    open_online,
-    open_records,
-    open_registry,
-    open_releases,
-    open_shelf,
+    Platform,
+    open_ledger,
+    open_model_registry,
+    open_model_store,
+    open_online_writer,
+    open_platform,
+    open_release_context,
 )
-from wellspring.data.features import load_kept
-from wellspring.data.materialize import shape, source
+from wellspring.data.features.materialize import schema_of, table_input
+from wellspring.data.features.views import load_views_by_digest
 from wellspring.errors import NotFound, ProjectError, Refused, Unavailable, WellspringError
-from wellspring.models.artefact import candidates as candidates_of
-from wellspring.models.artefact import read as read_artefact
-from wellspring.models.artefact import read_candidate
-from wellspring.models.definition import names
-from wellspring.models.release import Releases
-from wellspring.models.switches import history
-from wellspring.project import Project, nearest
-from wellspring.records.record import stamp
-from wellspring.servers.confine import confine
-from wellspring.trust.ledger.index import Index
+from wellspring.models.releases.history import list_release_periods
+from wellspring.models.releases.promotion import ReleaseStore
+from wellspring.models.spec.artifact import list_candidates as candidates_of
+from wellspring.models.spec.artifact import read_artifact as read_artifact
+from wellspring.models.spec.artifact import read_candidate
+from wellspring.models.spec.definition import list_models
+from wellspring.project import Project, suggest_name
+from wellspring.records.record import format_instant
+from wellspring.runtime.sandbox import confine_process
+from wellspring.trust.ledger.index import LedgerIndex
 
-Emit = Callable[[dict[str, Any]], None]
+EmitEvent = Callable[[dict[str, Any]], None]
 
 
-class Asked(NamedTuple):
+class JobRequest(NamedTuple):
     """One run: of which project, with which login, about what. given: what else it needs, by name."""
 
-    here: Project
+    project: Project
     credential: Credential | None
     subject: str
-    given: dict[str, Any]
-    progress: journey.Progress
+    params: dict[str, Any]
+    progress: workflows.WorkflowProgress
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one run and return its exit code."""
-    asked = _arguments(argv)
+    arguments = _parse_arguments(argv)
     line = sys.stdin.readline()
-    told: dict[str, Any] = json.loads(line) if line.strip() else {}
+    payload: dict[str, Any] = json.loads(line) if line.strip() else {}
     # What libraries print must not mix with our lines: they get standard error.
-    out = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", buffering=1)
+    output = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    credential = told.get("credential")
-    return run(asked, None if credential is None else Credential(**credential), out, told.get("given"))
+    credential = payload.get("credential")
+    return execute_job(
+        arguments, None if credential is None else Credential(**credential), output, payload.get("params")
+    )
 
 
-def run(
-    asked: argparse.Namespace, credential: Credential | None, out: TextIO, given: dict[str, Any] | None = None
+def execute_job(
+    arguments: argparse.Namespace, credential: Credential | None, output: TextIO, params: dict[str, Any] | None = None
 ) -> int:
     """Carry out what was asked; every outcome is one JSON line."""
 
     def emit(event: dict[str, Any]) -> None:
-        out.write(json.dumps(event) + "\n")
-        out.flush()
+        output.write(json.dumps(event) + "\n")
+        output.flush()
 
     def progress(stage: str, done: int, total: int) -> None:
         emit({"event": "progress", "stage": stage, "done": done, "total": total})
 
     try:
-        here = project.load(asked.project)
-        confine(here, role="worker")
-        with writer_lock(here):
-            value = RUNS[asked.run](Asked(here, credential, asked.subject, given or {}, progress))
+        loaded_project = project.load_project(arguments.project)
+        confine_process(loaded_project, role="worker")
+        with hold_writer_lock(loaded_project):
+            value = HANDLERS[arguments.run](
+                JobRequest(loaded_project, credential, arguments.subject, params or {}, progress)
+            )
         emit({"event": "result", "value": value})
-    except WellspringError as wrong:
-        verdict = wrong.verdict.model_dump(mode="json") if isinstance(wrong, Refused) and wrong.verdict else None
-        emit({"event": "error", "slug": wrong.slug, "what": wrong.what, "fix": wrong.fix, "verdict": verdict})
-        return wrong.exit_code
+    except WellspringError as exc:
+        verdict = exc.verdict.model_dump(mode="json") if isinstance(exc, Refused) and exc.verdict else None
+        emit({"event": "error", "slug": exc.slug, "what": exc.what, "fix": exc.fix, "verdict": verdict})
+        return exc.exit_code
     return 0
 
 
 @contextmanager
-def writer_lock(here: Project) -> Iterator[None]:
+def hold_writer_lock(project: Project) -> Iterator[None]:
     """Hold the one lock that guards the catalog and the log. Raises Unavailable when another run holds it."""
     try:
-        lock = (here.state / "writer.lock").open("a+")
+        lock = (project.state_dir / "writer.lock").open("a+")
     except FileNotFoundError:
         raise Unavailable("the servers of this project have never been up", fix="run `wellspring up`") from None
     with lock as file:
@@ -111,226 +115,251 @@ def writer_lock(here: Project) -> Iterator[None]:
         yield
 
 
-def _receive(asked: Asked) -> JsonValue:
-    with _house(asked) as house:
-        return journey.receive(house, asked.subject, progress=asked.progress).model_dump(mode="json")
+def _handle_ingest(request: JobRequest) -> JsonValue:
+    with _open_platform(request) as platform:
+        return workflows.ingest_source(platform, request.subject, progress=request.progress).model_dump(mode="json")
 
 
-def _replay(asked: Asked) -> JsonValue:
-    with _house(asked) as house:
-        drop = asked.subject.removeprefix("drop:")
-        return journey.replay(house, drop, progress=asked.progress).model_dump(mode="json")
+def _handle_replay_drop(request: JobRequest) -> JsonValue:
+    with _open_platform(request) as platform:
+        drop = request.subject.removeprefix("drop:")
+        return workflows.replay_drop(platform, drop, progress=request.progress).model_dump(mode="json")
 
 
-def _quarantined(asked: Asked) -> JsonValue:
-    with _house(asked) as house:
-        rows = house.vault.quarantined(asked.subject.removeprefix("drop:") or None)
+def _handle_quarantined(request: JobRequest) -> JsonValue:
+    with _open_platform(request) as platform:
+        rows = platform.vault.list_quarantined(request.subject.removeprefix("drop:") or None)
         return [row.model_dump(mode="json") for row in rows]
 
 
-def _accounts(asked: Asked) -> JsonValue:
-    with _house(asked) as house:
-        house.sequencer.integrate()
-        drops = dict.fromkeys(each.entry.subject for each in house.records.index.entries(action="land"))
-        accounts = {drop: journey.account(house, drop.removeprefix("drop:")) for drop in drops}
-        edition = house.lake.edition()
+def _handle_accounts(request: JobRequest) -> JsonValue:
+    with _open_platform(request) as platform:
+        platform.sequencer.integrate()
+        drops = dict.fromkeys(
+            list_entry.entry.subject for list_entry in platform.ledger.index.list_entries(action="land")
+        )
+        accounts = {drop: workflows.build_row_account(platform, drop.removeprefix("drop:")) for drop in drops}
+        edition = platform.lake.get_edition()
         return {
             "edition": None if edition is None else edition.model_dump(mode="json"),
             "accounts": {
-                drop: {**each.model_dump(mode="json"), "balanced": each.balanced} for drop, each in accounts.items()
+                drop: {**item.model_dump(mode="json"), "balanced": item.balanced} for drop, item in accounts.items()
             },
         }
 
 
-def _prove(asked: Asked) -> JsonValue:
-    folder = asked.here.state / "packs" / re.sub(r"[^A-Za-z0-9_.-]", "-", asked.subject)
-    if asked.credential is None:
-        with open_records(asked.here) as records:
-            pack = journey.prove(records, asked.subject, folder)
+def _handle_prove(request: JobRequest) -> JsonValue:
+    folder = request.project.state_dir / "packs" / re.sub(r"[^A-Za-z0-9_.-]", "-", request.subject)
+    if request.credential is None:
+        with open_ledger(request.project) as ledger:
+            pack = workflows.prove_subject(ledger, request.subject, folder)
     else:
-        with assemble(asked.here, asked.credential) as house:
-            pack = journey.prove(house.records, asked.subject, folder, house=house)
+        with open_platform(request.project, request.credential) as platform:
+            pack = workflows.prove_subject(platform.ledger, request.subject, folder, platform=platform)
     return {"subject": pack.subject, "folder": str(pack.folder), "entries": pack.entries}
 
 
-def _transform(asked: Asked) -> JsonValue:
+def _handle_transform(request: JobRequest) -> JsonValue:
     with ExitStack() as stack:
-        house = stack.enter_context(_house(asked))
-        store = stack.enter_context(open_online(house)) if asked.here.features is not None else None
-        return journey.transform(house, store, progress=asked.progress).model_dump(mode="json")
+        platform = stack.enter_context(_open_platform(request))
+        store = stack.enter_context(open_online_writer(platform)) if request.project.features is not None else None
+        return workflows.run_transform(platform, store, progress=request.progress).model_dump(mode="json")
 
 
-def _learn(asked: Asked) -> JsonValue:
-    with _house(asked) as house:
-        learned = journey.learn(
-            house,
-            asked.subject,
-            registry=open_registry(asked.here),
-            shelf=open_shelf(house.records, house.models.public_key()),
-            releases=Releases(asked.here.models_kept),
-            progress=asked.progress,
+def _handle_train(request: JobRequest) -> JsonValue:
+    with _open_platform(request) as platform:
+        candidate = workflows.train_model(
+            platform,
+            request.subject,
+            registry=open_model_registry(request.project),
+            model_store=open_model_store(platform.ledger, platform.model_signer.public_key()),
+            release_store=ReleaseStore(request.project.models_dir),
+            progress=request.progress,
         )
-        return learned.model_dump(mode="json")
+        return candidate.model_dump(mode="json")
 
 
-def _reproduce(asked: Asked) -> JsonValue:
-    with _house(asked) as house:
-        again = journey.reproduce(
-            house,
-            asked.subject,
-            str(asked.given["run"]),
-            registry=open_registry(asked.here),
-            shelf=open_shelf(house.records, house.models.public_key()),
-            progress=asked.progress,
+def _handle_reproduce(request: JobRequest) -> JsonValue:
+    with _open_platform(request) as platform:
+        digests = workflows.reproduce_run(
+            platform,
+            request.subject,
+            str(request.params["run"]),
+            registry=open_model_registry(request.project),
+            model_store=open_model_store(platform.ledger, platform.model_signer.public_key()),
+            progress=request.progress,
         )
-        return {"files": {**again}}
+        return {"files": {**digests}}
 
 
-def _propose(asked: Asked) -> JsonValue:
-    with _house(asked) as house:
-        shelf = open_shelf(house.records, house.models.public_key())
-        release = journey.propose(
-            house, open_releases(house), asked.subject, shelf=shelf, token=str(asked.given["token"])
+def _handle_propose(request: JobRequest) -> JsonValue:
+    with _open_platform(request) as platform:
+        model_store = open_model_store(platform.ledger, platform.model_signer.public_key())
+        release = workflows.propose_release(
+            platform,
+            open_release_context(platform),
+            request.subject,
+            model_store=model_store,
+            token=str(request.params["token"]),
         )
         return {"release": release.model_dump(mode="json")}
 
 
-def _approve(asked: Asked) -> JsonValue:
-    with _house(asked) as house:
-        release, person = journey.approve(house, open_releases(house), asked.subject, token=str(asked.given["token"]))
-        return {"release": release.model_dump(mode="json"), "person": person}
+def _handle_approve(request: JobRequest) -> JsonValue:
+    with _open_platform(request) as platform:
+        release, person = workflows.approve_release(
+            platform, open_release_context(platform), request.subject, token=str(request.params["token"])
+        )
+        return {"release": release.model_dump(mode="json"), "user": person}
 
 
-def _rollback(asked: Asked) -> JsonValue:
-    with _house(asked) as house:
-        release, person = journey.rollback(house, open_releases(house), asked.subject, token=str(asked.given["token"]))
-        return {"release": release.model_dump(mode="json"), "person": person}
+def _handle_rollback(request: JobRequest) -> JsonValue:
+    with _open_platform(request) as platform:
+        release, person = workflows.rollback_release(
+            platform, open_release_context(platform), request.subject, token=str(request.params["token"])
+        )
+        return {"release": release.model_dump(mode="json"), "user": person}
 
 
-def _releases(asked: Asked) -> JsonValue:
-    with open_records(asked.here) as records:
-        kept, index = Releases(asked.here.models_kept), records.index
-        candidates = [read_candidate(each, paths=kept.paths) for each in candidates_of(kept.paths)]
-        releases = sorted((kept.get(each) for each in kept.ids()), key=lambda each: (each.known_since, each.id))
-        live = {each: found.candidate if (found := kept.live(each)) else "" for each in kept.models()}
+def _handle_releases(request: JobRequest) -> JsonValue:
+    with open_ledger(request.project) as ledger:
+        release_store, index = ReleaseStore(request.project.models_dir), ledger.index
+        candidates = [read_candidate(item, paths=release_store.paths) for item in candidates_of(release_store.paths)]
+        releases = sorted(
+            (release_store.get(list_id) for list_id in release_store.list_ids()),
+            key=lambda item: (item.known_since, item.id),
+        )
+        live_candidates = {
+            live_model: live_release.candidate if (live_release := release_store.get_live(live_model)) else ""
+            for live_model in release_store.live_models()
+        }
 
-        def beside(model: str, candidate: str) -> bool:
-            judged = index.entries(subject=f"candidate:{candidate}", action="gate", phase="done")
-            return bool(judged) and judged[-1].entry.facts.get("live") == live.get(model, "")
+        def evaluated_against_live(model: str, candidate: str) -> bool:
+            gate_entries = index.list_entries(subject=f"candidate:{candidate}", action="gate", phase="done")
+            return bool(gate_entries) and gate_entries[-1].entry.facts.get("live") == live_candidates.get(model, "")
 
         return {
             "candidates": [
                 {
-                    "model": each.model, "id": each.id, "run": each.run, "edition": each.edition,
-                    "outcome": each.verdict.outcome, "auc": round(each.scores.figures["auc"].value, 4),
-                    "at": stamp(each.known_since), "beside_live": beside(each.model, each.id),
+                    "model": item.model, "id": item.id, "run": item.run, "edition": item.edition,
+                    "outcome": item.verdict.outcome, "auc": round(item.scores.metrics["auc"].value, 4),
+                    "created_at": format_instant(item.known_since), "evaluated_against_live": evaluated_against_live(item.model, item.id),
                 }
-                for each in sorted(candidates, key=lambda each: (each.known_since, each.id))
+                for item in sorted(candidates, key=lambda element: (element.known_since, element.id))
             ],
             "releases": [
                 {
-                    "model": each.model, "id": each.id, "candidate": each.candidate,
-                    "proposed": ", ".join(_people(index, each.subject, "propose")),
-                    "approved": ", ".join(_people(index, each.subject, "approve")),
-                    "live": kept.pointed(each.model) == each.id, "beside_live": beside(each.model, each.candidate),
+                    "model": release.model, "id": release.id, "candidate": release.candidate,
+                    "proposed_by": ", ".join(_entry_persons(index, release.subject, "propose")),
+                    "approved_by": ", ".join(_entry_persons(index, release.subject, "approve")),
+                    "live": release_store.live_id(release.model) == release.id, "evaluated_against_live": evaluated_against_live(release.model, release.candidate),
                 }
-                for each in releases
+                for release in releases
             ],
         }  # fmt: skip
 
 
-def _people(index: Index, subject: str, action: str) -> list[str]:
-    found = index.entries(subject=subject, action=action, phase="done")
-    return sorted({str(each.entry.facts.get("person", "")) for each in found})
+def _entry_persons(index: LedgerIndex, subject: str, action: str) -> list[str]:
+    entries = index.list_entries(subject=subject, action=action, phase="done")
+    return sorted({str(indexed_entry.entry.facts.get("user", "")) for indexed_entry in entries})
 
 
-def _enrolled(asked: Asked) -> JsonValue:
+def _handle_enrolled(request: JobRequest) -> JsonValue:
     """Name who is enrolled; with the servers up, those of this very moment too."""
     with ExitStack() as stack:
-        if asked.credential is None:
-            index = stack.enter_context(open_records(asked.here)).index
+        if request.credential is None:
+            index = stack.enter_context(open_ledger(request.project)).index
         else:
-            house = stack.enter_context(assemble(asked.here, asked.credential))
-            house.sequencer.integrate()
-            index = house.records.index
-        found = {each.entry.subject for each in index.entries(action="enrol", phase="done")}
-        return [each.removeprefix("person:") for each in sorted(found)]
+            platform = stack.enter_context(open_platform(request.project, request.credential))
+            platform.sequencer.integrate()
+            index = platform.ledger.index
+        subjects = {list_entry.entry.subject for list_entry in index.list_entries(action="enroll", phase="done")}
+        return [subject.removeprefix("user:") for subject in sorted(subjects)]
 
 
-def _history(asked: Asked) -> JsonValue:
-    at = asked.given.get("at")
-    with open_records(asked.here) as records:
-        periods = history(records.index, asked.subject, None if at is None else _instant(str(at)))
-    if not periods and asked.subject not in (known := names(asked.here.own.get("models"))):
-        raise NotFound(f"no model {asked.subject!r}", fix=nearest(asked.subject, known))
-    return [{**each._asdict(), "proposed": ", ".join(each.proposed)} for each in periods]
+def _handle_history(request: JobRequest) -> JsonValue:
+    instant = request.params.get("instant")
+    with open_ledger(request.project) as ledger:
+        periods = list_release_periods(
+            ledger.index, request.subject, None if instant is None else _parse_instant(str(instant))
+        )
+    if not periods and request.subject not in (model_names := list_models(request.project.source_paths.get("models"))):
+        raise NotFound(f"no model {request.subject!r}", fix=suggest_name(request.subject, model_names))
+    return [{**period._asdict(), "proposed_by": ", ".join(period.proposed_by)} for period in periods]
 
 
-def _instant(text: str) -> datetime:
+def _parse_instant(text: str) -> datetime:
     try:
-        read = datetime.fromisoformat(text)
+        parsed = datetime.fromisoformat(text)
     except ValueError:
-        read = None
-    if read is None or read.utcoffset() is None:
+        parsed = None
+    if parsed is None or parsed.utcoffset() is None:
         raise ProjectError(f"{text[:40]!a} is no instant", fix="write it as 2026-11-25T14:00:00Z")
-    return read.astimezone(UTC)
+    return parsed.astimezone(UTC)
 
 
-def _newest(asked: Asked) -> JsonValue:
+def _handle_latest_keys(request: JobRequest) -> JsonValue:
     """Name the keys of the newest row that a model can be asked about, from the tables that it was trained on."""
-    with _house(asked) as house:
-        releases, edition = Releases(asked.here.models_kept), journey.built_edition(house)
-        live = releases.live(asked.subject)
-        if live is None:
-            raise NotFound(f"no release of {asked.subject} is live", fix="see `wellspring release list`")
-        shelf = open_shelf(house.records, house.models.public_key())
-        recipe = read_artefact(live.artefact, objects=shelf.objects, paths=shelf.paths, key=shelf.key).recipe
-        needed = dict.fromkeys(column for columns in recipe.keys.values() for column in columns)
-        for view in load_kept(asked.here.lake / "views", live.views).views:
-            held = shape(source(house.lake, edition, view.table)).names
-            if set(needed) <= set(held):
-                rows = house.lake.table(edition, view.table, [*needed, "known_since"])
-                rows = rows.sort_by([("known_since", "descending")]).slice(0, int(asked.given.get("count", 1)))
+    with _open_platform(request) as platform:
+        release_store, edition = ReleaseStore(request.project.models_dir), workflows.latest_built_edition(platform)
+        live_release = release_store.get_live(request.subject)
+        if live_release is None:
+            raise NotFound(f"no release of {request.subject} is live", fix="see `wellspring release list`")
+        model_store = open_model_store(platform.ledger, platform.model_signer.public_key())
+        inference_spec = read_artifact(
+            live_release.artifact, objects=model_store.objects, paths=model_store.paths, key=model_store.key
+        ).spec
+        needed = dict.fromkeys(column for columns in inference_spec.keys.values() for column in columns)
+        for view in load_views_by_digest(request.project.lake_dir / "views", live_release.views).views:
+            column_names = schema_of(table_input(platform.lake, edition, view.table)).names
+            if set(needed) <= set(column_names):
+                rows = platform.lake.read_table(edition, view.table, [*needed, "known_since"])
+                rows = rows.sort_by([("known_since", "descending")]).slice(0, int(request.params.get("count", 1)))
                 return [{name: str(row[name]) for name in needed} for row in rows.to_pylist()]
         raise NotFound(f"no built table holds all of {', '.join(needed)}", fix="ask with COLUMN=TOKEN")
 
 
-def _replays(asked: Asked) -> JsonValue:
-    with _house(asked) as house:
-        shelf = open_shelf(house.records, house.models.public_key())
-        told = asked.given.get("predictions") or [asked.subject]
-        return [each._asdict() for each in journey.replay_answers(house, open_releases(house), told, shelf=shelf)]
+def _handle_replay_predictions(request: JobRequest) -> JsonValue:
+    with _open_platform(request) as platform:
+        model_store = open_model_store(platform.ledger, platform.model_signer.public_key())
+        prediction_ids = request.params.get("predictions") or [request.subject]
+        return [
+            replayed._asdict()
+            for replayed in workflows.replay_predictions(
+                platform, open_release_context(platform), prediction_ids, model_store=model_store
+            )
+        ]
 
 
-def _house(asked: Asked) -> AbstractContextManager[Assembly]:
-    if asked.credential is None:
+def _open_platform(request: JobRequest) -> AbstractContextManager[Platform]:
+    if request.credential is None:
         raise Unavailable("the servers of this project are not running", fix="run `wellspring up`")
-    return assemble(asked.here, asked.credential)
+    return open_platform(request.project, request.credential)
 
 
-RUNS: dict[str, Callable[[Asked], JsonValue]] = {
-    "receive": _receive,
-    "replay": _replay,
-    "quarantined": _quarantined,
-    "accounts": _accounts,
-    "prove": _prove,
-    "transform": _transform,
-    "learn": _learn,
-    "reproduce": _reproduce,
-    "propose": _propose,
-    "approve": _approve,
-    "rollback": _rollback,
-    "releases": _releases,
-    "enrolled": _enrolled,
-    "history": _history,
-    "newest": _newest,
-    "replay-answers": _replays,
+HANDLERS: dict[str, Callable[[JobRequest], JsonValue]] = {
+    "ingest": _handle_ingest,
+    "replay": _handle_replay_drop,
+    "quarantined": _handle_quarantined,
+    "accounts": _handle_accounts,
+    "prove": _handle_prove,
+    "transform": _handle_transform,
+    "train": _handle_train,
+    "reproduce": _handle_reproduce,
+    "propose": _handle_propose,
+    "approve": _handle_approve,
+    "rollback": _handle_rollback,
+    "releases": _handle_releases,
+    "enrolled": _handle_enrolled,
+    "history": _handle_history,
+    "latest-keys": _handle_latest_keys,
+    "replay-predictions": _handle_replay_predictions,
 }
 
 
-def _arguments(argv: list[str] | None) -> argparse.Namespace:
+def _parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m wellspring.worker", description=__doc__)
-    parser.add_argument("run", choices=sorted(RUNS))
+    parser.add_argument("run", choices=sorted(HANDLERS))
     parser.add_argument("subject", nargs="?", default="")
     parser.add_argument("--project", type=Path, required=True)
     return parser.parse_args(argv)

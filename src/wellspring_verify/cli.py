@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wellspring_verify import notes
-from wellspring_verify.canonical import Malformed
-from wellspring_verify.pack import BROKEN, UNSIGNED, VERIFIED, Report, verify
+from wellspring_verify.canonical import MalformedError
+from wellspring_verify.pack import CORRUPTED, UNSIGNED, VERIFIED, VerificationReport, verify
 
-USAGE, NOT_FOUND = 2, 66
+EXIT_USAGE, EXIT_NOT_FOUND = 2, 66
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,78 +28,85 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--answer", type=Path, help="an answer of the API, as JSON, to check against its story")
     parser.add_argument("--json", action="store_true", help="answer as JSON")
     try:
-        asked = parser.parse_args(argv)
+        args = parser.parse_args(argv)
     except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else USAGE
+        return stop.code if isinstance(stop.code, int) else EXIT_USAGE
     try:
-        key, witness = _key(asked.key, notes.LOG, "--key"), _key(asked.witness, notes.WITNESS, "--witness")
-    except Malformed as wrong:
-        print(f"wellspring verify: {wrong}", file=sys.stderr)
-        return USAGE
+        key, witness = (
+            _read_key_option(args.key, notes.KIND_LOG, "--key"),
+            _read_key_option(args.witness, notes.KIND_WITNESS, "--witness"),
+        )
+    except MalformedError as exc:
+        print(f"wellspring verify: {exc}", file=sys.stderr)
+        return EXIT_USAGE
     try:
-        answer = asked.answer.read_bytes()[: 2**21] if asked.answer else None
+        answer = args.answer.read_bytes()[: 2**21] if args.answer else None
     except (OSError, ValueError):
-        print(f"wellspring verify: there is no file {str(asked.answer)!a}", file=sys.stderr)
-        return NOT_FOUND
+        print(f"wellspring verify: there is no file {str(args.answer)!a}", file=sys.stderr)
+        return EXIT_NOT_FOUND
     try:
-        report = verify(asked.pack, key=key, witness=witness, answer=answer)
+        report = verify(args.pack, key=key, witness=witness, answer=answer)
     except (OSError, ValueError):
-        print(f"wellspring verify: there is no folder {str(asked.pack)!a}", file=sys.stderr)
-        return NOT_FOUND
-    print(_as_json(report) if asked.json else _as_text(report))
+        print(f"wellspring verify: there is no folder {str(args.pack)!a}", file=sys.stderr)
+        return EXIT_NOT_FOUND
+    print(_render_json(report) if args.json else _render_text(report))
     return report.outcome
 
 
-def _key(given: str | None, kind: int, option: str) -> str | None:
+def _read_key_option(argument: str | None, kind: int, option: str) -> str | None:
     """Return the verifier key that was given, or the first one of its kind in the file that was named."""
-    if given is None:
+    if argument is None:
         return None
     try:
-        return str(_of_kind(given, kind))
-    except Malformed as wrong:
-        problem = str(wrong)
+        return str(_parse_key_of_kind(argument, kind))
+    except MalformedError as exc:
+        problem = str(exc)
     try:
-        content = Path(given).read_bytes()[: 2**20].decode("utf-8", "replace")
+        content = Path(argument).read_bytes()[: 2**20].decode("utf-8", "replace")
     except (OSError, ValueError):
-        raise Malformed(f"{option} is neither a verifier key ({problem}) nor a file that can be read") from None
+        raise MalformedError(f"{option} is neither a verifier key ({problem}) nor a file that can be read") from None
     for line in content.splitlines():
         try:
-            return str(_of_kind(line.strip(), kind))
-        except Malformed:
+            return str(_parse_key_of_kind(line.strip(), kind))
+        except MalformedError:
             continue
-    whose = "the log" if kind == notes.LOG else "the witness"
-    raise Malformed(f"{option}: the file holds no verifier key of {whose}")
+    expected_owner = "the log" if kind == notes.KIND_LOG else "the witness"
+    raise MalformedError(f"{option}: the file holds no verifier key of {expected_owner}")
 
 
-def _of_kind(text: str, kind: int) -> notes.Key:
-    key = notes.parse_key(text)
+def _parse_key_of_kind(text: str, kind: int) -> notes.VerifierKey:
+    key = notes.parse_verifier_key(text)
     if key.kind != kind:
-        raise Malformed("it is a key of the witness" if key.kind == notes.WITNESS else "it is a key of the log")
+        raise MalformedError(
+            "it is a key of the witness" if key.kind == notes.KIND_WITNESS else "it is a key of the log"
+        )
     return key
 
 
-def _as_text(report: Report) -> str:
-    word = {VERIFIED: "VERIFIED", UNSIGNED: "CONSISTENT, SIGNER NOT CHECKED", BROKEN: "BROKEN"}[report.outcome]
-    lines = [f"{word}: {_plain(report.subject or 'no subject that could be read')}"]
-    lines += [f"  {_plain(line)}" for line in report.summary]
-    lines += [f"  {_plain(str(finding))}" for finding in report.findings[:50]]
+def _render_text(report: VerificationReport) -> str:
+    verdict = {VERIFIED: "VERIFIED", UNSIGNED: "CONSISTENT, SIGNER NOT CHECKED", CORRUPTED: "CORRUPTED"}[report.outcome]
+    lines = [f"{verdict}: {_escape_ascii(report.subject or 'no subject that could be read')}"]
+    lines += [f"  {_escape_ascii(line)}" for line in report.summary]
+    lines += [f"  {_escape_ascii(str(finding))}" for finding in report.findings[:50]]
     if len(report.findings) > 50:
         lines.append(f"  and {len(report.findings) - 50} more")
     return "\n".join(lines)
 
 
-def _as_json(report: Report) -> str:
+def _render_json(report: VerificationReport) -> str:
     return json.dumps(
         {
             "outcome": report.outcome,
             "subject": report.subject,
-            "findings": [{"file": _plain(finding.file), "what": finding.what} for finding in report.findings],
+            "findings": [
+                {"file": _escape_ascii(finding.file), "message": finding.message} for finding in report.findings
+            ],
             "summary": report.summary,
         },
         indent=1,
     )
 
 
-def _plain(text: str) -> str:
+def _escape_ascii(text: str) -> str:
     """Show text of a pack that may be hostile: ASCII only, nothing that acts on a terminal, not endless."""
     return ascii(text)[1:-1][:300]

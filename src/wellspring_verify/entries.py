@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple, cast
 
-from wellspring_verify.canonical import Malformed, Value, loads_strict
+from wellspring_verify.canonical import CanonicalValue, MalformedError, loads_canonical
 
-PHASES = ("done", "intent", "failed", "refused")
-WRITERS = {
-    "enrol": "supervisor",
-    "key": "api",
+ENTRY_PHASES = ("done", "intent", "failed", "refused")
+ACTION_WRITERS = {
+    "enroll": "supervisor",
+    "create_key": "api",
     "predict": "api",
     **dict.fromkeys(("approve", "gate", "materialize", "promote", "propose", "publish", "rollback", "train"), "worker"),
 }
 """By action: the one service whose word counts on it. In another service's journal it stands for nothing."""
-_SHAPE: dict[str, tuple[type, ...]] = {
-    "v": (int,),
+_ENTRY_FIELDS: dict[str, tuple[type, ...]] = {
+    "version": (int,),
     "service": (str,),
     "sequence": (int,),
     "actor": (str,),
@@ -43,7 +43,7 @@ class Ref(NamedTuple):
 class Entry(NamedTuple):
     """One entry of the ledger, as its bytes say. place: its index in the tree."""
 
-    place: int
+    tree_index: int
     service: str
     sequence: int
     actor: str
@@ -54,7 +54,7 @@ class Entry(NamedTuple):
     trace: str
     inputs: tuple[Ref, ...]
     outputs: tuple[Ref, ...]
-    facts: dict[str, Value]
+    facts: dict[str, CanonicalValue]
     intent: str | None = None
 
     @property
@@ -62,18 +62,18 @@ class Entry(NamedTuple):
         return f"{self.service}:{self.sequence}"
 
 
-def read(place: int, data: bytes) -> Entry:
+def parse_entry(tree_index: int, content: bytes) -> Entry:
     """Read the bytes of one entry. Raises Malformed unless they are canonical and have exactly an entry's fields."""
-    value = loads_strict(data)
-    if not isinstance(value, dict) or value.keys() != _SHAPE.keys():
-        raise Malformed("it has not the fields of an entry")
-    if any(type(value[name]) not in kinds for name, kinds in _SHAPE.items()):
-        raise Malformed("a field of the entry has a wrong type")
-    if value["v"] != 1 or value["phase"] not in PHASES or cast(int, value["sequence"]) < 0:
-        raise Malformed("a field of the entry has an impossible value")
+    value = loads_canonical(content)
+    if not isinstance(value, dict) or value.keys() != _ENTRY_FIELDS.keys():
+        raise MalformedError("it has not the fields of an entry")
+    if any(type(value[name]) not in kinds for name, kinds in _ENTRY_FIELDS.items()):
+        raise MalformedError("a field of the entry has a wrong type")
+    if value["version"] != 1 or value["phase"] not in ENTRY_PHASES or cast(int, value["sequence"]) < 0:
+        raise MalformedError("a field of the entry has an impossible value")
     text = cast("dict[str, str]", value)
     return Entry(
-        place=place,
+        tree_index=tree_index,
         service=text["service"],
         sequence=cast(int, value["sequence"]),
         actor=text["actor"],
@@ -82,54 +82,54 @@ def read(place: int, data: bytes) -> Entry:
         subject=text["subject"],
         known_since=text["known_since"],
         trace=text["trace"],
-        inputs=_refs(cast("list[Value]", value["inputs"])),
-        outputs=_refs(cast("list[Value]", value["outputs"])),
-        facts=cast("dict[str, Value]", value["facts"]),
+        inputs=_parse_refs(cast("list[CanonicalValue]", value["inputs"])),
+        outputs=_parse_refs(cast("list[CanonicalValue]", value["outputs"])),
+        facts=cast("dict[str, CanonicalValue]", value["facts"]),
         intent=cast("str | None", value["intent"]),
     )
 
 
-def _refs(values: list[Value]) -> tuple[Ref, ...]:
+def _parse_refs(values: list[CanonicalValue]) -> tuple[Ref, ...]:
     refs: list[Ref] = []
     for value in values:
         if not isinstance(value, dict) or value.keys() != {"name", "digest"}:
-            raise Malformed("an input or output of the entry is no reference")
+            raise MalformedError("an input or output of the entry is no reference")
         name, digest = value["name"], value["digest"]
         if not isinstance(name, str) or not (digest is None or isinstance(digest, str)):
-            raise Malformed("an input or output of the entry is no reference")
+            raise MalformedError("an input or output of the entry is no reference")
         refs.append(Ref(name, digest))
     return tuple(refs)
 
 
-class Book:
+class EntryBook:
     """The entries of one pack, asked by what was done to whom, in the order of the log."""
 
     def __init__(self, entries: Iterable[Entry]) -> None:
-        self.entries = sorted(entries, key=lambda entry: entry.place)
+        self.entries = sorted(entries, key=lambda entry: entry.tree_index)
         self._intents = {entry.id: entry for entry in self.entries if entry.phase == "intent"}
 
-    def told(self, action: str, subject: str | None = None) -> list[Entry]:
+    def reported(self, action: str, subject: str | None = None) -> list[Entry]:
         """List what the service that does such things says of them, whatever came of it."""
-        writer = WRITERS.get(action)
-        wanted = (one for one in self.entries if one.action == action and writer in (None, one.service))
-        return [self._whole(one) for one in wanted if subject in (None, one.subject)]
+        writer = ACTION_WRITERS.get(action)
+        candidates = (one for one in self.entries if one.action == action and writer in (None, one.service))
+        return [self._merge_intent(one) for one in candidates if subject in (None, one.subject)]
 
-    def done(self, action: str, subject: str | None = None) -> list[Entry]:
+    def completed(self, action: str, subject: str | None = None) -> list[Entry]:
         """List what came to its end. An entry that settles an intent says again what that one said."""
-        return [one for one in self.told(action, subject) if one.phase == "done"]
+        return [one for one in self.reported(action, subject) if one.phase == "done"]
 
-    def start(self, entry: Entry) -> int:
+    def effective_from(self, entry: Entry) -> int:
         """Return the place from which an act may have had effect: that of its intent, if it has one."""
-        intent = self._intent(entry)
-        return min(entry.place, intent.place) if intent else entry.place
+        intent = self._find_intent(entry)
+        return min(entry.tree_index, intent.tree_index) if intent else entry.tree_index
 
-    def _intent(self, entry: Entry) -> Entry | None:
+    def _find_intent(self, entry: Entry) -> Entry | None:
         """Return the intent that an entry settles; one of something else, or of another service, is not it."""
-        found = self._intents.get(entry.intent or "")
-        return found if found and _act(found) == _act(entry) else None
+        intent = self._intents.get(entry.intent or "")
+        return intent if intent and _action_key(intent) == _action_key(entry) else None
 
-    def _whole(self, entry: Entry) -> Entry:
-        intent = self._intent(entry)
+    def _merge_intent(self, entry: Entry) -> Entry:
+        intent = self._find_intent(entry)
         if intent is None:
             return entry
         return entry._replace(
@@ -139,21 +139,21 @@ class Book:
         )
 
 
-def _act(entry: Entry) -> tuple[str, str, str]:
+def _action_key(entry: Entry) -> tuple[str, str, str]:
     return entry.service, entry.action, entry.subject
 
 
-def text(entry: Entry, fact: str) -> str:
+def fact_text(entry: Entry, fact: str) -> str:
     """Return one fact that is text; empty if it is none."""
     value = entry.facts.get(fact)
     return value if isinstance(value, str) else ""
 
 
-def person(entry: Entry) -> str:
+def user_of(entry: Entry) -> str:
     """Name the person at whose word something was done, as `person:NAME` has it; empty if nobody is named."""
-    return text(entry, "person").removeprefix("user:")
+    return fact_text(entry, "user").removeprefix("user:")
 
 
-def of_kind(refs: Iterable[Ref], kind: str) -> list[Ref]:
+def refs_of_kind(refs: Iterable[Ref], kind: str) -> list[Ref]:
     """List the things of one kind: `release:...`, `edition:...`."""
     return [ref for ref in refs if ref.name.startswith(f"{kind}:")]

@@ -5,58 +5,58 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 
-EMPTY = hashlib.sha256(b"").digest()
+EMPTY_ROOT = hashlib.sha256(b"").digest()
 
 
-def leaf(entry: bytes) -> bytes:
+def hash_leaf(entry: bytes) -> bytes:
     """Hash one entry into its leaf: SHA-256(0x00 || entry).    Source: RFC 6962, section 2.1."""
     return hashlib.sha256(b"\x00" + entry).digest()
 
 
-def node(left: bytes, right: bytes) -> bytes:
+def hash_node(left_hash: bytes, right_hash: bytes) -> bytes:
     """Hash two subtrees into the one above them: SHA-256(0x01 || left || right)."""
-    return hashlib.sha256(b"\x01" + left + right).digest()
+    return hashlib.sha256(b"\x01" + left_hash + right_hash).digest()
 
 
-def root(leaves: Iterable[bytes]) -> bytes:
+def compute_root(leaf_hashes: Iterable[bytes]) -> bytes:
     """Compute the root over leaf hashes; SHA-256 of nothing for an empty tree."""
-    complete: list[tuple[int, bytes]] = []  # (leaves below, hash) of complete subtrees, the largest first
-    for one in leaves:
-        size, top = 1, one
-        while complete and complete[-1][0] == size:
-            top = node(complete.pop()[1], top)
+    complete_subtrees: list[tuple[int, bytes]] = []  # (leaves below, hash) of complete subtrees, the largest first
+    for one in leaf_hashes:
+        size, subtree_hash = 1, one
+        while complete_subtrees and complete_subtrees[-1][0] == size:
+            subtree_hash = hash_node(complete_subtrees.pop()[1], subtree_hash)
             size *= 2
-        complete.append((size, top))
-    if not complete:
-        return EMPTY
-    above = complete.pop()[1]
-    while complete:
-        above = node(complete.pop()[1], above)
-    return above
+        complete_subtrees.append((size, subtree_hash))
+    if not complete_subtrees:
+        return EMPTY_ROOT
+    root_hash = complete_subtrees.pop()[1]
+    while complete_subtrees:
+        root_hash = hash_node(complete_subtrees.pop()[1], root_hash)
+    return root_hash
 
 
-def included(leaf_hash: bytes, index: int, size: int, proof: Sequence[bytes], tree_root: bytes) -> bool:
+def verify_inclusion(leaf_hash: bytes, index: int, size: int, proof: Sequence[bytes], root_hash: bytes) -> bool:
     """Say whether the proof leads from this leaf at `index` to the root of a tree of `size` leaves.
 
     Source: RFC 9162, section 2.1.3.2.
     """
     if not 0 <= index < size:
         return False
-    at, last, above = index, size - 1, leaf_hash
+    node_index, last_index, current_hash = index, size - 1, leaf_hash
     for step in proof:
-        if last == 0:
+        if last_index == 0:
             return False
-        if at & 1 or at == last:
-            above = node(step, above)
-            while not at & 1 and at:
-                at, last = at >> 1, last >> 1
+        if node_index & 1 or node_index == last_index:
+            current_hash = hash_node(step, current_hash)
+            while not node_index & 1 and node_index:
+                node_index, last_index = node_index >> 1, last_index >> 1
         else:
-            above = node(above, step)
-        at, last = at >> 1, last >> 1
-    return last == 0 and above == tree_root
+            current_hash = hash_node(current_hash, step)
+        node_index, last_index = node_index >> 1, last_index >> 1
+    return last_index == 0 and current_hash == root_hash
 
 
-def consistent(old: int, new: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]) -> bool:
+def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]) -> bool:
     """Say whether the proof shows that a tree of `old` leaves is the beginning of one of `new` leaves.
 
     The proof is empty when old is 0 or equals new.    Source: RFC 9162, section 2.1.4.2.
@@ -64,7 +64,7 @@ def consistent(old: int, new: int, old_root: bytes, new_root: bytes, proof: Sequ
     if not 0 <= old <= new:
         return False
     if old == 0:
-        return not proof and old_root == EMPTY
+        return not proof and old_root == EMPTY_ROOT
     if old == new:
         return not proof and old_root == new_root
     steps = list(proof)
@@ -72,18 +72,18 @@ def consistent(old: int, new: int, old_root: bytes, new_root: bytes, proof: Sequ
         steps.insert(0, old_root)
     if not steps:
         return False
-    at, last = old - 1, new - 1
-    while at & 1:
-        at, last = at >> 1, last >> 1
-    below = above = steps[0]
+    node_index, last_index = old - 1, new - 1
+    while node_index & 1:
+        node_index, last_index = node_index >> 1, last_index >> 1
+    old_hash = new_hash = steps[0]
     for step in steps[1:]:
-        if last == 0:
+        if last_index == 0:
             return False
-        if at & 1 or at == last:
-            below, above = node(step, below), node(step, above)
-            while not at & 1 and at:
-                at, last = at >> 1, last >> 1
+        if node_index & 1 or node_index == last_index:
+            old_hash, new_hash = hash_node(step, old_hash), hash_node(step, new_hash)
+            while not node_index & 1 and node_index:
+                node_index, last_index = node_index >> 1, last_index >> 1
         else:
-            above = node(above, step)
-        at, last = at >> 1, last >> 1
-    return last == 0 and below == old_root and above == new_root
+            new_hash = hash_node(new_hash, step)
+        node_index, last_index = node_index >> 1, last_index >> 1
+    return last_index == 0 and old_hash == old_root and new_hash == new_root

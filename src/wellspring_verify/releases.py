@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from wellspring_verify.canonical import Malformed, Value, loads_strict
+from wellspring_verify.canonical import CanonicalValue, MalformedError, loads_canonical
 
 
-def read(content: bytes) -> dict[str, Value] | None:
+def parse_release(content: bytes) -> dict[str, CanonicalValue] | None:
     """Read the text of a release; None if it is none."""
     try:
-        value = loads_strict(content)
-    except Malformed:
+        value = loads_canonical(content)
+    except MalformedError:
         return None
     return value if isinstance(value, dict) else None
 
 
-def decision(release: Mapping[str, Value], score: str) -> str | None:
+def decide_label(release: Mapping[str, CanonicalValue], score: str) -> str | None:
     """Say which of its labels a release gives to a score (float.hex); None where it or the score cannot say.
 
     The second label is for a score at or above the threshold, both taken as floats, as the API takes them.

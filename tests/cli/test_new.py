@@ -12,17 +12,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from wellspring.cli import cli
-from wellspring.cli.door import carry_out
-from wellspring.data import contract, draft, transform
-from wellspring.data.building import Job, Source
-from wellspring.data.leaks import leaks_between
+from wellspring.cli.context import run_command
+from wellspring.data.contracts import contract, inference
+from wellspring.data.transform import build
+from wellspring.data.transform.dbt_process import BuildJob, SourceTable
+from wellspring.data.transform.leakage import compare_past
 from wellspring.errors import Refused
-from wellspring.models import definition
-from wellspring.project import load
+from wellspring.models.spec import definition
+from wellspring.project import load_project
 from wellspring.records.clock import SystemClock
-from wellspring.records.data import Contract
-from wellspring.records.record import stamp
-from wellspring.servers import supervisor
+from wellspring.records.data import DataContract
+from wellspring.records.record import format_instant
+from wellspring.supervisor import client
 from wellspring.trust import policy
 
 HEADER = (
@@ -34,7 +35,7 @@ O-1,C1,1980-02-03,a@mail.example,Ada,02139,,shoe,007,3.10,1,yes,2026-01-02,no,20
 O-2,C2,1990-02-03,b@mail.example,Bo,02140,,sock,008,9.99,2,no,2026-01-03,,2026-01-03T10:00:00Z
 """
 MANY = "\n".join(
-    [HEADER, *(ROWS.splitlines()[1 + each % 3].replace("O-", f"O-{each // 3}-") for each in range(150))]
+    [HEADER, *(ROWS.splitlines()[1 + index % 3].replace("O-", f"O-{index // 3}-") for index in range(150))]
 ) + "\n"  # fmt: skip
 NEW_MODEL = ("new", "model", "late", "--table", "orders", "--key", "order_id", "--label", "late", "--known")
 
@@ -43,21 +44,23 @@ NEW_MODEL = ("new", "model", "late", "--table", "orders", "--key", "order_id", "
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "orders_2026.csv").write_text(MANY)
-    assert carry_out(cli, ["new", "project", "shop"]) == 0
+    assert run_command(cli, ["new", "project", "shop"]) == 0
     monkeypatch.chdir(tmp_path / "shop")
     return tmp_path / "shop"
 
 
-def drafted(shop: Path) -> Contract:
-    return contract.load(shop / "contracts" / "orders.odcs.yaml", tenant="shop", known_since=SystemClock().now())
+def drafted(shop: Path) -> DataContract:
+    return contract.load_contract(
+        shop / "contracts" / "orders.odcs.yaml", tenant="shop", known_since=SystemClock().now()
+    )
 
 
 def test_a_new_projects_own_tests_pass_untouched(shop: Path):
     words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"]
     done = subprocess.run(words, cwd=shop, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
-    assert load(shop).people.keys() == {"ann", "bob"}
-    assert (shop / "policies" / "wellspring.cedarschema").read_text() == policy.SCHEMA
+    assert load_project(shop).users.keys() == {"ann", "bob"}
+    assert (shop / "policies" / "wellspring.cedarschema").read_text() == policy.CEDAR_SCHEMA
     assert not list(shop.rglob("*.tmpl"))
 
 
@@ -66,50 +69,50 @@ def test_a_folder_that_holds_something_is_refused(tmp_path: Path, monkeypatch: p
     monkeypatch.chdir(tmp_path)
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop" / holds).write_text("years of work")
-    assert carry_out(cli, ["new", "project", "shop"]) == 77
+    assert run_command(cli, ["new", "project", "shop"]) == 77
     assert [(path.name, path.read_text()) for path in (tmp_path / "shop").iterdir()] == [(holds, "years of work")]
 
 
 def test_a_draft_is_a_contract_and_tells_what_it_guessed(shop: Path, capsys: pytest.CaptureFixture[str]):
-    assert carry_out(cli, ["new", "contract", "../orders_2026.csv"]) == 0
+    assert run_command(cli, ["new", "contract", "../orders_2026.csv"]) == 0
     told = drafted(shop)
     assert (told.key, told.files, told.source) == (("order_id", "recorded_at"), "orders*.csv", "inbox")
-    assert {each.name: (each.type, each.leaves) for each in told.columns} == {
+    assert {column.name: (column.type, column.egress) for column in told.columns} == {
         "order_id": ("string", "token"), "customer_id": ("string", "token"), "born_dob": ("date32[day]", "year"),
         "mail": ("string", "never"), "first_name": ("string", "never"), "zip": ("string", "never"),
-        "note": ("string", "never"), "kind": ("string", "as_is"), "code": ("string", "as_is"),
-        "price": ("float64", "as_is"), "pieces": ("int64", "as_is"), "gift": ("bool", "as_is"),
-        "ordered_on": ("date32[day]", "as_is"), "late": ("bool", "as_is"),
-        "recorded_at": ("timestamp[us, tz=UTC]", "as_is"),
+        "note": ("string", "never"), "kind": ("string", "plain"), "code": ("string", "plain"),
+        "price": ("float64", "plain"), "pieces": ("int64", "plain"), "gift": ("bool", "plain"),
+        "ordered_on": ("date32[day]", "plain"), "late": ("bool", "plain"),
+        "recorded_at": ("timestamp[us, tz=UTC]", "plain"),
     }  # fmt: skip
     printed = capsys.readouterr().out
-    assert all(each.name in printed for each in told.columns)
+    assert all(column.name in printed for column in told.columns)
     assert "mail.example" not in printed + (shop / "contracts" / "orders.odcs.yaml").read_text()
 
 
 def test_what_leaves_as_it_is_is_told_last(shop: Path, capsys: pytest.CaptureFixture[str]):
-    assert carry_out(cli, ["new", "contract", "../orders_2026.csv"]) == 0
+    assert run_command(cli, ["new", "contract", "../orders_2026.csv"]) == 0
     told = capsys.readouterr().out.splitlines()
-    names = [each.name for each in drafted(shop).columns if each.leaves == "as_is"]
-    line = f"{len(names)} columns leave as they are: {', '.join(names)} - check them before `wellspring receive`"
+    names = [column.name for column in drafted(shop).columns if column.egress == "plain"]
+    line = f"{len(names)} columns leave as they are: {', '.join(names)} - check them before `wellspring ingest`"
     assert told[-2:] == [line, "next: wellspring up"]
 
 
 def test_of_three_rows_no_text_leaves_as_it_is(shop: Path):
     (shop.parent / "few.csv").write_text(ROWS)
-    assert carry_out(cli, ["new", "contract", "../few.csv", "--name", "orders"]) == 0
-    shown = {each.name for each in drafted(shop).columns if each.leaves == "as_is"}
+    assert run_command(cli, ["new", "contract", "../few.csv", "--name", "orders"]) == 0
+    shown = {column.name for column in drafted(shop).columns if column.egress == "plain"}
     assert shown == {"price", "pieces", "gift", "ordered_on", "late", "recorded_at"}
 
 
 def test_when_the_servers_are_up_the_drop_is_next(
     shop: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    running = [supervisor.Row("enclave", "up", 1, "", "", None)]
-    monkeypatch.setattr(supervisor, "status", lambda project: running)
-    assert carry_out(cli, ["new", "contract", "../orders_2026.csv"]) == 0
+    running = [client.ServerStatus("enclave", "up", 1, "", "", None)]
+    monkeypatch.setattr(client, "list_server_status", lambda project: running)
+    assert run_command(cli, ["new", "contract", "../orders_2026.csv"]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last == "next: cp ../orders_2026.csv vendor/outbox/ && wellspring receive inbox"
+    assert last == "next: cp ../orders_2026.csv vendor/outbox/ && wellspring ingest inbox"
 
 
 @pytest.mark.parametrize(
@@ -117,29 +120,33 @@ def test_when_the_servers_are_up_the_drop_is_next(
 )
 def test_a_file_that_no_contract_can_be_of_is_refused(shop: Path, content: str):
     (shop.parent / "bad.csv").write_bytes(content.encode("latin-1"))
-    assert carry_out(cli, ["new", "contract", "../bad.csv"]) == 78
+    assert run_command(cli, ["new", "contract", "../bad.csv"]) == 78
     assert not list((shop / "contracts").iterdir())
 
 
 @pytest.mark.parametrize("name", ["no", "null"])
 def test_a_name_that_yaml_reads_otherwise_is_a_name_all_the_same(shop: Path, name: str):
-    (shop.parent / f"{name}.csv").write_text(f"{name},on\n" + "".join(f"{each + 1000},yes\n" for each in range(60)))
-    assert carry_out(cli, ["new", "contract", f"../{name}.csv"]) == 0
+    (shop.parent / f"{name}.csv").write_text(f"{name},on\n" + "".join(f"{index + 1000},yes\n" for index in range(60)))
+    assert run_command(cli, ["new", "contract", f"../{name}.csv"]) == 0
     assert contract.load_all(shop / "contracts", tenant="shop", known_since=SystemClock().now())[0].name == name
 
 
 def test_a_draft_that_is_no_contract_leaves_no_file(shop: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(draft, "page", lambda *given, **named: "apiVersion: [")
-    assert carry_out(cli, ["new", "contract", "../orders_2026.csv"]) == 78
+    monkeypatch.setattr(inference, "render_contract", lambda *given, **named: "apiVersion: [")
+    assert run_command(cli, ["new", "contract", "../orders_2026.csv"]) == 78
     assert not list((shop / "contracts").iterdir())
 
 
 def test_a_model_has_a_file_a_view_sql_and_a_policy(shop: Path):
-    assert carry_out(cli, ["new", "contract", "../orders_2026.csv"]) == 0
-    assert carry_out(cli, [*NEW_MODEL, "recorded_at"]) == 0
-    model = definition.load(shop / "models", "late")
-    assert (model.keys, model.label.table, model.baselines.provider) == (("order_id",), "late_label", "customer_id")
-    policy.load(shop / "policies")
+    assert run_command(cli, ["new", "contract", "../orders_2026.csv"]) == 0
+    assert run_command(cli, [*NEW_MODEL, "recorded_at"]) == 0
+    model = definition.load_model_definition(shop / "models", "late")
+    assert (model.keys, model.label.table, model.baselines.entity_column) == (
+        ("order_id",),
+        "late_label",
+        "customer_id",
+    )
+    policy.load_policies(shop / "policies")
     views = (shop / "features.py").read_text()
     compile(views, "features.py", "exec")
     sql = (shop / "dbt/models/marts/late_features.sql").read_text()
@@ -147,8 +154,8 @@ def test_a_model_has_a_file_a_view_sql_and_a_policy(shop: Path):
 
 
 def test_a_models_file_reads_well(shop: Path):
-    assert carry_out(cli, ["new", "contract", "../orders_2026.csv"]) == 0
-    assert carry_out(cli, [*NEW_MODEL, "recorded_at"]) == 0
+    assert run_command(cli, ["new", "contract", "../orders_2026.csv"]) == 0
+    assert run_command(cli, [*NEW_MODEL, "recorded_at"]) == 0
     text = (shop / "models/late.py").read_text()
     assert max(map(len, text.splitlines())) <= 120
     assert "of an order_id" in text
@@ -160,7 +167,7 @@ def of_once(shop: Path, header: str) -> None:
         f"O-{n},C{n % 7},{('yes', 'no')[n % 2]},2026-01-{n % 27 + 1:02d},2026-03-{n % 27 + 1:02d}" for n in range(60)
     ]
     (shop.parent / "once.csv").write_text("\n".join([header, *rows, ""]))
-    assert carry_out(cli, ["new", "contract", "../once.csv"]) == 0
+    assert run_command(cli, ["new", "contract", "../once.csv"]) == 0
 
 
 ONCE = ("new", "model", "late", "--table", "once", "--key", "order_id", "--label", "late", "--known", "recorded_at")
@@ -169,10 +176,10 @@ ONCE = ("new", "model", "late", "--table", "once", "--key", "order_id", "--label
 def test_an_outcome_in_the_row_that_asks_needs_its_own_instant(shop: Path, capsys: pytest.CaptureFixture[str]):
     of_once(shop, "order_id,customer_id,late,recorded_at,told_on")
     before = state(shop)
-    assert carry_out(cli, list(ONCE)) == 78
+    assert run_command(cli, list(ONCE)) == 78
     assert "--answered" in capsys.readouterr().err
     assert state(shop) == before
-    assert carry_out(cli, [*ONCE, "--answered", "told_on"]) == 0
+    assert run_command(cli, [*ONCE, "--answered", "told_on"]) == 0
     sql = (shop / "dbt/models/marts/late_label.sql").read_text()
     assert 'greatest(known_at, "told_on"::timestamptz) as known_since' in sql
     # When it was told tells what was told.
@@ -181,20 +188,20 @@ def test_an_outcome_in_the_row_that_asks_needs_its_own_instant(shop: Path, capsy
 
 def test_whoever_says_that_an_order_comes_again_is_believed(shop: Path):
     of_once(shop, "order_id,customer_id,late,recorded_at,told_on")
-    assert carry_out(cli, [*ONCE, "--answered", "recorded_at"]) == 0
+    assert run_command(cli, [*ONCE, "--answered", "recorded_at"]) == 0
     assert "known_at as known_since" in (shop / "dbt/models/marts/late_label.sql").read_text()
 
 
 @pytest.mark.parametrize("taken", ["instant", "asked", "told", "hit", "told_at", "sequence", "known_at"])
 def test_a_name_that_the_drafted_sql_uses_is_refused(shop: Path, taken: str):
     of_once(shop, f"order_id,customer_id,late,recorded_at,{taken}")
-    assert carry_out(cli, [*ONCE, "--answered", taken]) == 78
+    assert run_command(cli, [*ONCE, "--answered", taken]) == 78
 
 
 @pytest.mark.parametrize("name", ["class", "import", "Late", "late__", "_late"])
 def test_a_model_is_not_called_like_a_word_of_pythons(shop: Path, name: str):
-    assert carry_out(cli, ["new", "contract", "../orders_2026.csv"]) == 0
-    assert carry_out(cli, [*NEW_MODEL[:2], name, *NEW_MODEL[3:], "recorded_at"]) == 64
+    assert run_command(cli, ["new", "contract", "../orders_2026.csv"]) == 0
+    assert run_command(cli, [*NEW_MODEL[:2], name, *NEW_MODEL[3:], "recorded_at"]) == 64
 
 
 @pytest.mark.slow
@@ -207,7 +214,7 @@ def test_sql_is_built_whatever_its_columns_are_called(shop: Path, tmp_path: Path
     path.write_text(
         path.read_text().replace("leaves, value: never", 'leaves, value: token }, { property: domain, value: "g"')
     )
-    assert carry_out(cli, ["new", "model", "default_on", "--table", "once", *names]) == 0
+    assert run_command(cli, ["new", "model", "default_on", "--table", "once", *names]) == 0
     day = datetime(2026, 1, 1, tzinfo=UTC)
     count = 90
     landed = pa.table(
@@ -218,21 +225,29 @@ def test_sql_is_built_whatever_its_columns_are_called(shop: Path, tmp_path: Path
             "recorded_at": pa.array([day + timedelta(days=n) for n in range(count)], pa.timestamp("us", "UTC")),
             "end": pa.array([(day + timedelta(days=n + 5)).date() for n in range(count)], pa.date32()),
             "row_number": pa.array(range(count), pa.int64()), "drop_id": ["d"] * count, "tenant": ["t"] * count,
-            "part": pa.array([0] * count, pa.int64()),
+            "replay_number": pa.array([0] * count, pa.int64()),
             "known_since": pa.array([day + timedelta(days=200)] * count, pa.timestamp("us", "UTC")),
         }
     )  # fmt: skip
     pq.write_table(landed, tmp_path / "once.parquet")
     (tmp_path / "scratch").mkdir()
-    source = Source(files=(str(tmp_path / "once.parquet"),), known=("recorded_at", "known_since"))
-    cut = stamp(day + timedelta(days=60))
-    job = Job(project=str(shop / "dbt"), scratch=str(tmp_path / "scratch"), sources={"once": source}, cuts=(cut,))
-    answer = transform.run(job)
+    source = SourceTable(files=(str(tmp_path / "once.parquet"),), known_since_columns=("recorded_at", "known_since"))
+    cut = format_instant(day + timedelta(days=60))
+    job = BuildJob(
+        project_dir=str(shop / "dbt"),
+        scratch_dir=str(tmp_path / "scratch"),
+        sources={"once": source},
+        audit_instants=(cut,),
+    )
+    answer = build.run_in_child(job)
     assert answer.problems == ()
-    assert {each.name: each.rows for each in answer.tables} == {"default_on_features": count, "default_on_label": count}
-    for each in answer.tables:
-        whole, past = (str(tmp_path / "scratch" / run / f"{each.name}.parquet") for run in ("full", "cut-0"))
-        compared = leaks_between(whole, past, cut=cut, keys=each.keys)
+    assert {table.name: table.rows for table in answer.tables} == {
+        "default_on_features": count,
+        "default_on_label": count,
+    }
+    for table in answer.tables:
+        whole, past = (str(tmp_path / "scratch" / run / f"{table.name}.parquet") for run in ("full", "audit-0"))
+        compared = compare_past(whole, past, audit_instant=cut, keys=table.keys)
         assert (compared.leaks, compared.rows > 50) == ([], True)
     told = pq.read_table(tmp_path / "scratch/full/default_on_label.parquet").sort_by("known_since")
     assert told["known_since"][0].as_py() == day + timedelta(days=5)
@@ -242,30 +257,30 @@ def test_sql_is_built_whatever_its_columns_are_called(shop: Path, tmp_path: Path
     ("option", "column"), [("--key", "kind"), ("--label", "price"), ("--known", "kind"), ("--label", "mail")]
 )
 def test_a_column_that_does_not_fit_is_named_and_nothing_is_written(shop: Path, option: str, column: str):
-    assert carry_out(cli, ["new", "contract", "../orders_2026.csv"]) == 0
+    assert run_command(cli, ["new", "contract", "../orders_2026.csv"]) == 0
     before = state(shop)
     words = [*NEW_MODEL, "recorded_at", option, column]
-    assert carry_out(cli, words) == 78
+    assert run_command(cli, words) == 78
     assert state(shop) == before
 
 
 def test_nothing_is_ever_written_over(shop: Path):
-    assert carry_out(cli, ["new", "contract", "../orders_2026.csv"]) == 0
-    assert carry_out(cli, [*NEW_MODEL, "recorded_at"]) == 0
+    assert run_command(cli, ["new", "contract", "../orders_2026.csv"]) == 0
+    assert run_command(cli, [*NEW_MODEL, "recorded_at"]) == 0
     for path in (shop / "contracts/orders.odcs.yaml", shop / "models/late.py", shop / "dbt/models/marts/late.yml"):
         path.write_text(f"{path.read_text()}# mended by hand\n")
     before = state(shop)
     for words in (["new", "contract", "../orders_2026.csv"], [*NEW_MODEL, "recorded_at"], ["new", "project", "shop"]):
-        assert carry_out(cli, [*words, "--project", str(shop)]) == 77
+        assert run_command(cli, [*words, "--project", str(shop)]) == 77
         assert state(shop) == before
 
 
 def test_files_are_written_all_or_none(tmp_path: Path):
-    from wellspring.cli.new import write
+    from wellspring.cli.new import write_new_files
 
     (tmp_path / "second").write_text("mine")
     with pytest.raises(Refused, match="second"):
-        write({tmp_path / "first": "1", tmp_path / "second": "2"})
+        write_new_files({tmp_path / "first": "1", tmp_path / "second": "2"})
     assert [path.name for path in tmp_path.iterdir()] == ["second"]
 
 

@@ -10,31 +10,31 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.builders.ledger import CONTRACT
+from tests.builders.packs import made
 from tests.cli.conftest import Run
-from tests.trust.ledger.ledgers import CONTRACT
-from tests.verify.packs import made
 from wellspring.cli.proof import copy_pack
+from wellspring.embedded import layout
 from wellspring.errors import Refused
-from wellspring.journey.proving import kept_contracts
-from wellspring.project import load
-from wellspring.servers import folders
-from wellspring.servers.privileges import survey
+from wellspring.project import load_project
+from wellspring.runtime.privileges import detect_privileges
+from wellspring.workflows.prove import contract_archive_dir
 
 
 @pytest.fixture
 def house(root: Path, tmp_path: Path) -> Path:
     """A project whose servers are down, and whose log holds two drops; the story of drop:d0 is sealed."""
     told = made(tmp_path)
-    here, granted = load(root), survey(load(root))
-    here.state.mkdir()
-    folders.make(here, granted)
-    for name, place in (("ledger", here.ledger), ("witness", root / "witness"), ("journals", here.journals)):
+    here, granted = load_project(root), detect_privileges(load_project(root))
+    here.state_dir.mkdir()
+    layout.create_folders(here, granted)
+    for name, place in (("ledger", here.ledger_dir), ("witness", root / "witness"), ("journals", here.journals_dir)):
         shutil.copytree(told.house / name, place, dirs_exist_ok=True)
-    owners = {here.ledger: "worker", here.journals / "worker": "worker", root / "witness": "witness"}
+    owners = {here.ledger_dir: "worker", here.journals_dir / "worker": "worker", root / "witness": "witness"}
     for folder, service in owners.items():
         for path in (folder, *folder.rglob("*")):
-            granted.give(path, service, 0o755 if path.is_dir() else 0o644)
-    kept = kept_contracts(here) / f"{hashlib.sha256(CONTRACT).hexdigest()}.odcs.yaml"
+            granted.set_owner(path, service, 0o755 if path.is_dir() else 0o644)
+    kept = contract_archive_dir(here) / f"{hashlib.sha256(CONTRACT).hexdigest()}.odcs.yaml"
     kept.parent.mkdir()
     kept.write_bytes(CONTRACT)
     return root
@@ -74,7 +74,7 @@ def test_a_story_that_is_not_sealed_is_69_with_the_servers_down(run: Run, house:
     assert said.err.endswith("fix: run `wellspring up`\n")
     assert not (tmp_path / "mine").exists()
     assert not (house / ".wellspring" / "run.json").exists()
-    assert not [each for each in psutil.process_iter(["cmdline"]) if str(house) in str(each.info["cmdline"])]
+    assert not [item for item in psutil.process_iter(["cmdline"]) if str(house) in str(item.info["cmdline"])]
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_the_tail_shows_the_newest_entries(run: Run, house: Path):
     assert said.code == 0
     assert [line.split()[3] for line in said.out.splitlines()[2:4]] == ["settle", "seal"]
     document = run("ledger", "tail", "-n", "1000", "--json", "--project", house).document
-    assert [each["index"] for each in document] == list(range(len(document)))
+    assert [item["index"] for item in document] == list(range(len(document)))
     assert json.dumps(document[0]["inputs"]).count("source:clearinghouse/") == 1
 
 

@@ -10,32 +10,39 @@ import pytest
 from tests.cli.conftest import Run
 from wellspring.cli import release as module
 from wellspring.errors import NotFound, Unavailable
-from wellspring.models import artefact
-from wellspring.models import release as releases
+from wellspring.models.releases import promotion as releases
+from wellspring.models.spec import artifact
 from wellspring.project import Project
-from wellspring.trust.identity import people
+from wellspring.trust.identity import users
 
 RELEASE = {"id": "r1", "model": "denials"}
 GIVEN = {"token": "t-1"}
 REVOKED = ("revoke", "openbao.sock", "t-1")
-CANDIDATE = {"model": "denials", "id": "c1", "outcome": "pass", "auc": 0.81, "edition": "e1", "beside_live": True}
+CANDIDATE = {
+    "model": "denials",
+    "id": "c1",
+    "outcome": "pass",
+    "auc": 0.81,
+    "edition": "e1",
+    "evaluated_against_live": True,
+}
 WAITING = {
     "model": "denials",
     "id": "r1",
     "candidate": "c1",
-    "proposed": "user:ana",
-    "approved": "",
+    "proposed_by": "user:ana",
+    "approved_by": "",
     "live": False,
-    "beside_live": True,
+    "evaluated_against_live": True,
 }
-LIVE = {**WAITING, "approved": "user:bo", "live": True}
+LIVE = {**WAITING, "approved_by": "user:bo", "live": True}
 
 
 @pytest.fixture
 def answers(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Let the worker answer this, or raise it, and somebody log in; returns what was asked of worker and OpenBao."""
     asked: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(people, "revoke", lambda socket, token: asked.append(("revoke", socket.name, token)))
+    monkeypatch.setattr(users, "revoke_token", lambda socket, token: asked.append(("revoke", socket.name, token)))
 
     def answers(value: Any) -> list[tuple[Any, ...]]:
         def follow(here: Any, *words: str, given: Any = None, offline: bool = False) -> Any:
@@ -44,10 +51,10 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Any:
                 raise value
             return value
 
-        monkeypatch.setattr(module, "follow", follow)
+        monkeypatch.setattr(module, "run_worker", follow)
         monkeypatch.setattr(module, "log_in", lambda here: "t-1")
         monkeypatch.setattr(module, "require_terminal", lambda: None)
-        monkeypatch.setattr(module, "_known", lambda *_: None)
+        monkeypatch.setattr(module, "_require_known_subject", lambda *_: None)
         return asked
 
     return answers
@@ -57,10 +64,10 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Any:
     ("words", "answer", "asked", "told", "command"),
     [
         (["propose", "c1"], {"release": RELEASE}, "propose", "waits for a second person", "release approve r1"),
-        (["approve", "r1"], {"release": RELEASE, "person": "user:bo"}, "approve",
+        (["approve", "r1"], {"release": RELEASE, "user": "user:bo"}, "approve",
          "denials serves release r1, approved by user:bo",
          "ask denials --newest"),
-        (["rollback", "denials"], {"release": RELEASE, "person": "user:ana"}, "rollback",
+        (["rollback", "denials"], {"release": RELEASE, "user": "user:ana"}, "rollback",
          "user:ana took denials back to release r1", "history denials"),
     ],
 )  # fmt: skip
@@ -98,9 +105,9 @@ def test_a_login_ends_with_the_command_however_the_run_ends(
         ([{**CANDIDATE, "outcome": "fail"}], [], "learn MODEL"),
         ([CANDIDATE], [WAITING], "release approve r1"),
         ([CANDIDATE], [LIVE], "learn MODEL"),
-        ([{**CANDIDATE, "beside_live": False}], [], "learn MODEL"),
+        ([{**CANDIDATE, "evaluated_against_live": False}], [], "learn MODEL"),
         ([CANDIDATE, {**CANDIDATE, "id": "c2"}], [LIVE], "release propose c2"),
-        ([CANDIDATE, {**CANDIDATE, "id": "c2"}], [{**WAITING, "beside_live": False}], "release propose c2"),
+        ([CANDIDATE, {**CANDIDATE, "id": "c2"}], [{**WAITING, "evaluated_against_live": False}], "release propose c2"),
     ],
 )
 def test_the_list_says_what_to_do_next(
@@ -115,11 +122,11 @@ def test_the_list_says_what_to_do_next(
 
 
 def test_a_history_is_told_newest_first_and_needs_no_server(run: Run, root: Path, answers: Any):
-    reign = {"since": "2026-11-25T12:00:00.000000Z", "until": None, "act": "promote", "release": "r1",
-             "proposed": "user:ana", "approved": "user:bo", "by": "user:bo"}  # fmt: skip
+    reign = {"since": "2026-11-25T12:00:00.000000Z", "until": None, "action": "promote", "release": "r1",
+             "proposed_by": "user:ana", "approved_by": "user:bo", "changed_by": "user:bo"}  # fmt: skip
     seen = answers([reign])
     said = run("history", "denials", "--at", "2026-11-25T14:00:00Z", "--project", root)
-    assert (said.code, seen) == (0, [("history", "denials", {"at": "2026-11-25T14:00:00Z"}, True)])
+    assert (said.code, seen) == (0, [("history", "denials", {"instant": "2026-11-25T14:00:00Z"}, True)])
     assert "promote" in said.out
     assert "user:ana" in said.out
     assert said.out.splitlines()[-1] == "next: wellspring prove model:denials@r1 --out PACK"
@@ -146,9 +153,9 @@ def test_what_no_login_could_help_is_told_before_anybody_logs_in(
     asked: list[str] = []
     monkeypatch.setattr(module, "require_terminal", lambda: None)
     monkeypatch.setattr(module, "log_in", lambda _: asked.append("login"))
-    monkeypatch.setattr(Project, "running", lambda _: None if words[0] == "rollback" else object())
-    monkeypatch.setattr(artefact, "candidates", lambda _: ("c1",))
-    monkeypatch.setattr(releases.Releases, "ids", lambda _: ("r1",))
+    monkeypatch.setattr(Project, "read_run_state", lambda _: None if words[0] == "rollback" else object())
+    monkeypatch.setattr(artifact, "list_candidates", lambda _: ("c1",))
+    monkeypatch.setattr(releases.ReleaseStore, "list_ids", lambda _: ("r1",))
     told = run("release", *words, "--project", root)
     assert (told.code, asked) == (code, [])
     assert said in told.err

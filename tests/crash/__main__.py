@@ -14,9 +14,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.crash import answers, chain, points
-from tests.crash.house import House
+from tests.crash import crash_points, model_lifecycle, predictions
 from tests.crash.kill import Outcome, open_killer, ordered
+from tests.crash.project import House
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of the random moments")
     parser.add_argument("--answers", action="store_true", help="kill each process of a house that answers, under load")
     options = parser.parse_args(argv)
-    known = points.points()
+    known = crash_points.points()
     if unknown := sorted(set(options.points) - set(known)):
         print(f"no crash point {', '.join(unknown)}; there are: {', '.join(known)}", file=sys.stderr)
         return 1
@@ -39,12 +39,12 @@ def main(argv: list[str] | None = None) -> int:
         Path(folder).chmod(0o755)
         try:
             if options.answers:
-                return 0 if answers.run(Path(folder) / "answers", answers.VICTIMS) else 1
+                return 0 if predictions.run(Path(folder) / "answers", predictions.VICTIMS) else 1
             outcomes = run(Path(folder), names, options.random, seconds=options.seconds, seed=options.seed)
         finally:
             for root in Path(folder).glob("*/wellspring.toml"):
                 House.down(root.parent)
-    bad = [each for each in outcomes if not each.good]
+    bad = [outcome for outcome in outcomes if not outcome.good]
     print(f"{len(outcomes) - len(bad)} of {len(outcomes)} kills left a house in order (seed {options.seed})")
     return 1 if bad or not outcomes else 0
 
@@ -61,7 +61,7 @@ def run(folder: Path, names: list[str], moments: int, *, seconds: float, seed: i
         for line in (*([] if outcome.hit else ["nobody died there"]), *outcome.wrong):
             print(f"               {line}", flush=True)
 
-    received = [name for name in names if not chain.comes_by(name)]
+    received = [name for name in names if not model_lifecycle.comes_by(name)]
     if received or moments:
         killer = open_killer(folder / "house", received)
         for _ in range(moments):
@@ -73,7 +73,7 @@ def run(folder: Path, names: list[str], moments: int, *, seconds: float, seed: i
         House.down(folder / "house")
     answered = sorted(set(names) - set(received))
     if answered and time.monotonic() - begun < seconds:
-        walk = chain.Chain(folder / "chain")
+        walk = model_lifecycle.Chain(folder / "chain")
         walk.prepare()
         for name in answered:
             if time.monotonic() - begun < seconds:

@@ -57,15 +57,15 @@ def broken(seen: Seen) -> list[str]:
 
 
 def _done(seen: Seen, action: str) -> Iterator[Mapping[str, Any]]:
-    return (each for each in seen.entries if each["action"] == action and each["phase"] == "done")
+    return (entry for entry in seen.entries if entry["action"] == action and entry["phase"] == "done")
 
 
 def _ledger(seen: Seen) -> Iterator[str]:
     if seen.ledger:
         yield f"the ledger does not verify: {seen.ledger}"
     held: dict[str, list[int]] = {}
-    for each in seen.entries:
-        held.setdefault(each["service"], []).append(each["sequence"])
+    for entry in seen.entries:
+        held.setdefault(entry["service"], []).append(entry["sequence"])
     for service, sequences in held.items():
         if sequences != list(range(len(sequences))):
             yield f"the ledger holds entries of {service} twice, not at all, or out of order"
@@ -82,11 +82,11 @@ def _ledger(seen: Seen) -> Iterator[str]:
 
 def _files(seen: Seen) -> Iterator[str]:
     """Each file is one drop, landed once and admitted once, and its account says what became of its rows."""
-    landed = [(each["facts"]["name"], each["subject"]) for each in _done(seen, "land")]
+    landed = [(item["facts"]["name"], item["subject"]) for item in _done(seen, "land")]
     for name, times in Counter(name for name, _ in landed).items():
         if times > 1:
             yield f"{name} landed {times} times"
-    admitted = Counter((each["subject"], each["facts"]["part"]) for each in _done(seen, "admit"))
+    admitted = Counter((item["subject"], item["facts"]["replay_number"]) for item in _done(seen, "admit"))
     yield from (f"part {part} of {drop} was admitted {n} times" for (drop, part), n in admitted.items() if n > 1)
     subjects = dict(landed)
     for file in seen.sent:
@@ -112,7 +112,7 @@ def _files(seen: Seen) -> Iterator[str]:
 
 def _rows(seen: Seen) -> Iterator[str]:
     """No row twice, none lost, none that should wait."""
-    drops = {each["facts"]["name"]: each["subject"].removeprefix("drop:") for each in _done(seen, "land")}
+    drops = {item["facts"]["name"]: item["subject"].removeprefix("drop:") for item in _done(seen, "land")}
     twice = [row for row, times in Counter(seen.rows).items() if times > 1]
     if twice:
         yield f"{len(twice)} rows are published twice"
@@ -135,26 +135,30 @@ def _publishes(seen: Seen) -> Iterator[str]:
     while newest is not None and newest not in line:
         line.append(newest)
         newest = seen.editions.get(newest, {}).get("parent")
-    told = Counter(each["subject"].removeprefix("edition:") for each in _done(seen, "publish"))
-    yield from (f"edition {each} is published without an entry" for each in line if each not in told)
-    yield from (f"edition {each} has an entry and is not published" for each in told if each not in line)
+    told = Counter(item["subject"].removeprefix("edition:") for item in _done(seen, "publish"))
+    yield from (f"edition {item} is published without an entry" for item in line if item not in told)
+    yield from (f"edition {item} has an entry and is not published" for item in told if item not in line)
     yield from (
-        f"the publish of edition {each} was recorded {times} times" for each, times in told.items() if times > 1
+        f"the publish of edition {item} was recorded {times} times" for item, times in told.items() if times > 1
     )
-    yield from (f"edition {each} was written and never published" for each in seen.editions if each not in line)
-    settled = {each["intent"] for each in seen.entries if each["intent"] and each["phase"] != "intent"}
-    for each in seen.entries:
-        name = f"{each['service']}:{each['sequence']}"
-        if each["phase"] == "intent" and name not in settled:
-            yield f"the intent {name} ({each['action']} {each['subject']}) is open"
+    yield from (
+        f"edition {edition} was written and never published" for edition in seen.editions if edition not in line
+    )
+    settled = {entry["intent"] for entry in seen.entries if entry["intent"] and entry["phase"] != "intent"}
+    for entry in seen.entries:
+        name = f"{entry['service']}:{entry['sequence']}"
+        if entry["phase"] == "intent" and name not in settled:
+            yield f"the intent {name} ({entry['action']} {entry['subject']}) is open"
     # From the intents too: what recovery settles is told there.
-    publishes = [each for each in seen.entries if each["action"] == "publish" and each["phase"] in {"intent", "done"}]
-    published = {ref["name"].removeprefix("rows:") for each in publishes for ref in each["inputs"]}
+    publishes = [
+        entry for entry in seen.entries if entry["action"] == "publish" and entry["phase"] in {"intent", "done"}
+    ]
+    published = {ref["name"].removeprefix("rows:") for publish in publishes for ref in publish["inputs"]}
     confirmed = Counter(
-        f"{each['subject'].removeprefix('drop:')}/{each['facts']['part']}" for each in _done(seen, "settle")
+        f"{item['subject'].removeprefix('drop:')}/{item['facts']['replay_number']}" for item in _done(seen, "settle")
     )
-    yield from (f"rows {each} are published and the enclave was never told" for each in published - set(confirmed))
-    yield from (f"rows {each} were settled {times} times" for each, times in confirmed.items() if times > 1)
+    yield from (f"rows {item} are published and the enclave was never told" for item in published - set(confirmed))
+    yield from (f"rows {item} were settled {times} times" for item, times in confirmed.items() if times > 1)
 
 
 def _quarantine(seen: Seen) -> Iterator[str]:

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import psutil
 
-from tests.crash import points
-from tests.crash.house import House, finished
+from tests.crash import crash_points
 from tests.crash.invariants import broken
+from tests.crash.project import House, finished
 
 VICTIMS = ("worker", "worker", "command", "enclave", "enclave", "supervisor")
 """Who is killed at a random moment. A killed supervisor takes all its servers with it."""
@@ -53,14 +53,14 @@ class Killer:
         self._send()
         self._for_replay = [self._send() for name in names if _room(name) == "replay"]
         begun = time.perf_counter()
-        self.house.must("receive")
+        self.house.must("ingest")
         self._span = time.perf_counter() - begun
 
     def point(self, name: str) -> Outcome:
         """Die at one crash point, come back, and look."""
         begun = time.perf_counter()
         room = _room(name)
-        words: tuple[str, ...] = ("receive",)
+        words: tuple[str, ...] = ("ingest",)
         if room == "replay":
             self.house.repair_contract()
             subject = self._for_replay.pop()
@@ -84,7 +84,7 @@ class Killer:
         for _ in range(5):
             self._send()
             victim, after = draw.choice(VICTIMS), draw.uniform(0.0, self._span)
-            with self.house.start("receive") as process:
+            with self.house.start("ingest") as process:
                 threading.Event().wait(after)
                 pid = self._pid(victim, process)
                 if pid is not None:
@@ -126,7 +126,7 @@ class Killer:
     def _receive_all(self) -> None:
         """Receive until there is nothing new."""
         for _ in range(3):
-            ran = self.house.run("receive")
+            ran = self.house.run("ingest")
             if ran.code == 3:
                 return
             if ran.code != 0:
@@ -139,7 +139,7 @@ class Killer:
 
     def _drop(self, file: str) -> str:
         entries = self.house.must("ledger", "tail", "-n", "1000000")
-        found = [each for each in entries if each["action"] == "land" and each["facts"].get("name") == file]
+        found = [entry for entry in entries if entry["action"] == "land" and entry["facts"].get("name") == file]
         return found[0]["subject"].removeprefix("drop:")
 
     def _pid(self, victim: str, process: subprocess.Popen[str]) -> int | None:
@@ -149,12 +149,12 @@ class Killer:
             return self.house.server(victim)
         try:
             children = psutil.Process(process.pid).children(recursive=True)
-            return next((each.pid for each in children if "wellspring.worker" in each.cmdline()), None)
+            return next((item.pid for item in children if "wellspring.worker" in item.cmdline()), None)
         except psutil.NoSuchProcess:
             return None
 
     def _look(self, what: str, hit: bool, begun: float) -> Outcome:
-        wrong = [each for each in broken(self.house.see()) if each not in self._told]
+        wrong = [item for item in broken(self.house.see()) if item not in self._told]
         self._told.update(wrong)
         return Outcome(what, hit, tuple(wrong), time.perf_counter() - begun)
 
@@ -175,11 +175,11 @@ def _room(name: str) -> str:
     """Say which command comes by a crash point."""
     if name.startswith("enclave.retain"):
         return "retention"
-    return "replay" if ".replay:" in name else "receive"
+    return "replay" if ".replay:" in name else "ingest"
 
 
 def _file(name: str) -> str:
-    return next(point.file for point in points.every() if point.name == name)
+    return next(point.file for point in crash_points.every() if point.name == name)
 
 
 def _lives(pid: int | None) -> bool:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash import points
-from tests.crash.chain import comes_by
-from tests.crash.house import House
+from tests.crash import crash_points
 from tests.crash.kill import Killer, open_killer, ordered
+from tests.crash.model_lifecycle import comes_by
+from tests.crash.project import House
 
 SECONDS = 85
 MOMENTS = 2
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.live, pytest.mark.crash]
 def sample() -> list[str]:
     """Take one crash point of each file, another one each day; those on the way to an answer take longer than that."""
     files: dict[str, list[str]] = {}
-    for point in points.every():
+    for point in crash_points.every():
         if comes_by(point.name):
             continue
         files.setdefault(point.file, []).append(point.name)

@@ -21,11 +21,11 @@ def in_order() -> Seen:
     inputs = [{"name": "rows:d/0", "digest": "00"}]
     entries = (
         entry(0, "land", "drop:d", service="enclave", facts={"name": "claims.csv"}),
-        entry(1, "admit", "drop:d", service="enclave", facts={"part": 0}),
+        entry(1, "admit", "drop:d", service="enclave", facts={"replay_number": 0}),
         entry(0, "stage", "drop:d"),
         entry(1, "publish", "edition:e", phase="intent", inputs=inputs),
         entry(2, "publish", "edition:e", intent="worker:1"),
-        entry(2, "settle", "drop:d", service="enclave", facts={"part": 0}),
+        entry(2, "settle", "drop:d", service="enclave", facts={"replay_number": 0}),
     )
     account = {"received": 5, "published": 3, "quarantined": 2, "discarded": 0, "rejected": 0, "waiting": 0}
     return Seen(
@@ -43,20 +43,20 @@ def in_order() -> Seen:
 
 
 def without(seen: Seen, action: str, phase: str = "done") -> Seen:
-    left = [each for each in seen.entries if (each["action"], each["phase"]) != (action, phase)]
+    left = [item for item in seen.entries if (item["action"], item["phase"]) != (action, phase)]
     numbers: dict[str, int] = {}
-    for place, each in enumerate(left):
-        number = numbers.setdefault(each["service"], 0)
-        left[place] = {**each, "sequence": number}
-        numbers[each["service"]] += 1
+    for place, item in enumerate(left):
+        number = numbers.setdefault(item["service"], 0)
+        left[place] = {**item, "sequence": number}
+        numbers[item["service"]] += 1
     return seen._replace(entries=tuple(left))
 
 
 def doubled(seen: Seen, action: str) -> Seen:
     more = [
-        {**each, "sequence": sum(one["service"] == each["service"] for one in seen.entries)}
-        for each in seen.entries
-        if each["action"] == action and each["phase"] == "done"
+        {**item, "sequence": sum(one["service"] == item["service"] for one in seen.entries)}
+        for item in seen.entries
+        if item["action"] == action and item["phase"] == "done"
     ]
     longer = {**seen.journals, "worker": list(range(9)), "enclave": list(range(9))}
     return seen._replace(entries=(*seen.entries, *more), journals=longer)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.data.sources.vendor import Vendor
-from tests.enclave.house import House, forget
-from tests.trust.vault.database import Database, database
+from tests.builders.enclave import House, forget
+from tests.builders.postgres import Database, database
+from tests.builders.sftp_vendor import Vendor
 
 
 @pytest.fixture(scope="module")

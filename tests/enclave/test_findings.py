@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wellspring.enclave.findings import personal
+from wellspring.enclave.findings import contains_personal_data
 
 
 @pytest.mark.parametrize(
@@ -18,9 +18,9 @@ from wellspring.enclave.findings import personal
     ],
 )
 def test_dates_numbers_and_providers_are_no_person(name: str) -> None:
-    assert not personal(name)
+    assert not contains_personal_data(name)
 
 
 @pytest.mark.parametrize("name", ["900-12-3456.csv", "claim fausto@example.com.csv", "claim_(212) 555-0123.csv"])
 def test_an_identifier_is(name: str) -> None:
-    assert personal(name)
+    assert contains_personal_data(name)

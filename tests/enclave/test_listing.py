@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from tests.enclave.house import House
+from tests.builders.enclave import House
 from wellspring.errors import NotFound
 
 pytestmark = pytest.mark.live
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.live
 
 def states(house: House) -> dict[str, str]:
     with house.opened() as enclave:
-        return {file.name: file.state for file in enclave.listing("clearinghouse")}
+        return {file.name: file.state for file in enclave.list_files("clearinghouse")}
 
 
 def test_says_of_each_file_what_it_is(house: House) -> None:
@@ -24,9 +24,9 @@ def test_says_of_each_file_what_it_is(house: House) -> None:
     house.vendor.put(".claim_3.csv", b"")
     assert states(house) == {"claim_1.csv": "new", "other.csv": "unmatched"}
     with house.opened() as enclave:
-        drop = enclave.intake("clearinghouse", "claim_1.csv", house.contract().digest).drop
-        listed = {file.name: file for file in enclave.listing("clearinghouse")}
-    assert (listed["claim_1.csv"].state, listed["claim_1.csv"].drop) == ("taken", drop.id)
+        drop = enclave.ingest_file("clearinghouse", "claim_1.csv", house.contract().digest).drop
+        listed = {file.name: file for file in enclave.list_files("clearinghouse")}
+    assert (listed["claim_1.csv"].state, listed["claim_1.csv"].drop) == ("ingested", drop.id)
     assert listed["claim_1.csv"].contract == "claim"
     assert listed["other.csv"].contract is None
 
@@ -35,7 +35,7 @@ def test_a_file_of_no_contract_is_a_finding_once(house: House) -> None:
     house.put("other.csv", "C-1,a,1")
     for _ in range(2):
         states(house)
-    (finding,) = house.entries("finding")
+    (finding,) = house.list_entries("finding")
     assert (finding.facts["code"], finding.facts["name"]) == ("no_contract", "other.csv")
     assert finding.subject.startswith("file:clearinghouse/")
     assert house.vendor.reads == 0
@@ -45,12 +45,12 @@ def test_a_name_that_holds_a_person_is_masked_and_its_file_left_alone(house: Hou
     name = "claim_900-12-3456.csv"
     house.put(name, "C-1,a,1")
     with house.opened() as enclave:
-        (listed,) = enclave.listing("clearinghouse")
+        (listed,) = enclave.list_files("clearinghouse")
         with pytest.raises(NotFound) as refused:
-            enclave.intake("clearinghouse", name, house.contract().digest)
+            enclave.ingest_file("clearinghouse", name, house.contract().digest)
     assert listed.state == "unmatched"
     assert "900-12-3456" not in listed.name + refused.value.what
-    (finding,) = house.entries("finding")
+    (finding,) = house.list_entries("finding")
     assert finding.facts["code"] == "personal_name"
     assert "900-12-3456" not in finding.model_dump_json()
     assert house.vendor.reads == 0
@@ -62,7 +62,7 @@ def test_a_file_just_written_is_settling(house: House, monkeypatch: pytest.Monke
     os.utime(house.vendor.outbox / "claim_1.csv", (at, at))
     waiting = house.vendor.source(settle_seconds=5, clock=house.clock)
     monkeypatch.setattr(house.vendor, "source", lambda **_: waiting)
-    assert states(house) == {"claim_1.csv": "settling"}
+    assert states(house) == {"claim_1.csv": "still_writing"}
     house.clock.pass_(seconds=6)
     assert states(house) == {"claim_1.csv": "new"}
 
@@ -70,11 +70,11 @@ def test_a_file_just_written_is_settling(house: House, monkeypatch: pytest.Monke
 def test_known_bytes_under_a_new_time_are_read_once(house: House) -> None:
     house.put("claim_1.csv", "C-1,a,1")
     with house.opened() as enclave:
-        enclave.intake("clearinghouse", "claim_1.csv", house.contract().digest)
+        enclave.ingest_file("clearinghouse", "claim_1.csv", house.contract().digest)
     os.utime(house.vendor.outbox / "claim_1.csv", (1_700_000_900, 1_700_000_900))
     reads = house.vendor.reads
-    assert states(house) == {"claim_1.csv": "taken"}
+    assert states(house) == {"claim_1.csv": "ingested"}
     assert house.vendor.reads > reads
     reads = house.vendor.reads
-    assert states(house) == {"claim_1.csv": "taken"}
+    assert states(house) == {"claim_1.csv": "ingested"}
     assert house.vendor.reads == reads

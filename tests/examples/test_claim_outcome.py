@@ -8,9 +8,9 @@ from typing import Any
 import duckdb
 import pytest
 
-from tests.house import repo
+from tests.architecture import repository
 
-SQL = repo.ROOT / "examples" / "health_plan" / "dbt" / "models" / "marts" / "claim_outcome.sql"
+SQL = repository.ROOT / "examples" / "health_plan" / "dbt" / "models" / "marts" / "claim_outcome.sql"
 Adjustment = tuple[int, str, str, int]
 """On which day, group, code, amount."""
 

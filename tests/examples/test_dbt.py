@@ -15,15 +15,15 @@ import pytest
 import yaml
 
 from examples.health_plan import process
-from tests.house import repo
-from wellspring.data import transform
-from wellspring.data.building import Answer, Job, Source
-from wellspring.data.leaks import leaks_between
-from wellspring.records.record import stamp
+from tests.architecture import repository
+from wellspring.data.transform import build
+from wellspring.data.transform.dbt_process import BuildJob, BuildResult, SourceTable
+from wellspring.data.transform.leakage import compare_past
+from wellspring.records.record import format_instant
 
 pytestmark = pytest.mark.slow
 
-DBT = repo.ROOT / "examples" / "health_plan" / "dbt"
+DBT = repository.ROOT / "examples" / "health_plan" / "dbt"
 CUTS = tuple(datetime(2026, month, 11, 15, tzinfo=UTC) for month in (6, 9))
 Rows = list[dict[str, Any]]
 PEEKING = """
@@ -49,7 +49,7 @@ class Made(NamedTuple):
     """A history, what dbt made of it, and where that lies."""
 
     history: process.History
-    answer: Answer
+    answer: BuildResult
     scratch: Path
 
     def rows(self, table: str) -> Rows:
@@ -62,47 +62,54 @@ class Made(NamedTuple):
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp("health_plan")
     history = process.history(500, 6000, 11, months=8)
-    sources: dict[str, Source] = {}
+    sources: dict[str, SourceTable] = {}
     for name, table in history.tables.items():
         count = table.num_rows
         landed = {
             "row_number": pa.array(range(1, count + 1), pa.int64()),
             "drop_id": pa.repeat(f"clearinghouse-{name}", count),
-            "part": pa.repeat(pa.scalar(0, pa.int64()), count),
+            "replay_number": pa.repeat(pa.scalar(0, pa.int64()), count),
             "tenant": pa.repeat("acme", count),
             "known_since": pa.repeat(pa.scalar(datetime(2026, 11, 1, tzinfo=UTC), pa.timestamp("us", "UTC")), count),
         }
         for column, values in landed.items():
             table = table.append_column(column, values)
         pq.write_table(table, folder / f"{name}.parquet")
-        sources[name] = Source(files=(str(folder / f"{name}.parquet"),), known=("recorded_at", "known_since"))
+        sources[name] = SourceTable(
+            files=(str(folder / f"{name}.parquet"),), known_since_columns=("recorded_at", "known_since")
+        )
     project = shutil.copytree(DBT, folder / "dbt")
     (project / "models" / "peeking.sql").write_text(PEEKING)
     (project / "models" / "peeking.yml").write_text(PEEKING_YML)
     scratch = folder / "scratch"
     scratch.mkdir()
-    job = Job(project=str(project), scratch=str(scratch), sources=sources, cuts=tuple(map(stamp, CUTS)))
-    return Made(history, transform.run(job), scratch)
+    job = BuildJob(
+        project_dir=str(project),
+        scratch_dir=str(scratch),
+        sources=sources,
+        audit_instants=tuple(map(format_instant, CUTS)),
+    )
+    return Made(history, build.run_in_child(job), scratch)
 
 
 def test_it_builds_and_keeps_its_tests(made: Made):
     assert made.answer.problems == ()
-    assert made.answer.tests >= 35
-    assert {each.name for each in made.answer.tables} == {
+    assert made.answer.passed_tests >= 35
+    assert {table.name for table in made.answer.tables} == {
         "claim_features", "claim_label", "member_history", "peeking", "provider_history",
     }  # fmt: skip
-    for each in made.answer.tables:
-        assert transform._audited(each, made.scratch).num_rows == each.rows > 0
+    for table in made.answer.tables:
+        assert build._read_audited(table, made.scratch).num_rows == table.rows > 0
 
 
 def test_only_the_planted_peek_knew_the_future(made: Made):
     found: set[str] = set()
     for number, cut in enumerate(CUTS):
-        for each in made.answer.tables:
-            whole, past = (str(made.scratch / run / f"{each.name}.parquet") for run in ("full", f"cut-{number}"))
-            compared = leaks_between(whole, past, cut=stamp(cut), keys=each.keys)
+        for table in made.answer.tables:
+            whole, past = (str(made.scratch / run / f"{table.name}.parquet") for run in ("full", f"audit-{number}"))
+            compared = compare_past(whole, past, audit_instant=format_instant(cut), keys=table.keys)
             assert compared.rows > 0
-            found |= {f"{each.name}.{name}" for name in compared.leaks}
+            found |= {f"{table.name}.{name}" for name in compared.leaks}
     assert found == {"peeking.ends_denied"}
 
 
@@ -114,8 +121,8 @@ def test_each_column_of_a_feature_table_says_in_a_line_what_it_means():
 
 
 def test_the_label_is_the_truth_but_for_what_is_not_known_yet(made: Made):
-    truth = {each["claim_id"]: each["denied"] for each in made.history.truth.to_pylist()}
-    newest = {each["claim_id"]: each for each in sorted(made.rows("claim_label"), key=lambda row: row["sequence"])}
+    truth = {value["claim_id"]: value["denied"] for value in made.history.truth.to_pylist()}
+    newest = {item["claim_id"]: item for item in sorted(made.rows("claim_label"), key=lambda row: row["sequence"])}
     wrong = [claim for claim, row in newest.items() if row["is_denied"] != truth[claim]]
     # An appeal or an audit of these is told after the history ends.
     assert len(wrong) <= len(newest) * 0.01
@@ -124,7 +131,7 @@ def test_the_label_is_the_truth_but_for_what_is_not_known_yet(made: Made):
 
 def claims(made: Made, every: int) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Yield some claims, as their first line says them and with their features."""
-    first = {each["claim_id"]: each for each in made.rows("medical_claim") if each["claim_line_number"] == 1}
+    first = {item["claim_id"]: item for item in made.rows("medical_claim") if item["claim_line_number"] == 1}
     for number, row in enumerate(made.rows("claim_features")):
         if number % every == 0:
             yield first[row["claim_id"]], row
@@ -132,20 +139,20 @@ def claims(made: Made, every: int) -> Iterator[tuple[dict[str, Any], dict[str, A
 
 def told(made: Made) -> Rows:
     """List each denial when it was first told, by the rule in words: nothing paid, and a reason that is a denial."""
-    first = {each["claim_id"]: each for each in made.rows("medical_claim") if each["claim_line_number"] == 1}
+    first = {item["claim_id"]: item for item in made.rows("medical_claim") if item["claim_line_number"] == 1}
     reasons: dict[tuple[str, datetime], dict[str, Any]] = defaultdict(lambda: defaultdict(int))
-    for each in made.rows("claim_adjustment"):
-        if each["adjustment_group_code"] != "PR" and each["carc_code"] != "45":
-            reasons[each["claim_id"], each["recorded_at"]][each["carc_code"]] += each["adjustment_amount"]
+    for item in made.rows("claim_adjustment"):
+        if item["adjustment_group_code"] != "PR" and item["carc_code"] != "45":
+            reasons[item["claim_id"], item["recorded_at"]][item["carc_code"]] += item["adjustment_amount"]
     found: Rows = []
     was: dict[str, bool] = {}
-    for each in sorted(made.rows("remittance"), key=lambda row: row["recorded_at"]):
-        why = reasons.get((each["claim_id"], each["recorded_at"]), {})
-        denied = each["paid_amount"] == 0 and bool(why)
-        if denied and not was.get(each["claim_id"], False):
-            about = first[each["claim_id"]]
-            found.append({**about, "told": each["recorded_at"], "carc": max(why, key=lambda code: why[code])})
-        was[each["claim_id"]] = denied
+    for item in sorted(made.rows("remittance"), key=lambda row: row["recorded_at"]):
+        why = reasons.get((item["claim_id"], item["recorded_at"]), {})
+        denied = item["paid_amount"] == 0 and bool(why)
+        if denied and not was.get(item["claim_id"], False):
+            about = first[item["claim_id"]]
+            found.append({**about, "told": item["recorded_at"], "carc": max(why, key=lambda code: why[code])})
+        was[item["claim_id"]] = denied
     return found
 
 
@@ -155,14 +162,14 @@ def test_denials_of_a_member_are_those_told_by_then(made: Made):
     for claim, row in claims(made, 7):
         since = claim["recorded_at"] - timedelta(days=90)
         mine = [
-            each
-            for each in denials
-            if each["member_id"] == claim["member_id"] and since <= each["told"] <= claim["recorded_at"]
+            denial
+            for denial in denials
+            if denial["member_id"] == claim["member_id"] and since <= denial["told"] <= claim["recorded_at"]
         ]
         same = [
-            each
-            for each in mine
-            if each["hcpcs_code"] == claim["hcpcs_code"] and each["carc"] not in {"18", "26", "27", "29"}
+            item
+            for item in mine
+            if item["hcpcs_code"] == claim["hcpcs_code"] and item["carc"] not in {"18", "26", "27", "29"}
         ]
         assert (row["member_denials_90d"], row["same_care_denials_90d"]) == (len(mine), len(same))
         seen += len(same) > 0
@@ -171,14 +178,14 @@ def test_denials_of_a_member_are_those_told_by_then(made: Made):
 
 def test_coverage_is_what_was_known_when_the_claim_was_recorded(made: Made):
     spans: dict[str, Rows] = defaultdict(list)
-    for each in made.rows("eligibility"):
-        spans[each["member_id"]].append(each)
+    for item in made.rows("eligibility"):
+        spans[item["member_id"]].append(item)
     answers: set[bool] = set()
     for claim, row in claims(made, 3):
         known: dict[Any, dict[str, Any]] = {}
-        for each in sorted(spans[claim["member_id"]], key=lambda span: span["recorded_at"]):
-            if each["recorded_at"] <= claim["recorded_at"]:
-                known[each["enrollment_start_date"]] = each
+        for item in sorted(spans[claim["member_id"]], key=lambda span: span["recorded_at"]):
+            if item["recorded_at"] <= claim["recorded_at"]:
+                known[item["enrollment_start_date"]] = item
         day = claim["claim_start_date"]
         covered = any(
             start <= day and (span["enrollment_end_date"] is None or day <= span["enrollment_end_date"])
@@ -191,12 +198,12 @@ def test_coverage_is_what_was_known_when_the_claim_was_recorded(made: Made):
 
 def test_an_authorization_is_what_the_files_said_by_then(made: Made):
     files: dict[str, Rows] = defaultdict(list)
-    for each in made.rows("prior_authorization"):
-        files[each["prior_auth_number"]].append(each)
+    for item in made.rows("prior_authorization"):
+        files[item["prior_auth_number"]].append(item)
     states: set[str] = set()
     for claim, row in claims(made, 1):
-        kept = [each for each in files[claim["prior_auth_number"]] if each["recorded_at"] <= claim["recorded_at"]]
-        paper = max(kept, key=lambda each: each["recorded_at"], default=None)
+        kept = [path for path in files[claim["prior_auth_number"]] if path["recorded_at"] <= claim["recorded_at"]]
+        paper = max(kept, key=lambda item: item["recorded_at"], default=None)
         if claim["prior_auth_number"] is None:
             state = "none"
         elif paper is None:
@@ -216,9 +223,9 @@ def test_a_providers_denials_are_those_told_in_the_days_before(made: Made):
     for row in made.rows("provider_history")[::97]:
         since = row["known_since"] - timedelta(days=30)
         mine = [
-            each
-            for each in denials
-            if each["billing_npi"] == row["billing_npi"] and since <= each["told"] <= row["known_since"]
+            denial
+            for denial in denials
+            if denial["billing_npi"] == row["billing_npi"] and since <= denial["told"] <= row["known_since"]
         ]
         assert row["denials_30d"] == len(mine)
         assert row["denial_rate_30d"] <= 1

@@ -10,19 +10,19 @@ import pytest
 
 from benchmarks import answers, denials
 from examples.health_plan import colleague
-from tests.answering import Answering
-from tests.house import repo
-from tests.models.released import claim
-from wellspring.data import features
-from wellspring.models import definition
-from wellspring.records.data import Views
+from tests.architecture import repository
+from tests.builders.api_server import Answering
+from tests.builders.released_model import claim
+from wellspring.data.features import views as views_module
+from wellspring.models.spec import definition
+from wellspring.records.data import FeatureViews
 
-FOLDER = repo.ROOT / "examples" / "health_plan"
+FOLDER = repository.ROOT / "examples" / "health_plan"
 
 
 @pytest.fixture(scope="module")
-def views() -> Views:
-    return features.load(FOLDER / "features.py", "health_plan")
+def views() -> FeatureViews:
+    return views_module.load_views(FOLDER / "features.py", "health_plan")
 
 
 def test_it_imports_the_public_face_and_nothing_else():
@@ -32,20 +32,20 @@ def test_it_imports_the_public_face_and_nothing_else():
     assert len(source.splitlines()) <= 45
 
 
-def test_every_feature_that_it_names_is_there(views: Views):
-    model = definition.load(FOLDER / "models", "denials")
-    used = {each.name for each in definition.resolve(model, views)}
-    named = {*model.baselines.raw, model.baselines.rate, *(each.feature for each in model.subgroups)}
+def test_every_feature_that_it_names_is_there(views: FeatureViews):
+    model = definition.load_model_definition(FOLDER / "models", "denials")
+    used = {resolve_feature.name for resolve_feature in definition.resolve_features(model, views)}
+    named = {*model.baselines.columns, model.baselines.heuristic, *(subgroup.feature for subgroup in model.subgroups)}
     assert named <= used
     assert len(used) > 90
 
 
-def test_the_raw_columns_hold_no_history_and_no_identity(views: Views):
-    model = definition.load(FOLDER / "models", "denials")
-    assert {each.partition(":")[0] for each in model.baselines.raw} == {"claim_features"}
-    assert [each for each in model.baselines.raw if re.search(r"\d+d$|_rate|denial|known", each)] == []
+def test_the_raw_columns_hold_no_history_and_no_identity(views: FeatureViews):
+    model = definition.load_model_definition(FOLDER / "models", "denials")
+    assert {column.partition(":")[0] for column in model.baselines.columns} == {"claim_features"}
+    assert [column for column in model.baselines.columns if re.search(r"\d+d$|_rate|denial|known", column)] == []
     tokens = {key for view in views.views for key in view.keys}
-    assert not tokens & {each.partition(":")[2] for each in model.baselines.raw}
+    assert not tokens & {column.partition(":")[2] for column in model.baselines.columns}
 
 
 @pytest.mark.slow
@@ -81,7 +81,7 @@ def test_the_benchmark_of_answers_hears_whole_answers_and_takes_no_other(tmp_pat
         def connect() -> socket.socket:
             line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             line.settimeout(10)
-            line.connect(str(house.project.socket("api")))
+            line.connect(str(house.project.socket_path("api")))
             return line
 
         def way(keys: dict[str, str]) -> answers.Way:

@@ -17,10 +17,10 @@ import yaml
 from open_data_contract_standard.model import OpenDataContractStandard
 
 from examples.health_plan import drops
-from tests.examples.judge import Reasons, judge
-from wellspring.data import admit
-from wellspring.data.contract import load, load_all, loosened, match
-from wellspring.data.formats.csv import read
+from tests.builders.reference_validator import Reasons, judge
+from wellspring.data.contracts.contract import contract_for_file, load_all, load_contract, weakened_protections
+from wellspring.data.formats.csv import read_csv
+from wellspring.data.intake import validation
 
 EXAMPLE = Path(drops.__file__).parent
 CONTRACTS = sorted((EXAMPLE / "contracts").iterdir())
@@ -46,10 +46,10 @@ def test_each_column_says_how_it_may_leave(path: Path) -> None:
     for column in yaml.safe_load(path.read_text())["schema"][0]["properties"]:
         said = {custom["property"]: custom["value"] for custom in column["customProperties"]}
         assert column["classification"]
-        assert said["leaves"] in {"as_is", "token", "year", "zip3", "masked", "never"}
-        assert ("domain" in said) == (said["leaves"] == "token")
+        assert said["egress"] in {"plain", "token", "year", "prefix(3)", "masked", "never"}
+        assert ("domain" in said) == (said["egress"] == "token")
         if column["classification"] in {"identifier", "contact"}:
-            assert said["leaves"] in {"token", "never"}
+            assert said["egress"] in {"token", "never"}
 
 
 def test_good_rows_keep_their_contract(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_the_rows_of_the_history_keep_their_contracts(tmp_path: Path) -> None:
         assert judge(path, contract) == {}, name
         assert len(_rows(path)) - 1 == history.rows[path.name] > 0
         promised = yaml.safe_load(contract.read_text())["schema"][0]["properties"]
-        assert _rows(path)[0] == [each["name"] for each in promised]
+        assert _rows(path)[0] == [item["name"] for item in promised]
     assert {path.name.removesuffix("_2026-03_2026-10.csv") for path in history.paths} == {
         path.name.removesuffix(".odcs.yaml") for path in CONTRACTS
     }
@@ -81,9 +81,9 @@ def test_the_house_admits_the_whole_history(tmp_path: Path) -> None:
     since = datetime(2026, 11, 1, tzinfo=UTC)
     contracts = load_all(EXAMPLE / "contracts", tenant="wellspring-benefits", known_since=since)
     for path in history.paths:
-        contract = match(contracts, "clearinghouse", path.name)
-        judged = admit.judge(read(path.read_bytes(), contract), contract)
-        assert (judged.good.num_rows, judged.findings) == (history.rows[path.name], ()), contract.name
+        contract = contract_for_file(contracts, "clearinghouse", path.name)
+        judged = validation.validate_rows(read_csv(path.read_bytes(), contract), contract)
+        assert (judged.valid.num_rows, judged.findings) == (history.rows[path.name], ()), contract.name
 
 
 def test_no_claim_of_a_later_drop_has_a_number_of_the_history(tmp_path: Path, bad: drops.Bad) -> None:
@@ -120,13 +120,13 @@ def test_bad_rows_are_bad_as_told_and_no_other_row_is(bad: drops.Bad) -> None:
 
 
 def test_the_house_judges_the_bad_drop_as_told(bad: drops.Bad) -> None:
-    contract = load(CLAIM, tenant="wellspring-benefits", known_since=datetime(2026, 11, 1, tzinfo=UTC))
-    judged = admit.judge(read(bad.path.read_bytes(), contract), contract)
+    contract = load_contract(CLAIM, tenant="wellspring-benefits", known_since=datetime(2026, 11, 1, tzinfo=UTC))
+    judged = validation.validate_rows(read_csv(bad.path.read_bytes(), contract), contract)
     found: Reasons = defaultdict(set)
     for reason in judged.reasons.to_pylist():
         found[reason["row_number"]].add((reason["code"], reason["column"]))
     assert dict(found) == _told(bad)
-    assert [(each.code, each.column, each.count) for each in judged.findings] == [
+    assert [(finding.code, finding.column, finding.count) for finding in judged.findings] == [
         ("undeclared_column", bad.undeclared, bad.rows)
     ]
 
@@ -134,11 +134,13 @@ def test_the_house_judges_the_bad_drop_as_told(bad: drops.Bad) -> None:
 def test_the_house_frees_the_repairable_rows_and_no_other(bad: drops.Bad, tmp_path: Path) -> None:
     shutil.copy(CLAIM, tmp_path)
     since = datetime(2026, 11, 1, tzinfo=UTC)
-    old = load(CLAIM, tenant="wellspring-benefits", known_since=since)
-    new = load(drops.repaired_contract(tmp_path), tenant="wellspring-benefits", known_since=since)
-    assert loosened(old, new) == ()
-    again = admit.rejudge(admit.judge(read(bad.path.read_bytes(), old), old).waiting, new)
-    assert again.good["row_number"].to_pylist() == [
+    old = load_contract(CLAIM, tenant="wellspring-benefits", known_since=since)
+    new = load_contract(drops.repaired_contract(tmp_path), tenant="wellspring-benefits", known_since=since)
+    assert weakened_protections(old, new) == ()
+    again = validation.revalidate_rows(
+        validation.validate_rows(read_csv(bad.path.read_bytes(), old), old).quarantined, new
+    )
+    assert again.valid["row_number"].to_pylist() == [
         flaw.row for flaw in bad.flaws if flaw.column == "place_of_service_code"
     ]
 
@@ -154,7 +156,7 @@ def test_bad_drop_has_a_column_of_phones_that_nobody_declared(bad: drops.Bad) ->
 def test_repaired_contract_frees_what_the_contract_forgot_and_nothing_else(bad: drops.Bad, tmp_path: Path) -> None:
     shutil.copy(CLAIM, tmp_path)
     path = drops.repaired_contract(tmp_path)
-    assert [each.name for each in tmp_path.iterdir()] == [CLAIM.name]
+    assert [item.name for item in tmp_path.iterdir()] == [CLAIM.name]
     assert OpenDataContractStandard.from_file(str(path)).version == "1.1.0"
     before, after = judge(bad.path, CLAIM), judge(bad.path, path)
     freed = {number for number in before if number not in after}

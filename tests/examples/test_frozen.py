@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from examples.health_plan import drops, population, process
-from tests.examples import second_process
+from tests.builders import second_process
 
 FIRST = "635a7b686cbda0f3732f718d15ce363ef0bd431a91fc831b0b13cf05d3aa32aa"
 SECOND = "b6b1991dbe2366ad9fd223f5bb13f44f583519255ba2c590e0f68978238195c4"

@@ -61,7 +61,7 @@ def test_identities_were_never_issued(people: pa.Table) -> None:
     assert all(re.search(r"@example\.(com|org)$", mail) for mail in people["email"].to_pylist())
     medicare = people["medicare_beneficiary_identifier"].drop_null().to_pylist()
     assert medicare
-    assert all(len(each) == 11 and each[1] == "S" for each in medicare)
+    assert all(len(item) == 11 and item[1] == "S" for item in medicare)
 
 
 def test_provider_numbers_start_with_nine_and_have_a_valid_check_digit() -> None:
@@ -135,7 +135,7 @@ def test_notes_hold_no_name(people: pa.Table, claims: pa.Table) -> None:
 
 def test_a_file_is_whole_or_not_there(people: pa.Table, tmp_path: Path) -> None:
     path = population.write_csv(people, tmp_path / "eligibility_2026-09.csv")
-    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+    assert [item.name for item in tmp_path.iterdir()] == [path.name]
     assert pyarrow.csv.read_csv(path).num_rows == people.num_rows
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from examples.health_plan import adjudication, process, returning
 from examples.health_plan.adjudication import ABSENT, EXPIRED, OTHER_CODE, UNKNOWN, VALID, Facts, Terms, Weights
-from tests.examples import second_process
+from tests.builders import second_process
 
 SEED, MONTHS, UNTIL = 5, 15, "2026-07"
 WHOLE = ("2025-05-01", "2026-08-01")
@@ -309,7 +309,7 @@ def test_labels_fall_as_their_probability_says(made: Made, which: str) -> None:
             high,
         )
     since, until = "2026-01-01", "2026-08-01"
-    best, drawn = (process.ceiling(history.truth, since, until, drawn=each) for each in (False, True))
+    best, drawn = (process.ceiling(history.truth, since, until, drawn=number) for number in (False, True))
     assert 0.88 < best < 0.92
     assert abs(best - drawn) < 0.02
 

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from examples.health_plan import drops
-from tests.house import repo
+from tests.architecture import repository
 from tests.journeys.conftest import House
 
 pytestmark = pytest.mark.live
@@ -35,7 +35,7 @@ def published(house: House) -> House:
     drops.good(house.outbox, lines=60, members=60)
     received = house.receive()
     Told.edition = received["edition"]["id"]
-    Told.drop = next(each["drop"] for each in received["outcomes"].values() if each["contract"] == "medical_claim")
+    Told.drop = next(item["drop"] for item in received["files"].values() if item["contract"] == "medical_claim")
     keys = house.run("ledger", "key", "--json").document
     Told.log, Told.witness = keys["log"], keys["witness"]
     return house
@@ -45,7 +45,7 @@ def verified(pack: Path, *keys: str) -> Any:
     """Verify as an auditor would: only wellspring_verify and its one library can be imported."""
     alone = pack.parent / "auditor"
     if not alone.exists():
-        shutil.copytree(repo.SRC / "wellspring_verify", alone / "wellspring_verify")
+        shutil.copytree(repository.SRC / "wellspring_verify", alone / "wellspring_verify")
         libraries = Path(cryptography.__file__).parents[1]
         for name in ("cryptography", "cffi", "_cffi_backend*", "pycparser"):
             for found in libraries.glob(name):
@@ -78,7 +78,7 @@ def test_a_story_is_proved_and_verifies_alone(published: House, tmp_path: Path, 
     assert story
     # The contract of that day lies in the pack.
     contract = tmp_path / "pack" / "contracts" / "medical_claim@1.0.0.yaml"
-    assert contract.read_bytes() == (published.project.contracts / "medical_claim.odcs.yaml").read_bytes()
+    assert contract.read_bytes() == (published.project.contracts_dir / "medical_claim.odcs.yaml").read_bytes()
 
 
 def json_entries(pack: Path) -> list[dict[str, Any]]:
@@ -99,7 +99,7 @@ def test_without_a_key_the_signer_is_not_checked_and_a_flipped_byte_is_named(pub
 
 
 def test_another_house_did_not_sign_it(published: House, tmp_path: Path):
-    from tests.verify.packs import made
+    from tests.builders.packs import made
 
     other = made(tmp_path / "other")
     assert published.run("prove", f"drop:{Told.drop}", "--out", tmp_path / "pack").code == 0
@@ -119,7 +119,7 @@ def test_an_older_pack_still_verifies_after_more_was_received(published: House, 
     pack = tmp_path / "pack"
     assert published.run("prove", f"edition:{Told.edition}", "--out", pack).code == 0
     drops.corrected(published.outbox, lines=60, members=60)
-    assert published.receive()["fresh"]
+    assert published.receive()["newly_published"]
     assert verified(pack, *keys())["outcome"] == 0
 
 
@@ -127,7 +127,7 @@ def test_a_sealed_story_is_proved_with_the_servers_down_and_one_that_is_not_is_6
     # A drop that stops is told in the log, and nobody has sealed its story.
     drops.broken_schema(published.outbox, lines=60, members=60, month="2026-12")
     received = published.receive(code=75)
-    stopped = received["outcomes"]["medical_claim_2026-12.csv"]["drop"]
+    stopped = received["files"]["medical_claim_2026-12.csv"]["drop"]
     published.down()
     try:
         newest = f"edition:{received['edition']['id']}"
@@ -138,7 +138,7 @@ def test_a_sealed_story_is_proved_with_the_servers_down_and_one_that_is_not_is_6
         assert said.err.endswith("fix: run `wellspring up`\n")
         assert published.run("ledger", "verify").code == 0
         assert not (published.root / ".wellspring" / "run.json").exists()
-        running = [each.info["cmdline"] for each in psutil.process_iter(["cmdline"]) if each.info["cmdline"]]
+        running = [item.info["cmdline"] for item in psutil.process_iter(["cmdline"]) if item.info["cmdline"]]
         assert [line for line in running if any(str(published.root) in word for word in line)] == []
     finally:
         published.up()

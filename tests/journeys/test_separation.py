@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from examples.health_plan import drops
+from tests.builders.projects import run_as
 from tests.journeys.conftest import House
-from tests.servers.houses import run_as
-from wellspring.data import fence
-from wellspring.servers.privileges import GIDS, GROUPS, UIDS, survey
+from wellspring.runtime import landlock
+from wellspring.runtime.privileges import SERVICE_GIDS, SERVICE_UIDS, SUPPLEMENTARY_GIDS, detect_privileges
 
 pytestmark = [
     pytest.mark.live,
@@ -58,18 +58,18 @@ def secrets(house: House) -> list[Path]:
     """Every secret of a house that has received something; each must be there, or a test of it proves nothing."""
     drops.good(house.outbox, lines=60, members=60)
     house.receive()
-    if survey(house.project).separation != "user":
+    if detect_privileges(house.project).separation != "user":
         pytest.skip("this container maps no other users")
-    state = house.project.state
-    originals = list(house.project.enclave.rglob("*"))
+    state = house.project.state_dir
+    originals = list(house.project.enclave_dir.rglob("*"))
     named = [
         state / "seal.key",
         state / "supervisor.key",
         state / "openbao",
         state / "postgres",
-        house.project.enclave,
+        house.project.enclave_dir,
         house.root / "witness" / "key",
-        house.project.vendor / "host_key",
+        house.project.vendor_dir / "host_key",
         *(path for path in originals if path.is_file()),
         *list((state / "openbao").iterdir())[:2],
         *list((state / "postgres").iterdir())[:2],
@@ -81,7 +81,7 @@ def secrets(house: House) -> list[Path]:
 
 def database(house: House) -> Path:
     """The door of the enclave's database."""
-    return next(path for path in house.project.socket("postgres").iterdir() if path.is_socket())
+    return next(path for path in house.project.socket_path("postgres").iterdir() if path.is_socket())
 
 
 def as_the_user(house: House, paths: list[Path]) -> dict[str, Any]:
@@ -92,13 +92,13 @@ def as_the_user(house: House, paths: list[Path]) -> dict[str, Any]:
     if child == 0:
         try:
             os.close(read)
-            os.setgroups(list(GROUPS["worker"]))
-            os.setresgid(*[GIDS["worker"]] * 3)
-            os.setresuid(*[UIDS["worker"]] * 3)
+            os.setgroups(list(SUPPLEMENTARY_GIDS["worker"]))
+            os.setresgid(*[SERVICE_GIDS["worker"]] * 3)
+            os.setresuid(*[SERVICE_UIDS["worker"]] * 3)
             space: dict[str, Any] = {}
             exec(PROBE, space)
             told = {str(path): space["tried"](str(path)) for path in paths}
-            told["vault"] = space["asked"](str(house.project.socket("vault")), {"op": "reveal", "token": "t"})
+            told["vault"] = space["asked"](str(house.project.socket_path("vault")), {"op": "detokenize", "token": "t"})
             told["database"] = space["reached"](door)
             os.write(write, json.dumps(told).encode())
         finally:
@@ -118,10 +118,10 @@ def test_a_process_of_the_workers_user_opens_no_secret_and_no_vault(house: House
     assert {path: found for path, found in told.items() if found != "PermissionError"} == {}
 
 
-@pytest.mark.skipif(fence.syscall(444, None, 0, 1) < 1, reason="this kernel has no Landlock")
+@pytest.mark.skipif(landlock.syscall(444, None, 0, 1) < 1, reason="this kernel has no Landlock")
 def test_the_real_worker_with_its_capability_opens_no_secret_and_no_vault(house: House, secrets: list[Path]):
     code = (
-        f"{PROBE}\nfrom wellspring.servers.confine import confine\n"
+        f"{PROBE}\nfrom wellspring.runtime.sandbox import confine\n"
         "told = {'confined': confine(here, role='worker'), 'uid': os.geteuid()}\n"
         "told['paths'] = {path: tried(path) for path in json.loads(sys.stdin.read())}\n"
         "told['vault'] = asked(str(here.socket('vault')), {'op': 'tokenize', 'domain': 'member', 'value': 'x'})\n"
@@ -132,7 +132,7 @@ def test_the_real_worker_with_its_capability_opens_no_secret_and_no_vault(house:
     ran = run_as(house.project, "worker", code, given=json.dumps([str(path) for path in secrets]))
     assert ran.returncode == 0, ran.stderr
     told = json.loads(ran.stdout)
-    assert (told["confined"], told["uid"]) == ("", UIDS["worker"])
+    assert (told["confined"], told["uid"]) == ("", SERVICE_UIDS["worker"])
     assert {path: found for path, found in told["paths"].items() if found != "PermissionError"} == {}
     assert told["vault"] == "PermissionError" or told["vault"]["slug"] == "refused"
     assert told["database"] == "PermissionError"
@@ -150,19 +150,19 @@ def test_the_same_probe_as_root_finds_each_of_them(house: House, secrets: list[P
 
 
 def test_each_service_runs_as_the_user_that_status_says(house: House, secrets: list[Path]):
-    servers = {each["name"]: each["uid"] for each in house.run("status", "--json").document["servers"]}
+    servers = {item["name"]: item["uid"] for item in house.run("status", "--json").document["servers"]}
     assert servers["supervisor"] == os.geteuid()
-    assert servers["enclave"] == UIDS["enclave"]
-    assert servers["openbao"] == UIDS["keys"]
-    assert servers["witness"] == UIDS["witness"]
-    assert servers["sftp"] == UIDS["vendor"]
-    assert servers["postgres"] == UIDS["postgres"]
+    assert servers["enclave"] == SERVICE_UIDS["enclave"]
+    assert servers["openbao"] == SERVICE_UIDS["keys"]
+    assert servers["witness"] == SERVICE_UIDS["witness"]
+    assert servers["sftp"] == SERVICE_UIDS["vendor"]
+    assert servers["postgres"] == SERVICE_UIDS["postgres"]
     assert len(set(servers.values())) == len(servers)
 
 
 def test_the_worker_gets_no_credential_from_the_supervisor(house: House):
     code = (
-        "from wellspring.servers.control import credential\nfrom wellspring.errors import WellspringError\n"
+        "from wellspring.embedded.control_socket import credential\nfrom wellspring.errors import WellspringError\n"
         "for role in ('worker', 'enclave'):\n"
         "    try:\n        credential(here, role)\n        print('given')\n"
         "    except WellspringError as wrong:\n        print(wrong.slug)"

@@ -10,8 +10,8 @@ import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 from referencing import Registry, Resource
 
-from tests.observe.books import Books
-from wellspring.observe.lineage import Lineage
+from tests.builders.recorder import Books
+from wellspring.observe.lineage import LineageWriter
 from wellspring.records.trust import Ref
 
 SCHEMAS = Path(__file__).parent.parent / "schemas" / "openlineage"
@@ -48,12 +48,12 @@ def events(tmp_path: Path) -> list[dict[str, Any]]:
     books = Books(tmp_path)
     inputs = [Ref(name="rows:a/0", digest="ab" * 32), Ref(name="contract:claim@1.2.0", digest="cd" * 32)]
     with books.step("publish", "edition:e", intent=True, inputs=inputs) as act:
-        act.writes(Ref(name="snapshot:claim@77"), Ref(name="edition:e"), Ref(name="edition:e"))
+        act.add_outputs(Ref(name="snapshot:claim@77"), Ref(name="edition:e"), Ref(name="edition:e"))
     with books.step("stage", "drop:a", inputs=inputs):
         pass
     with pytest.raises(RuntimeError), books.step("stage", "drop:b"):
         raise RuntimeError("a name, perhaps")
-    books.step.settle("publish", "edition:f", "worker:0")
+    books.step.complete_after_crash("publish", "edition:f", "worker:0")
     return [json.loads(line) for line in books.lineage.path.read_text().splitlines()]
 
 
@@ -157,7 +157,7 @@ def test_an_event_cut_short_by_a_full_disk_is_taken_back(tmp_path: Path, monkeyp
     real = os.write
     monkeypatch.setattr("wellspring.observe.lineage.os.write", lambda handle, lines: real(handle, lines[:40]))
     with pytest.raises(OSError, match="cut short"):
-        Lineage(books.lineage.path, "demo").write(books.journal.entries[0], started=None)
+        LineageWriter(books.lineage.path, "demo").write_events(books.journal.entries[0], started_at=None)
     assert books.lineage.path.read_bytes() == whole
 
 
@@ -165,15 +165,15 @@ def test_of_many_answers_one_a_minute_is_told_for_each_action_and_source(tmp_pat
     books = Books(tmp_path)
     for release, count in (("release:a", 50), ("release:b", 3)):
         for n in range(count):
-            books.step.answers("predict", f"prediction:{release}{n}", inputs=[Ref(name=release)])
+            books.step.record_answer("predict", f"prediction:{release}{n}", inputs=[Ref(name=release)])
     told = [json.loads(line) for line in books.lineage.path.read_text().splitlines()]
-    assert [(each["eventType"], each["inputs"][0]["name"]) for each in told] == [
+    assert [(item["eventType"], item["inputs"][0]["name"]) for item in told] == [
         ("COMPLETE", "release:a"),
         ("COMPLETE", "release:b"),
     ]
     assert len(books.journal.entries) == 53
     first = books.journal.entries[0]
     later = first.model_copy(update={"known_since": first.known_since + timedelta(seconds=60), "sequence": 99})
-    books.lineage.sample(later)
-    books.lineage.sample(later)
+    books.lineage.append_if_new(later)
+    books.lineage.append_if_new(later)
     assert len(books.lineage.path.read_text().splitlines()) == 3

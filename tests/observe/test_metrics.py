@@ -5,7 +5,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from wellspring.observe.metrics import Metrics
+from wellspring.observe.metrics import StepMetrics
 
 
 def samples(path: Path) -> dict[tuple[str, ...], float]:
@@ -17,11 +17,11 @@ def samples(path: Path) -> dict[tuple[str, ...], float]:
 
 
 def test_steps_and_their_seconds_are_written_as_prometheus_text(tmp_path: Path) -> None:
-    metrics = Metrics(tmp_path / "metrics", "worker")
-    metrics.count("stage", "done", 0.02)
-    metrics.count("stage", "done", 2.0)
-    metrics.count("stage", "refused", 0.001)
-    metrics.count("publish", "done", None)
+    metrics = StepMetrics(tmp_path / "metrics", "worker")
+    metrics.count_step("stage", "done", 0.02)
+    metrics.count_step("stage", "done", 2.0)
+    metrics.count_step("stage", "refused", 0.001)
+    metrics.count_step("publish", "done", None)
     found = samples(tmp_path / "metrics" / "worker.prom")
     assert found["wellspring_steps_total", "stage", "done", "worker"] == 2
     assert found["wellspring_steps_total", "stage", "refused", "worker"] == 1
@@ -33,45 +33,45 @@ def test_steps_and_their_seconds_are_written_as_prometheus_text(tmp_path: Path) 
 
 
 def test_the_next_process_counts_on_from_the_file(tmp_path: Path) -> None:
-    first = Metrics(tmp_path, "worker")
+    first = StepMetrics(tmp_path, "worker")
     for seconds in (0.002, 0.3, 700.0):
-        first.count("stage", "done", seconds)
+        first.count_step("stage", "done", seconds)
     before = samples(tmp_path / "worker.prom")
-    second = Metrics(tmp_path, "worker")
-    second.count("publish", "failed", None)
+    second = StepMetrics(tmp_path, "worker")
+    second.count_step("publish", "failed", None)
     after = samples(tmp_path / "worker.prom")
     assert after == {**before, ("wellspring_steps_total", "publish", "failed", "worker"): 1.0}
 
 
 def test_two_houses_count_apart(tmp_path: Path) -> None:
-    one, two = Metrics(tmp_path / "one", "worker"), Metrics(tmp_path / "two", "worker")
-    one.count("stage", "done", 0.1)
-    two.count("stage", "failed", 0.1)
+    one, two = StepMetrics(tmp_path / "one", "worker"), StepMetrics(tmp_path / "two", "worker")
+    one.count_step("stage", "done", 0.1)
+    two.count_step("stage", "failed", 0.1)
     assert ("wellspring_steps_total", "stage", "failed", "worker") not in samples(one.path)
 
 
 def test_a_file_that_is_no_metrics_file_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "worker.prom").write_text("{{{ not a metric\n")
-    Metrics(tmp_path, "worker").count("stage", "done", 0.1)
+    StepMetrics(tmp_path, "worker").count_step("stage", "done", 0.1)
     assert samples(tmp_path / "worker.prom")["wellspring_steps_total", "stage", "done", "worker"] == 1
 
 
 def test_nothing_but_the_file_itself_is_left_in_the_folder(tmp_path: Path) -> None:
-    metrics = Metrics(tmp_path, "worker")
+    metrics = StepMetrics(tmp_path, "worker")
     for _ in range(3):
-        metrics.count("stage", "done", 0.1)
+        metrics.count_step("stage", "done", 0.1)
     assert [path.name for path in tmp_path.iterdir()] == ["worker.prom"]
 
 
 def test_answers_are_counted_in_memory_and_written_once_a_second_or_at_the_end(tmp_path: Path) -> None:
-    metrics = Metrics(tmp_path, "api")
+    metrics = StepMetrics(tmp_path, "api")
     at = datetime(2026, 11, 25, 12, tzinfo=UTC)
     for n in range(200):
-        metrics.tally("predict", "done", 0.002, at=at + timedelta(milliseconds=5 * n))
+        metrics.count_batched("predict", "done", 0.002, counted_at=at + timedelta(milliseconds=5 * n))
     assert samples(metrics.path)["wellspring_steps_total", "predict", "done", "api"] == 1
-    metrics.tally("predict", "done", 0.002, at=at + timedelta(seconds=1))
+    metrics.count_batched("predict", "done", 0.002, counted_at=at + timedelta(seconds=1))
     assert samples(metrics.path)["wellspring_steps_total", "predict", "done", "api"] == 201
-    metrics.tally("predict", "done", 0.002, at=at + timedelta(seconds=1, milliseconds=1))
+    metrics.count_batched("predict", "done", 0.002, counted_at=at + timedelta(seconds=1, milliseconds=1))
     metrics.flush()
     assert samples(metrics.path)["wellspring_steps_total", "predict", "done", "api"] == 202
     assert samples(metrics.path)["wellspring_step_seconds_count", "predict", "api"] == 202

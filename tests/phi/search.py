@@ -14,9 +14,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.phi.containers import Unopened, is_container, opened, strings
 from tests.phi.decoding import decoded
 from tests.phi.needles import Person, needles, strip
-from tests.phi.opening import Unopened, is_container, opened, strings
 
 DEEPEST = 5
 """How many wrappings are undone: base64 in JSON in gzip in a column of Parquet is four."""
@@ -95,8 +95,8 @@ def _look(
     try:
         for part, content in opened(hay, beside):
             yield from _look(content, path, f"{inside}/{part}", wanted, None, deep - 1)
-    except Unopened as wrong:
-        yield Hit(path, inside, -1, f"cannot be opened: {wrong}")
+    except Unopened as exc:
+        yield Hit(path, inside, -1, f"cannot be opened: {exc}")
     if text := "\n".join(strings(hay)).encode("utf-8", "replace"):
         # Without what JSON did to the text, so that an encoding inside it stands whole.
         yield from _look(text, path, f"{inside}/json", wanted, None, deep - 1)

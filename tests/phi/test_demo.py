@@ -11,8 +11,8 @@ from typing import NamedTuple
 import pytest
 
 from examples.health_plan import drops, population
+from tests.phi.process_watch import Watched
 from tests.phi.search import Person, search, search_bytes
-from tests.phi.watch import Watched
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.servers import houses
+from tests.builders import projects
+from wellspring.embedded.control_socket import request_credential
 from wellspring.errors import Refused, Unavailable
 from wellspring.project import Project
-from wellspring.servers.control import credential
-from wellspring.trust.identity.openbao import OpenBaoSession, answering, connect, login
+from wellspring.trust.identity.openbao import OpenBaoSession, login_service, map_errors, open_client
 from wellspring.trust.identity.port import Principal, Role
 
 pytestmark = pytest.mark.live
@@ -17,36 +17,36 @@ pytestmark = pytest.mark.live
 
 @pytest.fixture(scope="module")
 def here() -> Iterator[Project]:
-    with houses.house() as project:
+    with projects.house() as project:
         yield project
 
 
 @pytest.mark.parametrize("role", ["worker", "enclave"])
 def test_a_login_is_told_who_it_is(here: Project, role: Role):
-    with login(here.socket("openbao"), **credential(here, role)) as session:
+    with login_service(here.socket_path("openbao"), **request_credential(here, role)) as session:
         assert session.principal == Principal(f"service:{role}")
 
 
 def test_closing_a_login_revokes_it(here: Project):
-    session = login(here.socket("openbao"), **credential(here, "worker"))
+    session = login_service(here.socket_path("openbao"), **request_credential(here, "worker"))
     token = session.client.token
     session.close()
     session.close()
-    late = connect(here.socket("openbao"), token)
-    with pytest.raises(Refused), answering("look itself up"):
+    late = open_client(here.socket_path("openbao"), token)
+    with pytest.raises(Refused), map_errors("look itself up"):
         late.auth.token.lookup_self()
     late.adapter.close()
 
 
 def test_a_login_renews_itself(here: Project):
-    first = login(here.socket("openbao"), **credential(here, "worker"))
-    with answering("look itself up"):
+    first = login_service(here.socket_path("openbao"), **request_credential(here, "worker"))
+    with map_errors("look itself up"):
         before = first.client.auth.token.lookup_self()["data"]
     # Another session of the same login, which believes that it has a second left.
-    short = OpenBaoSession(here.socket("openbao"), first.client.token, first.principal, period=1.0)
+    short = OpenBaoSession(here.socket_path("openbao"), first.client.token, first.principal, period=1.0)
     pause = threading.Event()
     for _ in range(100):
-        with answering("look itself up"):
+        with map_errors("look itself up"):
             now = first.client.auth.token.lookup_self()["data"]
         if now.get("last_renewal_time", 0) > (before.get("last_renewal_time") or 0):
             break
@@ -59,17 +59,17 @@ def test_a_login_renews_itself(here: Project):
 
 def test_no_token_is_taken_from_the_environment(here: Project, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("VAULT_TOKEN", "s.somebodyelses")
-    client = connect(here.socket("openbao"))
+    client = open_client(here.socket_path("openbao"))
     assert not client.token
     client.adapter.close()
 
 
 def test_a_made_up_wrapping_is_refused(here: Project):
-    born_with = credential(here, "worker")
+    born_with = request_credential(here, "worker")
     with pytest.raises(Refused):
-        login(here.socket("openbao"), role_id=born_with["role_id"], wrapped="s.madeup")
+        login_service(here.socket_path("openbao"), role_id=born_with["role_id"], wrapped_secret_id="s.madeup")
 
 
 def test_no_server_is_unavailable(here: Project):
     with pytest.raises(Unavailable):
-        login(here.runtime / "nobody.sock", role_id="x", wrapped="y")
+        login_service(here.runtime_dir / "nobody.sock", role_id="x", wrapped_secret_id="y")

@@ -7,72 +7,72 @@ import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from tests.servers import houses
-from wellspring.errors import Broken, Refused, Unavailable
+from tests.builders import projects
+from wellspring.embedded.control_socket import request_credential
+from wellspring.errors import CorruptedError, Refused, Unavailable
 from wellspring.project import Project
-from wellspring.servers import supervisor
-from wellspring.servers.control import credential
-from wellspring.trust.identity.openbao import OpenBaoSession, login
-from wellspring.trust.keys.openbao import OpenBaoKeys, OpenBaoSigner
-from wellspring.trust.keys.port import Keys, Signer
+from wellspring.supervisor import client
+from wellspring.trust.identity.openbao import OpenBaoSession, login_service
+from wellspring.trust.keys.openbao import OpenBaoDataKeys, OpenBaoSigner
+from wellspring.trust.keys.port import DataKeys, LogSigner
 
 pytestmark = pytest.mark.live
 
 
 @pytest.fixture(scope="module")
 def here() -> Iterator[Project]:
-    with houses.house() as project:
+    with projects.house() as project:
         yield project
 
 
 @pytest.fixture(scope="module")
 def enclave(here: Project) -> Iterator[OpenBaoSession]:
-    with login(here.socket("openbao"), **credential(here, "enclave")) as session:
+    with login_service(here.socket_path("openbao"), **request_credential(here, "enclave")) as session:
         yield session
 
 
 @pytest.fixture(scope="module")
 def worker(here: Project) -> Iterator[OpenBaoSession]:
-    with login(here.socket("openbao"), **credential(here, "worker")) as session:
+    with login_service(here.socket_path("openbao"), **request_credential(here, "worker")) as session:
         yield session
 
 
 @pytest.fixture
-def keys(enclave: OpenBaoSession) -> Keys:
-    return OpenBaoKeys(enclave)
+def keys(enclave: OpenBaoSession) -> DataKeys:
+    return OpenBaoDataKeys(enclave)
 
 
 @pytest.fixture
-def signer(worker: OpenBaoSession) -> Signer:
+def signer(worker: OpenBaoSession) -> LogSigner:
     return OpenBaoSigner(worker)
 
 
-def test_a_data_key_is_256_bits_new_each_time_and_unwraps_to_itself(keys: Keys):
-    one, two = keys.data_key("originals"), keys.data_key("originals")
-    assert len(one.plain) == 32
-    assert one.plain != two.plain
-    assert keys.unwrap("originals", one.wrapped) == one.plain
+def test_a_data_key_is_256_bits_new_each_time_and_unwraps_to_itself(keys: DataKeys):
+    one, two = keys.generate_data_key("originals"), keys.generate_data_key("originals")
+    assert len(one.plaintext) == 32
+    assert one.plaintext != two.plaintext
+    assert keys.unwrap_key("originals", one.wrapped) == one.plaintext
 
 
-def test_a_wrapped_key_opens_only_under_the_key_that_wrapped_it(keys: Keys):
-    with pytest.raises(Broken):
-        keys.unwrap("tokens", keys.data_key("originals").wrapped)
+def test_a_wrapped_key_opens_only_under_the_key_that_wrapped_it(keys: DataKeys):
+    with pytest.raises(CorruptedError):
+        keys.unwrap_key("tokens", keys.generate_data_key("originals").wrapped)
 
 
-def test_a_changed_wrapped_key_is_broken(keys: Keys):
-    wrapped = keys.data_key("originals").wrapped
+def test_a_changed_wrapped_key_is_broken(keys: DataKeys):
+    wrapped = keys.generate_data_key("originals").wrapped
     changed = wrapped[:-6] + ("A" if wrapped[-6] != "A" else "B") + wrapped[-5:]
-    with pytest.raises(Broken):
-        keys.unwrap("originals", changed)
+    with pytest.raises(CorruptedError):
+        keys.unwrap_key("originals", changed)
 
 
-def test_a_key_that_is_not_granted_is_refused(keys: Keys):
-    for ask in (lambda: keys.data_key("ledger"), lambda: keys.unwrap("ledger", "vault:v1:AAAA")):
+def test_a_key_that_is_not_granted_is_refused(keys: DataKeys):
+    for ask in (lambda: keys.generate_data_key("ledger"), lambda: keys.unwrap_key("ledger", "vault:v1:AAAA")):
         with pytest.raises(Refused):
             ask()
 
 
-def test_a_signature_is_plain_ed25519_of_the_message(signer: Signer):
+def test_a_signature_is_plain_ed25519_of_the_message(signer: LogSigner):
     public = Ed25519PublicKey.from_public_bytes(signer.public_key())
     message = secrets.token_bytes(300)
     signature = signer.sign(message)
@@ -89,20 +89,20 @@ def test_who_may_use_data_keys_may_not_sign_for_the_log(enclave: OpenBaoSession)
 
 
 @pytest.mark.parametrize("name", ["originals", "quarantine", "tokens"])
-def test_who_signs_for_the_log_gets_no_data_key(worker: OpenBaoSession, keys: Keys, name: str):
-    wrapped = keys.data_key(name).wrapped
+def test_who_signs_for_the_log_gets_no_data_key(worker: OpenBaoSession, keys: DataKeys, name: str):
+    wrapped = keys.generate_data_key(name).wrapped
     with pytest.raises(Refused):
-        OpenBaoKeys(worker).data_key(name)
+        OpenBaoDataKeys(worker).generate_data_key(name)
     with pytest.raises(Refused):
-        OpenBaoKeys(worker).unwrap(name, wrapped)
+        OpenBaoDataKeys(worker).unwrap_key(name, wrapped)
 
 
 def test_a_server_that_is_down_is_unavailable(here: Project):
-    session = login(here.socket("openbao"), **credential(here, "enclave"))
-    supervisor.down(here)
+    session = login_service(here.socket_path("openbao"), **request_credential(here, "enclave"))
+    client.stop_servers(here)
     try:
         with pytest.raises(Unavailable):
-            OpenBaoKeys(session).data_key("originals")
+            OpenBaoDataKeys(session).generate_data_key("originals")
     finally:
         session.close()
-        supervisor.up(here)
+        client.start_servers(here)

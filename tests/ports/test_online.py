@@ -10,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pyarrow as pa
 import pytest
 
-from tests.data.histories import at, edition, rows, token, view, views
-from tests.stores.valkey import PASSWORD, USER, Valkey, running
-from wellspring.errors import Broken, Unavailable
+from tests.builders.feature_views import at, edition, rows, token, view, views
+from tests.builders.valkey import PASSWORD, USER, Valkey, running
+from wellspring.errors import CorruptedError, Unavailable
 from wellspring.records.data import FeatureRow
-from wellspring.stores.layout import Layout
-from wellspring.stores.online import Live, OnlineReader, OnlineWriter
+from wellspring.stores.online.feast_codec import RowCodec
+from wellspring.stores.online.redis import LiveMarker, OnlineReader, OnlineWriter
 
 pytestmark = pytest.mark.live
 MEMBERS, CLAIMS = view(), view("member_claims", {"denials": "float64", "open": "int64"})
@@ -51,15 +51,18 @@ def one(denials: int | None, second: float = 0, sequence: int = 0, number: int =
 
 
 def denials(writer: OnlineWriter) -> object:
-    row = writer.read(MEMBERS, ANN)
+    row = writer.read_row(MEMBERS, ANN)
     assert row is not None
     return row.values["denials"]
 
 
 def test_a_row_is_read_back_by_worker_and_api_alike(store: Valkey, writer: OnlineWriter):
     told = {"member_id": token(1), "denials": -3, "rate": -0.0, "covered": False, "plan": "ö" * 200}
-    assert writer.write(MEMBERS, rows(MEMBERS, [{**told, "known_since": at(2.5), "sequence": 9}]), edition()) == (1, 0)
-    row = writer.read(MEMBERS, ANN)
+    assert writer.write_rows(MEMBERS, rows(MEMBERS, [{**told, "known_since": at(2.5), "sequence": 9}]), edition()) == (
+        1,
+        0,
+    )
+    row = writer.read_row(MEMBERS, ANN)
     assert row is not None
     assert (row.values, row.known_since, row.sequence, row.edition) == (
         {key: value for key, value in told.items() if key != "member_id"},
@@ -74,7 +77,7 @@ def asked(store: Valkey, wanted: list[tuple[str, tuple[str, ...]]]) -> list[Feat
     async def ask() -> list[FeatureRow | None]:
         reader = store.reader(ALL)
         try:
-            return await reader.get(wanted)
+            return await reader.get_rows(wanted)
         finally:
             await reader.close()
 
@@ -99,31 +102,31 @@ def asked(store: Valkey, wanted: list[tuple[str, tuple[str, ...]]]) -> list[Feat
 def test_the_newest_knowledge_wins_whoever_writes_last(
     writer: OnlineWriter, first: tuple[float, int], then: tuple[float, int], wins: str
 ):
-    writer.write(MEMBERS, one(1, *first), edition())
-    kept = writer.write(MEMBERS, one(2, *then), edition())
+    writer.write_rows(MEMBERS, one(1, *first), edition())
+    kept = writer.write_rows(MEMBERS, one(2, *then), edition())
     assert denials(writer) == (2 if wins == "then" else 1)
     assert kept == ((1, 0) if wins == "then" else (0, 1))
 
 
 def test_of_equal_knowledge_the_later_edition_wins(writer: OnlineWriter):
     late, early = edition("b" * 12, published=9), edition("a" * 12, published=5)
-    writer.write(MEMBERS, one(1), late)
-    assert writer.write(MEMBERS, one(2), early).newer_kept == 1
+    writer.write_rows(MEMBERS, one(1), late)
+    assert writer.write_rows(MEMBERS, one(2), early).superseded_rows == 1
     assert denials(writer) == 1
-    assert writer.write(MEMBERS, one(3), late).rows == 1
+    assert writer.write_rows(MEMBERS, one(3), late).rows == 1
     assert denials(writer) == 3
 
 
 def test_within_one_write_the_newest_row_of_a_thing_stays(writer: OnlineWriter):
     told = [{"member_id": token(1), "denials": n, "known_since": at(n)} for n in (3, 9, 5)]
-    assert writer.write(MEMBERS, rows(MEMBERS, told), edition()) == (2, 1)
+    assert writer.write_rows(MEMBERS, rows(MEMBERS, told), edition()) == (2, 1)
     assert denials(writer) == 9
 
 
 def test_a_view_never_answers_for_another_on_the_same_thing(store: Valkey, writer: OnlineWriter):
-    writer.write(MEMBERS, one(1), edition())
-    assert writer.read(CLAIMS, ANN) is None
-    writer.write(CLAIMS, rows(CLAIMS, [{"member_id": token(1), "denials": 0.5, "sequence": -1}]), edition())
+    writer.write_rows(MEMBERS, one(1), edition())
+    assert writer.read_row(CLAIMS, ANN) is None
+    writer.write_rows(CLAIMS, rows(CLAIMS, [{"member_id": token(1), "denials": 0.5, "sequence": -1}]), edition())
     assert denials(writer) == 1
     both = asked(store, [("member_claims", ANN), ("member_history", ANN)])
     assert [row.values["denials"] for row in both if row is not None] == [0.5, 1]
@@ -132,38 +135,38 @@ def test_a_view_never_answers_for_another_on_the_same_thing(store: Valkey, write
 def test_a_feature_that_was_taken_out_of_its_view_is_never_read_beside_newer_ones(store: Valkey, writer: OnlineWriter):
     fewer = view("member_history", {"denials": "int64", "plan": "string"})
     told = [{"member_id": token(n), "denials": n, "rate": 0.5} for n in (1, 2)]
-    writer.write(MEMBERS, rows(MEMBERS, told), edition())
-    writer.write(fewer, rows(fewer, [{"member_id": token(1), "denials": 9, "known_since": at(9)}]), edition())
+    writer.write_rows(MEMBERS, rows(MEMBERS, told), edition())
+    writer.write_rows(fewer, rows(fewer, [{"member_id": token(1), "denials": 9, "known_since": at(9)}]), edition())
     # By the old definition the first row is not known any more; the second was never written by the new one.
-    assert writer.read(MEMBERS, ANN) is None
+    assert writer.read_row(MEMBERS, ANN) is None
     for definition in (MEMBERS, fewer):
-        row = writer.read(definition, (token(2),))
+        row = writer.read_row(definition, (token(2),))
         assert row is not None
         assert row.values["denials"] == 2
     assert asked(store, [("member_history", ANN)]) == [None]
     # The definition of before, written again, is whole again.
-    writer.write(MEMBERS, rows(MEMBERS, [{**told[0], "known_since": at(10)}]), edition())
+    writer.write_rows(MEMBERS, rows(MEMBERS, [{**told[0], "known_since": at(10)}]), edition())
     assert denials(writer) == 1
 
 
 def test_two_projects_share_a_store_and_no_row(store: Valkey, writer: OnlineWriter):
     other = store.writer("globex")
-    other.write(MEMBERS, one(7), edition())
-    assert writer.read(MEMBERS, ANN) is None
-    assert other.point(edition(), as_of=at(0), views="v" * 64)
-    assert writer.live() is None
+    other.write_rows(MEMBERS, one(7), edition())
+    assert writer.read_row(MEMBERS, ANN) is None
+    assert other.set_live(edition(), as_of=at(0), views="v" * 64)
+    assert writer.get_live() is None
     other.close()
 
 
 def test_many_are_asked_in_one_round_trip_and_come_in_order(store: Valkey, writer: OnlineWriter):
     told = [{"member_id": token(n), "denials": n} for n in range(450)]
-    assert writer.write(MEMBERS, rows(MEMBERS, told), edition()).rows == 450
+    assert writer.write_rows(MEMBERS, rows(MEMBERS, told), edition()).rows == 450
 
     async def ask() -> list[object]:
         reader = store.reader(ALL)
         wanted = [("member_history", (token(n),)) for n in (449, 5000, 0, 7)]
         # Callers that ask at once share the connection.
-        both = await asyncio.gather(*(reader.get([each]) for each in wanted), reader.get(wanted))
+        both = await asyncio.gather(*(reader.get_rows([item]) for item in wanted), reader.get_rows(wanted))
         await reader.close()
         assert [row for (row,) in both[:-1]] == both[-1]
         return [row.values["denials"] if row is not None else None for row in both[-1]]
@@ -172,20 +175,20 @@ def test_many_are_asked_in_one_round_trip_and_come_in_order(store: Valkey, write
 
 
 def test_the_marker_names_the_live_edition_and_never_goes_back(store: Valkey, writer: OnlineWriter):
-    assert writer.live() is None
+    assert writer.get_live() is None
     late, early = edition("b" * 12, published=9), edition("a" * 12, published=5)
-    assert writer.point(late, as_of=at(8), views="v" * 64)
-    assert not writer.point(early, as_of=at(4), views="w" * 64)
-    assert writer.point(late, as_of=at(8), views="v" * 64)
-    told = Live("b" * 12, at(8), "v" * 64)
-    assert writer.live() == told
-    writer.write(MEMBERS, one(1), late)
+    assert writer.set_live(late, as_of=at(8), views="v" * 64)
+    assert not writer.set_live(early, as_of=at(4), views="w" * 64)
+    assert writer.set_live(late, as_of=at(8), views="v" * 64)
+    told = LiveMarker("b" * 12, at(8), "v" * 64)
+    assert writer.get_live() == told
+    writer.write_rows(MEMBERS, one(1), late)
 
     async def look() -> object:
         reader = store.reader(ALL)
-        live, (row,) = await reader.look([("member_history", ANN)])
-        assert await reader.live() == live
-        assert await reader.get([]) == []
+        live, (row,) = await reader.get_with_marker([("member_history", ANN)])
+        assert await reader.get_live() == live
+        assert await reader.get_rows([]) == []
         await reader.close()
         assert row is not None
         return live
@@ -194,36 +197,36 @@ def test_the_marker_names_the_live_edition_and_never_goes_back(store: Valkey, wr
 
 
 def test_what_comes_is_told_with_what_is_live_until_an_edition_is_whole(store: Valkey, writer: OnlineWriter):
-    writer.announce("w" * 64)
-    assert writer.live() is None
-    assert writer.point(edition("b" * 12, published=9), as_of=at(8), views="w" * 64)
-    live = Live("b" * 12, at(8), "w" * 64)
-    assert writer.live() == live
+    writer.begin_write("w" * 64)
+    assert writer.get_live() is None
+    assert writer.set_live(edition("b" * 12, published=9), as_of=at(8), views="w" * 64)
+    live = LiveMarker("b" * 12, at(8), "w" * 64)
+    assert writer.get_live() == live
     # Two writers were cut short: rows of either may lie there.
     for digest in ("x" * 64, "y" * 64, "x" * 64):
-        writer.announce(digest)
-    assert not writer.point(edition("a" * 12, published=5), as_of=at(4), views="x" * 64)
-    writer.write(MEMBERS, one(1), edition())
+        writer.begin_write(digest)
+    assert not writer.set_live(edition("a" * 12, published=5), as_of=at(4), views="x" * 64)
+    writer.write_rows(MEMBERS, one(1), edition())
 
     async def look() -> object:
         reader = store.reader(ALL)
-        told, _ = await reader.look([("member_history", ANN)])
+        told, _ = await reader.get_with_marker([("member_history", ANN)])
         await reader.close()
         return told
 
-    assert writer.live() == asyncio.run(look()) == live._replace(coming=("x" * 64, "y" * 64))
-    assert writer.point(edition("c" * 12, published=11), as_of=at(10), views="y" * 64)
-    assert writer.live() == Live("c" * 12, at(10), "y" * 64)
+    assert writer.get_live() == asyncio.run(look()) == live._replace(pending_views=("x" * 64, "y" * 64))
+    assert writer.set_live(edition("c" * 12, published=11), as_of=at(10), views="y" * 64)
+    assert writer.get_live() == LiveMarker("c" * 12, at(10), "y" * 64)
 
 
 def test_a_row_that_another_program_wrote_over_is_told_and_not_served(store: Valkey, writer: OnlineWriter):
-    writer.write(MEMBERS, one(1), edition())
+    writer.write_rows(MEMBERS, one(1), edition())
     from redis import Redis
 
     with Redis(unix_socket_path=str(store.socket), username=USER, password=PASSWORD) as other:
-        other.hset(Layout("acme", MEMBERS).key(ANN), "_ts:member_history", "x")  # pyright: ignore[reportArgumentType]
-    with pytest.raises(Broken, match="another program"):
-        writer.read(MEMBERS, ANN)
+        other.hset(RowCodec("acme", MEMBERS).encode_key(ANN), "_ts:member_history", "x")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(CorruptedError, match="another program"):
+        writer.read_row(MEMBERS, ANN)
 
 
 def test_two_writers_at_once_leave_the_newest_of_both(store: Valkey, writer: OnlineWriter):
@@ -232,12 +235,12 @@ def test_two_writers_at_once_leave_the_newest_of_both(store: Valkey, writer: Onl
     def write(turn: int) -> None:
         own = store.writer()
         told = [{"member_id": token(n), "denials": turn, "known_since": at(turn)} for n in range(things)]
-        own.write(MEMBERS, rows(MEMBERS, told), edition())
+        own.write_rows(MEMBERS, rows(MEMBERS, told), edition())
         own.close()
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(write, [3, 7, 1, 6, 0, 5, 2, 4][:turns]))
-    found = writer.read_many(MEMBERS, [(token(n),) for n in range(things)])
+    found = writer.read_rows(MEMBERS, [(token(n),) for n in range(things)])
     assert {row.values["denials"] for row in found if row is not None} == {turns - 1}
 
 
@@ -245,7 +248,7 @@ def test_fifty_thousand_rows_a_second_or_nearly(writer: OnlineWriter):
     narrow = view("narrow", {f"f{n}": "int64" for n in range(8)})
     told = rows(narrow, [{"member_id": token(n), **{f"f{i}": n for i in range(8)}} for n in range(20_000)])
     started = time.perf_counter()
-    writer.write(narrow, told, edition())
+    writer.write_rows(narrow, told, edition())
     # The figure is benchmarked; here only a path that asks row by row would fail, on a busy machine too.
     assert 20_000 / (time.perf_counter() - started) > 10_000
 
@@ -259,27 +262,27 @@ def mortal() -> Iterator[Valkey]:
 
 def test_a_store_that_dies_mid_call_is_told_to_everybody_who_waits_and_found_again_after_its_restart(mortal: Valkey):
     writer = mortal.writer()
-    writer.write(MEMBERS, one(1), edition())
+    writer.write_rows(MEMBERS, one(1), edition())
 
     async def die() -> None:
         reader = mortal.reader(ALL)
-        assert (await reader.get([("member_history", ANN)]))[0] is not None
+        assert (await reader.get_rows([("member_history", ANN)]))[0] is not None
         mortal.pause()
-        waiting = [asyncio.create_task(reader.get([("member_history", ANN)])) for _ in range(20)]
+        waiting = [asyncio.create_task(reader.get_rows([("member_history", ANN)])) for _ in range(20)]
         await asyncio.wait(waiting, timeout=0.05)
-        assert not any(each.done() for each in waiting)
+        assert not any(item.done() for item in waiting)
         mortal.kill()
         told = await asyncio.gather(*waiting, return_exceptions=True)
-        assert {(type(each), "closed the connection" in str(each)) for each in told} == {(Unavailable, True)}
+        assert {(type(item), "closed the connection" in str(item)) for item in told} == {(Unavailable, True)}
         with pytest.raises(Unavailable) as down:
-            await reader.get([("member_history", ANN)])
+            await reader.get_rows([("member_history", ANN)])
         assert "wellspring up" in down.value.fix
         assert "token" not in down.value.what
         mortal.start()
         # In memory, the rows are gone; they are materialized again, and no reader need be told.
-        assert await reader.get([("member_history", ANN)]) == [None]
-        await asyncio.to_thread(writer.write, MEMBERS, one(2), edition())
-        (row,) = await reader.get([("member_history", ANN)])
+        assert await reader.get_rows([("member_history", ANN)]) == [None]
+        await asyncio.to_thread(writer.write_rows, MEMBERS, one(2), edition())
+        (row,) = await reader.get_rows([("member_history", ANN)])
         assert row is not None
         assert row.values["denials"] == 2
         await reader.close()
@@ -290,31 +293,35 @@ def test_a_store_that_dies_mid_call_is_told_to_everybody_who_waits_and_found_aga
 
 def test_a_writer_is_told_that_the_store_is_down_and_writes_again_after_its_restart(mortal: Valkey):
     writer = mortal.writer()
-    writer.write(MEMBERS, one(1), edition())
+    writer.write_rows(MEMBERS, one(1), edition())
     mortal.kill()
-    for act in (lambda: writer.write(MEMBERS, one(2), edition()), writer.live, lambda: writer.read(MEMBERS, ANN)):
+    for act in (
+        lambda: writer.write_rows(MEMBERS, one(2), edition()),
+        writer.get_live,
+        lambda: writer.read_row(MEMBERS, ANN),
+    ):
         with pytest.raises(Unavailable, match="does not answer"):
             act()
     mortal.start()
-    assert writer.write(MEMBERS, one(3), edition()).rows == 1
+    assert writer.write_rows(MEMBERS, one(3), edition()).rows == 1
     writer.close()
 
 
 def test_a_store_that_hangs_costs_a_call_its_deadline_and_no_later_call_gets_its_answer(
     store: Valkey, writer: OnlineWriter
 ):
-    writer.write(MEMBERS, rows(MEMBERS, [{"member_id": token(n), "denials": n} for n in range(3)]), edition())
+    writer.write_rows(MEMBERS, rows(MEMBERS, [{"member_id": token(n), "denials": n} for n in range(3)]), edition())
 
     async def hang() -> None:
         reader = store.reader(ALL, deadline=0.2)
-        await reader.get([("member_history", (token(0),))])
+        await reader.get_rows([("member_history", (token(0),))])
         store.pause()
         started = time.perf_counter()
         with pytest.raises(Unavailable, match=r"within 0\.2 s"):
-            await reader.get([("member_history", (token(1),))])
+            await reader.get_rows([("member_history", (token(1),))])
         assert time.perf_counter() - started < 2
         store.resume()
-        (row,) = await reader.get([("member_history", (token(2),))])
+        (row,) = await reader.get_rows([("member_history", (token(2),))])
         assert row is not None
         assert row.values["denials"] == 2
         await reader.close()
@@ -325,11 +332,13 @@ def test_a_store_that_hangs_costs_a_call_its_deadline_and_no_later_call_gets_its
 def test_only_so_many_calls_wait_for_a_store_that_hangs(store: Valkey):
     async def hang() -> None:
         reader = store.reader(ALL, deadline=0.3, most=5)
-        await reader.get([("member_history", ANN)])
+        await reader.get_rows([("member_history", ANN)])
         store.pause()
-        told = await asyncio.gather(*(reader.get([("member_history", ANN)]) for _ in range(12)), return_exceptions=True)
+        told = await asyncio.gather(
+            *(reader.get_rows([("member_history", ANN)]) for _ in range(12)), return_exceptions=True
+        )
         store.resume()
-        assert sum("wait for the online store already" in str(each) for each in told) == 7
+        assert sum("wait for the online store already" in str(item) for item in told) == 7
         await reader.close()
 
     asyncio.run(hang())
@@ -338,9 +347,9 @@ def test_only_so_many_calls_wait_for_a_store_that_hangs(store: Valkey):
 def test_whoever_waits_is_told_when_the_reader_closes(store: Valkey):
     async def close() -> None:
         reader = store.reader(ALL)
-        await reader.get([("member_history", ANN)])
+        await reader.get_rows([("member_history", ANN)])
         store.pause()
-        waiting = asyncio.create_task(reader.get([("member_history", ANN)]))
+        waiting = asyncio.create_task(reader.get_rows([("member_history", ANN)]))
         await asyncio.wait([waiting], timeout=0.05)
         await reader.close()
         with pytest.raises(Unavailable):
@@ -352,28 +361,28 @@ def test_whoever_waits_is_told_when_the_reader_closes(store: Valkey):
 def test_a_wrong_password_is_told_without_the_password(store: Valkey):
     writer = OnlineWriter(store.socket, "acme", user=USER, password="a-wrong-one")
     with pytest.raises(Unavailable) as refused:
-        writer.live()
+        writer.get_live()
     reader = OnlineReader(store.socket, ALL, user=USER, password="a-wrong-one", deadline=5)
 
     async def ask() -> None:
-        await reader.get([("member_history", ANN)])
+        await reader.get_rows([("member_history", ANN)])
 
     with pytest.raises(Unavailable, match="WRONGPASS") as late:
         asyncio.run(ask())
-    assert not any("a-wrong-one" in each.value.what + each.value.fix for each in (refused, late))
+    assert not any("a-wrong-one" in item.value.what + item.value.fix for item in (refused, late))
 
 
 def test_an_error_of_the_store_is_told_by_its_first_word_alone(store: Valkey, writer: OnlineWriter):
     from redis import Redis
 
     with Redis(unix_socket_path=str(store.socket), username=USER, password=PASSWORD) as other:
-        other.set(Layout("acme", MEMBERS).key(ANN), "no hash")
+        other.set(RowCodec("acme", MEMBERS).encode_key(ANN), "no hash")
     with pytest.raises(Unavailable) as refused:
-        writer.read(MEMBERS, ANN)
+        writer.read_row(MEMBERS, ANN)
     assert "member" not in refused.value.what
     with pytest.raises(Unavailable, match="WRONGTYPE"):
         asked(store, [("member_history", ANN)])
 
 
 def test_no_rows_are_written_as_well(writer: OnlineWriter):
-    assert writer.write(MEMBERS, rows(MEMBERS, []), edition()) == (0, 0)
+    assert writer.write_rows(MEMBERS, rows(MEMBERS, []), edition()) == (0, 0)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.data.sources.vendor import Vendor
+from tests.builders.sftp_vendor import Vendor
 from wellspring.errors import NotFound, Refused
 
 BIG = os.urandom(1 << 20) * 5 + b"tail"
@@ -58,7 +58,7 @@ def test_fetches_the_bytes_and_their_digest(vendor: Vendor, content: bytes) -> N
     fetched = vendor.source().fetch("a.csv", progress=lambda done, total: seen.append((done, total)))
     assert fetched.content == content
     assert fetched.digest == hashlib.sha256(content).hexdigest()
-    assert fetched.modified == vendor.source().look("a.csv").modified
+    assert fetched.modified == vendor.source().stat("a.csv").modified
     if content:
         assert seen[-1] == (len(content), len(content))
         assert seen == sorted(seen)
@@ -69,7 +69,7 @@ def test_a_name_that_is_not_there_is_not_found(vendor: Vendor, name: str) -> Non
     with pytest.raises(NotFound):
         vendor.source().fetch(name)
     with pytest.raises(NotFound):
-        vendor.source().look(name)
+        vendor.source().stat(name)
 
 
 def test_a_file_that_grows_while_it_is_read_is_refused(vendor: Vendor) -> None:
@@ -83,7 +83,7 @@ def test_a_file_that_grows_while_it_is_read_is_refused(vendor: Vendor) -> None:
     with pytest.raises(Refused, match="still being written") as refused:
         vendor.source().fetch("a.csv")
     assert refused.value.verdict is not None
-    assert [reason.code for reason in refused.value.verdict.reasons] == ["still_written"]
+    assert [reason.code for reason in refused.value.verdict.reasons] == ["still_writing"]
 
 
 def test_a_file_that_changes_in_place_while_it_is_read_is_refused(vendor: Vendor) -> None:
@@ -137,7 +137,7 @@ def test_a_file_modified_a_moment_ago_is_settling(vendor: Vendor, age: int, sett
     at = (Noon().now() - timedelta(seconds=age)).timestamp()
     os.utime(path, (at, at))
     source = vendor.source(settle_seconds=5, clock=Noon())
-    assert [found.settling for found in source.list()] == [settling]
+    assert [found.still_writing for found in source.list()] == [settling]
     if settling:
         with pytest.raises(Refused, match="still being written"):
             source.fetch("a.csv")
@@ -149,4 +149,4 @@ def test_a_clock_that_runs_ahead_over_there_settles_too(vendor: Vendor) -> None:
         at = (Noon().now() + timedelta(hours=1, seconds=-age)).timestamp()
         os.utime(vendor.put(name, b"x\n1\n"), (at, at))
     source = vendor.source(settle_seconds=5, clock=Noon())
-    assert {found.name: found.settling for found in source.list()} == {"old.csv": False, "new.csv": True}
+    assert {found.name: found.still_writing for found in source.list()} == {"old.csv": False, "new.csv": True}

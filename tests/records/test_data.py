@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wellspring.records.data import Account, Drop, Edition
+from wellspring.records.data import Drop, Edition, RowAccount
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 PARTS = ("published", "quarantined", "rejected", "discarded", "waiting")
@@ -14,14 +14,14 @@ counts = st.fixed_dictionaries(dict.fromkeys(PARTS, st.integers(0, 10_000)))
 
 @given(counts)
 def test_an_account_balances_when_every_row_is_somewhere(parts: dict[str, int]):
-    assert Account(received=sum(parts.values()), **parts).balanced
+    assert RowAccount(received=sum(parts.values()), **parts).balanced
 
 
 @given(counts, st.sampled_from(PARTS))
 def test_an_account_with_a_row_twice_or_lost_does_not_balance(parts: dict[str, int], part: str):
     received = sum(parts.values())
-    assert not Account(received=received, **{**parts, part: parts[part] + 1}).balanced
-    assert not Account(received=received + 1, **parts).balanced
+    assert not RowAccount(received=received, **{**parts, part: parts[part] + 1}).balanced
+    assert not RowAccount(received=received + 1, **parts).balanced
 
 
 def test_subjects_are_spelt_in_one_way():

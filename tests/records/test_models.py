@@ -7,39 +7,39 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import ValidationError
 
-from wellspring.records.models import Measured, Prediction, Release, Scores
+from wellspring.records.models import Estimate, EvaluationReport, Prediction, Release
 
 AT = datetime(2026, 11, 25, 12, tzinfo=UTC)
 
 
 def test_a_release_and_an_answer_say_what_they_are_called():
     release = Release(
-        id="ab12", digest="0" * 64, model="denials", candidate="c", artefact="1" * 64, views="2" * 64,
+        id="ab12", digest="0" * 64, model="denials", candidate="c", artifact="1" * 64, views="2" * 64,
         preprocessing="3" * 64, threshold="0.25", labels=("pays", "denies"), edition="e", policy="4" * 64,
         tenant="acme", known_since=AT,
     )  # fmt: skip
     assert release.subject == "release:ab12"
     answer = Prediction(
-        id="p", model="denials", asked="6" * 64, release="ab12", edition="e", score=0.5, threshold="0.25",
-        decision="denies", reasons=(), state="fresh", as_of=AT, age_seconds=0, vector="5" * 64, at=AT,
+        id="p", model="denials", request_digest="6" * 64, release="ab12", edition="e", score=0.5, threshold="0.25",
+        decision="denies", reasons=(), freshness="fresh", as_of=AT, age_seconds=0, vector_digest="5" * 64, answered_at=AT,
     )  # fmt: skip
     assert answer.subject == "prediction:p"
-    assert answer.promise is None
+    assert answer.signature is None
 
 
 def test_they_are_frozen_and_take_no_word_that_they_do_not_have():
-    figure = Measured(value=0.9, low=0.8, high=0.95, rows=100)
+    figure = Estimate(value=0.9, low=0.8, high=0.95, rows=100)
     with pytest.raises(ValidationError):
         figure.value = 1.0  # type: ignore[misc]
     with pytest.raises(ValidationError):
-        Measured.model_validate({"value": 0.9, "low": 0.8, "high": 0.95, "rows": 100, "worth": 1})
+        Estimate.model_validate({"value": 0.9, "low": 0.8, "high": 0.95, "rows": 100, "worth": 1})
 
 
 def test_a_candidate_of_before_keeps_its_digest():
     told = {
-        "figures": {}, "baselines": {}, "groups": [], "leaks": [], "train_rows": 5, "test_rows": 2,
+        "metrics": {}, "baselines": {}, "subgroups": [], "leaks": [], "train_rows": 5, "test_rows": 2,
         "since": "2026-01-01", "until": "2026-03-01", "reason_microseconds": 9.0, "trees": 2, "leaves": 3,
     }  # fmt: skip
-    assert Scores.model_validate(told).model_dump(mode="json") == told
-    now = {**told, "learned_until": "2026-01-01T00:00:00.000000Z"}
-    assert Scores.model_validate(now).model_dump(mode="json") == now
+    assert EvaluationReport.model_validate(told).model_dump(mode="json") == told
+    now = {**told, "trained_until": "2026-01-01T00:00:00.000000Z"}
+    assert EvaluationReport.model_validate(now).model_dump(mode="json") == now

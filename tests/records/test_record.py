@@ -5,14 +5,14 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from pydantic import ValidationError
 
-from wellspring.records.record import Record, stamp
+from wellspring.records.record import Record, format_instant
 from wellspring.records.trust import Entry, Ref
 
 NOON = datetime(2026, 1, 2, 12, 0, 0, 5, tzinfo=UTC)
 
 
 def test_an_instant_is_written_in_one_way():
-    assert stamp(NOON) == "2026-01-02T12:00:00.000005Z"
+    assert format_instant(NOON) == "2026-01-02T12:00:00.000005Z"
     written = Record(tenant="t", known_since=NOON).model_dump_json()
     assert Record.model_validate_json(written) == Record(tenant="t", known_since=NOON)
     assert "2026-01-02T12:00:00.000005Z" in written

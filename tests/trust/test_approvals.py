@@ -11,19 +11,19 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pydantic import JsonValue
 
-from tests.steps import RecordingStep
-from wellspring.errors import Broken, Refused, WellspringError
+from tests.builders.recording_step import RecordingStep
+from wellspring.errors import CorruptedError, Refused, WellspringError
 from wellspring.records.models import Release
-from wellspring.records.trust import Entry, Logged, Phase, Ref
+from wellspring.records.trust import Entry, EntryPhase, IndexedEntry, Ref
 from wellspring.trust import approvals, policy
-from wellspring.trust.approvals import approve, approved, propose
+from wellspring.trust.approvals import approve, find_approval, propose
 from wellspring.trust.identity.port import Principal
-from wellspring.trust.policy import Policies
+from wellspring.trust.policy import PolicySet
 from wellspring_verify import approvals as notes
 
 EXAMPLE = Path(__file__).parents[2] / "examples/health_plan/policies"
 CANDIDATE = Ref(name="candidate:ffffffffffff", digest="f" * 64)
-ANYTHING = Policies({"a.cedar": "permit (principal, action, resource);"})
+ANYTHING = PolicySet({"a.cedar": "permit (principal, action, resource);"})
 
 
 class Somebody:
@@ -32,8 +32,8 @@ class Somebody:
     def __init__(self, name: str, *roles: str) -> None:
         self.principal = Principal(f"user:{name}", roles)
         self._key = Ed25519PrivateKey.generate()
-        self.public = self._key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-        self.key = hashlib.sha256(self.public).hexdigest()[:16]
+        self.public_key = self._key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        self.key_id = hashlib.sha256(self.public_key).hexdigest()[:16]
         self.signed: list[bytes] = []
 
     def sign(self, message: bytes) -> bytes:
@@ -46,40 +46,40 @@ class Books:
 
     def __init__(self, *people: Somebody) -> None:
         self.step = RecordingStep()
-        for each in people:
-            self.enrol(each)
+        for item in people:
+            self.enrol(item)
 
     def enrol(self, person: Somebody, *, service: str = "supervisor") -> None:
-        public: dict[str, JsonValue] = {"public": base64.b64encode(person.public).decode()}
+        public: dict[str, JsonValue] = {"public_key": base64.b64encode(person.public_key).decode()}
         name = person.principal.name.removeprefix("user:")
-        with self.step("enrol", f"person:{name}", facts=public):
+        with self.step("enroll", f"user:{name}", facts=public):
             pass
         self.change(self.step.entries[-1], service=service)
 
     def change(self, entry: Entry, **fields: object) -> None:
         self.step.entries[entry.sequence] = entry.model_copy(update=fields)
 
-    def entries(
-        self, *, subject: str | None = None, action: str | None = None, phase: Phase | None = None
-    ) -> list[Logged]:
+    def list_entries(
+        self, *, subject: str | None = None, action: str | None = None, phase: EntryPhase | None = None
+    ) -> list[IndexedEntry]:
         return [
-            Logged(index=each.sequence, entry=each)
-            for each in self.step.entries
-            if subject in (None, each.subject) and action in (None, each.action) and phase in (None, each.phase)
+            IndexedEntry(index=entry.sequence, entry=entry)
+            for entry in self.step.entries
+            if subject in (None, entry.subject) and action in (None, entry.action) and phase in (None, entry.phase)
         ]
 
     def told(self, action: str) -> list[str]:
-        return [each.phase for each in self.step.entries if each.action == action]
+        return [entry.phase for entry in self.step.entries if entry.action == action]
 
 
 def release(**fields: object) -> Release:
     """A release whose digest is right."""
     blank = Release(
         tenant="acme", known_since=RecordingStep().clock.now(), id="", digest="", model="denials", candidate="f" * 12,
-        artefact="1" * 64, views="2" * 64, preprocessing="3" * 64, threshold="0.25", labels=("paid", "denied"),
+        artifact="1" * 64, views="2" * 64, preprocessing="3" * 64, threshold="0.25", labels=("paid", "denied"),
         edition="e1", policy="4" * 64,
     ).model_copy(update=fields)  # fmt: skip
-    digest = approvals.digest_of(blank)
+    digest = approvals.compute_release_digest(blank)
     return blank.model_copy(update={"id": digest[:12], "digest": digest})
 
 
@@ -99,58 +99,58 @@ def books(ana: Somebody, bo: Somebody) -> Books:
 
 
 @pytest.fixture
-def policies() -> Policies:
-    return policy.load(EXAMPLE)
+def policies() -> PolicySet:
+    return policy.load_policies(EXAMPLE)
 
 
 def test_one_proposes_another_approves_and_then_it_holds(
-    books: Books, ana: Somebody, bo: Somebody, policies: Policies
+    books: Books, ana: Somebody, bo: Somebody, policies: PolicySet
 ) -> None:
     wanted = release()
-    assert approved(books, wanted) is None
-    propose(wanted, CANDIDATE, ana, index=books, policies=policies, step=books.step)
-    assert approved(books, wanted) is None
+    assert find_approval(books, wanted) is None
+    propose(wanted, CANDIDATE, ana, ledger=books, policies=policies, step=books.step)
+    assert find_approval(books, wanted) is None
     approve(wanted, bo, books, policies, step=books.step)
-    holds = approved(books, wanted)
+    holds = find_approval(books, wanted)
     assert holds is not None
-    assert (holds.person, holds.proposers, holds.key) == ("user:bo", frozenset({"user:ana"}), bo.key)
+    assert (holds.approver, holds.proposers, holds.key_id) == ("user:bo", frozenset({"user:ana"}), bo.key_id)
     (proposal,) = books.step.done("propose")
     assert proposal.inputs == (CANDIDATE,)
     assert proposal.outputs == (Ref(name=wanted.subject, digest=wanted.digest),)
     (entry,) = books.step.done("approve")
     assert entry.outputs == (Ref(name=wanted.subject, digest=wanted.digest),)
-    assert {name: entry.facts[name] for name in ("person", "key")} == {"person": "user:bo", "key": bo.key}
-    note = notes.text("denials", wanted.id, wanted.digest)
+    assert {name: entry.facts[name] for name in ("user", "key_id")} == {"user": "user:bo", "key_id": bo.key_id}
+    note = notes.approval_text("denials", wanted.id, wanted.digest)
     assert note == f"wellspring release v1\ndenials\n{wanted.id}\n{wanted.digest}\n".encode()
-    assert notes.holds(base64.b64encode(bo.public).decode(), str(entry.facts["signature"]), note)
-    assert books.entries(subject=wanted.subject, action="approve")[0].entry.id == holds.entry
+    assert notes.verify_note_signature(base64.b64encode(bo.public_key).decode(), str(entry.facts["signature"]), note)
+    assert books.list_entries(subject=wanted.subject, action="approve")[0].entry.id == holds.entry_id
 
 
 @pytest.mark.parametrize("allow", [True, False])
-def test_nobody_approves_what_they_proposed(books: Books, ana: Somebody, policies: Policies, allow: bool) -> None:
+def test_nobody_approves_what_they_proposed(books: Books, ana: Somebody, policies: PolicySet, allow: bool) -> None:
     wanted = release()
-    propose(wanted, CANDIDATE, ana, index=books, policies=policies, step=books.step)
+    propose(wanted, CANDIDATE, ana, ledger=books, policies=policies, step=books.step)
     # Whatever the policies say: a file of the project cannot take this away.
     with pytest.raises(Refused, match="somebody else must approve") as refused:
         approve(wanted, ana, books, ANYTHING if allow else policies, step=books.step)
     assert refused.value.verdict is not None
     assert [reason.code for reason in refused.value.verdict.reasons] == ["self_approval"]
     assert books.told("approve") == ["refused"]
-    assert notes.text("denials", wanted.id, wanted.digest) not in ana.signed
-    assert approved(books, wanted) is None
+    assert notes.approval_text("denials", wanted.id, wanted.digest) not in ana.signed
+    assert find_approval(books, wanted) is None
 
 
 def test_everybody_who_ever_proposed_it_is_an_author(books: Books, ana: Somebody, bo: Somebody) -> None:
     wanted = release()
     for person in (ana, bo, ana):
-        propose(wanted, CANDIDATE, person, index=books, policies=ANYTHING, step=books.step)
+        propose(wanted, CANDIDATE, person, ledger=books, policies=ANYTHING, step=books.step)
     for person in (ana, bo):
         with pytest.raises(Refused, match="somebody else must approve"):
             approve(wanted, person, books, ANYTHING, step=books.step)
     cy = Somebody("cy", "approver")
     books.enrol(cy)
     approve(wanted, cy, books, ANYTHING, step=books.step)
-    holds = approved(books, wanted)
+    holds = find_approval(books, wanted)
     assert holds is not None
     assert holds.proposers == {"user:ana", "user:bo"}
 
@@ -158,7 +158,7 @@ def test_everybody_who_ever_proposed_it_is_an_author(books: Books, ana: Somebody
 def test_a_second_approval_finds_the_first(books: Books, ana: Somebody, bo: Somebody) -> None:
     cy, wanted = Somebody("cy", "approver"), release()
     books.enrol(cy)
-    propose(wanted, CANDIDATE, ana, index=books, policies=ANYTHING, step=books.step)
+    propose(wanted, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
     approve(wanted, bo, books, ANYTHING, step=books.step)
     with pytest.raises(Refused, match="approved already"):
         approve(wanted, cy, books, ANYTHING, step=books.step)
@@ -167,18 +167,18 @@ def test_a_second_approval_finds_the_first(books: Books, ana: Somebody, bo: Some
 
 def test_what_is_approved_is_never_proposed_again(books: Books, ana: Somebody, bo: Somebody) -> None:
     wanted = release()
-    propose(wanted, CANDIDATE, ana, index=books, policies=ANYTHING, step=books.step)
+    propose(wanted, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
     approve(wanted, bo, books, ANYTHING, step=books.step)
     for person in (ana, bo):
         # Its approver would be one of its authors, and nobody could prove any more that two people stood behind it.
         with pytest.raises(Refused, match="approved already") as refused:
-            propose(wanted, CANDIDATE, person, index=books, policies=ANYTHING, step=books.step)
+            propose(wanted, CANDIDATE, person, ledger=books, policies=ANYTHING, step=books.step)
         assert refused.value.verdict is not None
-        assert [reason.code for reason in refused.value.verdict.reasons] == ["approved_already"]
+        assert [reason.code for reason in refused.value.verdict.reasons] == ["already_approved"]
     assert books.told("propose") == ["done", "refused", "refused"]
     assert len(bo.signed) == 1
     # Of other bytes it says nothing.
-    propose(release(edition="e2"), CANDIDATE, bo, index=books, policies=ANYTHING, step=books.step)
+    propose(release(edition="e2"), CANDIDATE, bo, ledger=books, policies=ANYTHING, step=books.step)
 
 
 def test_what_nobody_proposed_cannot_be_approved(books: Books, bo: Somebody) -> None:
@@ -187,25 +187,25 @@ def test_what_nobody_proposed_cannot_be_approved(books: Books, bo: Somebody) -> 
 
 
 def test_who_no_policy_permits_neither_proposes_nor_approves(
-    books: Books, ana: Somebody, bo: Somebody, policies: Policies
+    books: Books, ana: Somebody, bo: Somebody, policies: PolicySet
 ) -> None:
     wanted = release()
     with pytest.raises(Refused, match="may not propose"):
-        propose(wanted, CANDIDATE, bo, index=books, policies=policies, step=books.step)
+        propose(wanted, CANDIDATE, bo, ledger=books, policies=policies, step=books.step)
     assert (bo.signed, books.told("propose")) == ([], [])
-    propose(wanted, CANDIDATE, ana, index=books, policies=policies, step=books.step)
+    propose(wanted, CANDIDATE, ana, ledger=books, policies=policies, step=books.step)
     cy = Somebody("cy", "owner")
     books.enrol(cy)
     with pytest.raises(Refused, match="may not approve"):
         approve(wanted, cy, books, policies, step=books.step)
     assert cy.signed == []
-    assert books.told("decide") == ["refused", "refused"]
+    assert books.told("authorize") == ["refused", "refused"]
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"threshold": "0.50"}, {"artefact": "9" * 64}, {"views": "9" * 64}, {"preprocessing": "9" * 64},
+        {"threshold": "0.50"}, {"artifact": "9" * 64}, {"views": "9" * 64}, {"preprocessing": "9" * 64},
         {"labels": ("denied", "paid")}, {"edition": "e2"}, {"policy": "9" * 64}, {"model": "other"},
         {"candidate": "e" * 12}, {"digest": "9" * 64}, {"id": "9" * 12},
     ],
@@ -214,24 +214,24 @@ def test_a_change_of_any_part_voids_the_approval(
     books: Books, ana: Somebody, bo: Somebody, change: dict[str, object]
 ) -> None:
     wanted = release()
-    propose(wanted, CANDIDATE, ana, index=books, policies=ANYTHING, step=books.step)
+    propose(wanted, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
     changed = wanted.model_copy(update=change)
     with pytest.raises(Refused, match="it was changed"):
         approve(changed, bo, books, ANYTHING, step=books.step)
     approve(wanted, bo, books, ANYTHING, step=books.step)
     with pytest.raises(Refused, match="it was changed"):
-        approved(books, changed)
+        find_approval(books, changed)
     if "id" not in change and "digest" not in change:
         # With a digest of its own it is another release, which nobody has approved.
-        assert approved(books, release(**change)) is None
+        assert find_approval(books, release(**change)) is None
 
 
 def test_an_approval_of_other_bytes_says_nothing(books: Books, ana: Somebody, bo: Somebody) -> None:
     wanted = release()
-    propose(wanted, CANDIDATE, ana, index=books, policies=ANYTHING, step=books.step)
+    propose(wanted, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
     approve(wanted, bo, books, ANYTHING, step=books.step)
     books.change(books.step.done("approve")[0], outputs=(Ref(name=wanted.subject, digest="9" * 64),))
-    assert approved(books, wanted) is None
+    assert find_approval(books, wanted) is None
 
 
 def forged(books: Books, wanted: Release, **facts: JsonValue) -> None:
@@ -243,46 +243,46 @@ def forged(books: Books, wanted: Release, **facts: JsonValue) -> None:
 
 def test_an_approval_that_another_signed_is_broken(books: Books, ana: Somebody, bo: Somebody) -> None:
     wanted, other = release(), release(edition="e2")
-    propose(wanted, CANDIDATE, ana, index=books, policies=ANYTHING, step=books.step)
-    right = bo.sign(notes.text("denials", wanted.id, wanted.digest))
+    propose(wanted, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
+    right = bo.sign(notes.approval_text("denials", wanted.id, wanted.digest))
     for person, signature in (
-        ("user:bo", ana.sign(notes.text("denials", wanted.id, wanted.digest))),
-        ("user:bo", bo.sign(notes.text("denials", other.id, other.digest))),
+        ("user:bo", ana.sign(notes.approval_text("denials", wanted.id, wanted.digest))),
+        ("user:bo", bo.sign(notes.approval_text("denials", other.id, other.digest))),
         ("user:bo", b""),
         ("user:stranger", right),
     ):
         before = len(books.step.entries)
-        forged(books, wanted, person=person, key=bo.key, signature=base64.b64encode(signature).decode())
-        with pytest.raises(Broken, match=f"test:{before} says that {person} approved"):
-            approved(books, wanted)
+        forged(books, wanted, user=person, key_id=bo.key_id, signature=base64.b64encode(signature).decode())
+        with pytest.raises(CorruptedError, match=f"test:{before} says that {person} approved"):
+            find_approval(books, wanted)
         del books.step.entries[before:]
-    forged(books, wanted, person="user:bo", key=bo.key, signature=base64.b64encode(right).decode())
-    assert approved(books, wanted) is not None
+    forged(books, wanted, user="user:bo", key_id=bo.key_id, signature=base64.b64encode(right).decode())
+    assert find_approval(books, wanted) is not None
 
 
 def test_a_proposers_own_signature_never_makes_an_approval(books: Books, ana: Somebody) -> None:
     wanted = release()
-    propose(wanted, CANDIDATE, ana, index=books, policies=ANYTHING, step=books.step)
-    mine = base64.b64encode(ana.sign(notes.text("denials", wanted.id, wanted.digest))).decode()
-    forged(books, wanted, person="user:ana", key=ana.key, signature=mine)
-    with pytest.raises(Broken, match="no second person did"):
-        approved(books, wanted)
+    propose(wanted, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
+    mine = base64.b64encode(ana.sign(notes.approval_text("denials", wanted.id, wanted.digest))).decode()
+    forged(books, wanted, user="user:ana", key_id=ana.key_id, signature=mine)
+    with pytest.raises(CorruptedError, match="no second person did"):
+        find_approval(books, wanted)
 
 
 def test_a_proposal_in_anothers_name_is_broken(books: Books, ana: Somebody, bo: Somebody) -> None:
     wanted = release()
-    propose(wanted, CANDIDATE, ana, index=books, policies=ANYTHING, step=books.step)
+    propose(wanted, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
     # So that ana could approve her own: the proposal is made to be somebody else's.
     entry = books.step.done("propose")[0]
-    books.change(entry, facts={**entry.facts, "person": "user:bo"})
-    with pytest.raises(Broken, match="says that user:bo proposed"):
+    books.change(entry, facts={**entry.facts, "user": "user:bo"})
+    with pytest.raises(CorruptedError, match="says that user:bo proposed"):
         approve(wanted, ana, books, ANYTHING, step=books.step)
-    assert approved(books, wanted) is None
+    assert find_approval(books, wanted) is None
 
 
 def test_only_the_supervisor_says_whose_key_is_whose(books: Books, ana: Somebody) -> None:
     wanted, cy = release(), Somebody("cy", "approver")
-    propose(wanted, CANDIDATE, ana, index=books, policies=ANYTHING, step=books.step)
+    propose(wanted, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
     books.enrol(cy, service="api")
     with pytest.raises(Refused, match="no enrolment of user:cy"):
         approve(wanted, cy, books, ANYTHING, step=books.step)
@@ -291,17 +291,17 @@ def test_only_the_supervisor_says_whose_key_is_whose(books: Books, ana: Somebody
 
 def test_a_person_with_another_key_than_the_enrolled_one_is_broken(books: Books, ana: Somebody) -> None:
     wanted = release()
-    with pytest.raises(Broken, match="another key"):
-        propose(wanted, CANDIDATE, Somebody("ana", "owner"), index=books, policies=ANYTHING, step=books.step)
+    with pytest.raises(CorruptedError, match="another key"):
+        propose(wanted, CANDIDATE, Somebody("ana", "owner"), ledger=books, policies=ANYTHING, step=books.step)
     books.enrol(Somebody("ana"))
-    with pytest.raises(Broken, match="two keys"):
-        propose(wanted, CANDIDATE, ana, index=books, policies=ANYTHING, step=books.step)
+    with pytest.raises(CorruptedError, match="two keys"):
+        propose(wanted, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
     assert books.told("propose") == ["failed", "failed"]
 
 
 def test_a_signature_that_does_not_hold_is_never_recorded_as_done(books: Books, ana: Somebody, bo: Somebody) -> None:
     wanted = release()
-    propose(wanted, CANDIDATE, ana, index=books, policies=ANYTHING, step=books.step)
+    propose(wanted, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
     bo.sign = lambda message: b"\0" * 64  # type: ignore[method-assign]
     with pytest.raises(WellspringError, match="does not hold"):
         approve(wanted, bo, books, ANYTHING, step=books.step)

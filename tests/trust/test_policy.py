@@ -10,12 +10,12 @@ from pydantic import JsonValue
 from wellspring.errors import ProjectError
 from wellspring.trust import policy
 from wellspring.trust.identity.port import Principal
-from wellspring.trust.policy import SCHEMA, Policies, Resource
+from wellspring.trust.policy import CEDAR_SCHEMA, PolicyResource, PolicySet
 
 EXAMPLE = Path(__file__).parents[2] / "examples/health_plan/policies"
-RELEASE = Resource("release:0123456789ab", "denials", frozenset({"user:ana"}))
-DENIALS, MEMBER = Resource("model:denials"), Resource("domain:member")
-OPEN: dict[str, JsonValue] = {"purpose": "claim_review", "conversation": "0" * 32}
+RELEASE = PolicyResource("release:0123456789ab", "denials", frozenset({"user:ana"}))
+DENIALS, MEMBER = PolicyResource("model:denials"), PolicyResource("domain:member")
+OPEN: dict[str, JsonValue] = {"purpose": "claim_review", "conversation_id": "0" * 32}
 EVERYTHING = "permit (principal, action, resource);"
 
 
@@ -28,16 +28,16 @@ def service(name: str) -> Principal:
 
 
 @pytest.fixture(scope="module")
-def example() -> Policies:
-    return policy.load(EXAMPLE)
+def example() -> PolicySet:
+    return policy.load_policies(EXAMPLE)
 
 
 @pytest.mark.parametrize(
     ("principal", "action", "resource", "context"),
     [
         (service("portal"), "predict", DENIALS, {}),
-        (service("portal"), "read_features", Resource("view:claim_features"), {}),
-        (service("worker"), "learn", DENIALS, {}),
+        (service("portal"), "read_features", PolicyResource("view:claim_features"), {}),
+        (service("worker"), "train", DENIALS, {}),
         (service("api"), "tokenize", MEMBER, OPEN),
         (service("portal"), "tokenize", MEMBER, OPEN),
         (user("ana", "owner"), "propose", RELEASE, {}),
@@ -47,9 +47,9 @@ def example() -> Policies:
     ],
 )
 def test_the_examples_policies_permit_what_they_say(
-    example: Policies, principal: Principal, action: str, resource: Resource, context: dict[str, JsonValue]
+    example: PolicySet, principal: Principal, action: str, resource: PolicyResource, context: dict[str, JsonValue]
 ) -> None:
-    verdict = policy.decide(example, principal, action, resource, context)
+    verdict = policy.evaluate_request(example, principal, action, resource, context)
     assert verdict.passed, verdict
     assert verdict.subject == resource.name
     assert [reason.code for reason in verdict.reasons] == ["permitted"]
@@ -64,8 +64,8 @@ def test_the_examples_policies_permit_what_they_say(
         (user("bo", "approver"), "propose", RELEASE, {}, "no_policy"),
         (user("bo"), "approve", RELEASE, {}, "no_policy"),
         (user("eve", "administrator"), "predict", DENIALS, {}, "no_policy"),
-        (service("portal"), "predict", Resource("model:other"), {}, "no_policy"),
-        (service("portal"), "learn", DENIALS, {}, "no_policy"),
+        (service("portal"), "predict", PolicyResource("model:other"), {}, "no_policy"),
+        (service("portal"), "train", DENIALS, {}, "no_policy"),
         (service("stranger"), "predict", DENIALS, {}, "no_policy"),
         (service("worker"), "tokenize", MEMBER, OPEN, "no_policy"),
         (service("portal"), "tokenize", MEMBER, {"purpose": "claim_review"}, "no_policy"),
@@ -77,7 +77,7 @@ def test_the_examples_policies_permit_what_they_say(
         (service("api"), "reveal", MEMBER, OPEN, "unknown"),
         (service("portal"), "predict", RELEASE, {}, "unknown"),
         (service("portal"), "approve", RELEASE, {}, "unknown"),
-        (service("portal"), "predict", Resource("planet:mars"), {}, "unknown"),
+        (service("portal"), "predict", PolicyResource("planet:mars"), {}, "unknown"),
         (Principal("robot:x"), "predict", DENIALS, {}, "unknown"),
         (Principal("portal"), "predict", DENIALS, {}, "unknown"),
         (user('ana" in Role::"approver'), "approve", RELEASE, {}, "unknown"),
@@ -85,42 +85,42 @@ def test_the_examples_policies_permit_what_they_say(
     ],
 )
 def test_what_no_policy_permits_is_denied_with_a_reason(
-    example: Policies,
+    example: PolicySet,
     principal: Principal,
     action: str,
-    resource: Resource,
+    resource: PolicyResource,
     context: dict[str, JsonValue],
     code: str,
 ) -> None:
-    verdict = policy.decide(example, principal, action, resource, context)
+    verdict = policy.evaluate_request(example, principal, action, resource, context)
     assert verdict.outcome == "fail"
     assert [reason.code for reason in verdict.reasons] == [code]
-    assert verdict.reasons[0].what
+    assert verdict.reasons[0].message
 
 
-@pytest.mark.parametrize("policies", [Policies({}), policy.load(None)])
-def test_without_policies_nothing_is_permitted(policies: Policies) -> None:
+@pytest.mark.parametrize("policies", [PolicySet({}), policy.load_policies(None)])
+def test_without_policies_nothing_is_permitted(policies: PolicySet) -> None:
     for principal, action, resource in (
         (service("portal"), "predict", DENIALS),
         (user("bo", "approver"), "approve", RELEASE),
         (user("ana", "owner"), "rollback", DENIALS),
     ):
-        verdict = policy.decide(policies, principal, action, resource, {})
+        verdict = policy.evaluate_request(policies, principal, action, resource, {})
         assert (verdict.outcome, verdict.reasons[0].code) == ("fail", "no_policy")
 
 
 def test_a_policy_that_cannot_be_evaluated_permits_nothing() -> None:
     # Cedar alone would skip the forbid, because its sum is too large, and permit.
     late = "forbid (principal, action, resource is Release) when { 9223372036854775807 + 1 > 2 };"
-    policies = Policies({"a.cedar": f"{EVERYTHING}\n{late}"})
-    assert policy.decide(policies, user("bo"), "approve", RELEASE, {}).reasons[0].code == "policy_error"
-    assert policy.decide(policies, service("portal"), "predict", DENIALS, {}).passed
+    policies = PolicySet({"a.cedar": f"{EVERYTHING}\n{late}"})
+    assert policy.evaluate_request(policies, user("bo"), "approve", RELEASE, {}).reasons[0].code == "policy_error"
+    assert policy.evaluate_request(policies, service("portal"), "predict", DENIALS, {}).passed
 
 
-def test_a_name_that_may_be_a_persons_is_never_repeated(example: Policies) -> None:
+def test_a_name_that_may_be_a_persons_is_never_repeated(example: PolicySet) -> None:
     for name in ("900-12-3456", "John Smith", "WSP123456789"):
         for resource in (name, f"model:{name}"):
-            verdict = policy.decide(example, service("portal"), "predict", Resource(resource), {})
+            verdict = policy.evaluate_request(example, service("portal"), "predict", PolicyResource(resource), {})
             assert verdict.reasons[0].code == "unknown"
             assert name not in verdict.model_dump_json()
 
@@ -139,7 +139,7 @@ def test_a_name_that_may_be_a_persons_is_never_repeated(example: Policies) -> No
 )
 def test_a_wrong_policy_is_named_by_file_and_line(text: str, said: str) -> None:
     with pytest.raises(ProjectError) as wrong:
-        Policies({"a.cedar": text, "b.cedar": EVERYTHING})
+        PolicySet({"a.cedar": text, "b.cedar": EVERYTHING})
     assert said in wrong.value.what
 
 
@@ -147,38 +147,40 @@ def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
     (tmp_path / "a.cedar").write_text("permit (who, action, resource);")
     (tmp_path / "b.cedar").write_text(f"{EVERYTHING}\npermit (principal, action, resource) wen {{ true }};")
     with pytest.raises(ProjectError) as wrong:
-        policy.load(tmp_path)
+        policy.load_policies(tmp_path)
     assert [line.partition(": ")[0] for line in wrong.value.what.splitlines()] == ["a.cedar:1", "b.cedar:2"]
     (tmp_path / "b.cedar").write_bytes(b"\xff\xfe")
     with pytest.raises(ProjectError, match="UTF-8"):
-        policy.load(tmp_path)
+        policy.load_policies(tmp_path)
     (tmp_path / "b.cedar").unlink()
     (tmp_path / "b.cedar").mkdir()
     with pytest.raises(ProjectError, match="cannot be read"):
-        policy.load(tmp_path)
+        policy.load_policies(tmp_path)
 
 
 def test_who_decided_is_told_by_id_or_by_place() -> None:
-    policies = Policies({"a.cedar": f"// nothing\n{EVERYTHING}", "b.cedar": f'@id("all of it") {EVERYTHING}'})
-    said = policy.decide(policies, user("ana"), "predict", DENIALS, {}).reasons[0].what
+    policies = PolicySet({"a.cedar": f"// nothing\n{EVERYTHING}", "b.cedar": f'@id("all of it") {EVERYTHING}'})
+    said = policy.evaluate_request(policies, user("ana"), "predict", DENIALS, {}).reasons[0].message
     assert "a.cedar:2" in said
     assert "all of it" in said
 
 
 def test_the_digest_is_of_all_files_and_of_nothing_else() -> None:
-    one = policy.digest({"a.cedar": "x", "b.cedar": "y"})
-    assert one == policy.digest({"c.cedar": "y", "d.cedar": "x"})
-    assert len({one, policy.digest({"a.cedar": "x"}), policy.digest({"a.cedar": "x", "b.cedar": "z"})}) == 3
-    assert policy.load(EXAMPLE).digest == policy.load(EXAMPLE).digest
+    one = policy.hash_policies({"a.cedar": "x", "b.cedar": "y"})
+    assert one == policy.hash_policies({"c.cedar": "y", "d.cedar": "x"})
+    assert (
+        len({one, policy.hash_policies({"a.cedar": "x"}), policy.hash_policies({"a.cedar": "x", "b.cedar": "z"})}) == 3
+    )
+    assert policy.load_policies(EXAMPLE).digest == policy.load_policies(EXAMPLE).digest
 
 
 def test_the_copy_of_the_schema_for_editors_is_the_houses() -> None:
-    assert (EXAMPLE / "wellspring.cedarschema").read_text() == SCHEMA
+    assert (EXAMPLE / "wellspring.cedarschema").read_text() == CEDAR_SCHEMA
 
 
 def test_its_words_are_what_stands_in_quotes_outside_comments() -> None:
     text = '@id("for a claim")\npermit (principal, action, resource) // "john"\nwhen { context.purpose == "review" };'
-    assert Policies({"a.cedar": text.replace("action,", 'action == Action::"tokenize",')}).words == {
+    assert PolicySet({"a.cedar": text.replace("action,", 'action == Action::"tokenize",')}).quoted_strings == {
         "for a claim", "tokenize", "review",
     }  # fmt: skip
-    assert Policies({}).words == set()
+    assert PolicySet({}).quoted_strings == set()

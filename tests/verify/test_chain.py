@@ -4,9 +4,10 @@ from pathlib import Path
 import pytest
 from pydantic import JsonValue
 
-from tests.trust.ledger.ledgers import sha
-from tests.verify import predictions as told
-from tests.verify.changes import (
+from tests.builders import prediction_story as told
+from tests.builders.ledger import sha
+from tests.builders.prediction_story import RELEASE, SUBJECT, Key, another, ref, release
+from tests.builders.story_changes import (  # fmt: skip
     MODEL,
     RELEASED,
     SHORT,
@@ -20,12 +21,11 @@ from tests.verify.changes import (
     said,
     swapped,
     without,
-)  # fmt: skip
-from tests.verify.predictions import RELEASE, SUBJECT, Key, another, ref, release
+)
 from tests.verify.test_pack import flipped
 from wellspring.records.trust import Ref
 from wellspring_verify import approvals, chain, verify
-from wellspring_verify.canonical import dumps
+from wellspring_verify.canonical import dumps_canonical
 from wellspring_verify.entries import Entry
 
 BREAKS: dict[str, tuple[Change, str]] = {
@@ -47,7 +47,7 @@ BREAKS: dict[str, tuple[Change, str]] = {
         swapped("approve", "outputs", "release", Ref(name=RELEASED, digest=sha("x"))),
         f"'{RELEASED}' has no approval by a second person",
     ),
-    "self approval": (facts("approve", person="user:ines"), f"'ines' approved '{RELEASED}' and had proposed it"),
+    "self approval": (facts("approve", user="user:ines"), f"'ines' approved '{RELEASED}' and had proposed it"),
     "self approval in capitals": (by("ines", "Ines"), f"'Ines' approved '{RELEASED}' and had proposed it"),
     "two names, one key": (
         pair(omar=Key("ines")), "'omar' has the key of the one who proposed it: they are one person",
@@ -61,24 +61,24 @@ BREAKS: dict[str, tuple[Change, str]] = {
         changed("enrol omar", service="worker"), "does not tell of the enrolment of 'omar'",
     ),
     "enrolled twice": (
-        put("again", told.steps()["enrol omar"].but(public=Key("x").text), before="approve"),
+        put("again", told.steps()["enrol omar"].but(public_key=Key("x").text), before="approve"),
         "'omar', who approved", 
     ),
     "signed with another key": (
-        facts("approve", signature=Key("x").sign(approvals.text("denials", SHORT, release().digest or ""))),
+        facts("approve", signature=Key("x").sign(approvals.approval_text("denials", SHORT, release().digest or ""))),
         f"the signature of 'omar', who approved '{RELEASED}', does not hold",
     ),
     "signed another model": (
-        facts("approve", signature=Key("omar").sign(approvals.text("other", SHORT, release().digest or ""))),
+        facts("approve", signature=Key("omar").sign(approvals.approval_text("other", SHORT, release().digest or ""))),
         f"the signature of 'omar', who approved '{RELEASED}', does not hold",
     ),
     "signed the proposal": (
-        facts("approve", signature=Key("omar").sign(approvals.proposal("denials", SHORT, release().digest or ""))),
+        facts("approve", signature=Key("omar").sign(approvals.proposal_text("denials", SHORT, release().digest or ""))),
         f"the signature of 'omar', who approved '{RELEASED}', does not hold",
     ),
     "no signature": (facts("approve", signature=None), "the signature of 'omar'"),
     "proposal not signed": (facts("propose", signature=""), f"the signature of 'ines', who proposed '{RELEASED}'"),
-    "nobody approved": (facts("approve", person=None), "does not tell of the enrolment of ''"),
+    "nobody approved": (facts("approve", user=None), "does not tell of the enrolment of ''"),
     "never promoted": (without("promote"), f"'{RELEASED}' was not made live before it answered"),
     "promoted afterwards": (
         lambda steps: {**without("promote")(steps), "promote": steps["promote"]},
@@ -94,9 +94,9 @@ BREAKS: dict[str, tuple[Change, str]] = {
     "gate failed": (facts("gate", outcome="fail"), "the gate did not pass"),
     "gate said nothing": (facts("gate", outcome=None), "the gate did not pass"),
     "gate afterwards": (moved("gate", before="approve"), "it comes before the gate of"),
-    "gate without artefact": (swapped("gate", "inputs", "artefact", None), "does not name one artefact by its digest"),
+    "gate without artefact": (swapped("gate", "inputs", "artifact", None), "does not name one artefact by its digest"),
     "artefact of another": (
-        swapped("gate", "inputs", "artefact", ref("artefact:denials", "x")),
+        swapped("gate", "inputs", "artifact", ref("artifact:denials", "x")),
         "it judged another artefact than the one that 'run:r1' made",
     ),
     "no run": (without("train"), "it judged what 'run:r1' made, and the pack does not tell of that run"),
@@ -147,13 +147,13 @@ BREAKS: dict[str, tuple[Change, str]] = {
         lambda steps: {**without("key")(steps), "key": steps["key"]}, "which the pack does not make known before it",
     ),
     "key not named": (swapped("predict", "inputs", "key", None), "it does not name one key"),
-    "key of another": (facts("key", public=Key("x").text), f"its public half is not that of '{told.KEY}'"),
-    "key is none": (facts("key", public="AAAA="), f"its public half is not that of '{told.KEY}'"),
+    "key of another": (facts("key", public_key=Key("x").text), f"its public half is not that of '{told.KEY}'"),
+    "key is none": (facts("key", public_key="AAAA="), f"its public half is not that of '{told.KEY}'"),
     "key expired": (
-        facts("key", expires="2026-11-25T12:00:05.000000Z"), "held until '2026-11-25T12:00:05.000000Z' only",
+        facts("key", expires_at="2026-11-25T12:00:05.000000Z"), "held until '2026-11-25T12:00:05.000000Z' only",
     ),
-    "key without end": (facts("key", expires=None), "which held until '' only"),
-    "key with an odd end": (facts("key", expires="9999"), "which held until '9999' only"),
+    "key without end": (facts("key", expires_at=None), "which held until '' only"),
+    "key with an odd end": (facts("key", expires_at="9999"), "which held until '9999' only"),
     "key of another service": (changed("key", service="worker"), "which the pack does not make known before it"),
     "answer of another service": (changed("predict", service="worker"), "it tells of 0 answers 'prediction:p1'"),
     "gate of another service": (changed("gate", service="api"), "has not passed the gate"),
@@ -192,7 +192,7 @@ def test_the_story_of_a_release_names_what_is_wrong_with_its_people(name: str):
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("artefact", sha("x")), ("candidate", "c" * 12), ("edition", "b2"), ("views", sha("x"))]
+    ("field", "value"), [("artifact", sha("x")), ("candidate", "c" * 12), ("edition", "b2"), ("views", sha("x"))]
 )
 def test_what_was_approved_is_held_against_what_was_judged(field: str, value: str):
     """A proposer writes another part into the release than the candidate's: everybody signs, the digests all fit."""
@@ -203,17 +203,19 @@ def test_what_was_approved_is_held_against_what_was_judged(field: str, value: st
 
 def test_a_release_that_cannot_be_read_is_named():
     steps = told.entries(told.steps())
-    found = [gap.what for gap in chain.gaps(SUBJECT, steps, {})]
+    found = [gap.message for gap in chain.find_gaps(SUBJECT, steps, {})]
     assert found == [f"the pack does not hold the text of '{RELEASED}': what was approved cannot be read"]
     for wrong in (b"[]", b"{", b'{"a": 1}'):
         papers = dict.fromkeys(told.texts(), wrong)
-        assert f"the text of '{RELEASED}' is no release" in [gap.what for gap in chain.gaps(SUBJECT, steps, papers)]
+        assert f"the text of '{RELEASED}' is no release" in [
+            gap.message for gap in chain.find_gaps(SUBJECT, steps, papers)
+        ]
 
 
 @pytest.mark.parametrize("action", ["promote", "rollback"])
 def test_an_answer_of_a_release_that_was_replaced_is_named(action: str):
     steps = told.steps()
-    late = {f"later {number}": steps["key"] for number in range(chain.LAG)}
+    late = {f"later {number}": steps["key"] for number in range(chain.MAX_SWITCH_LAG_SECONDS)}
     gone = {**without("predict")(steps), "other": another("0.9", action=action)}
     what = f"'{RELEASED}' had been replaced by '{another('0.9').subject}'"
     # What was under way when it was replaced may still be answered; each step here takes a second.
@@ -223,7 +225,7 @@ def test_an_answer_of_a_release_that_was_replaced_is_named(action: str):
     assert said({**gone, **late, "back": back, "predict": steps["predict"]}) == []
     # What replaced it may be what the process could not load; then its line says so, of that one alone.
     for held_back, sound in ((another("0.9").subject, True), (RELEASED, False), (another("0.8").subject, False)):
-        facts = {**steps["predict"].facts, "instead_of": held_back}
+        facts = {**steps["predict"].facts, "superseded_by": held_back}
         assert (said({**gone, **late, "predict": steps["predict"]._replace(facts=facts)}) == []) is sound
     # Of another model it says nothing.
     foreign = {name: one.but(model="other") if name == "other" else one for name, one in gone.items()}
@@ -234,11 +236,11 @@ def test_a_promotion_has_effect_from_its_intent_on():
     entries = told.entries(told.steps())
     end = next(one for one in entries if (one.action, one.phase) == ("promote", "done"))
     answer = next(one for one in entries if one.action == "predict")
-    later = [one for one in entries if one.place not in (end.place, answer.place)]
+    later = [one for one in entries if one.tree_index not in (end.tree_index, answer.tree_index)]
     later += [answer._replace(place=90), end._replace(place=91)]
-    assert chain.gaps(SUBJECT, later, told.texts()) == []
+    assert chain.find_gaps(SUBJECT, later, told.texts()) == []
     later[-1] = end._replace(place=91, intent=None)
-    assert chain.gaps(SUBJECT, later, told.texts()) != []
+    assert chain.find_gaps(SUBJECT, later, told.texts()) != []
 
 
 def begun(*ends: str) -> list[Entry]:
@@ -255,12 +257,12 @@ def begun(*ends: str) -> list[Entry]:
 
 @pytest.mark.parametrize("ends", [("done",), ("recovered",), ("failed", "recovered")])
 def test_rows_may_be_read_while_their_edition_is_materialized(ends: tuple[str, ...]):
-    assert chain.gaps(SUBJECT, begun(*ends), told.texts()) == []
+    assert chain.find_gaps(SUBJECT, begun(*ends), told.texts()) == []
 
 
 @pytest.mark.parametrize("ends", [(), ("failed",), ("another",), ("failed", "another")])
 def test_rows_whose_materializing_never_came_to_its_end_are_named(ends: tuple[str, ...]):
-    found = [gap.what for gap in chain.gaps(SUBJECT, begun(*ends), told.texts())]
+    found = [gap.message for gap in chain.find_gaps(SUBJECT, begun(*ends), told.texts())]
     assert found == ["it rests on 'edition:b1', whose rows were not put where answers read before it"]
 
 
@@ -270,7 +272,7 @@ def test_what_another_service_says_of_a_step_counts_for_nothing(name: str):
 
 
 def test_what_the_house_tells_besides_does_no_harm():
-    steps = facts("gate", live="")(facts("promote", carried_out_by="user:omar", projected=True)(told.steps()))
+    steps = facts("gate", live="")(facts("promote", executed_by="user:omar", projected=True)(told.steps()))
     assert said(steps) == []
 
 
@@ -294,9 +296,9 @@ def test_rows_that_an_older_edition_brought_are_followed_too():
 
 def test_a_second_approval_that_is_late_or_of_other_bytes_does_no_harm():
     steps = told.steps()
-    third = steps["enrol omar"]._replace(subject="person:zoe").but(public=Key("zoe").text)
-    note = approvals.text("denials", SHORT, release().digest or "")
-    agreed = steps["approve"].but(person="user:zoe", signature=Key("zoe").sign(note))
+    third = steps["enrol omar"]._replace(subject="user:zoe").but(public_key=Key("zoe").text)
+    note = approvals.approval_text("denials", SHORT, release().digest or "")
+    agreed = steps["approve"].but(user="user:zoe", signature=Key("zoe").sign(note))
     other = steps["approve"]._replace(outputs=(Ref(name=RELEASED, digest=sha("x")),))
     assert said(put("zoe agrees", agreed)(put("zoe", third)(put("other", other, before="approve")(steps)))) == []
     assert said(put("zoe agrees", agreed)(steps)) != []
@@ -309,7 +311,7 @@ def test_every_bit_of_an_approval_counts():
     for bit in range(8 * len(signature)):
         other = base64.b64encode(flipped(signature, bit)).decode()
         entries[place] = approval._replace(facts={**approval.facts, "signature": other})
-        found = chain.gaps(SUBJECT, entries, told.texts())
+        found = chain.find_gaps(SUBJECT, entries, told.texts())
         assert found[0] == (place, f"the signature of 'omar', who approved '{RELEASED}', does not hold")
 
 
@@ -323,13 +325,13 @@ def test_a_release_that_waits_for_the_second_person_has_a_story_of_its_own():
 def test_what_has_no_chain_has_no_gap():
     for subject in ("drop:d0", "edition:b1", "dataset:x", "", "x"):
         assert said({}, subject) == []
-        assert chain.summary(subject, answered=False) == []
+        assert chain.summarize_chain(subject, answer_checked=False) == []
 
 
 PACKS = {
     "predict": "answers 'prediction:p1'", "propose": "was never proposed", "approve": "no approval by a second person",
     "promote": "was not made live", "gate": "has not passed the gate", "train": "does not tell of that run",
-    "enrol": "does not tell of the enrolment", "key": "does not make known", "materialize": "were not put where",
+    "enroll": "does not tell of the enrolment", "create_key": "does not make known", "materialize": "were not put where",
     "publish": "does not tell of its publishing", "admit": "says where that came from",
     "land": "says where that came from", "drop:d0": "says where that came from", "edition:e0": "does not tell of that",
 }  # fmt: skip
@@ -340,7 +342,7 @@ def test_a_pack_without_a_link_is_broken_even_if_the_house_sealed_it(tmp_path: P
     one = told.made(tmp_path, without=action)
     report = verify(one.folder, key=one.key, witness=one.witness)
     assert report.outcome == 20
-    assert any(PACKS[action] in finding.what for finding in report.findings), report.findings
+    assert any(PACKS[action] in finding.message for finding in report.findings), report.findings
     assert all(finding.file.startswith(("entries/", "manifest.json")) for finding in report.findings)
 
 
@@ -355,7 +357,7 @@ def test_a_whole_pack_says_what_it_shows_and_what_it_does_not(tmp_path: Path):
 
 def test_what_two_people_signed_is_text_that_anybody_can_write():
     digest = release().digest or ""
-    assert told.texts() == {(RELEASED, digest): dumps(RELEASE)}
-    assert approvals.text("denials", SHORT, digest).decode().split("\n") == [
+    assert told.texts() == {(RELEASED, digest): dumps_canonical(RELEASE)}
+    assert approvals.approval_text("denials", SHORT, digest).decode().split("\n") == [
         "wellspring release v1", "denials", SHORT, digest, "",
     ]  # fmt: skip

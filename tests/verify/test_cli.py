@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.verify.packs import Made, made
+from tests.builders.packs import Made, made
 from tests.verify.test_pack import flipped
 from wellspring_verify.cli import main
 

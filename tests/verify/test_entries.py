@@ -1,10 +1,19 @@
 import pytest
 
-from wellspring_verify.canonical import Malformed, dumps
-from wellspring_verify.entries import WRITERS, Book, Entry, Ref, of_kind, person, read, text
+from wellspring_verify.canonical import MalformedError, dumps_canonical
+from wellspring_verify.entries import (
+    ACTION_WRITERS,
+    Entry,
+    EntryBook,
+    Ref,
+    fact_text,
+    parse_entry,
+    refs_of_kind,
+    user_of,
+)
 
 ENTRY = {
-    "v": 1, "tenant": "acme", "known_since": "2026-11-25T12:00:00.000000Z", "service": "enclave", "sequence": 4,
+    "version": 1, "tenant": "acme", "known_since": "2026-11-25T12:00:00.000000Z", "service": "enclave", "sequence": 4,
     "actor": "service:enclave", "action": "admit", "phase": "done", "subject": "drop:d", "intent": None,
     "trace": "0" * 32,
     "inputs": [{"name": "contract:c@1", "digest": "ab"}, {"name": "original:d", "digest": None}],
@@ -13,12 +22,12 @@ ENTRY = {
 
 
 def entry(**changed: object) -> Entry:
-    return read(7, dumps({**ENTRY, **changed}))
+    return parse_entry(7, dumps_canonical({**ENTRY, **changed}))
 
 
 def test_an_entry_is_read_whole():
     one = entry()
-    assert (one.place, one.id, one.action) == (7, "enclave:4", "admit")
+    assert (one.tree_index, one.id, one.action) == (7, "enclave:4", "admit")
     assert one.inputs[0] == Ref("contract:c@1", "ab")
     assert (one.intent, entry(intent="enclave:3").intent) == (None, "enclave:3")
 
@@ -32,18 +41,18 @@ def test_every_field_has_its_type_and_none_may_be_missing(field: str):
     for right in good.get(field, ()):
         entry(**{field: right})
     for wrong in wrongs:
-        with pytest.raises(Malformed):
+        with pytest.raises(MalformedError):
             entry(**{field: wrong})
     less = {name: value for name, value in ENTRY.items() if name != field}
-    with pytest.raises(Malformed):
-        read(7, dumps(less))
-    with pytest.raises(Malformed):
+    with pytest.raises(MalformedError):
+        parse_entry(7, dumps_canonical(less))
+    with pytest.raises(MalformedError):
         entry(another=1)
 
 
 def told(place: int, **changed: object) -> Entry:
     """Read one entry that stands at a place of the tree."""
-    return read(place, dumps({**ENTRY, "sequence": place, **changed}))
+    return parse_entry(place, dumps_canonical({**ENTRY, "sequence": place, **changed}))
 
 
 def test_what_settles_an_intent_says_again_what_that_one_said():
@@ -59,37 +68,37 @@ def test_what_settles_an_intent_says_again_what_that_one_said():
     )
     end = told(9, service="worker", action="publish", intent="worker:3", inputs=[], outputs=[], facts={"n": 2})
     other = told(5, service="worker", action="publish", subject="drop:x", intent="worker:3", outputs=[], facts={})
-    book = Book([end, intent, other])
-    whole = book.done("publish", "drop:d")[0]
+    book = EntryBook([end, intent, other])
+    whole = book.completed("publish", "drop:d")[0]
     assert (whole.outputs, whole.facts) == ((Ref("edition:e", "ee"),), {"level": "built", "n": 2})
-    assert (book.start(end), book.start(told(8))) == (3, 8)
-    assert [one.place for one in book.done("publish")] == [5, 9]
+    assert (book.effective_from(end), book.effective_from(told(8))) == (3, 8)
+    assert [one.tree_index for one in book.completed("publish")] == [5, 9]
     # Of something else it settles nothing: it neither says the same, nor began with it.
-    assert (book.done("publish", "drop:x")[0].outputs, book.start(other)) == ((), 5)
-    assert book.done("train") == []
+    assert (book.completed("publish", "drop:x")[0].outputs, book.effective_from(other)) == ((), 5)
+    assert book.completed("train") == []
 
 
-@pytest.mark.parametrize(("action", "writer"), WRITERS.items())
+@pytest.mark.parametrize(("action", "writer"), ACTION_WRITERS.items())
 def test_only_the_service_whose_act_it_is_tells_of_it(action: str, writer: str):
     for service in ("supervisor", "api", "worker", "enclave", "keys"):
-        book = Book([told(1, action=action, service=service)])
-        assert (len(book.done(action)), len(book.told(action))) == ((1, 1) if service == writer else (0, 0))
+        book = EntryBook([told(1, action=action, service=service)])
+        assert (len(book.completed(action)), len(book.reported(action))) == ((1, 1) if service == writer else (0, 0))
 
 
 def test_an_intent_of_another_service_begins_nothing():
     intent = told(3, service="api", action="promote", phase="intent", facts={"model": "m"})
     end = told(9, service="worker", action="promote", intent="api:3", facts={})
-    book = Book([intent, end])
-    assert (book.start(end), book.done("promote")[0].facts) == (9, {})
+    book = EntryBook([intent, end])
+    assert (book.effective_from(end), book.completed("promote")[0].facts) == (9, {})
 
 
 def test_only_what_came_to_its_end_is_done():
-    book = Book([told(1, phase=phase) for phase in ("intent", "failed", "refused")])
-    assert book.done("admit") == []
+    book = EntryBook([told(1, phase=phase) for phase in ("intent", "failed", "refused")])
+    assert book.completed("admit") == []
 
 
 def test_facts_and_things_are_found_by_name():
-    one = told(1, facts={"person": "user:ines", "n": 3})
-    assert (person(one), text(one, "n"), text(one, "none")) == ("ines", "", "")
-    assert of_kind(one.inputs, "contract") == [Ref("contract:c@1", "ab")]
-    assert of_kind(one.inputs, "contra") == []
+    one = told(1, facts={"user": "user:ines", "n": 3})
+    assert (user_of(one), fact_text(one, "n"), fact_text(one, "none")) == ("ines", "", "")
+    assert refs_of_kind(one.inputs, "contract") == [Ref("contract:c@1", "ab")]
+    assert refs_of_kind(one.inputs, "contra") == []

@@ -27,57 +27,57 @@ ROOTS = [
 def subproof(old: int, leaves: list[bytes], whole: bool = True) -> list[bytes]:
     """RFC 6962, section 2.1.2, word for word."""
     if old == len(leaves):
-        return [] if whole else [merkle.root(leaves)]
+        return [] if whole else [merkle.compute_root(leaves)]
     middle = 1 << (len(leaves) - 1).bit_length() - 1
     if old <= middle:
-        return [*subproof(old, leaves[:middle], whole), merkle.root(leaves[middle:])]
-    return [*subproof(old - middle, leaves[middle:], False), merkle.root(leaves[:middle])]
+        return [*subproof(old, leaves[:middle], whole), merkle.compute_root(leaves[middle:])]
+    return [*subproof(old - middle, leaves[middle:], False), merkle.compute_root(leaves[:middle])]
 
 
 @pytest.mark.parametrize("count", range(9))
 def test_roots_agree_with_the_published_ones(count: int):
-    assert merkle.root(merkle.leaf(one) for one in LEAVES[:count]).hex() == ROOTS[count]
+    assert merkle.compute_root(merkle.hash_leaf(one) for one in LEAVES[:count]).hex() == ROOTS[count]
 
 
 @given(st.lists(st.binary(max_size=8), min_size=1, max_size=70, unique=True), st.data())
 def test_roots_and_inclusion_agree_with_an_independent_tree(entries: list[bytes], data: st.DataObject):
     other = pymerkle.InmemoryTree()
     other.append_entries(entries)
-    leaves = [merkle.leaf(one) for one in entries]
-    root = merkle.root(leaves)
+    leaves = [merkle.hash_leaf(one) for one in entries]
+    root = merkle.compute_root(leaves)
     assert root == other.get_root()
     place = data.draw(st.integers(0, len(entries) - 1))
     proof = list(other.prove_inclusion(place + 1).path[1:])
-    assert merkle.included(leaves[place], place, len(leaves), proof, root)
-    assert not merkle.included(merkle.leaf(b"another"), place, len(leaves), proof, root)
-    assert not merkle.included(leaves[place], place, len(leaves), [*proof, b"\0" * 32], root)
-    assert not proof or not merkle.included(leaves[place], place, len(leaves), proof[:-1], root)
+    assert merkle.verify_inclusion(leaves[place], place, len(leaves), proof, root)
+    assert not merkle.verify_inclusion(merkle.hash_leaf(b"another"), place, len(leaves), proof, root)
+    assert not merkle.verify_inclusion(leaves[place], place, len(leaves), [*proof, b"\0" * 32], root)
+    assert not proof or not merkle.verify_inclusion(leaves[place], place, len(leaves), proof[:-1], root)
     for elsewhere in {place - 1, place + 1, len(entries)} - {place}:
-        assert not merkle.included(leaves[place], elsewhere, len(leaves), proof, root)
+        assert not merkle.verify_inclusion(leaves[place], elsewhere, len(leaves), proof, root)
 
 
 def test_consistency_holds_for_every_pair_up_to_forty_and_for_no_other_tree():
-    leaves = [merkle.leaf(bytes([one])) for one in range(40)]
+    leaves = [merkle.hash_leaf(bytes([one])) for one in range(40)]
     for new in range(1, 41):
         for old in range(1, new + 1):
-            before, after = merkle.root(leaves[:old]), merkle.root(leaves[:new])
+            before, after = merkle.compute_root(leaves[:old]), merkle.compute_root(leaves[:new])
             proof = subproof(old, leaves[:new])
-            assert merkle.consistent(old, new, before, after, proof)
-            assert not merkle.consistent(old, new, merkle.EMPTY, after, proof)
-            assert not merkle.consistent(old, new, before, merkle.EMPTY, proof)
-            assert not merkle.consistent(old, new, before, after, [*proof, after])
+            assert merkle.verify_consistency(old, new, before, after, proof)
+            assert not merkle.verify_consistency(old, new, merkle.EMPTY_ROOT, after, proof)
+            assert not merkle.verify_consistency(old, new, before, merkle.EMPTY_ROOT, proof)
+            assert not merkle.verify_consistency(old, new, before, after, [*proof, after])
             if proof:
-                assert not merkle.consistent(old, new, before, after, proof[1:])
-                assert not merkle.consistent(old, new, before, after, proof[:-1])
+                assert not merkle.verify_consistency(old, new, before, after, proof[1:])
+                assert not merkle.verify_consistency(old, new, before, after, proof[:-1])
 
 
 def test_a_tree_is_never_consistent_with_a_longer_old_one():
-    assert not merkle.consistent(2, 1, merkle.EMPTY, merkle.EMPTY, [])
-    assert not merkle.consistent(0, 1, merkle.leaf(b""), merkle.leaf(b""), [])
-    assert merkle.consistent(0, 1, merkle.EMPTY, merkle.leaf(b""), [])
+    assert not merkle.verify_consistency(2, 1, merkle.EMPTY_ROOT, merkle.EMPTY_ROOT, [])
+    assert not merkle.verify_consistency(0, 1, merkle.hash_leaf(b""), merkle.hash_leaf(b""), [])
+    assert merkle.verify_consistency(0, 1, merkle.EMPTY_ROOT, merkle.hash_leaf(b""), [])
 
 
 def test_a_leaf_is_no_node():
-    left, right = merkle.leaf(b"a"), merkle.leaf(b"b")
-    assert merkle.leaf(left + right) != merkle.node(left, right)
-    assert merkle.leaf(b"") == hashlib.sha256(b"\0").digest()
+    left, right = merkle.hash_leaf(b"a"), merkle.hash_leaf(b"b")
+    assert merkle.hash_leaf(left + right) != merkle.hash_node(left, right)
+    assert merkle.hash_leaf(b"") == hashlib.sha256(b"\0").digest()

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import wellspring_verify
-from tests.trust.ledger.ledgers import JournalStep, Ledger, LocalSigner
-from tests.verify.packs import CONTRACTS, Made, made, pack
-from wellspring.trust import evidence
-from wellspring_verify import Report, notes, verify
-from wellspring_verify.canonical import Malformed, dumps
+from tests.builders.ledger import JournalStep, Ledger, LocalSigner
+from tests.builders.packs import CONTRACTS, Made, made, pack
+from wellspring.compliance import evidence
+from wellspring_verify import VerificationReport, notes, verify
+from wellspring_verify.canonical import MalformedError, dumps_canonical
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +32,11 @@ def copy(sound: Made, tmp_path: Path) -> Made:
     return sound._replace(folder=tmp_path / "pack")
 
 
-def check(one: Made) -> Report:
+def check(one: Made) -> VerificationReport:
     return verify(one.folder, key=one.key, witness=one.witness)
 
 
-def said(report: Report) -> str:
+def said(report: VerificationReport) -> str:
     return "\n".join(map(str, report.findings))
 
 
@@ -151,7 +151,7 @@ def test_more_than_any_pack_holds_is_never_read(copy: Made, monkeypatch: pytest.
     taken.clear()
     report = check(copy)
     assert (report.outcome, report.findings[0].file) == (20, "contracts/b.yaml")
-    assert "larger than any pack" in report.findings[0].what
+    assert "larger than any pack" in report.findings[0].message
     assert sum(taken) <= 2 * whole
 
 
@@ -181,7 +181,7 @@ def mend(one: Made) -> None:
     manifest = json.loads((one.folder / "manifest.json").read_bytes())
     loose = ("manifest.json", "seal.json", "proofs.json", "checkpoint")
     manifest["files"] = {name: sha(content) for name, content in one.files().items() if name not in loose}
-    (one.folder / "manifest.json").write_bytes(dumps(manifest))
+    (one.folder / "manifest.json").write_bytes(dumps_canonical(manifest))
 
 
 def sha(content: bytes) -> str:
@@ -205,7 +205,7 @@ def test_an_entry_is_never_accepted_without_its_proof(copy: Made):
     mend(copy)
     seal = json.loads((copy.folder / "seal.json").read_bytes())
     seal["entry"]["outputs"][0]["digest"] = sha((copy.folder / "manifest.json").read_bytes())
-    (copy.folder / "seal.json").write_bytes(dumps(seal))
+    (copy.folder / "seal.json").write_bytes(dumps_canonical(seal))
     report = check(copy)
     assert f"does not lead from entries/{entry.name} to the root" in said(report)
     assert "does not lead from seal.json to the root" in said(report)
@@ -224,19 +224,19 @@ def test_a_pack_that_was_signed_by_another_key_is_named(sound: Made, tmp_path: P
 
 def test_a_pack_that_was_signed_again_under_the_same_name_is_named(copy: Made):
     """Whoever has no key may write another one's signature under the log's own name, and even its key id."""
-    note = notes.parse((copy.folder / "checkpoint").read_bytes())
-    key, forger = notes.parse_key(copy.key), LocalSigner(b"\x09" * 32)
-    other = notes.Key(key.name, notes.LOG, forger.public_key())
-    for key_id, what in ((other.id, "signed by another log"), (key.id, "the log's signature does not hold")):
-        line = notes.Signature(key.name, key_id, forger.sign(note.text)).line()
-        (copy.folder / "checkpoint").write_bytes(note.text + b"\n" + line + note.signatures[1].line())
+    note = notes.parse_note((copy.folder / "checkpoint").read_bytes())
+    key, forger = notes.parse_verifier_key(copy.key), LocalSigner(b"\x09" * 32)
+    other = notes.VerifierKey(key.name, notes.KIND_LOG, forger.public_key())
+    for key_id, what in ((other.key_id, "signed by another log"), (key.key_id, "the log's signature does not hold")):
+        line = notes.NoteSignature(key.name, key_id, forger.sign(note.text)).to_line()
+        (copy.folder / "checkpoint").write_bytes(note.text + b"\n" + line + note.signatures[1].to_line())
         blames(copy, what)
         assert verify(copy.folder, key=copy.key).outcome == 20
 
 
 def test_signature_lines_are_exactly_the_logs_and_the_witness_s(copy: Made):
-    note = notes.parse((copy.folder / "checkpoint").read_bytes())
-    log, witness = (one.line() for one in note.signatures)
+    note = notes.parse_note((copy.folder / "checkpoint").read_bytes())
+    log, witness = (one.to_line() for one in note.signatures)
     for lines in (log, witness, witness + log, log + witness + witness, log + log, log + witness + log):
         (copy.folder / "checkpoint").write_bytes(note.text + b"\n" + lines)
         for keys in ((copy.key, copy.witness), (copy.key, None), (None, None)):
@@ -249,7 +249,7 @@ def test_an_older_file_is_named(tmp_path: Path):
     now = made(tmp_path)
     ledger = Ledger(now.house)
     old = now.files()
-    with JournalStep(ledger, "enclave")("retain", "drop:d0", facts={"discarded": 2}):
+    with JournalStep(ledger, "enclave")("expire", "drop:d0", facts={"discarded": 2}):
         pass
     ledger.sequencer.integrate()
     pack(ledger, now.folder)
@@ -281,13 +281,13 @@ def test_a_story_that_skips_a_step_is_named_even_if_it_was_sealed(tmp_path: Path
     now = made(tmp_path, subject=subject)
     assert check(now).outcome == 0
     ledger = Ledger(now.house)
-    told = evidence.story(ledger.index, subject)
+    told = evidence.collect_story(ledger.index, subject)
     skipped = ("drop:d0", "edition:e0")
     kept = [one for one in told.entries if (one.entry.action, one.entry.subject in skipped) != (left_out, True)]
     assert len(kept) < len(told.entries)
     shorter = told._replace(entries=tuple(kept))
     papers = CONTRACTS if any(one.entry.action == "admit" for one in kept) else {}
-    evidence.seal(JournalStep(ledger, "worker"), ledger.index, shorter, papers)
+    evidence.seal_story(JournalStep(ledger, "worker"), ledger.index, shorter, papers)
     ledger.sequencer.integrate()
     evidence.write_pack(now.folder, shorter, papers, ledger.tree, ledger.index)
     ledger.close()
@@ -305,14 +305,14 @@ def test_no_key_is_taken_from_the_pack(copy: Made):
 
 def test_a_key_that_is_none_is_malformed(sound: Made):
     for keys in ({"key": "x"}, {"witness": ""}, {"key": sound.witness}, {"witness": sound.key}):
-        with pytest.raises(Malformed):
+        with pytest.raises(MalformedError):
             verify(sound.folder, key=keys.get("key"), witness=keys.get("witness"))
     with pytest.raises(NotADirectoryError):
         verify(sound.folder / "checkpoint")
 
 
 def test_a_key_of_another_origin_is_named(copy: Made):
-    key = notes.parse_key(copy.key)
+    key = notes.parse_verifier_key(copy.key)
     other = key._replace(name="wellspring.example.com/other/00000000")
     report = verify(copy.folder, key=str(other), witness=copy.witness)
     assert "checkpoint: it is signed by another log" in said(report)
@@ -335,7 +335,7 @@ def test_no_bytes_whatsoever_make_it_fail_in_another_way(sound: Made, data: st.D
         shutil.copytree(sound.folder, folder)
     content = data.draw(
         st.binary(max_size=80)
-        | SCRAPS.map(dumps)
+        | SCRAPS.map(dumps_canonical)
         | st.tuples(st.sampled_from(_fields(files[name])), SCRAPS).map(lambda pair: _exchanged(files[name], *pair))
     )
     (folder / name).write_bytes(content)
@@ -348,12 +348,14 @@ def test_no_bytes_whatsoever_make_it_fail_in_another_way(sound: Made, data: st.D
 
 def _fields(content: bytes) -> list[str]:
     value = json.loads(content) if content.startswith(b"{") else {}
-    return sorted(value) or ["v"]
+    return sorted(value) or ["version"]
 
 
 def _exchanged(content: bytes, field: str, value: object) -> bytes:
     """Put anything at all under one field of a JSON file."""
-    return dumps({**json.loads(content), field: value}) if content.startswith(b"{") else dumps(value)
+    return (
+        dumps_canonical({**json.loads(content), field: value}) if content.startswith(b"{") else dumps_canonical(value)
+    )
 
 
 def test_proofs_of_a_wrong_form_are_named(copy: Made):
@@ -362,13 +364,13 @@ def test_proofs_of_a_wrong_form_are_named(copy: Made):
     good = proofs["proofs"][some]
     for wrong in ("x", [1], ["x"], ["AAAA"], good[:-1], [*good, good[0]], [base64.b64encode(b"x" * 32).decode()] * 65):
         proofs["proofs"][some] = wrong
-        (copy.folder / "proofs.json").write_bytes(dumps(proofs))
+        (copy.folder / "proofs.json").write_bytes(dumps_canonical(proofs))
         blames(copy, "proofs.json")
     del proofs["proofs"][some]
-    (copy.folder / "proofs.json").write_bytes(dumps(proofs))
+    (copy.folder / "proofs.json").write_bytes(dumps_canonical(proofs))
     blames(copy, f"the proof of entry {some}")
     proofs["proofs"] = {**proofs["proofs"], some: good, "99": []}
-    (copy.folder / "proofs.json").write_bytes(dumps(proofs))
+    (copy.folder / "proofs.json").write_bytes(dumps_canonical(proofs))
     blames(copy, "a proof for '99'")
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.verify import predictions as told
-from tests.verify.packs import Made
+from tests.builders import prediction_story as told
+from tests.builders.packs import Made
 from tests.verify.test_pack import blames, check, flipped, said
 from wellspring_verify import verify
 from wellspring_verify.cli import main
@@ -47,10 +47,10 @@ def test_an_answer_that_was_given_while_its_edition_was_materialized_verifies(tm
 
 def test_the_texts_that_were_approved_lie_in_the_pack(sound: Made):
     release = told.release()
-    name = f"papers/release/{release.name.partition(':')[2]}/{release.digest}"
+    name = f"documents/release/{release.name.partition(':')[2]}/{release.digest}"
     assert json.loads(sound.files()[name]) == told.RELEASE
     assert sorted({name.partition("/")[0] for name in sound.files()}) == [
-        "checkpoint", "contracts", "entries", "manifest.json", "papers", "proofs.json", "seal.json", "story.json",
+        "checkpoint", "contracts", "entries", "manifest.json", "documents", "proofs.json", "seal.json", "story.json",
         "story.md",
     ]  # fmt: skip
 
@@ -121,7 +121,9 @@ def test_a_file_that_was_removed_cut_or_swapped_is_named(copy: Made):
     assert check(copy).outcome == 0
 
 
-@pytest.mark.parametrize("name", ["papers/x", "papers/release/x/y", "papers/release/a/b/c", "papers/key/k/" + "0" * 64])
+@pytest.mark.parametrize(
+    "name", ["documents/x", "documents/release/x/y", "documents/release/a/b/c", "documents/key/k/" + "0" * 64]
+)
 def test_a_paper_that_was_added_is_named(copy: Made, name: str):
     (copy.folder / name).parent.mkdir(parents=True, exist_ok=True)
     (copy.folder / name).write_bytes(b"{}")

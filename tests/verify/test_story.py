@@ -6,28 +6,31 @@ from hypothesis import strategies as st
 
 from tests.verify.test_entries import entry
 from wellspring_verify import story
-from wellspring_verify.canonical import Malformed
+from wellspring_verify.canonical import MalformedError
 from wellspring_verify.entries import Ref
 
 
 def test_an_entry_s_contracts_are_what_it_was_held_against():
-    assert story.contracts(entry()) == (Ref("contract:c@1", "ab"),)
+    assert story.contract_refs(entry()) == (Ref("contract:c@1", "ab"),)
 
 
 def test_words_leave_out_what_is_not_known():
-    assert story.says(entry()) == "held the rows against the contract: 3 received, 2 admitted as tokens"
-    assert story.says(entry(facts={})) == "held the rows against the contract"
-    assert story.says(entry(action="dance")) == "did dance"
-    assert story.says(entry(phase="refused", facts={})).startswith("was refused: held")
-    assert story.says(entry(phase="intent", action="publish")) == "set out to do this: switched readers to drop:d"
+    assert story.describe_entry(entry()) == "held the rows against the contract: 3 received, 2 admitted as tokens"
+    assert story.describe_entry(entry(facts={})) == "held the rows against the contract"
+    assert story.describe_entry(entry(action="dance")) == "did dance"
+    assert story.describe_entry(entry(phase="refused", facts={})).startswith("was refused: held")
+    assert (
+        story.describe_entry(entry(phase="intent", action="publish"))
+        == "set out to do this: switched readers to drop:d"
+    )
 
 
 def test_words_from_elsewhere_are_never_taken_for_ours():
     """A file's name comes from a vendor: it ends no quotation, moves no cursor, fills no template."""
     hostile = "{subject}[x]\x1b[2J`\n# Heading\u202e"
     one = entry(action="land", facts={"name": hostile})
-    assert "{subject}[x]\\u001b[2J\\u0060\\u000a# Heading\\u202e" in story.says(one)
-    page = story.story_md(hostile, [one]).decode()
+    assert "{subject}[x]\\u001b[2J\\u0060\\u000a# Heading\\u202e" in story.describe_entry(one)
+    page = story.render_story_page(hostile, [one]).decode()
     assert "\x1b" not in page
     assert "\u202e" not in page
     assert "\n# Heading" not in page
@@ -39,36 +42,42 @@ def test_words_from_elsewhere_are_never_taken_for_ours():
 def test_no_facts_make_it_fail(facts: dict[str, object], data: st.DataObject):
     try:
         one = entry(facts=facts, action=data.draw(st.sampled_from(["land", "admit", "publish", "other"])))
-    except Malformed:
+    except MalformedError:
         return
-    assert json.loads(story.story_json("drop:d", [one]))["facts"][0]["facts"] == facts
-    assert story.story_md("drop:d", [one]) == story.story_md("drop:d", [one])
+    assert json.loads(story.render_story_json("drop:d", [one]))["entries"][0]["facts"] == facts
+    assert story.render_story_page("drop:d", [one]) == story.render_story_page("drop:d", [one])
 
 
 def test_the_words_of_version_1_never_change():
     """Packs of years ago are told again by the verifier of today: other words need another version."""
-    actions = ["admit", "alert", "finding", "land", "publish", "repair", "retain", "settle", "stage", "other"]
+    actions = ["admit", "alert", "finding", "land", "publish", "repair", "expire", "settle", "stage", "other"]
     facts = {name: name.upper() for name in (
-        "admitted", "code", "contract", "discarded", "level", "masked", "name", "outcome", "owner", "parent", "part",
-        "quarantined", "quarantined_rows", "received", "retention_until", "size", "what", "codes",
+        "admitted", "code", "contract", "discarded", "level", "masked", "name", "outcome", "owner", "parent", "replay_number",
+        "quarantined", "quarantined_rows", "received", "retention_until", "size", "message", "codes",
     )}  # fmt: skip
     told = [entry(action=action, facts=some) for action in actions for some in ({}, facts)]
     told += [entry(phase=phase) for phase in ("intent", "failed", "refused")]
-    digests = [hashlib.sha256(write("drop:d", told)).hexdigest()[:16] for write in (story.story_json, story.story_md)]
+    digests = [
+        hashlib.sha256(write("drop:d", told)).hexdigest()[:16]
+        for write in (story.render_story_json, story.render_story_page)
+    ]
     assert digests == ["cd8d95d36d47cfad", "b5c2746370468841"]
 
 
 def test_the_words_of_models_never_change():
     """What was added for models is told again as it was, too."""
     actions = [
-        "materialize", "train", "gate", "enrol", "propose", "approve", "judge", "promote", "rollback", "serve", "key",
+        "materialize", "train", "gate", "enroll", "propose", "approve", "check", "promote", "rollback", "serve", "create_key",
         "predict",
     ]  # fmt: skip
     facts = {name: name.upper() for name in (
-        "rows", "outcome", "reasons", "roles", "by", "public", "person", "key", "model", "former", "expires",
-        "decision", "state", "train_rows", "test_rows",
+        "rows", "outcome", "reasons", "roles", "principal", "public_key", "user", "key_id", "model", "previous_release", "expires_at",
+        "decision", "freshness", "train_rows", "test_rows",
     )}  # fmt: skip
-    some = ({}, facts, {**facts, "former": "", "score": (0.75).hex()})
-    told = [entry(action=action, facts=each) for action in actions for each in some]
-    digests = [hashlib.sha256(write("drop:d", told)).hexdigest()[:16] for write in (story.story_json, story.story_md)]
+    some = ({}, facts, {**facts, "previous_release": "", "score": (0.75).hex()})
+    told = [entry(action=action, facts=item) for action in actions for item in some]
+    digests = [
+        hashlib.sha256(write("drop:d", told)).hexdigest()[:16]
+        for write in (story.render_story_json, story.render_story_page)
+    ]
     assert digests == ["4f7f0c43e09300a6", "2993f2b84496e054"]

@@ -1,8 +1,17 @@
 """Will this claim be denied? Asked when the claim comes in, so that it can be mended before it is decided."""
 
-from wellspring import Bars, Baselines, Label, Model, Search, Subgroup, Threshold, TimeSplit
+from wellspring import (
+    AcceptanceCriteria,
+    BaselineFeatures,
+    HyperparameterSearch,
+    Label,
+    ModelDefinition,
+    Subgroup,
+    Threshold,
+    TimeSplit,
+)
 
-denials = Model(
+denials = ModelDefinition(
     name="denials",
     question="Will this claim be denied, as it was submitted?",
     label=Label(table="claim_label", column="is_denied"),
@@ -10,20 +19,20 @@ denials = Model(
     spine="claim_features",
     features=("claim_features:*", "provider_history:*", "member_history:*"),
     # A decision takes up to 30 days: the newest 35 are left out, and nothing is learned from the 30 before the test.
-    split=TimeSplit(test_days=75, gap_days=30, settle_days=35),
-    search=Search(trials=10, seed=7),
+    split=TimeSplit(test_days=75, gap_days=30, label_maturity_days=35),
+    search=HyperparameterSearch(trials=10, seed=7),
     # Catch four of five denials; whoever works the list says how many false alarms that may cost.
     threshold=Threshold(recall="0.80"),
     labels=("pays", "denies"),
     # Denials rise and fall with the season by five points of a hundred, and no model knows the next one.
-    bars=Bars(auc=0.65, brier=0.2, calibration_error=0.05, margin=0.01, group_auc=0.6, group_gap=0.08),
+    acceptance_criteria=AcceptanceCriteria(auc=0.65, brier=0.2, calibration_error=0.05, margin=0.01, subgroup_auc=0.6, subgroup_calibration_gap=0.08),
     subgroups=(
         Subgroup(feature="claim_features:claim_type"),
         Subgroup(feature="claim_features:plan"),
         Subgroup(feature="claim_features:in_network_flag"),
     ),
-    baselines=Baselines(
-        raw=(
+    baselines=BaselineFeatures(
+        columns=(
             "claim_features:claim_type", "claim_features:place_of_service_code", "claim_features:bill_type_code",
             "claim_features:revenue_center_code", "claim_features:hcpcs_code", "claim_features:hcpcs_modifier_1",
             "claim_features:diagnosis_code_1", "claim_features:diagnosis_count", "claim_features:payer",
@@ -31,7 +40,7 @@ denials = Model(
             "claim_features:charge_amount", "claim_features:line_count", "claim_features:unit_count",
             "claim_features:modifier_count", "claim_features:service_month", "claim_features:service_to_receipt_days",
         ),
-        provider="billing_npi",
-        rate="provider_history:denial_rate_30d",
+        entity_column="billing_npi",
+        heuristic="provider_history:denial_rate_30d",
     ),
 )  # fmt: skip

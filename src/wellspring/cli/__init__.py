@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from wellspring.cli.door import Door, WellspringGroup
+from wellspring.cli.context import CliContext, LazyGroup
 
 
-@click.group(cls=WellspringGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.option(
     "--project",
     "folder",
@@ -22,34 +22,34 @@ from wellspring.cli.door import Door, WellspringGroup
 @click.pass_context
 def cli(context: click.Context, folder: Path | None, as_json: bool) -> None:
     """A record walks from a vendor's drop to a decision, and every step it takes leaves proof."""
-    context.obj = Door(folder=folder, as_json=as_json)
+    context.obj = CliContext(folder=folder, as_json=as_json)
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command line and exit with its code; a mistake is one to three lines, never a traceback."""
-    from wellspring.cli.door import carry_out
+    from wellspring.cli.context import run_command
 
-    sys.exit(carry_out(cli, argv))
+    sys.exit(run_command(cli, argv))
 
 
-cli.lazily(
+cli.register_lazy(
     {
         "demo": "wellspring.cli.demo:demo",
         "new": "wellspring.cli.new:new",
-        "up": "wellspring.cli.house:up",
-        "down": "wellspring.cli.house:down",
-        "restart": "wellspring.cli.house:restart",
-        "status": "wellspring.cli.house:status",
-        "doctor": "wellspring.cli.house:doctor",
-        "clean": "wellspring.cli.house:clean",
-        "receive": "wellspring.cli.receive:receive",
-        "quarantine": "wellspring.cli.receive:quarantine",
-        "transform": "wellspring.cli.learn:transform",
-        "learn": "wellspring.cli.learn:learn",
-        "people": "wellspring.cli.people:people",
+        "up": "wellspring.cli.servers:up",
+        "down": "wellspring.cli.servers:down",
+        "restart": "wellspring.cli.servers:restart",
+        "status": "wellspring.cli.servers:status",
+        "doctor": "wellspring.cli.servers:doctor",
+        "clean": "wellspring.cli.servers:clean",
+        "ingest": "wellspring.cli.ingest:ingest",
+        "quarantine": "wellspring.cli.ingest:quarantine",
+        "transform": "wellspring.cli.train:transform",
+        "train": "wellspring.cli.train:train",
+        "users": "wellspring.cli.users:users",
         "release": "wellspring.cli.release:release",
-        "ask": "wellspring.cli.learn:ask",
-        "replay": "wellspring.cli.learn:replay",
+        "predict": "wellspring.cli.train:predict",
+        "replay": "wellspring.cli.train:replay",
         "history": "wellspring.cli.release:history",
         "prove": "wellspring.cli.proof:prove",
         "verify": "wellspring.cli.proof:verify",

@@ -11,223 +11,236 @@ from typing import Any
 
 import click
 
-from wellspring.cli.door import Door
-from wellspring.cli.show import age, table
-from wellspring.cli.stage import Measured, hold, quiet, scene
+from wellspring.cli.context import CliContext
+from wellspring.cli.demo_harness import DemoFigure, begin_scene, check_claim, indented_context
+from wellspring.cli.render import format_age, render_table
 from wellspring.project import Project
 
-DEMO = Path("wellspring-demo")
+DEMO_FOLDER = Path("wellspring-demo")
 
 
 @click.command()
 @click.option("--keep-up", is_flag=True, help="Leave the servers running at the end.")
 @click.pass_obj
-def demo(door: Door, keep_up: bool) -> int:
+def demo(ctx: CliContext, keep_up: bool) -> int:
     """Walk a vendor's drops to a proved answer, on real servers, in a folder of its own (default: wellspring-demo)."""
     from wellspring import project
-    from wellspring.cli import sample
-    from wellspring.servers import supervisor
-    from wellspring.servers.packages import check
+    from wellspring.cli import example_project
+    from wellspring.embedded.packages import check_installed
+    from wellspring.supervisor import client
 
-    folder = (door.folder or DEMO).absolute()
-    sample.lay_out(folder, before=supervisor.clean)
-    here = project.load(folder)
-    check(here)
-    begun = time.perf_counter()
-    with _servers(door, here, keep_up=keep_up) as started:
-        figures = [started, *_scenes(door, here, sample.vendor())]
-    whole = time.perf_counter() - begun
-    sample.end(folder)
+    folder = (ctx.folder or DEMO_FOLDER).absolute()
+    example_project.copy_example(folder, before_removal=client.clean_project)
+    demo_project = project.load_project(folder)
+    check_installed(demo_project)
+    started_at = time.perf_counter()
+    with _demo_servers(ctx, demo_project, keep_up=keep_up) as startup:
+        figures = [startup, *_demo_scenes(ctx, demo_project, example_project.load_vendor_module())]
+    total_seconds = time.perf_counter() - started_at
+    example_project.record_demo_end(folder)
     figures.append(
-        Measured(
-            "the whole demo", "servers up, drops, features, a model, answers, proofs, servers down", f"{whole:.1f} s"
+        DemoFigure(
+            "the whole demo",
+            "servers up, drops, features, a model, answers, proofs, servers down",
+            f"{total_seconds:.1f} s",
         )
     )
-    door.say()
-    door.say(table(("measured in this run", "definition", "figure"), figures))
-    door.say()
+    ctx.echo()
+    ctx.echo(render_table(("measured in this run", "definition", "figure"), figures))
+    ctx.echo()
     pack = folder / "pack"
-    door.say(
+    ctx.echo(
         f"everything lies in {folder}; nothing is running any more" if not keep_up else f"everything lies in {folder}"
     )
-    door.say("next, three things to try:")
-    keys, named = folder / "keys.txt", Door(folder=door.folder or DEMO, as_json=door.as_json)
+    ctx.echo("next, three things to try:")
+    keys, folder_context = folder / "keys.txt", CliContext(folder=ctx.folder or DEMO_FOLDER, as_json=ctx.as_json)
     for command in (
         f"verify {pack} --key {keys} --witness {keys}", "ledger verify", "up && wellspring status",
     ):  # fmt: skip
-        door.say(f"  {named.typed('wellspring ' + command)}")
-    door.answer({"project": str(folder), "figures": [figure._asdict() for figure in figures]})
+        ctx.echo(f"  {folder_context.full_command('wellspring ' + command)}")
+    ctx.print_result({"project": str(folder), "figures": [figure._asdict() for figure in figures]})
     return 0
 
 
 @contextmanager
-def _servers(door: Door, here: Project, *, keep_up: bool) -> Iterator[Measured]:
-    from wellspring.servers import supervisor
+def _demo_servers(ctx: CliContext, project: Project, *, keep_up: bool) -> Iterator[DemoFigure]:
+    from wellspring.supervisor import client
 
-    door.say(f"project: {here.root}")
-    begun = time.perf_counter()
-    running = supervisor.up(here, progress=lambda line: door.say(f"  {line}"))
-    took = time.perf_counter() - begun
-    door.say(
+    ctx.echo(f"project: {project.root}")
+    started_at = time.perf_counter()
+    running = client.start_servers(project, progress=lambda line: ctx.echo(f"  {line}"))
+    seconds = time.perf_counter() - started_at
+    ctx.echo(
         "  "
         + (
-            f"separated by user{'; ' + running.why if running.why else ''}"
+            f"separated by user{'; ' + running.separation_reason if running.separation_reason else ''}"
             if running.separation == "user"
-            else running.why
+            else running.separation_reason
         )
     )
     try:
-        yield Measured("servers up", f"{', '.join(running.servers)}: every probe green", f"{took:.1f} s")
+        yield DemoFigure("servers up", f"{', '.join(running.servers)}: every probe green", f"{seconds:.1f} s")
     finally:
         if not keep_up:
-            supervisor.down(here)
+            client.stop_servers(project)
 
 
-def _scenes(door: Door, here: Project, vendor: Any) -> Iterator[Measured]:
+def _demo_scenes(ctx: CliContext, project: Project, vendor: Any) -> Iterator[DemoFigure]:
     """Play the scenes in order; each checks what it claims, so a demo that ends is a demo that held."""
-    from wellspring.cli import answering
+    from wellspring.cli import demo_predictions
 
-    outbox = here.vendor / "outbox"
-    yield from _good_drop(door, here, vendor, outbox)
-    drop, repairable, figures = _bad_drop(door, here, vendor, outbox)
+    outbox = project.vendor_dir / "outbox"
+    yield from _good_drop_scene(ctx, project, vendor, outbox)
+    drop, repairable, figures = _bad_drop_scene(ctx, project, vendor, outbox)
     yield from figures
-    yield from _broken_schema(door, here, vendor, outbox)
-    yield from _repair(door, here, vendor, outbox, drop, repairable)
-    yield from _proof(door, here)
-    yield from answering.scenes(door, here, vendor)
+    yield from _broken_schema_scene(ctx, project, vendor, outbox)
+    yield from _repair_scene(ctx, project, vendor, outbox, drop, repairable)
+    yield from _proof_scene(ctx, project)
+    yield from demo_predictions.run_prediction_scenes(ctx, project, vendor)
 
 
-def _good_drop(door: Door, here: Project, vendor: Any, outbox: Path) -> Iterator[Measured]:
-    scene(door, "1. Eighteen months of six tables: they leave the enclave as tokens, one edition switches them all")
+def _good_drop_scene(ctx: CliContext, project: Project, vendor: Any, outbox: Path) -> Iterator[DemoFigure]:
+    begin_scene(
+        ctx, "1. Eighteen months of six tables: they leave the enclave as tokens, one edition switches them all"
+    )
     good = vendor.history(outbox)
-    begun = time.perf_counter()
-    received = _receive(door, here)
-    took = time.perf_counter() - begun
-    hold(received["fresh"] and _sum(received, "published") == sum(good.rows.values()), "every good row is published")
+    started_at = time.perf_counter()
+    received = _ingest_drops(ctx, project)
+    seconds = time.perf_counter() - started_at
+    check_claim(
+        received["newly_published"] and _sum_accounts(received, "published") == sum(good.rows.values()),
+        "every good row is published",
+    )
     rows = sum(good.rows.values())
-    yield Measured("a drop becomes an edition", f"{rows:,} rows from SFTP to readers, proof included", f"{took:.1f} s")
+    yield DemoFigure(
+        "a drop becomes an edition", f"{rows:,} rows from SFTP to readers, proof included", f"{seconds:.1f} s"
+    )
 
 
-def _bad_drop(door: Door, here: Project, vendor: Any, outbox: Path) -> tuple[str, int, list[Measured]]:
-    scene(
-        door,
+def _bad_drop_scene(ctx: CliContext, project: Project, vendor: Any, outbox: Path) -> tuple[str, int, list[DemoFigure]]:
+    begin_scene(
+        ctx,
         "2. A bad drop: ten kinds of bad rows wait inside the enclave, each with its reasons; the rest is published",
     )
-    from wellspring.cli.follow import follow
+    from wellspring.cli.worker_client import run_worker
 
     bad = vendor.bad(outbox)
-    received = _receive(door, here)
-    drop = received["outcomes"][0]["drop"]
-    rows = follow(here, "quarantined", drop)
-    found = {(row["row_number"], reason["code"]) for row in rows for reason in row["reasons"]}
-    named = sum((flaw.row, flaw.code) in found for flaw in bad.flaws)
-    waiting = {flaw.row for flaw in bad.flaws}
-    hold({row["row_number"] for row in rows} == waiting, "exactly the bad rows wait")
+    received = _ingest_drops(ctx, project)
+    drop = received["files"][0]["drop"]
+    rows = run_worker(project, "quarantined", drop)
+    found_reasons = {(row["row_number"], reason["code"]) for row in rows for reason in row["reasons"]}
+    named_count = sum((flaw.row, flaw.code) in found_reasons for flaw in bad.flaws)
+    flawed_rows = {flaw.row for flaw in bad.flaws}
+    check_claim({row["row_number"] for row in rows} == flawed_rows, "exactly the bad rows wait")
     sample = rows[0]
-    why = "; ".join(f"{reason['code']} in {reason['column']}" for reason in sample["reasons"])
-    door.say(f"  for example row {sample['row_number']} waits for: {why}; its values are shown masked")
-    figure = Measured(
-        "bad rows named", "planted flaws whose row waits with the right reason", f"{named} of {len(bad.flaws)}"
+    explanation = "; ".join(f"{reason['code']} in {reason['column']}" for reason in sample["reasons"])
+    ctx.echo(f"  for example row {sample['row_number']} waits for: {explanation}; its values are shown masked")
+    figure = DemoFigure(
+        "bad rows named", "planted flaws whose row waits with the right reason", f"{named_count} of {len(bad.flaws)}"
     )
     return drop, bad.repairable, [figure]
 
 
-def _broken_schema(door: Door, here: Project, vendor: Any, outbox: Path) -> Iterator[Measured]:
-    scene(
-        door,
+def _broken_schema_scene(ctx: CliContext, project: Project, vendor: Any, outbox: Path) -> Iterator[DemoFigure]:
+    begin_scene(
+        ctx,
         "3. The vendor renames a column: the drop stops whole, the owner is told, readers keep the last good edition",
     )
     vendor.broken_schema(outbox)
-    begun = time.perf_counter()
-    received = _receive(door, here)
-    took = time.perf_counter() - begun
-    stopped = received["verdict"]["outcome"] == "fail" and not received["fresh"]
-    hold(stopped and received["edition"] is not None, "the last good edition is served")
-    yield Measured("a broken drop is stopped", "from the command to the alert record", f"{took:.1f} s")
-    yield Measured(
-        "last good data", "age of what readers saw meanwhile, and they are told", age(received["age_seconds"])
+    started_at = time.perf_counter()
+    received = _ingest_drops(ctx, project)
+    seconds = time.perf_counter() - started_at
+    stopped = received["verdict"]["outcome"] == "fail" and not received["newly_published"]
+    check_claim(stopped and received["edition"] is not None, "the last good edition is served")
+    yield DemoFigure("a broken drop is stopped", "from the command to the alert record", f"{seconds:.1f} s")
+    yield DemoFigure(
+        "last good data", "age of what readers saw meanwhile, and they are told", format_age(received["age_seconds"])
     )
 
 
-def _repair(door: Door, here: Project, vendor: Any, outbox: Path, drop: str, repairable: int) -> Iterator[Measured]:
-    scene(
-        door,
+def _repair_scene(
+    ctx: CliContext, project: Project, vendor: Any, outbox: Path, drop: str, repairable: int
+) -> Iterator[DemoFigure]:
+    begin_scene(
+        ctx,
         "4. Repair: the vendor sends the file again; the owner mends the contract, and the waiting rows are replayed",
     )
-    from wellspring.cli.follow import follow
-    from wellspring.cli.receive import tell
+    from wellspring.cli.ingest import print_ingest_result
+    from wellspring.cli.worker_client import run_worker
 
     vendor.corrected(outbox)
-    received = _receive(door, here)
-    hold(received["fresh"], "the corrected file settles the set")
-    vendor.repaired_contract(here.contracts)
-    waited = len(follow(here, "quarantined", drop))
-    replayed = follow(here, "replay", drop)
-    tell(quiet(door), replayed)
-    account = replayed["outcomes"][0]["account"]
+    received = _ingest_drops(ctx, project)
+    check_claim(received["newly_published"], "the corrected file settles the set")
+    vendor.repaired_contract(project.contracts_dir)
+    waited = len(run_worker(project, "quarantined", drop))
+    replayed = run_worker(project, "replay", drop)
+    print_ingest_result(indented_context(ctx), replayed)
+    account = replayed["files"][0]["account"]
     repaired = waited - account["quarantined"]
-    hold(replayed["fresh"] and repaired == repairable, "the repairable rows are published")
-    yield Measured("rows repaired", "left quarantine once the contract knew their code", f"{repaired} of {repairable}")
-    found = follow(here, "accounts")["accounts"]
-    balanced = sum(each["balanced"] for each in found.values())
-    hold(balanced == len(found) and account["waiting"] == 0, "every account balances")
-    received_rows = sum(each["received"] for each in found.values())
-    yield Measured(
+    check_claim(replayed["newly_published"] and repaired == repairable, "the repairable rows are published")
+    yield DemoFigure(
+        "rows repaired", "left quarantine once the contract knew their code", f"{repaired} of {repairable}"
+    )
+    accounts = run_worker(project, "accounts")["accounts"]
+    balanced = sum(item["balanced"] for item in accounts.values())
+    check_claim(balanced == len(accounts) and account["waiting"] == 0, "every account balances")
+    received_rows = sum(item["received"] for item in accounts.values())
+    yield DemoFigure(
         "accounts that balance",
         f"drops of which every row is somewhere; {received_rows:,} rows in all",
-        f"{balanced} of {len(found)}",
+        f"{balanced} of {len(accounts)}",
     )
 
 
-def _proof(door: Door, here: Project) -> Iterator[Measured]:
-    scene(door, "5. Proof: the story of what readers see, verified without the house; then one byte is flipped")
-    from wellspring.cli.follow import follow
+def _proof_scene(ctx: CliContext, project: Project) -> Iterator[DemoFigure]:
+    begin_scene(ctx, "5. Proof: the story of what readers see, verified without the house; then one byte is flipped")
     from wellspring.cli.proof import copy_pack
+    from wellspring.cli.worker_client import run_worker
     from wellspring.trust.ledger import keyring
     from wellspring_verify import pack as verifier
 
-    edition = follow(here, "accounts")["edition"]["id"]
-    begun = time.perf_counter()
-    written = follow(here, "prove", f"edition:{edition}")
-    out = here.root / "pack"
-    copy_pack(Path(written["folder"]), out)
-    proved = time.perf_counter() - begun
-    keys = keyring.read(here.ledger, here.root / here.witness.folder)
-    (here.root / "keys.txt").write_text(f"{keys.log}\n{keys.witness}\n", encoding="utf-8")
-    begun = time.perf_counter()
-    report = verifier.verify(out, key=keys.log, witness=keys.witness)
-    verified = time.perf_counter() - begun
-    hold(report.outcome == 0, "the pack verifies")
-    door.say(
+    edition = run_worker(project, "accounts")["edition"]["id"]
+    started_at = time.perf_counter()
+    written = run_worker(project, "prove", f"edition:{edition}")
+    pack_folder = project.root / "pack"
+    copy_pack(Path(written["folder"]), pack_folder)
+    proved = time.perf_counter() - started_at
+    keys = keyring.read_verifier_keys(project.ledger_dir, project.root / project.witness.folder)
+    (project.root / "keys.txt").write_text(f"{keys.log_key}\n{keys.witness_key}\n", encoding="utf-8")
+    started_at = time.perf_counter()
+    report = verifier.verify(pack_folder, key=keys.log_key, witness=keys.witness_key)
+    verified = time.perf_counter() - started_at
+    check_claim(report.outcome == 0, "the pack verifies")
+    ctx.echo(
         f"  edition:{edition}: {written['entries']} entries, each proved under a checkpoint that log and witness signed"
     )
-    forged = here.root / "pack-with-one-byte-flipped"
-    shutil.copytree(out, forged)
+    forged = project.root / "pack-with-one-byte-flipped"
+    shutil.copytree(pack_folder, forged)
     entry = sorted((forged / "entries").iterdir())[0]
     content = bytearray(entry.read_bytes())
     content[len(content) // 2] ^= 1
     entry.write_bytes(content)
-    broken = verifier.verify(forged, key=keys.log, witness=keys.witness)
-    hold(broken.outcome == 20, "one flipped byte is found")
-    for finding in broken.findings[:2]:
-        door.say(f"  one byte flipped: {finding}")
-    yield Measured(
+    failed_report = verifier.verify(forged, key=keys.log_key, witness=keys.witness_key)
+    check_claim(failed_report.outcome == 20, "one flipped byte is found")
+    for finding in failed_report.findings[:2]:
+        ctx.echo(f"  one byte flipped: {finding}")
+    yield DemoFigure(
         "a story is proved", f"{written['entries']} entries with inclusion proofs, sealed", f"{proved:.1f} s"
     )
-    yield Measured("a story is verified", "offline, keys given by hand", f"{verified:.2f} s")
-    yield Measured("one byte flipped", "exit code of verify, and the file that it names", f"20, {entry.name}")
+    yield DemoFigure("a story is verified", "offline, keys given by hand", f"{verified:.2f} s")
+    yield DemoFigure("one byte flipped", "exit code of verify, and the file that it names", f"20, {entry.name}")
 
 
-def _receive(door: Door, here: Project) -> dict[str, Any]:
-    from wellspring.cli.follow import follow
-    from wellspring.cli.receive import tell
-    from wellspring.cli.show import progress_bar
+def _ingest_drops(ctx: CliContext, project: Project) -> dict[str, Any]:
+    from wellspring.cli.ingest import print_ingest_result
+    from wellspring.cli.render import progress_bar
+    from wellspring.cli.worker_client import run_worker
 
-    with progress_bar(shown=not door.as_json) as draw:
-        received = follow(here, "receive", next(iter(here.sources)), on_progress=draw)
-    tell(quiet(door), received)
+    with progress_bar(enabled=not ctx.as_json) as draw:
+        received = run_worker(project, "ingest", next(iter(project.sources)), on_progress=draw)
+    print_ingest_result(indented_context(ctx), received)
     return received
 
 
-def _sum(received: dict[str, Any], name: str) -> int:
-    return sum(outcome["account"][name] for outcome in received["outcomes"] if outcome["account"])
+def _sum_accounts(received: dict[str, Any], name: str) -> int:
+    return sum(outcome["account"][name] for outcome in received["files"] if outcome["account"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from wellspring.cli.door import Door, WellspringGroup
+from wellspring.cli.context import CliContext, LazyGroup
 
 
 @click.command()
@@ -15,25 +15,25 @@ from wellspring.cli.door import Door, WellspringGroup
     "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="The folder to write the pack into."
 )
 @click.pass_obj
-def prove(door: Door, subject: str, out: Path) -> int:
+def prove(ctx: CliContext, subject: str, out: Path) -> int:
     """Write the story of SUBJECT with proofs: a drop, edition, dataset, run, candidate, release, model or prediction.
 
     A story that is already sealed in the signed log needs no server.
     """
-    from wellspring.cli.follow import follow
+    from wellspring.cli.worker_client import run_worker
 
-    here = door.project()
-    pack = follow(here, "prove", subject, offline=True)
+    project = ctx.load_project()
+    pack = run_worker(project, "prove", subject, offline=True)
     copy_pack(Path(pack["folder"]), out)
-    door.say(f"the story of {pack['subject']}: {pack['entries']:,} proved entries, in {out}")
-    door.answer(
+    ctx.echo(f"the story of {pack['subject']}: {pack['entries']:,} proved entries, in {out}")
+    ctx.print_result(
         {**pack, "folder": str(out)},
         next_command=f"wellspring ledger key > keys.txt; wellspring verify {out} --key keys.txt --witness keys.txt",
     )
     return 0
 
 
-def copy_pack(written: Path, out: Path) -> None:
+def copy_pack(source: Path, destination: Path) -> None:
     """Put a pack where the person wants it, in the place of an older one of the same subject.
 
     Raises Refused when anything else stands there: evidence is not overwritten.
@@ -42,23 +42,23 @@ def copy_pack(written: Path, out: Path) -> None:
 
     from wellspring.errors import Refused
 
-    if out.exists() and any(out.iterdir()):
-        there = _subject(out)
-        if there is None:
-            raise Refused(f"{out} holds something that is no pack", fix="name a new folder with --out")
-        if there != _subject(written):
-            raise Refused(f"{out} holds the story of {there}", fix="name a new folder with --out")
-        shutil.rmtree(out)
-    shutil.copytree(written, out, dirs_exist_ok=True)
+    if destination.exists() and any(destination.iterdir()):
+        existing_subject = _pack_subject(destination)
+        if existing_subject is None:
+            raise Refused(f"{destination} holds something that is no pack", fix="name a new folder with --out")
+        if existing_subject != _pack_subject(source):
+            raise Refused(f"{destination} holds the story of {existing_subject}", fix="name a new folder with --out")
+        shutil.rmtree(destination)
+    shutil.copytree(source, destination, dirs_exist_ok=True)
 
 
-def _subject(pack: Path) -> str | None:
+def _pack_subject(pack: Path) -> str | None:
     """Read whose story a folder holds; None when it is no pack."""
     import json
 
     try:
-        read = json.loads((pack / "manifest.json").read_bytes())
-        return str(read["subject"]) if (pack / "seal.json").is_file() else None
+        manifest = json.loads((pack / "manifest.json").read_bytes())
+        return str(manifest["subject"]) if (pack / "seal.json").is_file() else None
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
@@ -71,19 +71,19 @@ def _subject(pack: Path) -> str | None:
     "--answer", type=click.Path(path_type=Path, dir_okay=False), help="An answer as the API gave it, held against PACK."
 )
 @click.pass_obj
-def verify(door: Door, pack: Path, key: str | None, witness: str | None, answer: Path | None) -> int:
+def verify(ctx: CliContext, pack: Path, key: str | None, witness: str | None, answer: Path | None) -> int:
     """Check PACK without the house: exit 0 verified, 10 consistent but signer not checked, 20 broken (and what)."""
     from wellspring_verify import cli as verifier
 
-    _there(pack, key, witness, answer)
+    _require_inputs(pack, key, witness, answer)
     arguments = [str(pack)]
     arguments += ["--key", key] if key else []
     arguments += ["--witness", witness] if witness else []
     arguments += ["--answer", str(answer)] if answer else []
-    return verifier.main([*arguments, *(["--json"] if door.as_json else [])])
+    return verifier.main([*arguments, *(["--json"] if ctx.as_json else [])])
 
 
-def _there(pack: Path, key: str | None, witness: str | None, answer: Path | None) -> None:
+def _require_inputs(pack: Path, key: str | None, witness: str | None, answer: Path | None) -> None:
     """Say in the house's own words what the stand-alone verifier says in its: what was named is not there."""
     from wellspring.errors import NotFound
 
@@ -92,69 +92,69 @@ def _there(pack: Path, key: str | None, witness: str | None, answer: Path | None
     if not (pack / "manifest.json").exists() and not (pack / "checkpoint").exists():
         raise NotFound(f"{pack} is no pack", fix="name the folder that `wellspring prove` wrote")
     if answer is not None and not answer.is_file():
-        raise NotFound(f"there is no file {answer}", fix="write it with `wellspring --json ask MODEL --newest`")
-    for option, given in (("--key", key), ("--witness", witness)):
-        if given is not None and "+" not in given and not Path(given).is_file():
-            raise click.UsageError(f"{option} {given} is neither a key nor a file: see `wellspring ledger key`")
+        raise NotFound(f"there is no file {answer}", fix="write it with `wellspring --json predict MODEL --newest`")
+    for option, value in (("--key", key), ("--witness", witness)):
+        if value is not None and "+" not in value and not Path(value).is_file():
+            raise click.UsageError(f"{option} {value} is neither a key nor a file: see `wellspring ledger key`")
 
 
-@click.group(cls=WellspringGroup)
+@click.group(cls=LazyGroup)
 def ledger() -> None:
     """The one memory: a Merkle log of everything that was done, signed, and held by a witness as well."""
 
 
 @ledger.command()
 @click.pass_obj
-def key(door: Door) -> int:
+def key(ctx: CliContext) -> int:
     """Print the verifier keys of the log and of its witness."""
     from wellspring.trust.ledger import keyring
 
-    here = door.project()
-    keys = keyring.read(here.ledger, here.root / here.witness.folder)
-    door.say(keys.log)
-    door.say(keys.witness)
-    door.answer({"log": keys.log, "witness": keys.witness})
+    project = ctx.load_project()
+    keys = keyring.read_verifier_keys(project.ledger_dir, project.root / project.witness.folder)
+    ctx.echo(keys.log_key)
+    ctx.echo(keys.witness_key)
+    ctx.print_result({"log": keys.log_key, "witness": keys.witness_key})
     return 0
 
 
 @ledger.command("verify")
 @click.pass_obj
-def verify_ledger(door: Door) -> int:
+def verify_ledger(ctx: CliContext) -> int:
     """Recompute the whole tree from its entries, and compare it with the checkpoint and with what the witness holds."""
-    from wellspring.stores.objects.disk import DiskPaths
+    from wellspring.stores.objects.disk import DiskBlobStore
     from wellspring.trust.ledger import keyring
-    from wellspring.trust.ledger.audit import audit
-    from wellspring.trust.ledger.tree import Tree
+    from wellspring.trust.ledger.audit import audit_ledger
+    from wellspring.trust.ledger.tree import MerkleTree
 
-    here = door.project()
-    keys = keyring.read(here.ledger, here.root / here.witness.folder)
-    tree = Tree(DiskPaths(here.ledger))
-    findings = audit(tree, keys, journals=here.journals)
+    project = ctx.load_project()
+    keys = keyring.read_verifier_keys(project.ledger_dir, project.root / project.witness.folder)
+    tree = MerkleTree(DiskBlobStore(project.ledger_dir))
+    findings = audit_ledger(tree, keys, journals=project.journals_dir)
     for finding in findings:
-        door.say(f"broken: {finding}")
+        ctx.echo(f"broken: {finding}")
     if not findings:
-        door.say(
+        ctx.echo(
             f"{tree.size:,} entries: every hash, signature and cosignature holds, and the witness saw the same log"
         )
-    door.answer({"size": tree.size, "findings": list(findings)}, next_command="wellspring ledger tail")
+    ctx.print_result({"size": tree.size, "findings": list(findings)}, next_command="wellspring ledger tail")
     return 20 if findings else 0
 
 
 @ledger.command()
 @click.option("-n", "count", type=click.IntRange(min=1), default=20, show_default=True, help="How many entries.")
 @click.pass_obj
-def tail(door: Door, count: int) -> int:
+def tail(ctx: CliContext, count: int) -> int:
     """Show the newest entries."""
     import json
 
-    from wellspring.cli.show import table
-    from wellspring.stores.objects.disk import DiskPaths
-    from wellspring.trust.ledger.tree import Tree
+    from wellspring.cli.render import render_table
+    from wellspring.stores.objects.disk import DiskBlobStore
+    from wellspring.trust.ledger.tree import MerkleTree
 
-    tree = Tree(DiskPaths(door.project().ledger))
+    tree = MerkleTree(DiskBlobStore(ctx.load_project().ledger_dir))
     size = tree.size
-    entries = [(index, json.loads(tree.entry(index))) for index in range(max(0, size - count), size)]
+    entries = [(index, json.loads(tree.read_entry(index))) for index in range(max(0, size - count), size)]
     rows = [(index, e["known_since"], e["service"], e["action"], e["phase"], e["subject"]) for index, e in entries]
-    door.say(table(("index", "when", "service", "action", "phase", "subject"), rows))
-    door.answer([{"index": index, **entry} for index, entry in entries], next_command="wellspring ledger verify")
+    ctx.echo(render_table(("index", "when", "service", "action", "phase", "subject"), rows))
+    ctx.print_result([{"index": index, **entry} for index, entry in entries], next_command="wellspring ledger verify")
     return 0

@@ -20,7 +20,7 @@ from types import FrameType, TracebackType
 
 from wellspring.errors import Refused, WellspringError
 
-HOUR = 3600.0
+MAINTENANCE_INTERVAL = 3600.0
 _PR_SET_DUMPABLE = 4
 
 
@@ -28,42 +28,42 @@ def main(argv: list[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT; returns an exit code."""
     parser = argparse.ArgumentParser(prog="python -m wellspring.enclave")
     parser.add_argument("--project", type=Path, required=True)
-    given = parser.parse_args(argv)
+    options = parser.parse_args(argv)
     _harden()
     try:
-        return _serve(given.project, sys.stdin.readline())
-    except WellspringError as wrong:
-        print(f"{wrong.slug}: {wrong.what}\nfix: {wrong.fix}", file=sys.stderr)
-        return wrong.exit_code
+        return _serve(options.project, sys.stdin.readline())
+    except WellspringError as exc:
+        print(f"{exc.slug}: {exc.what}\nfix: {exc.fix}", file=sys.stderr)
+        return exc.exit_code
 
 
-def _serve(root: Path, line: str) -> int:
-    from wellspring.enclave.compose import opened
-    from wellspring.project import load
-    from wellspring.servers.confine import confine
+def _serve(root: Path, credential_line: str) -> int:
+    from wellspring.enclave.app import open_enclave
+    from wellspring.project import load_project
+    from wellspring.runtime.sandbox import confine_process
 
-    project = load(root)
+    project = load_project(root)
     try:
-        credential = json.loads(line)
+        credential = json.loads(credential_line)
         role_id, wrapped = str(credential["role_id"]), str(credential["wrapped"])
     except (ValueError, KeyError, TypeError):
         raise Refused("the enclave was given no credential", fix="start it with `wellspring up`") from None
     stop = threading.Event()
 
-    def ending(_number: int, _frame: FrameType | None) -> None:
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, ending)
-    if unconfined := confine(project, role="enclave"):
+        signal.signal(number, on_signal)
+    if unconfined := confine_process(project, role="enclave"):
         print(f"not confined: {unconfined}", file=sys.stderr)
-    with opened(project, role_id=role_id, wrapped=wrapped) as enclave:
-        while not stop.wait(HOUR):
+    with open_enclave(project, role_id=role_id, wrapped=wrapped) as enclave:
+        while not stop.wait(MAINTENANCE_INTERVAL):
             try:
-                enclave.keep_house()
-            except WellspringError as wrong:
+                enclave.run_maintenance()
+            except WellspringError as exc:
                 # The next act tries again, and fails itself while this lasts.
-                print(f"{wrong.slug}: {wrong.what}", file=sys.stderr)
+                print(f"{exc.slug}: {exc.what}", file=sys.stderr)
     return 0
 
 
@@ -72,15 +72,19 @@ def _harden() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     os.umask(0o077)
-    sys.excepthook = told
-    threading.excepthook = lambda arguments: told(arguments.exc_type, arguments.exc_value, arguments.exc_traceback)
+    sys.excepthook = print_crash_location
+    threading.excepthook = lambda arguments: print_crash_location(
+        arguments.exc_type, arguments.exc_value, arguments.exc_traceback
+    )
 
 
-def told(kind: type[BaseException], problem: BaseException | None, trail: TracebackType | None) -> None:
+def print_crash_location(
+    exc_type: type[BaseException], exc: BaseException | None, exc_traceback: TracebackType | None
+) -> None:
     """Say where an unforeseen error arose, not what it says: its message may quote a row."""
-    del problem
-    print(f"unforeseen: {kind.__name__}", file=sys.stderr)
-    for frame in traceback.extract_tb(trail):
+    del exc
+    print(f"unforeseen: {exc_type.__name__}", file=sys.stderr)
+    for frame in traceback.extract_tb(exc_traceback):
         print(f"  {frame.filename}:{frame.lineno} {frame.name}", file=sys.stderr)
 
 

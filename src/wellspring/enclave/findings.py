@@ -6,64 +6,64 @@ import hashlib
 
 from pydantic import JsonValue
 
-from wellspring.records.observe import Step
+from wellspring.records.observe import Recorder
 from wellspring.trust import dlp
-from wellspring.trust.vault.kept import Fact, Kept
 from wellspring.trust.vault.postgres import VaultStore
+from wellspring.trust.vault.records import OutboxEntry, StoredDrop
 
-LONGEST = 200
+MAX_NAME_LENGTH = 200
 """Characters of the longest file name that is taken: a name is a fact in the ledger."""
 # A provider's number is public, and one run of ten digits in eight that a vendor numbers files with looks like one.
-_PUBLIC = {"npi"}
+_PUBLIC_KINDS = {"npi"}
 
 
-class Findings:
+class FindingRecorder:
     """Records findings of the enclave."""
 
-    def __init__(self, store: VaultStore, step: Step) -> None:
+    def __init__(self, store: VaultStore, step: Recorder) -> None:
         self._store = store
         self._step = step
 
-    def record(self, code: str, source: str, name: str, what: str) -> None:
+    def record_finding(self, code: str, source: str, name: str, message: str) -> None:
         """Record what was found about a file that is no drop. Its subject holds a digest of the name."""
-        marked = hashlib.sha256(name.encode()).hexdigest()[:16]
-        noted: dict[str, JsonValue] = {"code": code, "what": what}
-        if len(name) <= LONGEST and not personal(name):
-            noted["name"] = name
-        self._once(f"finding/{code}/{source}/{marked}", f"file:{source}/{marked}", noted)
+        name_digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+        facts: dict[str, JsonValue] = {"code": code, "message": message}
+        if len(name) <= MAX_NAME_LENGTH and not contains_personal_data(name):
+            facts["name"] = name
+        self._record_once(f"finding/{code}/{source}/{name_digest}", f"file:{source}/{name_digest}", facts)
 
-    def changed(self, kept: Kept, modified: str) -> None:
+    def record_changed_file(self, stored_drop: StoredDrop, modified: str) -> None:
         """Record that a drop's name now holds other bytes. modified: since when, by the source's clock."""
-        noted: dict[str, JsonValue] = {
+        facts: dict[str, JsonValue] = {
             "code": "changed",
-            "what": "other bytes under the name of a drop that was taken",
+            "message": "other bytes under the name of a drop that was taken",
             "modified": modified,
         }
-        self._once(f"finding/changed/{kept.drop.id}/{modified}", kept.drop.subject, noted)
+        self._record_once(f"finding/changed/{stored_drop.drop.id}/{modified}", stored_drop.drop.subject, facts)
 
-    def overdue(self, kept: Kept) -> None:
+    def record_overdue_original(self, stored_drop: StoredDrop) -> None:
         """Record that an original still opens although its retention has ended."""
-        noted: dict[str, JsonValue] = {
+        facts: dict[str, JsonValue] = {
             "code": "overdue",
-            "what": "the original still opens although its retention has ended",
+            "message": "the original still opens although its retention has ended",
         }
-        self._once(f"finding/overdue/{kept.drop.id}", kept.drop.subject, noted)
+        self._record_once(f"finding/overdue/{stored_drop.drop.id}", stored_drop.drop.subject, facts)
 
-    def personal_name(self, source: str, name: str) -> str | None:
+    def record_personal_name(self, source: str, name: str) -> str | None:
         """Record a file whose own name holds personal data, and return that name masked; None for any other file."""
-        if not personal(name):
+        if not contains_personal_data(name):
             return None
-        self.record("personal_name", source, name, "the file's name holds personal data")
-        return dlp.mask(name)
+        self.record_finding("personal_name", source, name, "the file's name holds personal data")
+        return dlp.mask_text(name)
 
-    def _once(self, key: str, subject: str, noted: dict[str, JsonValue]) -> None:
-        fact = Fact(key, "finding", subject, (), (), noted)
-        if self._store.find(fact):
-            with self._step(fact.action, fact.subject, facts=fact.facts):
+    def _record_once(self, key: str, subject: str, facts: dict[str, JsonValue]) -> None:
+        outbox_entry = OutboxEntry(key, "finding", subject, (), (), facts)
+        if self._store.record_finding(outbox_entry):
+            with self._step(outbox_entry.action, outbox_entry.subject, facts=outbox_entry.facts):
                 pass
-            self._store.told(key)
+            self._store.mark_published(key)
 
 
-def personal(name: str) -> bool:
+def contains_personal_data(name: str) -> bool:
     """Say whether a file's name holds personal data."""
-    return any(hit.kind not in _PUBLIC for hit in dlp.find(name))
+    return any(hit.kind not in _PUBLIC_KINDS for hit in dlp.find_pii(name))

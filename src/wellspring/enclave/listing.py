@@ -2,99 +2,118 @@
 
 from __future__ import annotations
 
-from wellspring.data import contract as contracts
-from wellspring.data.sources.port import Found, Source
-from wellspring.enclave.findings import LONGEST, Findings
+from wellspring.data.contracts import contract as contracts
+from wellspring.data.sources.port import FileSource, RemoteFile
+from wellspring.enclave.findings import MAX_NAME_LENGTH, FindingRecorder
 from wellspring.errors import NotFound, Refused
-from wellspring.records.data import Contract, Listed
-from wellspring.records.record import stamp
-from wellspring.trust.vault.kept import Kept
+from wellspring.records.data import DataContract, SourceFile
+from wellspring.records.record import format_instant
 from wellspring.trust.vault.postgres import VaultStore
+from wellspring.trust.vault.records import StoredDrop
 
 
-def listing(
-    source: str, opened: Source, *, promised: tuple[Contract, ...], store: VaultStore, findings: Findings
-) -> tuple[Listed, ...]:
+def list_source(
+    source: str,
+    file_source: FileSource,
+    *,
+    project_contracts: tuple[DataContract, ...],
+    store: VaultStore,
+    findings: FindingRecorder,
+) -> tuple[SourceFile, ...]:
     """List a source, oldest file first, and record what is wrong with a file, once.
 
     A file is `taken` when its first judgement stands: one that a crash interrupted is new, and its intake goes on.
     """
-    known = {kept.drop.name: kept for kept in store.drops(source)}
-    judged = store.admitted()
-    listed: list[Listed] = []
-    for file in opened.list():
-        if masked := findings.personal_name(source, file.name):
-            listed.append(_listed(source, file, "unmatched", name=masked))
-        elif file.name in known:
-            listed.append(_known(source, file, known[file.name], judged, opened, store, findings))
-        elif file.settling:
-            listed.append(_listed(source, file, "settling"))
+    drops_by_name = {stored_drop.drop.name: stored_drop for stored_drop in store.list_drops(source)}
+    admitted_drops = store.list_admitted_drops()
+    source_files: list[SourceFile] = []
+    for file in file_source.list():
+        if masked_name := findings.record_personal_name(source, file.name):
+            source_files.append(_source_file(source, file, "unmatched", name=masked_name))
+        elif file.name in drops_by_name:
+            source_files.append(
+                _stored_file(source, file, drops_by_name[file.name], admitted_drops, file_source, store, findings)
+            )
+        elif file.still_writing:
+            source_files.append(_source_file(source, file, "still_writing"))
         else:
-            listed.append(_new(source, file, promised, findings))
-    return tuple(listed)
+            source_files.append(_new_file(source, file, project_contracts, findings))
+    return tuple(source_files)
 
 
-def is_same(kept: Kept, file: Found, opened: Source, store: VaultStore) -> bool:
+def content_unchanged(stored_drop: StoredDrop, file: RemoteFile, file_source: FileSource, store: VaultStore) -> bool:
     """Say whether a known name still carries the known bytes; they are read only when their time alone differs."""
-    if file.size != kept.drop.size:
+    if file.size != stored_drop.drop.size:
         return False
-    if file.modified == kept.modified:
+    if file.modified == stored_drop.modified:
         return True
-    fetched = opened.fetch(file.name)
-    if fetched.digest != kept.drop.digest:
+    fetched = file_source.fetch(file.name)
+    if fetched.digest != stored_drop.drop.digest:
         return False
-    store.seen_again(kept.drop.id, fetched.modified)
+    store.update_modified(stored_drop.drop.id, fetched.modified)
     return True
 
 
-def _known(
+def _stored_file(
     source: str,
-    file: Found,
-    kept: Kept,
-    judged: frozenset[str],
-    opened: Source,
+    file: RemoteFile,
+    stored_drop: StoredDrop,
+    admitted_drops: frozenset[str],
+    file_source: FileSource,
     store: VaultStore,
-    findings: Findings,
-) -> Listed:
+    findings: FindingRecorder,
+) -> SourceFile:
     try:
-        same = is_same(kept, file, opened, store)
+        unchanged = content_unchanged(stored_drop, file, file_source, store)
     except (Refused, NotFound):
         # Written or gone while it was looked at: the next listing will tell.
-        return _listed(source, file, "settling", kept=kept)
-    if not same:
-        if file.settling:
-            return _listed(source, file, "settling", kept=kept)
-        findings.changed(kept, stamp(file.modified))
-        return _listed(source, file, "changed", kept=kept)
-    return _listed(source, file, "taken" if kept.drop.id in judged else "new", kept=kept)
+        return _source_file(source, file, "still_writing", stored_drop=stored_drop)
+    if not unchanged:
+        if file.still_writing:
+            return _source_file(source, file, "still_writing", stored_drop=stored_drop)
+        findings.record_changed_file(stored_drop, format_instant(file.modified))
+        return _source_file(source, file, "changed", stored_drop=stored_drop)
+    return _source_file(
+        source, file, "ingested" if stored_drop.drop.id in admitted_drops else "new", stored_drop=stored_drop
+    )
 
 
-def _new(source: str, file: Found, promised: tuple[Contract, ...], findings: Findings) -> Listed:
-    if len(file.name) > LONGEST:
-        findings.record("long_name", source, file.name, f"the file's name has more than {LONGEST} characters")
-        return _listed(source, file, "unmatched")
+def _new_file(
+    source: str, file: RemoteFile, project_contracts: tuple[DataContract, ...], findings: FindingRecorder
+) -> SourceFile:
+    if len(file.name) > MAX_NAME_LENGTH:
+        findings.record_finding(
+            "long_name", source, file.name, f"the file's name has more than {MAX_NAME_LENGTH} characters"
+        )
+        return _source_file(source, file, "unmatched")
     try:
-        contract = contracts.match(promised, source, file.name)
+        contract = contracts.contract_for_file(project_contracts, source, file.name)
     except Refused as unmatched:
         reasons = unmatched.verdict.reasons if unmatched.verdict else ()
         code = reasons[0].code if reasons else "no_contract"
-        findings.record(code, source, file.name, "the file fits no contract, or several; it waits untouched")
-        return _listed(source, file, "unmatched")
-    return _listed(source, file, "new", contract=contract.name)
+        findings.record_finding(code, source, file.name, "the file fits no contract, or several; it waits untouched")
+        return _source_file(source, file, "unmatched")
+    return _source_file(source, file, "new", contract=contract.name)
 
 
-def _listed(
-    source: str, file: Found, state: str, *, name: str = "", kept: Kept | None = None, contract: str | None = None
-) -> Listed:
-    taken = kept is not None and state != "new"
-    return Listed.model_validate(
+def _source_file(
+    source: str,
+    file: RemoteFile,
+    state: str,
+    *,
+    name: str = "",
+    stored_drop: StoredDrop | None = None,
+    contract: str | None = None,
+) -> SourceFile:
+    ingested = stored_drop is not None and state != "new"
+    return SourceFile.model_validate(
         {
             "source": source,
             "name": name or file.name,
             "size": file.size,
             "modified": file.modified,
             "state": state,
-            "drop": kept.drop.id if kept is not None and taken else None,
-            "contract": kept.drop.contract if kept is not None else contract,
+            "drop": stored_drop.drop.id if stored_drop is not None and ingested else None,
+            "contract": stored_drop.drop.contract if stored_drop is not None else contract,
         }
     )

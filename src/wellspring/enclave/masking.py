@@ -4,34 +4,34 @@ from __future__ import annotations
 
 import re
 
-from wellspring.data.formats.parsed import undeclared_name
-from wellspring.records.data import Column, Contract
+from wellspring.data.formats.parsed import safe_column_name
+from wellspring.records.data import ContractColumn, DataContract
 
-HIDDEN = "***"
-EMPTY = "(empty)"
-_PLAIN = {"public", "operational", "internal", "financial"}
+HIDDEN_VALUE = "***"
+EMPTY_VALUE = "(empty)"
+_PLAIN_CLASSIFICATIONS = {"public", "operational", "internal", "financial"}
 _SHORT_NUMBER_OR_DATE = re.compile(r"[-+]?[0-9]{1,8}(\.[0-9]{1,4})?|[0-9]{4}-[0-9]{2}-[0-9]{2}|true|false")
 
 
-def masked(values: dict[str, str | None], contract: Contract) -> dict[str, str]:
+def mask_row(values: dict[str, str | None], contract: DataContract) -> dict[str, str]:
     """Mask one row. Shown is only a word that the contract itself lists, and a short number, date or yes/no of a
     column that leaves as it is and is about no person; the rest is hidden whole, its length and last digits too."""
     declared = {column.name: column for column in contract.columns}
-    shown: dict[str, str] = {}
+    masked_values: dict[str, str] = {}
     for name, value in values.items():
         column = declared.get(name)
         # The name of an undeclared column comes from the file: it may hold a value itself.
-        shown[name if column else undeclared_name(name)] = _masked(value, column)
-    return shown
+        masked_values[name if column else safe_column_name(name)] = _mask_value(value, column)
+    return masked_values
 
 
-def _masked(value: str | None, column: Column | None) -> str:
+def _mask_value(value: str | None, column: ContractColumn | None) -> str:
     if value is None or value == "":
-        return EMPTY
-    if column is None or column.leaves != "as_is":
-        return HIDDEN
+        return EMPTY_VALUE
+    if column is None or column.egress != "plain":
+        return HIDDEN_VALUE
     if value in column.enum:
         return value
     # A column of text may hold anything in a row that is wrong: another column's name, an SSN.
-    plain = column.classification in _PLAIN and column.type != "string"
-    return value if plain and _SHORT_NUMBER_OR_DATE.fullmatch(value) else HIDDEN
+    plain = column.classification in _PLAIN_CLASSIFICATIONS and column.type != "string"
+    return value if plain and _SHORT_NUMBER_OR_DATE.fullmatch(value) else HIDDEN_VALUE

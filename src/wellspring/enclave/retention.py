@@ -9,58 +9,62 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from wellspring.data import land
-from wellspring.enclave import facts
-from wellspring.errors import Broken, NotFound, Refused
-from wellspring.records.observe import Step
+from wellspring.data.intake import originals
+from wellspring.enclave import outbox
+from wellspring.errors import CorruptedError, NotFound, Refused
+from wellspring.records.observe import Recorder
 from wellspring.records.trust import Ref
-from wellspring.trust.keys.port import Keys
-from wellspring.trust.vault.kept import Fact, Kept
+from wellspring.trust.keys.port import DataKeys
 from wellspring.trust.vault.postgres import VaultStore
+from wellspring.trust.vault.records import OutboxEntry, StoredDrop
 
 
-def sweep(store: VaultStore, *, folder: Path, step: Step, now: datetime) -> tuple[str, ...]:
+def expire_originals(store: VaultStore, *, folder: Path, step: Recorder, now: datetime) -> tuple[str, ...]:
     """End the retention of every drop that is past its date; return their ids. now: UTC."""
-    over = [kept for kept in store.openable() if kept.retention_until <= now]
-    for kept in over:
-        subject = kept.drop.subject
-        with step("retain", subject) as act:
-            told = Fact(
-                key=f"retain/{kept.drop.id}",
-                action="retain",
+    expired = [kept for kept in store.list_decryptable() if kept.retention_until <= now]
+    for stored_drop in expired:
+        subject = stored_drop.drop.subject
+        with step("expire", subject) as act:
+            outbox_entry = OutboxEntry(
+                key=f"expire/{stored_drop.drop.id}",
+                action="expire",
                 subject=subject,
-                inputs=(Ref(name=f"original:{kept.drop.id}", digest=kept.original_digest),),
+                inputs=(Ref(name=f"original:{stored_drop.drop.id}", digest=stored_drop.original_digest),),
                 outputs=(),
-                facts={"discarded": len(store.waiting(kept.drop.id)), "key": "destroyed", "file": "removed"},
+                facts={
+                    "discarded": len(store.get_row_faults(stored_drop.drop.id)),
+                    "key": "destroyed",
+                    "file": "removed",
+                },
             )
-            facts.fill(act, told)
-            store.destroy_key(kept.drop.id, told)
-            step.reached("enclave.retain:key_destroyed")
-            land.remove(kept.drop.id, folder=folder)
-        store.told(told.key)
-    return tuple(kept.drop.id for kept in over)
+            outbox.fill_step(act, outbox_entry)
+            store.destroy_key(stored_drop.drop.id, outbox_entry)
+            step.crash_point("enclave.expire:key_destroyed")
+            originals.remove_original(stored_drop.drop.id, folder=folder)
+        store.mark_published(outbox_entry.key)
+    return tuple(kept.drop.id for kept in expired)
 
 
-def tidy(store: VaultStore, *, folder: Path) -> tuple[str, ...]:
+def remove_orphans(store: VaultStore, *, folder: Path) -> tuple[str, ...]:
     """Remove files that nothing can open: a kill left them before their row was written or after their key was gone."""
-    alive = {kept.drop.id for kept in store.openable()}
-    dead = tuple(name for name in land.kept(folder) if name not in alive)
-    for name in dead:
-        land.remove(name, folder=folder)
-    return dead
+    live_ids = {stored_drop.drop.id for stored_drop in store.list_decryptable()}
+    orphans = tuple(name for name in originals.list_originals(folder) if name not in live_ids)
+    for name in orphans:
+        originals.remove_original(name, folder=folder)
+    return orphans
 
 
-def overdue(store: VaultStore, *, keys: Keys, folder: Path, now: datetime) -> tuple[Kept, ...]:
+def find_overdue(store: VaultStore, *, keys: DataKeys, folder: Path, now: datetime) -> tuple[StoredDrop, ...]:
     """Find the drops whose original still opens although its date is past: none, if the sweep does its work."""
-    past = [kept for kept in store.openable() if kept.retention_until <= now]
-    return tuple(kept for kept in past if _opens(kept, keys=keys, folder=folder))
+    expired = [stored_drop for stored_drop in store.list_decryptable() if stored_drop.retention_until <= now]
+    return tuple(kept for kept in expired if _still_opens(kept, keys=keys, folder=folder))
 
 
-def _opens(kept: Kept, *, keys: Keys, folder: Path) -> bool:
-    if kept.wrapped is None:
+def _still_opens(stored_drop: StoredDrop, *, keys: DataKeys, folder: Path) -> bool:
+    if stored_drop.wrapped_key is None:
         return False
     try:
-        land.open_original(kept.drop, kept.wrapped, keys=keys, folder=folder)
-    except (NotFound, Broken, Refused):
+        originals.read_original(stored_drop.drop, stored_drop.wrapped_key, keys=keys, folder=folder)
+    except (NotFound, CorruptedError, Refused):
         return False
     return True

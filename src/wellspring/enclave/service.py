@@ -14,299 +14,355 @@ from typing import NamedTuple
 
 from pydantic import JsonValue
 
-from wellspring.data import land
-from wellspring.data.sources.port import Fetched, Source
-from wellspring.enclave import facts, judging, retention
-from wellspring.enclave.findings import Findings
-from wellspring.enclave.judging import Judgement
-from wellspring.enclave.listing import is_same, listing
-from wellspring.enclave.opening import Opener
-from wellspring.enclave.promises import Promises
-from wellspring.errors import Broken, NotFound, Refused, Unavailable
+from wellspring.data.intake import originals
+from wellspring.data.sources.port import FetchedFile, FileSource
+from wellspring.enclave import intake, outbox, retention
+from wellspring.enclave.contract_registry import ContractRegistry
+from wellspring.enclave.decryption import Decryptor
+from wellspring.enclave.findings import FindingRecorder
+from wellspring.enclave.intake import ProcessedDrop
+from wellspring.enclave.listing import content_unchanged, list_source
+from wellspring.errors import CorruptedError, NotFound, Refused, Unavailable
 from wellspring.project import Project
 from wellspring.records.clock import Clock
-from wellspring.records.data import Contract, Drop, Intake, Listed, QuarantinedRow
-from wellspring.records.observe import Step
-from wellspring.records.record import stamp
+from wellspring.records.data import AdmissionResult, DataContract, Drop, QuarantinedRow, SourceFile
+from wellspring.records.observe import Recorder
+from wellspring.records.record import format_instant
 from wellspring.records.verdict import Verdict
-from wellspring.trust.keys.port import Keys
-from wellspring.trust.vault.kept import Fact, Kept, Part
-from wellspring.trust.vault.port import Progress
+from wellspring.trust.keys.port import DataKeys
+from wellspring.trust.vault.port import ProgressCallback
 from wellspring.trust.vault.postgres import VaultStore
+from wellspring.trust.vault.records import AdmissionPart, OutboxEntry, StoredDrop
 
 
-class Ports(NamedTuple):
+class EnclaveDependencies(NamedTuple):
     """What the enclave works with. source: opens a source of the project by its name. folder: of the originals."""
 
     project: Project
     store: VaultStore
-    keys: Keys
-    source: Callable[[str], Source]
+    keys: DataKeys
+    open_source: Callable[[str], FileSource]
     folder: Path
-    step: Step
+    step: Recorder
     clock: Clock
 
 
 class Enclave:
     """Implements Vault."""
 
-    def __init__(self, ports: Ports) -> None:
-        self._ports = ports
+    def __init__(self, dependencies: EnclaveDependencies) -> None:
+        self._dependencies = dependencies
         # No RLock: that one lets in whoever inherits the thread id of an owner that has ended.
-        self._turn = threading.Lock()
-        self._findings = Findings(ports.store, ports.step)
-        self._promises = Promises(ports.project, ports.store, step=ports.step, clock=ports.clock)
-        self._opener = Opener(ports.store, ports.keys, folder=ports.folder)
-        self.keep_house()
+        self._lock = threading.Lock()
+        self._findings = FindingRecorder(dependencies.store, dependencies.step)
+        self._contracts = ContractRegistry(
+            dependencies.project, dependencies.store, step=dependencies.step, clock=dependencies.clock
+        )
+        self._decryptor = Decryptor(dependencies.store, dependencies.keys, folder=dependencies.folder)
+        self.run_maintenance()
 
-    def keep_house(self) -> None:
+    def run_maintenance(self) -> None:
         """Finish what a kill cut short, end what is past its date, and record an original that still opens after that.
 
         Called at start, before each intake and hourly.
         """
-        with self._turn:
-            self._keep_house()
+        with self._lock:
+            self._run_maintenance()
 
-    def _keep_house(self) -> None:
+    def _run_maintenance(self) -> None:
         """Do it with the turn held."""
-        store, folder, step = self._ports.store, self._ports.folder, self._ports.step
+        store, folder, step = self._dependencies.store, self._dependencies.folder, self._dependencies.step
         # First the files: an entry that says "removed" is told only after its file is.
-        retention.tidy(store, folder=folder)
-        facts.tell_untold(store, step=step, journals=self._ports.project.journals)
-        now = self._ports.clock.now()
-        retention.sweep(store, folder=folder, step=step, now=now)
-        for kept in retention.overdue(store, keys=self._ports.keys, folder=folder, now=now):
-            self._findings.overdue(kept)
+        retention.remove_orphans(store, folder=folder)
+        outbox.flush_outbox(store, step=step, journals=self._dependencies.project.journals_dir)
+        now = self._dependencies.clock.now()
+        retention.expire_originals(store, folder=folder, step=step, now=now)
+        for stored_drop in retention.find_overdue(store, keys=self._dependencies.keys, folder=folder, now=now):
+            self._findings.record_overdue_original(stored_drop)
 
-    def rest(self, *, patience: float = 8.0) -> None:
+    def drain(self, *, timeout: float = 8.0) -> None:
         """Let the act under way end, and begin no other: the process is about to close what acts work with."""
         # Never released: whoever still waits for a turn gets none.
-        self._turn.acquire(timeout=patience)
+        self._lock.acquire(timeout=timeout)
 
-    def listing(self, source: str) -> tuple[Listed, ...]:
-        with self._turn:
-            self._keep_house()
-            opened, known = self._source(source), self._promises.every()
-            return listing(source, opened, promised=known, store=self._ports.store, findings=self._findings)
+    def list_files(self, source: str) -> tuple[SourceFile, ...]:
+        with self._lock:
+            self._run_maintenance()
+            file_source, project_contracts = self._open_source(source), self._contracts.read_all()
+            return list_source(
+                source,
+                file_source,
+                project_contracts=project_contracts,
+                store=self._dependencies.store,
+                findings=self._findings,
+            )
 
-    def intake(self, source: str, name: str, contract_digest: str, *, progress: Progress | None = None) -> Intake:
-        tell = progress or _quiet
-        with self._turn:
-            self._keep_house()
-            opened = self._source(source)
-            if personal := self._findings.personal_name(source, name):
+    def ingest_file(
+        self, source: str, name: str, contract_digest: str, *, progress: ProgressCallback | None = None
+    ) -> AdmissionResult:
+        report_progress = progress or _ignore_progress
+        with self._lock:
+            self._run_maintenance()
+            file_source = self._open_source(source)
+            if masked_name := self._findings.record_personal_name(source, name):
                 raise NotFound(
-                    f"{personal!r} is left alone: its name holds personal data", fix="ask the vendor to rename it"
+                    f"{masked_name!r} is left alone: its name holds personal data", fix="ask the vendor to rename it"
                 )
-            contract = self._promises.accepted(contract_digest, source=source, name=name)
-            kept = self._ports.store.named(source, name)
-            if kept is None:
-                kept = self._land(source, name, opened, contract, tell)
+            contract = self._contracts.accept(contract_digest, source=source, name=name)
+            stored_drop = self._dependencies.store.find_drop_by_name(source, name)
+            if stored_drop is None:
+                stored_drop = self._store_original(source, name, file_source, contract, report_progress)
             else:
-                self._unchanged(kept, opened)
-            parts = self._ports.store.parts(kept.drop.id)
-            return self._again(kept, parts[0], tell) if parts else self._admit(kept, tell)
+                self._check_unchanged(stored_drop, file_source)
+            parts = self._dependencies.store.list_parts(stored_drop.drop.id)
+            return (
+                self._repeat_part(stored_drop, parts[0], report_progress)
+                if parts
+                else self._admit_drop(stored_drop, report_progress)
+            )
 
-    def replay(self, drop: str, contract_digest: str, *, progress: Progress | None = None) -> Intake:
-        tell = progress or _quiet
-        with self._turn:
-            self._keep_house()
-            kept = self._ports.store.drop(drop)
-            contract = self._promises.accepted(contract_digest)
-            if contract.name != kept.drop.contract:
+    def replay_quarantined(
+        self, drop: str, contract_digest: str, *, progress: ProgressCallback | None = None
+    ) -> AdmissionResult:
+        report_progress = progress or _ignore_progress
+        with self._lock:
+            self._run_maintenance()
+            stored_drop = self._dependencies.store.get_drop(drop)
+            contract = self._contracts.accept(contract_digest)
+            if contract.name != stored_drop.drop.contract:
                 raise Refused(
-                    f"{kept.drop.subject} came under {kept.drop.contract}, not under {contract.name}",
-                    fix=f"name a version of {kept.drop.contract}",
+                    f"{stored_drop.drop.subject} came under {stored_drop.drop.contract}, not under {contract.name}",
+                    fix=f"name a version of {stored_drop.drop.contract}",
                 )
-            parts = self._ports.store.parts(drop)
+            parts = self._dependencies.store.list_parts(drop)
             if not parts:
-                raise Refused(f"{kept.drop.subject} was not judged yet", fix="run `wellspring receive` first")
-            if parts[-1].part > 0 and not parts[-1].settled:
-                return self._again(kept, parts[-1], tell)
-            return self._readmit(kept, parts[-1].part + 1, contract, tell)
+                raise Refused(f"{stored_drop.drop.subject} was not judged yet", fix="run `wellspring ingest` first")
+            if parts[-1].replay_number > 0 and not parts[-1].settled:
+                return self._repeat_part(stored_drop, parts[-1], report_progress)
+            return self._admit_replay(stored_drop, parts[-1].replay_number + 1, contract, report_progress)
 
-    def settled(self, drop: str, part: int) -> None:
-        with self._turn:
-            self._keep_house()
-            kept, store, step = self._ports.store.drop(drop), self._ports.store, self._ports.step
-            found = [one for one in store.parts(drop) if one.part == part]
-            if not found:
-                raise NotFound(f"{kept.drop.subject} has no part {part}", fix="settle what an intake or a replay named")
-            if found[0].settled:
+    def confirm_published(self, drop: str, replay_number: int) -> None:
+        with self._lock:
+            self._run_maintenance()
+            stored_drop, store, step = (
+                self._dependencies.store.get_drop(drop),
+                self._dependencies.store,
+                self._dependencies.step,
+            )
+            matching = [
+                admission_part
+                for admission_part in store.list_parts(drop)
+                if admission_part.replay_number == replay_number
+            ]
+            if not matching:
+                raise NotFound(
+                    f"{stored_drop.drop.subject} has no part {replay_number}",
+                    fix="settle what an intake or a replay named",
+                )
+            if matching[0].settled:
                 return
-            fact = Fact(f"settle/{drop}/{part}", "settle", kept.drop.subject, (), (), {"part": part})
-            with step("settle", kept.drop.subject) as act:
-                facts.fill(act, fact)
-                store.settle(drop, part, fact)
-                step.reached("enclave.settle:confirmed")
-            store.told(fact.key)
+            outbox_entry = OutboxEntry(
+                f"settle/{drop}/{replay_number}",
+                "settle",
+                stored_drop.drop.subject,
+                (),
+                (),
+                {"replay_number": replay_number},
+            )
+            with step("settle", stored_drop.drop.subject) as act:
+                outbox.fill_step(act, outbox_entry)
+                store.settle_part(drop, replay_number, outbox_entry)
+                step.crash_point("enclave.settle:confirmed")
+            store.mark_published(outbox_entry.key)
 
-    def quarantined(self, drop: str | None = None) -> tuple[QuarantinedRow, ...]:
-        with self._turn:
-            store = self._ports.store
-            drops = store.drops() if drop is None else (store.drop(drop),)
-            return tuple(row for kept in drops for row in self._opener.shown(kept))
+    def list_quarantined(self, drop: str | None = None) -> tuple[QuarantinedRow, ...]:
+        with self._lock:
+            store = self._dependencies.store
+            drops = store.list_drops() if drop is None else (store.get_drop(drop),)
+            return tuple(row for stored_drop in drops for row in self._decryptor.masked_rows(stored_drop))
 
-    def _land(self, source: str, name: str, opened: Source, contract: Contract, tell: Progress) -> Kept:
-        step, store = self._ports.step, self._ports.store
-        fetched = self._fetch(source, name, opened, tell)
-        subject = f"drop:{land.drop_id(source, name, fetched.digest)}"
+    def _store_original(
+        self, source: str, name: str, file_source: FileSource, contract: DataContract, report_progress: ProgressCallback
+    ) -> StoredDrop:
+        step, store = self._dependencies.step, self._dependencies.store
+        fetched = self._fetch_file(source, name, file_source, report_progress)
+        subject = f"drop:{originals.drop_id(source, name, fetched.digest)}"
         with step("land", subject) as act:
-            original = land.land(
+            original = originals.store_original(
                 fetched.content,
                 source=source,
                 name=name,
                 contract=contract,
-                keys=self._ports.keys,
-                folder=self._ports.folder,
-                received=self._ports.clock.now(),
+                keys=self._dependencies.keys,
+                folder=self._dependencies.folder,
+                received=self._dependencies.clock.now(),
             )
-            step.reached("enclave.land:original_written")
-            kept = Kept(original.drop, fetched.modified, original.digest, original.wrapped, original.retention_until)
-            fact = facts.landed(kept)
-            facts.fill(act, fact)
-            store.keep(kept, fact)
-        step.reached("enclave.land:recorded")
-        store.told(fact.key)
-        return kept
+            step.crash_point("enclave.land:original_written")
+            stored_drop = StoredDrop(
+                original.drop, fetched.modified, original.digest, original.wrapped_key, original.retention_until
+            )
+            outbox_entry = outbox.landed_entry(stored_drop)
+            outbox.fill_step(act, outbox_entry)
+            store.save_drop(stored_drop, outbox_entry)
+        step.crash_point("enclave.land:recorded")
+        store.mark_published(outbox_entry.key)
+        return stored_drop
 
-    def _fetch(self, source: str, name: str, opened: Source, tell: Progress) -> Fetched:
-        opened.look(name)
+    def _fetch_file(
+        self, source: str, name: str, file_source: FileSource, report_progress: ProgressCallback
+    ) -> FetchedFile:
+        file_source.stat(name)
         try:
-            return opened.fetch(name, progress=lambda done, total: tell("fetch", done, total))
+            return file_source.fetch(name, progress=lambda done, total: report_progress("fetch", done, total))
         except NotFound:
             # It was there a moment ago.
-            self._findings.record("deleted_while_read", source, name, "the file was deleted while it was read")
+            self._findings.record_finding("deleted_while_read", source, name, "the file was deleted while it was read")
             raise
 
-    def _unchanged(self, kept: Kept, opened: Source) -> None:
+    def _check_unchanged(self, stored_drop: StoredDrop, file_source: FileSource) -> None:
         """Make sure that a known name still carries the known bytes. Raises Broken, after recording the finding."""
         try:
-            found = opened.look(kept.drop.name)
-            if is_same(kept, found, opened, self._ports.store):
+            remote_file = file_source.stat(stored_drop.drop.name)
+            if content_unchanged(stored_drop, remote_file, file_source, self._dependencies.store):
                 return
         except (NotFound, Unavailable):
             # Gone over there, or nobody to ask: what was kept is what was received.
             return
-        self._findings.changed(kept, stamp(found.modified))
-        raise Broken(
-            f"{kept.drop.name} of {kept.drop.source} was {kept.drop.subject}, and now has other bytes under its name",
+        self._findings.record_changed_file(stored_drop, format_instant(remote_file.modified))
+        raise CorruptedError(
+            f"{stored_drop.drop.name} of {stored_drop.drop.source} was {stored_drop.drop.subject}, and now has other bytes under its name",
             fix="ask the vendor which is right; a correction comes under a new name",
         )
 
-    def _admit(self, kept: Kept, tell: Progress) -> Intake:
-        step, store, drop = self._ports.step, self._ports.store, kept.drop
-        contract = self._promises.known(drop.contract_digest)
+    def _admit_drop(self, stored_drop: StoredDrop, report_progress: ProgressCallback) -> AdmissionResult:
+        step, store, drop = self._dependencies.step, self._dependencies.store, stored_drop.drop
+        contract = self._contracts.accepted_by_digest(drop.contract_digest)
         with step("admit", drop.subject) as act:
-            judgement = judging.judge(
-                self._opener.original(kept),
+            processed = intake.process_drop(
+                self._decryptor.read_original(stored_drop),
                 contract,
-                self._opener.tokenizer(contract),
+                self._decryptor.tokenizer_for(contract),
                 subject=drop.subject,
-                progress=tell,
+                progress=report_progress,
             )
-            part = _part(drop, 0, contract, judgement, drop.known_since)
-            fact = facts.admitted(kept, part, contract, judgement)
-            facts.fill(act, fact)
-            store.admit(part, self._opener.sealed(kept, judgement), fact)
-            step.reached("enclave.admit:quarantined")
-        step.reached("enclave.admit:recorded")
-        store.told(fact.key)
-        return _intake(kept, part, contract, judgement)
+            part = _build_part(drop, 0, contract, processed, drop.known_since)
+            outbox_entry = outbox.admission_entry(stored_drop, part, contract, processed)
+            outbox.fill_step(act, outbox_entry)
+            store.save_admission(part, self._decryptor.seal_rows(stored_drop, processed), outbox_entry)
+            step.crash_point("enclave.admit:quarantined")
+        step.crash_point("enclave.admit:recorded")
+        store.mark_published(outbox_entry.key)
+        return _build_result(stored_drop, part, contract, processed)
 
-    def _readmit(self, kept: Kept, number: int, contract: Contract, tell: Progress) -> Intake:
-        step, store, drop = self._ports.step, self._ports.store, kept.drop
-        faults = store.waiting(drop.id)
-        if not faults:
+    def _admit_replay(
+        self, stored_drop: StoredDrop, replay_number: int, contract: DataContract, report_progress: ProgressCallback
+    ) -> AdmissionResult:
+        step, store, drop = self._dependencies.step, self._dependencies.store, stored_drop.drop
+        permanent_faults = store.get_row_faults(drop.id)
+        if not permanent_faults:
             raise NotFound(f"no row of {drop.subject} waits", fix="see `wellspring quarantine list`")
         with step("admit", drop.subject) as act:
-            judgement = judging.judge_waiting(
-                self._opener.original(kept),
-                faults,
+            processed = intake.reprocess_quarantined(
+                self._decryptor.read_original(stored_drop),
+                permanent_faults,
                 contract,
-                self._opener.tokenizer(contract),
+                self._decryptor.tokenizer_for(contract),
                 subject=drop.subject,
-                progress=tell,
+                progress=report_progress,
             )
-            if judgement.admitted == 0:
+            if processed.admitted == 0:
                 raise Refused(
-                    f"none of the {len(faults)} rows of {drop.subject} keeps {contract.name} {contract.version}",
+                    f"none of the {len(permanent_faults)} rows of {drop.subject} keeps {contract.name} {contract.version}",
                     fix="mend the contract if it was wrong, or ask the vendor for a correction under a new name",
-                    verdict=Verdict(subject=drop.subject, outcome="fail", reasons=judgement.reasons),
+                    verdict=Verdict(subject=drop.subject, outcome="fail", reasons=processed.reasons),
                 )
-            part = _part(drop, number, contract, judgement, self._ports.clock.now())
-            fact = facts.admitted(kept, part, contract, judgement)
-            facts.fill(act, fact)
-            store.readmit(part, judgement.row_numbers, self._opener.sealed(kept, judgement), fact)
-            step.reached("enclave.replay:chosen")
-        step.reached("enclave.replay:recorded")
-        store.told(fact.key)
-        return _intake(kept, part, contract, judgement)
+            part = _build_part(drop, replay_number, contract, processed, self._dependencies.clock.now())
+            outbox_entry = outbox.admission_entry(stored_drop, part, contract, processed)
+            outbox.fill_step(act, outbox_entry)
+            store.save_replay(
+                part, processed.row_numbers, self._decryptor.seal_rows(stored_drop, processed), outbox_entry
+            )
+            step.crash_point("enclave.replay:chosen")
+        step.crash_point("enclave.replay:recorded")
+        store.mark_published(outbox_entry.key)
+        return _build_result(stored_drop, part, contract, processed)
 
-    def _again(self, kept: Kept, part: Part, tell: Progress) -> Intake:
+    def _repeat_part(
+        self, stored_drop: StoredDrop, part: AdmissionPart, report_progress: ProgressCallback
+    ) -> AdmissionResult:
         """Answer a part as it was answered before. Raises NotFound when its retention ended, Broken if it differs."""
-        drop, contract = kept.drop, self._promises.known(part.contract_digest)
+        drop, contract = stored_drop.drop, self._contracts.accepted_by_digest(part.contract_digest)
         if not part.verdict.passed:
-            stopped = Judgement(part.verdict, part.received, 0, part.reasons, (), None, part.rows_digest, {})
-            return _intake(kept, part, contract, stopped)
-        if part.part and kept.wrapped is None:
-            self._give_up(kept, part)
-        content, tokens = self._opener.original(kept), self._opener.tokenizer(contract)
-        if part.part:
-            faults = self._ports.store.waiting(drop.id, part=part.part)
-            judgement = judging.judge_waiting(content, faults, contract, tokens, subject=drop.subject, progress=tell)
+            rejected = ProcessedDrop(part.verdict, part.received, 0, part.reasons, (), None, part.rows_digest, {})
+            return _build_result(stored_drop, part, contract, rejected)
+        if part.replay_number and stored_drop.wrapped_key is None:
+            self._discard_part(stored_drop, part)
+        content, tokenizer = self._decryptor.read_original(stored_drop), self._decryptor.tokenizer_for(contract)
+        if part.replay_number:
+            permanent_faults = self._dependencies.store.get_row_faults(drop.id, replay_number=part.replay_number)
+            processed = intake.reprocess_quarantined(
+                content, permanent_faults, contract, tokenizer, subject=drop.subject, progress=report_progress
+            )
         else:
-            judgement = judging.judge(content, contract, tokens, subject=drop.subject, progress=tell)
-        if judgement.rows_digest != part.rows_digest:
-            raise Broken(
-                f"{drop.subject} part {part.part} is no longer judged as it was",
+            processed = intake.process_drop(
+                content, contract, tokenizer, subject=drop.subject, progress=report_progress
+            )
+        if processed.rows_digest != part.rows_digest:
+            raise CorruptedError(
+                f"{drop.subject} part {part.replay_number} is no longer judged as it was",
                 fix="keep everything as it is; do not retry",
             )
-        return _intake(kept, part, contract, judgement)
+        return _build_result(stored_drop, part, contract, processed)
 
-    def _give_up(self, kept: Kept, part: Part) -> None:
+    def _discard_part(self, stored_drop: StoredDrop, part: AdmissionPart) -> None:
         """Discard the rows of a replay that nobody settled before the original's retention ended."""
-        store, drop = self._ports.store, kept.drop
-        rows = store.waiting(drop.id, part=part.part)
-        noted: dict[str, JsonValue] = {"discarded": len(rows), "part": part.part}
-        fact = Fact(f"retain/{drop.id}/{part.part}", "retain", drop.subject, (), (), noted)
-        with self._ports.step("retain", drop.subject) as act:
-            facts.fill(act, fact)
-            store.discard(drop.id, part.part, fact)
-        store.told(fact.key)
+        store, drop = self._dependencies.store, stored_drop.drop
+        rows = store.get_row_faults(drop.id, replay_number=part.replay_number)
+        discard_facts: dict[str, JsonValue] = {"discarded": len(rows), "replay_number": part.replay_number}
+        outbox_entry = OutboxEntry(
+            f"expire/{drop.id}/{part.replay_number}", "expire", drop.subject, (), (), discard_facts
+        )
+        with self._dependencies.step("expire", drop.subject) as act:
+            outbox.fill_step(act, outbox_entry)
+            store.discard_replay(drop.id, part.replay_number, outbox_entry)
+        store.mark_published(outbox_entry.key)
 
-    def _source(self, name: str) -> Source:
-        self._ports.project.source(name)
-        return self._ports.source(name)
+    def _open_source(self, name: str) -> FileSource:
+        self._dependencies.project.source_settings(name)
+        return self._dependencies.open_source(name)
 
 
-def _part(drop: Drop, number: int, contract: Contract, judgement: Judgement, known_since: datetime) -> Part:
-    return Part(
+def _build_part(
+    drop: Drop, replay_number: int, contract: DataContract, processed: ProcessedDrop, known_since: datetime
+) -> AdmissionPart:
+    return AdmissionPart(
         drop=drop.id,
-        part=number,
+        replay_number=replay_number,
         contract_digest=contract.digest,
         known_since=known_since,
-        verdict=judgement.verdict,
-        received=judgement.received,
-        admitted=judgement.admitted,
-        quarantined=len(judgement.waiting),
-        masked=judgement.masked,
-        reasons=judgement.reasons,
-        rows_digest=judgement.rows_digest,
+        verdict=processed.verdict,
+        received=processed.received,
+        admitted=processed.admitted,
+        quarantined=len(processed.quarantined_rows),
+        masked=processed.masked,
+        reasons=processed.reasons,
+        rows_digest=processed.rows_digest,
     )
 
 
-def _intake(kept: Kept, part: Part, contract: Contract, judgement: Judgement) -> Intake:
-    drop = kept.drop.model_copy(
+def _build_result(
+    stored_drop: StoredDrop, part: AdmissionPart, contract: DataContract, processed: ProcessedDrop
+) -> AdmissionResult:
+    drop = stored_drop.drop.model_copy(
         update={
-            "part": part.part,
+            "replay_number": part.replay_number,
             "known_since": part.known_since,
             "contract": contract.name,
             "contract_version": contract.version,
             "contract_digest": contract.digest,
         }
     )
-    return Intake(
+    return AdmissionResult(
         drop=drop,
         verdict=part.verdict,
         received=part.received,
@@ -315,9 +371,9 @@ def _intake(kept: Kept, part: Part, contract: Contract, judgement: Judgement) ->
         masked=part.masked,
         reasons=part.reasons,
         rows_digest=part.rows_digest,
-        table=judgement.table,
+        table=processed.table,
     )
 
 
-def _quiet(_stage: str, _done: int, _total: int) -> None:
+def _ignore_progress(_stage: str, _done: int, _total: int) -> None:
     return None

@@ -10,21 +10,21 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wellspring.records.trust import Phase
+from wellspring.records.trust import EntryPhase
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
     from prometheus_client.metrics_core import Metric
 
-STEPS = "wellspring_steps_total"
-SECONDS = "wellspring_step_seconds"
-BOUNDS = (0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, float("inf"))
+STEPS_METRIC = "wellspring_steps_total"
+SECONDS_METRIC = "wellspring_step_seconds"
+BUCKET_BOUNDS = (0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, float("inf"))
 """Upper bounds of the histogram's buckets, in seconds."""
-EVERY = timedelta(seconds=1)
+WRITE_INTERVAL = timedelta(seconds=1)
 """How often the file is written while answers are only counted."""
 
 
-class Metrics:
+class StepMetrics:
     """Counts steps in a registry of its own, and keeps `<folder>/<service>.prom` up to date.
 
     A command's process lives for seconds, so counting goes on from the file that the last one left: otherwise every
@@ -42,82 +42,82 @@ class Metrics:
         self._buckets: dict[str, list[float]] = {}
         self._sums: dict[str, float] = {}
         self._lock = threading.Lock()
-        self._written: datetime | None = None
-        self._waiting = False
-        self._resume()
+        self._written_at: datetime | None = None
+        self._is_dirty = False
+        self._load_previous()
         self.registry.register(self)
 
-    def count(self, action: str, phase: Phase, seconds: float | None) -> None:
+    def count_step(self, action: str, phase: EntryPhase, seconds: float | None) -> None:
         """Count one step that ended, and replace the file. seconds: None if nobody timed it. Raises OSError."""
         with self._lock:
-            self._add(action, phase, seconds)
-            self._write()
+            self._add_step(action, phase, seconds)
+            self._write_file()
 
-    def tally(self, action: str, phase: Phase, seconds: float | None, *, at: datetime) -> None:
+    def count_batched(self, action: str, phase: EntryPhase, seconds: float | None, *, counted_at: datetime) -> None:
         """Count one of many, at an instant; the file follows at most once a second. Raises OSError."""
         with self._lock:
-            self._add(action, phase, seconds)
-            if self._written is None or abs(at - self._written) >= EVERY:
-                self._write()
-                self._written = at
+            self._add_step(action, phase, seconds)
+            if self._written_at is None or abs(counted_at - self._written_at) >= WRITE_INTERVAL:
+                self._write_file()
+                self._written_at = counted_at
 
     def flush(self) -> None:
         """Replace the file if it lacks something. Raises OSError."""
         with self._lock:
-            if self._waiting:
-                self._write()
+            if self._is_dirty:
+                self._write_file()
 
     def collect(self) -> Iterable[Metric]:
         """Hand the two families to the registry."""
         from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily
 
-        steps = CounterMetricFamily(STEPS, "Steps by how they ended.", labels=["service", "action", "phase"])
+        steps = CounterMetricFamily(STEPS_METRIC, "Steps by how they ended.", labels=["service", "action", "phase"])
         for (action, phase), value in sorted(self._steps.items()):
             steps.add_metric([self._service, action, phase], value)
         yield steps
-        seconds = HistogramMetricFamily(SECONDS, "How long steps took.", labels=["service", "action"])
+        seconds = HistogramMetricFamily(SECONDS_METRIC, "How long steps took.", labels=["service", "action"])
         for action, counts in sorted(self._buckets.items()):
             total = 0.0
-            cumulated: list[tuple[str, float]] = []
-            for bound, value in zip(BOUNDS, counts, strict=True):
+            cumulative: list[tuple[str, float]] = []
+            for bound, value in zip(BUCKET_BOUNDS, counts, strict=True):
                 total += value
-                cumulated.append(("+Inf" if bound == float("inf") else str(bound), total))
-            seconds.add_metric([self._service, action], buckets=cumulated, sum_value=self._sums[action])
+                cumulative.append(("+Inf" if bound == float("inf") else str(bound), total))
+            seconds.add_metric([self._service, action], buckets=cumulative, sum_value=self._sums[action])
         yield seconds
 
-    def _add(self, action: str, phase: Phase, seconds: float | None) -> None:
-        self._waiting = True
+    def _add_step(self, action: str, phase: EntryPhase, seconds: float | None) -> None:
+        self._is_dirty = True
         self._steps[action, phase] = self._steps.get((action, phase), 0.0) + 1
         if seconds is not None:
-            buckets = self._buckets.setdefault(action, [0.0] * len(BOUNDS))
-            buckets[bisect_left(BOUNDS, seconds)] += 1
+            buckets = self._buckets.setdefault(action, [0.0] * len(BUCKET_BOUNDS))
+            buckets[bisect_left(BUCKET_BOUNDS, seconds)] += 1
             self._sums[action] = self._sums.get(action, 0.0) + seconds
 
-    def _write(self) -> None:
+    def _write_file(self) -> None:
         from prometheus_client import generate_latest
 
-        self._replace(generate_latest(self.registry))
-        self._waiting = False
+        self._replace_file(generate_latest(self.registry))
+        self._is_dirty = False
 
-    def _replace(self, text: bytes) -> None:
+    def _replace_file(self, text: bytes) -> None:
         # One name for the new file, so that a killed process leaves nothing that the next one does not take over.
         # No fsync: after a power cut the ledger still has the facts, and this is a view of them.
-        beside = self.path.with_name(f".{self.path.name}.new")
+        temporary_path = self.path.with_name(f".{self.path.name}.new")
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
         try:
-            handle = os.open(beside, flags, 0o644)
+            descriptor = os.open(temporary_path, flags, 0o644)
         except FileNotFoundError:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(beside, flags, 0o644)
+            descriptor = os.open(temporary_path, flags, 0o644)
         try:
-            written = os.write(handle, text)
+            written = os.write(descriptor, text)
         finally:
-            os.close(handle)
+            os.close(descriptor)
         if written != len(text):
             raise OSError("the metrics file was cut short")
-        os.replace(beside, self.path)
+        os.replace(temporary_path, self.path)
 
-    def _resume(self) -> None:
+    def _load_previous(self) -> None:
         from prometheus_client.parser import text_string_to_metric_families
 
         try:
@@ -129,16 +129,16 @@ class Metrics:
         except ValueError:
             # Not ours any more: metrics are a view, the ledger has the facts; start from zero, as after `clean`.
             return
-        before: dict[str, float] = {}
+        previous_counts: dict[str, float] = {}
         for name, labels, value, *_ in samples:
             action = labels.get("action", "")
-            if name == STEPS:
+            if name == STEPS_METRIC:
                 self._steps[action, labels.get("phase", "")] = value
-            elif name == f"{SECONDS}_sum":
+            elif name == f"{SECONDS_METRIC}_sum":
                 self._sums[action] = value
-            elif name == f"{SECONDS}_bucket" and float(labels["le"]) in BOUNDS:
-                counts = self._buckets.setdefault(action, [0.0] * len(BOUNDS))
-                counts[BOUNDS.index(float(labels["le"]))] = value - before.get(action, 0.0)
-                before[action] = value
+            elif name == f"{SECONDS_METRIC}_bucket" and float(labels["le"]) in BUCKET_BOUNDS:
+                counts = self._buckets.setdefault(action, [0.0] * len(BUCKET_BOUNDS))
+                counts[BUCKET_BOUNDS.index(float(labels["le"]))] = value - previous_counts.get(action, 0.0)
+                previous_counts[action] = value
         for action in self._buckets:
             self._sums.setdefault(action, 0.0)

@@ -13,12 +13,12 @@ from wellspring.records.verdict import Reason, Verdict
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Leaves = Literal["as_is", "token", "year", "zip3", "masked", "never"]
+EgressRule = Literal["plain", "token", "year", "prefix(3)", "masked", "never"]
 """How a column leaves the enclave: as it is; as a keyed token; a date as its year; a postcode as its first three
 digits; free text with everything found in it masked; not at all."""
 
 
-class Column(Frozen):
+class ContractColumn(Frozen):
     """One declared column of a contract, compiled from ODCS.
 
     type: Arrow's name for it: string, int64, float64, bool, date32[day], timestamp[us, tz=UTC], decimal128(12, 2).
@@ -27,7 +27,7 @@ class Column(Frozen):
 
     name: str
     type: str
-    leaves: Leaves
+    egress: EgressRule
     classification: str
     domain: str | None = None
     required: bool = False
@@ -38,15 +38,15 @@ class Column(Frozen):
     maximum: float | str | None = None
 
 
-class Rule(Frozen):
+class RowRule(Frozen):
     """A check over several columns of one row: a SQL boolean expression that is true (or null) for a good row."""
 
     name: str
     sql: str
-    what: str
+    description: str
 
 
-class Contract(Record):
+class DataContract(Record):
     """What a supplier promised for one dataset (ODCS 3.1): columns, checks, sensitivity, owner, freshness.
 
     digest: SHA-256 of the contract file's bytes. files: the glob that a drop's name matches.
@@ -61,14 +61,14 @@ class Contract(Record):
     format: Literal["csv", "parquet"]
     owner: str
     contact: str
-    columns: tuple[Column, ...]
+    columns: tuple[ContractColumn, ...]
     key: tuple[str, ...] = ()
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[RowRule, ...] = ()
     retention_days: int = 7
     freshness_hours: int | None = None
 
 
-class Listed(Frozen):
+class SourceFile(Frozen):
     """One file seen in a source. state: new, taken (its drop is known), changed (same name, other bytes: a finding),
     unmatched (fits no contract, or several: a finding), settling (still being written: left alone)."""
 
@@ -76,7 +76,7 @@ class Listed(Frozen):
     name: str
     size: int
     modified: Instant
-    state: Literal["new", "taken", "changed", "unmatched", "settling"]
+    state: Literal["new", "ingested", "changed", "unmatched", "still_writing"]
     drop: str | None = None
     contract: str | None = None
 
@@ -92,7 +92,7 @@ class Drop(Record):
     contract: str
     contract_version: str
     contract_digest: Digest
-    part: int = 0
+    replay_number: int = 0
     """0 is the drop as it came; n > 0 is its n-th replay of repaired rows."""
 
     @property
@@ -100,7 +100,7 @@ class Drop(Record):
         return f"drop:{self.id}"
 
 
-class Account(Frozen):
+class RowAccount(Frozen):
     """received = published + quarantined + rejected + discarded + waiting, after any crash.
 
     rejected: rows of a drop that was stopped whole. discarded: quarantined rows whose retention ended.
@@ -116,11 +116,11 @@ class Account(Frozen):
 
     @property
     def balanced(self) -> bool:
-        places = (self.published, self.quarantined, self.rejected, self.discarded, self.waiting)
-        return min(places) >= 0 and self.received == sum(places)
+        row_counts = (self.published, self.quarantined, self.rejected, self.discarded, self.waiting)
+        return min(row_counts) >= 0 and self.received == sum(row_counts)
 
 
-class Intake(NamedTuple):
+class AdmissionResult(NamedTuple):
     """What leaves the enclave for one drop: an Arrow table of tokens, plus counts and digests.
 
     table: the contract's leaving columns plus `row_number` (int64, the row's place in the file, from 1); None when
@@ -146,14 +146,14 @@ class QuarantinedRow(Frozen):
     row_number: int
     reasons: tuple[Reason, ...]
     values: dict[str, str]
-    waiting_until: Instant
+    expires_at: Instant
 
 
 SnapshotId = Annotated[int, PlainSerializer(str, when_used="json")]
 """63 bits: written as text, for a JSON number holds 53."""
 
 
-class Snapshot(Frozen):
+class TableSnapshot(Frozen):
     """One table at one instant: an Iceberg snapshot. rows: in the whole table at that snapshot."""
 
     table: str
@@ -170,7 +170,7 @@ class Edition(Record):
     id: str
     level: Literal["landed", "built"]
     parent: str | None
-    tables: tuple[Snapshot, ...]
+    tables: tuple[TableSnapshot, ...]
     drops: tuple[str, ...]
 
     @property
@@ -178,7 +178,7 @@ class Edition(Record):
         return f"edition:{self.id}"
 
 
-class Feature(Frozen):
+class FeatureSpec(Frozen):
     """One feature of a view. what: its meaning in words, as a reason will say it; required, for people read it.
 
     categories: of a string feature that a model may use, in the order of their codes.
@@ -186,11 +186,11 @@ class Feature(Frozen):
 
     name: str
     type: Literal["int64", "float64", "bool", "string"]
-    what: str
+    description: str
     categories: tuple[str, ...] = ()
 
 
-class View(Frozen):
+class FeatureViewSpec(Frozen):
     """Features of one kind of thing, as known at each instant: rows of one built table.
 
     keys: the table's token columns that say of which thing; the table also holds `known_since` (UTC, microseconds)
@@ -202,25 +202,25 @@ class View(Frozen):
     entity: str
     keys: tuple[str, ...]
     table: str
-    features: tuple[Feature, ...]
+    features: tuple[FeatureSpec, ...]
     owner: str
     max_age_seconds: int | None = None
 
-    def feature(self, name: str) -> Feature | None:
+    def find_feature(self, name: str) -> FeatureSpec | None:
         """Return one feature by name."""
-        return next((each for each in self.features if each.name == name), None)
+        return next((feature for feature in self.features if feature.name == name), None)
 
 
-class Views(Frozen):
+class FeatureViews(Frozen):
     """All views of a project, compiled from its Feast definitions. digest: SHA-256 of their canonical JSON."""
 
     project: str
-    views: tuple[View, ...]
+    views: tuple[FeatureViewSpec, ...]
     digest: Digest
 
-    def view(self, name: str) -> View | None:
+    def find_view(self, name: str) -> FeatureViewSpec | None:
         """Return one view by name."""
-        return next((each for each in self.views if each.name == name), None)
+        return next((view for view in self.views if view.name == name), None)
 
 
 class FeatureRow(NamedTuple):

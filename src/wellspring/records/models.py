@@ -10,11 +10,11 @@ from wellspring.records.record import Digest, Frozen, Instant, Record
 from wellspring.records.trust import Ref
 from wellspring.records.verdict import Verdict
 
-State = Literal["fresh", "stale", "last_good", "missing", "refused"]
+FreshnessState = Literal["fresh", "stale", "last_good", "missing", "refused"]
 """Of an answer: how far the knowledge that it rests on can be trusted to be the newest."""
 
 
-class Measured(Frozen):
+class Estimate(Frozen):
     """A figure with its 95 % interval, on data that the model never saw. rows: how many it was measured on."""
 
     value: float
@@ -23,19 +23,19 @@ class Measured(Frozen):
     rows: int
 
 
-class Group(Frozen):
+class SubgroupMetrics(Frozen):
     """One subgroup of the test rows. judged: whether it is large enough to be held against a bar."""
 
     column: str
     value: str
     rows: int
-    judged: bool
-    auc: Measured | None = None
+    enough_rows: bool
+    auc: Estimate | None = None
     calibration_gap: float | None = None
-    denied_share: float | None = None
+    positive_share: float | None = None
 
 
-class Scores(Frozen):
+class EvaluationReport(Frozen):
     """What one candidate measured. baselines: the three that are always told, by name, on the same rows.
 
     since, until: the days (UTC, the second not included) between which the test rows were asked about.
@@ -45,13 +45,13 @@ class Scores(Frozen):
     reason_microseconds: the median of one answer's reasons, on this machine.
     """
 
-    figures: dict[str, Measured]
-    baselines: dict[str, Measured]
-    groups: tuple[Group, ...] = ()
+    metrics: dict[str, Estimate]
+    baselines: dict[str, Estimate]
+    subgroups: tuple[SubgroupMetrics, ...] = ()
     leaks: tuple[str, ...] = ()
     train_rows: int
     test_rows: int
-    learned_until: str = ""
+    trained_until: str = ""
     since: str = ""
     until: str = ""
     reason_microseconds: float
@@ -59,10 +59,12 @@ class Scores(Frozen):
     leaves: int
 
     @model_serializer(mode="wrap")
-    def _as_told(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+    def _serialize_report(self, serialize: SerializerFunctionWrapHandler) -> dict[str, object]:
         """Leave out what an old candidate never said: it hashes to its name."""
-        said: dict[str, object] = write(self)
-        return said if self.learned_until else {name: each for name, each in said.items() if name != "learned_until"}
+        fields: dict[str, object] = serialize(self)
+        return (
+            fields if self.trained_until else {name: item for name, item in fields.items() if name != "trained_until"}
+        )
 
 
 class Candidate(Record):
@@ -77,12 +79,12 @@ class Candidate(Record):
     model: str
     run: str
     edition: str
-    artefact: Digest
+    artifact: Digest
     views: Digest
     code: Digest
     environment: Digest
     contracts: tuple[Ref, ...]
-    scores: Scores
+    scores: EvaluationReport
     verdict: Verdict
 
     @property
@@ -102,7 +104,7 @@ class Release(Record):
     digest: Digest
     model: str
     candidate: str
-    artefact: Digest
+    artifact: Digest
     views: Digest
     preprocessing: Digest
     threshold: str
@@ -115,22 +117,22 @@ class Release(Record):
         return f"release:{self.id}"
 
 
-class Because(Frozen):
+class FeatureAttribution(Frozen):
     """One reason of an answer: a feature, what it means, and whether it pushed the score up or down (log odds)."""
 
     feature: str
-    what: str
-    push: float
+    description: str
+    contribution: float
 
 
-class Promise(Frozen):
+class AnswerSignature(Frozen):
     """The API process's signature (Ed25519, base64) over the canonical JSON of the answer without it.
 
     key: 16 hex of the SHA-256 of the public half, whose ledger entry says until when it holds.
     """
 
-    key: str
-    signature: str
+    key_id: str
+    value: str
 
 
 class Prediction(Frozen):
@@ -142,19 +144,19 @@ class Prediction(Frozen):
 
     id: str
     model: str
-    asked: Digest
+    request_digest: Digest
     release: str
     edition: str
     score: float
     threshold: str
     decision: str
-    reasons: tuple[Because, ...]
-    state: State
+    reasons: tuple[FeatureAttribution, ...]
+    freshness: FreshnessState
     as_of: Instant
     age_seconds: int
-    vector: Digest
-    at: Instant
-    promise: Promise | None = None
+    vector_digest: Digest
+    answered_at: Instant
+    signature: AnswerSignature | None = None
 
     @property
     def subject(self) -> str:

@@ -11,7 +11,7 @@ from pydantic import JsonValue
 from wellspring.records.trust import Ref
 
 
-class Act(Protocol):
+class StepContext(Protocol):
     """One step under way, inside its `with`. Leaving the `with` records it: done, refused (Refused) or failed."""
 
     @property
@@ -24,20 +24,20 @@ class Act(Protocol):
         """W3C trace id, 32 hex digits."""
         ...
 
-    def note(self, **facts: JsonValue) -> None:
+    def add_facts(self, **facts: JsonValue) -> None:
         """Add facts to the entry: counts, digests, names of things. Never a value from a person's data."""
         ...
 
-    def reads(self, *refs: Ref) -> None:
+    def add_inputs(self, *refs: Ref) -> None:
         """Add inputs, for lineage and for the story."""
         ...
 
-    def writes(self, *refs: Ref) -> None:
+    def add_outputs(self, *refs: Ref) -> None:
         """Add outputs, for lineage and for the story."""
         ...
 
 
-class Step(Protocol):
+class Recorder(Protocol):
     """The only way anything is recorded: metric, OpenLineage event, trace and ledger entry, in one `with`.
 
     `with step("admit", "drop:...", inputs=[...]) as act: ...` If the entry cannot be written, the action is refused.
@@ -52,15 +52,17 @@ class Step(Protocol):
         outputs: Iterable[Ref] = (),
         intent: bool = False,
         facts: dict[str, JsonValue] | None = None,
-    ) -> AbstractContextManager[Act]:
+    ) -> AbstractContextManager[StepContext]:
         """Open a step. intent=True writes (and fsyncs) an intent entry before the body runs."""
         ...
 
-    def settle(self, action: str, subject: str, intent: str, *, facts: dict[str, JsonValue] | None = None) -> None:
+    def complete_after_crash(
+        self, action: str, subject: str, intent: str, *, facts: dict[str, JsonValue] | None = None
+    ) -> None:
         """Write the `done` of an intent that a crash left open and recovery found to be carried out."""
         ...
 
-    def answers(
+    def record_answer(
         self,
         action: str,
         subject: str,
@@ -76,6 +78,6 @@ class Step(Protocol):
         """
         ...
 
-    def reached(self, point: str) -> None:
+    def crash_point(self, point: str) -> None:
         """Name a crash point (`lake.publish:act`). Does nothing, unless a crash test asked to die here."""
         ...

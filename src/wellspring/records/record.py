@@ -8,19 +8,19 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer
 
 
-def _utc(instant: datetime) -> datetime:
+def _require_utc(instant: datetime) -> datetime:
     offset = instant.utcoffset()
     if offset is None or offset:
         raise ValueError("an instant must be in UTC")
     return instant
 
 
-def stamp(instant: datetime) -> str:
+def format_instant(instant: datetime) -> str:
     """Write an instant the one way the house writes it: 2026-11-25T15:32:07.000000Z."""
     return instant.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-Instant = Annotated[datetime, AfterValidator(_utc), PlainSerializer(stamp, when_used="json")]
+Instant = Annotated[datetime, AfterValidator(_require_utc), PlainSerializer(format_instant, when_used="json")]
 Digest = str
 """SHA-256 in 64 lower-case hex digits."""
 

@@ -8,7 +8,7 @@ from pydantic import JsonValue
 
 from wellspring.records.record import Digest, Frozen, Record
 
-Phase = Literal["intent", "done", "failed", "refused"]
+EntryPhase = Literal["intent", "done", "failed", "refused"]
 
 
 class Ref(Frozen):
@@ -26,12 +26,12 @@ class Entry(Record):
     intent: on `done`, `failed` or `refused`, the id of the intent that it settles, if there was one.
     """
 
-    v: Literal[1] = 1
+    version: Literal[1] = 1
     service: str
     sequence: int
     actor: str
     action: str
-    phase: Phase
+    phase: EntryPhase
     subject: str
     intent: str | None = None
     inputs: tuple[Ref, ...] = ()
@@ -45,7 +45,7 @@ class Entry(Record):
         return f"{self.service}:{self.sequence}"
 
 
-class Logged(Frozen):
+class IndexedEntry(Frozen):
     """An entry and its place in the tree: `index` counts leaves from 0."""
 
     index: int

@@ -6,14 +6,14 @@ from typing import Literal
 
 from wellspring.records.record import Frozen
 
-Outcome = Literal["pass", "fail", "inconclusive", "invalid"]
+VerdictOutcome = Literal["pass", "fail", "inconclusive", "invalid"]
 
 
 class Reason(Frozen):
     """Why. code: a stable word (`pattern`, `missing_column`). what: a sentence without any value taken from data."""
 
     code: str
-    what: str
+    message: str
     column: str | None = None
     count: int | None = None
 
@@ -22,7 +22,7 @@ class Verdict(Frozen):
     """A judgement on one subject (`drop:...`): pass, fail (harm), inconclusive (not enough evidence), invalid."""
 
     subject: str
-    outcome: Outcome
+    outcome: VerdictOutcome
     reasons: tuple[Reason, ...] = ()
 
     @property

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     import polars as pl
 
-KINDS = ("ssn", "mbi", "npi", "phone", "email", "birth_date", "member_id")
-ROLL = r"(?:M|WSP)[0-9]{9}"
+PII_KINDS = ("ssn", "mbi", "npi", "phone", "email", "birth_date", "member_id")
+MEMBER_ID_PATTERN = r"(?:M|WSP)[0-9]{9}"
 """How the member ids of the roll look, unless the caller says otherwise."""
-BIRTH = r"birth|dob"
+BIRTH_DATE_COLUMN = r"birth|dob"
 """A column whose name has this in it holds dates of birth."""
 
 
-class Hit(NamedTuple):
+class PiiMatch(NamedTuple):
     """One thing found: `text[start:end]` of the text as it was given."""
 
     kind: str
@@ -29,23 +29,23 @@ class Hit(NamedTuple):
     end: int
 
 
-class Scan(NamedTuple):
+class ColumnScan(NamedTuple):
     """What a column holds. hit: a Boolean for each row. counts: rows by kind, kinds that were found only."""
 
-    hit: pl.Series
+    matches: pl.Series
     counts: dict[str, int]
 
 
-class _Pattern(NamedTuple):
+class _PiiPattern(NamedTuple):
     """label: what must stand before the value. left, right: characters that may not stand beside it.
     within: the pattern counts only in a column whose name matches."""
 
     kind: str
     value: str
     label: str = ""
-    left: str = "[0-9]"
-    right: str = "[0-9]"
-    within: str | None = None
+    not_before: str = "[0-9]"
+    not_after: str = "[0-9]"
+    column_pattern: str | None = None
 
 
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}\.?"
@@ -58,188 +58,206 @@ _DATE = (
 _GAP = r"[^0-9a-z]{0,6}"
 # MBI: CMS leaves out S, L, O, I, B, Z; place two also takes S here, as only made-up ones have it.
 _L, _N = "[AC-HJKMNP-RT-Y]", "[0-9AC-HJKMNP-RT-Y]"
-_MAIL = r"[^ \t\r\n@<>(),;:\"'/.]"
-_SSN = r"(?:ssn|ss ?(?:#|no)|soc(?:ial)?\.? ?sec(?:urity)?)(?: (?:number|num|no))?\.?(?: is)?" + _GAP
-_CALL = r"(?:phone|tel|telephone|cell|mobile|call|fax)(?: (?:at|on|no|number))?" + _GAP
-_BORN = r"(?:d\.?o\.?b\.?|date of birth|birth[ _-]?date|birthday|born(?: on)?)" + _GAP
-_WORD = "[0-9a-z]"
+_EMAIL_ATOM = r"[^ \t\r\n@<>(),;:\"'/.]"
+_SSN_LABEL = r"(?:ssn|ss ?(?:#|no)|soc(?:ial)?\.? ?sec(?:urity)?)(?: (?:number|num|no))?\.?(?: is)?" + _GAP
+_PHONE_LABEL = r"(?:phone|tel|telephone|cell|mobile|call|fax)(?: (?:at|on|no|number))?" + _GAP
+_BIRTH_LABEL = r"(?:d\.?o\.?b\.?|date of birth|birth[ _-]?date|birthday|born(?: on)?)" + _GAP
+_ALPHANUMERIC = "[0-9a-z]"
 _PHONE = r"(?:\+?1[-. ]{0,2})?(?:\([0-9]{3}\)[-. ]{0,2}|[0-9]{3}[-./ ]{1,2})[0-9]{3}[-. ]{1,2}[0-9]{4}"
-_NUMBER = r"(?:\+?1)?(?:[0-9]{10}|[0-9]{3}[-. ]?[0-9]{4})"
+_PHONE_DIGITS = r"(?:\+?1)?(?:[0-9]{10}|[0-9]{3}[-. ]?[0-9]{4})"
 _MBI = rf"[1-9][AC-HJKMNP-Y]{_N}[0-9][- ]?{_L}{_N}[0-9][- ]?{_L}{_L}[0-9]{{2}}"
 _PATTERNS = (
-    _Pattern("ssn", r"[0-9]{3} ?[-. /] ?[0-9]{2} ?[-. /] ?[0-9]{4}"),
-    _Pattern("ssn", r"[0-9]{9}", label=_SSN, left="[a-z]"),
-    _Pattern("ssn", r"[0-9]{9}", within=r"ssn|social"),
-    _Pattern("mbi", _MBI, left=_WORD, right=_WORD),
-    _Pattern("npi", r"[12][0-9]{9}"),
-    _Pattern("npi", r"[12](?:[- ]?[0-9]){9}", label=rf"npi{_GAP}", left="[a-z]"),
-    _Pattern("phone", _PHONE),
-    _Pattern("phone", _NUMBER, label=_CALL, left="[a-z]"),
-    _Pattern("phone", _NUMBER, within=r"phone|mobile|(?:^|_)(?:tel|cell|fax)"),
-    _Pattern("email", rf"(?:{_MAIL}|\.){{1,64}}@(?:{_MAIL}{{1,63}}\.){{1,8}}[a-z]{{2,24}}", left="", right=""),
-    _Pattern("birth_date", _DATE, label=_BORN, left="[a-z]"),
-    _Pattern("birth_date", _DATE, within=BIRTH),
+    _PiiPattern("ssn", r"[0-9]{3} ?[-. /] ?[0-9]{2} ?[-. /] ?[0-9]{4}"),
+    _PiiPattern("ssn", r"[0-9]{9}", label=_SSN_LABEL, not_before="[a-z]"),
+    _PiiPattern("ssn", r"[0-9]{9}", column_pattern=r"ssn|social"),
+    _PiiPattern("mbi", _MBI, not_before=_ALPHANUMERIC, not_after=_ALPHANUMERIC),
+    _PiiPattern("npi", r"[12][0-9]{9}"),
+    _PiiPattern("npi", r"[12](?:[- ]?[0-9]){9}", label=rf"npi{_GAP}", not_before="[a-z]"),
+    _PiiPattern("phone", _PHONE),
+    _PiiPattern("phone", _PHONE_DIGITS, label=_PHONE_LABEL, not_before="[a-z]"),
+    _PiiPattern("phone", _PHONE_DIGITS, column_pattern=r"phone|mobile|(?:^|_)(?:tel|cell|fax)"),
+    _PiiPattern(
+        "email",
+        rf"(?:{_EMAIL_ATOM}|\.){{1,64}}@(?:{_EMAIL_ATOM}{{1,63}}\.){{1,8}}[a-z]{{2,24}}",
+        not_before="",
+        not_after="",
+    ),
+    _PiiPattern("birth_date", _DATE, label=_BIRTH_LABEL, not_before="[a-z]"),
+    _PiiPattern("birth_date", _DATE, column_pattern=BIRTH_DATE_COLUMN),
 )
 
 
-def find(text: str, *, context: str = "", roll_pattern: str = ROLL) -> list[Hit]:
+def find_pii(text: str, *, column_name: str = "", member_id_pattern: str = MEMBER_ID_PATTERN) -> list[PiiMatch]:
     """Find personal data in one text, in order, without overlaps.
 
     context: the name of the column the text stands in; a bare date in `birth_date` is a date of birth.
     """
-    plain, places = _plain(text)
-    hits: list[Hit] = []
-    for pattern, compiled in _compiled(context, roll_pattern):
+    plain, offsets = _normalize_text(text)
+    hits: list[PiiMatch] = []
+    for pattern, compiled in _compile_patterns(column_name, member_id_pattern):
         for match in compiled.finditer(plain):
             start, end = match.span("value")
             if pattern.kind != "npi" or _is_npi(match["value"]):
-                hits.append(Hit(pattern.kind, places[start] if places else start, places[end] if places else end))
-    apart: list[Hit] = []
-    for hit in sorted(hits, key=lambda hit: (hit.start, -hit.end, KINDS.index(hit.kind))):
-        if apart and hit.start < apart[-1].end:
+                hits.append(
+                    PiiMatch(pattern.kind, offsets[start] if offsets else start, offsets[end] if offsets else end)
+                )
+    merged: list[PiiMatch] = []
+    for hit in sorted(hits, key=lambda hit: (hit.start, -hit.end, PII_KINDS.index(hit.kind))):
+        if merged and hit.start < merged[-1].end:
             # Two kinds that overlap are one find as wide as both, so that masking leaves no rest of either.
-            apart[-1] = apart[-1]._replace(end=max(hit.end, apart[-1].end))
+            merged[-1] = merged[-1]._replace(end=max(hit.end, merged[-1].end))
         else:
-            apart.append(hit)
-    return apart
+            merged.append(hit)
+    return merged
 
 
-def mask(text: str, *, context: str = "", roll_pattern: str = ROLL) -> str:
+def mask_text(text: str, *, column_name: str = "", member_id_pattern: str = MEMBER_ID_PATTERN) -> str:
     """Put `[kind]` in the place of everything that `find` finds."""
-    for hit in reversed(find(text, context=context, roll_pattern=roll_pattern)):
+    for hit in reversed(find_pii(text, column_name=column_name, member_id_pattern=member_id_pattern)):
         text = f"{text[: hit.start]}[{hit.kind}]{text[hit.end :]}"
     return text
 
 
-def scan(column: Any, *, context: str = "", roll_pattern: str = ROLL) -> Scan:
+def scan_column(column: Any, *, column_name: str = "", member_id_pattern: str = MEMBER_ID_PATTERN) -> ColumnScan:
     """Find personal data in a whole column (polars Series or Arrow array of text), each distinct text once."""
     import polars as pl
 
     rows = pl.Series(values=column).cast(pl.String)
     distinct = rows.drop_nulls().unique()
-    plain = _plain_column(distinct)
-    patterns = [(pattern, _vectorised(pattern)) for pattern in _chosen(context, roll_pattern)]
+    plain = _normalize_column(distinct)
+    patterns = [(pattern, _polars_regex(pattern)) for pattern in _select_patterns(column_name, member_id_pattern)]
     # One pass of all patterns at once finds most columns empty.
-    likely = plain.str.contains("|".join(f"(?:{rust})" for _, rust in patterns))
-    distinct, plain = distinct.filter(likely), plain.filter(likely)
-    hit = pl.repeat(False, len(rows), dtype=pl.Boolean, eager=True)
+    may_match = plain.str.contains("|".join(f"(?:{rust})" for _, rust in patterns))
+    distinct, plain = distinct.filter(may_match), plain.filter(may_match)
+    matches = pl.repeat(False, len(rows), dtype=pl.Boolean, eager=True)
     if distinct.is_empty():
-        return Scan(hit, {})
+        return ColumnScan(matches, {})
     counts: dict[str, int] = {}
-    for kind in KINDS:
-        found = pl.repeat(False, len(plain), dtype=pl.Boolean, eager=True)
+    for kind in PII_KINDS:
+        kind_matches = pl.repeat(False, len(plain), dtype=pl.Boolean, eager=True)
         for pattern, rust in patterns:
             if pattern.kind == kind:
-                found = found | plain.str.contains(rust)
-        if kind == "npi" and found.any():
-            found = _with_check_digit(plain, found, context, roll_pattern)
-        if found.any():
-            of_kind = rows.is_in(distinct.filter(found).implode()).fill_null(False)
-            counts[kind] = int(of_kind.sum())
-            hit = hit | of_kind
-    return Scan(hit, counts)
+                kind_matches = kind_matches | plain.str.contains(rust)
+        if kind == "npi" and kind_matches.any():
+            kind_matches = _filter_by_check_digit(plain, kind_matches, column_name, member_id_pattern)
+        if kind_matches.any():
+            kind_rows = rows.is_in(distinct.filter(kind_matches).implode()).fill_null(False)
+            counts[kind] = int(kind_rows.sum())
+            matches = matches | kind_rows
+    return ColumnScan(matches, counts)
 
 
-def masked(column: Any, *, context: str = "", roll_pattern: str = ROLL) -> tuple[pl.Series, int]:
+def mask_column(
+    column: Any, *, column_name: str = "", member_id_pattern: str = MEMBER_ID_PATTERN
+) -> tuple[pl.Series, int]:
     """Mask a whole column of text; say in how many rows something was masked."""
     import polars as pl
 
     rows = pl.Series(values=column).cast(pl.String)
-    hit = scan(rows, context=context, roll_pattern=roll_pattern).hit
-    if not hit.any():
+    matches = scan_column(rows, column_name=column_name, member_id_pattern=member_id_pattern).matches
+    if not matches.any():
         return rows, 0
-    texts = rows.filter(hit).unique().to_list()
-    cleaned = [mask(text, context=context, roll_pattern=roll_pattern) for text in texts]
-    replaced = rows.filter(hit).replace_strict(texts, cleaned, return_dtype=pl.String)
-    return rows.clone().scatter(hit.arg_true(), replaced), int(hit.sum())
+    texts = rows.filter(matches).unique().to_list()
+    cleaned = [mask_text(text, column_name=column_name, member_id_pattern=member_id_pattern) for text in texts]
+    replaced = rows.filter(matches).replace_strict(texts, cleaned, return_dtype=pl.String)
+    return rows.clone().scatter(matches.arg_true(), replaced), int(matches.sum())
 
 
-def _chosen(context: str, roll_pattern: str) -> list[_Pattern]:
-    roll = _Pattern("member_id", f"(?:{roll_pattern})", left="[0-9a-z]", right="[0-9a-z]")
-    name = context.casefold()
-    return [each for each in (*_PATTERNS, roll) if each.within is None or re.search(each.within, name)]
+def _select_patterns(column_name: str, member_id_pattern: str) -> list[_PiiPattern]:
+    member_id = _PiiPattern("member_id", f"(?:{member_id_pattern})", not_before="[0-9a-z]", not_after="[0-9a-z]")
+    folded_name = column_name.casefold()
+    return [
+        pattern
+        for pattern in (*_PATTERNS, member_id)
+        if pattern.column_pattern is None or re.search(pattern.column_pattern, folded_name)
+    ]
 
 
 @functools.cache
-def _compiled(context: str, roll_pattern: str) -> tuple[tuple[_Pattern, re.Pattern[str]], ...]:
-    def build(each: _Pattern) -> re.Pattern[str]:
-        left = f"(?<!{each.left})" if each.left else ""
-        right = f"(?!{each.right})" if each.right else ""
-        return re.compile(f"(?i){left}{each.label}(?P<value>{each.value}){right}")
+def _compile_patterns(column_name: str, member_id_pattern: str) -> tuple[tuple[_PiiPattern, re.Pattern[str]], ...]:
+    def compile_pattern(pattern: _PiiPattern) -> re.Pattern[str]:
+        prefix = f"(?<!{pattern.not_before})" if pattern.not_before else ""
+        suffix = f"(?!{pattern.not_after})" if pattern.not_after else ""
+        return re.compile(f"(?i){prefix}{pattern.label}(?P<value>{pattern.value}){suffix}")
 
-    return tuple((each, build(each)) for each in _chosen(context, roll_pattern))
+    return tuple(
+        (select_pattern, compile_pattern(select_pattern))
+        for select_pattern in _select_patterns(column_name, member_id_pattern)
+    )
 
 
-def _vectorised(each: _Pattern) -> str:
+def _polars_regex(pattern: _PiiPattern) -> str:
     """Write a pattern for polars, whose engine looks neither ahead nor behind; it tells whether, not where."""
-    left = f"(?:^|[^{each.left[1:-1]}])" if each.left else ""
-    right = f"(?:$|[^{each.right[1:-1]}])" if each.right else ""
-    return f"(?i){left}{each.label}(?:{each.value}){right}"
+    prefix = f"(?:^|[^{pattern.not_before[1:-1]}])" if pattern.not_before else ""
+    suffix = f"(?:$|[^{pattern.not_after[1:-1]}])" if pattern.not_after else ""
+    return f"(?i){prefix}{pattern.label}(?:{pattern.value}){suffix}"
 
 
-def _with_check_digit(plain: pl.Series, found: pl.Series, context: str, roll_pattern: str) -> pl.Series:
+def _filter_by_check_digit(plain: pl.Series, matches: pl.Series, column_name: str, member_id_pattern: str) -> pl.Series:
     import polars as pl
 
-    ours = [compiled for pattern, compiled in _compiled(context, roll_pattern) if pattern.kind == "npi"]
+    npi_regexes = [
+        compiled for pattern, compiled in _compile_patterns(column_name, member_id_pattern) if pattern.kind == "npi"
+    ]
 
-    def holds(text: str) -> bool:
-        return any(_is_npi(match["value"]) for compiled in ours for match in compiled.finditer(text))
+    def contains_npi(text: str) -> bool:
+        return any(_is_npi(match["value"]) for compiled in npi_regexes for match in compiled.finditer(text))
 
     # A column of bare ten-digit numbers is summed as a column; only numbers within a text are looked at one by one.
-    bare = found & plain.str.contains("^[0-9]{10}$")
+    bare = matches & plain.str.contains("^[0-9]{10}$")
     number = plain.filter(bare).cast(pl.Int64)
     total = pl.repeat(24, len(number), dtype=pl.Int64, eager=True)
-    for place in range(10):
-        digit = number // 10**place % 10
-        total = total + (digit if place % 2 == 0 else digit * 2 - 9 * (digit > 4).cast(pl.Int64))
-    within = found & ~bare
-    answers = pl.Series([holds(text) for text in plain.filter(within).to_list()], dtype=pl.Boolean)
-    return found.clone().scatter(bare.arg_true(), total % 10 == 0).scatter(within.arg_true(), answers)
+    for position in range(10):
+        digit = number // 10**position % 10
+        total = total + (digit if position % 2 == 0 else digit * 2 - 9 * (digit > 4).cast(pl.Int64))
+    inside_text = matches & ~bare
+    checked = pl.Series([contains_npi(text) for text in plain.filter(inside_text).to_list()], dtype=pl.Boolean)
+    return matches.clone().scatter(bare.arg_true(), total % 10 == 0).scatter(inside_text.arg_true(), checked)
 
 
 def _is_npi(text: str) -> bool:
     """Check the Luhn digit over 80840 and the number. Source: CMS, NPI check digit, 45 CFR 162.406."""
-    digits = [int(each) for each in text if each.isdigit()]
+    digits = [int(character) for character in text if character.isdigit()]
     # 24 is what the prefix 80840 adds to the sum.
     total = 24 + sum(digits[-1::-2])
     return (total + sum(digit * 2 - 9 * (digit > 4) for digit in digits[-2::-2])) % 10 == 0
 
 
 # Everything that stands for a dash or a digit, after compatibility decomposition; and what is not seen at all.
-_UNSEEN = "\u00ad\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2061\u2062\u2063\u2064\ufeff"
+_INVISIBLE = "\u00ad\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2061\u2062\u2063\u2064\ufeff"
 _DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2043\u2212\u02d7\u2796"
 
 
 @functools.cache
-def _evened() -> dict[str, str]:
+def _normalization_table() -> dict[str, str]:
     digits = {
         chr(point): str(unicodedata.decimal(chr(point)))
         for point in range(0x80, 0x1FC00)
         if unicodedata.decimal(chr(point), -1) != -1
     }
-    return {**digits, **dict.fromkeys(_DASHES, "-"), **dict.fromkeys(_UNSEEN, "")}
+    return {**digits, **dict.fromkeys(_DASHES, "-"), **dict.fromkeys(_INVISIBLE, "")}
 
 
-def _plain(text: str) -> tuple[str, list[int] | None]:
+def _normalize_text(text: str) -> tuple[str, list[int] | None]:
     """Even a text out; with it, for each character the place in the text that it came from (None: unchanged)."""
     if text.isascii():
         return text, None
-    evened = _evened()
+    table = _normalization_table()
     characters: list[str] = []
-    places: list[int] = []
-    for place, character in enumerate(text):
-        for each in unicodedata.normalize("NFKD", character):
-            if plain := evened.get(each, each):
-                characters.append(plain)
-                places.append(place)
-    return "".join(characters), [*places, len(text)]
+    offsets: list[int] = []
+    for offset, character in enumerate(text):
+        for decomposed in unicodedata.normalize("NFKD", character):
+            if normalized := table.get(decomposed, decomposed):
+                characters.append(normalized)
+                offsets.append(offset)
+    return "".join(characters), [*offsets, len(text)]
 
 
-def _plain_column(column: pl.Series) -> pl.Series:
-    other = column.str.len_bytes() != column.str.len_chars()
-    if not other.any():
+def _normalize_column(column: pl.Series) -> pl.Series:
+    non_ascii = column.str.len_bytes() != column.str.len_chars()
+    if not non_ascii.any():
         return column
-    evened = _evened()
+    table = _normalization_table()
     # What has several stand-ins is decomposed first, as `_plain` does it.
-    plain = column.filter(other).str.normalize("NFKD").str.replace_many(list(evened), list(evened.values()))
-    return column.clone().scatter(other.arg_true(), plain)
+    normalized = column.filter(non_ascii).str.normalize("NFKD").str.replace_many(list(table), list(table.values()))
+    return column.clone().scatter(non_ascii.arg_true(), normalized)

@@ -13,14 +13,14 @@ from collections.abc import Iterable, Mapping
 from sys import byteorder
 from typing import TYPE_CHECKING, Any
 
-from wellspring.errors import Broken, NotFound
+from wellspring.errors import CorruptedError, NotFound
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
-BYTES = 16
-_BLOCK = 64
+BASE32_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+TOKEN_BYTES = 16
+_HMAC_BLOCK_BYTES = 64
 
 
 class Tokenizer:
@@ -31,14 +31,16 @@ class Tokenizer:
     """
 
     def __init__(self, keys: Mapping[str, tuple[int, bytes]]) -> None:
-        self._marks = {domain: f"{domain}_k{version}_" for domain, (version, _) in keys.items()}
-        self._states = {domain: _states(domain, version, key) for domain, (version, key) in keys.items()}
+        self._prefixes = {domain: f"{domain}_k{version}_" for domain, (version, _) in keys.items()}
+        self._hmac_states = {
+            domain: _derive_hmac_states(domain, version, key) for domain, (version, key) in keys.items()
+        }
 
-    def one(self, domain: str, value: str) -> str:
+    def tokenize_value(self, domain: str, value: str) -> str:
         """Make the token of one value. Raises NotFound for a domain that has no key."""
-        return self.column(domain, [value])[0].as_py()
+        return self.tokenize_column(domain, [value])[0].as_py()
 
-    def column(self, domain: str, values: pa.Array | pa.ChunkedArray | list[str | None]) -> pa.Array:
+    def tokenize_column(self, domain: str, values: pa.Array | pa.ChunkedArray | list[str | None]) -> pa.Array:
         """Make the tokens of a column of text, as an Arrow string array; a null stays null.
 
         Raises NotFound for a domain that has no key. Distinct values are hashed once.
@@ -46,10 +48,10 @@ class Tokenizer:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        if domain not in self._states:
+        if domain not in self._hmac_states:
             raise NotFound(
                 f"no token key for the domain {domain!r}",
-                fix=f"name one of: {', '.join(sorted(self._states)) or 'none'}; or give the domain a key",
+                fix=f"name one of: {', '.join(sorted(self._hmac_states)) or 'none'}; or give the domain a key",
             )
         column = pa.array(values, pa.string()) if isinstance(values, list) else values
         if isinstance(column, pa.ChunkedArray):
@@ -60,37 +62,39 @@ class Tokenizer:
             column = column.cast(column.type.value_type)
         encoded = column.cast(pa.large_string()).dictionary_encode()
         digests = self._digests(domain, encoded.dictionary.cast(pa.large_binary()).to_pylist())
-        texts = _base32(digests, len(encoded.dictionary))
-        mark, nothing = pa.scalar(self._marks[domain], pa.large_string()), pa.scalar("", pa.large_string())
-        tokens = pc.binary_join_element_wise(mark, texts, nothing)
+        texts = _encode_base32(digests, len(encoded.dictionary))
+        prefix, separator = pa.scalar(self._prefixes[domain], pa.large_string()), pa.scalar("", pa.large_string())
+        tokens = pc.binary_join_element_wise(prefix, texts, separator)
         return tokens.take(encoded.indices).cast(pa.string())
 
     def _digests(self, domain: str, values: Iterable[bytes]) -> bytes:
-        inner, outer = self._states[domain]
+        inner, outer = self._hmac_states[domain]
         digests: list[bytes] = []
         for value in values:
             first, second = inner.copy(), outer.copy()
             first.update(value)
             second.update(first.digest())
-            digests.append(second.digest()[:BYTES])
+            digests.append(second.digest()[:TOKEN_BYTES])
         return b"".join(digests)
 
 
-def _states(domain: str, version: int, key: bytes) -> tuple[Any, Any]:
+def _derive_hmac_states(domain: str, version: int, key: bytes) -> tuple[Any, Any]:
     """Derive the key of one domain and version (HKDF, RFC 5869) and hash its two HMAC pads once (RFC 2104)."""
     from cryptography.hazmat.primitives.hashes import SHA256
     from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
     if len(key) < 32:
-        raise Broken(f"the key of the token domain {domain!r} has fewer than 32 bytes", fix="restore the right key")
+        raise CorruptedError(
+            f"the key of the token domain {domain!r} has fewer than 32 bytes", fix="restore the right key"
+        )
     info = f"wellspring/token/v1/{domain}/{version}".encode()
-    derived = HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(key).ljust(_BLOCK, b"\0")
+    derived = HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(key).ljust(_HMAC_BLOCK_BYTES, b"\0")
     inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in derived))
     outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in derived))
     return inner, outer
 
 
-def _base32(digests: bytes, count: int) -> pa.Array:
+def _encode_base32(digests: bytes, count: int) -> pa.Array:
     """Write `count` 16-byte digests in base32, a column at a time: ten bits are two letters."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -99,8 +103,8 @@ def _base32(digests: bytes, count: int) -> pa.Array:
     if byteorder == "little":
         words.byteswap()
     halves = pa.array(words, pa.uint64()) if count else pa.array([], pa.uint64())
-    places = pa.array(range(0, 2 * count, 2), pa.int64())
-    high, low = halves.take(places), halves.take(pc.add(places, 1))
+    positions = pa.array(range(0, 2 * count, 2), pa.int64())
+    high, low = halves.take(positions), halves.take(pc.add(positions, 1))
 
     def bits(half: pa.Array, shift: int) -> pa.Array:
         return pc.bit_wise_and(pc.shift_right(half, pa.scalar(shift, pa.uint64())), pa.scalar(1023, pa.uint64()))
@@ -109,12 +113,12 @@ def _base32(digests: bytes, count: int) -> pa.Array:
         pc.shift_left(pc.bit_wise_and(high, pa.scalar(15, pa.uint64())), pa.scalar(6, pa.uint64())), bits(low, 58)
     )
     last = pc.shift_left(pc.bit_wise_and(low, pa.scalar(255, pa.uint64())), pa.scalar(2, pa.uint64()))
-    nothing = pa.scalar("", pa.large_string())
+    separator = pa.scalar("", pa.large_string())
     tens = [
         *(bits(high, shift) for shift in range(54, 0, -10)),
         middle,
         *(bits(low, s) for s in range(48, 0, -10)),
         last,
     ]
-    pairs = pa.array([a + b for a in ALPHABET for b in ALPHABET], pa.large_string())
-    return pc.binary_join_element_wise(*(pairs.take(ten) for ten in tens), nothing)
+    pairs = pa.array([a + b for a in BASE32_ALPHABET for b in BASE32_ALPHABET], pa.large_string())
+    return pc.binary_join_element_wise(*(pairs.take(ten) for ten in tens), separator)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.data.promises import column, contract, text
+from tests.builders.contracts import column, contract, text
 from wellspring.data.formats import csv
 from wellspring.errors import Refused
 
@@ -17,7 +17,7 @@ GOOD = text("id,note", "1,one", "2,two")
 
 def code(content: bytes) -> str:
     with pytest.raises(Refused) as refused:
-        csv.read(content, TWO, subject="drop:1")
+        csv.read_csv(content, TWO, subject="drop:1")
     verdict = refused.value.verdict
     assert verdict is not None
     assert (verdict.subject, verdict.outcome) == ("drop:1", "fail")
@@ -25,16 +25,16 @@ def code(content: bytes) -> str:
 
 
 def values(content: bytes) -> list[tuple[str | None, ...]]:
-    return list(zip(*csv.read(content, TWO).table.to_pydict().values(), strict=True))
+    return list(zip(*csv.read_csv(content, TWO).table.to_pydict().values(), strict=True))
 
 
 def test_rows_are_read_as_text_in_file_order_and_counted_from_one():
-    parsed = csv.read(text("note,id,more", "one,1,a", "two,2,b"), TWO)
-    assert parsed.names == ["note", "id", "more"]
+    parsed = csv.read_csv(text("note,id,more", "one,1,a", "two,2,b"), TWO)
+    assert parsed.column_names == ["note", "id", "more"]
     assert parsed.table.to_pydict() == {"note": ["one", "two"], "id": ["1", "2"], "more": ["a", "b"]}
     assert parsed.row_numbers.to_pylist() == [1, 2]
-    assert parsed.faults.to_pylist() == [None, None]
-    assert parsed.notes == ()
+    assert parsed.row_faults.to_pylist() == [None, None]
+    assert parsed.findings == ()
 
 
 @pytest.mark.parametrize("field", ["007", " 1 ", "1.50", "NULL", "nan", "true", "2024-01-01", "\u00e9", "-"])
@@ -49,7 +49,7 @@ def test_an_empty_field_is_null_quoted_or_not():
 def test_line_ends_delimiters_and_quotes_stand_within_quotes():
     content = b'id,note\n1,"one\ntwo"\n2,"a,b"\n3,"say ""x"""\n4,plain\n'
     assert values(content) == [("1", "one\ntwo"), ("2", "a,b"), ("3", 'say "x"'), ("4", "plain")]
-    assert csv.read(content, TWO).row_numbers.to_pylist() == [1, 2, 3, 4]
+    assert csv.read_csv(content, TWO).row_numbers.to_pylist() == [1, 2, 3, 4]
 
 
 def test_the_header_may_be_quoted_and_lines_may_end_as_on_windows():
@@ -57,28 +57,28 @@ def test_the_header_may_be_quoted_and_lines_may_end_as_on_windows():
 
 
 def test_empty_lines_are_no_rows():
-    parsed = csv.read(b"id,note\n\n1,one\n\n2\n3,three\n\n\n", TWO)
+    parsed = csv.read_csv(b"id,note\n\n1,one\n\n2\n3,three\n\n\n", TWO)
     assert parsed.table["id"].to_pylist() == ["1", "2", "3"]
     assert parsed.row_numbers.to_pylist() == [1, 2, 3]
-    assert parsed.faults.to_pylist() == [None, "fields", None]
+    assert parsed.row_faults.to_pylist() == [None, "fields", None]
 
 
 def test_a_byte_order_mark_is_left_out_and_said():
-    parsed = csv.read(b"\xef\xbb\xbf" + GOOD, TWO)
-    assert parsed.names == ["id", "note"]
-    assert [note.code for note in parsed.notes] == ["bom"]
+    parsed = csv.read_csv(b"\xef\xbb\xbf" + GOOD, TWO)
+    assert parsed.column_names == ["id", "note"]
+    assert [note.code for note in parsed.findings] == ["bom"]
 
 
 def test_a_missing_last_line_end_is_said():
-    parsed = csv.read(GOOD[:-1], TWO)
-    assert parsed.rows == 2
-    assert [note.code for note in parsed.notes] == ["no_final_newline"]
+    parsed = csv.read_csv(GOOD[:-1], TWO)
+    assert parsed.row_count == 2
+    assert [note.code for note in parsed.findings] == ["no_final_newline"]
 
 
 def test_a_row_of_the_wrong_width_is_kept_in_its_place_with_its_fault():
-    parsed = csv.read(text("id,note", "1,one", "2", "3,a,b,c", "4,four", '5,"x,y"'), TWO)
+    parsed = csv.read_csv(text("id,note", "1,one", "2", "3,a,b,c", "4,four", '5,"x,y"'), TWO)
     assert parsed.row_numbers.to_pylist() == [1, 2, 3, 4, 5]
-    assert parsed.faults.to_pylist() == [None, "fields", "fields", None, None]
+    assert parsed.row_faults.to_pylist() == [None, "fields", "fields", None, None]
     assert parsed.table["id"].to_pylist() == ["1", "2", "3", "4", "5"]
     assert parsed.table["note"].to_pylist() == ["one", None, "a,b,c", "four", "x,y"]
 
@@ -86,11 +86,11 @@ def test_a_row_of_the_wrong_width_is_kept_in_its_place_with_its_fault():
 def test_a_quote_left_open_that_swallows_rows_is_a_fault_of_its_row():
     four = contract(column("id"), column("a"), column("b"), column("note"))
     content = text("id,a,b,note", '1,x,y,"one', "2,x,y,two", "3,x,y,three", '4,x,y,four"', "5,x,y,five")
-    parsed = csv.read(content, four)
+    parsed = csv.read_csv(content, four)
     assert parsed.table["id"].to_pylist() == ["1", "5"]
-    assert parsed.faults.to_pylist() == ["fields", None]
-    two_lines = csv.read(text("id,a,b,note", '1,x,y,"one, and', 'two, too"'), four)
-    assert two_lines.faults.to_pylist() == [None]
+    assert parsed.row_faults.to_pylist() == ["fields", None]
+    two_lines = csv.read_csv(text("id,a,b,note", '1,x,y,"one, and', 'two, too"'), four)
+    assert two_lines.row_faults.to_pylist() == [None]
 
 
 @pytest.mark.parametrize(
@@ -127,21 +127,21 @@ def test_a_file_that_cannot_be_read_safely_is_stopped_whole(expected: str, conte
 
 def test_utf16_and_the_line_of_a_wrong_byte_are_said():
     with pytest.raises(Refused, match="UTF-16"):
-        csv.read(GOOD.decode().encode("utf-16"), TWO)
+        csv.read_csv(GOOD.decode().encode("utf-16"), TWO)
     with pytest.raises(Refused, match="line 3 is not UTF-8"):
-        csv.read(text("id,note", "1,one") + b"2,caf\xe9\n", TWO)
+        csv.read_csv(text("id,note", "1,one") + b"2,caf\xe9\n", TWO)
 
 
 def test_a_file_cut_anywhere_is_stopped_or_its_whole_rows_are_read_and_the_cut_is_said():
     content = text("id,note", "10,one", '20,"two, and more"', "30,three")
     for end in range(1, len(content)):
         try:
-            parsed = csv.read(content[:end], TWO)
+            parsed = csv.read_csv(content[:end], TWO)
         except Refused:
             continue
         whole = content[:end].endswith(b"\n")
-        assert whole or [note.code for note in parsed.notes] == ["no_final_newline"]
-        assert parsed.rows == content[:end].count(b"\n") - (1 if whole else 0)
+        assert whole or [note.code for note in parsed.findings] == ["no_final_newline"]
+        assert parsed.row_count == content[:end].count(b"\n") - (1 if whole else 0)
 
 
 def test_a_refusal_never_quotes_the_file():
@@ -153,7 +153,7 @@ def test_a_refusal_never_quotes_the_file():
         b"\0Ann",
     ):
         with pytest.raises(Refused) as refused:
-            csv.read(content, TWO)
+            csv.read_csv(content, TWO)
         told = f"{refused.value.what} {refused.value.fix} {refused.value.verdict}"
         assert "Ann" not in told
         assert "Bob" not in told

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.data.promises import column, contract
+from tests.builders.contracts import column, contract
 from wellspring.data.formats import parquet
 from wellspring.errors import Refused
 
@@ -28,7 +28,7 @@ def written(columns: dict[str, Any], **options: Any) -> bytes:
 
 def code(content: bytes) -> str:
     with pytest.raises(Refused) as refused:
-        parquet.read(content, TYPED, subject="drop:1")
+        parquet.read_parquet(content, TYPED, subject="drop:1")
     verdict = refused.value.verdict
     assert verdict is not None
     assert (verdict.subject, verdict.outcome) == ("drop:1", "fail")
@@ -36,15 +36,15 @@ def code(content: bytes) -> str:
 
 
 def test_rows_are_read_typed_and_counted_from_one():
-    parsed = parquet.read(written({**GOOD, "more": [1, 2]}), TYPED)
-    assert parsed.names == ["id", "day", "amount", "more"]
+    parsed = parquet.read_parquet(written({**GOOD, "more": [1, 2]}), TYPED)
+    assert parsed.column_names == ["id", "day", "amount", "more"]
     assert parsed.row_numbers.to_pylist() == [1, 2]
     assert parsed.table["amount"].to_pylist() == [Decimal("1.50"), None]
 
 
 def test_a_file_in_several_row_groups_is_one_table():
-    parsed = parquet.read(written(GOOD, row_group_size=1), TYPED)
-    assert parsed.rows == 2
+    parsed = parquet.read_parquet(written(GOOD, row_group_size=1), TYPED)
+    assert parsed.row_count == 2
 
 
 @pytest.mark.parametrize(
@@ -73,12 +73,12 @@ def test_another_type_stops_the_file_whole(name: str, other: Any):
     ],
 )
 def test_a_type_that_fits_within_the_declared_one_is_read(name: str, other: Any):
-    assert parquet.read(written({**GOOD, name: other}), TYPED).rows == 2
+    assert parquet.read_parquet(written({**GOOD, name: other}), TYPED).row_count == 2
 
 
 def test_every_changed_type_is_told_at_once():
     with pytest.raises(Refused) as refused:
-        parquet.read(written({"id": [1], "day": ["x"], "amount": [1.5]}), TYPED)
+        parquet.read_parquet(written({"id": [1], "day": ["x"], "amount": [1.5]}), TYPED)
     assert refused.value.what.count("stopped whole") == 3
 
 

@@ -3,9 +3,9 @@
 import pyarrow as pa
 import pytest
 
-from tests.data.promises import column, contract
+from tests.builders.contracts import column, contract
 from wellspring.data.formats import parsed
-from wellspring.data.formats.parsed import Parsed, held_against, stopped, undeclared_name, unpack
+from wellspring.data.formats.parsed import ParsedFile, check_header, file_refused, safe_column_name, unpack_rows
 from wellspring.errors import Refused
 from wellspring.records.verdict import Reason
 
@@ -13,19 +13,19 @@ TWO = contract(column("id"), column("day", "date32[day]"))
 
 
 def test_what_is_packed_is_unpacked():
-    rows = Parsed(pa.table({"id": ["1", None]}), pa.array([4, 9]), pa.array([None, "fields"], pa.string()))
-    again = unpack(rows.pack())
+    rows = ParsedFile(pa.table({"id": ["1", None]}), pa.array([4, 9]), pa.array([None, "fields"], pa.string()))
+    again = unpack_rows(rows.pack_rows())
     assert again.table.equals(rows.table)
-    assert (again.row_numbers.to_pylist(), again.faults.to_pylist()) == ([4, 9], [None, "fields"])
-    assert (again.names, again.rows) == (["id"], 2)
+    assert (again.row_numbers.to_pylist(), again.row_faults.to_pylist()) == ([4, 9], [None, "fields"])
+    assert (again.column_names, again.row_count) == (["id"], 2)
 
 
 def test_the_declared_columns_may_stand_in_any_order_with_others_between():
-    assert held_against(["x", "day", "id"], TWO, "drop:1") == ["x", "day", "id"]
+    assert check_header(["x", "day", "id"], TWO, "drop:1") == ["x", "day", "id"]
 
 
 def test_a_column_of_the_houses_own_name_gets_another():
-    assert held_against(["id", "day", "row_number", "fault"], TWO, "drop:1") == [
+    assert check_header(["id", "day", "row_number", "fault"], TWO, "drop:1") == [
         "id", "day", "row_number_in_file", "fault_in_file",
     ]  # fmt: skip
 
@@ -42,7 +42,7 @@ def test_a_column_of_the_houses_own_name_gets_another():
 )
 def test_a_header_that_breaks_the_contract_stops_the_file(names: list[str], code: str, columns: list[str | None]):
     with pytest.raises(Refused) as refused:
-        held_against(names, TWO, "drop:1")
+        check_header(names, TWO, "drop:1")
     verdict = refused.value.verdict
     assert verdict is not None
     assert (verdict.subject, verdict.outcome) == ("drop:1", "fail")
@@ -53,24 +53,24 @@ def test_a_refusal_never_quotes_a_name_that_the_contract_does_not_know():
     # Without a header line, the names are a person's values.
     for names in (["Ann", "900-12-3456"], ["Ann", "Ann", "id", "day"], ["id", "Ann"]):
         with pytest.raises(Refused) as refused:
-            held_against(names, TWO, "drop:1")
+            check_header(names, TWO, "drop:1")
         assert "Ann" not in f"{refused.value.what}{refused.value.fix}{refused.value.verdict}"
         assert "900" not in refused.value.what
 
 
 def test_a_name_in_other_letters_is_hinted_at():
     with pytest.raises(Refused, match="in other letters"):
-        held_against(["ID", "day"], TWO, "drop:1")
+        check_header(["ID", "day"], TWO, "drop:1")
 
 
 def test_the_name_of_an_undeclared_column_cannot_carry_a_value_out():
-    assert undeclared_name("ssn of 900-12-3456") == "ssn of [ssn]"
-    assert len(undeclared_name("x" * 500)) == 60
-    assert undeclared_name("") == "(no name)"
+    assert safe_column_name("ssn of 900-12-3456") == "ssn of [ssn]"
+    assert len(safe_column_name("x" * 500)) == 60
+    assert safe_column_name("") == "(no name)"
 
 
 def test_every_refusal_says_how_to_mend_it():
-    for code in parsed._MEND:
-        refused = stopped("drop:1", Reason(code=code, what="it is so"))
+    for code in parsed._FIXES:
+        refused = file_refused("drop:1", Reason(code=code, message="it is so"))
         assert refused.fix.startswith("ask the vendor")
         assert refused.what == "drop:1 is stopped whole: it is so"

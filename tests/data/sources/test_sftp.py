@@ -9,7 +9,7 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from tests.data.sources.vendor import Vendor
+from tests.builders.sftp_vendor import Vendor
 from wellspring.data.sources.sftp import SftpSource
 from wellspring.errors import NotFound, Refused, Unavailable
 from wellspring.records.clock import SystemClock

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from wellspring.errors import Broken, Unavailable
-from wellspring.stores.objects.disk import DiskObjects, DiskPaths
+from wellspring.errors import CorruptedError, Unavailable
+from wellspring.stores.objects.disk import DiskBlobStore, DiskContentStore
 
 
 def test_an_object_whose_bytes_were_changed_is_never_answered(tmp_path: Path):
-    objects = DiskObjects(tmp_path)
+    objects = DiskContentStore(tmp_path)
     digest = objects.put(b"bytes")
     path = tmp_path / digest[:2] / digest[2:]
     path.write_bytes(b"bytez")
-    with pytest.raises(Broken, match="no longer hashes"):
+    with pytest.raises(CorruptedError, match="no longer hashes"):
         objects.get(digest)
 
 
@@ -33,8 +33,8 @@ def test_bytes_are_synced_before_they_have_their_name_and_the_folder_after(
     monkeypatch.setattr(os, "fsync", watched)
     monkeypatch.setattr(os, "replace", lambda *names: (told.append("named"), replace(*names)))
     monkeypatch.setattr(os, "link", lambda *names: (told.append("named"), link(*names)))
-    paths = DiskPaths(tmp_path)
-    for act in (paths.swap, paths.write_once):
+    paths = DiskBlobStore(tmp_path)
+    for act in (paths.replace, paths.write_once):
         told.clear()
         act(act.__name__, b"x")
         assert told == ["bytes", "named", "folder"]
@@ -43,21 +43,21 @@ def test_bytes_are_synced_before_they_have_their_name_and_the_folder_after(
 def test_of_two_writers_of_one_name_only_one_wins(tmp_path: Path):
     def write(number: int) -> bool:
         try:
-            DiskPaths(tmp_path).write_once("name", str(number).encode())
-        except Broken:
+            DiskBlobStore(tmp_path).write_once("name", str(number).encode())
+        except CorruptedError:
             return False
         return True
 
     with ThreadPoolExecutor(8) as pool:
         won = list(pool.map(write, range(24)))
     assert won.count(True) == 1
-    assert DiskPaths(tmp_path).read("name") == str(won.index(True)).encode()
+    assert DiskBlobStore(tmp_path).read("name") == str(won.index(True)).encode()
     assert os.listdir(tmp_path) == ["name"]
 
 
 def test_what_a_crash_left_beside_is_not_listed(tmp_path: Path):
-    paths = DiskPaths(tmp_path)
-    paths.swap("a/b", b"x")
+    paths = DiskBlobStore(tmp_path)
+    paths.replace("a/b", b"x")
     (tmp_path / "a" / ".tmp-left").write_bytes(b"half")
     assert list(paths.list("")) == ["a/b"]
 
@@ -65,8 +65,8 @@ def test_what_a_crash_left_beside_is_not_listed(tmp_path: Path):
 def test_files_get_the_asked_mode_whatever_the_umask(tmp_path: Path):
     before = os.umask(0o077)
     try:
-        DiskPaths(tmp_path, mode=0o640).swap("open", b"x")
-        DiskObjects(tmp_path, mode=0o600).put(b"closed")
+        DiskBlobStore(tmp_path, mode=0o640).replace("open", b"x")
+        DiskContentStore(tmp_path, mode=0o600).put(b"closed")
     finally:
         os.umask(before)
     digest = hashlib.sha256(b"closed").hexdigest()
@@ -78,4 +78,4 @@ def test_what_cannot_be_read_is_unavailable_and_not_unheard_of(tmp_path: Path):
     # A folder of that name is what not even root can read as a file.
     (tmp_path / "name").mkdir()
     with pytest.raises(Unavailable, match="what is kept under name cannot be read"):
-        DiskPaths(tmp_path).read("name")
+        DiskBlobStore(tmp_path).read("name")

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.trust.ledger.ledgers import Ledger, LocalSigner
+from tests.builders.ledger import Ledger, LocalSigner
 from wellspring.trust.ledger import keyring
-from wellspring.trust.ledger.audit import audit
-from wellspring.trust.ledger.tree import Tree, bundle, unbundle
+from wellspring.trust.ledger.audit import audit_ledger
+from wellspring.trust.ledger.tree import MerkleTree, decode_bundle, encode_bundle
 from wellspring_verify import canonical, merkle, notes
 
 
@@ -22,8 +22,8 @@ def ledger(tmp_path: Path) -> Ledger:
 
 
 def findings(ledger: Ledger) -> str:
-    keys = keyring.read(ledger.folder / "ledger", ledger.folder / "witness")
-    return "\n".join(audit(Tree(ledger.paths), keys, journals=ledger.journals, index=ledger.index))
+    keys = keyring.read_verifier_keys(ledger.folder / "ledger", ledger.folder / "witness")
+    return "\n".join(audit_ledger(MerkleTree(ledger.paths), keys, journals=ledger.journals, index=ledger.index))
 
 
 def rewrite(ledger: Ledger, entries: list[bytes]) -> None:
@@ -31,13 +31,13 @@ def rewrite(ledger: Ledger, entries: list[bytes]) -> None:
     for part in ("tile", "checkpoint"):
         target = ledger.folder / "ledger" / part
         shutil.rmtree(target) if target.is_dir() else target.unlink()
-    leaves = [merkle.leaf(one) for one in entries]
-    ledger.paths.swap(f"tile/entries/000.p/{len(entries)}", bundle(entries))
-    ledger.paths.swap(f"tile/0/000.p/{len(entries)}", b"".join(leaves))
-    head = notes.Head(ledger.origin, len(entries), merkle.root(leaves))
-    key = notes.Key(ledger.origin, notes.LOG, LocalSigner().public_key())
-    signature = notes.Signature(key.name, key.id, LocalSigner().sign(head.text()))
-    ledger.paths.swap("checkpoint", head.text() + b"\n" + signature.line())
+    leaves = [merkle.hash_leaf(one) for one in entries]
+    ledger.paths.replace(f"tile/entries/000.p/{len(entries)}", encode_bundle(entries))
+    ledger.paths.replace(f"tile/0/000.p/{len(entries)}", b"".join(leaves))
+    head = notes.CheckpointHead(ledger.origin, len(entries), merkle.compute_root(leaves))
+    key = notes.VerifierKey(ledger.origin, notes.KIND_LOG, LocalSigner().public_key())
+    signature = notes.NoteSignature(key.name, key.key_id, LocalSigner().sign(head.to_text()))
+    ledger.paths.replace("checkpoint", head.to_text() + b"\n" + signature.to_line())
 
 
 def test_a_sound_ledger_has_no_findings(ledger: Ledger):
@@ -45,7 +45,7 @@ def test_a_sound_ledger_has_no_findings(ledger: Ledger):
 
 
 def test_an_empty_ledger_has_none_and_a_removed_one_has(tmp_path: Path, ledger: Ledger):
-    assert audit(Ledger(tmp_path / "other").tree) == ()
+    assert audit_ledger(Ledger(tmp_path / "other").tree) == ()
     (ledger.folder / "ledger" / "checkpoint").unlink()
     assert "the ledger was removed" in findings(ledger)
 
@@ -54,14 +54,14 @@ def test_an_empty_ledger_has_none_and_a_removed_one_has(tmp_path: Path, ledger: 
 def test_every_byte_that_was_changed_is_named(ledger: Ledger, name: str):
     content = ledger.paths.read(name)
     for at in range(0, len(content), 13):
-        ledger.paths.swap(name, content[:at] + bytes([content[at] ^ 0x20]) + content[at + 1 :])
+        ledger.paths.replace(name, content[:at] + bytes([content[at] ^ 0x20]) + content[at + 1 :])
         assert findings(ledger) != "", at
     for other in (content[:-1], content + b"\0", b""):
-        ledger.paths.swap(name, other)
+        ledger.paths.replace(name, other)
         assert findings(ledger) != ""
     ledger.paths.remove(name)
     assert findings(ledger) != ""
-    ledger.paths.swap(name, content)
+    ledger.paths.replace(name, content)
     assert findings(ledger) == ""
 
 
@@ -85,31 +85,33 @@ def test_an_edited_deleted_reordered_or_inserted_entry_is_named(ledger: Ledger):
 def test_a_stream_that_was_dropped_whole_is_named_by_the_witness_alone(ledger: Ledger):
     others = [one for one in ledger.contents() if b'"service":"enclave"' not in one]
     rewrite(ledger, others)
-    keys = keyring.read(ledger.folder / "ledger", ledger.folder / "witness")
-    assert any("tail was cut, or it was rolled back" in one for one in audit(Tree(ledger.paths), keys))
+    keys = keyring.read_verifier_keys(ledger.folder / "ledger", ledger.folder / "witness")
+    assert any("tail was cut, or it was rolled back" in one for one in audit_ledger(MerkleTree(ledger.paths), keys))
 
 
 def test_entries_of_a_service_follow_each_other(ledger: Ledger):
     entries = ledger.contents()
     rewrite(ledger, [one for one in entries if one != entries[1]])
     assert "belongs there" in findings(ledger)
-    rewrite(ledger, [*entries[:5], canonical.dumps({"v": 1})])
+    rewrite(ledger, [*entries[:5], canonical.dumps_canonical({"version": 1})])
     assert "cannot be read" in findings(ledger)
     rewrite(ledger, [*entries[:5], entries[5].replace(b'"v":1', b'"v": 1')])
     assert "not in the canonical form" in findings(ledger)
 
 
 def test_the_witness_s_copy_is_compared(ledger: Ledger):
-    keys = keyring.read(ledger.folder / "ledger", ledger.folder / "witness")
-    assert "has not seen this log" in "".join(audit(ledger.tree, keys._replace(seen=None)))
-    assert "damaged" in "".join(audit(ledger.tree, keys._replace(seen=b"nonsense")))
-    assert "another key" in "".join(audit(ledger.tree, keys._replace(registered="x")))
-    older = notes.Head(ledger.origin, 2, merkle.root(merkle.leaf(one) for one in ledger.contents()[:2]))
-    assert "it was rolled back" in "".join(
-        audit(ledger.tree, keys._replace(seen=older.text() + b"\n" + b"\xe2\x80\x94 a AAAAAAA=\n"))
+    keys = keyring.read_verifier_keys(ledger.folder / "ledger", ledger.folder / "witness")
+    assert "has not seen this log" in "".join(audit_ledger(ledger.tree, keys._replace(seen=None)))
+    assert "damaged" in "".join(audit_ledger(ledger.tree, keys._replace(seen=b"nonsense")))
+    assert "another key" in "".join(audit_ledger(ledger.tree, keys._replace(registered="x")))
+    older = notes.CheckpointHead(
+        ledger.origin, 2, merkle.compute_root(merkle.hash_leaf(one) for one in ledger.contents()[:2])
     )
-    other = notes.Key("example.com/other", notes.LOG, LocalSigner().public_key())
-    assert "and the key is of" in "".join(audit(ledger.tree, keys._replace(log=str(other))))
+    assert "it was rolled back" in "".join(
+        audit_ledger(ledger.tree, keys._replace(seen=older.to_text() + b"\n" + b"\xe2\x80\x94 a AAAAAAA=\n"))
+    )
+    other = notes.VerifierKey("example.com/other", notes.KIND_LOG, LocalSigner().public_key())
+    assert "and the key is of" in "".join(audit_ledger(ledger.tree, keys._replace(log=str(other))))
 
 
 def test_journals_and_index_are_compared(ledger: Ledger):
@@ -134,7 +136,7 @@ def test_a_full_tile_is_checked_like_a_partial_one(tmp_path: Path):
     assert findings(ledger) == ""
     for name in ("tile/1/000.p/1", "tile/0/000", "tile/0/001.p/2", "tile/entries/000"):
         content = ledger.paths.read(name)
-        ledger.paths.swap(name, content[:-1] + bytes([content[-1] ^ 1]))
+        ledger.paths.replace(name, content[:-1] + bytes([content[-1] ^ 1]))
         assert name in findings(ledger)
-        ledger.paths.swap(name, content)
-    assert len(unbundle(ledger.paths.read("tile/entries/000"))) == 256
+        ledger.paths.replace(name, content)
+    assert len(decode_bundle(ledger.paths.read("tile/entries/000"))) == 256

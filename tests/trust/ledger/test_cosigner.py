@@ -5,97 +5,106 @@ from pathlib import Path
 
 import pytest
 
-from tests.steps import FixedClock
-from tests.trust.ledger.ledgers import LocalSigner
+from tests.builders.ledger import LocalSigner
+from tests.builders.recording_step import FixedClock
 from tests.verify.test_merkle import subproof
-from wellspring.errors import Broken, Refused
-from wellspring.trust.ledger.cosigner import Answer, Witness, logs, register, seen
+from wellspring.errors import CorruptedError, Refused
+from wellspring.trust.ledger.cosigner import (
+    CosignResponse,
+    LocalWitness,
+    last_checkpoint,
+    register_log,
+    registered_logs,
+)
 from wellspring_verify import merkle, notes
 
-LEAVES = [merkle.leaf(bytes([n])) for n in range(40)]
-OTHERS = [*LEAVES[:5], *(merkle.leaf(bytes([n, n])) for n in range(35))]
+LEAVES = [merkle.hash_leaf(bytes([n])) for n in range(40)]
+OTHERS = [*LEAVES[:5], *(merkle.hash_leaf(bytes([n, n])) for n in range(35))]
 ORIGIN = "wellspring.example.com/health_plan/0123abcd"
 SIGNER = LocalSigner()
-LOG = notes.Key(ORIGIN, notes.LOG, SIGNER.public_key())
+LOG = notes.VerifierKey(ORIGIN, notes.KIND_LOG, SIGNER.public_key())
 
 
 def checkpoint(leaves: list[bytes], *, origin: str = ORIGIN, signer: LocalSigner = SIGNER) -> bytes:
-    head = notes.Head(origin, len(leaves), merkle.root(leaves))
-    key = notes.Key(origin, notes.LOG, signer.public_key())
-    return head.text() + b"\n" + notes.Signature(origin, key.id, signer.sign(head.text())).line()
+    head = notes.CheckpointHead(origin, len(leaves), merkle.compute_root(leaves))
+    key = notes.VerifierKey(origin, notes.KIND_LOG, signer.public_key())
+    return head.to_text() + b"\n" + notes.NoteSignature(origin, key.key_id, signer.sign(head.to_text())).to_line()
 
 
 @pytest.fixture
-def witness(tmp_path: Path) -> Witness:
-    one = Witness(tmp_path / "witness", clock=FixedClock())
-    one.register(str(LOG))
+def witness(tmp_path: Path) -> LocalWitness:
+    one = LocalWitness(tmp_path / "witness", clock=FixedClock())
+    one.register_log(str(LOG))
     return one
 
 
-def advance(witness: Witness, size: int, leaves: list[bytes] = LEAVES) -> Answer:
-    latest = witness.latest(LOG)
-    old = notes.parse_head(notes.parse(latest).text).size if latest else 0
+def advance(witness: LocalWitness, size: int, leaves: list[bytes] = LEAVES) -> CosignResponse:
+    latest = witness.latest_checkpoint(LOG)
+    old = notes.parse_checkpoint(notes.parse_note(latest).text).size if latest else 0
     return witness.add_checkpoint(old, subproof(old, leaves[:size]) if old else [], checkpoint(leaves[:size]))
 
 
-def test_it_cosigns_what_continues_and_keeps_a_copy(witness: Witness):
-    key = notes.parse_key(witness.vkey())
+def test_it_cosigns_what_continues_and_keeps_a_copy(witness: LocalWitness):
+    key = notes.parse_verifier_key(witness.verifier_key())
     for size in (0, 3, 3, 17, 40):
         answer = advance(witness, size)
         assert answer.status == 200
-        note = notes.parse(checkpoint(LEAVES[:size]))
-        assert notes.signs(notes.parse_line(answer.body.decode()[:-1]), key, note.text)
-        kept = witness.latest(LOG)
+        note = notes.parse_note(checkpoint(LEAVES[:size]))
+        assert notes.verify_signature_line(notes.parse_signature_line(answer.body.decode()[:-1]), key, note.text)
+        kept = witness.latest_checkpoint(LOG)
         assert kept == checkpoint(LEAVES[:size]) + answer.body
 
 
 def test_the_time_is_the_witness_s_own(tmp_path: Path):
     clock = FixedClock()
-    witness = Witness(tmp_path, clock=clock)
-    witness.register(str(LOG))
-    line = notes.parse_line(advance(witness, 3).body.decode()[:-1])
+    witness = LocalWitness(tmp_path, clock=clock)
+    witness.register_log(str(LOG))
+    line = notes.parse_signature_line(advance(witness, 3).body.decode()[:-1])
     assert int.from_bytes(line.blob[:8], "big") == int(clock.now().timestamp())
 
 
-def test_it_answers_as_the_specification_says(witness: Witness):
+def test_it_answers_as_the_specification_says(witness: LocalWitness):
     assert witness.add_checkpoint(0, [], b"nonsense").status == 400
     assert witness.add_checkpoint(4, [], checkpoint(LEAVES[:3])).status == 400
     assert witness.add_checkpoint(0, [], checkpoint(LEAVES[:3], origin="example.com/other")).status == 404
     assert witness.add_checkpoint(0, [], checkpoint(LEAVES[:3], signer=LocalSigner(b"\x09" * 32))).status == 403
     assert witness.add_checkpoint(0, [LEAVES[0]], checkpoint(LEAVES[:3])).status == 422
     assert advance(witness, 5).status == 200
-    assert witness.add_checkpoint(3, [], checkpoint(LEAVES[:9])) == Answer(409, b"5\n")
+    assert witness.add_checkpoint(3, [], checkpoint(LEAVES[:9])) == CosignResponse(409, b"5\n")
     assert witness.add_checkpoint(5, [LEAVES[0]], checkpoint(LEAVES[:9])).status == 422
-    assert notes.parse_head(notes.parse(witness.latest(LOG) or b"").text).size == 5
+    assert notes.parse_checkpoint(notes.parse_note(witness.latest_checkpoint(LOG) or b"").text).size == 5
 
 
-def test_it_never_cosigns_a_cut_tail_a_fork_or_a_rollback(witness: Witness):
+def test_it_never_cosigns_a_cut_tail_a_fork_or_a_rollback(witness: LocalWitness):
     assert advance(witness, 20).status == 200
-    kept = witness.latest(LOG)
+    kept = witness.latest_checkpoint(LOG)
     # The tail is cut: the same log, shorter.
     for old in (0, 5, 12):
-        assert witness.add_checkpoint(old, [], checkpoint(LEAVES[:12])) == Answer(409, b"20\n")
+        assert witness.add_checkpoint(old, [], checkpoint(LEAVES[:12])) == CosignResponse(409, b"20\n")
     assert witness.add_checkpoint(20, [], checkpoint(LEAVES[:12])).status == 400
     # A fork: another log of the same size, or one that grows from another past.
-    assert witness.add_checkpoint(20, [], checkpoint(OTHERS[:20])) == Answer(409, b"20\n")
+    assert witness.add_checkpoint(20, [], checkpoint(OTHERS[:20])) == CosignResponse(409, b"20\n")
     assert advance(witness, 30, OTHERS).status == 422
     # A rollback to the beginning.
-    assert witness.add_checkpoint(0, [], checkpoint(OTHERS[:30])) == Answer(409, b"20\n")
-    assert witness.latest(LOG) == kept
+    assert witness.add_checkpoint(0, [], checkpoint(OTHERS[:30])) == CosignResponse(409, b"20\n")
+    assert witness.latest_checkpoint(LOG) == kept
 
 
 def test_of_two_forks_that_race_only_one_is_cosigned(tmp_path: Path):
     for round_ in range(15):
         folder = tmp_path / str(round_)
-        Witness(folder, clock=FixedClock()).register(str(LOG))
+        LocalWitness(folder, clock=FixedClock()).register_log(str(LOG))
         # Each as its own process would: nothing is shared but the folder.
-        witnesses = [Witness(folder, clock=FixedClock()) for _ in range(6)]
+        witnesses = [LocalWitness(folder, clock=FixedClock()) for _ in range(6)]
         notes_ = [checkpoint(LEAVES[:9]), checkpoint(OTHERS[:9])] * 3
         start = threading.Barrier(6)
         answers: list[tuple[int, bytes]] = []
 
         def ask(
-            witness: Witness, note: bytes, start: threading.Barrier = start, answers: list[tuple[int, bytes]] = answers
+            witness: LocalWitness,
+            note: bytes,
+            start: threading.Barrier = start,
+            answers: list[tuple[int, bytes]] = answers,
         ):
             start.wait()
             answers.append((witness.add_checkpoint(0, [], note).status, note))
@@ -110,36 +119,36 @@ def test_of_two_forks_that_race_only_one_is_cosigned(tmp_path: Path):
 
 
 def test_its_key_is_its_own_and_for_nobody_else(tmp_path: Path):
-    first = Witness(tmp_path / "a", clock=FixedClock())
+    first = LocalWitness(tmp_path / "a", clock=FixedClock())
     assert stat.S_IMODE((tmp_path / "a" / "key").stat().st_mode) == 0o600
-    assert Witness(tmp_path / "a", clock=FixedClock()).vkey() == first.vkey()
-    assert Witness(tmp_path / "b", clock=FixedClock()).vkey() != first.vkey()
-    key = notes.parse_key(first.vkey())
-    assert key.kind == notes.WITNESS
-    assert key.name == f"wellspring.example.com/witness/{key.public.hex()[:8]}"
+    assert LocalWitness(tmp_path / "a", clock=FixedClock()).verifier_key() == first.verifier_key()
+    assert LocalWitness(tmp_path / "b", clock=FixedClock()).verifier_key() != first.verifier_key()
+    key = notes.parse_verifier_key(first.verifier_key())
+    assert key.kind == notes.KIND_WITNESS
+    assert key.name == f"wellspring.example.com/witness/{key.public_key.hex()[:8]}"
     (tmp_path / "a" / "key").write_bytes(b"short")
-    with pytest.raises(Broken):
-        Witness(tmp_path / "a", clock=FixedClock())
+    with pytest.raises(CorruptedError):
+        LocalWitness(tmp_path / "a", clock=FixedClock())
 
 
-def test_the_first_key_of_a_log_stays(witness: Witness, tmp_path: Path):
-    witness.register(str(LOG))
-    other = notes.Key(ORIGIN, notes.LOG, LocalSigner(b"\x09" * 32).public_key())
+def test_the_first_key_of_a_log_stays(witness: LocalWitness, tmp_path: Path):
+    witness.register_log(str(LOG))
+    other = notes.VerifierKey(ORIGIN, notes.KIND_LOG, LocalSigner(b"\x09" * 32).public_key())
     with pytest.raises(Refused, match="with another key"):
-        register(tmp_path / "witness", str(other))
+        register_log(tmp_path / "witness", str(other))
     with pytest.raises(Refused, match="no verifier key"):
-        register(tmp_path / "witness", "nonsense")
+        register_log(tmp_path / "witness", "nonsense")
     with pytest.raises(Refused, match="no verifier key"):
-        register(tmp_path / "witness", witness.vkey())
-    assert logs(tmp_path / "witness") == [LOG]
+        register_log(tmp_path / "witness", witness.verifier_key())
+    assert registered_logs(tmp_path / "witness") == [LOG]
     (tmp_path / "witness" / "logs" / "x.vkey").write_text("nonsense")
-    with pytest.raises(Broken):
-        logs(tmp_path / "witness")
+    with pytest.raises(CorruptedError):
+        registered_logs(tmp_path / "witness")
 
 
 def test_a_witness_that_has_seen_nothing_says_so(tmp_path: Path):
-    assert seen(tmp_path, LOG) is None
-    assert logs(tmp_path) == []
-    Witness(tmp_path, clock=FixedClock())
-    shutil.rmtree(tmp_path / "seen")
-    assert seen(tmp_path, LOG) is None
+    assert last_checkpoint(tmp_path, LOG) is None
+    assert registered_logs(tmp_path) == []
+    LocalWitness(tmp_path, clock=FixedClock())
+    shutil.rmtree(tmp_path / "checkpoints")
+    assert last_checkpoint(tmp_path, LOG) is None

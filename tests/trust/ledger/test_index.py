@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.trust.ledger.ledgers import Ledger, tell_drop
-from wellspring.errors import Broken, NotFound, Unavailable
-from wellspring.records.trust import Logged
-from wellspring.trust.ledger.index import Index
-from wellspring.trust.ledger.tree import CHECKPOINT, Tree
+from tests.builders.ledger import Ledger, tell_drop
+from wellspring.errors import CorruptedError, NotFound, Unavailable
+from wellspring.records.trust import IndexedEntry
+from wellspring.trust.ledger.index import LedgerIndex
+from wellspring.trust.ledger.tree import CHECKPOINT_FILE, MerkleTree
 
 
 def told(folder: Path) -> Ledger:
@@ -19,75 +19,75 @@ def told(folder: Path) -> Ledger:
     return ledger
 
 
-def ids(found: list[Logged]) -> list[str]:
+def ids(found: list[IndexedEntry]) -> list[str]:
     return [one.entry.id for one in found]
 
 
 def test_it_answers_by_subject_action_phase_and_id(tmp_path: Path):
     index = told(tmp_path).index
-    assert [one.entry.action for one in index.entries(subject="drop:d1")] == ["land", "admit", "stage", "settle"]
-    assert ids(index.entries(action="publish", phase="intent")) == ["worker:1", "worker:4"]
-    assert ids(index.entries(subject="drop:d2", action="land", phase="done")) == ["enclave:3"]
-    assert [one.index for one in index.entries()] == list(range(12))
-    assert ids(index.tail(2)) == ["worker:5", "enclave:5"]
-    assert index.tail(0) == []
-    assert index.by_id("enclave:3").entry.subject == "drop:d2"
+    assert [one.entry.action for one in index.list_entries(subject="drop:d1")] == ["land", "admit", "stage", "settle"]
+    assert ids(index.list_entries(action="publish", phase="intent")) == ["worker:1", "worker:4"]
+    assert ids(index.list_entries(subject="drop:d2", action="land", phase="done")) == ["enclave:3"]
+    assert [one.index for one in index.list_entries()] == list(range(12))
+    assert ids(index.latest_entries(2)) == ["worker:5", "enclave:5"]
+    assert index.latest_entries(0) == []
+    assert index.get_entry("enclave:3").entry.subject == "drop:d2"
     with pytest.raises(NotFound):
-        index.by_id("enclave:99")
+        index.get_entry("enclave:99")
     assert (index.last_sequence("worker"), index.last_sequence("nobody")) == (5, -1)
-    assert index.subjects() == ["drop:d1", "drop:d2", "edition:e1", "edition:e2"]
+    assert index.list_subjects() == ["drop:d1", "drop:d2", "edition:e1", "edition:e2"]
 
 
 def test_an_intent_is_open_until_something_settles_it(tmp_path: Path):
     ledger = told(tmp_path)
-    assert ledger.index.open_intents() == []
-    intent = ledger.journal().append(
+    assert ledger.index.list_open_intents() == []
+    intent = ledger.journal().append_entry(
         actor="service:worker", action="publish", phase="intent", subject="edition:e3", trace="0" * 32
     )
     ledger.sequencer.integrate()
-    assert ids(ledger.index.open_intents()) == [intent.id]
-    ledger.journal().append(
+    assert ids(ledger.index.list_open_intents()) == [intent.id]
+    ledger.journal().append_entry(
         actor="service:worker", action="publish", phase="failed", subject="edition:e3", intent=intent.id, trace="0" * 32
     )
     ledger.sequencer.integrate()
-    assert ledger.index.open_intents() == []
+    assert ledger.index.list_open_intents() == []
 
 
 def test_it_can_be_made_again_from_the_tiles(tmp_path: Path):
     ledger = told(tmp_path)
     path = ledger.folder / "ledger" / "index.sqlite"
-    before = ledger.index.entries()
+    before = ledger.index.list_entries()
     path.unlink()
     with pytest.raises(Unavailable):
-        ledger.index.entries()
+        ledger.index.list_entries()
     ledger.index.rebuild()
-    assert ledger.index.entries() == before
+    assert ledger.index.list_entries() == before
     path.write_bytes(b"this is no database" * 100)
     with pytest.raises(Unavailable):
-        ledger.index.entries()
+        ledger.index.list_entries()
     ledger.index.refresh()
-    assert ledger.index.entries() == before
+    assert ledger.index.list_entries() == before
 
 
 def test_it_grows_with_the_tree_and_follows_it_back(tmp_path: Path):
     ledger = Ledger(tmp_path)
-    assert ledger.index.entries() == []
+    assert ledger.index.list_entries() == []
     ledger.write(250)
     old = ledger.sequencer.integrate()
     ledger.write(10)
     new = ledger.sequencer.integrate()
-    assert len(ledger.index.entries()) == 260
-    ledger.paths.swap(CHECKPOINT, old.note)
+    assert len(ledger.index.list_entries()) == 260
+    ledger.paths.replace(CHECKPOINT_FILE, old.note)
     ledger.index.refresh()
-    assert len(ledger.index.entries()) == 250
-    ledger.paths.swap(CHECKPOINT, new.note)
+    assert len(ledger.index.list_entries()) == 250
+    ledger.paths.replace(CHECKPOINT_FILE, new.note)
     ledger.index.refresh()
-    assert [content for _, content in ledger.index.raw()] == ledger.contents()
+    assert [content for _, content in ledger.index.iter_entry_bytes()] == ledger.contents()
 
 
 def test_readers_change_nothing(tmp_path: Path):
     ledger = told(tmp_path)
-    with Index(ledger.folder / "ledger" / "index.sqlite", Tree(ledger.paths))._reading() as file:  # pyright: ignore
+    with LedgerIndex(ledger.folder / "ledger" / "index.sqlite", MerkleTree(ledger.paths))._open_read_only() as file:  # pyright: ignore
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
             file.execute("delete from entries")
 
@@ -97,5 +97,5 @@ def test_an_entry_that_stands_in_the_tree_twice_is_named(tmp_path: Path):
     ledger.write(1)
     with closing(sqlite3.connect(ledger.folder / "ledger" / "index.sqlite")) as file, file:
         file.execute("update entries set id = 'worker:6' where id = 'worker:5'")
-    with pytest.raises(Broken, match="twice"):
+    with pytest.raises(CorruptedError, match="twice"):
         ledger.sequencer.integrate()

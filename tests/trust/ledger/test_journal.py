@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from pydantic import JsonValue
 
-from tests.steps import FixedClock
-from wellspring.errors import Broken, Refused, Unavailable
+from tests.builders.recording_step import FixedClock
+from wellspring.errors import CorruptedError, Refused, Unavailable
 from wellspring.records.trust import Entry, Ref
 from wellspring.trust.ledger import journal
-from wellspring.trust.ledger.journal import Journal, read
+from wellspring.trust.ledger.journal import Journal, read_lines
 from wellspring_verify import canonical
 
 
@@ -22,7 +22,7 @@ def opened(folder: Path, service: str = "worker") -> Journal:
 
 
 def add(to: Journal, **facts: JsonValue) -> Entry:
-    return to.append(
+    return to.append_entry(
         actor="service:worker",
         action="stage",
         phase="done",
@@ -34,14 +34,14 @@ def add(to: Journal, **facts: JsonValue) -> Entry:
 
 def test_a_line_is_the_canonical_entry(tmp_path: Path):
     here = opened(tmp_path)
-    entry = here.append(
+    entry = here.append_entry(
         actor="service:worker", action="stage", phase="done", subject="drop:d",
         inputs=[Ref(name="rows:d/0", digest="0" * 64)], facts={"b": 1, "a": ["x", None]}, trace="0" * 32,
     )  # fmt: skip
     assert (entry.id, entry.tenant) == ("worker:0", "acme")
-    [(sequence, line)] = read(tmp_path, "worker")
+    [(sequence, line)] = read_lines(tmp_path, "worker")
     assert sequence == 0
-    assert line == canonical.dumps(entry.model_dump(mode="json"))
+    assert line == canonical.dumps_canonical(entry.model_dump(mode="json"))
     assert Entry.model_validate_json(line) == entry
     assert (tmp_path / "worker" / "000000000000.log").read_bytes() == line + b"\n"
 
@@ -52,9 +52,9 @@ def test_sequences_go_on_where_the_last_process_ended(tmp_path: Path):
     here.close()
     here.close()
     assert add(opened(tmp_path)).sequence == 3
-    assert [sequence for sequence, _ in read(tmp_path, "worker", 1)] == [2, 3]
-    assert list(read(tmp_path, "worker", 3)) == []
-    assert journal.services(tmp_path) == ["worker"]
+    assert [sequence for sequence, _ in read_lines(tmp_path, "worker", 1)] == [2, 3]
+    assert list(read_lines(tmp_path, "worker", 3)) == []
+    assert journal.list_services(tmp_path) == ["worker"]
 
 
 def test_a_torn_last_line_is_cut_and_nothing_else(tmp_path: Path):
@@ -69,7 +69,7 @@ def test_a_torn_last_line_is_cut_and_nothing_else(tmp_path: Path):
     for torn in range(1, len(whole) // 2 - 1, 97):
         file.write_bytes(whole + whole[:torn])
         # A reader does not see the torn line either.
-        assert len(list(read(tmp_path, "worker"))) == 2
+        assert len(list(read_lines(tmp_path, "worker"))) == 2
         opened(tmp_path).close()
         assert file.read_bytes() == whole
 
@@ -82,40 +82,40 @@ def test_a_line_that_is_gone_or_exchanged_is_named_and_never_written_over(tmp_pa
     file = tmp_path / "worker" / "000000000000.log"
     lines = file.read_bytes().splitlines(keepends=True)
     file.write_bytes(lines[0] + lines[2])
-    with pytest.raises(Broken, match="does not end with entry 1"):
+    with pytest.raises(CorruptedError, match="does not end with entry 1"):
         opened(tmp_path)
     file.write_bytes(lines[0])
-    with pytest.raises(Broken, match="lacks entry 1"):
-        list(read(tmp_path, "worker", 2))
-    with pytest.raises(Broken, match="lacks entry 1"):
-        list(read(tmp_path, "nobody", 0))
+    with pytest.raises(CorruptedError, match="lacks entry 1"):
+        list(read_lines(tmp_path, "worker", 2))
+    with pytest.raises(CorruptedError, match="lacks entry 1"):
+        list(read_lines(tmp_path, "nobody", 0))
 
 
 def test_segments_follow_each_other_without_a_gap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(journal, "SEGMENT", 1000)
+    monkeypatch.setattr(journal, "SEGMENT_BYTES", 1000)
     here = opened(tmp_path)
     for _ in range(20):
         add(here)
     here.close()
-    known = journal.segments(tmp_path / "worker")
+    known = journal.list_segments(tmp_path / "worker")
     assert len(known) > 3
-    assert [sequence for sequence, _ in read(tmp_path, "worker")] == list(range(20))
-    assert [sequence for sequence, _ in read(tmp_path, "worker", 12)] == list(range(13, 20))
+    assert [sequence for sequence, _ in read_lines(tmp_path, "worker")] == list(range(20))
+    assert [sequence for sequence, _ in read_lines(tmp_path, "worker", 12)] == list(range(13, 20))
     again = opened(tmp_path)
     assert add(again).sequence == 20
     again.close()
     known[1].path.unlink()
-    with pytest.raises(Broken, match=f"lacks entry {known[1].first}"):
-        list(read(tmp_path, "worker"))
+    with pytest.raises(CorruptedError, match=f"lacks entry {known[1].first_sequence}"):
+        list(read_lines(tmp_path, "worker"))
     known[0].path.unlink()
-    with pytest.raises(Broken, match="lacks entry 0"):
-        list(read(tmp_path, "worker"))
+    with pytest.raises(CorruptedError, match="lacks entry 0"):
+        list(read_lines(tmp_path, "worker"))
 
 
 def test_only_one_process_writes_a_journal(tmp_path: Path):
     here = opened(tmp_path)
     script = (
-        "import sys; from pathlib import Path; from tests.steps import FixedClock\n"
+        "import sys; from pathlib import Path; from tests.builders.recording_step import FixedClock\n"
         "from wellspring.errors import Refused; from wellspring.trust.ledger.journal import Journal\n"
         "try: Journal(Path(sys.argv[1]), 'worker', tenant='acme', clock=FixedClock())\n"
         "except Refused: sys.exit(77)"
@@ -153,14 +153,14 @@ def test_threads_share_syncs_and_lose_nothing(tmp_path: Path, monkeypatch: pytes
     threads = [threading.Thread(target=lambda: entries.append(add(here))) for _ in range(40)]
     for thread in threads:
         thread.start()
-    while here.assigned < 40:
+    while here.assigned_count < 40:
         threading.Event().wait(0.001)
     begun.set()
     for thread in threads:
         thread.join()
     here.close()
     assert sorted(entry.sequence for entry in entries) == list(range(40))
-    assert [json.loads(line)["sequence"] for _, line in read(tmp_path, "worker")] == list(range(40))
+    assert [json.loads(line)["sequence"] for _, line in read_lines(tmp_path, "worker")] == list(range(40))
     assert len(syncs) <= 4
 
 
@@ -191,7 +191,7 @@ def test_an_entry_is_never_acknowledged_before_it_is_durable(tmp_path: Path, mon
         add(here)
     here.close()
     again = opened(tmp_path)
-    assert [sequence for sequence, _ in read(tmp_path, "worker")] == [0, 1]
+    assert [sequence for sequence, _ in read_lines(tmp_path, "worker")] == [0, 1]
     assert add(again).sequence == 2
     assert kept.sequence == 0
 
@@ -210,7 +210,7 @@ def test_what_was_acknowledged_outlives_a_kill(tmp_path: Path):
         told = [int(child.stdout.readline()) for _ in range(50)]
         child.kill()
         told += [int(line) for line in child.stdout.readlines()]
-    kept = [sequence for sequence, _ in read(tmp_path, "worker")]
+    kept = [sequence for sequence, _ in read_lines(tmp_path, "worker")]
     assert told == list(range(len(told)))
     assert kept[: len(told)] == told
     assert add(opened(tmp_path)).sequence == len(kept)

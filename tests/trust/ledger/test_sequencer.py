@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.steps import Died
-from tests.trust.ledger.ledgers import Killer, Ledger, LocalSigner
-from wellspring.errors import Broken, Refused, Unavailable
+from tests.builders.ledger import Killer, Ledger, LocalSigner
+from tests.builders.recording_step import Died
+from wellspring.errors import CorruptedError, Refused, Unavailable
 from wellspring.trust.ledger import journal
-from wellspring.trust.ledger.audit import audit
-from wellspring.trust.ledger.cosigner import Answer
-from wellspring.trust.ledger.index import parse
-from wellspring.trust.ledger.tree import ENTRIES, bundle, name, widths
+from wellspring.trust.ledger.audit import audit_ledger
+from wellspring.trust.ledger.cosigner import CosignResponse
+from wellspring.trust.ledger.index import parse_entry
+from wellspring.trust.ledger.tree import ENTRIES_LEVEL, encode_bundle, partial_widths, tile_name
 from wellspring_verify import merkle, notes
 
 POINTS = [
@@ -21,7 +21,7 @@ POINTS = [
 
 
 def placed(ledger: Ledger) -> list[str]:
-    return [parse(content).id for content in ledger.contents()]
+    return [parse_entry(content).id for content in ledger.contents()]
 
 
 def test_entries_of_all_journals_stand_in_the_tree_once_and_in_order(tmp_path: Path):
@@ -36,31 +36,34 @@ def test_entries_of_all_journals_stand_in_the_tree_once_and_in_order(tmp_path: P
     for service in ("enclave", "worker"):
         sequences = [int(one.partition(":")[2]) for one in placed(ledger) if one.startswith(service)]
         assert sequences == sorted(sequences)
-    assert second.root == merkle.root(merkle.leaf(one) for one in ledger.contents())
-    proof = ledger.tree.consistency(5, 305)
-    assert merkle.consistent(5, 305, first.root, second.root, proof)
-    assert audit(ledger.tree) == ()
+    assert second.root == merkle.compute_root(merkle.hash_leaf(one) for one in ledger.contents())
+    proof = ledger.tree.consistency_proof(5, 305)
+    assert merkle.verify_consistency(5, 305, first.root, second.root, proof)
+    assert audit_ledger(ledger.tree) == ()
 
 
 def test_the_checkpoint_carries_the_logs_and_the_witness_s_signature(tmp_path: Path):
     ledger = Ledger(tmp_path)
     ledger.write(2)
     checkpoint = ledger.sequencer.integrate()
-    assert ledger.tree.checkpoint() == checkpoint.note
-    note = notes.parse(checkpoint.note)
-    head = notes.parse_head(note.text)
-    assert head == notes.Head(ledger.origin, 2, checkpoint.root)
-    log, witness = notes.parse_key(ledger.sequencer.vkey()), notes.parse_key(ledger.witness.vkey())
+    assert ledger.tree.read_checkpoint() == checkpoint.note
+    note = notes.parse_note(checkpoint.note)
+    head = notes.parse_checkpoint(note.text)
+    assert head == notes.CheckpointHead(ledger.origin, 2, checkpoint.root)
+    log, witness = (
+        notes.parse_verifier_key(ledger.sequencer.verifier_key()),
+        notes.parse_verifier_key(ledger.witness.verifier_key()),
+    )
     assert len(note.signatures) == 2
-    assert notes.signs(note.signatures[0], log, note.text)
-    assert notes.signs(note.signatures[1], witness, note.text)
-    assert ledger.paths.read("vkey").decode().strip() == ledger.sequencer.vkey()
+    assert notes.verify_signature_line(note.signatures[0], log, note.text)
+    assert notes.verify_signature_line(note.signatures[1], witness, note.text)
+    assert ledger.paths.read("vkey").decode().strip() == ledger.sequencer.verifier_key()
 
 
 def test_nothing_new_changes_nothing(tmp_path: Path):
     ledger = Ledger(tmp_path)
     empty = ledger.sequencer.integrate()
-    assert (empty.size, empty.root) == (0, merkle.EMPTY)
+    assert (empty.size, empty.root) == (0, merkle.EMPTY_ROOT)
     assert ledger.sequencer.integrate() == empty
     ledger.write(1)
     first = ledger.sequencer.integrate()
@@ -89,10 +92,10 @@ def test_a_crash_at_any_point_is_mended_by_the_next_run(tmp_path: Path, point: s
     assert (checkpoint.size, last.size) == (280 + again, 283 + again)
     ids = placed(after)
     assert len(set(ids)) == len(ids) == 283 + again
-    assert audit(after.tree, journals=after.journals, index=after.index) == ()
+    assert audit_ledger(after.tree, journals=after.journals, index=after.index) == ()
     assert after.index.last_sequence("enclave") == 179
     # Partial tiles whose full one stands are gone, whichever run wrote them.
-    assert widths(after.paths, ENTRIES, 0) == widths(after.paths, 0, 0) == []
+    assert partial_widths(after.paths, ENTRIES_LEVEL, 0) == partial_widths(after.paths, 0, 0) == []
 
 
 def test_the_crash_points_come_in_order(tmp_path: Path):
@@ -113,15 +116,15 @@ def test_crash_after_crash_keeps_what_was_placed(tmp_path: Path):
     ledger = Ledger(tmp_path)
     assert ledger.sequencer.integrate().size == 400
     assert [one.partition(":")[0] for one in placed(ledger)[::100]] == ["service3", "service2", "service1", "service0"]
-    assert audit(ledger.tree, journals=ledger.journals) == ()
+    assert audit_ledger(ledger.tree, journals=ledger.journals) == ()
 
 
 def test_a_checkpoint_is_never_published_without_the_witness(tmp_path: Path):
     class Away:
-        def vkey(self) -> str:
+        def verifier_key(self) -> str:
             raise Unavailable("the witness does not answer", fix="")
 
-        def add_checkpoint(self, old: int, proof: Sequence[bytes], note: bytes) -> Answer:
+        def add_checkpoint(self, old: int, proof: Sequence[bytes], note: bytes) -> CosignResponse:
             raise AssertionError
 
     ledger = Ledger(tmp_path)
@@ -131,7 +134,7 @@ def test_a_checkpoint_is_never_published_without_the_witness(tmp_path: Path):
     ledger.close()
     with pytest.raises(Unavailable):
         Ledger(tmp_path, witness=Away()).sequencer.integrate()
-    assert ledger.tree.checkpoint() == first.note
+    assert ledger.tree.read_checkpoint() == first.note
     assert Ledger(tmp_path).sequencer.integrate().size == 2
 
 
@@ -142,7 +145,7 @@ def test_a_signature_of_another_key_is_never_published(tmp_path: Path):
 
     ledger = Ledger(tmp_path, signer=Confused())
     ledger.write(1)
-    with pytest.raises(Broken, match="does not fit"):
+    with pytest.raises(CorruptedError, match="does not fit"):
         ledger.sequencer.integrate()
     assert ledger.tree.size == 0
 
@@ -155,7 +158,7 @@ def test_a_changed_journal_line_is_never_integrated(tmp_path: Path):
     lines = file.read_bytes().splitlines(keepends=True)
     for changed in (lines[1] + lines[0], lines[0] + lines[1].replace(b'"n":1', b'"n": 1'), lines[0] + b"{}\n"):
         file.write_bytes(changed)
-        with pytest.raises(Broken):
+        with pytest.raises(CorruptedError):
             ledger.sequencer.integrate()
     file.write_bytes(b"".join(lines))
     assert ledger.sequencer.integrate().size == 2
@@ -168,7 +171,7 @@ def test_a_journal_that_lost_its_end_is_named(tmp_path: Path):
     ledger.close()
     file = ledger.journals / "worker" / "000000000000.log"
     file.write_bytes(file.read_bytes().splitlines(keepends=True)[0])
-    with pytest.raises(Broken, match="lacks entry 1"):
+    with pytest.raises(CorruptedError, match="lacks entry 1"):
         ledger.sequencer.integrate()
 
 
@@ -177,15 +180,15 @@ def test_tiles_or_checkpoints_that_were_changed_are_never_built_upon(tmp_path: P
     ledger.write(2)
     good = ledger.sequencer.integrate()
     ledger.write(1)
-    ledger.paths.swap("checkpoint", good.note.replace(b"\n2\n", b"\n1\n"))
-    with pytest.raises(Broken, match="not signed by its own key"):
+    ledger.paths.replace("checkpoint", good.note.replace(b"\n2\n", b"\n1\n"))
+    with pytest.raises(CorruptedError, match="not signed by its own key"):
         ledger.sequencer.integrate()
-    ledger.paths.swap("checkpoint", good.note)
+    ledger.paths.replace("checkpoint", good.note)
     tile = ledger.paths.read("tile/0/000.p/2")
-    ledger.paths.swap("tile/0/000.p/2", tile[::-1])
-    with pytest.raises(Broken, match="do not hash to its checkpoint"):
+    ledger.paths.replace("tile/0/000.p/2", tile[::-1])
+    with pytest.raises(CorruptedError, match="do not hash to its checkpoint"):
         ledger.sequencer.integrate()
-    ledger.paths.swap("tile/0/000.p/2", tile)
+    ledger.paths.replace("tile/0/000.p/2", tile)
     assert ledger.sequencer.integrate().size == 3
 
 
@@ -212,27 +215,27 @@ def rolled_back(folder: Path) -> Ledger:
 def test_the_witness_catches_a_rollback_and_a_fork(tmp_path: Path, more: int, what: str):
     ledger = rolled_back(tmp_path)
     ledger.write(more, subject="drop:other")
-    with pytest.raises(Broken, match=f"the witness holds another tree.*{what}"):
+    with pytest.raises(CorruptedError, match=f"the witness holds another tree.*{what}"):
         ledger.sequencer.integrate()
 
 
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [
-        (Answer(404, b"who?\n"), Refused),
-        (Answer(200, b"nonsense"), Unavailable),
-        (Answer(200, b"\xe2\x80\x94 example.com/other AAAAAAA=\n"), Unavailable),
-        (Answer(409, b"nonsense"), Broken),
+        (CosignResponse(404, b"who?\n"), Refused),
+        (CosignResponse(200, b"nonsense"), Unavailable),
+        (CosignResponse(200, b"\xe2\x80\x94 example.com/other AAAAAAA=\n"), Unavailable),
+        (CosignResponse(409, b"nonsense"), CorruptedError),
     ],
 )
 def test_a_witness_that_answers_nonsense_leaves_the_old_checkpoint(
-    tmp_path: Path, answer: Answer, kind: type[Exception]
+    tmp_path: Path, answer: CosignResponse, kind: type[Exception]
 ):
     class Odd:
-        def vkey(self) -> str:
-            return ledger.witness.vkey()
+        def verifier_key(self) -> str:
+            return ledger.witness.verifier_key()
 
-        def add_checkpoint(self, old: int, proof: Sequence[bytes], note: bytes) -> Answer:
+        def add_checkpoint(self, old: int, proof: Sequence[bytes], note: bytes) -> CosignResponse:
             return answer
 
     ledger = Ledger(tmp_path)
@@ -242,7 +245,7 @@ def test_a_witness_that_answers_nonsense_leaves_the_old_checkpoint(
     ledger.close()
     with pytest.raises(kind):
         Ledger(tmp_path, witness=Odd()).sequencer.integrate()
-    assert ledger.tree.checkpoint() == first.note
+    assert ledger.tree.read_checkpoint() == first.note
 
 
 def test_a_witness_that_was_rolled_back_is_named_and_a_new_one_is_welcome(tmp_path: Path):
@@ -251,8 +254,8 @@ def test_a_witness_that_was_rolled_back_is_named_and_a_new_one_is_welcome(tmp_pa
     ledger.sequencer.integrate()
     ledger.write(1)
     ledger.close()
-    shutil.rmtree(tmp_path / "witness" / "seen")
-    with pytest.raises(Broken, match="the witness itself was rolled back"):
+    shutil.rmtree(tmp_path / "witness" / "checkpoints")
+    with pytest.raises(CorruptedError, match="the witness itself was rolled back"):
         Ledger(tmp_path).sequencer.integrate()
     shutil.rmtree(tmp_path / "witness")
     assert Ledger(tmp_path).sequencer.integrate().size == 4
@@ -263,11 +266,11 @@ def test_a_forged_bundle_beyond_the_checkpoint_is_never_signed(tmp_path: Path):
     ledger.write(2, "enclave")
     before = ledger.sequencer.integrate()
     ledger.write(1, "enclave")
-    true = list(journal.read(tmp_path / "journals", "enclave"))
-    forged = parse(true[2][1]).model_copy(update={"actor": "service:nobody"})
-    entries = [content for _, content in true[:2]] + [journal.content(forged)]
-    ledger.paths.write_once(name(ENTRIES, 0, 3), bundle(entries))
-    with pytest.raises(Broken, match="beyond the checkpoint holds enclave:2"):
+    true = list(journal.read_lines(tmp_path / "journals", "enclave"))
+    forged = parse_entry(true[2][1]).model_copy(update={"actor": "service:nobody"})
+    entries = [content for _, content in true[:2]] + [journal.encode_entry(forged)]
+    ledger.paths.write_once(tile_name(ENTRIES_LEVEL, 0, 3), encode_bundle(entries))
+    with pytest.raises(CorruptedError, match="beyond the checkpoint holds enclave:2"):
         ledger.sequencer.integrate()
-    assert ledger.tree.checkpoint() == before.note
+    assert ledger.tree.read_checkpoint() == before.note
     ledger.close()

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.steps import FixedClock
-from tests.trust.ledger.ledgers import Ledger
+from tests.builders.ledger import Ledger
+from tests.builders.recording_step import FixedClock
 from tests.trust.ledger.test_cosigner import LEAVES, LOG, checkpoint
 from tests.verify.test_merkle import subproof
 from wellspring.errors import Unavailable
-from wellspring.trust.ledger.witness import RemoteWitness, Witness, WitnessServer
+from wellspring.trust.ledger.witness import LocalWitness, RemoteWitness, WitnessServer
 
 
 @pytest.fixture
@@ -25,8 +25,8 @@ def short() -> Iterator[Path]:
 
 @pytest.fixture
 def server(short: Path) -> Iterator[WitnessServer]:
-    witness = Witness(short / "witness", clock=FixedClock())
-    witness.register(str(LOG))
+    witness = LocalWitness(short / "witness", clock=FixedClock())
+    witness.register_log(str(LOG))
     server = WitnessServer(witness, short / "witness.sock")
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -38,10 +38,10 @@ def server(short: Path) -> Iterator[WitnessServer]:
 
 def test_it_answers_over_its_socket_as_it_does_at_home(server: WitnessServer):
     remote = RemoteWitness(server.path)
-    assert remote.vkey() == server.witness.vkey()
+    assert remote.verifier_key() == server.witness.verifier_key()
     answer = remote.add_checkpoint(0, [], checkpoint(LEAVES[:7]))
     assert answer.status == 200
-    assert server.witness.latest(LOG) == checkpoint(LEAVES[:7]) + answer.body
+    assert server.witness.latest_checkpoint(LOG) == checkpoint(LEAVES[:7]) + answer.body
     assert remote.add_checkpoint(0, [], checkpoint(LEAVES[:9])) == (409, b"7\n")
     assert remote.add_checkpoint(7, [LEAVES[0]], checkpoint(LEAVES[:9])).status == 422
     assert remote.add_checkpoint(7, subproof(7, LEAVES[:9]), checkpoint(LEAVES[:9])).status == 200
@@ -91,7 +91,7 @@ def test_the_sequencer_asks_it(server: WitnessServer, short: Path):
     ledger.write(3)
     assert ledger.sequencer.integrate().size == 3
     ledger.write(3)
-    [copy] = (short / "witness" / "seen").iterdir()
+    [copy] = (short / "witness" / "checkpoints").iterdir()
     copy.write_bytes(b"damaged")
     with pytest.raises(Unavailable, match="cannot use its own folder"):
         ledger.sequencer.integrate()
@@ -99,11 +99,11 @@ def test_the_sequencer_asks_it(server: WitnessServer, short: Path):
 
 def test_a_witness_that_is_not_there_is_unavailable(short: Path):
     with pytest.raises(Unavailable, match="does not answer"):
-        RemoteWitness(short / "nothing.sock", seconds=1).vkey()
+        RemoteWitness(short / "nothing.sock", timeout=1).verifier_key()
 
 
 def test_a_socket_that_was_left_behind_is_replaced(short: Path):
-    witness = Witness(short / "witness", clock=FixedClock())
+    witness = LocalWitness(short / "witness", clock=FixedClock())
     (short / "witness.sock").touch()
     server = WitnessServer(witness, short / "witness.sock", mode=0o600)
     assert (short / "witness.sock").stat().st_mode & 0o777 == 0o600

@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.trust.vault.database import Database, database
-from wellspring.errors import Broken, NotFound, Unavailable
-from wellspring.records.data import Column, Contract, Drop
+from tests.builders.postgres import Database, database
+from wellspring.errors import CorruptedError, NotFound, Unavailable
+from wellspring.records.data import ContractColumn, DataContract, Drop
 from wellspring.records.trust import Ref
 from wellspring.records.verdict import Reason, Verdict
-from wellspring.trust.vault.kept import Fact, Kept, Part, Waiting
 from wellspring.trust.vault.postgres import VaultStore
+from wellspring.trust.vault.records import AdmissionPart, OutboxEntry, QuarantinedRecord, StoredDrop
 
 pytestmark = pytest.mark.live
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -35,7 +35,7 @@ def store(server: Database) -> Iterator[VaultStore]:
     opened.close()
 
 
-def kept(name: str = "a.csv", identifier: str = "clearinghouse-0") -> Kept:
+def kept(name: str = "a.csv", identifier: str = "clearinghouse-0") -> StoredDrop:
     drop = Drop(
         tenant="wellspring-benefits",
         known_since=NOON,
@@ -48,96 +48,96 @@ def kept(name: str = "a.csv", identifier: str = "clearinghouse-0") -> Kept:
         contract_version="1.0.0",
         contract_digest="1" * 64,
     )
-    return Kept(drop, NOON, "2" * 64, "wrapped", NOON + timedelta(days=7))
+    return StoredDrop(drop, NOON, "2" * 64, "wrapped", NOON + timedelta(days=7))
 
 
-def fact(key: str) -> Fact:
+def fact(key: str) -> OutboxEntry:
     inputs = (Ref(name="source:clearinghouse/a.csv", digest="0" * 64),)
-    return Fact(key, "land", "drop:clearinghouse-0", inputs, (), {"size": 4, "name": "a.csv", "received": None})
+    return OutboxEntry(key, "land", "drop:clearinghouse-0", inputs, (), {"size": 4, "name": "a.csv", "received": None})
 
 
-def part(number: int = 0, *, rows: int = 0) -> Part:
-    reasons = (Reason(code="pattern", what="it is wrong", column="x", count=rows),) if rows else ()
+def part(number: int = 0, *, rows: int = 0) -> AdmissionPart:
+    reasons = (Reason(code="pattern", message="it is wrong", column="x", count=rows),) if rows else ()
     verdict = Verdict(subject="drop:clearinghouse-0", outcome="pass")
-    return Part("clearinghouse-0", number, "1" * 64, NOON, verdict, 4, 4 - rows, rows, 0, reasons, "3" * 64)
+    return AdmissionPart("clearinghouse-0", number, "1" * 64, NOON, verdict, 4, 4 - rows, rows, 0, reasons, "3" * 64)
 
 
-def rows(*numbers: int) -> list[Waiting]:
-    reason = Reason(code="pattern", what="it is wrong", column="x")
-    return [Waiting(number, bytes([number]), (reason,)) for number in numbers]
+def rows(*numbers: int) -> list[QuarantinedRecord]:
+    reason = Reason(code="pattern", message="it is wrong", column="x")
+    return [QuarantinedRecord(number, bytes([number]), (reason,)) for number in numbers]
 
 
 def test_a_drop_comes_back_as_it_was_kept(store: VaultStore) -> None:
-    store.keep(kept(), fact("land/0"))
-    assert store.drop("clearinghouse-0") == kept()
-    assert store.named("clearinghouse", "a.csv") == kept()
-    assert store.named("clearinghouse", "b.csv") is None
-    assert store.drops() == store.drops("clearinghouse") == (kept(),)
-    assert store.drops("other") == ()
-    assert store.openable() == (kept(),)
+    store.save_drop(kept(), fact("land/0"))
+    assert store.get_drop("clearinghouse-0") == kept()
+    assert store.find_drop_by_name("clearinghouse", "a.csv") == kept()
+    assert store.find_drop_by_name("clearinghouse", "b.csv") is None
+    assert store.list_drops() == store.list_drops("clearinghouse") == (kept(),)
+    assert store.list_drops("other") == ()
+    assert store.list_decryptable() == (kept(),)
     with pytest.raises(NotFound):
-        store.drop("none")
+        store.get_drop("none")
 
 
 def test_a_change_and_its_fact_are_one(store: VaultStore) -> None:
-    store.keep(kept(), fact("land/0"))
-    assert store.untold() == (fact("land/0"),)
-    with pytest.raises(Broken):
-        store.keep(kept("b.csv", "clearinghouse-1"), fact("land/0"))
-    assert store.named("clearinghouse", "b.csv") is None, "the drop must not stand without its fact"
-    store.told("land/0")
-    assert store.untold() == ()
+    store.save_drop(kept(), fact("land/0"))
+    assert store.list_pending_entries() == (fact("land/0"),)
+    with pytest.raises(CorruptedError):
+        store.save_drop(kept("b.csv", "clearinghouse-1"), fact("land/0"))
+    assert store.find_drop_by_name("clearinghouse", "b.csv") is None, "the drop must not stand without its fact"
+    store.mark_published("land/0")
+    assert store.list_pending_entries() == ()
 
 
 def test_a_name_is_taken_once(store: VaultStore) -> None:
-    store.keep(kept(), fact("land/0"))
-    with pytest.raises(Broken) as broken:
-        store.keep(kept(identifier="clearinghouse-1"), fact("land/1"))
+    store.save_drop(kept(), fact("land/0"))
+    with pytest.raises(CorruptedError) as broken:
+        store.save_drop(kept(identifier="clearinghouse-1"), fact("land/1"))
     assert "a.csv" not in broken.value.what
 
 
 def test_quarantine_waits_goes_out_and_leaves(store: VaultStore) -> None:
-    store.keep(kept(), fact("land/0"))
-    assert store.admitted() == frozenset()
-    store.admit(part(rows=3), rows(7, 2, 5), fact("admit/0"))
-    assert store.admitted() == {"clearinghouse-0"}
-    assert store.parts("clearinghouse-0") == (part(rows=3),)
-    assert store.waiting("clearinghouse-0") == {2: None, 5: None, 7: None}
-    assert store.quarantined("clearinghouse-0", at_most=2) == tuple(rows(2, 5))
+    store.save_drop(kept(), fact("land/0"))
+    assert store.list_admitted_drops() == frozenset()
+    store.save_admission(part(rows=3), rows(7, 2, 5), fact("admit/0"))
+    assert store.list_admitted_drops() == {"clearinghouse-0"}
+    assert store.list_parts("clearinghouse-0") == (part(rows=3),)
+    assert store.get_row_faults("clearinghouse-0") == {2: None, 5: None, 7: None}
+    assert store.list_quarantined("clearinghouse-0", limit=2) == tuple(rows(2, 5))
     now = rows(7)[0]._replace(fault="unique", sealed=b"new", reasons=())
-    store.readmit(part(1), [5, 2], [now], fact("admit/1"))
-    assert store.waiting("clearinghouse-0") == {7: "unique"}
-    assert list(store.waiting("clearinghouse-0", part=1)) == [2, 5]
-    store.settle("clearinghouse-0", 1, fact("settle/1"))
-    assert store.waiting("clearinghouse-0", part=1) == {}
-    assert store.quarantined("clearinghouse-0", at_most=9) == (now,)
-    assert [one.settled for one in store.parts("clearinghouse-0")] == [False, True]
+    store.save_replay(part(1), [5, 2], [now], fact("admit/1"))
+    assert store.get_row_faults("clearinghouse-0") == {7: "unique"}
+    assert list(store.get_row_faults("clearinghouse-0", replay_number=1)) == [2, 5]
+    store.settle_part("clearinghouse-0", 1, fact("settle/1"))
+    assert store.get_row_faults("clearinghouse-0", replay_number=1) == {}
+    assert store.list_quarantined("clearinghouse-0", limit=9) == (now,)
+    assert [one.settled for one in store.list_parts("clearinghouse-0")] == [False, True]
 
 
 def test_destroying_a_key_forgets_the_rows_under_it(store: VaultStore) -> None:
-    store.keep(kept(), fact("land/0"))
-    store.admit(part(rows=3), rows(2, 5, 7), fact("admit/0"))
-    store.readmit(part(1), [5], [], fact("admit/1"))
+    store.save_drop(kept(), fact("land/0"))
+    store.save_admission(part(rows=3), rows(2, 5, 7), fact("admit/0"))
+    store.save_replay(part(1), [5], [], fact("admit/1"))
     store.destroy_key("clearinghouse-0", fact("retain/0"))
-    assert store.drop("clearinghouse-0").wrapped is None
-    assert store.openable() == ()
-    assert [(row.row_number, row.sealed) for row in store.quarantined("clearinghouse-0", at_most=9)] == [(5, b"")]
-    store.discard("clearinghouse-0", 1, fact("retain/0/1"))
-    assert store.quarantined("clearinghouse-0", at_most=9) == ()
+    assert store.get_drop("clearinghouse-0").wrapped_key is None
+    assert store.list_decryptable() == ()
+    assert [(row.row_number, row.sealed) for row in store.list_quarantined("clearinghouse-0", limit=9)] == [(5, b"")]
+    store.discard_replay("clearinghouse-0", 1, fact("retain/0/1"))
+    assert store.list_quarantined("clearinghouse-0", limit=9) == ()
 
 
 def test_a_token_key_is_kept_for_ever(store: VaultStore) -> None:
     store.add_token_key("claim", 1, "first")
     store.add_token_key("claim", 1, "second")
     store.add_token_key("member", 1, "other")
-    assert store.token_keys() == {"claim": (1, "first"), "member": (1, "other")}
+    assert store.list_token_keys() == {"claim": (1, "first"), "member": (1, "other")}
     store.add_token_key("claim", 2, "newer")
-    assert store.token_keys()["claim"] == (2, "newer")
+    assert store.list_token_keys()["claim"] == (2, "newer")
 
 
 def test_the_contract_accepted_last_is_the_newest(store: VaultStore) -> None:
-    column = Column(name="x", type="string", leaves="never", classification="identifier")
-    first = Contract(
+    column = ContractColumn(name="x", type="string", egress="never", classification="identifier")
+    first = DataContract(
         tenant="wellspring-benefits",
         known_since=NOON,
         name="medical_claim",
@@ -151,34 +151,34 @@ def test_the_contract_accepted_last_is_the_newest(store: VaultStore) -> None:
         columns=(column,),
     )
     second = first.model_copy(update={"version": "1.1.0", "digest": "2" * 64})
-    assert store.newest_contract("medical_claim") is None
+    assert store.get_latest_contract("medical_claim") is None
     for contract in (first, second):
         store.accept_contract(contract, fact(f"accept/{contract.version}"))
-        assert store.newest_contract("medical_claim") == contract
-    assert store.contract("1" * 64) == first
-    assert store.contract("9" * 64) is None
+        assert store.get_latest_contract("medical_claim") == contract
+    assert store.get_contract("1" * 64) == first
+    assert store.get_contract("9" * 64) is None
     store.accept_contract(first, fact("accept/again"))
-    assert store.newest_contract("medical_claim") == first
+    assert store.get_latest_contract("medical_claim") == first
 
 
 def test_a_finding_is_news_once(store: VaultStore) -> None:
-    assert store.find(fact("finding/x"))
-    assert not store.find(fact("finding/x"))
-    assert store.untold() == (fact("finding/x"),)
+    assert store.record_finding(fact("finding/x"))
+    assert not store.record_finding(fact("finding/x"))
+    assert store.list_pending_entries() == (fact("finding/x"),)
 
 
 def test_what_was_kept_is_there_after_a_restart(server: Database, store: VaultStore) -> None:
-    store.keep(kept(), fact("land/0"))
+    store.save_drop(kept(), fact("land/0"))
     again = server.store()
-    assert again.drop("clearinghouse-0") == kept()
+    assert again.get_drop("clearinghouse-0") == kept()
     again.close()
 
 
 def test_a_lost_connection_is_made_again(store: VaultStore) -> None:
-    store.keep(kept(), fact("land/0"))
+    store.save_drop(kept(), fact("land/0"))
     assert store._connection is not None
     store._connection.close()
-    assert store.drop("clearinghouse-0") == kept()
+    assert store.get_drop("clearinghouse-0") == kept()
 
 
 def test_a_wrong_password_says_nothing_of_it(server: Database) -> None:

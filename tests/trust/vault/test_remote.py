@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.trust.vault.test_frames import DROP, NOON
-from wellspring.errors import Broken, NotFound, Refused, Unavailable, WellspringError
-from wellspring.records.data import Intake, Listed, QuarantinedRow
+from tests.trust.vault.test_protocol import DROP, NOON
+from wellspring.errors import CorruptedError, NotFound, Refused, Unavailable, WellspringError
+from wellspring.records.data import AdmissionResult, QuarantinedRow, SourceFile
 from wellspring.records.verdict import Verdict
-from wellspring.trust.vault import frames
-from wellspring.trust.vault.remote import RemoteVault
+from wellspring.trust.vault import protocol
+from wellspring.trust.vault.remote import EnclaveClient
 
-Serve = Callable[[Callable[[socket.socket, frames.Message], None]], RemoteVault]
+Serve = Callable[[Callable[[socket.socket, protocol.FrameMessage], None]], EnclaveClient]
 
 
 @pytest.fixture
@@ -28,17 +28,17 @@ def serve() -> Iterator[Serve]:
         listener.listen()
         threads: list[threading.Thread] = []
 
-        def start(answer: Callable[[socket.socket, frames.Message], None]) -> RemoteVault:
+        def start(answer: Callable[[socket.socket, protocol.FrameMessage], None]) -> EnclaveClient:
             def run() -> None:
                 connection, _ = listener.accept()
                 with connection:
-                    request = frames.receive(connection, limit=frames.REQUEST_LIMIT)
+                    request = protocol.receive_frame(connection, limit=protocol.REQUEST_LIMIT)
                     assert request is not None
                     answer(connection, request)
 
             threads.append(threading.Thread(target=run))
             threads[-1].start()
-            return RemoteVault(Path(folder) / "intake.sock", silence=5)
+            return EnclaveClient(Path(folder) / "intake.sock", idle_timeout=5)
 
         yield start
         for thread in threads:
@@ -46,64 +46,68 @@ def serve() -> Iterator[Serve]:
 
 
 def done(connection: socket.socket, value: object, arrow: bytes | memoryview = b"") -> None:
-    frames.send(connection, {"kind": "done", "value": value, "arrow": len(arrow)}, arrow)  # type: ignore[dict-item]
+    protocol.send_frame(connection, {"kind": "done", "value": value, "arrow_bytes": len(arrow)}, arrow)  # type: ignore[dict-item]
 
 
 def test_each_call_asks_by_its_name_and_reads_its_answer(serve: Serve) -> None:
-    asked: list[frames.Message] = []
-    listed = Listed(source="clearinghouse", name="a.csv", size=4, modified=NOON, state="new")
-    row = QuarantinedRow(drop="clearinghouse-0", row_number=3, reasons=(), values={"x": "***"}, waiting_until=NOON)
-    intake = Intake(DROP, Verdict(subject=DROP.subject, outcome="fail"), 3, 0, 0, 0, (), "2" * 64, None)
+    asked: list[protocol.FrameMessage] = []
+    listed = SourceFile(source="clearinghouse", name="a.csv", size=4, modified=NOON, state="new")
+    row = QuarantinedRow(drop="clearinghouse-0", row_number=3, reasons=(), values={"x": "***"}, expires_at=NOON)
+    intake = AdmissionResult(DROP, Verdict(subject=DROP.subject, outcome="fail"), 3, 0, 0, 0, (), "2" * 64, None)
 
-    def answering(value: object) -> Callable[[socket.socket, frames.Message], None]:
-        def answer(connection: socket.socket, request: frames.Message) -> None:
+    def answering(value: object) -> Callable[[socket.socket, protocol.FrameMessage], None]:
+        def answer(connection: socket.socket, request: protocol.FrameMessage) -> None:
             asked.append(request)
             done(connection, value)
 
         return answer
 
-    assert serve(answering([listed.model_dump(mode="json")])).listing("clearinghouse") == (listed,)
-    assert serve(answering(frames.intake_out(intake)[0])).intake("clearinghouse", "a.csv", "1" * 64) == intake
-    assert serve(answering(frames.intake_out(intake)[0])).replay("clearinghouse-0", "1" * 64) == intake
-    serve(answering(None)).settled("clearinghouse-0", 2)
-    assert serve(answering([row.model_dump(mode="json")])).quarantined() == (row,)
-    assert serve(answering(["t1", "t2"])).tokenize("claim", ("A", "B"), purpose="claim_review") == ("t1", "t2")
+    assert serve(answering([listed.model_dump(mode="json")])).list_files("clearinghouse") == (listed,)
+    assert (
+        serve(answering(protocol.encode_admission(intake)[0])).ingest_file("clearinghouse", "a.csv", "1" * 64) == intake
+    )
+    assert (
+        serve(answering(protocol.encode_admission(intake)[0])).replay_quarantined("clearinghouse-0", "1" * 64) == intake
+    )
+    serve(answering(None)).confirm_published("clearinghouse-0", 2)
+    assert serve(answering([row.model_dump(mode="json")])).list_quarantined() == (row,)
+    assert serve(answering(["t1", "t2"])).tokenize_values("claim", ("A", "B"), purpose="claim_review") == ("t1", "t2")
     assert asked == [
-        {"op": "listing", "source": "clearinghouse"},
-        {"op": "intake", "source": "clearinghouse", "name": "a.csv", "contract_digest": "1" * 64},
-        {"op": "replay", "drop": "clearinghouse-0", "contract_digest": "1" * 64},
-        {"op": "settled", "drop": "clearinghouse-0", "part": 2},
-        {"op": "quarantined", "drop": None},
-        {"op": "tokenize", "domain": "claim", "values": ["A", "B"], "purpose": "claim_review", "grant": None},
+        {"op": "list_files", "source": "clearinghouse"},
+        {"op": "ingest_file", "source": "clearinghouse", "name": "a.csv", "contract_digest": "1" * 64},
+        {"op": "replay_quarantined", "drop": "clearinghouse-0", "contract_digest": "1" * 64},
+        {"op": "confirm_published", "drop": "clearinghouse-0", "replay_number": 2},
+        {"op": "list_quarantined", "drop": None},
+        {"op": "tokenize", "domain": "claim", "values": ["A", "B"], "purpose": "claim_review", "conversation_id": None},
     ]
 
 
 def test_progress_is_told_on_the_way(serve: Serve) -> None:
-    def answer(connection: socket.socket, request: frames.Message) -> None:
-        frames.send(connection, {"kind": "progress", "stage": "fetch", "done": 1, "total": 2})
-        frames.send(connection, {"kind": "progress", "stage": "judge", "done": 2, "total": 2})
+    def answer(connection: socket.socket, request: protocol.FrameMessage) -> None:
+        protocol.send_frame(connection, {"kind": "progress", "stage": "fetch", "done": 1, "total": 2})
+        protocol.send_frame(connection, {"kind": "progress", "stage": "validate", "done": 2, "total": 2})
         done(connection, [])
 
     vault = serve(answer)
     seen: list[tuple[str, int, int]] = []
-    vault._ask({"op": "listing"}, lambda *told: seen.append(told))
-    assert seen == [("fetch", 1, 2), ("judge", 2, 2)]
+    vault._call({"op": "list_files"}, lambda *told: seen.append(told))
+    assert seen == [("fetch", 1, 2), ("validate", 2, 2)]
 
 
-@pytest.mark.parametrize("wrong", [Refused("w", fix="f"), NotFound("w", fix="f"), Broken("w", fix="f")])
+@pytest.mark.parametrize("wrong", [Refused("w", fix="f"), NotFound("w", fix="f"), CorruptedError("w", fix="f")])
 def test_an_error_comes_back_as_itself(serve: Serve, wrong: WellspringError) -> None:
-    vault = serve(lambda connection, _: frames.send(connection, frames.error_out(wrong)))
+    vault = serve(lambda connection, _: protocol.send_frame(connection, protocol.encode_error(wrong)))
     with pytest.raises(type(wrong), match="w"):
-        vault.settled("clearinghouse-0", 1)
+        vault.confirm_published("clearinghouse-0", 1)
 
 
 def test_an_enclave_that_dies_is_unavailable(serve: Serve) -> None:
     with pytest.raises(Unavailable, match="without an answer"):
-        serve(lambda connection, _: None).listing("clearinghouse")
+        serve(lambda connection, _: None).list_files("clearinghouse")
     with pytest.raises(Unavailable):
-        serve(lambda connection, _: connection.sendall(b"\0\0")).listing("clearinghouse")
+        serve(lambda connection, _: connection.sendall(b"\0\0")).list_files("clearinghouse")
 
 
 def test_no_enclave_is_unavailable(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="does not answer"):
-        RemoteVault(tmp_path / "intake.sock").listing("clearinghouse")
+        EnclaveClient(tmp_path / "intake.sock").list_files("clearinghouse")

@@ -7,7 +7,7 @@
 {# Newest version first, of records that came twice: the order in which they reached us decides. #}
 {% macro newest(keys) %}
 qualify row_number() over (
-  partition by {{ keys }} order by known_since desc, drop_id desc, part desc, row_number desc
+  partition by {{ keys }} order by known_since desc, drop_id desc, replay_number desc, row_number desc
 ) = 1
 {% endmacro %}
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wellspring.data.formats.parsed import Parsed, held_against, stopped, subject_of
-from wellspring.records.data import Contract
+from wellspring.data.formats.parsed import ParsedFile, check_header, default_subject, file_refused
+from wellspring.records.data import DataContract
 from wellspring.records.verdict import Reason
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _MAGIC = b"PAR1"
 
 
-def read(content: bytes, contract: Contract, *, subject: str | None = None) -> Parsed:
+def read_parquet(content: bytes, contract: DataContract, *, subject: str | None = None) -> ParsedFile:
     """Read a whole Parquet file. subject: what the verdict of a refusal is about (default: the contract).
 
     Raises Refused for a file that is empty, cut off or damaged, or that lacks a declared column or its type.
@@ -22,56 +22,60 @@ def read(content: bytes, contract: Contract, *, subject: str | None = None) -> P
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    about = subject or subject_of(contract)
+    verdict_subject = subject or default_subject(contract)
     if not content:
-        raise stopped(about, Reason(code="empty_file", what="it is empty", count=0))
+        raise file_refused(verdict_subject, Reason(code="empty_file", message="it is empty", count=0))
     if not content.startswith(_MAGIC):
-        raise stopped(about, Reason(code="unreadable", what="it is not a Parquet file"))
+        raise file_refused(verdict_subject, Reason(code="unreadable", message="it is not a Parquet file"))
     if len(content) < 12 or not content.endswith(_MAGIC):
-        raise stopped(about, Reason(code="truncated", what="it is cut off: a Parquet file ends with its own index"))
+        raise file_refused(
+            verdict_subject, Reason(code="truncated", message="it is cut off: a Parquet file ends with its own index")
+        )
     try:
         table = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read()
         table.validate(full=True)
     except (pa.ArrowException, OSError, ValueError):
         # The reader's own message may quote bytes of the file.
-        raise stopped(about, Reason(code="unreadable", what="its pages or its index are damaged")) from None
-    names = held_against(table.column_names, contract, about)
+        raise file_refused(
+            verdict_subject, Reason(code="unreadable", message="its pages or its index are damaged")
+        ) from None
+    names = check_header(table.column_names, contract, verdict_subject)
     if table.num_rows == 0:
-        raise stopped(about, Reason(code="header_only", what="it has columns and no row", count=0))
+        raise file_refused(verdict_subject, Reason(code="header_only", message="it has columns and no row", count=0))
     table = table.rename_columns(names)
-    wrong = [
-        Reason(code="type_changed", what=f"{column.name!r} is {table.field(column.name).type}, not {column.type}")
+    mismatches = [
+        Reason(code="type_changed", message=f"{column.name!r} is {table.field(column.name).type}, not {column.type}")
         for column in contract.columns
-        if not _fits(table.field(column.name).type, column.type)
+        if not _type_fits(table.field(column.name).type, column.type)
     ]
-    if wrong:
-        raise stopped(about, *wrong)
-    numbers = pa.array(range(1, table.num_rows + 1), pa.int64())
-    return Parsed(table.combine_chunks(), numbers, pa.nulls(table.num_rows, pa.string()))
+    if mismatches:
+        raise file_refused(verdict_subject, *mismatches)
+    row_numbers = pa.array(range(1, table.num_rows + 1), pa.int64())
+    return ParsedFile(table.combine_chunks(), row_numbers, pa.nulls(table.num_rows, pa.string()))
 
 
-def _fits(found: pa.DataType, declared: str) -> bool:
+def _type_fits(found_type: pa.DataType, declared_type: str) -> bool:
     """Tell whether every value of the found type has its place in the declared one."""
     import pyarrow.types as kind
 
-    if kind.is_dictionary(found):
-        return _fits(found.value_type, declared)
-    match declared.partition("[")[0].partition("(")[0]:
+    if kind.is_dictionary(found_type):
+        return _type_fits(found_type.value_type, declared_type)
+    match declared_type.partition("[")[0].partition("(")[0]:
         case "string":
-            return kind.is_string(found) or kind.is_large_string(found) or kind.is_string_view(found)
+            return kind.is_string(found_type) or kind.is_large_string(found_type) or kind.is_string_view(found_type)
         case "int64":
-            return kind.is_integer(found) and not kind.is_uint64(found)
+            return kind.is_integer(found_type) and not kind.is_uint64(found_type)
         case "float64":
-            return kind.is_float32(found) or kind.is_float64(found)
+            return kind.is_float32(found_type) or kind.is_float64(found_type)
         case "bool":
-            return kind.is_boolean(found)
+            return kind.is_boolean(found_type)
         case "date32":
-            return kind.is_date32(found)
+            return kind.is_date32(found_type)
         case "timestamp":
-            return kind.is_timestamp(found) and found.unit != "ns"
+            return kind.is_timestamp(found_type) and found_type.unit != "ns"
         case "decimal128":
-            precision, scale = (int(part) for part in declared[len("decimal128(") : -1].split(","))
-            fits = kind.is_decimal128(found) and found.scale <= scale
-            return fits and found.precision - found.scale <= precision - scale
+            precision, scale = (int(part) for part in declared_type[len("decimal128(") : -1].split(","))
+            fits = kind.is_decimal128(found_type) and found_type.scale <= scale
+            return fits and found_type.precision - found_type.scale <= precision - scale
         case _:
             return False

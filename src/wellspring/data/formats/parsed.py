@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from wellspring.errors import Refused
-from wellspring.records.data import Contract
+from wellspring.records.data import DataContract
 from wellspring.records.verdict import Reason, Verdict
 from wellspring.trust import dlp
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ROW, FAULT = "row_number", "fault"
-FIELDS, UNIQUE = "fields", "unique"
+ROW_NUMBER, ROW_FAULT = "row_number", "fault"
+FIELDS_FAULT, UNIQUE_FAULT = "fields", "unique"
 """Faults that a row keeps through every replay: it had too few or too many fields; its key left with another row."""
-_MEND = {
+_FIXES = {
     "duplicate_header": "ask the vendor to name each column once",
     "empty_file": "ask the vendor to send the file again",
     "header_only": "ask the vendor whether there was nothing to send",
@@ -31,7 +31,7 @@ _MEND = {
 }
 
 
-class Parsed(NamedTuple):
+class ParsedFile(NamedTuple):
     """Rows as found. table: the file's columns in file order (CSV: all text, an empty field is null; Parquet: typed).
 
     row_numbers: int64, each row's place in the file from 1. faults: what the reader already found wrong, or null.
@@ -40,71 +40,73 @@ class Parsed(NamedTuple):
 
     table: pa.Table
     row_numbers: pa.Array
-    faults: pa.Array
-    notes: tuple[Reason, ...] = ()
+    row_faults: pa.Array
+    findings: tuple[Reason, ...] = ()
 
     @property
-    def names(self) -> list[str]:
+    def column_names(self) -> list[str]:
         return self.table.column_names
 
     @property
-    def rows(self) -> int:
+    def row_count(self) -> int:
         return self.table.num_rows
 
-    def pack(self) -> pa.Table:
+    def pack_rows(self) -> pa.Table:
         """Write rows, row numbers and faults into one table, for keeping."""
-        return self.table.append_column(ROW, self.row_numbers).append_column(FAULT, self.faults)
+        return self.table.append_column(ROW_NUMBER, self.row_numbers).append_column(ROW_FAULT, self.row_faults)
 
 
-def unpack(table: pa.Table) -> Parsed:
+def unpack_rows(table: pa.Table) -> ParsedFile:
     """Read what `Parsed.pack` wrote."""
-    numbers, faults = table[ROW].combine_chunks(), table[FAULT].combine_chunks()
-    return Parsed(table.drop_columns([ROW, FAULT]), numbers, faults)
+    row_numbers, row_faults = table[ROW_NUMBER].combine_chunks(), table[ROW_FAULT].combine_chunks()
+    return ParsedFile(table.drop_columns([ROW_NUMBER, ROW_FAULT]), row_numbers, row_faults)
 
 
-def stopped(subject: str, *reasons: Reason) -> Refused:
+def file_refused(subject: str, *reasons: Reason) -> Refused:
     """Make the refusal of a file that is stopped whole."""
-    what = "\n".join(f"{subject} is stopped whole: {reason.what}" for reason in reasons)
+    message = "\n".join(f"{subject} is stopped whole: {reason.message}" for reason in reasons)
     verdict = Verdict(subject=subject, outcome="fail", reasons=reasons)
-    return Refused(what, fix=_MEND.get(reasons[0].code, "ask the vendor"), verdict=verdict)
+    return Refused(message, fix=_FIXES.get(reasons[0].code, "ask the vendor"), verdict=verdict)
 
 
-def subject_of(contract: Contract) -> str:
+def default_subject(contract: DataContract) -> str:
     """Name what is judged when the caller has no drop yet."""
     return f"contract:{contract.name}@{contract.version}"
 
 
-def held_against(names: list[str], contract: Contract, subject: str) -> list[str]:
+def check_header(names: list[str], contract: DataContract, subject: str) -> list[str]:
     """Hold a file's column names against the contract; return them as the house will call them.
 
     Raises Refused for a name that stands twice and for a declared column that is absent. A name that the contract does
     not know is never quoted in a refusal: in a file without a header it is a person's value.
     """
     declared = [column.name for column in contract.columns]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise stopped(subject, *(_twice(name, name in declared) for name in twice))
+    duplicates = sorted({name for name in names if names.count(name) > 1})
+    if duplicates:
+        raise file_refused(subject, *(_duplicate_column(name, name in declared) for name in duplicates))
     missing = [name for name in declared if name not in names]
     if missing:
-        loose = {name.strip().casefold(): name for name in names}
-        if len(missing) == len(declared) and not loose.keys() & {name.casefold() for name in declared}:
-            what = f"none of the {len(declared)} declared columns is in the header; is the header line missing?"
-            raise stopped(subject, Reason(code="missing_column", what=what, count=len(declared)))
-        raise stopped(subject, *(_missing(name, name.casefold() in loose) for name in missing))
+        normalized = {name.strip().casefold(): name for name in names}
+        if len(missing) == len(declared) and not normalized.keys() & {name.casefold() for name in declared}:
+            message = f"none of the {len(declared)} declared columns is in the header; is the header line missing?"
+            raise file_refused(subject, Reason(code="missing_column", message=message, count=len(declared)))
+        raise file_refused(subject, *(_missing_column(name, name.casefold() in normalized) for name in missing))
     # These two names are the house's own: no contract may declare them, so such a column of a file is undeclared.
-    return [f"{name}_in_file" if name in {ROW, FAULT} else name for name in names]
+    return [f"{name}_in_file" if name in {ROW_NUMBER, ROW_FAULT} else name for name in names]
 
 
-def undeclared_name(name: str) -> str:
+def safe_column_name(name: str) -> str:
     """Write the name of an undeclared column so that it cannot carry a value out."""
-    return dlp.mask(name)[:60] or "(no name)"
+    return dlp.mask_text(name)[:60] or "(no name)"
 
 
-def _twice(name: str, known: bool) -> Reason:
-    called = f"the column {name!r}" if known else "an undeclared column"
-    return Reason(code="duplicate_header", what=f"{called} stands twice in the header", column=name if known else None)
+def _duplicate_column(name: str, declared: bool) -> Reason:
+    shown_name = f"the column {name!r}" if declared else "an undeclared column"
+    return Reason(
+        code="duplicate_header", message=f"{shown_name} stands twice in the header", column=name if declared else None
+    )
 
 
-def _missing(name: str, close: bool) -> Reason:
-    hint = "; the header has it in other letters or with spaces around it" if close else ""
-    return Reason(code="missing_column", what=f"the declared column {name!r} is not in the file{hint}", column=name)
+def _missing_column(name: str, similar: bool) -> Reason:
+    hint = "; the header has it in other letters or with spaces around it" if similar else ""
+    return Reason(code="missing_column", message=f"the declared column {name!r} is not in the file{hint}", column=name)

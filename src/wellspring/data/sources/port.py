@@ -8,20 +8,20 @@ from typing import NamedTuple, Protocol
 
 from wellspring.records.record import Digest
 
-Progress = Callable[[int, int], None]
+ByteProgress = Callable[[int, int], None]
 """Called as (done, total), both in bytes."""
 
 
-class Found(NamedTuple):
+class RemoteFile(NamedTuple):
     """One file as the source shows it. modified: UTC, by the source's clock. settling: perhaps still being written."""
 
     name: str
     size: int
     modified: datetime
-    settling: bool
+    still_writing: bool
 
 
-class Fetched(NamedTuple):
+class FetchedFile(NamedTuple):
     """One file's bytes, unchanged from the first byte read to the last. digest: SHA-256 of `content`."""
 
     content: bytes
@@ -29,19 +29,19 @@ class Fetched(NamedTuple):
     modified: datetime
 
 
-class Source(Protocol):
+class FileSource(Protocol):
     """Lists and fetches files. Raises Unavailable (no answer; retry later), Refused (it does not know us, or is not
     the one that was pinned)."""
 
-    def list(self) -> tuple[Found, ...]:
+    def list(self) -> tuple[RemoteFile, ...]:
         """List the files now, oldest first; dotfiles, `.part`, `.tmp`, folders and links are left alone."""
         ...
 
-    def look(self, name: str) -> Found:
+    def stat(self, name: str) -> RemoteFile:
         """Look at one file. Raises NotFound."""
         ...
 
-    def fetch(self, name: str, *, progress: Progress | None = None) -> Fetched:
+    def fetch(self, name: str, *, progress: ByteProgress | None = None) -> FetchedFile:
         """Read one whole file.
 
         Raises NotFound if it is not there, or no longer when the last byte was read; Refused with an `inconclusive`

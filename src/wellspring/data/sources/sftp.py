@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from wellspring.data.sources.port import Fetched, Found, Progress
+from wellspring.data.sources.port import ByteProgress, FetchedFile, RemoteFile
 from wellspring.errors import NotFound, Refused, Unavailable
 from wellspring.records.clock import Clock
 from wellspring.records.verdict import Reason, Verdict
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-LARGEST = 2 << 30
-_READ = 1 << 20
-_LEFT_ALONE = (".part", ".tmp")
+MAX_FILE_SIZE = 2 << 30
+_READ_SIZE = 1 << 20
+_UNFINISHED_SUFFIXES = (".part", ".tmp")
 _TIMEOUT = 15.0
 
 
@@ -44,7 +44,7 @@ class SftpSource:
         known_hosts: Path,
         settle_seconds: float,
         clock: Clock,
-        largest: int = LARGEST,
+        max_size: int = MAX_FILE_SIZE,
     ) -> None:
         self.name = name
         self._address = address
@@ -54,23 +54,23 @@ class SftpSource:
         self._known_hosts = known_hosts
         self._settle_seconds = settle_seconds
         self._clock = clock
-        self._largest = largest
+        self._max_size = max_size
 
-    def list(self) -> tuple[Found, ...]:
-        return self._run(self._list())
+    def list(self) -> tuple[RemoteFile, ...]:
+        return self._run_session(self._list())
 
-    def look(self, name: str) -> Found:
-        return self._run(self._look(name))
+    def stat(self, name: str) -> RemoteFile:
+        return self._run_session(self._stat_file(name))
 
-    def fetch(self, name: str, *, progress: Progress | None = None) -> Fetched:
-        return self._run(self._fetch(name, progress))
+    def fetch(self, name: str, *, progress: ByteProgress | None = None) -> FetchedFile:
+        return self._run_session(self._fetch(name, progress))
 
-    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+    def _run_session(self, operation: Coroutine[Any, Any, T]) -> T:
         """Run one conversation from its login to its end, and put every way it can fail into the house's words."""
         import asyncssh
 
         try:
-            return asyncio.run(work)
+            return asyncio.run(operation)
         except asyncssh.HostKeyNotVerifiable:
             raise Refused(
                 f"source {self.name!r} showed a host key that {self._known_hosts} does not pin",
@@ -86,9 +86,9 @@ class SftpSource:
                 f"source {self.name!r} does not let {self._user!r} read there",
                 fix="ask the vendor for the right to read",
             ) from None
-        except (OSError, asyncssh.Error) as wrong:
+        except (OSError, asyncssh.Error) as exc:
             raise Unavailable(
-                f"source {self.name!r} does not answer ({type(wrong).__name__})", fix="try again later"
+                f"source {self.name!r} does not answer ({type(exc).__name__})", fix="try again later"
             ) from None
 
     @asynccontextmanager
@@ -132,7 +132,7 @@ class SftpSource:
         async with connection, connection.start_sftp_client(path_errors="backslashreplace") as sftp:
             yield sftp
 
-    async def _list(self) -> tuple[Found, ...]:
+    async def _list(self) -> tuple[RemoteFile, ...]:
         import asyncssh
         from asyncssh.constants import FILEXFER_TYPE_REGULAR
 
@@ -145,76 +145,76 @@ class SftpSource:
                 ) from None
         files = [(str(entry.filename), entry.attrs) for entry in entries if entry.attrs.type == FILEXFER_TYPE_REGULAR]
         now = self._server_now([attrs for _, attrs in files])
-        found = [self._found(name, attrs, now) for name, attrs in files if not left_alone(name)]
-        return tuple(sorted(found, key=lambda file: (file.modified, file.name)))
+        remote_files = [self._remote_file(name, attrs, now) for name, attrs in files if not is_ignored(name)]
+        return tuple(sorted(remote_files, key=lambda file: (file.modified, file.name)))
 
-    async def _look(self, name: str) -> Found:
+    async def _stat_file(self, name: str) -> RemoteFile:
         async with self._connect() as sftp:
-            attrs = await self._stat(sftp, name)
-        return self._found(name, attrs, self._server_now([attrs]))
+            attrs = await self._read_attributes(sftp, name)
+        return self._remote_file(name, attrs, self._server_now([attrs]))
 
-    async def _fetch(self, name: str, progress: Progress | None) -> Fetched:
+    async def _fetch(self, name: str, progress: ByteProgress | None) -> FetchedFile:
         import asyncssh
 
         async with self._connect() as sftp:
-            before = await self._stat(sftp, name)
-            if self._found(name, before, self._server_now([before])).settling:
-                raise self._still_written(name)
+            before = await self._read_attributes(sftp, name)
+            if self._remote_file(name, before, self._server_now([before])).still_writing:
+                raise self._still_writing(name)
             total = before.size or 0
-            if total > self._largest:
+            if total > self._max_size:
                 raise Refused(
-                    f"a file of source {self.name!r} has {total:,} bytes, more than {self._largest:,}",
+                    f"a file of source {self.name!r} has {total:,} bytes, more than {self._max_size:,}",
                     fix="ask the vendor for smaller files",
                 )
             content = bytearray()
-            hashed = hashlib.sha256()
+            hasher = hashlib.sha256()
             try:
                 async with sftp.open(self._path(name), "rb", block_size=131072) as file:
                     # One byte past the end is asked for too: a file that grew while it was read must show.
-                    while block := await file.read(min(_READ, total + 1 - len(content)), len(content)):
+                    while block := await file.read(min(_READ_SIZE, total + 1 - len(content)), len(content)):
                         content += block
-                        hashed.update(block)
+                        hasher.update(block)
                         if len(content) > total:
                             break
                         if progress is not None:
                             progress(len(content), total)
             except asyncssh.SFTPNoSuchFile:
-                raise self._gone(name) from None
-            after = await self._stat(sftp, name)
+                raise self._not_found(name) from None
+            after = await self._read_attributes(sftp, name)
         if len(content) != total or (after.size, after.mtime) != (before.size, before.mtime):
-            raise self._still_written(name)
-        return Fetched(bytes(content), hashed.hexdigest(), _instant(after))
+            raise self._still_writing(name)
+        return FetchedFile(bytes(content), hasher.hexdigest(), _modified_at(after))
 
-    async def _stat(self, sftp: asyncssh.SFTPClient, name: str) -> asyncssh.SFTPAttrs:
+    async def _read_attributes(self, sftp: asyncssh.SFTPClient, name: str) -> asyncssh.SFTPAttrs:
         import asyncssh
         from asyncssh.constants import FILEXFER_TYPE_REGULAR
 
         try:
             attrs = await sftp.lstat(self._path(name))
         except asyncssh.SFTPNoSuchFile:
-            raise self._gone(name) from None
+            raise self._not_found(name) from None
         if attrs.type != FILEXFER_TYPE_REGULAR:
-            raise self._gone(name)
+            raise self._not_found(name)
         return attrs
 
     def _path(self, name: str) -> str:
-        if "/" in name or "\0" in name or left_alone(name):
-            raise self._gone(name)
+        if "/" in name or "\0" in name or is_ignored(name):
+            raise self._not_found(name)
         return str(self._folder / name)
 
-    def _found(self, name: str, attrs: asyncssh.SFTPAttrs, now: datetime) -> Found:
-        modified = _instant(attrs)
-        return Found(name, attrs.size or 0, modified, (now - modified).total_seconds() < self._settle_seconds)
+    def _remote_file(self, name: str, attrs: asyncssh.SFTPAttrs, now: datetime) -> RemoteFile:
+        modified = _modified_at(attrs)
+        return RemoteFile(name, attrs.size or 0, modified, (now - modified).total_seconds() < self._settle_seconds)
 
-    def _server_now(self, seen: list[asyncssh.SFTPAttrs]) -> datetime:
+    def _server_now(self, attributes: list[asyncssh.SFTPAttrs]) -> datetime:
         """Say what time it is there: SFTP has no word for it, but its clock cannot be behind the newest file."""
-        return max([self._clock.now(), *map(_instant, seen)])
+        return max([self._clock.now(), *map(_modified_at, attributes)])
 
-    def _gone(self, name: str) -> NotFound:
+    def _not_found(self, name: str) -> NotFound:
         return NotFound(f"source {self.name!r} has no file {name!r}", fix="list the source again")
 
-    def _still_written(self, name: str) -> Refused:
-        reason = Reason(code="still_written", what="it changed while it was read, or just before")
+    def _still_writing(self, name: str) -> Refused:
+        reason = Reason(code="still_writing", message="it changed while it was read, or just before")
         return Refused(
             f"{name!r} of source {self.name!r} is still being written",
             fix="try again when the vendor has finished it",
@@ -222,10 +222,10 @@ class SftpSource:
         )
 
 
-def left_alone(name: str) -> bool:
+def is_ignored(name: str) -> bool:
     """Say whether a name is none of ours: a dotfile, or one that its writer marks as unfinished."""
-    return name.startswith(".") or name.lower().endswith(_LEFT_ALONE)
+    return name.startswith(".") or name.lower().endswith(_UNFINISHED_SUFFIXES)
 
 
-def _instant(attrs: asyncssh.SFTPAttrs) -> datetime:
+def _modified_at(attrs: asyncssh.SFTPAttrs) -> datetime:
     return datetime.fromtimestamp(attrs.mtime or 0, UTC)

@@ -8,10 +8,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from wellspring.errors import Broken, NotFound, Unavailable
+from wellspring.errors import CorruptedError, NotFound, Unavailable
 
 
-class DiskPaths:
+class DiskBlobStore:
     """Named bytes below one folder; only this process's user may write there."""
 
     def __init__(self, folder: Path, *, mode: int = 0o644) -> None:
@@ -19,39 +19,39 @@ class DiskPaths:
         self.mode = mode
 
     def write_once(self, name: str, content: bytes) -> None:
-        path = self._path(name)
-        beside = self._beside(path, content)
+        path = self._resolve_path(name)
+        temporary_path = self._write_temporary(path, content)
         try:
             # link, unlike rename, refuses an existing name: two writers cannot both win.
-            os.link(beside, path)
+            os.link(temporary_path, path)
         except FileExistsError:
             if path.read_bytes() != content:
-                raise Broken(
+                raise CorruptedError(
                     f"{name} already holds other bytes, and it is written only once",
                     fix="keep both copies and find out who wrote the first one",
                 ) from None
         finally:
-            os.unlink(beside)
+            os.unlink(temporary_path)
         _fsync_folder(path.parent)
 
-    def swap(self, name: str, content: bytes) -> None:
-        path = self._path(name)
-        os.replace(self._beside(path, content), path)
+    def replace(self, name: str, content: bytes) -> None:
+        path = self._resolve_path(name)
+        os.replace(self._write_temporary(path, content), path)
         _fsync_folder(path.parent)
 
     def read(self, name: str) -> bytes:
         try:
-            return self._path(name).read_bytes()
+            return self._resolve_path(name).read_bytes()
         except FileNotFoundError:
             raise NotFound(f"nothing is kept under {name}", fix="check the name") from None
-        except OSError as wrong:
+        except OSError as exc:
             raise Unavailable(
-                f"what is kept under {name} cannot be read: {wrong.strerror}",
+                f"what is kept under {name} cannot be read: {exc.strerror}",
                 fix="see who may read it, and that its disk answers",
             ) from None
 
     def list(self, prefix: str) -> Iterator[str]:
-        start = self._path(prefix) if prefix else self.folder
+        start = self._resolve_path(prefix) if prefix else self.folder
         yield from sorted(
             (Path(folder) / file).relative_to(self.folder).as_posix()
             for folder, _, files in os.walk(start)
@@ -60,50 +60,52 @@ class DiskPaths:
         )
 
     def remove(self, name: str) -> None:
-        self._path(name).unlink(missing_ok=True)
+        self._resolve_path(name).unlink(missing_ok=True)
 
-    def _path(self, name: str) -> Path:
+    def _resolve_path(self, name: str) -> Path:
         parts = PurePosixPath(name).parts
         if not parts or name.startswith("/") or any(part in {".", ".."} for part in parts):
             raise NotFound(f"{name!r} is no relative name", fix="use a/b/c without . or ..")
         return self.folder.joinpath(*parts)
 
-    def _beside(self, path: Path, content: bytes) -> str:
+    def _write_temporary(self, path: Path, content: bytes) -> str:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, beside = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
+        descriptor, temporary_path = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
+        with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fchmod(file.fileno(), self.mode)
             os.fsync(file.fileno())
-        return beside
+        return temporary_path
 
 
-class DiskObjects:
+class DiskContentStore:
     """Bytes by content hash, two hex digits a folder."""
 
     def __init__(self, folder: Path, *, mode: int = 0o644) -> None:
-        self._paths = DiskPaths(folder, mode=mode)
+        self._blobs = DiskBlobStore(folder, mode=mode)
 
     def put(self, content: bytes) -> str:
         digest = hashlib.sha256(content).hexdigest()
-        self._paths.write_once(self._name(digest), content)
+        self._blobs.write_once(self._object_name(digest), content)
         return digest
 
     def get(self, digest: str) -> bytes:
-        content = self._paths.read(self._name(digest))
+        content = self._blobs.read(self._object_name(digest))
         if hashlib.sha256(content).hexdigest() != digest:
-            raise Broken(f"object {digest} no longer hashes to its name", fix="restore it from a copy; do not retry")
+            raise CorruptedError(
+                f"object {digest} no longer hashes to its name", fix="restore it from a copy; do not retry"
+            )
         return content
 
     @staticmethod
-    def _name(digest: str) -> str:
+    def _object_name(digest: str) -> str:
         return f"{digest[:2]}/{digest[2:]}"
 
 
 def _fsync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(handle)
+        os.fsync(descriptor)
     finally:
-        os.close(handle)
+        os.close(descriptor)

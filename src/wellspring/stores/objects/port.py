@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 
-class Objects(Protocol):
+class ContentStore(Protocol):
     """Bytes by content hash (SHA-256, hex); writes are atomic, durable and final."""
 
     def put(self, content: bytes) -> str:
@@ -18,14 +18,14 @@ class Objects(Protocol):
         ...
 
 
-class Paths(Protocol):
+class NamedBlobStore(Protocol):
     """Named bytes. A name is relative, `/`-separated, without `.` or `..` parts. Writes are atomic and durable."""
 
     def write_once(self, name: str, content: bytes) -> None:
         """Create it; the same bytes again change nothing. Raises Broken if other bytes stand under that name."""
         ...
 
-    def swap(self, name: str, content: bytes) -> None:
+    def replace(self, name: str, content: bytes) -> None:
         """Create or replace it: a reader sees the old bytes or the new, never a mix."""
         ...
 

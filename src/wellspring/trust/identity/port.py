@@ -14,7 +14,7 @@ class Principal(NamedTuple):
     roles: tuple[str, ...] = ()
 
 
-class Session(Protocol):
+class LoginSession(Protocol):
     """A login that renews itself while the process lives and ends with it."""
 
     @property

@@ -5,31 +5,31 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from wellspring.errors import Broken
-from wellspring.trust.identity.openbao import OpenBaoSession, answering
+from wellspring.errors import CorruptedError
+from wellspring.trust.identity.openbao import OpenBaoSession, map_errors
 from wellspring.trust.keys.port import DataKey
 
 
-class OpenBaoKeys:
+class OpenBaoDataKeys:
     """Envelope encryption under transit's AES-256-GCM keys. client: a line of its own, beside another thread's."""
 
     def __init__(self, session: OpenBaoSession, *, client: Any = None) -> None:
         self._transit: Any = (client or session.client).secrets.transit
 
-    def data_key(self, name: str) -> DataKey:
-        with answering(f"make a data key under {name}"):
+    def generate_data_key(self, name: str) -> DataKey:
+        with map_errors(f"make a data key under {name}"):
             answer = self._transit.generate_data_key(name=name, key_type="plaintext", bits=256)
         data = answer["data"]
         return DataKey(base64.b64decode(data["plaintext"]), str(data["ciphertext"]))
 
-    def unwrap(self, name: str, wrapped: str) -> bytes:
+    def unwrap_key(self, name: str, wrapped: str) -> bytes:
         from hvac.exceptions import InvalidRequest
 
-        with answering(f"unwrap a data key of {name}"):
+        with map_errors(f"unwrap a data key of {name}"):
             try:
                 answer = self._transit.decrypt_data(name=name, ciphertext=wrapped)
             except InvalidRequest:
-                raise Broken(
+                raise CorruptedError(
                     f"a wrapped key does not open under {name}",
                     fix="it was changed, or wrapped by another key: restore it from a copy; do not retry",
                 ) from None
@@ -45,13 +45,13 @@ class OpenBaoSigner:
         self._version = version
 
     def sign(self, message: bytes) -> bytes:
-        with answering(f"sign with {self._name}"):
+        with map_errors(f"sign with {self._name}"):
             answer = self._transit.sign_data(
                 name=self._name, hash_input=base64.b64encode(message).decode(), key_version=self._version
             )
         return base64.b64decode(str(answer["data"]["signature"]).rpartition(":")[2])
 
     def public_key(self) -> bytes:
-        with answering(f"read the public key of {self._name}"):
+        with map_errors(f"read the public key of {self._name}"):
             answer = self._transit.read_key(name=self._name)
         return base64.b64decode(answer["data"]["keys"][str(self._version)]["public_key"])

@@ -8,21 +8,21 @@ from typing import NamedTuple, Protocol
 class DataKey(NamedTuple):
     """A fresh 256-bit key, and the same key wrapped by the named one. Keep only `wrapped`."""
 
-    plain: bytes
+    plaintext: bytes
     wrapped: str
 
 
-class Keys(Protocol):
+class DataKeys(Protocol):
     """Envelope encryption: the server wraps, the caller encrypts."""
 
-    def data_key(self, name: str) -> DataKey: ...
+    def generate_data_key(self, name: str) -> DataKey: ...
 
-    def unwrap(self, name: str, wrapped: str) -> bytes:
+    def unwrap_key(self, name: str, wrapped: str) -> bytes:
         """Return the plain key. Raises Refused if the caller may not use the named key, Unavailable if it is down."""
         ...
 
 
-class Signer(Protocol):
+class LogSigner(Protocol):
     """Signs for the log with Ed25519 (RFC 8032, pure)."""
 
     def sign(self, message: bytes) -> bytes:

@@ -5,169 +5,189 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from wellspring.errors import Broken, NotFound, WellspringError
+from wellspring.errors import CorruptedError, NotFound, WellspringError
 from wellspring.trust.ledger import journal
-from wellspring.trust.ledger.index import Index, parse
-from wellspring.trust.ledger.keyring import Keys
-from wellspring.trust.ledger.tree import ENTRIES, WIDTH, Tree, bundle, name, unbundle
+from wellspring.trust.ledger.index import LedgerIndex, parse_entry
+from wellspring.trust.ledger.keyring import LogVerifierKeys
+from wellspring.trust.ledger.tree import ENTRIES_LEVEL, TILE_WIDTH, MerkleTree, decode_bundle, encode_bundle, tile_name
 from wellspring_verify import merkle, notes
-from wellspring_verify.canonical import Malformed
+from wellspring_verify.canonical import MalformedError
 
 
-def audit(
-    tree: Tree, keys: Keys | None = None, *, journals: Path | None = None, index: Index | None = None
+def audit_ledger(
+    tree: MerkleTree,
+    keys: LogVerifierKeys | None = None,
+    *,
+    journals: Path | None = None,
+    index: LedgerIndex | None = None,
 ) -> tuple[str, ...]:
     """Recompute the tree from its entries and say everything that does not fit; nothing said means all holds.
 
     keys: the verifier keys and the witness's own copy. journals, index: compared with the tree where given.
     """
-    found = _Findings()
+    findings = _LedgerAudit()
     try:
-        note = tree.checkpoint()
+        note = tree.read_checkpoint()
     except NotFound:
-        if keys and keys.seen:
+        if keys and keys.last_cosigned:
             return ("checkpoint: it is missing, and the witness has cosigned one: the ledger was removed",)
         return ()
     try:
-        parsed = notes.parse(note)
-        head = notes.parse_head(parsed.text)
-    except Malformed as wrong:
-        return (f"checkpoint: {wrong}",)
-    leaves = found.entries(tree, head.size)
-    found.tiles(tree, leaves)
-    if len(leaves) == head.size and merkle.root(leaves) != head.root:
-        found.say("checkpoint: its root is not that of the entries: an entry or the checkpoint was changed")
+        parsed = notes.parse_note(note)
+        head = notes.parse_checkpoint(parsed.text)
+    except MalformedError as exc:
+        return (f"checkpoint: {exc}",)
+    leaves = findings.check_entries(tree, head.size)
+    findings.check_tiles(tree, leaves)
+    if len(leaves) == head.size and merkle.compute_root(leaves) != head.root:
+        findings.add_message("checkpoint: its root is not that of the entries: an entry or the checkpoint was changed")
     if keys:
-        found.signatures(parsed, head, keys)
-        found.witness(head, leaves, keys)
+        findings.check_signatures(parsed, head, keys)
+        findings.check_witness(head, leaves, keys)
     if journals:
-        found.journals(journals)
+        findings.check_journals(journals)
     if index:
-        found.index(index, leaves)
-    return tuple(found.said)
+        findings.check_index(index, leaves)
+    return tuple(findings.messages)
 
 
-class _Findings:
+class _LedgerAudit:
     def __init__(self) -> None:
-        self.said: list[str] = []
-        self._places: dict[tuple[str, int], bytes] = {}
+        self.messages: list[str] = []
+        self._leaf_hashes: dict[tuple[str, int], bytes] = {}
 
-    def say(self, what: str) -> None:
-        self.said.append(what)
+    def add_message(self, message: str) -> None:
+        self.messages.append(message)
 
-    def entries(self, tree: Tree, size: int) -> list[bytes]:
+    def check_entries(self, tree: MerkleTree, size: int) -> list[bytes]:
         """Hash every entry; check its form, and that each service's entries follow each other from 0."""
         leaves: list[bytes] = []
-        last: dict[str, int] = {}
-        for number in range(-(-size // WIDTH)):
-            where = name(ENTRIES, number, min(WIDTH, size - number * WIDTH))
+        last_sequences: dict[str, int] = {}
+        for number in range(-(-size // TILE_WIDTH)):
+            tile_path = tile_name(ENTRIES_LEVEL, number, min(TILE_WIDTH, size - number * TILE_WIDTH))
             try:
-                kept = unbundle(_exact(tree, ENTRIES, number, min(WIDTH, size - number * WIDTH)))
-            except Broken as wrong:
-                self.say(f"{where}: {wrong.what}")
+                bundle_entries = decode_bundle(
+                    _read_tile_prefix(tree, ENTRIES_LEVEL, number, min(TILE_WIDTH, size - number * TILE_WIDTH))
+                )
+            except CorruptedError as exc:
+                self.add_message(f"{tile_path}: {exc.what}")
                 return leaves
-            if len(kept) != min(WIDTH, size - number * WIDTH):
-                self.say(f"{where}: it holds {len(kept)} entries: it was cut, or something was added")
+            if len(bundle_entries) != min(TILE_WIDTH, size - number * TILE_WIDTH):
+                self.add_message(
+                    f"{tile_path}: it holds {len(bundle_entries)} entries: it was cut, or something was added"
+                )
                 return leaves
-            for content in kept:
-                leaves.append(merkle.leaf(content))
-                self._entry(content, len(leaves) - 1, where, last)
+            for content in bundle_entries:
+                leaves.append(merkle.hash_leaf(content))
+                self._check_entry(content, len(leaves) - 1, tile_path, last_sequences)
         return leaves
 
-    def _entry(self, content: bytes, place: int, where: str, last: dict[str, int]) -> None:
+    def _check_entry(self, content: bytes, tree_index: int, tile_path: str, last_sequences: dict[str, int]) -> None:
         try:
-            entry = parse(content)
-            if journal.content(entry) != content:
-                self.say(f"{where}: entry {place} is not in the canonical form")
+            entry = parse_entry(content)
+            if journal.encode_entry(entry) != content:
+                self.add_message(f"{tile_path}: entry {tree_index} is not in the canonical form")
         except WellspringError:
-            self.say(f"{where}: entry {place} cannot be read")
+            self.add_message(f"{tile_path}: entry {tree_index} cannot be read")
             return
-        expected = last.get(entry.service, -1) + 1
+        expected = last_sequences.get(entry.service, -1) + 1
         if entry.sequence != expected:
-            self.say(f"{where}: entry {place} is {entry.id}, and {entry.service}:{expected} belongs there")
-        last[entry.service] = entry.sequence
-        self._places[entry.service, entry.sequence] = merkle.leaf(content)
+            self.add_message(
+                f"{tile_path}: entry {tree_index} is {entry.id}, and {entry.service}:{expected} belongs there"
+            )
+        last_sequences[entry.service] = entry.sequence
+        self._leaf_hashes[entry.service, entry.sequence] = merkle.hash_leaf(content)
 
-    def tiles(self, tree: Tree, leaves: list[bytes]) -> None:
+    def check_tiles(self, tree: MerkleTree, leaves: list[bytes]) -> None:
         """Compare every hash tile with the hashes of the entries."""
         level, hashes = 0, leaves
         while hashes:
-            for at in range(0, len(hashes), WIDTH):
-                part = b"".join(hashes[at : at + WIDTH])
-                where = name(level, at // WIDTH, len(part) // 32)
+            for offset in range(0, len(hashes), TILE_WIDTH):
+                part = b"".join(hashes[offset : offset + TILE_WIDTH])
+                tile_path = tile_name(level, offset // TILE_WIDTH, len(part) // 32)
                 try:
-                    kept = _exact(tree, level, at // WIDTH, len(part) // 32)
-                except Broken as wrong:
-                    self.say(f"{where}: {wrong.what}")
+                    stored = _read_tile_prefix(tree, level, offset // TILE_WIDTH, len(part) // 32)
+                except CorruptedError as exc:
+                    self.add_message(f"{tile_path}: {exc.what}")
                     continue
-                if kept != part:
-                    self.say(f"{where}: it does not hold the hashes of its entries: one of both was changed")
-            level, hashes = level + 1, list(_parents(hashes))
+                if stored != part:
+                    self.add_message(
+                        f"{tile_path}: it does not hold the hashes of its entries: one of both was changed"
+                    )
+            level, hashes = level + 1, list(_parent_hashes(hashes))
 
-    def signatures(self, parsed: notes.Note, head: notes.Head, keys: Keys) -> None:
-        log, witness = notes.parse_key(keys.log), notes.parse_key(keys.witness)
+    def check_signatures(self, parsed: notes.SignedNote, head: notes.CheckpointHead, keys: LogVerifierKeys) -> None:
+        log, witness = notes.parse_verifier_key(keys.log_key), notes.parse_verifier_key(keys.witness_key)
         if log.name != head.origin:
-            self.say(f"checkpoint: it is of the log {head.origin}, and the key is of {log.name}")
-        if keys.registered is not None and keys.registered != keys.log:
-            self.say("vkey: the witness was told another key of this log: one of both was exchanged")
-        for who, key in (("log", log), ("witness", witness)):
-            if not any(notes.signs(one, key, parsed.text) for one in parsed.signatures):
-                self.say(f"checkpoint: the signature of the {who} {key.name} is missing, or does not hold")
+            self.add_message(f"checkpoint: it is of the log {head.origin}, and the key is of {log.name}")
+        if keys.registered_key is not None and keys.registered_key != keys.log_key:
+            self.add_message("vkey: the witness was told another key of this log: one of both was exchanged")
+        for role, key in (("log", log), ("witness", witness)):
+            if not any(notes.verify_signature_line(one, key, parsed.text) for one in parsed.signatures):
+                self.add_message(f"checkpoint: the signature of the {role} {key.name} is missing, or does not hold")
 
-    def witness(self, head: notes.Head, leaves: list[bytes], keys: Keys) -> None:
+    def check_witness(self, head: notes.CheckpointHead, leaves: list[bytes], keys: LogVerifierKeys) -> None:
         """Compare with the witness's own copy: it must be this tree, or the beginning of it."""
-        if keys.seen is None:
-            self.say("witness: it has not seen this log, though the checkpoint is cosigned: its folder was exchanged")
+        if keys.last_cosigned is None:
+            self.add_message(
+                "witness: it has not seen this log, though the checkpoint is cosigned: its folder was exchanged"
+            )
             return
         try:
-            copy = notes.parse_head(notes.parse(keys.seen).text)
-        except Malformed as wrong:
-            self.say(f"witness: its copy is damaged: {wrong}")
+            copy = notes.parse_checkpoint(notes.parse_note(keys.last_cosigned).text)
+        except MalformedError as exc:
+            self.add_message(f"witness: its copy is damaged: {exc}")
             return
         if copy.size > head.size:
-            self.say(
+            self.add_message(
                 f"checkpoint: it has {head.size} entries, and the witness has seen {copy.size}: the ledger's tail was "
-                "cut, or it was rolled back (if a crash came just now, `wellspring receive` mends it)"
+                "cut, or it was rolled back (if a crash came just now, `wellspring ingest` mends it)"
             )
-        elif len(leaves) == head.size and merkle.root(leaves[: copy.size]) != copy.root:
-            self.say(f"checkpoint: its first {copy.size} entries are not those that the witness has seen: a fork")
+        elif len(leaves) == head.size and merkle.compute_root(leaves[: copy.size]) != copy.root:
+            self.add_message(
+                f"checkpoint: its first {copy.size} entries are not those that the witness has seen: a fork"
+            )
         elif copy.size < head.size:
-            self.say(f"witness: it has seen only {copy.size} of {head.size} published entries: it was rolled back")
+            self.add_message(
+                f"witness: it has seen only {copy.size} of {head.size} published entries: it was rolled back"
+            )
 
-    def journals(self, folder: Path) -> None:
+    def check_journals(self, folder: Path) -> None:
         """Compare every entry that is in the tree with the journal it came from."""
-        kept: set[tuple[str, int]] = set()
-        for service in journal.services(folder):
+        journaled: set[tuple[str, int]] = set()
+        for service in journal.list_services(folder):
             try:
-                for sequence, content in journal.read(folder, service):
-                    place = (service, sequence)
-                    kept.add(place)
-                    if place in self._places and self._places[place] != merkle.leaf(content):
-                        self.say(f"journals/{service}: line {sequence} is not the entry that stands in the tree")
-            except Broken as wrong:
-                self.say(f"journals/{service}: {wrong.what}")
-        for service, sequence in sorted(self._places.keys() - kept):
-            self.say(f"journals/{service}: line {sequence} stands in the tree, and is gone from the journal")
+                for sequence, content in journal.read_lines(folder, service):
+                    entry_key = (service, sequence)
+                    journaled.add(entry_key)
+                    if entry_key in self._leaf_hashes and self._leaf_hashes[entry_key] != merkle.hash_leaf(content):
+                        self.add_message(
+                            f"journals/{service}: line {sequence} is not the entry that stands in the tree"
+                        )
+            except CorruptedError as exc:
+                self.add_message(f"journals/{service}: {exc.what}")
+        for service, sequence in sorted(self._leaf_hashes.keys() - journaled):
+            self.add_message(f"journals/{service}: line {sequence} stands in the tree, and is gone from the journal")
 
-    def index(self, index: Index, leaves: list[bytes]) -> None:
+    def check_index(self, index: LedgerIndex, leaves: list[bytes]) -> None:
         try:
-            kept = {place: merkle.leaf(content) for place, content in index.raw()}
-        except WellspringError as wrong:
-            self.say(f"index.sqlite: {wrong.what}")
+            indexed = {tree_index: merkle.hash_leaf(content) for tree_index, content in index.iter_entry_bytes()}
+        except WellspringError as exc:
+            self.add_message(f"index.sqlite: {exc.what}")
             return
-        if kept != dict(enumerate(leaves)):
-            self.say("index.sqlite: it does not hold what the tree holds: remove it, and it is made again")
+        if indexed != dict(enumerate(leaves)):
+            self.add_message("index.sqlite: it does not hold what the tree holds: remove it, and it is made again")
 
 
-def _exact(tree: Tree, level: int | str, number: int, width: int) -> bytes:
+def _read_tile_prefix(tree: MerkleTree, level: int | str, number: int, width: int) -> bytes:
     """Read a tile as it lies there; of one that has grown since, the part that this tree has."""
     try:
-        return tree.paths.read(name(level, number, width))
+        return tree.paths.read(tile_name(level, number, width))
     except NotFound:
-        content = tree.tile(level, number, width)
-        return bundle(unbundle(content)[:width]) if level == ENTRIES else content[: 32 * width]
+        content = tree.read_tile(level, number, width)
+        return encode_bundle(decode_bundle(content)[:width]) if level == ENTRIES_LEVEL else content[: 32 * width]
 
 
-def _parents(hashes: list[bytes]) -> Iterator[bytes]:
-    for at in range(0, len(hashes) - WIDTH + 1, WIDTH):
-        yield merkle.root(hashes[at : at + WIDTH])
+def _parent_hashes(hashes: list[bytes]) -> Iterator[bytes]:
+    for offset in range(0, len(hashes) - TILE_WIDTH + 1, TILE_WIDTH):
+        yield merkle.compute_root(hashes[offset : offset + TILE_WIDTH])

@@ -15,17 +15,17 @@ from typing import NamedTuple, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from wellspring.errors import Broken, NotFound, Refused, Unavailable
+from wellspring.errors import CorruptedError, NotFound, Refused, Unavailable
 from wellspring.records.clock import Clock
-from wellspring.stores.objects.disk import DiskPaths
-from wellspring.trust.ledger.tree import HOST
+from wellspring.stores.objects.disk import DiskBlobStore
+from wellspring.trust.ledger.tree import ORIGIN_HOST
 from wellspring_verify import merkle, notes
-from wellspring_verify.canonical import Malformed
+from wellspring_verify.canonical import MalformedError
 
-KEY, VKEY, LOGS, SEEN = "key", "vkey", "logs", "seen"
+SECRET_KEY_FILE, VERIFIER_KEY_FILE, LOGS_FOLDER, CHECKPOINTS_FOLDER = "key", "vkey", "logs", "checkpoints"
 
 
-class Answer(NamedTuple):
+class CosignResponse(NamedTuple):
     """What a witness answers, as over HTTP: 200 with its signature line; 400, 403, 404, 422 with a reason;
     409 with the size of the tree that it knows."""
 
@@ -36,129 +36,141 @@ class Answer(NamedTuple):
 class Cosigner(Protocol):
     """A witness, here or behind a socket."""
 
-    def vkey(self) -> str:
+    def verifier_key(self) -> str:
         """Return the witness's verifier key."""
         ...
 
-    def add_checkpoint(self, old: int, proof: Sequence[bytes], note: bytes) -> Answer:
+    def add_checkpoint(self, old: int, proof: Sequence[bytes], note: bytes) -> CosignResponse:
         """Ask for a cosignature. old: the size that the witness is believed to know; proof: from there to the note."""
         ...
 
 
-class Witness:
+class LocalWitness:
     """A witness with its state in one folder; several processes and threads may ask it at once."""
 
     def __init__(self, folder: Path, *, clock: Clock) -> None:
         self._folder = folder
         self._clock = clock
-        (folder / SEEN).mkdir(parents=True, exist_ok=True)
-        (folder / LOGS).mkdir(exist_ok=True)
-        self._paths = DiskPaths(folder)
-        with self._alone():
-            self._secret = _secret(folder)
-        self._key = _key_of(self._secret)
-        self._paths.write_once(VKEY, f"{self._key}\n".encode())
+        (folder / CHECKPOINTS_FOLDER).mkdir(parents=True, exist_ok=True)
+        (folder / LOGS_FOLDER).mkdir(exist_ok=True)
+        self._paths = DiskBlobStore(folder)
+        with self._exclusive_lock():
+            self._secret = _load_signing_key(folder)
+        self._key = _verifier_key_of(self._secret)
+        self._paths.write_once(VERIFIER_KEY_FILE, f"{self._key}\n".encode())
 
-    def vkey(self) -> str:
+    def verifier_key(self) -> str:
         return str(self._key)
 
-    def register(self, vkey: str) -> None:
+    def register_log(self, vkey: str) -> None:
         """Begin to watch a log. See `register`."""
-        register(self._folder, vkey)
+        register_log(self._folder, vkey)
 
-    def latest(self, log: notes.Key) -> bytes | None:
+    def latest_checkpoint(self, log: notes.VerifierKey) -> bytes | None:
         """Return the newest checkpoint that was cosigned for a log, with both signature lines."""
-        return seen(self._folder, log)
+        return last_checkpoint(self._folder, log)
 
-    def add_checkpoint(self, old: int, proof: Sequence[bytes], note: bytes) -> Answer:
+    def add_checkpoint(self, old: int, proof: Sequence[bytes], note: bytes) -> CosignResponse:
         try:
-            parsed = notes.parse(note)
-            head = notes.parse_head(parsed.text)
-        except Malformed as wrong:
-            return Answer(400, f"{wrong}\n".encode())
-        keys = [key for key in logs(self._folder) if key.name == head.origin]
+            parsed = notes.parse_note(note)
+            head = notes.parse_checkpoint(parsed.text)
+        except MalformedError as exc:
+            return CosignResponse(400, f"{exc}\n".encode())
+        keys = [key for key in registered_logs(self._folder) if key.name == head.origin]
         if not keys:
-            return Answer(404, b"this witness does not know that log\n")
-        signed = [line for line in parsed.signatures if any(notes.signs(line, key, parsed.text) for key in keys)]
+            return CosignResponse(404, b"this witness does not know that log\n")
+        signed = [
+            line
+            for line in parsed.signatures
+            if any(notes.verify_signature_line(line, key, parsed.text) for key in keys)
+        ]
         if not signed:
-            return Answer(403, b"the log's signature does not hold\n")
+            return CosignResponse(403, b"the log's signature does not hold\n")
         if old > head.size:
-            return Answer(400, b"the old size is larger than the checkpoint's\n")
+            return CosignResponse(400, b"the old size is larger than the checkpoint's\n")
         # Compared and kept under one lock: of two that race, the second sees what the first one left.
-        with self._alone():
-            before = self._before(keys[0])
-            if before.size != old or (before.size == head.size and before.root != head.root):
-                return Answer(409, f"{before.size}\n".encode())
-            if not merkle.consistent(old, head.size, before.root, head.root, proof):
-                return Answer(422, b"the proof does not lead from the known checkpoint to this one\n")
-            at = int(self._clock.now().timestamp())
-            blob = at.to_bytes(8, "big") + self._secret.sign(notes.cosigned(at, parsed.text))
-            line = notes.Signature(self._key.name, self._key.id, blob).line()
-            self._paths.swap(f"{SEEN}/{keys[0].id.hex()}", parsed.text + b"\n" + signed[0].line() + line)
-        return Answer(200, line)
+        with self._exclusive_lock():
+            last_head = self._last_head(keys[0])
+            if last_head.size != old or (last_head.size == head.size and last_head.root != head.root):
+                return CosignResponse(409, f"{last_head.size}\n".encode())
+            if not merkle.verify_consistency(old, head.size, last_head.root, head.root, proof):
+                return CosignResponse(422, b"the proof does not lead from the known checkpoint to this one\n")
+            timestamp = int(self._clock.now().timestamp())
+            blob = timestamp.to_bytes(8, "big") + self._secret.sign(notes.cosignature_text(timestamp, parsed.text))
+            line = notes.NoteSignature(self._key.name, self._key.key_id, blob).to_line()
+            self._paths.replace(
+                f"{CHECKPOINTS_FOLDER}/{keys[0].key_id.hex()}", parsed.text + b"\n" + signed[0].to_line() + line
+            )
+        return CosignResponse(200, line)
 
-    def _before(self, log: notes.Key) -> notes.Head:
-        note = self.latest(log)
+    def _last_head(self, log: notes.VerifierKey) -> notes.CheckpointHead:
+        note = self.latest_checkpoint(log)
         try:
-            return notes.parse_head(notes.parse(note).text) if note else notes.Head(log.name, 0, merkle.EMPTY)
-        except Malformed as wrong:
-            raise Broken(f"the witness's copy is damaged: {wrong}", fix="restore it; do not retry") from None
+            return (
+                notes.parse_checkpoint(notes.parse_note(note).text)
+                if note
+                else notes.CheckpointHead(log.name, 0, merkle.EMPTY_ROOT)
+            )
+        except MalformedError as exc:
+            raise CorruptedError(f"the witness's copy is damaged: {exc}", fix="restore it; do not retry") from None
 
     @contextmanager
-    def _alone(self) -> Generator[None]:
-        handle = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    def _exclusive_lock(self) -> Generator[None]:
+        lock_fd = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            fcntl.flock(lock_fd, fcntl.LOCK_EX)
             yield
         finally:
-            os.close(handle)
+            os.close(lock_fd)
 
 
-def register(folder: Path, vkey: str) -> None:
+def register_log(folder: Path, vkey: str) -> None:
     """Let the witness of this folder watch a log; the first key that a log's name is registered with stays.
 
     Raises Refused for a second key of the same log: whoever could bring one could sign another past with it.
     """
     try:
-        key = notes.parse_key(vkey.strip())
-        if key.kind != notes.LOG:
-            raise Malformed("it is the key of a witness")
-    except Malformed as wrong:
-        raise Refused(f"that is no verifier key of a log: {wrong}", fix="get it with `wellspring ledger key`") from None
-    for other in logs(folder):
+        key = notes.parse_verifier_key(vkey.strip())
+        if key.kind != notes.KIND_LOG:
+            raise MalformedError("it is the key of a witness")
+    except MalformedError as exc:
+        raise Refused(f"that is no verifier key of a log: {exc}", fix="get it with `wellspring ledger key`") from None
+    for other in registered_logs(folder):
         if other.name == key.name and other != key:
             raise Refused(
-                f"the witness knows the log {key.name} with another key ({other.id.hex()})",
+                f"the witness knows the log {key.name} with another key ({other.key_id.hex()})",
                 fix="a person compares both keys, then removes the old one from the witness's logs/ folder",
             )
-    DiskPaths(folder / LOGS).write_once(f"{key.id.hex()}.vkey", f"{key}\n".encode())
+    DiskBlobStore(folder / LOGS_FOLDER).write_once(f"{key.key_id.hex()}.vkey", f"{key}\n".encode())
 
 
-def logs(folder: Path) -> list[notes.Key]:
+def registered_logs(folder: Path) -> list[notes.VerifierKey]:
     """List the logs that the witness of this folder watches."""
-    found = sorted((folder / LOGS).glob("*.vkey")) if (folder / LOGS).is_dir() else []
+    paths = sorted((folder / LOGS_FOLDER).glob("*.vkey")) if (folder / LOGS_FOLDER).is_dir() else []
     try:
-        keys = [notes.parse_key(path.read_text(encoding="utf-8").strip()) for path in found]
-    except (Malformed, UnicodeDecodeError):
-        raise Broken(f"a key in {folder / LOGS} is damaged", fix="restore it from a copy; do not retry") from None
-    return [key for key in keys if key.kind == notes.LOG]
+        keys = [notes.parse_verifier_key(path.read_text(encoding="utf-8").strip()) for path in paths]
+    except (MalformedError, UnicodeDecodeError):
+        raise CorruptedError(
+            f"a key in {folder / LOGS_FOLDER} is damaged", fix="restore it from a copy; do not retry"
+        ) from None
+    return [key for key in keys if key.kind == notes.KIND_LOG]
 
 
-def seen(folder: Path, log: notes.Key) -> bytes | None:
+def last_checkpoint(folder: Path, log: notes.VerifierKey) -> bytes | None:
     """Return the newest checkpoint of a log that the witness of this folder cosigned, None if there was none."""
     try:
-        return DiskPaths(folder).read(f"{SEEN}/{log.id.hex()}")
+        return DiskBlobStore(folder).read(f"{CHECKPOINTS_FOLDER}/{log.key_id.hex()}")
     except NotFound:
         return None
 
 
-def cosign(
+def cosign_checkpoint(
     witness: Cosigner,
     *,
-    head: notes.Head,
+    head: notes.CheckpointHead,
     note: bytes,
     published: bytes | None,
-    prove: Callable[[int, int], list[bytes]],
+    prove_consistency: Callable[[int, int], list[bytes]],
 ) -> bytes:
     """Get the witness's signature line for a checkpoint that is not published yet.
 
@@ -166,52 +178,60 @@ def cosign(
     before the swap) but never behind. Raises Broken when it holds another tree, Unavailable when it does not answer.
     """
     try:
-        key = notes.parse_key(witness.vkey())
-    except Malformed as wrong:
-        raise Unavailable(f"the witness does not say its key: {wrong}", fix="run `wellspring up`") from None
-    before = notes.parse(published) if published else None
-    old = notes.parse_head(before.text).size if before else 0
-    answer = witness.add_checkpoint(old, prove(old, head.size), note)
-    if answer.status == 409:
-        knows = int(answer.body) if re.fullmatch(rb"[0-9]{1,15}\n", answer.body) else -1
-        if knows > head.size:
-            raise _another(f"it has seen {knows} entries, this has {head.size}: a cut tail, or a rollback")
-        if knows < old and before and any((one.name, one.key_id) == (key.name, key.id) for one in before.signatures):
-            raise _another(f"it knows {max(knows, 0)} entries, and cosigned {old}: the witness itself was rolled back")
-        if knows >= 0 and knows != old:
-            answer = witness.add_checkpoint(knows, prove(knows, head.size), note)
-    if answer.status == 409:
-        raise _another("it has seen another tree of the same size: the ledger was forked")
-    if answer.status == 422:
-        raise _another("this ledger does not continue what it has seen: the ledger was forked or rewritten")
-    if answer.status != 200:
-        said = ascii(answer.body[:200].decode("utf-8", "replace").strip())
+        key = notes.parse_verifier_key(witness.verifier_key())
+    except MalformedError as exc:
+        raise Unavailable(f"the witness does not say its key: {exc}", fix="run `wellspring up`") from None
+    published_note = notes.parse_note(published) if published else None
+    old_size = notes.parse_checkpoint(published_note.text).size if published_note else 0
+    response = witness.add_checkpoint(old_size, prove_consistency(old_size, head.size), note)
+    if response.status == 409:
+        witness_size = int(response.body) if re.fullmatch(rb"[0-9]{1,15}\n", response.body) else -1
+        if witness_size > head.size:
+            raise _tree_mismatch_error(
+                f"it has seen {witness_size} entries, this has {head.size}: a cut tail, or a rollback"
+            )
+        if (
+            witness_size < old_size
+            and published_note
+            and any((one.name, one.key_id) == (key.name, key.key_id) for one in published_note.signatures)
+        ):
+            raise _tree_mismatch_error(
+                f"it knows {max(witness_size, 0)} entries, and cosigned {old_size}: the witness itself was rolled back"
+            )
+        if witness_size >= 0 and witness_size != old_size:
+            response = witness.add_checkpoint(witness_size, prove_consistency(witness_size, head.size), note)
+    if response.status == 409:
+        raise _tree_mismatch_error("it has seen another tree of the same size: the ledger was forked")
+    if response.status == 422:
+        raise _tree_mismatch_error("this ledger does not continue what it has seen: the ledger was forked or rewritten")
+    if response.status != 200:
+        reason = ascii(response.body[:200].decode("utf-8", "replace").strip())
         raise Refused(
-            f"the witness refused the checkpoint ({answer.status}: {said})",
+            f"the witness refused the checkpoint ({response.status}: {reason})",
             fix="register the log's key (`wellspring ledger key`) with the witness",
         )
     try:
-        line = notes.parse_line(answer.body.decode("utf-8", "replace").removesuffix("\n"))
-    except Malformed:
+        line = notes.parse_signature_line(response.body.decode("utf-8", "replace").removesuffix("\n"))
+    except MalformedError:
         line = None
-    if line is None or not notes.signs(line, key, head.text()):
+    if line is None or not notes.verify_signature_line(line, key, head.to_text()):
         raise Unavailable("the witness answered with something that is not its signature", fix="start it again")
-    return line.line()
+    return line.to_line()
 
 
-def _another(what: str) -> Broken:
-    return Broken(
-        f"the witness holds another tree: {what}", fix="stop; keep the ledger and the witness's folder; do not retry"
+def _tree_mismatch_error(detail: str) -> CorruptedError:
+    return CorruptedError(
+        f"the witness holds another tree: {detail}", fix="stop; keep the ledger and the witness's folder; do not retry"
     )
 
 
-def _key_of(secret: Ed25519PrivateKey) -> notes.Key:
+def _verifier_key_of(secret: Ed25519PrivateKey) -> notes.VerifierKey:
     public = secret.public_key().public_bytes_raw()
-    return notes.Key(f"{HOST}/witness/{public.hex()[:8]}", notes.WITNESS, public)
+    return notes.VerifierKey(f"{ORIGIN_HOST}/witness/{public.hex()[:8]}", notes.KIND_WITNESS, public)
 
 
-def _secret(folder: Path) -> Ed25519PrivateKey:
-    path = folder / KEY
+def _load_signing_key(folder: Path) -> Ed25519PrivateKey:
+    path = folder / SECRET_KEY_FILE
     if not path.exists():
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(handle, "wb") as file:
@@ -220,5 +240,5 @@ def _secret(folder: Path) -> Ed25519PrivateKey:
             os.fsync(file.fileno())
     content = path.read_bytes()
     if len(content) != 32:
-        raise Broken(f"the witness's key {path} is damaged", fix="restore it from a copy; do not retry")
+        raise CorruptedError(f"the witness's key {path} is damaged", fix="restore it from a copy; do not retry")
     return Ed25519PrivateKey.from_private_bytes(content)

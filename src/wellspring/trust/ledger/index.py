@@ -9,11 +9,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from wellspring.errors import Broken, NotFound, Unavailable
-from wellspring.records.trust import Entry, Logged, Phase
-from wellspring.trust.ledger.tree import WIDTH, Tree
+from wellspring.errors import CorruptedError, NotFound, Unavailable
+from wellspring.records.trust import Entry, EntryPhase, IndexedEntry
+from wellspring.trust.ledger.tree import TILE_WIDTH, MerkleTree
 
-_TABLES = """
+_SCHEMA = """
 create table if not exists entries (
   place integer primary key, id text not null unique, service text not null, sequence integer not null,
   subject text not null, action text not null, phase text not null, intent text, content blob not null
@@ -25,23 +25,23 @@ create index if not exists by_intent on entries (intent) where intent is not nul
 """
 
 
-class Index:
+class LedgerIndex:
     """What stands in the tree, by subject, action, phase and id. One writer (the sequencer), any number of readers."""
 
-    def __init__(self, path: Path, tree: Tree) -> None:
+    def __init__(self, path: Path, tree: MerkleTree) -> None:
         self.tree = tree
         self._path = path
 
     def refresh(self) -> None:
         """Take in what the tree has and the index has not. Raises Broken if an entry stands in the tree twice."""
         try:
-            self._take_in()
+            self._insert_new_entries()
         except sqlite3.IntegrityError:
-            raise Broken(
+            raise CorruptedError(
                 "one entry stands in the ledger twice", fix="run `wellspring ledger verify`; keep everything"
             ) from None
-        except sqlite3.OperationalError as wrong:
-            raise Unavailable(f"the ledger's index cannot be written ({wrong})", fix="free the disk") from None
+        except sqlite3.OperationalError as exc:
+            raise Unavailable(f"the ledger's index cannot be written ({exc})", fix="free the disk") from None
         except sqlite3.DatabaseError:
             self.rebuild()
 
@@ -49,31 +49,33 @@ class Index:
         """Throw the index away and make it again from the tiles."""
         for one in (self._path, self._path.with_name(self._path.name + "-journal")):
             one.unlink(missing_ok=True)
-        self._take_in()
+        self._insert_new_entries()
 
-    def entries(
-        self, *, subject: str | None = None, action: str | None = None, phase: Phase | None = None
-    ) -> list[Logged]:
+    def list_entries(
+        self, *, subject: str | None = None, action: str | None = None, phase: EntryPhase | None = None
+    ) -> list[IndexedEntry]:
         """List the entries that match all that is given, in the order of the tree."""
-        asked = {"subject": subject, "action": action, "phase": phase}
-        given = {name: value for name, value in asked.items() if value is not None}
-        where = " and ".join(f"{name} = :{name}" for name in given) or "true"
-        return self._logged(f"select place, content from entries where {where} order by place", given)  # noqa: S608 (our own names)
+        filters = {"subject": subject, "action": action, "phase": phase}
+        params = {name: value for name, value in filters.items() if value is not None}
+        condition = " and ".join(f"{name} = :{name}" for name in params) or "true"
+        return self._query_entries(f"select place, content from entries where {condition} order by place", params)  # noqa: S608 (our own names)
 
-    def by_id(self, entry_id: str) -> Logged:
+    def get_entry(self, entry_id: str) -> IndexedEntry:
         """Return one entry (`service:sequence`). Raises NotFound."""
-        found = self._logged("select place, content from entries where id = :id", {"id": entry_id})
-        if not found:
+        matches = self._query_entries("select place, content from entries where id = :id", {"id": entry_id})
+        if not matches:
             raise NotFound(f"the ledger has no entry {entry_id}", fix="see `wellspring ledger tail`")
-        return found[0]
+        return matches[0]
 
-    def tail(self, n: int) -> list[Logged]:
+    def latest_entries(self, limit: int) -> list[IndexedEntry]:
         """List the newest n entries, oldest first."""
-        return self._logged("select place, content from entries order by place desc limit :n", {"n": max(0, n)})[::-1]
+        return self._query_entries(
+            "select place, content from entries order by place desc limit :n", {"n": max(0, limit)}
+        )[::-1]
 
-    def open_intents(self) -> list[Logged]:
+    def list_open_intents(self) -> list[IndexedEntry]:
         """List the intents that no later entry settles: what a crash may have left half done."""
-        return self._logged(
+        return self._query_entries(
             "select place, content from entries as open where phase = 'intent'"
             " and not exists (select 1 from entries where intent = open.id and phase <> 'intent') order by place",
             {},
@@ -81,70 +83,78 @@ class Index:
 
     def last_sequence(self, service: str) -> int:
         """Return the newest sequence of a service's journal that stands in the tree; -1 if none does."""
-        with self._reading() as file:
-            found = file.execute("select max(sequence) from entries where service = ?", (service,)).fetchone()
-        return -1 if found[0] is None else int(found[0])
+        with self._open_read_only() as file:
+            row = file.execute("select max(sequence) from entries where service = ?", (service,)).fetchone()
+        return -1 if row[0] is None else int(row[0])
 
-    def subjects(self) -> list[str]:
+    def list_subjects(self) -> list[str]:
         """List every subject, sorted."""
-        with self._reading() as file:
+        with self._open_read_only() as file:
             return [str(row[0]) for row in file.execute("select distinct subject from entries order by subject")]
 
-    def raw(self) -> Iterator[tuple[int, bytes]]:
+    def iter_entry_bytes(self) -> Iterator[tuple[int, bytes]]:
         """Yield (place, bytes) of each entry, for comparison with the tree."""
-        with self._reading() as file:
-            for place, content in file.execute("select place, content from entries order by place"):
-                yield int(place), bytes(content)
+        with self._open_read_only() as file:
+            for tree_index, content in file.execute("select place, content from entries order by place"):
+                yield int(tree_index), bytes(content)
 
-    def _take_in(self) -> None:
+    def _insert_new_entries(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         size = self.tree.size
         with closing(sqlite3.connect(self._path, timeout=10)) as file:
-            file.executescript(_TABLES)
+            file.executescript(_SCHEMA)
             with file:
-                have = int(file.execute("select coalesce(max(place) + 1, 0) from entries").fetchone()[0])
-                if have > size:
+                indexed_count = int(file.execute("select coalesce(max(place) + 1, 0) from entries").fetchone()[0])
+                if indexed_count > size:
                     # The index follows the tree, also backwards: the witness, not the index, catches a rollback.
                     file.execute("delete from entries where place >= ?", (size,))
-                for number in range(have // WIDTH, -(-size // WIDTH)):
-                    for place, content in enumerate(self.tree.bundle(number, size), start=number * WIDTH):
-                        if place >= have:
-                            file.execute("insert into entries values (?, ?, ?, ?, ?, ?, ?, ?, ?)", _row(place, content))
+                for number in range(indexed_count // TILE_WIDTH, -(-size // TILE_WIDTH)):
+                    for tree_index, content in enumerate(
+                        self.tree.read_bundle(number, size), start=number * TILE_WIDTH
+                    ):
+                        if tree_index >= indexed_count:
+                            file.execute(
+                                "insert into entries values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                                _entry_row(tree_index, content),
+                            )
 
-    def _logged(self, question: str, given: dict[str, str] | dict[str, int]) -> list[Logged]:
-        with self._reading() as file:
-            return [Logged(index=int(place), entry=parse(content)) for place, content in file.execute(question, given)]
+    def _query_entries(self, sql: str, params: dict[str, str] | dict[str, int]) -> list[IndexedEntry]:
+        with self._open_read_only() as file:
+            return [
+                IndexedEntry(index=int(tree_index), entry=parse_entry(content))
+                for tree_index, content in file.execute(sql, params)
+            ]
 
     @contextmanager
-    def _reading(self) -> Generator[sqlite3.Connection]:
+    def _open_read_only(self) -> Generator[sqlite3.Connection]:
         try:
             if not self._path.exists() and self.tree.size == 0:
                 with closing(sqlite3.connect(":memory:")) as empty:
-                    empty.executescript(_TABLES)
+                    empty.executescript(_SCHEMA)
                     yield empty
                 return
             with closing(sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, timeout=10)) as file:
                 yield file
-        except sqlite3.DatabaseError as wrong:
+        except sqlite3.DatabaseError as exc:
             raise Unavailable(
-                f"the ledger's index cannot be read ({wrong})", fix="run `wellspring receive`: it makes the index again"
+                f"the ledger's index cannot be read ({exc})", fix="run `wellspring ingest`: it makes the index again"
             ) from None
 
 
-def parse(content: bytes) -> Entry:
+def parse_entry(content: bytes) -> Entry:
     """Read the bytes of an entry. Raises Broken."""
     try:
         return Entry.model_validate_json(content)
     except ValidationError:
-        raise Broken(
+        raise CorruptedError(
             "an entry of the ledger cannot be read", fix="run `wellspring ledger verify`; keep everything"
         ) from None
 
 
-def _row(place: int, content: bytes) -> tuple[int | str | bytes | None, ...]:
-    entry = parse(content)
+def _entry_row(tree_index: int, content: bytes) -> tuple[int | str | bytes | None, ...]:
+    entry = parse_entry(content)
     return (
-        place,
+        tree_index,
         entry.id,
         entry.service,
         entry.sequence,

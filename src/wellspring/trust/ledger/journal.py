@@ -13,21 +13,21 @@ from typing import NamedTuple
 
 from pydantic import JsonValue
 
-from wellspring.errors import Broken, Refused, Unavailable
+from wellspring.errors import CorruptedError, Refused, Unavailable
 from wellspring.records.clock import Clock
-from wellspring.records.trust import Entry, Phase, Ref
+from wellspring.records.trust import Entry, EntryPhase, Ref
 from wellspring_verify import canonical
 
-LONGEST = 65_535
+MAX_ENTRY_BYTES = 65_535
 """Bytes of the longest entry: a bundle of the tree writes lengths in 16 bits."""
-SEGMENT = 4 * 2**20
+SEGMENT_BYTES = 4 * 2**20
 """Bytes after which a new segment begins; small, because the sequencer reads the newest one again each time."""
 
 
-class Segment(NamedTuple):
+class JournalSegment(NamedTuple):
     """One file of a journal: lines `first`, `first` + 1, ..."""
 
-    first: int
+    first_sequence: int
     path: Path
 
 
@@ -43,38 +43,38 @@ class Journal:
         self._folder = folder / service
         self._tenant = tenant
         self._clock = clock
-        self._turn = threading.Condition()
-        self._waiting: list[bytes] = []
-        self._writing = False
-        self._stopped: str | None = None
-        self._open = True
+        self._condition = threading.Condition()
+        self._pending_lines: list[bytes] = []
+        self._write_in_progress = False
+        self._stop_reason: str | None = None
+        self._is_open = True
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError as wrong:
+            self._lock_fd = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as exc:
             raise Unavailable(
-                f"the journal of {service} cannot be opened ({wrong.strerror})", fix="mend the folder's owner or mode"
-            ) from wrong
+                f"the journal of {service} cannot be opened ({exc.strerror})", fix="mend the folder's owner or mode"
+            ) from exc
         try:
             self._take_lock()
-            self._next, self._file = self._open_newest()
+            self._next_sequence, self._segment_fd = self._open_newest()
         except BaseException:
-            os.close(self._lock)
+            os.close(self._lock_fd)
             raise
-        self._durable = self._next - 1
-        self._size = os.fstat(self._file).st_size
+        self._durable_sequence = self._next_sequence - 1
+        self._segment_size = os.fstat(self._segment_fd).st_size
 
     @property
-    def assigned(self) -> int:
+    def assigned_count(self) -> int:
         """How many sequences are given out: entries kept, and entries under way."""
-        return self._next
+        return self._next_sequence
 
-    def append(
+    def append_entry(
         self,
         *,
         actor: str,
         action: str,
-        phase: Phase,
+        phase: EntryPhase,
         subject: str,
         intent: str | None = None,
         inputs: Iterable[Ref] = (),
@@ -84,93 +84,93 @@ class Journal:
     ) -> Entry:
         """Write one entry; it is durable when this returns. Raises Refused for facts that no entry can hold,
         Unavailable when it cannot be written: then nothing that it would have told may be done."""
-        reads, writes = tuple(inputs), tuple(outputs)
-        with self._turn:
-            self._check()
+        input_refs, output_refs = tuple(inputs), tuple(outputs)
+        with self._condition:
+            self._require_writable()
             entry = Entry(
                 tenant=self._tenant,
                 known_since=self._clock.now(),
                 service=self.service,
-                sequence=self._next,
+                sequence=self._next_sequence,
                 actor=actor,
                 action=action,
                 phase=phase,
                 subject=subject,
                 intent=intent,
-                inputs=reads,
-                outputs=writes,
+                inputs=input_refs,
+                outputs=output_refs,
                 facts=facts or {},
                 trace=trace,
             )
-            self._waiting.append(content(entry) + b"\n")
-            self._next += 1
-            while self._durable < entry.sequence:
-                if self._writing:
-                    self._turn.wait()
+            self._pending_lines.append(encode_entry(entry) + b"\n")
+            self._next_sequence += 1
+            while self._durable_sequence < entry.sequence:
+                if self._write_in_progress:
+                    self._condition.wait()
                 else:
-                    self._write()
-                if self._durable < entry.sequence:
-                    self._check()
+                    self._flush_pending()
+                if self._durable_sequence < entry.sequence:
+                    self._require_writable()
         return entry
 
     def close(self) -> None:
         """Let go of the journal, after the entries under way. Closing again changes nothing."""
-        with self._turn:
-            while self._writing:
-                self._turn.wait()
-            if self._open:
-                os.close(self._file)
-                os.close(self._lock)
-            self._open, self._stopped = False, "it is closed"
+        with self._condition:
+            while self._write_in_progress:
+                self._condition.wait()
+            if self._is_open:
+                os.close(self._segment_fd)
+                os.close(self._lock_fd)
+            self._is_open, self._stop_reason = False, "it is closed"
 
-    def _check(self) -> None:
-        if self._stopped is not None:
+    def _require_writable(self) -> None:
+        if self._stop_reason is not None:
             raise Unavailable(
-                f"the journal of {self.service} takes no entry: {self._stopped}",
+                f"the journal of {self.service} takes no entry: {self._stop_reason}",
                 fix="free the disk or mend the folder, then start the process again",
             )
 
-    def _write(self) -> None:
+    def _flush_pending(self) -> None:
         """Write all that waits, once. Called with the turn held; gives it up while the disk works."""
-        batch, upto = self._waiting, self._next - 1
-        self._waiting, self._writing = [], True
-        first = upto - len(batch) + 1
-        self._turn.release()
-        wrong = "its writer was interrupted"
+        batch, last_sequence = self._pending_lines, self._next_sequence - 1
+        self._pending_lines, self._write_in_progress = [], True
+        first_sequence = last_sequence - len(batch) + 1
+        self._condition.release()
+        failure = "its writer was interrupted"
         try:
-            self._write_batch(first, b"".join(batch))
-            wrong = ""
-        except OSError as problem:
-            wrong = f"it could not be written ({problem.strerror})"
+            self._write_batch(first_sequence, b"".join(batch))
+            failure = ""
+        except OSError as exc:
+            failure = f"it could not be written ({exc.strerror})"
         finally:
-            self._turn.acquire()
-            self._writing = False
-            if wrong:
+            self._condition.acquire()
+            self._write_in_progress = False
+            if failure:
                 # Nobody knows now what the disk holds: only a new process may look again.
-                self._stopped = wrong
+                self._stop_reason = failure
             else:
-                self._durable = upto
-            self._turn.notify_all()
+                self._durable_sequence = last_sequence
+            self._condition.notify_all()
 
-    def _write_batch(self, first: int, lines: bytes) -> None:
-        if self._size >= SEGMENT:
-            full, self._file = self._file, _create(self._folder, first)
-            self._size = 0
-            os.close(full)
+    def _write_batch(self, first_sequence: int, lines: bytes) -> None:
+        if self._segment_size >= SEGMENT_BYTES:
+            full_fd, self._segment_fd = self._segment_fd, _create_segment(self._folder, first_sequence)
+            self._segment_size = 0
+            os.close(full_fd)
         try:
             rest = memoryview(lines)
             while rest:
-                rest = rest[os.write(self._file, rest) :]
-            os.fdatasync(self._file)
+                rest = rest[os.write(self._segment_fd, rest) :]
+            os.fdatasync(self._segment_fd)
         except OSError:
             # Nobody was told that these lines are kept, so they had better not appear later.
-            os.ftruncate(self._file, self._size)
+            os.ftruncate(self._segment_fd, self._segment_size)
             raise
-        self._size += len(lines)
+        self._segment_size += len(lines)
 
     def _take_lock(self) -> None:
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Refused(
                 f"another process writes the journal of {self.service}", fix="stop it, or wait until it has finished"
@@ -178,115 +178,119 @@ class Journal:
 
     def _open_newest(self) -> tuple[int, int]:
         """Return the next sequence and the newest segment, open for appending, without a torn last line."""
-        known = segments(self._folder)
-        if not known:
-            return 0, _create(self._folder, 0)
-        newest = known[-1]
-        file = os.open(newest.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+        journal_segments = list_segments(self._folder)
+        if not journal_segments:
+            return 0, _create_segment(self._folder, 0)
+        newest = journal_segments[-1]
+        segment_fd = os.open(newest.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
         try:
             lines = newest.path.read_bytes()
-            whole = lines.rfind(b"\n") + 1
-            if whole < len(lines):
+            complete_length = lines.rfind(b"\n") + 1
+            if complete_length < len(lines):
                 # A line without its end was never acknowledged: its writer died before it could be.
-                os.ftruncate(file, whole)
-                os.fsync(file)
+                os.ftruncate(segment_fd, complete_length)
+                os.fsync(segment_fd)
             count = lines.count(b"\n")
             if count:
-                _check_line(lines[lines.rfind(b"\n", 0, whole - 1) + 1 : whole - 1], newest, newest.first + count - 1)
+                _check_line(
+                    lines[lines.rfind(b"\n", 0, complete_length - 1) + 1 : complete_length - 1],
+                    newest,
+                    newest.first_sequence + count - 1,
+                )
         except BaseException:
-            os.close(file)
+            os.close(segment_fd)
             raise
-        return newest.first + count, file
+        return newest.first_sequence + count, segment_fd
 
 
-def read(folder: Path, service: str, after: int = -1) -> Iterator[tuple[int, bytes]]:
+def read_lines(folder: Path, service: str, after_sequence: int = -1) -> Iterator[tuple[int, bytes]]:
     """Yield (sequence, line without its newline) of a journal's whole lines after `after`, in order.
 
     Each line is durable when it is yielded. Raises Broken for a gap between segments, or if the journal ends
     before `after`: what was acknowledged once cannot be gone.
     """
-    known = segments(folder / service)
-    starts = [segment for segment in known if segment.first <= after + 1]
-    if not starts:
-        if known or after >= 0:
-            raise _gap(service, after + 1)
+    journal_segments = list_segments(folder / service)
+    earlier_segments = [segment for segment in journal_segments if segment.first_sequence <= after_sequence + 1]
+    if not earlier_segments:
+        if journal_segments or after_sequence >= 0:
+            raise _gap_error(service, after_sequence + 1)
         return
-    expected = starts[-1].first
-    for segment in known[len(starts) - 1 :]:
-        if segment.first != expected:
-            raise _gap(service, expected)
+    expected = earlier_segments[-1].first_sequence
+    for segment in journal_segments[len(earlier_segments) - 1 :]:
+        if segment.first_sequence != expected:
+            raise _gap_error(service, expected)
         handle = os.open(segment.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             with open(handle, "rb", closefd=False) as file:
                 lines = file.read().split(b"\n")[:-1]
-            fresh = lines[max(0, after + 1 - expected) :]
-            if fresh:
+            new_lines = lines[max(0, after_sequence + 1 - expected) :]
+            if new_lines:
                 # What its writer has only handed to the system must not reach the tree, and then be lost here.
                 os.fdatasync(handle)
         finally:
             os.close(handle)
-        yield from enumerate(fresh, start=max(expected, after + 1))
+        yield from enumerate(new_lines, start=max(expected, after_sequence + 1))
         expected += len(lines)
-    if expected < after + 1:
-        raise _gap(service, expected)
+    if expected < after_sequence + 1:
+        raise _gap_error(service, expected)
 
 
-def services(folder: Path) -> list[str]:
+def list_services(folder: Path) -> list[str]:
     """Name the services that have a journal, sorted."""
     return sorted(one.name for one in folder.iterdir() if one.is_dir()) if folder.is_dir() else []
 
 
-def segments(folder: Path) -> list[Segment]:
+def list_segments(folder: Path) -> list[JournalSegment]:
     """List a journal's files, oldest first."""
     if not folder.is_dir():
         return []
-    found = [(re.fullmatch(r"([0-9]{12})\.log", one.name), one) for one in folder.iterdir()]
-    return sorted(Segment(int(name[1]), one) for name, one in found if name)
+    matches = [(re.fullmatch(r"([0-9]{12})\.log", one.name), one) for one in folder.iterdir()]
+    return sorted(JournalSegment(int(match[1]), one) for match, one in matches if match)
 
 
-def content(entry: Entry) -> bytes:
+def encode_entry(entry: Entry) -> bytes:
     """Write an entry as the bytes that are journalled and become its leaf. Raises Refused if no entry can hold it."""
     try:
-        line = canonical.dumps(entry.model_dump(mode="json"))
-    except canonical.Malformed as wrong:
+        line = canonical.dumps_canonical(entry.model_dump(mode="json"))
+    except canonical.MalformedError as exc:
         raise Refused(
-            f"{entry.action} of {entry.subject} cannot be recorded: {wrong}",
+            f"{entry.action} of {entry.subject} cannot be recorded: {exc}",
             fix="record counts, digests and names: whole numbers up to 2^53 and text",
         ) from None
-    if len(line) > LONGEST:
+    if len(line) > MAX_ENTRY_BYTES:
         raise Refused(
             f"{entry.action} of {entry.subject} cannot be recorded: its entry has {len(line)} bytes",
-            fix=f"record a digest of the list instead of the list: an entry has at most {LONGEST} bytes",
+            fix=f"record a digest of the list instead of the list: an entry has at most {MAX_ENTRY_BYTES} bytes",
         )
     return line
 
 
-def _create(folder: Path, first: int) -> int:
-    path = folder / f"{first:012d}.log"
-    file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-    os.fchmod(file, 0o644)  # Whatever the umask: the sequencer reads it as another user.
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _create_segment(folder: Path, first_sequence: int) -> int:
+    path = folder / f"{first_sequence:012d}.log"
+    segment_fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    os.fchmod(segment_fd, 0o644)  # Whatever the umask: the sequencer reads it as another user.
+    folder_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(handle)
+        os.fsync(folder_fd)
     finally:
-        os.close(handle)
-    return file
+        os.close(folder_fd)
+    return segment_fd
 
 
-def _check_line(line: bytes, segment: Segment, sequence: int) -> None:
+def _check_line(line: bytes, segment: JournalSegment, sequence: int) -> None:
     try:
-        found = json.loads(line)["sequence"]
+        stored_sequence = json.loads(line)["sequence"]
     except (ValueError, TypeError, KeyError):
-        found = None
-    if found != sequence:
-        raise Broken(
+        stored_sequence = None
+    if stored_sequence != sequence:
+        raise CorruptedError(
             f"{segment.path.name} of the journal {segment.path.parent.name} does not end with entry {sequence}",
             fix="keep the file; compare it with the ledger (`wellspring ledger verify`)",
         )
 
 
-def _gap(service: str, sequence: int) -> Broken:
-    return Broken(
+def _gap_error(service: str, sequence: int) -> CorruptedError:
+    return CorruptedError(
         f"the journal of {service} lacks entry {sequence}, which was there before",
         fix="keep the folder, restore the journal from a copy; do not retry",
     )

@@ -13,15 +13,15 @@ from typing import Any
 
 from wellspring.errors import Unavailable, WellspringError
 from wellspring.records.clock import Clock, SystemClock
-from wellspring.trust.ledger.cosigner import Answer, Witness, register
-from wellspring.trust.ledger.tree import encoded
+from wellspring.trust.ledger.cosigner import CosignResponse, LocalWitness, register_log
+from wellspring.trust.ledger.tree import encode_hashes
 from wellspring_verify import notes
-from wellspring_verify.canonical import Malformed
+from wellspring_verify.canonical import MalformedError
 
-__all__ = ["RemoteWitness", "Witness", "WitnessServer", "register", "serve"]
+__all__ = ["RemoteWitness", "LocalWitness", "WitnessServer", "register_log", "serve_witness"]
 
-_LARGEST = 64 * 1024
-_SECONDS = 10.0
+_MAX_BODY_BYTES = 64 * 1024
+_TIMEOUT_SECONDS = 10.0
 
 
 class WitnessServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
@@ -34,11 +34,11 @@ class WitnessServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, witness: Witness, socket: Path, *, mode: int = 0o666) -> None:
+    def __init__(self, witness: LocalWitness, socket: Path, *, mode: int = 0o666) -> None:
         self.witness = witness
         self.path = socket
         socket.unlink(missing_ok=True)
-        super().__init__(str(socket), _Handler)
+        super().__init__(str(socket), _WitnessHandler)
         os.chmod(socket, mode)
 
     def server_close(self) -> None:
@@ -49,41 +49,41 @@ class WitnessServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         """Stay silent: a client that goes away, or talks nonsense, is no news."""
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _WitnessHandler(BaseHTTPRequestHandler):
     # Only a WitnessServer ever makes one; the base class knows it as any server.
     server: WitnessServer  # pyright: ignore[reportIncompatibleVariableOverride]
-    timeout = _SECONDS
+    timeout = _TIMEOUT_SECONDS
     server_version = "wellspring-witness"
     sys_version = ""
 
     def do_GET(self) -> None:
         if self.path == "/vkey":
-            self._answer(Answer(200, f"{self.server.witness.vkey()}\n".encode()))
+            self._respond(CosignResponse(200, f"{self.server.witness.verifier_key()}\n".encode()))
         else:
-            self._answer(Answer(404, b"there is only /vkey and /add-checkpoint\n"))
+            self._respond(CosignResponse(404, b"there is only /vkey and /add-checkpoint\n"))
 
     def do_POST(self) -> None:
         length = self.headers.get("Content-Length", "")
         if self.path != "/add-checkpoint":
-            self._answer(Answer(404, b"there is only /vkey and /add-checkpoint\n"))
-        elif not (length.isascii() and length.isdigit() and len(length) < 9 and int(length) <= _LARGEST):
-            self._answer(Answer(400, b"Content-Length is missing or too large\n"))
+            self._respond(CosignResponse(404, b"there is only /vkey and /add-checkpoint\n"))
+        elif not (length.isascii() and length.isdigit() and len(length) < 9 and int(length) <= _MAX_BODY_BYTES):
+            self._respond(CosignResponse(400, b"Content-Length is missing or too large\n"))
         else:
             try:
-                asked = _parse(self.rfile.read(int(length)))
-                answer = self.server.witness.add_checkpoint(*asked)
-            except Malformed as wrong:
-                answer = Answer(400, f"{wrong}\n".encode())
+                request = _parse_add_checkpoint(self.rfile.read(int(length)))
+                response = self.server.witness.add_checkpoint(*request)
+            except MalformedError as exc:
+                response = CosignResponse(400, f"{exc}\n".encode())
             except (WellspringError, OSError):
-                answer = Answer(500, b"the witness cannot read or write its own folder\n")
-            self._answer(answer)
+                response = CosignResponse(500, b"the witness cannot read or write its own folder\n")
+            self._respond(response)
 
-    def _answer(self, answer: Answer) -> None:
-        self.send_response(answer.status)
-        self.send_header("Content-Type", "text/x.tlog.size" if answer.status == 409 else "text/plain; charset=utf-8")
-        self.send_header("Content-Length", str(len(answer.body)))
+    def _respond(self, response: CosignResponse) -> None:
+        self.send_response(response.status)
+        self.send_header("Content-Type", "text/x.tlog.size" if response.status == 409 else "text/plain; charset=utf-8")
+        self.send_header("Content-Length", str(len(response.body)))
         self.end_headers()
-        self.wfile.write(answer.body)
+        self.wfile.write(response.body)
 
     def address_string(self) -> str:
         """Name the peer: a Unix socket has no address."""
@@ -96,37 +96,37 @@ class _Handler(BaseHTTPRequestHandler):
 class RemoteWitness:
     """A witness behind a Unix socket. Raises Unavailable when it does not answer."""
 
-    def __init__(self, socket: Path, *, seconds: float = _SECONDS) -> None:
+    def __init__(self, socket: Path, *, timeout: float = _TIMEOUT_SECONDS) -> None:
         self._socket = socket
-        self._seconds = seconds
+        self._timeout = timeout
 
-    def vkey(self) -> str:
-        return self._ask("GET", "/vkey").body.decode("utf-8", "replace").strip()
+    def verifier_key(self) -> str:
+        return self._request("GET", "/vkey").body.decode("utf-8", "replace").strip()
 
-    def add_checkpoint(self, old: int, proof: Sequence[bytes], note: bytes) -> Answer:
-        lines = "".join(f"{one}\n" for one in encoded(proof))
-        return self._ask("POST", "/add-checkpoint", f"old {old}\n{lines}\n".encode() + note)
+    def add_checkpoint(self, old: int, proof: Sequence[bytes], note: bytes) -> CosignResponse:
+        lines = "".join(f"{one}\n" for one in encode_hashes(proof))
+        return self._request("POST", "/add-checkpoint", f"old {old}\n{lines}\n".encode() + note)
 
-    def _ask(self, method: str, path: str, body: bytes | None = None) -> Answer:
-        connection = _UnixConnection(self._socket, self._seconds)
+    def _request(self, method: str, path: str, body: bytes | None = None) -> CosignResponse:
+        connection = _WitnessConnection(self._socket, self._timeout)
         try:
             connection.request(method, path, body)
-            answer = connection.getresponse()
-            found = Answer(answer.status, answer.read(_LARGEST))
-        except (OSError, http.client.HTTPException) as wrong:
+            response = connection.getresponse()
+            cosign_response = CosignResponse(response.status, response.read(_MAX_BODY_BYTES))
+        except (OSError, http.client.HTTPException) as exc:
             raise Unavailable(
-                f"the witness does not answer at {self._socket} ({type(wrong).__name__})", fix="run `wellspring up`"
-            ) from wrong
+                f"the witness does not answer at {self._socket} ({type(exc).__name__})", fix="run `wellspring up`"
+            ) from exc
         finally:
             connection.close()
-        if found.status >= 500:
+        if cosign_response.status >= 500:
             raise Unavailable("the witness cannot use its own folder", fix="see the witness's log, then try again")
-        return found
+        return cosign_response
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, socket: Path, seconds: float) -> None:
-        super().__init__("witness", timeout=seconds)
+class _WitnessConnection(http.client.HTTPConnection):
+    def __init__(self, socket: Path, timeout: float) -> None:
+        super().__init__("witness", timeout=timeout)
         self._path = socket
 
     def connect(self) -> None:
@@ -135,16 +135,16 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-def serve(
+def serve_witness(
     folder: Path, socket: Path, log_vkey: str | None = None, *, clock: Clock | None = None, mode: int = 0o666
 ) -> None:
     """Serve the witness of this folder until the process ends. log_vkey: a log to register first, if given.
 
     More logs may be registered while it runs: it reads the folder's `logs/` at each call.
     """
-    witness = Witness(folder, clock=clock or SystemClock())
+    witness = LocalWitness(folder, clock=clock or SystemClock())
     if log_vkey is not None:
-        register(folder, log_vkey)
+        register_log(folder, log_vkey)
     server = WitnessServer(witness, socket, mode=mode)
     try:
         server.serve_forever(poll_interval=0.1)
@@ -152,16 +152,16 @@ def serve(
         server.server_close()
 
 
-def _parse(body: bytes) -> tuple[int, list[bytes], bytes]:
+def _parse_add_checkpoint(body: bytes) -> tuple[int, list[bytes], bytes]:
     """Read `old <size>`, proof lines, an empty line, a checkpoint. Raises Malformed."""
     head, empty, note = body.partition(b"\n\n")
     first, *lines = head.decode("ascii", "replace").split("\n")
     size = first.removeprefix("old ")
     if not empty or size == first or not (size.isascii() and size.isdigit() and len(size) <= 15):
-        raise Malformed("the body reads: old SIZE, at most 63 proof lines, an empty line, a checkpoint")
+        raise MalformedError("the body reads: old SIZE, at most 63 proof lines, an empty line, a checkpoint")
     if (size[0] == "0" and size != "0") or len(lines) > 63:
-        raise Malformed("the size has leading zeros, or the proof more than 63 lines")
-    hashes = [notes.unbase64(line) for line in lines]
+        raise MalformedError("the size has leading zeros, or the proof more than 63 lines")
+    hashes = [notes.decode_base64(line) for line in lines]
     if any(len(one) != 32 for one in hashes):
-        raise Malformed("a proof line is no SHA-256")
+        raise MalformedError("a proof line is no SHA-256")
     return int(size), hashes, note

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from wellspring.trust.identity.openbao import OpenBaoSession, answering
+from wellspring.trust.identity.openbao import OpenBaoSession, map_errors
 
-MOUNT = "secret"
+KV_MOUNT = "secret"
 
 
-class OpenBaoSecrets:
+class OpenBaoSecretStore:
     """Secrets by path, each a small map of text; what a login may read is for OpenBao's policy to say."""
 
     def __init__(self, session: OpenBaoSession) -> None:
         self._kv: Any = session.client.secrets.kv.v2
 
-    def read(self, path: str) -> dict[str, str]:
-        with answering(f"read the secret {path}"):
-            answer = self._kv.read_secret_version(path=path, mount_point=MOUNT, raise_on_deleted_version=True)
+    def read_secret(self, path: str) -> dict[str, str]:
+        with map_errors(f"read the secret {path}"):
+            answer = self._kv.read_secret_version(path=path, mount_point=KV_MOUNT, raise_on_deleted_version=True)
         values: dict[str, Any] = answer["data"]["data"]
         return {name: str(value) for name, value in values.items()}
 
-    def write(self, path: str, values: dict[str, str]) -> None:
-        with answering(f"write the secret {path}"):
-            self._kv.create_or_update_secret(path=path, secret=values, mount_point=MOUNT)
+    def write_secret(self, path: str, values: dict[str, str]) -> None:
+        with map_errors(f"write the secret {path}"):
+            self._kv.create_or_update_secret(path=path, secret=values, mount_point=KV_MOUNT)

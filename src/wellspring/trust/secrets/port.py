@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Protocol
 
 
-class Secrets(Protocol):
+class SecretStore(Protocol):
     """Secrets by path (`enclave/postgres`), each a small map of text."""
 
-    def read(self, path: str) -> dict[str, str]:
+    def read_secret(self, path: str) -> dict[str, str]:
         """Raises NotFound, Refused, Unavailable."""
         ...
 
-    def write(self, path: str, values: dict[str, str]) -> None: ...
+    def write_secret(self, path: str, values: dict[str, str]) -> None: ...

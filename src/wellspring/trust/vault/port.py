@@ -5,23 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from wellspring.records.data import Intake, Listed, QuarantinedRow
+from wellspring.records.data import AdmissionResult, QuarantinedRow, SourceFile
 
-Progress = Callable[[str, int, int], None]
+ProgressCallback = Callable[[str, int, int], None]
 """Called as (stage, done, total): stage is fetch, parse, judge or tokenize; done and total in bytes or rows."""
 
 
-class Vault(Protocol):
+class IntakeService(Protocol):
     """The intake door: for the worker and the owner's command line. It never hands out an identifier."""
 
-    def listing(self, source: str) -> tuple[Listed, ...]:
+    def list_files(self, source: str) -> tuple[SourceFile, ...]:
         """List the source now, oldest first; files of no interest (dotfiles, `.part`) are left out.
 
         Raises NotFound (no such source), Unavailable (the vendor does not answer; retry later).
         """
         ...
 
-    def intake(self, source: str, name: str, contract_digest: str, *, progress: Progress | None = None) -> Intake:
+    def ingest_file(
+        self, source: str, name: str, contract_digest: str, *, progress: ProgressCallback | None = None
+    ) -> AdmissionResult:
         """Fetch, keep, parse, judge, tokenize one file. Asked again for the same bytes, it answers the same table.
 
         contract_digest: the contract that the caller means; the enclave reads the project's contracts itself and
@@ -30,28 +32,30 @@ class Vault(Protocol):
         """
         ...
 
-    def replay(self, drop: str, contract_digest: str, *, progress: Progress | None = None) -> Intake:
+    def replay_quarantined(
+        self, drop: str, contract_digest: str, *, progress: ProgressCallback | None = None
+    ) -> AdmissionResult:
         """Judge the rows of a drop that wait in quarantine again; those that now pass leave as a new part.
 
         The same part is answered again until `settled` confirms it, so a crash between the two loses nothing.
         """
         ...
 
-    def settled(self, drop: str, part: int) -> None:
+    def confirm_published(self, drop: str, replay_number: int) -> None:
         """Confirm that a part is published: its rows leave quarantine. Confirming again changes nothing."""
         ...
 
-    def quarantined(self, drop: str | None = None) -> tuple[QuarantinedRow, ...]:
+    def list_quarantined(self, drop: str | None = None) -> tuple[QuarantinedRow, ...]:
         """List the rows that wait, all values masked, at most 1,000 a drop."""
         ...
 
 
-class Grants(Protocol):
+class TokenVault(Protocol):
     """The vault's door, for a grant. `tokenize` is under the project's policies; the others refuse everybody till
     break-glass is built."""
 
-    def tokenize(
-        self, domain: str, values: Sequence[str], *, purpose: str, grant: str | None = None
+    def tokenize_values(
+        self, domain: str, values: Sequence[str], *, purpose: str, conversation_id: str | None = None
     ) -> tuple[str, ...]:
         """Return the tokens of at most 50 identifiers of one domain, in their order.
 
@@ -61,5 +65,5 @@ class Grants(Protocol):
         """
         ...
 
-    def reveal(self, token: str) -> str: ...
-    def erase(self, token: str) -> None: ...
+    def detokenize(self, token: str) -> str: ...
+    def erase_identifier(self, token: str) -> None: ...

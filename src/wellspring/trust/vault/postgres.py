@@ -13,10 +13,20 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from wellspring.errors import Broken, NotFound, Unavailable
-from wellspring.records.data import Contract
+from wellspring.errors import CorruptedError, NotFound, Unavailable
+from wellspring.records.data import DataContract
 from wellspring.records.record import Digest
-from wellspring.trust.vault.kept import Fact, Kept, Part, Waiting, fact_in, kept_in, part_in, reasons_out, waiting_in
+from wellspring.trust.vault.records import (
+    AdmissionPart,
+    OutboxEntry,
+    QuarantinedRecord,
+    StoredDrop,
+    decode_admission_part,
+    decode_outbox_entry,
+    decode_quarantined_record,
+    decode_stored_drop,
+    encode_reasons,
+)
 
 if TYPE_CHECKING:
     import psycopg
@@ -50,192 +60,224 @@ class VaultStore:
 
     def __init__(self, *, host: str, user: str, password: str, database: str) -> None:
         self._options = {"host": host, "user": user, "password": password, "dbname": database}
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
         self._connection: psycopg.Connection[dict[str, Any]] | None = None
-        with self._transaction() as run:
+        with self._transaction() as connection:
             # Two enclaves that start at once must not both create: the second waits, then finds everything there.
-            run.execute("SELECT pg_advisory_xact_lock(7305)")
-            run.execute(_SCHEMA)
+            connection.execute("SELECT pg_advisory_xact_lock(7305)")
+            connection.execute(_SCHEMA)
 
     def close(self) -> None:
-        with self._turn:
+        with self._lock:
             if self._connection is not None:
                 self._connection.close()
 
     # Drops and their keys.
 
-    def drop(self, drop: str) -> Kept:
+    def get_drop(self, drop: str) -> StoredDrop:
         """Raises NotFound."""
-        rows = self._rows("SELECT * FROM drops WHERE id = %s", drop)
+        rows = self._query_rows("SELECT * FROM drops WHERE id = %s", drop)
         if not rows:
-            raise NotFound(
-                f"the enclave knows no drop {drop!r}", fix="see `wellspring receive` for the drops there are"
-            )
-        return kept_in(rows[0])
+            raise NotFound(f"the enclave knows no drop {drop!r}", fix="see `wellspring ingest` for the drops there are")
+        return decode_stored_drop(rows[0])
 
-    def named(self, source: str, name: str) -> Kept | None:
-        rows = self._rows("SELECT * FROM drops WHERE source = %s AND name = %s", source, name)
-        return kept_in(rows[0]) if rows else None
+    def find_drop_by_name(self, source: str, name: str) -> StoredDrop | None:
+        rows = self._query_rows("SELECT * FROM drops WHERE source = %s AND name = %s", source, name)
+        return decode_stored_drop(rows[0]) if rows else None
 
-    def drops(self, source: str | None = None) -> tuple[Kept, ...]:
+    def list_drops(self, source: str | None = None) -> tuple[StoredDrop, ...]:
         """Every drop, or every drop of one source."""
         return tuple(
-            map(kept_in, self._rows("SELECT * FROM drops WHERE %s::text IS NULL OR source = %s", source, source))
+            map(
+                decode_stored_drop,
+                self._query_rows("SELECT * FROM drops WHERE %s::text IS NULL OR source = %s", source, source),
+            )
         )
 
-    def openable(self) -> tuple[Kept, ...]:
+    def list_decryptable(self) -> tuple[StoredDrop, ...]:
         """Every drop whose key is not destroyed: those of the last days only, however long the house has stood."""
-        return tuple(map(kept_in, self._rows("SELECT * FROM drops WHERE wrapped_key IS NOT NULL")))
+        return tuple(map(decode_stored_drop, self._query_rows("SELECT * FROM drops WHERE wrapped_key IS NOT NULL")))
 
-    def keep(self, kept: Kept, fact: Fact) -> None:
-        with self._transaction() as run:
-            run.execute(
+    def save_drop(self, stored_drop: StoredDrop, outbox_entry: OutboxEntry) -> None:
+        with self._transaction() as connection:
+            connection.execute(
                 "INSERT INTO drops VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
                 (
-                    kept.drop.id,
-                    kept.drop.source,
-                    kept.drop.name,
-                    _json(kept.drop.model_dump(mode="json")),
-                    kept.modified,
-                    kept.original_digest,
-                    kept.wrapped,
-                    kept.retention_until,
+                    stored_drop.drop.id,
+                    stored_drop.drop.source,
+                    stored_drop.drop.name,
+                    _to_jsonb(stored_drop.drop.model_dump(mode="json")),
+                    stored_drop.modified,
+                    stored_drop.original_digest,
+                    stored_drop.wrapped_key,
+                    stored_drop.retention_until,
                 ),
             )
-            _tell(run, fact)
+            _insert_outbox_entry(connection, outbox_entry)
 
-    def seen_again(self, drop: str, modified: datetime) -> None:
+    def update_modified(self, drop: str, modified: datetime) -> None:
         """Remember that the same bytes now carry another time over there."""
-        with self._transaction() as run:
-            run.execute("UPDATE drops SET modified = %s WHERE id = %s", (modified, drop))
+        with self._transaction() as connection:
+            connection.execute("UPDATE drops SET modified = %s WHERE id = %s", (modified, drop))
 
-    def destroy_key(self, drop: str, fact: Fact) -> None:
+    def destroy_key(self, drop: str, outbox_entry: OutboxEntry) -> None:
         """Forget the wrapped key and the rows that wait under it; one that is on its way out stays, without values."""
-        with self._transaction() as run:
-            run.execute("UPDATE drops SET wrapped_key = NULL WHERE id = %s", (drop,))
-            run.execute("DELETE FROM quarantine WHERE drop_id = %s AND part IS NULL", (drop,))
-            run.execute("UPDATE quarantine SET sealed = '' WHERE drop_id = %s", (drop,))
-            _tell(run, fact)
+        with self._transaction() as connection:
+            connection.execute("UPDATE drops SET wrapped_key = NULL WHERE id = %s", (drop,))
+            connection.execute("DELETE FROM quarantine WHERE drop_id = %s AND part IS NULL", (drop,))
+            connection.execute("UPDATE quarantine SET sealed = '' WHERE drop_id = %s", (drop,))
+            _insert_outbox_entry(connection, outbox_entry)
 
-    def discard(self, drop: str, part: int, fact: Fact) -> None:
+    def discard_replay(self, drop: str, replay_number: int, outbox_entry: OutboxEntry) -> None:
         """Give up a replay that never settled and whose original is gone."""
-        with self._transaction() as run:
-            run.execute("DELETE FROM quarantine WHERE drop_id = %s AND part = %s", (drop, part))
-            run.execute("UPDATE parts SET settled = true WHERE drop_id = %s AND part = %s", (drop, part))
-            _tell(run, fact)
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM quarantine WHERE drop_id = %s AND part = %s", (drop, replay_number))
+            connection.execute(
+                "UPDATE parts SET settled = true WHERE drop_id = %s AND part = %s", (drop, replay_number)
+            )
+            _insert_outbox_entry(connection, outbox_entry)
 
     # Parts and quarantine.
 
-    def parts(self, drop: str) -> tuple[Part, ...]:
-        return tuple(map(part_in, self._rows("SELECT * FROM parts WHERE drop_id = %s ORDER BY part", drop)))
+    def list_parts(self, drop: str) -> tuple[AdmissionPart, ...]:
+        return tuple(
+            map(decode_admission_part, self._query_rows("SELECT * FROM parts WHERE drop_id = %s ORDER BY part", drop))
+        )
 
-    def admitted(self) -> frozenset[str]:
+    def list_admitted_drops(self) -> frozenset[str]:
         """Name the drops whose first judgement stands: all but one that a crash interrupted."""
-        return frozenset(row["drop_id"] for row in self._rows("SELECT drop_id FROM parts WHERE part = 0"))
+        return frozenset(row["drop_id"] for row in self._query_rows("SELECT drop_id FROM parts WHERE part = 0"))
 
-    def admit(self, part: Part, rows: Iterable[Waiting], fact: Fact) -> None:
+    def save_admission(self, part: AdmissionPart, rows: Iterable[QuarantinedRecord], outbox_entry: OutboxEntry) -> None:
         """Keep a first judgement and the rows that wait."""
-        with self._transaction() as run:
-            _insert_part(run, part)
+        with self._transaction() as connection:
+            _insert_part(connection, part)
             copying = b"COPY quarantine (drop_id, row_number, sealed, reasons, fault) FROM STDIN"
-            with run.cursor() as cursor, cursor.copy(copying) as copy:
-                for row in rows:
-                    copy.write_row((part.drop, row.row_number, row.sealed, _json(reasons_out(row.reasons)), row.fault))
-            _tell(run, fact)
+            with connection.cursor() as cursor, cursor.copy(copying) as copy:
+                for record in rows:
+                    copy.write_row(
+                        (
+                            part.drop,
+                            record.row_number,
+                            record.sealed,
+                            _to_jsonb(encode_reasons(record.reasons)),
+                            record.permanent_fault,
+                        )
+                    )
+            _insert_outbox_entry(connection, outbox_entry)
 
-    def readmit(self, part: Part, row_numbers: list[int], rest: Iterable[Waiting], fact: Fact) -> None:
+    def save_replay(
+        self,
+        part: AdmissionPart,
+        row_numbers: list[int],
+        still_quarantined: Iterable[QuarantinedRecord],
+        outbox_entry: OutboxEntry,
+    ) -> None:
         """Keep a replay: these rows are on their way out until it is settled; the rest waits for other reasons now."""
-        with self._transaction() as run:
-            _insert_part(run, part)
-            run.execute(
+        with self._transaction() as connection:
+            _insert_part(connection, part)
+            connection.execute(
                 "UPDATE quarantine SET part = %s WHERE drop_id = %s AND row_number = ANY(%s)",
-                (part.part, part.drop, row_numbers),
+                (part.replay_number, part.drop, row_numbers),
             )
-            with run.cursor() as cursor:
+            with connection.cursor() as cursor:
                 cursor.executemany(
                     "UPDATE quarantine SET reasons = %s, fault = %s, sealed = %s"
                     " WHERE drop_id = %s AND row_number = %s",
-                    ((_json(reasons_out(r.reasons)), r.fault, r.sealed, part.drop, r.row_number) for r in rest),
+                    (
+                        (
+                            _to_jsonb(encode_reasons(record.reasons)),
+                            record.permanent_fault,
+                            record.sealed,
+                            part.drop,
+                            record.row_number,
+                        )
+                        for record in still_quarantined
+                    ),
                 )
-            _tell(run, fact)
+            _insert_outbox_entry(connection, outbox_entry)
 
-    def settle(self, drop: str, part: int, fact: Fact) -> None:
+    def settle_part(self, drop: str, replay_number: int, outbox_entry: OutboxEntry) -> None:
         """Let a published part's rows leave quarantine."""
-        with self._transaction() as run:
-            run.execute("UPDATE parts SET settled = true WHERE drop_id = %s AND part = %s", (drop, part))
-            run.execute("DELETE FROM quarantine WHERE drop_id = %s AND part = %s", (drop, part))
-            _tell(run, fact)
+        with self._transaction() as connection:
+            connection.execute(
+                "UPDATE parts SET settled = true WHERE drop_id = %s AND part = %s", (drop, replay_number)
+            )
+            connection.execute("DELETE FROM quarantine WHERE drop_id = %s AND part = %s", (drop, replay_number))
+            _insert_outbox_entry(connection, outbox_entry)
 
-    def waiting(self, drop: str, *, part: int | None = None) -> dict[int, str | None]:
+    def get_row_faults(self, drop: str, *, replay_number: int | None = None) -> dict[int, str | None]:
         """The rows that wait, or those that are on their way out with `part`: row number, ascending -> its fault."""
-        rows = self._rows(
+        rows = self._query_rows(
             "SELECT row_number, fault FROM quarantine WHERE drop_id = %s AND part IS NOT DISTINCT FROM %s ORDER BY 1",
             drop,
-            part,
+            replay_number,
         )
-        return {row["row_number"]: row["fault"] for row in rows}
+        return {row["row_number"]: row["permanent_fault"] for row in rows}
 
-    def quarantined(self, drop: str, *, at_most: int) -> tuple[Waiting, ...]:
+    def list_quarantined(self, drop: str, *, limit: int) -> tuple[QuarantinedRecord, ...]:
         """All rows that have not left, those on their way out too; ascending."""
-        rows = self._rows("SELECT * FROM quarantine WHERE drop_id = %s ORDER BY row_number LIMIT %s", drop, at_most)
-        return tuple(map(waiting_in, rows))
+        rows = self._query_rows("SELECT * FROM quarantine WHERE drop_id = %s ORDER BY row_number LIMIT %s", drop, limit)
+        return tuple(map(decode_quarantined_record, rows))
 
     # Token keys and contracts.
 
-    def token_keys(self) -> dict[str, tuple[int, str]]:
+    def list_token_keys(self) -> dict[str, tuple[int, str]]:
         """Return each domain's newest version, and its key, wrapped."""
-        rows = self._rows("SELECT DISTINCT ON (domain) * FROM token_keys ORDER BY domain, version DESC")
-        return {row["domain"]: (row["version"], row["wrapped"]) for row in rows}
+        rows = self._query_rows("SELECT DISTINCT ON (domain) * FROM token_keys ORDER BY domain, version DESC")
+        return {row["domain"]: (row["version"], row["wrapped_key"]) for row in rows}
 
-    def add_token_key(self, domain: str, version: int, wrapped: str) -> None:
+    def add_token_key(self, domain: str, version: int, wrapped_key: str) -> None:
         """Keep a token key for ever; nothing happens if that version is there already."""
-        with self._transaction() as run:
-            run.execute("INSERT INTO token_keys VALUES (%s, %s, %s) ON CONFLICT DO NOTHING", (domain, version, wrapped))
-
-    def contract(self, digest: Digest) -> Contract | None:
-        """Return a contract that was accepted once, by its digest."""
-        rows = self._rows("SELECT record FROM contracts WHERE digest = %s", digest)
-        return Contract.model_validate(rows[0]["record"]) if rows else None
-
-    def newest_contract(self, name: str) -> Contract | None:
-        """Return the contract of this name that was accepted last."""
-        rows = self._rows("SELECT record FROM contracts WHERE name = %s ORDER BY seen DESC LIMIT 1", name)
-        return Contract.model_validate(rows[0]["record"]) if rows else None
-
-    def accept_contract(self, contract: Contract, fact: Fact) -> None:
-        """Remember a contract as the newest of its name."""
-        with self._transaction() as run:
-            run.execute("DELETE FROM contracts WHERE digest = %s", (contract.digest,))
-            run.execute(
-                "INSERT INTO contracts (digest, name, record) VALUES (%s, %s, %s)",
-                (contract.digest, contract.name, _json(contract.model_dump(mode="json"))),
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT INTO token_keys VALUES (%s, %s, %s) ON CONFLICT DO NOTHING", (domain, version, wrapped_key)
             )
-            _tell(run, fact)
+
+    def get_contract(self, digest: Digest) -> DataContract | None:
+        """Return a contract that was accepted once, by its digest."""
+        rows = self._query_rows("SELECT record FROM contracts WHERE digest = %s", digest)
+        return DataContract.model_validate(rows[0]["record"]) if rows else None
+
+    def get_latest_contract(self, name: str) -> DataContract | None:
+        """Return the contract of this name that was accepted last."""
+        rows = self._query_rows("SELECT record FROM contracts WHERE name = %s ORDER BY seen DESC LIMIT 1", name)
+        return DataContract.model_validate(rows[0]["record"]) if rows else None
+
+    def accept_contract(self, contract: DataContract, outbox_entry: OutboxEntry) -> None:
+        """Remember a contract as the newest of its name."""
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM contracts WHERE digest = %s", (contract.digest,))
+            connection.execute(
+                "INSERT INTO contracts (digest, name, record) VALUES (%s, %s, %s)",
+                (contract.digest, contract.name, _to_jsonb(contract.model_dump(mode="json"))),
+            )
+            _insert_outbox_entry(connection, outbox_entry)
 
     # What is still to be told.
 
-    def find(self, fact: Fact) -> bool:
+    def record_finding(self, outbox_entry: OutboxEntry) -> bool:
         """Write down a finding; False if that very one was written down before."""
-        with self._transaction() as run:
-            return _tell(run, fact, once=True)
+        with self._transaction() as connection:
+            return _insert_outbox_entry(connection, outbox_entry, skip_existing=True)
 
-    def untold(self) -> tuple[Fact, ...]:
-        return tuple(map(fact_in, self._rows("SELECT * FROM facts WHERE NOT told ORDER BY place")))
+    def list_pending_entries(self) -> tuple[OutboxEntry, ...]:
+        return tuple(map(decode_outbox_entry, self._query_rows("SELECT * FROM facts WHERE NOT told ORDER BY place")))
 
-    def told(self, key: str) -> None:
-        with self._transaction() as run:
-            run.execute("UPDATE facts SET told = true WHERE key = %s", (key,))
+    def mark_published(self, key: str) -> None:
+        with self._transaction() as connection:
+            connection.execute("UPDATE facts SET told = true WHERE key = %s", (key,))
 
-    def _rows(self, query: str, *values: object) -> list[dict[str, Any]]:
-        with self._transaction() as run:
-            return run.execute(query.encode(), values).fetchall()
+    def _query_rows(self, query: str, *values: object) -> list[dict[str, Any]]:
+        with self._transaction() as connection:
+            return connection.execute(query.encode(), values).fetchall()
 
     @contextmanager
     def _transaction(self) -> Generator[psycopg.Connection[dict[str, Any]]]:
         import psycopg
         from psycopg.rows import dict_row
 
-        with self._turn:
+        with self._lock:
             try:
                 if self._connection is None or self._connection.closed:
                     self._connection = psycopg.Connection[dict[str, Any]].connect(
@@ -251,48 +293,50 @@ class VaultStore:
                 connection = self._connection
                 with connection.transaction():
                     yield connection
-            except (psycopg.OperationalError, psycopg.InterfaceError) as wrong:
+            except (psycopg.OperationalError, psycopg.InterfaceError) as exc:
                 # Its own text may quote a row: the kind is all that leaves.
                 raise Unavailable(
-                    f"the enclave's database does not answer ({type(wrong).__name__})", fix="see `wellspring status`"
+                    f"the enclave's database does not answer ({type(exc).__name__})", fix="see `wellspring status`"
                 ) from None
-            except psycopg.Error as wrong:
-                raise Broken(
-                    f"the enclave's database refused a change ({type(wrong).__name__})",
+            except psycopg.Error as exc:
+                raise CorruptedError(
+                    f"the enclave's database refused a change ({type(exc).__name__})",
                     fix="keep everything as it is, and see the database's log",
                 ) from None
 
 
-def _tell(run: psycopg.Connection[dict[str, Any]], fact: Fact, *, once: bool = False) -> bool:
+def _insert_outbox_entry(
+    connection: psycopg.Connection[dict[str, Any]], outbox_entry: OutboxEntry, *, skip_existing: bool = False
+) -> bool:
     values = (
-        fact.key,
-        fact.action,
-        fact.subject,
-        _json([ref.model_dump(mode="json") for ref in fact.inputs]),
-        _json([ref.model_dump(mode="json") for ref in fact.outputs]),
-        _json(fact.facts),
+        outbox_entry.key,
+        outbox_entry.action,
+        outbox_entry.subject,
+        _to_jsonb([ref.model_dump(mode="json") for ref in outbox_entry.inputs]),
+        _to_jsonb([ref.model_dump(mode="json") for ref in outbox_entry.outputs]),
+        _to_jsonb(outbox_entry.facts),
     )
     query = "INSERT INTO facts (key, action, subject, inputs, outputs, facts) VALUES (%s, %s, %s, %s, %s, %s)"
-    if once:
+    if skip_existing:
         query += " ON CONFLICT DO NOTHING"
-    return run.execute(query.encode(), values).rowcount == 1
+    return connection.execute(query.encode(), values).rowcount == 1
 
 
-def _insert_part(run: psycopg.Connection[dict[str, Any]], part: Part) -> None:
-    run.execute(
+def _insert_part(connection: psycopg.Connection[dict[str, Any]], part: AdmissionPart) -> None:
+    connection.execute(
         "INSERT INTO parts VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
         (
             *part[:4],
-            _json(part.verdict.model_dump(mode="json")),
+            _to_jsonb(part.verdict.model_dump(mode="json")),
             *part[5:9],
-            _json(reasons_out(part.reasons)),
+            _to_jsonb(encode_reasons(part.reasons)),
             part.rows_digest,
             part.settled,
         ),
     )
 
 
-def _json(value: object) -> Any:
+def _to_jsonb(value: object) -> Any:
     from psycopg.types.json import Jsonb
 
     return Jsonb(value)

@@ -8,5 +8,5 @@ select
 from {{ source("landed", "remittance") }}
 qualify row_number() over (
   partition by claim_id, recorded_at
-  order by adjudicated_date desc, known_since desc, drop_id desc, part desc, row_number desc
+  order by adjudicated_date desc, known_since desc, drop_id desc, replay_number desc, row_number desc
 ) = 1

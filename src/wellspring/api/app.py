@@ -1,0 +1,326 @@
+"""`python -m wellspring.api.app --project P`: answers over HTTP on a Unix socket, for those whom the kernel vouches for.
+
+Reads one line of JSON from its standard input, {"role_id", "wrapped"}: a credential that works once. What it cannot
+answer it says as a problem document (RFC 9457) that repeats nothing of what was sent; nor does its log.
+"""
+# No `from __future__ import annotations`: FastAPI reads the annotations of functions inside functions.
+
+import argparse
+import asyncio
+import ctypes
+import gc
+import json
+import logging
+import os
+import resource
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field, JsonValue
+
+from wellspring.api.connections import make_protocol_class
+from wellspring.api.middleware import (
+    MAX_CONCURRENCY,
+    PeerAuthMiddleware,
+    ProblemDetails,
+    malformed_request,
+    principals_by_uid,
+    problem_from_error,
+    problem_response,
+)
+from wellspring.errors import NotFound, Refused, WellspringError
+from wellspring.project import Project
+from wellspring.records.record import Frozen, format_instant
+from wellspring.serving.service import FeatureLookup, PolicyReloader, PredictionService, ServiceDependencies
+from wellspring.trust.answer_signing import AnswerSigner
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+_PR_SET_DUMPABLE = 4
+_BLOCKED_IMPORTS = ("pandas", "sklearn", "matplotlib", "dask", "mlflow", "feast", "dbt")
+
+
+class PredictRequest(Frozen):
+    """The body of a question. keys: a token for each key column; reasons: whether they are wanted."""
+
+    keys: Annotated[dict[str, Annotated[str, Field(max_length=200)]], Field(min_length=1, max_length=20)]
+    include_reasons: bool = True
+
+
+def build_routes(service: PredictionService, answer_signer: AnswerSigner) -> "FastAPI":
+    """Make the routes. Answers are written by hand: what was journalled and promised is what is sent."""
+    from fastapi import FastAPI, Query, Request, Response
+    from fastapi.exceptions import RequestValidationError
+    from starlette.exceptions import HTTPException
+
+    from wellspring.records.models import Prediction
+
+    app = FastAPI(title="wellspring", docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json")
+
+    def problem_to_response(problem_document: ProblemDetails) -> Response:
+        status, headers, body = problem_response(problem_document)
+        text_headers = {name.decode(): value.decode() for name, value in headers if name != b"content-length"}
+        return Response(body, status, text_headers)
+
+    def json_response(value: Any, ledger_entry: str = "") -> Response:
+        body = json.dumps(value, allow_nan=False).encode()
+        return Response(body, 200, {"wellspring-entry": ledger_entry} if ledger_entry else None, "application/json")
+
+    @app.exception_handler(WellspringError)
+    async def handle_wellspring_error(_: Request, exc: WellspringError) -> Response:
+        return problem_to_response(problem_from_error(exc))
+
+    @app.exception_handler(RequestValidationError)
+    async def handle_malformed(_: Request, exc: RequestValidationError) -> Response:
+        # Its own words would repeat what was sent, and where.
+        return problem_to_response(
+            malformed_request(f"the request is not as it should be, in {len(exc.errors())} of its parts")
+        )
+
+    @app.exception_handler(HTTPException)
+    async def handle_http_error(_: Request, exc: HTTPException) -> Response:
+        if exc.status_code in {404, 405}:
+            not_found = NotFound("there is nothing at this address, or not by this method", fix="see docs/api.md")
+            return problem_to_response(problem_from_error(not_found).model_copy(update={"status": exc.status_code}))
+        return problem_to_response(malformed_request("it could not be read", exc.status_code))
+
+    @app.exception_handler(Exception)
+    async def handle_unexpected(_: Request, exc: Exception) -> Response:
+        return problem_to_response(
+            problem_from_error(WellspringError(f"unforeseen: {type(exc).__name__}", fix="see the log of the API"))
+        )
+
+    @app.get("/healthz")
+    async def health(request: Request) -> Response:
+        report = service.health()
+        return json_response(report if request.state.principal is not None else {"status": report["status"]})
+
+    @app.get("/v1/models/{name}")
+    async def describe_model(name: str, request: Request) -> Response:
+        return json_response(await service.describe_model(name, principal=request.state.principal))
+
+    @app.post("/v1/models/{name}/predictions", response_model=Prediction)
+    async def predict(name: str, body: PredictRequest, request: Request) -> Response:
+        result = await service.predict(
+            name, body.keys, include_reasons=body.include_reasons, principal=request.state.principal
+        )
+        return json_response(result.prediction.model_dump(mode="json"), result.ledger_entry)
+
+    @app.get("/v1/features/{view}")
+    async def get_features(view: str, key: Annotated[list[str], Query()], request: Request) -> Response:
+        lookup = await service.get_features(view, key, principal=request.state.principal)
+        return json_response(encode_features(lookup), lookup.ledger_entry)
+
+    @app.get("/v1/keys/{key}")
+    async def get_signing_key(key: str) -> Response:
+        public_key = answer_signer.public_key(key)
+        return json_response(
+            {
+                "key_id": public_key.key_id,
+                "public_key": public_key.encoded,
+                "expires_at": format_instant(public_key.expires_at),
+            }
+        )
+
+    return app
+
+
+def encode_features(lookup: FeatureLookup) -> dict[str, JsonValue]:
+    """Write features as they are sent."""
+    return {
+        "view": lookup.view,
+        "values": dict(lookup.values),
+        "known_since": format_instant(lookup.known_since),
+        "edition": lookup.context.edition.id,
+        "as_of": format_instant(lookup.context.as_of),
+        "age_seconds": lookup.context.age_seconds,
+        "freshness": lookup.context.freshness,
+    }
+
+
+def bind_api_socket(path: Path) -> socket.socket:
+    """Open the door: bound under another name first, because whoever sees the real one can already connect."""
+    temporary_path = path.with_name(f".{path.name}")
+    temporary_path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(temporary_path))
+    # Open to all on purpose: the kernel's word on who is asking decides, and a refusal can be recorded.
+    os.chmod(temporary_path, 0o666)  # noqa: S103
+    listener.listen(MAX_CONCURRENCY)
+    os.rename(temporary_path, path)
+    return listener
+
+
+def build_service(
+    project: Project, stack: ExitStack, *, online_store_login: tuple[str, str], model_public_key: bytes
+) -> tuple[PredictionService, ServiceDependencies]:
+    """Put the desk together. login: to the online store; models: the public key (32 bytes) that signs models."""
+    from wellspring.bootstrap import open_ledger, open_release_loaders
+    from wellspring.lake.editions import EditionStore
+    from wellspring.models.releases.promotion import ReleaseStore
+    from wellspring.serving.release_cache import ReleaseCache
+    from wellspring.stores.online.redis import OnlineReader
+    from wellspring_verify import notes
+
+    ledger_access = stack.enter_context(open_ledger(project, service="api"))
+    step, clock = ledger_access.step, ledger_access.clock
+    release_store = ReleaseStore(project.models_dir)
+    model_key = notes.VerifierKey(
+        f"{ledger_access.tree.paths.read('origin').decode().strip()}/models", notes.KIND_LOG, model_public_key
+    )
+    user, password = online_store_login
+    release_loaders = open_release_loaders(project, clock, model_key)
+    release_cache = ReleaseCache(
+        release_store,
+        load_release=release_loaders.load_release,
+        index=ledger_access.index,
+        step=step,
+        clock=clock,
+    )
+    dependencies = ServiceDependencies(
+        project_name=project.name,
+        release_cache=release_cache,
+        policy_reloader=PolicyReloader(project.source_paths.get("policies"), clock),
+        answer_signer=AnswerSigner(step=step, clock=clock),
+        editions=EditionStore(project.lake_dir / "editions"),
+        views=release_loaders.load_views,
+        open_reader=lambda views: OnlineReader(project.socket_path("valkey"), views, user=user, password=password),
+        token_domains=release_loaders.load_token_domains,
+        step=step,
+        clock=clock,
+    )
+    return PredictionService(dependencies), dependencies
+
+
+async def serve_api(
+    project: Project,
+    service: PredictionService,
+    dependencies: ServiceDependencies,
+    server_factory: Callable[[PeerAuthMiddleware], Any],
+) -> None:
+    """Answer until the server is told to end. The door opens only when everything behind it is ready."""
+    await service.start()
+    try:
+        app = PeerAuthMiddleware(
+            build_routes(service, dependencies.answer_signer),
+            principals_by_uid(project),
+            step=dependencies.step,
+            clock=dependencies.clock,
+        )
+        with bind_api_socket(project.socket_path("api")) as listener:
+            await server_factory(app).serve(sockets=[listener])
+    finally:
+        await service.close()
+
+
+def build_uvicorn_server(app: PeerAuthMiddleware) -> Any:
+    """Make the server: one worker, no access log, and no word of a request in any other."""
+    import uvicorn
+
+    config = uvicorn.Config(
+        app, http=make_protocol_class(app.principal_for_uid), ws="none", lifespan="off", log_config=None, access_log=False,
+        server_header=False, timeout_graceful_shutdown=4, limit_concurrency=4 * MAX_CONCURRENCY,
+    )  # fmt: skip
+    return uvicorn.Server(config)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until SIGTERM or SIGINT; returns an exit code."""
+    parser = argparse.ArgumentParser(prog="python -m wellspring.api.app")
+    parser.add_argument("--project", type=Path, required=True)
+    args = parser.parse_args(argv)
+    harden_process()
+    try:
+        return _run_api(args.project, sys.stdin.readline())
+    except WellspringError as exc:
+        print(f"{exc.slug}: {exc.what}\nfix: {exc.fix}", file=sys.stderr)
+        return exc.exit_code
+
+
+def _run_api(root: Path, credential_line: str) -> int:
+    from wellspring.project import load_project
+    from wellspring.runtime.sandbox import confine_process
+    from wellspring.trust.identity.openbao import login_service
+    from wellspring.trust.keys.openbao import OpenBaoSigner
+    from wellspring.trust.secrets.openbao import OpenBaoSecretStore
+
+    project = load_project(root)
+    try:
+        credential = json.loads(credential_line)
+        role_id, wrapped = str(credential["role_id"]), str(credential["wrapped"])
+    except (ValueError, KeyError, TypeError):
+        raise Refused("the API was given no credential", fix="start it with `wellspring up`") from None
+    # uvicorn ends at these by itself, and raises them again when it has: then there is nothing left to do.
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signal_number, lambda *_: None)
+    if unconfined_reason := confine_process(project, role="api"):
+        print(f"not confined: {unconfined_reason}", file=sys.stderr)
+    with login_service(project.socket_path("openbao"), role_id=role_id, wrapped_secret_id=wrapped) as session:
+        store_login = OpenBaoSecretStore(session).read_secret("api/valkey")
+        model_public_key = OpenBaoSigner(session, "models").public_key()
+    # The login has ended: answers need no key server.
+    block_optional_imports()
+    import uvloop
+
+    with ExitStack() as stack, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        service, dependencies = build_service(
+            project,
+            stack,
+            online_store_login=(store_login["user"], store_login["password"]),
+            model_public_key=model_public_key,
+        )
+
+        def server_factory(app: PeerAuthMiddleware) -> Any:
+            # All that is alive now stays: looked at again and again it would cost pauses of a tenth of a second.
+            gc.collect()
+            gc.freeze()
+            return build_uvicorn_server(app)
+
+        runner.run(serve_api(project, service, dependencies, server_factory))
+    return 0
+
+
+def block_optional_imports() -> None:
+    """Keep out of this process what LightGBM takes in when it finds it, and collect garbage less often."""
+    for name in _BLOCKED_IMPORTS:
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]
+    gc.set_threshold(50_000, 20, 100)
+
+
+def harden_process() -> None:
+    """Let no core file and no debugger of the same user have this memory, and no message of an error its values."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    os.umask(0o022)
+    sys.excepthook = lambda exc_type, _exc, exc_traceback: print(
+        format_location(exc_type, exc_traceback), file=sys.stderr
+    )
+    logger = logging.getLogger()
+    logger.handlers = [RedactingLogHandler(logging.WARNING)]
+
+
+class RedactingLogHandler(logging.Handler):
+    """Writes of an error where it arose, of any other message who wrote it: its words may quote a request."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info and record.exc_info[0] is not None:
+            print(format_location(record.exc_info[0], record.exc_info[2]), file=sys.stderr)
+        else:
+            print(f"{record.levelname.lower()}: {record.name}, line {record.lineno}", file=sys.stderr)
+
+
+def format_location(exc_type: type[BaseException], exc_traceback: Any) -> str:
+    """Say where an unforeseen error arose, not what it says."""
+    frames = [f"  {frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(exc_traceback)]
+    return "\n".join([f"unforeseen: {exc_type.__name__}", *frames])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,215 @@
+"""The door of an HTTP server on a Unix socket: who is there, as the kernel says it, and how a refusal is told.
+
+What cannot be answered is said as a problem document (RFC 9457) that repeats nothing of what was sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import struct
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from wellspring.errors import NotFound, Refused, Unavailable, WellspringError
+from wellspring.project import Project
+from wellspring.records.clock import Clock
+from wellspring.records.observe import Recorder
+from wellspring.records.record import Frozen
+from wellspring.trust.authorization import DenialThrottle
+from wellspring.trust.identity.port import Principal
+
+UID_SCOPE_KEY = "wellspring.uid"
+"""Where the server puts the uid of who asks, in ASGI's scope."""
+MAX_BODY_BYTES = 16 * 2**10
+"""Bytes of the largest body: a handful of tokens fits many times over."""
+BODY_TIMEOUT = 5.0
+MAX_CONCURRENCY = 256
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Message, Receive, Send], Awaitable[None]]
+
+
+class ProblemDetails(Frozen):
+    """RFC 9457, with `fix`: what to do about it."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    fix: str
+
+
+PROBLEM_TITLES = {
+    "error": "It went wrong",
+    "project": "The project is set up wrongly",
+    "refused": "It is refused",
+    "not-found": "There is no such thing",
+    "unavailable": "Something does not answer",
+    "corrupted": "Something is not what it was",
+}
+
+
+def problem_from_error(error: WellspringError) -> ProblemDetails:
+    """Say an error as a problem document."""
+    return ProblemDetails(
+        type=f"urn:wellspring:{error.slug}",
+        title=PROBLEM_TITLES[error.slug],
+        status=status_for_error(error),
+        detail=error.what,
+        fix=error.fix,
+    )
+
+
+def status_for_error(error: WellspringError) -> int:
+    """Map an error to HTTP: by what a caller can do about it."""
+    match error:
+        case Refused(verdict=verdict) if verdict is not None and verdict.outcome == "invalid":
+            return 422
+        case Refused(verdict=verdict) if verdict is not None and verdict.outcome == "inconclusive":
+            return 404
+        case Refused():
+            return 403
+        case NotFound():
+            return 404
+        case Unavailable():
+            return 503
+        case _:
+            return 500
+
+
+def problem_response(problem: ProblemDetails) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Write a problem document: status, headers, body."""
+    body = json.dumps(problem.model_dump()).encode()
+    headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode())]
+    return problem.status, headers + ([(b"retry-after", b"1")] if problem.status == 503 else []), body
+
+
+def malformed_request(detail: str, status: int = 422) -> ProblemDetails:
+    """Make the problem of a request that is none."""
+    return ProblemDetails(
+        type="urn:wellspring:refused",
+        title="The request is not well-formed",
+        status=status,
+        detail=detail,
+        fix='send {"keys": {COLUMN: TOKEN}, "include_reasons": true} as application/json, as docs/api.md says',
+    )
+
+
+def principals_by_uid(project: Project) -> Callable[[int], Principal | None]:
+    """Name who asks by the uid that the kernel told: a caller of wellspring.toml, or the project's owner and root."""
+    caller_principals = {caller.uid: Principal(f"service:{name}") for name, caller in project.callers.items()}
+    owner = Principal("service:owner")
+    principals = {0: owner, project.state_dir.stat().st_uid: owner, **caller_principals}
+    return principals.get
+
+
+class PeerAuthMiddleware:
+    """Stands before the routes: asks who is there, takes no more than fits, and lets no half request through."""
+
+    def __init__(
+        self, app: ASGIApp, principal_for_uid: Callable[[int], Principal | None], *, step: Recorder, clock: Clock
+    ) -> None:
+        self.principal_for_uid = principal_for_uid
+        self._app = app
+        self._step = step
+        self._throttle = DenialThrottle(clock)
+        self._active_requests = 0
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        principal = self.principal_for_uid(scope[UID_SCOPE_KEY])
+        if principal is None and scope["path"] != "/healthz":
+            await _send_problem(
+                send, problem_from_error(await asyncio.to_thread(self._deny_unknown_peer, scope[UID_SCOPE_KEY]))
+            )
+            return
+        scope.setdefault("state", {})["principal"] = principal
+        if principal is None:
+            # A stranger's question takes no place, and nobody waits for what else the stranger has to say.
+            await self._app(scope, _replay_body(b"", receive), _closing_send(send))
+            return
+        if self._active_requests >= MAX_CONCURRENCY:
+            await _send_problem(
+                send, problem_from_error(Unavailable("too many questions at once", fix="ask again in a moment"))
+            )
+            return
+        self._active_requests += 1
+        try:
+            body = await _read_body(receive)
+            if isinstance(body, ProblemDetails):
+                await _send_problem(send, body)
+                return
+            await self._app(scope, _replay_body(body, receive), send)
+        finally:
+            self._active_requests -= 1
+
+    def _deny_unknown_peer(self, uid: int) -> Refused:
+        error = Refused(
+            f"user {uid} may not ask here", fix="ask the project's owner to name this caller in wellspring.toml"
+        )
+        suppressed = self._throttle.suppressed_count(f"uid:{uid}", "connect")
+        if suppressed is not None:
+            try:
+                with self._step("connect", "server:api", facts={"uid": uid, "suppressed_count": suppressed}):
+                    raise error
+            except Refused:
+                pass
+        return error
+
+
+async def _read_body(receive: Receive) -> bytes | ProblemDetails:
+    """Read a body whole, or say why not."""
+    body = b""
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    return body
+                body += message.get("body", b"")
+                if len(body) > MAX_BODY_BYTES:
+                    return malformed_request(f"a body has at most {MAX_BODY_BYTES} bytes", 413)
+                if not message.get("more_body"):
+                    return body
+    except TimeoutError:
+        return malformed_request("the body did not come in time", 408)
+
+
+def _replay_body(body: bytes, receive: Receive) -> Receive:
+    messages = iter([{"type": "http.request", "body": body, "more_body": False}])
+
+    async def next_message() -> Message:
+        return next(messages, None) or await receive()
+
+    return next_message
+
+
+def _closing_send(send: Send) -> Send:
+    """Send, and end the connection with it: what was not read of the request must not be taken for the next one."""
+
+    async def send_and_close(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
+        await send(message)
+
+    return send_and_close
+
+
+async def _send_problem(send: Send, problem: ProblemDetails) -> None:
+    status, headers, body = problem_response(problem)
+    send = _closing_send(send)
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def peer_uid(connection: Any) -> int:
+    """Return the uid of the process that connected, as the kernel noted it at that moment."""
+    size = struct.calcsize("3i")
+    _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+    return int(uid)

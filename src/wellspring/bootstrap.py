@@ -1,0 +1,234 @@
+"""Project -> Assembly of open ports: the one file that chooses vendors. Frozen, no methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from wellspring.errors import ProjectError
+from wellspring.project import Project
+from wellspring.records.clock import Clock, SystemClock
+from wellspring.records.observe import Recorder
+from wellspring.stores.objects.disk import DiskBlobStore
+
+if TYPE_CHECKING:
+    from wellspring.lake.lake import Lake
+    from wellspring.models.releases.promotion import ReleaseContext as ReleaseContext
+    from wellspring.models.tracking.mlflow import MlflowRegistry
+    from wellspring.models.training.train import ModelStore
+    from wellspring.records.data import DataContract, FeatureViews
+    from wellspring.records.models import Release
+    from wellspring.records.record import Digest
+    from wellspring.serving.release_cache import LoadedRelease, TokenDomains
+    from wellspring.stores.online.redis import OnlineWriter
+    from wellspring.trust.keys.port import LogSigner
+    from wellspring.trust.ledger.index import LedgerIndex
+    from wellspring.trust.ledger.sequencer import Sequencer
+    from wellspring.trust.ledger.tree import MerkleTree
+    from wellspring.trust.secrets.port import SecretStore
+    from wellspring.trust.vault.port import IntakeService
+    from wellspring_verify import notes
+
+
+class Credential(NamedTuple):
+    """What a process is born with: its role, and a wrapped secret-id that works a single time."""
+
+    role_id: str
+    wrapped: str
+
+
+@dataclass(frozen=True)
+class LedgerAccess:
+    """What can be read and written without any server: the ledger as it stands, and this process's own journal."""
+
+    project: Project
+    clock: Clock
+    tree: MerkleTree
+    index: LedgerIndex
+    step: Recorder
+
+
+@dataclass(frozen=True)
+class Platform:
+    """The open ports of one run. Steps receive what they need by keyword; nobody keeps the whole."""
+
+    project: Project
+    clock: Clock
+    ledger: LedgerAccess
+    step: Recorder
+    vault: IntakeService
+    lake: Lake
+    sequencer: Sequencer
+    model_signer: LogSigner
+    secrets: SecretStore
+
+
+class ReleaseLoaders(NamedTuple):
+    """What loads releases, for whoever serves them and for whoever makes one live: never other checks for the two.
+
+    views: the definitions of a digest; domains: reads the contracts.
+    """
+
+    load_release: Callable[[Release], LoadedRelease]
+    load_views: Callable[[Digest], FeatureViews]
+    load_token_domains: Callable[[], TokenDomains]
+
+
+@contextmanager
+def open_ledger(project: Project, *, service: str = "worker", clock: Clock | None = None) -> Iterator[LedgerAccess]:
+    """Open the ledger for reading, and this service's journal for its own lines."""
+    from wellspring.observe.lineage import LineageWriter
+    from wellspring.observe.metrics import StepMetrics
+    from wellspring.observe.recorder import StepRecorder
+    from wellspring.trust.ledger.index import LedgerIndex
+    from wellspring.trust.ledger.journal import Journal
+    from wellspring.trust.ledger.tree import MerkleTree
+
+    clock = clock or SystemClock()
+    tree = MerkleTree(DiskBlobStore(project.ledger_dir))
+    with ExitStack() as stack:
+        journal = Journal(project.journals_dir, service, tenant=project.tenant, clock=clock)
+        stack.callback(journal.close)
+        step = StepRecorder(
+            service=service,
+            actor=f"service:{service}",
+            tenant=project.tenant,
+            journal=journal,
+            metrics=StepMetrics(project.state_dir / "metrics", service),
+            lineage=LineageWriter(project.state_dir / "lineage" / f"{service}.jsonl", project.name),
+            clock=clock,
+            crash_at=project.crash_at,
+        )
+        stack.callback(step.close)
+        yield LedgerAccess(
+            project=project,
+            clock=clock,
+            tree=tree,
+            index=LedgerIndex(project.ledger_dir / "index.sqlite", tree),
+            step=step,
+        )
+
+
+@contextmanager
+def open_platform(project: Project, credential: Credential, *, clock: Clock | None = None) -> Iterator[Platform]:
+    """Log in and open every port of the worker. Raises Unavailable when a server is down, Refused for a bad login."""
+    from wellspring.lake.lake import Lake
+    from wellspring.trust.identity.openbao import login_service
+    from wellspring.trust.keys.openbao import OpenBaoSigner
+    from wellspring.trust.ledger.sequencer import Sequencer
+    from wellspring.trust.ledger.witness import RemoteWitness
+    from wellspring.trust.secrets.openbao import OpenBaoSecretStore
+    from wellspring.trust.vault.remote import EnclaveClient
+
+    with open_ledger(project, clock=clock) as ledger, ExitStack() as stack:
+        session = login_service(
+            project.socket_path("openbao"), role_id=credential.role_id, wrapped_secret_id=credential.wrapped
+        )
+        stack.callback(session.close)
+        paths = DiskBlobStore(project.ledger_dir)
+        sequencer = Sequencer(
+            paths=paths,
+            journals=project.journals_dir,
+            origin=paths.read("origin").decode().strip(),
+            signer=OpenBaoSigner(session),
+            witness=RemoteWitness(project.socket_path("witness")),
+            index=ledger.index,
+            clock=ledger.clock,
+            crash_point=ledger.step.crash_point,
+        )
+        lake = Lake(project.lake_dir, tenant=project.tenant, clock=ledger.clock)
+        stack.callback(lake.close)
+        yield Platform(
+            project=project,
+            clock=ledger.clock,
+            ledger=ledger,
+            step=ledger.step,
+            vault=EnclaveClient(project.socket_path("intake")),
+            lake=lake,
+            sequencer=sequencer,
+            model_signer=OpenBaoSigner(session, "models"),
+            secrets=OpenBaoSecretStore(session),
+        )
+
+
+@contextmanager
+def open_online_writer(platform: Platform) -> Iterator[OnlineWriter]:
+    """Open the online store for writing. Raises Unavailable when it is down."""
+    from wellspring.stores.online.redis import OnlineWriter
+
+    credentials = platform.secrets.read_secret("worker/valkey")
+    project = platform.project
+    writer = OnlineWriter(
+        project.socket_path("valkey"), project.name, user=credentials["user"], password=credentials["password"]
+    )
+    try:
+        yield writer
+    finally:
+        writer.close()
+
+
+def open_model_registry(project: Project) -> MlflowRegistry:
+    """Open MLflow. Raises Unavailable when it is not up."""
+    from wellspring.models.tracking.mlflow import MlflowRegistry
+
+    files = project.mlflow_files
+    return MlflowRegistry(
+        f"https://127.0.0.1:{project.server_port('mlflow')}", ca=files.ca_path, client_cert=files.client_path
+    )
+
+
+def open_model_store(ledger: LedgerAccess, public_key: bytes) -> ModelStore:
+    """Open the folder of trained models. public: the 32 bytes of the key that signs them."""
+    from wellspring.models.training.train import ModelStore
+    from wellspring.stores.objects.disk import DiskContentStore
+    from wellspring_verify import notes
+
+    models_dir = ledger.project.models_dir
+    key = notes.VerifierKey(f"{ledger.tree.read_head().origin}/models", notes.KIND_LOG, public_key)
+    return ModelStore(DiskContentStore(models_dir / "objects"), DiskBlobStore(models_dir), key)
+
+
+def open_release_loaders(project: Project, clock: Clock, key: notes.VerifierKey) -> ReleaseLoaders:
+    """Bind what loads releases. key: the signer of models."""
+    from wellspring.data.contracts import contract
+    from wellspring.data.features import views
+    from wellspring.serving import release_cache
+    from wellspring.serving.scorer import Scorer
+    from wellspring.stores.objects.disk import DiskContentStore
+
+    models_dir = project.models_dir
+    scorer = partial(
+        Scorer.load, objects=DiskContentStore(models_dir / "objects"), paths=DiskBlobStore(models_dir), key=key
+    )
+    load_views = partial(views.load_views_by_digest, project.lake_dir / "views")
+
+    def load_token_domains() -> TokenDomains:
+        contracts: list[DataContract] = []
+        for path in sorted(project.contracts_dir.glob(contract.CONTRACT_GLOB)):
+            # A mistake in a contract that a release does not need keeps nobody from going back to it.
+            with suppress(ProjectError):
+                contracts.append(contract.load_contract(path, tenant=project.tenant, known_since=clock.now()))
+        return release_cache.collect_token_domains(contracts)
+
+    return ReleaseLoaders(
+        partial(release_cache.load_release, scorer=scorer, views=load_views, token_domains=load_token_domains),
+        load_views,
+        load_token_domains,
+    )
+
+
+def open_release_context(platform: Platform) -> ReleaseContext:
+    """Open what serves models: releases, their approvals, and what shows them."""
+    from wellspring.models.releases.promotion import ReleaseContext, ReleaseStore
+
+    model_store = open_model_store(platform.ledger, platform.model_signer.public_key())
+    return ReleaseContext(
+        ReleaseStore(platform.project.models_dir),
+        platform.ledger.index,
+        platform.lake,
+        open_model_registry(platform.project),
+        open_release_loaders(platform.project, platform.clock, model_store.key).load_release,
+    )

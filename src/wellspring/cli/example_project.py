@@ -1,0 +1,79 @@
+"""The reference project as it ships: copied out for the demo, and its drops, which play the vendor."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+from wellspring.errors import NotFound, Refused
+from wellspring.project import PROJECT_FILE, Project, load_project
+from wellspring.stores.objects.disk import DiskBlobStore
+from wellspring.trust.ledger.tree import MerkleTree
+
+DEMO_MARKER = ".made-by-wellspring-demo"
+# What servers write when they only start and stop, and what can be proved again at any time.
+_ROUTINE_ACTIONS = {"start", "stop", "create_key", "serve", "seal", "prove"}
+
+
+def find_example() -> Path:
+    """Find `examples/health_plan`: inside the wheel, or beside the source in a checkout."""
+    package = Path(__file__).parents[1]
+    for folder in (package / "templates" / "health_plan", package.parents[1] / "examples" / "health_plan"):
+        if (folder / PROJECT_FILE).is_file():
+            return folder
+    raise NotFound(
+        "the reference project is not in this installation", fix="install wellspring again, from a whole wheel"
+    )
+
+
+def copy_example(folder: Path, *, before_removal: Callable[[Project], object] = lambda _: None) -> None:
+    """Copy the reference project into a folder: a new one, an empty one, or one that an earlier demo made.
+
+    before: called with the project of an earlier demo before it is removed, to stop what still runs.
+    Raises Refused for a folder that holds anything else, and for one in which somebody worked since its demo ended.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        if not (folder / DEMO_MARKER).is_file():
+            raise Refused(f"{folder} holds something that no demo made", fix="name a new folder with --project")
+        is_project = (folder / PROJECT_FILE).is_file()
+        if is_project and _changed_since_demo(folder):
+            raise Refused(
+                f"{folder} holds what was done by hand since its demo ended, and a new demo would remove that",
+                fix=f"name a new folder with --project, or give it up with `wellspring --project {folder} clean`",
+            )
+        if is_project:
+            before_removal(load_project(folder))
+        shutil.rmtree(folder)
+    shutil.copytree(find_example(), folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / DEMO_MARKER).touch()
+
+
+def record_demo_end(folder: Path) -> None:
+    """Note how far the ledger goes when a demo has ended: what comes later, somebody did by hand."""
+    (folder / DEMO_MARKER).write_text(
+        f"{MerkleTree(DiskBlobStore(load_project(folder).ledger_dir)).size}\n", encoding="utf-8"
+    )
+
+
+def _changed_since_demo(folder: Path) -> bool:
+    marker_text = (folder / DEMO_MARKER).read_text(encoding="utf-8").strip()
+    tree = MerkleTree(DiskBlobStore(load_project(folder).ledger_dir))
+    # After `clean` there is another ledger, and all of it is somebody's.
+    size = int(marker_text) if marker_text.isdecimal() else tree.size
+    later_indexes = range(size if size <= tree.size else 0, tree.size)
+    return any(json.loads(tree.read_entry(index))["action"] not in _ROUTINE_ACTIONS for index in later_indexes)
+
+
+def load_vendor_module() -> ModuleType:
+    """Load the module that writes the vendor's drops (`drops.good`, `bad`, `broken_schema`, `corrected`)."""
+    example_path = str(find_example())
+    sys.path.insert(0, example_path)
+    try:
+        return importlib.import_module("drops")
+    finally:
+        sys.path.remove(example_path)

@@ -1,0 +1,106 @@
+"""Start a run under the worker's own user, hand it its credential over a pipe, and follow it to its end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+from wellspring.errors import ERRORS_BY_SLUG, Refused, Unavailable, WellspringError
+from wellspring.project import Project
+from wellspring.records.verdict import Verdict
+
+ProgressCallback = Callable[[str, int, int], None]
+
+
+def run_worker(
+    project: Project,
+    job: str,
+    subject: str = "",
+    *,
+    params: dict[str, Any] | None = None,
+    offline: bool = False,
+    on_progress: ProgressCallback | None = None,
+) -> Any:
+    """Run one of the worker's runs and return its result.
+
+    given: what the run needs besides its subject; it travels over a pipe and stands in no argument list.
+    offline: go on without a credential when the servers are down, for runs that may need none. Raises what the run
+    raised; Unavailable when the servers are down.
+    """
+    from wellspring.embedded.control_socket import request_credential
+    from wellspring.runtime.privileges import service_command, service_environment
+
+    worker_credential: dict[str, str] | None
+    try:
+        worker_credential = request_credential(project, "worker")
+    except Unavailable:
+        if not offline:
+            raise
+        worker_credential = None
+    argv = [
+        sys.executable,
+        "-P",
+        "-m",
+        "wellspring.worker",
+        job,
+        *([subject] if subject else []),
+        "--project",
+        str(project.root),
+    ]
+    result: Any = None
+    error: WellspringError | None = None
+    finished = False
+    # Complaints go to a file: a library that warns at length must not fill a pipe that nobody reads yet.
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as stderr_file:
+        with subprocess.Popen(
+            service_command(project, "worker", argv),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr_file,
+            text=True,
+            cwd="/",
+            env=service_environment(project, "worker"),
+        ) as child:
+            assert child.stdin is not None
+            assert child.stdout is not None
+            # A run that dies before it listens is told by its exit code.
+            with contextlib.suppress(BrokenPipeError), child.stdin:
+                child.stdin.write(json.dumps({"credential": worker_credential, "params": params or {}}) + "\n")
+            for line in child.stdout:
+                event = json.loads(line)
+                if event["event"] == "progress" and on_progress is not None:
+                    on_progress(event["stage"], event["done"], event["total"])
+                elif event["event"] == "result":
+                    result, finished = event["value"], True
+                elif event["event"] == "error":
+                    error = _error_from_event(event)
+        stderr_file.seek(0)
+        stderr_text, code = stderr_file.read(), child.returncode
+    if error is not None:
+        raise error
+    if code != 0 or not finished:
+        raise WellspringError(
+            f"the run {job!r} ended unexpectedly ({'signal ' + str(-code) if code < 0 else 'exit ' + str(code)})"
+            + _exception_class(stderr_text),
+            fix="run the command again: nothing is lost, and what was half done is finished first",
+        )
+    return result
+
+
+def _error_from_event(event: dict[str, Any]) -> WellspringError:
+    error_type = ERRORS_BY_SLUG.get(event["slug"], WellspringError)
+    if error_type is Refused:
+        verdict = None if event["verdict"] is None else Verdict.model_validate(event["verdict"])
+        return Refused(event["what"], fix=event["fix"], verdict=verdict)
+    return error_type(event["what"], fix=event["fix"])
+
+
+def _exception_class(output: str) -> str:
+    """The class of the exception alone: its text could quote data."""
+    lines = [line for line in output.strip().splitlines() if line and not line.startswith(" ")]
+    return f": {lines[-1].partition(':')[0]}" if lines else ""

@@ -1,0 +1,187 @@
+"""From a built edition to the online store: the newest row of each thing, read back and found equal.
+
+Written again, it changes nothing. An older edition never takes the place of newer knowledge: the store itself decides
+that, row by row. The marker of the live edition moves last, so that an answer never names an edition that is not whole.
+Until then answers rest on rows of both editions: so the intent is in the ledger, and the marker tells under which
+definition rows come, before the first one is written.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from wellspring.data.features import point_in_time
+from wellspring.data.features.views import KNOWN_SINCE_COLUMN, SEQUENCE_COLUMN, check_views
+from wellspring.errors import CorruptedError, Refused
+from wellspring.lake import editions
+from wellspring.records.data import Edition, FeatureRow, FeatureViews, FeatureViewSpec
+from wellspring.records.observe import Recorder
+from wellspring.records.record import format_instant
+from wellspring.records.trust import Entry, IndexedEntry, Ref
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from wellspring.lake.lake import Lake
+    from wellspring.stores.online.redis import OnlineWriter
+
+VERIFIED_SAMPLE_ROWS = 200
+_READ_BATCH_SIZE = 500
+
+
+def materialize_views(
+    lake: Lake,
+    views: FeatureViews,
+    edition: Edition,
+    online_store: OnlineWriter,
+    *,
+    step: Recorder,
+    unfinished: Iterable[Entry] = (),
+    verify_all: bool = False,
+) -> dict[str, int]:
+    """Write every view of a built edition online and return how many rows each has; again changes nothing.
+
+    unfinished: intents of this edition or of older ones that were cut short (see `cut_short`); they are settled at the
+    end. whole: read every row back, not only a sample of 200 a view. Raises Refused for an edition that is not built,
+    ProjectError when the edition's tables are not as the views declare, Broken when what is read back differs.
+    """
+    if edition.level != "built":
+        raise Refused(f"{edition.subject} is {edition.level}, not built", fix="run `wellspring transform` first")
+    tables = {
+        view.table: table_input(lake, edition, view.table)
+        for view in views.views
+        if _edition_has_table(edition, view.table)
+    }
+    check_views(views, {name: schema_of(table_data) for name, table_data in tables.items()})
+    input_refs = [
+        Ref(name=edition.subject, digest=editions.edition_digest(edition)),
+        Ref(name=f"views:{views.project}", digest=views.digest),
+    ]
+    row_counts: dict[str, int] = {}
+    superseded_counts: dict[str, int] = {}
+    with step("materialize", edition.subject, inputs=input_refs, intent=True) as act:
+        online_store.begin_write(views.digest)
+        for view in views.views:
+            rows = point_in_time.latest_rows(view, tables[view.table])
+            superseded_counts[view.name] = online_store.write_rows(view, rows, edition).superseded_rows
+            step.crash_point("materialize.view:written")
+            verify_online_rows(
+                view,
+                rows,
+                edition,
+                online_store,
+                stride=1 if verify_all else max(1, rows.num_rows // VERIFIED_SAMPLE_ROWS),
+            )
+            row_counts[view.name] = rows.num_rows
+        cutoff = knowledge_cutoff(lake, edition)
+        is_live = online_store.set_live(edition, as_of=cutoff, views=views.digest)
+        step.crash_point("materialize.live:set")
+        act.add_facts(
+            rows={**row_counts}, superseded_rows={**superseded_counts}, as_of=format_instant(cutoff), live=is_live
+        )
+    for intent in unfinished:
+        step.complete_after_crash(
+            intent.action, intent.subject, intent.id, facts={"finished_by": edition.subject, "recovered": True}
+        )
+    return row_counts
+
+
+def unfinished_materializations(indexed_entries: Iterable[IndexedEntry]) -> list[Entry]:
+    """Find, among all entries of `materialize`, the intents that no `done` ends: a crash or an error came first.
+
+    One that failed counts too: it may have put rows where answers read them, and those are read until they are
+    written over.
+    """
+    entries = [indexed_entry.entry for indexed_entry in indexed_entries]
+    completed_intents = {entry.intent for entry in entries if entry.phase == "done"}
+    return [entry for entry in entries if entry.phase == "intent" and entry.id not in completed_intents]
+
+
+def knowledge_cutoff(lake: Lake, edition: Edition) -> datetime:
+    """Say up to when the knowledge of a built edition goes: to the publish of the landed one that it was built from."""
+    parent = lake.get_edition(edition.parent) if edition.parent else None
+    return parent.known_since if parent is not None and parent.level == "landed" else edition.known_since
+
+
+def table_input(lake: Lake, edition: Edition, table: str) -> pa.Table | list[str]:
+    """Hand out a table for an engine: its files, or an Arrow table when it has none because it is empty."""
+    return lake.table_files(edition, table) or lake.read_table(edition, table)
+
+
+def schema_of(table: pa.Table | Sequence[str]) -> pa.Schema:
+    """Read the columns of a table from the feet of its files."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if isinstance(table, pa.Table):
+        return table.schema
+    return pa.unify_schemas([pq.read_schema(file) for file in table], promote_options="permissive")
+
+
+def verify_online_rows(
+    view: FeatureViewSpec, rows: pa.Table, edition: Edition, online_store: OnlineWriter, *, stride: int
+) -> int:
+    """Read each `every`-th row online and hold it against the offline one, bit by bit; return how many.
+
+    A row whose newer knowledge was there already is no difference. Raises Broken when one differs.
+    """
+    expected_rows = [
+        expected_row(view, row, edition.id) for row in rows.take(list(range(0, rows.num_rows, stride))).to_pylist()
+    ]
+    mismatches = 0
+    for start in range(0, len(expected_rows), _READ_BATCH_SIZE):
+        batch = expected_rows[start : start + _READ_BATCH_SIZE]
+        for expected, stored in zip(
+            batch, online_store.read_rows(view, [feature_row.key for feature_row in batch]), strict=True
+        ):
+            mismatches += not (
+                stored is not None and (rows_equal(expected, stored) or _is_newer_online(stored, expected))
+            )
+    if mismatches:
+        message = f"{mismatches} of {len(expected_rows)} rows of {view.name} read back from the online store are not the edition's"
+        raise CorruptedError(
+            message, fix="empty the online store and run `wellspring transform` again; if it stays, stop"
+        )
+    return len(expected_rows)
+
+
+def expected_row(view: FeatureViewSpec, row: Mapping[str, Any], edition_id: str) -> FeatureRow:
+    """Make the row of a view from a row of its table."""
+    return FeatureRow(
+        view.name,
+        tuple(row[key] for key in view.keys),
+        {feature.name: row[feature.name] for feature in view.features},
+        row[KNOWN_SINCE_COLUMN],
+        row[SEQUENCE_COLUMN],
+        edition_id,
+    )
+
+
+def rows_equal(first: FeatureRow, second: FeatureRow) -> bool:
+    """Tell whether two rows are equal to the last bit: not a number equals itself, zero and minus zero differ."""
+    return first._replace(values={}) == second._replace(values={}) and _bit_patterns(first) == _bit_patterns(second)
+
+
+def _bit_patterns(row: FeatureRow) -> list[tuple[str, str, Any]]:
+    return [
+        (name, type(value).__name__, struct.pack("<d", value) if isinstance(value, float) else value)
+        for name, value in row.values.items()
+    ]
+
+
+def _is_newer_online(online_row: FeatureRow, offline_row: FeatureRow) -> bool:
+    """Tell whether what is online was rightly left there: newer knowledge, or the same from a later edition."""
+    online_version, offline_version = (
+        (online_row.known_since, online_row.sequence),
+        (offline_row.known_since, offline_row.sequence),
+    )
+    return online_version > offline_version or (
+        online_version == offline_version and online_row.edition != offline_row.edition
+    )
+
+
+def _edition_has_table(edition: Edition, table: str) -> bool:
+    return any(table_snapshot.table == table for table_snapshot in edition.tables)

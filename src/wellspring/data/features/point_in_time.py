@@ -1,0 +1,215 @@
+"""What was known then: for each row of a spine, the newest row of each view that was known at the row's own instant.
+
+Knowledge is ordered by (known_since, sequence). A row that became known later, such as a correction of an old fact, is
+never seen; two rows of one thing with equal knowledge would make the answer a matter of luck, so they are an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from wellspring.data.features.views import KNOWN_SINCE_COLUMN, SEQUENCE_COLUMN
+from wellspring.errors import CorruptedError, ProjectError
+from wellspring.project import suggest_name
+from wellspring.records.data import FeatureRow, FeatureViewSpec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from wellspring.query.port import QueryEngine
+
+TableInputs = Mapping[str, "pa.Table | Sequence[str]"]
+"""By name of the table: an Arrow table, or the Parquet files of one."""
+_SQL_TYPES = {"int64": "bigint", "float64": "double", "bool": "boolean", "string": "varchar"}
+
+
+def joined_column_name(view: str, feature: str) -> str:
+    """Name a joined column: `member_history__denials_90d`."""
+    return f"{view}__{feature}"
+
+
+def point_in_time_join(
+    spine: pa.Table,
+    views: Sequence[FeatureViewSpec],
+    tables: TableInputs,
+    *,
+    instant_column: str = "event_at",
+    engine: QueryEngine | None = None,
+) -> pa.Table:
+    """Join to each row of a spine what was known at its own instant; the spine's rows and their order stay.
+
+    spine: the keys of every view, and the column `at` (timestamp, UTC). tables: of each view, by name.
+    Adds for each view its features as VIEW__FEATURE, and VIEW__known_since and VIEW__sequence, null where nothing was
+    known. Raises ProjectError for a column that the spine lacks or has already, Broken for rows whose order is unclear.
+    """
+    import pyarrow as pa
+
+    _check_spine(spine, views, instant_column)
+    engine = engine or _default_engine()
+    position_column = _unused_name("place", spine.column_names)
+    query_inputs: dict[str, pa.Table | Sequence[str]] = {
+        "spine": pa.table(
+            {
+                position_column: pa.array(range(spine.num_rows), pa.int64()),
+                **{key: spine[key] for key in _key_columns(views)},
+                # Microseconds since 1970: an instant is compared as a number, whatever zone the engine lives in.
+                "at_": spine[instant_column].cast(pa.timestamp("us", "UTC")).cast(pa.int64()),
+            }
+        )
+    }
+    join_sql, selected_columns = "", []
+    for number, view in enumerate(views):
+        _refuse_ties(view, tables[view.table], engine)
+        query_inputs[f"t{number}"] = tables[view.table]
+        key_match = " and ".join(f's."{key}" = v{number}."{key}"' for key in view.keys)
+        join_sql += f"\nasof left join ({_latest_per_instant(view, f't{number}')}) v{number}"
+        join_sql += f"\n  on {key_match} and s.at_ >= v{number}.at_"
+        selected_columns += [
+            f'v{number}."{feature.name}" as "{joined_column_name(view.name, feature.name)}"'
+            for feature in view.features
+        ]
+        selected_columns += [f'v{number}.at_ as "{joined_column_name(view.name, KNOWN_SINCE_COLUMN)}"']
+        selected_columns += [f'v{number}."{SEQUENCE_COLUMN}" as "{joined_column_name(view.name, SEQUENCE_COLUMN)}"']
+    joined = engine.run_query(
+        f"select {', '.join(selected_columns)} from spine s{join_sql} order by s.{position_column}", query_inputs
+    )  # noqa: S608
+    for view in views:
+        name = joined_column_name(view.name, KNOWN_SINCE_COLUMN)
+        instants = joined[name].cast(pa.timestamp("us", "UTC"))
+        joined = joined.set_column(joined.column_names.index(name), name, instants)
+    for name in joined.column_names:
+        spine = spine.append_column(name, joined[name])
+    return spine
+
+
+def latest_rows(
+    view: FeatureViewSpec, table: pa.Table | Sequence[str], *, engine: QueryEngine | None = None
+) -> pa.Table:
+    """Take the newest row of each thing: the view's keys, features, known_since and sequence, sorted by key.
+
+    A row without a key is nobody's, and is left out. Raises Broken for rows whose order is unclear.
+    """
+    engine = engine or _default_engine()
+    _refuse_ties(view, table, engine)
+    keys = ", ".join(f'"{key}"' for key in view.keys)
+    has_keys = " and ".join(f'"{key}" is not null' for key in view.keys)
+    sql = (
+        f"select {keys}, {_feature_columns(view)}, {_epoch_expression()} as {KNOWN_SINCE_COLUMN}, {SEQUENCE_COLUMN} from rows where {has_keys} "  # noqa: S608
+        f"qualify row_number() over (partition by {keys} order by {KNOWN_SINCE_COLUMN} desc, {SEQUENCE_COLUMN} desc) = 1 order by {keys}"
+    )
+    return _with_timestamps(engine.run_query(sql, {"rows": table}))
+
+
+def rows_at_version(
+    view: FeatureViewSpec,
+    table: pa.Table | Sequence[str],
+    row_keys: Sequence[FeatureRow],
+    *,
+    engine: QueryEngine | None = None,
+) -> list[FeatureRow | None]:
+    """Find again the rows that an answer rested on, by key, known_since and sequence; None for one that is not there.
+
+    wanted: only their key, known_since and sequence are looked at. The values found are the table's.
+    """
+    import pyarrow as pa
+
+    engine = engine or _default_engine()
+    _refuse_ties(view, table, engine)
+    instants = pa.array([row_key.known_since for row_key in row_keys], pa.timestamp("us", "UTC"))
+    lookup_table = pa.table(
+        {
+            "place_": pa.array(range(len(row_keys)), pa.int64()),
+            "at_": instants.cast(pa.int64()),
+            "sequence_": pa.array([item.sequence for item in row_keys], pa.int64()),
+            **{f"{name}_": pa.array([row.key[n] for row in row_keys], pa.string()) for n, name in enumerate(view.keys)},
+        }
+    )
+    key_match = " and ".join(f't."{key}" = w."{key}_"' for key in view.keys)
+    sql = (
+        f"select w.place_, {_feature_columns(view, 't')} from wanted w join rows t on {key_match} "  # noqa: S608
+        f"and {_epoch_expression('t')} = w.at_ and t.{SEQUENCE_COLUMN} = w.sequence_"
+    )
+    matches: list[FeatureRow | None] = [None] * len(row_keys)
+    for row in engine.run_query(sql, {"wanted": lookup_table, "rows": table}).to_pylist():
+        position = row.pop("place_")
+        matches[position] = row_keys[position]._replace(values=row)
+    return matches
+
+
+def _check_spine(spine: pa.Table, views: Sequence[FeatureViewSpec], instant_column: str) -> None:
+    for name in [instant_column, *_key_columns(views)]:
+        if name not in spine.column_names:
+            raise ProjectError(
+                f"the spine has no column {name!r}; {suggest_name(name, spine.column_names)}",
+                fix="let the spine hold the key of every view, and the instant of each row",
+            )
+    added = [
+        joined_column_name(view.name, column_name)
+        for view in views
+        for column_name in (KNOWN_SINCE_COLUMN, *(feature.name for feature in view.features))
+    ]
+    if duplicates := sorted(set(added) & set(spine.column_names)):
+        raise ProjectError(f"the spine has a column {duplicates[0]!r} already", fix="call the spine's column otherwise")
+
+
+def _refuse_ties(view: FeatureViewSpec, table: pa.Table | Sequence[str], engine: QueryEngine) -> None:
+    """Refuse rows that no order tells apart: without an instant or a sequence, or with those of another row."""
+    keys = ", ".join(f'"{key}"' for key in view.keys)
+    has_keys = " and ".join(f'"{key}" is not null' for key in view.keys)
+    counts = engine.run_query(
+        f"select count(*) filter ({KNOWN_SINCE_COLUMN} is null or {SEQUENCE_COLUMN} is null) as undated, count(*) as rows, "  # noqa: S608
+        f"count(distinct ({keys}, {KNOWN_SINCE_COLUMN}, {SEQUENCE_COLUMN})) as distinct_rows from rows where {has_keys}",
+        {"rows": table},
+    ).to_pylist()[0]
+    if counts["undated"]:
+        message = f"{counts['undated']} rows of {view.table} do not say since when they are known, or in which sequence"
+        raise CorruptedError(message, fix=f"mend the dbt model {view.table}, and build again")
+    if ties := counts["rows"] - counts["distinct_rows"]:
+        message = f"{ties} rows of {view.table} are about the same thing, instant and sequence as another"
+        raise CorruptedError(
+            message, fix=f"mend the dbt model {view.table}: {', '.join(view.keys)}, known_since, sequence is unique"
+        )
+
+
+def _latest_per_instant(view: FeatureViewSpec, table: str) -> str:
+    """One row of a thing an instant: where two became known at once, the higher sequence is the newer knowledge."""
+    keys = ", ".join(f'"{key}"' for key in view.keys)
+    return (
+        f"select {keys}, {_feature_columns(view)}, {_epoch_expression()} as at_, {SEQUENCE_COLUMN} from {table} "  # noqa: S608
+        f"qualify row_number() over (partition by {keys}, {KNOWN_SINCE_COLUMN} order by {SEQUENCE_COLUMN} desc) = 1"
+    )
+
+
+def _feature_columns(view: FeatureViewSpec, table: str = "") -> str:
+    prefix = f"{table}." if table else ""
+    return ", ".join(
+        f'cast({prefix}"{feature.name}" as {_SQL_TYPES[feature.type]}) as "{feature.name}"' for feature in view.features
+    )
+
+
+def _epoch_expression(table: str = "") -> str:
+    return f"epoch_us({f'{table}.' if table else ''}{KNOWN_SINCE_COLUMN})"
+
+
+def _with_timestamps(table: pa.Table) -> pa.Table:
+    import pyarrow as pa
+
+    instants = table[KNOWN_SINCE_COLUMN].cast(pa.timestamp("us", "UTC"))
+    return table.set_column(table.column_names.index(KNOWN_SINCE_COLUMN), KNOWN_SINCE_COLUMN, instants)
+
+
+def _key_columns(views: Iterable[FeatureViewSpec]) -> list[str]:
+    return list(dict.fromkeys(key for view in views for key in view.keys))
+
+
+def _unused_name(name: str, taken: Sequence[str]) -> str:
+    while name in taken:
+        name += "_"
+    return name
+
+
+def _default_engine() -> QueryEngine:
+    from wellspring.query.duckdb import DuckDbEngine
+
+    return DuckDbEngine()

@@ -1,0 +1,318 @@
+"""Rows that keep the contract leave as tokens; the others wait in quarantine, each with every reason. Pure: no I/O."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from wellspring.data.contracts.contract import egress_schema
+from wellspring.data.formats.parsed import (
+    FIELDS_FAULT,
+    ROW_NUMBER,
+    UNIQUE_FAULT,
+    ParsedFile,
+    check_header,
+    default_subject,
+    file_refused,
+    safe_column_name,
+    unpack_rows,
+)
+from wellspring.data.contracts import casting
+from wellspring.data.quality import row_rules
+from wellspring.lake import table_hash
+from wellspring.records.data import ContractColumn, DataContract
+from wellspring.records.record import Digest
+from wellspring.records.verdict import Reason, Verdict
+from wellspring.trust import dlp
+
+if TYPE_CHECKING:
+    import polars as pl
+    import pyarrow as pa
+
+    from wellspring.trust.tokenization import Tokenizer
+
+_MESSAGES = {
+    FIELDS_FAULT: "the row has too few or too many fields",
+    UNIQUE_FAULT: "an earlier row has the same value",
+    "required": "it is empty and may not be",
+    "type": "it is not of the declared type",
+    "enum": "it is none of the valid values",
+    "range": "it is below the minimum or above the maximum",
+    "pattern": "it does not have the declared form",
+    "personal_data": "it holds personal data, and the column leaves as it is",
+}
+_MAX_MISMATCH_SHARE = 0.5
+_MIN_VALUES = 10
+"""A column counts as changed when more than half of at least ten values do not have its type."""
+
+
+class ValidationResult(NamedTuple):
+    """Rows held against a contract. These tables hold people: they stay inside the enclave.
+
+    good: the declared columns, typed, and row_number. waiting: the other rows as they were found (`Parsed.pack`).
+    reasons: one line for each reason of each waiting row: row_number, code, column (a rule's name for `rule`).
+    summary: the same by (code, column), with counts. findings: what was noted about the whole file.
+    masked: values of undeclared columns, none of which leaves.
+    """
+
+    valid: pa.Table
+    quarantined: pa.Table
+    reasons: pa.Table
+    summary: tuple[Reason, ...]
+    findings: tuple[Reason, ...]
+    masked: int
+    verdict: Verdict
+
+    @property
+    def received(self) -> int:
+        return self.valid.num_rows + self.quarantined.num_rows
+
+
+class TokenizedRows(NamedTuple):
+    """What may leave. table: as `contract.leaving` says. masked: values masked or left behind as undeclared."""
+
+    table: pa.Table
+    rows_digest: Digest
+    masked: int
+
+
+def validate_rows(parsed: ParsedFile, contract: DataContract, *, subject: str | None = None) -> ValidationResult:
+    """Hold every row against the contract and give all reasons of each row that breaks it.
+
+    Of rows with the same key the first stays. subject: what the verdict is about (default: the contract).
+    Raises Refused, with its Verdict, when most of a column no longer has its type.
+    """
+    return _validate(parsed, contract, subject or default_subject(contract), whole_file=True)
+
+
+def revalidate_rows(quarantined: pa.Table, contract: DataContract, *, subject: str | None = None) -> ValidationResult:
+    """Judge rows that waited (`Judged.waiting`) again; a row without its fields, or whose key has left, stays.
+
+    Once the rows that now pass are published, keep this answer's `waiting` in the place of the old one.
+    Raises Refused when the contract declares a column that these rows do not have.
+    """
+    verdict_subject = subject or default_subject(contract)
+    parsed = unpack_rows(quarantined)
+    check_header(parsed.column_names, contract, verdict_subject)
+    return _validate(parsed, contract, verdict_subject, whole_file=False)
+
+
+def tokenize_rows(result: ValidationResult, contract: DataContract, tokenizer: Tokenizer) -> TokenizedRows:
+    """Turn good rows into what may leave: tokens, years, three digits, masked text, and what leaves as it is.
+
+    Raises NotFound for a token domain that has no key.
+    """
+    import pyarrow as pa
+
+    masked = result.masked
+    arrays: list[pa.Array | pa.ChunkedArray] = []
+    schema = egress_schema(contract)
+    for column in contract.columns:
+        if column.egress == "never":
+            continue
+        values = result.valid[column.name]
+        if column.egress == "masked":
+            text, masked_count = dlp.mask_column(values, column_name=column.name)
+            arrays.append(text.to_arrow())
+            masked += masked_count
+        else:
+            arrays.append(_egress_values(column, values, tokenizer))
+    arrays.append(result.valid[ROW_NUMBER])
+    table = pa.table([array.cast(field.type) for array, field in zip(arrays, schema, strict=True)], schema=schema)
+    return TokenizedRows(table, table_hash.hash_rows(table), masked)
+
+
+def reasons_by_row(result: ValidationResult, contract: DataContract) -> dict[int, tuple[Reason, ...]]:
+    """Give the reasons of each waiting row, by row number."""
+    rule_descriptions = {rule.name: rule.description for rule in contract.rules}
+    by_row: dict[int, list[Reason]] = {}
+    for number, code, column in zip(
+        *(result.reasons[name].to_pylist() for name in (ROW_NUMBER, "code", "column")), strict=True
+    ):
+        by_row.setdefault(number, []).append(_build_reason(code, column, 1, rule_descriptions))
+    return {number: tuple(reasons) for number, reasons in by_row.items()}
+
+
+def _egress_values(column: ContractColumn, values: pa.ChunkedArray, tokenizer: Tokenizer) -> pa.Array | pa.ChunkedArray:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    match column.egress:
+        case "token" if column.domain is not None:
+            return tokenizer.tokenize_column(column.domain, values)
+        case "year":
+            return pc.year(values)
+        case "prefix(3)":
+            # What is neither five digits nor five and four is no postcode, and nothing of it leaves.
+            is_postcode = pc.match_substring_regex(values, r"^[0-9]{5}(-[0-9]{4})?$")
+            return pc.if_else(is_postcode, pc.utf8_slice_codeunits(values, 0, 3), pa.scalar(None, pa.string()))
+        case "plain":
+            return values
+        case _:
+            return pa.nulls(len(values), pa.string())
+
+
+def _validate(parsed: ParsedFile, contract: DataContract, subject: str, *, whole_file: bool) -> ValidationResult:
+    import polars as pl
+    import pyarrow as pa
+
+    row_faults = pl.Series(values=parsed.row_faults, dtype=pl.String)
+    row_numbers = pl.Series(values=parsed.row_numbers)
+    # A row without its fields has its values in the wrong columns: judging them would say nothing.
+    usable = ~row_faults.eq(FIELDS_FAULT).fill_null(False)
+    cast_columns = {
+        column.name: casting.cast_column(parsed.table[column.name], column.type) for column in contract.columns
+    }
+    if whole_file:
+        _check_types(cast_columns, contract, subject, usable)
+    violations: list[tuple[str, str | None, pl.Series]] = [(FIELDS_FAULT, None, ~usable)]
+    for column in contract.columns:
+        values, invalid = cast_columns[column.name]
+        violations += [(code, column.name, mark & usable) for code, mark in _column_violations(column, values, invalid)]
+    frame = pl.DataFrame({name: values for name, (values, _) in cast_columns.items()})
+    typed_rows = frame.to_arrow()
+    typed_rows = typed_rows.cast(pa.schema([(item.name, casting.arrow_type(item.type)) for item in contract.columns]))
+    for name, row_indexes in row_rules.find_violations(typed_rows, contract.rules, contract.columns).items():
+        mark = pl.repeat(False, parsed.row_count, dtype=pl.Boolean, eager=True)
+        violations.append(("rule", name, mark.scatter(row_indexes, True) & usable if row_indexes else mark))
+    unique = [(declared.name,) for declared in contract.columns if declared.unique]
+    keys = [*unique, *([contract.key] if contract.key and contract.key not in unique else [])]
+    repeats = {key: _duplicate_keys(frame, key, usable) for key in keys}
+    violations += [(UNIQUE_FAULT, ",".join(key), repeated) for key, repeated in repeats.items()]
+    # Its key left with a good row in an earlier judgement.
+    violations.append((UNIQUE_FAULT, ",".join(contract.key) or None, row_faults.eq(UNIQUE_FAULT).fill_null(False)))
+    invalid = violations[0][2]
+    for _, _, mark in violations[1:]:
+        invalid = invalid | mark
+    valid = typed_rows.append_column(ROW_NUMBER, parsed.row_numbers).filter((~invalid).to_arrow())
+    quarantined = _quarantined_rows(parsed, frame, invalid, repeats, row_faults)
+    findings, masked = _undeclared_columns(parsed, contract)
+    rule_descriptions = {rule.name: rule.description for rule in contract.rules}
+    summary = tuple(
+        _build_reason(code, column, int(mark.sum()), rule_descriptions)
+        for code, column, mark in violations
+        if mark.any()
+    )
+    return ValidationResult(
+        valid=valid,
+        quarantined=quarantined,
+        reasons=_reason_table(row_numbers, violations),
+        summary=summary,
+        findings=(*parsed.findings, *findings),
+        masked=masked,
+        verdict=Verdict(subject=subject, outcome="pass", reasons=summary),
+    )
+
+
+def _check_types(
+    cast_columns: dict[str, tuple[pl.Series, pl.Series]], contract: DataContract, subject: str, usable: pl.Series
+) -> None:
+    """Raise Refused for every column of which most values no longer have the declared type."""
+    changed: list[Reason] = []
+    for column in contract.columns:
+        values, invalid = cast_columns[column.name]
+        mismatch_count = int((invalid & usable).sum())
+        filled = int(((values.is_not_null() | invalid) & usable).sum())
+        if filled >= _MIN_VALUES and mismatch_count > filled * _MAX_MISMATCH_SHARE:
+            message = f"{mismatch_count} of {filled} values of {column.name!r} are not {column.type}"
+            changed.append(Reason(code="type_changed", message=message, column=column.name, count=mismatch_count))
+    if changed:
+        raise file_refused(subject, *changed)
+
+
+def _column_violations(column: ContractColumn, values: pl.Series, invalid: pl.Series) -> list[tuple[str, pl.Series]]:
+    """Hold one column against its own promises: code -> the rows that break it."""
+    import polars as pl
+
+    violations: list[tuple[str, pl.Series]] = [("type", invalid)]
+    if column.required:
+        violations.append(("required", values.is_null() & ~invalid))
+    if column.enum:
+        allowed = pl.Series(list(column.enum)).cast(values.dtype)
+        violations.append(("enum", ~values.is_in(allowed.implode()).fill_null(True)))
+    if column.minimum is not None or column.maximum is not None:
+        low, high = (casting.parse_bound(limit, column.type) for limit in (column.minimum, column.maximum))
+        compared = values.cast(pl.Float64) if column.type.startswith("decimal") else values
+        out_of_range = pl.repeat(False, len(values), dtype=pl.Boolean, eager=True)
+        for outside in ([compared < low] if low is not None else []) + ([compared > high] if high is not None else []):
+            out_of_range = out_of_range | outside.fill_null(False)
+        violations.append(("range", out_of_range))
+    if column.pattern is not None:
+        violations.append(("pattern", ~values.str.contains(column.pattern).fill_null(True)))
+    if column.egress == "plain" and column.type == "string" and not column.enum:
+        violations.append(("personal_data", dlp.scan_column(values, column_name=column.name).matches))
+    return violations
+
+
+def _duplicate_keys(frame: pl.DataFrame, key: tuple[str, ...], usable: pl.Series) -> pl.Series:
+    """Find the rows whose whole key stood in an earlier row; a key with a gap is compared with nothing."""
+    import polars as pl
+
+    complete = frame.select(pl.all_horizontal(pl.col(list(key)).is_not_null())).to_series() & usable
+    row_indexes = complete.arg_true()
+    is_first = frame.select(list(key)).filter(complete).select(pl.struct(pl.all()).is_first_distinct()).to_series()
+    return pl.repeat(False, len(frame), dtype=pl.Boolean, eager=True).scatter(row_indexes.filter(~is_first), True)
+
+
+def _quarantined_rows(
+    parsed: ParsedFile,
+    frame: pl.DataFrame,
+    invalid: pl.Series,
+    repeats: dict[tuple[str, ...], pl.Series],
+    row_faults: pl.Series,
+) -> pa.Table:
+    """Keep the bad rows as they were found; mark for ever those whose key leaves with a good row."""
+    import polars as pl
+
+    for key, repeated in repeats.items():
+        if not repeated.any():
+            continue
+        valid_keys = frame.select(list(key)).filter(~invalid).select(pl.struct(pl.all())).to_series()
+        repeated_keys = frame.select(list(key)).filter(repeated).select(pl.struct(pl.all())).to_series()
+        row_indexes = repeated.arg_true().filter(repeated_keys.is_in(valid_keys.implode()))
+        row_faults = row_faults.clone().scatter(row_indexes, UNIQUE_FAULT) if len(row_indexes) else row_faults
+    packed = ParsedFile(parsed.table, parsed.row_numbers, row_faults.to_arrow().cast("string")).pack_rows()
+    return packed.filter(invalid.to_arrow())
+
+
+def _undeclared_columns(parsed: ParsedFile, contract: DataContract) -> tuple[tuple[Reason, ...], int]:
+    """Say of each undeclared column how many values it has and what kinds of personal data are in it."""
+    declared = {column.name for column in contract.columns}
+    reasons: list[Reason] = []
+    masked = 0
+    for index, name in enumerate(parsed.column_names):
+        if name in declared:
+            continue
+        column = parsed.table.column(index)
+        count = len(column) - column.null_count
+        masked += count
+        text = casting.to_text(column)
+        kinds = dlp.scan_column(text, column_name=name).counts if text is not None else {}
+        kinds_text = (
+            ", ".join(f"{kind} in {rows} rows" for kind, rows in kinds.items()) or "no personal data that we know"
+        )
+        safe_name = safe_column_name(name)
+        message = f"the contract does not declare {safe_name!r}: {count} values stay behind; found: {kinds_text}"
+        reasons.append(Reason(code="undeclared_column", message=message, column=safe_name, count=count))
+    return tuple(reasons), masked
+
+
+def _reason_table(row_numbers: pl.Series, violations: list[tuple[str, str | None, pl.Series]]) -> pa.Table:
+    import polars as pl
+    import pyarrow as pa
+
+    parts = [
+        pl.DataFrame({ROW_NUMBER: row_numbers.filter(mark)}).with_columns(
+            pl.lit(code, pl.String).alias("code"), pl.lit(column, pl.String).alias("column")
+        )
+        for code, column, mark in violations
+        if mark.any()
+    ]
+    schema = pa.schema([(ROW_NUMBER, pa.int64()), ("code", pa.string()), ("column", pa.string())])
+    if not parts:
+        return schema.empty_table()
+    return pl.concat(parts).sort([ROW_NUMBER, "code", "column"]).to_arrow().cast(schema)
+
+
+def _build_reason(code: str, column: str | None, count: int, rule_descriptions: dict[str, str]) -> Reason:
+    message = rule_descriptions.get(column or "", "the rule is broken") if code == "rule" else _MESSAGES[code]
+    return Reason(code=code, message=message, column=column, count=count)

@@ -1,0 +1,121 @@
+"""The folders of the house, each with the one service that owns it, and the short-lived folder of its sockets."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import stat
+from pathlib import Path
+
+from wellspring.errors import Refused
+from wellspring.project import PROJECT_FILE, Project
+from wellspring.runtime.privileges import SERVICE_UIDS, SOCKET_GID, TELEMETRY_GID, ServicePrivileges, service_temp_dir
+
+JOURNAL_SERVICES = ("worker", "enclave", "api")
+# A confined process opens only what is there when it starts: the API reads editions and views of a later day.
+WORKER_FOLDERS = ("ledger", "lake", "lake/editions", "lake/views", "packs", "models")
+
+
+def create_folders(project: Project, privileges: ServicePrivileges) -> None:
+    """Create what is missing of `.wellspring/` and give each folder to its owner; existing content is left alone."""
+    state = project.state_dir
+    owned: list[tuple[Path, str | None, int]] = [
+        (state, None, 0o755),
+        (state / "logs", None, 0o755),
+        (state / "openbao", "keys", 0o700),
+        (state / "postgres", "postgres", 0o700),
+        (state / "valkey", "valkey", 0o700),
+        (state / "mlflow", "mlflow", 0o700),
+        (project.enclave_dir, "enclave", 0o700),
+        (project.journals_dir, None, 0o755),
+        (project.journals_dir / "supervisor", None, 0o755),
+        *((project.journals_dir / service, service, 0o755) for service in JOURNAL_SERVICES),
+        *((state / name, "worker", 0o755) for name in WORKER_FOLDERS),
+        (state / "tmp", None, 0o755),
+        (service_temp_dir(project, "supervisor"), None, 0o700),
+        *((service_temp_dir(project, service), service, 0o700) for service in SERVICE_UIDS),
+    ]
+    for path, service, mode in owned:
+        path.mkdir(exist_ok=True)
+        privileges.set_owner(path, service, mode)
+    for name in ("lineage", "metrics"):
+        # Several services write here, each its own file; sticky, so none can remove another's.
+        (state / name).mkdir(exist_ok=True)
+        privileges.set_owner(state / name, None, 0o1775, group=TELEMETRY_GID)
+    lock = state / "writer.lock"
+    lock.touch()
+    privileges.set_owner(lock, "worker", 0o644)
+    witness = project.root / project.witness.folder
+    witness.mkdir(parents=True, exist_ok=True)
+    privileges.set_owner(witness, "witness", 0o755)
+
+
+def ensure_ownership(project: Project) -> None:
+    """Refuse a `.wellspring/` that somebody else made, or that is not a plain folder; create it if it is missing."""
+    if not (project.root / PROJECT_FILE).is_file():
+        raise Refused(
+            f"{project.root} is no project: it holds no {PROJECT_FILE}", fix="name a project with --project FOLDER"
+        )
+    try:
+        project.state_dir.mkdir(exist_ok=True)
+    except (PermissionError, FileExistsError):
+        raise Refused(
+            f"{project.state_dir} cannot be made", fix="run as the owner of the folder, and move what stands in the way"
+        ) from None
+    info = project.state_dir.lstat()
+    if not stat.S_ISDIR(info.st_mode):
+        raise Refused(f"{project.state_dir} is not a folder", fix="remove it: the house follows no link there")
+    if info.st_uid != os.geteuid():
+        raise Refused(
+            f"{project.state_dir} belongs to uid {info.st_uid}, and you are uid {os.geteuid()}",
+            fix="run as that user, or `wellspring clean` as that user and start again",
+        )
+
+
+def create_runtime_dir(project: Project, privileges: ServicePrivileges) -> None:
+    """Create the folder of sockets anew. Raises Refused if somebody else has made one under its name."""
+    remove_runtime_dir(project)
+    runtime = project.runtime_dir
+    runtime.mkdir(mode=0o700)
+    postgres = project.socket_path("postgres")
+    postgres.mkdir(mode=0o700)
+    privileges.set_owner(postgres, "postgres", 0o750)
+    if privileges.separation == "user":
+        # Sticky and writable by the servers that open a door here, searchable by all who come to one.
+        privileges.set_owner(runtime, None, 0o1771, group=SOCKET_GID)
+
+
+def remove_runtime_dir(project: Project) -> None:
+    """Remove the folder of sockets, if it is ours."""
+    runtime = project.runtime_dir
+    try:
+        info = runtime.lstat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.geteuid() or info.st_mode & 0o002:
+        raise Refused(
+            f"{runtime} was made by somebody else (uid {info.st_uid}, mode {stat.filemode(info.st_mode)})",
+            fix="find out who made it, and remove it: sockets are only ever opened in a folder of our own",
+        )
+    shutil.rmtree(runtime)
+
+
+def write_secret_file(path: Path, content: bytes, privileges: ServicePrivileges, service: str | None) -> None:
+    """Write a secret file that only its owner may read (0600), atomically; no instant has it open to others."""
+    temp_path = path.with_name(f".tmp-{secrets.token_hex(8)}")
+    handle = os.open(temp_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    privileges.set_owner(temp_path, service, 0o600)
+    os.replace(temp_path, path)
+
+
+def write_public_file(path: Path, content: bytes, privileges: ServicePrivileges, service: str | None) -> None:
+    """Write a file that all may read and only its owner may write, atomically."""
+    temp_path = path.with_name(f".tmp-{secrets.token_hex(8)}")
+    temp_path.write_bytes(content)
+    privileges.set_owner(temp_path, service, 0o644)
+    os.replace(temp_path, path)

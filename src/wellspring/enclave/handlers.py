@@ -1,0 +1,73 @@
+"""What may be asked at each door: requests are read here, and answers written, for whoever was let in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import JsonValue
+
+from wellspring.enclave.socket_server import RequestHandler, text_field
+from wellspring.errors import Refused
+from wellspring.records.observe import Recorder
+from wellspring.trust.vault import protocol
+from wellspring.trust.vault.port import IntakeService, ProgressCallback
+
+BREAK_GLASS_OPERATIONS = ("detokenize", "erase_identifier")
+
+_Response = tuple[JsonValue, bytes | memoryview]
+
+
+def intake_handlers(intake_service: IntakeService) -> Mapping[str, RequestHandler]:
+    """Offer the Vault, and `ping` to those who wait for it."""
+
+    def ping(_request: protocol.FrameMessage, _progress: ProgressCallback) -> _Response:
+        return "pong", b""
+
+    def list_files(request: protocol.FrameMessage, _progress: ProgressCallback) -> _Response:
+        return [file.model_dump(mode="json") for file in intake_service.list_files(text_field(request, "source"))], b""
+
+    def ingest_file(request: protocol.FrameMessage, progress: ProgressCallback) -> _Response:
+        source, name, digest = (text_field(request, field) for field in ("source", "name", "contract_digest"))
+        return protocol.encode_admission(intake_service.ingest_file(source, name, digest, progress=progress))
+
+    def replay_quarantined(request: protocol.FrameMessage, progress: ProgressCallback) -> _Response:
+        drop, digest = text_field(request, "drop"), text_field(request, "contract_digest")
+        return protocol.encode_admission(intake_service.replay_quarantined(drop, digest, progress=progress))
+
+    def confirm_published(request: protocol.FrameMessage, _progress: ProgressCallback) -> _Response:
+        replay_number = request.get("replay_number")
+        if not isinstance(replay_number, int) or isinstance(replay_number, bool) or not 0 <= replay_number < 1 << 31:
+            raise Refused(
+                "the request has no whole number 'part'", fix="name the part that an intake or a replay named"
+            )
+        intake_service.confirm_published(text_field(request, "drop"), replay_number)
+        return None, b""
+
+    def list_quarantined(request: protocol.FrameMessage, _progress: ProgressCallback) -> _Response:
+        drop = None if request.get("drop") is None else text_field(request, "drop")
+        return [row.model_dump(mode="json") for row in intake_service.list_quarantined(drop)], b""
+
+    return {
+        "ping": ping,
+        "list_files": list_files,
+        "ingest_file": ingest_file,
+        "replay_quarantined": replay_quarantined,
+        "confirm_published": confirm_published,
+        "list_quarantined": list_quarantined,
+    }
+
+
+def vault_handlers(step: Recorder) -> Mapping[str, RequestHandler]:
+    """Offer what nobody is granted: each is refused, and the refusal recorded, until break-glass is built."""
+
+    def refusal_handler(name: str) -> RequestHandler:
+        def refuse(_request: protocol.FrameMessage, _progress: ProgressCallback) -> _Response:
+            with step(name, "server:vault"):
+                raise Refused(
+                    f"{name} is refused to everybody: not before break-glass is built",
+                    fix="work with the tokens that you have",
+                )
+
+        return refuse
+
+    return {name: refusal_handler(name) for name in BREAK_GLASS_OPERATIONS}

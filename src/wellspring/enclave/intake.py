@@ -1,0 +1,161 @@
+"""From the bytes of a drop to what may leave and what waits: read, judge, tokenize. No store, no socket, no ledger."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import TYPE_CHECKING, NamedTuple
+
+from wellspring.data.formats import csv as csv_format
+from wellspring.data.formats import parquet as parquet_format
+from wellspring.data.formats.parsed import ROW_FAULT, ROW_NUMBER, ParsedFile
+from wellspring.data.intake import validation
+from wellspring.enclave.masking import mask_row
+from wellspring.errors import Refused
+from wellspring.records.data import DataContract
+from wellspring.records.record import Digest
+from wellspring.records.verdict import Reason, Verdict
+from wellspring.trust.tokenization import Tokenizer
+from wellspring.trust.vault.port import ProgressCallback
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class QuarantineReason(NamedTuple):
+    """Why one row waits. fault: what no replay can mend. shown: its values, masked."""
+
+    reasons: tuple[Reason, ...]
+    permanent_fault: str | None
+    masked_values: dict[str, str]
+
+
+class ProcessedDrop(NamedTuple):
+    """What came of a drop's rows. table: what may leave, None when the drop was stopped whole. notes: on the file."""
+
+    verdict: Verdict
+    received: int
+    masked: int
+    reasons: tuple[Reason, ...]
+    findings: tuple[Reason, ...]
+    table: pa.Table | None
+    rows_digest: Digest
+    quarantined_rows: dict[int, QuarantineReason]
+
+    @property
+    def admitted(self) -> int:
+        return 0 if self.table is None else self.table.num_rows
+
+    @property
+    def row_numbers(self) -> list[int]:
+        """The rows that may leave, by their place in the file."""
+        return [] if self.table is None else self.table[ROW_NUMBER].to_pylist()
+
+
+def process_drop(
+    content: bytes, contract: DataContract, tokenizer: Tokenizer, *, subject: str, progress: ProgressCallback
+) -> ProcessedDrop:
+    """Judge a whole drop. One that is broken whole comes back with a verdict of `fail`, and nothing of it leaves."""
+    received = 0
+    try:
+        progress("parse", 0, len(content))
+        parsed = read_rows(content, contract, subject=subject)
+        received = parsed.row_count
+        progress("validate", 0, received)
+        validation_result = validation.validate_rows(parsed, contract, subject=subject)
+    except Refused as refusal:
+        if refusal.verdict is None:
+            raise
+        received = received or count_rows(content, contract)
+        return ProcessedDrop(refusal.verdict, received, 0, refusal.verdict.reasons, (), None, "", {})
+    return _tokenize_result(validation_result, contract, tokenizer, already_masked=0, progress=progress)
+
+
+def reprocess_quarantined(
+    content: bytes,
+    permanent_faults: dict[int, str | None],
+    contract: DataContract,
+    tokenizer: Tokenizer,
+    *,
+    subject: str,
+    progress: ProgressCallback,
+) -> ProcessedDrop:
+    """Judge again the rows of a drop that wait, and no other. faults: row number -> what no replay can mend.
+
+    Raises Refused when the file does not have the contract's columns.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    progress("parse", 0, len(content))
+    packed = read_rows(content, contract, subject=subject).pack_rows()
+    packed = packed.filter(pc.is_in(packed[ROW_NUMBER], value_set=pa.array(list(permanent_faults), pa.int64())))
+    fault_values = pa.array([permanent_faults[number] for number in packed[ROW_NUMBER].to_pylist()], pa.string())
+    packed = packed.set_column(packed.schema.get_field_index(ROW_FAULT), ROW_FAULT, fault_values)
+    progress("validate", 0, packed.num_rows)
+    validation_result = validation.revalidate_rows(packed, contract, subject=subject)
+    # What stays behind of undeclared columns was counted when the drop was first judged.
+    return _tokenize_result(
+        validation_result, contract, tokenizer, already_masked=validation_result.masked, progress=progress
+    )
+
+
+def read_rows(content: bytes, contract: DataContract, *, subject: str) -> ParsedFile:
+    """Read a drop in its contract's format. Raises Refused, with a verdict, for a file that is broken whole."""
+    match contract.format:
+        case "csv":
+            return csv_format.read_csv(content, contract, subject=subject)
+        case "parquet":
+            return parquet_format.read_parquet(content, contract, subject=subject)
+
+
+def count_rows(content: bytes, contract: DataContract) -> int:
+    """Count the rows of a drop that was stopped before they were read, for the account; 0 when that cannot be told."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if contract.format == "parquet":
+        try:
+            return int(pq.read_metadata(pa.BufferReader(content)).num_rows)
+        except (pa.ArrowException, OSError):
+            return 0
+    try:
+        text = io.StringIO(content.decode("utf-8-sig"), newline="")
+        return max(0, sum(1 for row in csv.reader(text, strict=True) if row) - 1)
+    except (UnicodeDecodeError, csv.Error):
+        return 0
+
+
+def _tokenize_result(
+    validation_result: validation.ValidationResult,
+    contract: DataContract,
+    tokenizer: Tokenizer,
+    *,
+    already_masked: int,
+    progress: ProgressCallback,
+) -> ProcessedDrop:
+    progress("tokenize", 0, validation_result.valid.num_rows)
+    tokenized = validation.tokenize_rows(validation_result, contract, tokenizer)
+    progress("tokenize", validation_result.valid.num_rows, validation_result.valid.num_rows)
+    return ProcessedDrop(
+        verdict=validation_result.verdict,
+        received=validation_result.received,
+        masked=tokenized.masked - already_masked,
+        reasons=validation_result.summary,
+        findings=validation_result.findings,
+        table=tokenized.table,
+        rows_digest=tokenized.rows_digest,
+        quarantined_rows=_quarantine_reasons(validation_result, contract),
+    )
+
+
+def _quarantine_reasons(
+    validation_result: validation.ValidationResult, contract: DataContract
+) -> dict[int, QuarantineReason]:
+    reasons_by_row = validation.reasons_by_row(validation_result, contract)
+    quarantined_rows: dict[int, QuarantineReason] = {}
+    for row in validation_result.quarantined.to_pylist():
+        number, fault = row.pop(ROW_NUMBER), row.pop(ROW_FAULT)
+        values = {name: None if value is None else str(value) for name, value in row.items()}
+        quarantined_rows[number] = QuarantineReason(reasons_by_row.get(number, ()), fault, mask_row(values, contract))
+    return quarantined_rows

@@ -1,0 +1,65 @@
+"""Files of a table on a local disk, made durable: fsync on close, and of the folder, before any commit names them.
+
+Only pyiceberg imports this, by its name in the catalog's properties, so it may import pyiceberg at its head.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from pyiceberg.io.pyarrow import PyArrowFile, PyArrowFileIO  # noqa: TID253 - see above
+
+if TYPE_CHECKING:
+    from pyiceberg.io import OutputStream
+
+FILE_IO_CLASS = "wellspring.lake.fsync_io.DurableFileIO"
+"""For the catalog's property `py-io-impl`."""
+
+
+class DurableFileIO(PyArrowFileIO):
+    """Reads as pyarrow does; writes so that a power cut after the commit loses nothing that the commit names."""
+
+    def new_output(self, location: str) -> PyArrowFile:
+        scheme, netloc, path = self.parse_location(location, self.properties)
+        return _DurableOutputFile(location, path, self.fs_by_scheme(scheme, netloc))
+
+
+class _DurableOutputFile(PyArrowFile):
+    def create(self, overwrite: bool = False) -> OutputStream:
+        path = Path(self._path)
+        _create_folder(path.parent)
+        # The Protocol names its parameters otherwise than io does.
+        return cast("OutputStream", _FsyncStream(path, "wb" if overwrite else "xb"))
+
+
+class _FsyncStream(io.BufferedWriter):
+    def __init__(self, path: Path, mode: str) -> None:
+        super().__init__(io.FileIO(path, mode))
+        self._folder = path.parent
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        self.flush()
+        os.fsync(self.fileno())
+        super().close()
+        _fsync_folder(self._folder)
+
+
+def _create_folder(folder: Path) -> None:
+    if folder.is_dir():
+        return
+    _create_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _fsync_folder(folder.parent)
+
+
+def _fsync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

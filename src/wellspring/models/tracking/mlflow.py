@@ -1,0 +1,218 @@
+"""Runs and versions in MLflow: the only file that knows it. What is true stands in the ledger; this is its projection.
+
+The client only, never MLflow's fluent functions, whose "current run" is one for the whole process. MLflow reads how it
+connects from the process's environment, and from nowhere else: the constructor sets that, once, in this one place, so
+two registries with different certificates do not fit into one process. It runs no plugin of another package.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from wellspring.errors import NotFound, Unavailable
+from wellspring.records.data import Edition
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+PRODUCTION_ALIAS, STAGING_ALIAS = "production", "staging"
+RELEASE_TAG, APPROVED_BY_TAG = "ws.release", "ws.approved_by"
+TIMEOUT_SECONDS = 5
+"""How long MLflow may take for one answer, and it is asked twice: a learner that waits for minutes looks dead."""
+_MLFLOW_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # Nothing here loads a model from MLflow; should somebody add it, a pickle is still refused.
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": str(TIMEOUT_SECONDS),
+}
+
+
+class RunRecord(NamedTuple):
+    """What a run says of itself. files: names of its artefacts at the top."""
+
+    run: str
+    params: dict[str, str]
+    tags: dict[str, str]
+
+
+class LiveVersion(NamedTuple):
+    """What the ledger says is live of one model. run: behind the release; approved_by: a person's name."""
+
+    run: str
+    release: str
+    approved_by: str
+
+
+class MlflowRegistry:
+    """One MLflow server. uri: https://... (or sqlite:///... in tests). ca, client_cert: PEM files, for mutual TLS.
+
+    Every method raises Unavailable when MLflow does not answer within seconds.
+    """
+
+    def __init__(self, uri: str, *, ca: Path | None = None, client_cert: Path | None = None) -> None:
+        self._uri = uri
+        self._client: MlflowClient | None = None
+        os.environ.update(_MLFLOW_ENVIRONMENT)
+        for name, path in (("MLFLOW_TRACKING_SERVER_CERT_PATH", ca), ("MLFLOW_TRACKING_CLIENT_CERT_PATH", client_cert)):
+            os.environ.pop(name, None) if path is None else os.environ.update({name: str(path)})
+
+    def start_run(self, model: str) -> str:
+        """Begin a run of one model, and return its id."""
+        with self._open_client("begin a run") as client:
+            existing = client.get_experiment_by_name(model)
+            experiment_id = existing.experiment_id if existing is not None else client.create_experiment(model)
+            return client.create_run(experiment_id, run_name=model).info.run_id
+
+    def log_run(
+        self,
+        run: str,
+        *,
+        edition: Edition,
+        params: Mapping[str, str],
+        metrics: Mapping[str, float],
+        tags: Mapping[str, str],
+        files: Mapping[str, bytes],
+    ) -> None:
+        """Write down what a run did. files: by name, with `/` between folders. No rows of data are ever among them."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+
+        dataset = Dataset(name="built", digest=edition.id, source_type="wellspring", source=edition.subject)
+        with self._open_client("log a run") as client, tempfile.TemporaryDirectory(prefix="run-") as folder:
+            timestamp_ms = int(edition.known_since.timestamp() * 1000)
+            client.log_batch(
+                run,
+                metrics=[Metric(name, value, timestamp_ms, 0) for name, value in metrics.items()],
+                params=[Param(name, value) for name, value in params.items()],
+                tags=[RunTag(name, value) for name, value in tags.items()],
+            )
+            client.log_inputs(run, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
+            for name, content in files.items():
+                path = Path(folder) / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+            client.log_artifacts(run, folder)
+
+    def end_run(self, run: str, *, failed: bool = False) -> None:
+        """End a run."""
+        with self._open_client("end a run") as client:
+            client.set_terminated(run, "FAILED" if failed else "FINISHED")
+
+    def register_version(self, model: str, run: str, *, tags: Mapping[str, str]) -> str:
+        """Make a version of a run's artefacts and return its number; again changes nothing."""
+        with self._open_client("register a version") as client:
+            if not self._has_model(client, model):
+                client.create_registered_model(model)
+            version = self._find_version(client, model, run)
+            if version is None:
+                source = f"{client.get_run(run).info.artifact_uri}/model"
+                version = client.create_model_version(
+                    model, source=source, run_id=run, tags=dict(tags), await_creation_for=0
+                ).version
+            return str(version)
+
+    def get_run(self, run: str) -> RunRecord:
+        """Return what a run says of itself. Raises NotFound."""
+        with self._open_client("read a run", not_found_message=f"no run {run!r} in MLflow") as client:
+            mlflow_run = client.get_run(run)
+            return RunRecord(run, dict(mlflow_run.data.params), dict(mlflow_run.data.tags))
+
+    def reconcile(self, model: str, live: LiveVersion | None) -> tuple[str, ...]:
+        """Make the alias `production` and its tags say what the ledger says, and return what had to be changed.
+
+        Whoever moved the alias by hand released nothing: it is moved back. live None: nothing is live.
+        """
+        changed: list[str] = []
+        with self._open_client("project what is live") as client:
+            if not self._has_model(client, model):
+                if live is None:
+                    return ()
+                raise NotFound(f"MLflow has no model {model!r}", fix="learn it again, or restore MLflow's database")
+            expected = None if live is None else self._find_version(client, model, live.run)
+            if live is not None and expected is None:
+                raise NotFound(f"MLflow has no version of run {live.run}", fix="restore MLflow's database")
+            current = dict(client.get_registered_model(model).aliases).get(PRODUCTION_ALIAS)
+            if str(current or "") != str(expected or ""):
+                changed.append(f"{PRODUCTION_ALIAS}: {current or 'nothing'} -> {expected or 'nothing'}")
+                if expected is None:
+                    client.delete_registered_model_alias(model, PRODUCTION_ALIAS)
+                else:
+                    client.set_registered_model_alias(model, PRODUCTION_ALIAS, str(expected))
+            expected_tags = {} if live is None else {RELEASE_TAG: live.release, APPROVED_BY_TAG: live.approved_by}
+            if expected is not None:
+                tags = client.get_model_version(model, str(expected)).tags
+                for name, value in expected_tags.items():
+                    if tags.get(name) != value:
+                        changed.append(f"{name}: {tags.get(name, 'nothing')} -> {value}")
+                        client.set_model_version_tag(model, str(expected), name, value)
+        return tuple(changed)
+
+    def stage_version(self, model: str, run: str) -> None:
+        """Point the alias `staging` at a run's version: it is proposed, and not live."""
+        with self._open_client(
+            "project what is proposed", not_found_message=f"MLflow has no version of run {run}"
+        ) as client:
+            version = self._find_version(client, model, run)
+            if version is None:
+                raise NotFound(f"MLflow has no version of run {run}", fix="learn it again")
+            client.set_registered_model_alias(model, STAGING_ALIAS, version)
+
+    @staticmethod
+    def _has_model(client: MlflowClient, model: str) -> bool:
+        return bool(client.search_registered_models(f"name = '{model}'", max_results=1))
+
+    @staticmethod
+    def _find_version(client: MlflowClient, model: str, run: str) -> str | None:
+        versions = client.search_model_versions(f"name = '{model}' and run_id = '{run}'", max_results=1)
+        return str(versions[0].version) if versions else None
+
+    @contextmanager
+    def _open_client(self, operation: str, *, not_found_message: str = "") -> Generator[MlflowClient]:
+        """Hand out the client, and say what went wrong in the house's words."""
+        try:
+            from mlflow import MlflowClient
+            from mlflow.exceptions import MlflowException
+            from mlflow.utils import plugins
+        except ImportError:
+            raise Unavailable("mlflow is not installed", fix="pip install 'wellspring[models]'") from None
+        import requests
+
+        # MLflow asks every installed package for plugins; Feast offers a header, and takes five seconds to be loaded.
+        plugins._get_entry_points = _no_plugins
+        try:
+            if self._client is None:
+                self._client = MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)
+            yield self._client
+        except MlflowException as exc:
+            if not_found_message and _error_code(exc) in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+                raise NotFound(not_found_message, fix="name a run of `wellspring train`") from None
+            # Its code and no more: MLflow's text may hold an address with a password in it.
+            raise Unavailable(
+                f"MLflow did not {operation} ({_error_code(exc)})",
+                fix="see `wellspring status`; `wellspring up` starts it",
+            ) from None
+        except (requests.RequestException, OSError) as exc:
+            raise Unavailable(
+                f"MLflow did not {operation} ({type(exc).__name__})",
+                fix="see `wellspring status`; `wellspring up` starts it",
+            ) from None
+
+
+def _no_plugins(group: str) -> list[Any]:
+    del group
+    return []
+
+
+def _error_code(exc: Any) -> str:
+    return str(getattr(exc, "error_code", type(exc).__name__))

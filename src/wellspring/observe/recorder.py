@@ -1,0 +1,337 @@
+"""The only way anything is recorded: ledger entry, metric, OpenLineage event and trace, in one `with`."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import signal
+import time
+from collections.abc import Iterable
+from contextvars import ContextVar, Token
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
+
+from wellspring.errors import Refused, Unavailable
+from wellspring.records.clock import Clock
+from wellspring.records.record import format_instant
+from wellspring.records.trust import Entry, EntryPhase, Ref
+
+if TYPE_CHECKING:
+    from wellspring.observe.lineage import LineageWriter
+    from wellspring.observe.metrics import StepMetrics
+    from wellspring.trust.ledger.journal import Journal
+
+MAX_TEXT_LENGTH = 200
+"""Characters of the longest text that a fact may be: names, codes, digests and tokens fit, a data row does not."""
+MAX_INTEGER = 2**53 - 1
+"""The largest whole number that canonical JSON (RFC 8785) can hold; larger ones (snapshot ids) go as text."""
+RESERVED_FACTS = frozenset({"error", "verdict"})
+"""Facts that only this file writes: how a step ended."""
+
+
+class StepRecorder:
+    """Opens steps for one service, and writes what each one did.
+
+    The ledger entry comes first, and is durable before anything else is told: if it cannot be written, the act is
+    refused (Unavailable or Broken goes to the caller; the body of an intent step never runs). A metric or lineage
+    event that cannot be written after it raises Unavailable, and the entry stays; doing the step again is safe.
+    A step opened inside another shares its trace. actor: who acts, as the identity server knows it
+    (`service:worker`). tenant: for whom, on every entry. crash_at: the crash point to die at.
+    """
+
+    def __init__(
+        self,
+        *,
+        service: str,
+        actor: str,
+        tenant: str,
+        journal: Journal,
+        metrics: StepMetrics,
+        lineage: LineageWriter,
+        clock: Clock,
+        crash_at: str | None,
+    ) -> None:
+        self.service = service
+        self.actor = actor
+        self.tenant = tenant
+        self._writer = _StepWriter(service, actor, journal, metrics, lineage, clock)
+        self._crash_at = crash_at
+
+    def __call__(
+        self,
+        action: str,
+        subject: str,
+        *,
+        inputs: Iterable[Ref] = (),
+        outputs: Iterable[Ref] = (),
+        intent: bool = False,
+        facts: dict[str, JsonValue] | None = None,
+    ) -> ActiveStep:
+        """Open a step. Raises ValueError at once for facts that no entry may hold (see `check`)."""
+        return ActiveStep(
+            self._writer, action, subject, inputs=inputs, outputs=outputs, intent=intent, facts=facts or {}
+        )
+
+    def complete_after_crash(
+        self, action: str, subject: str, intent: str, *, facts: dict[str, JsonValue] | None = None
+    ) -> None:
+        validate_facts(facts or {})
+        entry = self._writer.write_entry(
+            action, "done", subject, intent=intent, facts=facts or {}, trace=self._writer.current_trace()
+        )
+        self._writer.write_telemetry(entry, seconds=None, started_at=None)
+
+    def record_answer(
+        self,
+        action: str,
+        subject: str,
+        *,
+        inputs: Iterable[Ref] = (),
+        outputs: Iterable[Ref] = (),
+        facts: dict[str, JsonValue] | None = None,
+        seconds: float | None = None,
+    ) -> str:
+        """Journal one answer, durably, and return its entry's id. Raises what a step raises: then nothing is answered.
+
+        Metrics and lineage are views of what is journalled, and on the hot path they are told together.
+        """
+        validate_facts(facts or {})
+        entry = self._writer.write_entry(
+            action,
+            "done",
+            subject,
+            intent=None,
+            inputs=tuple(inputs),
+            outputs=tuple(outputs),
+            facts=facts or {},
+            trace=self._writer.current_trace(),
+        )
+        self._writer.count_batched(entry, seconds)
+        return entry.id
+
+    def close(self) -> None:
+        """Write what was counted and not yet told. Steps may go on after it."""
+        self._writer.flush()
+
+    def crash_point(self, point: str) -> None:
+        """Die here, as by a power cut, if this is the crash point that a crash test named."""
+        if point == self._crash_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class ActiveStep:
+    """One step, inside its `with`: the Act that the body sees. Used once."""
+
+    def __init__(
+        self,
+        writer: _StepWriter,
+        action: str,
+        subject: str,
+        *,
+        inputs: Iterable[Ref],
+        outputs: Iterable[Ref],
+        intent: bool,
+        facts: dict[str, JsonValue],
+    ) -> None:
+        self.id = ""
+        self.trace = ""
+        self._writer = writer
+        self._action = action
+        self._subject = subject
+        self._inputs = list(inputs)
+        self._outputs = list(outputs)
+        self._intent = intent
+        self._facts: dict[str, JsonValue] = {}
+        self._token: Token[str | None] | None = None
+        self._start_time = 0.0
+        self._started_at: str | None = None
+        self.add_facts(**facts)
+
+    def add_facts(self, **facts: JsonValue) -> None:
+        """Add facts to the entry. Raises ValueError for what no entry may hold (see `check`)."""
+        validate_facts(facts)
+        if reserved := RESERVED_FACTS & facts.keys():
+            raise ValueError(f"{', '.join(sorted(reserved))}: how a step ended is written by the step itself")
+        self._facts.update(facts)
+
+    def add_inputs(self, *refs: Ref) -> None:
+        self._inputs.extend(refs)
+
+    def add_outputs(self, *refs: Ref) -> None:
+        self._outputs.extend(refs)
+
+    def __enter__(self) -> ActiveStep:
+        self.trace = self._writer.current_trace()
+        self._start_time = time.perf_counter()
+        self._started_at = format_instant(self._writer.clock.now())
+        if self._intent:
+            entry = self._write_entry("intent", {})
+            self.id = entry.id
+            try:
+                self._writer.write_telemetry(entry, seconds=None, started_at=self._started_at)
+            except Unavailable as exc:
+                # The body will not run, so its intent must not stay open for recovery to wonder about.
+                self._write_entry("failed", {"error": type(exc).__name__})
+                raise
+            self._started_at = None
+        self._token = self._writer.active_trace.set(self.trace)
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        seconds = time.perf_counter() - self._start_time
+        if self._token is not None:
+            self._writer.active_trace.reset(self._token)
+        entry = self._write_entry(*_describe_ending(exc))
+        try:
+            self._writer.write_telemetry(entry, seconds=seconds, started_at=self._started_at)
+        except Unavailable as write_error:
+            if exc is None:
+                raise
+            # What went wrong in the body is the news that the caller acts on.
+            exc.add_note(write_error.what)
+
+    def _write_entry(self, phase: EntryPhase, outcome_facts: dict[str, JsonValue]) -> Entry:
+        return self._writer.write_entry(
+            self._action,
+            phase,
+            self._subject,
+            intent=self.id or None,
+            inputs=tuple(self._inputs),
+            outputs=tuple(self._outputs),
+            facts={**self._facts, **outcome_facts},
+            trace=self.trace,
+        )
+
+
+class _StepWriter:
+    """What a step writes with: the entry first, the rest after it."""
+
+    def __init__(
+        self, service: str, actor: str, journal: Journal, metrics: StepMetrics, lineage: LineageWriter, clock: Clock
+    ) -> None:
+        self.clock = clock
+        # Of this one house: two projects in one process do not share a trace.
+        self.active_trace: ContextVar[str | None] = ContextVar("wellspring.trace", default=None)
+        self._service = service
+        self._actor = actor
+        self._journal = journal
+        self._metrics = metrics
+        self._lineage = lineage
+
+    def current_trace(self) -> str:
+        """Return the trace of the step that we are inside of, else a new one (W3C: 32 hex digits)."""
+        return self.active_trace.get() or secrets.token_hex(16)
+
+    def write_entry(
+        self,
+        action: str,
+        phase: EntryPhase,
+        subject: str,
+        *,
+        intent: str | None,
+        facts: dict[str, JsonValue],
+        trace: str,
+        inputs: tuple[Ref, ...] = (),
+        outputs: tuple[Ref, ...] = (),
+    ) -> Entry:
+        """Write the ledger entry, durably. Raises Unavailable or Broken: then the act is refused."""
+        try:
+            return self._journal.append_entry(
+                actor=self._actor,
+                action=action,
+                phase=phase,
+                subject=subject,
+                intent=intent,
+                inputs=inputs,
+                outputs=outputs,
+                facts=facts,
+                trace=trace,
+            )
+        except OSError as exc:
+            raise Unavailable(
+                f"the journal of {self._service} cannot be written ({type(exc).__name__}), so {action} is refused",
+                fix="free the disk or mend the folder's owner, then run the command again",
+            ) from exc
+
+    def write_telemetry(self, entry: Entry, *, seconds: float | None, started_at: str | None) -> None:
+        """Write metric and lineage of an entry that is already durable. started: when START was not yet told."""
+        try:
+            if entry.phase != "intent":
+                self._metrics.count_step(entry.action, entry.phase, seconds)
+            self._lineage.write_events(entry, started_at=started_at)
+        except OSError as exc:
+            raise _telemetry_error(entry, exc) from exc
+
+    def count_batched(self, entry: Entry, seconds: float | None) -> None:
+        """Count an answer in memory, and tell of it together with those around it."""
+        try:
+            self._metrics.count_batched(entry.action, entry.phase, seconds, counted_at=entry.known_since)
+            self._lineage.append_if_new(entry)
+        except OSError as exc:
+            raise _telemetry_error(entry, exc) from exc
+
+    def flush(self) -> None:
+        """Write the metrics that are in memory only. A disk that takes them no more loses a view, no fact."""
+        try:
+            self._metrics.flush()
+        except OSError:
+            return
+
+
+def _telemetry_error(entry: Entry, exc: OSError) -> Unavailable:
+    return Unavailable(
+        f"{entry.action} is in the ledger as {entry.id}, but its metric or lineage event could not be written "
+        f"({type(exc).__name__})",
+        fix="free the disk or mend the folder's owner, then run the command again; nothing is done twice",
+    )
+
+
+def _describe_ending(exc: BaseException | None) -> tuple[EntryPhase, dict[str, JsonValue]]:
+    """Say how a step ended, without a word of the exception's text: it may quote the data it choked on."""
+    if exc is None:
+        return "done", {}
+    if not isinstance(exc, Refused):
+        return "failed", {"error": type(exc).__name__}
+    verdict = exc.verdict
+    if verdict is None:
+        return "refused", {"error": type(exc).__name__}
+    # Codes and counts only: the name of an undeclared column comes from the file, and may be a person's.
+    reasons: list[JsonValue] = [{"code": reason.code, "count": reason.count} for reason in verdict.reasons]
+    return "refused", {
+        "error": type(exc).__name__,
+        "verdict": {"outcome": verdict.outcome, "reasons": reasons},
+    }
+
+
+def validate_facts(facts: JsonValue, *, location: str = "facts") -> None:
+    """Raise ValueError unless facts are whole numbers, short texts, bools, nulls, and lists and maps of those.
+
+    Floats have no canonical text that everyone agrees on; text over 200 characters is data, not a fact about data.
+    """
+    match facts:
+        case None | bool():
+            return
+        case int():
+            if abs(facts) > MAX_INTEGER:
+                raise ValueError(f"{location}: a whole number beyond 2^53 is written as text")
+        case str():
+            if len(facts) > MAX_TEXT_LENGTH:
+                raise ValueError(f"{location}: a text of {len(facts)} characters; a fact has at most {MAX_TEXT_LENGTH}")
+        case list():
+            for number, one in enumerate(facts):
+                validate_facts(one, location=f"{location}[{number}]")
+        case dict():
+            for name, one in facts.items():
+                # A map that came from elsewhere may hold numbers as names, whatever its type says.
+                if type(name) is not str or not re.fullmatch(r"[A-Za-z0-9_.:@/-]{1,100}", name):
+                    raise ValueError(f"{location}: a fact's name is a word, of at most 100 characters")
+                validate_facts(one, location=f"{location}.{name}")
+        case _:
+            raise ValueError(
+                f"{location}: {type(facts).__name__} cannot be a fact; use whole numbers, text, bool or null"
+            )

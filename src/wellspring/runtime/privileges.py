@@ -1,0 +1,144 @@
+"""Who runs as whom: as root every service has a uid of its own (numeric, nobody is added), else all share one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Final, Literal, NamedTuple
+
+from wellspring.project import Project
+
+SERVICE_UIDS: Final[Mapping[str, int]] = {
+    "keys": 64101,
+    "enclave": 64102,
+    "worker": 64103,
+    "api": 64104,
+    "witness": 64105,
+    "vendor": 64106,
+    "valkey": 64107,
+    "mlflow": 64108,
+    "postgres": 65534,
+}
+# PostgreSQL runs as nobody with the enclave's group, so that only the enclave reaches its socket.
+SERVICE_GIDS: Final[Mapping[str, int]] = {**SERVICE_UIDS, "postgres": SERVICE_UIDS["enclave"]}
+
+TELEMETRY_GID: Final = 64100
+"""The group of every service that writes lineage and metrics."""
+SOCKET_GID: Final = 64110
+"""The group of the services that open a socket in the runtime folder; the worker is not among them."""
+SUPPLEMENTARY_GIDS: Final[Mapping[str, tuple[int, ...]]] = {
+    "keys": (SOCKET_GID,),
+    "enclave": (TELEMETRY_GID, SOCKET_GID),
+    "worker": (TELEMETRY_GID,),
+    "api": (TELEMETRY_GID, SOCKET_GID),
+    "witness": (SOCKET_GID,),
+    "vendor": (),
+    "valkey": (SOCKET_GID,),
+    "mlflow": (),
+    "postgres": (),
+}
+
+
+class ServicePrivileges(NamedTuple):
+    """How this machine lets services be kept apart. closed: they must read through folders closed to others."""
+
+    separation: Literal["user", "process"]
+    reason: str
+    closed_folders: bool
+    setpriv_path: str | None
+
+    def uid_of(self, service: str) -> int:
+        return SERVICE_UIDS[service] if self.separation == "user" else os.geteuid()
+
+    def command_for(self, service: str, argv: Sequence[str]) -> list[str]:
+        """Return the command line that runs argv as the service, and kills it when its parent dies."""
+        user = self.separation == "user"
+        if self.setpriv_path is None:
+            shim = [sys.executable, "-S", str(Path(__file__).with_name("setpriv.py"))]
+            if user:
+                groups = ",".join(map(str, SUPPLEMENTARY_GIDS[service]))
+                shim += [str(SERVICE_UIDS[service]), str(SERVICE_GIDS[service]), groups, str(int(self.closed_folders))]
+            return [*shim, "--", *argv]
+        command_line = [self.setpriv_path, "--pdeathsig", "KILL"]
+        if user:
+            command_line += ["--reuid", str(SERVICE_UIDS[service]), "--regid", str(SERVICE_GIDS[service])]
+            groups = ",".join(map(str, SUPPLEMENTARY_GIDS[service]))
+            command_line += ["--groups", groups] if groups else ["--clear-groups"]
+            if self.closed_folders:
+                command_line += ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+                # access(2), by which initdb looks for postgres, would else not count the capability.
+                command_line += ["--securebits=+no_setuid_fixup"]
+        return [*command_line, "--", *argv]
+
+    def set_owner(self, path: Path, service: str | None, mode: int, *, group: int | None = None) -> None:
+        """Hand one path of the house to a service (None: to whoever runs the supervisor)."""
+        if self.separation == "user":
+            user_id = os.geteuid() if service is None else SERVICE_UIDS[service]
+            group_id = group if group is not None else (os.getegid() if service is None else SERVICE_GIDS[service])
+            os.chown(path, user_id, group_id, follow_symlinks=False)
+        os.chmod(path, mode)
+
+
+def detect_privileges(project: Project) -> ServicePrivileges:
+    """Find out how the services of this project can be kept apart here."""
+    setpriv = shutil.which("setpriv", path=os.defpath + os.pathsep + "/usr/bin:/bin")
+    if os.geteuid() != 0:
+        reason = f"started by uid {os.geteuid()}, not by root: separated by process and keys, not by user"
+        return ServicePrivileges("process", reason, False, setpriv)
+    if not _are_uids_mapped((TELEMETRY_GID, SOCKET_GID, *SERVICE_UIDS.values())):
+        reason = "this container maps no other users: separated by process and keys, not by user"
+        return ServicePrivileges("process", reason, False, setpriv)
+    paths = [sys.prefix, sys.base_prefix, str(Path(__file__).parent), str(project.root), *filter(None, sys.path)]
+    return ServicePrivileges("user", "", any(is_closed_path(Path(path)) for path in paths), setpriv)
+
+
+def service_command(project: Project, service: str, argv: Sequence[str]) -> list[str]:
+    """Return the command line that runs argv as a service of this project; give it `environment` and cwd "/"."""
+    return detect_privileges(project).command_for(service, argv)
+
+
+def is_closed_path(path: Path) -> bool:
+    """Say whether any folder on the way to a path, or the path's own folder, is closed to other users."""
+    real = path.resolve()
+    for folder in (real, *real.parents):
+        try:
+            mode = folder.stat().st_mode
+        except FileNotFoundError:
+            continue
+        if folder.is_dir() and not mode & 0o001:
+            return True
+    return False
+
+
+def _are_uids_mapped(uids: Iterable[int]) -> bool:
+    try:
+        lines = Path("/proc/self/uid_map").read_text(encoding="ascii").splitlines()
+    except FileNotFoundError:
+        return True
+    spans = [(int(first), int(first) + int(count)) for first, _, count in map(str.split, lines)]
+    return all(any(low <= uid < high for low, high in spans) for uid in uids)
+
+
+def service_temp_dir(project: Project, service: str) -> Path:
+    """The folder of a service's temporary files: the machine's own is shared, and closed to a confined process."""
+    return project.state_dir / "tmp" / service
+
+
+def service_environment(project: Project, service: str) -> dict[str, str]:
+    """Return the few variables that a child sees: nothing is inherited, no token, no proxy, no home of the owner."""
+    variables = {
+        "PATH": "/usr/bin:/bin",
+        "LANG": "C.UTF-8",
+        "TZ": "UTC",
+        "TMPDIR": str(service_temp_dir(project, service)),
+        "HOME": str(service_temp_dir(project, service)),
+        # asyncssh asks for the name of a local user, and these uids have none.
+        "USER": service,
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+    return {**variables, "WELLSPRING_CRASH_AT": project.crash_at} if project.crash_at else variables

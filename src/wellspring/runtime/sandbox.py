@@ -1,0 +1,142 @@
+"""Confine this process to an allow-list of files with Landlock, whatever capability it was given to read with."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+import sys
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+from wellspring.project import PROJECT_FILE, Project
+from wellspring.runtime.landlock import (
+    ADD_RULE,
+    CREATE_RULESET,
+    PR_SET_NO_NEW_PRIVS,
+    RESTRICT_SELF,
+    RULE_PATH_BENEATH,
+    syscall,
+)
+from wellspring.runtime.privileges import detect_privileges, service_temp_dir
+
+SandboxRole = Literal["worker", "enclave", "api", "mlflow", "witness", "vendor"]
+
+# Rights by the ABI that brought them: 1: bits 0-12, 2: refer, 3: truncate, 5: ioctl on devices.
+_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
+_REFER, _TRUNCATE, _IOCTL_DEV = 1 << 13, 1 << 14, 1 << 15
+_READ = _EXECUTE | _READ_FILE | _READ_DIR
+_ON_FILE = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
+
+SYSTEM_PATHS = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/etc", "/proc", "/sys", "/opt")
+
+
+def confine_process(project: Project, *, role: SandboxRole) -> str:
+    """Give up, for good and for every child, all files but those that the role needs.
+
+    Returns '' when the kernel now enforces it, else a sentence for `status` that says why it does not. Call it in the
+    main thread before another thread starts: it binds the calling thread and what comes from it.
+    """
+    essential = [Path(place) for place in ("/usr", sys.prefix, sys.base_prefix)]
+    if any(project.root.is_relative_to(place) for place in essential):
+        return f"the project lies inside the system or the interpreter ({project.root}), so it cannot be confined"
+    # The machine's folder of temporary files is about to close.
+    if service_temp_dir(project, role).is_dir():
+        tempfile.tempdir = str(service_temp_dir(project, role))
+    abi = syscall(CREATE_RULESET, None, 0, 1)
+    if abi < 1:
+        return "this kernel has no Landlock: files are kept apart by user and mode only"
+    handled_access = (1 << 13) - 1
+    handled_access |= _REFER if abi >= 2 else 0
+    handled_access |= _TRUNCATE if abi >= 3 else 0
+    handled_access |= _IOCTL_DEV if abi >= 5 else 0
+    rules = syscall(CREATE_RULESET, struct.pack("<Q", handled_access), 8, 0)
+    if rules < 0:
+        return f"Landlock gave no rule set (error {ctypes.get_errno()}): files are kept apart by user and mode only"
+    try:
+        reads, writes = file_rules_for(project, role)
+        for path in reads:
+            _add_rule(rules, path, _READ & handled_access)
+        for path in writes:
+            _add_rule(rules, path, handled_access)
+        _add_rule(rules, Path("/dev"), (_READ | _WRITE_FILE | _TRUNCATE | _IOCTL_DEV) & handled_access)
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        if syscall(RESTRICT_SELF, rules, 0) != 0:
+            return f"Landlock refused (error {ctypes.get_errno()}): files are kept apart by user and mode only"
+    finally:
+        os.close(rules)
+    return ""
+
+
+def file_rules_for(project: Project, role: SandboxRole) -> tuple[list[Path], list[Path]]:
+    """Say what a role may read and what it may write. Anything else of the project is closed to it."""
+    state = project.state_dir
+    reads = [Path(place) for place in (*SYSTEM_PATHS, sys.prefix, sys.base_prefix, *filter(None, sys.path))]
+    # A rule opens all that lies below it: no folder above the project may stand here (`python -m` adds its cwd).
+    reads = [path for path in reads if not project.root.is_relative_to(path)]
+    reads += [
+        Path(sys.executable).resolve(),
+        Path(__file__).parents[1],
+        project.root / PROJECT_FILE,
+        project.contracts_dir,
+    ]
+    writes = [service_temp_dir(project, role)]
+    match role:
+        case "worker":
+            reads += [
+                *project.source_paths.values(),
+                project.journals_dir,
+                state / "run.json",
+                project.vendor_dir / "known_hosts",
+            ]
+            reads += [project.root / project.witness.folder / name for name in ("vkey", "logs", "checkpoints")]
+            writes += [state / name for name in ("lineage", "metrics", "ledger", "lake", "packs", "models", "logs")]
+            writes += [project.journals_dir / "worker", state / "writer.lock", project.runtime_dir]
+        case "enclave":
+            reads += [state / "run.json", project.vendor_dir / "known_hosts", *_policy_paths(project)]
+            writes += [project.enclave_dir, project.journals_dir / "enclave", state / "lineage", state / "metrics"]
+            writes += [project.runtime_dir]
+        case "api":
+            reads += [state / "run.json", project.models_dir, project.ledger_dir, *_policy_paths(project)]
+            reads += [project.lake_dir / name for name in ("editions", "views")]
+            writes += [project.journals_dir / "api", state / "lineage", state / "metrics", project.runtime_dir]
+        case "mlflow":
+            writes += [state / "mlflow"]
+        case "witness":
+            reads += [state / "run.json", project.ledger_dir / "origin", project.ledger_dir / "vkey"]
+            writes += [project.root / project.witness.folder, project.runtime_dir]
+        case "vendor":
+            folders = {source.folder for source in project.sources.values() if source.address == "embedded"}
+            reads += [project.vendor_dir / name for name in ("host_key", "authorized_keys", *sorted(folders))]
+    return reads, writes
+
+
+def _policy_paths(project: Project) -> list[Path]:
+    return [project.source_paths["policies"]] if "policies" in project.source_paths else []
+
+
+def describe_separation(project: Project) -> str:
+    """Say in a sentence what keeps the services apart on this machine, for run.json and `status`."""
+    privileges = detect_privileges(project)
+    notes = [privileges.reason] if privileges.reason else []
+    if privileges.closed_folders:
+        notes.append("the services read through folders closed to others (one capability, CAP_DAC_READ_SEARCH)")
+    if syscall(CREATE_RULESET, None, 0, 1) < 1:
+        notes.append("this kernel has no Landlock, so files are kept apart by user and mode only")
+    return "; ".join(notes)
+
+
+def _add_rule(rules: int, path: Path, rights: int) -> None:
+    """Add one rule. A path that does not exist is left out: nothing can be made where nothing is allowed."""
+    try:
+        handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    try:
+        if not path.is_dir():
+            rights &= _ON_FILE
+        if syscall(ADD_RULE, rules, RULE_PATH_BENEATH, struct.pack("<Qi", rights, handle), 0) != 0:
+            raise OSError(ctypes.get_errno(), f"Landlock took no rule for {path}")
+    finally:
+        os.close(handle)

@@ -1,0 +1,217 @@
+"""What one answer says, and what its line in the ledger says of it: pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime
+from typing import NamedTuple
+
+from pydantic import JsonValue
+
+from wellspring.data.features.freshness import freshness_state
+from wellspring.errors import NotFound, Refused, Unavailable
+from wellspring.models.releases.promotion import build_release_ref
+from wellspring.project import suggest_name
+from wellspring.records.data import Edition, FeatureRow, FeatureViews, FeatureViewSpec
+from wellspring.records.models import FreshnessState, Prediction
+from wellspring.records.record import Digest, format_instant
+from wellspring.records.trust import Ref
+from wellspring.records.verdict import Reason, Verdict, VerdictOutcome
+from wellspring.serving.release_cache import LoadedRelease, TokenDomains, require_token_domains
+from wellspring.serving.scorer import ScoredRow
+from wellspring.stores.online.feast_codec import TOKEN_PATTERN
+from wellspring_verify import answer_signature, canonical
+
+RowsByView = Mapping[str, FeatureRow | None]
+
+
+class FeatureContext(NamedTuple):
+    """What was known when an answer was given. edition: the live one; digest: of it; as_of: how far it reaches."""
+
+    rows: RowsByView
+    edition: Edition
+    edition_digest: Digest
+    as_of: datetime
+    freshness: FreshnessState
+    age_seconds: int
+
+
+def lookup_keys(
+    views: tuple[FeatureViewSpec, ...], entity_keys: Mapping[str, str], token_domains: TokenDomains
+) -> list[tuple[str, tuple[str, ...]]]:
+    """Turn the tokens of a caller, by key column, into the rows to read.
+
+    Raises NotFound for a column that no key has, Refused (its verdict is `invalid`) for one that is missing or whose
+    token is none of its domain, and ProjectError for one whose domain nobody knows. Nothing of what was given is ever
+    repeated.
+    """
+    for view in views:
+        require_token_domains(view, token_domains)
+    key_columns = list(dict.fromkeys(column for view in views for column in view.keys))
+    for column in entity_keys:
+        if column not in key_columns:
+            raise NotFound("no key of this model has such a name", fix=suggest_name(column, key_columns))
+    for column in key_columns:
+        if column not in entity_keys:
+            raise build_rejection(
+                "missing_key", f"the key {column} is missing", fix=f"bring tokens for: {', '.join(key_columns)}"
+            )
+        if not is_token(entity_keys[column], token_domains[column]):
+            raise build_rejection(
+                "not_a_token",
+                f"what was given as {column} is not a token of its domain",
+                fix="get a token from the enclave, once for a conversation, and ask by it",
+            )
+    return [(view.name, tuple(entity_keys[column] for column in view.keys)) for view in views]
+
+
+def is_token(text: str, domains: frozenset[str]) -> bool:
+    """Tell whether a text is a token of one of these domains."""
+    return TOKEN_PATTERN.fullmatch(text) is not None and text[: text.rindex("_k", 0, -26)] in domains
+
+
+def compute_request_digest(entity_keys: Mapping[str, str]) -> Digest:
+    """Name a question, so that an answer says to which it is one: SHA-256 of the canonical JSON of its tokens by key
+    column."""
+    return hashlib.sha256(canonical.dumps_canonical(dict(entity_keys))).hexdigest()
+
+
+def build_feature_context(
+    rows: RowsByView,
+    views: tuple[FeatureViewSpec, ...],
+    edition: Edition,
+    edition_digest: Digest,
+    as_of: datetime,
+    now: datetime,
+) -> FeatureContext:
+    """Judge what was read. Raises Refused (its verdict is `inconclusive`) where a view has nothing of this thing.
+
+    A row of an older edition than the live one is the last good one: the newest no longer has it.
+    """
+    freshness, age_seconds = freshness_state(rows, views, as_of, now)
+    if missing := [view.name for view in views if rows.get(view.name) is None]:
+        raise build_rejection(
+            "missing", f"nothing is known of this in {', '.join(missing)}", fix=_RETRY_FIX, outcome="inconclusive"
+        )
+    return FeatureContext(rows, edition, edition_digest, as_of, freshness, age_seconds)
+
+
+def mark_last_good(context: FeatureContext, published_at: Mapping[str, datetime]) -> FeatureContext:
+    """Say `last_good` where a row comes from an edition that was published before the live one. published: by id."""
+    live_published_at = context.edition.known_since
+    superseded_rows = [
+        row for row in context.rows.values() if row is not None and published_at[row.edition] < live_published_at
+    ]
+    return context._replace(freshness="last_good") if superseded_rows and context.freshness == "fresh" else context
+
+
+def check_view_compatibility(served: LoadedRelease, live_views: FeatureViews) -> None:
+    """Raise Unavailable unless the rows online mean what the release was approved with. live: their definitions."""
+    for view in served.views_used:
+        live_view = live_views.find_view(view.name)
+        feature_names = [feature.name for feature in served.scorer.spec.features if feature.view == view.name]
+        if live_view is None or _view_definition(live_view, feature_names) != _view_definition(view, feature_names):
+            raise Unavailable(
+                f"{view.name} was defined anew since {served.release.subject} was approved",
+                fix="release a model that was trained on the new definition, or bring the old one back",
+            )
+
+
+def _view_definition(view: FeatureViewSpec, feature_names: list[str]) -> object:
+    features = [view.find_feature(name) for name in feature_names]
+    return (
+        view.keys,
+        view.table,
+        [(feature.type, feature.categories) if feature is not None else None for feature in features],
+    )
+
+
+def build_prediction(
+    served: LoadedRelease,
+    scored_row: ScoredRow,
+    context: FeatureContext,
+    *,
+    prediction_id: str,
+    entity_keys: Mapping[str, str],
+    answered_at: datetime,
+) -> Prediction:
+    """Put one answer together, without its promise. given: the tokens by key column, as they were asked."""
+    return Prediction(
+        id=prediction_id,
+        model=served.release.model,
+        request_digest=compute_request_digest(entity_keys),
+        release=served.release.id,
+        edition=context.edition.id,
+        score=scored_row.score,
+        threshold=served.release.threshold,
+        decision=scored_row.decision,
+        reasons=scored_row.reasons,
+        freshness=context.freshness,
+        as_of=context.as_of,
+        age_seconds=context.age_seconds,
+        vector_digest=scored_row.vector_digest,
+        answered_at=answered_at,
+    )
+
+
+class LedgerRecord(NamedTuple):
+    """One line of the ledger, to be written before the answer is sent."""
+
+    subject: str
+    inputs: tuple[Ref, ...]
+    outputs: tuple[Ref, ...]
+    facts: dict[str, JsonValue]
+
+
+def build_ledger_record(
+    prediction: Prediction,
+    signed_text: bytes,
+    served: LoadedRelease,
+    context: FeatureContext,
+    *,
+    key_id: str,
+    principal: str,
+    policy_digest: Digest,
+) -> LedgerRecord:
+    """Say of an answer all that it takes to give it again, and nothing of what was in the rows. text: the signed."""
+    return LedgerRecord(
+        prediction.subject,
+        inputs=(
+            build_release_ref(served.release),
+            Ref(name=context.edition.subject, digest=context.edition_digest),
+            Ref(name=f"key:{key_id}"),
+            Ref(name=f"vector:{prediction.id}", digest=prediction.vector_digest),
+        ),
+        outputs=(Ref(name=f"answer:{prediction.id}", digest=hashlib.sha256(signed_text).hexdigest()),),
+        facts={
+            "model": prediction.model,
+            "request_digest": prediction.request_digest,
+            "score": answer_signature.float_hex(prediction.score),
+            "decision": prediction.decision,
+            "freshness": prediction.freshness,
+            "principal": principal,
+            "policy_digest": policy_digest,
+            "views": {name: build_row_reference(row) for name, row in context.rows.items() if row is not None},
+            "editions": {
+                name: row.edition
+                for name, row in context.rows.items()
+                if row is not None and row.edition != context.edition.id
+            },
+            **({"superseded_by": served.superseded_by} if served.superseded_by else {}),
+        },
+    )
+
+
+def build_row_reference(row: FeatureRow) -> list[JsonValue]:
+    """Name a row: since when it is known, what breaks a tie, and its key's tokens."""
+    return [format_instant(row.known_since), row.sequence, *row.key]
+
+
+def build_rejection(code: str, message: str, *, fix: str, outcome: VerdictOutcome = "invalid") -> Refused:
+    """Make a refusal that a door can tell from a policy's no by its verdict's outcome."""
+    verdict = Verdict(subject="request", outcome=outcome, reasons=(Reason(code=code, message=message),))
+    return Refused(message, fix=fix, verdict=verdict)
+
+
+_RETRY_FIX = "check the tokens, or ask again after the next edition"

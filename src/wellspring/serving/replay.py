@@ -1,0 +1,198 @@
+"""An answer, given again: the rows that it names, the vector made of them, and the score, equal to the last bit.
+
+The rows come out of the lake's edition and not out of the online store, which knows only the newest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from wellspring.data.features import point_in_time
+from wellspring.data.features.materialize import table_input
+from wellspring.errors import CorruptedError, NotFound
+from wellspring.lake.lake import Lake
+from wellspring.models.releases.promotion import ReleaseStore, build_release_ref
+from wellspring.records.data import FeatureRow, FeatureViews
+from wellspring.records.models import Release
+from wellspring.records.record import Digest
+from wellspring.records.trust import Entry, Ref
+from wellspring.serving.scorer import Scorer
+from wellspring.trust.approvals import LedgerEntries
+from wellspring_verify import answer_signature
+
+
+class ReproductionResult(NamedTuple):
+    """What came of it. differs: the first thing that is not as it was told, '' when all is. score: float.hex."""
+
+    prediction: str
+    equal: bool
+    first_difference: str
+    model: str
+    release: str
+    edition: str
+    vector_digest: Digest
+    score: str
+    decision: str
+
+
+class _RecordedPrediction(NamedTuple):
+    """What a predict entry says. rows: by view, where to find each; their values are not known yet."""
+
+    prediction: str
+    release: Release
+    edition: str
+    rows: dict[str, FeatureRow]
+    vector_digest: Digest
+    score: str
+    decision: str
+
+
+class PredictionReplayer:
+    """Gives answers again, many of them with one look at each table. load: `Scorer.load`, bound; views: by digest."""
+
+    def __init__(
+        self,
+        *,
+        index: LedgerEntries,
+        lake: Lake,
+        release_store: ReleaseStore,
+        load_scorer: Callable[[Release], Scorer],
+        views_by_digest: Callable[[Digest], FeatureViews],
+    ) -> None:
+        self._index = index
+        self._lake = lake
+        self._release_store = release_store
+        self._load_scorer = load_scorer
+        self._views_by_digest = views_by_digest
+        self._scorers: dict[str, Scorer] = {}
+
+    def replay(self, prediction_id: str) -> ReproductionResult:
+        """Give one answer again. Raises NotFound, and Broken for an entry, a release or a file that is not whole."""
+        return self.replay_all([prediction_id])[0]
+
+    def replay_all(self, prediction_ids: Sequence[str]) -> list[ReproductionResult]:
+        """Give many answers again, in the order asked."""
+        recorded_predictions = [
+            self._read_recorded(prediction_id.removeprefix("prediction:")) for prediction_id in prediction_ids
+        ]
+        rows_by_prediction = self._find_rows(recorded_predictions)
+        return [
+            self._compare_scored(recorded_prediction, rows)
+            for recorded_prediction, rows in zip(recorded_predictions, rows_by_prediction, strict=True)
+        ]
+
+    def _read_recorded(self, prediction_id: str) -> _RecordedPrediction:
+        recorded = self._index.list_entries(subject=f"prediction:{prediction_id}", action="predict", phase="done")
+        if not recorded:
+            raise NotFound(
+                f"the ledger has no answer {prediction_id[:40]!a}",
+                fix="answers are in the ledger when the next run has taken them in; then try again",
+            )
+        entry = recorded[0].entry
+        if len(recorded) > 1:
+            raise CorruptedError(f"the ledger tells {len(recorded)} answers of {entry.subject}", fix=_STOP_FIX)
+        release = self._release_store.get(_single_ref(entry, entry.inputs, "release").name.removeprefix("release:"))
+        if build_release_ref(release) not in entry.inputs:
+            raise CorruptedError(f"{entry.id} names {release.subject} with another digest than it has", fix=_STOP_FIX)
+        edition = _single_ref(entry, entry.inputs, "edition").name.removeprefix("edition:")
+        edition_by_view = entry.facts.get("editions")
+        edition_by_view = edition_by_view if isinstance(edition_by_view, dict) else {}
+        views = entry.facts.get("views")
+        if not isinstance(views, dict):
+            raise CorruptedError(f"{entry.id} does not say which rows it rests on", fix=_STOP_FIX)
+        return _RecordedPrediction(
+            prediction_id,
+            release,
+            edition,
+            {
+                name: _parse_row_reference(entry, name, told, str(edition_by_view.get(name, edition)))
+                for name, told in views.items()
+            },
+            str(_single_ref(entry, entry.inputs, "vector").digest),
+            str(entry.facts.get("score")),
+            str(entry.facts.get("decision")),
+        )
+
+    def _find_rows(self, recorded_predictions: Sequence[_RecordedPrediction]) -> list[dict[str, FeatureRow | None]]:
+        """Find the rows of all answers: those of one view and edition at once."""
+        rows_by_prediction: list[dict[str, FeatureRow | None]] = [{} for _ in recorded_predictions]
+        groups: dict[tuple[str, str, Digest], list[int]] = {}
+        for position, recorded in enumerate(recorded_predictions):
+            for name, row in recorded.rows.items():
+                groups.setdefault((name, row.edition, recorded.release.views), []).append(position)
+        for (name, edition_id, digest), positions in groups.items():
+            view = self._views_by_digest(digest).find_view(name)
+            edition = self._lake.get_edition(edition_id)
+            if view is None or edition is None:
+                raise CorruptedError(
+                    f"an answer rests on the view {name}, which its release does not have", fix=_STOP_FIX
+                )
+            rows = point_in_time.rows_at_version(
+                view,
+                table_input(self._lake, edition, view.table),
+                [recorded_predictions[place].rows[name] for place in positions],
+            )
+            for position, row in zip(positions, rows, strict=True):
+                rows_by_prediction[position][name] = row
+        return rows_by_prediction
+
+    def _compare_scored(self, recorded: _RecordedPrediction, rows: dict[str, FeatureRow | None]) -> ReproductionResult:
+        if recorded.release.id not in self._scorers:
+            self._scorers[recorded.release.id] = self._load_scorer(recorded.release)
+        scorer = self._scorers[recorded.release.id]
+        scored_row = scorer.score(rows, include_reasons=False)
+        score = answer_signature.float_hex(scored_row.score)
+        missing = [name for name in scorer.spec.keys if rows.get(name) is None]
+        if missing:
+            first_difference = f"the row of {missing[0]}: its edition does not hold it"
+        elif scored_row.vector_digest != recorded.vector_digest:
+            first_difference = "the vector: its rows hold other values than when it was answered"
+        elif score != recorded.score:
+            first_difference = f"the score: it was {_format_score(recorded.score)}, and is {_format_score(score)}"
+        elif scored_row.decision != recorded.decision:
+            first_difference = f"the decision: it was {recorded.decision!a}, and is {scored_row.decision!a}"
+        else:
+            first_difference = ""
+        return ReproductionResult(
+            recorded.prediction,
+            not first_difference,
+            first_difference,
+            recorded.release.model,
+            recorded.release.id,
+            recorded.edition,
+            scored_row.vector_digest,
+            score,
+            scored_row.decision,
+        )
+
+
+def _single_ref(entry: Entry, refs: Iterable[Ref], kind: str) -> Ref:
+    matches = [ref for ref in refs if ref.name.startswith(f"{kind}:")]
+    if len(matches) != 1:
+        raise CorruptedError(f"{entry.id} names {len(matches)} things of the kind {kind}, not one", fix=_STOP_FIX)
+    return matches[0]
+
+
+def _parse_row_reference(entry: Entry, view: str, reference: object, edition: str) -> FeatureRow:
+    """Read which row an entry names. Raises Broken."""
+    match reference:
+        case [str() as known_since, int() as sequence, *key] if key and all(isinstance(token, str) for token in key):
+            try:
+                instant = datetime.strptime(known_since, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+            except ValueError:
+                pass
+            else:
+                return FeatureRow(view, tuple(map(str, key)), {}, instant, sequence, edition)
+    raise CorruptedError(f"{entry.id} names a row of {view} that cannot be looked for", fix=_STOP_FIX)
+
+
+def _format_score(score: str) -> str:
+    try:
+        return repr(float.fromhex(score))
+    except ValueError:
+        return "no number"
+
+
+_STOP_FIX = "keep everything, and verify the ledger with `wellspring ledger verify`"

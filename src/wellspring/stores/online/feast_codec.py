@@ -1,0 +1,271 @@
+"""Bytes of an online row: Feast's hash (0.67, entity keys of version 3), and one packed field of ours beside it.
+
+Feast reads such a row as its own. Our field `_ws:VIEW` says what Feast's `_ts:VIEW` cannot: the sequence that breaks
+ties of knowledge, and the edition that the row was read from. Written out here, because the process that answers must
+not load Feast; tests hold each byte against Feast's own code.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from wellspring.errors import CorruptedError, Refused
+from wellspring.records.data import FeatureRow, FeatureViewSpec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+TOKEN_PATTERN = re.compile(r"[a-z][a-z0-9_]*_k[0-9]+_[a-z2-7]{26}")
+"""What the enclave's tokens look like; nothing else is a key."""
+
+ScalarValue = int | float | bool | str | None
+FeatureType = Literal["int64", "float64", "bool", "string"]
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_STRING = struct.pack("<I", 2)
+_VERSION_STRUCT = struct.Struct(">qqq12s")
+_DOUBLE = struct.Struct("<Bd")
+_TAGS: Mapping[FeatureType, int] = {"string": 0x12, "int64": 0x20, "float64": 0x29, "bool": 0x38}
+
+
+class RowVersion(NamedTuple):
+    """What `_ws:VIEW` holds: when the row was known, what breaks a tie, and its edition. Instants in microseconds.
+
+    Big-endian, in the order of what wins: knowledge first, then the edition that was published later.
+    """
+
+    known_since: int
+    sequence: int
+    published: int
+    edition: str
+
+    def encode(self) -> bytes:
+        return _VERSION_STRUCT.pack(self.known_since, self.sequence, self.published, self.edition.encode("ascii"))
+
+    @classmethod
+    def decode(cls, raw: bytes) -> RowVersion:
+        """Raises Broken when the bytes are no mark."""
+        if len(raw) != _VERSION_STRUCT.size:
+            raise CorruptedError("a row of the online store has no readable mark", fix=_REBUILD_HINT)
+        known_since, sequence, published, edition = _VERSION_STRUCT.unpack(raw)
+        return cls(known_since, sequence, published, edition.decode("ascii", "replace"))
+
+
+class RowCodec:
+    """Where the rows of one view lie, and how one is written and read. fields: of the hash, in the order asked for."""
+
+    def __init__(self, project: str, view: FeatureViewSpec) -> None:
+        self.view = view
+        # Feast sorts by the key's name; a caller gives the values in the view's order.
+        self._key_order = sorted(range(len(view.keys)), key=lambda place: view.keys[place])
+        names = b"".join(_encode_text(view.keys[place]) for place in self._key_order)
+        self._prefix = struct.pack("<I", len(view.keys)) + names
+        self._suffix = project.encode()
+        feature_fields = [
+            struct.pack("<I", murmur3_hash(f"{view.name}:{feature.name}".encode())) for feature in view.features
+        ]
+        self.version_field = f"_ws:{view.name}".encode()
+        self.fields: tuple[bytes, ...] = (*feature_fields, f"_ts:{view.name}".encode(), self.version_field)
+        self._decoders = [(feature.name, _DECODERS[feature.type]) for feature in view.features]
+
+    def encode_key(self, values: Sequence[str]) -> bytes:
+        """Name the hash of one thing. Raises Refused, without repeating it, for a key that is no token."""
+        if len(values) != len(self.view.keys) or not all(TOKEN_PATTERN.fullmatch(value) for value in values):
+            raise token_required(self.view)
+        return self.encode_checked_key(values)
+
+    def encode_checked_key(self, values: Sequence[str]) -> bytes:
+        """Name the hash of one thing whose key was checked."""
+        return b"".join((self._prefix, *(_encode_text(values[place]) for place in self._key_order), self._suffix))
+
+    def encode_rows(self, rows: pa.Table, *, published: datetime, edition: str) -> list[Sequence[bytes]]:
+        """Encode a table, column by column, in the order of `fields`; known_since and sequence have no null."""
+        import pyarrow as pa
+
+        columns: list[Sequence[bytes]] = [
+            encode_column(feature.type, rows[feature.name]) for feature in self.view.features
+        ]
+        instants = rows["known_since"].cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_pylist()
+        columns.append([encode_timestamp(instant) for instant in instants])
+        published_micros, pack_version, edition_bytes = (
+            to_epoch_micros(published),
+            _VERSION_STRUCT.pack,
+            edition.encode("ascii"),
+        )
+        sequences = rows["sequence"].to_pylist()
+        columns.append(
+            [
+                pack_version(known_since, sequence, published_micros, edition_bytes)
+                for known_since, sequence in zip(instants, sequences, strict=True)
+            ]
+        )
+        return columns
+
+    def decode_row(self, key: tuple[str, ...], reply: Sequence[bytes | None]) -> FeatureRow | None:
+        """Read the fields of one hash; None when nothing is known under this definition of the view.
+
+        Raises Broken when another program than ours has written the row.
+        """
+        raw_version = reply[-1]
+        if raw_version is None:
+            return None
+        version = RowVersion.decode(raw_version)
+        if reply[-2] != encode_timestamp(version.known_since):
+            raise CorruptedError(
+                f"a row of {self.view.name} was changed in the online store by another program", fix=_REBUILD_HINT
+            )
+        values: dict[str, ScalarValue] = {}
+        for (name, decode_value), raw in zip(self._decoders, reply, strict=False):
+            if raw is None:
+                # The row was written before the view had this feature: as a whole it is not known yet.
+                return None
+            values[name] = decode_value(raw) if raw else None
+        return FeatureRow(
+            self.view.name, key, values, from_epoch_micros(version.known_since), version.sequence, version.edition
+        )
+
+
+_REBUILD_HINT = "empty the online store and run `wellspring transform` again"
+
+
+def token_required(view: FeatureViewSpec) -> Refused:
+    """Make the refusal of a key that is no token; it never repeats what was given."""
+    keys = ", ".join(view.keys)
+    return Refused(f"the key of {view.name} ({keys}) is not a token", fix="get a token from the enclave, and ask by it")
+
+
+def to_epoch_micros(instant: datetime) -> int:
+    """Count an instant from 1970."""
+    return (instant - _EPOCH) // timedelta(microseconds=1)
+
+
+def from_epoch_micros(micros: int) -> datetime:
+    """Read an instant back."""
+    return _EPOCH + timedelta(microseconds=micros)
+
+
+def murmur3_hash(key: bytes) -> int:
+    """Hash a field's name: MurmurHash3, 32 bits, seed 0."""
+    factor_1, factor_2, state = 0xCC9E2D51, 0x1B873593, 0
+    block_end = len(key) & ~3
+
+    def mix_word(word: int) -> int:
+        word = word * factor_1 & 0xFFFFFFFF
+        return (word << 15 | word >> 17) * factor_2 & 0xFFFFFFFF
+
+    for offset in range(0, block_end, 4):
+        state ^= mix_word(int.from_bytes(key[offset : offset + 4], "little"))
+        state = ((state << 13 | state >> 19 & 0x1FFF) & 0xFFFFFFFF) * 5 + 0xE6546B64 & 0xFFFFFFFF
+    if tail := key[block_end:]:
+        state ^= mix_word(int.from_bytes(tail, "little"))
+    state ^= len(key)
+    state = (state ^ state >> 16) * 0x85EBCA6B & 0xFFFFFFFF
+    state = (state ^ state >> 13) * 0xC2B2AE35 & 0xFFFFFFFF
+    return state ^ state >> 16
+
+
+def encode_varint(number: int) -> bytes:
+    """Write an int64 as protobuf does: seven bits a byte, a negative one in its 64-bit form."""
+    number &= 0xFFFFFFFFFFFFFFFF
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def encode_timestamp(micros: int) -> bytes:
+    """Write an instant in microseconds as google.protobuf.Timestamp; a zero is left out."""
+    seconds, rest = divmod(micros, 1_000_000)
+    return (b"\x08" + encode_varint(seconds) if seconds else b"") + (
+        b"\x10" + encode_varint(rest * 1000) if rest else b""
+    )
+
+
+def encode_column(feature_type: FeatureType, column: pa.ChunkedArray) -> list[bytes]:
+    """Write a column as Feast's values, one protobuf message each; a null is the empty message."""
+    values = column.to_pylist()
+    if feature_type == "float64":
+        pack = _DOUBLE.pack
+        return [b"" if value is None else pack(0x29, value) for value in values]
+    # Whole numbers, words and truths repeat: each is encoded once.
+    encoded_values: dict[ScalarValue, bytes] = {None: b""}
+    for value in values:
+        if value not in encoded_values:
+            encoded_values[value] = _encode_value(feature_type, value)
+    return [encoded_values[value] for value in values]
+
+
+def _encode_value(feature_type: FeatureType, value: int | bool | str) -> bytes:
+    if isinstance(value, str):
+        text = value.encode()
+        return b"\x12" + encode_varint(len(text)) + text
+    return bytes((_TAGS[feature_type],)) + encode_varint(int(value))
+
+
+def _encode_text(value: str) -> bytes:
+    raw = value.encode()
+    return _STRING + struct.pack("<I", len(raw)) + raw
+
+
+def _decode_varint(raw: bytes, offset: int) -> tuple[int, int]:
+    number = shift = 0
+    for position in range(offset, len(raw)):
+        byte = raw[position]
+        number |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return number, position + 1
+        shift += 7
+    raise _corrupted_value()
+
+
+def _corrupted_value() -> CorruptedError:
+    return CorruptedError("a value of the online store is not what its view declares", fix=_REBUILD_HINT)
+
+
+def _decode_float(raw: bytes) -> float:
+    if len(raw) != 9 or raw[0] != 0x29:
+        raise _corrupted_value()
+    return _DOUBLE.unpack(raw)[1]
+
+
+def _decode_int(raw: bytes) -> int:
+    if raw[0] != 0x20:
+        raise _corrupted_value()
+    number, _ = _decode_varint(raw, 1)
+    return number - (1 << 64) if number >> 63 else number
+
+
+def _decode_bool(raw: bytes) -> bool:
+    if raw[0] != 0x38:
+        raise _corrupted_value()
+    return _decode_varint(raw, 1)[0] == 1
+
+
+def _decode_string(raw: bytes) -> str:
+    if raw[0] != 0x12:
+        raise _corrupted_value()
+    length, start = _decode_varint(raw, 1)
+    if start + length != len(raw):
+        raise _corrupted_value()
+    try:
+        return raw[start:].decode()
+    except UnicodeDecodeError:
+        raise _corrupted_value() from None
+
+
+_DECODERS: Mapping[FeatureType, Callable[[bytes], ScalarValue]] = {
+    "float64": _decode_float,
+    "int64": _decode_int,
+    "bool": _decode_bool,
+    "string": _decode_string,
+}
+
+
+def build_row_codecs(project: str, views: Iterable[FeatureViewSpec]) -> dict[str, RowCodec]:
+    """Lay out every view, by name."""
+    return {view.name: RowCodec(project, view) for view in views}

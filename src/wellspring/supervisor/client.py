@@ -1,0 +1,305 @@
+"""Start, restart, ask, stop and remove the embedded servers of a project: one detached supervisor starts them all."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from wellspring.embedded import layout, packages
+from wellspring.embedded.control_socket import send_request
+from wellspring.errors import ERRORS_BY_SLUG, ProjectError, Refused, Unavailable, WellspringError
+from wellspring.project import Project, RunState, ServerState, load_project
+from wellspring.runtime.privileges import service_environment
+from wellspring.supervisor.managed_process import is_same_process, process_start_time, process_uid, wait_for_exit
+from wellspring.trust import policy
+
+STARTUP_TIMEOUT = 75.0
+_STOP_TIMEOUT = 40.0
+_SERVICE_BY_SERVER = {"openbao": "keys", "sftp": "vendor"}
+_OPTIONAL_SERVERS = {"sftp", "valkey", "mlflow", "api"}
+
+
+class ServerStatus(NamedTuple):
+    """One line of `wellspring status`. state: up, stopped, or dead (it was started and has ended by itself)."""
+
+    name: str
+    state: str
+    pid: int | None
+    address: str
+    version: str
+    uid: int | None
+
+
+def _ignore_progress(_: str) -> None:
+    return None
+
+
+def start_servers(project: Project, *, progress: Callable[[str], None] = _ignore_progress) -> RunState:
+    """Start the servers and return when every probe is green; when they are up already, return at once.
+
+    Raises Unavailable: a package is missing (within seconds), or a server did not get ready (with its last log lines).
+    """
+    packages.check_installed(project)
+    if project.models is not None:
+        # What the API would end of as soon as it starts.
+        policy.load_policies(project.source_paths.get("policies"))
+    layout.ensure_ownership(project)
+    with _startup_lock(project) as lock:
+        running = _read_run_state(project)
+        if running is not None:
+            if not all(is_same_process(server) for server in _all_servers(running)):
+                progress("a server has ended by itself: starting all again")
+            elif _configured_servers(project) != _OPTIONAL_SERVERS & set(running.servers):
+                progress("wellspring.toml asks for other servers now: starting all again")
+            else:
+                return running
+        _stop_running(project, running)
+        return _launch_supervisor(project, lock, progress)
+
+
+def stop_servers(project: Project) -> bool:
+    """Stop the servers gracefully, and leave no process, port, socket or run.json. Returns False if none ran."""
+    layout.ensure_ownership(project)
+    with _startup_lock(project):
+        running = _read_run_state(project)
+        was_running = running is not None and is_same_process(running.supervisor)
+        _stop_running(project, running)
+        return was_running
+
+
+def restart_server(project: Project, name: str) -> ServerState:
+    """Stop one server, or find it dead, and start it again; the others stay as they are.
+
+    Raises NotFound with the nearest name; Unavailable when it does not get ready, with its last log lines.
+    """
+    send_request(project, {"op": "restart", "server": name}, timeout=STARTUP_TIMEOUT)
+    running = project.read_run_state()
+    if running is None:
+        raise Unavailable(f"the servers of {project.root} have been stopped", fix="run `wellspring up`")
+    return running.servers[name]
+
+
+def list_server_status(project: Project) -> list[ServerStatus]:
+    """Say of each server whether it is up, where, and as whom."""
+    running = _read_run_state(project)
+    if running is None:
+        return []
+    rows = [_server_status("supervisor", running.supervisor, None)]
+    for name, server in running.servers.items():
+        rows.append(_server_status(name, server, running.uids.get(_SERVICE_BY_SERVER.get(name, name))))
+    return rows
+
+
+def clean_project(project: Project) -> list[Path]:
+    """Stop, then remove `.wellspring/`, the embedded vendor's house and the witness; returns what was removed.
+
+    Only folders inside the project are removed, and no link is followed.
+    """
+    layout.ensure_ownership(project)
+    stop_servers(project)
+    targets = [project.state_dir, project.root / project.witness.folder]
+    if packages.embedded_sources(project):
+        targets.append(project.vendor_dir)
+    removed: list[Path] = []
+    for path in targets:
+        if path.is_symlink() or not path.resolve().is_relative_to(project.root.resolve()) or path == project.root:
+            raise Refused(f"{path} does not lie inside {project.root}", fix="remove it yourself, if you mean to")
+    for path in targets:
+        if path.exists():
+            shutil.rmtree(path)
+            removed.append(path)
+    return removed
+
+
+def _configured_servers(project: Project) -> set[str]:
+    """Name the servers that only some projects have, by what wellspring.toml asks for."""
+    names = {"sftp"} if packages.embedded_sources(project) else set[str]()
+    return names | {*(("valkey",) if project.features else ()), *(("mlflow", "api") if project.models else ())}
+
+
+def _server_status(name: str, server: ServerState, uid: int | None) -> ServerStatus:
+    address = server.socket or (f"127.0.0.1:{server.port}" if server.port else "")
+    is_alive = is_same_process(server)
+    if is_alive:
+        uid = process_uid(server.pid)
+    return ServerStatus(
+        name, "up" if is_alive else "dead", server.pid if is_alive else None, address, server.version, uid
+    )
+
+
+def _all_servers(running: RunState) -> list[ServerState]:
+    return [running.supervisor, *running.servers.values()]
+
+
+def _read_run_state(project: Project) -> RunState | None:
+    try:
+        return project.read_run_state()
+    except ProjectError:
+        # A run.json of another version or a torn disk: what it named cannot be asked, and is swept.
+        return None
+
+
+@contextmanager
+def _startup_lock(project: Project) -> Generator[int]:
+    """Hold the right to start and stop this project's servers: a lock on `.wellspring/` itself, which leaves no file.
+
+    Its descriptor goes to the supervisor, which holds on to it until it is green or gone.
+    """
+    handle = os.open(project.state_dir, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        deadline, pause = time.monotonic() + STARTUP_TIMEOUT, threading.Event()
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise Unavailable(
+                        f"another command has been starting or stopping {project.root} for {STARTUP_TIMEOUT:.0f} seconds",
+                        fix="wait for it, or end it",
+                    ) from None
+                pause.wait(0.05)
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _launch_supervisor(project: Project, lock: int, progress: Callable[[str], None]) -> RunState:
+    logs = project.state_dir / "logs"
+    logs.mkdir(exist_ok=True)
+    report_reader, report_writer = os.pipe()
+    try:
+        with (logs / "supervisor.log").open("ab") as log:
+            argv = [sys.executable, "-P", "-m", "wellspring.supervisor.client", "--project", str(project.root)]
+            subprocess.run(
+                [*argv, "--report", str(report_writer), "--lock", str(lock)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                pass_fds=(report_writer, lock),
+                env=service_environment(project, "supervisor"),
+                cwd="/",
+                check=True,
+            )
+        os.close(report_writer)
+        report_writer = -1
+        return _await_startup(project, report_reader, progress)
+    finally:
+        os.close(report_reader)
+        if report_writer >= 0:
+            os.close(report_writer)
+
+
+def _await_startup(project: Project, report_fd: int, progress: Callable[[str], None]) -> RunState:
+    """Read what the supervisor reports, until it is up or says why not."""
+    deadline, pid = time.monotonic() + STARTUP_TIMEOUT, 0
+    buffer = b""
+    try:
+        while True:
+            remaining = deadline - time.monotonic()
+            if remaining <= 0 or not select.select([report_fd], [], [], remaining)[0]:
+                raise Unavailable(
+                    f"the servers were not up in {STARTUP_TIMEOUT:.0f} s", fix=f"read {project.state_dir / 'logs'}"
+                )
+            chunk = os.read(report_fd, 65536)
+            if not chunk:
+                raise Unavailable(
+                    "the supervisor ended without a word", fix=f"read {project.state_dir / 'logs' / 'supervisor.log'}"
+                )
+            *lines, buffer = (buffer + chunk).split(b"\n")
+            for line in map(json.loads, lines):
+                pid = line.get("pid", pid)
+                if "progress" in line:
+                    progress(str(line["progress"]))
+                elif "error" in line:
+                    _wait_for_cleanup(report_fd, pid)
+                    raise ERRORS_BY_SLUG.get(line["error"], WellspringError)(line["what"], fix=line["fix"])
+                elif "up" in line and (running := project.read_run_state()) is not None:
+                    return running
+    except (KeyboardInterrupt, Unavailable):
+        if pid:
+            _terminate(pid)
+        raise
+
+
+def _wait_for_cleanup(report_fd: int, pid: int) -> None:
+    """Wait until a supervisor that failed has stopped what it had started, and is gone."""
+    supervisor = ServerState(pid=pid, start_ticks=process_start_time(pid) or 0, version="")
+    while select.select([report_fd], [], [], _STOP_TIMEOUT)[0] and os.read(report_fd, 65536):
+        continue
+    wait_for_exit(supervisor, _STOP_TIMEOUT)
+
+
+def _terminate(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:
+        return
+
+
+def _stop_running(project: Project, running: RunState | None) -> None:
+    """Stop what runs, by its door, then by force; and sweep what a killed supervisor has left."""
+    if running is not None and is_same_process(running.supervisor):
+        try:
+            send_request(project, {"op": "stop"}, timeout=2)
+        except WellspringError:
+            _terminate(running.supervisor.pid)
+        if not wait_for_exit(running.supervisor, _STOP_TIMEOUT):
+            os.kill(running.supervisor.pid, signal.SIGKILL)
+            wait_for_exit(running.supervisor, 5)
+    if running is not None:
+        # The kernel kills the children of a killed supervisor: this waits until it has.
+        for server in running.servers.values():
+            if not wait_for_exit(server, 10):
+                os.kill(server.pid, signal.SIGKILL)
+                wait_for_exit(server, 5)
+    (project.state_dir / "run.json").unlink(missing_ok=True)
+    layout.remove_runtime_dir(project)
+
+
+def main() -> int:
+    """Be the supervisor process: detach, report over a pipe, hold the starting lock until green or gone."""
+    from wellspring.supervisor.process import run_supervisor
+
+    parser = argparse.ArgumentParser(prog="python -m wellspring.supervisor.client")
+    parser.add_argument("--project", type=Path, required=True)
+    parser.add_argument("--report", type=int, required=True)
+    parser.add_argument("--lock", type=int, required=True)
+    arguments = parser.parse_args()
+    if os.fork():
+        # The caller waits for this first process only, so the supervisor never becomes a zombie of the caller's.
+        os._exit(0)
+    for handle in (arguments.report, arguments.lock):
+        os.set_inheritable(handle, False)
+    report = open(arguments.report, "w", encoding="utf-8", buffering=1)
+
+    def send_report(message: dict[str, Any]) -> None:
+        # Whoever started us may have gone: the servers are not theirs alone, and others must be able to stop them.
+        with suppress(BrokenPipeError, ValueError):
+            report.write(json.dumps(message) + "\n")
+        if "up" in message:
+            # A supervisor that failed keeps both until it has stopped everything and is gone.
+            with suppress(BrokenPipeError):
+                report.close()
+            os.close(arguments.lock)
+
+    send_report({"pid": os.getpid()})
+    return run_supervisor(load_project(arguments.project), send_report)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

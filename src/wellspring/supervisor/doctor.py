@@ -1,0 +1,156 @@
+"""Look a project over, changing nothing: what would stop it, each with its mend."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from wellspring.data.contracts import contract
+from wellspring.embedded import packages
+from wellspring.embedded.openbao_setup import is_bootstrap_complete
+from wellspring.errors import WellspringError
+from wellspring.models.spec import definition
+from wellspring.project import PROJECT_FILE, Project
+from wellspring.records.clock import SystemClock
+from wellspring.runtime import sandbox
+from wellspring.runtime.privileges import detect_privileges
+from wellspring.supervisor.managed_process import is_same_process
+from wellspring.trust import policy
+
+_MIN_FREE_BYTES = 2 * 1024**3
+
+
+class HealthCheck(NamedTuple):
+    """One thing that was looked at. fix: how to mend it, empty when it is well."""
+
+    ok: bool
+    what: str
+    fix: str = ""
+
+
+def run_health_checks(project: Project) -> list[HealthCheck]:
+    """Look at packages, contracts, policies and people, models, owners, leftovers and room."""
+    checkers = (
+        _check_packages,
+        _check_contracts,
+        _check_policies,
+        _check_models,
+        _check_owners,
+        _check_leftovers,
+        _check_machine,
+    )
+    return [check for checker in checkers for check in checker(project)]
+
+
+def _check_packages(project: Project) -> Iterator[HealthCheck]:
+    try:
+        programs = packages.check_installed(project)
+    except WellspringError as error:
+        yield HealthCheck(False, error.what, error.fix)
+    else:
+        yield HealthCheck(True, f"the servers' programs are here: {programs.openbao}, {programs.postgres}")
+
+
+def _check_contracts(project: Project) -> Iterator[HealthCheck]:
+    try:
+        contracts = contract.load_all(project.contracts_dir, tenant=project.tenant, known_since=SystemClock().now())
+    except WellspringError as error:
+        yield HealthCheck(False, error.what, error.fix)
+        return
+    if contracts:
+        yield HealthCheck(
+            True, f"contracts in {project.contracts_dir}: {', '.join(sorted(item.name for item in contracts))}"
+        )
+    else:
+        yield HealthCheck(
+            False, f"no contract in {project.contracts_dir}", "write one, NAME.odcs.yaml, for each file of a vendor"
+        )
+
+
+def _check_policies(project: Project) -> Iterator[HealthCheck]:
+    if project.models is None:
+        return
+    folder = project.source_paths.get("policies")
+    try:
+        policy.load_policies(folder)
+    except WellspringError as error:
+        yield HealthCheck(False, error.what, error.fix)
+        return
+    yield HealthCheck(True, f"policies in {folder} can be read")
+    text = "".join(path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.cedar"))) if folder else ""
+    for name, user in project.users.items():
+        for role in user.roles:
+            if f'"{role}"' not in text:
+                fix = f"correct it in {project.root / PROJECT_FILE}, or write a policy that permits something to it"
+                yield HealthCheck(False, f"{name} has the role {role!r}, and no policy names it", fix)
+
+
+def _check_models(project: Project) -> Iterator[HealthCheck]:
+    folder = project.source_paths.get("models")
+    if folder is None:
+        return
+    for name in definition.list_models(folder):
+        # Read, never run: it is somebody's program, and whoever asks the doctor may be root.
+        path = folder / f"{name}.py"
+        try:
+            compile(path.read_bytes(), str(path), "exec")
+        except (SyntaxError, ValueError) as exc:
+            line = f":{exc.lineno}" if isinstance(exc, SyntaxError) and exc.lineno else ""
+            yield HealthCheck(False, f"{path}{line}: it is not Python", f"edit {path}")
+        else:
+            yield HealthCheck(True, f"model {name} is Python")
+
+
+def _check_owners(project: Project) -> Iterator[HealthCheck]:
+    if not project.state_dir.exists():
+        yield HealthCheck(True, f"{project.state_dir} is not made yet; the first `wellspring up` makes it")
+        return
+    owner = project.state_dir.stat().st_uid
+    if owner != os.geteuid():
+        yield HealthCheck(
+            False, f"{project.state_dir} belongs to uid {owner}, you are {os.geteuid()}", "run as that user"
+        )
+        return
+    for name in ("seal.key", "supervisor.key"):
+        path = project.state_dir / name
+        if path.exists():
+            mode = stat.S_IMODE(path.stat().st_mode)
+            yield HealthCheck(
+                mode == 0o600, f"{path} has mode {mode:04o}", "" if mode == 0o600 else f"chmod 0600 {path}"
+            )
+    if (project.ledger_dir / "checkpoint").exists() and not is_bootstrap_complete(project):
+        yield HealthCheck(False, "the ledger holds data, and supervisor.key is gone", "restore it from a backup")
+
+
+def _check_leftovers(project: Project) -> Iterator[HealthCheck]:
+    try:
+        running = project.read_run_state()
+    except WellspringError as error:
+        yield HealthCheck(False, error.what, error.fix)
+        return
+    if running is None and project.runtime_dir.exists():
+        yield HealthCheck(False, f"no server runs, but {project.runtime_dir} was left", "run `wellspring down`")
+        return
+    if running is None:
+        yield HealthCheck(True, "no server runs")
+        return
+    dead = [name for name, server in running.servers.items() if not is_same_process(server)]
+    dead += [] if is_same_process(running.supervisor) else ["supervisor"]
+    if dead:
+        yield HealthCheck(False, f"ended by themselves: {', '.join(dead)}", "run `wellspring up`")
+    else:
+        yield HealthCheck(True, "all servers run")
+
+
+def _check_machine(project: Project) -> Iterator[HealthCheck]:
+    free = shutil.disk_usage(project.root).free
+    fix = "" if free > _MIN_FREE_BYTES else "make room: the servers and a lake want 2 GiB"
+    yield HealthCheck(free > _MIN_FREE_BYTES, f"{free // 1024**2:,} MiB of disk are free", fix)
+    privileges = detect_privileges(project)
+    separation_note = sandbox.describe_separation(project)
+    yield HealthCheck(
+        True, f"separated by {privileges.separation}" + (f"; {separation_note}" if separation_note else "")
+    )

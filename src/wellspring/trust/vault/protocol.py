@@ -1,0 +1,184 @@
+"""What goes over the enclave's sockets: 4 bytes of length (big-endian), then that much JSON; a table follows as Arrow.
+
+A request is {"op", ...}. It is answered by any number of {"kind": "progress", "stage", "done", "total"}, then by one
+{"kind": "done", "value", "arrow": N} and N bytes of an Arrow IPC stream, or by one
+{"kind": "error", "slug", "what", "fix", "verdict"}.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import socket
+import time
+from typing import TYPE_CHECKING, cast
+
+from pydantic import JsonValue
+
+from wellspring.errors import ERRORS_BY_SLUG, Refused, Unavailable, WellspringError
+from wellspring.records.data import AdmissionResult, Drop
+from wellspring.records.verdict import Reason, Verdict
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FrameMessage = dict[str, JsonValue]
+
+REQUEST_LIMIT = 64 << 10
+REPLY_LIMIT = 256 << 20
+TABLE_LIMIT = 8 << 30
+_HEADER_BYTES = 4
+_CHUNK_BYTES = 1 << 20
+
+
+def send_frame(connection: socket.socket, message: FrameMessage, arrow: bytes | memoryview = b"") -> None:
+    """Send one frame, and the bytes that it announces. Raises OSError when the other side is gone."""
+    content = json.dumps(message, separators=(",", ":"), allow_nan=False).encode()
+    connection.sendall(len(content).to_bytes(_HEADER_BYTES, "big") + content)
+    view = memoryview(arrow)
+    for start in range(0, len(view), _CHUNK_BYTES):
+        # A timeout of the socket counts for each piece, not for a whole table.
+        connection.sendall(view[start : start + _CHUNK_BYTES])
+
+
+def receive_frame(connection: socket.socket, *, limit: int, timeout: float = math.inf) -> FrameMessage | None:
+    """Receive one frame; None when the other side closed between two.
+
+    within: seconds for the whole frame from its first byte on, so that nobody makes one last by sending it in drops;
+    before the first byte, and without it, the socket's own timeout counts.
+    Raises Refused for bytes that are no frame (too long, no JSON object), Unavailable when it breaks off inside one.
+    """
+    first_bytes = _receive_chunk(connection, _HEADER_BYTES)
+    if not first_bytes:
+        return None
+    previous_timeout, deadline = connection.gettimeout(), time.monotonic() + timeout
+    try:
+        length = int.from_bytes(_receive_exactly(connection, _HEADER_BYTES, deadline, first_bytes), "big")
+        if length > limit:
+            raise _malformed_frame(f"a frame of {length:,} bytes is more than {limit:,}")
+        content = _receive_exactly(connection, length, deadline)
+    finally:
+        connection.settimeout(previous_timeout)
+    try:
+        message = json.loads(bytes(content))
+    except (ValueError, RecursionError):
+        # ValueError covers JSON and UTF-8; a deep nest of brackets ends in RecursionError.
+        raise _malformed_frame("a frame is not JSON") from None
+    if not isinstance(message, dict):
+        raise _malformed_frame("a frame is no JSON object")
+    return cast(FrameMessage, message)
+
+
+def receive_payload(connection: socket.socket, length: int) -> bytearray:
+    """Receive what a `done` frame announced. Raises Refused, Unavailable."""
+    if not 0 <= length <= TABLE_LIMIT:
+        raise _malformed_frame(f"a table of {length:,} bytes is announced")
+    content = bytearray(length)
+    view = memoryview(content)
+    while view:
+        try:
+            received = connection.recv_into(view)
+        except OSError as exc:
+            raise Unavailable(f"the other side broke off ({type(exc).__name__})", fix="try again") from None
+        if not received:
+            raise Unavailable("the other side broke off within a table", fix="try again")
+        view = view[received:]
+    return content
+
+
+def _receive_exactly(connection: socket.socket, length: int, deadline: float, first_bytes: bytes = b"") -> bytearray:
+    content = bytearray(first_bytes)
+    while len(content) < length:
+        if deadline != math.inf:
+            if (remaining := deadline - time.monotonic()) <= 0:
+                raise Unavailable("the other side takes too long for a frame", fix="try again")
+            connection.settimeout(remaining)
+        # Memory grows with what has come, not with what a head of four bytes claims.
+        chunk = _receive_chunk(connection, min(length - len(content), _CHUNK_BYTES))
+        if not chunk:
+            raise Unavailable("the other side broke off within a frame", fix="try again")
+        content += chunk
+    return content
+
+
+def _receive_chunk(connection: socket.socket, limit: int) -> bytes:
+    try:
+        return connection.recv(limit)
+    except OSError as exc:
+        raise Unavailable(f"the other side broke off ({type(exc).__name__})", fix="try again") from None
+
+
+def _malformed_frame(message: str) -> Refused:
+    return Refused(message, fix="speak the frames of wellspring.trust.vault.protocol")
+
+
+def encode_error(error: WellspringError) -> FrameMessage:
+    """Write an error as a frame."""
+    verdict = error.verdict if isinstance(error, Refused) else None
+    return {
+        "kind": "error",
+        "slug": error.slug,
+        "what": error.what,
+        "fix": error.fix,
+        "verdict": None if verdict is None else verdict.model_dump(mode="json"),
+    }
+
+
+def decode_error(message: FrameMessage) -> WellspringError:
+    """Read an error out of its frame: the same kind, the same words, the same verdict."""
+    kind = ERRORS_BY_SLUG.get(str(message.get("slug")), WellspringError)
+    what, fix, verdict = str(message.get("what", "")), str(message.get("fix", "")), message.get("verdict")
+    if kind is Refused and verdict is not None:
+        return Refused(what, fix=fix, verdict=Verdict.model_validate(verdict))
+    return kind(what, fix=fix)
+
+
+def encode_admission(admission: AdmissionResult) -> tuple[JsonValue, memoryview | bytes]:
+    """Write an intake as JSON and the Arrow stream of its table."""
+    value: JsonValue = {
+        "drop": admission.drop.model_dump(mode="json"),
+        "verdict": admission.verdict.model_dump(mode="json"),
+        "received": admission.received,
+        "admitted": admission.admitted,
+        "quarantined": admission.quarantined,
+        "masked": admission.masked,
+        "reasons": [reason.model_dump(mode="json") for reason in admission.reasons],
+        "rows_digest": admission.rows_digest,
+    }
+    return value, b"" if admission.table is None else _encode_table(admission.table)
+
+
+def decode_admission(value: JsonValue, arrow: bytes | bytearray) -> AdmissionResult:
+    """Read an intake. arrow: empty when the drop was stopped whole."""
+    fields = cast(dict[str, JsonValue], value)
+    return AdmissionResult(
+        drop=Drop.model_validate(fields["drop"]),
+        verdict=Verdict.model_validate(fields["verdict"]),
+        received=int(str(fields["received"])),
+        admitted=int(str(fields["admitted"])),
+        quarantined=int(str(fields["quarantined"])),
+        masked=int(str(fields["masked"])),
+        reasons=tuple(Reason.model_validate(reason) for reason in cast(list[JsonValue], fields["reasons"])),
+        rows_digest=str(fields["rows_digest"]),
+        table=_decode_table(arrow) if arrow else None,
+    )
+
+
+def _encode_table(table: pa.Table) -> memoryview:
+    import pyarrow as pa
+
+    # Measured first and written once: a buffer that grows as it is written costs four times as much.
+    measure = pa.MockOutputStream()
+    with pa.ipc.new_stream(measure, table.schema) as writer:
+        writer.write_table(table)
+    buffer = pa.allocate_buffer(measure.size())
+    with pa.ipc.new_stream(pa.FixedSizeBufferWriter(buffer), table.schema) as writer:
+        writer.write_table(table)
+    return memoryview(buffer)
+
+
+def _decode_table(arrow: bytes | bytearray) -> pa.Table:
+    import pyarrow as pa
+
+    with pa.ipc.open_stream(pa.py_buffer(arrow)) as reader:
+        return reader.read_all()

@@ -1,0 +1,380 @@
+"""From a vendor's drop to a landed edition: receive, and replay what waited in quarantine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import JsonValue
+
+from wellspring.data.contracts import contract as contracts
+from wellspring.data.intake import reconciliation
+from wellspring.errors import NotFound, Refused
+from wellspring.project import suggest_name
+from wellspring.records.data import AdmissionResult, DataContract, Edition, RowAccount, SourceFile
+from wellspring.records.record import Frozen
+from wellspring.records.trust import Ref
+from wellspring.records.verdict import Reason, Verdict
+from wellspring.workflows.prove import contract_archive_dir, seal_edition
+
+if TYPE_CHECKING:
+    from wellspring.bootstrap import Platform
+    from wellspring.lake.lake import StagedPart
+
+WorkflowProgress = Callable[[str, int, int], None]
+FileStatus = Literal["published", "waiting", "stopped", "finding"]
+MAX_FILES_PER_EDITION = 100
+"""Files that become one edition at most."""
+FINDING_MESSAGES = {
+    "changed": "the bytes changed under a name that was already taken; ask the vendor for a new name",
+    "unmatched": "the name fits no contract, or several, or is too long, or holds personal data; it waits untouched",
+}
+
+
+class FileResult(Frozen):
+    """What became of one file. account: of its drop, None for a file that never became one."""
+
+    name: str
+    status: FileStatus
+    drop: str | None = None
+    contract: str | None = None
+    reasons: tuple[Reason, ...] = ()
+    account: RowAccount | None = None
+
+
+class IngestResult(Frozen):
+    """What one run of `receive` or `replay` did.
+
+    edition: what readers see now; fresh: whether this run published it. age_seconds: since it was published.
+    verdict: fail when a drop stopped and its set therefore waits.
+    """
+
+    source: str
+    verdict: Verdict
+    files: tuple[FileResult, ...]
+    edition: Edition | None
+    newly_published: bool
+    age_seconds: int | None
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.files
+
+
+def ingest_source(platform: Platform, source: str, *, progress: WorkflowProgress | None = None) -> IngestResult:
+    """Bring in what is new in a source; publish its whole set as one edition, or keep the last good one and say so."""
+    platform.project.source_settings(source)
+    recover_interrupted(platform)
+    loaded_contracts = _read_contracts(platform)
+    listed = [file for file in platform.vault.list_files(source) if file.state != "still_writing"]
+    unhandled = [file for file in listed if not _is_handled(platform, file)]
+    file_results: list[FileResult] = []
+    newly_published = False
+    # An entry has 64 KiB, and the one of an edition names all its drops: a backfill becomes several editions.
+    for start in range(0, max(len(unhandled), 1), MAX_FILES_PER_EDITION):
+        batch = [
+            _admit_file(platform, file, loaded_contracts, progress)
+            for file in unhandled[start : start + MAX_FILES_PER_EDITION]
+        ]
+        for file_result in batch:
+            if file_result.status == "stopped":
+                _record_alert(platform, file_result, _find_contract(loaded_contracts, str(file_result.contract)))
+        batch_result = _publish_if_complete(platform, source, batch)
+        file_results += batch_result.files
+        newly_published |= batch_result.newly_published
+    return batch_result.model_copy(update={"files": tuple(file_results), "newly_published": newly_published})
+
+
+def replay_drop(platform: Platform, drop_id: str, *, progress: WorkflowProgress | None = None) -> IngestResult:
+    """Judge the rows of a drop that wait in quarantine again, by its contract as it stands, and publish what passes."""
+    recover_interrupted(platform)
+    landed = platform.ledger.index.list_entries(subject=f"drop:{drop_id}", action="land", phase="done")
+    if not landed:
+        drops = [
+            land_entry.entry.subject.removeprefix("drop:")
+            for land_entry in platform.ledger.index.list_entries(action="land")
+        ]
+        raise NotFound(f"no drop {drop_id!r} in the ledger", fix=suggest_name(drop_id, sorted(set(drops))))
+    facts = landed[0].entry.facts
+    contract = _find_contract(_read_contracts(platform), str(facts["contract"]))
+    admission = platform.vault.replay_quarantined(drop_id, contract.digest, progress=progress)
+    if admission.table is None or admission.admitted == 0:
+        remaining = admission.quarantined
+        raise Refused(
+            f"none of the {remaining} rows that wait in {drop_id} keep {contract.name} {contract.version}",
+            fix=f"see why with `wellspring quarantine show {drop_id}`, then mend the contract or ask for a new file",
+            verdict=admission.verdict,
+        )
+    _stage_admission(platform, admission)
+    platform.step.crash_point("workflows.replay:staged")
+    file_result = FileResult(
+        name=str(facts["name"]), status="waiting", drop=drop_id, contract=contract.name, reasons=admission.reasons
+    )
+    return _publish_if_complete(platform, contract.source, [file_result])
+
+
+def recover_interrupted(platform: Platform) -> None:
+    """Finish what a crash left half done, before anything new: the log first, then each open publish."""
+    platform.sequencer.integrate()
+    finished = platform.lake.recover(platform.ledger.index.list_open_intents(), step=platform.step)
+    if finished:
+        platform.sequencer.integrate()
+    for edition in finished:
+        seal_edition(platform, edition)
+    _confirm_published(platform)
+    _stage_lost_replays(platform)
+
+
+def build_row_account(platform: Platform, drop_id: str) -> RowAccount:
+    """Say where every row of a drop is. What is published is counted in the lake, the rest in the ledger."""
+    # What was refused or failed moved no row.
+    entries = platform.ledger.index.list_entries(subject=f"drop:{drop_id}", phase="done")
+    return reconciliation.reconcile_drop(entries, published=platform.lake.count_drop_rows(drop_id).published)
+
+
+# --- one file ---------------------------------------------------------------------------------------------------------
+
+
+def _is_handled(platform: Platform, file: SourceFile) -> bool:
+    """Tell whether a file was dealt with: it is in the lake, or it was stopped and its owner was told."""
+    if file.state != "ingested" or file.drop is None:
+        return False
+    if platform.lake.has_part(file.drop, 0):
+        return True
+    return bool(platform.ledger.index.list_entries(subject=f"drop:{file.drop}", action="alert", phase="done"))
+
+
+def _read_contracts(platform: Platform) -> tuple[DataContract, ...]:
+    """Read the project's contracts, and keep each by its digest: a story needs the contract of its own day."""
+    project = platform.project
+    loaded_contracts = contracts.load_all(
+        project.contracts_dir, tenant=project.tenant, known_since=platform.clock.now(), sources=project.sources
+    )
+    contracts.archive_contracts(project.contracts_dir, contract_archive_dir(project))
+    return loaded_contracts
+
+
+def _admit_file(
+    platform: Platform, file: SourceFile, loaded_contracts: tuple[DataContract, ...], progress: WorkflowProgress | None
+) -> FileResult:
+    """Ask the enclave for one file and stage what it hands out."""
+    if file.state in {"changed", "unmatched"} or file.contract is None:
+        # The enclave has recorded the finding; it is told again at each run until a person has acted.
+        code = file.state if file.state in FINDING_MESSAGES else "unmatched"
+        return FileResult(
+            name=file.name, status="finding", reasons=(Reason(code=code, message=FINDING_MESSAGES[code]),)
+        )
+    contract = _find_contract(loaded_contracts, file.contract)
+    try:
+        admission = platform.vault.ingest_file(file.source, file.name, contract.digest, progress=progress)
+    except NotFound as exc:
+        # Deleted while it was read, or its original's days are over: this file's own fate, not the run's.
+        return FileResult(name=file.name, status="finding", reasons=(Reason(code="file_missing", message=exc.what),))
+    except Refused as refused:
+        if refused.verdict is None or refused.verdict.outcome != "inconclusive":
+            raise
+        return FileResult(name=file.name, status="finding", reasons=refused.verdict.reasons)
+    if admission.table is None:
+        return FileResult(
+            name=file.name,
+            status="stopped",
+            drop=admission.drop.id,
+            contract=contract.name,
+            reasons=admission.verdict.reasons,
+        )
+    _stage_admission(platform, admission)
+    platform.step.crash_point("workflows.ingest:staged")
+    return FileResult(
+        name=file.name, status="waiting", drop=admission.drop.id, contract=contract.name, reasons=admission.reasons
+    )
+
+
+def _stage_admission(platform: Platform, admission: AdmissionResult) -> None:
+    """Stage rows by the contract that admitted them: the project's own may have been edited since."""
+    contract = contracts.load_archived(
+        contract_archive_dir(platform.project),
+        admission.drop.contract_digest,
+        tenant=platform.project.tenant,
+        known_since=platform.clock.now(),
+    )
+    platform.lake.stage_part(admission, contract, step=platform.step)
+
+
+def _stage_lost_replays(platform: Platform) -> None:
+    """Stage each replayed part that the enclave handed out and a crash kept from the lake; it answers it again."""
+    for admission_entry in platform.ledger.index.list_entries(action="admit", phase="done"):
+        drop, replay_number = (
+            admission_entry.entry.subject.removeprefix("drop:"),
+            reconciliation.count_fact(admission_entry, "replay_number"),
+        )
+        discarded = reconciliation.discarded_parts(
+            platform.ledger.index.list_entries(subject=admission_entry.entry.subject, action="expire", phase="done")
+        )
+        if (
+            replay_number > 0
+            and replay_number not in discarded
+            and reconciliation.count_fact(admission_entry, "admitted") > 0
+            and not platform.lake.has_part(drop, replay_number)
+        ):
+            contract_digest = next(
+                ref.digest for ref in admission_entry.entry.inputs if ref.name.startswith("contract:")
+            )
+            try:
+                admission = platform.vault.replay_quarantined(drop, str(contract_digest))
+            except NotFound:
+                # Its retention ended first: the enclave has discarded these rows, and said so.
+                continue
+            _stage_admission(platform, admission)
+
+
+def _record_alert(platform: Platform, file_result: FileResult, contract: DataContract) -> None:
+    """Leave an alert record for the contract's owner: who must act, on what, and why.
+
+    Written when all files of the run are taken: only a drop that lands after it can replace the stopped one.
+    """
+    with platform.step("alert", f"drop:{file_result.drop}") as act:
+        act.add_inputs(Ref(name=f"contract:{contract.name}@{contract.version}", digest=contract.digest))
+        act.add_facts(
+            contract=f"{contract.name}@{contract.version}",
+            owner=contract.owner,
+            contact=contract.contact,
+            codes=list[JsonValue](sorted({reason.code for reason in file_result.reasons})),
+        )
+
+
+# --- the set ----------------------------------------------------------------------------------------------------------
+
+
+def _publish_if_complete(platform: Platform, source: str, file_results: list[FileResult]) -> IngestResult:
+    """Publish everything staged of this source as one edition, unless a drop of the set is stopped."""
+    platform.sequencer.integrate()
+    staged_parts = tuple(staged_part for staged_part in platform.lake.staged_parts() if staged_part.source == source)
+    stopped = _stopped_drops(platform, source)
+    newly_published = bool(staged_parts) and not stopped
+    if newly_published:
+        edition = platform.lake.publish(source, staged_parts, step=platform.step)
+        platform.step.crash_point("workflows.publish:published")
+        for staged_part in staged_parts:
+            platform.vault.confirm_published(staged_part.drop, staged_part.replay_number)
+        platform.step.crash_point("workflows.publish:settled")
+        platform.sequencer.integrate()
+        seal_edition(platform, edition)
+        ingested_drops = {file_result.drop for file_result in file_results}
+        file_results += [
+            _earlier_result(platform, staged_part)
+            for staged_part in staged_parts
+            if staged_part.drop not in ingested_drops
+        ]
+    current_edition = platform.lake.get_edition()
+    reasons = tuple(
+        Reason(
+            code="set_incomplete",
+            message=f"drop {drop} is stopped; the set waits until a good drop of {name} replaces it",
+        )
+        for drop, name in stopped.items()
+    )
+    return IngestResult(
+        source=source,
+        verdict=Verdict(subject=f"source:{source}", outcome="fail" if stopped else "pass", reasons=reasons),
+        files=tuple(
+            _settle_result(platform, file_result, newly_published=newly_published) for file_result in file_results
+        ),
+        edition=current_edition,
+        newly_published=newly_published,
+        age_seconds=None
+        if current_edition is None
+        else int((platform.clock.now() - current_edition.known_since).total_seconds()),
+    )
+
+
+def _earlier_result(platform: Platform, staged_part: StagedPart) -> FileResult:
+    """Tell of a drop that an earlier run staged, and this one published."""
+    landed = platform.ledger.index.list_entries(subject=f"drop:{staged_part.drop}", action="land", phase="done")
+    name = str(landed[0].entry.facts["name"]) if landed else staged_part.drop
+    return FileResult(name=name, status="waiting", drop=staged_part.drop, contract=staged_part.contract)
+
+
+def _settle_result(platform: Platform, file_result: FileResult, *, newly_published: bool) -> FileResult:
+    if file_result.drop is None:
+        return file_result
+    status: FileStatus = "published" if newly_published and file_result.status == "waiting" else file_result.status
+    undeclared = reconciliation.undeclared_columns(
+        platform.ledger.index.list_entries(subject=f"drop:{file_result.drop}", action="admit", phase="done")
+    )
+    return file_result.model_copy(
+        update={
+            "status": status,
+            "reasons": (*file_result.reasons, *undeclared) if file_result.status != "stopped" else file_result.reasons,
+            "account": build_row_account(platform, file_result.drop),
+        }
+    )
+
+
+def _stopped_drops(platform: Platform, source: str) -> dict[str, str]:
+    """Name the drops (id -> contract) that stop this source's set.
+
+    A stopped drop is replaced by a good one of its contract that landed after its owner was told: not by another
+    file of the same run, which says nothing about it, and not by one of which no row could be admitted.
+    """
+    index = platform.ledger.index
+    landed = {
+        list_entry.entry.subject: list_entry
+        for list_entry in index.list_entries(action="land", phase="done")
+        if any(ref.name.startswith(f"source:{source}/") for ref in list_entry.entry.inputs)
+    }
+    alert_indexes = {
+        list_entry.entry.subject: list_entry.index for list_entry in index.list_entries(action="alert", phase="done")
+    }
+    stopped: dict[str, str] = {}
+    replacements: list[tuple[str, int]] = []
+    for indexed_entry in index.list_entries(action="admit", phase="done"):
+        land_entry = landed.get(indexed_entry.entry.subject)
+        if land_entry is None or indexed_entry.entry.facts["replay_number"] != 0:
+            continue
+        name = str(land_entry.entry.facts["contract"])
+        if indexed_entry.entry.facts["outcome"] != "pass":
+            stopped[indexed_entry.entry.subject] = name
+        elif reconciliation.count_fact(indexed_entry, "admitted") > 0:
+            replacements.append((name, land_entry.index))
+    return {
+        subject.removeprefix("drop:"): name
+        for subject, name in stopped.items()
+        if subject not in alert_indexes
+        or not any(
+            contract_name == name and landed_index > alert_indexes[subject]
+            for contract_name, landed_index in replacements
+        )
+    }
+
+
+def _confirm_published(platform: Platform) -> None:
+    """Tell the enclave of each published part that it has not heard of: a crash came between publish and settle."""
+    index = platform.ledger.index
+    settled_parts = {
+        (list_entry.entry.subject, reconciliation.count_fact(list_entry, "replay_number"))
+        for list_entry in index.list_entries(action="settle", phase="done")
+    }
+    # The intent names the rows, and a `done` says that readers see them: of a failed publish there is none.
+    published = {list_entry.entry.subject for list_entry in index.list_entries(action="publish", phase="done")}
+    intents = [list_entry.entry for list_entry in index.list_entries(action="publish", phase="intent")]
+    waiting_parts = {(staged_part.drop, staged_part.replay_number) for staged_part in platform.lake.staged_parts()}
+    for name in {ref.name for intent in intents if intent.subject in published for ref in intent.inputs}:
+        if not name.startswith("rows:"):
+            # A built edition was made of a landed one: it moved no row.
+            continue
+        drop, _, replay_number = name.removeprefix("rows:").rpartition("/")
+        if (drop, int(replay_number)) not in waiting_parts and (
+            f"drop:{drop}",
+            int(replay_number),
+        ) not in settled_parts:
+            platform.vault.confirm_published(drop, int(replay_number))
+
+
+# --- small readings ---------------------------------------------------------------------------------------------------
+
+
+def _find_contract(loaded_contracts: Iterable[DataContract], name: str) -> DataContract:
+    by_name = {contract.name: contract for contract in loaded_contracts}
+    if name not in by_name:
+        raise NotFound(f"no contract {name!r} in contracts/", fix=suggest_name(name, by_name))
+    return by_name[name]

@@ -1,0 +1,122 @@
+"""From a built edition to a candidate that its gate let pass."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wellspring.errors import ProjectError
+from wellspring.lake.built_tables import audited_rows, leaked_columns
+from wellspring.models.spec import artifact, definition
+from wellspring.models.training import train
+from wellspring.project import PROJECT_FILE
+from wellspring.records.models import Candidate
+from wellspring.records.record import Digest
+from wellspring.records.trust import Ref
+from wellspring.workflows.ingest import WorkflowProgress, recover_interrupted
+from wellspring.workflows.transform import latest_built_edition, load_project_views
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from wellspring.bootstrap import Platform
+    from wellspring.models.releases.promotion import ReleaseStore
+    from wellspring.models.tracking.mlflow import MlflowRegistry
+    from wellspring.models.training.train import ModelStore
+    from wellspring.records.data import Edition
+
+
+def train_model(
+    platform: Platform,
+    model_name: str,
+    *,
+    registry: MlflowRegistry,
+    model_store: ModelStore,
+    release_store: ReleaseStore,
+    progress: WorkflowProgress,
+) -> Candidate:
+    """Train models/NAME.py on the newest built edition. Raises Refused, with its reasons, when the gate says no."""
+    recover_interrupted(platform)
+    model = definition.load_model_definition(_models_folder(platform), model_name)
+    feature_views = load_project_views(platform.project)
+    edition = latest_built_edition(platform)
+    live_release = release_store.get_live(model.name)
+    try:
+        return train.train_candidate(
+            model,
+            feature_views,
+            platform.lake,
+            edition,
+            training_inputs=train.TrainingInputs(
+                source_digests=definition.digest_training_sources(platform.project, model_name),
+                contracts=_contract_refs(platform, edition),
+                leaked_columns=leaked_columns(platform.ledger.index, edition),
+                audited_rows=audited_rows(platform.ledger.index, edition),
+            ),
+            champion=artifact.read_candidate(live_release.candidate, paths=model_store.paths)
+            if live_release is not None
+            else None,
+            step=platform.step,
+            tracker=registry,
+            model_store=model_store,
+            signer=platform.model_signer,
+            clock=platform.clock,
+            progress=progress,
+        )
+    finally:
+        platform.sequencer.integrate()
+
+
+def reproduce_run(
+    platform: Platform,
+    model_name: str,
+    run_id: str,
+    *,
+    registry: MlflowRegistry,
+    model_store: ModelStore,
+    progress: WorkflowProgress,
+) -> dict[str, Digest]:
+    """Train a run again, byte for byte, from the edition that it names."""
+    recover_interrupted(platform)
+    try:
+        return train.reproduce_run(
+            run_id,
+            definition.load_model_definition(_models_folder(platform), model_name),
+            load_project_views(platform.project),
+            platform.lake,
+            lambda edition_id: _get_edition(platform, edition_id),
+            source_digests=definition.digest_training_sources(platform.project, model_name),
+            step=platform.step,
+            tracker=registry,
+            model_store=model_store,
+            progress=progress,
+        )
+    finally:
+        platform.sequencer.integrate()
+
+
+def _get_edition(platform: Platform, edition_id: str) -> Edition:
+    edition = platform.lake.get_edition(edition_id)
+    assert edition is not None  # None is what is answered before the first edition, never for an id
+    return edition
+
+
+def _models_folder(platform: Platform) -> Path:
+    if "models" not in platform.project.source_paths:
+        raise ProjectError(
+            f"{platform.project.root / PROJECT_FILE} has no [models] section", fix="add one, and write a model"
+        )
+    return platform.project.source_paths["models"]
+
+
+def _contract_refs(platform: Platform, edition: Edition) -> tuple[Ref, ...]:
+    """Name the contracts that rows of an edition were held against, as the admissions of its drops tell."""
+    index, refs, pending = platform.ledger.index, list[Ref](), [edition]
+    while pending:
+        current = pending.pop()
+        for drop in current.drops:
+            for list_entry in index.list_entries(subject=f"drop:{drop}", action="admit", phase="done"):
+                refs += [ref for ref in list_entry.entry.inputs if ref.name.startswith("contract:")]
+        if current.parent is not None:
+            pending.append(_get_edition(platform, current.parent))
+    refs_by_key = {(ref.name, str(ref.digest)): ref for ref in refs}
+    return tuple(refs_by_key[item] for item in sorted(refs_by_key))

@@ -1,0 +1,107 @@
+"""From a landed edition to features: tables are built and published, then put online."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from wellspring.data.features import materialize as online
+from wellspring.data.features import views
+from wellspring.data.transform import build as building
+from wellspring.errors import NotFound, ProjectError, Refused
+from wellspring.models.training.train import compute_environment_digest
+from wellspring.project import PROJECT_FILE, Project
+from wellspring.records.data import Edition, FeatureViews, TableSnapshot
+from wellspring.records.record import Frozen
+from wellspring.stores.objects.disk import DiskBlobStore
+from wellspring.workflows.ingest import WorkflowProgress, recover_interrupted
+from wellspring.workflows.prove import seal_stories
+
+if TYPE_CHECKING:
+    from wellspring.bootstrap import Platform
+    from wellspring.stores.online.redis import OnlineWriter
+
+
+class TransformResult(Frozen):
+    """What one run of `transform` did. tables: those that were built, without the landed ones that they rest on.
+
+    fresh: whether this run built the edition. leaks: `table.column` that knew the future. online: rows by view.
+    """
+
+    edition: Edition
+    tables: tuple[TableSnapshot, ...]
+    newly_built: bool
+    leaks: tuple[str, ...]
+    online_rows: dict[str, int]
+
+
+def run_transform(
+    platform: Platform, online_store: OnlineWriter | None, *, progress: WorkflowProgress
+) -> TransformResult:
+    """Build the newest landed edition, publish it, and write its newest features online. store: None: not online.
+
+    Raises Refused when nothing has landed, and what the build and the store raise.
+    """
+    recover_interrupted(platform)
+    landed = platform.lake.get_edition()
+    if landed is None:
+        raise Refused("nothing has landed yet", fix="run `wellspring ingest`")
+    # A mistake in the definitions is told before anything is published that they cannot serve.
+    feature_views = load_project_views(platform.project) if online_store is not None else None
+    progress("build", 0, 1)
+    build_outcome = building.transform_edition(platform.lake, platform.project, landed, step=platform.step)
+    platform.step.crash_point("workflows.transform:built")
+    platform.sequencer.integrate()
+    seal_stories(platform, [build_outcome.edition.subject])
+    progress("online", 0, 1)
+    row_counts: dict[str, int] = {}
+    if online_store is not None and feature_views is not None:
+        # No edition is newer than this one: whatever was cut short before is finished with it.
+        unfinished = online.unfinished_materializations(platform.ledger.index.list_entries(action="materialize"))
+        row_counts = online.materialize_views(
+            platform.lake, feature_views, build_outcome.edition, online_store, step=platform.step, unfinished=unfinished
+        )
+        platform.sequencer.integrate()
+    landed_tables = set(landed.tables)
+    built_tables = tuple(
+        table_snapshot for table_snapshot in build_outcome.edition.tables if table_snapshot not in landed_tables
+    )
+    return TransformResult(
+        edition=build_outcome.edition,
+        tables=built_tables,
+        newly_built=build_outcome.newly_built,
+        leaks=build_outcome.leaks,
+        online_rows=row_counts,
+    )
+
+
+def load_project_views(project: Project) -> FeatureViews:
+    """Return the project's feature definitions, compiled and kept by digest. Raises ProjectError without any.
+
+    Feast takes five seconds to import: a file that was compiled before, with all that is installed as it is now (it may
+    import any of it), is read from what was kept.
+    """
+    if "features" not in project.source_paths:
+        raise ProjectError(
+            f"{project.root / PROJECT_FILE} has no [features] section", fix="add one, and write its definitions"
+        )
+    definitions_file, view_files = project.source_paths["features"], DiskBlobStore(project.lake_dir / "views")
+    if not definitions_file.is_file():
+        return views.load_views(definitions_file, project.name)
+    cache_key = f"{project.name} {compute_environment_digest()} ".encode() + definitions_file.read_bytes()
+    name = f"compiled/{hashlib.sha256(cache_key).hexdigest()}"
+    try:
+        return views.load_views_by_digest(view_files.folder, view_files.read(name).decode("ascii"))
+    except NotFound:
+        feature_views = views.load_views(definitions_file, project.name)
+        views.save_views(feature_views, view_files.folder)
+        view_files.write_once(name, feature_views.digest.encode())
+        return feature_views
+
+
+def latest_built_edition(platform: Platform) -> Edition:
+    """Return the newest built edition. Raises Refused before the first."""
+    edition = platform.lake.get_edition(level="built")
+    if edition is None:
+        raise Refused("nothing has been built yet", fix="run `wellspring transform`")
+    return edition

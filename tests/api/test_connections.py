@@ -1,0 +1,254 @@
+"""Who is not heard soon, says too much or comes too often is let go; who asks is waited for."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from uvicorn import Config
+from uvicorn.server import ServerState
+
+from wellspring.api import connections, middleware
+from wellspring.api.connections import ConnectionLimiter, PrincipalLookup, make_protocol_class
+from wellspring.api.middleware import Message
+from wellspring.trust.identity.port import Principal
+
+PORTAL = Principal("service:portal")
+ASK = b"GET / HTTP/1.1\r\nhost: api\r\n\r\n"
+
+
+def known(_: int) -> Principal:
+    return PORTAL
+
+
+class Step:
+    """A server on a real socket; its application says the length of a body back, and waits first if told to hold."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.go_on = asyncio.Event()
+        self.go_on.set()
+        self.uids: list[int] = []
+        self.lines: list[asyncio.StreamWriter] = []
+
+    async def application(self, scope: Message, receive: middleware.Receive, send: middleware.Send) -> None:
+        self.uids.append(scope[middleware.UID_SCOPE_KEY])
+        size, more = 0, True
+        while more:
+            message = await receive()
+            size += len(message.get("body", b""))
+            more = message.get("more_body", False)
+        await self.go_on.wait()
+        body = str(size).encode()
+        length = (b"content-length", str(len(body)).encode())
+        await send({"type": "http.response.start", "status": 200, "headers": [length]})
+        await send({"type": "http.response.body", "body": body})
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_unix_connection(self.path)
+        self.lines.append(writer)
+        return reader, writer
+
+    async def hang_up(self) -> None:
+        for line in self.lines:
+            line.close()
+        await asyncio.gather(*(line.wait_closed() for line in self.lines), return_exceptions=True)
+
+
+@asynccontextmanager
+async def serving(who: PrincipalLookup = known, *, patience: float = 10, keep: int = 10) -> AsyncIterator[Step]:
+    """Serve until the block ends. patience: for the head of a request; keep: seconds between two requests."""
+    with tempfile.TemporaryDirectory(prefix="ws-") as folder:
+        step = Step(Path(folder) / "api.sock")
+        config = Config(
+            step.application, interface="asgi3", ws="none", lifespan="off", log_config=None, timeout_keep_alive=keep
+        )
+        config.load()
+        made, state = make_protocol_class(who, idle_timeout=patience), ServerState()
+        gone = asyncio.Event()
+
+        class Seen(made):
+            def connection_lost(self, exc: Exception | None) -> None:
+                super().connection_lost(exc)
+                gone.set()
+
+        loop = asyncio.get_running_loop()
+        server = await loop.create_unix_server(
+            lambda: Seen(config=config, server_state=state, app_state={}), str(step.path)
+        )
+        try:
+            yield step
+        finally:
+            server.close()
+            await step.hang_up()
+            while state.connections:
+                gone.clear()
+                await asyncio.wait_for(gone.wait(), 5)
+
+
+async def answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    """Read one answer: its status and its body."""
+    head = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)).decode().lower()
+    length = int(head.partition("content-length: ")[2].partition("\r\n")[0])
+    return int(head.split()[1]), await reader.readexactly(length)
+
+
+async def ended(reader: asyncio.StreamReader) -> bool:
+    """Say whether the other side closes within some seconds."""
+    try:
+        return await asyncio.wait_for(reader.read(), 5) == b""
+    except ConnectionResetError:
+        return True
+    except TimeoutError:
+        return False
+
+
+async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, drop: bytes = b"x") -> bool:
+    """Send drop after drop, never silent for long; True once the other side closes, False if it never does."""
+    end = asyncio.create_task(reader.read())
+    for _ in range(200):
+        writer.write(drop)
+        done, _pending = await asyncio.wait({end}, timeout=0.01)
+        if done:
+            return end.exception() is not None or end.result() == b""
+    end.cancel()
+    return False
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    async def awaited() -> None:
+        await test()
+
+    asyncio.run(awaited())
+
+
+@pytest.mark.parametrize("begun", [b"", b"\r\n", b"GET /he", b"GET / HTTP/1.1\r\nhost: a"])
+def test_who_does_not_ask_in_time_is_let_go(begun: bytes):
+    async def test() -> None:
+        async with serving(patience=0.1) as step:
+            reader, writer = await step.connect()
+            writer.write(begun)
+            assert await ended(reader)
+
+    run(test)
+
+
+def test_who_asks_in_drops_is_let_go_at_the_first_question_and_at_every_other():
+    async def test() -> None:
+        async with serving(patience=0.1) as step:
+            reader, writer = await step.connect()
+            writer.write(b"GET /")
+            assert await drip(reader, writer)
+            for begun in (b"GET /", b""):
+                reader, writer = await step.connect()
+                writer.write(ASK)
+                assert await answer(reader) == (200, b"0")
+                writer.write(begun)
+                assert await drip(reader, writer, b"x" if begun else b"\r\n")
+            assert step.uids == [os.getuid()] * 2
+
+    run(test)
+
+
+def test_no_question_in_progress_is_cut_short_and_the_connection_lives_on():
+    async def test() -> None:
+        async with serving(patience=0.1) as step:
+            reader, writer = await step.connect()
+            for _ in range(2):
+                step.go_on.clear()
+                writer.write(ASK)
+                waiting = asyncio.create_task(answer(reader))
+                done, _ = await asyncio.wait({waiting}, timeout=0.2)
+                assert not done
+                step.go_on.set()
+                assert await waiting == (200, b"0")
+            # Between two questions the server's own timeout counts, which is longer here.
+            quiet = asyncio.create_task(reader.read(1))
+            done, _ = await asyncio.wait({quiet}, timeout=0.2)
+            assert not done
+            quiet.cancel()
+
+    run(test)
+
+
+def test_a_head_without_end_is_not_taken_in():
+    async def test() -> None:
+        async with serving() as step:
+            for begun in (
+                b"GET / HTTP/1.1\r\n",
+                b"GET /",
+                b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n",
+            ):
+                reader, writer = await step.connect()
+                writer.write(begun + b"x" * (2 * middleware.MAX_BODY_BYTES))
+                said = await asyncio.wait_for(reader.read(), 5)
+                assert said.startswith(b"HTTP/1.1 431") or (said == b"" and b"chunked" in begun)
+            assert len(step.uids) <= 1
+
+    run(test)
+
+
+def test_many_headers_at_once_are_not_taken_in_either():
+    async def test() -> None:
+        async with serving() as step:
+            reader, writer = await step.connect()
+            writer.write(b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * middleware.MAX_BODY_BYTES + b"\r\n")
+            assert (await answer(reader))[0] == 431
+            assert step.uids == []
+
+    run(test)
+
+
+def test_the_largest_body_beside_a_large_head_is_heard_in_one_piece_or_in_many():
+    async def test() -> None:
+        async with serving() as step:
+            reader, writer = await step.connect()
+            body = b"x" * middleware.MAX_BODY_BYTES
+            head = b"POST / HTTP/1.1\r\nwide: " + b"x" * (middleware.MAX_BODY_BYTES // 2)
+            for _ in range(3):
+                writer.write(head + b"\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+                assert await answer(reader) == (200, str(middleware.MAX_BODY_BYTES).encode())
+            writer.write(head + b"\r\ntransfer-encoding: chunked\r\n\r\n")
+            for _ in range(16):
+                writer.write(b"400\r\n" + b"x" * 1024 + b"\r\n")
+            writer.write(b"0\r\n\r\n")
+            assert await answer(reader) == (200, str(middleware.MAX_BODY_BYTES).encode())
+
+    run(test)
+
+
+def test_a_user_who_comes_too_often_is_told_so_and_let_in_again_when_some_have_gone():
+    async def test() -> None:
+        async with serving({}.get) as step:
+            inside = [await step.connect() for _ in range(connections.UNKNOWN_PEER_LIMIT)]
+            for _ in range(3):
+                reader, writer = await step.connect()
+                assert (await answer(reader))[0] == 503
+                assert await ended(reader)
+            reader, writer = inside.pop()
+            writer.write(ASK.replace(b"host", b"connection: close\r\nhost"))
+            assert (await answer(reader))[0] == 200
+            assert await ended(reader)
+            reader, writer = await step.connect()
+            writer.write(ASK)
+            assert (await answer(reader))[0] == 200
+
+    run(test)
+
+
+def test_strangers_together_take_less_than_there_is_and_nothing_of_a_caller(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(connections, "MAX_CONCURRENCY", 20)
+    crowd = ConnectionLimiter({1: PORTAL}.get)
+    assert sum(crowd.acquire(7) for _ in range(30)) == connections.UNKNOWN_PEER_LIMIT
+    assert sum(crowd.acquire(uid) for uid in range(100, 130)) == 20 - connections.UNKNOWN_PEER_LIMIT
+    assert not crowd.acquire(200)
+    assert sum(crowd.acquire(1) for _ in range(50)) == 40
+    crowd.release(7)
+    assert [crowd.acquire(1), crowd.acquire(200), crowd.acquire(201)] == [False, True, False]
+    crowd.release(1)
+    assert crowd.acquire(1)

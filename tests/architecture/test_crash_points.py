@@ -1,0 +1,40 @@
+"""Crash points have names, generated from the code, and each names one place."""
+
+from collections import Counter
+
+from tests.crash import crash_points
+
+
+def test_each_crash_point_is_written_out_and_names_one_place():
+    assert crash_points.hidden() == []
+    twice = [name for name, times in Counter(point.name for point in crash_points.every()).items() if times > 1]
+    assert twice == []
+
+
+def test_a_crash_point_is_named_room_and_moment():
+    assert [point for point in crash_points.every() if not crash_points.SHAPE.match(point.name)] == []
+
+
+def test_the_steps_that_touch_two_stores_have_crash_points():
+    rooms = {point.file.removeprefix("wellspring/") for point in crash_points.every()}
+    assert {"journey/receiving.py", "data/lake.py", "trust/ledger/sequencer.py"} <= rooms
+
+
+def test_the_finder_finds_each_way_of_writing_one_and_no_other():
+    source = """
+def handed_on(self, point):
+    self._reached(point)
+
+def real(step, reached, name):
+    step.reached("lake.publish:act")
+    reached("ledger.integrate:tiles")
+    self._reached("ledger.integrate:signed")
+    step.reached("a" + "b")
+"""
+    listed, computed = crash_points.found(source, "x.py")
+    assert [point.name for point in listed] == [
+        "lake.publish:act",
+        "ledger.integrate:tiles",
+        "ledger.integrate:signed",
+    ]
+    assert computed == [9]

@@ -1,0 +1,309 @@
+"""The docs and the code say the same: code blocks run, and each key, command, code and word is documented."""
+
+import ast
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple, get_args, get_origin
+
+import click
+import pytest
+import yaml
+
+from tests.architecture import repository
+from wellspring import errors, project
+from wellspring.cli import cli
+
+PAGES = [path for path in repository.files() if path.suffix == ".md" and "schemas" not in path.parts]
+PLANNED = "planned"
+
+
+class Block(NamedTuple):
+    """One fenced block. line: where its text begins."""
+
+    page: str
+    line: int
+    language: str
+    text: str
+
+
+@cache
+def blocks() -> tuple[Block, ...]:
+    """List the fenced blocks of all pages."""
+    found: list[Block] = []
+    for page in PAGES:
+        lines = page.read_text(encoding="utf-8").splitlines()
+        start: int | None = None
+        for number, line in enumerate(lines):
+            if start is None and line.startswith("```"):
+                start = number
+            elif start is not None and line.rstrip() == "```":
+                language = lines[start].removeprefix("```").strip()
+                found.append(
+                    Block(repository.named(page), start + 2, language, "\n".join(lines[start + 1 : number]) + "\n")
+                )
+                start = None
+        assert start is None, f"{page}:{start}: a block that does not end"
+    return tuple(found)
+
+
+def of(*languages: str) -> list[object]:
+    """List the blocks of some languages, named for pytest."""
+    return [pytest.param(block, id=f"{block.page}:{block.line}") for block in blocks() if block.language in languages]
+
+
+@cache
+def prose() -> str:
+    """Read README and docs, as one text."""
+    return "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+
+
+@pytest.fixture
+def example(tmp_path: Path) -> Path:
+    """Copy the reference project's files: what the pages talk about."""
+    shutil.copytree(
+        repository.ROOT / "examples/health_plan", tmp_path / "plan", ignore=shutil.ignore_patterns(".*", "vendor")
+    )
+    return tmp_path / "plan"
+
+
+def test_every_block_says_its_language():
+    known = {"python", "toml", "yaml", "json", "sh", "text", "mermaid"}
+    assert [f"{block.page}:{block.line}" for block in blocks() if block.language not in known] == []
+
+
+@pytest.mark.parametrize("block", of("python"))
+def test_python_in_the_docs_runs(block: Block, example: Path):
+    told = subprocess.run(
+        [sys.executable, "-W", "error", "-c", block.text],
+        cwd=example, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert told.returncode == 0, told.stderr
+
+
+@pytest.mark.parametrize("block", of("toml"))
+def test_toml_in_the_docs_is_a_project(block: Block, tmp_path: Path):
+    assert tomllib.loads(block.text)
+    if "[project]" in block.text:
+        (tmp_path / project.PROJECT_FILE).write_text(block.text)
+        assert project.load_project(tmp_path, environ={}).sources
+
+
+@pytest.mark.parametrize("block", of("yaml"))
+def test_yaml_in_the_docs_is_a_contract(block: Block, tmp_path: Path):
+    from wellspring.data.contracts import contract
+    from wellspring.records.clock import SystemClock
+
+    assert yaml.safe_load(block.text)["kind"] == "DataContract"
+    at = tmp_path / "block.odcs.yaml"
+    at.write_text(block.text)
+    assert contract.load_contract(at, tenant="t", known_since=SystemClock().now()).columns
+
+
+def test_json_in_the_docs_can_be_read():
+    for block in blocks():
+        if block.language == "json":
+            assert json.loads(block.text), f"{block.page}:{block.line}"
+
+
+@cache
+def commands() -> dict[str, click.Command]:
+    """List each command with its full name: `quarantine show`."""
+
+    def walk(group: click.Group, words: tuple[str, ...]) -> Iterator[tuple[str, click.Command]]:
+        context = click.Context(group)
+        for name in group.list_commands(context):
+            command = group.get_command(context, name)
+            assert command is not None
+            if isinstance(command, click.Group):
+                yield from walk(command, (*words, name))
+            else:
+                yield " ".join((*words, name)), command
+
+    return dict(walk(cli, ()))
+
+
+EVERYWHERE = {"--help", "-h", "--json", "--project", "--version"}
+
+
+def typed() -> list[tuple[str, str]]:
+    """List what the pages and the code's own messages tell a person to type: where, and the command."""
+    found: list[tuple[str, str]] = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        found += [(repository.named(page), item) for item in re.findall(r"`(wellspring [a-z][^`\n]*)`", text)]
+    for block in blocks():
+        if block.language == "sh":
+            lines = [line.partition("#")[0].strip() for line in block.text.splitlines()]
+            found += [(f"{block.page}:{block.line}", line) for line in lines if line.startswith("wellspring ")]
+    for path in repository.sources("wellspring"):
+        for node in ast.walk(repository.tree(path)):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                spans = re.findall(r"`(wellspring [a-z][^`\n]*)`", node.value)
+                found += [(f"{repository.named(path)}:{node.lineno}", span) for span in spans]
+    return found
+
+
+def test_what_a_person_is_told_to_type_can_be_typed():
+    wrong: list[str] = []
+    for where, line in typed():
+        for command in re.split(r"\s*(?:;|&&|\|)\s*", line):
+            words = command.split()
+            if not words or words[0] != "wellspring":
+                continue
+            del words[0]
+            while words and words[0] in {"--json", "--project"}:
+                words = words[2:] if words[0] == "--project" else words[1:]
+            if not words or words[0] in {"--version", "--help", "run"}:
+                continue  # `run STEP` is planned
+            name = " ".join(words[:2]) if " ".join(words[:2]) in commands() else words[0]
+            options = {word.partition("=")[0] for word in words if word.startswith("-")} - EVERYWHERE
+            if name not in commands():
+                group = any(item.startswith(f"{name} ") for item in commands())
+                if not (group and len(words) == 1):
+                    wrong.append(f"{where}: there is no `wellspring {name}`")
+                continue
+            known = {option for parameter in commands()[name].params for option in parameter.opts}
+            wrong += [f"{where}: `wellspring {name}` has no {option}" for option in options - known]
+    assert wrong == []
+
+
+def test_every_command_is_documented_and_says_what_it_does():
+    assert [name for name in commands() if f"wellspring {name}" not in prose()] == []
+    assert [name for name, command in commands().items() if not (command.help or "").strip()] == []
+
+
+def test_every_option_says_what_it_does():
+    silent = [
+        f"{name} {parameter.opts[0]}"
+        for name, command in commands().items()
+        for parameter in command.params
+        if isinstance(parameter, click.Option) and not parameter.help
+    ]
+    assert silent == []
+
+
+def keys() -> list[str]:
+    """List each key of wellspring.toml, as the page writes it."""
+    tables: dict[str, type[project.SettingsSection]] = {}
+    for name, field in project.Project.model_fields.items():
+        for kind in (field.annotation, *get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, project.SettingsSection):
+                tables[f"{name}.NAME" if get_origin(field.annotation) is dict else name] = kind
+    assert {"project", "sources.NAME", "models", "people.NAME"} <= set(tables)
+    return [f"{table}.{name}" for table, kind in tables.items() for name in kind.model_fields]
+
+
+def test_every_key_of_the_project_file_is_documented():
+    page = (repository.ROOT / "docs/project-file.md").read_text()
+    assert [key for key in keys() if f"| `{key}` |" not in page] == []
+    assert [key for key in re.findall(r"^\| `([a-zA-Z.]+_?[a-z]*)` \|", page, re.MULTILINE) if key not in keys()] == []
+
+
+def test_the_defaults_of_the_project_file_are_the_documented_ones():
+    page = (repository.ROOT / "docs/project-file.md").read_text()
+    tables = {
+        "sources.NAME": project.SftpSettings,
+        "witness": project.WitnessSettings,
+        "dbt": project.DbtSettings,
+        "features": project.FeatureSettings,
+        "models": project.ModelSettings,
+        "people.NAME": project.UserSettings,
+        "callers.NAME": project.CallerSettings,
+    }
+    for key, field in {
+        f"{table}.{name}": f for table, kind in tables.items() for name, f in kind.model_fields.items()
+    }.items():
+        default = field.default
+        told = (
+            "must be set" if field.is_required() else f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
+        )
+        assert f"| `{key}` | {told} |" in page
+
+
+def test_every_exit_code_is_documented():
+    page = (repository.ROOT / "docs/exit-codes.md").read_text()
+    rows = dict(re.findall(r"^\| (\d+) \| (?:`([a-z-]+)`)? *\|", page, re.MULTILINE))
+    for kind in (errors.WellspringError, *errors.WellspringError.__subclasses__()):
+        assert rows.get(str(kind.exit_code)) == kind.slug
+    assert {"0", "3", "10", "20", "64", "75", "130"} <= set(rows)
+
+
+def test_no_command_ends_with_a_code_that_is_not_documented():
+    page = (repository.ROOT / "docs/exit-codes.md").read_text()
+    documented = {int(code) for code in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)}
+    returned: dict[int, str] = {}
+    for path in repository.sources("wellspring/cli"):
+        for node in ast.walk(repository.tree(path)):
+            if isinstance(node, ast.Return) and node.value is not None and path.stem != "show":
+                for item in ast.walk(node.value):
+                    if isinstance(item, ast.Constant) and type(item.value) is int and item.value > 2:
+                        returned[item.value] = repository.named(path)
+    assert {code: where for code, where in returned.items() if code not in documented} == {}
+
+
+def test_every_code_of_a_reason_is_documented():
+    page = (repository.ROOT / "docs/bad-input.md").read_text()
+    codes: set[str] = set()
+    for path in repository.sources("wellspring"):
+        for _, name, call in repository.calls(path):
+            if name == "Reason":
+                given = [word.value for word in call.keywords if word.arg == "code"]
+                codes |= {
+                    item.value for item in given if isinstance(item, ast.Constant) and isinstance(item.value, str)
+                }
+    assert codes >= {"bom", "missing_column", "set_incomplete"}
+    assert sorted(code for code in codes if f"`{code}`" not in page) == []
+
+
+def test_every_word_of_make_is_documented_and_there():
+    makefile = (repository.ROOT / "Makefile").read_text()
+    words = set(re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE))
+    page = (repository.ROOT / "CONTRIBUTING.md").read_text() + (repository.ROOT / "README.md").read_text()
+    assert [word for word in sorted(words - {"help"}) if f"make {word}" not in page] == []
+    assert set(re.findall(r"`make ([a-z-]+)`", prose())) <= words
+    phony = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
+    assert phony is not None
+    assert set(phony[1].split()) == words
+
+
+def test_every_link_to_a_file_leads_there():
+    lost: list[str] = []
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            if not re.match(r"[a-z]+:", target) and not (page.parent / target).exists():
+                lost.append(f"{repository.named(page)}: {target}")
+    assert lost == []
+
+
+def test_every_file_that_a_page_names_is_there():
+    lost: list[str] = []
+    for page in PAGES:
+        for name in re.findall(r"`((?:src|tests|docs|benchmarks)/[\w./-]+)`", page.read_text(encoding="utf-8")):
+            if not re.search(r"[A-Z]{3}", name) and not (repository.ROOT / name).exists():
+                lost.append(f"{repository.named(page)}: {name}")
+    assert lost == []
+
+
+def test_every_decision_has_its_parts_and_its_place():
+    records = sorted((repository.ROOT / "docs/decisions").glob("0*.md"))
+    assert [int(path.name[:4]) for path in records] == list(range(1, len(records) + 1))
+    index = (repository.ROOT / "docs/decisions/README.md").read_text()
+    for path in records:
+        text = path.read_text()
+        heads = re.findall(r"^## (.*)$", text, re.MULTILINE)
+        assert heads == ["Status", "Context", "Decision", "Consequences", "References"], path.name
+        assert "\nGood:\n" in text, path.name
+        assert "\nBad:\n" in text, path.name
+        assert f"({path.name})" in index
+
+
+def test_addresses_are_nobodys():
+    mails = set(re.findall(r"[\w.+-]+@([\w-]+(?:\.[\w-]+)+)", prose()))
+    assert {host for host in mails if not host.endswith("example.com")} == set()

@@ -1,0 +1,83 @@
+"""The words of `make`, and what CI does with them."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.architecture import repository
+
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="there is no make here")
+
+
+def make(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run make in a folder, as from an empty shell."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    return subprocess.run(
+        ["make", *words], cwd=folder, env=environ, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Path:
+    """Stand alone with a Makefile: no environment, no source."""
+    shutil.copy(repository.ROOT / "Makefile", tmp_path)
+    (tmp_path / "uv.lock").touch()
+    (tmp_path / "pyproject.toml").touch()
+    return tmp_path
+
+
+def test_make_alone_lists_its_words(alone: Path):
+    told = make(alone)
+    listed = re.findall(r"^  make ([a-z]+) +\S", told.stdout, re.MULTILINE)
+    assert {"demo", "test", "check", "bench", "crash", "mutation", "docs", "up", "down", "clean"} <= set(listed)
+
+
+@pytest.mark.parametrize("python", ["/nowhere/python3", "/bin/false", ""])
+def test_a_machine_without_python_is_told_what_to_install(alone: Path, python: str):
+    told = make(alone, f"PYTHON={python}", "up")
+    said = [line for line in told.stderr.splitlines() if "***" not in line]
+    assert told.returncode != 0
+    assert len(said) == 1
+    assert "Python 3.11 or newer" in said[0]
+    assert not (alone / ".uv").exists()
+
+
+def test_a_python_that_makes_no_environments_is_told_what_to_install(alone: Path):
+    lame = alone / "python3"
+    lame.write_text('#!/bin/sh\ncase "$2" in *ensurepip*) exit 1;; esac\n')
+    lame.chmod(0o755)
+    told = make(alone, f"PYTHON={lame}", "up")
+    assert told.returncode != 0
+    assert "install its venv package" in told.stderr
+
+
+@pytest.mark.parametrize(("check", "test", "code"), [(0, 0, 0), (0, 2, 2), (3, 0, 1)])
+def test_ci_ends_with_the_closing_line_of_the_tests(tmp_path: Path, check: int, test: int, code: int):
+    closing = "======= 3 passed, 1 skipped in 12.31s (0:00:12) ======="
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(repository.ROOT / ".ci/run", tmp_path / ".ci/run")
+    fake = tmp_path / "bin" / "make"
+    fake.parent.mkdir()
+    fake.write_text(
+        f'#!/bin/bash\n[ "$1" = check ] && exit {check}\n[ "$CI" = true ] || exit 9\n'
+        f'echo "{closing}"\n[ {test} = 0 ] || echo "make: *** Error {test}" >&2\nexit {test}\n'
+    )
+    fake.chmod(0o755)
+    told = subprocess.run(
+        ["bash", ".ci/run"],
+        cwd=tmp_path, env={"PATH": f"{fake.parent}:{os.environ['PATH']}"},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert told.returncode == code
+    if check == 0:
+        assert told.stdout.splitlines()[-1] == closing
+
+
+def test_the_hooks_are_local_ones_only():
+    yaml = pytest.importorskip("yaml")
+    config = yaml.safe_load((repo.ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    assert {hooks["repo"] for hooks in config["repos"]} == {"local"}

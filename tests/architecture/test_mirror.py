@@ -1,0 +1,85 @@
+"""Each source file has its test file, and each test file names a source file."""
+
+import ast
+from pathlib import Path
+
+from tests.architecture import repository
+
+TESTS = repository.ROOT / "tests"
+# Test folders that mirror no source file: architecture rules, the mutation suite, shared builders, port suites, journeys,
+# crash tests and the search for personal data.
+UNMIRRORED = {"architecture", "mutation", "builders", "ports", "journeys", "crash", "phi", "schemas", "examples"}
+# A source file without a test file of its own, and where it is tested instead.
+ELSEWHERE = {
+    "wellspring/records/clock.py": "two lines; every test that hands in a clock",
+    "wellspring/records/verdict.py": "three frozen words without behaviour",
+    "wellspring/records/trust.py": "frozen words; tests/trust/ledger/test_journal.py",
+    "wellspring/records/observe.py": "a Protocol; tests/observe/test_recorder.py",
+}
+
+
+def mirrored(source: Path) -> Path:
+    """Say where the test of a source file stands."""
+    inner = source.relative_to(repository.SRC)
+    # wellspring's rooms stand right under tests/; wellspring_verify's tests in tests/verify/.
+    wing = inner.parent.relative_to("wellspring") if inner.parts[0] == "wellspring" else "verify"
+    return TESTS / wing / f"test_{source.stem}.py"
+
+
+def has_test(source: Path) -> bool:
+    """Tell whether a source file has its test: `test_name.py`, `test_name_aspect.py`, or the suite of its port."""
+    at = mirrored(source)
+    return at.is_file() or any(at.parent.glob(f"{at.stem}_*.py")) or has_suite(source)
+
+
+def has_suite(source: Path) -> bool:
+    """Tell whether a file is an adapter whose port has a behaviour suite: `tests/ports/test_objects.py`."""
+    room = source.parent.name
+    suites = (TESTS / "ports" / f"test_{name}.py" for name in (room, room.removesuffix("s")))
+    return (source.parent / "port.py").is_file() and any(suite.is_file() for suite in suites)
+
+
+def needs_test(source: Path) -> bool:
+    """Tell whether a file holds behaviour: not a port, not a door to `python -m`, not a package's name plate."""
+    if source.name in {"port.py", "__main__.py"}:
+        return False
+    return any(isinstance(node, ast.FunctionDef | ast.ClassDef) for node in repository.tree(source).body)
+
+
+def subject(source: Path) -> Path:
+    """Take a package with behaviour in its __init__ for a file of its name: `cli/test_cli.py`."""
+    return source.with_name(f"{source.parent.name}.py") if source.name == "__init__.py" else source
+
+
+def test_each_source_file_has_its_test():
+    files = {
+        path.relative_to(repository.SRC).as_posix(): subject(path) for path in repository.sources() if needs_test(path)
+    }
+    # The public face has a test of its own among the house's rules.
+    del files["wellspring/__init__.py"]
+    missing = [name for name, at in files.items() if name not in ELSEWHERE and not has_test(at)]
+    assert missing == []
+
+
+def test_each_test_file_names_a_source_file():
+    lost: list[str] = []
+    for path in sorted(TESTS.rglob("test_*.py")):
+        inner = path.relative_to(TESTS)
+        if inner.parts[0] in UNMIRRORED:
+            continue
+        home = repository.SRC / ("wellspring_verify" if inner.parts[0] == "verify" else "wellspring" / inner.parent)
+        stems = {item.stem for item in home.glob("*.py")} | {home.name}
+        name = path.stem.removeprefix("test_")
+        if not any(name == stem or name.startswith(f"{stem}_") for stem in stems):
+            lost.append(repository.named(path))
+    assert lost == []
+
+
+def test_each_exemption_is_still_needed_and_still_true():
+    for name, reason in ELSEWHERE.items():
+        assert (repository.SRC / name).is_file(), f"{name} is gone: take it off the list"
+        for word in reason.split():
+            if word.startswith("tests/"):
+                assert (repository.ROOT / word).is_file(), (
+                    f"{name} says that it is tested in {word}, which is not there"
+                )

@@ -1,0 +1,111 @@
+"""The API of a small house, on a real socket with a real journal, in a thread of the test."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.builders.recording_step import FixedClock
+from tests.builders.released_model import NOW, Released
+from wellspring import project
+from wellspring.api import app as app_module
+from wellspring.observe.lineage import LineageWriter
+from wellspring.observe.metrics import StepMetrics
+from wellspring.observe.recorder import StepRecorder
+from wellspring.project import Project
+from wellspring.serving.service import PredictionService, ServiceDependencies
+from wellspring.trust.ledger import journal
+
+TOML = """
+[project]
+name = "tiny"
+tenant = "acme"
+
+[sources.clearinghouse]
+kind = "sftp"
+
+[models]
+
+[callers.portal]
+uid = {uid}
+"""
+
+
+class Answering:
+    """A house whose API answers. folder: everything that it writes lies below it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.house = Released(folder / ".wellspring-parts")
+        self.release = self.house.released()
+        (folder / project.PROJECT_FILE).write_text(TOML.format(uid=os.getuid()))
+        (folder / ".wellspring").mkdir()
+        self.project: Project = project.load_project(folder, environ={})
+        self.clock = FixedClock(NOW)
+        self.journal = journal.Journal(self.project.journals_dir, "api", tenant="acme", clock=self.clock)
+        self.step = StepRecorder(
+            service="api",
+            actor="service:api",
+            tenant="acme",
+            journal=self.journal,
+            metrics=StepMetrics(folder / "metrics", "api"),
+            lineage=LineageWriter(folder / "api.jsonl", "tiny"),
+            clock=self.clock,
+            crash_at=None,
+        )
+        self.desk: PredictionService
+        self.ports: ServiceDependencies
+        self.desk, self.ports = self.house.desk(step=self.step, clock=self.clock)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Read what the API has journalled, from the disk."""
+        return [json.loads(line) for _, line in journal.read_lines(self.project.journals_dir, "api")]
+
+    def told(self, action: str) -> list[dict[str, Any]]:
+        return [line for line in self.lines() if line["action"] == action]
+
+    @contextmanager
+    def up(self) -> Iterator[Answering]:
+        """Serve until the block ends."""
+        runtime = self.project.runtime_dir
+        runtime.mkdir(mode=0o700, exist_ok=True)
+        servers: list[Any] = []
+        ready = threading.Event()
+
+        def made(app: Any) -> Any:
+            servers.append(app_module.build_uvicorn_server(app))
+            ready.set()
+            return servers[0]
+
+        thread = threading.Thread(
+            target=lambda: asyncio.run(app_module.serve_api(self.project, self.desk, self.ports, made)), daemon=True
+        )
+        thread.start()
+        try:
+            assert ready.wait(20)
+            assert _appears(self.project.socket_path("api"))
+            yield self
+        finally:
+            for server in servers:
+                server.should_exit = True
+            thread.join(20)
+            assert not thread.is_alive()
+            self.step.close()
+            self.journal.close()
+            shutil.rmtree(runtime, ignore_errors=True)
+
+
+def _appears(path: Path) -> bool:
+    pause = threading.Event()
+    for _ in range(500):
+        if path.exists():
+            return True
+        pause.wait(0.01)
+    return False

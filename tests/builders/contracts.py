@@ -1,0 +1,32 @@
+"""Builders of contracts and files for the tests of the data wing."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from wellspring.records.data import ContractColumn, DataContract
+
+KNOWN = datetime(2026, 11, 25, 15, 0, tzinfo=UTC)
+
+
+def column(name: str, kind: str = "string", leaves: Any = "plain", **more: Any) -> ContractColumn:
+    """Make one declared column."""
+    return ContractColumn(name=name, type=kind, egress=leaves, **{"classification": "operational", **more})
+
+
+def contract(*columns: ContractColumn, **more: Any) -> DataContract:
+    """Make a contract of these columns; by default of an id that is the key, a date and an amount."""
+    fields: dict[str, Any] = {
+        "tenant": "tests", "known_since": KNOWN, "name": "claim", "version": "1.0.0", "digest": "0" * 64,
+        "source": "vendor", "files": "claim_*.csv", "format": "csv", "owner": "owner",
+        "contact": "claims@vendor.example.com", "columns": columns or (
+            column("id", egress="token", domain="claim", required=True),
+            column("day", "date32[day]"),
+            column("amount", "decimal128(12, 2)"),
+        ),
+    }  # fmt: skip
+    return DataContract(**{**fields, **more})
+
+
+def text(*lines: str) -> bytes:
+    """Write lines as a file."""
+    return "".join(f"{line}\n" for line in lines).encode()

@@ -1,0 +1,90 @@
+"""Drops as the enclave hands them out, for tests of what comes after it."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from wellspring.lake import table_hash
+from wellspring.records.data import AdmissionResult, ContractColumn, DataContract, Drop
+from wellspring.records.verdict import Verdict
+
+LANDED = datetime(2026, 11, 25, 9, 30, tzinfo=UTC)
+
+
+def contract(name: str = "medical_claim", *, source: str = "clearinghouse", **changes: Any) -> DataContract:
+    """Make a contract of four columns, one of which never leaves."""
+    fields: dict[str, Any] = {
+        "tenant": "acme",
+        "known_since": LANDED,
+        "name": name,
+        "version": "1.0.0",
+        "digest": hashlib.sha256(name.encode()).hexdigest(),
+        "source": source,
+        "files": f"{name}_*.csv",
+        "format": "csv",
+        "owner": "owner",
+        "contact": "claims-data@clearinghouse.example.com",
+        "columns": (
+            ContractColumn(
+                name="claim_id",
+                type="string",
+                egress="token",
+                classification="identifier",
+                domain="claim",
+                required=True,
+            ),
+            ContractColumn(
+                name="paid", type="decimal128(12, 2)", egress="plain", classification="financial", required=True
+            ),
+            ContractColumn(name="service_date", type="date32[day]", egress="plain", classification="clinical"),
+            ContractColumn(name="member_name", type="string", egress="never", classification="identifier"),
+        ),
+        "key": ("claim_id",),
+    }
+    return DataContract(**{**fields, **changes})
+
+
+def rows(count: int, *, first: int = 0) -> pa.Table:
+    """Make rows of that contract; each has a claim of its own."""
+    numbers = range(first, first + count)
+    days = pa.array([20000 + number % 300 for number in numbers], pa.int32()).cast(pa.date32())
+    return pa.table(
+        {
+            "claim_id": pa.array([f"claim_k1_{number:026d}" for number in numbers], pa.string()),
+            "paid": pa.array([number % 5000 for number in numbers], pa.decimal128(12, 2)),
+            "service_date": days,
+            "row_number": pa.array([number - first + 1 for number in numbers], pa.int64()),
+        }
+    )
+
+
+def intake(name: str, kept: DataContract, table: pa.Table, *, part: int = 0) -> AdmissionResult:
+    """Make what the enclave answers for one file."""
+    drop = Drop(
+        tenant="acme",
+        known_since=LANDED,
+        id=f"{kept.source}-{hashlib.sha256(name.encode()).hexdigest()[:12]}",
+        source=kept.source,
+        name=name,
+        digest=hashlib.sha256(name.encode()).hexdigest(),
+        size=1,
+        contract=kept.name,
+        contract_version=kept.version,
+        contract_digest=kept.digest,
+        replay_number=part,
+    )
+    return AdmissionResult(
+        drop=drop,
+        verdict=Verdict(subject=drop.subject, outcome="pass"),
+        received=table.num_rows,
+        admitted=table.num_rows,
+        quarantined=0,
+        masked=0,
+        reasons=(),
+        rows_digest=table_hash.hash_rows(table),
+        table=table,
+    )

@@ -1,0 +1,210 @@
+"""An enclave on a real database and a real vendor, with keys in memory: opened, killed and opened again by a test."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.builders.memory_keys import Keyring
+from tests.builders.postgres import Database
+from tests.builders.recording_step import FixedClock
+from tests.builders.sftp_vendor import Vendor
+from wellspring.data.contracts import contract as contracts
+from wellspring.data.intake import originals as originals_module
+from wellspring.data.sources.sftp import SftpSource
+from wellspring.enclave.service import Enclave, EnclaveDependencies
+from wellspring.observe.lineage import LineageWriter
+from wellspring.observe.metrics import StepMetrics
+from wellspring.observe.recorder import StepRecorder
+from wellspring.project import load_project
+from wellspring.records.clock import Clock
+from wellspring.records.data import DataContract
+from wellspring.records.trust import Entry
+from wellspring.trust.ledger import journal
+from wellspring.trust.ledger.journal import Journal
+
+TOML = """
+[project]
+name = "health_plan"
+tenant = "wellspring-benefits"
+
+[sources.clearinghouse]
+kind = "sftp"
+address = "embedded"
+settle_seconds = 0
+"""
+CONTRACT = """
+apiVersion: v3.1.0
+kind: DataContract
+id: claim
+name: claim
+version: {version}
+status: active
+team:
+  - {{ username: claims-data@clearinghouse.example.com, role: owner }}
+customProperties:
+  - {{ property: source, value: clearinghouse }}
+  - {{ property: files, value: "claim_*.csv" }}
+  - {{ property: format, value: csv }}
+slaProperties:
+  - {{ property: retention, value: 7, unit: d }}
+schema:
+  - name: claim
+    properties:
+      - name: claim_id
+        logicalType: string
+        required: true
+        primaryKey: true
+        classification: identifier
+        customProperties: [{{ property: egress, value: {leaves} }}{domain}]
+      - name: kind
+        logicalType: string
+        required: true
+        classification: operational
+        quality: [{{ type: library, metric: invalidValues, arguments: {{ validValues: [{kinds}] }}, mustBe: 0 }}]
+        customProperties: [{{ property: egress, value: plain }}]
+      - name: amount
+        logicalType: number
+        physicalType: decimal(12,2)
+        required: true
+        classification: financial
+        customProperties: [{{ property: egress, value: plain }}]
+"""
+DOMAIN = ", { property: domain, value: claim }"
+HEAD = "claim_id,kind,amount\n"
+
+
+class House:
+    """folder: of the project. Its clock stands until a test moves it; it starts anew with each opening from `clock`."""
+
+    def __init__(self, folder: Path, database: Database, vendor: Vendor) -> None:
+        self.folder = folder
+        self.database = database
+        self.vendor = vendor
+        self.clock = FixedClock()
+        self.root_key = os.urandom(32)
+        folder.mkdir(exist_ok=True)
+        (folder / "contracts").mkdir(exist_ok=True)
+        (folder / ".wellspring").mkdir(exist_ok=True)
+        (folder / "wellspring.toml").write_text(TOML)
+        self.promise()
+
+    def promise(
+        self, *, version: str = "1.0.0", kinds: Iterable[str] = ("a", "b"), egress: str = "token"
+    ) -> DataContract:
+        """Write the contract; return it as it now stands in the project."""
+        text = CONTRACT.format(
+            version=version, kinds=", ".join(kinds), egress=egress, domain=DOMAIN if egress == "token" else ""
+        )
+        (self.folder / "contracts" / "claim.odcs.yaml").write_text(text)
+        return self.contract()
+
+    def contract(self) -> DataContract:
+        (found,) = contracts.load_all(
+            self.folder / "contracts", tenant="wellspring-benefits", known_since=self.clock.now()
+        )
+        return found
+
+    def put(self, name: str, *rows: str) -> None:
+        part = self.vendor.put(f".{name}.part", (HEAD + "".join(f"{row}\n" for row in rows)).encode())
+        os.utime(part, (1_700_000_000, 1_700_000_000))
+        part.rename(self.vendor.outbox / name)
+
+    @contextmanager
+    def opened(self, *, crash_at: str | None = None, clock: Clock | None = None) -> Generator[Enclave]:
+        self.ports_now = self.ports(crash_at=crash_at, clock=clock)
+        try:
+            yield Enclave(self.ports_now)
+        finally:
+            self.closing()
+
+    def ports(self, *, crash_at: str | None = None, clock: Clock | None = None) -> EnclaveDependencies:
+        clock = clock or self.clock
+        project = load_project(self.folder)
+        self.store = self.database.store()
+        self.journal = Journal(project.journals_dir, "enclave", tenant=project.tenant, clock=clock)
+        self.step = StepRecorder(
+            service="enclave",
+            actor="service:enclave",
+            tenant=project.tenant,
+            journal=self.journal,
+            metrics=StepMetrics(project.state_dir / "metrics", "enclave"),
+            lineage=LineageWriter(project.state_dir / "lineage" / "enclave.jsonl", project.name),
+            clock=clock,
+            crash_at=crash_at,
+        )
+        return EnclaveDependencies(
+            project=project,
+            store=self.store,
+            keys=Keyring(self.root_key),
+            open_source=lambda _: self.vendor.source(clock=clock),
+            folder=project.enclave_dir / "originals",
+            step=self.step,
+            clock=clock,
+        )
+
+    def closing(self) -> None:
+        self.journal.close()
+        self.store.close()
+
+    def kill(self, at: str, call: str, *arguments: object) -> None:
+        """Do one thing in a process of its own that dies, by SIGKILL, at a crash point."""
+        told = {
+            "folder": str(self.folder),
+            "host": str(self.database.host),
+            "vendor": str(self.vendor.folder),
+            "port": self.vendor.port,
+            "user_key": self.vendor.user_key,
+            "root_key": self.root_key.hex(),
+            "now": self.clock.now().isoformat(),
+            "crash_at": at,
+            "call": call,
+            "arguments": arguments,
+        }
+        ended = subprocess.run(
+            [sys.executable, "-m", "tests.builders.enclave_child"],
+            input=json.dumps(told).encode(),
+            capture_output=True,
+            check=False,
+            timeout=60,
+            cwd=Path(__file__).parents[2],
+            env={"PATH": "/usr/bin:/bin", "PYTHONPATH": "src:."},
+        )
+        assert ended.returncode == -9, (ended.returncode, ended.stderr.decode()[-2000:])
+
+    def list_entries(self, action: str | None = None, phase: str = "done") -> list[Entry]:
+        lines = [json.loads(line) for _, line in journal.read_lines(self.folder / ".wellspring/journals", "enclave")]
+        every = [Entry.model_validate(line) for line in lines]
+        return [entry for entry in every if entry.phase == phase and action in (None, entry.action)]
+
+    def originals(self) -> list[str]:
+        return list(originals_module.list_originals(self.folder / ".wellspring/enclave/originals"))
+
+
+def forget(database: Database) -> None:
+    """Empty the database."""
+    store = database.store()
+    with store._transaction() as run:
+        run.execute("DROP SCHEMA public CASCADE")
+        run.execute("CREATE SCHEMA public")
+    store.close()
+
+
+def source(told: dict[str, Any], clock: Clock) -> SftpSource:
+    """Open the vendor of another process."""
+    return SftpSource(
+        "clearinghouse",
+        address=lambda: ("127.0.0.1", told["port"]),
+        user="wellspring",
+        folder="/outbox",
+        private_key=told["user_key"],
+        known_hosts=Path(told["vendor"]) / "known_hosts",
+        settle_seconds=0,
+        clock=clock,
+    )

@@ -1,0 +1,46 @@
+"""One act of an enclave in a process of its own: what to do comes as JSON; SIGKILL comes at the crash point named."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import datetime
+from pathlib import Path
+
+from tests.builders.enclave import source
+from tests.builders.memory_keys import Keyring
+from tests.builders.postgres import Database
+from tests.builders.recording_step import FixedClock
+from wellspring.enclave.service import Enclave, EnclaveDependencies
+from wellspring.observe.lineage import LineageWriter
+from wellspring.observe.metrics import StepMetrics
+from wellspring.observe.recorder import StepRecorder
+from wellspring.project import load_project
+from wellspring.trust.ledger.journal import Journal
+
+if __name__ == "__main__":
+    told = json.load(sys.stdin)
+    clock = FixedClock(datetime.fromisoformat(told["now"]))
+    project = load_project(Path(told["folder"]))
+    step = StepRecorder(
+        service="enclave",
+        actor="service:enclave",
+        tenant=project.tenant,
+        journal=Journal(project.journals_dir, "enclave", tenant=project.tenant, clock=clock),
+        metrics=StepMetrics(project.state_dir / "metrics", "enclave"),
+        lineage=LineageWriter(project.state_dir / "lineage" / "enclave.jsonl", project.name),
+        clock=clock,
+        crash_at=told["crash_at"],
+    )
+    enclave = Enclave(
+        EnclaveDependencies(
+            project=project,
+            store=Database(Path(told["host"])).store(),
+            keys=Keyring(bytes.fromhex(told["root_key"])),
+            open_source=lambda _: source(told, clock),
+            folder=project.enclave_dir / "originals",
+            step=step,
+            clock=clock,
+        )
+    )
+    getattr(enclave, told["call"])(*told["arguments"])

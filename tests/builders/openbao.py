@@ -1,0 +1,78 @@
+"""The real key server alone, as the bootstrap leaves it: for what people may do there, without the other servers."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import struct
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from urllib.parse import parse_qs, urlsplit
+
+from tests.builders import projects
+from wellspring.embedded import layout, openbao, openbao_setup, packages
+from wellspring.project import Project, load_project
+from wellspring.records.clock import SystemClock
+from wellspring.runtime.privileges import detect_privileges, service_environment
+from wellspring.supervisor.managed_process import ManagedProcess
+
+PEOPLE = {"ana": "owner", "bo": "approver", "cy": "", "dee": "owner", "eli": "", "flo": "", "gus": "", "hal": ""}
+PASSWORD = "a sentence that ana keeps in mind"
+
+
+@contextmanager
+def keyserver() -> Generator[Project]:
+    """Start OpenBao for a copy of the example that names some people, and give it its keys, roles and policies."""
+    with projects.project() as copied:
+        with (copied.root / "wellspring.toml").open("a") as toml:
+            for name, role in PEOPLE.items():
+                toml.write(f"\n[users.{name}]\nroles = {[role] if role else []}\n")
+        here = load_project(copied.root)
+        privileges = detect_privileges(here)
+        layout.ensure_ownership(here)
+        layout.create_folders(here, privileges)
+        layout.create_runtime_dir(here, privileges)
+        openbao.prepare_openbao(here, privileges)
+        child = ManagedProcess(
+            name="openbao",
+            service="keys",
+            argv=[
+                str(packages.check_installed(here).openbao),
+                "server",
+                f"-config={openbao.openbao_data_dir(here) / 'config.hcl'}",
+            ],
+            readiness_probe=lambda: openbao.is_openbao_active(here),
+            version="",
+            log_path=here.state_dir / "openbao.log",
+            socket=here.socket_path("openbao"),
+        )
+        child.start(privileges.command_for("keys", child.argv), service_environment(here, "keys"), None)
+        try:
+            deadline = time.monotonic() + 60
+            child.wait_ready(deadline, probe=lambda: openbao.fetch_health(here) is not None)
+            making = openbao_setup.OpenBaoBootstrap(here, privileges)
+            child.wait_ready(deadline)
+            making.configure_server()
+            making.finish_bootstrap()
+            yield here
+        finally:
+            child.stop()
+            layout.remove_runtime_dir(here)
+
+
+class Authenticator:
+    """What a person's telephone does: six digits from the secret in an otpauth address and the time (RFC 6238)."""
+
+    def __init__(self, otpauth_url: str) -> None:
+        told = parse_qs(urlsplit(otpauth_url).query)
+        secret, self._period = told["secret"][0], int(told["period"][0])
+        self._key = base64.b32decode(secret + "=" * (-len(secret) % 8))
+
+    def code(self, *, steps: int = 0) -> str:
+        """Return the code of now, or of `steps` half minutes later (earlier, if negative)."""
+        counter = (int(SystemClock().now().timestamp()) + 30 * steps) // self._period
+        digest = hmac.new(self._key, struct.pack(">Q", counter), hashlib.sha1).digest()
+        at = digest[-1] & 15
+        return f"{(int.from_bytes(digest[at : at + 4], 'big') & 0x7FFFFFFF) % 10**6:06d}"

@@ -1,0 +1,46 @@
+"""A pack to break, and the keys that verify it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.builders.ledger import CONTRACT, JournalStep, Ledger, LocalSigner, tell_drop
+from wellspring.compliance.evidence import collect_story, seal_story, write_pack
+
+CONTRACTS = {"medical_claim@1.0.0": CONTRACT}
+
+
+class Made(NamedTuple):
+    """folder: the pack; key, witness: the verifier keys; house: where its ledger lies."""
+
+    folder: Path
+    key: str
+    witness: str
+    house: Path
+
+    def files(self) -> dict[str, bytes]:
+        return {
+            path.relative_to(self.folder).as_posix(): path.read_bytes()
+            for path in sorted(self.folder.rglob("*"))
+            if path.is_file()
+        }
+
+
+def made(folder: Path, *, signer: LocalSigner | None = None, drops: int = 2, subject: str = "drop:d0") -> Made:
+    """Tell some drops, seal the story of the first, write its pack."""
+    ledger = Ledger(folder / "house", signer=signer)
+    for drop in range(drops):
+        tell_drop(ledger, f"d{drop}", edition=f"e{drop}", parent=f"e{drop - 1}" if drop else None)
+    ledger.sequencer.integrate()
+    pack(ledger, folder / "pack", subject)
+    ledger.close()
+    return Made(folder / "pack", ledger.sequencer.verifier_key(), ledger.witness.verifier_key(), folder / "house")
+
+
+def pack(ledger: Ledger, folder: Path, subject: str = "drop:d0") -> None:
+    """Seal and write the pack of one story."""
+    told = collect_story(ledger.index, subject)
+    seal_story(JournalStep(ledger, "worker"), ledger.index, told, CONTRACTS)
+    ledger.sequencer.integrate()
+    write_pack(folder, told, CONTRACTS, ledger.tree, ledger.index)

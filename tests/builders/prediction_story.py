@@ -1,0 +1,335 @@
+"""The whole story of one answer, told by hand: each step may be left out, changed or moved before it is sealed."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pydantic import JsonValue
+
+from tests.builders.ledger import CONTRACT, JournalStep, Ledger, sha, tell_drop
+from tests.builders.packs import Made
+from tests.builders.recording_step import FixedClock, RecordingStep
+from wellspring.compliance.evidence import collect_documents, collect_story, lay_out_pack, seal_story, write_pack
+from wellspring.records.trust import Ref
+from wellspring.trust.ledger import journal
+from wellspring_verify import answer_signature, approvals
+from wellspring_verify.canonical import dumps_canonical
+from wellspring_verify.entries import Entry, parse_entry
+from wellspring_verify.entries import Ref as Named
+
+SUBJECT = "prediction:p1"
+EXPIRES = "2026-11-26T12:00:00.000000Z"
+TOKEN = "claim_k1_hzm3vvyqk2c5gnbrn2mkb3oqzu"
+ASKED = sha(dumps_canonical({"claim_id": TOKEN}))
+CANDIDATE = dumps_canonical({"model": "denials", "run": "r1"})
+CANDIDATE_ID = sha(CANDIDATE)[:12]
+RELEASE: dict[str, JsonValue] = {
+    "model": "denials", "candidate": CANDIDATE_ID, "artifact": sha("artifact"), "views": sha("views"),
+    "preprocessing": sha("model.json"), "threshold": "0.5", "labels": ["pays", "denies"], "edition": "b1",
+    "policy": sha("policies"),
+}  # fmt: skip
+
+
+class Told(NamedTuple):
+    """One step as its service journals it. late: its end is written after everything else."""
+
+    service: str
+    action: str
+    subject: str
+    inputs: tuple[Ref, ...] = ()
+    outputs: tuple[Ref, ...] = ()
+    facts: Mapping[str, JsonValue] = {}
+    intent: bool = False
+    late: bool = False
+
+    def but(self, **facts: JsonValue) -> Told:
+        """The same with other facts."""
+        return self._replace(facts={**self.facts, **facts})
+
+
+class Key:
+    """An Ed25519 key of a person or of an API process."""
+
+    def __init__(self, seed: str) -> None:
+        self._secret = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(seed.encode()).digest())
+        self.public = self._secret.public_key().public_bytes_raw()
+
+    @property
+    def text(self) -> str:
+        return base64.b64encode(self.public).decode()
+
+    def sign(self, message: bytes) -> str:
+        return base64.b64encode(self._secret.sign(message)).decode()
+
+
+API = Key("api")
+KEY = f"key:{answer_signature.compute_key_id(API.public)}"
+
+
+def ref(name: str, content: str | bytes | None = None) -> Ref:
+    """Pin a thing; by its name's own hash if nothing else is given."""
+    return Ref(name=name, digest=sha(content if content is not None else name.partition(":")[2]))
+
+
+def release(content: Mapping[str, JsonValue] = RELEASE) -> Ref:
+    """Pin a release by what it says of itself."""
+    digest = sha(dumps_canonical(dict(content)))
+    return Ref(name=f"release:{digest[:12]}", digest=digest)
+
+
+def answer(**changed: object) -> dict[str, object]:
+    """Give the answer of the story, with its promise."""
+    said: dict[str, object] = {
+        "id": "p1", "model": "denials", "release": release().name.partition(":")[2], "edition": "b1", "score": 0.8125,
+        "threshold": "0.5", "decision": "denies", "reasons": [{"feature": "f", "description": "it is late", "contribution": 1.5}],
+        "freshness": "fresh", "as_of": "2026-11-25T12:00:00.000000Z", "age_seconds": 3, "vector_digest": sha("vector"),
+        "answered_at": "2026-11-25T12:00:30.000000Z", "request_digest": ASKED, **changed,
+    }  # fmt: skip
+    return {
+        **said,
+        "signature": {
+            "key_id": answer_signature.compute_key_id(API.public),
+            "value": API.sign(answer_signature.signed_text(said)),
+        },
+    }
+
+
+def people(
+    proposer: str = "ines",
+    approver: str = "omar",
+    keys: Mapping[str, Key] | None = None,
+    content: Mapping[str, JsonValue] = RELEASE,
+) -> dict[str, Told]:
+    """Tell how two people were enrolled, and what each of them signed."""
+    known = {name: Key(name) for name in (proposer, approver)} | dict(keys or {})
+    one = release(content)
+    digest = one.digest or ""
+    asked = approvals.proposal_text("denials", digest[:12], digest)
+    agreed = approvals.approval_text("denials", digest[:12], digest)
+    return {
+        "enrol ines": Told(
+            "supervisor",
+            "enroll",
+            f"user:{proposer}",
+            facts={"roles": ["modeller"], "public_key": known[proposer].text},
+        ),
+        "enrol omar": Told(
+            "supervisor",
+            "enroll",
+            f"user:{approver}",
+            facts={"roles": ["approver"], "public_key": known[approver].text},
+        ),
+        "propose": Told(
+            "worker",
+            "propose",
+            one.name,
+            (ref(f"candidate:{CANDIDATE_ID}", CANDIDATE),),
+            (one,),
+            {"user": f"user:{proposer}", "signature": known[proposer].sign(asked)},
+        ),
+        "approve": Told(
+            "worker",
+            "approve",
+            one.name,
+            (one,),
+            (one,),
+            {"user": f"user:{approver}", "key_id": "k1", "signature": known[approver].sign(agreed)},
+        ),
+    }
+
+
+def steps(content: Mapping[str, JsonValue] = RELEASE) -> dict[str, Told]:
+    """Tell every step from the built edition to the answer, in order; landed editions e0 and e1 come before."""
+    one = release(content)
+    artefact = ref("artifact:denials", "artifact")
+    return {
+        "built": Told(
+            "worker",
+            "publish",
+            "edition:b1",
+            (ref("edition:e1"), ref("dbt:health_plan")),
+            (ref("edition:b1"),),
+            {"level": "built", "parent": "e1", "drops": []},
+            intent=True,
+        ),
+        "materialize": Told(
+            "worker",
+            "materialize",
+            "edition:b1",
+            (ref("edition:b1"), ref("views:health_plan", "views")),
+            (),
+            {"rows": {"claim_features": 10}},
+        ),
+        "train": Told(
+            "worker",
+            "train",
+            "run:r1",
+            (ref("edition:b1"), ref("contract:medical_claim@1.0.0", CONTRACT), ref("views:health_plan", "views")),
+            (artefact,),
+        ),
+        "gate": Told(
+            "worker",
+            "gate",
+            f"candidate:{CANDIDATE_ID}",
+            (Ref(name="run:r1"), artefact),
+            (ref(f"candidate:{CANDIDATE_ID}", CANDIDATE),),
+            {"outcome": "pass", "auc": "0.85"},
+        ),
+        **people(content=content),
+        "promote": Told(
+            "worker",
+            "promote",
+            one.name,
+            (one,),
+            (one,),
+            {"model": "denials", "previous_release": "", "user": "user:omar"},
+            intent=True,
+        ),
+        "key": Told("api", "create_key", KEY, facts={"public_key": API.text, "expires_at": EXPIRES}),
+        "predict": predict(answer(), content),
+    }
+
+
+def predict(said: Mapping[str, object], content: Mapping[str, JsonValue] = RELEASE) -> Told:
+    """Tell how an answer was given."""
+    return Told(
+        "api",
+        "predict",
+        f"prediction:{said['id']}",
+        (release(content), ref("edition:b1"), Ref(name=KEY), ref("vector:p1", "vector")),
+        (Ref(name=f"answer:{said['id']}", digest=answer_signature.answer_digest(said)),),
+        {
+            "model": "denials",
+            "score": (0.8125).hex(),
+            "decision": "denies",
+            "freshness": "fresh",
+            "request_digest": ASKED,
+            "views": {"claim_features": ["2026-11-25T12:00:00.000000Z", "7", TOKEN]},
+        },
+    )
+
+
+def another(name: str, content: Mapping[str, JsonValue] | None = None, action: str = "promote") -> Told:
+    """Tell how another release of the model went live."""
+    one = release(content or {**RELEASE, "threshold": name})
+    facts: dict[str, JsonValue] = {
+        "model": "denials",
+        "previous_release": release().name.partition(":")[2],
+        "user": "user:omar",
+    }
+    return Told("worker", action, one.name, (one,), (one,), facts, intent=True)
+
+
+def tell(ledger: Ledger, told: Mapping[str, Told]) -> None:
+    """Journal two drops and these steps, and integrate them."""
+    tell_drop(ledger, "d0", edition="e0", parent=None)
+    tell_drop(ledger, "d1", edition="e1", parent="e0")
+    with ExitStack() as late:
+        for one in told.values():
+            with ExitStack() as now:
+                act = JournalStep(ledger, one.service)(
+                    one.action,
+                    one.subject,
+                    inputs=one.inputs,
+                    outputs=one.outputs,
+                    intent=one.intent,
+                    facts=dict(one.facts),
+                )
+                (late if one.late else now).enter_context(act)
+    ledger.sequencer.integrate()
+
+
+def entries(told: Mapping[str, Told]) -> list[Entry]:
+    """Read the entries of these steps as the verifier would, without a ledger; landed editions come first."""
+    landed = [
+        Told(
+            "worker",
+            "publish",
+            "edition:e0",
+            (),
+            (ref("edition:e0"),),
+            {"level": "landed", "parent": None},
+            intent=True,
+        ),
+        Told(
+            "worker",
+            "publish",
+            "edition:e1",
+            (),
+            (ref("edition:e1"),),
+            {"level": "landed", "parent": "e0"},
+            intent=True,
+        ),
+    ]
+    found: list[Entry] = []
+    clock = FixedClock()
+    step = RecordingStep(clock=clock)
+    for one in [*landed, *told.values()]:
+        clock.pass_(seconds=1)
+        with step(
+            one.action, one.subject, inputs=one.inputs, outputs=one.outputs, intent=one.intent, facts=dict(one.facts)
+        ):
+            pass
+        for entry in step.entries[len(found) :]:
+            named = entry.model_copy(
+                update={"service": one.service, "intent": entry.intent and f"{one.service}:{entry.intent[5:]}"}
+            )
+            found.append(parse_entry(len(found), journal.encode_entry(named)))
+    return found
+
+
+def texts(content: Mapping[str, JsonValue] = RELEASE) -> dict[Named, bytes]:
+    """Give the papers that the verifier reads, by what names them."""
+    one = release(content)
+    return {Named(one.name, one.digest): dumps_canonical(dict(content))}
+
+
+def kept(folder: Path, content: Mapping[str, JsonValue] = RELEASE) -> Path:
+    """Keep the release and its candidate as the house keeps them."""
+    one = release(content)
+    record = {**content, "id": one.name.partition(":")[2], "digest": one.digest, "tenant": "acme", "known_since": "x"}
+    for name, text in (("releases", json.dumps(record).encode()), ("candidates", CANDIDATE)):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        (folder / name / "one.json").write_bytes(text)
+    return folder
+
+
+def made(
+    folder: Path,
+    told: Mapping[str, Told] | None = None,
+    *,
+    subject: str = SUBJECT,
+    content: Mapping[str, JsonValue] = RELEASE,
+    without: str = "nothing",
+) -> Made:
+    """Tell a story, seal it and write its pack.
+
+    without: leave out the entries of this action or about this subject, though the log has them.
+    """
+    ledger = Ledger(folder / "house")
+    tell(ledger, steps() if told is None else told)
+    one = collect_story(ledger.index, subject)
+    one = one._replace(
+        entries=tuple(entry for entry in one.entries if without not in (entry.entry.action, entry.entry.subject))
+    )
+    texts = collect_documents(one, contracts(folder), kept(folder / "models", content))
+    seal_story(JournalStep(ledger, "worker"), ledger.index, one, texts)
+    ledger.sequencer.integrate()
+    write_pack(folder / "pack", one, texts, ledger.tree, ledger.index)
+    assert lay_out_pack(one, ledger.origin, texts).files.keys() >= {"story.json", "story.md"}
+    ledger.close()
+    return Made(folder / "pack", ledger.sequencer.verifier_key(), ledger.witness.verifier_key(), folder / "house")
+
+
+def contracts(folder: Path) -> Path:
+    """Keep the contract that the drops were held against."""
+    (folder / "contracts").mkdir(exist_ok=True)
+    (folder / "contracts" / "one.yaml").write_bytes(CONTRACT)
+    return folder / "contracts"

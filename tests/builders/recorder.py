@@ -1,0 +1,75 @@
+"""A house's books in a folder, with a journal in memory that can be made to fail: for tests of steps."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from wellspring.errors import Unavailable
+from wellspring.observe.lineage import LineageWriter
+from wellspring.observe.metrics import StepMetrics
+from wellspring.observe.recorder import StepRecorder
+from wellspring.records.trust import Entry
+
+
+class Ticking:
+    """A clock that moves a millisecond each time it is asked."""
+
+    def __init__(self) -> None:
+        self.at = datetime(2026, 11, 25, 12, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        self.at += timedelta(milliseconds=1)
+        return self.at
+
+
+class MemoryJournal:
+    """Keeps entries in a list; `broken` raises instead, as a full disk or a lost folder would."""
+
+    def __init__(self, service: str, clock: Ticking) -> None:
+        self.entries: list[Entry] = []
+        self.broken: Exception | None = None
+        self._service = service
+        self._clock = clock
+
+    def append(self, **fields: Any) -> Entry:
+        if self.broken:
+            raise self.broken
+        entry = Entry(
+            tenant="acme",
+            known_since=self._clock.now(),
+            service=self._service,
+            sequence=len(self.entries),
+            **{**fields, "facts": fields["facts"] or {}},
+        )
+        self.entries.append(entry)
+        return entry
+
+
+class Books:
+    """Steps of the service `worker`, and everything that they wrote."""
+
+    def __init__(self, folder: Path, *, crash_at: str | None = None) -> None:
+        clock = Ticking()
+        self.journal = MemoryJournal("worker", clock)
+        self.metrics = StepMetrics(folder / "metrics", "worker")
+        self.lineage = LineageWriter(folder / "lineage" / "worker.jsonl", "demo")
+        self.step = StepRecorder(
+            service="worker",
+            actor="service:worker",
+            tenant="acme",
+            journal=self.journal,  # type: ignore[arg-type]
+            metrics=self.metrics,
+            lineage=self.lineage,
+            clock=clock,
+            crash_at=crash_at,
+        )
+
+    @property
+    def phases(self) -> list[str]:
+        return [f"{entry.action} {entry.phase}" for entry in self.journal.entries]
+
+
+def full_disk() -> Unavailable:
+    return Unavailable("the disk is full", fix="free it")

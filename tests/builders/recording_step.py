@@ -1,0 +1,183 @@
+"""A step and a clock for tests that need no journal: what would be recorded is kept in a list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+
+from pydantic import JsonValue
+
+from wellspring.errors import Refused
+from wellspring.observe.recorder import validate_facts
+from wellspring.records.clock import Clock
+from wellspring.records.trust import Entry, EntryPhase, IndexedEntry, Ref
+
+
+class Died(BaseException):
+    """The process was killed here: what runs on the way out records nothing."""
+
+
+class FixedClock:
+    """A clock that stands until a test moves it."""
+
+    def __init__(self, at: datetime | None = None) -> None:
+        self.at = at or datetime(2026, 11, 25, 12, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self.at
+
+    def pass_(self, **span: float) -> None:
+        """Move on: `clock.pass_(days=1)`."""
+        self.at += timedelta(**span)
+
+
+class RecordingStep:
+    """Implements records.observe.Step. entries: what was recorded; points: which crash points were passed.
+
+    die_at: raise Died at the crash point of this name, the `nth` time that it is passed.
+    """
+
+    def __init__(
+        self, *, clock: Clock | None = None, tenant: str = "acme", die_at: str | None = None, nth: int = 1
+    ) -> None:
+        self.clock = clock or FixedClock()
+        self.tenant = tenant
+        self.entries: list[Entry] = []
+        self.points: list[str] = []
+        self.die_at = die_at
+        self.nth = nth
+
+    def __call__(
+        self,
+        action: str,
+        subject: str,
+        *,
+        inputs: Iterable[Ref] = (),
+        outputs: Iterable[Ref] = (),
+        intent: bool = False,
+        facts: dict[str, JsonValue] | None = None,
+    ) -> RecordedAct:
+        return RecordedAct(self, action, subject, list(inputs), list(outputs), intent, dict(facts or {}))
+
+    def complete_after_crash(
+        self, action: str, subject: str, intent: str, *, facts: dict[str, JsonValue] | None = None
+    ) -> None:
+        self.write(action, "done", subject, intent=intent, inputs=(), outputs=(), facts=facts or {})
+
+    def record_answer(
+        self,
+        action: str,
+        subject: str,
+        *,
+        inputs: Iterable[Ref] = (),
+        outputs: Iterable[Ref] = (),
+        facts: dict[str, JsonValue] | None = None,
+        seconds: float | None = None,
+    ) -> str:
+        validate_facts(facts or {})
+        return self.write(action, "done", subject, intent=None, inputs=inputs, outputs=outputs, facts=facts or {}).id
+
+    def crash_point(self, point: str) -> None:
+        self.points.append(point)
+        if point == self.die_at and self.points.count(point) == self.nth:
+            raise Died(point)
+
+    def write(
+        self,
+        action: str,
+        phase: EntryPhase,
+        subject: str,
+        *,
+        intent: str | None,
+        inputs: Iterable[Ref],
+        outputs: Iterable[Ref],
+        facts: dict[str, JsonValue],
+    ) -> Entry:
+        """Keep one entry."""
+        entry = Entry(
+            tenant=self.tenant,
+            known_since=self.clock.now(),
+            service="test",
+            sequence=len(self.entries),
+            actor="service:test",
+            action=action,
+            phase=phase,
+            subject=subject,
+            intent=intent,
+            inputs=tuple(inputs),
+            outputs=tuple(outputs),
+            facts=dict(facts),
+            trace="0" * 32,
+        )
+        self.entries.append(entry)
+        return entry
+
+    def done(self, action: str) -> list[Entry]:
+        """List the entries of an action that came to its end."""
+        return [entry for entry in self.entries if (entry.action, entry.phase) == (action, "done")]
+
+    def open_intents(self) -> list[IndexedEntry]:
+        """List the intents that nothing settles, as the ledger's index would."""
+        settled = {entry.intent for entry in self.entries}
+        return [
+            IndexedEntry(index=entry.sequence, entry=entry)
+            for entry in self.entries
+            if entry.phase == "intent" and entry.id not in settled
+        ]
+
+
+class RecordedAct:
+    """One step inside its `with`."""
+
+    def __init__(
+        self,
+        step: RecordingStep,
+        action: str,
+        subject: str,
+        inputs: list[Ref],
+        outputs: list[Ref],
+        intent: bool,
+        facts: dict[str, JsonValue],
+    ) -> None:
+        self.id = ""
+        self.trace = "0" * 32
+        self._step = step
+        self._action = action
+        self._subject = subject
+        self._inputs = inputs
+        self._outputs = outputs
+        self._intent = intent
+        self._facts = facts
+
+    def add_facts(self, **facts: JsonValue) -> None:
+        self._facts.update(facts)
+
+    def add_inputs(self, *refs: Ref) -> None:
+        self._inputs.extend(refs)
+
+    def add_outputs(self, *refs: Ref) -> None:
+        self._outputs.extend(refs)
+
+    def __enter__(self) -> RecordedAct:
+        if self._intent:
+            self.id = self._write("intent").id
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trail: TracebackType | None
+    ) -> None:
+        if isinstance(problem, Died):
+            return
+        self._write("done" if problem is None else "refused" if isinstance(problem, Refused) else "failed")
+
+    def _write(self, phase: EntryPhase) -> Entry:
+        return self._step.write(
+            self._action,
+            phase,
+            self._subject,
+            intent=(self.id or None) if phase != "intent" else None,
+            inputs=self._inputs,
+            outputs=self._outputs,
+            facts=self._facts,
+        )

@@ -1,0 +1,336 @@
+"""A small house in which a model is trained, judged, approved and served: for tests of what comes after training."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Coroutine, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+from pydantic import JsonValue
+
+from tests.builders import synthetic_world
+from tests.builders.synthetic_world import table, token
+from tests.models.spec.test_artifact import Signer
+from tests.trust.test_approvals import Books, Somebody
+from wellspring.data.features import views as views_module
+from wellspring.errors import Unavailable
+from wellspring.lake import editions
+from wellspring.lake.editions import EditionStore
+from wellspring.models.estimators import lightgbm
+from wellspring.models.releases.promotion import ReleaseContext, ReleaseStore, build_release
+from wellspring.models.spec import artifact
+from wellspring.models.spec.artifact import FeatureInput, InferenceSpec, PlattCalibration
+from wellspring.models.tracking.mlflow import LiveVersion as Shown
+from wellspring.records.clock import Clock
+from wellspring.records.data import Edition, FeatureRow, FeatureViews, FeatureViewSpec, TableSnapshot
+from wellspring.records.models import Candidate, Release
+from wellspring.records.observe import Recorder
+from wellspring.records.trust import Ref
+from wellspring.records.verdict import Verdict, VerdictOutcome
+from wellspring.serving import release_cache
+from wellspring.serving.release_cache import LoadedRelease, ReleaseCache
+from wellspring.serving.scorer import Scorer
+from wellspring.serving.service import PolicyReloader, PredictionResult, PredictionService, ServiceDependencies
+from wellspring.stores.objects.disk import DiskContentStore
+from wellspring.stores.online.redis import LiveMarker
+from wellspring.trust.answer_signing import AnswerSigner
+from wellspring.trust.approvals import approve, propose
+from wellspring.trust.identity.port import Principal
+from wellspring.trust.policy import PolicySet
+from wellspring_verify import notes
+
+PORTAL = Principal("service:portal")
+T = TypeVar("T")
+
+NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
+ANYTHING = PolicySet({"a.cedar": "permit (principal, action, resource);"})
+DOMAINS = {"claim_id": frozenset({"claim"}), "billing_npi": frozenset({"provider"})}
+INPUTS = tuple(
+    FeatureInput(
+        view=view.name,
+        name=feature.name,
+        type=feature.type,
+        categories=feature.categories or kinds,
+        description=feature.description,
+    )
+    for view in synthetic_world.views().views
+    for feature in view.features
+    for kinds in [("professional", "institutional") if feature.name == "claim_type" else ()]
+)
+
+
+@functools.cache
+def trees(seed: int = 1) -> str:
+    """Grow a few trees on made-up rows."""
+    chance = np.random.default_rng(seed)
+    rows = chance.normal(size=(600, len(INPUTS)))
+    rows[:, 0], rows[:, 2] = chance.integers(0, 2, 600), chance.integers(0, 3, 600)
+    truth = rows[:, 1] + rows[:, 2] + rows[:, 4] + chance.normal(size=600) > 1.2
+    settings = {"learning_rate": 0.2, "num_leaves": 7}
+    names = [item.name for item in INPUTS]
+    return lightgbm.dump_booster(
+        lightgbm.fit_booster(
+            rows, truth, feature_names=names, categorical=[0, 2], hyperparameters=settings, rounds=15, seed=seed
+        )
+    )
+
+
+def recipe(**changes: Any) -> InferenceSpec:
+    said: dict[str, Any] = {
+        "model": "denials", "features": INPUTS, "calibration": PlattCalibration(a=(1.1).hex(), b=(-0.1).hex()),
+        "threshold": "0.40", "labels": ("pays", "denies"), "seed": 1, "rounds": 15,
+        "keys": {"claim": ("claim_id",), "provider_history": ("billing_npi",)},
+    }  # fmt: skip
+    return InferenceSpec(**{**said, **changes})
+
+
+def claim(number: int) -> dict[str, str]:
+    """The tokens that a caller brings for one claim."""
+    return {"claim_id": token("claim", number), "billing_npi": token("provider", number % 5)}
+
+
+class Lake:
+    """A lake of one built edition, in memory; its editions lie in files, where the API reads them."""
+
+    def __init__(self, folder: Path, *, claims: int = 40) -> None:
+        chance = np.random.default_rng(5)
+        known = [NOW - timedelta(days=30) + timedelta(minutes=n) for n in range(claims)]
+        self.tables = {
+            "claim_features": table(
+                {
+                    "claim_id": [token("claim", n) for n in range(claims)],
+                    "claim_type": chance.choice(["professional", "institutional"], claims).tolist(),
+                    "charge_amount": chance.normal(size=claims),
+                    "auth_state": chance.choice(["none", "valid", "expired", "unheard"], claims).tolist(),
+                    "is_replacement": pa.array([None if n % 7 == 0 else bool(n % 2) for n in range(claims)]),
+                },
+                known,
+            ),
+            "provider_history": table(
+                {
+                    "billing_npi": [token("provider", n) for n in range(5)],
+                    "denial_rate_30d": [0.1, float("nan"), 0.3, -0.0, 1.7],
+                    "claims_30d": pa.array([1, 2, None, 4, 5], pa.int64()),
+                },
+                known[:5],
+            ),
+        }
+        self.kept = EditionStore(folder / "editions")
+        self.built = self.publish(NOW - timedelta(hours=2))
+
+    def publish(self, at: datetime) -> Edition:
+        tables = [TableSnapshot(table=name, snapshot_id=1, rows=rows.num_rows) for name, rows in self.tables.items()]
+        made = editions.build_edition(
+            level="built", parent=None, tables=tables, drops=[], tenant="acme", known_since=at
+        )  # fmt: skip
+        self.kept.save_edition(made)
+        return made
+
+    def get_edition(self, edition_id: str | None = None) -> Edition | None:
+        return self.built if edition_id is None else self.kept.get_edition(edition_id)
+
+    def files(self, edition: Edition, name: str) -> list[str]:
+        return []
+
+    def read_table(self, edition: Edition, name: str) -> pa.Table:
+        return self.tables[name]
+
+    def row(self, view: FeatureViewSpec, key: tuple[str, ...]) -> FeatureRow | None:
+        """Find the row of one thing, as the online store would hold it."""
+        for row in self.tables[view.table].to_pylist():
+            if tuple(row[name] for name in view.keys) == key:
+                values = {feature.name: row[feature.name] for feature in view.features}
+                return FeatureRow(view.name, key, values, row["known_since"], row["sequence"], self.built.id)
+        return None
+
+
+class Online:
+    """The online store in memory. live: what its marker says; broken: raised instead of an answer."""
+
+    def __init__(self, lake: Lake, views: FeatureViews) -> None:
+        self.lake = lake
+        self.defined = {view.name: view for view in views.views}
+        self.live: LiveMarker | None = LiveMarker(lake.built.id, NOW - timedelta(hours=3), views.digest)
+        self.broken: Unavailable | None = None
+        self.rows: dict[tuple[str, tuple[str, ...]], FeatureRow | None] = {}
+        self.trips = 0
+
+    def reader(self, _: FeatureViews) -> Any:
+        return _Reader(self)
+
+
+class _Reader:
+    def __init__(self, store: Online) -> None:
+        self._store = store
+
+    async def look(
+        self, wanted: Sequence[tuple[str, tuple[str, ...]]]
+    ) -> tuple[LiveMarker | None, list[FeatureRow | None]]:
+        store = self._store
+        store.trips += 1
+        if store.broken is not None:
+            raise store.broken
+        rows = [store.rows.get((view, key), store.lake.row(store.defined[view], key)) for view, key in wanted]
+        return store.live, rows
+
+    async def live(self) -> LiveMarker | None:
+        return (await self.look([]))[0]
+
+    async def close(self) -> None:
+        return
+
+
+class Mlflow:
+    """What MLflow shows. down: it does not answer."""
+
+    def __init__(self) -> None:
+        self.shown: dict[str, Shown | None] = {}
+        self.down = False
+        self.asked: list[str] = []
+
+    def get_run(self, run: str) -> object:
+        self.asked.append(run)
+        if self.down:
+            raise Unavailable("MLflow did not answer", fix="start it")
+        return run
+
+    def reconcile(self, model: str, live: Shown | None) -> tuple[str, ...]:
+        if self.down:
+            raise Unavailable("MLflow did not answer", fix="start it")
+        changed = self.shown.get(model) != live
+        self.shown[model] = live
+        return ("production",) if changed else ()
+
+
+class Released:
+    """All of it. ana proposes, bo approves, cy is another who might."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ana, self.bo = Somebody("ana", "owner"), Somebody("bo", "approver")
+        self.cy = Somebody("cy", "approver")
+        self.books = Books(self.ana, self.bo, self.cy)
+        self.step = self.books.step
+        self.clock: Any = self.step.clock
+        self.clock.at = NOW
+        self.signer = Signer()
+        self.releases = ReleaseStore(folder / "models")
+        self.objects = DiskContentStore(folder / "models" / "objects")
+        self.views = synthetic_world.views()
+        self.domains: release_cache.TokenDomains = DOMAINS
+        views_module.save_views(self.views, folder / "lake" / "views")
+        self.lake = Lake(folder / "lake")
+        self.online = Online(self.lake, self.views)
+        self.mlflow = Mlflow()
+
+    @property
+    def house(self) -> ReleaseContext:
+        return ReleaseContext(self.releases, self.books, self.lake, self.mlflow, self.served)
+
+    def served(self, release: Release) -> LoadedRelease:
+        return release_cache.load_release(
+            release, scorer=self.load, views=lambda digest: self.kept_views(digest), token_domains=lambda: self.domains
+        )
+
+    def load(self, release: Release, key: notes.VerifierKey | None = None) -> Scorer:
+        return Scorer.load(release, objects=self.objects, paths=self.releases.paths, key=key or self.signer.key_id)
+
+    def train(self, seed: int = 1, *, outcome: VerdictOutcome = "pass", made: InferenceSpec | None = None) -> Release:
+        """Train, judge beside what is live, and keep; nobody has asked for it yet."""
+        made = made or recipe()
+        digest = artifact.write_artifact(
+            {artifact.SPEC_FILE: made.encode(), artifact.BOOSTER_FILE: trees(seed).encode()},
+            objects=self.objects, paths=self.releases.paths, key=self.signer.key_id, signer=self.signer,
+        )  # fmt: skip
+        run = f"{seed:032x}"
+        known = synthetic_world.candidate(
+            run=run, artifact=digest, views=self.views.digest, edition=self.lake.built.id,
+            verdict=Verdict(subject=f"run:{run}", outcome=outcome),
+        )  # fmt: skip
+        artifact.save_candidate(known, paths=self.releases.paths)
+        refs = [Ref(name=f"run:{run}"), Ref(name="artifact:denials", digest=digest)]
+        live = self.releases.get_live("denials")
+        said: dict[str, JsonValue] = {"outcome": outcome, "live": live.candidate if live is not None else ""}
+        with self.step("gate", known.subject, inputs=refs, outputs=[self.pinned(known)], facts=said):
+            pass
+        read = artifact.read_artifact(digest, objects=self.objects, paths=self.releases.paths, key=self.signer.key_id)
+        return self.releases.save(build_release(known, read, ANYTHING.digest))
+
+    @staticmethod
+    def pinned(known: Candidate) -> Ref:
+        return Ref(name=known.subject, digest=artifact.candidate_digest(known))
+
+    def propose(self, release: Release) -> None:
+        known = artifact.read_candidate(release.candidate, paths=self.releases.paths)
+        propose(release, self.pinned(known), self.ana, ledger=self.books, policies=ANYTHING, step=self.step)
+
+    def approve(self, release: Release) -> None:
+        self.propose(release)
+        approve(release, self.bo, self.books, ANYTHING, step=self.step)
+
+    def released(self, seed: int = 1) -> Release:
+        """Train, approve and promote."""
+        from wellspring.models.releases.promotion import promote_release
+
+        made = self.train(seed)
+        self.approve(made)
+        promote_release(made, "user:bo", self.house, step=self.step)
+        return made
+
+    def shelf(self, *, step: Recorder | None = None) -> ReleaseCache:
+        return ReleaseCache(
+            self.releases,
+            load_release=lambda release: self.served(release),
+            index=self.books,
+            step=step or self.step,
+            clock=self.clock,
+        )
+
+    def kept_views(self, digest: str) -> FeatureViews:
+        return views_module.load_views_by_digest(self.folder / "lake" / "views", digest)
+
+    def desk(
+        self, *, step: Recorder | None = None, clock: Clock | None = None, policies: str = ""
+    ) -> tuple[PredictionService, ServiceDependencies]:
+        folder = self.folder / "policies"
+        folder.mkdir(exist_ok=True)
+        (folder / "a.cedar").write_text(policies or "permit (principal, action, resource);")
+        step = step or self.step
+        clock = self.clock if clock is None else clock
+        assert clock is not None
+        ports = ServiceDependencies(
+            project_name="tiny",
+            release_cache=self.shelf(step=step),
+            policy_reloader=PolicyReloader(folder, clock),
+            answer_signer=AnswerSigner(step=step, clock=clock),
+            editions=EditionStore(self.folder / "lake" / "editions"),
+            views=self.kept_views,
+            open_reader=self.online.reader,
+            token_domains=lambda: self.domains,
+            step=step,
+            clock=clock,
+        )
+        return PredictionService(ports), ports
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run something of a desk's to its end."""
+    return asyncio.run(coroutine)
+
+
+def ask(house: Released, given: dict[str, str] | None = None, **desk: Any) -> PredictionResult:
+    """Ask a fresh desk of a house one question, as the portal."""
+
+    async def asked() -> PredictionResult:
+        made, _ = house.desk(**desk)
+        try:
+            return await made.predict("denials", given or claim(3), include_reasons=True, principal=PORTAL)
+        finally:
+            await made.close()
+
+    return run(asked())

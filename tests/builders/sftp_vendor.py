@@ -1,0 +1,113 @@
+"""A vendor's house in this process: a real asyncssh server on a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+
+from wellspring.data.sources.sftp import SftpSource
+from wellspring.records.clock import Clock, SystemClock
+
+OnRead = Callable[[str, int], None]
+
+
+class Vendor:
+    """on_read: called with (name, offset) before each block goes out, so a test can change a file under a reader."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.outbox = folder / "outbox"
+        self.outbox.mkdir(parents=True)
+        self.known_hosts = folder / "known_hosts"
+        self.on_read: OnRead | None = None
+        self.reads = 0
+        self.port = 0
+        self._host_key = asyncssh.generate_private_key("ssh-ed25519")
+        user_key = asyncssh.generate_private_key("ssh-ed25519")
+        self.user_key = user_key.export_private_key().decode()
+        self._public = user_key.export_public_key().decode()
+
+    @contextmanager
+    def open(self) -> Iterator[Vendor]:
+        loop = asyncio.new_event_loop()
+        ready = threading.Event()
+        thread = threading.Thread(target=self._serve, args=(loop, ready), daemon=True)
+        thread.start()
+        assert ready.wait(10)
+        try:
+            yield self
+        finally:
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join(10)
+            loop.close()
+
+    def _serve(self, loop: asyncio.AbstractEventLoop, ready: threading.Event) -> None:
+        asyncio.set_event_loop(loop)
+        vendor = self
+
+        class Files(asyncssh.SFTPServer):
+            def __init__(self, chan: Any) -> None:
+                super().__init__(chan, chroot=str(vendor.folder).encode())
+
+            def open(self, path: bytes, pflags: int, attrs: Any) -> Any:
+                return (super().open(path, pflags, attrs), path.decode())
+
+            def read(self, file_obj: Any, offset: int, size: int) -> Any:
+                vendor.reads += 1
+                if vendor.on_read is not None:
+                    vendor.on_read(Path(file_obj[1]).name, offset)
+                return super().read(file_obj[0], offset, size)
+
+            def close(self, file_obj: Any) -> None:
+                super().close(file_obj[0])
+
+            def fstat(self, file_obj: Any) -> Any:
+                return super().fstat(file_obj[0])
+
+        async def start() -> asyncssh.SSHAcceptor:
+            return await asyncssh.listen(
+                "127.0.0.1",
+                0,
+                server_host_keys=[self._host_key],
+                authorized_client_keys=asyncssh.import_authorized_keys(self._public),
+                sftp_factory=Files,
+            )
+
+        server = loop.run_until_complete(start())
+        self.port = server.get_port()
+        self.pin(self._host_key)
+        ready.set()
+        loop.run_forever()
+        server.close()
+        loop.run_until_complete(server.wait_closed())
+        pending = asyncio.all_tasks(loop)
+        for task in pending:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*pending, return_exceptions=True))
+
+    def pin(self, key: asyncssh.SSHKey) -> None:
+        self.known_hosts.write_text(f"[127.0.0.1]:{self.port} {key.export_public_key().decode()}")
+
+    def source(self, *, settle_seconds: float = 0, clock: Clock | None = None, largest: int = 1 << 30) -> SftpSource:
+        return SftpSource(
+            "clearinghouse",
+            address=lambda: ("127.0.0.1", self.port),
+            user="wellspring",
+            folder="/outbox",
+            private_key=self.user_key,
+            known_hosts=self.known_hosts,
+            settle_seconds=settle_seconds,
+            clock=clock or SystemClock(),
+            max_size=largest,
+        )
+
+    def put(self, name: str, content: bytes) -> Path:
+        path = self.outbox / name
+        path.write_bytes(content)
+        return path

@@ -1,0 +1,276 @@
+"""A small world of its own to learn from, unlike the example's: history matters, outcomes come late.
+
+Nothing here is the reference project's process; its only use is that a test knows what is true in it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from wellspring.data.features import views as views_module
+from wellspring.lake import editions
+from wellspring.models.spec.definition import (
+    AcceptanceCriteria,
+    BaselineFeatures,
+    HyperparameterSearch,
+    Label,
+    ModelDefinition,
+    Subgroup,
+    Threshold,
+    TimeSplit,
+)
+from wellspring.models.training import train
+from wellspring.records.data import Edition, FeatureSpec, FeatureViews, FeatureViewSpec, TableSnapshot
+from wellspring.records.models import Candidate, Estimate, EvaluationReport
+from wellspring.records.trust import Ref
+from wellspring.records.verdict import Verdict
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+DAYS = 300
+
+
+def token(domain: str, number: int) -> str:
+    """Make something that looks like a token of the enclave."""
+    digest = hashlib.sha256(f"{domain}{number}".encode()).digest()[:16]
+    return f"{domain}_k1_{base64.b32encode(digest).decode().lower().rstrip('=')}"
+
+
+class World:
+    """Tables of one built edition, and a lake that holds nothing else. true: the chance of each claim, by its row."""
+
+    def __init__(self, claims: int = 4000, *, seed: int = 1, providers: int = 60) -> None:
+        chance = np.random.default_rng(seed)
+        day = np.sort(chance.integers(0, DAYS, claims))
+        who = chance.integers(0, providers, claims)
+        habit = chance.normal(0, 1.0, providers)
+        kind = chance.choice(["professional", "institutional"], claims, p=[0.7, 0.3])
+        amount = np.exp(chance.normal(5, 1, claims))
+        proof = chance.choice(["none", "valid", "expired"], claims, p=[0.5, 0.4, 0.1])
+        z = (
+            -1.6
+            + habit[who]
+            + 1.5 * (proof == "expired")
+            + 0.5 * (kind == "institutional")
+            + 0.2 * (np.log(amount) - 5)
+        )
+        self.true = 1 / (1 + np.exp(-z))
+        denied = chance.random(claims) < self.true
+        asked = [
+            START + timedelta(days=int(d), minutes=int(m))
+            for d, m in zip(day, chance.integers(0, 1440, claims), strict=True)
+        ]
+        delay = chance.integers(3, 25, claims)
+        answered = [at + timedelta(days=int(late)) for at, late in zip(asked, delay, strict=True)]
+        keys = [token("claim", n) for n in range(claims)]
+        billing = [token("provider", int(n)) for n in who]
+        self.tables: dict[str, pa.Table] = {
+            "claim_features": table(
+                {
+                    "claim_id": keys,
+                    "billing_npi": billing,
+                    "claim_type": kind.tolist(),
+                    "charge_amount": amount,
+                    "auth_state": proof.tolist(),
+                    "is_replacement": (chance.random(claims) < 0.1),
+                },
+                asked,
+            ),
+            "claim_label": table({"claim_id": keys, "is_denied": denied}, answered),
+            "provider_history": self._history(billing, answered, denied),
+        }
+        self.edition = editions.build_edition(
+            level="built",
+            parent=None,
+            tables=[
+                TableSnapshot(table=name, snapshot_id=number + 1, rows=rows.num_rows)
+                for number, (name, rows) in enumerate(self.tables.items())
+            ],
+            drops=[],
+            tenant="acme",
+            known_since=START + timedelta(days=DAYS + 40),
+        )
+
+    def read_table(self, edition: Edition, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """Answer as the lake does."""
+        assert edition == self.edition
+        return self.tables[name].select(list(columns)) if columns is not None else self.tables[name]
+
+    def find(self, edition_id: str) -> Edition:
+        """Find the one edition that there is."""
+        assert edition_id == self.edition.id
+        return self.edition
+
+    @staticmethod
+    def _history(billing: list[str], answered: list[datetime], denied: Any) -> pa.Table:
+        """After each answer, what that provider's share of denials is; a second column knows it from the whole year."""
+        order = sorted(range(len(billing)), key=lambda n: (answered[n], n))
+        seen: dict[str, list[bool]] = {}
+        rows: dict[str, list[Any]] = {"billing_npi": [], "denial_rate_30d": [], "claims_30d": []}
+        at: list[datetime] = []
+        for n in order:
+            past = seen.setdefault(billing[n], [])
+            past.append(bool(denied[n]))
+            rows["billing_npi"].append(billing[n])
+            rows["denial_rate_30d"].append(float(np.mean(past[-30:])))
+            rows["claims_30d"].append(len(past[-30:]))
+            at.append(answered[n])
+        return table(rows, at)
+
+
+def table(columns: Mapping[str, Any], known: Sequence[datetime]) -> pa.Table:
+    """Make a built table: the columns, since when each row is known, and its sequence."""
+    made = pa.table(dict(columns))
+    made = made.append_column("known_since", pa.array(known, pa.timestamp("us", "UTC")))
+    return made.append_column("sequence", pa.array(range(len(known)), pa.int64()))
+
+
+def views() -> FeatureViews:
+    """Say which features there are."""
+    return views_module.build_views(
+        "tiny",
+        [
+            FeatureViewSpec(
+                name="claim",
+                entity="claim",
+                keys=("claim_id",),
+                table="claim_features",
+                owner="claims",
+                features=(
+                    FeatureSpec(name="claim_type", type="string", description="the type of the claim"),
+                    FeatureSpec(name="charge_amount", type="float64", description="the amount charged"),
+                    FeatureSpec(
+                        name="auth_state",
+                        type="string",
+                        description="the state of the authorisation",
+                        categories=("none", "valid", "expired"),
+                    ),
+                    FeatureSpec(name="is_replacement", type="bool", description="whether it replaces an earlier claim"),
+                ),
+            ),
+            FeatureViewSpec(
+                name="provider_history",
+                entity="provider",
+                keys=("billing_npi",),
+                table="provider_history",
+                owner="network",
+                features=(
+                    FeatureSpec(name="denial_rate_30d", type="float64", description="the provider's share of denials"),
+                    FeatureSpec(name="claims_30d", type="int64", description="the provider's answered claims"),
+                ),
+            ),
+        ],
+    )
+
+
+def model(**changes: Any) -> ModelDefinition:
+    """Make a model of this world."""
+    said: dict[str, Any] = {
+        "name": "denials",
+        "question": "Will this claim be denied as submitted?",
+        "label": Label(table="claim_label", column="is_denied"),
+        "keys": ("claim_id",),
+        "spine": "claim_features",
+        "features": ("claim:*", "provider_history:*"),
+        "split": TimeSplit(test_days=90, gap_days=25, label_maturity_days=25),
+        "search": HyperparameterSearch(trials=2, seed=7, rows=1500, rounds=60),
+        "acceptance_criteria": AcceptanceCriteria(
+            auc=0.6,
+            calibration_error=0.1,
+            test_rows=500,
+            test_positives=50,
+            subgroup_auc=0.5,
+            subgroup_calibration_gap=0.2,
+        ),
+        "subgroups": (Subgroup(feature="claim:claim_type", min_rows=100),),
+        "threshold": Threshold(recall="0.80"),
+        "labels": ("pays", "denies"),
+        "baselines": BaselineFeatures(
+            columns=("claim:claim_type", "claim:charge_amount", "claim:auth_state", "claim:is_replacement"),
+            entity_column="billing_npi",
+            heuristic="provider_history:denial_rate_30d",
+        ),
+    }
+    return ModelDefinition.model_validate({**said, **changes})
+
+
+class Told(NamedTuple):
+    """What a run was told."""
+
+    params: dict[str, str]
+    tags: dict[str, str]
+    metrics: dict[str, float]
+    files: dict[str, bytes]
+
+
+class MemoryRuns:
+    """Keeps runs as the registry does, in a list."""
+
+    def __init__(self) -> None:
+        self.runs: dict[str, Told] = {}
+        self.ended: dict[str, str] = {}
+        self.versions: list[str] = []
+
+    def start_run(self, model: str) -> str:
+        run = f"{len(self.runs):032x}"
+        self.runs[run] = Told({}, {}, {}, {})
+        return run
+
+    def log_run(
+        self,
+        run: str,
+        *,
+        edition: Edition,
+        params: Mapping[str, str],
+        metrics: Mapping[str, float],
+        tags: Mapping[str, str],
+        files: Mapping[str, bytes],
+    ) -> None:
+        self.runs[run] = Told(dict(params), dict(tags), dict(metrics), dict(files))
+
+    def end_run(self, run: str, *, failed: bool = False) -> None:
+        self.ended[run] = "FAILED" if failed else "FINISHED"
+
+    def register_version(self, model: str, run: str, *, tags: Mapping[str, str]) -> str:
+        self.versions.append(run)
+        return str(len(self.versions))
+
+    def get_run(self, run: str) -> Any:
+        from wellspring.models.tracking.mlflow import RunRecord as Of
+
+        return Of(run, self.runs[run].params, self.runs[run].tags)
+
+
+def scores(**changes: Any) -> EvaluationReport:
+    """Make scores that reach ordinary bars."""
+
+    def measured(value: float, by: float = 0.01) -> Estimate:
+        return Estimate(value=value, low=value - by, high=value + by, rows=2000)
+
+    said: dict[str, Any] = {
+        "metrics": {"auc": measured(0.7), "brier": measured(0.15), "calibration_error": measured(0.02, 0.005)},
+        "baselines": {"columns": measured(0.6), "columns_plus_entity": measured(0.65), "heuristic": measured(0.62)},
+        "train_rows": 5000,
+        "test_rows": 2000,
+        "reason_microseconds": 900.0,
+        "trees": 200,
+        "leaves": 31,
+    }
+    return EvaluationReport(**{**said, **changes})
+
+
+def candidate(**changes: Any) -> Candidate:
+    """Make a candidate that passed, named by its own bytes."""
+    said: dict[str, Any] = {
+        "id": "", "tenant": "acme", "known_since": START, "model": "denials", "run": "f" * 32, "edition": "e" * 12,
+        "artifact": "a" * 64, "views": "b" * 64, "code": "c" * 64, "environment": "d" * 64,
+        "contracts": (Ref(name="contract:medical_claim@1.0.0", digest="1" * 64),), "scores": scores(),
+        "verdict": Verdict(subject=f"run:{'f' * 32}", outcome="pass"),
+    }  # fmt: skip
+    return train.assign_candidate_id(Candidate(**{**said, **changes}))

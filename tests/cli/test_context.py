@@ -1,0 +1,218 @@
+"""The door: options typed anywhere, errors in the house's words, exit codes, and never a traceback."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from tests.cli.conftest import Run
+from wellspring.cli import cli
+from wellspring.cli.context import USAGE_EXIT_CODE, CliContext, hoist_global_options, print_error, run_command
+from wellspring.errors import ERRORS_BY_SLUG, Refused
+from wellspring.records.verdict import Reason, Verdict
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (["status", "--json"], ["--json", "status"]),
+        (["ingest", "clearinghouse", "--project", "there"], ["--project", "there", "ingest", "clearinghouse"]),
+        (["prove", "drop:1", "--project=there", "--out", "p"], ["--project=there", "prove", "drop:1", "--out", "p"]),
+        (["quarantine", "show", "d", "--json"], ["--json", "quarantine", "show", "d"]),
+        (["status", "--project"], ["--project", "status"]),
+        (["verify", "--", "--json", "--project"], ["verify", "--", "--json", "--project"]),
+    ],
+)
+def test_the_options_of_the_door_go_first_wherever_they_were_typed(typed: list[str], meant: list[str]):
+    assert hoist_global_options(typed) == meant
+
+
+def test_the_document_is_all_that_json_prints(run: Run, root: Path):
+    said = run("status", "--json", "--project", root)
+    assert said.document == {"servers": [], "running": None, "edition": None, "accounts": {}}
+    assert said.err == ""
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (["recieve"], "ingest"),
+        (["statsu"], "status"),
+        (["quarantine", "lst"], "list"),
+        (["ledger", "tial"], "tail"),
+        (["ledger", "verfy"], "verify"),
+    ],
+)
+def test_a_mistyped_command_is_answered_with_the_nearest(run: Run, typed: list[str], meant: str):
+    said = run(*typed)
+    assert said.code == USAGE_EXIT_CODE
+    assert f"did you mean {meant!r}?" in said.err
+    assert said.out == ""
+
+
+def test_a_word_that_is_near_to_nothing_is_answered_with_what_there_is(run: Run):
+    said = run("xyzzy")
+    assert said.code == USAGE_EXIT_CODE
+    assert "there is: demo, new, up, down" in said.err
+
+
+@pytest.mark.parametrize(
+    ("words", "page"),
+    [
+        (["--nonsense"], "wellspring"),
+        (["ingest", "a", "b"], "wellspring ingest"),
+        (["prove", "drop:1"], "wellspring prove"),
+        (["ledger", "tail", "-n", "0"], "wellspring ledger tail"),
+        (["status", "--project"], "wellspring"),
+    ],
+)
+def test_wrong_usage_has_one_exit_code_and_a_way_out(run: Run, words: list[str], page: str):
+    said = run(*words)
+    assert said.code == USAGE_EXIT_CODE
+    assert said.err.startswith("usage: ")
+    assert f"fix: see `{page} --help`" in said.err
+
+
+def test_the_next_command_can_be_typed_as_it_stands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    place, elsewhere = tmp_path / "a place" / "bin", tmp_path / "bin"
+    for folder in (place, elsewhere):
+        folder.mkdir(parents=True)
+        (folder / "wellspring").touch(mode=0o755)
+    monkeypatch.chdir(tmp_path)
+    plain, named = CliContext(folder=None, as_json=False), CliContext(folder=Path("a project"), as_json=False)
+    monkeypatch.setenv("PATH", str(place))
+    monkeypatch.setattr("sys.argv", [str(place / "wellspring")])
+    assert plain.full_command("wellspring up && wellspring status") == "wellspring up && wellspring status"
+    assert named.full_command("wellspring up") == f"wellspring --project '{tmp_path}/a project' up"
+    monkeypatch.setenv("PATH", str(elsewhere))
+    once = f"'{place}/wellspring'"
+    assert plain.full_command("wellspring up; wellspring status") == f"{once} up; {once} status"
+
+
+def test_help_tells_the_whole_sentence_and_the_options_that_go_anywhere(run: Run):
+    said = " ".join(run("--help").out.split())
+    assert "everything that was done, signed, and held by a witness as well" in said
+    assert "... " not in said.partition("Commands:")[2]
+    assert "--json" in run("ledger", "tail", "--help").out
+
+
+def test_with_json_a_complaint_is_a_document_too(run: Run):
+    said = run("recieve", "--json")
+    assert said.code == USAGE_EXIT_CODE
+    assert said.out == ""
+    assert set(said.complaint) == {"error", "what", "fix"}
+
+
+def test_outside_a_project_the_way_in_is_said(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    for words in (["status"], ["ingest"], ["up"], ["ledger", "key"], ["prove", "drop:1", "--out", "p"]):
+        said = run(*words)
+        assert said.code == 66
+        assert f"no wellspring.toml in {tmp_path} or above it" in said.err
+        assert "--project FOLDER" in said.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_nearest_project_upwards_is_meant(run: Run, root: Path, monkeypatch: pytest.MonkeyPatch):
+    deep = root / "contracts" / "old"
+    deep.mkdir()
+    monkeypatch.chdir(deep)
+    assert "fix" not in (said := run("status", "--json")).err
+    assert said.code == 69
+
+
+def test_every_mistake_of_a_wrong_toml_is_told_at_once_with_its_line(run: Run, root: Path):
+    toml = root / "wellspring.toml"
+    toml.write_text(
+        '[project]\nname = "Health Plan"\ntenant = "wellspring-benefits"\n\n'
+        '[sources.clearinghouse]\nkind = "sftp"\nadress = "embedded"\nsettle_seconds = -1\n'
+    )
+    said = run("ingest", "--project", root)
+    assert said.code == 78
+    lines = said.err.splitlines()
+    assert any(line.startswith(f"project: {toml}:2: 'project.name'") for line in lines)
+    assert any(f"{toml}:7: unknown key" in line and "did you mean 'address'?" in line for line in lines)
+    assert any(f"{toml}:8: 'sources.clearinghouse.settle_seconds'" in line for line in lines)
+    assert lines[-1] == f"fix: edit {toml}"
+    assert run("ingest", "--project", root, "--json").complaint["error"] == "project"
+
+
+def test_what_is_no_toml_at_all_names_the_place(run: Run, root: Path):
+    (root / "wellspring.toml").write_text("[project\n")
+    said = run("status", "--project", root)
+    assert said.code == 78
+    assert "line 1" in said.err
+
+
+def failing(problem: BaseException) -> click.Command:
+    @click.command()
+    def command() -> None:
+        raise problem
+
+    return command
+
+
+@pytest.mark.parametrize("slug", sorted(ERRORS_BY_SLUG))
+def test_each_kind_of_error_has_its_exit_code_and_its_mend(capsys: pytest.CaptureFixture[str], slug: str):
+    problem = ERRORS_BY_SLUG[slug]("it stands still", fix="push it")
+    assert run_command(failing(problem), []) == problem.exit_code
+    assert capsys.readouterr().err == f"{slug}: it stands still\nfix: push it\n"
+    assert len({kind.exit_code for kind in ERRORS_BY_SLUG.values()}) == len(ERRORS_BY_SLUG)
+
+
+def test_who_stops_a_command_is_not_answered_with_a_traceback(capsys: pytest.CaptureFixture[str]):
+    assert run_command(failing(KeyboardInterrupt()), []) == 130
+    assert "stopped by you" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_refusal_says_the_reasons_of_its_verdict(capsys: pytest.CaptureFixture[str], as_json: bool):
+    reason = Reason(code="range", message="3 rows are out of range", column="units", count=3)
+    verdict = Verdict(subject="drop:1", outcome="fail", reasons=(reason,))
+    print_error(Refused("no", fix="mend it", verdict=verdict), as_json)
+    said = capsys.readouterr().err
+    if as_json:
+        assert json.loads(said)["verdict"]["reasons"][0]["code"] == "range"
+    else:
+        assert said == "refused: no\n  range in units: 3 rows are out of range\nfix: mend it\n"
+
+
+def test_a_reader_who_goes_away_is_no_error(root: Path):
+    # A reader that took the first line and left: `wellspring --help | head -1`.
+    read, write = os.pipe()
+    os.close(read)
+    words = [sys.executable, "-m", "wellspring.cli", "doctor", "--project", str(root)]
+    ran = subprocess.run(words, stdout=write, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    os.close(write)
+    assert ran.stderr == ""
+    assert ran.returncode == 0
+
+
+def test_the_last_line_is_the_next_command(capsys: pytest.CaptureFixture[str]):
+    CliContext(folder=None, as_json=False).print_result({}, next_command="wellspring up")
+    assert capsys.readouterr().out == "next: wellspring up\n"
+    CliContext(folder=None, as_json=True).print_result({"a": 1}, next_command="wellspring up")
+    assert json.loads(capsys.readouterr().out) == {"a": 1}
+
+
+def test_every_command_has_a_help_of_its_own(run: Run):
+    for name in cli.list_commands(click.Context(cli)):
+        said = run(name, "--help")
+        assert said.code == 0
+        assert said.out.startswith(f"Usage: wellspring {name}")
+
+
+def test_version_and_help_load_no_heavy_module():
+    heavy = "pyarrow polars duckdb pyiceberg sqlalchemy asyncssh psycopg numpy pandas hvac openlineage rich"
+    for word in ("--version", "--help", "verify"):
+        code = (
+            "import sys; from wellspring.cli import cli; from wellspring.cli.context import carry_out; "
+            f"carry_out(cli, {[word]!r} + (['/nowhere'] if {word!r} == 'verify' else [])); "
+            f"print(sorted(set({heavy!r}.split()) & set(sys.modules)))"
+        )
+        ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+        assert ran.stdout.splitlines()[-1] == "[]", word

@@ -1,0 +1,57 @@
+"""The demo's second half as far as it goes without a server; the whole of it runs in `make demo` and tests/phi."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from examples.health_plan import colleague
+from wellspring.cli import demo_predictions, example_project
+from wellspring.cli.context import CliContext
+from wellspring.errors import CorruptedError
+from wellspring.project import load_project
+
+
+class Vendor:
+    colleague = colleague
+
+
+def test_a_leak_that_nobody_names_ends_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    example_project.copy_example(tmp_path)
+    table = {"table": "claim_features", "rows": 3}
+    built = {"newly_built": True, "tables": [table], "leaks": [], "online_rows": {}, "edition": {"id": "e"}}
+    monkeypatch.setattr(demo_predictions, "run_worker", lambda *_, **__: built)
+    with pytest.raises(CorruptedError, match="exactly the colleague's column is named"):
+        list(
+            demo_predictions._feature_scene(CliContext(folder=tmp_path, as_json=True), load_project(tmp_path), Vendor())
+        )
+
+
+def test_a_gate_that_lets_the_worse_model_pass_ends_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    example_project.copy_example(tmp_path)
+    learned: list[str] = []
+    monkeypatch.setattr(demo_predictions, "run_worker", lambda *asked, **_: learned.append(str(asked[1:])))
+    with pytest.raises(CorruptedError, match="refuses a leak and a worse model"):
+        list(
+            demo_predictions._refused_scene(CliContext(folder=tmp_path, as_json=True), load_project(tmp_path), Vendor())
+        )
+    assert learned == ["('learn', 'denials')"] * 2
+
+
+def test_the_colleague_edits_the_model_and_it_is_put_back(tmp_path: Path):
+    example_project.copy_example(tmp_path)
+    model = tmp_path / "models/denials.py"
+    shipped = model.read_text()
+    colleague.leak(tmp_path)
+    assert "claim_settlement:paid_amount" in model.read_text()
+    colleague.forget(tmp_path)
+    assert "provider_history:*" not in model.read_text().partition("features=")[2].partition("\n")[0]
+    colleague.restore(tmp_path)
+    assert model.read_text() == shipped
+
+
+def test_figures_are_told_with_their_intervals():
+    figure: dict[str, Any] = {"value": 0.8864, "low": 0.873, "high": 0.899}
+    assert demo_predictions._format_interval(figure) == "0.886 (0.873 - 0.899)"

@@ -1,0 +1,35 @@
+"""A person at a terminal, played: prompts are answered, what is hidden stays hidden."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from wellspring.cli.pseudo_terminal import run_in_pty
+from wellspring.errors import CorruptedError
+
+ASKS = (
+    "import sys, getpass\n"
+    "assert sys.stdin.isatty()\n"
+    "name = input()\n"
+    "secret = getpass.getpass('password: ')\n"
+    "print(name, len(secret))\n"
+)
+
+
+def test_each_prompt_gets_its_answer_and_the_hidden_one_is_not_echoed():
+    code = "import sys\nsys.stderr.write('name: ')\nsys.stderr.flush()\n" + ASKS
+    said = run_in_pty([sys.executable, "-c", code], [("name: ", "ines"), ("password: ", "long enough")])
+    assert (said.exit_code, said.out) == (0, "ines 11\n")
+    assert "long enough" not in said.screen
+
+
+def test_a_command_that_ends_before_its_prompt_is_told_by_its_code():
+    said = run_in_pty([sys.executable, "-c", "raise SystemExit(77)"], [("name: ", "ines")])
+    assert said.exit_code == 77
+
+
+def test_a_prompt_that_never_comes_is_broken():
+    with pytest.raises(CorruptedError, match="no prompt"):
+        run_in_pty([sys.executable, "-c", "input()"], [("name: ", "ines")], timeout=0.3)

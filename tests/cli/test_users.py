@@ -1,0 +1,115 @@
+"""A person logs in at a terminal, and nowhere else."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Run
+from wellspring.cli import users as module
+from wellspring.cli import worker_client
+from wellspring.cli.pseudo_terminal import run_in_pty
+from wellspring.embedded import layout
+from wellspring.embedded import users as enrollment
+from wellspring.project import load_project
+from wellspring.runtime.privileges import detect_privileges
+from wellspring.trust.identity import users as identity
+
+TOML = '\n[users.ines]\nroles = ["owner"]\n'
+PROPOSE = ["release", "propose", "c" * 12]
+
+
+@pytest.fixture
+def named(root: Path) -> Path:
+    """A project that names at least one person."""
+    toml = root / "wellspring.toml"
+    if "[users.ines]" not in toml.read_text():
+        toml.write_text(toml.read_text() + TOML)
+    return root
+
+
+@pytest.mark.parametrize(
+    "words",
+    [PROPOSE, ["release", "approve", "r1"], ["release", "rollback", "denials"], ["users", "enroll", "ines"]],
+)
+def test_without_a_terminal_nobody_is_asked_who_they_are(
+    run: Run, named: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+):
+    asked: list[str] = []
+
+    def prompt(text: str, **_: Any) -> str:
+        asked.append(text)
+        return "long enough"
+
+    monkeypatch.setattr(module.click, "prompt", prompt)
+    monkeypatch.setattr(identity, "login_user", lambda *_: identity.UserToken("t"))
+    monkeypatch.setattr(enrollment, "request_enrollment", lambda *_: {"otpauth_url": "otpauth://"})
+    said = run(*words, "--project", named)
+    assert (said.code, asked) == (77, [])
+    assert "a person logs in at a terminal, and there is none" in said.err
+
+
+def test_a_login_gives_what_was_typed_to_openbao_and_a_token_back(named: Path, monkeypatch: pytest.MonkeyPatch):
+    typed = {"name": "ines", "password": "long enough", "code": "123456"}
+    hidden: list[str] = []
+    given: list[Any] = []
+
+    def prompt(text: str, *, hide_input: bool = False, err: bool = False) -> str:
+        assert err  # standard output is the document's
+        hidden.extend([text] if hide_input else [])
+        return typed[text]
+
+    def login(*words: Any) -> identity.UserToken:
+        given.extend(words)
+        return identity.UserToken("t-1")
+
+    monkeypatch.setattr(module.click, "prompt", prompt)
+    monkeypatch.setattr(module, "require_terminal", lambda: None)
+    monkeypatch.setattr(identity, "login_user", login)
+    here = load_project(named)
+    assert module.log_in(here) == "t-1"
+    assert given == [here.socket_path("openbao"), "ines", "long enough", "123456"]
+    assert hidden == ["password", "code"]
+
+
+def test_at_a_terminal_name_password_and_code_are_asked_for_and_neither_secret_is_shown(named: Path):
+    typed = [("name: ", "ines"), ("password: ", "long enough"), ("code: ", "123456")]
+    said = run_in_pty([sys.executable, "-m", "wellspring.cli", "--project", str(named), *PROPOSE], typed, timeout=60)
+    assert said.exit_code == 69  # the servers are down
+    assert said.out == ""
+    assert "long enough" not in said.screen
+    assert "123456" not in said.screen
+
+
+def test_enrolment_of_nobody_is_not_found_before_a_password_is_asked_for(run: Run, named: Path):
+    said = run("users", "enroll", "mallory", "--project", named)
+    assert said.code == 66
+    assert "names no such person" in said.err
+
+
+def test_who_is_enrolled_already_is_told_before_a_password_is_asked_for(
+    run: Run, named: Path, monkeypatch: pytest.MonkeyPatch
+):
+    asked: list[str] = []
+    monkeypatch.setattr(module, "require_terminal", lambda: None)
+    monkeypatch.setattr(module.click, "prompt", lambda text, **_: asked.append(text))
+    monkeypatch.setattr(worker_client, "run_worker", lambda *_: ["ines"])
+    assert run("users", "enroll", "ines", "--project", named).code == 69
+    monkeypatch.setattr(type(load_project(named)), "read_run_state", lambda _: object())
+    said = run("users", "enroll", "ines", "--project", named)
+    assert (said.code, asked) == (77, [])
+    assert "ines is enrolled already" in said.err
+
+
+def test_people_are_listed_with_who_is_enrolled(run: Run, named: Path):
+    here = load_project(named)
+    here.state_dir.mkdir()
+    layout.create_folders(here, detect_privileges(here))
+    said = run("users", "list", "--project", named)
+    assert said.code == 0
+    assert "ines" in said.out
+    document = run("users", "list", "--json", "--project", named).document
+    assert {"name": "ines", "roles": list(here.users["ines"].roles), "enrolled": False} in document

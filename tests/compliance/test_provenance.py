@@ -1,0 +1,129 @@
+from pathlib import Path
+
+import pytest
+
+from tests.builders import prediction_story as told
+from tests.builders.ledger import JournalStep, Ledger
+from tests.builders.prediction_story import CANDIDATE_ID, KEY, SUBJECT, another, release
+from wellspring.compliance import provenance
+
+RELEASED = release().name
+SHORT = RELEASED.partition(":")[2]
+MODEL = f"model:denials@{SHORT}"
+DATA = {"drop:d0", "drop:d1", "edition:e0", "edition:e1", "edition:b1"}
+
+
+@pytest.fixture(scope="module")
+def ledger(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
+    one = Ledger(tmp_path_factory.mktemp("house"))
+    steps = told.steps()
+    late = told.predict(told.answer(id="p2"))
+    told.tell(one, {**steps, "other": another("0.9"), "late": late})
+    with JournalStep(one, "enclave")("expire", "drop:d0", facts={"discarded": 2}):
+        pass
+    with JournalStep(one, "worker")("replay", SUBJECT):
+        pass
+    one.sequencer.integrate()
+    return one
+
+
+def subjects(ledger: Ledger, subject: str) -> set[str]:
+    return {one.entry.subject for one in provenance.collect_entries(ledger.index, subject) or ()}
+
+
+def actions(ledger: Ledger, subject: str) -> list[str]:
+    return [one.entry.action for one in provenance.collect_entries(ledger.index, subject) or ()]
+
+
+def test_an_answer_leads_back_to_everything_that_it_rests_on(ledger: Ledger):
+    assert subjects(ledger, SUBJECT) == {
+        SUBJECT, RELEASED, f"candidate:{CANDIDATE_ID}", "run:r1", KEY, "user:ines", "user:omar", *DATA,
+    }  # fmt: skip
+
+
+def test_an_answer_leads_to_the_editions_that_brought_its_rows(tmp_path: Path):
+    one = Ledger(tmp_path)
+    steps = told.steps()
+    older = {
+        "older": steps["built"]._replace(subject="edition:b0", outputs=(told.ref("edition:b0"),)),
+        "older online": steps["materialize"]._replace(subject="edition:b0"),
+    }
+    told.tell(one, {**older, **steps, "predict": steps["predict"].but(editions={"member_history": "b0"})})
+    assert subjects(one, SUBJECT) >= {"edition:b0", "edition:b1"}
+
+
+def test_the_story_of_an_answer_ends_with_the_answer(ledger: Ledger):
+    assert actions(ledger, SUBJECT)[-1] == "predict"
+    assert {"expire", "replay"} & set(actions(ledger, SUBJECT)) == set()
+    # What went live between the two answers is told of the later one only.
+    assert another("0.9").subject in subjects(ledger, "prediction:p2")
+    assert "expire" in actions(ledger, "edition:b1")
+
+
+def test_the_end_of_a_promotion_that_had_begun_is_told_too(tmp_path: Path):
+    one = Ledger(tmp_path)
+    steps = told.steps()
+    promote = steps.pop("promote")
+    answer = steps.pop("predict")
+    told.tell(one, steps)
+    with JournalStep(one, "worker")(
+        promote.action, promote.subject, inputs=promote.inputs, outputs=promote.outputs, intent=True,
+        facts=dict(promote.facts),
+    ), JournalStep(one, "api")(
+        answer.action, answer.subject, inputs=answer.inputs, outputs=answer.outputs, facts=dict(answer.facts)
+    ):  # fmt: skip
+        pass
+    with JournalStep(one, "enclave")("expire", "drop:d0"):
+        pass
+    one.sequencer.integrate()
+    found = [
+        (collect_entry.entry.action, collect_entry.entry.phase)
+        for collect_entry in provenance.collect_entries(one.index, SUBJECT) or ()
+    ]
+    assert found[-3:] == [("promote", "intent"), ("predict", "done"), ("promote", "done")]
+
+
+def test_a_model_leads_to_its_release_and_to_all_that_went_live(ledger: Ledger):
+    found = subjects(ledger, MODEL)
+    assert found == {
+        RELEASED, another("0.9").subject, f"candidate:{CANDIDATE_ID}", "run:r1", "user:ines", "user:omar", *DATA,
+    }  # fmt: skip
+    assert "expire" in actions(ledger, MODEL)
+
+
+def test_the_parts_have_stories_too(ledger: Ledger):
+    assert subjects(ledger, RELEASED) == subjects(ledger, MODEL) - {another("0.9").subject}
+    assert subjects(ledger, f"candidate:{CANDIDATE_ID}") == {f"candidate:{CANDIDATE_ID}", "run:r1", *DATA}
+    assert subjects(ledger, "run:r1") == {"run:r1", *DATA}
+    assert subjects(ledger, "edition:b1") == DATA
+
+
+@pytest.mark.parametrize(
+    "subject", ["prediction:none", "model:denials@none", f"model:other@{SHORT}", f"model:denials{SHORT}", "run:x"]
+)
+def test_what_the_ledger_does_not_know_has_no_entry(ledger: Ledger, subject: str):
+    assert provenance.collect_entries(ledger.index, subject) == []
+
+
+@pytest.mark.parametrize("subject", ["", "x", "server:openbao", "model:", "user:ines", "key:x"])
+def test_what_has_no_story_is_none(ledger: Ledger, subject: str):
+    assert provenance.collect_entries(ledger.index, subject) is None
+
+
+def test_the_nearest_name_can_be_found(ledger: Ledger):
+    assert provenance.list_subjects_of_kind(ledger.index, "model") == sorted(
+        [MODEL, f"model:denials@{another('0.9').subject[8:]}"]
+    )
+    assert provenance.list_subjects_of_kind(ledger.index, "release") == sorted([RELEASED, another("0.9").subject])
+    assert provenance.list_subjects_of_kind(ledger.index, "dataset") == ["dataset:medical_claim"]
+    assert provenance.list_subjects_of_kind(ledger.index, "prediction") == []
+
+
+def test_the_table_says_what_the_code_does():
+    rows = [line.strip("|").split("|") for line in (provenance.__doc__ or "").splitlines() if line.startswith("| ")][1:]
+    table = {
+        action: {thing.strip() for thing in to.replace(";", ",").split(",")}
+        for who, _, to in rows
+        for action in (part.strip() for part in who.split(","))
+    }
+    assert table == {action: set(to) for action, to in provenance.PROVENANCE_EDGES.items()}

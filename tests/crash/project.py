@@ -1,0 +1,245 @@
+"""A project with real servers that a crash test kills: its command line, its drops, and what can be seen of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+
+from examples.health_plan import drops, population
+from tests.crash.invariants import Seen, Sent
+from wellspring import project
+from wellspring.embedded import packages, postgres
+from wellspring.runtime import privileges
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / "examples" / "health_plan"
+ROWS = 40
+TIMEOUT = 180
+
+
+class Ran(NamedTuple):
+    """One command: its exit code, its JSON document (None without one) and what it complained about."""
+
+    code: int
+    document: Any
+    complaint: str
+
+
+class Commands:
+    """One project in a folder of its own, and its command line."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def start(self, *words: str, crash_at: str | None = None) -> subprocess.Popen[str]:
+        """Start a command, to die at a crash point if one is named."""
+        return subprocess.Popen(
+            self.argv(*words),
+            env=environ(crash_at), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def argv(self, *words: str) -> list[str]:
+        """Say how a command of this project is started."""
+        return [sys.executable, "-m", "wellspring.cli", *words, "--json", "--project", str(self.root)]
+
+    def run(self, *words: str, crash_at: str | None = None) -> Ran:
+        """Run a command to its end."""
+        with self.start(*words, crash_at=crash_at) as process:
+            return finished(process)
+
+    def must(self, *words: str, codes: tuple[int, ...] = (0,)) -> Any:
+        """Run a command that has to succeed and return its document."""
+        ran = self.run(*words)
+        if ran.code not in codes:
+            raise AssertionError(f"`wellspring {' '.join(words)}` ended with {ran.code}: {ran.complaint}")
+        return ran.document
+
+    def server(self, name: str) -> int | None:
+        """Return the pid of a server, or None if it does not run."""
+        try:
+            running = json.loads((self.root / ".wellspring/run.json").read_bytes())
+        except FileNotFoundError:
+            return None
+        found = running["supervisor"] if name == "supervisor" else running["servers"].get(name)
+        return found["pid"] if found and psutil.pid_exists(found["pid"]) else None
+
+    @staticmethod
+    def down(root: Path) -> None:
+        """Stop the servers of a project, whatever state it is in."""
+        words = [sys.executable, "-m", "wellspring.cli", "down", "--project", str(root)]
+        subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=TIMEOUT, check=False)
+
+
+class House(Commands):
+    """One project of the example's contracts in a folder of its own.
+
+    sent: what was put into the vendor's outbox so far, and what must become of each row.
+    """
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.sent: list[Sent] = []
+        root.mkdir(parents=True, exist_ok=True)
+        root.chmod(0o755)
+        # Without the sections that ask for more servers: answers are killed in a house of their own.
+        plain = (EXAMPLE / "wellspring.toml").read_text(encoding="utf-8").partition("\n[dbt]")[0]
+        (root / "wellspring.toml").write_text(plain + "\n", encoding="utf-8")
+        shutil.copytree(EXAMPLE / "contracts", root / "contracts")
+        self.repaired = False
+        self._people = population.members(200, 11)
+
+    # --- the vendor -----------------------------------------------------------------------------------------------
+
+    def send(self, number: int) -> Sent:
+        """Put a drop of 40 rows into the outbox: 34 good ones, 4 that only contract 1.1.0 knows, 2 bad for good."""
+        rows = population.claims(ROWS, 1000 + number, people=self._people, first=number * ROWS).to_pylist()
+        office = [place for place, row in enumerate(rows) if row["claim_type"] == "professional"][:5]
+        repairable, bad = set(office[:4]), {office[4], next(place for place in range(ROWS) if place not in office)}
+        for place in repairable:
+            rows[place]["place_of_service_code"] = drops.TELEHEALTH
+        for place in bad:
+            rows[place]["member_id"] = "WSP12AB"
+        outbox = self.root / "vendor" / "outbox"
+        path = outbox / f"medical_claim_{number:04d}.csv"
+        drops._write(path, rows)
+        sent = Sent(
+            name=path.name,
+            rows=ROWS,
+            bad=frozenset(place + 1 for place in bad),
+            repairable=frozenset() if self.repaired else frozenset(place + 1 for place in repairable),
+        )
+        self.sent.append(sent)
+        return sent
+
+    def replayed(self, name: str) -> None:
+        """Remember that the repairable rows of a drop have been replayed."""
+        self.sent = [item._replace(replayed=True) if item.name == name else item for item in self.sent]
+
+    def repair_contract(self) -> None:
+        """Do what the contract's owner does, once: version 1.1.0 knows the forgotten place of service."""
+        if not self.repaired:
+            drops.repaired_contract(self.root / "contracts")
+            self.repaired = True
+
+    def end_retention(self, name: str) -> None:
+        """Let eight days pass for one drop while the house is down: its date in the enclave's database moves back.
+
+        Nobody can log in there but the enclave, so this takes PostgreSQL's single-user mode, as the house's own
+        beginning does.
+        """
+        here = project.load_project(self.root)
+        programs = packages.check_installed(here).postgres
+        sql = f"UPDATE drops SET retention_until = retention_until - interval '8 days' WHERE name = '{name}'\n"
+        argv = [
+            str(programs / "postgres"),
+            "--single",
+            "-j",
+            "-D",
+            str(postgres.postgres_data_dir(here)),
+            postgres.DATABASE_ROLE,
+        ]
+        ran = subprocess.run(
+            privileges.service_command(here, "postgres", argv),
+            input=f"{sql};\n\n", env=privileges.service_environment(here, "postgres"), cwd="/", capture_output=True, text=True,
+            timeout=TIMEOUT, check=False,
+        )  # fmt: skip
+        if ran.returncode or "ERROR" in ran.stderr + ran.stdout:
+            raise AssertionError(f"the date could not be moved: {(ran.stderr + ran.stdout)[-500:]}")
+        self.sent = [item._replace(gone=True) if item.name == name else item for item in self.sent]
+
+    # --- what can be seen -----------------------------------------------------------------------------------------
+
+    def see(self) -> Seen:
+        """Look at the house from outside: its status, its ledger, its files; none of the lake's own code is asked."""
+        status = self.must("status")
+        entries = self.must("ledger", "tail", "-n", "1000000")
+        audit = self.run("ledger", "verify")
+        waiting = self.must("quarantine", "list")
+        return Seen(
+            sent=tuple(self.sent),
+            accounts=status["accounts"],
+            entries=tuple(entries),
+            ledger=audit.complaint if audit.code else "",
+            journals=self._journals(),
+            editions=self._editions(),
+            pointer=self._pointer(),
+            rows=self._rows(),
+            waiting={item["drop"]: item["rows"] for item in waiting},
+            lineage=self._lineage(),
+        )
+
+    def _journals(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for path in sorted((self.root / ".wellspring/journals").glob("*/*.log")):
+            lines = [json.loads(line) for line in path.read_bytes().splitlines()]
+            found.setdefault(path.parent.name, []).extend(line["sequence"] for line in lines)
+        return found
+
+    def _editions(self) -> dict[str, dict[str, Any]]:
+        folder = self.root / ".wellspring/lake/editions"
+        return {path.stem: json.loads(path.read_bytes()) for path in sorted(folder.glob("*.json"))}
+
+    def _pointer(self) -> str | None:
+        path = self.root / ".wellspring/lake/editions/landed"
+        return path.read_text().strip() if path.exists() else None
+
+    def _rows(self) -> list[tuple[str, int]]:
+        """List (drop, row number) of every row of the newest edition, read with pyiceberg from the table's metadata."""
+        from pyiceberg.table import StaticTable
+
+        newest = self._pointer()
+        if newest is None:
+            return []
+        rows: list[tuple[str, int]] = []
+        # Read-only and immutable: a reader of another user must leave no file beside the catalog.
+        catalog = sqlite3.connect(f"file:{self.root}/.wellspring/lake/catalog.db?mode=ro&immutable=1", uri=True)
+        try:
+            places = dict(catalog.execute("SELECT table_name, metadata_location FROM iceberg_tables"))
+        finally:
+            catalog.close()
+        for table in self._editions()[newest]["tables"]:
+            static = StaticTable.from_metadata(places[table["table"]])
+            scan = static.scan(snapshot_id=int(table["snapshot_id"]), selected_fields=("drop_id", "row_number"))
+            found = scan.to_arrow()
+            rows += zip(found["drop_id"].to_pylist(), found["row_number"].to_pylist(), strict=True)
+        return rows
+
+    def _lineage(self) -> list[str]:
+        """List the outboxes that hold a line which is no JSON."""
+        torn: list[str] = []
+        for path in sorted((self.root / ".wellspring/lineage").glob("*.jsonl")):
+            for line in path.read_bytes().split(b"\n"):
+                try:
+                    json.loads(line or b"{}")
+                except ValueError:
+                    torn.append(path.name)
+        return torn
+
+
+def environ(crash_at: str | None) -> dict[str, str]:
+    """Make the environment of a command that shall die at a crash point, or at none."""
+    plain = {name: value for name, value in os.environ.items() if name != "WELLSPRING_CRASH_AT"}
+    return {**plain, "WELLSPRING_CRASH_AT": crash_at} if crash_at else plain
+
+
+def finished(process: subprocess.Popen[str]) -> Ran:
+    """Wait for a command; one that hangs is ended and told as exit code 124."""
+    try:
+        out, complaint = process.communicate(timeout=TIMEOUT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        out, complaint = process.communicate()
+        return Ran(124, None, f"did not end in {TIMEOUT} s; {complaint[-2000:]}")
+    try:
+        document = json.loads(out) if out.strip() else None
+    except ValueError:
+        document = None
+    return Ran(process.returncode, document, complaint[-2000:] or out[-2000:])

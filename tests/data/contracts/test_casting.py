@@ -1,0 +1,89 @@
+"""Text becomes a typed value strictly: what is not of the type is marked, never bent."""
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from wellspring.data.contracts import casting
+
+AMOUNT = "decimal128(12, 2)"
+INSTANT = "timestamp[us, tz=UTC]"
+
+
+def read(declared: str, *texts: str | None) -> list[Any]:
+    """Read texts; write `...` where a value was marked as not of the type."""
+    values, bad = casting.cast_column(pa.chunked_array([pa.array(texts, pa.string())]), declared)
+    assert [value for value, wrong in zip(values, bad, strict=True) if wrong and value is not None] == []
+    return [... if wrong else value for value, wrong in zip(values.to_list(), bad.to_list(), strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("declared", "good"),
+    [
+        ("string", {"": "", " a ": " a ", "007": "007"}),
+        ("int64", {"1": 1, "-7": -7, "+3": 3, "007": 7, "9223372036854775807": 2**63 - 1}),
+        ("float64", {"1": 1.0, "-.5": -0.5, "1e3": 1000.0, "1.25E-2": 0.0125}),
+        (AMOUNT, {"1": Decimal(1), "1.5": Decimal("1.5"), "-0.05": Decimal("-0.05"),
+                "0009999999999.99": Decimal("9999999999.99")}),
+        ("bool", {"true": True, "F": False, "Yes": True, "n": False, "1": True, "0": False}),
+        ("date32[day]", {"2024-02-29": date(2024, 2, 29), "1900-01-01": date(1900, 1, 1)}),
+        (INSTANT, {
+            "2024-01-02T03:04:05Z": datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC),
+            "2024-01-02 03:04:05.123456": datetime(2024, 1, 2, 3, 4, 5, 123456, tzinfo=UTC),
+            "2024-01-02T03:04:05+02:00": datetime(2024, 1, 2, 1, 4, 5, tzinfo=UTC),
+            "2024-01-02T03:04:05-0500": datetime(2024, 1, 2, 8, 4, 5, tzinfo=UTC),
+        }),
+    ],
+)  # fmt: skip
+def test_what_is_of_the_type_is_read(declared: str, good: dict[str, Any]):
+    assert read(declared, *good, None) == [*good.values(), None]
+
+
+@pytest.mark.parametrize(
+    ("declared", "bad"),
+    [
+        ("int64", [" 1", "1 ", "1.0", "1e3", "1_000", "1,000", "0x1", "\uff11", "9223372036854775808", "one", "-"]),
+        ("float64", ["nan", "inf", "-inf", "1e999", "1_0", " 1", "1,5", "\uff11", "."]),
+        (AMOUNT, ["1.005", "12345678901", "1e3", "$1", "1,000.00", " 1", "1.", "nan", "--1", ""]),
+        ("decimal128(5, 0)", ["1.0", "123456"]),
+        ("bool", ["2", "ja", " true", "truee"]),
+        ("date32[day]", ["2024-2-3", "2023-02-29", "2024-13-01", "02/03/2024", "20240203", " 2024-02-03",
+                "2024-02-03T00:00:00"]),
+        (INSTANT, ["2024-01-02", "2024-01-02T03:04", "2024-01-02T25:04:05Z", "2024-01-02T03:04:05.1234567Z",
+                "yesterday"]),
+    ],
+)  # fmt: skip
+def test_what_is_not_of_the_type_is_marked(declared: str, bad: list[str]):
+    assert read(declared, *bad) == [...] * len(bad)
+
+
+@pytest.mark.parametrize("declared", ["string", "int64", "float64", AMOUNT, "bool", "date32[day]", INSTANT])
+def test_a_column_of_nulls_and_a_column_of_nothing_are_read(declared: str):
+    assert read(declared, None, None) == [None, None]
+    assert read(declared) == []
+    assert casting.cast_column(pa.chunked_array([pa.nulls(2, casting.arrow_type(declared))]), declared)[
+        0
+    ].to_list() == [None, None]
+
+
+def test_typed_values_keep_their_values_but_no_float_without_end():
+    column = pa.chunked_array([[1.5, float("nan"), None, float("inf")]])
+    values, bad = casting.cast_column(column, "float64")
+    assert (values.to_list(), bad.to_list()) == ([1.5, None, None, None], [False, True, False, True])
+
+
+def test_any_column_can_be_searched_as_text():
+    told = casting.to_text(pa.chunked_array([[900123456, None]]))
+    assert told is not None
+    assert told.to_list() == ["900123456", None]
+    assert casting.to_text(pa.chunked_array([[[1]]])) is None
+
+
+def test_a_bound_is_of_its_columns_type():
+    assert casting.parse_bound(None, "int64") is None
+    assert casting.parse_bound(5.0, AMOUNT) == 5.0
+    assert casting.parse_bound("2024-01-02", "date32[day]") == date(2024, 1, 2)
+    assert casting.parse_bound("2024-01-02T00:00:00", INSTANT) == datetime(2024, 1, 2, tzinfo=UTC)

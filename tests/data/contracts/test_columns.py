@@ -1,0 +1,148 @@
+"""One column of a contract: what is read of it, what is refused, and that without a classification it never leaves."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from wellspring.data.contracts.columns import parse_column
+from wellspring.data.contracts.odcs import ContractDocument, read_document
+from wellspring.records.data import ContractColumn
+
+
+def read(**keys: Any) -> tuple[ContractColumn | None, ContractDocument]:
+    said = {"name": "a", "logicalType": "string", "classification": "operational", **leaves("plain"), **keys}
+    said = {key: value for key, value in said.items() if value is not None}
+    page = read_document(
+        Path("x.odcs.yaml"), yaml.safe_dump({"schema": [{"name": "t", "properties": [said]}]}).encode()
+    )
+    assert page.model is not None
+    assert page.model.schema_ is not None
+    return parse_column(
+        page, (page.model.schema_[0].properties or [])[0], ("schema", 0, "properties", 0), ["taken"]
+    ), page
+
+
+def leaves(how: str | None, domain: str | None = None) -> dict[str, Any]:
+    said = {"egress": how, "domain": domain}
+    return {"customProperties": [{"property": name, "value": value} for name, value in said.items() if value] or None}
+
+
+def good(**keys: Any) -> ContractColumn:
+    told, page = read(**keys)
+    assert page.errors == []
+    assert told is not None
+    return told
+
+
+def wrong(**keys: Any) -> str:
+    page = read(**keys)[1]
+    assert len(page.errors) == 1, page.errors
+    return page.errors[0]
+
+
+@pytest.mark.parametrize(
+    ("logical", "physical", "kind"),
+    [
+        ("string", "VARCHAR(20)", "string"), ("integer", "BIGINT", "int64"), ("number", None, "float64"),
+        ("number", "double", "float64"), ("number", "decimal(12,2)", "decimal128(12, 2)"),
+        ("number", "NUMERIC( 5 , 0 )", "decimal128(5, 0)"), ("boolean", None, "bool"), ("date", None, "date32[day]"),
+        ("timestamp", None, "timestamp[us, tz=UTC]"),
+    ],
+)  # fmt: skip
+def test_a_type_is_arrows_name_for_it(logical: str, physical: str | None, kind: str):
+    assert good(logicalType=logical, physicalType=physical).type == kind
+
+
+@pytest.mark.parametrize("how", ["plain", "token", "year", "prefix(3)", "masked", "never"])
+def test_a_column_without_a_classification_never_leaves(how: str):
+    kind = "date" if how == "year" else "string"
+    said = leaves(how, "claim" if how == "token" else None)
+    told = good(logicalType=kind, classification=None, **said)
+    assert (told.egress, told.domain) == ("never", None)
+    assert good(logicalType=kind, **said).egress == how
+
+
+@pytest.mark.parametrize("domain", [False, True, 7, ["claim"]])
+def test_a_domain_that_yaml_reads_as_no_text_is_told(domain: Any):
+    said = [{"property": "egress", "value": "token"}, {"property": "domain", "value": domain}]
+    assert "needs a domain" in wrong(customProperties=said)
+
+
+def test_a_column_that_never_leaves_may_be_called_like_one_of_the_lakes():
+    assert good(name="tenant", **leaves("never")).egress == "never"
+
+
+def test_a_column_that_says_nothing_never_leaves():
+    assert good(classification=None, **leaves(None)).egress == "never"
+
+
+def test_checks_are_read_from_keys_and_from_quality():
+    quality = [
+        {"metric": "nullValues", "mustBe": 0}, {"type": "library", "metric": "duplicateValues", "mustBe": 0},
+        {"metric": "invalidValues", "arguments": {"validValues": ["02", "x"]}, "mustBe": 0},
+    ]  # fmt: skip
+    told = good(quality=quality, logicalTypeOptions={"pattern": "^[0-9]"})
+    assert (told.required, told.unique, told.enum, told.pattern) == (True, True, ("02", "x"), "^[0-9]")
+    assert good(required=True, unique=True).required
+
+
+def test_bounds_are_numbers_or_dates():
+    assert good(logicalType="integer", logicalTypeOptions={"minimum": 1, "maximum": 2}).maximum == 2.0
+    day = good(logicalType="date", logicalTypeOptions={"minimum": "2020-01-01"})
+    assert day.minimum == "2020-01-01"
+    unquoted = read_document(Path("x"), b"schema: [{properties: [{logicalTypeOptions: {minimum: 2020-01-01}}]}]")
+    assert unquoted.errors == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"name": "a b"}, "letters, digits and underscores"),
+        ({"name": "Taken"}, "declared twice"),
+        ({"name": "row_number"}, "house's own"),
+        ({"name": "Fault"}, "house's own"),
+        ({"name": "tenant"}, "the lake adds 'tenant' itself"),
+        ({"name": "Known_Since", "logicalType": "timestamp"}, "the lake adds"),
+        ({"logicalType": "object"}, "a column's type is one of"),
+        ({"logicalType": None}, "a column's type is one of"),
+        ({"logicalType": "number", "physicalType": "decimal(39,2)"}, "38 digits"),
+        ({"logicalType": "number", "physicalType": "decimal(2,3)"}, "38 digits"),
+        ({"logicalType": "number", "physicalType": "money"}, "38 digits"),
+        (leaves("open"), "say how it leaves the enclave"),
+        (leaves(None), "say how it leaves the enclave"),
+        (leaves("token"), "needs a domain"),
+        (leaves("token", "Claim Id"), "needs a domain"),
+        (leaves("plain", "claim"), "only what leaves as a token has a domain"),
+        ({"logicalType": "integer", **leaves("token", "claim")}, "only a string leaves as token"),
+        ({"logicalType": "integer", **leaves("prefix(3)")}, "only a string leaves as zip3"),
+        ({"logicalType": "date", **leaves("masked")}, "only a string leaves as masked"),
+        (leaves("year"), "only a date or a timestamp"),
+        ({"name": "member_birth_date", "logicalType": "date"}, "a date of birth does not leave as it is"),
+        ({"name": "DOB"}, "a date of birth does not leave as it is"),
+        ({"logicalTypeOptions": {"maxLength": 5}}, "holds a string to pattern; leave this out"),
+        ({"logicalType": "boolean", "logicalTypeOptions": {"minimum": 5}}, "holds a boolean to nothing"),
+        ({"logicalType": "integer", "logicalTypeOptions": {"minimum": "x"}}, "say a number"),
+        ({"logicalType": "integer", "logicalTypeOptions": {"minimum": 2, "maximum": 1}}, "above the maximum"),
+        ({"logicalType": "date", "logicalTypeOptions": {"maximum": "01/02/2020"}}, "2020-01-31"),
+        ({"logicalTypeOptions": {"pattern": "("}}, "cannot be compiled"),
+        ({"logicalTypeOptions": {"pattern": "(?=a)"}}, "look-around"),
+        ({"quality": [{"type": "sql", "query": "true", "name": "x"}]}, "a check of one column is metric"),
+        ({"quality": [{"metric": "rowCount", "mustBe": 0}]}, "a check of one column is metric"),
+        ({"quality": [{"metric": "nullValues", "mustBe": 5}]}, "write `mustBe: 0`"),
+        ({"quality": [{"metric": "nullValues"}]}, "write `mustBe: 0`"),
+        ({"quality": [{"metric": "invalidValues", "mustBe": 0}]}, "validValues"),
+        ({"quality": [{"metric": "invalidValues", "mustBe": 0, "arguments": {"pattern": "x"}}]}, "validValues"),
+        ({"quality": [{"metric": "invalidValues", "mustBe": 0, "arguments": {"validValues": [2, True]}}]},
+            "quote every"),
+        ({"logicalType": "date", "quality": [
+            {"metric": "invalidValues", "mustBe": 0, "arguments": {"validValues": ["2020-01-01"]}}]},
+            "string or an integer"),
+        ({"enum": [{"value": "x"}]}, "metric invalidValues"),
+        ({"properties": [{"name": "b"}]}, "holds nobody to it"),
+        ({"pattern": "x"}, "unknown key"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_told(keys: dict[str, Any], said: str):
+    assert said in wrong(**keys)

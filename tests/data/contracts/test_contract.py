@@ -1,0 +1,269 @@
+"""A contract is read whole or not at all, with every mistake told; a file belongs to exactly one."""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from tests.builders.contracts import KNOWN, column, contract
+from wellspring.data.contracts import contract as contracts
+from wellspring.errors import ProjectError, Refused
+from wellspring.records.data import DataContract, RowRule
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "health_plan" / "contracts"
+JOURNEY = """\
+apiVersion: v3.1.0
+kind: DataContract
+id: medical_claim
+name: medical_claim
+version: 1.0.0
+status: active
+team:
+  - { username: claims-data@clearinghouse.example.com, role: owner }
+customProperties:
+  - { property: source, value: clearinghouse }
+  - { property: files, value: "medical_claim_*.csv" }
+  - { property: format, value: csv }
+slaProperties:
+  - { property: retention, value: 7, unit: d }
+  - { property: frequency, value: 24, unit: h }
+schema:
+  - name: medical_claim
+    properties:
+      - name: claim_id
+        logicalType: string
+        required: true
+        primaryKey: true
+        classification: identifier
+        customProperties: [{ property: egress, value: token }, { property: domain, value: claim }]
+      - name: charge_amount
+        logicalType: number
+        physicalType: decimal(12,2)
+        required: true
+        classification: financial
+        logicalTypeOptions: { minimum: 0, maximum: 9999999 }
+        customProperties: [{ property: egress, value: plain }]
+      - name: paid_amount
+        logicalType: number
+        physicalType: decimal(12,2)
+        classification: financial
+        customProperties: [{ property: egress, value: plain }]
+    quality:
+      - type: sql
+        name: paid_within_charge
+        query: paid_amount <= charge_amount
+        description: what was paid is at most what was charged
+"""
+
+
+def load(folder: Path, text: str = JOURNEY) -> DataContract:
+    path = folder / "claim.odcs.yaml"
+    path.write_text(text)
+    return contracts.load_contract(path, tenant="tests", known_since=KNOWN)
+
+
+def problems(folder: Path, *changes: tuple[str, str]) -> list[str]:
+    text = JOURNEY
+    for old, new in changes:
+        assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times"
+        text = text.replace(old, new)
+    with pytest.raises(ProjectError) as wrong:
+        load(folder, text)
+    return wrong.value.what.splitlines()
+
+
+def test_the_contract_of_the_journey_is_read(tmp_path: Path):
+    told = load(tmp_path)
+    assert told == DataContract(
+        tenant="tests", known_since=KNOWN, name="medical_claim", version="1.0.0",
+        digest=hashlib.sha256(JOURNEY.encode()).hexdigest(), source="clearinghouse", files="medical_claim_*.csv",
+        format="csv", owner="owner", contact="claims-data@clearinghouse.example.com",
+        columns=(
+            column("claim_id", egress="token", domain="claim", required=True, classification="identifier"),
+            column("charge_amount", "decimal128(12, 2)", required=True, classification="financial", minimum=0.0,
+                maximum=9999999.0),
+            column("paid_amount", "decimal128(12, 2)", classification="financial"),
+        ),
+        key=("claim_id",),
+        rules=(RowRule(name="paid_within_charge", sql="paid_amount <= charge_amount",
+                description="what was paid is at most what was charged"),),
+        retention_days=7, freshness_hours=24,
+    )  # fmt: skip
+
+
+def test_the_contracts_of_the_example_are_read():
+    told = contracts.load_all(EXAMPLES, tenant="tests", known_since=KNOWN, sources=["clearinghouse"])
+    names = ("accumulator", "claim_adjustment", "eligibility", "medical_claim", "prior_authorization", "remittance")
+    assert tuple(item.name for item in told) == names
+    assert all(item.key and item.rules for item in told)
+    # Features are joined by when the payer's system knew a row.
+    known = [column for item in told for column in item.columns if column.name == "recorded_at"]
+    assert [(column.type, column.required) for column in known] == [("timestamp[us, tz=UTC]", True)] * len(names)
+
+
+def test_what_is_not_said_has_a_default(tmp_path: Path):
+    start, end = JOURNEY.index("slaProperties"), JOURNEY.index("schema:")
+    told = load(tmp_path, JOURNEY[:start] + JOURNEY[end:])
+    assert (told.retention_days, told.freshness_hours) == (7, None)
+
+
+@pytest.mark.parametrize(
+    ("change", "line", "said"),
+    [
+        (("apiVersion: v3.1.0", "apiVersion: v2.2.2"), 1, "write `apiVersion: v3.1.0`"),
+        (("kind: DataContract", "kind: Other"), 2, "write `kind: DataContract`"),
+        (("status: active", "status: draft"), 6, "write `status: active`"),
+        (("name: medical_claim\nversion", "name: Medical\nversion"), 4, "lower-case"),
+        (("version: 1.0.0", "version: one"), 5, "three numbers"),
+        (("version: 1.0.0", "version: 1.0"), 5, "string"),
+        (("role: owner", "role: steward"), 7, "role: owner"),
+        (("value: csv", "value: xlsx"), 9, "csv or parquet"),
+        (('value: "medical_claim_*.csv"', "value: a/b.csv"), 9, "leave out the slash"),
+        (("property: retention", "property: uptime"), 14, "retention, frequency and latency"),
+        (("value: 7, unit: d", "value: 7, unit: y"), 14, "unit h or d"),
+        (("value: 7, unit: d", "value: 0, unit: d"), 14, "above 0"),
+        (("value: 7, unit: d", "value: 5, unit: h"), 14, "whole days"),
+        (("  - name: medical_claim", "  - name: claim"), 17, "call it 'medical_claim'"),
+        (("status: active", "status: active\nowner: me"), 7, "unknown key"),
+        (("status: active", "status: active\nstatus: active"), 6, "line 7 says it again"),
+        (("query: paid_amount", "query: paid"), 40, "'paid' is no declared column"),
+        (("type: sql", "type: custom"), 38, "type: sql"),
+        (("        query: paid_amount <= charge_amount\n", ""), 38, "`name` and a `query`"),
+        (("query: paid_amount", "mustBeLessThan: 3\n        query: paid_amount"), 40, "holds nobody to it"),
+        (("query: paid_amount", "mustBe: 0\n        query: paid_amount"), 40, "mustBe: true"),
+    ],
+)
+def test_a_mistake_is_told_with_its_line_and_its_mend(tmp_path: Path, change: tuple[str, str], line: int, said: str):
+    told = problems(tmp_path, change)
+    assert len(told) == 1, told
+    assert told[0].startswith(f"{tmp_path / 'claim.odcs.yaml'}:{line}: ")
+    assert said in told[0]
+
+
+def test_an_unknown_property_is_told_with_the_nearest_and_with_what_it_left_out(tmp_path: Path):
+    told = problems(tmp_path, ("property: source", "property: sources"))
+    assert "add `- { property: source, value: clearinghouse }`" in told[0]
+    assert "did you mean 'source'" in told[1]
+
+
+def test_every_mistake_of_a_file_is_told_at_once(tmp_path: Path):
+    told = problems(
+        tmp_path, ("version: 1.0.0", "version: 1.0"), ("kind: DataContract", "knd: DataContract"), ("unit: h",
+            "unit: w"),
+        ("logicalType: string", "logicalType: text"), ("value: token", "value: open"), ("query: paid_amount",
+            "query: x"),
+    )  # fmt: skip
+    lines = [int(item.removeprefix(f"{tmp_path / 'claim.odcs.yaml'}:").partition(":")[0]) for item in told]
+    assert lines == [1, 2, 5, 15, 20, 24, 40], told
+
+
+@pytest.mark.parametrize("text", ["", "- a\n", "a: [", "a: b: c\n", "\t"])
+def test_what_is_no_contract_at_all_is_said(tmp_path: Path, text: str):
+    with pytest.raises(ProjectError, match=r"claim\.odcs\.yaml"):
+        load(tmp_path, text)
+
+
+def test_a_file_that_is_not_utf8_is_said(tmp_path: Path):
+    path = tmp_path / "claim.odcs.yaml"
+    path.write_bytes(JOURNEY.encode("utf-16"))
+    with pytest.raises(ProjectError, match="not UTF-8"):
+        contracts.load_contract(path, tenant="tests", known_since=KNOWN)
+
+
+def test_the_mistakes_of_all_files_are_told_at_once(tmp_path: Path):
+    (tmp_path / "a.odcs.yaml").write_text(JOURNEY)
+    (tmp_path / "b.odcs.yaml").write_text(JOURNEY.replace("status: active", "status: retired"))
+    (tmp_path / "c.odcs.yaml").write_text(JOURNEY)
+    (tmp_path / "d.yaml").write_text("a: b\n")
+    with pytest.raises(ProjectError) as wrong:
+        contracts.load_all(tmp_path, tenant="tests", known_since=KNOWN, sources=["other"])
+    told = wrong.value.what
+    assert "b.odcs.yaml:6: status" in told
+    assert "c.odcs.yaml: a contract named 'medical_claim' is in a.odcs.yaml already" in told
+    assert "d.yaml: this file is not read" in told
+    assert told.count("'clearinghouse' is not in wellspring.toml; there is: other") == 2
+
+
+def test_a_folder_without_contracts_has_none(tmp_path: Path):
+    assert contracts.load_all(tmp_path, tenant="tests", known_since=KNOWN) == ()
+    shutil.rmtree(tmp_path)
+    assert contracts.load_all(tmp_path, tenant="tests", known_since=KNOWN) == ()
+
+
+def test_a_file_belongs_to_the_one_contract_that_fits_it():
+    claims, members = contract(name="claim"), contract(name="member", files="member_*.csv")
+    elsewhere = contract(name="else", source="other")
+    assert contracts.contract_for_file([members, claims, elsewhere], "vendor", "claim_1.csv") is claims
+
+
+@pytest.mark.parametrize("name", ["member_1.csv", "Claim_1.csv", "claim_1.csv.gpg"])
+def test_a_file_that_fits_no_contract_is_refused(name: str):
+    with pytest.raises(Refused, match="fits no contract") as refused:
+        contracts.contract_for_file([contract()], "vendor", name)
+    assert refused.value.verdict is not None
+    assert refused.value.verdict.reasons[0].code == "no_contract"
+
+
+def test_a_file_that_fits_several_contracts_is_refused_and_they_are_named():
+    both = [contract(name="b", files="*_1.csv"), contract(name="a"), contract(name="c", files="x")]
+    with pytest.raises(Refused, match="fits several contracts: a, b"):
+        contracts.contract_for_file(both, "vendor", "claim_1.csv")
+
+
+ORDER = ("never", "token", "year", "plain")
+
+
+@pytest.mark.parametrize("was", ORDER)
+@pytest.mark.parametrize("now", ORDER)
+def test_a_column_that_leaves_with_less_protection_is_loosened(was: str, now: str):
+    def one(leaves: str) -> DataContract:
+        return contract(column("day", egress=leaves, domain="day" if leaves == "token" else None))
+
+    assert bool(contracts.weakened_protections(one(was), one(now))) == (ORDER.index(now) > ORDER.index(was))
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "lowered"),
+    [
+        ("identifier", "operational", True), ("identifier", "", True), ("clinical", "financial", True),
+        ("identifier", "ours", True), ("ours", "identifier", True), ("public", "identifier", False), ("", "public",
+            False),
+        ("clinical", "clinical", False), ("ours", "ours", False),
+    ],
+)  # fmt: skip
+def test_a_classification_that_is_lowered_or_taken_away_is_loosened(was: str, now: str, lowered: bool):
+    old, new = (contract(column("a", egress="never", classification=item)) for item in (was, now))
+    assert bool(contracts.weakened_protections(old, new)) == lowered
+
+
+def test_another_domain_is_loosened():
+    old, new = (contract(column("a", egress="token", domain=domain)) for domain in ("claim", "member"))
+    assert contracts.weakened_protections(old, new) == (
+        "a had tokens of the domain 'claim' and would have those of 'member'",
+    )
+
+
+def test_a_new_column_that_leaves_is_loosened_and_one_that_is_gone_is_not():
+    small, wide = contract(column("a")), contract(column("a"), column("b"))
+    assert contracts.weakened_protections(small, wide) == ("b left as 'never' and would leave as 'as_is'",)
+    assert contracts.weakened_protections(wide, small) == ()
+    assert contracts.weakened_protections(small, contract(column("a"), column("b", egress="never"))) == ()
+
+
+def test_what_leaves_is_typed_in_order():
+    told = contracts.egress_schema(
+        contract(
+            column("id", egress="token", domain="claim"), column("gone", egress="never"), column("born",
+                "date32[day]", egress="year"),
+            column("amount", "decimal128(12, 2)"), column("at", "timestamp[us, tz=UTC]"), column("flag", "bool"),
+        )
+    )  # fmt: skip
+    assert told == pa.schema(
+        [
+            ("id", pa.string()), ("born", pa.int64()), ("amount", pa.decimal128(12, 2)), ("at", pa.timestamp("us",
+                    "UTC")),
+            ("flag", pa.bool_()), ("row_number", pa.int64()),
+        ]
+    )  # fmt: skip

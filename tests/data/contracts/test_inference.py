@@ -1,0 +1,150 @@
+"""What is guessed of a stranger's columns: whatever may be somebody's own, or is not known, is protected."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import yaml
+
+from wellspring.data.contracts import contract, inference
+from wellspring.data.contracts.inference import InferredColumn
+from wellspring.records.clock import SystemClock
+
+MANY = 200
+PEOPLE = ["Maria Papadopoulos", "John Smith", "Wei Kim", "Ahmed Okafor"]
+
+
+def guessed(name: str, values: Sequence[str | None], rows: int = MANY) -> InferredColumn:
+    """Guess of a column whose values come again and again."""
+    return inference.infer_column(
+        name, pa.chunked_array([pa.array([values[at % len(values)] for at in range(rows)], pa.string())])
+    )
+
+
+def leaves(name: str, values: Sequence[str | None], rows: int = MANY) -> str:
+    return guessed(name, values, rows).egress
+
+
+NUMBERS = [str(7_000_000 + index) for index in range(MANY)]
+HANDFUL = [str(7_000_000 + index) for index in range(5)]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["mrn", "memberid", "PatientID", "SubscriberNumber", "patient_no", "npi", "login", "account", "chart", "UserID"],
+)
+@pytest.mark.parametrize("values", [NUMBERS, HANDFUL], ids=["each its own", "a handful"])
+def test_a_number_that_is_an_identity_leaves_as_a_token(name: str, values: list[str]):
+    told = guessed(name, values)
+    assert (told.type, told.egress, told.classification) == ("string", "token", "identifier")
+    assert told.domain
+
+
+@pytest.mark.parametrize(
+    ("name", "domain"),
+    [("memberid", "member"), ("PatientID", "patient"), ("member_number", "member"), ("no", "no"), ("_id", "id"),
+     ("id", "id"), ("__", "key"), ("mrn2", "mrn")],
+)  # fmt: skip
+def test_a_token_is_of_a_domain_that_a_contract_takes(name: str, domain: str):
+    assert guessed(name, NUMBERS).domain == domain
+
+
+@pytest.mark.parametrize(
+    "name", ["patient", "doctor", "agent", "who", "pat", "kind", "handled", "status", "x", "order_no"]
+)
+@pytest.mark.parametrize(
+    "values", [PEOPLE, ["Maria", "John"], ["Smith, J.", "Kim, W."], ["maria k", "john s"], ["MARIA LEE", "J SMITH"]]
+)
+@pytest.mark.parametrize("rows", [1, 30, 500])
+def test_texts_that_may_be_names_never_leave(name: str, values: list[str], rows: int):
+    assert leaves(name, values, rows) == "never"
+
+
+@pytest.mark.parametrize("values", [["smith", "kim"], ["SMITH", "KIM"], ["MKP", "JS"], ["jsmith2", "wkim1"]])
+@pytest.mark.parametrize("name", ["firma", "handled", "nombre", "agent", "mother_maiden"])
+def test_words_without_a_name_that_says_what_they_are_never_leave(name: str, values: list[str]):
+    assert leaves(name, values) in ("never", "token")
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("age", ["31", "45"]), ("patient_age", ["31", "45"]), ("AgeAtVisit", ["31", "45"]), ("age_group", ["30-39"]),
+        ("lat", ["37.98381"]), ("lon", ["23.72754"]), ("spot", ["37.98381", "23.72754"]), ("zip", ["10115", "02139"]),
+        ("zipCode", ["10115"]), ("city", ["athens"]), ("home_city", ["athens"]), ("birth", ["12 May 1980"]),
+        ("yob", ["1980"]), ("birth_year", ["1980"]), ("contact", ["2101234567"]), ("phone_number", ["2101234567"]),
+        ("firstName", ["ada"]), ("mother_maiden", ["rossi"]), ("address1", ["12A"]), ("salary", ["1200.50"]),
+        ("x", ["a@mail.example"]), ("x", [None]), ("notes", ["called"]), ("drop_id", ["a1"]), ("tenant", ["a1"]),
+    ],
+)  # fmt: skip
+def test_what_is_somebodys_own_never_leaves(name: str, values: list[str | None]):
+    assert leaves(name, values) == "never"
+
+
+@pytest.mark.parametrize("rows", [1, 10, inference.MIN_VALUES - 1])
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("category", ["shoes", "books"]), ("code", ["A1", "B2"]), ("level", ["1", "2"]), ("weight", ["1.5", "2.5"]),
+     ("contact", ["Maria"]), ("visit", ["2026-01-02", "2026-01-03"])],
+)  # fmt: skip
+def test_of_few_rows_nothing_is_known(name: str, values: list[str], rows: int):
+    assert leaves(name, values, rows) in ("never", "token", "year")
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "kind"),
+    [
+        ("category", ["shoes", "books", "lamps"], "string"), ("hivstatus", ["pos", "neg"], "string"),
+        ("plan_code", ["PPO", "HMO"], "string"), ("dx", ["F32.1", "B20"], "string"),
+        ("carc", ["CO-16", "PR-1"], "string"), ("sex", ["M", "F"], "string"), ("code", ["007", "008"], "string"),
+        ("express", ["yes", "no"], "boolean"),
+        ("no", ["yes", "no"], "boolean"), ("is_paid", ["true", "false"], "boolean"),
+        ("paid", ["10.50", "7.00"], "number"),
+        ("total_amount", NUMBERS, "integer"), ("pieces", ["1", "2"], "integer"), ("weight", ["1.5", "2.5"], "number"),
+        ("lvl", ["1", "2", "3"], "integer"), ("model_year", ["2019", "2020"], "integer"),
+        ("visit", ["2026-01-02"], "date"), ("recorded_at", ["2026-01-02T10:00:00Z"], "timestamp"),
+    ],
+)  # fmt: skip
+def test_what_is_plainly_nobodys_own_leaves_as_it_is(name: str, values: list[str], kind: str):
+    told = guessed(name, values)
+    assert (told.egress, told.type) == ("plain", kind)
+
+
+@pytest.mark.parametrize(
+    ("name", "day"), [("dob", "2020-01-02"), ("when", "1980-01-02"), ("died_on", "2020-01-02"), ("born", "2020-01-02")]
+)
+@pytest.mark.parametrize("time", ["", "T00:00:00Z"])
+def test_a_date_that_may_be_a_birth_leaves_as_its_year(name: str, day: str, time: str):
+    assert leaves(name, [day + time, "2020-05-05" + time]) == "year"
+
+
+def test_a_key_is_the_first_token_that_tells_rows_apart():
+    rows = pa.table({"a_id": ["1", "1"], "b_id": ["1", "2"], "at": ["2026-01-01", "2026-01-02"]})
+    guesses = [
+        InferredColumn("a_id", "string", "token", "identifier", ""),
+        InferredColumn("b_id", "string", "token", "identifier", ""),
+    ]
+    instant = InferredColumn("at", "date", "plain", "operational", "")
+    assert inference.infer_primary_key(rows, [*guesses, instant]) == ("b_id",)
+    assert inference.infer_primary_key(rows, [guesses[0], instant]) == ("a_id", "at")
+    assert inference.infer_primary_key(rows, [instant]) == ()
+
+
+@pytest.mark.parametrize("name", ["no", "null", "on", "yes"])
+def test_a_page_is_a_contract_though_yaml_reads_its_names_otherwise(tmp_path: Path, name: str):
+    guesses = [
+        InferredColumn(name, "string", "token", "identifier", "", name),
+        InferredColumn("n", "number", "plain", "operational", ""),
+    ]
+    text = inference.render_contract(
+        name, source=name, glob='a "b"*.csv', owner="owner@shop.example", columns=guesses, primary_key=(name,)
+    )
+    path = tmp_path / f"{name}.odcs.yaml"
+    path.write_text(text, encoding="utf-8")
+    told = contract.load_contract(path, tenant="shop", known_since=SystemClock().now())
+    assert (told.name, told.source, told.files, told.key) == (name, name, 'a "b"*.csv', (name,))
+    assert (told.columns[0].name, told.columns[0].domain) == (name, name)
+    assert yaml.safe_load(text)["id"] == name

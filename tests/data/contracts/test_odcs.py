@@ -1,0 +1,64 @@
+"""A page is read with suspicion: unknown and doubled keys, wrong types, each once and in the order of the file."""
+
+from pathlib import Path
+
+from wellspring.data.contracts.odcs import ContractDocument, read_document
+
+PATH = Path("contracts/x.odcs.yaml")
+
+
+def told(text: str) -> list[str]:
+    return read_document(PATH, text.encode()).errors
+
+
+def test_a_key_that_odcs_does_not_know_is_told_with_its_line_and_the_nearest():
+    assert told("kind: DataContract\nscema: []\n") == [f"{PATH}:2: scema: unknown key; did you mean 'schema'?"]
+    nested = "schema:\n  - name: x\n    properties:\n      - name: a\n        clasification: y\n"
+    assert told(nested) == [
+        f"{PATH}:5: schema[0].properties[0].clasification: unknown key; did you mean 'classification'?"
+    ]
+
+
+def test_a_promise_that_nobody_would_keep_is_told():
+    assert "holds nobody to it" in told("schema:\n  - relationships: []\n")[0]
+    assert "holds nobody to it" in told("schema:\n  - properties:\n      - encryptedName: x\n")[0]
+
+
+def test_a_key_said_twice_is_told():
+    assert "line 3 says it again" in told("kind: a\nid: b\nkind: c\n")[0]
+    assert "line 2 says it again" in told("schema:\n  - {name: a, name: b}\n")[0]
+
+
+def test_a_value_of_another_type_is_told_and_the_rest_is_read():
+    page = read_document(
+        PATH, b"version: 1.5\nname: x\nschema:\n  - name: t\n    properties:\n      - required: perhaps\n"
+    )
+    assert [error.partition(" ")[0] for error in page.errors] == [f"{PATH}:1:", f"{PATH}:6:"]
+    assert page.model is not None
+    assert page.model.name == "x"
+    assert len(page.model.schema_ or []) == 1
+
+
+def test_a_team_may_be_a_list_or_a_team():
+    assert told("team:\n  - {username: a@example.com, role: owner}\n") == []
+    assert told("team:\n  members:\n    - {username: a@example.com, role: owner}\n") == []
+    assert "unknown key" in told("team:\n  members:\n    - {user: a}\n")[0]
+    assert "unknown key" in told("team:\n  - {user: a}\n")[0]
+
+
+def test_what_is_no_yaml_is_told_with_its_line():
+    assert told("a: b\nc: [\n")[0].startswith(f"{PATH}:3: it is not YAML")
+    assert "no mapping" in told("- a\n")[0]
+    assert "no mapping" in told("")[0]
+
+
+def test_yaml_cannot_make_objects():
+    assert "not YAML" in told("kind: !!python/object/apply:os.getcwd []\n")[0]
+
+
+def test_a_mistake_is_told_once_a_place_and_shown_where_it_would_stand():
+    page = ContractDocument(PATH, lines={("team",): 4})
+    page.add_error(("team", 0, "role"), "one")
+    page.add_error(("team", 0, "role"), "two")
+    page.add_error(("status",), "three")
+    assert page.errors == [f"{PATH}:1: status: three", f"{PATH}:4: team[0].role: one"]

@@ -1,0 +1,68 @@
+"""A stranger's CSV file: each thing that is wrong with it has a name of its own, and its line where there is one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from wellspring.data.formats import untrusted_csv
+from wellspring.errors import ProjectError
+
+
+def wrong(tmp_path: Path, content: bytes) -> str:
+    path = tmp_path / "orders.csv"
+    path.write_bytes(content)
+    with pytest.raises(ProjectError) as told:
+        untrusted_csv.read_untrusted_csv(path)
+    return f"{told.value.what.removeprefix(str(path))} FIX {told.value.fix}"
+
+
+def test_rows_are_text_and_an_empty_field_is_null(tmp_path: Path):
+    (tmp_path / "a.csv").write_bytes(b'\xef\xbb\xbforder_id,note\r\n007,"a\nb"\r\n8,\r\n')
+    assert untrusted_csv.read_untrusted_csv(tmp_path / "a.csv").to_pydict() == {
+        "order_id": ["007", "8"],
+        "note": ["a\nb", None],
+    }
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "it is empty"),
+        (b" \n\n", "it is empty"),
+        (b"a,b\n", "it has a header and no row"),
+        (b"a;b\n1;2\n", "separated by semicolons, not by commas FIX save it with commas"),
+        (b"a\tb\n1\t2\n", "separated by tabs"),
+        (b"a,b\n1,2\n1,\xe9\n", "line 3 is not UTF-8"),
+        ("a,b\n1,é\n".encode("utf-16"), "it is UTF-16"),
+        ("größe,b\n1,2\n".encode("latin-1"), "line 1 is not UTF-8"),
+        (b"a,b\n1,2\n1,2,3\n1,2\n", "a row does not have the header's 2 fields; line 3 has 3, not 2"),
+        (b"a,b\n1,2,3\n", "line 2 has 3, not 2"),
+        (b'a,b\n1,"x\ny"\n1\n1,2\n', "line 4 has 1, not 2"),
+        (b'a,b\n1,"x\n1,2\n', "first line with an odd number of quotes is line 2"),
+        (b"PAR1....PAR1", "is Parquet, not CSV"),
+        (b"PK\x03\x04....", "a workbook or a zip file"),
+        (b"a,\n1,2\n", "holds a value, or nothing, where the name of column 2"),
+        (b"a,A\n1,2\n", "two of its columns have the same name"),
+        (b"a,a\n1,2\n", "two of its columns have the same name"),
+        (b"fault,b\n1,2\n", "fault is a name of the house's own"),
+        (b"Row_Number,b\n1,2\n", "row_number is a name of the house's own"),
+    ],
+)  # fmt: skip
+def test_each_cause_is_named(tmp_path: Path, content: bytes, said: str):
+    assert said in wrong(tmp_path, content)
+
+
+@pytest.mark.parametrize(
+    "line", ["7,Ada", "2026-01-02,Ada", "ada@mail.example,b", "Ada,shoe", "5,5", "+1.5,Ada", "Ada Lovelace,Acme & Co"]
+)
+def test_a_first_line_of_values_is_told_and_never_quoted(tmp_path: Path, line: str):
+    told = wrong(tmp_path, f"{line}\n8,shoe\n9,hat\n".encode())
+    assert "above it" in told
+    assert not [value for value in line.replace("5", "").split(",") if len(value) > 1 and value in told]
+
+
+def test_a_name_that_speaks_gets_a_hint(tmp_path: Path):
+    assert "call it member_id;" in wrong(tmp_path, b"Member ID,b\nx,2\n")
+    assert "'Order date'" in wrong(tmp_path, b"b,Order date\n1,2\n")

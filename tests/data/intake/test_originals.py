@@ -1,0 +1,163 @@
+"""An original opens as it came, or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.builders.memory_keys import Keyring
+from wellspring.data.intake import originals
+from wellspring.errors import CorruptedError, NotFound, Refused
+from wellspring.records.data import DataContract
+
+NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
+HEAD = len(b"wellspring-original-1\n") + 7
+STEP = originals.CHUNK_SIZE + 16
+
+
+def contract(**changes: object) -> DataContract:
+    return DataContract(
+        tenant="wellspring-benefits",
+        known_since=NOON,
+        name="medical_claim",
+        version="1.0.0",
+        digest="0" * 64,
+        source="clearinghouse",
+        files="medical_claim_*.csv",
+        format="csv",
+        owner="owner",
+        contact="claims-data@clearinghouse.example.com",
+        columns=(),
+    ).model_copy(update=changes)
+
+
+def landed(folder: Path, keys: Keyring, content: bytes, name: str = "medical_claim_1.csv") -> originals.StoredOriginal:
+    return originals.store_original(
+        content, source="clearinghouse", name=name, contract=contract(), keys=keys, folder=folder, received=NOON
+    )
+
+
+@pytest.mark.parametrize(
+    "size", [0, 1, originals.CHUNK_SIZE - 1, originals.CHUNK_SIZE, originals.CHUNK_SIZE + 1, 3 * originals.CHUNK_SIZE]
+)
+def test_opens_as_it_came(tmp_path: Path, size: int) -> None:
+    content, keys = os.urandom(size), Keyring()
+    original = landed(tmp_path, keys, content)
+    assert originals.read_original(original.drop, original.wrapped_key, keys=keys, folder=tmp_path) == content
+    assert originals.list_originals(tmp_path) == (original.drop.id,)
+    assert original.drop.size == size
+    assert (original.retention_until - NOON).days == 7
+
+
+def test_the_file_holds_nothing_of_the_content_and_is_its_owners(tmp_path: Path) -> None:
+    content = b"Fausto Testperson,900-12-3456\n" * 1000
+    original = landed(tmp_path / "originals", Keyring(), content)
+    path = tmp_path / "originals" / original.drop.id
+    assert b"Testperson" not in path.read_bytes()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_the_same_bytes_under_the_same_name_are_the_same_drop(tmp_path: Path) -> None:
+    keys = Keyring()
+    first, again = (landed(tmp_path, keys, b"x\n1\n") for _ in range(2))
+    assert first.drop == again.drop
+    assert first.digest != again.digest, "each landing has a key of its own"
+    assert landed(tmp_path, keys, b"x\n1\n", name="other.csv").drop.id != first.drop.id
+    assert landed(tmp_path, keys, b"x\n2\n").drop.id != first.drop.id
+
+
+CHANGES = {
+    "tail cut within a chunk": lambda b: b[:-5],
+    "tail cut at a chunk": lambda b: b[: HEAD + 2 * STEP],
+    "only the head": lambda b: b[:HEAD],
+    "empty": lambda b: b"",
+    "first chunk left out": lambda b: b[:HEAD] + b[HEAD + STEP :],
+    "two chunks swapped": lambda b: b[:HEAD] + b[HEAD + STEP :][:STEP] + b[HEAD:][:STEP] + b[HEAD + 2 * STEP :],
+    "a chunk repeated": lambda b: b[: HEAD + STEP] + b[HEAD:],
+    "bytes added": lambda b: b + b"\0",
+    "a chunk added": lambda b: b + b[HEAD : HEAD + STEP],
+    "a bit of the content": lambda b: b[: HEAD + 9] + bytes([b[HEAD + 9] ^ 1]) + b[HEAD + 10 :],
+    "a bit of a tag": lambda b: b[:-1] + bytes([b[-1] ^ 128]),
+    "a bit of the random part": lambda b: b[: HEAD - 1] + bytes([b[HEAD - 1] ^ 1]) + b[HEAD:],
+    "a bit of the magic": lambda b: bytes([b[0] ^ 1]) + b[1:],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_original_never_opens(tmp_path: Path, change: str) -> None:
+    keys = Keyring()
+    original = landed(tmp_path, keys, os.urandom(2 * originals.CHUNK_SIZE + 100))
+    path = tmp_path / original.drop.id
+    path.write_bytes(CHANGES[change](path.read_bytes()))
+    with pytest.raises(CorruptedError):
+        originals.read_original(original.drop, original.wrapped_key, keys=keys, folder=tmp_path)
+
+
+def test_each_chunk_says_whether_it_is_the_last(tmp_path: Path) -> None:
+    """A file cut exactly at a chunk's end has only whole, true chunks: the mark alone can tell."""
+    content, keys = os.urandom(2 * originals.CHUNK_SIZE), Keyring()
+    original = landed(tmp_path, keys, content)
+    path = tmp_path / original.drop.id
+    path.write_bytes(path.read_bytes()[: HEAD + STEP])
+    cut = original.drop.model_copy(update={"digest": hashlib.sha256(content[: originals.CHUNK_SIZE]).hexdigest()})
+    with pytest.raises(CorruptedError):
+        originals.read_original(cut, original.wrapped_key, keys=keys, folder=tmp_path)
+
+
+def test_each_chunk_says_which_it_is(tmp_path: Path) -> None:
+    """Two chunks that changed places are whole and true too, each by itself."""
+    one, two, three = (os.urandom(originals.CHUNK_SIZE) for _ in range(3))
+    keys = Keyring()
+    original = landed(tmp_path, keys, one + two + three)
+    path = tmp_path / original.drop.id
+    path.write_bytes(CHANGES["two chunks swapped"](path.read_bytes()))
+    swapped = original.drop.model_copy(update={"digest": hashlib.sha256(two + one + three).hexdigest()})
+    with pytest.raises(CorruptedError):
+        originals.read_original(swapped, original.wrapped_key, keys=keys, folder=tmp_path)
+
+
+def test_another_drops_original_never_opens(tmp_path: Path) -> None:
+    keys = Keyring()
+    first, second = landed(tmp_path, keys, b"x\n1\n"), landed(tmp_path, keys, b"x\n2\n")
+    (tmp_path / first.drop.id).write_bytes((tmp_path / second.drop.id).read_bytes())
+    for wrapped in (first.wrapped_key, second.wrapped_key):
+        with pytest.raises(CorruptedError):
+            originals.read_original(first.drop, wrapped, keys=keys, folder=tmp_path)
+
+
+def test_a_removed_original_is_not_found(tmp_path: Path) -> None:
+    keys = Keyring()
+    original = landed(tmp_path, keys, b"x\n1\n")
+    originals.remove_original(original.drop.id, folder=tmp_path)
+    originals.remove_original(original.drop.id, folder=tmp_path)
+    with pytest.raises(NotFound):
+        originals.read_original(original.drop, original.wrapped_key, keys=keys, folder=tmp_path)
+
+
+def test_without_the_key_server_nothing_opens(tmp_path: Path) -> None:
+    original = landed(tmp_path, Keyring(), b"x\n1\n")
+    with pytest.raises(Refused):
+        originals.read_original(original.drop, original.wrapped_key, keys=Keyring(), folder=tmp_path)
+
+
+def test_a_sealed_row_opens_only_in_its_place() -> None:
+    plain = os.urandom(32)
+    sealed = originals.RowCipher(plain, "a").seal(b"row", 7)
+    assert originals.RowCipher(plain, "a").open(sealed, 7) == b"row"
+    for drop, place, content in (("a", 8, sealed), ("b", 7, sealed), ("a", 7, sealed[:-1]), ("a", 7, b"")):
+        with pytest.raises(CorruptedError):
+            originals.RowCipher(plain, drop).open(content, place)
+
+
+def test_a_sealed_row_holds_nothing_of_the_row() -> None:
+    sealed = [
+        originals.RowCipher(os.urandom(32), "a").seal(b"Fausto Testperson,900-12-3456", place) for place in range(3)
+    ]
+    assert not any(part in item for item in sealed for part in (b"Testperson", b"900-12-3456"))
+    assert len(set(sealed)) == 3

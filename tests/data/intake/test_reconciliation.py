@@ -1,0 +1,64 @@
+from datetime import UTC, datetime
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wellspring.data.intake.reconciliation import reconcile_drop, undeclared_columns
+from wellspring.records.data import RowAccount
+from wellspring.records.trust import Entry, IndexedEntry
+
+NOW = datetime(2026, 11, 25, tzinfo=UTC)
+
+
+def line(action: str, **facts: Any) -> IndexedEntry:
+    entry = Entry(
+        tenant="acme", known_since=NOW, service="enclave", sequence=0, actor="service:enclave", action=action,
+        phase="done", subject="drop:d", facts=facts, trace="0" * 32,
+    )  # fmt: skip
+    return IndexedEntry(index=0, entry=entry)
+
+
+def admit(part: int, *, received: int, admitted: int, outcome: str = "pass", **more: Any) -> IndexedEntry:
+    quarantined = received - admitted
+    return line(
+        "admit",
+        replay_number=part,
+        received=received,
+        admitted=admitted,
+        quarantined=quarantined,
+        outcome=outcome,
+        **more,
+    )
+
+
+def test_a_drop_that_was_not_judged_yet_has_an_empty_account():
+    assert reconcile_drop([line("land")], published=0) == RowAccount()
+
+
+def test_a_stopped_drop_is_rejected_whole():
+    stopped = admit(0, received=9, admitted=0, outcome="fail")
+    assert reconcile_drop([stopped], published=0) == RowAccount(received=9, rejected=9)
+
+
+@given(st.integers(0, 50), st.integers(0, 50), st.integers(0, 50), st.integers(0, 50))
+def test_it_balances_whatever_was_replayed_discarded_or_still_waits(good: int, mended: int, lost: int, left: int):
+    bad = mended + lost + left
+    lines = [
+        admit(0, received=good + bad, admitted=good),
+        admit(1, received=bad, admitted=mended),
+        line("expire", discarded=lost),
+    ]
+    found = reconcile_drop(lines, published=good)
+    assert found.balanced
+    assert (found.waiting, found.quarantined, found.discarded) == (mended, left, lost)
+
+
+def test_a_row_that_readers_see_twice_does_not_balance():
+    assert not reconcile_drop([admit(0, received=3, admitted=3)], published=4).balanced
+
+
+def test_columns_that_nobody_declared_are_said_with_their_count():
+    notes = [{"code": "undeclared_column", "column": None, "count": 7}, {"code": "bom", "column": None, "count": None}]
+    said = undeclared_columns([admit(0, received=7, admitted=7, notes=notes)])
+    assert [(reason.code, reason.count) for reason in said] == [("undeclared_column", 7)]

@@ -1,0 +1,115 @@
+"""A rule is one boolean expression of one row; nothing else can be written in it."""
+
+import re
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from tests.builders.contracts import column
+from wellspring.data.quality import row_rules
+from wellspring.errors import ProjectError
+from wellspring.records.data import RowRule
+
+COLUMNS = (
+    column("paid", "decimal128(12, 2)"), column("charged", "decimal128(12, 2)"), column("kind"), column("day",
+        "date32[day]"),
+    column("seen", "timestamp[us, tz=UTC]"), column("count", "int64"), column("flag", "bool"), column("rate",
+        "float64"),
+)  # fmt: skip
+SCHEMA = pa.schema([("count", pa.int64()), ("kind", pa.string())])
+
+
+def rule(sql: str, name: str = "r") -> RowRule:
+    return RowRule(name=name, sql=sql, description="it is so")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "paid <= charged", "kind <> 'a' OR (day IS NOT NULL AND paid >= 0)", "kind IN ('a', 'it''s')", "flag",
+        "NOT flag",
+        "day + INTERVAL 3 DAYS > DATE '2024-01-01'", "coalesce(paid, 0) + abs(rate) = charged", "kind LIKE 'x%'",
+        "CASE WHEN flag THEN paid = 0 ELSE true END", "count BETWEEN 1 AND 9", "kind IS DISTINCT FROM 'x'",
+        "length(kind) = 3", "seen < TIMESTAMP '2030-01-01 00:00:00'", "PAID <= Charged", "count - -1 > 0",
+    ],
+)  # fmt: skip
+def test_an_expression_over_declared_columns_is_a_rule(sql: str):
+    assert row_rules.check_rules([rule(sql)], COLUMNS) == [None]
+
+
+def test_a_column_named_like_a_statement_opens_no_statement():
+    named = (column("select", "int64"), column("table", "int64"))
+    for sql in ("(select 1) = 1", "(table rows) = 1", "select = 1"):
+        assert "may not stand" in (row_rules.check_rules([rule(sql)], named)[0] or "")
+
+
+@pytest.mark.parametrize(
+    ("sql", "wrong"),
+    [
+        ("paid <= charged; DROP TABLE rows", "may not stand"),
+        ("(SELECT 1) = 1", "'SELECT' may not stand"),
+        ("count IN (SELECT 1)", "'SELECT' may not stand"),
+        ("EXISTS (FROM rows)", "function"),
+        ("flag IS DISTINCT FROM (FROM rows)", "FROM"),
+        ("count = 1 --", "comment"),
+        ("count /* = 1", "comment"),
+        ("flag) OR (true", "closed"),
+        ("(flag", "opened"),
+        ("read_csv('x') IS NULL", "function"),
+        ("getenv('HOME') = 'x'", "function"),
+        ("sum(count) > 1", "function"),
+        ('"flag"', "may not stand"),
+        ("$$x$$ = kind", "may not stand"),
+        ("kind = E'\\x'", "no declared column"),
+        ("surprise = 1", "no declared column"),
+        ("rows.count = 1", "may not stand|no declared column"),
+        ("count", "not true or false"),
+        ("flag, flag", "not true or false"),
+        ("kind = ", "Error"),
+        ("", "not true or false"),
+        ("(VALUES (1)) = 1", "no declared column|may not stand"),
+    ],
+)
+def test_anything_else_is_refused(sql: str, wrong: str):
+    told = row_rules.check_rules([rule(sql)], COLUMNS)[0]
+    assert told is not None
+    assert re.search(wrong, told), told
+
+
+def test_a_rule_finds_the_rows_that_break_it_and_null_is_no_breach():
+    table = pa.table({"count": [1, 5, None, 9], "kind": ["a", "b", "c", None]}, schema=SCHEMA)
+    told = row_rules.find_violations(
+        table, [rule("count < 5", "few"), rule("kind = 'a'", "a")], (column("count", "int64"), column("kind"))
+    )
+    assert told == {"few": [1, 3], "a": [1, 2]}
+
+
+def test_a_table_may_have_a_column_of_any_name():
+    table = pa.table({"place": [1, 2], "row_number": [7, 8]})
+    assert row_rules.find_violations(table, [rule("place = 1")], (column("place", "int64"),)) == {"r": [1]}
+
+
+def test_an_unvetted_rule_is_never_run():
+    with pytest.raises(ProjectError, match="comment"):
+        row_rules.find_violations(pa.table({"count": [1]}), [rule("count = 1 --")], (column("count", "int64"),))
+
+
+def test_a_rule_that_fails_on_a_row_stops_without_quoting_it():
+    table = pa.table({"count": [2**62, 2**62]})
+    with pytest.raises(ProjectError) as failed:
+        row_rules.find_violations(table, [rule("count * count > 5")], (column("count", "int64"),))
+    assert str(2**62) not in failed.value.what
+
+
+def test_the_engine_reaches_no_file_and_keeps_its_settings(tmp_path: Path):
+    file = tmp_path / "secret.csv"
+    file.write_text("a\n1\n")
+    with row_rules._open_engine() as engine:
+        for statement in (
+            f"SELECT * FROM read_csv('{file}')", f"COPY (SELECT 1) TO '{tmp_path / 'out.csv'}'", "INSTALL httpfs",
+            "SET enable_external_access = true", f"ATTACH '{tmp_path / 'x.db'}'", "SELECT * FROM COLUMNS",
+        ):  # fmt: skip
+            with pytest.raises(duckdb.Error):
+                engine.execute(statement)

@@ -1,0 +1,286 @@
+"""dbt in its child process: what comes out, and what is said when nothing does."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.builders import dbt_projects as made
+from tests.runtime.test_landlock import fenced
+from wellspring.data.transform import build, dbt_process
+from wellspring.data.transform.dbt_process import BuildJob, BuildResult, SourceTable
+from wellspring.data.transform.leakage import compare_past
+from wellspring.records.record import format_instant
+
+TESTED = """
+models:
+  - name: codes
+    config: {contract: {enforced: true}, meta: {keys: [person]}}
+    columns:
+      - {name: person, data_type: varchar, data_tests: [unique, not_null]}
+      - {name: amount, data_type: varchar, data_tests: [{accepted_values: {arguments: {values: [one]}}}]}
+"""
+SOUND = {
+    "sound.sql": "select 'a' as person",
+    "sound.yml": "models: [{name: sound, config: {contract: {enforced: true}, meta: {keys: [person]}}, columns: "
+    "[{name: person, data_type: varchar}]}]",
+}
+UNLIKE = "its columns are not those of its contract: "
+SAID = 'Binder Error: Referenced column "{}" not found!'
+
+
+class Ran(NamedTuple):
+    """A job that was done, and where."""
+
+    answer: BuildResult
+    scratch: Path
+
+
+def ran(folder: Path, files: dict[str, str], *, cuts: tuple[str, ...] = (), sources: Any = None) -> Ran:
+    """Do a job in the child."""
+    file = made.written(made.visits(), folder / "visit.parquet")
+    scratch = folder / "scratch"
+    scratch.mkdir()
+    given = {"visit": SourceTable(files=(file,), known_since_columns=("recorded_at",))} if sources is None else sources
+    project = made.project(folder / "dbt", files)
+    return Ran(
+        build.run_in_child(
+            BuildJob(project_dir=str(project), scratch_dir=str(scratch), sources=given, audit_instants=cuts)
+        ),
+        scratch,
+    )
+
+
+@pytest.fixture(scope="module")
+def visits(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """A history of which one column is honest and one looks ahead, as built whole and up to its twentieth day."""
+    cut = format_instant(made.visits()["recorded_at"][19].as_py())
+    warns = '{{ config(severity="warn") }} select * from {{ ref("visits") }}'
+    files = {"visits.sql": made.VISITS, "visits.yml": made.FEATURES, "../tests/only_warns.sql": warns}
+    return ran(tmp_path_factory.mktemp("building"), files, cuts=(cut,))
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """Models and tests that fail, each in its own way."""
+    folder = tmp_path_factory.mktemp("broken")
+    file = made.written(made.visits(), folder / "elsewhere.parquet")
+    source = '{{ source("landed", "visit") }}'
+    files = {
+        "codes.sql": f"select person, amount from {source}",
+        "codes.yml": TESTED,
+        "converts.sql": f"select cast(amount as int) as amount from {source}",
+        "misspelt.sql": f"select amnount from {source}",
+        "elsewhere.sql": f"select * from '{file}'",
+        "unlike.sql": f"select person, amount as cents from {source}",
+        "unlike.yml": "models: [{name: unlike, config: {contract: {enforced: true}, meta: {keys: [person]}}, columns: "
+        "[{name: person, data_type: varchar}, {name: amount, data_type: varchar}]}]",
+        "../tests/nobody_came_twice.sql": 'select * from {{ ref("codes") }}',
+    }
+    return ran(folder, files)
+
+
+def test_each_table_with_a_contract_is_written_with_its_keys_and_rows(visits: Ran):
+    (table,) = visits.answer.tables
+    assert (visits.answer.problems, visits.answer.warned_tests) == ((), ("only_warns",))
+    assert (table.name, table.keys, table.rows, visits.answer.passed_tests) == ("visits", ("person",), 40, 1)
+    rows = pq.read_table(visits.scratch / "full" / "visits.parquet")
+    assert tuple(rows.column_names) == table.columns
+    assert rows.num_rows == 40
+    assert str(rows.schema.field("known_since").type) == "timestamp[us, tz=UTC]"
+
+
+def test_of_a_cut_the_rows_are_those_recorded_up_to_it(visits: Ran):
+    assert pq.read_table(visits.scratch / "audit-0" / "visits.parquet").num_rows == 20
+
+
+def test_the_column_that_looks_ahead_is_found_by_name(visits: Ran):
+    whole, past = (str(visits.scratch / run / "visits.parquet") for run in ("full", "audit-0"))
+    cut = format_instant(made.visits()["recorded_at"][19].as_py())
+    assert compare_past(whole, past, audit_instant=cut, keys=("person",)) == (["in_all"], 20)
+
+
+def test_nothing_is_written_outside_the_scratch_folder(visits: Ran):
+    project = visits.scratch.parent / "dbt"
+    assert sorted(path.name for path in project.iterdir()) == ["dbt_project.yml", "models", "tests"]
+    assert {"target", "full", "audit-0", "profiles.yml"} <= {path.name for path in visits.scratch.iterdir()}
+
+
+def test_what_one_run_may_write_is_closed_to_the_next(visits: Ran):
+    outputs = json.loads((visits.scratch / "profiles.yml").read_text())["wellspring"]["outputs"]
+    places = [output["plugins"][0]["config"][name] for output in outputs.values() for name in ("folder", "spill")]
+    assert len(set(places)) == len(places) == 4
+
+
+def test_a_model_that_goes_for_the_landed_files_finds_them_closed_and_as_they_were(tmp_path: Path):
+    file = tmp_path / "visit.parquet"
+    take = "select 'forged' as person) to '{file}' (format parquet, use_tmp_file false)"
+    files = {
+        "forges.sql": f'{{{{ config(pre_hook="copy ({take.format(file=file)}") }}}} select 1 as one',
+        "peeks.sql": f"select * from read_parquet('{file}')",
+    }
+    words = {problem.node: problem.message for problem in ran(tmp_path, files | SOUND).answer.problems}
+    assert {"forges", "peeks"} == set(words)
+    assert all("Permission Error" in said for said in words.values())
+    assert pq.read_table(file).equals(made.visits())
+
+
+def test_code_that_gets_past_its_sql_can_write_only_below_the_scratch_folder(tmp_path: Path):
+    scratch = tmp_path / "lake" / "builds" / "scratch"
+    scratch.mkdir(parents=True)
+    code = (
+        "import pathlib\nfrom wellspring.data import building\n"
+        "def build(job):\n    pathlib.Path(job.scratch, 'x').touch()\n    pathlib.Path(job.project).touch()\n"
+        "building.build = build\nbuilding.main()"
+    )
+    job = BuildJob(project_dir=str(tmp_path / "lake" / "landed"), scratch_dir=str(scratch), sources={})
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], input=job.model_dump_json().encode(), capture_output=True, check=False
+    )
+    assert (scratch / "x").exists()
+    if b"PermissionError" not in done.stderr:
+        assert not fenced(), "the kernel would have closed it"
+    assert (tmp_path / "lake" / "landed").exists() != fenced()
+
+
+def test_rows_stand_in_the_order_of_their_keys_and_knowledge(visits: Ran):
+    rows = pq.read_table(visits.scratch / "full" / "visits.parquet")
+    assert rows.equals(rows.sort_by([(name, "ascending") for name in ("person", "known_since", "sequence")]))
+
+
+def test_a_failed_test_is_told_in_words_with_a_count(broken: Ran):
+    said = {
+        problem.node: (problem.kind, problem.column, problem.count)
+        for problem in broken.answer.problems
+        if problem.kind == "test"
+    }
+    assert said["unique_codes_person"] == ("test", "person", 4)
+    assert said["nobody_came_twice"] == ("test", None, 40)
+    words = {problem.node: problem.message for problem in broken.answer.problems}
+    assert words["unique_codes_person"] == (
+        "test unique_codes_person found 4 values of codes.person stand there more than once"
+    )
+
+
+def test_a_model_that_does_not_run_is_named_with_its_file_and_what_is_wrong_with_its_sql(broken: Ran):
+    words = {problem.node: problem.message for problem in broken.answer.problems}
+    assert words["misspelt"].startswith("model misspelt (models/misspelt.sql) did not run: Binder Error:")
+    assert "Permission Error" in words["elsewhere"]
+    assert words["unlike"].endswith(
+        "its columns are not those of its contract: amount (missing in definition); cents (missing in contract)"
+    )
+
+
+def test_no_value_of_the_data_is_in_what_is_said(broken: Ran):
+    words = {problem.node: problem.message for problem in broken.answer.problems}
+    assert words["converts"].endswith("did not run: Conversion Error")
+    assert "secret-" not in broken.answer.model_dump_json()
+    assert broken.answer.tables == ()
+
+
+def test_what_no_engine_would_find_is_told_before_anything_runs(tmp_path: Path):
+    source = '{{ source("landed", "visit") }}'
+    files = {
+        "visits.sql": made.VISITS,
+        "visits.yml": made.FEATURES.replace("meta: {keys: [person]}", "materialized: view"),
+        "visit.sql": f"select person from {source}",
+        "visit.yml": "models: [{name: visit, config: {contract: {enforced: true}, meta: {keys: [person]}}, "
+        "columns: [{name: person, data_type: varchar}, {name: sequence, data_type: bigint}]}]",
+        "late.sql": 'select * from {{ source("landed", "late") }} where 1 = {{ 1 }}',
+        "sources.yml": made.SOURCES.replace("{name: visit}", "{name: visit}, {name: late}, {name: never_read}"),
+        "snake.py": "def model(dbt, session):\n    return dbt.ref('late')\n",
+        "../seeds/codes.csv": "code,what\n1,one\n",
+        "huge.sql": f"select person, count(*)::hugeint as n from {source} group by person",
+        "huge.yml": "models: [{name: huge, config: {contract: {enforced: true}, meta: {keys: [person]}}, columns: "
+        "[{name: person, data_type: varchar}, {name: n, data_type: HUGEINT}]}]",
+        "twice_v1.sql": "select 'a' as person",
+        "twice_v2.sql": "select 'b' as person",
+        "twice.yml": "models: [{name: twice, latest_version: 2, config: {contract: {enforced: true}, meta: {keys: "
+        "[person]}}, columns: [{name: person, data_type: varchar}], versions: [{v: 1}, {v: 2}]}]",
+        ".hidden/unseen.sql": "select 1 as one",
+    }
+    answer = ran(tmp_path, files).answer
+    assert [problem.message for problem in answer.problems] == [
+        "source late is in no drop that was published yet",
+        "seed codes: data comes in as drops",
+        "models/.hidden/unseen.sql lies where no digest of the code tells of it; move it",
+        "model snake is not SQL",
+        "model twice stands there 2 times (a version of a model needs a name of its own)",
+        "model huge: n is HUGEINT; cast it to bigint or decimal",
+        "model visit has the name of a landed table",
+        "model visit needs both known_since and sequence to be a feature table, or neither",
+        "model visits names no columns as its keys (config: meta: keys: [...])",
+        "model visits has a contract, so it must be materialized as a table",
+    ]
+
+
+def test_a_project_that_cannot_be_read_is_told_with_the_reason(tmp_path: Path):
+    answer = ran(tmp_path, {"../dbt_project.yml": "name: tiny\nversion: [\n"}).answer
+    (problem,) = answer.problems
+    assert problem.kind == "project"
+    assert problem.message.startswith("the dbt project cannot be read: Runtime Error Syntax error near line 3")
+
+
+def test_a_job_without_a_project_ends_without_an_answer(tmp_path: Path):
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", dbt_process.__name__], input=b"{}", capture_output=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode != 0
+    assert done.stdout == b""
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ('Runtime Error in model m\n  Binder Error: Referenced column "x" not found!\nLINE 1', None),
+        (
+            "Runtime Error in model m\n  Conversion Error: Could not convert string 'secret' to INT32",
+            "Conversion Error",
+        ),
+        ("Runtime Error in model m\n  Constraint Error: Duplicate key 'secret'", "Constraint Error"),
+        ("Runtime Error in model m\n  Invalid Input Error: secret", "Invalid Input Error"),
+        ("secret", "no kind of error"),
+        (PermissionError("secret"), "PermissionError"),
+        (None, "no kind of error"),
+        # At run time a macro may say what it read.
+        ("Compilation Error in model m\n  bad secret", "Compilation Error"),
+        ("Runtime Error in m\n  Conversion Error: 'x\nBinder Error: secret' is no INT32", "Conversion Error"),
+        ('Runtime Error in m\n  Binder Error: Referenced column "secret" not found!', SAID.format("…")),
+        ('Runtime Error in m\n  Binder Error: Referenced column "amount" not found!', SAID.format("amount")),
+        (
+            "Runtime Error in m\n  Catalog Error: Table with name secret does not exist!",
+            "Catalog Error: Table with name … does not exist!",
+        ),
+        (
+            "| secret | a | b | missing in contract |\n| amount | a | | missing in definition |",
+            f"{UNLIKE}… (missing in contract); amount (missing in definition)",
+        ),
+    ],
+)
+def test_of_an_error_only_what_is_about_the_sql_is_passed_on(message: Any, said: str | None):
+    node = SimpleNamespace(raw_code="select {{ read() }}, x", compiled_code="select secret, x")
+    told = dbt_process._describe_error(message, node, frozenset({"amount"}))
+    assert "secret" not in told
+    assert told == (said or SAID.format("x"))
+
+
+def test_a_job_and_an_answer_are_one_line_of_json():
+    job = BuildJob(
+        project_dir="p",
+        scratch_dir="s",
+        sources={"visit": SourceTable(files=("a\nb",), known_since_columns=("recorded_at",))},
+        audit_instants=("x",),
+    )
+    assert "\n" not in job.model_dump_json()
+    assert BuildJob.model_validate_json(job.model_dump_json()) == job
+    assert json.loads(BuildResult().model_dump_json()) == {
+        "tables": [],
+        "problems": [],
+        "passed_tests": 0,
+        "warned_tests": [],
+    }

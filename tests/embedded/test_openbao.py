@@ -1,0 +1,103 @@
+"""The key server's configuration and doors: on the real server."""
+
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from tests.builders import projects
+from wellspring.embedded import openbao
+from wellspring.embedded.control_socket import request_credential
+from wellspring.project import Project
+from wellspring.trust.identity.openbao import login_service
+
+pytestmark = pytest.mark.live
+
+
+@pytest.fixture(scope="module")
+def here() -> Iterator[Project]:
+    with projects.house() as project:
+        yield project
+
+
+def ports(here: Project) -> list[tuple[str, int]]:
+    running = here.read_run_state()
+    assert running is not None
+    process = psutil.Process(running.servers["openbao"].pid)
+    return [
+        net_connection.laddr for net_connection in process.net_connections("inet") if net_connection.status == "LISTEN"
+    ]
+
+
+def test_it_is_active_and_says_so(here: Project):
+    assert openbao.is_openbao_active(here)
+    health = openbao.fetch_health(here)
+    assert health is not None
+    assert (health["initialized"], health["sealed"]) == (True, False)
+
+
+def test_every_port_is_on_loopback(here: Project):
+    assert {address for address, _ in ports(here)} == {"127.0.0.1"}
+
+
+def test_no_port_answers_anybody_without_a_certificate_that_nobody_has(here: Project):
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    assert ports(here)
+    for address in ports(here):
+        with socket.create_connection(address, timeout=5) as plain:
+            try:
+                with context.wrap_socket(plain) as asked:
+                    # In TLS 1.3 the refusal comes with the first answer.
+                    asked.sendall(b"GET /v1/sys/health HTTP/1.1\r\nHost: x\r\n\r\n")
+                    answer = asked.recv(100)
+            except (ssl.SSLError, ConnectionError):
+                answer = b""
+        assert answer == b""
+
+
+def test_plain_http_is_not_answered_on_a_port(here: Project):
+    for address in ports(here):
+        with socket.create_connection(address, timeout=5) as plain:
+            plain.sendall(b"GET /v1/sys/health HTTP/1.1\r\nHost: x\r\n\r\n")
+            try:
+                answer = plain.recv(1000)
+            except ConnectionResetError:
+                answer = b""
+            assert b"initialized" not in answer
+
+
+def test_the_keys_of_the_door_that_answers_nobody_are_gone(here: Project):
+    assert list(openbao.openbao_data_dir(here).glob("*.pem")) == []
+
+
+def test_a_batch_of_ten_thousand_is_taken(here: Project):
+    with login_service(here.socket_path("openbao"), **request_credential(here, "enclave")) as session:
+        items = [{"ciphertext": "vault:v1:AAAA"}] * 10_000
+        # Refused item by item, not as a whole: the listener has read all of it.
+        answer = session.client.adapter.post(
+            "/v1/transit/decrypt/originals", json={"batch_input": items}, raise_exception=False
+        )
+        assert len(answer.json()["data"]["batch_results"]) == 10_000
+
+
+def test_every_request_stands_in_the_audit_log(here: Project):
+    log = openbao.openbao_data_dir(here) / "audit.log"
+    before = log.stat().st_size
+    login_service(here.socket_path("openbao"), **request_credential(here, "worker")).close()
+    deadline = time.monotonic() + 5
+    while log.stat().st_size == before and time.monotonic() < deadline:
+        continue
+    added = log.read_bytes()[before:]
+    assert b"auth/approle/login" in added
+    assert b"sys/wrapping/unwrap" in added
+
+
+def test_without_a_server_there_is_no_health():
+    with projects.project() as bare:
+        assert openbao.fetch_health(bare) is None
+        assert not openbao.is_openbao_active(bare)

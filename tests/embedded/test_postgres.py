@@ -1,0 +1,121 @@
+"""The enclave's database lets in one role, with its password, over one socket: on the real server."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import psutil
+import psycopg
+import pytest
+
+from tests.builders import projects
+from wellspring.embedded import postgres
+from wellspring.embedded.control_socket import request_credential
+from wellspring.errors import Unavailable
+from wellspring.project import Project
+from wellspring.runtime.privileges import detect_privileges
+from wellspring.supervisor import client
+from wellspring.trust.identity.openbao import login_service
+from wellspring.trust.secrets.openbao import OpenBaoSecretStore
+
+pytestmark = pytest.mark.live
+
+
+@pytest.fixture(scope="module")
+def here() -> Iterator[Project]:
+    with projects.house() as project:
+        yield project
+
+
+@pytest.fixture(scope="module")
+def password(here: Project) -> str:
+    with login_service(here.socket_path("openbao"), **request_credential(here, "enclave")) as session:
+        return OpenBaoSecretStore(session).read_secret("enclave/postgres")["password"]
+
+
+def connect(here: Project, user: str, password: str, database: str) -> psycopg.Connection:
+    return psycopg.connect(host=str(here.socket_path("postgres")), user=user, password=password, dbname=database)
+
+
+def test_the_enclave_owns_its_database(here: Project, password: str):
+    with connect(here, "enclave", password, "enclave") as open_one:
+        row = open_one.execute("select current_user, rolsuper from pg_roles where rolname = current_user").fetchone()
+        assert row == ("enclave", False)
+        methods = open_one.execute(
+            "select distinct setting from pg_settings where name = 'password_encryption'"
+        ).fetchone()
+        assert methods == ("scram-sha-256",)
+
+
+@pytest.mark.parametrize(
+    ("user", "given", "database"),
+    [
+        ("enclave", "", "enclave"),
+        ("enclave", "wrong", "enclave"),
+        ("enclave", None, "postgres"),
+        ("postgres", "", "postgres"),
+        ("postgres", None, "enclave"),
+        ("postgres", "", "postgres"),
+    ],
+)
+def test_nobody_else_and_nothing_else_gets_in(
+    here: Project, password: str, user: str, given: str | None, database: str
+):
+    with pytest.raises(psycopg.OperationalError):
+        connect(here, user, password if given is None else given, database).close()
+
+
+def test_it_listens_on_no_port(here: Project):
+    running = here.read_run_state()
+    assert running is not None
+    process = psutil.Process(running.servers["postgres"].pid)
+    assert [
+        net_connection for net_connection in process.net_connections("inet") if net_connection.status == "LISTEN"
+    ] == []
+
+
+def test_no_statement_and_no_row_is_logged(here: Project, password: str):
+    person = "Ottilie-Quassel"
+    with connect(here, "enclave", password, "enclave") as open_one:
+        open_one.execute("create table people (name text primary key)")
+        open_one.execute("insert into people values (%s)", [person])
+        open_one.commit()
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            open_one.execute("insert into people values (%s)", [person])
+        open_one.rollback()
+        with pytest.raises(psycopg.errors.UndefinedFunction):
+            open_one.execute(f"select no_such_function('{person}')")
+        open_one.rollback()
+    assert person not in (here.state_dir / "logs/postgres.log").read_text()
+
+
+def test_only_the_enclave_reaches_its_socket(here: Project):
+    if detect_privileges(here).separation != "user":
+        pytest.skip("all services share one user here")
+    path = here.socket_path("postgres") / ".s.PGSQL.5432"
+    code = f"import socket; socket.socket(socket.AF_UNIX).connect({str(path)!r})"
+    for service, opens in (("enclave", True), ("worker", False), ("witness", False), ("api", False), ("vendor", False)):
+        told = projects.run_as(here, service, code)
+        assert (told.returncode == 0) == opens, (service, told.stderr)
+        assert opens or "PermissionError" in told.stderr
+
+
+def test_a_lock_file_of_a_killed_server_is_removed_and_of_a_living_one_never(here: Project):
+    lock = postgres.postgres_data_dir(here) / "postmaster.pid"
+    kept = lock.read_text()
+    with pytest.raises(Unavailable, match="still runs"):
+        postgres.remove_stale_lock(here, timeout=0.2)
+    assert lock.read_text() == kept
+    client.stop_servers(here)
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    lock.write_text(kept.replace(kept.split()[0], str(dead.pid), 1))
+    client.start_servers(here)
+
+
+def test_before_it_runs_it_is_not_ready():
+    with projects.project() as bare:
+        bare.state_dir.mkdir()
+        from wellspring.embedded.packages import check_installed
+
+        assert not postgres.is_postgres_ready(bare, check_installed(bare).postgres)

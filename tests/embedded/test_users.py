@@ -1,0 +1,179 @@
+"""Enrolment: once for each person, and a supervisor that may do nothing else about people. On the real key server."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from tests.builders.openbao import PASSWORD, Authenticator, keyserver
+from tests.builders.recording_step import RecordingStep
+from wellspring.embedded import openbao_setup, users
+from wellspring.embedded.control_socket import ControlSocket
+from wellspring.errors import NotFound, ProjectError, Refused
+from wellspring.project import Project
+from wellspring.trust.identity.openbao import map_errors
+from wellspring.trust.identity.users import login_user, resume_session
+
+pytestmark = pytest.mark.live
+USER = {
+    "password": PASSWORD, "token_policies": "user", "token_no_default_policy": True, "token_ttl": "60s",
+    "token_max_ttl": "60s", "token_type": "service",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def here() -> Iterator[Project]:
+    with keyserver() as project:
+        yield project
+
+
+@pytest.fixture
+def client(here: Project) -> Iterator[Any]:
+    with openbao_setup.supervisor_session(here) as opened:
+        yield opened
+
+
+def ask(client: Any, method: str, path: str, **values: Any) -> Any:
+    with map_errors(path):
+        return client.adapter.request(method, f"/v1/{path}", **({"json": values} if values else {}))
+
+
+def test_who_is_enrolled_can_log_in_and_sign_with_the_key_that_is_recorded(here: Project, client: Any) -> None:
+    step = RecordingStep()
+    made = users.enroll_user(here, "ana", PASSWORD, client=client, step=step)
+    intent, entry = step.entries
+    assert (intent.phase, entry.phase, entry.action, entry.subject) == ("intent", "done", "enroll", "user:ana")
+    assert entry.facts == {"roles": ["owner"], "principal": "owner", "public_key": made["public_key"]}
+    told = json.dumps([item.model_dump(mode="json") for item in step.entries])
+    assert PASSWORD not in told
+    assert made["otpauth_url"].partition("secret=")[2][:20] not in told
+    phone = Authenticator(made["otpauth_url"])
+    assert "otpauth://totp/health_plan%3Aana?" in made["otpauth_url"]
+    token = login_user(here.socket_path("openbao"), "ana", PASSWORD, phone.code()).token
+    with resume_session(here, token) as person:
+        Ed25519PublicKey.from_public_bytes(base64.b64decode(made["public_key"])).verify(person.sign(b"x"), b"x")
+
+
+def test_whoever_is_enrolled_stays_who_they_are(here: Project, client: Any) -> None:
+    step = RecordingStep()
+    made = users.enroll_user(here, "bo", PASSWORD, client=client, step=step)
+    for password in (PASSWORD, "somebody else's idea of one"):
+        with pytest.raises(Refused, match="enrolled already"):
+            users.enroll_user(here, "bo", password, client=client, step=step)
+    assert [entry.phase for entry in step.entries] == ["intent", "done", "intent", "refused", "intent", "refused"]
+    token = login_user(here.socket_path("openbao"), "bo", PASSWORD, Authenticator(made["otpauth_url"]).code()).token
+    with resume_session(here, token) as person:
+        assert base64.b64encode(person.public_key).decode() == made["public_key"]
+
+
+def test_an_enrolment_that_broke_off_is_finished_with_the_same_password_only(here: Project, client: Any) -> None:
+    ask(client, "post", "auth/userpass/users/cy", **USER)
+    with pytest.raises(Refused, match="enrolled already"):
+        users.enroll_user(here, "cy", "another good password", client=client, step=RecordingStep())
+    made = users.enroll_user(here, "cy", PASSWORD, client=client, step=RecordingStep())
+    login_user(here.socket_path("openbao"), "cy", PASSWORD, Authenticator(made["otpauth_url"]).code())
+
+
+def test_only_who_is_named_in_the_project_is_enrolled(here: Project, client: Any) -> None:
+    step = RecordingStep()
+    with pytest.raises(NotFound, match="names no such person"):
+        users.enroll_user(here, "an", PASSWORD, client=client, step=step)
+    assert step.entries == []
+    (here.root / "wellspring.toml").write_text(
+        (here.root / "wellspring.toml").read_text()
+        + '\n[users."Ann Smith"]\nroles = []\n\n[users.new]\nroles = ["x"]\n'
+    )
+    with pytest.raises(ProjectError, match="lower-case"):
+        users.enroll_user(here, "Ann Smith", PASSWORD, client=client, step=step)
+    # Named since the servers came up.
+    users.enroll_user(here, "new", PASSWORD, client=client, step=step)
+    assert step.done("enroll")[0].facts["roles"] == ["x"]
+
+
+@pytest.mark.parametrize("password", ["", "elevenchars", "aaaaaaaaaaaaaaaa", "abababababababab"])
+def test_a_weak_password_is_refused_before_anything_is_made(here: Project, client: Any, password: str) -> None:
+    step = RecordingStep()
+    with pytest.raises(Refused, match="12 characters"):
+        users.enroll_user(here, "dee", password, client=client, step=step)
+    with pytest.raises(Refused, match="12 characters"):
+        users.request_enrollment(here, "dee", password)
+    assert step.entries == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "values"),
+    [
+        ("post", "auth/userpass/users/eli", {**USER, "token_policies": "enclave"}),
+        ("post", "auth/userpass/users/eli", {**USER, "token_policies": "person,enclave"}),
+        ("post", "auth/userpass/users/eli", {**USER, "token_ttl": "1h"}),
+        ("post", "auth/userpass/users/eli", {**USER, "token_no_default_policy": False}),
+        ("post", "auth/userpass/users/eli", {**USER, "token_period": "1h"}),
+        ("post", "auth/userpass/users/eli", {"password": PASSWORD}),
+        ("post", "auth/userpass/users/ana", {**USER, "password": "another good password"}),
+        ("post", "auth/userpass/users/ana/password", {"password": "another good password"}),
+        ("post", "auth/userpass/users/ana/policies", {"token_policies": "enclave"}),
+        ("delete", "auth/userpass/users/ana", {}),
+        ("get", "auth/userpass/users/ana", {}),
+        ("post", "people/keys/ana/rotate", {"type": "ed25519"}),
+        ("post", "people/keys/ana/config", {"type": "ed25519"}),
+        ("post", "people/keys/eli/import", {"type": "ed25519"}),
+        ("post", "people/keys/eli", {"type": "ed25519", "exportable": True}),
+        ("delete", "people/keys/ana", {}),
+        ("post", "people/sign/ana", {"input": "eA=="}),
+        ("get", "people/export/signing-key/ana", {}),
+        ("post", "identity/mfa/method/totp/admin-destroy", {"method_id": "x", "entity_id": "x"}),
+        ("post", "identity/mfa/method/totp", {"method_name": "user"}),
+        ("delete", "identity/mfa/login-enforcement/people", {}),
+        ("post", "identity/entity-alias", {"name": "ana"}),
+        ("post", "sys/policies/acl/person", {"policy": "x"}),
+    ],
+)
+def test_the_supervisor_makes_people_and_changes_none(
+    here: Project, client: Any, method: str, path: str, values: dict[str, Any]
+) -> None:
+    with pytest.raises(Refused):
+        ask(client, method, path, **values)
+
+
+def test_the_secret_of_an_authenticator_is_shown_once(here: Project, client: Any) -> None:
+    users.enroll_user(here, "hal", PASSWORD, client=client, step=RecordingStep())
+    mounted = ask(client, "get", "sys/internal/ui/mounts/auth/userpass")["data"]
+    entity = ask(client, "post", "identity/lookup/entity", alias_name="hal", alias_mount_accessor=mounted["accessor"])[
+        "data"
+    ]
+    assert "secret" not in json.dumps(entity)
+    login_ = ask(client, "post", "auth/userpass/login/hal", password=PASSWORD)["auth"]["mfa_requirement"]
+    method = login_["mfa_constraints"]["users"]["any"][0]["id"]
+    again = ask(client, "post", "identity/mfa/method/totp/admin-generate", method_id=method, entity_id=entity["id"])
+    assert again["data"] is None
+
+
+def test_the_owner_asks_through_the_supervisors_door(here: Project) -> None:
+    step = RecordingStep()
+
+    def handle(request: dict[str, Any]) -> dict[str, Any]:
+        assert set(request) == {"op", "name", "password"}
+        with openbao_setup.supervisor_session(here) as client:
+            return users.enroll_user(here, request["name"], request["password"], client=client, step=step)
+
+    door = ControlSocket(here.socket_path("control"), handle)
+    answering_ = threading.Thread(target=lambda: [door.serve_one() for _ in range(2)])
+    answering_.start()
+    try:
+        made = users.request_enrollment(here, "gus", PASSWORD)
+        with pytest.raises(Refused, match="enrolled already"):
+            users.request_enrollment(here, "gus", PASSWORD)
+    finally:
+        answering_.join(10)
+        door.close()
+    login_user(here.socket_path("openbao"), "gus", PASSWORD, Authenticator(made["otpauth_url"]).code())
+    assert step.done("enroll")[0].facts["public_key"] == made["public_key"]
+    with pytest.raises(NotFound, match="names no such person") as lost:
+        users.request_enrollment(here, "guss", PASSWORD)
+    assert lost.value.fix == "did you mean 'gus'?"

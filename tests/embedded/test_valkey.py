@@ -1,0 +1,188 @@
+"""The online store's server: who may do what, over which door, and what a kill costs. On the real program."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+import pytest
+
+from tests.builders import feature_views, projects
+from wellspring.embedded import layout, packages, valkey
+from wellspring.project import Project
+from wellspring.runtime.privileges import detect_privileges, service_environment
+from wellspring.stores.online.redis import OnlineReader, OnlineWriter
+from wellspring.supervisor.managed_process import ManagedProcess
+
+pytestmark = pytest.mark.live
+
+
+class Store(NamedTuple):
+    """A running store. known: the passwords of its users."""
+
+    project: Project
+    child: ManagedProcess
+    known: dict[str, str]
+
+    def start(self) -> None:
+        self.child.start(
+            detect_privileges(self.project).command_for("valkey", self.child.argv),
+            service_environment(self.project, "valkey"),
+        )
+        self.child.wait_ready(time.monotonic() + 20)
+
+    def say(self, user: str, *words: str) -> Any:
+        """Return what the store says to one command of a user ('': of nobody who logged in)."""
+        from redis import Redis
+        from redis.backoff import NoBackoff
+        from redis.exceptions import RedisError
+        from redis.retry import Retry
+
+        path, password = str(self.project.socket_path("valkey")), self.known.get(user)
+        never = Retry(NoBackoff(), 0)
+        client = Redis(unix_socket_path=path, username=user or None, password=password, protocol=2, retry=never)
+        try:
+            # redis-py's hints know no plain command.
+            told: Any = client.execute_command(*words)
+            return told
+        except RedisError as exc:
+            return exc
+        finally:
+            client.close()
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[Store]:
+    with projects.project(sections="[features]") as project:
+        granted = detect_privileges(project)
+        layout.ensure_ownership(project)
+        layout.create_folders(project, granted)
+        layout.create_runtime_dir(project, granted)
+        known = valkey.generate_passwords()
+        valkey.write_valkey_acl(project, known, granted)
+        program = packages.check_installed(project).valkey
+        assert program is not None
+        path = project.socket_path("valkey")
+        child = ManagedProcess(
+            name="valkey", service="valkey", argv=valkey.valkey_command(project, program), version="",
+            readiness_probe=lambda: valkey.is_valkey_ready(path), log_path=project.state_dir / "logs/valkey.log",
+        )  # fmt: skip
+        running = Store(project, child, known)
+        running.start()
+        try:
+            yield running
+        finally:
+            child.stop()
+            layout.remove_runtime_dir(project)
+
+
+def test_the_default_user_is_off(store: Store):
+    for words in (("PING",), ("HGETALL", "x"), ("AUTH", "default", ""), ("AUTH", "", "")):
+        assert isinstance(store.say("", *words), Exception), words
+
+
+def test_the_probe_only_pings(store: Store):
+    for words in (("HGETALL", "x"), ("CLIENT", "LIST"), ("INFO",), ("HSET", "x", "a", "1")):
+        told = store._replace(known={valkey.PROBE_USER: "any"}).say(valkey.PROBE_USER, *words)
+        assert "no permissions" in str(told), words
+
+
+def test_the_api_reads_rows_and_never_writes(store: Store):
+    assert store.say(valkey.WRITER_USER, "HSET", "row", "a", "1") == 1
+    assert store.say(valkey.READER_USER, "HMGET", "row", "a") == [b"1"]
+    for words in (
+        ("HSET", "row", "a", "2"),
+        ("SET", "x", "1"),
+        ("DEL", "row"),
+        ("EXPIRE", "row", "1"),
+        ("EVAL", "return redis.call('DEL', 'row')", "0"),
+        ("FUNCTION", "LIST"),
+        ("SCAN", "0"),
+        ("KEYS", "*"),
+        ("PUBLISH", "x", "y"),
+    ):
+        assert "no permissions" in str(store.say(valkey.READER_USER, *words)), words
+    assert store.say(valkey.READER_USER, "HMGET", "row", "a") == [b"1"]
+
+
+@pytest.mark.parametrize("user", [valkey.WRITER_USER, valkey.READER_USER])
+def test_no_service_administers_the_store(store: Store, user: str):
+    for words in (
+        ("CONFIG", "GET", "dir"),
+        ("CONFIG", "SET", "dir", "/tmp"),
+        ("MODULE", "LIST"),
+        ("REPLICAOF", "127.0.0.1", "1"),
+        ("ACL", "LIST"),
+        ("SHUTDOWN",),
+        ("FLUSHALL",),
+        ("SAVE",),
+        ("MONITOR",),
+        ("CLIENT", "KILL", "TYPE", "normal"),
+        ("MIGRATE", "127.0.0.1", "1", "row", "0", "1"),
+    ):
+        assert "no permissions" in str(store.say(user, *words)), words
+    assert "DEBUG command not allowed" in str(store.say(user, "DEBUG", "SLEEP", "0"))
+
+
+def test_a_script_may_do_no_more_than_its_caller(store: Store):
+    told = store.say(valkey.WRITER_USER, "EVAL", "return redis.call('CONFIG', 'GET', 'dir')", "0")
+    assert isinstance(told, Exception)
+
+
+def test_it_listens_on_its_socket_and_on_no_port(store: Store):
+    assert store.child.process is not None
+    process = psutil.Process(store.child.process.pid)
+    assert process.net_connections("inet") == []
+    assert str(store.project.socket_path("valkey")) in {
+        net_connection.laddr for net_connection in process.net_connections("unix")
+    }
+
+
+def test_its_file_holds_only_hashes(store: Store):
+    read = {path: path.read_bytes() for path in store.project.root.rglob("*") if path.is_file()}
+    assert Path("users.acl") in {Path(path.name) for path in read}
+    for password in store.known.values():
+        assert not [path for path, content in read.items() if password.encode() in content]
+
+
+def test_a_killed_store_comes_back_with_its_rows(store: Store):
+    assert store.say(valkey.WRITER_USER, "HSET", "kept", "a", "1") in {0, 1}
+    assert store.child.process is not None
+    store.child.process.kill()
+    store.child.process.wait()
+    assert not valkey.is_valkey_ready(store.project.socket_path("valkey"))
+    store.start()
+    assert store.say(valkey.READER_USER, "HMGET", "kept", "a") == [b"1"]
+
+
+def test_the_services_own_users_are_enough_for_what_they_do(store: Store):
+    """The worker writes, points and reads back with its user; the API looks rows up with its own."""
+    path, history = store.project.socket_path("valkey"), feature_views.view()
+    writer = OnlineWriter(path, "acme", user=valkey.WRITER_USER, password=store.known[valkey.WRITER_USER])
+    try:
+        key = (feature_views.token(1),)
+        table = feature_views.rows(history, [{"member_id": feature_views.token(index)} for index in range(3)])
+        edition = feature_views.edition()
+        assert writer.write_rows(history, table, edition) == (3, 0)
+        views = feature_views.views(history)
+        assert writer.set_live(edition, as_of=edition.known_since, views=views.digest)
+        expected = writer.read_row(history, key)
+        assert expected is not None
+    finally:
+        writer.close()
+
+    async def look() -> Any:
+        reader = OnlineReader(
+            path, views, user=valkey.READER_USER, password=store.known[valkey.READER_USER], deadline=5
+        )
+        try:
+            return await reader.get_with_marker([(history.name, key)])
+        finally:
+            await reader.close()
+
+    live, rows = asyncio.run(look())
+    assert live is not None
+    assert live.edition == edition.id
+    assert rows == [expected]

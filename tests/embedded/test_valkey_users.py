@@ -1,0 +1,160 @@
+"""Which of all its commands each user of the online store may run, asked of the store itself: on the real server."""
+
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, cast
+
+import hiredis
+import pytest
+
+from tests.builders import projects
+from wellspring.embedded import layout, packages, valkey
+from wellspring.project import Project
+from wellspring.runtime.privileges import detect_privileges, service_environment
+from wellspring.supervisor.managed_process import ManagedProcess
+
+# A user of this test alone: it asks the server what each of its users may do.
+EXAMINER = "examiner"
+
+
+class Store(NamedTuple):
+    """The server's project, and the passwords that were made for its users."""
+
+    project: Project
+    known: dict[str, str]
+
+    def ask(self, user: str, *lines: str) -> list[Any]:
+        """Ask as a user; an error of the server stands in its place."""
+        told = self.talk([["AUTH", user, self.known.get(user, "any")], *map(str.split, lines)])
+        assert told[0] == b"OK"
+        return told[1:]
+
+    def talk(self, commands: Sequence[Sequence[str]]) -> list[Any]:
+        reader, told = hiredis.Reader(), list[Any]()
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(10)
+            connection.connect(os.fspath(self.project.socket_path("valkey")))
+            # hiredis' hints know commands of one word only.
+            packed = [hiredis.pack_command(cast("tuple[str]", tuple(words))) for words in commands]
+            connection.sendall(b"".join(packed))
+            while len(told) < len(commands):
+                if (reply := reader.gets()) is not False:
+                    told.append(reply)
+                    continue
+                more = connection.recv(65536)
+                assert more, f"it hung up after {told}"
+                reader.feed(more)
+        return told
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[Store]:
+    with projects.project(sections="[features]") as project:
+        layout.ensure_ownership(project)
+        granted, known = detect_privileges(project), valkey.generate_passwords()
+        layout.create_folders(project, granted)
+        layout.create_runtime_dir(project, granted)
+        valkey.write_valkey_acl(project, known, granted)
+        with (valkey.valkey_data_dir(project) / "users.acl").open("a") as rules:
+            rules.write(f"user {EXAMINER} on >any ~* +@all\n")
+        path, program = project.socket_path("valkey"), packages.check_installed(project).valkey
+        assert program is not None
+        child = ManagedProcess(
+            name="valkey", service="valkey", argv=valkey.valkey_command(project, program), version="",
+            readiness_probe=lambda: valkey.is_valkey_ready(path), log_path=project.state_dir / "logs/valkey.log",
+        )  # fmt: skip
+        try:
+            child.start(granted.command_for("valkey", child.argv), service_environment(project, "valkey"))
+            child.wait_ready(time.monotonic() + 20)
+            yield Store(project, known)
+        finally:
+            child.stop()
+            layout.remove_runtime_dir(project)
+
+
+def may(store: Store, user: str) -> set[str]:
+    """Ask the server which of all its commands a user may run."""
+    (names,) = store.ask(EXAMINER, "COMMAND LIST")
+    sizes: dict[str, int] = {}
+    for (about,) in store.ask(EXAMINER, *(f"COMMAND INFO {name.decode()}" for name in names)):
+        # Name, arity, flags ..., and last its subcommands, each told like that and named NAME|SUBCOMMAND.
+        sizes |= {item[0].decode(): abs(item[1]) for item in about[9] or [about]}
+    words = {name: name.split("|") for name in sizes}
+    asked = [
+        " ".join(["ACL DRYRUN", user, *words[name], *["1"] * (size - len(words[name]))]) for name, size in sizes.items()
+    ]
+    said = store.ask(EXAMINER, *asked)
+    assert not [reply for reply in said if isinstance(reply, hiredis.ReplyError)]
+    return {name for name, reply in zip(sizes, said, strict=True) if reply == b"OK"}
+
+
+def listed(store: Store, *categories: str) -> set[str]:
+    """List the commands of some categories."""
+    told = store.ask(EXAMINER, *(f"COMMAND LIST FILTERBY ACLCAT {category}" for category in categories))
+    found = {name.decode() for names in told for name in names}
+    assert found
+    return found
+
+
+@pytest.mark.live
+def test_nobody_is_let_in_without_a_name_and_a_password(store: Store):
+    guesses = [["AUTH", "any"], ["AUTH", "default", "any"], ["AUTH", "default", ""], ["AUTH", "nobody", "any"]]
+    guesses += [["AUTH", user, password] for user in store.known for password in ("", "any")]
+    guesses.append(["AUTH", valkey.READER_USER, store.known[valkey.WRITER_USER]])
+    told = store.talk([["PING"], ["HGETALL", "row"], *guesses])
+    assert [str(reply).partition(" ")[0] for reply in told] == ["NOAUTH"] * 2 + ["WRONGPASS"] * len(guesses)
+
+
+@pytest.mark.live
+def test_of_all_commands_none_lets_the_api_write(store: Store):
+    allowed = may(store, valkey.READER_USER)
+    assert {"hmget", "hgetall"} <= allowed
+    assert not allowed & listed(store, "write", "scripting", "keyspace", "pubsub")
+    assert allowed - listed(store, "connection") == {"hmget", "hgetall"}
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("user", [valkey.WRITER_USER, valkey.READER_USER, valkey.PROBE_USER])
+def test_of_all_commands_none_lets_a_user_change_the_server_or_look_into_it(store: Store, user: str):
+    assert not may(store, user) & listed(store, "admin", "dangerous")
+
+
+@pytest.mark.live
+def test_the_probe_may_ping_and_no_more(store: Store):
+    # One becomes a user by the others, or nobody: they are for everybody.
+    assert may(store, valkey.PROBE_USER) - {"auth", "hello", "reset", "quit"} == {"ping"}
+
+
+@pytest.mark.live
+def test_not_even_a_user_who_may_do_all_changes_where_it_writes(store: Store):
+    told = store.ask(EXAMINER, "CONFIG SET dir /tmp", "DEBUG SLEEP 0", "MODULE LOAD /tmp/x.so")
+    assert all(isinstance(reply, hiredis.ReplyError) for reply in told), told
+
+
+@pytest.mark.live
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give services users of their own")
+@pytest.mark.parametrize("service", ["worker", "api", "enclave", "vendor"])
+def test_no_other_service_reads_its_folder(store: Store, service: str):
+    granted = detect_privileges(store.project)._replace(closed=False)
+    for path in valkey.valkey_data_dir(store.project).rglob("*"):
+        read = granted.command_for(service, ["cat", str(path)])
+        assert subprocess.run(read, capture_output=True, check=False).stdout == b"", path
+
+
+def test_the_file_of_its_users_is_its_own_and_holds_only_hashes():
+    with projects.project() as project:
+        layout.ensure_ownership(project)
+        granted, known = detect_privileges(project), valkey.generate_passwords()
+        layout.create_folders(project, granted)
+        valkey.write_valkey_acl(project, known, granted)
+        path = valkey.valkey_data_dir(project) / "users.acl"
+        assert not [user for user, password in known.items() if password in path.read_text()]
+        assert (path.stat().st_mode & 0o777, path.stat().st_uid) == (0o600, granted.uid_of("valkey"))
+        assert len(set(known.values())) == len(known) == 2
+
+
+def test_what_is_not_there_is_not_ready():
+    assert not valkey.is_valkey_ready(projects.EXAMPLE / "nothing.sock")

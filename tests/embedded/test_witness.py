@@ -1,0 +1,17 @@
+"""The witness runs as a process of its own, with the log's key registered: on the real servers."""
+
+import pytest
+
+from tests.builders import projects
+from wellspring.trust.ledger.witness import RemoteWitness
+from wellspring_verify.notes import KIND_WITNESS, parse_verifier_key
+
+
+@pytest.mark.live
+def test_the_witness_answers_with_its_own_key_and_knows_the_log():
+    with projects.house() as here:
+        key = parse_verifier_key(RemoteWitness(here.socket_path("witness")).verifier_key())
+        assert key.kind == KIND_WITNESS
+        assert (here.root / "witness/vkey").read_text().strip() == str(key)
+        registered = [path.read_text().strip() for path in (here.root / "witness/logs").iterdir()]
+        assert registered == [(here.ledger_dir / "vkey").read_text().strip()]

@@ -1,0 +1,222 @@
+"""The enclave as `wellspring up` starts it: own user, own keys, two doors, and what the worker cannot reach."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from wellspring.data.contracts import contract as contracts
+from wellspring.enclave.__main__ import print_crash_location
+from wellspring.enclave.app import source_address
+from wellspring.errors import NotFound, Refused, Unavailable
+from wellspring.project import Project, load_project
+from wellspring.records.clock import SystemClock
+from wellspring.runtime import privileges
+from wellspring.runtime.privileges import SERVICE_UIDS
+from wellspring.supervisor import client
+from wellspring.trust.ledger import journal
+from wellspring.trust.vault import protocol
+from wellspring.trust.vault.remote import EnclaveClient
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "health_plan"
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root keeps services apart by user")
+
+
+@pytest.fixture(scope="module")
+def project() -> Iterator[Project]:
+    with tempfile.TemporaryDirectory(prefix="ws-test-") as folder:
+        root = Path(folder) / "health_plan"
+        shutil.copytree(EXAMPLE, root)
+        Path(folder).chmod(0o755)
+        opened = load_project(root)
+        client.start_servers(opened)
+        try:
+            yield opened
+        finally:
+            client.stop_servers(opened)
+
+
+def put(project: Project) -> str:
+    from examples.health_plan import population
+
+    people = population.members(200, 1)
+    population.write_csv(
+        population.claims(500, 1, people=people), project.vendor_dir / "outbox" / "medical_claim_1.csv"
+    )
+    return "medical_claim_1.csv"
+
+
+def digest(project: Project) -> str:
+    known = contracts.load_all(project.contracts_dir, tenant=project.tenant, known_since=SystemClock().now())
+    return next(one.digest for one in known if one.name == "medical_claim")
+
+
+@pytest.mark.live
+def test_a_drop_leaves_as_tokens_through_the_real_servers(project: Project) -> None:
+    name = put(project)
+    vault = EnclaveClient(project.socket_path("intake"))
+    assert [(file.name, file.state) for file in vault.list_files("clearinghouse")] == [(name, "new")]
+    stages: list[str] = []
+    first = vault.ingest_file("clearinghouse", name, digest(project), progress=lambda stage, *_: stages.append(stage))
+    assert (first.received, first.admitted, first.verdict.outcome) == (500, 500, "pass")
+    assert {"fetch", "parse", "validate", "tokenize"} == set(stages)
+    assert vault.ingest_file("clearinghouse", name, digest(project)) == first
+    vault.confirm_published(first.drop.id, 0)
+    assert vault.list_quarantined() == ()
+    with pytest.raises(NotFound):
+        vault.replay_quarantined(first.drop.id, digest(project))
+    entries = [json.loads(line) for _, line in journal.read_lines(project.journals_dir, "enclave")]
+    assert [(one["action"], one["actor"]) for one in entries if one["phase"] == "done"] == [
+        (action, "service:enclave") for action in ("accept", "land", "admit", "settle")
+    ]
+
+
+@pytest.mark.live
+@needs_root
+def test_each_door_lets_in_only_its_own(project: Project) -> None:
+    for service, door, let_in in (
+        ("worker", "intake", True),
+        ("worker", "vault", False),
+        ("api", "vault", True),
+        ("api", "intake", False),
+        ("vendor", "intake", False),
+        ("witness", "vault", False),
+    ):
+        said = _as(project, service, door, {"op": "ping" if door == "intake" else "detokenize"})
+        if let_in and door == "intake":
+            assert said["kind"] == "done", service
+        elif let_in:
+            assert "break-glass" in str(said["what"]), service
+        else:
+            assert f"user {SERVICE_UIDS[service]} may not speak" in str(said["what"]), service
+    entries = [json.loads(line) for _, line in journal.read_lines(project.journals_dir, "enclave")]
+    refused = [(one["subject"], one["facts"]["uid"]) for one in entries if one["action"] == "connect"]
+    assert ("server:vault", SERVICE_UIDS["worker"]) in refused
+    assert [one["phase"] for one in entries if one["action"] == "detokenize"] == ["refused"]
+
+
+@pytest.mark.live
+@needs_root
+def test_the_worker_holds_nothing_of_the_enclave(project: Project) -> None:
+    program = (
+        "import os, sys, json\n"
+        "opened = []\n"
+        "for path in json.load(sys.stdin):\n"
+        "    try:\n"
+        "        (os.listdir if os.path.isdir(path) else open)(path)\n"
+        "        opened.append(path)\n"
+        "    except OSError:\n"
+        "        pass\n"
+        "print(json.dumps(opened))\n"
+    )
+    running = project.read_run_state()
+    assert running is not None
+    pid = running.servers["enclave"].pid
+    closed = [
+        str(project.enclave_dir),
+        str(project.enclave_dir / "originals"),
+        str(project.state_dir / "postgres"),
+        str(project.state_dir / "openbao"),
+        str(project.state_dir / "seal.key"),
+        str(project.state_dir / "supervisor.key"),
+        str(project.vendor_dir / "host_key"),
+        str(project.root / "witness" / "key"),
+        *(f"/proc/{pid}/{name}" for name in ("environ", "mem", "maps", "fd")),
+    ]
+    command = [
+        "setpriv",
+        "--reuid",
+        str(SERVICE_UIDS["worker"]),
+        "--regid",
+        str(SERVICE_UIDS["worker"]),
+        "--clear-groups",
+        "--",
+    ]
+    ended = subprocess.run(
+        [*command, sys.executable, "-S", "-c", program],
+        input=json.dumps(closed).encode(),
+        capture_output=True,
+        check=True,
+        env={"PATH": "/usr/bin:/bin"},
+    )
+    assert json.loads(ended.stdout) == []
+
+
+@pytest.mark.live
+def test_nothing_of_a_person_stands_in_the_enclaves_log(project: Project) -> None:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(project.socket_path("intake")))
+        connection.sendall(b"\0\0\0\x0b900-12-3456")
+        assert protocol.receive_frame(connection, limit=1000) is not None
+    assert "900-12-3456" not in (project.state_dir / "logs" / "enclave.log").read_text()
+
+
+def _as(project: Project, service: str, door: str, request: protocol.FrameMessage) -> protocol.FrameMessage:
+    """Ask a door as the user of a service."""
+    ours, theirs = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setgroups(list(privileges.SUPPLEMENTARY_GIDS[service]))
+            os.setgid(SERVICE_UIDS[service])
+            os.setuid(SERVICE_UIDS[service])
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(10)
+                connection.connect(str(project.socket_path(door)))
+                protocol.send_frame(connection, request)
+                os.write(theirs, json.dumps(protocol.receive_frame(connection, limit=1 << 20)).encode())
+        finally:
+            os._exit(0)
+    os.close(theirs)
+    with os.fdopen(ours, "rb") as file:
+        said = json.loads(file.read())
+    os.waitpid(pid, 0)
+    return said
+
+
+def test_a_process_without_a_credential_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "wellspring.toml").write_text((EXAMPLE / "wellspring.toml").read_text())
+    for given in (b"", b"not json\n", b"{}\n", b"[]\n"):
+        ended = subprocess.run(
+            [sys.executable, "-m", "wellspring.enclave", "--project", str(tmp_path)],
+            input=given,
+            capture_output=True,
+            check=False,
+            env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(EXAMPLE.parents[1] / "src")},
+        )
+        assert ended.returncode == Refused.exit_code
+        assert b"no credential" in ended.stderr
+        assert b"Traceback" not in ended.stderr
+
+
+def test_an_unforeseen_error_is_told_without_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        raise ValueError("900-12-3456")
+    except ValueError as exc:
+        print_crash_location(type(exc), exc, exc.__traceback__)
+    said = capsys.readouterr().err
+    assert "900-12-3456" not in said
+    assert said.startswith("unforeseen: ValueError")
+    assert "test_compose.py" in said
+
+
+def test_the_embedded_vendor_stands_where_its_pinned_key_says(tmp_path: Path) -> None:
+    toml = (EXAMPLE / "wellspring.toml").read_text()
+    (tmp_path / "wellspring.toml").write_text(toml)
+    with pytest.raises(Unavailable, match="not up"):
+        source_address(load_project(tmp_path), "clearinghouse")
+    (tmp_path / "vendor").mkdir()
+    (tmp_path / "vendor" / "known_hosts").write_text("[127.0.0.1]:2222 ssh-ed25519 AAAA\n")
+    assert source_address(load_project(tmp_path), "clearinghouse") == ("127.0.0.1", 2222)
+    for written, found in (("sftp.example.com:2022", 2022), ("sftp.example.com", 22)):
+        (tmp_path / "wellspring.toml").write_text(toml.replace('"embedded"', f'"{written}"'))
+        assert source_address(load_project(tmp_path), "clearinghouse") == ("sftp.example.com", found)

@@ -1,0 +1,105 @@
+"""Requests become calls, answers become frames; what nobody is granted is refused to everybody, and recorded."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.builders.recording_step import RecordingStep
+from tests.trust.vault.test_protocol import DROP, NOON
+from wellspring.enclave.handlers import BREAK_GLASS_OPERATIONS, intake_handlers, vault_handlers
+from wellspring.errors import Refused
+from wellspring.records.data import AdmissionResult, QuarantinedRow, SourceFile
+from wellspring.records.verdict import Verdict
+from wellspring.trust.vault import protocol
+from wellspring.trust.vault.port import ProgressCallback
+
+
+class Canned:
+    """A Vault that answers the same always, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[object, ...]] = []
+        self.stopped = AdmissionResult(DROP, Verdict(subject=DROP.subject, outcome="fail"), 3, 0, 0, 0, (), "", None)
+
+    def list_files(self, source: str) -> tuple[SourceFile, ...]:
+        self.asked.append(("list_files", source))
+        return (SourceFile(source=source, name="a.csv", size=4, modified=NOON, state="new"),)
+
+    def ingest_file(
+        self, source: str, name: str, contract_digest: str, *, progress: ProgressCallback | None = None
+    ) -> AdmissionResult:
+        self.asked.append(("ingest_file", source, name, contract_digest))
+        return self.stopped
+
+    def replay_quarantined(
+        self, drop: str, contract_digest: str, *, progress: ProgressCallback | None = None
+    ) -> AdmissionResult:
+        self.asked.append(("replay_quarantined", drop, contract_digest))
+        return self.stopped
+
+    def confirm_published(self, drop: str, replay_number: int) -> None:
+        self.asked.append(("confirm_published", drop, replay_number))
+
+    def list_quarantined(self, drop: str | None = None) -> tuple[QuarantinedRow, ...]:
+        self.asked.append(("list_quarantined", drop))
+        return (QuarantinedRow(drop="d", row_number=3, reasons=(), values={"x": "***"}, expires_at=NOON),)
+
+
+def quiet(stage: str, done: int, total: int) -> None:
+    return None
+
+
+REQUESTS: list[tuple[protocol.FrameMessage, tuple[object, ...]]] = [
+    ({"op": "list_files", "source": "s"}, ("list_files", "s")),
+    ({"op": "ingest_file", "source": "s", "name": "n", "contract_digest": "c"}, ("ingest_file", "s", "n", "c")),
+    ({"op": "replay_quarantined", "drop": "d", "contract_digest": "c"}, ("replay_quarantined", "d", "c")),
+    ({"op": "confirm_published", "drop": "d", "replay_number": 2}, ("confirm_published", "d", 2)),
+    ({"op": "list_quarantined", "drop": None}, ("list_quarantined", None)),
+    ({"op": "list_quarantined", "drop": "d"}, ("list_quarantined", "d")),
+]
+
+
+@pytest.mark.parametrize(("request_", "call"), REQUESTS)
+def test_a_request_becomes_its_call(request_: protocol.FrameMessage, call: tuple[object, ...]) -> None:
+    vault = Canned()
+    value, _ = intake_handlers(vault)[str(request_["op"])](request_, quiet)
+    assert vault.asked == [call]
+    json.dumps(value)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"op": "confirm_published", "drop": "d", "replay_number": "2"},
+        {"op": "confirm_published", "drop": "d", "replay_number": True},
+        {"op": "confirm_published", "drop": "d", "replay_number": -1},
+        {"op": "confirm_published", "drop": "d", "replay_number": 1 << 40},
+        {"op": "ingest_file", "source": "s", "name": 7, "contract_digest": "c"},
+        {"op": "list_quarantined", "drop": ["d"]},
+    ],
+)
+def test_a_field_of_another_kind_is_refused(request_: protocol.FrameMessage) -> None:
+    vault = Canned()
+    with pytest.raises(Refused):
+        intake_handlers(vault)[str(request_["op"])](request_, quiet)
+    assert vault.asked == []
+
+
+def test_whoever_waits_for_the_enclave_may_ping() -> None:
+    assert intake_handlers(Canned())["ping"]({"op": "ping"}, quiet) == ("pong", b"")
+
+
+@pytest.mark.parametrize("grant", BREAK_GLASS_OPERATIONS)
+def test_a_grant_is_refused_and_recorded(grant: str) -> None:
+    step = RecordingStep()
+    with pytest.raises(Refused, match="not before break-glass is built"):
+        vault_handlers(step)[grant]({"op": grant, "domain": "ssn", "value": "900-12-3456"}, quiet)
+    (entry,) = step.entries
+    assert (entry.action, entry.phase, entry.subject) == (grant, "refused", "server:vault")
+    assert "900-12-3456" not in entry.model_dump_json()
+
+
+def test_no_door_offers_what_the_other_does() -> None:
+    assert not set(intake_handlers(Canned())) & set(vault_handlers(RecordingStep()))

@@ -1,0 +1,122 @@
+"""From bytes to what leaves and what waits; a drop that is broken whole leaves nothing and is still counted."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.builders.enclave import CONTRACT, DOMAIN, HEAD
+from tests.data.intake.test_originals import NOON
+from wellspring.data.contracts import contract as contracts
+from wellspring.enclave import intake
+from wellspring.errors import Refused
+from wellspring.lake import table_hash
+from wellspring.records.data import DataContract
+from wellspring.trust.tokenization import Tokenizer
+
+TOKENS = Tokenizer({"claim": (1, os.urandom(32))})
+SUBJECT = "drop:clearinghouse-0"
+
+
+def quiet(stage: str, done: int, total: int) -> None:
+    return None
+
+
+@pytest.fixture
+def contract(tmp_path: Path) -> DataContract:
+    path = tmp_path / "claim.odcs.yaml"
+    path.write_text(CONTRACT.format(version="1.0.0", kinds="a, b", egress="token", domain=DOMAIN))
+    return contracts.load_contract(path, tenant="wellspring-benefits", known_since=NOON)
+
+
+def judge(content: bytes, contract: DataContract) -> intake.ProcessedDrop:
+    return intake.process_drop(content, contract, TOKENS, subject=SUBJECT, progress=quiet)
+
+
+def test_each_row_leaves_or_waits(contract: DataContract) -> None:
+    good = "".join(f"G-{n},a,1\n" for n in range(20))
+    judgement = judge(f"{HEAD}C-1,a,1\nC-2,new,x\nC-3,b\n{good}".encode(), contract)
+    assert (judgement.received, judgement.admitted, sorted(judgement.quarantined_rows)) == (23, 21, [2, 3])
+    assert judgement.row_numbers == [1, *range(4, 24)]
+    assert judgement.table is not None
+    assert judgement.rows_digest == table_hash.hash_rows(judgement.table)
+    assert sorted(reason.code for reason in judgement.quarantined_rows[2].reasons) == ["enum", "type"]
+    assert judgement.quarantined_rows[3].permanent_fault == "fields"
+    assert judgement.quarantined_rows[2].masked_values["claim_id"] == "***"
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "rows"),
+    [
+        (b"", "empty_file", 0),
+        (b"claim_id,kind,amount\n", "header_only", 0),
+        (b"claim_id,kind\nC-1,a\nC-2,b\n", "missing_column", 2),
+        (b'claim_id,kind\n"C\n1",a\nC-2,b\n', "missing_column", 2),
+        (b"claim_id,kind,amount,kind\nC-1,a,1,a\n", "duplicate_header", 1),
+        ("claim_id,kind,amount\nC-1,a,1\n".encode("utf-16"), "not_utf8", 0),
+    ],
+)
+def test_a_drop_broken_whole_is_stopped_and_counted(
+    content: bytes, code: str, rows: int, contract: DataContract
+) -> None:
+    judgement = judge(content, contract)
+    assert judgement.verdict.outcome == "fail"
+    assert judgement.verdict.subject == SUBJECT
+    assert [reason.code for reason in judgement.reasons] == [code]
+    assert (judgement.received, judgement.admitted, judgement.quarantined_rows, judgement.table) == (rows, 0, {}, None)
+
+
+def test_a_column_of_another_type_stops_the_drop(contract: DataContract) -> None:
+    rows = "".join(f"C-{n},a,{'x' if n % 3 else 1}\n" for n in range(30))
+    judgement = judge(f"{HEAD}{rows}".encode(), contract)
+    assert [reason.code for reason in judgement.reasons] == ["type_changed"]
+    assert judgement.received == 30
+
+
+def test_rows_that_wait_are_judged_by_themselves(contract: DataContract) -> None:
+    content = f"{HEAD}C-1,a,1\nC-2,new,2\nC-3,b,3\nC-4,new,x\n".encode()
+    knows = contract.model_copy(
+        update={
+            "columns": tuple(
+                column.model_copy(update={"enum": ("a", "b", "new")}) if column.name == "kind" else column
+                for column in contract.columns
+            )
+        }
+    )
+    again = intake.reprocess_quarantined(
+        content, {2: "unique", 3: None, 4: None}, knows, TOKENS, subject=SUBJECT, progress=quiet
+    )
+    assert (again.received, again.row_numbers, sorted(again.quarantined_rows)) == (3, [3], [2, 4])
+    assert again.quarantined_rows[2].permanent_fault == "unique"
+
+
+def test_a_parquet_drop_is_read_by_its_types(contract: DataContract) -> None:
+    table = pa.table(
+        {"claim_id": ["C-1", "C-2"], "kind": ["a", "new"], "amount": pa.array([1, 2], pa.decimal128(12, 2))}
+    )
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    promised = contract.model_copy(update={"format": "parquet"})
+    judgement = judge(sink.getvalue(), promised)
+    assert (judgement.admitted, sorted(judgement.quarantined_rows)) == (1, [2])
+    other = io.BytesIO()
+    pq.write_table(table.drop_columns(["kind"]), other)
+    stopped = judge(other.getvalue(), promised)
+    assert (stopped.received, stopped.verdict.outcome) == (2, "fail")
+    assert judge(b"PAR1", promised).received == 0
+
+
+def test_a_refusal_that_is_no_verdict_is_not_taken_for_one(
+    contract: DataContract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise Refused("the key server says no", fix="none")
+
+    monkeypatch.setattr(intake, "read_rows", refuse)
+    with pytest.raises(Refused, match="key server"):
+        judge(b"x", contract)

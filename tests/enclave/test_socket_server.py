@@ -1,0 +1,329 @@
+"""Who may speak at a door, and what nobody can do to it."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import struct
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+from pydantic import JsonValue
+
+from tests.builders.recording_step import FixedClock, RecordingStep
+from wellspring.enclave import socket_server
+from wellspring.enclave.socket_server import SocketServer, SocketSpec
+from wellspring.errors import NotFound, Refused, WellspringError
+from wellspring.project import CallerSettings, load_project
+from wellspring.runtime.privileges import SERVICE_UIDS
+from wellspring.trust.vault import protocol
+from wellspring.trust.vault.port import ProgressCallback
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+
+
+class House:
+    """A door that is open to `uids`, with an operation that echoes and one that fails; another is open to this user."""
+
+    def __init__(self, folder: Path, uids: frozenset[int], *, patience: float = 2, farewell: float = 1) -> None:
+        self.clock = FixedClock()
+        self.step = RecordingStep(clock=self.clock)
+        self.path = folder / "intake.sock"
+        self.waiting = threading.Event()
+        operations = {"echo": self.echo, "fail": self.fail, "wait": self.wait}
+        door = SocketSpec(
+            "intake", self.path, uids, operations, {"who": lambda request, uid: [uid, request.get("uid")]}
+        )
+        self.other = folder / "vault.sock"
+        other = SocketSpec("vault", self.other, frozenset({os.geteuid()}), operations)
+        self.doors = SocketServer(
+            (door, other), step=self.step, clock=self.clock, idle_timeout=patience, linger_seconds=farewell
+        )
+
+    def echo(self, request: protocol.FrameMessage, progress: ProgressCallback) -> tuple[JsonValue, bytes]:
+        progress("fetch", 1, 1)
+        return socket_server.text_field(request, "say"), b"arrow"
+
+    def fail(self, request: protocol.FrameMessage, progress: ProgressCallback) -> tuple[JsonValue, bytes]:
+        raise NotFound("nothing", fix="none")
+
+    def wait(self, request: protocol.FrameMessage, progress: ProgressCallback) -> tuple[JsonValue, bytes]:
+        self.waiting.wait(10)
+        return None, b""
+
+    def connect(self, path: Path | None = None) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(10)
+        connection.connect(str(path or self.path))
+        return connection
+
+    def ask(self, **request: JsonValue) -> protocol.FrameMessage:
+        with self.connect() as connection:
+            protocol.send_frame(connection, dict(request))
+            return answer(connection)
+
+
+def answer(connection: socket.socket) -> protocol.FrameMessage:
+    while (message := protocol.receive_frame(connection, limit=1 << 20)) and message["kind"] == "progress":
+        pass
+    assert message is not None
+    return message
+
+
+def trickle(connection: socket.socket) -> bool:
+    """Send byte after byte, never silent for long; True once the other side has had enough, False if it never has."""
+    for _ in range(300):
+        try:
+            connection.sendall(b"\0")
+        except (BrokenPipeError, ConnectionResetError):
+            return True
+        select.select([], [], [], 0.01)
+    return False
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="ws-") as name:
+        os.chmod(name, 0o755)
+        yield Path(name)
+
+
+@pytest.fixture
+def house(folder: Path) -> Iterator[House]:
+    opened = House(folder, frozenset({os.geteuid()}))
+    yield opened
+    opened.doors.close()
+
+
+def test_answers_one_request_after_another(house: House) -> None:
+    with house.connect() as connection:
+        for word in ("a", "b"):
+            protocol.send_frame(connection, {"op": "echo", "say": word})
+            assert protocol.receive_frame(connection, limit=1000) == {
+                "kind": "progress",
+                "stage": "fetch",
+                "done": 1,
+                "total": 1,
+            }
+            assert protocol.receive_frame(connection, limit=1000) == {"kind": "done", "value": word, "arrow_bytes": 5}
+            assert protocol.receive_payload(connection, 5) == b"arrow"
+
+
+def test_a_grant_is_told_who_asks_whatever_is_said(house: House) -> None:
+    assert house.ask(op="who", uid=64104)["value"] == [os.geteuid(), 64104]
+
+
+def test_an_error_is_answered_and_the_conversation_goes_on(house: House) -> None:
+    with house.connect() as connection:
+        protocol.send_frame(connection, {"op": "fail"})
+        assert answer(connection)["slug"] == "not-found"
+        protocol.send_frame(connection, {"op": "echo", "say": "still here"})
+        assert answer(connection)["value"] == "still here"
+
+
+@pytest.mark.parametrize("request_", [{}, {"op": 7}, {"op": "none"}, {"op": "echo"}, {"op": "echo", "say": [1]}])
+def test_a_request_that_makes_no_sense_is_an_error(house: House, request_: protocol.FrameMessage) -> None:
+    assert house.ask(**request_)["kind"] == "error"
+    assert house.ask(op="echo", say="x")["value"] == "x"
+
+
+def test_a_bad_frame_never_ends_the_house(house: House) -> None:
+    random = Random(7)
+    for number in range(150):
+        content = random.randbytes(random.randrange(0, 60))
+        if number % 3 == 0:
+            content = len(content).to_bytes(4, "big") + content
+        with house.connect() as connection:
+            connection.sendall(content)
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(4096):
+                pass
+    assert house.ask(op="echo", say="x")["value"] == "x"
+
+
+def test_a_peer_that_goes_away_without_a_word_leaves_no_trace(house: House) -> None:
+    for _ in range(40):
+        connection = house.connect()
+        protocol.send_frame(connection, {"op": "echo", "say": "x" * 60000})
+        # Reset, not closed: what the other side still writes fails.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+    deadline = time.monotonic() + 5
+    while (said := house.ask(op="echo", say="x"))["kind"] == "error" and time.monotonic() < deadline:
+        assert said["slug"] == "unavailable", "only because the last ones are not out of the door yet"
+    assert said["value"] == "x"
+
+
+def test_a_request_too_large_is_refused_and_said(house: House) -> None:
+    with house.connect() as connection:
+        connection.sendall((1 << 30).to_bytes(4, "big"))
+        assert answer(connection)["slug"] == "refused"
+
+
+def test_a_silent_peer_is_let_go_and_a_full_house_says_so(house: House) -> None:
+    silent = [house.connect() for _ in range(socket_server._MAX_CONNECTIONS)]
+    # The last of them holds its place once it is answered; then one more is too many.
+    for connection in silent:
+        protocol.send_frame(connection, {"op": "echo", "say": "x"})
+        assert answer(connection)["kind"] == "done"
+    with house.connect() as connection:
+        assert answer(connection)["slug"] == "unavailable"
+    for connection in silent:
+        protocol.receive_payload(connection, 5)
+        assert connection.recv(1) == b"", "after its patience the house closes"
+        connection.close()
+    assert house.ask(op="echo", say="x")["value"] == "x"
+
+
+def test_a_frame_that_comes_in_drops_is_not_waited_for(folder: Path) -> None:
+    house = House(folder, frozenset({os.geteuid()}), patience=0.2)
+    with house.connect() as connection:
+        connection.sendall(protocol.REQUEST_LIMIT.to_bytes(4, "big"))
+        assert trickle(connection)
+    house.doors.close()
+
+
+def test_a_peer_that_is_turned_away_is_not_listened_to_for_long(folder: Path) -> None:
+    house = House(folder, frozenset({SERVICE_UIDS["api"]}), farewell=0.2)
+    with house.connect() as connection:
+        assert trickle(connection)
+    house.doors.close()
+
+
+def test_strangers_keep_nobody_out_and_a_full_door_waits_for_none_of_them(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    me = os.geteuid()
+    asking = [SERVICE_UIDS["vendor"]]
+    monkeypatch.setattr(socket_server, "peer_uid", lambda _: asking[0])
+    house = House(folder, frozenset({me}), farewell=60)
+    # None of them ends what it says: whoever waits for one waits for a minute.
+    knocking = [house.connect() for _ in range(socket_server._MAX_CONNECTIONS + 5)]
+    assert [answer(item)["slug"] for item in knocking] == ["refused"] * socket_server._MAX_CONNECTIONS + [
+        "unavailable"
+    ] * 5
+    asking[0] = me
+    assert house.ask(op="echo", say="x")["value"] == "x"
+    for item in knocking:
+        item.close()
+    house.doors.close()
+
+
+def test_who_fills_the_places_of_one_user_or_door_takes_none_of_another(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    me, portal = os.geteuid(), 4711
+    asking = [portal]
+    monkeypatch.setattr(socket_server, "peer_uid", lambda _: asking[0])
+    house = House(folder, frozenset({me, portal}))
+    sitting = [house.connect() for _ in range(socket_server._MAX_CONNECTIONS)]
+    for item in sitting:
+        protocol.send_frame(item, {"op": "echo", "say": "x"})
+        assert answer(item)["kind"] == "done"
+    with house.connect() as one_more:
+        assert answer(one_more)["slug"] == "unavailable"
+    asking[0] = me
+    assert house.ask(op="echo", say="x")["value"] == "x"
+    with house.connect(house.other) as connection:
+        protocol.send_frame(connection, {"op": "echo", "say": "x"})
+        assert answer(connection)["value"] == "x"
+    for item in sitting:
+        item.close()
+    house.doors.close()
+
+
+def test_whoever_was_not_even_heard_is_counted(folder: Path) -> None:
+    clock = FixedClock()
+    step = RecordingStep(clock=clock)
+    refusals = socket_server._DenialLog(step, clock)
+    for _ in range(3):
+        refusals.count_unheard("intake", 4711)
+    refusals.record_denial("intake", 4711)
+    assert [entry.facts["suppressed_count"] for entry in step.entries] == [3]
+
+
+def test_a_long_answer_is_waited_for(house: House) -> None:
+    with house.connect() as slow:
+        protocol.send_frame(slow, {"op": "wait"})
+        assert house.ask(op="echo", say="x")["value"] == "x"
+        house.waiting.set()
+        assert answer(slow)["kind"] == "done"
+
+
+def test_a_user_that_is_not_named_is_refused_and_recorded(folder: Path) -> None:
+    house = House(folder, frozenset({SERVICE_UIDS["api"]}))
+    try:
+        for _ in range(5):
+            refused = house.ask(op="echo", say="x")
+            assert refused["slug"] == "refused"
+        house.clock.pass_(seconds=2)
+        house.ask(op="echo", say="x")
+    finally:
+        house.doors.close()
+    me = os.geteuid()
+    entries = [(entry.action, entry.phase, entry.subject, entry.facts["uid"]) for entry in house.step.entries]
+    assert entries == [("connect", "refused", "server:intake", me)] * 2
+    assert [entry.facts["suppressed_count"] for entry in house.step.entries] == [0, 4], "knocking fills no ledger"
+
+
+@needs_root
+@pytest.mark.parametrize(("service", "let_in"), [("api", True), ("worker", False), ("vendor", False)])
+def test_the_kernel_says_who_is_asking(folder: Path, service: str, let_in: bool) -> None:
+    house = House(folder, frozenset({SERVICE_UIDS["api"], 0}))
+    try:
+        pid = os.fork()
+        if pid == 0:
+            status = 9
+            try:
+                os.setgroups([])
+                os.setgid(SERVICE_UIDS[service])
+                os.setuid(SERVICE_UIDS[service])
+                status = 0 if house.ask(op="echo", say="x")["kind"] == "done" else 1
+            finally:
+                os._exit(status)
+        _, ended = os.waitpid(pid, 0)
+    finally:
+        house.doors.close()
+    assert os.waitstatus_to_exitcode(ended) == (0 if let_in else 1)
+    assert [entry.facts["uid"] for entry in house.step.entries] == ([] if let_in else [SERVICE_UIDS[service]])
+
+
+def test_a_door_opens_over_one_that_a_kill_left_behind(folder: Path) -> None:
+    first = House(folder, frozenset({os.geteuid()}))
+    second = House(folder, frozenset({os.geteuid()}))
+    assert second.ask(op="echo", say="x")["value"] == "x"
+    first.doors.close()
+    second.doors.close()
+
+
+def test_a_caller_may_speak_at_the_vault_and_no_line_makes_a_service_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toml = '[project]\nname = "plan"\ntenant = "acme"\n[sources]\n[callers.portal]\nuid = 4711\n'
+    (tmp_path / "wellspring.toml").write_text(toml)
+    (tmp_path / ".wellspring").mkdir()
+    named = load_project(tmp_path)
+    # The file cannot say this; a door does not lean on it.
+    sly = CallerSettings.model_construct(uid=SERVICE_UIDS["worker"])
+    project = named.model_copy(update={"callers": {**named.callers, "sly": sly}})
+    me = os.geteuid()
+    assert socket_server.allowed_uids(project) == {"intake": {me}, "vault": {me}}
+    monkeypatch.setattr(socket_server.os, "geteuid", lambda: SERVICE_UIDS["enclave"])
+    assert socket_server.allowed_uids(project) == {
+        "intake": {SERVICE_UIDS["worker"], me, 0},
+        "vault": {SERVICE_UIDS["api"], 4711, 0},
+    }
+
+
+def test_a_text_is_a_text() -> None:
+    assert socket_server.text_field({"op": "x"}, "op") == "x"
+    for value in (None, 7, ["x"]):
+        with pytest.raises(Refused):
+            socket_server.text_field({"op": value}, "op")  # type: ignore[dict-item]
+    assert issubclass(Refused, WellspringError)

@@ -1,0 +1,211 @@
+"""Tokens for a conversation: under policy, with an entry each time, and never a value said again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pydantic import JsonValue
+
+from tests.builders.enclave import House
+from wellspring.enclave import tokenization_service
+from wellspring.enclave.tokenization_service import TokenizationService, parse_request, principal_for_uid
+from wellspring.errors import NotFound, ProjectError, Refused
+from wellspring.project import Project, load_project
+from wellspring.runtime.privileges import SERVICE_UIDS
+from wellspring.trust.identity.port import Principal
+
+pytestmark = pytest.mark.live
+OPEN = "0123456789abcdef" * 2
+PERMIT = """
+permit (principal == Service::"api", action == Action::"tokenize", resource)
+when { context has conversation_id && context.purpose == "claim_review" };
+"""
+SECRET = "900-12-3456"
+
+
+class Talk:
+    """A house that has received one drop, and its conversations."""
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+        house.put("claim_1.csv", "A1,a,1.00", "A2,b,2.00")
+        with house.opened() as enclave:
+            table = enclave.ingest_file("clearinghouse", "claim_1.csv", house.contract().digest).table
+        assert table is not None
+        self.tokens = table["claim_id"].to_pylist()
+        self.policies = house.folder / "policies"
+        self.policies.mkdir()
+        self.allow(PERMIT)
+        with (house.folder / "wellspring.toml").open("a") as toml:
+            toml.write("\n[models]\n\n[callers.portal]\nuid = 4711\n")
+        self.ports = house.ports()
+        self.talks = TokenizationService(
+            self.ports.project, self.ports.store, self.ports.keys, step=self.ports.step, clock=house.clock
+        )
+
+    def allow(self, text: str) -> None:
+        (self.policies / "services.cedar").write_text(text)
+
+    def ask(self, *values: str, uid: int | None = None, **fields: JsonValue) -> JsonValue:
+        request: dict[str, JsonValue] = {
+            "op": "tokenize", "domain": "claim", "values": [*values], "purpose": "claim_review", "conversation_id": OPEN,
+        }  # fmt: skip
+        request.update(fields)
+        return self.talks.tokenize_values(request, os.geteuid() if uid is None else uid)
+
+    def told(self) -> list[tuple[str, str]]:
+        every = [*self.house.list_entries("tokenize"), *self.house.list_entries("tokenize", "refused")]
+        every += self.house.list_entries("authorize", "refused")
+        return [(entry.action, entry.phase) for entry in every]
+
+
+@pytest.fixture
+def talk(house: House) -> Iterator[Talk]:
+    yield Talk(house)
+    house.closing()
+
+
+def test_the_tokens_are_those_of_the_lake_in_the_order_asked(talk: Talk) -> None:
+    assert talk.ask("A2", "A1", "A2") == [talk.tokens[1], talk.tokens[0], talk.tokens[1]]
+
+
+def test_every_call_is_recorded_with_who_and_how_many_and_never_a_value(talk: Talk) -> None:
+    talk.ask(SECRET, "A1")
+    (entry,) = talk.house.list_entries("tokenize")
+    assert entry.subject == "domain:claim"
+    assert {name: entry.facts[name] for name in ("principal", "count", "purpose", "conversation_id")} == {
+        "principal": "service:api", "count": 2, "purpose": "claim_review", "conversation_id": OPEN,
+    }  # fmt: skip
+    assert entry.facts["policy_digest"] == talk.talks._load_policies().digest
+    assert SECRET not in entry.model_dump_json()
+    assert talk.house.list_entries("authorize") == []
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"conversation_id": None},
+        {"purpose": "curiosity"},
+        {"uid": 4711},
+        {"uid": 4712},
+        {"uid": SERVICE_UIDS["worker"]},
+    ],
+)
+def test_without_a_policy_that_permits_it_there_is_no_token(talk: Talk, fields: dict[str, JsonValue]) -> None:
+    with pytest.raises(Refused, match="may not tokenize") as refused:
+        talk.ask(SECRET, **fields)  # type: ignore[arg-type]
+    assert SECRET not in refused.value.what
+    assert talk.told() == [("authorize", "refused")]
+    (entry,) = talk.house.list_entries("authorize", "refused")
+    assert (entry.facts["requested_action"], entry.facts["count"]) == ("tokenize", 1)
+    assert SECRET not in entry.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    "fields", [{"purpose": "john_smith"}, {"domain": "john_smith"}, {"purpose": "smith_j", "domain": "john_smith"}]
+)
+@pytest.mark.parametrize("permitted", [True, False])
+def test_a_word_that_neither_policy_nor_contract_has_stands_in_no_entry(
+    talk: Talk, fields: dict[str, Any], permitted: bool
+) -> None:
+    talk.allow('// john_smith and "smith_j" asked\npermit (principal, action, resource);' if permitted else PERMIT)
+    if permitted and "domain" not in fields:
+        talk.ask("A1", **fields)
+    else:
+        with pytest.raises(NotFound if permitted else Refused):
+            talk.ask("A1", uid=4711, **fields)
+    told = [*talk.house.list_entries("tokenize"), *talk.house.list_entries("tokenize", "failed")]
+    (entry,) = [*told, *talk.house.list_entries("authorize", "refused")]
+    assert "smith" not in entry.model_dump_json()
+    assert entry.facts["purpose"] == ("unknown" if permitted or "purpose" in fields else "claim_review")
+    assert entry.subject == ("domain:unknown" if "domain" in fields else "domain:claim")
+
+
+def test_a_project_without_policies_grants_no_token(talk: Talk) -> None:
+    talk.allow("")
+    with pytest.raises(Refused, match="no policy permits it"):
+        talk.ask("A1")
+    talk.allow("permit (principal, action, resource)")
+    with pytest.raises(ProjectError, match=r"services\.cedar:1"):
+        talk.ask("A1")
+    talk.allow(PERMIT)
+    talk.ask("A1")
+
+
+def test_a_broken_contract_is_told_only_to_whom_the_policies_let_in(talk: Talk) -> None:
+    (talk.house.folder / "contracts/other.odcs.yaml").write_text("not: a contract")
+    with pytest.raises(Refused, match="may not tokenize"):
+        talk.ask("A1", uid=54321)
+    assert len(talk.house.list_entries("authorize", "refused")) == 1
+    with pytest.raises(ProjectError, match=r"other\.odcs\.yaml"):
+        talk.ask("A1")
+
+
+def test_a_value_without_the_promised_form_is_refused_and_not_repeated(talk: Talk) -> None:
+    path = talk.house.folder / "contracts/claim.odcs.yaml"
+    form = "        classification: identifier\n        logicalTypeOptions: { pattern: '^A[0-9]$' }\n"
+    path.write_text(path.read_text().replace("        classification: identifier\n", form))
+    with pytest.raises(Refused, match="2 of 3 values") as refused:
+        talk.ask("A1", SECRET, "A12")
+    assert SECRET not in f"{refused.value.what} {refused.value.fix} {refused.value.verdict}"
+    assert talk.told() == [("tokenize", "refused")]
+    (entry,) = talk.house.list_entries("tokenize", "refused")
+    assert entry.facts["verdict"] == {"outcome": "fail", "reasons": [{"code": "pattern", "count": 2}]}
+    assert SECRET not in entry.model_dump_json()
+    talk.ask("A1", "A2")
+
+
+def test_a_domain_that_nobody_promised_or_received_has_no_tokens(talk: Talk) -> None:
+    with pytest.raises(NotFound, match="no contract"):
+        talk.ask("A1", domain="planet")
+    path = talk.house.folder / "contracts/claim.odcs.yaml"
+    path.write_text(path.read_text().replace("value: claim }]", "value: invoice }]"))
+    with pytest.raises(NotFound, match="ever received"):
+        talk.ask("A1", domain="invoice")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"domain": 7}, {"domain": SECRET}, {"domain": None},
+        {"values": []}, {"values": SECRET}, {"values": [7]}, {"values": [""]}, {"values": [SECRET * 20]},
+        {"values": [None]}, {"values": ["A1"] * 51},
+        {"purpose": SECRET}, {"purpose": ""}, {"purpose": None},
+        {"conversation_id": SECRET}, {"conversation_id": 7}, {"conversation_id": OPEN.upper()},
+    ],
+)  # fmt: skip
+def test_a_request_that_is_not_understood_is_refused_without_an_echo(fields: dict[str, JsonValue]) -> None:
+    right: dict[str, JsonValue] = {
+        "domain": "claim",
+        "values": ["A1"],
+        "purpose": "claim_review",
+        "conversation_id": OPEN,
+    }
+    assert parse_request(right).values == ["A1"]
+    with pytest.raises(Refused, match="is not understood") as refused:
+        parse_request({**right, **fields})
+    assert SECRET not in f"{refused.value.what} {refused.value.fix}"
+
+
+def test_many_requests_refused_at_once_are_one_entry(talk: Talk) -> None:
+    for _ in range(5):
+        with pytest.raises(Refused):
+            talk.ask("A1", uid=4711)
+    talk.house.clock.pass_(seconds=2)
+    with pytest.raises(Refused):
+        talk.ask("A1", uid=4711)
+    assert [entry.facts["suppressed_count"] for entry in talk.house.list_entries("authorize", "refused")] == [0, 4]
+
+
+def test_who_asks_is_the_kernels_word(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    project: Project = load_project(talk.house.folder)
+    me = os.geteuid()
+    assert principal_for_uid(project, me) == Principal("service:api")
+    monkeypatch.setattr(tokenization_service.os, "geteuid", lambda: SERVICE_UIDS["enclave"])
+    assert principal_for_uid(project, SERVICE_UIDS["api"]) == Principal("service:api")
+    assert principal_for_uid(project, 4711) == Principal("service:portal")
+    assert principal_for_uid(project, 0) == Principal("service:root")
+    assert principal_for_uid(project, SERVICE_UIDS["worker"]) == Principal("service:nobody")

@@ -1,0 +1,234 @@
+import math
+from datetime import datetime, timedelta
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tests.builders.synthetic_world import START, World, model, table, token, views
+from wellspring.errors import NotFound, ProjectError, Refused
+from wellspring.models.datasets.training_set import TrainingSet, build_training_set, encode_column
+from wellspring.models.spec.artifact import FeatureInput
+
+DAY = 86_400_000_000
+
+
+def frame(world: World | None = None, **changes) -> TrainingSet:
+    world = world or World(3000)
+    return build_training_set(model(**changes), views(), world, world.edition)
+
+
+def days(at) -> np.ndarray:
+    """Say when, in days since the first claim could be asked about."""
+    return (at - int(START.timestamp() * 1e6)) / DAY
+
+
+def test_what_is_learned_lies_before_the_gap_and_what_judges_after_it():
+    made = frame()
+    end = days(made.asked_at).max() - 25
+    assert days(made.asked_at[made.train_rows]).max() < end - 90 - 25
+    assert days(made.asked_at[made.test_rows]).min() >= end - 90 - 1e-6
+    assert days(made.asked_at[made.test_rows]).max() < end + 1e-6
+    assert len(made.train_rows) > 1000
+    assert len(made.test_rows) > 700
+    assert made.eligible_rows == len(made.test_rows)
+
+
+def test_a_label_known_later_never_trains():
+    world = World(3000)
+    late = world.tables["claim_label"]
+    # Every second answer of the early claims came only after the judging window began.
+    known = np.asarray(late.column("known_since").cast("int64"))
+    then = np.where(np.arange(len(known)) % 2 == 0, known, known + 200 * DAY)
+    moved = pa.array(then, pa.int64()).cast(pa.timestamp("us", "UTC"))
+    world.tables["claim_label"] = late.set_column(late.column_names.index("known_since"), "known_since", moved)
+    made = frame(world)
+    whole = frame()
+    rows = {row["claim_id"] for row in made.rows.take(made.train_rows).to_pylist()}
+    assert len(made.train_rows) == pytest.approx(len(whole.train_rows) / 2, rel=0.02)
+    assert rows == {token("claim", n) for n in range(0, 3000, 2)} & {
+        row["claim_id"] for row in whole.rows.take(whole.train_rows).to_pylist()
+    }
+
+
+def test_a_correction_known_later_changes_only_what_judges():
+    world = World(3000)
+    labels = world.tables["claim_label"]
+    plain = frame(world)
+    flipped = table(
+        {
+            "claim_id": labels.column("claim_id").to_pylist(),
+            "is_denied": [not value for value in labels.column("is_denied").to_pylist()],
+        },
+        [world.edition.known_since - timedelta(days=1)] * labels.num_rows,
+    )
+    world.tables["claim_label"] = pa.concat_tables([labels, flipped])
+    made = frame(world)
+    assert made.labels[made.train_rows].tolist() == plain.labels[plain.train_rows].tolist()
+    assert made.labels[made.test_rows].tolist() == (~plain.labels[plain.test_rows]).tolist()
+
+
+def test_of_equal_instants_the_higher_sequence_is_the_newer_label():
+    world = World(3000)
+    labels = world.tables["claim_label"]
+    plain = frame(world)
+    flipped = labels.set_column(
+        1, "is_denied", pa.array([not value for value in labels.column("is_denied").to_pylist()])
+    )
+    later = pa.array(range(10_000, 10_000 + labels.num_rows), pa.int64())
+    flipped = flipped.set_column(flipped.column_names.index("sequence"), "sequence", later)
+    world.tables["claim_label"] = pa.concat_tables([flipped, labels])
+    assert frame(world).labels[plain.train_rows].tolist() == (~plain.labels[plain.train_rows]).tolist()
+
+
+def test_a_question_is_asked_once_as_it_was_first_known():
+    world = World(3000)
+    told = world.tables["claim_features"]
+    corrected = told.set_column(
+        told.column_names.index("charge_amount"), "charge_amount", pa.array([1e9] * told.num_rows)
+    )
+    later = pa.array(
+        [value + timedelta(days=2) for value in told.column("known_since").to_pylist()], pa.timestamp("us", "UTC")
+    )
+    corrected = corrected.set_column(corrected.column_names.index("known_since"), "known_since", later)
+    plain = frame(world)
+    world.tables["claim_features"] = pa.concat_tables([corrected, told])
+    made = frame(world)
+    assert made.rows.num_rows == 3000
+    assert made.rows.equals(plain.rows)
+
+
+def test_the_order_of_the_tables_changes_nothing():
+    world = World(2000)
+    plain = frame(world)
+    chance = np.random.default_rng(1)
+    for name, rows in world.tables.items():
+        world.tables[name] = rows.take(chance.permutation(rows.num_rows))
+    made = frame(world)
+    assert made.rows.equals(plain.rows)
+    assert made.labels.tolist() == plain.labels.tolist()
+    assert made.train_rows.tolist() == plain.train_rows.tolist()
+
+
+def test_a_matrix_says_what_one_value_says():
+    made = frame()
+    inputs = made.inputs()
+    rows = made.matrix(inputs, made.test_rows)
+    picked = made.rows.take(made.test_rows).to_pylist()
+    for place, item in enumerate(inputs):
+        one_by_one = [item.encode_value(row[f"{item.view}__{item.name}"]) for row in picked]
+        assert np.array_equal(rows[:, place], np.array(one_by_one), equal_nan=True), item.name
+
+
+def test_categories_are_the_declared_ones_or_those_of_the_train_rows_sorted():
+    world = World(3000)
+    told = world.tables["claim_features"]
+    kinds = told.column("claim_type").to_pylist()
+    # The newest claims are of a kind that nobody could know of before.
+    kinds[-1000:] = ["dental"] * 1000
+    world.tables["claim_features"] = told.set_column(told.column_names.index("claim_type"), "claim_type", [kinds])
+    made = frame(world)
+    by = {item.name: item for item in made.inputs()}
+    assert by["claim_type"].categories == ("institutional", "professional")
+    assert by["auth_state"].categories == ("none", "valid", "expired")
+    assert np.isnan(made.matrix([by["claim_type"]], np.array([2999]))).all()
+
+
+def test_a_token_is_never_a_category():
+    world = World(3000)
+    told = world.tables["claim_features"]
+    tokens = pa.array([*told.column("billing_npi").to_pylist()[:5], *told.column("claim_type").to_pylist()[5:]])
+    world.tables["claim_features"] = told.set_column(told.column_names.index("claim_type"), "claim_type", tokens)
+    with pytest.raises(ProjectError, match="never keeps one"):
+        frame(world).inputs()
+
+
+def test_a_value_that_is_missing_is_nan_and_a_bool_is_a_number():
+    column = pa.chunked_array([pa.array([True, None, False])])
+    given = FeatureInput(view="v", name="n", type="bool", description="w")
+    assert np.array_equal(encode_column(column, given), [1.0, math.nan, 0.0], equal_nan=True)
+    words = pa.chunked_array([pa.array(["b", None, "x"])])
+    given = FeatureInput(view="v", name="n", type="string", categories=("a", "b"), description="w")
+    assert np.array_equal(encode_column(words, given), [1.0, math.nan, math.nan], equal_nan=True)
+
+
+def test_too_little_history_is_inconclusive():
+    with pytest.raises(Refused) as told:
+        frame(split={"test_days": 250, "gap_days": 30, "label_maturity_days": 25})
+    assert told.value.verdict is not None
+    assert told.value.verdict.outcome == "inconclusive"
+
+
+def test_a_label_that_is_no_bool_and_a_feature_that_is_not_there_are_told():
+    world = World(500)
+    with pytest.raises(NotFound):
+        frame(world, features=("claim:nothing",))
+    labels = world.tables["claim_label"]
+    world.tables["claim_label"] = labels.set_column(1, "is_denied", labels.column("is_denied").cast("int8"))
+    with pytest.raises(ProjectError, match="a label is a bool"):
+        frame(world)
+
+
+def labels_from(world: World, known: list[datetime]) -> None:
+    """Let each label of a world be known from another instant on."""
+    told = world.tables["claim_label"]
+    place = told.column_names.index("known_since")
+    world.tables["claim_label"] = told.set_column(place, "known_since", pa.array(known, pa.timestamp("us", "UTC")))
+
+
+def test_a_row_whose_label_was_known_when_it_was_asked_neither_teaches_nor_judges():
+    world, whole = World(3000), frame()
+    asked = world.tables["claim_features"].column("known_since").to_pylist()
+    told = world.tables["claim_label"].column("known_since").to_pylist()
+    labels_from(world, [at if n % 10 == 0 else then for n, (at, then) in enumerate(zip(asked, told, strict=True))])
+    # A later correction of such a label is no answer that was waited for.
+    labels = world.tables["claim_label"]
+    later = labels.column("known_since").to_pylist()
+    world.tables["claim_label"] = pa.concat_tables([labels, labels])
+    labels_from(world, [*later, *(item + timedelta(days=1) for item in later)])
+    made = frame(world)
+    known = {token("claim", n) for n in range(0, 3000, 10)}
+    for side in ("train", "test"):
+        then, now = (
+            {row["claim_id"] for row in item.rows.take(getattr(item, side)).to_pylist()} for item in (whole, made)
+        )
+        assert now == then - known
+        assert then & known
+    assert made.excluded_label_known == len(whole.train_rows) + len(whole.test_rows) - len(made.train_rows) - len(
+        made.test_rows
+    )
+    assert made.eligible_rows == len(made.test_rows)
+    assert (whole.excluded_label_known, whole.excluded_after_build) == (0, 0)
+
+
+def test_when_most_labels_are_known_when_asked_nothing_is_learned():
+    world = World(3000)
+    labels_from(world, world.tables["claim_features"].column("known_since").to_pylist())
+    with pytest.raises(Refused, match="the outcome is known when it is asked") as told:
+        frame(world)
+    assert told.value.verdict is not None
+    assert told.value.verdict.outcome == "invalid"
+    assert [reason.code for reason in told.value.verdict.reasons] == ["label_known"]
+
+
+def asked_in_2062(count: int) -> World:
+    world = World(3000)
+    for name in ("claim_features", "claim_label"):
+        told = world.tables[name]
+        at = told.column("known_since").to_pylist()
+        at[-count:] = [datetime(2062, 1, 1, tzinfo=item.tzinfo) for item in at[-count:]]
+        place = told.column_names.index("known_since")
+        world.tables[name] = told.set_column(place, "known_since", pa.array(at, pa.timestamp("us", "UTC")))
+    return world
+
+
+def test_a_question_from_the_future_moves_no_window():
+    made, whole = frame(asked_in_2062(1)), frame()
+    assert made.excluded_after_build == 1
+    assert abs(made.split_at - whole.split_at) < DAY
+    assert abs(len(made.test_rows) - len(whole.test_rows)) < 20
+    assert days(made.asked_at[made.test_rows]).max() < 300
+    with pytest.raises(Refused, match=r"1,000 of its 3,000 questions are asked after 2026-\d\d-\d\dT") as told:
+        frame(asked_in_2062(1000))
+    assert told.value.verdict is not None
+    assert [reason.code for reason in told.value.verdict.reasons] == ["after_build"]

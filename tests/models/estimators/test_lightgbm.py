@@ -1,0 +1,70 @@
+import math
+
+import numpy as np
+import pytest
+
+from wellspring.errors import CorruptedError
+from wellspring.models.estimators import lightgbm
+
+SETTINGS = {"num_leaves": 8, "learning_rate": 0.1, "min_data_in_leaf": 20, "feature_fraction": 0.8}
+
+
+def world(rows: int = 3000):
+    chance = np.random.default_rng(2)
+    x = np.column_stack([chance.normal(size=rows), chance.integers(0, 5, rows), chance.random(rows)])
+    x[chance.random(rows) < 0.1, 0] = math.nan
+    z = np.nan_to_num(x[:, 0]) + (x[:, 1] == 3)
+    return x, chance.random(rows) < 1 / (1 + np.exp(-z))
+
+
+def fit(most: int | None = None, **changes):
+    rows, truth = (item[:most] for item in world())
+    said = {"names": ["a", "b__c", "d"], "categorical": [1], "settings": SETTINGS, "rounds": 30, "seed": 7}
+    return lightgbm.fit_booster(rows, truth, **{**said, **changes})
+
+
+def test_the_same_rows_settings_and_seed_give_the_same_bytes():
+    assert lightgbm.dump_booster(fit()) == lightgbm.dump_booster(fit())
+    assert lightgbm.dump_booster(fit()) != lightgbm.dump_booster(fit(seed=8))
+
+
+def test_a_booster_read_from_its_text_scores_the_same_bits():
+    booster = fit()
+    read = lightgbm.load_booster(lightgbm.dump_booster(booster))
+    rows = world()[0][:200]
+    many = lightgbm.predict_raw_scores(booster, rows)
+    assert [lightgbm.predict_raw_score(read, row) for row in rows.tolist()] == many.tolist()
+
+
+def test_contributions_sum_to_the_score_but_for_what_is_usual():
+    booster = fit()
+    rows = world()[0][:50].tolist()
+    gaps = {
+        round(lightgbm.predict_raw_score(booster, row) - sum(lightgbm.compute_contributions(booster, row)), 9)
+        for row in rows
+    }
+    assert len(gaps) == 1
+    assert len(lightgbm.compute_contributions(booster, rows[0])) == 3
+
+
+def test_it_stops_early_and_tells_how_it_goes():
+    rows, truth = world()
+    told: list[int] = []
+    booster = fit(
+        2000, rounds=600, validation=(rows[2000:], truth[2000:]), on_iteration=lambda round_, loss: told.append(round_)
+    )
+    assert lightgbm.get_best_iteration(booster) < 600
+    assert told[:2] == [20, 40]
+    assert lightgbm.get_best_iteration(fit()) == 30
+
+
+def test_its_size_is_trees_and_leaves():
+    trees, leaves = lightgbm.count_trees_and_leaves(fit())
+    assert trees == 30
+    assert 2 <= leaves <= 8
+
+
+@pytest.mark.parametrize("text", ["", "\x80\x04\x95", "tree\nversion=v4\nnum_class="])
+def test_what_is_no_model_is_refused(text: str):
+    with pytest.raises(CorruptedError):
+        lightgbm.load_booster(text)

@@ -1,0 +1,232 @@
+import hashlib
+import json
+import math
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from tests.builders.synthetic_world import candidate
+from wellspring.errors import CorruptedError, NotFound, Refused
+from wellspring.models.spec import artifact
+from wellspring.models.spec.artifact import FeatureInput, InferenceSpec, PlattCalibration
+from wellspring.stores.objects.disk import DiskBlobStore, DiskContentStore
+from wellspring_verify import notes
+
+
+class Signer:
+    """The key `models`, in this process."""
+
+    def __init__(self, seed: bytes = b"\x09" * 32) -> None:
+        self._secret = Ed25519PrivateKey.from_private_bytes(seed)
+
+    def sign(self, message: bytes) -> bytes:
+        return self._secret.sign(message)
+
+    def public_key(self) -> bytes:
+        return self._secret.public_key().public_bytes_raw()
+
+    @property
+    def key_id(self) -> notes.VerifierKey:
+        return notes.VerifierKey("example.com/tiny/models", notes.KIND_LOG, self.public_key())
+
+
+class Counting(DiskContentStore):
+    """Counts what is opened."""
+
+    opened = 0
+
+    def get(self, digest: str) -> bytes:
+        self.opened += 1
+        return super().get(digest)
+
+
+RECIPE = InferenceSpec(
+    model="denials",
+    features=(
+        FeatureInput(view="claim", name="amount", type="float64", description="the amount"),
+        FeatureInput(view="claim", name="kind", type="string", categories=("a", "b"), description="the kind"),
+        FeatureInput(view="history", name="known", type="bool", description="whether it is known"),
+    ),
+    calibration=PlattCalibration(a=(1.5).hex(), b=(-0.25).hex()),
+    threshold="0.40",
+    labels=("pays", "denies"),
+    keys={"claim": ("claim_id",), "history": ("member_id",)},
+    seed=7,
+    rounds=20,
+)
+FILES = {artifact.SPEC_FILE: RECIPE.encode(), artifact.BOOSTER_FILE: b"tree\nversion=v4\n"}
+
+
+class Shelf:
+    def __init__(self, folder: Path) -> None:
+        self.objects = Counting(folder / "objects")
+        self.paths = DiskBlobStore(folder)
+        self.folder = folder
+
+    def write_secret(self, files=FILES, signer: Signer | None = None, key: notes.VerifierKey | None = None) -> str:
+        signer = signer or Signer()
+        return artifact.write_artifact(
+            files, objects=self.objects, paths=self.paths, key=key or signer.key_id, signer=signer
+        )
+
+    def forge(self, text: bytes, signer: Signer) -> str:
+        """Put a manifest there as somebody might who holds the key, or another one."""
+        digest = hashlib.sha256(text).hexdigest()
+        line = notes.NoteSignature(signer.key_id.name, signer.key_id.key_id, signer.sign(text)).to_line()
+        self.paths.write_once(f"manifests/{digest}", text + b"\n" + line)
+        return digest
+
+    def read_secret(self, digest: str, key: notes.VerifierKey | None = None) -> artifact.ModelArtifact:
+        return artifact.read_artifact(digest, objects=self.objects, paths=self.paths, key=key or Signer().key_id)
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    return Shelf(tmp_path)
+
+
+def test_what_is_written_is_read_again_and_the_digest_is_that_of_the_list(shelf: Shelf):
+    digest = shelf.write_secret()
+    assert digest == shelf.write_secret()
+    text = "".join(f"{hashlib.sha256(FILES[name]).hexdigest()} {name}\n" for name in sorted(FILES))
+    assert digest == hashlib.sha256(text.encode()).hexdigest()
+    assert shelf.read_secret(digest) == artifact.ModelArtifact(digest, "tree\nversion=v4\n", RECIPE)
+
+
+def test_a_pickle_is_never_written(shelf: Shelf):
+    with pytest.raises(Refused, match=r"model\.pkl"):
+        shelf.write_secret({**FILES, "model.pkl": b"\x80\x04"})
+    assert not (shelf.folder / "objects").exists()
+
+
+@pytest.mark.parametrize("name", ["model.pkl", "model.skops", "../model.lgb", "MODEL.LGB"])
+def test_a_self_made_artefact_is_refused_before_a_byte_of_it_is_read(shelf: Shelf, name: str):
+    stored = {item: shelf.objects.put(content) for item, content in {**FILES, name: b"\x80\x04\x95."}.items()}
+    digest = shelf.forge("".join(f"{stored[item]} {item}\n" for item in sorted(stored)).encode(), Signer())
+    with pytest.raises(Refused, match="none was read"):
+        shelf.read_secret(digest)
+    assert shelf.objects.opened == 0
+
+
+def test_an_artefact_signed_by_another_is_refused(shelf: Shelf):
+    theirs = Signer(b"\x01" * 32)
+    digest = shelf.write_secret(signer=theirs)
+    with pytest.raises(CorruptedError, match="not signed by"):
+        shelf.read_secret(digest)
+    assert shelf.objects.opened == 0
+    # Nor does the right name help over the wrong key.
+    text = b"".join(
+        hashlib.sha256(FILES[n]).hexdigest().encode() + b" " + n.encode() + b"\n" for n in artifact.ARTIFACT_FILES
+    )
+    line = notes.NoteSignature(Signer().key_id.name, Signer().key_id.key_id, theirs.sign(text)).to_line()
+    shelf.paths.replace(f"manifests/{digest}", text + b"\n" + line)
+    with pytest.raises(CorruptedError, match="not signed by"):
+        shelf.read_secret(digest)
+
+
+@pytest.mark.parametrize("name", artifact.ARTIFACT_FILES)
+def test_a_changed_byte_of_a_file_is_refused(shelf: Shelf, name: str):
+    digest = shelf.write_secret()
+    at = hashlib.sha256(FILES[name]).hexdigest()
+    path = shelf.folder / "objects" / at[:2] / at[2:]
+    path.write_bytes(FILES[name][:-1] + b"!")
+    with pytest.raises(CorruptedError, match="no longer hashes"):
+        shelf.read_secret(digest)
+
+
+def test_a_changed_manifest_is_refused(shelf: Shelf):
+    digest = shelf.write_secret()
+    path = shelf.folder / "manifests" / digest
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(whole[:4], b"0000", 1))
+    with pytest.raises(CorruptedError, match="another text"):
+        shelf.read_secret(digest)
+    path.write_bytes(b"nothing")
+    with pytest.raises(CorruptedError, match="no signed note"):
+        shelf.read_secret(digest)
+    with pytest.raises(NotFound):
+        shelf.read_secret("0" * 64)
+
+
+def test_another_artefact_never_stands_in_however_well_it_is_signed(shelf: Shelf):
+    digest = shelf.write_secret()
+    older = shelf.write_secret({**FILES, artifact.BOOSTER_FILE: b"tree\nversion=v3\n"})
+    shelf.paths.replace(f"manifests/{digest}", shelf.paths.read(f"manifests/{older}"))
+    with pytest.raises(CorruptedError, match="another text"):
+        shelf.read_secret(digest)
+
+
+def test_a_key_server_that_signs_with_another_key_is_noticed(shelf: Shelf):
+    with pytest.raises(CorruptedError, match="another key"):
+        shelf.write_secret(key=Signer(b"\x02" * 32).key_id)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        f"{artifact.SPEC_FILE}",
+        f"{artifact.BOOSTER_FILE} {artifact.SPEC_FILE}",
+        f"{artifact.SPEC_FILE} {artifact.SPEC_FILE}",
+    ],
+)
+def test_a_manifest_names_both_files_once_in_order(shelf: Shelf, lines: str):
+    digest = shelf.forge("".join(f"{'0' * 64} {name}\n" for name in lines.split()).encode(), Signer())
+    with pytest.raises(Refused):
+        shelf.read_secret(digest)
+
+
+@pytest.mark.parametrize(
+    "content", [b"{}", b'{"format": 1}', b"[1]", RECIPE.encode().replace(b'"format":1', b'"format":2')]
+)
+def test_a_recipe_is_exactly_what_encode_writes(content: bytes):
+    with pytest.raises(CorruptedError):
+        artifact.decode_spec(content)
+
+
+def test_a_vector_is_in_the_models_order_and_what_is_unknown_is_nan():
+    vector = RECIPE.feature_vector({"claim": {"kind": "b", "amount": 3}, "history": {"known": True}})
+    assert vector == [3.0, 1.0, 1.0]
+    assert [math.isnan(item) for item in RECIPE.feature_vector({"claim": {"kind": "new", "amount": None}})] == [
+        True
+    ] * 3
+
+
+def test_a_decision_is_from_the_threshold_on():
+    assert (RECIPE.label_for(0.39999), RECIPE.label_for(0.40)) == ("pays", "denies")
+
+
+def test_a_candidate_is_kept_under_its_own_hash(shelf: Shelf):
+    made = candidate()
+    assert made.id == artifact.candidate_digest(made)[:12]
+    artifact.save_candidate(made, paths=shelf.paths)
+    assert artifact.read_candidate(made.id, paths=shelf.paths) == made
+    assert artifact.list_candidates(shelf.paths) == (made.id,)
+    kept = json.loads((shelf.folder / "candidates" / f"{made.id}.json").read_bytes())
+    assert kept["scores"]["metrics"]["auc"]["value"] == "0.7"
+
+
+def test_a_changed_candidate_is_refused(shelf: Shelf):
+    made = candidate()
+    artifact.save_candidate(made, paths=shelf.paths)
+    path = shelf.folder / "candidates" / f"{made.id}.json"
+    path.write_bytes(path.read_bytes().replace(b'"pass"', b'"fail"'))
+    with pytest.raises(CorruptedError):
+        artifact.read_candidate(made.id, paths=shelf.paths)
+    for unknown in ("0" * 12, "../x"):
+        with pytest.raises(NotFound):
+            artifact.read_candidate(unknown, paths=shelf.paths)
+
+
+@pytest.mark.parametrize("content", [b"[]", b'{"model":"denials"}', b'{ "a": 1 }', b"\xff"])
+def test_what_is_no_candidate_is_broken_though_its_name_fits(shelf: Shelf, content: bytes):
+    name = hashlib.sha256(content).hexdigest()[:12]
+    shelf.paths.write_once(f"candidates/{name}.json", content)
+    with pytest.raises(CorruptedError, match="is no candidate"):
+        artifact.read_candidate(name, paths=shelf.paths)
+
+
+def test_a_model_file_that_is_no_text_is_broken_however_well_it_is_signed(shelf: Shelf):
+    digest = shelf.write_secret({**FILES, artifact.BOOSTER_FILE: b"tree\n\xff"})
+    with pytest.raises(CorruptedError, match="is no text"):
+        shelf.read_secret(digest)

@@ -1,0 +1,137 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.builders.synthetic_world import model, views
+from wellspring import project
+from wellspring.errors import NotFound, ProjectError
+from wellspring.models.spec import definition
+from wellspring.models.spec.definition import Subgroup, Threshold
+
+TEXT = """from wellspring.models.spec.definition import Baselines, Label, Model, Threshold
+
+denials = Model(
+    name="denials",
+    question="Will this claim be denied as submitted?",
+    label=Label(table="claim_label", column="is_denied"),
+    keys=("claim_id",),
+    spine="claim_features",
+    features=("claim:*",),
+    baselines=Baselines(raw=("claim:claim_type",), provider="billing_npi", rate="provider_history:denial_rate_30d"),
+    threshold=Threshold(recall="0.80"),
+    labels=("pays", "denies"),
+)
+"""
+
+
+def write(folder: Path, text: str, name: str = "denials") -> Path:
+    (folder / f"{name}.py").write_text(text)
+    return folder
+
+
+def test_a_file_holds_one_model_of_its_name(tmp_path: Path):
+    before = set(sys.modules)
+    read = definition.load_model_definition(write(tmp_path, TEXT), "denials")
+    assert (read.name, read.subject, read.labels) == ("denials", "model:denials", ("pays", "denies"))
+    # It left nothing behind: no module that another project would find, no bytecode in the project's folder.
+    assert [name for name in set(sys.modules) - before if "denials" in name] == []
+    assert [path.name for path in tmp_path.iterdir()] == ["denials.py"]
+
+
+def test_a_changed_file_is_read_as_it_stands(tmp_path: Path):
+    definition.load_model_definition(write(tmp_path, TEXT), "denials")
+    again = definition.load_model_definition(write(tmp_path, TEXT.replace('"0.80"', '"0.81"')), "denials")
+    assert again.threshold.recall == "0.81"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("Model(\n", "Modle(\n", r"denials\.py:3: NameError"),
+        ("import Baselines", "import Baseline", r"denials\.py:1: ImportError"),
+        ('labels=("pays", "denies"),', 'labels=("pays", "denies",', r"denials\.py:\d+: SyntaxError"),
+        ('keys=("claim_id",)', "keys=(claim_id,)", r"denials\.py:7: NameError"),
+        ('keys=("claim_id",)', 'key=("claim_id",)', r"denials\.py:3: Model\.keys: Field required\n.*Model\.key: Extra"),
+        ('recall="0.80"', 'recall="most"', r"denials\.py:11: Threshold\.recall"),
+        ('name="denials"', 'name="refusals"', r"one Model\(name='denials'\) is expected; there is: 'refusals'"),
+        ("denials = Model(", "other = dict(", r"one Model\(name='denials'\) is expected; there is: none"),
+    ],
+)
+def test_a_mistake_is_told_with_its_file_and_line(tmp_path: Path, old: str, new: str, said: str):
+    with pytest.raises(ProjectError, match=said):
+        definition.load_model_definition(write(tmp_path, TEXT.replace(old, new)), "denials")
+
+
+def test_an_error_of_the_files_own_is_told_too(tmp_path: Path):
+    text = "class Mine(Exception): ...\n\nraise Mine('so')\n"
+    with pytest.raises(ProjectError, match=r"denials\.py:3: Mine: so"):
+        definition.load_model_definition(write(tmp_path, text), "denials")
+
+
+def test_what_figures_rest_on_is_more_than_the_features():
+    lean = model(features=("claim:charge_amount",), subgroups=(Subgroup(feature="claim:auth_state"),))
+    assert [dependency.name for dependency in definition.resolve_feature_dependencies(lean, views())] == [
+        "claim:charge_amount", "claim:claim_type", "claim:auth_state", "claim:is_replacement",
+        "provider_history:denial_rate_30d",
+    ]  # fmt: skip
+
+
+def test_an_unknown_model_says_which_is_near(tmp_path: Path):
+    with pytest.raises(NotFound) as told:
+        definition.load_model_definition(write(tmp_path, TEXT), "denial")
+    assert told.value.fix == "did you mean 'denials'?"
+
+
+def test_features_are_found_by_name_or_all_of_a_view_each_once():
+    used = definition.resolve_features(
+        model(features=("provider_history:claims_30d", "claim:*", "claim:claim_type")), views()
+    )
+    assert [item.name for item in used] == [
+        "provider_history:claims_30d", "claim:claim_type", "claim:charge_amount", "claim:auth_state",
+        "claim:is_replacement",
+    ]  # fmt: skip
+    assert used[0].column_name == "provider_history__claims_30d"
+
+
+@pytest.mark.parametrize(
+    ("asked", "fix"),
+    [("claim:claim_typ", "did you mean 'claim_type'?"), ("clam:*", "did you mean 'claim'?")],
+)
+def test_an_unknown_feature_says_which_is_near(asked: str, fix: str):
+    with pytest.raises(NotFound) as told:
+        definition.resolve_features(model(features=(asked,)), views())
+    assert told.value.fix == fix
+
+
+@pytest.mark.parametrize(
+    "rule", [{}, {"recall": "0.8", "fixed": "0.5"}, {"true_positive_benefit": "3"}, {"recall": "1.2"}, {"fixed": "-1"}]
+)
+def test_a_threshold_has_exactly_one_rule(rule: dict[str, str]):
+    with pytest.raises(ValueError, match="Threshold"):
+        Threshold(**rule)
+
+
+def test_a_subgroup_is_a_feature():
+    with pytest.raises(ValueError, match="Subgroup"):
+        Subgroup(feature="member_id")
+
+
+def test_the_code_is_the_models_file_the_features_and_dbts_and_nothing_that_dbt_wrote(tmp_path: Path):
+    (tmp_path / "wellspring.toml").write_text(
+        '[project]\nname = "tiny"\ntenant = "acme"\n[sources]\n[dbt]\n[features]\n[models]\n'
+    )
+    left = ("dbt/target/run.json", "dbt/logs/dbt.log", "dbt/models/__pycache__/a.pyc", "dbt/.user.yml")
+    for name in ("models/denials.py", "models/other.py", "features.py", "dbt/models/a.sql", *left):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    code = definition.digest_training_sources(project.load_project(tmp_path, environ={}), "denials")
+    assert sorted(code) == ["dbt/models/a.sql", "features.py", "models/denials.py"]
+    # What dbt would build is code, whatever its folder is called.
+    for name in ("dbt/models/target/label.sql", "dbt/dbt_packages/pack/models/b.sql"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(name)
+    more = definition.digest_training_sources(project.load_project(tmp_path, environ={}), "denials")
+    assert sorted(more.keys() - code.keys()) == ["dbt/dbt_packages/pack/models/b.sql", "dbt/models/target/label.sql"]
+    changed = {**code, "features.py": "0" * 64}
+    assert definition.combine_source_digests(code) != definition.combine_source_digests(changed)

@@ -1,0 +1,124 @@
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.builders.synthetic_world import World
+from wellspring.errors import NotFound, Unavailable
+from wellspring.models.tracking.mlflow import LiveVersion, MlflowRegistry
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory):
+    folder = tmp_path_factory.mktemp("mlflow")
+    before = dict(os.environ)
+    # Its files lie beside its database, and not in the folder that the tests are run from.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        yield MlflowRegistry(f"sqlite:///{folder / 'mlflow.db'}")
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="module")
+def edition():
+    return World(10).edition
+
+
+def run(registry: MlflowRegistry, edition, model: str = "denials") -> str:
+    made = registry.start_run(model)
+    registry.log_run(
+        made, edition=edition, params={"seed": "7", "code": "{}" * 200}, metrics={"auc": 0.7, "auc_low": 0.6},
+        tags={"ws.artifact": "a" * 64}, files={"model/model.lgb": b"tree\n", "card.md": b"# card\n"},
+    )  # fmt: skip
+    registry.end_run(made)
+    return made
+
+
+def test_a_run_is_told_and_read_again(registry: MlflowRegistry, edition):
+    made = run(registry, edition)
+    told = registry.get_run(made)
+    assert told.params == {"seed": "7", "code": "{}" * 200}
+    assert told.tags["ws.artifact"] == "a" * 64
+    assert registry._client is not None
+    found = registry._client.get_run(made)
+    assert found.data.metrics == {"auc": 0.7, "auc_low": 0.6}
+    assert found.info.status == "FINISHED"
+    assert found.inputs is not None
+    assert [
+        (dataset_input.dataset.digest, dataset_input.dataset.source) for dataset_input in found.inputs.dataset_inputs
+    ] == [(edition.id, edition.subject)]
+    assert sorted(list_artifact.path for list_artifact in registry._client.list_artifacts(made)) == ["card.md", "model"]
+
+
+def test_a_version_is_made_once_a_run(registry: MlflowRegistry, edition):
+    first, second = run(registry, edition), run(registry, edition)
+    version = registry.register_version("denials", first, tags={"ws.candidate": "c"})
+    assert registry.register_version("denials", first, tags={"ws.candidate": "c"}) == version
+    assert registry.register_version("denials", second, tags={}) != version
+
+
+def test_the_alias_is_made_to_say_what_the_ledger_says(registry: MlflowRegistry, edition):
+    first, second = run(registry, edition, "members"), run(registry, edition, "members")
+    one, two = (registry.register_version("members", item, tags={}) for item in (first, second))
+    live = LiveVersion(first, "release-1", "ann")
+    assert registry.reconcile("members", live)[0] == f"production: nothing -> {one}"
+    assert registry.reconcile("members", live) == ()
+    # Somebody moves it by hand: nothing was released, and it is moved back.
+    assert registry._client is not None
+    registry._client.set_registered_model_alias("members", "production", two)
+    assert registry.reconcile("members", live) == (f"production: {two} -> {one}",)
+    assert registry._client.get_model_version_by_alias("members", "production").run_id == first
+    registry._client.set_model_version_tag("members", one, "ws.approved_by", "mallory")
+    assert registry.reconcile("members", live) == ("ws.approved_by: mallory -> ann",)
+    registry.stage_version("members", second)
+    assert registry._client.get_model_version_by_alias("members", "staging").run_id == second
+    assert registry.reconcile("members", None) == (f"production: {one} -> nothing",)
+
+
+def test_what_mlflow_does_not_have_is_not_found(registry: MlflowRegistry, edition):
+    for unknown in ("f" * 32, "../x", "run of nobody"):
+        with pytest.raises(NotFound):
+            registry.get_run(unknown)
+    with pytest.raises(NotFound):
+        registry.reconcile("nobody", LiveVersion("f" * 32, "r", "ann"))
+    run(registry, edition, "claims")
+    registry.register_version("claims", run(registry, edition, "claims"), tags={})
+    with pytest.raises(NotFound):
+        registry.reconcile("claims", LiveVersion("f" * 32, "r", "ann"))
+    assert registry.reconcile("nobody", None) == ()
+
+
+def test_mlflow_down_is_told_in_seconds(registry: MlflowRegistry):
+    assert registry.reconcile("nobody", None) == ()
+    begun = time.perf_counter()
+    with pytest.raises(Unavailable, match="MLflow did not begin a run"):
+        # A port that nobody listens on.
+        MlflowRegistry("http://127.0.0.1:1").start_run("denials")
+    assert time.perf_counter() - begun < 10
+
+
+def test_no_plugin_of_another_package_is_loaded():
+    code = (
+        "import sys\nfrom wellspring.errors import Unavailable\nfrom wellspring.models.tracking.mlflow import Registry\n"
+        "try:\n    Registry('http://127.0.0.1:1').open('denials')\n"
+        "except Unavailable:\n    print('feast' in sys.modules)"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert told.stdout == "False\n", told.stderr
+
+
+def test_the_certificates_are_the_ones_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    names = ("MLFLOW_TRACKING_SERVER_CERT_PATH", "MLFLOW_TRACKING_CLIENT_CERT_PATH")
+    for name in names:
+        monkeypatch.setenv(name, "/nowhere")
+    MlflowRegistry("https://127.0.0.1:1", ca=tmp_path / "ca.pem", client_cert=tmp_path / "me.pem")
+    assert [os.environ[name] for name in names] == [str(tmp_path / "ca.pem"), str(tmp_path / "me.pem")]
+    MlflowRegistry("sqlite://")
+    assert [os.environ.get(name) for name in names] == [None, None]

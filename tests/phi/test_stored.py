@@ -1,0 +1,102 @@
+"""A person who comes into MLflow's run records, or into what dbt leaves while it builds, is found there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pytest
+
+from tests.builders import dbt_projects as made
+from tests.phi.search import search
+from tests.phi.test_search import PEOPLE, ZQURO, line
+from wellspring.data.transform import build
+from wellspring.data.transform.dbt_process import BuildJob, SourceTable
+
+pytestmark = pytest.mark.slow
+
+
+class Kept(NamedTuple):
+    """What MLflow keeps, and its client."""
+
+    folder: Path
+    client: Any
+
+
+@pytest.fixture(scope="module")
+def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Kept:
+    """Keep runs as our server of MLflow does: a database and a folder of files."""
+    import warnings
+
+    folder = tmp_path_factory.mktemp("mlflow")
+    with warnings.catch_warnings():
+        # Of MLflow's own imports and migrations.
+        warnings.simplefilter("ignore")
+        from mlflow import MlflowClient
+
+        client = MlflowClient(f"sqlite:///{folder}/mlflow.db", f"sqlite:///{folder}/mlflow.db")
+        client.create_experiment("planted", (folder / "artifacts").as_uri())
+        client.create_registered_model("planted")
+    return Kept(folder, client)
+
+
+PLANTED: dict[str, Callable[[Any, str], object]] = {
+    "a parameter": lambda client, run: client.log_param(run, "who", ZQURO.name),
+    "a tag": lambda client, run: client.set_tag(run, "note", line(ZQURO)),
+    "a figure's name": lambda client, run: client.log_metric(run, f"auc of {ZQURO.name}", 0.5),
+    "a file": lambda client, run: client.log_dict(run, {"rows": [{"ssn": ZQURO.ssn}]}, "model/model.json"),
+    "a file's name": lambda client, run: client.log_text(run, "nothing in here", f"{ZQURO.name}.txt"),
+    "a model's description": lambda client, _: client.update_registered_model("planted", f"asked by {ZQURO.name}"),
+    "a model's tag": lambda client, _: client.set_registered_model_tag("planted", "ws.approved_by", ZQURO.name),
+}
+
+
+@pytest.mark.parametrize("kind", PLANTED)
+@pytest.mark.filterwarnings("ignore")
+def test_a_person_in_the_run_records_is_found(kind: str, mlflow: Kept) -> None:
+    run = str(mlflow.client.create_run("1").info.run_id)
+    before = {hit.path for hit in search([mlflow.folder], PEOPLE)}
+    assert before == set(), f"left by the one before: {before}"
+    PLANTED[kind](mlflow.client, run)
+    try:
+        assert {hit.person for hit in search([mlflow.folder], PEOPLE)} == {1}
+    finally:
+        _forget(mlflow, run)
+
+
+def _forget(mlflow: Kept, run: str) -> None:
+    """Take every trace of a run out of the database and the files, freed pages too."""
+    import shutil
+    import sqlite3
+
+    shutil.rmtree(mlflow.folder / "artifacts" / run, ignore_errors=True)
+    mlflow.client.update_registered_model("planted", "nothing to see")
+    database = sqlite3.connect(mlflow.folder / "mlflow.db", isolation_level=None)
+    for table in ("params", "tags", "metrics", "latest_metrics", "registered_model_tags"):
+        database.execute(f"DELETE FROM {table}")
+    database.execute("VACUUM")
+    database.close()
+
+
+def test_a_person_who_comes_through_dbt_is_found_where_it_builds(tmp_path: Path) -> None:
+    """Tokens alone reach dbt; a name that came through all the same would stand in what it writes."""
+    rows = made.visits()
+    people = pa.array([ZQURO.name, *["somebody else"] * (rows.num_rows - 1)])
+    place = rows.schema.get_field_index("person")
+    file = made.written(rows.set_column(place, "person", people), tmp_path / "visit.parquet")
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    files = {
+        "visits.sql": made.VISITS,
+        "visits.yml": made.FEATURES,
+        "named.sql": f"select '{ZQURO.ssn}' as asked_for",
+    }
+    project = made.project(tmp_path / "dbt", files)
+    sources = {"visit": SourceTable(files=(file,), known_since_columns=("recorded_at",))}
+    build.run_in_child(BuildJob(project_dir=str(project), scratch_dir=str(scratch), sources=sources, audit_instants=()))
+    hits = search([scratch], PEOPLE)
+    assert {hit.person for hit in hits} == {1}
+    found = {Path(hit.path).relative_to(scratch).parts[0] for hit in hits}
+    assert found >= {"target", "full"}

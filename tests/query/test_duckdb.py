@@ -1,0 +1,23 @@
+"""DuckDB's own ways: no download, no state between queries."""
+
+import pyarrow as pa
+import pytest
+
+from wellspring.errors import Refused
+from wellspring.query.duckdb import DuckDbEngine
+
+
+def test_no_extension_is_fetched_or_loaded_by_itself():
+    wanted = ("autoinstall_known_extensions", "autoload_known_extensions", "enable_external_access")
+    said = DuckDbEngine(threads=1).run_query(
+        f"select name, value from duckdb_settings() where name in {wanted} or name = 'threads'", {}
+    )
+    settings = dict(zip(said["name"].to_pylist(), said["value"].to_pylist(), strict=True))
+    assert settings == {**dict.fromkeys(wanted, "false"), "threads": "1"}
+
+
+def test_one_query_leaves_nothing_for_the_next():
+    tables = DuckDbEngine()
+    tables.run_query("select * from a", {"a": pa.table({"x": [1]})})
+    with pytest.raises(Refused):
+        tables.run_query("select * from a", {})

@@ -1,0 +1,51 @@
+"""Behind the fence a process reads as before, and writes below one folder alone."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from wellspring.runtime import landlock
+
+PROBE = """
+import json, os, pathlib, sys
+from wellspring.runtime.landlock import write_only_below
+inside, old, new = map(pathlib.Path, json.loads(sys.stdin.read()))
+told = write_only_below(inside)
+def tried(act):
+    try:
+        act()
+    except PermissionError:
+        return "closed"
+    return "open"
+(inside / "x").write_text("x")
+pathlib.Path(os.devnull).write_text("x")
+acts = [lambda: old.write_text("x"), lambda: os.truncate(old, 0), old.unlink, lambda: new.write_text("x"), new.mkdir,
+        lambda: (inside / "x").rename(new)]
+print(json.dumps([told, old.read_text(), *map(tried, acts)]))
+"""
+
+
+def fenced() -> bool:
+    """Say whether this kernel has Landlock."""
+    return landlock.syscall(444, None, 0, 1) >= 1
+
+
+def test_nothing_is_written_removed_or_made_elsewhere(tmp_path: Path):
+    if not fenced():
+        pytest.skip("this kernel has no Landlock")
+    inside, old, new = tmp_path / "inside", tmp_path / "old", tmp_path / "new"
+    inside.mkdir()
+    old.write_text("as it was")
+    asked = json.dumps([str(inside), str(old), str(new)])
+    done = subprocess.run([sys.executable, "-c", PROBE], input=asked, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == [True, "as it was", *["closed"] * 6]
+    assert old.read_text() == "as it was"
+    assert (inside / "x").exists()
+
+
+def test_a_kernel_without_it_is_told_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(landlock, "syscall", lambda *_: -1)
+    assert not landlock.restrict_writes_to(tmp_path)

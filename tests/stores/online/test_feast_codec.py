@@ -1,0 +1,139 @@
+"""Held, byte by byte, against the libraries that Feast uses; tests/data/features/test_views_feast.py asks Feast itself."""
+
+import struct
+from datetime import UTC, datetime
+
+import mmh3
+import pyarrow as pa
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.builders.feature_views import at, edition, rows, token, view
+from wellspring.errors import CorruptedError, Refused
+from wellspring.records.data import FeatureRow
+from wellspring.stores.online import feast_codec
+from wellspring.stores.online.feast_codec import RowCodec, RowVersion
+
+LAID = RowCodec("acme", view())
+
+
+@given(st.binary(max_size=70))
+def test_a_fields_name_is_murmur3(name: bytes):
+    assert feast_codec.murmur3_hash(name) == mmh3.hash(name, signed=False)
+
+
+@given(st.datetimes(min_value=datetime(1950, 1, 1), max_value=datetime(2200, 1, 1)))
+def test_an_instant_is_protobufs_timestamp(moment: datetime):
+    told = Timestamp()
+    told.FromDatetime(moment)
+    count = feast_codec.to_epoch_micros(moment.replace(tzinfo=UTC))
+    assert feast_codec.encode_timestamp(count) == told.SerializeToString()
+    assert feast_codec.from_epoch_micros(count) == moment.replace(tzinfo=UTC)
+
+
+def test_a_key_is_feasts_entity_key_of_version_3_and_the_project():
+    member = token(1).encode()
+    words = b"\1\0\0\0" + b"\2\0\0\0" + b"\x09\0\0\0member_id" + b"\2\0\0\0" + struct.pack("<I", len(member)) + member
+    assert LAID.encode_key((token(1),)) == words + b"acme"
+
+
+def test_two_keys_are_sorted_by_name_and_given_in_the_views_order():
+    one = RowCodec("acme", view(keys=("member_id", "claim_id")))
+    other = RowCodec("acme", view(keys=("claim_id", "member_id")))
+    assert one.encode_key((token(1), token(2, "claim"))) == other.encode_key((token(2, "claim"), token(1)))
+
+
+@pytest.mark.parametrize("key", [("123-45-6789",), (token(1).upper(),), (token(1) + "\n",), ("",), (), (token(1),) * 2])
+def test_only_a_token_is_a_key_and_what_is_none_is_never_repeated(key: tuple[str, ...]):
+    with pytest.raises(Refused) as refused:
+        LAID.encode_key(key)
+    assert not any(item and item in refused.value.what + refused.value.fix for item in key)
+
+
+VALUES = {
+    "denials": st.none() | st.integers(-(2**63), 2**63 - 1),
+    "rate": st.none() | st.floats(allow_nan=False),
+    "covered": st.none() | st.booleans(),
+    "plan": st.none() | st.text(max_size=300),
+}
+
+
+def encoded(*given: dict[str, object]) -> list[list[bytes]]:
+    table = rows(view(), given)
+    return [
+        list(encode_row)
+        for encode_row in zip(*LAID.encode_rows(table, published=at(9), edition="0123456789ab"), strict=True)
+    ]
+
+
+@given(st.fixed_dictionaries(VALUES), st.integers(-(2**63), 2**63 - 1))
+def test_a_row_is_read_as_it_was_written(values: dict[str, int | float | bool | str | None], sequence: int):
+    (reply,) = encoded({**values, "member_id": token(1), "known_since": at(1.5), "sequence": sequence})
+    assert LAID.decode_row((token(1),), reply) == FeatureRow(
+        "member_history", (token(1),), values, at(1.5), sequence, "0123456789ab"
+    )
+
+
+@pytest.mark.parametrize("value", [0.0, -0.0, float("nan"), float("inf"), 5e-324])
+def test_a_float_keeps_its_bits(value: float):
+    (reply,) = encoded({"member_id": token(1), "rate": value})
+    row = LAID.decode_row((token(1),), reply)
+    assert row is not None
+    assert struct.pack("<d", row.values["rate"]) == struct.pack("<d", value)
+
+
+def test_a_hash_without_our_mark_is_no_row():
+    assert LAID.decode_row((token(1),), [None] * len(LAID.fields)) is None
+
+
+def test_a_row_from_before_a_feature_was_defined_is_not_known():
+    (reply,) = encoded({"member_id": token(1), "denials": 3})
+    assert LAID.decode_row((token(1),), [None, *reply[1:]]) is None
+
+
+def test_a_row_that_another_program_wrote_over_is_told():
+    (reply,) = encoded({"member_id": token(1)})
+    reply[-2] = feast_codec.encode_timestamp(feast_codec.to_epoch_micros(at(5)))
+    with pytest.raises(CorruptedError, match="another program"):
+        LAID.decode_row((token(1),), reply)
+
+
+@pytest.mark.parametrize(
+    ("place", "raw"),
+    [
+        (0, b"\x29" + bytes(8)),
+        (0, b"\x20\xff"),
+        (1, b"\x20\x01"),
+        (1, b"\x29\0"),
+        (2, b"\x20\x01"),
+        (3, b"\x38\x01"),
+        (3, b"\x12\x05abc"),
+        (3, b"\x12\x01\xff"),
+        (-1, b"short"),
+    ],
+)
+def test_bytes_that_are_not_of_the_declared_type_are_told(place: int, raw: bytes):
+    (reply,) = encoded({"member_id": token(1), "denials": 1, "rate": 0.5, "covered": True, "plan": "gold"})
+    reply[place] = raw
+    with pytest.raises(CorruptedError):
+        LAID.decode_row((token(1),), reply)
+
+
+def test_marks_stand_in_the_order_of_knowledge_then_of_editions():
+    marks = [
+        RowVersion(known, sequence, published, "0" * 12)
+        for known in (-1, 0)
+        for sequence in (-5, 7)
+        for published in (1, 2)
+    ]
+    assert marks == sorted(marks)
+    assert [RowVersion.decode(mark.encode()) for mark in marks] == marks
+
+
+def test_an_edition_is_named_in_every_row():
+    table = rows(view(), [{"member_id": token(1)}])
+    *_, marks = LAID.encode_rows(table, published=edition().known_since, edition=edition().id)
+    assert RowVersion.decode(marks[0]).edition == "0123456789ab"
+    assert isinstance(table["known_since"].type, pa.TimestampType)

@@ -1,0 +1,62 @@
+import pytest
+
+from tests.builders import prediction_story as told
+from tests.builders.prediction_story import Key, release
+from tests.builders.story_changes import RELEASED, SHORT, Steps, facts, moved, put, said, without
+from wellspring_verify import approvals
+from wellspring_verify.entries import Entry, EntryBook, Ref
+from wellspring_verify.users import ApprovalChecker
+
+DIGEST = release().digest or ""
+
+
+def sound(steps: Steps) -> tuple[list[str], list[str]]:
+    """Return the places of the approvals that hold, as the services' ids, and what was missed."""
+    book, missed = EntryBook(told.entries(steps)), list[str]()
+
+    def miss(entry: Entry | None, what: str) -> None:
+        missed.append(what)
+
+    found = ApprovalChecker(book, miss).valid_approvals(
+        Ref(RELEASED, DIGEST), "denials", book.completed("propose", RELEASED)
+    )
+    return [str(one.facts["user"]) for one in found], missed
+
+
+def later(steps: Steps, name: str = "omar", *, before: str = "predict") -> Steps:
+    """The approver asks for the same release, signed with their own key."""
+    signed = Key(name).sign(approvals.proposal_text("denials", SHORT, DIGEST))
+    return put("again", steps["propose"].but(user=f"user:{name}", signature=signed), before=before)(steps)
+
+
+def test_one_asked_and_another_agreed():
+    assert sound(told.steps()) == (["user:omar"], [])
+    assert sound(without("propose", "approve")(told.steps())) == ([], [])
+
+
+@pytest.mark.parametrize("before", ["promote", "predict"])
+def test_an_approver_who_asks_for_the_same_later_breaks_nothing(before: str):
+    steps = later(told.steps(), before=before)
+    assert sound(steps) == (["user:omar"], [])
+    assert said(steps) == []
+
+
+def test_an_approver_who_asked_before_is_an_author_however_many_asked():
+    steps = later(told.steps(), before="approve")
+    assert sound(steps) == ([], [f"'omar' approved '{RELEASED}' and had proposed it"])
+    assert f"'{RELEASED}' has no approval by a second person" in said(steps)
+
+
+def test_one_key_is_one_person_whichever_proposal_it_signed():
+    steps = {**told.steps(), **told.people(keys={"omar": Key("ines")})}
+    assert sound(steps) == ([], ["'omar' has the key of the one who proposed it: they are one person"])
+
+
+def test_an_approval_before_any_proposal_is_named_though_somebody_else_proposed_later():
+    steps = moved("approve", before="propose")(told.steps())
+    assert sound(steps) == ([], [f"'{RELEASED}' was approved before it was proposed"])
+
+
+def test_a_later_proposal_must_be_signed_all_the_same():
+    steps = facts("again", signature="")(later(told.steps()))
+    assert sound(steps)[1] == [f"the signature of 'omar', who proposed '{RELEASED}', does not hold"]

@@ -1,0 +1,46 @@
+"""A story is sealed before it is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.workflows.test_transform import BUILT, LANDED
+from wellspring.errors import Unavailable
+from wellspring.records.data import Edition
+from wellspring.workflows import prove
+
+
+def test_a_story_that_is_not_sealed_needs_the_house(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    records: Any = SimpleNamespace(index=None, project=SimpleNamespace(lake=tmp_path, models_kept=tmp_path))
+    monkeypatch.setattr(prove.evidence, "collect_story", lambda index, subject: object())
+    monkeypatch.setattr(prove.evidence, "collect_documents", lambda told, *folders: {})
+    monkeypatch.setattr(prove.evidence, "find_seal", lambda index, told, papers: None)
+    with pytest.raises(Unavailable, match="not sealed") as raised:
+        prove.prove_subject(records, "drop:a", tmp_path / "pack")
+    assert raised.value.fix == "run `wellspring up`"
+    assert not (tmp_path / "pack").exists()
+
+
+@pytest.mark.parametrize(
+    ("edition", "sealed"),
+    [(LANDED, [LANDED.subject, "drop:d", "dataset:claim"]), (BUILT, [BUILT.subject, "drop:d"])],
+)
+def test_a_published_edition_is_sealed_and_what_it_brought(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, edition: Edition, sealed: list[str]
+):
+    told: list[str] = []
+    monkeypatch.setattr(prove.evidence, "collect_story", lambda index, subject: subject)
+    monkeypatch.setattr(prove.evidence, "collect_documents", lambda story, *folders: {})
+    monkeypatch.setattr(prove.evidence, "seal_story", lambda step, index, story, papers: told.append(story))
+    project = SimpleNamespace(lake=tmp_path, models_kept=tmp_path)
+    house: Any = SimpleNamespace(
+        records=SimpleNamespace(index=None, project=project),
+        step=None,
+        sequencer=SimpleNamespace(integrate=lambda: told.append("integrated")),
+    )
+    prove.seal_edition(house, edition)
+    assert told == [*sealed, "integrated"]
