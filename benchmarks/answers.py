@@ -32,10 +32,10 @@ from wellspring.stores.objects.disk import DiskContentStore
 
 ROUNDS = 3
 CALLERS = (1, 8)
-EACH = 1_500
+ITEM = 1_500
 """Answers a round, for each of the callers' numbers and each way of asking."""
 WARM_UP = 100
-ASKED = 300
+REQUESTS = 300
 """Different things that are asked about."""
 PORT = 18_462
 CLOSE = 1e-9
@@ -52,48 +52,48 @@ class Way(NamedTuple):
 
 def main() -> int:
     """Measure, print the table, keep the figures."""
-    asked = argparse.ArgumentParser(prog="python -m benchmarks.answers", description=(__doc__ or "").splitlines()[0])
-    asked.add_argument("--answers", type=int, default=EACH, help="in each round, for each number of callers")
-    asked.add_argument("--rounds", type=int, default=ROUNDS)
-    asked.add_argument("--json", action="store_true", help="print one JSON document, and no table")
-    given = asked.parse_args()
+    requests = argparse.ArgumentParser(prog="python -m benchmarks.answers", description=(__doc__ or "").splitlines()[0])
+    requests.add_argument("--answers", type=int, default=ITEM, help="in each round, for each number of callers")
+    requests.add_argument("--rounds", type=int, default=ROUNDS)
+    requests.add_argument("--json", action="store_true", help="print one JSON document, and no table")
+    arguments = requests.parse_args()
     with tempfile.TemporaryDirectory(prefix="ws-bench-") as name:
         folder = Path(name)
         folder.chmod(0o755)
         root = folder / "house"
-        house = Served(root)
+        project = Served(root)
         try:
             described = machine(folder)
-            candidate = house.learned()
-            house.enrolled("ines", "omar")
-            release = house.released(candidate)
-            measured = _measure(house, release, folder, given.rounds, given.answers)
+            candidate = project.learned()
+            project.enrolled("ines", "omar")
+            release = project.released(candidate)
+            measured = _measure(project, release, folder, arguments.rounds, arguments.answers)
         finally:
             Served.down(root)
-    result = {"machine": described, "rounds": given.rounds, "answers": given.answers, **measured}
-    if given.json:
+    result = {"machine": described, "rounds": arguments.rounds, "answers": arguments.answers, **measured}
+    if arguments.json:
         print(json.dumps(result, indent=1, sort_keys=True))
     else:
-        _tell(result)
-    if (given.rounds, given.answers) == (ROUNDS, EACH):
+        _record_entry(result)
+    if (arguments.rounds, arguments.answers) == (ROUNDS, ITEM):
         print(f"all figures in {keep('answers', result)}", file=sys.stderr)
     return 0
 
 
-def _measure(house: Served, release: str, folder: Path, rounds: int, answers: int) -> dict[str, Any]:
+def _measure(project: Served, release: str, folder: Path, rounds: int, answers: int) -> dict[str, Any]:
     """Ask both, in turn, and return the figures: medians of the rounds, and each round."""
-    kept = house.project.models_dir
-    digest = json.loads((kept / "releases" / f"{release}.json").read_bytes())["artifact"]
-    lines = (kept / "manifests" / digest).read_text(encoding="utf-8").split("\n\n")[0].splitlines()
+    stored = project.project.models_dir
+    digest = json.loads((stored / "releases" / f"{release}.json").read_bytes())["artifact"]
+    lines = (stored / "manifests" / digest).read_text(encoding="utf-8").split("\n\n")[0].splitlines()
     named = {line.split(" ")[1]: line.split(" ")[0] for line in lines}
-    objects = DiskContentStore(kept / "objects")
+    objects = DiskContentStore(stored / "objects")
     recipe, booster = artifact.decode_spec(objects.get(named[SPEC_FILE])), objects.get(named[BOOSTER_FILE]).decode()
-    keys = house.keys(ASKED)
-    vectors, scores = _known(house, recipe, keys)
+    keys = project.keys(REQUESTS)
+    vectors, scores = _expected(project, recipe, keys)
     scratch = folder / "mlflow"
     scratch.mkdir()
     with mlflow_serve.served(booster, scratch, PORT) as port:
-        ways = _ways(house, keys, vectors, port)
+        ways = _ways(project, keys, vectors, port)
         off = _difference(ways[-1], recipe, scores)
         if off > CLOSE:
             raise RuntimeError(f"the two do not serve one model: their scores differ by {off:g}")
@@ -104,19 +104,21 @@ def _measure(house: Served, release: str, folder: Path, rounds: int, answers: in
             for callers in CALLERS:
                 for way in ways:
                     every.setdefault(f"{way.name}, {callers}", []).append(ask(way, callers, answers))
-    figures = {what: {key: median(item[key] for item in seen) for key in seen[0]} for what, seen in every.items()}
+    figures = {
+        what: {key: median(item[key] for item in observed) for key in observed[0]} for what, observed in every.items()
+    }
     trees = booster.count("\nTree=")
     model = {"trees": trees, "features": len(recipe.features), "largest_difference": off}
     return {"model": model, "figures": figures, "all": every}
 
 
-def _known(
-    house: Served, recipe: InferenceSpec, keys: Sequence[dict[str, str]]
+def _expected(
+    project: Served, recipe: InferenceSpec, keys: Sequence[dict[str, str]]
 ) -> tuple[list[list[float]], list[float]]:
     """Ask for the features of each thing, as numbers in the model's order, and for its score."""
     vectors: list[list[float]] = []
     scores: list[float] = []
-    with house.client() as client:
+    with project.client() as client:
         for key in keys:
             values = {
                 view: client.get_features(view, *(key[column] for column in columns)).values
@@ -127,16 +129,16 @@ def _known(
     return vectors, scores
 
 
-def _ways(house: Served, keys: Sequence[dict[str, str]], vectors: Sequence[Sequence[float]], port: int) -> list[Way]:
-    path = str(house.project.socket_path("api"))
+def _ways(project: Served, keys: Sequence[dict[str, str]], vectors: Sequence[Sequence[float]], port: int) -> list[Way]:
+    path = str(project.project.socket_path("api"))
 
-    def ours() -> socket.socket:
+    def own_value() -> socket.socket:
         line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         line.settimeout(30)
         line.connect(path)
         return line
 
-    def theirs() -> socket.socket:
+    def their_value() -> socket.socket:
         line = socket.create_connection(("127.0.0.1", port), timeout=30)
         line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return line
@@ -149,9 +151,9 @@ def _ways(house: Served, keys: Sequence[dict[str, str]], vectors: Sequence[Seque
         return tuple(post(address, {"keys": key, "reasons": reasons}) for key in keys)
 
     return [
-        Way("wellspring, with reasons", ours, questions(True)),
-        Way("wellspring, score only", ours, questions(False)),
-        Way("mlflow models serve, score only", theirs, brought),
+        Way("wellspring, with reasons", own_value, questions(True)),
+        Way("wellspring, score only", own_value, questions(False)),
+        Way("mlflow models serve, score only", their_value, brought),
     ]
 
 
@@ -164,16 +166,16 @@ def post(address: str, body: Any) -> bytes:
 
 def _difference(way: Way, recipe: InferenceSpec, scores: Sequence[float]) -> float:
     """Say by how much MLflow's scores, calibrated as ours are, differ from ours at most."""
-    found = 0.0
+    matches = 0.0
     line = way.connect()
     try:
         for request, score in zip(way.requests, scores, strict=True):
             (share,) = json.loads(answer(line, request))["predictions"]
             raw = math.log(share / (1 - share))
-            found = max(found, abs(recipe.calibration.calibrate_score(raw) - score))
+            matches = max(matches, abs(recipe.calibration.calibrate_score(raw) - score))
     finally:
         line.close()
-    return found
+    return matches
 
 
 def ask(way: Way, callers: int, answers: int) -> dict[str, float]:
@@ -183,19 +185,19 @@ def ask(way: Way, callers: int, answers: int) -> dict[str, float]:
     start = threading.Barrier(callers + 1)
 
     def work(first: int) -> None:
-        mine: list[float] = []
+        own_copy: list[float] = []
         line = way.connect()
         start.wait()
         try:
             for number in range(first, answers, callers):
                 before = time.perf_counter()
                 answer(line, way.requests[number % len(way.requests)])
-                mine.append(time.perf_counter() - before)
+                own_copy.append(time.perf_counter() - before)
         except (OSError, RuntimeError) as exc:
             problems.append(exc)
         finally:
             line.close()
-        waits.extend(mine)
+        waits.extend(own_copy)
 
     threads = [threading.Thread(target=work, args=(place,)) for place in range(callers)]
     for thread in threads:
@@ -208,7 +210,7 @@ def ask(way: Way, callers: int, answers: int) -> dict[str, float]:
     if problems or len(waits) != answers:
         raise RuntimeError(f"{way.name}: {answers - len(waits)} of {answers} were not answered: {problems[:1]}")
     named = {"p50_ms": 0.5, "p95_ms": 0.95, "p99_ms": 0.99}
-    return {"per_second": answers / took, **{name: percentile(waits, at) * 1e3 for name, at in named.items()}}
+    return {"per_second": answers / took, **{name: percentile(waits, instant) * 1e3 for name, instant in named.items()}}
 
 
 def answer(line: socket.socket, request: bytes) -> bytes:
@@ -233,7 +235,7 @@ def answer(line: socket.socket, request: bytes) -> bytes:
     return content[end + 4 :]
 
 
-def _tell(result: dict[str, Any]) -> None:
+def _record_entry(result: dict[str, Any]) -> None:
     model = result["model"]
     print(
         f"answers: {result['answers']:,} a round, medians of {result['rounds']}; {model['trees']} trees, "

@@ -67,12 +67,12 @@ PLANTED = (600, 6_000, 8)
 """Members, lines and months of the history that holds the planted leak."""
 
 
-class Made(NamedTuple):
+class Built(NamedTuple):
     """What dbt made of one history. truth: the process's, with tokens; leaks: `table.column`; audited: of each table
     how many rows were compared."""
 
     folder: Path
-    truth: pa.Table
+    labels: pa.Table
     leaks: tuple[str, ...]
     audited: Mapping[str, int]
 
@@ -123,63 +123,63 @@ class Control(NamedTuple):
 
 def main() -> int:
     """Measure, print the tables, keep the figures."""
-    asked = argparse.ArgumentParser(prog="python -m benchmarks.denials", description=(__doc__ or "").splitlines()[0])
-    asked.add_argument("--seeds", type=int, default=SEEDS, help="how many, from --first on")
-    asked.add_argument("--first", type=int, default=1, help="the first seed: others give other histories")
-    asked.add_argument("--shuffles", type=int, default=SHUFFLES, help="controls a seed")
-    asked.add_argument("--members", type=int, default=MEMBERS)
-    asked.add_argument("--lines", type=int, default=LINES)
-    asked.add_argument("--processes", nargs="+", choices=sorted(PROCESSES), default=list(PROCESSES))
-    asked.add_argument("--jobs", type=int, default=min(4, os.cpu_count() or 1), help="seeds measured at once")
-    asked.add_argument("--json", action="store_true", help="print one JSON document, and no table")
-    given = asked.parse_args()
+    requests = argparse.ArgumentParser(prog="python -m benchmarks.denials", description=(__doc__ or "").splitlines()[0])
+    requests.add_argument("--seeds", type=int, default=SEEDS, help="how many, from --first on")
+    requests.add_argument("--first", type=int, default=1, help="the first seed: others give other histories")
+    requests.add_argument("--shuffles", type=int, default=SHUFFLES, help="controls a seed")
+    requests.add_argument("--members", type=int, default=MEMBERS)
+    requests.add_argument("--lines", type=int, default=LINES)
+    requests.add_argument("--processes", nargs="+", choices=sorted(PROCESSES), default=list(PROCESSES))
+    requests.add_argument("--jobs", type=int, default=min(4, os.cpu_count() or 1), help="seeds measured at once")
+    requests.add_argument("--json", action="store_true", help="print one JSON document, and no table")
+    arguments = requests.parse_args()
     described = machine(Path(tempfile.gettempdir()))
-    begun = time.perf_counter()
+    started = time.perf_counter()
     # Spawned: a process that was forked in the midst of an import inherits its locks.
-    with ProcessPoolExecutor(given.jobs, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(arguments.jobs, multiprocessing.get_context("spawn")) as pool:
         waiting = [
-            pool.submit(measure, name, seed, given.members, given.lines, given.shuffles)
-            for seed in range(given.first, given.first + given.seeds)
-            for name in given.processes
+            pool.submit(measure, name, seed, arguments.members, arguments.lines, arguments.shuffles)
+            for seed in range(arguments.first, arguments.first + arguments.seeds)
+            for name in arguments.processes
         ]
-        planted = [pool.submit(plant, name) for name in given.processes]
+        planted = [pool.submit(plant, name) for name in arguments.processes]
         figures: list[Figures] = []
         for item in as_completed(waiting):
             figures.append(item.result())
-            one = figures[-1]
+            item_value = figures[-1]
             print(
-                f"  {one.process} {one.seed}: AUC {one.auc:.3f}, share of lift {one.share:.2f}, {one.seconds:.0f} s",
+                f"  {item_value.process} {item_value.seed}: AUC {item_value.auc:.3f}, share of lift {item_value.share:.2f}, {item_value.seconds:.0f} s",
                 file=sys.stderr,
             )
-        refused = {name: item.result() for name, item in zip(given.processes, planted, strict=True)}
+        refused = {name: item.result() for name, item in zip(arguments.processes, planted, strict=True)}
     figures.sort(key=lambda item: (item.process, item.seed))
     result = {
         "machine": described,
-        "members": given.members,
-        "lines": given.lines,
+        "members": arguments.members,
+        "lines": arguments.lines,
         "goal": GOAL,
         "figures": [figure._asdict() for figure in figures],
         "processes": summary(figures),
         "controls": {name: item._asdict() for name, item in controls(figures).items()},
         "planted": refused,
-        "seconds": round(time.perf_counter() - begun, 1),
+        "seconds": round(time.perf_counter() - started, 1),
     }
     broken = [
         f"{name}: {item.low:.3f} to {item.high:.3f}"
         for name, item in controls(figures).items()
         if not item.low <= 0.5 <= item.high
     ]
-    passed = [name for name, said in refused.items() if not any(colleague.LEAK in line for line in said)]
-    if given.json:
+    passed = [name for name, output in refused.items() if not any(colleague.LEAK in line for line in output)]
+    if arguments.json:
         print(json.dumps(result, indent=1, sort_keys=True))
     else:
-        _tell(figures, result)
-    size = (given.members, given.lines, given.seeds, given.shuffles, given.processes)
+        _record_entry(figures, result)
+    size = (arguments.members, arguments.lines, arguments.seeds, arguments.shuffles, arguments.processes)
     if size == (MEMBERS, LINES, SEEDS, SHUFFLES, list(PROCESSES)):
         print(f"all figures in {keep('denials', result)}", file=sys.stderr)
-    for what, found in (("the control does not score 0.5", broken), ("the planted leak was not refused", passed)):
-        if found:
-            print(f"broken: {what}: {', '.join(found)}", file=sys.stderr)
+    for what, matches in (("the control does not score 0.5", broken), ("the planted leak was not refused", passed)):
+        if matches:
+            print(f"broken: {what}: {', '.join(matches)}", file=sys.stderr)
     return 1 if broken or passed else 0
 
 
@@ -188,27 +188,27 @@ def measure(name: str, seed: int, members: int, lines: int, shuffles: int) -> Fi
     import numpy as np
     import pyarrow.compute as pc
 
-    begun = time.perf_counter()
+    started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="ws-bench-") as place:
         folder = Path(place)
-        made = build(PROCESSES[name](members, lines, seed, months=MONTHS), folder, EXAMPLE / "dbt")
+        built = build(PROCESSES[name](members, lines, seed, months=MONTHS), folder, EXAMPLE / "dbt")
         views = views_module.load_views(EXAMPLE / "features.py", "health_plan")
         frame = build_training_set(
-            definition.load_model_definition(EXAMPLE / "models", "denials"), views, made, EDITION
+            definition.load_model_definition(EXAMPLE / "models", "denials"), views, built, EDITION
         )
         fitted = train.fit_model(frame, progress=lambda _what, _done, _total: None)
-        judged = evaluate.evaluate_model(frame, fitted)
+        validated = evaluate.evaluate_model(frame, fitted)
         learned = [
             evaluate.shuffled_label_control(frame, fitted, seed=seed * 1000 + index).value for index in range(shuffles)
         ]
         claims = frame.rows.column("claim_id").take(frame.test_rows)
-        truth = made.truth.filter(pc.is_in(made.truth["claim_id"], value_set=claims.combine_chunks()))
-    if truth.num_rows != len(np.unique(np.asarray(claims))):
+        labels = built.labels.filter(pc.is_in(built.labels["claim_id"], value_set=claims.combine_chunks()))
+    if labels.num_rows != len(np.unique(np.asarray(claims))):
         raise RuntimeError("the process does not know every claim that judges")
-    scores = judged.report
+    scores = validated.report
     auc, best = scores.metrics["auc"], max(baseline.value for baseline in scores.baselines.values())
     # The very claims that judge, whatever day they were received.
-    expected, drawn = (process.ceiling(truth, "1970-01-01", "2200-01-01", drawn=number) for number in (False, True))
+    expected, drawn = (process.ceiling(labels, "1970-01-01", "2200-01-01", drawn=number) for number in (False, True))
     return Figures(
         process=name,
         seed=seed,
@@ -225,8 +225,8 @@ def measure(name: str, seed: int, members: int, lines: int, shuffles: int) -> Fi
         controls=tuple(learned),
         train_rows=scores.train_rows,
         test_rows=scores.test_rows,
-        denied=float(judged.labels.mean()),
-        seconds=time.perf_counter() - begun,
+        denied=float(validated.labels.mean()),
+        seconds=time.perf_counter() - started,
     )
 
 
@@ -243,82 +243,82 @@ def plant(name: str) -> list[str]:
         shutil.copytree(EXAMPLE, root, ignore=shutil.ignore_patterns(".*", "__pycache__", "vendor"))
         colleague.bring(root)
         colleague.leak(root)
-        made = build(PROCESSES[name](members, lines, 1, months=months), Path(place), root / "dbt", cuts=(CUT,))
+        built = build(PROCESSES[name](members, lines, 1, months=months), Path(place), root / "dbt", cuts=(CUT,))
         views = views_module.load_views(root / "features.py", "health_plan")
         model = definition.load_model_definition(root / "models", "denials")
-        verdict = gate.check_leakage(model, views, made.leaks, made.audited)
-    return [] if verdict.passed else [f"{reason.message} [{', '.join(made.leaks)}]" for reason in verdict.reasons]
+        verdict = gate.check_leakage(model, views, built.leaks, built.audited)
+    return [] if verdict.passed else [f"{reason.message} [{', '.join(built.leaks)}]" for reason in verdict.reasons]
 
 
-def build(history: process.History, folder: Path, dbt: Path, *, cuts: tuple[datetime, ...] = ()) -> Made:
+def build(history: process.History, folder: Path, dbt: Path, *, cuts: tuple[datetime, ...] = ()) -> Built:
     """Let a history leave as the contracts say, and dbt build it; with cuts, also name what knew the future."""
     import pyarrow.parquet as pq
 
-    known = SystemClock().now()
-    promised = {item.name: item for item in contract.load_all(EXAMPLE / "contracts", tenant="acme", known_since=known)}
-    domains = {column.domain for one in promised.values() for column in one.columns if column.domain}
+    expected = SystemClock().now()
+    signed = {item.name: item for item in contract.load_all(EXAMPLE / "contracts", tenant="acme", known_since=expected)}
+    domains = {column.domain for item_value in signed.values() for column in item_value.columns if column.domain}
     tokens = Tokenizer({domain: (1, hashlib.sha256(domain.encode()).digest()) for domain in domains})
     sources: dict[str, SourceTable] = {}
     for name, rows in history.tables.items():
         path = folder / f"{name}.parquet"
-        pq.write_table(_left(rows, promised[name].columns, tokens), path)
+        pq.write_table(_remaining(rows, signed[name].columns, tokens), path)
         sources[name] = SourceTable(files=(str(path),), known_since_columns=RECORDING_COLUMNS)
     scratch = folder / "scratch"
     scratch.mkdir()
-    told = tuple(map(format_instant, cuts))
+    result = tuple(map(format_instant, cuts))
     answer = build_module.run_in_child(
-        BuildJob(project_dir=str(dbt), scratch_dir=str(scratch), sources=sources, audit_instants=told)
+        BuildJob(project_dir=str(dbt), scratch_dir=str(scratch), sources=sources, audit_instants=result)
     )
     if answer.problems:
         raise RuntimeError("dbt: " + "; ".join(problem.message for problem in answer.problems))
     leaks: set[str] = set()
     audited: dict[str, int] = {}
-    for number, cut in enumerate(told):
+    for number, cut in enumerate(result):
         for item in answer.tables:
             if "known_since" in item.columns:
                 whole, past = (str(scratch / run / f"{item.name}.parquet") for run in ("full", f"audit-{number}"))
                 compared = compare_past(whole, past, audit_instant=cut, keys=item.keys)
-                leaks |= {f"{item.name}.{one}" for one in compared.leaks}
+                leaks |= {f"{item.name}.{item_value}" for item_value in compared.leaks}
                 audited[item.name] = audited.get(item.name, 0) + compared.rows
-    place = history.truth.column_names.index("claim_id")
-    truth = history.truth.set_column(place, "claim_id", tokens.tokenize_column("claim", history.truth["claim_id"]))
-    return Made(scratch, truth, tuple(sorted(leaks)), audited)
+    place = history.labels.column_names.index("claim_id")
+    labels = history.labels.set_column(place, "claim_id", tokens.tokenize_column("claim", history.labels["claim_id"]))
+    return Built(scratch, labels, tuple(sorted(leaks)), audited)
 
 
-def _left(rows: pa.Table, columns: Sequence[Any], tokens: Tokenizer) -> pa.Table:
+def _remaining(rows: pa.Table, columns: Sequence[Any], tokens: Tokenizer) -> pa.Table:
     """Return what leaves of a table: without what never does, with tokens, and with the lake's own columns."""
     import pyarrow as pa
 
-    kept: dict[str, Any] = {}
+    stored: dict[str, Any] = {}
     for column in columns:
         if column.leaves == "token":
-            kept[column.name] = tokens.tokenize_column(column.domain, rows[column.name])
+            stored[column.name] = tokens.tokenize_column(column.domain, rows[column.name])
         elif column.leaves == "plain":
-            kept[column.name] = rows[column.name]
+            stored[column.name] = rows[column.name]
     count = rows.num_rows
-    kept["row_number"] = pa.array(range(1, count + 1), pa.int64())
-    kept["drop_id"] = pa.repeat("clearinghouse-000000000001", count)
-    kept["replay_number"] = pa.repeat(pa.scalar(0, pa.int64()), count)
-    kept["tenant"] = pa.repeat("acme", count)
-    kept["known_since"] = pa.repeat(pa.scalar(LANDED, pa.timestamp("us", "UTC")), count)
-    return pa.table(kept)
+    stored["row_number"] = pa.array(range(1, count + 1), pa.int64())
+    stored["drop_id"] = pa.repeat("clearinghouse-000000000001", count)
+    stored["replay_number"] = pa.repeat(pa.scalar(0, pa.int64()), count)
+    stored["tenant"] = pa.repeat("acme", count)
+    stored["known_since"] = pa.repeat(pa.scalar(LANDED, pa.timestamp("us", "UTC")), count)
+    return pa.table(stored)
 
 
 def summary(figures: Sequence[Figures]) -> dict[str, dict[str, Any]]:
     """Say for each process the mean and the lowest share, and whether they reach the goal."""
-    found: dict[str, dict[str, Any]] = {}
+    matches: dict[str, dict[str, Any]] = {}
     for name in dict.fromkeys(figure.process for figure in figures):
-        found[name] = {}
+        matches[name] = {}
         for which in ("share", "share_drawn"):
             shares = [getattr(figure, which) for figure in figures if figure.process == name]
             mean, lowest = sum(shares) / len(shares), min(shares)
-            found[name][which] = {
+            matches[name][which] = {
                 "mean": mean,
                 "lowest": lowest,
                 "mean_meets": mean >= GOAL,
                 "lowest_meets": lowest >= GOAL,
             }
-    return found
+    return matches
 
 
 def controls(figures: Sequence[Figures]) -> dict[str, Control]:
@@ -326,16 +326,16 @@ def controls(figures: Sequence[Figures]) -> dict[str, Control]:
     import numpy as np
     from scipy import stats
 
-    found: dict[str, Control] = {}
+    matches: dict[str, Control] = {}
     for name in dict.fromkeys(figure.process for figure in figures):
         scores = np.array([score for figure in figures if figure.process == name for score in figure.controls])
         error = float(scores.std(ddof=1) / len(scores) ** 0.5)
         mean, reach = float(scores.mean()), float(stats.t.ppf(0.995, len(scores) - 1)) * error
-        found[name] = Control(mean, mean - reach, mean + reach, float(scores.min()), float(scores.max()), len(scores))
-    return found
+        matches[name] = Control(mean, mean - reach, mean + reach, float(scores.min()), float(scores.max()), len(scores))
+    return matches
 
 
-def _tell(figures: Sequence[Figures], result: Mapping[str, Any]) -> None:
+def _record_entry(figures: Sequence[Figures], result: Mapping[str, Any]) -> None:
     head = (
         *("process, seed", "AUC", "95 %", "raw", "+ provider", "rate", "ceiling", "drawn"),
         *("share", "of drawn", "control", "learned", "judged", "denied"),
@@ -385,8 +385,8 @@ def _tell(figures: Sequence[Figures], result: Mapping[str, Any]) -> None:
             f"control, {name} process: mean {item.mean:.3f}, its 99 % interval {item.low:.3f} to {item.high:.3f}; "
             f"{item.count} models that learned from shuffled labels scored {item.lowest:.3f} to {item.highest:.3f}"
         )
-    for name, said in result["planted"].items():
-        print(f"planted leak, {name} process: {'; '.join(said) or 'NOT REFUSED'}")
+    for name, output in result["planted"].items():
+        print(f"planted leak, {name} process: {'; '.join(output) or 'NOT REFUSED'}")
     described = result["machine"]
     print(f"machine: {described['cores']} x {described['processor']}; {result['seconds']:.0f} s in all")
 

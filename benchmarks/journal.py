@@ -41,7 +41,9 @@ def main() -> int:
                 if threads == 1:
                     size = _line_length(place)
                     rounds.setdefault("raw append + fdatasync, 1 thread", []).append(_raw(folder / f"raw-{turn}", size))
-    figures = {what: {key: median(item[key] for item in seen) for key in seen[0]} for what, seen in rounds.items()}
+    figures = {
+        what: {key: median(item[key] for item in observed) for key in observed[0]} for what, observed in rounds.items()
+    }
     raw = figures["raw append + fdatasync, 1 thread"]["per_second"]
     print(f"the journal: {ENTRIES} durable entries of about {size} bytes, medians of {ROUNDS}")
     print(
@@ -110,13 +112,13 @@ def _many(append: Callable[[int], None], threads: int) -> dict[str, float]:
     start = threading.Barrier(threads + 1)
 
     def work(first: int) -> None:
-        mine: list[float] = []
+        own_copy: list[float] = []
         start.wait()
         for number in range(first, ENTRIES, threads):
             before = time.perf_counter()
             append(number)
-            mine.append(time.perf_counter() - before)
-        waits.extend(mine)
+            own_copy.append(time.perf_counter() - before)
+        waits.extend(own_copy)
 
     workers = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
     for worker in workers:

@@ -98,5 +98,5 @@ def _line(path: str, word: str) -> str:
 
 
 def _file_system(folder: Path) -> str:
-    told = subprocess.run(["stat", "-f", "-c", "%T", str(folder)], capture_output=True, text=True, check=False)
-    return told.stdout.strip() or "unknown"
+    result = subprocess.run(["stat", "-f", "-c", "%T", str(folder)], capture_output=True, text=True, check=False)
+    return result.stdout.strip() or "unknown"

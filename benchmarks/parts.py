@@ -51,11 +51,11 @@ def parts(vendor: Vendor, name: str, contract: DataContract, folder: Path, *, en
     """Time each part for one file. entries: how many ledger entries a whole run writes."""
     clock = SystemClock()
     seconds: dict[str, float] = {}
-    made: dict[str, Any] = {}
+    built: dict[str, Any] = {}
 
     def part(what: str, work: Any) -> Any:
-        seconds[what] = timed(lambda: made.update(value=work()))
-        return made["value"]
+        seconds[what] = timed(lambda: built.update(value=work()))
+        return built["value"]
 
     fetched = part("fetch over SFTP", lambda: vendor.source().fetch(name))
     original = part(
@@ -71,18 +71,18 @@ def parts(vendor: Vendor, name: str, contract: DataContract, folder: Path, *, en
         ),
     )
     parsed = part("parse", lambda: csv.read_csv(fetched.content, contract))
-    judged = part("judge, search for personal data", lambda: validation.validate_rows(parsed, contract))
+    validated = part("judge, search for personal data", lambda: validation.validate_rows(parsed, contract))
     tokens = Tokenizer({item.domain: (1, os.urandom(32)) for item in contract.columns if item.domain})
     tokenized = [item for item in contract.columns if item.egress == "token" and item.domain]
-    part("tokens", lambda: [tokens.tokenize_column(str(item.domain), judged.good[item.name]) for item in tokenized])
+    part("tokens", lambda: [tokens.tokenize_column(str(item.domain), validated.good[item.name]) for item in tokenized])
     free = [item.name for item in contract.columns if item.egress == "masked"]
-    part("mask free text", lambda: [dlp.mask_column(judged.good[column], column_name=column) for column in free])
-    admitted = validation.tokenize_rows(judged, contract, tokens)
+    part("mask free text", lambda: [dlp.mask_column(validated.good[column], column_name=column) for column in free])
+    admitted = validation.tokenize_rows(validated, contract, tokens)
     part("digest of the rows", lambda: table_hash.hash_rows(admitted.table))
     passed = Verdict(subject=original.drop.subject, outcome="pass")
     count = admitted.table.num_rows
     intake = AdmissionResult(
-        original.drop, passed, judged.received, count, 0, admitted.masked, (), admitted.rows_digest, admitted.table
+        original.drop, passed, validated.received, count, 0, admitted.masked, (), admitted.rows_digest, admitted.table
     )
     part("hand over the wall", lambda: _over_the_wall(intake))
     warehouse = Catalog(folder / "lake")
@@ -92,7 +92,7 @@ def parts(vendor: Vendor, name: str, contract: DataContract, folder: Path, *, en
         "Iceberg append",
         lambda: table.append_rows(rows, table.branch_head(MAIN_BRANCH) or 0, snapshot_properties(intake, contract)),
     )
-    told = part(
+    result = part(
         "audit: read back, digest, contract",
         lambda: audit_write(
             sort_rows(
@@ -102,7 +102,7 @@ def parts(vendor: Vendor, name: str, contract: DataContract, folder: Path, *, en
             contract,
         ),
     )
-    if not told.passed:
+    if not result.passed:
         raise RuntimeError("the rows read back are not those that were written: there is no figure")
     warehouse.close()
     lake = Lake(folder / "lake of editions", tenant=contract.tenant, clock=clock)
@@ -111,22 +111,22 @@ def parts(vendor: Vendor, name: str, contract: DataContract, folder: Path, *, en
     lake.close()
     part("journal and ledger", _ledger(folder, contract.tenant, entries))
     as_is = [item for item in contract.columns if item.egress == "plain" and item.type == "string" and not item.enum]
-    within = timed(lambda: [dlp.scan_column(judged.good[item.name], column_name=item.name) for item in as_is])
+    within = timed(lambda: [dlp.scan_column(validated.good[item.name], column_name=item.name) for item in as_is])
     return Parts(seconds, {"search for personal data (inside judge)": within})
 
 
 def _over_the_wall(intake: AdmissionResult) -> AdmissionResult:
     """Send an intake from another process through a socket, and read it here."""
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
+    own_value, their_value = socket.socketpair()
+    with own_value, their_value:
         value, arrow = protocol.encode_admission(intake)
         child = os.fork()
         if child == 0:
-            protocol.send_frame(theirs, {"kind": "done", "value": value, "arrow_bytes": len(arrow)}, arrow)
+            protocol.send_frame(their_value, {"kind": "done", "value": value, "arrow_bytes": len(arrow)}, arrow)
             os._exit(0)
-        message = protocol.receive_frame(ours, limit=protocol.REPLY_LIMIT) or {}
+        message = protocol.receive_frame(own_value, limit=protocol.REPLY_LIMIT) or {}
         received = protocol.decode_admission(
-            message["value"], protocol.receive_payload(ours, int(str(message["arrow_bytes"])))
+            message["value"], protocol.receive_payload(own_value, int(str(message["arrow_bytes"])))
         )
         os.waitpid(child, 0)
     return received

@@ -51,17 +51,17 @@ class NoFigure(Exception):
 
 def main() -> int:
     """Measure, print the tables, keep the figures."""
-    asked = argparse.ArgumentParser(
+    requests = argparse.ArgumentParser(
         prog="python -m benchmarks.receive", description=__doc__.splitlines()[0] if __doc__ else ""
     )
-    asked.add_argument("--lines", type=int, default=LINES)
-    asked.add_argument("--rounds", type=int, default=ROUNDS)
-    given = asked.parse_args()
+    requests.add_argument("--lines", type=int, default=LINES)
+    requests.add_argument("--rounds", type=int, default=ROUNDS)
+    arguments = requests.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="ws-bench-"))
     # The servers run under users of their own, and look in here.
     os.chmod(folder, 0o755)
     try:
-        return _told(_measured(folder, given.lines, given.rounds))
+        return _result(_measured(folder, arguments.lines, arguments.rounds))
     except NoFigure as exc:
         print(f"no figure: {exc}", file=sys.stderr)
         return exc.code
@@ -71,66 +71,66 @@ def main() -> int:
 
 def _measured(folder: Path, lines: int, rounds: int) -> dict[str, Any]:
     described = machine(folder)
-    house, alone = folder / "house", folder / "alone"
-    for place in (house, alone):
+    project, alone = folder / "house", folder / "alone"
+    for place in (project, alone):
         shutil.copytree(
             EXAMPLE, place, ignore=shutil.ignore_patterns(".wellspring", "vendor", "witness", "__pycache__")
         )
     contract = load_contract(
-        house / "contracts" / "medical_claim.odcs.yaml", tenant="bench", known_since=SystemClock().now()
+        project / "contracts" / "medical_claim.odcs.yaml", tenant="bench", known_since=SystemClock().now()
     )
     people = population.members(MEMBERS, 1)
-    seen: list[dict[str, Any]] = []
+    observed: list[dict[str, Any]] = []
     missing: dict[str, str] = {}
-    with vendor(alone) as other:
-        _wellspring(house, "up", expect={0})
+    with vendor(alone) as second:
+        _wellspring(project, "up", expect={0})
         try:
             for turn in range(rounds + 1):
                 count, month = (lines if turn else WARM_UP), f"2026-{turn + 1:02d}"
                 claims = population.claims(count, turn, people=people, month=month)
-                path = population.write_csv(claims, other.outbox / f"medical_claim_{month}.csv")
-                _round(seen, missing, folder / f"round-{turn}", house, other, path, contract, count)
+                path = population.write_csv(claims, second.outbox / f"medical_claim_{month}.csv")
+                _round(observed, missing, folder / f"round-{turn}", project, second, path, contract, count)
         finally:
-            _wellspring(house, "down", expect={0})
+            _wellspring(project, "down", expect={0})
     # The first round, of a small file, warms the servers up: they stay, and so does what they have imported.
-    seen = seen[1:]
-    return {"machine": described, "lines": lines, "rounds": seen, "missing": missing, "bytes": seen[0]["bytes"]}
+    observed = observed[1:]
+    return {"machine": described, "lines": lines, "rounds": observed, "missing": missing, "bytes": observed[0]["bytes"]}
 
 
 def _round(
-    seen: list[dict[str, Any]],
+    observed: list[dict[str, Any]],
     missing: dict[str, str],
     folder: Path,
-    house: Path,
-    other: Vendor,
+    project: Path,
+    second: Vendor,
     path: Path,
     contract: DataContract,
     lines: int,
 ) -> None:
     folder.mkdir()
-    part = house / "vendor" / "outbox" / f"{path.name}.part"
+    part = project / "vendor" / "outbox" / f"{path.name}.part"
     shutil.copyfile(path, part)
     part.rename(part.with_suffix(""))
-    before = _entries(house)
-    whole, told = _wellspring(house, "ingest", "clearinghouse", expect={0})
-    outcome = told["files"][0]["account"]
+    before = _entries(project)
+    whole, result = _wellspring(project, "ingest", "clearinghouse", expect={0})
+    outcome = result["files"][0]["account"]
     if (outcome["received"], outcome["published"]) != (lines, lines):
         raise NoFigure(f"of {lines} rows {outcome['published']} were published")
-    entries = _entries(house) - before
-    idle, _ = _wellspring(house, "ingest", "clearinghouse", expect={NOTHING_NEW})
-    alone = parts(other, path.name, contract, folder, entries=entries)
+    entries = _entries(project) - before
+    idle, _ = _wellspring(project, "ingest", "clearinghouse", expect={NOTHING_NEW})
+    alone = parts(second, path.name, contract, folder, entries=entries)
     floor = timed(lambda: _duckdb(path, folder / "floor.parquet"))
     peers: dict[str, Any] = {}
     for peer in PEERS:
         if peer not in missing:
-            answer = _peer(peer, other, path, folder)
+            answer = _peer(peer, second, path, folder)
             if "missing" in answer:
                 missing[peer] = answer["missing"]
             elif answer["kept"] != lines:
                 raise NoFigure(f"the peer {peer} kept {answer['kept']} of {lines} rows")
             else:
                 peers[peer] = answer
-    seen.append(
+    observed.append(
         {
             "whole": whole,
             "idle": idle,
@@ -145,7 +145,7 @@ def _round(
     shutil.rmtree(folder)
 
 
-def _told(result: dict[str, Any]) -> int:
+def _result(result: dict[str, Any]) -> int:
     rounds = result["rounds"]
     whole, idle, floor = (median(item[key] for item in rounds) for key in ("whole", "idle", "duckdb"))
     work = median(item["whole"] - item["idle"] for item in rounds)
@@ -163,9 +163,9 @@ def _told(result: dict[str, Any]) -> int:
     print(table(("part", "seconds"), rows))
     for what, seconds in within.items():
         print(f"  {what}: {seconds:.3f}")
-    kept = work <= AT_MOST * total
-    said = f"promised: at most {AT_MOST} x: {'kept' if kept else 'BROKEN'}"
-    print(f"\nthe whole is {work / total:.2f} x the sum of its parts; {said}")
+    stored = work <= AT_MOST * total
+    output = f"promised: at most {AT_MOST} x: {'kept' if stored else 'BROKEN'}"
+    print(f"\nthe whole is {work / total:.2f} x the sum of its parts; {output}")
     print(f"the price of proof: {work / floor:.1f} x DuckDB's CSV to Parquet ({floor:.3f} s); goal: {GOAL:.0f} x")
     print(f"with the start of the command: {whole / floor:.1f} x\n")
     peers = _beside(result, whole, work, floor)
@@ -184,7 +184,7 @@ def _told(result: dict[str, Any]) -> int:
     on = result["machine"]
     print(f"\nmachine: {on['cores']} x {on['processor']}, {on['memory_gib']} GiB, {on['file_system']},")
     print(f"load {on['load_before']} before it began; all figures in {path}")
-    return 0 if kept else 1
+    return 0 if stored else 1
 
 
 def _beside(result: dict[str, Any], whole: float, work: float, floor: float) -> dict[str, Any]:
@@ -195,9 +195,9 @@ def _beside(result: dict[str, Any], whole: float, work: float, floor: float) -> 
         if peer in result["missing"]:
             rows.append((peer, "-", "-", "-", f"not measured: {result['missing'][peer]} is not installed (exit 69)"))
             continue
-        seen = [item["peers"][peer] for item in result["rounds"]]
-        process = median(item["process"] for item in seen)
-        inner = median(item["process"] - item["seconds"]["import"] for item in seen)
+        observed = [item["peers"][peer] for item in result["rounds"]]
+        process = median(item["process"] for item in observed)
+        inner = median(item["process"] - item["seconds"]["import"] for item in observed)
         medians[peer] = {"process": process, "without_start": inner}
         lacks = "no proof, no wall, no search, no original"
         rows.append((peer, f"{process:.3f}", f"{inner:.3f}", f"{process / whole:.1f} x", lacks))
@@ -206,38 +206,38 @@ def _beside(result: dict[str, Any], whole: float, work: float, floor: float) -> 
     return medians
 
 
-def _wellspring(house: Path, *command: str, expect: set[int]) -> tuple[float, Any]:
+def _wellspring(project: Path, *command: str, expect: set[int]) -> tuple[float, Any]:
     """Run one command as a person would, and return its seconds and its JSON answer."""
     start = time.perf_counter()
-    argv = [sys.executable, "-m", "wellspring.cli", "--project", str(house), "--json", *command]
+    argv = [sys.executable, "-m", "wellspring.cli", "--project", str(project), "--json", *command]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
     seconds = time.perf_counter() - start
     if done.returncode not in expect:
-        said = done.stderr.strip().splitlines()[-4:]
+        output = done.stderr.strip().splitlines()[-4:]
         raise NoFigure(
-            f"`wellspring {' '.join(command)}` ended with {done.returncode}: {' | '.join(said)}", done.returncode
+            f"`wellspring {' '.join(command)}` ended with {done.returncode}: {' | '.join(output)}", done.returncode
         )
     return seconds, json.loads(done.stdout)
 
 
-def _entries(house: Path) -> int:
+def _entries(project: Path) -> int:
     """Read the size of the log from its checkpoint: the second line of the note."""
     try:
-        return int((house / ".wellspring" / "ledger" / "checkpoint").read_text(encoding="utf-8").splitlines()[1])
+        return int((project / ".wellspring" / "ledger" / "checkpoint").read_text(encoding="utf-8").splitlines()[1])
     except FileNotFoundError:
         return 0
 
 
-def _peer(peer: str, other: Vendor, path: Path, folder: Path) -> dict[str, Any]:
+def _peer(peer: str, second: Vendor, path: Path, folder: Path) -> dict[str, Any]:
     lake = folder / peer
     lake.mkdir()
     job = Job(
-        host=other.host,
-        port=other.port,
-        user=other.user,
-        private_key=other.private_key,
-        known_hosts=other.known_hosts.read_text(encoding="utf-8"),
-        file=f"{other.outbox.name}/{path.name}",
+        host=second.host,
+        port=second.port,
+        user=second.user,
+        private_key=second.private_key,
+        known_hosts=second.known_hosts.read_text(encoding="utf-8"),
+        file=f"{second.outbox.name}/{path.name}",
         contract=str(EXAMPLE / "contracts" / "medical_claim.odcs.yaml"),
         lake=str(lake),
         secret=os.urandom(32).hex(),
@@ -249,8 +249,8 @@ def _peer(peer: str, other: Vendor, path: Path, folder: Path) -> dict[str, Any]:
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
     seconds = time.perf_counter() - start
     if done.returncode not in {0, UNAVAILABLE}:
-        said = done.stderr.strip().splitlines()[-1:]
-        raise NoFigure(f"the peer {peer} ended with {done.returncode}: {' '.join(said)}")
+        output = done.stderr.strip().splitlines()[-1:]
+        raise NoFigure(f"the peer {peer} ended with {done.returncode}: {' '.join(output)}")
     return {**json.loads(done.stdout.splitlines()[-1]), "process": seconds}
 
 

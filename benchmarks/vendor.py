@@ -46,15 +46,15 @@ class Vendor(NamedTuple):
 @contextmanager
 def vendor(folder: Path) -> Iterator[Vendor]:
     """Serve `folder/vendor/outbox` from a process of its own. folder: holds a wellspring.toml."""
-    here = project.load_project(folder)
-    rights = privileges.detect_privileges(here)
-    sftp.create_vendor_dirs(here, rights)
-    scratch = privileges.service_temp_dir(here, "vendor")
+    project_value = project.load_project(folder)
+    rights = privileges.detect_privileges(project_value)
+    sftp.create_vendor_dirs(project_value, rights)
+    scratch = privileges.service_temp_dir(project_value, "vendor")
     scratch.mkdir(parents=True, exist_ok=True)
     rights.set_owner(scratch, "vendor", 0o700)
     private, public = sftp.generate_ssh_key_pair()
-    sftp.authorize_sftp_key(here, public, rights)
-    with sftp.bind_sftp_port(here, rights) as listening:
+    sftp.authorize_sftp_key(project_value, public, rights)
+    with sftp.bind_sftp_port(project_value, rights) as listening:
         port = listening.getsockname()[1]
         argv = [
             sys.executable,
@@ -68,7 +68,7 @@ def vendor(folder: Path) -> Iterator[Vendor]:
         child = subprocess.Popen(
             rights.command_for("vendor", argv),
             cwd="/",
-            env=privileges.service_environment(here, "vendor"),
+            env=privileges.service_environment(project_value, "vendor"),
             pass_fds=[listening.fileno()],
         )
     try:
@@ -76,10 +76,10 @@ def vendor(folder: Path) -> Iterator[Vendor]:
         while not sftp.is_sftp_ready(port):
             if child.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError("the vendor's server did not start")
-        source = here.sources["clearinghouse"]
-        outbox = here.vendor_dir / source.folder
+        source = project_value.sources["clearinghouse"]
+        outbox = project_value.vendor_dir / source.folder
         yield Vendor(
-            sftp.LOOPBACK_ADDRESS, port, source.user, private.decode(), here.vendor_dir / "known_hosts", outbox
+            sftp.LOOPBACK_ADDRESS, port, source.user, private.decode(), project_value.vendor_dir / "known_hosts", outbox
         )
     finally:
         child.terminate()

@@ -25,7 +25,7 @@ TOML = '[project]\nname = "tests"\ntenant = "acme"\n[sources.vendor]\nkind = "sf
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Project:
+def project_value(tmp_path: Path) -> Project:
     """A project with the folders that the worker writes."""
     (tmp_path / "wellspring.toml").write_text(TOML)
     project = load_project(tmp_path)
@@ -35,55 +35,58 @@ def here(tmp_path: Path) -> Project:
     return project
 
 
-def test_records_need_no_server_and_write_the_services_own_journal(here: Project):
+def test_records_need_no_server_and_write_the_services_own_journal(project_value: Project):
     clock = FixedClock()
-    with open_ledger(here, service="worker", clock=clock) as records, records.step("prove", "drop:1", facts={"n": 1}):
+    with (
+        open_ledger(project_value, service="worker", clock=clock) as records,
+        records.step("prove", "drop:1", facts={"n": 1}),
+    ):
         pass
-    lines = [content for _, content in journal.read_lines(here.journals_dir, "worker")]
+    lines = [content for _, content in journal.read_lines(project_value.journals_dir, "worker")]
     assert len(lines) == 1
-    for said in (b'"actor":"service:worker"', b'"tenant":"acme"', b'"known_since":"2026-11-25T12:00:00.000000Z"'):
-        assert said in lines[0]
-    assert (here.state_dir / "lineage" / "worker.jsonl").read_bytes().count(b"\n") == 2
+    for output in (b'"actor":"service:worker"', b'"tenant":"acme"', b'"known_since":"2026-11-25T12:00:00.000000Z"'):
+        assert output in lines[0]
+    assert (project_value.state_dir / "lineage" / "worker.jsonl").read_bytes().count(b"\n") == 2
 
 
-def test_an_empty_ledger_answers_with_nothing(here: Project):
-    with open_ledger(here) as records:
+def test_an_empty_ledger_answers_with_nothing(project_value: Project):
+    with open_ledger(project_value) as records:
         assert records.tree.size == 0
         assert records.index.list_entries() == []
 
 
-def test_the_journal_is_let_go_also_when_the_run_fails(here: Project):
-    with pytest.raises(KeyError), open_ledger(here):
+def test_the_journal_is_let_go_also_when_the_run_fails(project_value: Project):
+    with pytest.raises(KeyError), open_ledger(project_value):
         raise KeyError
-    with open_ledger(here):
+    with open_ledger(project_value):
         pass
 
 
-def test_with_the_servers_down_the_house_does_not_open_and_leaves_nothing_open(here: Project):
+def test_with_the_servers_down_the_house_does_not_open_and_leaves_nothing_open(project_value: Project):
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(3):
-        with pytest.raises(Unavailable), open_platform(here, Credential("r-1", "w")):
+        with pytest.raises(Unavailable), open_platform(project_value, Credential("r-1", "w")):
             pass
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_an_assembly_is_frozen(here: Project):
-    with open_ledger(here) as records, pytest.raises(dataclasses.FrozenInstanceError):
+def test_an_assembly_is_frozen(project_value: Project):
+    with open_ledger(project_value) as records, pytest.raises(dataclasses.FrozenInstanceError):
         records.clock = FixedClock()  # type: ignore[misc]
 
 
-def test_two_projects_live_in_one_process(here: Project, tmp_path: Path):
-    other = tmp_path / "other"
-    other.mkdir()
-    (other / "wellspring.toml").write_text(TOML.replace("acme", "globex"))
-    second = load_project(other)
+def test_two_projects_live_in_one_process(project_value: Project, tmp_path: Path):
+    second_value = tmp_path / "other"
+    second_value.mkdir()
+    (second_value / "wellspring.toml").write_text(TOML.replace("acme", "globex"))
+    second = load_project(second_value)
     for folder in (second.journals_dir, second.ledger_dir, second.state_dir / "metrics", second.state_dir / "lineage"):
         folder.mkdir(parents=True)
-    with open_ledger(here) as one, open_ledger(second) as two:
-        for records in (one, two):
+    with open_ledger(project_value) as item, open_ledger(second) as two:
+        for records in (item, two):
             with records.step("prove", "drop:1"):
                 pass
-    for project in (here, second):
+    for project in (project_value, second):
         lines = [content for _, content in journal.read_lines(project.journals_dir, "worker")]
         assert [project.tenant.encode() in line for line in lines] == [True]
 
@@ -96,25 +99,25 @@ def test_importing_it_loads_no_vendor():
 
 
 def test_a_promotion_loads_what_it_makes_live_by_the_very_checks_of_the_api(
-    here: Project, monkeypatch: pytest.MonkeyPatch
+    project_value: Project, monkeypatch: pytest.MonkeyPatch
 ):
     key = notes.VerifierKey("example.com/tests/models", notes.KIND_LOG, bytes(32))
     loaded: list[dict[str, Any]] = []
-    monkeypatch.setattr(release_cache, "load_release", lambda release, **given: loaded.append(given))
+    monkeypatch.setattr(release_cache, "load_release", lambda release, **arguments: loaded.append(arguments))
     monkeypatch.setattr(bootstrap, "open_model_registry", lambda _: None)
     monkeypatch.setattr(bootstrap, "open_model_store", lambda *_: SimpleNamespace(key=key))
-    house = SimpleNamespace(
-        project=here, clock=FixedClock(), lake=None, records=SimpleNamespace(index=None),
+    project = SimpleNamespace(
+        project=project_value, clock=FixedClock(), lake=None, records=SimpleNamespace(index=None),
         models=SimpleNamespace(public_key=lambda: bytes(32)),
     )  # fmt: skip
-    bootstrap.open_release_context(cast(Any, house)).load_check(cast(Any, None))
-    bootstrap.open_release_loaders(here, FixedClock(), key).load_release(cast(Any, None))
+    bootstrap.open_release_context(cast(Any, project)).load_check(cast(Any, None))
+    bootstrap.open_release_loaders(project_value, FixedClock(), key).load_release(cast(Any, None))
     assert [sorted(item) for item in loaded] == [["domains", "scorer", "views"]] * 2
     assert [item["scorer"].keywords["key"] for item in loaded] == [key, key]
     # The contracts as they stand when a release is loaded, and none yet.
     assert loaded[0]["domains"]() == {}
     # A mistake in one of them is no reason to keep a release from being served, or taken back.
-    here.contracts_dir.mkdir(exist_ok=True)
-    (here.contracts_dir / "claim.odcs.yaml").write_text("not: a contract")
-    (here.contracts_dir / "notes.yaml").touch()
+    project_value.contracts_dir.mkdir(exist_ok=True)
+    (project_value.contracts_dir / "claim.odcs.yaml").write_text("not: a contract")
+    (project_value.contracts_dir / "notes.yaml").touch()
     assert loaded[0]["domains"]() == {}

@@ -42,23 +42,25 @@ class Api:
 
     def __init__(self) -> None:
         step = RecordingStep(clock=FixedClock(NOW))
-        self.promises = AnswerSigner(step=step, clock=step.clock)
-        self.key = self.promises.current_key()
-        self.told: dict[str, tuple[int, bytes]] = {}
+        self.contracts = AnswerSigner(step=step, clock=step.clock)
+        self.key = self.contracts.current_key()
+        self.result: dict[str, tuple[int, bytes]] = {}
         self.closing = False
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self.answer(lambda _: None)
-        known = self.promises.public_key(self.key.key_id)
-        self.publish(key_id=known.key_id, public_key=known.encoded, expires_at=format_instant(known.expires_at))
+        expected = self.contracts.public_key(self.key.key_id)
+        self.publish(
+            key_id=expected.key_id, public_key=expected.encoded, expires_at=format_instant(expected.expires_at)
+        )
 
     def answer(self, change: Change) -> None:
-        given = prediction().model_dump(mode="json")
-        given["signature"] = self.key.sign_answer(answer_signature.signed_text(given)).model_dump()
-        change(given)
-        self.told["/v1/models/denials/predictions"] = 200, json.dumps(given).encode()
+        arguments = prediction().model_dump(mode="json")
+        arguments["signature"] = self.key.sign_answer(answer_signature.signed_text(arguments)).model_dump()
+        change(arguments)
+        self.result["/v1/models/denials/predictions"] = 200, json.dumps(arguments).encode()
 
     def publish(self, **fields: str) -> None:
-        self.told[f"/v1/keys/{self.key.key_id}"] = 200, json.dumps(fields).encode()
+        self.result[f"/v1/keys/{self.key.key_id}"] = 200, json.dumps(fields).encode()
 
     @contextmanager
     def up(self) -> Iterator[Client]:
@@ -69,8 +71,8 @@ class Api:
 
             def do_GET(self) -> None:
                 self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                api.asked.append(self.path)
-                status, body = api.told.get(self.path, (500, b"not json"))
+                api.requests.append(self.path)
+                status, body = api.result.get(self.path, (500, b"not json"))
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
@@ -105,14 +107,14 @@ def test_a_promised_answer_is_read_to_the_last_bit_and_its_key_asked_for_once():
     api = Api()
     with api.up() as client:
         for _ in range(3):
-            made = client.predict("denials", claim(1))
-    assert made.model_copy(update={"signature": None}) == prediction()
-    assert [item for item in api.asked if "keys" in item] == [f"/v1/keys/{api.key.key_id}"]
+            built = client.predict("denials", claim(1))
+    assert built.model_copy(update={"signature": None}) == prediction()
+    assert [item for item in api.requests if "keys" in item] == [f"/v1/keys/{api.key.key_id}"]
 
 
 def test_who_is_answered_before_all_was_said_hears_the_answer(monkeypatch: pytest.MonkeyPatch):
     api, send, sent = Api(), module._UnixHTTPConnection.send, list[bytes]()
-    api.told["/v1/models/denials/predictions"] = (
+    api.result["/v1/models/denials/predictions"] = (
         403,
         json.dumps(
             {
@@ -163,23 +165,23 @@ def test_a_changed_or_unpromised_answer_is_never_believed(change: Change):
 )
 def test_an_answer_to_another_question_is_never_taken_though_its_promise_holds(change: dict[str, str]):
     api = Api()
-    given = {**prediction().model_dump(mode="json"), **change}
-    given["signature"] = api.key.sign_answer(answer_signature.signed_text(given)).model_dump()
-    api.told["/v1/models/denials/predictions"] = 200, json.dumps(given).encode()
+    arguments = {**prediction().model_dump(mode="json"), **change}
+    arguments["signature"] = api.key.sign_answer(answer_signature.signed_text(arguments)).model_dump()
+    api.result["/v1/models/denials/predictions"] = 200, json.dumps(arguments).encode()
     with api.up() as client, pytest.raises(CorruptedError, match="another question"):
         client.predict("denials", claim(1))
 
 
 def test_a_promise_under_another_key_or_one_that_had_ended_is_never_believed():
     api = Api()
-    known = api.promises.public_key(api.key.key_id)
-    other = AnswerSigner(step=RecordingStep(), clock=FixedClock()).current_key().public_key
+    expected = api.contracts.public_key(api.key.key_id)
+    second = AnswerSigner(step=RecordingStep(), clock=FixedClock()).current_key().public_key
     for public, expires in (
-        (other.encoded, format_instant(known.expires_at)),
-        (known.encoded, format_instant(NOW)),
+        (second.encoded, format_instant(expected.expires_at)),
+        (expected.encoded, format_instant(NOW)),
         ("no base64", ""),
     ):
-        api.publish(key_id=known.key_id, public_key=public, expires_at=expires)
+        api.publish(key_id=expected.key_id, public_key=public, expires_at=expires)
         with api.up() as client, pytest.raises(CorruptedError):
             client.predict("denials", claim(1))
 
@@ -188,18 +190,18 @@ def test_a_promise_under_another_key_or_one_that_had_ended_is_never_believed():
 def test_an_error_comes_back_as_it_was(kind: type[WellspringError]):
     api = Api()
     status, _, body = problem_response(problem_from_error(kind("what it was", fix="how to mend it")))
-    api.told["/v1/models/denials"] = status, body
-    with api.up() as client, pytest.raises(kind) as wrong:
+    api.result["/v1/models/denials"] = status, body
+    with api.up() as client, pytest.raises(kind) as error:
         client.describe_model("denials")
-    assert (type(wrong.value), wrong.value.what, wrong.value.fix) == (kind, "what it was", "how to mend it")
+    assert (type(error.value), error.value.what, error.value.fix) == (kind, "what it was", "how to mend it")
 
 
 def test_what_is_no_answer_of_the_house_is_an_error_of_its_own():
     api = Api()
-    api.told["/v1/models/denials"] = 502, b"<html>"
-    api.told["/v1/models/other"] = 418, b"[]"
-    api.told["/healthz"] = 200, b"[]"
-    api.told["/v1/features/claim?key=x"] = 200, b'{"view": "claim"}'
+    api.result["/v1/models/denials"] = 502, b"<html>"
+    api.result["/v1/models/other"] = 418, b"[]"
+    api.result["/healthz"] = 200, b"[]"
+    api.result["/v1/features/claim?key=x"] = 200, b'{"view": "claim"}'
     with api.up() as client:
         with pytest.raises(Unavailable):
             client.describe_model("denials")

@@ -21,5 +21,5 @@ def test_each_kind_has_a_code_and_a_word_of_its_own():
 
 def test_each_says_what_and_how_to_mend_it():
     for kind in kinds():
-        wrong = kind("the lake is shut", fix="open it")
-        assert (str(wrong), wrong.what, wrong.fix) == ("the lake is shut", "the lake is shut", "open it")
+        error = kind("the lake is shut", fix="open it")
+        assert (str(error), error.what, error.fix) == ("the lake is shut", "the lake is shut", "open it")

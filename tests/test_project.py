@@ -20,7 +20,7 @@ kind = "sftp"
 """
 
 
-def house(folder: Path, text: str | bytes = GOOD) -> Path:
+def project_value(folder: Path, text: str | bytes = GOOD) -> Path:
     """Write a project."""
     (folder / project.PROJECT_FILE).write_bytes(text.encode() if isinstance(text, str) else text)
     return folder
@@ -28,14 +28,14 @@ def house(folder: Path, text: str | bytes = GOOD) -> Path:
 
 def mistakes(folder: Path, text: str | bytes) -> list[str]:
     """Load a wrong project, and return what is said about it, with the path left out."""
-    with pytest.raises(ProjectError) as wrong:
-        project.load_project(house(folder, text), environ={})
-    assert wrong.value.exit_code == 78
-    return wrong.value.what.replace(str(folder / project.PROJECT_FILE), "toml").splitlines()
+    with pytest.raises(ProjectError) as error:
+        project.load_project(project_value(folder, text), environ={})
+    assert error.value.exit_code == 78
+    return error.value.what.replace(str(folder / project.PROJECT_FILE), "toml").splitlines()
 
 
 def test_a_good_project_is_complete_and_absolute(tmp_path: Path):
-    loaded = project.load_project(house(tmp_path), environ={})
+    loaded = project.load_project(project_value(tmp_path), environ={})
     assert (loaded.name, loaded.tenant, loaded.root) == ("health_plan", "wellspring-benefits", tmp_path)
     assert loaded.sources["clearinghouse"].address == "embedded"
     assert loaded.state_dir == tmp_path / ".wellspring"
@@ -43,104 +43,104 @@ def test_a_good_project_is_complete_and_absolute(tmp_path: Path):
 
 
 def test_an_unknown_key_is_named_with_its_line_and_the_nearest_key(tmp_path: Path):
-    said = mistakes(tmp_path, GOOD + 'fodler = "inbox"\n')
-    assert said == ["toml:7: unknown key 'sources.clearinghouse.fodler'; did you mean 'folder'?"]
+    output = mistakes(tmp_path, GOOD + 'fodler = "inbox"\n')
+    assert output == ["toml:7: unknown key 'sources.clearinghouse.fodler'; did you mean 'folder'?"]
 
 
 def test_an_unknown_table_is_named_with_its_line(tmp_path: Path):
-    said = mistakes(tmp_path, GOOD + '\n[witnes]\nfolder = "w"\n')
-    assert said == ["toml:8: unknown key 'witnes'; did you mean 'witness'?"]
+    output = mistakes(tmp_path, GOOD + '\n[witnes]\nfolder = "w"\n')
+    assert output == ["toml:8: unknown key 'witnes'; did you mean 'witness'?"]
 
 
 def test_every_mistake_is_told_at_once(tmp_path: Path):
-    said = mistakes(tmp_path, '[project]\nname = "Health Plan"\n\n[sources.a]\nkind = "sftp"\nsettle_seconds = -1\n')
-    assert len(said) == 3
-    assert said[0].startswith("toml:2: 'project.name'")
-    assert any("'project.tenant' is missing" in line for line in said)
-    assert any(line.startswith("toml:6: 'sources.a.settle_seconds'") for line in said)
+    output = mistakes(tmp_path, '[project]\nname = "Health Plan"\n\n[sources.a]\nkind = "sftp"\nsettle_seconds = -1\n')
+    assert len(output) == 3
+    assert output[0].startswith("toml:2: 'project.name'")
+    assert any("'project.tenant' is missing" in line for line in output)
+    assert any(line.startswith("toml:6: 'sources.a.settle_seconds'") for line in output)
 
 
 def test_no_caller_is_called_like_anybody_of_the_house(tmp_path: Path):
     for name in {"owner", "root", "nobody", "supervisor", *SERVICE_UIDS}:
-        (said,) = mistakes(tmp_path, f"{GOOD}\n[callers.{name}]\nuid = 4711\n")
-        assert said.startswith(f"toml:8: 'callers.{name}': this name is the house's own")
-    loaded = project.load_project(house(tmp_path, GOOD + "\n[callers.portal-2]\nuid = 4711\n"), environ={})
+        (output,) = mistakes(tmp_path, f"{GOOD}\n[callers.{name}]\nuid = 4711\n")
+        assert output.startswith(f"toml:8: 'callers.{name}': this name is the house's own")
+    loaded = project.load_project(project_value(tmp_path, GOOD + "\n[callers.portal-2]\nuid = 4711\n"), environ={})
     assert loaded.callers["portal-2"].uid == 4711
 
 
 def test_no_caller_is_a_user_of_the_house(tmp_path: Path):
     for uid in SERVICE_UIDS.values():
-        (said,) = mistakes(tmp_path, f"{GOOD}\n[callers.portal]\nuid = {uid}\n")
-        assert said.startswith("toml:9: 'callers.portal.uid': a service of the house runs as this user")
+        (output,) = mistakes(tmp_path, f"{GOOD}\n[callers.portal]\nuid = {uid}\n")
+        assert output.startswith("toml:9: 'callers.portal.uid': a service of the house runs as this user")
 
 
 def test_no_two_callers_are_one_user(tmp_path: Path):
-    said = mistakes(tmp_path, GOOD + "\n[callers.portal]\nuid = 4711\n[callers.desk]\nuid = 4711\n")
-    assert said == [
+    output = mistakes(tmp_path, GOOD + "\n[callers.portal]\nuid = 4711\n[callers.desk]\nuid = 4711\n")
+    assert output == [
         "toml:11: 'callers.desk.uid': callers.portal has the same user: the kernel could not tell them apart"
     ]
 
 
 def test_a_caller_has_a_name_that_policies_can_speak_of(tmp_path: Path):
-    said = mistakes(tmp_path, GOOD + '\n[callers."John Smith"]\nuid = 4711\n[callers.Portal]\nuid = 4712\n')
-    assert [item.partition(":")[2].partition(":")[0] for item in said] == ["8", "10"]
-    assert all("begins with a letter" in item for item in said)
+    output = mistakes(tmp_path, GOOD + '\n[callers."John Smith"]\nuid = 4711\n[callers.Portal]\nuid = 4712\n')
+    assert [item.partition(":")[2].partition(":")[0] for item in output] == ["8", "10"]
+    assert all("begins with a letter" in item for item in output)
 
 
 def test_what_is_no_toml_is_said_with_its_line(tmp_path: Path):
-    (said,) = mistakes(tmp_path, "[project\n")
-    assert "line 1" in said
+    (output,) = mistakes(tmp_path, "[project\n")
+    assert "line 1" in output
 
 
 def test_what_is_no_utf8_is_said(tmp_path: Path):
-    (said,) = mistakes(tmp_path, GOOD.encode("utf-16"))
-    assert said == "toml is not UTF-8"
+    (output,) = mistakes(tmp_path, GOOD.encode("utf-16"))
+    assert output == "toml is not UTF-8"
 
 
 @pytest.mark.parametrize("key", ["root", "crash_at"])
 def test_what_is_ours_cannot_be_set_in_the_file(tmp_path: Path, key: str):
-    (said,) = mistakes(tmp_path, f'{key} = "/elsewhere"\n{GOOD}')
-    assert said == f"toml: {key} cannot be set there"
+    (output,) = mistakes(tmp_path, f'{key} = "/elsewhere"\n{GOOD}')
+    assert output == f"toml: {key} cannot be set there"
 
 
 def test_the_nearest_project_upwards_is_found(tmp_path: Path):
-    inner = house(tmp_path) / "a" / "b"
+    inner = project_value(tmp_path) / "a" / "b"
     inner.mkdir(parents=True)
     assert project.find_project_root(inner) == tmp_path
 
 
 def test_outside_a_project_the_way_into_one_is_said(tmp_path: Path):
-    with pytest.raises(NotFound) as wrong:
+    with pytest.raises(NotFound) as error:
         project.find_project_root(tmp_path)
-    assert "--project" in wrong.value.fix
-    assert "wellspring demo" in wrong.value.fix
+    assert "--project" in error.value.fix
+    assert "wellspring demo" in error.value.fix
 
 
 def test_an_unknown_source_is_met_with_the_nearest_one(tmp_path: Path):
-    with pytest.raises(NotFound) as wrong:
-        project.load_project(house(tmp_path), environ={}).source_settings("clearinghose")
-    assert wrong.value.fix == "did you mean 'clearinghouse'?"
+    with pytest.raises(NotFound) as error:
+        project.load_project(project_value(tmp_path), environ={}).source_settings("clearinghose")
+    assert error.value.fix == "did you mean 'clearinghouse'?"
 
 
 def test_two_projects_live_in_one_process_and_share_no_socket(tmp_path: Path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        house(tmp_path / name)
+        project_value(tmp_path / name)
     first, second = (project.load_project(tmp_path / name, environ={}) for name in ("a", "b"))
     assert first.runtime_dir != second.runtime_dir
     assert len(os.fsencode(first.socket_path("openbao"))) < 107
 
 
 def test_a_project_that_is_not_up_is_unavailable(tmp_path: Path):
-    loaded = project.load_project(house(tmp_path), environ={})
+    loaded = project.load_project(project_value(tmp_path), environ={})
     assert loaded.read_run_state() is None
-    with pytest.raises(Unavailable) as wrong:
+    with pytest.raises(Unavailable) as error:
         loaded.server_port("vendor")
-    assert (wrong.value.exit_code, wrong.value.fix) == (69, "run `wellspring up`")
+    assert (error.value.exit_code, error.value.fix) == (69, "run `wellspring up`")
 
 
 def test_a_spoilt_run_json_is_a_project_error(tmp_path: Path):
-    loaded = project.load_project(house(tmp_path), environ={})
+    loaded = project.load_project(project_value(tmp_path), environ={})
     loaded.state_dir.mkdir()
     (loaded.state_dir / "run.json").write_text('{"supervisor": 1}')
     with pytest.raises(ProjectError, match=r"run\.json is not readable"):
@@ -149,7 +149,7 @@ def test_a_spoilt_run_json_is_a_project_error(tmp_path: Path):
 
 def test_the_environment_is_read_here_and_is_handed_in(tmp_path: Path):
     assert (
-        project.load_project(house(tmp_path), environ={"WELLSPRING_CRASH_AT": "lake.publish:act"}).crash_at
+        project.load_project(project_value(tmp_path), environ={"WELLSPRING_CRASH_AT": "lake.publish:act"}).crash_at
         == "lake.publish:act"
     )
 
@@ -164,6 +164,6 @@ def test_json_is_swapped_in_whole(tmp_path: Path):
 
 @pytest.mark.parametrize("written", ["embeded", "sftp.example.com:", "sftp.example.com:70000", ":22", "host:sftp"])
 def test_an_address_that_is_none_is_told_by_its_line(tmp_path: Path, written: str):
-    (said,) = mistakes(tmp_path, f'{GOOD}address = "{written}"\n')
-    assert "an address is host:port" in said
-    assert written not in said
+    (output,) = mistakes(tmp_path, f'{GOOD}address = "{written}"\n')
+    assert "an address is host:port" in output
+    assert written not in output

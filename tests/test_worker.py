@@ -37,13 +37,13 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def play(root: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
     """Carry out one run in this process, which must not be confined for good."""
-    monkeypatch.setattr(worker, "confine_process", lambda here, role: "")
+    monkeypatch.setattr(worker, "confine_process", lambda project, role: "")
 
     def play(
-        run: str, subject: str = "", credential: Any = None, given: dict[str, Any] | None = None
+        run: str, subject: str = "", credential: Any = None, arguments: dict[str, Any] | None = None
     ) -> tuple[int, list[dict[str, Any]]]:
         out = io.StringIO()
-        code = worker.execute_job(Namespace(run=run, subject=subject, project=root), credential, out, given)
+        code = worker.execute_job(Namespace(run=run, subject=subject, project=root), credential, out, arguments)
         return code, [json.loads(line) for line in out.getvalue().splitlines()]
 
     return play
@@ -60,9 +60,9 @@ def test_without_a_credential_a_run_that_needs_the_house_is_unavailable(play: Pl
 
 
 def test_progress_and_then_one_result(play: Play, monkeypatch: pytest.MonkeyPatch):
-    def run(asked: worker.JobRequest) -> Any:
-        asked.progress("fetch", 1, 2)
-        return {"subject": asked.subject}
+    def run(requests: worker.JobRequest) -> Any:
+        requests.progress("fetch", 1, 2)
+        return {"subject": requests.subject}
 
     monkeypatch.setitem(worker.HANDLERS, "ingest", run)
     assert play("ingest", "vendor") == (
@@ -100,7 +100,7 @@ def test_a_refusal_carries_its_verdict(play: Play, monkeypatch: pytest.MonkeyPat
 
 def test_it_is_confined_as_the_worker_before_the_run_begins(play: Play, root: Path, monkeypatch: pytest.MonkeyPatch):
     order: list[str] = []
-    monkeypatch.setattr(worker, "confine_process", lambda here, role: order.append(f"confined as {role}"))
+    monkeypatch.setattr(worker, "confine_process", lambda project, role: order.append(f"confined as {role}"))
     monkeypatch.setitem(worker.HANDLERS, "accounts", lambda *_: order.append("run"))
     play("accounts")
     assert order == ["confined as worker", "run"]
@@ -138,9 +138,9 @@ def test_what_libraries_print_never_mixes_with_our_lines(root: Path):
         "worker.RUNS['accounts'] = noisy\n"
         f"sys.exit(worker.main(['accounts', '--project', {str(root)!r}]))"
     )
-    given = json.dumps({"credential": {"role_id": "r-1", "wrapped": "w"}}) + "\n"
+    arguments = json.dumps({"credential": {"role_id": "r-1", "wrapped": "w"}}) + "\n"
     ran = subprocess.run(
-        [sys.executable, "-c", code], input=given, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code], input=arguments, capture_output=True, text=True, timeout=60, check=False
     )
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout == '{"event": "result", "value": "r-1"}\n'
@@ -149,14 +149,14 @@ def test_what_libraries_print_never_mixes_with_our_lines(root: Path):
 
 
 @pytest.mark.parametrize("params", ['{"credential": null}\n', "", "\n"])
-def test_a_run_may_be_born_without_a_credential(root: Path, given: str):
+def test_a_run_may_be_born_without_a_credential(root: Path, arguments: str):
     code = (
         "import sys\nfrom wellspring import worker\nworker.confine = lambda here, role: ''\n"
         "worker.RUNS['prove'] = lambda asked: asked.credential\n"
         f"sys.exit(worker.main(['prove', 'drop:1', '--project', {str(root)!r}]))"
     )
     ran = subprocess.run(
-        [sys.executable, "-c", code], input=given, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code], input=arguments, capture_output=True, text=True, timeout=60, check=False
     )
     assert ran.stdout == '{"event": "result", "value": null}\n', ran.stderr
 
@@ -173,16 +173,16 @@ def test_an_unknown_run_is_wrong_usage(capsys: pytest.CaptureFixture[str]):
 @pytest.fixture
 def books(root: Path) -> Path:
     """Make the folders that the worker writes; returns that of the models."""
-    here = load_project(root)
+    project = load_project(root)
     for folder in (
-        here.journals_dir,
-        here.ledger_dir,
-        here.lake_dir,
-        here.state_dir / "metrics",
-        here.state_dir / "lineage",
+        project.journals_dir,
+        project.ledger_dir,
+        project.lake_dir,
+        project.state_dir / "metrics",
+        project.state_dir / "lineage",
     ):
         folder.mkdir(parents=True)
-    return here.models_dir
+    return project.models_dir
 
 
 def test_before_the_first_model_there_is_no_candidate_and_no_release(play: Play, books: Path):
@@ -192,8 +192,8 @@ def test_before_the_first_model_there_is_no_candidate_and_no_release(play: Play,
 def test_candidates_and_releases_are_listed_with_the_servers_down(play: Play, books: Path):
     releases, candidate = ReleaseStore(books), synthetic_world.candidate()
     artifact.save_candidate(candidate, paths=releases.paths)
-    kept = releases.save(release(candidate=candidate.id))
-    releases.set_live(kept)
+    stored = releases.save(release(candidate=candidate.id))
+    releases.set_live(stored)
     code, lines = play("releases")
     value = lines[-1]["value"]
     assert code == 0
@@ -203,7 +203,7 @@ def test_candidates_and_releases_are_listed_with_the_servers_down(play: Play, bo
     assert value["releases"] == [
         {
             "model": "denials",
-            "id": kept.id,
+            "id": stored.id,
             "candidate": candidate.id,
             "proposed_by": "",
             "approved_by": "",
@@ -213,20 +213,20 @@ def test_candidates_and_releases_are_listed_with_the_servers_down(play: Play, bo
     ]
 
 
-@pytest.mark.parametrize("at", [None, "2026-11-25T14:00:00Z", "2026-11-25T14:00:00+02:00"])
+@pytest.mark.parametrize("instant", [None, "2026-11-25T14:00:00Z", "2026-11-25T14:00:00+02:00"])
 @pytest.mark.usefixtures("books")
-def test_a_history_without_a_switch_is_empty(play: Play, root: Path, at: str | None):
+def test_a_history_without_a_switch_is_empty(play: Play, root: Path, instant: str | None):
     (root / "models").mkdir()
     (root / "models" / "denials.py").touch()
     (root / "wellspring.toml").write_text((root / "wellspring.toml").read_text() + "\n[models]\n")
-    assert play("history", "denials", params={"instant": at}) == (0, [{"event": "result", "value": []}])
-    code, (told,) = play("history", "denails", params={"instant": at})
-    assert (code, told["fix"]) == (66, "did you mean 'denials'?")
+    assert play("history", "denials", params={"instant": instant}) == (0, [{"event": "result", "value": []}])
+    code, (result,) = play("history", "denails", params={"instant": instant})
+    assert (code, result["fix"]) == (66, "did you mean 'denials'?")
 
 
-@pytest.mark.parametrize("at", ["yesterday", "", "2026-11-25T14:00:00", "2026-13-01T00:00:00Z"])
-def test_an_instant_that_is_none_is_78(play: Play, books: Path, at: str):
-    code, lines = play("history", "denials", params={"instant": at})
+@pytest.mark.parametrize("instant", ["yesterday", "", "2026-11-25T14:00:00", "2026-13-01T00:00:00Z"])
+def test_an_instant_that_is_none_is_78(play: Play, books: Path, instant: str):
+    code, lines = play("history", "denials", params={"instant": instant})
     assert code == 78
     assert "is no instant" in lines[0]["what"]
     assert lines[0]["fix"] == "write it as 2026-11-25T14:00:00Z"

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.job import Job, Promises, append, fetch, promises, run
+from benchmarks.peers.job import Job, Promises, append, fetch, contracts, run
 
 os.environ["GX_ANALYTICS_ENABLED"] = "false"
 
@@ -27,30 +27,30 @@ def work(job: Job, reached: Callable[[str], None]) -> tuple[int, int]:
     import pandas as pd
     import pyarrow as pa
 
-    told = promises(Path(job.contract))
+    result = contracts(Path(job.contract))
     content = fetch(job)
     reached("fetch")
     text = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False, na_values=[""])
-    frame = _typed(text, told)
+    frame = _typed(text, result)
     reached("parse")
-    bad = _failed(_with_rules(frame, text, told), told)
+    bad = _failed(_with_rules(frame, text, result), result)
     text.loc[sorted(bad)].to_parquet(Path(job.lake) / "rejected.parquet")
-    good = frame.drop(index=sorted(bad)).drop(columns=told.left_out)
+    good = frame.drop(index=sorted(bad)).drop(columns=result.left_out)
     reached("check")
-    for name, domain in told.tokens.items():
+    for name, domain in result.tokens.items():
         key = hmac.digest(job.secret.encode(), domain.encode(), hashlib.sha256)
         good[name] = good[name].apply(lambda value, key=key, domain=domain: _token(value, domain, key))
     reached("tokens")
-    append(job, pa.table({name: _arrow(good[name], told.types[name]) for name in good.columns}))
+    append(job, pa.table({name: _arrow(good[name], result.types[name]) for name in good.columns}))
     reached("append")
     return len(good), len(bad)
 
 
-def _typed(text: Any, told: Promises) -> Any:
+def _typed(text: Any, result: Promises) -> Any:
     import pandas as pd
 
-    frame = text[list(told.types)].copy()
-    for name, kind in told.types.items():
+    frame = text[list(result.types)].copy()
+    for name, kind in result.types.items():
         if kind in {"decimal", "integer"}:
             frame[name] = pd.to_numeric(frame[name], errors="coerce")
         elif kind == "date":
@@ -62,7 +62,7 @@ def _typed(text: Any, told: Promises) -> Any:
     return frame
 
 
-def _with_rules(frame: Any, text: Any, told: Promises) -> Any:
+def _with_rules(frame: Any, text: Any, result: Promises) -> Any:
     """Add a column for each rule, and one that says whether every text took its type."""
     institutional, professional = frame["claim_type"] == "institutional", frame["claim_type"] == "professional"
     rules = {
@@ -75,13 +75,13 @@ def _with_rules(frame: Any, text: Any, told: Promises) -> Any:
         "replacement_names_its_claim": (frame["claim_record_type"] == "replacement")
         == frame["original_claim_id"].notna(),
     }
-    if set(rules) != set(told.rules):
+    if set(rules) != set(result.rules):
         raise ValueError("the contract has other rules than this peer knows")
-    took = (frame.notna() | text[list(told.types)].isna()).all(axis=1)
+    took = (frame.notna() | text[list(result.types)].isna()).all(axis=1)
     return frame.assign(**{f"rule_{name}": holds for name, holds in rules.items()}, rule_types=took)
 
 
-def _failed(frame: Any, told: Promises) -> set[int]:
+def _failed(frame: Any, result_value: Promises) -> set[int]:
     """Validate the suite, and return the places of all rows that some expectation names."""
     import great_expectations as gx
     import pandas as pd
@@ -90,11 +90,15 @@ def _failed(frame: Any, told: Promises) -> set[int]:
     context.variables.progress_bars = gx.data_context.types.base.ProgressBarsConfig(globally=False)
     expect = gx.expectations
     suite = gx.ExpectationSuite(name="medical_claim")
-    every: list[Any] = [expect.ExpectColumnValuesToNotBeNull(column=name) for name in told.required]
-    every += [expect.ExpectColumnValuesToBeInSet(column=name, value_set=values) for name, values in told.enums.items()]
-    every += [expect.ExpectColumnValuesToMatchRegex(column=name, regex=regex) for name, regex in told.patterns.items()]
-    for name, (low, high) in told.ranges.items():
-        dated = told.types[name] in {"date", "timestamp"}
+    every: list[Any] = [expect.ExpectColumnValuesToNotBeNull(column=name) for name in result_value.required]
+    every += [
+        expect.ExpectColumnValuesToBeInSet(column=name, value_set=values) for name, values in result_value.enums.items()
+    ]
+    every += [
+        expect.ExpectColumnValuesToMatchRegex(column=name, regex=regex) for name, regex in result_value.patterns.items()
+    ]
+    for name, (low, high) in result_value.ranges.items():
+        dated = result_value.types[name] in {"date", "timestamp"}
         limits = (pd.Timestamp(low), pd.Timestamp(high)) if dated else (low, high)
         every.append(expect.ExpectColumnValuesToBeBetween(column=name, min_value=limits[0], max_value=limits[1]))
     every += [
@@ -102,7 +106,7 @@ def _failed(frame: Any, told: Promises) -> set[int]:
         for name in frame.columns
         if name.startswith("rule_")
     ]
-    every.append(expect.ExpectCompoundColumnsToBeUnique(column_list=told.key))
+    every.append(expect.ExpectCompoundColumnsToBeUnique(column_list=result_value.key))
     for item in every:
         suite.add_expectation(item)
     asset = context.data_sources.add_pandas("pandas").add_dataframe_asset("claims")

@@ -46,33 +46,33 @@ class Job(NamedTuple):
     secret: str
 
 
-def promises(path: Path) -> Promises:
+def contracts(path: Path) -> Promises:
     """Read what a contract promises. Free text is left out: no peer here searches it for personal data."""
     import yaml
 
     schema = yaml.safe_load(path.read_text(encoding="utf-8"))["schema"][0]
-    told = Promises({}, [], [], {}, {}, {}, {}, {}, [])
+    result = Promises({}, [], [], {}, {}, {}, {}, {}, [])
     for item in schema["properties"]:
         name, options = item["name"], item.get("logicalTypeOptions", {})
-        told.types[name] = "decimal" if item["logicalType"] == "number" else item["logicalType"]
+        result.types[name] = "decimal" if item["logicalType"] == "number" else item["logicalType"]
         leaves = {custom["property"]: custom["value"] for custom in item["customProperties"]}
         if leaves["egress"] == "token":
-            told.tokens[name] = leaves["domain"]
+            result.tokens[name] = leaves["domain"]
         if leaves["egress"] in {"masked", "never"}:
-            told.left_out.append(name)
+            result.left_out.append(name)
         if item.get("required"):
-            told.required.append(name)
+            result.required.append(name)
         if item.get("primaryKey"):
-            told.key.append(name)
+            result.key.append(name)
         if "pattern" in options:
-            told.patterns[name] = options["pattern"]
+            result.patterns[name] = options["pattern"]
         if "minimum" in options:
-            told.ranges[name] = (options["minimum"], options["maximum"])
+            result.ranges[name] = (options["minimum"], options["maximum"])
         for check in item.get("quality", []):
-            told.enums[name] = check["arguments"]["validValues"]
+            result.enums[name] = check["arguments"]["validValues"]
     for rule in schema["quality"]:
-        told.rules[rule["name"]] = rule["query"]
-    return told
+        result.rules[rule["name"]] = rule["query"]
+    return result
 
 
 def fetch(job: Job) -> bytes:
@@ -123,6 +123,6 @@ def run(work: Callable[[Job, Callable[[str], None]], tuple[int, int]], *needs: s
         return UNAVAILABLE
     job = Job(**json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
     reached("import")
-    kept, rejected = work(job, reached)
-    print(json.dumps({"kept": kept, "rejected": rejected, "seconds": parts}))
+    stored, rejected = work(job, reached)
+    print(json.dumps({"kept": stored, "rejected": rejected, "seconds": parts}))
     return 0

@@ -39,9 +39,9 @@ def served(booster: str, folder: Path, port: int) -> Iterator[int]:
     }
     words = ["mlflow", "models", "serve", "-m", str(saved), "-h", "127.0.0.1", "-p", str(port), "-w", "1"]
     log = folder / "mlflow.log"
-    with log.open("wb") as said:
+    with log.open("wb") as output:
         server = subprocess.Popen(
-            [*words, "--env-manager", "local"], cwd=folder, env=environment, stdout=said, stderr=said,
+            [*words, "--env-manager", "local"], cwd=folder, env=environment, stdout=output, stderr=output,
             start_new_session=True,
         )  # fmt: skip
     try:

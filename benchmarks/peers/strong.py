@@ -15,37 +15,37 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.job import Job, append, fetch, promises, run
+from benchmarks.peers.job import Job, append, fetch, contracts, run
 
 
 def work(job: Job, reached: Callable[[str], None]) -> tuple[int, int]:
     """Bring one file in. Returns how many rows were kept and rejected."""
     import polars as pl
 
-    told = promises(Path(job.contract))
+    result = contracts(Path(job.contract))
     content = fetch(job)
     reached("fetch")
     text = pl.read_csv(io.BytesIO(content), infer_schema=False)
-    typed = text.select(_typed(name, kind) for name, kind in told.types.items())
+    typed = text.select(_typed(name, kind) for name, kind in result.types.items())
     reached("parse")
-    bad = [pl.col(name).is_null() for name in told.required]
-    bad += [~pl.col(name).is_in(values) for name, values in told.enums.items()]
-    bad += [~pl.col(name).str.contains(pattern) for name, pattern in told.patterns.items()]
-    for name, (low, high) in told.ranges.items():
-        kind = told.types[name]
+    bad = [pl.col(name).is_null() for name in result.required]
+    bad += [~pl.col(name).is_in(values) for name, values in result.enums.items()]
+    bad += [~pl.col(name).str.contains(pattern) for name, pattern in result.patterns.items()]
+    for name, (low, high) in result.ranges.items():
+        kind = result.types[name]
         bad.append(~pl.col(name).is_between(_bound(low, kind), _bound(high, kind)))
-    bad += [~pl.sql_expr(rule) for rule in told.rules.values()]
-    bad.append(pl.struct(told.key).is_duplicated())
+    bad += [~pl.sql_expr(rule) for rule in result.rules.values()]
+    bad.append(pl.struct(result.key).is_duplicated())
     broken = typed.select(pl.any_horizontal(item.fill_null(False) for item in bad)).to_series()
     # What no type takes became null: that is a breach too, wherever the text was not empty.
-    for name, kind in told.types.items():
+    for name, kind in result.types.items():
         if kind != "string":
             broken = broken | (typed[name].is_null() & text[name].is_not_null())
     text.filter(broken).write_parquet(Path(job.lake) / "rejected.parquet")
     good = typed.filter(~broken)
     reached("check")
-    good = good.drop(told.left_out).with_columns(
-        _tokens(good[name], domain, job.secret.encode()) for name, domain in told.tokens.items()
+    good = good.drop(result.left_out).with_columns(
+        _tokens(good[name], domain, job.secret.encode()) for name, domain in result.tokens.items()
     )
     reached("tokens")
     append(job, good.to_arrow(compat_level=pl.CompatLevel.oldest()))
@@ -83,8 +83,8 @@ def _tokens(column: Any, domain: str, secret: bytes) -> Any:
 
     values = column.drop_nulls().unique()
     key = hmac.digest(secret, domain.encode(), hashlib.sha256)
-    made = [f"{domain}_{hmac.digest(key, value.encode(), hashlib.sha256)[:16].hex()}" for value in values.to_list()]
-    return column.replace_strict(values, pl.Series(made, dtype=pl.String), default=None, return_dtype=pl.String)
+    built = [f"{domain}_{hmac.digest(key, value.encode(), hashlib.sha256)[:16].hex()}" for value in values.to_list()]
+    return column.replace_strict(values, pl.Series(built, dtype=pl.String), default=None, return_dtype=pl.String)
 
 
 if __name__ == "__main__":

@@ -36,40 +36,40 @@ class Offices:
         draw = draws.Draw(seed, "offices")
         count = care.OFFICES
         self.static = draw.bell("static", count, 1000)
-        self.walk = draw.bell("walk", count, 1000)
+        self.collected = draw.bell("walk", count, 1000)
         self.migrating = (draw.share("migrating", count) < ENTERS * 4).astype(np.int64)
         self.reviewed = np.zeros(count, np.int64)
         self.habit = np.full(count, 100)
         self._forgets = care.habits(seed)
         self.sloppy = self._forgets
-        self._left = np.zeros(count, np.int64)
-        self._asked: list[tuple[Ints, Ints]] = []
-        self._told = np.zeros(0, np.int64)
-        self._of, self._denied = self._told, self._told
+        self._remaining = np.zeros(count, np.int64)
+        self._requests: list[tuple[Ints, Ints]] = []
+        self._result = np.zeros(0, np.int64)
+        self._of, self._denied = self._result, self._result
 
     def open(self, draw: Draw, month: str) -> None:
         """Begin a month: offices move, and the payer looks at what was told in the month before."""
         count = care.OFFICES
-        self.walk = self.walk * 7 // 10 + draw.bell("walk", count, 714)
+        self.collected = self.collected * 7 // 10 + draw.bell("walk", count, 714)
         share = draw.share("migrating", count)
         self.migrating = (share < np.where(self.migrating == 1, STAYS, ENTERS)).astype(np.int64)
         # A new system forgets modifiers too.
         self.sloppy = np.where(self.migrating == 1, np.maximum(self._forgets, 600), self._forgets)
-        opened = care.month_days(month)[0] * draws.DAY
-        seen = (self._told >= opened - 31 * draws.DAY) & (self._told < opened)
-        many = np.bincount(self._of[seen], minlength=count)
-        bad = np.bincount(self._of[seen & (self._denied == 1)], minlength=count)
+        opened_files = care.month_days(month)[0] * draws.DAY
+        observed = (self._result >= opened_files - 31 * draws.DAY) & (self._result < opened_files)
+        many = np.bincount(self._of[observed], minlength=count)
+        bad = np.bincount(self._of[observed & (self._denied == 1)], minlength=count)
         # Half as many again as usual, in whole numbers.
         high = (many >= FEWEST) & (bad * many.sum() * 2 > WORSE * bad.sum() * many)
-        self._left = np.maximum(self._left - 1, -PAUSE)
-        begins = high & (self._left <= -PAUSE)
-        self._left = np.where(begins, 2 + draw.whole("review", count, 0, 2), self._left)
-        self.reviewed = (self._left > 0).astype(np.int64)
-        if self._asked:
-            asked, lacked = (sum(item[place] for item in self._asked[-3:]) for place in (0, 1))
-            self.habit = np.where(asked >= 5, lacked * 1000 // np.maximum(asked, 1), 100)
-        kept = self._told >= opened - 31 * draws.DAY
-        self._told, self._of, self._denied = self._told[kept], self._of[kept], self._denied[kept]
+        self._remaining = np.maximum(self._remaining - 1, -PAUSE)
+        begins = high & (self._remaining <= -PAUSE)
+        self._remaining = np.where(begins, 2 + draw.whole("review", count, 0, 2), self._remaining)
+        self.reviewed = (self._remaining > 0).astype(np.int64)
+        if self._requests:
+            requests, lacked = (sum(item[place] for item in self._requests[-3:]) for place in (0, 1))
+            self.habit = np.where(requests >= 5, lacked * 1000 // np.maximum(requests, 1), 100)
+        stored = self._result >= opened_files - 31 * draws.DAY
+        self._result, self._of, self._denied = self._result[stored], self._of[stored], self._denied[stored]
 
     def close(self, visits: care.Visits, outcome: Outcome) -> None:
         """End a month: remember how claims were coded, and when it is known how they were decided."""
@@ -77,10 +77,10 @@ class Offices:
         asks = care.MODIFIED[visits.code[head]]
         lacks = asks & (visits.modifier[head] < 0)
         count = care.OFFICES
-        self._asked.append(
+        self._requests.append(
             (np.bincount(visits.office[asks], minlength=count), np.bincount(visits.office[lacks], minlength=count))
         )
         first = len(visits.id)
-        self._told = np.concatenate([self._told, outcome.told[:first]])
+        self._result = np.concatenate([self._result, outcome.result[:first]])
         self._of = np.concatenate([self._of, visits.office])
         self._denied = np.concatenate([self._denied, (outcome.state[:first] == settlement.DENIED).astype(np.int64)])

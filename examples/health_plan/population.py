@@ -83,17 +83,17 @@ def members(count: int, seed: int, *, planted: int = 0) -> pa.Table:
     """
     draw = draws.Draw(seed, "members")
     size = draw.pick("household", count, weights=(0.42, 0.26, 0.14, 0.12, 0.06)) + 1
-    house = np.repeat(np.arange(count), size)[:count]
-    seat = np.arange(count) - (np.cumsum(size) - size)[house]
+    project = np.repeat(np.arange(count), size)[:count]
+    seat = np.arange(count) - (np.cumsum(size) - size)[project]
     age = np.where(seat < 2, draw.whole("age", count, 23 * 365, 84 * 365), draw.whole("child", count, 40, 25 * 365))
     born = np.datetime64("2026-06-30") - age.astype("timedelta64[D]")
     first, last = (
         draw.of("first", count, FIRST),
-        pa.array(LAST).take(draws.at(draw.whole("last", count, 0, len(LAST)), house)),
+        pa.array(LAST).take(draws.instant(draw.whole("last", count, 0, len(LAST)), project)),
     )
-    number = draw.whole("number", count, 1, 9900)[house]
-    street = pa.array(STREETS).take(draws.at(draw.whole("street", count, 0, len(STREETS)), house))
-    place = draw.whole("place", count, 0, len(PLACES))[house]
+    number = draw.whole("number", count, 1, 9900)[project]
+    street = pa.array(STREETS).take(draws.instant(draw.whole("street", count, 0, len(STREETS)), project))
+    place = draw.whole("place", count, 0, len(PLACES))[project]
     marked = np.arange(count) < planted
     if planted:
         first = pc.if_else(pa.array(marked), _syllables(count, seed, "first"), first)
@@ -102,7 +102,7 @@ def members(count: int, seed: int, *, planted: int = 0) -> pa.Table:
     member = draws.join("WSP", draws.digits(draw.spread("member", count, 10**9), 9))
     mail = draws.join(pc.utf8_lower(first), ".", pc.utf8_lower(last), draws.text(np.arange(count) + 100), "@example.")
     old = (age > 65 * 365) | marked
-    plan = np.where(age > 65 * 365, 4, draw.whole("plan", count, 0, 4)[house])
+    plan = np.where(age > 65 * 365, 4, draw.whole("plan", count, 0, 4)[project])
     columns: dict[str, Any] = {
         "person_id": draws.join("P", draws.digits(draw.spread("person", count, 10**8), 8)),
         "member_id": member,
@@ -121,12 +121,12 @@ def members(count: int, seed: int, *, planted: int = 0) -> pa.Table:
         "state": pa.array([place[1] for place in PLACES]).take(pa.array(place)),
         "zip_code": draws.join(
             pa.array([place[2] for place in PLACES]).take(pa.array(place)),
-            draws.digits(draw.whole("zip", count, 0, 100)[house], 2),
+            draws.digits(draw.whole("zip", count, 0, 100)[project], 2),
         ),
-        "phone": _phone(draw, np.where(marked, -1 - np.arange(count), house)),
+        "phone": _phone(draw, np.where(marked, -1 - np.arange(count), project)),
         "email": draws.join(mail, draw.of("mail", count, ("com", "org"))),
-        "group_id": draws.join("G", draws.digits(draw.whole("group", count, 10_000, 10_060)[house], 5)),
-        "payer": pa.array(PAYERS).take(pa.array(draw.whole("payer", count, 0, len(PAYERS))[house])),
+        "group_id": draws.join("G", draws.digits(draw.whole("group", count, 10_000, 10_060)[project], 5)),
+        "payer": pa.array(PAYERS).take(pa.array(draw.whole("payer", count, 0, len(PAYERS))[project])),
         "plan": pa.array(care.PLANS).take(pa.array(plan)),
         "subscriber_relation": pa.array(("self", "spouse", "child")).take(pa.array(np.minimum(seat, 2))),
     }
@@ -144,20 +144,20 @@ class Cover(NamedTuple):
     end: Ints
     again: Ints
     former: Ints
-    told: Ints
+    result: Ints
     told_end: Ints
     told_again: Ints
 
-    def known(self, who: Ints, day: Ints, second: Ints) -> tuple[draws.Bools, draws.Bools]:
+    def expected(self, user_name: Ints, day: Ints, second: Ints) -> tuple[draws.Bools, draws.Bools]:
         """Return whether each day is covered, as known at a second, and whether it lies before any coverage."""
-        ended = (day > self.end[who]) & (self.told_end[who] < second)
-        first = (self.told[who] < second) & (self.start[who] <= day) & ~ended
-        later = (self.told_again[who] < second) & (self.again[who] <= day)
-        return first | later, day < self.start[who]
+        ended = (day > self.end[user_name]) & (self.told_end[user_name] < second)
+        first = (self.result[user_name] < second) & (self.start[user_name] <= day) & ~ended
+        later = (self.told_again[user_name] < second) & (self.again[user_name] <= day)
+        return first | later, day < self.start[user_name]
 
-    def plan(self, own: Ints, who: Ints, day: Ints) -> Ints:
+    def plan(self, own: Ints, user_name: Ints, day: Ints) -> Ints:
         """Return the plan of each day: who was moved was in the former one before."""
-        return np.where((self.former[who] == 1) & (day < self.again[who]), care.FORMER, own[who])
+        return np.where((self.former[user_name] == 1) & (day < self.again[user_name]), care.FORMER, own[user_name])
 
 
 def coverage(people: pa.Table, seed: int, *, since: str = "2025-05", until: str = "2026-10") -> Cover:
@@ -168,15 +168,15 @@ def coverage(people: pa.Table, seed: int, *, since: str = "2025-05", until: str 
     """
     count = people.num_rows
     draw = draws.Draw(seed, "spans")
-    opened, closed = draws.days(since), care.month_days(until)[1]
-    low, high = opened - 150, closed
+    opened_files, closed = draws.days(since), care.month_days(until)[1]
+    low, high = opened_files - 150, closed
     turn = draws.days(f"{until[:4]}-01-01")
     born = people["birth_date"].combine_chunks().cast(pa.int32()).to_numpy(zero_copy_only=False).astype(np.int64)
     months = np.datetime64(since, "M") - 17 + draw.whole("start", count, 0, 12)
     day = months.astype("datetime64[D]").astype(np.int64)
     # Some join while we look on.
     joins = draw.share("joins", count) < 0.02
-    day = np.where(joins, draw.whole("joined", count, opened, high), day)
+    day = np.where(joins, draw.whole("joined", count, opened_files, high), day)
     start = np.maximum(day, born)
     kind = draw.pick("kind", count, (0.125, 0.1, 0.045, 0.73))
     event = draw.whole("event", count, low, high)
@@ -204,7 +204,7 @@ def coverage(people: pa.Table, seed: int, *, since: str = "2025-05", until: str 
         end=end,
         again=again,
         former=((kind == 0) & (end < draws.NEVER)).astype(np.int64),
-        told=np.where(start == born, start + 12, start - 10) * draws.DAY + second,
+        result=np.where(start == born, start + 12, start - 10) * draws.DAY + second,
         told_end=np.where(end < draws.NEVER, told_end * draws.DAY + second, draws.NEVER),
         told_again=np.where(again < draws.NEVER, told_again * draws.DAY + second, draws.NEVER),
     )
@@ -220,20 +220,20 @@ def spans(people: pa.Table, seed: int, *, since: str = "2025-05", until: str = "
     horizon = care.month_days(until)[1] * draws.DAY
     never = np.full(people.num_rows, draws.NEVER)
     parts = []
-    for start, end, told, first in (
-        (cover.start, never, cover.told, True),
+    for start, end, result, first in (
+        (cover.start, never, cover.result, True),
         (cover.start, cover.end, cover.told_end, True),
         (cover.again, never, cover.told_again, False),
     ):
-        there = np.flatnonzero(told < horizon)
-        part = people.take(pa.array(there))
+        target = np.flatnonzero(result < horizon)
+        part = people.take(pa.array(target))
         if first:
-            former = pa.array(cover.former[there] == 1)
+            former = pa.array(cover.former[target] == 1)
             plan = pc.if_else(former, pa.scalar(care.PLANS[care.FORMER]), part["plan"].combine_chunks())
             part = part.set_column(part.schema.get_field_index("plan"), "plan", plan)
-        part = part.append_column("enrollment_start_date", draws.dates(start[there]))
-        part = part.append_column("enrollment_end_date", draws.dates(end[there]).cast(pa.date32()))
-        part = part.append_column("recorded_at", draws.instants(told[there]))
+        part = part.append_column("enrollment_start_date", draws.dates(start[target]))
+        part = part.append_column("enrollment_end_date", draws.dates(end[target]).cast(pa.date32()))
+        part = part.append_column("recorded_at", draws.instants(result[target]))
         parts.append(part.append_column("data_source", pa.repeat(SOURCE, part.num_rows)))
     return pa.concat_tables(parts).combine_chunks()
 
@@ -246,10 +246,10 @@ def claims(count: int, seed: int, *, people: pa.Table, month: str = "2026-09", f
     Nothing is decided about them: that is `process.history`.
     """
     draw = draws.Draw(seed, f"claims {month}")
-    made = grown(care.visits(draw, count, seed, people=people.num_rows, month=month, first=first), people)
-    numbered = draw.spread("auth", len(made.id), 10**8)
-    auth = np.where(made.cents[made.heads] >= 150_000, numbered, -1)
-    return care.rows(made._replace(plan=own_plans(people)[made.who], auth=auth), people=people, seed=seed)
+    built = grown(care.visits(draw, count, seed, people=people.num_rows, month=month, first=first), people)
+    numbered = draw.spread("auth", len(built.id), 10**8)
+    auth = np.where(built.cents[built.heads] >= 150_000, numbered, -1)
+    return care.rows(built._replace(plan=own_plans(people)[built.user_name], auth=auth), people=people, seed=seed)
 
 
 def grown(visits: care.Visits, people: pa.Table) -> care.Visits:
@@ -257,8 +257,8 @@ def grown(visits: care.Visits, people: pa.Table) -> care.Visits:
     born = people["birth_date"].combine_chunks().cast(pa.int32()).to_numpy(zero_copy_only=False).astype(np.int64)
     # A household's children follow their parents, of whom the first is there always.
     seat = np.arange(people.num_rows) - _subscribers(people)
-    early = born[visits.who] > visits.start
-    return visits._replace(who=np.where(early, visits.who - seat[visits.who], visits.who))
+    early = born[visits.user_name] > visits.start
+    return visits._replace(who=np.where(early, visits.user_name - seat[visits.user_name], visits.user_name))
 
 
 def own_plans(people: pa.Table) -> Ints:

@@ -38,15 +38,15 @@ class Past(NamedTuple):
 
     visits: care.Visits
     reason: Ints
-    told: Ints
+    result: Ints
     kind: Ints
     paper: Ints
     valid_at: Ints
 
     def since(self, day: int) -> Past:
         """Forget what was received before a day."""
-        kept = np.flatnonzero(self.visits.received >= day)
-        return Past(care.take(self.visits, kept), *(values[kept] for values in self[1:]))
+        stored = np.flatnonzero(self.visits.received >= day)
+        return Past(care.take(self.visits, stored), *(values[stored] for values in self[1:]))
 
     def with_more(self, more: Past) -> Past:
         """Remember more."""
@@ -66,18 +66,18 @@ class Coming(NamedTuple):
 def come_again(draw: Draw, new: care.Visits, past: Past | None, month: str) -> Coming:
     """Add to a month's new claims those that the past brings."""
     parts, kinds = [new], [np.full(len(new.id), NEW)]
-    papers, times = [np.full(len(new.id), -1)], [np.full(len(new.id), draws.NEVER)]
+    documents, times = [np.full(len(new.id), -1)], [np.full(len(new.id), draws.NEVER)]
     if past is not None:
-        opened, after = care.month_days(month)
+        opened_files, after = care.month_days(month)
         for kind, places in (
             (DUPLICATE, _some(draw, "twice", _originals(past), int(len(new.id) * DUPLICATES))),
             (SAME, _some(draw, "same day", _originals(past), int(len(new.id) * SAME_DAY))),
-            (REPEAT, _repeated(draw, past, opened)),
-            (MENDED, _corrected(draw, past, opened)),
+            (REPEAT, _repeated(draw, past, opened_files)),
+            (MENDED, _corrected(draw, past, opened_files)),
         ):
             count = len(places)
             part = _changed(draw, care.take(past.visits, places), kind)
-            received = draw.whole(f"received {kind}", count, opened, after)
+            received = draw.whole(f"received {kind}", count, opened_files, after)
             part = part._replace(
                 received=received,
                 second=draw.whole(f"second {kind}", count, 6 * 3600, 20 * 3600),
@@ -89,9 +89,9 @@ def come_again(draw: Draw, new: care.Visits, past: Past | None, month: str) -> C
             parts.append(part)
             kinds.append(np.full(count, kind))
             old = kind in (DUPLICATE, MENDED)
-            papers.append(past.paper[places] if old else np.full(count, -1))
+            documents.append(past.paper[places] if old else np.full(count, -1))
             times.append(past.valid_at[places] if old else np.full(count, draws.NEVER))
-    every, kind, paper, valid_at = care.together(parts), *(np.concatenate(item) for item in (kinds, papers, times))
+    every, kind, paper, valid_at = care.together(parts), *(np.concatenate(item) for item in (kinds, documents, times))
     order = np.argsort(every.recorded, kind="stable")
     every = care.take(every, order)
     number = int(month.replace("-", "")) * 10**7 + np.arange(len(order))
@@ -100,41 +100,43 @@ def come_again(draw: Draw, new: care.Visits, past: Past | None, month: str) -> C
 
 def _changed(draw: Draw, visits: care.Visits, kind: int) -> care.Visits:
     """Change what is different this time."""
-    count, asked = len(visits.id), np.full(len(visits.id), -1)
+    count, requests = len(visits.id), np.full(len(visits.id), -1)
     if kind == DUPLICATE:
-        return visits._replace(original=asked)
+        return visits._replace(original=requests)
     if kind == REPEAT:
-        return visits._replace(original=asked, auth=asked)
+        return visits._replace(original=requests, auth=requests)
     if kind == SAME:
         # Another procedure on a day that was billed already.
-        other = draw.whole("other", len(visits.of), 1, len(care.CODES))
-        code = np.where(visits.code < 0, -1, (visits.code + other) % len(care.CODES))
-        return visits._replace(original=asked, auth=asked, code=code)
+        second = draw.whole("other", len(visits.of), 1, len(care.CODES))
+        code = np.where(visits.code < 0, -1, (visits.code + second) % len(care.CODES))
+        return visits._replace(original=requests, auth=requests, code=code)
     asks = (visits.code >= 0) & care.MODIFIED[visits.code] & (visits.modifier < 0)
     modifier = np.where(asks, 0, visits.modifier)
     return visits._replace(original=visits.id, modifier=modifier, dx1=np.zeros(count, np.int64))
 
 
-def _repeated(draw: Draw, past: Past, opened: int) -> Ints:
+def _repeated(draw: Draw, past: Past, opened_files: int) -> Ints:
     """Find the denied care that is asked for again, at the same office, for a later day."""
     again = draw.share("again?", len(past.reason)) < AGAIN
-    return np.flatnonzero(_denied(past, opened) & ABOUT_CARE[past.reason] & again)
+    return np.flatnonzero(_denied(past, opened_files) & ABOUT_CARE[past.reason] & again)
 
 
-def _corrected(draw: Draw, past: Past, opened: int) -> Ints:
+def _corrected(draw: Draw, past: Past, opened_files: int) -> Ints:
     """Find the claims that were denied for how they were written, and are sent again with a number of their own."""
     # The other end of the same draw: what is asked for again is not corrected as well.
     mended = draw.share("again?", len(past.reason)) >= 1 - CORRECTED
-    return np.flatnonzero(_denied(past, opened) & MENDABLE[past.reason] & mended & (past.kind != MENDED))
+    return np.flatnonzero(_denied(past, opened_files) & MENDABLE[past.reason] & mended & (past.kind != MENDED))
 
 
 def _originals(past: Past) -> Bools:
     return (past.kind == NEW) | (past.kind == REPEAT)
 
 
-def _denied(past: Past, opened: int) -> Bools:
+def _denied(past: Past, opened_files: int) -> Bools:
     """Find what was told to be denied in the month before."""
-    return (past.reason >= 0) & (past.told < opened * draws.DAY) & (past.told >= (opened - 31) * draws.DAY)
+    return (
+        (past.reason >= 0) & (past.result < opened_files * draws.DAY) & (past.result >= (opened_files - 31) * draws.DAY)
+    )
 
 
 def _some(draw: Draw, name: str, among: Bools, count: int) -> Ints:
@@ -148,12 +150,12 @@ class Approved(NamedTuple):
     """Prior authorizations: number, member, procedure, first and last day, units, and the second they were recorded."""
 
     number: Ints
-    who: Ints
+    user_name: Ints
     code: Ints
     since: Ints
     until: Ints
     units: Ints
-    told: Ints
+    result: Ints
 
 
 def authorize(draw: Draw, coming: Coming, first: int, seed: int) -> tuple[Coming, Approved]:
@@ -167,7 +169,7 @@ def authorize(draw: Draw, coming: Coming, first: int, seed: int) -> tuple[Coming
     needed = _NEEDED[code, visits.plan]
     fresh = coming.paper < 0
     fate = draw.pick("fate", count, (0.70, 0.06, 0.07, 0.06, 0.03, 0.05, 0.03))
-    extended, absent, expired, too_late, other, unknown = (fate == place for place in range(1, 7))
+    extended, absent, expired, too_late, second_value, unknown = (fate == place for place in range(1, 7))
     idle = ~needed & (draw.share("idle", count) < 0.04)
     named = fresh & ((needed & ~absent) | idle)
     place = np.flatnonzero(named)
@@ -175,7 +177,7 @@ def authorize(draw: Draw, coming: Coming, first: int, seed: int) -> tuple[Coming
     auth = visits.auth.copy()
     auth[place] = ((first + np.arange(len(place))) * 15_485_863 + spread) % 10**8
     says = np.select(
-        [absent, expired | too_late, other, unknown],
+        [absent, expired | too_late, second_value, unknown],
         [adjudication.ABSENT, adjudication.EXPIRED, adjudication.OTHER_CODE, adjudication.UNKNOWN],
         adjudication.VALID,
     )
@@ -183,23 +185,23 @@ def authorize(draw: Draw, coming: Coming, first: int, seed: int) -> tuple[Coming
     old = np.where(coming.valid_at < visits.recorded, adjudication.VALID, coming.paper)
     paper = np.where(fresh, np.where(needed, says, 0), old)
     shift = draw.whole("other code", count, 1, len(care.CODES))
-    told_code = np.where(other & needed, (code + shift) % len(care.CODES), code)
+    told_code = np.where(second_value & needed, (code + shift) % len(care.CODES), code)
     since = visits.start - draw.whole("since", count, 6, 25)
     short = needed & (extended | expired | too_late)
     until = np.where(
         short, visits.start - draw.whole("short", count, 1, 5), visits.end + draw.whole("until", count, 10, 90)
     )
     second = draw.whole("second auth", count, 8 * 3600, 18 * 3600)
-    told = (since - draw.whole("ahead", count, 0, 4)) * draws.DAY + second
-    told = np.where(needed & unknown, visits.recorded + draw.whole("after", count, 3, 15) * draws.DAY, told)
+    result = (since - draw.whole("ahead", count, 0, 4)) * draws.DAY + second
+    result = np.where(needed & unknown, visits.recorded + draw.whole("after", count, 3, 15) * draws.DAY, result)
     units = draw.whole("approved", count, 1, 13)
     more = np.flatnonzero(named & needed & (extended | too_late))
     later = np.where(extended, (visits.start - 1) * draws.DAY + second, visits.recorded + 10 * draws.DAY + second)
-    columns = (auth, visits.who, told_code, since, until, units, told)
+    columns = (auth, visits.user_name, told_code, since, until, units, result)
     once = Approved(*(column[place] for column in columns))
     twice = Approved(*(column[more] for column in (*columns[:4], visits.end + 30, units, later)))
     both = Approved(*(np.concatenate(pair) for pair in zip(once, twice, strict=True)))
-    valid_at = np.select([fresh & needed & unknown, fresh & needed & too_late], [told, later], coming.valid_at)
+    valid_at = np.select([fresh & needed & unknown, fresh & needed & too_late], [result, later], coming.valid_at)
     return coming._replace(visits=visits._replace(auth=auth), paper=paper, valid_at=valid_at), both
 
 
@@ -208,12 +210,12 @@ def approvals(approved: Approved, people: pa.Table) -> pa.Table:
     return pa.table(
         {
             "prior_auth_number": care.auth_ids(approved.number),
-            "member_id": people["member_id"].combine_chunks().take(pa.array(approved.who)),
+            "member_id": people["member_id"].combine_chunks().take(pa.array(approved.user_name)),
             "hcpcs_code": draws.words(care.CODES, approved.code),
             "approved_from": draws.dates(approved.since),
             "approved_to": draws.dates(approved.until),
             "approved_units": pa.array(approved.units),
-            "recorded_at": draws.instants(approved.told),
+            "recorded_at": draws.instants(approved.result),
             "data_source": pa.repeat(care.SOURCE, len(approved.number)),
         }
     )

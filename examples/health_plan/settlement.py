@@ -42,7 +42,7 @@ class Outcome(NamedTuple):
     """
 
     visits: care.Visits
-    told: Ints
+    result: Ints
     state: Ints
     reason: Ints
     reviewed: Ints
@@ -67,73 +67,75 @@ class Accounts:
         therapy = _THERAPY[plans]
         family = single * 5 // 2
         self.limit = np.stack([single, family, single * 2, _OUT_OF_POCKET[plans], therapy, therapy])
-        self.left = self.limit.copy()
+        self.remaining = self.limit.copy()
 
     def new_year(self) -> None:
         """Begin again."""
-        self.left = self.limit.copy()
+        self.remaining = self.limit.copy()
 
-    def exhausted(self, who: Ints, code: Ints) -> Bools:
+    def exhausted(self, user_name: Ints, code: Ints) -> Bools:
         """Return which claims are for therapy of which nothing is left."""
-        found = np.zeros(len(who), bool)
+        matches = np.zeros(len(user_name), bool)
         for kind, therapy in enumerate(care.THERAPY):
-            found |= (code == therapy) & (self.left[_BENEFIT + kind, who] <= 0)
-        return found
+            matches |= (code == therapy) & (self.remaining[_BENEFIT + kind, user_name] <= 0)
+        return matches
 
     def met(self, visits: care.Visits) -> Bools:
         """Return which claims' members have no deductible left."""
-        return np.where(visits.network, self.left[_IN, visits.who], self.left[_OUT, visits.who]) == 0
+        return (
+            np.where(visits.network, self.remaining[_IN, visits.user_name], self.remaining[_OUT, visits.user_name]) == 0
+        )
 
     def share(self, draw: Draw, outcome: Outcome, allowed: Ints) -> tuple[Ints, Ints, Ints]:
         """Split what is allowed: deductible, copayment, coinsurance; write down what was used up."""
-        visits, who = outcome.visits, outcome.visits.who
-        left = np.where(visits.network, self.left[_IN, who], self.left[_OUT, who])
-        before = _before(who * 2 + visits.network, allowed)
-        family = np.where(visits.network, self.left[_FAMILY, self._subscriber[who]], draws.NEVER)
-        deductible = np.minimum(np.clip(left - before, 0, allowed), family)
+        visits, user_name = outcome.visits, outcome.visits.user_name
+        remaining = np.where(visits.network, self.remaining[_IN, user_name], self.remaining[_OUT, user_name])
+        before = _before(user_name * 2 + visits.network, allowed)
+        family = np.where(visits.network, self.remaining[_FAMILY, self._subscriber[user_name]], draws.NEVER)
+        deductible = np.minimum(np.clip(remaining - before, 0, allowed), family)
         # Once a year's own share is paid, nothing more is asked.
-        free = (self.left[_POCKET, who] <= 0) & visits.network
-        due = draw.share("copay", len(who)) < 0.5
+        free = (self.remaining[_POCKET, user_name] <= 0) & visits.network
+        due = draw.share("copay", len(user_name)) < 0.5
         copay = np.where(_COPAYS[visits.plan] & due & ~free, np.minimum(allowed - deductible, 2_500), 0)
         rest = allowed - deductible - copay
         coinsurance = np.where(free, 0, rest * _COINSURANCE[visits.plan] // 100)
         inside = visits.network
         for kind, whom, cents in (
-            (_IN, who, np.where(inside, deductible, 0)),
-            (_FAMILY, self._subscriber[who], np.where(inside, deductible, 0)),
-            (_OUT, who, np.where(inside, 0, deductible)),
-            (_POCKET, who, np.where(inside, deductible + copay + coinsurance, 0)),
+            (_IN, user_name, np.where(inside, deductible, 0)),
+            (_FAMILY, self._subscriber[user_name], np.where(inside, deductible, 0)),
+            (_OUT, user_name, np.where(inside, 0, deductible)),
+            (_POCKET, user_name, np.where(inside, deductible + copay + coinsurance, 0)),
         ):
-            np.subtract.at(self.left[kind], whom, cents)
+            np.subtract.at(self.remaining[kind], whom, cents)
         head = visits.code[visits.heads]
         for kind, therapy in enumerate(care.THERAPY):
-            np.subtract.at(self.left[_BENEFIT + kind], who, np.where(head == therapy, allowed, 0))
-        np.maximum(self.left, 0, out=self.left)
+            np.subtract.at(self.remaining[_BENEFIT + kind], user_name, np.where(head == therapy, allowed, 0))
+        np.maximum(self.remaining, 0, out=self.remaining)
         return deductible, copay, coinsurance
 
     def rows(self, before: Ints, people: pa.Table, until: int, year: int) -> pa.Table:
         """Lay out what changed since `before`, in the contract's order. until: the day after the last one."""
-        kind, who = np.nonzero(self.left != before)
+        kind, user_name = np.nonzero(self.remaining != before)
         columns: dict[str, Any] = {
-            "member_id": people["member_id"].combine_chunks().take(pa.array(who)),
-            "plan_year": pa.array(np.full(len(who), year)),
+            "member_id": people["member_id"].combine_chunks().take(pa.array(user_name)),
+            "plan_year": pa.array(np.full(len(user_name), year)),
             **{
                 name: draws.words([item[place] for item in KINDS], kind)
                 for place, name in enumerate(("level", "network", "service_type_code", "benefit"))
             },
-            "limit_amount": draws.decimal(self.limit[kind, who]),
-            "remaining_amount": draws.decimal(self.left[kind, who]),
-            "as_of_date": draws.dates(np.full(len(who), until - 1)),
-            "recorded_at": draws.instants(np.full(len(who), until * draws.DAY + 4 * 3600)),
-            "data_source": pa.repeat(care.SOURCE, len(who)),
+            "limit_amount": draws.decimal(self.limit[kind, user_name]),
+            "remaining_amount": draws.decimal(self.remaining[kind, user_name]),
+            "as_of_date": draws.dates(np.full(len(user_name), until - 1)),
+            "recorded_at": draws.instants(np.full(len(user_name), until * draws.DAY + 4 * 3600)),
+            "data_source": pa.repeat(care.SOURCE, len(user_name)),
         }
         return pa.table(columns)
 
 
 def settle(draw: Draw, outcome: Outcome, accounts: Accounts) -> tuple[pa.Table, pa.Table]:
     """Pay a month's outcomes in the order in which they are told; return remittances and claim adjustments."""
-    outcome = outcome.pick(np.argsort(outcome.told, kind="stable"))
-    visits, count = outcome.visits, len(outcome.told)
+    outcome = outcome.pick(np.argsort(outcome.result, kind="stable"))
+    visits, count = outcome.visits, len(outcome.result)
     size = np.bincount(visits.of, minlength=count)
     last = np.cumsum(size) - 1
     paid = outcome.state == PAID
@@ -149,7 +151,7 @@ def settle(draw: Draw, outcome: Outcome, accounts: Accounts) -> tuple[pa.Table, 
     own = deductible + copay + coinsurance
     # Status 4 is for a claim that fails whole; most denials come as 1 with nothing paid.
     failed = (outcome.state == DENIED) & (draw.share("failed", count) < 0.3)
-    day = outcome.told // draws.DAY
+    day = outcome.result // draws.DAY
     remittance = pa.table(
         {
             "claim_id": care.claim_ids(visits.id),
@@ -163,7 +165,7 @@ def settle(draw: Draw, outcome: Outcome, accounts: Accounts) -> tuple[pa.Table, 
             "coinsurance_amount": draws.decimal(coinsurance),
             "copayment_amount": draws.decimal(copay),
             "deductible_amount": draws.decimal(deductible),
-            "recorded_at": draws.instants(outcome.told),
+            "recorded_at": draws.instants(outcome.result),
             "data_source": pa.repeat(care.SOURCE, count),
         }
     )
@@ -185,7 +187,7 @@ def settle(draw: Draw, outcome: Outcome, accounts: Accounts) -> tuple[pa.Table, 
         reviewed = (code == "50") & (outcome.reviewed[of] == 1)
         remark = np.where(reviewed, 1, _REMARK.get(code, -1))
         written.add(of, line[lines], group, code, visits.cents[lines], remark)
-    return remittance, written.rows(visits.id, outcome.told)
+    return remittance, written.rows(visits.id, outcome.result)
 
 
 class _Written:
@@ -199,7 +201,7 @@ class _Written:
         numbers = (np.full(count, 0) + line, cents, np.full(count, 0) + remark)
         self._parts.append((claim, *numbers, pa.repeat(group, count), pa.repeat(code, count)))
 
-    def rows(self, ids: Ints, told: Ints) -> pa.Table:
+    def rows(self, ids: Ints, result: Ints) -> pa.Table:
         claim, line, cents, remark = (np.concatenate([part[n] for part in self._parts]) for n in range(4))
         order = np.lexsort((line, claim))
         claim, line, cents, remark = (values[order] for values in (claim, line, cents, remark))
@@ -216,7 +218,7 @@ class _Written:
                 "carc_code": code,
                 "rarc_code": draws.words(REMARKS, remark),
                 "adjustment_amount": draws.decimal(cents),
-                "recorded_at": draws.instants(told[claim]),
+                "recorded_at": draws.instants(result[claim]),
                 "data_source": pa.repeat(care.SOURCE, len(claim)),
             }
         )
@@ -229,6 +231,6 @@ def _before(key: Ints, cents: Ints) -> Ints:
     new = np.ones(len(key), bool)
     new[1:] = key[order][1:] != key[order][:-1]
     start = np.maximum.accumulate(np.where(new, np.arange(len(key)), 0))
-    found = np.empty(len(key), np.int64)
-    found[order] = total - cents[order] - (total - cents[order])[start]
-    return found
+    matches = np.empty(len(key), np.int64)
+    matches[order] = total - cents[order] - (total - cents[order])[start]
+    return matches

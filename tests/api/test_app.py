@@ -40,7 +40,7 @@ class Reply(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Answering]:
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Answering]:
     with Answering(tmp_path_factory.mktemp("answering")).up() as up:
         yield up
 
@@ -50,17 +50,17 @@ def raw_call(path: Path, request: bytes) -> bytes:
         line.settimeout(10)
         line.connect(str(path))
         line.sendall(request)
-        said = b""
+        output = b""
         while piece := line.recv(65536):
-            said += piece
-        return said
+            output += piece
+        return output
 
 
-def call(house: Answering, method: str, address: str, body: Any = None) -> Reply:
+def call(project: Answering, method: str, address: str, body: Any = None) -> Reply:
     line = http.client.HTTPConnection("api", timeout=10)
     line.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     line.sock.settimeout(10)
-    line.sock.connect(str(house.project.socket_path("api")))
+    line.sock.connect(str(project.project.socket_path("api")))
     try:
         content = body if isinstance(body, bytes | None) else json.dumps(body).encode()
         # A stranger is answered without being listened to: whether all was said by then is chance.
@@ -72,32 +72,32 @@ def call(house: Answering, method: str, address: str, body: Any = None) -> Reply
         line.close()
 
 
-def ask(house: Answering, keys: dict[str, Any] | None = None, model: str = "denials", **more: Any) -> Reply:
-    return call(house, "POST", f"/v1/models/{model}/predictions", {"keys": keys or claim(3), **more})
+def ask(project: Answering, keys: dict[str, Any] | None = None, model: str = "denials", **more: Any) -> Reply:
+    return call(project, "POST", f"/v1/models/{model}/predictions", {"keys": keys or claim(3), **more})
 
 
-def test_an_answer_is_journalled_before_it_is_sent_and_names_its_line(house: Answering):
-    reply = ask(house)
+def test_an_answer_is_journalled_before_it_is_sent_and_names_its_line(project: Answering):
+    reply = ask(project)
     assert (reply.status, reply.headers["content-type"]) == (200, "application/json")
-    (line,) = [item for item in house.told("predict") if item["subject"] == f"prediction:{reply.json['id']}"]
+    (line,) = [item for item in project.result("predict") if item["subject"] == f"prediction:{reply.json['id']}"]
     assert reply.headers["wellspring-entry"] == f"api:{line['sequence']}"
     assert line["facts"]["principal"] == "service:portal"
-    assert reply.json["release"] == house.release.id
-    key = house.told("create_key")[0]
+    assert reply.json["release"] == project.release.id
+    key = project.result("create_key")[0]
     assert key["sequence"] < line["sequence"]
     assert key["subject"] == f"key:{reply.json['signature']['key_id']}"
-    assert ask(house, reasons=False).json["reasons"] == []
+    assert ask(project, reasons=False).json["reasons"] == []
 
 
-def test_the_client_reads_an_answer_and_holds_its_promise(house: Answering):
-    with Client(house.project) as client:
-        made = client.predict("denials", claim(4))
-        assert made.release == house.release.id
-        assert client.predict("denials", claim(4)).score == made.score
+def test_the_client_reads_an_answer_and_holds_its_promise(project: Answering):
+    with Client(project.project) as client:
+        built = client.predict("denials", claim(4))
+        assert built.release == project.release.id
+        assert client.predict("denials", claim(4)).score == built.score
         described = client.describe_model("denials")
         assert (described.keys, described.freshness) == (("claim_id", "billing_npi"), "fresh")
-        found = client.get_features("provider_history", token("provider", 1))
-        assert found.values == {"denial_rate_30d": None, "claims_30d": 2}
+        matches = client.get_features("provider_history", token("provider", 1))
+        assert matches.values == {"denial_rate_30d": None, "claims_30d": 2}
         assert client.health()["status"] == "ok"
 
 
@@ -123,7 +123,7 @@ def test_the_client_reads_an_answer_and_holds_its_promise(house: Answering):
     ],
 )
 def test_whatever_is_refused_is_a_problem_document_that_repeats_nothing(
-    house: Answering,
+    project: Answering,
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
     method: str,
@@ -133,52 +133,52 @@ def test_whatever_is_refused_is_a_problem_document_that_repeats_nothing(
     slug: str,
 ):
     caplog.set_level(logging.DEBUG)
-    reply = call(house, method, address, body)
+    reply = call(project, method, address, body)
     assert (reply.status, reply.headers["content-type"]) == (status, "application/problem+json")
     assert reply.json["type"] == f"urn:wellspring:{slug}"
     assert set(reply.json) == {"type", "title", "status", "detail", "fix"}
     assert reply.json["status"] == status
-    told = capfd.readouterr()
-    everywhere = [reply.body.decode(), caplog.text, told.out, told.err, json.dumps(house.lines())]
+    result = capfd.readouterr()
+    everywhere = [reply.body.decode(), caplog.text, result.out, result.err, json.dumps(project.lines())]
     assert [item for item in everywhere if RAW in item] == []
-    kept = [path for path in house.folder.rglob("*") if path.is_file() and RAW.encode() in path.read_bytes()]
-    assert kept == []
+    stored = [path for path in project.folder.rglob("*") if path.is_file() and RAW.encode() in path.read_bytes()]
+    assert stored == []
 
 
-def test_an_unknown_name_is_told_the_nearest_one(house: Answering):
-    assert ask(house, model="denial").json["fix"] == "did you mean 'denials'?"
-    assert call(house, "GET", "/v1/features/claims?key=x").json["fix"] == "did you mean 'claim'?"
-    assert ask(house, {"claim": token("claim", 1)}).json["fix"] == "did you mean 'claim_id'?"
+def test_an_unknown_name_is_told_the_nearest_one(project: Answering):
+    assert ask(project, model="denial").json["fix"] == "did you mean 'denials'?"
+    assert call(project, "GET", "/v1/features/claims?key=x").json["fix"] == "did you mean 'claim'?"
+    assert ask(project, {"claim": token("claim", 1)}).json["fix"] == "did you mean 'claim_id'?"
 
 
-def test_a_thing_of_which_nothing_is_known_is_missing(house: Answering):
-    reply = ask(house, {**claim(3), "claim_id": token("claim", 999)})
+def test_a_thing_of_which_nothing_is_known_is_missing(project: Answering):
+    reply = ask(project, {**claim(3), "claim_id": token("claim", 999)})
     assert reply.status == 404
     assert "nothing is known of this in claim" in reply.json["detail"]
 
 
-def test_a_body_that_is_too_large_is_not_read(house: Answering):
-    reply = call(house, "POST", "/v1/models/denials/predictions", b'{"keys": "' + b"x" * 20_000 + b'"}')
+def test_a_body_that_is_too_large_is_not_read(project: Answering):
+    reply = call(project, "POST", "/v1/models/denials/predictions", b'{"keys": "' + b"x" * 20_000 + b'"}')
     assert (reply.status, reply.json["title"]) == (413, "The request is not well-formed")
-    assert ask(house).status == 200
+    assert ask(project).status == 200
 
 
-def test_what_is_no_http_is_refused_without_a_word_of_it(house: Answering):
-    said = raw_call(house.project.socket_path("api"), f"{RAW}\r\n\r\n".encode())
-    assert said.startswith(b"HTTP/1.1 400")
-    assert RAW.encode() not in said
+def test_what_is_no_http_is_refused_without_a_word_of_it(project: Answering):
+    output = raw_call(project.project.socket_path("api"), f"{RAW}\r\n\r\n".encode())
+    assert output.startswith(b"HTTP/1.1 400")
+    assert RAW.encode() not in output
 
 
-def test_a_store_that_is_down_is_unavailable_and_right_answers_resume(house: Answering):
-    house.house.online.broken = Unavailable("the online store does not answer", fix="start it")
-    reply = ask(house)
-    house.house.online.broken = None
+def test_a_store_that_is_down_is_unavailable_and_right_answers_resume(project: Answering):
+    project.project_value.online.broken = Unavailable("the online store does not answer", fix="start it")
+    reply = ask(project)
+    project.project_value.online.broken = None
     assert (reply.status, reply.headers["retry-after"]) == (503, "1")
-    assert ask(house).status == 200
+    assert ask(project).status == 200
 
 
-def test_a_mistake_of_the_house_is_told_by_its_kind_alone(house: Answering, capfd: pytest.CaptureFixture[str]):
-    def wrong(*_: object, **__: object) -> None:
+def test_a_mistake_of_the_house_is_told_by_its_kind_alone(project: Answering, capfd: pytest.CaptureFixture[str]):
+    def error(*_: object, **__: object) -> None:
         raise KeyError(RAW)
 
     heard = threading.Event()
@@ -188,73 +188,73 @@ def test_a_mistake_of_the_house_is_told_by_its_kind_alone(house: Answering, capf
             super().emit(record)
             heard.set()
 
-    house.desk.predict, kept = wrong, house.desk.predict  # type: ignore[method-assign]
+    project.service.predict, stored = error, project.service.predict  # type: ignore[method-assign]
     root = logging.getLogger()
     handlers: list[logging.Handler] = [Heard(logging.ERROR)]
     handlers, root.handlers = root.handlers, handlers
     try:
-        reply = ask(house)
+        reply = ask(project)
         # uvicorn tells of it when the reply is out.
         assert heard.wait(10)
     finally:
-        house.desk.predict, root.handlers = kept, handlers  # type: ignore[method-assign]
+        project.service.predict, root.handlers = stored, handlers  # type: ignore[method-assign]
     assert (reply.status, reply.json["detail"]) == (500, "unforeseen: KeyError")
-    told = capfd.readouterr()
-    assert RAW not in told.out + told.err
-    assert "unforeseen: KeyError" in told.err
+    result = capfd.readouterr()
+    assert RAW not in result.out + result.err
+    assert "unforeseen: KeyError" in result.err
 
 
-def test_many_at_once_are_all_answered_and_all_journalled(house: Answering):
-    before = len(house.told("predict"))
+def test_many_at_once_are_all_answered_and_all_journalled(project: Answering):
+    before = len(project.result("predict"))
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda n: ask(house, claim(n % 40), reasons=False), range(120)))
-    assert [item.status for item in found] == [200] * 120
-    entries = {item["subject"] for item in house.told("predict")[before:]}
-    assert {f"prediction:{item.json['id']}" for item in found} == entries
+        matches = list(pool.map(lambda n: ask(project, claim(n % 40), reasons=False), range(120)))
+    assert [item.status for item in matches] == [200] * 120
+    entries = {item["subject"] for item in project.result("predict")[before:]}
+    assert {f"prediction:{item.json['id']}" for item in matches} == entries
 
 
 def test_a_new_release_answers_the_next_question(tmp_path: Path):
-    with Answering(tmp_path).up() as house, Client(house.project) as client:
-        assert client.predict("denials", claim(1)).release == house.release.id
-        second = house.house.train(2)
-        house.house.approve(second)
-        promote_release(second, "user:bo", house.house.house, step=house.house.step)
+    with Answering(tmp_path).up() as project, Client(project.project) as client:
+        assert client.predict("denials", claim(1)).release == project.release.id
+        second = project.project_value.train(2)
+        project.project_value.approve(second)
+        promote_release(second, "user:bo", project.project_value.project, step=project.project_value.step)
         assert client.predict("denials", claim(1)).release == second.id
-        told = [(item["subject"], item["phase"]) for item in house.told("serve")]
-        assert told == [(house.release.subject, "done"), (second.subject, "done")]
+        result = [(item["subject"], item["phase"]) for item in project.result("serve")]
+        assert result == [(project.release.subject, "done"), (second.subject, "done")]
 
 
 def test_a_stranger_is_let_in_nowhere_and_recorded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     # The test is the project's owner, whom the API knows: for this once it knows nobody.
     monkeypatch.setattr(app, "principals_by_uid", lambda _: lambda uid: None)
-    with Answering(tmp_path).up() as house:
+    with Answering(tmp_path).up() as project:
         for _ in range(3):
-            assert ask(house).status == 403
-        assert call(house, "GET", "/v1/models/denials").status == 403
-        assert call(house, "GET", "/healthz").json == {"status": "ok"}
-        told = [(item["phase"], item["facts"]["uid"]) for item in house.told("connect")]
-        assert told == [("refused", os.getuid())]
-        assert house.told("predict") == []
+            assert ask(project).status == 403
+        assert call(project, "GET", "/v1/models/denials").status == 403
+        assert call(project, "GET", "/healthz").json == {"status": "ok"}
+        result = [(item["phase"], item["facts"]["uid"]) for item in project.result("connect")]
+        assert result == [("refused", os.getuid())]
+        assert project.result("predict") == []
 
 
 def test_without_a_journal_there_is_no_answer(tmp_path: Path):
-    with Answering(tmp_path).up() as house:
-        house.journal.close()
-        reply = ask(house)
+    with Answering(tmp_path).up() as project:
+        project.journal.close()
+        reply = ask(project)
         assert (reply.status, reply.json["type"]) == (503, "urn:wellspring:unavailable")
-        assert house.told("predict") == []
+        assert project.result("predict") == []
 
 
 def test_the_door_opens_only_when_the_key_is_known(tmp_path: Path):
-    house = Answering(tmp_path)
-    house.journal.close()
-    house.project.runtime_dir.mkdir(mode=0o700)
+    project = Answering(tmp_path)
+    project.journal.close()
+    project.project.runtime_dir.mkdir(mode=0o700)
     import asyncio
 
     with pytest.raises(Unavailable):
-        asyncio.run(app.serve_api(house.project, house.desk, house.ports, app.build_uvicorn_server))
-    assert not house.project.socket_path("api").exists()
-    house.project.runtime_dir.rmdir()
+        asyncio.run(app.serve_api(project.project, project.service, project.ports, app.build_uvicorn_server))
+    assert not project.project.socket_path("api").exists()
+    project.project.runtime_dir.rmdir()
 
 
 def test_it_loads_no_library_that_only_training_needs():
@@ -272,7 +272,7 @@ print(sorted(loaded & {"mlflow", "feast", "pandas", "dbt", "sklearn", "matplotli
 """
     from tests.builders.released_model import trees
 
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", code], input=trees(), capture_output=True, text=True, timeout=60, check=False
     )  # fmt: skip
-    assert told.stdout.strip() == "[]", told.stderr
+    assert result.stdout.strip() == "[]", result.stderr

@@ -22,7 +22,7 @@ PORTAL = Principal("service:portal")
 ASK = b"GET / HTTP/1.1\r\nhost: api\r\n\r\n"
 
 
-def known(_: int) -> Principal:
+def expected(_: int) -> Principal:
     return PORTAL
 
 
@@ -61,7 +61,9 @@ class Step:
 
 
 @asynccontextmanager
-async def serving(who: PrincipalLookup = known, *, patience: float = 10, keep: int = 10) -> AsyncIterator[Step]:
+async def serving(
+    user_name: PrincipalLookup = expected, *, patience: float = 10, keep: int = 10
+) -> AsyncIterator[Step]:
     """Serve until the block ends. patience: for the head of a request; keep: seconds between two requests."""
     with tempfile.TemporaryDirectory(prefix="ws-") as folder:
         step = Step(Path(folder) / "api.sock")
@@ -69,17 +71,17 @@ async def serving(who: PrincipalLookup = known, *, patience: float = 10, keep: i
             step.application, interface="asgi3", ws="none", lifespan="off", log_config=None, timeout_keep_alive=keep
         )
         config.load()
-        made, state = make_protocol_class(who, idle_timeout=patience), ServerState()
+        built, state = make_protocol_class(user_name, idle_timeout=patience), ServerState()
         gone = asyncio.Event()
 
-        class Seen(made):
+        class Observed(built):
             def connection_lost(self, exc: Exception | None) -> None:
                 super().connection_lost(exc)
                 gone.set()
 
         loop = asyncio.get_running_loop()
         server = await loop.create_unix_server(
-            lambda: Seen(config=config, server_state=state, app_state={}), str(step.path)
+            lambda: Observed(config=config, server_state=state, app_state={}), str(step.path)
         )
         try:
             yield step
@@ -127,12 +129,12 @@ def run(test: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(awaited())
 
 
-@pytest.mark.parametrize("begun", [b"", b"\r\n", b"GET /he", b"GET / HTTP/1.1\r\nhost: a"])
-def test_who_does_not_ask_in_time_is_let_go(begun: bytes):
+@pytest.mark.parametrize("started", [b"", b"\r\n", b"GET /he", b"GET / HTTP/1.1\r\nhost: a"])
+def test_who_does_not_ask_in_time_is_let_go(started: bytes):
     async def test() -> None:
         async with serving(patience=0.1) as step:
             reader, writer = await step.connect()
-            writer.write(begun)
+            writer.write(started)
             assert await ended(reader)
 
     run(test)
@@ -144,12 +146,12 @@ def test_who_asks_in_drops_is_let_go_at_the_first_question_and_at_every_other():
             reader, writer = await step.connect()
             writer.write(b"GET /")
             assert await drip(reader, writer)
-            for begun in (b"GET /", b""):
+            for started in (b"GET /", b""):
                 reader, writer = await step.connect()
                 writer.write(ASK)
                 assert await answer(reader) == (200, b"0")
-                writer.write(begun)
-                assert await drip(reader, writer, b"x" if begun else b"\r\n")
+                writer.write(started)
+                assert await drip(reader, writer, b"x" if started else b"\r\n")
             assert step.uids == [os.getuid()] * 2
 
     run(test)
@@ -179,15 +181,15 @@ def test_no_question_in_progress_is_cut_short_and_the_connection_lives_on():
 def test_a_head_without_end_is_not_taken_in():
     async def test() -> None:
         async with serving() as step:
-            for begun in (
+            for started in (
                 b"GET / HTTP/1.1\r\n",
                 b"GET /",
                 b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n",
             ):
                 reader, writer = await step.connect()
-                writer.write(begun + b"x" * (2 * middleware.MAX_BODY_BYTES))
-                said = await asyncio.wait_for(reader.read(), 5)
-                assert said.startswith(b"HTTP/1.1 431") or (said == b"" and b"chunked" in begun)
+                writer.write(started + b"x" * (2 * middleware.MAX_BODY_BYTES))
+                output = await asyncio.wait_for(reader.read(), 5)
+                assert output.startswith(b"HTTP/1.1 431") or (output == b"" and b"chunked" in started)
             assert len(step.uids) <= 1
 
     run(test)
@@ -243,12 +245,16 @@ def test_a_user_who_comes_too_often_is_told_so_and_let_in_again_when_some_have_g
 
 def test_strangers_together_take_less_than_there_is_and_nothing_of_a_caller(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(connections, "MAX_CONCURRENCY", 20)
-    crowd = ConnectionLimiter({1: PORTAL}.get)
-    assert sum(crowd.acquire(7) for _ in range(30)) == connections.UNKNOWN_PEER_LIMIT
-    assert sum(crowd.acquire(uid) for uid in range(100, 130)) == 20 - connections.UNKNOWN_PEER_LIMIT
-    assert not crowd.acquire(200)
-    assert sum(crowd.acquire(1) for _ in range(50)) == 40
-    crowd.release(7)
-    assert [crowd.acquire(1), crowd.acquire(200), crowd.acquire(201)] == [False, True, False]
-    crowd.release(1)
-    assert crowd.acquire(1)
+    connections_value = ConnectionLimiter({1: PORTAL}.get)
+    assert sum(connections_value.acquire(7) for _ in range(30)) == connections.UNKNOWN_PEER_LIMIT
+    assert sum(connections_value.acquire(uid) for uid in range(100, 130)) == 20 - connections.UNKNOWN_PEER_LIMIT
+    assert not connections_value.acquire(200)
+    assert sum(connections_value.acquire(1) for _ in range(50)) == 40
+    connections_value.release(7)
+    assert [connections_value.acquire(1), connections_value.acquire(200), connections_value.acquire(201)] == [
+        False,
+        True,
+        False,
+    ]
+    connections_value.release(1)
+    assert connections_value.acquire(1)

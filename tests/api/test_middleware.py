@@ -27,7 +27,7 @@ def refused(outcome: VerdictOutcome) -> Refused:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "status"),
+    ("error", "status"),
     [
         (refused("fail"), 403),
         (Refused("no", fix="ask"), 403),
@@ -40,12 +40,17 @@ def refused(outcome: VerdictOutcome) -> Refused:
         (WellspringError("no", fix="look"), 500),
     ],
 )
-def test_an_error_is_said_by_what_a_caller_can_do_about_it(wrong: WellspringError, status: int):
-    told = middleware.problem_from_error(wrong)
-    assert (told.status, told.type, told.detail, told.fix) == (status, f"urn:wellspring:{wrong.slug}", "no", wrong.fix)
-    number, headers, body = middleware.problem_response(told)
+def test_an_error_is_said_by_what_a_caller_can_do_about_it(error: WellspringError, status: int):
+    result = middleware.problem_from_error(error)
+    assert (result.status, result.type, result.detail, result.fix) == (
+        status,
+        f"urn:wellspring:{error.slug}",
+        "no",
+        error.fix,
+    )
+    number, headers, body = middleware.problem_response(result)
     assert number == status
-    assert json.loads(body) == told.model_dump()
+    assert json.loads(body) == result.model_dump()
     assert ((b"retry-after", b"1") in headers) == (status == 503)
 
 
@@ -54,16 +59,16 @@ def test_callers_are_named_by_their_uid_and_the_owner_and_root_are_one(tmp_path:
         '[project]\nname = "tiny"\ntenant = "acme"\n[sources.a]\nkind = "sftp"\n[callers.portal]\nuid = 4242\n'
     )
     (tmp_path / ".wellspring").mkdir()
-    who = middleware.principals_by_uid(project.load_project(tmp_path, environ={}))
-    assert who(4242) == PORTAL
-    assert who(os.getuid()) == who(0) == Principal("service:owner")
-    assert who(4243) is None
+    user_name = middleware.principals_by_uid(project.load_project(tmp_path, environ={}))
+    assert user_name(4242) == PORTAL
+    assert user_name(os.getuid()) == user_name(0) == Principal("service:owner")
+    assert user_name(4243) is None
 
 
 def test_the_kernel_says_who_is_on_the_other_side():
-    one, two = socket.socketpair(socket.AF_UNIX)
-    with one, two:
-        assert middleware.peer_uid(one) == os.getuid()
+    item, two = socket.socketpair(socket.AF_UNIX)
+    with item, two:
+        assert middleware.peer_uid(item) == os.getuid()
 
 
 class Inner:
@@ -87,7 +92,7 @@ def gate(inner: Inner, step: RecordingStep) -> PeerAuthMiddleware:
 
 
 async def call(
-    at: PeerAuthMiddleware, *pieces: bytes, uid: int = 1, path: str = "/v1/models/x", endless: bool = False
+    instant: PeerAuthMiddleware, *pieces: bytes, uid: int = 1, path: str = "/v1/models/x", endless: bool = False
 ) -> int:
     messages = [
         {"type": "http.request", "body": piece, "more_body": endless or number + 1 < len(pieces)}
@@ -103,7 +108,7 @@ async def call(
     async def send(message: Message) -> None:
         sent.append(message)
 
-    await at({"type": "http", "path": path, middleware.UID_SCOPE_KEY: uid}, receive, send)
+    await instant({"type": "http", "path": path, middleware.UID_SCOPE_KEY: uid}, receive, send)
     return int(sent[0]["status"])
 
 
@@ -115,53 +120,55 @@ def test_a_body_in_pieces_is_read_whole():
 
 def test_a_stranger_is_refused_before_a_word_is_heard_and_recorded_once_a_second():
     inner, step = Inner(), RecordingStep()
-    at = gate(inner, step)
+    instant = gate(inner, step)
     for _ in range(3):
-        assert asyncio.run(call(at, b"x", uid=7)) == 403
+        assert asyncio.run(call(instant, b"x", uid=7)) == 403
     assert inner.heard == []
     assert [(entry.action, entry.phase, entry.facts["uid"]) for entry in step.entries] == [("connect", "refused", 7)]
 
 
 def test_a_body_that_is_too_large_or_too_slow_reaches_nobody(monkeypatch: pytest.MonkeyPatch):
     inner = Inner()
-    at = gate(inner, RecordingStep())
-    assert asyncio.run(call(at, b"x" * middleware.MAX_BODY_BYTES)) == 200
-    assert asyncio.run(call(at, b"x" * middleware.MAX_BODY_BYTES, b"y")) == 413
+    instant = gate(inner, RecordingStep())
+    assert asyncio.run(call(instant, b"x" * middleware.MAX_BODY_BYTES)) == 200
+    assert asyncio.run(call(instant, b"x" * middleware.MAX_BODY_BYTES, b"y")) == 413
     monkeypatch.setattr(middleware, "BODY_TIMEOUT", 0.05)
-    assert asyncio.run(call(at, b"half", endless=True)) == 408
+    assert asyncio.run(call(instant, b"half", endless=True)) == 408
     assert len(inner.heard) == 1
 
 
 def test_too_many_at_once_are_told_to_come_back(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(middleware, "MAX_CONCURRENCY", 2)
 
-    async def crowd() -> list[int]:
+    async def connections() -> list[int]:
         inner = Inner()
         inner.hold = asyncio.Event()
-        at = gate(inner, RecordingStep())
-        waiting = [asyncio.create_task(call(at, b"x")) for _ in range(2)]
+        instant = gate(inner, RecordingStep())
+        waiting = [asyncio.create_task(call(instant, b"x")) for _ in range(2)]
         await asyncio.wait(waiting, timeout=0.05)
-        third = await call(at, b"x")
+        third = await call(instant, b"x")
         inner.hold.set()
-        return [third, *await asyncio.gather(*waiting), await call(at, b"x")]
+        return [third, *await asyncio.gather(*waiting), await call(instant, b"x")]
 
-    assert asyncio.run(crowd()) == [503, 200, 200, 200]
+    assert asyncio.run(connections()) == [503, 200, 200, 200]
 
 
 def test_a_strangers_question_for_health_takes_no_place_and_is_not_waited_for(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(middleware, "MAX_CONCURRENCY", 1)
 
-    async def crowd() -> list[int]:
+    async def connections() -> list[int]:
         inner = Inner()
         inner.hold = asyncio.Event()
-        at = gate(inner, RecordingStep())
-        strangers = [asyncio.create_task(call(at, b"half", uid=7, path="/healthz", endless=True)) for _ in range(3)]
-        await asyncio.wait(strangers, timeout=0.05)
-        known = asyncio.create_task(call(at, b"x"))
-        await asyncio.wait([known], timeout=0.05)
+        instant = gate(inner, RecordingStep())
+        unknown_users = [
+            asyncio.create_task(call(instant, b"half", uid=7, path="/healthz", endless=True)) for _ in range(3)
+        ]
+        await asyncio.wait(unknown_users, timeout=0.05)
+        expected = asyncio.create_task(call(instant, b"x"))
+        await asyncio.wait([expected], timeout=0.05)
         inner.hold.set()
-        told = await asyncio.wait_for(asyncio.gather(known, *strangers), middleware.BODY_TIMEOUT / 2)
+        result = await asyncio.wait_for(asyncio.gather(expected, *unknown_users), middleware.BODY_TIMEOUT / 2)
         assert sorted(inner.heard, key=str) == sorted([(None, b"")] * 3 + [(PORTAL, b"x")], key=str)
-        return told
+        return result
 
-    assert asyncio.run(crowd()) == [200] * 4
+    assert asyncio.run(connections()) == [200] * 4

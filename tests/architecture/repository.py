@@ -14,14 +14,14 @@ SKIPPED = {".venv", ".venv-bench", ".uv", ".git", ".demo", "__pycache__", ".well
 def files() -> tuple[Path, ...]:
     """List what belongs to the repository: what git tracks or would track, else all but environments and caches."""
     if (ROOT / ".git").exists():
-        told = subprocess.run(
+        result = subprocess.run(
             ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
             cwd=ROOT,
             capture_output=True,
             check=False,
         )
-        if told.returncode == 0:
-            names = sorted(set(told.stdout.decode().split("\0")) - {""})
+        if result.returncode == 0:
+            names = sorted(set(result.stdout.decode().split("\0")) - {""})
             return tuple(path for name in names if (path := ROOT / name).is_file())
     every = (path for path in sorted(ROOT.rglob("*")) if not SKIPPED & set(path.relative_to(ROOT).parts))
     return tuple(path for path in every if path.is_file())

@@ -16,8 +16,8 @@ def test_a_crash_point_is_named_room_and_moment():
 
 
 def test_the_steps_that_touch_two_stores_have_crash_points():
-    rooms = {point.file.removeprefix("wellspring/") for point in crash_points.every()}
-    assert {"journey/receiving.py", "data/lake.py", "trust/ledger/sequencer.py"} <= rooms
+    folders = {point.file.removeprefix("wellspring/") for point in crash_points.every()}
+    assert {"journey/receiving.py", "data/lake.py", "trust/ledger/sequencer.py"} <= folders
 
 
 def test_the_finder_finds_each_way_of_writing_one_and_no_other():
@@ -31,7 +31,7 @@ def real(step, reached, name):
     self._reached("ledger.integrate:signed")
     step.reached("a" + "b")
 """
-    listed, computed = crash_points.found(source, "x.py")
+    listed, computed = crash_points.matches(source, "x.py")
     assert [point.name for point in listed] == [
         "lake.publish:act",
         "ledger.integrate:tiles",

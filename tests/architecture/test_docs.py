@@ -36,7 +36,7 @@ class Block(NamedTuple):
 @cache
 def blocks() -> tuple[Block, ...]:
     """List the fenced blocks of all pages."""
-    found: list[Block] = []
+    matches: list[Block] = []
     for page in PAGES:
         lines = page.read_text(encoding="utf-8").splitlines()
         start: int | None = None
@@ -45,12 +45,12 @@ def blocks() -> tuple[Block, ...]:
                 start = number
             elif start is not None and line.rstrip() == "```":
                 language = lines[start].removeprefix("```").strip()
-                found.append(
+                matches.append(
                     Block(repository.named(page), start + 2, language, "\n".join(lines[start + 1 : number]) + "\n")
                 )
                 start = None
         assert start is None, f"{page}:{start}: a block that does not end"
-    return tuple(found)
+    return tuple(matches)
 
 
 def of(*languages: str) -> list[object]:
@@ -74,17 +74,17 @@ def example(tmp_path: Path) -> Path:
 
 
 def test_every_block_says_its_language():
-    known = {"python", "toml", "yaml", "json", "sh", "text", "mermaid"}
-    assert [f"{block.page}:{block.line}" for block in blocks() if block.language not in known] == []
+    expected = {"python", "toml", "yaml", "json", "sh", "text", "mermaid"}
+    assert [f"{block.page}:{block.line}" for block in blocks() if block.language not in expected] == []
 
 
 @pytest.mark.parametrize("block", of("python"))
 def test_python_in_the_docs_runs(block: Block, example: Path):
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-W", "error", "-c", block.text],
         cwd=example, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
-    assert told.returncode == 0, told.stderr
+    assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.parametrize("block", of("toml"))
@@ -101,9 +101,9 @@ def test_yaml_in_the_docs_is_a_contract(block: Block, tmp_path: Path):
     from wellspring.records.clock import SystemClock
 
     assert yaml.safe_load(block.text)["kind"] == "DataContract"
-    at = tmp_path / "block.odcs.yaml"
-    at.write_text(block.text)
-    assert contract.load_contract(at, tenant="t", known_since=SystemClock().now()).columns
+    instant = tmp_path / "block.odcs.yaml"
+    instant.write_text(block.text)
+    assert contract.load_contract(instant, tenant="t", known_since=SystemClock().now()).columns
 
 
 def test_json_in_the_docs_can_be_read():
@@ -116,17 +116,17 @@ def test_json_in_the_docs_can_be_read():
 def commands() -> dict[str, click.Command]:
     """List each command with its full name: `quarantine show`."""
 
-    def walk(group: click.Group, words: tuple[str, ...]) -> Iterator[tuple[str, click.Command]]:
+    def collected(group: click.Group, words: tuple[str, ...]) -> Iterator[tuple[str, click.Command]]:
         context = click.Context(group)
         for name in group.list_commands(context):
             command = group.get_command(context, name)
             assert command is not None
             if isinstance(command, click.Group):
-                yield from walk(command, (*words, name))
+                yield from collected(command, (*words, name))
             else:
                 yield " ".join((*words, name)), command
 
-    return dict(walk(cli, ()))
+    return dict(collected(cli, ()))
 
 
 EVERYWHERE = {"--help", "-h", "--json", "--project", "--version"}
@@ -134,24 +134,24 @@ EVERYWHERE = {"--help", "-h", "--json", "--project", "--version"}
 
 def typed() -> list[tuple[str, str]]:
     """List what the pages and the code's own messages tell a person to type: where, and the command."""
-    found: list[tuple[str, str]] = []
+    matches: list[tuple[str, str]] = []
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
-        found += [(repository.named(page), item) for item in re.findall(r"`(wellspring [a-z][^`\n]*)`", text)]
+        matches += [(repository.named(page), item) for item in re.findall(r"`(wellspring [a-z][^`\n]*)`", text)]
     for block in blocks():
         if block.language == "sh":
             lines = [line.partition("#")[0].strip() for line in block.text.splitlines()]
-            found += [(f"{block.page}:{block.line}", line) for line in lines if line.startswith("wellspring ")]
+            matches += [(f"{block.page}:{block.line}", line) for line in lines if line.startswith("wellspring ")]
     for path in repository.sources("wellspring"):
         for node in ast.walk(repository.tree(path)):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 spans = re.findall(r"`(wellspring [a-z][^`\n]*)`", node.value)
-                found += [(f"{repository.named(path)}:{node.lineno}", span) for span in spans]
-    return found
+                matches += [(f"{repository.named(path)}:{node.lineno}", span) for span in spans]
+    return matches
 
 
 def test_what_a_person_is_told_to_type_can_be_typed():
-    wrong: list[str] = []
+    error: list[str] = []
     for where, line in typed():
         for command in re.split(r"\s*(?:;|&&|\|)\s*", line):
             words = command.split()
@@ -167,11 +167,11 @@ def test_what_a_person_is_told_to_type_can_be_typed():
             if name not in commands():
                 group = any(item.startswith(f"{name} ") for item in commands())
                 if not (group and len(words) == 1):
-                    wrong.append(f"{where}: there is no `wellspring {name}`")
+                    error.append(f"{where}: there is no `wellspring {name}`")
                 continue
-            known = {option for parameter in commands()[name].params for option in parameter.opts}
-            wrong += [f"{where}: `wellspring {name}` has no {option}" for option in options - known]
-    assert wrong == []
+            expected = {option for parameter in commands()[name].params for option in parameter.opts}
+            error += [f"{where}: `wellspring {name}` has no {option}" for option in options - expected]
+    assert error == []
 
 
 def test_every_command_is_documented_and_says_what_it_does():
@@ -221,10 +221,10 @@ def test_the_defaults_of_the_project_file_are_the_documented_ones():
         f"{table}.{name}": f for table, kind in tables.items() for name, f in kind.model_fields.items()
     }.items():
         default = field.default
-        told = (
+        result = (
             "must be set" if field.is_required() else f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
         )
-        assert f"| `{key}` | {told} |" in page
+        assert f"| `{key}` | {result} |" in page
 
 
 def test_every_exit_code_is_documented():
@@ -254,9 +254,9 @@ def test_every_code_of_a_reason_is_documented():
     for path in repository.sources("wellspring"):
         for _, name, call in repository.calls(path):
             if name == "Reason":
-                given = [word.value for word in call.keywords if word.arg == "code"]
+                arguments = [word.value for word in call.keywords if word.arg == "code"]
                 codes |= {
-                    item.value for item in given if isinstance(item, ast.Constant) and isinstance(item.value, str)
+                    item.value for item in arguments if isinstance(item, ast.Constant) and isinstance(item.value, str)
                 }
     assert codes >= {"bom", "missing_column", "set_incomplete"}
     assert sorted(code for code in codes if f"`{code}`" not in page) == []

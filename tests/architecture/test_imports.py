@@ -56,13 +56,13 @@ def answers_within(seconds: float, argv: list[str], *, tries: int = 15) -> float
 def test_the_import_law_holds():
     pytest.importorskip("importlinter", reason="`make check` brings import-linter")
     lint = "from importlinter.cli import lint_imports_command as run; run()"
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", lint, "--no-cache", "--no-logo"],
         cwd=repository.ROOT, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
-    assert told.returncode == 0, told.stdout + told.stderr
+    assert result.returncode == 0, result.stdout + result.stderr
     # Such a line would allow an import that no file makes any more.
-    assert "No matches for ignored import" not in told.stdout + told.stderr, told.stdout + told.stderr
+    assert "No matches for ignored import" not in result.stdout + result.stderr, result.stdout + result.stderr
 
 
 def test_the_version_loads_nothing_heavy():

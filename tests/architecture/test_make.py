@@ -31,18 +31,18 @@ def alone(tmp_path: Path) -> Path:
 
 
 def test_make_alone_lists_its_words(alone: Path):
-    told = make(alone)
-    listed = re.findall(r"^  make ([a-z]+) +\S", told.stdout, re.MULTILINE)
+    result = make(alone)
+    listed = re.findall(r"^  make ([a-z]+) +\S", result.stdout, re.MULTILINE)
     assert {"demo", "test", "check", "bench", "crash", "mutation", "docs", "up", "down", "clean"} <= set(listed)
 
 
 @pytest.mark.parametrize("python", ["/nowhere/python3", "/bin/false", ""])
 def test_a_machine_without_python_is_told_what_to_install(alone: Path, python: str):
-    told = make(alone, f"PYTHON={python}", "up")
-    said = [line for line in told.stderr.splitlines() if "***" not in line]
-    assert told.returncode != 0
-    assert len(said) == 1
-    assert "Python 3.11 or newer" in said[0]
+    result = make(alone, f"PYTHON={python}", "up")
+    output = [line for line in result.stderr.splitlines() if "***" not in line]
+    assert result.returncode != 0
+    assert len(output) == 1
+    assert "Python 3.11 or newer" in output[0]
     assert not (alone / ".uv").exists()
 
 
@@ -50,9 +50,9 @@ def test_a_python_that_makes_no_environments_is_told_what_to_install(alone: Path
     lame = alone / "python3"
     lame.write_text('#!/bin/sh\ncase "$2" in *ensurepip*) exit 1;; esac\n')
     lame.chmod(0o755)
-    told = make(alone, f"PYTHON={lame}", "up")
-    assert told.returncode != 0
-    assert "install its venv package" in told.stderr
+    result = make(alone, f"PYTHON={lame}", "up")
+    assert result.returncode != 0
+    assert "install its venv package" in result.stderr
 
 
 @pytest.mark.parametrize(("check", "test", "code"), [(0, 0, 0), (0, 2, 2), (3, 0, 1)])
@@ -67,17 +67,17 @@ def test_ci_ends_with_the_closing_line_of_the_tests(tmp_path: Path, check: int, 
         f'echo "{closing}"\n[ {test} = 0 ] || echo "make: *** Error {test}" >&2\nexit {test}\n'
     )
     fake.chmod(0o755)
-    told = subprocess.run(
+    result = subprocess.run(
         ["bash", ".ci/run"],
         cwd=tmp_path, env={"PATH": f"{fake.parent}:{os.environ['PATH']}"},
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
-    assert told.returncode == code
+    assert result.returncode == code
     if check == 0:
-        assert told.stdout.splitlines()[-1] == closing
+        assert result.stdout.splitlines()[-1] == closing
 
 
 def test_the_hooks_are_local_ones_only():
     yaml = pytest.importorskip("yaml")
-    config = yaml.safe_load((repo.ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    config = yaml.safe_load((repository.ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
     assert {hooks["repo"] for hooks in config["repos"]} == {"local"}

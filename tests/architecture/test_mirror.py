@@ -28,14 +28,14 @@ def mirrored(source: Path) -> Path:
 
 def has_test(source: Path) -> bool:
     """Tell whether a source file has its test: `test_name.py`, `test_name_aspect.py`, or the suite of its port."""
-    at = mirrored(source)
-    return at.is_file() or any(at.parent.glob(f"{at.stem}_*.py")) or has_suite(source)
+    instant = mirrored(source)
+    return instant.is_file() or any(instant.parent.glob(f"{instant.stem}_*.py")) or has_suite(source)
 
 
 def has_suite(source: Path) -> bool:
     """Tell whether a file is an adapter whose port has a behaviour suite: `tests/ports/test_objects.py`."""
-    room = source.parent.name
-    suites = (TESTS / "ports" / f"test_{name}.py" for name in (room, room.removesuffix("s")))
+    folder = source.parent.name
+    suites = (TESTS / "ports" / f"test_{name}.py" for name in (folder, folder.removesuffix("s")))
     return (source.parent / "port.py").is_file() and any(suite.is_file() for suite in suites)
 
 
@@ -57,7 +57,7 @@ def test_each_source_file_has_its_test():
     }
     # The public face has a test of its own among the house's rules.
     del files["wellspring/__init__.py"]
-    missing = [name for name, at in files.items() if name not in ELSEWHERE and not has_test(at)]
+    missing = [name for name, instant in files.items() if name not in ELSEWHERE and not has_test(instant)]
     assert missing == []
 
 

@@ -28,13 +28,13 @@ def test_no_class_is_a_manager():
 
 
 def test_no_file_names_a_place_on_one_machine():
-    found = [
+    matches = [
         f"{repository.named(path)}: {match[0].decode()}"
         for path in repository.files()
         if path.suffix in TEXT and not OUTSIDE.match(repository.named(path))
         for match in MACHINE.finditer(path.read_bytes())
     ]
-    assert found == []
+    assert matches == []
 
 
 @pytest.mark.parametrize("text", [b"see /wo" + b"rk/main", b'"/ro' + b'ot/x"', b"in /ho" + b"me/ann/x"])

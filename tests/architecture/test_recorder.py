@@ -8,7 +8,7 @@ import pytest
 
 from tests.architecture import repository
 
-DOOR = {"wellspring/observe/recorder.py", "wellspring/observe/metrics.py", "wellspring/observe/lineage.py"}
+SOCKET_PATH = {"wellspring/observe/recorder.py", "wellspring/observe/metrics.py", "wellspring/observe/lineage.py"}
 LEDGER = {"wellspring/observe/recorder.py", "wellspring/trust/ledger/journal.py"}
 
 
@@ -36,11 +36,13 @@ def breaches(rule: Callable[[str, ast.Call], bool], allowed: set[str]) -> list[s
     for path in repository.sources("wellspring"):
         if path.relative_to(repository.SRC).as_posix() in allowed:
             continue
-        places += [f"{repository.named(path)}:{at}" for at, name, call in repository.calls(path) if rule(name, call)]
+        places += [
+            f"{repository.named(path)}:{instant}" for instant, name, call in repository.calls(path) if rule(name, call)
+        ]
     return places
 
 
-@pytest.mark.parametrize(("rule", "allowed"), [(metric, DOOR), (event, DOOR), (line, LEDGER)])
+@pytest.mark.parametrize(("rule", "allowed"), [(metric, SOCKET_PATH), (event, SOCKET_PATH), (line, LEDGER)])
 def test_facts_go_through_the_one_door(rule: Callable[[str, ast.Call], bool], allowed: set[str]):
     assert breaches(rule, allowed) == []
 
@@ -63,17 +65,17 @@ def test_a_second_door_would_be_seen(rule: Callable[[str, ast.Call], bool], code
 
 
 def test_the_libraries_of_metrics_and_lineage_are_known_in_one_room_only():
-    strangers: list[str] = []
+    unknown_users: list[str] = []
     for path in repository.sources("wellspring"):
-        if path.relative_to(repository.SRC).as_posix() in DOOR:
+        if path.relative_to(repository.SRC).as_posix() in SOCKET_PATH:
             continue
         for node in ast.walk(repository.tree(path)):
             if not isinstance(node, ast.Import | ast.ImportFrom):
                 continue
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
             if {name.partition(".")[0] for name in names} & {"prometheus_client", "openlineage"}:
-                strangers.append(f"{repository.named(path)}:{node.lineno}")
-    assert strangers == []
+                unknown_users.append(f"{repository.named(path)}:{node.lineno}")
+    assert unknown_users == []
 
 
 def caught(handler: ast.ExceptHandler) -> set[str]:
@@ -96,14 +98,14 @@ def blind(path: Path) -> list[int]:
 
 
 def test_no_file_swallows_an_error_that_it_does_not_know():
-    assert [f"{repository.named(path)}:{at}" for path in repository.sources() for at in blind(path)] == []
+    assert [f"{repository.named(path)}:{instant}" for path in repository.sources() for instant in blind(path)] == []
 
 
 def test_no_file_sleeps():
     sleepers = [
-        f"{repository.named(path)}:{at}"
+        f"{repository.named(path)}:{instant}"
         for path in repository.sources()
-        for at, name, _ in repository.calls(path)
+        for instant, name, _ in repository.calls(path)
         if name in {"time.sleep", "sleep"}
     ]
     assert sleepers == []

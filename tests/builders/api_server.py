@@ -43,8 +43,8 @@ class Answering:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.house = Released(folder / ".wellspring-parts")
-        self.release = self.house.released()
+        self.project_value = Released(folder / ".wellspring-parts")
+        self.release = self.project_value.released()
         (folder / project.PROJECT_FILE).write_text(TOML.format(uid=os.getuid()))
         (folder / ".wellspring").mkdir()
         self.project: Project = project.load_project(folder, environ={})
@@ -60,15 +60,15 @@ class Answering:
             clock=self.clock,
             crash_at=None,
         )
-        self.desk: PredictionService
+        self.service: PredictionService
         self.ports: ServiceDependencies
-        self.desk, self.ports = self.house.desk(step=self.step, clock=self.clock)
+        self.service, self.ports = self.project_value.service(step=self.step, clock=self.clock)
 
     def lines(self) -> list[dict[str, Any]]:
         """Read what the API has journalled, from the disk."""
         return [json.loads(line) for _, line in journal.read_lines(self.project.journals_dir, "api")]
 
-    def told(self, action: str) -> list[dict[str, Any]]:
+    def result(self, action: str) -> list[dict[str, Any]]:
         return [line for line in self.lines() if line["action"] == action]
 
     @contextmanager
@@ -79,13 +79,13 @@ class Answering:
         servers: list[Any] = []
         ready = threading.Event()
 
-        def made(app: Any) -> Any:
+        def built(app: Any) -> Any:
             servers.append(app_module.build_uvicorn_server(app))
             ready.set()
             return servers[0]
 
         thread = threading.Thread(
-            target=lambda: asyncio.run(app_module.serve_api(self.project, self.desk, self.ports, made)), daemon=True
+            target=lambda: asyncio.run(app_module.serve_api(self.project, self.service, self.ports, built)), daemon=True
         )
         thread.start()
         try:

@@ -5,7 +5,7 @@ from typing import Any
 
 from wellspring.records.data import ContractColumn, DataContract
 
-KNOWN = datetime(2026, 11, 25, 15, 0, tzinfo=UTC)
+EXPECTED = datetime(2026, 11, 25, 15, 0, tzinfo=UTC)
 
 
 def column(name: str, kind: str = "string", leaves: Any = "plain", **more: Any) -> ContractColumn:
@@ -16,7 +16,7 @@ def column(name: str, kind: str = "string", leaves: Any = "plain", **more: Any) 
 def contract(*columns: ContractColumn, **more: Any) -> DataContract:
     """Make a contract of these columns; by default of an id that is the key, a date and an amount."""
     fields: dict[str, Any] = {
-        "tenant": "tests", "known_since": KNOWN, "name": "claim", "version": "1.0.0", "digest": "0" * 64,
+        "tenant": "tests", "known_since": EXPECTED, "name": "claim", "version": "1.0.0", "digest": "0" * 64,
         "source": "vendor", "files": "claim_*.csv", "format": "csv", "owner": "owner",
         "contact": "claims@vendor.example.com", "columns": columns or (
             column("id", egress="token", domain="claim", required=True),

@@ -62,19 +62,19 @@ def rows(count: int, *, first: int = 0) -> pa.Table:
     )
 
 
-def intake(name: str, kept: DataContract, table: pa.Table, *, part: int = 0) -> AdmissionResult:
+def intake(name: str, stored: DataContract, table: pa.Table, *, part: int = 0) -> AdmissionResult:
     """Make what the enclave answers for one file."""
     drop = Drop(
         tenant="acme",
         known_since=LANDED,
-        id=f"{kept.source}-{hashlib.sha256(name.encode()).hexdigest()[:12]}",
-        source=kept.source,
+        id=f"{stored.source}-{hashlib.sha256(name.encode()).hexdigest()[:12]}",
+        source=stored.source,
         name=name,
         digest=hashlib.sha256(name.encode()).hexdigest(),
         size=1,
-        contract=kept.name,
-        contract_version=kept.version,
-        contract_digest=kept.digest,
+        contract=stored.name,
+        contract_version=stored.version,
+        contract_digest=stored.digest,
         replay_number=part,
     )
     return AdmissionResult(

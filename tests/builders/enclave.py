@@ -80,7 +80,7 @@ DOMAIN = ", { property: domain, value: claim }"
 HEAD = "claim_id,kind,amount\n"
 
 
-class House:
+class ProjectFixture:
     """folder: of the project. Its clock stands until a test moves it; it starts anew with each opening from `clock`."""
 
     def __init__(self, folder: Path, database: Database, vendor: Vendor) -> None:
@@ -93,9 +93,9 @@ class House:
         (folder / "contracts").mkdir(exist_ok=True)
         (folder / ".wellspring").mkdir(exist_ok=True)
         (folder / "wellspring.toml").write_text(TOML)
-        self.promise()
+        self.signature()
 
-    def promise(
+    def signature(
         self, *, version: str = "1.0.0", kinds: Iterable[str] = ("a", "b"), egress: str = "token"
     ) -> DataContract:
         """Write the contract; return it as it now stands in the project."""
@@ -106,10 +106,10 @@ class House:
         return self.contract()
 
     def contract(self) -> DataContract:
-        (found,) = contracts.load_all(
+        (matches,) = contracts.load_all(
             self.folder / "contracts", tenant="wellspring-benefits", known_since=self.clock.now()
         )
-        return found
+        return matches
 
     def put(self, name: str, *rows: str) -> None:
         part = self.vendor.put(f".{name}.part", (HEAD + "".join(f"{row}\n" for row in rows)).encode())
@@ -117,7 +117,7 @@ class House:
         part.rename(self.vendor.outbox / name)
 
     @contextmanager
-    def opened(self, *, crash_at: str | None = None, clock: Clock | None = None) -> Generator[Enclave]:
+    def opened_files(self, *, crash_at: str | None = None, clock: Clock | None = None) -> Generator[Enclave]:
         self.ports_now = self.ports(crash_at=crash_at, clock=clock)
         try:
             yield Enclave(self.ports_now)
@@ -153,9 +153,9 @@ class House:
         self.journal.close()
         self.store.close()
 
-    def kill(self, at: str, call: str, *arguments: object) -> None:
+    def kill(self, instant: str, call: str, *arguments: object) -> None:
         """Do one thing in a process of its own that dies, by SIGKILL, at a crash point."""
-        told = {
+        result = {
             "folder": str(self.folder),
             "host": str(self.database.host),
             "vendor": str(self.vendor.folder),
@@ -163,13 +163,13 @@ class House:
             "user_key": self.vendor.user_key,
             "root_key": self.root_key.hex(),
             "now": self.clock.now().isoformat(),
-            "crash_at": at,
+            "crash_at": instant,
             "call": call,
             "arguments": arguments,
         }
         ended = subprocess.run(
             [sys.executable, "-m", "tests.builders.enclave_child"],
-            input=json.dumps(told).encode(),
+            input=json.dumps(result).encode(),
             capture_output=True,
             check=False,
             timeout=60,
@@ -196,15 +196,15 @@ def forget(database: Database) -> None:
     store.close()
 
 
-def source(told: dict[str, Any], clock: Clock) -> SftpSource:
+def source(result: dict[str, Any], clock: Clock) -> SftpSource:
     """Open the vendor of another process."""
     return SftpSource(
         "clearinghouse",
-        address=lambda: ("127.0.0.1", told["port"]),
+        address=lambda: ("127.0.0.1", result["port"]),
         user="wellspring",
         folder="/outbox",
-        private_key=told["user_key"],
-        known_hosts=Path(told["vendor"]) / "known_hosts",
+        private_key=result["user_key"],
+        known_hosts=Path(result["vendor"]) / "known_hosts",
         settle_seconds=0,
         clock=clock,
     )

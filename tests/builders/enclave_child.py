@@ -19,9 +19,9 @@ from wellspring.project import load_project
 from wellspring.trust.ledger.journal import Journal
 
 if __name__ == "__main__":
-    told = json.load(sys.stdin)
-    clock = FixedClock(datetime.fromisoformat(told["now"]))
-    project = load_project(Path(told["folder"]))
+    result = json.load(sys.stdin)
+    clock = FixedClock(datetime.fromisoformat(result["now"]))
+    project = load_project(Path(result["folder"]))
     step = StepRecorder(
         service="enclave",
         actor="service:enclave",
@@ -30,17 +30,17 @@ if __name__ == "__main__":
         metrics=StepMetrics(project.state_dir / "metrics", "enclave"),
         lineage=LineageWriter(project.state_dir / "lineage" / "enclave.jsonl", project.name),
         clock=clock,
-        crash_at=told["crash_at"],
+        crash_at=result["crash_at"],
     )
     enclave = Enclave(
         EnclaveDependencies(
             project=project,
-            store=Database(Path(told["host"])).store(),
-            keys=Keyring(bytes.fromhex(told["root_key"])),
-            open_source=lambda _: source(told, clock),
+            store=Database(Path(result["host"])).store(),
+            keys=Keyring(bytes.fromhex(result["root_key"])),
+            open_source=lambda _: source(result, clock),
             folder=project.enclave_dir / "originals",
             step=step,
             clock=clock,
         )
     )
-    getattr(enclave, told["call"])(*told["arguments"])
+    getattr(enclave, result["call"])(*result["arguments"])

@@ -21,7 +21,7 @@ def token(number: int, domain: str = "member") -> str:
     return f"{domain}_k1_" + "".join(LETTERS[number >> (5 * place) & 31] for place in range(26))
 
 
-def at(second: float) -> datetime:
+def instant(second: float) -> datetime:
     """An instant, in seconds after the start."""
     return START + timedelta(seconds=second)
 
@@ -33,7 +33,7 @@ def view(
     max_age_seconds: int | None = None,
 ) -> FeatureViewSpec:
     """Make a view over the table of its own name."""
-    made = [
+    built = [
         FeatureSpec.model_validate({"name": item, "type": kind, "description": f"the {item}"})
         for item, kind in (features or HISTORY).items()
     ]
@@ -42,19 +42,19 @@ def view(
         entity="member",
         keys=keys,
         table=name,
-        features=tuple(made),
+        features=tuple(built),
         owner="claims@example.com",
         max_age_seconds=max_age_seconds,
     )
 
 
-def views(*given: FeatureViewSpec) -> FeatureViews:
-    return FeatureViews(project="acme", views=given or (view(),), digest="d" * 64)
+def views(*arguments: FeatureViewSpec) -> FeatureViews:
+    return FeatureViews(project="acme", views=arguments or (view(),), digest="d" * 64)
 
 
-def rows(of: FeatureViewSpec, given: Iterable[dict[str, Any]]) -> pa.Table:
+def rows(of: FeatureViewSpec, arguments: Iterable[dict[str, Any]]) -> pa.Table:
     """Make a table of a view; what a row leaves out is null, its instant the start and its sequence 0."""
-    listed = [{"known_since": START, "sequence": 0, **item} for item in given]
+    listed = [{"known_since": START, "sequence": 0, **item} for item in arguments]
     kinds = {
         **{key: pa.string() for key in of.keys},
         "known_since": pa.timestamp("us", "UTC"),
@@ -69,7 +69,7 @@ def edition(
 ) -> Edition:
     return Edition(
         tenant="acme",
-        known_since=at(published),
+        known_since=instant(published),
         id=name,
         level="built",
         parent=None,

@@ -127,13 +127,13 @@ class JournalStep(RecordingStep):
 class Killer:
     """Dies at the n-th crash point that is passed, and remembers their names."""
 
-    def __init__(self, at: str | None = None) -> None:
-        self.at = at
+    def __init__(self, instant: str | None = None) -> None:
+        self.instant = instant
         self.passed: list[str] = []
 
     def __call__(self, point: str) -> None:
         self.passed.append(point)
-        if point == self.at:
+        if point == self.instant:
             raise Died(point)
 
 
@@ -145,7 +145,7 @@ def tell_drop(ledger: Ledger, drop: str, *, edition: str, parent: str | None, co
     """Journal what a house journals when one drop is received and published."""
     enclave, worker = JournalStep(ledger, "enclave"), JournalStep(ledger, "worker")
     rows = Ref(name=f"rows:{drop}/0", digest=sha(f"rows {drop}"))
-    held = Ref(name=f"contract:{contract}@1.0.0", digest=sha(CONTRACT))
+    current = Ref(name=f"contract:{contract}@1.0.0", digest=sha(CONTRACT))
     original = Ref(name=f"original:{drop}", digest=sha(f"cipher {drop}"))
     source = Ref(name=f"source:clearinghouse/{contract}_{drop}.csv", digest=sha(f"file {drop}"))
     with enclave(
@@ -156,7 +156,7 @@ def tell_drop(ledger: Ledger, drop: str, *, edition: str, parent: str | None, co
         facts={"name": f"{contract}_{drop}.csv", "size": 1234, "received": 10, "contract": contract},
     ):
         pass
-    with enclave("admit", f"drop:{drop}", inputs=[original, held], outputs=[rows]) as act:
+    with enclave("admit", f"drop:{drop}", inputs=[original, current], outputs=[rows]) as act:
         act.add_facts(replay_number=0, outcome="pass", received=10, admitted=8, quarantined=2, masked=1, reasons=[])
     with worker(
         "stage", f"drop:{drop}", inputs=[rows], outputs=[Ref(name=f"snapshot:{contract}@77", digest=rows.digest)]

@@ -29,50 +29,50 @@ def keyserver() -> Generator[Project]:
         with (copied.root / "wellspring.toml").open("a") as toml:
             for name, role in PEOPLE.items():
                 toml.write(f"\n[users.{name}]\nroles = {[role] if role else []}\n")
-        here = load_project(copied.root)
-        privileges = detect_privileges(here)
-        layout.ensure_ownership(here)
-        layout.create_folders(here, privileges)
-        layout.create_runtime_dir(here, privileges)
-        openbao.prepare_openbao(here, privileges)
+        project = load_project(copied.root)
+        privileges = detect_privileges(project)
+        layout.ensure_ownership(project)
+        layout.create_folders(project, privileges)
+        layout.create_runtime_dir(project, privileges)
+        openbao.prepare_openbao(project, privileges)
         child = ManagedProcess(
             name="openbao",
             service="keys",
             argv=[
-                str(packages.check_installed(here).openbao),
+                str(packages.check_installed(project).openbao),
                 "server",
-                f"-config={openbao.openbao_data_dir(here) / 'config.hcl'}",
+                f"-config={openbao.openbao_data_dir(project) / 'config.hcl'}",
             ],
-            readiness_probe=lambda: openbao.is_openbao_active(here),
+            readiness_probe=lambda: openbao.is_openbao_active(project),
             version="",
-            log_path=here.state_dir / "openbao.log",
-            socket=here.socket_path("openbao"),
+            log_path=project.state_dir / "openbao.log",
+            socket=project.socket_path("openbao"),
         )
-        child.start(privileges.command_for("keys", child.argv), service_environment(here, "keys"), None)
+        child.start(privileges.command_for("keys", child.argv), service_environment(project, "keys"), None)
         try:
             deadline = time.monotonic() + 60
-            child.wait_ready(deadline, probe=lambda: openbao.fetch_health(here) is not None)
-            making = openbao_setup.OpenBaoBootstrap(here, privileges)
+            child.wait_ready(deadline, probe=lambda: openbao.fetch_health(project) is not None)
+            making = openbao_setup.OpenBaoBootstrap(project, privileges)
             child.wait_ready(deadline)
             making.configure_server()
             making.finish_bootstrap()
-            yield here
+            yield project
         finally:
             child.stop()
-            layout.remove_runtime_dir(here)
+            layout.remove_runtime_dir(project)
 
 
 class Authenticator:
     """What a person's telephone does: six digits from the secret in an otpauth address and the time (RFC 6238)."""
 
     def __init__(self, otpauth_url: str) -> None:
-        told = parse_qs(urlsplit(otpauth_url).query)
-        secret, self._period = told["secret"][0], int(told["period"][0])
+        result = parse_qs(urlsplit(otpauth_url).query)
+        secret, self._period = result["secret"][0], int(result["period"][0])
         self._key = base64.b32decode(secret + "=" * (-len(secret) % 8))
 
     def code(self, *, steps: int = 0) -> str:
         """Return the code of now, or of `steps` half minutes later (earlier, if negative)."""
         counter = (int(SystemClock().now().timestamp()) + 30 * steps) // self._period
         digest = hmac.new(self._key, struct.pack(">Q", counter), hashlib.sha1).digest()
-        at = digest[-1] & 15
-        return f"{(int.from_bytes(digest[at : at + 4], 'big') & 0x7FFFFFFF) % 10**6:06d}"
+        instant = digest[-1] & 15
+        return f"{(int.from_bytes(digest[instant : instant + 4], 'big') & 0x7FFFFFFF) % 10**6:06d}"

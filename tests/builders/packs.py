@@ -11,13 +11,13 @@ from wellspring.compliance.evidence import collect_story, seal_story, write_pack
 CONTRACTS = {"medical_claim@1.0.0": CONTRACT}
 
 
-class Made(NamedTuple):
+class Built(NamedTuple):
     """folder: the pack; key, witness: the verifier keys; house: where its ledger lies."""
 
     folder: Path
     key: str
     witness: str
-    house: Path
+    project: Path
 
     def files(self) -> dict[str, bytes]:
         return {
@@ -27,7 +27,7 @@ class Made(NamedTuple):
         }
 
 
-def made(folder: Path, *, signer: LocalSigner | None = None, drops: int = 2, subject: str = "drop:d0") -> Made:
+def built(folder: Path, *, signer: LocalSigner | None = None, drops: int = 2, subject: str = "drop:d0") -> Built:
     """Tell some drops, seal the story of the first, write its pack."""
     ledger = Ledger(folder / "house", signer=signer)
     for drop in range(drops):
@@ -35,12 +35,12 @@ def made(folder: Path, *, signer: LocalSigner | None = None, drops: int = 2, sub
     ledger.sequencer.integrate()
     pack(ledger, folder / "pack", subject)
     ledger.close()
-    return Made(folder / "pack", ledger.sequencer.verifier_key(), ledger.witness.verifier_key(), folder / "house")
+    return Built(folder / "pack", ledger.sequencer.verifier_key(), ledger.witness.verifier_key(), folder / "house")
 
 
 def pack(ledger: Ledger, folder: Path, subject: str = "drop:d0") -> None:
     """Seal and write the pack of one story."""
-    told = collect_story(ledger.index, subject)
-    seal_story(JournalStep(ledger, "worker"), ledger.index, told, CONTRACTS)
+    result = collect_story(ledger.index, subject)
+    seal_story(JournalStep(ledger, "worker"), ledger.index, result, CONTRACTS)
     ledger.sequencer.integrate()
-    write_pack(folder, told, CONTRACTS, ledger.tree, ledger.index)
+    write_pack(folder, result, CONTRACTS, ledger.tree, ledger.index)

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import JsonValue
 
 from tests.builders.ledger import CONTRACT, JournalStep, Ledger, sha, tell_drop
-from tests.builders.packs import Made
+from tests.builders.packs import Built
 from tests.builders.recording_step import FixedClock, RecordingStep
 from wellspring.compliance.evidence import collect_documents, collect_story, lay_out_pack, seal_story, write_pack
 from wellspring.records.trust import Ref
@@ -27,7 +27,7 @@ from wellspring_verify.entries import Ref as Named
 SUBJECT = "prediction:p1"
 EXPIRES = "2026-11-26T12:00:00.000000Z"
 TOKEN = "claim_k1_hzm3vvyqk2c5gnbrn2mkb3oqzu"
-ASKED = sha(dumps_canonical({"claim_id": TOKEN}))
+REQUESTS = sha(dumps_canonical({"claim_id": TOKEN}))
 CANDIDATE = dumps_canonical({"model": "denials", "run": "r1"})
 CANDIDATE_ID = sha(CANDIDATE)[:12]
 RELEASE: dict[str, JsonValue] = {
@@ -37,7 +37,7 @@ RELEASE: dict[str, JsonValue] = {
 }  # fmt: skip
 
 
-class Told(NamedTuple):
+class Result(NamedTuple):
     """One step as its service journals it. late: its end is written after everything else."""
 
     service: str
@@ -49,7 +49,7 @@ class Told(NamedTuple):
     intent: bool = False
     late: bool = False
 
-    def but(self, **facts: JsonValue) -> Told:
+    def but(self, **facts: JsonValue) -> Result:
         """The same with other facts."""
         return self._replace(facts={**self.facts, **facts})
 
@@ -86,17 +86,17 @@ def release(content: Mapping[str, JsonValue] = RELEASE) -> Ref:
 
 def answer(**changed: object) -> dict[str, object]:
     """Give the answer of the story, with its promise."""
-    said: dict[str, object] = {
+    output: dict[str, object] = {
         "id": "p1", "model": "denials", "release": release().name.partition(":")[2], "edition": "b1", "score": 0.8125,
         "threshold": "0.5", "decision": "denies", "reasons": [{"feature": "f", "description": "it is late", "contribution": 1.5}],
         "freshness": "fresh", "as_of": "2026-11-25T12:00:00.000000Z", "age_seconds": 3, "vector_digest": sha("vector"),
-        "answered_at": "2026-11-25T12:00:30.000000Z", "request_digest": ASKED, **changed,
+        "answered_at": "2026-11-25T12:00:30.000000Z", "request_digest": REQUESTS, **changed,
     }  # fmt: skip
     return {
-        **said,
+        **output,
         "signature": {
             "key_id": answer_signature.compute_key_id(API.public),
-            "value": API.sign(answer_signature.signed_text(said)),
+            "value": API.sign(answer_signature.signed_text(output)),
         },
     }
 
@@ -106,51 +106,51 @@ def people(
     approver: str = "omar",
     keys: Mapping[str, Key] | None = None,
     content: Mapping[str, JsonValue] = RELEASE,
-) -> dict[str, Told]:
+) -> dict[str, Result]:
     """Tell how two people were enrolled, and what each of them signed."""
-    known = {name: Key(name) for name in (proposer, approver)} | dict(keys or {})
-    one = release(content)
-    digest = one.digest or ""
-    asked = approvals.proposal_text("denials", digest[:12], digest)
+    expected = {name: Key(name) for name in (proposer, approver)} | dict(keys or {})
+    item = release(content)
+    digest = item.digest or ""
+    requests = approvals.proposal_text("denials", digest[:12], digest)
     agreed = approvals.approval_text("denials", digest[:12], digest)
     return {
-        "enrol ines": Told(
+        "enrol ines": Result(
             "supervisor",
             "enroll",
             f"user:{proposer}",
-            facts={"roles": ["modeller"], "public_key": known[proposer].text},
+            facts={"roles": ["modeller"], "public_key": expected[proposer].text},
         ),
-        "enrol omar": Told(
+        "enrol omar": Result(
             "supervisor",
             "enroll",
             f"user:{approver}",
-            facts={"roles": ["approver"], "public_key": known[approver].text},
+            facts={"roles": ["approver"], "public_key": expected[approver].text},
         ),
-        "propose": Told(
+        "propose": Result(
             "worker",
             "propose",
-            one.name,
+            item.name,
             (ref(f"candidate:{CANDIDATE_ID}", CANDIDATE),),
-            (one,),
-            {"user": f"user:{proposer}", "signature": known[proposer].sign(asked)},
+            (item,),
+            {"user": f"user:{proposer}", "signature": expected[proposer].sign(requests)},
         ),
-        "approve": Told(
+        "approve": Result(
             "worker",
             "approve",
-            one.name,
-            (one,),
-            (one,),
-            {"user": f"user:{approver}", "key_id": "k1", "signature": known[approver].sign(agreed)},
+            item.name,
+            (item,),
+            (item,),
+            {"user": f"user:{approver}", "key_id": "k1", "signature": expected[approver].sign(agreed)},
         ),
     }
 
 
-def steps(content: Mapping[str, JsonValue] = RELEASE) -> dict[str, Told]:
+def steps(content: Mapping[str, JsonValue] = RELEASE) -> dict[str, Result]:
     """Tell every step from the built edition to the answer, in order; landed editions e0 and e1 come before."""
-    one = release(content)
+    item = release(content)
     artefact = ref("artifact:denials", "artifact")
     return {
-        "built": Told(
+        "built": Result(
             "worker",
             "publish",
             "edition:b1",
@@ -159,7 +159,7 @@ def steps(content: Mapping[str, JsonValue] = RELEASE) -> dict[str, Told]:
             {"level": "built", "parent": "e1", "drops": []},
             intent=True,
         ),
-        "materialize": Told(
+        "materialize": Result(
             "worker",
             "materialize",
             "edition:b1",
@@ -167,14 +167,14 @@ def steps(content: Mapping[str, JsonValue] = RELEASE) -> dict[str, Told]:
             (),
             {"rows": {"claim_features": 10}},
         ),
-        "train": Told(
+        "train": Result(
             "worker",
             "train",
             "run:r1",
             (ref("edition:b1"), ref("contract:medical_claim@1.0.0", CONTRACT), ref("views:health_plan", "views")),
             (artefact,),
         ),
-        "gate": Told(
+        "gate": Result(
             "worker",
             "gate",
             f"candidate:{CANDIDATE_ID}",
@@ -183,73 +183,73 @@ def steps(content: Mapping[str, JsonValue] = RELEASE) -> dict[str, Told]:
             {"outcome": "pass", "auc": "0.85"},
         ),
         **people(content=content),
-        "promote": Told(
+        "promote": Result(
             "worker",
             "promote",
-            one.name,
-            (one,),
-            (one,),
+            item.name,
+            (item,),
+            (item,),
             {"model": "denials", "previous_release": "", "user": "user:omar"},
             intent=True,
         ),
-        "key": Told("api", "create_key", KEY, facts={"public_key": API.text, "expires_at": EXPIRES}),
+        "key": Result("api", "create_key", KEY, facts={"public_key": API.text, "expires_at": EXPIRES}),
         "predict": predict(answer(), content),
     }
 
 
-def predict(said: Mapping[str, object], content: Mapping[str, JsonValue] = RELEASE) -> Told:
+def predict(output: Mapping[str, object], content: Mapping[str, JsonValue] = RELEASE) -> Result:
     """Tell how an answer was given."""
-    return Told(
+    return Result(
         "api",
         "predict",
-        f"prediction:{said['id']}",
+        f"prediction:{output['id']}",
         (release(content), ref("edition:b1"), Ref(name=KEY), ref("vector:p1", "vector")),
-        (Ref(name=f"answer:{said['id']}", digest=answer_signature.answer_digest(said)),),
+        (Ref(name=f"answer:{output['id']}", digest=answer_signature.answer_digest(output)),),
         {
             "model": "denials",
             "score": (0.8125).hex(),
             "decision": "denies",
             "freshness": "fresh",
-            "request_digest": ASKED,
+            "request_digest": REQUESTS,
             "views": {"claim_features": ["2026-11-25T12:00:00.000000Z", "7", TOKEN]},
         },
     )
 
 
-def another(name: str, content: Mapping[str, JsonValue] | None = None, action: str = "promote") -> Told:
+def another(name: str, content: Mapping[str, JsonValue] | None = None, action: str = "promote") -> Result:
     """Tell how another release of the model went live."""
-    one = release(content or {**RELEASE, "threshold": name})
+    item = release(content or {**RELEASE, "threshold": name})
     facts: dict[str, JsonValue] = {
         "model": "denials",
         "previous_release": release().name.partition(":")[2],
         "user": "user:omar",
     }
-    return Told("worker", action, one.name, (one,), (one,), facts, intent=True)
+    return Result("worker", action, item.name, (item,), (item,), facts, intent=True)
 
 
-def tell(ledger: Ledger, told: Mapping[str, Told]) -> None:
+def record_entry(ledger: Ledger, result: Mapping[str, Result]) -> None:
     """Journal two drops and these steps, and integrate them."""
     tell_drop(ledger, "d0", edition="e0", parent=None)
     tell_drop(ledger, "d1", edition="e1", parent="e0")
     with ExitStack() as late:
-        for one in told.values():
+        for item in result.values():
             with ExitStack() as now:
-                act = JournalStep(ledger, one.service)(
-                    one.action,
-                    one.subject,
-                    inputs=one.inputs,
-                    outputs=one.outputs,
-                    intent=one.intent,
-                    facts=dict(one.facts),
+                act = JournalStep(ledger, item.service)(
+                    item.action,
+                    item.subject,
+                    inputs=item.inputs,
+                    outputs=item.outputs,
+                    intent=item.intent,
+                    facts=dict(item.facts),
                 )
-                (late if one.late else now).enter_context(act)
+                (late if item.late else now).enter_context(act)
     ledger.sequencer.integrate()
 
 
-def entries(told: Mapping[str, Told]) -> list[Entry]:
+def entries(result: Mapping[str, Result]) -> list[Entry]:
     """Read the entries of these steps as the verifier would, without a ledger; landed editions come first."""
     landed = [
-        Told(
+        Result(
             "worker",
             "publish",
             "edition:e0",
@@ -258,7 +258,7 @@ def entries(told: Mapping[str, Told]) -> list[Entry]:
             {"level": "landed", "parent": None},
             intent=True,
         ),
-        Told(
+        Result(
             "worker",
             "publish",
             "edition:e1",
@@ -268,64 +268,69 @@ def entries(told: Mapping[str, Told]) -> list[Entry]:
             intent=True,
         ),
     ]
-    found: list[Entry] = []
+    matches: list[Entry] = []
     clock = FixedClock()
     step = RecordingStep(clock=clock)
-    for one in [*landed, *told.values()]:
+    for item in [*landed, *result.values()]:
         clock.pass_(seconds=1)
         with step(
-            one.action, one.subject, inputs=one.inputs, outputs=one.outputs, intent=one.intent, facts=dict(one.facts)
+            item.action,
+            item.subject,
+            inputs=item.inputs,
+            outputs=item.outputs,
+            intent=item.intent,
+            facts=dict(item.facts),
         ):
             pass
-        for entry in step.entries[len(found) :]:
+        for entry in step.entries[len(matches) :]:
             named = entry.model_copy(
-                update={"service": one.service, "intent": entry.intent and f"{one.service}:{entry.intent[5:]}"}
+                update={"service": item.service, "intent": entry.intent and f"{item.service}:{entry.intent[5:]}"}
             )
-            found.append(parse_entry(len(found), journal.encode_entry(named)))
-    return found
+            matches.append(parse_entry(len(matches), journal.encode_entry(named)))
+    return matches
 
 
 def texts(content: Mapping[str, JsonValue] = RELEASE) -> dict[Named, bytes]:
     """Give the papers that the verifier reads, by what names them."""
-    one = release(content)
-    return {Named(one.name, one.digest): dumps_canonical(dict(content))}
+    item = release(content)
+    return {Named(item.name, item.digest): dumps_canonical(dict(content))}
 
 
-def kept(folder: Path, content: Mapping[str, JsonValue] = RELEASE) -> Path:
+def stored(folder: Path, content: Mapping[str, JsonValue] = RELEASE) -> Path:
     """Keep the release and its candidate as the house keeps them."""
-    one = release(content)
-    record = {**content, "id": one.name.partition(":")[2], "digest": one.digest, "tenant": "acme", "known_since": "x"}
+    item = release(content)
+    record = {**content, "id": item.name.partition(":")[2], "digest": item.digest, "tenant": "acme", "known_since": "x"}
     for name, text in (("releases", json.dumps(record).encode()), ("candidates", CANDIDATE)):
         (folder / name).mkdir(parents=True, exist_ok=True)
         (folder / name / "one.json").write_bytes(text)
     return folder
 
 
-def made(
+def built(
     folder: Path,
-    told: Mapping[str, Told] | None = None,
+    result: Mapping[str, Result] | None = None,
     *,
     subject: str = SUBJECT,
     content: Mapping[str, JsonValue] = RELEASE,
     without: str = "nothing",
-) -> Made:
+) -> Built:
     """Tell a story, seal it and write its pack.
 
     without: leave out the entries of this action or about this subject, though the log has them.
     """
     ledger = Ledger(folder / "house")
-    tell(ledger, steps() if told is None else told)
-    one = collect_story(ledger.index, subject)
-    one = one._replace(
-        entries=tuple(entry for entry in one.entries if without not in (entry.entry.action, entry.entry.subject))
+    record_entry(ledger, steps() if result is None else result)
+    item = collect_story(ledger.index, subject)
+    item = item._replace(
+        entries=tuple(entry for entry in item.entries if without not in (entry.entry.action, entry.entry.subject))
     )
-    texts = collect_documents(one, contracts(folder), kept(folder / "models", content))
-    seal_story(JournalStep(ledger, "worker"), ledger.index, one, texts)
+    texts = collect_documents(item, contracts(folder), stored(folder / "models", content))
+    seal_story(JournalStep(ledger, "worker"), ledger.index, item, texts)
     ledger.sequencer.integrate()
-    write_pack(folder / "pack", one, texts, ledger.tree, ledger.index)
-    assert lay_out_pack(one, ledger.origin, texts).files.keys() >= {"story.json", "story.md"}
+    write_pack(folder / "pack", item, texts, ledger.tree, ledger.index)
+    assert lay_out_pack(item, ledger.origin, texts).files.keys() >= {"story.json", "story.md"}
     ledger.close()
-    return Made(folder / "pack", ledger.sequencer.verifier_key(), ledger.witness.verifier_key(), folder / "house")
+    return Built(folder / "pack", ledger.sequencer.verifier_key(), ledger.witness.verifier_key(), folder / "house")
 
 
 def contracts(folder: Path) -> Path:

@@ -33,29 +33,29 @@ def project(*, sections: str = "") -> Generator[Project]:
     root.chmod(0o755)
     (root / "wellspring.toml").write_text(f"{plain()}\n{sections}\n")
     shutil.copytree(EXAMPLE / "contracts", root / "contracts")
-    here = load_project(root)
+    project_value = load_project(root)
     try:
-        yield here
+        yield project_value
     finally:
-        client.stop_servers(here)
+        client.stop_servers(project_value)
         shutil.rmtree(root)
 
 
 @contextmanager
-def house(*, sections: str = "") -> Generator[Project]:
+def project_value(*, sections: str = "") -> Generator[Project]:
     """Such a project with its servers up."""
-    with project(sections=sections) as here:
-        client.start_servers(here)
-        yield here
+    with project(sections=sections) as project_value:
+        client.start_servers(project_value)
+        yield project_value
 
 
 def run_as(
-    here: Project, service: str, code: str, *arguments: str, given: str = ""
+    project_value: Project, service: str, code: str, *arguments: str, arguments_value: str = ""
 ) -> subprocess.CompletedProcess[str]:
     """Run a few lines of Python as a service of the project; `here` is the project in them."""
     start = "import sys; from pathlib import Path; from wellspring.project import load"
-    start = f"{start}\nhere = load(Path({str(here.root)!r}))"
+    start = f"{start}\nhere = load(Path({str(project_value.root)!r}))"
     return subprocess.run(
-        detect_privileges(here).command_for(service, [sys.executable, "-P", "-c", f"{start}\n{code}", *arguments]),
-        input=given, env=service_environment(here, service), cwd="/", capture_output=True, text=True, timeout=60, check=False,
+        detect_privileges(project_value).command_for(service, [sys.executable, "-P", "-c", f"{start}\n{code}", *arguments]),
+        input=arguments_value, env=service_environment(project_value, service), cwd="/", capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip

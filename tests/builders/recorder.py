@@ -17,11 +17,11 @@ class Ticking:
     """A clock that moves a millisecond each time it is asked."""
 
     def __init__(self) -> None:
-        self.at = datetime(2026, 11, 25, 12, tzinfo=UTC)
+        self.instant = datetime(2026, 11, 25, 12, tzinfo=UTC)
 
     def now(self) -> datetime:
-        self.at += timedelta(milliseconds=1)
-        return self.at
+        self.instant += timedelta(milliseconds=1)
+        return self.instant
 
 
 class MemoryJournal:

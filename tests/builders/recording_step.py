@@ -21,15 +21,15 @@ class Died(BaseException):
 class FixedClock:
     """A clock that stands until a test moves it."""
 
-    def __init__(self, at: datetime | None = None) -> None:
-        self.at = at or datetime(2026, 11, 25, 12, tzinfo=UTC)
+    def __init__(self, instant: datetime | None = None) -> None:
+        self.instant = instant or datetime(2026, 11, 25, 12, tzinfo=UTC)
 
     def now(self) -> datetime:
-        return self.at
+        return self.instant
 
     def pass_(self, **span: float) -> None:
         """Move on: `clock.pass_(days=1)`."""
-        self.at += timedelta(**span)
+        self.instant += timedelta(**span)
 
 
 class RecordingStep:

@@ -17,50 +17,50 @@ Reasons = dict[int, set[tuple[str, str]]]
 _SSN = re.compile(r"\b\d{3}-\d{2}-\d{4}\b")
 
 
-def judge(file: Path, contract: Path) -> Reasons:
+def validate_rows(file: Path, contract: Path) -> Reasons:
     """Return for each row that does not keep its contract (from 1) every reason: (code, column or rule)."""
-    promised = yaml.safe_load(contract.read_text(encoding="utf-8"))["schema"][0]
+    signed = yaml.safe_load(contract.read_text(encoding="utf-8"))["schema"][0]
     with file.open(newline="", encoding="utf-8") as text:
         rows = list(csv.DictReader(text))
-    found: Reasons = defaultdict(set)
-    key = [item["name"] for item in promised["properties"] if item.get("primaryKey")]
-    seen: set[tuple[str, ...]] = set()
+    matches: Reasons = defaultdict(set)
+    key = [item["name"] for item in signed["properties"] if item.get("primaryKey")]
+    observed: set[tuple[str, ...]] = set()
     typed: list[list[Any]] = []
     for number, row in enumerate(rows, start=1):
         named = tuple(row[name] for name in key)
-        if named in seen:
-            found[number].add(("unique", ",".join(key)))
-        seen.add(named)
+        if named in observed:
+            matches[number].add(("unique", ",".join(key)))
+        observed.add(named)
         typed.append([])
-        for item in promised["properties"]:
+        for item in signed["properties"]:
             code, value = _column(item, row[item["name"]])
             typed[-1].append(value)
             if code is not None:
-                found[number].add((code, item["name"]))
+                matches[number].add((code, item["name"]))
             leaves = {custom["property"]: custom["value"] for custom in item["customProperties"]}["egress"]
             if leaves == "plain" and _SSN.search(row[item["name"]]):
-                found[number].add(("personal_data", item["name"]))
-    for name, places in _broken(promised, typed).items():
+                matches[number].add(("personal_data", item["name"]))
+    for name, places in _broken(signed, typed).items():
         for number in places:
-            found[number].add(("rule", name))
-    return dict(found)
+            matches[number].add(("rule", name))
+    return dict(matches)
 
 
-def _column(promised: dict[str, Any], text: str) -> tuple[str | None, Any]:
+def _column(signed: dict[str, Any], text: str) -> tuple[str | None, Any]:
     if text == "":
-        return ("required" if promised.get("required") else None), None
+        return ("required" if signed.get("required") else None), None
     try:
-        value = _KINDS[promised["logicalType"]](text)
+        value = _KINDS[signed["logicalType"]](text)
     except (ValueError, InvalidOperation, KeyError):
         return "type", None
-    options = promised.get("logicalTypeOptions", {})
+    options = signed.get("logicalTypeOptions", {})
     low, high = options.get("minimum"), options.get("maximum")
-    limit = {"date": date.fromisoformat, "timestamp": datetime.fromisoformat}.get(promised["logicalType"], _as_given)
+    limit = {"date": date.fromisoformat, "timestamp": datetime.fromisoformat}.get(signed["logicalType"], _as_given)
     if low is not None and not limit(low) <= value <= limit(high):
         return "range", value
     if "pattern" in options and not re.search(options["pattern"], text):
         return "pattern", value
-    for check in promised.get("quality", []):
+    for check in signed.get("quality", []):
         if text not in check["arguments"]["validValues"]:
             return "enum", value
     return None, value
@@ -80,12 +80,12 @@ def _as_given(end: Any) -> Any:
     return end
 
 
-def _broken(promised: dict[str, Any], typed: list[list[Any]]) -> dict[str, list[int]]:
+def _broken(signed: dict[str, Any], typed: list[list[Any]]) -> dict[str, list[int]]:
     import pyarrow as pa
 
     kinds = {"string": pa.string(), "integer": pa.int64(), "number": pa.decimal128(12, 2), "date": pa.date32()}
     kinds["timestamp"] = pa.timestamp("us", "UTC")
-    columns = promised["properties"]
+    columns = signed["properties"]
     lists = zip(*typed, strict=True)
     claims = pa.table(
         {
@@ -99,5 +99,5 @@ def _broken(promised: dict[str, Any], typed: list[list[Any]]) -> dict[str, list[
             rule["name"]: [
                 n for (n,) in engine.execute(f"SELECT place FROM claims WHERE NOT ({rule['query']})").fetchall()
             ]
-            for rule in promised["quality"]
+            for rule in signed["quality"]
         }

@@ -70,23 +70,23 @@ def trees(seed: int = 1) -> str:
     chance = np.random.default_rng(seed)
     rows = chance.normal(size=(600, len(INPUTS)))
     rows[:, 0], rows[:, 2] = chance.integers(0, 2, 600), chance.integers(0, 3, 600)
-    truth = rows[:, 1] + rows[:, 2] + rows[:, 4] + chance.normal(size=600) > 1.2
+    labels = rows[:, 1] + rows[:, 2] + rows[:, 4] + chance.normal(size=600) > 1.2
     settings = {"learning_rate": 0.2, "num_leaves": 7}
     names = [item.name for item in INPUTS]
     return lightgbm.dump_booster(
         lightgbm.fit_booster(
-            rows, truth, feature_names=names, categorical=[0, 2], hyperparameters=settings, rounds=15, seed=seed
+            rows, labels, feature_names=names, categorical=[0, 2], hyperparameters=settings, rounds=15, seed=seed
         )
     )
 
 
 def recipe(**changes: Any) -> InferenceSpec:
-    said: dict[str, Any] = {
+    output: dict[str, Any] = {
         "model": "denials", "features": INPUTS, "calibration": PlattCalibration(a=(1.1).hex(), b=(-0.1).hex()),
         "threshold": "0.40", "labels": ("pays", "denies"), "seed": 1, "rounds": 15,
         "keys": {"claim": ("claim_id",), "provider_history": ("billing_npi",)},
     }  # fmt: skip
-    return InferenceSpec(**{**said, **changes})
+    return InferenceSpec(**{**output, **changes})
 
 
 def claim(number: int) -> dict[str, str]:
@@ -99,7 +99,7 @@ class Lake:
 
     def __init__(self, folder: Path, *, claims: int = 40) -> None:
         chance = np.random.default_rng(5)
-        known = [NOW - timedelta(days=30) + timedelta(minutes=n) for n in range(claims)]
+        expected = [NOW - timedelta(days=30) + timedelta(minutes=n) for n in range(claims)]
         self.tables = {
             "claim_features": table(
                 {
@@ -109,7 +109,7 @@ class Lake:
                     "auth_state": chance.choice(["none", "valid", "expired", "unheard"], claims).tolist(),
                     "is_replacement": pa.array([None if n % 7 == 0 else bool(n % 2) for n in range(claims)]),
                 },
-                known,
+                expected,
             ),
             "provider_history": table(
                 {
@@ -117,22 +117,22 @@ class Lake:
                     "denial_rate_30d": [0.1, float("nan"), 0.3, -0.0, 1.7],
                     "claims_30d": pa.array([1, 2, None, 4, 5], pa.int64()),
                 },
-                known[:5],
+                expected[:5],
             ),
         }
-        self.kept = EditionStore(folder / "editions")
+        self.stored = EditionStore(folder / "editions")
         self.built = self.publish(NOW - timedelta(hours=2))
 
-    def publish(self, at: datetime) -> Edition:
+    def publish(self, instant: datetime) -> Edition:
         tables = [TableSnapshot(table=name, snapshot_id=1, rows=rows.num_rows) for name, rows in self.tables.items()]
-        made = editions.build_edition(
-            level="built", parent=None, tables=tables, drops=[], tenant="acme", known_since=at
+        built = editions.build_edition(
+            level="built", parent=None, tables=tables, drops=[], tenant="acme", known_since=instant
         )  # fmt: skip
-        self.kept.save_edition(made)
-        return made
+        self.stored.save_edition(built)
+        return built
 
     def get_edition(self, edition_id: str | None = None) -> Edition | None:
-        return self.built if edition_id is None else self.kept.get_edition(edition_id)
+        return self.built if edition_id is None else self.stored.get_edition(edition_id)
 
     def files(self, edition: Edition, name: str) -> list[str]:
         return []
@@ -169,13 +169,13 @@ class _Reader:
         self._store = store
 
     async def look(
-        self, wanted: Sequence[tuple[str, tuple[str, ...]]]
+        self, expected_result: Sequence[tuple[str, tuple[str, ...]]]
     ) -> tuple[LiveMarker | None, list[FeatureRow | None]]:
         store = self._store
         store.trips += 1
         if store.broken is not None:
             raise store.broken
-        rows = [store.rows.get((view, key), store.lake.row(store.defined[view], key)) for view, key in wanted]
+        rows = [store.rows.get((view, key), store.lake.row(store.defined[view], key)) for view, key in expected_result]
         return store.live, rows
 
     async def live(self) -> LiveMarker | None:
@@ -191,10 +191,10 @@ class Mlflow:
     def __init__(self) -> None:
         self.shown: dict[str, Shown | None] = {}
         self.down = False
-        self.asked: list[str] = []
+        self.requests: list[str] = []
 
     def get_run(self, run: str) -> object:
-        self.asked.append(run)
+        self.requests.append(run)
         if self.down:
             raise Unavailable("MLflow did not answer", fix="start it")
         return run
@@ -229,7 +229,7 @@ class Released:
         self.mlflow = Mlflow()
 
     @property
-    def house(self) -> ReleaseContext:
+    def project(self) -> ReleaseContext:
         return ReleaseContext(self.releases, self.books, self.lake, self.mlflow, self.served)
 
     def served(self, release: Release) -> LoadedRelease:
@@ -240,34 +240,34 @@ class Released:
     def load(self, release: Release, key: notes.VerifierKey | None = None) -> Scorer:
         return Scorer.load(release, objects=self.objects, paths=self.releases.paths, key=key or self.signer.key_id)
 
-    def train(self, seed: int = 1, *, outcome: VerdictOutcome = "pass", made: InferenceSpec | None = None) -> Release:
+    def train(self, seed: int = 1, *, outcome: VerdictOutcome = "pass", built: InferenceSpec | None = None) -> Release:
         """Train, judge beside what is live, and keep; nobody has asked for it yet."""
-        made = made or recipe()
+        built = built or recipe()
         digest = artifact.write_artifact(
-            {artifact.SPEC_FILE: made.encode(), artifact.BOOSTER_FILE: trees(seed).encode()},
+            {artifact.SPEC_FILE: built.encode(), artifact.BOOSTER_FILE: trees(seed).encode()},
             objects=self.objects, paths=self.releases.paths, key=self.signer.key_id, signer=self.signer,
         )  # fmt: skip
         run = f"{seed:032x}"
-        known = synthetic_world.candidate(
+        expected = synthetic_world.candidate(
             run=run, artifact=digest, views=self.views.digest, edition=self.lake.built.id,
             verdict=Verdict(subject=f"run:{run}", outcome=outcome),
         )  # fmt: skip
-        artifact.save_candidate(known, paths=self.releases.paths)
+        artifact.save_candidate(expected, paths=self.releases.paths)
         refs = [Ref(name=f"run:{run}"), Ref(name="artifact:denials", digest=digest)]
         live = self.releases.get_live("denials")
-        said: dict[str, JsonValue] = {"outcome": outcome, "live": live.candidate if live is not None else ""}
-        with self.step("gate", known.subject, inputs=refs, outputs=[self.pinned(known)], facts=said):
+        output: dict[str, JsonValue] = {"outcome": outcome, "live": live.candidate if live is not None else ""}
+        with self.step("gate", expected.subject, inputs=refs, outputs=[self.pinned(expected)], facts=output):
             pass
         read = artifact.read_artifact(digest, objects=self.objects, paths=self.releases.paths, key=self.signer.key_id)
-        return self.releases.save(build_release(known, read, ANYTHING.digest))
+        return self.releases.save(build_release(expected, read, ANYTHING.digest))
 
     @staticmethod
-    def pinned(known: Candidate) -> Ref:
-        return Ref(name=known.subject, digest=artifact.candidate_digest(known))
+    def pinned(expected: Candidate) -> Ref:
+        return Ref(name=expected.subject, digest=artifact.candidate_digest(expected))
 
     def propose(self, release: Release) -> None:
-        known = artifact.read_candidate(release.candidate, paths=self.releases.paths)
-        propose(release, self.pinned(known), self.ana, ledger=self.books, policies=ANYTHING, step=self.step)
+        expected = artifact.read_candidate(release.candidate, paths=self.releases.paths)
+        propose(release, self.pinned(expected), self.ana, ledger=self.books, policies=ANYTHING, step=self.step)
 
     def approve(self, release: Release) -> None:
         self.propose(release)
@@ -277,12 +277,12 @@ class Released:
         """Train, approve and promote."""
         from wellspring.models.releases.promotion import promote_release
 
-        made = self.train(seed)
-        self.approve(made)
-        promote_release(made, "user:bo", self.house, step=self.step)
-        return made
+        built = self.train(seed)
+        self.approve(built)
+        promote_release(built, "user:bo", self.project, step=self.step)
+        return built
 
-    def shelf(self, *, step: Recorder | None = None) -> ReleaseCache:
+    def model_store(self, *, step: Recorder | None = None) -> ReleaseCache:
         return ReleaseCache(
             self.releases,
             load_release=lambda release: self.served(release),
@@ -294,7 +294,7 @@ class Released:
     def kept_views(self, digest: str) -> FeatureViews:
         return views_module.load_views_by_digest(self.folder / "lake" / "views", digest)
 
-    def desk(
+    def service(
         self, *, step: Recorder | None = None, clock: Clock | None = None, policies: str = ""
     ) -> tuple[PredictionService, ServiceDependencies]:
         folder = self.folder / "policies"
@@ -305,7 +305,7 @@ class Released:
         assert clock is not None
         ports = ServiceDependencies(
             project_name="tiny",
-            release_cache=self.shelf(step=step),
+            release_cache=self.model_store(step=step),
             policy_reloader=PolicyReloader(folder, clock),
             answer_signer=AnswerSigner(step=step, clock=clock),
             editions=EditionStore(self.folder / "lake" / "editions"),
@@ -323,14 +323,14 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     return asyncio.run(coroutine)
 
 
-def ask(house: Released, given: dict[str, str] | None = None, **desk: Any) -> PredictionResult:
+def ask(project: Released, arguments: dict[str, str] | None = None, **service: Any) -> PredictionResult:
     """Ask a fresh desk of a house one question, as the portal."""
 
-    async def asked() -> PredictionResult:
-        made, _ = house.desk(**desk)
+    async def requests() -> PredictionResult:
+        built, _ = project.service(**service)
         try:
-            return await made.predict("denials", given or claim(3), include_reasons=True, principal=PORTAL)
+            return await built.predict("denials", arguments or claim(3), include_reasons=True, principal=PORTAL)
         finally:
-            await made.close()
+            await built.close()
 
-    return run(asked())
+    return run(requests())

@@ -6,37 +6,37 @@ from collections.abc import Callable, Mapping
 
 from pydantic import JsonValue
 
-from tests.builders import prediction_story as told
-from tests.builders.prediction_story import RELEASE, SUBJECT, Key, Told, release
+from tests.builders import prediction_story as result
+from tests.builders.prediction_story import RELEASE, SUBJECT, Key, Result, release
 from wellspring.records.trust import Ref
 from wellspring_verify import chain
 
 RELEASED = release().name
 SHORT = RELEASED.partition(":")[2]
 MODEL = f"model:denials@{SHORT}"
-Steps = dict[str, Told]
+Steps = dict[str, Result]
 Change = Callable[[Steps], Steps]
 
 
-def said(steps: Steps, subject: str = SUBJECT, content: Mapping[str, JsonValue] = RELEASE) -> list[str]:
-    return [gap.message for gap in chain.find_gaps(subject, told.entries(steps), told.texts(content))]
+def output(steps: Steps, subject: str = SUBJECT, content: Mapping[str, JsonValue] = RELEASE) -> list[str]:
+    return [gap.message for gap in chain.find_gaps(subject, result.entries(steps), result.texts(content))]
 
 
 def without(*names: str) -> Change:
-    return lambda steps: {name: one for name, one in steps.items() if name not in names}
+    return lambda steps: {name: item for name, item in steps.items() if name not in names}
 
 
 def moved(name: str, *, before: str) -> Change:
     def change(steps: Steps) -> Steps:
         rest = without(name)(steps)
-        at = list(rest).index(before)
-        return dict([*list(rest.items())[:at], (name, steps[name]), *list(rest.items())[at:]])
+        instant = list(rest).index(before)
+        return dict([*list(rest.items())[:instant], (name, steps[name]), *list(rest.items())[instant:]])
 
     return change
 
 
-def put(name: str, one: Told, *, before: str = "predict") -> Change:
-    return lambda steps: moved(name, before=before)({**steps, name: one})
+def put(name: str, item: Result, *, before: str = "predict") -> Change:
+    return lambda steps: moved(name, before=before)({**steps, name: item})
 
 
 def changed(name: str, **fields: object) -> Change:
@@ -51,15 +51,15 @@ def swapped(name: str, side: str, old: str, new: Ref | None) -> Change:
     """Exchange the thing of one kind that a step names."""
 
     def change(steps: Steps) -> Steps:
-        refs = tuple(one for one in getattr(steps[name], side) if not one.name.startswith(f"{old}:"))
+        refs = tuple(item for item in getattr(steps[name], side) if not item.name.startswith(f"{old}:"))
         return {**steps, name: steps[name]._replace(**{side: (*refs, new) if new else refs})}
 
     return change
 
 
 def pair(**keys: Key) -> Change:
-    return lambda steps: {**steps, **told.people(keys=keys)}
+    return lambda steps: {**steps, **result.people(keys=keys)}
 
 
 def by(proposer: str, approver: str) -> Change:
-    return lambda steps: {**steps, **told.people(proposer, approver)}
+    return lambda steps: {**steps, **result.people(proposer, approver)}

@@ -48,28 +48,28 @@ class World:
     def __init__(self, claims: int = 4000, *, seed: int = 1, providers: int = 60) -> None:
         chance = np.random.default_rng(seed)
         day = np.sort(chance.integers(0, DAYS, claims))
-        who = chance.integers(0, providers, claims)
+        user_name = chance.integers(0, providers, claims)
         habit = chance.normal(0, 1.0, providers)
         kind = chance.choice(["professional", "institutional"], claims, p=[0.7, 0.3])
         amount = np.exp(chance.normal(5, 1, claims))
         proof = chance.choice(["none", "valid", "expired"], claims, p=[0.5, 0.4, 0.1])
         z = (
             -1.6
-            + habit[who]
+            + habit[user_name]
             + 1.5 * (proof == "expired")
             + 0.5 * (kind == "institutional")
             + 0.2 * (np.log(amount) - 5)
         )
         self.true = 1 / (1 + np.exp(-z))
         denied = chance.random(claims) < self.true
-        asked = [
+        requests = [
             START + timedelta(days=int(d), minutes=int(m))
             for d, m in zip(day, chance.integers(0, 1440, claims), strict=True)
         ]
         delay = chance.integers(3, 25, claims)
-        answered = [at + timedelta(days=int(late)) for at, late in zip(asked, delay, strict=True)]
+        answered = [instant + timedelta(days=int(late)) for instant, late in zip(requests, delay, strict=True)]
         keys = [token("claim", n) for n in range(claims)]
-        billing = [token("provider", int(n)) for n in who]
+        billing = [token("provider", int(n)) for n in user_name]
         self.tables: dict[str, pa.Table] = {
             "claim_features": table(
                 {
@@ -80,7 +80,7 @@ class World:
                     "auth_state": proof.tolist(),
                     "is_replacement": (chance.random(claims) < 0.1),
                 },
-                asked,
+                requests,
             ),
             "claim_label": table({"claim_id": keys, "is_denied": denied}, answered),
             "provider_history": self._history(billing, answered, denied),
@@ -111,24 +111,24 @@ class World:
     def _history(billing: list[str], answered: list[datetime], denied: Any) -> pa.Table:
         """After each answer, what that provider's share of denials is; a second column knows it from the whole year."""
         order = sorted(range(len(billing)), key=lambda n: (answered[n], n))
-        seen: dict[str, list[bool]] = {}
+        observed: dict[str, list[bool]] = {}
         rows: dict[str, list[Any]] = {"billing_npi": [], "denial_rate_30d": [], "claims_30d": []}
-        at: list[datetime] = []
+        instant: list[datetime] = []
         for n in order:
-            past = seen.setdefault(billing[n], [])
+            past = observed.setdefault(billing[n], [])
             past.append(bool(denied[n]))
             rows["billing_npi"].append(billing[n])
             rows["denial_rate_30d"].append(float(np.mean(past[-30:])))
             rows["claims_30d"].append(len(past[-30:]))
-            at.append(answered[n])
-        return table(rows, at)
+            instant.append(answered[n])
+        return table(rows, instant)
 
 
-def table(columns: Mapping[str, Any], known: Sequence[datetime]) -> pa.Table:
+def table(columns: Mapping[str, Any], expected: Sequence[datetime]) -> pa.Table:
     """Make a built table: the columns, since when each row is known, and its sequence."""
-    made = pa.table(dict(columns))
-    made = made.append_column("known_since", pa.array(known, pa.timestamp("us", "UTC")))
-    return made.append_column("sequence", pa.array(range(len(known)), pa.int64()))
+    built = pa.table(dict(columns))
+    built = built.append_column("known_since", pa.array(expected, pa.timestamp("us", "UTC")))
+    return built.append_column("sequence", pa.array(range(len(expected)), pa.int64()))
 
 
 def views() -> FeatureViews:
@@ -171,7 +171,7 @@ def views() -> FeatureViews:
 
 def model(**changes: Any) -> ModelDefinition:
     """Make a model of this world."""
-    said: dict[str, Any] = {
+    output: dict[str, Any] = {
         "name": "denials",
         "question": "Will this claim be denied as submitted?",
         "label": Label(table="claim_label", column="is_denied"),
@@ -197,10 +197,10 @@ def model(**changes: Any) -> ModelDefinition:
             heuristic="provider_history:denial_rate_30d",
         ),
     }
-    return ModelDefinition.model_validate({**said, **changes})
+    return ModelDefinition.model_validate({**output, **changes})
 
 
-class Told(NamedTuple):
+class Result(NamedTuple):
     """What a run was told."""
 
     params: dict[str, str]
@@ -213,13 +213,13 @@ class MemoryRuns:
     """Keeps runs as the registry does, in a list."""
 
     def __init__(self) -> None:
-        self.runs: dict[str, Told] = {}
+        self.runs: dict[str, Result] = {}
         self.ended: dict[str, str] = {}
         self.versions: list[str] = []
 
     def start_run(self, model: str) -> str:
         run = f"{len(self.runs):032x}"
-        self.runs[run] = Told({}, {}, {}, {})
+        self.runs[run] = Result({}, {}, {}, {})
         return run
 
     def log_run(
@@ -232,7 +232,7 @@ class MemoryRuns:
         tags: Mapping[str, str],
         files: Mapping[str, bytes],
     ) -> None:
-        self.runs[run] = Told(dict(params), dict(tags), dict(metrics), dict(files))
+        self.runs[run] = Result(dict(params), dict(tags), dict(metrics), dict(files))
 
     def end_run(self, run: str, *, failed: bool = False) -> None:
         self.ended[run] = "FAILED" if failed else "FINISHED"
@@ -253,7 +253,7 @@ def scores(**changes: Any) -> EvaluationReport:
     def measured(value: float, by: float = 0.01) -> Estimate:
         return Estimate(value=value, low=value - by, high=value + by, rows=2000)
 
-    said: dict[str, Any] = {
+    output: dict[str, Any] = {
         "metrics": {"auc": measured(0.7), "brier": measured(0.15), "calibration_error": measured(0.02, 0.005)},
         "baselines": {"columns": measured(0.6), "columns_plus_entity": measured(0.65), "heuristic": measured(0.62)},
         "train_rows": 5000,
@@ -262,15 +262,15 @@ def scores(**changes: Any) -> EvaluationReport:
         "trees": 200,
         "leaves": 31,
     }
-    return EvaluationReport(**{**said, **changes})
+    return EvaluationReport(**{**output, **changes})
 
 
 def candidate(**changes: Any) -> Candidate:
     """Make a candidate that passed, named by its own bytes."""
-    said: dict[str, Any] = {
+    output: dict[str, Any] = {
         "id": "", "tenant": "acme", "known_since": START, "model": "denials", "run": "f" * 32, "edition": "e" * 12,
         "artifact": "a" * 64, "views": "b" * 64, "code": "c" * 64, "environment": "d" * 64,
         "contracts": (Ref(name="contract:medical_claim@1.0.0", digest="1" * 64),), "scores": scores(),
         "verdict": Verdict(subject=f"run:{'f' * 32}", outcome="pass"),
     }  # fmt: skip
-    return train.assign_candidate_id(Candidate(**{**said, **changes}))
+    return train.assign_candidate_id(Candidate(**{**output, **changes}))

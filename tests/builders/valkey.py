@@ -34,20 +34,20 @@ class Valkey:
             "port": "0", "unixsocket": str(self.socket), "unixsocketperm": "700", "save": "", "appendonly": "no",
             "dir": str(self.folder), "daemonize": "no", "user": f"{USER} on >{PASSWORD} ~* +@all",
         }  # fmt: skip
-        given = [part for name, value in words.items() for part in (f"--{name}", *value.split(" "))]
-        self._process = subprocess.Popen([str(get_binary_path()), *given], stdout=subprocess.PIPE, bufsize=0)
+        arguments = [part for name, value in words.items() for part in (f"--{name}", *value.split(" "))]
+        self._process = subprocess.Popen([str(get_binary_path()), *arguments], stdout=subprocess.PIPE, bufsize=0)
         self.until("Ready to accept connections")
 
-    def until(self, said: str) -> None:
+    def until(self, output: str) -> None:
         """Wait for a line of its log, ten seconds at most."""
         assert self._process is not None
         assert self._process.stdout is not None
         while select.select([self._process.stdout], [], [], 10)[0]:
             line = self._process.stdout.readline().decode()
-            if said in line:
+            if output in line:
                 return
             assert line, "valkey-server ended"
-        raise AssertionError(f"valkey-server never said {said!r}")
+        raise AssertionError(f"valkey-server never said {output!r}")
 
     def kill(self) -> None:
         if self._process is not None:

@@ -20,7 +20,7 @@ from wellspring.cli.context import run_command
 EXAMPLE = repository.ROOT / "examples" / "health_plan"
 
 
-class Said(NamedTuple):
+class Output(NamedTuple):
     """One command: exit code, standard output, standard error."""
 
     code: int
@@ -36,20 +36,22 @@ class Said(NamedTuple):
         return json.loads(self.err)
 
 
-Run = Callable[..., Said]
+Run = Callable[..., Output]
 
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
     """Carry out one command line. No command may end in a traceback: an exception fails the test."""
 
-    def run(*words: object) -> Said:
+    def run(*words: object) -> Output:
         capsys.readouterr()
         code = run_command(cli, [str(word) for word in words])
-        told = capsys.readouterr()
-        assert "Traceback" not in told.out + told.err
+        result = capsys.readouterr()
+        assert "Traceback" not in result.out + result.err
         # The next command names the project that was named; where that stands is not for each test to know.
-        return Said(code, re.sub(r"(?<=^next: wellspring) --project \S+", "", told.out, flags=re.MULTILINE), told.err)
+        return Output(
+            code, re.sub(r"(?<=^next: wellspring) --project \S+", "", result.out, flags=re.MULTILINE), result.err
+        )
 
     return run
 

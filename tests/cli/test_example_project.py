@@ -33,8 +33,8 @@ def test_it_is_laid_out_in_an_empty_folder_and_again_in_its_own(tmp_path: Path):
 
 def test_what_was_done_by_hand_since_a_demo_ended_is_not_removed(tmp_path: Path):
     example_project.copy_example(tmp_path)
-    here = load_project(tmp_path)
-    ledger = Ledger(here.state_dir)
+    project_value = load_project(tmp_path)
+    ledger = Ledger(project_value.state_dir)
     stopped: list[str] = []
 
     def again() -> None:
@@ -56,7 +56,7 @@ def test_what_was_done_by_hand_since_a_demo_ended_is_not_removed(tmp_path: Path)
     ledger.close()
     again()
     assert stopped == ["health_plan"]
-    assert not here.state_dir.exists()
+    assert not project_value.state_dir.exists()
 
 
 @pytest.mark.parametrize("holds", ["thesis.txt", "wellspring.toml", ".hidden"])

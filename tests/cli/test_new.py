@@ -75,9 +75,9 @@ def test_a_folder_that_holds_something_is_refused(tmp_path: Path, monkeypatch: p
 
 def test_a_draft_is_a_contract_and_tells_what_it_guessed(shop: Path, capsys: pytest.CaptureFixture[str]):
     assert run_command(cli, ["new", "contract", "../orders_2026.csv"]) == 0
-    told = drafted(shop)
-    assert (told.key, told.files, told.source) == (("order_id", "recorded_at"), "orders*.csv", "inbox")
-    assert {column.name: (column.type, column.egress) for column in told.columns} == {
+    result = drafted(shop)
+    assert (result.key, result.files, result.source) == (("order_id", "recorded_at"), "orders*.csv", "inbox")
+    assert {column.name: (column.type, column.egress) for column in result.columns} == {
         "order_id": ("string", "token"), "customer_id": ("string", "token"), "born_dob": ("date32[day]", "year"),
         "mail": ("string", "never"), "first_name": ("string", "never"), "zip": ("string", "never"),
         "note": ("string", "never"), "kind": ("string", "plain"), "code": ("string", "plain"),
@@ -86,16 +86,16 @@ def test_a_draft_is_a_contract_and_tells_what_it_guessed(shop: Path, capsys: pyt
         "recorded_at": ("timestamp[us, tz=UTC]", "plain"),
     }  # fmt: skip
     printed = capsys.readouterr().out
-    assert all(column.name in printed for column in told.columns)
+    assert all(column.name in printed for column in result.columns)
     assert "mail.example" not in printed + (shop / "contracts" / "orders.odcs.yaml").read_text()
 
 
 def test_what_leaves_as_it_is_is_told_last(shop: Path, capsys: pytest.CaptureFixture[str]):
     assert run_command(cli, ["new", "contract", "../orders_2026.csv"]) == 0
-    told = capsys.readouterr().out.splitlines()
+    result = capsys.readouterr().out.splitlines()
     names = [column.name for column in drafted(shop).columns if column.egress == "plain"]
     line = f"{len(names)} columns leave as they are: {', '.join(names)} - check them before `wellspring ingest`"
-    assert told[-2:] == [line, "next: wellspring up"]
+    assert result[-2:] == [line, "next: wellspring up"]
 
 
 def test_of_three_rows_no_text_leaves_as_it_is(shop: Path):
@@ -132,7 +132,7 @@ def test_a_name_that_yaml_reads_otherwise_is_a_name_all_the_same(shop: Path, nam
 
 
 def test_a_draft_that_is_no_contract_leaves_no_file(shop: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(inference, "render_contract", lambda *given, **named: "apiVersion: [")
+    monkeypatch.setattr(inference, "render_contract", lambda *arguments, **named: "apiVersion: [")
     assert run_command(cli, ["new", "contract", "../orders_2026.csv"]) == 78
     assert not list((shop / "contracts").iterdir())
 
@@ -249,8 +249,8 @@ def test_sql_is_built_whatever_its_columns_are_called(shop: Path, tmp_path: Path
         whole, past = (str(tmp_path / "scratch" / run / f"{table.name}.parquet") for run in ("full", "audit-0"))
         compared = compare_past(whole, past, audit_instant=cut, keys=table.keys)
         assert (compared.leaks, compared.rows > 50) == ([], True)
-    told = pq.read_table(tmp_path / "scratch/full/default_on_label.parquet").sort_by("known_since")
-    assert told["known_since"][0].as_py() == day + timedelta(days=5)
+    result = pq.read_table(tmp_path / "scratch/full/default_on_label.parquet").sort_by("known_since")
+    assert result["known_since"][0].as_py() == day + timedelta(days=5)
 
 
 @pytest.mark.parametrize(

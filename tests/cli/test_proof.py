@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from tests.builders.ledger import CONTRACT
-from tests.builders.packs import made
+from tests.builders.packs import built
 from tests.cli.conftest import Run
 from wellspring.cli.proof import copy_pack
 from wellspring.embedded import layout
@@ -22,31 +22,35 @@ from wellspring.workflows.prove import contract_archive_dir
 
 
 @pytest.fixture
-def house(root: Path, tmp_path: Path) -> Path:
+def project(root: Path, tmp_path: Path) -> Path:
     """A project whose servers are down, and whose log holds two drops; the story of drop:d0 is sealed."""
-    told = made(tmp_path)
-    here, granted = load_project(root), detect_privileges(load_project(root))
-    here.state_dir.mkdir()
-    layout.create_folders(here, granted)
-    for name, place in (("ledger", here.ledger_dir), ("witness", root / "witness"), ("journals", here.journals_dir)):
-        shutil.copytree(told.house / name, place, dirs_exist_ok=True)
-    owners = {here.ledger_dir: "worker", here.journals_dir / "worker": "worker", root / "witness": "witness"}
+    result = built(tmp_path)
+    project, granted = load_project(root), detect_privileges(load_project(root))
+    project.state_dir.mkdir()
+    layout.create_folders(project, granted)
+    for name, place in (
+        ("ledger", project.ledger_dir),
+        ("witness", root / "witness"),
+        ("journals", project.journals_dir),
+    ):
+        shutil.copytree(result.project / name, place, dirs_exist_ok=True)
+    owners = {project.ledger_dir: "worker", project.journals_dir / "worker": "worker", root / "witness": "witness"}
     for folder, service in owners.items():
         for path in (folder, *folder.rglob("*")):
             granted.set_owner(path, service, 0o755 if path.is_dir() else 0o644)
-    kept = contract_archive_dir(here) / f"{hashlib.sha256(CONTRACT).hexdigest()}.odcs.yaml"
-    kept.parent.mkdir()
-    kept.write_bytes(CONTRACT)
+    stored = contract_archive_dir(project) / f"{hashlib.sha256(CONTRACT).hexdigest()}.odcs.yaml"
+    stored.parent.mkdir()
+    stored.write_bytes(CONTRACT)
     return root
 
 
-def test_a_sealed_story_is_proved_with_nothing_running_and_verifies(run: Run, house: Path, tmp_path: Path):
+def test_a_sealed_story_is_proved_with_nothing_running_and_verifies(run: Run, project: Path, tmp_path: Path):
     out = tmp_path / "mine"
-    said = run("prove", "drop:d0", "--out", out, "--project", house)
-    assert (said.code, said.err) == (0, "")
-    assert f"the story of drop:d0: 6 proved entries, in {out}" in said.out
+    output = run("prove", "drop:d0", "--out", out, "--project", project)
+    assert (output.code, output.err) == (0, "")
+    assert f"the story of drop:d0: 6 proved entries, in {out}" in output.out
     keys = tmp_path / "keys.txt"
-    keys.write_text(run("ledger", "key", "--project", house).out)
+    keys.write_text(run("ledger", "key", "--project", project).out)
     assert run("verify", out, "--key", keys, "--witness", keys).code == 0
     assert run("verify", out).code == 10
     document = run("verify", out, "--key", keys, "--json").document
@@ -54,61 +58,63 @@ def test_a_sealed_story_is_proved_with_nothing_running_and_verifies(run: Run, ho
     assert document["subject"] == "drop:d0"
 
 
-def test_a_flipped_byte_is_20_and_named(run: Run, house: Path, tmp_path: Path):
+def test_a_flipped_byte_is_20_and_named(run: Run, project: Path, tmp_path: Path):
     out = tmp_path / "mine"
-    run("prove", "drop:d0", "--out", out, "--project", house)
+    run("prove", "drop:d0", "--out", out, "--project", project)
     entry = sorted((out / "entries").iterdir())[1]
     content = bytearray(entry.read_bytes())
     content[40] ^= 1
     entry.write_bytes(content)
-    said = run("verify", out)
-    assert said.code == 20
-    assert f"entries/{entry.name}" in said.out
+    output = run("verify", out)
+    assert output.code == 20
+    assert f"entries/{entry.name}" in output.out
 
 
 @pytest.mark.parametrize("subject", ["drop:d1", "edition:e1", "dataset:medical_claim"])
-def test_a_story_that_is_not_sealed_is_69_with_the_servers_down(run: Run, house: Path, tmp_path: Path, subject: str):
-    said = run("prove", subject, "--out", tmp_path / "mine", "--project", house)
-    assert said.code == 69
-    assert "is not sealed in the log yet" in said.err
-    assert said.err.endswith("fix: run `wellspring up`\n")
+def test_a_story_that_is_not_sealed_is_69_with_the_servers_down(run: Run, project: Path, tmp_path: Path, subject: str):
+    output = run("prove", subject, "--out", tmp_path / "mine", "--project", project)
+    assert output.code == 69
+    assert "is not sealed in the log yet" in output.err
+    assert output.err.endswith("fix: run `wellspring up`\n")
     assert not (tmp_path / "mine").exists()
-    assert not (house / ".wellspring" / "run.json").exists()
-    assert not [item for item in psutil.process_iter(["cmdline"]) if str(house) in str(item.info["cmdline"])]
+    assert not (project / ".wellspring" / "run.json").exists()
+    assert not [item for item in psutil.process_iter(["cmdline"]) if str(project) in str(item.info["cmdline"])]
 
 
 @pytest.mark.parametrize(
-    ("asked", "meant"),
+    ("requests", "meant"),
     [("drop:d9", "drop:d"), ("edition:e9", "edition:e"), ("dataset:medical_claims", "dataset:medical_claim")],
 )
-def test_an_unknown_subject_is_answered_with_the_nearest(run: Run, house: Path, tmp_path: Path, asked: str, meant: str):
-    said = run("prove", asked, "--out", tmp_path / "mine", "--project", house)
-    assert said.code == 66
-    assert f"the ledger knows no {asked}" in said.err
-    assert f"did you mean '{meant}" in said.err
+def test_an_unknown_subject_is_answered_with_the_nearest(
+    run: Run, project: Path, tmp_path: Path, requests: str, meant: str
+):
+    output = run("prove", requests, "--out", tmp_path / "mine", "--project", project)
+    assert output.code == 66
+    assert f"the ledger knows no {requests}" in output.err
+    assert f"did you mean '{meant}" in output.err
 
 
-@pytest.mark.parametrize("asked", ["d0", "model:", "drop:", "../../etc"])
-def test_what_names_no_story_is_answered_with_what_does(run: Run, house: Path, tmp_path: Path, asked: str):
-    said = run("prove", asked, "--out", tmp_path / "mine", "--project", house)
-    assert said.code == 66
-    assert "name drop:ID, edition:ID, dataset:NAME, prediction:ID" in said.err
+@pytest.mark.parametrize("requests", ["d0", "model:", "drop:", "../../etc"])
+def test_what_names_no_story_is_answered_with_what_does(run: Run, project: Path, tmp_path: Path, requests: str):
+    output = run("prove", requests, "--out", tmp_path / "mine", "--project", project)
+    assert output.code == 66
+    assert "name drop:ID, edition:ID, dataset:NAME, prediction:ID" in output.err
 
 
 def test_prove_in_a_project_that_was_never_up_is_69_and_makes_nothing(run: Run, root: Path, tmp_path: Path):
     files = sorted(root.rglob("*"))
-    said = run("prove", "drop:d0", "--out", tmp_path / "mine", "--project", root)
-    assert said.code == 69
-    assert said.err.endswith("fix: run `wellspring up`\n")
+    output = run("prove", "drop:d0", "--out", tmp_path / "mine", "--project", root)
+    assert output.code == 69
+    assert output.err.endswith("fix: run `wellspring up`\n")
     assert sorted(root.rglob("*")) == files
 
 
-def test_a_pack_is_never_written_over_something_else(run: Run, house: Path, tmp_path: Path):
+def test_a_pack_is_never_written_over_something_else(run: Run, project: Path, tmp_path: Path):
     out = tmp_path / "mine"
     out.mkdir()
     (out / "thesis.txt").write_text("years of work")
-    said = run("prove", "drop:d0", "--out", out, "--project", house)
-    assert said.code == 77
+    output = run("prove", "drop:d0", "--out", out, "--project", project)
+    assert output.code == 77
     assert [path.name for path in out.iterdir()] == ["thesis.txt"]
 
 
@@ -142,51 +148,51 @@ def test_a_web_manifest_is_not_taken_for_a_pack(tmp_path: Path):
 
 def test_garbage_is_no_pack_and_each_missing_thing_is_named(run: Run, tmp_path: Path):
     (tmp_path / "notes.txt").write_bytes(b"\x1b[2Jhello\xff")
-    said = run("verify", tmp_path)
-    assert (said.code, "is no pack" in said.err) == (66, True)
+    output = run("verify", tmp_path)
+    assert (output.code, "is no pack" in output.err) == (66, True)
     (tmp_path / "checkpoint").touch()
-    said = run("verify", tmp_path)
-    assert said.code == 20
-    assert "manifest.json: it is missing" in said.out
-    assert "\x1b" not in said.out
+    output = run("verify", tmp_path)
+    assert output.code == 20
+    assert "manifest.json: it is missing" in output.out
+    assert "\x1b" not in output.out
     assert run("verify", tmp_path, "--json").document["outcome"] == 20
 
 
 def test_verify_of_what_is_not_there_and_with_what_is_no_key(run: Run, tmp_path: Path):
     assert run("verify", tmp_path / "nowhere", "--json").complaint["error"] == "not-found"
     (tmp_path / "checkpoint").touch()
-    said = run("verify", tmp_path, "--key", "nonsense")
-    assert said.code == 64
-    assert "--key nonsense is neither a key nor a file" in said.err
-    said = run("verify", tmp_path, "--answer", tmp_path / "nowhere.json")
-    assert (said.code, "ask MODEL --newest" in said.err) == (66, True)
+    output = run("verify", tmp_path, "--key", "nonsense")
+    assert output.code == 64
+    assert "--key nonsense is neither a key nor a file" in output.err
+    output = run("verify", tmp_path, "--answer", tmp_path / "nowhere.json")
+    assert (output.code, "ask MODEL --newest" in output.err) == (66, True)
 
 
-def test_verify_needs_no_project(run: Run, house: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    run("prove", "drop:d0", "--out", tmp_path / "mine", "--project", house)
-    keys = run("ledger", "key", "--json", "--project", house).document
+def test_verify_needs_no_project(run: Run, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    run("prove", "drop:d0", "--out", tmp_path / "mine", "--project", project)
+    keys = run("ledger", "key", "--json", "--project", project).document
     monkeypatch.chdir("/")
     assert run("verify", tmp_path / "mine", "--key", keys["log"], "--witness", keys["witness"]).code == 0
 
 
-def test_the_ledger_verifies_and_a_changed_tile_is_20(run: Run, house: Path):
-    said = run("ledger", "verify", "--project", house)
-    assert said.code == 0
-    assert "every hash, signature and cosignature holds" in said.out
-    tile = next(path for path in (house / ".wellspring/ledger/tile/entries").rglob("*") if path.is_file())
+def test_the_ledger_verifies_and_a_changed_tile_is_20(run: Run, project: Path):
+    output = run("ledger", "verify", "--project", project)
+    assert output.code == 0
+    assert "every hash, signature and cosignature holds" in output.out
+    tile = next(path for path in (project / ".wellspring/ledger/tile/entries").rglob("*") if path.is_file())
     content = bytearray(tile.read_bytes())
     content[60] ^= 1
     tile.write_bytes(content)
-    said = run("ledger", "verify", "--json", "--project", house)
-    assert said.code == 20
-    assert said.document["findings"]
+    output = run("ledger", "verify", "--json", "--project", project)
+    assert output.code == 20
+    assert output.document["findings"]
 
 
-def test_the_tail_shows_the_newest_entries(run: Run, house: Path):
-    said = run("ledger", "tail", "-n", "2", "--project", house)
-    assert said.code == 0
-    assert [line.split()[3] for line in said.out.splitlines()[2:4]] == ["settle", "seal"]
-    document = run("ledger", "tail", "-n", "1000", "--json", "--project", house).document
+def test_the_tail_shows_the_newest_entries(run: Run, project: Path):
+    output = run("ledger", "tail", "-n", "2", "--project", project)
+    assert output.code == 0
+    assert [line.split()[3] for line in output.out.splitlines()[2:4]] == ["settle", "seal"]
+    document = run("ledger", "tail", "-n", "1000", "--json", "--project", project).document
     assert [item["index"] for item in document] == list(range(len(document)))
     assert json.dumps(document[0]["inputs"]).count("source:clearinghouse/") == 1
 

@@ -20,14 +20,14 @@ ASKS = (
 
 def test_each_prompt_gets_its_answer_and_the_hidden_one_is_not_echoed():
     code = "import sys\nsys.stderr.write('name: ')\nsys.stderr.flush()\n" + ASKS
-    said = run_in_pty([sys.executable, "-c", code], [("name: ", "ines"), ("password: ", "long enough")])
-    assert (said.exit_code, said.out) == (0, "ines 11\n")
-    assert "long enough" not in said.screen
+    output = run_in_pty([sys.executable, "-c", code], [("name: ", "ines"), ("password: ", "long enough")])
+    assert (output.exit_code, output.out) == (0, "ines 11\n")
+    assert "long enough" not in output.screen
 
 
 def test_a_command_that_ends_before_its_prompt_is_told_by_its_code():
-    said = run_in_pty([sys.executable, "-c", "raise SystemExit(77)"], [("name: ", "ines")])
-    assert said.exit_code == 77
+    output = run_in_pty([sys.executable, "-c", "raise SystemExit(77)"], [("name: ", "ines")])
+    assert output.exit_code == 77
 
 
 def test_a_prompt_that_never_comes_is_broken():

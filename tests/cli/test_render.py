@@ -28,18 +28,18 @@ def test_a_wide_character_in_no_cell_breaks_nothing():
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "output"),
     [(None, "never"), (0, "0 s"), (59, "59 s"), (60, "1 min"), (3_599, "59 min"), (7_200, "2 h"), (172_800, "2 d")],
 )
-def test_an_age_is_said_as_a_person_would(seconds: int | None, said: str):
-    assert format_age(seconds) == said
+def test_an_age_is_said_as_a_person_would(seconds: int | None, output: str):
+    assert format_age(seconds) == output
 
 
 def test_no_bar_is_drawn_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]):
     with progress_bar(enabled=True) as draw:
         draw("fetch", 1, 2)
-    told = capsys.readouterr()
-    assert (told.out, told.err) == ("", "")
+    result = capsys.readouterr()
+    assert (result.out, result.err) == ("", "")
 
 
 def test_a_bar_a_stage_is_drawn_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):

@@ -24,7 +24,7 @@ RUNNING = RunState.model_validate(
         "separation_reason": "no root",
     }
 )
-FOUND = {
+MATCHES = {
     "edition": {
         "tenant": "acme", "known_since": "2026-11-25T12:00:00.000000Z", "id": "abc", "level": "landed", "parent": None,
         "drops": ["c-1"], "tables": [{"table": "claim", "snapshot_id": 1, "rows": 1200}],
@@ -40,9 +40,9 @@ FOUND = {
 
 def test_status_of_what_was_never_up_is_69_and_makes_nothing(run: Run, root: Path):
     files = sorted(root.rglob("*"))
-    said = run("status", "--project", root)
-    assert said.code == 69
-    assert said.out.splitlines()[-1] == "next: wellspring up"
+    output = run("status", "--project", root)
+    assert output.code == 69
+    assert output.out.splitlines()[-1] == "next: wellspring up"
     assert sorted(root.rglob("*")) == files
 
 
@@ -55,8 +55,8 @@ def up(monkeypatch: pytest.MonkeyPatch) -> Any:
             ServerStatus("supervisor", "up", 7, "", "0.1.0", 0),
             ServerStatus("openbao", state, 8, "x.sock", "2.5", 64101),
         ]
-        monkeypatch.setattr(client, "list_server_status", lambda here: rows)
-        monkeypatch.setattr("wellspring.project.Project.running", lambda here: RUNNING)
+        monkeypatch.setattr(client, "list_server_status", lambda project: rows)
+        monkeypatch.setattr("wellspring.project.Project.running", lambda project: RUNNING)
 
     return up
 
@@ -65,68 +65,68 @@ def test_status_says_servers_separation_edition_and_accounts(
     run: Run, root: Path, up: Any, monkeypatch: pytest.MonkeyPatch
 ):
     up("up")
-    monkeypatch.setattr(worker_client, "run_worker", lambda here, run: FOUND)
-    said = run("status", "--project", root)
-    assert said.code == 0
-    assert "separated by process and keys, not by user: no root" in said.out
-    assert "edition abc," in said.out
-    assert "claim 1,200 rows" in said.out
-    line = next(line.split() for line in said.out.splitlines() if line.startswith("drop:c-1"))
+    monkeypatch.setattr(worker_client, "run_worker", lambda project, run: MATCHES)
+    output = run("status", "--project", root)
+    assert output.code == 0
+    assert "separated by process and keys, not by user: no root" in output.out
+    assert "edition abc," in output.out
+    assert "claim 1,200 rows" in output.out
+    line = next(line.split() for line in output.out.splitlines() if line.startswith("drop:c-1"))
     assert line == ["drop:c-1", "1,200", "1,190", "10", "0", "0", "0", "yes"]
     document = run("status", "--json", "--project", root).document
-    assert document["accounts"] == FOUND["accounts"]
+    assert document["accounts"] == MATCHES["accounts"]
     assert document["servers"][1]["name"] == "openbao"
 
 
 def test_status_of_a_house_with_a_dead_server_is_69(run: Run, root: Path, up: Any):
     up("dead")
-    said = run("status", "--project", root)
-    assert said.code == 69
-    assert "openbao" in said.out
+    output = run("status", "--project", root)
+    assert output.code == 69
+    assert "openbao" in output.out
 
 
 def test_status_while_another_run_is_under_way_still_shows_the_servers(
     run: Run, root: Path, up: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    def busy(here: Any, run: str) -> Any:
+    def busy(project: Any, run: str) -> Any:
         raise Unavailable("another run is under way in this project", fix="wait")
 
     up("up")
     monkeypatch.setattr(worker_client, "run_worker", busy)
-    said = run("status", "--project", root)
-    assert said.code == 0
-    assert "accounts: another run is under way" in said.out
+    output = run("status", "--project", root)
+    assert output.code == 0
+    assert "accounts: another run is under way" in output.out
 
 
 def test_down_of_what_is_not_up_is_harmless(run: Run, root: Path):
-    said = run("down", "--project", root)
-    assert (said.code, said.out.splitlines()[0]) == (0, "nothing was running")
+    output = run("down", "--project", root)
+    assert (output.code, output.out.splitlines()[0]) == (0, "nothing was running")
 
 
 def test_clean_asks_first_and_without_a_yes_removes_nothing(run: Run, root: Path, monkeypatch: pytest.MonkeyPatch):
     (root / ".wellspring").mkdir()
     (root / ".wellspring" / "kept").touch()
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
-    said = run("clean", "--project", root)
-    assert (said.code, "say --yes" in said.err) == (64, True)
+    output = run("clean", "--project", root)
+    assert (output.code, "say --yes" in output.err) == (64, True)
     assert (root / ".wellspring" / "kept").exists()
     for answer in ("n\n", ""):
         at_terminal = io.StringIO(answer)
         monkeypatch.setattr(at_terminal, "isatty", lambda: True)
         monkeypatch.setattr("sys.stdin", at_terminal)
-        said = run("clean", "--project", root)
-        assert said.code == 130
-        assert "remove every drop, edition, model and proof of" in said.out + said.err
-        assert f"{root / 'vendor'} with every file in it" in said.out + said.err
-        assert "stopped by you" in said.err
+        output = run("clean", "--project", root)
+        assert output.code == 130
+        assert "remove every drop, edition, model and proof of" in output.out + output.err
+        assert f"{root / 'vendor'} with every file in it" in output.out + output.err
+        assert "stopped by you" in output.err
         assert (root / ".wellspring" / "kept").exists()
 
 
 def test_clean_with_a_yes_removes_what_the_house_wrote_and_nothing_else(run: Run, root: Path):
     for name in (".wellspring", "witness", "vendor"):
         (root / name).mkdir()
-    said = run("clean", "--yes", "--project", root)
-    assert said.code == 0
+    output = run("clean", "--yes", "--project", root)
+    assert output.code == 0
     assert sorted(path.name for path in root.iterdir()) == ["contracts", "wellspring.toml"]
     assert run("clean", "--yes", "--project", root).code == 0
 
@@ -134,16 +134,16 @@ def test_clean_with_a_yes_removes_what_the_house_wrote_and_nothing_else(run: Run
 def test_doctor_says_each_ill_with_its_mend(run: Run, root: Path):
     for path in (root / "contracts").iterdir():
         path.unlink()
-    said = run("doctor", "--project", root)
-    assert said.code == 1
-    assert f"ILL  no contract in {root / 'contracts'}\n      fix: " in said.out
+    output = run("doctor", "--project", root)
+    assert output.code == 1
+    assert f"ILL  no contract in {root / 'contracts'}\n      fix: " in output.out
     assert any(not item["ok"] for item in run("doctor", "--json", "--project", root).document)
 
 
 def test_up_says_at_once_what_is_missing_and_starts_nothing(run: Run, root: Path):
     with (root / "wellspring.toml").open("a") as toml:
         toml.write('\n[servers]\nopenbao = "/nowhere/bao"\n')
-    said = run("up", "--project", root)
-    assert said.code == 69
-    assert "/nowhere/bao does not hold the programs of openbao" in said.err
+    output = run("up", "--project", root)
+    assert output.code == 69
+    assert "/nowhere/bao does not hold the programs of openbao" in output.err
     assert not (root / ".wellspring").exists()

@@ -30,47 +30,47 @@ REPLAYED: dict[str, Any] = {"equal": True, "first_difference": "", "score": (0.2
 @pytest.fixture
 def answers(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Let the worker answer this; returns what was asked of it."""
-    asked: list[tuple[Any, ...]] = []
+    requests: list[tuple[Any, ...]] = []
 
     def answers(value: Any) -> list[tuple[Any, ...]]:
-        def follow(here: Any, *words: str, given: Any = None, **_: Any) -> Any:
-            asked.append((*words, given))
+        def follow(project: Any, *words: str, arguments: Any = None, **_: Any) -> Any:
+            requests.append((*words, arguments))
             if isinstance(value, Exception):
                 raise value
             return value
 
         monkeypatch.setattr(module, "run_worker", follow)
-        return asked
+        return requests
 
     return answers
 
 
 def test_a_new_built_edition_is_told(run: Run, root: Path, answers: Any):
-    asked = answers({**BUILT, "leaks": ["claim_features.paid"], "online_rows": {"claim": 12}})
-    said = run("transform", "--project", root)
-    assert (said.code, asked) == (0, [("transform", None)])
-    assert f"built edition {'b' * 12} from landed {'a' * 12}" in said.out
-    assert "claim_features    12" in said.out
-    assert "claim_features.paid knew the future" in said.out
-    assert "rows online" in said.out
-    assert said.out.splitlines()[-1] == "next: wellspring train MODEL"
+    requests = answers({**BUILT, "leaks": ["claim_features.paid"], "online_rows": {"claim": 12}})
+    output = run("transform", "--project", root)
+    assert (output.code, requests) == (0, [("transform", None)])
+    assert f"built edition {'b' * 12} from landed {'a' * 12}" in output.out
+    assert "claim_features    12" in output.out
+    assert "claim_features.paid knew the future" in output.out
+    assert "rows online" in output.out
+    assert output.out.splitlines()[-1] == "next: wellspring train MODEL"
 
 
 def test_what_was_built_already_is_3(run: Run, root: Path, answers: Any):
     answers({**BUILT, "newly_built": False})
-    said = run("transform", "--json", "--project", root)
-    assert said.code == 3
-    assert said.document == {**BUILT, "newly_built": False}
+    output = run("transform", "--json", "--project", root)
+    assert output.code == 3
+    assert output.document == {**BUILT, "newly_built": False}
 
 
 def test_a_candidate_is_shown_beside_its_baselines(run: Run, root: Path, answers: Any):
-    asked = answers(CANDIDATE)
-    said = run("train", "denials", "--project", root)
-    assert (said.code, asked) == (0, [("train", "denials", None)])
-    assert "41,000 rows to learn from, 900 it never saw" in said.out
-    assert "baseline: rule" in said.out
-    assert "0.790 - 0.830" in said.out
-    assert said.out.splitlines()[-1] == f"next: wellspring release propose {'c' * 12}"
+    requests = answers(CANDIDATE)
+    output = run("train", "denials", "--project", root)
+    assert (output.code, requests) == (0, [("train", "denials", None)])
+    assert "41,000 rows to learn from, 900 it never saw" in output.out
+    assert "baseline: rule" in output.out
+    assert "0.790 - 0.830" in output.out
+    assert output.out.splitlines()[-1] == f"next: wellspring release propose {'c' * 12}"
     assert run("train", "denials", "--json", "--project", root).document == CANDIDATE
 
 
@@ -79,16 +79,16 @@ def test_a_gate_that_says_no_is_77_and_says_why(run: Run, root: Path, answers: A
         subject="run:1", outcome="fail", reasons=(Reason(code="worse_than_live", message="than what is live"),)
     )
     answers(Refused("the gate says no", fix="learn a better one", verdict=no))
-    said = run("train", "denials", "--project", root)
-    assert said.code == 77
-    assert "worse: than what is live" in said.err
+    output = run("train", "denials", "--project", root)
+    assert output.code == 77
+    assert "worse: than what is live" in output.err
 
 
 def test_a_run_is_trained_again(run: Run, root: Path, answers: Any):
-    asked = answers({"files": {"model.lgb": "1", "model.json": "2"}})
-    said = run("train", "denials", "--reproduce", "r1", "--project", root)
-    assert (said.code, asked) == (0, [("reproduce", "denials", {"run": "r1"})])
-    assert "2 files, every byte the same" in said.out
+    requests = answers({"files": {"model.lgb": "1", "model.json": "2"}})
+    output = run("train", "denials", "--reproduce", "r1", "--project", root)
+    assert (output.code, requests) == (0, [("reproduce", "denials", {"run": "r1"})])
+    assert "2 files, every byte the same" in output.out
 
 
 @pytest.mark.parametrize(
@@ -99,22 +99,22 @@ def test_a_run_is_trained_again(run: Run, root: Path, answers: Any):
     ],
 )
 def test_an_answer_that_differs_is_20(run: Run, root: Path, answers: Any, replayed: Any, code: int, words: str):
-    asked = answers([replayed])
-    said = run("replay", "prediction:p1", "--project", root)
-    assert (said.code, asked) == (code, [("replay-predictions", "prediction:p1", None)])
-    assert words in said.out
+    requests = answers([replayed])
+    output = run("replay", "prediction:p1", "--project", root)
+    assert (output.code, requests) == (code, [("replay-predictions", "prediction:p1", None)])
+    assert words in output.out
 
 
 class Client:
     """The API's client: it answers at once. asked: what it was asked."""
 
-    asked: list[tuple[Any, ...]]
+    requests: list[tuple[Any, ...]]
 
-    def __init__(self, here: Any) -> None:
+    def __init__(self, project: Any) -> None:
         pass
 
     def predict(self, model: str, keys: dict[str, str], *, reasons: bool = True) -> Any:
-        self.asked.append((model, keys, reasons))
+        self.requests.append((model, keys, reasons))
         return SimpleNamespace(
             decision="denies", score=0.71, threshold="0.40", freshness="fresh", release="r1", edition="e1",
             as_of=datetime(2026, 11, 25, 12, tzinfo=UTC), subject="prediction:p1",
@@ -124,30 +124,30 @@ class Client:
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    Client.asked = []
+def requests(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    Client.requests = []
     monkeypatch.setattr(client, "Client", Client)
-    return Client.asked
+    return Client.requests
 
 
-def test_one_thing_is_asked_about_by_its_tokens(run: Run, root: Path, asked: list[Any]):
-    said = run("predict", "denials", "claim_id=t=1", "billing_npi=t2", "--no-reasons", "--project", root)
-    assert said.code == 0
-    assert asked == [("denials", {"claim_id": "t=1", "billing_npi": "t2"}, False)]
-    assert "denies (0.710, threshold 0.40); fresh" in said.out
-    assert "  + no authorization\n  - in network\n" in said.out
-    assert "as of 2026-11-25 12:00 UTC" in said.out
-    assert said.out.splitlines()[-1] == "next: wellspring prove prediction:p1 --out PACK"
+def test_one_thing_is_asked_about_by_its_tokens(run: Run, root: Path, requests: list[Any]):
+    output = run("predict", "denials", "claim_id=t=1", "billing_npi=t2", "--no-reasons", "--project", root)
+    assert output.code == 0
+    assert requests == [("denials", {"claim_id": "t=1", "billing_npi": "t2"}, False)]
+    assert "denies (0.710, threshold 0.40); fresh" in output.out
+    assert "  + no authorization\n  - in network\n" in output.out
+    assert "as of 2026-11-25 12:00 UTC" in output.out
+    assert output.out.splitlines()[-1] == "next: wellspring prove prediction:p1 --out PACK"
 
 
-def test_the_newest_row_is_asked_about(run: Run, root: Path, asked: list[Any], answers: Any):
+def test_the_newest_row_is_asked_about(run: Run, root: Path, requests: list[Any], answers: Any):
     answers([{"claim_id": "t9"}])
     assert run("predict", "denials", "--newest", "--json", "--project", root).document == {"id": "p1"}
-    assert asked == [("denials", {"claim_id": "t9"}, True)]
+    assert requests == [("denials", {"claim_id": "t9"}, True)]
 
 
 @pytest.mark.parametrize("words", [[], ["--newest", "claim_id=t"], ["123456789"]])
-def test_keys_that_are_none_are_not_sent_and_not_echoed(run: Run, root: Path, asked: list[Any], words: list[str]):
-    said = run("predict", "denials", *words, "--project", root)
-    assert (said.code, asked) == (64, [])
-    assert "123456789" not in said.err + said.out
+def test_keys_that_are_none_are_not_sent_and_not_echoed(run: Run, root: Path, requests: list[Any], words: list[str]):
+    output = run("predict", "denials", *words, "--project", root)
+    assert (output.code, requests) == (64, [])
+    assert "123456789" not in output.err + output.out

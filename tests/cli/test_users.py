@@ -38,24 +38,24 @@ def named(root: Path) -> Path:
 def test_without_a_terminal_nobody_is_asked_who_they_are(
     run: Run, named: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
 ):
-    asked: list[str] = []
+    requests: list[str] = []
 
     def prompt(text: str, **_: Any) -> str:
-        asked.append(text)
+        requests.append(text)
         return "long enough"
 
     monkeypatch.setattr(module.click, "prompt", prompt)
     monkeypatch.setattr(identity, "login_user", lambda *_: identity.UserToken("t"))
     monkeypatch.setattr(enrollment, "request_enrollment", lambda *_: {"otpauth_url": "otpauth://"})
-    said = run(*words, "--project", named)
-    assert (said.code, asked) == (77, [])
-    assert "a person logs in at a terminal, and there is none" in said.err
+    output = run(*words, "--project", named)
+    assert (output.code, requests) == (77, [])
+    assert "a person logs in at a terminal, and there is none" in output.err
 
 
 def test_a_login_gives_what_was_typed_to_openbao_and_a_token_back(named: Path, monkeypatch: pytest.MonkeyPatch):
     typed = {"name": "ines", "password": "long enough", "code": "123456"}
     hidden: list[str] = []
-    given: list[Any] = []
+    arguments: list[Any] = []
 
     def prompt(text: str, *, hide_input: bool = False, err: bool = False) -> str:
         assert err  # standard output is the document's
@@ -63,53 +63,53 @@ def test_a_login_gives_what_was_typed_to_openbao_and_a_token_back(named: Path, m
         return typed[text]
 
     def login(*words: Any) -> identity.UserToken:
-        given.extend(words)
+        arguments.extend(words)
         return identity.UserToken("t-1")
 
     monkeypatch.setattr(module.click, "prompt", prompt)
     monkeypatch.setattr(module, "require_terminal", lambda: None)
     monkeypatch.setattr(identity, "login_user", login)
-    here = load_project(named)
-    assert module.log_in(here) == "t-1"
-    assert given == [here.socket_path("openbao"), "ines", "long enough", "123456"]
+    project = load_project(named)
+    assert module.log_in(project) == "t-1"
+    assert arguments == [project.socket_path("openbao"), "ines", "long enough", "123456"]
     assert hidden == ["password", "code"]
 
 
 def test_at_a_terminal_name_password_and_code_are_asked_for_and_neither_secret_is_shown(named: Path):
     typed = [("name: ", "ines"), ("password: ", "long enough"), ("code: ", "123456")]
-    said = run_in_pty([sys.executable, "-m", "wellspring.cli", "--project", str(named), *PROPOSE], typed, timeout=60)
-    assert said.exit_code == 69  # the servers are down
-    assert said.out == ""
-    assert "long enough" not in said.screen
-    assert "123456" not in said.screen
+    output = run_in_pty([sys.executable, "-m", "wellspring.cli", "--project", str(named), *PROPOSE], typed, timeout=60)
+    assert output.exit_code == 69  # the servers are down
+    assert output.out == ""
+    assert "long enough" not in output.screen
+    assert "123456" not in output.screen
 
 
 def test_enrolment_of_nobody_is_not_found_before_a_password_is_asked_for(run: Run, named: Path):
-    said = run("users", "enroll", "mallory", "--project", named)
-    assert said.code == 66
-    assert "names no such person" in said.err
+    output = run("users", "enroll", "mallory", "--project", named)
+    assert output.code == 66
+    assert "names no such person" in output.err
 
 
 def test_who_is_enrolled_already_is_told_before_a_password_is_asked_for(
     run: Run, named: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    asked: list[str] = []
+    requests: list[str] = []
     monkeypatch.setattr(module, "require_terminal", lambda: None)
-    monkeypatch.setattr(module.click, "prompt", lambda text, **_: asked.append(text))
+    monkeypatch.setattr(module.click, "prompt", lambda text, **_: requests.append(text))
     monkeypatch.setattr(worker_client, "run_worker", lambda *_: ["ines"])
     assert run("users", "enroll", "ines", "--project", named).code == 69
     monkeypatch.setattr(type(load_project(named)), "read_run_state", lambda _: object())
-    said = run("users", "enroll", "ines", "--project", named)
-    assert (said.code, asked) == (77, [])
-    assert "ines is enrolled already" in said.err
+    output = run("users", "enroll", "ines", "--project", named)
+    assert (output.code, requests) == (77, [])
+    assert "ines is enrolled already" in output.err
 
 
 def test_people_are_listed_with_who_is_enrolled(run: Run, named: Path):
-    here = load_project(named)
-    here.state_dir.mkdir()
-    layout.create_folders(here, detect_privileges(here))
-    said = run("users", "list", "--project", named)
-    assert said.code == 0
-    assert "ines" in said.out
+    project = load_project(named)
+    project.state_dir.mkdir()
+    layout.create_folders(project, detect_privileges(project))
+    output = run("users", "list", "--project", named)
+    assert output.code == 0
+    assert "ines" in output.out
     document = run("users", "list", "--json", "--project", named).document
-    assert {"name": "ines", "roles": list(here.users["ines"].roles), "enrolled": False} in document
+    assert {"name": "ines", "roles": list(project.users["ines"].roles), "enrolled": False} in document

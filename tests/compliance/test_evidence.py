@@ -27,35 +27,36 @@ CONTRACTS = {"medical_claim@1.0.0": CONTRACT}
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Ledger:
-    one = Ledger(tmp_path / "house")
-    tell_drop(one, "d1", edition="e1", parent=None)
-    tell_drop(one, "d2", edition="e2", parent="e1")
-    tell_drop(one, "x9", edition="e3", parent="e2", contract="eligibility")
-    one.sequencer.integrate()
-    return one
+    item = Ledger(tmp_path / "house")
+    tell_drop(item, "d1", edition="e1", parent=None)
+    tell_drop(item, "d2", edition="e2", parent="e1")
+    tell_drop(item, "x9", edition="e3", parent="e2", contract="eligibility")
+    item.sequencer.integrate()
+    return item
 
 
 def packed(
     ledger: Ledger, folder: Path, subject: str = "drop:d1", contracts: dict[str, bytes] = CONTRACTS
 ) -> EvidencePack:
-    told = collect_story(ledger.index, subject)
-    seal_story(JournalStep(ledger, "worker"), ledger.index, told, contracts)
+    result = collect_story(ledger.index, subject)
+    seal_story(JournalStep(ledger, "worker"), ledger.index, result, contracts)
     ledger.sequencer.integrate()
-    return write_pack(folder, told, contracts, ledger.tree, ledger.index)
+    return write_pack(folder, result, contracts, ledger.tree, ledger.index)
 
 
 def tree_of(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def told(ledger: Ledger, subject: str) -> list[tuple[str, str, str]]:
+def result(ledger: Ledger, subject: str) -> list[tuple[str, str, str]]:
     return [
-        (one.entry.action, one.entry.phase, one.entry.subject) for one in collect_story(ledger.index, subject).entries
+        (item.entry.action, item.entry.phase, item.entry.subject)
+        for item in collect_story(ledger.index, subject).entries
     ]
 
 
 def test_a_drop_s_story_holds_all_its_entries_and_the_editions_that_took_it_in(ledger: Ledger):
-    assert told(ledger, "drop:d2") == [
+    assert result(ledger, "drop:d2") == [
         ("land", "done", "drop:d2"),
         ("admit", "done", "drop:d2"),
         ("stage", "done", "drop:d2"),
@@ -66,13 +67,13 @@ def test_a_drop_s_story_holds_all_its_entries_and_the_editions_that_took_it_in(l
 
 
 def test_an_edition_s_story_holds_its_drops_and_its_ancestors(ledger: Ledger):
-    assert {about for _, _, about in told(ledger, "edition:e2")} == {"drop:d1", "drop:d2", "edition:e1", "edition:e2"}
-    assert {about for _, _, about in told(ledger, "edition:e1")} == {"drop:d1", "edition:e1"}
+    assert {about for _, _, about in result(ledger, "edition:e2")} == {"drop:d1", "drop:d2", "edition:e1", "edition:e2"}
+    assert {about for _, _, about in result(ledger, "edition:e1")} == {"drop:d1", "edition:e1"}
 
 
 def test_a_dataset_s_story_holds_what_was_held_against_its_contract(ledger: Ledger):
-    assert {about for _, _, about in told(ledger, "dataset:eligibility")} == {"drop:x9", "edition:e3"}
-    abouts = {about for _, _, about in told(ledger, "dataset:medical_claim")}
+    assert {about for _, _, about in result(ledger, "dataset:eligibility")} == {"drop:x9", "edition:e3"}
+    abouts = {about for _, _, about in result(ledger, "dataset:medical_claim")}
     assert abouts == {"drop:d1", "drop:d2", "edition:e1", "edition:e2"}
 
 
@@ -91,15 +92,15 @@ def test_what_has_no_story_is_not_found_with_the_nearest_name(ledger: Ledger):
 
 
 def test_a_story_says_who_what_when_which_contract_and_which_rows_by_digest(ledger: Ledger):
-    one = collect_story(ledger.index, "drop:d1")
-    facts = json.loads(one.to_json())["entries"]
+    item = collect_story(ledger.index, "drop:d1")
+    facts = json.loads(item.to_json())["entries"]
     admit = facts[1]
     assert (admit["actor"], admit["action"], admit["subject"]) == ("service:enclave", "admit", "drop:d1")
     assert admit["known_since"] == "2026-11-25T12:00:02.000000Z"
     assert admit["contracts"] == [{"name": "contract:medical_claim@1.0.0", "digest": sha(CONTRACT)}]
     assert admit["outputs"] == [{"name": "rows:d1/0", "digest": sha("rows d1")}]
     assert "10 received, 8 admitted as tokens, 2 waiting in quarantine, 1 masked; outcome pass" in admit["description"]
-    page = one.to_markdown().decode()
+    page = item.to_markdown().decode()
     assert "service:enclave fetched the file medical_claim_d1.csv of 1234 bytes, 10 rows" in page
     assert f"- contract: `contract:medical_claim@1.0.0`, SHA-256 `{sha(CONTRACT)}`" in page
 
@@ -141,15 +142,15 @@ def test_an_older_pack_is_replaced_and_nothing_else_is(ledger: Ledger, tmp_path:
     (folder / "left over").touch()
     packed(ledger, folder, "edition:e2")
     assert verify(folder, key=ledger.sequencer.verifier_key(), witness=ledger.witness.verifier_key()).outcome == 0
-    other = tmp_path / "other"
-    other.mkdir()
-    packed(ledger, other)
-    shutil.rmtree(other)
-    other.mkdir()
-    (other / "thesis.txt").write_text("mine")
+    second = tmp_path / "other"
+    second.mkdir()
+    packed(ledger, second)
+    shutil.rmtree(second)
+    second.mkdir()
+    (second / "thesis.txt").write_text("mine")
     with pytest.raises(Refused, match="is no pack"):
-        packed(ledger, other)
-    assert (other / "thesis.txt").read_text() == "mine"
+        packed(ledger, second)
+    assert (second / "thesis.txt").read_text() == "mine"
     file = tmp_path / "file"
     file.write_text("mine")
     link = tmp_path / "link"
@@ -157,65 +158,67 @@ def test_an_older_pack_is_replaced_and_nothing_else_is(ledger: Ledger, tmp_path:
     for taken in (file, link):
         with pytest.raises(Refused, match="is no pack"):
             packed(ledger, taken)
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["deep", "file", "house", "link", "other"]
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["deep", "file", "house", "link", "other"]
 
 
 def test_contracts_are_found_by_digest(ledger: Ledger, tmp_path: Path):
-    one = collect_story(ledger.index, "drop:d1")
-    assert collect_documents(one, tmp_path) == {}
+    item = collect_story(ledger.index, "drop:d1")
+    assert collect_documents(item, tmp_path) == {}
     (tmp_path / "any.odcs.yaml").write_bytes(CONTRACT)
     (tmp_path / "other.odcs.yaml").write_bytes(CONTRACT + b"#")
-    assert collect_documents(one, tmp_path) == CONTRACTS
+    assert collect_documents(item, tmp_path) == CONTRACTS
     (tmp_path / "any.odcs.yaml").write_bytes(CONTRACT + b"##")
-    assert collect_documents(one, tmp_path) == {}
+    assert collect_documents(item, tmp_path) == {}
 
 
 def test_a_contract_that_changed_since_is_refused(ledger: Ledger, tmp_path: Path):
-    for wrong in ({"medical_claim@1.0.0": CONTRACT + b"#"}, {"medical_claim@2.0.0": CONTRACT}, {"../x@1": CONTRACT}):
+    for error in ({"medical_claim@1.0.0": CONTRACT + b"#"}, {"medical_claim@2.0.0": CONTRACT}, {"../x@1": CONTRACT}):
         with pytest.raises(Refused):
-            packed(ledger, tmp_path / "pack", contracts=wrong)
+            packed(ledger, tmp_path / "pack", contracts=error)
     assert not (tmp_path / "pack").exists()
 
 
 def test_a_story_that_is_not_sealed_is_never_packed(ledger: Ledger, tmp_path: Path):
-    one = collect_story(ledger.index, "drop:d1")
-    assert find_seal(ledger.index, one, {}) is None
+    item = collect_story(ledger.index, "drop:d1")
+    assert find_seal(ledger.index, item, {}) is None
     with pytest.raises(NotFound, match="not sealed"):
-        write_pack(tmp_path / "pack", one, {}, ledger.tree, ledger.index)
+        write_pack(tmp_path / "pack", item, {}, ledger.tree, ledger.index)
 
 
 def test_an_index_that_differs_from_the_tree_is_never_packed(ledger: Ledger, tmp_path: Path):
-    one = collect_story(ledger.index, "drop:d1")
-    seal_story(JournalStep(ledger, "worker"), ledger.index, one, {})
+    item = collect_story(ledger.index, "drop:d1")
+    seal_story(JournalStep(ledger, "worker"), ledger.index, item, {})
     ledger.sequencer.integrate()
     bundle = ledger.paths.read(f"tile/entries/000.p/{ledger.tree.size}")
     assert bundle.count(b'"received":10') > 0
     ledger.paths.replace(f"tile/entries/000.p/{ledger.tree.size}", bundle.replace(b'"received":10', b'"received":99'))
     with pytest.raises(CorruptedError, match="differ in entry"):
-        write_pack(tmp_path / "pack", one, {}, ledger.tree, ledger.index)
+        write_pack(tmp_path / "pack", item, {}, ledger.tree, ledger.index)
 
 
 def test_the_texts_behind_digests_are_found_by_digest(tmp_path: Path):
-    one = Ledger(tmp_path / "house")
-    prediction_story.tell(one, prediction_story.steps())
+    item = Ledger(tmp_path / "house")
+    prediction_story.record_entry(item, prediction_story.steps())
     subject = prediction_story.SUBJECT
-    now, models = collect_story(one.index, subject), prediction_story.kept(tmp_path / "models")
+    now, models = collect_story(item.index, subject), prediction_story.stored(tmp_path / "models")
     release, candidate = prediction_story.release(), f"candidate:{prediction_story.CANDIDATE_ID}"
     name = f"documents/release/{release.name.partition(':')[2]}/{release.digest}"
-    found = collect_documents(now, tmp_path, models)
-    assert sorted(found) == sorted([name, f"documents/{candidate.replace(':', '/')}/{sha(prediction_story.CANDIDATE)}"])
-    assert json.loads(found[name]) == prediction_story.RELEASE
+    matches = collect_documents(now, tmp_path, models)
+    assert sorted(matches) == sorted(
+        [name, f"documents/{candidate.replace(':', '/')}/{sha(prediction_story.CANDIDATE)}"]
+    )
+    assert json.loads(matches[name]) == prediction_story.RELEASE
     # A manifest's digest is that of its text, without the signature lines below it.
     (models / "manifest").write_bytes("artefact\n\n\u2014 house AAAA\n".encode())
     steps = prediction_story.steps()
     artefact = Ref(name="artifact:denials", digest=sha("artefact\n"))
     two = Ledger(tmp_path / "second")
-    prediction_story.tell(two, {"train": steps["train"]._replace(outputs=(artefact,))})
+    prediction_story.record_entry(two, {"train": steps["train"]._replace(outputs=(artefact,))})
     assert collect_documents(collect_story(two.index, "run:r1"), tmp_path, models) == {
         f"documents/artefact/denials/{artefact.digest}": b"artefact\n"
     }
     # What was changed since, or lies nowhere, is not among them.
-    prediction_story.kept(models, {**prediction_story.RELEASE, "threshold": "0.9"})
+    prediction_story.stored(models, {**prediction_story.RELEASE, "threshold": "0.9"})
     (models / "candidates" / "one.json").write_bytes(b"[" * 100_000)
     assert collect_documents(now, tmp_path, models, tmp_path / "nowhere") == {}
 
@@ -227,29 +230,29 @@ def test_a_release_is_found_as_the_house_keeps_it(tmp_path: Path):
     )
     digest = compute_release_digest(record)
     assert digest == prediction_story.release().digest
-    kept = record.model_copy(update={"id": digest[:12], "digest": digest})
-    (tmp_path / "one.json").write_bytes(canonical.dumps_canonical(kept.model_dump(mode="json")))
-    one = Ledger(tmp_path / "house")
-    prediction_story.tell(one, prediction_story.steps())
-    found = collect_documents(collect_story(one.index, prediction_story.SUBJECT), tmp_path / "contracts", tmp_path)
-    assert found == {f"documents/release/{digest[:12]}/{digest}": canonical.dumps_canonical(prediction_story.RELEASE)}
+    stored = record.model_copy(update={"id": digest[:12], "digest": digest})
+    (tmp_path / "one.json").write_bytes(canonical.dumps_canonical(stored.model_dump(mode="json")))
+    item = Ledger(tmp_path / "house")
+    prediction_story.record_entry(item, prediction_story.steps())
+    matches = collect_documents(collect_story(item.index, prediction_story.SUBJECT), tmp_path / "contracts", tmp_path)
+    assert matches == {f"documents/release/{digest[:12]}/{digest}": canonical.dumps_canonical(prediction_story.RELEASE)}
 
 
 def test_a_paper_that_no_entry_names_is_refused(tmp_path: Path):
-    one = Ledger(tmp_path / "house")
-    prediction_story.tell(one, prediction_story.steps())
-    now = collect_story(one.index, prediction_story.SUBJECT)
-    right = collect_documents(now, tmp_path, prediction_story.kept(tmp_path / "models"))
+    item = Ledger(tmp_path / "house")
+    prediction_story.record_entry(item, prediction_story.steps())
+    now = collect_story(item.index, prediction_story.SUBJECT)
+    right = collect_documents(now, tmp_path, prediction_story.stored(tmp_path / "models"))
     assert lay_out_pack(now, "log", right).files.keys() >= right.keys()
     name = next(iter(right))
-    for wrong in ({name: right[name] + b" "}, {f"documents/release/x/{sha('x')}": b"x"}, {"documents/../x": b"x"}):
+    for error in ({name: right[name] + b" "}, {f"documents/release/x/{sha('x')}": b"x"}, {"documents/../x": b"x"}):
         with pytest.raises(Refused):
-            lay_out_pack(now, "log", wrong)
+            lay_out_pack(now, "log", error)
 
 
 def test_a_model_s_story_that_is_not_there_is_not_found_with_the_nearest_name(tmp_path: Path):
-    one = Ledger(tmp_path / "house")
-    prediction_story.tell(one, prediction_story.steps())
+    item = Ledger(tmp_path / "house")
+    prediction_story.record_entry(item, prediction_story.steps())
     release = prediction_story.release().name.partition(":")[2]
     for subject, hint in (
         (f"model:denial@{release}", f"model:denials@{release}"),
@@ -257,5 +260,5 @@ def test_a_model_s_story_that_is_not_there_is_not_found_with_the_nearest_name(tm
         ("user:ines", "name drop:ID"),
     ):
         with pytest.raises(NotFound) as caught:
-            collect_story(one.index, subject)
+            collect_story(item.index, subject)
         assert hint in caught.value.fix

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import prediction_story as told
+from tests.builders import prediction_story as result
 from tests.builders.ledger import JournalStep, Ledger
 from tests.builders.prediction_story import CANDIDATE_ID, KEY, SUBJECT, another, release
 from wellspring.compliance import provenance
@@ -15,24 +15,24 @@ DATA = {"drop:d0", "drop:d1", "edition:e0", "edition:e1", "edition:b1"}
 
 @pytest.fixture(scope="module")
 def ledger(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
-    one = Ledger(tmp_path_factory.mktemp("house"))
-    steps = told.steps()
-    late = told.predict(told.answer(id="p2"))
-    told.tell(one, {**steps, "other": another("0.9"), "late": late})
-    with JournalStep(one, "enclave")("expire", "drop:d0", facts={"discarded": 2}):
+    item = Ledger(tmp_path_factory.mktemp("house"))
+    steps = result.steps()
+    late = result.predict(result.answer(id="p2"))
+    result.record_entry(item, {**steps, "other": another("0.9"), "late": late})
+    with JournalStep(item, "enclave")("expire", "drop:d0", facts={"discarded": 2}):
         pass
-    with JournalStep(one, "worker")("replay", SUBJECT):
+    with JournalStep(item, "worker")("replay", SUBJECT):
         pass
-    one.sequencer.integrate()
-    return one
+    item.sequencer.integrate()
+    return item
 
 
 def subjects(ledger: Ledger, subject: str) -> set[str]:
-    return {one.entry.subject for one in provenance.collect_entries(ledger.index, subject) or ()}
+    return {item.entry.subject for item in provenance.collect_entries(ledger.index, subject) or ()}
 
 
 def actions(ledger: Ledger, subject: str) -> list[str]:
-    return [one.entry.action for one in provenance.collect_entries(ledger.index, subject) or ()]
+    return [item.entry.action for item in provenance.collect_entries(ledger.index, subject) or ()]
 
 
 def test_an_answer_leads_back_to_everything_that_it_rests_on(ledger: Ledger):
@@ -42,14 +42,14 @@ def test_an_answer_leads_back_to_everything_that_it_rests_on(ledger: Ledger):
 
 
 def test_an_answer_leads_to_the_editions_that_brought_its_rows(tmp_path: Path):
-    one = Ledger(tmp_path)
-    steps = told.steps()
+    item = Ledger(tmp_path)
+    steps = result.steps()
     older = {
-        "older": steps["built"]._replace(subject="edition:b0", outputs=(told.ref("edition:b0"),)),
+        "older": steps["built"]._replace(subject="edition:b0", outputs=(result.ref("edition:b0"),)),
         "older online": steps["materialize"]._replace(subject="edition:b0"),
     }
-    told.tell(one, {**older, **steps, "predict": steps["predict"].but(editions={"member_history": "b0"})})
-    assert subjects(one, SUBJECT) >= {"edition:b0", "edition:b1"}
+    result.record_entry(item, {**older, **steps, "predict": steps["predict"].but(editions={"member_history": "b0"})})
+    assert subjects(item, SUBJECT) >= {"edition:b0", "edition:b1"}
 
 
 def test_the_story_of_an_answer_ends_with_the_answer(ledger: Ledger):
@@ -61,31 +61,31 @@ def test_the_story_of_an_answer_ends_with_the_answer(ledger: Ledger):
 
 
 def test_the_end_of_a_promotion_that_had_begun_is_told_too(tmp_path: Path):
-    one = Ledger(tmp_path)
-    steps = told.steps()
+    item = Ledger(tmp_path)
+    steps = result.steps()
     promote = steps.pop("promote")
     answer = steps.pop("predict")
-    told.tell(one, steps)
-    with JournalStep(one, "worker")(
+    result.record_entry(item, steps)
+    with JournalStep(item, "worker")(
         promote.action, promote.subject, inputs=promote.inputs, outputs=promote.outputs, intent=True,
         facts=dict(promote.facts),
-    ), JournalStep(one, "api")(
+    ), JournalStep(item, "api")(
         answer.action, answer.subject, inputs=answer.inputs, outputs=answer.outputs, facts=dict(answer.facts)
     ):  # fmt: skip
         pass
-    with JournalStep(one, "enclave")("expire", "drop:d0"):
+    with JournalStep(item, "enclave")("expire", "drop:d0"):
         pass
-    one.sequencer.integrate()
-    found = [
+    item.sequencer.integrate()
+    matches = [
         (collect_entry.entry.action, collect_entry.entry.phase)
-        for collect_entry in provenance.collect_entries(one.index, SUBJECT) or ()
+        for collect_entry in provenance.collect_entries(item.index, SUBJECT) or ()
     ]
-    assert found[-3:] == [("promote", "intent"), ("predict", "done"), ("promote", "done")]
+    assert matches[-3:] == [("promote", "intent"), ("predict", "done"), ("promote", "done")]
 
 
 def test_a_model_leads_to_its_release_and_to_all_that_went_live(ledger: Ledger):
-    found = subjects(ledger, MODEL)
-    assert found == {
+    matches = subjects(ledger, MODEL)
+    assert matches == {
         RELEASED, another("0.9").subject, f"candidate:{CANDIDATE_ID}", "run:r1", "user:ines", "user:omar", *DATA,
     }  # fmt: skip
     assert "expire" in actions(ledger, MODEL)
@@ -123,7 +123,7 @@ def test_the_table_says_what_the_code_does():
     rows = [line.strip("|").split("|") for line in (provenance.__doc__ or "").splitlines() if line.startswith("| ")][1:]
     table = {
         action: {thing.strip() for thing in to.replace(";", ",").split(",")}
-        for who, _, to in rows
-        for action in (part.strip() for part in who.split(","))
+        for user_name, _, to in rows
+        for action in (part.strip() for part in user_name.split(","))
     }
     assert table == {action: set(to) for action, to in provenance.PROVENANCE_EDGES.items()}

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.crash import crash_points, model_lifecycle, predictions
 from tests.crash.kill import Outcome, open_killer, ordered
-from tests.crash.project import House
+from tests.crash.project import ProjectFixture
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -28,11 +28,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of the random moments")
     parser.add_argument("--answers", action="store_true", help="kill each process of a house that answers, under load")
     options = parser.parse_args(argv)
-    known = crash_points.points()
-    if unknown := sorted(set(options.points) - set(known)):
-        print(f"no crash point {', '.join(unknown)}; there are: {', '.join(known)}", file=sys.stderr)
+    expected = crash_points.points()
+    if unknown := sorted(set(options.points) - set(expected)):
+        print(f"no crash point {', '.join(unknown)}; there are: {', '.join(expected)}", file=sys.stderr)
         return 1
-    names = ordered(options.points or known)
+    names = ordered(options.points or expected)
     # Ended from outside, it still stops the servers that it started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="crash-") as folder:
@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
             outcomes = run(Path(folder), names, options.random, seconds=options.seconds, seed=options.seed)
         finally:
             for root in Path(folder).glob("*/wellspring.toml"):
-                House.down(root.parent)
+                ProjectFixture.down(root.parent)
     bad = [outcome for outcome in outcomes if not outcome.good]
     print(f"{len(outcomes) - len(bad)} of {len(outcomes)} kills left a house in order (seed {options.seed})")
     return 1 if bad or not outcomes else 0
@@ -51,33 +51,33 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(folder: Path, names: list[str], moments: int, *, seconds: float, seed: int) -> list[Outcome]:
     """Kill at the random moments first (they need the first contract), then at the points; each way in its house."""
-    begun, draw = time.monotonic(), random.Random(seed)
+    started, draw = time.monotonic(), random.Random(seed)
     outcomes: list[Outcome] = []
 
-    def tell(outcome: Outcome) -> None:
+    def record_entry(outcome: Outcome) -> None:
         outcomes.append(outcome)
         state = "ok   " if outcome.good else "WRONG"
         print(f"{state} {outcome.seconds:6.1f} s  {outcome.what}", flush=True)
-        for line in (*([] if outcome.hit else ["nobody died there"]), *outcome.wrong):
+        for line in (*([] if outcome.hit else ["nobody died there"]), *outcome.error):
             print(f"               {line}", flush=True)
 
     received = [name for name in names if not model_lifecycle.comes_by(name)]
     if received or moments:
         killer = open_killer(folder / "house", received)
         for _ in range(moments):
-            if time.monotonic() - begun < seconds:
-                tell(killer.moment(draw))
+            if time.monotonic() - started < seconds:
+                record_entry(killer.moment(draw))
         for name in received:
-            if time.monotonic() - begun < seconds:
-                tell(killer.point(name))
-        House.down(folder / "house")
+            if time.monotonic() - started < seconds:
+                record_entry(killer.point(name))
+        ProjectFixture.down(folder / "house")
     answered = sorted(set(names) - set(received))
-    if answered and time.monotonic() - begun < seconds:
-        walk = model_lifecycle.Chain(folder / "chain")
-        walk.prepare()
+    if answered and time.monotonic() - started < seconds:
+        collected = model_lifecycle.Chain(folder / "chain")
+        collected.prepare()
         for name in answered:
-            if time.monotonic() - begun < seconds:
-                tell(walk.point(name))
+            if time.monotonic() - started < seconds:
+                record_entry(collected.point(name))
     return outcomes
 
 

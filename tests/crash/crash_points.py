@@ -17,7 +17,7 @@ class Point(NamedTuple):
     line: int
 
 
-def found(source: str, file: str) -> tuple[list[Point], list[int]]:
+def matches(source: str, file: str) -> tuple[list[Point], list[int]]:
     """Find the crash points of one file, and the lines of those whose name is not written out.
 
     A function that takes the name from its own parameter and hands it on (observe/step.py does) is no crash point.
@@ -25,7 +25,7 @@ def found(source: str, file: str) -> tuple[list[Point], list[int]]:
     points: list[Point] = []
     hidden: list[int] = []
 
-    def walk(node: ast.AST, parameters: frozenset[str]) -> None:
+    def collected(node: ast.AST, parameters: frozenset[str]) -> None:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
             every = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
             parameters = frozenset(item.arg for item in every)
@@ -40,9 +40,9 @@ def found(source: str, file: str) -> tuple[list[Point], list[int]]:
                     case _:
                         hidden.append(node.lineno)
         for child in ast.iter_child_nodes(node):
-            walk(child, parameters)
+            collected(child, parameters)
 
-    walk(ast.parse(source), frozenset())
+    collected(ast.parse(source), frozenset())
     return points, hidden
 
 
@@ -50,7 +50,7 @@ def every() -> list[Point]:
     """List every crash point of the house, in the order of file and line."""
     listed: list[Point] = []
     for path in sorted(SRC.rglob("*.py")):
-        listed += found(path.read_text(encoding="utf-8"), path.relative_to(SRC).as_posix())[0]
+        listed += matches(path.read_text(encoding="utf-8"), path.relative_to(SRC).as_posix())[0]
     return listed
 
 
@@ -64,5 +64,5 @@ def hidden() -> list[str]:
     places: list[str] = []
     for path in sorted(SRC.rglob("*.py")):
         name = path.relative_to(SRC).as_posix()
-        places += [f"{name}:{line}" for line in found(path.read_text(encoding="utf-8"), name)[1]]
+        places += [f"{name}:{line}" for line in matches(path.read_text(encoding="utf-8"), name)[1]]
     return places

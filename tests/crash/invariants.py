@@ -31,7 +31,7 @@ class Sent(NamedTuple):
         return frozenset(range(1, self.rows + 1)) - self.waiting
 
 
-class Seen(NamedTuple):
+class Observed(NamedTuple):
     """A house from outside.
 
     accounts: by drop subject, from `status`. entries: the whole ledger, in order. ledger: what `ledger verify` found
@@ -51,51 +51,51 @@ class Seen(NamedTuple):
     lineage: list[str]
 
 
-def broken(seen: Seen) -> list[str]:
+def broken(observed: Observed) -> list[str]:
     """List every invariant that does not hold, each as a sentence."""
-    return [*_ledger(seen), *_files(seen), *_rows(seen), *_publishes(seen), *_quarantine(seen)]
+    return [*_ledger(observed), *_files(observed), *_rows(observed), *_publishes(observed), *_quarantine(observed)]
 
 
-def _done(seen: Seen, action: str) -> Iterator[Mapping[str, Any]]:
-    return (entry for entry in seen.entries if entry["action"] == action and entry["phase"] == "done")
+def _done(observed: Observed, action: str) -> Iterator[Mapping[str, Any]]:
+    return (entry for entry in observed.entries if entry["action"] == action and entry["phase"] == "done")
 
 
-def _ledger(seen: Seen) -> Iterator[str]:
-    if seen.ledger:
-        yield f"the ledger does not verify: {seen.ledger}"
-    held: dict[str, list[int]] = {}
-    for entry in seen.entries:
-        held.setdefault(entry["service"], []).append(entry["sequence"])
-    for service, sequences in held.items():
+def _ledger(observed: Observed) -> Iterator[str]:
+    if observed.ledger:
+        yield f"the ledger does not verify: {observed.ledger}"
+    current: dict[str, list[int]] = {}
+    for entry in observed.entries:
+        current.setdefault(entry["service"], []).append(entry["sequence"])
+    for service, sequences in current.items():
         if sequences != list(range(len(sequences))):
             yield f"the ledger holds entries of {service} twice, not at all, or out of order"
-    for service, sequences in seen.journals.items():
+    for service, sequences in observed.journals.items():
         if sequences != list(range(len(sequences))):
             yield f"the journal of {service} has a gap or a double"
-        elif len(held.get(service, [])) > len(sequences):
+        elif len(current.get(service, [])) > len(sequences):
             yield f"the ledger holds entries that the journal of {service} has lost"
     # The enclave and the supervisor may write after the last integration; the worker integrates before it ends.
-    if len(held.get("worker", [])) < len(seen.journals.get("worker", [])) - 1:
+    if len(current.get("worker", [])) < len(observed.journals.get("worker", [])) - 1:
         yield "entries of worker are not in the ledger"
-    yield from (f"a line of lineage/{name} is torn" for name in seen.lineage)
+    yield from (f"a line of lineage/{name} is torn" for name in observed.lineage)
 
 
-def _files(seen: Seen) -> Iterator[str]:
+def _files(observed: Observed) -> Iterator[str]:
     """Each file is one drop, landed once and admitted once, and its account says what became of its rows."""
-    landed = [(item["facts"]["name"], item["subject"]) for item in _done(seen, "land")]
+    landed = [(item["facts"]["name"], item["subject"]) for item in _done(observed, "land")]
     for name, times in Counter(name for name, _ in landed).items():
         if times > 1:
             yield f"{name} landed {times} times"
-    admitted = Counter((item["subject"], item["facts"]["replay_number"]) for item in _done(seen, "admit"))
+    admitted = Counter((item["subject"], item["facts"]["replay_number"]) for item in _done(observed, "admit"))
     yield from (f"part {part} of {drop} was admitted {n} times" for (drop, part), n in admitted.items() if n > 1)
     subjects = dict(landed)
-    for file in seen.sent:
-        account = seen.accounts.get(subjects.get(file.name, ""))
+    for file in observed.sent:
+        account = observed.accounts.get(subjects.get(file.name, ""))
         if account is None:
             yield f"{file.name} has no account"
             continue
         waits = 0 if file.gone else len(file.waiting)
-        wanted = {
+        expected_result = {
             "received": file.rows,
             "published": len(file.published),
             "quarantined": waits,
@@ -103,67 +103,68 @@ def _files(seen: Seen) -> Iterator[str]:
             "rejected": 0,
             "waiting": 0,
         }
-        said = {name: account[name] for name in wanted}
-        if said != wanted:
-            yield f"the account of {file.name} is {said}, not {wanted}"
+        output = {name: account[name] for name in expected_result}
+        if output != expected_result:
+            yield f"the account of {file.name} is {output}, not {expected_result}"
         if not account["balanced"]:
             yield f"the account of {file.name} does not balance"
 
 
-def _rows(seen: Seen) -> Iterator[str]:
+def _rows(observed: Observed) -> Iterator[str]:
     """No row twice, none lost, none that should wait."""
-    drops = {item["facts"]["name"]: item["subject"].removeprefix("drop:") for item in _done(seen, "land")}
-    twice = [row for row, times in Counter(seen.rows).items() if times > 1]
+    drops = {item["facts"]["name"]: item["subject"].removeprefix("drop:") for item in _done(observed, "land")}
+    twice = [row for row, times in Counter(observed.rows).items() if times > 1]
     if twice:
         yield f"{len(twice)} rows are published twice"
-    found: dict[str, set[int]] = {}
-    for drop, number in seen.rows:
-        found.setdefault(drop, set()).add(number)
-    for file in seen.sent:
-        here = found.pop(drops.get(file.name, ""), set())
-        if lost := file.published - here:
+    matches: dict[str, set[int]] = {}
+    for drop, number in observed.rows:
+        matches.setdefault(drop, set()).add(number)
+    for file in observed.sent:
+        project = matches.pop(drops.get(file.name, ""), set())
+        if lost := file.published - project:
             yield f"{len(lost)} rows of {file.name} are lost"
-        if extra := here - file.published:
+        if extra := project - file.published:
             yield f"{len(extra)} rows of {file.name} are published that should wait"
-    yield from (f"rows of {drop} are published, and no file was sent for it" for drop in found)
+    yield from (f"rows of {drop} are published, and no file was sent for it" for drop in matches)
 
 
-def _publishes(seen: Seen) -> Iterator[str]:
+def _publishes(observed: Observed) -> Iterator[str]:
     """No publish without its entry, no entry without its publish, no intent left open, every part settled."""
     line: list[str] = []
-    newest = seen.pointer
+    newest = observed.pointer
     while newest is not None and newest not in line:
         line.append(newest)
-        newest = seen.editions.get(newest, {}).get("parent")
-    told = Counter(item["subject"].removeprefix("edition:") for item in _done(seen, "publish"))
-    yield from (f"edition {item} is published without an entry" for item in line if item not in told)
-    yield from (f"edition {item} has an entry and is not published" for item in told if item not in line)
+        newest = observed.editions.get(newest, {}).get("parent")
+    result = Counter(item["subject"].removeprefix("edition:") for item in _done(observed, "publish"))
+    yield from (f"edition {item} is published without an entry" for item in line if item not in result)
+    yield from (f"edition {item} has an entry and is not published" for item in result if item not in line)
     yield from (
-        f"the publish of edition {item} was recorded {times} times" for item, times in told.items() if times > 1
+        f"the publish of edition {item} was recorded {times} times" for item, times in result.items() if times > 1
     )
     yield from (
-        f"edition {edition} was written and never published" for edition in seen.editions if edition not in line
+        f"edition {edition} was written and never published" for edition in observed.editions if edition not in line
     )
-    settled = {entry["intent"] for entry in seen.entries if entry["intent"] and entry["phase"] != "intent"}
-    for entry in seen.entries:
+    settled = {entry["intent"] for entry in observed.entries if entry["intent"] and entry["phase"] != "intent"}
+    for entry in observed.entries:
         name = f"{entry['service']}:{entry['sequence']}"
         if entry["phase"] == "intent" and name not in settled:
             yield f"the intent {name} ({entry['action']} {entry['subject']}) is open"
     # From the intents too: what recovery settles is told there.
     publishes = [
-        entry for entry in seen.entries if entry["action"] == "publish" and entry["phase"] in {"intent", "done"}
+        entry for entry in observed.entries if entry["action"] == "publish" and entry["phase"] in {"intent", "done"}
     ]
     published = {ref["name"].removeprefix("rows:") for publish in publishes for ref in publish["inputs"]}
     confirmed = Counter(
-        f"{item['subject'].removeprefix('drop:')}/{item['facts']['replay_number']}" for item in _done(seen, "settle")
+        f"{item['subject'].removeprefix('drop:')}/{item['facts']['replay_number']}"
+        for item in _done(observed, "settle")
     )
     yield from (f"rows {item} are published and the enclave was never told" for item in published - set(confirmed))
     yield from (f"rows {item} were settled {times} times" for item, times in confirmed.items() if times > 1)
 
 
-def _quarantine(seen: Seen) -> Iterator[str]:
+def _quarantine(observed: Observed) -> Iterator[str]:
     """The rows that wait inside the enclave are those that the accounts say."""
-    for subject, account in seen.accounts.items():
-        inside = seen.waiting.get(subject.removeprefix("drop:"), 0)
+    for subject, account in observed.accounts.items():
+        inside = observed.waiting.get(subject.removeprefix("drop:"), 0)
         if inside != account["quarantined"]:
             yield f"{inside} rows of {subject} wait in quarantine, and its account says {account['quarantined']}"

@@ -30,19 +30,19 @@ class Chain:
     """Kills one house that answers, again and again. Behind what is live lies at most one release to go back to."""
 
     def __init__(self, root: Path) -> None:
-        self.house = Served(root)
+        self.project = Served(root)
         self._line: list[str] = []
         self._code = 0
 
     def prepare(self) -> None:
         """Walk to the first answer."""
-        candidate = self.house.learned()
-        self.house.enrolled("ines", "omar")
-        self._line.append(self.house.released(candidate))
+        candidate = self.project.learned()
+        self.project.enrolled("ines", "omar")
+        self._line.append(self.project.released(candidate))
 
     def point(self, name: str) -> Outcome:
         """Die at one crash point, do the same again, and look."""
-        begun = time.perf_counter()
+        started = time.perf_counter()
         if name.startswith(REBUILDS):
             self._change_code()
             hit = self._commanded(name, "transform")
@@ -60,54 +60,54 @@ class Chain:
                 self._acted("omar", "release", "approve", self._line[-1])
             hit = self._acted("ines", "release", "rollback", MODEL, crash_at=name)
             self._line.pop()
-        wrong = list(self._wrong())
+        error = list(self._error())
         if self._live() != self._line[-1]:
-            wrong.append(f"{self._live()} is live, not {self._line[-1]}")
-        return Outcome(name, hit, tuple(wrong), time.perf_counter() - begun)
+            error.append(f"{self._live()} is live, not {self._line[-1]}")
+        return Outcome(name, hit, tuple(error), time.perf_counter() - started)
 
     def _proposed(self) -> str:
         """Propose a release that never was live, judged beside what is: what was taken back stays back."""
         self._change_code()
-        self.house.must("transform")
-        proposed = self.house.act("ines", "release", "propose", str(self.house.must("train", MODEL)["id"]))
+        self.project.must("transform")
+        proposed = self.project.act("ines", "release", "propose", str(self.project.must("train", MODEL)["id"]))
         assert proposed.exit_code == 0, proposed.screen
         return str(json.loads(proposed.out)["release"]["id"])
 
     def _commanded(self, name: str, *words: str) -> bool:
-        ran = self.house.run(*words, crash_at=name)
-        self.house.must(*words, codes=(0, 3))
+        ran = self.project.run(*words, crash_at=name)
+        self.project.must(*words, codes=(0, 3))
         return ran.code not in {0, 3} and "signal 9" in ran.complaint
 
-    def _acted(self, who: str, *words: str, crash_at: str | None = None) -> bool:
+    def _acted(self, user_name: str, *words: str, crash_at: str | None = None) -> bool:
         """Let a person do something; after a crash, again: who went back already finds nothing before it (77)."""
-        said = self.house.act(who, *words, crash_at=crash_at)
+        output = self.project.act(user_name, *words, crash_at=crash_at)
         if crash_at is None:
-            assert said.exit_code == 0, said.screen
+            assert output.exit_code == 0, output.screen
             return False
-        again = self.house.act(who, *words)
+        again = self.project.act(user_name, *words)
         assert again.exit_code in ({0, 77} if "rollback" in words else {0}), again.screen
-        return said.exit_code != 0 and "signal 9" in said.screen
+        return output.exit_code != 0 and "signal 9" in output.screen
 
     def _change_code(self) -> None:
         """Change the dbt project in nothing that counts: what is built from other code is built anew."""
         self._code += 1
-        (self.house.root / "dbt" / "models" / "marts" / "README.md").write_text(f"change {self._code}\n")
+        (self.project.root / "dbt" / "models" / "marts" / "README.md").write_text(f"change {self._code}\n")
 
     def _live(self) -> str:
-        return (self.house.project.models_dir / "live" / MODEL).read_text(encoding="ascii").strip()
+        return (self.project.project.models_dir / "live" / MODEL).read_text(encoding="ascii").strip()
 
-    def _wrong(self) -> Iterator[str]:
+    def _error(self) -> Iterator[str]:
         """Say what is not in order: the ledger, an open intent, the edition or the release that answers."""
-        audited = self.house.run("ledger", "verify")
+        audited = self.project.run("ledger", "verify")
         if audited.code:
             yield f"the ledger does not verify: {audited.complaint}"
-        entries: list[dict[str, Any]] = self.house.must("ledger", "tail", "-n", "1000000")
+        entries: list[dict[str, Any]] = self.project.must("ledger", "tail", "-n", "1000000")
         settled = {entry["intent"] for entry in entries if entry["intent"] and entry["phase"] != "intent"}
         for entry in entries:
             if entry["phase"] == "intent" and f"{entry['service']}:{entry['sequence']}" not in settled:
                 yield f"the intent of {entry['action']} {entry['subject']} is open"
         done = [(entry["action"], entry["subject"]) for entry in entries if entry["phase"] == "done"]
-        folder = self.house.project.lake_dir / "editions"
+        folder = self.project.project.lake_dir / "editions"
         for path in sorted(folder.glob("*.json")):
             if (times := done.count(("publish", f"edition:{path.stem}"))) != 1:
                 yield f"edition {path.stem} was written, and its publish is recorded {times} times"
@@ -116,7 +116,7 @@ class Chain:
             yield f"{self._live()} is live, and the ledger says {switched[-1]}"
         if (again := [item for item in set(done) if item[0] == "approve" and done.count(item) > 1]) != []:
             yield f"{len(again)} releases were approved twice"
-        told = self.house.must("predict", MODEL, "--newest")
+        result = self.project.must("predict", MODEL, "--newest")
         built = (folder / "built").read_text(encoding="ascii").strip()
-        if (told["release"], told["edition"]) != (self._live(), built):
-            yield f"release {told['release']} answers from edition {told['edition']}, not {self._live()} from {built}"
+        if (result["release"], result["edition"]) != (self._live(), built):
+            yield f"release {result['release']} answers from edition {result['edition']}, not {self._live()} from {built}"

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import psutil
 
 from examples.health_plan import drops, population
-from tests.crash.invariants import Seen, Sent
+from tests.crash.invariants import Observed, Sent
 from wellspring import project
 from wellspring.embedded import packages, postgres
 from wellspring.runtime import privileges
@@ -68,8 +68,8 @@ class Commands:
             running = json.loads((self.root / ".wellspring/run.json").read_bytes())
         except FileNotFoundError:
             return None
-        found = running["supervisor"] if name == "supervisor" else running["servers"].get(name)
-        return found["pid"] if found and psutil.pid_exists(found["pid"]) else None
+        matches = running["supervisor"] if name == "supervisor" else running["servers"].get(name)
+        return matches["pid"] if matches and psutil.pid_exists(matches["pid"]) else None
 
     @staticmethod
     def down(root: Path) -> None:
@@ -78,7 +78,7 @@ class Commands:
         subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=TIMEOUT, check=False)
 
 
-class House(Commands):
+class ProjectFixture(Commands):
     """One project of the example's contracts in a folder of its own.
 
     sent: what was put into the vendor's outbox so far, and what must become of each row.
@@ -135,20 +135,20 @@ class House(Commands):
         Nobody can log in there but the enclave, so this takes PostgreSQL's single-user mode, as the house's own
         beginning does.
         """
-        here = project.load_project(self.root)
-        programs = packages.check_installed(here).postgres
+        project_value = project.load_project(self.root)
+        programs = packages.check_installed(project_value).postgres
         sql = f"UPDATE drops SET retention_until = retention_until - interval '8 days' WHERE name = '{name}'\n"
         argv = [
             str(programs / "postgres"),
             "--single",
             "-j",
             "-D",
-            str(postgres.postgres_data_dir(here)),
+            str(postgres.postgres_data_dir(project_value)),
             postgres.DATABASE_ROLE,
         ]
         ran = subprocess.run(
-            privileges.service_command(here, "postgres", argv),
-            input=f"{sql};\n\n", env=privileges.service_environment(here, "postgres"), cwd="/", capture_output=True, text=True,
+            privileges.service_command(project_value, "postgres", argv),
+            input=f"{sql};\n\n", env=privileges.service_environment(project_value, "postgres"), cwd="/", capture_output=True, text=True,
             timeout=TIMEOUT, check=False,
         )  # fmt: skip
         if ran.returncode or "ERROR" in ran.stderr + ran.stdout:
@@ -157,13 +157,13 @@ class House(Commands):
 
     # --- what can be seen -----------------------------------------------------------------------------------------
 
-    def see(self) -> Seen:
+    def see(self) -> Observed:
         """Look at the house from outside: its status, its ledger, its files; none of the lake's own code is asked."""
         status = self.must("status")
         entries = self.must("ledger", "tail", "-n", "1000000")
         audit = self.run("ledger", "verify")
         waiting = self.must("quarantine", "list")
-        return Seen(
+        return Observed(
             sent=tuple(self.sent),
             accounts=status["accounts"],
             entries=tuple(entries),
@@ -177,11 +177,11 @@ class House(Commands):
         )
 
     def _journals(self) -> dict[str, list[int]]:
-        found: dict[str, list[int]] = {}
+        matches: dict[str, list[int]] = {}
         for path in sorted((self.root / ".wellspring/journals").glob("*/*.log")):
             lines = [json.loads(line) for line in path.read_bytes().splitlines()]
-            found.setdefault(path.parent.name, []).extend(line["sequence"] for line in lines)
-        return found
+            matches.setdefault(path.parent.name, []).extend(line["sequence"] for line in lines)
+        return matches
 
     def _editions(self) -> dict[str, dict[str, Any]]:
         folder = self.root / ".wellspring/lake/editions"
@@ -208,8 +208,8 @@ class House(Commands):
         for table in self._editions()[newest]["tables"]:
             static = StaticTable.from_metadata(places[table["table"]])
             scan = static.scan(snapshot_id=int(table["snapshot_id"]), selected_fields=("drop_id", "row_number"))
-            found = scan.to_arrow()
-            rows += zip(found["drop_id"].to_pylist(), found["row_number"].to_pylist(), strict=True)
+            matches = scan.to_arrow()
+            rows += zip(matches["drop_id"].to_pylist(), matches["row_number"].to_pylist(), strict=True)
         return rows
 
     def _lineage(self) -> list[str]:

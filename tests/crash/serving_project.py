@@ -30,7 +30,7 @@ PERIOD = 30
 MONTHS, MEMBERS, LINES = 18, 4_000, 34_000
 
 
-class Told(NamedTuple):
+class Result(NamedTuple):
     """What the API sent: its status and its bytes."""
 
     status: int
@@ -61,10 +61,10 @@ class Served(Commands):
     def enrolled(self, *names: str) -> None:
         """Enrol people, each at a terminal."""
         for name in names:
-            said = self.typed(("users", "enroll", name), [("password: ", PASSWORD), ("again: ", PASSWORD)])
-            assert said.exit_code == 0, said.screen
-            told = parse_qs(urlsplit(json.loads(said.out)["otpauth_url"]).query)
-            self.secrets[name] = told["secret"][0]
+            output = self.typed(("users", "enroll", name), [("password: ", PASSWORD), ("again: ", PASSWORD)])
+            assert output.exit_code == 0, output.screen
+            result = parse_qs(urlsplit(json.loads(output.out)["otpauth_url"]).query)
+            self.secrets[name] = result["secret"][0]
 
     def released(self, candidate: str) -> str:
         """Propose a candidate as ines, approve it as omar, and return the id of the release."""
@@ -105,14 +105,14 @@ class Served(Commands):
 
     def keys(self, count: int, *, seed: int = 1, newest: int = 3_000) -> list[dict[str, str]]:
         """Draw things that can be asked about, from the newest that the built edition holds."""
-        found: list[dict[str, str]] = run_worker(self.project, "latest-keys", MODEL, params={"count": newest})
+        matches: list[dict[str, str]] = run_worker(self.project, "latest-keys", MODEL, params={"count": newest})
         draw = random.Random(seed)
-        return draw.sample(found, count) if count <= len(found) else draw.choices(found, k=count)
+        return draw.sample(matches, count) if count <= len(matches) else draw.choices(matches, k=count)
 
     def client(self) -> Client:
         return Client(self.project)
 
-    def http(self, method: str, address: str, body: Any = None) -> Told:
+    def http(self, method: str, address: str, body: Any = None) -> Result:
         """Say something to the API as any program could, and return what it sent."""
         line = http.client.HTTPConnection("api", timeout=10)
         line.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -121,7 +121,7 @@ class Served(Commands):
             headers: Mapping[str, str] = {"Content-Type": "application/json"} if body is not None else {}
             line.request(method, address, None if body is None else json.dumps(body), headers)
             answer = line.getresponse()
-            return Told(answer.status, answer.read())
+            return Result(answer.status, answer.read())
         finally:
             line.close()
 

@@ -12,7 +12,7 @@ import pytest
 from tests.crash import crash_points
 from tests.crash.kill import Killer, open_killer, ordered
 from tests.crash.model_lifecycle import comes_by
-from tests.crash.project import House
+from tests.crash.project import ProjectFixture
 
 SECONDS = 85
 MOMENTS = 2
@@ -42,14 +42,14 @@ def killer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killer]:
         yield open_killer(root, sample())
     finally:
         if (root / "wellspring.toml").exists():
-            House.down(Path(root))
+            ProjectFixture.down(Path(root))
 
 
 def test_a_killed_house_comes_back_in_order(killer: Killer) -> None:
-    seed, begun = int(time.time()), time.monotonic()
+    seed, started = int(time.time()), time.monotonic()
     draw = random.Random(seed)
     outcomes = [killer.moment(draw) for _ in range(MOMENTS)]
     for name in sample():
-        if time.monotonic() - begun < SECONDS:
+        if time.monotonic() - started < SECONDS:
             outcomes.append(killer.point(name))
     assert [outcome for outcome in outcomes if not outcome.good] == [], f"seed {seed}"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.crash.invariants import Seen, Sent, broken
+from tests.crash.invariants import Observed, Sent, broken
 
 FILE = Sent("claims.csv", rows=5, bad=frozenset({2}), repairable=frozenset({4}))
 
@@ -17,7 +17,7 @@ def entry(sequence: int, action: str, subject: str, **more: Any) -> dict[str, An
     return {**plain, "sequence": sequence, "action": action, "subject": subject, **more}
 
 
-def in_order() -> Seen:
+def in_order() -> Observed:
     inputs = [{"name": "rows:d/0", "digest": "00"}]
     entries = (
         entry(0, "land", "drop:d", service="enclave", facts={"name": "claims.csv"}),
@@ -28,7 +28,7 @@ def in_order() -> Seen:
         entry(2, "settle", "drop:d", service="enclave", facts={"replay_number": 0}),
     )
     account = {"received": 5, "published": 3, "quarantined": 2, "discarded": 0, "rejected": 0, "waiting": 0}
-    return Seen(
+    return Observed(
         sent=(FILE,),
         accounts={"drop:d": {**account, "balanced": True}},
         entries=entries,
@@ -42,57 +42,60 @@ def in_order() -> Seen:
     )
 
 
-def without(seen: Seen, action: str, phase: str = "done") -> Seen:
-    left = [item for item in seen.entries if (item["action"], item["phase"]) != (action, phase)]
+def without(observed: Observed, action: str, phase: str = "done") -> Observed:
+    remaining = [item for item in observed.entries if (item["action"], item["phase"]) != (action, phase)]
     numbers: dict[str, int] = {}
-    for place, item in enumerate(left):
+    for place, item in enumerate(remaining):
         number = numbers.setdefault(item["service"], 0)
-        left[place] = {**item, "sequence": number}
+        remaining[place] = {**item, "sequence": number}
         numbers[item["service"]] += 1
-    return seen._replace(entries=tuple(left))
+    return observed._replace(entries=tuple(remaining))
 
 
-def doubled(seen: Seen, action: str) -> Seen:
+def doubled(observed: Observed, action: str) -> Observed:
     more = [
-        {**item, "sequence": sum(one["service"] == item["service"] for one in seen.entries)}
-        for item in seen.entries
+        {**item, "sequence": sum(item_value["service"] == item["service"] for item_value in observed.entries)}
+        for item in observed.entries
         if item["action"] == action and item["phase"] == "done"
     ]
-    longer = {**seen.journals, "worker": list(range(9)), "enclave": list(range(9))}
-    return seen._replace(entries=(*seen.entries, *more), journals=longer)
+    longer = {**observed.journals, "worker": list(range(9)), "enclave": list(range(9))}
+    return observed._replace(entries=(*observed.entries, *more), journals=longer)
 
 
-def account(seen: Seen, **changed: Any) -> Seen:
-    return seen._replace(accounts={"drop:d": {**seen.accounts["drop:d"], **changed}})
+def account(observed: Observed, **changed: Any) -> Observed:
+    return observed._replace(accounts={"drop:d": {**observed.accounts["drop:d"], **changed}})
 
 
-FAULTS: dict[str, tuple[Callable[[Seen], Seen], str]] = {
-    "ledger": (lambda seen: seen._replace(ledger="entry 3 was changed"), "does not verify"),
-    "gap in the ledger": (lambda seen: seen._replace(entries=seen.entries[1:]), "twice, not at all, or out of order"),
-    "double in a journal": (lambda seen: seen._replace(journals={"worker": [0, 1, 1]}), "gap or a double"),
-    "journal lost entries": (lambda seen: seen._replace(journals={"worker": [0, 1]}), "has lost"),
-    "not integrated": (lambda seen: seen._replace(journals={"worker": list(range(9))}), "not in the ledger"),
-    "torn lineage": (lambda seen: seen._replace(lineage=["worker.jsonl"]), "torn"),
-    "landed twice": (lambda seen: doubled(seen, "land"), "landed 2 times"),
-    "admitted twice": (lambda seen: doubled(seen, "admit"), "admitted 2 times"),
-    "no account": (lambda seen: seen._replace(accounts={}), "has no account"),
-    "wrong account": (lambda seen: account(seen, published=2, waiting=1), "the account of claims.csv is"),
-    "unbalanced": (lambda seen: account(seen, balanced=False), "does not balance"),
-    "row twice": (lambda seen: seen._replace(rows=[*seen.rows, ("d", 1)]), "published twice"),
-    "row lost": (lambda seen: seen._replace(rows=seen.rows[1:]), "1 rows of claims.csv are lost"),
-    "bad row published": (lambda seen: seen._replace(rows=[*seen.rows, ("d", 2)]), "that should wait"),
-    "stranger's row": (lambda seen: seen._replace(rows=[*seen.rows, ("x", 1)]), "no file was sent"),
-    "publish without entry": (lambda seen: without(seen, "publish"), "edition e is published without an entry"),
-    "entry without publish": (lambda seen: seen._replace(pointer=None), "has an entry and is not published"),
-    "two entries of a publish": (lambda seen: doubled(seen, "publish"), "recorded 2 times"),
+FAULTS: dict[str, tuple[Callable[[Observed], Observed], str]] = {
+    "ledger": (lambda observed: observed._replace(ledger="entry 3 was changed"), "does not verify"),
+    "gap in the ledger": (
+        lambda observed: observed._replace(entries=observed.entries[1:]),
+        "twice, not at all, or out of order",
+    ),
+    "double in a journal": (lambda observed: observed._replace(journals={"worker": [0, 1, 1]}), "gap or a double"),
+    "journal lost entries": (lambda observed: observed._replace(journals={"worker": [0, 1]}), "has lost"),
+    "not integrated": (lambda observed: observed._replace(journals={"worker": list(range(9))}), "not in the ledger"),
+    "torn lineage": (lambda observed: observed._replace(lineage=["worker.jsonl"]), "torn"),
+    "landed twice": (lambda observed: doubled(observed, "land"), "landed 2 times"),
+    "admitted twice": (lambda observed: doubled(observed, "admit"), "admitted 2 times"),
+    "no account": (lambda observed: observed._replace(accounts={}), "has no account"),
+    "wrong account": (lambda observed: account(observed, published=2, waiting=1), "the account of claims.csv is"),
+    "unbalanced": (lambda observed: account(observed, balanced=False), "does not balance"),
+    "row twice": (lambda observed: observed._replace(rows=[*observed.rows, ("d", 1)]), "published twice"),
+    "row lost": (lambda observed: observed._replace(rows=observed.rows[1:]), "1 rows of claims.csv are lost"),
+    "bad row published": (lambda observed: observed._replace(rows=[*observed.rows, ("d", 2)]), "that should wait"),
+    "stranger's row": (lambda observed: observed._replace(rows=[*observed.rows, ("x", 1)]), "no file was sent"),
+    "publish without entry": (lambda observed: without(observed, "publish"), "edition e is published without an entry"),
+    "entry without publish": (lambda observed: observed._replace(pointer=None), "has an entry and is not published"),
+    "two entries of a publish": (lambda observed: doubled(observed, "publish"), "recorded 2 times"),
     "never published": (
-        lambda seen: seen._replace(editions={**seen.editions, "f": {"parent": "e"}}),
+        lambda observed: observed._replace(editions={**observed.editions, "f": {"parent": "e"}}),
         "edition f was written and never published",
     ),
-    "open intent": (lambda seen: without(seen, "publish"), "the intent worker:1 (publish edition:e) is open"),
-    "never settled": (lambda seen: without(seen, "settle"), "the enclave was never told"),
-    "settled twice": (lambda seen: doubled(seen, "settle"), "settled 2 times"),
-    "quarantine": (lambda seen: seen._replace(waiting={"d": 1}), "1 rows of drop:d wait in quarantine"),
+    "open intent": (lambda observed: without(observed, "publish"), "the intent worker:1 (publish edition:e) is open"),
+    "never settled": (lambda observed: without(observed, "settle"), "the enclave was never told"),
+    "settled twice": (lambda observed: doubled(observed, "settle"), "settled 2 times"),
+    "quarantine": (lambda observed: observed._replace(waiting={"d": 1}), "1 rows of drop:d wait in quarantine"),
 }
 
 
@@ -102,8 +105,8 @@ def test_a_house_in_order_breaks_no_invariant() -> None:
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_each_fault_is_noticed(fault: str) -> None:
-    change, said = FAULTS[fault]
-    assert any(said in sentence for sentence in broken(change(in_order())))
+    change, output = FAULTS[fault]
+    assert any(output in sentence for sentence in broken(change(in_order())))
 
 
 def test_what_is_expected_follows_replay_and_retention() -> None:

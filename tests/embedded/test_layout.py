@@ -15,96 +15,103 @@ from wellspring.runtime.privileges import detect_privileges
 
 
 @pytest.fixture
-def here() -> Iterator[Project]:
+def project_value() -> Iterator[Project]:
     with projects.project() as project:
         yield project
 
 
-def test_making_folders_twice_leaves_what_they_hold(here: Project):
-    layout.ensure_ownership(here)
-    layout.create_folders(here, detect_privileges(here))
-    (here.lake_dir / "kept").write_text("x")
-    layout.create_folders(here, detect_privileges(here))
-    assert (here.lake_dir / "kept").read_text() == "x"
+def test_making_folders_twice_leaves_what_they_hold(project_value: Project):
+    layout.ensure_ownership(project_value)
+    layout.create_folders(project_value, detect_privileges(project_value))
+    (project_value.lake_dir / "kept").write_text("x")
+    layout.create_folders(project_value, detect_privileges(project_value))
+    assert (project_value.lake_dir / "kept").read_text() == "x"
     closed, open_ = ("enclave", "openbao", "postgres", "valkey", "mlflow"), ("lake", "models", "journals/api")
-    modes = {name: stat.S_IMODE((here.state_dir / name).stat().st_mode) for name in (*closed, *open_)}
+    modes = {name: stat.S_IMODE((project_value.state_dir / name).stat().st_mode) for name in (*closed, *open_)}
     assert modes == {**dict.fromkeys(closed, 0o700), **dict.fromkeys(open_, 0o755)}
 
 
-def test_what_the_api_will_read_is_there_before_it_is_confined(here: Project):
-    layout.ensure_ownership(here)
-    layout.create_folders(here, detect_privileges(here))
-    for path in (here.lake_dir / "editions", here.lake_dir / "views", here.models_dir, here.ledger_dir):
+def test_what_the_api_will_read_is_there_before_it_is_confined(project_value: Project):
+    layout.ensure_ownership(project_value)
+    layout.create_folders(project_value, detect_privileges(project_value))
+    for path in (
+        project_value.lake_dir / "editions",
+        project_value.lake_dir / "views",
+        project_value.models_dir,
+        project_value.ledger_dir,
+    ):
         assert path.is_dir()
-        assert path.stat().st_uid == detect_privileges(here).uid_of("worker")
+        assert path.stat().st_uid == detect_privileges(project_value).uid_of("worker")
 
 
-def test_a_secret_file_is_its_owners_alone_from_its_first_instant(here: Project, monkeypatch: pytest.MonkeyPatch):
-    layout.ensure_ownership(here)
-    opened: list[int] = []
+def test_a_secret_file_is_its_owners_alone_from_its_first_instant(
+    project_value: Project, monkeypatch: pytest.MonkeyPatch
+):
+    layout.ensure_ownership(project_value)
+    opened_files: list[int] = []
     real = os.open
 
     def watched(path: Path, flags: int, mode: int = 0o777) -> int:
-        opened.append(mode)
+        opened_files.append(mode)
         return real(path, flags, mode)
 
     monkeypatch.setattr(os, "open", watched)
     old = os.umask(0)
     try:
-        layout.write_secret_file(here.state_dir / "secret", b"x", detect_privileges(here), None)
+        layout.write_secret_file(project_value.state_dir / "secret", b"x", detect_privileges(project_value), None)
     finally:
         os.umask(old)
-    assert opened == [0o600]
-    assert stat.S_IMODE((here.state_dir / "secret").stat().st_mode) == 0o600
+    assert opened_files == [0o600]
+    assert stat.S_IMODE((project_value.state_dir / "secret").stat().st_mode) == 0o600
 
 
-def test_a_folder_without_a_project_is_refused(tmp_path: Path, here: Project):
+def test_a_folder_without_a_project_is_refused(tmp_path: Path, project_value: Project):
     with pytest.raises(Refused, match="no project"):
-        layout.ensure_ownership(here.model_copy(update={"root": tmp_path}))
+        layout.ensure_ownership(project_value.model_copy(update={"root": tmp_path}))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_link_in_place_of_the_state_folder_is_refused(here: Project, tmp_path: Path):
-    here.state_dir.symlink_to(tmp_path)
+def test_a_link_in_place_of_the_state_folder_is_refused(project_value: Project, tmp_path: Path):
+    project_value.state_dir.symlink_to(tmp_path)
     with pytest.raises(Refused, match="is not a folder"):
-        layout.ensure_ownership(here)
-    here.state_dir.unlink()
+        layout.ensure_ownership(project_value)
+    project_value.state_dir.unlink()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make somebody else's folder")
-def test_a_state_folder_of_somebody_else_is_refused(here: Project):
-    here.state_dir.mkdir()
-    os.chown(here.state_dir, 12345, 12345)
+def test_a_state_folder_of_somebody_else_is_refused(project_value: Project):
+    project_value.state_dir.mkdir()
+    os.chown(project_value.state_dir, 12345, 12345)
     with pytest.raises(Refused, match="belongs to uid 12345"):
-        layout.ensure_ownership(here)
-    os.chown(here.state_dir, 0, 0)
+        layout.ensure_ownership(project_value)
+    os.chown(project_value.state_dir, 0, 0)
 
 
 @pytest.mark.parametrize("trap", ["link", "file", "open"])
-def test_a_runtime_folder_that_others_could_have_prepared_is_refused(here: Project, tmp_path: Path, trap: str):
-    layout.ensure_ownership(here)
+def test_a_runtime_folder_that_others_could_have_prepared_is_refused(project_value: Project, tmp_path: Path, trap: str):
+    layout.ensure_ownership(project_value)
     if trap == "link":
-        here.runtime_dir.symlink_to(tmp_path)
+        project_value.runtime_dir.symlink_to(tmp_path)
     elif trap == "file":
-        here.runtime_dir.touch()
+        project_value.runtime_dir.touch()
     else:
-        here.runtime_dir.mkdir()
-        here.runtime_dir.chmod(0o777)
+        project_value.runtime_dir.mkdir()
+        project_value.runtime_dir.chmod(0o777)
     try:
         with pytest.raises(Refused, match="made by somebody else"):
-            layout.create_runtime_dir(here, detect_privileges(here))
+            layout.create_runtime_dir(project_value, detect_privileges(project_value))
     finally:
-        here.runtime_dir.rmdir() if trap == "open" else here.runtime_dir.unlink()
+        project_value.runtime_dir.rmdir() if trap == "open" else project_value.runtime_dir.unlink()
 
 
-def test_a_runtime_folder_that_a_crash_left_is_made_anew(here: Project):
-    layout.ensure_ownership(here)
-    layout.create_runtime_dir(here, detect_privileges(here))
-    (here.runtime_dir / "old.sock").touch()
-    layout.create_runtime_dir(here, detect_privileges(here))
-    assert not (here.runtime_dir / "old.sock").exists()
-    layout.remove_runtime_dir(here)
-    assert not here.runtime_dir.exists()
+def test_a_runtime_folder_that_a_crash_left_is_made_anew(project_value: Project):
+    layout.ensure_ownership(project_value)
+    layout.create_runtime_dir(project_value, detect_privileges(project_value))
+    (project_value.runtime_dir / "old.sock").touch()
+    layout.create_runtime_dir(project_value, detect_privileges(project_value))
+    assert not (project_value.runtime_dir / "old.sock").exists()
+    layout.remove_runtime_dir(project_value)
+    assert not project_value.runtime_dir.exists()
 
 
 def test_nothing_outside_the_project_changes_and_no_user_is_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -119,13 +126,13 @@ def test_nothing_outside_the_project_changes_and_no_user_is_added(tmp_path: Path
     root.mkdir(parents=True)
     (tmp_path / "closed").chmod(0o700)
     (root / "wellspring.toml").write_text(projects.plain())
-    here, outside = load_project(root), [root, *root.parents]
+    project, outside = load_project(root), [root, *root.parents]
     before = [(path.stat().st_mode, path.stat().st_uid, path.stat().st_gid) for path in outside]
     accounts = [Path(name).read_bytes() for name in ("/etc/passwd", "/etc/group")]
-    layout.ensure_ownership(here)
-    layout.create_folders(here, detect_privileges(here))
-    layout.create_runtime_dir(here, detect_privileges(here))
-    layout.remove_runtime_dir(here)
+    layout.ensure_ownership(project)
+    layout.create_folders(project, detect_privileges(project))
+    layout.create_runtime_dir(project, detect_privileges(project))
+    layout.remove_runtime_dir(project)
     assert [(path.stat().st_mode, path.stat().st_uid, path.stat().st_gid) for path in outside] == before
     assert [Path(name).read_bytes() for name in ("/etc/passwd", "/etc/group")] == accounts
     assert not added.exists()

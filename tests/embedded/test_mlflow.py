@@ -23,7 +23,7 @@ from wellspring.runtime.privileges import SERVICE_UIDS, detect_privileges, servi
 from wellspring.supervisor.managed_process import ManagedProcess
 
 PING = "/api/2.0/mlflow/experiments/get?experiment_id=0"
-KEPT = "/api/2.0/mlflow-artifacts/artifacts/a/b.txt"
+STORED = "/api/2.0/mlflow-artifacts/artifacts/a/b.txt"
 # Read by others than MLflow: telemetry's common word, and GitPython's.
 ELSEWHERE = {"DO_NOT_TRACK", "GIT_PYTHON_REFRESH"}
 
@@ -33,7 +33,7 @@ class Served(NamedTuple):
 
     project: Project
     port: int
-    other: Project
+    second: Project
     log: Path
 
 
@@ -46,9 +46,9 @@ def furnished(project: Project) -> None:
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[Served]:
-    with projects.project() as project, projects.project() as other:
+    with projects.project() as project, projects.project() as second:
         furnished(project)
-        furnished(other)
+        furnished(second)
         listening = mlflow.bind_mlflow_port()
         port = int(listening.getsockname()[1])
         listening.set_inheritable(True)
@@ -63,13 +63,15 @@ def served() -> Iterator[Served]:
                 detect_privileges(project).command_for("mlflow", child.argv), service_environment(project, "mlflow")
             )
             child.wait_ready(time.monotonic() + 75)
-            yield Served(project, port, other, log)
+            yield Served(project, port, second, log)
         finally:
             child.stop()
             listening.close()
 
 
-def asked(served: Served, context: ssl.SSLContext, *, method: str = "GET", path: str = PING, body: bytes = b"") -> int:
+def requests(
+    served: Served, context: ssl.SSLContext, *, method: str = "GET", path: str = PING, body: bytes = b""
+) -> int:
     connection = http.client.HTTPSConnection("127.0.0.1", served.port, timeout=20, context=context)
     try:
         connection.request(method, path, body)
@@ -89,7 +91,7 @@ def knows(project: Project, *, shows: Path | None) -> ssl.SSLContext:
 @pytest.mark.live
 @pytest.mark.slow
 def test_the_worker_is_let_in(served: Served):
-    assert asked(served, knows(served.project, shows=served.project.mlflow_files.client_path)) == 200
+    assert requests(served, knows(served.project, shows=served.project.mlflow_files.client_path)) == 200
 
 
 @pytest.mark.live
@@ -97,9 +99,9 @@ def test_the_worker_is_let_in(served: Served):
 @pytest.mark.parametrize("shown", ["nothing", "that of another start", "the server's own"])
 def test_a_client_without_our_certificate_is_refused(served: Served, shown: str):
     own = mlflow.mlflow_data_dir(served.project) / "server.pem"
-    path = {"nothing": None, "the server's own": own}.get(shown, served.other.mlflow_files.client_path)
+    path = {"nothing": None, "the server's own": own}.get(shown, served.second.mlflow_files.client_path)
     with pytest.raises((ssl.SSLError, ConnectionError)):
-        asked(served, knows(served.project, shows=path))
+        requests(served, knows(served.project, shows=path))
 
 
 @pytest.mark.live
@@ -118,20 +120,20 @@ def test_without_tls_it_says_nothing(served: Served):
 @pytest.mark.slow
 def test_the_worker_speaks_with_no_server_of_another_start(served: Served):
     with pytest.raises(ssl.SSLCertVerificationError):
-        asked(served, knows(served.other, shows=served.project.mlflow_files.client_path))
+        requests(served, knows(served.second, shows=served.project.mlflow_files.client_path))
 
 
 @pytest.mark.live
 @pytest.mark.slow
 def test_what_it_is_told_is_what_it_does(served: Served):
-    known = knows(served.project, shows=served.project.mlflow_files.client_path)
-    assert asked(served, known, method="PUT", path=KEPT, body=b"kept") == 200
+    expected = knows(served.project, shows=served.project.mlflow_files.client_path)
+    assert requests(served, expected, method="PUT", path=STORED, body=b"kept") == 200
     home = mlflow.mlflow_data_dir(served.project)
     assert (home / "mlflow.db").stat().st_size > 0
     assert (home / "artifacts/a/b.txt").read_bytes() == b"kept"
     assert {path.name for path in home.iterdir()} <= {"ca.pem", "server.pem", "mlflow.db", "artifacts"}
     # What it would run for others it does not: jobs are off.
-    assert asked(served, known, path="/ajax-api/3.0/jobs/1") != 200
+    assert requests(served, expected, path="/ajax-api/3.0/jobs/1") != 200
     assert not re.search("ERROR|Traceback", served.log.read_text())
 
 
@@ -150,13 +152,13 @@ def test_no_other_service_reads_a_key(served: Served):
 def test_a_start_that_has_ended_leaves_no_certificate():
     with projects.project() as project:
         furnished(project)
-        made = [*project.mlflow_files, *mlflow.mlflow_data_dir(project).glob("*.pem")]
-        assert all(path.is_file() for path in made)
-        assert len({path.read_bytes() for path in made}) == 3
+        built = [*project.mlflow_files, *mlflow.mlflow_data_dir(project).glob("*.pem")]
+        assert all(path.is_file() for path in built)
+        assert len({path.read_bytes() for path in built}) == 3
         assert b"PRIVATE KEY" not in project.mlflow_files.ca_path.read_bytes()
         mlflow.remove_certificates(project)
         mlflow.remove_certificates(project)
-        assert not [path for path in made if path.exists()]
+        assert not [path for path in built if path.exists()]
 
 
 def test_certificates_are_made_again_when_half_of_their_life_is_over():
@@ -164,41 +166,41 @@ def test_certificates_are_made_again_when_half_of_their_life_is_over():
         furnished(project)
         granted, now = detect_privileges(project), SystemClock().now()
 
-        def made(at: datetime) -> bytes:
-            mlflow.prepare_certificates(project, granted, at)
+        def built(instant: datetime) -> bytes:
+            mlflow.prepare_certificates(project, granted, instant)
             return (mlflow.mlflow_data_dir(project) / "server.pem").read_bytes()
 
-        first = made(now)
-        assert made(now + timedelta(days=14)) == first
+        first = built(now)
+        assert built(now + timedelta(days=14)) == first
         assert not mlflow.certificates_expiring(project, now + timedelta(days=14))
         assert mlflow.certificates_expiring(project, now + timedelta(days=16))
-        assert made(now + timedelta(days=16)) != first
+        assert built(now + timedelta(days=16)) != first
         mlflow.remove_certificates(project)
         assert mlflow.certificates_expiring(project, now)
-        assert made(now)
+        assert built(now)
 
 
 def test_the_installed_mlflow_knows_every_name_that_it_is_told():
-    found = importlib.util.find_spec("mlflow")
-    assert found is not None
-    assert found.origin is not None
-    home = Path(found.origin).parent
+    matches = importlib.util.find_spec("mlflow")
+    assert matches is not None
+    assert matches.origin is not None
+    home = Path(matches.origin).parent
     texts = [(home / name).read_text() for name in ("server/constants.py", "environment_variables.py")]
     names = {name for text in texts for name in re.findall(r'"(_?MLFLOW_[A-Z_]+)"', text)}
     with projects.project() as project:
-        told = set(mlflow.mlflow_environment(project))
-    assert told - names == ELSEWHERE
+        result = set(mlflow.mlflow_environment(project))
+    assert result - names == ELSEWHERE
     # The application that it is asked for is the one that `mlflow server` would run.
     assert f'app = "{mlflow.ASGI_APP}"' in (home / "server/__init__.py").read_text()
 
 
 @pytest.mark.slow
 def test_it_never_reads_a_pickle_or_runs_a_job(monkeypatch: pytest.MonkeyPatch):
-    from mlflow import environment_variables as known
+    from mlflow import environment_variables as expected
 
     with projects.project() as project:
         for name, value in mlflow.mlflow_environment(project).items():
             monkeypatch.setenv(name, value)
-    assert known.MLFLOW_ALLOW_PICKLE_DESERIALIZATION.get() is False
-    assert known.MLFLOW_SERVER_ENABLE_JOB_EXECUTION.get() is False
-    assert known.MLFLOW_DISABLE_TELEMETRY.get() is True
+    assert expected.MLFLOW_ALLOW_PICKLE_DESERIALIZATION.get() is False
+    assert expected.MLFLOW_SERVER_ENABLE_JOB_EXECUTION.get() is False
+    assert expected.MLFLOW_DISABLE_TELEMETRY.get() is True

@@ -18,13 +18,13 @@ pytestmark = pytest.mark.live
 
 
 @pytest.fixture(scope="module")
-def here() -> Iterator[Project]:
-    with projects.house() as project:
+def project_value() -> Iterator[Project]:
+    with projects.project_value() as project:
         yield project
 
 
-def ports(here: Project) -> list[tuple[str, int]]:
-    running = here.read_run_state()
+def ports(project_value: Project) -> list[tuple[str, int]]:
+    running = project_value.read_run_state()
     assert running is not None
     process = psutil.Process(running.servers["openbao"].pid)
     return [
@@ -32,36 +32,36 @@ def ports(here: Project) -> list[tuple[str, int]]:
     ]
 
 
-def test_it_is_active_and_says_so(here: Project):
-    assert openbao.is_openbao_active(here)
-    health = openbao.fetch_health(here)
+def test_it_is_active_and_says_so(project_value: Project):
+    assert openbao.is_openbao_active(project_value)
+    health = openbao.fetch_health(project_value)
     assert health is not None
     assert (health["initialized"], health["sealed"]) == (True, False)
 
 
-def test_every_port_is_on_loopback(here: Project):
-    assert {address for address, _ in ports(here)} == {"127.0.0.1"}
+def test_every_port_is_on_loopback(project_value: Project):
+    assert {address for address, _ in ports(project_value)} == {"127.0.0.1"}
 
 
-def test_no_port_answers_anybody_without_a_certificate_that_nobody_has(here: Project):
+def test_no_port_answers_anybody_without_a_certificate_that_nobody_has(project_value: Project):
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    assert ports(here)
-    for address in ports(here):
+    assert ports(project_value)
+    for address in ports(project_value):
         with socket.create_connection(address, timeout=5) as plain:
             try:
-                with context.wrap_socket(plain) as asked:
+                with context.wrap_socket(plain) as requests:
                     # In TLS 1.3 the refusal comes with the first answer.
-                    asked.sendall(b"GET /v1/sys/health HTTP/1.1\r\nHost: x\r\n\r\n")
-                    answer = asked.recv(100)
+                    requests.sendall(b"GET /v1/sys/health HTTP/1.1\r\nHost: x\r\n\r\n")
+                    answer = requests.recv(100)
             except (ssl.SSLError, ConnectionError):
                 answer = b""
         assert answer == b""
 
 
-def test_plain_http_is_not_answered_on_a_port(here: Project):
-    for address in ports(here):
+def test_plain_http_is_not_answered_on_a_port(project_value: Project):
+    for address in ports(project_value):
         with socket.create_connection(address, timeout=5) as plain:
             plain.sendall(b"GET /v1/sys/health HTTP/1.1\r\nHost: x\r\n\r\n")
             try:
@@ -71,12 +71,12 @@ def test_plain_http_is_not_answered_on_a_port(here: Project):
             assert b"initialized" not in answer
 
 
-def test_the_keys_of_the_door_that_answers_nobody_are_gone(here: Project):
-    assert list(openbao.openbao_data_dir(here).glob("*.pem")) == []
+def test_the_keys_of_the_door_that_answers_nobody_are_gone(project_value: Project):
+    assert list(openbao.openbao_data_dir(project_value).glob("*.pem")) == []
 
 
-def test_a_batch_of_ten_thousand_is_taken(here: Project):
-    with login_service(here.socket_path("openbao"), **request_credential(here, "enclave")) as session:
+def test_a_batch_of_ten_thousand_is_taken(project_value: Project):
+    with login_service(project_value.socket_path("openbao"), **request_credential(project_value, "enclave")) as session:
         items = [{"ciphertext": "vault:v1:AAAA"}] * 10_000
         # Refused item by item, not as a whole: the listener has read all of it.
         answer = session.client.adapter.post(
@@ -85,10 +85,10 @@ def test_a_batch_of_ten_thousand_is_taken(here: Project):
         assert len(answer.json()["data"]["batch_results"]) == 10_000
 
 
-def test_every_request_stands_in_the_audit_log(here: Project):
-    log = openbao.openbao_data_dir(here) / "audit.log"
+def test_every_request_stands_in_the_audit_log(project_value: Project):
+    log = openbao.openbao_data_dir(project_value) / "audit.log"
     before = log.stat().st_size
-    login_service(here.socket_path("openbao"), **request_credential(here, "worker")).close()
+    login_service(project_value.socket_path("openbao"), **request_credential(project_value, "worker")).close()
     deadline = time.monotonic() + 5
     while log.stat().st_size == before and time.monotonic() < deadline:
         continue

@@ -22,8 +22,8 @@ pytestmark = pytest.mark.live
 
 
 @pytest.fixture(scope="module")
-def here() -> Iterator[Project]:
-    with projects.house() as project:
+def project_value() -> Iterator[Project]:
+    with projects.project_value() as project:
         yield project
 
 
@@ -38,29 +38,29 @@ def ask(project: Project, token: str, method: str, path: str, **values: Any) -> 
 
 
 @pytest.fixture
-def supervisors(here: Project) -> str:
+def supervisors(project_value: Project) -> str:
     """Log in with supervisor.key, and return the token."""
-    kept = json.loads(openbao_setup.supervisor_key_path(here).read_bytes())
-    values = {"role_id": kept["role_id"], "secret_id": kept["secret_id"]}
-    return ask(here, "", "post", "auth/approle/login", **values)["auth"]["client_token"]
+    stored = json.loads(openbao_setup.supervisor_key_path(project_value).read_bytes())
+    values = {"role_id": stored["role_id"], "secret_id": stored["secret_id"]}
+    return ask(project_value, "", "post", "auth/approle/login", **values)["auth"]["client_token"]
 
 
-def test_no_token_outlives_the_bootstrap_with_the_root_policy(here: Project):
-    log = (here.state_dir / "openbao/audit.log").read_text().splitlines()
-    told = [json.loads(line) for line in log]
+def test_no_token_outlives_the_bootstrap_with_the_root_policy(project_value: Project):
+    log = (project_value.state_dir / "openbao/audit.log").read_text().splitlines()
+    result = [json.loads(line) for line in log]
     # The root token's own end stands in the audit log, and no request with the root policy comes after it.
-    used = [n for n, line in enumerate(told) if "root" in line.get("auth", {}).get("policies", [])]
+    used = [n for n, line in enumerate(result) if "root" in line.get("auth", {}).get("policies", [])]
     assert used
-    assert told[used[-1]]["request"]["path"] == "auth/token/revoke-self"
-    assert told[used[-1]]["type"] == "response"
-    assert "error" not in told[used[-1]]
+    assert result[used[-1]]["request"]["path"] == "auth/token/revoke-self"
+    assert result[used[-1]]["type"] == "response"
+    assert "error" not in result[used[-1]]
 
 
-def test_no_file_of_the_project_holds_a_token_or_the_recovery_key(here: Project):
-    kept = json.loads(openbao_setup.supervisor_key_path(here).read_bytes())
-    assert set(kept) == {"role_id", "secret_id", "roles"}
+def test_no_file_of_the_project_holds_a_token_or_the_recovery_key(project_value: Project):
+    stored = json.loads(openbao_setup.supervisor_key_path(project_value).read_bytes())
+    assert set(stored) == {"role_id", "secret_id", "roles"}
     # OpenBao's storage is sealed; everything else is looked through.
-    for path in here.root.rglob("*"):
+    for path in project_value.root.rglob("*"):
         if path.is_file() and "openbao/data" not in path.as_posix():
             content = path.read_bytes()
             assert b"root_token" not in content or b"hmac-sha256" in content, path
@@ -87,17 +87,17 @@ def test_no_file_of_the_project_holds_a_token_or_the_recovery_key(here: Project)
         ("get", "auth/token/lookup-self"),
     ],
 )
-def test_the_supervisor_may_do_nothing_else(here: Project, supervisors: str, method: str, path: str):
+def test_the_supervisor_may_do_nothing_else(project_value: Project, supervisors: str, method: str, path: str):
     with pytest.raises(Refused):
-        ask(here, supervisors, method, path, **({"input": "eA=="} if method == "post" else {}))
+        ask(project_value, supervisors, method, path, **({"input": "eA=="} if method == "post" else {}))
 
 
 @pytest.mark.parametrize("role", openbao_setup.APPROLE_NAMES)
-def test_the_supervisor_issues_only_wrapped_secret_ids(here: Project, supervisors: str, role: str):
+def test_the_supervisor_issues_only_wrapped_secret_ids(project_value: Project, supervisors: str, role: str):
     path = f"auth/approle/role/{role}/secret-id"
     with pytest.raises(Refused):
-        ask(here, supervisors, "post", path)
-    client = open_client(here.socket_path("openbao"), supervisors)
+        ask(project_value, supervisors, "post", path)
+    client = open_client(project_value.socket_path("openbao"), supervisors)
     try:
         wrapped: Any = client.auth.approle.generate_secret_id(role, wrap_ttl="60s")
         assert "secret_id" not in json.dumps(wrapped["data"] or {})
@@ -109,33 +109,37 @@ def test_the_supervisor_issues_only_wrapped_secret_ids(here: Project, supervisor
         client.adapter.close()
 
 
-def test_a_wrapped_secret_id_opens_once(here: Project):
-    born_with = request_credential(here, "worker")
-    login_service(here.socket_path("openbao"), **born_with).close()
+def test_a_wrapped_secret_id_opens_once(project_value: Project):
+    born_with = request_credential(project_value, "worker")
+    login_service(project_value.socket_path("openbao"), **born_with).close()
     with pytest.raises(Refused, match="opened before"):
-        login_service(here.socket_path("openbao"), **born_with)
+        login_service(project_value.socket_path("openbao"), **born_with)
 
 
-def test_a_secret_id_logs_in_once(here: Project):
-    born_with = request_credential(here, "worker")
-    secret = ask(here, born_with["wrapped"], "post", "sys/wrapping/unwrap")["data"]["secret_id"]
+def test_a_secret_id_logs_in_once(project_value: Project):
+    born_with = request_credential(project_value, "worker")
+    secret = ask(project_value, born_with["wrapped"], "post", "sys/wrapping/unwrap")["data"]["secret_id"]
     values = {"role_id": born_with["role_id"], "secret_id": secret}
-    token = ask(here, "", "post", "auth/approle/login", **values)["auth"]["client_token"]
+    token = ask(project_value, "", "post", "auth/approle/login", **values)["auth"]["client_token"]
     with pytest.raises(Refused):
-        ask(here, "", "post", "auth/approle/login", **values)
-    ask(here, token, "post", "auth/token/revoke-self")
+        ask(project_value, "", "post", "auth/approle/login", **values)
+    ask(project_value, token, "post", "auth/token/revoke-self")
 
 
-def test_a_secret_id_of_one_role_does_not_log_in_as_another(here: Project):
-    enclave, worker = request_credential(here, "enclave"), request_credential(here, "worker")
+def test_a_secret_id_of_one_role_does_not_log_in_as_another(project_value: Project):
+    enclave, worker = request_credential(project_value, "enclave"), request_credential(project_value, "worker")
     with pytest.raises(Refused):
-        login_service(here.socket_path("openbao"), role_id=enclave["role_id"], wrapped_secret_id=worker["wrapped"])
+        login_service(
+            project_value.socket_path("openbao"), role_id=enclave["role_id"], wrapped_secret_id=worker["wrapped"]
+        )
 
 
 @pytest.mark.parametrize("role", openbao_setup.APPROLE_NAMES)
-def test_a_service_reads_only_its_own_secrets(here: Project, role: str):
+def test_a_service_reads_only_its_own_secrets(project_value: Project, role: str):
     own = {"enclave": {"enclave/postgres", "enclave/sftp"}}.get(role, {f"{role}/valkey"})
-    with login_service(here.socket_path("openbao"), **openbao_setup.issue_secret_id(here, role)) as session:
+    with login_service(
+        project_value.socket_path("openbao"), **openbao_setup.issue_secret_id(project_value, role)
+    ) as session:
         secrets = OpenBaoSecretStore(session)
         for path in ("worker/valkey", "api/valkey", "enclave/postgres", "enclave/sftp"):
             if path in own:
@@ -146,63 +150,65 @@ def test_a_service_reads_only_its_own_secrets(here: Project, role: str):
 
 
 @pytest.mark.parametrize("path", ["transit/sign/models", "transit/sign/ledger", "transit/encrypt/tokens"])
-def test_the_api_signs_nothing_and_encrypts_nothing(here: Project, path: str):
+def test_the_api_signs_nothing_and_encrypts_nothing(project_value: Project, path: str):
     with (
-        login_service(here.socket_path("openbao"), **openbao_setup.issue_secret_id(here, "api")) as session,
+        login_service(
+            project_value.socket_path("openbao"), **openbao_setup.issue_secret_id(project_value, "api")
+        ) as session,
         pytest.raises(Refused),
     ):
-        ask(here, session.client.token, "post", path, input="eA==", plaintext="eA==")
+        ask(project_value, session.client.token, "post", path, input="eA==", plaintext="eA==")
 
 
-def test_the_secrets_in_files_are_their_owners_alone(here: Project):
-    uids = privileges.SERVICE_UIDS if privileges.detect_privileges(here).separation == "user" else {}
+def test_the_secrets_in_files_are_their_owners_alone(project_value: Project):
+    uids = privileges.SERVICE_UIDS if privileges.detect_privileges(project_value).separation == "user" else {}
     expected = {
-        here.state_dir / "seal.key": uids.get("keys", os.geteuid()),
-        here.state_dir / "supervisor.key": os.geteuid(),
-        here.root / "witness/key": uids.get("witness", os.geteuid()),
-        here.vendor_dir / "host_key": uids.get("vendor", os.geteuid()),
+        project_value.state_dir / "seal.key": uids.get("keys", os.geteuid()),
+        project_value.state_dir / "supervisor.key": os.geteuid(),
+        project_value.root / "witness/key": uids.get("witness", os.geteuid()),
+        project_value.vendor_dir / "host_key": uids.get("vendor", os.geteuid()),
     }
     for path, owner in expected.items():
-        found = path.stat()
-        assert (found.st_mode & 0o777, found.st_uid) == (0o600, owner), path
+        matches = path.stat()
+        assert (matches.st_mode & 0o777, matches.st_uid) == (0o600, owner), path
 
 
-def test_the_logs_key_is_written_with_its_origin(here: Project):
-    key = parse_verifier_key((here.ledger_dir / "vkey").read_text().strip())
+def test_the_logs_key_is_written_with_its_origin(project_value: Project):
+    key = parse_verifier_key((project_value.ledger_dir / "vkey").read_text().strip())
     assert key.kind == KIND_LOG
-    assert key.name == (here.ledger_dir / "origin").read_text().strip()
-    assert key.name.startswith(f"wellspring.example.com/{here.name}/")
+    assert key.name == (project_value.ledger_dir / "origin").read_text().strip()
+    assert key.name.startswith(f"wellspring.example.com/{project_value.name}/")
 
 
-def test_an_unfinished_bootstrap_is_done_again(here: Project):
-    client_module.stop_servers(here)
-    kept = openbao_setup.supervisor_key_path(here).read_bytes()
-    journals = list((here.journals_dir / "enclave").glob("*.log"))
+def test_an_unfinished_bootstrap_is_done_again(project_value: Project):
+    client_module.stop_servers(project_value)
+    stored = openbao_setup.supervisor_key_path(project_value).read_bytes()
+    journals = list((project_value.journals_dir / "enclave").glob("*.log"))
     for path in journals:
         path.unlink()
-    origin = (here.ledger_dir / "origin").read_text()
+    origin = (project_value.ledger_dir / "origin").read_text()
     # As if the power had failed just before the last file was written.
-    openbao_setup.supervisor_key_path(here).unlink()
-    client_module.start_servers(here)
-    assert openbao_setup.supervisor_key_path(here).read_bytes() != kept
+    openbao_setup.supervisor_key_path(project_value).unlink()
+    client_module.start_servers(project_value)
+    assert openbao_setup.supervisor_key_path(project_value).read_bytes() != stored
     # Another key is another log.
-    assert (here.ledger_dir / "origin").read_text() != origin
-    login_service(here.socket_path("openbao"), **request_credential(here, "enclave")).close()
+    assert (project_value.ledger_dir / "origin").read_text() != origin
+    login_service(project_value.socket_path("openbao"), **request_credential(project_value, "enclave")).close()
 
 
-def test_a_lost_supervisor_key_never_costs_data_that_was_made(here: Project):
-    client_module.stop_servers(here)
-    kept = openbao_setup.supervisor_key_path(here).read_bytes()
-    (here.ledger_dir / "checkpoint").write_text("a log that holds something")
-    openbao_setup.supervisor_key_path(here).unlink()
+def test_a_lost_supervisor_key_never_costs_data_that_was_made(project_value: Project):
+    client_module.stop_servers(project_value)
+    stored = openbao_setup.supervisor_key_path(project_value).read_bytes()
+    (project_value.ledger_dir / "checkpoint").write_text("a log that holds something")
+    openbao_setup.supervisor_key_path(project_value).unlink()
     try:
         with pytest.raises(CorruptedError, match="already holds data"):
-            client_module.start_servers(here)
-        assert (here.state_dir / "openbao/data").exists()
-        assert (here.state_dir / "postgres/data").exists()
+            client_module.start_servers(project_value)
+        assert (project_value.state_dir / "openbao/data").exists()
+        assert (project_value.state_dir / "postgres/data").exists()
     finally:
-        (here.ledger_dir / "checkpoint").unlink()
+        (project_value.ledger_dir / "checkpoint").unlink()
         layout.write_secret_file(
-            openbao_setup.supervisor_key_path(here), kept, privileges.detect_privileges(here), None
+            openbao_setup.supervisor_key_path(project_value), stored, privileges.detect_privileges(project_value), None
         )
-        client_module.start_servers(here)
+        client_module.start_servers(project_value)

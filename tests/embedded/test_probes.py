@@ -16,12 +16,12 @@ from wellspring.embedded.probes import accepts_connections, answers_ping
 )
 def test_a_ping_wants_a_done(tmp_path: Path, answer: bytes, works: bool):
     path = tmp_path / "s"
-    with socket.socket(socket.AF_UNIX) as door:
-        door.bind(os.fspath(path))
-        door.listen()
+    with socket.socket(socket.AF_UNIX) as socket_path:
+        socket_path.bind(os.fspath(path))
+        socket_path.listen()
 
         def serve() -> None:
-            caller, _ = door.accept()
+            caller, _ = socket_path.accept()
             with caller:
                 caller.recv(100)
                 caller.sendall(struct.pack(">I", len(answer)) + answer if answer else b"")

@@ -28,15 +28,15 @@ USER = {
 
 
 @pytest.fixture(scope="module")
-def here() -> Iterator[Project]:
+def project_value() -> Iterator[Project]:
     with keyserver() as project:
         yield project
 
 
 @pytest.fixture
-def client(here: Project) -> Iterator[Any]:
-    with openbao_setup.supervisor_session(here) as opened:
-        yield opened
+def client(project_value: Project) -> Iterator[Any]:
+    with openbao_setup.supervisor_session(project_value) as opened_files:
+        yield opened_files
 
 
 def ask(client: Any, method: str, path: str, **values: Any) -> Any:
@@ -44,65 +44,69 @@ def ask(client: Any, method: str, path: str, **values: Any) -> Any:
         return client.adapter.request(method, f"/v1/{path}", **({"json": values} if values else {}))
 
 
-def test_who_is_enrolled_can_log_in_and_sign_with_the_key_that_is_recorded(here: Project, client: Any) -> None:
+def test_who_is_enrolled_can_log_in_and_sign_with_the_key_that_is_recorded(project_value: Project, client: Any) -> None:
     step = RecordingStep()
-    made = users.enroll_user(here, "ana", PASSWORD, client=client, step=step)
+    built = users.enroll_user(project_value, "ana", PASSWORD, client=client, step=step)
     intent, entry = step.entries
     assert (intent.phase, entry.phase, entry.action, entry.subject) == ("intent", "done", "enroll", "user:ana")
-    assert entry.facts == {"roles": ["owner"], "principal": "owner", "public_key": made["public_key"]}
-    told = json.dumps([item.model_dump(mode="json") for item in step.entries])
-    assert PASSWORD not in told
-    assert made["otpauth_url"].partition("secret=")[2][:20] not in told
-    phone = Authenticator(made["otpauth_url"])
-    assert "otpauth://totp/health_plan%3Aana?" in made["otpauth_url"]
-    token = login_user(here.socket_path("openbao"), "ana", PASSWORD, phone.code()).token
-    with resume_session(here, token) as person:
-        Ed25519PublicKey.from_public_bytes(base64.b64decode(made["public_key"])).verify(person.sign(b"x"), b"x")
+    assert entry.facts == {"roles": ["owner"], "principal": "owner", "public_key": built["public_key"]}
+    result = json.dumps([item.model_dump(mode="json") for item in step.entries])
+    assert PASSWORD not in result
+    assert built["otpauth_url"].partition("secret=")[2][:20] not in result
+    phone = Authenticator(built["otpauth_url"])
+    assert "otpauth://totp/health_plan%3Aana?" in built["otpauth_url"]
+    token = login_user(project_value.socket_path("openbao"), "ana", PASSWORD, phone.code()).token
+    with resume_session(project_value, token) as person:
+        Ed25519PublicKey.from_public_bytes(base64.b64decode(built["public_key"])).verify(person.sign(b"x"), b"x")
 
 
-def test_whoever_is_enrolled_stays_who_they_are(here: Project, client: Any) -> None:
+def test_whoever_is_enrolled_stays_who_they_are(project_value: Project, client: Any) -> None:
     step = RecordingStep()
-    made = users.enroll_user(here, "bo", PASSWORD, client=client, step=step)
+    built = users.enroll_user(project_value, "bo", PASSWORD, client=client, step=step)
     for password in (PASSWORD, "somebody else's idea of one"):
         with pytest.raises(Refused, match="enrolled already"):
-            users.enroll_user(here, "bo", password, client=client, step=step)
+            users.enroll_user(project_value, "bo", password, client=client, step=step)
     assert [entry.phase for entry in step.entries] == ["intent", "done", "intent", "refused", "intent", "refused"]
-    token = login_user(here.socket_path("openbao"), "bo", PASSWORD, Authenticator(made["otpauth_url"]).code()).token
-    with resume_session(here, token) as person:
-        assert base64.b64encode(person.public_key).decode() == made["public_key"]
+    token = login_user(
+        project_value.socket_path("openbao"), "bo", PASSWORD, Authenticator(built["otpauth_url"]).code()
+    ).token
+    with resume_session(project_value, token) as person:
+        assert base64.b64encode(person.public_key).decode() == built["public_key"]
 
 
-def test_an_enrolment_that_broke_off_is_finished_with_the_same_password_only(here: Project, client: Any) -> None:
+def test_an_enrolment_that_broke_off_is_finished_with_the_same_password_only(
+    project_value: Project, client: Any
+) -> None:
     ask(client, "post", "auth/userpass/users/cy", **USER)
     with pytest.raises(Refused, match="enrolled already"):
-        users.enroll_user(here, "cy", "another good password", client=client, step=RecordingStep())
-    made = users.enroll_user(here, "cy", PASSWORD, client=client, step=RecordingStep())
-    login_user(here.socket_path("openbao"), "cy", PASSWORD, Authenticator(made["otpauth_url"]).code())
+        users.enroll_user(project_value, "cy", "another good password", client=client, step=RecordingStep())
+    built = users.enroll_user(project_value, "cy", PASSWORD, client=client, step=RecordingStep())
+    login_user(project_value.socket_path("openbao"), "cy", PASSWORD, Authenticator(built["otpauth_url"]).code())
 
 
-def test_only_who_is_named_in_the_project_is_enrolled(here: Project, client: Any) -> None:
+def test_only_who_is_named_in_the_project_is_enrolled(project_value: Project, client: Any) -> None:
     step = RecordingStep()
     with pytest.raises(NotFound, match="names no such person"):
-        users.enroll_user(here, "an", PASSWORD, client=client, step=step)
+        users.enroll_user(project_value, "an", PASSWORD, client=client, step=step)
     assert step.entries == []
-    (here.root / "wellspring.toml").write_text(
-        (here.root / "wellspring.toml").read_text()
+    (project_value.root / "wellspring.toml").write_text(
+        (project_value.root / "wellspring.toml").read_text()
         + '\n[users."Ann Smith"]\nroles = []\n\n[users.new]\nroles = ["x"]\n'
     )
     with pytest.raises(ProjectError, match="lower-case"):
-        users.enroll_user(here, "Ann Smith", PASSWORD, client=client, step=step)
+        users.enroll_user(project_value, "Ann Smith", PASSWORD, client=client, step=step)
     # Named since the servers came up.
-    users.enroll_user(here, "new", PASSWORD, client=client, step=step)
+    users.enroll_user(project_value, "new", PASSWORD, client=client, step=step)
     assert step.done("enroll")[0].facts["roles"] == ["x"]
 
 
 @pytest.mark.parametrize("password", ["", "elevenchars", "aaaaaaaaaaaaaaaa", "abababababababab"])
-def test_a_weak_password_is_refused_before_anything_is_made(here: Project, client: Any, password: str) -> None:
+def test_a_weak_password_is_refused_before_anything_is_made(project_value: Project, client: Any, password: str) -> None:
     step = RecordingStep()
     with pytest.raises(Refused, match="12 characters"):
-        users.enroll_user(here, "dee", password, client=client, step=step)
+        users.enroll_user(project_value, "dee", password, client=client, step=step)
     with pytest.raises(Refused, match="12 characters"):
-        users.request_enrollment(here, "dee", password)
+        users.request_enrollment(project_value, "dee", password)
     assert step.entries == []
 
 
@@ -135,14 +139,14 @@ def test_a_weak_password_is_refused_before_anything_is_made(here: Project, clien
     ],
 )
 def test_the_supervisor_makes_people_and_changes_none(
-    here: Project, client: Any, method: str, path: str, values: dict[str, Any]
+    project_value: Project, client: Any, method: str, path: str, values: dict[str, Any]
 ) -> None:
     with pytest.raises(Refused):
         ask(client, method, path, **values)
 
 
-def test_the_secret_of_an_authenticator_is_shown_once(here: Project, client: Any) -> None:
-    users.enroll_user(here, "hal", PASSWORD, client=client, step=RecordingStep())
+def test_the_secret_of_an_authenticator_is_shown_once(project_value: Project, client: Any) -> None:
+    users.enroll_user(project_value, "hal", PASSWORD, client=client, step=RecordingStep())
     mounted = ask(client, "get", "sys/internal/ui/mounts/auth/userpass")["data"]
     entity = ask(client, "post", "identity/lookup/entity", alias_name="hal", alias_mount_accessor=mounted["accessor"])[
         "data"
@@ -154,26 +158,26 @@ def test_the_secret_of_an_authenticator_is_shown_once(here: Project, client: Any
     assert again["data"] is None
 
 
-def test_the_owner_asks_through_the_supervisors_door(here: Project) -> None:
+def test_the_owner_asks_through_the_supervisors_door(project_value: Project) -> None:
     step = RecordingStep()
 
     def handle(request: dict[str, Any]) -> dict[str, Any]:
         assert set(request) == {"op", "name", "password"}
-        with openbao_setup.supervisor_session(here) as client:
-            return users.enroll_user(here, request["name"], request["password"], client=client, step=step)
+        with openbao_setup.supervisor_session(project_value) as client:
+            return users.enroll_user(project_value, request["name"], request["password"], client=client, step=step)
 
-    door = ControlSocket(here.socket_path("control"), handle)
-    answering_ = threading.Thread(target=lambda: [door.serve_one() for _ in range(2)])
+    socket_path = ControlSocket(project_value.socket_path("control"), handle)
+    answering_ = threading.Thread(target=lambda: [socket_path.serve_one() for _ in range(2)])
     answering_.start()
     try:
-        made = users.request_enrollment(here, "gus", PASSWORD)
+        built = users.request_enrollment(project_value, "gus", PASSWORD)
         with pytest.raises(Refused, match="enrolled already"):
-            users.request_enrollment(here, "gus", PASSWORD)
+            users.request_enrollment(project_value, "gus", PASSWORD)
     finally:
         answering_.join(10)
-        door.close()
-    login_user(here.socket_path("openbao"), "gus", PASSWORD, Authenticator(made["otpauth_url"]).code())
-    assert step.done("enroll")[0].facts["public_key"] == made["public_key"]
+        socket_path.close()
+    login_user(project_value.socket_path("openbao"), "gus", PASSWORD, Authenticator(built["otpauth_url"]).code())
+    assert step.done("enroll")[0].facts["public_key"] == built["public_key"]
     with pytest.raises(NotFound, match="names no such person") as lost:
-        users.request_enrollment(here, "guss", PASSWORD)
+        users.request_enrollment(project_value, "guss", PASSWORD)
     assert lost.value.fix == "did you mean 'gus'?"

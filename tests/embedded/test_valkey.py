@@ -24,7 +24,7 @@ class Store(NamedTuple):
 
     project: Project
     child: ManagedProcess
-    known: dict[str, str]
+    expected_value: dict[str, str]
 
     def start(self) -> None:
         self.child.start(
@@ -33,20 +33,20 @@ class Store(NamedTuple):
         )
         self.child.wait_ready(time.monotonic() + 20)
 
-    def say(self, user: str, *words: str) -> Any:
+    def describe(self, user: str, *words: str) -> Any:
         """Return what the store says to one command of a user ('': of nobody who logged in)."""
         from redis import Redis
         from redis.backoff import NoBackoff
         from redis.exceptions import RedisError
         from redis.retry import Retry
 
-        path, password = str(self.project.socket_path("valkey")), self.known.get(user)
+        path, password = str(self.project.socket_path("valkey")), self.expected_value.get(user)
         never = Retry(NoBackoff(), 0)
         client = Redis(unix_socket_path=path, username=user or None, password=password, protocol=2, retry=never)
         try:
             # redis-py's hints know no plain command.
-            told: Any = client.execute_command(*words)
-            return told
+            result: Any = client.execute_command(*words)
+            return result
         except RedisError as exc:
             return exc
         finally:
@@ -60,8 +60,8 @@ def store() -> Iterator[Store]:
         layout.ensure_ownership(project)
         layout.create_folders(project, granted)
         layout.create_runtime_dir(project, granted)
-        known = valkey.generate_passwords()
-        valkey.write_valkey_acl(project, known, granted)
+        expected = valkey.generate_passwords()
+        valkey.write_valkey_acl(project, expected, granted)
         program = packages.check_installed(project).valkey
         assert program is not None
         path = project.socket_path("valkey")
@@ -69,7 +69,7 @@ def store() -> Iterator[Store]:
             name="valkey", service="valkey", argv=valkey.valkey_command(project, program), version="",
             readiness_probe=lambda: valkey.is_valkey_ready(path), log_path=project.state_dir / "logs/valkey.log",
         )  # fmt: skip
-        running = Store(project, child, known)
+        running = Store(project, child, expected)
         running.start()
         try:
             yield running
@@ -80,18 +80,18 @@ def store() -> Iterator[Store]:
 
 def test_the_default_user_is_off(store: Store):
     for words in (("PING",), ("HGETALL", "x"), ("AUTH", "default", ""), ("AUTH", "", "")):
-        assert isinstance(store.say("", *words), Exception), words
+        assert isinstance(store.describe("", *words), Exception), words
 
 
 def test_the_probe_only_pings(store: Store):
     for words in (("HGETALL", "x"), ("CLIENT", "LIST"), ("INFO",), ("HSET", "x", "a", "1")):
-        told = store._replace(known={valkey.PROBE_USER: "any"}).say(valkey.PROBE_USER, *words)
-        assert "no permissions" in str(told), words
+        result = store._replace(known={valkey.PROBE_USER: "any"}).describe(valkey.PROBE_USER, *words)
+        assert "no permissions" in str(result), words
 
 
 def test_the_api_reads_rows_and_never_writes(store: Store):
-    assert store.say(valkey.WRITER_USER, "HSET", "row", "a", "1") == 1
-    assert store.say(valkey.READER_USER, "HMGET", "row", "a") == [b"1"]
+    assert store.describe(valkey.WRITER_USER, "HSET", "row", "a", "1") == 1
+    assert store.describe(valkey.READER_USER, "HMGET", "row", "a") == [b"1"]
     for words in (
         ("HSET", "row", "a", "2"),
         ("SET", "x", "1"),
@@ -103,8 +103,8 @@ def test_the_api_reads_rows_and_never_writes(store: Store):
         ("KEYS", "*"),
         ("PUBLISH", "x", "y"),
     ):
-        assert "no permissions" in str(store.say(valkey.READER_USER, *words)), words
-    assert store.say(valkey.READER_USER, "HMGET", "row", "a") == [b"1"]
+        assert "no permissions" in str(store.describe(valkey.READER_USER, *words)), words
+    assert store.describe(valkey.READER_USER, "HMGET", "row", "a") == [b"1"]
 
 
 @pytest.mark.parametrize("user", [valkey.WRITER_USER, valkey.READER_USER])
@@ -122,13 +122,13 @@ def test_no_service_administers_the_store(store: Store, user: str):
         ("CLIENT", "KILL", "TYPE", "normal"),
         ("MIGRATE", "127.0.0.1", "1", "row", "0", "1"),
     ):
-        assert "no permissions" in str(store.say(user, *words)), words
-    assert "DEBUG command not allowed" in str(store.say(user, "DEBUG", "SLEEP", "0"))
+        assert "no permissions" in str(store.describe(user, *words)), words
+    assert "DEBUG command not allowed" in str(store.describe(user, "DEBUG", "SLEEP", "0"))
 
 
 def test_a_script_may_do_no_more_than_its_caller(store: Store):
-    told = store.say(valkey.WRITER_USER, "EVAL", "return redis.call('CONFIG', 'GET', 'dir')", "0")
-    assert isinstance(told, Exception)
+    result = store.describe(valkey.WRITER_USER, "EVAL", "return redis.call('CONFIG', 'GET', 'dir')", "0")
+    assert isinstance(result, Exception)
 
 
 def test_it_listens_on_its_socket_and_on_no_port(store: Store):
@@ -143,24 +143,24 @@ def test_it_listens_on_its_socket_and_on_no_port(store: Store):
 def test_its_file_holds_only_hashes(store: Store):
     read = {path: path.read_bytes() for path in store.project.root.rglob("*") if path.is_file()}
     assert Path("users.acl") in {Path(path.name) for path in read}
-    for password in store.known.values():
+    for password in store.expected_value.values():
         assert not [path for path, content in read.items() if password.encode() in content]
 
 
 def test_a_killed_store_comes_back_with_its_rows(store: Store):
-    assert store.say(valkey.WRITER_USER, "HSET", "kept", "a", "1") in {0, 1}
+    assert store.describe(valkey.WRITER_USER, "HSET", "kept", "a", "1") in {0, 1}
     assert store.child.process is not None
     store.child.process.kill()
     store.child.process.wait()
     assert not valkey.is_valkey_ready(store.project.socket_path("valkey"))
     store.start()
-    assert store.say(valkey.READER_USER, "HMGET", "kept", "a") == [b"1"]
+    assert store.describe(valkey.READER_USER, "HMGET", "kept", "a") == [b"1"]
 
 
 def test_the_services_own_users_are_enough_for_what_they_do(store: Store):
     """The worker writes, points and reads back with its user; the API looks rows up with its own."""
     path, history = store.project.socket_path("valkey"), feature_views.view()
-    writer = OnlineWriter(path, "acme", user=valkey.WRITER_USER, password=store.known[valkey.WRITER_USER])
+    writer = OnlineWriter(path, "acme", user=valkey.WRITER_USER, password=store.expected_value[valkey.WRITER_USER])
     try:
         key = (feature_views.token(1),)
         table = feature_views.rows(history, [{"member_id": feature_views.token(index)} for index in range(3)])
@@ -175,7 +175,7 @@ def test_the_services_own_users_are_enough_for_what_they_do(store: Store):
 
     async def look() -> Any:
         reader = OnlineReader(
-            path, views, user=valkey.READER_USER, password=store.known[valkey.READER_USER], deadline=5
+            path, views, user=valkey.READER_USER, password=store.expected_value[valkey.READER_USER], deadline=5
         )
         try:
             return await reader.get_with_marker([(history.name, key)])

@@ -24,40 +24,40 @@ class Store(NamedTuple):
     """The server's project, and the passwords that were made for its users."""
 
     project: Project
-    known: dict[str, str]
+    expected: dict[str, str]
 
     def ask(self, user: str, *lines: str) -> list[Any]:
         """Ask as a user; an error of the server stands in its place."""
-        told = self.talk([["AUTH", user, self.known.get(user, "any")], *map(str.split, lines)])
-        assert told[0] == b"OK"
-        return told[1:]
+        result = self.talk([["AUTH", user, self.expected.get(user, "any")], *map(str.split, lines)])
+        assert result[0] == b"OK"
+        return result[1:]
 
     def talk(self, commands: Sequence[Sequence[str]]) -> list[Any]:
-        reader, told = hiredis.Reader(), list[Any]()
+        reader, result = hiredis.Reader(), list[Any]()
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(10)
             connection.connect(os.fspath(self.project.socket_path("valkey")))
             # hiredis' hints know commands of one word only.
             packed = [hiredis.pack_command(cast("tuple[str]", tuple(words))) for words in commands]
             connection.sendall(b"".join(packed))
-            while len(told) < len(commands):
+            while len(result) < len(commands):
                 if (reply := reader.gets()) is not False:
-                    told.append(reply)
+                    result.append(reply)
                     continue
                 more = connection.recv(65536)
-                assert more, f"it hung up after {told}"
+                assert more, f"it hung up after {result}"
                 reader.feed(more)
-        return told
+        return result
 
 
 @pytest.fixture(scope="module")
 def store() -> Iterator[Store]:
     with projects.project(sections="[features]") as project:
         layout.ensure_ownership(project)
-        granted, known = detect_privileges(project), valkey.generate_passwords()
+        granted, expected = detect_privileges(project), valkey.generate_passwords()
         layout.create_folders(project, granted)
         layout.create_runtime_dir(project, granted)
-        valkey.write_valkey_acl(project, known, granted)
+        valkey.write_valkey_acl(project, expected, granted)
         with (valkey.valkey_data_dir(project) / "users.acl").open("a") as rules:
             rules.write(f"user {EXAMINER} on >any ~* +@all\n")
         path, program = project.socket_path("valkey"), packages.check_installed(project).valkey
@@ -69,7 +69,7 @@ def store() -> Iterator[Store]:
         try:
             child.start(granted.command_for("valkey", child.argv), service_environment(project, "valkey"))
             child.wait_ready(time.monotonic() + 20)
-            yield Store(project, known)
+            yield Store(project, expected)
         finally:
             child.stop()
             layout.remove_runtime_dir(project)
@@ -83,29 +83,29 @@ def may(store: Store, user: str) -> set[str]:
         # Name, arity, flags ..., and last its subcommands, each told like that and named NAME|SUBCOMMAND.
         sizes |= {item[0].decode(): abs(item[1]) for item in about[9] or [about]}
     words = {name: name.split("|") for name in sizes}
-    asked = [
+    requests = [
         " ".join(["ACL DRYRUN", user, *words[name], *["1"] * (size - len(words[name]))]) for name, size in sizes.items()
     ]
-    said = store.ask(EXAMINER, *asked)
-    assert not [reply for reply in said if isinstance(reply, hiredis.ReplyError)]
-    return {name for name, reply in zip(sizes, said, strict=True) if reply == b"OK"}
+    output = store.ask(EXAMINER, *requests)
+    assert not [reply for reply in output if isinstance(reply, hiredis.ReplyError)]
+    return {name for name, reply in zip(sizes, output, strict=True) if reply == b"OK"}
 
 
 def listed(store: Store, *categories: str) -> set[str]:
     """List the commands of some categories."""
-    told = store.ask(EXAMINER, *(f"COMMAND LIST FILTERBY ACLCAT {category}" for category in categories))
-    found = {name.decode() for names in told for name in names}
-    assert found
-    return found
+    result = store.ask(EXAMINER, *(f"COMMAND LIST FILTERBY ACLCAT {category}" for category in categories))
+    matches = {name.decode() for names in result for name in names}
+    assert matches
+    return matches
 
 
 @pytest.mark.live
 def test_nobody_is_let_in_without_a_name_and_a_password(store: Store):
     guesses = [["AUTH", "any"], ["AUTH", "default", "any"], ["AUTH", "default", ""], ["AUTH", "nobody", "any"]]
-    guesses += [["AUTH", user, password] for user in store.known for password in ("", "any")]
-    guesses.append(["AUTH", valkey.READER_USER, store.known[valkey.WRITER_USER]])
-    told = store.talk([["PING"], ["HGETALL", "row"], *guesses])
-    assert [str(reply).partition(" ")[0] for reply in told] == ["NOAUTH"] * 2 + ["WRONGPASS"] * len(guesses)
+    guesses += [["AUTH", user, password] for user in store.expected for password in ("", "any")]
+    guesses.append(["AUTH", valkey.READER_USER, store.expected[valkey.WRITER_USER]])
+    result = store.talk([["PING"], ["HGETALL", "row"], *guesses])
+    assert [str(reply).partition(" ")[0] for reply in result] == ["NOAUTH"] * 2 + ["WRONGPASS"] * len(guesses)
 
 
 @pytest.mark.live
@@ -130,8 +130,8 @@ def test_the_probe_may_ping_and_no_more(store: Store):
 
 @pytest.mark.live
 def test_not_even_a_user_who_may_do_all_changes_where_it_writes(store: Store):
-    told = store.ask(EXAMINER, "CONFIG SET dir /tmp", "DEBUG SLEEP 0", "MODULE LOAD /tmp/x.so")
-    assert all(isinstance(reply, hiredis.ReplyError) for reply in told), told
+    result = store.ask(EXAMINER, "CONFIG SET dir /tmp", "DEBUG SLEEP 0", "MODULE LOAD /tmp/x.so")
+    assert all(isinstance(reply, hiredis.ReplyError) for reply in result), result
 
 
 @pytest.mark.live
@@ -147,13 +147,13 @@ def test_no_other_service_reads_its_folder(store: Store, service: str):
 def test_the_file_of_its_users_is_its_own_and_holds_only_hashes():
     with projects.project() as project:
         layout.ensure_ownership(project)
-        granted, known = detect_privileges(project), valkey.generate_passwords()
+        granted, expected = detect_privileges(project), valkey.generate_passwords()
         layout.create_folders(project, granted)
-        valkey.write_valkey_acl(project, known, granted)
+        valkey.write_valkey_acl(project, expected, granted)
         path = valkey.valkey_data_dir(project) / "users.acl"
-        assert not [user for user, password in known.items() if password in path.read_text()]
+        assert not [user for user, password in expected.items() if password in path.read_text()]
         assert (path.stat().st_mode & 0o777, path.stat().st_uid) == (0o600, granted.uid_of("valkey"))
-        assert len(set(known.values())) == len(known) == 2
+        assert len(set(expected.values())) == len(expected) == 2
 
 
 def test_what_is_not_there_is_not_ready():

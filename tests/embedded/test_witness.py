@@ -9,9 +9,9 @@ from wellspring_verify.notes import KIND_WITNESS, parse_verifier_key
 
 @pytest.mark.live
 def test_the_witness_answers_with_its_own_key_and_knows_the_log():
-    with projects.house() as here:
-        key = parse_verifier_key(RemoteWitness(here.socket_path("witness")).verifier_key())
+    with projects.project_value() as project:
+        key = parse_verifier_key(RemoteWitness(project.socket_path("witness")).verifier_key())
         assert key.kind == KIND_WITNESS
-        assert (here.root / "witness/vkey").read_text().strip() == str(key)
-        registered = [path.read_text().strip() for path in (here.root / "witness/logs").iterdir()]
-        assert registered == [(here.ledger_dir / "vkey").read_text().strip()]
+        assert (project.root / "witness/vkey").read_text().strip() == str(key)
+        registered = [path.read_text().strip() for path in (project.root / "witness/logs").iterdir()]
+        assert registered == [(project.ledger_dir / "vkey").read_text().strip()]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders.enclave import House, forget
+from tests.builders.enclave import ProjectFixture, forget
 from tests.builders.postgres import Database, database
 from tests.builders.sftp_vendor import Vendor
 
@@ -19,7 +19,7 @@ def server() -> Iterator[Database]:
 
 
 @pytest.fixture
-def house(server: Database, tmp_path: Path) -> Iterator[House]:
+def project(server: Database, tmp_path: Path) -> Iterator[ProjectFixture]:
     with Vendor(tmp_path / "vendor").open() as vendor:
-        yield House(tmp_path / "project", server, vendor)
+        yield ProjectFixture(tmp_path / "project", server, vendor)
     forget(server)

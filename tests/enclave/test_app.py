@@ -37,12 +37,12 @@ def project() -> Iterator[Project]:
         root = Path(folder) / "health_plan"
         shutil.copytree(EXAMPLE, root)
         Path(folder).chmod(0o755)
-        opened = load_project(root)
-        client.start_servers(opened)
+        opened_files = load_project(root)
+        client.start_servers(opened_files)
         try:
-            yield opened
+            yield opened_files
         finally:
-            client.stop_servers(opened)
+            client.stop_servers(opened_files)
 
 
 def put(project: Project) -> str:
@@ -56,8 +56,8 @@ def put(project: Project) -> str:
 
 
 def digest(project: Project) -> str:
-    known = contracts.load_all(project.contracts_dir, tenant=project.tenant, known_since=SystemClock().now())
-    return next(one.digest for one in known if one.name == "medical_claim")
+    expected = contracts.load_all(project.contracts_dir, tenant=project.tenant, known_since=SystemClock().now())
+    return next(item.digest for item in expected if item.name == "medical_claim")
 
 
 @pytest.mark.live
@@ -75,7 +75,7 @@ def test_a_drop_leaves_as_tokens_through_the_real_servers(project: Project) -> N
     with pytest.raises(NotFound):
         vault.replay_quarantined(first.drop.id, digest(project))
     entries = [json.loads(line) for _, line in journal.read_lines(project.journals_dir, "enclave")]
-    assert [(one["action"], one["actor"]) for one in entries if one["phase"] == "done"] == [
+    assert [(item["action"], item["actor"]) for item in entries if item["phase"] == "done"] == [
         (action, "service:enclave") for action in ("accept", "land", "admit", "settle")
     ]
 
@@ -83,7 +83,7 @@ def test_a_drop_leaves_as_tokens_through_the_real_servers(project: Project) -> N
 @pytest.mark.live
 @needs_root
 def test_each_door_lets_in_only_its_own(project: Project) -> None:
-    for service, door, let_in in (
+    for service, socket_path, let_in in (
         ("worker", "intake", True),
         ("worker", "vault", False),
         ("api", "vault", True),
@@ -91,17 +91,17 @@ def test_each_door_lets_in_only_its_own(project: Project) -> None:
         ("vendor", "intake", False),
         ("witness", "vault", False),
     ):
-        said = _as(project, service, door, {"op": "ping" if door == "intake" else "detokenize"})
-        if let_in and door == "intake":
-            assert said["kind"] == "done", service
+        output = _as(project, service, socket_path, {"op": "ping" if socket_path == "intake" else "detokenize"})
+        if let_in and socket_path == "intake":
+            assert output["kind"] == "done", service
         elif let_in:
-            assert "break-glass" in str(said["what"]), service
+            assert "break-glass" in str(output["what"]), service
         else:
-            assert f"user {SERVICE_UIDS[service]} may not speak" in str(said["what"]), service
+            assert f"user {SERVICE_UIDS[service]} may not speak" in str(output["what"]), service
     entries = [json.loads(line) for _, line in journal.read_lines(project.journals_dir, "enclave")]
-    refused = [(one["subject"], one["facts"]["uid"]) for one in entries if one["action"] == "connect"]
+    refused = [(item["subject"], item["facts"]["uid"]) for item in entries if item["action"] == "connect"]
     assert ("server:vault", SERVICE_UIDS["worker"]) in refused
-    assert [one["phase"] for one in entries if one["action"] == "detokenize"] == ["refused"]
+    assert [item["phase"] for item in entries if item["action"] == "detokenize"] == ["refused"]
 
 
 @pytest.mark.live
@@ -160,9 +160,9 @@ def test_nothing_of_a_person_stands_in_the_enclaves_log(project: Project) -> Non
     assert "900-12-3456" not in (project.state_dir / "logs" / "enclave.log").read_text()
 
 
-def _as(project: Project, service: str, door: str, request: protocol.FrameMessage) -> protocol.FrameMessage:
+def _as(project: Project, service: str, socket_path: str, request: protocol.FrameMessage) -> protocol.FrameMessage:
     """Ask a door as the user of a service."""
-    ours, theirs = os.pipe()
+    own_value, their_value = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
@@ -171,24 +171,24 @@ def _as(project: Project, service: str, door: str, request: protocol.FrameMessag
             os.setuid(SERVICE_UIDS[service])
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.settimeout(10)
-                connection.connect(str(project.socket_path(door)))
+                connection.connect(str(project.socket_path(socket_path)))
                 protocol.send_frame(connection, request)
-                os.write(theirs, json.dumps(protocol.receive_frame(connection, limit=1 << 20)).encode())
+                os.write(their_value, json.dumps(protocol.receive_frame(connection, limit=1 << 20)).encode())
         finally:
             os._exit(0)
-    os.close(theirs)
-    with os.fdopen(ours, "rb") as file:
-        said = json.loads(file.read())
+    os.close(their_value)
+    with os.fdopen(own_value, "rb") as file:
+        output = json.loads(file.read())
     os.waitpid(pid, 0)
-    return said
+    return output
 
 
 def test_a_process_without_a_credential_is_refused(tmp_path: Path) -> None:
     (tmp_path / "wellspring.toml").write_text((EXAMPLE / "wellspring.toml").read_text())
-    for given in (b"", b"not json\n", b"{}\n", b"[]\n"):
+    for arguments in (b"", b"not json\n", b"{}\n", b"[]\n"):
         ended = subprocess.run(
             [sys.executable, "-m", "wellspring.enclave", "--project", str(tmp_path)],
-            input=given,
+            input=arguments,
             capture_output=True,
             check=False,
             env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(EXAMPLE.parents[1] / "src")},
@@ -203,10 +203,10 @@ def test_an_unforeseen_error_is_told_without_what_it_says(capsys: pytest.Capture
         raise ValueError("900-12-3456")
     except ValueError as exc:
         print_crash_location(type(exc), exc, exc.__traceback__)
-    said = capsys.readouterr().err
-    assert "900-12-3456" not in said
-    assert said.startswith("unforeseen: ValueError")
-    assert "test_compose.py" in said
+    output = capsys.readouterr().err
+    assert "900-12-3456" not in output
+    assert output.startswith("unforeseen: ValueError")
+    assert "test_compose.py" in output
 
 
 def test_the_embedded_vendor_stands_where_its_pinned_key_says(tmp_path: Path) -> None:
@@ -217,6 +217,6 @@ def test_the_embedded_vendor_stands_where_its_pinned_key_says(tmp_path: Path) ->
     (tmp_path / "vendor").mkdir()
     (tmp_path / "vendor" / "known_hosts").write_text("[127.0.0.1]:2222 ssh-ed25519 AAAA\n")
     assert source_address(load_project(tmp_path), "clearinghouse") == ("127.0.0.1", 2222)
-    for written, found in (("sftp.example.com:2022", 2022), ("sftp.example.com", 22)):
+    for written, matches in (("sftp.example.com:2022", 2022), ("sftp.example.com", 22)):
         (tmp_path / "wellspring.toml").write_text(toml.replace('"embedded"', f'"{written}"'))
-        assert source_address(load_project(tmp_path), "clearinghouse") == ("sftp.example.com", found)
+        assert source_address(load_project(tmp_path), "clearinghouse") == ("sftp.example.com", matches)

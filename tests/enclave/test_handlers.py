@@ -20,30 +20,30 @@ class Canned:
     """A Vault that answers the same always, and remembers what it was asked."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[object, ...]] = []
+        self.requests: list[tuple[object, ...]] = []
         self.stopped = AdmissionResult(DROP, Verdict(subject=DROP.subject, outcome="fail"), 3, 0, 0, 0, (), "", None)
 
     def list_files(self, source: str) -> tuple[SourceFile, ...]:
-        self.asked.append(("list_files", source))
+        self.requests.append(("list_files", source))
         return (SourceFile(source=source, name="a.csv", size=4, modified=NOON, state="new"),)
 
     def ingest_file(
         self, source: str, name: str, contract_digest: str, *, progress: ProgressCallback | None = None
     ) -> AdmissionResult:
-        self.asked.append(("ingest_file", source, name, contract_digest))
+        self.requests.append(("ingest_file", source, name, contract_digest))
         return self.stopped
 
     def replay_quarantined(
         self, drop: str, contract_digest: str, *, progress: ProgressCallback | None = None
     ) -> AdmissionResult:
-        self.asked.append(("replay_quarantined", drop, contract_digest))
+        self.requests.append(("replay_quarantined", drop, contract_digest))
         return self.stopped
 
     def confirm_published(self, drop: str, replay_number: int) -> None:
-        self.asked.append(("confirm_published", drop, replay_number))
+        self.requests.append(("confirm_published", drop, replay_number))
 
     def list_quarantined(self, drop: str | None = None) -> tuple[QuarantinedRow, ...]:
-        self.asked.append(("list_quarantined", drop))
+        self.requests.append(("list_quarantined", drop))
         return (QuarantinedRow(drop="d", row_number=3, reasons=(), values={"x": "***"}, expires_at=NOON),)
 
 
@@ -65,7 +65,7 @@ REQUESTS: list[tuple[protocol.FrameMessage, tuple[object, ...]]] = [
 def test_a_request_becomes_its_call(request_: protocol.FrameMessage, call: tuple[object, ...]) -> None:
     vault = Canned()
     value, _ = intake_handlers(vault)[str(request_["op"])](request_, quiet)
-    assert vault.asked == [call]
+    assert vault.requests == [call]
     json.dumps(value)
 
 
@@ -84,7 +84,7 @@ def test_a_field_of_another_kind_is_refused(request_: protocol.FrameMessage) -> 
     vault = Canned()
     with pytest.raises(Refused):
         intake_handlers(vault)[str(request_["op"])](request_, quiet)
-    assert vault.asked == []
+    assert vault.requests == []
 
 
 def test_whoever_waits_for_the_enclave_may_ping() -> None:

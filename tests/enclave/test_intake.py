@@ -34,13 +34,13 @@ def contract(tmp_path: Path) -> DataContract:
     return contracts.load_contract(path, tenant="wellspring-benefits", known_since=NOON)
 
 
-def judge(content: bytes, contract: DataContract) -> intake.ProcessedDrop:
+def validate_rows(content: bytes, contract: DataContract) -> intake.ProcessedDrop:
     return intake.process_drop(content, contract, TOKENS, subject=SUBJECT, progress=quiet)
 
 
 def test_each_row_leaves_or_waits(contract: DataContract) -> None:
     good = "".join(f"G-{n},a,1\n" for n in range(20))
-    judgement = judge(f"{HEAD}C-1,a,1\nC-2,new,x\nC-3,b\n{good}".encode(), contract)
+    judgement = validate_rows(f"{HEAD}C-1,a,1\nC-2,new,x\nC-3,b\n{good}".encode(), contract)
     assert (judgement.received, judgement.admitted, sorted(judgement.quarantined_rows)) == (23, 21, [2, 3])
     assert judgement.row_numbers == [1, *range(4, 24)]
     assert judgement.table is not None
@@ -64,7 +64,7 @@ def test_each_row_leaves_or_waits(contract: DataContract) -> None:
 def test_a_drop_broken_whole_is_stopped_and_counted(
     content: bytes, code: str, rows: int, contract: DataContract
 ) -> None:
-    judgement = judge(content, contract)
+    judgement = validate_rows(content, contract)
     assert judgement.verdict.outcome == "fail"
     assert judgement.verdict.subject == SUBJECT
     assert [reason.code for reason in judgement.reasons] == [code]
@@ -73,7 +73,7 @@ def test_a_drop_broken_whole_is_stopped_and_counted(
 
 def test_a_column_of_another_type_stops_the_drop(contract: DataContract) -> None:
     rows = "".join(f"C-{n},a,{'x' if n % 3 else 1}\n" for n in range(30))
-    judgement = judge(f"{HEAD}{rows}".encode(), contract)
+    judgement = validate_rows(f"{HEAD}{rows}".encode(), contract)
     assert [reason.code for reason in judgement.reasons] == ["type_changed"]
     assert judgement.received == 30
 
@@ -101,14 +101,14 @@ def test_a_parquet_drop_is_read_by_its_types(contract: DataContract) -> None:
     )
     sink = io.BytesIO()
     pq.write_table(table, sink)
-    promised = contract.model_copy(update={"format": "parquet"})
-    judgement = judge(sink.getvalue(), promised)
+    signed = contract.model_copy(update={"format": "parquet"})
+    judgement = validate_rows(sink.getvalue(), signed)
     assert (judgement.admitted, sorted(judgement.quarantined_rows)) == (1, [2])
-    other = io.BytesIO()
-    pq.write_table(table.drop_columns(["kind"]), other)
-    stopped = judge(other.getvalue(), promised)
+    second = io.BytesIO()
+    pq.write_table(table.drop_columns(["kind"]), second)
+    stopped = validate_rows(second.getvalue(), signed)
     assert (stopped.received, stopped.verdict.outcome) == (2, "fail")
-    assert judge(b"PAR1", promised).received == 0
+    assert validate_rows(b"PAR1", signed).received == 0
 
 
 def test_a_refusal_that_is_no_verdict_is_not_taken_for_one(
@@ -119,4 +119,4 @@ def test_a_refusal_that_is_no_verdict_is_not_taken_for_one(
 
     monkeypatch.setattr(intake, "read_rows", refuse)
     with pytest.raises(Refused, match="key server"):
-        judge(b"x", contract)
+        validate_rows(b"x", contract)

@@ -7,9 +7,9 @@ import json
 
 import pytest
 
-from tests.builders.enclave import House
+from tests.builders.enclave import ProjectFixture
 from tests.data.intake.test_originals import contract
-from tests.trust.vault.test_postgres import kept, part
+from tests.trust.vault.test_postgres import stored, part
 from wellspring.enclave import outbox
 from wellspring.enclave.intake import ProcessedDrop, QuarantineReason
 from wellspring.errors import Unavailable
@@ -18,16 +18,16 @@ from wellspring.records.verdict import Reason, Verdict
 from wellspring.trust.vault.records import OutboxEntry
 
 
-def judged(*notes: Reason) -> ProcessedDrop:
-    held = QuarantineReason((Reason(code="pattern", message="it is wrong", column="x"),), None, {"x": "***"})
+def validated(*notes: Reason) -> ProcessedDrop:
+    current = QuarantineReason((Reason(code="pattern", message="it is wrong", column="x"),), None, {"x": "***"})
     verdict = Verdict(subject="drop:clearinghouse-0", outcome="pass")
-    return ProcessedDrop(verdict, 4, 0, (), notes, None, "", {7: held, 2: held})
+    return ProcessedDrop(verdict, 4, 0, (), notes, None, "", {7: current, 2: current})
 
 
 def test_an_admission_names_only_columns_that_the_contract_names() -> None:
-    promised = contract(columns=(ContractColumn(name="x", type="string", egress="never", classification="identifier"),))
+    signed = contract(columns=(ContractColumn(name="x", type="string", egress="never", classification="identifier"),))
     note = Reason(code="undeclared_column", message="of Fausto Testperson", column="Fausto Testperson", count=3)
-    fact = outbox.admission_entry(kept(), part(rows=2), promised, judged(note))
+    fact = outbox.admission_entry(stored(), part(rows=2), signed, validated(note))
     assert "Fausto" not in json.dumps(fact.facts)
     assert fact.facts["reasons"] == [{"code": "pattern", "column": "x", "count": 2}]
     assert fact.facts["findings"] == [{"code": "undeclared_column", "column": None, "count": 3}]
@@ -36,7 +36,7 @@ def test_an_admission_names_only_columns_that_the_contract_names() -> None:
 
 def test_a_thousand_reasons_still_fit_one_entry() -> None:
     reasons = tuple(Reason(code="undeclared_column", message="x", column=f"c{n}", count=n) for n in range(1000))
-    fact = outbox.admission_entry(kept(), part(), contract(), judged(*reasons))
+    fact = outbox.admission_entry(stored(), part(), contract(), validated(*reasons))
     assert len(json.dumps(fact.facts)) < 32_000
 
 
@@ -44,47 +44,47 @@ def test_a_thousand_reasons_still_fit_one_entry() -> None:
 class TestOnAHouse:
     fact = OutboxEntry("finding/x", "finding", "file:clearinghouse/0", (), (), {"code": "x", "message": "y"})
 
-    def test_what_was_never_told_is_told(self, house: House) -> None:
-        with house.opened():
-            house.store.record_finding(self.fact)
-        with house.opened():
-            assert house.store.list_pending_entries() == ()
-        assert [entry.facts["code"] for entry in house.list_entries("finding")] == ["x"]
+    def test_what_was_never_told_is_told(self, project: ProjectFixture) -> None:
+        with project.opened_files():
+            project.store.record_finding(self.fact)
+        with project.opened_files():
+            assert project.store.list_pending_entries() == ()
+        assert [entry.facts["code"] for entry in project.list_entries("finding")] == ["x"]
 
-    def test_what_stands_in_the_journal_is_not_told_again(self, house: House) -> None:
-        with house.opened():
-            house.store.record_finding(self.fact)
-            step = house.step
+    def test_what_stands_in_the_journal_is_not_told_again(self, project: ProjectFixture) -> None:
+        with project.opened_files():
+            project.store.record_finding(self.fact)
+            step = project.step
             with step("finding", self.fact.subject, facts=self.fact.facts):
                 pass
-        with house.opened():
-            assert house.store.list_pending_entries() == ()
-        assert len(house.list_entries("finding")) == 1
+        with project.opened_files():
+            assert project.store.list_pending_entries() == ()
+        assert len(project.list_entries("finding")) == 1
 
-    def test_an_entry_that_only_resembles_it_does_not_count(self, house: House) -> None:
-        with house.opened():
-            house.store.record_finding(self.fact)
+    def test_an_entry_that_only_resembles_it_does_not_count(self, project: ProjectFixture) -> None:
+        with project.opened_files():
+            project.store.record_finding(self.fact)
             for subject, code in ((self.fact.subject, "z"), ("file:other/0", "x")):
-                with house.step("finding", subject, facts={"code": code, "message": "y"}):
+                with project.step("finding", subject, facts={"code": code, "message": "y"}):
                     pass
-        with house.opened():
+        with project.opened_files():
             pass
-        assert len(house.list_entries("finding")) == 3
+        assert len(project.list_entries("finding")) == 3
 
-    def test_without_a_journal_nothing_is_marked_as_told(self, house: House) -> None:
-        with house.opened():
-            house.store.record_finding(self.fact)
-            house.journal.close()
+    def test_without_a_journal_nothing_is_marked_as_told(self, project: ProjectFixture) -> None:
+        with project.opened_files():
+            project.store.record_finding(self.fact)
+            project.journal.close()
             with pytest.raises(Unavailable):
-                outbox.flush_outbox(house.store, step=house.step, journals=house.folder / ".wellspring/journals")
-            assert house.store.list_pending_entries() == (self.fact,)
+                outbox.flush_outbox(project.store, step=project.step, journals=project.folder / ".wellspring/journals")
+            assert project.store.list_pending_entries() == (self.fact,)
 
-    def test_without_a_journal_nothing_leaves(self, house: House) -> None:
-        house.put("claim_1.csv", "C-1,a,1")
-        with house.opened() as enclave:
-            house.journal.close()
+    def test_without_a_journal_nothing_leaves(self, project: ProjectFixture) -> None:
+        project.put("claim_1.csv", "C-1,a,1")
+        with project.opened_files() as enclave:
+            project.journal.close()
             with pytest.raises(Unavailable):
-                enclave.ingest_file("clearinghouse", "claim_1.csv", house.contract().digest)
-        with house.opened() as enclave:
-            assert enclave.ingest_file("clearinghouse", "claim_1.csv", house.contract().digest).admitted == 1
-        assert [entry.action for entry in house.list_entries()] == ["accept", "land", "admit"]
+                enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
+        with project.opened_files() as enclave:
+            assert enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest).admitted == 1
+        assert [entry.action for entry in project.list_entries()] == ["accept", "land", "admit"]

@@ -28,7 +28,7 @@ from wellspring.trust.vault.port import ProgressCallback
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
 
-class House:
+class ProjectFixture:
     """A door that is open to `uids`, with an operation that echoes and one that fails; another is open to this user."""
 
     def __init__(self, folder: Path, uids: frozenset[int], *, patience: float = 2, farewell: float = 1) -> None:
@@ -37,13 +37,13 @@ class House:
         self.path = folder / "intake.sock"
         self.waiting = threading.Event()
         operations = {"echo": self.echo, "fail": self.fail, "wait": self.wait}
-        door = SocketSpec(
+        socket_path = SocketSpec(
             "intake", self.path, uids, operations, {"who": lambda request, uid: [uid, request.get("uid")]}
         )
-        self.other = folder / "vault.sock"
-        other = SocketSpec("vault", self.other, frozenset({os.geteuid()}), operations)
-        self.doors = SocketServer(
-            (door, other), step=self.step, clock=self.clock, idle_timeout=patience, linger_seconds=farewell
+        self.second = folder / "vault.sock"
+        second = SocketSpec("vault", self.second, frozenset({os.geteuid()}), operations)
+        self.sockets = SocketServer(
+            (socket_path, second), step=self.step, clock=self.clock, idle_timeout=patience, linger_seconds=farewell
         )
 
     def echo(self, request: protocol.FrameMessage, progress: ProgressCallback) -> tuple[JsonValue, bytes]:
@@ -95,14 +95,14 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture
-def house(folder: Path) -> Iterator[House]:
-    opened = House(folder, frozenset({os.geteuid()}))
-    yield opened
-    opened.doors.close()
+def project(folder: Path) -> Iterator[ProjectFixture]:
+    opened_files = ProjectFixture(folder, frozenset({os.geteuid()}))
+    yield opened_files
+    opened_files.sockets.close()
 
 
-def test_answers_one_request_after_another(house: House) -> None:
-    with house.connect() as connection:
+def test_answers_one_request_after_another(project: ProjectFixture) -> None:
+    with project.connect() as connection:
         for word in ("a", "b"):
             protocol.send_frame(connection, {"op": "echo", "say": word})
             assert protocol.receive_frame(connection, limit=1000) == {
@@ -115,12 +115,12 @@ def test_answers_one_request_after_another(house: House) -> None:
             assert protocol.receive_payload(connection, 5) == b"arrow"
 
 
-def test_a_grant_is_told_who_asks_whatever_is_said(house: House) -> None:
-    assert house.ask(op="who", uid=64104)["value"] == [os.geteuid(), 64104]
+def test_a_grant_is_told_who_asks_whatever_is_said(project: ProjectFixture) -> None:
+    assert project.ask(op="who", uid=64104)["value"] == [os.geteuid(), 64104]
 
 
-def test_an_error_is_answered_and_the_conversation_goes_on(house: House) -> None:
-    with house.connect() as connection:
+def test_an_error_is_answered_and_the_conversation_goes_on(project: ProjectFixture) -> None:
+    with project.connect() as connection:
         protocol.send_frame(connection, {"op": "fail"})
         assert answer(connection)["slug"] == "not-found"
         protocol.send_frame(connection, {"op": "echo", "say": "still here"})
@@ -128,72 +128,72 @@ def test_an_error_is_answered_and_the_conversation_goes_on(house: House) -> None
 
 
 @pytest.mark.parametrize("request_", [{}, {"op": 7}, {"op": "none"}, {"op": "echo"}, {"op": "echo", "say": [1]}])
-def test_a_request_that_makes_no_sense_is_an_error(house: House, request_: protocol.FrameMessage) -> None:
-    assert house.ask(**request_)["kind"] == "error"
-    assert house.ask(op="echo", say="x")["value"] == "x"
+def test_a_request_that_makes_no_sense_is_an_error(project: ProjectFixture, request_: protocol.FrameMessage) -> None:
+    assert project.ask(**request_)["kind"] == "error"
+    assert project.ask(op="echo", say="x")["value"] == "x"
 
 
-def test_a_bad_frame_never_ends_the_house(house: House) -> None:
+def test_a_bad_frame_never_ends_the_house(project: ProjectFixture) -> None:
     random = Random(7)
     for number in range(150):
         content = random.randbytes(random.randrange(0, 60))
         if number % 3 == 0:
             content = len(content).to_bytes(4, "big") + content
-        with house.connect() as connection:
+        with project.connect() as connection:
             connection.sendall(content)
             connection.shutdown(socket.SHUT_WR)
             while connection.recv(4096):
                 pass
-    assert house.ask(op="echo", say="x")["value"] == "x"
+    assert project.ask(op="echo", say="x")["value"] == "x"
 
 
-def test_a_peer_that_goes_away_without_a_word_leaves_no_trace(house: House) -> None:
+def test_a_peer_that_goes_away_without_a_word_leaves_no_trace(project: ProjectFixture) -> None:
     for _ in range(40):
-        connection = house.connect()
+        connection = project.connect()
         protocol.send_frame(connection, {"op": "echo", "say": "x" * 60000})
         # Reset, not closed: what the other side still writes fails.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         connection.close()
     deadline = time.monotonic() + 5
-    while (said := house.ask(op="echo", say="x"))["kind"] == "error" and time.monotonic() < deadline:
-        assert said["slug"] == "unavailable", "only because the last ones are not out of the door yet"
-    assert said["value"] == "x"
+    while (output := project.ask(op="echo", say="x"))["kind"] == "error" and time.monotonic() < deadline:
+        assert output["slug"] == "unavailable", "only because the last ones are not out of the door yet"
+    assert output["value"] == "x"
 
 
-def test_a_request_too_large_is_refused_and_said(house: House) -> None:
-    with house.connect() as connection:
+def test_a_request_too_large_is_refused_and_said(project: ProjectFixture) -> None:
+    with project.connect() as connection:
         connection.sendall((1 << 30).to_bytes(4, "big"))
         assert answer(connection)["slug"] == "refused"
 
 
-def test_a_silent_peer_is_let_go_and_a_full_house_says_so(house: House) -> None:
-    silent = [house.connect() for _ in range(socket_server._MAX_CONNECTIONS)]
+def test_a_silent_peer_is_let_go_and_a_full_house_says_so(project: ProjectFixture) -> None:
+    silent = [project.connect() for _ in range(socket_server._MAX_CONNECTIONS)]
     # The last of them holds its place once it is answered; then one more is too many.
     for connection in silent:
         protocol.send_frame(connection, {"op": "echo", "say": "x"})
         assert answer(connection)["kind"] == "done"
-    with house.connect() as connection:
+    with project.connect() as connection:
         assert answer(connection)["slug"] == "unavailable"
     for connection in silent:
         protocol.receive_payload(connection, 5)
         assert connection.recv(1) == b"", "after its patience the house closes"
         connection.close()
-    assert house.ask(op="echo", say="x")["value"] == "x"
+    assert project.ask(op="echo", say="x")["value"] == "x"
 
 
 def test_a_frame_that_comes_in_drops_is_not_waited_for(folder: Path) -> None:
-    house = House(folder, frozenset({os.geteuid()}), patience=0.2)
-    with house.connect() as connection:
+    project = ProjectFixture(folder, frozenset({os.geteuid()}), patience=0.2)
+    with project.connect() as connection:
         connection.sendall(protocol.REQUEST_LIMIT.to_bytes(4, "big"))
         assert trickle(connection)
-    house.doors.close()
+    project.sockets.close()
 
 
 def test_a_peer_that_is_turned_away_is_not_listened_to_for_long(folder: Path) -> None:
-    house = House(folder, frozenset({SERVICE_UIDS["api"]}), farewell=0.2)
-    with house.connect() as connection:
+    project = ProjectFixture(folder, frozenset({SERVICE_UIDS["api"]}), farewell=0.2)
+    with project.connect() as connection:
         assert trickle(connection)
-    house.doors.close()
+    project.sockets.close()
 
 
 def test_strangers_keep_nobody_out_and_a_full_door_waits_for_none_of_them(
@@ -202,17 +202,17 @@ def test_strangers_keep_nobody_out_and_a_full_door_waits_for_none_of_them(
     me = os.geteuid()
     asking = [SERVICE_UIDS["vendor"]]
     monkeypatch.setattr(socket_server, "peer_uid", lambda _: asking[0])
-    house = House(folder, frozenset({me}), farewell=60)
+    project = ProjectFixture(folder, frozenset({me}), farewell=60)
     # None of them ends what it says: whoever waits for one waits for a minute.
-    knocking = [house.connect() for _ in range(socket_server._MAX_CONNECTIONS + 5)]
+    knocking = [project.connect() for _ in range(socket_server._MAX_CONNECTIONS + 5)]
     assert [answer(item)["slug"] for item in knocking] == ["refused"] * socket_server._MAX_CONNECTIONS + [
         "unavailable"
     ] * 5
     asking[0] = me
-    assert house.ask(op="echo", say="x")["value"] == "x"
+    assert project.ask(op="echo", say="x")["value"] == "x"
     for item in knocking:
         item.close()
-    house.doors.close()
+    project.sockets.close()
 
 
 def test_who_fills_the_places_of_one_user_or_door_takes_none_of_another(
@@ -221,21 +221,21 @@ def test_who_fills_the_places_of_one_user_or_door_takes_none_of_another(
     me, portal = os.geteuid(), 4711
     asking = [portal]
     monkeypatch.setattr(socket_server, "peer_uid", lambda _: asking[0])
-    house = House(folder, frozenset({me, portal}))
-    sitting = [house.connect() for _ in range(socket_server._MAX_CONNECTIONS)]
+    project = ProjectFixture(folder, frozenset({me, portal}))
+    sitting = [project.connect() for _ in range(socket_server._MAX_CONNECTIONS)]
     for item in sitting:
         protocol.send_frame(item, {"op": "echo", "say": "x"})
         assert answer(item)["kind"] == "done"
-    with house.connect() as one_more:
+    with project.connect() as one_more:
         assert answer(one_more)["slug"] == "unavailable"
     asking[0] = me
-    assert house.ask(op="echo", say="x")["value"] == "x"
-    with house.connect(house.other) as connection:
+    assert project.ask(op="echo", say="x")["value"] == "x"
+    with project.connect(project.second) as connection:
         protocol.send_frame(connection, {"op": "echo", "say": "x"})
         assert answer(connection)["value"] == "x"
     for item in sitting:
         item.close()
-    house.doors.close()
+    project.sockets.close()
 
 
 def test_whoever_was_not_even_heard_is_counted(folder: Path) -> None:
@@ -248,34 +248,34 @@ def test_whoever_was_not_even_heard_is_counted(folder: Path) -> None:
     assert [entry.facts["suppressed_count"] for entry in step.entries] == [3]
 
 
-def test_a_long_answer_is_waited_for(house: House) -> None:
-    with house.connect() as slow:
+def test_a_long_answer_is_waited_for(project: ProjectFixture) -> None:
+    with project.connect() as slow:
         protocol.send_frame(slow, {"op": "wait"})
-        assert house.ask(op="echo", say="x")["value"] == "x"
-        house.waiting.set()
+        assert project.ask(op="echo", say="x")["value"] == "x"
+        project.waiting.set()
         assert answer(slow)["kind"] == "done"
 
 
 def test_a_user_that_is_not_named_is_refused_and_recorded(folder: Path) -> None:
-    house = House(folder, frozenset({SERVICE_UIDS["api"]}))
+    project = ProjectFixture(folder, frozenset({SERVICE_UIDS["api"]}))
     try:
         for _ in range(5):
-            refused = house.ask(op="echo", say="x")
+            refused = project.ask(op="echo", say="x")
             assert refused["slug"] == "refused"
-        house.clock.pass_(seconds=2)
-        house.ask(op="echo", say="x")
+        project.clock.pass_(seconds=2)
+        project.ask(op="echo", say="x")
     finally:
-        house.doors.close()
+        project.sockets.close()
     me = os.geteuid()
-    entries = [(entry.action, entry.phase, entry.subject, entry.facts["uid"]) for entry in house.step.entries]
+    entries = [(entry.action, entry.phase, entry.subject, entry.facts["uid"]) for entry in project.step.entries]
     assert entries == [("connect", "refused", "server:intake", me)] * 2
-    assert [entry.facts["suppressed_count"] for entry in house.step.entries] == [0, 4], "knocking fills no ledger"
+    assert [entry.facts["suppressed_count"] for entry in project.step.entries] == [0, 4], "knocking fills no ledger"
 
 
 @needs_root
 @pytest.mark.parametrize(("service", "let_in"), [("api", True), ("worker", False), ("vendor", False)])
 def test_the_kernel_says_who_is_asking(folder: Path, service: str, let_in: bool) -> None:
-    house = House(folder, frozenset({SERVICE_UIDS["api"], 0}))
+    project = ProjectFixture(folder, frozenset({SERVICE_UIDS["api"], 0}))
     try:
         pid = os.fork()
         if pid == 0:
@@ -284,22 +284,22 @@ def test_the_kernel_says_who_is_asking(folder: Path, service: str, let_in: bool)
                 os.setgroups([])
                 os.setgid(SERVICE_UIDS[service])
                 os.setuid(SERVICE_UIDS[service])
-                status = 0 if house.ask(op="echo", say="x")["kind"] == "done" else 1
+                status = 0 if project.ask(op="echo", say="x")["kind"] == "done" else 1
             finally:
                 os._exit(status)
         _, ended = os.waitpid(pid, 0)
     finally:
-        house.doors.close()
+        project.sockets.close()
     assert os.waitstatus_to_exitcode(ended) == (0 if let_in else 1)
-    assert [entry.facts["uid"] for entry in house.step.entries] == ([] if let_in else [SERVICE_UIDS[service]])
+    assert [entry.facts["uid"] for entry in project.step.entries] == ([] if let_in else [SERVICE_UIDS[service]])
 
 
 def test_a_door_opens_over_one_that_a_kill_left_behind(folder: Path) -> None:
-    first = House(folder, frozenset({os.geteuid()}))
-    second = House(folder, frozenset({os.geteuid()}))
+    first = ProjectFixture(folder, frozenset({os.geteuid()}))
+    second = ProjectFixture(folder, frozenset({os.geteuid()}))
     assert second.ask(op="echo", say="x")["value"] == "x"
-    first.doors.close()
-    second.doors.close()
+    first.sockets.close()
+    second.sockets.close()
 
 
 def test_a_caller_may_speak_at_the_vault_and_no_line_makes_a_service_one(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import JsonValue
 
-from tests.builders.enclave import House
+from tests.builders.enclave import ProjectFixture
 from wellspring.enclave import tokenization_service
 from wellspring.enclave.tokenization_service import TokenizationService, parse_request, principal_for_uid
 from wellspring.errors import NotFound, ProjectError, Refused
@@ -29,21 +29,21 @@ SECRET = "900-12-3456"
 class Talk:
     """A house that has received one drop, and its conversations."""
 
-    def __init__(self, house: House) -> None:
-        self.house = house
-        house.put("claim_1.csv", "A1,a,1.00", "A2,b,2.00")
-        with house.opened() as enclave:
-            table = enclave.ingest_file("clearinghouse", "claim_1.csv", house.contract().digest).table
+    def __init__(self, project: ProjectFixture) -> None:
+        self.project = project
+        project.put("claim_1.csv", "A1,a,1.00", "A2,b,2.00")
+        with project.opened_files() as enclave:
+            table = enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest).table
         assert table is not None
         self.tokens = table["claim_id"].to_pylist()
-        self.policies = house.folder / "policies"
+        self.policies = project.folder / "policies"
         self.policies.mkdir()
         self.allow(PERMIT)
-        with (house.folder / "wellspring.toml").open("a") as toml:
+        with (project.folder / "wellspring.toml").open("a") as toml:
             toml.write("\n[models]\n\n[callers.portal]\nuid = 4711\n")
-        self.ports = house.ports()
+        self.ports = project.ports()
         self.talks = TokenizationService(
-            self.ports.project, self.ports.store, self.ports.keys, step=self.ports.step, clock=house.clock
+            self.ports.project, self.ports.store, self.ports.keys, step=self.ports.step, clock=project.clock
         )
 
     def allow(self, text: str) -> None:
@@ -56,16 +56,16 @@ class Talk:
         request.update(fields)
         return self.talks.tokenize_values(request, os.geteuid() if uid is None else uid)
 
-    def told(self) -> list[tuple[str, str]]:
-        every = [*self.house.list_entries("tokenize"), *self.house.list_entries("tokenize", "refused")]
-        every += self.house.list_entries("authorize", "refused")
+    def result(self) -> list[tuple[str, str]]:
+        every = [*self.project.list_entries("tokenize"), *self.project.list_entries("tokenize", "refused")]
+        every += self.project.list_entries("authorize", "refused")
         return [(entry.action, entry.phase) for entry in every]
 
 
 @pytest.fixture
-def talk(house: House) -> Iterator[Talk]:
-    yield Talk(house)
-    house.closing()
+def talk(project: ProjectFixture) -> Iterator[Talk]:
+    yield Talk(project)
+    project.closing()
 
 
 def test_the_tokens_are_those_of_the_lake_in_the_order_asked(talk: Talk) -> None:
@@ -74,14 +74,14 @@ def test_the_tokens_are_those_of_the_lake_in_the_order_asked(talk: Talk) -> None
 
 def test_every_call_is_recorded_with_who_and_how_many_and_never_a_value(talk: Talk) -> None:
     talk.ask(SECRET, "A1")
-    (entry,) = talk.house.list_entries("tokenize")
+    (entry,) = talk.project.list_entries("tokenize")
     assert entry.subject == "domain:claim"
     assert {name: entry.facts[name] for name in ("principal", "count", "purpose", "conversation_id")} == {
         "principal": "service:api", "count": 2, "purpose": "claim_review", "conversation_id": OPEN,
     }  # fmt: skip
     assert entry.facts["policy_digest"] == talk.talks._load_policies().digest
     assert SECRET not in entry.model_dump_json()
-    assert talk.house.list_entries("authorize") == []
+    assert talk.project.list_entries("authorize") == []
 
 
 @pytest.mark.parametrize(
@@ -98,8 +98,8 @@ def test_without_a_policy_that_permits_it_there_is_no_token(talk: Talk, fields: 
     with pytest.raises(Refused, match="may not tokenize") as refused:
         talk.ask(SECRET, **fields)  # type: ignore[arg-type]
     assert SECRET not in refused.value.what
-    assert talk.told() == [("authorize", "refused")]
-    (entry,) = talk.house.list_entries("authorize", "refused")
+    assert talk.result() == [("authorize", "refused")]
+    (entry,) = talk.project.list_entries("authorize", "refused")
     assert (entry.facts["requested_action"], entry.facts["count"]) == ("tokenize", 1)
     assert SECRET not in entry.model_dump_json()
 
@@ -117,8 +117,8 @@ def test_a_word_that_neither_policy_nor_contract_has_stands_in_no_entry(
     else:
         with pytest.raises(NotFound if permitted else Refused):
             talk.ask("A1", uid=4711, **fields)
-    told = [*talk.house.list_entries("tokenize"), *talk.house.list_entries("tokenize", "failed")]
-    (entry,) = [*told, *talk.house.list_entries("authorize", "refused")]
+    result = [*talk.project.list_entries("tokenize"), *talk.project.list_entries("tokenize", "failed")]
+    (entry,) = [*result, *talk.project.list_entries("authorize", "refused")]
     assert "smith" not in entry.model_dump_json()
     assert entry.facts["purpose"] == ("unknown" if permitted or "purpose" in fields else "claim_review")
     assert entry.subject == ("domain:unknown" if "domain" in fields else "domain:claim")
@@ -136,23 +136,23 @@ def test_a_project_without_policies_grants_no_token(talk: Talk) -> None:
 
 
 def test_a_broken_contract_is_told_only_to_whom_the_policies_let_in(talk: Talk) -> None:
-    (talk.house.folder / "contracts/other.odcs.yaml").write_text("not: a contract")
+    (talk.project.folder / "contracts/other.odcs.yaml").write_text("not: a contract")
     with pytest.raises(Refused, match="may not tokenize"):
         talk.ask("A1", uid=54321)
-    assert len(talk.house.list_entries("authorize", "refused")) == 1
+    assert len(talk.project.list_entries("authorize", "refused")) == 1
     with pytest.raises(ProjectError, match=r"other\.odcs\.yaml"):
         talk.ask("A1")
 
 
 def test_a_value_without_the_promised_form_is_refused_and_not_repeated(talk: Talk) -> None:
-    path = talk.house.folder / "contracts/claim.odcs.yaml"
+    path = talk.project.folder / "contracts/claim.odcs.yaml"
     form = "        classification: identifier\n        logicalTypeOptions: { pattern: '^A[0-9]$' }\n"
     path.write_text(path.read_text().replace("        classification: identifier\n", form))
     with pytest.raises(Refused, match="2 of 3 values") as refused:
         talk.ask("A1", SECRET, "A12")
     assert SECRET not in f"{refused.value.what} {refused.value.fix} {refused.value.verdict}"
-    assert talk.told() == [("tokenize", "refused")]
-    (entry,) = talk.house.list_entries("tokenize", "refused")
+    assert talk.result() == [("tokenize", "refused")]
+    (entry,) = talk.project.list_entries("tokenize", "refused")
     assert entry.facts["verdict"] == {"outcome": "fail", "reasons": [{"code": "pattern", "count": 2}]}
     assert SECRET not in entry.model_dump_json()
     talk.ask("A1", "A2")
@@ -161,7 +161,7 @@ def test_a_value_without_the_promised_form_is_refused_and_not_repeated(talk: Tal
 def test_a_domain_that_nobody_promised_or_received_has_no_tokens(talk: Talk) -> None:
     with pytest.raises(NotFound, match="no contract"):
         talk.ask("A1", domain="planet")
-    path = talk.house.folder / "contracts/claim.odcs.yaml"
+    path = talk.project.folder / "contracts/claim.odcs.yaml"
     path.write_text(path.read_text().replace("value: claim }]", "value: invoice }]"))
     with pytest.raises(NotFound, match="ever received"):
         talk.ask("A1", domain="invoice")
@@ -194,14 +194,14 @@ def test_many_requests_refused_at_once_are_one_entry(talk: Talk) -> None:
     for _ in range(5):
         with pytest.raises(Refused):
             talk.ask("A1", uid=4711)
-    talk.house.clock.pass_(seconds=2)
+    talk.project.clock.pass_(seconds=2)
     with pytest.raises(Refused):
         talk.ask("A1", uid=4711)
-    assert [entry.facts["suppressed_count"] for entry in talk.house.list_entries("authorize", "refused")] == [0, 4]
+    assert [entry.facts["suppressed_count"] for entry in talk.project.list_entries("authorize", "refused")] == [0, 4]
 
 
 def test_who_asks_is_the_kernels_word(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
-    project: Project = load_project(talk.house.folder)
+    project: Project = load_project(talk.project.folder)
     me = os.geteuid()
     assert principal_for_uid(project, me) == Principal("service:api")
     monkeypatch.setattr(tokenization_service.os, "geteuid", lambda: SERVICE_UIDS["enclave"])

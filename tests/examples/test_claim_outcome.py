@@ -17,23 +17,23 @@ Adjustment = tuple[int, str, str, int]
 
 def outcomes(*adjustments: Adjustment) -> list[tuple[Any, ...]]:
     """One claim on whose one line nothing was paid on day 10; all adjustments bear one line and one sequence."""
-    with duckdb.connect() as house:
-        house.execute(
+    with duckdb.connect() as project:
+        project.execute(
             "create table stg_remittance as select 'c' as claim_id, timestamptz '2026-01-10 00:00Z' as recorded_at, "
             "date '2026-01-10' as adjudicated_date, 0::decimal(12, 2) as paid_amount"
         )
-        house.execute(
+        project.execute(
             "create table stg_claim_adjustment (claim_id varchar, claim_line_number int, adjustment_sequence int, "
             "recorded_at timestamptz, adjustment_group_code varchar, carc_code varchar, "
             "adjustment_amount decimal(12, 2), rarc_code varchar)"
         )
         for day, group, code, amount in adjustments:
-            house.execute(
+            project.execute(
                 "insert into stg_claim_adjustment values ('c', 1, 1, ?::timestamptz, ?, ?, ?, null)",
                 [f"2026-01-{day:02} 00:00Z", group, code, amount],
             )
         sql = re.sub(r'\{\{ ref\("(\w+)"\) \}\}', r"\1", SQL.read_text())
-        return house.sql(f"select is_denied, carc_code, was_denied from ({sql}) order by version").fetchall()
+        return project.sql(f"select is_denied, carc_code, was_denied from ({sql}) order by version").fetchall()
 
 
 def test_an_adjustment_that_was_corrected_away_denies_no_longer():

@@ -45,7 +45,7 @@ models:
 """
 
 
-class Made(NamedTuple):
+class Built(NamedTuple):
     """A history, what dbt made of it, and where that lies."""
 
     history: process.History
@@ -54,12 +54,12 @@ class Made(NamedTuple):
 
     def rows(self, table: str) -> Rows:
         """Read a table that was built, or one that it was built from."""
-        kept = self.scratch / "full" / f"{table}.parquet"
-        return (pq.read_table(kept) if kept.exists() else getattr(self.history, table)).to_pylist()
+        stored = self.scratch / "full" / f"{table}.parquet"
+        return (pq.read_table(stored) if stored.exists() else getattr(self.history, table)).to_pylist()
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     folder = tmp_path_factory.mktemp("health_plan")
     history = process.history(500, 6000, 11, months=8)
     sources: dict[str, SourceTable] = {}
@@ -89,121 +89,121 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
         sources=sources,
         audit_instants=tuple(map(format_instant, CUTS)),
     )
-    return Made(history, build.run_in_child(job), scratch)
+    return Built(history, build.run_in_child(job), scratch)
 
 
-def test_it_builds_and_keeps_its_tests(made: Made):
-    assert made.answer.problems == ()
-    assert made.answer.passed_tests >= 35
-    assert {table.name for table in made.answer.tables} == {
+def test_it_builds_and_keeps_its_tests(built: Built):
+    assert built.answer.problems == ()
+    assert built.answer.passed_tests >= 35
+    assert {table.name for table in built.answer.tables} == {
         "claim_features", "claim_label", "member_history", "peeking", "provider_history",
     }  # fmt: skip
-    for table in made.answer.tables:
-        assert build._read_audited(table, made.scratch).num_rows == table.rows > 0
+    for table in built.answer.tables:
+        assert build._read_audited(table, built.scratch).num_rows == table.rows > 0
 
 
-def test_only_the_planted_peek_knew_the_future(made: Made):
-    found: set[str] = set()
+def test_only_the_planted_peek_knew_the_future(built: Built):
+    matches: set[str] = set()
     for number, cut in enumerate(CUTS):
-        for table in made.answer.tables:
-            whole, past = (str(made.scratch / run / f"{table.name}.parquet") for run in ("full", f"audit-{number}"))
+        for table in built.answer.tables:
+            whole, past = (str(built.scratch / run / f"{table.name}.parquet") for run in ("full", f"audit-{number}"))
             compared = compare_past(whole, past, audit_instant=format_instant(cut), keys=table.keys)
             assert compared.rows > 0
-            found |= {f"{table.name}.{name}" for name in compared.leaks}
-    assert found == {"peeking.ends_denied"}
+            matches |= {f"{table.name}.{name}" for name in compared.leaks}
+    assert matches == {"peeking.ends_denied"}
 
 
 def test_each_column_of_a_feature_table_says_in_a_line_what_it_means():
     (models,) = [yaml.safe_load(path.read_text())["models"] for path in DBT.glob("models/features/*.yml")]
     words = [(column["name"], column.get("description", "")) for model in models for column in model["columns"]]
     assert len(words) > 100
-    assert [name for name, said in words if not 7 < len(said) <= 130 or said.endswith(".")] == []
+    assert [name for name, output in words if not 7 < len(output) <= 130 or output.endswith(".")] == []
 
 
-def test_the_label_is_the_truth_but_for_what_is_not_known_yet(made: Made):
-    truth = {value["claim_id"]: value["denied"] for value in made.history.truth.to_pylist()}
-    newest = {item["claim_id"]: item for item in sorted(made.rows("claim_label"), key=lambda row: row["sequence"])}
-    wrong = [claim for claim, row in newest.items() if row["is_denied"] != truth[claim]]
+def test_the_label_is_the_truth_but_for_what_is_not_known_yet(built: Built):
+    labels = {value["claim_id"]: value["denied"] for value in built.history.labels.to_pylist()}
+    newest = {item["claim_id"]: item for item in sorted(built.rows("claim_label"), key=lambda row: row["sequence"])}
+    error = [claim for claim, row in newest.items() if row["is_denied"] != labels[claim]]
     # An appeal or an audit of these is told after the history ends.
-    assert len(wrong) <= len(newest) * 0.01
+    assert len(error) <= len(newest) * 0.01
     assert all(row["is_denied"] == (row["carc_code"] is not None) for row in newest.values())
 
 
-def claims(made: Made, every: int) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+def claims(built: Built, every: int) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Yield some claims, as their first line says them and with their features."""
-    first = {item["claim_id"]: item for item in made.rows("medical_claim") if item["claim_line_number"] == 1}
-    for number, row in enumerate(made.rows("claim_features")):
+    first = {item["claim_id"]: item for item in built.rows("medical_claim") if item["claim_line_number"] == 1}
+    for number, row in enumerate(built.rows("claim_features")):
         if number % every == 0:
             yield first[row["claim_id"]], row
 
 
-def told(made: Made) -> Rows:
+def result(built: Built) -> Rows:
     """List each denial when it was first told, by the rule in words: nothing paid, and a reason that is a denial."""
-    first = {item["claim_id"]: item for item in made.rows("medical_claim") if item["claim_line_number"] == 1}
+    first = {item["claim_id"]: item for item in built.rows("medical_claim") if item["claim_line_number"] == 1}
     reasons: dict[tuple[str, datetime], dict[str, Any]] = defaultdict(lambda: defaultdict(int))
-    for item in made.rows("claim_adjustment"):
+    for item in built.rows("claim_adjustment"):
         if item["adjustment_group_code"] != "PR" and item["carc_code"] != "45":
             reasons[item["claim_id"], item["recorded_at"]][item["carc_code"]] += item["adjustment_amount"]
-    found: Rows = []
+    matches: Rows = []
     was: dict[str, bool] = {}
-    for item in sorted(made.rows("remittance"), key=lambda row: row["recorded_at"]):
-        why = reasons.get((item["claim_id"], item["recorded_at"]), {})
-        denied = item["paid_amount"] == 0 and bool(why)
+    for item in sorted(built.rows("remittance"), key=lambda row: row["recorded_at"]):
+        reason = reasons.get((item["claim_id"], item["recorded_at"]), {})
+        denied = item["paid_amount"] == 0 and bool(reason)
         if denied and not was.get(item["claim_id"], False):
             about = first[item["claim_id"]]
-            found.append({**about, "told": item["recorded_at"], "carc": max(why, key=lambda code: why[code])})
+            matches.append({**about, "told": item["recorded_at"], "carc": max(reason, key=lambda code: reason[code])})
         was[item["claim_id"]] = denied
-    return found
+    return matches
 
 
-def test_denials_of_a_member_are_those_told_by_then(made: Made):
-    denials = told(made)
-    seen = 0
-    for claim, row in claims(made, 7):
+def test_denials_of_a_member_are_those_told_by_then(built: Built):
+    denials = result(built)
+    observed = 0
+    for claim, row in claims(built, 7):
         since = claim["recorded_at"] - timedelta(days=90)
-        mine = [
+        own_copy = [
             denial
             for denial in denials
             if denial["member_id"] == claim["member_id"] and since <= denial["told"] <= claim["recorded_at"]
         ]
         same = [
             item
-            for item in mine
+            for item in own_copy
             if item["hcpcs_code"] == claim["hcpcs_code"] and item["carc"] not in {"18", "26", "27", "29"}
         ]
-        assert (row["member_denials_90d"], row["same_care_denials_90d"]) == (len(mine), len(same))
-        seen += len(same) > 0
-    assert seen > 5
+        assert (row["member_denials_90d"], row["same_care_denials_90d"]) == (len(own_copy), len(same))
+        observed += len(same) > 0
+    assert observed > 5
 
 
-def test_coverage_is_what_was_known_when_the_claim_was_recorded(made: Made):
+def test_coverage_is_what_was_known_when_the_claim_was_recorded(built: Built):
     spans: dict[str, Rows] = defaultdict(list)
-    for item in made.rows("eligibility"):
+    for item in built.rows("eligibility"):
         spans[item["member_id"]].append(item)
     answers: set[bool] = set()
-    for claim, row in claims(made, 3):
-        known: dict[Any, dict[str, Any]] = {}
+    for claim, row in claims(built, 3):
+        expected: dict[Any, dict[str, Any]] = {}
         for item in sorted(spans[claim["member_id"]], key=lambda span: span["recorded_at"]):
             if item["recorded_at"] <= claim["recorded_at"]:
-                known[item["enrollment_start_date"]] = item
+                expected[item["enrollment_start_date"]] = item
         day = claim["claim_start_date"]
         covered = any(
             start <= day and (span["enrollment_end_date"] is None or day <= span["enrollment_end_date"])
-            for start, span in known.items()
+            for start, span in expected.items()
         )
         assert row["is_covered"] == covered
         answers.add(covered)
     assert answers == {True, False}
 
 
-def test_an_authorization_is_what_the_files_said_by_then(made: Made):
+def test_an_authorization_is_what_the_files_said_by_then(built: Built):
     files: dict[str, Rows] = defaultdict(list)
-    for item in made.rows("prior_authorization"):
+    for item in built.rows("prior_authorization"):
         files[item["prior_auth_number"]].append(item)
     states: set[str] = set()
-    for claim, row in claims(made, 1):
-        kept = [path for path in files[claim["prior_auth_number"]] if path["recorded_at"] <= claim["recorded_at"]]
-        paper = max(kept, key=lambda item: item["recorded_at"], default=None)
+    for claim, row in claims(built, 1):
+        stored = [path for path in files[claim["prior_auth_number"]] if path["recorded_at"] <= claim["recorded_at"]]
+        paper = max(stored, key=lambda item: item["recorded_at"], default=None)
         if claim["prior_auth_number"] is None:
             state = "none"
         elif paper is None:
@@ -218,14 +218,14 @@ def test_an_authorization_is_what_the_files_said_by_then(made: Made):
     assert states == {"none", "not_on_file", "other_code", "valid", "expired"}
 
 
-def test_a_providers_denials_are_those_told_in_the_days_before(made: Made):
-    denials = told(made)
-    for row in made.rows("provider_history")[::97]:
+def test_a_providers_denials_are_those_told_in_the_days_before(built: Built):
+    denials = result(built)
+    for row in built.rows("provider_history")[::97]:
         since = row["known_since"] - timedelta(days=30)
-        mine = [
+        own_copy = [
             denial
             for denial in denials
             if denial["billing_npi"] == row["billing_npi"] and since <= denial["told"] <= row["known_since"]
         ]
-        assert row["denials_30d"] == len(mine)
+        assert row["denials_30d"] == len(own_copy)
         assert row["denial_rate_30d"] <= 1

@@ -51,45 +51,45 @@ def test_the_raw_columns_hold_no_history_and_no_identity(views: FeatureViews):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(denials.PROCESSES))
 def test_the_benchmark_refuses_a_planted_leak_by_name(name: str):
-    (said,) = denials.plant(name)
-    assert said.startswith(f"denials was not released: {colleague.LEAK} knew the future")
-    assert said.endswith(f"[{colleague.LEAK}]")
+    (output,) = denials.plant(name)
+    assert output.startswith(f"denials was not released: {colleague.LEAK} knew the future")
+    assert output.endswith(f"[{colleague.LEAK}]")
 
 
 @pytest.mark.slow
 def test_the_benchmark_measures_a_small_history():
-    found = denials.measure("second", 3, 700, 7000, 3)
-    best = max(found.raw, found.raw_and_provider, found.provider_rate)
-    assert found.low <= found.auc <= found.high
-    assert found.share == (found.auc - best) / (found.ceiling - best)
-    assert 0.5 < found.auc < found.ceiling + 0.05
-    assert found.train_rows > found.test_rows > 200
+    matches = denials.measure("second", 3, 700, 7000, 3)
+    best = max(matches.raw, matches.raw_and_provider, matches.provider_rate)
+    assert matches.low <= matches.auc <= matches.high
+    assert matches.share == (matches.auc - best) / (matches.ceiling - best)
+    assert 0.5 < matches.auc < matches.ceiling + 0.05
+    assert matches.train_rows > matches.test_rows > 200
     assert math.isnan(denials.share(0.7, 0.75, 0.75))
     assert math.isnan(denials.share(0.7, 0.75, 0.74))
-    told = denials.summary([found, found._replace(seed=4, share=0.1)])["second"]["share"]
-    assert (told["lowest"], told["lowest_meets"]) == (0.1, False)
-    assert len(set(found.controls)) == 3
+    result = denials.summary([matches, matches._replace(seed=4, share=0.1)])["second"]["share"]
+    assert (result["lowest"], result["lowest_meets"]) == (0.1, False)
+    assert len(set(matches.controls)) == 3
     for scores, holds in (((0.45, 0.49, 0.56), True), ((0.60, 0.61, 0.62), False)):
-        (control,) = denials.controls([found._replace(controls=scores)]).values()
+        (control,) = denials.controls([matches._replace(controls=scores)]).values()
         assert (control.low <= 0.5 <= control.high) is holds
         assert (control.lowest, control.highest, control.count) == (scores[0], scores[-1], 3)
 
 
 def test_the_benchmark_of_answers_hears_whole_answers_and_takes_no_other(tmp_path: Path):
-    with Answering(tmp_path).up() as house:
+    with Answering(tmp_path).up() as project:
 
         def connect() -> socket.socket:
             line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             line.settimeout(10)
-            line.connect(str(house.project.socket_path("api")))
+            line.connect(str(project.project.socket_path("api")))
             return line
 
         def way(keys: dict[str, str]) -> answers.Way:
             question = answers.post("/v1/models/denials/predictions", {"keys": keys, "reasons": True})
             return answers.Way("ours", connect, (question,))
 
-        told = answers.ask(way(claim(1)), 3, 30)
-        assert 0 < told["p50_ms"] <= told["p95_ms"] <= told["p99_ms"]
-        assert len(house.told("predict")) == 30
+        result = answers.ask(way(claim(1)), 3, 30)
+        assert 0 < result["p50_ms"] <= result["p95_ms"] <= result["p99_ms"]
+        assert len(project.result("predict")) == 30
         with pytest.raises(RuntimeError, match="were not answered"):
             answers.ask(way({"claim_id": "no token"}), 1, 1)

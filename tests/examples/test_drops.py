@@ -17,7 +17,7 @@ import yaml
 from open_data_contract_standard.model import OpenDataContractStandard
 
 from examples.health_plan import drops
-from tests.builders.reference_validator import Reasons, judge
+from tests.builders.reference_validator import Reasons, validate_rows
 from wellspring.data.contracts.contract import contract_for_file, load_all, load_contract, weakened_protections
 from wellspring.data.formats.csv import read_csv
 from wellspring.data.intake import validation
@@ -44,20 +44,20 @@ def test_contracts_keep_the_standard_itself(path: Path) -> None:
 @pytest.mark.parametrize("path", CONTRACTS, ids=lambda path: path.name)
 def test_each_column_says_how_it_may_leave(path: Path) -> None:
     for column in yaml.safe_load(path.read_text())["schema"][0]["properties"]:
-        said = {custom["property"]: custom["value"] for custom in column["customProperties"]}
+        output = {custom["property"]: custom["value"] for custom in column["customProperties"]}
         assert column["classification"]
-        assert said["egress"] in {"plain", "token", "year", "prefix(3)", "masked", "never"}
-        assert ("domain" in said) == (said["egress"] == "token")
+        assert output["egress"] in {"plain", "token", "year", "prefix(3)", "masked", "never"}
+        assert ("domain" in output) == (output["egress"] == "token")
         if column["classification"] in {"identifier", "contact"}:
-            assert said["egress"] in {"token", "never"}
+            assert output["egress"] in {"token", "never"}
 
 
 def test_good_rows_keep_their_contract(tmp_path: Path) -> None:
     good = drops.good(tmp_path, lines=3000)
     assert {path.name for path in tmp_path.iterdir()} == set(good.rows)
     eligibility, claims = good.paths
-    assert judge(eligibility, ELIGIBILITY) == {}
-    assert judge(claims, CLAIM) == {}
+    assert validate_rows(eligibility, ELIGIBILITY) == {}
+    assert validate_rows(claims, CLAIM) == {}
     assert [len(_rows(path)) - 1 for path in good.paths] == list(good.rows.values())
 
 
@@ -67,10 +67,10 @@ def test_the_rows_of_the_history_keep_their_contracts(tmp_path: Path) -> None:
     for path in history.paths:
         name = path.name.removesuffix("_2026-03_2026-10.csv")
         contract = EXAMPLE / "contracts" / f"{name}.odcs.yaml"
-        assert judge(path, contract) == {}, name
+        assert validate_rows(path, contract) == {}, name
         assert len(_rows(path)) - 1 == history.rows[path.name] > 0
-        promised = yaml.safe_load(contract.read_text())["schema"][0]["properties"]
-        assert _rows(path)[0] == [item["name"] for item in promised]
+        signed = yaml.safe_load(contract.read_text())["schema"][0]["properties"]
+        assert _rows(path)[0] == [item["name"] for item in signed]
     assert {path.name.removesuffix("_2026-03_2026-10.csv") for path in history.paths} == {
         path.name.removesuffix(".odcs.yaml") for path in CONTRACTS
     }
@@ -82,25 +82,25 @@ def test_the_house_admits_the_whole_history(tmp_path: Path) -> None:
     contracts = load_all(EXAMPLE / "contracts", tenant="wellspring-benefits", known_since=since)
     for path in history.paths:
         contract = contract_for_file(contracts, "clearinghouse", path.name)
-        judged = validation.validate_rows(read_csv(path.read_bytes(), contract), contract)
-        assert (judged.valid.num_rows, judged.findings) == (history.rows[path.name], ()), contract.name
+        validated = validation.validate_rows(read_csv(path.read_bytes(), contract), contract)
+        assert (validated.valid.num_rows, validated.findings) == (history.rows[path.name], ()), contract.name
 
 
 def test_no_claim_of_a_later_drop_has_a_number_of_the_history(tmp_path: Path, bad: drops.Bad) -> None:
     history = drops.history(tmp_path, months=2, members=500, lines=3000)
-    known = {row["claim_id"] for row in _named(history.paths[1])}
+    expected = {row["claim_id"] for row in _named(history.paths[1])}
     sent = {row["claim_id"] for path in (drops.corrected(tmp_path), bad.path) for row in _named(path)}
-    assert known
-    assert not known & sent
+    assert expected
+    assert not expected & sent
     # The same people, so that their tokens join.
     members = {row["member_id"] for row in _named(history.paths[0])}
     assert {row["member_id"] for row in _named(drops.good(tmp_path, lines=500, members=500).paths[1])} <= members
 
 
 def test_the_truth_of_the_history_is_about_its_claims_and_in_none_of_its_files(tmp_path: Path) -> None:
-    told = drops.truth(months=2, members=500, lines=3000)
+    result = drops.labels(months=2, members=500, lines=3000)
     history = drops.history(tmp_path, months=2, members=500, lines=3000)
-    assert set(told["claim_id"].to_pylist()) == {row["claim_id"] for row in _named(history.paths[1])}
+    assert set(result["claim_id"].to_pylist()) == {row["claim_id"] for row in _named(history.paths[1])}
     assert not any("probability" in _rows(path)[0] for path in history.paths)
 
 
@@ -114,19 +114,19 @@ def test_good_drop_holds_the_planted_people(tmp_path: Path) -> None:
 
 
 def test_bad_rows_are_bad_as_told_and_no_other_row_is(bad: drops.Bad) -> None:
-    assert judge(bad.path, CLAIM) == _told(bad)
+    assert validate_rows(bad.path, CLAIM) == _result(bad)
     assert len({flaw.kind for flaw in bad.flaws}) == 10
     assert len({flaw.row for flaw in bad.flaws}) == len(bad.flaws)
 
 
 def test_the_house_judges_the_bad_drop_as_told(bad: drops.Bad) -> None:
     contract = load_contract(CLAIM, tenant="wellspring-benefits", known_since=datetime(2026, 11, 1, tzinfo=UTC))
-    judged = validation.validate_rows(read_csv(bad.path.read_bytes(), contract), contract)
-    found: Reasons = defaultdict(set)
-    for reason in judged.reasons.to_pylist():
-        found[reason["row_number"]].add((reason["code"], reason["column"]))
-    assert dict(found) == _told(bad)
-    assert [(finding.code, finding.column, finding.count) for finding in judged.findings] == [
+    validated = validation.validate_rows(read_csv(bad.path.read_bytes(), contract), contract)
+    matches: Reasons = defaultdict(set)
+    for reason in validated.reasons.to_pylist():
+        matches[reason["row_number"]].add((reason["code"], reason["column"]))
+    assert dict(matches) == _result(bad)
+    assert [(finding.code, finding.column, finding.count) for finding in validated.findings] == [
         ("undeclared_column", bad.undeclared, bad.rows)
     ]
 
@@ -158,7 +158,7 @@ def test_repaired_contract_frees_what_the_contract_forgot_and_nothing_else(bad: 
     path = drops.repaired_contract(tmp_path)
     assert [item.name for item in tmp_path.iterdir()] == [CLAIM.name]
     assert OpenDataContractStandard.from_file(str(path)).version == "1.1.0"
-    before, after = judge(bad.path, CLAIM), judge(bad.path, path)
+    before, after = validate_rows(bad.path, CLAIM), validate_rows(bad.path, path)
     freed = {number for number in before if number not in after}
     assert freed == {flaw.row for flaw in bad.flaws if flaw.column == "place_of_service_code"}
     assert len(freed) == bad.repairable
@@ -173,7 +173,7 @@ def test_broken_schema_lacks_a_required_column_and_corrected_has_it_back(tmp_pat
     (header, *rows), (mended, *same) = (_rows(path) for path in (broken, corrected))
     assert set(mended) - set(header) == {"member_id"}
     assert rows == same
-    assert judge(corrected, CLAIM) == {}
+    assert validate_rows(corrected, CLAIM) == {}
 
 
 def test_drops_load_beside_the_project_without_a_package(tmp_path: Path) -> None:
@@ -184,10 +184,10 @@ def test_drops_load_beside_the_project_without_a_package(tmp_path: Path) -> None
         "import sys, pathlib, drops; here = pathlib.Path(sys.argv[1]);"
         " drops.history(here, months=2, members=50, lines=40); print(drops.broken_schema(here, lines=5).name)"
     )
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], cwd=tmp_path, capture_output=True, text=True, check=True
     )
-    assert told.stdout.split() == ["medical_claim_2026-11.csv"]
+    assert result.stdout.split() == ["medical_claim_2026-11.csv"]
 
 
 def _named(path: Path) -> list[dict[str, str]]:
@@ -200,8 +200,8 @@ def _rows(path: Path) -> list[list[str]]:
         return list(csv.reader(text))
 
 
-def _told(bad: drops.Bad) -> Reasons:
-    told: Reasons = defaultdict(set)
+def _result(bad: drops.Bad) -> Reasons:
+    result: Reasons = defaultdict(set)
     for flaw in bad.flaws:
-        told[flaw.row].add((flaw.code, flaw.column))
-    return dict(told)
+        result[flaw.row].add((flaw.code, flaw.column))
+    return dict(result)

@@ -25,21 +25,21 @@ def views() -> FeatureViews:
 
 
 def test_each_table_that_dbt_builds_for_features_is_a_view_and_says_the_same_of_its_columns(views: FeatureViews):
-    told = {model["name"]: model for model in yaml.safe_load(DBT.read_text())["models"]}
-    assert {view.table for view in views.views} == set(told)
+    result = {model["name"]: model for model in yaml.safe_load(DBT.read_text())["models"]}
+    assert {view.table for view in views.views} == set(result)
     for view in views.views:
-        model = told[view.table]
+        model = result[view.table]
         assert list(view.keys) == model["config"]["meta"]["keys"]
-        other = {
+        second = {
             *view.keys,
             *CARRIED.get(view.name, set()),
             views_module.KNOWN_SINCE_COLUMN,
             views_module.SEQUENCE_COLUMN,
         }
         columns = {item["name"]: item["data_type"] for item in model["columns"]}
-        assert other <= set(columns)
+        assert second <= set(columns)
         assert [(feature.name, feature.type) for feature in view.features] == [
-            (name, KINDS[kind]) for name, kind in columns.items() if name not in other
+            (name, KINDS[kind]) for name, kind in columns.items() if name not in second
         ]
         closed = {feature.name: feature.categories for feature in view.features if feature.categories}
         assert closed == {item["name"]: _accepted(item) for item in model["columns"] if _accepted(item)}

@@ -83,10 +83,10 @@ def test_planted_people_have_every_identifier_and_nobody_else_has_theirs(people:
     planted = population.planted(12, SEED)
     rows = people.select(population.Person._fields).to_pylist()
     assert [population.Person(**row) for row in rows[:12]] == planted
-    others = {value for row in rows[12:] for value in row.values()}
+    rest = {value for row in rows[12:] for value in row.values()}
     for person in planted:
         assert len(person.marks) == len(set(person.marks)) == 9
-        assert not set(person.marks) & others
+        assert not set(person.marks) & rest
         assert all(len(mark) >= 9 for mark in person.marks)  # long enough not to be met by chance
 
 

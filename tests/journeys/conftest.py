@@ -24,7 +24,7 @@ from wellspring.supervisor import client
 EXAMPLE = repository.ROOT / "examples" / "health_plan"
 
 
-class Said(NamedTuple):
+class Output(NamedTuple):
     """One command: exit code, standard output, standard error."""
 
     code: int
@@ -36,7 +36,7 @@ class Said(NamedTuple):
         return json.loads(self.out)
 
 
-class House:
+class ProjectFixture:
     """One project and its vendor's outbox."""
 
     def __init__(self, project: Project) -> None:
@@ -44,26 +44,26 @@ class House:
         self.root = project.root
         self.outbox = project.vendor_dir / "outbox"
 
-    def run(self, *words: object) -> Said:
+    def run(self, *words: object) -> Output:
         """Carry out one command line in this process; the worker runs in its own."""
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             code = run_command(cli, [*map(str, words), "--project", str(self.root)])
         assert "Traceback" not in out.getvalue() + err.getvalue()
-        return Said(code, out.getvalue(), err.getvalue())
+        return Output(code, out.getvalue(), err.getvalue())
 
     def receive(self, *, code: int = 0) -> dict[str, Any]:
         """Receive what is new; returns what the run did, its outcomes by file name."""
-        said = self.run("ingest", "--json")
-        assert said.code == code, said.err or said.out
-        received = said.document
+        output = self.run("ingest", "--json")
+        assert output.code == code, output.err or output.out
+        received = output.document
         return {**received, "files": {item["name"]: item for item in received["files"]}}
 
     def accounts(self) -> dict[str, dict[str, Any]]:
         """Say every account by drop id. All of them must balance."""
-        said = self.run("status", "--json")
-        assert said.code == 0, said.err
-        accounts = {name.removeprefix("drop:"): item for name, item in said.document["accounts"].items()}
+        output = self.run("status", "--json")
+        assert output.code == 0, output.err
+        accounts = {name.removeprefix("drop:"): item for name, item in output.document["accounts"].items()}
         assert [name for name, item in accounts.items() if not item["balanced"]] == []
         return accounts
 
@@ -99,22 +99,22 @@ class House:
 
 
 @contextlib.contextmanager
-def opened() -> Generator[House]:
+def opened_files() -> Generator[ProjectFixture]:
     """Lay the project out where services of other users may enter, start it, and leave nothing of it."""
     root = Path(tempfile.mkdtemp(prefix="ws-journey-", dir=tempfile.gettempdir()))
     root.chmod(0o755)
     (root / "wellspring.toml").write_text(plain())
     shutil.copytree(EXAMPLE / "contracts", root / "contracts")
-    house = House(load_project(root))
+    project = ProjectFixture(load_project(root))
     try:
-        house.up()
-        yield house
+        project.up()
+        yield project
     finally:
-        house.down()
+        project.down()
         shutil.rmtree(root)
 
 
 @pytest.fixture(scope="module")
-def house() -> Iterator[House]:
-    with opened() as house:
-        yield house
+def project() -> Iterator[ProjectFixture]:
+    with opened_files() as project:
+        yield project

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from examples.health_plan import drops, population
-from tests.journeys.conftest import House
+from tests.journeys.conftest import ProjectFixture
 from wellspring.cli.worker_client import run_worker
 
 pytestmark = pytest.mark.live
@@ -23,13 +23,13 @@ LINES, MEMBERS = 60, 200
 PEOPLE = drops.people(MEMBERS)
 
 
-class Told:
+class Result:
     """What later tests need of earlier ones."""
 
     bad: drops.Bad
     bad_drop = ""
     good_edition = ""
-    known: dict[int, Any]
+    expected: dict[int, Any]
 
 
 def claims(month: str, *, lines: int = LINES) -> str:
@@ -43,30 +43,30 @@ def claims(month: str, *, lines: int = LINES) -> str:
     return text.getvalue()
 
 
-def send(house: House, name: str, content: str | bytes) -> str:
+def send(project: ProjectFixture, name: str, content: str | bytes) -> str:
     """Put a file into the outbox as the vendor does: whole, under its name."""
-    part = house.outbox / f"{name}.part"
+    part = project.outbox / f"{name}.part"
     part.write_bytes(content.encode() if isinstance(content, str) else content)
-    part.rename(house.outbox / name)
+    part.rename(project.outbox / name)
     return name
 
 
-def eligibility(house: House, month: str) -> str:
-    return population.write_csv(population.spans(PEOPLE, 3), house.outbox / f"eligibility_{month}.csv").name
+def eligibility(project: ProjectFixture, month: str) -> str:
+    return population.write_csv(population.spans(PEOPLE, 3), project.outbox / f"eligibility_{month}.csv").name
 
 
-def test_before_the_first_drop_there_is_nothing_new(house: House):
-    received = house.receive(code=3)
+def test_before_the_first_drop_there_is_nothing_new(project: ProjectFixture):
+    received = project.receive(code=3)
     assert (received["edition"], received["files"]) == (None, {})
-    assert house.accounts() == {}
+    assert project.accounts() == {}
 
 
-def test_a_good_drop_is_published_as_one_edition(house: House):
-    good = drops.good(house.outbox, lines=300, members=MEMBERS)
+def test_a_good_drop_is_published_as_one_edition(project: ProjectFixture):
+    good = drops.good(project.outbox, lines=300, members=MEMBERS)
     # What is not finished, and what is hidden, is none of ours.
     for name in ("medical_claim_2026-99.csv.part", ".medical_claim_2026-98.csv"):
-        (house.outbox / name).write_text("half")
-    received = house.receive()
+        (project.outbox / name).write_text("half")
+    received = project.receive()
     assert {name: item["status"] for name, item in received["files"].items()} == dict.fromkeys(good.rows, "published")
     assert received["newly_published"]
     assert sorted(item["table"] for item in received["edition"]["tables"]) == ["eligibility", "medical_claim"]
@@ -74,76 +74,76 @@ def test_a_good_drop_is_published_as_one_edition(house: House):
         account = received["files"][name]["account"]
         assert (account["received"], account["published"]) == (rows, rows)
         assert account["waiting"] == 0
-    assert len(house.rows("medical_claim", "claim_id")) == 300
-    assert len(house.list_entries("publish")) == 2
+    assert len(project.rows("medical_claim", "claim_id")) == 300
+    assert len(project.list_entries("publish")) == 2
 
 
-def test_no_identifier_is_in_what_readers_see(house: House):
-    members = {row["member_id"] for row in house.rows("medical_claim", "member_id")}
+def test_no_identifier_is_in_what_readers_see(project: ProjectFixture):
+    members = {row["member_id"] for row in project.rows("medical_claim", "member_id")}
     assert all(member.startswith("member_k1_") for member in members)
     # One domain joins across files.
-    assert members <= {row["member_id"] for row in house.rows("eligibility", "member_id")}
+    assert members <= {row["member_id"] for row in project.rows("eligibility", "member_id")}
 
 
-def test_a_second_receive_changes_nothing(house: House):
-    before = house.list_entries("publish")
-    received = house.receive(code=3)
+def test_a_second_receive_changes_nothing(project: ProjectFixture):
+    before = project.list_entries("publish")
+    received = project.receive(code=3)
     assert not received["newly_published"]
     assert received["edition"]["id"] == before[-1]["subject"].removeprefix("edition:")
     assert received["age_seconds"] is not None
-    assert house.list_entries("publish") == before
-    Told.good_edition = received["edition"]["id"]
+    assert project.list_entries("publish") == before
+    Result.good_edition = received["edition"]["id"]
 
 
-def test_the_rows_of_a_bad_drop_wait_each_with_its_reason_and_the_rest_is_published(house: House):
-    Told.bad = drops.bad(house.outbox, members=MEMBERS)
-    received = house.receive()
-    outcome = received["files"][Told.bad.path.name]
-    Told.bad_drop = outcome["drop"]
-    broken = {flaw.row for flaw in Told.bad.flaws}
+def test_the_rows_of_a_bad_drop_wait_each_with_its_reason_and_the_rest_is_published(project: ProjectFixture):
+    Result.bad = drops.bad(project.outbox, members=MEMBERS)
+    received = project.receive()
+    outcome = received["files"][Result.bad.path.name]
+    Result.bad_drop = outcome["drop"]
+    broken = {flaw.row for flaw in Result.bad.flaws}
     account = outcome["account"]
-    assert account["received"] == Told.bad.rows
+    assert account["received"] == Result.bad.rows
     assert account["quarantined"] == len(broken)
-    assert account["published"] == Told.bad.rows - len(broken)
+    assert account["published"] == Result.bad.rows - len(broken)
     assert any(reason["code"] == "undeclared_column" for reason in outcome["reasons"])
-    published = house.rows("medical_claim", "drop_id", "row_number", "known_since", "replay_number")
-    ours = [row for row in published if row["drop_id"] == Told.bad_drop]
-    assert {row["row_number"] for row in ours} == set(range(1, Told.bad.rows + 1)) - broken
-    assert len({row["known_since"] for row in ours}) == 1
-    Told.known = {row["row_number"]: row["known_since"] for row in ours}
+    published = project.rows("medical_claim", "drop_id", "row_number", "known_since", "replay_number")
+    own_value = [row for row in published if row["drop_id"] == Result.bad_drop]
+    assert {row["row_number"] for row in own_value} == set(range(1, Result.bad.rows + 1)) - broken
+    assert len({row["known_since"] for row in own_value}) == 1
+    Result.expected = {row["row_number"]: row["known_since"] for row in own_value}
 
 
-def test_quarantine_names_every_planted_flaw_and_shows_no_value(house: House):
-    shown = house.run("quarantine", "show", Told.bad_drop, "--json")
+def test_quarantine_names_every_planted_flaw_and_shows_no_value(project: ProjectFixture):
+    shown = project.run("quarantine", "show", Result.bad_drop, "--json")
     rows = shown.document
-    found = {(row["row_number"], reason["code"]) for row in rows for reason in row["reasons"]}
-    assert {(flaw.row, flaw.code) for flaw in Told.bad.flaws} <= found
+    matches = {(row["row_number"], reason["code"]) for row in rows for reason in row["reasons"]}
+    assert {(flaw.row, flaw.code) for flaw in Result.bad.flaws} <= matches
     for value in ("twelve dollars", "WSP12AB", "2026-02-30", PEOPLE["social_security_number"][0].as_py()):
         assert value not in shown.out
-    listed = house.run("quarantine", "list", "--json").document
-    assert [(item["drop"], item["rows"]) for item in listed] == [(Told.bad_drop, len(rows))]
+    listed = project.run("quarantine", "list", "--json").document
+    assert [(item["drop"], item["rows"]) for item in listed] == [(Result.bad_drop, len(rows))]
 
 
-def test_a_broken_schema_stops_its_whole_set_and_readers_keep_the_last_good_edition(house: House):
-    before = house.list_entries("publish")[-1]["subject"]
-    broken = drops.broken_schema(house.outbox, lines=LINES, members=MEMBERS)
-    good = eligibility(house, "2026-11")
-    said = house.run("ingest")
-    assert said.code == 75
-    assert "readers keep the last good edition" in said.out
-    assert "set_incomplete" in said.out
-    assert "missing_column" in said.out
+def test_a_broken_schema_stops_its_whole_set_and_readers_keep_the_last_good_edition(project: ProjectFixture):
+    before = project.list_entries("publish")[-1]["subject"]
+    broken = drops.broken_schema(project.outbox, lines=LINES, members=MEMBERS)
+    good = eligibility(project, "2026-11")
+    output = project.run("ingest")
+    assert output.code == 75
+    assert "readers keep the last good edition" in output.out
+    assert "set_incomplete" in output.out
+    assert "missing_column" in output.out
     # Asked again nothing is new, the exit code still says that a set waits, and the owner is not told twice.
-    received = house.receive(code=75)
+    received = project.receive(code=75)
     assert received["files"] == {}
     assert f"edition:{received['edition']['id']}" == before
-    alerts = house.list_entries("alert")
+    alerts = project.list_entries("alert")
     assert [alert["facts"]["contact"] for alert in alerts] == ["claims-data@clearinghouse.example.com"]
     assert "missing_column" in alerts[0]["facts"]["codes"]
-    accounts = house.accounts()
+    accounts = project.accounts()
     names = {
         list_entry["facts"]["name"]: list_entry["subject"].removeprefix("drop:")
-        for list_entry in house.list_entries("land")
+        for list_entry in project.list_entries("land")
     }
     stopped, waits = accounts[names[broken.name]], accounts[names[good]]
     assert (stopped["received"], stopped["rejected"]) == (LINES, LINES)
@@ -151,15 +151,15 @@ def test_a_broken_schema_stops_its_whole_set_and_readers_keep_the_last_good_edit
     assert waits["published"] == 0
 
 
-def test_the_corrected_file_settles_the_set_and_what_waited_is_published_with_it(house: House):
-    mended = drops.corrected(house.outbox, lines=LINES, members=MEMBERS)
-    received = house.receive()
+def test_the_corrected_file_settles_the_set_and_what_waited_is_published_with_it(project: ProjectFixture):
+    mended = drops.corrected(project.outbox, lines=LINES, members=MEMBERS)
+    received = project.receive()
     assert {name: item["status"] for name, item in received["files"].items()} == {
         mended.name: "published",
         "eligibility_2026-11.csv": "published",
     }
     assert received["verdict"]["outcome"] == "pass"
-    assert {account["waiting"] for account in house.accounts().values()} == {0}
+    assert {account["waiting"] for account in project.accounts().values()} == {0}
 
 
 FAULTS = {
@@ -173,7 +173,7 @@ FAULTS = {
 }
 
 
-def test_files_that_cannot_be_read_safely_stop_whole_and_each_says_why(house: House):
+def test_files_that_cannot_be_read_safely_stop_whole_and_each_says_why(project: ProjectFixture):
     text = claims("2026-12")
     header, *rows = text.splitlines()
     contents: dict[str, str | bytes] = {
@@ -186,16 +186,16 @@ def test_files_that_cannot_be_read_safely_stop_whole_and_each_says_why(house: Ho
         "medical_claim_quote.csv": f'{header}\n"{rows[0]}\n',
     }
     for name, content in contents.items():
-        send(house, name, content)
-    received = house.receive(code=75)
-    said = {name: {reason["code"] for reason in item["reasons"]} for name, item in received["files"].items()}
+        send(project, name, content)
+    received = project.receive(code=75)
+    output = {name: {reason["code"] for reason in item["reasons"]} for name, item in received["files"].items()}
     assert {name: item["status"] for name, item in received["files"].items()} == dict.fromkeys(FAULTS, "stopped")
-    assert {name: code in said[name] for name, code in FAULTS.items()} == dict.fromkeys(FAULTS, True), said
+    assert {name: code in output[name] for name, code in FAULTS.items()} == dict.fromkeys(FAULTS, True), output
     assert all(reason["message"] for item in received["files"].values() for reason in item["reasons"])
     assert not received["newly_published"]
 
 
-def test_a_byte_order_mark_and_line_ends_within_quotes_are_read_and_settle_the_set(house: House):
+def test_a_byte_order_mark_and_line_ends_within_quotes_are_read_and_settle_the_set(project: ProjectFixture):
     text = claims("2027-01")
     header, first, *rest = text.splitlines()
     place = header.split(",").index("note")
@@ -203,88 +203,93 @@ def test_a_byte_order_mark_and_line_ends_within_quotes_are_read_and_settle_the_s
     fields[place] = "first line\nsecond line"
     line = io.StringIO()
     csv.writer(line, lineterminator="\n").writerow(fields)
-    send(house, "medical_claim_bom.csv", "\ufeff" + "\n".join([header, line.getvalue().rstrip("\n"), *rest]) + "\n")
-    received = house.receive()
+    send(project, "medical_claim_bom.csv", "\ufeff" + "\n".join([header, line.getvalue().rstrip("\n"), *rest]) + "\n")
+    received = project.receive()
     account = received["files"]["medical_claim_bom.csv"]["account"]
     assert (account["received"], account["published"]) == (LINES, LINES)
-    assert {item["waiting"] for item in house.accounts().values()} == {0}
+    assert {item["waiting"] for item in project.accounts().values()} == {0}
 
 
-def test_a_replay_that_repairs_nothing_is_refused_with_its_reasons(house: House):
-    said = house.run("quarantine", "replay", Told.bad_drop)
-    assert said.code == 77
-    assert f"none of the {len(Told.bad.flaws)} rows of drop:{Told.bad_drop} keeps medical_claim 1.0.0" in said.err
-    assert "enum in place_of_service_code" in said.err
+def test_a_replay_that_repairs_nothing_is_refused_with_its_reasons(project: ProjectFixture):
+    output = project.run("quarantine", "replay", Result.bad_drop)
+    assert output.code == 77
+    assert f"none of the {len(Result.bad.flaws)} rows of drop:{Result.bad_drop} keeps medical_claim 1.0.0" in output.err
+    assert "enum in place_of_service_code" in output.err
     # The next run is not disturbed by it.
-    house.receive(code=3)
+    project.receive(code=3)
 
 
-def test_a_repaired_contract_frees_its_rows_and_no_others(house: House):
-    drops.repaired_contract(house.project.contracts_dir)
-    said = house.run("quarantine", "replay", Told.bad_drop, "--json")
-    assert said.code == 0, said.err
-    account = said.document["files"][0]["account"]
-    assert account["quarantined"] == len(Told.bad.flaws) - Told.bad.repairable
-    assert account["published"] == Told.bad.rows - account["quarantined"]
-    rows = house.rows("medical_claim", "drop_id", "row_number", "known_since", "replay_number")
-    ours = [row for row in rows if row["drop_id"] == Told.bad_drop]
+def test_a_repaired_contract_frees_its_rows_and_no_others(project: ProjectFixture):
+    drops.repaired_contract(project.project.contracts_dir)
+    output = project.run("quarantine", "replay", Result.bad_drop, "--json")
+    assert output.code == 0, output.err
+    account = output.document["files"][0]["account"]
+    assert account["quarantined"] == len(Result.bad.flaws) - Result.bad.repairable
+    assert account["published"] == Result.bad.rows - account["quarantined"]
+    rows = project.rows("medical_claim", "drop_id", "row_number", "known_since", "replay_number")
+    own_value = [row for row in rows if row["drop_id"] == Result.bad_drop]
     # What was known, was known since then; what was freed is known since now.
-    assert {row["row_number"]: row["known_since"] for row in ours if row["replay_number"] == 0} == Told.known
-    freed = [row for row in ours if row["replay_number"] == 1]
-    assert len(freed) == Told.bad.repairable
-    assert min(row["known_since"] for row in freed) > max(Told.known.values())
-    assert len(ours) == len({row["row_number"] for row in ours})
+    assert {row["row_number"]: row["known_since"] for row in own_value if row["replay_number"] == 0} == Result.expected
+    freed = [row for row in own_value if row["replay_number"] == 1]
+    assert len(freed) == Result.bad.repairable
+    assert min(row["known_since"] for row in freed) > max(Result.expected.values())
+    assert len(own_value) == len({row["row_number"] for row in own_value})
 
 
-def test_a_second_replay_of_the_same_rows_changes_nothing(house: House):
-    before = house.list_entries("publish")
-    assert house.run("quarantine", "replay", Told.bad_drop).code == 77
-    assert house.list_entries("publish") == before
+def test_a_second_replay_of_the_same_rows_changes_nothing(project: ProjectFixture):
+    before = project.list_entries("publish")
+    assert project.run("quarantine", "replay", Result.bad_drop).code == 77
+    assert project.list_entries("publish") == before
 
 
-def test_an_unknown_drop_is_answered_with_the_nearest(house: House):
-    said = house.run("quarantine", "replay", f"{Told.bad_drop[:-1]}x")
-    assert said.code == 66
-    assert f"did you mean {Told.bad_drop!r}?" in said.err
+def test_an_unknown_drop_is_answered_with_the_nearest(project: ProjectFixture):
+    output = project.run("quarantine", "replay", f"{Result.bad_drop[:-1]}x")
+    assert output.code == 66
+    assert f"did you mean {Result.bad_drop!r}?" in output.err
 
 
-def test_a_changed_file_and_one_without_a_contract_are_findings_recorded_once(house: House):
-    changed = house.outbox / "medical_claim_bom.csv"
-    send(house, changed.name, changed.read_text() + changed.read_text().splitlines()[-1] + "\n")
-    send(house, "pharmacy_2026-12.csv", "a,b\n1,2\n")
-    before = house.list_entries("land")
+def test_a_changed_file_and_one_without_a_contract_are_findings_recorded_once(project: ProjectFixture):
+    changed = project.outbox / "medical_claim_bom.csv"
+    send(project, changed.name, changed.read_text() + changed.read_text().splitlines()[-1] + "\n")
+    send(project, "pharmacy_2026-12.csv", "a,b\n1,2\n")
+    before = project.list_entries("land")
     for _ in range(2):
-        received = house.receive(code=75)
+        received = project.receive(code=75)
         assert {name: item["status"] for name, item in received["files"].items()} == {
             "medical_claim_bom.csv": "finding",
             "pharmacy_2026-12.csv": "finding",
         }
         assert received["files"]["medical_claim_bom.csv"]["reasons"][0]["code"] == "changed"
-    assert len(house.list_entries("finding", code="changed")) == 1
-    assert len(house.list_entries("finding", name="pharmacy_2026-12.csv")) == 1
-    assert house.list_entries("land") == before
+    assert len(project.list_entries("finding", code="changed")) == 1
+    assert len(project.list_entries("finding", name="pharmacy_2026-12.csv")) == 1
+    assert project.list_entries("land") == before
     for name in ("pharmacy_2026-12.csv", changed.name):
-        (house.outbox / name).unlink()
+        (project.outbox / name).unlink()
 
 
-def test_a_file_deleted_while_the_run_was_under_way_is_told_and_what_came_before_it_is_not_lost(house: House):
-    first = send(house, "medical_claim_2027-02.csv", claims("2027-02"))
-    doomed = Path(house.outbox / send(house, "medical_claim_2027-03.csv", claims("2027-03")))
-    os.utime(house.outbox / first, (1_700_000_000, 1_700_000_000))
+def test_a_file_deleted_while_the_run_was_under_way_is_told_and_what_came_before_it_is_not_lost(
+    project: ProjectFixture,
+):
+    first = send(project, "medical_claim_2027-02.csv", claims("2027-02"))
+    doomed = Path(project.outbox / send(project, "medical_claim_2027-03.csv", claims("2027-03")))
+    os.utime(project.outbox / first, (1_700_000_000, 1_700_000_000))
 
     def delete(stage: str, done: int, total: int) -> None:
         doomed.unlink(missing_ok=True)
 
-    received = run_worker(house.project, "ingest", "clearinghouse", on_progress=delete)
-    fates = {item["name"]: (item["status"], [one["code"] for one in item["reasons"]]) for item in received["files"]}
+    received = run_worker(project.project, "ingest", "clearinghouse", on_progress=delete)
+    fates = {
+        item["name"]: (item["status"], [item_value["code"] for item_value in item["reasons"]])
+        for item in received["files"]
+    }
     assert fates == {first: ("published", []), doomed.name: ("finding", ["file_missing"])}
     assert received["files"][0]["account"]["published"] == LINES
 
 
-def test_after_all_of_it_every_account_balances_nothing_waits_and_the_ledger_verifies(house: House):
-    accounts = house.accounts()
+def test_after_all_of_it_every_account_balances_nothing_waits_and_the_ledger_verifies(project: ProjectFixture):
+    accounts = project.accounts()
     assert {account["waiting"] for account in accounts.values()} == {0}
     assert sum(account["published"] for account in accounts.values()) == len(
-        house.rows("medical_claim", "replay_number")
-    ) + len(house.rows("eligibility", "replay_number"))
-    assert house.run("ledger", "verify").code == 0
+        project.rows("medical_claim", "replay_number")
+    ) + len(project.rows("eligibility", "replay_number"))
+    assert project.run("ledger", "verify").code == 0

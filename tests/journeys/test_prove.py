@@ -15,12 +15,12 @@ import pytest
 
 from examples.health_plan import drops
 from tests.architecture import repository
-from tests.journeys.conftest import House
+from tests.journeys.conftest import ProjectFixture
 
 pytestmark = pytest.mark.live
 
 
-class Told:
+class Result:
     """What was published, what its first story was, and the keys by which it verifies."""
 
     edition = ""
@@ -30,15 +30,15 @@ class Told:
 
 
 @pytest.fixture(scope="module")
-def published(house: House) -> House:
+def published(project: ProjectFixture) -> ProjectFixture:
     """A house that has published one set."""
-    drops.good(house.outbox, lines=60, members=60)
-    received = house.receive()
-    Told.edition = received["edition"]["id"]
-    Told.drop = next(item["drop"] for item in received["files"].values() if item["contract"] == "medical_claim")
-    keys = house.run("ledger", "key", "--json").document
-    Told.log, Told.witness = keys["log"], keys["witness"]
-    return house
+    drops.good(project.outbox, lines=60, members=60)
+    received = project.receive()
+    Result.edition = received["edition"]["id"]
+    Result.drop = next(item["drop"] for item in received["files"].values() if item["contract"] == "medical_claim")
+    keys = project.run("ledger", "key", "--json").document
+    Result.log, Result.witness = keys["log"], keys["witness"]
+    return project
 
 
 def verified(pack: Path, *keys: str) -> Any:
@@ -48,8 +48,8 @@ def verified(pack: Path, *keys: str) -> Any:
         shutil.copytree(repository.SRC / "wellspring_verify", alone / "wellspring_verify")
         libraries = Path(cryptography.__file__).parents[1]
         for name in ("cryptography", "cffi", "_cffi_backend*", "pycparser"):
-            for found in libraries.glob(name):
-                (alone / found.name).symlink_to(found)
+            for matches in libraries.glob(name):
+                (alone / matches.name).symlink_to(matches)
     # -I and -S: no site-packages, no PYTHONPATH, no folder that we stand in.
     start = f"import sys; sys.path.insert(0, {str(alone)!r}); from wellspring_verify.cli import main; sys.exit(main())"
     absent = "import importlib.util as u; assert u.find_spec('wellspring') is None; "
@@ -62,14 +62,18 @@ def verified(pack: Path, *keys: str) -> Any:
 
 
 def keys() -> tuple[str, ...]:
-    return ("--key", Told.log, "--witness", Told.witness)
+    return ("--key", Result.log, "--witness", Result.witness)
 
 
 @pytest.mark.parametrize("kind", ["drop", "edition", "dataset"])
-def test_a_story_is_proved_and_verifies_alone(published: House, tmp_path: Path, kind: str):
-    subject = {"drop": f"drop:{Told.drop}", "edition": f"edition:{Told.edition}", "dataset": "dataset:medical_claim"}
-    said = published.run("prove", subject[kind], "--out", tmp_path / "pack", "--json")
-    assert said.code == 0, said.err
+def test_a_story_is_proved_and_verifies_alone(published: ProjectFixture, tmp_path: Path, kind: str):
+    subject = {
+        "drop": f"drop:{Result.drop}",
+        "edition": f"edition:{Result.edition}",
+        "dataset": "dataset:medical_claim",
+    }
+    output = published.run("prove", subject[kind], "--out", tmp_path / "pack", "--json")
+    assert output.code == 0, output.err
     report = verified(tmp_path / "pack", *keys())
     assert (report["outcome"], report["subject"], report["findings"]) == (0, subject[kind], [])
     story = json.loads((tmp_path / "pack" / "story.json").read_bytes())
@@ -85,9 +89,9 @@ def json_entries(pack: Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_bytes()) for path in sorted((pack / "entries").iterdir())]
 
 
-def test_without_a_key_the_signer_is_not_checked_and_a_flipped_byte_is_named(published: House, tmp_path: Path):
+def test_without_a_key_the_signer_is_not_checked_and_a_flipped_byte_is_named(published: ProjectFixture, tmp_path: Path):
     pack = tmp_path / "pack"
-    assert published.run("prove", f"edition:{Told.edition}", "--out", pack).code == 0
+    assert published.run("prove", f"edition:{Result.edition}", "--out", pack).code == 0
     assert verified(pack)["outcome"] == 10
     entry = sorted((pack / "entries").iterdir())[2]
     content = bytearray(entry.read_bytes())
@@ -98,32 +102,34 @@ def test_without_a_key_the_signer_is_not_checked_and_a_flipped_byte_is_named(pub
     assert f"entries/{entry.name}" in {finding["file"] for finding in report["findings"]}
 
 
-def test_another_house_did_not_sign_it(published: House, tmp_path: Path):
-    from tests.builders.packs import made
+def test_another_house_did_not_sign_it(published: ProjectFixture, tmp_path: Path):
+    from tests.builders.packs import built
 
-    other = made(tmp_path / "other")
-    assert published.run("prove", f"drop:{Told.drop}", "--out", tmp_path / "pack").code == 0
-    assert verified(tmp_path / "pack", "--key", other.key)["outcome"] == 20
+    second = built(tmp_path / "other")
+    assert published.run("prove", f"drop:{Result.drop}", "--out", tmp_path / "pack").code == 0
+    assert verified(tmp_path / "pack", "--key", second.key)["outcome"] == 20
 
 
 @pytest.mark.parametrize("subject", ["drop:{drop}x", "edition:{edition}x", "dataset:medical_clam"])
-def test_an_unknown_subject_is_answered_with_the_nearest(published: House, tmp_path: Path, subject: str):
-    asked = subject.format(drop=Told.drop, edition=Told.edition)
-    said = published.run("prove", asked, "--out", tmp_path / "pack")
-    assert said.code == 66
-    assert "did you mean" in said.err
+def test_an_unknown_subject_is_answered_with_the_nearest(published: ProjectFixture, tmp_path: Path, subject: str):
+    requests = subject.format(drop=Result.drop, edition=Result.edition)
+    output = published.run("prove", requests, "--out", tmp_path / "pack")
+    assert output.code == 66
+    assert "did you mean" in output.err
     assert not (tmp_path / "pack").exists()
 
 
-def test_an_older_pack_still_verifies_after_more_was_received(published: House, tmp_path: Path):
+def test_an_older_pack_still_verifies_after_more_was_received(published: ProjectFixture, tmp_path: Path):
     pack = tmp_path / "pack"
-    assert published.run("prove", f"edition:{Told.edition}", "--out", pack).code == 0
+    assert published.run("prove", f"edition:{Result.edition}", "--out", pack).code == 0
     drops.corrected(published.outbox, lines=60, members=60)
     assert published.receive()["newly_published"]
     assert verified(pack, *keys())["outcome"] == 0
 
 
-def test_a_sealed_story_is_proved_with_the_servers_down_and_one_that_is_not_is_69(published: House, tmp_path: Path):
+def test_a_sealed_story_is_proved_with_the_servers_down_and_one_that_is_not_is_69(
+    published: ProjectFixture, tmp_path: Path
+):
     # A drop that stops is told in the log, and nobody has sealed its story.
     drops.broken_schema(published.outbox, lines=60, members=60, month="2026-12")
     received = published.receive(code=75)
@@ -133,9 +139,9 @@ def test_a_sealed_story_is_proved_with_the_servers_down_and_one_that_is_not_is_6
         newest = f"edition:{received['edition']['id']}"
         assert published.run("prove", newest, "--out", tmp_path / "pack").code == 0
         assert verified(tmp_path / "pack", *keys())["outcome"] == 0
-        said = published.run("prove", f"drop:{stopped}", "--out", tmp_path / "more")
-        assert said.code == 69
-        assert said.err.endswith("fix: run `wellspring up`\n")
+        output = published.run("prove", f"drop:{stopped}", "--out", tmp_path / "more")
+        assert output.code == 69
+        assert output.err.endswith("fix: run `wellspring up`\n")
         assert published.run("ledger", "verify").code == 0
         assert not (published.root / ".wellspring" / "run.json").exists()
         running = [item.info["cmdline"] for item in psutil.process_iter(["cmdline"]) if item.info["cmdline"]]
@@ -148,7 +154,7 @@ def test_a_sealed_story_is_proved_with_the_servers_down_and_one_that_is_not_is_6
     assert {entry["action"] for entry in json_entries(tmp_path / "more")} == {"land", "admit", "alert"}
 
 
-def test_as_the_worker_a_pack_is_never_written_over_another_folder(published: House, tmp_path: Path):
+def test_as_the_worker_a_pack_is_never_written_over_another_folder(published: ProjectFixture, tmp_path: Path):
     out = tmp_path / "mine"
     out.mkdir()
     (out / "thesis.txt").write_text("years of work")

@@ -11,7 +11,7 @@ import pytest
 
 from examples.health_plan import drops
 from tests.builders.projects import run_as
-from tests.journeys.conftest import House
+from tests.journeys.conftest import ProjectFixture
 from wellspring.runtime import landlock
 from wellspring.runtime.privileges import SERVICE_GIDS, SERVICE_UIDS, SUPPLEMENTARY_GIDS, detect_privileges
 
@@ -54,22 +54,22 @@ def asked(path, request):
 
 
 @pytest.fixture(scope="module")
-def secrets(house: House) -> list[Path]:
+def secrets(project: ProjectFixture) -> list[Path]:
     """Every secret of a house that has received something; each must be there, or a test of it proves nothing."""
-    drops.good(house.outbox, lines=60, members=60)
-    house.receive()
-    if detect_privileges(house.project).separation != "user":
+    drops.good(project.outbox, lines=60, members=60)
+    project.receive()
+    if detect_privileges(project.project).separation != "user":
         pytest.skip("this container maps no other users")
-    state = house.project.state_dir
-    originals = list(house.project.enclave_dir.rglob("*"))
+    state = project.project.state_dir
+    originals = list(project.project.enclave_dir.rglob("*"))
     named = [
         state / "seal.key",
         state / "supervisor.key",
         state / "openbao",
         state / "postgres",
-        house.project.enclave_dir,
-        house.root / "witness" / "key",
-        house.project.vendor_dir / "host_key",
+        project.project.enclave_dir,
+        project.root / "witness" / "key",
+        project.project.vendor_dir / "host_key",
         *(path for path in originals if path.is_file()),
         *list((state / "openbao").iterdir())[:2],
         *list((state / "postgres").iterdir())[:2],
@@ -79,14 +79,14 @@ def secrets(house: House) -> list[Path]:
     return named
 
 
-def database(house: House) -> Path:
+def database(project: ProjectFixture) -> Path:
     """The door of the enclave's database."""
-    return next(path for path in house.project.socket_path("postgres").iterdir() if path.is_socket())
+    return next(path for path in project.project.socket_path("postgres").iterdir() if path.is_socket())
 
 
-def as_the_user(house: House, paths: list[Path]) -> dict[str, Any]:
+def as_the_user(project: ProjectFixture, paths: list[Path]) -> dict[str, Any]:
     """Become the worker's user by fork and setuid, without any capability, and try."""
-    door = str(database(house))
+    socket_path = str(database(project))
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
@@ -97,60 +97,62 @@ def as_the_user(house: House, paths: list[Path]) -> dict[str, Any]:
             os.setresuid(*[SERVICE_UIDS["worker"]] * 3)
             space: dict[str, Any] = {}
             exec(PROBE, space)
-            told = {str(path): space["tried"](str(path)) for path in paths}
-            told["vault"] = space["asked"](str(house.project.socket_path("vault")), {"op": "detokenize", "token": "t"})
-            told["database"] = space["reached"](door)
-            os.write(write, json.dumps(told).encode())
+            result = {str(path): space["tried"](str(path)) for path in paths}
+            result["vault"] = space["asked"](
+                str(project.project.socket_path("vault")), {"op": "detokenize", "token": "t"}
+            )
+            result["database"] = space["reached"](socket_path)
+            os.write(write, json.dumps(result).encode())
         finally:
             os._exit(0)
     os.close(write)
     with os.fdopen(read, "rb") as answer:
-        told = json.loads(answer.read())
+        result = json.loads(answer.read())
     os.waitpid(child, 0)
-    return told
+    return result
 
 
-def test_a_process_of_the_workers_user_opens_no_secret_and_no_vault(house: House, secrets: list[Path]):
-    told = as_the_user(house, secrets)
-    vault = told.pop("vault")
+def test_a_process_of_the_workers_user_opens_no_secret_and_no_vault(project: ProjectFixture, secrets: list[Path]):
+    result = as_the_user(project, secrets)
+    vault = result.pop("vault")
     assert vault == "PermissionError" or vault["slug"] == "refused"
-    assert told.pop("database") == "PermissionError"
-    assert {path: found for path, found in told.items() if found != "PermissionError"} == {}
+    assert result.pop("database") == "PermissionError"
+    assert {path: matches for path, matches in result.items() if matches != "PermissionError"} == {}
 
 
 @pytest.mark.skipif(landlock.syscall(444, None, 0, 1) < 1, reason="this kernel has no Landlock")
-def test_the_real_worker_with_its_capability_opens_no_secret_and_no_vault(house: House, secrets: list[Path]):
+def test_the_real_worker_with_its_capability_opens_no_secret_and_no_vault(project: ProjectFixture, secrets: list[Path]):
     code = (
         f"{PROBE}\nfrom wellspring.runtime.sandbox import confine\n"
         "told = {'confined': confine(here, role='worker'), 'uid': os.geteuid()}\n"
         "told['paths'] = {path: tried(path) for path in json.loads(sys.stdin.read())}\n"
         "told['vault'] = asked(str(here.socket('vault')), {'op': 'tokenize', 'domain': 'member', 'value': 'x'})\n"
-        f"told['database'] = reached({str(database(house))!r})\n"
+        f"told['database'] = reached({str(database(project))!r})\n"
         "told['toml'] = tried(str(here.root / 'wellspring.toml'))\n"
         "print(json.dumps(told))"
     )
-    ran = run_as(house.project, "worker", code, given=json.dumps([str(path) for path in secrets]))
+    ran = run_as(project.project, "worker", code, arguments_value=json.dumps([str(path) for path in secrets]))
     assert ran.returncode == 0, ran.stderr
-    told = json.loads(ran.stdout)
-    assert (told["confined"], told["uid"]) == ("", SERVICE_UIDS["worker"])
-    assert {path: found for path, found in told["paths"].items() if found != "PermissionError"} == {}
-    assert told["vault"] == "PermissionError" or told["vault"]["slug"] == "refused"
-    assert told["database"] == "PermissionError"
+    result = json.loads(ran.stdout)
+    assert (result["confined"], result["uid"]) == ("", SERVICE_UIDS["worker"])
+    assert {path: matches for path, matches in result["paths"].items() if matches != "PermissionError"} == {}
+    assert result["vault"] == "PermissionError" or result["vault"]["slug"] == "refused"
+    assert result["database"] == "PermissionError"
     # It is a worker: what it needs it can read.
-    assert told["toml"].startswith("read ")
+    assert result["toml"].startswith("read ")
 
 
-def test_the_same_probe_as_root_finds_each_of_them(house: House, secrets: list[Path]):
+def test_the_same_probe_as_root_finds_each_of_them(project: ProjectFixture, secrets: list[Path]):
     """Without this, a probe that finds nothing anywhere would pass."""
     space: dict[str, Any] = {}
     exec(PROBE, space)
-    found = {str(path): space["tried"](str(path)) for path in secrets}
-    assert {path: said for path, said in found.items() if not said.startswith(("read", "listed"))} == {}
-    assert space["reached"](str(database(house))) == "connected"
+    matches = {str(path): space["tried"](str(path)) for path in secrets}
+    assert {path: output for path, output in matches.items() if not output.startswith(("read", "listed"))} == {}
+    assert space["reached"](str(database(project))) == "connected"
 
 
-def test_each_service_runs_as_the_user_that_status_says(house: House, secrets: list[Path]):
-    servers = {item["name"]: item["uid"] for item in house.run("status", "--json").document["servers"]}
+def test_each_service_runs_as_the_user_that_status_says(project: ProjectFixture, secrets: list[Path]):
+    servers = {item["name"]: item["uid"] for item in project.run("status", "--json").document["servers"]}
     assert servers["supervisor"] == os.geteuid()
     assert servers["enclave"] == SERVICE_UIDS["enclave"]
     assert servers["openbao"] == SERVICE_UIDS["keys"]
@@ -160,12 +162,12 @@ def test_each_service_runs_as_the_user_that_status_says(house: House, secrets: l
     assert len(set(servers.values())) == len(servers)
 
 
-def test_the_worker_gets_no_credential_from_the_supervisor(house: House):
+def test_the_worker_gets_no_credential_from_the_supervisor(project: ProjectFixture):
     code = (
         "from wellspring.embedded.control_socket import credential\nfrom wellspring.errors import WellspringError\n"
         "for role in ('worker', 'enclave'):\n"
         "    try:\n        credential(here, role)\n        print('given')\n"
         "    except WellspringError as wrong:\n        print(wrong.slug)"
     )
-    ran = run_as(house.project, "worker", code)
+    ran = run_as(project.project, "worker", code)
     assert ran.stdout.split() == ["refused", "refused"], ran.stderr

@@ -46,11 +46,11 @@ def rows(count: int = 3, **more: list[float]) -> pa.Table:
     return pa.table({"claim_id": [f"claim_k1_{n:026d}" for n in range(count)], "share": [0.5] * count, **more})
 
 
-def composed(lake: Lake, base: Edition, *made: TableSnapshot) -> Edition:
+def composed(lake: Lake, base: Edition, *built_value: TableSnapshot) -> Edition:
     return editions.build_edition(
         level="built",
         parent=base.id,
-        tables=[*base.tables, *made],
+        tables=[*base.tables, *built_value],
         drops=(),
         tenant="acme",
         known_since=lake.clock.now(),
@@ -87,23 +87,23 @@ def test_a_built_edition_holds_the_landed_tables_and_those_that_were_built(lake:
 
 def test_two_builds_share_no_row_and_each_edition_keeps_its_own(lake: Lake, step: RecordingStep, clock: FixedClock):
     base = landed(lake, step)
-    one = built(lake, base, step)
+    item = built(lake, base, step)
     clock.pass_(days=1)
     two = built(lake, base, step, rows(5))
-    assert lake.read_table(one, "features").num_rows == 3
+    assert lake.read_table(item, "features").num_rows == 3
     assert lake.read_table(two, "features").num_rows == 5
-    assert lake.list_editions("built") == (two, one)
+    assert lake.list_editions("built") == (two, item)
     assert lake.list_editions() == (base,)
-    assert not set(lake.table_files(one, "features")) & set(lake.table_files(two, "features"))
+    assert not set(lake.table_files(item, "features")) & set(lake.table_files(two, "features"))
 
 
 def test_a_table_takes_on_any_schema_and_older_editions_keep_theirs(lake: Lake, step: RecordingStep, clock: FixedClock):
     base = landed(lake, step)
-    one = built(lake, base, step)
+    item = built(lake, base, step)
     clock.pass_(days=1)
     changed = pa.table({"claim_id": ["claim_k1_a"], "share": ["often"], "more": [1]})
     two = built(lake, base, step, changed)
-    assert lake.read_table(one, "features").equals(rows())
+    assert lake.read_table(item, "features").equals(rows())
     assert lake.read_table(two, "features").select(changed.column_names).equals(changed)
 
 
@@ -164,10 +164,10 @@ def test_after_a_crash_readers_see_the_old_edition_whole_or_the_new_one(
         built(lake, base, step, rows(7))
     lake.close()
     after = Lake(tmp_path, tenant="acme", clock=clock)
-    seen = after.get_edition(level="built")
-    assert seen is not None
-    assert after.read_table(seen, "features").num_rows == after.read_table(seen, "labels").num_rows
-    assert (seen == old) is (point != POINTS[-1])
+    observed = after.get_edition(level="built")
+    assert observed is not None
+    assert after.read_table(observed, "features").num_rows == after.read_table(observed, "labels").num_rows
+    assert (observed == old) is (point != POINTS[-1])
     (finished,) = after.recover(step.open_intents(), step=step)
     assert after.get_edition(level="built") == finished
     assert after.read_table(finished, "features").num_rows == after.read_table(finished, "labels").num_rows == 7
@@ -191,18 +191,18 @@ def test_a_crash_before_the_intent_leaves_nothing_that_a_reader_sees(lake: Lake,
 
 def test_what_an_edition_names_is_never_swept(lake: Lake, step: RecordingStep, clock: FixedClock):
     base = landed(lake, step)
-    one = built(lake, base, step)
+    item = built(lake, base, step)
     clock.pass_(days=1)
     built(lake, base, step, rows(5))
     lake.remove_orphan_files(older_than=datetime.now(UTC) + timedelta(days=1), step=step)
-    assert lake.read_table(one, "labels").equals(rows())
+    assert lake.read_table(item, "labels").equals(rows())
 
 
 def test_an_edition_of_other_landed_tables_than_its_parents_is_refused(lake: Lake, step: RecordingStep):
-    one = landed(lake, step)
+    item = landed(lake, step)
     two = landed(lake, step, "bb")
     snapshot, _ = lake.built_tables.write_table("features", rows(), ["claim_id"], {})
-    mixed = composed(lake, two, snapshot).model_copy(update={"tables": (*one.tables, snapshot)})
+    mixed = composed(lake, two, snapshot).model_copy(update={"tables": (*item.tables, snapshot)})
     with pytest.raises(CorruptedError, match="does not hold the tables of the landed edition"):
         lake.built_tables.apply_publish(mixed, step)
     assert lake.get_edition(level="built") is None

@@ -29,60 +29,60 @@ def edition(parent: str | None = None, *, snapshot_id: int = HUGE) -> Edition:
 
 
 def test_an_edition_is_named_by_the_hash_of_its_bytes():
-    one = edition()
-    assert one.id == editions.edition_digest(one)[:12]
-    assert one == edition()
-    assert one.id != edition("another").id
-    assert [table.table for table in one.tables] == ["a", "b"]
-    assert one.drops == ("x", "y")
+    item = edition()
+    assert item.id == editions.edition_digest(item)[:12]
+    assert item == edition()
+    assert item.id != edition("another").id
+    assert [table.table for table in item.tables] == ["a", "b"]
+    assert item.drops == ("x", "y")
 
 
 def test_its_bytes_are_canonical_and_keep_a_snapshots_number_whole(tmp_path: Path):
-    one = edition()
-    content = editions.encode_edition(one)
+    item = edition()
+    content = editions.encode_edition(item)
     assert canonical.dumps_canonical(canonical.loads_canonical(content)) == content
     assert b'"snapshot_id":"9223372036854775783"' in content
-    EditionStore(tmp_path).save_edition(one)
-    assert EditionStore(tmp_path).get_edition(one.id) == one
-    assert (tmp_path / f"{one.id}.json").read_bytes() == content
+    EditionStore(tmp_path).save_edition(item)
+    assert EditionStore(tmp_path).get_edition(item.id) == item
+    assert (tmp_path / f"{item.id}.json").read_bytes() == content
 
 
 def test_the_facts_of_a_publish_make_the_edition_again():
-    one = edition("parent")
-    assert editions.edition_from_facts("acme", editions.edition_facts(one)) == one
-    assert editions.edition_from_facts("another", editions.edition_facts(one)).id != one.id
+    item = edition("parent")
+    assert editions.edition_from_facts("acme", editions.edition_facts(item)) == item
+    assert editions.edition_from_facts("another", editions.edition_facts(item)).id != item.id
     with pytest.raises(CorruptedError):
-        editions.edition_from_facts("acme", {**editions.edition_facts(one), "rows": {}})
+        editions.edition_from_facts("acme", {**editions.edition_facts(item), "rows": {}})
 
 
 def test_what_is_kept_is_not_yet_seen_and_what_is_pointed_to_is(tmp_path: Path):
-    kept = EditionStore(tmp_path)
+    stored = EditionStore(tmp_path)
     first = edition()
-    kept.save_edition(first)
-    assert (kept.latest_edition(), list(kept.list_history())) == (None, [])
-    kept.set_pointer(first)
+    stored.save_edition(first)
+    assert (stored.latest_edition(), list(stored.list_history())) == (None, [])
+    stored.set_pointer(first)
     second = edition(first.id)
-    kept.save_edition(second)
-    assert kept.latest_edition() == first
-    kept.set_pointer(second)
-    assert (kept.latest_edition(), list(kept.list_history())) == (second, [second, first])
-    assert kept.latest_edition("built") is None
+    stored.save_edition(second)
+    assert stored.latest_edition() == first
+    stored.set_pointer(second)
+    assert (stored.latest_edition(), list(stored.list_history())) == (second, [second, first])
+    assert stored.latest_edition("built") is None
 
 
 def test_an_edition_whose_bytes_were_changed_is_never_answered(tmp_path: Path):
-    one = edition()
-    EditionStore(tmp_path).save_edition(one)
-    path = tmp_path / f"{one.id}.json"
+    item = edition()
+    EditionStore(tmp_path).save_edition(item)
+    path = tmp_path / f"{item.id}.json"
     path.write_bytes(path.read_bytes().replace(b'"rows":7', b'"rows":8'))
     with pytest.raises(CorruptedError, match="no longer hashes"):
-        EditionStore(tmp_path).get_edition(one.id)
+        EditionStore(tmp_path).get_edition(item.id)
 
 
 def test_an_unknown_edition_is_told_with_the_nearest(tmp_path: Path):
-    one = edition()
-    EditionStore(tmp_path).save_edition(one)
+    item = edition()
+    EditionStore(tmp_path).save_edition(item)
     with pytest.raises(NotFound) as near:
-        EditionStore(tmp_path).get_edition(one.id[:-2])
-    assert one.id in near.value.fix
+        EditionStore(tmp_path).get_edition(item.id[:-2])
+    assert item.id in near.value.fix
     with pytest.raises(NotFound):
         EditionStore(tmp_path).get_edition("../../etc/passwd")

@@ -78,12 +78,12 @@ def test_switching_is_final_tagged_and_may_be_done_again(warehouse: Catalog):
 def test_a_snapshot_that_lacks_published_rows_never_becomes_current(warehouse: Catalog):
     table = warehouse.prepare_table("a", ROWS.schema)
     root = main(table)
-    one = write(table, root)
-    table.publish(one, "edition-1")
-    other = write(table, root, "b")
+    item = write(table, root)
+    table.publish(item, "edition-1")
+    second = write(table, root, "b")
     with pytest.raises(CorruptedError, match="does not hold all rows"):
-        table.publish(other, "edition-2")
-    assert table.branch_head(MAIN_BRANCH) == one
+        table.publish(second, "edition-2")
+    assert table.branch_head(MAIN_BRANCH) == item
 
 
 def test_each_snapshot_gives_back_only_what_it_added_even_when_manifests_are_merged(warehouse: Catalog):

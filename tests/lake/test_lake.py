@@ -75,14 +75,14 @@ def test_what_stage_and_publish_record_names_rows_and_snapshots_by_digest(lake: 
     edition = lake.publish(SOURCE, [staged], step=step)
     (stage,), (publish,) = step.done("stage"), step.done("publish")
     named = [(f"rows:{intake.drop.id}/0", intake.rows_digest)]
-    kept = (f"snapshot:medical_claim@{staged.snapshot_id}", intake.rows_digest)
+    stored = (f"snapshot:medical_claim@{staged.snapshot_id}", intake.rows_digest)
     assert (stage.subject, [(ref.name, ref.digest) for ref in stage.inputs]) == (intake.drop.subject, named)
-    assert [(ref.name, ref.digest) for ref in stage.outputs] == [kept]
+    assert [(ref.name, ref.digest) for ref in stage.outputs] == [stored]
     assert (publish.subject, publish.intent) == (edition.subject, step.entries[1].id)
     assert [(ref.name, ref.digest) for ref in publish.inputs] == named
     assert publish.outputs[0].name == edition.subject
     assert (publish.outputs[0].digest or "").startswith(edition.id)
-    assert [(ref.name, ref.digest) for ref in publish.outputs[1:]] == [kept]
+    assert [(ref.name, ref.digest) for ref in publish.outputs[1:]] == [stored]
     assert publish.facts["tables"] == {"medical_claim": str(staged.snapshot_id)}
     assert (publish.facts["rows"], publish.facts["added"]) == ({"medical_claim": 3}, {"medical_claim": 3})
 
@@ -232,9 +232,9 @@ def test_a_table_grows_by_a_column_and_older_rows_are_null_there(lake: Lake, ste
 
 def test_a_column_never_changes_its_type(lake: Lake, step: RecordingStep):
     lake.stage_part(drops.intake("a", CLAIMS, drops.rows(2)), CLAIMS, step=step)
-    other = drops.rows(2, first=7).set_column(1, "paid", pa.array(["1", "2"], pa.string()))
+    second = drops.rows(2, first=7).set_column(1, "paid", pa.array(["1", "2"], pa.string()))
     with pytest.raises(Refused, match="column paid of medical_claim is decimal128"):
-        lake.stage_part(drops.intake("b", CLAIMS, other), CLAIMS, step=step)
+        lake.stage_part(drops.intake("b", CLAIMS, second), CLAIMS, step=step)
     assert len(lake.staged_parts()) == 1
 
 

@@ -64,22 +64,22 @@ def test_the_digest_does_not_see_how_rows_lie_in_memory(rows: list[dict[str, Any
         "garbage under nulls": garbage,
         "with metadata": whole.replace_schema_metadata({"pandas": "x"}),
     }
-    assert {how: table_hash.hash_rows(item) for how, item in same.items()} == dict.fromkeys(same, expected)
+    assert {mode: table_hash.hash_rows(item) for mode, item in same.items()} == dict.fromkeys(same, expected)
 
 
 @given(ROWS.filter(len), st.data())
 def test_any_other_value_gives_another_digest(rows: list[dict[str, Any]], data: st.DataObject):
     row = data.draw(st.integers(0, len(rows) - 1))
     name = data.draw(st.sampled_from(list(TYPES)))
-    other = data.draw(st.none() | TYPES[name][1])
+    second = data.draw(st.none() | TYPES[name][1])
     changed = [dict(item) for item in rows]
-    changed[row][name] = other
+    changed[row][name] = second
     as_before = repr(table(changed).column(name)[row].as_py()) == repr(table(rows).column(name)[row].as_py())
     assert (table_hash.hash_rows(table(changed)) == table_hash.hash_rows(table(rows))) == as_before
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("item", "second"),
     [
         ({"a": ["x", "y"]}, {"a": ["y", "x"]}),
         ({"a": ["xy", ""]}, {"a": ["x", "y"]}),
@@ -92,8 +92,8 @@ def test_any_other_value_gives_another_digest(rows: list[dict[str, Any]], data: 
         ({"a": [0]}, {"a": pa.array([None], pa.int64())}),
     ],
 )
-def test_rows_that_differ_have_different_digests(one: dict[str, Any], other: dict[str, Any]):
-    assert table_hash.hash_rows(pa.table(one)) != table_hash.hash_rows(pa.table(other))
+def test_rows_that_differ_have_different_digests(item: dict[str, Any], second: dict[str, Any]):
+    assert table_hash.hash_rows(pa.table(item)) != table_hash.hash_rows(pa.table(second))
 
 
 def test_the_format_is_what_its_docstring_says():
@@ -105,8 +105,8 @@ def test_the_format_is_what_its_docstring_says():
     expected += part(b"".join(value.to_bytes(8, "little", signed=True) for value in (-1, 0, 2)))
     expected += part(b"name") + part(b"string") + part(b"")
     expected += part(b"".join(length.to_bytes(8, "little") for length in (1, 0, 2))) + part("a\u00e9".encode())
-    told = table_hash.hash_rows(pa.table({"name": ["a", "", "\u00e9"], "amount": [-1, None, 2]}))
-    assert told == hashlib.sha256(expected).hexdigest()
+    result = table_hash.hash_rows(pa.table({"name": ["a", "", "\u00e9"], "amount": [-1, None, 2]}))
+    assert result == hashlib.sha256(expected).hexdigest()
 
 
 def test_what_has_no_digest_is_refused():

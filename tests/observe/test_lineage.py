@@ -61,13 +61,13 @@ def test_every_event_and_facet_keeps_the_published_schema(events: list[dict[str,
     event_schema, facet_schemas = validators()
     kinds = [event["eventType"] for event in events]
     assert kinds == ["START", "COMPLETE", "START", "COMPLETE", "START", "FAIL", "COMPLETE"]
-    seen = set()
+    observed = set()
     for event in events:
         event_schema.validate(event)
         for facet in facets_of(event):
             facet_schemas[facet["_schemaURL"]].validate(facet)
-            seen.add(facet["_schemaURL"].rsplit("/", 1)[1])
-    assert seen == {"TagsRunFacet", "TagsDatasetFacet", "ErrorMessageRunFacet", "DatasetVersionDatasetFacet"}
+            observed.add(facet["_schemaURL"].rsplit("/", 1)[1])
+    assert observed == {"TagsRunFacet", "TagsDatasetFacet", "ErrorMessageRunFacet", "DatasetVersionDatasetFacet"}
 
 
 def test_the_schema_check_can_fail(events: list[dict[str, Any]]) -> None:
@@ -93,26 +93,26 @@ def test_openlineage_python_would_have_written_the_same(events: list[dict[str, A
     }
 
     def facets(of: dict[str, Any]) -> dict[str, Any]:
-        made = {}
+        built = {}
         for name, facet in of["facets"].items():
             kind, part = classes[facet["_schemaURL"].rsplit("/", 1)[1]]
             fields = {key: value for key, value in facet.items() if not key.startswith("_")}
             if part:
                 fields["tags"] = [part(**tag) for tag in fields["tags"]]
-            made[name] = kind(producer=facet["_producer"], **fields)
-        return made
+            built[name] = kind(producer=facet["_producer"], **fields)
+        return built
 
     def datasets(of: list[dict[str, Any]], kind: Any) -> list[Any]:
-        return [kind(one["namespace"], one["name"], facets=facets(one)) for one in of]
+        return [kind(item["namespace"], item["name"], facets=facets(item)) for item in of]
 
     def bare(value: Any) -> Any:
         """Leave out what is empty: the library writes empty maps where we write none."""
         if isinstance(value, dict):
-            return {key: bare(one) for key, one in value.items() if one not in ({}, None)}
-        return [bare(one) for one in value] if isinstance(value, list) else value
+            return {key: bare(item) for key, item in value.items() if item not in ({}, None)}
+        return [bare(item) for item in value] if isinstance(value, list) else value
 
     for event in events:
-        theirs = event_v2.RunEvent(
+        their_value = event_v2.RunEvent(
             eventType=event_v2.RunState(event["eventType"]),
             eventTime=event["eventTime"],
             producer=event["producer"],
@@ -121,7 +121,7 @@ def test_openlineage_python_would_have_written_the_same(events: list[dict[str, A
             inputs=datasets(event["inputs"], event_v2.InputDataset),
             outputs=datasets(event["outputs"], event_v2.OutputDataset),
         )
-        assert bare(json.loads(Serde.to_json(theirs))) == bare(event)
+        assert bare(json.loads(Serde.to_json(their_value))) == bare(event)
 
 
 def test_a_run_is_one_step_and_recovery_ends_the_run_that_the_intent_began(events: list[dict[str, Any]]) -> None:
@@ -134,11 +134,11 @@ def test_a_run_is_one_step_and_recovery_ends_the_run_that_the_intent_began(event
 
 def test_datasets_are_named_without_their_version(events: list[dict[str, Any]]) -> None:
     published = events[1]
-    assert [one["name"] for one in published["outputs"]] == ["snapshot:claim", "edition:e"]
+    assert [item["name"] for item in published["outputs"]] == ["snapshot:claim", "edition:e"]
     assert published["outputs"][0]["facets"]["version"]["datasetVersion"] == "77"
     assert published["inputs"][0]["facets"]["version"]["datasetVersion"] == "ab" * 32
     assert published["inputs"][1]["facets"]["tags"]["tags"][0]["value"] == "cd" * 32
-    assert {one["namespace"] for one in published["inputs"]} == {"wellspring://demo"}
+    assert {item["namespace"] for item in published["inputs"]} == {"wellspring://demo"}
 
 
 def test_a_failure_says_its_class_and_never_its_text(events: list[dict[str, Any]]) -> None:
@@ -166,8 +166,8 @@ def test_of_many_answers_one_a_minute_is_told_for_each_action_and_source(tmp_pat
     for release, count in (("release:a", 50), ("release:b", 3)):
         for n in range(count):
             books.step.record_answer("predict", f"prediction:{release}{n}", inputs=[Ref(name=release)])
-    told = [json.loads(line) for line in books.lineage.path.read_text().splitlines()]
-    assert [(item["eventType"], item["inputs"][0]["name"]) for item in told] == [
+    result = [json.loads(line) for line in books.lineage.path.read_text().splitlines()]
+    assert [(item["eventType"], item["inputs"][0]["name"]) for item in result] == [
         ("COMPLETE", "release:a"),
         ("COMPLETE", "release:b"),
     ]

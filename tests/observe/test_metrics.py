@@ -22,14 +22,14 @@ def test_steps_and_their_seconds_are_written_as_prometheus_text(tmp_path: Path) 
     metrics.count_step("stage", "done", 2.0)
     metrics.count_step("stage", "refused", 0.001)
     metrics.count_step("publish", "done", None)
-    found = samples(tmp_path / "metrics" / "worker.prom")
-    assert found["wellspring_steps_total", "stage", "done", "worker"] == 2
-    assert found["wellspring_steps_total", "stage", "refused", "worker"] == 1
-    assert found["wellspring_steps_total", "publish", "done", "worker"] == 1
-    assert found["wellspring_step_seconds_count", "stage", "worker"] == 3
-    assert round(found["wellspring_step_seconds_sum", "stage", "worker"], 6) == 2.021
-    assert found["wellspring_step_seconds_bucket", "stage", "0.05", "worker"] == 2
-    assert ("wellspring_step_seconds_count", "publish", "worker") not in found
+    matches = samples(tmp_path / "metrics" / "worker.prom")
+    assert matches["wellspring_steps_total", "stage", "done", "worker"] == 2
+    assert matches["wellspring_steps_total", "stage", "refused", "worker"] == 1
+    assert matches["wellspring_steps_total", "publish", "done", "worker"] == 1
+    assert matches["wellspring_step_seconds_count", "stage", "worker"] == 3
+    assert round(matches["wellspring_step_seconds_sum", "stage", "worker"], 6) == 2.021
+    assert matches["wellspring_step_seconds_bucket", "stage", "0.05", "worker"] == 2
+    assert ("wellspring_step_seconds_count", "publish", "worker") not in matches
 
 
 def test_the_next_process_counts_on_from_the_file(tmp_path: Path) -> None:
@@ -44,10 +44,10 @@ def test_the_next_process_counts_on_from_the_file(tmp_path: Path) -> None:
 
 
 def test_two_houses_count_apart(tmp_path: Path) -> None:
-    one, two = StepMetrics(tmp_path / "one", "worker"), StepMetrics(tmp_path / "two", "worker")
-    one.count_step("stage", "done", 0.1)
+    item, two = StepMetrics(tmp_path / "one", "worker"), StepMetrics(tmp_path / "two", "worker")
+    item.count_step("stage", "done", 0.1)
     two.count_step("stage", "failed", 0.1)
-    assert ("wellspring_steps_total", "stage", "failed", "worker") not in samples(one.path)
+    assert ("wellspring_steps_total", "stage", "failed", "worker") not in samples(item.path)
 
 
 def test_a_file_that_is_no_metrics_file_is_replaced(tmp_path: Path) -> None:
@@ -65,13 +65,13 @@ def test_nothing_but_the_file_itself_is_left_in_the_folder(tmp_path: Path) -> No
 
 def test_answers_are_counted_in_memory_and_written_once_a_second_or_at_the_end(tmp_path: Path) -> None:
     metrics = StepMetrics(tmp_path, "api")
-    at = datetime(2026, 11, 25, 12, tzinfo=UTC)
+    instant = datetime(2026, 11, 25, 12, tzinfo=UTC)
     for n in range(200):
-        metrics.count_batched("predict", "done", 0.002, counted_at=at + timedelta(milliseconds=5 * n))
+        metrics.count_batched("predict", "done", 0.002, counted_at=instant + timedelta(milliseconds=5 * n))
     assert samples(metrics.path)["wellspring_steps_total", "predict", "done", "api"] == 1
-    metrics.count_batched("predict", "done", 0.002, counted_at=at + timedelta(seconds=1))
+    metrics.count_batched("predict", "done", 0.002, counted_at=instant + timedelta(seconds=1))
     assert samples(metrics.path)["wellspring_steps_total", "predict", "done", "api"] == 201
-    metrics.count_batched("predict", "done", 0.002, counted_at=at + timedelta(seconds=1, milliseconds=1))
+    metrics.count_batched("predict", "done", 0.002, counted_at=instant + timedelta(seconds=1, milliseconds=1))
     metrics.flush()
     assert samples(metrics.path)["wellspring_steps_total", "predict", "done", "api"] == 202
     assert samples(metrics.path)["wellspring_step_seconds_count", "predict", "api"] == 202

@@ -113,10 +113,10 @@ def test_the_text_of_an_exception_is_never_recorded(books: Books, tmp_path: Path
         raise ValueError("could not parse 'Jane Roe 900-12-3456'")
     (entry,) = books.journal.entries
     assert (entry.phase, entry.facts) == ("failed", {"error": "ValueError"})
-    told = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
-    assert b"Jane" not in told
-    assert b"900-12-3456" not in told
-    assert b"ValueError" in told
+    result = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert b"Jane" not in result
+    assert b"900-12-3456" not in result
+    assert b"ValueError" in result
 
 
 def test_an_interrupted_step_is_recorded_and_stays_interrupted(books: Books) -> None:
@@ -129,15 +129,15 @@ def test_nested_steps_share_a_trace_and_neighbours_do_not(books: Books) -> None:
     with books.step("publish", "edition:e") as outer, books.step("stage", "drop:a") as inner:
         assert inner.trace == outer.trace
         books.step.complete_after_crash("stage", "drop:b", "worker:9")
-    with books.step("publish", "edition:f") as other:
+    with books.step("publish", "edition:f") as second:
         pass
-    assert other.trace != outer.trace
+    assert second.trace != outer.trace
     assert len({entry.trace for entry in books.journal.entries[:3]}) == 1
 
 
 def test_two_houses_in_one_process_do_not_share_a_trace(tmp_path: Path) -> None:
-    one, two = Books(tmp_path / "one"), Books(tmp_path / "two")
-    with one.step("publish", "edition:e") as first, two.step("publish", "edition:e") as second:
+    item, two = Books(tmp_path / "one"), Books(tmp_path / "two")
+    with item.step("publish", "edition:e") as first, two.step("publish", "edition:e") as second:
         assert first.trace != second.trace
 
 
@@ -216,14 +216,14 @@ def test_a_step_costs_less_than_half_a_millisecond_beside_the_disk() -> None:
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
         books = Books(Path(folder))
 
-        def one() -> float:
-            begun = time.thread_time()
+        def item() -> float:
+            started = time.thread_time()
             with books.step("stage", "drop:a", inputs=[Ref(name="rows:a/0", digest="ab" * 32)], facts={"rows": 1}):
                 pass
-            return time.thread_time() - begun
+            return time.thread_time() - started
 
         # Processor time, and the best of many: what is judged is the code, not the neighbours.
-        assert min(one() for _ in range(300)) < 0.0005
+        assert min(item() for _ in range(300)) < 0.0005
 
 
 def test_an_answer_is_one_line_and_names_it(books: Books) -> None:
@@ -279,17 +279,17 @@ def test_a_kill_loses_no_line_of_an_answer_that_was_given(tmp_path: Path) -> Non
     )
     child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
-    told = [child.stdout.readline() for _ in range(300)]
+    result = [child.stdout.readline() for _ in range(300)]
     child.kill()
-    told += child.stdout.read().splitlines(keepends=True)
+    result += child.stdout.read().splitlines(keepends=True)
     child.stdout.close()
     child.wait(10)
     from wellspring.trust.ledger import journal
 
-    kept = {
+    stored = {
         f"api:{sequence}": json.loads(line)["subject"]
         for sequence, line in journal.read_lines(tmp_path / "journals", "api")
     }
-    given = dict(line.split() for line in told if line.endswith("\n"))
-    assert len(given) >= 300
-    assert {entry: kept.get(entry) for entry in given} == given
+    arguments = dict(line.split() for line in result if line.endswith("\n"))
+    assert len(arguments) >= 300
+    assert {entry: stored.get(entry) for entry in arguments} == arguments

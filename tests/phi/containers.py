@@ -32,7 +32,7 @@ class Unopened(Exception):
     """A container that bears its mark but does not open: what it holds has not been looked at."""
 
 
-def opened(hay: bytes, beside: Path | None) -> Parts:
+def opened_files(hay: bytes, beside: Path | None) -> Parts:
     """Yield what a container holds. beside: the file it came from, for a database's write-ahead log."""
     if hay[:4] == b"PAR1":
         yield from _parquet(hay)
@@ -204,8 +204,8 @@ def _avro_block(codec: bytes, content: bytes) -> bytes:
         # Snappy begins with its plain size; Avro ends it with a CRC-32 of four bytes.
         size = _varint(io.BytesIO(content), zigzag=False)
         return pa.Codec("snappy").decompress(content[:-4], decompressed_size=size, asbytes=True)
-    known = {b"null": None, b"zstandard": b"\x28\xb5\x2f\xfd", b"bzip2": b"BZh", b"xz": b"\xfd"}
-    mark = known[codec]
+    expected = {b"null": None, b"zstandard": b"\x28\xb5\x2f\xfd", b"bzip2": b"BZh", b"xz": b"\xfd"}
+    mark = expected[codec]
     return content if mark is None else _inflate(mark, content)
 
 

@@ -31,9 +31,9 @@ def decoded(hay: bytes) -> Iterator[tuple[str, list[bytes]]]:
         "base64": _base64(hay),
         "hex": _hex(hay),
     }
-    for how, found in ways.items():
-        if pieces := list(found):
-            yield how, pieces
+    for mode, matches in ways.items():
+        if pieces := list(matches):
+            yield mode, pieces
 
 
 def _unescape(match: re.Match[bytes]) -> bytes:

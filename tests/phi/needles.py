@@ -51,7 +51,7 @@ def strip(hay: bytes) -> bytes:
 
 def needles(people: list[Person]) -> list[tuple[bytes, int, str]]:
     """List what to look for: (stripped bytes, the person's place in the list, the field)."""
-    found: dict[tuple[bytes, int], str] = {}
+    matches: dict[tuple[bytes, int], str] = {}
     for place, person in enumerate(people):
         spelt = [(field.name, str(getattr(person, field.name))) for field in fields(person)]
         if person.first and person.last:
@@ -60,12 +60,12 @@ def needles(people: list[Person]) -> list[tuple[bytes, int, str]]:
         if person.birth_date:
             year, month, day = person.birth_date.split("-")
             # Stripped, both are eight bare digits: in ten million random digits, one in ten is a false alarm.
-            spelt = [one for one in spelt if one[0] != "birth_date"]
+            spelt = [item for item in spelt if item[0] != "birth_date"]
             spelt += [("birth_date", f"{month}{day}{year}"), ("birth_date", f"{year}{month}{day}")]
         for what, text in spelt:
             needle = strip(text.encode())
             if needle and len(needle) < 5:
                 raise ValueError(f"{what} of person {place} is too short to look for: it would be found everywhere")
             if needle:
-                found.setdefault((needle, place), what)
-    return [(needle, place, what) for (needle, place), what in found.items()]
+                matches.setdefault((needle, place), what)
+    return [(needle, place, what) for (needle, place), what in matches.items()]

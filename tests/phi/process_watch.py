@@ -17,7 +17,7 @@ class Watched:
 
     def __init__(self, root: Path) -> None:
         self._root = str(root).encode()
-        self.seen: dict[str, set[bytes]] = {}
+        self.observed: dict[str, set[bytes]] = {}
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -33,18 +33,20 @@ class Watched:
 
     def hits(self, people: list[Person]) -> list[Hit]:
         """Search all that was seen."""
-        return [hit for name, contents in self.seen.items() for hit in search_bytes(name, b"\n".join(contents), people)]
+        return [
+            hit for name, contents in self.observed.items() for hit in search_bytes(name, b"\n".join(contents), people)
+        ]
 
     def _watch(self) -> None:
         while not self._ended.wait(0.05):
             for process in Path("/proc").glob("[0-9]*"):
                 try:
-                    told = {part: (process / part).read_bytes() for part in ("cmdline", "environ")}
+                    result = {part: (process / part).read_bytes() for part in ("cmdline", "environ")}
                     name = (process / "comm").read_text().strip()
                 except OSError:
                     # It ended between the listing and the reading.
                     continue
-                if any(self._root in content for content in told.values()):
-                    for part, content in told.items():
+                if any(self._root in content for content in result.values()):
+                    for part, content in result.items():
                         # Zero bytes part the arguments; kept, they would be taken for UTF-16 and joined.
-                        self.seen.setdefault(f"{name}: {part}", set()).add(content.replace(b"\0", b"\n"))
+                        self.observed.setdefault(f"{name}: {part}", set()).add(content.replace(b"\0", b"\n"))

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.phi.containers import Unopened, is_container, opened, strings
+from tests.phi.containers import Unopened, is_container, opened_files, strings
 from tests.phi.decoding import decoded
 from tests.phi.needles import Person, needles, strip
 
@@ -39,8 +39,8 @@ def search(roots: list[Path], people: list[Person], *, exclude: Iterable[Path] =
 
     Raises PermissionError for what may not be read: search as somebody who may.
     """
-    wanted, left_out = needles(people), {path.absolute() for path in exclude}
-    return [hit for root in roots for path in _files(root.absolute(), left_out) for hit in _file(path, wanted)]
+    expected_result, left_out = needles(people), {path.absolute() for path in exclude}
+    return [hit for root in roots for path in _files(root.absolute(), left_out) for hit in _file(path, expected_result)]
 
 
 def search_bytes(name: str, content: bytes, people: list[Person]) -> list[Hit]:
@@ -77,39 +77,39 @@ def _files(root: Path, left_out: set[Path]) -> Iterator[Path]:
             yield from _files(child, left_out)
 
 
-def _file(path: Path, wanted: list[tuple[bytes, int, str]]) -> list[Hit]:
+def _file(path: Path, expected_result: list[tuple[bytes, int, str]]) -> list[Hit]:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         return []
-    hits = list(_match(os.fsencode(path), str(path), "name", wanted))
-    return _distinct([*hits, *_look(content, str(path), "", wanted, path, DEEPEST)])
+    hits = list(_match(os.fsencode(path), str(path), "name", expected_result))
+    return _distinct([*hits, *_look(content, str(path), "", expected_result, path, DEEPEST)])
 
 
 def _look(
-    hay: bytes, path: str, inside: str, wanted: list[tuple[bytes, int, str]], beside: Path | None, deep: int
+    hay: bytes, path: str, inside: str, expected_result: list[tuple[bytes, int, str]], beside: Path | None, deep: int
 ) -> Iterator[Hit]:
-    yield from _match(hay, path, inside, wanted)
+    yield from _match(hay, path, inside, expected_result)
     if deep == 0 or len(hay) < 8:
         return
     try:
-        for part, content in opened(hay, beside):
-            yield from _look(content, path, f"{inside}/{part}", wanted, None, deep - 1)
+        for part, content in opened_files(hay, beside):
+            yield from _look(content, path, f"{inside}/{part}", expected_result, None, deep - 1)
     except Unopened as exc:
         yield Hit(path, inside, -1, f"cannot be opened: {exc}")
     if text := "\n".join(strings(hay)).encode("utf-8", "replace"):
         # Without what JSON did to the text, so that an encoding inside it stands whole.
-        yield from _look(text, path, f"{inside}/json", wanted, None, deep - 1)
-    for how, pieces in decoded(hay):
+        yield from _look(text, path, f"{inside}/json", expected_result, None, deep - 1)
+    for mode, pieces in decoded(hay):
         # The empty line keeps the first piece from being taken for a container with rubbish after it.
-        yield from _look(b"\n".join([b"", *pieces]), path, f"{inside}/{how}", wanted, None, deep - 1)
+        yield from _look(b"\n".join([b"", *pieces]), path, f"{inside}/{mode}", expected_result, None, deep - 1)
         for piece in filter(is_container, pieces):
-            yield from _look(piece, path, f"{inside}/{how}", wanted, None, deep - 1)
+            yield from _look(piece, path, f"{inside}/{mode}", expected_result, None, deep - 1)
 
 
-def _match(hay: bytes, path: str, inside: str, wanted: list[tuple[bytes, int, str]]) -> Iterator[Hit]:
+def _match(hay: bytes, path: str, inside: str, expected_result: list[tuple[bytes, int, str]]) -> Iterator[Hit]:
     stripped = strip(hay)
-    for needle, person, what in wanted:
+    for needle, person, what in expected_result:
         if needle in stripped:
             yield Hit(path, inside, person, what)
 

@@ -38,7 +38,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         with Watched(root) as watched:
             ran = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600)
         assert ran.returncode == 0, ran.stdout.decode(errors="replace")[-3000:]
-        people = [Person.of(one) for one in population.planted(drops.PLANTED, drops.SEED)]
+        people = [Person.of(item) for item in population.planted(drops.PLANTED, drops.SEED)]
         yield Demo(root, ran.stdout, watched, people)
     finally:
         down = [sys.executable, "-m", "wellspring.cli", "down", "--project", str(root)]
@@ -52,11 +52,11 @@ def test_the_vendor_did_send_every_planted_person(demo: Demo) -> None:
 
 
 def test_no_file_of_the_house_outside_the_enclave_names_anybody(demo: Demo) -> None:
-    house = demo.root / ".wellspring"
+    project = demo.root / ".wellspring"
     # Run records and the online store among them, which a search of nothing would not miss.
-    for kept in ("journals/api", "mlflow/mlflow.db", "mlflow/artifacts", "valkey/dump.rdb", "valkey/appendonlydir"):
-        assert (house / kept).exists(), kept
-    assert search([house], demo.people, exclude=[house / "enclave", house / "postgres"]) == []
+    for stored in ("journals/api", "mlflow/mlflow.db", "mlflow/artifacts", "valkey/dump.rdb", "valkey/appendonlydir"):
+        assert (project / stored).exists(), stored
+    assert search([project], demo.people, exclude=[project / "enclave", project / "postgres"]) == []
 
 
 def test_nothing_beside_the_house_names_anybody(demo: Demo) -> None:
@@ -69,6 +69,6 @@ def test_what_the_demo_printed_names_nobody(demo: Demo) -> None:
 
 
 def test_no_argument_and_no_environment_of_a_process_names_anybody(demo: Demo) -> None:
-    assert any("python" in name for name in demo.watched.seen)
-    assert any("postgres" in name for name in demo.watched.seen)
+    assert any("python" in name for name in demo.watched.observed)
+    assert any("postgres" in name for name in demo.watched.observed)
     assert demo.watched.hits(demo.people) == []

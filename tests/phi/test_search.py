@@ -45,8 +45,8 @@ ZQURO = Person(
     address="77 Vzidostru Street",
     birth_date="1951-03-09",
 )
-OTHER = Person(first="Jxethessu", last="Qyakwilmo", ssn="955-21-0043", member_id="WSP555000111")
-PEOPLE = [OTHER, ZQURO]
+SECOND = Person(first="Jxethessu", last="Qyakwilmo", ssn="955-21-0043", member_id="WSP555000111")
+PEOPLE = [SECOND, ZQURO]
 FILLER = " ".join(f"row {number} of nothing in particular" for number in range(200)).encode()
 
 
@@ -302,7 +302,7 @@ def test_each_identifier_is_found_alone_and_named(field: str) -> None:
 
 
 def test_the_planted_people_of_the_example_are_found(tmp_path: Path) -> None:
-    people = [Person.of(one) for one in population.planted(5, seed=3)]
+    people = [Person.of(item) for item in population.planted(5, seed=3)]
     pq.write_table(population.members(2000, seed=3, planted=5), tmp_path / "leak.parquet", compression="zstd")
     hits = search([tmp_path], people)
     assert {hit.person for hit in hits} == set(range(5))
@@ -318,13 +318,13 @@ def test_a_file_name_is_searched(tmp_path: Path) -> None:
 def test_a_clean_tree_yields_nobody(tmp_path: Path) -> None:
     """Every kind, holding somebody who is not looked for; and what a lake and a ledger look like."""
     draw = random.Random(7)
-    stranger = Person(
+    unknown_user = Person(
         **{**{name: _garbled(value, draw) for name, value in vars(ZQURO).items()}, "birth_date": "1930-01-02"}
     )
     tree = tmp_path / "tree"
     tree.mkdir()
     for number, build in enumerate(KINDS.values()):
-        (tree / f"{number}.bin").write_bytes(build(stranger))
+        (tree / f"{number}.bin").write_bytes(build(unknown_user))
     tokens = ("".join(draw.choices(string.ascii_lowercase, k=26)) for _ in range(20_000))
     (tree / "tokens.jsonl").write_text("\n".join(json.dumps({"t": f"member_k1_{token}"}) for token in tokens))
     (tree / "random").write_bytes(draw.randbytes(1_000_000))
@@ -336,9 +336,9 @@ def test_a_clean_tree_yields_nobody(tmp_path: Path) -> None:
 def test_long_runs_are_searched_in_a_time_that_grows_with_their_length() -> None:
     """A pattern that tries every start of a long run would take hours here."""
     long = b"\\n" + b"QUFB" * 50_000 + b" &#65; %41 " + b"41" * 50_000
-    begun = time.process_time()
+    started = time.process_time()
     assert search_bytes("output", long + text(ZQURO), PEOPLE)
-    assert time.process_time() - begun < 60
+    assert time.process_time() - started < 60
 
 
 def _garbled(text: str, draw: random.Random) -> str:
@@ -370,30 +370,30 @@ def test_a_container_that_does_not_open_is_named(broken: str, tmp_path: Path) ->
 def test_arguments_and_environments_of_processes_are_searched() -> None:
     wait = "import sys; print('up', flush=True); sys.stdin.read()"
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    told = subprocess.Popen([sys.executable, "-c", wait, ZQURO.name], **pipes)
-    held = subprocess.Popen([sys.executable, "-c", wait], env={"WHO": B64(ZQURO.name.encode()).decode()}, **pipes)
+    result = subprocess.Popen([sys.executable, "-c", wait, ZQURO.name], **pipes)
+    current = subprocess.Popen([sys.executable, "-c", wait], env={"WHO": B64(ZQURO.name.encode()).decode()}, **pipes)
     clean = subprocess.Popen([sys.executable, "-c", wait], env={}, **pipes)
-    processes = [told, held, clean]
+    processes = [result, current, clean]
     try:
         for process in processes:
             assert process.stdout
             assert process.stdout.readline() == b"up\n"
         hits = search_processes([process.pid for process in processes], PEOPLE)
         assert {(hit.path, hit.person) for hit in hits} == {
-            (f"/proc/{told.pid}/cmdline", 1),
-            (f"/proc/{held.pid}/environ", 1),
+            (f"/proc/{result.pid}/cmdline", 1),
+            (f"/proc/{current.pid}/environ", 1),
         }
     finally:
         for process in processes:
             process.communicate()
-    assert search_processes([told.pid], PEOPLE) == []
+    assert search_processes([result.pid], PEOPLE) == []
 
 
 def test_a_hit_never_holds_the_value(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(text(ZQURO))
-    said = repr(search([tmp_path], PEOPLE)).lower()
-    assert ZQURO.first.lower() not in said
-    assert "5678" not in said
+    output = repr(search([tmp_path], PEOPLE)).lower()
+    assert ZQURO.first.lower() not in output
+    assert "5678" not in output
 
 
 def test_a_needle_that_would_be_found_everywhere_is_refused() -> None:

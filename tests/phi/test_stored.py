@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pytest
 
-from tests.builders import dbt_projects as made
+from tests.builders import dbt_projects as built
 from tests.phi.search import search
 from tests.phi.test_search import PEOPLE, ZQURO, line
 from wellspring.data.transform import build
@@ -82,21 +82,21 @@ def _forget(mlflow: Kept, run: str) -> None:
 
 def test_a_person_who_comes_through_dbt_is_found_where_it_builds(tmp_path: Path) -> None:
     """Tokens alone reach dbt; a name that came through all the same would stand in what it writes."""
-    rows = made.visits()
+    rows = built.visits()
     people = pa.array([ZQURO.name, *["somebody else"] * (rows.num_rows - 1)])
     place = rows.schema.get_field_index("person")
-    file = made.written(rows.set_column(place, "person", people), tmp_path / "visit.parquet")
+    file = built.written(rows.set_column(place, "person", people), tmp_path / "visit.parquet")
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     files = {
-        "visits.sql": made.VISITS,
-        "visits.yml": made.FEATURES,
+        "visits.sql": built.VISITS,
+        "visits.yml": built.FEATURES,
         "named.sql": f"select '{ZQURO.ssn}' as asked_for",
     }
-    project = made.project(tmp_path / "dbt", files)
+    project = built.project(tmp_path / "dbt", files)
     sources = {"visit": SourceTable(files=(file,), known_since_columns=("recorded_at",))}
     build.run_in_child(BuildJob(project_dir=str(project), scratch_dir=str(scratch), sources=sources, audit_instants=()))
     hits = search([scratch], PEOPLE)
     assert {hit.person for hit in hits} == {1}
-    found = {Path(hit.path).relative_to(scratch).parts[0] for hit in hits}
-    assert found >= {"target", "full"}
+    matches = {Path(hit.path).relative_to(scratch).parts[0] for hit in hits}
+    assert matches >= {"target", "full"}

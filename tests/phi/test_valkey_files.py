@@ -15,7 +15,7 @@ import pytest
 from tests.phi import valkey_files
 from tests.phi.needles import needles, strip
 from tests.phi.search import Hit, Person, search, search_bytes
-from tests.phi.test_search import FILLER, OTHER, PEOPLE, ZQURO, line, parquet
+from tests.phi.test_search import FILLER, SECOND, PEOPLE, ZQURO, line, parquet
 
 pytestmark = pytest.mark.live
 
@@ -111,15 +111,15 @@ def test_a_person_in_the_online_store_is_found_in_both_its_files(kind: str, valk
     assert any(needle in strip(snapshot) for needle, _, _ in needles([ZQURO])) != hidden
     (tmp_path / "dump.rdb").write_bytes(snapshot)
     # The log of commands from this one on.
-    told = b"".join(path.read_bytes()[logged.get(path, 0) :] for path in valkey.folder.glob("appendonlydir/*.aof"))
-    (tmp_path / "incr.aof").write_bytes(told)
+    result = b"".join(path.read_bytes()[logged.get(path, 0) :] for path in valkey.folder.glob("appendonlydir/*.aof"))
+    (tmp_path / "incr.aof").write_bytes(result)
     hits = search([tmp_path], PEOPLE)
     assert {hit.person for hit in hits} == {1}
     assert {Path(hit.path).name for hit in hits} == {"dump.rdb", "incr.aof"}
 
 
 def test_an_online_store_of_tokens_names_nobody(valkey: Running, tmp_path: Path) -> None:
-    stranger = Person(first="Uqwendolar", last="Bvashtimor", ssn="911-00-1234")
+    unknown_user = Person(first="Uqwendolar", last="Bvashtimor", ssn="911-00-1234")
     valkey.client.flushall()
     for _, put in KINDS.values():
         valkey.client.delete("a")
@@ -128,7 +128,7 @@ def test_an_online_store_of_tokens_names_nobody(valkey: Running, tmp_path: Path)
     (tmp_path / "dump.rdb").write_bytes((valkey.folder / "dump.rdb").read_bytes())
     for path in valkey.folder.glob("appendonlydir/*"):
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    assert search([tmp_path], [OTHER, stranger]) == []
+    assert search([tmp_path], [SECOND, unknown_user]) == []
 
 
 def test_a_snapshot_that_is_cut_short_or_holds_something_new_is_named(valkey: Running, tmp_path: Path) -> None:
@@ -145,9 +145,9 @@ def test_a_snapshot_that_is_cut_short_or_holds_something_new_is_named(valkey: Ru
 
 def test_a_log_of_commands_whose_end_is_torn_is_read_up_to_there() -> None:
     value = varint(0x20, int(DIGITS))
-    told = b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$%d\r\n%b\r\n*3\r\n$3\r\nSE" % (len(value), value)
-    assert {hit.person for hit in search_bytes("f", told, PEOPLE)} == {1}
-    assert {hit.person for hit in search_bytes("f", b"#TS:1700000000\r\n" + told, PEOPLE)} == {1}
+    result = b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$%d\r\n%b\r\n*3\r\n$3\r\nSE" % (len(value), value)
+    assert {hit.person for hit in search_bytes("f", result, PEOPLE)} == {1}
+    assert {hit.person for hit in search_bytes("f", b"#TS:1700000000\r\n" + result, PEOPLE)} == {1}
 
 
 def test_copies_that_reach_into_what_they_write_are_undone() -> None:

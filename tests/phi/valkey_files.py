@@ -25,7 +25,7 @@ def snapshot(hay: bytes, is_container: Callable[[bytes], bool]) -> Parts:
     """Yield keys and values of a snapshot, numbers as text, and apart what is a container. Raises Unreadable."""
     try:
         values = list(_snapshot(hay))
-        numbers = [told for value in values if (told := _number(value)) is not None]
+        numbers = [result for value in values if (result := _number(value)) is not None]
         yield from _gathered([*values, *numbers])
         yield from (("value", value) for value in values if is_container(value))
     except (IndexError, struct.error, ValueError) as exc:
@@ -38,7 +38,7 @@ def commands(hay: bytes, is_container: Callable[[bytes], bool]) -> Parts:
     Every other argument stands in it whole. A tail that is torn, as after a power cut, ends it.
     """
     values = list(_commands(hay))
-    yield from _gathered(told for value in values if (told := _number(value)) is not None)
+    yield from _gathered(result for value in values if (result := _number(value)) is not None)
     yield from (("value", value) for value in values if is_container(value))
 
 
@@ -48,16 +48,16 @@ def is_commands(hay: bytes) -> bool:
 
 def _gathered(values: Iterable[bytes]) -> Parts:
     """Hand out many values at once, one a line."""
-    held: list[bytes] = []
+    current: list[bytes] = []
     size = count = 0
     for value in values:
-        held.append(value)
+        current.append(value)
         size += len(value) + 1
         if size >= _TOGETHER:
-            yield f"values {count}", b"\n".join([b"", *held])
-            held, size, count = [], 0, count + 1
-    if held:
-        yield f"values {count}", b"\n".join([b"", *held])
+            yield f"values {count}", b"\n".join([b"", *current])
+            current, size, count = [], 0, count + 1
+    if current:
+        yield f"values {count}", b"\n".join([b"", *current])
 
 
 def _number(value: bytes) -> bytes | None:
@@ -210,11 +210,11 @@ def _snapshot(hay: bytes) -> Iterator[bytes]:
                 yield from _KINDS[kind](read)
 
 
-def _many(each: int) -> Callable[[_Reader], Iterator[bytes]]:
+def _many(item: int) -> Callable[[_Reader], Iterator[bytes]]:
     """Read a number of things that are so many strings each."""
 
     def values(read: _Reader) -> Iterator[bytes]:
-        for _ in range(read.length() * each):
+        for _ in range(read.length() * item):
             yield read.string()
 
     return values

@@ -20,20 +20,20 @@ pytestmark = pytest.mark.live
 
 
 @pytest.fixture(scope="module")
-def here() -> Iterator[Project]:
-    with projects.house() as project:
+def project_value() -> Iterator[Project]:
+    with projects.project_value() as project:
         yield project
 
 
 @pytest.fixture(scope="module")
-def enclave(here: Project) -> Iterator[OpenBaoSession]:
-    with login_service(here.socket_path("openbao"), **request_credential(here, "enclave")) as session:
+def enclave(project_value: Project) -> Iterator[OpenBaoSession]:
+    with login_service(project_value.socket_path("openbao"), **request_credential(project_value, "enclave")) as session:
         yield session
 
 
 @pytest.fixture(scope="module")
-def worker(here: Project) -> Iterator[OpenBaoSession]:
-    with login_service(here.socket_path("openbao"), **request_credential(here, "worker")) as session:
+def worker(project_value: Project) -> Iterator[OpenBaoSession]:
+    with login_service(project_value.socket_path("openbao"), **request_credential(project_value, "worker")) as session:
         yield session
 
 
@@ -48,10 +48,10 @@ def signer(worker: OpenBaoSession) -> LogSigner:
 
 
 def test_a_data_key_is_256_bits_new_each_time_and_unwraps_to_itself(keys: DataKeys):
-    one, two = keys.generate_data_key("originals"), keys.generate_data_key("originals")
-    assert len(one.plaintext) == 32
-    assert one.plaintext != two.plaintext
-    assert keys.unwrap_key("originals", one.wrapped) == one.plaintext
+    item, two = keys.generate_data_key("originals"), keys.generate_data_key("originals")
+    assert len(item.plaintext) == 32
+    assert item.plaintext != two.plaintext
+    assert keys.unwrap_key("originals", item.wrapped) == item.plaintext
 
 
 def test_a_wrapped_key_opens_only_under_the_key_that_wrapped_it(keys: DataKeys):
@@ -97,12 +97,12 @@ def test_who_signs_for_the_log_gets_no_data_key(worker: OpenBaoSession, keys: Da
         OpenBaoDataKeys(worker).unwrap_key(name, wrapped)
 
 
-def test_a_server_that_is_down_is_unavailable(here: Project):
-    session = login_service(here.socket_path("openbao"), **request_credential(here, "enclave"))
-    client.stop_servers(here)
+def test_a_server_that_is_down_is_unavailable(project_value: Project):
+    session = login_service(project_value.socket_path("openbao"), **request_credential(project_value, "enclave"))
+    client.stop_servers(project_value)
     try:
         with pytest.raises(Unavailable):
             OpenBaoDataKeys(session).generate_data_key("originals")
     finally:
         session.close()
-        client.start_servers(here)
+        client.start_servers(project_value)

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pyarrow as pa
 import pytest
 
-from tests.builders.feature_views import at, edition, rows, token, view, views
+from tests.builders.feature_views import instant, edition, rows, token, view, views
 from tests.builders.valkey import PASSWORD, USER, Valkey, running
 from wellspring.errors import CorruptedError, Unavailable
 from wellspring.records.data import FeatureRow
@@ -40,14 +40,14 @@ def store(server: Valkey) -> Iterator[Valkey]:
 
 @pytest.fixture
 def writer(store: Valkey) -> Iterator[OnlineWriter]:
-    made = store.writer()
-    yield made
-    made.close()
+    built = store.writer()
+    yield built
+    built.close()
 
 
-def one(denials: int | None, second: float = 0, sequence: int = 0, number: int = 1) -> pa.Table:
-    told = {"member_id": token(number), "denials": denials, "known_since": at(second), "sequence": sequence}
-    return rows(MEMBERS, [told])
+def item_value(denials: int | None, second: float = 0, sequence: int = 0, number: int = 1) -> pa.Table:
+    result = {"member_id": token(number), "denials": denials, "known_since": instant(second), "sequence": sequence}
+    return rows(MEMBERS, [result])
 
 
 def denials(writer: OnlineWriter) -> object:
@@ -57,27 +57,29 @@ def denials(writer: OnlineWriter) -> object:
 
 
 def test_a_row_is_read_back_by_worker_and_api_alike(store: Valkey, writer: OnlineWriter):
-    told = {"member_id": token(1), "denials": -3, "rate": -0.0, "covered": False, "plan": "ö" * 200}
-    assert writer.write_rows(MEMBERS, rows(MEMBERS, [{**told, "known_since": at(2.5), "sequence": 9}]), edition()) == (
+    result = {"member_id": token(1), "denials": -3, "rate": -0.0, "covered": False, "plan": "ö" * 200}
+    assert writer.write_rows(
+        MEMBERS, rows(MEMBERS, [{**result, "known_since": instant(2.5), "sequence": 9}]), edition()
+    ) == (
         1,
         0,
     )
     row = writer.read_row(MEMBERS, ANN)
     assert row is not None
     assert (row.values, row.known_since, row.sequence, row.edition) == (
-        {key: value for key, value in told.items() if key != "member_id"},
-        at(2.5),
+        {key: value for key, value in result.items() if key != "member_id"},
+        instant(2.5),
         9,
         "0123456789ab",
     )
-    assert asked(store, [("member_history", ANN)]) == [row]
+    assert requests(store, [("member_history", ANN)]) == [row]
 
 
-def asked(store: Valkey, wanted: list[tuple[str, tuple[str, ...]]]) -> list[FeatureRow | None]:
+def requests(store: Valkey, expected_result: list[tuple[str, tuple[str, ...]]]) -> list[FeatureRow | None]:
     async def ask() -> list[FeatureRow | None]:
         reader = store.reader(ALL)
         try:
-            return await reader.get_rows(wanted)
+            return await reader.get_rows(expected_result)
         finally:
             await reader.close()
 
@@ -102,71 +104,73 @@ def asked(store: Valkey, wanted: list[tuple[str, tuple[str, ...]]]) -> list[Feat
 def test_the_newest_knowledge_wins_whoever_writes_last(
     writer: OnlineWriter, first: tuple[float, int], then: tuple[float, int], wins: str
 ):
-    writer.write_rows(MEMBERS, one(1, *first), edition())
-    kept = writer.write_rows(MEMBERS, one(2, *then), edition())
+    writer.write_rows(MEMBERS, item_value(1, *first), edition())
+    stored = writer.write_rows(MEMBERS, item_value(2, *then), edition())
     assert denials(writer) == (2 if wins == "then" else 1)
-    assert kept == ((1, 0) if wins == "then" else (0, 1))
+    assert stored == ((1, 0) if wins == "then" else (0, 1))
 
 
 def test_of_equal_knowledge_the_later_edition_wins(writer: OnlineWriter):
     late, early = edition("b" * 12, published=9), edition("a" * 12, published=5)
-    writer.write_rows(MEMBERS, one(1), late)
-    assert writer.write_rows(MEMBERS, one(2), early).superseded_rows == 1
+    writer.write_rows(MEMBERS, item_value(1), late)
+    assert writer.write_rows(MEMBERS, item_value(2), early).superseded_rows == 1
     assert denials(writer) == 1
-    assert writer.write_rows(MEMBERS, one(3), late).rows == 1
+    assert writer.write_rows(MEMBERS, item_value(3), late).rows == 1
     assert denials(writer) == 3
 
 
 def test_within_one_write_the_newest_row_of_a_thing_stays(writer: OnlineWriter):
-    told = [{"member_id": token(1), "denials": n, "known_since": at(n)} for n in (3, 9, 5)]
-    assert writer.write_rows(MEMBERS, rows(MEMBERS, told), edition()) == (2, 1)
+    result = [{"member_id": token(1), "denials": n, "known_since": instant(n)} for n in (3, 9, 5)]
+    assert writer.write_rows(MEMBERS, rows(MEMBERS, result), edition()) == (2, 1)
     assert denials(writer) == 9
 
 
 def test_a_view_never_answers_for_another_on_the_same_thing(store: Valkey, writer: OnlineWriter):
-    writer.write_rows(MEMBERS, one(1), edition())
+    writer.write_rows(MEMBERS, item_value(1), edition())
     assert writer.read_row(CLAIMS, ANN) is None
     writer.write_rows(CLAIMS, rows(CLAIMS, [{"member_id": token(1), "denials": 0.5, "sequence": -1}]), edition())
     assert denials(writer) == 1
-    both = asked(store, [("member_claims", ANN), ("member_history", ANN)])
+    both = requests(store, [("member_claims", ANN), ("member_history", ANN)])
     assert [row.values["denials"] for row in both if row is not None] == [0.5, 1]
 
 
 def test_a_feature_that_was_taken_out_of_its_view_is_never_read_beside_newer_ones(store: Valkey, writer: OnlineWriter):
     fewer = view("member_history", {"denials": "int64", "plan": "string"})
-    told = [{"member_id": token(n), "denials": n, "rate": 0.5} for n in (1, 2)]
-    writer.write_rows(MEMBERS, rows(MEMBERS, told), edition())
-    writer.write_rows(fewer, rows(fewer, [{"member_id": token(1), "denials": 9, "known_since": at(9)}]), edition())
+    result = [{"member_id": token(n), "denials": n, "rate": 0.5} for n in (1, 2)]
+    writer.write_rows(MEMBERS, rows(MEMBERS, result), edition())
+    writer.write_rows(fewer, rows(fewer, [{"member_id": token(1), "denials": 9, "known_since": instant(9)}]), edition())
     # By the old definition the first row is not known any more; the second was never written by the new one.
     assert writer.read_row(MEMBERS, ANN) is None
     for definition in (MEMBERS, fewer):
         row = writer.read_row(definition, (token(2),))
         assert row is not None
         assert row.values["denials"] == 2
-    assert asked(store, [("member_history", ANN)]) == [None]
+    assert requests(store, [("member_history", ANN)]) == [None]
     # The definition of before, written again, is whole again.
-    writer.write_rows(MEMBERS, rows(MEMBERS, [{**told[0], "known_since": at(10)}]), edition())
+    writer.write_rows(MEMBERS, rows(MEMBERS, [{**result[0], "known_since": instant(10)}]), edition())
     assert denials(writer) == 1
 
 
 def test_two_projects_share_a_store_and_no_row(store: Valkey, writer: OnlineWriter):
-    other = store.writer("globex")
-    other.write_rows(MEMBERS, one(7), edition())
+    second = store.writer("globex")
+    second.write_rows(MEMBERS, item_value(7), edition())
     assert writer.read_row(MEMBERS, ANN) is None
-    assert other.set_live(edition(), as_of=at(0), views="v" * 64)
+    assert second.set_live(edition(), as_of=instant(0), views="v" * 64)
     assert writer.get_live() is None
-    other.close()
+    second.close()
 
 
 def test_many_are_asked_in_one_round_trip_and_come_in_order(store: Valkey, writer: OnlineWriter):
-    told = [{"member_id": token(n), "denials": n} for n in range(450)]
-    assert writer.write_rows(MEMBERS, rows(MEMBERS, told), edition()).rows == 450
+    result = [{"member_id": token(n), "denials": n} for n in range(450)]
+    assert writer.write_rows(MEMBERS, rows(MEMBERS, result), edition()).rows == 450
 
     async def ask() -> list[object]:
         reader = store.reader(ALL)
-        wanted = [("member_history", (token(n),)) for n in (449, 5000, 0, 7)]
+        expected_result = [("member_history", (token(n),)) for n in (449, 5000, 0, 7)]
         # Callers that ask at once share the connection.
-        both = await asyncio.gather(*(reader.get_rows([item]) for item in wanted), reader.get_rows(wanted))
+        both = await asyncio.gather(
+            *(reader.get_rows([item]) for item in expected_result), reader.get_rows(expected_result)
+        )
         await reader.close()
         assert [row for (row,) in both[:-1]] == both[-1]
         return [row.values["denials"] if row is not None else None for row in both[-1]]
@@ -177,12 +181,12 @@ def test_many_are_asked_in_one_round_trip_and_come_in_order(store: Valkey, write
 def test_the_marker_names_the_live_edition_and_never_goes_back(store: Valkey, writer: OnlineWriter):
     assert writer.get_live() is None
     late, early = edition("b" * 12, published=9), edition("a" * 12, published=5)
-    assert writer.set_live(late, as_of=at(8), views="v" * 64)
-    assert not writer.set_live(early, as_of=at(4), views="w" * 64)
-    assert writer.set_live(late, as_of=at(8), views="v" * 64)
-    told = LiveMarker("b" * 12, at(8), "v" * 64)
-    assert writer.get_live() == told
-    writer.write_rows(MEMBERS, one(1), late)
+    assert writer.set_live(late, as_of=instant(8), views="v" * 64)
+    assert not writer.set_live(early, as_of=instant(4), views="w" * 64)
+    assert writer.set_live(late, as_of=instant(8), views="v" * 64)
+    result = LiveMarker("b" * 12, instant(8), "v" * 64)
+    assert writer.get_live() == result
+    writer.write_rows(MEMBERS, item_value(1), late)
 
     async def look() -> object:
         reader = store.reader(ALL)
@@ -193,38 +197,38 @@ def test_the_marker_names_the_live_edition_and_never_goes_back(store: Valkey, wr
         assert row is not None
         return live
 
-    assert asyncio.run(look()) == told
+    assert asyncio.run(look()) == result
 
 
 def test_what_comes_is_told_with_what_is_live_until_an_edition_is_whole(store: Valkey, writer: OnlineWriter):
     writer.begin_write("w" * 64)
     assert writer.get_live() is None
-    assert writer.set_live(edition("b" * 12, published=9), as_of=at(8), views="w" * 64)
-    live = LiveMarker("b" * 12, at(8), "w" * 64)
+    assert writer.set_live(edition("b" * 12, published=9), as_of=instant(8), views="w" * 64)
+    live = LiveMarker("b" * 12, instant(8), "w" * 64)
     assert writer.get_live() == live
     # Two writers were cut short: rows of either may lie there.
     for digest in ("x" * 64, "y" * 64, "x" * 64):
         writer.begin_write(digest)
-    assert not writer.set_live(edition("a" * 12, published=5), as_of=at(4), views="x" * 64)
-    writer.write_rows(MEMBERS, one(1), edition())
+    assert not writer.set_live(edition("a" * 12, published=5), as_of=instant(4), views="x" * 64)
+    writer.write_rows(MEMBERS, item_value(1), edition())
 
     async def look() -> object:
         reader = store.reader(ALL)
-        told, _ = await reader.get_with_marker([("member_history", ANN)])
+        result, _ = await reader.get_with_marker([("member_history", ANN)])
         await reader.close()
-        return told
+        return result
 
     assert writer.get_live() == asyncio.run(look()) == live._replace(pending_views=("x" * 64, "y" * 64))
-    assert writer.set_live(edition("c" * 12, published=11), as_of=at(10), views="y" * 64)
-    assert writer.get_live() == LiveMarker("c" * 12, at(10), "y" * 64)
+    assert writer.set_live(edition("c" * 12, published=11), as_of=instant(10), views="y" * 64)
+    assert writer.get_live() == LiveMarker("c" * 12, instant(10), "y" * 64)
 
 
 def test_a_row_that_another_program_wrote_over_is_told_and_not_served(store: Valkey, writer: OnlineWriter):
-    writer.write_rows(MEMBERS, one(1), edition())
+    writer.write_rows(MEMBERS, item_value(1), edition())
     from redis import Redis
 
-    with Redis(unix_socket_path=str(store.socket), username=USER, password=PASSWORD) as other:
-        other.hset(RowCodec("acme", MEMBERS).encode_key(ANN), "_ts:member_history", "x")  # pyright: ignore[reportArgumentType]
+    with Redis(unix_socket_path=str(store.socket), username=USER, password=PASSWORD) as second:
+        second.hset(RowCodec("acme", MEMBERS).encode_key(ANN), "_ts:member_history", "x")  # pyright: ignore[reportArgumentType]
     with pytest.raises(CorruptedError, match="another program"):
         writer.read_row(MEMBERS, ANN)
 
@@ -234,21 +238,21 @@ def test_two_writers_at_once_leave_the_newest_of_both(store: Valkey, writer: Onl
 
     def write(turn: int) -> None:
         own = store.writer()
-        told = [{"member_id": token(n), "denials": turn, "known_since": at(turn)} for n in range(things)]
-        own.write_rows(MEMBERS, rows(MEMBERS, told), edition())
+        result = [{"member_id": token(n), "denials": turn, "known_since": instant(turn)} for n in range(things)]
+        own.write_rows(MEMBERS, rows(MEMBERS, result), edition())
         own.close()
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(write, [3, 7, 1, 6, 0, 5, 2, 4][:turns]))
-    found = writer.read_rows(MEMBERS, [(token(n),) for n in range(things)])
-    assert {row.values["denials"] for row in found if row is not None} == {turns - 1}
+    matches = writer.read_rows(MEMBERS, [(token(n),) for n in range(things)])
+    assert {row.values["denials"] for row in matches if row is not None} == {turns - 1}
 
 
 def test_fifty_thousand_rows_a_second_or_nearly(writer: OnlineWriter):
     narrow = view("narrow", {f"f{n}": "int64" for n in range(8)})
-    told = rows(narrow, [{"member_id": token(n), **{f"f{i}": n for i in range(8)}} for n in range(20_000)])
+    result = rows(narrow, [{"member_id": token(n), **{f"f{i}": n for i in range(8)}} for n in range(20_000)])
     started = time.perf_counter()
-    writer.write_rows(narrow, told, edition())
+    writer.write_rows(narrow, result, edition())
     # The figure is benchmarked; here only a path that asks row by row would fail, on a busy machine too.
     assert 20_000 / (time.perf_counter() - started) > 10_000
 
@@ -262,7 +266,7 @@ def mortal() -> Iterator[Valkey]:
 
 def test_a_store_that_dies_mid_call_is_told_to_everybody_who_waits_and_found_again_after_its_restart(mortal: Valkey):
     writer = mortal.writer()
-    writer.write_rows(MEMBERS, one(1), edition())
+    writer.write_rows(MEMBERS, item_value(1), edition())
 
     async def die() -> None:
         reader = mortal.reader(ALL)
@@ -272,8 +276,8 @@ def test_a_store_that_dies_mid_call_is_told_to_everybody_who_waits_and_found_aga
         await asyncio.wait(waiting, timeout=0.05)
         assert not any(item.done() for item in waiting)
         mortal.kill()
-        told = await asyncio.gather(*waiting, return_exceptions=True)
-        assert {(type(item), "closed the connection" in str(item)) for item in told} == {(Unavailable, True)}
+        result = await asyncio.gather(*waiting, return_exceptions=True)
+        assert {(type(item), "closed the connection" in str(item)) for item in result} == {(Unavailable, True)}
         with pytest.raises(Unavailable) as down:
             await reader.get_rows([("member_history", ANN)])
         assert "wellspring up" in down.value.fix
@@ -281,7 +285,7 @@ def test_a_store_that_dies_mid_call_is_told_to_everybody_who_waits_and_found_aga
         mortal.start()
         # In memory, the rows are gone; they are materialized again, and no reader need be told.
         assert await reader.get_rows([("member_history", ANN)]) == [None]
-        await asyncio.to_thread(writer.write_rows, MEMBERS, one(2), edition())
+        await asyncio.to_thread(writer.write_rows, MEMBERS, item_value(2), edition())
         (row,) = await reader.get_rows([("member_history", ANN)])
         assert row is not None
         assert row.values["denials"] == 2
@@ -293,17 +297,17 @@ def test_a_store_that_dies_mid_call_is_told_to_everybody_who_waits_and_found_aga
 
 def test_a_writer_is_told_that_the_store_is_down_and_writes_again_after_its_restart(mortal: Valkey):
     writer = mortal.writer()
-    writer.write_rows(MEMBERS, one(1), edition())
+    writer.write_rows(MEMBERS, item_value(1), edition())
     mortal.kill()
     for act in (
-        lambda: writer.write_rows(MEMBERS, one(2), edition()),
+        lambda: writer.write_rows(MEMBERS, item_value(2), edition()),
         writer.get_live,
         lambda: writer.read_row(MEMBERS, ANN),
     ):
         with pytest.raises(Unavailable, match="does not answer"):
             act()
     mortal.start()
-    assert writer.write_rows(MEMBERS, one(3), edition()).rows == 1
+    assert writer.write_rows(MEMBERS, item_value(3), edition()).rows == 1
     writer.close()
 
 
@@ -334,11 +338,11 @@ def test_only_so_many_calls_wait_for_a_store_that_hangs(store: Valkey):
         reader = store.reader(ALL, deadline=0.3, most=5)
         await reader.get_rows([("member_history", ANN)])
         store.pause()
-        told = await asyncio.gather(
+        result = await asyncio.gather(
             *(reader.get_rows([("member_history", ANN)]) for _ in range(12)), return_exceptions=True
         )
         store.resume()
-        assert sum("wait for the online store already" in str(item) for item in told) == 7
+        assert sum("wait for the online store already" in str(item) for item in result) == 7
         await reader.close()
 
     asyncio.run(hang())
@@ -375,13 +379,13 @@ def test_a_wrong_password_is_told_without_the_password(store: Valkey):
 def test_an_error_of_the_store_is_told_by_its_first_word_alone(store: Valkey, writer: OnlineWriter):
     from redis import Redis
 
-    with Redis(unix_socket_path=str(store.socket), username=USER, password=PASSWORD) as other:
-        other.set(RowCodec("acme", MEMBERS).encode_key(ANN), "no hash")
+    with Redis(unix_socket_path=str(store.socket), username=USER, password=PASSWORD) as second:
+        second.set(RowCodec("acme", MEMBERS).encode_key(ANN), "no hash")
     with pytest.raises(Unavailable) as refused:
         writer.read_row(MEMBERS, ANN)
     assert "member" not in refused.value.what
     with pytest.raises(Unavailable, match="WRONGTYPE"):
-        asked(store, [("member_history", ANN)])
+        requests(store, [("member_history", ANN)])
 
 
 def test_no_rows_are_written_as_well(writer: OnlineWriter):

@@ -16,48 +16,48 @@ pytestmark = pytest.mark.live
 
 
 @pytest.fixture(scope="module")
-def here() -> Iterator[Project]:
-    with projects.house() as project:
+def project_value() -> Iterator[Project]:
+    with projects.project_value() as project:
         yield project
 
 
 @pytest.fixture(scope="module")
-def enclave(here: Project) -> Iterator[OpenBaoSession]:
-    with login_service(here.socket_path("openbao"), **request_credential(here, "enclave")) as session:
+def enclave(project_value: Project) -> Iterator[OpenBaoSession]:
+    with login_service(project_value.socket_path("openbao"), **request_credential(project_value, "enclave")) as session:
         yield session
 
 
 @pytest.fixture
-def kept(enclave: OpenBaoSession) -> SecretStore:
+def stored(enclave: OpenBaoSession) -> SecretStore:
     return OpenBaoSecretStore(enclave)
 
 
-def test_what_is_written_is_read(kept: SecretStore):
-    kept.write_secret("enclave/note", {"one": "1", "text": "a b\nc"})
-    assert kept.read_secret("enclave/note") == {"one": "1", "text": "a b\nc"}
-    kept.write_secret("enclave/note", {"two": "2"})
-    assert kept.read_secret("enclave/note") == {"two": "2"}
+def test_what_is_written_is_read(stored: SecretStore):
+    stored.write_secret("enclave/note", {"one": "1", "text": "a b\nc"})
+    assert stored.read_secret("enclave/note") == {"one": "1", "text": "a b\nc"}
+    stored.write_secret("enclave/note", {"two": "2"})
+    assert stored.read_secret("enclave/note") == {"two": "2"}
 
 
-def test_what_the_enclave_is_born_with_is_there(kept: SecretStore):
-    assert set(kept.read_secret("enclave/postgres")) == {"user", "password", "database"}
-    assert kept.read_secret("enclave/sftp")["private_key"].startswith("-----BEGIN OPENSSH PRIVATE KEY-----")
+def test_what_the_enclave_is_born_with_is_there(stored: SecretStore):
+    assert set(stored.read_secret("enclave/postgres")) == {"user", "password", "database"}
+    assert stored.read_secret("enclave/sftp")["private_key"].startswith("-----BEGIN OPENSSH PRIVATE KEY-----")
 
 
-def test_a_secret_that_is_not_there_is_not_found(kept: SecretStore):
+def test_a_secret_that_is_not_there_is_not_found(stored: SecretStore):
     with pytest.raises(NotFound):
-        kept.read_secret("enclave/nothing")
+        stored.read_secret("enclave/nothing")
 
 
-def test_a_path_that_is_not_granted_is_refused(kept: SecretStore):
+def test_a_path_that_is_not_granted_is_refused(stored: SecretStore):
     with pytest.raises(Refused):
-        kept.read_secret("worker/anything")
+        stored.read_secret("worker/anything")
     with pytest.raises(Refused):
-        kept.write_secret("worker/anything", {"a": "b"})
+        stored.write_secret("worker/anything", {"a": "b"})
 
 
-def test_the_worker_reads_none_of_the_enclaves_secrets(here: Project):
-    with login_service(here.socket_path("openbao"), **request_credential(here, "worker")) as session:
+def test_the_worker_reads_none_of_the_enclaves_secrets(project_value: Project):
+    with login_service(project_value.socket_path("openbao"), **request_credential(project_value, "worker")) as session:
         for path in ("enclave/postgres", "enclave/sftp", "enclave/nothing"):
             with pytest.raises(Refused):
                 OpenBaoSecretStore(session).read_secret(path)

@@ -19,17 +19,17 @@ BIG = os.urandom(1 << 20) * 5 + b"tail"
 @pytest.fixture(params=["sftp"])
 def vendor(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Vendor]:
     assert request.param == "sftp"
-    with Vendor(tmp_path / "vendor").open() as opened:
-        yield opened
+    with Vendor(tmp_path / "vendor").open() as opened_files:
+        yield opened_files
 
 
 def test_lists_files_oldest_first(vendor: Vendor) -> None:
     for age, name in ((30, "b.csv"), (20, "a.csv"), (20, "A.csv")):
         path = vendor.put(name, b"x\n" + b"1\n" * age)
         os.utime(path, (1_700_000_000 - age, 1_700_000_000 - age))
-    found = vendor.source().list()
-    assert [(file.name, file.size) for file in found] == [("b.csv", 62), ("A.csv", 42), ("a.csv", 42)]
-    assert found[0].modified == datetime.fromtimestamp(1_700_000_000 - 30, UTC)
+    matches = vendor.source().list()
+    assert [(file.name, file.size) for file in matches] == [("b.csv", 62), ("A.csv", 42), ("a.csv", 42)]
+    assert matches[0].modified == datetime.fromtimestamp(1_700_000_000 - 30, UTC)
 
 
 @pytest.mark.parametrize("name", [".a.csv", ".a.csv.part", "a.csv.part", "a.csv.PART", "a.tmp"])
@@ -54,14 +54,14 @@ def test_folders_and_links_are_left_alone(vendor: Vendor, tmp_path: Path) -> Non
 @pytest.mark.parametrize("content", [b"", b"x", BIG], ids=["empty", "one byte", "5 MiB"])
 def test_fetches_the_bytes_and_their_digest(vendor: Vendor, content: bytes) -> None:
     vendor.put("a.csv", content)
-    seen: list[tuple[int, int]] = []
-    fetched = vendor.source().fetch("a.csv", progress=lambda done, total: seen.append((done, total)))
+    observed: list[tuple[int, int]] = []
+    fetched = vendor.source().fetch("a.csv", progress=lambda done, total: observed.append((done, total)))
     assert fetched.content == content
     assert fetched.digest == hashlib.sha256(content).hexdigest()
     assert fetched.modified == vendor.source().stat("a.csv").modified
     if content:
-        assert seen[-1] == (len(content), len(content))
-        assert seen == sorted(seen)
+        assert observed[-1] == (len(content), len(content))
+        assert observed == sorted(observed)
 
 
 @pytest.mark.parametrize("name", ["none.csv", "../known_hosts", "/etc/passwd", "a\0b", "", ".", ".."])
@@ -134,10 +134,10 @@ class Noon:
 @pytest.mark.parametrize(("age", "settling"), [(0, True), (4, True), (5, False), (3600, False)])
 def test_a_file_modified_a_moment_ago_is_settling(vendor: Vendor, age: int, settling: bool) -> None:
     path = vendor.put("a.csv", b"x\n1\n")
-    at = (Noon().now() - timedelta(seconds=age)).timestamp()
-    os.utime(path, (at, at))
+    instant = (Noon().now() - timedelta(seconds=age)).timestamp()
+    os.utime(path, (instant, instant))
     source = vendor.source(settle_seconds=5, clock=Noon())
-    assert [found.still_writing for found in source.list()] == [settling]
+    assert [matches.still_writing for matches in source.list()] == [settling]
     if settling:
         with pytest.raises(Refused, match="still being written"):
             source.fetch("a.csv")
@@ -146,7 +146,7 @@ def test_a_file_modified_a_moment_ago_is_settling(vendor: Vendor, age: int, sett
 
 def test_a_clock_that_runs_ahead_over_there_settles_too(vendor: Vendor) -> None:
     for age, name in ((60, "old.csv"), (0, "new.csv")):
-        at = (Noon().now() + timedelta(hours=1, seconds=-age)).timestamp()
-        os.utime(vendor.put(name, b"x\n1\n"), (at, at))
+        instant = (Noon().now() + timedelta(hours=1, seconds=-age)).timestamp()
+        os.utime(vendor.put(name, b"x\n1\n"), (instant, instant))
     source = vendor.source(settle_seconds=5, clock=Noon())
-    assert {found.name: found.still_writing for found in source.list()} == {"old.csv": False, "new.csv": True}
+    assert {matches.name: matches.still_writing for matches in source.list()} == {"old.csv": False, "new.csv": True}

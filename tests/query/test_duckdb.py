@@ -8,12 +8,12 @@ from wellspring.query.duckdb import DuckDbEngine
 
 
 def test_no_extension_is_fetched_or_loaded_by_itself():
-    wanted = ("autoinstall_known_extensions", "autoload_known_extensions", "enable_external_access")
-    said = DuckDbEngine(threads=1).run_query(
-        f"select name, value from duckdb_settings() where name in {wanted} or name = 'threads'", {}
+    expected_result = ("autoinstall_known_extensions", "autoload_known_extensions", "enable_external_access")
+    output = DuckDbEngine(threads=1).run_query(
+        f"select name, value from duckdb_settings() where name in {expected_result} or name = 'threads'", {}
     )
-    settings = dict(zip(said["name"].to_pylist(), said["value"].to_pylist(), strict=True))
-    assert settings == {**dict.fromkeys(wanted, "false"), "threads": "1"}
+    settings = dict(zip(output["name"].to_pylist(), output["value"].to_pylist(), strict=True))
+    assert settings == {**dict.fromkeys(expected_result, "false"), "threads": "1"}
 
 
 def test_one_query_leaves_nothing_for_the_next():

@@ -9,19 +9,19 @@ from pydantic import ValidationError
 
 from wellspring.records.models import Estimate, EvaluationReport, Prediction, Release
 
-AT = datetime(2026, 11, 25, 12, tzinfo=UTC)
+INSTANT = datetime(2026, 11, 25, 12, tzinfo=UTC)
 
 
 def test_a_release_and_an_answer_say_what_they_are_called():
     release = Release(
         id="ab12", digest="0" * 64, model="denials", candidate="c", artifact="1" * 64, views="2" * 64,
         preprocessing="3" * 64, threshold="0.25", labels=("pays", "denies"), edition="e", policy="4" * 64,
-        tenant="acme", known_since=AT,
+        tenant="acme", known_since=INSTANT,
     )  # fmt: skip
     assert release.subject == "release:ab12"
     answer = Prediction(
         id="p", model="denials", request_digest="6" * 64, release="ab12", edition="e", score=0.5, threshold="0.25",
-        decision="denies", reasons=(), freshness="fresh", as_of=AT, age_seconds=0, vector_digest="5" * 64, answered_at=AT,
+        decision="denies", reasons=(), freshness="fresh", as_of=INSTANT, age_seconds=0, vector_digest="5" * 64, answered_at=INSTANT,
     )  # fmt: skip
     assert answer.subject == "prediction:p"
     assert answer.signature is None
@@ -36,10 +36,10 @@ def test_they_are_frozen_and_take_no_word_that_they_do_not_have():
 
 
 def test_a_candidate_of_before_keeps_its_digest():
-    told = {
+    result = {
         "metrics": {}, "baselines": {}, "subgroups": [], "leaks": [], "train_rows": 5, "test_rows": 2,
         "since": "2026-01-01", "until": "2026-03-01", "reason_microseconds": 9.0, "trees": 2, "leaves": 3,
     }  # fmt: skip
-    assert EvaluationReport.model_validate(told).model_dump(mode="json") == told
-    now = {**told, "trained_until": "2026-01-01T00:00:00.000000Z"}
+    assert EvaluationReport.model_validate(result).model_dump(mode="json") == result
+    now = {**result, "trained_until": "2026-01-01T00:00:00.000000Z"}
     assert EvaluationReport.model_validate(now).model_dump(mode="json") == now

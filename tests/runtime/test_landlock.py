@@ -39,8 +39,8 @@ def test_nothing_is_written_removed_or_made_elsewhere(tmp_path: Path):
     inside, old, new = tmp_path / "inside", tmp_path / "old", tmp_path / "new"
     inside.mkdir()
     old.write_text("as it was")
-    asked = json.dumps([str(inside), str(old), str(new)])
-    done = subprocess.run([sys.executable, "-c", PROBE], input=asked, capture_output=True, text=True, check=True)
+    requests = json.dumps([str(inside), str(old), str(new)])
+    done = subprocess.run([sys.executable, "-c", PROBE], input=requests, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == [True, "as it was", *["closed"] * 6]
     assert old.read_text() == "as it was"
     assert (inside / "x").exists()

@@ -39,7 +39,7 @@ root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give ser
 
 
 @pytest.fixture(scope="module")
-def here() -> Iterator[Project]:
+def project_value() -> Iterator[Project]:
     """A furnished project, without servers, that holds a secret of each kind."""
     with projects.project() as project:
         project.state_dir.mkdir()
@@ -63,21 +63,21 @@ def read(granted: ServicePrivileges, service: str, path: Path, content: bytes = 
 
 @root_only
 @pytest.mark.parametrize("name", SECRETS)
-def test_only_its_owner_reads_a_secret(here: Project, name: str):
-    granted = detect_privileges(here)
+def test_only_its_owner_reads_a_secret(project_value: Project, name: str):
+    granted = detect_privileges(project_value)
     assert granted.separation == "user"
     for service in SERVICE_UIDS:
-        assert read(granted, service, here.root / name) == (service == SECRETS[name]), f"{service} on {name}"
+        assert read(granted, service, project_value.root / name) == (service == SECRETS[name]), f"{service} on {name}"
 
 
 @root_only
 @pytest.mark.parametrize("setpriv", [None, "setpriv"])
-def test_a_service_is_its_user_and_no_more(here: Project, setpriv: str | None):
-    granted = detect_privileges(here)._replace(closed=False, setpriv=setpriv)
+def test_a_service_is_its_user_and_no_more(project_value: Project, setpriv: str | None):
+    granted = detect_privileges(project_value)._replace(closed=False, setpriv=setpriv)
     for service in SERVICE_UIDS:
         argv = granted.command_for(service, ["cat", "/proc/self/status"])
-        told = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
-        lines = dict(line.split(":", 1) for line in told.splitlines() if ":" in line)
+        result = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+        lines = dict(line.split(":", 1) for line in result.splitlines() if ":" in line)
         assert set(lines["Uid"].split()) == {str(SERVICE_UIDS[service])}
         assert set(lines["Gid"].split()) == {str(SERVICE_GIDS[service])}
         assert set(lines["Groups"].split()) == {str(group) for group in SUPPLEMENTARY_GIDS[service]}
@@ -86,33 +86,33 @@ def test_a_service_is_its_user_and_no_more(here: Project, setpriv: str | None):
 
 @root_only
 @pytest.mark.parametrize("setpriv", [None, "setpriv"])
-def test_a_closed_folder_costs_one_capability(here: Project, setpriv: str | None):
-    granted = detect_privileges(here)._replace(closed=True, setpriv=setpriv)
-    told = subprocess.run(
+def test_a_closed_folder_costs_one_capability(project_value: Project, setpriv: str | None):
+    granted = detect_privileges(project_value)._replace(closed=True, setpriv=setpriv)
+    result = subprocess.run(
         granted.command_for("worker", ["cat", "/proc/self/status"]), capture_output=True, text=True, check=True
     ).stdout
-    lines = dict(line.split(":", 1) for line in told.splitlines() if ":" in line)
+    lines = dict(line.split(":", 1) for line in result.splitlines() if ":" in line)
     assert int(lines["CapEff"], 16) == int(lines["CapAmb"], 16) == 1 << 2
     assert set(lines["Uid"].split()) == {str(SERVICE_UIDS["worker"])}
 
 
 @root_only
-def test_only_the_servers_that_open_doors_may_write_in_the_runtime_folder(here: Project):
-    granted = detect_privileges(here)
-    layout.create_runtime_dir(here, granted)
+def test_only_the_servers_that_open_doors_may_write_in_the_runtime_folder(project_value: Project):
+    granted = detect_privileges(project_value)
+    layout.create_runtime_dir(project_value, granted)
     try:
         for service in SERVICE_UIDS:
-            path = here.runtime_dir / f"{service}.sock"
+            path = project_value.runtime_dir / f"{service}.sock"
             argv = granted._replace(closed=False).command_for(service, ["touch", str(path)])
             subprocess.run(argv, capture_output=True, check=False)
             assert path.exists() == (service in {"keys", "enclave", "api", "witness", "valkey"}), service
     finally:
-        layout.remove_runtime_dir(here)
+        layout.remove_runtime_dir(project_value)
 
 
-def test_without_root_it_says_so(here: Project, monkeypatch: pytest.MonkeyPatch):
+def test_without_root_it_says_so(project_value: Project, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    granted = detect_privileges(here)
+    granted = detect_privileges(project_value)
     assert granted.separation == "process"
     assert "separated by process and keys, not by user" in granted.reason
     assert granted.uid_of("worker") == 1000
@@ -127,33 +127,35 @@ def test_a_folder_closed_to_others_is_seen(tmp_path: Path):
     assert not is_closed_path(Path("/usr"))
 
 
-def test_a_child_inherits_nothing_of_the_callers_environment(here: Project, monkeypatch: pytest.MonkeyPatch):
+def test_a_child_inherits_nothing_of_the_callers_environment(project_value: Project, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("VAULT_TOKEN", "s.secret")
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example.com")
-    given = privileges.service_environment(here, "worker")
-    assert "s.secret" not in given.values()
-    assert "HTTPS_PROXY" not in given
-    assert given["TMPDIR"] == str(here.state_dir / "tmp/worker")
+    arguments = privileges.service_environment(project_value, "worker")
+    assert "s.secret" not in arguments.values()
+    assert "HTTPS_PROXY" not in arguments
+    assert arguments["TMPDIR"] == str(project_value.state_dir / "tmp/worker")
 
 
 @root_only
 @pytest.mark.parametrize("setpriv", [True, False], ids=["setpriv", "shim"])
-def test_in_a_closed_folder_a_program_is_found_as_initdb_looks_for_it(here: Project, tmp_path: Path, setpriv: bool):
+def test_in_a_closed_folder_a_program_is_found_as_initdb_looks_for_it(
+    project_value: Project, tmp_path: Path, setpriv: bool
+):
     """access(2) counts no capability of a user who is not root, unless told; and one capability is all there is."""
     program = tmp_path / "closed" / "program"
     program.parent.mkdir(mode=0o700)
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
-    granted = detect_privileges(here)._replace(closed=True)
+    granted = detect_privileges(project_value)._replace(closed=True)
     granted = granted if setpriv else granted._replace(setpriv=None)
     look = f"import os; print(os.access({str(program)!r}, os.X_OK)); print(open('/proc/self/status').read())"
-    told = subprocess.run(
+    result = subprocess.run(
         granted.command_for("postgres", [sys.executable, "-c", look]),
         capture_output=True,
         text=True,
         check=True,
         cwd="/",
     ).stdout
-    assert told.startswith("True\n")
-    held = {line.partition(":")[0]: line.split()[1] for line in told.splitlines() if line.startswith("Cap")}
-    assert {held[name] for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {"0000000000000004"}
+    assert result.startswith("True\n")
+    current = {line.partition(":")[0]: line.split()[1] for line in result.splitlines() if line.startswith("Cap")}
+    assert {current[name] for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {"0000000000000004"}

@@ -37,7 +37,7 @@ landlock = pytest.mark.skipif(landlock_module.syscall(444, None, 0, 1) < 1, reas
 
 
 @pytest.fixture(params=["open", "closed"])
-def here(request: pytest.FixtureRequest) -> Iterator[Project]:
+def project_value(request: pytest.FixtureRequest) -> Iterator[Project]:
     """A furnished project with secrets, in a folder that others may enter, or that is closed to them."""
     with projects.project() as project:
         project.state_dir.mkdir()
@@ -55,87 +55,89 @@ def here(request: pytest.FixtureRequest) -> Iterator[Project]:
         yield project
 
 
-def probe(here: Project, role: str, paths: list[tuple[Path, str]], *, service: str = "worker") -> dict[str, str]:
-    asked = json.dumps({"role": role, "paths": [(str(path), mode) for path, mode in paths]})
-    told = projects.run_as(here, service, PROBE, given=asked)
-    assert told.returncode == 0, told.stderr
-    return json.loads(told.stdout)
+def probe(
+    project_value: Project, role: str, paths: list[tuple[Path, str]], *, service: str = "worker"
+) -> dict[str, str]:
+    requests = json.dumps({"role": role, "paths": [(str(path), mode) for path, mode in paths]})
+    result = projects.run_as(project_value, service, PROBE, arguments_value=requests)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
 
 
-def as_owner(here: Project, role: str, paths: list[tuple[Path, str]]) -> set[str]:
+def as_owner(project_value: Project, role: str, paths: list[tuple[Path, str]]) -> set[str]:
     """Try paths as the supervisor's own user: what is refused here, Landlock refuses, and no mode of a file."""
-    asked = json.dumps({"role": role, "paths": [(str(path), mode) for path, mode in paths]})
-    code = (
-        f"from pathlib import Path\nfrom wellspring.project import load\nhere = load(Path({str(here.root)!r}))\n{PROBE}"
-    )
+    requests = json.dumps({"role": role, "paths": [(str(path), mode) for path, mode in paths]})
+    code = f"from pathlib import Path\nfrom wellspring.project import load\nhere = load(Path({str(project_value.root)!r}))\n{PROBE}"
     ran = subprocess.run(
-        [sys.executable, "-P", "-c", code], input=asked, env=service_environment(here, role), cwd="/",
+        [sys.executable, "-P", "-c", code], input=requests, env=service_environment(project_value, role), cwd="/",
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    told = json.loads(ran.stdout)
-    assert told.pop("told") == ""
-    return set(told.values())
+    result = json.loads(ran.stdout)
+    assert result.pop("told") == ""
+    return set(result.values())
 
 
 @landlock
-def test_the_worker_opens_no_secret(here: Project):
-    paths = [here.root / name for name, service in SECRETS.items() if service != "worker"]
-    told = probe(here, "worker", [(path, "rb") for path in paths])
-    assert told.pop("told") == ""
-    assert set(told.values()) == {"PermissionError"}
+def test_the_worker_opens_no_secret(project_value: Project):
+    paths = [project_value.root / name for name, service in SECRETS.items() if service != "worker"]
+    result = probe(project_value, "worker", [(path, "rb") for path in paths])
+    assert result.pop("told") == ""
+    assert set(result.values()) == {"PermissionError"}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a capability is given by root only")
-def test_without_confinement_the_capability_would_open_them(here: Project):
-    if not detect_privileges(here).closed_folders:
+def test_without_confinement_the_capability_would_open_them(project_value: Project):
+    if not detect_privileges(project_value).closed_folders:
         pytest.skip("nothing is closed here, so no capability is given")
-    told = probe(here, "", [(here.state_dir / "seal.key", "rb")])
-    assert told[str(here.state_dir / "seal.key")] == "b'secret'"
+    result = probe(project_value, "", [(project_value.state_dir / "seal.key", "rb")])
+    assert result[str(project_value.state_dir / "seal.key")] == "b'secret'"
 
 
 @landlock
-def test_the_worker_reads_the_project_and_the_journals(here: Project):
-    paths = [here.root / "wellspring.toml", here.journals_dir / "enclave/000000000000.log"]
-    paths += sorted(here.contracts_dir.glob("*.yaml"))
-    told = probe(here, "worker", [(path, "rb") for path in paths])
-    assert not [path for path, found in told.items() if "Error" in found]
+def test_the_worker_reads_the_project_and_the_journals(project_value: Project):
+    paths = [project_value.root / "wellspring.toml", project_value.journals_dir / "enclave/000000000000.log"]
+    paths += sorted(project_value.contracts_dir.glob("*.yaml"))
+    result = probe(project_value, "worker", [(path, "rb") for path in paths])
+    assert not [path for path, matches in result.items() if "Error" in matches]
 
 
 @landlock
-def test_the_worker_writes_its_own_folders_and_no_other(here: Project):
-    mine = [here.state_dir / name / "new" for name in ("lineage", "metrics", "ledger", "lake", "packs", "models")]
-    mine += [here.journals_dir / "worker/new", here.state_dir / "writer.lock"]
-    told = probe(here, "worker", [(path, "wb") for path in mine])
-    assert told.pop("told") == ""
-    assert set(told.values()) == {"1"}
-    others = [
-        here.root / "wellspring.toml",
-        here.root / "new",
-        here.journals_dir / "supervisor/new",
-        here.state_dir / "new",
+def test_the_worker_writes_its_own_folders_and_no_other(project_value: Project):
+    own_copy = [
+        project_value.state_dir / name / "new" for name in ("lineage", "metrics", "ledger", "lake", "packs", "models")
     ]
-    others += [
-        here.state_dir / "enclave/new",
-        here.state_dir / "openbao/new",
-        here.vendor_dir / "new",
+    own_copy += [project_value.journals_dir / "worker/new", project_value.state_dir / "writer.lock"]
+    result = probe(project_value, "worker", [(path, "wb") for path in own_copy])
+    assert result.pop("told") == ""
+    assert set(result.values()) == {"1"}
+    rest = [
+        project_value.root / "wellspring.toml",
+        project_value.root / "new",
+        project_value.journals_dir / "supervisor/new",
+        project_value.state_dir / "new",
+    ]
+    rest += [
+        project_value.state_dir / "enclave/new",
+        project_value.state_dir / "openbao/new",
+        project_value.vendor_dir / "new",
         Path("/tmp/ws-confined"),
     ]
-    others += [here.state_dir / "valkey/new", here.state_dir / "mlflow/new"]
-    assert as_owner(here, "worker", [(path, "wb") for path in others]) == {"PermissionError"}
+    rest += [project_value.state_dir / "valkey/new", project_value.state_dir / "mlflow/new"]
+    assert as_owner(project_value, "worker", [(path, "wb") for path in rest]) == {"PermissionError"}
 
 
 @landlock
 @pytest.mark.parametrize("role", ["enclave", "api", "mlflow", "witness", "vendor"])
-def test_no_other_role_opens_a_secret_of_its_neighbours(here: Project, role: str):
-    foreign = [here.root / name for name, service in SECRETS.items() if service != role]
-    told = probe(here, role, [(path, "rb") for path in foreign], service=role)
-    assert told.pop("told") == ""
-    assert set(told.values()) == {"PermissionError"}
+def test_no_other_role_opens_a_secret_of_its_neighbours(project_value: Project, role: str):
+    foreign = [project_value.root / name for name, service in SECRETS.items() if service != role]
+    result = probe(project_value, role, [(path, "rb") for path in foreign], service=role)
+    assert result.pop("told") == ""
+    assert set(result.values()) == {"PermissionError"}
 
 
-def filled(here: Project, *names: str) -> list[Path]:
+def filled(project_value: Project, *names: str) -> list[Path]:
     """Write a file of each name below `.wellspring/`, as what a service before left there."""
-    paths = [here.state_dir / name for name in names]
+    paths = [project_value.state_dir / name for name in names]
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"kept")
@@ -144,38 +146,57 @@ def filled(here: Project, *names: str) -> list[Path]:
 
 
 @landlock
-def test_the_api_reads_what_is_published_and_writes_only_its_own_journal(here: Project):
+def test_the_api_reads_what_is_published_and_writes_only_its_own_journal(project_value: Project):
     shown = filled(
-        here, "models/live/denials", "lake/editions/e.json", "lake/views/v.json", "ledger/checkpoint", "run.json"
+        project_value,
+        "models/live/denials",
+        "lake/editions/e.json",
+        "lake/views/v.json",
+        "ledger/checkpoint",
+        "run.json",
     )
-    told = probe(here, "api", [(path, "rb") for path in (*shown, here.root / "wellspring.toml")], service="api")
-    assert not [path for path, found in told.items() if "Error" in found]
-    mine = [
-        here.journals_dir / "api/new",
-        here.state_dir / "lineage/new",
-        here.state_dir / "metrics/new",
-        here.runtime_dir / "new",
+    result = probe(
+        project_value, "api", [(path, "rb") for path in (*shown, project_value.root / "wellspring.toml")], service="api"
+    )
+    assert not [path for path, matches in result.items() if "Error" in matches]
+    own_copy = [
+        project_value.journals_dir / "api/new",
+        project_value.state_dir / "lineage/new",
+        project_value.state_dir / "metrics/new",
+        project_value.runtime_dir / "new",
     ]
-    told = probe(here, "api", [(path, "wb") for path in mine], service="api")
-    assert told.pop("told") == ""
-    assert set(told.values()) == {"1"}
-    hidden = filled(here, "lake/catalog.db", "lake/warehouse/rows.parquet", "journals/worker/0.log", "valkey/rows.aof")
-    hidden += filled(here, "mlflow/mlflow.db", "logs/api.log", "packs/p.zip", "enclave/drop.sealed")
-    assert as_owner(here, "api", [(path, "rb") for path in hidden]) == {"PermissionError"}
-    others = [*shown, *hidden, here.root / "wellspring.toml", here.state_dir / "new", here.journals_dir / "new"]
-    assert as_owner(here, "api", [(path, "wb") for path in others]) == {"PermissionError"}
+    result = probe(project_value, "api", [(path, "wb") for path in own_copy], service="api")
+    assert result.pop("told") == ""
+    assert set(result.values()) == {"1"}
+    hidden = filled(
+        project_value, "lake/catalog.db", "lake/warehouse/rows.parquet", "journals/worker/0.log", "valkey/rows.aof"
+    )
+    hidden += filled(project_value, "mlflow/mlflow.db", "logs/api.log", "packs/p.zip", "enclave/drop.sealed")
+    assert as_owner(project_value, "api", [(path, "rb") for path in hidden]) == {"PermissionError"}
+    rest = [
+        *shown,
+        *hidden,
+        project_value.root / "wellspring.toml",
+        project_value.state_dir / "new",
+        project_value.journals_dir / "new",
+    ]
+    assert as_owner(project_value, "api", [(path, "wb") for path in rest]) == {"PermissionError"}
 
 
 @landlock
-def test_mlflow_opens_only_its_own_folder(here: Project):
-    told = probe(here, "mlflow", [(here.state_dir / "mlflow/new", "wb")], service="mlflow")
-    assert told == {"told": "", str(here.state_dir / "mlflow/new"): "1"}
-    hidden = filled(here, "models/live/denials", "lake/editions/e.json", "ledger/checkpoint", "run.json", "logs/x.log")
-    hidden += filled(here, "journals/worker/0.log", "metrics/worker.prom", "valkey/rows.aof", "tmp/worker/x")
+def test_mlflow_opens_only_its_own_folder(project_value: Project):
+    result = probe(project_value, "mlflow", [(project_value.state_dir / "mlflow/new", "wb")], service="mlflow")
+    assert result == {"told": "", str(project_value.state_dir / "mlflow/new"): "1"}
+    hidden = filled(
+        project_value, "models/live/denials", "lake/editions/e.json", "ledger/checkpoint", "run.json", "logs/x.log"
+    )
+    hidden += filled(project_value, "journals/worker/0.log", "metrics/worker.prom", "valkey/rows.aof", "tmp/worker/x")
     tries = [(path, mode) for path in hidden for mode in ("rb", "wb")]
-    assert as_owner(here, "mlflow", [*tries, (here.state_dir / "new", "wb"), (here.runtime_dir / "new", "wb")]) == {
-        "PermissionError"
-    }
+    assert as_owner(
+        project_value,
+        "mlflow",
+        [*tries, (project_value.state_dir / "new", "wb"), (project_value.runtime_dir / "new", "wb")],
+    ) == {"PermissionError"}
 
 
 def test_no_rule_opens_a_folder_above_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -36,6 +36,6 @@ def test_what_it_runs_dies_with_its_parent():
 
 def test_a_program_that_is_missing_is_told():
     argv = [sys.executable, "-S", str(SHIM), "--", "/no/such/program"]
-    told = subprocess.run(argv, capture_output=True, text=True, check=False)
-    assert told.returncode != 0
-    assert "/no/such/program" in told.stderr or "FileNotFoundError" in told.stderr
+    result = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert result.returncode != 0
+    assert "/no/such/program" in result.stderr or "FileNotFoundError" in result.stderr

@@ -34,13 +34,15 @@ def test_nothing_of_it_stays_imported(tmp_path: Path):
 
 
 def test_two_files_of_one_name_are_two_modules(tmp_path: Path):
-    one, two = (user_module.run_user_module(written(tmp_path / name, f"WHERE = '{name}'\n")) for name in ("one", "two"))
-    assert (one.WHERE, two.WHERE) == ("one", "two")
-    assert one.__name__ != two.__name__
+    item, two = (
+        user_module.run_user_module(written(tmp_path / name, f"WHERE = '{name}'\n")) for name in ("one", "two")
+    )
+    assert (item.WHERE, two.WHERE) == ("one", "two")
+    assert item.__name__ != two.__name__
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "output"),
     [
         ("x = 1\ny = 1 / 0\n", ":2: ZeroDivisionError: division by zero"),
         ("x = 1\ny = = 2\n", ":2: SyntaxError: invalid syntax"),
@@ -53,14 +55,14 @@ def test_two_files_of_one_name_are_two_modules(tmp_path: Path):
         ),
     ],
 )
-def test_a_mistake_is_told_with_file_and_line_and_without_a_traceback(tmp_path: Path, text: str, said: str):
+def test_a_mistake_is_told_with_file_and_line_and_without_a_traceback(tmp_path: Path, text: str, output: str):
     path = written(tmp_path, text)
-    with pytest.raises(ProjectError) as told:
+    with pytest.raises(ProjectError) as result:
         user_module.run_user_module(path)
-    assert told.value.what == f"{path}{said}"
-    assert told.value.fix == f"edit {path}"
-    assert told.value.__cause__ is None
-    assert told.value.__suppress_context__
+    assert result.value.what == f"{path}{output}"
+    assert result.value.fix == f"edit {path}"
+    assert result.value.__cause__ is None
+    assert result.value.__suppress_context__
 
 
 def test_a_file_that_ends_the_program_is_no_mistake_to_swallow(tmp_path: Path):

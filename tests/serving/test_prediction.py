@@ -19,137 +19,141 @@ RAW = ("900-12-3456", "9001234561", "MBR-0001", "1EG4TE5MK73", "", "claim_k1_sho
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Released:
+def project(tmp_path: Path) -> Released:
     return Released(tmp_path)
 
 
-def rows(house: Released, number: int) -> dict[str, FeatureRow | None]:
-    asked = prediction.lookup_keys(house.views.views, claim(number), DOMAINS)
-    return {view: house.lake.row(house.online.defined[view], key) for view, key in asked}
+def rows(project: Released, number: int) -> dict[str, FeatureRow | None]:
+    requests = prediction.lookup_keys(project.views.views, claim(number), DOMAINS)
+    return {view: project.lake.row(project.online.defined[view], key) for view, key in requests}
 
 
-def known(house: Released, number: int = 3) -> prediction.FeatureContext:
-    built = house.lake.built
+def expected(project: Released, number: int = 3) -> prediction.FeatureContext:
+    built = project.lake.built
     return prediction.build_feature_context(
-        rows(house, number), house.views.views, built, editions.edition_digest(built), NOW - timedelta(hours=3), NOW
+        rows(project, number), project.views.views, built, editions.edition_digest(built), NOW - timedelta(hours=3), NOW
     )
 
 
-def test_tokens_are_turned_into_the_rows_to_read(house: Released):
-    given = claim(3)
-    assert prediction.lookup_keys(house.views.views, given, DOMAINS) == [
-        ("claim", (given["claim_id"],)),
-        ("provider_history", (given["billing_npi"],)),
+def test_tokens_are_turned_into_the_rows_to_read(project: Released):
+    arguments = claim(3)
+    assert prediction.lookup_keys(project.views.views, arguments, DOMAINS) == [
+        ("claim", (arguments["claim_id"],)),
+        ("provider_history", (arguments["billing_npi"],)),
     ]
 
 
 @pytest.mark.parametrize("raw", RAW)
-def test_a_raw_identifier_is_refused_and_never_said_back(house: Released, raw: str):
-    with pytest.raises(Refused) as wrong:
-        prediction.lookup_keys(house.views.views, {**claim(3), "claim_id": raw}, DOMAINS)
-    assert wrong.value.verdict is not None
-    assert wrong.value.verdict.outcome == "invalid"
-    said = wrong.value.what + wrong.value.fix + wrong.value.verdict.model_dump_json()
-    assert not raw or raw not in said
+def test_a_raw_identifier_is_refused_and_never_said_back(project: Released, raw: str):
+    with pytest.raises(Refused) as error:
+        prediction.lookup_keys(project.views.views, {**claim(3), "claim_id": raw}, DOMAINS)
+    assert error.value.verdict is not None
+    assert error.value.verdict.outcome == "invalid"
+    output = error.value.what + error.value.fix + error.value.verdict.model_dump_json()
+    assert not raw or raw not in output
 
 
-def test_a_token_of_another_domain_is_refused(house: Released):
+def test_a_token_of_another_domain_is_refused(project: Released):
     with pytest.raises(Refused, match="not a token of its domain"):
-        prediction.lookup_keys(house.views.views, {**claim(3), "claim_id": token("member", 3)}, DOMAINS)
+        prediction.lookup_keys(project.views.views, {**claim(3), "claim_id": token("member", 3)}, DOMAINS)
     assert not prediction.is_token(token("claim", 1), frozenset())
     assert prediction.is_token("prior_auth_k12_" + "a" * 26, frozenset({"prior_auth"}))
 
 
-def test_no_token_passes_for_a_key_whose_domain_nobody_knows(house: Released):
+def test_no_token_passes_for_a_key_whose_domain_nobody_knows(project: Released):
     for domains in ({}, {**DOMAINS, "billing_npi": frozenset[str]()}, {"claim_id": DOMAINS["claim_id"]}):
         with pytest.raises(ProjectError, match="has no token domain"):
-            prediction.lookup_keys(house.views.views, claim(3), domains)
+            prediction.lookup_keys(project.views.views, claim(3), domains)
 
 
 def test_a_question_has_one_name_whatever_the_order_of_its_keys():
-    given = claim(3)
-    text = f'{{"billing_npi":"{given["billing_npi"]}","claim_id":"{given["claim_id"]}"}}'
-    turned = dict(reversed(given.items()))
+    arguments = claim(3)
+    text = f'{{"billing_npi":"{arguments["billing_npi"]}","claim_id":"{arguments["claim_id"]}"}}'
+    turned = dict(reversed(arguments.items()))
     assert (
-        prediction.compute_request_digest(given)
+        prediction.compute_request_digest(arguments)
         == prediction.compute_request_digest(turned)
         == hashlib.sha256(text.encode()).hexdigest()
     )
-    assert prediction.compute_request_digest(claim(4)) != prediction.compute_request_digest(given)
+    assert prediction.compute_request_digest(claim(4)) != prediction.compute_request_digest(arguments)
 
 
-def test_an_unknown_or_missing_key_is_told_by_the_names_that_there_are(house: Released):
-    with pytest.raises(NotFound) as wrong:
-        prediction.lookup_keys(house.views.views, {**claim(3), "claim_di": token("claim", 1)}, DOMAINS)
-    assert wrong.value.fix == "did you mean 'claim_id'?"
-    assert "claim_di" not in wrong.value.what
+def test_an_unknown_or_missing_key_is_told_by_the_names_that_there_are(project: Released):
+    with pytest.raises(NotFound) as error:
+        prediction.lookup_keys(project.views.views, {**claim(3), "claim_di": token("claim", 1)}, DOMAINS)
+    assert error.value.fix == "did you mean 'claim_id'?"
+    assert "claim_di" not in error.value.what
     with pytest.raises(Refused, match="billing_npi is missing"):
-        prediction.lookup_keys(house.views.views, {"claim_id": token("claim", 1)}, DOMAINS)
+        prediction.lookup_keys(project.views.views, {"claim_id": token("claim", 1)}, DOMAINS)
 
 
-def test_what_is_known_is_judged_and_nothing_missing_is_answered(house: Released):
-    found = known(house)
-    assert (found.freshness, found.age_seconds) == ("fresh", 3 * 3600)
-    view = house.views.views[0].model_copy(update={"max_age_seconds": 60})
-    told = prediction.build_feature_context(found.rows, (view,), found.edition, found.edition_digest, found.as_of, NOW)
-    assert told.freshness == "stale"
-    with pytest.raises(Refused, match="nothing is known of this in claim") as wrong:
+def test_what_is_known_is_judged_and_nothing_missing_is_answered(project: Released):
+    matches = expected(project)
+    assert (matches.freshness, matches.age_seconds) == ("fresh", 3 * 3600)
+    view = project.views.views[0].model_copy(update={"max_age_seconds": 60})
+    result = prediction.build_feature_context(
+        matches.rows, (view,), matches.edition, matches.edition_digest, matches.as_of, NOW
+    )
+    assert result.freshness == "stale"
+    with pytest.raises(Refused, match="nothing is known of this in claim") as error:
         prediction.build_feature_context(
-            {**found.rows, "claim": None}, house.views.views, found.edition, found.edition_digest, NOW, NOW
+            {**matches.rows, "claim": None}, project.views.views, matches.edition, matches.edition_digest, NOW, NOW
         )
-    assert wrong.value.verdict is not None
-    assert wrong.value.verdict.outcome == "inconclusive"
+    assert error.value.verdict is not None
+    assert error.value.verdict.outcome == "inconclusive"
 
 
-def test_a_row_that_the_newest_edition_no_longer_has_is_last_good(house: Released):
-    found = known(house)
-    live = found.edition.known_since
-    assert prediction.mark_last_good(found, {house.lake.built.id: live}).freshness == "fresh"
-    assert prediction.mark_last_good(found, {house.lake.built.id: live + timedelta(hours=1)}).freshness == "fresh"
-    assert prediction.mark_last_good(found, {house.lake.built.id: live - timedelta(hours=1)}).freshness == "last_good"
+def test_a_row_that_the_newest_edition_no_longer_has_is_last_good(project: Released):
+    matches = expected(project)
+    live = matches.edition.known_since
+    assert prediction.mark_last_good(matches, {project.lake.built.id: live}).freshness == "fresh"
+    assert prediction.mark_last_good(matches, {project.lake.built.id: live + timedelta(hours=1)}).freshness == "fresh"
+    assert (
+        prediction.mark_last_good(matches, {project.lake.built.id: live - timedelta(hours=1)}).freshness == "last_good"
+    )
 
 
-def test_rows_of_a_new_definition_are_not_mixed_with_an_old_release(house: Released):
-    house.released()
-    served = house.shelf().get("denials")
-    prediction.check_view_compatibility(served, house.views)
-    first, second = house.views.views
+def test_rows_of_a_new_definition_are_not_mixed_with_an_old_release(project: Released):
+    project.released()
+    served = project.model_store().get("denials")
+    prediction.check_view_compatibility(served, project.views)
+    first, second = project.views.views
     words = first.model_copy(
         update={"features": tuple(feature.model_copy(update={"description": "x"}) for feature in first.features)}
     )
-    prediction.check_view_compatibility(served, house.views.model_copy(update={"views": (words, second)}))
+    prediction.check_view_compatibility(served, project.views.model_copy(update={"views": (words, second)}))
     kinds = first.model_copy(
         update={"features": (*first.features[:2], first.features[2].model_copy(update={"categories": ("a",)}))}
     )
     for views in ((second,), (kinds, second), (first.model_copy(update={"table": "other"}), second)):
         with pytest.raises(Unavailable, match="defined anew"):
-            prediction.check_view_compatibility(served, house.views.model_copy(update={"views": views}))
+            prediction.check_view_compatibility(served, project.views.model_copy(update={"views": views}))
 
 
-def test_a_line_says_all_that_it_takes_to_answer_again_and_no_value(house: Released):
-    release = house.released()
-    served = house.shelf().get("denials")
-    found = known(house)
-    scored = served.scorer.score(found.rows)
-    given = prediction.build_prediction(
-        served, scored, found, prediction_id="p1", entity_keys=claim(3), answered_at=NOW
+def test_a_line_says_all_that_it_takes_to_answer_again_and_no_value(project: Released):
+    release = project.released()
+    served = project.model_store().get("denials")
+    matches = expected(project)
+    scored = served.scorer.score(matches.rows)
+    arguments = prediction.build_prediction(
+        served, scored, matches, prediction_id="p1", entity_keys=claim(3), answered_at=NOW
     )
     line = prediction.build_ledger_record(
-        given, b"text", served, found, key_id="ab" * 8, principal="service:portal", policy_digest="9" * 64
+        arguments, b"text", served, matches, key_id="ab" * 8, principal="service:portal", policy_digest="9" * 64
     )
     assert [item.name for item in line.inputs] == [
-        release.subject, house.lake.built.subject, "key:" + "ab" * 8, "vector:p1",
+        release.subject, project.lake.built.subject, "key:" + "ab" * 8, "vector:p1",
     ]  # fmt: skip
     assert line.inputs[3].digest == scored.vector_digest
     assert (line.outputs[0].name, line.outputs[0].digest) == ("answer:p1", hashlib.sha256(b"text").hexdigest())
     assert line.facts["score"] == scored.score.hex()
-    assert line.facts["request_digest"] == given.request_digest == prediction.compute_request_digest(claim(3))
+    assert line.facts["request_digest"] == arguments.request_digest == prediction.compute_request_digest(claim(3))
     assert "superseded_by" not in line.facts
     views = line.facts["views"]
     assert isinstance(views, dict)
-    row = found.rows["claim"]
+    row = matches.rows["claim"]
     assert row is not None
     assert views["claim"] == ["2026-10-26T12:03:00.000000Z", 3, token("claim", 3)]
     assert line.facts["editions"] == {}
-    told = repr(line)
-    assert all(str(value) not in told for value in row.values.values() if isinstance(value, float))
+    result = repr(line)
+    assert all(str(value) not in result for value in row.values.values() if isinstance(value, float))

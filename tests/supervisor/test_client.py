@@ -31,7 +31,7 @@ print(supervisor.up(load(Path(sys.argv[1]))).supervisor.pid)
 
 
 @pytest.fixture(scope="module")
-def here() -> Iterator[Project]:
+def project_value() -> Iterator[Project]:
     """One project for all tests of this file: its keys are made once, and each test starts and stops as it likes."""
     with projects.project() as project:
         yield project
@@ -46,13 +46,13 @@ def bare() -> Iterator[Project]:
 
 def of_project(project: Project) -> list[str]:
     """List the living processes that work for a project: its folders stand in their command lines."""
-    found: list[str] = []
+    matches: list[str] = []
     for process in psutil.process_iter(["pid", "cmdline", "status"]):
         line = " ".join(process.info["cmdline"] or [])
-        ours = str(project.root) in line or str(project.runtime_dir) in line
-        if ours and process.pid != os.getpid() and process.info["status"] != psutil.STATUS_ZOMBIE:
-            found.append(line)
-    return found
+        own_value = str(project.root) in line or str(project.runtime_dir) in line
+        if own_value and process.pid != os.getpid() and process.info["status"] != psutil.STATUS_ZOMBIE:
+            matches.append(line)
+    return matches
 
 
 def listening(running: RunState) -> list[int]:
@@ -74,14 +74,14 @@ def nothing_left(project: Project) -> bool:
     )
 
 
-def test_up_returns_with_every_server_running_and_says_where(here: Project):
-    said: list[str] = []
-    running = client.start_servers(here, progress=said.append)
+def test_up_returns_with_every_server_running_and_says_where(project_value: Project):
+    output: list[str] = []
+    running = client.start_servers(project_value, progress=output.append)
     assert set(running.servers) == NEVER_OPTIONAL
-    assert running == here.read_run_state()
+    assert running == project_value.read_run_state()
     assert all(is_same_process(server) for server in [running.supervisor, *running.servers.values()])
-    assert {f"{name} is ready" for name in running.servers} <= set(said)
-    rows = client.list_server_status(here)
+    assert {f"{name} is ready" for name in running.servers} <= set(output)
+    rows = client.list_server_status(project_value)
     assert rows[0].name == "supervisor"
     assert {row.state for row in rows} == {"up"}
     owners = {row.name: row.uid for row in rows}
@@ -92,111 +92,111 @@ def test_up_returns_with_every_server_running_and_says_where(here: Project):
         assert owners["witness"] == SERVICE_UIDS["witness"]
 
 
-def test_a_second_up_changes_nothing(here: Project):
-    first = client.start_servers(here)
-    assert client.start_servers(here) == first
+def test_a_second_up_changes_nothing(project_value: Project):
+    first = client.start_servers(project_value)
+    assert client.start_servers(project_value) == first
 
 
-def test_an_up_whose_caller_goes_away_leaves_servers_that_can_be_stopped(here: Project):
-    client.stop_servers(here)
+def test_an_up_whose_caller_goes_away_leaves_servers_that_can_be_stopped(project_value: Project):
+    client.stop_servers(project_value)
     telling = UP.replace("sys.argv[1])))", "sys.argv[1])), progress=lambda line: print(line, flush=True))")
-    with subprocess.Popen([sys.executable, "-c", telling, str(here.root)], stdout=subprocess.PIPE) as caller:
+    with subprocess.Popen([sys.executable, "-c", telling, str(project_value.root)], stdout=subprocess.PIPE) as caller:
         assert caller.stdout is not None
         assert caller.stdout.readline()
         caller.kill()
     try:
         # Waits until it is up, then stops it: a lock that its supervisor never let go would hold this for 75 seconds.
-        assert client.stop_servers(here)
-        assert nothing_left(here)
+        assert client.stop_servers(project_value)
+        assert nothing_left(project_value)
     finally:
-        running = here.read_run_state()
+        running = project_value.read_run_state()
         if running is not None and is_same_process(running.supervisor):
             os.kill(running.supervisor.pid, signal.SIGTERM)
             wait_for_exit(running.supervisor, 40)
 
 
-def test_two_ups_at_once_start_one_supervisor(here: Project):
-    client.stop_servers(here)
+def test_two_ups_at_once_start_one_supervisor(project_value: Project):
+    client.stop_servers(project_value)
     ups = [
-        subprocess.Popen([sys.executable, "-c", UP, str(here.root)], stdout=subprocess.PIPE, text=True)
+        subprocess.Popen([sys.executable, "-c", UP, str(project_value.root)], stdout=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    told = {up.communicate(timeout=90)[0].strip() for up in ups}
-    running = here.read_run_state()
+    result = {up.communicate(timeout=90)[0].strip() for up in ups}
+    running = project_value.read_run_state()
     assert running is not None
-    assert told == {str(running.supervisor.pid)}
+    assert result == {str(running.supervisor.pid)}
 
 
-def test_down_leaves_no_process_port_or_file(here: Project):
+def test_down_leaves_no_process_port_or_file(project_value: Project):
     for _ in range(3):
-        running = client.start_servers(here)
+        running = client.start_servers(project_value)
         assert len(listening(running)) >= 1
-        assert client.stop_servers(here)
-        assert nothing_left(here)
+        assert client.stop_servers(project_value)
+        assert nothing_left(project_value)
         assert listening(running) == []
-    assert not client.stop_servers(here)
+    assert not client.stop_servers(project_value)
 
 
 @pytest.mark.long
-def test_twenty_times_up_and_down_leave_nothing(here: Project):
-    client.start_servers(here)
-    client.stop_servers(here)
+def test_twenty_times_up_and_down_leave_nothing(project_value: Project):
+    client.start_servers(project_value)
+    client.stop_servers(project_value)
     before = sorted(
-        str(path) for path in here.root.rglob("*") if "openbao/data" not in str(path) and "pg" not in str(path)
+        str(path) for path in project_value.root.rglob("*") if "openbao/data" not in str(path) and "pg" not in str(path)
     )
     for _ in range(20):
-        client.start_servers(here)
-        client.stop_servers(here)
-        assert nothing_left(here)
+        client.start_servers(project_value)
+        client.stop_servers(project_value)
+        assert nothing_left(project_value)
     after = sorted(
-        str(path) for path in here.root.rglob("*") if "openbao/data" not in str(path) and "pg" not in str(path)
+        str(path) for path in project_value.root.rglob("*") if "openbao/data" not in str(path) and "pg" not in str(path)
     )
     assert [path for path in after if "/postgres/data/" not in path] == [
         path for path in before if "/postgres/data/" not in path
     ]
 
 
-def test_a_killed_supervisor_takes_its_children_along_and_the_next_up_works(here: Project):
-    running = client.start_servers(here)
+def test_a_killed_supervisor_takes_its_children_along_and_the_next_up_works(project_value: Project):
+    running = client.start_servers(project_value)
     os.kill(running.supervisor.pid, signal.SIGKILL)
     assert wait_for_exit(running.supervisor, 5)
     for server in running.servers.values():
         assert wait_for_exit(server, 5)
-    assert {row.state for row in client.list_server_status(here)} == {"dead"}
-    again = client.start_servers(here)
+    assert {row.state for row in client.list_server_status(project_value)} == {"dead"}
+    again = client.start_servers(project_value)
     assert again.supervisor.pid != running.supervisor.pid
-    assert {row.state for row in client.list_server_status(here)} == {"up"}
+    assert {row.state for row in client.list_server_status(project_value)} == {"up"}
 
 
-def test_a_server_that_ended_by_itself_is_told_and_started_again_by_up(here: Project):
-    running = client.start_servers(here)
+def test_a_server_that_ended_by_itself_is_told_and_started_again_by_up(project_value: Project):
+    running = client.start_servers(project_value)
     os.kill(running.servers["witness"].pid, signal.SIGKILL)
     assert wait_for_exit(running.servers["witness"], 5)
-    assert {row.name: row.state for row in client.list_server_status(here)}["witness"] == "dead"
-    client.start_servers(here)
-    assert {row.state for row in client.list_server_status(here)} == {"up"}
+    assert {row.name: row.state for row in client.list_server_status(project_value)}["witness"] == "dead"
+    client.start_servers(project_value)
+    assert {row.state for row in client.list_server_status(project_value)} == {"up"}
 
 
 @pytest.mark.slow
-def test_one_server_is_started_again_and_the_others_stay(here: Project):
-    before = client.start_servers(here)
-    again = client.restart_server(here, "sftp")
+def test_one_server_is_started_again_and_the_others_stay(project_value: Project):
+    before = client.start_servers(project_value)
+    again = client.restart_server(project_value, "sftp")
     assert wait_for_exit(before.servers["sftp"], 5)
     assert is_same_process(again)
     # What serves it was taken once: whoever knew its port still finds it there.
     assert again.port == before.servers["sftp"].port
-    assert sftp.is_sftp_ready(here.server_port("sftp"))
-    running = here.read_run_state()
+    assert sftp.is_sftp_ready(project_value.server_port("sftp"))
+    running = project_value.read_run_state()
     assert running is not None
     assert running.servers == {**before.servers, "sftp": again}
     # Found dead, it is started as well.
     os.kill(again.pid, signal.SIGKILL)
     assert wait_for_exit(again, 5)
-    assert is_same_process(client.restart_server(here, "sftp"))
-    assert {row.state for row in client.list_server_status(here)} == {"up"}
-    with pytest.raises(NotFound, match="'sftq'") as told:
-        client.restart_server(here, "sftq")
-    assert told.value.fix == "did you mean 'sftp'?"
+    assert is_same_process(client.restart_server(project_value, "sftp"))
+    assert {row.state for row in client.list_server_status(project_value)} == {"up"}
+    with pytest.raises(NotFound, match="'sftq'") as result:
+        client.restart_server(project_value, "sftq")
+    assert result.value.fix == "did you mean 'sftp'?"
 
 
 @pytest.mark.slow
@@ -220,41 +220,42 @@ def test_sections_start_more_servers_and_each_server_can_be_started_again(bare: 
     assert list(bare.state_dir.rglob("*.pem")) == []
 
 
-def test_a_run_json_whose_pids_belong_to_others_is_not_believed(here: Project):
-    running = client.start_servers(here)
-    client.stop_servers(here)
+def test_a_run_json_whose_pids_belong_to_others_is_not_believed(project_value: Project):
+    running = client.start_servers(project_value)
+    client.stop_servers(project_value)
     stale = running.model_dump(mode="json")
     for server in (stale["supervisor"], *stale["servers"].values()):
         # This test's own pid, which lives, but was started at another time.
         server["pid"] = os.getpid()
-    (here.state_dir / "run.json").write_text(json.dumps(stale))
-    assert {row.state for row in client.list_server_status(here)} == {"dead"}
-    assert client.start_servers(here).supervisor.pid != os.getpid()
+    (project_value.state_dir / "run.json").write_text(json.dumps(stale))
+    assert {row.state for row in client.list_server_status(project_value)} == {"dead"}
+    assert client.start_servers(project_value).supervisor.pid != os.getpid()
 
 
-def test_a_server_that_fails_is_named_with_its_last_lines_and_the_rest_is_stopped(here: Project):
-    client.start_servers(here)
-    client.stop_servers(here)
-    config = here.state_dir / "postgres/data/postgresql.conf"
+def test_a_server_that_fails_is_named_with_its_last_lines_and_the_rest_is_stopped(project_value: Project):
+    client.start_servers(project_value)
+    client.stop_servers(project_value)
+    config = project_value.state_dir / "postgres/data/postgresql.conf"
     whole = config.read_text()
     config.write_text(whole + "\nno_such_setting = on\n")
     with pytest.raises(Unavailable, match=r"(?s)postgres ended with exit code 1.*no_such_setting"):
-        client.start_servers(here)
-    assert nothing_left(here)
+        client.start_servers(project_value)
+    assert nothing_left(project_value)
     config.write_text(whole)
-    client.start_servers(here)
+    client.start_servers(project_value)
 
 
-def test_starts_and_stops_stand_in_the_supervisors_journal(here: Project):
-    client.start_servers(here)
-    client.stop_servers(here)
+def test_starts_and_stops_stand_in_the_supervisors_journal(project_value: Project):
+    client.start_servers(project_value)
+    client.stop_servers(project_value)
     lines = [
-        json.loads(line) for line in next((here.journals_dir / "supervisor").glob("*.log")).read_text().splitlines()
+        json.loads(line)
+        for line in next((project_value.journals_dir / "supervisor").glob("*.log")).read_text().splitlines()
     ]
-    told = [(line["action"], line["subject"], line["phase"]) for line in lines]
+    result = [(line["action"], line["subject"], line["phase"]) for line in lines]
     for name in ("openbao", "postgres", "sftp", "witness"):
-        assert ("start", f"server:{name}", "done") in told
-        assert ("stop", f"server:{name}", "done") in told
+        assert ("start", f"server:{name}", "done") in result
+        assert ("stop", f"server:{name}", "done") in result
 
 
 def test_clean_removes_all_that_the_servers_wrote(bare: Project):
@@ -276,13 +277,13 @@ def test_clean_refuses_a_folder_that_is_no_project(bare: Project):
 
 
 def test_clean_follows_no_link_out_of_the_project(bare: Project, tmp_path: Path):
-    kept = tmp_path / "kept"
-    kept.touch()
+    stored = tmp_path / "kept"
+    stored.touch()
     bare.state_dir.mkdir()
     bare.vendor_dir.symlink_to(tmp_path)
     with pytest.raises(Refused, match="does not lie inside"):
         client.clean_project(bare)
-    assert kept.exists()
+    assert stored.exists()
     bare.vendor_dir.unlink()
 
 

@@ -14,79 +14,79 @@ from wellspring.supervisor.doctor import run_health_checks
 
 
 @pytest.fixture
-def here() -> Iterator[Project]:
+def project_value() -> Iterator[Project]:
     with projects.project() as project:
         yield project
 
 
-def ills(here: Project) -> str:
-    found = [ill for ill in run_health_checks(here) if not ill.ok]
-    assert all(ill.fix for ill in found)
-    return "\n".join(ill.what for ill in found)
+def ills(project_value: Project) -> str:
+    matches = [ill for ill in run_health_checks(project_value) if not ill.ok]
+    assert all(ill.fix for ill in matches)
+    return "\n".join(ill.what for ill in matches)
 
 
-def test_a_fresh_project_is_well_and_left_as_it_was(here: Project):
-    before = sorted(here.root.rglob("*"))
-    assert ills(here) == ""
-    assert sorted(here.root.rglob("*")) == before
+def test_a_fresh_project_is_well_and_left_as_it_was(project_value: Project):
+    before = sorted(project_value.root.rglob("*"))
+    assert ills(project_value) == ""
+    assert sorted(project_value.root.rglob("*")) == before
 
 
-def test_a_project_without_contracts_is_ill(here: Project):
-    for path in here.contracts_dir.iterdir():
+def test_a_project_without_contracts_is_ill(project_value: Project):
+    for path in project_value.contracts_dir.iterdir():
         path.unlink()
-    assert "no contract" in ills(here)
+    assert "no contract" in ills(project_value)
 
 
 def test_each_mistake_in_contracts_policies_roles_and_models_is_named():
     people = '[models]\n[users.ines]\nroles = ["auhtor"]\n[users.omar]\nroles = ["approver"]\n'
-    with projects.project(sections=people) as here:
+    with projects.project(sections=people) as project:
         for folder in ("policies", "models"):
-            (here.root / folder).mkdir()
-        policy = here.root / "policies" / "people.cedar"
+            (project.root / folder).mkdir()
+        policy = project.root / "policies" / "people.cedar"
         policy.write_text('permit (principal in Role::"approver", action == Action::"approve", resource);')
-        (here.root / "models" / "mine.py").write_text("x = 1\nx = = 2\n")
-        (here.root / "models" / "runs.py").write_text(f"open({str(here.root / 'ran')!r}, 'w')\n")
-        said = ills(here)
-        assert "ines has the role 'auhtor', and no policy names it" in said
-        assert "omar" not in said
-        assert f"{here.root / 'models' / 'mine.py'}:2: it is not Python" in said
-        assert not (here.root / "ran").exists()
+        (project.root / "models" / "mine.py").write_text("x = 1\nx = = 2\n")
+        (project.root / "models" / "runs.py").write_text(f"open({str(project.root / 'ran')!r}, 'w')\n")
+        output = ills(project)
+        assert "ines has the role 'auhtor', and no policy names it" in output
+        assert "omar" not in output
+        assert f"{project.root / 'models' / 'mine.py'}:2: it is not Python" in output
+        assert not (project.root / "ran").exists()
         policy.write_text("premit (principal, action, resource);")
-        (here.contracts_dir / "medical_claim.odcs.yaml").write_text("apiVersion: v3.1.0\n")
-        said = ills(here)
-        assert "people.cedar" in said
-        assert "medical_claim.odcs.yaml" in said
+        (project.contracts_dir / "medical_claim.odcs.yaml").write_text("apiVersion: v3.1.0\n")
+        output = ills(project)
+        assert "people.cedar" in output
+        assert "medical_claim.odcs.yaml" in output
 
 
-def test_a_secret_that_others_may_read_is_ill(here: Project):
-    layout.ensure_ownership(here)
-    layout.write_secret_file(here.state_dir / "supervisor.key", b"{}", detect_privileges(here), None)
-    assert ills(here) == ""
-    (here.state_dir / "supervisor.key").chmod(0o644)
-    assert "supervisor.key has mode 0644" in ills(here)
+def test_a_secret_that_others_may_read_is_ill(project_value: Project):
+    layout.ensure_ownership(project_value)
+    layout.write_secret_file(project_value.state_dir / "supervisor.key", b"{}", detect_privileges(project_value), None)
+    assert ills(project_value) == ""
+    (project_value.state_dir / "supervisor.key").chmod(0o644)
+    assert "supervisor.key has mode 0644" in ills(project_value)
 
 
-def test_a_lost_supervisor_key_is_ill(here: Project):
-    layout.ensure_ownership(here)
-    here.ledger_dir.mkdir()
-    (here.ledger_dir / "checkpoint").touch()
-    assert "supervisor.key is gone" in ills(here)
+def test_a_lost_supervisor_key_is_ill(project_value: Project):
+    layout.ensure_ownership(project_value)
+    project_value.ledger_dir.mkdir()
+    (project_value.ledger_dir / "checkpoint").touch()
+    assert "supervisor.key is gone" in ills(project_value)
 
 
-def test_leftovers_of_a_crash_are_ill(here: Project):
-    layout.ensure_ownership(here)
-    here.runtime_dir.mkdir()
-    assert "was left" in ills(here)
+def test_leftovers_of_a_crash_are_ill(project_value: Project):
+    layout.ensure_ownership(project_value)
+    project_value.runtime_dir.mkdir()
+    assert "was left" in ills(project_value)
     gone = ServerState(pid=os.getpid(), start_ticks=1, version="1")
     began = datetime(2026, 1, 1, tzinfo=UTC)
     running = RunState(supervisor=gone, servers={"sftp": gone}, started_at=began, separation="user")
-    write_json_atomically(here.state_dir / "run.json", running.model_dump(mode="json"))
-    assert "ended by themselves: sftp, supervisor" in ills(here)
+    write_json_atomically(project_value.state_dir / "run.json", running.model_dump(mode="json"))
+    assert "ended by themselves: sftp, supervisor" in ills(project_value)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make somebody else's folder")
-def test_a_state_folder_of_somebody_else_is_ill(here: Project):
-    layout.ensure_ownership(here)
-    os.chown(here.state_dir, 12345, 12345)
-    assert "belongs to uid 12345" in ills(here)
-    os.chown(here.state_dir, 0, 0)
+def test_a_state_folder_of_somebody_else_is_ill(project_value: Project):
+    layout.ensure_ownership(project_value)
+    os.chown(project_value.state_dir, 12345, 12345)
+    assert "belongs to uid 12345" in ills(project_value)
+    os.chown(project_value.state_dir, 0, 0)

@@ -18,29 +18,29 @@ ANSWER = {"id": "p1", "score": 0.25, "reasons": [{"feature": "a", "contribution"
 
 def test_the_public_half_is_in_the_ledger_before_the_key_is_handed_out():
     step = RecordingStep()
-    promises = AnswerSigner(step=step, clock=step.clock)
-    key = promises.current_key()
+    contracts = AnswerSigner(step=step, clock=step.clock)
+    key = contracts.current_key()
     (entry,) = step.done("create_key")
     assert entry.subject == f"key:{key.key_id}"
     public = base64.b64decode(str(entry.facts["public_key"]))
     assert answer_signature.compute_key_id(public) == key.key_id
     assert entry.facts["expires_at"] == "2026-11-26T12:00:00.000000Z"
-    assert promises.current_key() is key
-    assert promises.public_key(key.key_id).public_bytes == public
+    assert contracts.current_key() is key
+    assert contracts.public_key(key.key_id).public_bytes == public
     with pytest.raises(NotFound):
-        promises.public_key("0" * 16)
+        contracts.public_key("0" * 16)
 
 
 def test_a_promise_holds_for_the_answer_and_no_other():
     step = RecordingStep()
-    promises = AnswerSigner(step=step, clock=step.clock)
-    key = promises.current_key()
-    made = key.sign_answer(answer_signature.signed_text(ANSWER))
-    assert made.key_id == key.key_id
-    signature = base64.b64decode(made.value)
-    public = promises.public_key(key.key_id).public_bytes
+    contracts = AnswerSigner(step=step, clock=step.clock)
+    key = contracts.current_key()
+    built = key.sign_answer(answer_signature.signed_text(ANSWER))
+    assert built.key_id == key.key_id
+    signature = base64.b64decode(built.value)
+    public = contracts.public_key(key.key_id).public_bytes
     assert answer_signature.verify_signature(
-        public, signature, answer_signature.signed_text({**ANSWER, "signature": made.model_dump()})
+        public, signature, answer_signature.signed_text({**ANSWER, "signature": built.model_dump()})
     )
     assert not answer_signature.verify_signature(
         public, signature, answer_signature.signed_text({**ANSWER, "score": 0.26})
@@ -52,23 +52,23 @@ def test_a_key_that_cannot_be_journalled_promises_nothing():
         def write(self, *_: object, **__: object):
             raise Unavailable("the disk is full", fix="free it")
 
-    promises = AnswerSigner(step=Full(), clock=RecordingStep().clock)
+    contracts = AnswerSigner(step=Full(), clock=RecordingStep().clock)
     for _ in range(2):
         with pytest.raises(Unavailable):
-            promises.current_key()
+            contracts.current_key()
 
 
 def test_a_key_is_renewed_an_hour_before_it_ends_and_the_old_one_can_still_be_checked():
     step = RecordingStep()
-    promises = AnswerSigner(step=step, clock=step.clock)
-    first = promises.current_key()
+    contracts = AnswerSigner(step=step, clock=step.clock)
+    first = contracts.current_key()
     assert step.clock.now()
     step.clock.pass_(hours=22, minutes=59)  # type: ignore[attr-defined]
-    assert promises.current_key() is first
+    assert contracts.current_key() is first
     step.clock.pass_(minutes=2)  # type: ignore[attr-defined]
-    second = promises.current_key()
+    second = contracts.current_key()
     assert second.key_id != first.key_id
-    assert promises.public_key(first.key_id).expires_at - promises.public_key(second.key_id).expires_at == -timedelta(
+    assert contracts.public_key(first.key_id).expires_at - contracts.public_key(second.key_id).expires_at == -timedelta(
         hours=23, minutes=1
     )
     assert len(step.done("create_key")) == 2
@@ -76,20 +76,20 @@ def test_a_key_is_renewed_an_hour_before_it_ends_and_the_old_one_can_still_be_ch
 
 def test_a_clock_that_went_back_makes_a_new_key():
     step = RecordingStep()
-    promises = AnswerSigner(step=step, clock=step.clock)
-    first = promises.current_key()
+    contracts = AnswerSigner(step=step, clock=step.clock)
+    first = contracts.current_key()
     step.clock.pass_(hours=-1)  # type: ignore[attr-defined]
-    assert promises.current_key().key_id != first.key_id
+    assert contracts.current_key().key_id != first.key_id
 
 
 def test_threads_that_ask_at_once_share_one_key():
     step = RecordingStep()
-    promises = AnswerSigner(step=step, clock=step.clock)
-    found: list[str] = []
-    threads = [threading.Thread(target=lambda: found.append(promises.current_key().key_id)) for _ in range(8)]
+    contracts = AnswerSigner(step=step, clock=step.clock)
+    matches: list[str] = []
+    threads = [threading.Thread(target=lambda: matches.append(contracts.current_key().key_id)) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(set(found)) == 1
+    assert len(set(matches)) == 1
     assert len(step.done("create_key")) == 1

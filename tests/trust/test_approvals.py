@@ -68,7 +68,7 @@ class Books:
             if subject in (None, entry.subject) and action in (None, entry.action) and phase in (None, entry.phase)
         ]
 
-    def told(self, action: str) -> list[str]:
+    def result(self, action: str) -> list[str]:
         return [entry.phase for entry in self.step.entries if entry.action == action]
 
 
@@ -106,76 +106,76 @@ def policies() -> PolicySet:
 def test_one_proposes_another_approves_and_then_it_holds(
     books: Books, ana: Somebody, bo: Somebody, policies: PolicySet
 ) -> None:
-    wanted = release()
-    assert find_approval(books, wanted) is None
-    propose(wanted, CANDIDATE, ana, ledger=books, policies=policies, step=books.step)
-    assert find_approval(books, wanted) is None
-    approve(wanted, bo, books, policies, step=books.step)
-    holds = find_approval(books, wanted)
+    expected_result = release()
+    assert find_approval(books, expected_result) is None
+    propose(expected_result, CANDIDATE, ana, ledger=books, policies=policies, step=books.step)
+    assert find_approval(books, expected_result) is None
+    approve(expected_result, bo, books, policies, step=books.step)
+    holds = find_approval(books, expected_result)
     assert holds is not None
     assert (holds.approver, holds.proposers, holds.key_id) == ("user:bo", frozenset({"user:ana"}), bo.key_id)
     (proposal,) = books.step.done("propose")
     assert proposal.inputs == (CANDIDATE,)
-    assert proposal.outputs == (Ref(name=wanted.subject, digest=wanted.digest),)
+    assert proposal.outputs == (Ref(name=expected_result.subject, digest=expected_result.digest),)
     (entry,) = books.step.done("approve")
-    assert entry.outputs == (Ref(name=wanted.subject, digest=wanted.digest),)
+    assert entry.outputs == (Ref(name=expected_result.subject, digest=expected_result.digest),)
     assert {name: entry.facts[name] for name in ("user", "key_id")} == {"user": "user:bo", "key_id": bo.key_id}
-    note = notes.approval_text("denials", wanted.id, wanted.digest)
-    assert note == f"wellspring release v1\ndenials\n{wanted.id}\n{wanted.digest}\n".encode()
+    note = notes.approval_text("denials", expected_result.id, expected_result.digest)
+    assert note == f"wellspring release v1\ndenials\n{expected_result.id}\n{expected_result.digest}\n".encode()
     assert notes.verify_note_signature(base64.b64encode(bo.public_key).decode(), str(entry.facts["signature"]), note)
-    assert books.list_entries(subject=wanted.subject, action="approve")[0].entry.id == holds.entry_id
+    assert books.list_entries(subject=expected_result.subject, action="approve")[0].entry.id == holds.entry_id
 
 
 @pytest.mark.parametrize("allow", [True, False])
 def test_nobody_approves_what_they_proposed(books: Books, ana: Somebody, policies: PolicySet, allow: bool) -> None:
-    wanted = release()
-    propose(wanted, CANDIDATE, ana, ledger=books, policies=policies, step=books.step)
+    expected_result = release()
+    propose(expected_result, CANDIDATE, ana, ledger=books, policies=policies, step=books.step)
     # Whatever the policies say: a file of the project cannot take this away.
     with pytest.raises(Refused, match="somebody else must approve") as refused:
-        approve(wanted, ana, books, ANYTHING if allow else policies, step=books.step)
+        approve(expected_result, ana, books, ANYTHING if allow else policies, step=books.step)
     assert refused.value.verdict is not None
     assert [reason.code for reason in refused.value.verdict.reasons] == ["self_approval"]
-    assert books.told("approve") == ["refused"]
-    assert notes.approval_text("denials", wanted.id, wanted.digest) not in ana.signed
-    assert find_approval(books, wanted) is None
+    assert books.result("approve") == ["refused"]
+    assert notes.approval_text("denials", expected_result.id, expected_result.digest) not in ana.signed
+    assert find_approval(books, expected_result) is None
 
 
 def test_everybody_who_ever_proposed_it_is_an_author(books: Books, ana: Somebody, bo: Somebody) -> None:
-    wanted = release()
+    expected_result = release()
     for person in (ana, bo, ana):
-        propose(wanted, CANDIDATE, person, ledger=books, policies=ANYTHING, step=books.step)
+        propose(expected_result, CANDIDATE, person, ledger=books, policies=ANYTHING, step=books.step)
     for person in (ana, bo):
         with pytest.raises(Refused, match="somebody else must approve"):
-            approve(wanted, person, books, ANYTHING, step=books.step)
+            approve(expected_result, person, books, ANYTHING, step=books.step)
     cy = Somebody("cy", "approver")
     books.enrol(cy)
-    approve(wanted, cy, books, ANYTHING, step=books.step)
-    holds = find_approval(books, wanted)
+    approve(expected_result, cy, books, ANYTHING, step=books.step)
+    holds = find_approval(books, expected_result)
     assert holds is not None
     assert holds.proposers == {"user:ana", "user:bo"}
 
 
 def test_a_second_approval_finds_the_first(books: Books, ana: Somebody, bo: Somebody) -> None:
-    cy, wanted = Somebody("cy", "approver"), release()
+    cy, expected_result = Somebody("cy", "approver"), release()
     books.enrol(cy)
-    propose(wanted, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
-    approve(wanted, bo, books, ANYTHING, step=books.step)
+    propose(expected_result, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
+    approve(expected_result, bo, books, ANYTHING, step=books.step)
     with pytest.raises(Refused, match="approved already"):
-        approve(wanted, cy, books, ANYTHING, step=books.step)
-    assert books.told("approve") == ["done", "refused"]
+        approve(expected_result, cy, books, ANYTHING, step=books.step)
+    assert books.result("approve") == ["done", "refused"]
 
 
 def test_what_is_approved_is_never_proposed_again(books: Books, ana: Somebody, bo: Somebody) -> None:
-    wanted = release()
-    propose(wanted, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
-    approve(wanted, bo, books, ANYTHING, step=books.step)
+    expected_result = release()
+    propose(expected_result, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
+    approve(expected_result, bo, books, ANYTHING, step=books.step)
     for person in (ana, bo):
         # Its approver would be one of its authors, and nobody could prove any more that two people stood behind it.
         with pytest.raises(Refused, match="approved already") as refused:
-            propose(wanted, CANDIDATE, person, ledger=books, policies=ANYTHING, step=books.step)
+            propose(expected_result, CANDIDATE, person, ledger=books, policies=ANYTHING, step=books.step)
         assert refused.value.verdict is not None
         assert [reason.code for reason in refused.value.verdict.reasons] == ["already_approved"]
-    assert books.told("propose") == ["done", "refused", "refused"]
+    assert books.result("propose") == ["done", "refused", "refused"]
     assert len(bo.signed) == 1
     # Of other bytes it says nothing.
     propose(release(edition="e2"), CANDIDATE, bo, ledger=books, policies=ANYTHING, step=books.step)
@@ -189,17 +189,17 @@ def test_what_nobody_proposed_cannot_be_approved(books: Books, bo: Somebody) -> 
 def test_who_no_policy_permits_neither_proposes_nor_approves(
     books: Books, ana: Somebody, bo: Somebody, policies: PolicySet
 ) -> None:
-    wanted = release()
+    expected_result = release()
     with pytest.raises(Refused, match="may not propose"):
-        propose(wanted, CANDIDATE, bo, ledger=books, policies=policies, step=books.step)
-    assert (bo.signed, books.told("propose")) == ([], [])
-    propose(wanted, CANDIDATE, ana, ledger=books, policies=policies, step=books.step)
+        propose(expected_result, CANDIDATE, bo, ledger=books, policies=policies, step=books.step)
+    assert (bo.signed, books.result("propose")) == ([], [])
+    propose(expected_result, CANDIDATE, ana, ledger=books, policies=policies, step=books.step)
     cy = Somebody("cy", "owner")
     books.enrol(cy)
     with pytest.raises(Refused, match="may not approve"):
-        approve(wanted, cy, books, policies, step=books.step)
+        approve(expected_result, cy, books, policies, step=books.step)
     assert cy.signed == []
-    assert books.told("authorize") == ["refused", "refused"]
+    assert books.result("authorize") == ["refused", "refused"]
 
 
 @pytest.mark.parametrize(
@@ -213,12 +213,12 @@ def test_who_no_policy_permits_neither_proposes_nor_approves(
 def test_a_change_of_any_part_voids_the_approval(
     books: Books, ana: Somebody, bo: Somebody, change: dict[str, object]
 ) -> None:
-    wanted = release()
-    propose(wanted, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
-    changed = wanted.model_copy(update=change)
+    expected_result = release()
+    propose(expected_result, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
+    changed = expected_result.model_copy(update=change)
     with pytest.raises(Refused, match="it was changed"):
         approve(changed, bo, books, ANYTHING, step=books.step)
-    approve(wanted, bo, books, ANYTHING, step=books.step)
+    approve(expected_result, bo, books, ANYTHING, step=books.step)
     with pytest.raises(Refused, match="it was changed"):
         find_approval(books, changed)
     if "id" not in change and "digest" not in change:
@@ -227,82 +227,84 @@ def test_a_change_of_any_part_voids_the_approval(
 
 
 def test_an_approval_of_other_bytes_says_nothing(books: Books, ana: Somebody, bo: Somebody) -> None:
-    wanted = release()
-    propose(wanted, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
-    approve(wanted, bo, books, ANYTHING, step=books.step)
-    books.change(books.step.done("approve")[0], outputs=(Ref(name=wanted.subject, digest="9" * 64),))
-    assert find_approval(books, wanted) is None
+    expected_result = release()
+    propose(expected_result, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
+    approve(expected_result, bo, books, ANYTHING, step=books.step)
+    books.change(books.step.done("approve")[0], outputs=(Ref(name=expected_result.subject, digest="9" * 64),))
+    assert find_approval(books, expected_result) is None
 
 
-def forged(books: Books, wanted: Release, **facts: JsonValue) -> None:
+def forged(books: Books, expected_result: Release, **facts: JsonValue) -> None:
     """Write an approval by hand, as whoever holds the worker's journal could."""
-    out = [Ref(name=wanted.subject, digest=wanted.digest)]
-    with books.step("approve", wanted.subject, outputs=out, facts=facts):
+    out = [Ref(name=expected_result.subject, digest=expected_result.digest)]
+    with books.step("approve", expected_result.subject, outputs=out, facts=facts):
         pass
 
 
 def test_an_approval_that_another_signed_is_broken(books: Books, ana: Somebody, bo: Somebody) -> None:
-    wanted, other = release(), release(edition="e2")
-    propose(wanted, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
-    right = bo.sign(notes.approval_text("denials", wanted.id, wanted.digest))
+    expected_result, second = release(), release(edition="e2")
+    propose(expected_result, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
+    right = bo.sign(notes.approval_text("denials", expected_result.id, expected_result.digest))
     for person, signature in (
-        ("user:bo", ana.sign(notes.approval_text("denials", wanted.id, wanted.digest))),
-        ("user:bo", bo.sign(notes.approval_text("denials", other.id, other.digest))),
+        ("user:bo", ana.sign(notes.approval_text("denials", expected_result.id, expected_result.digest))),
+        ("user:bo", bo.sign(notes.approval_text("denials", second.id, second.digest))),
         ("user:bo", b""),
         ("user:stranger", right),
     ):
         before = len(books.step.entries)
-        forged(books, wanted, user=person, key_id=bo.key_id, signature=base64.b64encode(signature).decode())
+        forged(books, expected_result, user=person, key_id=bo.key_id, signature=base64.b64encode(signature).decode())
         with pytest.raises(CorruptedError, match=f"test:{before} says that {person} approved"):
-            find_approval(books, wanted)
+            find_approval(books, expected_result)
         del books.step.entries[before:]
-    forged(books, wanted, user="user:bo", key_id=bo.key_id, signature=base64.b64encode(right).decode())
-    assert find_approval(books, wanted) is not None
+    forged(books, expected_result, user="user:bo", key_id=bo.key_id, signature=base64.b64encode(right).decode())
+    assert find_approval(books, expected_result) is not None
 
 
 def test_a_proposers_own_signature_never_makes_an_approval(books: Books, ana: Somebody) -> None:
-    wanted = release()
-    propose(wanted, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
-    mine = base64.b64encode(ana.sign(notes.approval_text("denials", wanted.id, wanted.digest))).decode()
-    forged(books, wanted, user="user:ana", key_id=ana.key_id, signature=mine)
+    expected_result = release()
+    propose(expected_result, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
+    own_copy = base64.b64encode(
+        ana.sign(notes.approval_text("denials", expected_result.id, expected_result.digest))
+    ).decode()
+    forged(books, expected_result, user="user:ana", key_id=ana.key_id, signature=own_copy)
     with pytest.raises(CorruptedError, match="no second person did"):
-        find_approval(books, wanted)
+        find_approval(books, expected_result)
 
 
 def test_a_proposal_in_anothers_name_is_broken(books: Books, ana: Somebody, bo: Somebody) -> None:
-    wanted = release()
-    propose(wanted, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
+    expected_result = release()
+    propose(expected_result, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
     # So that ana could approve her own: the proposal is made to be somebody else's.
     entry = books.step.done("propose")[0]
     books.change(entry, facts={**entry.facts, "user": "user:bo"})
     with pytest.raises(CorruptedError, match="says that user:bo proposed"):
-        approve(wanted, ana, books, ANYTHING, step=books.step)
-    assert find_approval(books, wanted) is None
+        approve(expected_result, ana, books, ANYTHING, step=books.step)
+    assert find_approval(books, expected_result) is None
 
 
 def test_only_the_supervisor_says_whose_key_is_whose(books: Books, ana: Somebody) -> None:
-    wanted, cy = release(), Somebody("cy", "approver")
-    propose(wanted, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
+    expected_result, cy = release(), Somebody("cy", "approver")
+    propose(expected_result, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
     books.enrol(cy, service="api")
     with pytest.raises(Refused, match="no enrolment of user:cy"):
-        approve(wanted, cy, books, ANYTHING, step=books.step)
+        approve(expected_result, cy, books, ANYTHING, step=books.step)
     assert cy.signed == []
 
 
 def test_a_person_with_another_key_than_the_enrolled_one_is_broken(books: Books, ana: Somebody) -> None:
-    wanted = release()
+    expected_result = release()
     with pytest.raises(CorruptedError, match="another key"):
-        propose(wanted, CANDIDATE, Somebody("ana", "owner"), ledger=books, policies=ANYTHING, step=books.step)
+        propose(expected_result, CANDIDATE, Somebody("ana", "owner"), ledger=books, policies=ANYTHING, step=books.step)
     books.enrol(Somebody("ana"))
     with pytest.raises(CorruptedError, match="two keys"):
-        propose(wanted, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
-    assert books.told("propose") == ["failed", "failed"]
+        propose(expected_result, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
+    assert books.result("propose") == ["failed", "failed"]
 
 
 def test_a_signature_that_does_not_hold_is_never_recorded_as_done(books: Books, ana: Somebody, bo: Somebody) -> None:
-    wanted = release()
-    propose(wanted, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
+    expected_result = release()
+    propose(expected_result, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
     bo.sign = lambda message: b"\0" * 64  # type: ignore[method-assign]
     with pytest.raises(WellspringError, match="does not hold"):
-        approve(wanted, bo, books, ANYTHING, step=books.step)
-    assert books.told("approve") == ["failed"]
+        approve(expected_result, bo, books, ANYTHING, step=books.step)
+    assert books.result("approve") == ["failed"]

@@ -13,7 +13,11 @@ from wellspring.trust.policy import PolicyResource, PolicySet
 POLICIES = PolicySet(
     {"a.cedar": 'permit (principal == Service::"portal", action == Action::"predict", resource == Model::"denials");'}
 )
-PORTAL, STRANGER, DENIALS = Principal("service:portal"), Principal("service:stranger"), PolicyResource("model:denials")
+PORTAL, UNKNOWNUSER, DENIALS = (
+    Principal("service:portal"),
+    Principal("service:stranger"),
+    PolicyResource("model:denials"),
+)
 
 
 def test_a_permitted_act_is_recorded_with_who_asked_and_under_which_policies() -> None:
@@ -33,14 +37,14 @@ def test_on_the_hot_path_only_refusals_are_recorded() -> None:
     step = RecordingStep()
     assert authorize(POLICIES, PORTAL, "predict", DENIALS, step=step, record_denials_only=True).passed
     assert step.entries == []
-    assert not authorize(POLICIES, STRANGER, "predict", DENIALS, step=step, record_denials_only=True).passed
+    assert not authorize(POLICIES, UNKNOWNUSER, "predict", DENIALS, step=step, record_denials_only=True).passed
     assert [(entry.action, entry.phase) for entry in step.entries] == [("authorize", "refused")]
 
 
 def test_a_refusal_is_always_recorded() -> None:
     step = RecordingStep()
     for _ in range(3):
-        assert not authorize(POLICIES, STRANGER, "predict", DENIALS, step=step).passed
+        assert not authorize(POLICIES, UNKNOWNUSER, "predict", DENIALS, step=step).passed
     assert [entry.phase for entry in step.entries] == ["refused"] * 3
 
 
@@ -48,19 +52,19 @@ def test_a_door_records_one_refusal_a_second_and_counts_the_others() -> None:
     clock = FixedClock()
     step, refusals = RecordingStep(clock=clock), DenialThrottle(clock)
     for _ in range(5):
-        authorize(POLICIES, STRANGER, "predict", DENIALS, step=step, throttle=refusals)
-    authorize(POLICIES, STRANGER, "train", DENIALS, step=step, throttle=refusals)
+        authorize(POLICIES, UNKNOWNUSER, "predict", DENIALS, step=step, throttle=refusals)
+    authorize(POLICIES, UNKNOWNUSER, "train", DENIALS, step=step, throttle=refusals)
     clock.pass_(seconds=2)
-    authorize(POLICIES, STRANGER, "predict", DENIALS, step=step, throttle=refusals)
-    told = [(entry.facts["requested_action"], entry.facts["suppressed_count"]) for entry in step.entries]
-    assert told == [("predict", 0), ("train", 0), ("predict", 4)]
+    authorize(POLICIES, UNKNOWNUSER, "predict", DENIALS, step=step, throttle=refusals)
+    result = [(entry.facts["requested_action"], entry.facts["suppressed_count"]) for entry in step.entries]
+    assert result == [("predict", 0), ("train", 0), ("predict", 4)]
 
 
 def test_a_demand_raises_with_the_verdict() -> None:
     step = RecordingStep()
     require_authorization(POLICIES, PORTAL, "predict", DENIALS, step=step)
     with pytest.raises(Refused, match="service:stranger may not predict model:denials: no policy") as refused:
-        require_authorization(POLICIES, STRANGER, "predict", DENIALS, step=step)
+        require_authorization(POLICIES, UNKNOWNUSER, "predict", DENIALS, step=step)
     assert refused.value.verdict is not None
     assert [reason.code for reason in refused.value.verdict.reasons] == ["no_policy"]
     assert [entry.phase for entry in step.entries] == ["done", "refused"]

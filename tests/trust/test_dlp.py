@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from wellspring.trust import dlp
 
-FOUND = {
+MATCHES = {
     "ssn": [
         "900-12-3456", "900 12 3456", "900.12.3456", "900 - 12 - 3456", "seen900-12-3456today", "ssn 900123456",
         "SSN:900123456", "ssn# 900123456", "Social Security Number: 900123456", "soc sec no. 900123456",
@@ -39,13 +39,13 @@ CLEAN = [
     "$1,234.50", "10:30", "member since 2019",
 ]  # fmt: skip
 PIECES = st.sampled_from(
-    [item for texts in FOUND.values() for item in texts] + CLEAN
+    [item for texts in MATCHES.values() for item in texts] + CLEAN
     + [" ", "-", ".", "1", "9", "M", "ssn ", "dob:", "npi", "@", "\u200b", "\u2013", "\uff11", "\u0301", "\n", "call"]
 )  # fmt: skip
 TEXTS = st.lists(st.none() | st.lists(PIECES | st.text(max_size=3), max_size=6).map("".join), max_size=12)
 
 
-@pytest.mark.parametrize(("kind", "text"), [(kind, text) for kind, texts in FOUND.items() for text in texts])
+@pytest.mark.parametrize(("kind", "text"), [(kind, text) for kind, texts in MATCHES.items() for text in texts])
 def test_what_is_there_is_found_and_masked(kind: str, text: str):
     hits = dlp.find_pii(text)
     assert [hit.kind for hit in hits] == [kind]
@@ -81,7 +81,7 @@ def test_a_masked_column_is_each_of_its_texts_masked(texts: list[str | None]):
 def test_hits_are_in_order_and_apart(texts: list[str | None]):
     for text in texts:
         hits = dlp.find_pii(text or "")
-        assert all(one.end <= other.start for one, other in itertools.pairwise(hits))
+        assert all(item.end <= second.start for item, second in itertools.pairwise(hits))
 
 
 def test_neighbours_are_found_both():

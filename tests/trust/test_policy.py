@@ -126,7 +126,7 @@ def test_a_name_that_may_be_a_persons_is_never_repeated(example: PolicySet) -> N
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "output"),
     [
         ("permit (principal, action, resource)", "a.cedar:1: unexpected end of input"),
         (f"// fine\n{EVERYTHING}\n\n\nforbid (prncipal, action, resource);", "a.cedar:5: "),
@@ -137,18 +137,18 @@ def test_a_name_that_may_be_a_persons_is_never_repeated(example: PolicySet) -> N
         ('permit (principal, action, resource) when { "open', "a.cedar:1: "),
     ],
 )
-def test_a_wrong_policy_is_named_by_file_and_line(text: str, said: str) -> None:
-    with pytest.raises(ProjectError) as wrong:
+def test_a_wrong_policy_is_named_by_file_and_line(text: str, output: str) -> None:
+    with pytest.raises(ProjectError) as error:
         PolicySet({"a.cedar": text, "b.cedar": EVERYTHING})
-    assert said in wrong.value.what
+    assert output in error.value.what
 
 
 def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
     (tmp_path / "a.cedar").write_text("permit (who, action, resource);")
     (tmp_path / "b.cedar").write_text(f"{EVERYTHING}\npermit (principal, action, resource) wen {{ true }};")
-    with pytest.raises(ProjectError) as wrong:
+    with pytest.raises(ProjectError) as error:
         policy.load_policies(tmp_path)
-    assert [line.partition(": ")[0] for line in wrong.value.what.splitlines()] == ["a.cedar:1", "b.cedar:2"]
+    assert [line.partition(": ")[0] for line in error.value.what.splitlines()] == ["a.cedar:1", "b.cedar:2"]
     (tmp_path / "b.cedar").write_bytes(b"\xff\xfe")
     with pytest.raises(ProjectError, match="UTF-8"):
         policy.load_policies(tmp_path)
@@ -160,16 +160,16 @@ def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
 
 def test_who_decided_is_told_by_id_or_by_place() -> None:
     policies = PolicySet({"a.cedar": f"// nothing\n{EVERYTHING}", "b.cedar": f'@id("all of it") {EVERYTHING}'})
-    said = policy.evaluate_request(policies, user("ana"), "predict", DENIALS, {}).reasons[0].message
-    assert "a.cedar:2" in said
-    assert "all of it" in said
+    output = policy.evaluate_request(policies, user("ana"), "predict", DENIALS, {}).reasons[0].message
+    assert "a.cedar:2" in output
+    assert "all of it" in output
 
 
 def test_the_digest_is_of_all_files_and_of_nothing_else() -> None:
-    one = policy.hash_policies({"a.cedar": "x", "b.cedar": "y"})
-    assert one == policy.hash_policies({"c.cedar": "y", "d.cedar": "x"})
+    item = policy.hash_policies({"a.cedar": "x", "b.cedar": "y"})
+    assert item == policy.hash_policies({"c.cedar": "y", "d.cedar": "x"})
     assert (
-        len({one, policy.hash_policies({"a.cedar": "x"}), policy.hash_policies({"a.cedar": "x", "b.cedar": "z"})}) == 3
+        len({item, policy.hash_policies({"a.cedar": "x"}), policy.hash_policies({"a.cedar": "x", "b.cedar": "z"})}) == 3
     )
     assert policy.load_policies(EXAMPLE).digest == policy.load_policies(EXAMPLE).digest
 

@@ -50,9 +50,9 @@ def test_a_column_is_tokenized_value_by_value_however_it_is_chunked_or_encoded(v
         pa.concat_arrays([pa.array(["before"]), plain])[1:],
     ]
     for column in columns:
-        made = TOKENS.tokenize_column("member", column)
-        assert made.type == pa.string()
-        assert made.to_pylist() == expected
+        built = TOKENS.tokenize_column("member", column)
+        assert built.type == pa.string()
+        assert built.to_pylist() == expected
 
 
 def test_a_null_stays_null():
@@ -60,8 +60,8 @@ def test_a_null_stays_null():
 
 
 def test_two_domains_with_the_same_key_never_join():
-    ours, theirs = TOKENS.tokenize_value("member", "1"), TOKENS.tokenize_value("provider", "1")
-    assert ours.removeprefix("member_k1_") != theirs.removeprefix("provider_k1_")
+    own_value, their_value = TOKENS.tokenize_value("member", "1"), TOKENS.tokenize_value("provider", "1")
+    assert own_value.removeprefix("member_k1_") != their_value.removeprefix("provider_k1_")
 
 
 def test_another_version_of_a_key_makes_another_token_and_says_so():

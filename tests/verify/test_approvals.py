@@ -24,9 +24,9 @@ def test_a_signature_holds_for_its_note_and_key_only():
     )
 
 
-@pytest.mark.parametrize("wrong", ["", "a b", "a\nb", "é", "\x7f"])
-def test_a_part_that_would_not_stand_on_its_line_is_refused(wrong: str):
-    for parts in ((wrong, "ab", "cd"), ("m", wrong, "cd"), ("m", "ab", wrong)):
+@pytest.mark.parametrize("error", ["", "a b", "a\nb", "é", "\x7f"])
+def test_a_part_that_would_not_stand_on_its_line_is_refused(error: str):
+    for parts in ((error, "ab", "cd"), ("m", error, "cd"), ("m", "ab", error)):
         with pytest.raises(MalformedError):
             approvals.approval_text(*parts)
 
@@ -38,8 +38,8 @@ def test_only_canonical_base64_of_the_right_length_is_read():
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
     lax = signature.rstrip("=")[:-1] + alphabet[alphabet.index(last) ^ 1] + "=="
     assert base64.b64decode(lax) == base64.b64decode(signature)
-    for wrong in (lax, signature + "\n", signature.rstrip("="), "", "vault:v1:" + signature, INES.text):
+    for error in (lax, signature + "\n", signature.rstrip("="), "", "vault:v1:" + signature, INES.text):
         with pytest.raises(MalformedError):
-            approvals.verify_note_signature(INES.text, wrong, NOTE)
+            approvals.verify_note_signature(INES.text, error, NOTE)
     with pytest.raises(MalformedError):
         approvals.verify_note_signature(signature, signature, NOTE)

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from pydantic import JsonValue
 
-from tests.builders import prediction_story as told
+from tests.builders import prediction_story as result
 from tests.builders.ledger import sha
 from tests.builders.prediction_story import RELEASE, SUBJECT, Key, another, ref, release
 from tests.builders.story_changes import (  # fmt: skip
@@ -18,7 +18,7 @@ from tests.builders.story_changes import (  # fmt: skip
     moved,
     pair,
     put,
-    said,
+    output,
     swapped,
     without,
 )
@@ -30,7 +30,7 @@ from wellspring_verify.entries import Entry
 
 BREAKS: dict[str, tuple[Change, str]] = {
     "no answer": (without("predict"), "it tells of 0 answers 'prediction:p1'"),
-    "two answers": (put("again", told.predict(told.answer())), "it tells of 2 answers"),
+    "two answers": (put("again", result.predict(result.answer())), "it tells of 2 answers"),
     "answer without digest": (
         swapped("predict", "outputs", "answer", Ref(name="answer:p1")), "does not name one answer by its digest",
     ),
@@ -61,7 +61,7 @@ BREAKS: dict[str, tuple[Change, str]] = {
         changed("enrol omar", service="worker"), "does not tell of the enrolment of 'omar'",
     ),
     "enrolled twice": (
-        put("again", told.steps()["enrol omar"].but(public_key=Key("x").text), before="approve"),
+        put("again", result.steps()["enrol omar"].but(public_key=Key("x").text), before="approve"),
         "'omar', who approved", 
     ),
     "signed with another key": (
@@ -88,7 +88,7 @@ BREAKS: dict[str, tuple[Change, str]] = {
     "no candidate": (swapped("propose", "inputs", "candidate", None), "does not name one candidate by its digest"),
     "no gate": (without("gate"), "has not passed the gate with the digest that it names"),
     "another candidate": (
-        swapped("gate", "outputs", "candidate", ref(f"candidate:{told.CANDIDATE_ID}", "x")),
+        swapped("gate", "outputs", "candidate", ref(f"candidate:{result.CANDIDATE_ID}", "x")),
         "has not passed the gate with the digest that it names",
     ),
     "gate failed": (facts("gate", outcome="fail"), "the gate did not pass"),
@@ -142,13 +142,13 @@ BREAKS: dict[str, tuple[Change, str]] = {
         },
         "it rests on 'edition:b0', whose rows were not put where answers read before it",
     ),
-    "no key": (without("key"), f"it is promised with '{told.KEY}', which the pack does not make known before it"),
+    "no key": (without("key"), f"it is promised with '{result.KEY}', which the pack does not make known before it"),
     "key afterwards": (
         lambda steps: {**without("key")(steps), "key": steps["key"]}, "which the pack does not make known before it",
     ),
     "key not named": (swapped("predict", "inputs", "key", None), "it does not name one key"),
-    "key of another": (facts("key", public_key=Key("x").text), f"its public half is not that of '{told.KEY}'"),
-    "key is none": (facts("key", public_key="AAAA="), f"its public half is not that of '{told.KEY}'"),
+    "key of another": (facts("key", public_key=Key("x").text), f"its public half is not that of '{result.KEY}'"),
+    "key is none": (facts("key", public_key="AAAA="), f"its public half is not that of '{result.KEY}'"),
     "key expired": (
         facts("key", expires_at="2026-11-25T12:00:05.000000Z"), "held until '2026-11-25T12:00:05.000000Z' only",
     ),
@@ -171,24 +171,24 @@ BREAKS: dict[str, tuple[Change, str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("subject", [SUBJECT, MODEL, RELEASED, f"candidate:{told.CANDIDATE_ID}", "run:r1"])
+@pytest.mark.parametrize("subject", [SUBJECT, MODEL, RELEASED, f"candidate:{result.CANDIDATE_ID}", "run:r1"])
 def test_a_whole_story_has_no_gap(subject: str):
-    assert said(told.steps(), subject) == []
-    assert said({}, subject) != []
+    assert output(result.steps(), subject) == []
+    assert output({}, subject) != []
 
 
 @pytest.mark.parametrize("name", BREAKS)
 def test_each_missing_link_is_named(name: str):
     change, what = BREAKS[name]
-    found = said(change(told.steps()))
-    assert any(what in one for one in found), found
+    matches = output(change(result.steps()))
+    assert any(what in item for item in matches), matches
 
 
 @pytest.mark.parametrize("name", [name for name, (_, what) in BREAKS.items() if "approv" in what or "enrol" in what])
 def test_the_story_of_a_release_names_what_is_wrong_with_its_people(name: str):
     change, what = BREAKS[name]
-    found = said(change(told.steps()), MODEL)
-    assert any(what in one for one in found), found
+    matches = output(change(result.steps()), MODEL)
+    assert any(what in item for item in matches), matches
 
 
 @pytest.mark.parametrize(
@@ -196,135 +196,135 @@ def test_the_story_of_a_release_names_what_is_wrong_with_its_people(name: str):
 )
 def test_what_was_approved_is_held_against_what_was_judged(field: str, value: str):
     """A proposer writes another part into the release than the candidate's: everybody signs, the digests all fit."""
-    other = {**RELEASE, field: value}
-    found = said(told.steps(other), SUBJECT, other)
-    assert found == [f"'{release(other).name}' holds another {field} than the one that the gate judged"]
+    second = {**RELEASE, field: value}
+    matches = output(result.steps(second), SUBJECT, second)
+    assert matches == [f"'{release(second).name}' holds another {field} than the one that the gate judged"]
 
 
 def test_a_release_that_cannot_be_read_is_named():
-    steps = told.entries(told.steps())
-    found = [gap.message for gap in chain.find_gaps(SUBJECT, steps, {})]
-    assert found == [f"the pack does not hold the text of '{RELEASED}': what was approved cannot be read"]
-    for wrong in (b"[]", b"{", b'{"a": 1}'):
-        papers = dict.fromkeys(told.texts(), wrong)
+    steps = result.entries(result.steps())
+    matches = [gap.message for gap in chain.find_gaps(SUBJECT, steps, {})]
+    assert matches == [f"the pack does not hold the text of '{RELEASED}': what was approved cannot be read"]
+    for error in (b"[]", b"{", b'{"a": 1}'):
+        documents = dict.fromkeys(result.texts(), error)
         assert f"the text of '{RELEASED}' is no release" in [
-            gap.message for gap in chain.find_gaps(SUBJECT, steps, papers)
+            gap.message for gap in chain.find_gaps(SUBJECT, steps, documents)
         ]
 
 
 @pytest.mark.parametrize("action", ["promote", "rollback"])
 def test_an_answer_of_a_release_that_was_replaced_is_named(action: str):
-    steps = told.steps()
+    steps = result.steps()
     late = {f"later {number}": steps["key"] for number in range(chain.MAX_SWITCH_LAG_SECONDS)}
     gone = {**without("predict")(steps), "other": another("0.9", action=action)}
     what = f"'{RELEASED}' had been replaced by '{another('0.9').subject}'"
     # What was under way when it was replaced may still be answered; each step here takes a second.
-    assert said({**gone, "predict": steps["predict"]}) == []
-    assert any(what in one for one in said({**gone, **late, "predict": steps["predict"]}))
+    assert output({**gone, "predict": steps["predict"]}) == []
+    assert any(what in item for item in output({**gone, **late, "predict": steps["predict"]}))
     back = steps["promote"]._replace(action="rollback")
-    assert said({**gone, **late, "back": back, "predict": steps["predict"]}) == []
+    assert output({**gone, **late, "back": back, "predict": steps["predict"]}) == []
     # What replaced it may be what the process could not load; then its line says so, of that one alone.
     for held_back, sound in ((another("0.9").subject, True), (RELEASED, False), (another("0.8").subject, False)):
         facts = {**steps["predict"].facts, "superseded_by": held_back}
-        assert (said({**gone, **late, "predict": steps["predict"]._replace(facts=facts)}) == []) is sound
+        assert (output({**gone, **late, "predict": steps["predict"]._replace(facts=facts)}) == []) is sound
     # Of another model it says nothing.
-    foreign = {name: one.but(model="other") if name == "other" else one for name, one in gone.items()}
-    assert said({**foreign, **late, "predict": steps["predict"]}) == []
+    foreign = {name: item.but(model="other") if name == "other" else item for name, item in gone.items()}
+    assert output({**foreign, **late, "predict": steps["predict"]}) == []
 
 
 def test_a_promotion_has_effect_from_its_intent_on():
-    entries = told.entries(told.steps())
-    end = next(one for one in entries if (one.action, one.phase) == ("promote", "done"))
-    answer = next(one for one in entries if one.action == "predict")
-    later = [one for one in entries if one.tree_index not in (end.tree_index, answer.tree_index)]
+    entries = result.entries(result.steps())
+    end = next(item for item in entries if (item.action, item.phase) == ("promote", "done"))
+    answer = next(item for item in entries if item.action == "predict")
+    later = [item for item in entries if item.tree_index not in (end.tree_index, answer.tree_index)]
     later += [answer._replace(place=90), end._replace(place=91)]
-    assert chain.find_gaps(SUBJECT, later, told.texts()) == []
+    assert chain.find_gaps(SUBJECT, later, result.texts()) == []
     later[-1] = end._replace(place=91, intent=None)
-    assert chain.find_gaps(SUBJECT, later, told.texts()) != []
+    assert chain.find_gaps(SUBJECT, later, result.texts()) != []
 
 
-def begun(*ends: str) -> list[Entry]:
+def started(*ends: str) -> list[Entry]:
     """Tell of an answer that was given while its edition was materialized, which then came to these ends."""
-    steps = told.steps()
-    entries = told.entries({**steps, "materialize": steps["materialize"]._replace(intent=True)})
-    end = next(one for one in entries if (one.action, one.phase) == ("materialize", "done"))
+    steps = result.steps()
+    entries = result.entries({**steps, "materialize": steps["materialize"]._replace(intent=True)})
+    end = next(item for item in entries if (item.action, item.phase) == ("materialize", "done"))
     recovered = end._replace(inputs=(), facts={"recovered": True})
     after = {"done": end, "failed": end._replace(phase="failed"), "recovered": recovered}
     after["another"] = end._replace(intent="worker:999")
     late = [after[name]._replace(place=len(entries) + place) for place, name in enumerate(ends)]
-    return [one for one in entries if one != end] + late
+    return [item for item in entries if item != end] + late
 
 
 @pytest.mark.parametrize("ends", [("done",), ("recovered",), ("failed", "recovered")])
 def test_rows_may_be_read_while_their_edition_is_materialized(ends: tuple[str, ...]):
-    assert chain.find_gaps(SUBJECT, begun(*ends), told.texts()) == []
+    assert chain.find_gaps(SUBJECT, started(*ends), result.texts()) == []
 
 
 @pytest.mark.parametrize("ends", [(), ("failed",), ("another",), ("failed", "another")])
 def test_rows_whose_materializing_never_came_to_its_end_are_named(ends: tuple[str, ...]):
-    found = [gap.message for gap in chain.find_gaps(SUBJECT, begun(*ends), told.texts())]
-    assert found == ["it rests on 'edition:b1', whose rows were not put where answers read before it"]
+    matches = [gap.message for gap in chain.find_gaps(SUBJECT, started(*ends), result.texts())]
+    assert matches == ["it rests on 'edition:b1', whose rows were not put where answers read before it"]
 
 
-@pytest.mark.parametrize("name", [*told.steps()])
+@pytest.mark.parametrize("name", [*result.steps()])
 def test_what_another_service_says_of_a_step_counts_for_nothing(name: str):
-    assert said(changed(name, service="enclave")(told.steps())) != []
+    assert output(changed(name, service="enclave")(result.steps())) != []
 
 
 def test_what_the_house_tells_besides_does_no_harm():
-    steps = facts("gate", live="")(facts("promote", executed_by="user:omar", projected=True)(told.steps()))
-    assert said(steps) == []
+    steps = facts("gate", live="")(facts("promote", executed_by="user:omar", projected=True)(result.steps()))
+    assert output(steps) == []
 
 
 @pytest.mark.parametrize("odd", [{"labels": "pd"}, {"labels": ["pays"]}, {"threshold": 1}, {"threshold": "half"}])
 def test_an_answer_of_a_release_that_cannot_decide_is_named(odd: dict[str, JsonValue]):
-    other = {**RELEASE, **odd}
-    what = f"its decision is not the one that '{release(other).name}' makes of its score"
-    assert said(told.steps(other), SUBJECT, other) == [what]
+    second = {**RELEASE, **odd}
+    what = f"its decision is not the one that '{release(second).name}' makes of its score"
+    assert output(result.steps(second), SUBJECT, second) == [what]
 
 
 def test_rows_that_an_older_edition_brought_are_followed_too():
-    steps = told.steps()
+    steps = result.steps()
     older = {
         "older": steps["built"]._replace(subject="edition:b0", outputs=(ref("edition:b0"),)),
         "older online": steps["materialize"]._replace(subject="edition:b0"),
     }
-    assert said({**older, **facts("predict", editions={"member_history": "b0"})(steps)}) == []
+    assert output({**older, **facts("predict", editions={"member_history": "b0"})(steps)}) == []
     for odd in ({}, [], "b0", None):
-        assert said(facts("predict", editions=odd)(steps)) == []
+        assert output(facts("predict", editions=odd)(steps)) == []
 
 
 def test_a_second_approval_that_is_late_or_of_other_bytes_does_no_harm():
-    steps = told.steps()
+    steps = result.steps()
     third = steps["enrol omar"]._replace(subject="user:zoe").but(public_key=Key("zoe").text)
     note = approvals.approval_text("denials", SHORT, release().digest or "")
     agreed = steps["approve"].but(user="user:zoe", signature=Key("zoe").sign(note))
-    other = steps["approve"]._replace(outputs=(Ref(name=RELEASED, digest=sha("x")),))
-    assert said(put("zoe agrees", agreed)(put("zoe", third)(put("other", other, before="approve")(steps)))) == []
-    assert said(put("zoe agrees", agreed)(steps)) != []
+    second = steps["approve"]._replace(outputs=(Ref(name=RELEASED, digest=sha("x")),))
+    assert output(put("zoe agrees", agreed)(put("zoe", third)(put("other", second, before="approve")(steps)))) == []
+    assert output(put("zoe agrees", agreed)(steps)) != []
 
 
 def test_every_bit_of_an_approval_counts():
-    entries = told.entries(told.steps())
-    place, approval = next((place, one) for place, one in enumerate(entries) if one.action == "approve")
+    entries = result.entries(result.steps())
+    place, approval = next((place, item) for place, item in enumerate(entries) if item.action == "approve")
     signature = base64.b64decode(str(approval.facts["signature"]))
     for bit in range(8 * len(signature)):
-        other = base64.b64encode(flipped(signature, bit)).decode()
-        entries[place] = approval._replace(facts={**approval.facts, "signature": other})
-        found = chain.find_gaps(SUBJECT, entries, told.texts())
-        assert found[0] == (place, f"the signature of 'omar', who approved '{RELEASED}', does not hold")
+        second = base64.b64encode(flipped(signature, bit)).decode()
+        entries[place] = approval._replace(facts={**approval.facts, "signature": second})
+        matches = chain.find_gaps(SUBJECT, entries, result.texts())
+        assert matches[0] == (place, f"the signature of 'omar', who approved '{RELEASED}', does not hold")
 
 
 def test_a_release_that_waits_for_the_second_person_has_a_story_of_its_own():
-    steps = without("approve", "promote", "key", "predict")(told.steps())
-    assert said(steps, RELEASED) == []
-    assert f"'{RELEASED}' has no approval by a second person" in said(steps, MODEL)
-    assert "the signature of 'ines'" in "".join(said(facts("propose", signature="")(steps), RELEASED))
+    steps = without("approve", "promote", "key", "predict")(result.steps())
+    assert output(steps, RELEASED) == []
+    assert f"'{RELEASED}' has no approval by a second person" in output(steps, MODEL)
+    assert "the signature of 'ines'" in "".join(output(facts("propose", signature="")(steps), RELEASED))
 
 
 def test_what_has_no_chain_has_no_gap():
     for subject in ("drop:d0", "edition:b1", "dataset:x", "", "x"):
-        assert said({}, subject) == []
+        assert output({}, subject) == []
         assert chain.summarize_chain(subject, answer_checked=False) == []
 
 
@@ -339,16 +339,16 @@ PACKS = {
 
 @pytest.mark.parametrize("action", PACKS)
 def test_a_pack_without_a_link_is_broken_even_if_the_house_sealed_it(tmp_path: Path, action: str):
-    one = told.made(tmp_path, without=action)
-    report = verify(one.folder, key=one.key, witness=one.witness)
+    item = result.built(tmp_path, without=action)
+    report = verify(item.folder, key=item.key, witness=item.witness)
     assert report.outcome == 20
     assert any(PACKS[action] in finding.message for finding in report.findings), report.findings
     assert all(finding.file.startswith(("entries/", "manifest.json")) for finding in report.findings)
 
 
 def test_a_whole_pack_says_what_it_shows_and_what_it_does_not(tmp_path: Path):
-    one = told.made(tmp_path)
-    report = verify(one.folder, key=one.key, witness=one.witness)
+    item = result.built(tmp_path)
+    report = verify(item.folder, key=item.key, witness=item.witness)
     assert (report.outcome, report.findings) == (0, ())
     lines = "\n".join(report.summary)
     for what in ("before it went live", "the answer itself was NOT checked", "the score was NOT computed again"):
@@ -357,7 +357,7 @@ def test_a_whole_pack_says_what_it_shows_and_what_it_does_not(tmp_path: Path):
 
 def test_what_two_people_signed_is_text_that_anybody_can_write():
     digest = release().digest or ""
-    assert told.texts() == {(RELEASED, digest): dumps_canonical(RELEASE)}
+    assert result.texts() == {(RELEASED, digest): dumps_canonical(RELEASE)}
     assert approvals.approval_text("denials", SHORT, digest).decode().split("\n") == [
         "wellspring release v1", "denials", SHORT, digest, "",
     ]  # fmt: skip

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders.packs import Made, made
+from tests.builders.packs import Built, built
 from tests.verify.test_pack import flipped
 from wellspring_verify.cli import main
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    return made(tmp_path_factory.mktemp("sound"))
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    return built(tmp_path_factory.mktemp("sound"))
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -24,32 +24,38 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 
 
-def test_it_exits_0_when_verified_and_10_without_a_key(sound: Made, capsys: pytest.CaptureFixture[str]):
+def test_it_exits_0_when_verified_and_10_without_a_key(sound: Built, capsys: pytest.CaptureFixture[str]):
     assert main([str(sound.folder), "--key", sound.key, "--witness", sound.witness]) == 0
     assert capsys.readouterr().out.startswith("VERIFIED: drop:d0\n")
     assert main([str(sound.folder)]) == 10
     assert "SIGNER NOT CHECKED" in capsys.readouterr().out
 
 
-def test_keys_may_stand_in_a_file(sound: Made, tmp_path: Path):
+def test_keys_may_stand_in_a_file(sound: Built, tmp_path: Path):
     keys = tmp_path / "keys.txt"
     keys.write_text(f"{sound.key}\n{sound.witness}\n")
     assert main([str(sound.folder), "--key", str(keys), "--witness", str(keys)]) == 0
 
 
-def test_wrong_arguments_are_2_and_a_pack_that_is_not_there_is_66(sound: Made, tmp_path: Path):
+def test_wrong_arguments_are_2_and_a_pack_that_is_not_there_is_66(sound: Built, tmp_path: Path):
     keys = tmp_path / "keys.txt"
     keys.write_text("nothing\n")
     pack = str(sound.folder)
-    given = ([], ["nothing"], [sound.witness], [str(keys)], ["\0"], [pack])
-    for wrong in ([], ["--what"], [pack, pack], [pack, "--witness", "x"], *([pack, "--key", *one] for one in given)):
-        assert main(wrong) == 2, wrong
-    for wrong in ("nothing", str(keys), "\0", "x" * 5000):
-        assert main([wrong, "--key", sound.key]) == 66
+    arguments = ([], ["nothing"], [sound.witness], [str(keys)], ["\0"], [pack])
+    for error in (
+        [],
+        ["--what"],
+        [pack, pack],
+        [pack, "--witness", "x"],
+        *([pack, "--key", *item] for item in arguments),
+    ):
+        assert main(error) == 2, error
+    for error in ("nothing", str(keys), "\0", "x" * 5000):
+        assert main([error, "--key", sound.key]) == 66
     assert main(["--help"]) == 0
 
 
-def test_twenty_flipped_bits_exit_20_and_are_named(sound: Made, tmp_path: Path):
+def test_twenty_flipped_bits_exit_20_and_are_named(sound: Built, tmp_path: Path):
     chance = random.Random(3)
     files = sound.files()
     shutil.copytree(sound.folder, tmp_path / "pack")
@@ -62,7 +68,7 @@ def test_twenty_flipped_bits_exit_20_and_are_named(sound: Made, tmp_path: Path):
         (tmp_path / "pack" / name).write_bytes(files[name])
 
 
-def test_json_says_the_same(sound: Made, capsys: pytest.CaptureFixture[str], tmp_path: Path):
+def test_json_says_the_same(sound: Built, capsys: pytest.CaptureFixture[str], tmp_path: Path):
     assert main([str(sound.folder), "--key", sound.key, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["outcome"] == 0
     shutil.copytree(sound.folder, tmp_path / "pack")
@@ -73,7 +79,7 @@ def test_json_says_the_same(sound: Made, capsys: pytest.CaptureFixture[str], tmp
 
 
 def test_nothing_in_a_hostile_pack_reaches_the_terminal(
-    sound: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    sound: Built, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     shutil.copytree(sound.folder, tmp_path / "pack")
     (tmp_path / "pack" / "\x1b[2Jclear\n").touch()
@@ -84,7 +90,7 @@ def test_nothing_in_a_hostile_pack_reaches_the_terminal(
     assert "\x1b" not in out
 
 
-def test_it_loads_no_heavy_module(sound: Made):
+def test_it_loads_no_heavy_module(sound: Built):
     script = (
         "import sys, wellspring_verify.cli as c; c.main(sys.argv[1:])\n"
         "print([m for m in sys.modules if m.startswith(('wellspring.', 'pydantic', 'click'))])"

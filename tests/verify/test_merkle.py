@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from wellspring_verify import merkle
 
 # RFC 6962's published test leaves, and the roots of their first n.
-LEAVES = [bytes.fromhex(one) for one in (
+LEAVES = [bytes.fromhex(item) for item in (
     "", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f",
 )]  # fmt: skip
 ROOTS = [
@@ -36,18 +36,18 @@ def subproof(old: int, leaves: list[bytes], whole: bool = True) -> list[bytes]:
 
 @pytest.mark.parametrize("count", range(9))
 def test_roots_agree_with_the_published_ones(count: int):
-    assert merkle.compute_root(merkle.hash_leaf(one) for one in LEAVES[:count]).hex() == ROOTS[count]
+    assert merkle.compute_root(merkle.hash_leaf(item) for item in LEAVES[:count]).hex() == ROOTS[count]
 
 
 @given(st.lists(st.binary(max_size=8), min_size=1, max_size=70, unique=True), st.data())
 def test_roots_and_inclusion_agree_with_an_independent_tree(entries: list[bytes], data: st.DataObject):
-    other = pymerkle.InmemoryTree()
-    other.append_entries(entries)
-    leaves = [merkle.hash_leaf(one) for one in entries]
+    second = pymerkle.InmemoryTree()
+    second.append_entries(entries)
+    leaves = [merkle.hash_leaf(item) for item in entries]
     root = merkle.compute_root(leaves)
-    assert root == other.get_root()
+    assert root == second.get_root()
     place = data.draw(st.integers(0, len(entries) - 1))
-    proof = list(other.prove_inclusion(place + 1).path[1:])
+    proof = list(second.prove_inclusion(place + 1).path[1:])
     assert merkle.verify_inclusion(leaves[place], place, len(leaves), proof, root)
     assert not merkle.verify_inclusion(merkle.hash_leaf(b"another"), place, len(leaves), proof, root)
     assert not merkle.verify_inclusion(leaves[place], place, len(leaves), [*proof, b"\0" * 32], root)
@@ -57,7 +57,7 @@ def test_roots_and_inclusion_agree_with_an_independent_tree(entries: list[bytes]
 
 
 def test_consistency_holds_for_every_pair_up_to_forty_and_for_no_other_tree():
-    leaves = [merkle.hash_leaf(bytes([one])) for one in range(40)]
+    leaves = [merkle.hash_leaf(bytes([item])) for item in range(40)]
     for new in range(1, 41):
         for old in range(1, new + 1):
             before, after = merkle.compute_root(leaves[:old]), merkle.compute_root(leaves[:new])
@@ -78,6 +78,6 @@ def test_a_tree_is_never_consistent_with_a_longer_old_one():
 
 
 def test_a_leaf_is_no_node():
-    left, right = merkle.hash_leaf(b"a"), merkle.hash_leaf(b"b")
-    assert merkle.hash_leaf(left + right) != merkle.hash_node(left, right)
+    remaining, right = merkle.hash_leaf(b"a"), merkle.hash_leaf(b"b")
+    assert merkle.hash_leaf(remaining + right) != merkle.hash_node(remaining, right)
     assert merkle.hash_leaf(b"") == hashlib.sha256(b"\0").digest()

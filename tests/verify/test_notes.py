@@ -34,11 +34,11 @@ def test_every_bit_of_the_signature_line_counts():
         except MalformedError:
             continue
         assert note.text == TEXT
-        assert not any(notes.verify_signature_line(one, key, note.text) for one in note.signatures), bit
+        assert not any(notes.verify_signature_line(item, key, note.text) for item in note.signatures), bit
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "error",
     [
         b"", b"text\n", b"text\n\n", b"text\n\n\xe2\x80\x94 name\n", NOTE[:-1], NOTE.replace(b"\n\n", b"\n"),
         NOTE.replace(b"This", b"Th\tis"), NOTE.replace(b"This", b"\xff"), NOTE.replace(b"M=\n", b"N=\n"),
@@ -46,9 +46,9 @@ def test_every_bit_of_the_signature_line_counts():
         NOTE + NOTE.splitlines(keepends=True)[-1] * 100,
     ],
 )  # fmt: skip
-def test_a_note_has_one_spelling(wrong: bytes):
+def test_a_note_has_one_spelling(error: bytes):
     with pytest.raises(MalformedError):
-        notes.parse_note(wrong)
+        notes.parse_note(error)
 
 
 def test_the_text_ends_at_the_last_empty_line():
@@ -56,7 +56,7 @@ def test_the_text_ends_at_the_last_empty_line():
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "error",
     [
         "", "example.com/foo", VKEY.replace("530d903a", "530d903b"), VKEY.replace("530d903a", "530D903A"), VKEY[:-1],
         VKEY.replace("foo", "bar"), VKEY.replace("foo", "f o"),
@@ -64,9 +64,9 @@ def test_the_text_ends_at_the_last_empty_line():
         VKEY.replace("+Ae", "+Au"), VKEY + "\n",
     ],
 )  # fmt: skip
-def test_a_key_that_was_mistyped_is_refused(wrong: str):
+def test_a_key_that_was_mistyped_is_refused(error: str):
     with pytest.raises(MalformedError):
-        notes.parse_verifier_key(wrong)
+        notes.parse_verifier_key(error)
 
 
 def test_a_cosignature_binds_its_time_and_the_text():

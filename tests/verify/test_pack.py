@@ -15,38 +15,38 @@ from hypothesis import strategies as st
 
 import wellspring_verify
 from tests.builders.ledger import JournalStep, Ledger, LocalSigner
-from tests.builders.packs import CONTRACTS, Made, made, pack
+from tests.builders.packs import CONTRACTS, Built, built, pack
 from wellspring.compliance import evidence
 from wellspring_verify import VerificationReport, notes, verify
 from wellspring_verify.canonical import MalformedError, dumps_canonical
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    return made(tmp_path_factory.mktemp("sound"))
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    return built(tmp_path_factory.mktemp("sound"))
 
 
 @pytest.fixture
-def copy(sound: Made, tmp_path: Path) -> Made:
+def copy(sound: Built, tmp_path: Path) -> Built:
     shutil.copytree(sound.folder, tmp_path / "pack")
     return sound._replace(folder=tmp_path / "pack")
 
 
-def check(one: Made) -> VerificationReport:
-    return verify(one.folder, key=one.key, witness=one.witness)
+def check(item: Built) -> VerificationReport:
+    return verify(item.folder, key=item.key, witness=item.witness)
 
 
-def said(report: VerificationReport) -> str:
+def output(report: VerificationReport) -> str:
     return "\n".join(map(str, report.findings))
 
 
-def blames(one: Made, name: str) -> None:
-    report = check(one)
+def blames(item: Built, name: str) -> None:
+    report = check(item)
     assert report.outcome == 20
-    assert name in said(report), said(report)
+    assert name in output(report), output(report)
 
 
-def test_a_sound_pack_verifies(sound: Made):
+def test_a_sound_pack_verifies(sound: Built):
     report = check(sound)
     assert (report.outcome, report.findings, report.subject) == (0, (), "drop:d0")
     assert verify(sound.folder, key=sound.key).outcome == 0
@@ -56,7 +56,7 @@ def test_a_sound_pack_verifies(sound: Made):
     ]  # fmt: skip
 
 
-def test_every_bit_of_the_signature_lines_counts(copy: Made):
+def test_every_bit_of_the_signature_lines_counts(copy: Built):
     file = copy.folder / "checkpoint"
     content = file.read_bytes()
     start = content.index(b"\n\n") + 2
@@ -68,7 +68,7 @@ def test_every_bit_of_the_signature_lines_counts(copy: Made):
         assert report.findings[0].file == "checkpoint"
 
 
-def test_two_thousand_flipped_bits_are_named(copy: Made):
+def test_two_thousand_flipped_bits_are_named(copy: Built):
     files = copy.files()
     signatures = files["checkpoint"].index(b"\n\n") + 2
     places = [
@@ -93,7 +93,7 @@ def flipped(content: bytes, bit: int) -> bytes:
     return content[: bit // 8] + bytes([content[bit // 8] ^ 1 << bit % 8]) + content[bit // 8 + 1 :]
 
 
-def test_a_file_that_was_removed_emptied_or_cut_is_named(copy: Made):
+def test_a_file_that_was_removed_emptied_or_cut_is_named(copy: Built):
     for name, content in copy.files().items():
         file = copy.folder / name
         file.unlink()
@@ -109,13 +109,13 @@ def test_a_file_that_was_removed_emptied_or_cut_is_named(copy: Made):
 @pytest.mark.parametrize(
     "name", ["keys.txt", "entries/000000000099.json", "contracts/other@1.yaml", "entries/x", "a/b"]
 )
-def test_a_file_that_was_added_is_named(copy: Made, name: str):
+def test_a_file_that_was_added_is_named(copy: Built, name: str):
     (copy.folder / name).parent.mkdir(exist_ok=True)
     (copy.folder / name).write_bytes((copy.folder / "story.json").read_bytes())
     blames(copy, f"{name}: it is not listed")
 
 
-def test_what_is_no_plain_file_is_named(copy: Made, tmp_path: Path):
+def test_what_is_no_plain_file_is_named(copy: Built, tmp_path: Path):
     (copy.folder / "empty").mkdir()
     blames(copy, "empty: it is an empty folder")
     (copy.folder / "empty").rmdir()
@@ -132,7 +132,7 @@ def test_what_is_no_plain_file_is_named(copy: Made, tmp_path: Path):
     blames(copy, "away: it is no plain file")
 
 
-def test_more_than_any_pack_holds_is_never_read(copy: Made, monkeypatch: pytest.MonkeyPatch):
+def test_more_than_any_pack_holds_is_never_read(copy: Built, monkeypatch: pytest.MonkeyPatch):
     """Sparse files: a gigabyte costs whoever wrote them nothing."""
     read, taken = Path.read_bytes, list[int]()
 
@@ -155,19 +155,19 @@ def test_more_than_any_pack_holds_is_never_read(copy: Made, monkeypatch: pytest.
     assert sum(taken) <= 2 * whole
 
 
-def test_two_files_that_were_swapped_are_named(copy: Made):
+def test_two_files_that_were_swapped_are_named(copy: Built):
     names = sorted(copy.files())
-    for one, other in [*itertools.pairwise(names), (names[0], names[-1])]:
-        first, second = (copy.folder / one).read_bytes(), (copy.folder / other).read_bytes()
-        (copy.folder / one).write_bytes(second)
-        (copy.folder / other).write_bytes(first)
-        blames(copy, one)
-        blames(copy, other)
-        (copy.folder / one).write_bytes(first)
-        (copy.folder / other).write_bytes(second)
+    for item, second_value in [*itertools.pairwise(names), (names[0], names[-1])]:
+        first, second = (copy.folder / item).read_bytes(), (copy.folder / second_value).read_bytes()
+        (copy.folder / item).write_bytes(second)
+        (copy.folder / second_value).write_bytes(first)
+        blames(copy, item)
+        blames(copy, second_value)
+        (copy.folder / item).write_bytes(first)
+        (copy.folder / second_value).write_bytes(second)
 
 
-def test_a_tail_that_was_cut_is_named_even_if_the_manifest_is_mended(copy: Made):
+def test_a_tail_that_was_cut_is_named_even_if_the_manifest_is_mended(copy: Built):
     last = max(name for name in copy.files() if name.startswith("entries/"))
     (copy.folder / last).unlink()
     blames(copy, last)
@@ -176,12 +176,12 @@ def test_a_tail_that_was_cut_is_named_even_if_the_manifest_is_mended(copy: Made)
     blames(copy, "story.json: it does not say what the entries say")
 
 
-def mend(one: Made) -> None:
+def mend(item: Built) -> None:
     """Write the manifest anew for the files that are there, as a forger would."""
-    manifest = json.loads((one.folder / "manifest.json").read_bytes())
+    manifest = json.loads((item.folder / "manifest.json").read_bytes())
     loose = ("manifest.json", "seal.json", "proofs.json", "checkpoint")
-    manifest["files"] = {name: sha(content) for name, content in one.files().items() if name not in loose}
-    (one.folder / "manifest.json").write_bytes(dumps_canonical(manifest))
+    manifest["files"] = {name: sha(content) for name, content in item.files().items() if name not in loose}
+    (item.folder / "manifest.json").write_bytes(dumps_canonical(manifest))
 
 
 def sha(content: bytes) -> str:
@@ -189,7 +189,7 @@ def sha(content: bytes) -> str:
 
 
 @pytest.mark.parametrize("name", ["story.json", "story.md"])
-def test_a_story_never_says_what_its_entries_do_not(copy: Made, name: str):
+def test_a_story_never_says_what_its_entries_do_not(copy: Built, name: str):
     content = (copy.folder / name).read_bytes()
     (copy.folder / name).write_bytes(content.replace(b"8 admitted", b"9 admitted"))
     assert (copy.folder / name).read_bytes() != content
@@ -198,7 +198,7 @@ def test_a_story_never_says_what_its_entries_do_not(copy: Made, name: str):
     blames(copy, "manifest.json: it is not the manifest that seal.json binds")
 
 
-def test_an_entry_is_never_accepted_without_its_proof(copy: Made):
+def test_an_entry_is_never_accepted_without_its_proof(copy: Built):
     """A forger mends everything that can be mended without the log's key."""
     entry = copy.folder / min(name for name in copy.files() if name.startswith("entries/"))
     entry.write_bytes(entry.read_bytes().replace(b'"received":10', b'"received":11'))
@@ -207,36 +207,36 @@ def test_an_entry_is_never_accepted_without_its_proof(copy: Made):
     seal["entry"]["outputs"][0]["digest"] = sha((copy.folder / "manifest.json").read_bytes())
     (copy.folder / "seal.json").write_bytes(dumps_canonical(seal))
     report = check(copy)
-    assert f"does not lead from entries/{entry.name} to the root" in said(report)
-    assert "does not lead from seal.json to the root" in said(report)
+    assert f"does not lead from entries/{entry.name} to the root" in output(report)
+    assert "does not lead from seal.json to the root" in output(report)
     assert not any(finding.file == "manifest.json" for finding in report.findings)
 
 
-def test_a_pack_that_was_signed_by_another_key_is_named(sound: Made, tmp_path: Path):
-    other = made(tmp_path, signer=LocalSigner(b"\x09" * 32))
-    assert check(other).outcome == 0
-    report = verify(other.folder, key=sound.key, witness=other.witness)
+def test_a_pack_that_was_signed_by_another_key_is_named(sound: Built, tmp_path: Path):
+    second = built(tmp_path, signer=LocalSigner(b"\x09" * 32))
+    assert check(second).outcome == 0
+    report = verify(second.folder, key=sound.key, witness=second.witness)
     assert report.outcome == 20
-    assert "checkpoint: it is signed by another log" in said(report)
-    report = verify(other.folder, key=other.key, witness=sound.witness)
-    assert "checkpoint: it is signed by another witness" in said(report)
+    assert "checkpoint: it is signed by another log" in output(report)
+    report = verify(second.folder, key=second.key, witness=sound.witness)
+    assert "checkpoint: it is signed by another witness" in output(report)
 
 
-def test_a_pack_that_was_signed_again_under_the_same_name_is_named(copy: Made):
+def test_a_pack_that_was_signed_again_under_the_same_name_is_named(copy: Built):
     """Whoever has no key may write another one's signature under the log's own name, and even its key id."""
     note = notes.parse_note((copy.folder / "checkpoint").read_bytes())
     key, forger = notes.parse_verifier_key(copy.key), LocalSigner(b"\x09" * 32)
-    other = notes.VerifierKey(key.name, notes.KIND_LOG, forger.public_key())
-    for key_id, what in ((other.key_id, "signed by another log"), (key.key_id, "the log's signature does not hold")):
+    second = notes.VerifierKey(key.name, notes.KIND_LOG, forger.public_key())
+    for key_id, what in ((second.key_id, "signed by another log"), (key.key_id, "the log's signature does not hold")):
         line = notes.NoteSignature(key.name, key_id, forger.sign(note.text)).to_line()
         (copy.folder / "checkpoint").write_bytes(note.text + b"\n" + line + note.signatures[1].to_line())
         blames(copy, what)
         assert verify(copy.folder, key=copy.key).outcome == 20
 
 
-def test_signature_lines_are_exactly_the_logs_and_the_witness_s(copy: Made):
+def test_signature_lines_are_exactly_the_logs_and_the_witness_s(copy: Built):
     note = notes.parse_note((copy.folder / "checkpoint").read_bytes())
-    log, witness = (one.to_line() for one in note.signatures)
+    log, witness = (item.to_line() for item in note.signatures)
     for lines in (log, witness, witness + log, log + witness + witness, log + log, log + witness + log):
         (copy.folder / "checkpoint").write_bytes(note.text + b"\n" + lines)
         for keys in ((copy.key, copy.witness), (copy.key, None), (None, None)):
@@ -246,8 +246,8 @@ def test_signature_lines_are_exactly_the_logs_and_the_witness_s(copy: Made):
 
 
 def test_an_older_file_is_named(tmp_path: Path):
-    now = made(tmp_path)
-    ledger = Ledger(now.house)
+    now = built(tmp_path)
+    ledger = Ledger(now.project)
     old = now.files()
     with JournalStep(ledger, "enclave")("expire", "drop:d0", facts={"discarded": 2}):
         pass
@@ -278,32 +278,32 @@ def test_an_older_file_is_named(tmp_path: Path):
     ],
 )
 def test_a_story_that_skips_a_step_is_named_even_if_it_was_sealed(tmp_path: Path, subject: str, left_out: str):
-    now = made(tmp_path, subject=subject)
+    now = built(tmp_path, subject=subject)
     assert check(now).outcome == 0
-    ledger = Ledger(now.house)
-    told = evidence.collect_story(ledger.index, subject)
+    ledger = Ledger(now.project)
+    result = evidence.collect_story(ledger.index, subject)
     skipped = ("drop:d0", "edition:e0")
-    kept = [one for one in told.entries if (one.entry.action, one.entry.subject in skipped) != (left_out, True)]
-    assert len(kept) < len(told.entries)
-    shorter = told._replace(entries=tuple(kept))
-    papers = CONTRACTS if any(one.entry.action == "admit" for one in kept) else {}
-    evidence.seal_story(JournalStep(ledger, "worker"), ledger.index, shorter, papers)
+    stored = [item for item in result.entries if (item.entry.action, item.entry.subject in skipped) != (left_out, True)]
+    assert len(stored) < len(result.entries)
+    shorter = result._replace(entries=tuple(stored))
+    documents = CONTRACTS if any(item.entry.action == "admit" for item in stored) else {}
+    evidence.seal_story(JournalStep(ledger, "worker"), ledger.index, shorter, documents)
     ledger.sequencer.integrate()
-    evidence.write_pack(now.folder, shorter, papers, ledger.tree, ledger.index)
+    evidence.write_pack(now.folder, shorter, documents, ledger.tree, ledger.index)
     ledger.close()
     report = check(now)
     assert report.outcome == 20
-    assert "says where that came from" in said(report) or "does not tell of that" in said(report)
+    assert "says where that came from" in output(report) or "does not tell of that" in output(report)
 
 
-def test_no_key_is_taken_from_the_pack(copy: Made):
+def test_no_key_is_taken_from_the_pack(copy: Built):
     (copy.folder / "keys.txt").write_text(f"{copy.key}\n{copy.witness}\n")
     assert verify(copy.folder).outcome == 20
     (copy.folder / "keys.txt").unlink()
     assert verify(copy.folder).outcome == 10
 
 
-def test_a_key_that_is_none_is_malformed(sound: Made):
+def test_a_key_that_is_none_is_malformed(sound: Built):
     for keys in ({"key": "x"}, {"witness": ""}, {"key": sound.witness}, {"witness": sound.key}):
         with pytest.raises(MalformedError):
             verify(sound.folder, key=keys.get("key"), witness=keys.get("witness"))
@@ -311,11 +311,11 @@ def test_a_key_that_is_none_is_malformed(sound: Made):
         verify(sound.folder / "checkpoint")
 
 
-def test_a_key_of_another_origin_is_named(copy: Made):
+def test_a_key_of_another_origin_is_named(copy: Built):
     key = notes.parse_verifier_key(copy.key)
-    other = key._replace(name="wellspring.example.com/other/00000000")
-    report = verify(copy.folder, key=str(other), witness=copy.witness)
-    assert "checkpoint: it is signed by another log" in said(report)
+    second = key._replace(name="wellspring.example.com/other/00000000")
+    report = verify(copy.folder, key=str(second), witness=copy.witness)
+    assert "checkpoint: it is signed by another log" in output(report)
 
 
 SCRAPS = st.recursive(
@@ -327,7 +327,7 @@ SCRAPS = st.recursive(
 
 @settings(max_examples=60)
 @given(st.data())
-def test_no_bytes_whatsoever_make_it_fail_in_another_way(sound: Made, data: st.DataObject):
+def test_no_bytes_whatsoever_make_it_fail_in_another_way(sound: Built, data: st.DataObject):
     files = sound.files()
     name = data.draw(st.sampled_from(sorted(files)))
     folder = sound.folder.parent / "fuzzed"
@@ -358,12 +358,12 @@ def _exchanged(content: bytes, field: str, value: object) -> bytes:
     )
 
 
-def test_proofs_of_a_wrong_form_are_named(copy: Made):
+def test_proofs_of_a_wrong_form_are_named(copy: Built):
     proofs = json.loads((copy.folder / "proofs.json").read_bytes())
     some = min(proofs["proofs"])
     good = proofs["proofs"][some]
-    for wrong in ("x", [1], ["x"], ["AAAA"], good[:-1], [*good, good[0]], [base64.b64encode(b"x" * 32).decode()] * 65):
-        proofs["proofs"][some] = wrong
+    for error in ("x", [1], ["x"], ["AAAA"], good[:-1], [*good, good[0]], [base64.b64encode(b"x" * 32).decode()] * 65):
+        proofs["proofs"][some] = error
         (copy.folder / "proofs.json").write_bytes(dumps_canonical(proofs))
         blames(copy, "proofs.json")
     del proofs["proofs"][some]
@@ -378,6 +378,6 @@ def test_it_imports_the_standard_library_and_cryptography_only():
     allowed = set(sys.stdlib_module_names) | {"cryptography", "wellspring_verify"}
     for path in Path(wellspring_verify.__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
+            names = [item.name for item in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             assert {name.partition(".")[0] for name in names} <= allowed

@@ -5,34 +5,35 @@ from collections.abc import Mapping
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.builders import prediction_story as told
+from tests.builders import prediction_story as result
 from tests.builders.prediction_story import SUBJECT, Key
 from tests.verify.test_pack import flipped
 from wellspring_verify import answer_signature
 from wellspring_verify.prediction import describe_row_tokens, find_prediction_faults
 
-ENTRIES = told.entries(told.steps())
+ENTRIES = result.entries(result.steps())
 
 
-def found(said: Mapping[str, object], subject: str = SUBJECT) -> list[str]:
-    return find_prediction_faults(json.dumps(said).encode(), subject, ENTRIES, told.texts())
+def matches(output: Mapping[str, object], subject: str = SUBJECT) -> list[str]:
+    return find_prediction_faults(json.dumps(output).encode(), subject, ENTRIES, result.texts())
 
 
 def test_the_answer_that_was_given_has_no_fault_however_it_is_laid_out():
-    said = told.answer()
-    assert found(said) == []
+    output = result.answer()
+    assert matches(output) == []
     assert (
-        find_prediction_faults(json.dumps(dict(reversed(said.items())), indent=2).encode(), SUBJECT, ENTRIES, {}) == []
+        find_prediction_faults(json.dumps(dict(reversed(output.items())), indent=2).encode(), SUBJECT, ENTRIES, {})
+        == []
     )
 
 
 def test_an_answer_that_was_changed_is_named():
-    said = told.answer()
+    output = result.answer()
     for name, value in {
         "score": 0.8126, "decision": "pays", "reasons": [], "freshness": "stale", "age_seconds": 4, "edition": "b2",
         "release": "x", "vector_digest": "x", "threshold": "0.6", "more": 1,
     }.items():  # fmt: skip
-        faulty = found({**said, name: value})
+        faulty = matches({**output, name: value})
         assert "it is not the answer that was given: its SHA-256 is not the one in the log" in faulty
         assert "its promise does not hold: the answer or the signature was changed" in faulty
         assert (f"its {name} is another than the one in the log" in faulty) == (
@@ -42,93 +43,95 @@ def test_an_answer_that_was_changed_is_named():
 
 def test_an_answer_that_the_house_signed_and_never_journalled_is_named():
     """Whoever has the process's key can promise anything; the log has the digest of what was answered."""
-    assert found(told.answer(reasons=[])) == [
+    assert matches(result.answer(reasons=[])) == [
         "it is not the answer that was given: its SHA-256 is not the one in the log"
     ]
 
 
 def test_an_answer_that_the_log_tells_otherwise_is_named():
-    steps = told.steps()
+    steps = result.steps()
     for fact in ("model", "decision", "freshness", "score"):
-        entries = told.entries({**steps, "predict": steps["predict"].but(**{fact: "x"})})
-        faulty = find_prediction_faults(json.dumps(told.answer()).encode(), SUBJECT, entries, told.texts())
+        entries = result.entries({**steps, "predict": steps["predict"].but(**{fact: "x"})})
+        faulty = find_prediction_faults(json.dumps(result.answer()).encode(), SUBJECT, entries, result.texts())
         assert faulty == [f"its {fact} is another than the one in the log"]
 
 
 def test_an_answer_about_another_thing_is_named():
     """Everything else is as it was: digest, decision, promise."""
     what = "it was not given for what the log says was asked"
-    other = told.answer(request_digest="0" * 64)
-    entries = told.entries({**told.steps(), "predict": told.predict(other)})
-    assert find_prediction_faults(json.dumps(other).encode(), SUBJECT, entries, {}) == [what]
-    silent = {name: value for name, value in told.answer().items() if name != "request_digest"}
-    assert what in found(silent)
-    for asked in (None, ""):
-        steps = told.steps()
-        entries = told.entries({**steps, "predict": steps["predict"].but(request_digest=asked)})
-        assert find_prediction_faults(json.dumps(told.answer()).encode(), SUBJECT, entries, {}) == [what]
+    second = result.answer(request_digest="0" * 64)
+    entries = result.entries({**result.steps(), "predict": result.predict(second)})
+    assert find_prediction_faults(json.dumps(second).encode(), SUBJECT, entries, {}) == [what]
+    silent = {name: value for name, value in result.answer().items() if name != "request_digest"}
+    assert what in matches(silent)
+    for requests in (None, ""):
+        steps = result.steps()
+        entries = result.entries({**steps, "predict": steps["predict"].but(request_digest=requests)})
+        assert find_prediction_faults(json.dumps(result.answer()).encode(), SUBJECT, entries, {}) == [what]
         assert what in find_prediction_faults(
-            json.dumps({**silent, "request_digest": asked}).encode(), SUBJECT, entries, {}
+            json.dumps({**silent, "request_digest": requests}).encode(), SUBJECT, entries, {}
         )
 
 
 def test_an_answer_under_another_threshold_than_the_approved_is_named():
     """The house itself signed it and journalled its digest; two people approved another one."""
-    said = told.answer(threshold="0.99")
-    entries = told.entries({**told.steps(), "predict": told.predict(said)})
-    faulty = find_prediction_faults(json.dumps(said).encode(), SUBJECT, entries, told.texts())
-    assert faulty == [f"its threshold is another than that of '{told.release().name}'"]
+    output = result.answer(threshold="0.99")
+    entries = result.entries({**result.steps(), "predict": result.predict(output)})
+    faulty = find_prediction_faults(json.dumps(output).encode(), SUBJECT, entries, result.texts())
+    assert faulty == [f"its threshold is another than that of '{result.release().name}'"]
 
 
 def test_the_things_that_it_is_about_are_named_as_the_log_has_them():
     assert describe_row_tokens(SUBJECT, ENTRIES) == [
-        f"by the log, its row of 'claim_features' is that of '{told.TOKEN}'"
+        f"by the log, its row of 'claim_features' is that of '{result.TOKEN}'"
     ]
     assert describe_row_tokens("release:x", ENTRIES) == describe_row_tokens(SUBJECT, []) == []
-    steps = told.steps()
+    steps = result.steps()
     for odd in (None, [], {}, "x"):
-        assert describe_row_tokens(SUBJECT, told.entries({**steps, "predict": steps["predict"].but(views=odd)})) == []
-    hostile = told.entries({**steps, "predict": steps["predict"].but(views={"\x1b": ["", 1, "\x1b[2J", 3], "a": 1})})
+        assert describe_row_tokens(SUBJECT, result.entries({**steps, "predict": steps["predict"].but(views=odd)})) == []
+    hostile = result.entries({**steps, "predict": steps["predict"].but(views={"\x1b": ["", 1, "\x1b[2J", 3], "a": 1})})
     assert "".join(describe_row_tokens(SUBJECT, hostile)).isprintable()
 
 
 def test_a_promise_of_another_key_is_named():
-    said = told.answer()
-    text = answer_signature.signed_text(said)
-    other = Key("x")
-    mine = {"key_id": answer_signature.compute_key_id(other.public), "value": other.sign(text)}
-    assert "and the log another one" in found({**said, "signature": mine})[0]
-    faked = {"key_id": answer_signature.compute_key_id(told.API.public), "value": other.sign(text)}
-    assert found({**said, "signature": faked}) == ["its promise does not hold: the answer or the signature was changed"]
+    output = result.answer()
+    text = answer_signature.signed_text(output)
+    second = Key("x")
+    own_copy = {"key_id": answer_signature.compute_key_id(second.public), "value": second.sign(text)}
+    assert "and the log another one" in matches({**output, "signature": own_copy})[0]
+    faked = {"key_id": answer_signature.compute_key_id(result.API.public), "value": second.sign(text)}
+    assert matches({**output, "signature": faked}) == [
+        "its promise does not hold: the answer or the signature was changed"
+    ]
     # A key entry under the right name with another public half convinces nobody.
-    steps = told.steps()
-    for public in (other.text, "", "AAAA="):
-        entries = told.entries({**steps, "key": steps["key"].but(public_key=public)})
-        assert find_prediction_faults(json.dumps({**said, "signature": faked}).encode(), SUBJECT, entries, {}) != []
+    steps = result.steps()
+    for public in (second.text, "", "AAAA="):
+        entries = result.entries({**steps, "key": steps["key"].but(public_key=public)})
+        assert find_prediction_faults(json.dumps({**output, "signature": faked}).encode(), SUBJECT, entries, {}) != []
 
 
 def test_an_answer_without_a_promise_is_named():
-    said = told.answer()
-    assert found({**said, "signature": None}) == ["it bears no promise"]
+    output = result.answer()
+    assert matches({**output, "signature": None}) == ["it bears no promise"]
 
 
 def test_an_answer_of_another_story_is_named():
-    assert found(told.answer(id="p2")) == [f"it is the answer 'p2', and the pack is about '{SUBJECT}'"]
-    assert "the pack is about 'drop:d0'" in found(told.answer(), "drop:d0")[0]
-    assert find_prediction_faults(json.dumps(told.answer()).encode(), SUBJECT, [], {}) == [
+    assert matches(result.answer(id="p2")) == [f"it is the answer 'p2', and the pack is about '{SUBJECT}'"]
+    assert "the pack is about 'drop:d0'" in matches(result.answer(), "drop:d0")[0]
+    assert find_prediction_faults(json.dumps(result.answer()).encode(), SUBJECT, [], {}) == [
         "the pack does not tell of it"
     ]
 
 
 def test_every_bit_of_an_answer_and_its_promise_counts():
-    content = json.dumps(told.answer()).encode()
+    content = json.dumps(result.answer()).encode()
     signature = content.index(b'"promise"')
     for bit in range(8 * signature, 8 * len(content)):
-        assert find_prediction_faults(flipped(content, bit), SUBJECT, ENTRIES, told.texts()), bit
+        assert find_prediction_faults(flipped(content, bit), SUBJECT, ENTRIES, result.texts()), bit
     for bit in random.Random(4).sample(range(8 * signature), 1000):
-        assert find_prediction_faults(flipped(content, bit), SUBJECT, ENTRIES, told.texts()), bit
+        assert find_prediction_faults(flipped(content, bit), SUBJECT, ENTRIES, result.texts()), bit
 
 
 @given(st.binary(max_size=60))
 def test_no_bytes_make_it_fail_in_another_way(content: bytes):
-    assert find_prediction_faults(content, SUBJECT, ENTRIES, told.texts())
+    assert find_prediction_faults(content, SUBJECT, ENTRIES, result.texts())

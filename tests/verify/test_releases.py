@@ -7,8 +7,8 @@ from wellspring_verify.releases import decide_label, parse_release
 
 def test_a_release_is_read_from_its_one_text():
     assert parse_release(dumps_canonical(RELEASE)) == RELEASE
-    for wrong in (b"", b"[]", b"{", b'{"a": 1}', b"\xff", dumps_canonical(RELEASE) + b"\n"):
-        assert parse_release(wrong) is None
+    for error in (b"", b"[]", b"{", b'{"a": 1}', b"\xff", dumps_canonical(RELEASE) + b"\n"):
+        assert parse_release(error) is None
 
 
 @pytest.mark.parametrize(

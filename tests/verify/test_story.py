@@ -28,9 +28,9 @@ def test_words_leave_out_what_is_not_known():
 def test_words_from_elsewhere_are_never_taken_for_ours():
     """A file's name comes from a vendor: it ends no quotation, moves no cursor, fills no template."""
     hostile = "{subject}[x]\x1b[2J`\n# Heading\u202e"
-    one = entry(action="land", facts={"name": hostile})
-    assert "{subject}[x]\\u001b[2J\\u0060\\u000a# Heading\\u202e" in story.describe_entry(one)
-    page = story.render_story_page(hostile, [one]).decode()
+    item = entry(action="land", facts={"name": hostile})
+    assert "{subject}[x]\\u001b[2J\\u0060\\u000a# Heading\\u202e" in story.describe_entry(item)
+    page = story.render_story_page(hostile, [item]).decode()
     assert "\x1b" not in page
     assert "\u202e" not in page
     assert "\n# Heading" not in page
@@ -41,11 +41,11 @@ def test_words_from_elsewhere_are_never_taken_for_ours():
 )
 def test_no_facts_make_it_fail(facts: dict[str, object], data: st.DataObject):
     try:
-        one = entry(facts=facts, action=data.draw(st.sampled_from(["land", "admit", "publish", "other"])))
+        item = entry(facts=facts, action=data.draw(st.sampled_from(["land", "admit", "publish", "other"])))
     except MalformedError:
         return
-    assert json.loads(story.render_story_json("drop:d", [one]))["entries"][0]["facts"] == facts
-    assert story.render_story_page("drop:d", [one]) == story.render_story_page("drop:d", [one])
+    assert json.loads(story.render_story_json("drop:d", [item]))["entries"][0]["facts"] == facts
+    assert story.render_story_page("drop:d", [item]) == story.render_story_page("drop:d", [item])
 
 
 def test_the_words_of_version_1_never_change():
@@ -55,10 +55,10 @@ def test_the_words_of_version_1_never_change():
         "admitted", "code", "contract", "discarded", "level", "masked", "name", "outcome", "owner", "parent", "replay_number",
         "quarantined", "quarantined_rows", "received", "retention_until", "size", "message", "codes",
     )}  # fmt: skip
-    told = [entry(action=action, facts=some) for action in actions for some in ({}, facts)]
-    told += [entry(phase=phase) for phase in ("intent", "failed", "refused")]
+    result = [entry(action=action, facts=some) for action in actions for some in ({}, facts)]
+    result += [entry(phase=phase) for phase in ("intent", "failed", "refused")]
     digests = [
-        hashlib.sha256(write("drop:d", told)).hexdigest()[:16]
+        hashlib.sha256(write("drop:d", result)).hexdigest()[:16]
         for write in (story.render_story_json, story.render_story_page)
     ]
     assert digests == ["cd8d95d36d47cfad", "b5c2746370468841"]
@@ -75,9 +75,9 @@ def test_the_words_of_models_never_change():
         "decision", "freshness", "train_rows", "test_rows",
     )}  # fmt: skip
     some = ({}, facts, {**facts, "previous_release": "", "score": (0.75).hex()})
-    told = [entry(action=action, facts=item) for action in actions for item in some]
+    result = [entry(action=action, facts=item) for action in actions for item in some]
     digests = [
-        hashlib.sha256(write("drop:d", told)).hexdigest()[:16]
+        hashlib.sha256(write("drop:d", result)).hexdigest()[:16]
         for write in (story.render_story_json, story.render_story_page)
     ]
     assert digests == ["4f7f0c43e09300a6", "2993f2b84496e054"]

@@ -2,61 +2,61 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.builders import prediction_story as told
+from tests.builders import prediction_story as result
 from tests.builders.prediction_story import CANDIDATE_ID, KEY, SUBJECT, another, release
 from wellspring_verify import summary
 from wellspring_verify.entries import Entry
 from wellspring_verify.story import render_story_page
 
-STEPS = told.steps()
+STEPS = result.steps()
 RELEASED = release().name
 MODEL = f"model:denials@{RELEASED.partition(':')[2]}"
 
 
-def said(subject: str = SUBJECT, **changed: told.Told) -> list[str]:
-    return summary.summarize_subject(subject, told.entries({**STEPS, **changed}))
+def output(subject: str = SUBJECT, **changed: result.Result) -> list[str]:
+    return summary.summarize_subject(subject, result.entries({**STEPS, **changed}))
 
 
 def test_an_answer_is_told_in_a_few_sentences():
-    assert said() == [
+    assert output() == [
         "At 2026-11-25T12:00:13.000000Z the model denials answered denies, with the score 0.8125,"
         " from fresh knowledge.",
         f"It is {RELEASED}, which ines proposed and omar approved.",
         f"The verdict of the gate on candidate:{CANDIDATE_ID} was pass.",
         "run:r1 trained it on edition:b1, built from edition:e1.",
         "What it knew of this case came from edition:b1.",
-        f"It was promised with {KEY}, which held until {told.EXPIRES}.",
+        f"It was promised with {KEY}, which held until {result.EXPIRES}.",
     ]
 
 
 def test_a_release_is_told_with_when_it_was_live():
-    other = another("0.9")
-    lines = said(MODEL, other=other, back=STEPS["promote"]._replace(action="rollback"))
+    second = another("0.9")
+    lines = output(MODEL, other=second, back=STEPS["promote"]._replace(action="rollback"))
     assert lines[-3:] == [
         f"{RELEASED} went live at 2026-11-25T12:00:11.000000Z.",
-        f"{other.subject} went live at 2026-11-25T12:00:14.000000Z.",
+        f"{second.subject} went live at 2026-11-25T12:00:14.000000Z.",
         f"{RELEASED} went live again at 2026-11-25T12:00:15.000000Z.",
     ]
 
 
 def test_nobody_is_named_who_is_not_in_the_entries():
-    lines = summary.summarize_subject(SUBJECT, told.entries({name: STEPS[name] for name in ("propose", "predict")}))
+    lines = summary.summarize_subject(SUBJECT, result.entries({name: STEPS[name] for name in ("propose", "predict")}))
     assert f"It is {RELEASED}, which ines proposed and nobody approved." in lines
-    assert summary.summarize_subject(SUBJECT, told.entries({"predict": STEPS["predict"]}))[1] == (
+    assert summary.summarize_subject(SUBJECT, result.entries({"predict": STEPS["predict"]}))[1] == (
         f"It is {RELEASED}, which nobody approved."
     )
     assert summary.summarize_subject(SUBJECT, []) == []
 
 
 def test_the_drops_are_those_of_the_edition_and_of_all_that_it_follows(tmp_path_factory: pytest.TempPathFactory):
-    one = told.made(tmp_path_factory.mktemp("told"))
-    page = (one.folder / "story.md").read_text()
+    item = result.built(tmp_path_factory.mktemp("told"))
+    page = (item.folder / "story.md").read_text()
     assert "run:r1 trained it on edition:b1, built from edition:e1 with the rows of 2 drops." in page
 
 
 @pytest.mark.parametrize("subject", ["drop:d0", "edition:e1", "dataset:x", "release:x", "x", ""])
 def test_older_stories_are_told_as_they_were(subject: str):
-    assert said(subject) == []
+    assert output(subject) == []
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_score_is_shown_as_people_read_it(score: str, shown: str):
 
 def test_words_from_elsewhere_end_no_quotation_and_move_no_cursor():
     hostile = "x`\n# Heading\x1b[2J"
-    entries = told.entries({**STEPS, "predict": STEPS["predict"].but(model=hostile, decision=hostile, score=hostile)})
+    entries = result.entries({**STEPS, "predict": STEPS["predict"].but(model=hostile, decision=hostile, score=hostile)})
     page = render_story_page(SUBJECT, entries).decode()
     assert "\n# Heading" not in page
     assert "\x1b" not in page
@@ -76,11 +76,11 @@ def test_words_from_elsewhere_end_no_quotation_and_move_no_cursor():
 
 @given(st.sampled_from(list(STEPS)), st.dictionaries(st.sampled_from(["user", "model", "score", "parent"]), st.none()))
 def test_no_facts_make_it_fail(name: str, facts: dict[str, None]):
-    entries: list[Entry] = told.entries({**STEPS, name: STEPS[name]._replace(facts=facts, inputs=(), outputs=())})
+    entries: list[Entry] = result.entries({**STEPS, name: STEPS[name]._replace(facts=facts, inputs=(), outputs=())})
     for subject in (SUBJECT, MODEL):
         assert all(isinstance(line, str) for line in summary.summarize_subject(subject, entries))
 
 
 def test_an_edition_that_follows_itself_is_told_to_its_end():
     loop = STEPS["built"].but(parent="b1")
-    assert any("edition:b1" in line for line in said(built=loop))
+    assert any("edition:b1" in line for line in output(built=loop))

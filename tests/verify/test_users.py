@@ -1,8 +1,8 @@
 import pytest
 
-from tests.builders import prediction_story as told
+from tests.builders import prediction_story as result
 from tests.builders.prediction_story import Key, release
-from tests.builders.story_changes import RELEASED, SHORT, Steps, facts, moved, put, said, without
+from tests.builders.story_changes import RELEASED, SHORT, Steps, facts, moved, put, output, without
 from wellspring_verify import approvals
 from wellspring_verify.entries import Entry, EntryBook, Ref
 from wellspring_verify.users import ApprovalChecker
@@ -12,15 +12,15 @@ DIGEST = release().digest or ""
 
 def sound(steps: Steps) -> tuple[list[str], list[str]]:
     """Return the places of the approvals that hold, as the services' ids, and what was missed."""
-    book, missed = EntryBook(told.entries(steps)), list[str]()
+    book, missed = EntryBook(result.entries(steps)), list[str]()
 
     def miss(entry: Entry | None, what: str) -> None:
         missed.append(what)
 
-    found = ApprovalChecker(book, miss).valid_approvals(
+    matches = ApprovalChecker(book, miss).valid_approvals(
         Ref(RELEASED, DIGEST), "denials", book.completed("propose", RELEASED)
     )
-    return [str(one.facts["user"]) for one in found], missed
+    return [str(item.facts["user"]) for item in matches], missed
 
 
 def later(steps: Steps, name: str = "omar", *, before: str = "predict") -> Steps:
@@ -30,33 +30,33 @@ def later(steps: Steps, name: str = "omar", *, before: str = "predict") -> Steps
 
 
 def test_one_asked_and_another_agreed():
-    assert sound(told.steps()) == (["user:omar"], [])
-    assert sound(without("propose", "approve")(told.steps())) == ([], [])
+    assert sound(result.steps()) == (["user:omar"], [])
+    assert sound(without("propose", "approve")(result.steps())) == ([], [])
 
 
 @pytest.mark.parametrize("before", ["promote", "predict"])
 def test_an_approver_who_asks_for_the_same_later_breaks_nothing(before: str):
-    steps = later(told.steps(), before=before)
+    steps = later(result.steps(), before=before)
     assert sound(steps) == (["user:omar"], [])
-    assert said(steps) == []
+    assert output(steps) == []
 
 
 def test_an_approver_who_asked_before_is_an_author_however_many_asked():
-    steps = later(told.steps(), before="approve")
+    steps = later(result.steps(), before="approve")
     assert sound(steps) == ([], [f"'omar' approved '{RELEASED}' and had proposed it"])
-    assert f"'{RELEASED}' has no approval by a second person" in said(steps)
+    assert f"'{RELEASED}' has no approval by a second person" in output(steps)
 
 
 def test_one_key_is_one_person_whichever_proposal_it_signed():
-    steps = {**told.steps(), **told.people(keys={"omar": Key("ines")})}
+    steps = {**result.steps(), **result.people(keys={"omar": Key("ines")})}
     assert sound(steps) == ([], ["'omar' has the key of the one who proposed it: they are one person"])
 
 
 def test_an_approval_before_any_proposal_is_named_though_somebody_else_proposed_later():
-    steps = moved("approve", before="propose")(told.steps())
+    steps = moved("approve", before="propose")(result.steps())
     assert sound(steps) == ([], [f"'{RELEASED}' was approved before it was proposed"])
 
 
 def test_a_later_proposal_must_be_signed_all_the_same():
-    steps = facts("again", signature="")(later(told.steps()))
+    steps = facts("again", signature="")(later(result.steps()))
     assert sound(steps)[1] == [f"the signature of 'omar', who proposed '{RELEASED}', does not hold"]

@@ -38,12 +38,12 @@ class Index:
     def list_entries(
         self, *, subject: str | None = None, action: str | None = None, phase: str | None = None
     ) -> list[IndexedEntry]:
-        asked = {"subject": subject, "action": action, "phase": phase}
-        given = {name: value for name, value in asked.items() if value is not None}
+        requests = {"subject": subject, "action": action, "phase": phase}
+        arguments = {name: value for name, value in requests.items() if value is not None}
         return [
-            IndexedEntry(index=at, entry=entry)
-            for at, entry in enumerate(self.step.entries)
-            if all(getattr(entry, name) == value for name, value in given.items())
+            IndexedEntry(index=instant, entry=entry)
+            for instant, entry in enumerate(self.step.entries)
+            if all(getattr(entry, name) == value for name, value in arguments.items())
         ]
 
     def open_intents(self) -> list[IndexedEntry]:
@@ -97,8 +97,8 @@ class Lake:
         return any((item.drop, item.replay_number) == (drop, part) for item in (*self.waiting, *self.published))
 
     def account(self, drop: str) -> DropRowCount:
-        def rows(held: list[StagedPart]) -> int:
-            return sum(item.rows for item in held if item.drop == drop)
+        def rows(current: list[StagedPart]) -> int:
+            return sum(item.rows for item in current if item.drop == drop)
 
         return DropRowCount(published=rows(self.published), waiting=rows(self.waiting))
 
@@ -111,13 +111,13 @@ class Vault:
         self.files: list[SourceFile] = []
         self.takes: dict[str, Callable[[], AdmissionResult]] = {}
         self.confirmed: list[tuple[str, int]] = []
-        self.asked: list[str] = []
+        self.requests: list[str] = []
 
     def list_files(self, source: str) -> tuple[SourceFile, ...]:
         return tuple(self.files)
 
     def ingest_file(self, source: str, name: str, contract_digest: str, *, progress: Any = None) -> AdmissionResult:
-        self.asked.append(name)
+        self.requests.append(name)
         return self.takes[name]()
 
     def replay_quarantined(self, drop: str, contract_digest: str, *, progress: Any = None) -> AdmissionResult:
@@ -148,29 +148,29 @@ class World:
         )
 
     def sends(
-        self, name: str, *, received: int = 10, quarantined: int = 0, good: bool = True, promise: DataContract = CLAIMS,
+        self, name: str, *, received: int = 10, quarantined: int = 0, good: bool = True, signature: DataContract = CLAIMS,
         source: str = SOURCE,
     ) -> str:  # fmt: skip
         """Put a file into the outbox; returns its drop's id."""
         drop = f"{source}-{name}"
-        self.vault.files.append(listed(name, "new", contract=promise.name))
-        self.vault.takes[name] = lambda: self.took(drop, name, received, quarantined, good, promise, source)
+        self.vault.files.append(listed(name, "new", contract=signature.name))
+        self.vault.takes[name] = lambda: self.took(drop, name, received, quarantined, good, signature, source)
         return drop
 
     def took(
-        self, drop: str, name: str, received: int, quarantined: int, good: bool, promise: DataContract, source: str
+        self, drop: str, name: str, received: int, quarantined: int, good: bool, signature: DataContract, source: str
     ) -> AdmissionResult:
         """Record what the enclave records of one file, and answer what it hands out."""
-        landed: dict[str, Any] = {"name": name, "contract": promise.name}
+        landed: dict[str, Any] = {"name": name, "contract": signature.name}
         with self.step("land", f"drop:{drop}", inputs=[Ref(name=f"source:{source}/{name}")], facts=landed):
             pass
         admitted = received - quarantined if good else 0
         self.admits(drop, received=received, admitted=admitted, quarantined=quarantined, good=good)
         self.vault.files = [
-            listed(path.name, "ingested", drop=drop, contract=promise.name) if path.name == name else path
+            listed(path.name, "ingested", drop=drop, contract=signature.name) if path.name == name else path
             for path in self.vault.files
         ]
-        return intake(drop, promise, admitted, quarantined=quarantined, good=good, source=source)
+        return intake(drop, signature, admitted, quarantined=quarantined, good=good, source=source)
 
     def admits(
         self, drop: str, *, part: int = 0, received: int, admitted: int, quarantined: int = 0, good: bool = True
@@ -204,23 +204,23 @@ class World:
 
     def account(self, drop: str) -> dict[str, int]:
         """Say an account without its zeros."""
-        found = workflows.build_row_account(self, drop)  # type: ignore[arg-type]
-        assert found.balanced
-        return {name: count for name, count in found.model_dump().items() if count}
+        matches = workflows.build_row_account(self, drop)  # type: ignore[arg-type]
+        assert matches.balanced
+        return {name: count for name, count in matches.model_dump().items() if count}
 
 
 def listed(name: str, state: Any, *, drop: str | None = None, contract: str | None = None) -> SourceFile:
-    at = FixedClock().now()
-    return SourceFile(source=SOURCE, name=name, size=1, modified=at, state=state, drop=drop, contract=contract)
+    instant = FixedClock().now()
+    return SourceFile(source=SOURCE, name=name, size=1, modified=instant, state=state, drop=drop, contract=contract)
 
 
 def intake(
-    drop: str, promise: DataContract, admitted: int, *, part: int = 0, quarantined: int = 0, good: bool = True,
+    drop: str, signature: DataContract, admitted: int, *, part: int = 0, quarantined: int = 0, good: bool = True,
     source: str = SOURCE,
 ) -> AdmissionResult:  # fmt: skip
     named = Drop(
         tenant="acme", known_since=FixedClock().now(), id=drop, source=source, name=drop, digest="2" * 64, size=1,
-        contract=promise.name, contract_version=promise.version, contract_digest=promise.digest, replay_number=part,
+        contract=signature.name, contract_version=signature.version, contract_digest=signature.digest, replay_number=part,
     )  # fmt: skip
     verdict = Verdict(subject=named.subject, outcome="pass") if good else BROKEN
     table: Any = object() if good else None
@@ -228,12 +228,12 @@ def intake(
 
 
 @pytest.fixture(autouse=True)
-def promised(monkeypatch: pytest.MonkeyPatch) -> None:
+def signed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two contracts, and stories that need no tree."""
     by_digest = {item.digest: item for item in (CLAIMS, PEOPLE)}
     monkeypatch.setattr(ingest.contracts, "load_all", lambda folder, **_: (CLAIMS, PEOPLE))
-    monkeypatch.setattr(ingest.contracts, "archive_contracts", lambda folder, kept: None)
-    monkeypatch.setattr(ingest.contracts, "load_archived", lambda kept, digest, **_: by_digest[digest])
+    monkeypatch.setattr(ingest.contracts, "archive_contracts", lambda folder, stored: None)
+    monkeypatch.setattr(ingest.contracts, "load_archived", lambda stored, digest, **_: by_digest[digest])
     monkeypatch.setattr(ingest, "seal_edition", lambda *_: None)
 
 
@@ -246,7 +246,7 @@ def fates(received: workflows.IngestResult) -> dict[str, str]:
 
 def test_a_good_set_is_published_as_one_and_confirmed():
     world = World()
-    a, b = world.sends("a"), world.sends("b", promise=PEOPLE)
+    a, b = world.sends("a"), world.sends("b", signature=PEOPLE)
     received = world.receive()
     assert fates(received) == {"a": "published", "b": "published"}
     assert received.newly_published
@@ -279,7 +279,7 @@ def test_one_stopped_drop_keeps_its_whole_set_waiting():
     world.sends("old")
     edition = world.receive().edition
     bad = world.sends("bad", good=False)
-    good = world.sends("people", promise=PEOPLE)
+    good = world.sends("people", signature=PEOPLE)
     received = world.receive()
     assert fates(received) == {"bad": "stopped", "people": "waiting"}
     assert received.edition == edition
@@ -294,7 +294,7 @@ def test_one_stopped_drop_keeps_its_whole_set_waiting():
 def test_the_next_good_drop_of_its_contract_settles_the_set_and_what_waited_is_told_too():
     world = World()
     world.sends("bad", good=False)
-    waited = world.sends("people", promise=PEOPLE)
+    waited = world.sends("people", signature=PEOPLE)
     world.receive()
     assert world.receive().verdict.outcome == "fail"
     mended = world.sends("mended")
@@ -329,7 +329,7 @@ def test_a_good_drop_of_another_contract_does_not_settle_it():
     world = World()
     world.sends("bad", good=False)
     world.receive()
-    world.sends("people", promise=PEOPLE)
+    world.sends("people", signature=PEOPLE)
     assert fates(world.receive()) == {"people": "waiting"}
 
 
@@ -381,7 +381,7 @@ def test_a_file_still_being_written_is_left_alone():
     world = World()
     world.vault.files.append(listed("half", "still_writing"))
     assert world.receive().is_empty
-    assert world.vault.asked == []
+    assert world.vault.requests == []
 
 
 @pytest.mark.parametrize("state", ["changed", "unmatched"])
@@ -392,7 +392,7 @@ def test_a_finding_is_said_and_its_file_is_not_taken(state: str):
     assert fates(received) == {"odd": "finding"}
     assert received.files[0].account is None
     assert received.files[0].reasons[0].code == state
-    assert world.vault.asked == []
+    assert world.vault.requests == []
 
 
 def test_an_unknown_source_is_refused_before_anything_is_asked():
@@ -534,7 +534,7 @@ def test_an_edition_is_as_old_as_its_publish():
     world = World()
     world.sends("a")
     world.receive()
-    world.clock.at += timedelta(seconds=90)
+    world.clock.instant += timedelta(seconds=90)
     assert world.receive().age_seconds == 90
 
 

@@ -17,8 +17,8 @@ from wellspring.workflows import prove
 def test_a_story_that_is_not_sealed_needs_the_house(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     records: Any = SimpleNamespace(index=None, project=SimpleNamespace(lake=tmp_path, models_kept=tmp_path))
     monkeypatch.setattr(prove.evidence, "collect_story", lambda index, subject: object())
-    monkeypatch.setattr(prove.evidence, "collect_documents", lambda told, *folders: {})
-    monkeypatch.setattr(prove.evidence, "find_seal", lambda index, told, papers: None)
+    monkeypatch.setattr(prove.evidence, "collect_documents", lambda result, *folders: {})
+    monkeypatch.setattr(prove.evidence, "find_seal", lambda index, result, documents: None)
     with pytest.raises(Unavailable, match="not sealed") as raised:
         prove.prove_subject(records, "drop:a", tmp_path / "pack")
     assert raised.value.fix == "run `wellspring up`"
@@ -32,15 +32,15 @@ def test_a_story_that_is_not_sealed_needs_the_house(monkeypatch: pytest.MonkeyPa
 def test_a_published_edition_is_sealed_and_what_it_brought(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, edition: Edition, sealed: list[str]
 ):
-    told: list[str] = []
+    result: list[str] = []
     monkeypatch.setattr(prove.evidence, "collect_story", lambda index, subject: subject)
     monkeypatch.setattr(prove.evidence, "collect_documents", lambda story, *folders: {})
-    monkeypatch.setattr(prove.evidence, "seal_story", lambda step, index, story, papers: told.append(story))
+    monkeypatch.setattr(prove.evidence, "seal_story", lambda step, index, story, documents: result.append(story))
     project = SimpleNamespace(lake=tmp_path, models_kept=tmp_path)
-    house: Any = SimpleNamespace(
+    project_value: Any = SimpleNamespace(
         records=SimpleNamespace(index=None, project=project),
         step=None,
-        sequencer=SimpleNamespace(integrate=lambda: told.append("integrated")),
+        sequencer=SimpleNamespace(integrate=lambda: result.append("integrated")),
     )
-    prove.seal_edition(house, edition)
-    assert told == [*sealed, "integrated"]
+    prove.seal_edition(project_value, edition)
+    assert result == [*sealed, "integrated"]

@@ -18,7 +18,7 @@ from wellspring.records.models import Release
 from wellspring.workflows import release as release_module
 
 
-class House:
+class ProjectFixture:
     """A small house, and who is at its terminal: the token is the person's name."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,9 +36,9 @@ class House:
         self.sequencer = SimpleNamespace(integrate=self.integrate)
         self.entries = world.books.list_entries
         self.open_intents = world.step.open_intents
-        self.shelf = ModelStore(world.objects, world.releases.paths, world.signer.key_id)
+        self.model_store = ModelStore(world.objects, world.releases.paths, world.signer.key_id)
         monkeypatch.setattr(release_module, "recover_interrupted", self.recover)
-        monkeypatch.setattr(release_module, "seal_stories", lambda house, subjects: self.sealed.extend(subjects))
+        monkeypatch.setattr(release_module, "seal_stories", lambda project, subjects: self.sealed.extend(subjects))
         monkeypatch.setattr(release_module.users, "resume_session", self.present)
 
     @contextmanager
@@ -50,7 +50,7 @@ class House:
             self.logins.remove(token)
             self.logins.append(f"{token} is gone")
 
-    def recover(self, house: Any) -> None:
+    def recover(self, project: Any) -> None:
         self.recovered += 1
         if self.broken is not None:
             raise self.broken
@@ -59,16 +59,18 @@ class House:
         self.integrated += 1
 
     def propose(self, candidate: str, token: str = "ana") -> Release:
-        house: Any = self
-        return release_module.propose_release(house, self.world.house, candidate, model_store=self.shelf, token=token)
+        project: Any = self
+        return release_module.propose_release(
+            project, self.world.project, candidate, model_store=self.model_store, token=token
+        )
 
     def approve(self, release: str, token: str = "bo") -> tuple[Release, str]:
-        house: Any = self
-        return release_module.approve_release(house, self.world.house, release, token=token)
+        project: Any = self
+        return release_module.approve_release(project, self.world.project, release, token=token)
 
     def rollback(self, token: str = "ana") -> tuple[Release, str]:
-        house: Any = self
-        return release_module.rollback_release(house, self.world.house, "denials", token=token)
+        project: Any = self
+        return release_module.rollback_release(project, self.world.project, "denials", token=token)
 
     @property
     def live(self) -> str:
@@ -76,168 +78,176 @@ class House:
 
 
 @pytest.fixture
-def house(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> House:
-    return House(tmp_path, monkeypatch)
+def project(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ProjectFixture:
+    return ProjectFixture(tmp_path, monkeypatch)
 
 
-def test_one_proposes_another_approves_and_it_answers_with_its_story_sealed(house: House):
-    asked = house.propose(house.world.train().candidate)
-    assert house.live == ""
-    approved, person = house.approve(asked.id)
-    assert (approved, person, house.live) == (asked, "user:bo", asked.id)
-    assert house.sealed == [f"model:denials@{asked.id}"]
-    (promoted,) = house.step.done("promote")
+def test_one_proposes_another_approves_and_it_answers_with_its_story_sealed(project: ProjectFixture):
+    requests = project.propose(project.world.train().candidate)
+    assert project.live == ""
+    approved, person = project.approve(requests.id)
+    assert (approved, person, project.live) == (requests, "user:bo", requests.id)
+    assert project.sealed == [f"model:denials@{requests.id}"]
+    (promoted,) = project.step.done("promote")
     assert promoted.facts["user"] == "user:bo"
 
 
 @pytest.mark.parametrize("outcome", ["fail", "inconclusive"])
-def test_a_candidate_that_did_not_pass_is_never_proposed(house: House, outcome: Any):
-    candidate = house.world.train(outcome=outcome).candidate
+def test_a_candidate_that_did_not_pass_is_never_proposed(project: ProjectFixture, outcome: Any):
+    candidate = project.world.train(outcome=outcome).candidate
     with pytest.raises(Refused, match="did not pass its gate") as raised:
-        house.propose(candidate)
+        project.propose(candidate)
     assert raised.value.verdict is not None
     assert raised.value.verdict.outcome == outcome
-    assert [entry for entry in house.step.entries if entry.action == "propose"] == []
+    assert [entry for entry in project.step.entries if entry.action == "propose"] == []
 
 
-def test_a_candidate_that_nobody_trained_is_not_found(house: House):
+def test_a_candidate_that_nobody_trained_is_not_found(project: ProjectFixture):
     with pytest.raises(NotFound):
-        house.propose("0" * 12)
+        project.propose("0" * 12)
 
 
-def test_who_proposed_it_does_not_approve_it_and_the_refusal_is_integrated(house: House):
-    asked = house.propose(house.world.train().candidate)
-    before = house.integrated
+def test_who_proposed_it_does_not_approve_it_and_the_refusal_is_integrated(project: ProjectFixture):
+    requests = project.propose(project.world.train().candidate)
+    before = project.integrated
     with pytest.raises(Refused, match="somebody else"):
-        house.approve(asked.id, "ana")
-    assert (house.live, house.sealed) == ("", [])
-    assert house.integrated == before + 1
+        project.approve(requests.id, "ana")
+    assert (project.live, project.sealed) == ("", [])
+    assert project.integrated == before + 1
 
 
-def test_nobody_signs_for_what_could_not_go_live_then(house: House):
-    first, second = (house.propose(house.world.train(number).candidate) for number in (1, 2))
-    house.approve(first.id)
+def test_nobody_signs_for_what_could_not_go_live_then(project: ProjectFixture):
+    first, second = (project.propose(project.world.train(number).candidate) for number in (1, 2))
+    project.approve(first.id)
     with pytest.raises(Refused, match="was judged beside nothing"):
-        house.approve(second.id)
-    assert [item.subject for item in house.step.done("approve")] == [first.subject]
-    assert house.live == first.id
+        project.approve(second.id)
+    assert [item.subject for item in project.step.done("approve")] == [first.subject]
+    assert project.live == first.id
 
 
-@pytest.mark.parametrize("who", ["bo", "cy"])
-def test_what_was_approved_before_a_crash_goes_live_by_whoever_may_approve_it(house: House, who: str):
-    asked = house.world.train()
-    house.world.approve(asked)
-    assert house.live == ""
-    approved, person = house.approve(asked.id, who)
-    assert (approved, person, house.live) == (asked, "user:bo", asked.id)
-    assert len(house.step.done("approve")) == 1
-    facts = house.step.done("promote")[0].facts
-    assert (facts["user"], facts["executed_by"]) == ("user:bo", f"user:{who}")
+@pytest.mark.parametrize("user_name", ["bo", "cy"])
+def test_what_was_approved_before_a_crash_goes_live_by_whoever_may_approve_it(project: ProjectFixture, user_name: str):
+    requests = project.world.train()
+    project.world.approve(requests)
+    assert project.live == ""
+    approved, person = project.approve(requests.id, user_name)
+    assert (approved, person, project.live) == (requests, "user:bo", requests.id)
+    assert len(project.step.done("approve")) == 1
+    facts = project.step.done("promote")[0].facts
+    assert (facts["user"], facts["executed_by"]) == ("user:bo", f"user:{user_name}")
 
 
-@pytest.mark.parametrize(("who", "law", "code"), [("ana", True, "self_approval"), ("bo", False, "no_policy")])
-def test_an_approval_of_before_never_goes_live_by_who_may_not_approve_it(house: House, who: str, law: bool, code: str):
-    asked = house.world.train()
-    house.world.approve(asked)
-    if not law:
-        house.policy.write_text("")
-    before = house.integrated
+@pytest.mark.parametrize(
+    ("user_name", "policies", "code"), [("ana", True, "self_approval"), ("bo", False, "no_policy")]
+)
+def test_an_approval_of_before_never_goes_live_by_who_may_not_approve_it(
+    project: ProjectFixture, user_name: str, policies: bool, code: str
+):
+    requests = project.world.train()
+    project.world.approve(requests)
+    if not policies:
+        project.policy.write_text("")
+    before = project.integrated
     with pytest.raises(Refused) as refused:
-        house.approve(asked.id, who)
+        project.approve(requests.id, user_name)
     assert refused.value.verdict is not None
     assert [reason.code for reason in refused.value.verdict.reasons] == [code]
-    assert (house.live, house.sealed, house.integrated) == ("", [], before + 1)
+    assert (project.live, project.sealed, project.integrated) == ("", [], before + 1)
 
 
-@pytest.mark.parametrize("who", ["ana", "bo", "cy"])
-def test_what_was_taken_back_never_goes_live_again(house: House, who: str):
-    first, second = house.world.released(1), house.world.released(2)
-    house.rollback()
+@pytest.mark.parametrize("user_name", ["ana", "bo", "cy"])
+def test_what_was_taken_back_never_goes_live_again(project: ProjectFixture, user_name: str):
+    first, second = project.world.released(1), project.world.released(2)
+    project.rollback()
     with pytest.raises(Refused) as refused:
-        house.approve(second.id, who)
+        project.approve(second.id, user_name)
     assert refused.value.verdict is not None
     assert [reason.code for reason in refused.value.verdict.reasons] == ["previously_live"]
-    assert house.live == first.id
-    assert house.step.entries[-1].phase == "refused"
+    assert project.live == first.id
+    assert project.step.entries[-1].phase == "refused"
 
 
-def test_an_approval_of_what_is_live_already_changes_nothing(house: House):
-    asked = house.propose(house.world.train().candidate)
-    house.approve(asked.id)
-    assert house.approve(asked.id) == (asked, "user:bo")
-    assert len(house.step.done("promote")) == 1
+def test_an_approval_of_what_is_live_already_changes_nothing(project: ProjectFixture):
+    requests = project.propose(project.world.train().candidate)
+    project.approve(requests.id)
+    assert project.approve(requests.id) == (requests, "user:bo")
+    assert len(project.step.done("promote")) == 1
 
 
-def test_what_was_judged_beside_another_is_neither_proposed_nor_kept(house: House):
-    early = house.world.train(2)
-    house.world.released(1)
-    kept = house.world.releases.list_ids()
-    house.policy.write_text("permit (principal, action, resource); // another digest")
+def test_what_was_judged_beside_another_is_neither_proposed_nor_kept(project: ProjectFixture):
+    early = project.world.train(2)
+    project.world.released(1)
+    stored = project.world.releases.list_ids()
+    project.policy.write_text("permit (principal, action, resource); // another digest")
     with pytest.raises(Refused, match="judged beside nothing"):
-        house.propose(early.candidate)
-    assert house.world.releases.list_ids() == kept
+        project.propose(early.candidate)
+    assert project.world.releases.list_ids() == stored
 
 
-def test_what_is_approved_is_not_proposed_again(house: House):
-    asked = house.propose(house.world.train().candidate)
-    house.world.approve(asked)
-    before = house.integrated
+def test_what_is_approved_is_not_proposed_again(project: ProjectFixture):
+    requests = project.propose(project.world.train().candidate)
+    project.world.approve(requests)
+    before = project.integrated
     with pytest.raises(Refused, match="approved already"):
-        house.propose(asked.candidate, "bo")
-    assert house.integrated == before + 1
-    assert house.approve(asked.id)[1] == "user:bo"
+        project.propose(requests.candidate, "bo")
+    assert project.integrated == before + 1
+    assert project.approve(requests.id)[1] == "user:bo"
 
 
-def test_a_login_ends_however_the_act_ends(house: House):
+def test_a_login_ends_however_the_act_ends(project: ProjectFixture):
     broken = CorruptedError("x", fix="y")
     acts = {
-        "propose": lambda: house.propose("0" * 12, "bo"),
-        "approve": lambda: house.approve("0" * 12),
-        "rollback": lambda: house.rollback("bo"),
+        "propose": lambda: project.propose("0" * 12, "bo"),
+        "approve": lambda: project.approve("0" * 12),
+        "rollback": lambda: project.rollback("bo"),
     }
     for name, act in acts.items():
-        for house.broken in (None, broken):
-            house.logins.clear()
+        for project.broken in (None, broken):
+            project.logins.clear()
             with pytest.raises((CorruptedError, NotFound, Refused)):
                 act()
-            assert house.logins == ["bo is gone"], name
+            assert project.logins == ["bo is gone"], name
 
 
-def test_it_goes_back_in_the_name_of_whoever_takes_it_back(house: House):
-    first, second = house.world.released(1), house.world.released(2)
-    assert house.live == second.id
-    assert house.rollback() == (first, "user:ana")
-    assert house.live == first.id
+def test_it_goes_back_in_the_name_of_whoever_takes_it_back(project: ProjectFixture):
+    first, second = project.world.released(1), project.world.released(2)
+    assert project.live == second.id
+    assert project.rollback() == (first, "user:ana")
+    assert project.live == first.id
 
 
-def test_a_switch_that_a_crash_left_open_is_finished_first(house: House):
-    first, second = house.world.released(1), house.world.train(2)
-    house.world.approve(second)
+def test_a_switch_that_a_crash_left_open_is_finished_first(project: ProjectFixture):
+    first, second = project.world.released(1), project.world.train(2)
+    project.world.approve(second)
     facts: Any = {"model": "denials", "previous_release": first.id, "user": "user:bo"}
-    house.step.write(
+    project.step.write(
         "promote", "intent", second.subject, intent=None, inputs=[release_module.promotion.build_release_ref(second)], outputs=(),
         facts=facts,
     )  # fmt: skip
-    assert house.rollback() == (first, "user:ana")
-    assert house.step.open_intents() == []
-    assert [item.subject for item in house.step.done("promote")] == [first.subject, second.subject]
+    assert project.rollback() == (first, "user:ana")
+    assert project.step.open_intents() == []
+    assert [item.subject for item in project.step.done("promote")] == [first.subject, second.subject]
 
 
-def test_answers_are_given_again_with_what_they_were_given_with(house: House, monkeypatch: pytest.MonkeyPatch):
-    made = house.world.released()
-    seen: dict[str, Any] = {}
+def test_answers_are_given_again_with_what_they_were_given_with(
+    project: ProjectFixture, monkeypatch: pytest.MonkeyPatch
+):
+    built = project.world.released()
+    observed: dict[str, Any] = {}
 
     class Again:
         def __init__(self, **ports: Any) -> None:
-            seen.update(ports)
+            observed.update(ports)
 
         def replay_all(self, predictions: list[str]) -> list[str]:
             return predictions
 
     monkeypatch.setattr(release_module, "PredictionReplayer", Again)
-    asked: Any = house
-    told: Any = release_module.replay_predictions(asked, house.world.house, ["prediction:1"], model_store=house.shelf)
-    assert told == ["prediction:1"]
-    assert seen["views"](house.world.views.digest) == house.world.views
-    assert seen["load"](made).artefact == made.artifact
-    assert seen["lake"] is house.lake
+    requests: Any = project
+    result: Any = release_module.replay_predictions(
+        requests, project.world.project, ["prediction:1"], model_store=project.model_store
+    )
+    assert result == ["prediction:1"]
+    assert observed["views"](project.world.views.digest) == project.world.views
+    assert observed["load"](built).artefact == built.artifact
+    assert observed["lake"] is project.lake

@@ -23,20 +23,20 @@ NEXT = LANDED.model_copy(update={"parent": FIRST.id})
 """The landed edition that BUILT was made of: by its parent, it holds what FIRST brought too."""
 
 
-class House:
+class ProjectFixture:
     """What a training touches; `given` is what it was called with."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.given: dict[str, Any] = {}
+        self.arguments: dict[str, Any] = {}
         self.integrated = 0
         self.step = RecordingStep()
         self.clock, self.models = self.step.clock, object()
         self.records = SimpleNamespace(index=Index(self.step))
         self.sequencer = SimpleNamespace(integrate=self.integrate)
         self.project = SimpleNamespace(own={"models": folder}, root=folder, lake=folder, name="tiny")
-        held = {item.id: item for item in (FIRST, NEXT, BUILT)}
-        self.lake = SimpleNamespace(edition=lambda name=None, level="landed": held[name] if name else BUILT)
-        self.shelf: Any = SimpleNamespace(paths="paths")
+        current = {item.id: item for item in (FIRST, NEXT, BUILT)}
+        self.lake = SimpleNamespace(edition=lambda name=None, level="landed": current[name] if name else BUILT)
+        self.model_store: Any = SimpleNamespace(paths="paths")
         self.live: Any = None
         self.refuses = False
         for drop, ref in (("d", PEOPLE), ("old", CLAIM), ("old", CLAIM), ("elsewhere", CLAIM)):
@@ -46,7 +46,7 @@ class House:
             "publish", BUILT.subject, facts={"leaks": ["claim_features.paid"], "audited": {"claim_label": 7}}
         ):
             pass
-        monkeypatch.setattr(train_module, "recover_interrupted", lambda house: None)
+        monkeypatch.setattr(train_module, "recover_interrupted", lambda project_value: None)
         monkeypatch.setattr(train_module, "load_project_views", lambda project: synthetic_world.views())
         monkeypatch.setattr(
             train_module.definition, "load_model_definition", lambda folder, name: SimpleNamespace(name=name)
@@ -61,72 +61,72 @@ class House:
     def integrate(self) -> None:
         self.integrated += 1
 
-    def train(self, *words: Any, **given: Any) -> str:
-        self.given = {"edition": words[3], **given}
+    def train(self, *words: Any, **arguments: Any) -> str:
+        self.arguments = {"edition": words[3], **arguments}
         if self.refuses:
             raise Refused("it is worse", fix="learn a better one")
         return "candidate"
 
-    def again(self, *words: Any, **given: Any) -> dict[str, str]:
-        self.given = {"run": words[0], "edition": words[4], **given}
+    def again(self, *words: Any, **arguments: Any) -> dict[str, str]:
+        self.arguments = {"run": words[0], "edition": words[4], **arguments}
         return {"model.lgb": "4" * 64}
 
     def learn(self) -> Any:
-        house: Any = self
+        project: Any = self
         registry: Any = None
         releases: Any = SimpleNamespace(live=lambda model: self.live)
         return train_module.train_model(
-            house,
+            project,
             "denials",
             registry=registry,
-            model_store=self.shelf,
+            model_store=self.model_store,
             release_store=releases,
             progress=lambda *_: None,
         )
 
 
 @pytest.fixture
-def house(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> House:
-    return House(tmp_path, monkeypatch)
+def project(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ProjectFixture:
+    return ProjectFixture(tmp_path, monkeypatch)
 
 
-def test_it_learns_from_the_newest_built_edition_and_names_all_that_it_rests_on(house: House):
-    assert house.learn() == "candidate"
-    assert house.given["edition"] == BUILT
-    assert house.given["given"].contracts == (CLAIM, PEOPLE)
-    assert house.given["given"].leaks == ("claim_features.paid",)
-    assert house.given["given"].audited == {"claim_label": 7}
-    assert house.given["given"].code == {"models/denials.py": "3" * 64}
-    assert house.given["live"] is None
-    assert house.integrated == 1
+def test_it_learns_from_the_newest_built_edition_and_names_all_that_it_rests_on(project: ProjectFixture):
+    assert project.learn() == "candidate"
+    assert project.arguments["edition"] == BUILT
+    assert project.arguments["given"].contracts == (CLAIM, PEOPLE)
+    assert project.arguments["given"].leaks == ("claim_features.paid",)
+    assert project.arguments["given"].audited == {"claim_label": 7}
+    assert project.arguments["given"].code == {"models/denials.py": "3" * 64}
+    assert project.arguments["live"] is None
+    assert project.integrated == 1
 
 
-def test_it_is_compared_with_what_is_live(house: House):
-    house.live = SimpleNamespace(candidate="f" * 12)
-    house.learn()
-    assert house.given["live"] == ("f" * 12, "paths")
+def test_it_is_compared_with_what_is_live(project: ProjectFixture):
+    project.live = SimpleNamespace(candidate="f" * 12)
+    project.learn()
+    assert project.arguments["live"] == ("f" * 12, "paths")
 
 
-def test_a_refusal_of_the_gate_is_integrated_all_the_same(house: House):
-    house.refuses = True
+def test_a_refusal_of_the_gate_is_integrated_all_the_same(project: ProjectFixture):
+    project.refuses = True
     with pytest.raises(Refused, match="worse"):
-        house.learn()
-    assert house.integrated == 1
+        project.learn()
+    assert project.integrated == 1
 
 
-def test_a_run_is_trained_again_from_the_edition_that_it_names(house: House):
-    asked: Any = house
+def test_a_run_is_trained_again_from_the_edition_that_it_names(project: ProjectFixture):
+    requests: Any = project
     registry: Any = None
     files = train_module.reproduce_run(
-        asked, "denials", "r" * 32, registry=registry, model_store=house.shelf, progress=lambda *_: None
+        requests, "denials", "r" * 32, registry=registry, model_store=project.model_store, progress=lambda *_: None
     )
     assert files == {"model.lgb": "4" * 64}
-    assert house.given["run"] == "r" * 32
-    assert house.given["edition"](FIRST.id) == FIRST
-    assert house.integrated == 1
+    assert project.arguments["run"] == "r" * 32
+    assert project.arguments["edition"](FIRST.id) == FIRST
+    assert project.integrated == 1
 
 
-def test_a_project_without_models_is_told_so(house: House):
-    house.project.own = {}
+def test_a_project_without_models_is_told_so(project: ProjectFixture):
+    project.project.own = {}
     with pytest.raises(ProjectError, match=r"no \[models\] section"):
-        house.learn()
+        project.learn()

@@ -16,8 +16,8 @@ INSTANT = "timestamp[us, tz=UTC]"
 def read(declared: str, *texts: str | None) -> list[Any]:
     """Read texts; write `...` where a value was marked as not of the type."""
     values, bad = casting.cast_column(pa.chunked_array([pa.array(texts, pa.string())]), declared)
-    assert [value for value, wrong in zip(values, bad, strict=True) if wrong and value is not None] == []
-    return [... if wrong else value for value, wrong in zip(values.to_list(), bad.to_list(), strict=True)]
+    assert [value for value, error in zip(values, bad, strict=True) if error and value is not None] == []
+    return [... if error else value for value, error in zip(values.to_list(), bad.to_list(), strict=True)]
 
 
 @pytest.mark.parametrize(
@@ -76,9 +76,9 @@ def test_typed_values_keep_their_values_but_no_float_without_end():
 
 
 def test_any_column_can_be_searched_as_text():
-    told = casting.to_text(pa.chunked_array([[900123456, None]]))
-    assert told is not None
-    assert told.to_list() == ["900123456", None]
+    result = casting.to_text(pa.chunked_array([[900123456, None]]))
+    assert result is not None
+    assert result.to_list() == ["900123456", None]
     assert casting.to_text(pa.chunked_array([[[1]]])) is None
 
 

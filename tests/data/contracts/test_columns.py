@@ -12,10 +12,10 @@ from wellspring.records.data import ContractColumn
 
 
 def read(**keys: Any) -> tuple[ContractColumn | None, ContractDocument]:
-    said = {"name": "a", "logicalType": "string", "classification": "operational", **leaves("plain"), **keys}
-    said = {key: value for key, value in said.items() if value is not None}
+    output = {"name": "a", "logicalType": "string", "classification": "operational", **leaves("plain"), **keys}
+    output = {key: value for key, value in output.items() if value is not None}
     page = read_document(
-        Path("x.odcs.yaml"), yaml.safe_dump({"schema": [{"name": "t", "properties": [said]}]}).encode()
+        Path("x.odcs.yaml"), yaml.safe_dump({"schema": [{"name": "t", "properties": [output]}]}).encode()
     )
     assert page.model is not None
     assert page.model.schema_ is not None
@@ -24,19 +24,19 @@ def read(**keys: Any) -> tuple[ContractColumn | None, ContractDocument]:
     ), page
 
 
-def leaves(how: str | None, domain: str | None = None) -> dict[str, Any]:
-    said = {"egress": how, "domain": domain}
-    return {"customProperties": [{"property": name, "value": value} for name, value in said.items() if value] or None}
+def leaves(mode: str | None, domain: str | None = None) -> dict[str, Any]:
+    output = {"egress": mode, "domain": domain}
+    return {"customProperties": [{"property": name, "value": value} for name, value in output.items() if value] or None}
 
 
 def good(**keys: Any) -> ContractColumn:
-    told, page = read(**keys)
+    result, page = read(**keys)
     assert page.errors == []
-    assert told is not None
-    return told
+    assert result is not None
+    return result
 
 
-def wrong(**keys: Any) -> str:
+def error(**keys: Any) -> str:
     page = read(**keys)[1]
     assert len(page.errors) == 1, page.errors
     return page.errors[0]
@@ -55,19 +55,19 @@ def test_a_type_is_arrows_name_for_it(logical: str, physical: str | None, kind: 
     assert good(logicalType=logical, physicalType=physical).type == kind
 
 
-@pytest.mark.parametrize("how", ["plain", "token", "year", "prefix(3)", "masked", "never"])
-def test_a_column_without_a_classification_never_leaves(how: str):
-    kind = "date" if how == "year" else "string"
-    said = leaves(how, "claim" if how == "token" else None)
-    told = good(logicalType=kind, classification=None, **said)
-    assert (told.egress, told.domain) == ("never", None)
-    assert good(logicalType=kind, **said).egress == how
+@pytest.mark.parametrize("mode", ["plain", "token", "year", "prefix(3)", "masked", "never"])
+def test_a_column_without_a_classification_never_leaves(mode: str):
+    kind = "date" if mode == "year" else "string"
+    output = leaves(mode, "claim" if mode == "token" else None)
+    result = good(logicalType=kind, classification=None, **output)
+    assert (result.egress, result.domain) == ("never", None)
+    assert good(logicalType=kind, **output).egress == mode
 
 
 @pytest.mark.parametrize("domain", [False, True, 7, ["claim"]])
 def test_a_domain_that_yaml_reads_as_no_text_is_told(domain: Any):
-    said = [{"property": "egress", "value": "token"}, {"property": "domain", "value": domain}]
-    assert "needs a domain" in wrong(customProperties=said)
+    output = [{"property": "egress", "value": "token"}, {"property": "domain", "value": domain}]
+    assert "needs a domain" in error(customProperties=output)
 
 
 def test_a_column_that_never_leaves_may_be_called_like_one_of_the_lakes():
@@ -83,8 +83,8 @@ def test_checks_are_read_from_keys_and_from_quality():
         {"metric": "nullValues", "mustBe": 0}, {"type": "library", "metric": "duplicateValues", "mustBe": 0},
         {"metric": "invalidValues", "arguments": {"validValues": ["02", "x"]}, "mustBe": 0},
     ]  # fmt: skip
-    told = good(quality=quality, logicalTypeOptions={"pattern": "^[0-9]"})
-    assert (told.required, told.unique, told.enum, told.pattern) == (True, True, ("02", "x"), "^[0-9]")
+    result = good(quality=quality, logicalTypeOptions={"pattern": "^[0-9]"})
+    assert (result.required, result.unique, result.enum, result.pattern) == (True, True, ("02", "x"), "^[0-9]")
     assert good(required=True, unique=True).required
 
 
@@ -97,7 +97,7 @@ def test_bounds_are_numbers_or_dates():
 
 
 @pytest.mark.parametrize(
-    ("keys", "said"),
+    ("keys", "output"),
     [
         ({"name": "a b"}, "letters, digits and underscores"),
         ({"name": "Taken"}, "declared twice"),
@@ -144,5 +144,5 @@ def test_bounds_are_numbers_or_dates():
         ({"pattern": "x"}, "unknown key"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_told(keys: dict[str, Any], said: str):
-    assert said in wrong(**keys)
+def test_what_is_wrong_is_told(keys: dict[str, Any], output: str):
+    assert output in error(**keys)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from tests.builders.contracts import KNOWN, column, contract
+from tests.builders.contracts import EXPECTED, column, contract
 from wellspring.data.contracts import contract as contracts
 from wellspring.errors import ProjectError, Refused
 from wellspring.records.data import DataContract, RowRule
@@ -61,7 +61,7 @@ schema:
 def load(folder: Path, text: str = JOURNEY) -> DataContract:
     path = folder / "claim.odcs.yaml"
     path.write_text(text)
-    return contracts.load_contract(path, tenant="tests", known_since=KNOWN)
+    return contracts.load_contract(path, tenant="tests", known_since=EXPECTED)
 
 
 def problems(folder: Path, *changes: tuple[str, str]) -> list[str]:
@@ -69,15 +69,15 @@ def problems(folder: Path, *changes: tuple[str, str]) -> list[str]:
     for old, new in changes:
         assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times"
         text = text.replace(old, new)
-    with pytest.raises(ProjectError) as wrong:
+    with pytest.raises(ProjectError) as error:
         load(folder, text)
-    return wrong.value.what.splitlines()
+    return error.value.what.splitlines()
 
 
 def test_the_contract_of_the_journey_is_read(tmp_path: Path):
-    told = load(tmp_path)
-    assert told == DataContract(
-        tenant="tests", known_since=KNOWN, name="medical_claim", version="1.0.0",
+    result = load(tmp_path)
+    assert result == DataContract(
+        tenant="tests", known_since=EXPECTED, name="medical_claim", version="1.0.0",
         digest=hashlib.sha256(JOURNEY.encode()).hexdigest(), source="clearinghouse", files="medical_claim_*.csv",
         format="csv", owner="owner", contact="claims-data@clearinghouse.example.com",
         columns=(
@@ -94,23 +94,23 @@ def test_the_contract_of_the_journey_is_read(tmp_path: Path):
 
 
 def test_the_contracts_of_the_example_are_read():
-    told = contracts.load_all(EXAMPLES, tenant="tests", known_since=KNOWN, sources=["clearinghouse"])
+    result = contracts.load_all(EXAMPLES, tenant="tests", known_since=EXPECTED, sources=["clearinghouse"])
     names = ("accumulator", "claim_adjustment", "eligibility", "medical_claim", "prior_authorization", "remittance")
-    assert tuple(item.name for item in told) == names
-    assert all(item.key and item.rules for item in told)
+    assert tuple(item.name for item in result) == names
+    assert all(item.key and item.rules for item in result)
     # Features are joined by when the payer's system knew a row.
-    known = [column for item in told for column in item.columns if column.name == "recorded_at"]
-    assert [(column.type, column.required) for column in known] == [("timestamp[us, tz=UTC]", True)] * len(names)
+    expected = [column for item in result for column in item.columns if column.name == "recorded_at"]
+    assert [(column.type, column.required) for column in expected] == [("timestamp[us, tz=UTC]", True)] * len(names)
 
 
 def test_what_is_not_said_has_a_default(tmp_path: Path):
     start, end = JOURNEY.index("slaProperties"), JOURNEY.index("schema:")
-    told = load(tmp_path, JOURNEY[:start] + JOURNEY[end:])
-    assert (told.retention_days, told.freshness_hours) == (7, None)
+    result = load(tmp_path, JOURNEY[:start] + JOURNEY[end:])
+    assert (result.retention_days, result.freshness_hours) == (7, None)
 
 
 @pytest.mark.parametrize(
-    ("change", "line", "said"),
+    ("change", "line", "output"),
     [
         (("apiVersion: v3.1.0", "apiVersion: v2.2.2"), 1, "write `apiVersion: v3.1.0`"),
         (("kind: DataContract", "kind: Other"), 2, "write `kind: DataContract`"),
@@ -135,28 +135,28 @@ def test_what_is_not_said_has_a_default(tmp_path: Path):
         (("query: paid_amount", "mustBe: 0\n        query: paid_amount"), 40, "mustBe: true"),
     ],
 )
-def test_a_mistake_is_told_with_its_line_and_its_mend(tmp_path: Path, change: tuple[str, str], line: int, said: str):
-    told = problems(tmp_path, change)
-    assert len(told) == 1, told
-    assert told[0].startswith(f"{tmp_path / 'claim.odcs.yaml'}:{line}: ")
-    assert said in told[0]
+def test_a_mistake_is_told_with_its_line_and_its_mend(tmp_path: Path, change: tuple[str, str], line: int, output: str):
+    result = problems(tmp_path, change)
+    assert len(result) == 1, result
+    assert result[0].startswith(f"{tmp_path / 'claim.odcs.yaml'}:{line}: ")
+    assert output in result[0]
 
 
 def test_an_unknown_property_is_told_with_the_nearest_and_with_what_it_left_out(tmp_path: Path):
-    told = problems(tmp_path, ("property: source", "property: sources"))
-    assert "add `- { property: source, value: clearinghouse }`" in told[0]
-    assert "did you mean 'source'" in told[1]
+    result = problems(tmp_path, ("property: source", "property: sources"))
+    assert "add `- { property: source, value: clearinghouse }`" in result[0]
+    assert "did you mean 'source'" in result[1]
 
 
 def test_every_mistake_of_a_file_is_told_at_once(tmp_path: Path):
-    told = problems(
+    result = problems(
         tmp_path, ("version: 1.0.0", "version: 1.0"), ("kind: DataContract", "knd: DataContract"), ("unit: h",
             "unit: w"),
         ("logicalType: string", "logicalType: text"), ("value: token", "value: open"), ("query: paid_amount",
             "query: x"),
     )  # fmt: skip
-    lines = [int(item.removeprefix(f"{tmp_path / 'claim.odcs.yaml'}:").partition(":")[0]) for item in told]
-    assert lines == [1, 2, 5, 15, 20, 24, 40], told
+    lines = [int(item.removeprefix(f"{tmp_path / 'claim.odcs.yaml'}:").partition(":")[0]) for item in result]
+    assert lines == [1, 2, 5, 15, 20, 24, 40], result
 
 
 @pytest.mark.parametrize("text", ["", "- a\n", "a: [", "a: b: c\n", "\t"])
@@ -169,7 +169,7 @@ def test_a_file_that_is_not_utf8_is_said(tmp_path: Path):
     path = tmp_path / "claim.odcs.yaml"
     path.write_bytes(JOURNEY.encode("utf-16"))
     with pytest.raises(ProjectError, match="not UTF-8"):
-        contracts.load_contract(path, tenant="tests", known_since=KNOWN)
+        contracts.load_contract(path, tenant="tests", known_since=EXPECTED)
 
 
 def test_the_mistakes_of_all_files_are_told_at_once(tmp_path: Path):
@@ -177,19 +177,19 @@ def test_the_mistakes_of_all_files_are_told_at_once(tmp_path: Path):
     (tmp_path / "b.odcs.yaml").write_text(JOURNEY.replace("status: active", "status: retired"))
     (tmp_path / "c.odcs.yaml").write_text(JOURNEY)
     (tmp_path / "d.yaml").write_text("a: b\n")
-    with pytest.raises(ProjectError) as wrong:
-        contracts.load_all(tmp_path, tenant="tests", known_since=KNOWN, sources=["other"])
-    told = wrong.value.what
-    assert "b.odcs.yaml:6: status" in told
-    assert "c.odcs.yaml: a contract named 'medical_claim' is in a.odcs.yaml already" in told
-    assert "d.yaml: this file is not read" in told
-    assert told.count("'clearinghouse' is not in wellspring.toml; there is: other") == 2
+    with pytest.raises(ProjectError) as error:
+        contracts.load_all(tmp_path, tenant="tests", known_since=EXPECTED, sources=["other"])
+    result = error.value.what
+    assert "b.odcs.yaml:6: status" in result
+    assert "c.odcs.yaml: a contract named 'medical_claim' is in a.odcs.yaml already" in result
+    assert "d.yaml: this file is not read" in result
+    assert result.count("'clearinghouse' is not in wellspring.toml; there is: other") == 2
 
 
 def test_a_folder_without_contracts_has_none(tmp_path: Path):
-    assert contracts.load_all(tmp_path, tenant="tests", known_since=KNOWN) == ()
+    assert contracts.load_all(tmp_path, tenant="tests", known_since=EXPECTED) == ()
     shutil.rmtree(tmp_path)
-    assert contracts.load_all(tmp_path, tenant="tests", known_since=KNOWN) == ()
+    assert contracts.load_all(tmp_path, tenant="tests", known_since=EXPECTED) == ()
 
 
 def test_a_file_belongs_to_the_one_contract_that_fits_it():
@@ -218,10 +218,10 @@ ORDER = ("never", "token", "year", "plain")
 @pytest.mark.parametrize("was", ORDER)
 @pytest.mark.parametrize("now", ORDER)
 def test_a_column_that_leaves_with_less_protection_is_loosened(was: str, now: str):
-    def one(leaves: str) -> DataContract:
+    def item(leaves: str) -> DataContract:
         return contract(column("day", egress=leaves, domain="day" if leaves == "token" else None))
 
-    assert bool(contracts.weakened_protections(one(was), one(now))) == (ORDER.index(now) > ORDER.index(was))
+    assert bool(contracts.weakened_protections(item(was), item(now))) == (ORDER.index(now) > ORDER.index(was))
 
 
 @pytest.mark.parametrize(
@@ -253,14 +253,14 @@ def test_a_new_column_that_leaves_is_loosened_and_one_that_is_gone_is_not():
 
 
 def test_what_leaves_is_typed_in_order():
-    told = contracts.egress_schema(
+    result = contracts.egress_schema(
         contract(
             column("id", egress="token", domain="claim"), column("gone", egress="never"), column("born",
                 "date32[day]", egress="year"),
             column("amount", "decimal128(12, 2)"), column("at", "timestamp[us, tz=UTC]"), column("flag", "bool"),
         )
     )  # fmt: skip
-    assert told == pa.schema(
+    assert result == pa.schema(
         [
             ("id", pa.string()), ("born", pa.int64()), ("amount", pa.decimal128(12, 2)), ("at", pa.timestamp("us",
                     "UTC")),

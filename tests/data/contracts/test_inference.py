@@ -20,7 +20,7 @@ PEOPLE = ["Maria Papadopoulos", "John Smith", "Wei Kim", "Ahmed Okafor"]
 def guessed(name: str, values: Sequence[str | None], rows: int = MANY) -> InferredColumn:
     """Guess of a column whose values come again and again."""
     return inference.infer_column(
-        name, pa.chunked_array([pa.array([values[at % len(values)] for at in range(rows)], pa.string())])
+        name, pa.chunked_array([pa.array([values[instant % len(values)] for instant in range(rows)], pa.string())])
     )
 
 
@@ -38,9 +38,9 @@ HANDFUL = [str(7_000_000 + index) for index in range(5)]
 )
 @pytest.mark.parametrize("values", [NUMBERS, HANDFUL], ids=["each its own", "a handful"])
 def test_a_number_that_is_an_identity_leaves_as_a_token(name: str, values: list[str]):
-    told = guessed(name, values)
-    assert (told.type, told.egress, told.classification) == ("string", "token", "identifier")
-    assert told.domain
+    result = guessed(name, values)
+    assert (result.type, result.egress, result.classification) == ("string", "token", "identifier")
+    assert result.domain
 
 
 @pytest.mark.parametrize(
@@ -109,8 +109,8 @@ def test_of_few_rows_nothing_is_known(name: str, values: list[str], rows: int):
     ],
 )  # fmt: skip
 def test_what_is_plainly_nobodys_own_leaves_as_it_is(name: str, values: list[str], kind: str):
-    told = guessed(name, values)
-    assert (told.egress, told.type) == ("plain", kind)
+    result = guessed(name, values)
+    assert (result.egress, result.type) == ("plain", kind)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_a_page_is_a_contract_though_yaml_reads_its_names_otherwise(tmp_path: Pa
     )
     path = tmp_path / f"{name}.odcs.yaml"
     path.write_text(text, encoding="utf-8")
-    told = contract.load_contract(path, tenant="shop", known_since=SystemClock().now())
-    assert (told.name, told.source, told.files, told.key) == (name, name, 'a "b"*.csv', (name,))
-    assert (told.columns[0].name, told.columns[0].domain) == (name, name)
+    result = contract.load_contract(path, tenant="shop", known_since=SystemClock().now())
+    assert (result.name, result.source, result.files, result.key) == (name, name, 'a "b"*.csv', (name,))
+    assert (result.columns[0].name, result.columns[0].domain) == (name, name)
     assert yaml.safe_load(text)["id"] == name

@@ -7,26 +7,26 @@ from wellspring.data.contracts.odcs import ContractDocument, read_document
 PATH = Path("contracts/x.odcs.yaml")
 
 
-def told(text: str) -> list[str]:
+def result(text: str) -> list[str]:
     return read_document(PATH, text.encode()).errors
 
 
 def test_a_key_that_odcs_does_not_know_is_told_with_its_line_and_the_nearest():
-    assert told("kind: DataContract\nscema: []\n") == [f"{PATH}:2: scema: unknown key; did you mean 'schema'?"]
+    assert result("kind: DataContract\nscema: []\n") == [f"{PATH}:2: scema: unknown key; did you mean 'schema'?"]
     nested = "schema:\n  - name: x\n    properties:\n      - name: a\n        clasification: y\n"
-    assert told(nested) == [
+    assert result(nested) == [
         f"{PATH}:5: schema[0].properties[0].clasification: unknown key; did you mean 'classification'?"
     ]
 
 
 def test_a_promise_that_nobody_would_keep_is_told():
-    assert "holds nobody to it" in told("schema:\n  - relationships: []\n")[0]
-    assert "holds nobody to it" in told("schema:\n  - properties:\n      - encryptedName: x\n")[0]
+    assert "holds nobody to it" in result("schema:\n  - relationships: []\n")[0]
+    assert "holds nobody to it" in result("schema:\n  - properties:\n      - encryptedName: x\n")[0]
 
 
 def test_a_key_said_twice_is_told():
-    assert "line 3 says it again" in told("kind: a\nid: b\nkind: c\n")[0]
-    assert "line 2 says it again" in told("schema:\n  - {name: a, name: b}\n")[0]
+    assert "line 3 says it again" in result("kind: a\nid: b\nkind: c\n")[0]
+    assert "line 2 says it again" in result("schema:\n  - {name: a, name: b}\n")[0]
 
 
 def test_a_value_of_another_type_is_told_and_the_rest_is_read():
@@ -40,20 +40,20 @@ def test_a_value_of_another_type_is_told_and_the_rest_is_read():
 
 
 def test_a_team_may_be_a_list_or_a_team():
-    assert told("team:\n  - {username: a@example.com, role: owner}\n") == []
-    assert told("team:\n  members:\n    - {username: a@example.com, role: owner}\n") == []
-    assert "unknown key" in told("team:\n  members:\n    - {user: a}\n")[0]
-    assert "unknown key" in told("team:\n  - {user: a}\n")[0]
+    assert result("team:\n  - {username: a@example.com, role: owner}\n") == []
+    assert result("team:\n  members:\n    - {username: a@example.com, role: owner}\n") == []
+    assert "unknown key" in result("team:\n  members:\n    - {user: a}\n")[0]
+    assert "unknown key" in result("team:\n  - {user: a}\n")[0]
 
 
 def test_what_is_no_yaml_is_told_with_its_line():
-    assert told("a: b\nc: [\n")[0].startswith(f"{PATH}:3: it is not YAML")
-    assert "no mapping" in told("- a\n")[0]
-    assert "no mapping" in told("")[0]
+    assert result("a: b\nc: [\n")[0].startswith(f"{PATH}:3: it is not YAML")
+    assert "no mapping" in result("- a\n")[0]
+    assert "no mapping" in result("")[0]
 
 
 def test_yaml_cannot_make_objects():
-    assert "not YAML" in told("kind: !!python/object/apply:os.getcwd []\n")[0]
+    assert "not YAML" in result("kind: !!python/object/apply:os.getcwd []\n")[0]
 
 
 def test_a_mistake_is_told_once_a_place_and_shown_where_it_would_stand():

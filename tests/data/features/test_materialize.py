@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.builders import prediction_story
-from tests.builders.feature_views import HISTORY, at, edition, rows, token, view, views
+from tests.builders.feature_views import HISTORY, instant, edition, rows, token, view, views
 from tests.builders.ledger import JournalStep, Ledger
 from tests.builders.recording_step import Died, RecordingStep
 from tests.builders.valkey import Valkey, running
@@ -76,19 +76,19 @@ class Memory:
     def write(self, of: FeatureViewSpec, table: pa.Table, named: Edition) -> WriteResult:
         written = 0
         for row in table.to_pylist():
-            told = expected_row(of, row, named.id)
-            held = self.rows.get((of.name, told.key))
-            if held is None or (held.known_since, held.sequence) <= (told.known_since, told.sequence):
-                self.rows[of.name, told.key] = told
+            result = expected_row(of, row, named.id)
+            current = self.rows.get((of.name, result.key))
+            if current is None or (current.known_since, current.sequence) <= (result.known_since, result.sequence):
+                self.rows[of.name, result.key] = result
                 written += 1
-                self.between(told)
+                self.between(result)
         return WriteResult(written, table.num_rows - written)
 
     def read_many(self, of: FeatureViewSpec, keys: Sequence[tuple[str, ...]]) -> list[FeatureRow | None]:
-        found = [self.rows.get((of.name, key)) for key in keys]
+        matches = [self.rows.get((of.name, key)) for key in keys]
         if not self.lies:
-            return found
-        return [item and item._replace(values={**item.values, "rate": -0.0}) for item in found]
+            return matches
+        return [item and item._replace(values={**item.values, "rate": -0.0}) for item in matches]
 
     def announce(self, views: str) -> None:
         self.coming.append(views)
@@ -98,8 +98,8 @@ class Memory:
         return True
 
 
-def history(*told: dict[str, Any]) -> HeldTables:
-    return HeldTables({"member_history": rows(MEMBERS, [{"member_id": token(1), **item} for item in told])})
+def history(*result: dict[str, Any]) -> HeldTables:
+    return HeldTables({"member_history": rows(MEMBERS, [{"member_id": token(1), **item} for item in result])})
 
 
 def unfinished(step: RecordingStep) -> list[Entry]:
@@ -115,7 +115,7 @@ def run(lake: HeldTables, online: Memory | OnlineWriter, named: Edition = EARLY,
 
 def test_the_newest_row_of_each_thing_is_online_and_the_marker_says_so():
     online, step = Memory(), RecordingStep()
-    lake = history({"denials": 1, "known_since": at(1)}, {"denials": 2, "known_since": at(2)})
+    lake = history({"denials": 1, "known_since": instant(1)}, {"denials": 2, "known_since": instant(2)})
     assert run(lake, online, step=step) == {"member_history": 1}
     assert online.rows["member_history", (token(1),)].values["denials"] == 2
     assert online.live == LiveMarker(EARLY.id, EARLY.known_since, "d" * 64)
@@ -137,9 +137,9 @@ def test_as_of_is_the_publish_of_the_landed_edition_that_it_was_built_from():
     lake = history()
     built = EARLY.model_copy(update={"parent": "c" * 12})
     lake.landed = edition("c" * 12, published=3).model_copy(update={"level": "landed"})
-    assert knowledge_cutoff(cast(Lake, lake), built) == at(3)
+    assert knowledge_cutoff(cast(Lake, lake), built) == instant(3)
     lake.landed = edition("c" * 12, published=3)
-    assert knowledge_cutoff(cast(Lake, lake), built) == at(5)
+    assert knowledge_cutoff(cast(Lake, lake), built) == instant(5)
 
 
 def test_an_edition_that_was_only_landed_is_refused():
@@ -165,17 +165,17 @@ def test_a_row_read_back_with_another_bit_stops_it_before_the_marker_moves():
 
 def test_newer_knowledge_that_is_online_already_is_no_difference():
     online = Memory()
-    run(history({"denials": 9, "known_since": at(9)}), online, LATE)
-    assert run(history({"denials": 1, "known_since": at(1)}), online) == {"member_history": 1}
+    run(history({"denials": 9, "known_since": instant(9)}), online, LATE)
+    assert run(history({"denials": 1, "known_since": instant(1)}), online) == {"member_history": 1}
     assert online.rows["member_history", (token(1),)].values["denials"] == 9
 
 
 def test_its_intent_and_its_definition_are_told_before_the_first_row():
     online, step = Memory(), RecordingStep()
-    seen: list[tuple[list[str], list[str]]] = []
-    online.between = lambda row: seen.append(([entry.phase for entry in step.entries], [*online.coming]))
+    observed: list[tuple[list[str], list[str]]] = []
+    online.between = lambda row: observed.append(([entry.phase for entry in step.entries], [*online.coming]))
     run(history({"denials": 1}), online, step=step)
-    assert seen == [(["intent"], ["d" * 64])]
+    assert observed == [(["intent"], ["d" * 64])]
     assert [(entry.phase, entry.subject) for entry in step.entries] == [
         ("intent", EARLY.subject),
         ("done", EARLY.subject),
@@ -184,7 +184,7 @@ def test_its_intent_and_its_definition_are_told_before_the_first_row():
     # A definition of which rows may lie there stays told until an edition is whole.
     online.lies = True
     with pytest.raises(CorruptedError):
-        run(history({"rate": 0.0, "known_since": at(3)}), online, step=RecordingStep())
+        run(history({"rate": 0.0, "known_since": instant(3)}), online, step=RecordingStep())
     assert online.coming == ["d" * 64]
 
 
@@ -223,9 +223,9 @@ def test_no_other_recovery_stumbles_over_its_open_intent():
     with pytest.raises(Died):
         run(history({"denials": 1}), Memory(), step=step)
     lake: Any = None
-    house: Any = SimpleNamespace(releases=SimpleNamespace(models=lambda: ()))
+    project: Any = SimpleNamespace(releases=SimpleNamespace(models=lambda: ()))
     assert Lake.recover(lake, step.open_intents(), step=step) == ()
-    assert promotion.recover_releases(step.open_intents(), house, step=step) == ()
+    assert promotion.recover_releases(step.open_intents(), project, step=step) == ()
     assert len(step.open_intents()) == 1
 
 
@@ -237,7 +237,7 @@ def test_an_answer_given_between_two_rows_of_it_can_be_proved(tmp_path: Path, en
     newer = edition("b2", published=9, tables=("member_history",))
     published = steps["built"]._replace(subject=newer.subject, outputs=(prediction_story.ref(newer.subject),))
     answer = steps.pop("predict").but(editions={"member_history": newer.id})
-    prediction_story.tell(ledger, {**steps, "newer": published})
+    prediction_story.record_entry(ledger, {**steps, "newer": published})
     worker, api = JournalStep(ledger, "worker"), JournalStep(ledger, "api")
 
     def ask(row: FeatureRow) -> None:
@@ -248,7 +248,7 @@ def test_an_answer_given_between_two_rows_of_it_can_be_proved(tmp_path: Path, en
             if end == "failed":
                 raise Unavailable("the online store does not answer", fix="start it")
 
-    online, lake = Memory(), history({"denials": 1, "known_since": at(1)}, {"member_id": token(2)})
+    online, lake = Memory(), history({"denials": 1, "known_since": instant(1)}, {"member_id": token(2)})
     online.between = ask
     if end == "died":
         worker.die_at = "materialize.view:written"
@@ -257,21 +257,21 @@ def test_an_answer_given_between_two_rows_of_it_can_be_proved(tmp_path: Path, en
     finished = newer if later == "same" else edition("b3", published=11)
     run(lake, online, finished, step=worker, unfinished=unfinished(worker))
     ledger.sequencer.integrate()
-    told = collect_story(ledger.index, prediction_story.SUBJECT).verifier_entries
+    result = collect_story(ledger.index, prediction_story.SUBJECT).verifier_entries
     # What began before the answer, to its end; a later run of the same edition is not of this story.
-    phases = [item.phase for item in told if (item.action, item.subject) == ("materialize", newer.subject)]
+    phases = [item.phase for item in result if (item.action, item.subject) == ("materialize", newer.subject)]
     assert phases == ["intent", *(["failed"] if end == "failed" else []), "done"]
-    assert [gap.message for gap in chain.find_gaps(prediction_story.SUBJECT, told, prediction_story.texts())] == []
+    assert [gap.message for gap in chain.find_gaps(prediction_story.SUBJECT, result, prediction_story.texts())] == []
     ledger.close()
 
 
 def test_rows_are_equal_to_the_last_bit_or_not_at_all():
-    one = FeatureRow("v", (token(1),), {"rate": 0.0, "n": 1}, at(0), 0, "e")
-    assert rows_equal(one, one._replace(values={"rate": 0.0, "n": 1}))
-    assert rows_equal(one._replace(values={"rate": float("nan")}), one._replace(values={"rate": float("nan")}))
-    for other in ({"rate": -0.0, "n": 1}, {"rate": 0.0, "n": True}, {"rate": 0.0, "n": 1.0}, {"rate": None, "n": 1}):
-        assert not rows_equal(one, one._replace(values=other))
-    assert not rows_equal(one, one._replace(sequence=1))
+    item = FeatureRow("v", (token(1),), {"rate": 0.0, "n": 1}, instant(0), 0, "e")
+    assert rows_equal(item, item._replace(values={"rate": 0.0, "n": 1}))
+    assert rows_equal(item._replace(values={"rate": float("nan")}), item._replace(values={"rate": float("nan")}))
+    for second in ({"rate": -0.0, "n": 1}, {"rate": 0.0, "n": True}, {"rate": 0.0, "n": 1.0}, {"rate": None, "n": 1}):
+        assert not rows_equal(item, item._replace(values=second))
+    assert not rows_equal(item, item._replace(sequence=1))
 
 
 def test_a_table_of_several_files_has_the_columns_of_all(tmp_path: Path):
@@ -290,10 +290,10 @@ def many(keys: int, seed: int) -> pa.Table:
     """Draw histories: each thing is known once, twice or thrice, with nulls, negatives and odd floats among it."""
     draw = random.Random(seed)
     floats = [0.0, -0.0, 5e-324, float("inf"), 1 / 3]
-    told = [
+    result = [
         {
             "member_id": token(n),
-            "known_since": at(draw.randrange(10**6) / 1e6 + turn),
+            "known_since": instant(draw.randrange(10**6) / 1e6 + turn),
             "sequence": draw.randrange(-(10**6), 10**12),
             "denials": draw.choice([None, 0, -1, draw.randrange(-(2**63), 2**63)]),
             "rate": draw.choice([None, draw.gauss(0, 1), *floats]),
@@ -303,8 +303,8 @@ def many(keys: int, seed: int) -> pa.Table:
         for n in range(keys)
         for turn in range(draw.randrange(1, 4))
     ]
-    draw.shuffle(told)
-    return rows(MEMBERS, told)
+    draw.shuffle(result)
+    return rows(MEMBERS, result)
 
 
 @pytest.mark.live
@@ -314,8 +314,10 @@ def test_online_is_offline_on_twenty_thousand_keys(server: Valkey, tmp_path: Pat
     assert run(lake, online, whole=True) == {"member_history": 20_000}
     offline = [expected_row(MEMBERS, row, EARLY.id) for row in point_in_time.latest_rows(MEMBERS, table).to_pylist()]
     assert len(offline) == 20_000
-    found = online.read_rows(MEMBERS, [item.key for item in offline])
-    assert all(row is not None and rows_equal(row, one) for row, one in zip(found, offline, strict=True))
+    matches = online.read_rows(MEMBERS, [item.key for item in offline])
+    assert all(
+        row is not None and rows_equal(row, item_value) for row, item_value in zip(matches, offline, strict=True)
+    )
     # Again it changes nothing, and an older edition does not take the place of a newer one.
     assert run(lake, online, LATE) == {"member_history": 20_000}
     step = RecordingStep()

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.builders.feature_views import at, rows, token, view
+from tests.builders.feature_views import instant, rows, token, view
 from wellspring.data.features import point_in_time
 from wellspring.errors import CorruptedError, ProjectError
 from wellspring.records.data import FeatureRow, FeatureViewSpec
@@ -27,25 +27,25 @@ Row = Mapping[str, Any]
 
 def brute(spine: list[dict[str, Any]], of: FeatureViewSpec, table: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Take for each row of the spine the newest row of its thing that was known by then, by looking at each of them."""
-    told: list[dict[str, Any]] = []
-    for asked in spine:
-        seen = [
+    result: list[dict[str, Any]] = []
+    for requests in spine:
+        observed = [
             row
             for row in table
-            if all(asked[key] is not None and row[key] == asked[key] for key in of.keys)
-            and asked["event_at"] is not None
-            and row["known_since"] <= asked["event_at"]
+            if all(requests[key] is not None and row[key] == requests[key] for key in of.keys)
+            and requests["event_at"] is not None
+            and row["known_since"] <= requests["event_at"]
         ]
-        best: Row = max(seen, key=lambda row: (row["known_since"], row["sequence"]), default={})
+        best: Row = max(observed, key=lambda row: (row["known_since"], row["sequence"]), default={})
         names = [*(feature.name for feature in of.features), "known_since", "sequence"]
-        told.append({point_in_time.joined_column_name(of.name, name): best.get(name) for name in names})
-    return told
+        result.append({point_in_time.joined_column_name(of.name, name): best.get(name) for name in names})
+    return result
 
 
 KEY = st.none() | st.sampled_from([token(n) for n in range(4)])
 CLAIM = st.none() | st.sampled_from([token(n, "claim") for n in range(2)])
 # Few instants, so that many rows become known at one of them and the sequence decides.
-INSTANT = st.integers(0, 6).map(lambda n: at(n * 0.5))
+INSTANT = st.integers(0, 6).map(lambda n: instant(n * 0.5))
 
 
 @st.composite
@@ -91,9 +91,9 @@ def histories(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[dict[str, Any
     return spine, members, claims
 
 
-def spined(given: list[dict[str, Any]]) -> pa.Table:
+def spined(arguments: list[dict[str, Any]]) -> pa.Table:
     kinds = {"member_id": pa.string(), "claim_id": pa.string(), "event_at": pa.timestamp("us", "UTC")}
-    return pa.table({name: pa.array([item.get(name) for item in given], kind) for name, kind in kinds.items()})
+    return pa.table({name: pa.array([item.get(name) for item in arguments], kind) for name, kind in kinds.items()})
 
 
 class Engine:
@@ -118,38 +118,40 @@ def test_it_is_equal_to_a_brute_force_join_under_late_corrections(
 ):
     spine, members, claims = drawn
     tables = {"member_history": rows(MEMBERS, members), "member_claims": rows(CLAIMS, claims)}
-    told = point_in_time.point_in_time_join(spined(spine), [MEMBERS, CLAIMS], tables, engine=ENGINE)
-    wanted = [
-        {**asked, **one, **other}
-        for asked, one, other in zip(spine, brute(spine, MEMBERS, members), brute(spine, CLAIMS, claims), strict=True)
+    result = point_in_time.point_in_time_join(spined(spine), [MEMBERS, CLAIMS], tables, engine=ENGINE)
+    expected_result = [
+        {**requests, **item, **second}
+        for requests, item, second in zip(
+            spine, brute(spine, MEMBERS, members), brute(spine, CLAIMS, claims), strict=True
+        )
     ]
-    assert told.to_pylist() == wanted
+    assert result.to_pylist() == expected_result
     newest = point_in_time.latest_rows(MEMBERS, tables["member_history"], engine=ENGINE).to_pylist()
     named = sorted({row["member_id"] for row in members if row["member_id"] is not None})
-    last = [{"member_id": key, "event_at": at(99)} for key in named]
+    last = [{"member_id": key, "event_at": instant(99)} for key in named]
     assert newest == [
-        {"member_id": asked["member_id"], **{name.partition("__")[2]: value for name, value in row.items()}}
-        for asked, row in zip(last, brute(last, MEMBERS, members), strict=True)
+        {"member_id": requests["member_id"], **{name.partition("__")[2]: value for name, value in row.items()}}
+        for requests, row in zip(last, brute(last, MEMBERS, members), strict=True)
     ]
 
 
 def correction() -> pa.Table:
     """One member's history: known at 1 s, corrected at 5 s."""
-    told = [{"member_id": token(1), "denials": n, "known_since": at(n), "sequence": n} for n in (1, 5)]
-    return rows(MEMBERS, told)
+    result = [{"member_id": token(1), "denials": n, "known_since": instant(n), "sequence": n} for n in (1, 5)]
+    return rows(MEMBERS, result)
 
 
-@pytest.mark.parametrize(("second", "known"), [(0.999999, None), (1, 1), (4.999999, 1), (5, 5), (9, 5)])
-def test_a_correction_is_never_seen_before_it_was_known(second: float, known: int | None):
-    spine = spined([{"member_id": token(1), "event_at": at(second)}])
-    told = point_in_time.point_in_time_join(spine, [MEMBERS], {"member_history": correction()})
-    assert told["member_history__denials"].to_pylist() == [known]
+@pytest.mark.parametrize(("second", "expected"), [(0.999999, None), (1, 1), (4.999999, 1), (5, 5), (9, 5)])
+def test_a_correction_is_never_seen_before_it_was_known(second: float, expected: int | None):
+    spine = spined([{"member_id": token(1), "event_at": instant(second)}])
+    result = point_in_time.point_in_time_join(spine, [MEMBERS], {"member_history": correction()})
+    assert result["member_history__denials"].to_pylist() == [expected]
 
 
 def test_of_two_rows_known_at_one_instant_the_higher_sequence_counts():
-    told = [{"member_id": token(1), "denials": n, "known_since": at(1), "sequence": n} for n in (2, 9, -5)]
-    table = rows(MEMBERS, told)
-    spine = spined([{"member_id": token(1), "event_at": at(1)}])
+    result = [{"member_id": token(1), "denials": n, "known_since": instant(1), "sequence": n} for n in (2, 9, -5)]
+    table = rows(MEMBERS, result)
+    spine = spined([{"member_id": token(1), "event_at": instant(1)}])
     assert point_in_time.point_in_time_join(spine, [MEMBERS], {"member_history": table})[
         "member_history__denials"
     ].to_pylist() == [9]
@@ -157,11 +159,11 @@ def test_of_two_rows_known_at_one_instant_the_higher_sequence_counts():
 
 
 def test_the_spine_stays_as_it_is_and_its_rows_in_their_order():
-    asked = [{"member_id": token(n % 3), "event_at": at(n * 7 % 10)} for n in range(200)]
-    spine = spined(asked).append_column("weight", pa.array(range(200)))
-    told = point_in_time.point_in_time_join(spine, [MEMBERS], {"member_history": correction()})
-    assert told.select(spine.column_names).equals(spine)
-    assert told.column_names[4:] == [
+    requests = [{"member_id": token(n % 3), "event_at": instant(n * 7 % 10)} for n in range(200)]
+    spine = spined(requests).append_column("weight", pa.array(range(200)))
+    result = point_in_time.point_in_time_join(spine, [MEMBERS], {"member_history": correction()})
+    assert result.select(spine.column_names).equals(spine)
+    assert result.column_names[4:] == [
         "member_history__denials",
         "member_history__rate",
         "member_history__covered",
@@ -169,14 +171,14 @@ def test_the_spine_stays_as_it_is_and_its_rows_in_their_order():
         "member_history__known_since",
         "member_history__sequence",
     ]
-    assert told.schema.field("member_history__known_since").type == pa.timestamp("us", "UTC")
+    assert result.schema.field("member_history__known_since").type == pa.timestamp("us", "UTC")
 
 
 def test_files_are_joined_as_tables_are(tmp_path: Path):
     for number, part in enumerate([correction().slice(0, 1), correction().slice(1)]):
         pq.write_table(part, tmp_path / f"{number}.parquet")
     files = [str(tmp_path / f"{number}.parquet") for number in range(2)]
-    spine = spined([{"member_id": token(1), "event_at": at(3)}, {"member_id": token(2), "event_at": at(3)}])
+    spine = spined([{"member_id": token(1), "event_at": instant(3)}, {"member_id": token(2), "event_at": instant(3)}])
     assert point_in_time.point_in_time_join(spine, [MEMBERS], {"member_history": files}).equals(
         point_in_time.point_in_time_join(spine, [MEMBERS], {"member_history": correction()})
     )
@@ -184,23 +186,23 @@ def test_files_are_joined_as_tables_are(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "output"),
     [
         ({"known_since": None}, "since when"),
         ({"sequence": None}, "in which sequence"),
-        ({"known_since": at(1), "sequence": 1}, "same thing, instant and sequence"),
+        ({"known_since": instant(1), "sequence": 1}, "same thing, instant and sequence"),
     ],
 )
-def test_rows_that_no_order_tells_apart_are_refused(change: Row, said: str):
-    told = [{"member_id": token(1), "known_since": at(1), "sequence": 1}]
-    table = rows(MEMBERS, [*told, {"member_id": token(1), "known_since": at(2), "sequence": 1, **change}])
-    spine = spined([{"member_id": token(1), "event_at": at(3)}])
+def test_rows_that_no_order_tells_apart_are_refused(change: Row, output: str):
+    result = [{"member_id": token(1), "known_since": instant(1), "sequence": 1}]
+    table = rows(MEMBERS, [*result, {"member_id": token(1), "known_since": instant(2), "sequence": 1, **change}])
+    spine = spined([{"member_id": token(1), "event_at": instant(3)}])
     for ask in (
         lambda: point_in_time.point_in_time_join(spine, [MEMBERS], {"member_history": table}),
         lambda: point_in_time.latest_rows(MEMBERS, table),
         lambda: point_in_time.rows_at_version(MEMBERS, table, []),
     ):
-        with pytest.raises(CorruptedError, match=said) as broken:
+        with pytest.raises(CorruptedError, match=output) as broken:
             ask()
         assert token(1) not in broken.value.what
 
@@ -224,20 +226,20 @@ def test_an_instant_in_another_zone_or_unit_is_the_same_instant():
     local = table["known_since"].cast(pa.timestamp("us", "Asia/Tokyo"))
     shifted = table.set_column(table.column_names.index("known_since"), "known_since", local)
     spine = pa.table({"member_id": [token(1)], "event_at": pa.array([moment], pa.timestamp("ms", "America/New_York"))})
-    told = point_in_time.point_in_time_join(spine, [MEMBERS], {"member_history": shifted})
-    assert told["member_history__denials"].to_pylist() == [5]
-    assert told["member_history__known_since"].to_pylist() == [moment]
+    result = point_in_time.point_in_time_join(spine, [MEMBERS], {"member_history": shifted})
+    assert result["member_history__denials"].to_pylist() == [5]
+    assert result["member_history__known_since"].to_pylist() == [moment]
 
 
 def test_rows_are_found_again_by_what_an_answer_says_of_them():
-    wanted = [
-        FeatureRow("member_history", (token(1),), {}, at(second), sequence, "e")
+    expected_result = [
+        FeatureRow("member_history", (token(1),), {}, instant(second), sequence, "e")
         for second, sequence in [(5, 5), (1, 1), (5, 1), (1, 1)]
     ]
-    found = point_in_time.rows_at_version(MEMBERS, correction(), wanted)
-    assert [row.values["denials"] if row else None for row in found] == [5, 1, None, 1]
-    assert found[0] is not None
-    assert found[0]._replace(values={}) == wanted[0]
+    matches = point_in_time.rows_at_version(MEMBERS, correction(), expected_result)
+    assert [row.values["denials"] if row else None for row in matches] == [5, 1, None, 1]
+    assert matches[0] is not None
+    assert matches[0]._replace(values={}) == expected_result[0]
     assert point_in_time.rows_at_version(MEMBERS, correction(), []) == []
 
 

@@ -56,16 +56,16 @@ def compiled(folder: Path, text: str, project: str = "acme") -> FeatureViews:
 
 def refused(folder: Path, text: str) -> str:
     """Compile what must not compile, and return what is said."""
-    with pytest.raises(ProjectError) as told:
+    with pytest.raises(ProjectError) as result:
         compiled(folder, text)
-    assert str(folder / "features.py") in told.value.fix
-    return told.value.what
+    assert str(folder / "features.py") in result.value.fix
+    return result.value.what
 
 
 def test_a_definition_becomes_a_view(tmp_path: Path):
-    made = compiled(tmp_path, HEAD + VIEW + SERVICE)
-    (only,) = made.views
-    assert (made.project, only.name, only.entity, only.keys) == ("acme", "member_history", "member", ("member_id",))
+    built = compiled(tmp_path, HEAD + VIEW + SERVICE)
+    (only,) = built.views
+    assert (built.project, only.name, only.entity, only.keys) == ("acme", "member_history", "member", ("member_id",))
     assert (only.table, only.owner, only.max_age_seconds) == ("member_history", "claims@example.com", 172_800)
     assert only.features == (
         FeatureSpec(name="denials", type="int64", description="denied claims of this member"),
@@ -73,8 +73,8 @@ def test_a_definition_becomes_a_view(tmp_path: Path):
         FeatureSpec(name="covered", type="bool", description="covered today"),
         FeatureSpec(name="plan", type="string", description="the plan", categories=("gold", "silver")),
     )
-    assert made.find_view("member_history") is only
-    assert made == views_module.build_views("acme", made.views)
+    assert built.find_view("member_history") is only
+    assert built == views_module.build_views("acme", built.views)
 
 
 def test_the_key_may_stand_in_the_schema_and_a_view_may_have_no_limit_of_age(tmp_path: Path):
@@ -92,11 +92,11 @@ def test_a_view_of_two_entities_has_two_keys(tmp_path: Path):
 
 
 def test_the_digest_follows_from_the_meaning_and_not_from_the_file(tmp_path: Path):
-    one = compiled(tmp_path, HEAD + VIEW)
-    assert compiled(tmp_path, HEAD + "# said otherwise\n" + VIEW + SERVICE) == one
+    item = compiled(tmp_path, HEAD + VIEW)
+    assert compiled(tmp_path, HEAD + "# said otherwise\n" + VIEW + SERVICE) == item
     for old, new in [("denied claims", "refused claims"), ("days=2", "days=3"), ("gold, silver", "silver, gold")]:
-        assert compiled(tmp_path, HEAD + VIEW.replace(old, new)).digest != one.digest
-    assert compiled(tmp_path, HEAD + VIEW, "globex").digest != one.digest
+        assert compiled(tmp_path, HEAD + VIEW.replace(old, new)).digest != item.digest
+    assert compiled(tmp_path, HEAD + VIEW, "globex").digest != item.digest
 
 
 def test_the_file_leaves_nothing_behind(tmp_path: Path):
@@ -109,12 +109,12 @@ def test_the_file_leaves_nothing_behind(tmp_path: Path):
 
 @pytest.mark.parametrize("field", ["event_at", "recorded_at", "service_date", "known"])
 def test_a_timestamp_other_than_known_since_is_refused(tmp_path: Path, field: str):
-    said = refused(tmp_path, HEAD + VIEW.replace('timestamp_field="known_since"', f'timestamp_field="{field}"'))
-    assert f"features.py: view member_history: timestamp_field is '{field}', and must be 'known_since'" in said
+    output = refused(tmp_path, HEAD + VIEW.replace('timestamp_field="known_since"', f'timestamp_field="{field}"'))
+    assert f"features.py: view member_history: timestamp_field is '{field}', and must be 'known_since'" in output
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "output"),
     [
         (', timestamp_field="known_since"', "", "timestamp_field is nothing"),
         (', description="share of them"', "", "the feature 'rate' has no description"),
@@ -137,11 +137,11 @@ def test_a_timestamp_other_than_known_since_is_refused(tmp_path: Path, field: st
         ("timedelta(days=2)", "timedelta(seconds=-1)", "whole seconds"),
     ],
 )
-def test_what_is_not_understood_is_refused_by_file_and_view(tmp_path: Path, old: str, new: str, said: str):
+def test_what_is_not_understood_is_refused_by_file_and_view(tmp_path: Path, old: str, new: str, output: str):
     assert old in HEAD + VIEW
-    told = refused(tmp_path, HEAD + VIEW.replace(old, new))
-    assert f"{tmp_path / 'features.py'}: view " in told
-    assert said in told
+    result = refused(tmp_path, HEAD + VIEW.replace(old, new))
+    assert f"{tmp_path / 'features.py'}: view " in result
+    assert output in result
 
 
 def test_every_mistake_is_told_at_once(tmp_path: Path):
@@ -150,14 +150,14 @@ def test_every_mistake_is_told_at_once(tmp_path: Path):
 
 
 def test_two_views_of_one_name_are_refused(tmp_path: Path):
-    said = refused(tmp_path, HEAD + VIEW + VIEW.replace("history =", "again ="))
-    assert "two views are called 'member_history'" in said
+    output = refused(tmp_path, HEAD + VIEW + VIEW.replace("history =", "again ="))
+    assert "two views are called 'member_history'" in output
 
 
 def test_a_feature_named_twice_is_refused(tmp_path: Path):
-    said = refused(tmp_path, HEAD + VIEW.replace('name="rate"', 'name="denials"'))
-    assert "denials" in said
-    assert "features.py" in said
+    output = refused(tmp_path, HEAD + VIEW.replace('name="rate"', 'name="denials"'))
+    assert "denials" in output
+    assert "features.py" in output
 
 
 def test_an_entity_that_is_no_token_is_refused(tmp_path: Path):
@@ -174,7 +174,7 @@ def test_a_file_without_a_view_is_refused(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "said"),
+    ("text", "line", "output"),
     [
         ("x = (\n", 1, "SyntaxError"),
         ("\nimport not_there_at_all\n", 2, "ModuleNotFoundError: No module named 'not_there_at_all'"),
@@ -182,11 +182,13 @@ def test_a_file_without_a_view_is_refused(tmp_path: Path):
         ("\nraise ValueError\n", 2, "ValueError: it says no more"),
     ],
 )
-def test_an_error_in_the_file_is_told_by_its_line_without_a_traceback(tmp_path: Path, text: str, line: int, said: str):
-    told = refused(tmp_path, text)
-    assert told.startswith(f"{tmp_path / 'features.py'}:{line}: ")
-    assert said in told
-    assert len(told.splitlines()) == 1
+def test_an_error_in_the_file_is_told_by_its_line_without_a_traceback(
+    tmp_path: Path, text: str, line: int, output: str
+):
+    result = refused(tmp_path, text)
+    assert result.startswith(f"{tmp_path / 'features.py'}:{line}: ")
+    assert output in result
+    assert len(result.splitlines()) == 1
 
 
 def test_it_is_compiled_in_a_process_of_its_own(tmp_path: Path):
@@ -203,9 +205,9 @@ def test_it_is_compiled_in_a_process_of_its_own(tmp_path: Path):
 
 def test_what_is_wrong_is_told_from_there_as_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     # The quickest of mistakes: Feast is not even imported.
-    with pytest.raises(ProjectError, match=r"features\.py:1: ZeroDivisionError") as told:
+    with pytest.raises(ProjectError, match=r"features\.py:1: ZeroDivisionError") as result:
         views_module.load_views(written(tmp_path, "1 / 0"), "acme")
-    assert told.value.fix == f"edit {tmp_path / 'features.py'}"
+    assert result.value.fix == f"edit {tmp_path / 'features.py'}"
     with pytest.raises(ProjectError, match="exit code 3"):
         views_module.load_views(written(tmp_path, "raise SystemExit(3)"), "acme")
     with pytest.raises(ProjectError, match="exit code 0"):
@@ -221,30 +223,30 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path):
 
 
 def test_views_are_kept_by_their_digest_and_read_back_without_feast(tmp_path: Path):
-    made = views_module.build_views("acme", [view(), view("member_claims", {"open": "int64"}, max_age_seconds=60)])
-    views_module.save_views(made, tmp_path)
-    views_module.save_views(made, tmp_path)
+    built = views_module.build_views("acme", [view(), view("member_claims", {"open": "int64"}, max_age_seconds=60)])
+    views_module.save_views(built, tmp_path)
+    views_module.save_views(built, tmp_path)
     program = (
         "import sys; from pathlib import Path; from wellspring.data import features; "
         "made = features.load_kept(Path(sys.argv[1]), sys.argv[2]); "
         "assert 'feast' not in sys.modules; print(made.model_dump_json())"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path), made.digest], capture_output=True, text=True, check=True
+        [sys.executable, "-c", program, str(tmp_path), built.digest], capture_output=True, text=True, check=True
     )
-    assert FeatureViews.model_validate_json(done.stdout) == made
+    assert FeatureViews.model_validate_json(done.stdout) == built
 
 
 def test_kept_views_that_are_gone_or_changed_are_told(tmp_path: Path):
-    made = views_module.build_views("acme", [view()])
-    with pytest.raises(NotFound, match=made.digest):
-        views_module.load_views_by_digest(tmp_path, made.digest)
-    views_module.save_views(made, tmp_path)
-    path = tmp_path / f"{made.digest}.json"
+    built = views_module.build_views("acme", [view()])
+    with pytest.raises(NotFound, match=built.digest):
+        views_module.load_views_by_digest(tmp_path, built.digest)
+    views_module.save_views(built, tmp_path)
+    path = tmp_path / f"{built.digest}.json"
     path.chmod(0o644)
     path.write_bytes(path.read_bytes().replace(b"the rate", b"the late"))
     with pytest.raises(CorruptedError):
-        views_module.load_views_by_digest(tmp_path, made.digest)
+        views_module.load_views_by_digest(tmp_path, built.digest)
 
 
 def shape(**changed: pa.DataType | None) -> pa.Schema:
@@ -264,7 +266,7 @@ def test_tables_that_hold_what_the_views_declare_are_taken():
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "output"),
     [
         ({"rate": None}, "has no column for the feature 'rate'"),
         ({"member_id": None}, "has no column for the key 'member_id'"),
@@ -276,11 +278,13 @@ def test_tables_that_hold_what_the_views_declare_are_taken():
         ({"sequence": pa.float64()}, "sequence is double"),
     ],
 )
-def test_a_table_that_does_not_hold_what_a_view_declares_is_refused(changed: dict[str, pa.DataType | None], said: str):
-    with pytest.raises(ProjectError) as told:
+def test_a_table_that_does_not_hold_what_a_view_declares_is_refused(
+    changed: dict[str, pa.DataType | None], output: str
+):
+    with pytest.raises(ProjectError) as result:
         views_module.check_views(views(view()), {"member_history": shape(**changed)})
-    assert "view member_history" in told.value.what
-    assert said in told.value.what
+    assert "view member_history" in result.value.what
+    assert output in result.value.what
 
 
 def test_a_table_that_the_edition_lacks_is_told_with_the_nearest():

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.builders import feast
-from tests.builders.feature_views import at, edition, rows, token, view
+from tests.builders.feature_views import instant, edition, rows, token, view
 from tests.builders.valkey import PASSWORD, USER, Valkey, running
 from wellspring.data.features import point_in_time, views
 from wellspring.stores.online.feast_codec import RowCodec
@@ -46,7 +46,7 @@ def history(seed: int, size: int) -> dict[str, pa.Table]:
     members = [
         {
             "member_id": token(draw.randrange(8)),
-            "known_since": at(next(instants) / 100),
+            "known_since": instant(next(instants) / 100),
             "sequence": n,
             "denials": draw.choice([0, -1, 2**60, draw.randrange(50)]),
             "rate": draw.choice([0.0, -0.5, 1 / 3]),
@@ -58,7 +58,7 @@ def history(seed: int, size: int) -> dict[str, pa.Table]:
     claims = [
         {
             "claim_id": token(draw.randrange(5), "claim"),
-            "known_since": at(next(instants) / 100),
+            "known_since": instant(next(instants) / 100),
             "sequence": n,
             "open": draw.randrange(-5, 5),
             "share": draw.random(),
@@ -91,33 +91,39 @@ def test_feasts_historical_join_is_ours(tmp_path: Path, server: Valkey, seed: in
     tables = history(seed, 60)
     store = repo(tables, tmp_path / "repo", server)
     draw = random.Random(seed)
-    asked = [
+    requests = [
         {
             "place": n,
             "member_id": token(draw.randrange(9)),
             "claim_id": token(draw.randrange(6), "claim"),
-            "event_at": at(draw.randrange(10**6) / 100 + 0.005),
+            "event_at": instant(draw.randrange(10**6) / 100 + 0.005),
         }
         for n in range(80)
     ]
-    spine = pa.Table.from_pylist(asked).set_column(
-        3, "event_at", pa.array([item["event_at"] for item in asked], pa.timestamp("us", "UTC"))
+    spine = pa.Table.from_pylist(requests).set_column(
+        3, "event_at", pa.array([item["event_at"] for item in requests], pa.timestamp("us", "UTC"))
     )
-    ours = point_in_time.point_in_time_join(spine, VIEWS.views, tables).to_pylist()
+    own_value = point_in_time.point_in_time_join(spine, VIEWS.views, tables).to_pylist()
     names = [(view.name, feature.name) for view in VIEWS.views for feature in view.features]
-    frame = pd.DataFrame(asked).rename(columns={"event_at": "event_timestamp"})
-    told = store.get_historical_features(frame, [f"{view}:{name}" for view, name in names]).to_df()
-    theirs = {row["place"]: row for row in told.to_dict("records")}
-    for place, one in enumerate(ours):
-        if place not in theirs:
+    frame = pd.DataFrame(requests).rename(columns={"event_at": "event_timestamp"})
+    result = store.get_historical_features(frame, [f"{view}:{name}" for view, name in names]).to_df()
+    their_value = {row["place"]: row for row in result.to_dict("records")}
+    for place, item_value in enumerate(own_value):
+        if place not in their_value:
             # Feast's file store drops a row of the spine when all that it has of a thing was known later.
-            assert _only_later(one, tables), place
+            assert _only_later(item_value, tables), place
             continue
         for view_name, name in names:
-            mine, yours = one[point_in_time.joined_column_name(view_name, name)], plain(theirs[place][name])
+            own_copy, yours = (
+                item_value[point_in_time.joined_column_name(view_name, name)],
+                plain(their_value[place][name]),
+            )
             # pandas makes floats of whole numbers and objects of truths where one is missing.
-            assert mine == (type(mine)(yours) if mine is not None and yours is not None else yours), (view_name, name)
-    assert len(theirs) > 40
+            assert own_copy == (type(own_copy)(yours) if own_copy is not None and yours is not None else yours), (
+                view_name,
+                name,
+            )
+    assert len(their_value) > 40
 
 
 def _only_later(row: dict[str, Any], tables: dict[str, pa.Table]) -> bool:
@@ -138,13 +144,13 @@ def test_stock_feast_reads_our_online_rows_equal(tmp_path: Path, server: Valkey)
         writer.write_rows(item, newest[item.name], edition())
     writer.close()
     for item in VIEWS.views:
-        wanted = newest[item.name].to_pylist()
+        expected_result = newest[item.name].to_pylist()
         key = item.keys[0]
-        asked = [{key: row[key]} for row in wanted] + [{key: token(999)}]
+        requests = [{key: row[key]} for row in expected_result] + [{key: token(999)}]
         names = [feature.name for feature in item.features]
-        told = store.get_online_features([f"{item.name}:{name}" for name in names], asked).to_dict()
+        result = store.get_online_features([f"{item.name}:{name}" for name in names], requests).to_dict()
         for name in names:
-            assert told[name] == [row[name] for row in wanted] + [None]
+            assert result[name] == [row[name] for row in expected_result] + [None]
 
 
 def test_our_key_and_values_are_feasts_byte_by_byte():
@@ -156,10 +162,10 @@ def test_our_key_and_values_are_feasts_byte_by_byte():
     two = view(keys=("member_id", "claim_id"))
     laid = RowCodec("acme", two)
     names = {"claim_id": token(2, "claim"), "member_id": token(1)}
-    theirs = EntityKey(join_keys=list(names), entity_values=[Value(string_val=name) for name in names.values()])
-    assert laid.encode_key((token(1), token(2, "claim"))) == serialize_entity_key(theirs, 3) + b"acme"
+    their_value = EntityKey(join_keys=list(names), entity_values=[Value(string_val=name) for name in names.values()])
+    assert laid.encode_key((token(1), token(2, "claim"))) == serialize_entity_key(their_value, 3) + b"acme"
     assert laid.fields[:4] == tuple(_mmh3(f"member_history:{feature.name}") for feature in two.features)
-    told = {
+    result = {
         "member_id": token(1),
         "claim_id": token(2, "claim"),
         "denials": -7,
@@ -167,6 +173,6 @@ def test_our_key_and_values_are_feasts_byte_by_byte():
         "covered": False,
         "plan": "",
     }
-    columns = laid.encode_rows(rows(two, [told]), published=at(0), edition="0123456789ab")
+    columns = laid.encode_rows(rows(two, [result]), published=instant(0), edition="0123456789ab")
     values = [Value(int64_val=-7), Value(double_val=0.0), Value(bool_val=False), Value(string_val="")]
     assert [column[0] for column in columns[:4]] == [value.SerializeToString() for value in values]

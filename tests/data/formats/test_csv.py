@@ -154,9 +154,9 @@ def test_a_refusal_never_quotes_the_file():
     ):
         with pytest.raises(Refused) as refused:
             csv.read_csv(content, TWO)
-        told = f"{refused.value.what} {refused.value.fix} {refused.value.verdict}"
-        assert "Ann" not in told
-        assert "Bob" not in told
+        result = f"{refused.value.what} {refused.value.fix} {refused.value.verdict}"
+        assert "Ann" not in result
+        assert "Bob" not in result
 
 
 FIELD = st.text(st.characters(codec="utf-8", exclude_characters="\0", exclude_categories=["Cs"]), max_size=8)

@@ -48,7 +48,7 @@ def test_a_file_in_several_row_groups_is_one_table():
 
 
 @pytest.mark.parametrize(
-    ("name", "other"),
+    ("name", "second"),
     [
         ("id", pa.array([1, 2])),
         ("id", pa.array([b"1", b"2"])),
@@ -60,20 +60,20 @@ def test_a_file_in_several_row_groups_is_one_table():
         ("amount", pa.array([Decimal("1.50"), None], pa.decimal128(20, 2))),
     ],
 )
-def test_another_type_stops_the_file_whole(name: str, other: Any):
-    assert code(written({**GOOD, name: other})) == "type_changed"
+def test_another_type_stops_the_file_whole(name: str, second: Any):
+    assert code(written({**GOOD, name: second})) == "type_changed"
 
 
 @pytest.mark.parametrize(
-    ("name", "other"),
+    ("name", "second"),
     [
         ("id", pa.array(["1", "2"], pa.large_string())),
         ("id", pa.array(["1", "2"]).dictionary_encode()),
         ("amount", pa.array([Decimal("1.5"), None], pa.decimal128(5, 1))),
     ],
 )
-def test_a_type_that_fits_within_the_declared_one_is_read(name: str, other: Any):
-    assert parquet.read_parquet(written({**GOOD, name: other}), TYPED).row_count == 2
+def test_a_type_that_fits_within_the_declared_one_is_read(name: str, second: Any):
+    assert parquet.read_parquet(written({**GOOD, name: second}), TYPED).row_count == 2
 
 
 def test_every_changed_type_is_told_at_once():
@@ -96,6 +96,6 @@ def test_files_that_are_none_are_stopped():
 
 def test_a_damaged_page_is_seen_where_the_writer_left_checksums():
     whole = bytearray(written({**GOOD, "id": ["a" * 200, "b" * 200]}, write_page_checksum=True, compression="none"))
-    at = whole.index(b"a" * 200)
-    whole[at + 100] ^= 1
+    instant = whole.index(b"a" * 200)
+    whole[instant + 100] ^= 1
     assert code(bytes(whole)) == "unreadable"

@@ -10,12 +10,12 @@ from wellspring.data.formats import untrusted_csv
 from wellspring.errors import ProjectError
 
 
-def wrong(tmp_path: Path, content: bytes) -> str:
+def error(tmp_path: Path, content: bytes) -> str:
     path = tmp_path / "orders.csv"
     path.write_bytes(content)
-    with pytest.raises(ProjectError) as told:
+    with pytest.raises(ProjectError) as result:
         untrusted_csv.read_untrusted_csv(path)
-    return f"{told.value.what.removeprefix(str(path))} FIX {told.value.fix}"
+    return f"{result.value.what.removeprefix(str(path))} FIX {result.value.fix}"
 
 
 def test_rows_are_text_and_an_empty_field_is_null(tmp_path: Path):
@@ -27,7 +27,7 @@ def test_rows_are_text_and_an_empty_field_is_null(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "output"),
     [
         (b"", "it is empty"),
         (b" \n\n", "it is empty"),
@@ -50,19 +50,19 @@ def test_rows_are_text_and_an_empty_field_is_null(tmp_path: Path):
         (b"Row_Number,b\n1,2\n", "row_number is a name of the house's own"),
     ],
 )  # fmt: skip
-def test_each_cause_is_named(tmp_path: Path, content: bytes, said: str):
-    assert said in wrong(tmp_path, content)
+def test_each_cause_is_named(tmp_path: Path, content: bytes, output: str):
+    assert output in error(tmp_path, content)
 
 
 @pytest.mark.parametrize(
     "line", ["7,Ada", "2026-01-02,Ada", "ada@mail.example,b", "Ada,shoe", "5,5", "+1.5,Ada", "Ada Lovelace,Acme & Co"]
 )
 def test_a_first_line_of_values_is_told_and_never_quoted(tmp_path: Path, line: str):
-    told = wrong(tmp_path, f"{line}\n8,shoe\n9,hat\n".encode())
-    assert "above it" in told
-    assert not [value for value in line.replace("5", "").split(",") if len(value) > 1 and value in told]
+    result = error(tmp_path, f"{line}\n8,shoe\n9,hat\n".encode())
+    assert "above it" in result
+    assert not [value for value in line.replace("5", "").split(",") if len(value) > 1 and value in result]
 
 
 def test_a_name_that_speaks_gets_a_hint(tmp_path: Path):
-    assert "call it member_id;" in wrong(tmp_path, b"Member ID,b\nx,2\n")
-    assert "'Order date'" in wrong(tmp_path, b"b,Order date\n1,2\n")
+    assert "call it member_id;" in error(tmp_path, b"Member ID,b\nx,2\n")
+    assert "'Order date'" in error(tmp_path, b"b,Order date\n1,2\n")

@@ -112,12 +112,12 @@ def test_each_chunk_says_whether_it_is_the_last(tmp_path: Path) -> None:
 
 def test_each_chunk_says_which_it_is(tmp_path: Path) -> None:
     """Two chunks that changed places are whole and true too, each by itself."""
-    one, two, three = (os.urandom(originals.CHUNK_SIZE) for _ in range(3))
+    item, two, three = (os.urandom(originals.CHUNK_SIZE) for _ in range(3))
     keys = Keyring()
-    original = landed(tmp_path, keys, one + two + three)
+    original = landed(tmp_path, keys, item + two + three)
     path = tmp_path / original.drop.id
     path.write_bytes(CHANGES["two chunks swapped"](path.read_bytes()))
-    swapped = original.drop.model_copy(update={"digest": hashlib.sha256(two + one + three).hexdigest()})
+    swapped = original.drop.model_copy(update={"digest": hashlib.sha256(two + item + three).hexdigest()})
     with pytest.raises(CorruptedError):
         originals.read_original(swapped, original.wrapped_key, keys=keys, folder=tmp_path)
 

@@ -42,16 +42,16 @@ def test_a_stopped_drop_is_rejected_whole():
 
 
 @given(st.integers(0, 50), st.integers(0, 50), st.integers(0, 50), st.integers(0, 50))
-def test_it_balances_whatever_was_replayed_discarded_or_still_waits(good: int, mended: int, lost: int, left: int):
-    bad = mended + lost + left
+def test_it_balances_whatever_was_replayed_discarded_or_still_waits(good: int, mended: int, lost: int, remaining: int):
+    bad = mended + lost + remaining
     lines = [
         admit(0, received=good + bad, admitted=good),
         admit(1, received=bad, admitted=mended),
         line("expire", discarded=lost),
     ]
-    found = reconcile_drop(lines, published=good)
-    assert found.balanced
-    assert (found.waiting, found.quarantined, found.discarded) == (mended, left, lost)
+    matches = reconcile_drop(lines, published=good)
+    assert matches.balanced
+    assert (matches.waiting, matches.quarantined, matches.discarded) == (mended, remaining, lost)
 
 
 def test_a_row_that_readers_see_twice_does_not_balance():
@@ -60,5 +60,5 @@ def test_a_row_that_readers_see_twice_does_not_balance():
 
 def test_columns_that_nobody_declared_are_said_with_their_count():
     notes = [{"code": "undeclared_column", "column": None, "count": 7}, {"code": "bom", "column": None, "count": None}]
-    said = undeclared_columns([admit(0, received=7, admitted=7, notes=notes)])
-    assert [(reason.code, reason.count) for reason in said] == [("undeclared_column", 7)]
+    output = undeclared_columns([admit(0, received=7, admitted=7, notes=notes)])
+    assert [(reason.code, reason.count) for reason in output] == [("undeclared_column", 7)]

@@ -50,23 +50,23 @@ def row(**changed: str) -> str:
     return ",".join({**GOOD, **changed}[name] for name in NAMES)
 
 
-def judged(*rows: str, by: DataContract = CLAIMS, header: str = ",".join(NAMES)) -> ValidationResult:
+def validated(*rows: str, by: DataContract = CLAIMS, header: str = ",".join(NAMES)) -> ValidationResult:
     return validation.validate_rows(csv.read_csv(text(header, *rows), by), by)
 
 
-def reasons(told: ValidationResult) -> list[tuple[int, str, str | None]]:
-    return [(value["row_number"], value["code"], value["column"]) for value in told.reasons.to_pylist()]
+def reasons(result: ValidationResult) -> list[tuple[int, str, str | None]]:
+    return [(value["row_number"], value["code"], value["column"]) for value in result.reasons.to_pylist()]
 
 
-def leaving(told: ValidationResult, by: DataContract = CLAIMS) -> list[dict[str, Any]]:
-    return validation.tokenize_rows(told, by, TOKENS).table.to_pylist()
+def leaving(result: ValidationResult, by: DataContract = CLAIMS) -> list[dict[str, Any]]:
+    return validation.tokenize_rows(result, by, TOKENS).table.to_pylist()
 
 
 def test_a_good_row_leaves_as_its_contract_says():
-    told = judged(row())
-    assert (told.received, told.valid.num_rows, told.quarantined.num_rows) == (1, 1, 0)
-    assert told.verdict.passed
-    assert leaving(told) == [
+    result = validated(row())
+    assert (result.received, result.valid.num_rows, result.quarantined.num_rows) == (1, 1, 0)
+    assert result.verdict.passed
+    assert leaving(result) == [
         {
             "id": TOKENS.tokenize_value("claim", "C1"), "line": 1, "kind": "medical", "charged": Decimal("10.50"),
             "paid": Decimal("10.00"), "day": date(2024, 5, 6), "born": 1980, "zip": "123", "note": "call [phone]",
@@ -95,93 +95,95 @@ def test_a_good_row_leaves_as_its_contract_says():
     ],
 )
 def test_each_kind_of_badness_keeps_its_row_back_with_its_reason(changed: dict[str, str], code: str, name: str):
-    told = judged(row(id="C0"), row(**changed), row(id="C2"))
-    assert reasons(told) == [(2, code, name)]
-    assert told.valid["row_number"].to_pylist() == [1, 3]
-    assert told.quarantined["row_number"].to_pylist() == [2]
-    assert [(item.code, item.column, item.count) for item in told.summary] == [(code, name, 1)]
+    result = validated(row(id="C0"), row(**changed), row(id="C2"))
+    assert reasons(result) == [(2, code, name)]
+    assert result.valid["row_number"].to_pylist() == [1, 3]
+    assert result.quarantined["row_number"].to_pylist() == [2]
+    assert [(item.code, item.column, item.count) for item in result.summary] == [(code, name, 1)]
 
 
 @pytest.mark.parametrize(
     "changed", [{"kind": ""}, {"charged": ""}, {"paid": ""}, {"day": ""}, {"note": ""}, {"zip": ""}]
 )
 def test_an_empty_field_that_is_not_required_breaks_nothing(changed: dict[str, str]):
-    assert judged(row(**changed)).valid.num_rows == 1
+    assert validated(row(**changed)).valid.num_rows == 1
 
 
 def test_every_reason_of_a_row_is_given():
-    told = judged(row(id="", line="0", kind="x", charged="1", paid="2", day="soon", comment="900-12-3456"))
-    assert reasons(told) == [
+    result = validated(row(id="", line="0", kind="x", charged="1", paid="2", day="soon", comment="900-12-3456"))
+    assert reasons(result) == [
         (1, "enum", "kind"), (1, "personal_data", "comment"), (1, "range", "line"), (1, "required", "id"),
         (1, "rule", "paid_within_charge"), (1, "type", "day"),
     ]  # fmt: skip
-    assert {item.message for item in validation.reasons_by_row(told, CLAIMS)[1]} >= {
+    assert {item.message for item in validation.reasons_by_row(result, CLAIMS)[1]} >= {
         "what was paid is at most what was charged"
     }
 
 
 def test_of_rows_with_one_key_the_first_stays():
-    told = judged(row(), row(line="2"), row(), row(id="C2"), row())
-    assert reasons(told) == [(3, "unique", "id,line"), (5, "unique", "id,line")]
+    result = validated(row(), row(line="2"), row(), row(id="C2"), row())
+    assert reasons(result) == [(3, "unique", "id,line"), (5, "unique", "id,line")]
 
 
 def test_a_unique_column_is_compared_where_it_has_a_value():
     by = contract(column("id", unique=True), column("note"))
-    told = judged("1,a", ",b", ",c", "1,d", by=by, header="id,note")
-    assert reasons(told) == [(4, "unique", "id")]
+    result = validated("1,a", ",b", ",c", "1,d", by=by, header="id,note")
+    assert reasons(result) == [(4, "unique", "id")]
 
 
 def test_a_row_without_its_fields_waits_and_is_judged_no_further():
-    told = judged(row(), "C9,2,vision", row(id="C3"))
-    assert reasons(told) == [(2, "fields", None)]
-    assert told.valid["row_number"].to_pylist() == [1, 3]
+    result = validated(row(), "C9,2,vision", row(id="C3"))
+    assert reasons(result) == [(2, "fields", None)]
+    assert result.valid["row_number"].to_pylist() == [1, 3]
 
 
 def test_a_waiting_row_is_kept_as_it_was_found():
-    told = judged(row(charged="ten", note="x"), row(id="C2"))
-    kept = told.quarantined.to_pylist()[0]
-    assert {name: kept[name] for name in NAMES} == {**GOOD, "charged": "ten", "note": "x"}
-    assert all(field.type == pa.string() for field in told.quarantined.schema if field.name != "row_number")
+    result = validated(row(charged="ten", note="x"), row(id="C2"))
+    stored = result.quarantined.to_pylist()[0]
+    assert {name: stored[name] for name in NAMES} == {**GOOD, "charged": "ten", "note": "x"}
+    assert all(field.type == pa.string() for field in result.quarantined.schema if field.name != "row_number")
 
 
 def test_an_undeclared_column_never_leaves_and_what_is_in_it_is_said():
     header = f"{','.join(NAMES)},extra"
-    told = judged(f"{row()},900-12-3456", f"{row(id='C2')},", f"{row(id='C3')},ok", header=header)
-    assert [(finding.code, finding.column, finding.count) for finding in told.findings] == [
+    result = validated(f"{row()},900-12-3456", f"{row(id='C2')},", f"{row(id='C3')},ok", header=header)
+    assert [(finding.code, finding.column, finding.count) for finding in result.findings] == [
         ("undeclared_column", "extra", 2)
     ]
-    assert "ssn in 1 rows" in told.findings[0].message
-    assert "900" not in told.findings[0].message
-    assert told.masked == 2
-    assert "extra" not in told.valid.column_names
-    out = validation.tokenize_rows(told, CLAIMS, TOKENS)
+    assert "ssn in 1 rows" in result.findings[0].message
+    assert "900" not in result.findings[0].message
+    assert result.masked == 2
+    assert "extra" not in result.valid.column_names
+    out = validation.tokenize_rows(result, CLAIMS, TOKENS)
     assert "extra" not in out.table.column_names
     assert out.masked == 2 + 3
 
 
 def test_a_column_that_never_leaves_never_leaves():
-    out = validation.tokenize_rows(judged(row()), CLAIMS, TOKENS).table
+    out = validation.tokenize_rows(validated(row()), CLAIMS, TOKENS).table
     assert out.column_names == [*[name for name in NAMES if name != "ssn"], "row_number"]
 
 
 @pytest.mark.parametrize("egress", ["token", "never", "masked", "prefix(3)"])
 def test_no_identifier_leaves_whatever_protects_it(leaves: str):
     by = contract(column("who", egress=leaves, domain="member" if leaves == "token" else None), column("line", "int64"))
-    out = leaving(judged("900-12-3456,1", by=by, header="who,line"), by)
+    out = leaving(validated("900-12-3456,1", by=by, header="who,line"), by)
     assert "900" not in repr(out)
     assert "3456" not in repr(out)
 
 
 def test_a_postcode_leaves_its_first_three_digits_and_anything_else_nothing():
     by = contract(column("zip", egress="prefix(3)"))
-    out = leaving(judged("12345", "12345-6789", "1234", "ABCDE", "900123456", "900-12-3456", by=by, header="zip"), by)
+    out = leaving(
+        validated("12345", "12345-6789", "1234", "ABCDE", "900123456", "900-12-3456", by=by, header="zip"), by
+    )
     assert [item["zip"] for item in out] == ["123", "123", None, None, None, None]
 
 
 def test_a_column_of_another_type_stops_the_drop_whole():
     rows = [row(id=f"C{place}", day="05/06/2024" if place % 3 else "2024-05-06") for place in range(12)]
     with pytest.raises(Refused) as refused:
-        judged(*rows)
+        validated(*rows)
     verdict = refused.value.verdict
     assert verdict is not None
     assert [(reason.code, reason.column, reason.count) for reason in verdict.reasons] == [("type_changed", "day", 8)]
@@ -189,39 +191,39 @@ def test_a_column_of_another_type_stops_the_drop_whole():
 
 def test_some_wrong_values_stop_only_their_rows():
     rows = [row(id=f"C{place}", day="05/06/2024" if place % 2 else "2024-05-06") for place in range(12)]
-    assert judged(*rows).valid.num_rows == 6
+    assert validated(*rows).valid.num_rows == 6
 
 
 def test_no_reason_finding_or_refusal_holds_a_value():
     rows = [row(id="Zed", line="Yan", kind="Xo", charged="Wu", day="Vi", comment="Ulf 900-12-3456")] * 3
-    told = judged(*rows, row())
-    said = f"{told.summary}{told.findings}{told.verdict}{told.reasons.to_pylist()}{validation.reasons_by_row(told, CLAIMS)}"
-    assert not [word for word in ("Zed", "Yan", "Xo", "Wu", "Vi", "Ulf", "3456") if word in said]
+    result = validated(*rows, row())
+    output = f"{result.summary}{result.findings}{result.verdict}{result.reasons.to_pylist()}{validation.reasons_by_row(result, CLAIMS)}"
+    assert not [word for word in ("Zed", "Yan", "Xo", "Wu", "Vi", "Ulf", "3456") if word in output]
 
 
 def test_a_domain_without_a_key_lets_nothing_out():
     with pytest.raises(NotFound):
-        validation.tokenize_rows(judged(row()), CLAIMS, Tokenizer({"member": (1, b"m" * 32)}))
+        validation.tokenize_rows(validated(row()), CLAIMS, Tokenizer({"member": (1, b"m" * 32)}))
 
 
 def test_the_digest_is_that_of_the_table_that_leaves():
-    out = validation.tokenize_rows(judged(row(), row(id="C2")), CLAIMS, TOKENS)
+    out = validation.tokenize_rows(validated(row(), row(id="C2")), CLAIMS, TOKENS)
     assert out.rows_digest == table_hash.hash_rows(out.table)
 
 
 def test_a_drop_of_bad_rows_only_leaves_an_empty_table_of_the_same_shape():
-    out = validation.tokenize_rows(judged(row(id="")), CLAIMS, TOKENS).table
+    out = validation.tokenize_rows(validated(row(id="")), CLAIMS, TOKENS).table
     assert out.num_rows == 0
-    assert out.schema == validation.tokenize_rows(judged(row()), CLAIMS, TOKENS).table.schema
+    assert out.schema == validation.tokenize_rows(validated(row()), CLAIMS, TOKENS).table.schema
 
 
 def test_rows_that_keep_a_newer_contract_leave_on_replay_with_their_numbers():
-    told = judged(row(), row(id="C2", kind="vision"), row(id="C3", kind="vision", line="0"))
+    result = validated(row(), row(id="C2", kind="vision"), row(id="C3", kind="vision", line="0"))
     columns = [
         item.model_copy(update={"enum": ("vision",)}) if item.name == "kind" else item for item in CLAIMS.columns
     ]
     wider = CLAIMS.model_copy(update={"columns": tuple(columns)})
-    again = validation.revalidate_rows(told.quarantined, wider)
+    again = validation.revalidate_rows(result.quarantined, wider)
     assert again.valid["row_number"].to_pylist() == [2]
     assert reasons(again) == [(3, "range", "line")]
     assert [item["row_number"] for item in leaving(again, wider)] == [2]
@@ -229,20 +231,20 @@ def test_rows_that_keep_a_newer_contract_leave_on_replay_with_their_numbers():
 
 
 def test_a_replay_under_the_same_contract_lets_nothing_out():
-    told = judged(row(), row(), row(id="C2", kind="x"), "C9", row(id="C3"), row(id="C4", day="soon"))
-    again = validation.revalidate_rows(told.quarantined, CLAIMS)
+    result = validated(row(), row(), row(id="C2", kind="x"), "C9", row(id="C3"), row(id="C4", day="soon"))
+    again = validation.revalidate_rows(result.quarantined, CLAIMS)
     assert again.valid.num_rows == 0
-    assert reasons(again) == reasons(told)
-    assert again.quarantined.equals(told.quarantined)
+    assert reasons(again) == reasons(result)
+    assert again.quarantined.equals(result.quarantined)
 
 
 def test_a_row_whose_key_has_left_never_leaves_again():
-    told = judged(row(), row())
-    assert validation.revalidate_rows(told.quarantined, CLAIMS).valid.num_rows == 0
+    result = validated(row(), row())
+    assert validation.revalidate_rows(result.quarantined, CLAIMS).valid.num_rows == 0
     # Where the first of two was bad as well, one of them may still leave, and only one.
-    told = judged(row(kind="vision"), row(kind="vision"))
+    result = validated(row(kind="vision"), row(kind="vision"))
     columns = [item.model_copy(update={"enum": ()}) for item in CLAIMS.columns]
-    again = validation.revalidate_rows(told.quarantined, CLAIMS.model_copy(update={"columns": tuple(columns)}))
+    again = validation.revalidate_rows(result.quarantined, CLAIMS.model_copy(update={"columns": tuple(columns)}))
     assert again.valid["row_number"].to_pylist() == [1]
     assert reasons(again) == [(2, "unique", "id,line")]
 
@@ -255,10 +257,10 @@ def test_parquet_is_judged_like_text():
     by = contract(column("id", required=True), column("amount", "float64", maximum=5), format="parquet")
     file = io.BytesIO()
     pq.write_table(pa.table({"id": ["a", None, "c"], "amount": [1.5, float("nan"), 9.0], "extra": [1, 2, None]}), file)
-    told = validation.validate_rows(parquet.read_parquet(file.getvalue(), by), by)
-    assert reasons(told) == [(2, "required", "id"), (2, "type", "amount"), (3, "range", "amount")]
-    assert told.masked == 2
-    assert told.quarantined["amount"].type == pa.float64()
+    result = validation.validate_rows(parquet.read_parquet(file.getvalue(), by), by)
+    assert reasons(result) == [(2, "required", "id"), (2, "type", "amount"), (3, "range", "amount")]
+    assert result.masked == 2
+    assert result.quarantined["amount"].type == pa.float64()
 
 
 FIELDS = st.sampled_from(
@@ -269,11 +271,11 @@ FIELDS = st.sampled_from(
 @given(st.lists(st.lists(FIELDS, min_size=9, max_size=12), min_size=1, max_size=9))
 def test_every_row_is_either_good_or_waits_with_a_reason(rows: list[list[str]]):
     try:
-        told = judged(*(",".join(fields) for fields in rows))
+        result = validated(*(",".join(fields) for fields in rows))
     except Refused:
         return
-    good, waiting = told.valid["row_number"].to_pylist(), told.quarantined["row_number"].to_pylist()
-    assert sorted(good + waiting) == list(range(1, told.received + 1))
-    assert sorted(set(told.reasons["row_number"].to_pylist())) == waiting
-    assert sum(item.count or 0 for item in told.summary) == told.reasons.num_rows
-    assert "900-12" not in repr(leaving(told))
+    good, waiting = result.valid["row_number"].to_pylist(), result.quarantined["row_number"].to_pylist()
+    assert sorted(good + waiting) == list(range(1, result.received + 1))
+    assert sorted(set(result.reasons["row_number"].to_pylist())) == waiting
+    assert sum(item.count or 0 for item in result.summary) == result.reasons.num_rows
+    assert "900-12" not in repr(leaving(result))

@@ -17,8 +17,8 @@ from wellspring.records.clock import SystemClock
 
 @pytest.fixture
 def vendor(tmp_path: Path) -> Iterator[Vendor]:
-    with Vendor(tmp_path / "vendor").open() as opened:
-        yield opened
+    with Vendor(tmp_path / "vendor").open() as opened_files:
+        yield opened_files
 
 
 def test_an_unpinned_host_key_is_refused(vendor: Vendor) -> None:
@@ -63,7 +63,7 @@ def test_a_name_that_is_not_utf8_hides_no_other_file(vendor: Vendor) -> None:
     vendor.put("a.csv", b"x\n1\n")
     with open(os.fsencode(vendor.outbox) + b"/caf\xe9.csv", "wb") as file:
         file.write(b"x\n2\n")
-    assert {found.name for found in vendor.source().list()} == {"a.csv", "caf\\xe9.csv"}
+    assert {matches.name for matches in vendor.source().list()} == {"a.csv", "caf\\xe9.csv"}
 
 
 def test_a_server_that_is_gone_is_unavailable(tmp_path: Path) -> None:
@@ -80,10 +80,10 @@ def test_a_file_beyond_the_bound_is_refused(vendor: Vendor) -> None:
 
 
 def test_the_address_is_asked_again_at_each_call(vendor: Vendor) -> None:
-    asked = []
+    requests = []
     source = SftpSource(
         "clearinghouse",
-        address=lambda: asked.append(1) or ("127.0.0.1", vendor.port),  # type: ignore[func-returns-value]
+        address=lambda: requests.append(1) or ("127.0.0.1", vendor.port),  # type: ignore[func-returns-value]
         user="wellspring",
         folder="/outbox",
         private_key=vendor.user_key,
@@ -93,4 +93,4 @@ def test_the_address_is_asked_again_at_each_call(vendor: Vendor) -> None:
     )
     source.list()
     source.list()
-    assert len(asked) == 2
+    assert len(requests) == 2

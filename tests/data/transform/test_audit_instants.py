@@ -8,28 +8,28 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from tests.builders import dbt_projects as made
+from tests.builders import dbt_projects as built
 from wellspring.data.transform.audit_instants import RECORDING_COLUMNS, choose_audit_instants, known_since_columns
 from wellspring.data.transform.dbt_process import SourceTable
 from wellspring.errors import ProjectError
 
 
-def grown(folder: Path, name: str, days: Iterable[float], *, each: int = 1) -> SourceTable:
+def grown(folder: Path, name: str, days: Iterable[float], *, item: int = 1) -> SourceTable:
     """A landed table of which some rows were recorded on each of some days."""
-    at = [made.FIRST + timedelta(days=day) for day in days for _ in range(each)]
-    rows = pa.table({"recorded_at": pa.array(at, pa.timestamp("us", "UTC"))})
-    return SourceTable(files=(made.written(rows, folder / f"{name}.parquet"),), known_since_columns=("recorded_at",))
+    instant = [built.FIRST + timedelta(days=day) for day in days for _ in range(item)]
+    rows = pa.table({"recorded_at": pa.array(instant, pa.timestamp("us", "UTC"))})
+    return SourceTable(files=(built.written(rows, folder / f"{name}.parquet"),), known_since_columns=("recorded_at",))
 
 
 def cut_days(sources: dict[str, SourceTable]) -> list[float]:
     cuts = [datetime.fromisoformat(instant) for instant in choose_audit_instants(sources)]
-    return [(cut - made.FIRST) / timedelta(days=1) for cut in cuts]
+    return [(cut - built.FIRST) / timedelta(days=1) for cut in cuts]
 
 
 def test_a_table_loaded_at_once_does_not_draw_the_cut_to_its_day(tmp_path: Path):
-    at_once, growing = grown(tmp_path, "a", [0], each=1000), grown(tmp_path, "b", range(100, 200))
+    at_once, growing = grown(tmp_path, "a", [0], item=1000), grown(tmp_path, "b", range(100, 200))
     assert cut_days({"a": at_once, "b": growing}) == [170]
-    backfilled = grown(tmp_path, "c", [0, *range(100, 200)], each=1)
+    backfilled = grown(tmp_path, "c", [0, *range(100, 200)], item=1)
     assert cut_days({"a": at_once, "c": backfilled}) == [169]
     assert cut_days({"a": at_once}) == []
 

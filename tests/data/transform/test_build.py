@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.builders import dbt_projects as made
+from tests.builders import dbt_projects as built
 from tests.builders import drops
 from tests.builders.recording_step import Died, FixedClock, RecordingStep
 from wellspring.data.transform import build as build_module
@@ -48,14 +48,14 @@ def step(clock: FixedClock) -> RecordingStep:
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Project:
-    made.project(tmp_path / "dbt", {"visits.sql": made.VISITS, "visits.yml": made.FEATURES})
+def project(tmp_path: Path) -> Project:
+    built.project(tmp_path / "dbt", {"visits.sql": built.VISITS, "visits.yml": built.FEATURES})
     return Project(project=ProjectSection(name="tiny", tenant="acme"), sources={}, dbt=DbtSettings(), root=tmp_path)
 
 
 @pytest.fixture
-def lake(here: Project, clock: FixedClock) -> Iterator[Lake]:
-    lake = Lake(here.lake_dir, tenant="acme", clock=clock)
+def lake(project: Project, clock: FixedClock) -> Iterator[Lake]:
+    lake = Lake(project.lake_dir, tenant="acme", clock=clock)
     yield lake
     lake.close()
 
@@ -63,39 +63,41 @@ def lake(here: Project, clock: FixedClock) -> Iterator[Lake]:
 @pytest.fixture
 def jobs(monkeypatch: pytest.MonkeyPatch) -> list[BuildJob]:
     """Build without dbt: `visits` as the project's SQL would make it. Returns what was asked for."""
-    asked: list[BuildJob] = []
+    requests: list[BuildJob] = []
 
     def run(job: BuildJob) -> BuildResult:
-        asked.append(job)
+        requests.append(job)
         return build(job)
 
     monkeypatch.setattr(build_module, "run_in_child", run)
-    return asked
+    return requests
 
 
-def build(job: BuildJob, *, change: Callable[[pa.Table], pa.Table] = lambda rows: rows, tell: int = 0) -> BuildResult:
+def build(
+    job: BuildJob, *, change: Callable[[pa.Table], pa.Table] = lambda rows: rows, record_entry: int = 0
+) -> BuildResult:
     """Write what the project's SQL would. change: of the whole build; tell: how many rows more are told."""
     everything = pa.concat_tables([pq.read_table(file) for file in job.sources["visit"].files])
     for run, cut in {"full": None, **{f"audit-{n}": cut for n, cut in enumerate(job.audit_instants)}}.items():
         visits = everything.to_pylist()
-        known = [visit for visit in visits if cut is None or format_instant(visit["recorded_at"]) <= cut]
+        expected = [visit for visit in visits if cut is None or format_instant(visit["recorded_at"]) <= cut]
         rows = [
             {
                 "person": item["person"],
                 "known_since": item["recorded_at"],
-                "sequence": (so_far := sum(_before(one, item) for one in known)),
+                "sequence": (so_far := sum(_before(item_value, item) for item_value in expected)),
                 "so_far": so_far,
-                "in_all": sum(one["person"] == item["person"] for one in known),
+                "in_all": sum(item_value["person"] == item["person"] for item_value in expected),
             }
-            for item in known
+            for item in expected
         ]
         types = [pa.string(), pa.timestamp("us", "UTC"), *(pa.int64() for _ in range(3))]
         table = pa.Table.from_pylist(rows, pa.schema(zip(COLUMNS, types, strict=True)))
         ordered = table.sort_by([(name, "ascending") for name in ("person", "known_since")])
-        made.written(change(ordered) if cut is None else ordered, Path(job.scratch_dir) / run / "visits.parquet")
-    told = pq.read_metadata(Path(job.scratch_dir) / "full" / "visits.parquet").num_rows + tell
+        built.written(change(ordered) if cut is None else ordered, Path(job.scratch_dir) / run / "visits.parquet")
+    result = pq.read_metadata(Path(job.scratch_dir) / "full" / "visits.parquet").num_rows + record_entry
     return BuildResult(
-        tables=(ExportedTable(name="visits", keys=("person",), columns=COLUMNS, rows=told),), passed_tests=1
+        tables=(ExportedTable(name="visits", keys=("person",), columns=COLUMNS, rows=result),), passed_tests=1
     )
 
 
@@ -106,81 +108,81 @@ def replaced(kind: pa.DataType, number: int | None = None) -> Callable[[pa.Table
     return lambda rows: rows.set_column(3, "so_far", column)
 
 
-def _before(one: dict[str, Any], each: dict[str, Any]) -> bool:
-    return one["person"] == each["person"] and one["recorded_at"] <= each["recorded_at"]
+def _before(item: dict[str, Any], item_value: dict[str, Any]) -> bool:
+    return item["person"] == item_value["person"] and item["recorded_at"] <= item_value["recorded_at"]
 
 
 def landed(lake: Lake, step: RecordingStep, name: str = "a", count: int = 40, *, first: int = 0) -> Edition:
-    lake.stage_part(drops.intake(name, VISIT, made.visits(count, first=first)), VISIT, step=step)
+    lake.stage_part(drops.intake(name, VISIT, built.visits(count, first=first)), VISIT, step=step)
     return lake.publish("clearinghouse", lake.staged_parts(), step=step)
 
 
 def test_a_build_is_published_with_the_landed_tables_it_was_made_of(
-    lake: Lake, here: Project, step: RecordingStep, clock: FixedClock, jobs: list[BuildJob]
+    lake: Lake, project: Project, step: RecordingStep, clock: FixedClock, jobs: list[BuildJob]
 ):
     base = landed(lake, step)
     clock.pass_(minutes=5)
-    done = build_module.transform_edition(lake, here, base, step=step)
+    done = build_module.transform_edition(lake, project, base, step=step)
     assert (done.newly_built, done.edition) == (True, lake.get_edition(level="built"))
     assert (done.edition.parent, done.edition.known_since) == (base.id, clock.now())
     assert [table.table for table in done.edition.tables] == ["visit", "visits"]
     assert set(base.tables) <= set(done.edition.tables)
     assert lake.read_table(done.edition, "visits").num_rows == 40
-    assert jobs[0].project_dir == str(here.root / "dbt")
+    assert jobs[0].project_dir == str(project.root / "dbt")
 
 
 def test_a_build_reads_the_files_of_its_one_edition_and_of_no_other(
-    lake: Lake, here: Project, step: RecordingStep, jobs: list[BuildJob], monkeypatch: pytest.MonkeyPatch
+    lake: Lake, project: Project, step: RecordingStep, jobs: list[BuildJob], monkeypatch: pytest.MonkeyPatch
 ):
     base = landed(lake, step)
     landed(lake, step, "later", first=40)
     monkeypatch.setattr(lake, "get_edition", lambda *_, **__: None)
-    build_module.transform_edition(lake, here, base, step=step)
+    build_module.transform_edition(lake, project, base, step=step)
     assert list(jobs[0].sources["visit"].files) == lake.table_files(base, "visit")
     assert jobs[0].sources["visit"].known_since_columns == ("recorded_at", "known_since")
 
 
 def test_the_same_edition_and_code_change_nothing_and_other_code_builds_anew(
-    lake: Lake, here: Project, step: RecordingStep, clock: FixedClock, jobs: list[BuildJob]
+    lake: Lake, project: Project, step: RecordingStep, clock: FixedClock, jobs: list[BuildJob]
 ):
     base = landed(lake, step)
-    one = build_module.transform_edition(lake, here, base, step=step)
+    item = build_module.transform_edition(lake, project, base, step=step)
     entries = len(step.entries)
-    again = build_module.transform_edition(lake, here, base, step=step)
-    assert again == one._replace(newly_built=False)
+    again = build_module.transform_edition(lake, project, base, step=step)
+    assert again == item._replace(newly_built=False)
     assert (len(jobs), len(step.entries)) == (1, entries)
     clock.pass_(hours=1)
-    (here.root / "dbt" / "models" / "more.sql").write_text("select 1 as one")
-    two = build_module.transform_edition(lake, here, base, step=step)
+    (project.root / "dbt" / "models" / "more.sql").write_text("select 1 as one")
+    two = build_module.transform_edition(lake, project, base, step=step)
     assert two.newly_built
-    assert two.edition.id != one.edition.id
-    assert lake.list_editions("built") == (two.edition, one.edition)
+    assert two.edition.id != item.edition.id
+    assert lake.list_editions("built") == (two.edition, item.edition)
 
 
 def test_other_versions_of_what_builds_it_build_anew(
-    lake: Lake, here: Project, step: RecordingStep, jobs: list[BuildJob], monkeypatch: pytest.MonkeyPatch
+    lake: Lake, project: Project, step: RecordingStep, jobs: list[BuildJob], monkeypatch: pytest.MonkeyPatch
 ):
     base = landed(lake, step)
-    build_module.transform_edition(lake, here, base, step=step)
-    told = step.done("transform")[-1].facts["tools"]
-    assert {part.rpartition(" ")[0] for part in str(told).split(", ")} >= {"wellspring", "dbt-core", "duckdb"}
+    build_module.transform_edition(lake, project, base, step=step)
+    result = step.done("transform")[-1].facts["tools"]
+    assert {part.rpartition(" ")[0] for part in str(result).split(", ")} >= {"wellspring", "dbt-core", "duckdb"}
     monkeypatch.setattr(build_module, "_tool_versions", lambda: "duckdb 99")
-    assert build_module.transform_edition(lake, here, base, step=step).newly_built
+    assert build_module.transform_edition(lake, project, base, step=step).newly_built
     assert (len(jobs), step.done("transform")[-1].facts["tools"]) == (2, "duckdb 99")
 
 
 def test_a_table_that_nothing_was_held_against_is_not_told_as_audited(
-    lake: Lake, here: Project, step: RecordingStep, jobs: list[BuildJob]
+    lake: Lake, project: Project, step: RecordingStep, jobs: list[BuildJob]
 ):
-    done = build_module.transform_edition(lake, here, landed(lake, step, count=1), step=step)
+    done = build_module.transform_edition(lake, project, landed(lake, step, count=1), step=step)
     assert (jobs[0].audit_instants, done.leaks) == ((), ())
     assert step.done("publish")[-1].facts["audited"] == {"visits": 0}
 
 
 def test_the_column_that_looked_ahead_is_named_and_stops_nothing(
-    lake: Lake, here: Project, step: RecordingStep, jobs: list[BuildJob]
+    lake: Lake, project: Project, step: RecordingStep, jobs: list[BuildJob]
 ):
-    done = build_module.transform_edition(lake, here, landed(lake, step), step=step)
+    done = build_module.transform_edition(lake, project, landed(lake, step), step=step)
     assert done.leaks == ("visits.in_all",)
     assert len(jobs[0].audit_instants) == 1
     publish = step.done("publish")[-1]
@@ -190,12 +192,12 @@ def test_the_column_that_looked_ahead_is_named_and_stops_nothing(
 
 
 def test_what_is_recorded_names_edition_code_and_snapshots(
-    lake: Lake, here: Project, step: RecordingStep, jobs: list[BuildJob]
+    lake: Lake, project: Project, step: RecordingStep, jobs: list[BuildJob]
 ):
     base = landed(lake, step)
-    done = build_module.transform_edition(lake, here, base, step=step)
+    done = build_module.transform_edition(lake, project, base, step=step)
     (built,), publish = step.done("transform"), step.done("publish")[-1]
-    code = code_digest(here.root / "dbt")
+    code = code_digest(project.root / "dbt")
     named = [(f"edition:{base.id}", base.id), ("dbt:tiny", code[:12])]
     for entry in (built, publish):
         assert [(ref.name, str(ref.digest)[:12]) for ref in entry.inputs] == named
@@ -222,7 +224,7 @@ FAILED = BuildProblem(
 )
 def test_a_failed_build_leaves_readers_at_the_last_good_edition(
     lake: Lake,
-    here: Project,
+    project: Project,
     step: RecordingStep,
     jobs: list[BuildJob],
     monkeypatch: pytest.MonkeyPatch,
@@ -230,14 +232,14 @@ def test_a_failed_build_leaves_readers_at_the_last_good_edition(
     error: type[Refused | ProjectError],
     words: str,
 ):
-    good = build_module.transform_edition(lake, here, landed(lake, step), step=step).edition
+    good = build_module.transform_edition(lake, project, landed(lake, step), step=step).edition
 
     def fail(job: BuildJob) -> BuildResult:
         return build(job).model_copy(update={"problems": tuple(problems)})
 
     monkeypatch.setattr(build_module, "run_in_child", fail)
     with pytest.raises(error, match=words) as caught:
-        build_module.transform_edition(lake, here, landed(lake, step, "b", first=40), step=step)
+        build_module.transform_edition(lake, project, landed(lake, step, "b", first=40), step=step)
     assert lake.get_edition(level="built") == good
     assert step.entries[-1].action == "transform"
     assert step.entries[-1].phase == ("refused" if error is Refused else "failed")
@@ -265,7 +267,7 @@ def test_a_failed_build_leaves_readers_at_the_last_good_edition(
 )
 def test_a_table_that_cannot_be_history_is_refused(
     lake: Lake,
-    here: Project,
+    project: Project,
     step: RecordingStep,
     monkeypatch: pytest.MonkeyPatch,
     change: Callable[[pa.Table], pa.Table],
@@ -273,7 +275,7 @@ def test_a_table_that_cannot_be_history_is_refused(
 ):
     monkeypatch.setattr(build_module, "run_in_child", lambda job: build(job, change=change))
     with pytest.raises(ProjectError, match=words):
-        build_module.transform_edition(lake, here, landed(lake, step), step=step)
+        build_module.transform_edition(lake, project, landed(lake, step), step=step)
     assert lake.get_edition(level="built") is None
 
 
@@ -281,73 +283,73 @@ def test_a_table_that_cannot_be_history_is_refused(
     "broken", [{"tell": 1}, {"change": lambda rows: rows.drop_columns(["so_far"])}], ids=["rows", "columns"]
 )
 def test_a_file_that_is_not_what_dbt_told_of_is_refused(
-    lake: Lake, here: Project, step: RecordingStep, monkeypatch: pytest.MonkeyPatch, broken: dict[str, Any]
+    lake: Lake, project: Project, step: RecordingStep, monkeypatch: pytest.MonkeyPatch, broken: dict[str, Any]
 ):
     monkeypatch.setattr(build_module, "run_in_child", lambda job: build(job, **broken))
     with pytest.raises(CorruptedError, match="not in its file as dbt built it"):
-        build_module.transform_edition(lake, here, landed(lake, step), step=step)
+        build_module.transform_edition(lake, project, landed(lake, step), step=step)
 
 
 def test_readers_are_never_taken_back_to_an_older_landed_edition(
-    lake: Lake, here: Project, step: RecordingStep, clock: FixedClock, jobs: list[BuildJob]
+    lake: Lake, project: Project, step: RecordingStep, clock: FixedClock, jobs: list[BuildJob]
 ):
     old = landed(lake, step)
     clock.pass_(days=1)
-    now = build_module.transform_edition(lake, here, landed(lake, step, "b", first=40), step=step).edition
+    now = build_module.transform_edition(lake, project, landed(lake, step, "b", first=40), step=step).edition
     with pytest.raises(Refused, match="is newer than"):
-        build_module.transform_edition(lake, here, old, step=step)
+        build_module.transform_edition(lake, project, old, step=step)
     with pytest.raises(Refused, match="is a built one"):
-        build_module.transform_edition(lake, here, now, step=step)
+        build_module.transform_edition(lake, project, now, step=step)
     assert lake.get_edition(level="built") == now
 
 
-def test_without_a_dbt_project_it_is_said_what_is_missing(lake: Lake, here: Project, step: RecordingStep):
+def test_without_a_dbt_project_it_is_said_what_is_missing(lake: Lake, project: Project, step: RecordingStep):
     base = landed(lake, step)
-    for wrong in (
-        here.model_copy(update={"dbt": None}),
-        here.model_copy(update={"dbt": DbtSettings(folder=Path("none"))}),
+    for error in (
+        project.model_copy(update={"dbt": None}),
+        project.model_copy(update={"dbt": DbtSettings(folder=Path("none"))}),
     ):
         with pytest.raises(ProjectError, match="names no dbt project"):
-            build_module.transform_edition(lake, wrong, base, step=step)
+            build_module.transform_edition(lake, error, base, step=step)
 
 
 def test_nothing_of_a_build_lies_about_and_what_a_killed_one_left_is_cleared(
-    lake: Lake, here: Project, step: RecordingStep, jobs: list[BuildJob], monkeypatch: pytest.MonkeyPatch
+    lake: Lake, project: Project, step: RecordingStep, jobs: list[BuildJob], monkeypatch: pytest.MonkeyPatch
 ):
     base = landed(lake, step)
-    left = here.lake_dir / "builds" / "of-another"
-    left.mkdir(parents=True)
+    remaining = project.lake_dir / "builds" / "of-another"
+    remaining.mkdir(parents=True)
     modes: list[int] = []
 
     def run(job: BuildJob) -> BuildResult:
         modes.append(Path(job.scratch_dir).parent.stat().st_mode & 0o777)
-        assert not left.exists()
+        assert not remaining.exists()
         return build(job)
 
     monkeypatch.setattr(build_module, "run_in_child", run)
-    build_module.transform_edition(lake, here, base, step=step)
+    build_module.transform_edition(lake, project, base, step=step)
     assert modes == [0o700]
-    assert not (here.lake_dir / "builds").exists()
+    assert not (project.lake_dir / "builds").exists()
 
 
 def test_a_crash_in_the_publish_is_finished_by_recovery_and_not_built_again(
-    lake: Lake, here: Project, step: RecordingStep, jobs: list[BuildJob]
+    lake: Lake, project: Project, step: RecordingStep, jobs: list[BuildJob]
 ):
     base = landed(lake, step)
     step.die_at = "built.publish:intent"
     with pytest.raises(Died):
-        build_module.transform_edition(lake, here, base, step=step)
+        build_module.transform_edition(lake, project, base, step=step)
     assert lake.get_edition(level="built") is None
     (finished,) = lake.recover(step.open_intents(), step=step)
-    again = build_module.transform_edition(lake, here, base, step=step)
+    again = build_module.transform_edition(lake, project, base, step=step)
     assert again == (finished, ("visits.in_all",), False)
     assert len(jobs) == 1
 
 
 def test_a_table_without_a_row_is_a_source_all_the_same(
-    lake: Lake, here: Project, step: RecordingStep, jobs: list[BuildJob]
+    lake: Lake, project: Project, step: RecordingStep, jobs: list[BuildJob]
 ):
-    done = build_module.transform_edition(lake, here, landed(lake, step, count=0), step=step)
+    done = build_module.transform_edition(lake, project, landed(lake, step, count=0), step=step)
     assert (done.leaks, jobs[0].audit_instants) == ((), ())
     assert lake.read_table(done.edition, "visits").num_rows == 0
 
@@ -361,7 +363,7 @@ def test_a_child_that_dies_is_told_without_a_word_of_what_it_said(tmp_path: Path
         build_module.run_in_child(BuildJob(project_dir=str(tmp_path), scratch_dir=str(scratch), sources={}))
 
 
-def test_with_dbt_itself_a_build_comes_out_whole(lake: Lake, here: Project, step: RecordingStep):
-    done = build_module.transform_edition(lake, here, landed(lake, step), step=step)
+def test_with_dbt_itself_a_build_comes_out_whole(lake: Lake, project: Project, step: RecordingStep):
+    done = build_module.transform_edition(lake, project, landed(lake, step), step=step)
     assert done.leaks == ("visits.in_all",)
     assert lake.read_table(done.edition, "visits", ["in_all"])["in_all"].to_pylist() == [10] * 40

@@ -7,12 +7,12 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from tests.builders import dbt_projects as made
+from tests.builders import dbt_projects as built
 from wellspring.data.transform import dbt_plugin
 from wellspring.records.record import format_instant
 
 
-def opened(folder: Path, files: list[str], *, cut: str | None = None) -> duckdb.DuckDBPyConnection:
+def opened_files(folder: Path, files: list[str], *, cut: str | None = None) -> duckdb.DuckDBPyConnection:
     """Open a database as dbt-duckdb would, with one source."""
     (folder / "out").mkdir(exist_ok=True)
     source = {"files": files, "known_since_columns": ["recorded_at"]}
@@ -32,26 +32,26 @@ def opened(folder: Path, files: list[str], *, cut: str | None = None) -> duckdb.
 
 
 def count(connection: duckdb.DuckDBPyConnection, of: str = "landed.visit") -> int:
-    (found,) = connection.execute(f"select count(*) from {of}").fetchall()
-    return int(found[0])
+    (matches,) = connection.execute(f"select count(*) from {of}").fetchall()
+    return int(matches[0])
 
 
 def test_a_source_is_the_files_that_were_handed_in(tmp_path: Path):
-    one = made.written(made.visits(10), tmp_path / "it's one.parquet")
-    two = made.written(made.visits(5).drop_columns(["amount"]), tmp_path / "two.parquet")
-    with opened(tmp_path, [one, two]) as connection:
+    item = built.written(built.visits(10), tmp_path / "it's one.parquet")
+    two = built.written(built.visits(5).drop_columns(["amount"]), tmp_path / "two.parquet")
+    with opened_files(tmp_path, [item, two]) as connection:
         assert count(connection) == 15
         assert count(connection, "landed.visit where amount is null") == 5
 
 
 def test_no_other_file_can_be_read_whatever_the_sql_says(tmp_path: Path):
-    mine, other = (made.written(made.visits(3), tmp_path / name) for name in ("mine.parquet", "other.parquet"))
-    with opened(tmp_path, [mine]) as connection:
+    own_copy, second = (built.written(built.visits(3), tmp_path / name) for name in ("mine.parquet", "other.parquet"))
+    with opened_files(tmp_path, [own_copy]) as connection:
         for sql in (
-            f"select * from '{other}'",
+            f"select * from '{second}'",
             f"attach '{tmp_path / 'x.duckdb'}'",
             "set enable_external_access = true",
-            f"set allowed_paths = ['{other}']",
+            f"set allowed_paths = ['{second}']",
             f"copy landed.visit to '{tmp_path / 'x.csv'}'",
         ):
             with pytest.raises((duckdb.PermissionException, duckdb.InvalidInputException, duckdb.BinderException)):
@@ -60,10 +60,10 @@ def test_no_other_file_can_be_read_whatever_the_sql_says(tmp_path: Path):
 
 
 def test_a_file_of_the_edition_can_neither_be_overwritten_nor_read_past_the_cut(tmp_path: Path):
-    rows = made.visits(10)
-    file = made.written(rows, tmp_path / "landed" / "visit.parquet")
+    rows = built.visits(10)
+    file = built.written(rows, tmp_path / "landed" / "visit.parquet")
     before = Path(file).read_bytes()
-    with opened(tmp_path, [file], cut=format_instant(rows["recorded_at"][6].as_py())) as connection:
+    with opened_files(tmp_path, [file], cut=format_instant(rows["recorded_at"][6].as_py())) as connection:
         for sql in (
             f"copy (select 'forged' as person) to '{file}' (format parquet, use_tmp_file false)",
             f"select * from read_parquet('{file}')",
@@ -71,23 +71,25 @@ def test_a_file_of_the_edition_can_neither_be_overwritten_nor_read_past_the_cut(
         ):
             with pytest.raises(duckdb.PermissionException):
                 connection.execute(sql)
-        told = connection.execute("select sql from duckdb_tables() union all select sql from duckdb_views()").fetchall()
-        assert file not in str(told)
+        result = connection.execute(
+            "select sql from duckdb_tables() union all select sql from duckdb_views()"
+        ).fetchall()
+        assert file not in str(result)
         assert count(connection) == 7
     assert Path(file).read_bytes() == before
 
 
 def test_rows_recorded_after_the_cut_are_not_there(tmp_path: Path):
-    rows = made.visits(10)
-    file = made.written(rows, tmp_path / "x.parquet")
-    with opened(tmp_path, [file], cut=format_instant(rows["recorded_at"][6].as_py())) as connection:
+    rows = built.visits(10)
+    file = built.written(rows, tmp_path / "x.parquet")
+    with opened_files(tmp_path, [file], cut=format_instant(rows["recorded_at"][6].as_py())) as connection:
         assert count(connection) == 7
 
 
 def test_where_the_supplier_says_nothing_a_row_is_known_since_it_landed(tmp_path: Path):
-    rows = made.visits(6)
+    rows = built.visits(6)
     landed = rows.rename_columns({"recorded_at": "known_since"})
-    file = made.written(landed.append_column("recorded_at", pa.nulls(6, pa.timestamp("us", "UTC"))), tmp_path / "x.pq")
+    file = built.written(landed.append_column("recorded_at", pa.nulls(6, pa.timestamp("us", "UTC"))), tmp_path / "x.pq")
     config = {
         "sources": {"visit": {"files": [file], "known_since_columns": ["recorded_at", "known_since"]}},
         "spill": "",
@@ -103,8 +105,8 @@ def test_where_the_supplier_says_nothing_a_row_is_known_since_it_landed(tmp_path
 def test_it_speaks_the_protocol_of_dbt_duckdb_without_importing_it():
     from dbt.adapters.duckdb.plugins import BasePlugin
 
-    asked = {name for name in vars(BasePlugin) if not name.startswith("_")} - {"create", "initialize"}
-    assert asked <= set(vars(dbt_plugin.Plugin))
+    requests = {name for name in vars(BasePlugin) if not name.startswith("_")} - {"create", "initialize"}
+    assert requests <= set(vars(dbt_plugin.Plugin))
     made_by_dbt = BasePlugin.create(dbt_plugin.PLUGIN_MODULE, config={"audit_instant": None}, alias="landed")
     assert (type(made_by_dbt).__name__, made_by_dbt.name) == ("Plugin", "landed")
     with pytest.raises(NotImplementedError):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pyarrow.parquet as pq
 import pytest
 
-from tests.builders import dbt_projects as made
+from tests.builders import dbt_projects as built
 from tests.runtime.test_landlock import fenced
 from wellspring.data.transform import build, dbt_process
 from wellspring.data.transform.dbt_process import BuildJob, BuildResult, SourceTable
@@ -31,7 +31,7 @@ SOUND = {
     "[{name: person, data_type: varchar}]}]",
 }
 UNLIKE = "its columns are not those of its contract: "
-SAID = 'Binder Error: Referenced column "{}" not found!'
+OUTPUT = 'Binder Error: Referenced column "{}" not found!'
 
 
 class Ran(NamedTuple):
@@ -43,14 +43,16 @@ class Ran(NamedTuple):
 
 def ran(folder: Path, files: dict[str, str], *, cuts: tuple[str, ...] = (), sources: Any = None) -> Ran:
     """Do a job in the child."""
-    file = made.written(made.visits(), folder / "visit.parquet")
+    file = built.written(built.visits(), folder / "visit.parquet")
     scratch = folder / "scratch"
     scratch.mkdir()
-    given = {"visit": SourceTable(files=(file,), known_since_columns=("recorded_at",))} if sources is None else sources
-    project = made.project(folder / "dbt", files)
+    arguments = (
+        {"visit": SourceTable(files=(file,), known_since_columns=("recorded_at",))} if sources is None else sources
+    )
+    project = built.project(folder / "dbt", files)
     return Ran(
         build.run_in_child(
-            BuildJob(project_dir=str(project), scratch_dir=str(scratch), sources=given, audit_instants=cuts)
+            BuildJob(project_dir=str(project), scratch_dir=str(scratch), sources=arguments, audit_instants=cuts)
         ),
         scratch,
     )
@@ -59,9 +61,9 @@ def ran(folder: Path, files: dict[str, str], *, cuts: tuple[str, ...] = (), sour
 @pytest.fixture(scope="module")
 def visits(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     """A history of which one column is honest and one looks ahead, as built whole and up to its twentieth day."""
-    cut = format_instant(made.visits()["recorded_at"][19].as_py())
+    cut = format_instant(built.visits()["recorded_at"][19].as_py())
     warns = '{{ config(severity="warn") }} select * from {{ ref("visits") }}'
-    files = {"visits.sql": made.VISITS, "visits.yml": made.FEATURES, "../tests/only_warns.sql": warns}
+    files = {"visits.sql": built.VISITS, "visits.yml": built.FEATURES, "../tests/only_warns.sql": warns}
     return ran(tmp_path_factory.mktemp("building"), files, cuts=(cut,))
 
 
@@ -69,7 +71,7 @@ def visits(tmp_path_factory: pytest.TempPathFactory) -> Ran:
 def broken(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     """Models and tests that fail, each in its own way."""
     folder = tmp_path_factory.mktemp("broken")
-    file = made.written(made.visits(), folder / "elsewhere.parquet")
+    file = built.written(built.visits(), folder / "elsewhere.parquet")
     source = '{{ source("landed", "visit") }}'
     files = {
         "codes.sql": f"select person, amount from {source}",
@@ -101,7 +103,7 @@ def test_of_a_cut_the_rows_are_those_recorded_up_to_it(visits: Ran):
 
 def test_the_column_that_looks_ahead_is_found_by_name(visits: Ran):
     whole, past = (str(visits.scratch / run / "visits.parquet") for run in ("full", "audit-0"))
-    cut = format_instant(made.visits()["recorded_at"][19].as_py())
+    cut = format_instant(built.visits()["recorded_at"][19].as_py())
     assert compare_past(whole, past, audit_instant=cut, keys=("person",)) == (["in_all"], 20)
 
 
@@ -126,8 +128,8 @@ def test_a_model_that_goes_for_the_landed_files_finds_them_closed_and_as_they_we
     }
     words = {problem.node: problem.message for problem in ran(tmp_path, files | SOUND).answer.problems}
     assert {"forges", "peeks"} == set(words)
-    assert all("Permission Error" in said for said in words.values())
-    assert pq.read_table(file).equals(made.visits())
+    assert all("Permission Error" in output for output in words.values())
+    assert pq.read_table(file).equals(built.visits())
 
 
 def test_code_that_gets_past_its_sql_can_write_only_below_the_scratch_folder(tmp_path: Path):
@@ -154,13 +156,13 @@ def test_rows_stand_in_the_order_of_their_keys_and_knowledge(visits: Ran):
 
 
 def test_a_failed_test_is_told_in_words_with_a_count(broken: Ran):
-    said = {
+    output = {
         problem.node: (problem.kind, problem.column, problem.count)
         for problem in broken.answer.problems
         if problem.kind == "test"
     }
-    assert said["unique_codes_person"] == ("test", "person", 4)
-    assert said["nobody_came_twice"] == ("test", None, 40)
+    assert output["unique_codes_person"] == ("test", "person", 4)
+    assert output["nobody_came_twice"] == ("test", None, 40)
     words = {problem.node: problem.message for problem in broken.answer.problems}
     assert words["unique_codes_person"] == (
         "test unique_codes_person found 4 values of codes.person stand there more than once"
@@ -186,13 +188,13 @@ def test_no_value_of_the_data_is_in_what_is_said(broken: Ran):
 def test_what_no_engine_would_find_is_told_before_anything_runs(tmp_path: Path):
     source = '{{ source("landed", "visit") }}'
     files = {
-        "visits.sql": made.VISITS,
-        "visits.yml": made.FEATURES.replace("meta: {keys: [person]}", "materialized: view"),
+        "visits.sql": built.VISITS,
+        "visits.yml": built.FEATURES.replace("meta: {keys: [person]}", "materialized: view"),
         "visit.sql": f"select person from {source}",
         "visit.yml": "models: [{name: visit, config: {contract: {enforced: true}, meta: {keys: [person]}}, "
         "columns: [{name: person, data_type: varchar}, {name: sequence, data_type: bigint}]}]",
         "late.sql": 'select * from {{ source("landed", "late") }} where 1 = {{ 1 }}',
-        "sources.yml": made.SOURCES.replace("{name: visit}", "{name: visit}, {name: late}, {name: never_read}"),
+        "sources.yml": built.SOURCES.replace("{name: visit}", "{name: visit}, {name: late}, {name: never_read}"),
         "snake.py": "def model(dbt, session):\n    return dbt.ref('late')\n",
         "../seeds/codes.csv": "code,what\n1,one\n",
         "huge.sql": f"select person, count(*)::hugeint as n from {source} group by person",
@@ -235,7 +237,7 @@ def test_a_job_without_a_project_ends_without_an_answer(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("message", "said"),
+    ("message", "output"),
     [
         ('Runtime Error in model m\n  Binder Error: Referenced column "x" not found!\nLINE 1', None),
         (
@@ -250,8 +252,8 @@ def test_a_job_without_a_project_ends_without_an_answer(tmp_path: Path):
         # At run time a macro may say what it read.
         ("Compilation Error in model m\n  bad secret", "Compilation Error"),
         ("Runtime Error in m\n  Conversion Error: 'x\nBinder Error: secret' is no INT32", "Conversion Error"),
-        ('Runtime Error in m\n  Binder Error: Referenced column "secret" not found!', SAID.format("…")),
-        ('Runtime Error in m\n  Binder Error: Referenced column "amount" not found!', SAID.format("amount")),
+        ('Runtime Error in m\n  Binder Error: Referenced column "secret" not found!', OUTPUT.format("…")),
+        ('Runtime Error in m\n  Binder Error: Referenced column "amount" not found!', OUTPUT.format("amount")),
         (
             "Runtime Error in m\n  Catalog Error: Table with name secret does not exist!",
             "Catalog Error: Table with name … does not exist!",
@@ -262,11 +264,11 @@ def test_a_job_without_a_project_ends_without_an_answer(tmp_path: Path):
         ),
     ],
 )
-def test_of_an_error_only_what_is_about_the_sql_is_passed_on(message: Any, said: str | None):
+def test_of_an_error_only_what_is_about_the_sql_is_passed_on(message: Any, output: str | None):
     node = SimpleNamespace(raw_code="select {{ read() }}, x", compiled_code="select secret, x")
-    told = dbt_process._describe_error(message, node, frozenset({"amount"}))
-    assert "secret" not in told
-    assert told == (said or SAID.format("x"))
+    result = dbt_process._describe_error(message, node, frozenset({"amount"}))
+    assert "secret" not in result
+    assert result == (output or OUTPUT.format("x"))
 
 
 def test_a_job_and_an_answer_are_one_line_of_json():

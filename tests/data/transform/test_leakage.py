@@ -6,11 +6,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from tests.builders import dbt_projects as made
+from tests.builders import dbt_projects as built
 from wellspring.data.transform.leakage import LeakageReport, compare_past
 from wellspring.records.record import format_instant
 
-CUT = made.FIRST + timedelta(days=2)
+CUT = built.FIRST + timedelta(days=2)
 
 
 def written(folder: Path, name: str, rows: list[dict[str, Any]]) -> str:
@@ -24,12 +24,12 @@ def written(folder: Path, name: str, rows: list[dict[str, Any]]) -> str:
             "code": pa.string(),
         }
     )
-    return made.written(pa.Table.from_pylist(rows, schema), folder / name)
+    return built.written(pa.Table.from_pylist(rows, schema), folder / name)
 
 
 def row(day: int, **values: Any) -> dict[str, Any]:
-    known = made.FIRST + timedelta(days=day)
-    return {"person": "a", "known_since": known, "sequence": day, "count": 1, "share": 0.5, "code": "x", **values}
+    expected = built.FIRST + timedelta(days=day)
+    return {"person": "a", "known_since": expected, "sequence": day, "count": 1, "share": 0.5, "code": "x", **values}
 
 
 def compared(folder: Path, whole: list[dict[str, Any]], past: list[dict[str, Any]]) -> LeakageReport:

@@ -18,34 +18,34 @@ def frame(world: World | None = None, **changes) -> TrainingSet:
     return build_training_set(model(**changes), views(), world, world.edition)
 
 
-def days(at) -> np.ndarray:
+def days(instant) -> np.ndarray:
     """Say when, in days since the first claim could be asked about."""
-    return (at - int(START.timestamp() * 1e6)) / DAY
+    return (instant - int(START.timestamp() * 1e6)) / DAY
 
 
 def test_what_is_learned_lies_before_the_gap_and_what_judges_after_it():
-    made = frame()
-    end = days(made.asked_at).max() - 25
-    assert days(made.asked_at[made.train_rows]).max() < end - 90 - 25
-    assert days(made.asked_at[made.test_rows]).min() >= end - 90 - 1e-6
-    assert days(made.asked_at[made.test_rows]).max() < end + 1e-6
-    assert len(made.train_rows) > 1000
-    assert len(made.test_rows) > 700
-    assert made.eligible_rows == len(made.test_rows)
+    built = frame()
+    end = days(built.asked_at).max() - 25
+    assert days(built.asked_at[built.train_rows]).max() < end - 90 - 25
+    assert days(built.asked_at[built.test_rows]).min() >= end - 90 - 1e-6
+    assert days(built.asked_at[built.test_rows]).max() < end + 1e-6
+    assert len(built.train_rows) > 1000
+    assert len(built.test_rows) > 700
+    assert built.eligible_rows == len(built.test_rows)
 
 
 def test_a_label_known_later_never_trains():
     world = World(3000)
     late = world.tables["claim_label"]
     # Every second answer of the early claims came only after the judging window began.
-    known = np.asarray(late.column("known_since").cast("int64"))
-    then = np.where(np.arange(len(known)) % 2 == 0, known, known + 200 * DAY)
+    expected = np.asarray(late.column("known_since").cast("int64"))
+    then = np.where(np.arange(len(expected)) % 2 == 0, expected, expected + 200 * DAY)
     moved = pa.array(then, pa.int64()).cast(pa.timestamp("us", "UTC"))
     world.tables["claim_label"] = late.set_column(late.column_names.index("known_since"), "known_since", moved)
-    made = frame(world)
+    built = frame(world)
     whole = frame()
-    rows = {row["claim_id"] for row in made.rows.take(made.train_rows).to_pylist()}
-    assert len(made.train_rows) == pytest.approx(len(whole.train_rows) / 2, rel=0.02)
+    rows = {row["claim_id"] for row in built.rows.take(built.train_rows).to_pylist()}
+    assert len(built.train_rows) == pytest.approx(len(whole.train_rows) / 2, rel=0.02)
     assert rows == {token("claim", n) for n in range(0, 3000, 2)} & {
         row["claim_id"] for row in whole.rows.take(whole.train_rows).to_pylist()
     }
@@ -63,9 +63,9 @@ def test_a_correction_known_later_changes_only_what_judges():
         [world.edition.known_since - timedelta(days=1)] * labels.num_rows,
     )
     world.tables["claim_label"] = pa.concat_tables([labels, flipped])
-    made = frame(world)
-    assert made.labels[made.train_rows].tolist() == plain.labels[plain.train_rows].tolist()
-    assert made.labels[made.test_rows].tolist() == (~plain.labels[plain.test_rows]).tolist()
+    built = frame(world)
+    assert built.labels[built.train_rows].tolist() == plain.labels[plain.train_rows].tolist()
+    assert built.labels[built.test_rows].tolist() == (~plain.labels[plain.test_rows]).tolist()
 
 
 def test_of_equal_instants_the_higher_sequence_is_the_newer_label():
@@ -83,19 +83,19 @@ def test_of_equal_instants_the_higher_sequence_is_the_newer_label():
 
 def test_a_question_is_asked_once_as_it_was_first_known():
     world = World(3000)
-    told = world.tables["claim_features"]
-    corrected = told.set_column(
-        told.column_names.index("charge_amount"), "charge_amount", pa.array([1e9] * told.num_rows)
+    result = world.tables["claim_features"]
+    corrected = result.set_column(
+        result.column_names.index("charge_amount"), "charge_amount", pa.array([1e9] * result.num_rows)
     )
     later = pa.array(
-        [value + timedelta(days=2) for value in told.column("known_since").to_pylist()], pa.timestamp("us", "UTC")
+        [value + timedelta(days=2) for value in result.column("known_since").to_pylist()], pa.timestamp("us", "UTC")
     )
     corrected = corrected.set_column(corrected.column_names.index("known_since"), "known_since", later)
     plain = frame(world)
-    world.tables["claim_features"] = pa.concat_tables([corrected, told])
-    made = frame(world)
-    assert made.rows.num_rows == 3000
-    assert made.rows.equals(plain.rows)
+    world.tables["claim_features"] = pa.concat_tables([corrected, result])
+    built = frame(world)
+    assert built.rows.num_rows == 3000
+    assert built.rows.equals(plain.rows)
 
 
 def test_the_order_of_the_tables_changes_nothing():
@@ -104,17 +104,17 @@ def test_the_order_of_the_tables_changes_nothing():
     chance = np.random.default_rng(1)
     for name, rows in world.tables.items():
         world.tables[name] = rows.take(chance.permutation(rows.num_rows))
-    made = frame(world)
-    assert made.rows.equals(plain.rows)
-    assert made.labels.tolist() == plain.labels.tolist()
-    assert made.train_rows.tolist() == plain.train_rows.tolist()
+    built = frame(world)
+    assert built.rows.equals(plain.rows)
+    assert built.labels.tolist() == plain.labels.tolist()
+    assert built.train_rows.tolist() == plain.train_rows.tolist()
 
 
 def test_a_matrix_says_what_one_value_says():
-    made = frame()
-    inputs = made.inputs()
-    rows = made.matrix(inputs, made.test_rows)
-    picked = made.rows.take(made.test_rows).to_pylist()
+    built = frame()
+    inputs = built.inputs()
+    rows = built.matrix(inputs, built.test_rows)
+    picked = built.rows.take(built.test_rows).to_pylist()
     for place, item in enumerate(inputs):
         one_by_one = [item.encode_value(row[f"{item.view}__{item.name}"]) for row in picked]
         assert np.array_equal(rows[:, place], np.array(one_by_one), equal_nan=True), item.name
@@ -122,41 +122,41 @@ def test_a_matrix_says_what_one_value_says():
 
 def test_categories_are_the_declared_ones_or_those_of_the_train_rows_sorted():
     world = World(3000)
-    told = world.tables["claim_features"]
-    kinds = told.column("claim_type").to_pylist()
+    result = world.tables["claim_features"]
+    kinds = result.column("claim_type").to_pylist()
     # The newest claims are of a kind that nobody could know of before.
     kinds[-1000:] = ["dental"] * 1000
-    world.tables["claim_features"] = told.set_column(told.column_names.index("claim_type"), "claim_type", [kinds])
-    made = frame(world)
-    by = {item.name: item for item in made.inputs()}
+    world.tables["claim_features"] = result.set_column(result.column_names.index("claim_type"), "claim_type", [kinds])
+    built = frame(world)
+    by = {item.name: item for item in built.inputs()}
     assert by["claim_type"].categories == ("institutional", "professional")
     assert by["auth_state"].categories == ("none", "valid", "expired")
-    assert np.isnan(made.matrix([by["claim_type"]], np.array([2999]))).all()
+    assert np.isnan(built.matrix([by["claim_type"]], np.array([2999]))).all()
 
 
 def test_a_token_is_never_a_category():
     world = World(3000)
-    told = world.tables["claim_features"]
-    tokens = pa.array([*told.column("billing_npi").to_pylist()[:5], *told.column("claim_type").to_pylist()[5:]])
-    world.tables["claim_features"] = told.set_column(told.column_names.index("claim_type"), "claim_type", tokens)
+    result = world.tables["claim_features"]
+    tokens = pa.array([*result.column("billing_npi").to_pylist()[:5], *result.column("claim_type").to_pylist()[5:]])
+    world.tables["claim_features"] = result.set_column(result.column_names.index("claim_type"), "claim_type", tokens)
     with pytest.raises(ProjectError, match="never keeps one"):
         frame(world).inputs()
 
 
 def test_a_value_that_is_missing_is_nan_and_a_bool_is_a_number():
     column = pa.chunked_array([pa.array([True, None, False])])
-    given = FeatureInput(view="v", name="n", type="bool", description="w")
-    assert np.array_equal(encode_column(column, given), [1.0, math.nan, 0.0], equal_nan=True)
+    arguments = FeatureInput(view="v", name="n", type="bool", description="w")
+    assert np.array_equal(encode_column(column, arguments), [1.0, math.nan, 0.0], equal_nan=True)
     words = pa.chunked_array([pa.array(["b", None, "x"])])
-    given = FeatureInput(view="v", name="n", type="string", categories=("a", "b"), description="w")
-    assert np.array_equal(encode_column(words, given), [1.0, math.nan, math.nan], equal_nan=True)
+    arguments = FeatureInput(view="v", name="n", type="string", categories=("a", "b"), description="w")
+    assert np.array_equal(encode_column(words, arguments), [1.0, math.nan, math.nan], equal_nan=True)
 
 
 def test_too_little_history_is_inconclusive():
-    with pytest.raises(Refused) as told:
+    with pytest.raises(Refused) as result:
         frame(split={"test_days": 250, "gap_days": 30, "label_maturity_days": 25})
-    assert told.value.verdict is not None
-    assert told.value.verdict.outcome == "inconclusive"
+    assert result.value.verdict is not None
+    assert result.value.verdict.outcome == "inconclusive"
 
 
 def test_a_label_that_is_no_bool_and_a_feature_that_is_not_there_are_told():
@@ -169,66 +169,69 @@ def test_a_label_that_is_no_bool_and_a_feature_that_is_not_there_are_told():
         frame(world)
 
 
-def labels_from(world: World, known: list[datetime]) -> None:
+def labels_from(world: World, expected: list[datetime]) -> None:
     """Let each label of a world be known from another instant on."""
-    told = world.tables["claim_label"]
-    place = told.column_names.index("known_since")
-    world.tables["claim_label"] = told.set_column(place, "known_since", pa.array(known, pa.timestamp("us", "UTC")))
+    result = world.tables["claim_label"]
+    place = result.column_names.index("known_since")
+    world.tables["claim_label"] = result.set_column(place, "known_since", pa.array(expected, pa.timestamp("us", "UTC")))
 
 
 def test_a_row_whose_label_was_known_when_it_was_asked_neither_teaches_nor_judges():
     world, whole = World(3000), frame()
-    asked = world.tables["claim_features"].column("known_since").to_pylist()
-    told = world.tables["claim_label"].column("known_since").to_pylist()
-    labels_from(world, [at if n % 10 == 0 else then for n, (at, then) in enumerate(zip(asked, told, strict=True))])
+    requests = world.tables["claim_features"].column("known_since").to_pylist()
+    result = world.tables["claim_label"].column("known_since").to_pylist()
+    labels_from(
+        world,
+        [instant if n % 10 == 0 else then for n, (instant, then) in enumerate(zip(requests, result, strict=True))],
+    )
     # A later correction of such a label is no answer that was waited for.
     labels = world.tables["claim_label"]
     later = labels.column("known_since").to_pylist()
     world.tables["claim_label"] = pa.concat_tables([labels, labels])
     labels_from(world, [*later, *(item + timedelta(days=1) for item in later)])
-    made = frame(world)
-    known = {token("claim", n) for n in range(0, 3000, 10)}
+    built = frame(world)
+    expected = {token("claim", n) for n in range(0, 3000, 10)}
     for side in ("train", "test"):
         then, now = (
-            {row["claim_id"] for row in item.rows.take(getattr(item, side)).to_pylist()} for item in (whole, made)
+            {row["claim_id"] for row in item.rows.take(getattr(item, side)).to_pylist()} for item in (whole, built)
         )
-        assert now == then - known
-        assert then & known
-    assert made.excluded_label_known == len(whole.train_rows) + len(whole.test_rows) - len(made.train_rows) - len(
-        made.test_rows
+        assert now == then - expected
+        assert then & expected
+    assert built.excluded_label_known == len(whole.train_rows) + len(whole.test_rows) - len(built.train_rows) - len(
+        built.test_rows
     )
-    assert made.eligible_rows == len(made.test_rows)
+    assert built.eligible_rows == len(built.test_rows)
     assert (whole.excluded_label_known, whole.excluded_after_build) == (0, 0)
 
 
 def test_when_most_labels_are_known_when_asked_nothing_is_learned():
     world = World(3000)
     labels_from(world, world.tables["claim_features"].column("known_since").to_pylist())
-    with pytest.raises(Refused, match="the outcome is known when it is asked") as told:
+    with pytest.raises(Refused, match="the outcome is known when it is asked") as result:
         frame(world)
-    assert told.value.verdict is not None
-    assert told.value.verdict.outcome == "invalid"
-    assert [reason.code for reason in told.value.verdict.reasons] == ["label_known"]
+    assert result.value.verdict is not None
+    assert result.value.verdict.outcome == "invalid"
+    assert [reason.code for reason in result.value.verdict.reasons] == ["label_known"]
 
 
 def asked_in_2062(count: int) -> World:
     world = World(3000)
     for name in ("claim_features", "claim_label"):
-        told = world.tables[name]
-        at = told.column("known_since").to_pylist()
-        at[-count:] = [datetime(2062, 1, 1, tzinfo=item.tzinfo) for item in at[-count:]]
-        place = told.column_names.index("known_since")
-        world.tables[name] = told.set_column(place, "known_since", pa.array(at, pa.timestamp("us", "UTC")))
+        result = world.tables[name]
+        instant = result.column("known_since").to_pylist()
+        instant[-count:] = [datetime(2062, 1, 1, tzinfo=item.tzinfo) for item in instant[-count:]]
+        place = result.column_names.index("known_since")
+        world.tables[name] = result.set_column(place, "known_since", pa.array(instant, pa.timestamp("us", "UTC")))
     return world
 
 
 def test_a_question_from_the_future_moves_no_window():
-    made, whole = frame(asked_in_2062(1)), frame()
-    assert made.excluded_after_build == 1
-    assert abs(made.split_at - whole.split_at) < DAY
-    assert abs(len(made.test_rows) - len(whole.test_rows)) < 20
-    assert days(made.asked_at[made.test_rows]).max() < 300
-    with pytest.raises(Refused, match=r"1,000 of its 3,000 questions are asked after 2026-\d\d-\d\dT") as told:
+    built, whole = frame(asked_in_2062(1)), frame()
+    assert built.excluded_after_build == 1
+    assert abs(built.split_at - whole.split_at) < DAY
+    assert abs(len(built.test_rows) - len(whole.test_rows)) < 20
+    assert days(built.asked_at[built.test_rows]).max() < 300
+    with pytest.raises(Refused, match=r"1,000 of its 3,000 questions are asked after 2026-\d\d-\d\dT") as result:
         frame(asked_in_2062(1000))
-    assert told.value.verdict is not None
-    assert [reason.code for reason in told.value.verdict.reasons] == ["after_build"]
+    assert result.value.verdict is not None
+    assert [reason.code for reason in result.value.verdict.reasons] == ["after_build"]

@@ -18,9 +18,9 @@ def world(rows: int = 3000):
 
 
 def fit(most: int | None = None, **changes):
-    rows, truth = (item[:most] for item in world())
-    said = {"names": ["a", "b__c", "d"], "categorical": [1], "settings": SETTINGS, "rounds": 30, "seed": 7}
-    return lightgbm.fit_booster(rows, truth, **{**said, **changes})
+    rows, labels = (item[:most] for item in world())
+    output = {"names": ["a", "b__c", "d"], "categorical": [1], "settings": SETTINGS, "rounds": 30, "seed": 7}
+    return lightgbm.fit_booster(rows, labels, **{**output, **changes})
 
 
 def test_the_same_rows_settings_and_seed_give_the_same_bytes():
@@ -48,13 +48,16 @@ def test_contributions_sum_to_the_score_but_for_what_is_usual():
 
 
 def test_it_stops_early_and_tells_how_it_goes():
-    rows, truth = world()
-    told: list[int] = []
+    rows, labels = world()
+    result: list[int] = []
     booster = fit(
-        2000, rounds=600, validation=(rows[2000:], truth[2000:]), on_iteration=lambda round_, loss: told.append(round_)
+        2000,
+        rounds=600,
+        validation=(rows[2000:], labels[2000:]),
+        on_iteration=lambda round_, loss: result.append(round_),
     )
     assert lightgbm.get_best_iteration(booster) < 600
-    assert told[:2] == [20, 40]
+    assert result[:2] == [20, 40]
     assert lightgbm.get_best_iteration(fit()) == 30
 
 

@@ -24,11 +24,14 @@ def test_it_stays_finite_where_the_kinds_are_parted():
 
 
 def test_one_score_and_many_say_the_same():
-    raw, truth = world(500)
-    platt = calibration.fit_platt(raw, truth)
+    raw, labels = world(500)
+    platt = calibration.fit_platt(raw, labels)
     many = calibration.calibrate_scores(platt, raw)
     assert (
-        max(abs(platt.calibrate_score(one) - item) for one, item in zip(raw.tolist(), many.tolist(), strict=True))
+        max(
+            abs(platt.calibrate_score(item_value) - item)
+            for item_value, item in zip(raw.tolist(), many.tolist(), strict=True)
+        )
         < 1e-15
     )
     assert platt.calibrate_score(-1e9) == 0.0
@@ -36,18 +39,20 @@ def test_one_score_and_many_say_the_same():
 
 
 def test_a_threshold_by_recall_catches_that_share_and_no_higher_one_does():
-    raw, truth = world()
-    said = calibration.calibrate_scores(calibration.fit_platt(raw, truth), raw)
-    chosen = calibration.choose_threshold(Threshold(recall="0.80"), said, truth)
-    assert (said[truth] >= float(chosen)).mean() >= 0.80
-    assert (said[truth] >= float(chosen) + 0.001).mean() < 0.80
+    raw, labels = world()
+    output = calibration.calibrate_scores(calibration.fit_platt(raw, labels), raw)
+    chosen = calibration.choose_threshold(Threshold(recall="0.80"), output, labels)
+    assert (output[labels] >= float(chosen)).mean() >= 0.80
+    assert (output[labels] >= float(chosen) + 0.001).mean() < 0.80
 
 
 def test_a_threshold_by_value_is_where_an_alarm_pays():
-    raw, truth = world(200_000)
-    said = calibration.calibrate_scores(calibration.fit_platt(raw, truth), raw)
+    raw, labels = world(200_000)
+    output = calibration.calibrate_scores(calibration.fit_platt(raw, labels), raw)
     # An alarm at probability p brings 30 p and costs 10 (1 - p): it pays from a quarter on.
-    chosen = calibration.choose_threshold(Threshold(true_positive_benefit="30", false_positive_cost="10"), said, truth)
+    chosen = calibration.choose_threshold(
+        Threshold(true_positive_benefit="30", false_positive_cost="10"), output, labels
+    )
     assert float(chosen) == pytest.approx(0.25, abs=0.03)
 
 

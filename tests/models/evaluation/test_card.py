@@ -6,12 +6,12 @@ from wellspring.records.models import SubgroupMetrics
 
 def test_a_card_says_what_a_reader_must_know():
     small = SubgroupMetrics(column="claim:plan", value="gold", rows=40, enough_rows=False, positive_share=0.2)
-    made = candidate(scores=scores(subgroups=(small,)))
-    page = card.write_model_card(model(), made, RECIPE, importance=[1.0, 5.0, 0.0])
+    built = candidate(scores=scores(subgroups=(small,)))
+    page = card.write_model_card(model(), built, RECIPE, importance=[1.0, 5.0, 0.0])
     for words in (
-        f"# denials: candidate {made.id}", "Will this claim be denied as submitted?", "from a score of 0.40 on",
+        f"# denials: candidate {built.id}", "Will this claim be denied as submitted?", "from a score of 0.40 on",
         "**pass**", "| auc | 0.7000 | 0.6900 to 0.7100 |", "(too small to judge)", "Above the best of them: +0.050",
-        made.artifact, made.environment, "contract:medical_claim@1.0.0", "gap of 25 days",
+        built.artifact, built.environment, "contract:medical_claim@1.0.0", "gap of 25 days",
     ):  # fmt: skip
         assert words in page
     looks_at = page.partition("strongest first")[2]

@@ -25,78 +25,78 @@ BO = Principal("user:bo", ("approver",))
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Released:
+def project(tmp_path: Path) -> Released:
     return Released(tmp_path)
 
 
-def go_back(house: Released) -> Release:
-    return rollback_release("denials", BO, house.house, policies=ANYTHING, step=house.step)
+def go_back(project: Released) -> Release:
+    return rollback_release("denials", BO, project.project, policies=ANYTHING, step=project.step)
 
 
-def write(house: Released, action: str, phase: EntryPhase, release: Release, *, model: str = "denials") -> None:
-    house.step.write(action, phase, release.subject, intent=None, inputs=(), outputs=(), facts={"model": model})
+def write(project: Released, action: str, phase: EntryPhase, release: Release, *, model: str = "denials") -> None:
+    project.step.write(action, phase, release.subject, intent=None, inputs=(), outputs=(), facts={"model": model})
 
 
-def test_history_says_what_was_live_at_an_instant_and_who_stood_behind_it(house: Released):
-    clock = house.clock
+def test_history_says_what_was_live_at_an_instant_and_who_stood_behind_it(project: Released):
+    clock = project.clock
     assert isinstance(clock, FixedClock)
-    first = house.released(1)
+    first = project.released(1)
     clock.pass_(hours=1)
-    second = house.released(2)
+    second = project.released(2)
     clock.pass_(hours=1)
-    go_back(house)
-    told = list_release_periods(house.books, "denials")
-    assert [(item.release, item.action, item.changed_by) for item in told] == [
+    go_back(project)
+    result = list_release_periods(project.books, "denials")
+    assert [(item.release, item.action, item.changed_by) for item in result] == [
         (first.id, "rollback", "user:bo"),
         (second.id, "promote", "user:bo"),
         (first.id, "promote", "user:bo"),
     ]
-    assert (told[0].until, told[1].until) == (None, told[0].since)
-    (then,) = list_release_periods(house.books, "denials", NOW + timedelta(minutes=90))
+    assert (result[0].until, result[1].until) == (None, result[0].since)
+    (then,) = list_release_periods(project.books, "denials", NOW + timedelta(minutes=90))
     assert (then.release, then.proposed_by, then.approved_by) == (second.id, ("user:ana",), "user:bo")
-    assert list_release_periods(house.books, "denials", NOW - timedelta(seconds=1)) == ()
-    assert list_release_periods(house.books, "other") == ()
+    assert list_release_periods(project.books, "denials", NOW - timedelta(seconds=1)) == ()
+    assert list_release_periods(project.books, "other") == ()
 
 
-def test_the_line_holds_what_one_could_go_back_through(house: Released):
-    assert build_rollback_stack(house.books, "denials") == []
-    first, second = house.released(1), house.released(2)
-    assert build_rollback_stack(house.books, "denials") == [first.id, second.id]
-    go_back(house)
-    assert build_rollback_stack(house.books, "denials") == [first.id]
-    third = house.released(3)
-    assert build_rollback_stack(house.books, "denials") == [first.id, third.id]
-    assert [was_live(house.books, "denials", item.id) for item in (first, second, third)] == [True, True, True]
-    assert not was_live(house.books, "denials", "0" * 12)
-    assert build_rollback_stack(house.books, "other") == []
+def test_the_line_holds_what_one_could_go_back_through(project: Released):
+    assert build_rollback_stack(project.books, "denials") == []
+    first, second = project.released(1), project.released(2)
+    assert build_rollback_stack(project.books, "denials") == [first.id, second.id]
+    go_back(project)
+    assert build_rollback_stack(project.books, "denials") == [first.id]
+    third = project.released(3)
+    assert build_rollback_stack(project.books, "denials") == [first.id, third.id]
+    assert [was_live(project.books, "denials", item.id) for item in (first, second, third)] == [True, True, True]
+    assert not was_live(project.books, "denials", "0" * 12)
+    assert build_rollback_stack(project.books, "other") == []
 
 
-def test_only_what_came_to_an_end_counts(house: Released):
-    first, other = house.released(1), house.train(2)
+def test_only_what_came_to_an_end_counts(project: Released):
+    first, second = project.released(1), project.train(2)
     phases: tuple[EntryPhase, ...] = ("intent", "failed")
     for phase in phases:
-        write(house, "promote", phase, other)
-    assert build_rollback_stack(house.books, "denials") == [first.id]
-    assert not was_live(house.books, "denials", other.id)
-    assert len(list_release_periods(house.books, "denials")) == 1
+        write(project, "promote", phase, second)
+    assert build_rollback_stack(project.books, "denials") == [first.id]
+    assert not was_live(project.books, "denials", second.id)
+    assert len(list_release_periods(project.books, "denials")) == 1
 
 
-def test_the_switch_that_ended_last_is_told_if_it_failed(house: Released):
-    assert find_last_failed_switch(house.books, "denials") is None
-    first = house.released(1)
-    assert find_last_failed_switch(house.books, "denials") is None
-    write(house, "rollback", "failed", first, model="other")
-    assert find_last_failed_switch(house.books, "denials") is None
-    write(house, "rollback", "failed", first)
-    failed = find_last_failed_switch(house.books, "denials")
+def test_the_switch_that_ended_last_is_told_if_it_failed(project: Released):
+    assert find_last_failed_switch(project.books, "denials") is None
+    first = project.released(1)
+    assert find_last_failed_switch(project.books, "denials") is None
+    write(project, "rollback", "failed", first, model="other")
+    assert find_last_failed_switch(project.books, "denials") is None
+    write(project, "rollback", "failed", first)
+    failed = find_last_failed_switch(project.books, "denials")
     assert failed is not None
     assert (failed.action, failed.subject) == ("rollback", first.subject)
-    write(house, "promote", "done", first)
-    assert find_last_failed_switch(house.books, "denials") is None
+    write(project, "promote", "done", first)
+    assert find_last_failed_switch(project.books, "denials") is None
 
 
-def test_a_way_back_to_what_was_never_live_is_broken(house: Released):
-    house.released(1)
-    write(house, "rollback", "done", house.train(2))
+def test_a_way_back_to_what_was_never_live_is_broken(project: Released):
+    project.released(1)
+    write(project, "rollback", "done", project.train(2))
     with pytest.raises(CorruptedError, match="was not live before"):
-        build_rollback_stack(house.books, "denials")
+        build_rollback_stack(project.books, "denials")

@@ -34,10 +34,10 @@ class Signer:
 class Counting(DiskContentStore):
     """Counts what is opened."""
 
-    opened = 0
+    opened_files = 0
 
     def get(self, digest: str) -> bytes:
-        self.opened += 1
+        self.opened_files += 1
         return super().get(digest)
 
 
@@ -82,84 +82,84 @@ class Shelf:
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
+def model_store(tmp_path: Path) -> Shelf:
     return Shelf(tmp_path)
 
 
-def test_what_is_written_is_read_again_and_the_digest_is_that_of_the_list(shelf: Shelf):
-    digest = shelf.write_secret()
-    assert digest == shelf.write_secret()
+def test_what_is_written_is_read_again_and_the_digest_is_that_of_the_list(model_store: Shelf):
+    digest = model_store.write_secret()
+    assert digest == model_store.write_secret()
     text = "".join(f"{hashlib.sha256(FILES[name]).hexdigest()} {name}\n" for name in sorted(FILES))
     assert digest == hashlib.sha256(text.encode()).hexdigest()
-    assert shelf.read_secret(digest) == artifact.ModelArtifact(digest, "tree\nversion=v4\n", RECIPE)
+    assert model_store.read_secret(digest) == artifact.ModelArtifact(digest, "tree\nversion=v4\n", RECIPE)
 
 
-def test_a_pickle_is_never_written(shelf: Shelf):
+def test_a_pickle_is_never_written(model_store: Shelf):
     with pytest.raises(Refused, match=r"model\.pkl"):
-        shelf.write_secret({**FILES, "model.pkl": b"\x80\x04"})
-    assert not (shelf.folder / "objects").exists()
+        model_store.write_secret({**FILES, "model.pkl": b"\x80\x04"})
+    assert not (model_store.folder / "objects").exists()
 
 
 @pytest.mark.parametrize("name", ["model.pkl", "model.skops", "../model.lgb", "MODEL.LGB"])
-def test_a_self_made_artefact_is_refused_before_a_byte_of_it_is_read(shelf: Shelf, name: str):
-    stored = {item: shelf.objects.put(content) for item, content in {**FILES, name: b"\x80\x04\x95."}.items()}
-    digest = shelf.forge("".join(f"{stored[item]} {item}\n" for item in sorted(stored)).encode(), Signer())
+def test_a_self_made_artefact_is_refused_before_a_byte_of_it_is_read(model_store: Shelf, name: str):
+    stored = {item: model_store.objects.put(content) for item, content in {**FILES, name: b"\x80\x04\x95."}.items()}
+    digest = model_store.forge("".join(f"{stored[item]} {item}\n" for item in sorted(stored)).encode(), Signer())
     with pytest.raises(Refused, match="none was read"):
-        shelf.read_secret(digest)
-    assert shelf.objects.opened == 0
+        model_store.read_secret(digest)
+    assert model_store.objects.opened_files == 0
 
 
-def test_an_artefact_signed_by_another_is_refused(shelf: Shelf):
-    theirs = Signer(b"\x01" * 32)
-    digest = shelf.write_secret(signer=theirs)
+def test_an_artefact_signed_by_another_is_refused(model_store: Shelf):
+    their_value = Signer(b"\x01" * 32)
+    digest = model_store.write_secret(signer=their_value)
     with pytest.raises(CorruptedError, match="not signed by"):
-        shelf.read_secret(digest)
-    assert shelf.objects.opened == 0
+        model_store.read_secret(digest)
+    assert model_store.objects.opened_files == 0
     # Nor does the right name help over the wrong key.
     text = b"".join(
         hashlib.sha256(FILES[n]).hexdigest().encode() + b" " + n.encode() + b"\n" for n in artifact.ARTIFACT_FILES
     )
-    line = notes.NoteSignature(Signer().key_id.name, Signer().key_id.key_id, theirs.sign(text)).to_line()
-    shelf.paths.replace(f"manifests/{digest}", text + b"\n" + line)
+    line = notes.NoteSignature(Signer().key_id.name, Signer().key_id.key_id, their_value.sign(text)).to_line()
+    model_store.paths.replace(f"manifests/{digest}", text + b"\n" + line)
     with pytest.raises(CorruptedError, match="not signed by"):
-        shelf.read_secret(digest)
+        model_store.read_secret(digest)
 
 
 @pytest.mark.parametrize("name", artifact.ARTIFACT_FILES)
-def test_a_changed_byte_of_a_file_is_refused(shelf: Shelf, name: str):
-    digest = shelf.write_secret()
-    at = hashlib.sha256(FILES[name]).hexdigest()
-    path = shelf.folder / "objects" / at[:2] / at[2:]
+def test_a_changed_byte_of_a_file_is_refused(model_store: Shelf, name: str):
+    digest = model_store.write_secret()
+    instant = hashlib.sha256(FILES[name]).hexdigest()
+    path = model_store.folder / "objects" / instant[:2] / instant[2:]
     path.write_bytes(FILES[name][:-1] + b"!")
     with pytest.raises(CorruptedError, match="no longer hashes"):
-        shelf.read_secret(digest)
+        model_store.read_secret(digest)
 
 
-def test_a_changed_manifest_is_refused(shelf: Shelf):
-    digest = shelf.write_secret()
-    path = shelf.folder / "manifests" / digest
+def test_a_changed_manifest_is_refused(model_store: Shelf):
+    digest = model_store.write_secret()
+    path = model_store.folder / "manifests" / digest
     whole = path.read_bytes()
     path.write_bytes(whole.replace(whole[:4], b"0000", 1))
     with pytest.raises(CorruptedError, match="another text"):
-        shelf.read_secret(digest)
+        model_store.read_secret(digest)
     path.write_bytes(b"nothing")
     with pytest.raises(CorruptedError, match="no signed note"):
-        shelf.read_secret(digest)
+        model_store.read_secret(digest)
     with pytest.raises(NotFound):
-        shelf.read_secret("0" * 64)
+        model_store.read_secret("0" * 64)
 
 
-def test_another_artefact_never_stands_in_however_well_it_is_signed(shelf: Shelf):
-    digest = shelf.write_secret()
-    older = shelf.write_secret({**FILES, artifact.BOOSTER_FILE: b"tree\nversion=v3\n"})
-    shelf.paths.replace(f"manifests/{digest}", shelf.paths.read(f"manifests/{older}"))
+def test_another_artefact_never_stands_in_however_well_it_is_signed(model_store: Shelf):
+    digest = model_store.write_secret()
+    older = model_store.write_secret({**FILES, artifact.BOOSTER_FILE: b"tree\nversion=v3\n"})
+    model_store.paths.replace(f"manifests/{digest}", model_store.paths.read(f"manifests/{older}"))
     with pytest.raises(CorruptedError, match="another text"):
-        shelf.read_secret(digest)
+        model_store.read_secret(digest)
 
 
-def test_a_key_server_that_signs_with_another_key_is_noticed(shelf: Shelf):
+def test_a_key_server_that_signs_with_another_key_is_noticed(model_store: Shelf):
     with pytest.raises(CorruptedError, match="another key"):
-        shelf.write_secret(key=Signer(b"\x02" * 32).key_id)
+        model_store.write_secret(key=Signer(b"\x02" * 32).key_id)
 
 
 @pytest.mark.parametrize(
@@ -170,10 +170,10 @@ def test_a_key_server_that_signs_with_another_key_is_noticed(shelf: Shelf):
         f"{artifact.SPEC_FILE} {artifact.SPEC_FILE}",
     ],
 )
-def test_a_manifest_names_both_files_once_in_order(shelf: Shelf, lines: str):
-    digest = shelf.forge("".join(f"{'0' * 64} {name}\n" for name in lines.split()).encode(), Signer())
+def test_a_manifest_names_both_files_once_in_order(model_store: Shelf, lines: str):
+    digest = model_store.forge("".join(f"{'0' * 64} {name}\n" for name in lines.split()).encode(), Signer())
     with pytest.raises(Refused):
-        shelf.read_secret(digest)
+        model_store.read_secret(digest)
 
 
 @pytest.mark.parametrize(
@@ -196,37 +196,37 @@ def test_a_decision_is_from_the_threshold_on():
     assert (RECIPE.label_for(0.39999), RECIPE.label_for(0.40)) == ("pays", "denies")
 
 
-def test_a_candidate_is_kept_under_its_own_hash(shelf: Shelf):
-    made = candidate()
-    assert made.id == artifact.candidate_digest(made)[:12]
-    artifact.save_candidate(made, paths=shelf.paths)
-    assert artifact.read_candidate(made.id, paths=shelf.paths) == made
-    assert artifact.list_candidates(shelf.paths) == (made.id,)
-    kept = json.loads((shelf.folder / "candidates" / f"{made.id}.json").read_bytes())
-    assert kept["scores"]["metrics"]["auc"]["value"] == "0.7"
+def test_a_candidate_is_kept_under_its_own_hash(model_store: Shelf):
+    built = candidate()
+    assert built.id == artifact.candidate_digest(built)[:12]
+    artifact.save_candidate(built, paths=model_store.paths)
+    assert artifact.read_candidate(built.id, paths=model_store.paths) == built
+    assert artifact.list_candidates(model_store.paths) == (built.id,)
+    stored = json.loads((model_store.folder / "candidates" / f"{built.id}.json").read_bytes())
+    assert stored["scores"]["metrics"]["auc"]["value"] == "0.7"
 
 
-def test_a_changed_candidate_is_refused(shelf: Shelf):
-    made = candidate()
-    artifact.save_candidate(made, paths=shelf.paths)
-    path = shelf.folder / "candidates" / f"{made.id}.json"
+def test_a_changed_candidate_is_refused(model_store: Shelf):
+    built = candidate()
+    artifact.save_candidate(built, paths=model_store.paths)
+    path = model_store.folder / "candidates" / f"{built.id}.json"
     path.write_bytes(path.read_bytes().replace(b'"pass"', b'"fail"'))
     with pytest.raises(CorruptedError):
-        artifact.read_candidate(made.id, paths=shelf.paths)
+        artifact.read_candidate(built.id, paths=model_store.paths)
     for unknown in ("0" * 12, "../x"):
         with pytest.raises(NotFound):
-            artifact.read_candidate(unknown, paths=shelf.paths)
+            artifact.read_candidate(unknown, paths=model_store.paths)
 
 
 @pytest.mark.parametrize("content", [b"[]", b'{"model":"denials"}', b'{ "a": 1 }', b"\xff"])
-def test_what_is_no_candidate_is_broken_though_its_name_fits(shelf: Shelf, content: bytes):
+def test_what_is_no_candidate_is_broken_though_its_name_fits(model_store: Shelf, content: bytes):
     name = hashlib.sha256(content).hexdigest()[:12]
-    shelf.paths.write_once(f"candidates/{name}.json", content)
+    model_store.paths.write_once(f"candidates/{name}.json", content)
     with pytest.raises(CorruptedError, match="is no candidate"):
-        artifact.read_candidate(name, paths=shelf.paths)
+        artifact.read_candidate(name, paths=model_store.paths)
 
 
-def test_a_model_file_that_is_no_text_is_broken_however_well_it_is_signed(shelf: Shelf):
-    digest = shelf.write_secret({**FILES, artifact.BOOSTER_FILE: b"tree\n\xff"})
+def test_a_model_file_that_is_no_text_is_broken_however_well_it_is_signed(model_store: Shelf):
+    digest = model_store.write_secret({**FILES, artifact.BOOSTER_FILE: b"tree\n\xff"})
     with pytest.raises(CorruptedError, match="is no text"):
-        shelf.read_secret(digest)
+        model_store.read_secret(digest)

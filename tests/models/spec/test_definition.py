@@ -46,7 +46,7 @@ def test_a_changed_file_is_read_as_it_stands(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "output"),
     [
         ("Model(\n", "Modle(\n", r"denials\.py:3: NameError"),
         ("import Baselines", "import Baseline", r"denials\.py:1: ImportError"),
@@ -58,8 +58,8 @@ def test_a_changed_file_is_read_as_it_stands(tmp_path: Path):
         ("denials = Model(", "other = dict(", r"one Model\(name='denials'\) is expected; there is: none"),
     ],
 )
-def test_a_mistake_is_told_with_its_file_and_line(tmp_path: Path, old: str, new: str, said: str):
-    with pytest.raises(ProjectError, match=said):
+def test_a_mistake_is_told_with_its_file_and_line(tmp_path: Path, old: str, new: str, output: str):
+    with pytest.raises(ProjectError, match=output):
         definition.load_model_definition(write(tmp_path, TEXT.replace(old, new)), "denials")
 
 
@@ -78,9 +78,9 @@ def test_what_figures_rest_on_is_more_than_the_features():
 
 
 def test_an_unknown_model_says_which_is_near(tmp_path: Path):
-    with pytest.raises(NotFound) as told:
+    with pytest.raises(NotFound) as result:
         definition.load_model_definition(write(tmp_path, TEXT), "denial")
-    assert told.value.fix == "did you mean 'denials'?"
+    assert result.value.fix == "did you mean 'denials'?"
 
 
 def test_features_are_found_by_name_or_all_of_a_view_each_once():
@@ -95,13 +95,13 @@ def test_features_are_found_by_name_or_all_of_a_view_each_once():
 
 
 @pytest.mark.parametrize(
-    ("asked", "fix"),
+    ("requests", "fix"),
     [("claim:claim_typ", "did you mean 'claim_type'?"), ("clam:*", "did you mean 'claim'?")],
 )
-def test_an_unknown_feature_says_which_is_near(asked: str, fix: str):
-    with pytest.raises(NotFound) as told:
-        definition.resolve_features(model(features=(asked,)), views())
-    assert told.value.fix == fix
+def test_an_unknown_feature_says_which_is_near(requests: str, fix: str):
+    with pytest.raises(NotFound) as result:
+        definition.resolve_features(model(features=(requests,)), views())
+    assert result.value.fix == fix
 
 
 @pytest.mark.parametrize(
@@ -121,8 +121,8 @@ def test_the_code_is_the_models_file_the_features_and_dbts_and_nothing_that_dbt_
     (tmp_path / "wellspring.toml").write_text(
         '[project]\nname = "tiny"\ntenant = "acme"\n[sources]\n[dbt]\n[features]\n[models]\n'
     )
-    left = ("dbt/target/run.json", "dbt/logs/dbt.log", "dbt/models/__pycache__/a.pyc", "dbt/.user.yml")
-    for name in ("models/denials.py", "models/other.py", "features.py", "dbt/models/a.sql", *left):
+    remaining = ("dbt/target/run.json", "dbt/logs/dbt.log", "dbt/models/__pycache__/a.pyc", "dbt/.user.yml")
+    for name in ("models/denials.py", "models/other.py", "features.py", "dbt/models/a.sql", *remaining):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
     code = definition.digest_training_sources(project.load_project(tmp_path, environ={}), "denials")

@@ -29,29 +29,32 @@ def edition():
 
 
 def run(registry: MlflowRegistry, edition, model: str = "denials") -> str:
-    made = registry.start_run(model)
+    built = registry.start_run(model)
     registry.log_run(
-        made, edition=edition, params={"seed": "7", "code": "{}" * 200}, metrics={"auc": 0.7, "auc_low": 0.6},
+        built, edition=edition, params={"seed": "7", "code": "{}" * 200}, metrics={"auc": 0.7, "auc_low": 0.6},
         tags={"ws.artifact": "a" * 64}, files={"model/model.lgb": b"tree\n", "card.md": b"# card\n"},
     )  # fmt: skip
-    registry.end_run(made)
-    return made
+    registry.end_run(built)
+    return built
 
 
 def test_a_run_is_told_and_read_again(registry: MlflowRegistry, edition):
-    made = run(registry, edition)
-    told = registry.get_run(made)
-    assert told.params == {"seed": "7", "code": "{}" * 200}
-    assert told.tags["ws.artifact"] == "a" * 64
+    built = run(registry, edition)
+    result = registry.get_run(built)
+    assert result.params == {"seed": "7", "code": "{}" * 200}
+    assert result.tags["ws.artifact"] == "a" * 64
     assert registry._client is not None
-    found = registry._client.get_run(made)
-    assert found.data.metrics == {"auc": 0.7, "auc_low": 0.6}
-    assert found.info.status == "FINISHED"
-    assert found.inputs is not None
+    matches = registry._client.get_run(built)
+    assert matches.data.metrics == {"auc": 0.7, "auc_low": 0.6}
+    assert matches.info.status == "FINISHED"
+    assert matches.inputs is not None
     assert [
-        (dataset_input.dataset.digest, dataset_input.dataset.source) for dataset_input in found.inputs.dataset_inputs
+        (dataset_input.dataset.digest, dataset_input.dataset.source) for dataset_input in matches.inputs.dataset_inputs
     ] == [(edition.id, edition.subject)]
-    assert sorted(list_artifact.path for list_artifact in registry._client.list_artifacts(made)) == ["card.md", "model"]
+    assert sorted(list_artifact.path for list_artifact in registry._client.list_artifacts(built)) == [
+        "card.md",
+        "model",
+    ]
 
 
 def test_a_version_is_made_once_a_run(registry: MlflowRegistry, edition):
@@ -63,20 +66,20 @@ def test_a_version_is_made_once_a_run(registry: MlflowRegistry, edition):
 
 def test_the_alias_is_made_to_say_what_the_ledger_says(registry: MlflowRegistry, edition):
     first, second = run(registry, edition, "members"), run(registry, edition, "members")
-    one, two = (registry.register_version("members", item, tags={}) for item in (first, second))
+    item_value, two = (registry.register_version("members", item, tags={}) for item in (first, second))
     live = LiveVersion(first, "release-1", "ann")
-    assert registry.reconcile("members", live)[0] == f"production: nothing -> {one}"
+    assert registry.reconcile("members", live)[0] == f"production: nothing -> {item_value}"
     assert registry.reconcile("members", live) == ()
     # Somebody moves it by hand: nothing was released, and it is moved back.
     assert registry._client is not None
     registry._client.set_registered_model_alias("members", "production", two)
-    assert registry.reconcile("members", live) == (f"production: {two} -> {one}",)
+    assert registry.reconcile("members", live) == (f"production: {two} -> {item_value}",)
     assert registry._client.get_model_version_by_alias("members", "production").run_id == first
-    registry._client.set_model_version_tag("members", one, "ws.approved_by", "mallory")
+    registry._client.set_model_version_tag("members", item_value, "ws.approved_by", "mallory")
     assert registry.reconcile("members", live) == ("ws.approved_by: mallory -> ann",)
     registry.stage_version("members", second)
     assert registry._client.get_model_version_by_alias("members", "staging").run_id == second
-    assert registry.reconcile("members", None) == (f"production: {one} -> nothing",)
+    assert registry.reconcile("members", None) == (f"production: {item_value} -> nothing",)
 
 
 def test_what_mlflow_does_not_have_is_not_found(registry: MlflowRegistry, edition):
@@ -94,11 +97,11 @@ def test_what_mlflow_does_not_have_is_not_found(registry: MlflowRegistry, editio
 
 def test_mlflow_down_is_told_in_seconds(registry: MlflowRegistry):
     assert registry.reconcile("nobody", None) == ()
-    begun = time.perf_counter()
+    started = time.perf_counter()
     with pytest.raises(Unavailable, match="MLflow did not begin a run"):
         # A port that nobody listens on.
         MlflowRegistry("http://127.0.0.1:1").start_run("denials")
-    assert time.perf_counter() - begun < 10
+    assert time.perf_counter() - started < 10
 
 
 def test_no_plugin_of_another_package_is_loaded():
@@ -107,11 +110,11 @@ def test_no_plugin_of_another_package_is_loaded():
         "try:\n    Registry('http://127.0.0.1:1').open('denials')\n"
         "except Unavailable:\n    print('feast' in sys.modules)"
     )
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
-    assert told.stdout == "False\n", told.stderr
+    assert result.stdout == "False\n", result.stderr
 
 
 def test_the_certificates_are_the_ones_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -21,7 +21,7 @@ CONTRACTS = (Ref(name="contract:medical_claim@1.0.0", digest="4" * 64),)
 AUDITED = {"claim_features": 5, "provider_history": 5, "claim_label": 5}
 
 
-class House:
+class ProjectFixture:
     """What a training is handed, in a folder."""
 
     def __init__(self, folder: Path, world: World) -> None:
@@ -30,21 +30,23 @@ class House:
         self.signer = Signer()
         self.runs = MemoryRuns()
         self.step = RecordingStep()
-        self.shelf = train.ModelStore(DiskContentStore(folder / "objects"), DiskBlobStore(folder), self.signer.key_id)
+        self.model_store = train.ModelStore(
+            DiskContentStore(folder / "objects"), DiskBlobStore(folder), self.signer.key_id
+        )
         self.stages: list[str] = []
 
     def learn(self, *, live=None, leaks: tuple[str, ...] = (), audited=AUDITED, views_=None, **changes: Any):
         return train.train_candidate(
             model(**changes), views_ or views(), self.world, self.world.edition,
             training_inputs=train.TrainingInputs(CODE, CONTRACTS, leaks, audited), champion=live, step=self.step, tracker=self.runs,
-            model_store=self.shelf, signer=self.signer, clock=FixedClock(),
+            model_store=self.model_store, signer=self.signer, clock=FixedClock(),
             progress=lambda stage, done, total: self.stages.append(stage),
         )  # fmt: skip
 
     def reproduce(self, run: str, *, code=CODE, **changes: Any):
         return train.reproduce_run(
             run, model(**changes), views(), self.world, self.world.find, source_digests=code, step=self.step,
-            tracker=self.runs, model_store=self.shelf, progress=lambda *said: None,
+            tracker=self.runs, model_store=self.model_store, progress=lambda *output: None,
         )  # fmt: skip
 
 
@@ -54,193 +56,193 @@ def world() -> World:
 
 
 @pytest.fixture
-def house(tmp_path: Path, world: World) -> House:
-    return House(tmp_path, world)
+def project(tmp_path: Path, world: World) -> ProjectFixture:
+    return ProjectFixture(tmp_path, world)
 
 
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory: pytest.TempPathFactory, world: World):
-    house = House(tmp_path_factory.mktemp("learned"), world)
-    return house, house.learn()
+    project = ProjectFixture(tmp_path_factory.mktemp("learned"), world)
+    return project, project.learn()
 
 
 def test_what_passed_is_a_candidate_whose_every_part_is_kept(learned):
-    house, made = learned
-    assert made.verdict.passed
-    assert made == artifact.read_candidate(made.id, paths=house.shelf.paths)
-    assert (made.edition, made.views, made.contracts) == (house.world.edition.id, views().digest, CONTRACTS)
-    kept = artifact.read_artifact(
-        made.artefact, objects=house.shelf.objects, paths=house.shelf.paths, key=house.signer.key
+    project, built = learned
+    assert built.verdict.passed
+    assert built == artifact.read_candidate(built.id, paths=project.shelf.paths)
+    assert (built.edition, built.views, built.contracts) == (project.world.edition.id, views().digest, CONTRACTS)
+    stored = artifact.read_artifact(
+        built.artefact, objects=project.shelf.objects, paths=project.shelf.paths, key=project.signer.key
     )
-    assert kept.spec.model == "denials"
-    assert kept.spec.keys == {"claim": ("claim_id",), "provider_history": ("billing_npi",)}
-    assert set(house.stages) == {"join", "search", "train", "evaluate", "record"}
+    assert stored.spec.model == "denials"
+    assert stored.spec.keys == {"claim": ("claim_id",), "provider_history": ("billing_npi",)}
+    assert set(project.stages) == {"join", "search", "train", "evaluate", "record"}
 
 
 def test_the_run_and_the_gate_are_recorded_with_what_they_rest_on(learned):
-    house, made = learned
-    trained, gated = house.step.done("train")[0], house.step.done("gate")[0]
-    assert trained.subject == f"run:{made.run}"
+    project, built = learned
+    trained, gated = project.step.done("train")[0], project.step.done("gate")[0]
+    assert trained.subject == f"run:{built.run}"
     assert [item.name for item in trained.inputs] == [
-        house.world.edition.subject, "contract:medical_claim@1.0.0", "views:tiny", "code:denials", "environment:lock",
+        project.world.edition.subject, "contract:medical_claim@1.0.0", "views:tiny", "code:denials", "environment:lock",
     ]  # fmt: skip
     assert all(item.digest for item in trained.inputs)
-    assert trained.outputs == (Ref(name="artifact:denials", digest=made.artefact),)
-    assert gated.subject == made.subject
-    assert gated.outputs == (Ref(name=made.subject, digest=artifact.candidate_digest(made)),)
+    assert trained.outputs == (Ref(name="artifact:denials", digest=built.artefact),)
+    assert gated.subject == built.subject
+    assert gated.outputs == (Ref(name=built.subject, digest=artifact.candidate_digest(built)),)
     assert (trained.facts["excluded_label_known"], trained.facts["excluded_after_build"]) == (0, 0)
     assert gated.facts["outcome"] == "pass"
     assert all(isinstance(fact, str) for fact in gated.facts["metrics"]["auc"])  # pyright: ignore
 
 
 def test_mlflow_is_told_figures_and_digests_and_never_a_row_or_a_token(learned):
-    house, made = learned
-    told = house.runs.runs[made.run]
-    assert set(told.files) == {
+    project, built = learned
+    result = project.runs.runs[built.run]
+    assert set(result.files) == {
         "model/model.lgb", "model/model.json", "evaluation.json", "card.md", "plots/calibration.svg", "plots/roc.svg",
         "plots/importance.svg",
     }  # fmt: skip
-    whole = json.dumps([told.params, told.tags, told.metrics]).encode() + b"".join(told.files.values())
+    whole = json.dumps([result.params, result.tags, result.metrics]).encode() + b"".join(result.files.values())
     assert b"claim_k1_" not in whole
     assert b"provider_k1_" not in whole
-    assert {"auc", "auc_low", "auc_high", "baseline_raw", "baseline_provider_rate_high"} <= set(told.metrics)
-    assert told.tags["ws.artifact"] == made.artefact
-    assert house.runs.ended[made.run] == "FINISHED"
-    assert house.runs.versions == [made.run]
+    assert {"auc", "auc_low", "auc_high", "baseline_raw", "baseline_provider_rate_high"} <= set(result.metrics)
+    assert result.tags["ws.artifact"] == built.artefact
+    assert project.runs.ended[built.run] == "FINISHED"
+    assert project.runs.versions == [built.run]
 
 
 def test_a_run_trained_again_gives_the_same_bytes(learned):
-    house, made = learned
-    again = house.reproduce(made.run)
-    assert again == artifact.verify_artifact(made.artefact, paths=house.shelf.paths, key=house.signer.key)
-    assert house.step.done("reproduce")[0].subject == f"run:{made.run}"
+    project, built = learned
+    again = project.reproduce(built.run)
+    assert again == artifact.verify_artifact(built.artefact, paths=project.shelf.paths, key=project.signer.key)
+    assert project.step.done("reproduce")[0].subject == f"run:{built.run}"
 
 
 def test_other_bytes_are_broken(learned):
-    house, made = learned
-    other = house.runs.runs[made.run]
-    settings = json.loads(other.params["settings"])
-    run = house.runs.open("denials")
+    project, built = learned
+    second = project.runs.runs[built.run]
+    settings = json.loads(second.params["settings"])
+    run = project.runs.open("denials")
     settings["learning_rate"] *= 1.0000001
-    house.runs.runs[run] = other._replace(params={**other.params, "settings": json.dumps(settings)})
+    project.runs.runs[run] = second._replace(params={**second.params, "settings": json.dumps(settings)})
     with pytest.raises(CorruptedError, match=r"other bytes: .*model\.lgb"):
-        house.reproduce(run)
+        project.reproduce(run)
 
 
 def test_other_code_is_refused_by_the_name_of_its_file(learned):
-    house, made = learned
+    project, built = learned
     with pytest.raises(Refused, match=r"other code: dbt/models/a\.sql, features\.py$"):
-        house.reproduce(made.run, code={"models/denials.py": "1" * 64, "features.py": "5" * 64})
+        project.reproduce(built.run, code={"models/denials.py": "1" * 64, "features.py": "5" * 64})
 
 
 def test_other_packages_are_refused(learned, monkeypatch: pytest.MonkeyPatch):
-    house, made = learned
+    project, built = learned
     monkeypatch.setattr(train, "compute_environment_digest", lambda: "0" * 64)
     with pytest.raises(Refused, match="other packages"):
-        house.reproduce(made.run)
+        project.reproduce(built.run)
 
 
-def test_a_feature_that_the_edition_knows_to_leak_is_refused_before_anything_is_trained(house: House):
+def test_a_feature_that_the_edition_knows_to_leak_is_refused_before_anything_is_trained(project: ProjectFixture):
     with pytest.raises(Refused, match=r"^denials was not released: provider_history\.claims_30d knew the future"):
-        house.learn(leaks=("provider_history.claims_30d",))
-    assert (house.runs.runs, house.stages) == ({}, [])
-    assert [(entry.action, entry.phase, entry.subject) for entry in house.step.entries] == [
+        project.learn(leaks=("provider_history.claims_30d",))
+    assert (project.runs.runs, project.stages) == ({}, [])
+    assert [(entry.action, entry.phase, entry.subject) for entry in project.step.entries] == [
         ("gate", "refused", "model:denials")
     ]
 
 
-def test_a_table_that_was_not_audited_is_refused_before_anything_is_trained(house: House):
-    with pytest.raises(Refused, match="no row of claim_label was compared") as told:
-        house.learn(audited={**AUDITED, "claim_label": 0})
-    assert told.value.verdict is not None
-    assert told.value.verdict.outcome == "inconclusive"
-    assert (house.runs.runs, house.stages) == ({}, [])
+def test_a_table_that_was_not_audited_is_refused_before_anything_is_trained(project: ProjectFixture):
+    with pytest.raises(Refused, match="no row of claim_label was compared") as result:
+        project.learn(audited={**AUDITED, "claim_label": 0})
+    assert result.value.verdict is not None
+    assert result.value.verdict.outcome == "inconclusive"
+    assert (project.runs.runs, project.stages) == ({}, [])
 
 
 def test_a_feature_that_is_the_answer_is_refused_by_name_before_anything_is_trained(tmp_path: Path):
-    house = House(tmp_path, World(3000))
-    told = house.world.tables["claim_features"]
-    outcome = house.world.tables["claim_label"].column("is_denied").to_pylist()
+    project = ProjectFixture(tmp_path, World(3000))
+    result = project.world.tables["claim_features"]
+    outcome = project.world.tables["claim_label"].column("is_denied").to_pylist()
     answer = pa.array([0.0 if denied else 50.0 for denied in outcome])
-    house.world.tables["claim_features"] = told.set_column(
-        told.column_names.index("charge_amount"), "charge_amount", answer
+    project.world.tables["claim_features"] = result.set_column(
+        result.column_names.index("charge_amount"), "charge_amount", answer
     )
     with pytest.raises(Refused, match=r"claim\.charge_amount tells the answer by itself"):
-        house.learn()
-    assert house.runs.runs == {}
+        project.learn()
+    assert project.runs.runs == {}
 
 
 def test_a_worse_candidate_is_refused_on_the_same_rows_and_kept_for_whoever_asks(learned):
-    house, live = learned
+    project, live = learned
     bars = AcceptanceCriteria(
         auc=0.5, calibration_error=0.2, test_rows=500, test_positives=50, subgroup_auc=0.4, subgroup_calibration_gap=0.3
     )
-    with pytest.raises(Refused, match="it is worse than what is live") as told:
-        house.learn(live=live, features=("claim:claim_type", "claim:charge_amount"), bars=bars)
-    assert told.value.verdict is not None
-    assert [reason.code for reason in told.value.verdict.reasons] == ["worse_than_live"]
-    refused = house.step.entries[-1]
+    with pytest.raises(Refused, match="it is worse than what is live") as result:
+        project.learn(live=live, features=("claim:claim_type", "claim:charge_amount"), bars=bars)
+    assert result.value.verdict is not None
+    assert [reason.code for reason in result.value.verdict.reasons] == ["worse_than_live"]
+    refused = project.step.entries[-1]
     assert (refused.action, refused.phase) == ("gate", "refused")
-    kept = artifact.read_candidate(refused.subject.removeprefix("candidate:"), paths=house.shelf.paths)
-    assert kept.verdict == told.value.verdict
+    stored = artifact.read_candidate(refused.subject.removeprefix("candidate:"), paths=project.shelf.paths)
+    assert stored.verdict == result.value.verdict
 
 
-def test_what_is_not_sure_is_refused_too(house: House):
-    with pytest.raises(Refused, match="1,000,000 are asked for") as told:
-        house.learn(bars=AcceptanceCriteria(auc=0.5, calibration_error=0.2, test_rows=1_000_000))
-    assert told.value.verdict is not None
-    assert told.value.verdict.outcome == "inconclusive"
+def test_what_is_not_sure_is_refused_too(project: ProjectFixture):
+    with pytest.raises(Refused, match="1,000,000 are asked for") as result:
+        project.learn(bars=AcceptanceCriteria(auc=0.5, calibration_error=0.2, test_rows=1_000_000))
+    assert result.value.verdict is not None
+    assert result.value.verdict.outcome == "inconclusive"
 
 
 def test_the_same_again_beside_itself_passes(learned):
-    house, live = learned
-    again = house.learn(live=live)
+    project, live = learned
+    again = project.learn(live=live)
     assert again.artefact == live.artefact
     assert again.id != live.id
     # Whoever promotes it asks beside whom it was judged.
-    beside = {item.subject: item.facts["live"] for item in house.step.done("gate")}
+    beside = {item.subject: item.facts["live"] for item in project.step.done("gate")}
     assert (beside[live.subject], beside[again.subject]) == ("", live.id)
 
 
-def test_what_is_live_must_be_readable(house: House):
+def test_what_is_live_must_be_readable(project: ProjectFixture):
     with pytest.raises(NotFound, match="no model artefact"):
-        house.learn(live=candidate())
-    assert house.runs.runs == {}
+        project.learn(live=candidate())
+    assert project.runs.runs == {}
 
 
-def test_mlflow_down_stops_before_anything_is_trained(house: House):
+def test_mlflow_down_stops_before_anything_is_trained(project: ProjectFixture):
     def down(model: str) -> str:
         raise Unavailable("MLflow did not begin a run", fix="wait")
 
-    house.runs.start_run = down
+    project.runs.start_run = down
     with pytest.raises(Unavailable):
-        house.learn()
-    assert "search" not in house.stages
-    assert house.step.entries == []
+        project.learn()
+    assert "search" not in project.stages
+    assert project.step.entries == []
 
 
-def test_mlflow_lost_on_the_way_records_no_candidate_and_ends_the_run(house: House):
-    def down(*said: Any, **more: Any) -> None:
+def test_mlflow_lost_on_the_way_records_no_candidate_and_ends_the_run(project: ProjectFixture):
+    def down(*output: Any, **more: Any) -> None:
         raise Unavailable("MLflow did not log a run", fix="wait")
 
-    house.runs.log_run = down
+    project.runs.log_run = down
     with pytest.raises(Unavailable):
-        house.learn()
-    assert set(house.runs.ended.values()) == {"FAILED"}
-    assert [(entry.action, entry.phase) for entry in house.step.entries] == [("train", "failed")]
-    assert not (house.folder / "candidates").exists()
+        project.learn()
+    assert set(project.runs.ended.values()) == {"FAILED"}
+    assert [(entry.action, entry.phase) for entry in project.step.entries] == [("train", "failed")]
+    assert not (project.folder / "candidates").exists()
 
 
-def test_after_a_crash_it_is_learned_again(house: House):
-    house.step = RecordingStep(die_at="models.train:artifact-written")
+def test_after_a_crash_it_is_learned_again(project: ProjectFixture):
+    project.step = RecordingStep(die_at="models.train:artifact-written")
     with pytest.raises(Died):
-        house.learn()
-    assert house.runs.ended == {"0" * 32: "FAILED"}
-    house.step = RecordingStep(die_at="models.train:candidate-saved")
+        project.learn()
+    assert project.runs.ended == {"0" * 32: "FAILED"}
+    project.step = RecordingStep(die_at="models.train:candidate-saved")
     with pytest.raises(Died):
-        house.learn()
+        project.learn()
     # The file is there, and no entry says that the gate let it pass: whoever releases asks the ledger.
-    assert len(artifact.list_candidates(house.shelf.paths)) == 1
-    assert house.step.done("gate") == []
-    house.step = RecordingStep()
-    assert house.learn().verdict.passed
+    assert len(artifact.list_candidates(project.model_store.paths)) == 1
+    assert project.step.done("gate") == []
+    project.step = RecordingStep()
+    assert project.learn().verdict.passed

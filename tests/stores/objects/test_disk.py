@@ -23,21 +23,21 @@ def test_an_object_whose_bytes_were_changed_is_never_answered(tmp_path: Path):
 def test_bytes_are_synced_before_they_have_their_name_and_the_folder_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    told: list[str] = []
+    result: list[str] = []
     fsync, replace, link = os.fsync, os.replace, os.link
 
     def watched(handle: int) -> None:
-        told.append("folder" if Path(f"/proc/self/fd/{handle}").resolve().is_dir() else "bytes")
+        result.append("folder" if Path(f"/proc/self/fd/{handle}").resolve().is_dir() else "bytes")
         fsync(handle)
 
     monkeypatch.setattr(os, "fsync", watched)
-    monkeypatch.setattr(os, "replace", lambda *names: (told.append("named"), replace(*names)))
-    monkeypatch.setattr(os, "link", lambda *names: (told.append("named"), link(*names)))
+    monkeypatch.setattr(os, "replace", lambda *names: (result.append("named"), replace(*names)))
+    monkeypatch.setattr(os, "link", lambda *names: (result.append("named"), link(*names)))
     paths = DiskBlobStore(tmp_path)
     for act in (paths.replace, paths.write_once):
-        told.clear()
+        result.clear()
         act(act.__name__, b"x")
-        assert told == ["bytes", "named", "folder"]
+        assert result == ["bytes", "named", "folder"]
 
 
 def test_of_two_writers_of_one_name_only_one_wins(tmp_path: Path):

@@ -10,7 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.builders.feature_views import at, edition, rows, token, view
+from tests.builders.feature_views import instant, edition, rows, token, view
 from wellspring.errors import CorruptedError, Refused
 from wellspring.records.data import FeatureRow
 from wellspring.stores.online import feast_codec
@@ -26,10 +26,10 @@ def test_a_fields_name_is_murmur3(name: bytes):
 
 @given(st.datetimes(min_value=datetime(1950, 1, 1), max_value=datetime(2200, 1, 1)))
 def test_an_instant_is_protobufs_timestamp(moment: datetime):
-    told = Timestamp()
-    told.FromDatetime(moment)
+    result = Timestamp()
+    result.FromDatetime(moment)
     count = feast_codec.to_epoch_micros(moment.replace(tzinfo=UTC))
-    assert feast_codec.encode_timestamp(count) == told.SerializeToString()
+    assert feast_codec.encode_timestamp(count) == result.SerializeToString()
     assert feast_codec.from_epoch_micros(count) == moment.replace(tzinfo=UTC)
 
 
@@ -40,9 +40,9 @@ def test_a_key_is_feasts_entity_key_of_version_3_and_the_project():
 
 
 def test_two_keys_are_sorted_by_name_and_given_in_the_views_order():
-    one = RowCodec("acme", view(keys=("member_id", "claim_id")))
-    other = RowCodec("acme", view(keys=("claim_id", "member_id")))
-    assert one.encode_key((token(1), token(2, "claim"))) == other.encode_key((token(2, "claim"), token(1)))
+    item = RowCodec("acme", view(keys=("member_id", "claim_id")))
+    second = RowCodec("acme", view(keys=("claim_id", "member_id")))
+    assert item.encode_key((token(1), token(2, "claim"))) == second.encode_key((token(2, "claim"), token(1)))
 
 
 @pytest.mark.parametrize("key", [("123-45-6789",), (token(1).upper(),), (token(1) + "\n",), ("",), (), (token(1),) * 2])
@@ -60,19 +60,19 @@ VALUES = {
 }
 
 
-def encoded(*given: dict[str, object]) -> list[list[bytes]]:
-    table = rows(view(), given)
+def encoded(*arguments: dict[str, object]) -> list[list[bytes]]:
+    table = rows(view(), arguments)
     return [
         list(encode_row)
-        for encode_row in zip(*LAID.encode_rows(table, published=at(9), edition="0123456789ab"), strict=True)
+        for encode_row in zip(*LAID.encode_rows(table, published=instant(9), edition="0123456789ab"), strict=True)
     ]
 
 
 @given(st.fixed_dictionaries(VALUES), st.integers(-(2**63), 2**63 - 1))
 def test_a_row_is_read_as_it_was_written(values: dict[str, int | float | bool | str | None], sequence: int):
-    (reply,) = encoded({**values, "member_id": token(1), "known_since": at(1.5), "sequence": sequence})
+    (reply,) = encoded({**values, "member_id": token(1), "known_since": instant(1.5), "sequence": sequence})
     assert LAID.decode_row((token(1),), reply) == FeatureRow(
-        "member_history", (token(1),), values, at(1.5), sequence, "0123456789ab"
+        "member_history", (token(1),), values, instant(1.5), sequence, "0123456789ab"
     )
 
 
@@ -95,7 +95,7 @@ def test_a_row_from_before_a_feature_was_defined_is_not_known():
 
 def test_a_row_that_another_program_wrote_over_is_told():
     (reply,) = encoded({"member_id": token(1)})
-    reply[-2] = feast_codec.encode_timestamp(feast_codec.to_epoch_micros(at(5)))
+    reply[-2] = feast_codec.encode_timestamp(feast_codec.to_epoch_micros(instant(5)))
     with pytest.raises(CorruptedError, match="another program"):
         LAID.decode_row((token(1),), reply)
 
@@ -123,8 +123,8 @@ def test_bytes_that_are_not_of_the_declared_type_are_told(place: int, raw: bytes
 
 def test_marks_stand_in_the_order_of_knowledge_then_of_editions():
     marks = [
-        RowVersion(known, sequence, published, "0" * 12)
-        for known in (-1, 0)
+        RowVersion(expected, sequence, published, "0" * 12)
+        for expected in (-1, 0)
         for sequence in (-5, 7)
         for published in (1, 2)
     ]

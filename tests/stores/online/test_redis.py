@@ -33,11 +33,11 @@ def against(answer: Answer, ask: Ask) -> int:
     async def serve(reading: asyncio.StreamReader, writing: asyncio.StreamWriter) -> None:
         serving.add(asyncio.current_task())
         await reading.read(65536)
-        said: bytes | None = b"+OK\r\n"
-        while said is not None:
-            writing.write(said)
-            asked = await reading.read(65536)
-            said = await answer(asked) if asked else None
+        output: bytes | None = b"+OK\r\n"
+        while output is not None:
+            writing.write(output)
+            requests = await reading.read(65536)
+            output = await answer(requests) if requests else None
         writing.close()
         await writing.wait_closed()
 
@@ -56,20 +56,20 @@ def against(answer: Answer, ask: Ask) -> int:
     return len(serving)
 
 
-async def never(asked: bytes) -> bytes:
-    raise AssertionError(f"it was asked: {asked!r}")
+async def never(requests: bytes) -> bytes:
+    raise AssertionError(f"it was asked: {requests!r}")
 
 
-async def nothing(asked: bytes) -> bytes:
+async def nothing(requests: bytes) -> bytes:
     """Answer each HMGET of a view with as many nulls as it asks for."""
-    return asked.count(b"HMGET") * (b"*6\r\n" + 6 * b"$-1\r\n")
+    return requests.count(b"HMGET") * (b"*6\r\n" + 6 * b"$-1\r\n")
 
 
 def test_an_unknown_view_is_told_with_the_nearest_and_nothing_is_asked():
     async def ask(reader: OnlineReader) -> None:
-        with pytest.raises(NotFound) as told:
+        with pytest.raises(NotFound) as result:
             await reader.get_rows([("member_histori", (token(1),))])
-        assert "member_history" in told.value.fix
+        assert "member_history" in result.value.fix
 
     assert against(never, ask) == 0
 
@@ -77,9 +77,9 @@ def test_an_unknown_view_is_told_with_the_nearest_and_nothing_is_asked():
 @pytest.mark.parametrize("key", ["123-45-6789", "Ann Example", token(1) + " ", "*", ""])
 def test_only_a_token_is_ever_sent_as_a_key(key: str):
     async def ask(reader: OnlineReader) -> None:
-        with pytest.raises(Refused) as told:
+        with pytest.raises(Refused) as result:
             await reader.get_rows([ANN, ("member_history", (key,))])
-        assert not key or key not in told.value.what + told.value.fix
+        assert not key or key not in result.value.what + result.value.fix
 
     assert against(never, ask) == 0
 
@@ -88,21 +88,21 @@ def test_only_a_token_is_ever_sent_as_a_key(key: str):
 def test_only_tokens_are_ever_written_as_keys(key: str | None):
     # There is no server: a refusal comes before the first byte.
     writer = OnlineWriter(Path("nowhere.sock"), "acme", user="house", password="x")
-    with pytest.raises(Refused) as told:
+    with pytest.raises(Refused) as result:
         writer.write_rows(view(), rows(view(), [{"member_id": token(1)}, {"member_id": key}]), edition())
-    assert not key or key not in told.value.what + told.value.fix
+    assert not key or key not in result.value.what + result.value.fix
 
 
 def test_callers_of_one_turn_share_one_write_and_each_gets_its_own_replies():
     parts: list[bytes] = []
 
-    async def noted(asked: bytes) -> bytes:
-        parts.append(asked)
-        return await nothing(asked)
+    async def noted(requests: bytes) -> bytes:
+        parts.append(requests)
+        return await nothing(requests)
 
     async def ask(reader: OnlineReader) -> None:
-        told = await asyncio.gather(*(reader.get_rows([ANN] * (n % 3 + 1)) for n in range(50)))
-        assert [len(item) for item in told] == [n % 3 + 1 for n in range(50)]
+        result = await asyncio.gather(*(reader.get_rows([ANN] * (n % 3 + 1)) for n in range(50)))
+        assert [len(item) for item in result] == [n % 3 + 1 for n in range(50)]
         # What is asked in one turn of the loop leaves together.
         assert len(parts) < 10
 
@@ -110,19 +110,19 @@ def test_callers_of_one_turn_share_one_write_and_each_gets_its_own_replies():
 
 
 def test_what_is_no_reply_ends_the_connection_for_all_who_wait():
-    async def noise(asked: bytes) -> bytes:
+    async def noise(requests: bytes) -> bytes:
         return b"?what is this\r\n"
 
     async def ask(reader: OnlineReader) -> None:
-        told = await asyncio.gather(*(reader.get_rows([ANN]) for _ in range(3)), return_exceptions=True)
-        assert {type(item) for item in told} == {Unavailable}
+        result = await asyncio.gather(*(reader.get_rows([ANN]) for _ in range(3)), return_exceptions=True)
+        assert {type(item) for item in result} == {Unavailable}
 
     against(noise, ask)
 
 
 def test_a_reply_that_nobody_asked_for_ends_the_connection():
-    async def twice(asked: bytes) -> bytes:
-        return 2 * await nothing(asked)
+    async def twice(requests: bytes) -> bytes:
+        return 2 * await nothing(requests)
 
     async def ask(reader: OnlineReader) -> None:
         assert await reader.get_rows([ANN]) == [None]
@@ -134,8 +134,8 @@ def test_a_reply_that_nobody_asked_for_ends_the_connection():
 def test_a_connection_that_was_closed_is_opened_again_by_the_next_call():
     turns = iter([False, True])
 
-    async def hang_up_once(asked: bytes) -> bytes | None:
-        return await nothing(asked) if next(turns) else None
+    async def hang_up_once(requests: bytes) -> bytes | None:
+        return await nothing(requests) if next(turns) else None
 
     async def ask(reader: OnlineReader) -> None:
         with pytest.raises(Unavailable, match="closed the connection"):
@@ -148,11 +148,13 @@ def test_a_connection_that_was_closed_is_opened_again_by_the_next_call():
 def test_a_caller_that_gives_up_leaves_its_reply_to_nobody():
     gate, turns = asyncio.Event(), itertools.count(1)
 
-    async def numbered(asked: bytes) -> bytes:
+    async def numbered(requests: bytes) -> bytes:
         await gate.wait()
         # A marker whose edition names the turn.
-        said = [b"*4\r\n$1\r\n%d\r\n$1\r\n0\r\n$1\r\nv\r\n$-1\r\n" % next(turns) for _ in range(asked.count(b"HMGET"))]
-        return b"".join(said)
+        output = [
+            b"*4\r\n$1\r\n%d\r\n$1\r\n0\r\n$1\r\nv\r\n$-1\r\n" % next(turns) for _ in range(requests.count(b"HMGET"))
+        ]
+        return b"".join(output)
 
     async def ask(reader: OnlineReader) -> None:
         first = asyncio.create_task(reader.get_live())
@@ -172,9 +174,9 @@ def test_a_socket_that_is_not_there_is_told_by_its_mend():
     async def ask() -> None:
         reader = OnlineReader(Path("nowhere.sock"), HISTORY, user="house", password="x", deadline=5)
         for _ in range(2):
-            with pytest.raises(Unavailable) as told:
+            with pytest.raises(Unavailable) as result:
                 await reader.get_rows([ANN])
-            assert "wellspring up" in told.value.fix
+            assert "wellspring up" in result.value.fix
 
     asyncio.run(ask())
 

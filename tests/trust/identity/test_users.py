@@ -22,11 +22,11 @@ from wellspring.trust.identity.port import Principal
 from wellspring.trust.identity.users import login_user, resume_session
 
 pytestmark = pytest.mark.live
-WRONG = "name, password or code is wrong"
+ERROR = "name, password or code is wrong"
 
 
 @pytest.fixture(scope="module")
-def here() -> Iterator[Project]:
+def project_value() -> Iterator[Project]:
     with keyserver() as project:
         yield project
 
@@ -34,30 +34,30 @@ def here() -> Iterator[Project]:
 class Telephones:
     """Enrols each person the first time that they are asked for."""
 
-    def __init__(self, here: Project) -> None:
-        self.here = here
+    def __init__(self, project_value: Project) -> None:
+        self.project = project_value
         self.public: dict[str, bytes] = {}
-        self._known: dict[str, Authenticator] = {}
+        self._expected: dict[str, Authenticator] = {}
 
     def of(self, name: str) -> Authenticator:
-        if name not in self._known:
-            with openbao_setup.supervisor_session(self.here) as client:
-                made = enrollment.enroll_user(self.here, name, PASSWORD, client=client, step=RecordingStep())
-            self._known[name] = Authenticator(made["otpauth_url"])
-            self.public[name] = base64.b64decode(made["public_key"])
-        return self._known[name]
+        if name not in self._expected:
+            with openbao_setup.supervisor_session(self.project) as client:
+                built = enrollment.enroll_user(self.project, name, PASSWORD, client=client, step=RecordingStep())
+            self._expected[name] = Authenticator(built["otpauth_url"])
+            self.public[name] = base64.b64decode(built["public_key"])
+        return self._expected[name]
 
     def login(self, name: str, *, steps: int = 0) -> str:
-        return login_user(self.here.socket_path("openbao"), name, PASSWORD, self.of(name).code(steps=steps)).token
+        return login_user(self.project.socket_path("openbao"), name, PASSWORD, self.of(name).code(steps=steps)).token
 
 
 @pytest.fixture(scope="module")
-def phones(here: Project) -> Telephones:
-    return Telephones(here)
+def phones(project_value: Project) -> Telephones:
+    return Telephones(project_value)
 
 
-def ask(here: Project, token: str, method: str, path: str, **values: Any) -> Any:
-    client = open_client(here.socket_path("openbao"), token)
+def ask(project_value: Project, token: str, method: str, path: str, **values: Any) -> Any:
+    client = open_client(project_value.socket_path("openbao"), token)
     try:
         with map_errors(path):
             return client.adapter.request(method, f"/v1/{path}", **({"json": values} if values else {}))
@@ -65,9 +65,11 @@ def ask(here: Project, token: str, method: str, path: str, **values: Any) -> Any
         client.adapter.close()
 
 
-def test_who_logs_in_is_told_by_openbao_and_signs_with_their_own_key(here: Project, phones: Telephones) -> None:
+def test_who_logs_in_is_told_by_openbao_and_signs_with_their_own_key(
+    project_value: Project, phones: Telephones
+) -> None:
     token = phones.login("ana")
-    with resume_session(here, token) as ana:
+    with resume_session(project_value, token) as ana:
         assert ana.principal == Principal("user:ana", ("owner",))
         assert ana.public_key == phones.public["ana"]
         assert ana.key_id == users.public_key_id(ana.public_key)
@@ -75,20 +77,20 @@ def test_who_logs_in_is_told_by_openbao_and_signs_with_their_own_key(here: Proje
     Ed25519PublicKey.from_public_bytes(phones.public["ana"]).verify(signature, b"a note\n")
 
 
-def test_a_code_works_once(here: Project, phones: Telephones) -> None:
-    socket, phone = here.socket_path("openbao"), phones.of("bo")
+def test_a_code_works_once(project_value: Project, phones: Telephones) -> None:
+    socket, phone = project_value.socket_path("openbao"), phones.of("bo")
     # Of this half minute, and of the next one: clocks differ.
     for code in (phone.code(), phone.code(steps=1)):
         token = login_user(socket, "bo", PASSWORD, code).token
-        with pytest.raises(Refused, match=WRONG):
+        with pytest.raises(Refused, match=ERROR):
             login_user(socket, "bo", PASSWORD, code)
-        with resume_session(here, token):
+        with resume_session(project_value, token):
             pass
 
 
-def test_whatever_is_wrong_the_refusal_says_the_same(here: Project, phones: Telephones) -> None:
-    socket, phone = here.socket_path("openbao"), phones.of("cy")
-    said: set[str] = set()
+def test_whatever_is_wrong_the_refusal_says_the_same(project_value: Project, phones: Telephones) -> None:
+    socket, phone = project_value.socket_path("openbao"), phones.of("cy")
+    output: set[str] = set()
     for name, password, code in (
         ("cy", "not " + PASSWORD, phone.code()),
         ("cy", PASSWORD, f"{(int(phone.code()) + 1) % 10**6:06d}"),
@@ -103,44 +105,44 @@ def test_whatever_is_wrong_the_refusal_says_the_same(here: Project, phones: Tele
     ):
         with pytest.raises(Refused) as refused:
             login_user(socket, name, password, code)
-        said.add(refused.value.what + refused.value.fix)
-    assert len(said) == 1
-    assert PASSWORD not in said.pop()
+        output.add(refused.value.what + refused.value.fix)
+    assert len(output) == 1
+    assert PASSWORD not in output.pop()
     login_user(socket, "cy", PASSWORD, phone.code())
 
 
-def test_a_code_of_ten_minutes_ago_is_refused(here: Project, phones: Telephones) -> None:
-    with pytest.raises(Refused, match=WRONG):
+def test_a_code_of_ten_minutes_ago_is_refused(project_value: Project, phones: Telephones) -> None:
+    with pytest.raises(Refused, match=ERROR):
         phones.login("dee", steps=-20)
-    with pytest.raises(Refused, match=WRONG):
+    with pytest.raises(Refused, match=ERROR):
         phones.login("dee", steps=-3)
 
 
-def test_a_password_alone_gives_no_token(here: Project, phones: Telephones) -> None:
+def test_a_password_alone_gives_no_token(project_value: Project, phones: Telephones) -> None:
     phones.of("dee")
-    answer = ask(here, "", "post", "auth/userpass/login/dee", password=PASSWORD)["auth"]
+    answer = ask(project_value, "", "post", "auth/userpass/login/dee", password=PASSWORD)["auth"]
     assert answer["client_token"] == ""
     assert answer["policies"] is None
 
 
-def test_the_token_is_revoked_when_the_act_ends(here: Project, phones: Telephones) -> None:
+def test_the_token_is_revoked_when_the_act_ends(project_value: Project, phones: Telephones) -> None:
     token = phones.login("eli")
-    with resume_session(here, token):
+    with resume_session(project_value, token):
         pass
-    with pytest.raises(Refused, match="spent"), resume_session(here, token):
+    with pytest.raises(Refused, match="spent"), resume_session(project_value, token):
         pass
     token = phones.login("eli", steps=1)
-    with pytest.raises(ZeroDivisionError), resume_session(here, token):
+    with pytest.raises(ZeroDivisionError), resume_session(project_value, token):
         raise ZeroDivisionError
     with pytest.raises(Refused):
-        ask(here, token, "get", "auth/token/lookup-self")
+        ask(project_value, token, "get", "auth/token/lookup-self")
     # Where no act ever used it, or after one did: the terminal ends it too, and twice is once.
     token = phones.login("ana", steps=1)
     for _ in range(2):
-        users.revoke_token(here.socket_path("openbao"), token)
-        with pytest.raises(Refused, match="spent"), resume_session(here, token):
+        users.revoke_token(project_value.socket_path("openbao"), token)
+        with pytest.raises(Refused, match="spent"), resume_session(project_value, token):
             pass
-    users.revoke_token(here.root / "nobody-is-there.sock", token)
+    users.revoke_token(project_value.root / "nobody-is-there.sock", token)
 
 
 @pytest.mark.parametrize(
@@ -163,55 +165,61 @@ def test_the_token_is_revoked_when_the_act_ends(here: Project, phones: Telephone
     ],
 )
 def test_a_person_may_sign_as_themselves_and_nothing_else(
-    here: Project, phones: Telephones, method: str, path: str, flos: str
+    project_value: Project, phones: Telephones, method: str, path: str, flos: str
 ) -> None:
     with pytest.raises(Refused):
-        ask(here, flos, method, path, **({"input": "eA=="} if method == "post" else {}))
+        ask(project_value, flos, method, path, **({"input": "eA=="} if method == "post" else {}))
 
 
 @pytest.fixture(scope="module")
-def flos(here: Project, phones: Telephones) -> str:
+def flos(project_value: Project, phones: Telephones) -> str:
     # Her key is there: it is the policy that refuses it to flo.
     phones.of("ana")
     return phones.login("flo")
 
 
-def test_a_persons_token_lives_a_minute_and_has_one_policy(here: Project, flos: str) -> None:
-    found = ask(here, flos, "get", "auth/token/lookup-self")["data"]
-    assert found["policies"] == ["user"]
-    assert (found["creation_ttl"], found["type"]) == (60, "service")
-    assert 0 < found["ttl"] <= 60
+def test_a_persons_token_lives_a_minute_and_has_one_policy(project_value: Project, flos: str) -> None:
+    matches = ask(project_value, flos, "get", "auth/token/lookup-self")["data"]
+    assert matches["policies"] == ["user"]
+    assert (matches["creation_ttl"], matches["type"]) == (60, "service")
+    assert 0 < matches["ttl"] <= 60
 
 
-def test_a_login_that_is_no_persons_is_refused(here: Project) -> None:
-    session = services.login_service(here.socket_path("openbao"), **openbao_setup.issue_secret_id(here, "worker"))
-    with pytest.raises(Refused, match="no person's"), resume_session(here, session.client.token):
+def test_a_login_that_is_no_persons_is_refused(project_value: Project) -> None:
+    session = services.login_service(
+        project_value.socket_path("openbao"), **openbao_setup.issue_secret_id(project_value, "worker")
+    )
+    with pytest.raises(Refused, match="no person's"), resume_session(project_value, session.client.token):
         pass
     session.close()
-    with pytest.raises(Refused, match="spent"), resume_session(here, "s.madeup"):
+    with pytest.raises(Refused, match="spent"), resume_session(project_value, "s.madeup"):
         pass
 
 
-def test_who_is_not_named_any_more_may_not_act(here: Project, phones: Telephones) -> None:
+def test_who_is_not_named_any_more_may_not_act(project_value: Project, phones: Telephones) -> None:
     token = phones.login("gus")
-    without = here.model_copy(update={"users": {name: item for name, item in here.users.items() if name != "gus"}})
+    without = project_value.model_copy(
+        update={"users": {name: item for name, item in project_value.users.items() if name != "gus"}}
+    )
     with pytest.raises(Refused, match="names nobody"), resume_session(without, token):
         pass
-    with pytest.raises(Refused, match="spent"), resume_session(here, token):
+    with pytest.raises(Refused, match="spent"), resume_session(project_value, token):
         pass
 
 
-def test_no_server_is_unavailable(here: Project) -> None:
+def test_no_server_is_unavailable(project_value: Project) -> None:
     with pytest.raises(Unavailable):
-        login_user(here.runtime_dir / "nobody.sock", "ana", PASSWORD, "000000")
+        login_user(project_value.runtime_dir / "nobody.sock", "ana", PASSWORD, "000000")
 
 
-def test_a_token_is_not_shown_and_nothing_of_a_login_stands_in_a_file(here: Project, phones: Telephones) -> None:
-    token = login_user(here.socket_path("openbao"), "hal", PASSWORD, phones.of("hal").code())
+def test_a_token_is_not_shown_and_nothing_of_a_login_stands_in_a_file(
+    project_value: Project, phones: Telephones
+) -> None:
+    token = login_user(project_value.socket_path("openbao"), "hal", PASSWORD, phones.of("hal").code())
     assert token.token not in repr(token)
-    with resume_session(here, token.token):
+    with resume_session(project_value, token.token):
         pass
-    for path in here.root.rglob("*"):
+    for path in project_value.root.rglob("*"):
         if path.is_file():
             content = path.read_bytes()
             assert PASSWORD.encode() not in content, path

@@ -14,11 +14,11 @@ from wellspring_verify import canonical, merkle, notes
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Ledger:
-    one = Ledger(tmp_path)
-    one.write(3, "enclave")
-    one.write(3, "worker")
-    one.sequencer.integrate()
-    return one
+    item = Ledger(tmp_path)
+    item.write(3, "enclave")
+    item.write(3, "worker")
+    item.sequencer.integrate()
+    return item
 
 
 def findings(ledger: Ledger) -> str:
@@ -31,7 +31,7 @@ def rewrite(ledger: Ledger, entries: list[bytes]) -> None:
     for part in ("tile", "checkpoint"):
         target = ledger.folder / "ledger" / part
         shutil.rmtree(target) if target.is_dir() else target.unlink()
-    leaves = [merkle.hash_leaf(one) for one in entries]
+    leaves = [merkle.hash_leaf(item) for item in entries]
     ledger.paths.replace(f"tile/entries/000.p/{len(entries)}", encode_bundle(entries))
     ledger.paths.replace(f"tile/0/000.p/{len(entries)}", b"".join(leaves))
     head = notes.CheckpointHead(ledger.origin, len(entries), merkle.compute_root(leaves))
@@ -53,11 +53,11 @@ def test_an_empty_ledger_has_none_and_a_removed_one_has(tmp_path: Path, ledger: 
 @pytest.mark.parametrize("name", ["tile/entries/000.p/6", "tile/0/000.p/6", "checkpoint"])
 def test_every_byte_that_was_changed_is_named(ledger: Ledger, name: str):
     content = ledger.paths.read(name)
-    for at in range(0, len(content), 13):
-        ledger.paths.replace(name, content[:at] + bytes([content[at] ^ 0x20]) + content[at + 1 :])
-        assert findings(ledger) != "", at
-    for other in (content[:-1], content + b"\0", b""):
-        ledger.paths.replace(name, other)
+    for instant in range(0, len(content), 13):
+        ledger.paths.replace(name, content[:instant] + bytes([content[instant] ^ 0x20]) + content[instant + 1 :])
+        assert findings(ledger) != "", instant
+    for second in (content[:-1], content + b"\0", b""):
+        ledger.paths.replace(name, second)
         assert findings(ledger) != ""
     ledger.paths.remove(name)
     assert findings(ledger) != ""
@@ -69,29 +69,29 @@ def test_an_edited_deleted_reordered_or_inserted_entry_is_named(ledger: Ledger):
     entries = ledger.contents()
     edited = entries[2].replace(b'"n":2', b'"n":7')
     assert edited != entries[2]
-    for others in (
+    for rest in (
         [*entries[:2], edited, *entries[3:]],
         [*entries[:2], *entries[3:]],
         [entries[1], entries[0], *entries[2:]],
         [*entries[:2], entries[1], *entries[2:]],
         entries[:5],
     ):
-        rewrite(ledger, others)
-        said = findings(ledger)
-        assert "the signature of the witness" in said
-        assert "fork" in said or "tail was cut" in said or "seen only" in said
+        rewrite(ledger, rest)
+        output = findings(ledger)
+        assert "the signature of the witness" in output
+        assert "fork" in output or "tail was cut" in output or "seen only" in output
 
 
 def test_a_stream_that_was_dropped_whole_is_named_by_the_witness_alone(ledger: Ledger):
-    others = [one for one in ledger.contents() if b'"service":"enclave"' not in one]
-    rewrite(ledger, others)
+    rest = [item for item in ledger.contents() if b'"service":"enclave"' not in item]
+    rewrite(ledger, rest)
     keys = keyring.read_verifier_keys(ledger.folder / "ledger", ledger.folder / "witness")
-    assert any("tail was cut, or it was rolled back" in one for one in audit_ledger(MerkleTree(ledger.paths), keys))
+    assert any("tail was cut, or it was rolled back" in item for item in audit_ledger(MerkleTree(ledger.paths), keys))
 
 
 def test_entries_of_a_service_follow_each_other(ledger: Ledger):
     entries = ledger.contents()
-    rewrite(ledger, [one for one in entries if one != entries[1]])
+    rewrite(ledger, [item for item in entries if item != entries[1]])
     assert "belongs there" in findings(ledger)
     rewrite(ledger, [*entries[:5], canonical.dumps_canonical({"version": 1})])
     assert "cannot be read" in findings(ledger)
@@ -105,13 +105,13 @@ def test_the_witness_s_copy_is_compared(ledger: Ledger):
     assert "damaged" in "".join(audit_ledger(ledger.tree, keys._replace(seen=b"nonsense")))
     assert "another key" in "".join(audit_ledger(ledger.tree, keys._replace(registered="x")))
     older = notes.CheckpointHead(
-        ledger.origin, 2, merkle.compute_root(merkle.hash_leaf(one) for one in ledger.contents()[:2])
+        ledger.origin, 2, merkle.compute_root(merkle.hash_leaf(item) for item in ledger.contents()[:2])
     )
     assert "it was rolled back" in "".join(
         audit_ledger(ledger.tree, keys._replace(seen=older.to_text() + b"\n" + b"\xe2\x80\x94 a AAAAAAA=\n"))
     )
-    other = notes.VerifierKey("example.com/other", notes.KIND_LOG, LocalSigner().public_key())
-    assert "and the key is of" in "".join(audit_ledger(ledger.tree, keys._replace(log=str(other))))
+    second = notes.VerifierKey("example.com/other", notes.KIND_LOG, LocalSigner().public_key())
+    assert "and the key is of" in "".join(audit_ledger(ledger.tree, keys._replace(log=str(second))))
 
 
 def test_journals_and_index_are_compared(ledger: Ledger):

@@ -19,7 +19,7 @@ from wellspring.trust.ledger.cosigner import (
 from wellspring_verify import merkle, notes
 
 LEAVES = [merkle.hash_leaf(bytes([n])) for n in range(40)]
-OTHERS = [*LEAVES[:5], *(merkle.hash_leaf(bytes([n, n])) for n in range(35))]
+REST = [*LEAVES[:5], *(merkle.hash_leaf(bytes([n, n])) for n in range(35))]
 ORIGIN = "wellspring.example.com/health_plan/0123abcd"
 SIGNER = LocalSigner()
 LOG = notes.VerifierKey(ORIGIN, notes.KIND_LOG, SIGNER.public_key())
@@ -33,9 +33,9 @@ def checkpoint(leaves: list[bytes], *, origin: str = ORIGIN, signer: LocalSigner
 
 @pytest.fixture
 def witness(tmp_path: Path) -> LocalWitness:
-    one = LocalWitness(tmp_path / "witness", clock=FixedClock())
-    one.register_log(str(LOG))
-    return one
+    item = LocalWitness(tmp_path / "witness", clock=FixedClock())
+    item.register_log(str(LOG))
+    return item
 
 
 def advance(witness: LocalWitness, size: int, leaves: list[bytes] = LEAVES) -> CosignResponse:
@@ -51,8 +51,8 @@ def test_it_cosigns_what_continues_and_keeps_a_copy(witness: LocalWitness):
         assert answer.status == 200
         note = notes.parse_note(checkpoint(LEAVES[:size]))
         assert notes.verify_signature_line(notes.parse_signature_line(answer.body.decode()[:-1]), key, note.text)
-        kept = witness.latest_checkpoint(LOG)
-        assert kept == checkpoint(LEAVES[:size]) + answer.body
+        stored = witness.latest_checkpoint(LOG)
+        assert stored == checkpoint(LEAVES[:size]) + answer.body
 
 
 def test_the_time_is_the_witness_s_own(tmp_path: Path):
@@ -77,17 +77,17 @@ def test_it_answers_as_the_specification_says(witness: LocalWitness):
 
 def test_it_never_cosigns_a_cut_tail_a_fork_or_a_rollback(witness: LocalWitness):
     assert advance(witness, 20).status == 200
-    kept = witness.latest_checkpoint(LOG)
+    stored = witness.latest_checkpoint(LOG)
     # The tail is cut: the same log, shorter.
     for old in (0, 5, 12):
         assert witness.add_checkpoint(old, [], checkpoint(LEAVES[:12])) == CosignResponse(409, b"20\n")
     assert witness.add_checkpoint(20, [], checkpoint(LEAVES[:12])).status == 400
     # A fork: another log of the same size, or one that grows from another past.
-    assert witness.add_checkpoint(20, [], checkpoint(OTHERS[:20])) == CosignResponse(409, b"20\n")
-    assert advance(witness, 30, OTHERS).status == 422
+    assert witness.add_checkpoint(20, [], checkpoint(REST[:20])) == CosignResponse(409, b"20\n")
+    assert advance(witness, 30, REST).status == 422
     # A rollback to the beginning.
-    assert witness.add_checkpoint(0, [], checkpoint(OTHERS[:30])) == CosignResponse(409, b"20\n")
-    assert witness.latest_checkpoint(LOG) == kept
+    assert witness.add_checkpoint(0, [], checkpoint(REST[:30])) == CosignResponse(409, b"20\n")
+    assert witness.latest_checkpoint(LOG) == stored
 
 
 def test_of_two_forks_that_race_only_one_is_cosigned(tmp_path: Path):
@@ -96,7 +96,7 @@ def test_of_two_forks_that_race_only_one_is_cosigned(tmp_path: Path):
         LocalWitness(folder, clock=FixedClock()).register_log(str(LOG))
         # Each as its own process would: nothing is shared but the folder.
         witnesses = [LocalWitness(folder, clock=FixedClock()) for _ in range(6)]
-        notes_ = [checkpoint(LEAVES[:9]), checkpoint(OTHERS[:9])] * 3
+        notes_ = [checkpoint(LEAVES[:9]), checkpoint(REST[:9])] * 3
         start = threading.Barrier(6)
         answers: list[tuple[int, bytes]] = []
 
@@ -133,9 +133,9 @@ def test_its_key_is_its_own_and_for_nobody_else(tmp_path: Path):
 
 def test_the_first_key_of_a_log_stays(witness: LocalWitness, tmp_path: Path):
     witness.register_log(str(LOG))
-    other = notes.VerifierKey(ORIGIN, notes.KIND_LOG, LocalSigner(b"\x09" * 32).public_key())
+    second = notes.VerifierKey(ORIGIN, notes.KIND_LOG, LocalSigner(b"\x09" * 32).public_key())
     with pytest.raises(Refused, match="with another key"):
-        register_log(tmp_path / "witness", str(other))
+        register_log(tmp_path / "witness", str(second))
     with pytest.raises(Refused, match="no verifier key"):
         register_log(tmp_path / "witness", "nonsense")
     with pytest.raises(Refused, match="no verifier key"):

@@ -11,7 +11,7 @@ from wellspring.trust.ledger.index import LedgerIndex
 from wellspring.trust.ledger.tree import CHECKPOINT_FILE, MerkleTree
 
 
-def told(folder: Path) -> Ledger:
+def result(folder: Path) -> Ledger:
     ledger = Ledger(folder)
     tell_drop(ledger, "d1", edition="e1", parent=None)
     tell_drop(ledger, "d2", edition="e2", parent="e1")
@@ -19,16 +19,16 @@ def told(folder: Path) -> Ledger:
     return ledger
 
 
-def ids(found: list[IndexedEntry]) -> list[str]:
-    return [one.entry.id for one in found]
+def ids(matches: list[IndexedEntry]) -> list[str]:
+    return [item.entry.id for item in matches]
 
 
 def test_it_answers_by_subject_action_phase_and_id(tmp_path: Path):
-    index = told(tmp_path).index
-    assert [one.entry.action for one in index.list_entries(subject="drop:d1")] == ["land", "admit", "stage", "settle"]
+    index = result(tmp_path).index
+    assert [item.entry.action for item in index.list_entries(subject="drop:d1")] == ["land", "admit", "stage", "settle"]
     assert ids(index.list_entries(action="publish", phase="intent")) == ["worker:1", "worker:4"]
     assert ids(index.list_entries(subject="drop:d2", action="land", phase="done")) == ["enclave:3"]
-    assert [one.index for one in index.list_entries()] == list(range(12))
+    assert [item.index for item in index.list_entries()] == list(range(12))
     assert ids(index.latest_entries(2)) == ["worker:5", "enclave:5"]
     assert index.latest_entries(0) == []
     assert index.get_entry("enclave:3").entry.subject == "drop:d2"
@@ -39,7 +39,7 @@ def test_it_answers_by_subject_action_phase_and_id(tmp_path: Path):
 
 
 def test_an_intent_is_open_until_something_settles_it(tmp_path: Path):
-    ledger = told(tmp_path)
+    ledger = result(tmp_path)
     assert ledger.index.list_open_intents() == []
     intent = ledger.journal().append_entry(
         actor="service:worker", action="publish", phase="intent", subject="edition:e3", trace="0" * 32
@@ -54,7 +54,7 @@ def test_an_intent_is_open_until_something_settles_it(tmp_path: Path):
 
 
 def test_it_can_be_made_again_from_the_tiles(tmp_path: Path):
-    ledger = told(tmp_path)
+    ledger = result(tmp_path)
     path = ledger.folder / "ledger" / "index.sqlite"
     before = ledger.index.list_entries()
     path.unlink()
@@ -86,14 +86,14 @@ def test_it_grows_with_the_tree_and_follows_it_back(tmp_path: Path):
 
 
 def test_readers_change_nothing(tmp_path: Path):
-    ledger = told(tmp_path)
+    ledger = result(tmp_path)
     with LedgerIndex(ledger.folder / "ledger" / "index.sqlite", MerkleTree(ledger.paths))._open_read_only() as file:  # pyright: ignore
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
             file.execute("delete from entries")
 
 
 def test_an_entry_that_stands_in_the_tree_twice_is_named(tmp_path: Path):
-    ledger = told(tmp_path)
+    ledger = result(tmp_path)
     ledger.write(1)
     with closing(sqlite3.connect(ledger.folder / "ledger" / "index.sqlite")) as file, file:
         file.execute("update entries set id = 'worker:6' where id = 'worker:5'")

@@ -17,7 +17,7 @@ from wellspring.trust.ledger.journal import Journal, read_lines
 from wellspring_verify import canonical
 
 
-def opened(folder: Path, service: str = "worker") -> Journal:
+def opened_files(folder: Path, service: str = "worker") -> Journal:
     return Journal(folder, service, tenant="acme", clock=FixedClock())
 
 
@@ -33,8 +33,8 @@ def add(to: Journal, **facts: JsonValue) -> Entry:
 
 
 def test_a_line_is_the_canonical_entry(tmp_path: Path):
-    here = opened(tmp_path)
-    entry = here.append_entry(
+    project = opened_files(tmp_path)
+    entry = project.append_entry(
         actor="service:worker", action="stage", phase="done", subject="drop:d",
         inputs=[Ref(name="rows:d/0", digest="0" * 64)], facts={"b": 1, "a": ["x", None]}, trace="0" * 32,
     )  # fmt: skip
@@ -47,43 +47,43 @@ def test_a_line_is_the_canonical_entry(tmp_path: Path):
 
 
 def test_sequences_go_on_where_the_last_process_ended(tmp_path: Path):
-    here = opened(tmp_path)
-    assert [add(here).sequence for _ in range(3)] == [0, 1, 2]
-    here.close()
-    here.close()
-    assert add(opened(tmp_path)).sequence == 3
+    project = opened_files(tmp_path)
+    assert [add(project).sequence for _ in range(3)] == [0, 1, 2]
+    project.close()
+    project.close()
+    assert add(opened_files(tmp_path)).sequence == 3
     assert [sequence for sequence, _ in read_lines(tmp_path, "worker", 1)] == [2, 3]
     assert list(read_lines(tmp_path, "worker", 3)) == []
     assert journal.list_services(tmp_path) == ["worker"]
 
 
 def test_a_torn_last_line_is_cut_and_nothing_else(tmp_path: Path):
-    here = opened(tmp_path)
-    add(here)
-    add(here)
-    here.close()
+    project = opened_files(tmp_path)
+    add(project)
+    add(project)
+    project.close()
     file = tmp_path / "worker" / "000000000000.log"
     whole = file.read_bytes()
-    opened(tmp_path).close()
+    opened_files(tmp_path).close()
     assert file.read_bytes() == whole
     for torn in range(1, len(whole) // 2 - 1, 97):
         file.write_bytes(whole + whole[:torn])
         # A reader does not see the torn line either.
         assert len(list(read_lines(tmp_path, "worker"))) == 2
-        opened(tmp_path).close()
+        opened_files(tmp_path).close()
         assert file.read_bytes() == whole
 
 
 def test_a_line_that_is_gone_or_exchanged_is_named_and_never_written_over(tmp_path: Path):
-    here = opened(tmp_path)
+    project = opened_files(tmp_path)
     for _ in range(3):
-        add(here)
-    here.close()
+        add(project)
+    project.close()
     file = tmp_path / "worker" / "000000000000.log"
     lines = file.read_bytes().splitlines(keepends=True)
     file.write_bytes(lines[0] + lines[2])
     with pytest.raises(CorruptedError, match="does not end with entry 1"):
-        opened(tmp_path)
+        opened_files(tmp_path)
     file.write_bytes(lines[0])
     with pytest.raises(CorruptedError, match="lacks entry 1"):
         list(read_lines(tmp_path, "worker", 2))
@@ -93,27 +93,27 @@ def test_a_line_that_is_gone_or_exchanged_is_named_and_never_written_over(tmp_pa
 
 def test_segments_follow_each_other_without_a_gap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(journal, "SEGMENT_BYTES", 1000)
-    here = opened(tmp_path)
+    project = opened_files(tmp_path)
     for _ in range(20):
-        add(here)
-    here.close()
-    known = journal.list_segments(tmp_path / "worker")
-    assert len(known) > 3
+        add(project)
+    project.close()
+    expected = journal.list_segments(tmp_path / "worker")
+    assert len(expected) > 3
     assert [sequence for sequence, _ in read_lines(tmp_path, "worker")] == list(range(20))
     assert [sequence for sequence, _ in read_lines(tmp_path, "worker", 12)] == list(range(13, 20))
-    again = opened(tmp_path)
+    again = opened_files(tmp_path)
     assert add(again).sequence == 20
     again.close()
-    known[1].path.unlink()
-    with pytest.raises(CorruptedError, match=f"lacks entry {known[1].first_sequence}"):
+    expected[1].path.unlink()
+    with pytest.raises(CorruptedError, match=f"lacks entry {expected[1].first_sequence}"):
         list(read_lines(tmp_path, "worker"))
-    known[0].path.unlink()
+    expected[0].path.unlink()
     with pytest.raises(CorruptedError, match="lacks entry 0"):
         list(read_lines(tmp_path, "worker"))
 
 
 def test_only_one_process_writes_a_journal(tmp_path: Path):
-    here = opened(tmp_path)
+    project = opened_files(tmp_path)
     script = (
         "import sys; from pathlib import Path; from tests.builders.recording_step import FixedClock\n"
         "from wellspring.errors import Refused; from wellspring.trust.ledger.journal import Journal\n"
@@ -123,59 +123,59 @@ def test_only_one_process_writes_a_journal(tmp_path: Path):
     command = [sys.executable, "-c", script, str(tmp_path)]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     assert subprocess.run(command, env=env, check=False).returncode == 77
-    here.close()
+    project.close()
     assert subprocess.run(command, env=env, check=False).returncode == 0
 
 
 def test_facts_that_no_entry_can_hold_are_refused_and_take_no_place(tmp_path: Path):
-    here = opened(tmp_path)
-    for wrong in (1.5, 2**60, "\ud800", "x" * 70_000):
+    project = opened_files(tmp_path)
+    for error in (1.5, 2**60, "\ud800", "x" * 70_000):
         with pytest.raises(Refused):
-            add(here, wrong=wrong)
-    assert add(here).sequence == 0
+            add(project, wrong=error)
+    assert add(project).sequence == 0
 
 
 def test_threads_share_syncs_and_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     syncs: list[int] = []
-    begun = threading.Event()
+    started = threading.Event()
     real = os.fdatasync
 
     def slow(handle: int) -> None:
         # The first sync lasts until all the others wait behind it.
         if not syncs:
-            begun.wait(10)
+            started.wait(10)
         syncs.append(handle)
         real(handle)
 
     monkeypatch.setattr(os, "fdatasync", slow)
-    here = opened(tmp_path)
+    project = opened_files(tmp_path)
     entries: list[Entry] = []
-    threads = [threading.Thread(target=lambda: entries.append(add(here))) for _ in range(40)]
+    threads = [threading.Thread(target=lambda: entries.append(add(project))) for _ in range(40)]
     for thread in threads:
         thread.start()
-    while here.assigned_count < 40:
+    while project.assigned_count < 40:
         threading.Event().wait(0.001)
-    begun.set()
+    started.set()
     for thread in threads:
         thread.join()
-    here.close()
+    project.close()
     assert sorted(entry.sequence for entry in entries) == list(range(40))
     assert [json.loads(line)["sequence"] for _, line in read_lines(tmp_path, "worker")] == list(range(40))
     assert len(syncs) <= 4
 
 
 def test_an_entry_is_never_acknowledged_before_it_is_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    here = opened(tmp_path)
-    kept = add(here)
+    project = opened_files(tmp_path)
+    stored = add(project)
     events: list[str] = []
     real = os.fdatasync
 
-    def seen(handle: int) -> None:
+    def observed(handle: int) -> None:
         real(handle)
         events.append("synced")
 
-    monkeypatch.setattr(os, "fdatasync", seen)
-    add(here)
+    monkeypatch.setattr(os, "fdatasync", observed)
+    add(project)
     events.append("acknowledged")
     assert events == ["synced", "acknowledged"]
 
@@ -184,16 +184,16 @@ def test_an_entry_is_never_acknowledged_before_it_is_durable(tmp_path: Path, mon
 
     monkeypatch.setattr(os, "fdatasync", full)
     with pytest.raises(Unavailable, match="could not be written"):
-        add(here)
+        add(project)
     monkeypatch.undo()
     # Nobody knows what the disk holds after a failed sync: this process writes no more.
     with pytest.raises(Unavailable, match="could not be written"):
-        add(here)
-    here.close()
-    again = opened(tmp_path)
+        add(project)
+    project.close()
+    again = opened_files(tmp_path)
     assert [sequence for sequence, _ in read_lines(tmp_path, "worker")] == [0, 1]
     assert add(again).sequence == 2
-    assert kept.sequence == 0
+    assert stored.sequence == 0
 
 
 def test_what_was_acknowledged_outlives_a_kill(tmp_path: Path):
@@ -207,26 +207,26 @@ def test_what_was_acknowledged_outlives_a_kill(tmp_path: Path):
         [sys.executable, "-c", script, str(tmp_path)], env=env, stdout=subprocess.PIPE, text=True
     ) as child:
         assert child.stdout is not None
-        told = [int(child.stdout.readline()) for _ in range(50)]
+        result = [int(child.stdout.readline()) for _ in range(50)]
         child.kill()
-        told += [int(line) for line in child.stdout.readlines()]
-    kept = [sequence for sequence, _ in read_lines(tmp_path, "worker")]
-    assert told == list(range(len(told)))
-    assert kept[: len(told)] == told
-    assert add(opened(tmp_path)).sequence == len(kept)
+        result += [int(line) for line in child.stdout.readlines()]
+    stored = [sequence for sequence, _ in read_lines(tmp_path, "worker")]
+    assert result == list(range(len(result)))
+    assert stored[: len(result)] == result
+    assert add(opened_files(tmp_path)).sequence == len(stored)
 
 
 def test_a_closed_journal_takes_nothing(tmp_path: Path):
-    here = opened(tmp_path)
-    here.close()
+    project = opened_files(tmp_path)
+    project.close()
     with pytest.raises(Unavailable, match="it is closed"):
-        add(here)
+        add(project)
 
 
 def test_others_may_read_and_not_write(tmp_path: Path):
     before = os.umask(0o077)
     try:
-        opened(tmp_path)
+        opened_files(tmp_path)
     finally:
         os.umask(before)
     assert (tmp_path / "worker" / "000000000000.log").stat().st_mode & 0o777 == 0o644

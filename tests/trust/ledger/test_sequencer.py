@@ -15,8 +15,8 @@ from wellspring.trust.ledger.tree import ENTRIES_LEVEL, encode_bundle, partial_w
 from wellspring_verify import merkle, notes
 
 POINTS = [
-    f"ledger.integrate:{one}"
-    for one in ("bundles-written", "tiles-written", "signed", "cosigned", "checkpoint-swapped")
+    f"ledger.integrate:{item}"
+    for item in ("bundles-written", "tiles-written", "signed", "cosigned", "checkpoint-swapped")
 ]
 
 
@@ -34,9 +34,9 @@ def test_entries_of_all_journals_stand_in_the_tree_once_and_in_order(tmp_path: P
     assert (first.size, second.size) == (5, 305)
     assert sorted(placed(ledger)) == sorted([*(f"enclave:{n}" for n in range(303)), "worker:0", "worker:1"])
     for service in ("enclave", "worker"):
-        sequences = [int(one.partition(":")[2]) for one in placed(ledger) if one.startswith(service)]
+        sequences = [int(item.partition(":")[2]) for item in placed(ledger) if item.startswith(service)]
         assert sequences == sorted(sequences)
-    assert second.root == merkle.compute_root(merkle.hash_leaf(one) for one in ledger.contents())
+    assert second.root == merkle.compute_root(merkle.hash_leaf(item) for item in ledger.contents())
     proof = ledger.tree.consistency_proof(5, 305)
     assert merkle.verify_consistency(5, 305, first.root, second.root, proof)
     assert audit_ledger(ledger.tree) == ()
@@ -115,7 +115,12 @@ def test_crash_after_crash_keeps_what_was_placed(tmp_path: Path):
         ledger.close()
     ledger = Ledger(tmp_path)
     assert ledger.sequencer.integrate().size == 400
-    assert [one.partition(":")[0] for one in placed(ledger)[::100]] == ["service3", "service2", "service1", "service0"]
+    assert [item.partition(":")[0] for item in placed(ledger)[::100]] == [
+        "service3",
+        "service2",
+        "service1",
+        "service0",
+    ]
     assert audit_ledger(ledger.tree, journals=ledger.journals) == ()
 
 

@@ -26,36 +26,36 @@ class Memory:
     """Paths in a dict, quick enough for trees of many thousand leaves."""
 
     def __init__(self) -> None:
-        self.kept: dict[str, bytes] = {}
+        self.stored: dict[str, bytes] = {}
 
     def write_once(self, name: str, content: bytes) -> None:
-        if self.kept.setdefault(name, content) != content:
+        if self.stored.setdefault(name, content) != content:
             raise CorruptedError(f"{name} holds other bytes", fix="")
 
     def replace(self, name: str, content: bytes) -> None:
-        self.kept[name] = content
+        self.stored[name] = content
 
     def read(self, name: str) -> bytes:
-        if name not in self.kept:
+        if name not in self.stored:
             raise NotFound(name, fix="")
-        return self.kept[name]
+        return self.stored[name]
 
     def list(self, prefix: str):
-        return iter(sorted(one for one in self.kept if one.startswith(f"{prefix}/")))
+        return iter(sorted(item for item in self.stored if item.startswith(f"{prefix}/")))
 
     def remove(self, name: str) -> None:
-        self.kept.pop(name, None)
+        self.stored.pop(name, None)
 
 
 def grow(leaves: list[bytes], cuts: list[int]) -> MerkleTree:
     """Write tiles in several steps, as the sequencer does."""
     paths = Memory()
     tree = MerkleTree(paths)
-    at = 0
+    instant = 0
     for cut in [*sorted(cuts), len(leaves)]:
-        for tile, content in updated_tiles(tree, at, leaves[at:cut]):
+        for tile, content in updated_tiles(tree, instant, leaves[instant:cut]):
             paths.write_once(tile, content)
-        at = cut
+        instant = cut
     return tree
 
 
@@ -71,42 +71,42 @@ def test_a_tree_of_70000_has_the_published_tiles():
     tree = MerkleTree(paths)
     for tile, content in updated_tiles(tree, 0, [merkle.hash_leaf(n.to_bytes(4, "big")) for n in range(70_000)]):
         paths.write_once(tile, content)
-    full = [one for one in paths.kept if ".p/" not in one]
-    assert len([one for one in full if one.startswith("tile/0/")]) == 273
-    assert [one for one in full if not one.startswith("tile/0/")] == ["tile/1/000"]
-    partial = {one for one in paths.kept if ".p/" in one}
+    full = [item for item in paths.stored if ".p/" not in item]
+    assert len([item for item in full if item.startswith("tile/0/")]) == 273
+    assert [item for item in full if not item.startswith("tile/0/")] == ["tile/1/000"]
+    partial = {item for item in paths.stored if ".p/" in item}
     assert partial == {"tile/0/273.p/112", "tile/1/001.p/17", "tile/2/000.p/1"}
-    assert all(len(paths.kept[one]) == 8192 for one in full)
+    assert all(len(paths.stored[item]) == 8192 for item in full)
 
 
 @settings(max_examples=40)
 @given(st.integers(1, 1200), st.lists(st.integers(0, 1200), max_size=4), st.data())
 def test_roots_and_proofs_agree_with_an_independent_tree(size: int, cuts: list[int], data: st.DataObject):
     entries = [n.to_bytes(3, "big") for n in range(size)]
-    leaves = [merkle.hash_leaf(one) for one in entries]
+    leaves = [merkle.hash_leaf(item) for item in entries]
     tree = grow(leaves, [cut for cut in cuts if cut < size])
-    other = pymerkle.InmemoryTree()
-    other.append_entries(entries)
+    second = pymerkle.InmemoryTree()
+    second.append_entries(entries)
     part = data.draw(st.integers(1, size))
-    assert tree.root_hash(size) == other.get_root(size) == merkle.compute_root(leaves)
-    assert tree.root_hash(part) == other.get_root(part)
+    assert tree.root_hash(size) == second.get_root(size) == merkle.compute_root(leaves)
+    assert tree.root_hash(part) == second.get_root(part)
     place = data.draw(st.integers(0, part - 1))
-    assert tree.inclusion_proof(place, part) == list(other.prove_inclusion(place + 1, part).path[1:])
-    assert merkle.verify_inclusion(leaves[place], place, part, tree.inclusion_proof(place, part), other.get_root(part))
+    assert tree.inclusion_proof(place, part) == list(second.prove_inclusion(place + 1, part).path[1:])
+    assert merkle.verify_inclusion(leaves[place], place, part, tree.inclusion_proof(place, part), second.get_root(part))
     proof = tree.consistency_proof(part, size)
     assert proof == subproof(part, leaves)
-    assert merkle.verify_consistency(part, size, other.get_root(part), other.get_root(size), proof)
+    assert merkle.verify_consistency(part, size, second.get_root(part), second.get_root(size), proof)
 
 
 def test_questions_beyond_the_tree_are_named():
     tree = grow([merkle.hash_leaf(b"a")], [])
-    for wrong in (
+    for error in (
         lambda: tree.inclusion_proof(1, 1),
         lambda: tree.inclusion_proof(-1, 1),
         lambda: tree.consistency_proof(2, 1),
     ):
         with pytest.raises(NotFound):
-            wrong()
+            error()
     assert tree.root_hash(0) == merkle.EMPTY_ROOT
     assert tree.consistency_proof(0, 1) == tree.consistency_proof(1, 1) == []
     with pytest.raises(CorruptedError, match="lacks tile/0/000"):

@@ -62,9 +62,9 @@ def post(server: WitnessServer, body: bytes, path: str = "/add-checkpoint", **he
     line = Line(server.path)
     line.request("POST", path, body, headers)
     answer = line.getresponse()
-    found = (answer.status, answer.headers["Content-Type"], answer.read())
+    matches = (answer.status, answer.headers["Content-Type"], answer.read())
     line.close()
-    return found
+    return matches
 
 
 @pytest.mark.parametrize(

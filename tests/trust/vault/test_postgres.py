@@ -27,15 +27,15 @@ def server() -> Iterator[Database]:
 
 @pytest.fixture
 def store(server: Database) -> Iterator[VaultStore]:
-    opened = server.store()
-    yield opened
-    with opened._transaction() as run:
+    opened_files = server.store()
+    yield opened_files
+    with opened_files._transaction() as run:
         run.execute("DROP SCHEMA public CASCADE")
         run.execute("CREATE SCHEMA public")
-    opened.close()
+    opened_files.close()
 
 
-def kept(name: str = "a.csv", identifier: str = "clearinghouse-0") -> StoredDrop:
+def stored(name: str = "a.csv", identifier: str = "clearinghouse-0") -> StoredDrop:
     drop = Drop(
         tenant="wellspring-benefits",
         known_since=NOON,
@@ -68,36 +68,36 @@ def rows(*numbers: int) -> list[QuarantinedRecord]:
 
 
 def test_a_drop_comes_back_as_it_was_kept(store: VaultStore) -> None:
-    store.save_drop(kept(), fact("land/0"))
-    assert store.get_drop("clearinghouse-0") == kept()
-    assert store.find_drop_by_name("clearinghouse", "a.csv") == kept()
+    store.save_drop(stored(), fact("land/0"))
+    assert store.get_drop("clearinghouse-0") == stored()
+    assert store.find_drop_by_name("clearinghouse", "a.csv") == stored()
     assert store.find_drop_by_name("clearinghouse", "b.csv") is None
-    assert store.list_drops() == store.list_drops("clearinghouse") == (kept(),)
+    assert store.list_drops() == store.list_drops("clearinghouse") == (stored(),)
     assert store.list_drops("other") == ()
-    assert store.list_decryptable() == (kept(),)
+    assert store.list_decryptable() == (stored(),)
     with pytest.raises(NotFound):
         store.get_drop("none")
 
 
 def test_a_change_and_its_fact_are_one(store: VaultStore) -> None:
-    store.save_drop(kept(), fact("land/0"))
+    store.save_drop(stored(), fact("land/0"))
     assert store.list_pending_entries() == (fact("land/0"),)
     with pytest.raises(CorruptedError):
-        store.save_drop(kept("b.csv", "clearinghouse-1"), fact("land/0"))
+        store.save_drop(stored("b.csv", "clearinghouse-1"), fact("land/0"))
     assert store.find_drop_by_name("clearinghouse", "b.csv") is None, "the drop must not stand without its fact"
     store.mark_published("land/0")
     assert store.list_pending_entries() == ()
 
 
 def test_a_name_is_taken_once(store: VaultStore) -> None:
-    store.save_drop(kept(), fact("land/0"))
+    store.save_drop(stored(), fact("land/0"))
     with pytest.raises(CorruptedError) as broken:
-        store.save_drop(kept(identifier="clearinghouse-1"), fact("land/1"))
+        store.save_drop(stored(identifier="clearinghouse-1"), fact("land/1"))
     assert "a.csv" not in broken.value.what
 
 
 def test_quarantine_waits_goes_out_and_leaves(store: VaultStore) -> None:
-    store.save_drop(kept(), fact("land/0"))
+    store.save_drop(stored(), fact("land/0"))
     assert store.list_admitted_drops() == frozenset()
     store.save_admission(part(rows=3), rows(7, 2, 5), fact("admit/0"))
     assert store.list_admitted_drops() == {"clearinghouse-0"}
@@ -111,11 +111,11 @@ def test_quarantine_waits_goes_out_and_leaves(store: VaultStore) -> None:
     store.settle_part("clearinghouse-0", 1, fact("settle/1"))
     assert store.get_row_faults("clearinghouse-0", replay_number=1) == {}
     assert store.list_quarantined("clearinghouse-0", limit=9) == (now,)
-    assert [one.settled for one in store.list_parts("clearinghouse-0")] == [False, True]
+    assert [item.settled for item in store.list_parts("clearinghouse-0")] == [False, True]
 
 
 def test_destroying_a_key_forgets_the_rows_under_it(store: VaultStore) -> None:
-    store.save_drop(kept(), fact("land/0"))
+    store.save_drop(stored(), fact("land/0"))
     store.save_admission(part(rows=3), rows(2, 5, 7), fact("admit/0"))
     store.save_replay(part(1), [5], [], fact("admit/1"))
     store.destroy_key("clearinghouse-0", fact("retain/0"))
@@ -168,20 +168,20 @@ def test_a_finding_is_news_once(store: VaultStore) -> None:
 
 
 def test_what_was_kept_is_there_after_a_restart(server: Database, store: VaultStore) -> None:
-    store.save_drop(kept(), fact("land/0"))
+    store.save_drop(stored(), fact("land/0"))
     again = server.store()
-    assert again.get_drop("clearinghouse-0") == kept()
+    assert again.get_drop("clearinghouse-0") == stored()
     again.close()
 
 
 def test_a_lost_connection_is_made_again(store: VaultStore) -> None:
-    store.save_drop(kept(), fact("land/0"))
+    store.save_drop(stored(), fact("land/0"))
     assert store._connection is not None
     store._connection.close()
-    assert store.get_drop("clearinghouse-0") == kept()
+    assert store.get_drop("clearinghouse-0") == stored()
 
 
 def test_a_wrong_password_says_nothing_of_it(server: Database) -> None:
-    with pytest.raises(Unavailable) as wrong:
+    with pytest.raises(Unavailable) as error:
         VaultStore(host=str(server.host), user="enclave", password="not-this-one", database="enclave")
-    assert "not-this-one" not in wrong.value.what + wrong.value.fix
+    assert "not-this-one" not in error.value.what + error.value.fix

@@ -36,11 +36,11 @@ DROP = Drop(
 
 @pytest.fixture
 def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
-    ours, theirs = socket.socketpair()
-    for one in (ours, theirs):
-        one.settimeout(5)
-    with ours, theirs:
-        yield ours, theirs
+    own_value, their_value = socket.socketpair()
+    for item in (own_value, their_value):
+        item.settimeout(5)
+    with own_value, their_value:
+        yield own_value, their_value
 
 
 def test_a_frame_and_its_table_come_out_as_they_went_in(pair: tuple[socket.socket, socket.socket]) -> None:
@@ -58,13 +58,13 @@ def test_a_frame_and_its_table_come_out_as_they_went_in(pair: tuple[socket.socke
 @settings(max_examples=200)
 @given(st.binary(max_size=300))
 def test_bytes_that_are_no_frame_raise_one_of_two(content: bytes) -> None:
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        ours.sendall(content)
-        ours.shutdown(socket.SHUT_WR)
-        theirs.settimeout(5)
+    own_value, their_value = socket.socketpair()
+    with own_value, their_value:
+        own_value.sendall(content)
+        own_value.shutdown(socket.SHUT_WR)
+        their_value.settimeout(5)
         try:
-            message = protocol.receive_frame(theirs, limit=200)
+            message = protocol.receive_frame(their_value, limit=200)
         except (Refused, Unavailable):
             return
         assert message is None or isinstance(message, dict)
@@ -99,18 +99,18 @@ def test_a_frame_that_breaks_off_is_unavailable(pair: tuple[socket.socket, socke
 
 @pytest.mark.parametrize("kind", ERRORS_BY_SLUG.values())
 def test_an_error_keeps_its_kind_and_words(kind: type[WellspringError]) -> None:
-    there = protocol.decode_error(json.loads(json.dumps(protocol.encode_error(kind("what", fix="fix")))))
-    assert (type(there), there.what, there.fix) == (kind, "what", "fix")
+    target = protocol.decode_error(json.loads(json.dumps(protocol.encode_error(kind("what", fix="fix")))))
+    assert (type(target), target.what, target.fix) == (kind, "what", "fix")
 
 
 def test_a_refusal_keeps_its_verdict() -> None:
     reason = Reason(code="still_writing", message="it changed", column="x", count=2)
     verdict = Verdict(subject="source:x", outcome="inconclusive", reasons=(reason,))
-    there = protocol.decode_error(
+    target = protocol.decode_error(
         json.loads(json.dumps(protocol.encode_error(Refused("what", fix="fix", verdict=verdict))))
     )
-    assert isinstance(there, Refused)
-    assert there.verdict == verdict
+    assert isinstance(target, Refused)
+    assert target.verdict == verdict
 
 
 def test_an_error_of_no_known_kind_is_still_one() -> None:
@@ -125,14 +125,14 @@ def test_an_intake_comes_out_as_it_went_in(stopped: bool) -> None:
     verdict = Verdict(subject="drop:clearinghouse-0", outcome="fail" if stopped else "pass", reasons=reasons)
     intake = AdmissionResult(DROP, verdict, 3, 2, 1, 0, reasons, "2" * 64, None if stopped else table)
     value, arrow = protocol.encode_admission(intake)
-    there = protocol.decode_admission(json.loads(json.dumps(value)), bytes(arrow))
-    assert there == intake
+    target = protocol.decode_admission(json.loads(json.dumps(value)), bytes(arrow))
+    assert target == intake
 
 
 def test_a_table_without_rows_is_still_a_table() -> None:
     table = pa.table({"row_number": pa.array([], pa.int64())})
     verdict = Verdict(subject="drop:clearinghouse-0", outcome="pass")
     value, arrow = protocol.encode_admission(AdmissionResult(DROP, verdict, 0, 0, 0, 0, (), "2" * 64, table))
-    there = protocol.decode_admission(value, bytes(arrow)).table
-    assert there is not None
-    assert there.schema == table.schema
+    target = protocol.decode_admission(value, bytes(arrow)).table
+    assert target is not None
+    assert target.schema == table.schema

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tests.trust.vault.test_postgres import fact, kept, part
+from tests.trust.vault.test_postgres import fact, stored, part
 from wellspring.records.verdict import Reason
 from wellspring.trust.vault.records import (
     QuarantinedRecord,
@@ -20,32 +20,33 @@ REASONS = (Reason(code="pattern", message="it is wrong", column="x", count=2), R
 
 
 def test_a_drop() -> None:
-    one = kept()
+    item = stored()
     row = {
-        "record": json.loads(one.drop.model_dump_json()),
-        "modified": one.modified,
-        "original_digest": one.original_digest,
+        "record": json.loads(item.drop.model_dump_json()),
+        "modified": item.modified,
+        "original_digest": item.original_digest,
         "wrapped_key": None,
-        "retention_until": one.retention_until,
+        "retention_until": item.retention_until,
     }
-    assert decode_stored_drop(row) == one._replace(wrapped=None)
+    assert decode_stored_drop(row) == item._replace(wrapped=None)
 
 
 def test_a_part() -> None:
-    one = part(rows=3)._replace(reasons=REASONS)
-    row = {**one._asdict(), "drop_id": one.drop, "verdict": json.loads(one.verdict.model_dump_json())}
-    assert decode_admission_part({**row, "reasons": encode_reasons(REASONS)}) == one
+    item = part(rows=3)._replace(reasons=REASONS)
+    row = {**item._asdict(), "drop_id": item.drop, "verdict": json.loads(item.verdict.model_dump_json())}
+    assert decode_admission_part({**row, "reasons": encode_reasons(REASONS)}) == item
 
 
 def test_a_waiting_row() -> None:
-    one = QuarantinedRecord(7, b"sealed", REASONS, "unique", 1)
+    item = QuarantinedRecord(7, b"sealed", REASONS, "unique", 1)
     assert (
-        decode_quarantined_record({**one._asdict(), "reasons": json.loads(json.dumps(encode_reasons(REASONS)))}) == one
+        decode_quarantined_record({**item._asdict(), "reasons": json.loads(json.dumps(encode_reasons(REASONS)))})
+        == item
     )
     assert decode_reasons([]) == ()
 
 
 def test_a_fact() -> None:
-    one = fact("land/0")
-    row = {**one._asdict(), "inputs": [ref.model_dump(mode="json") for ref in one.inputs], "outputs": []}
-    assert decode_outbox_entry(row) == one
+    item = fact("land/0")
+    row = {**item._asdict(), "inputs": [ref.model_dump(mode="json") for ref in item.inputs], "outputs": []}
+    assert decode_outbox_entry(row) == item

@@ -50,14 +50,14 @@ def done(connection: socket.socket, value: object, arrow: bytes | memoryview = b
 
 
 def test_each_call_asks_by_its_name_and_reads_its_answer(serve: Serve) -> None:
-    asked: list[protocol.FrameMessage] = []
+    requests: list[protocol.FrameMessage] = []
     listed = SourceFile(source="clearinghouse", name="a.csv", size=4, modified=NOON, state="new")
     row = QuarantinedRow(drop="clearinghouse-0", row_number=3, reasons=(), values={"x": "***"}, expires_at=NOON)
     intake = AdmissionResult(DROP, Verdict(subject=DROP.subject, outcome="fail"), 3, 0, 0, 0, (), "2" * 64, None)
 
     def answering(value: object) -> Callable[[socket.socket, protocol.FrameMessage], None]:
         def answer(connection: socket.socket, request: protocol.FrameMessage) -> None:
-            asked.append(request)
+            requests.append(request)
             done(connection, value)
 
         return answer
@@ -72,7 +72,7 @@ def test_each_call_asks_by_its_name_and_reads_its_answer(serve: Serve) -> None:
     serve(answering(None)).confirm_published("clearinghouse-0", 2)
     assert serve(answering([row.model_dump(mode="json")])).list_quarantined() == (row,)
     assert serve(answering(["t1", "t2"])).tokenize_values("claim", ("A", "B"), purpose="claim_review") == ("t1", "t2")
-    assert asked == [
+    assert requests == [
         {"op": "list_files", "source": "clearinghouse"},
         {"op": "ingest_file", "source": "clearinghouse", "name": "a.csv", "contract_digest": "1" * 64},
         {"op": "replay_quarantined", "drop": "clearinghouse-0", "contract_digest": "1" * 64},
@@ -89,15 +89,15 @@ def test_progress_is_told_on_the_way(serve: Serve) -> None:
         done(connection, [])
 
     vault = serve(answer)
-    seen: list[tuple[str, int, int]] = []
-    vault._call({"op": "list_files"}, lambda *told: seen.append(told))
-    assert seen == [("fetch", 1, 2), ("validate", 2, 2)]
+    observed: list[tuple[str, int, int]] = []
+    vault._call({"op": "list_files"}, lambda *result: observed.append(result))
+    assert observed == [("fetch", 1, 2), ("validate", 2, 2)]
 
 
-@pytest.mark.parametrize("wrong", [Refused("w", fix="f"), NotFound("w", fix="f"), CorruptedError("w", fix="f")])
-def test_an_error_comes_back_as_itself(serve: Serve, wrong: WellspringError) -> None:
-    vault = serve(lambda connection, _: protocol.send_frame(connection, protocol.encode_error(wrong)))
-    with pytest.raises(type(wrong), match="w"):
+@pytest.mark.parametrize("error", [Refused("w", fix="f"), NotFound("w", fix="f"), CorruptedError("w", fix="f")])
+def test_an_error_comes_back_as_itself(serve: Serve, error: WellspringError) -> None:
+    vault = serve(lambda connection, _: protocol.send_frame(connection, protocol.encode_error(error)))
+    with pytest.raises(type(error), match="w"):
         vault.confirm_published("clearinghouse-0", 1)
 
 
