@@ -86,7 +86,7 @@ def test_an_answer_is_journalled_before_it_is_sent_and_names_its_line(project: A
     key = project.result("create_key")[0]
     assert key["sequence"] < line["sequence"]
     assert key["subject"] == f"key:{reply.json['signature']['key_id']}"
-    assert ask(project, reasons=False).json["reasons"] == []
+    assert ask(project, include_reasons=False).json["reasons"] == []
 
 
 def test_the_client_reads_an_answer_and_holds_its_promise(project: Answering):
@@ -207,7 +207,7 @@ def test_a_mistake_of_the_house_is_told_by_its_kind_alone(project: Answering, ca
 def test_many_at_once_are_all_answered_and_all_journalled(project: Answering):
     before = len(project.result("predict"))
     with ThreadPoolExecutor(8) as pool:
-        matches = list(pool.map(lambda n: ask(project, claim(n % 40), reasons=False), range(120)))
+        matches = list(pool.map(lambda n: ask(project, claim(n % 40), include_reasons=False), range(120)))
     assert [item.status for item in matches] == [200] * 120
     entries = {item["subject"] for item in project.result("predict")[before:]}
     assert {f"prediction:{item.json['id']}" for item in matches} == entries
@@ -260,13 +260,13 @@ def test_the_door_opens_only_when_the_key_is_known(tmp_path: Path):
 def test_it_loads_no_library_that_only_training_needs():
     code = """
 import sys
-from wellspring import api
-api.lean()
+from wellspring.api import app, connections
+app.block_optional_imports()
 import cedarpy, fastapi, lightgbm, uvicorn
 import wellspring.serving.service, wellspring.models.releases.promotion, wellspring.data.features.views, wellspring.data.contracts.contract
-from wellspring.models import lightgbm
-lightgbm.load(sys.stdin.read())
-api.peer_protocol({}.get)
+from wellspring.models.estimators import lightgbm
+lightgbm.load_booster(sys.stdin.read())
+connections.make_protocol_class({}.get)
 loaded = {name.partition(".")[0] for name, module in sys.modules.items() if module is not None}
 print(sorted(loaded & {"mlflow", "feast", "pandas", "dbt", "sklearn", "matplotlib", "optuna", "duckdb", "pyiceberg"}))
 """

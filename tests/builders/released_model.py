@@ -134,7 +134,7 @@ class Lake:
     def get_edition(self, edition_id: str | None = None) -> Edition | None:
         return self.built if edition_id is None else self.stored.get_edition(edition_id)
 
-    def files(self, edition: Edition, name: str) -> list[str]:
+    def table_files(self, edition: Edition, name: str) -> list[str]:
         return []
 
     def read_table(self, edition: Edition, name: str) -> pa.Table:
@@ -168,18 +168,18 @@ class _Reader:
     def __init__(self, store: Online) -> None:
         self._store = store
 
-    async def look(
-        self, expected_result: Sequence[tuple[str, tuple[str, ...]]]
+    async def get_with_marker(
+        self, row_keys: Sequence[tuple[str, tuple[str, ...]]]
     ) -> tuple[LiveMarker | None, list[FeatureRow | None]]:
         store = self._store
         store.trips += 1
         if store.broken is not None:
             raise store.broken
-        rows = [store.rows.get((view, key), store.lake.row(store.defined[view], key)) for view, key in expected_result]
+        rows = [store.rows.get((view, key), store.lake.row(store.defined[view], key)) for view, key in row_keys]
         return store.live, rows
 
-    async def live(self) -> LiveMarker | None:
-        return (await self.look([]))[0]
+    async def get_live(self) -> LiveMarker | None:
+        return (await self.get_with_marker([]))[0]
 
     async def close(self) -> None:
         return

@@ -174,7 +174,7 @@ def test_a_policy_may_forbid_to_answer_from_what_is_stale(project: Released):
         update={"views": tuple(view.model_copy(update={"max_age_seconds": 1}) for view in project.views.views)}
     )
     project.kept_views = lambda digest: aged  # type: ignore[method-assign]
-    stale = 'forbid (principal, action == Action::"predict", resource) when { context has state };'
+    stale = 'forbid (principal, action == Action::"predict", resource) when { context has freshness };'
     with pytest.raises(Refused, match="may not predict"):
         ask(project, policies=f"permit (principal, action, resource);\n{stale}")
     assert [item.phase for item in result(project.step, "predict")] == []
