@@ -1,6 +1,6 @@
-"""wellspring: a record walks from a vendor's drop to a decision, and every step it takes leaves proof.
+"""wellspring: an MLOps platform that records evidence for every step from a vendor's file to a signed prediction.
 
-These are the names that a project may import; everything else is the house's own (docs/journey.md).
+A project may import these names. All other modules are internal (docs/journey.md).
 """
 
 from __future__ import annotations
@@ -9,24 +9,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wellspring.errors import (
-        CorruptedError as CorruptedError,
-    )
-    from wellspring.errors import (
-        NotFound as NotFound,
-    )
-    from wellspring.errors import (
-        ProjectError as ProjectError,
-    )
-    from wellspring.errors import (
-        Refused as Refused,
-    )
-    from wellspring.errors import (
-        Unavailable as Unavailable,
-    )
-    from wellspring.errors import (
-        WellspringError as WellspringError,
-    )
+    from wellspring.errors import CorruptedError as CorruptedError
+    from wellspring.errors import NotFound as NotFound
+    from wellspring.errors import ProjectError as ProjectError
+    from wellspring.errors import Refused as Refused
+    from wellspring.errors import Unavailable as Unavailable
+    from wellspring.errors import WellspringError as WellspringError
     from wellspring.models.spec.definition import AcceptanceCriteria as AcceptanceCriteria
     from wellspring.models.spec.definition import BaselineFeatures as BaselineFeatures
     from wellspring.models.spec.definition import HyperparameterSearch as HyperparameterSearch
@@ -48,29 +36,36 @@ if TYPE_CHECKING:
 
 _EXPORTS = {
     "wellspring.models.spec.definition": (
-        "Bars",
-        "Baselines",
+        "AcceptanceCriteria",
+        "BaselineFeatures",
+        "HyperparameterSearch",
         "Label",
-        "Model",
-        "Search",
+        "ModelDefinition",
         "Subgroup",
         "Threshold",
         "TimeSplit",
     ),
-    "wellspring.project": ("load", "Project"),
-    "wellspring.records.data": ("Account", "Contract", "Drop", "Edition"),
+    "wellspring.project": ("load_project", "Project"),
+    "wellspring.records.data": ("DataContract", "Drop", "Edition", "RowAccount"),
     "wellspring.records.trust": ("Entry",),
     "wellspring.records.verdict": ("Reason", "Verdict"),
     "wellspring.records.clock": ("Clock",),
-    "wellspring.errors": ("WellspringError", "ProjectError", "Refused", "NotFound", "Unavailable", "Broken"),
+    "wellspring.errors": (
+        "CorruptedError",
+        "NotFound",
+        "ProjectError",
+        "Refused",
+        "Unavailable",
+        "WellspringError",
+    ),
 }
-_MODULE_BY_NAME = {name: home for home, names in _EXPORTS.items() for name in names}
-# The one list of names stands above; pyright reads only a literal one.
+_MODULE_BY_NAME = {name: module for module, names in _EXPORTS.items() for name in names}
+# pyright reads only a literal __all__; this one is derived from _EXPORTS.
 __all__ = sorted(_MODULE_BY_NAME)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for (PEP 562), so that `import wellspring` costs nothing."""
+    """Import a public name on first access (PEP 562), so that `import wellspring` loads no other module."""
     if name not in _MODULE_BY_NAME:
         raise AttributeError(f"module 'wellspring' has no attribute {name!r}; it has: {', '.join(__all__)}")
     return getattr(importlib.import_module(_MODULE_BY_NAME[name]), name)

@@ -1,13 +1,13 @@
-"""Every error wellspring raises; catch by what you can do about it.
+"""Define every error that wellspring raises, one class for each action that the caller can take.
 
 WellspringError(what, fix=...)
-├── ProjectError    wellspring.toml or a contract is wrong   -> edit it
-├── Refused         policy, contract or gate said no         -> ask a person (.verdict)
+├── ProjectError    wellspring.toml or a contract is invalid -> edit it
+├── Refused         a policy, contract or gate refuses       -> see .verdict; ask for approval
 ├── NotFound        no such name, version or digest          -> check the name
-├── Unavailable     a server or a package is not there       -> start it, or retry later
-└── Broken          bytes or proof do not match              -> stop; never retry
+├── Unavailable     a server or a package is missing         -> start it, or retry later
+└── CorruptedError  bytes or a proof do not match            -> stop; never retry
 
-The doors map these to exit codes and HTTP problems (`exit_code`, `slug`); nothing here knows a door.
+The command line and the API map these to exit codes and HTTP problems (`exit_code`, `slug`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class WellspringError(Exception):
-    """One thing that went wrong: `what` and where, and `fix`, how to mend it; each one to three lines."""
+    """Carry `what` (the problem and its place) and `fix` (how to correct it); each has one to three lines."""
 
     slug: ClassVar[str] = "error"
     exit_code: ClassVar[int] = 1
@@ -31,14 +31,14 @@ class WellspringError(Exception):
 
 
 class ProjectError(WellspringError):
-    """wellspring.toml or a contract is wrong; `what` lists every problem, one a line, with file and line."""
+    """wellspring.toml or a contract is invalid; `what` lists every problem with file and line, one per line."""
 
     slug = "project"
     exit_code = 78
 
 
 class Refused(WellspringError):
-    """A judgement said no, and the step needed a yes."""
+    """A policy, contract, gate or login refuses the step; `verdict` holds the reasons where there are any."""
 
     slug = "refused"
     exit_code = 77
@@ -49,21 +49,21 @@ class Refused(WellspringError):
 
 
 class NotFound(WellspringError):
-    """No such name, version or digest; `fix` holds the nearest known name where there is one."""
+    """A name, version or digest does not exist; `fix` holds the nearest existing name where there is one."""
 
     slug = "not-found"
     exit_code = 66
 
 
 class Unavailable(WellspringError):
-    """A server did not answer, or a package has no wheel here: start it, or try again later."""
+    """A server does not respond, or a package has no wheel for this machine; a retry may succeed."""
 
     slug = "unavailable"
     exit_code = 69
 
 
 class CorruptedError(WellspringError):
-    """Bytes or a proof do not match what was recorded: stop, keep everything, never retry."""
+    """Bytes or a proof do not match the record; stop, keep all files, never retry."""
 
     slug = "corrupted"
     exit_code = 20

@@ -130,7 +130,7 @@ def _require_distinct_uids(callers: dict[str, CallerSettings]) -> dict[str, Call
     for name, caller in callers.items():
         if (first_name := names_by_uid.setdefault(caller.uid, name)) != name:
             raise PydanticCustomError(
-                "same_uid", "callers.{other} has the same user: the kernel could not tell them apart",
+                "same_uid", "callers.{first_name} has the same user: the kernel could not tell them apart",
                 {"first_name": first_name, "location": [name, "uid"]},
             )  # fmt: skip
     return callers

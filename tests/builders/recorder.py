@@ -33,7 +33,7 @@ class MemoryJournal:
         self._service = service
         self._clock = clock
 
-    def append(self, **fields: Any) -> Entry:
+    def append_entry(self, **fields: Any) -> Entry:
         if self.broken:
             raise self.broken
         entry = Entry(

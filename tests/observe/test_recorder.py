@@ -203,8 +203,8 @@ def test_a_named_crash_point_kills_and_others_do_nothing(books: Books, tmp_path:
     code = (
         "import sys; from pathlib import Path; from tests.builders.recorder import Books\n"
         "books = Books(Path(sys.argv[1]), crash_at='lake.publish:act')\n"
-        "books.step.reached('lake.publish:intent'); print('alive', flush=True)\n"
-        "books.step.reached('lake.publish:act'); print('dead', flush=True)\n"
+        "books.step.crash_point('lake.publish:intent'); print('alive', flush=True)\n"
+        "books.step.crash_point('lake.publish:act'); print('dead', flush=True)\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (-signal.SIGKILL, "alive\n")
@@ -263,17 +263,17 @@ def test_a_kill_loses_no_line_of_an_answer_that_was_given(tmp_path: Path) -> Non
     """A process that answers on many threads is killed in the middle: each answer it told of has its line."""
     code = (
         "import sys, threading; from pathlib import Path\n"
-        "from wellspring.observe.lineage import Lineage; from wellspring.observe.metrics import Metrics\n"
-        "from wellspring.observe.recorder import Steps; from wellspring.trust.ledger.journal import Journal\n"
+        "from wellspring.observe.lineage import LineageWriter; from wellspring.observe.metrics import StepMetrics\n"
+        "from wellspring.observe.recorder import StepRecorder; from wellspring.trust.ledger.journal import Journal\n"
         "from wellspring.records.clock import SystemClock\n"
         "folder, clock, said = Path(sys.argv[1]), SystemClock(), threading.Lock()\n"
         "journal = Journal(folder / 'journals', 'api', tenant='acme', clock=clock)\n"
-        "step = Steps(service='api', actor='service:api', tenant='acme', journal=journal, clock=clock, crash_at=None,\n"
-        "             metrics=Metrics(folder, 'api'), lineage=Lineage(folder / 'l.jsonl', 'demo'))\n"
+        "step = StepRecorder(service='api', actor='service:api', tenant='acme', journal=journal, clock=clock, crash_at=None,\n"
+        "             metrics=StepMetrics(folder, 'api'), lineage=LineageWriter(folder / 'l.jsonl', 'demo'))\n"
         "def answer(worker):\n"
         "    for n in range(10**6):\n"
         "        name = f'prediction:{worker}-{n}'\n"
-        "        entry = step.answers('predict', name)\n"
+        "        entry = step.record_answer('predict', name)\n"
         "        with said: print(entry, name, flush=True)\n"
         "for worker in range(8): threading.Thread(target=answer, args=(worker,)).start()\n"
     )

@@ -11,9 +11,9 @@ from wellspring.runtime import landlock
 
 PROBE = """
 import json, os, pathlib, sys
-from wellspring.runtime.landlock import write_only_below
+from wellspring.runtime.landlock import restrict_writes_to
 inside, old, new = map(pathlib.Path, json.loads(sys.stdin.read()))
-told = write_only_below(inside)
+enforced = restrict_writes_to(inside)
 def tried(act):
     try:
         act()
@@ -24,7 +24,7 @@ def tried(act):
 pathlib.Path(os.devnull).write_text("x")
 acts = [lambda: old.write_text("x"), lambda: os.truncate(old, 0), old.unlink, lambda: new.write_text("x"), new.mkdir,
         lambda: (inside / "x").rename(new)]
-print(json.dumps([told, old.read_text(), *map(tried, acts)]))
+print(json.dumps([enforced, old.read_text(), *map(tried, acts)]))
 """
 
 

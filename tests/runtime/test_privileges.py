@@ -57,7 +57,7 @@ def project_value() -> Iterator[Project]:
 
 def read(granted: ServicePrivileges, service: str, path: Path, content: bytes = b"secret") -> bool:
     """Tell whether a service, without any capability, reads what a file holds."""
-    argv = granted._replace(closed=False).command_for(service, ["cat", str(path)])
+    argv = granted._replace(closed_folders=False).command_for(service, ["cat", str(path)])
     return subprocess.run(argv, capture_output=True, check=False).stdout == content
 
 
@@ -73,7 +73,7 @@ def test_only_its_owner_reads_a_secret(project_value: Project, name: str):
 @root_only
 @pytest.mark.parametrize("setpriv", [None, "setpriv"])
 def test_a_service_is_its_user_and_no_more(project_value: Project, setpriv: str | None):
-    granted = detect_privileges(project_value)._replace(closed=False, setpriv=setpriv)
+    granted = detect_privileges(project_value)._replace(closed_folders=False, setpriv_path=setpriv)
     for service in SERVICE_UIDS:
         argv = granted.command_for(service, ["cat", "/proc/self/status"])
         result = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
@@ -87,7 +87,7 @@ def test_a_service_is_its_user_and_no_more(project_value: Project, setpriv: str 
 @root_only
 @pytest.mark.parametrize("setpriv", [None, "setpriv"])
 def test_a_closed_folder_costs_one_capability(project_value: Project, setpriv: str | None):
-    granted = detect_privileges(project_value)._replace(closed=True, setpriv=setpriv)
+    granted = detect_privileges(project_value)._replace(closed_folders=True, setpriv_path=setpriv)
     result = subprocess.run(
         granted.command_for("worker", ["cat", "/proc/self/status"]), capture_output=True, text=True, check=True
     ).stdout
@@ -103,7 +103,7 @@ def test_only_the_servers_that_open_doors_may_write_in_the_runtime_folder(projec
     try:
         for service in SERVICE_UIDS:
             path = project_value.runtime_dir / f"{service}.sock"
-            argv = granted._replace(closed=False).command_for(service, ["touch", str(path)])
+            argv = granted._replace(closed_folders=False).command_for(service, ["touch", str(path)])
             subprocess.run(argv, capture_output=True, check=False)
             assert path.exists() == (service in {"keys", "enclave", "api", "witness", "valkey"}), service
     finally:
@@ -146,8 +146,8 @@ def test_in_a_closed_folder_a_program_is_found_as_initdb_looks_for_it(
     program.parent.mkdir(mode=0o700)
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
-    granted = detect_privileges(project_value)._replace(closed=True)
-    granted = granted if setpriv else granted._replace(setpriv=None)
+    granted = detect_privileges(project_value)._replace(closed_folders=True)
+    granted = granted if setpriv else granted._replace(setpriv_path=None)
     look = f"import os; print(os.access({str(program)!r}, os.X_OK)); print(open('/proc/self/status').read())"
     result = subprocess.run(
         granted.command_for("postgres", [sys.executable, "-c", look]),

@@ -19,19 +19,19 @@ from wellspring.runtime.privileges import detect_privileges, service_environment
 
 PROBE = """
 import json, sys
-from wellspring.runtime.sandbox import confine
-asked = json.loads(sys.stdin.read())
-told = confine(here, role=asked["role"]) if asked["role"] else ""
-def tried(path, mode):
+from wellspring.runtime.sandbox import confine_process
+request = json.loads(sys.stdin.read())
+reason = confine_process(here, role=request["role"]) if request["role"] else ""
+def open_path(path, mode):
     try:
         with open(path, mode) as file:
             return file.read() if mode == "rb" else file.write(b"x")
-    except OSError as wrong:
-        return type(wrong).__name__
+    except OSError as exc:
+        return type(exc).__name__
 import decimal, sqlite3, tempfile
 tempfile.TemporaryFile().close()
-result = {path: str(tried(path, mode)) for path, mode in asked["paths"]}
-print(json.dumps({"told": told, **result}))
+result = {path: str(open_path(path, mode)) for path, mode in request["paths"]}
+print(json.dumps({"unconfined_reason": reason, **result}))
 """
 landlock = pytest.mark.skipif(landlock_module.syscall(444, None, 0, 1) < 1, reason="this kernel has no Landlock")
 
@@ -67,13 +67,13 @@ def probe(
 def as_owner(project_value: Project, role: str, paths: list[tuple[Path, str]]) -> set[str]:
     """Try paths as the supervisor's own user: what is refused here, Landlock refuses, and no mode of a file."""
     requests = json.dumps({"role": role, "paths": [(str(path), mode) for path, mode in paths]})
-    code = f"from pathlib import Path\nfrom wellspring.project import load\nhere = load(Path({str(project_value.root)!r}))\n{PROBE}"
+    code = f"from pathlib import Path\nfrom wellspring.project import load_project\nhere = load_project(Path({str(project_value.root)!r}))\n{PROBE}"
     ran = subprocess.run(
         [sys.executable, "-P", "-c", code], input=requests, env=service_environment(project_value, role), cwd="/",
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     result = json.loads(ran.stdout)
-    assert result.pop("told") == ""
+    assert result.pop("unconfined_reason") == ""
     return set(result.values())
 
 
@@ -81,7 +81,7 @@ def as_owner(project_value: Project, role: str, paths: list[tuple[Path, str]]) -
 def test_the_worker_opens_no_secret(project_value: Project):
     paths = [project_value.root / name for name, service in SECRETS.items() if service != "worker"]
     result = probe(project_value, "worker", [(path, "rb") for path in paths])
-    assert result.pop("told") == ""
+    assert result.pop("unconfined_reason") == ""
     assert set(result.values()) == {"PermissionError"}
 
 
@@ -108,7 +108,7 @@ def test_the_worker_writes_its_own_folders_and_no_other(project_value: Project):
     ]
     own_copy += [project_value.journals_dir / "worker/new", project_value.state_dir / "writer.lock"]
     result = probe(project_value, "worker", [(path, "wb") for path in own_copy])
-    assert result.pop("told") == ""
+    assert result.pop("unconfined_reason") == ""
     assert set(result.values()) == {"1"}
     rest = [
         project_value.root / "wellspring.toml",
@@ -131,7 +131,7 @@ def test_the_worker_writes_its_own_folders_and_no_other(project_value: Project):
 def test_no_other_role_opens_a_secret_of_its_neighbours(project_value: Project, role: str):
     foreign = [project_value.root / name for name, service in SECRETS.items() if service != role]
     result = probe(project_value, role, [(path, "rb") for path in foreign], service=role)
-    assert result.pop("told") == ""
+    assert result.pop("unconfined_reason") == ""
     assert set(result.values()) == {"PermissionError"}
 
 
@@ -166,7 +166,7 @@ def test_the_api_reads_what_is_published_and_writes_only_its_own_journal(project
         project_value.runtime_dir / "new",
     ]
     result = probe(project_value, "api", [(path, "wb") for path in own_copy], service="api")
-    assert result.pop("told") == ""
+    assert result.pop("unconfined_reason") == ""
     assert set(result.values()) == {"1"}
     hidden = filled(
         project_value, "lake/catalog.db", "lake/warehouse/rows.parquet", "journals/worker/0.log", "valkey/rows.aof"
@@ -186,7 +186,7 @@ def test_the_api_reads_what_is_published_and_writes_only_its_own_journal(project
 @landlock
 def test_mlflow_opens_only_its_own_folder(project_value: Project):
     result = probe(project_value, "mlflow", [(project_value.state_dir / "mlflow/new", "wb")], service="mlflow")
-    assert result == {"told": "", str(project_value.state_dir / "mlflow/new"): "1"}
+    assert result == {"unconfined_reason": "", str(project_value.state_dir / "mlflow/new"): "1"}
     hidden = filled(
         project_value, "models/live/denials", "lake/editions/e.json", "ledger/checkpoint", "run.json", "logs/x.log"
     )
