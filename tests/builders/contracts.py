@@ -8,9 +8,9 @@ from wellspring.records.data import ContractColumn, DataContract
 EXPECTED = datetime(2026, 11, 25, 15, 0, tzinfo=UTC)
 
 
-def column(name: str, kind: str = "string", leaves: Any = "plain", **more: Any) -> ContractColumn:
+def column(name: str, kind: str = "string", egress: Any = "plain", **more: Any) -> ContractColumn:
     """Make one declared column."""
-    return ContractColumn(name=name, type=kind, egress=leaves, **{"classification": "operational", **more})
+    return ContractColumn(name=name, type=kind, egress=egress, **{"classification": "operational", **more})
 
 
 def contract(*columns: ContractColumn, **more: Any) -> DataContract:

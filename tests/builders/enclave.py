@@ -62,7 +62,7 @@ schema:
         required: true
         primaryKey: true
         classification: identifier
-        customProperties: [{{ property: egress, value: {leaves} }}{domain}]
+        customProperties: [{{ property: egress, value: {egress} }}{domain}]
       - name: kind
         logicalType: string
         required: true
@@ -93,9 +93,9 @@ class ProjectFixture:
         (folder / "contracts").mkdir(exist_ok=True)
         (folder / ".wellspring").mkdir(exist_ok=True)
         (folder / "wellspring.toml").write_text(TOML)
-        self.signature()
+        self.write_contract()
 
-    def signature(
+    def write_contract(
         self, *, version: str = "1.0.0", kinds: Iterable[str] = ("a", "b"), egress: str = "token"
     ) -> DataContract:
         """Write the contract; return it as it now stands in the project."""

@@ -206,7 +206,7 @@ def test_an_unforeseen_error_is_told_without_what_it_says(capsys: pytest.Capture
     output = capsys.readouterr().err
     assert "900-12-3456" not in output
     assert output.startswith("unforeseen: ValueError")
-    assert "test_compose.py" in output
+    assert "test_app.py" in output
 
 
 def test_the_embedded_vendor_stands_where_its_pinned_key_says(tmp_path: Path) -> None:

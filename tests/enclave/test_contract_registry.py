@@ -17,7 +17,7 @@ def test_a_contract_is_accepted_once_and_remembered(project: ProjectFixture) -> 
         contracts = ContractRegistry(project.ports_now.project, project.store, step=project.step, clock=project.clock)
         for _ in range(2):
             assert contracts.accept(contract.digest) == contract
-        project.signature(version="2.0.0")
+        project.write_contract(version="2.0.0")
         assert contracts.accepted_by_digest(contract.digest) == contract
         with pytest.raises(Refused):
             contracts.accept(contract.digest)
@@ -27,12 +27,12 @@ def test_a_contract_is_accepted_once_and_remembered(project: ProjectFixture) -> 
 
 
 def test_going_back_to_a_looser_contract_is_loosening_too(project: ProjectFixture) -> None:
-    loose = project.signature(egress="plain")
+    loose = project.write_contract(egress="plain")
     with project.opened_files():
         contracts = ContractRegistry(project.ports_now.project, project.store, step=project.step, clock=project.clock)
         contracts.accept(loose.digest)
-        contracts.accept(project.signature(version="1.1.0").digest)
-        project.signature(egress="plain")
+        contracts.accept(project.write_contract(version="1.1.0").digest)
+        project.write_contract(egress="plain")
         with pytest.raises(Refused, match="protects less"):
             contracts.accept(loose.digest)
         newest = project.store.get_latest_contract("claim")
@@ -52,7 +52,7 @@ def test_a_contract_that_changed_under_its_version_is_refused(project: ProjectFi
             contracts.accept(changed.digest)
         assert refused.value.verdict is not None
         assert refused.value.verdict.reasons[0].code == "version_unchanged"
-        contracts.accept(project.signature(version="1.0.1").digest)
+        contracts.accept(project.write_contract(version="1.0.1").digest)
 
 
 def test_a_contract_that_cannot_be_read_stops_everything(project: ProjectFixture) -> None:

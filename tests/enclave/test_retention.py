@@ -124,7 +124,7 @@ def test_a_retention_killed_halfway_is_told_once(project: ProjectFixture) -> Non
 def test_a_replay_on_its_way_out_is_neither_lost_nor_counted_twice(project: ProjectFixture) -> None:
     """Its rows may be published already: they are discarded only when the part is asked for and cannot be answered."""
     drop = taken(project)
-    better = project.signature(version="1.1.0", kinds=("a", "b", "new"))
+    better = project.write_contract(version="1.1.0", kinds=("a", "b", "new"))
     with project.opened_files() as enclave:
         enclave.replay_quarantined(drop, better.digest)
         project.clock.pass_(days=8)
@@ -138,7 +138,7 @@ def test_a_replay_on_its_way_out_is_neither_lost_nor_counted_twice(project: Proj
 
 def test_a_replay_settled_after_its_retention_is_published(project: ProjectFixture) -> None:
     drop = taken(project)
-    better = project.signature(version="1.1.0", kinds=("a", "b", "new"))
+    better = project.write_contract(version="1.1.0", kinds=("a", "b", "new"))
     with project.opened_files() as enclave:
         enclave.replay_quarantined(drop, better.digest)
         project.clock.pass_(days=8)

@@ -143,7 +143,7 @@ def test_a_contract_that_loosens_is_refused_and_recorded(project: ProjectFixture
     project.put("claim_2.csv", "C-9,a,1")
     with project.opened_files() as enclave:
         enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
-        looser = project.signature(version="1.1.0", egress="plain")
+        looser = project.write_contract(version="1.1.0", egress="plain")
         for _ in range(2):
             with pytest.raises(Refused, match="protects less") as refused:
                 enclave.ingest_file("clearinghouse", "claim_2.csv", looser.digest)
@@ -162,7 +162,7 @@ def test_rows_that_wait_leave_once_when_the_contract_knows_better(project: Proje
         with pytest.raises(Refused, match="none of the 2 rows"):
             enclave.replay_quarantined(first.drop.id, project.contract().digest)
         project.clock.pass_(days=1)
-        better = project.signature(version="1.1.0", kinds=("a", "b", "new"))
+        better = project.write_contract(version="1.1.0", kinds=("a", "b", "new"))
         second = enclave.replay_quarantined(first.drop.id, better.digest)
         assert whole(second) == (2, 1, 1)
         assert second.drop.replay_number == 1
@@ -191,7 +191,7 @@ def test_a_row_whose_key_has_left_never_leaves_by_replay(project: ProjectFixture
     project.put("claim_1.csv", "C-1,new,1", "C-1,a,2", "C-2,new,3", "C-2,new,4")
     with project.opened_files() as enclave:
         first = enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
-        better = project.signature(version="1.1.0", kinds=("a", "b", "new"))
+        better = project.write_contract(version="1.1.0", kinds=("a", "b", "new"))
         remaining: list[int] = first.table["row_number"].to_pylist() if first.table is not None else []
         second = enclave.replay_quarantined(first.drop.id, better.digest)
         assert second.table is not None
@@ -306,7 +306,7 @@ def test_a_replay_killed_anywhere_is_told_once(project: ProjectFixture, point: s
     project.put("claim_1.csv", *BAD)
     with project.opened_files() as enclave:
         first = enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
-        better = project.signature(version="1.1.0", kinds=("a", "b", "new"))
+        better = project.write_contract(version="1.1.0", kinds=("a", "b", "new"))
         if point == "enclave.settle:confirmed":
             enclave.replay_quarantined(first.drop.id, better.digest)
     if point == "enclave.settle:confirmed":

@@ -116,7 +116,7 @@ def test_bounds_are_numbers_or_dates():
         (leaves("token", "Claim Id"), "needs a domain"),
         (leaves("plain", "claim"), "only what leaves as a token has a domain"),
         ({"logicalType": "integer", **leaves("token", "claim")}, "only a string leaves as token"),
-        ({"logicalType": "integer", **leaves("prefix(3)")}, "only a string leaves as zip3"),
+        ({"logicalType": "integer", **leaves("prefix(3)")}, "only a string leaves as prefix(3)"),
         ({"logicalType": "date", **leaves("masked")}, "only a string leaves as masked"),
         (leaves("year"), "only a date or a timestamp"),
         ({"name": "member_birth_date", "logicalType": "date"}, "a date of birth does not leave as it is"),

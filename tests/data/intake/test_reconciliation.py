@@ -60,5 +60,5 @@ def test_a_row_that_readers_see_twice_does_not_balance():
 
 def test_columns_that_nobody_declared_are_said_with_their_count():
     notes = [{"code": "undeclared_column", "column": None, "count": 7}, {"code": "bom", "column": None, "count": None}]
-    output = undeclared_columns([admit(0, received=7, admitted=7, notes=notes)])
+    output = undeclared_columns([admit(0, received=7, admitted=7, findings=notes)])
     assert [(reason.code, reason.count) for reason in output] == [("undeclared_column", 7)]

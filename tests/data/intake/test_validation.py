@@ -165,8 +165,8 @@ def test_a_column_that_never_leaves_never_leaves():
 
 
 @pytest.mark.parametrize("egress", ["token", "never", "masked", "prefix(3)"])
-def test_no_identifier_leaves_whatever_protects_it(leaves: str):
-    by = contract(column("who", egress=leaves, domain="member" if leaves == "token" else None), column("line", "int64"))
+def test_no_identifier_leaves_whatever_protects_it(egress: str):
+    by = contract(column("who", egress=egress, domain="member" if egress == "token" else None), column("line", "int64"))
     out = leaving(validated("900-12-3456,1", by=by, header="who,line"), by)
     assert "900" not in repr(out)
     assert "3456" not in repr(out)

@@ -84,10 +84,10 @@ def infer_column(name: str, values: pa.ChunkedArray) -> InferredColumn:
     protected = InferredColumn(name, kind, "never", "contact", "its name is that of personal data")
     if name.casefold() in SYSTEM_COLUMNS:
         return protected._replace(
-            why="the lake has a column of this name, so it cannot leave", classification="operational"
+            evidence="the lake has a column of this name, so it cannot leave", classification="operational"
         )
     if not len(non_null):
-        return protected._replace(why="it is empty, so nothing is known of it")
+        return protected._replace(evidence="it is empty, so nothing is known of it")
     if kind == "boolean":
         return InferredColumn(name, kind, "plain", "operational", "every value is yes or no")
     pii_counts = dlp.scan_column(non_null, column_name=name).counts
@@ -107,9 +107,9 @@ def infer_column(name: str, values: pa.ChunkedArray) -> InferredColumn:
     if _PERSON.search(lower_name):
         if all(re.fullmatch(r"\S*[0-9]\S*", text) for text in texts):
             return token
-        return protected._replace(why="its name is that of somebody, and its values may be names")
+        return protected._replace(evidence="its name is that of somebody, and its values may be names")
     if pii_counts:
-        return protected._replace(why=f"values look like {', '.join(pii_counts)}")
+        return protected._replace(evidence=f"values look like {', '.join(pii_counts)}")
     if _FREE_TEXT.search(lower_name) or max(map(len, texts)) > _MAX_TEXT_LENGTH:
         return InferredColumn(name, kind, "never", "free_text", "it is free text, where no name is found")
     return (
@@ -197,9 +197,9 @@ def _infer_instant(name: str, lower_name: str, kind: str, non_null: pa.ChunkedAr
     if _LIFE.search(lower_name) or re.search(r"(^|_)ages?($|_)", lower_name):
         return year_only
     if pc.min(non_null).as_py() < _FIRST_SAFE_YEAR:
-        return year_only._replace(why=f"it begins before {_FIRST_SAFE_YEAR}, so it may hold dates of birth")
+        return year_only._replace(evidence=f"it begins before {_FIRST_SAFE_YEAR}, so it may hold dates of birth")
     if len(non_null) < MIN_VALUES and not _DAY.search(lower_name):
-        return year_only._replace(why=f"of {len(non_null)} dates nobody can say that they are no births")
+        return year_only._replace(evidence=f"of {len(non_null)} dates nobody can say that they are no births")
     return InferredColumn(name, kind, "plain", "operational", f"every value is a {kind} since {_FIRST_SAFE_YEAR}")
 
 
@@ -207,21 +207,21 @@ def _infer_number(token: InferredColumn, lower_name: str, kind: str, non_null: p
     plain = InferredColumn(token.name, kind, "plain", "operational", "its name is that of a count")
     protected = plain._replace(egress="never", classification="confidential")
     if _MONEY.search(lower_name):
-        return plain._replace(classification="financial", why="its name is that of money")
+        return plain._replace(classification="financial", evidence="its name is that of money")
     if _COUNT.search(lower_name):
         return plain
     values = casting.cast_column(non_null, "float64")[0]
     # An identity with gaps is often written 1234567.0.
     all_integers = bool((values % 1 == 0).all())
     if all_integers and len(non_null) >= _MIN_DISTINCT and values.n_unique() * 2 > len(non_null):
-        return token._replace(why="nearly every row has its own number")
+        return token._replace(evidence="nearly every row has its own number")
     if len(non_null) < MIN_VALUES:
-        return protected._replace(why=f"of {len(non_null)} numbers nobody can say what they are")
+        return protected._replace(evidence=f"of {len(non_null)} numbers nobody can say what they are")
     if all_integers and not (values.abs() < _SMALL_NUMBER).all() and not values.is_between(2000, 2100).all():
-        return token._replace(why="its numbers are as long as those of an identity")
+        return token._replace(evidence="its numbers are as long as those of an identity")
     if not all_integers and (values.abs() <= _MAX_COORDINATE).all() and _count_precise(non_null) * 2 > len(non_null):
-        return protected._replace(classification="contact", why="its numbers may be places on a map")
-    return plain._replace(why="small numbers that come again" if all_integers else "numbers with decimals")
+        return protected._replace(classification="contact", evidence="its numbers may be places on a map")
+    return plain._replace(evidence="small numbers that come again" if all_integers else "numbers with decimals")
 
 
 def _count_precise(non_null: pa.ChunkedArray) -> int:
@@ -235,10 +235,10 @@ def _infer_text(token: InferredColumn, lower_name: str, count: int, texts: Seque
     protected = InferredColumn(token.name, "string", "never", "contact", "its texts may be names")
     if count >= _MIN_DISTINCT and len(texts) * 2 > count:
         if all(re.fullmatch(r"\S*[0-9]\S*", text) for text in texts):
-            return token._replace(why="nearly every row has its own")
-        return protected._replace(classification="free_text", why="nearly every row has its own text")
+            return token._replace(evidence="nearly every row has its own")
+        return protected._replace(classification="free_text", evidence="nearly every row has its own text")
     if count < MIN_VALUES:
-        return protected._replace(why=f"of {count} texts nobody can say that they are no names")
+        return protected._replace(evidence=f"of {count} texts nobody can say that they are no names")
     repeated = len(texts) * _MIN_REPEATS <= count and len(texts) <= _MAX_CODES
     plain = all(
         len(text) <= _MAX_CODE_LENGTH and _CODE.fullmatch(text) and not _NAMELIKE.search(text) for text in texts
