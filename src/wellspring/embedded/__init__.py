@@ -1,1 +1,1 @@
-"""Starts, watches and stops the embedded servers."""
+"""The servers of one project on one machine: OpenBao, PostgreSQL, Valkey, MLflow, SFTP and the witness."""

@@ -1,4 +1,4 @@
-"""The supervisor's own door, for the owner of the project only: status, stop, restart, a wrapped secret-id, enrol."""
+"""The supervisor's control socket, both sides. Only the project's owner and root may send requests to it."""
 
 from __future__ import annotations
 
@@ -17,41 +17,43 @@ from wellspring.trust.identity.port import Role
 
 _MAX_REQUEST_BYTES = 64 * 1024
 _REQUEST_TIMEOUT = 2.0
+REQUEST_FIX = "send one of: status, stop, restart, credential, enroll"
 
 
 def request_credential(project: Project, role: Role) -> dict[str, str]:
-    """Get {role_id, wrapped} for one login of a role: the wrapping opens once, within 60 seconds.
+    """Return {role_id, wrapped} for one login of a role. The secret-id can be unwrapped once, within 60 seconds.
 
-    Raises Unavailable when the servers are not up, Refused for anybody but the project's owner.
+    Raises Unavailable when the servers are not up, Refused when the caller is not the project's owner.
     """
-    answer = send_request(project, {"op": "credential", "role": role})
-    return {"role_id": str(answer["role_id"]), "wrapped": str(answer["wrapped"])}
+    response = send_request(project, {"op": "credential", "role": role})
+    return {"role_id": str(response["role_id"]), "wrapped": str(response["wrapped"])}
 
 
 def send_request(project: Project, request: Mapping[str, str], *, timeout: float = 30.0) -> dict[str, Any]:
-    """Send one request to the supervisor and return its answer. Raises Unavailable when it is not up."""
+    """Send one request to the supervisor and return its response. Raises Unavailable when it is not up."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout)
         try:
             connection.connect(os.fspath(project.socket_path("control")))
             connection.sendall(json.dumps(dict(request)).encode() + b"\n")
-            answer = json.loads(_read_line(connection, timeout))
+            response = json.loads(_read_line(connection, timeout))
         except PermissionError:
             raise Refused(
-                f"the supervisor of {project.root} answers its owner only",
+                f"the supervisor of {project.root} accepts requests from its owner only",
                 fix="run as the user who ran `wellspring up`",
             ) from None
         except (OSError, ValueError):
             raise Unavailable(f"the servers of {project.root} are not up", fix="run `wellspring up`") from None
-    if "error" in answer:
-        raise ERRORS_BY_SLUG.get(answer["error"], WellspringError)(answer["what"], fix=answer["fix"])
-    return answer
+    if "error" in response:
+        raise ERRORS_BY_SLUG.get(response["error"], WellspringError)(response["what"], fix=response["fix"])
+    return response
 
 
 class ControlSocket:
-    """The listening side. handle: request -> answer; what it raises as WellspringError is sent as an error.
+    """The listening side.
 
-    seconds: how long a caller may take to say its request, in all: meanwhile the supervisor does nothing else.
+    handler: maps a request to a response; a WellspringError that it raises is sent to the client as an error.
+    timeout: seconds in which a client must send its whole request. The supervisor serves one client at a time.
     """
 
     def __init__(
@@ -68,35 +70,37 @@ class ControlSocket:
         return self._socket.fileno()
 
     def serve_one(self) -> None:
-        """Answer one caller: whoever is neither the owner nor root is refused, by the kernel's word for who it is."""
+        """Accept one client and respond to it. The peer's uid, read from the kernel, must be the owner's or root's."""
         connection, _ = self._socket.accept()
         with connection:
             connection.settimeout(self._timeout)
             try:
-                reply = self._build_reply(connection)
-                connection.sendall(json.dumps(reply).encode() + b"\n")
+                response = self._build_response(connection)
+                connection.sendall(json.dumps(response).encode() + b"\n")
             except (OSError, ValueError):
-                # A caller that hangs up or talks nonsense gets no answer, and holds nobody up.
+                # A client that disconnects or sends invalid JSON gets no response.
                 return
 
     def close(self) -> None:
         self._socket.close()
 
-    def _build_reply(self, connection: socket.socket) -> dict[str, Any]:
+    def _build_response(self, connection: socket.socket) -> dict[str, Any]:
         _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
         request = json.loads(_read_line(connection, self._timeout))
         try:
             if uid not in {0, os.geteuid()}:
-                raise Refused(f"uid {uid} may ask nothing here", fix="run as the user who ran `wellspring up`")
+                raise Refused(
+                    f"uid {uid} may not send requests to this supervisor", fix="run as the user who ran `wellspring up`"
+                )
             if not isinstance(request, dict):
-                raise Refused("a request is a JSON object", fix="ask status, stop, restart, credential or enrol")
+                raise Refused("the request is not a JSON object", fix=REQUEST_FIX)
             return self._handler(request)
         except WellspringError as error:
             return {"error": error.slug, "what": error.what, "fix": error.fix}
 
 
 def _read_line(connection: socket.socket, timeout: float) -> bytes:
-    """Read a line within so many seconds in all. Raises OSError, as the socket does."""
+    """Read a line; timeout: seconds for the whole line. Raises OSError."""
     buffer, deadline = bytearray(), time.monotonic() + timeout
     while not buffer.endswith(b"\n") and len(buffer) < _MAX_REQUEST_BYTES:
         if (remaining := deadline - time.monotonic()) <= 0:
@@ -106,6 +110,6 @@ def _read_line(connection: socket.socket, timeout: float) -> bytes:
         if not chunk:
             break
         buffer += chunk
-    # What is sent next has its own time.
+    # The next operation on the connection gets the full timeout.
     connection.settimeout(timeout)
     return bytes(buffer)

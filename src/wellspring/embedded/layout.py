@@ -1,4 +1,4 @@
-"""The folders of the house, each with the one service that owns it, and the short-lived folder of its sockets."""
+"""Creates the project's state folders, each owned by one service, and the temporary folder of the sockets."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from wellspring.project import PROJECT_FILE, Project
 from wellspring.runtime.privileges import SERVICE_UIDS, SOCKET_GID, TELEMETRY_GID, ServicePrivileges, service_temp_dir
 
 JOURNAL_SERVICES = ("worker", "enclave", "api")
-# A confined process opens only what is there when it starts: the API reads editions and views of a later day.
+# Landlock rules name existing paths only: the API reads editions and views that are written after it starts.
 WORKER_FOLDERS = ("ledger", "lake", "lake/editions", "lake/views", "packs", "models")
 
 
 def create_folders(project: Project, privileges: ServicePrivileges) -> None:
-    """Create what is missing of `.wellspring/` and give each folder to its owner; existing content is left alone."""
+    """Create the missing folders of `.wellspring/` and set the owner and mode of each; keep existing content."""
     state = project.state_dir
     owned: list[tuple[Path, str | None, int]] = [
         (state, None, 0o755),
@@ -40,7 +40,7 @@ def create_folders(project: Project, privileges: ServicePrivileges) -> None:
         path.mkdir(exist_ok=True)
         privileges.set_owner(path, service, mode)
     for name in ("lineage", "metrics"):
-        # Several services write here, each its own file; sticky, so none can remove another's.
+        # Several services write here, each to its own file. The sticky bit prevents removal by another service.
         (state / name).mkdir(exist_ok=True)
         privileges.set_owner(state / name, None, 0o1775, group=TELEMETRY_GID)
     lock = state / "writer.lock"
@@ -52,29 +52,32 @@ def create_folders(project: Project, privileges: ServicePrivileges) -> None:
 
 
 def ensure_ownership(project: Project) -> None:
-    """Refuse a `.wellspring/` that somebody else made, or that is not a plain folder; create it if it is missing."""
+    """Create `.wellspring/` if it is missing. Raises Refused if another user owns it or it is not a plain folder."""
     if not (project.root / PROJECT_FILE).is_file():
         raise Refused(
-            f"{project.root} is no project: it holds no {PROJECT_FILE}", fix="name a project with --project FOLDER"
+            f"{project.root} is not a project: it has no {PROJECT_FILE}", fix="name a project with --project FOLDER"
         )
     try:
         project.state_dir.mkdir(exist_ok=True)
     except (PermissionError, FileExistsError):
         raise Refused(
-            f"{project.state_dir} cannot be made", fix="run as the owner of the folder, and move what stands in the way"
+            f"{project.state_dir} cannot be created",
+            fix="run as the owner of the folder, and remove any file of that name",
         ) from None
     info = project.state_dir.lstat()
     if not stat.S_ISDIR(info.st_mode):
-        raise Refused(f"{project.state_dir} is not a folder", fix="remove it: the house follows no link there")
+        raise Refused(
+            f"{project.state_dir} is not a folder", fix="remove it: wellspring does not follow a symbolic link there"
+        )
     if info.st_uid != os.geteuid():
         raise Refused(
-            f"{project.state_dir} belongs to uid {info.st_uid}, and you are uid {os.geteuid()}",
+            f"{project.state_dir} belongs to uid {info.st_uid}, but this process runs as uid {os.geteuid()}",
             fix="run as that user, or `wellspring clean` as that user and start again",
         )
 
 
 def create_runtime_dir(project: Project, privileges: ServicePrivileges) -> None:
-    """Create the folder of sockets anew. Raises Refused if somebody else has made one under its name."""
+    """Create an empty folder for the sockets. Raises Refused if another user has created one of that name."""
     remove_runtime_dir(project)
     runtime = project.runtime_dir
     runtime.mkdir(mode=0o700)
@@ -82,12 +85,12 @@ def create_runtime_dir(project: Project, privileges: ServicePrivileges) -> None:
     postgres.mkdir(mode=0o700)
     privileges.set_owner(postgres, "postgres", 0o750)
     if privileges.separation == "user":
-        # Sticky and writable by the servers that open a door here, searchable by all who come to one.
+        # Writable by the servers that create a socket here, sticky, and searchable by every client.
         privileges.set_owner(runtime, None, 0o1771, group=SOCKET_GID)
 
 
 def remove_runtime_dir(project: Project) -> None:
-    """Remove the folder of sockets, if it is ours."""
+    """Remove the folder of sockets. Raises Refused if another user created it or others may write to it."""
     runtime = project.runtime_dir
     try:
         info = runtime.lstat()
@@ -95,14 +98,14 @@ def remove_runtime_dir(project: Project) -> None:
         return
     if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.geteuid() or info.st_mode & 0o002:
         raise Refused(
-            f"{runtime} was made by somebody else (uid {info.st_uid}, mode {stat.filemode(info.st_mode)})",
-            fix="find out who made it, and remove it: sockets are only ever opened in a folder of our own",
+            f"{runtime} was created by another user (uid {info.st_uid}, mode {stat.filemode(info.st_mode)})",
+            fix="find out who created it and remove it: sockets are created only in a folder that wellspring owns",
         )
     shutil.rmtree(runtime)
 
 
 def write_secret_file(path: Path, content: bytes, privileges: ServicePrivileges, service: str | None) -> None:
-    """Write a secret file that only its owner may read (0600), atomically; no instant has it open to others."""
+    """Write a file atomically with mode 0600 from its creation on. service: its owner; None: the current user."""
     temp_path = path.with_name(f".tmp-{secrets.token_hex(8)}")
     handle = os.open(temp_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with os.fdopen(handle, "wb") as file:
@@ -114,7 +117,7 @@ def write_secret_file(path: Path, content: bytes, privileges: ServicePrivileges,
 
 
 def write_public_file(path: Path, content: bytes, privileges: ServicePrivileges, service: str | None) -> None:
-    """Write a file that all may read and only its owner may write, atomically."""
+    """Write a file atomically with mode 0644. service: its owner; None: the current user."""
     temp_path = path.with_name(f".tmp-{secrets.token_hex(8)}")
     temp_path.write_bytes(content)
     privileges.set_owner(temp_path, service, 0o644)

@@ -1,10 +1,10 @@
-"""Run records and registered models: MLflow's own server, behind mutual TLS on loopback.
+"""Runs MLflow's tracking server and model registry in one process, behind mutual TLS on loopback.
 
-`mlflow server` imports MLflow only to start a second process that imports it again, and hands no listening
-socket on. So its application runs here, in one process, under uvicorn, told what `mlflow server` would have told it; a
-test holds the names of these variables against the installed MLflow. Who may speak is for TLS to say: a certificate of
-an authority that is made at a start, whose key is thrown away, and of which one client has one: the worker. It lasts
-for 30 days; the supervisor starts the server again, with new ones, when half of them are over.
+`mlflow server` imports MLflow twice, in two processes, and cannot use an inherited listening socket. This module runs
+MLflow's ASGI application under uvicorn instead, with the environment variables that `mlflow server` sets; a test
+compares their names with the installed MLflow. Each start creates a certificate authority, issues a server certificate
+and one client certificate, for the worker, and discards the authority's key. Certificates are valid for 30 days; the
+supervisor restarts the server, which renews them, after 15.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _CERTIFICATE_DAYS = 30
 
 
 def mlflow_data_dir(project: Project) -> Path:
-    """Where it keeps its database and the files of its runs."""
+    """Return the folder of MLflow's database and artifacts."""
     return project.state_dir / "mlflow"
 
 
 def mlflow_environment(project: Project) -> dict[str, str]:
-    """Say to MLflow's application what `mlflow server` says: where its database and its files lie, and to be quiet."""
+    """Return the variables that `mlflow server` sets: the database, the artifact folder, and no telemetry or jobs."""
     home = mlflow_data_dir(project)
     return {
         "_MLFLOW_SERVER_FILE_STORE": f"sqlite:///{home}/mlflow.db",
@@ -54,13 +54,13 @@ def mlflow_environment(project: Project) -> dict[str, str]:
 
 
 def prepare_certificates(project: Project, privileges: ServicePrivileges, now: datetime) -> None:
-    """Furnish the server before it starts, unless it has certificates that are young enough: callers know those."""
+    """Create certificates before the server starts, unless the present ones are less than half expired."""
     if certificates_expiring(project, now):
         create_certificates(project, privileges)
 
 
 def certificates_expiring(project: Project, now: datetime) -> bool:
-    """Say whether half the life of the server's certificate is over, or whether there is none."""
+    """Return True if the server's certificate is missing, unreadable or past half of its validity."""
     from cryptography import x509
 
     try:
@@ -71,7 +71,7 @@ def certificates_expiring(project: Project, now: datetime) -> bool:
 
 
 def create_certificates(project: Project, privileges: ServicePrivileges) -> None:
-    """Make this start's authority, the server's certificate and the worker's, each key for its owner alone."""
+    """Create an authority, the server's certificate and the worker's. Only its owner can read each private key."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -121,13 +121,13 @@ def create_certificates(project: Project, privileges: ServicePrivileges) -> None
 
 
 def remove_certificates(project: Project) -> None:
-    """Remove the certificates of a start that has ended: the next one makes its own."""
+    """Remove all certificate files; the next start creates new ones."""
     for path in (*project.mlflow_files, mlflow_data_dir(project) / "ca.pem", mlflow_data_dir(project) / "server.pem"):
         path.unlink(missing_ok=True)
 
 
 def bind_mlflow_port() -> socket.socket:
-    """Take a loopback port; the child serves it."""
+    """Bind a free loopback port and listen on it; the child process inherits the socket."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.bind(("127.0.0.1", 0))
     listener.listen(128)
@@ -135,7 +135,7 @@ def bind_mlflow_port() -> socket.socket:
 
 
 def is_mlflow_ready(project: Project, port: int) -> bool:
-    """Say whether it answers a client that it knows, from its database: the first time it makes its tables."""
+    """Return True if a request with the worker's certificate succeeds. The request reads the database."""
     client_files = project.mlflow_files
     context = ssl.create_default_context(cafile=str(client_files.ca_path))
     context.load_cert_chain(str(client_files.client_path))
@@ -150,14 +150,14 @@ def is_mlflow_ready(project: Project, port: int) -> bool:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Serve MLflow until told to stop."""
+    """Serve MLflow until a signal stops the process."""
     parser = argparse.ArgumentParser(prog="python -m wellspring.embedded.mlflow")
     parser.add_argument("--project", type=Path, required=True)
     parser.add_argument("--fd", type=int, required=True)
     arguments = parser.parse_args(argv)
     project = load_project(arguments.project)
     confine_process(project, role="mlflow")
-    # Before MLflow is imported: it reads its environment once, then.
+    # MLflow reads its environment once, when it is imported.
     os.environ.update(mlflow_environment(project))
     import uvicorn
 
@@ -172,7 +172,7 @@ def main(argv: list[str] | None = None) -> int:
         ssl_ca_certs=str(home / "ca.pem"),
         ssl_cert_reqs=ssl.CERT_REQUIRED,
     )
-    # What MLflow imports lives as long as this process: looking for garbage in it meanwhile takes a second of four.
+    # MLflow's imports live as long as this process: garbage collection during them takes one second of four.
     gc.disable()
     config.load()
     gc.freeze()

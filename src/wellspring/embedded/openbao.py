@@ -1,4 +1,4 @@
-"""The key server: raft storage, static-key seal, audit device on, spoken to over a Unix socket only."""
+"""Configures OpenBao: raft storage, static-key seal, audit device, and a Unix socket as the only usable listener."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ seal "static" {{
 }}
 listener "unix" {{
   address = {socket}
-  # The mode counts only together with user and group; who asks is for the token to say.
+  # OpenBao applies the mode only if user and group are set. Clients authenticate with a token.
   socket_mode = "0666"
   socket_user = "{uid}"
   socket_group = "{gid}"
   max_request_json_strings = 100000
   max_request_json_memory = 67108864
 }}
-# Raft demands a TCP listener for its cluster address. This one answers nobody: it wants a client certificate
-# of an authority whose key was never written down.
+# Raft requires a TCP listener for its cluster address. No client can use this one: it requires a client
+# certificate of an authority whose key was discarded.
 listener "tcp" {{
   address = "127.0.0.1:{port}"
   cluster_address = "127.0.0.1:{cluster}"
@@ -59,17 +59,17 @@ log_level = "info"
 
 
 def openbao_data_dir(project: Project) -> Path:
-    """Where it keeps its storage, configuration and audit log."""
+    """Return the folder of OpenBao's storage, configuration and audit log."""
     return project.state_dir / "openbao"
 
 
 def seal_key_path(project: Project) -> Path:
-    """The 32 bytes that seal its storage; in production a key of the cloud's key service does."""
+    """Return the file of the 32-byte key that seals the storage. In production, use a cloud key service."""
     return project.state_dir / "seal.key"
 
 
 def prepare_openbao(project: Project, privileges: ServicePrivileges) -> None:
-    """Write the seal's key (once) and this run's configuration; both are for the key server's uid alone."""
+    """Write the seal key (once) and the configuration of this start. Only OpenBao's uid can read them."""
     home = openbao_data_dir(project)
     data = home / "data"
     data.mkdir(exist_ok=True)
@@ -98,13 +98,13 @@ def prepare_openbao(project: Project, privileges: ServicePrivileges) -> None:
 
 
 def remove_listener_certs(project: Project) -> None:
-    """Remove the certificate files of the listener that answers nobody: they are read once, at start."""
+    """Remove the certificate files of the TCP listener: OpenBao reads them once, at start."""
     for name in ("certificate", "key", "authority"):
         (openbao_data_dir(project) / f"{name}.pem").unlink(missing_ok=True)
 
 
 def fetch_health(project: Project) -> dict[str, Any] | None:
-    """Ask for {initialized, sealed, standby}; None while it does not answer."""
+    """Return {initialized, sealed, standby, ...}, or None while OpenBao does not respond."""
     connection = _OpenBaoConnection(project.socket_path("openbao"))
     try:
         connection.request("GET", "/v1/sys/health")
@@ -116,13 +116,13 @@ def fetch_health(project: Project) -> dict[str, Any] | None:
 
 
 def is_openbao_active(project: Project) -> bool:
-    """Say whether it is unsealed and leads."""
-    state = fetch_health(project)
-    return state is not None and state.get("sealed") is False and state.get("standby") is False
+    """Return True if OpenBao is unsealed and the active node."""
+    health = fetch_health(project)
+    return health is not None and health.get("sealed") is False and health.get("standby") is False
 
 
 def remove_openbao_data(project: Project) -> None:
-    """Remove an unfinished key server: no data was ever encrypted under its keys."""
+    """Remove the storage of an unfinished bootstrap. The caller has checked that no data depends on its keys."""
     home = openbao_data_dir(project)
     for name in ("data", "audit.log", "config.hcl"):
         path = home / name
@@ -146,7 +146,7 @@ class _OpenBaoConnection(http.client.HTTPConnection):
 
 
 def _create_listener_certs() -> tuple[bytes, bytes, bytes]:
-    """Make a server certificate with its key, and the certificate of an authority whose key is dropped here."""
+    """Create a server certificate with its key, and the certificate of an authority whose key is discarded."""
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric import ed25519
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat

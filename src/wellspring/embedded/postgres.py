@@ -1,4 +1,4 @@
-"""The enclave's database: a Unix socket in a folder that only the enclave enters, one role, no superuser login."""
+"""Configures the enclave's PostgreSQL: one Unix socket that only the enclave can reach and one role."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from wellspring.project import Project
 from wellspring.runtime.privileges import ServicePrivileges, service_environment
 
 DATABASE_ROLE = "enclave"
-# The only line: the superuser has no password and no line, so nobody logs in as it.
+# The only rule. No rule covers the superuser, so every login as superuser is rejected.
 HBA_RULES = f"local {DATABASE_ROLE} {DATABASE_ROLE} scram-sha-256\n"
-# Statements and details in PostgreSQL's log would carry rows, and rows are people: none of them is ever logged.
+# Logged statements and error details would contain rows with personal data, so both are off.
 POSTGRES_SETTINGS = """
 listen_addresses = ''
 unix_socket_permissions = 0770
@@ -37,12 +37,12 @@ log_checkpoints = off
 
 
 def postgres_data_dir(project: Project) -> Path:
-    """PostgreSQL's data folder."""
+    """Return PostgreSQL's data folder."""
     return project.state_dir / "postgres" / "data"
 
 
 def start_initdb(project: Project, privileges: ServicePrivileges, programs: Path) -> subprocess.Popen[bytes]:
-    """Start initdb; `finish` waits for it. The superuser gets no password, and every login but one is rejected."""
+    """Start initdb, without a superuser password and with every login rejected. `finish_initdb` waits for it."""
     argv = [
         str(programs / "initdb"),
         "--pgdata",
@@ -70,17 +70,18 @@ def finish_initdb(
     initdb_process: subprocess.Popen[bytes],
     password: str,
 ) -> None:
-    """Create the enclave's role and database in single-user mode, before any socket is open.
+    """Wait for initdb, then create the enclave's role and database in single-user mode, before any socket is open.
 
-    password: letters, digits, - and _ only; it travels over a pipe and is kept by the key server alone.
+    password: letters, digits, - and _ only. It is passed over a pipe, and only OpenBao stores it.
     """
     _wait_for_success(initdb_process, None, "initdb")
     folder = postgres_data_dir(project)
     (folder / "pg_hba.conf").write_text(HBA_RULES, encoding="ascii")
     with (folder / "postgresql.conf").open("a", encoding="ascii") as file:
         file.write(POSTGRES_SETTINGS)
-    sql = f"CREATE ROLE {DATABASE_ROLE} LOGIN PASSWORD '{password}';\nCREATE DATABASE {DATABASE_ROLE} OWNER {DATABASE_ROLE};\n"
-    single = subprocess.Popen(
+    create_role = f"CREATE ROLE {DATABASE_ROLE} LOGIN PASSWORD '{password}'"
+    create_database = f"CREATE DATABASE {DATABASE_ROLE} OWNER {DATABASE_ROLE}"
+    single_user_process = subprocess.Popen(
         privileges.command_for(
             "postgres", [str(programs / "postgres"), "--single", "-j", "-D", str(folder), "postgres"]
         ),
@@ -90,29 +91,30 @@ def finish_initdb(
         env=service_environment(project, "postgres"),
         cwd="/",
     )
-    # -j: a statement ends at a semicolon, newline, newline.
-    _wait_for_success(single, sql.replace(";\n", ";\n\n").encode(), "postgres --single")
+    # -j: a statement ends with a semicolon and two newlines.
+    sql = f"{create_role};\n\n{create_database};\n\n"
+    _wait_for_success(single_user_process, sql.encode(), "postgres --single")
 
 
 def remove_stale_lock(project: Project, *, timeout: float = 10.0) -> None:
-    """Remove the lock file of a database that was killed, once no process of it is left.
+    """Remove the lock file of a killed PostgreSQL when none of its processes is left. timeout: seconds.
 
-    PostgreSQL takes a zombie, which nobody may be there to reap, for a running server, and refuses to start.
+    PostgreSQL refuses to start if the process of its lock file exists, even as a zombie. Raises Unavailable.
     """
     lock = postgres_data_dir(project) / "postmaster.pid"
     pause, deadline = threading.Event(), time.monotonic() + timeout
     while lock.exists() and _is_in_use(postgres_data_dir(project)):
         if time.monotonic() > deadline:
             raise Unavailable(
-                f"a PostgreSQL still runs in {postgres_data_dir(project)}",
-                fix="end it: it was not started by this supervisor",
+                f"PostgreSQL still runs in {postgres_data_dir(project)}",
+                fix="stop it: this supervisor did not start it",
             )
         pause.wait(0.05)
     lock.unlink(missing_ok=True)
 
 
 def _is_in_use(folder: Path) -> bool:
-    """Say whether any living process works in a folder, as PostgreSQL's do in their data."""
+    """Return True if a process has this working directory, as PostgreSQL's processes do."""
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if os.readlink(process / "cwd") == str(folder.resolve()):
@@ -123,7 +125,7 @@ def _is_in_use(folder: Path) -> bool:
 
 
 def postgres_command(project: Project, programs: Path) -> list[str]:
-    """Return the command line of the server."""
+    """Return PostgreSQL's command line."""
     socket_dir = str(project.socket_path("postgres"))
     return [
         str(programs / "postgres"),
@@ -135,7 +137,7 @@ def postgres_command(project: Project, programs: Path) -> list[str]:
 
 
 def is_postgres_ready(project: Project, programs: Path) -> bool:
-    """Ask whether it takes connections, without logging in."""
+    """Return True if PostgreSQL accepts connections; does not log in."""
     command = [str(programs / "pg_isready"), "-q", "-h", str(project.socket_path("postgres"))]
     command += ["-U", DATABASE_ROLE, "-d", DATABASE_ROLE, "-t", "2"]
     result = subprocess.run(
@@ -145,7 +147,7 @@ def is_postgres_ready(project: Project, programs: Path) -> bool:
 
 
 def remove_postgres_data(project: Project) -> None:
-    """Remove an unfinished database."""
+    """Remove the data folder of an unfinished bootstrap."""
     if postgres_data_dir(project).exists():
         shutil.rmtree(postgres_data_dir(project))
 
@@ -156,8 +158,8 @@ def _wait_for_success(process: subprocess.Popen[bytes], stdin_data: bytes | None
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
-        raise Unavailable(f"{name} did not end within 60 seconds", fix="look at the machine's disk and load") from None
+        raise Unavailable(f"{name} did not end within 60 seconds", fix="check the machine's disk and load") from None
     text = output.decode(errors="replace")
     if process.returncode != 0 or "ERROR:" in text or "FATAL:" in text:
         last_lines = "\n".join(line for line in text.splitlines()[-20:] if "PASSWORD" not in line)
-        raise Unavailable(f"{name} failed:\n{last_lines}", fix="mend what it says, then run `wellspring up` again")
+        raise Unavailable(f"{name} failed:\n{last_lines}", fix="fix the reported error, then run `wellspring up` again")

@@ -1,4 +1,4 @@
-"""Whether a server answers, asked as its callers ask it."""
+"""Readiness probes over Unix sockets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def accepts_connections(path: Path) -> bool:
-    """Say whether something accepts on a Unix socket."""
+    """Return True if a server accepts connections on a Unix socket."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(2)
@@ -20,16 +20,16 @@ def accepts_connections(path: Path) -> bool:
         return False
 
 
-def answers_ping(path: Path) -> bool:
-    """Ask the enclave's intake door whether it works: a frame is a 4-byte length and JSON."""
+def responds_to_ping(path: Path) -> bool:
+    """Return True if the enclave's intake socket responds to a ping. A frame is a 4-byte length and JSON."""
     request = json.dumps({"op": "ping"}).encode()
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(5)
             connection.connect(os.fspath(path))
             connection.sendall(struct.pack(">I", len(request)) + request)
-            answer = connection.makefile("rb")
-            (length,) = struct.unpack(">I", answer.read(4))
-            return bool(json.loads(answer.read(length)).get("kind") == "done")
+            response = connection.makefile("rb")
+            (length,) = struct.unpack(">I", response.read(4))
+            return bool(json.loads(response.read(length)).get("kind") == "done")
     except (OSError, struct.error, ValueError):
         return False

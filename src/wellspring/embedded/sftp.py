@@ -1,4 +1,4 @@
-"""The embedded vendor's house: an SFTP server of its own uid that lets the enclave's key read the outbox, no more."""
+"""The embedded vendor: an SFTP server, with its own uid, that gives the enclave's key read access to the outboxes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FXF_READ = 0x01
 
 
 def generate_ssh_key_pair() -> tuple[bytes, bytes]:
-    """Make an Ed25519 pair: the private key in OpenSSH's format, and the public line."""
+    """Generate an Ed25519 key pair: the private key in OpenSSH's format and the public key line."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
@@ -33,7 +33,7 @@ def generate_ssh_key_pair() -> tuple[bytes, bytes]:
 
 
 def create_vendor_dirs(project: Project, privileges: ServicePrivileges) -> None:
-    """Make the vendor's folder, outboxes and host key (once)."""
+    """Create the vendor's folder, outboxes and host key where they are missing."""
     folders = [
         project.vendor_dir,
         *(project.vendor_dir / project.sources[name].folder for name in embedded_sources(project)),
@@ -49,12 +49,12 @@ def create_vendor_dirs(project: Project, privileges: ServicePrivileges) -> None:
 
 
 def authorize_sftp_key(project: Project, public: bytes, privileges: ServicePrivileges) -> None:
-    """Let the holder of one key, the enclave, log in."""
+    """Write authorized_keys with the enclave's public key as the only entry."""
     write_public_file(project.vendor_dir / "authorized_keys", b"restrict " + public + b" enclave\n", privileges, None)
 
 
 def bind_sftp_port(project: Project, privileges: ServicePrivileges) -> socket.socket:
-    """Take a free loopback port, and pin the host key to it in known_hosts (the port is new with each start)."""
+    """Bind a free loopback port and write known_hosts with the host key for it. The port changes at each start."""
     listener = socket.create_server((LOOPBACK_ADDRESS, 0))
     public = (project.vendor_dir / "host_key.pub").read_bytes().strip()
     line = f"[{LOOPBACK_ADDRESS}]:{listener.getsockname()[1]} ".encode() + public + b"\n"
@@ -63,7 +63,7 @@ def bind_sftp_port(project: Project, privileges: ServicePrivileges) -> socket.so
 
 
 def is_sftp_ready(port: int) -> bool:
-    """Say whether an SSH server greets on this port."""
+    """Return True if an SSH server sends its banner on this port."""
     try:
         with socket.create_connection((LOOPBACK_ADDRESS, port), timeout=1) as connection:
             return connection.recv(8).startswith(b"SSH-2.0-")
@@ -72,14 +72,14 @@ def is_sftp_ready(port: int) -> bool:
 
 
 def _build_server_class(project: Project) -> type[asyncssh.SFTPServer]:
-    """Make the server's class: the base is asyncssh's, which is imported only here."""
+    """Build the server class here because asyncssh, its base, is imported only when the server runs."""
     import asyncssh
 
     vendor = str(project.vendor_dir).encode()
     visible_folders = {project.sources[name].folder.split("/")[0].encode() for name in embedded_sources(project)}
 
     class ReadOnlyServer(asyncssh.SFTPServer):
-        """Shows the outboxes under /, and refuses whatever would change something."""
+        """Serves the outboxes under / and refuses every write operation."""
 
         def __init__(self, chan: Any) -> None:
             super().__init__(chan, chroot=vendor)
@@ -102,7 +102,7 @@ def _build_server_class(project: Project) -> type[asyncssh.SFTPServer]:
             _refuse(oldpath, newpath)
 
     def _refuse(*_: object) -> None:
-        raise asyncssh.SFTPPermissionDenied("this house is read only")
+        raise asyncssh.SFTPPermissionDenied("this server is read-only")
 
     write_operations = (
         "write",
@@ -121,7 +121,7 @@ def _build_server_class(project: Project) -> type[asyncssh.SFTPServer]:
 
 
 async def serve_sftp(project: Project, listener: socket.socket) -> None:
-    """Serve until the process is told to end."""
+    """Serve SFTP on a listening socket until a signal stops the process."""
     import asyncssh
 
     async with await asyncssh.listen(
@@ -139,7 +139,7 @@ async def serve_sftp(project: Project, listener: socket.socket) -> None:
 
 
 def main() -> None:
-    """Run the vendor's house on a socket that the supervisor has opened."""
+    """Run the SFTP server on the listening socket that the supervisor passes."""
     parser = argparse.ArgumentParser(prog="python -m wellspring.embedded.sftp")
     parser.add_argument("--project", type=Path, required=True)
     parser.add_argument("--fd", type=int, required=True)

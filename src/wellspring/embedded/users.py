@@ -1,7 +1,7 @@
-"""Enrol a person: a password of their own, an authenticator's secret, and a key that only they may sign with; once.
+"""Enrolls a user in OpenBao, once: a password, a TOTP secret, and a signing key that only this user can use.
 
-The supervisor does it, for the project's owner. Its login may make a person and nothing else about one: no password is
-changed, no secret is shown a second time, and whoever is enrolled stays who they are.
+The supervisor enrolls users on request of the project's owner. Its policy lets it create a user and nothing else: it
+can neither change a password or a key nor read a TOTP secret again.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from wellspring.trust.identity.openbao import map_errors
 from wellspring.trust.identity.users import SIGNING_POLICY, TOKEN_TTL_SECONDS, TRANSIT_MOUNT, USER_NAME_PATTERN
 
 ENROLLMENT_POLICY = "enrollment"
-"""The policy that lets the supervisor enrol people."""
+"""Name of the policy that lets the supervisor enroll users."""
 MIN_PASSWORD_LENGTH = 12
-"""Characters of the shortest password."""
+"""Minimum number of characters of a password."""
 _USERPASS_MOUNT = "userpass"
 _TOTP_METHOD = {
     "method_name": SIGNING_POLICY,
@@ -34,7 +34,7 @@ _TOTP_METHOD = {
     "algorithm": "SHA1",
     "key_size": 20,
     "qr_size": 0,
-    # One step before and after: clocks differ. A code of ten minutes ago is refused.
+    # Codes of one period before and after are accepted, for clock differences.
     "skew": 1,
     "max_validation_attempts": 5,
 }
@@ -45,8 +45,8 @@ path "{mount}/keys/{{{{identity.entity.aliases.{accessor}.name}}}}" {{ capabilit
 path "auth/token/lookup-self" {{ capabilities = ["read"] }}
 path "auth/token/revoke-self" {{ capabilities = ["update"] }}
 """
-# A user is created with exactly these, never updated. The secret of an authenticator is made once: asked again, OpenBao
-# answers without one. A key that is there stays as it is, and `+` is one segment: nothing about it is configured.
+# The supervisor can create a user with exactly these parameters and cannot update one. OpenBao returns a TOTP secret
+# only when it creates it. `+` matches one path segment, so paths below a key (rotate, config) are denied.
 _ENROLLMENT_POLICY_TEMPLATE = """
 path "auth/{users}/users/+" {{
   capabilities = ["create"]
@@ -80,15 +80,15 @@ path "{mount}/keys/+" {{
 
 
 def configure_user_login(root: Any) -> None:
-    """Make what people log in with, at bootstrap. root: a client with the root token."""
+    """Create the login method, TOTP enforcement and policies of users. root: a client with the root token."""
     root.sys.enable_auth_method(_USERPASS_MOUNT)
     root.sys.enable_secrets_engine("transit", path=TRANSIT_MOUNT)
     accessor = str(root.sys.list_auth_methods()["data"][f"{_USERPASS_MOUNT}/"]["accessor"])
     response: Any = root.adapter.post("/v1/identity/mfa/method/totp", json=_TOTP_METHOD)
     method = str(response["data"]["method_id"])
-    # A password alone gives no token, whoever asks and however.
+    # Every userpass login needs a TOTP code in addition to the password.
     root.adapter.post(
-        "/v1/identity/mfa/login-enforcement/people",
+        "/v1/identity/mfa/login-enforcement/users",
         json={"mfa_method_ids": [method], "auth_method_accessors": [accessor]},
     )
     values = {
@@ -103,38 +103,38 @@ def configure_user_login(root: Any) -> None:
 
 
 def find_user_settings(project: Project, name: str) -> UserSettings:
-    """Return what wellspring.toml says of a person. Raises NotFound, ProjectError (a name that no person can have)."""
+    """Return a user's settings in wellspring.toml. Raises NotFound, or ProjectError for an invalid user name."""
     if name not in project.users:
         raise NotFound(
-            f"{project.root / PROJECT_FILE} names no such person under [users]",
+            f"{project.root / PROJECT_FILE} has no user {name} under [users]",
             fix=suggest_name(name, list(project.users)),
         )
     if not USER_NAME_PATTERN.fullmatch(name):
         raise ProjectError(
-            f"[users.{name}]: a name is 1 to 31 lower-case letters, digits, - and _, and begins with a letter",
+            f"[users.{name}]: a user name is 1 to 31 lower-case letters, digits, - and _, and begins with a letter",
             fix=f"edit {project.root / PROJECT_FILE}",
         )
     return project.users[name]
 
 
 def request_enrollment(project: Project, name: str, password: str) -> dict[str, str]:
-    """Ask the supervisor to enrol a person with the password that they chose at the terminal.
+    """Ask the supervisor to enroll a user with the password that they typed at the terminal.
 
-    Returns {otpauth_url, public} this one time: no second call shows the authenticator's secret again. Raises Refused
-    for a short password, for somebody who is enrolled, and for anybody but the project's owner; NotFound, Unavailable.
+    Returns {otpauth_url, public_key}; the TOTP secret in it cannot be read again. Raises Refused for a weak password,
+    for a user who is enrolled, and for a caller other than the project's owner; NotFound; ProjectError; Unavailable.
     """
     find_user_settings(project, name)
     _require_strong_password(password)
-    answer = send_request(project, {"op": "enroll", "name": name, "password": password})
-    return {"otpauth_url": str(answer["otpauth_url"]), "public_key": str(answer["public_key"])}
+    response = send_request(project, {"op": "enroll", "name": name, "password": password})
+    return {"otpauth_url": str(response["otpauth_url"]), "public_key": str(response["public_key"])}
 
 
 def enroll_user(project: Project, name: str, password: str, *, client: Any, step: Recorder) -> dict[str, Any]:
-    """Enrol a person. The supervisor's side. client: logged in with supervisor.key.
+    """Enroll a user, in the supervisor's process. client: logged in with supervisor.key.
 
-    A try that broke off is finished by trying again with the same password, as long as no secret was made.
+    An interrupted enrollment can be repeated with the same password while no TOTP secret exists.
     """
-    # What stands in the file now: somebody may have been named since the servers came up.
+    # Reload wellspring.toml: it may have changed since the servers were started.
     roles = find_user_settings(load_project(project.root), name).roles
     _require_strong_password(password)
     facts: dict[str, JsonValue] = {"roles": list(roles), "principal": "owner"}
@@ -154,13 +154,14 @@ def enroll_user(project: Project, name: str, password: str, *, client: Any, step
 def _require_strong_password(password: str) -> None:
     if len(password) < MIN_PASSWORD_LENGTH or len(set(password)) < MIN_PASSWORD_LENGTH // 2:
         raise Refused(
-            f"a password has at least {MIN_PASSWORD_LENGTH} characters, and not the same few over and over",
-            fix="choose another; a sentence is easy to keep in mind",
+            f"the password is too weak: it needs at least {MIN_PASSWORD_LENGTH} characters, "
+            f"{MIN_PASSWORD_LENGTH // 2} of them different",
+            fix="choose another password, such as a sentence",
         )
 
 
 def _create_user(client: Any, name: str, password: str) -> bool:
-    """Make the user; False if there is one of this name, which stays as it is."""
+    """Create the user. Returns False if the user exists; OpenBao then changes nothing."""
     user_fields = {
         "password": password,
         "token_policies": SIGNING_POLICY,
@@ -170,7 +171,7 @@ def _create_user(client: Any, name: str, password: str) -> bool:
         "token_type": "service",
     }
     try:
-        with map_errors(f"make the user {name}"):
+        with map_errors(f"create the user {name}"):
             client.adapter.post(f"/v1/auth/{_USERPASS_MOUNT}/users/{name}", json=user_fields)
     except Refused:
         return False
@@ -178,12 +179,12 @@ def _create_user(client: Any, name: str, password: str) -> bool:
 
 
 def _verify_password(client: Any, name: str, password: str) -> str:
-    """Try the password, by which OpenBao comes to know the person; return the method of the code that it asks for."""
-    with map_errors(f"try the password of {name}"):
-        answer: Mapping[str, Any] = client.adapter.post(
+    """Log in with the password, which creates the user's entity; return the id of the required TOTP method."""
+    with map_errors(f"verify the password of {name}"):
+        response: Mapping[str, Any] = client.adapter.post(
             f"/v1/auth/{_USERPASS_MOUNT}/login/{name}", json={"password": password}
         )
-    (constraint,) = answer["auth"]["mfa_requirement"]["mfa_constraints"].values()
+    (constraint,) = response["auth"]["mfa_requirement"]["mfa_constraints"].values()
     return str(constraint["any"][0]["id"])
 
 
@@ -195,8 +196,8 @@ def _resume_enrollment(client: Any, name: str, password: str) -> str:
 
 
 def _create_totp_secret(client: Any, name: str, method: str) -> str:
-    """Make the authenticator's secret; OpenBao shows it this once. Raises Refused if there is one already."""
-    with map_errors(f"make the authenticator's secret of {name}"):
+    """Create the TOTP secret, which OpenBao returns only once. Raises Refused if the user has one already."""
+    with map_errors(f"create the TOTP secret of {name}"):
         mount: Any = client.adapter.get(f"/v1/sys/internal/ui/mounts/auth/{_USERPASS_MOUNT}")
         alias = {"alias_name": name, "alias_mount_accessor": mount["data"]["accessor"]}
         entity: Any = client.adapter.post("/v1/identity/lookup/entity", json=alias)
@@ -210,17 +211,17 @@ def _create_totp_secret(client: Any, name: str, method: str) -> str:
 
 
 def _create_signing_key(client: Any, name: str) -> str:
-    """Make the signing key, and return its public half (base64)."""
-    with map_errors(f"make the signing key of {name}"):
+    """Create the user's Ed25519 signing key and return its public key (base64)."""
+    with map_errors(f"create the signing key of {name}"):
         response: Any = client.adapter.post(f"/v1/{TRANSIT_MOUNT}/keys/{name}", json={"type": "ed25519"})
     public = str(response["data"]["keys"]["1"]["public_key"])
     if len(base64.b64decode(public)) != 32:
-        raise Unavailable(f"OpenBao made no Ed25519 key for {name}", fix="read its log")
+        raise Unavailable(f"OpenBao did not create an Ed25519 key for {name}", fix="read its log")
     return public
 
 
 def already_enrolled(name: str) -> Refused:
-    """Say that somebody is enrolled already."""
+    """Return the error for a user who is already enrolled."""
     return Refused(
-        f"{name} is enrolled already", fix="use the authenticator that was set up then; there is no reset yet"
+        f"{name} is already enrolled", fix="use the authenticator that was set up then; a reset is not supported yet"
     )

@@ -1,4 +1,4 @@
-"""The online store: Valkey on a Unix socket, with two users, one of whom only reads. No TCP port, no default user."""
+"""Configures Valkey, the online store: a Unix socket, no TCP port, no default user, one writer and one reader."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _ACL_RULES = {
 
 
 def valkey_data_dir(project: Project) -> Path:
-    """Where it keeps its rows, and the hashes of its users' passwords."""
+    """Return the folder of the rows and of the users' password hashes."""
     return project.state_dir / "valkey"
 
 
 def generate_passwords() -> dict[str, str]:
-    """Make a password for each service that has a user."""
+    """Generate a password for each user, by user name."""
     return {user: secrets.token_urlsafe(32) for user in _ACL_RULES}
 
 
 def write_valkey_acl(project: Project, passwords: dict[str, str], privileges: ServicePrivileges) -> None:
-    """Write who may do what. Only hashes stand there: the passwords lie with the key server, each for one service."""
+    """Write the ACL file. It contains password hashes only; OpenBao stores each password for one service."""
     lines = ["user default off sanitize-payload resetchannels -@all"]
-    # Whether it answers is no secret: a user without a password, a key or another command.
+    # The readiness probe's user: no password, no keys, and PING as the only command.
     lines.append(f"user {PROBE_USER} on nopass sanitize-payload resetchannels -@all +ping")
     for user, password in passwords.items():
         password_hash = hashlib.sha256(password.encode()).hexdigest()
@@ -41,12 +41,12 @@ def write_valkey_acl(project: Project, passwords: dict[str, str], privileges: Se
 
 
 def valkey_command(project: Project, program: Path) -> list[str]:
-    """Return its command line: rows are kept at each second and at its end, so that a restart has them."""
+    """Return Valkey's command line. Writes reach the disk each second and at shutdown, so a restart keeps them."""
     home = valkey_data_dir(project)
     settings = {
         "port": "0",
         "unixsocket": str(project.socket_path("valkey")),
-        # Who connects is for its users' passwords to say.
+        # Every local user may connect; the ACL and passwords control access.
         "unixsocketperm": "777",
         "dir": str(home),
         "aclfile": str(home / "users.acl"),
@@ -62,7 +62,7 @@ def valkey_command(project: Project, program: Path) -> list[str]:
 
 
 def is_valkey_ready(path: Path) -> bool:
-    """Say whether it answers, with all its rows loaded."""
+    """Return True if Valkey responds to PING, which it does when all rows are loaded."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(2)

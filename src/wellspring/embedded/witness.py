@@ -1,4 +1,4 @@
-"""The witness's process: its own uid, its own key, its own memory of the log."""
+"""Runs the ledger's witness as a process with its own uid, key and state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Start, restart, ask, stop and remove the embedded servers of a project: one detached supervisor starts them all."""
+"""Starts, restarts, lists, stops and removes a project's embedded servers through its detached supervisor process."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _OPTIONAL_SERVERS = {"sftp", "valkey", "mlflow", "api"}
 
 
 class ServerStatus(NamedTuple):
-    """One line of `wellspring status`. state: up, stopped, or dead (it was started and has ended by itself)."""
+    """One line of `wellspring status`. state: up, or dead (it was started and has exited). uid: None if unknown."""
 
     name: str
     state: str
@@ -48,22 +48,22 @@ def _ignore_progress(_: str) -> None:
 
 
 def start_servers(project: Project, *, progress: Callable[[str], None] = _ignore_progress) -> RunState:
-    """Start the servers and return when every probe is green; when they are up already, return at once.
+    """Start the servers and return when every readiness probe succeeds; return at once if all servers are up.
 
-    Raises Unavailable: a package is missing (within seconds), or a server did not get ready (with its last log lines).
+    Raises Unavailable when a package is missing, or when a server is not ready in time (with its last log lines).
     """
     packages.check_installed(project)
     if project.models is not None:
-        # What the API would end of as soon as it starts.
+        # The API exits at its start if the policies are invalid.
         policy.load_policies(project.source_paths.get("policies"))
     layout.ensure_ownership(project)
     with _startup_lock(project) as lock:
         running = _read_run_state(project)
         if running is not None:
             if not all(is_same_process(server) for server in _all_servers(running)):
-                progress("a server has ended by itself: starting all again")
+                progress("a server has exited: restarting all servers")
             elif _configured_servers(project) != _OPTIONAL_SERVERS & set(running.servers):
-                progress("wellspring.toml asks for other servers now: starting all again")
+                progress("wellspring.toml now needs other servers: restarting all servers")
             else:
                 return running
         _stop_running(project, running)
@@ -71,7 +71,7 @@ def start_servers(project: Project, *, progress: Callable[[str], None] = _ignore
 
 
 def stop_servers(project: Project) -> bool:
-    """Stop the servers gracefully, and leave no process, port, socket or run.json. Returns False if none ran."""
+    """Stop the servers and remove their sockets and run.json. Returns False if the supervisor was not running."""
     layout.ensure_ownership(project)
     with _startup_lock(project):
         running = _read_run_state(project)
@@ -81,19 +81,19 @@ def stop_servers(project: Project) -> bool:
 
 
 def restart_server(project: Project, name: str) -> ServerState:
-    """Stop one server, or find it dead, and start it again; the others stay as they are.
+    """Stop one server if it runs, and start it again. The other servers keep running.
 
-    Raises NotFound with the nearest name; Unavailable when it does not get ready, with its last log lines.
+    Raises NotFound, which suggests a name; Unavailable when the server is not ready in time, with its last log lines.
     """
     send_request(project, {"op": "restart", "server": name}, timeout=STARTUP_TIMEOUT)
     running = project.read_run_state()
     if running is None:
-        raise Unavailable(f"the servers of {project.root} have been stopped", fix="run `wellspring up`")
+        raise Unavailable(f"the servers of {project.root} were stopped during the restart", fix="run `wellspring up`")
     return running.servers[name]
 
 
 def list_server_status(project: Project) -> list[ServerStatus]:
-    """Say of each server whether it is up, where, and as whom."""
+    """Return name, state, pid, address, version and uid of the supervisor and each server."""
     running = _read_run_state(project)
     if running is None:
         return []
@@ -104,9 +104,9 @@ def list_server_status(project: Project) -> list[ServerStatus]:
 
 
 def clean_project(project: Project) -> list[Path]:
-    """Stop, then remove `.wellspring/`, the embedded vendor's house and the witness; returns what was removed.
+    """Stop the servers, remove `.wellspring/` and the vendor's and witness's folders; return the removed paths.
 
-    Only folders inside the project are removed, and no link is followed.
+    Raises Refused if a folder is a symbolic link or lies outside the project.
     """
     layout.ensure_ownership(project)
     stop_servers(project)
@@ -116,7 +116,7 @@ def clean_project(project: Project) -> list[Path]:
     removed: list[Path] = []
     for path in targets:
         if path.is_symlink() or not path.resolve().is_relative_to(project.root.resolve()) or path == project.root:
-            raise Refused(f"{path} does not lie inside {project.root}", fix="remove it yourself, if you mean to")
+            raise Refused(f"{path} does not lie inside {project.root}", fix="remove it manually")
     for path in targets:
         if path.exists():
             shutil.rmtree(path)
@@ -125,7 +125,7 @@ def clean_project(project: Project) -> list[Path]:
 
 
 def _configured_servers(project: Project) -> set[str]:
-    """Name the servers that only some projects have, by what wellspring.toml asks for."""
+    """Return the optional servers that wellspring.toml configures."""
     names = {"sftp"} if packages.embedded_sources(project) else set[str]()
     return names | {*(("valkey",) if project.features else ()), *(("mlflow", "api") if project.models else ())}
 
@@ -148,15 +148,15 @@ def _read_run_state(project: Project) -> RunState | None:
     try:
         return project.read_run_state()
     except ProjectError:
-        # A run.json of another version or a torn disk: what it named cannot be asked, and is swept.
+        # run.json is damaged or of another version: treat the servers as stopped and remove what they left.
         return None
 
 
 @contextmanager
 def _startup_lock(project: Project) -> Generator[int]:
-    """Hold the right to start and stop this project's servers: a lock on `.wellspring/` itself, which leaves no file.
+    """Lock `.wellspring/` itself while starting or stopping servers; yield the descriptor of the lock.
 
-    Its descriptor goes to the supervisor, which holds on to it until it is green or gone.
+    The supervisor inherits the descriptor and keeps it until all servers are ready or it exits.
     """
     handle = os.open(project.state_dir, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -168,8 +168,8 @@ def _startup_lock(project: Project) -> Generator[int]:
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     raise Unavailable(
-                        f"another command has been starting or stopping {project.root} for {STARTUP_TIMEOUT:.0f} seconds",
-                        fix="wait for it, or end it",
+                        f"another command has been starting or stopping {project.root} for {STARTUP_TIMEOUT:.0f} s",
+                        fix="wait for that command, or stop it",
                     ) from None
                 pause.wait(0.05)
         yield handle
@@ -205,7 +205,7 @@ def _launch_supervisor(project: Project, lock: int, progress: Callable[[str], No
 
 
 def _await_startup(project: Project, report_fd: int, progress: Callable[[str], None]) -> RunState:
-    """Read what the supervisor reports, until it is up or says why not."""
+    """Read the supervisor's reports until all servers are up. Raises the error that it reports, or Unavailable."""
     deadline, pid = time.monotonic() + STARTUP_TIMEOUT, 0
     buffer = b""
     try:
@@ -218,7 +218,8 @@ def _await_startup(project: Project, report_fd: int, progress: Callable[[str], N
             chunk = os.read(report_fd, 65536)
             if not chunk:
                 raise Unavailable(
-                    "the supervisor ended without a word", fix=f"read {project.state_dir / 'logs' / 'supervisor.log'}"
+                    "the supervisor exited without a report",
+                    fix=f"read {project.state_dir / 'logs' / 'supervisor.log'}",
                 )
             *lines, buffer = (buffer + chunk).split(b"\n")
             for line in map(json.loads, lines):
@@ -237,7 +238,7 @@ def _await_startup(project: Project, report_fd: int, progress: Callable[[str], N
 
 
 def _wait_for_cleanup(report_fd: int, pid: int) -> None:
-    """Wait until a supervisor that failed has stopped what it had started, and is gone."""
+    """Wait until a supervisor that reported an error has stopped its servers and exited."""
     supervisor = ServerState(pid=pid, start_ticks=process_start_time(pid) or 0, version="")
     while select.select([report_fd], [], [], _STOP_TIMEOUT)[0] and os.read(report_fd, 65536):
         continue
@@ -252,7 +253,7 @@ def _terminate(pid: int) -> None:
 
 
 def _stop_running(project: Project, running: RunState | None) -> None:
-    """Stop what runs, by its door, then by force; and sweep what a killed supervisor has left."""
+    """Stop the servers through the control socket, then by signal; remove run.json and the sockets."""
     if running is not None and is_same_process(running.supervisor):
         try:
             send_request(project, {"op": "stop"}, timeout=2)
@@ -262,7 +263,7 @@ def _stop_running(project: Project, running: RunState | None) -> None:
             os.kill(running.supervisor.pid, signal.SIGKILL)
             wait_for_exit(running.supervisor, 5)
     if running is not None:
-        # The kernel kills the children of a killed supervisor: this waits until it has.
+        # The kernel kills the children of a killed supervisor: wait until they have exited.
         for server in running.servers.values():
             if not wait_for_exit(server, 10):
                 os.kill(server.pid, signal.SIGKILL)
@@ -272,7 +273,7 @@ def _stop_running(project: Project, running: RunState | None) -> None:
 
 
 def main() -> int:
-    """Be the supervisor process: detach, report over a pipe, hold the starting lock until green or gone."""
+    """Run as the supervisor process: detach, report over a pipe, keep the startup lock until all servers are ready."""
     from wellspring.supervisor.process import run_supervisor
 
     parser = argparse.ArgumentParser(prog="python -m wellspring.supervisor.client")
@@ -281,18 +282,18 @@ def main() -> int:
     parser.add_argument("--lock", type=int, required=True)
     arguments = parser.parse_args()
     if os.fork():
-        # The caller waits for this first process only, so the supervisor never becomes a zombie of the caller's.
+        # The caller waits for this first process only; init reaps the supervisor, so it never becomes a zombie.
         os._exit(0)
     for handle in (arguments.report, arguments.lock):
         os.set_inheritable(handle, False)
     report = open(arguments.report, "w", encoding="utf-8", buffering=1)
 
     def send_report(message: dict[str, Any]) -> None:
-        # Whoever started us may have gone: the servers are not theirs alone, and others must be able to stop them.
+        # The process that started the supervisor may have exited; the servers keep running without it.
         with suppress(BrokenPipeError, ValueError):
             report.write(json.dumps(message) + "\n")
         if "up" in message:
-            # A supervisor that failed keeps both until it has stopped everything and is gone.
+            # A supervisor that failed keeps the pipe and the lock until it has stopped its servers and exited.
             with suppress(BrokenPipeError):
                 report.close()
             os.close(arguments.lock)

@@ -1,4 +1,4 @@
-"""Look a project over, changing nothing: what would stop it, each with its mend."""
+"""Health checks of a project: each failed check names the problem and its fix. The checks change nothing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MIN_FREE_BYTES = 2 * 1024**3
 
 
 class HealthCheck(NamedTuple):
-    """One thing that was looked at. fix: how to mend it, empty when it is well."""
+    """The result of one check. fix: how to repair it; empty when ok."""
 
     ok: bool
     what: str
@@ -32,7 +32,7 @@ class HealthCheck(NamedTuple):
 
 
 def run_health_checks(project: Project) -> list[HealthCheck]:
-    """Look at packages, contracts, policies and people, models, owners, leftovers and room."""
+    """Check packages, contracts, policies, models, file owners, leftover servers and disk space."""
     checkers = (
         _check_packages,
         _check_contracts,
@@ -51,7 +51,7 @@ def _check_packages(project: Project) -> Iterator[HealthCheck]:
     except WellspringError as error:
         yield HealthCheck(False, error.what, error.fix)
     else:
-        yield HealthCheck(True, f"the servers' programs are here: {programs.openbao}, {programs.postgres}")
+        yield HealthCheck(True, f"server programs found: {programs.openbao}, {programs.postgres}")
 
 
 def _check_contracts(project: Project) -> Iterator[HealthCheck]:
@@ -62,11 +62,11 @@ def _check_contracts(project: Project) -> Iterator[HealthCheck]:
         return
     if contracts:
         yield HealthCheck(
-            True, f"contracts in {project.contracts_dir}: {', '.join(sorted(item.name for item in contracts))}"
+            True, f"contracts in {project.contracts_dir}: {', '.join(sorted(contract.name for contract in contracts))}"
         )
     else:
         yield HealthCheck(
-            False, f"no contract in {project.contracts_dir}", "write one, NAME.odcs.yaml, for each file of a vendor"
+            False, f"no contract in {project.contracts_dir}", "write NAME.odcs.yaml for each kind of vendor file"
         )
 
 
@@ -79,13 +79,13 @@ def _check_policies(project: Project) -> Iterator[HealthCheck]:
     except WellspringError as error:
         yield HealthCheck(False, error.what, error.fix)
         return
-    yield HealthCheck(True, f"policies in {folder} can be read")
+    yield HealthCheck(True, f"policies in {folder} are valid")
     text = "".join(path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.cedar"))) if folder else ""
     for name, user in project.users.items():
         for role in user.roles:
             if f'"{role}"' not in text:
-                fix = f"correct it in {project.root / PROJECT_FILE}, or write a policy that permits something to it"
-                yield HealthCheck(False, f"{name} has the role {role!r}, and no policy names it", fix)
+                fix = f"correct it in {project.root / PROJECT_FILE}, or write a policy for that role"
+                yield HealthCheck(False, f"user {name} has the role {role!r}, but no policy names it", fix)
 
 
 def _check_models(project: Project) -> Iterator[HealthCheck]:
@@ -93,25 +93,27 @@ def _check_models(project: Project) -> Iterator[HealthCheck]:
     if folder is None:
         return
     for name in definition.list_models(folder):
-        # Read, never run: it is somebody's program, and whoever asks the doctor may be root.
+        # Compile only, never execute: the caller may be root.
         path = folder / f"{name}.py"
         try:
             compile(path.read_bytes(), str(path), "exec")
         except (SyntaxError, ValueError) as exc:
             line = f":{exc.lineno}" if isinstance(exc, SyntaxError) and exc.lineno else ""
-            yield HealthCheck(False, f"{path}{line}: it is not Python", f"edit {path}")
+            yield HealthCheck(False, f"{path}{line}: not valid Python", f"edit {path}")
         else:
-            yield HealthCheck(True, f"model {name} is Python")
+            yield HealthCheck(True, f"model {name} is valid Python")
 
 
 def _check_owners(project: Project) -> Iterator[HealthCheck]:
     if not project.state_dir.exists():
-        yield HealthCheck(True, f"{project.state_dir} is not made yet; the first `wellspring up` makes it")
+        yield HealthCheck(True, f"{project.state_dir} does not exist yet; the first `wellspring up` creates it")
         return
     owner = project.state_dir.stat().st_uid
     if owner != os.geteuid():
         yield HealthCheck(
-            False, f"{project.state_dir} belongs to uid {owner}, you are {os.geteuid()}", "run as that user"
+            False,
+            f"{project.state_dir} belongs to uid {owner}, but this process runs as uid {os.geteuid()}",
+            "run as that user",
         )
         return
     for name in ("seal.key", "supervisor.key"):
@@ -122,7 +124,7 @@ def _check_owners(project: Project) -> Iterator[HealthCheck]:
                 mode == 0o600, f"{path} has mode {mode:04o}", "" if mode == 0o600 else f"chmod 0600 {path}"
             )
     if (project.ledger_dir / "checkpoint").exists() and not is_bootstrap_complete(project):
-        yield HealthCheck(False, "the ledger holds data, and supervisor.key is gone", "restore it from a backup")
+        yield HealthCheck(False, "the ledger holds data, but supervisor.key is missing", "restore it from a backup")
 
 
 def _check_leftovers(project: Project) -> Iterator[HealthCheck]:
@@ -132,7 +134,7 @@ def _check_leftovers(project: Project) -> Iterator[HealthCheck]:
         yield HealthCheck(False, error.what, error.fix)
         return
     if running is None and project.runtime_dir.exists():
-        yield HealthCheck(False, f"no server runs, but {project.runtime_dir} was left", "run `wellspring down`")
+        yield HealthCheck(False, f"no server runs, but {project.runtime_dir} exists", "run `wellspring down`")
         return
     if running is None:
         yield HealthCheck(True, "no server runs")
@@ -140,14 +142,14 @@ def _check_leftovers(project: Project) -> Iterator[HealthCheck]:
     dead = [name for name, server in running.servers.items() if not is_same_process(server)]
     dead += [] if is_same_process(running.supervisor) else ["supervisor"]
     if dead:
-        yield HealthCheck(False, f"ended by themselves: {', '.join(dead)}", "run `wellspring up`")
+        yield HealthCheck(False, f"servers that have exited: {', '.join(dead)}", "run `wellspring up`")
     else:
         yield HealthCheck(True, "all servers run")
 
 
 def _check_machine(project: Project) -> Iterator[HealthCheck]:
     free = shutil.disk_usage(project.root).free
-    fix = "" if free > _MIN_FREE_BYTES else "make room: the servers and a lake want 2 GiB"
+    fix = "" if free > _MIN_FREE_BYTES else "free some disk space: the servers and the lake need 2 GiB"
     yield HealthCheck(free > _MIN_FREE_BYTES, f"{free // 1024**2:,} MiB of disk are free", fix)
     privileges = detect_privileges(project)
     separation_note = sandbox.describe_separation(project)

@@ -1,4 +1,4 @@
-"""One child of the supervisor: how it is started, when it is ready, and how it ends."""
+"""One child process of the supervisor: starts it, waits until it is ready, and stops it."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ _POLL_SECONDS = 0.02
 
 @dataclass
 class ManagedProcess:
-    """A server to run. service: whose uid it has. ready: the probe. ending: the signal that ends it gracefully.
+    """A server process.
 
-    role: that of the credential which it reads on its standard input; '' for none. before, after: what is done each
-    time before it is started, and when it is ready.
+    service: the service whose uid it runs as. stop_signal: the signal that stops it gracefully. role: the role of the
+    credential that it reads from standard input; '' for none. before_start, after_ready: called at every start.
+    log_offset: size of the log in bytes before this start.
     """
 
     name: str
@@ -45,7 +46,7 @@ class ManagedProcess:
     log_offset: int = field(default=0)
 
     def start(self, command: Sequence[str], environment: dict[str, str], stdin_data: bytes | None = None) -> None:
-        """Start it, its output appended to its log. given: what it reads on its standard input, then end of file."""
+        """Start the process and append its output to the log. stdin_data: its whole standard input."""
         with self.log_path.open("ab") as log:
             self.log_offset = log.tell()
             self.process = subprocess.Popen(
@@ -62,29 +63,29 @@ class ManagedProcess:
                 self.process.stdin.write(stdin_data)
                 self.process.stdin.close()
             except BrokenPipeError:
-                # It died before it read: `wait_ready` tells.
+                # The process exited before it read its input; `wait_ready` reports that.
                 pass
 
     def wait_ready(self, deadline: float, *, probe: Callable[[], bool] | None = None) -> None:
-        """Wait for its probe, until a deadline of the monotonic clock. Raises Unavailable with its last log lines."""
+        """Wait until the probe succeeds. deadline: monotonic clock. Raises Unavailable with the last log lines."""
         process = self._require_process()
         pause, ready = threading.Event(), probe or self.readiness_probe
         while not ready():
             if process.poll() is not None:
-                raise self.failure_error(f"ended with exit code {process.returncode} before it was ready")
+                raise self.failure_error(f"exited with code {process.returncode} before it was ready")
             if time.monotonic() > deadline:
                 raise self.failure_error("was not ready in time")
             pause.wait(_POLL_SECONDS)
 
     def failure_error(self, event: str) -> Unavailable:
-        """Return the error to raise: what happened, and the last lines that it wrote since it was started."""
+        """Return the error for an event; its text has the log lines since the last start."""
         lines = self.tail_log()
-        excerpt = "\n".join(f"  {line}" for line in lines) if lines else "  (it wrote nothing)"
-        message = f"{self.name} {event}; its last lines in {self.log_path}:\n{excerpt}"
-        return Unavailable(message, fix="mend it, then run `wellspring up`")
+        excerpt = "\n".join(f"  {line}" for line in lines) if lines else "  (no output)"
+        message = f"{self.name} {event}; last lines of {self.log_path}:\n{excerpt}"
+        return Unavailable(message, fix="fix the reported error, then run `wellspring up`")
 
     def tail_log(self) -> list[str]:
-        """Return the last lines that it wrote since it was started."""
+        """Return the last log lines since the last start."""
         try:
             with self.log_path.open("rb") as log:
                 size = log.seek(0, os.SEEK_END)
@@ -94,11 +95,11 @@ class ManagedProcess:
             return []
 
     def is_alive(self) -> bool:
-        """Say whether its process still runs."""
+        """Return True if the process runs."""
         return self.process is not None and self.process.poll() is None
 
     def stop(self, timeout: float = 10.0) -> None:
-        """End it gracefully, then by force."""
+        """Stop the process gracefully; kill it after the timeout in seconds."""
         if self.process is None:
             return
         if self.process.poll() is None:
@@ -110,7 +111,7 @@ class ManagedProcess:
                 self.process.wait()
 
     def to_server_state(self) -> ServerState:
-        """Describe it for run.json."""
+        """Return the entry of the process in run.json."""
         process = self._require_process()
         return ServerState(
             pid=process.pid,
@@ -122,7 +123,7 @@ class ManagedProcess:
 
     def _require_process(self) -> subprocess.Popen[bytes]:
         if self.process is None:
-            raise Unavailable(f"{self.name} was not started", fix="run `wellspring up`")
+            raise Unavailable(f"{self.name} has not been started", fix="run `wellspring up`")
         return self.process
 
 
@@ -137,7 +138,7 @@ def process_start_time(pid: int) -> int | None:
 
 
 def process_uid(pid: int) -> int | None:
-    """Return the user that a process runs as: what it may do, and not who may debug it, as /proc's owners say."""
+    """Return the real uid of a process, None if it is gone. The owner of /proc/PID differs for undumpable processes."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace").splitlines()
     except (FileNotFoundError, ProcessLookupError):
@@ -146,12 +147,12 @@ def process_uid(pid: int) -> int | None:
 
 
 def is_same_process(server: ServerState) -> bool:
-    """Say whether this very process still runs: a pid that was given to another process does not count."""
+    """Return True if the process runs. The start time distinguishes it from another process with a reused pid."""
     return process_start_time(server.pid) == server.start_ticks
 
 
 def wait_for_exit(server: ServerState, timeout: float) -> bool:
-    """Wait until a process that need not be our child has ended."""
+    """Wait until a process has exited; it need not be a child. timeout: seconds. Returns False on timeout."""
     if not is_same_process(server):
         return True
     try:

@@ -1,4 +1,4 @@
-"""The supervisor's own process: starts the servers in order, watches them, and stops them together."""
+"""The supervisor process: starts the servers in order, monitors them, and stops them together."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import secrets
 import selectors
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator
@@ -16,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from wellspring.embedded import layout, mlflow, openbao, openbao_setup, packages, postgres, sftp, users, valkey
-from wellspring.embedded.control_socket import ControlSocket
-from wellspring.embedded.probes import accepts_connections, answers_ping
+from wellspring.embedded.control_socket import REQUEST_FIX, ControlSocket
+from wellspring.embedded.probes import accepts_connections, responds_to_ping
 from wellspring.errors import NotFound, Refused, Unavailable, WellspringError
 from wellspring.project import Project, RunState, suggest_name, write_json_atomically
 from wellspring.records.clock import SystemClock
@@ -32,11 +33,11 @@ ReportCallback = Callable[[dict[str, Any]], None]
 
 
 class StopRequested(BaseException):
-    """Somebody asked the supervisor to end."""
+    """A signal or a request asks the supervisor to stop."""
 
 
 class Supervisor:
-    """The servers of one project, from the first folder to the last process."""
+    """Starts, restarts and stops the servers of one project."""
 
     def __init__(self, project: Project, report: ReportCallback) -> None:
         self.project = project
@@ -48,44 +49,24 @@ class Supervisor:
         self._step: Recorder | None = None
 
     def start_all(self) -> None:
-        """Start all servers; returns when every probe is green. Raises what kept one from it."""
+        """Start all servers and wait until every readiness probe succeeds. Raises Unavailable, CorruptedError."""
         project, privileges = self.project, self._privileges
         programs = packages.check_installed(project)
         layout.create_folders(project, privileges)
         layout.create_runtime_dir(project, privileges)
         self._step = self._recorder_stack.enter_context(_open_recorder(project))
-        # The slowest to start comes first, and is waited for last.
+        # MLflow is the slowest to start: start it first and wait for it last.
         mlflow_process = self._mlflow_process() if project.models is not None else None
         if mlflow_process is not None:
             self._start_process(mlflow_process)
-        is_first_start = not openbao_setup.is_bootstrap_complete(project)
         initdb_process = None
-        if is_first_start:
+        if not openbao_setup.is_bootstrap_complete(project):
             openbao_setup.undo_bootstrap(project)
             initdb_process = postgres.start_initdb(project, privileges, programs.postgres)
         openbao_process = self._openbao_process(programs.openbao)
         self._start_process(openbao_process)
         if initdb_process is not None:
-            self._report({"progress": "making keys, roles and the enclave's database"})
-            openbao_process.wait_ready(self._deadline, probe=lambda: openbao.fetch_health(project) is not None)
-            bootstrap_session = openbao_setup.OpenBaoBootstrap(project, privileges)
-            openbao_process.wait_ready(self._deadline)
-            bootstrap_session.configure_server()
-            password = secrets.token_urlsafe(24)
-            postgres.finish_initdb(project, privileges, programs.postgres, initdb_process, password)
-            bootstrap_session.store_secret(
-                "enclave/postgres",
-                {"user": postgres.DATABASE_ROLE, "password": password, "database": postgres.DATABASE_ROLE},
-            )
-            private, public = sftp.generate_ssh_key_pair()
-            sftp.create_vendor_dirs(project, privileges)
-            sftp.authorize_sftp_key(project, public, privileges)
-            bootstrap_session.store_secret("enclave/sftp", {"private_key": private.decode()})
-            passwords = valkey.generate_passwords()
-            for user, password in passwords.items():
-                bootstrap_session.store_secret(f"{user}/valkey", {"user": user, "password": password})
-            valkey.write_valkey_acl(project, passwords, privileges)
-            bootstrap_session.finish_bootstrap()
+            self._bootstrap(openbao_process, initdb_process, programs.postgres)
         self._wait_until_ready(openbao_process)
         remaining = [self._postgres_process(programs.postgres)]
         if packages.embedded_sources(project):
@@ -99,28 +80,51 @@ class Supervisor:
         for child in remaining:
             self._wait_until_ready(child)
         enclave_process = self._python_process("enclave", "intake", module="wellspring.enclave")
-        enclave_process.readiness_probe = lambda: answers_ping(project.socket_path("intake"))
+        enclave_process.readiness_probe = lambda: responds_to_ping(project.socket_path("intake"))
         enclave_process.role = "enclave"
         self._start_process(enclave_process, self._credential_line(enclave_process))
-        api_process = (
-            self._python_process("api", "api", module="wellspring.api.app.app") if project.models is not None else None
-        )
-        if api_process is not None:
+        api_process = None
+        if project.models is not None:
+            api_process = self._python_process("api", "api", module="wellspring.api.app")
             api_process.role = "api"
             self._start_process(api_process, self._credential_line(api_process))
         for child in (enclave_process, api_process, mlflow_process):
             if child is not None:
                 self._wait_until_ready(child)
 
-    def restart_process(self, name: str) -> None:
-        """Stop one server, or find it dead, and start it again as it was; the others stay.
+    def _bootstrap(
+        self, openbao_process: ManagedProcess, initdb_process: subprocess.Popen[bytes], programs: Path
+    ) -> None:
+        """Create keys, roles, secrets and the enclave's database at the first start; OpenBao and initdb are running."""
+        project, privileges = self.project, self._privileges
+        self._report({"progress": "creating keys, roles and the enclave's database"})
+        openbao_process.wait_ready(self._deadline, probe=lambda: openbao.fetch_health(project) is not None)
+        bootstrap = openbao_setup.OpenBaoBootstrap(project, privileges)
+        openbao_process.wait_ready(self._deadline)
+        bootstrap.configure_server()
+        password = secrets.token_urlsafe(24)
+        postgres.finish_initdb(project, privileges, programs, initdb_process, password)
+        role = postgres.DATABASE_ROLE
+        bootstrap.store_secret("enclave/postgres", {"user": role, "password": password, "database": role})
+        private, public = sftp.generate_ssh_key_pair()
+        sftp.create_vendor_dirs(project, privileges)
+        sftp.authorize_sftp_key(project, public, privileges)
+        bootstrap.store_secret("enclave/sftp", {"private_key": private.decode()})
+        passwords = valkey.generate_passwords()
+        for user, password in passwords.items():
+            bootstrap.store_secret(f"{user}/valkey", {"user": user, "password": password})
+        valkey.write_valkey_acl(project, passwords, privileges)
+        bootstrap.finish_bootstrap()
 
-        Raises NotFound with the nearest name, Unavailable when it does not get ready.
+    def restart_process(self, name: str) -> None:
+        """Stop one server if it runs, and start it again. The other servers keep running.
+
+        Raises NotFound, which suggests a name; Unavailable when the server is not ready in time.
         """
-        child = next((item for item in self.children if item.name == name), None)
+        child = next((child for child in self.children if child.name == name), None)
         if child is None:
             raise NotFound(
-                f"no server {name!r} runs here", fix=suggest_name(name, [item.name for item in self.children])
+                f"this project has no server {name!r}", fix=suggest_name(name, [child.name for child in self.children])
             )
         with self._recorded_action("stop", child):
             child.stop()
@@ -132,24 +136,24 @@ class Supervisor:
             self.save_state()
 
     def rotate_mlflow_certs(self) -> None:
-        """Start MLflow again when its certificates grow old: it makes new ones at its start."""
+        """Restart MLflow when its certificates are half expired: each start renews them."""
         if self.project.models is not None and mlflow.certificates_expiring(self.project, SystemClock().now()):
             self.restart_process("mlflow")
 
     def save_state(self) -> RunState:
-        """Write what runs into run.json, and return it."""
+        """Write the running servers to run.json and return them."""
         running = self._run_state()
         write_json_atomically(self.project.state_dir / "run.json", running.model_dump(mode="json"))
         return running
 
     def _credential_line(self, child: ManagedProcess) -> bytes | None:
-        """Issue the credential that a child reads on its standard input, if it has a role."""
-        return (
-            json.dumps(openbao_setup.issue_secret_id(self.project, child.role)).encode() + b"\n" if child.role else None
-        )
+        """Issue the credential that a child reads from standard input; None if it has no role."""
+        if not child.role:
+            return None
+        return json.dumps(openbao_setup.issue_secret_id(self.project, child.role)).encode() + b"\n"
 
     def stop_all(self) -> None:
-        """Stop all servers, last started first, and remove what exists only while they run."""
+        """Stop all servers in reverse order of their start; remove run.json, certificates and sockets."""
         for child in reversed(self.children):
             with self._recorded_action("stop", child):
                 child.stop()
@@ -160,7 +164,7 @@ class Supervisor:
         layout.remove_runtime_dir(self.project)
 
     def handle_request(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Answer one request that came in at control.sock."""
+        """Handle one request of the control socket and return its response."""
         match request:
             case {"op": "status"}:
                 return {"servers": {child.name: child.is_alive() for child in self.children}}
@@ -177,27 +181,21 @@ class Supervisor:
             case {"op": "stop"}:
                 raise StopRequested
             case _:
-                raise Refused(
-                    "the supervisor knows no such request", fix="ask status, stop, restart, credential or enrol"
-                )
+                raise Refused("the supervisor does not support this request", fix=REQUEST_FIX)
 
     def _run_state(self) -> RunState:
-        pid = os.getpid()
+        pid, version = os.getpid(), packages.package_version("wellspring")
         socket_path = str(self.project.socket_path("control"))
-        supervisor = {
-            "pid": pid,
-            "start_ticks": process_start_time(pid) or 0,
-            "version": packages.package_version("wellspring"),
-        }
-        user = self._privileges.separation == "user"
+        supervisor = {"pid": pid, "start_ticks": process_start_time(pid) or 0, "version": version}
+        separation = self._privileges.separation
         return RunState.model_validate(
             {
                 "supervisor": {**supervisor, "socket": socket_path},
                 "servers": {child.name: child.to_server_state() for child in self.children},
                 "started_at": SystemClock().now(),
-                "separation": self._privileges.separation,
+                "separation": separation,
                 "separation_reason": sandbox.describe_separation(self.project),
-                "uids": dict(SERVICE_UIDS) if user else {},
+                "uids": dict(SERVICE_UIDS) if separation == "user" else {},
             }
         )
 
@@ -206,7 +204,7 @@ class Supervisor:
             child.before_start()
         command = self._privileges.command_for(child.service, child.argv)
         child.start(command, service_environment(self.project, child.service), stdin_data)
-        if not any(item is child for item in self.children):
+        if not any(known_child is child for known_child in self.children):
             self.children.append(child)
 
     def _wait_until_ready(self, child: ManagedProcess) -> None:
@@ -265,7 +263,7 @@ class Supervisor:
         )
 
     def _mlflow_process(self) -> ManagedProcess:
-        # Those of a start that was killed are nobody's.
+        # Remove the certificates of a start that was killed.
         mlflow.remove_certificates(self.project)
         child, port = self._listening_process("mlflow", "mlflow", mlflow.bind_mlflow_port())
         child.before_start = lambda: mlflow.prepare_certificates(self.project, self._privileges, SystemClock().now())
@@ -280,7 +278,7 @@ class Supervisor:
         return child
 
     def _listening_process(self, name: str, service: str, listener: socket.socket) -> tuple[ManagedProcess, int]:
-        """Describe a child that serves a port which is taken already, and stays taken when it is started again."""
+        """Describe a child that inherits a bound listening socket, which stays open across restarts of the child."""
         port = int(listener.getsockname()[1])
         handle = listener.detach()
         os.set_inheritable(handle, True)
@@ -298,14 +296,8 @@ class Supervisor:
         extra_arguments: list[str] | None = None,
     ) -> ManagedProcess:
         path = self.project.socket_path(socket_name) if socket_name else None
-        command = [
-            sys.executable,
-            "-P",
-            "-m",
-            module or f"wellspring.embedded.{name}",
-            "--project",
-            str(self.project.root),
-        ]
+        module = module or f"wellspring.embedded.{name}"
+        command = [sys.executable, "-P", "-m", module, "--project", str(self.project.root)]
         return ManagedProcess(
             name=name,
             service=service or name,
@@ -319,7 +311,7 @@ class Supervisor:
 
 @contextmanager
 def _open_recorder(project: Project) -> Generator[Recorder]:
-    """Open the supervisor's own journal: what it started and stopped is part of the story."""
+    """Open the supervisor's journal, metrics and lineage for the starts and stops of servers."""
     from wellspring.observe.lineage import LineageWriter
     from wellspring.observe.metrics import StepMetrics
     from wellspring.observe.recorder import StepRecorder
@@ -344,7 +336,7 @@ def _open_recorder(project: Project) -> Generator[Recorder]:
 
 @contextmanager
 def _stop_on_signals() -> Generator[None]:
-    """Turn the signals that end a process into Stopped."""
+    """Raise StopRequested on SIGTERM, SIGINT and SIGHUP; ignore these signals afterwards."""
 
     def stop(*_: object) -> None:
         raise StopRequested
@@ -359,7 +351,7 @@ def _stop_on_signals() -> Generator[None]:
 
 
 def run_supervisor(project: Project, report: ReportCallback) -> int:
-    """Be the supervisor: open the house, say so, answer at control.sock until told to stop, close it."""
+    """Start the servers, report the result, serve the control socket until a stop, stop the servers."""
     supervisor = Supervisor(project, report)
     try:
         with _stop_on_signals():
@@ -384,7 +376,7 @@ def run_supervisor(project: Project, report: ReportCallback) -> int:
 
 
 def _serve_requests(supervisor: Supervisor, control_socket: ControlSocket) -> None:
-    """Answer callers, and note servers that end by themselves, until Stopped."""
+    """Serve control requests and log servers that exit, until StopRequested is raised."""
     reported: set[str] = set()
     wake_reader, wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
@@ -403,7 +395,7 @@ def _serve_requests(supervisor: Supervisor, control_socket: ControlSocket) -> No
                     reported.discard(child.name)
                 elif child.name not in reported:
                     reported.add(child.name)
-                    print(child.failure_error("ended by itself").what, file=sys.stderr, flush=True)
+                    print(child.failure_error("exited").what, file=sys.stderr, flush=True)
             try:
                 supervisor.rotate_mlflow_certs()
             except Unavailable as exc:
