@@ -1,4 +1,4 @@
-"""The repository as the house's rules see it: its files, and each source file parsed once."""
+"""The files of the repository for the architecture tests; each source file is parsed once."""
 
 import ast
 import functools
@@ -12,7 +12,7 @@ SKIPPED = {".venv", ".venv-bench", ".uv", ".git", ".demo", "__pycache__", ".well
 
 @functools.cache
 def files() -> tuple[Path, ...]:
-    """List what belongs to the repository: what git tracks or would track, else all but environments and caches."""
+    """List the files that git tracks or would track; without git, all but environments and caches."""
     if (ROOT / ".git").exists():
         result = subprocess.run(
             ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -28,7 +28,7 @@ def files() -> tuple[Path, ...]:
 
 
 def named(path: Path) -> str:
-    """Write a file's place for a message: relative to the repository, with slashes."""
+    """Return a file's path for a message: relative to the repository, with slashes."""
     return path.relative_to(ROOT).as_posix()
 
 

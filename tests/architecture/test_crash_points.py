@@ -11,25 +11,25 @@ def test_each_crash_point_is_written_out_and_names_one_place():
     assert twice == []
 
 
-def test_a_crash_point_is_named_room_and_moment():
+def test_crash_point_names_have_a_module_and_a_moment():
     assert [point for point in crash_points.every() if not crash_points.SHAPE.match(point.name)] == []
 
 
 def test_the_steps_that_touch_two_stores_have_crash_points():
-    folders = {point.file.removeprefix("wellspring/") for point in crash_points.every()}
-    assert {"journey/receiving.py", "data/lake.py", "trust/ledger/sequencer.py"} <= folders
+    files = {point.file.removeprefix("wellspring/") for point in crash_points.every()}
+    assert {"workflows/ingest.py", "lake/lake.py", "trust/ledger/sequencer.py"} <= files
 
 
 def test_the_finder_finds_each_way_of_writing_one_and_no_other():
     source = """
 def handed_on(self, point):
-    self._reached(point)
+    self._crash_point(point)
 
-def real(step, reached, name):
-    step.reached("lake.publish:act")
-    reached("ledger.integrate:tiles")
-    self._reached("ledger.integrate:signed")
-    step.reached("a" + "b")
+def real(step, crash_point, name):
+    step.crash_point("lake.publish:act")
+    crash_point("ledger.integrate:tiles")
+    self._crash_point("ledger.integrate:signed")
+    step.crash_point("a" + "b")
 """
     listed, computed = crash_points.matches(source, "x.py")
     assert [point.name for point in listed] == [

@@ -1,4 +1,4 @@
-"""The docs and the code say the same: code blocks run, and each key, command, code and word is documented."""
+"""Documentation and code agree: code blocks run; each key, command, exit code, reason code and make target is documented."""
 
 import ast
 import json
@@ -53,7 +53,7 @@ def blocks() -> tuple[Block, ...]:
     return tuple(matches)
 
 
-def of(*languages: str) -> list[object]:
+def blocks_of(*languages: str) -> list[object]:
     """List the blocks of some languages, named for pytest."""
     return [pytest.param(block, id=f"{block.page}:{block.line}") for block in blocks() if block.language in languages]
 
@@ -66,7 +66,7 @@ def prose() -> str:
 
 @pytest.fixture
 def example(tmp_path: Path) -> Path:
-    """Copy the reference project's files: what the pages talk about."""
+    """Copy the files of the reference project, which the pages use."""
     shutil.copytree(
         repository.ROOT / "examples/health_plan", tmp_path / "plan", ignore=shutil.ignore_patterns(".*", "vendor")
     )
@@ -78,7 +78,7 @@ def test_every_block_says_its_language():
     assert [f"{block.page}:{block.line}" for block in blocks() if block.language not in expected] == []
 
 
-@pytest.mark.parametrize("block", of("python"))
+@pytest.mark.parametrize("block", blocks_of("python"))
 def test_python_in_the_docs_runs(block: Block, example: Path):
     result = subprocess.run(
         [sys.executable, "-W", "error", "-c", block.text],
@@ -87,7 +87,7 @@ def test_python_in_the_docs_runs(block: Block, example: Path):
     assert result.returncode == 0, result.stderr
 
 
-@pytest.mark.parametrize("block", of("toml"))
+@pytest.mark.parametrize("block", blocks_of("toml"))
 def test_toml_in_the_docs_is_a_project(block: Block, tmp_path: Path):
     assert tomllib.loads(block.text)
     if "[project]" in block.text:
@@ -95,7 +95,7 @@ def test_toml_in_the_docs_is_a_project(block: Block, tmp_path: Path):
         assert project.load_project(tmp_path, environ={}).sources
 
 
-@pytest.mark.parametrize("block", of("yaml"))
+@pytest.mark.parametrize("block", blocks_of("yaml"))
 def test_yaml_in_the_docs_is_a_contract(block: Block, tmp_path: Path):
     from wellspring.data.contracts import contract
     from wellspring.records.clock import SystemClock
@@ -132,8 +132,8 @@ def commands() -> dict[str, click.Command]:
 EVERYWHERE = {"--help", "-h", "--json", "--project", "--version"}
 
 
-def typed() -> list[tuple[str, str]]:
-    """List what the pages and the code's own messages tell a person to type: where, and the command."""
+def documented_commands() -> list[tuple[str, str]]:
+    """List the commands that pages and messages of the code name: the place, and the command."""
     matches: list[tuple[str, str]] = []
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
@@ -150,9 +150,9 @@ def typed() -> list[tuple[str, str]]:
     return matches
 
 
-def test_what_a_person_is_told_to_type_can_be_typed():
-    error: list[str] = []
-    for where, line in typed():
+def test_documented_commands_exist_with_their_options():
+    mistakes: list[str] = []
+    for where, line in documented_commands():
         for command in re.split(r"\s*(?:;|&&|\|)\s*", line):
             words = command.split()
             if not words or words[0] != "wellspring":
@@ -167,11 +167,11 @@ def test_what_a_person_is_told_to_type_can_be_typed():
             if name not in commands():
                 group = any(item.startswith(f"{name} ") for item in commands())
                 if not (group and len(words) == 1):
-                    error.append(f"{where}: there is no `wellspring {name}`")
+                    mistakes.append(f"{where}: there is no `wellspring {name}`")
                 continue
             expected = {option for parameter in commands()[name].params for option in parameter.opts}
-            error += [f"{where}: `wellspring {name}` has no {option}" for option in options - expected]
-    assert error == []
+            mistakes += [f"{where}: `wellspring {name}` has no {option}" for option in options - expected]
+    assert mistakes == []
 
 
 def test_every_command_is_documented_and_says_what_it_does():
@@ -196,7 +196,7 @@ def keys() -> list[str]:
         for kind in (field.annotation, *get_args(field.annotation)):
             if isinstance(kind, type) and issubclass(kind, project.SettingsSection):
                 tables[f"{name}.NAME" if get_origin(field.annotation) is dict else name] = kind
-    assert {"project", "sources.NAME", "models", "people.NAME"} <= set(tables)
+    assert {"project", "sources.NAME", "models", "users.NAME"} <= set(tables)
     return [f"{table}.{name}" for table, kind in tables.items() for name in kind.model_fields]
 
 
@@ -214,7 +214,7 @@ def test_the_defaults_of_the_project_file_are_the_documented_ones():
         "dbt": project.DbtSettings,
         "features": project.FeatureSettings,
         "models": project.ModelSettings,
-        "people.NAME": project.UserSettings,
+        "users.NAME": project.UserSettings,
         "callers.NAME": project.CallerSettings,
     }
     for key, field in {
@@ -241,7 +241,7 @@ def test_no_command_ends_with_a_code_that_is_not_documented():
     returned: dict[int, str] = {}
     for path in repository.sources("wellspring/cli"):
         for node in ast.walk(repository.tree(path)):
-            if isinstance(node, ast.Return) and node.value is not None and path.stem != "show":
+            if isinstance(node, ast.Return) and node.value is not None and path.stem != "render":
                 for item in ast.walk(node.value):
                     if isinstance(item, ast.Constant) and type(item.value) is int and item.value > 2:
                         returned[item.value] = repository.named(path)
@@ -262,7 +262,7 @@ def test_every_code_of_a_reason_is_documented():
     assert sorted(code for code in codes if f"`{code}`" not in page) == []
 
 
-def test_every_word_of_make_is_documented_and_there():
+def test_every_make_target_is_documented():
     makefile = (repository.ROOT / "Makefile").read_text()
     words = set(re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE))
     page = (repository.ROOT / "CONTRIBUTING.md").read_text() + (repository.ROOT / "README.md").read_text()
@@ -304,6 +304,6 @@ def test_every_decision_has_its_parts_and_its_place():
         assert f"({path.name})" in index
 
 
-def test_addresses_are_nobodys():
+def test_mail_addresses_use_the_reserved_domain():
     mails = set(re.findall(r"[\w.+-]+@([\w-]+(?:\.[\w-]+)+)", prose()))
     assert {host for host in mails if not host.endswith("example.com")} == set()

@@ -1,4 +1,4 @@
-"""The import law holds, and what must answer at once loads nothing heavy."""
+"""The import contracts hold, and commands that must answer at once load no heavy module."""
 
 import json
 import os
@@ -53,7 +53,7 @@ def answers_within(seconds: float, argv: list[str], *, tries: int = 15) -> float
     return best
 
 
-def test_the_import_law_holds():
+def test_the_import_contracts_hold():
     pytest.importorskip("importlinter", reason="`make check` brings import-linter")
     lint = "from importlinter.cli import lint_imports_command as run; run()"
     result = subprocess.run(
@@ -69,7 +69,7 @@ def test_the_version_loads_nothing_heavy():
     assert modules(VERSION) & HEAVY == set()
 
 
-def test_the_public_face_loads_nothing_heavy():
+def test_the_public_names_load_nothing_heavy():
     assert modules("import wellspring; dir(wellspring)") & HEAVY == set()
 
 

@@ -1,4 +1,4 @@
-"""The words of `make`, and what CI does with them."""
+"""The targets of `make`, and how CI calls them."""
 
 import os
 import re
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="there is n
 
 
 def make(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run make in a folder, as from an empty shell."""
+    """Run make in a folder, without the variables of an outer make."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     return subprocess.run(
         ["make", *words], cwd=folder, env=environ, capture_output=True, text=True, timeout=60, check=False
@@ -22,35 +22,35 @@ def make(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def alone(tmp_path: Path) -> Path:
-    """Stand alone with a Makefile: no environment, no source."""
+def makefile_folder(tmp_path: Path) -> Path:
+    """Return a folder that holds only a Makefile."""
     shutil.copy(repository.ROOT / "Makefile", tmp_path)
     (tmp_path / "uv.lock").touch()
     (tmp_path / "pyproject.toml").touch()
     return tmp_path
 
 
-def test_make_alone_lists_its_words(alone: Path):
-    result = make(alone)
+def test_make_lists_its_targets(makefile_folder: Path):
+    result = make(makefile_folder)
     listed = re.findall(r"^  make ([a-z]+) +\S", result.stdout, re.MULTILINE)
     assert {"demo", "test", "check", "bench", "crash", "mutation", "docs", "up", "down", "clean"} <= set(listed)
 
 
 @pytest.mark.parametrize("python", ["/nowhere/python3", "/bin/false", ""])
-def test_a_machine_without_python_is_told_what_to_install(alone: Path, python: str):
-    result = make(alone, f"PYTHON={python}", "up")
+def test_without_python_the_message_says_what_to_install(makefile_folder: Path, python: str):
+    result = make(makefile_folder, f"PYTHON={python}", "up")
     output = [line for line in result.stderr.splitlines() if "***" not in line]
     assert result.returncode != 0
     assert len(output) == 1
     assert "Python 3.11 or newer" in output[0]
-    assert not (alone / ".uv").exists()
+    assert not (makefile_folder / ".uv").exists()
 
 
-def test_a_python_that_makes_no_environments_is_told_what_to_install(alone: Path):
-    lame = alone / "python3"
+def test_without_the_venv_package_the_message_says_what_to_install(makefile_folder: Path):
+    lame = makefile_folder / "python3"
     lame.write_text('#!/bin/sh\ncase "$2" in *ensurepip*) exit 1;; esac\n')
     lame.chmod(0o755)
-    result = make(alone, f"PYTHON={lame}", "up")
+    result = make(makefile_folder, f"PYTHON={lame}", "up")
     assert result.returncode != 0
     assert "install its venv package" in result.stderr
 

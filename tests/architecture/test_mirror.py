@@ -6,30 +6,30 @@ from pathlib import Path
 from tests.architecture import repository
 
 TESTS = repository.ROOT / "tests"
-# Test folders that mirror no source file: architecture rules, the mutation suite, shared builders, port suites, journeys,
-# crash tests and the search for personal data.
+# Test folders that mirror no source file: rules, the mutation suite, builders, port suites, journeys, crash tests, the
+# search for personal data.
 UNMIRRORED = {"architecture", "mutation", "builders", "ports", "journeys", "crash", "phi", "schemas", "examples"}
 # A source file without a test file of its own, and where it is tested instead.
 ELSEWHERE = {
-    "wellspring/records/clock.py": "two lines; every test that hands in a clock",
-    "wellspring/records/verdict.py": "three frozen words without behaviour",
-    "wellspring/records/trust.py": "frozen words; tests/trust/ledger/test_journal.py",
+    "wellspring/records/clock.py": "two lines; every test that passes a clock",
+    "wellspring/records/verdict.py": "frozen records without behavior",
+    "wellspring/records/trust.py": "frozen records; tests/trust/ledger/test_journal.py",
     "wellspring/records/observe.py": "a Protocol; tests/observe/test_recorder.py",
 }
 
 
 def mirrored(source: Path) -> Path:
-    """Say where the test of a source file stands."""
+    """Return the path of the test file that mirrors a source file."""
     inner = source.relative_to(repository.SRC)
-    # wellspring's rooms stand right under tests/; wellspring_verify's tests in tests/verify/.
-    wing = inner.parent.relative_to("wellspring") if inner.parts[0] == "wellspring" else "verify"
-    return TESTS / wing / f"test_{source.stem}.py"
+    # The packages of wellspring are mirrored right below tests/, wellspring_verify in tests/verify/.
+    package = inner.parent.relative_to("wellspring") if inner.parts[0] == "wellspring" else "verify"
+    return TESTS / package / f"test_{source.stem}.py"
 
 
 def has_test(source: Path) -> bool:
     """Tell whether a source file has its test: `test_name.py`, `test_name_aspect.py`, or the suite of its port."""
-    instant = mirrored(source)
-    return instant.is_file() or any(instant.parent.glob(f"{instant.stem}_*.py")) or has_suite(source)
+    path = mirrored(source)
+    return path.is_file() or any(path.parent.glob(f"{path.stem}_*.py")) or has_suite(source)
 
 
 def has_suite(source: Path) -> bool:
@@ -40,14 +40,14 @@ def has_suite(source: Path) -> bool:
 
 
 def needs_test(source: Path) -> bool:
-    """Tell whether a file holds behaviour: not a port, not a door to `python -m`, not a package's name plate."""
+    """Tell whether a file holds behavior: not a port, not a `__main__.py`, not a package docstring."""
     if source.name in {"port.py", "__main__.py"}:
         return False
     return any(isinstance(node, ast.FunctionDef | ast.ClassDef) for node in repository.tree(source).body)
 
 
 def subject(source: Path) -> Path:
-    """Take a package with behaviour in its __init__ for a file of its name: `cli/test_cli.py`."""
+    """Treat a package with behavior in its `__init__.py` as a file of its name: `cli/test_cli.py`."""
     return source.with_name(f"{source.parent.name}.py") if source.name == "__init__.py" else source
 
 
@@ -55,9 +55,9 @@ def test_each_source_file_has_its_test():
     files = {
         path.relative_to(repository.SRC).as_posix(): subject(path) for path in repository.sources() if needs_test(path)
     }
-    # The public face has a test of its own among the house's rules.
+    # Tested in tests/architecture/test_public_names.py.
     del files["wellspring/__init__.py"]
-    missing = [name for name, instant in files.items() if name not in ELSEWHERE and not has_test(instant)]
+    missing = [name for name, path in files.items() if name not in ELSEWHERE and not has_test(path)]
     assert missing == []
 
 

@@ -10,7 +10,7 @@ SHAPE = re.compile(r"^[a-z_.]+:[a-z_-]+$")
 
 
 class Point(NamedTuple):
-    """One `reached("lake.publish:act")`. file: relative to src/."""
+    """One `crash_point("lake.publish:act")`. file: relative to src/."""
 
     name: str
     file: str
@@ -31,7 +31,7 @@ def matches(source: str, file: str) -> tuple[list[Point], list[int]]:
             parameters = frozenset(item.arg for item in every)
         if isinstance(node, ast.Call):
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-            if name.lstrip("_") == "reached":
+            if name.lstrip("_") == "crash_point":
                 match node.args:
                     case [ast.Constant(value=str(text))]:
                         points.append(Point(text, file, node.lineno))

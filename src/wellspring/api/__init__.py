@@ -1,1 +1,1 @@
-"""TODO-PACKAGE wellspring/api."""
+"""Serve HTTP on a Unix socket: process start, routes, peer authentication and connection limits."""

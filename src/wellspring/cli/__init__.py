@@ -1,4 +1,4 @@
-"""The command line: one door, and the last line of each command is the next one to type."""
+"""The command line interface. Each command prints the next command to type as its last line."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from wellspring.cli.context import CliContext, LazyGroup
     "--project",
     "folder",
     type=click.Path(path_type=Path, file_okay=False),
-    help="The project's folder; else the nearest wellspring.toml upwards.",
+    help="The project folder. Default: the nearest parent folder that holds wellspring.toml.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
 @click.version_option(package_name="wellspring", message="wellspring %(version)s")
 @click.pass_context
 def cli(context: click.Context, folder: Path | None, as_json: bool) -> None:
-    """A record walks from a vendor's drop to a decision, and every step it takes leaves proof."""
+    """Ingest drops, build features, train and release models, serve predictions, and prove every step."""
     context.obj = CliContext(folder=folder, as_json=as_json)
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run the command line and exit with its code; a mistake is one to three lines, never a traceback."""
+    """Run the command line and exit with its code. An expected error is printed in a few lines, without a traceback."""
     from wellspring.cli.context import run_command
 
     sys.exit(run_command(cli, argv))
@@ -43,13 +43,13 @@ cli.register_lazy(
         "doctor": "wellspring.cli.servers:doctor",
         "clean": "wellspring.cli.servers:clean",
         "ingest": "wellspring.cli.ingest:ingest",
-        "quarantine": "wellspring.cli.ingest:quarantine",
-        "transform": "wellspring.cli.train:transform",
+        "quarantine": "wellspring.cli.quarantine:quarantine",
+        "transform": "wellspring.cli.transform:transform",
         "train": "wellspring.cli.train:train",
         "users": "wellspring.cli.users:users",
         "release": "wellspring.cli.release:release",
-        "predict": "wellspring.cli.train:predict",
-        "replay": "wellspring.cli.train:replay",
+        "predict": "wellspring.cli.predict:predict",
+        "replay": "wellspring.cli.replay:replay",
         "history": "wellspring.cli.release:history",
         "prove": "wellspring.cli.proof:prove",
         "verify": "wellspring.cli.proof:verify",

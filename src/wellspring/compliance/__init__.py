@@ -1,1 +1,1 @@
-"""TODO-PACKAGE wellspring/compliance."""
+"""Evidence packs: collect the entries that prove a story, attach documents, and seal them."""

@@ -1,1 +1,1 @@
-"""TODO-PACKAGE wellspring/lake."""
+"""The Iceberg lake: catalog, staging, write audit, editions, built tables and maintenance."""

@@ -1,1 +1,1 @@
-"""SQL over snapshots, and the files under them."""
+"""The query engine port and its adapters."""

@@ -1,1 +1,1 @@
-"""The words of the house: frozen types that cross a wall between wings, and nothing that does work."""
+"""Define the frozen types that packages exchange, and the protocols for the clock and the recorder."""

@@ -1,1 +1,1 @@
-"""TODO-PACKAGE wellspring/runtime."""
+"""What every process needs: confinement, users, and loading the project's own Python files."""

@@ -1,1 +1,1 @@
-"""TODO-PACKAGE wellspring/serving."""
+"""Serve predictions and features: prediction service, release cache, scorer and replay."""

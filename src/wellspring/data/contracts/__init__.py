@@ -1,1 +1,1 @@
-"""TODO-PACKAGE wellspring/data/contracts."""
+"""Data contracts: the ODCS reader, typed columns, casting, and inference from a file."""

@@ -1,1 +1,1 @@
-"""TODO-PACKAGE wellspring/data/features."""
+"""Feature views: definitions, point-in-time join, materialization and freshness."""

@@ -1,1 +1,1 @@
-"""Bytes of a drop to an Arrow table of text, losing nothing."""
+"""File formats: bytes of a drop -> an Arrow table of the rows as delivered."""

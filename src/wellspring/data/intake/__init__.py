@@ -1,1 +1,1 @@
-"""TODO-PACKAGE wellspring/data/intake."""
+"""Intake of a drop: encrypted originals, row validation, tokenization and row counts."""

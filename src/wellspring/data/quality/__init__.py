@@ -1,1 +1,1 @@
-"""TODO-PACKAGE wellspring/data/quality."""
+"""Checks over several columns of one row."""

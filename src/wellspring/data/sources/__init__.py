@@ -1,1 +1,1 @@
-"""Where drops come from."""
+"""Sources of drops."""

@@ -1,1 +1,1 @@
-"""TODO-PACKAGE wellspring/data/transform."""
+"""The dbt build in a confined process, its source digest, and the leakage audit."""

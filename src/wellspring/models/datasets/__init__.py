@@ -1,1 +1,1 @@
-"""TODO-PACKAGE wellspring/models/datasets."""
+"""Training sets: point-in-time features with labels, split by time."""

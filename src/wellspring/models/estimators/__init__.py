@@ -1,1 +1,1 @@
-"""TODO-PACKAGE wellspring/models/estimators."""
+"""Estimators and the hyperparameter search."""

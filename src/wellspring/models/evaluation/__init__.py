@@ -1,1 +1,1 @@
-"""TODO-PACKAGE wellspring/models/evaluation."""
+"""Metrics, calibration, the gate, plots and the model card."""

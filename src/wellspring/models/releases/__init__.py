@@ -1,1 +1,1 @@
-"""TODO-PACKAGE wellspring/models/releases."""
+"""Releases: proposal to live pointer, rollback, recovery and history."""

@@ -1,1 +1,1 @@
-"""TODO-PACKAGE wellspring/models/spec."""
+"""Model definitions and the artifact that a trained model is stored as."""

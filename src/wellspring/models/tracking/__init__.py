@@ -1,1 +1,1 @@
-"""TODO-PACKAGE wellspring/models/tracking."""
+"""The experiment tracker and model registry (MLflow)."""

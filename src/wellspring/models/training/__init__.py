@@ -1,1 +1,1 @@
-"""TODO-PACKAGE wellspring/models/training."""
+"""Training a candidate, and training a run again."""

@@ -1,1 +1,1 @@
-"""TODO-PACKAGE wellspring/stores/online."""
+"""The online store: newest row of each key, in Feast's row encoding."""
