@@ -107,17 +107,17 @@ def test_a_promotion_loads_what_it_makes_live_by_the_very_checks_of_the_api(
     monkeypatch.setattr(bootstrap, "open_model_registry", lambda _: None)
     monkeypatch.setattr(bootstrap, "open_model_store", lambda *_: SimpleNamespace(key=key))
     project = SimpleNamespace(
-        project=project_value, clock=FixedClock(), lake=None, records=SimpleNamespace(index=None),
-        models=SimpleNamespace(public_key=lambda: bytes(32)),
+        project=project_value, clock=FixedClock(), lake=None, ledger=SimpleNamespace(index=None),
+        model_signer=SimpleNamespace(public_key=lambda: bytes(32)),
     )  # fmt: skip
     bootstrap.open_release_context(cast(Any, project)).load_check(cast(Any, None))
     bootstrap.open_release_loaders(project_value, FixedClock(), key).load_release(cast(Any, None))
-    assert [sorted(item) for item in loaded] == [["domains", "scorer", "views"]] * 2
+    assert [sorted(item) for item in loaded] == [["scorer", "token_domains", "views"]] * 2
     assert [item["scorer"].keywords["key"] for item in loaded] == [key, key]
     # The contracts as they stand when a release is loaded, and none yet.
-    assert loaded[0]["domains"]() == {}
+    assert loaded[0]["token_domains"]() == {}
     # A mistake in one of them is no reason to keep a release from being served, or taken back.
     project_value.contracts_dir.mkdir(exist_ok=True)
     (project_value.contracts_dir / "claim.odcs.yaml").write_text("not: a contract")
     (project_value.contracts_dir / "notes.yaml").touch()
-    assert loaded[0]["domains"]() == {}
+    assert loaded[0]["token_domains"]() == {}

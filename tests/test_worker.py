@@ -40,10 +40,10 @@ def play(root: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
     monkeypatch.setattr(worker, "confine_process", lambda project, role: "")
 
     def play(
-        run: str, subject: str = "", credential: Any = None, arguments: dict[str, Any] | None = None
+        run: str, subject: str = "", credential: Any = None, params: dict[str, Any] | None = None
     ) -> tuple[int, list[dict[str, Any]]]:
         out = io.StringIO()
-        code = worker.execute_job(Namespace(run=run, subject=subject, project=root), credential, out, arguments)
+        code = worker.execute_job(Namespace(run=run, subject=subject, project=root), credential, out, params)
         return code, [json.loads(line) for line in out.getvalue().splitlines()]
 
     return play
@@ -132,10 +132,10 @@ def test_a_house_that_was_never_up_is_unavailable_and_nothing_is_made(root: Path
 def test_what_libraries_print_never_mixes_with_our_lines(root: Path):
     code = (
         "import sys\nfrom wellspring import worker\n"
-        "worker.confine = lambda here, role: ''\n"
-        "def noisy(asked):\n"
-        "    print('deprecated!'); import os; os.write(1, b'from C\\n'); return asked.credential.role_id\n"
-        "worker.RUNS['accounts'] = noisy\n"
+        "worker.confine_process = lambda project, role: ''\n"
+        "def noisy(request):\n"
+        "    print('deprecated!'); import os; os.write(1, b'from C\\n'); return request.credential.role_id\n"
+        "worker.HANDLERS['accounts'] = noisy\n"
         f"sys.exit(worker.main(['accounts', '--project', {str(root)!r}]))"
     )
     arguments = json.dumps({"credential": {"role_id": "r-1", "wrapped": "w"}}) + "\n"
@@ -148,15 +148,15 @@ def test_what_libraries_print_never_mixes_with_our_lines(root: Path):
     assert "from C" in ran.stderr
 
 
-@pytest.mark.parametrize("params", ['{"credential": null}\n', "", "\n"])
-def test_a_run_may_be_born_without_a_credential(root: Path, arguments: str):
+@pytest.mark.parametrize("payload", ['{"credential": null}\n', "", "\n"])
+def test_a_run_may_be_born_without_a_credential(root: Path, payload: str):
     code = (
-        "import sys\nfrom wellspring import worker\nworker.confine = lambda here, role: ''\n"
-        "worker.RUNS['prove'] = lambda asked: asked.credential\n"
+        "import sys\nfrom wellspring import worker\nworker.confine_process = lambda project, role: ''\n"
+        "worker.HANDLERS['prove'] = lambda request: request.credential\n"
         f"sys.exit(worker.main(['prove', 'drop:1', '--project', {str(root)!r}]))"
     )
     ran = subprocess.run(
-        [sys.executable, "-c", code], input=arguments, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code], input=payload, capture_output=True, text=True, timeout=60, check=False
     )
     assert ran.stdout == '{"event": "result", "value": null}\n', ran.stderr
 

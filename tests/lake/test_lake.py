@@ -313,7 +313,7 @@ def test_a_publish_that_failed_half_way_is_simply_done_again(
 ):
     lake.stage_part(drops.intake("a", CLAIMS, drops.rows(4)), CLAIMS, step=step)
     with monkeypatch.context() as full:
-        full.setattr("wellspring.lake.editions.Editions.keep", lambda *_: (_ for _ in ()).throw(OSError("no space")))
+        full.setattr("wellspring.lake.editions.EditionStore.save_edition", lambda *_: (_ for _ in ()).throw(OSError("no space")))
         with pytest.raises(OSError, match="no space"):
             lake.publish(SOURCE, lake.staged_parts(), step=step)
     assert (lake.get_edition(), len(lake.staged_parts()), step.open_intents()) == (None, 1, [])

@@ -46,7 +46,7 @@ class Index:
             if all(getattr(entry, name) == value for name, value in arguments.items())
         ]
 
-    def open_intents(self) -> list[IndexedEntry]:
+    def list_open_intents(self) -> list[IndexedEntry]:
         return self.step.open_intents()
 
 
@@ -59,18 +59,18 @@ class Lake:
         self.published: list[StagedPart] = []
         self.newest: Edition | None = None
 
-    def stage(self, taken: AdmissionResult, contract: DataContract, *, step: RecordingStep) -> StagedPart:
+    def stage_part(self, taken: AdmissionResult, contract: DataContract, *, step: RecordingStep) -> StagedPart:
         drop = taken.drop
         staged = StagedPart(
             table=contract.name, snapshot_id=1, drop=drop.id, replay_number=drop.replay_number, rows=taken.admitted,
             rows_digest=taken.rows_digest, source=drop.source, contract=contract.name,
             contract_version=contract.version,
         )  # fmt: skip
-        if not self.knows(drop.id, drop.replay_number):
+        if not self.has_part(drop.id, drop.replay_number):
             self.waiting.append(staged)
         return staged
 
-    def staged(self) -> tuple[StagedPart, ...]:
+    def staged_parts(self) -> tuple[StagedPart, ...]:
         return tuple(self.waiting)
 
     def publish(self, source: str, staged: Iterable[StagedPart], *, step: RecordingStep) -> Edition:
@@ -93,10 +93,10 @@ class Lake:
     def get_edition(self) -> Edition | None:
         return self.newest
 
-    def knows(self, drop: str, part: int) -> bool:
+    def has_part(self, drop: str, part: int) -> bool:
         return any((item.drop, item.replay_number) == (drop, part) for item in (*self.waiting, *self.published))
 
-    def account(self, drop: str) -> DropRowCount:
+    def count_drop_rows(self, drop: str) -> DropRowCount:
         def rows(current: list[StagedPart]) -> int:
             return sum(item.rows for item in current if item.drop == drop)
 
@@ -135,14 +135,14 @@ class Sequencer:
 
 
 class World:
-    """An assembly of fakes; it quacks like `assembly.Assembly`."""
+    """The ports of a `bootstrap.Platform`, as fakes."""
 
     def __init__(self, *, die_at: str | None = None) -> None:
         self.clock = FixedClock()
         self.step = RecordingStep(clock=self.clock, die_at=die_at)
         self.index = Index(self.step)
         self.lake, self.vault, self.sequencer = Lake(self.step), Vault(self.step), Sequencer()
-        self.records = self
+        self.ledger = self
         self.project = Project.model_validate(
             {"project": {"name": "tests", "tenant": "acme"}, "sources": {SOURCE: {"kind": "sftp"}}, "root": "/nowhere"}
         )
@@ -353,7 +353,7 @@ def test_a_drop_stopped_in_another_source_stops_nothing_here():
 def test_what_another_source_left_waiting_is_not_published_here():
     world = World()
     foreign = intake("other-x", CLAIMS, 5, source="other")
-    world.lake.stage(foreign, CLAIMS, step=world.step)
+    world.lake.stage_part(foreign, CLAIMS, step=world.step)
     world.sends("a")
     world.receive()
     assert [item.drop for item in world.lake.waiting] == ["other-x"]
@@ -415,7 +415,7 @@ def test_rows_that_were_replayed_and_rows_whose_time_ended_leave_quarantine():
     world.receive()
     assert world.account(drop) == {"received": 20, "published": 11, "quarantined": 9}
     world.admits(drop, part=1, received=9, admitted=4, quarantined=5)
-    world.lake.stage(intake(drop, CLAIMS, 4, part=1), CLAIMS, step=world.step)
+    world.lake.stage_part(intake(drop, CLAIMS, 4, part=1), CLAIMS, step=world.step)
     assert world.account(drop) == {"received": 20, "published": 11, "quarantined": 5, "waiting": 4}
     with world.step("expire", f"drop:{drop}", facts={"discarded": 5}):
         pass

@@ -15,7 +15,7 @@ from wellspring.workflows import prove
 
 
 def test_a_story_that_is_not_sealed_needs_the_house(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    records: Any = SimpleNamespace(index=None, project=SimpleNamespace(lake=tmp_path, models_kept=tmp_path))
+    records: Any = SimpleNamespace(index=None, project=SimpleNamespace(lake_dir=tmp_path, models_dir=tmp_path))
     monkeypatch.setattr(prove.evidence, "collect_story", lambda index, subject: object())
     monkeypatch.setattr(prove.evidence, "collect_documents", lambda result, *folders: {})
     monkeypatch.setattr(prove.evidence, "find_seal", lambda index, result, documents: None)
@@ -36,9 +36,9 @@ def test_a_published_edition_is_sealed_and_what_it_brought(
     monkeypatch.setattr(prove.evidence, "collect_story", lambda index, subject: subject)
     monkeypatch.setattr(prove.evidence, "collect_documents", lambda story, *folders: {})
     monkeypatch.setattr(prove.evidence, "seal_story", lambda step, index, story, documents: result.append(story))
-    project = SimpleNamespace(lake=tmp_path, models_kept=tmp_path)
+    project = SimpleNamespace(lake_dir=tmp_path, models_dir=tmp_path)
     project_value: Any = SimpleNamespace(
-        records=SimpleNamespace(index=None, project=project),
+        ledger=SimpleNamespace(index=None, project=project),
         step=None,
         sequencer=SimpleNamespace(integrate=lambda: result.append("integrated")),
     )

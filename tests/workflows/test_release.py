@@ -30,13 +30,15 @@ class ProjectFixture:
         (folder / "policies").mkdir()
         self.policy = folder / "policies" / "a.cedar"
         self.policy.write_text("permit (principal, action, resource);")
-        self.project = SimpleNamespace(own={"policies": folder / "policies"}, lake=folder / "lake")
-        self.records = SimpleNamespace(index=self)
+        self.project = SimpleNamespace(
+            source_paths={"policies": folder / "policies"}, lake_dir=folder / "lake"
+        )
+        self.ledger = SimpleNamespace(index=self)
         self.step, self.lake = world.step, world.lake
         self.sequencer = SimpleNamespace(integrate=self.integrate)
-        self.entries = world.books.list_entries
-        self.open_intents = world.step.open_intents
-        self.model_store = ModelStore(world.objects, world.releases.paths, world.signer.key_id)
+        self.list_entries = world.books.list_entries
+        self.list_open_intents = world.step.open_intents
+        self.model_store = ModelStore(world.objects, world.releases.paths, world.signer.verifier_key)
         monkeypatch.setattr(release_module, "recover_interrupted", self.recover)
         monkeypatch.setattr(release_module, "seal_stories", lambda project, subjects: self.sealed.extend(subjects))
         monkeypatch.setattr(release_module.users, "resume_session", self.present)
@@ -248,6 +250,6 @@ def test_answers_are_given_again_with_what_they_were_given_with(
         requests, project.world.project, ["prediction:1"], model_store=project.model_store
     )
     assert result == ["prediction:1"]
-    assert observed["views"](project.world.views.digest) == project.world.views
-    assert observed["load"](built).artefact == built.artifact
+    assert observed["views_by_digest"](project.world.views.digest) == project.world.views
+    assert observed["load_scorer"](built).artifact_digest == built.artifact
     assert observed["lake"] is project.lake

@@ -30,12 +30,14 @@ class ProjectFixture:
         self.arguments: dict[str, Any] = {}
         self.integrated = 0
         self.step = RecordingStep()
-        self.clock, self.models = self.step.clock, object()
-        self.records = SimpleNamespace(index=Index(self.step))
+        self.clock, self.model_signer = self.step.clock, object()
+        self.ledger = SimpleNamespace(index=Index(self.step))
         self.sequencer = SimpleNamespace(integrate=self.integrate)
-        self.project = SimpleNamespace(own={"models": folder}, root=folder, lake=folder, name="tiny")
+        self.project = SimpleNamespace(
+            source_paths={"models": folder}, root=folder, lake_dir=folder, name="tiny"
+        )
         current = {item.id: item for item in (FIRST, NEXT, BUILT)}
-        self.lake = SimpleNamespace(edition=lambda name=None, level="landed": current[name] if name else BUILT)
+        self.lake = SimpleNamespace(get_edition=lambda name=None, level="landed": current[name] if name else BUILT)
         self.model_store: Any = SimpleNamespace(paths="paths")
         self.live: Any = None
         self.refuses = False
@@ -64,7 +66,7 @@ class ProjectFixture:
     def train(self, *words: Any, **arguments: Any) -> str:
         self.arguments = {"edition": words[3], **arguments}
         if self.refuses:
-            raise Refused("it is worse", fix="learn a better one")
+            raise Refused("it is worse", fix="train a better one")
         return "candidate"
 
     def again(self, *words: Any, **arguments: Any) -> dict[str, str]:
@@ -74,7 +76,7 @@ class ProjectFixture:
     def learn(self) -> Any:
         project: Any = self
         registry: Any = None
-        releases: Any = SimpleNamespace(live=lambda model: self.live)
+        releases: Any = SimpleNamespace(get_live=lambda model: self.live)
         return train_module.train_model(
             project,
             "denials",
@@ -93,18 +95,18 @@ def project(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ProjectFixture:
 def test_it_learns_from_the_newest_built_edition_and_names_all_that_it_rests_on(project: ProjectFixture):
     assert project.learn() == "candidate"
     assert project.arguments["edition"] == BUILT
-    assert project.arguments["given"].contracts == (CLAIM, PEOPLE)
-    assert project.arguments["given"].leaks == ("claim_features.paid",)
-    assert project.arguments["given"].audited == {"claim_label": 7}
-    assert project.arguments["given"].code == {"models/denials.py": "3" * 64}
-    assert project.arguments["live"] is None
+    assert project.arguments["training_inputs"].contracts == (CLAIM, PEOPLE)
+    assert project.arguments["training_inputs"].leaked_columns == ("claim_features.paid",)
+    assert project.arguments["training_inputs"].audited_rows == {"claim_label": 7}
+    assert project.arguments["training_inputs"].source_digests == {"models/denials.py": "3" * 64}
+    assert project.arguments["champion"] is None
     assert project.integrated == 1
 
 
 def test_it_is_compared_with_what_is_live(project: ProjectFixture):
     project.live = SimpleNamespace(candidate="f" * 12)
     project.learn()
-    assert project.arguments["live"] == ("f" * 12, "paths")
+    assert project.arguments["champion"] == ("f" * 12, "paths")
 
 
 def test_a_refusal_of_the_gate_is_integrated_all_the_same(project: ProjectFixture):
@@ -127,6 +129,6 @@ def test_a_run_is_trained_again_from_the_edition_that_it_names(project: ProjectF
 
 
 def test_a_project_without_models_is_told_so(project: ProjectFixture):
-    project.project.own = {}
+    project.project.source_paths = {}
     with pytest.raises(ProjectError, match=r"no \[models\] section"):
         project.learn()

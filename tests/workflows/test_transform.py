@@ -40,10 +40,12 @@ class ProjectFixture:
         self.unfinished: list[str] = []
         self.landed: Edition | None = LANDED
         self.step = RecordingStep(die_at=die_at)
-        self.lake = SimpleNamespace(edition=lambda level="landed": self.landed if level == "landed" else None)
+        self.lake = SimpleNamespace(get_edition=lambda level="landed": self.landed if level == "landed" else None)
         self.sequencer = SimpleNamespace(integrate=lambda: self.did.append("integrate"))
-        self.records: Any = SimpleNamespace(index=SimpleNamespace(entries=self.list_entries))
-        self.project = SimpleNamespace(own={"features": folder / "features.py"}, root=folder, lake=folder, name="tiny")
+        self.ledger: Any = SimpleNamespace(index=SimpleNamespace(list_entries=self.list_entries))
+        self.project = SimpleNamespace(
+            source_paths={"features": folder / "features.py"}, root=folder, lake_dir=folder, name="tiny"
+        )
         (folder / "features.py").write_text("# one\n")
         monkeypatch.setattr(transform_module, "recover_interrupted", lambda project: self.did.append("recover"))
         monkeypatch.setattr(
@@ -74,7 +76,7 @@ class ProjectFixture:
         self.did.append(f"online {store}")
         self.unfinished = [item.id for item in unfinished]
         with step("materialize", built.subject, intent=True):
-            step.reached("materialize.view:written")
+            step.crash_point("materialize.view:written")
         return {"claim": 2}
 
     def transform(self, store: Any) -> transform_module.TransformResult:
@@ -93,7 +95,7 @@ def test_it_is_built_and_sealed_before_it_goes_online(monkeypatch: pytest.Monkey
 
 def test_without_a_store_nothing_goes_online_and_no_view_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     project = ProjectFixture(tmp_path, monkeypatch)
-    project.project.own = {}
+    project.project.source_paths = {}
     assert project.transform(None).online_rows == {}
     assert "features" not in project.did
 
@@ -151,7 +153,7 @@ def test_features_are_compiled_once_and_again_when_their_file_was_changed(
 
 
 def test_features_are_looked_for_where_the_project_says():
-    project: Any = SimpleNamespace(own={}, root=Path("/nowhere"), name="tiny")
+    project: Any = SimpleNamespace(source_paths={}, root=Path("/nowhere"), name="tiny")
     with pytest.raises(ProjectError, match=r"no \[features\] section"):
         transform_module.load_project_views(project)
 
@@ -161,5 +163,5 @@ def test_before_the_first_build_there_is_no_built_edition(monkeypatch: pytest.Mo
     with pytest.raises(Refused, match="nothing has been built") as raised:
         transform_module.latest_built_edition(project)
     assert raised.value.fix == "run `wellspring transform`"
-    project.lake.edition = lambda level: BUILT
+    project.lake.get_edition = lambda level: BUILT
     assert transform_module.latest_built_edition(project) == BUILT

@@ -49,7 +49,7 @@ class HeldTables:
         self.folder = folder
         self.landed: Edition | None = None
 
-    def files(self, of: Edition, name: str) -> list[str]:
+    def table_files(self, of: Edition, name: str) -> list[str]:
         if self.folder is None:
             return []
         path = self.folder / f"{name}.parquet"
@@ -73,7 +73,7 @@ class Memory:
         self.lies = False
         self.between: Callable[[FeatureRow], None] = lambda row: None
 
-    def write(self, of: FeatureViewSpec, table: pa.Table, named: Edition) -> WriteResult:
+    def write_rows(self, of: FeatureViewSpec, table: pa.Table, named: Edition) -> WriteResult:
         written = 0
         for row in table.to_pylist():
             result = expected_row(of, row, named.id)
@@ -84,16 +84,16 @@ class Memory:
                 self.between(result)
         return WriteResult(written, table.num_rows - written)
 
-    def read_many(self, of: FeatureViewSpec, keys: Sequence[tuple[str, ...]]) -> list[FeatureRow | None]:
+    def read_rows(self, of: FeatureViewSpec, keys: Sequence[tuple[str, ...]]) -> list[FeatureRow | None]:
         matches = [self.rows.get((of.name, key)) for key in keys]
         if not self.lies:
             return matches
         return [item and item._replace(values={**item.values, "rate": -0.0}) for item in matches]
 
-    def announce(self, views: str) -> None:
+    def begin_write(self, views: str) -> None:
         self.coming.append(views)
 
-    def point(self, named: Edition, *, as_of: Any, views: str) -> bool:
+    def set_live(self, named: Edition, *, as_of: Any, views: str) -> bool:
         self.live, self.coming = LiveMarker(named.id, as_of, views), []
         return True
 
@@ -223,7 +223,7 @@ def test_no_other_recovery_stumbles_over_its_open_intent():
     with pytest.raises(Died):
         run(history({"denials": 1}), Memory(), step=step)
     lake: Any = None
-    project: Any = SimpleNamespace(releases=SimpleNamespace(models=lambda: ()))
+    project: Any = SimpleNamespace(release_store=SimpleNamespace(live_models=lambda: ()))
     assert Lake.recover(lake, step.open_intents(), step=step) == ()
     assert promotion.recover_releases(step.open_intents(), project, step=step) == ()
     assert len(step.open_intents()) == 1

@@ -194,8 +194,8 @@ def test_an_error_in_the_file_is_told_by_its_line_without_a_traceback(
 def test_it_is_compiled_in_a_process_of_its_own(tmp_path: Path):
     path = written(tmp_path, "print('I am read')\n" + HEAD + VIEW)
     program = (
-        "import os, sys; from pathlib import Path; from wellspring.data import features; before = dict(os.environ); "
-        "made = features.load(Path(sys.argv[1]), 'acme'); "
+        "import os, sys; from pathlib import Path; from wellspring.data.features import views; before = dict(os.environ); "
+        "made = views.load_views(Path(sys.argv[1]), 'acme'); "
         "assert 'feast' not in sys.modules; assert dict(os.environ) == before; print(made.model_dump_json())"
     )
     done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True)
@@ -227,8 +227,8 @@ def test_views_are_kept_by_their_digest_and_read_back_without_feast(tmp_path: Pa
     views_module.save_views(built, tmp_path)
     views_module.save_views(built, tmp_path)
     program = (
-        "import sys; from pathlib import Path; from wellspring.data import features; "
-        "made = features.load_kept(Path(sys.argv[1]), sys.argv[2]); "
+        "import sys; from pathlib import Path; from wellspring.data.features import views; "
+        "made = views.load_views_by_digest(Path(sys.argv[1]), sys.argv[2]); "
         "assert 'feast' not in sys.modules; print(made.model_dump_json())"
     )
     done = subprocess.run(

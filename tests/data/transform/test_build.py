@@ -74,9 +74,9 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> list[BuildJob]:
 
 
 def build(
-    job: BuildJob, *, change: Callable[[pa.Table], pa.Table] = lambda rows: rows, record_entry: int = 0
+    job: BuildJob, *, change: Callable[[pa.Table], pa.Table] = lambda rows: rows, extra_rows: int = 0
 ) -> BuildResult:
-    """Write what the project's SQL would. change: of the whole build; tell: how many rows more are told."""
+    """Write what the project's SQL would. change: of the full build; extra_rows: reported, but not written."""
     everything = pa.concat_tables([pq.read_table(file) for file in job.sources["visit"].files])
     for run, cut in {"full": None, **{f"audit-{n}": cut for n, cut in enumerate(job.audit_instants)}}.items():
         visits = everything.to_pylist()
@@ -95,7 +95,7 @@ def build(
         table = pa.Table.from_pylist(rows, pa.schema(zip(COLUMNS, types, strict=True)))
         ordered = table.sort_by([(name, "ascending") for name in ("person", "known_since")])
         built.written(change(ordered) if cut is None else ordered, Path(job.scratch_dir) / run / "visits.parquet")
-    result = pq.read_metadata(Path(job.scratch_dir) / "full" / "visits.parquet").num_rows + record_entry
+    result = pq.read_metadata(Path(job.scratch_dir) / "full" / "visits.parquet").num_rows + extra_rows
     return BuildResult(
         tables=(ExportedTable(name="visits", keys=("person",), columns=COLUMNS, rows=result),), passed_tests=1
     )
@@ -280,7 +280,7 @@ def test_a_table_that_cannot_be_history_is_refused(
 
 
 @pytest.mark.parametrize(
-    "broken", [{"tell": 1}, {"change": lambda rows: rows.drop_columns(["so_far"])}], ids=["rows", "columns"]
+    "broken", [{"extra_rows": 1}, {"change": lambda rows: rows.drop_columns(["so_far"])}], ids=["rows", "columns"]
 )
 def test_a_file_that_is_not_what_dbt_told_of_is_refused(
     lake: Lake, project: Project, step: RecordingStep, monkeypatch: pytest.MonkeyPatch, broken: dict[str, Any]

@@ -136,9 +136,9 @@ def test_code_that_gets_past_its_sql_can_write_only_below_the_scratch_folder(tmp
     scratch = tmp_path / "lake" / "builds" / "scratch"
     scratch.mkdir(parents=True)
     code = (
-        "import pathlib\nfrom wellspring.data import building\n"
-        "def build(job):\n    pathlib.Path(job.scratch, 'x').touch()\n    pathlib.Path(job.project).touch()\n"
-        "building.build = build\nbuilding.main()"
+        "import pathlib\nfrom wellspring.data.transform import dbt_process\n"
+        "def build(job):\n    pathlib.Path(job.scratch_dir, 'x').touch()\n    pathlib.Path(job.project_dir).touch()\n"
+        "dbt_process.run_build = build\ndbt_process.main()"
     )
     job = BuildJob(project_dir=str(tmp_path / "lake" / "landed"), scratch_dir=str(scratch), sources={})
     done = subprocess.run(

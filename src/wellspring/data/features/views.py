@@ -62,7 +62,7 @@ def load_views(path: Path, project_name: str) -> FeatureViews:
         # Nothing is inherited: no token, no proxy, no settings of another Feast.
         environment = {
             "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "TZ": "UTC", "HOME": scratch, "TMPDIR": scratch,
-            "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONPATH": str(Path(__file__).parents[3]), "PYTHONDONTWRITEBYTECODE": "1",
         }  # fmt: skip
         try:
             process = subprocess.run(

@@ -134,7 +134,7 @@ def run_in_child(job: BuildJob) -> BuildResult:
         "TZ": "UTC",
         "HOME": job.scratch_dir,
         "TMPDIR": job.scratch_dir,
-        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "PYTHONPATH": str(Path(__file__).parents[3]),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     try:
