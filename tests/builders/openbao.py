@@ -25,7 +25,7 @@ PASSWORD = "a sentence that ana keeps in mind"
 @contextmanager
 def keyserver() -> Generator[Project]:
     """Start OpenBao for a copy of the example that names some people, and give it its keys, roles and policies."""
-    with projects.project() as copied:
+    with projects.create_project() as copied:
         with (copied.root / "wellspring.toml").open("a") as toml:
             for name, role in PEOPLE.items():
                 toml.write(f"\n[users.{name}]\nroles = {[role] if role else []}\n")

@@ -1,4 +1,4 @@
-"""A copy of the example project in a folder of its own, its servers, and code run as one of its services."""
+"""Builders of test projects: a copy of the example in its own folder, with or without servers, and code run in it."""
 
 from __future__ import annotations
 
@@ -18,44 +18,45 @@ from wellspring.supervisor import client
 EXAMPLE = repository.ROOT / "examples/health_plan"
 
 
-def plain() -> str:
-    """Return the example's wellspring.toml up to the sections that ask for more servers: MLflow alone takes seconds."""
+def minimal_config() -> str:
+    """Return the example's wellspring.toml without the sections of optional servers: MLflow alone takes seconds."""
     return (EXAMPLE / "wellspring.toml").read_text().partition("\n[dbt]")[0]
 
 
 @contextmanager
-def project(*, sections: str = "") -> Generator[Project]:
-    """Copy the example to a folder that others may enter; what it started is stopped, and all of it removed.
+def create_project(*, sections: str = "") -> Generator[Project]:
+    """Copy the example to a folder that other users may enter; at the end, stop its servers and remove it.
 
-    sections: what to add to `plain`.
+    sections: text to append to `minimal_config`.
     """
     root = Path(tempfile.mkdtemp(prefix="ws-test-"))
     root.chmod(0o755)
-    (root / "wellspring.toml").write_text(f"{plain()}\n{sections}\n")
+    (root / "wellspring.toml").write_text(f"{minimal_config()}\n{sections}\n")
     shutil.copytree(EXAMPLE / "contracts", root / "contracts")
-    project_value = load_project(root)
+    project = load_project(root)
     try:
-        yield project_value
+        yield project
     finally:
-        client.stop_servers(project_value)
+        client.stop_servers(project)
         shutil.rmtree(root)
 
 
 @contextmanager
-def project_value(*, sections: str = "") -> Generator[Project]:
-    """Such a project with its servers up."""
-    with project(sections=sections) as project_value:
-        client.start_servers(project_value)
-        yield project_value
+def running_project(*, sections: str = "") -> Generator[Project]:
+    """Create such a project and start its servers."""
+    with create_project(sections=sections) as project:
+        client.start_servers(project)
+        yield project
 
 
 def run_as(
-    project_value: Project, service: str, code: str, *arguments: str, arguments_value: str = ""
+    project: Project, service: str, code: str, *arguments: str, stdin: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    """Run a few lines of Python as a service of the project; `here` is the project in them."""
-    start = "import sys; from pathlib import Path; from wellspring.project import load"
-    start = f"{start}\nhere = load(Path({str(project_value.root)!r}))"
+    """Run a few lines of Python as a service of the project; the variable `project` holds the loaded project."""
+    start = "import sys; from pathlib import Path; from wellspring.project import load_project"
+    start = f"{start}\nproject = load_project(Path({str(project.root)!r}))"
     return subprocess.run(
-        detect_privileges(project_value).command_for(service, [sys.executable, "-P", "-c", f"{start}\n{code}", *arguments]),
-        input=arguments_value, env=service_environment(project_value, service), cwd="/", capture_output=True, text=True, timeout=60, check=False,
+        detect_privileges(project).command_for(service, [sys.executable, "-P", "-c", f"{start}\n{code}", *arguments]),
+        input=stdin, env=service_environment(project, service), cwd="/", capture_output=True, text=True, timeout=60,
+        check=False,
     )  # fmt: skip

@@ -145,5 +145,5 @@ def test_up_says_at_once_what_is_missing_and_starts_nothing(run: Run, root: Path
         toml.write('\n[servers]\nopenbao = "/nowhere/bao"\n')
     output = run("up", "--project", root)
     assert output.code == 69
-    assert "/nowhere/bao does not hold the programs of openbao" in output.err
+    assert "/nowhere/bao does not contain the programs of openbao" in output.err
     assert not (root / ".wellspring").exists()

@@ -87,7 +87,7 @@ def test_at_a_terminal_name_password_and_code_are_asked_for_and_neither_secret_i
 def test_enrolment_of_nobody_is_not_found_before_a_password_is_asked_for(run: Run, named: Path):
     output = run("users", "enroll", "mallory", "--project", named)
     assert output.code == 66
-    assert "names no such person" in output.err
+    assert "has no user" in output.err
 
 
 def test_who_is_enrolled_already_is_told_before_a_password_is_asked_for(
@@ -101,7 +101,7 @@ def test_who_is_enrolled_already_is_told_before_a_password_is_asked_for(
     monkeypatch.setattr(type(load_project(named)), "read_run_state", lambda _: object())
     output = run("users", "enroll", "ines", "--project", named)
     assert (output.code, requests) == (77, [])
-    assert "ines is enrolled already" in output.err
+    assert "ines is already enrolled" in output.err
 
 
 def test_people_are_listed_with_who_is_enrolled(run: Run, named: Path):

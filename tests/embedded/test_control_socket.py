@@ -22,8 +22,8 @@ from wellspring.project import Project
 
 
 @pytest.fixture
-def project_value() -> Iterator[Project]:
-    with projects.project() as project:
+def project() -> Iterator[Project]:
+    with projects.create_project() as project:
         project.runtime_dir.mkdir()
         yield project
 
@@ -45,57 +45,57 @@ def answering(path: Path, handle: Any, *, times: int = 1, seconds: float = 2) ->
         socket_path.close()
 
 
-def test_a_request_is_answered(project_value: Project):
-    with answering(project_value.socket_path("control"), lambda request: {"heard": request}):
-        assert send_request(project_value, {"op": "status"}) == {"heard": {"op": "status"}}
-    assert project_value.socket_path("control").stat().st_mode & 0o777 == 0o600
+def test_a_request_is_answered(project: Project):
+    with answering(project.socket_path("control"), lambda request: {"heard": request}):
+        assert send_request(project, {"op": "status"}) == {"heard": {"op": "status"}}
+    assert project.socket_path("control").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_credential_is_the_two_words_and_no_more(project_value: Project):
+def test_a_credential_is_the_two_words_and_no_more(project: Project):
     arguments = {"role_id": "r", "wrapped": "w", "other": "x"}
-    with answering(project_value.socket_path("control"), lambda _: arguments):
-        assert request_credential(project_value, "worker") == {"role_id": "r", "wrapped": "w"}
+    with answering(project.socket_path("control"), lambda _: arguments):
+        assert request_credential(project, "worker") == {"role_id": "r", "wrapped": "w"}
 
 
-def test_an_error_keeps_its_kind(project_value: Project):
+def test_an_error_keeps_its_kind(project: Project):
     def handle(_: dict[str, Any]) -> dict[str, Any]:
         raise NotFound("no such thing", fix="look elsewhere")
 
     with (
-        answering(project_value.socket_path("control"), handle),
+        answering(project.socket_path("control"), handle),
         pytest.raises(NotFound, match="no such thing") as result,
     ):
-        send_request(project_value, {"op": "x"})
+        send_request(project, {"op": "x"})
     assert result.value.fix == "look elsewhere"
 
 
-def test_a_caller_who_is_not_the_owner_is_refused(project_value: Project, monkeypatch: pytest.MonkeyPatch):
+def test_a_caller_who_is_not_the_owner_is_refused(project: Project, monkeypatch: pytest.MonkeyPatch):
     heard: list[Any] = []
     monkeypatch.setattr(control_socket.struct, "unpack", lambda *_: (1, 64103, 64103))
-    with answering(project_value.socket_path("control"), lambda request: heard.append(request) or {}):
+    with answering(project.socket_path("control"), lambda request: heard.append(request) or {}):
         with pytest.raises(Refused, match="uid 64103"):
-            send_request(project_value, {"op": "credential", "role": "enclave"})
+            send_request(project, {"op": "credential", "role": "enclave"})
     assert heard == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_another_user_does_not_even_reach_the_door(project_value: Project):
+def test_another_user_does_not_even_reach_the_door(project: Project):
     code = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1])"
-    project_value.runtime_dir.chmod(0o711)
-    with answering(project_value.socket_path("control"), lambda _: {}, times=0):
+    project.runtime_dir.chmod(0o711)
+    with answering(project.socket_path("control"), lambda _: {}, times=0):
         result = subprocess.run(
             ["setpriv", "--reuid", "64103", "--regid", "64103", "--clear-groups", sys.executable, "-S", "-c", code,
-             str(project_value.socket_path("control"))],
+             str(project.socket_path("control"))],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
     assert result.returncode != 0
 
 
 @pytest.mark.parametrize("output", [b"", b"\n", b"not json\n", b"[1]\n", b"{" * 70_000])
-def test_nonsense_gets_no_answer_and_stops_nothing(project_value: Project, output: bytes):
-    with answering(project_value.socket_path("control"), lambda request: {"op": request["op"]}, times=2):
+def test_nonsense_gets_no_answer_and_stops_nothing(project: Project, output: bytes):
+    with answering(project.socket_path("control"), lambda request: {"op": request["op"]}, times=2):
         with socket.socket(socket.AF_UNIX) as caller:
-            caller.connect(os.fspath(project_value.socket_path("control")))
+            caller.connect(os.fspath(project.socket_path("control")))
             caller.sendall(output)
             caller.shutdown(socket.SHUT_WR)
             caller.settimeout(5)
@@ -103,13 +103,13 @@ def test_nonsense_gets_no_answer_and_stops_nothing(project_value: Project, outpu
                 caller.recv(100)
             except ConnectionResetError:
                 pass
-        assert send_request(project_value, {"op": "status"}) == {"op": "status"}
+        assert send_request(project, {"op": "status"}) == {"op": "status"}
 
 
-def test_a_caller_that_speaks_in_drops_holds_the_supervisor_up_for_no_longer_than_a_silent_one(project_value: Project):
-    with answering(project_value.socket_path("control"), lambda request: {"op": request["op"]}, times=2, seconds=0.2):
+def test_a_caller_that_speaks_in_drops_holds_the_supervisor_up_for_no_longer_than_a_silent_one(project: Project):
+    with answering(project.socket_path("control"), lambda request: {"op": request["op"]}, times=2, seconds=0.2):
         with socket.socket(socket.AF_UNIX) as caller:
-            caller.connect(os.fspath(project_value.socket_path("control")))
+            caller.connect(os.fspath(project.socket_path("control")))
             caller.settimeout(5)
             # The door's end shows as something to read.
             for _ in range(300):
@@ -117,19 +117,19 @@ def test_a_caller_that_speaks_in_drops_holds_the_supervisor_up_for_no_longer_tha
                     break
                 caller.sendall(b" ")
             assert caller.recv(1) == b""
-        assert send_request(project_value, {"op": "status"}) == {"op": "status"}
+        assert send_request(project, {"op": "status"}) == {"op": "status"}
 
 
-def test_a_request_that_is_no_object_is_told_what_may_be_asked(project_value: Project):
-    with answering(project_value.socket_path("control"), lambda _: {}), socket.socket(socket.AF_UNIX) as caller:
-        caller.connect(os.fspath(project_value.socket_path("control")))
+def test_a_request_that_is_no_object_is_told_what_may_be_asked(project: Project):
+    with answering(project.socket_path("control"), lambda _: {}), socket.socket(socket.AF_UNIX) as caller:
+        caller.connect(os.fspath(project.socket_path("control")))
         caller.sendall(b"[1]\n")
         result = json.loads(caller.recv(4096))
     assert result["error"] == Refused.slug
     assert result["fix"] == "ask status, stop, restart, credential or enrol"
 
 
-def test_without_a_supervisor_it_says_what_to_run(project_value: Project):
+def test_without_a_supervisor_it_says_what_to_run(project: Project):
     with pytest.raises(Unavailable) as result:
-        request_credential(project_value, "worker")
+        request_credential(project, "worker")
     assert result.value.fix == "run `wellspring up`"

@@ -15,39 +15,39 @@ from wellspring.runtime.privileges import detect_privileges
 
 
 @pytest.fixture
-def project_value() -> Iterator[Project]:
-    with projects.project() as project:
+def project() -> Iterator[Project]:
+    with projects.create_project() as project:
         yield project
 
 
-def test_making_folders_twice_leaves_what_they_hold(project_value: Project):
-    layout.ensure_ownership(project_value)
-    layout.create_folders(project_value, detect_privileges(project_value))
-    (project_value.lake_dir / "kept").write_text("x")
-    layout.create_folders(project_value, detect_privileges(project_value))
-    assert (project_value.lake_dir / "kept").read_text() == "x"
+def test_making_folders_twice_leaves_what_they_hold(project: Project):
+    layout.ensure_ownership(project)
+    layout.create_folders(project, detect_privileges(project))
+    (project.lake_dir / "kept").write_text("x")
+    layout.create_folders(project, detect_privileges(project))
+    assert (project.lake_dir / "kept").read_text() == "x"
     closed, open_ = ("enclave", "openbao", "postgres", "valkey", "mlflow"), ("lake", "models", "journals/api")
-    modes = {name: stat.S_IMODE((project_value.state_dir / name).stat().st_mode) for name in (*closed, *open_)}
+    modes = {name: stat.S_IMODE((project.state_dir / name).stat().st_mode) for name in (*closed, *open_)}
     assert modes == {**dict.fromkeys(closed, 0o700), **dict.fromkeys(open_, 0o755)}
 
 
-def test_what_the_api_will_read_is_there_before_it_is_confined(project_value: Project):
-    layout.ensure_ownership(project_value)
-    layout.create_folders(project_value, detect_privileges(project_value))
+def test_what_the_api_will_read_is_there_before_it_is_confined(project: Project):
+    layout.ensure_ownership(project)
+    layout.create_folders(project, detect_privileges(project))
     for path in (
-        project_value.lake_dir / "editions",
-        project_value.lake_dir / "views",
-        project_value.models_dir,
-        project_value.ledger_dir,
+        project.lake_dir / "editions",
+        project.lake_dir / "views",
+        project.models_dir,
+        project.ledger_dir,
     ):
         assert path.is_dir()
-        assert path.stat().st_uid == detect_privileges(project_value).uid_of("worker")
+        assert path.stat().st_uid == detect_privileges(project).uid_of("worker")
 
 
 def test_a_secret_file_is_its_owners_alone_from_its_first_instant(
-    project_value: Project, monkeypatch: pytest.MonkeyPatch
+    project: Project, monkeypatch: pytest.MonkeyPatch
 ):
-    layout.ensure_ownership(project_value)
+    layout.ensure_ownership(project)
     opened_files: list[int] = []
     real = os.open
 
@@ -58,60 +58,60 @@ def test_a_secret_file_is_its_owners_alone_from_its_first_instant(
     monkeypatch.setattr(os, "open", watched)
     old = os.umask(0)
     try:
-        layout.write_secret_file(project_value.state_dir / "secret", b"x", detect_privileges(project_value), None)
+        layout.write_secret_file(project.state_dir / "secret", b"x", detect_privileges(project), None)
     finally:
         os.umask(old)
     assert opened_files == [0o600]
-    assert stat.S_IMODE((project_value.state_dir / "secret").stat().st_mode) == 0o600
+    assert stat.S_IMODE((project.state_dir / "secret").stat().st_mode) == 0o600
 
 
-def test_a_folder_without_a_project_is_refused(tmp_path: Path, project_value: Project):
+def test_a_folder_without_a_project_is_refused(tmp_path: Path, project: Project):
     with pytest.raises(Refused, match="no project"):
-        layout.ensure_ownership(project_value.model_copy(update={"root": tmp_path}))
+        layout.ensure_ownership(project.model_copy(update={"root": tmp_path}))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_link_in_place_of_the_state_folder_is_refused(project_value: Project, tmp_path: Path):
-    project_value.state_dir.symlink_to(tmp_path)
+def test_a_link_in_place_of_the_state_folder_is_refused(project: Project, tmp_path: Path):
+    project.state_dir.symlink_to(tmp_path)
     with pytest.raises(Refused, match="is not a folder"):
-        layout.ensure_ownership(project_value)
-    project_value.state_dir.unlink()
+        layout.ensure_ownership(project)
+    project.state_dir.unlink()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make somebody else's folder")
-def test_a_state_folder_of_somebody_else_is_refused(project_value: Project):
-    project_value.state_dir.mkdir()
-    os.chown(project_value.state_dir, 12345, 12345)
+def test_a_state_folder_of_somebody_else_is_refused(project: Project):
+    project.state_dir.mkdir()
+    os.chown(project.state_dir, 12345, 12345)
     with pytest.raises(Refused, match="belongs to uid 12345"):
-        layout.ensure_ownership(project_value)
-    os.chown(project_value.state_dir, 0, 0)
+        layout.ensure_ownership(project)
+    os.chown(project.state_dir, 0, 0)
 
 
 @pytest.mark.parametrize("trap", ["link", "file", "open"])
-def test_a_runtime_folder_that_others_could_have_prepared_is_refused(project_value: Project, tmp_path: Path, trap: str):
-    layout.ensure_ownership(project_value)
+def test_a_runtime_folder_that_others_could_have_prepared_is_refused(project: Project, tmp_path: Path, trap: str):
+    layout.ensure_ownership(project)
     if trap == "link":
-        project_value.runtime_dir.symlink_to(tmp_path)
+        project.runtime_dir.symlink_to(tmp_path)
     elif trap == "file":
-        project_value.runtime_dir.touch()
+        project.runtime_dir.touch()
     else:
-        project_value.runtime_dir.mkdir()
-        project_value.runtime_dir.chmod(0o777)
+        project.runtime_dir.mkdir()
+        project.runtime_dir.chmod(0o777)
     try:
         with pytest.raises(Refused, match="made by somebody else"):
-            layout.create_runtime_dir(project_value, detect_privileges(project_value))
+            layout.create_runtime_dir(project, detect_privileges(project))
     finally:
-        project_value.runtime_dir.rmdir() if trap == "open" else project_value.runtime_dir.unlink()
+        project.runtime_dir.rmdir() if trap == "open" else project.runtime_dir.unlink()
 
 
-def test_a_runtime_folder_that_a_crash_left_is_made_anew(project_value: Project):
-    layout.ensure_ownership(project_value)
-    layout.create_runtime_dir(project_value, detect_privileges(project_value))
-    (project_value.runtime_dir / "old.sock").touch()
-    layout.create_runtime_dir(project_value, detect_privileges(project_value))
-    assert not (project_value.runtime_dir / "old.sock").exists()
-    layout.remove_runtime_dir(project_value)
-    assert not project_value.runtime_dir.exists()
+def test_a_runtime_folder_that_a_crash_left_is_made_anew(project: Project):
+    layout.ensure_ownership(project)
+    layout.create_runtime_dir(project, detect_privileges(project))
+    (project.runtime_dir / "old.sock").touch()
+    layout.create_runtime_dir(project, detect_privileges(project))
+    assert not (project.runtime_dir / "old.sock").exists()
+    layout.remove_runtime_dir(project)
+    assert not project.runtime_dir.exists()
 
 
 def test_nothing_outside_the_project_changes_and_no_user_is_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -125,7 +125,7 @@ def test_nothing_outside_the_project_changes_and_no_user_is_added(tmp_path: Path
     root = tmp_path / "closed" / "project"
     root.mkdir(parents=True)
     (tmp_path / "closed").chmod(0o700)
-    (root / "wellspring.toml").write_text(projects.plain())
+    (root / "wellspring.toml").write_text(projects.minimal_config())
     project, outside = load_project(root), [root, *root.parents]
     before = [(path.stat().st_mode, path.stat().st_uid, path.stat().st_gid) for path in outside]
     accounts = [Path(name).read_bytes() for name in ("/etc/passwd", "/etc/group")]

@@ -46,7 +46,7 @@ def furnished(project: Project) -> None:
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[Served]:
-    with projects.project() as project, projects.project() as second:
+    with projects.create_project() as project, projects.create_project() as second:
         furnished(project)
         furnished(second)
         listening = mlflow.bind_mlflow_port()
@@ -150,7 +150,7 @@ def test_no_other_service_reads_a_key(served: Served):
 
 
 def test_a_start_that_has_ended_leaves_no_certificate():
-    with projects.project() as project:
+    with projects.create_project() as project:
         furnished(project)
         built = [*project.mlflow_files, *mlflow.mlflow_data_dir(project).glob("*.pem")]
         assert all(path.is_file() for path in built)
@@ -162,7 +162,7 @@ def test_a_start_that_has_ended_leaves_no_certificate():
 
 
 def test_certificates_are_made_again_when_half_of_their_life_is_over():
-    with projects.project() as project:
+    with projects.create_project() as project:
         furnished(project)
         granted, now = detect_privileges(project), SystemClock().now()
 
@@ -187,7 +187,7 @@ def test_the_installed_mlflow_knows_every_name_that_it_is_told():
     home = Path(matches.origin).parent
     texts = [(home / name).read_text() for name in ("server/constants.py", "environment_variables.py")]
     names = {name for text in texts for name in re.findall(r'"(_?MLFLOW_[A-Z_]+)"', text)}
-    with projects.project() as project:
+    with projects.create_project() as project:
         result = set(mlflow.mlflow_environment(project))
     assert result - names == ELSEWHERE
     # The application that it is asked for is the one that `mlflow server` would run.
@@ -198,7 +198,7 @@ def test_the_installed_mlflow_knows_every_name_that_it_is_told():
 def test_it_never_reads_a_pickle_or_runs_a_job(monkeypatch: pytest.MonkeyPatch):
     from mlflow import environment_variables as expected
 
-    with projects.project() as project:
+    with projects.create_project() as project:
         for name, value in mlflow.mlflow_environment(project).items():
             monkeypatch.setenv(name, value)
     assert expected.MLFLOW_ALLOW_PICKLE_DESERIALIZATION.get() is False

@@ -18,13 +18,13 @@ pytestmark = pytest.mark.live
 
 
 @pytest.fixture(scope="module")
-def project_value() -> Iterator[Project]:
-    with projects.project_value() as project:
+def project() -> Iterator[Project]:
+    with projects.running_project() as project:
         yield project
 
 
-def ports(project_value: Project) -> list[tuple[str, int]]:
-    running = project_value.read_run_state()
+def ports(project: Project) -> list[tuple[str, int]]:
+    running = project.read_run_state()
     assert running is not None
     process = psutil.Process(running.servers["openbao"].pid)
     return [
@@ -32,23 +32,23 @@ def ports(project_value: Project) -> list[tuple[str, int]]:
     ]
 
 
-def test_it_is_active_and_says_so(project_value: Project):
-    assert openbao.is_openbao_active(project_value)
-    health = openbao.fetch_health(project_value)
+def test_it_is_active_and_says_so(project: Project):
+    assert openbao.is_openbao_active(project)
+    health = openbao.fetch_health(project)
     assert health is not None
     assert (health["initialized"], health["sealed"]) == (True, False)
 
 
-def test_every_port_is_on_loopback(project_value: Project):
-    assert {address for address, _ in ports(project_value)} == {"127.0.0.1"}
+def test_every_port_is_on_loopback(project: Project):
+    assert {address for address, _ in ports(project)} == {"127.0.0.1"}
 
 
-def test_no_port_answers_anybody_without_a_certificate_that_nobody_has(project_value: Project):
+def test_no_port_answers_anybody_without_a_certificate_that_nobody_has(project: Project):
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    assert ports(project_value)
-    for address in ports(project_value):
+    assert ports(project)
+    for address in ports(project):
         with socket.create_connection(address, timeout=5) as plain:
             try:
                 with context.wrap_socket(plain) as requests:
@@ -60,8 +60,8 @@ def test_no_port_answers_anybody_without_a_certificate_that_nobody_has(project_v
         assert answer == b""
 
 
-def test_plain_http_is_not_answered_on_a_port(project_value: Project):
-    for address in ports(project_value):
+def test_plain_http_is_not_answered_on_a_port(project: Project):
+    for address in ports(project):
         with socket.create_connection(address, timeout=5) as plain:
             plain.sendall(b"GET /v1/sys/health HTTP/1.1\r\nHost: x\r\n\r\n")
             try:
@@ -71,12 +71,12 @@ def test_plain_http_is_not_answered_on_a_port(project_value: Project):
             assert b"initialized" not in answer
 
 
-def test_the_keys_of_the_door_that_answers_nobody_are_gone(project_value: Project):
-    assert list(openbao.openbao_data_dir(project_value).glob("*.pem")) == []
+def test_the_keys_of_the_door_that_answers_nobody_are_gone(project: Project):
+    assert list(openbao.openbao_data_dir(project).glob("*.pem")) == []
 
 
-def test_a_batch_of_ten_thousand_is_taken(project_value: Project):
-    with login_service(project_value.socket_path("openbao"), **request_credential(project_value, "enclave")) as session:
+def test_a_batch_of_ten_thousand_is_taken(project: Project):
+    with login_service(project.socket_path("openbao"), **request_credential(project, "enclave")) as session:
         items = [{"ciphertext": "vault:v1:AAAA"}] * 10_000
         # Refused item by item, not as a whole: the listener has read all of it.
         answer = session.client.adapter.post(
@@ -85,10 +85,10 @@ def test_a_batch_of_ten_thousand_is_taken(project_value: Project):
         assert len(answer.json()["data"]["batch_results"]) == 10_000
 
 
-def test_every_request_stands_in_the_audit_log(project_value: Project):
-    log = openbao.openbao_data_dir(project_value) / "audit.log"
+def test_every_request_stands_in_the_audit_log(project: Project):
+    log = openbao.openbao_data_dir(project) / "audit.log"
     before = log.stat().st_size
-    login_service(project_value.socket_path("openbao"), **request_credential(project_value, "worker")).close()
+    login_service(project.socket_path("openbao"), **request_credential(project, "worker")).close()
     deadline = time.monotonic() + 5
     while log.stat().st_size == before and time.monotonic() < deadline:
         continue
@@ -98,6 +98,6 @@ def test_every_request_stands_in_the_audit_log(project_value: Project):
 
 
 def test_without_a_server_there_is_no_health():
-    with projects.project() as bare:
+    with projects.create_project() as bare:
         assert openbao.fetch_health(bare) is None
         assert not openbao.is_openbao_active(bare)

@@ -22,8 +22,8 @@ pytestmark = pytest.mark.live
 
 
 @pytest.fixture(scope="module")
-def project_value() -> Iterator[Project]:
-    with projects.project_value() as project:
+def project() -> Iterator[Project]:
+    with projects.running_project() as project:
         yield project
 
 
@@ -38,15 +38,15 @@ def ask(project: Project, token: str, method: str, path: str, **values: Any) -> 
 
 
 @pytest.fixture
-def supervisors(project_value: Project) -> str:
+def supervisors(project: Project) -> str:
     """Log in with supervisor.key, and return the token."""
-    stored = json.loads(openbao_setup.supervisor_key_path(project_value).read_bytes())
+    stored = json.loads(openbao_setup.supervisor_key_path(project).read_bytes())
     values = {"role_id": stored["role_id"], "secret_id": stored["secret_id"]}
-    return ask(project_value, "", "post", "auth/approle/login", **values)["auth"]["client_token"]
+    return ask(project, "", "post", "auth/approle/login", **values)["auth"]["client_token"]
 
 
-def test_no_token_outlives_the_bootstrap_with_the_root_policy(project_value: Project):
-    log = (project_value.state_dir / "openbao/audit.log").read_text().splitlines()
+def test_no_token_outlives_the_bootstrap_with_the_root_policy(project: Project):
+    log = (project.state_dir / "openbao/audit.log").read_text().splitlines()
     result = [json.loads(line) for line in log]
     # The root token's own end stands in the audit log, and no request with the root policy comes after it.
     used = [n for n, line in enumerate(result) if "root" in line.get("auth", {}).get("policies", [])]
@@ -56,11 +56,11 @@ def test_no_token_outlives_the_bootstrap_with_the_root_policy(project_value: Pro
     assert "error" not in result[used[-1]]
 
 
-def test_no_file_of_the_project_holds_a_token_or_the_recovery_key(project_value: Project):
-    stored = json.loads(openbao_setup.supervisor_key_path(project_value).read_bytes())
+def test_no_file_of_the_project_holds_a_token_or_the_recovery_key(project: Project):
+    stored = json.loads(openbao_setup.supervisor_key_path(project).read_bytes())
     assert set(stored) == {"role_id", "secret_id", "roles"}
     # OpenBao's storage is sealed; everything else is looked through.
-    for path in project_value.root.rglob("*"):
+    for path in project.root.rglob("*"):
         if path.is_file() and "openbao/data" not in path.as_posix():
             content = path.read_bytes()
             assert b"root_token" not in content or b"hmac-sha256" in content, path
@@ -87,17 +87,17 @@ def test_no_file_of_the_project_holds_a_token_or_the_recovery_key(project_value:
         ("get", "auth/token/lookup-self"),
     ],
 )
-def test_the_supervisor_may_do_nothing_else(project_value: Project, supervisors: str, method: str, path: str):
+def test_the_supervisor_may_do_nothing_else(project: Project, supervisors: str, method: str, path: str):
     with pytest.raises(Refused):
-        ask(project_value, supervisors, method, path, **({"input": "eA=="} if method == "post" else {}))
+        ask(project, supervisors, method, path, **({"input": "eA=="} if method == "post" else {}))
 
 
 @pytest.mark.parametrize("role", openbao_setup.APPROLE_NAMES)
-def test_the_supervisor_issues_only_wrapped_secret_ids(project_value: Project, supervisors: str, role: str):
+def test_the_supervisor_issues_only_wrapped_secret_ids(project: Project, supervisors: str, role: str):
     path = f"auth/approle/role/{role}/secret-id"
     with pytest.raises(Refused):
-        ask(project_value, supervisors, "post", path)
-    client = open_client(project_value.socket_path("openbao"), supervisors)
+        ask(project, supervisors, "post", path)
+    client = open_client(project.socket_path("openbao"), supervisors)
     try:
         wrapped: Any = client.auth.approle.generate_secret_id(role, wrap_ttl="60s")
         assert "secret_id" not in json.dumps(wrapped["data"] or {})
@@ -109,36 +109,36 @@ def test_the_supervisor_issues_only_wrapped_secret_ids(project_value: Project, s
         client.adapter.close()
 
 
-def test_a_wrapped_secret_id_opens_once(project_value: Project):
-    born_with = request_credential(project_value, "worker")
-    login_service(project_value.socket_path("openbao"), **born_with).close()
+def test_a_wrapped_secret_id_opens_once(project: Project):
+    born_with = request_credential(project, "worker")
+    login_service(project.socket_path("openbao"), **born_with).close()
     with pytest.raises(Refused, match="opened before"):
-        login_service(project_value.socket_path("openbao"), **born_with)
+        login_service(project.socket_path("openbao"), **born_with)
 
 
-def test_a_secret_id_logs_in_once(project_value: Project):
-    born_with = request_credential(project_value, "worker")
-    secret = ask(project_value, born_with["wrapped"], "post", "sys/wrapping/unwrap")["data"]["secret_id"]
+def test_a_secret_id_logs_in_once(project: Project):
+    born_with = request_credential(project, "worker")
+    secret = ask(project, born_with["wrapped"], "post", "sys/wrapping/unwrap")["data"]["secret_id"]
     values = {"role_id": born_with["role_id"], "secret_id": secret}
-    token = ask(project_value, "", "post", "auth/approle/login", **values)["auth"]["client_token"]
+    token = ask(project, "", "post", "auth/approle/login", **values)["auth"]["client_token"]
     with pytest.raises(Refused):
-        ask(project_value, "", "post", "auth/approle/login", **values)
-    ask(project_value, token, "post", "auth/token/revoke-self")
+        ask(project, "", "post", "auth/approle/login", **values)
+    ask(project, token, "post", "auth/token/revoke-self")
 
 
-def test_a_secret_id_of_one_role_does_not_log_in_as_another(project_value: Project):
-    enclave, worker = request_credential(project_value, "enclave"), request_credential(project_value, "worker")
+def test_a_secret_id_of_one_role_does_not_log_in_as_another(project: Project):
+    enclave, worker = request_credential(project, "enclave"), request_credential(project, "worker")
     with pytest.raises(Refused):
         login_service(
-            project_value.socket_path("openbao"), role_id=enclave["role_id"], wrapped_secret_id=worker["wrapped"]
+            project.socket_path("openbao"), role_id=enclave["role_id"], wrapped_secret_id=worker["wrapped"]
         )
 
 
 @pytest.mark.parametrize("role", openbao_setup.APPROLE_NAMES)
-def test_a_service_reads_only_its_own_secrets(project_value: Project, role: str):
+def test_a_service_reads_only_its_own_secrets(project: Project, role: str):
     own = {"enclave": {"enclave/postgres", "enclave/sftp"}}.get(role, {f"{role}/valkey"})
     with login_service(
-        project_value.socket_path("openbao"), **openbao_setup.issue_secret_id(project_value, role)
+        project.socket_path("openbao"), **openbao_setup.issue_secret_id(project, role)
     ) as session:
         secrets = OpenBaoSecretStore(session)
         for path in ("worker/valkey", "api/valkey", "enclave/postgres", "enclave/sftp"):
@@ -150,65 +150,65 @@ def test_a_service_reads_only_its_own_secrets(project_value: Project, role: str)
 
 
 @pytest.mark.parametrize("path", ["transit/sign/models", "transit/sign/ledger", "transit/encrypt/tokens"])
-def test_the_api_signs_nothing_and_encrypts_nothing(project_value: Project, path: str):
+def test_the_api_signs_nothing_and_encrypts_nothing(project: Project, path: str):
     with (
         login_service(
-            project_value.socket_path("openbao"), **openbao_setup.issue_secret_id(project_value, "api")
+            project.socket_path("openbao"), **openbao_setup.issue_secret_id(project, "api")
         ) as session,
         pytest.raises(Refused),
     ):
-        ask(project_value, session.client.token, "post", path, input="eA==", plaintext="eA==")
+        ask(project, session.client.token, "post", path, input="eA==", plaintext="eA==")
 
 
-def test_the_secrets_in_files_are_their_owners_alone(project_value: Project):
-    uids = privileges.SERVICE_UIDS if privileges.detect_privileges(project_value).separation == "user" else {}
+def test_the_secrets_in_files_are_their_owners_alone(project: Project):
+    uids = privileges.SERVICE_UIDS if privileges.detect_privileges(project).separation == "user" else {}
     expected = {
-        project_value.state_dir / "seal.key": uids.get("keys", os.geteuid()),
-        project_value.state_dir / "supervisor.key": os.geteuid(),
-        project_value.root / "witness/key": uids.get("witness", os.geteuid()),
-        project_value.vendor_dir / "host_key": uids.get("vendor", os.geteuid()),
+        project.state_dir / "seal.key": uids.get("keys", os.geteuid()),
+        project.state_dir / "supervisor.key": os.geteuid(),
+        project.root / "witness/key": uids.get("witness", os.geteuid()),
+        project.vendor_dir / "host_key": uids.get("vendor", os.geteuid()),
     }
     for path, owner in expected.items():
         matches = path.stat()
         assert (matches.st_mode & 0o777, matches.st_uid) == (0o600, owner), path
 
 
-def test_the_logs_key_is_written_with_its_origin(project_value: Project):
-    key = parse_verifier_key((project_value.ledger_dir / "vkey").read_text().strip())
+def test_the_logs_key_is_written_with_its_origin(project: Project):
+    key = parse_verifier_key((project.ledger_dir / "vkey").read_text().strip())
     assert key.kind == KIND_LOG
-    assert key.name == (project_value.ledger_dir / "origin").read_text().strip()
-    assert key.name.startswith(f"wellspring.example.com/{project_value.name}/")
+    assert key.name == (project.ledger_dir / "origin").read_text().strip()
+    assert key.name.startswith(f"wellspring.example.com/{project.name}/")
 
 
-def test_an_unfinished_bootstrap_is_done_again(project_value: Project):
-    client_module.stop_servers(project_value)
-    stored = openbao_setup.supervisor_key_path(project_value).read_bytes()
-    journals = list((project_value.journals_dir / "enclave").glob("*.log"))
+def test_an_unfinished_bootstrap_is_done_again(project: Project):
+    client_module.stop_servers(project)
+    stored = openbao_setup.supervisor_key_path(project).read_bytes()
+    journals = list((project.journals_dir / "enclave").glob("*.log"))
     for path in journals:
         path.unlink()
-    origin = (project_value.ledger_dir / "origin").read_text()
+    origin = (project.ledger_dir / "origin").read_text()
     # As if the power had failed just before the last file was written.
-    openbao_setup.supervisor_key_path(project_value).unlink()
-    client_module.start_servers(project_value)
-    assert openbao_setup.supervisor_key_path(project_value).read_bytes() != stored
+    openbao_setup.supervisor_key_path(project).unlink()
+    client_module.start_servers(project)
+    assert openbao_setup.supervisor_key_path(project).read_bytes() != stored
     # Another key is another log.
-    assert (project_value.ledger_dir / "origin").read_text() != origin
-    login_service(project_value.socket_path("openbao"), **request_credential(project_value, "enclave")).close()
+    assert (project.ledger_dir / "origin").read_text() != origin
+    login_service(project.socket_path("openbao"), **request_credential(project, "enclave")).close()
 
 
-def test_a_lost_supervisor_key_never_costs_data_that_was_made(project_value: Project):
-    client_module.stop_servers(project_value)
-    stored = openbao_setup.supervisor_key_path(project_value).read_bytes()
-    (project_value.ledger_dir / "checkpoint").write_text("a log that holds something")
-    openbao_setup.supervisor_key_path(project_value).unlink()
+def test_a_lost_supervisor_key_never_costs_data_that_was_made(project: Project):
+    client_module.stop_servers(project)
+    stored = openbao_setup.supervisor_key_path(project).read_bytes()
+    (project.ledger_dir / "checkpoint").write_text("a log that holds something")
+    openbao_setup.supervisor_key_path(project).unlink()
     try:
         with pytest.raises(CorruptedError, match="already holds data"):
-            client_module.start_servers(project_value)
-        assert (project_value.state_dir / "openbao/data").exists()
-        assert (project_value.state_dir / "postgres/data").exists()
+            client_module.start_servers(project)
+        assert (project.state_dir / "openbao/data").exists()
+        assert (project.state_dir / "postgres/data").exists()
     finally:
-        (project_value.ledger_dir / "checkpoint").unlink()
+        (project.ledger_dir / "checkpoint").unlink()
         layout.write_secret_file(
-            openbao_setup.supervisor_key_path(project_value), stored, privileges.detect_privileges(project_value), None
+            openbao_setup.supervisor_key_path(project), stored, privileges.detect_privileges(project), None
         )
-        client_module.start_servers(project_value)
+        client_module.start_servers(project)

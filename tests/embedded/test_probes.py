@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from wellspring.embedded.probes import accepts_connections, answers_ping
+from wellspring.embedded.probes import accepts_connections, responds_to_ping
 
 
 @pytest.mark.parametrize(
@@ -28,10 +28,10 @@ def test_a_ping_wants_a_done(tmp_path: Path, answer: bytes, works: bool):
 
         thread = threading.Thread(target=serve)
         thread.start()
-        assert answers_ping(path) is works
+        assert responds_to_ping(path) is works
         thread.join()
 
 
 def test_no_socket_does_not_connect(tmp_path: Path):
     assert not accepts_connections(tmp_path / "nothing")
-    assert not answers_ping(tmp_path / "nothing")
+    assert not responds_to_ping(tmp_path / "nothing")

@@ -19,24 +19,24 @@ pytestmark = pytest.mark.live
 
 
 @pytest.fixture(scope="module")
-def project_value() -> Iterator[Project]:
-    with projects.project_value() as project:
+def project() -> Iterator[Project]:
+    with projects.running_project() as project:
         (project.vendor_dir / "outbox/claims.csv").write_text("a,b\n1,2\n")
         yield project
 
 
 @pytest.fixture(scope="module")
-def key(project_value: Project) -> str:
-    with login_service(project_value.socket_path("openbao"), **request_credential(project_value, "enclave")) as session:
+def key(project: Project) -> str:
+    with login_service(project.socket_path("openbao"), **request_credential(project, "enclave")) as session:
         return OpenBaoSecretStore(session).read_secret("enclave/sftp")["private_key"]
 
 
-def talk(project_value: Project, key: str, ask: Any, **options: Any) -> Any:
+def talk(project: Project, key: str, ask: Any, **options: Any) -> Any:
     async def conversation() -> Any:
-        arguments = {"known_hosts": str(project_value.vendor_dir / "known_hosts"), "username": "wellspring", **options}
+        arguments = {"known_hosts": str(project.vendor_dir / "known_hosts"), "username": "wellspring", **options}
         arguments.setdefault("client_keys", [asyncssh.import_private_key(key)])
         async with asyncssh.connect(
-            "127.0.0.1", project_value.server_port("sftp"), config=None, agent_path=None, **arguments
+            "127.0.0.1", project.server_port("sftp"), config=None, agent_path=None, **arguments
         ) as connection:
             async with connection.start_sftp_client() as client:
                 return await ask(client)
@@ -44,13 +44,13 @@ def talk(project_value: Project, key: str, ask: Any, **options: Any) -> Any:
     return asyncio.run(conversation())
 
 
-def test_the_outbox_is_listed_and_read_under_the_pinned_host_key(project_value: Project, key: str):
+def test_the_outbox_is_listed_and_read_under_the_pinned_host_key(project: Project, key: str):
     async def ask(client: asyncssh.SFTPClient) -> tuple[list[str], bytes]:
         names = [str(name) for name in await client.listdir("outbox")]
         async with client.open("outbox/claims.csv", "rb") as file:
             return names, bytes(await file.read())
 
-    names, content = talk(project_value, key, ask)
+    names, content = talk(project, key, ask)
     assert "claims.csv" in names
     assert content == b"a,b\n1,2\n"
 
@@ -72,47 +72,47 @@ def test_the_outbox_is_listed_and_read_under_the_pinned_host_key(project_value: 
         lambda client: client.chmod("outbox/claims.csv", 0o777),
     ],
 )
-def test_whatever_would_change_something_is_refused(project_value: Project, key: str, ask: Any):
+def test_whatever_would_change_something_is_refused(project: Project, key: str, ask: Any):
     with pytest.raises(asyncssh.SFTPError):
-        talk(project_value, key, ask)
-    assert sorted(path.name for path in (project_value.vendor_dir / "outbox").iterdir()) == ["claims.csv"]
-    assert (project_value.vendor_dir / "outbox/claims.csv").read_text() == "a,b\n1,2\n"
+        talk(project, key, ask)
+    assert sorted(path.name for path in (project.vendor_dir / "outbox").iterdir()) == ["claims.csv"]
+    assert (project.vendor_dir / "outbox/claims.csv").read_text() == "a,b\n1,2\n"
 
 
 @pytest.mark.parametrize("path", ["host_key", "/authorized_keys", "outbox/../host_key", "../wellspring.toml", "/"])
-def test_nothing_but_the_outbox_is_shown(project_value: Project, key: str, path: str):
+def test_nothing_but_the_outbox_is_shown(project: Project, key: str, path: str):
     with pytest.raises(asyncssh.SFTPError):
-        talk(project_value, key, lambda client: client.listdir(path))
+        talk(project, key, lambda client: client.listdir(path))
     with pytest.raises(asyncssh.SFTPError):
-        talk(project_value, key, lambda client: client.get(path))
+        talk(project, key, lambda client: client.get(path))
 
 
-def test_another_key_a_password_or_no_key_is_refused(project_value: Project, key: str):
+def test_another_key_a_password_or_no_key_is_refused(project: Project, key: str):
     second = asyncssh.import_private_key(generate_ssh_key_pair()[0].decode())
     for arguments in ({"client_keys": [second]}, {"client_keys": None, "password": "wellspring"}):
         with pytest.raises(asyncssh.PermissionDenied):
-            talk(project_value, key, lambda client: client.listdir("outbox"), **arguments)
+            talk(project, key, lambda client: client.listdir("outbox"), **arguments)
 
 
-def test_a_host_with_another_key_is_refused_by_who_pins(project_value: Project, key: str):
+def test_a_host_with_another_key_is_refused_by_who_pins(project: Project, key: str):
     public = generate_ssh_key_pair()[1].decode()
-    pinned = asyncssh.import_known_hosts(f"[127.0.0.1]:{project_value.server_port('sftp')} {public}\n")
+    pinned = asyncssh.import_known_hosts(f"[127.0.0.1]:{project.server_port('sftp')} {public}\n")
     with pytest.raises(asyncssh.HostKeyNotVerifiable):
-        talk(project_value, key, lambda client: client.listdir("outbox"), known_hosts=pinned)
+        talk(project, key, lambda client: client.listdir("outbox"), known_hosts=pinned)
 
 
-def test_the_host_key_stays_and_the_pin_follows_the_port(project_value: Project, key: str):
-    before = (project_value.vendor_dir / "host_key").read_bytes(), project_value.server_port("sftp")
-    client_module.stop_servers(project_value)
+def test_the_host_key_stays_and_the_pin_follows_the_port(project: Project, key: str):
+    before = (project.vendor_dir / "host_key").read_bytes(), project.server_port("sftp")
+    client_module.stop_servers(project)
     assert not is_sftp_ready(before[1])
-    client_module.start_servers(project_value)
-    assert (project_value.vendor_dir / "host_key").read_bytes() == before[0]
-    assert is_sftp_ready(project_value.server_port("sftp"))
-    talk(project_value, key, lambda client: client.listdir("outbox"))
+    client_module.start_servers(project)
+    assert (project.vendor_dir / "host_key").read_bytes() == before[0]
+    assert is_sftp_ready(project.server_port("sftp"))
+    talk(project, key, lambda client: client.listdir("outbox"))
 
 
-def test_the_enclaves_private_key_is_in_no_file(project_value: Project, key: str):
+def test_the_enclaves_private_key_is_in_no_file(project: Project, key: str):
     body = key.splitlines()[3].encode()
-    for path in project_value.root.rglob("*"):
+    for path in project.root.rglob("*"):
         if path.is_file() and "openbao/data" not in path.as_posix():
             assert body not in path.read_bytes(), path

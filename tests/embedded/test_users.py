@@ -28,14 +28,14 @@ USER = {
 
 
 @pytest.fixture(scope="module")
-def project_value() -> Iterator[Project]:
+def project() -> Iterator[Project]:
     with keyserver() as project:
         yield project
 
 
 @pytest.fixture
-def client(project_value: Project) -> Iterator[Any]:
-    with openbao_setup.supervisor_session(project_value) as opened_files:
+def client(project: Project) -> Iterator[Any]:
+    with openbao_setup.supervisor_session(project) as opened_files:
         yield opened_files
 
 
@@ -44,9 +44,9 @@ def ask(client: Any, method: str, path: str, **values: Any) -> Any:
         return client.adapter.request(method, f"/v1/{path}", **({"json": values} if values else {}))
 
 
-def test_who_is_enrolled_can_log_in_and_sign_with_the_key_that_is_recorded(project_value: Project, client: Any) -> None:
+def test_who_is_enrolled_can_log_in_and_sign_with_the_key_that_is_recorded(project: Project, client: Any) -> None:
     step = RecordingStep()
-    built = users.enroll_user(project_value, "ana", PASSWORD, client=client, step=step)
+    built = users.enroll_user(project, "ana", PASSWORD, client=client, step=step)
     intent, entry = step.entries
     assert (intent.phase, entry.phase, entry.action, entry.subject) == ("intent", "done", "enroll", "user:ana")
     assert entry.facts == {"roles": ["owner"], "principal": "owner", "public_key": built["public_key"]}
@@ -55,58 +55,58 @@ def test_who_is_enrolled_can_log_in_and_sign_with_the_key_that_is_recorded(proje
     assert built["otpauth_url"].partition("secret=")[2][:20] not in result
     phone = Authenticator(built["otpauth_url"])
     assert "otpauth://totp/health_plan%3Aana?" in built["otpauth_url"]
-    token = login_user(project_value.socket_path("openbao"), "ana", PASSWORD, phone.code()).token
-    with resume_session(project_value, token) as person:
+    token = login_user(project.socket_path("openbao"), "ana", PASSWORD, phone.code()).token
+    with resume_session(project, token) as person:
         Ed25519PublicKey.from_public_bytes(base64.b64decode(built["public_key"])).verify(person.sign(b"x"), b"x")
 
 
-def test_whoever_is_enrolled_stays_who_they_are(project_value: Project, client: Any) -> None:
+def test_whoever_is_enrolled_stays_who_they_are(project: Project, client: Any) -> None:
     step = RecordingStep()
-    built = users.enroll_user(project_value, "bo", PASSWORD, client=client, step=step)
+    built = users.enroll_user(project, "bo", PASSWORD, client=client, step=step)
     for password in (PASSWORD, "somebody else's idea of one"):
         with pytest.raises(Refused, match="enrolled already"):
-            users.enroll_user(project_value, "bo", password, client=client, step=step)
+            users.enroll_user(project, "bo", password, client=client, step=step)
     assert [entry.phase for entry in step.entries] == ["intent", "done", "intent", "refused", "intent", "refused"]
     token = login_user(
-        project_value.socket_path("openbao"), "bo", PASSWORD, Authenticator(built["otpauth_url"]).code()
+        project.socket_path("openbao"), "bo", PASSWORD, Authenticator(built["otpauth_url"]).code()
     ).token
-    with resume_session(project_value, token) as person:
+    with resume_session(project, token) as person:
         assert base64.b64encode(person.public_key).decode() == built["public_key"]
 
 
 def test_an_enrolment_that_broke_off_is_finished_with_the_same_password_only(
-    project_value: Project, client: Any
+    project: Project, client: Any
 ) -> None:
     ask(client, "post", "auth/userpass/users/cy", **USER)
     with pytest.raises(Refused, match="enrolled already"):
-        users.enroll_user(project_value, "cy", "another good password", client=client, step=RecordingStep())
-    built = users.enroll_user(project_value, "cy", PASSWORD, client=client, step=RecordingStep())
-    login_user(project_value.socket_path("openbao"), "cy", PASSWORD, Authenticator(built["otpauth_url"]).code())
+        users.enroll_user(project, "cy", "another good password", client=client, step=RecordingStep())
+    built = users.enroll_user(project, "cy", PASSWORD, client=client, step=RecordingStep())
+    login_user(project.socket_path("openbao"), "cy", PASSWORD, Authenticator(built["otpauth_url"]).code())
 
 
-def test_only_who_is_named_in_the_project_is_enrolled(project_value: Project, client: Any) -> None:
+def test_only_who_is_named_in_the_project_is_enrolled(project: Project, client: Any) -> None:
     step = RecordingStep()
     with pytest.raises(NotFound, match="names no such person"):
-        users.enroll_user(project_value, "an", PASSWORD, client=client, step=step)
+        users.enroll_user(project, "an", PASSWORD, client=client, step=step)
     assert step.entries == []
-    (project_value.root / "wellspring.toml").write_text(
-        (project_value.root / "wellspring.toml").read_text()
+    (project.root / "wellspring.toml").write_text(
+        (project.root / "wellspring.toml").read_text()
         + '\n[users."Ann Smith"]\nroles = []\n\n[users.new]\nroles = ["x"]\n'
     )
     with pytest.raises(ProjectError, match="lower-case"):
-        users.enroll_user(project_value, "Ann Smith", PASSWORD, client=client, step=step)
+        users.enroll_user(project, "Ann Smith", PASSWORD, client=client, step=step)
     # Named since the servers came up.
-    users.enroll_user(project_value, "new", PASSWORD, client=client, step=step)
+    users.enroll_user(project, "new", PASSWORD, client=client, step=step)
     assert step.done("enroll")[0].facts["roles"] == ["x"]
 
 
 @pytest.mark.parametrize("password", ["", "elevenchars", "aaaaaaaaaaaaaaaa", "abababababababab"])
-def test_a_weak_password_is_refused_before_anything_is_made(project_value: Project, client: Any, password: str) -> None:
+def test_a_weak_password_is_refused_before_anything_is_made(project: Project, client: Any, password: str) -> None:
     step = RecordingStep()
     with pytest.raises(Refused, match="12 characters"):
-        users.enroll_user(project_value, "dee", password, client=client, step=step)
+        users.enroll_user(project, "dee", password, client=client, step=step)
     with pytest.raises(Refused, match="12 characters"):
-        users.request_enrollment(project_value, "dee", password)
+        users.request_enrollment(project, "dee", password)
     assert step.entries == []
 
 
@@ -114,7 +114,7 @@ def test_a_weak_password_is_refused_before_anything_is_made(project_value: Proje
     ("method", "path", "values"),
     [
         ("post", "auth/userpass/users/eli", {**USER, "token_policies": "enclave"}),
-        ("post", "auth/userpass/users/eli", {**USER, "token_policies": "person,enclave"}),
+        ("post", "auth/userpass/users/eli", {**USER, "token_policies": "user,enclave"}),
         ("post", "auth/userpass/users/eli", {**USER, "token_ttl": "1h"}),
         ("post", "auth/userpass/users/eli", {**USER, "token_no_default_policy": False}),
         ("post", "auth/userpass/users/eli", {**USER, "token_period": "1h"}),
@@ -124,29 +124,29 @@ def test_a_weak_password_is_refused_before_anything_is_made(project_value: Proje
         ("post", "auth/userpass/users/ana/policies", {"token_policies": "enclave"}),
         ("delete", "auth/userpass/users/ana", {}),
         ("get", "auth/userpass/users/ana", {}),
-        ("post", "people/keys/ana/rotate", {"type": "ed25519"}),
-        ("post", "people/keys/ana/config", {"type": "ed25519"}),
-        ("post", "people/keys/eli/import", {"type": "ed25519"}),
-        ("post", "people/keys/eli", {"type": "ed25519", "exportable": True}),
-        ("delete", "people/keys/ana", {}),
-        ("post", "people/sign/ana", {"input": "eA=="}),
-        ("get", "people/export/signing-key/ana", {}),
+        ("post", "users/keys/ana/rotate", {"type": "ed25519"}),
+        ("post", "users/keys/ana/config", {"type": "ed25519"}),
+        ("post", "users/keys/eli/import", {"type": "ed25519"}),
+        ("post", "users/keys/eli", {"type": "ed25519", "exportable": True}),
+        ("delete", "users/keys/ana", {}),
+        ("post", "users/sign/ana", {"input": "eA=="}),
+        ("get", "users/export/signing-key/ana", {}),
         ("post", "identity/mfa/method/totp/admin-destroy", {"method_id": "x", "entity_id": "x"}),
         ("post", "identity/mfa/method/totp", {"method_name": "user"}),
-        ("delete", "identity/mfa/login-enforcement/people", {}),
+        ("delete", "identity/mfa/login-enforcement/users", {}),
         ("post", "identity/entity-alias", {"name": "ana"}),
-        ("post", "sys/policies/acl/person", {"policy": "x"}),
+        ("post", "sys/policies/acl/user", {"policy": "x"}),
     ],
 )
 def test_the_supervisor_makes_people_and_changes_none(
-    project_value: Project, client: Any, method: str, path: str, values: dict[str, Any]
+    project: Project, client: Any, method: str, path: str, values: dict[str, Any]
 ) -> None:
     with pytest.raises(Refused):
         ask(client, method, path, **values)
 
 
-def test_the_secret_of_an_authenticator_is_shown_once(project_value: Project, client: Any) -> None:
-    users.enroll_user(project_value, "hal", PASSWORD, client=client, step=RecordingStep())
+def test_the_secret_of_an_authenticator_is_shown_once(project: Project, client: Any) -> None:
+    users.enroll_user(project, "hal", PASSWORD, client=client, step=RecordingStep())
     mounted = ask(client, "get", "sys/internal/ui/mounts/auth/userpass")["data"]
     entity = ask(client, "post", "identity/lookup/entity", alias_name="hal", alias_mount_accessor=mounted["accessor"])[
         "data"
@@ -158,26 +158,26 @@ def test_the_secret_of_an_authenticator_is_shown_once(project_value: Project, cl
     assert again["data"] is None
 
 
-def test_the_owner_asks_through_the_supervisors_door(project_value: Project) -> None:
+def test_the_owner_asks_through_the_supervisors_door(project: Project) -> None:
     step = RecordingStep()
 
     def handle(request: dict[str, Any]) -> dict[str, Any]:
         assert set(request) == {"op", "name", "password"}
-        with openbao_setup.supervisor_session(project_value) as client:
-            return users.enroll_user(project_value, request["name"], request["password"], client=client, step=step)
+        with openbao_setup.supervisor_session(project) as client:
+            return users.enroll_user(project, request["name"], request["password"], client=client, step=step)
 
-    socket_path = ControlSocket(project_value.socket_path("control"), handle)
+    socket_path = ControlSocket(project.socket_path("control"), handle)
     answering_ = threading.Thread(target=lambda: [socket_path.serve_one() for _ in range(2)])
     answering_.start()
     try:
-        built = users.request_enrollment(project_value, "gus", PASSWORD)
+        built = users.request_enrollment(project, "gus", PASSWORD)
         with pytest.raises(Refused, match="enrolled already"):
-            users.request_enrollment(project_value, "gus", PASSWORD)
+            users.request_enrollment(project, "gus", PASSWORD)
     finally:
         answering_.join(10)
         socket_path.close()
-    login_user(project_value.socket_path("openbao"), "gus", PASSWORD, Authenticator(built["otpauth_url"]).code())
+    login_user(project.socket_path("openbao"), "gus", PASSWORD, Authenticator(built["otpauth_url"]).code())
     assert step.done("enroll")[0].facts["public_key"] == built["public_key"]
     with pytest.raises(NotFound, match="names no such person") as lost:
-        users.request_enrollment(project_value, "guss", PASSWORD)
+        users.request_enrollment(project, "guss", PASSWORD)
     assert lost.value.fix == "did you mean 'gus'?"

@@ -55,7 +55,7 @@ class Store(NamedTuple):
 
 @pytest.fixture(scope="module")
 def store() -> Iterator[Store]:
-    with projects.project(sections="[features]") as project:
+    with projects.create_project(sections="[features]") as project:
         granted = detect_privileges(project)
         layout.ensure_ownership(project)
         layout.create_folders(project, granted)
@@ -85,7 +85,7 @@ def test_the_default_user_is_off(store: Store):
 
 def test_the_probe_only_pings(store: Store):
     for words in (("HGETALL", "x"), ("CLIENT", "LIST"), ("INFO",), ("HSET", "x", "a", "1")):
-        result = store._replace(known={valkey.PROBE_USER: "any"}).describe(valkey.PROBE_USER, *words)
+        result = store._replace(expected_value={valkey.PROBE_USER: "any"}).describe(valkey.PROBE_USER, *words)
         assert "no permissions" in str(result), words
 
 

@@ -52,7 +52,7 @@ class Store(NamedTuple):
 
 @pytest.fixture(scope="module")
 def store() -> Iterator[Store]:
-    with projects.project(sections="[features]") as project:
+    with projects.create_project(sections="[features]") as project:
         layout.ensure_ownership(project)
         granted, expected = detect_privileges(project), valkey.generate_passwords()
         layout.create_folders(project, granted)
@@ -145,7 +145,7 @@ def test_no_other_service_reads_its_folder(store: Store, service: str):
 
 
 def test_the_file_of_its_users_is_its_own_and_holds_only_hashes():
-    with projects.project() as project:
+    with projects.create_project() as project:
         layout.ensure_ownership(project)
         granted, expected = detect_privileges(project), valkey.generate_passwords()
         layout.create_folders(project, granted)

@@ -9,7 +9,7 @@ from wellspring_verify.notes import KIND_WITNESS, parse_verifier_key
 
 @pytest.mark.live
 def test_the_witness_answers_with_its_own_key_and_knows_the_log():
-    with projects.project_value() as project:
+    with projects.running_project() as project:
         key = parse_verifier_key(RemoteWitness(project.socket_path("witness")).verifier_key())
         assert key.kind == KIND_WITNESS
         assert (project.root / "witness/vkey").read_text().strip() == str(key)

@@ -123,15 +123,15 @@ def test_a_process_of_the_workers_user_opens_no_secret_and_no_vault(project: Pro
 @pytest.mark.skipif(landlock.syscall(444, None, 0, 1) < 1, reason="this kernel has no Landlock")
 def test_the_real_worker_with_its_capability_opens_no_secret_and_no_vault(project: ProjectFixture, secrets: list[Path]):
     code = (
-        f"{PROBE}\nfrom wellspring.runtime.sandbox import confine\n"
-        "told = {'confined': confine(here, role='worker'), 'uid': os.geteuid()}\n"
+        f"{PROBE}\nfrom wellspring.runtime.sandbox import confine_process\n"
+        "told = {'confined': confine_process(project, role='worker'), 'uid': os.geteuid()}\n"
         "told['paths'] = {path: tried(path) for path in json.loads(sys.stdin.read())}\n"
-        "told['vault'] = asked(str(here.socket('vault')), {'op': 'tokenize', 'domain': 'member', 'value': 'x'})\n"
+        "told['vault'] = asked(str(project.socket_path('vault')), {'op': 'tokenize', 'domain': 'member', 'value': 'x'})\n"
         f"told['database'] = reached({str(database(project))!r})\n"
-        "told['toml'] = tried(str(here.root / 'wellspring.toml'))\n"
+        "told['toml'] = tried(str(project.root / 'wellspring.toml'))\n"
         "print(json.dumps(told))"
     )
-    ran = run_as(project.project, "worker", code, arguments_value=json.dumps([str(path) for path in secrets]))
+    ran = run_as(project.project, "worker", code, stdin=json.dumps([str(path) for path in secrets]))
     assert ran.returncode == 0, ran.stderr
     result = json.loads(ran.stdout)
     assert (result["confined"], result["uid"]) == ("", SERVICE_UIDS["worker"])
@@ -164,9 +164,9 @@ def test_each_service_runs_as_the_user_that_status_says(project: ProjectFixture,
 
 def test_the_worker_gets_no_credential_from_the_supervisor(project: ProjectFixture):
     code = (
-        "from wellspring.embedded.control_socket import credential\nfrom wellspring.errors import WellspringError\n"
+        "from wellspring.embedded.control_socket import request_credential\nfrom wellspring.errors import WellspringError\n"
         "for role in ('worker', 'enclave'):\n"
-        "    try:\n        credential(here, role)\n        print('given')\n"
+        "    try:\n        request_credential(project, role)\n        print('given')\n"
         "    except WellspringError as wrong:\n        print(wrong.slug)"
     )
     ran = run_as(project.project, "worker", code)

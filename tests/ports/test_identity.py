@@ -17,7 +17,7 @@ pytestmark = pytest.mark.live
 
 @pytest.fixture(scope="module")
 def project_value() -> Iterator[Project]:
-    with projects.project_value() as project:
+    with projects.running_project() as project:
         yield project
 
 

@@ -41,7 +41,7 @@ root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give ser
 @pytest.fixture(scope="module")
 def project_value() -> Iterator[Project]:
     """A furnished project, without servers, that holds a secret of each kind."""
-    with projects.project() as project:
+    with projects.create_project() as project:
         project.state_dir.mkdir()
         granted = detect_privileges(project)
         layout.create_folders(project, granted)

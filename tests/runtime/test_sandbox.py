@@ -21,7 +21,7 @@ PROBE = """
 import json, sys
 from wellspring.runtime.sandbox import confine_process
 request = json.loads(sys.stdin.read())
-reason = confine_process(here, role=request["role"]) if request["role"] else ""
+reason = confine_process(project, role=request["role"]) if request["role"] else ""
 def open_path(path, mode):
     try:
         with open(path, mode) as file:
@@ -39,7 +39,7 @@ landlock = pytest.mark.skipif(landlock_module.syscall(444, None, 0, 1) < 1, reas
 @pytest.fixture(params=["open", "closed"])
 def project_value(request: pytest.FixtureRequest) -> Iterator[Project]:
     """A furnished project with secrets, in a folder that others may enter, or that is closed to them."""
-    with projects.project() as project:
+    with projects.create_project() as project:
         project.state_dir.mkdir()
         granted = detect_privileges(project)
         layout.create_folders(project, granted)
@@ -59,7 +59,7 @@ def probe(
     project_value: Project, role: str, paths: list[tuple[Path, str]], *, service: str = "worker"
 ) -> dict[str, str]:
     requests = json.dumps({"role": role, "paths": [(str(path), mode) for path, mode in paths]})
-    result = projects.run_as(project_value, service, PROBE, arguments_value=requests)
+    result = projects.run_as(project_value, service, PROBE, stdin=requests)
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)
 
@@ -67,7 +67,7 @@ def probe(
 def as_owner(project_value: Project, role: str, paths: list[tuple[Path, str]]) -> set[str]:
     """Try paths as the supervisor's own user: what is refused here, Landlock refuses, and no mode of a file."""
     requests = json.dumps({"role": role, "paths": [(str(path), mode) for path, mode in paths]})
-    code = f"from pathlib import Path\nfrom wellspring.project import load_project\nhere = load_project(Path({str(project_value.root)!r}))\n{PROBE}"
+    code = f"from pathlib import Path\nfrom wellspring.project import load_project\nproject = load_project(Path({str(project_value.root)!r}))\n{PROBE}"
     ran = subprocess.run(
         [sys.executable, "-P", "-c", code], input=requests, env=service_environment(project_value, role), cwd="/",
         capture_output=True, text=True, check=True,
@@ -200,14 +200,14 @@ def test_mlflow_opens_only_its_own_folder(project_value: Project):
 
 
 def test_no_rule_opens_a_folder_above_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    with projects.project() as project:
+    with projects.create_project() as project:
         monkeypatch.setattr(sys, "path", [*sys.path, "/", "/tmp", str(project.root.parent)])
         reads, writes = sandbox.file_rules_for(project, "worker")
         assert not [path for path in (*reads, *writes) if project.root.is_relative_to(path)]
 
 
 def test_a_kernel_without_landlock_is_told_and_nothing_breaks(monkeypatch: pytest.MonkeyPatch):
-    with projects.project() as project:
+    with projects.create_project() as project:
         monkeypatch.setattr(sandbox, "syscall", lambda *_: -1)
         assert "no Landlock" in sandbox.confine_process(project, role="worker")
         assert "no Landlock" in sandbox.describe_separation(project)

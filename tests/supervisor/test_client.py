@@ -24,23 +24,23 @@ NEVER_OPTIONAL = {"openbao", "postgres", "sftp", "witness", "enclave"}
 UP = """
 import sys
 from pathlib import Path
-from wellspring.project import load
-from wellspring.embedded import sftp, supervisor
-print(supervisor.up(load(Path(sys.argv[1]))).supervisor.pid)
+from wellspring.project import load_project
+from wellspring.supervisor.client import start_servers
+print(start_servers(load_project(Path(sys.argv[1]))).supervisor.pid)
 """
 
 
 @pytest.fixture(scope="module")
-def project_value() -> Iterator[Project]:
+def project() -> Iterator[Project]:
     """One project for all tests of this file: its keys are made once, and each test starts and stops as it likes."""
-    with projects.project() as project:
+    with projects.create_project() as project:
         yield project
 
 
 @pytest.fixture
 def bare() -> Iterator[Project]:
     """A project that was never up."""
-    with projects.project() as project:
+    with projects.create_project() as project:
         yield project
 
 
@@ -74,14 +74,14 @@ def nothing_left(project: Project) -> bool:
     )
 
 
-def test_up_returns_with_every_server_running_and_says_where(project_value: Project):
+def test_up_returns_with_every_server_running_and_says_where(project: Project):
     output: list[str] = []
-    running = client.start_servers(project_value, progress=output.append)
+    running = client.start_servers(project, progress=output.append)
     assert set(running.servers) == NEVER_OPTIONAL
-    assert running == project_value.read_run_state()
+    assert running == project.read_run_state()
     assert all(is_same_process(server) for server in [running.supervisor, *running.servers.values()])
     assert {f"{name} is ready" for name in running.servers} <= set(output)
-    rows = client.list_server_status(project_value)
+    rows = client.list_server_status(project)
     assert rows[0].name == "supervisor"
     assert {row.state for row in rows} == {"up"}
     owners = {row.name: row.uid for row in rows}
@@ -92,110 +92,110 @@ def test_up_returns_with_every_server_running_and_says_where(project_value: Proj
         assert owners["witness"] == SERVICE_UIDS["witness"]
 
 
-def test_a_second_up_changes_nothing(project_value: Project):
-    first = client.start_servers(project_value)
-    assert client.start_servers(project_value) == first
+def test_a_second_up_changes_nothing(project: Project):
+    first = client.start_servers(project)
+    assert client.start_servers(project) == first
 
 
-def test_an_up_whose_caller_goes_away_leaves_servers_that_can_be_stopped(project_value: Project):
-    client.stop_servers(project_value)
+def test_an_up_whose_caller_goes_away_leaves_servers_that_can_be_stopped(project: Project):
+    client.stop_servers(project)
     telling = UP.replace("sys.argv[1])))", "sys.argv[1])), progress=lambda line: print(line, flush=True))")
-    with subprocess.Popen([sys.executable, "-c", telling, str(project_value.root)], stdout=subprocess.PIPE) as caller:
+    with subprocess.Popen([sys.executable, "-c", telling, str(project.root)], stdout=subprocess.PIPE) as caller:
         assert caller.stdout is not None
         assert caller.stdout.readline()
         caller.kill()
     try:
         # Waits until it is up, then stops it: a lock that its supervisor never let go would hold this for 75 seconds.
-        assert client.stop_servers(project_value)
-        assert nothing_left(project_value)
+        assert client.stop_servers(project)
+        assert nothing_left(project)
     finally:
-        running = project_value.read_run_state()
+        running = project.read_run_state()
         if running is not None and is_same_process(running.supervisor):
             os.kill(running.supervisor.pid, signal.SIGTERM)
             wait_for_exit(running.supervisor, 40)
 
 
-def test_two_ups_at_once_start_one_supervisor(project_value: Project):
-    client.stop_servers(project_value)
+def test_two_ups_at_once_start_one_supervisor(project: Project):
+    client.stop_servers(project)
     ups = [
-        subprocess.Popen([sys.executable, "-c", UP, str(project_value.root)], stdout=subprocess.PIPE, text=True)
+        subprocess.Popen([sys.executable, "-c", UP, str(project.root)], stdout=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
     result = {up.communicate(timeout=90)[0].strip() for up in ups}
-    running = project_value.read_run_state()
+    running = project.read_run_state()
     assert running is not None
     assert result == {str(running.supervisor.pid)}
 
 
-def test_down_leaves_no_process_port_or_file(project_value: Project):
+def test_down_leaves_no_process_port_or_file(project: Project):
     for _ in range(3):
-        running = client.start_servers(project_value)
+        running = client.start_servers(project)
         assert len(listening(running)) >= 1
-        assert client.stop_servers(project_value)
-        assert nothing_left(project_value)
+        assert client.stop_servers(project)
+        assert nothing_left(project)
         assert listening(running) == []
-    assert not client.stop_servers(project_value)
+    assert not client.stop_servers(project)
 
 
 @pytest.mark.long
-def test_twenty_times_up_and_down_leave_nothing(project_value: Project):
-    client.start_servers(project_value)
-    client.stop_servers(project_value)
+def test_twenty_times_up_and_down_leave_nothing(project: Project):
+    client.start_servers(project)
+    client.stop_servers(project)
     before = sorted(
-        str(path) for path in project_value.root.rglob("*") if "openbao/data" not in str(path) and "pg" not in str(path)
+        str(path) for path in project.root.rglob("*") if "openbao/data" not in str(path) and "pg" not in str(path)
     )
     for _ in range(20):
-        client.start_servers(project_value)
-        client.stop_servers(project_value)
-        assert nothing_left(project_value)
+        client.start_servers(project)
+        client.stop_servers(project)
+        assert nothing_left(project)
     after = sorted(
-        str(path) for path in project_value.root.rglob("*") if "openbao/data" not in str(path) and "pg" not in str(path)
+        str(path) for path in project.root.rglob("*") if "openbao/data" not in str(path) and "pg" not in str(path)
     )
     assert [path for path in after if "/postgres/data/" not in path] == [
         path for path in before if "/postgres/data/" not in path
     ]
 
 
-def test_a_killed_supervisor_takes_its_children_along_and_the_next_up_works(project_value: Project):
-    running = client.start_servers(project_value)
+def test_a_killed_supervisor_takes_its_children_along_and_the_next_up_works(project: Project):
+    running = client.start_servers(project)
     os.kill(running.supervisor.pid, signal.SIGKILL)
     assert wait_for_exit(running.supervisor, 5)
     for server in running.servers.values():
         assert wait_for_exit(server, 5)
-    assert {row.state for row in client.list_server_status(project_value)} == {"dead"}
-    again = client.start_servers(project_value)
+    assert {row.state for row in client.list_server_status(project)} == {"dead"}
+    again = client.start_servers(project)
     assert again.supervisor.pid != running.supervisor.pid
-    assert {row.state for row in client.list_server_status(project_value)} == {"up"}
+    assert {row.state for row in client.list_server_status(project)} == {"up"}
 
 
-def test_a_server_that_ended_by_itself_is_told_and_started_again_by_up(project_value: Project):
-    running = client.start_servers(project_value)
+def test_a_server_that_ended_by_itself_is_told_and_started_again_by_up(project: Project):
+    running = client.start_servers(project)
     os.kill(running.servers["witness"].pid, signal.SIGKILL)
     assert wait_for_exit(running.servers["witness"], 5)
-    assert {row.name: row.state for row in client.list_server_status(project_value)}["witness"] == "dead"
-    client.start_servers(project_value)
-    assert {row.state for row in client.list_server_status(project_value)} == {"up"}
+    assert {row.name: row.state for row in client.list_server_status(project)}["witness"] == "dead"
+    client.start_servers(project)
+    assert {row.state for row in client.list_server_status(project)} == {"up"}
 
 
 @pytest.mark.slow
-def test_one_server_is_started_again_and_the_others_stay(project_value: Project):
-    before = client.start_servers(project_value)
-    again = client.restart_server(project_value, "sftp")
+def test_one_server_is_started_again_and_the_others_stay(project: Project):
+    before = client.start_servers(project)
+    again = client.restart_server(project, "sftp")
     assert wait_for_exit(before.servers["sftp"], 5)
     assert is_same_process(again)
     # What serves it was taken once: whoever knew its port still finds it there.
     assert again.port == before.servers["sftp"].port
-    assert sftp.is_sftp_ready(project_value.server_port("sftp"))
-    running = project_value.read_run_state()
+    assert sftp.is_sftp_ready(project.server_port("sftp"))
+    running = project.read_run_state()
     assert running is not None
     assert running.servers == {**before.servers, "sftp": again}
     # Found dead, it is started as well.
     os.kill(again.pid, signal.SIGKILL)
     assert wait_for_exit(again, 5)
-    assert is_same_process(client.restart_server(project_value, "sftp"))
-    assert {row.state for row in client.list_server_status(project_value)} == {"up"}
+    assert is_same_process(client.restart_server(project, "sftp"))
+    assert {row.state for row in client.list_server_status(project)} == {"up"}
     with pytest.raises(NotFound, match="'sftq'") as result:
-        client.restart_server(project_value, "sftq")
+        client.restart_server(project, "sftq")
     assert result.value.fix == "did you mean 'sftp'?"
 
 
@@ -220,37 +220,37 @@ def test_sections_start_more_servers_and_each_server_can_be_started_again(bare: 
     assert list(bare.state_dir.rglob("*.pem")) == []
 
 
-def test_a_run_json_whose_pids_belong_to_others_is_not_believed(project_value: Project):
-    running = client.start_servers(project_value)
-    client.stop_servers(project_value)
+def test_a_run_json_whose_pids_belong_to_others_is_not_believed(project: Project):
+    running = client.start_servers(project)
+    client.stop_servers(project)
     stale = running.model_dump(mode="json")
     for server in (stale["supervisor"], *stale["servers"].values()):
         # This test's own pid, which lives, but was started at another time.
         server["pid"] = os.getpid()
-    (project_value.state_dir / "run.json").write_text(json.dumps(stale))
-    assert {row.state for row in client.list_server_status(project_value)} == {"dead"}
-    assert client.start_servers(project_value).supervisor.pid != os.getpid()
+    (project.state_dir / "run.json").write_text(json.dumps(stale))
+    assert {row.state for row in client.list_server_status(project)} == {"dead"}
+    assert client.start_servers(project).supervisor.pid != os.getpid()
 
 
-def test_a_server_that_fails_is_named_with_its_last_lines_and_the_rest_is_stopped(project_value: Project):
-    client.start_servers(project_value)
-    client.stop_servers(project_value)
-    config = project_value.state_dir / "postgres/data/postgresql.conf"
+def test_a_server_that_fails_is_named_with_its_last_lines_and_the_rest_is_stopped(project: Project):
+    client.start_servers(project)
+    client.stop_servers(project)
+    config = project.state_dir / "postgres/data/postgresql.conf"
     whole = config.read_text()
     config.write_text(whole + "\nno_such_setting = on\n")
     with pytest.raises(Unavailable, match=r"(?s)postgres ended with exit code 1.*no_such_setting"):
-        client.start_servers(project_value)
-    assert nothing_left(project_value)
+        client.start_servers(project)
+    assert nothing_left(project)
     config.write_text(whole)
-    client.start_servers(project_value)
+    client.start_servers(project)
 
 
-def test_starts_and_stops_stand_in_the_supervisors_journal(project_value: Project):
-    client.start_servers(project_value)
-    client.stop_servers(project_value)
+def test_starts_and_stops_stand_in_the_supervisors_journal(project: Project):
+    client.start_servers(project)
+    client.stop_servers(project)
     lines = [
         json.loads(line)
-        for line in next((project_value.journals_dir / "supervisor").glob("*.log")).read_text().splitlines()
+        for line in next((project.journals_dir / "supervisor").glob("*.log")).read_text().splitlines()
     ]
     result = [(line["action"], line["subject"], line["phase"]) for line in lines]
     for name in ("openbao", "postgres", "sftp", "witness"):

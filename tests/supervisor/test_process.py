@@ -18,16 +18,16 @@ from wellspring.supervisor.process import Supervisor
 
 
 @pytest.fixture(scope="module")
-def project_value() -> Iterator[Project]:
-    with projects.project_value() as project:
+def project() -> Iterator[Project]:
+    with projects.running_project() as project:
         yield project
 
 
 @pytest.mark.live
-def test_status_is_answered(project_value: Project):
-    running = project_value.read_run_state()
+def test_status_is_answered(project: Project):
+    running = project.read_run_state()
     assert running is not None
-    assert send_request(project_value, {"op": "status"})["servers"] == dict.fromkeys(running.servers, True)
+    assert send_request(project, {"op": "status"})["servers"] == dict.fromkeys(running.servers, True)
 
 
 @pytest.mark.live
@@ -43,51 +43,51 @@ def test_status_is_answered(project_value: Project):
         {"op": "enroll", "name": "ines"},
     ],
 )
-def test_an_unknown_request_is_refused(project_value: Project, request_: dict[str, str]):
+def test_an_unknown_request_is_refused(project: Project, request_: dict[str, str]):
     with pytest.raises(Refused) as result:
-        send_request(project_value, request_)
+        send_request(project, request_)
     assert result.value.fix == "ask status, stop, restart, credential or enrol"
 
 
 def test_nobody_is_enrolled_before_the_servers_are_ready():
-    with projects.project() as project, pytest.raises(Unavailable, match="not ready"):
+    with projects.create_project() as project, pytest.raises(Unavailable, match="not ready"):
         Supervisor(project, lambda _: None).handle_request(
             {"op": "enroll", "name": "ines", "password": "long enough to be one"}
         )
 
 
 def test_mlflow_is_started_again_only_when_its_certificates_grow_old(monkeypatch: pytest.MonkeyPatch):
-    with projects.project(sections='[models]\nfolder = "models"\n') as project:
-        project_value, restarted = Supervisor(project, lambda _: None), list[str]()
-        monkeypatch.setattr(project_value, "restart_server", restarted.append)
+    with projects.create_project(sections='[models]\nfolder = "models"\n') as project:
+        supervisor, restarted = Supervisor(project, lambda _: None), list[str]()
+        monkeypatch.setattr(supervisor, "restart_process", restarted.append)
         for aged, expected in ((False, []), (True, ["mlflow"])):
             monkeypatch.setattr(mlflow, "certificates_expiring", lambda *_, result=aged: result)
-            project_value.rotate_mlflow_certs()
+            supervisor.rotate_mlflow_certs()
             assert restarted == expected
 
 
 @pytest.mark.live
-def test_a_server_that_ends_by_itself_is_logged_and_the_others_stay(project_value: Project):
-    running = client.start_servers(project_value)
+def test_a_server_that_ends_by_itself_is_logged_and_the_others_stay(project: Project):
+    running = client.start_servers(project)
     os.kill(running.servers["sftp"].pid, signal.SIGKILL)
     assert wait_for_exit(running.servers["sftp"], 5)
-    log, pause = project_value.state_dir / "logs/supervisor.log", threading.Event()
+    log, pause = project.state_dir / "logs/supervisor.log", threading.Event()
     for _ in range(200):
         if "sftp ended by itself" in log.read_text():
             break
         pause.wait(0.02)
     assert "sftp ended by itself" in log.read_text()
     assert is_same_process(running.servers["openbao"])
-    assert send_request(project_value, {"op": "status"})["servers"]["sftp"] is False
+    assert send_request(project, {"op": "status"})["servers"]["sftp"] is False
 
 
 @pytest.mark.live
-def test_a_signal_ends_it_as_gracefully_as_down(project_value: Project):
-    running = client.start_servers(project_value)
+def test_a_signal_ends_it_as_gracefully_as_down(project: Project):
+    running = client.start_servers(project)
     os.kill(running.supervisor.pid, signal.SIGTERM)
     assert wait_for_exit(running.supervisor, 30)
     assert not any(is_same_process(server) for server in running.servers.values())
-    assert not project_value.runtime_dir.exists()
-    assert not (project_value.state_dir / "run.json").exists()
+    assert not project.runtime_dir.exists()
+    assert not (project.state_dir / "run.json").exists()
     with pytest.raises(Unavailable):
-        send_request(project_value, {"op": "status"})
+        send_request(project, {"op": "status"})

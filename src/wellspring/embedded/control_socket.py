@@ -49,6 +49,11 @@ def send_request(project: Project, request: Mapping[str, str], *, timeout: float
     return response
 
 
+def error_message(error: WellspringError) -> dict[str, str]:
+    """Encode an error as the JSON message that `send_request` and `start_servers` turn into the same error."""
+    return {"error": error.slug, "what": error.what, "fix": error.fix}
+
+
 class ControlSocket:
     """The listening side.
 
@@ -96,7 +101,7 @@ class ControlSocket:
                 raise Refused("the request is not a JSON object", fix=REQUEST_FIX)
             return self._handler(request)
         except WellspringError as error:
-            return {"error": error.slug, "what": error.what, "fix": error.fix}
+            return error_message(error)
 
 
 def _read_line(connection: socket.socket, timeout: float) -> bytes:

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from wellspring.embedded import layout, mlflow, openbao, openbao_setup, packages, postgres, sftp, users, valkey
-from wellspring.embedded.control_socket import REQUEST_FIX, ControlSocket
+from wellspring.embedded.control_socket import REQUEST_FIX, ControlSocket, error_message
 from wellspring.embedded.probes import accepts_connections, responds_to_ping
 from wellspring.errors import NotFound, Refused, Unavailable, WellspringError
-from wellspring.project import Project, RunState, suggest_name, write_json_atomically
+from wellspring.project import Project, RunState, ServerState, suggest_name, write_json_atomically
 from wellspring.records.clock import SystemClock
 from wellspring.records.observe import Recorder
 from wellspring.runtime import sandbox
@@ -106,8 +106,8 @@ class Supervisor:
         postgres.finish_initdb(project, privileges, programs, initdb_process, password)
         role = postgres.DATABASE_ROLE
         bootstrap.store_secret("enclave/postgres", {"user": role, "password": password, "database": role})
-        private, public = sftp.generate_ssh_key_pair()
         sftp.create_vendor_dirs(project, privileges)
+        private, public = sftp.generate_ssh_key_pair()
         sftp.authorize_sftp_key(project, public, privileges)
         bootstrap.store_secret("enclave/sftp", {"private_key": private.decode()})
         passwords = valkey.generate_passwords()
@@ -184,19 +184,19 @@ class Supervisor:
                 raise Refused("the supervisor does not support this request", fix=REQUEST_FIX)
 
     def _run_state(self) -> RunState:
-        pid, version = os.getpid(), packages.package_version("wellspring")
-        socket_path = str(self.project.socket_path("control"))
-        supervisor = {"pid": pid, "start_ticks": process_start_time(pid) or 0, "version": version}
-        separation = self._privileges.separation
-        return RunState.model_validate(
-            {
-                "supervisor": {**supervisor, "socket": socket_path},
-                "servers": {child.name: child.to_server_state() for child in self.children},
-                "started_at": SystemClock().now(),
-                "separation": separation,
-                "separation_reason": sandbox.describe_separation(self.project),
-                "uids": dict(SERVICE_UIDS) if separation == "user" else {},
-            }
+        pid, separation = os.getpid(), self._privileges.separation
+        return RunState(
+            supervisor=ServerState(
+                pid=pid,
+                start_ticks=process_start_time(pid) or 0,
+                version=packages.package_version("wellspring"),
+                socket=str(self.project.socket_path("control")),
+            ),
+            servers={child.name: child.to_server_state() for child in self.children},
+            started_at=SystemClock().now(),
+            separation=separation,
+            separation_reason=sandbox.describe_separation(self.project),
+            uids=dict(SERVICE_UIDS) if separation == "user" else {},
         )
 
     def _start_process(self, child: ManagedProcess, stdin_data: bytes | None = None) -> None:
@@ -363,12 +363,13 @@ def run_supervisor(project: Project, report: ReportCallback) -> int:
     except StopRequested:
         return 0
     except WellspringError as error:
-        report({"error": error.slug, "what": error.what, "fix": error.fix})
+        report(error_message(error))
         print(f"{error.what}\n{error.fix}", file=sys.stderr)
         return error.exit_code
     except OSError as exc:
-        error = Unavailable(f"the servers could not start: {exc}", fix=f"read {project.state_dir / 'logs'}")
-        report({"error": error.slug, "what": error.what, "fix": error.fix})
+        report(
+            error_message(Unavailable(f"the servers could not start: {exc}", fix=f"read {project.state_dir / 'logs'}"))
+        )
         raise
     finally:
         supervisor.stop_all()
