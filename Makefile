@@ -1,5 +1,5 @@
-# The words of the house. A fresh machine needs Python 3.11 (or newer), make and a way to PyPI; `make help` lists the words.
-# Each word makes its own environment: warm, that costs nothing; it is made anew when uv.lock or pyproject.toml changes.
+# A fresh machine needs Python 3.11 or newer, make and access to PyPI; `make help` lists the targets.
+# Each target creates its own environment, and creates it again only when uv.lock or pyproject.toml changes.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -10,55 +10,62 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 UV_VERSION := 0.13.9
 ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 ifndef PYTHON
-PYTHON := $(shell for each in python3.11 python3 python3.12 python3.13; do \
-  $$each -c '$(ENOUGH)' 2>/dev/null && command -v $$each && break; done)
+PYTHON := $(shell for name in python3.11 python3 python3.12 python3.13; do \
+  $$name -c '$(ENOUGH)' 2>/dev/null && command -v $$name && break; done)
 endif
 UV := .uv/bin/uv
-# An environment around us must not leak in: ours is .venv, and the interpreter is the machine's own.
+# An active environment must not leak in: the project uses .venv and the machine's own interpreter.
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME UV_PROJECT_ENVIRONMENT
 export UV_PYTHON_DOWNLOADS := never
-# Houses with a certificate authority of their own put it into the system's store.
+# An organization with its own certificate authority keeps it in the system's store.
 export UV_SYSTEM_CERTS ?= true
-# The services run as users who may not write into .venv: what is not compiled now would be compiled at every start.
+# The services run as users who may not write into .venv: uncompiled modules would be compiled at every start.
 export UV_COMPILE_BYTECODE := 1
 
 BIN := .venv/bin
 JOBS ?= auto
 DEMO ?= .demo
 LOCKED := uv.lock pyproject.toml
+# Servers and tools that tests use and PyPI does not carry.
+SYSTEM_PACKAGES := prometheus prometheus-alertmanager redis-server chromium fonts-dejavu-core libnss-wrapper
 
 .NOTPARALLEL:
-.PHONY: help demo test test-full check bench bench-denials bench-answers crash mutation docs up down clean
+.PHONY: help system demo test test-full check bench bench-denials bench-predictions crash mutation docs up down clean
 
-help: ## list the words
+help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: .venv/made-demo ## from a vendor's drops to a proved answer, on the real servers, in .demo/
+system: ## install the Debian packages that tests need (as root, by apt)
+	@missing=""; for name in $(SYSTEM_PACKAGES); do dpkg -s $$name >/dev/null 2>&1 || missing="$$missing $$name"; done; \
+	  [ -z "$$missing" ] || { apt-get update -qq && \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing >/dev/null; }
+
+demo: .venv/made-demo ## from a vendor's files to a verified prediction, on the real servers, in .demo/
 	@$(BIN)/wellspring demo --project $(DEMO)
 
-# One file, one process: its servers start once. (xdist's loadgroup does nothing under pytest 9.2.)
-test: .venv/made-test ## the tests, on the real servers (10 minutes on 2 cores)
+# All tests of a file run in one process, so its servers start once. (xdist's loadgroup does nothing under pytest 9.2.)
+test: .venv/made-test ## run the tests, on the real servers (8 minutes on 2 cores)
 	@$(BIN)/python -m pytest -n $(JOBS) --maxprocesses=8 --dist=loadfile -m "not long" $(ARGS)
 
-test-full: .venv/made-test ## the long ones too
+test-full: .venv/made-test ## run the long tests too
 	@$(BIN)/python -m pytest -n $(JOBS) --maxprocesses=8 --dist=loadfile $(ARGS)
 
-check: .venv/made-check ## the laws: ruff, pyright, imports, the house's rules (2 minutes)
+check: .venv/made-check ## ruff, pyright, import contracts, architecture tests (under 2 minutes)
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/pyright
 	@$(BIN)/python -m pytest -q -m "not live and not slow and not crash" tests/architecture tests/mutation
 
-bench: .venv-bench/made ## the promises, measured: the price of proof, and the journal against raw fsync
+bench: .venv-bench/made ## measure the cost of proof, and the journal against raw fsync
 	@.venv-bench/bin/python -m benchmarks.receive
 	@.venv-bench/bin/python -m benchmarks.journal
 
-bench-denials: .venv/made-test ## what the denials model is worth: five seeds of two processes (10 minutes)
+bench-denials: .venv/made-test ## measure the denials model: five seeds of two processes (10 minutes)
 	@$(BIN)/python -m benchmarks.denials $(ARGS)
 
-bench-answers: .venv/made-test ## how long an answer takes, beside mlflow models serve, on the real servers
-	@$(BIN)/python -m benchmarks.answers $(ARGS)
+bench-predictions: .venv/made-test ## measure the latency of predictions, beside mlflow models serve, on the real servers
+	@$(BIN)/python -m benchmarks.predictions $(ARGS)
 
 crash: .venv/made-test ## kill -9 at each named crash point and at 25 random moments
 	@$(BIN)/python -m tests.crash $(ARGS)
@@ -66,7 +73,7 @@ crash: .venv/made-test ## kill -9 at each named crash point and at 25 random mom
 mutation: .venv/made-check ## break each promise in a copy, and check that its test fails (12 minutes at most)
 	@$(BIN)/python -m tests.mutation $(ARGS)
 
-docs: .venv/made-test ## run the code in the docs, and look for what is undocumented
+docs: .venv/made-test ## run the code in the docs, and list what is undocumented
 	@$(BIN)/python -m pytest -q tests/architecture/test_docs.py
 
 up: .venv/made-demo ## start the servers of the demo project, or of PROJECT=folder
@@ -80,16 +87,16 @@ clean: ## stop the demo's servers, then remove the demo, the environments and th
 	@rm -rf $(DEMO) .uv .venv .venv-bench .hypothesis .import_linter_cache .pytest_cache .ruff_cache
 	@find src tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
-# ---- environments. A stamp stands in each for what was asked of it; --inexact lets one word add to what another made.
+# ---- environments. A stamp file marks each state; --inexact lets one target add to what another installed.
 
 .uv/$(UV_VERSION):
 	@[ -n "$(PYTHON)" ] && $(PYTHON) -c '$(ENOUGH)' 2>/dev/null || \
-	  { echo "make: no Python 3.11 or newer: install it (Debian: apt install python3 python3-venv), or say where with PYTHON=..." >&2; exit 69; }
+	  { echo "make: no Python 3.11 or newer: install it (Debian: apt install python3 python3-venv), or name one with PYTHON=..." >&2; exit 69; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 	  { echo "make: $(PYTHON) cannot make environments: install its venv package (Debian: apt install python3-venv)" >&2; exit 69; }
 	@rm -rf .uv && $(PYTHON) -m venv .uv
 	@.uv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION) || \
-	  { echo "make: uv $(UV_VERSION) could not be had from PyPI: is there a way to https://pypi.org from here?" >&2; exit 69; }
+	  { echo "make: uv $(UV_VERSION) could not be downloaded from PyPI: check the access to https://pypi.org" >&2; exit 69; }
 	@touch $@
 
 .venv/made-demo: $(LOCKED) | .uv/$(UV_VERSION)

@@ -1,4 +1,4 @@
-"""Documentation and code agree: code blocks run; each key, command, exit code, reason code and make target is documented."""
+"""Documentation and code agree: code blocks run; keys, commands, codes and make targets are documented."""
 
 import ast
 import json
