@@ -72,7 +72,7 @@ class Weights(NamedTuple):
     exhausted: float = 3.1
     late: float = 2.8
     static: float = 0.25
-    collected: float = 0.45
+    drift: float = 0.45
     migrating: float = 1.8
     reviewed: float = 1.8
     unmodified: float = 0.4
@@ -97,7 +97,7 @@ WEIGHTS = Weights()
 class Facts(NamedTuple):
     """What the payer knows of each claim when it is recorded: counts, flags and places in lists, one a claim.
 
-    static, walk: the office's own leaning, in thousandths; the only two facts that no table shows.
+    static, drift: the office's own leaning, in thousandths; the only two facts that no table shows.
     """
 
     uncovered: Ints
@@ -109,7 +109,7 @@ class Facts(NamedTuple):
     exhausted: Ints
     late: Ints
     static: Ints
-    collected: Ints
+    drift: Ints
     migrating: Ints
     reviewed: Ints
     unmodified: Ints
@@ -145,7 +145,7 @@ def terms(facts: Facts, weights: Weights) -> Terms:
         "26": missing * facts.early,
         "27": missing * (1 - facts.early),
         "29": facts.late * w.late,
-        "50": facts.collected * w.collected / 1000 + facts.reviewed * w.reviewed + facts.costly * w.costly,
+        "50": facts.drift * w.drift / 1000 + facts.reviewed * w.reviewed + facts.costly * w.costly,
         "96": facts.excluded * w.excluded + facts.out * w.out_of_network + (facts.month <= 2) * w.new_year,
         "97": facts.same_day * w.same_day,
         "109": facts.out * ((plan == 2) * w.out_of_hmo + (plan == 4) * w.out_of_medicare),
@@ -168,8 +168,8 @@ def interact(facts: Facts, weights: Weights) -> Terms:
 def weigh(facts: Facts, weights: Weights, among: Interact) -> Ints:
     """Return what speaks for each reason, in thousandths of a logit: a row a claim, a column a reason."""
     total = np.zeros((len(facts.plan), len(REASONS)), np.int64)
-    for matches in (terms(facts, weights), among(facts, weights)):
-        for reason, logits in matches.items():
+    for logits_by_reason in (terms(facts, weights), among(facts, weights)):
+        for reason, logits in logits_by_reason.items():
             total[:, REASONS.index(reason)] += thousandths(logits)
     return total
 

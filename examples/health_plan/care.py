@@ -62,7 +62,7 @@ class Visits(NamedTuple):
     """
 
     id: Ints
-    user_name: Ints
+    person: Ints
     plan: Ints
     institutional: Bools
     doctor: Ints
@@ -76,7 +76,7 @@ class Visits(NamedTuple):
     dx1: Ints
     dx2: Ints
     dx3: Ints
-    expected: Bools
+    identified: Bools
     auth: Ints
     original: Ints
     of: Ints
@@ -149,8 +149,8 @@ def offices(draw: Draw, count: int, seed: int) -> Ints:
     size = draws.Draw(seed, "providers").whole("size", OFFICES, 10, 100)
     size = size * size
     office = np.searchsorted(np.cumsum(size), draw.whole("office", count, 0, int(size.sum())), side="right")
-    folders = DOCTORS // OFFICES
-    return office + OFFICES * draw.whole("doctor", count, 0, folders)
+    doctors_per_office = DOCTORS // OFFICES
+    return office + OFFICES * draw.whole("doctor", count, 0, doctors_per_office)
 
 
 def visits(
@@ -163,12 +163,12 @@ def visits(
     used = int(of[-1]) + 1 if count else 0
     head = draw.pick("first", used, _SHARES)
     share = draw.share("who", used)
-    user_name = (share * share * people).astype(np.int64)
+    person = (share * share * people).astype(np.int64)
     therapy = np.isin(head, THERAPY)
-    user_name = np.where(therapy, np.minimum(user_name // 25 * 25 + 7, people - 1), user_name)
+    person = np.where(therapy, np.minimum(person // 25 * 25 + 7, people - 1), person)
     institutional = draw.share("type", used) < 0.22
-    opened_files, after = month_days(month)
-    received = draw.whole("received", used, opened_files, after)
+    first_day, after = month_days(month)
+    received = draw.whole("received", used, first_day, after)
     wait = _WAITS[draw.whole("wait", used, 0, len(_WAITS))] + draw.whole("more", used, -1, 4)
     late = draw.share("late", used) < 0.02
     end = received - np.where(late, 95 + draw.whole("months", used, 0, 120), wait)
@@ -187,7 +187,7 @@ def visits(
     modifier = np.where(np.where(MODIFIED[code], forgot, draw.share("m?", count) > 0.2), -1, modifier)
     return Visits(
         id=int(month.replace("-", "")) * 10**7 + np.arange(used) + first,
-        user_name=user_name,
+        person=person,
         plan=np.full(used, -1),
         institutional=institutional,
         doctor=doctor,
@@ -201,7 +201,7 @@ def visits(
         dx1=draw.whole("dx1", used, 0, len(DIAGNOSES)),
         dx2=np.where(draw.share("dx2?", used) > 0.55, -1, draw.whole("dx2", used, 0, len(DIAGNOSES))),
         dx3=np.where(draw.share("dx2?", used) > 0.25, -1, draw.whole("dx3", used, 0, len(DIAGNOSES))),
-        expected=draw.share("known", used) >= 0.05,
+        identified=draw.share("known", used) >= 0.05,
         auth=np.full(used, -1),
         original=np.full(used, -1),
         of=of,
@@ -242,7 +242,7 @@ def rows(visits: Visits, *, people: pa.Table, seed: int) -> pa.Table:
     line = np.arange(len(of)) - visits.heads[of] + 1
     npi = providers(DOCTORS, seed)
     tin = draws.join("07-", draws.digits(draws.Draw(seed, "providers").spread("tin", OFFICES, 10**7), 7))
-    office, member = visits.office, visits.user_name
+    office, member = visits.office, visits.person
     bare = ~visits.institutional
 
     def spread(values: pa.Array) -> pa.Array:
@@ -257,7 +257,7 @@ def rows(visits: Visits, *, people: pa.Table, seed: int) -> pa.Table:
         "claim_record_type": spread(draws.words(("original", "replacement"), (visits.original >= 0).astype(np.int64))),
         "original_claim_id": spread(claim_ids(visits.original)),
         "claim_type": spread(draws.words(("professional", "institutional"), visits.institutional.astype(np.int64))),
-        "person_id": spread(draws.hide(about("person_id"), ~visits.expected)),
+        "person_id": spread(draws.hide(about("person_id"), ~visits.identified)),
         "member_id": spread(about("member_id")),
         "payer": spread(about("payer")),
         "plan": spread(draws.words(PLANS, visits.plan)),
@@ -291,9 +291,9 @@ def rows(visits: Visits, *, people: pa.Table, seed: int) -> pa.Table:
 def _notes(visits: Visits, people: pa.Table) -> pa.Array:
     """Write what clerks write: one line in twenty-five, a fifth of them with something that tells who it is about."""
     noted = np.flatnonzero(visits.note >= 0)
-    user_name = pa.array(visits.user_name[visits.of[noted]])
+    person = pa.array(visits.person[visits.of[noted]])
     phone, mail, ssn = (
-        people[name].combine_chunks().take(user_name).fill_null("000")
+        people[name].combine_chunks().take(person).fill_null("000")
         for name in ("phone", "email", "social_security_number")
     )
     plain = [
@@ -305,7 +305,7 @@ def _notes(visits: Visits, people: pa.Table) -> pa.Array:
         draws.join("Send the letter to ", mail, ", not by post."),
         draws.join("Caller gave SSN ", ssn, "; matched."),
     ]
-    output = pc.choose(pa.array(visits.note[noted]), *plain, *telling)
+    note_texts = pc.choose(pa.array(visits.note[noted]), *plain, *telling)
     place = np.full(len(visits.of), -1)
     place[noted] = np.arange(len(noted))
-    return output.take(pa.array(place, mask=place < 0))
+    return note_texts.take(pa.array(place, mask=place < 0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 LEAK = "claim_settlement.paid_amount"
-_REQUESTS = 'features=("claim_features:*", "provider_history:*", "member_history:*"),'
+_SHIPPED_FEATURES = 'features=("claim_features:*", "provider_history:*", "member_history:*"),'
 
 _TABLE = """\
 -- What was paid for each claim, put under the day on which the claim came in: nobody knew it then.
@@ -59,7 +59,7 @@ def bring(root: Path) -> None:
 
 def leak(root: Path) -> None:
     """Let the model use what was paid."""
-    _edit(root, _REQUESTS.replace('"claim_features:*"', '"claim_settlement:paid_amount", "claim_features:*"'))
+    _edit(root, _SHIPPED_FEATURES.replace('"claim_features:*"', '"claim_settlement:paid_amount", "claim_features:*"'))
 
 
 def forget(root: Path) -> None:
@@ -69,11 +69,11 @@ def forget(root: Path) -> None:
 
 def restore(root: Path) -> None:
     """Put the model back as it shipped."""
-    _edit(root, _REQUESTS)
+    _edit(root, _SHIPPED_FEATURES)
 
 
 def _edit(root: Path, features: str) -> None:
     shipped = (Path(__file__).parent / "models/denials.py").read_text(encoding="utf-8")
-    if shipped.count(_REQUESTS) != 1:
+    if shipped.count(_SHIPPED_FEATURES) != 1:
         raise ValueError("models/denials.py is not the model as shipped")
-    (root / "models/denials.py").write_text(shipped.replace(_REQUESTS, features), encoding="utf-8")
+    (root / "models/denials.py").write_text(shipped.replace(_SHIPPED_FEATURES, features), encoding="utf-8")

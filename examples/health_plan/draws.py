@@ -72,15 +72,15 @@ def month_of(day: Ints) -> Ints:
     return day.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
 
 
-def instant(values: Ints, index: Ints) -> pa.Array:
+def take_at(values: Ints, index: Ints) -> pa.Array:
     """Lay picked values out."""
     return pa.array(values[index])
 
 
 def words(list_: Sequence[str], index: Ints) -> pa.Array:
     """Look words up; a negative index is null."""
-    matches = pa.array(list(list_)).take(pa.array(np.maximum(index, 0)))
-    return hide(matches, index < 0) if len(index) and int(index.min()) < 0 else matches
+    column = pa.array(list(list_)).take(pa.array(np.maximum(index, 0)))
+    return hide(column, index < 0) if len(index) and int(index.min()) < 0 else column
 
 
 def text(numbers: Ints) -> pa.Array:
@@ -106,8 +106,8 @@ def hide(values: pa.Array, hidden: Bools) -> pa.Array:
 def dates(day: Ints) -> pa.Array:
     """Lay days since 1970 out as dates; NEVER is null."""
     gone = day >= NEVER
-    matches = pa.array(np.where(gone, 0, day).astype(np.int32)).view(pa.date32())
-    return hide(matches, gone) if gone.any() else matches
+    column = pa.array(np.where(gone, 0, day).astype(np.int32)).view(pa.date32())
+    return hide(column, gone) if gone.any() else column
 
 
 def instants(second: Ints) -> pa.Array:

@@ -76,27 +76,27 @@ def history(folder: Path, *, months: int = 18, members: int = 12_000, lines: int
 
     Its first members are those of the other drops, so tokens join.
     """
-    built = _built(months, members, lines, seed).tables
-    first = built["medical_claim"]["received_date"][0].as_py()
+    tables = _build_history(months, members, lines, seed).tables
+    first = tables["medical_claim"]["received_date"][0].as_py()
     paths = tuple(
-        population.write_csv(table, folder / f"{name}_{first:%Y-%m}_{UNTIL}.csv") for name, table in built.items()
+        population.write_csv(table, folder / f"{name}_{first:%Y-%m}_{UNTIL}.csv") for name, table in tables.items()
     )
-    rows = {path.name: table.num_rows for path, table in zip(paths, built.values(), strict=True)}
+    rows = {path.name: table.num_rows for path, table in zip(paths, tables.values(), strict=True)}
     return Good(paths, rows, tuple(population.planted(PLANTED, seed)))
 
 
-def labels(*, months: int = 18, members: int = 12_000, lines: int = 100_000, seed: int = SEED) -> pa.Table:
+def truth(*, months: int = 18, members: int = 12_000, lines: int = 100_000, seed: int = SEED) -> pa.Table:
     """Return the true probabilities of the history's claims: see `process.History`, and `process.ceiling`."""
-    return _built(months, members, lines, seed).labels
+    return _build_history(months, members, lines, seed).truth
 
 
 def good(
     folder: Path, *, lines: int = 20_000, members: int = MEMBERS, seed: int = SEED, month: str = "2026-09"
 ) -> Good:
     """Write eligibility_MONTH.csv and medical_claim_MONTH.csv: every row keeps its contract."""
-    expected = people(members, seed=seed)
-    spans = population.spans(expected, seed)
-    claims = population.claims(lines, seed, people=expected, month=month, first=LATER)
+    members_table = people(members, seed=seed)
+    spans = population.spans(members_table, seed)
+    claims = population.claims(lines, seed, people=members_table, month=month, first=LATER)
     paths = (
         population.write_csv(spans, folder / f"eligibility_{month}.csv"),
         population.write_csv(claims, folder / f"medical_claim_{month}.csv"),
@@ -110,8 +110,8 @@ def bad(folder: Path, *, lines: int = 2_000, members: int = MEMBERS, seed: int =
 
     The tenth kind, rows in a place of service that the contract forgot, is the contract's mistake, not the vendor's.
     """
-    expected = people(members, seed=seed)
-    rows = population.claims(lines, seed, people=expected, month=month, first=LATER).to_pylist()
+    members_table = people(members, seed=seed)
+    rows = population.claims(lines, seed, people=members_table, month=month, first=LATER).to_pylist()
     professional = [place for place, row in enumerate(rows) if row["claim_type"] == "professional"]
     institutional = [place for place, row in enumerate(rows) if row["claim_type"] == "institutional"]
     flaws: list[Flaw] = []
@@ -121,27 +121,29 @@ def bad(folder: Path, *, lines: int = 2_000, members: int = MEMBERS, seed: int =
         flaws.append(Flaw(kind, place + 1, code, reason_at or column))
 
     # Far apart, and never the same row twice.
-    item, ward = iter(professional[7::41]), iter(institutional[5::37])
+    professional_rows, institutional_rows = iter(professional[7::41]), iter(institutional[5::37])
     for _ in range(3):
-        spoil("a required value is missing", next(item), "required", "diagnosis_code_1", None)
-        spoil("words where an amount belongs", next(item), "type", "charge_amount", "twelve dollars")
-        spoil("a day that no calendar has", next(item), "type", "claim_end_date", "2026-02-30")
-        spoil("a value that is not in the list", next(item), "enum", "claim_type", "profesional")
-        spoil("a number out of range", next(item), "range", "service_unit_quantity", 0)
-        spoil("an identifier of the wrong shape", next(item), "pattern", "member_id", "WSP12AB")
-        place = next(item)
+        spoil("a required value is missing", next(professional_rows), "required", "diagnosis_code_1", None)
+        spoil("words where an amount belongs", next(professional_rows), "type", "charge_amount", "twelve dollars")
+        spoil("a day that no calendar has", next(professional_rows), "type", "claim_end_date", "2026-02-30")
+        spoil("a value that is not in the list", next(professional_rows), "enum", "claim_type", "profesional")
+        spoil("a number out of range", next(professional_rows), "range", "service_unit_quantity", 0)
+        spoil("an identifier of the wrong shape", next(professional_rows), "pattern", "member_id", "WSP12AB")
+        place = next(professional_rows)
         after = rows[place]["claim_end_date"] + timedelta(days=1)
         spoil("columns that disagree", place, "rule", "claim_start_date", after, reason_at="service_in_order")
-        ssn = expected["social_security_number"][0].as_py()
-        spoil("a person's number in a code column", next(ward), "personal_data", "revenue_center_code", ssn)
-    for place in [next(item) for _ in range(5)]:
+        ssn = members_table["social_security_number"][0].as_py()
+        spoil(
+            "a person's number in a code column", next(institutional_rows), "personal_data", "revenue_center_code", ssn
+        )
+    for place in [next(professional_rows) for _ in range(5)]:
         spoil("a place of service the contract forgot", place, "enum", "place_of_service_code", TELEHEALTH)
     repairable = 5
-    for place in [next(ward) for _ in range(3)]:
+    for place in [next(institutional_rows) for _ in range(3)]:
         rows.append(dict(rows[place]))
         # Of lines with the same key the first stays.
         flaws.append(Flaw("the same line twice", len(rows), "unique", "claim_id,claim_line_number"))
-    phones = expected["phone"].to_pylist()
+    phones = members_table["phone"].to_pylist()
     for number, row in enumerate(rows):
         row["callback_phone"] = phones[number % len(phones)]
     path = _write(folder / f"medical_claim_{month}.csv", rows)
@@ -178,7 +180,7 @@ def repaired_contract(folder: Path) -> Path:
     return part.rename(path)
 
 
-def _built(months: int, members: int, lines: int, seed: int) -> process.History:
+def _build_history(months: int, members: int, lines: int, seed: int) -> process.History:
     return process.history(members, lines, seed, months=months, until=UNTIL, planted=PLANTED)
 
 

@@ -31,7 +31,7 @@ def number(name: str, what: str) -> Field:
     return Field(name=name, dtype=Float64, description=what)
 
 
-def labels(name: str, what: str) -> Field:
+def flag(name: str, what: str) -> Field:
     """Yes or no."""
     return Field(name=name, dtype=Bool, description=what)
 
@@ -58,8 +58,8 @@ claim_features = FeatureView(
         whole("diagnosis_count", "how many diagnoses are given, at most three"),
         text("payer", "the payer"),
         text("plan", "the plan that the claim names"),
-        labels("in_network_flag", "the provider is in the plan's network"),
-        labels("is_replacement", "the claim corrects an earlier one"),
+        flag("in_network_flag", "the provider is in the plan's network"),
+        flag("is_replacement", "the claim corrects an earlier one"),
         number("charge_amount", "what is charged in all, in dollars"),
         number(
             "charge_to_usual",
@@ -73,16 +73,16 @@ claim_features = FeatureView(
         whole("received_month", "the month in which the claim was recorded, 1 to 12"),
         whole("service_to_receipt_days", "days from the end of the service until the claim was recorded"),
         whole("stay_days", "days from the first to the last day of the service"),
-        labels("is_covered", "the member was covered on the day of service, as known when the claim was recorded"),
+        flag("is_covered", "the member was covered on the day of service, as known when the claim was recorded"),
         whole(
             "coverage_gap_days", "days between the service and the nearest covered day, as known then; 0 when covered"
         ),
-        labels("before_coverage", "the service lies before any coverage that was known then"),
+        flag("before_coverage", "the service lies before any coverage that was known then"),
         whole(
             "days_since_coverage_start", "days from the start of the coverage until the service; empty when not covered"
         ),
         whole("coverage_spans", "how many spans of coverage were known of the member"),
-        labels(
+        flag(
             "plan_matches_coverage",
             "the plan that the claim names is the one that covered the day of service, as known then",
         ),
@@ -90,7 +90,7 @@ claim_features = FeatureView(
             "auth_quoted_share_365d",
             "the share of claims for this procedure in this plan that quoted a prior authorization in the last year",
         ),
-        labels("auth_required", "claims for this procedure in this plan usually quote a prior authorization"),
+        flag("auth_required", "claims for this procedure in this plan usually quote a prior authorization"),
         text(
             "auth_state",
             "what the payer's files say of the prior authorization that the claim quotes, as known then",
@@ -102,7 +102,7 @@ claim_features = FeatureView(
         number(
             "modifier_share_365d", "the share of claims for this procedure that carried a modifier in the last year"
         ),
-        labels("modifier_missing", "the first line has no modifier, and claims for this procedure usually have one"),
+        flag("modifier_missing", "the first line has no modifier, and claims for this procedure usually have one"),
         number(
             "deductible_remaining",
             "what was left of the member's deductible in dollars; empty when nothing was taken from it this year",
@@ -115,7 +115,7 @@ claim_features = FeatureView(
             "benefit_used_share",
             "how much of the yearly limit for this kind of therapy was used up; empty for other procedures",
         ),
-        labels(
+        flag(
             "duplicate_of_prior",
             "an earlier claim has the same member, day, procedure and biller, and this one is no correction",
         ),
@@ -265,7 +265,7 @@ member_history = FeatureView(
             "the member's denials because another payer comes first, in the year before their last event",
         ),
         whole("coverage_spans", "spans of coverage that were known of the member, all in all"),
-        labels("is_covered", "the member was covered on the day of their last event, as known then"),
+        flag("is_covered", "the member was covered on the day of their last event, as known then"),
         whole("coverage_gap_days", "days from the member's last event to the nearest covered day; 0 when covered"),
         number("deductible_remaining", "what was left of the member's deductible at their last event, in dollars"),
         number(

@@ -83,17 +83,17 @@ def members(count: int, seed: int, *, planted: int = 0) -> pa.Table:
     """
     draw = draws.Draw(seed, "members")
     size = draw.pick("household", count, weights=(0.42, 0.26, 0.14, 0.12, 0.06)) + 1
-    project = np.repeat(np.arange(count), size)[:count]
-    seat = np.arange(count) - (np.cumsum(size) - size)[project]
+    household = np.repeat(np.arange(count), size)[:count]
+    seat = np.arange(count) - (np.cumsum(size) - size)[household]
     age = np.where(seat < 2, draw.whole("age", count, 23 * 365, 84 * 365), draw.whole("child", count, 40, 25 * 365))
     born = np.datetime64("2026-06-30") - age.astype("timedelta64[D]")
     first, last = (
         draw.of("first", count, FIRST),
-        pa.array(LAST).take(draws.instant(draw.whole("last", count, 0, len(LAST)), project)),
+        pa.array(LAST).take(draws.take_at(draw.whole("last", count, 0, len(LAST)), household)),
     )
-    number = draw.whole("number", count, 1, 9900)[project]
-    street = pa.array(STREETS).take(draws.instant(draw.whole("street", count, 0, len(STREETS)), project))
-    place = draw.whole("place", count, 0, len(PLACES))[project]
+    number = draw.whole("number", count, 1, 9900)[household]
+    street = pa.array(STREETS).take(draws.take_at(draw.whole("street", count, 0, len(STREETS)), household))
+    place = draw.whole("place", count, 0, len(PLACES))[household]
     marked = np.arange(count) < planted
     if planted:
         first = pc.if_else(pa.array(marked), _syllables(count, seed, "first"), first)
@@ -102,7 +102,7 @@ def members(count: int, seed: int, *, planted: int = 0) -> pa.Table:
     member = draws.join("WSP", draws.digits(draw.spread("member", count, 10**9), 9))
     mail = draws.join(pc.utf8_lower(first), ".", pc.utf8_lower(last), draws.text(np.arange(count) + 100), "@example.")
     old = (age > 65 * 365) | marked
-    plan = np.where(age > 65 * 365, 4, draw.whole("plan", count, 0, 4)[project])
+    plan = np.where(age > 65 * 365, 4, draw.whole("plan", count, 0, 4)[household])
     columns: dict[str, Any] = {
         "person_id": draws.join("P", draws.digits(draw.spread("person", count, 10**8), 8)),
         "member_id": member,
@@ -121,12 +121,12 @@ def members(count: int, seed: int, *, planted: int = 0) -> pa.Table:
         "state": pa.array([place[1] for place in PLACES]).take(pa.array(place)),
         "zip_code": draws.join(
             pa.array([place[2] for place in PLACES]).take(pa.array(place)),
-            draws.digits(draw.whole("zip", count, 0, 100)[project], 2),
+            draws.digits(draw.whole("zip", count, 0, 100)[household], 2),
         ),
-        "phone": _phone(draw, np.where(marked, -1 - np.arange(count), project)),
+        "phone": _phone(draw, np.where(marked, -1 - np.arange(count), household)),
         "email": draws.join(mail, draw.of("mail", count, ("com", "org"))),
-        "group_id": draws.join("G", draws.digits(draw.whole("group", count, 10_000, 10_060)[project], 5)),
-        "payer": pa.array(PAYERS).take(pa.array(draw.whole("payer", count, 0, len(PAYERS))[project])),
+        "group_id": draws.join("G", draws.digits(draw.whole("group", count, 10_000, 10_060)[household], 5)),
+        "payer": pa.array(PAYERS).take(pa.array(draw.whole("payer", count, 0, len(PAYERS))[household])),
         "plan": pa.array(care.PLANS).take(pa.array(plan)),
         "subscriber_relation": pa.array(("self", "spouse", "child")).take(pa.array(np.minimum(seat, 2))),
     }
@@ -136,47 +136,47 @@ def members(count: int, seed: int, *, planted: int = 0) -> pa.Table:
 class Cover(NamedTuple):
     """Each member's coverage as numbers: a first span, and perhaps a second one.
 
-    start, end, again: days since 1970. told, told_end, told_again: the seconds at which the payer's system knew the
-    first span, its end, and the second span; an end that was told late is a retroactive termination.
+    start, end, again: days since 1970. known_at, end_known_at, restart_known_at: the seconds at which the payer's system knew the
+    first span, its end, and the second span; an end that became known late is a retroactive termination.
     """
 
     start: Ints
     end: Ints
     again: Ints
     former: Ints
-    result: Ints
-    told_end: Ints
-    told_again: Ints
+    known_at: Ints
+    end_known_at: Ints
+    restart_known_at: Ints
 
-    def expected(self, user_name: Ints, day: Ints, second: Ints) -> tuple[draws.Bools, draws.Bools]:
+    def coverage_known(self, person: Ints, day: Ints, second: Ints) -> tuple[draws.Bools, draws.Bools]:
         """Return whether each day is covered, as known at a second, and whether it lies before any coverage."""
-        ended = (day > self.end[user_name]) & (self.told_end[user_name] < second)
-        first = (self.result[user_name] < second) & (self.start[user_name] <= day) & ~ended
-        later = (self.told_again[user_name] < second) & (self.again[user_name] <= day)
-        return first | later, day < self.start[user_name]
+        ended = (day > self.end[person]) & (self.end_known_at[person] < second)
+        first = (self.known_at[person] < second) & (self.start[person] <= day) & ~ended
+        later = (self.restart_known_at[person] < second) & (self.again[person] <= day)
+        return first | later, day < self.start[person]
 
-    def plan(self, own: Ints, user_name: Ints, day: Ints) -> Ints:
+    def plan(self, own: Ints, person: Ints, day: Ints) -> Ints:
         """Return the plan of each day: who was moved was in the former one before."""
-        return np.where((self.former[user_name] == 1) & (day < self.again[user_name]), care.FORMER, own[user_name])
+        return np.where((self.former[person] == 1) & (day < self.again[person]), care.FORMER, own[person])
 
 
 def coverage(people: pa.Table, seed: int, *, since: str = "2025-05", until: str = "2026-10") -> Cover:
     """Make each member's coverage, with what happens to it between five months before `since` and the end of `until`.
 
     One member in eight changes plans at the turn of the year, a third of them with a gap; one in eight has a lapse; one
-    in fourteen leaves. Of these ends one in three is told weeks after it took effect.
+    in fourteen leaves. Of these ends one in three becomes known weeks after it took effect.
     """
     count = people.num_rows
     draw = draws.Draw(seed, "spans")
-    opened_files, closed = draws.days(since), care.month_days(until)[1]
-    low, high = opened_files - 150, closed
+    first_day, closed = draws.days(since), care.month_days(until)[1]
+    low, high = first_day - 150, closed
     turn = draws.days(f"{until[:4]}-01-01")
     born = people["birth_date"].combine_chunks().cast(pa.int32()).to_numpy(zero_copy_only=False).astype(np.int64)
     months = np.datetime64(since, "M") - 17 + draw.whole("start", count, 0, 12)
     day = months.astype("datetime64[D]").astype(np.int64)
     # Some join while we look on.
     joins = draw.share("joins", count) < 0.02
-    day = np.where(joins, draw.whole("joined", count, opened_files, high), day)
+    day = np.where(joins, draw.whole("joined", count, first_day, high), day)
     start = np.maximum(day, born)
     kind = draw.pick("kind", count, (0.125, 0.1, 0.045, 0.73))
     event = draw.whole("event", count, low, high)
@@ -194,19 +194,19 @@ def coverage(people: pa.Table, seed: int, *, since: str = "2025-05", until: str 
     again = np.where((end < draws.NEVER) & (gap < draws.NEVER), end + 1 + gap, draws.NEVER)
     retro = (draw.share("retro", count) < 0.35) & ((kind > 0) | (gap > 0))
     second = draw.whole("second", count, 3 * 3600, 5 * 3600)
-    told_end = end + np.where(retro, draw.whole("retro days", count, 20, 75), -draw.whole("ahead", count, 2, 8))
+    end_known_at = end + np.where(retro, draw.whole("retro days", count, 20, 75), -draw.whole("ahead", count, 2, 8))
     back = np.where(
         draw.share("back", count) < 0.3, draw.whole("back days", count, 10, 40), -draw.whole("before", count, 2, 6)
     )
-    told_again = np.maximum(again + back, told_end + 1)
+    restart_known_at = np.maximum(again + back, end_known_at + 1)
     return Cover(
         start=start,
         end=end,
         again=again,
         former=((kind == 0) & (end < draws.NEVER)).astype(np.int64),
-        result=np.where(start == born, start + 12, start - 10) * draws.DAY + second,
-        told_end=np.where(end < draws.NEVER, told_end * draws.DAY + second, draws.NEVER),
-        told_again=np.where(again < draws.NEVER, told_again * draws.DAY + second, draws.NEVER),
+        known_at=np.where(start == born, start + 12, start - 10) * draws.DAY + second,
+        end_known_at=np.where(end < draws.NEVER, end_known_at * draws.DAY + second, draws.NEVER),
+        restart_known_at=np.where(again < draws.NEVER, restart_known_at * draws.DAY + second, draws.NEVER),
     )
 
 
@@ -220,20 +220,20 @@ def spans(people: pa.Table, seed: int, *, since: str = "2025-05", until: str = "
     horizon = care.month_days(until)[1] * draws.DAY
     never = np.full(people.num_rows, draws.NEVER)
     parts = []
-    for start, end, result, first in (
-        (cover.start, never, cover.result, True),
-        (cover.start, cover.end, cover.told_end, True),
-        (cover.again, never, cover.told_again, False),
+    for start, end, known_at, first in (
+        (cover.start, never, cover.known_at, True),
+        (cover.start, cover.end, cover.end_known_at, True),
+        (cover.again, never, cover.restart_known_at, False),
     ):
-        target = np.flatnonzero(result < horizon)
-        part = people.take(pa.array(target))
+        known_rows = np.flatnonzero(known_at < horizon)
+        part = people.take(pa.array(known_rows))
         if first:
-            former = pa.array(cover.former[target] == 1)
+            former = pa.array(cover.former[known_rows] == 1)
             plan = pc.if_else(former, pa.scalar(care.PLANS[care.FORMER]), part["plan"].combine_chunks())
             part = part.set_column(part.schema.get_field_index("plan"), "plan", plan)
-        part = part.append_column("enrollment_start_date", draws.dates(start[target]))
-        part = part.append_column("enrollment_end_date", draws.dates(end[target]).cast(pa.date32()))
-        part = part.append_column("recorded_at", draws.instants(result[target]))
+        part = part.append_column("enrollment_start_date", draws.dates(start[known_rows]))
+        part = part.append_column("enrollment_end_date", draws.dates(end[known_rows]).cast(pa.date32()))
+        part = part.append_column("recorded_at", draws.instants(known_at[known_rows]))
         parts.append(part.append_column("data_source", pa.repeat(SOURCE, part.num_rows)))
     return pa.concat_tables(parts).combine_chunks()
 
@@ -246,10 +246,10 @@ def claims(count: int, seed: int, *, people: pa.Table, month: str = "2026-09", f
     Nothing is decided about them: that is `process.history`.
     """
     draw = draws.Draw(seed, f"claims {month}")
-    built = grown(care.visits(draw, count, seed, people=people.num_rows, month=month, first=first), people)
-    numbered = draw.spread("auth", len(built.id), 10**8)
-    auth = np.where(built.cents[built.heads] >= 150_000, numbered, -1)
-    return care.rows(built._replace(plan=own_plans(people)[built.user_name], auth=auth), people=people, seed=seed)
+    visits = grown(care.visits(draw, count, seed, people=people.num_rows, month=month, first=first), people)
+    numbered = draw.spread("auth", len(visits.id), 10**8)
+    auth = np.where(visits.cents[visits.heads] >= 150_000, numbered, -1)
+    return care.rows(visits._replace(plan=own_plans(people)[visits.person], auth=auth), people=people, seed=seed)
 
 
 def grown(visits: care.Visits, people: pa.Table) -> care.Visits:
@@ -257,8 +257,8 @@ def grown(visits: care.Visits, people: pa.Table) -> care.Visits:
     born = people["birth_date"].combine_chunks().cast(pa.int32()).to_numpy(zero_copy_only=False).astype(np.int64)
     # A household's children follow their parents, of whom the first is there always.
     seat = np.arange(people.num_rows) - _subscribers(people)
-    early = born[visits.user_name] > visits.start
-    return visits._replace(who=np.where(early, visits.user_name - seat[visits.user_name], visits.user_name))
+    early = born[visits.person] > visits.start
+    return visits._replace(person=np.where(early, visits.person - seat[visits.person], visits.person))
 
 
 def own_plans(people: pa.Table) -> Ints:

@@ -1,6 +1,6 @@
 """The denials process: months of claims, each decided by what the payer knows when it is recorded, in six tables.
 
-Version 2 of the population. It was frozen before the first model; what it is and how to read the ceiling is told in
+Version 2 of the population. It was frozen before the first model; what it is and how to read the ceiling is described in
 docs/decisions/0014-the-denials-process.md. Claims are decided in steps of five days, the shortest time in which any
 outcome is known: so every claim sees all that was known before it, and no claim sees more.
 """
@@ -33,7 +33,7 @@ OVERTURNED, REVERSED = 40, 4
 """Of a thousand denials, how many an appeal undoes; of a thousand payments, how many an audit takes back."""
 STEP = 5
 """Days: no outcome is known sooner after a claim is recorded."""
-LABELS = pa.schema(
+TRUTH = pa.schema(
     {"claim_id": pa.string(), "probability": pa.float64(), "denied": pa.bool_(), "received_date": pa.date32()}
 )
 _MORE = 0.105
@@ -55,7 +55,7 @@ class History(NamedTuple):
     claim_adjustment: pa.Table
     prior_authorization: pa.Table
     accumulator: pa.Table
-    labels: pa.Table
+    truth: pa.Table
 
     @property
     def tables(self) -> dict[str, pa.Table]:
@@ -82,9 +82,9 @@ def history(
     people = population.members(members, seed, planted=planted)
     since = np.datetime64(until, "M") - months + 1
     plan = _Plan(people, seed, str(since), until, weights, interact)
-    item = int(claims / (months + _MORE * (months - 1)))
+    claims_per_month = int(claims / (months + _MORE * (months - 1)))
     for month in range(months):
-        plan.month(str(since + month), item)
+        plan.month(str(since + month), claims_per_month)
     tables = {name: pa.concat_tables(parts).combine_chunks() for name, parts in plan.tables.items()}
     spans = population.spans(people, seed, since=str(since), until=until)
     horizon = draws.instants(np.array([care.month_days(until)[1] * draws.DAY]))[0]
@@ -110,7 +110,7 @@ class _Plan:
         self._waiting: list[Outcome] = []
         self._authorized = 0
         draw = draws.Draw(seed, "other payers")
-        self._second = np.where(
+        self._second_payer = np.where(
             draw.share("has", people.num_rows) < 0.03,
             draws.days(since) - 200 + draw.whole("from", people.num_rows, 0, 500),
             draws.NEVER,
@@ -122,7 +122,7 @@ class _Plan:
     def month(self, month: str, lines: int) -> None:
         """Let a month go by: claims come in, are decided, and what is due is paid and written."""
         draw = draws.Draw(self._seed, f"history {month}")
-        opened_files, after = care.month_days(month)
+        first_day, after = care.month_days(month)
         if month.endswith("-01"):
             self._accounts.new_year()
         self._offices.open(draw, month)
@@ -131,7 +131,7 @@ class _Plan:
         )
         coming = returning.come_again(draw, population.grown(new, self._people), self._past, month)
         visits = coming.visits
-        plans = self._cover.plan(self._own, visits.user_name, visits.start)
+        plans = self._cover.plan(self._own, visits.person, visits.start)
         coming = coming._replace(visits=visits._replace(plan=plans))
         coming, approved = returning.authorize(draw, coming, self._authorized, self._seed)
         self._authorized += len(approved.number)
@@ -142,16 +142,16 @@ class _Plan:
         reason = np.where(
             outcome.state[: len(coming.kind)] == settlement.DENIED, outcome.reason[: len(coming.kind)], -1
         )
-        result = outcome.result[: len(coming.kind)]
-        past = Past(coming.visits, reason, result, coming.kind, coming.paper, coming.valid_at)
+        known_at = outcome.known_at[: len(coming.kind)]
+        past = Past(coming.visits, reason, known_at, coming.kind, coming.paper, coming.valid_at)
         # What an office sends again is at most two months old.
-        self._past = (past if self._past is None else self._past.with_more(past)).since(opened_files - 31)
+        self._past = (past if self._past is None else self._past.with_more(past)).since(first_day - 31)
         self._denials.forget((after - 91) * draws.DAY)
 
     def _facts(self, coming: Coming, month: int) -> Facts:
         visits, office = coming.visits, coming.visits.office
         code = visits.code[visits.heads]
-        covered, early = self._cover.expected(visits.user_name, visits.start, visits.recorded)
+        covered, early = self._cover.coverage_known(visits.person, visits.start, visits.recorded)
         mended = visits.original >= 0
 
         def flag(values: np.ndarray) -> Ints:
@@ -163,11 +163,11 @@ class _Plan:
             auth=coming.paper,
             duplicate=flag(coming.kind == returning.DUPLICATE),
             same_day=flag(coming.kind == returning.SAME),
-            other_payer=flag(self._second[visits.user_name] <= visits.start),
-            exhausted=flag(self._accounts.exhausted(visits.user_name, code)),
+            other_payer=flag(self._second_payer[visits.person] <= visits.start),
+            exhausted=flag(self._accounts.exhausted(visits.person, code)),
             late=flag((visits.received - visits.end > 90) & ~mended),
             static=self._offices.static[office],
-            collected=self._offices.collected[office],
+            drift=self._offices.drift[office],
             migrating=self._offices.migrating[office],
             reviewed=self._offices.reviewed[office],
             unmodified=flag(care.MODIFIED[code] & (visits.modifier[visits.heads] < 0)),
@@ -175,7 +175,7 @@ class _Plan:
             unfit=flag(_UNFIT[code, visits.dx1]),
             out=flag(~visits.network),
             plan=visits.plan,
-            payer=self._payer[visits.user_name],
+            payer=self._payer[visits.person],
             code=code,
             excluded=flag(_EXCLUDED[code, visits.plan]),
             costly=np.searchsorted(np.array([100_000, 500_000, 2_000_000]), visits.charge),
@@ -191,37 +191,37 @@ class _Plan:
         """
         count, weights = len(visits.id), self._weights
         spoken = adjudication.weigh(facts, weights, self._interact)
-        lot, reason_value, wait = (
+        lot, reason_share, wait = (
             draw.share("lot", count),
             draw.share("why", count),
             draw.whole("delay", count, STEP, 15),
         )
         hour = draw.whole("hour", count, 20 * 3600, 23 * 3600)
         start = int(adjudication.thousandths(weights.start))
-        result, reason, chance = np.zeros(count, np.int64), np.full(count, -1), np.zeros(count, np.int64)
+        known_at, reason, chance = np.zeros(count, np.int64), np.full(count, -1), np.zeros(count, np.int64)
         # Claims stand in the order in which they were recorded.
         low, high = (int(visits.received[0]), int(visits.received[-1])) if count else (0, -1)
         for day in range(low, high + 1, STEP):
             now = slice(*np.searchsorted(visits.received, [day, day + STEP]))
-            self._denials.weigh(spoken[now], visits.user_name[now], facts, now, visits.recorded[now], weights)
+            self._denials.weigh(spoken[now], visits.person[now], facts, now, visits.recorded[now], weights)
             chance[now] = adjudication.odds(start + spoken[now].sum(axis=1))
             denied = lot[now] * 1e6 < chance[now]
-            matches = np.where(denied, adjudication.because(spoken[now], reason_value[now]), -1)
-            reason[now] = matches
+            drawn_reason = np.where(denied, adjudication.because(spoken[now], reason_share[now]), -1)
+            reason[now] = drawn_reason
             slow = wait[now] + 6 * facts.institutional[now] + 3 * facts.costly[now] + 3 * facts.reviewed[now]
-            result[now] = (visits.received[now] + np.minimum(slow, 30)) * draws.DAY + hour[now]
+            known_at[now] = (visits.received[now] + np.minimum(slow, 30)) * draws.DAY + hour[now]
             self._denials.add(
-                visits.user_name[now][denied], facts.code[now][denied], matches[denied], result[now][denied]
+                visits.person[now][denied], facts.code[now][denied], drawn_reason[denied], known_at[now][denied]
             )
         state = np.where(reason >= 0, settlement.DENIED, settlement.PAID)
         later = draw.whole("later", count, 0, 1000)
         changed = np.flatnonzero(np.where(reason >= 0, later < OVERTURNED, later < REVERSED))
-        first = Outcome(visits, result, state, reason, facts.reviewed)
+        first = Outcome(visits, known_at, state, reason, facts.reviewed)
         undone = reason[changed] >= 0
         audit = adjudication.REASONS.index("16")
         second = Outcome(
             care.take(visits, changed),
-            result[changed] + draw.whole("appeal", count, 35, 120)[changed] * draws.DAY,
+            known_at[changed] + draw.whole("appeal", count, 35, 120)[changed] * draws.DAY,
             np.where(undone, settlement.PAID, settlement.REVERSED),
             np.where(undone, -1, audit),
             np.zeros(len(changed), np.int64),
@@ -247,11 +247,11 @@ class _Plan:
                     pa.array(denied),
                     draws.dates(coming.visits.received),
                 ],
-                schema=LABELS,
+                schema=TRUTH,
             )
         )
         waiting = settlement.outcomes([*self._waiting, outcome])
-        due = waiting.result < after * draws.DAY
+        due = waiting.known_at < after * draws.DAY
         self._waiting = [waiting.pick(np.flatnonzero(~due))]
         before = self._accounts.remaining.copy()
         remittance, adjustment = settlement.settle(draw, waiting.pick(np.flatnonzero(due)), self._accounts)
@@ -264,49 +264,47 @@ class _Denials:
     """What was denied lately: to whom, which care, why, and when the payer's system knew it; sorted by who and when."""
 
     def __init__(self) -> None:
-        self._same, self._reason, self._any = (np.zeros(0, np.int64) for _ in range(3))
+        self._same, self._reasons, self._any = (np.zeros(0, np.int64) for _ in range(3))
 
-    def add(self, user_name: Ints, code: Ints, reason: Ints, result: Ints) -> None:
+    def add(self, person: Ints, code: Ints, reason: Ints, known_at: Ints) -> None:
         """Write denials down."""
         stands = returning.ABOUT_CARE[reason]
-        same = np.concatenate([self._same, ((user_name * 32 + code) << 31 | result)[stands]])
-        reason_value = np.concatenate([self._reason, reason[stands]])
+        same = np.concatenate([self._same, ((person * 32 + code) << 31 | known_at)[stands]])
+        reasons = np.concatenate([self._reasons, reason[stands]])
         order = np.argsort(same, kind="stable")
-        self._same, self._reason = same[order], reason_value[order]
-        self._any = np.sort(np.concatenate([self._any, user_name << 31 | result]), kind="stable")
+        self._same, self._reasons = same[order], reasons[order]
+        self._any = np.sort(np.concatenate([self._any, person << 31 | known_at]), kind="stable")
 
-    def forget(self, result: int) -> None:
-        """Forget what was told before a second."""
-        stored = self._same & (2**31 - 1) >= result
-        self._same, self._reason = self._same[stored], self._reason[stored]
-        self._any = self._any[self._any & (2**31 - 1) >= result]
+    def forget(self, known_at: int) -> None:
+        """Forget what was known before a second."""
+        recent = self._same & (2**31 - 1) >= known_at
+        self._same, self._reasons = self._same[recent], self._reasons[recent]
+        self._any = self._any[self._any & (2**31 - 1) >= known_at]
 
-    def weigh(self, spoken: Ints, user_name: Ints, facts: Facts, now: slice, second: Ints, weights: Weights) -> None:
+    def weigh(self, spoken: Ints, person: Ints, facts: Facts, now: slice, second: Ints, weights: Weights) -> None:
         """Add what earlier denials of the last 90 days say: of the same care for its reason, of any care a little."""
         since = second - 90 * draws.DAY
-        key = (user_name * 32 + facts.code[now]) << 31
+        key = (person * 32 + facts.code[now]) << 31
         last = np.searchsorted(self._same, key | second)
         again = last > np.searchsorted(self._same, key | since)
         again &= (facts.replacement[now] == 0) & (facts.duplicate[now] == 0)
         places = np.flatnonzero(again)
-        spoken[places, self._reason[last[places] - 1]] += int(adjudication.thousandths(weights.denied_before))
-        many = np.searchsorted(self._any, user_name << 31 | second) - np.searchsorted(
-            self._any, user_name << 31 | since
-        )
+        spoken[places, self._reasons[last[places] - 1]] += int(adjudication.thousandths(weights.denied_before))
+        many = np.searchsorted(self._any, person << 31 | second) - np.searchsorted(self._any, person << 31 | since)
         spoken[:, adjudication.REASONS.index("50")] += np.minimum(many, 3) * int(
             adjudication.thousandths(weights.denials)
         )
 
 
-def ceiling(labels: pa.Table, since: str, until: str, *, drawn: bool = False) -> float:
+def ceiling(truth: pa.Table, since: str, until: str, *, drawn: bool = False) -> float:
     """Return the best AUC that any model can reach on the claims received from `since` to before `until`.
 
     Exact over the expected labels: each claim is a denial with its probability. drawn: over the labels as they fell.
     """
-    day = labels["received_date"].combine_chunks().cast(pa.int32()).to_numpy()
+    day = truth["received_date"].combine_chunks().cast(pa.int32()).to_numpy()
     inside = (day >= draws.days(since)) & (day < draws.days(until))
-    chance = labels["probability"].to_numpy()[inside]
-    label = labels["denied"].combine_chunks().to_numpy(zero_copy_only=False)[inside].astype(np.float64)
+    chance = truth["probability"].to_numpy()[inside]
+    label = truth["denied"].combine_chunks().to_numpy(zero_copy_only=False)[inside].astype(np.float64)
     return auc(chance, label if drawn else chance)
 
 

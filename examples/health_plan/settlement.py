@@ -37,12 +37,12 @@ _REMARK = {"16": 0, "50": 6, "197": 2, "4": 3, "26": 4, "27": 4, "18": 5, "119":
 
 
 class Outcome(NamedTuple):
-    """Decisions about claims, in no order. told: the second at which the payer's system knew it. reason: a place in
+    """Decisions about claims, in no order. known_at: the second at which the payer's system knew it. reason: a place in
     REASONS, or -1. reviewed: the office's claims were looked at one by one.
     """
 
     visits: care.Visits
-    result: Ints
+    known_at: Ints
     state: Ints
     reason: Ints
     reviewed: Ints
@@ -73,69 +73,67 @@ class Accounts:
         """Begin again."""
         self.remaining = self.limit.copy()
 
-    def exhausted(self, user_name: Ints, code: Ints) -> Bools:
+    def exhausted(self, person: Ints, code: Ints) -> Bools:
         """Return which claims are for therapy of which nothing is left."""
-        matches = np.zeros(len(user_name), bool)
+        used_up = np.zeros(len(person), bool)
         for kind, therapy in enumerate(care.THERAPY):
-            matches |= (code == therapy) & (self.remaining[_BENEFIT + kind, user_name] <= 0)
-        return matches
+            used_up |= (code == therapy) & (self.remaining[_BENEFIT + kind, person] <= 0)
+        return used_up
 
     def met(self, visits: care.Visits) -> Bools:
         """Return which claims' members have no deductible left."""
-        return (
-            np.where(visits.network, self.remaining[_IN, visits.user_name], self.remaining[_OUT, visits.user_name]) == 0
-        )
+        return np.where(visits.network, self.remaining[_IN, visits.person], self.remaining[_OUT, visits.person]) == 0
 
     def share(self, draw: Draw, outcome: Outcome, allowed: Ints) -> tuple[Ints, Ints, Ints]:
         """Split what is allowed: deductible, copayment, coinsurance; write down what was used up."""
-        visits, user_name = outcome.visits, outcome.visits.user_name
-        remaining = np.where(visits.network, self.remaining[_IN, user_name], self.remaining[_OUT, user_name])
-        before = _before(user_name * 2 + visits.network, allowed)
-        family = np.where(visits.network, self.remaining[_FAMILY, self._subscriber[user_name]], draws.NEVER)
+        visits, person = outcome.visits, outcome.visits.person
+        remaining = np.where(visits.network, self.remaining[_IN, person], self.remaining[_OUT, person])
+        before = _before(person * 2 + visits.network, allowed)
+        family = np.where(visits.network, self.remaining[_FAMILY, self._subscriber[person]], draws.NEVER)
         deductible = np.minimum(np.clip(remaining - before, 0, allowed), family)
         # Once a year's own share is paid, nothing more is asked.
-        free = (self.remaining[_POCKET, user_name] <= 0) & visits.network
-        due = draw.share("copay", len(user_name)) < 0.5
+        free = (self.remaining[_POCKET, person] <= 0) & visits.network
+        due = draw.share("copay", len(person)) < 0.5
         copay = np.where(_COPAYS[visits.plan] & due & ~free, np.minimum(allowed - deductible, 2_500), 0)
         rest = allowed - deductible - copay
         coinsurance = np.where(free, 0, rest * _COINSURANCE[visits.plan] // 100)
         inside = visits.network
         for kind, whom, cents in (
-            (_IN, user_name, np.where(inside, deductible, 0)),
-            (_FAMILY, self._subscriber[user_name], np.where(inside, deductible, 0)),
-            (_OUT, user_name, np.where(inside, 0, deductible)),
-            (_POCKET, user_name, np.where(inside, deductible + copay + coinsurance, 0)),
+            (_IN, person, np.where(inside, deductible, 0)),
+            (_FAMILY, self._subscriber[person], np.where(inside, deductible, 0)),
+            (_OUT, person, np.where(inside, 0, deductible)),
+            (_POCKET, person, np.where(inside, deductible + copay + coinsurance, 0)),
         ):
             np.subtract.at(self.remaining[kind], whom, cents)
         head = visits.code[visits.heads]
         for kind, therapy in enumerate(care.THERAPY):
-            np.subtract.at(self.remaining[_BENEFIT + kind], user_name, np.where(head == therapy, allowed, 0))
+            np.subtract.at(self.remaining[_BENEFIT + kind], person, np.where(head == therapy, allowed, 0))
         np.maximum(self.remaining, 0, out=self.remaining)
         return deductible, copay, coinsurance
 
     def rows(self, before: Ints, people: pa.Table, until: int, year: int) -> pa.Table:
         """Lay out what changed since `before`, in the contract's order. until: the day after the last one."""
-        kind, user_name = np.nonzero(self.remaining != before)
+        kind, person = np.nonzero(self.remaining != before)
         columns: dict[str, Any] = {
-            "member_id": people["member_id"].combine_chunks().take(pa.array(user_name)),
-            "plan_year": pa.array(np.full(len(user_name), year)),
+            "member_id": people["member_id"].combine_chunks().take(pa.array(person)),
+            "plan_year": pa.array(np.full(len(person), year)),
             **{
-                name: draws.words([item[place] for item in KINDS], kind)
+                name: draws.words([benefit[place] for benefit in KINDS], kind)
                 for place, name in enumerate(("level", "network", "service_type_code", "benefit"))
             },
-            "limit_amount": draws.decimal(self.limit[kind, user_name]),
-            "remaining_amount": draws.decimal(self.remaining[kind, user_name]),
-            "as_of_date": draws.dates(np.full(len(user_name), until - 1)),
-            "recorded_at": draws.instants(np.full(len(user_name), until * draws.DAY + 4 * 3600)),
-            "data_source": pa.repeat(care.SOURCE, len(user_name)),
+            "limit_amount": draws.decimal(self.limit[kind, person]),
+            "remaining_amount": draws.decimal(self.remaining[kind, person]),
+            "as_of_date": draws.dates(np.full(len(person), until - 1)),
+            "recorded_at": draws.instants(np.full(len(person), until * draws.DAY + 4 * 3600)),
+            "data_source": pa.repeat(care.SOURCE, len(person)),
         }
         return pa.table(columns)
 
 
 def settle(draw: Draw, outcome: Outcome, accounts: Accounts) -> tuple[pa.Table, pa.Table]:
-    """Pay a month's outcomes in the order in which they are told; return remittances and claim adjustments."""
-    outcome = outcome.pick(np.argsort(outcome.result, kind="stable"))
-    visits, count = outcome.visits, len(outcome.result)
+    """Pay a month's outcomes in the order in which they become known; return remittances and claim adjustments."""
+    outcome = outcome.pick(np.argsort(outcome.known_at, kind="stable"))
+    visits, count = outcome.visits, len(outcome.known_at)
     size = np.bincount(visits.of, minlength=count)
     last = np.cumsum(size) - 1
     paid = outcome.state == PAID
@@ -151,7 +149,7 @@ def settle(draw: Draw, outcome: Outcome, accounts: Accounts) -> tuple[pa.Table, 
     own = deductible + copay + coinsurance
     # Status 4 is for a claim that fails whole; most denials come as 1 with nothing paid.
     failed = (outcome.state == DENIED) & (draw.share("failed", count) < 0.3)
-    day = outcome.result // draws.DAY
+    day = outcome.known_at // draws.DAY
     remittance = pa.table(
         {
             "claim_id": care.claim_ids(visits.id),
@@ -165,7 +163,7 @@ def settle(draw: Draw, outcome: Outcome, accounts: Accounts) -> tuple[pa.Table, 
             "coinsurance_amount": draws.decimal(coinsurance),
             "copayment_amount": draws.decimal(copay),
             "deductible_amount": draws.decimal(deductible),
-            "recorded_at": draws.instants(outcome.result),
+            "recorded_at": draws.instants(outcome.known_at),
             "data_source": pa.repeat(care.SOURCE, count),
         }
     )
@@ -187,7 +185,7 @@ def settle(draw: Draw, outcome: Outcome, accounts: Accounts) -> tuple[pa.Table, 
         reviewed = (code == "50") & (outcome.reviewed[of] == 1)
         remark = np.where(reviewed, 1, _REMARK.get(code, -1))
         written.add(of, line[lines], group, code, visits.cents[lines], remark)
-    return remittance, written.rows(visits.id, outcome.result)
+    return remittance, written.rows(visits.id, outcome.known_at)
 
 
 class _Written:
@@ -201,7 +199,7 @@ class _Written:
         numbers = (np.full(count, 0) + line, cents, np.full(count, 0) + remark)
         self._parts.append((claim, *numbers, pa.repeat(group, count), pa.repeat(code, count)))
 
-    def rows(self, ids: Ints, result: Ints) -> pa.Table:
+    def rows(self, ids: Ints, known_at: Ints) -> pa.Table:
         claim, line, cents, remark = (np.concatenate([part[n] for part in self._parts]) for n in range(4))
         order = np.lexsort((line, claim))
         claim, line, cents, remark = (values[order] for values in (claim, line, cents, remark))
@@ -218,7 +216,7 @@ class _Written:
                 "carc_code": code,
                 "rarc_code": draws.words(REMARKS, remark),
                 "adjustment_amount": draws.decimal(cents),
-                "recorded_at": draws.instants(result[claim]),
+                "recorded_at": draws.instants(known_at[claim]),
                 "data_source": pa.repeat(care.SOURCE, len(claim)),
             }
         )
@@ -231,6 +229,6 @@ def _before(key: Ints, cents: Ints) -> Ints:
     new = np.ones(len(key), bool)
     new[1:] = key[order][1:] != key[order][:-1]
     start = np.maximum.accumulate(np.where(new, np.arange(len(key)), 0))
-    matches = np.empty(len(key), np.int64)
-    matches[order] = total - cents[order] - (total - cents[order])[start]
-    return matches
+    before = np.empty(len(key), np.int64)
+    before[order] = total - cents[order] - (total - cents[order])[start]
+    return before

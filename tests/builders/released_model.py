@@ -33,9 +33,10 @@ from wellspring.records.observe import Recorder
 from wellspring.records.trust import Ref
 from wellspring.records.verdict import Verdict, VerdictOutcome
 from wellspring.serving import release_cache
+from wellspring.serving.policy_reloader import PolicyReloader
 from wellspring.serving.release_cache import LoadedRelease, ReleaseCache
 from wellspring.serving.scorer import Scorer
-from wellspring.serving.service import PolicyReloader, PredictionResult, PredictionService, ServiceDependencies
+from wellspring.serving.service import PredictionResult, PredictionService, ServiceDependencies
 from wellspring.stores.objects.disk import DiskContentStore
 from wellspring.stores.online.redis import LiveMarker
 from wellspring.trust.answer_signing import AnswerSigner
@@ -238,14 +239,16 @@ class Released:
         )
 
     def load(self, release: Release, key: notes.VerifierKey | None = None) -> Scorer:
-        return Scorer.load(release, objects=self.objects, paths=self.releases.paths, key=key or self.signer.key_id)
+        return Scorer.load(
+            release, objects=self.objects, paths=self.releases.paths, key=key or self.signer.verifier_key
+        )
 
     def train(self, seed: int = 1, *, outcome: VerdictOutcome = "pass", built: InferenceSpec | None = None) -> Release:
         """Train, judge beside what is live, and keep; nobody has asked for it yet."""
         built = built or recipe()
         digest = artifact.write_artifact(
             {artifact.SPEC_FILE: built.encode(), artifact.BOOSTER_FILE: trees(seed).encode()},
-            objects=self.objects, paths=self.releases.paths, key=self.signer.key_id, signer=self.signer,
+            objects=self.objects, paths=self.releases.paths, key=self.signer.verifier_key, signer=self.signer,
         )  # fmt: skip
         run = f"{seed:032x}"
         expected = synthetic_world.candidate(
@@ -258,7 +261,9 @@ class Released:
         output: dict[str, JsonValue] = {"outcome": outcome, "live": live.candidate if live is not None else ""}
         with self.step("gate", expected.subject, inputs=refs, outputs=[self.pinned(expected)], facts=output):
             pass
-        read = artifact.read_artifact(digest, objects=self.objects, paths=self.releases.paths, key=self.signer.key_id)
+        read = artifact.read_artifact(
+            digest, objects=self.objects, paths=self.releases.paths, key=self.signer.verifier_key
+        )
         return self.releases.save(build_release(expected, read, ANYTHING.digest))
 
     @staticmethod
@@ -309,9 +314,9 @@ class Released:
             policy_reloader=PolicyReloader(folder, clock),
             answer_signer=AnswerSigner(step=step, clock=clock),
             editions=EditionStore(self.folder / "lake" / "editions"),
-            views=self.kept_views,
+            load_views=self.kept_views,
             open_reader=self.online.reader,
-            token_domains=lambda: self.domains,
+            load_token_domains=lambda: self.domains,
             step=step,
             clock=clock,
         )

@@ -29,7 +29,7 @@ def test_it_imports_the_public_face_and_nothing_else():
     source = (FOLDER / "models" / "denials.py").read_text()
     imported = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import | ast.ImportFrom)]
     assert [getattr(node, "module", None) for node in imported] == ["wellspring"]
-    assert len(source.splitlines()) <= 45
+    assert len(source.splitlines()) <= 50
 
 
 def test_every_feature_that_it_names_is_there(views: FeatureViews):

@@ -98,7 +98,7 @@ def test_no_claim_of_a_later_drop_has_a_number_of_the_history(tmp_path: Path, ba
 
 
 def test_the_truth_of_the_history_is_about_its_claims_and_in_none_of_its_files(tmp_path: Path) -> None:
-    result = drops.labels(months=2, members=500, lines=3000)
+    result = drops.truth(months=2, members=500, lines=3000)
     history = drops.history(tmp_path, months=2, members=500, lines=3000)
     assert set(result["claim_id"].to_pylist()) == {row["claim_id"] for row in _named(history.paths[1])}
     assert not any("probability" in _rows(path)[0] for path in history.paths)
@@ -114,7 +114,7 @@ def test_good_drop_holds_the_planted_people(tmp_path: Path) -> None:
 
 
 def test_bad_rows_are_bad_as_told_and_no_other_row_is(bad: drops.Bad) -> None:
-    assert validate_rows(bad.path, CLAIM) == _result(bad)
+    assert validate_rows(bad.path, CLAIM) == _expected_reasons(bad)
     assert len({flaw.kind for flaw in bad.flaws}) == 10
     assert len({flaw.row for flaw in bad.flaws}) == len(bad.flaws)
 
@@ -125,7 +125,7 @@ def test_the_house_judges_the_bad_drop_as_told(bad: drops.Bad) -> None:
     matches: Reasons = defaultdict(set)
     for reason in validated.reasons.to_pylist():
         matches[reason["row_number"]].add((reason["code"], reason["column"]))
-    assert dict(matches) == _result(bad)
+    assert dict(matches) == _expected_reasons(bad)
     assert [(finding.code, finding.column, finding.count) for finding in validated.findings] == [
         ("undeclared_column", bad.undeclared, bad.rows)
     ]
@@ -200,7 +200,7 @@ def _rows(path: Path) -> list[list[str]]:
         return list(csv.reader(text))
 
 
-def _result(bad: drops.Bad) -> Reasons:
+def _expected_reasons(bad: drops.Bad) -> Reasons:
     result: Reasons = defaultdict(set)
     for flaw in bad.flaws:
         result[flaw.row].add((flaw.code, flaw.column))

@@ -32,7 +32,7 @@ def test_a_process_is_the_one_that_was_frozen(make: Callable[..., process.Histor
 
 
 def test_the_history_of_the_demo_is_the_one_that_was_frozen() -> None:
-    assert hashlib.sha256(canonical("truth", drops.labels())).hexdigest() == DEMO
+    assert hashlib.sha256(canonical("truth", drops.truth())).hexdigest() == DEMO
 
 
 def digest_of(history: process.History) -> str:

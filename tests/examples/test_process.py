@@ -128,7 +128,7 @@ def test_the_newest_decision_is_the_truth(built: Built) -> None:
         " WHERE age = 1 AND t.received_date < '2026-03-01'"
     )
     assert len(result) > 10_000
-    assert all(output == true for output, true in result)
+    assert all(decided == true for decided, true in result)
 
 
 def test_what_the_member_pays_is_no_denial(built: Built) -> None:
@@ -258,13 +258,13 @@ FIRES = {
 @pytest.mark.parametrize("kind", ["professional", "institutional"])
 def test_every_rule_fires_for_each_type_of_claim(built: Built, kind: str) -> None:
     """As the best of the earlier attempts taught: two of its rules never fired on 62 claims in a hundred."""
-    chance = built.history.labels["probability"].to_numpy()
-    own_value = (built.facts.institutional == 1) == (kind == "institutional")
+    chance = built.history.truth["probability"].to_numpy()
+    of_kind = (built.facts.institutional == 1) == (kind == "institutional")
     for name, more in FIRES.items():
         fact = getattr(built.facts, name)
         fires = (fact > VALID) if name == "auth" else fact > 0
-        assert (fires & own_value).sum() >= 20, name
-        assert chance[fires & own_value].mean() > chance[~fires & own_value].mean() + more, name
+        assert (fires & of_kind).sum() >= 20, name
+        assert chance[fires & of_kind].mean() > chance[~fires & of_kind].mean() + more, name
     counted = dict(
         built.ask(
             "SELECT carc_code, count(DISTINCT claim_id) FROM claim_adjustment AS a JOIN head AS c USING (claim_id)"
@@ -276,7 +276,7 @@ def test_every_rule_fires_for_each_type_of_claim(built: Built, kind: str) -> Non
 
 UNSEEN = (
     *("uncovered", "early", "duplicate", "same_day", "other_payer", "exhausted"),
-    *("static", "walk", "migrating", "reviewed"),
+    *("static", "drift", "migrating", "reviewed"),
 )
 
 
@@ -289,8 +289,8 @@ def test_history_says_more_than_the_claim(built: Built) -> None:
         auth=np.where(facts.auth == ABSENT, ABSENT, 0),
     )
     observed = adjudication.weigh(own, w, adjudication.interact).sum(axis=1)
-    denied = built.history.labels["denied"].combine_chunks().to_numpy(zero_copy_only=False).astype(float)
-    best = process.ceiling(built.history.labels, *WHOLE)
+    denied = built.history.truth["denied"].combine_chunks().to_numpy(zero_copy_only=False).astype(float)
+    best = process.ceiling(built.history.truth, *WHOLE)
     assert 0.88 < best < 0.92
     assert process.auc(observed, denied) < 0.70
 
@@ -298,8 +298,8 @@ def test_history_says_more_than_the_claim(built: Built) -> None:
 @pytest.mark.parametrize("which", ["first", "second"])
 def test_labels_fall_as_their_probability_says(built: Built, which: str) -> None:
     history = built.history if which == "first" else second_process.history(6000, 40_000, SEED, months=12)
-    chance = history.labels["probability"].to_numpy()
-    denied = history.labels["denied"].combine_chunks().to_numpy(zero_copy_only=False)
+    chance = history.truth["probability"].to_numpy()
+    denied = history.truth["denied"].combine_chunks().to_numpy(zero_copy_only=False)
     assert 0.14 < denied.mean() < 0.20
     for low, high in ((0, 0.02), (0.02, 0.05), (0.05, 0.1), (0.1, 0.3), (0.3, 0.6), (0.6, 0.9), (0.9, 1)):
         among = (chance >= low) & (chance < high)
@@ -309,7 +309,7 @@ def test_labels_fall_as_their_probability_says(built: Built, which: str) -> None
             high,
         )
     since, until = "2026-01-01", "2026-08-01"
-    best, drawn = (process.ceiling(history.labels, since, until, drawn=number) for number in (False, True))
+    best, drawn = (process.ceiling(history.truth, since, until, drawn=number) for number in (False, True))
     assert 0.88 < best < 0.92
     assert abs(best - drawn) < 0.02
 
@@ -335,9 +335,9 @@ def test_the_area_under_the_curve_is_counted_over_pairs() -> None:
 
 
 def test_no_score_beats_the_ceiling(built: Built) -> None:
-    chance = built.history.labels["probability"].to_numpy()
+    chance = built.history.truth["probability"].to_numpy()
     best = process.auc(chance, chance)
-    assert best == process.ceiling(built.history.labels, *WHOLE)
+    assert best == process.ceiling(built.history.truth, *WHOLE)
     for second in (np.roll(chance, 1), chance + np.linspace(0, 0.3, len(chance)), -built.facts.static.astype(float)):
         assert process.auc(second, chance) < best
 
@@ -345,9 +345,9 @@ def test_no_score_beats_the_ceiling(built: Built) -> None:
 @pytest.mark.parametrize(("members", "lines", "months"), [(60, 300, 3), (40, 20, 1), (2000, 1000, 2)])
 def test_a_small_history_is_a_whole_one(members: int, lines: int, months: int) -> None:
     history = process.history(members, lines, 1, months=months)
-    assert history.labels.num_rows > 0
+    assert history.truth.num_rows > 0
     assert [table.num_columns for table in history.tables.values()] == [24, 32, 11, 9, 8, 11]
-    assert isinstance(history.labels, pa.Table)
+    assert isinstance(history.truth, pa.Table)
 
 
 def test_what_comes_again_names_its_claim_only_when_it_replaces_it(built: Built) -> None:

@@ -89,7 +89,7 @@ def test_only_what_this_house_signed_is_scored_with(project: Released):
 
 def test_a_changed_file_of_a_model_is_never_scored_with(project: Released):
     release = project.train()
-    named = artifact.verify_artifact(release.artifact, paths=project.releases.paths, key=project.signer.key_id)
+    named = artifact.verify_artifact(release.artifact, paths=project.releases.paths, key=project.signer.verifier_key)
     digest = named[artifact.BOOSTER_FILE]
     path = project.folder / "models" / "objects" / digest[:2] / digest[2:]
     path.write_bytes(path.read_bytes().replace(b"leaf_value=", b"leaf_value=9", 1))
@@ -112,7 +112,7 @@ def test_a_pickle_in_a_manifest_is_refused_before_it_is_read(project: Released):
     text = f"{'0' * 64} model.pkl\n".encode()
     digest = hashlib.sha256(text).hexdigest()
     line = artifact.notes.NoteSignature(
-        project.signer.key_id.name, project.signer.key_id.key_id, project.signer.sign(text)
+        project.signer.verifier_key.name, project.signer.verifier_key.key_id, project.signer.sign(text)
     ).to_line()
     project.releases.paths.write_once(f"manifests/{digest}", text + b"\n" + line)
     with pytest.raises(Refused, match="none was read"):

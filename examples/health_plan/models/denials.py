@@ -1,4 +1,4 @@
-"""Will this claim be denied? Asked when the claim comes in, so that it can be mended before it is decided."""
+"""Predict whether a claim will be denied, when it comes in, so that it can be corrected before it is decided."""
 
 from wellspring import (
     AcceptanceCriteria,
@@ -18,14 +18,16 @@ denials = ModelDefinition(
     keys=("claim_id",),
     spine="claim_features",
     features=("claim_features:*", "provider_history:*", "member_history:*"),
-    # A decision takes up to 30 days: the newest 35 are left out, and nothing is learned from the 30 before the test.
+    # A decision takes up to 30 days: the newest 35 are left out, and no training rows come from the 30 before the test.
     split=TimeSplit(test_days=75, gap_days=30, label_maturity_days=35),
     search=HyperparameterSearch(trials=10, seed=7),
     # Catch four of five denials; whoever works the list says how many false alarms that may cost.
     threshold=Threshold(recall="0.80"),
     labels=("pays", "denies"),
     # Denials rise and fall with the season by five points of a hundred, and no model knows the next one.
-    acceptance_criteria=AcceptanceCriteria(auc=0.65, brier=0.2, calibration_error=0.05, margin=0.01, subgroup_auc=0.6, subgroup_calibration_gap=0.08),
+    acceptance_criteria=AcceptanceCriteria(
+        auc=0.65, brier=0.2, calibration_error=0.05, margin=0.01, subgroup_auc=0.6, subgroup_calibration_gap=0.08
+    ),
     subgroups=(
         Subgroup(feature="claim_features:claim_type"),
         Subgroup(feature="claim_features:plan"),

@@ -13,7 +13,7 @@ from wellspring.models.spec.artifact import FeatureInput
 DAY = 86_400_000_000
 
 
-def frame(world: World | None = None, **changes) -> TrainingSet:
+def build(world: World | None = None, **changes) -> TrainingSet:
     world = world or World(3000)
     return build_training_set(model(**changes), views(), world, world.edition)
 
@@ -23,8 +23,8 @@ def days(instant) -> np.ndarray:
     return (instant - int(START.timestamp() * 1e6)) / DAY
 
 
-def test_what_is_learned_lies_before_the_gap_and_what_judges_after_it():
-    built = frame()
+def test_train_rows_lie_before_the_gap_and_test_rows_after_it():
+    built = build()
     end = days(built.asked_at).max() - 25
     assert days(built.asked_at[built.train_rows]).max() < end - 90 - 25
     assert days(built.asked_at[built.test_rows]).min() >= end - 90 - 1e-6
@@ -42,8 +42,8 @@ def test_a_label_known_later_never_trains():
     then = np.where(np.arange(len(expected)) % 2 == 0, expected, expected + 200 * DAY)
     moved = pa.array(then, pa.int64()).cast(pa.timestamp("us", "UTC"))
     world.tables["claim_label"] = late.set_column(late.column_names.index("known_since"), "known_since", moved)
-    built = frame(world)
-    whole = frame()
+    built = build(world)
+    whole = build()
     rows = {row["claim_id"] for row in built.rows.take(built.train_rows).to_pylist()}
     assert len(built.train_rows) == pytest.approx(len(whole.train_rows) / 2, rel=0.02)
     assert rows == {token("claim", n) for n in range(0, 3000, 2)} & {
@@ -54,7 +54,7 @@ def test_a_label_known_later_never_trains():
 def test_a_correction_known_later_changes_only_what_judges():
     world = World(3000)
     labels = world.tables["claim_label"]
-    plain = frame(world)
+    plain = build(world)
     flipped = table(
         {
             "claim_id": labels.column("claim_id").to_pylist(),
@@ -63,7 +63,7 @@ def test_a_correction_known_later_changes_only_what_judges():
         [world.edition.known_since - timedelta(days=1)] * labels.num_rows,
     )
     world.tables["claim_label"] = pa.concat_tables([labels, flipped])
-    built = frame(world)
+    built = build(world)
     assert built.labels[built.train_rows].tolist() == plain.labels[plain.train_rows].tolist()
     assert built.labels[built.test_rows].tolist() == (~plain.labels[plain.test_rows]).tolist()
 
@@ -71,14 +71,14 @@ def test_a_correction_known_later_changes_only_what_judges():
 def test_of_equal_instants_the_higher_sequence_is_the_newer_label():
     world = World(3000)
     labels = world.tables["claim_label"]
-    plain = frame(world)
+    plain = build(world)
     flipped = labels.set_column(
         1, "is_denied", pa.array([not value for value in labels.column("is_denied").to_pylist()])
     )
     later = pa.array(range(10_000, 10_000 + labels.num_rows), pa.int64())
     flipped = flipped.set_column(flipped.column_names.index("sequence"), "sequence", later)
     world.tables["claim_label"] = pa.concat_tables([flipped, labels])
-    assert frame(world).labels[plain.train_rows].tolist() == (~plain.labels[plain.train_rows]).tolist()
+    assert build(world).labels[plain.train_rows].tolist() == (~plain.labels[plain.train_rows]).tolist()
 
 
 def test_a_question_is_asked_once_as_it_was_first_known():
@@ -91,27 +91,27 @@ def test_a_question_is_asked_once_as_it_was_first_known():
         [value + timedelta(days=2) for value in result.column("known_since").to_pylist()], pa.timestamp("us", "UTC")
     )
     corrected = corrected.set_column(corrected.column_names.index("known_since"), "known_since", later)
-    plain = frame(world)
+    plain = build(world)
     world.tables["claim_features"] = pa.concat_tables([corrected, result])
-    built = frame(world)
+    built = build(world)
     assert built.rows.num_rows == 3000
     assert built.rows.equals(plain.rows)
 
 
 def test_the_order_of_the_tables_changes_nothing():
     world = World(2000)
-    plain = frame(world)
+    plain = build(world)
     chance = np.random.default_rng(1)
     for name, rows in world.tables.items():
         world.tables[name] = rows.take(chance.permutation(rows.num_rows))
-    built = frame(world)
+    built = build(world)
     assert built.rows.equals(plain.rows)
     assert built.labels.tolist() == plain.labels.tolist()
     assert built.train_rows.tolist() == plain.train_rows.tolist()
 
 
 def test_a_matrix_says_what_one_value_says():
-    built = frame()
+    built = build()
     inputs = built.inputs()
     rows = built.matrix(inputs, built.test_rows)
     picked = built.rows.take(built.test_rows).to_pylist()
@@ -127,7 +127,7 @@ def test_categories_are_the_declared_ones_or_those_of_the_train_rows_sorted():
     # The newest claims are of a kind that nobody could know of before.
     kinds[-1000:] = ["dental"] * 1000
     world.tables["claim_features"] = result.set_column(result.column_names.index("claim_type"), "claim_type", [kinds])
-    built = frame(world)
+    built = build(world)
     by = {item.name: item for item in built.inputs()}
     assert by["claim_type"].categories == ("institutional", "professional")
     assert by["auth_state"].categories == ("none", "valid", "expired")
@@ -140,7 +140,7 @@ def test_a_token_is_never_a_category():
     tokens = pa.array([*result.column("billing_npi").to_pylist()[:5], *result.column("claim_type").to_pylist()[5:]])
     world.tables["claim_features"] = result.set_column(result.column_names.index("claim_type"), "claim_type", tokens)
     with pytest.raises(ProjectError, match="never keeps one"):
-        frame(world).inputs()
+        build(world).inputs()
 
 
 def test_a_value_that_is_missing_is_nan_and_a_bool_is_a_number():
@@ -154,7 +154,7 @@ def test_a_value_that_is_missing_is_nan_and_a_bool_is_a_number():
 
 def test_too_little_history_is_inconclusive():
     with pytest.raises(Refused) as result:
-        frame(split={"test_days": 250, "gap_days": 30, "label_maturity_days": 25})
+        build(split={"test_days": 250, "gap_days": 30, "label_maturity_days": 25})
     assert result.value.verdict is not None
     assert result.value.verdict.outcome == "inconclusive"
 
@@ -162,11 +162,11 @@ def test_too_little_history_is_inconclusive():
 def test_a_label_that_is_no_bool_and_a_feature_that_is_not_there_are_told():
     world = World(500)
     with pytest.raises(NotFound):
-        frame(world, features=("claim:nothing",))
+        build(world, features=("claim:nothing",))
     labels = world.tables["claim_label"]
     world.tables["claim_label"] = labels.set_column(1, "is_denied", labels.column("is_denied").cast("int8"))
     with pytest.raises(ProjectError, match="a label is a bool"):
-        frame(world)
+        build(world)
 
 
 def labels_from(world: World, expected: list[datetime]) -> None:
@@ -177,7 +177,7 @@ def labels_from(world: World, expected: list[datetime]) -> None:
 
 
 def test_a_row_whose_label_was_known_when_it_was_asked_neither_teaches_nor_judges():
-    world, whole = World(3000), frame()
+    world, whole = World(3000), build()
     requests = world.tables["claim_features"].column("known_since").to_pylist()
     result = world.tables["claim_label"].column("known_since").to_pylist()
     labels_from(
@@ -189,9 +189,9 @@ def test_a_row_whose_label_was_known_when_it_was_asked_neither_teaches_nor_judge
     later = labels.column("known_since").to_pylist()
     world.tables["claim_label"] = pa.concat_tables([labels, labels])
     labels_from(world, [*later, *(item + timedelta(days=1) for item in later)])
-    built = frame(world)
+    built = build(world)
     expected = {token("claim", n) for n in range(0, 3000, 10)}
-    for side in ("train", "test"):
+    for side in ("train_rows", "test_rows"):
         then, now = (
             {row["claim_id"] for row in item.rows.take(getattr(item, side)).to_pylist()} for item in (whole, built)
         )
@@ -208,7 +208,7 @@ def test_when_most_labels_are_known_when_asked_nothing_is_learned():
     world = World(3000)
     labels_from(world, world.tables["claim_features"].column("known_since").to_pylist())
     with pytest.raises(Refused, match="the outcome is known when it is asked") as result:
-        frame(world)
+        build(world)
     assert result.value.verdict is not None
     assert result.value.verdict.outcome == "invalid"
     assert [reason.code for reason in result.value.verdict.reasons] == ["label_known"]
@@ -226,12 +226,12 @@ def asked_in_2062(count: int) -> World:
 
 
 def test_a_question_from_the_future_moves_no_window():
-    built, whole = frame(asked_in_2062(1)), frame()
+    built, whole = build(asked_in_2062(1)), build()
     assert built.excluded_after_build == 1
     assert abs(built.split_at - whole.split_at) < DAY
     assert abs(len(built.test_rows) - len(whole.test_rows)) < 20
     assert days(built.asked_at[built.test_rows]).max() < 300
     with pytest.raises(Refused, match=r"1,000 of its 3,000 questions are asked after 2026-\d\d-\d\dT") as result:
-        frame(asked_in_2062(1000))
+        build(asked_in_2062(1000))
     assert result.value.verdict is not None
     assert [reason.code for reason in result.value.verdict.reasons] == ["after_build"]

@@ -6,7 +6,7 @@ import pytest
 from wellspring.errors import CorruptedError
 from wellspring.models.estimators import lightgbm
 
-SETTINGS = {"num_leaves": 8, "learning_rate": 0.1, "min_data_in_leaf": 20, "feature_fraction": 0.8}
+HYPERPARAMETERS = {"num_leaves": 8, "learning_rate": 0.1, "min_data_in_leaf": 20, "feature_fraction": 0.8}
 
 
 def world(rows: int = 3000):
@@ -17,19 +17,25 @@ def world(rows: int = 3000):
     return x, chance.random(rows) < 1 / (1 + np.exp(-z))
 
 
-def fit(most: int | None = None, **changes):
-    rows, labels = (item[:most] for item in world())
-    output = {"names": ["a", "b__c", "d"], "categorical": [1], "settings": SETTINGS, "rounds": 30, "seed": 7}
-    return lightgbm.fit_booster(rows, labels, **{**output, **changes})
+def fit_booster(most: int | None = None, **changes):
+    rows, labels = (values[:most] for values in world())
+    arguments = {
+        "feature_names": ["a", "b__c", "d"],
+        "categorical": [1],
+        "hyperparameters": HYPERPARAMETERS,
+        "rounds": 30,
+        "seed": 7,
+    }
+    return lightgbm.fit_booster(rows, labels, **{**arguments, **changes})
 
 
 def test_the_same_rows_settings_and_seed_give_the_same_bytes():
-    assert lightgbm.dump_booster(fit()) == lightgbm.dump_booster(fit())
-    assert lightgbm.dump_booster(fit()) != lightgbm.dump_booster(fit(seed=8))
+    assert lightgbm.dump_booster(fit_booster()) == lightgbm.dump_booster(fit_booster())
+    assert lightgbm.dump_booster(fit_booster()) != lightgbm.dump_booster(fit_booster(seed=8))
 
 
 def test_a_booster_read_from_its_text_scores_the_same_bits():
-    booster = fit()
+    booster = fit_booster()
     read = lightgbm.load_booster(lightgbm.dump_booster(booster))
     rows = world()[0][:200]
     many = lightgbm.predict_raw_scores(booster, rows)
@@ -37,7 +43,7 @@ def test_a_booster_read_from_its_text_scores_the_same_bits():
 
 
 def test_contributions_sum_to_the_score_but_for_what_is_usual():
-    booster = fit()
+    booster = fit_booster()
     rows = world()[0][:50].tolist()
     gaps = {
         round(lightgbm.predict_raw_score(booster, row) - sum(lightgbm.compute_contributions(booster, row)), 9)
@@ -49,20 +55,20 @@ def test_contributions_sum_to_the_score_but_for_what_is_usual():
 
 def test_it_stops_early_and_tells_how_it_goes():
     rows, labels = world()
-    result: list[int] = []
-    booster = fit(
+    reported: list[int] = []
+    booster = fit_booster(
         2000,
         rounds=600,
         validation=(rows[2000:], labels[2000:]),
-        on_iteration=lambda round_, loss: result.append(round_),
+        on_iteration=lambda round_, loss: reported.append(round_),
     )
     assert lightgbm.get_best_iteration(booster) < 600
-    assert result[:2] == [20, 40]
-    assert lightgbm.get_best_iteration(fit()) == 30
+    assert reported[:2] == [20, 40]
+    assert lightgbm.get_best_iteration(fit_booster()) == 30
 
 
 def test_its_size_is_trees_and_leaves():
-    trees, leaves = lightgbm.count_trees_and_leaves(fit())
+    trees, leaves = lightgbm.count_trees_and_leaves(fit_booster())
     assert trees == 30
     assert 2 <= leaves <= 8
 

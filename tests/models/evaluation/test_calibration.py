@@ -29,8 +29,8 @@ def test_one_score_and_many_say_the_same():
     many = calibration.calibrate_scores(platt, raw)
     assert (
         max(
-            abs(platt.calibrate_score(item_value) - item)
-            for item_value, item in zip(raw.tolist(), many.tolist(), strict=True)
+            abs(platt.calibrate_score(raw_score) - item)
+            for raw_score, item in zip(raw.tolist(), many.tolist(), strict=True)
         )
         < 1e-15
     )

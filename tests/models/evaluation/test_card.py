@@ -1,5 +1,5 @@
 from tests.builders.synthetic_world import candidate, model, scores
-from tests.models.spec.test_artifact import RECIPE
+from tests.models.spec.test_artifact import SPEC
 from wellspring.models.evaluation import card
 from wellspring.records.models import SubgroupMetrics
 
@@ -7,7 +7,7 @@ from wellspring.records.models import SubgroupMetrics
 def test_a_card_says_what_a_reader_must_know():
     small = SubgroupMetrics(column="claim:plan", value="gold", rows=40, enough_rows=False, positive_share=0.2)
     built = candidate(scores=scores(subgroups=(small,)))
-    page = card.write_model_card(model(), built, RECIPE, importance=[1.0, 5.0, 0.0])
+    page = card.write_model_card(model(), built, SPEC, importance=[1.0, 5.0, 0.0])
     for words in (
         f"# denials: candidate {built.id}", "Will this claim be denied as submitted?", "from a score of 0.40 on",
         "**pass**", "| auc | 0.7000 | 0.6900 to 0.7100 |", "(too small to judge)", "Above the best of them: +0.050",

@@ -14,9 +14,9 @@ from wellspring.records.record import format_instant
 from wellspring.stores.online.feast_codec import from_epoch_micros
 
 
-def learned(world: World, **changes) -> tuple[TrainingSet, train.TrainedModel]:
-    frame = build_training_set(model(**changes), views(), world, world.edition)
-    return frame, train.fit_model(frame, progress=lambda *output: None)
+def train_model(world: World, **changes) -> tuple[TrainingSet, train.TrainedModel]:
+    training_set = build_training_set(model(**changes), views(), world, world.edition)
+    return training_set, train.fit_model(training_set, progress=lambda *args: None)
 
 
 @pytest.fixture(scope="module")
@@ -26,45 +26,47 @@ def world() -> World:
 
 @pytest.fixture(scope="module")
 def built(world: World) -> tuple[TrainingSet, train.TrainedModel]:
-    return learned(world)
+    return train_model(world)
 
 
 def test_every_figure_has_an_interval_on_rows_that_were_never_learned(built):
-    frame, fitted = built
-    validated = evaluate.evaluate_model(frame, fitted)
-    figures = validated.report.metrics
+    training_set, trained_model = built
+    evaluation = evaluate.evaluate_model(training_set, trained_model)
+    figures = evaluation.report.metrics
     assert set(figures) == {"auc", "average_precision", "brier", "calibration_error", "recall", "precision"}
     assert all(figure.low <= figure.high for figure in figures.values())
-    assert figures["auc"].rows == len(frame.test) == validated.report.test_rows
-    assert not set(frame.test.tolist()) & set(frame.train.tolist())
-    assert validated.report.reason_microseconds > 0
-    assert validated.positives == frame.truth[frame.test].sum()
+    assert figures["auc"].rows == len(training_set.test_rows) == evaluation.report.test_rows
+    assert not set(training_set.test_rows.tolist()) & set(training_set.train_rows.tolist())
+    assert evaluation.report.reason_microseconds > 0
+    assert evaluation.positives == training_set.labels[training_set.test_rows].sum()
 
 
 def test_the_three_baselines_are_told_on_the_same_rows_and_history_matters(built):
-    frame, fitted = built
-    validated = evaluate.evaluate_model(frame, fitted)
-    baselines = validated.report.baselines
+    training_set, trained_model = built
+    evaluation = evaluate.evaluate_model(training_set, trained_model)
+    baselines = evaluation.report.baselines
     assert set(baselines) == {"columns", "columns_plus_entity", "heuristic"}
-    assert {baseline.rows for baseline in baselines.values()} == {len(frame.test)}
-    assert baselines["columns"].high < validated.report.metrics["auc"].value
+    assert {baseline.rows for baseline in baselines.values()} == {len(training_set.test_rows)}
+    assert baselines["columns"].high < evaluation.report.metrics["auc"].value
     assert baselines["columns"].high < baselines["columns_plus_entity"].value
 
 
 def test_the_model_comes_near_the_best_that_there_is(world: World, built):
-    frame, fitted = built
+    training_set, trained_model = built
     claims = world.tables["claim_features"]["claim_id"].to_pylist()
     instant = dict(zip(claims, world.true.tolist(), strict=True))
-    true = np.array([instant[claim] for claim in frame.rows["claim_id"].take(frame.test).to_pylist()])
-    validated = evaluate.evaluate_model(frame, fitted)
-    ceiling = metrics.estimate_auc(true, validated.labels).value
-    assert validated.report.metrics["auc"].value > 0.5 + 0.75 * (ceiling - 0.5)
+    true = np.array(
+        [instant[claim] for claim in training_set.rows["claim_id"].take(training_set.test_rows).to_pylist()]
+    )
+    evaluation = evaluate.evaluate_model(training_set, trained_model)
+    ceiling = metrics.estimate_auc(true, evaluation.labels).value
+    assert evaluation.report.metrics["auc"].value > 0.5 + 0.75 * (ceiling - 0.5)
 
 
 def test_shuffled_labels_teach_nothing(built):
-    frame, fitted = built
-    matches = [evaluate.shuffled_label_control(frame, fitted, seed=seed).value for seed in range(5)]
-    assert np.mean(matches) == pytest.approx(0.5, abs=0.05)
+    training_set, trained_model = built
+    controls = [evaluate.shuffled_label_control(training_set, trained_model, seed=seed).value for seed in range(5)]
+    assert np.mean(controls) == pytest.approx(0.5, abs=0.05)
 
 
 def test_a_feature_that_holds_the_answer_is_found_by_name(world: World):
@@ -80,46 +82,48 @@ def test_a_feature_that_holds_the_answer_is_found_by_name(world: World):
     ):
         result = result.set_column(result.column_names.index(name), name, column)
         planted.tables["claim_features"] = result
-        frame = build_training_set(model(), views(), planted, planted.edition)
-        matches = evaluate.detect_target_leakage(frame, frame.inputs())
-        assert len(matches) == place + 1
-        assert f"claim.{name}" in matches
-    assert matches["claim.is_replacement"].startswith("it is missing just where")
-    frame = build_training_set(model(), views(), world, world.edition)
-    assert evaluate.detect_target_leakage(frame, frame.inputs()) == {}
+        training_set = build_training_set(model(), views(), planted, planted.edition)
+        suspected = evaluate.detect_target_leakage(training_set, training_set.inputs())
+        assert len(suspected) == place + 1
+        assert f"claim.{name}" in suspected
+    assert suspected["claim.is_replacement"].startswith("it is missing just where")
+    training_set = build_training_set(model(), views(), world, world.edition)
+    assert evaluate.detect_target_leakage(training_set, training_set.inputs()) == {}
 
 
 def test_many_rare_categories_are_no_suspicion():
     world = World(2000)
     result = world.tables["claim_features"]
-    each_its_own = pa.array([f"kind-{n}" for n in range(2000)])
+    distinct_kinds = pa.array([f"kind-{n}" for n in range(2000)])
     world.tables["claim_features"] = result.set_column(
-        result.column_names.index("claim_type"), "claim_type", each_its_own
+        result.column_names.index("claim_type"), "claim_type", distinct_kinds
     )
-    frame = build_training_set(model(), views(), world, world.edition)
-    assert evaluate.detect_target_leakage(frame, frame.inputs()) == {}
+    training_set = build_training_set(model(), views(), world, world.edition)
+    assert evaluate.detect_target_leakage(training_set, training_set.inputs()) == {}
 
 
 def test_a_group_is_judged_only_from_its_minimum_on(world: World):
     changes = {"subgroups": (Subgroup(feature="claim:auth_state", min_rows=200),)}
-    frame, fitted = learned(world, **changes)
-    groups = evaluate.evaluate_model(frame, fitted).report.subgroups
+    training_set, trained_model = train_model(world, **changes)
+    groups = evaluate.evaluate_model(training_set, trained_model).report.subgroups
     assert [group.value for group in groups] == ["expired", "none", "valid"]
     assert [group.enough_rows for group in groups] == [group.rows >= 200 for group in groups] == [False, True, True]
-    assert sum(group.rows for group in groups) == len(frame.test_rows)
+    assert sum(group.rows for group in groups) == len(training_set.test_rows)
     assert all(group.auc is not None for group in groups)
 
 
 @pytest.mark.parametrize("feature", ["claim:charge_amount", "claim:claim_type"])
 def test_neither_amounts_nor_tokens_are_groups(feature: str):
     world = World(3000)
-    frame, fitted = learned(world, subgroups=(Subgroup(feature=feature),))
-    tokens = pa.chunked_array([frame.rows["billing_npi"].combine_chunks()])
-    column = frame.rows.column_names.index("claim__claim_type")
-    frame = frame._replace(rows=frame.rows.set_column(column, "claim__claim_type", tokens))
+    training_set, trained_model = train_model(world, subgroups=(Subgroup(feature=feature),))
+    tokens = pa.chunked_array([training_set.rows["billing_npi"].combine_chunks()])
+    column = training_set.rows.column_names.index("claim__claim_type")
+    training_set = training_set._replace(rows=training_set.rows.set_column(column, "claim__claim_type", tokens))
     with pytest.raises(ProjectError):
-        evaluate._evaluate_subgroups(frame, np.zeros(len(frame.test_rows)), np.zeros(len(frame.test_rows), bool))
-    assert fitted.spec.model == "denials"
+        evaluate._evaluate_subgroups(
+            training_set, np.zeros(len(training_set.test_rows)), np.zeros(len(training_set.test_rows), bool)
+        )
+    assert trained_model.spec.model == "denials"
 
 
 def behind(learned_until: str = "2026-01-02T00:00:00.000000Z", **changes) -> Candidate:
@@ -128,24 +132,24 @@ def behind(learned_until: str = "2026-01-02T00:00:00.000000Z", **changes) -> Can
 
 
 def test_a_candidate_says_up_to_when_it_learned(built):
-    frame, fitted = built
-    newest = format_instant(from_epoch_micros(int(frame.at[frame.train].max())))
-    assert evaluate.evaluate_model(frame, fitted).report.trained_until == newest
+    training_set, trained_model = built
+    newest = format_instant(from_epoch_micros(int(training_set.asked_at[training_set.train_rows].max())))
+    assert evaluate.evaluate_model(training_set, trained_model).report.trained_until == newest
 
 
 def test_rows_that_the_live_model_learned_do_not_judge(built):
-    frame, fitted = built
-    live = ModelArtifact("a" * 64, fitted.files()["model.lgb"].decode(), fitted.recipe)
-    probability = evaluate.evaluate_model(frame, fitted).probabilities
-    instant = np.sort(frame.at[frame.test])
+    training_set, trained_model = built
+    live = ModelArtifact("a" * 64, trained_model.encode_files()["model.lgb"].decode(), trained_model.spec)
+    probability = evaluate.evaluate_model(training_set, trained_model).probabilities
+    instant = np.sort(training_set.asked_at[training_set.test_rows])
 
     def rows(behind: Candidate) -> int:
-        matches = evaluate.compare_to_champion(frame, probability, behind, live)
-        assert matches.comparison is not None, matches.reason
-        return matches.comparison.difference.rows
+        comparison = evaluate.compare_to_champion(training_set, probability, behind, live)
+        assert comparison.comparison is not None, comparison.reason
+        return comparison.comparison.difference.rows
 
-    bars = AcceptanceCriteria(test_rows=100, test_positives=10)
-    frame = frame._replace(model=model(acceptance_criteria=bars))
+    criteria = AcceptanceCriteria(test_rows=100, test_positives=10)
+    training_set = training_set._replace(model=model(acceptance_criteria=criteria))
     tenth = len(instant) // 10
     assert rows(behind()) == len(instant)
     assert rows(behind(format_instant(from_epoch_micros(int(instant[tenth]))))) == len(instant) - tenth - 1
@@ -154,41 +158,41 @@ def test_rows_that_the_live_model_learned_do_not_judge(built):
     began = np.datetime64(day, "us").astype("int64")
     assert rows(behind("", since=day)) == int((instant >= began).sum()) < len(instant)
     few = evaluate.compare_to_champion(
-        frame, probability, behind(format_instant(from_epoch_micros(int(instant[-50])))), live
+        training_set, probability, behind(format_instant(from_epoch_micros(int(instant[-50])))), live
     )
     assert (few.comparison, few.reason) == (None, "it has learned rows of this window, and 49 others are too few")
-    unknown = evaluate.compare_to_champion(frame, probability, behind(""), live)
+    unknown = evaluate.compare_to_champion(training_set, probability, behind(""), live)
     assert (unknown.comparison, unknown.reason) == (None, "it does not say up to when it has learned")
 
 
 def test_a_feature_of_another_type_under_the_live_model_is_told_and_no_value_of_it(built):
-    frame, fitted = built
-    first = next(feature for feature in fitted.recipe.features if feature.type == "string")
+    training_set, trained_model = built
+    first = next(feature for feature in trained_model.spec.features if feature.type == "string")
     second = tuple(
         feature.model_copy(update={"type": "float64", "categories": ()}) if feature is first else feature
-        for feature in fitted.recipe.features
+        for feature in trained_model.spec.features
     )
-    recipe = fitted.recipe.model_copy(update={"features": second})
-    live = ModelArtifact("a" * 64, fitted.files()["model.lgb"].decode(), recipe)
-    matches = evaluate.compare_to_champion(frame, np.zeros(len(frame.test)), behind(), live)
-    assert (matches.comparison, matches.reason) == (
+    spec = trained_model.spec.model_copy(update={"features": second})
+    live = ModelArtifact("a" * 64, trained_model.encode_files()["model.lgb"].decode(), spec)
+    comparison = evaluate.compare_to_champion(training_set, np.zeros(len(training_set.test_rows)), behind(), live)
+    assert (comparison.comparison, comparison.reason) == (
         None, f"it uses {first.view}.{first.name}, which is not in the features any more as it was",
     )  # fmt: skip
 
 
 def test_a_candidate_is_compared_with_what_is_live_on_the_same_rows(world: World, built):
-    frame, fitted = built
-    lesser_frame, lesser = learned(world, features=("claim:claim_type", "claim:charge_amount"))
-    live = ModelArtifact("a" * 64, fitted.files()["model.lgb"].decode(), fitted.recipe)
+    training_set, trained_model = built
+    lesser_frame, lesser = train_model(world, features=("claim:claim_type", "claim:charge_amount"))
+    live = ModelArtifact("a" * 64, trained_model.encode_files()["model.lgb"].decode(), trained_model.spec)
     both = build_training_set(
-        lesser_frame.model, views(), world, world.edition, extra_features=[item.name for item in frame.used]
+        lesser_frame.model, views(), world, world.edition, extra_features=[item.name for item in training_set.features]
     )
     probability = evaluate.evaluate_model(lesser_frame, lesser).probabilities
     beside = evaluate.compare_to_champion(both, probability, behind(), live)
     assert beside.champion == behind().id
     assert beside.comparison is not None
     assert beside.comparison.difference.high < 0
-    assert beside.comparison.difference.rows == len(frame.test)
+    assert beside.comparison.difference.rows == len(training_set.test_rows)
     # A feature that is gone: nothing is compared, and the gate lets nothing pass.
     lost = evaluate.compare_to_champion(lesser_frame, probability, behind(), live)
     assert lost.comparison is None
@@ -196,8 +200,10 @@ def test_a_candidate_is_compared_with_what_is_live_on_the_same_rows(world: World
 
 
 def test_the_bins_are_the_models_own(built):
-    frame, fitted = built
-    two = frame._replace(model=model(acceptance_criteria=AcceptanceCriteria(calibration_bins=2)))
-    many = frame._replace(model=model(acceptance_criteria=AcceptanceCriteria(calibration_bins=50)))
-    errors = [evaluate.evaluate_model(item, fitted).report.metrics["calibration_error"].value for item in (two, many)]
+    training_set, trained_model = built
+    two = training_set._replace(model=model(acceptance_criteria=AcceptanceCriteria(calibration_bins=2)))
+    many = training_set._replace(model=model(acceptance_criteria=AcceptanceCriteria(calibration_bins=50)))
+    errors = [
+        evaluate.evaluate_model(item, trained_model).report.metrics["calibration_error"].value for item in (two, many)
+    ]
     assert errors[0] < errors[1]

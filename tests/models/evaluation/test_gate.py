@@ -8,14 +8,16 @@ from wellspring.models.evaluation.metrics import PairedComparison
 from wellspring.models.spec.definition import AcceptanceCriteria, Subgroup
 from wellspring.records.models import Estimate, EvaluationReport, SubgroupMetrics
 
-BARS = AcceptanceCriteria(auc=0.65, brier=0.2, calibration_error=0.03, margin=0.01, test_rows=1000, test_positives=100)
+CRITERIA = AcceptanceCriteria(
+    auc=0.65, brier=0.2, calibration_error=0.03, margin=0.01, test_rows=1000, test_positives=100
+)
 
 AUDITED = {"claim_features": 5, "provider_history": 5, "claim_label": 5}
 
 
-def validate_rows(arguments: EvaluationReport | None = None, **changes: Any):
-    output: dict[str, Any] = {"positives": 300, "suspicious": {}, "live": None, "versus": None}
-    return gate.check_candidate("run:x", "denials", arguments or scores(), BARS, **{**output, **changes})
+def check(report: EvaluationReport | None = None, **changes: Any):
+    arguments: dict[str, Any] = {"positives": 300, "suspected_leaks": {}, "champion": None, "comparison": None}
+    return gate.check_candidate("run:x", "denials", report or scores(), CRITERIA, **{**arguments, **changes})
 
 
 def codes(verdict) -> list[str]:
@@ -32,22 +34,22 @@ def figure(name: str, value: float, low: float | None = None, high: float | None
 
 
 def group(**changes: Any) -> EvaluationReport:
-    output: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "column": "claim:plan", "value": "gold", "rows": 500, "enough_rows": True,
         "auc": Estimate(value=0.7, low=0.6, high=0.8, rows=500), "calibration_gap": 0.01, "positive_share": 0.2,
     }  # fmt: skip
-    return scores(subgroups=(SubgroupMetrics(**{**output, **changes}),))
+    return scores(subgroups=(SubgroupMetrics(**{**fields, **changes}),))
 
 
 def test_what_reaches_every_bar_passes():
-    verdict = validate_rows()
+    verdict = check()
     assert verdict.passed
     assert codes(verdict) == ["no_live_model"]
     assert verdict.subject == "run:x"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code"),
+    ("report", "code"),
     [
         (figure("auc", 0.70, low=0.649), "auc"),
         (figure("brier", 0.21), "brier"),
@@ -60,20 +62,20 @@ def test_what_reaches_every_bar_passes():
         (group(calibration_gap=-0.07), "subgroup_calibration_gap"),
     ],
 )
-def test_each_bar_refuses_and_says_which(arguments: EvaluationReport, code: str):
-    verdict = validate_rows(arguments)
+def test_each_bar_refuses_and_says_which(report: EvaluationReport, code: str):
+    verdict = check(report)
     assert verdict.outcome == "fail"
     assert code in codes(verdict)
-    output = next(reason.message for reason in verdict.reasons if reason.code == code)
-    assert output.startswith("denials was not released: ")
+    message = next(reason.message for reason in verdict.reasons if reason.code == code)
+    assert message.startswith("denials was not released: ")
 
 
 def test_a_leak_is_named_in_a_plain_sentence():
-    verdict = validate_rows(scores(leaks=("provider_history.denial_rate_next",)))
+    verdict = check(scores(leaks=("provider_history.denial_rate_next",)))
     assert verdict.reasons[0].message.startswith(
         "denials was not released: provider_history.denial_rate_next knew the future"
     )
-    verdict = validate_rows(suspected_leaks={"claim.paid_amount": "AUC 0.990 alone"})
+    verdict = check(suspected_leaks={"claim.paid_amount": "AUC 0.990 alone"})
     assert (verdict.outcome, verdict.reasons[0].code, verdict.reasons[0].column) == (
         "fail", "target_leakage", "claim.paid_amount",
     )  # fmt: skip
@@ -81,11 +83,11 @@ def test_a_leak_is_named_in_a_plain_sentence():
 
 @pytest.mark.parametrize("leak", ["provider_history.claims_30d", "history_table.claims_30d"])
 def test_a_leak_of_the_edition_is_found_by_view_or_by_table(leak: str):
-    expected = views()
+    original = views()
     moved = [
-        v.model_copy(update={"table": "history_table"}) if v.name == "provider_history" else v for v in expected.views
+        v.model_copy(update={"table": "history_table"}) if v.name == "provider_history" else v for v in original.views
     ]
-    moved = expected.model_copy(update={"views": tuple(moved)})
+    moved = original.model_copy(update={"views": tuple(moved)})
     audited = {**AUDITED, "history_table": 5}
     verdict = gate.check_leakage(model(), moved, [leak, "provider_history.not_used", "elsewhere.known_since"], audited)
     assert verdict.outcome == "fail"
@@ -127,61 +129,54 @@ def test_a_table_of_which_no_row_was_compared_is_never_a_pass(table: str):
 
 
 def test_a_worse_candidate_is_refused():
-    verdict = validate_rows(
-        champion="abc", comparison=gate.ChampionComparison("abc", paired(-0.02, -0.03, -0.01, 0.001))
-    )
+    verdict = check(champion="abc", comparison=gate.ChampionComparison("abc", paired(-0.02, -0.03, -0.01, 0.001)))
     assert (verdict.outcome, codes(verdict)) == ("fail", ["worse_than_live"])
     # Significantly worse is worse, however little.
-    verdict = validate_rows(
-        champion="abc", comparison=gate.ChampionComparison("abc", paired(-0.004, -0.006, -0.002, 0.001))
-    )
+    verdict = check(champion="abc", comparison=gate.ChampionComparison("abc", paired(-0.004, -0.006, -0.002, 0.001)))
     assert verdict.outcome == "fail"
 
 
 def test_a_candidate_not_shown_to_be_no_worse_is_inconclusive_and_no_pass():
-    verdict = validate_rows(
-        champion="abc", comparison=gate.ChampionComparison("abc", paired(-0.002, -0.011, 0.007, 0.7))
-    )
+    verdict = check(champion="abc", comparison=gate.ChampionComparison("abc", paired(-0.002, -0.011, 0.007, 0.7)))
     assert (verdict.outcome, codes(verdict)) == ("inconclusive", ["margin"])
-    verdict = validate_rows(
-        champion="abc", comparison=gate.ChampionComparison("abc", paired(-0.002, -0.009, 0.005, 0.5))
-    )
+    verdict = check(champion="abc", comparison=gate.ChampionComparison("abc", paired(-0.002, -0.009, 0.005, 0.5)))
     assert verdict.passed
 
 
 @pytest.mark.parametrize(
-    "versus",
-    [None, gate.ChampionComparison("abc", None, "it lost a feature"), gate.ChampionComparison("other", paired(0.1, 0.05, 0.2, 0.0)),
+    "comparison",
+    [None, gate.ChampionComparison("abc", None, "it lost a feature"),
+     gate.ChampionComparison("other", paired(0.1, 0.05, 0.2, 0.0)),
      gate.ChampionComparison("abc", paired(float("nan"), float("nan"), float("nan"), float("nan")))],
 )  # fmt: skip
-def test_without_a_comparison_with_what_is_live_nothing_passes(versus: gate.ChampionComparison | None):
-    assert validate_rows(champion="abc", comparison=versus).outcome == "invalid"
+def test_without_a_comparison_with_what_is_live_nothing_passes(comparison: gate.ChampionComparison | None):
+    assert check(champion="abc", comparison=comparison).outcome == "invalid"
 
 
 @pytest.mark.parametrize("name", ["auc", "brier", "calibration_error"])
 def test_a_figure_that_was_not_measured_is_never_a_pass(name: str):
     remaining = {item: measured for item, measured in scores().metrics.items() if item != name}
-    assert validate_rows(scores(metrics=remaining)).outcome == "inconclusive"
-    assert validate_rows(figure(name, float("nan"))).outcome in {"invalid", "fail"}
+    assert check(scores(metrics=remaining)).outcome == "inconclusive"
+    assert check(figure(name, float("nan"))).outcome in {"invalid", "fail"}
 
 
 def test_too_few_rows_or_too_few_of_one_kind_is_never_a_pass():
-    assert validate_rows(scores(test_rows=999)).outcome == "inconclusive"
-    assert validate_rows(positives=99).outcome == "inconclusive"
-    assert validate_rows(positives=1950).outcome == "inconclusive"
+    assert check(scores(test_rows=999)).outcome == "inconclusive"
+    assert check(positives=99).outcome == "inconclusive"
+    assert check(positives=1950).outcome == "inconclusive"
 
 
 def test_a_small_subgroup_is_told_and_not_judged():
-    verdict = validate_rows(group(enough_rows=False, rows=40, auc=Estimate(value=0.3, low=0.1, high=0.5, rows=40)))
+    verdict = check(group(enough_rows=False, rows=40, auc=Estimate(value=0.3, low=0.1, high=0.5, rows=40)))
     assert verdict.passed
-    result = next(reason for reason in verdict.reasons if reason.code == "subgroup_too_small")
-    assert (result.message, result.count) == ("claim:plan = gold has 40 rows and is not judged", 40)
+    reason = next(reason for reason in verdict.reasons if reason.code == "subgroup_too_small")
+    assert (reason.message, reason.count) == ("claim:plan = gold has 40 rows and is not judged", 40)
 
 
 def test_a_judged_subgroup_without_figures_is_never_a_pass():
-    assert validate_rows(group(auc=None)).outcome == "inconclusive"
-    assert validate_rows(group(calibration_gap=float("nan"))).outcome == "fail"
+    assert check(group(auc=None)).outcome == "inconclusive"
+    assert check(group(calibration_gap=float("nan"))).outcome == "fail"
 
 
 def test_harm_outweighs_missing_evidence():
-    assert validate_rows(figure("brier", 0.3).model_copy(update={"test_rows": 10}), champion="abc").outcome == "fail"
+    assert check(figure("brier", 0.3).model_copy(update={"test_rows": 10}), champion="abc").outcome == "fail"

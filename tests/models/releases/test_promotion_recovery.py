@@ -59,33 +59,33 @@ def test_what_goes_wrong_in_mlflow_never_parts_pointer_and_ledger(
     assert go_back(project) == first
 
 
-class Stumbling(ReleaseStore):
+class FailingReleaseStore(ReleaseStore):
     """A pointer that moves, and then something goes wrong: an interrupt, or a folder that cannot be synced."""
 
     error: BaseException | None = None
 
-    def point(self, release: Release) -> None:
+    def set_live(self, release: Release) -> None:
         super().set_live(release)
         if self.error is not None:
             raise self.error
 
 
 @pytest.fixture
-def stumbling(project: Released) -> Stumbling:
-    project.releases = Stumbling(project.folder / "models")
+def failing_store(project: Released) -> FailingReleaseStore:
+    project.releases = FailingReleaseStore(project.folder / "models")
     return project.releases
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError("folder")])
 def test_a_switch_that_failed_after_the_pointer_moved_is_settled(
-    project: Released, stumbling: Stumbling, error: BaseException
+    project: Released, failing_store: FailingReleaseStore, error: BaseException
 ):
     first, second = project.released(1), project.train(2)
     project.approve(second)
-    stumbling.error = error
+    failing_store.error = error
     with pytest.raises(type(error)):
         promote_release(second, "user:bo", project.project, step=project.step)
-    stumbling.error = None
+    failing_store.error = None
     assert (project.releases.get_live("denials"), project.step.open_intents()) == (second, [])
     with pytest.raises(CorruptedError, match="the ledger says that"):
         promote_release(second, "user:bo", project.project, step=project.step)
@@ -94,10 +94,10 @@ def test_a_switch_that_failed_after_the_pointer_moved_is_settled(
     assert settled.intent == [entry for entry in project.step.entries if entry.phase == "intent"][-1].id
     assert settled.facts == {"model": "denials", "previous_release": first.id, "user": "user:bo", "recovered": True}
     assert recover_releases(project.step.open_intents(), project.project, step=project.step) == ()
-    stumbling.error = error
+    failing_store.error = error
     with pytest.raises(type(error)):
         go_back(project)
-    stumbling.error = None
+    failing_store.error = None
     assert recover_releases(project.step.open_intents(), project.project, step=project.step) == (first,)
     assert [period.release for period in list_release_periods(project.books, "denials")] == [
         first.id,
@@ -122,12 +122,14 @@ def test_a_switch_that_failed_before_the_pointer_moved_is_left_alone(
     assert go_back(project) == first
 
 
-def test_a_failed_switch_is_never_settled_past_what_the_ledger_says(project: Released, stumbling: Stumbling):
+def test_a_failed_switch_is_never_settled_past_what_the_ledger_says(
+    project: Released, failing_store: FailingReleaseStore
+):
     project.released(1)
     second, third = project.train(2), project.train(3)
     project.approve(second)
     project.approve(third)
-    stumbling.error = OSError("folder")
+    failing_store.error = OSError("folder")
     with pytest.raises(OSError, match="folder"):
         promote_release(second, "user:bo", project.project, step=project.step)
     failed = project.step.entries[-1]

@@ -27,21 +27,21 @@ class Signer:
         return self._secret.public_key().public_bytes_raw()
 
     @property
-    def key_id(self) -> notes.VerifierKey:
+    def verifier_key(self) -> notes.VerifierKey:
         return notes.VerifierKey("example.com/tiny/models", notes.KIND_LOG, self.public_key())
 
 
 class Counting(DiskContentStore):
     """Counts what is opened."""
 
-    opened_files = 0
+    reads = 0
 
     def get(self, digest: str) -> bytes:
-        self.opened_files += 1
+        self.reads += 1
         return super().get(digest)
 
 
-RECIPE = InferenceSpec(
+SPEC = InferenceSpec(
     model="denials",
     features=(
         FeatureInput(view="claim", name="amount", type="float64", description="the amount"),
@@ -55,111 +55,113 @@ RECIPE = InferenceSpec(
     seed=7,
     rounds=20,
 )
-FILES = {artifact.SPEC_FILE: RECIPE.encode(), artifact.BOOSTER_FILE: b"tree\nversion=v4\n"}
+FILES = {artifact.SPEC_FILE: SPEC.encode(), artifact.BOOSTER_FILE: b"tree\nversion=v4\n"}
 
 
-class Shelf:
+class ModelStoreFixture:
     def __init__(self, folder: Path) -> None:
         self.objects = Counting(folder / "objects")
         self.paths = DiskBlobStore(folder)
         self.folder = folder
 
-    def write_secret(self, files=FILES, signer: Signer | None = None, key: notes.VerifierKey | None = None) -> str:
+    def write(self, files=FILES, signer: Signer | None = None, key: notes.VerifierKey | None = None) -> str:
         signer = signer or Signer()
         return artifact.write_artifact(
-            files, objects=self.objects, paths=self.paths, key=key or signer.key_id, signer=signer
+            files, objects=self.objects, paths=self.paths, key=key or signer.verifier_key, signer=signer
         )
 
     def forge(self, text: bytes, signer: Signer) -> str:
         """Put a manifest there as somebody might who holds the key, or another one."""
         digest = hashlib.sha256(text).hexdigest()
-        line = notes.NoteSignature(signer.key_id.name, signer.key_id.key_id, signer.sign(text)).to_line()
+        line = notes.NoteSignature(signer.verifier_key.name, signer.verifier_key.key_id, signer.sign(text)).to_line()
         self.paths.write_once(f"manifests/{digest}", text + b"\n" + line)
         return digest
 
-    def read_secret(self, digest: str, key: notes.VerifierKey | None = None) -> artifact.ModelArtifact:
-        return artifact.read_artifact(digest, objects=self.objects, paths=self.paths, key=key or Signer().key_id)
+    def read(self, digest: str, key: notes.VerifierKey | None = None) -> artifact.ModelArtifact:
+        return artifact.read_artifact(digest, objects=self.objects, paths=self.paths, key=key or Signer().verifier_key)
 
 
 @pytest.fixture
-def model_store(tmp_path: Path) -> Shelf:
-    return Shelf(tmp_path)
+def model_store(tmp_path: Path) -> ModelStoreFixture:
+    return ModelStoreFixture(tmp_path)
 
 
-def test_what_is_written_is_read_again_and_the_digest_is_that_of_the_list(model_store: Shelf):
-    digest = model_store.write_secret()
-    assert digest == model_store.write_secret()
+def test_what_is_written_is_read_again_and_the_digest_is_that_of_the_list(model_store: ModelStoreFixture):
+    digest = model_store.write()
+    assert digest == model_store.write()
     text = "".join(f"{hashlib.sha256(FILES[name]).hexdigest()} {name}\n" for name in sorted(FILES))
     assert digest == hashlib.sha256(text.encode()).hexdigest()
-    assert model_store.read_secret(digest) == artifact.ModelArtifact(digest, "tree\nversion=v4\n", RECIPE)
+    assert model_store.read(digest) == artifact.ModelArtifact(digest, "tree\nversion=v4\n", SPEC)
 
 
-def test_a_pickle_is_never_written(model_store: Shelf):
+def test_a_pickle_is_never_written(model_store: ModelStoreFixture):
     with pytest.raises(Refused, match=r"model\.pkl"):
-        model_store.write_secret({**FILES, "model.pkl": b"\x80\x04"})
+        model_store.write({**FILES, "model.pkl": b"\x80\x04"})
     assert not (model_store.folder / "objects").exists()
 
 
 @pytest.mark.parametrize("name", ["model.pkl", "model.skops", "../model.lgb", "MODEL.LGB"])
-def test_a_self_made_artefact_is_refused_before_a_byte_of_it_is_read(model_store: Shelf, name: str):
+def test_a_self_made_artefact_is_refused_before_a_byte_of_it_is_read(model_store: ModelStoreFixture, name: str):
     stored = {item: model_store.objects.put(content) for item, content in {**FILES, name: b"\x80\x04\x95."}.items()}
     digest = model_store.forge("".join(f"{stored[item]} {item}\n" for item in sorted(stored)).encode(), Signer())
     with pytest.raises(Refused, match="none was read"):
-        model_store.read_secret(digest)
-    assert model_store.objects.opened_files == 0
+        model_store.read(digest)
+    assert model_store.objects.reads == 0
 
 
-def test_an_artefact_signed_by_another_is_refused(model_store: Shelf):
-    their_value = Signer(b"\x01" * 32)
-    digest = model_store.write_secret(signer=their_value)
+def test_an_artefact_signed_by_another_is_refused(model_store: ModelStoreFixture):
+    other_signer = Signer(b"\x01" * 32)
+    digest = model_store.write(signer=other_signer)
     with pytest.raises(CorruptedError, match="not signed by"):
-        model_store.read_secret(digest)
-    assert model_store.objects.opened_files == 0
+        model_store.read(digest)
+    assert model_store.objects.reads == 0
     # Nor does the right name help over the wrong key.
     text = b"".join(
         hashlib.sha256(FILES[n]).hexdigest().encode() + b" " + n.encode() + b"\n" for n in artifact.ARTIFACT_FILES
     )
-    line = notes.NoteSignature(Signer().key_id.name, Signer().key_id.key_id, their_value.sign(text)).to_line()
+    line = notes.NoteSignature(
+        Signer().verifier_key.name, Signer().verifier_key.key_id, other_signer.sign(text)
+    ).to_line()
     model_store.paths.replace(f"manifests/{digest}", text + b"\n" + line)
     with pytest.raises(CorruptedError, match="not signed by"):
-        model_store.read_secret(digest)
+        model_store.read(digest)
 
 
 @pytest.mark.parametrize("name", artifact.ARTIFACT_FILES)
-def test_a_changed_byte_of_a_file_is_refused(model_store: Shelf, name: str):
-    digest = model_store.write_secret()
+def test_a_changed_byte_of_a_file_is_refused(model_store: ModelStoreFixture, name: str):
+    digest = model_store.write()
     instant = hashlib.sha256(FILES[name]).hexdigest()
     path = model_store.folder / "objects" / instant[:2] / instant[2:]
     path.write_bytes(FILES[name][:-1] + b"!")
     with pytest.raises(CorruptedError, match="no longer hashes"):
-        model_store.read_secret(digest)
+        model_store.read(digest)
 
 
-def test_a_changed_manifest_is_refused(model_store: Shelf):
-    digest = model_store.write_secret()
+def test_a_changed_manifest_is_refused(model_store: ModelStoreFixture):
+    digest = model_store.write()
     path = model_store.folder / "manifests" / digest
     whole = path.read_bytes()
     path.write_bytes(whole.replace(whole[:4], b"0000", 1))
     with pytest.raises(CorruptedError, match="another text"):
-        model_store.read_secret(digest)
+        model_store.read(digest)
     path.write_bytes(b"nothing")
     with pytest.raises(CorruptedError, match="no signed note"):
-        model_store.read_secret(digest)
+        model_store.read(digest)
     with pytest.raises(NotFound):
-        model_store.read_secret("0" * 64)
+        model_store.read("0" * 64)
 
 
-def test_another_artefact_never_stands_in_however_well_it_is_signed(model_store: Shelf):
-    digest = model_store.write_secret()
-    older = model_store.write_secret({**FILES, artifact.BOOSTER_FILE: b"tree\nversion=v3\n"})
+def test_another_artefact_never_stands_in_however_well_it_is_signed(model_store: ModelStoreFixture):
+    digest = model_store.write()
+    older = model_store.write({**FILES, artifact.BOOSTER_FILE: b"tree\nversion=v3\n"})
     model_store.paths.replace(f"manifests/{digest}", model_store.paths.read(f"manifests/{older}"))
     with pytest.raises(CorruptedError, match="another text"):
-        model_store.read_secret(digest)
+        model_store.read(digest)
 
 
-def test_a_key_server_that_signs_with_another_key_is_noticed(model_store: Shelf):
+def test_a_key_server_that_signs_with_another_key_is_noticed(model_store: ModelStoreFixture):
     with pytest.raises(CorruptedError, match="another key"):
-        model_store.write_secret(key=Signer(b"\x02" * 32).key_id)
+        model_store.write(key=Signer(b"\x02" * 32).verifier_key)
 
 
 @pytest.mark.parametrize(
@@ -170,14 +172,14 @@ def test_a_key_server_that_signs_with_another_key_is_noticed(model_store: Shelf)
         f"{artifact.SPEC_FILE} {artifact.SPEC_FILE}",
     ],
 )
-def test_a_manifest_names_both_files_once_in_order(model_store: Shelf, lines: str):
+def test_a_manifest_names_both_files_once_in_order(model_store: ModelStoreFixture, lines: str):
     digest = model_store.forge("".join(f"{'0' * 64} {name}\n" for name in lines.split()).encode(), Signer())
     with pytest.raises(Refused):
-        model_store.read_secret(digest)
+        model_store.read(digest)
 
 
 @pytest.mark.parametrize(
-    "content", [b"{}", b'{"format": 1}', b"[1]", RECIPE.encode().replace(b'"format":1', b'"format":2')]
+    "content", [b"{}", b'{"format": 1}', b"[1]", SPEC.encode().replace(b'"format":1', b'"format":2')]
 )
 def test_a_recipe_is_exactly_what_encode_writes(content: bytes):
     with pytest.raises(CorruptedError):
@@ -185,18 +187,16 @@ def test_a_recipe_is_exactly_what_encode_writes(content: bytes):
 
 
 def test_a_vector_is_in_the_models_order_and_what_is_unknown_is_nan():
-    vector = RECIPE.feature_vector({"claim": {"kind": "b", "amount": 3}, "history": {"known": True}})
+    vector = SPEC.feature_vector({"claim": {"kind": "b", "amount": 3}, "history": {"known": True}})
     assert vector == [3.0, 1.0, 1.0]
-    assert [math.isnan(item) for item in RECIPE.feature_vector({"claim": {"kind": "new", "amount": None}})] == [
-        True
-    ] * 3
+    assert [math.isnan(item) for item in SPEC.feature_vector({"claim": {"kind": "new", "amount": None}})] == [True] * 3
 
 
 def test_a_decision_is_from_the_threshold_on():
-    assert (RECIPE.label_for(0.39999), RECIPE.label_for(0.40)) == ("pays", "denies")
+    assert (SPEC.label_for(0.39999), SPEC.label_for(0.40)) == ("pays", "denies")
 
 
-def test_a_candidate_is_kept_under_its_own_hash(model_store: Shelf):
+def test_a_candidate_is_kept_under_its_own_hash(model_store: ModelStoreFixture):
     built = candidate()
     assert built.id == artifact.candidate_digest(built)[:12]
     artifact.save_candidate(built, paths=model_store.paths)
@@ -206,7 +206,7 @@ def test_a_candidate_is_kept_under_its_own_hash(model_store: Shelf):
     assert stored["scores"]["metrics"]["auc"]["value"] == "0.7"
 
 
-def test_a_changed_candidate_is_refused(model_store: Shelf):
+def test_a_changed_candidate_is_refused(model_store: ModelStoreFixture):
     built = candidate()
     artifact.save_candidate(built, paths=model_store.paths)
     path = model_store.folder / "candidates" / f"{built.id}.json"
@@ -219,14 +219,14 @@ def test_a_changed_candidate_is_refused(model_store: Shelf):
 
 
 @pytest.mark.parametrize("content", [b"[]", b'{"model":"denials"}', b'{ "a": 1 }', b"\xff"])
-def test_what_is_no_candidate_is_broken_though_its_name_fits(model_store: Shelf, content: bytes):
+def test_what_is_no_candidate_is_broken_though_its_name_fits(model_store: ModelStoreFixture, content: bytes):
     name = hashlib.sha256(content).hexdigest()[:12]
     model_store.paths.write_once(f"candidates/{name}.json", content)
     with pytest.raises(CorruptedError, match="is no candidate"):
         artifact.read_candidate(name, paths=model_store.paths)
 
 
-def test_a_model_file_that_is_no_text_is_broken_however_well_it_is_signed(model_store: Shelf):
-    digest = model_store.write_secret({**FILES, artifact.BOOSTER_FILE: b"tree\n\xff"})
+def test_a_model_file_that_is_no_text_is_broken_however_well_it_is_signed(model_store: ModelStoreFixture):
+    digest = model_store.write({**FILES, artifact.BOOSTER_FILE: b"tree\n\xff"})
     with pytest.raises(CorruptedError, match="is no text"):
-        model_store.read_secret(digest)
+        model_store.read(digest)

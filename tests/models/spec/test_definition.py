@@ -9,16 +9,18 @@ from wellspring.errors import NotFound, ProjectError
 from wellspring.models.spec import definition
 from wellspring.models.spec.definition import Subgroup, Threshold
 
-TEXT = """from wellspring.models.spec.definition import Baselines, Label, Model, Threshold
+TEXT = """from wellspring.models.spec.definition import BaselineFeatures, Label, ModelDefinition, Threshold
 
-denials = Model(
+denials = ModelDefinition(
     name="denials",
     question="Will this claim be denied as submitted?",
     label=Label(table="claim_label", column="is_denied"),
     keys=("claim_id",),
     spine="claim_features",
     features=("claim:*",),
-    baselines=Baselines(raw=("claim:claim_type",), provider="billing_npi", rate="provider_history:denial_rate_30d"),
+    baselines=BaselineFeatures(
+        columns=("claim:claim_type",), entity_column="billing_npi", heuristic="provider_history:denial_rate_30d"
+    ),
     threshold=Threshold(recall="0.80"),
     labels=("pays", "denies"),
 )
@@ -46,20 +48,32 @@ def test_a_changed_file_is_read_as_it_stands(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "output"),
+    ("old", "new", "message"),
     [
-        ("Model(\n", "Modle(\n", r"denials\.py:3: NameError"),
-        ("import Baselines", "import Baseline", r"denials\.py:1: ImportError"),
+        ("ModelDefinition(\n", "ModelDefinitoin(\n", r"denials\.py:3: NameError"),
+        ("import BaselineFeatures", "import BaselineFeature", r"denials\.py:1: ImportError"),
         ('labels=("pays", "denies"),', 'labels=("pays", "denies",', r"denials\.py:\d+: SyntaxError"),
         ('keys=("claim_id",)', "keys=(claim_id,)", r"denials\.py:7: NameError"),
-        ('keys=("claim_id",)', 'key=("claim_id",)', r"denials\.py:3: Model\.keys: Field required\n.*Model\.key: Extra"),
-        ('recall="0.80"', 'recall="most"', r"denials\.py:11: Threshold\.recall"),
-        ('name="denials"', 'name="refusals"', r"one Model\(name='denials'\) is expected; there is: 'refusals'"),
-        ("denials = Model(", "other = dict(", r"one Model\(name='denials'\) is expected; there is: none"),
+        (
+            'keys=("claim_id",)',
+            'key=("claim_id",)',
+            r"denials\.py:3: ModelDefinition\.keys: Field required\n.*ModelDefinition\.key: Extra",
+        ),
+        ('recall="0.80"', 'recall="most"', r"denials\.py:13: Threshold\.recall"),
+        (
+            'name="denials"',
+            'name="refusals"',
+            r"one ModelDefinition\(name='denials'\) is expected; there is: 'refusals'",
+        ),
+        (
+            "denials = ModelDefinition(",
+            "other = dict(",
+            r"one ModelDefinition\(name='denials'\) is expected; there is: none",
+        ),
     ],
 )
-def test_a_mistake_is_told_with_its_file_and_line(tmp_path: Path, old: str, new: str, output: str):
-    with pytest.raises(ProjectError, match=output):
+def test_a_mistake_is_told_with_its_file_and_line(tmp_path: Path, old: str, new: str, message: str):
+    with pytest.raises(ProjectError, match=message):
         definition.load_model_definition(write(tmp_path, TEXT.replace(old, new)), "denials")
 
 
@@ -95,12 +109,12 @@ def test_features_are_found_by_name_or_all_of_a_view_each_once():
 
 
 @pytest.mark.parametrize(
-    ("requests", "fix"),
+    ("feature", "fix"),
     [("claim:claim_typ", "did you mean 'claim_type'?"), ("clam:*", "did you mean 'claim'?")],
 )
-def test_an_unknown_feature_says_which_is_near(requests: str, fix: str):
+def test_an_unknown_feature_says_which_is_near(feature: str, fix: str):
     with pytest.raises(NotFound) as result:
-        definition.resolve_features(model(features=(requests,)), views())
+        definition.resolve_features(model(features=(feature,)), views())
     assert result.value.fix == fix
 
 

@@ -29,29 +29,30 @@ def edition():
 
 
 def run(registry: MlflowRegistry, edition, model: str = "denials") -> str:
-    built = registry.start_run(model)
+    run_id = registry.start_run(model)
     registry.log_run(
-        built, edition=edition, params={"seed": "7", "code": "{}" * 200}, metrics={"auc": 0.7, "auc_low": 0.6},
+        run_id, edition=edition, params={"seed": "7", "code": "{}" * 200}, metrics={"auc": 0.7, "auc_low": 0.6},
         tags={"ws.artifact": "a" * 64}, files={"model/model.lgb": b"tree\n", "card.md": b"# card\n"},
     )  # fmt: skip
-    registry.end_run(built)
-    return built
+    registry.end_run(run_id)
+    return run_id
 
 
 def test_a_run_is_told_and_read_again(registry: MlflowRegistry, edition):
-    built = run(registry, edition)
-    result = registry.get_run(built)
-    assert result.params == {"seed": "7", "code": "{}" * 200}
-    assert result.tags["ws.artifact"] == "a" * 64
+    run_id = run(registry, edition)
+    run_record = registry.get_run(run_id)
+    assert run_record.params == {"seed": "7", "code": "{}" * 200}
+    assert run_record.tags["ws.artifact"] == "a" * 64
     assert registry._client is not None
-    matches = registry._client.get_run(built)
-    assert matches.data.metrics == {"auc": 0.7, "auc_low": 0.6}
-    assert matches.info.status == "FINISHED"
-    assert matches.inputs is not None
+    mlflow_run = registry._client.get_run(run_id)
+    assert mlflow_run.data.metrics == {"auc": 0.7, "auc_low": 0.6}
+    assert mlflow_run.info.status == "FINISHED"
+    assert mlflow_run.inputs is not None
     assert [
-        (dataset_input.dataset.digest, dataset_input.dataset.source) for dataset_input in matches.inputs.dataset_inputs
+        (dataset_input.dataset.digest, dataset_input.dataset.source)
+        for dataset_input in mlflow_run.inputs.dataset_inputs
     ] == [(edition.id, edition.subject)]
-    assert sorted(list_artifact.path for list_artifact in registry._client.list_artifacts(built)) == [
+    assert sorted(file.path for file in registry._client.list_artifacts(run_id)) == [
         "card.md",
         "model",
     ]
@@ -66,20 +67,20 @@ def test_a_version_is_made_once_a_run(registry: MlflowRegistry, edition):
 
 def test_the_alias_is_made_to_say_what_the_ledger_says(registry: MlflowRegistry, edition):
     first, second = run(registry, edition, "members"), run(registry, edition, "members")
-    item_value, two = (registry.register_version("members", item, tags={}) for item in (first, second))
+    first_version, second_version = (registry.register_version("members", item, tags={}) for item in (first, second))
     live = LiveVersion(first, "release-1", "ann")
-    assert registry.reconcile("members", live)[0] == f"production: nothing -> {item_value}"
+    assert registry.reconcile("members", live)[0] == f"production: nothing -> {first_version}"
     assert registry.reconcile("members", live) == ()
     # Somebody moves it by hand: nothing was released, and it is moved back.
     assert registry._client is not None
-    registry._client.set_registered_model_alias("members", "production", two)
-    assert registry.reconcile("members", live) == (f"production: {two} -> {item_value}",)
+    registry._client.set_registered_model_alias("members", "production", second_version)
+    assert registry.reconcile("members", live) == (f"production: {second_version} -> {first_version}",)
     assert registry._client.get_model_version_by_alias("members", "production").run_id == first
-    registry._client.set_model_version_tag("members", item_value, "ws.approved_by", "mallory")
+    registry._client.set_model_version_tag("members", first_version, "ws.approved_by", "mallory")
     assert registry.reconcile("members", live) == ("ws.approved_by: mallory -> ann",)
     registry.stage_version("members", second)
     assert registry._client.get_model_version_by_alias("members", "staging").run_id == second
-    assert registry.reconcile("members", None) == (f"production: {item_value} -> nothing",)
+    assert registry.reconcile("members", None) == (f"production: {first_version} -> nothing",)
 
 
 def test_what_mlflow_does_not_have_is_not_found(registry: MlflowRegistry, edition):
@@ -106,8 +107,9 @@ def test_mlflow_down_is_told_in_seconds(registry: MlflowRegistry):
 
 def test_no_plugin_of_another_package_is_loaded():
     code = (
-        "import sys\nfrom wellspring.errors import Unavailable\nfrom wellspring.models.tracking.mlflow import Registry\n"
-        "try:\n    Registry('http://127.0.0.1:1').open('denials')\n"
+        "import sys\nfrom wellspring.errors import Unavailable\n"
+        "from wellspring.models.tracking.mlflow import MlflowRegistry\n"
+        "try:\n    MlflowRegistry('http://127.0.0.1:1').start_run('denials')\n"
         "except Unavailable:\n    print('feast' in sys.modules)"
     )
     result = subprocess.run(

@@ -31,21 +31,21 @@ class ProjectFixture:
         self.runs = MemoryRuns()
         self.step = RecordingStep()
         self.model_store = train.ModelStore(
-            DiskContentStore(folder / "objects"), DiskBlobStore(folder), self.signer.key_id
+            DiskContentStore(folder / "objects"), DiskBlobStore(folder), self.signer.verifier_key
         )
         self.stages: list[str] = []
 
-    def learn(self, *, live=None, leaks: tuple[str, ...] = (), audited=AUDITED, views_=None, **changes: Any):
+    def train(self, *, live=None, leaks: tuple[str, ...] = (), audited=AUDITED, views_=None, **changes: Any):
         return train.train_candidate(
             model(**changes), views_ or views(), self.world, self.world.edition,
-            training_inputs=train.TrainingInputs(CODE, CONTRACTS, leaks, audited), champion=live, step=self.step, tracker=self.runs,
-            model_store=self.model_store, signer=self.signer, clock=FixedClock(),
+            training_inputs=train.TrainingInputs(CODE, CONTRACTS, leaks, audited), champion=live, step=self.step,
+            tracker=self.runs, model_store=self.model_store, signer=self.signer, clock=FixedClock(),
             progress=lambda stage, done, total: self.stages.append(stage),
         )  # fmt: skip
 
-    def reproduce(self, run: str, *, code=CODE, **changes: Any):
+    def reproduce(self, run: str, *, source_digests=CODE, **changes: Any):
         return train.reproduce_run(
-            run, model(**changes), views(), self.world, self.world.find, source_digests=code, step=self.step,
+            run, model(**changes), views(), self.world, self.world.find, source_digests=source_digests, step=self.step,
             tracker=self.runs, model_store=self.model_store, progress=lambda *output: None,
         )  # fmt: skip
 
@@ -61,33 +61,36 @@ def project(tmp_path: Path, world: World) -> ProjectFixture:
 
 
 @pytest.fixture(scope="module")
-def learned(tmp_path_factory: pytest.TempPathFactory, world: World):
-    project = ProjectFixture(tmp_path_factory.mktemp("learned"), world)
-    return project, project.learn()
+def trained(tmp_path_factory: pytest.TempPathFactory, world: World):
+    project = ProjectFixture(tmp_path_factory.mktemp("trained"), world)
+    return project, project.train()
 
 
-def test_what_passed_is_a_candidate_whose_every_part_is_kept(learned):
-    project, built = learned
+def test_what_passed_is_a_candidate_whose_every_part_is_kept(trained):
+    project, built = trained
     assert built.verdict.passed
-    assert built == artifact.read_candidate(built.id, paths=project.shelf.paths)
+    assert built == artifact.read_candidate(built.id, paths=project.model_store.paths)
     assert (built.edition, built.views, built.contracts) == (project.world.edition.id, views().digest, CONTRACTS)
     stored = artifact.read_artifact(
-        built.artefact, objects=project.shelf.objects, paths=project.shelf.paths, key=project.signer.key
+        built.artifact,
+        objects=project.model_store.objects,
+        paths=project.model_store.paths,
+        key=project.signer.verifier_key,
     )
     assert stored.spec.model == "denials"
     assert stored.spec.keys == {"claim": ("claim_id",), "provider_history": ("billing_npi",)}
     assert set(project.stages) == {"join", "search", "train", "evaluate", "record"}
 
 
-def test_the_run_and_the_gate_are_recorded_with_what_they_rest_on(learned):
-    project, built = learned
+def test_the_run_and_the_gate_are_recorded_with_what_they_rest_on(trained):
+    project, built = trained
     trained, gated = project.step.done("train")[0], project.step.done("gate")[0]
     assert trained.subject == f"run:{built.run}"
     assert [item.name for item in trained.inputs] == [
         project.world.edition.subject, "contract:medical_claim@1.0.0", "views:tiny", "code:denials", "environment:lock",
     ]  # fmt: skip
     assert all(item.digest for item in trained.inputs)
-    assert trained.outputs == (Ref(name="artifact:denials", digest=built.artefact),)
+    assert trained.outputs == (Ref(name="artifact:denials", digest=built.artifact),)
     assert gated.subject == built.subject
     assert gated.outputs == (Ref(name=built.subject, digest=artifact.candidate_digest(built)),)
     assert (trained.facts["excluded_label_known"], trained.facts["excluded_after_build"]) == (0, 0)
@@ -95,8 +98,8 @@ def test_the_run_and_the_gate_are_recorded_with_what_they_rest_on(learned):
     assert all(isinstance(fact, str) for fact in gated.facts["metrics"]["auc"])  # pyright: ignore
 
 
-def test_mlflow_is_told_figures_and_digests_and_never_a_row_or_a_token(learned):
-    project, built = learned
+def test_mlflow_is_told_figures_and_digests_and_never_a_row_or_a_token(trained):
+    project, built = trained
     result = project.runs.runs[built.run]
     assert set(result.files) == {
         "model/model.lgb", "model/model.json", "evaluation.json", "card.md", "plots/calibration.svg", "plots/roc.svg",
@@ -105,38 +108,40 @@ def test_mlflow_is_told_figures_and_digests_and_never_a_row_or_a_token(learned):
     whole = json.dumps([result.params, result.tags, result.metrics]).encode() + b"".join(result.files.values())
     assert b"claim_k1_" not in whole
     assert b"provider_k1_" not in whole
-    assert {"auc", "auc_low", "auc_high", "baseline_raw", "baseline_provider_rate_high"} <= set(result.metrics)
-    assert result.tags["ws.artifact"] == built.artefact
+    assert {"auc", "auc_low", "auc_high", "baseline_columns", "baseline_heuristic_high"} <= set(result.metrics)
+    assert result.tags["ws.artifact"] == built.artifact
     assert project.runs.ended[built.run] == "FINISHED"
     assert project.runs.versions == [built.run]
 
 
-def test_a_run_trained_again_gives_the_same_bytes(learned):
-    project, built = learned
+def test_a_run_trained_again_gives_the_same_bytes(trained):
+    project, built = trained
     again = project.reproduce(built.run)
-    assert again == artifact.verify_artifact(built.artefact, paths=project.shelf.paths, key=project.signer.key)
+    assert again == artifact.verify_artifact(
+        built.artifact, paths=project.model_store.paths, key=project.signer.verifier_key
+    )
     assert project.step.done("reproduce")[0].subject == f"run:{built.run}"
 
 
-def test_other_bytes_are_broken(learned):
-    project, built = learned
+def test_other_bytes_are_broken(trained):
+    project, built = trained
     second = project.runs.runs[built.run]
-    settings = json.loads(second.params["settings"])
-    run = project.runs.open("denials")
+    settings = json.loads(second.params["hyperparameters"])
+    run = project.runs.start_run("denials")
     settings["learning_rate"] *= 1.0000001
-    project.runs.runs[run] = second._replace(params={**second.params, "settings": json.dumps(settings)})
+    project.runs.runs[run] = second._replace(params={**second.params, "hyperparameters": json.dumps(settings)})
     with pytest.raises(CorruptedError, match=r"other bytes: .*model\.lgb"):
         project.reproduce(run)
 
 
-def test_other_code_is_refused_by_the_name_of_its_file(learned):
-    project, built = learned
+def test_other_code_is_refused_by_the_name_of_its_file(trained):
+    project, built = trained
     with pytest.raises(Refused, match=r"other code: dbt/models/a\.sql, features\.py$"):
-        project.reproduce(built.run, code={"models/denials.py": "1" * 64, "features.py": "5" * 64})
+        project.reproduce(built.run, source_digests={"models/denials.py": "1" * 64, "features.py": "5" * 64})
 
 
-def test_other_packages_are_refused(learned, monkeypatch: pytest.MonkeyPatch):
-    project, built = learned
+def test_other_packages_are_refused(trained, monkeypatch: pytest.MonkeyPatch):
+    project, built = trained
     monkeypatch.setattr(train, "compute_environment_digest", lambda: "0" * 64)
     with pytest.raises(Refused, match="other packages"):
         project.reproduce(built.run)
@@ -144,7 +149,7 @@ def test_other_packages_are_refused(learned, monkeypatch: pytest.MonkeyPatch):
 
 def test_a_feature_that_the_edition_knows_to_leak_is_refused_before_anything_is_trained(project: ProjectFixture):
     with pytest.raises(Refused, match=r"^denials was not released: provider_history\.claims_30d knew the future"):
-        project.learn(leaks=("provider_history.claims_30d",))
+        project.train(leaks=("provider_history.claims_30d",))
     assert (project.runs.runs, project.stages) == ({}, [])
     assert [(entry.action, entry.phase, entry.subject) for entry in project.step.entries] == [
         ("gate", "refused", "model:denials")
@@ -153,7 +158,7 @@ def test_a_feature_that_the_edition_knows_to_leak_is_refused_before_anything_is_
 
 def test_a_table_that_was_not_audited_is_refused_before_anything_is_trained(project: ProjectFixture):
     with pytest.raises(Refused, match="no row of claim_label was compared") as result:
-        project.learn(audited={**AUDITED, "claim_label": 0})
+        project.train(audited={**AUDITED, "claim_label": 0})
     assert result.value.verdict is not None
     assert result.value.verdict.outcome == "inconclusive"
     assert (project.runs.runs, project.stages) == ({}, [])
@@ -168,36 +173,36 @@ def test_a_feature_that_is_the_answer_is_refused_by_name_before_anything_is_trai
         result.column_names.index("charge_amount"), "charge_amount", answer
     )
     with pytest.raises(Refused, match=r"claim\.charge_amount tells the answer by itself"):
-        project.learn()
+        project.train()
     assert project.runs.runs == {}
 
 
-def test_a_worse_candidate_is_refused_on_the_same_rows_and_kept_for_whoever_asks(learned):
-    project, live = learned
-    bars = AcceptanceCriteria(
+def test_a_worse_candidate_is_refused_on_the_same_rows_and_kept_for_whoever_asks(trained):
+    project, live = trained
+    criteria = AcceptanceCriteria(
         auc=0.5, calibration_error=0.2, test_rows=500, test_positives=50, subgroup_auc=0.4, subgroup_calibration_gap=0.3
     )
     with pytest.raises(Refused, match="it is worse than what is live") as result:
-        project.learn(live=live, features=("claim:claim_type", "claim:charge_amount"), bars=bars)
+        project.train(live=live, features=("claim:claim_type", "claim:charge_amount"), acceptance_criteria=criteria)
     assert result.value.verdict is not None
     assert [reason.code for reason in result.value.verdict.reasons] == ["worse_than_live"]
     refused = project.step.entries[-1]
     assert (refused.action, refused.phase) == ("gate", "refused")
-    stored = artifact.read_candidate(refused.subject.removeprefix("candidate:"), paths=project.shelf.paths)
+    stored = artifact.read_candidate(refused.subject.removeprefix("candidate:"), paths=project.model_store.paths)
     assert stored.verdict == result.value.verdict
 
 
 def test_what_is_not_sure_is_refused_too(project: ProjectFixture):
     with pytest.raises(Refused, match="1,000,000 are asked for") as result:
-        project.learn(bars=AcceptanceCriteria(auc=0.5, calibration_error=0.2, test_rows=1_000_000))
+        project.train(acceptance_criteria=AcceptanceCriteria(auc=0.5, calibration_error=0.2, test_rows=1_000_000))
     assert result.value.verdict is not None
     assert result.value.verdict.outcome == "inconclusive"
 
 
-def test_the_same_again_beside_itself_passes(learned):
-    project, live = learned
-    again = project.learn(live=live)
-    assert again.artefact == live.artefact
+def test_the_same_again_beside_itself_passes(trained):
+    project, live = trained
+    again = project.train(live=live)
+    assert again.artifact == live.artifact
     assert again.id != live.id
     # Whoever promotes it asks beside whom it was judged.
     beside = {item.subject: item.facts["live"] for item in project.step.done("gate")}
@@ -206,7 +211,7 @@ def test_the_same_again_beside_itself_passes(learned):
 
 def test_what_is_live_must_be_readable(project: ProjectFixture):
     with pytest.raises(NotFound, match="no model artefact"):
-        project.learn(live=candidate())
+        project.train(live=candidate())
     assert project.runs.runs == {}
 
 
@@ -216,7 +221,7 @@ def test_mlflow_down_stops_before_anything_is_trained(project: ProjectFixture):
 
     project.runs.start_run = down
     with pytest.raises(Unavailable):
-        project.learn()
+        project.train()
     assert "search" not in project.stages
     assert project.step.entries == []
 
@@ -227,22 +232,22 @@ def test_mlflow_lost_on_the_way_records_no_candidate_and_ends_the_run(project: P
 
     project.runs.log_run = down
     with pytest.raises(Unavailable):
-        project.learn()
+        project.train()
     assert set(project.runs.ended.values()) == {"FAILED"}
     assert [(entry.action, entry.phase) for entry in project.step.entries] == [("train", "failed")]
     assert not (project.folder / "candidates").exists()
 
 
-def test_after_a_crash_it_is_learned_again(project: ProjectFixture):
+def test_training_runs_again_after_a_crash(project: ProjectFixture):
     project.step = RecordingStep(die_at="models.train:artifact-written")
     with pytest.raises(Died):
-        project.learn()
+        project.train()
     assert project.runs.ended == {"0" * 32: "FAILED"}
     project.step = RecordingStep(die_at="models.train:candidate-saved")
     with pytest.raises(Died):
-        project.learn()
+        project.train()
     # The file is there, and no entry says that the gate let it pass: whoever releases asks the ledger.
     assert len(artifact.list_candidates(project.model_store.paths)) == 1
     assert project.step.done("gate") == []
     project.step = RecordingStep()
-    assert project.learn().verdict.passed
+    assert project.train().verdict.passed

@@ -194,7 +194,7 @@ def load_model_definition(folder: Path, name: str) -> ModelDefinition:
     if len(definitions) != 1 or definitions[0].name != name:
         defined_names = ", ".join(repr(item.name) for item in definitions) or "none"
         raise ProjectError(
-            f"{path}: one Model(name={name!r}) is expected; there is: {defined_names}", fix=f"edit {path}"
+            f"{path}: one ModelDefinition(name={name!r}) is expected; there is: {defined_names}", fix=f"edit {path}"
         )
     return definitions[0]
 
