@@ -1,4 +1,4 @@
-"""The supervisor's door answers its owner, and nobody else."""
+"""The control socket serves the project's owner and root only."""
 
 import json
 import os
@@ -29,40 +29,40 @@ def project() -> Iterator[Project]:
 
 
 @contextmanager
-def answering(path: Path, handle: Any, *, times: int = 1, seconds: float = 2) -> Iterator[ControlSocket]:
-    socket_path = ControlSocket(path, handle, timeout=seconds)
+def served(path: Path, handle: Any, *, times: int = 1, seconds: float = 2) -> Iterator[ControlSocket]:
+    control = ControlSocket(path, handle, timeout=seconds)
 
     def serve() -> None:
         for _ in range(times):
-            socket_path.serve_one()
+            control.serve_one()
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     try:
-        yield socket_path
+        yield control
         thread.join(10)
     finally:
-        socket_path.close()
+        control.close()
 
 
 def test_a_request_is_answered(project: Project):
-    with answering(project.socket_path("control"), lambda request: {"heard": request}):
+    with served(project.socket_path("control"), lambda request: {"heard": request}):
         assert send_request(project, {"op": "status"}) == {"heard": {"op": "status"}}
     assert project.socket_path("control").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_credential_is_the_two_words_and_no_more(project: Project):
+def test_a_credential_has_exactly_role_id_and_wrapped(project: Project):
     arguments = {"role_id": "r", "wrapped": "w", "other": "x"}
-    with answering(project.socket_path("control"), lambda _: arguments):
+    with served(project.socket_path("control"), lambda _: arguments):
         assert request_credential(project, "worker") == {"role_id": "r", "wrapped": "w"}
 
 
-def test_an_error_keeps_its_kind(project: Project):
+def test_an_error_keeps_its_type_message_and_fix(project: Project):
     def handle(_: dict[str, Any]) -> dict[str, Any]:
         raise NotFound("no such thing", fix="look elsewhere")
 
     with (
-        answering(project.socket_path("control"), handle),
+        served(project.socket_path("control"), handle),
         pytest.raises(NotFound, match="no such thing") as result,
     ):
         send_request(project, {"op": "x"})
@@ -72,17 +72,17 @@ def test_an_error_keeps_its_kind(project: Project):
 def test_a_caller_who_is_not_the_owner_is_refused(project: Project, monkeypatch: pytest.MonkeyPatch):
     heard: list[Any] = []
     monkeypatch.setattr(control_socket.struct, "unpack", lambda *_: (1, 64103, 64103))
-    with answering(project.socket_path("control"), lambda request: heard.append(request) or {}):
+    with served(project.socket_path("control"), lambda request: heard.append(request) or {}):
         with pytest.raises(Refused, match="uid 64103"):
             send_request(project, {"op": "credential", "role": "enclave"})
     assert heard == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_another_user_does_not_even_reach_the_door(project: Project):
+def test_another_user_cannot_connect(project: Project):
     code = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1])"
     project.runtime_dir.chmod(0o711)
-    with answering(project.socket_path("control"), lambda _: {}, times=0):
+    with served(project.socket_path("control"), lambda _: {}, times=0):
         result = subprocess.run(
             ["setpriv", "--reuid", "64103", "--regid", "64103", "--clear-groups", sys.executable, "-S", "-c", code,
              str(project.socket_path("control"))],
@@ -92,8 +92,8 @@ def test_another_user_does_not_even_reach_the_door(project: Project):
 
 
 @pytest.mark.parametrize("output", [b"", b"\n", b"not json\n", b"[1]\n", b"{" * 70_000])
-def test_nonsense_gets_no_answer_and_stops_nothing(project: Project, output: bytes):
-    with answering(project.socket_path("control"), lambda request: {"op": request["op"]}, times=2):
+def test_invalid_input_gets_no_response_and_the_next_request_works(project: Project, output: bytes):
+    with served(project.socket_path("control"), lambda request: {"op": request["op"]}, times=2):
         with socket.socket(socket.AF_UNIX) as caller:
             caller.connect(os.fspath(project.socket_path("control")))
             caller.sendall(output)
@@ -106,12 +106,12 @@ def test_nonsense_gets_no_answer_and_stops_nothing(project: Project, output: byt
         assert send_request(project, {"op": "status"}) == {"op": "status"}
 
 
-def test_a_caller_that_speaks_in_drops_holds_the_supervisor_up_for_no_longer_than_a_silent_one(project: Project):
-    with answering(project.socket_path("control"), lambda request: {"op": request["op"]}, times=2, seconds=0.2):
+def test_a_client_that_sends_byte_by_byte_is_disconnected_at_the_timeout(project: Project):
+    with served(project.socket_path("control"), lambda request: {"op": request["op"]}, times=2, seconds=0.2):
         with socket.socket(socket.AF_UNIX) as caller:
             caller.connect(os.fspath(project.socket_path("control")))
             caller.settimeout(5)
-            # The door's end shows as something to read.
+            # A closed connection becomes readable.
             for _ in range(300):
                 if select.select([caller], [], [], 0.01)[0]:
                     break
@@ -120,16 +120,16 @@ def test_a_caller_that_speaks_in_drops_holds_the_supervisor_up_for_no_longer_tha
         assert send_request(project, {"op": "status"}) == {"op": "status"}
 
 
-def test_a_request_that_is_no_object_is_told_what_may_be_asked(project: Project):
-    with answering(project.socket_path("control"), lambda _: {}), socket.socket(socket.AF_UNIX) as caller:
+def test_a_request_that_is_not_an_object_gets_the_list_of_operations(project: Project):
+    with served(project.socket_path("control"), lambda _: {}), socket.socket(socket.AF_UNIX) as caller:
         caller.connect(os.fspath(project.socket_path("control")))
         caller.sendall(b"[1]\n")
         result = json.loads(caller.recv(4096))
     assert result["error"] == Refused.slug
-    assert result["fix"] == "ask status, stop, restart, credential or enrol"
+    assert result["fix"] == "send one of: status, stop, restart, credential, enroll"
 
 
-def test_without_a_supervisor_it_says_what_to_run(project: Project):
+def test_without_a_supervisor_the_error_names_the_command(project: Project):
     with pytest.raises(Unavailable) as result:
         request_credential(project, "worker")
     assert result.value.fix == "run `wellspring up`"

@@ -1,4 +1,4 @@
-"""Folders have their owners, secrets are never open to others, and nobody else's folder is taken for ours."""
+"""Folders have their owners and modes, secret files are private, and folders of other users are refused."""
 
 import os
 import stat
@@ -20,7 +20,7 @@ def project() -> Iterator[Project]:
         yield project
 
 
-def test_making_folders_twice_leaves_what_they_hold(project: Project):
+def test_creating_folders_twice_keeps_their_content(project: Project):
     layout.ensure_ownership(project)
     layout.create_folders(project, detect_privileges(project))
     (project.lake_dir / "kept").write_text("x")
@@ -31,7 +31,7 @@ def test_making_folders_twice_leaves_what_they_hold(project: Project):
     assert modes == {**dict.fromkeys(closed, 0o700), **dict.fromkeys(open_, 0o755)}
 
 
-def test_what_the_api_will_read_is_there_before_it_is_confined(project: Project):
+def test_folders_that_the_api_reads_exist_before_it_is_confined(project: Project):
     layout.ensure_ownership(project)
     layout.create_folders(project, detect_privileges(project))
     for path in (
@@ -44,9 +44,7 @@ def test_what_the_api_will_read_is_there_before_it_is_confined(project: Project)
         assert path.stat().st_uid == detect_privileges(project).uid_of("worker")
 
 
-def test_a_secret_file_is_its_owners_alone_from_its_first_instant(
-    project: Project, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_secret_file_is_its_owners_alone_from_its_first_instant(project: Project, monkeypatch: pytest.MonkeyPatch):
     layout.ensure_ownership(project)
     opened_files: list[int] = []
     real = os.open
@@ -66,7 +64,7 @@ def test_a_secret_file_is_its_owners_alone_from_its_first_instant(
 
 
 def test_a_folder_without_a_project_is_refused(tmp_path: Path, project: Project):
-    with pytest.raises(Refused, match="no project"):
+    with pytest.raises(Refused, match="is not a project"):
         layout.ensure_ownership(project.model_copy(update={"root": tmp_path}))
     assert list(tmp_path.iterdir()) == []
 
@@ -88,7 +86,7 @@ def test_a_state_folder_of_somebody_else_is_refused(project: Project):
 
 
 @pytest.mark.parametrize("trap", ["link", "file", "open"])
-def test_a_runtime_folder_that_others_could_have_prepared_is_refused(project: Project, tmp_path: Path, trap: str):
+def test_a_runtime_folder_that_another_user_could_have_created_is_refused(project: Project, tmp_path: Path, trap: str):
     layout.ensure_ownership(project)
     if trap == "link":
         project.runtime_dir.symlink_to(tmp_path)
@@ -98,13 +96,13 @@ def test_a_runtime_folder_that_others_could_have_prepared_is_refused(project: Pr
         project.runtime_dir.mkdir()
         project.runtime_dir.chmod(0o777)
     try:
-        with pytest.raises(Refused, match="made by somebody else"):
+        with pytest.raises(Refused, match="created by another user"):
             layout.create_runtime_dir(project, detect_privileges(project))
     finally:
         project.runtime_dir.rmdir() if trap == "open" else project.runtime_dir.unlink()
 
 
-def test_a_runtime_folder_that_a_crash_left_is_made_anew(project: Project):
+def test_a_runtime_folder_left_by_a_crash_is_created_again(project: Project):
     layout.ensure_ownership(project)
     layout.create_runtime_dir(project, detect_privileges(project))
     (project.runtime_dir / "old.sock").touch()
@@ -115,7 +113,7 @@ def test_a_runtime_folder_that_a_crash_left_is_made_anew(project: Project):
 
 
 def test_nothing_outside_the_project_changes_and_no_user_is_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    # Programs that would add a user are found first, and tell.
+    # Fake programs that add users come first on PATH and leave a file when they run.
     added = tmp_path / "added"
     (tmp_path / "bin").mkdir()
     for name in ("useradd", "adduser", "usermod", "groupadd", "addgroup"):

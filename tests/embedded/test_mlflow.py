@@ -1,4 +1,4 @@
-"""MLflow speaks with the one client with this start's certificate, and keeps to its folder: on the real server."""
+"""MLflow accepts only the client certificate of this start and writes only to its folder. Uses the real server."""
 
 import http.client
 import importlib.util
@@ -24,12 +24,12 @@ from wellspring.supervisor.managed_process import ManagedProcess
 
 PING = "/api/2.0/mlflow/experiments/get?experiment_id=0"
 STORED = "/api/2.0/mlflow-artifacts/artifacts/a/b.txt"
-# Read by others than MLflow: telemetry's common word, and GitPython's.
+# Variables that other packages read: the common telemetry switch and GitPython's.
 ELSEWHERE = {"DO_NOT_TRACK", "GIT_PYTHON_REFRESH"}
 
 
 class Served(NamedTuple):
-    """MLflow up, its port, and the certificates of another start."""
+    """A running MLflow, its port, and a project with the certificates of another start."""
 
     project: Project
     port: int
@@ -37,7 +37,7 @@ class Served(NamedTuple):
     log: Path
 
 
-def furnished(project: Project) -> None:
+def prepare_project(project: Project) -> None:
     granted = detect_privileges(project)
     layout.ensure_ownership(project)
     layout.create_folders(project, granted)
@@ -47,8 +47,8 @@ def furnished(project: Project) -> None:
 @pytest.fixture(scope="module")
 def served() -> Iterator[Served]:
     with projects.create_project() as project, projects.create_project() as second:
-        furnished(project)
-        furnished(second)
+        prepare_project(project)
+        prepare_project(second)
         listening = mlflow.bind_mlflow_port()
         port = int(listening.getsockname()[1])
         listening.set_inheritable(True)
@@ -80,18 +80,18 @@ def requests(
         connection.close()
 
 
-def knows(project: Project, *, shows: Path | None) -> ssl.SSLContext:
-    """Trust the authority of a start, and show a certificate."""
+def tls_context(project: Project, *, certificate: Path | None) -> ssl.SSLContext:
+    """Trust the authority of a project's start; certificate: the client certificate, if any."""
     context = ssl.create_default_context(cafile=str(project.mlflow_files.ca_path))
-    if shows is not None:
-        context.load_cert_chain(str(shows))
+    if certificate is not None:
+        context.load_cert_chain(str(certificate))
     return context
 
 
 @pytest.mark.live
 @pytest.mark.slow
-def test_the_worker_is_let_in(served: Served):
-    assert requests(served, knows(served.project, shows=served.project.mlflow_files.client_path)) == 200
+def test_the_workers_certificate_is_accepted(served: Served):
+    assert requests(served, tls_context(served.project, certificate=served.project.mlflow_files.client_path)) == 200
 
 
 @pytest.mark.live
@@ -101,12 +101,12 @@ def test_a_client_without_our_certificate_is_refused(served: Served, shown: str)
     own = mlflow.mlflow_data_dir(served.project) / "server.pem"
     path = {"nothing": None, "the server's own": own}.get(shown, served.second.mlflow_files.client_path)
     with pytest.raises((ssl.SSLError, ConnectionError)):
-        requests(served, knows(served.project, shows=path))
+        requests(served, tls_context(served.project, certificate=path))
 
 
 @pytest.mark.live
 @pytest.mark.slow
-def test_without_tls_it_says_nothing(served: Served):
+def test_a_request_without_tls_gets_no_response(served: Served):
     connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)
     try:
         connection.request("GET", PING)
@@ -118,21 +118,21 @@ def test_without_tls_it_says_nothing(served: Served):
 
 @pytest.mark.live
 @pytest.mark.slow
-def test_the_worker_speaks_with_no_server_of_another_start(served: Served):
+def test_the_client_rejects_the_server_of_another_start(served: Served):
     with pytest.raises(ssl.SSLCertVerificationError):
-        requests(served, knows(served.second, shows=served.project.mlflow_files.client_path))
+        requests(served, tls_context(served.second, certificate=served.project.mlflow_files.client_path))
 
 
 @pytest.mark.live
 @pytest.mark.slow
-def test_what_it_is_told_is_what_it_does(served: Served):
-    expected = knows(served.project, shows=served.project.mlflow_files.client_path)
+def test_files_and_jobs_follow_the_environment(served: Served):
+    expected = tls_context(served.project, certificate=served.project.mlflow_files.client_path)
     assert requests(served, expected, method="PUT", path=STORED, body=b"kept") == 200
     home = mlflow.mlflow_data_dir(served.project)
     assert (home / "mlflow.db").stat().st_size > 0
     assert (home / "artifacts/a/b.txt").read_bytes() == b"kept"
     assert {path.name for path in home.iterdir()} <= {"ca.pem", "server.pem", "mlflow.db", "artifacts"}
-    # What it would run for others it does not: jobs are off.
+    # Jobs are disabled.
     assert requests(served, expected, path="/ajax-api/3.0/jobs/1") != 200
     assert not re.search("ERROR|Traceback", served.log.read_text())
 
@@ -149,9 +149,9 @@ def test_no_other_service_reads_a_key(served: Served):
             assert read(granted, service, path, content) == (service == owner), f"{service} on {path}"
 
 
-def test_a_start_that_has_ended_leaves_no_certificate():
+def test_removing_certificates_leaves_no_file():
     with projects.create_project() as project:
-        furnished(project)
+        prepare_project(project)
         built = [*project.mlflow_files, *mlflow.mlflow_data_dir(project).glob("*.pem")]
         assert all(path.is_file() for path in built)
         assert len({path.read_bytes() for path in built}) == 3
@@ -161,9 +161,9 @@ def test_a_start_that_has_ended_leaves_no_certificate():
         assert not [path for path in built if path.exists()]
 
 
-def test_certificates_are_made_again_when_half_of_their_life_is_over():
+def test_certificates_are_renewed_after_half_of_their_validity():
     with projects.create_project() as project:
-        furnished(project)
+        prepare_project(project)
         granted, now = detect_privileges(project), SystemClock().now()
 
         def built(instant: datetime) -> bytes:
@@ -180,7 +180,7 @@ def test_certificates_are_made_again_when_half_of_their_life_is_over():
         assert built(now)
 
 
-def test_the_installed_mlflow_knows_every_name_that_it_is_told():
+def test_the_installed_mlflow_defines_every_environment_variable():
     matches = importlib.util.find_spec("mlflow")
     assert matches is not None
     assert matches.origin is not None
@@ -190,12 +190,12 @@ def test_the_installed_mlflow_knows_every_name_that_it_is_told():
     with projects.create_project() as project:
         result = set(mlflow.mlflow_environment(project))
     assert result - names == ELSEWHERE
-    # The application that it is asked for is the one that `mlflow server` would run.
+    # `mlflow server` runs the same application.
     assert f'app = "{mlflow.ASGI_APP}"' in (home / "server/__init__.py").read_text()
 
 
 @pytest.mark.slow
-def test_it_never_reads_a_pickle_or_runs_a_job(monkeypatch: pytest.MonkeyPatch):
+def test_pickles_jobs_and_telemetry_are_disabled(monkeypatch: pytest.MonkeyPatch):
     from mlflow import environment_variables as expected
 
     with projects.create_project() as project:

@@ -1,4 +1,4 @@
-"""The key server's configuration and doors: on the real server."""
+"""OpenBao's configuration and listeners. Uses the real server."""
 
 import socket
 import ssl
@@ -32,7 +32,7 @@ def ports(project: Project) -> list[tuple[str, int]]:
     ]
 
 
-def test_it_is_active_and_says_so(project: Project):
+def test_openbao_is_active_and_healthy(project: Project):
     assert openbao.is_openbao_active(project)
     health = openbao.fetch_health(project)
     assert health is not None
@@ -43,7 +43,7 @@ def test_every_port_is_on_loopback(project: Project):
     assert {address for address, _ in ports(project)} == {"127.0.0.1"}
 
 
-def test_no_port_answers_anybody_without_a_certificate_that_nobody_has(project: Project):
+def test_no_port_responds_without_a_client_certificate(project: Project):
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -52,7 +52,7 @@ def test_no_port_answers_anybody_without_a_certificate_that_nobody_has(project: 
         with socket.create_connection(address, timeout=5) as plain:
             try:
                 with context.wrap_socket(plain) as requests:
-                    # In TLS 1.3 the refusal comes with the first answer.
+                    # In TLS 1.3 the refusal arrives with the first response.
                     requests.sendall(b"GET /v1/sys/health HTTP/1.1\r\nHost: x\r\n\r\n")
                     answer = requests.recv(100)
             except (ssl.SSLError, ConnectionError):
@@ -60,7 +60,7 @@ def test_no_port_answers_anybody_without_a_certificate_that_nobody_has(project: 
         assert answer == b""
 
 
-def test_plain_http_is_not_answered_on_a_port(project: Project):
+def test_no_port_responds_to_plain_http(project: Project):
     for address in ports(project):
         with socket.create_connection(address, timeout=5) as plain:
             plain.sendall(b"GET /v1/sys/health HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -71,21 +71,21 @@ def test_plain_http_is_not_answered_on_a_port(project: Project):
             assert b"initialized" not in answer
 
 
-def test_the_keys_of_the_door_that_answers_nobody_are_gone(project: Project):
+def test_the_certificate_files_of_the_tcp_listener_are_removed(project: Project):
     assert list(openbao.openbao_data_dir(project).glob("*.pem")) == []
 
 
-def test_a_batch_of_ten_thousand_is_taken(project: Project):
+def test_a_batch_of_ten_thousand_items_is_accepted(project: Project):
     with login_service(project.socket_path("openbao"), **request_credential(project, "enclave")) as session:
         items = [{"ciphertext": "vault:v1:AAAA"}] * 10_000
-        # Refused item by item, not as a whole: the listener has read all of it.
+        # Each item fails by itself, so the listener has read the whole batch.
         answer = session.client.adapter.post(
             "/v1/transit/decrypt/originals", json={"batch_input": items}, raise_exception=False
         )
         assert len(answer.json()["data"]["batch_results"]) == 10_000
 
 
-def test_every_request_stands_in_the_audit_log(project: Project):
+def test_every_request_is_in_the_audit_log(project: Project):
     log = openbao.openbao_data_dir(project) / "audit.log"
     before = log.stat().st_size
     login_service(project.socket_path("openbao"), **request_credential(project, "worker")).close()

@@ -1,4 +1,4 @@
-"""What the key server holds after the bootstrap, and what nobody may do with it: on the real server."""
+"""OpenBao's secrets, roles and policies after the bootstrap. Uses the real server."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def project() -> Iterator[Project]:
 
 
 def ask(project: Project, token: str, method: str, path: str, **values: Any) -> dict[str, Any]:
-    """Ask the key server one thing with a token. Raises Refused."""
+    """Send one request with a token. Raises Refused."""
     client = open_client(project.socket_path("openbao"), token)
     try:
         with map_errors(path):
@@ -38,8 +38,8 @@ def ask(project: Project, token: str, method: str, path: str, **values: Any) -> 
 
 
 @pytest.fixture
-def supervisors(project: Project) -> str:
-    """Log in with supervisor.key, and return the token."""
+def supervisor_token(project: Project) -> str:
+    """Return a token of a login with supervisor.key."""
     stored = json.loads(openbao_setup.supervisor_key_path(project).read_bytes())
     values = {"role_id": stored["role_id"], "secret_id": stored["secret_id"]}
     return ask(project, "", "post", "auth/approle/login", **values)["auth"]["client_token"]
@@ -48,7 +48,7 @@ def supervisors(project: Project) -> str:
 def test_no_token_outlives_the_bootstrap_with_the_root_policy(project: Project):
     log = (project.state_dir / "openbao/audit.log").read_text().splitlines()
     result = [json.loads(line) for line in log]
-    # The root token's own end stands in the audit log, and no request with the root policy comes after it.
+    # The audit log holds the revocation of the root token, and no later request with the root policy.
     used = [n for n, line in enumerate(result) if "root" in line.get("auth", {}).get("policies", [])]
     assert used
     assert result[used[-1]]["request"]["path"] == "auth/token/revoke-self"
@@ -59,7 +59,7 @@ def test_no_token_outlives_the_bootstrap_with_the_root_policy(project: Project):
 def test_no_file_of_the_project_holds_a_token_or_the_recovery_key(project: Project):
     stored = json.loads(openbao_setup.supervisor_key_path(project).read_bytes())
     assert set(stored) == {"role_id", "secret_id", "roles"}
-    # OpenBao's storage is sealed; everything else is looked through.
+    # OpenBao's storage is encrypted; search every other file.
     for path in project.root.rglob("*"):
         if path.is_file() and "openbao/data" not in path.as_posix():
             content = path.read_bytes()
@@ -87,17 +87,17 @@ def test_no_file_of_the_project_holds_a_token_or_the_recovery_key(project: Proje
         ("get", "auth/token/lookup-self"),
     ],
 )
-def test_the_supervisor_may_do_nothing_else(project: Project, supervisors: str, method: str, path: str):
+def test_the_supervisor_is_denied_every_other_request(project: Project, supervisor_token: str, method: str, path: str):
     with pytest.raises(Refused):
-        ask(project, supervisors, method, path, **({"input": "eA=="} if method == "post" else {}))
+        ask(project, supervisor_token, method, path, **({"input": "eA=="} if method == "post" else {}))
 
 
 @pytest.mark.parametrize("role", openbao_setup.APPROLE_NAMES)
-def test_the_supervisor_issues_only_wrapped_secret_ids(project: Project, supervisors: str, role: str):
+def test_the_supervisor_issues_only_wrapped_secret_ids(project: Project, supervisor_token: str, role: str):
     path = f"auth/approle/role/{role}/secret-id"
     with pytest.raises(Refused):
-        ask(project, supervisors, "post", path)
-    client = open_client(project.socket_path("openbao"), supervisors)
+        ask(project, supervisor_token, "post", path)
+    client = open_client(project.socket_path("openbao"), supervisor_token)
     try:
         wrapped: Any = client.auth.approle.generate_secret_id(role, wrap_ttl="60s")
         assert "secret_id" not in json.dumps(wrapped["data"] or {})
@@ -109,17 +109,17 @@ def test_the_supervisor_issues_only_wrapped_secret_ids(project: Project, supervi
         client.adapter.close()
 
 
-def test_a_wrapped_secret_id_opens_once(project: Project):
-    born_with = request_credential(project, "worker")
-    login_service(project.socket_path("openbao"), **born_with).close()
+def test_a_wrapped_secret_id_can_be_unwrapped_once(project: Project):
+    credential = request_credential(project, "worker")
+    login_service(project.socket_path("openbao"), **credential).close()
     with pytest.raises(Refused, match="opened before"):
-        login_service(project.socket_path("openbao"), **born_with)
+        login_service(project.socket_path("openbao"), **credential)
 
 
 def test_a_secret_id_logs_in_once(project: Project):
-    born_with = request_credential(project, "worker")
-    secret = ask(project, born_with["wrapped"], "post", "sys/wrapping/unwrap")["data"]["secret_id"]
-    values = {"role_id": born_with["role_id"], "secret_id": secret}
+    credential = request_credential(project, "worker")
+    secret = ask(project, credential["wrapped"], "post", "sys/wrapping/unwrap")["data"]["secret_id"]
+    values = {"role_id": credential["role_id"], "secret_id": secret}
     token = ask(project, "", "post", "auth/approle/login", **values)["auth"]["client_token"]
     with pytest.raises(Refused):
         ask(project, "", "post", "auth/approle/login", **values)
@@ -129,17 +129,13 @@ def test_a_secret_id_logs_in_once(project: Project):
 def test_a_secret_id_of_one_role_does_not_log_in_as_another(project: Project):
     enclave, worker = request_credential(project, "enclave"), request_credential(project, "worker")
     with pytest.raises(Refused):
-        login_service(
-            project.socket_path("openbao"), role_id=enclave["role_id"], wrapped_secret_id=worker["wrapped"]
-        )
+        login_service(project.socket_path("openbao"), role_id=enclave["role_id"], wrapped_secret_id=worker["wrapped"])
 
 
 @pytest.mark.parametrize("role", openbao_setup.APPROLE_NAMES)
 def test_a_service_reads_only_its_own_secrets(project: Project, role: str):
     own = {"enclave": {"enclave/postgres", "enclave/sftp"}}.get(role, {f"{role}/valkey"})
-    with login_service(
-        project.socket_path("openbao"), **openbao_setup.issue_secret_id(project, role)
-    ) as session:
+    with login_service(project.socket_path("openbao"), **openbao_setup.issue_secret_id(project, role)) as session:
         secrets = OpenBaoSecretStore(session)
         for path in ("worker/valkey", "api/valkey", "enclave/postgres", "enclave/sftp"):
             if path in own:
@@ -152,15 +148,13 @@ def test_a_service_reads_only_its_own_secrets(project: Project, role: str):
 @pytest.mark.parametrize("path", ["transit/sign/models", "transit/sign/ledger", "transit/encrypt/tokens"])
 def test_the_api_signs_nothing_and_encrypts_nothing(project: Project, path: str):
     with (
-        login_service(
-            project.socket_path("openbao"), **openbao_setup.issue_secret_id(project, "api")
-        ) as session,
+        login_service(project.socket_path("openbao"), **openbao_setup.issue_secret_id(project, "api")) as session,
         pytest.raises(Refused),
     ):
         ask(project, session.client.token, "post", path, input="eA==", plaintext="eA==")
 
 
-def test_the_secrets_in_files_are_their_owners_alone(project: Project):
+def test_secret_files_have_mode_0600_and_their_owner(project: Project):
     uids = privileges.SERVICE_UIDS if privileges.detect_privileges(project).separation == "user" else {}
     expected = {
         project.state_dir / "seal.key": uids.get("keys", os.geteuid()),
@@ -180,23 +174,23 @@ def test_the_logs_key_is_written_with_its_origin(project: Project):
     assert key.name.startswith(f"wellspring.example.com/{project.name}/")
 
 
-def test_an_unfinished_bootstrap_is_done_again(project: Project):
+def test_an_unfinished_bootstrap_is_repeated(project: Project):
     client_module.stop_servers(project)
     stored = openbao_setup.supervisor_key_path(project).read_bytes()
     journals = list((project.journals_dir / "enclave").glob("*.log"))
     for path in journals:
         path.unlink()
     origin = (project.ledger_dir / "origin").read_text()
-    # As if the power had failed just before the last file was written.
+    # The state after a power failure before the last file is written.
     openbao_setup.supervisor_key_path(project).unlink()
     client_module.start_servers(project)
     assert openbao_setup.supervisor_key_path(project).read_bytes() != stored
-    # Another key is another log.
+    # A log with another key has another origin.
     assert (project.ledger_dir / "origin").read_text() != origin
     login_service(project.socket_path("openbao"), **request_credential(project, "enclave")).close()
 
 
-def test_a_lost_supervisor_key_never_costs_data_that_was_made(project: Project):
+def test_a_lost_supervisor_key_never_deletes_existing_data(project: Project):
     client_module.stop_servers(project)
     stored = openbao_setup.supervisor_key_path(project).read_bytes()
     (project.ledger_dir / "checkpoint").write_text("a log that holds something")

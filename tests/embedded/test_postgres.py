@@ -1,4 +1,4 @@
-"""The enclave's database lets in one role, with its password, over one socket: on the real server."""
+"""PostgreSQL accepts one role with its password over one socket. Uses the real server."""
 
 import subprocess
 import sys
@@ -34,16 +34,14 @@ def password(project: Project) -> str:
 
 
 def connect(project: Project, user: str, password: str, database: str) -> psycopg.Connection:
-    return psycopg.connect(
-        host=str(project.socket_path("postgres")), user=user, password=password, dbname=database
-    )
+    return psycopg.connect(host=str(project.socket_path("postgres")), user=user, password=password, dbname=database)
 
 
 def test_the_enclave_owns_its_database(project: Project, password: str):
-    with connect(project, "enclave", password, "enclave") as open_one:
-        row = open_one.execute("select current_user, rolsuper from pg_roles where rolname = current_user").fetchone()
+    with connect(project, "enclave", password, "enclave") as connection:
+        row = connection.execute("select current_user, rolsuper from pg_roles where rolname = current_user").fetchone()
         assert row == ("enclave", False)
-        methods = open_one.execute(
+        methods = connection.execute(
             "select distinct setting from pg_settings where name = 'password_encryption'"
         ).fetchone()
         assert methods == ("scram-sha-256",)
@@ -78,16 +76,16 @@ def test_it_listens_on_no_port(project: Project):
 
 def test_no_statement_and_no_row_is_logged(project: Project, password: str):
     person = "Ottilie-Quassel"
-    with connect(project, "enclave", password, "enclave") as open_one:
-        open_one.execute("create table people (name text primary key)")
-        open_one.execute("insert into people values (%s)", [person])
-        open_one.commit()
+    with connect(project, "enclave", password, "enclave") as connection:
+        connection.execute("create table members (name text primary key)")
+        connection.execute("insert into members values (%s)", [person])
+        connection.commit()
         with pytest.raises(psycopg.errors.UniqueViolation):
-            open_one.execute("insert into people values (%s)", [person])
-        open_one.rollback()
+            connection.execute("insert into members values (%s)", [person])
+        connection.rollback()
         with pytest.raises(psycopg.errors.UndefinedFunction):
-            open_one.execute(f"select no_such_function('{person}')")
-        open_one.rollback()
+            connection.execute(f"select no_such_function('{person}')")
+        connection.rollback()
     assert person not in (project.state_dir / "logs/postgres.log").read_text()
 
 

@@ -1,4 +1,4 @@
-"""A probe asks as a caller asks, and takes only the right answer for life."""
+"""Readiness probes accept only the expected response."""
 
 import os
 import socket
@@ -14,14 +14,14 @@ from wellspring.embedded.probes import accepts_connections, responds_to_ping
 @pytest.mark.parametrize(
     ("answer", "works"), [(b'{"kind": "done"}', True), (b'{"kind": "error"}', False), (b"", False)]
 )
-def test_a_ping_wants_a_done(tmp_path: Path, answer: bytes, works: bool):
+def test_a_ping_needs_a_done_response(tmp_path: Path, answer: bytes, works: bool):
     path = tmp_path / "s"
-    with socket.socket(socket.AF_UNIX) as socket_path:
-        socket_path.bind(os.fspath(path))
-        socket_path.listen()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(os.fspath(path))
+        listener.listen()
 
         def serve() -> None:
-            caller, _ = socket_path.accept()
+            caller, _ = listener.accept()
             with caller:
                 caller.recv(100)
                 caller.sendall(struct.pack(">I", len(answer)) + answer if answer else b"")
@@ -32,6 +32,6 @@ def test_a_ping_wants_a_done(tmp_path: Path, answer: bytes, works: bool):
         thread.join()
 
 
-def test_no_socket_does_not_connect(tmp_path: Path):
+def test_a_missing_socket_is_not_ready(tmp_path: Path):
     assert not accepts_connections(tmp_path / "nothing")
     assert not responds_to_ping(tmp_path / "nothing")

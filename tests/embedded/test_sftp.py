@@ -1,4 +1,4 @@
-"""The vendor's house shows its outbox to the enclave's key, and lets nobody change a thing: on the real server."""
+"""The SFTP server gives the enclave's key read access to the outbox only. Uses the real server."""
 
 import asyncio
 from collections.abc import Iterator
@@ -72,7 +72,7 @@ def test_the_outbox_is_listed_and_read_under_the_pinned_host_key(project: Projec
         lambda client: client.chmod("outbox/claims.csv", 0o777),
     ],
 )
-def test_whatever_would_change_something_is_refused(project: Project, key: str, ask: Any):
+def test_every_write_operation_is_refused(project: Project, key: str, ask: Any):
     with pytest.raises(asyncssh.SFTPError):
         talk(project, key, ask)
     assert sorted(path.name for path in (project.vendor_dir / "outbox").iterdir()) == ["claims.csv"]
@@ -80,7 +80,7 @@ def test_whatever_would_change_something_is_refused(project: Project, key: str, 
 
 
 @pytest.mark.parametrize("path", ["host_key", "/authorized_keys", "outbox/../host_key", "../wellspring.toml", "/"])
-def test_nothing_but_the_outbox_is_shown(project: Project, key: str, path: str):
+def test_only_the_outbox_is_visible(project: Project, key: str, path: str):
     with pytest.raises(asyncssh.SFTPError):
         talk(project, key, lambda client: client.listdir(path))
     with pytest.raises(asyncssh.SFTPError):
@@ -94,14 +94,14 @@ def test_another_key_a_password_or_no_key_is_refused(project: Project, key: str)
             talk(project, key, lambda client: client.listdir("outbox"), **arguments)
 
 
-def test_a_host_with_another_key_is_refused_by_who_pins(project: Project, key: str):
+def test_a_client_with_another_pinned_host_key_refuses_the_server(project: Project, key: str):
     public = generate_ssh_key_pair()[1].decode()
     pinned = asyncssh.import_known_hosts(f"[127.0.0.1]:{project.server_port('sftp')} {public}\n")
     with pytest.raises(asyncssh.HostKeyNotVerifiable):
         talk(project, key, lambda client: client.listdir("outbox"), known_hosts=pinned)
 
 
-def test_the_host_key_stays_and_the_pin_follows_the_port(project: Project, key: str):
+def test_the_host_key_stays_and_known_hosts_follows_the_port(project: Project, key: str):
     before = (project.vendor_dir / "host_key").read_bytes(), project.server_port("sftp")
     client_module.stop_servers(project)
     assert not is_sftp_ready(before[1])

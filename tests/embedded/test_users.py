@@ -1,4 +1,4 @@
-"""Enrolment: once for each person, and a supervisor that may do nothing else about people. On the real key server."""
+"""Enrollment happens once per user, and the supervisor cannot change an enrolled user. Uses the real OpenBao."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def project() -> Iterator[Project]:
 
 @pytest.fixture
 def client(project: Project) -> Iterator[Any]:
-    with openbao_setup.supervisor_session(project) as opened_files:
-        yield opened_files
+    with openbao_setup.supervisor_session(project) as session_client:
+        yield session_client
 
 
 def ask(client: Any, method: str, path: str, **values: Any) -> Any:
@@ -44,7 +44,7 @@ def ask(client: Any, method: str, path: str, **values: Any) -> Any:
         return client.adapter.request(method, f"/v1/{path}", **({"json": values} if values else {}))
 
 
-def test_who_is_enrolled_can_log_in_and_sign_with_the_key_that_is_recorded(project: Project, client: Any) -> None:
+def test_an_enrolled_user_can_log_in_and_sign_with_the_recorded_key(project: Project, client: Any) -> None:
     step = RecordingStep()
     built = users.enroll_user(project, "ana", PASSWORD, client=client, step=step)
     intent, entry = step.entries
@@ -56,37 +56,33 @@ def test_who_is_enrolled_can_log_in_and_sign_with_the_key_that_is_recorded(proje
     phone = Authenticator(built["otpauth_url"])
     assert "otpauth://totp/health_plan%3Aana?" in built["otpauth_url"]
     token = login_user(project.socket_path("openbao"), "ana", PASSWORD, phone.code()).token
-    with resume_session(project, token) as person:
-        Ed25519PublicKey.from_public_bytes(base64.b64decode(built["public_key"])).verify(person.sign(b"x"), b"x")
+    with resume_session(project, token) as session:
+        Ed25519PublicKey.from_public_bytes(base64.b64decode(built["public_key"])).verify(session.sign(b"x"), b"x")
 
 
-def test_whoever_is_enrolled_stays_who_they_are(project: Project, client: Any) -> None:
+def test_enrolling_twice_changes_nothing(project: Project, client: Any) -> None:
     step = RecordingStep()
     built = users.enroll_user(project, "bo", PASSWORD, client=client, step=step)
     for password in (PASSWORD, "somebody else's idea of one"):
-        with pytest.raises(Refused, match="enrolled already"):
+        with pytest.raises(Refused, match="already enrolled"):
             users.enroll_user(project, "bo", password, client=client, step=step)
     assert [entry.phase for entry in step.entries] == ["intent", "done", "intent", "refused", "intent", "refused"]
-    token = login_user(
-        project.socket_path("openbao"), "bo", PASSWORD, Authenticator(built["otpauth_url"]).code()
-    ).token
-    with resume_session(project, token) as person:
-        assert base64.b64encode(person.public_key).decode() == built["public_key"]
+    token = login_user(project.socket_path("openbao"), "bo", PASSWORD, Authenticator(built["otpauth_url"]).code()).token
+    with resume_session(project, token) as session:
+        assert base64.b64encode(session.public_key).decode() == built["public_key"]
 
 
-def test_an_enrolment_that_broke_off_is_finished_with_the_same_password_only(
-    project: Project, client: Any
-) -> None:
+def test_an_interrupted_enrollment_can_be_finished_with_the_same_password_only(project: Project, client: Any) -> None:
     ask(client, "post", "auth/userpass/users/cy", **USER)
-    with pytest.raises(Refused, match="enrolled already"):
+    with pytest.raises(Refused, match="already enrolled"):
         users.enroll_user(project, "cy", "another good password", client=client, step=RecordingStep())
     built = users.enroll_user(project, "cy", PASSWORD, client=client, step=RecordingStep())
     login_user(project.socket_path("openbao"), "cy", PASSWORD, Authenticator(built["otpauth_url"]).code())
 
 
-def test_only_who_is_named_in_the_project_is_enrolled(project: Project, client: Any) -> None:
+def test_only_users_of_the_project_are_enrolled(project: Project, client: Any) -> None:
     step = RecordingStep()
-    with pytest.raises(NotFound, match="names no such person"):
+    with pytest.raises(NotFound, match="has no user"):
         users.enroll_user(project, "an", PASSWORD, client=client, step=step)
     assert step.entries == []
     (project.root / "wellspring.toml").write_text(
@@ -95,13 +91,13 @@ def test_only_who_is_named_in_the_project_is_enrolled(project: Project, client: 
     )
     with pytest.raises(ProjectError, match="lower-case"):
         users.enroll_user(project, "Ann Smith", PASSWORD, client=client, step=step)
-    # Named since the servers came up.
+    # Added to wellspring.toml since the servers were started.
     users.enroll_user(project, "new", PASSWORD, client=client, step=step)
     assert step.done("enroll")[0].facts["roles"] == ["x"]
 
 
 @pytest.mark.parametrize("password", ["", "elevenchars", "aaaaaaaaaaaaaaaa", "abababababababab"])
-def test_a_weak_password_is_refused_before_anything_is_made(project: Project, client: Any, password: str) -> None:
+def test_a_weak_password_is_refused_before_anything_is_created(project: Project, client: Any, password: str) -> None:
     step = RecordingStep()
     with pytest.raises(Refused, match="12 characters"):
         users.enroll_user(project, "dee", password, client=client, step=step)
@@ -138,27 +134,27 @@ def test_a_weak_password_is_refused_before_anything_is_made(project: Project, cl
         ("post", "sys/policies/acl/user", {"policy": "x"}),
     ],
 )
-def test_the_supervisor_makes_people_and_changes_none(
+def test_the_supervisor_can_create_users_and_change_none(
     project: Project, client: Any, method: str, path: str, values: dict[str, Any]
 ) -> None:
     with pytest.raises(Refused):
         ask(client, method, path, **values)
 
 
-def test_the_secret_of_an_authenticator_is_shown_once(project: Project, client: Any) -> None:
+def test_a_totp_secret_is_returned_once(project: Project, client: Any) -> None:
     users.enroll_user(project, "hal", PASSWORD, client=client, step=RecordingStep())
     mounted = ask(client, "get", "sys/internal/ui/mounts/auth/userpass")["data"]
     entity = ask(client, "post", "identity/lookup/entity", alias_name="hal", alias_mount_accessor=mounted["accessor"])[
         "data"
     ]
     assert "secret" not in json.dumps(entity)
-    login_ = ask(client, "post", "auth/userpass/login/hal", password=PASSWORD)["auth"]["mfa_requirement"]
-    method = login_["mfa_constraints"]["users"]["any"][0]["id"]
+    requirement = ask(client, "post", "auth/userpass/login/hal", password=PASSWORD)["auth"]["mfa_requirement"]
+    method = requirement["mfa_constraints"]["users"]["any"][0]["id"]
     again = ask(client, "post", "identity/mfa/method/totp/admin-generate", method_id=method, entity_id=entity["id"])
     assert again["data"] is None
 
 
-def test_the_owner_asks_through_the_supervisors_door(project: Project) -> None:
+def test_the_owner_enrolls_through_the_control_socket(project: Project) -> None:
     step = RecordingStep()
 
     def handle(request: dict[str, Any]) -> dict[str, Any]:
@@ -166,18 +162,18 @@ def test_the_owner_asks_through_the_supervisors_door(project: Project) -> None:
         with openbao_setup.supervisor_session(project) as client:
             return users.enroll_user(project, request["name"], request["password"], client=client, step=step)
 
-    socket_path = ControlSocket(project.socket_path("control"), handle)
-    answering_ = threading.Thread(target=lambda: [socket_path.serve_one() for _ in range(2)])
-    answering_.start()
+    control = ControlSocket(project.socket_path("control"), handle)
+    server_thread = threading.Thread(target=lambda: [control.serve_one() for _ in range(2)])
+    server_thread.start()
     try:
         built = users.request_enrollment(project, "gus", PASSWORD)
-        with pytest.raises(Refused, match="enrolled already"):
+        with pytest.raises(Refused, match="already enrolled"):
             users.request_enrollment(project, "gus", PASSWORD)
     finally:
-        answering_.join(10)
-        socket_path.close()
+        server_thread.join(10)
+        control.close()
     login_user(project.socket_path("openbao"), "gus", PASSWORD, Authenticator(built["otpauth_url"]).code())
     assert step.done("enroll")[0].facts["public_key"] == built["public_key"]
-    with pytest.raises(NotFound, match="names no such person") as lost:
+    with pytest.raises(NotFound, match="has no user") as lost:
         users.request_enrollment(project, "guss", PASSWORD)
     assert lost.value.fix == "did you mean 'gus'?"

@@ -1,4 +1,4 @@
-"""The online store's server: who may do what, over which door, and what a kill costs. On the real program."""
+"""Valkey's users, listeners and durability. Uses the real server."""
 
 import asyncio
 import time
@@ -20,11 +20,11 @@ pytestmark = pytest.mark.live
 
 
 class Store(NamedTuple):
-    """A running store. known: the passwords of its users."""
+    """A running store. passwords: by user."""
 
     project: Project
     child: ManagedProcess
-    expected_value: dict[str, str]
+    passwords: dict[str, str]
 
     def start(self) -> None:
         self.child.start(
@@ -33,14 +33,14 @@ class Store(NamedTuple):
         )
         self.child.wait_ready(time.monotonic() + 20)
 
-    def describe(self, user: str, *words: str) -> Any:
-        """Return what the store says to one command of a user ('': of nobody who logged in)."""
+    def execute(self, user: str, *words: str) -> Any:
+        """Run one command as a user ('': without login) and return the reply or the error."""
         from redis import Redis
         from redis.backoff import NoBackoff
         from redis.exceptions import RedisError
         from redis.retry import Retry
 
-        path, password = str(self.project.socket_path("valkey")), self.expected_value.get(user)
+        path, password = str(self.project.socket_path("valkey")), self.passwords.get(user)
         never = Retry(NoBackoff(), 0)
         client = Redis(unix_socket_path=path, username=user or None, password=password, protocol=2, retry=never)
         try:
@@ -80,18 +80,18 @@ def store() -> Iterator[Store]:
 
 def test_the_default_user_is_off(store: Store):
     for words in (("PING",), ("HGETALL", "x"), ("AUTH", "default", ""), ("AUTH", "", "")):
-        assert isinstance(store.describe("", *words), Exception), words
+        assert isinstance(store.execute("", *words), Exception), words
 
 
-def test_the_probe_only_pings(store: Store):
+def test_the_probe_user_can_only_ping(store: Store):
     for words in (("HGETALL", "x"), ("CLIENT", "LIST"), ("INFO",), ("HSET", "x", "a", "1")):
-        result = store._replace(expected_value={valkey.PROBE_USER: "any"}).describe(valkey.PROBE_USER, *words)
+        result = store._replace(passwords={valkey.PROBE_USER: "any"}).execute(valkey.PROBE_USER, *words)
         assert "no permissions" in str(result), words
 
 
 def test_the_api_reads_rows_and_never_writes(store: Store):
-    assert store.describe(valkey.WRITER_USER, "HSET", "row", "a", "1") == 1
-    assert store.describe(valkey.READER_USER, "HMGET", "row", "a") == [b"1"]
+    assert store.execute(valkey.WRITER_USER, "HSET", "row", "a", "1") == 1
+    assert store.execute(valkey.READER_USER, "HMGET", "row", "a") == [b"1"]
     for words in (
         ("HSET", "row", "a", "2"),
         ("SET", "x", "1"),
@@ -103,8 +103,8 @@ def test_the_api_reads_rows_and_never_writes(store: Store):
         ("KEYS", "*"),
         ("PUBLISH", "x", "y"),
     ):
-        assert "no permissions" in str(store.describe(valkey.READER_USER, *words)), words
-    assert store.describe(valkey.READER_USER, "HMGET", "row", "a") == [b"1"]
+        assert "no permissions" in str(store.execute(valkey.READER_USER, *words)), words
+    assert store.execute(valkey.READER_USER, "HMGET", "row", "a") == [b"1"]
 
 
 @pytest.mark.parametrize("user", [valkey.WRITER_USER, valkey.READER_USER])
@@ -122,12 +122,12 @@ def test_no_service_administers_the_store(store: Store, user: str):
         ("CLIENT", "KILL", "TYPE", "normal"),
         ("MIGRATE", "127.0.0.1", "1", "row", "0", "1"),
     ):
-        assert "no permissions" in str(store.describe(user, *words)), words
-    assert "DEBUG command not allowed" in str(store.describe(user, "DEBUG", "SLEEP", "0"))
+        assert "no permissions" in str(store.execute(user, *words)), words
+    assert "DEBUG command not allowed" in str(store.execute(user, "DEBUG", "SLEEP", "0"))
 
 
-def test_a_script_may_do_no_more_than_its_caller(store: Store):
-    result = store.describe(valkey.WRITER_USER, "EVAL", "return redis.call('CONFIG', 'GET', 'dir')", "0")
+def test_a_script_has_only_its_callers_permissions(store: Store):
+    result = store.execute(valkey.WRITER_USER, "EVAL", "return redis.call('CONFIG', 'GET', 'dir')", "0")
     assert isinstance(result, Exception)
 
 
@@ -140,27 +140,27 @@ def test_it_listens_on_its_socket_and_on_no_port(store: Store):
     }
 
 
-def test_its_file_holds_only_hashes(store: Store):
+def test_the_acl_file_holds_only_hashes(store: Store):
     read = {path: path.read_bytes() for path in store.project.root.rglob("*") if path.is_file()}
     assert Path("users.acl") in {Path(path.name) for path in read}
-    for password in store.expected_value.values():
+    for password in store.passwords.values():
         assert not [path for path, content in read.items() if password.encode() in content]
 
 
-def test_a_killed_store_comes_back_with_its_rows(store: Store):
-    assert store.describe(valkey.WRITER_USER, "HSET", "kept", "a", "1") in {0, 1}
+def test_a_killed_store_keeps_its_rows(store: Store):
+    assert store.execute(valkey.WRITER_USER, "HSET", "kept", "a", "1") in {0, 1}
     assert store.child.process is not None
     store.child.process.kill()
     store.child.process.wait()
     assert not valkey.is_valkey_ready(store.project.socket_path("valkey"))
     store.start()
-    assert store.describe(valkey.READER_USER, "HMGET", "kept", "a") == [b"1"]
+    assert store.execute(valkey.READER_USER, "HMGET", "kept", "a") == [b"1"]
 
 
-def test_the_services_own_users_are_enough_for_what_they_do(store: Store):
-    """The worker writes, points and reads back with its user; the API looks rows up with its own."""
+def test_the_worker_and_api_users_have_all_permissions_they_need(store: Store):
+    """The worker writes rows and sets the live edition with its user; the API reads rows with its own."""
     path, history = store.project.socket_path("valkey"), feature_views.view()
-    writer = OnlineWriter(path, "acme", user=valkey.WRITER_USER, password=store.expected_value[valkey.WRITER_USER])
+    writer = OnlineWriter(path, "acme", user=valkey.WRITER_USER, password=store.passwords[valkey.WRITER_USER])
     try:
         key = (feature_views.token(1),)
         table = feature_views.rows(history, [{"member_id": feature_views.token(index)} for index in range(3)])
@@ -175,7 +175,7 @@ def test_the_services_own_users_are_enough_for_what_they_do(store: Store):
 
     async def look() -> Any:
         reader = OnlineReader(
-            path, views, user=valkey.READER_USER, password=store.expected_value[valkey.READER_USER], deadline=5
+            path, views, user=valkey.READER_USER, password=store.passwords[valkey.READER_USER], deadline=5
         )
         try:
             return await reader.get_with_marker([(history.name, key)])

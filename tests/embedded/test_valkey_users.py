@@ -1,4 +1,4 @@
-"""Which of all its commands each user of the online store may run, asked of the store itself: on the real server."""
+"""Asks Valkey which of all its commands each user may run. Uses the real server."""
 
 import os
 import socket
@@ -16,7 +16,7 @@ from wellspring.project import Project
 from wellspring.runtime.privileges import detect_privileges, service_environment
 from wellspring.supervisor.managed_process import ManagedProcess
 
-# A user of this test alone: it asks the server what each of its users may do.
+# A user of this test only: it asks the server for the permissions of the others.
 EXAMINER = "examiner"
 
 
@@ -27,7 +27,7 @@ class Store(NamedTuple):
     expected: dict[str, str]
 
     def ask(self, user: str, *lines: str) -> list[Any]:
-        """Ask as a user; an error of the server stands in its place."""
+        """Run commands as a user and return the replies; an error is returned in place of a reply."""
         result = self.talk([["AUTH", user, self.expected.get(user, "any")], *map(str.split, lines)])
         assert result[0] == b"OK"
         return result[1:]
@@ -75,13 +75,13 @@ def store() -> Iterator[Store]:
             layout.remove_runtime_dir(project)
 
 
-def may(store: Store, user: str) -> set[str]:
-    """Ask the server which of all its commands a user may run."""
+def allowed_commands(store: Store, user: str) -> set[str]:
+    """Return the commands that a user may run, as the server reports them."""
     (names,) = store.ask(EXAMINER, "COMMAND LIST")
     sizes: dict[str, int] = {}
-    for (about,) in store.ask(EXAMINER, *(f"COMMAND INFO {name.decode()}" for name in names)):
-        # Name, arity, flags ..., and last its subcommands, each told like that and named NAME|SUBCOMMAND.
-        sizes |= {item[0].decode(): abs(item[1]) for item in about[9] or [about]}
+    for (command_info,) in store.ask(EXAMINER, *(f"COMMAND INFO {name.decode()}" for name in names)):
+        # Name, arity, flags ..., and last the subcommands in the same form, named NAME|SUBCOMMAND.
+        sizes |= {info[0].decode(): abs(info[1]) for info in command_info[9] or [command_info]}
     words = {name: name.split("|") for name in sizes}
     requests = [
         " ".join(["ACL DRYRUN", user, *words[name], *["1"] * (size - len(words[name]))]) for name, size in sizes.items()
@@ -100,7 +100,7 @@ def listed(store: Store, *categories: str) -> set[str]:
 
 
 @pytest.mark.live
-def test_nobody_is_let_in_without_a_name_and_a_password(store: Store):
+def test_commands_need_a_login_with_name_and_password(store: Store):
     guesses = [["AUTH", "any"], ["AUTH", "default", "any"], ["AUTH", "default", ""], ["AUTH", "nobody", "any"]]
     guesses += [["AUTH", user, password] for user in store.expected for password in ("", "any")]
     guesses.append(["AUTH", valkey.READER_USER, store.expected[valkey.WRITER_USER]])
@@ -110,7 +110,7 @@ def test_nobody_is_let_in_without_a_name_and_a_password(store: Store):
 
 @pytest.mark.live
 def test_of_all_commands_none_lets_the_api_write(store: Store):
-    allowed = may(store, valkey.READER_USER)
+    allowed = allowed_commands(store, valkey.READER_USER)
     assert {"hmget", "hgetall"} <= allowed
     assert not allowed & listed(store, "write", "scripting", "keyspace", "pubsub")
     assert allowed - listed(store, "connection") == {"hmget", "hgetall"}
@@ -118,18 +118,18 @@ def test_of_all_commands_none_lets_the_api_write(store: Store):
 
 @pytest.mark.live
 @pytest.mark.parametrize("user", [valkey.WRITER_USER, valkey.READER_USER, valkey.PROBE_USER])
-def test_of_all_commands_none_lets_a_user_change_the_server_or_look_into_it(store: Store, user: str):
-    assert not may(store, user) & listed(store, "admin", "dangerous")
+def test_of_all_commands_none_lets_a_user_administer_the_server(store: Store, user: str):
+    assert not allowed_commands(store, user) & listed(store, "admin", "dangerous")
 
 
 @pytest.mark.live
-def test_the_probe_may_ping_and_no_more(store: Store):
-    # One becomes a user by the others, or nobody: they are for everybody.
-    assert may(store, valkey.PROBE_USER) - {"auth", "hello", "reset", "quit"} == {"ping"}
+def test_the_probe_user_may_run_ping_only(store: Store):
+    # The other commands log in or out and are allowed for every user.
+    assert allowed_commands(store, valkey.PROBE_USER) - {"auth", "hello", "reset", "quit"} == {"ping"}
 
 
 @pytest.mark.live
-def test_not_even_a_user_who_may_do_all_changes_where_it_writes(store: Store):
+def test_protected_settings_cannot_be_changed_even_with_all_permissions(store: Store):
     result = store.ask(EXAMINER, "CONFIG SET dir /tmp", "DEBUG SLEEP 0", "MODULE LOAD /tmp/x.so")
     assert all(isinstance(reply, hiredis.ReplyError) for reply in result), result
 
@@ -144,7 +144,7 @@ def test_no_other_service_reads_its_folder(store: Store, service: str):
         assert subprocess.run(read, capture_output=True, check=False).stdout == b"", path
 
 
-def test_the_file_of_its_users_is_its_own_and_holds_only_hashes():
+def test_the_acl_file_is_private_and_holds_only_hashes():
     with projects.create_project() as project:
         layout.ensure_ownership(project)
         granted, expected = detect_privileges(project), valkey.generate_passwords()
@@ -156,5 +156,5 @@ def test_the_file_of_its_users_is_its_own_and_holds_only_hashes():
         assert len(set(expected.values())) == len(expected) == 2
 
 
-def test_what_is_not_there_is_not_ready():
+def test_a_missing_socket_is_not_ready():
     assert not valkey.is_valkey_ready(projects.EXAMPLE / "nothing.sock")

@@ -1,4 +1,4 @@
-"""The witness runs as a process of its own, with the log's key registered: on the real servers."""
+"""The witness runs as its own process with the log's key registered. Uses the real servers."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from wellspring_verify.notes import KIND_WITNESS, parse_verifier_key
 
 
 @pytest.mark.live
-def test_the_witness_answers_with_its_own_key_and_knows_the_log():
+def test_the_witness_has_its_own_key_and_the_logs_key_registered():
     with projects.running_project() as project:
         key = parse_verifier_key(RemoteWitness(project.socket_path("witness")).verifier_key())
         assert key.kind == KIND_WITNESS

@@ -1,4 +1,4 @@
-"""Up, status, down, clean: on the real servers."""
+"""Starting, listing, stopping and removing servers. Uses the real servers."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from wellspring.supervisor import client
 from wellspring.supervisor.managed_process import is_same_process, wait_for_exit
 
 pytestmark = pytest.mark.live
-NEVER_OPTIONAL = {"openbao", "postgres", "sftp", "witness", "enclave"}
+REQUIRED_SERVERS = {"openbao", "postgres", "sftp", "witness", "enclave"}
 UP = """
 import sys
 from pathlib import Path
@@ -32,25 +32,25 @@ print(start_servers(load_project(Path(sys.argv[1]))).supervisor.pid)
 
 @pytest.fixture(scope="module")
 def project() -> Iterator[Project]:
-    """One project for all tests of this file: its keys are made once, and each test starts and stops as it likes."""
+    """A project for all tests of this file, so its keys are created once. Each test starts and stops the servers."""
     with projects.create_project() as project:
         yield project
 
 
 @pytest.fixture
 def bare() -> Iterator[Project]:
-    """A project that was never up."""
+    """A project whose servers were never started."""
     with projects.create_project() as project:
         yield project
 
 
-def of_project(project: Project) -> list[str]:
-    """List the living processes that work for a project: its folders stand in their command lines."""
+def project_processes(project: Project) -> list[str]:
+    """List the command lines of running processes that name a folder of the project."""
     matches: list[str] = []
     for process in psutil.process_iter(["pid", "cmdline", "status"]):
         line = " ".join(process.info["cmdline"] or [])
-        own_value = str(project.root) in line or str(project.runtime_dir) in line
-        if own_value and process.pid != os.getpid() and process.info["status"] != psutil.STATUS_ZOMBIE:
+        belongs_to_project = str(project.root) in line or str(project.runtime_dir) in line
+        if belongs_to_project and process.pid != os.getpid() and process.info["status"] != psutil.STATUS_ZOMBIE:
             matches.append(line)
     return matches
 
@@ -70,14 +70,16 @@ def listening(running: RunState) -> list[int]:
 
 def nothing_left(project: Project) -> bool:
     return (
-        not of_project(project) and not project.runtime_dir.exists() and not (project.state_dir / "run.json").exists()
+        not project_processes(project)
+        and not project.runtime_dir.exists()
+        and not (project.state_dir / "run.json").exists()
     )
 
 
-def test_up_returns_with_every_server_running_and_says_where(project: Project):
+def test_start_returns_with_every_server_running(project: Project):
     output: list[str] = []
     running = client.start_servers(project, progress=output.append)
-    assert set(running.servers) == NEVER_OPTIONAL
+    assert set(running.servers) == REQUIRED_SERVERS
     assert running == project.read_run_state()
     assert all(is_same_process(server) for server in [running.supervisor, *running.servers.values()])
     assert {f"{name} is ready" for name in running.servers} <= set(output)
@@ -92,20 +94,20 @@ def test_up_returns_with_every_server_running_and_says_where(project: Project):
         assert owners["witness"] == SERVICE_UIDS["witness"]
 
 
-def test_a_second_up_changes_nothing(project: Project):
+def test_a_second_start_changes_nothing(project: Project):
     first = client.start_servers(project)
     assert client.start_servers(project) == first
 
 
-def test_an_up_whose_caller_goes_away_leaves_servers_that_can_be_stopped(project: Project):
+def test_servers_whose_starter_was_killed_can_be_stopped(project: Project):
     client.stop_servers(project)
-    telling = UP.replace("sys.argv[1])))", "sys.argv[1])), progress=lambda line: print(line, flush=True))")
-    with subprocess.Popen([sys.executable, "-c", telling, str(project.root)], stdout=subprocess.PIPE) as caller:
+    starter = UP.replace("sys.argv[1])))", "sys.argv[1])), progress=lambda line: print(line, flush=True))")
+    with subprocess.Popen([sys.executable, "-c", starter, str(project.root)], stdout=subprocess.PIPE) as caller:
         assert caller.stdout is not None
         assert caller.stdout.readline()
         caller.kill()
     try:
-        # Waits until it is up, then stops it: a lock that its supervisor never let go would hold this for 75 seconds.
+        # Waits for the startup lock, then stops the servers. A lock that is never released would block for 75 seconds.
         assert client.stop_servers(project)
         assert nothing_left(project)
     finally:
@@ -115,7 +117,7 @@ def test_an_up_whose_caller_goes_away_leaves_servers_that_can_be_stopped(project
             wait_for_exit(running.supervisor, 40)
 
 
-def test_two_ups_at_once_start_one_supervisor(project: Project):
+def test_two_concurrent_starts_launch_one_supervisor(project: Project):
     client.stop_servers(project)
     ups = [
         subprocess.Popen([sys.executable, "-c", UP, str(project.root)], stdout=subprocess.PIPE, text=True)
@@ -127,7 +129,7 @@ def test_two_ups_at_once_start_one_supervisor(project: Project):
     assert result == {str(running.supervisor.pid)}
 
 
-def test_down_leaves_no_process_port_or_file(project: Project):
+def test_stop_leaves_no_process_port_or_file(project: Project):
     for _ in range(3):
         running = client.start_servers(project)
         assert len(listening(running)) >= 1
@@ -138,7 +140,7 @@ def test_down_leaves_no_process_port_or_file(project: Project):
 
 
 @pytest.mark.long
-def test_twenty_times_up_and_down_leave_nothing(project: Project):
+def test_twenty_starts_and_stops_leave_nothing(project: Project):
     client.start_servers(project)
     client.stop_servers(project)
     before = sorted(
@@ -156,7 +158,7 @@ def test_twenty_times_up_and_down_leave_nothing(project: Project):
     ]
 
 
-def test_a_killed_supervisor_takes_its_children_along_and_the_next_up_works(project: Project):
+def test_children_die_with_a_killed_supervisor_and_the_next_start_works(project: Project):
     running = client.start_servers(project)
     os.kill(running.supervisor.pid, signal.SIGKILL)
     assert wait_for_exit(running.supervisor, 5)
@@ -168,7 +170,7 @@ def test_a_killed_supervisor_takes_its_children_along_and_the_next_up_works(proj
     assert {row.state for row in client.list_server_status(project)} == {"up"}
 
 
-def test_a_server_that_ended_by_itself_is_told_and_started_again_by_up(project: Project):
+def test_a_server_that_exited_is_reported_dead_and_restarted(project: Project):
     running = client.start_servers(project)
     os.kill(running.servers["witness"].pid, signal.SIGKILL)
     assert wait_for_exit(running.servers["witness"], 5)
@@ -178,18 +180,18 @@ def test_a_server_that_ended_by_itself_is_told_and_started_again_by_up(project: 
 
 
 @pytest.mark.slow
-def test_one_server_is_started_again_and_the_others_stay(project: Project):
+def test_restart_restarts_one_server_only(project: Project):
     before = client.start_servers(project)
     again = client.restart_server(project, "sftp")
     assert wait_for_exit(before.servers["sftp"], 5)
     assert is_same_process(again)
-    # What serves it was taken once: whoever knew its port still finds it there.
+    # The listening socket stays open across a restart, so the port stays the same.
     assert again.port == before.servers["sftp"].port
     assert sftp.is_sftp_ready(project.server_port("sftp"))
     running = project.read_run_state()
     assert running is not None
     assert running.servers == {**before.servers, "sftp": again}
-    # Found dead, it is started as well.
+    # A dead server is started as well.
     os.kill(again.pid, signal.SIGKILL)
     assert wait_for_exit(again, 5)
     assert is_same_process(client.restart_server(project, "sftp"))
@@ -200,18 +202,18 @@ def test_one_server_is_started_again_and_the_others_stay(project: Project):
 
 
 @pytest.mark.slow
-def test_sections_start_more_servers_and_each_server_can_be_started_again(bare: Project):
+def test_sections_add_servers_and_each_server_can_be_restarted(bare: Project):
     client.start_servers(bare)
     with (bare.root / "wellspring.toml").open("a") as file:
         file.write("\n[features]\n\n[models]\n")
     asking = load_project(bare.root)
     running = client.start_servers(asking)
-    assert set(running.servers) == {*NEVER_OPTIONAL, "valkey", "mlflow", "api"}
+    assert set(running.servers) == {*REQUIRED_SERVERS, "valkey", "mlflow", "api"}
     if os.geteuid() == 0 and running.separation == "user":
         owners = {row.name: row.uid for row in client.list_server_status(asking)}
         for name in ("valkey", "mlflow", "api"):
             assert owners[name] == SERVICE_UIDS[name]
-    # The key server is what some hold a login of, others a door of.
+    # Restarting OpenBao or PostgreSQL must not break the servers that depend on them.
     for name in running.servers:
         assert client.restart_server(asking, name).pid != running.servers[name].pid, name
         assert {row.state for row in client.list_server_status(asking)} == {"up"}, name
@@ -220,37 +222,36 @@ def test_sections_start_more_servers_and_each_server_can_be_started_again(bare: 
     assert list(bare.state_dir.rglob("*.pem")) == []
 
 
-def test_a_run_json_whose_pids_belong_to_others_is_not_believed(project: Project):
+def test_a_run_json_with_reused_pids_is_ignored(project: Project):
     running = client.start_servers(project)
     client.stop_servers(project)
     stale = running.model_dump(mode="json")
     for server in (stale["supervisor"], *stale["servers"].values()):
-        # This test's own pid, which lives, but was started at another time.
+        # This test's own pid: the process runs, but has another start time.
         server["pid"] = os.getpid()
     (project.state_dir / "run.json").write_text(json.dumps(stale))
     assert {row.state for row in client.list_server_status(project)} == {"dead"}
     assert client.start_servers(project).supervisor.pid != os.getpid()
 
 
-def test_a_server_that_fails_is_named_with_its_last_lines_and_the_rest_is_stopped(project: Project):
+def test_a_server_that_fails_is_reported_with_its_log_and_the_others_are_stopped(project: Project):
     client.start_servers(project)
     client.stop_servers(project)
     config = project.state_dir / "postgres/data/postgresql.conf"
     whole = config.read_text()
     config.write_text(whole + "\nno_such_setting = on\n")
-    with pytest.raises(Unavailable, match=r"(?s)postgres ended with exit code 1.*no_such_setting"):
+    with pytest.raises(Unavailable, match=r"(?s)postgres exited with code 1.*no_such_setting"):
         client.start_servers(project)
     assert nothing_left(project)
     config.write_text(whole)
     client.start_servers(project)
 
 
-def test_starts_and_stops_stand_in_the_supervisors_journal(project: Project):
+def test_starts_and_stops_are_in_the_supervisors_journal(project: Project):
     client.start_servers(project)
     client.stop_servers(project)
     lines = [
-        json.loads(line)
-        for line in next((project.journals_dir / "supervisor").glob("*.log")).read_text().splitlines()
+        json.loads(line) for line in next((project.journals_dir / "supervisor").glob("*.log")).read_text().splitlines()
     ]
     result = [(line["action"], line["subject"], line["phase"]) for line in lines]
     for name in ("openbao", "postgres", "sftp", "witness"):
@@ -267,10 +268,10 @@ def test_clean_removes_all_that_the_servers_wrote(bare: Project):
     assert nothing_left(bare)
 
 
-def test_clean_refuses_a_folder_that_is_no_project(bare: Project):
+def test_clean_refuses_a_folder_without_a_project(bare: Project):
     (bare.root / "wellspring.toml").unlink()
     bare.state_dir.mkdir()
-    with pytest.raises(Refused, match="no project"):
+    with pytest.raises(Refused, match="is not a project"):
         client.clean_project(bare)
     assert bare.state_dir.exists()
     (bare.root / "wellspring.toml").touch()
@@ -287,10 +288,10 @@ def test_clean_follows_no_link_out_of_the_project(bare: Project, tmp_path: Path)
     bare.vendor_dir.unlink()
 
 
-def test_a_runtime_folder_of_somebody_else_is_refused(bare: Project, tmp_path: Path):
+def test_a_runtime_folder_of_another_user_is_refused(bare: Project, tmp_path: Path):
     bare.runtime_dir.symlink_to(tmp_path)
     try:
-        with pytest.raises(Refused, match="made by somebody else"):
+        with pytest.raises(Refused, match="created by another user"):
             client.start_servers(bare)
     finally:
         bare.runtime_dir.unlink()

@@ -1,4 +1,4 @@
-"""The supervisor's loop: what it answers, and what it does when a server ends by itself."""
+"""The supervisor's requests, and its reaction to a server that exits."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ def project() -> Iterator[Project]:
 
 
 @pytest.mark.live
-def test_status_is_answered(project: Project):
+def test_status_lists_every_server(project: Project):
     running = project.read_run_state()
     assert running is not None
     assert send_request(project, {"op": "status"})["servers"] == dict.fromkeys(running.servers, True)
@@ -37,7 +37,7 @@ def test_status_is_answered(project: Project):
         {"op": "nothing"},
         {"role": "worker"},
         {"op": "credential", "role": "supervisor"},
-        # Only the supervisor itself starts an API, and hands it what it logs in with.
+        # Only the supervisor starts an API process and passes it a credential.
         {"op": "credential", "role": "api"},
         {"op": "restart"},
         {"op": "enroll", "name": "ines"},
@@ -46,17 +46,17 @@ def test_status_is_answered(project: Project):
 def test_an_unknown_request_is_refused(project: Project, request_: dict[str, str]):
     with pytest.raises(Refused) as result:
         send_request(project, request_)
-    assert result.value.fix == "ask status, stop, restart, credential or enrol"
+    assert result.value.fix == "send one of: status, stop, restart, credential, enroll"
 
 
-def test_nobody_is_enrolled_before_the_servers_are_ready():
+def test_enrollment_before_the_servers_are_ready_is_refused():
     with projects.create_project() as project, pytest.raises(Unavailable, match="not ready"):
         Supervisor(project, lambda _: None).handle_request(
             {"op": "enroll", "name": "ines", "password": "long enough to be one"}
         )
 
 
-def test_mlflow_is_started_again_only_when_its_certificates_grow_old(monkeypatch: pytest.MonkeyPatch):
+def test_mlflow_is_restarted_only_when_its_certificates_expire_soon(monkeypatch: pytest.MonkeyPatch):
     with projects.create_project(sections='[models]\nfolder = "models"\n') as project:
         supervisor, restarted = Supervisor(project, lambda _: None), list[str]()
         monkeypatch.setattr(supervisor, "restart_process", restarted.append)
@@ -67,22 +67,22 @@ def test_mlflow_is_started_again_only_when_its_certificates_grow_old(monkeypatch
 
 
 @pytest.mark.live
-def test_a_server_that_ends_by_itself_is_logged_and_the_others_stay(project: Project):
+def test_a_server_that_exits_is_logged_and_the_others_keep_running(project: Project):
     running = client.start_servers(project)
     os.kill(running.servers["sftp"].pid, signal.SIGKILL)
     assert wait_for_exit(running.servers["sftp"], 5)
     log, pause = project.state_dir / "logs/supervisor.log", threading.Event()
     for _ in range(200):
-        if "sftp ended by itself" in log.read_text():
+        if "sftp exited" in log.read_text():
             break
         pause.wait(0.02)
-    assert "sftp ended by itself" in log.read_text()
+    assert "sftp exited" in log.read_text()
     assert is_same_process(running.servers["openbao"])
     assert send_request(project, {"op": "status"})["servers"]["sftp"] is False
 
 
 @pytest.mark.live
-def test_a_signal_ends_it_as_gracefully_as_down(project: Project):
+def test_a_signal_stops_the_supervisor_gracefully(project: Project):
     running = client.start_servers(project)
     os.kill(running.supervisor.pid, signal.SIGTERM)
     assert wait_for_exit(running.supervisor, 30)

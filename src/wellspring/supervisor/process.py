@@ -82,12 +82,12 @@ class Supervisor:
         enclave_process = self._python_process("enclave", "intake", module="wellspring.enclave")
         enclave_process.readiness_probe = lambda: responds_to_ping(project.socket_path("intake"))
         enclave_process.role = "enclave"
-        self._start_process(enclave_process, self._credential_line(enclave_process))
+        self._start_process(enclave_process)
         api_process = None
         if project.models is not None:
             api_process = self._python_process("api", "api", module="wellspring.api.app")
             api_process.role = "api"
-            self._start_process(api_process, self._credential_line(api_process))
+            self._start_process(api_process)
         for child in (enclave_process, api_process, mlflow_process):
             if child is not None:
                 self._wait_until_ready(child)
@@ -117,10 +117,7 @@ class Supervisor:
         bootstrap.finish_bootstrap()
 
     def restart_process(self, name: str) -> None:
-        """Stop one server if it runs, and start it again. The other servers keep running.
-
-        Raises NotFound, which suggests a name; Unavailable when the server is not ready in time.
-        """
+        """Restart one server; the others keep running. Raises NotFound, Unavailable when it is not ready in time."""
         child = next((child for child in self.children if child.name == name), None)
         if child is None:
             raise NotFound(
@@ -130,7 +127,7 @@ class Supervisor:
             child.stop()
         self._deadline = time.monotonic() + READY_TIMEOUT
         try:
-            self._start_process(child, self._credential_line(child))
+            self._start_process(child)
             self._wait_until_ready(child)
         finally:
             self.save_state()
@@ -145,12 +142,6 @@ class Supervisor:
         running = self._run_state()
         write_json_atomically(self.project.state_dir / "run.json", running.model_dump(mode="json"))
         return running
-
-    def _credential_line(self, child: ManagedProcess) -> bytes | None:
-        """Issue the credential that a child reads from standard input; None if it has no role."""
-        if not child.role:
-            return None
-        return json.dumps(openbao_setup.issue_secret_id(self.project, child.role)).encode() + b"\n"
 
     def stop_all(self) -> None:
         """Stop all servers in reverse order of their start; remove run.json, certificates and sockets."""
@@ -199,9 +190,13 @@ class Supervisor:
             uids=dict(SERVICE_UIDS) if separation == "user" else {},
         )
 
-    def _start_process(self, child: ManagedProcess, stdin_data: bytes | None = None) -> None:
+    def _start_process(self, child: ManagedProcess) -> None:
+        """Start a child; if it has a role, its standard input is a credential of that role as one line of JSON."""
         if child.before_start is not None:
             child.before_start()
+        stdin_data = None
+        if child.role:
+            stdin_data = json.dumps(openbao_setup.issue_secret_id(self.project, child.role)).encode() + b"\n"
         command = self._privileges.command_for(child.service, child.argv)
         child.start(command, service_environment(self.project, child.service), stdin_data)
         if not any(known_child is child for known_child in self.children):
