@@ -1,4 +1,4 @@
-"""wellspring.toml: every mistake at once, each with its line and its mend."""
+"""wellspring.toml: every mistake is reported at once, with its line and its correction."""
 
 import json
 import os
@@ -27,7 +27,7 @@ def project_value(folder: Path, text: str | bytes = GOOD) -> Path:
 
 
 def mistakes(folder: Path, text: str | bytes) -> list[str]:
-    """Load a wrong project, and return what is said about it, with the path left out."""
+    """Load an invalid project and return the lines of the error, without the path."""
     with pytest.raises(ProjectError) as error:
         project.load_project(project_value(folder, text), environ={})
     assert error.value.exit_code == 78
@@ -52,7 +52,7 @@ def test_an_unknown_table_is_named_with_its_line(tmp_path: Path):
     assert output == ["toml:8: unknown key 'witnes'; did you mean 'witness'?"]
 
 
-def test_every_mistake_is_told_at_once(tmp_path: Path):
+def test_every_mistake_is_listed_in_one_error(tmp_path: Path):
     output = mistakes(tmp_path, '[project]\nname = "Health Plan"\n\n[sources.a]\nkind = "sftp"\nsettle_seconds = -1\n')
     assert len(output) == 3
     assert output[0].startswith("toml:2: 'project.name'")
@@ -60,47 +60,47 @@ def test_every_mistake_is_told_at_once(tmp_path: Path):
     assert any(line.startswith("toml:6: 'sources.a.settle_seconds'") for line in output)
 
 
-def test_no_caller_is_called_like_anybody_of_the_house(tmp_path: Path):
+def test_a_caller_cannot_have_a_reserved_name(tmp_path: Path):
     for name in {"owner", "root", "nobody", "supervisor", *SERVICE_UIDS}:
         (output,) = mistakes(tmp_path, f"{GOOD}\n[callers.{name}]\nuid = 4711\n")
-        assert output.startswith(f"toml:8: 'callers.{name}': this name is the house's own")
+        assert output.startswith(f"toml:8: 'callers.{name}': this name is reserved for the platform")
     loaded = project.load_project(project_value(tmp_path, GOOD + "\n[callers.portal-2]\nuid = 4711\n"), environ={})
     assert loaded.callers["portal-2"].uid == 4711
 
 
-def test_no_caller_is_a_user_of_the_house(tmp_path: Path):
+def test_a_caller_cannot_have_a_service_uid(tmp_path: Path):
     for uid in SERVICE_UIDS.values():
         (output,) = mistakes(tmp_path, f"{GOOD}\n[callers.portal]\nuid = {uid}\n")
-        assert output.startswith("toml:9: 'callers.portal.uid': a service of the house runs as this user")
+        assert output.startswith("toml:9: 'callers.portal.uid': a service of the platform runs as this uid")
 
 
-def test_no_two_callers_are_one_user(tmp_path: Path):
+def test_callers_have_distinct_uids(tmp_path: Path):
     output = mistakes(tmp_path, GOOD + "\n[callers.portal]\nuid = 4711\n[callers.desk]\nuid = 4711\n")
     assert output == [
-        "toml:11: 'callers.desk.uid': callers.portal has the same user: the kernel could not tell them apart"
+        "toml:11: 'callers.desk.uid': callers.portal has the same uid: the API could not distinguish the two callers"
     ]
 
 
-def test_a_caller_has_a_name_that_policies_can_speak_of(tmp_path: Path):
+def test_a_caller_name_is_valid_in_policies(tmp_path: Path):
     output = mistakes(tmp_path, GOOD + '\n[callers."John Smith"]\nuid = 4711\n[callers.Portal]\nuid = 4712\n')
     assert [item.partition(":")[2].partition(":")[0] for item in output] == ["8", "10"]
     assert all("begins with a letter" in item for item in output)
 
 
-def test_what_is_no_toml_is_said_with_its_line(tmp_path: Path):
+def test_invalid_toml_is_reported_with_its_line(tmp_path: Path):
     (output,) = mistakes(tmp_path, "[project\n")
     assert "line 1" in output
 
 
-def test_what_is_no_utf8_is_said(tmp_path: Path):
+def test_a_file_that_is_not_utf8_is_reported(tmp_path: Path):
     (output,) = mistakes(tmp_path, GOOD.encode("utf-16"))
     assert output == "toml is not UTF-8"
 
 
 @pytest.mark.parametrize("key", ["root", "crash_at"])
-def test_what_is_ours_cannot_be_set_in_the_file(tmp_path: Path, key: str):
+def test_derived_settings_cannot_be_set_in_the_file(tmp_path: Path, key: str):
     (output,) = mistakes(tmp_path, f'{key} = "/elsewhere"\n{GOOD}')
-    assert output == f"toml: {key} cannot be set there"
+    assert output == f"toml: {key} cannot be set in this file"
 
 
 def test_the_nearest_project_upwards_is_found(tmp_path: Path):
@@ -109,14 +109,14 @@ def test_the_nearest_project_upwards_is_found(tmp_path: Path):
     assert project.find_project_root(inner) == tmp_path
 
 
-def test_outside_a_project_the_way_into_one_is_said(tmp_path: Path):
+def test_outside_a_project_the_fix_names_two_ways_into_one(tmp_path: Path):
     with pytest.raises(NotFound) as error:
         project.find_project_root(tmp_path)
     assert "--project" in error.value.fix
     assert "wellspring demo" in error.value.fix
 
 
-def test_an_unknown_source_is_met_with_the_nearest_one(tmp_path: Path):
+def test_an_unknown_source_suggests_the_nearest_one(tmp_path: Path):
     with pytest.raises(NotFound) as error:
         project.load_project(project_value(tmp_path), environ={}).source_settings("clearinghose")
     assert error.value.fix == "did you mean 'clearinghouse'?"
@@ -139,22 +139,22 @@ def test_a_project_that_is_not_up_is_unavailable(tmp_path: Path):
     assert (error.value.exit_code, error.value.fix) == (69, "run `wellspring up`")
 
 
-def test_a_spoilt_run_json_is_a_project_error(tmp_path: Path):
+def test_an_invalid_run_json_is_a_project_error(tmp_path: Path):
     loaded = project.load_project(project_value(tmp_path), environ={})
     loaded.state_dir.mkdir()
     (loaded.state_dir / "run.json").write_text('{"supervisor": 1}')
-    with pytest.raises(ProjectError, match=r"run\.json is not readable"):
+    with pytest.raises(ProjectError, match=r"run\.json is invalid"):
         loaded.read_run_state()
 
 
-def test_the_environment_is_read_here_and_is_handed_in(tmp_path: Path):
+def test_the_crash_point_comes_from_the_environment(tmp_path: Path):
     assert (
         project.load_project(project_value(tmp_path), environ={"WELLSPRING_CRASH_AT": "lake.publish:act"}).crash_at
         == "lake.publish:act"
     )
 
 
-def test_json_is_swapped_in_whole(tmp_path: Path):
+def test_json_is_written_atomically(tmp_path: Path):
     path = tmp_path / "run.json"
     project.write_json_atomically(path, {"b": 1, "a": 2})
     assert json.loads(path.read_text()) == {"a": 2, "b": 1}
@@ -163,7 +163,7 @@ def test_json_is_swapped_in_whole(tmp_path: Path):
 
 
 @pytest.mark.parametrize("written", ["embeded", "sftp.example.com:", "sftp.example.com:70000", ":22", "host:sftp"])
-def test_an_address_that_is_none_is_told_by_its_line(tmp_path: Path, written: str):
+def test_an_invalid_address_is_reported_without_its_value(tmp_path: Path, written: str):
     (output,) = mistakes(tmp_path, f'{GOOD}address = "{written}"\n')
     assert "an address is host:port" in output
     assert written not in output

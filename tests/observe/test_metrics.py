@@ -32,7 +32,7 @@ def test_steps_and_their_seconds_are_written_as_prometheus_text(tmp_path: Path) 
     assert ("wellspring_step_seconds_count", "publish", "worker") not in matches
 
 
-def test_the_next_process_counts_on_from_the_file(tmp_path: Path) -> None:
+def test_the_next_process_continues_the_counts_of_the_file(tmp_path: Path) -> None:
     first = StepMetrics(tmp_path, "worker")
     for seconds in (0.002, 0.3, 700.0):
         first.count_step("stage", "done", seconds)
@@ -43,14 +43,14 @@ def test_the_next_process_counts_on_from_the_file(tmp_path: Path) -> None:
     assert after == {**before, ("wellspring_steps_total", "publish", "failed", "worker"): 1.0}
 
 
-def test_two_houses_count_apart(tmp_path: Path) -> None:
+def test_two_projects_count_separately(tmp_path: Path) -> None:
     item, two = StepMetrics(tmp_path / "one", "worker"), StepMetrics(tmp_path / "two", "worker")
     item.count_step("stage", "done", 0.1)
     two.count_step("stage", "failed", 0.1)
     assert ("wellspring_steps_total", "stage", "failed", "worker") not in samples(item.path)
 
 
-def test_a_file_that_is_no_metrics_file_is_replaced(tmp_path: Path) -> None:
+def test_an_invalid_metrics_file_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "worker.prom").write_text("{{{ not a metric\n")
     StepMetrics(tmp_path, "worker").count_step("stage", "done", 0.1)
     assert samples(tmp_path / "worker.prom")["wellspring_steps_total", "stage", "done", "worker"] == 1
@@ -63,7 +63,7 @@ def test_nothing_but_the_file_itself_is_left_in_the_folder(tmp_path: Path) -> No
     assert [path.name for path in tmp_path.iterdir()] == ["worker.prom"]
 
 
-def test_answers_are_counted_in_memory_and_written_once_a_second_or_at_the_end(tmp_path: Path) -> None:
+def test_predictions_are_counted_in_memory_and_written_once_a_second_or_at_the_end(tmp_path: Path) -> None:
     metrics = StepMetrics(tmp_path, "api")
     instant = datetime(2026, 11, 25, 12, tzinfo=UTC)
     for n in range(200):

@@ -22,12 +22,12 @@ def books(tmp_path: Path) -> Books:
     return Books(tmp_path)
 
 
-def test_it_is_the_door_that_records_describes(books: Books) -> None:
+def test_the_recorder_implements_the_protocol(books: Books) -> None:
     step: Recorder = books.step
     assert step is books.step
 
 
-def test_one_step_leaves_entry_metric_and_lineage_event(books: Books) -> None:
+def test_one_step_writes_entry_metric_and_lineage_event(books: Books) -> None:
     with books.step("stage", "drop:a-1", inputs=[Ref(name="rows:a-1/0", digest="ab" * 32)], facts={"rows": 3}) as act:
         act.add_facts(table="medical_claim")
         act.add_outputs(Ref(name="snapshot:medical_claim@77", digest="cd" * 32))
@@ -46,7 +46,7 @@ def test_one_step_leaves_entry_metric_and_lineage_event(books: Books) -> None:
     assert kinds == ["START", "COMPLETE"]
 
 
-def test_an_intent_is_written_before_the_body_and_settled_after_it(books: Books) -> None:
+def test_an_intent_is_written_before_the_body_and_completed_after_it(books: Books) -> None:
     with books.step("publish", "edition:e", intent=True, facts={"level": "landed"}) as act:
         assert books.phases == ["publish intent"]
         assert act.id == books.journal.entries[0].id == "worker:0"
@@ -73,7 +73,7 @@ def test_an_intent_that_cannot_be_written_keeps_the_body_from_running(books: Boo
     assert not books.metrics.path.exists()
 
 
-def test_an_entry_that_cannot_be_written_refuses_the_act_and_nothing_else_is_told(books: Books) -> None:
+def test_a_step_without_an_entry_is_refused_and_writes_no_telemetry(books: Books) -> None:
     with pytest.raises(Unavailable), books.step("stage", "drop:a"):
         books.journal.broken = OSError(28, "No space left")
     assert not books.lineage.path.exists()
@@ -125,7 +125,7 @@ def test_an_interrupted_step_is_recorded_and_stays_interrupted(books: Books) -> 
     assert books.journal.entries[0].facts == {"error": "KeyboardInterrupt"}
 
 
-def test_nested_steps_share_a_trace_and_neighbours_do_not(books: Books) -> None:
+def test_nested_steps_share_a_trace_and_separate_steps_do_not(books: Books) -> None:
     with books.step("publish", "edition:e") as outer, books.step("stage", "drop:a") as inner:
         assert inner.trace == outer.trace
         books.step.complete_after_crash("stage", "drop:b", "worker:9")
@@ -135,13 +135,13 @@ def test_nested_steps_share_a_trace_and_neighbours_do_not(books: Books) -> None:
     assert len({entry.trace for entry in books.journal.entries[:3]}) == 1
 
 
-def test_two_houses_in_one_process_do_not_share_a_trace(tmp_path: Path) -> None:
-    item, two = Books(tmp_path / "one"), Books(tmp_path / "two")
-    with item.step("publish", "edition:e") as first, two.step("publish", "edition:e") as second:
+def test_two_projects_in_one_process_do_not_share_a_trace(tmp_path: Path) -> None:
+    first_books, second_books = Books(tmp_path / "one"), Books(tmp_path / "two")
+    with first_books.step("publish", "edition:e") as first, second_books.step("publish", "edition:e") as second:
         assert first.trace != second.trace
 
 
-def test_recovery_settles_an_open_intent(books: Books) -> None:
+def test_recovery_completes_an_open_intent(books: Books) -> None:
     books.step.complete_after_crash("publish", "edition:e", "worker:4", facts={"recovered": True})
     (entry,) = books.journal.entries
     assert (entry.phase, entry.intent, entry.facts) == ("done", "worker:4", {"recovered": True})
@@ -163,7 +163,7 @@ def test_a_failing_body_is_not_hidden_by_a_failing_outbox(books: Books) -> None:
     assert "worker:0" in caught.value.__notes__[0]
 
 
-def test_an_intent_whose_start_cannot_be_told_is_closed_and_its_body_never_runs(books: Books) -> None:
+def test_an_intent_without_a_start_event_fails_and_its_body_never_runs(books: Books) -> None:
     books.lineage.path.mkdir(parents=True)
     ran = False
     with pytest.raises(Unavailable), books.step("publish", "edition:e", intent=True):
@@ -177,7 +177,7 @@ def test_an_intent_whose_start_cannot_be_told_is_closed_and_its_body_never_runs(
     "fact",
     [1.5, float("nan"), "x" * 201, ["ok", {"deep": 0.1}], 2**53, -(2**53), b"bytes", (1, 2), {"a b": 1}, {1: 2}],
 )
-def test_a_fact_that_no_entry_may_hold_is_refused_at_once(books: Books, fact: object) -> None:
+def test_a_fact_of_another_type_is_refused(books: Books, fact: object) -> None:
     with pytest.raises(ValueError, match="facts"):
         books.step("stage", "drop:a", facts={"fact": fact})  # type: ignore[dict-item]
     with books.step("stage", "drop:a") as act, pytest.raises(ValueError, match="facts"):
@@ -185,7 +185,7 @@ def test_a_fact_that_no_entry_may_hold_is_refused_at_once(books: Books, fact: ob
     assert books.journal.entries[0].facts == {}
 
 
-def test_facts_of_every_allowed_kind_are_kept(books: Books) -> None:
+def test_facts_of_every_allowed_type_are_recorded(books: Books) -> None:
     facts = {"n": 2**53 - 1, "t": "x" * 200, "b": True, "none": None, "list": [1, "a"], "map": {"a.b": [{"c": 1}]}}
     with books.step("stage", "drop:a", facts=facts):  # type: ignore[arg-type]
         pass
@@ -193,7 +193,7 @@ def test_facts_of_every_allowed_kind_are_kept(books: Books) -> None:
 
 
 @pytest.mark.parametrize("name", ["error", "verdict"])
-def test_a_body_cannot_say_how_its_step_ended(books: Books, name: str) -> None:
+def test_a_body_cannot_write_the_outcome_facts(books: Books, name: str) -> None:
     with books.step("stage", "drop:a") as act, pytest.raises(ValueError, match=name):
         act.add_facts(**{name: "none"})
 
@@ -216,17 +216,17 @@ def test_a_step_costs_less_than_half_a_millisecond_beside_the_disk() -> None:
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
         books = Books(Path(folder))
 
-        def item() -> float:
+        def measure_step() -> float:
             started = time.thread_time()
             with books.step("stage", "drop:a", inputs=[Ref(name="rows:a/0", digest="ab" * 32)], facts={"rows": 1}):
                 pass
             return time.thread_time() - started
 
-        # Processor time, and the best of many: what is judged is the code, not the neighbours.
-        assert min(item() for _ in range(300)) < 0.0005
+        # Processor time, and the best of many: other processes must not change the result.
+        assert min(measure_step() for _ in range(300)) < 0.0005
 
 
-def test_an_answer_is_one_line_and_names_it(books: Books) -> None:
+def test_a_prediction_is_one_entry_and_returns_its_id(books: Books) -> None:
     entry_id = books.step.record_answer(
         "predict",
         "prediction:p",
@@ -243,7 +243,7 @@ def test_an_answer_is_one_line_and_names_it(books: Books) -> None:
     assert len(books.journal.entries) == 1
 
 
-def test_an_answer_whose_line_cannot_be_written_is_none(books: Books) -> None:
+def test_a_prediction_without_an_entry_is_refused(books: Books) -> None:
     books.journal.broken = OSError(28, "No space left")
     with pytest.raises(Unavailable, match="so predict is refused"):
         books.step.record_answer("predict", "prediction:p")
@@ -251,7 +251,7 @@ def test_an_answer_whose_line_cannot_be_written_is_none(books: Books) -> None:
     assert not books.lineage.path.exists()
 
 
-def test_what_was_counted_is_written_at_the_end(books: Books) -> None:
+def test_close_writes_the_counts_in_memory(books: Books) -> None:
     for n in range(3):
         books.step.record_answer("predict", f"prediction:{n}")
     assert 'action="predict",phase="done",service="worker"} 1.0' in books.metrics.path.read_text()
@@ -259,23 +259,24 @@ def test_what_was_counted_is_written_at_the_end(books: Books) -> None:
     assert 'action="predict",phase="done",service="worker"} 3.0' in books.metrics.path.read_text()
 
 
-def test_a_kill_loses_no_line_of_an_answer_that_was_given(tmp_path: Path) -> None:
-    """A process that answers on many threads is killed in the middle: each answer it told of has its line."""
+def test_a_kill_loses_no_entry_of_a_returned_prediction(tmp_path: Path) -> None:
+    """A process that predicts on many threads is killed: each prediction that it printed has its entry."""
     code = (
         "import sys, threading; from pathlib import Path\n"
         "from wellspring.observe.lineage import LineageWriter; from wellspring.observe.metrics import StepMetrics\n"
         "from wellspring.observe.recorder import StepRecorder; from wellspring.trust.ledger.journal import Journal\n"
         "from wellspring.records.clock import SystemClock\n"
-        "folder, clock, said = Path(sys.argv[1]), SystemClock(), threading.Lock()\n"
+        "folder, clock, lock = Path(sys.argv[1]), SystemClock(), threading.Lock()\n"
         "journal = Journal(folder / 'journals', 'api', tenant='acme', clock=clock)\n"
-        "step = StepRecorder(service='api', actor='service:api', tenant='acme', journal=journal, clock=clock, crash_at=None,\n"
+        "step = StepRecorder(service='api', actor='service:api', tenant='acme', journal=journal, clock=clock,\n"
+        "             crash_at=None,\n"
         "             metrics=StepMetrics(folder, 'api'), lineage=LineageWriter(folder / 'l.jsonl', 'demo'))\n"
-        "def answer(worker):\n"
+        "def predict(worker):\n"
         "    for n in range(10**6):\n"
         "        name = f'prediction:{worker}-{n}'\n"
         "        entry = step.record_answer('predict', name)\n"
-        "        with said: print(entry, name, flush=True)\n"
-        "for worker in range(8): threading.Thread(target=answer, args=(worker,)).start()\n"
+        "        with lock: print(entry, name, flush=True)\n"
+        "for worker in range(8): threading.Thread(target=predict, args=(worker,)).start()\n"
     )
     child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None

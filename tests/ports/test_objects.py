@@ -30,7 +30,7 @@ def test_what_was_written_once_is_read_and_may_be_written_again_the_same(paths: 
 
 def test_what_was_written_once_never_changes(paths: NamedBlobStore):
     paths.write_once("origin", b"first")
-    with pytest.raises(CorruptedError, match="origin already holds other bytes"):
+    with pytest.raises(CorruptedError, match="origin already has other bytes"):
         paths.write_once("origin", b"second")
     assert paths.read("origin") == b"first"
 

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pyarrow as pa
 import pytest
 
-from tests.builders.feature_views import instant, edition, rows, token, view, views
+from tests.builders.feature_views import edition, instant, rows, token, view, views
 from tests.builders.valkey import PASSWORD, USER, Valkey, running
 from wellspring.errors import CorruptedError, Unavailable
 from wellspring.records.data import FeatureRow
@@ -304,7 +304,7 @@ def test_a_writer_is_told_that_the_store_is_down_and_writes_again_after_its_rest
         writer.get_live,
         lambda: writer.read_row(MEMBERS, ANN),
     ):
-        with pytest.raises(Unavailable, match="does not answer"):
+        with pytest.raises(Unavailable, match="does not respond"):
             act()
     mortal.start()
     assert writer.write_rows(MEMBERS, item_value(3), edition()).rows == 1

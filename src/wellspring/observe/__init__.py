@@ -1,1 +1,1 @@
-"""What happened, and how well."""
+"""Record steps as ledger entries, Prometheus metrics and OpenLineage events."""

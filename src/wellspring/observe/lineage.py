@@ -1,7 +1,7 @@
-"""OpenLineage events, made from ledger entries, appended to a file that somebody may forward.
+"""Write OpenLineage events, built from ledger entries, to a file that another tool can forward.
 
-The JSON is written here, and not by openlineage-python: importing that takes 0.9 s, more than a whole step. The tests
-hold every event against the published schemas and against what openlineage-python itself would have written.
+This module builds the JSON itself because the import of openlineage-python takes 0.9 s, more than a whole step. The
+tests compare every event with the published schemas and with the output of openlineage-python.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from wellspring.records.trust import Entry, Ref
 PRODUCER = "https://wellspring.example.com/observe"
 OPENLINEAGE_SPEC = "https://openlineage.io/spec"
 SAMPLE_INTERVAL = timedelta(minutes=1)
-"""How often the answers of one action from one source are told: each of them stands in the ledger anyway."""
+"""Minimum interval between two events of one action and first input; the ledger holds every entry."""
 
 
 class LineageWriter:
-    """An outbox: one RunEvent a line, in the order of the ledger entries that they tell of.
+    """Append RunEvents to a file, one per line, in the order of the ledger entries.
 
-    A run is a step: its id comes from its first entry's id, so the events can be made again from the ledger.
-    project: its name, for the namespace `wellspring://<project>` of jobs and datasets.
+    A run is a step: its id derives from the id of its first entry, so the ledger can reproduce the events.
+    project: its name; jobs and datasets have the namespace `wellspring://<project>`.
     """
 
     def __init__(self, path: Path, project: str) -> None:
@@ -38,10 +38,10 @@ class LineageWriter:
         self._last_written: dict[tuple[str, str], datetime] = {}
 
     def write_events(self, entry: Entry, *, started_at: str | None) -> None:
-        """Append what an entry says. started: when the step began, if its START has not been written yet.
+        """Append the events of an entry. started_at: start of the step if its START event is not yet written.
 
-        The entry of an intent is a START; any other is a COMPLETE, or a FAIL if it failed or was refused.
-        Raises OSError; then nothing was appended.
+        An intent entry gives START; others give COMPLETE, or FAIL if the step failed or was refused.
+        Raises OSError; then nothing is appended.
         """
         events: list[dict[str, Any]] = []
         if started_at is not None:
@@ -51,8 +51,8 @@ class LineageWriter:
         lines = "".join(f"{json.dumps(event, separators=(',', ':'), ensure_ascii=False)}\n" for event in events)
         _append_lines(self.path, lines.encode())
 
-    def append_if_new(self, entry: Entry) -> None:
-        """Append what one of many entries says, if none of its action and first input was told within a minute."""
+    def append_sampled(self, entry: Entry) -> None:
+        """Append the event of an entry unless one of the same action and first input was written within a minute."""
         sample_key = entry.action, entry.inputs[0].name if entry.inputs else ""
         with self._lock:
             last_written_at = self._last_written.get(sample_key)
@@ -62,7 +62,7 @@ class LineageWriter:
         self.write_events(entry, started_at=None)
 
     def build_event(self, entry: Entry, event_type: str, *, event_time: str | None = None) -> dict[str, Any]:
-        """Make one RunEvent. at: its time, if not the entry's own."""
+        """Build one RunEvent. event_time: its time if it differs from the entry's known_since."""
         facets: dict[str, Any] = {
             "tags": _build_facet(
                 "1-0-0/TagsRunFacet",
@@ -78,7 +78,7 @@ class LineageWriter:
             )
         }
         if event_type == "FAIL":
-            # The exception's class and no more: its text may quote the data it choked on.
+            # Only the class of the exception: its text may quote data values.
             message = str(entry.facts.get("error") or entry.phase)
             facets["errorMessage"] = _build_facet(
                 "1-0-1/ErrorMessageRunFacet", message=message, programmingLanguage="PYTHON"
@@ -95,11 +95,11 @@ class LineageWriter:
         }
 
     def run_id(self, entry_id: str) -> str:
-        """Name the run of a step by the id of its first entry: its intent, else its only one."""
+        """Derive the run id (UUID 5) of a step from the id of its first entry: its intent, else its only entry."""
         return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self.namespace}/{entry_id}"))
 
     def _build_dataset(self, ref: Ref) -> dict[str, Any]:
-        # snapshot:medical_claim@123 is version 123 of one dataset; original:ID is a dataset of its own.
+        # snapshot:orders@123 is version 123 of one dataset; original:ID is a dataset of its own.
         name, _, version = ref.name.partition("@")
         facets: dict[str, Any] = {}
         if version or ref.digest:
@@ -126,7 +126,7 @@ def _append_lines(path: Path, lines: bytes) -> None:
     try:
         size = os.fstat(descriptor).st_size
         if os.write(descriptor, lines) != len(lines):
-            # The disk is full in the middle of a line: take it back, so that the file stays whole lines.
+            # The disk is full: remove the partial line, so that the file holds only complete lines.
             os.ftruncate(descriptor, size)
             raise OSError("a lineage event was cut short")
     finally:

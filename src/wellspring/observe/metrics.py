@@ -1,4 +1,4 @@
-"""How many steps, how they ended and how long they took: a Prometheus text file per service."""
+"""Write one Prometheus text file per service: number of steps by outcome, and their durations."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ SECONDS_METRIC = "wellspring_step_seconds"
 BUCKET_BOUNDS = (0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, float("inf"))
 """Upper bounds of the histogram's buckets, in seconds."""
 WRITE_INTERVAL = timedelta(seconds=1)
-"""How often the file is written while answers are only counted."""
+"""Minimum interval between two writes of the file while predictions are counted in memory."""
 
 
 class StepMetrics:
-    """Counts steps in a registry of its own, and keeps `<folder>/<service>.prom` up to date.
+    """Count steps in a separate registry and write them to `<folder>/<service>.prom`.
 
-    A command's process lives for seconds, so counting goes on from the file that the last one left: otherwise every
-    command would look like the first. (That is why the families are built here and not by Counter and Histogram,
-    which can only start from zero.) One process a service at a time, as for its journal.
+    The process of a command lives for seconds, so the counts continue from the file of the previous process. The
+    metric families are built here because Counter and Histogram can only start from zero. As for the journal, only
+    one process per service may write at a time.
     """
 
     def __init__(self, folder: Path, service: str) -> None:
@@ -48,13 +48,13 @@ class StepMetrics:
         self.registry.register(self)
 
     def count_step(self, action: str, phase: EntryPhase, seconds: float | None) -> None:
-        """Count one step that ended, and replace the file. seconds: None if nobody timed it. Raises OSError."""
+        """Count one finished step and replace the file. seconds: None if not measured. Raises OSError."""
         with self._lock:
             self._add_step(action, phase, seconds)
             self._write_file()
 
     def count_batched(self, action: str, phase: EntryPhase, seconds: float | None, *, counted_at: datetime) -> None:
-        """Count one of many, at an instant; the file follows at most once a second. Raises OSError."""
+        """Count one of many steps in memory; replace the file at most once a second. Raises OSError."""
         with self._lock:
             self._add_step(action, phase, seconds)
             if self._written_at is None or abs(counted_at - self._written_at) >= WRITE_INTERVAL:
@@ -62,13 +62,13 @@ class StepMetrics:
                 self._written_at = counted_at
 
     def flush(self) -> None:
-        """Replace the file if it lacks something. Raises OSError."""
+        """Replace the file if there are unwritten counts. Raises OSError."""
         with self._lock:
             if self._is_dirty:
                 self._write_file()
 
     def collect(self) -> Iterable[Metric]:
-        """Hand the two families to the registry."""
+        """Yield the two metric families; prometheus_client calls this."""
         from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily
 
         steps = CounterMetricFamily(STEPS_METRIC, "Steps by how they ended.", labels=["service", "action", "phase"])
@@ -127,7 +127,7 @@ class StepMetrics:
         try:
             samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
         except ValueError:
-            # Not ours any more: metrics are a view, the ledger has the facts; start from zero, as after `clean`.
+            # Another program changed the file. The ledger holds the facts, so the counts restart from zero.
             return
         previous_counts: dict[str, float] = {}
         for name, labels, value, *_ in samples:

@@ -1,4 +1,4 @@
-"""The only way anything is recorded: ledger entry, metric, OpenLineage event and trace, in one `with`."""
+"""Record steps: ledger entry, metric, OpenLineage event and trace, in one `with`."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ if TYPE_CHECKING:
     from wellspring.trust.ledger.journal import Journal
 
 MAX_TEXT_LENGTH = 200
-"""Characters of the longest text that a fact may be: names, codes, digests and tokens fit, a data row does not."""
+"""Maximum length of a text fact, in characters: names, codes, digests and tokens fit, a data row does not."""
 MAX_INTEGER = 2**53 - 1
-"""The largest whole number that canonical JSON (RFC 8785) can hold; larger ones (snapshot ids) go as text."""
+"""The largest integer in canonical JSON (RFC 8785); larger ones (snapshot ids) are written as text."""
 RESERVED_FACTS = frozenset({"error", "verdict"})
-"""Facts that only this file writes: how a step ended."""
+"""Facts that only this module writes; they describe how a step ended."""
 
 
 class StepRecorder:
-    """Opens steps for one service, and writes what each one did.
+    """Open the steps of one service and record them.
 
-    The ledger entry comes first, and is durable before anything else is told: if it cannot be written, the act is
-    refused (Unavailable or Broken goes to the caller; the body of an intent step never runs). A metric or lineage
-    event that cannot be written after it raises Unavailable, and the entry stays; doing the step again is safe.
-    A step opened inside another shares its trace. actor: who acts, as the identity server knows it
-    (`service:worker`). tenant: for whom, on every entry. crash_at: the crash point to die at.
+    The ledger entry is durable before the metric and the lineage event are written. If it cannot be written, the step
+    is refused: the caller gets Unavailable or CorruptedError, and the body of an intent step never runs. If a metric
+    or lineage event cannot be written, the entry stays and Unavailable is raised; it is safe to repeat the step.
+    A step opened inside another shares its trace. actor: the principal of the service (`service:worker`).
+    tenant: written to every entry. crash_at: the crash point at which the process kills itself.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class StepRecorder:
         intent: bool = False,
         facts: dict[str, JsonValue] | None = None,
     ) -> ActiveStep:
-        """Open a step. Raises ValueError at once for facts that no entry may hold (see `check`)."""
+        """Open a step. Raises ValueError for facts that an entry may not hold (see `validate_facts`)."""
         return ActiveStep(
             self._writer, action, subject, inputs=inputs, outputs=outputs, intent=intent, facts=facts or {}
         )
@@ -94,9 +94,9 @@ class StepRecorder:
         facts: dict[str, JsonValue] | None = None,
         seconds: float | None = None,
     ) -> str:
-        """Journal one answer, durably, and return its entry's id. Raises what a step raises: then nothing is answered.
+        """Write the entry of one prediction, durably, and return its id. Raises the same errors as a step.
 
-        Metrics and lineage are views of what is journalled, and on the hot path they are told together.
+        The prediction must not be returned if this raises. Metrics and lineage derive from the journal and are batched.
         """
         validate_facts(facts or {})
         entry = self._writer.write_entry(
@@ -113,17 +113,17 @@ class StepRecorder:
         return entry.id
 
     def close(self) -> None:
-        """Write what was counted and not yet told. Steps may go on after it."""
+        """Write the metrics that are still in memory. The recorder stays usable."""
         self._writer.flush()
 
     def crash_point(self, point: str) -> None:
-        """Die here, as by a power cut, if this is the crash point that a crash test named."""
+        """Kill the process with SIGKILL if this is the crash point of a crash test."""
         if point == self._crash_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
 class ActiveStep:
-    """One step, inside its `with`: the Act that the body sees. Used once."""
+    """One step inside its `with`; implements StepContext. Each instance is used once."""
 
     def __init__(
         self,
@@ -151,10 +151,10 @@ class ActiveStep:
         self.add_facts(**facts)
 
     def add_facts(self, **facts: JsonValue) -> None:
-        """Add facts to the entry. Raises ValueError for what no entry may hold (see `check`)."""
+        """Add facts to the entry. Raises ValueError for facts that an entry may not hold (see `validate_facts`)."""
         validate_facts(facts)
         if reserved := RESERVED_FACTS & facts.keys():
-            raise ValueError(f"{', '.join(sorted(reserved))}: how a step ended is written by the step itself")
+            raise ValueError(f"{', '.join(sorted(reserved))}: only the step itself writes this fact")
         self._facts.update(facts)
 
     def add_inputs(self, *refs: Ref) -> None:
@@ -173,7 +173,7 @@ class ActiveStep:
             try:
                 self._writer.write_telemetry(entry, seconds=None, started_at=self._started_at)
             except Unavailable as exc:
-                # The body will not run, so its intent must not stay open for recovery to wonder about.
+                # The body will not run, so recovery must not find its intent open.
                 self._write_entry("failed", {"error": type(exc).__name__})
                 raise
             self._started_at = None
@@ -192,7 +192,7 @@ class ActiveStep:
         except Unavailable as write_error:
             if exc is None:
                 raise
-            # What went wrong in the body is the news that the caller acts on.
+            # The error of the body is the one that the caller must handle.
             exc.add_note(write_error.what)
 
     def _write_entry(self, phase: EntryPhase, outcome_facts: dict[str, JsonValue]) -> Entry:
@@ -209,13 +209,13 @@ class ActiveStep:
 
 
 class _StepWriter:
-    """What a step writes with: the entry first, the rest after it."""
+    """Write the entry of a step first, then its metric and lineage event."""
 
     def __init__(
         self, service: str, actor: str, journal: Journal, metrics: StepMetrics, lineage: LineageWriter, clock: Clock
     ) -> None:
         self.clock = clock
-        # Of this one house: two projects in one process do not share a trace.
+        # One variable per recorder: two projects in one process do not share a trace.
         self.active_trace: ContextVar[str | None] = ContextVar("wellspring.trace", default=None)
         self._service = service
         self._actor = actor
@@ -224,7 +224,7 @@ class _StepWriter:
         self._lineage = lineage
 
     def current_trace(self) -> str:
-        """Return the trace of the step that we are inside of, else a new one (W3C: 32 hex digits)."""
+        """Return the trace of the enclosing step, else a new trace id (W3C: 32 hex digits)."""
         return self.active_trace.get() or secrets.token_hex(16)
 
     def write_entry(
@@ -239,7 +239,7 @@ class _StepWriter:
         inputs: tuple[Ref, ...] = (),
         outputs: tuple[Ref, ...] = (),
     ) -> Entry:
-        """Write the ledger entry, durably. Raises Unavailable or Broken: then the act is refused."""
+        """Write the ledger entry, durably. Raises Unavailable or CorruptedError; then the step is refused."""
         try:
             return self._journal.append_entry(
                 actor=self._actor,
@@ -255,11 +255,11 @@ class _StepWriter:
         except OSError as exc:
             raise Unavailable(
                 f"the journal of {self._service} cannot be written ({type(exc).__name__}), so {action} is refused",
-                fix="free the disk or mend the folder's owner, then run the command again",
+                fix="free disk space or correct the owner of the folder, then run the command again",
             ) from exc
 
     def write_telemetry(self, entry: Entry, *, seconds: float | None, started_at: str | None) -> None:
-        """Write metric and lineage of an entry that is already durable. started: when START was not yet told."""
+        """Write the metric and lineage event of a durable entry. started_at: start of the step if START is due."""
         try:
             if entry.phase != "intent":
                 self._metrics.count_step(entry.action, entry.phase, seconds)
@@ -268,15 +268,15 @@ class _StepWriter:
             raise _telemetry_error(entry, exc) from exc
 
     def count_batched(self, entry: Entry, seconds: float | None) -> None:
-        """Count an answer in memory, and tell of it together with those around it."""
+        """Count a prediction in memory and write its lineage event if the sampling interval has passed."""
         try:
             self._metrics.count_batched(entry.action, entry.phase, seconds, counted_at=entry.known_since)
-            self._lineage.append_if_new(entry)
+            self._lineage.append_sampled(entry)
         except OSError as exc:
             raise _telemetry_error(entry, exc) from exc
 
     def flush(self) -> None:
-        """Write the metrics that are in memory only. A disk that takes them no more loses a view, no fact."""
+        """Write the metrics that are in memory. A write error is ignored: the ledger holds the facts."""
         try:
             self._metrics.flush()
         except OSError:
@@ -287,12 +287,12 @@ def _telemetry_error(entry: Entry, exc: OSError) -> Unavailable:
     return Unavailable(
         f"{entry.action} is in the ledger as {entry.id}, but its metric or lineage event could not be written "
         f"({type(exc).__name__})",
-        fix="free the disk or mend the folder's owner, then run the command again; nothing is done twice",
+        fix="free disk space or correct the owner of the folder, then run the command again; no work is repeated",
     )
 
 
 def _describe_ending(exc: BaseException | None) -> tuple[EntryPhase, dict[str, JsonValue]]:
-    """Say how a step ended, without a word of the exception's text: it may quote the data it choked on."""
+    """Return the phase and the outcome facts of a step. The text of the exception may quote data: it is left out."""
     if exc is None:
         return "done", {}
     if not isinstance(exc, Refused):
@@ -300,7 +300,7 @@ def _describe_ending(exc: BaseException | None) -> tuple[EntryPhase, dict[str, J
     verdict = exc.verdict
     if verdict is None:
         return "refused", {"error": type(exc).__name__}
-    # Codes and counts only: the name of an undeclared column comes from the file, and may be a person's.
+    # Only codes and counts: the name of an undeclared column comes from the file and may be personal data.
     reasons: list[JsonValue] = [{"code": reason.code, "count": reason.count} for reason in verdict.reasons]
     return "refused", {
         "error": type(exc).__name__,
@@ -309,29 +309,27 @@ def _describe_ending(exc: BaseException | None) -> tuple[EntryPhase, dict[str, J
 
 
 def validate_facts(facts: JsonValue, *, location: str = "facts") -> None:
-    """Raise ValueError unless facts are whole numbers, short texts, bools, nulls, and lists and maps of those.
+    """Raise ValueError unless facts are integers, short texts, bools, nulls, and lists and maps of those.
 
-    Floats have no canonical text that everyone agrees on; text over 200 characters is data, not a fact about data.
+    Floats are excluded because their canonical text differs between libraries; text over 200 characters may be data.
     """
     match facts:
         case None | bool():
             return
         case int():
             if abs(facts) > MAX_INTEGER:
-                raise ValueError(f"{location}: a whole number beyond 2^53 is written as text")
+                raise ValueError(f"{location}: an integer beyond 2^53 must be written as text")
         case str():
             if len(facts) > MAX_TEXT_LENGTH:
-                raise ValueError(f"{location}: a text of {len(facts)} characters; a fact has at most {MAX_TEXT_LENGTH}")
+                raise ValueError(f"{location}: a fact has at most {MAX_TEXT_LENGTH} characters, not {len(facts)}")
         case list():
-            for number, one in enumerate(facts):
-                validate_facts(one, location=f"{location}[{number}]")
+            for position, value in enumerate(facts):
+                validate_facts(value, location=f"{location}[{position}]")
         case dict():
-            for name, one in facts.items():
-                # A map that came from elsewhere may hold numbers as names, whatever its type says.
+            for name, value in facts.items():
+                # A map from untyped code may have keys that are not text.
                 if type(name) is not str or not re.fullmatch(r"[A-Za-z0-9_.:@/-]{1,100}", name):
-                    raise ValueError(f"{location}: a fact's name is a word, of at most 100 characters")
-                validate_facts(one, location=f"{location}.{name}")
+                    raise ValueError(f"{location}: the name of a fact is one word of at most 100 characters")
+                validate_facts(value, location=f"{location}.{name}")
         case _:
-            raise ValueError(
-                f"{location}: {type(facts).__name__} cannot be a fact; use whole numbers, text, bool or null"
-            )
+            raise ValueError(f"{location}: {type(facts).__name__} cannot be a fact; use integers, text, bools or nulls")

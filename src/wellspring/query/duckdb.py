@@ -1,4 +1,4 @@
-"""Tables on DuckDB: in memory, one connection a query, locked shut but for the files that were handed in."""
+"""Run queries on DuckDB: in memory, one connection per query, restricted to the files of its tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class DuckDbEngine:
-    """SQL over Parquet files and Arrow tables. threads: how many a query may use (None: all cores)."""
+    """Run SQL over Parquet files and Arrow tables. threads: limit for one query (None: all cores)."""
 
     def __init__(self, *, threads: int | None = None) -> None:
         self.threads = threads
@@ -28,31 +28,29 @@ class DuckDbEngine:
             with duckdb.connect(":memory:", config=self._build_config()) as connection:
                 statements = connection.extract_statements(sql)
                 if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-                    raise Refused("only one SELECT may be asked of a snapshot", fix="ask one SELECT at a time")
+                    raise Refused("a query must be exactly one SELECT statement", fix="run one SELECT at a time")
                 _lock_connection(connection, tables)
                 for name, content in tables.items():
                     _register_table(connection, name, content)
                 result = connection.sql(statements[0])
                 return result.to_arrow_table()
         except duckdb.Error as exc:
-            # Its kind only: DuckDB's own words may quote a value of the data.
-            raise Refused(
-                f"the query was not understood ({type(exc).__name__})", fix=_suggest_fix(exc, tables)
-            ) from None
+            # Only the error class: DuckDB's message may quote a value of the data.
+            raise Refused(f"the query failed ({type(exc).__name__})", fix=_suggest_fix(exc, tables)) from None
 
     def _build_config(self) -> dict[str, str | bool | int | float | list[str]]:
         config: dict[str, str | bool | int | float | list[str]] = {
-            # Without these DuckDB tries a download as soon as SQL mentions s3:// or an unknown function.
+            # Otherwise DuckDB starts a download when SQL mentions s3:// or an unknown function.
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
-            # A Python variable of ours whose name the SQL happens to use is not a table.
+            # SQL must not read Python variables of this process as tables.
             "python_enable_replacements": False,
         }
         return config if self.threads is None else {**config, "threads": self.threads}
 
 
 def _lock_connection(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, pa.Table | Sequence[str]]) -> None:
-    """Close files and addresses to this connection, all but those handed in, and lock it so."""
+    """Deny the connection all files and addresses except the files of its tables, and lock this configuration."""
     files = [file for content in tables.values() if isinstance(content, Sequence) for file in content]
     connection.execute("set allowed_paths = $files", {"files": files})
     connection.execute("set enable_external_access = false")
@@ -70,17 +68,17 @@ def _require_files(name: str, content: pa.Table | Sequence[str]) -> None:
     if not isinstance(content, Sequence):
         return
     if not content:
-        raise Refused(f"table {name} has no files, so its columns are unknown", fix="hand in an Arrow table instead")
+        raise Refused(f"table {name} has no files, so its columns are unknown", fix="pass an Arrow table instead")
     for file in content:
         if not Path(file).is_file():
-            raise NotFound(f"a file of table {name} is gone: {file}", fix="ask the edition for its files again")
+            raise NotFound(f"a file of table {name} does not exist: {file}", fix="list the files of the edition again")
 
 
 def _suggest_fix(exc: Exception, tables: Mapping[str, object]) -> str:
     import duckdb
 
     if isinstance(exc, duckdb.CatalogException | duckdb.BinderException):
-        return f"name only these tables and their columns: {', '.join(sorted(tables)) or 'none'}"
+        return f"use only these tables and their columns: {', '.join(sorted(tables)) or 'none'}"
     if isinstance(exc, duckdb.PermissionException):
-        return "read only the tables that are handed in; files and addresses outside them are closed"
+        return "read only the tables of the query; other files and addresses are not accessible"
     return "check the SQL"

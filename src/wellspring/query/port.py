@@ -1,4 +1,4 @@
-"""What the house may ask of a query engine: SQL over named tables, never a change to them."""
+"""Define the query engine as a protocol: read-only SQL over named tables."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
 
 class QueryEngine(Protocol):
-    """SQL over snapshots. It reads; it never writes, and it fetches nothing from outside."""
+    """Run SQL over snapshots. An engine never writes and opens only the files that it receives."""
 
     def run_query(self, sql: str, tables: Mapping[str, pa.Table | Sequence[str]]) -> pa.Table:
-        """Answer one SELECT. tables: the name used in the SQL -> the Parquet files of a snapshot, or an Arrow table.
+        """Run one SELECT. tables: by name in the SQL, the Parquet files of a snapshot or an Arrow table.
 
-        Files of one table may lack columns that later ones have; they read as null.
-        Raises Refused for SQL that is no query or names what was not handed in, NotFound for a missing file.
+        A file may lack columns that later files of its table have; they are null.
+        Raises Refused for SQL that is not one SELECT or that names other tables, NotFound for a missing file.
         """
         ...

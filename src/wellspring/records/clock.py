@@ -1,4 +1,4 @@
-"""Time as a port: thirty days pass in a test in seconds."""
+"""Define the clock as a protocol, so that a test can advance time by thirty days in seconds."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Says what time it is."""
+    """Return the current time."""
 
     def now(self) -> datetime:
-        """Return the current instant in UTC, microseconds, never going back within one process."""
+        """Return the current instant, UTC, in microseconds; it never decreases within one process."""
         ...
 
 
 class SystemClock:
-    """The machine's clock."""
+    """Read the clock of the machine."""
 
     def now(self) -> datetime:
         return datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""The words of the data wing: from a file in a vendor's outbox to an edition that readers name."""
+"""Define the records of the data packages: files, contracts, drops, editions, features and their rows."""
 
 from __future__ import annotations
 
@@ -13,16 +13,20 @@ from wellspring.records.verdict import Reason, Verdict
 if TYPE_CHECKING:
     import pyarrow as pa
 
-EgressRule = Literal["plain", "token", "year", "prefix(3)", "masked", "never"]
-"""How a column leaves the enclave: as it is; as a keyed token; a date as its year; a postcode as its first three
-digits; free text with everything found in it masked; not at all."""
+EgressRule = Literal[
+    "plain", "token", "year", "masked", "never",
+    "prefix(1)", "prefix(2)", "prefix(3)", "prefix(4)", "prefix(5)",
+    "prefix(6)", "prefix(7)", "prefix(8)", "prefix(9)", "prefix(10)",
+]  # fmt: skip
+"""How a column leaves the enclave: unchanged; as a keyed token; a date as its year; text with the personal data in it
+masked; not at all; as the first 1 to 10 characters of each value."""
 
 
 class ContractColumn(Frozen):
-    """One declared column of a contract, compiled from ODCS.
+    """One column of a contract, compiled from ODCS.
 
-    type: Arrow's name for it: string, int64, float64, bool, date32[day], timestamp[us, tz=UTC], decimal128(12, 2).
-    domain: the token domain when it leaves as a token; columns of one domain join, others never do.
+    type: an Arrow type: string, int64, float64, bool, date32[day], timestamp[us, tz=UTC], decimal128(12, 2).
+    domain: the token domain of a `token` column; only columns of the same domain can be joined.
     """
 
     name: str
@@ -39,7 +43,7 @@ class ContractColumn(Frozen):
 
 
 class RowRule(Frozen):
-    """A check over several columns of one row: a SQL boolean expression that is true (or null) for a good row."""
+    """A check over several columns of one row: a SQL boolean expression that is true or null for a valid row."""
 
     name: str
     sql: str
@@ -47,10 +51,10 @@ class RowRule(Frozen):
 
 
 class DataContract(Record):
-    """What a supplier promised for one dataset (ODCS 3.1): columns, checks, sensitivity, owner, freshness.
+    """A data contract for one dataset (ODCS 3.1): columns, checks, sensitivity, owner, freshness.
 
-    digest: SHA-256 of the contract file's bytes. files: the glob that a drop's name matches.
-    key: the columns that together are unique within a drop.
+    digest: SHA-256 of the contract file's bytes. files: glob for the names of its drops.
+    key: the columns whose combination is unique within a drop.
     """
 
     name: str
@@ -69,8 +73,8 @@ class DataContract(Record):
 
 
 class SourceFile(Frozen):
-    """One file seen in a source. state: new, taken (its drop is known), changed (same name, other bytes: a finding),
-    unmatched (fits no contract, or several: a finding), settling (still being written: left alone)."""
+    """One file listed in a source. state: new; ingested (its drop exists); changed (same name, other bytes: a finding);
+    unmatched (matches no contract or several: a finding); still_writing (skipped for now)."""
 
     source: str
     name: str
@@ -82,7 +86,7 @@ class SourceFile(Frozen):
 
 
 class Drop(Record):
-    """One file, fetched. id: `<source>-<12 hex of SHA-256(source, name, digest)>`; digest: of the file's bytes."""
+    """One fetched file. id: `<source>-<12 hex of SHA-256(source, name, digest)>`; digest: of the file's bytes."""
 
     id: str
     source: str
@@ -93,7 +97,7 @@ class Drop(Record):
     contract_version: str
     contract_digest: Digest
     replay_number: int = 0
-    """0 is the drop as it came; n > 0 is its n-th replay of repaired rows."""
+    """0: the drop as fetched; n > 0: its n-th replay of repaired rows."""
 
     @property
     def subject(self) -> str:
@@ -101,10 +105,10 @@ class Drop(Record):
 
 
 class RowAccount(Frozen):
-    """received = published + quarantined + rejected + discarded + waiting, after any crash.
+    """Row counts: received = published + quarantined + rejected + discarded + waiting, also after a crash.
 
-    rejected: rows of a drop that was stopped whole. discarded: quarantined rows whose retention ended.
-    waiting: admitted and staged, its set not yet published (0 once the set is settled).
+    rejected: rows of a drop that was rejected as a whole. discarded: quarantined rows whose retention ended.
+    waiting: rows admitted and staged whose set is not yet published (0 once the set is settled).
     """
 
     received: int = 0
@@ -121,11 +125,11 @@ class RowAccount(Frozen):
 
 
 class AdmissionResult(NamedTuple):
-    """What leaves the enclave for one drop: an Arrow table of tokens, plus counts and digests.
+    """The output of the enclave for one drop: an Arrow table of tokens, counts and digests.
 
-    table: the contract's leaving columns plus `row_number` (int64, the row's place in the file, from 1); None when
-    the drop was stopped whole. rows_digest: `data.digest.rows` of that table. reasons: of quarantined rows, by
-    (code, column), with counts; never a value. verdict: pass, or fail when the drop was stopped whole.
+    table: the contract's columns that leave the enclave plus `row_number` (int64, position in the file, from 1); None
+    if the drop was rejected as a whole. rows_digest: digest of the rows of `table`. reasons: of quarantined rows, by
+    (code, column), with counts; never a value. verdict: pass, or fail if the drop was rejected as a whole.
     """
 
     drop: Drop
@@ -140,7 +144,7 @@ class AdmissionResult(NamedTuple):
 
 
 class QuarantinedRow(Frozen):
-    """A row that waits inside the enclave, as a person outside may see it: every value masked."""
+    """A quarantined row as a user outside the enclave may see it: every value is masked."""
 
     drop: str
     row_number: int
@@ -150,11 +154,11 @@ class QuarantinedRow(Frozen):
 
 
 SnapshotId = Annotated[int, PlainSerializer(str, when_used="json")]
-"""63 bits: written as text, for a JSON number holds 53."""
+"""A 63-bit integer, written to JSON as text because a JSON number holds 53 bits."""
 
 
 class TableSnapshot(Frozen):
-    """One table at one instant: an Iceberg snapshot. rows: in the whole table at that snapshot."""
+    """One Iceberg snapshot of a table. rows: row count of the whole table at that snapshot."""
 
     table: str
     snapshot_id: SnapshotId
@@ -162,9 +166,9 @@ class TableSnapshot(Frozen):
 
 
 class Edition(Record):
-    """What readers name: one snapshot a table, switched together. id: 12 hex of the SHA-256 of its own JSON.
+    """A consistent set of snapshots, one per table. id: 12 hex of the SHA-256 of its own JSON.
 
-    level: landed (source tables) or built (the same snapshots plus marts). drops: those that this edition added.
+    level: landed (source tables) or built (the same snapshots plus marts). drops: ids that this edition added.
     """
 
     id: str
@@ -179,9 +183,9 @@ class Edition(Record):
 
 
 class FeatureSpec(Frozen):
-    """One feature of a view. what: its meaning in words, as a reason will say it; required, for people read it.
+    """One feature of a view. description: its meaning in words, which the reasons of a prediction quote.
 
-    categories: of a string feature that a model may use, in the order of their codes.
+    categories: values of a string feature that a model uses, in the order of their codes.
     """
 
     name: str
@@ -191,11 +195,11 @@ class FeatureSpec(Frozen):
 
 
 class FeatureViewSpec(Frozen):
-    """Features of one kind of thing, as known at each instant: rows of one built table.
+    """Features of one entity over time: rows of one built table.
 
-    keys: the table's token columns that say of which thing; the table also holds `known_since` (UTC, microseconds)
-    and `sequence` (int64), and of two rows of one thing the newer knowledge (known_since, sequence) wins.
-    max_age_seconds: an answer that rests on an older edition is stale; None: never.
+    keys: the token columns that identify the entity. The table also has `known_since` (UTC, microseconds) and
+    `sequence` (int64): of two rows of one entity, the one with the greater (known_since, sequence) wins.
+    max_age_seconds: a prediction from an older edition is stale; None: never.
     """
 
     name: str
@@ -207,26 +211,26 @@ class FeatureViewSpec(Frozen):
     max_age_seconds: int | None = None
 
     def find_feature(self, name: str) -> FeatureSpec | None:
-        """Return one feature by name."""
+        """Return the feature with this name, or None."""
         return next((feature for feature in self.features if feature.name == name), None)
 
 
 class FeatureViews(Frozen):
-    """All views of a project, compiled from its Feast definitions. digest: SHA-256 of their canonical JSON."""
+    """All feature views of a project, compiled from its Feast definitions. digest: SHA-256 of the canonical JSON."""
 
     project: str
     views: tuple[FeatureViewSpec, ...]
     digest: Digest
 
     def find_view(self, name: str) -> FeatureViewSpec | None:
-        """Return one view by name."""
+        """Return the view with this name, or None."""
         return next((view for view in self.views if view.name == name), None)
 
 
 class FeatureRow(NamedTuple):
-    """One row of a view, offline or online. values: by feature, in the view's order; None where nothing is known.
+    """One row of a feature view, offline or online. values: by feature, in the view's order; None if unknown.
 
-    edition: the built edition that the row was read from.
+    edition: the built edition from which the row was read.
     """
 
     view: str

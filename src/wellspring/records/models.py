@@ -1,4 +1,4 @@
-"""The words of the models wing: from a trained candidate to the answer that names its release."""
+"""Define the records of models: evaluations, candidates, releases, predictions and their signatures."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from wellspring.records.trust import Ref
 from wellspring.records.verdict import Verdict
 
 FreshnessState = Literal["fresh", "stale", "last_good", "missing", "refused"]
-"""Of an answer: how far the knowledge that it rests on can be trusted to be the newest."""
+"""How current the features of a prediction are."""
 
 
 class Estimate(Frozen):
-    """A figure with its 95 % interval, on data that the model never saw. rows: how many it was measured on."""
+    """A metric with its 95 % interval, measured on test rows. rows: the number of those rows."""
 
     value: float
     low: float
@@ -24,7 +24,7 @@ class Estimate(Frozen):
 
 
 class SubgroupMetrics(Frozen):
-    """One subgroup of the test rows. judged: whether it is large enough to be held against a bar."""
+    """Metrics of one subgroup of the test rows. enough_rows: whether acceptance criteria apply to it."""
 
     column: str
     value: str
@@ -36,13 +36,13 @@ class SubgroupMetrics(Frozen):
 
 
 class EvaluationReport(Frozen):
-    """What one candidate measured. baselines: the three that are always told, by name, on the same rows.
+    """The evaluation of one candidate. baselines: three reference models by name, on the same rows.
 
-    since, until: the days (UTC, the second not included) between which the test rows were asked about.
-    learned_until: when the newest row that it learned from was asked about; '' where a candidate is too old to say.
+    since, until: days (UTC; until is excluded) of the query times of the test rows.
+    trained_until: query time of the newest training row; '' for a candidate that does not record it.
 
-    figures: auc, average_precision, brier, calibration_error ... by name. leaks: features that knew the future.
-    reason_microseconds: the median of one answer's reasons, on this machine.
+    metrics: auc, average_precision, brier, calibration_error ... by name. leaks: features that use future data.
+    reason_microseconds: median time to compute the reasons of one prediction, on this machine.
     """
 
     metrics: dict[str, Estimate]
@@ -60,19 +60,19 @@ class EvaluationReport(Frozen):
 
     @model_serializer(mode="wrap")
     def _serialize_report(self, serialize: SerializerFunctionWrapHandler) -> dict[str, object]:
-        """Leave out what an old candidate never said: it hashes to its name."""
+        """Omit an empty `trained_until`, so that a candidate without it still hashes to its id."""
         fields: dict[str, object] = serialize(self)
-        return (
-            fields if self.trained_until else {name: item for name, item in fields.items() if name != "trained_until"}
-        )
+        if not self.trained_until:
+            del fields["trained_until"]
+        return fields
 
 
 class Candidate(Record):
-    """A trained model that asks to be released. id: 12 hex of the SHA-256 of its own JSON; run: MLflow's.
+    """A trained model that can be released. id: 12 hex of the SHA-256 of its own JSON; run: the MLflow run id.
 
-    artefact: digest of the signed manifest of its files. code: digest of the model file, the feature definitions and
-    the dbt project. environment: digest of the installed distributions. contracts: those that its data kept.
-    verdict: the gate's.
+    artifact: digest of the signed manifest of its files. code: digest of the model file, the feature definitions and
+    the dbt project. environment: digest of the installed distributions. contracts: contracts of its training data.
+    verdict: verdict of the acceptance gate.
     """
 
     id: str
@@ -93,11 +93,11 @@ class Candidate(Record):
 
 
 class Release(Record):
-    """What is approved and served, whole or not at all; any change of one part is another release.
+    """An approved, immutable combination of model, features, threshold and policy; a change needs a new release.
 
     id: 12 hex of `digest`, the SHA-256 of the canonical JSON of the other fields without tenant and known_since.
-    threshold: decimal text. labels: what each side of it is called. policy: digest of the project's policies.
-    preprocessing: digest of the artefact's `model.json` (order of features, categories, calibration).
+    threshold: decimal text. labels: names of the decisions below and above it. policy: digest of the policies.
+    preprocessing: digest of the artifact's `model.json` (order of features, categories, calibration).
     """
 
     id: str
@@ -118,7 +118,7 @@ class Release(Record):
 
 
 class FeatureAttribution(Frozen):
-    """One reason of an answer: a feature, what it means, and whether it pushed the score up or down (log odds)."""
+    """One reason of a prediction: a feature, its description and its contribution to the score (log odds)."""
 
     feature: str
     description: str
@@ -126,9 +126,9 @@ class FeatureAttribution(Frozen):
 
 
 class AnswerSignature(Frozen):
-    """The API process's signature (Ed25519, base64) over the canonical JSON of the answer without it.
+    """Ed25519 signature (base64) of the API process over the canonical JSON of the prediction without this field.
 
-    key: 16 hex of the SHA-256 of the public half, whose ledger entry says until when it holds.
+    key_id: 16 hex of the SHA-256 of the public key, whose ledger entry holds its expiry.
     """
 
     key_id: str
@@ -136,10 +136,10 @@ class AnswerSignature(Frozen):
 
 
 class Prediction(Frozen):
-    """One answer. score: calibrated probability; reasons: strongest first; vector: digest of the features used.
+    """One prediction. score: calibrated probability; reasons: strongest first; vector_digest: of the features used.
 
-    asked: SHA-256 of the canonical JSON of the tokens that it was asked by, by key column: to which question it is one.
-    as_of: up to when knowledge is included; age_seconds: since then. entry: its line in the ledger, `api:SEQUENCE`.
+    request_digest: SHA-256 of the canonical JSON of the requested tokens by key column.
+    as_of: instant up to which data is included; age_seconds: time since then.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""The one door for facts, as a Protocol: everybody calls it, only assembly knows the real one."""
+"""Define the recorder and its steps as protocols; `bootstrap` creates the implementation."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from wellspring.records.trust import Ref
 
 
 class StepContext(Protocol):
-    """One step under way, inside its `with`. Leaving the `with` records it: done, refused (Refused) or failed."""
+    """An active step inside its `with`. The exit records it as done, refused (on Refused) or failed."""
 
     @property
     def id(self) -> str:
-        """The id of the intent entry (`service:sequence`) if the step was opened with intent=True, else ''."""
+        """Id of the intent entry (`service:sequence`) if the step has intent=True, else ''."""
         ...
 
     @property
@@ -25,22 +25,22 @@ class StepContext(Protocol):
         ...
 
     def add_facts(self, **facts: JsonValue) -> None:
-        """Add facts to the entry: counts, digests, names of things. Never a value from a person's data."""
+        """Add facts to the entry: counts, digests and names, never a value from personal data."""
         ...
 
     def add_inputs(self, *refs: Ref) -> None:
-        """Add inputs, for lineage and for the story."""
+        """Add inputs to the entry and its lineage event."""
         ...
 
     def add_outputs(self, *refs: Ref) -> None:
-        """Add outputs, for lineage and for the story."""
+        """Add outputs to the entry and its lineage event."""
         ...
 
 
 class Recorder(Protocol):
-    """The only way anything is recorded: metric, OpenLineage event, trace and ledger entry, in one `with`.
+    """Record steps: ledger entry, metric, OpenLineage event and trace, in one `with`.
 
-    `with step("admit", "drop:...", inputs=[...]) as act: ...` If the entry cannot be written, the action is refused.
+    `with step("admit", "drop:...", inputs=[...]) as context: ...` A step whose entry cannot be written is refused.
     """
 
     def __call__(
@@ -59,7 +59,7 @@ class Recorder(Protocol):
     def complete_after_crash(
         self, action: str, subject: str, intent: str, *, facts: dict[str, JsonValue] | None = None
     ) -> None:
-        """Write the `done` of an intent that a crash left open and recovery found to be carried out."""
+        """Write the `done` entry of an intent that a crash left open, after recovery found its work complete."""
         ...
 
     def record_answer(
@@ -72,12 +72,12 @@ class Recorder(Protocol):
         facts: dict[str, JsonValue] | None = None,
         seconds: float | None = None,
     ) -> str:
-        """Journal one answer of the hot path and return its entry's id; it is durable (group commit) when this returns.
+        """Write the entry of one prediction and return its id; it is durable (group commit) when this returns.
 
-        One line each; metrics are kept in memory and lineage is told once a minute for each action and first input.
+        Metrics are batched in memory; lineage is written once a minute for each action and first input.
         """
         ...
 
     def crash_point(self, point: str) -> None:
-        """Name a crash point (`lake.publish:act`). Does nothing, unless a crash test asked to die here."""
+        """Mark a crash point (`lake.publish:act`); a crash test can kill the process at it."""
         ...

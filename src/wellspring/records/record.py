@@ -1,4 +1,4 @@
-"""What every record has: a tenant, and the instant since which it is known."""
+"""Define the base of every record: a tenant, and the instant since which the record is known."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ def _require_utc(instant: datetime) -> datetime:
 
 
 def format_instant(instant: datetime) -> str:
-    """Write an instant the one way the house writes it: 2026-11-25T15:32:07.000000Z."""
+    """Format a UTC instant for JSON, the ledger and file names: 2026-11-25T15:32:07.000000Z."""
     return instant.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 Instant = Annotated[datetime, AfterValidator(_require_utc), PlainSerializer(format_instant, when_used="json")]
 Digest = str
-"""SHA-256 in 64 lower-case hex digits."""
+"""SHA-256 as 64 lower-case hex digits."""
 
 
 class Frozen(BaseModel):
-    """A value: immutable, and an unknown field is an error."""
+    """Base of immutable values; an unknown field is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Record(Frozen):
-    """A value that the house remembers. tenant: employer group or administrator. known_since: UTC."""
+    """Base of stored records. tenant: the organization it belongs to. known_since: when it became known, UTC."""
 
     tenant: str
     known_since: Instant

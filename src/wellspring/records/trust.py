@@ -1,4 +1,4 @@
-"""The words of the trust wing: who acts, and the one line that remembers it."""
+"""Define ledger entries and the references that they hold."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ EntryPhase = Literal["intent", "done", "failed", "refused"]
 
 
 class Ref(Frozen):
-    """A thing named and pinned: `drop:clearinghouse-1f0c...`, and the SHA-256 of its bytes where it has bytes."""
+    """Name an input or output (`drop:vendor-1f0c...`), with the SHA-256 of its bytes where it has bytes."""
 
     name: str
     digest: Digest | None = None
 
 
 class Entry(Record):
-    """One line of the ledger: digests, counts, tokens and names of things; never a value taken from a person's data.
+    """One ledger entry: digests, counts, tokens and names; never a value from personal data.
 
-    service and sequence are its place in that service's journal (sequence counts from 0 without a gap), so an entry
-    is integrated exactly once however often the sequencer is killed. `known_since` is the instant it was written.
-    intent: on `done`, `failed` or `refused`, the id of the intent that it settles, if there was one.
+    service, sequence: position in that service's journal (sequence counts from 0 without gaps), so that the sequencer
+    integrates each entry exactly once, even if it is killed. known_since: the instant at which it was written.
+    intent: on `done`, `failed` or `refused`, the id of the intent entry that it completes, if there is one.
     """
 
     version: Literal[1] = 1
@@ -41,12 +41,12 @@ class Entry(Record):
 
     @property
     def id(self) -> str:
-        """`service:sequence`, unique for ever within one ledger."""
+        """`service:sequence`, unique within one ledger."""
         return f"{self.service}:{self.sequence}"
 
 
 class IndexedEntry(Frozen):
-    """An entry and its place in the tree: `index` counts leaves from 0."""
+    """An entry and its index in the Merkle tree; the index counts leaves from 0."""
 
     index: int
     entry: Entry

@@ -1,4 +1,4 @@
-"""One judgement type: policy, contract, gate, drift and SLO all answer with a Verdict."""
+"""Define the Verdict, which policies, contracts, gates and drift checks all return."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ VerdictOutcome = Literal["pass", "fail", "inconclusive", "invalid"]
 
 
 class Reason(Frozen):
-    """Why. code: a stable word (`pattern`, `missing_column`). what: a sentence without any value taken from data."""
+    """One reason of a verdict. code: a stable word (`missing_column`). message: a sentence without data values."""
 
     code: str
     message: str
@@ -19,7 +19,7 @@ class Reason(Frozen):
 
 
 class Verdict(Frozen):
-    """A judgement on one subject (`drop:...`): pass, fail (harm), inconclusive (not enough evidence), invalid."""
+    """The result for one subject (`drop:...`): pass, fail, inconclusive (not enough evidence) or invalid."""
 
     subject: str
     outcome: VerdictOutcome

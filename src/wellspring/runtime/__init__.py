@@ -1,1 +1,1 @@
-"""What every process needs: confinement, users, and loading the project's own Python files."""
+"""Run services and project code with separate users, few capabilities and restricted file access."""

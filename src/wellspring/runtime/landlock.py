@@ -1,4 +1,4 @@
-"""Give up writing anywhere but below one folder, with Landlock: for a child that runs code of the project's own."""
+"""Restrict writes of a process to one folder with Landlock, for a child that runs code of the project."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pathlib import Path
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
 RULE_PATH_BENEATH = 1
 PR_SET_NO_NEW_PRIVS = 38
-# To write, remove or make anything; by the kernel's ABI also to move between folders (2) and to truncate (3).
+# Write, remove and create rights of ABI 1; ABI 2 adds moves between folders, ABI 3 adds truncation.
 _WRITE_FILE, _REFER, _TRUNCATE = 1 << 1, 1 << 13, 1 << 14
 _WRITE_RIGHTS = _WRITE_FILE | sum(1 << bit for bit in range(4, 13))
 
 
 def restrict_writes_to(folder: Path) -> bool:
-    """Close all other files to writing, for good, to this thread and what comes from it; return whether it is so now.
+    """Deny this thread and its children all writes outside the folder, permanently; return whether this is enforced.
 
-    False on a kernel that does not enforce it: then files are kept apart by user and mode only.
+    False if the kernel does not support Landlock: then only users and file modes protect other files.
     """
     abi = syscall(CREATE_RULESET, None, 0, 1)
     if abi < 1:
@@ -42,7 +42,7 @@ def restrict_writes_to(folder: Path) -> bool:
 
 
 def syscall(number: int, *arguments: int | bytes | None) -> int:
-    """Call the kernel by a call's number; below zero, `ctypes.get_errno` says why not."""
+    """Make a system call by its number; after a negative result, `ctypes.get_errno` returns the error."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.syscall.restype = ctypes.c_long
     c_arguments = [ctypes.c_long(value) if isinstance(value, int) else ctypes.c_char_p(value) for value in arguments]

@@ -1,4 +1,4 @@
-"""Who runs as whom: as root every service has a uid of its own (numeric, nobody is added), else all share one."""
+"""Assign users to services: started by root, each has its own numeric uid; otherwise all share one."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ SERVICE_UIDS: Final[Mapping[str, int]] = {
 SERVICE_GIDS: Final[Mapping[str, int]] = {**SERVICE_UIDS, "postgres": SERVICE_UIDS["enclave"]}
 
 TELEMETRY_GID: Final = 64100
-"""The group of every service that writes lineage and metrics."""
+"""Group of the services that write lineage and metrics."""
 SOCKET_GID: Final = 64110
-"""The group of the services that open a socket in the runtime folder; the worker is not among them."""
+"""Group of the services that create a socket in the runtime folder; the worker is not a member."""
 SUPPLEMENTARY_GIDS: Final[Mapping[str, tuple[int, ...]]] = {
     "keys": (SOCKET_GID,),
     "enclave": (TELEMETRY_GID, SOCKET_GID),
@@ -43,7 +43,7 @@ SUPPLEMENTARY_GIDS: Final[Mapping[str, tuple[int, ...]]] = {
 
 
 class ServicePrivileges(NamedTuple):
-    """How this machine lets services be kept apart. closed: they must read through folders closed to others."""
+    """How services are separated on this machine. closed_folders: they need CAP_DAC_READ_SEARCH to read code."""
 
     separation: Literal["user", "process"]
     reason: str
@@ -69,12 +69,12 @@ class ServicePrivileges(NamedTuple):
             command_line += ["--groups", groups] if groups else ["--clear-groups"]
             if self.closed_folders:
                 command_line += ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
-                # access(2), by which initdb looks for postgres, would else not count the capability.
+                # Without it access(2), with which initdb looks for postgres, ignores the capability.
                 command_line += ["--securebits=+no_setuid_fixup"]
         return [*command_line, "--", *argv]
 
     def set_owner(self, path: Path, service: str | None, mode: int, *, group: int | None = None) -> None:
-        """Hand one path of the house to a service (None: to whoever runs the supervisor)."""
+        """Make a service the owner of a path and set its mode. service: None for the user of the supervisor."""
         if self.separation == "user":
             user_id = os.geteuid() if service is None else SERVICE_UIDS[service]
             group_id = group if group is not None else (os.getegid() if service is None else SERVICE_GIDS[service])
@@ -83,7 +83,7 @@ class ServicePrivileges(NamedTuple):
 
 
 def detect_privileges(project: Project) -> ServicePrivileges:
-    """Find out how the services of this project can be kept apart here."""
+    """Detect how the services of this project can be separated on this machine."""
     setpriv = shutil.which("setpriv", path=os.defpath + os.pathsep + "/usr/bin:/bin")
     if os.geteuid() != 0:
         reason = f"started by uid {os.geteuid()}, not by root: separated by process and keys, not by user"
@@ -96,12 +96,12 @@ def detect_privileges(project: Project) -> ServicePrivileges:
 
 
 def service_command(project: Project, service: str, argv: Sequence[str]) -> list[str]:
-    """Return the command line that runs argv as a service of this project; give it `environment` and cwd "/"."""
+    """Return the command line that runs argv as a service; run it with `service_environment` and cwd "/"."""
     return detect_privileges(project).command_for(service, argv)
 
 
 def is_closed_path(path: Path) -> bool:
-    """Say whether any folder on the way to a path, or the path's own folder, is closed to other users."""
+    """Return whether other users cannot enter the path or one of the folders above it."""
     real = path.resolve()
     for folder in (real, *real.parents):
         try:
@@ -123,19 +123,19 @@ def _are_uids_mapped(uids: Iterable[int]) -> bool:
 
 
 def service_temp_dir(project: Project, service: str) -> Path:
-    """The folder of a service's temporary files: the machine's own is shared, and closed to a confined process."""
+    """Return the folder for temporary files of a service; a confined process cannot use the shared /tmp."""
     return project.state_dir / "tmp" / service
 
 
 def service_environment(project: Project, service: str) -> dict[str, str]:
-    """Return the few variables that a child sees: nothing is inherited, no token, no proxy, no home of the owner."""
+    """Return the environment of a child: it inherits no variable, so no token, proxy or home of the owner."""
     variables = {
         "PATH": "/usr/bin:/bin",
         "LANG": "C.UTF-8",
         "TZ": "UTC",
         "TMPDIR": str(service_temp_dir(project, service)),
         "HOME": str(service_temp_dir(project, service)),
-        # asyncssh asks for the name of a local user, and these uids have none.
+        # asyncssh needs the name of the local user, and these uids have no passwd entry.
         "USER": service,
         "PYTHONPATH": str(Path(__file__).parents[2]),
         "PYTHONDONTWRITEBYTECODE": "1",

@@ -1,4 +1,4 @@
-"""Confine this process to an allow-list of files with Landlock, whatever capability it was given to read with."""
+"""Confine this process to an allow-list of files with Landlock; this also limits CAP_DAC_READ_SEARCH."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from wellspring.runtime.privileges import detect_privileges, service_temp_dir
 
 SandboxRole = Literal["worker", "enclave", "api", "mlflow", "witness", "vendor"]
 
-# Rights by the ABI that brought them: 1: bits 0-12, 2: refer, 3: truncate, 5: ioctl on devices.
+# Rights by Landlock ABI: 1: bits 0-12, 2: refer, 3: truncate, 5: ioctl on devices.
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 _REFER, _TRUNCATE, _IOCTL_DEV = 1 << 13, 1 << 14, 1 << 15
 _READ = _EXECUTE | _READ_FILE | _READ_DIR
@@ -33,27 +33,27 @@ SYSTEM_PATHS = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/etc", "/p
 
 
 def confine_process(project: Project, *, role: SandboxRole) -> str:
-    """Give up, for good and for every child, all files but those that the role needs.
+    """Deny this process and its children, permanently, all files except those that the role needs.
 
-    Returns '' when the kernel now enforces it, else a sentence for `status` that says why it does not. Call it in the
-    main thread before another thread starts: it binds the calling thread and what comes from it.
+    Returns '' if the kernel enforces it, else the reason, a sentence for `status`. Call it in the main thread before
+    another thread starts: it applies to the calling thread and its descendants.
     """
-    essential = [Path(place) for place in ("/usr", sys.prefix, sys.base_prefix)]
-    if any(project.root.is_relative_to(place) for place in essential):
+    essential = [Path(path) for path in ("/usr", sys.prefix, sys.base_prefix)]
+    if any(project.root.is_relative_to(folder) for folder in essential):
         return f"the project lies inside the system or the interpreter ({project.root}), so it cannot be confined"
-    # The machine's folder of temporary files is about to close.
+    # The shared /tmp becomes inaccessible below.
     if service_temp_dir(project, role).is_dir():
         tempfile.tempdir = str(service_temp_dir(project, role))
     abi = syscall(CREATE_RULESET, None, 0, 1)
     if abi < 1:
-        return "this kernel has no Landlock: files are kept apart by user and mode only"
+        return "this kernel has no Landlock: only users and file modes protect files"
     handled_access = (1 << 13) - 1
     handled_access |= _REFER if abi >= 2 else 0
     handled_access |= _TRUNCATE if abi >= 3 else 0
     handled_access |= _IOCTL_DEV if abi >= 5 else 0
     rules = syscall(CREATE_RULESET, struct.pack("<Q", handled_access), 8, 0)
     if rules < 0:
-        return f"Landlock gave no rule set (error {ctypes.get_errno()}): files are kept apart by user and mode only"
+        return f"Landlock created no rule set (error {ctypes.get_errno()}): only users and file modes protect files"
     try:
         reads, writes = file_rules_for(project, role)
         for path in reads:
@@ -63,17 +63,17 @@ def confine_process(project: Project, *, role: SandboxRole) -> str:
         _add_rule(rules, Path("/dev"), (_READ | _WRITE_FILE | _TRUNCATE | _IOCTL_DEV) & handled_access)
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
         if syscall(RESTRICT_SELF, rules, 0) != 0:
-            return f"Landlock refused (error {ctypes.get_errno()}): files are kept apart by user and mode only"
+            return f"Landlock failed (error {ctypes.get_errno()}): only users and file modes protect files"
     finally:
         os.close(rules)
     return ""
 
 
 def file_rules_for(project: Project, role: SandboxRole) -> tuple[list[Path], list[Path]]:
-    """Say what a role may read and what it may write. Anything else of the project is closed to it."""
+    """Return the paths that a role may read and those that it may write; it can access no other project file."""
     state = project.state_dir
-    reads = [Path(place) for place in (*SYSTEM_PATHS, sys.prefix, sys.base_prefix, *filter(None, sys.path))]
-    # A rule opens all that lies below it: no folder above the project may stand here (`python -m` adds its cwd).
+    reads = [Path(path) for path in (*SYSTEM_PATHS, sys.prefix, sys.base_prefix, *filter(None, sys.path))]
+    # A rule applies to everything below its path, so folders above the project are left out (`python -m` adds one).
     reads = [path for path in reads if not project.root.is_relative_to(path)]
     reads += [
         Path(sys.executable).resolve(),
@@ -117,18 +117,18 @@ def _policy_paths(project: Project) -> list[Path]:
 
 
 def describe_separation(project: Project) -> str:
-    """Say in a sentence what keeps the services apart on this machine, for run.json and `status`."""
+    """Describe the limits of service separation on this machine, for run.json and `status`; '' if there are none."""
     privileges = detect_privileges(project)
     notes = [privileges.reason] if privileges.reason else []
     if privileges.closed_folders:
-        notes.append("the services read through folders closed to others (one capability, CAP_DAC_READ_SEARCH)")
+        notes.append("the services read folders closed to other users (one capability, CAP_DAC_READ_SEARCH)")
     if syscall(CREATE_RULESET, None, 0, 1) < 1:
-        notes.append("this kernel has no Landlock, so files are kept apart by user and mode only")
+        notes.append("this kernel has no Landlock, so only users and file modes protect files")
     return "; ".join(notes)
 
 
 def _add_rule(rules: int, path: Path, rights: int) -> None:
-    """Add one rule. A path that does not exist is left out: nothing can be made where nothing is allowed."""
+    """Add one rule. A path that does not exist is skipped: the process cannot create it either."""
     try:
         handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
@@ -137,6 +137,6 @@ def _add_rule(rules: int, path: Path, rights: int) -> None:
         if not path.is_dir():
             rights &= _ON_FILE
         if syscall(ADD_RULE, rules, RULE_PATH_BENEATH, struct.pack("<Qi", rights, handle), 0) != 0:
-            raise OSError(ctypes.get_errno(), f"Landlock took no rule for {path}")
+            raise OSError(ctypes.get_errno(), f"Landlock rejected the rule for {path}")
     finally:
         os.close(handle)

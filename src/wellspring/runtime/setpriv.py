@@ -1,4 +1,4 @@
-"""Stand in for util-linux's setpriv: become a user, keep one capability, die with the parent, run a program.
+"""Replace util-linux's setpriv: change the user, keep one capability, die with the parent, run a program.
 
 Run as a script, never imported: `setpriv.py [UID GID GROUPS CLOSED] -- PROGRAM ARGUMENT...`
 """
@@ -17,10 +17,10 @@ CAPABILITY_VERSION_3 = 0x20080522
 
 
 def main(arguments: list[str]) -> None:
-    """Become what the arguments say, then run the program; returns only by raising."""
+    """Change the user as the arguments say, then run the program; it returns only by raising."""
     separator = arguments.index("--")
     identity, program = arguments[:separator], arguments[separator + 1 :]
-    # Looked up first: afterwards this interpreter's own files may be closed to it.
+    # Look it up first: afterwards the files of this interpreter may be inaccessible.
     program_path = shutil.which(program[0])
     if program_path is None:
         raise SystemExit(f"{program[0]} cannot be run")
@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> None:
         capability_mask = 1 << CAP_DAC_READ_SEARCH if identity[3] == "1" else 0
         libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0)
         if capability_mask:
-            # access(2), by which initdb looks for postgres, would else not count the capability.
+            # Without it access(2), with which initdb looks for postgres, ignores the capability.
             libc.prctl(PR_SET_SECUREBITS, NO_SETUID_FIXUP, 0, 0, 0)
         os.setgroups([int(group) for group in identity[2].split(",") if group])
         os.setresgid(gid, gid, gid)
@@ -41,11 +41,11 @@ def main(arguments: list[str]) -> None:
             raise OSError(ctypes.get_errno(), "capset")
         if capability_mask and libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_DAC_READ_SEARCH, 0, 0) != 0:
             raise OSError(ctypes.get_errno(), "prctl")
-    # After the change of user, which clears it.
+    # After the change of user, which clears this setting.
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
-        raise SystemExit("the parent is gone")
-    os.execv(program_path, program)  # noqa: S606 (a shell is what we do not want)
+        raise SystemExit("the parent process has ended")
+    os.execv(program_path, program)  # noqa: S606 (no shell)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Runs one of the project's own Python files: feature definitions, a model; what it raises is told by its line."""
+"""Run a Python file of the project (feature definitions, a model) and report its errors with file and line."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from wellspring.errors import ProjectError
 
 
 def run_user_module(path: Path) -> ModuleType:
-    """Run a file as a module that nothing else can import, and that is forgotten afterwards.
+    """Run a file as a module that no other code can import, and remove it from sys.modules afterwards.
 
-    Two projects in one process may each have a file of the same name. Raises ProjectError with file and line for
-    whatever the file raises.
+    Two projects in one process may have files of the same name. Raises ProjectError with file and line for any
+    exception of the file.
     """
     loader = _UncachedLoader(f"wellspring_project_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}", str(path))
     module = module_from_spec(ModuleSpec(loader.name, loader, origin=str(path)))
-    # While it runs it is known by its name: dataclasses and typing look a class's module up.
+    # dataclasses and typing look up the module of a class in sys.modules while it runs.
     sys.modules[loader.name] = module
     try:
         with _UserErrorContext(path):
@@ -34,7 +34,7 @@ def run_user_module(path: Path) -> ModuleType:
 
 
 class _UncachedLoader(SourceFileLoader):
-    """Reads a file as it stands, and leaves no bytecode in the project's folder."""
+    """Load the current source, and write no bytecode to the project folder."""
 
     def get_code(self, fullname: str) -> CodeType | None:
         path = self.get_filename(fullname)
@@ -42,7 +42,7 @@ class _UncachedLoader(SourceFileLoader):
 
 
 class _UserErrorContext:
-    """Turns whatever somebody's file raises into one ProjectError with its line, and no traceback."""
+    """Convert an exception of the file to one ProjectError with its line, without a traceback."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -53,14 +53,14 @@ class _UserErrorContext:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, exc_traceback: TracebackType | None
     ) -> None:
-        # SystemExit and KeyboardInterrupt are no mistake of the file's.
+        # SystemExit and KeyboardInterrupt are not errors of the file.
         if isinstance(exc, Exception):
             raise ProjectError(_describe_error(self._path, exc), fix=f"edit {self._path}") from None
 
 
 def _describe_error(path: Path, exc: Exception) -> str:
-    """Say what is wrong in somebody's file, and on which line of it."""
-    line_numbers = [item.lineno for item in traceback.extract_tb(exc.__traceback__) if item.filename == str(path)]
+    """Describe an exception of the file, with its line."""
+    line_numbers = [frame.lineno for frame in traceback.extract_tb(exc.__traceback__) if frame.filename == str(path)]
     line = exc.lineno if isinstance(exc, SyntaxError) and exc.filename == str(path) else (line_numbers or [None])[-1]
     location = f"{path}:{line}" if line else str(path)
     if isinstance(exc, ValidationError):
@@ -70,4 +70,4 @@ def _describe_error(path: Path, exc: Exception) -> str:
             for problem in problems
         )
     message = (exc.msg if isinstance(exc, SyntaxError) else str(exc)).strip()
-    return f"{location}: {type(exc).__name__}: {message.splitlines()[0] if message else 'it says no more'}"
+    return f"{location}: {type(exc).__name__}: {message.splitlines()[0] if message else 'no message'}"

@@ -1,1 +1,1 @@
-"""Where bytes rest; knows no meaning."""
+"""Store bytes (objects) and online feature rows (online)."""

@@ -77,5 +77,5 @@ def test_files_get_the_asked_mode_whatever_the_umask(tmp_path: Path):
 def test_what_cannot_be_read_is_unavailable_and_not_unheard_of(tmp_path: Path):
     # A folder of that name is what not even root can read as a file.
     (tmp_path / "name").mkdir()
-    with pytest.raises(Unavailable, match="what is kept under name cannot be read"):
+    with pytest.raises(Unavailable, match="name cannot be read"):
         DiskBlobStore(tmp_path).read("name")

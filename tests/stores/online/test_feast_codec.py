@@ -1,4 +1,4 @@
-"""Held, byte by byte, against the libraries that Feast uses; tests/data/features/test_views_feast.py asks Feast itself."""
+"""The codec equals the libraries that Feast uses, byte by byte; test_views_feast.py compares with Feast itself."""
 
 import struct
 from datetime import UTC, datetime
@@ -10,7 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.builders.feature_views import instant, edition, rows, token, view
+from tests.builders.feature_views import edition, instant, rows, token, view
 from wellspring.errors import CorruptedError, Refused
 from wellspring.records.data import FeatureRow
 from wellspring.stores.online import feast_codec

@@ -1,1 +1,1 @@
-"""Bytes by content (Objects) and bytes by name (Paths)."""
+"""Store bytes by content hash (ContentStore) and by name (NamedBlobStore)."""

@@ -1,4 +1,4 @@
-"""Objects and Paths on a local disk: write beside, fsync, rename, fsync the folder."""
+"""Store bytes on a local disk: write a temporary file, fsync, rename, fsync the folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wellspring.errors import CorruptedError, NotFound, Unavailable
 
 
 class DiskBlobStore:
-    """Named bytes below one folder; only this process's user may write there."""
+    """Store bytes by name below one folder, writable only by the user of this process."""
 
     def __init__(self, folder: Path, *, mode: int = 0o644) -> None:
         self.folder = folder
@@ -22,13 +22,13 @@ class DiskBlobStore:
         path = self._resolve_path(name)
         temporary_path = self._write_temporary(path, content)
         try:
-            # link, unlike rename, refuses an existing name: two writers cannot both win.
+            # link, unlike rename, fails on an existing name: of two writers only one succeeds.
             os.link(temporary_path, path)
         except FileExistsError:
             if path.read_bytes() != content:
                 raise CorruptedError(
-                    f"{name} already holds other bytes, and it is written only once",
-                    fix="keep both copies and find out who wrote the first one",
+                    f"{name} already has other bytes, and it is written only once",
+                    fix="keep both copies and find out which process wrote the first one",
                 ) from None
         finally:
             os.unlink(temporary_path)
@@ -43,11 +43,11 @@ class DiskBlobStore:
         try:
             return self._resolve_path(name).read_bytes()
         except FileNotFoundError:
-            raise NotFound(f"nothing is kept under {name}", fix="check the name") from None
+            raise NotFound(f"{name} does not exist", fix="check the name") from None
         except OSError as exc:
             raise Unavailable(
-                f"what is kept under {name} cannot be read: {exc.strerror}",
-                fix="see who may read it, and that its disk answers",
+                f"{name} cannot be read: {exc.strerror}",
+                fix="check the permissions of the file and the state of its disk",
             ) from None
 
     def list(self, prefix: str) -> Iterator[str]:
@@ -65,7 +65,7 @@ class DiskBlobStore:
     def _resolve_path(self, name: str) -> Path:
         parts = PurePosixPath(name).parts
         if not parts or name.startswith("/") or any(part in {".", ".."} for part in parts):
-            raise NotFound(f"{name!r} is no relative name", fix="use a/b/c without . or ..")
+            raise NotFound(f"{name!r} is not a relative name", fix="use a/b/c without . or ..")
         return self.folder.joinpath(*parts)
 
     def _write_temporary(self, path: Path, content: bytes) -> str:
@@ -80,7 +80,7 @@ class DiskBlobStore:
 
 
 class DiskContentStore:
-    """Bytes by content hash, two hex digits a folder."""
+    """Store bytes by content hash, in one folder per two leading hex digits."""
 
     def __init__(self, folder: Path, *, mode: int = 0o644) -> None:
         self._blobs = DiskBlobStore(folder, mode=mode)
@@ -94,7 +94,7 @@ class DiskContentStore:
         content = self._blobs.read(self._object_name(digest))
         if hashlib.sha256(content).hexdigest() != digest:
             raise CorruptedError(
-                f"object {digest} no longer hashes to its name", fix="restore it from a copy; do not retry"
+                f"object {digest} no longer hashes to its name", fix="restore it from a backup; do not retry"
             )
         return content
 

@@ -1,4 +1,4 @@
-"""What the house may ask of a place where bytes rest."""
+"""Define the storage of bytes as protocols: by content hash and by name."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from typing import Protocol
 
 
 class ContentStore(Protocol):
-    """Bytes by content hash (SHA-256, hex); writes are atomic, durable and final."""
+    """Store bytes by content hash (SHA-256, hex). Writes are atomic and durable; objects never change."""
 
     def put(self, content: bytes) -> str:
-        """Keep the bytes and return their digest; keeping them again changes nothing."""
+        """Store the bytes and return their digest; a repeated call changes nothing."""
         ...
 
     def get(self, digest: str) -> bytes:
-        """Return the bytes. Raises NotFound, or Broken if they no longer hash to their name."""
+        """Return the bytes. Raises NotFound, or CorruptedError if they do not match their digest."""
         ...
 
 
 class NamedBlobStore(Protocol):
-    """Named bytes. A name is relative, `/`-separated, without `.` or `..` parts. Writes are atomic and durable."""
+    """Store bytes by name: relative, `/`-separated, without `.` or `..` parts. Writes are atomic and durable."""
 
     def write_once(self, name: str, content: bytes) -> None:
-        """Create it; the same bytes again change nothing. Raises Broken if other bytes stand under that name."""
+        """Create the blob; the same bytes again change nothing. Raises CorruptedError if the name has other bytes."""
         ...
 
     def replace(self, name: str, content: bytes) -> None:
-        """Create or replace it: a reader sees the old bytes or the new, never a mix."""
+        """Create or replace the blob: a reader gets the old bytes or the new bytes, never a mix."""
         ...
 
     def read(self, name: str) -> bytes:
@@ -34,9 +34,9 @@ class NamedBlobStore(Protocol):
         ...
 
     def list(self, prefix: str) -> Iterator[str]:
-        """Yield the names under a folder (`tile/0`), sorted."""
+        """Yield the names below a folder (`tile/0`), sorted."""
         ...
 
     def remove(self, name: str) -> None:
-        """Remove it; nothing happens if it is not there."""
+        """Remove the blob if it exists."""
         ...

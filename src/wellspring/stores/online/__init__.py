@@ -1,1 +1,1 @@
-"""The online store: newest row of each key, in Feast's row encoding."""
+"""Store the latest feature rows in Redis or Valkey, in the layout of Feast."""

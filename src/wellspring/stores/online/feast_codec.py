@@ -1,8 +1,8 @@
-"""Bytes of an online row: Feast's hash (0.67, entity keys of version 3), and one packed field of ours beside it.
+"""Encode and decode online rows: Feast's Redis hash (0.67, entity key version 3) plus one packed version field.
 
-Feast reads such a row as its own. Our field `_ws:VIEW` says what Feast's `_ts:VIEW` cannot: the sequence that breaks
-ties of knowledge, and the edition that the row was read from. Written out here, because the process that answers must
-not load Feast; tests hold each byte against Feast's own code.
+Feast can read these rows. The field `_ws:VIEW` holds what Feast's `_ts:VIEW` does not: the sequence that breaks ties
+of known_since, and the edition of the row. The encoding is implemented here because the API process must not import
+Feast; the tests compare each byte with Feast's own code.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 TOKEN_PATTERN = re.compile(r"[a-z][a-z0-9_]*_k[0-9]+_[a-z2-7]{26}")
-"""What the enclave's tokens look like; nothing else is a key."""
+"""Pattern of the enclave's tokens; only tokens are valid keys."""
 
 ScalarValue = int | float | bool | str | None
 FeatureType = Literal["int64", "float64", "bool", "string"]
@@ -32,9 +32,9 @@ _TAGS: Mapping[FeatureType, int] = {"string": 0x12, "int64": 0x20, "float64": 0x
 
 
 class RowVersion(NamedTuple):
-    """What `_ws:VIEW` holds: when the row was known, what breaks a tie, and its edition. Instants in microseconds.
+    """The content of `_ws:VIEW`: known_since and published (microseconds since 1970), sequence and edition.
 
-    Big-endian, in the order of what wins: knowledge first, then the edition that was published later.
+    Big-endian, in the order of comparison: known_since, sequence, then the time at which the edition was published.
     """
 
     known_since: int
@@ -47,21 +47,21 @@ class RowVersion(NamedTuple):
 
     @classmethod
     def decode(cls, raw: bytes) -> RowVersion:
-        """Raises Broken when the bytes are no mark."""
+        """Unpack the version field. Raises CorruptedError if the bytes have the wrong length."""
         if len(raw) != _VERSION_STRUCT.size:
-            raise CorruptedError("a row of the online store has no readable mark", fix=_REBUILD_HINT)
+            raise CorruptedError("a row of the online store has an invalid version field", fix=_REBUILD_HINT)
         known_since, sequence, published, edition = _VERSION_STRUCT.unpack(raw)
         return cls(known_since, sequence, published, edition.decode("ascii", "replace"))
 
 
 class RowCodec:
-    """Where the rows of one view lie, and how one is written and read. fields: of the hash, in the order asked for."""
+    """Encode and decode the keys and rows of one feature view. fields: of the hash, in the order of HMGET."""
 
     def __init__(self, project: str, view: FeatureViewSpec) -> None:
         self.view = view
-        # Feast sorts by the key's name; a caller gives the values in the view's order.
-        self._key_order = sorted(range(len(view.keys)), key=lambda place: view.keys[place])
-        names = b"".join(_encode_text(view.keys[place]) for place in self._key_order)
+        # Feast sorts by key column name; callers pass the values in the order of the view.
+        self._key_order = sorted(range(len(view.keys)), key=lambda position: view.keys[position])
+        names = b"".join(_encode_text(view.keys[position]) for position in self._key_order)
         self._prefix = struct.pack("<I", len(view.keys)) + names
         self._suffix = project.encode()
         feature_fields = [
@@ -72,17 +72,17 @@ class RowCodec:
         self._decoders = [(feature.name, _DECODERS[feature.type]) for feature in view.features]
 
     def encode_key(self, values: Sequence[str]) -> bytes:
-        """Name the hash of one thing. Raises Refused, without repeating it, for a key that is no token."""
+        """Build the Redis key of one entity. Raises Refused for a key that is not a token; the error omits the key."""
         if len(values) != len(self.view.keys) or not all(TOKEN_PATTERN.fullmatch(value) for value in values):
             raise token_required(self.view)
         return self.encode_checked_key(values)
 
     def encode_checked_key(self, values: Sequence[str]) -> bytes:
-        """Name the hash of one thing whose key was checked."""
-        return b"".join((self._prefix, *(_encode_text(values[place]) for place in self._key_order), self._suffix))
+        """Build the Redis key of one entity whose tokens are already checked."""
+        return b"".join((self._prefix, *(_encode_text(values[position]) for position in self._key_order), self._suffix))
 
     def encode_rows(self, rows: pa.Table, *, published: datetime, edition: str) -> list[Sequence[bytes]]:
-        """Encode a table, column by column, in the order of `fields`; known_since and sequence have no null."""
+        """Encode a table by column, in the order of `fields`. known_since and sequence must not be null."""
         import pyarrow as pa
 
         columns: list[Sequence[bytes]] = [
@@ -105,9 +105,9 @@ class RowCodec:
         return columns
 
     def decode_row(self, key: tuple[str, ...], reply: Sequence[bytes | None]) -> FeatureRow | None:
-        """Read the fields of one hash; None when nothing is known under this definition of the view.
+        """Decode the fields of one hash; None if the row is missing or was written by an older view definition.
 
-        Raises Broken when another program than ours has written the row.
+        Raises CorruptedError if another program has changed the row.
         """
         raw_version = reply[-1]
         if raw_version is None:
@@ -120,7 +120,7 @@ class RowCodec:
         values: dict[str, ScalarValue] = {}
         for (name, decode_value), raw in zip(self._decoders, reply, strict=False):
             if raw is None:
-                # The row was written before the view had this feature: as a whole it is not known yet.
+                # The row was written before the view had this feature, so it is incomplete.
                 return None
             values[name] = decode_value(raw) if raw else None
         return FeatureRow(
@@ -132,23 +132,23 @@ _REBUILD_HINT = "empty the online store and run `wellspring transform` again"
 
 
 def token_required(view: FeatureViewSpec) -> Refused:
-    """Make the refusal of a key that is no token; it never repeats what was given."""
+    """Build the error for a key that is not a token; it never repeats the key."""
     keys = ", ".join(view.keys)
-    return Refused(f"the key of {view.name} ({keys}) is not a token", fix="get a token from the enclave, and ask by it")
+    return Refused(f"the key of {view.name} ({keys}) is not a token", fix="get a token from the enclave as the key")
 
 
 def to_epoch_micros(instant: datetime) -> int:
-    """Count an instant from 1970."""
+    """Convert an instant to microseconds since 1970."""
     return (instant - _EPOCH) // timedelta(microseconds=1)
 
 
 def from_epoch_micros(micros: int) -> datetime:
-    """Read an instant back."""
+    """Convert microseconds since 1970 to an instant."""
     return _EPOCH + timedelta(microseconds=micros)
 
 
 def murmur3_hash(key: bytes) -> int:
-    """Hash a field's name: MurmurHash3, 32 bits, seed 0."""
+    """Hash a field name with MurmurHash3, 32 bits, seed 0."""
     factor_1, factor_2, state = 0xCC9E2D51, 0x1B873593, 0
     block_end = len(key) & ~3
 
@@ -168,7 +168,7 @@ def murmur3_hash(key: bytes) -> int:
 
 
 def encode_varint(number: int) -> bytes:
-    """Write an int64 as protobuf does: seven bits a byte, a negative one in its 64-bit form."""
+    """Encode an int64 as a protobuf varint; negative numbers use their 64-bit two's complement."""
     number &= 0xFFFFFFFFFFFFFFFF
     out = bytearray()
     while number > 0x7F:
@@ -179,7 +179,7 @@ def encode_varint(number: int) -> bytes:
 
 
 def encode_timestamp(micros: int) -> bytes:
-    """Write an instant in microseconds as google.protobuf.Timestamp; a zero is left out."""
+    """Encode microseconds since 1970 as google.protobuf.Timestamp; zero fields are omitted."""
     seconds, rest = divmod(micros, 1_000_000)
     return (b"\x08" + encode_varint(seconds) if seconds else b"") + (
         b"\x10" + encode_varint(rest * 1000) if rest else b""
@@ -187,12 +187,12 @@ def encode_timestamp(micros: int) -> bytes:
 
 
 def encode_column(feature_type: FeatureType, column: pa.ChunkedArray) -> list[bytes]:
-    """Write a column as Feast's values, one protobuf message each; a null is the empty message."""
+    """Encode a column as Feast values, one protobuf message each; null is the empty message."""
     values = column.to_pylist()
     if feature_type == "float64":
         pack = _DOUBLE.pack
         return [b"" if value is None else pack(0x29, value) for value in values]
-    # Whole numbers, words and truths repeat: each is encoded once.
+    # Integers, texts and booleans repeat, so each distinct value is encoded once.
     encoded_values: dict[ScalarValue, bytes] = {None: b""}
     for value in values:
         if value not in encoded_values:
@@ -224,7 +224,7 @@ def _decode_varint(raw: bytes, offset: int) -> tuple[int, int]:
 
 
 def _corrupted_value() -> CorruptedError:
-    return CorruptedError("a value of the online store is not what its view declares", fix=_REBUILD_HINT)
+    return CorruptedError("a value of the online store does not have the type of its view", fix=_REBUILD_HINT)
 
 
 def _decode_float(raw: bytes) -> float:
@@ -267,5 +267,5 @@ _DECODERS: Mapping[FeatureType, Callable[[bytes], ScalarValue]] = {
 
 
 def build_row_codecs(project: str, views: Iterable[FeatureViewSpec]) -> dict[str, RowCodec]:
-    """Lay out every view, by name."""
+    """Create the codec of every view, by view name."""
     return {view.name: RowCodec(project, view) for view in views}

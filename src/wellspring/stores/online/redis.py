@@ -1,20 +1,19 @@
-"""The newest row of each thing, over the Redis protocol: written in bulk by the worker, read in one round trip.
+"""Store the latest feature row of each entity, over the Redis protocol: bulk writes, reads in one round trip.
 
-Rows lie as Feast lays them out (`layout.py`), so stock Feast reads them. Whether a row is newer is decided inside the
-store, by a script, never by reading first and writing then: of two writers the newer knowledge wins, whoever is last.
-No row is ever deleted here: each names its edition, and the marker names the one that is live.
+Rows have Feast's layout (`feast_codec.py`), so that stock Feast can read them. A script inside the store compares the
+versions of a row: with two concurrent writers, the newer row wins regardless of their order. Rows are never deleted
+here: each holds its edition, and the marker holds the live edition.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wellspring.errors import CorruptedError, NotFound, Unavailable
 from wellspring.project import suggest_name
@@ -27,30 +26,35 @@ from wellspring.stores.online.feast_codec import (
     to_epoch_micros,
     token_required,
 )
+from wellspring.stores.online.redis_connection import (
+    START_HINT,
+    RedisConnection,
+    encode_redis_command,
+    error_from_reply,
+)
 from wellspring.stores.online.redis_scripts import ADD_PENDING_VIEWS, SET_LIVE_EDITION, WRITE_NEWEST_ROWS
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from redis import Redis
 
-_START_HINT = "start it with `wellspring up`, or ask again later; `wellspring doctor` says what is wrong"
-# One script of so many rows keeps the store from answering for about a millisecond.
+# One script with this many rows blocks the store for about a millisecond.
 _ROWS_PER_SCRIPT = 100
 _SCRIPTS_PER_BATCH = 20
 _MARKER_FIELDS = ("id", "as_of", "views", "pending_views")
 
 
 class WriteResult(NamedTuple):
-    """What a bulk write came to. newer_kept: rows whose newer knowledge, already there, was left in place."""
+    """The result of a bulk write. superseded_rows: rows not written because the store already has newer ones."""
 
     rows: int
     superseded_rows: int
 
 
 class LiveMarker(NamedTuple):
-    """The edition that was last materialized whole. as_of: up to when its knowledge goes; views: their digest.
+    """The edition that was last materialized completely. as_of: its knowledge cutoff; views: digest of the views.
 
-    coming: digests of the views under which rows were written since then, in part: a row may be of these already.
+    pending_views: digests of the views of later, incomplete writes; a row may already have one of these definitions.
     """
 
     edition: str
@@ -60,7 +64,7 @@ class LiveMarker(NamedTuple):
 
 
 class OnlineWriter:
-    """The worker's end, synchronous. project: part of each row's name. timeout: seconds for one round trip."""
+    """Write and read rows synchronously. project: part of each Redis key. timeout: seconds for one round trip."""
 
     def __init__(self, socket: Path, project: str, *, user: str, password: str, timeout: float = 10.0) -> None:
         from redis import Redis
@@ -69,7 +73,7 @@ class OnlineWriter:
 
         self._project = project
         self._socket = socket
-        # One more try, for a connection that the store closed while it was idle; a write again changes nothing.
+        # One retry, for a connection that the store closed while it was idle; a repeated write changes nothing.
         self._redis: Redis = Redis(
             unix_socket_path=str(socket),
             username=user,
@@ -80,14 +84,14 @@ class OnlineWriter:
         )
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._redis.close()
 
     def write_rows(self, view: FeatureViewSpec, rows: pa.Table, edition: Edition) -> WriteResult:
-        """Write rows of a view; a row whose newer knowledge (known_since, sequence) is already there is left alone.
+        """Write rows of a view, except those for which the store has a greater (known_since, sequence).
 
-        rows: the view's keys, features, known_since and sequence. Of equal knowledge the later edition wins; writing
-        the same again changes nothing. Raises Refused for a key that is no token, before anything is written.
+        rows: the view's keys, features, known_since and sequence. On a tie the later edition wins; a repeated write
+        changes nothing. Raises Refused for a key that is not a token, before any write.
         """
         import pyarrow as pa
         import pyarrow.compute as pc
@@ -100,7 +104,7 @@ class OnlineWriter:
         with self._map_errors(), ThreadPoolExecutor(1) as sender:
             script: Any = self._redis.script_load(WRITE_NEWEST_ROWS)
             former_fields = self._former_fields(codec)
-            # The store works on one batch while the next is encoded.
+            # The store processes one batch while the next is encoded.
             pending_batch: Future[list[int]] | None = None
             written = 0
             for batch in rows.to_batches(max_chunksize=_ROWS_PER_SCRIPT * _SCRIPTS_PER_BATCH):
@@ -122,38 +126,38 @@ class OnlineWriter:
         pipeline = self._redis.pipeline(transaction=False)
         for start in range(0, len(keys), _ROWS_PER_SCRIPT):
             chunk = slice(start, start + _ROWS_PER_SCRIPT)
-            values = [item for row in zip(*(column[chunk] for column in columns), strict=True) for item in row]
+            values = [value for row in zip(*(column[chunk] for column in columns), strict=True) for value in row]
             pipeline.evalsha(script, len(keys[chunk]), *keys[chunk], *header, *values)
         return pipeline
 
     def _former_fields(self, codec: RowCodec) -> list[bytes]:
-        """Say which fields the view had once and has no more: beside newer ones, nobody may read them as of now."""
+        """Return fields that earlier definitions of the view had; a newer row deletes them."""
         name = f"ws:fields:{self._project}:{codec.view.name}"
         self._redis.sadd(name, *codec.fields)
         stored_fields: Any = self._redis.smembers(name)
         return sorted(stored_fields - set(codec.fields))
 
     def read_row(self, view: FeatureViewSpec, key: tuple[str, ...]) -> FeatureRow | None:
-        """Return the row of one thing, None when there is none. Raises Refused for a key that is no token."""
+        """Return the row of one entity, or None. Raises Refused for a key that is not a token."""
         return self.read_rows(view, [key])[0]
 
     def read_rows(self, view: FeatureViewSpec, keys: Sequence[tuple[str, ...]]) -> list[FeatureRow | None]:
-        """Return the rows of many things in one round trip, in the order asked."""
+        """Return the rows of many entities in one round trip, in the order of `keys`."""
         codec = RowCodec(self._project, view)
         with self._map_errors():
-            # redis-py's hints know no bytes as a name.
+            # The type hints of redis-py do not allow bytes as a key.
             pipeline: Any = self._redis.pipeline(transaction=False)
             for key in keys:
                 pipeline.hmget(codec.encode_key(key), list(codec.fields))
             return [codec.decode_row(key, reply) for key, reply in zip(keys, pipeline.execute(), strict=True)]
 
     def begin_write(self, views: Digest) -> None:
-        """Say, before the first of them, under which definition the next rows are written; `point` ends it."""
+        """Record the view definition of the rows that follow; `set_live` ends the write."""
         with self._map_errors():
             self._redis.eval(ADD_PENDING_VIEWS, 1, marker_key(self._project), views)
 
     def set_live(self, edition: Edition, *, as_of: datetime, views: Digest) -> bool:
-        """Mark an edition as live; False, and nothing changes, when a later one is live already."""
+        """Set the live edition; return False and change nothing if a later edition is live."""
         published, until = to_epoch_micros(edition.known_since), to_epoch_micros(as_of)
         with self._map_errors():
             reply: Any = self._redis.eval(
@@ -162,32 +166,32 @@ class OnlineWriter:
         return bool(reply)
 
     def get_live(self) -> LiveMarker | None:
-        """Return what is live, None before the first."""
+        """Return the marker of the live edition, or None before the first."""
         with self._map_errors():
             reply: Any = self._redis.hmget(marker_key(self._project), list(_MARKER_FIELDS))
         return parse_live_marker(reply)
 
     @contextmanager
     def _map_errors(self) -> Iterator[None]:
-        from redis.exceptions import ConnectionError as Lost
+        from redis.exceptions import ConnectionError as RedisConnectionError
         from redis.exceptions import RedisError
-        from redis.exceptions import TimeoutError as Late
+        from redis.exceptions import TimeoutError as RedisTimeoutError
 
         try:
             yield
-        except (Lost, Late, OSError) as problem:
+        except (RedisConnectionError, RedisTimeoutError, OSError) as exc:
             raise Unavailable(
-                f"the online store at {self._socket} does not answer ({type(problem).__name__})", fix=_START_HINT
+                f"the online store at {self._socket} does not respond ({type(exc).__name__})", fix=START_HINT
             ) from None
-        except RedisError as problem:
-            raise _error_reply(problem) from None
+        except RedisError as exc:
+            raise error_from_reply(exc) from None
 
 
 class OnlineReader:
-    """The API's end: many callers of one event loop share one connection, and each call is one round trip.
+    """Read rows asynchronously: callers of one event loop share one connection; each call is one round trip.
 
-    deadline: seconds for one call, connecting included. A connection that is lost fails every call that waits for it;
-    the next call connects again. Nothing is tried twice: the caller knows whether its own time is up.
+    deadline: seconds for one call, including the connection. A lost connection fails all pending calls; the next call
+    reconnects. No call is retried: only the caller knows its remaining time.
     """
 
     def __init__(
@@ -205,32 +209,32 @@ class OnlineReader:
         self._deadline = deadline
         self._max_pending = max_pending
         self._plans = {view.name: _LookupPlan(views.project, view) for view in views.views}
-        self._marker_command = _encode_command(
+        self._marker_command = encode_redis_command(
             b"HMGET", *(word.encode() for word in (marker_key(views.project), *_MARKER_FIELDS))
         )
-        self._connection: _RedisConnection | None = None
-        self._connecting: asyncio.Task[_RedisConnection] | None = None
+        self._connection: RedisConnection | None = None
+        self._connecting: asyncio.Task[RedisConnection] | None = None
 
     async def get_rows(self, keys: Sequence[tuple[str, tuple[str, ...]]]) -> list[FeatureRow | None]:
-        """Return the rows of (view, key), None for one that is not there, in one round trip.
+        """Return the rows of (view, key) pairs in one round trip; None for a missing row.
 
-        Raises NotFound for an unknown view, Refused for a key that is no token, Unavailable without an answer in time.
+        Raises NotFound for an unknown view, Refused for a key that is not a token, Unavailable after the deadline.
         """
         return (await self._fetch_rows(keys, b""))[1]
 
     async def get_with_marker(
         self, keys: Sequence[tuple[str, tuple[str, ...]]]
     ) -> tuple[LiveMarker | None, list[FeatureRow | None]]:
-        """Return what is live together with the rows, in one round trip."""
+        """Return the marker of the live edition and the rows, in one round trip."""
         replies, rows = await self._fetch_rows(keys, self._marker_command)
         return parse_live_marker(replies[-1]), rows
 
     async def get_live(self) -> LiveMarker | None:
-        """Return what is live, None before the first."""
+        """Return the marker of the live edition, or None before the first."""
         return (await self.get_with_marker([]))[0]
 
     async def close(self) -> None:
-        """Let go of the connection; whoever waits for an answer is told."""
+        """Close the connection; pending calls raise Unavailable."""
         if self._connecting is not None:
             self._connecting.cancel()
         if self._connection is not None:
@@ -266,45 +270,45 @@ class OnlineReader:
                 )
                 if connection.pending_count >= self._max_pending:
                     raise Unavailable(
-                        f"{connection.pending_count} calls wait for the online store already", fix=_START_HINT
+                        f"{connection.pending_count} calls are already waiting for the online store", fix=START_HINT
                     )
                 replies = await connection.send_commands(payload, count)
         except TimeoutError:
-            message = f"the online store did not answer within {self._deadline:g} s"
-            raise Unavailable(message, fix=_START_HINT) from None
+            message = f"the online store did not respond within {self._deadline:g} s"
+            raise Unavailable(message, fix=START_HINT) from None
         for reply in replies:
             if isinstance(reply, Exception):
-                raise _error_reply(reply)
+                raise error_from_reply(reply)
         return replies
 
-    async def _ensure_connected(self) -> _RedisConnection:
-        """Connect once for all who ask; a caller whose time is up leaves the attempt to the others."""
+    async def _ensure_connected(self) -> RedisConnection:
+        """Connect once for all callers; the timeout of one caller does not cancel the attempt."""
         if self._connecting is None:
             self._connecting = asyncio.create_task(self._connect())
             self._connecting.add_done_callback(self._on_connected)
         return await asyncio.shield(self._connecting)
 
-    def _on_connected(self, task: asyncio.Task[_RedisConnection]) -> None:
+    def _on_connected(self, task: asyncio.Task[RedisConnection]) -> None:
         self._connecting = None
         if not task.cancelled() and task.exception() is None:
             self._connection = task.result()
 
-    async def _connect(self) -> _RedisConnection:
+    async def _connect(self) -> RedisConnection:
         user, password = self._credentials
         try:
-            _, connection = await asyncio.get_running_loop().create_unix_connection(_RedisConnection, str(self._socket))
-        except OSError as problem:
-            message = f"the online store at {self._socket} does not answer ({type(problem).__name__})"
-            raise Unavailable(message, fix=_START_HINT) from None
-        (reply,) = await connection.send_commands(_encode_command(b"AUTH", user.encode(), password.encode()), 1)
+            _, connection = await asyncio.get_running_loop().create_unix_connection(RedisConnection, str(self._socket))
+        except OSError as exc:
+            message = f"the online store at {self._socket} does not respond ({type(exc).__name__})"
+            raise Unavailable(message, fix=START_HINT) from None
+        (reply,) = await connection.send_commands(encode_redis_command(b"AUTH", user.encode(), password.encode()), 1)
         if isinstance(reply, Exception):
             connection.close()
-            raise _error_reply(reply)
+            raise error_from_reply(reply)
         return connection
 
 
 class _LookupPlan:
-    """How one view is asked for: all of the command but the key, made once."""
+    """The HMGET command of one view, encoded once except for the key."""
 
     def __init__(self, project: str, view: FeatureViewSpec) -> None:
         self.codec = RowCodec(project, view)
@@ -316,80 +320,13 @@ class _LookupPlan:
         return b"%b$%d\r\n%b\r\n%b" % (self._prefix, len(name), name, self._suffix)
 
 
-class _RedisConnection(asyncio.Protocol):
-    """One connection: replies come in the order of the questions, and questions of one turn leave in one write."""
-
-    def __init__(self) -> None:
-        import hiredis
-
-        self.is_open = False
-        self._reader = hiredis.Reader()
-        self._pending: deque[tuple[int, list[Any], asyncio.Future[list[Any]]]] = deque()
-        self._outgoing: list[bytes] = []
-        self._transport: asyncio.Transport | None = None
-
-    @property
-    def pending_count(self) -> int:
-        return len(self._pending)
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transport is no subclass of asyncio's.
-        self._transport, self.is_open = cast("asyncio.Transport", transport), True
-        self._loop = asyncio.get_running_loop()
-
-    def send_commands(self, payload: bytes, count: int) -> asyncio.Future[list[Any]]:
-        """Ask `count` commands at once. A caller that stops waiting leaves its replies to be read and dropped."""
-        future: asyncio.Future[list[Any]] = self._loop.create_future()
-        if not self.is_open:
-            future.set_exception(_lost_connection_error())
-            return future
-        self._pending.append((count, [], future))
-        if not self._outgoing:
-            self._loop.call_soon(self._flush)
-        self._outgoing.append(payload)
-        return future
-
-    def _flush(self) -> None:
-        outgoing, self._outgoing = self._outgoing, []
-        if self._transport is not None and self.is_open:
-            self._transport.write(b"".join(outgoing))
-
-    def data_received(self, data: bytes) -> None:
-        import hiredis
-
-        self._reader.feed(data)
-        try:
-            while (reply := self._reader.gets()) is not False:
-                count, replies, future = self._pending[0]
-                replies.append(reply)
-                if len(replies) == count:
-                    self._pending.popleft()
-                    if not future.done():
-                        future.set_result(replies)
-        except (hiredis.ProtocolError, IndexError):
-            # What the store says can no longer be told apart: nobody may get another's reply.
-            self.close()
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's words
-        self.is_open = False
-        while self._pending:
-            _, _, future = self._pending.popleft()
-            if not future.done():
-                future.set_exception(_lost_connection_error())
-
-    def close(self) -> None:
-        self.is_open = False
-        if self._transport is not None:
-            self._transport.abort()
-
-
 def marker_key(project: str) -> str:
-    """Name the hash that says which edition of a project is live."""
+    """Return the Redis key of the live-edition marker of a project."""
     return f"ws:edition:{project}"
 
 
 def parse_live_marker(fields: Sequence[bytes | None]) -> LiveMarker | None:
-    """Read the marker. Raises Broken when only a part of it is there."""
+    """Parse the marker of the live edition. Raises CorruptedError if it is incomplete."""
     match list(fields):
         case [None, None, None, _]:
             return None
@@ -397,20 +334,5 @@ def parse_live_marker(fields: Sequence[bytes | None]) -> LiveMarker | None:
             pending_views = tuple(pending.decode().split()) if pending is not None else ()
             return LiveMarker(edition.decode(), from_epoch_micros(int(as_of)), views.decode(), pending_views)
     raise CorruptedError(
-        "the online store's marker of the live edition is torn", fix="run `wellspring transform` again"
+        "the online store's marker of the live edition is incomplete", fix="run `wellspring transform` again"
     )
-
-
-def _encode_command(*words: bytes) -> bytes:
-    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
-
-
-def _lost_connection_error() -> Unavailable:
-    return Unavailable("the online store closed the connection before it answered", fix=_START_HINT)
-
-
-def _error_reply(problem: Exception) -> Unavailable:
-    """Tell of an error reply by its first word alone: the rest may quote what was asked."""
-    word = str(problem).partition(" ")[0]
-    code = word if word.isupper() else type(problem).__name__
-    return Unavailable(f"the online store refused to answer ({code})", fix=_START_HINT)
