@@ -1,4 +1,4 @@
-"""The client believes an answer under its promise alone, and gives back the error that the API told of."""
+"""The client accepts only signed predictions, and raises the error that a problem document describes."""
 
 from __future__ import annotations
 
@@ -31,24 +31,35 @@ Change = Callable[[dict[str, Any]], object]
 
 def prediction() -> Prediction:
     return Prediction(
-        id="p1", model="denials", request_digest=compute_request_digest(claim(1)), release="r" * 12, edition="e" * 12, score=0.1 + 0.2,
-        threshold="0.40", decision="pays", reasons=(FeatureAttribution(feature="claim.amount", description="the amount", contribution=-1e-17),),
-        freshness="fresh", as_of=NOW, age_seconds=0, vector_digest="9" * 64, answered_at=NOW,
-    )  # fmt: skip
+        id="p1",
+        model="denials",
+        request_digest=compute_request_digest(claim(1)),
+        release="r" * 12,
+        edition="e" * 12,
+        score=0.1 + 0.2,
+        threshold="0.40",
+        decision="pays",
+        reasons=(FeatureAttribution(feature="claim.amount", description="the amount", contribution=-1e-17),),
+        freshness="fresh",
+        as_of=NOW,
+        age_seconds=0,
+        vector_digest="9" * 64,
+        answered_at=NOW,
+    )
 
 
 class Api:
-    """A stand-in that says what a test wants. told: (status, body) by address; closing: it ends each connection."""
+    """A fake API. responses: (status, body) by path; closing: close the connection after each response."""
 
     def __init__(self) -> None:
         step = RecordingStep(clock=FixedClock(NOW))
-        self.contracts = AnswerSigner(step=step, clock=step.clock)
-        self.key = self.contracts.current_key()
-        self.result: dict[str, tuple[int, bytes]] = {}
+        self.answer_signer = AnswerSigner(step=step, clock=step.clock)
+        self.key = self.answer_signer.current_key()
+        self.responses: dict[str, tuple[int, bytes]] = {}
         self.closing = False
         self.requests: list[str] = []
         self.answer(lambda _: None)
-        expected = self.contracts.public_key(self.key.key_id)
+        expected = self.answer_signer.public_key(self.key.key_id)
         self.publish(
             key_id=expected.key_id, public_key=expected.encoded, expires_at=format_instant(expected.expires_at)
         )
@@ -57,10 +68,10 @@ class Api:
         arguments = prediction().model_dump(mode="json")
         arguments["signature"] = self.key.sign_answer(answer_signature.signed_text(arguments)).model_dump()
         change(arguments)
-        self.result["/v1/models/denials/predictions"] = 200, json.dumps(arguments).encode()
+        self.responses["/v1/models/denials/predictions"] = 200, json.dumps(arguments).encode()
 
     def publish(self, **fields: str) -> None:
-        self.result[f"/v1/keys/{self.key.key_id}"] = 200, json.dumps(fields).encode()
+        self.responses[f"/v1/keys/{self.key.key_id}"] = 200, json.dumps(fields).encode()
 
     @contextmanager
     def up(self) -> Iterator[Client]:
@@ -72,7 +83,7 @@ class Api:
             def do_GET(self) -> None:
                 self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 api.requests.append(self.path)
-                status, body = api.result.get(self.path, (500, b"not json"))
+                status, body = api.responses.get(self.path, (500, b"not json"))
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
@@ -103,7 +114,7 @@ class Api:
                     thread.join()
 
 
-def test_a_promised_answer_is_read_to_the_last_bit_and_its_key_asked_for_once():
+def test_signed_prediction_is_read_exactly_and_key_fetched_once():
     api = Api()
     with api.up() as client:
         for _ in range(3):
@@ -112,14 +123,14 @@ def test_a_promised_answer_is_read_to_the_last_bit_and_its_key_asked_for_once():
     assert [item for item in api.requests if "keys" in item] == [f"/v1/keys/{api.key.key_id}"]
 
 
-def test_who_is_answered_before_all_was_said_hears_the_answer(monkeypatch: pytest.MonkeyPatch):
+def test_response_to_partly_sent_request_is_read(monkeypatch: pytest.MonkeyPatch):
     api, send, sent = Api(), module._UnixHTTPConnection.send, list[bytes]()
-    api.result["/v1/models/denials/predictions"] = (
+    api.responses["/v1/models/denials/predictions"] = (
         403,
         json.dumps(
             {
                 "type": "urn:wellspring:refused",
-                "title": "It is refused",
+                "title": "Request refused",
                 "status": 403,
                 "detail": "who are you",
                 "fix": "ask",
@@ -127,17 +138,17 @@ def test_who_is_answered_before_all_was_said_hears_the_answer(monkeypatch: pytes
         ).encode(),
     )
 
-    def broken(line: module._UnixHTTPConnection, data: bytes) -> None:
+    def fail_after_headers(line: module._UnixHTTPConnection, data: bytes) -> None:
         sent.append(data)
         if len(sent) == 1:
-            # The body never gets through, and so its length is none.
+            # The body is never sent, so the request must not announce its length.
             send(line, data.replace(b"Content-Length: ", b"X-Length: "))
             return
         raise BrokenPipeError
 
-    monkeypatch.setattr(module._UnixHTTPConnection, "send", broken)
-    with api.up() as asking, pytest.raises(Refused, match="who are you"):
-        asking.predict("denials", claim(1))
+    monkeypatch.setattr(module._UnixHTTPConnection, "send", fail_after_headers)
+    with api.up() as client, pytest.raises(Refused, match="who are you"):
+        client.predict("denials", claim(1))
     assert len(sent) == 2
 
 
@@ -153,7 +164,7 @@ def test_who_is_answered_before_all_was_said_hears_the_answer(monkeypatch: pytes
         lambda answer: answer.pop("signature"),
     ],
 )
-def test_a_changed_or_unpromised_answer_is_never_believed(change: Change):
+def test_changed_or_unsigned_prediction_is_refused(change: Change):
     api = Api()
     api.answer(change)
     with api.up() as client, pytest.raises(CorruptedError):
@@ -163,18 +174,18 @@ def test_a_changed_or_unpromised_answer_is_never_believed(change: Change):
 @pytest.mark.parametrize(
     "change", [{"model": "other"}, {"request_digest": compute_request_digest(claim(2))}, {"request_digest": ""}]
 )
-def test_an_answer_to_another_question_is_never_taken_though_its_promise_holds(change: dict[str, str]):
+def test_prediction_for_another_request_is_refused_despite_valid_signature(change: dict[str, str]):
     api = Api()
     arguments = {**prediction().model_dump(mode="json"), **change}
     arguments["signature"] = api.key.sign_answer(answer_signature.signed_text(arguments)).model_dump()
-    api.result["/v1/models/denials/predictions"] = 200, json.dumps(arguments).encode()
-    with api.up() as client, pytest.raises(CorruptedError, match="another question"):
+    api.responses["/v1/models/denials/predictions"] = 200, json.dumps(arguments).encode()
+    with api.up() as client, pytest.raises(CorruptedError, match="another request"):
         client.predict("denials", claim(1))
 
 
-def test_a_promise_under_another_key_or_one_that_had_ended_is_never_believed():
+def test_signature_with_other_or_expired_key_is_refused():
     api = Api()
-    expected = api.contracts.public_key(api.key.key_id)
+    expected = api.answer_signer.public_key(api.key.key_id)
     second = AnswerSigner(step=RecordingStep(), clock=FixedClock()).current_key().public_key
     for public, expires in (
         (second.encoded, format_instant(expected.expires_at)),
@@ -187,21 +198,21 @@ def test_a_promise_under_another_key_or_one_that_had_ended_is_never_believed():
 
 
 @pytest.mark.parametrize("kind", list(ERRORS_BY_SLUG.values()))
-def test_an_error_comes_back_as_it_was(kind: type[WellspringError]):
+def test_problem_document_is_raised_as_original_error(kind: type[WellspringError]):
     api = Api()
     status, _, body = problem_response(problem_from_error(kind("what it was", fix="how to mend it")))
-    api.result["/v1/models/denials"] = status, body
+    api.responses["/v1/models/denials"] = status, body
     with api.up() as client, pytest.raises(kind) as error:
         client.describe_model("denials")
     assert (type(error.value), error.value.what, error.value.fix) == (kind, "what it was", "how to mend it")
 
 
-def test_what_is_no_answer_of_the_house_is_an_error_of_its_own():
+def test_invalid_response_raises_error():
     api = Api()
-    api.result["/v1/models/denials"] = 502, b"<html>"
-    api.result["/v1/models/other"] = 418, b"[]"
-    api.result["/healthz"] = 200, b"[]"
-    api.result["/v1/features/claim?key=x"] = 200, b'{"view": "claim"}'
+    api.responses["/v1/models/denials"] = 502, b"<html>"
+    api.responses["/v1/models/other"] = 418, b"[]"
+    api.responses["/healthz"] = 200, b"[]"
+    api.responses["/v1/features/claim?key=x"] = 200, b'{"view": "claim"}'
     with api.up() as client:
         with pytest.raises(Unavailable):
             client.describe_model("denials")
@@ -213,13 +224,13 @@ def test_what_is_no_answer_of_the_house_is_an_error_of_its_own():
             client.get_features("claim", "x")
 
 
-def test_a_connection_that_was_closed_while_it_was_idle_is_opened_again():
+def test_idle_connection_closed_by_server_is_reopened():
     api = Api()
     api.closing = True
     with api.up() as client:
         assert client.predict("denials", claim(1)).score == client.predict("denials", claim(1)).score
 
 
-def test_an_api_that_is_not_there_is_unavailable(tmp_path: Path):
-    with Client(tmp_path / "api.sock") as client, pytest.raises(Unavailable, match="does not answer"):
+def test_missing_api_socket_is_unavailable(tmp_path: Path):
+    with Client(tmp_path / "api.sock") as client, pytest.raises(Unavailable, match="does not respond"):
         client.health()

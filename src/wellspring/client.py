@@ -1,6 +1,6 @@
-"""Asks the API over its Unix socket, and believes an answer only under its promise. Standard library for the wire.
+"""Call the prediction API over its Unix socket, and verify the signature of each prediction.
 
-A `Client` keeps one connection and is for one thread. What the API refuses comes back as the error that it was.
+A `Client` holds one connection; use it from one thread. A problem document of the API is raised as the original error.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ T = TypeVar("T", bound=Frozen)
 
 
 class FeatureValues(Frozen):
-    """What is known of one thing. values: by feature; None where nothing is known."""
+    """The features of one entity. values: by feature name; None if a value is missing."""
 
     view: str
     values: dict[str, JsonValue]
@@ -44,7 +44,7 @@ class FeatureValues(Frozen):
 
 
 class ModelInfo(Frozen):
-    """What a model needs to be asked. keys: the columns whose tokens it wants; trouble: why a newer release waits."""
+    """Description of a served model. keys: required key columns; pending_error: why a newer release is not loaded."""
 
     model: str
     release: str
@@ -60,13 +60,13 @@ class ModelInfo(Frozen):
 
 
 class Client:
-    """Typed calls. at: a project, or the API's socket. timeout: seconds of silence after which it counts as gone."""
+    """Typed API client. location: a project, or the path of the API's socket. timeout: seconds per socket operation."""
 
     def __init__(self, location: Project | Path, *, timeout: float = DEFAULT_TIMEOUT) -> None:
         self._path = location.socket_path("api") if isinstance(location, Project) else location
         self._timeout = timeout
         self._connection: _UnixHTTPConnection | None = None
-        # By id: the public half, and until when it holds.
+        # By key id: the public key, and the instant at which it expires.
         self._keys: dict[str, tuple[bytes, str]] = {}
 
     def __enter__(self) -> Client:
@@ -78,16 +78,16 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Let go of the connection; the next call opens another."""
+        """Close the connection; the next call opens a new one."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
     def predict(self, model: str, keys: Mapping[str, str], *, include_reasons: bool = True) -> Prediction:
-        """Ask for one answer. keys: a token for each key column of the model.
+        """Request one prediction. keys: a token for each key column of the model.
 
-        Raises what the API said, and Broken for an answer whose promise does not hold, or that is one to another
-        question.
+        Raises the error that the API returned, and CorruptedError if the signature is invalid or the prediction belongs
+        to another request.
         """
         body = json.dumps({"keys": dict(keys), "include_reasons": include_reasons}).encode()
         content = self._send_request("POST", f"/v1/models/{quote(model, safe='')}/predictions", body)
@@ -97,28 +97,28 @@ class Client:
             prediction.model != model
             or prediction.request_digest != hashlib.sha256(canonical.dumps_canonical(dict(keys))).hexdigest()
         ):
-            raise CorruptedError("the API gave the answer to another question", fix=_STOP_FIX)
+            raise CorruptedError("the prediction belongs to another request", fix=_STOP_FIX)
         return prediction
 
     def get_features(self, view: str, *entity_keys: str) -> FeatureValues:
-        """Ask what is known of one thing. key: its tokens, in the order of the view's keys."""
+        """Read the features of one entity. entity_keys: its tokens, in the order of the view's keys."""
         return _parse_response(
             FeatureValues,
             self._send_request("GET", f"/v1/features/{quote(view, safe='')}?{_encode_query(entity_keys)}"),
         )
 
     def describe_model(self, model: str) -> ModelInfo:
-        """Ask what a model needs, and what serves it."""
+        """Read the required keys and the live release of a model."""
         return _parse_response(ModelInfo, self._send_request("GET", f"/v1/models/{quote(model, safe='')}"))
 
     def health(self) -> dict[str, JsonValue]:
-        """Ask what is served, and what is not as it should be."""
+        """Read the health report: loaded releases, load errors, policies."""
         return _parse_object(self._send_request("GET", "/healthz"))
 
     def _verify_signature(self, content: bytes) -> None:
-        """Check the promise under an answer. Raises Broken.
+        """Verify the signature of a prediction. Raises CorruptedError.
 
-        The key comes from the process that answered; that the same key stands in the ledger, `wellspring verify` shows.
+        The key comes from the API process; `wellspring verify` checks that the ledger holds the same key.
         """
         try:
             answer = answer_signature.parse_answer(content)
@@ -126,7 +126,7 @@ class Client:
             message = answer_signature.signed_text(answer)
         except MalformedError as exc:
             raise CorruptedError(
-                f"the API gave an answer without a promise that can be read: {exc}", fix=_STOP_FIX
+                f"the API returned a prediction without a readable signature: {exc}", fix=_STOP_FIX
             ) from None
         if signature.key_id not in self._keys:
             payload = _parse_object(self._send_request("GET", f"/v1/keys/{signature.key_id}"))
@@ -136,14 +136,14 @@ class Client:
                     str(payload.get("expires_at")),
                 )
             except MalformedError:
-                raise CorruptedError("the API names a key that is none", fix=_STOP_FIX) from None
+                raise CorruptedError("the API returned an invalid signing key", fix=_STOP_FIX) from None
         public_key, expires_at = self._keys[signature.key_id]
         key_valid = (
             answer_signature.compute_key_id(public_key) == signature.key_id
             and str(answer.get("answered_at")) < expires_at
         )
         if not key_valid or not answer_signature.verify_signature(public_key, signature.signature, message):
-            raise CorruptedError("the promise under the API's answer does not hold", fix=_STOP_FIX)
+            raise CorruptedError("the signature of the prediction is not valid", fix=_STOP_FIX)
 
     def _send_request(self, method: str, address: str, body: bytes | None = None) -> bytes:
         headers = {"Content-Type": "application/json"} if body is not None else {}
@@ -152,7 +152,7 @@ class Client:
             status, content = self._exchange(method, address, body, headers)
         except (OSError, http.client.HTTPException) as exc:
             self.close()
-            # A connection that was idle may have been closed by the API; a new one that fails is news.
+            # The API may have closed an idle connection: retry once. A new connection that fails is an error.
             if not reused or isinstance(exc, TimeoutError):
                 raise self._build_unavailable(exc) from None
             try:
@@ -167,25 +167,25 @@ class Client:
     def _exchange(self, method: str, address: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
         if self._connection is None:
             self._connection = _UnixHTTPConnection(self._path, self._timeout)
-        # Who is refused is answered before all was said: the answer tells why, and not the broken pipe.
+        # The API may refuse a request before it has read it completely; then its response holds the reason.
         with suppress(BrokenPipeError):
             self._connection.request(method, address, body, headers)
         response = self._connection.getresponse()
         content = response.read(_MAX_RESPONSE_BYTES + 1)
         if len(content) > _MAX_RESPONSE_BYTES:
             self.close()
-            raise CorruptedError("the API's answer is too long for one", fix=_STOP_FIX)
+            raise CorruptedError("the API's response is too long", fix=_STOP_FIX)
         return response.status, content
 
     def _build_unavailable(self, exc: Exception) -> Unavailable:
         return Unavailable(
-            f"the API at {self._path} does not answer ({type(exc).__name__})",
-            fix="start it with `wellspring up`, or ask again later",
+            f"the API at {self._path} does not respond ({type(exc).__name__})",
+            fix="start it with `wellspring up`, or retry later",
         )
 
 
 class _UnixHTTPConnection(http.client.HTTPConnection):
-    """HTTP over one Unix socket."""
+    """An HTTP connection over a Unix socket."""
 
     def __init__(self, path: Path, timeout: float) -> None:
         super().__init__("api", timeout=timeout)
@@ -211,7 +211,7 @@ def _parse_object(content: bytes) -> dict[str, JsonValue]:
     except ValueError:
         value = None
     if not isinstance(value, dict):
-        raise CorruptedError("the API's answer is no JSON object", fix=_STOP_FIX)
+        raise CorruptedError("the API's response is not a JSON object", fix=_STOP_FIX)
     return value
 
 
@@ -220,12 +220,13 @@ def _parse_response(model_type: type[T], content: bytes) -> T:
         return model_type.model_validate_json(content)
     except ValidationError as exc:
         raise CorruptedError(
-            f"the API's answer is no {model_type.__name__}: {exc.error_count()} fields are wrong", fix=_STOP_FIX
+            f"the API's response is not a valid {model_type.__name__}: {exc.error_count()} fields are invalid",
+            fix=_STOP_FIX,
         ) from None
 
 
 def _parse_problem(status: int, content: bytes) -> WellspringError:
-    """Make the error again that a problem document tells of."""
+    """Rebuild the error that a problem document describes."""
     try:
         payload: Any = json.loads(content)
     except ValueError:
@@ -234,8 +235,11 @@ def _parse_problem(status: int, content: bytes) -> WellspringError:
     error_type = ERRORS_BY_SLUG.get(
         str(payload.get("type", "")).removeprefix(_PROBLEM_URN), Unavailable if status >= 500 else Refused
     )
-    what, fix = str(payload.get("detail") or f"the API said {status}"), str(payload.get("fix") or "ask again later")
+    what, fix = (
+        str(payload.get("detail") or f"the API returned status {status}"),
+        str(payload.get("fix") or "retry later"),
+    )
     return error_type(what, fix=fix)
 
 
-_STOP_FIX = "do not act on it; keep it, and look at the API's log"
+_STOP_FIX = "do not use the response; keep it, and read the API's log"

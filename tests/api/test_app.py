@@ -1,4 +1,4 @@
-"""The API over its socket: who asks is the kernel's word, nothing refused is said back, each answer has a line."""
+"""The API on a real socket: peer authentication, problem documents without request text, one entry a prediction."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.builders.api_server import Answering
+from tests.builders.api_server import RunningApi
 from tests.builders.released_model import claim
 from tests.builders.synthetic_world import token
 from wellspring.api import app
@@ -40,8 +40,8 @@ class Reply(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Answering]:
-    with Answering(tmp_path_factory.mktemp("answering")).up() as up:
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApi]:
+    with RunningApi(tmp_path_factory.mktemp("answering")).up() as up:
         yield up
 
 
@@ -56,14 +56,14 @@ def raw_call(path: Path, request: bytes) -> bytes:
         return output
 
 
-def call(project: Answering, method: str, address: str, body: Any = None) -> Reply:
+def call(project: RunningApi, method: str, address: str, body: Any = None) -> Reply:
     line = http.client.HTTPConnection("api", timeout=10)
     line.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     line.sock.settimeout(10)
     line.sock.connect(str(project.project.socket_path("api")))
     try:
         content = body if isinstance(body, bytes | None) else json.dumps(body).encode()
-        # A stranger is answered without being listened to: whether all was said by then is chance.
+        # An unknown peer gets its response before its body is read, so sending may fail.
         with suppress(BrokenPipeError):
             line.request(method, address, content, {"Content-Type": "application/json"} if content is not None else {})
         answer = line.getresponse()
@@ -72,24 +72,24 @@ def call(project: Answering, method: str, address: str, body: Any = None) -> Rep
         line.close()
 
 
-def ask(project: Answering, keys: dict[str, Any] | None = None, model: str = "denials", **more: Any) -> Reply:
+def ask(project: RunningApi, keys: dict[str, Any] | None = None, model: str = "denials", **more: Any) -> Reply:
     return call(project, "POST", f"/v1/models/{model}/predictions", {"keys": keys or claim(3), **more})
 
 
-def test_an_answer_is_journalled_before_it_is_sent_and_names_its_line(project: Answering):
+def test_prediction_is_journaled_before_response_and_names_its_entry(project: RunningApi):
     reply = ask(project)
     assert (reply.status, reply.headers["content-type"]) == (200, "application/json")
-    (line,) = [item for item in project.result("predict") if item["subject"] == f"prediction:{reply.json['id']}"]
+    (line,) = [item for item in project.entries("predict") if item["subject"] == f"prediction:{reply.json['id']}"]
     assert reply.headers["wellspring-entry"] == f"api:{line['sequence']}"
     assert line["facts"]["principal"] == "service:portal"
     assert reply.json["release"] == project.release.id
-    key = project.result("create_key")[0]
+    key = project.entries("create_key")[0]
     assert key["sequence"] < line["sequence"]
     assert key["subject"] == f"key:{reply.json['signature']['key_id']}"
     assert ask(project, include_reasons=False).json["reasons"] == []
 
 
-def test_the_client_reads_an_answer_and_holds_its_promise(project: Answering):
+def test_client_reads_prediction_and_verifies_signature(project: RunningApi):
     with Client(project.project) as client:
         built = client.predict("denials", claim(4))
         assert built.release == project.release.id
@@ -122,8 +122,8 @@ def test_the_client_reads_an_answer_and_holds_its_promise(project: Answering):
         ("PUT", f"/v1/models/denials/predictions?{RAW}", None, 405, "not-found"),
     ],
 )
-def test_whatever_is_refused_is_a_problem_document_that_repeats_nothing(
-    project: Answering,
+def test_error_is_problem_document_without_request_text(
+    project: RunningApi,
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
     method: str,
@@ -145,57 +145,57 @@ def test_whatever_is_refused_is_a_problem_document_that_repeats_nothing(
     assert stored == []
 
 
-def test_an_unknown_name_is_told_the_nearest_one(project: Answering):
+def test_unknown_name_error_suggests_nearest_name(project: RunningApi):
     assert ask(project, model="denial").json["fix"] == "did you mean 'denials'?"
     assert call(project, "GET", "/v1/features/claims?key=x").json["fix"] == "did you mean 'claim'?"
     assert ask(project, {"claim": token("claim", 1)}).json["fix"] == "did you mean 'claim_id'?"
 
 
-def test_a_thing_of_which_nothing_is_known_is_missing(project: Answering):
+def test_entity_without_features_is_not_found(project: RunningApi):
     reply = ask(project, {**claim(3), "claim_id": token("claim", 999)})
     assert reply.status == 404
-    assert "nothing is known of this in claim" in reply.json["detail"]
+    assert "no features for these keys in claim" in reply.json["detail"]
 
 
-def test_a_body_that_is_too_large_is_not_read(project: Answering):
+def test_too_large_body_is_not_read(project: RunningApi):
     reply = call(project, "POST", "/v1/models/denials/predictions", b'{"keys": "' + b"x" * 20_000 + b'"}')
-    assert (reply.status, reply.json["title"]) == (413, "The request is not well-formed")
+    assert (reply.status, reply.json["title"]) == (413, "Malformed request")
     assert ask(project).status == 200
 
 
-def test_what_is_no_http_is_refused_without_a_word_of_it(project: Answering):
+def test_invalid_http_is_refused_without_request_text(project: RunningApi):
     output = raw_call(project.project.socket_path("api"), f"{RAW}\r\n\r\n".encode())
     assert output.startswith(b"HTTP/1.1 400")
     assert RAW.encode() not in output
 
 
-def test_a_store_that_is_down_is_unavailable_and_right_answers_resume(project: Answering):
-    project.project_value.online.broken = Unavailable("the online store does not answer", fix="start it")
+def test_online_store_outage_is_unavailable_and_predictions_resume(project: RunningApi):
+    project.released.online.broken = Unavailable("the online store does not answer", fix="start it")
     reply = ask(project)
-    project.project_value.online.broken = None
+    project.released.online.broken = None
     assert (reply.status, reply.headers["retry-after"]) == (503, "1")
     assert ask(project).status == 200
 
 
-def test_a_mistake_of_the_house_is_told_by_its_kind_alone(project: Answering, capfd: pytest.CaptureFixture[str]):
+def test_unforeseen_error_is_reported_by_class_only(project: RunningApi, capfd: pytest.CaptureFixture[str]):
     def error(*_: object, **__: object) -> None:
         raise KeyError(RAW)
 
-    heard = threading.Event()
+    logged = threading.Event()
 
-    class Heard(app.RedactingLogHandler):
+    class SignalingHandler(app.RedactingLogHandler):
         def emit(self, record: logging.LogRecord) -> None:
             super().emit(record)
-            heard.set()
+            logged.set()
 
     project.service.predict, stored = error, project.service.predict  # type: ignore[method-assign]
     root = logging.getLogger()
-    handlers: list[logging.Handler] = [Heard(logging.ERROR)]
+    handlers: list[logging.Handler] = [SignalingHandler(logging.ERROR)]
     handlers, root.handlers = root.handlers, handlers
     try:
         reply = ask(project)
-        # uvicorn tells of it when the reply is out.
-        assert heard.wait(10)
+        # uvicorn logs the error after the response.
+        assert logged.wait(10)
     finally:
         project.service.predict, root.handlers = stored, handlers  # type: ignore[method-assign]
     assert (reply.status, reply.json["detail"]) == (500, "unforeseen: KeyError")
@@ -204,49 +204,49 @@ def test_a_mistake_of_the_house_is_told_by_its_kind_alone(project: Answering, ca
     assert "unforeseen: KeyError" in result.err
 
 
-def test_many_at_once_are_all_answered_and_all_journalled(project: Answering):
-    before = len(project.result("predict"))
+def test_concurrent_requests_are_all_answered_and_journaled(project: RunningApi):
+    before = len(project.entries("predict"))
     with ThreadPoolExecutor(8) as pool:
         matches = list(pool.map(lambda n: ask(project, claim(n % 40), include_reasons=False), range(120)))
     assert [item.status for item in matches] == [200] * 120
-    entries = {item["subject"] for item in project.result("predict")[before:]}
+    entries = {item["subject"] for item in project.entries("predict")[before:]}
     assert {f"prediction:{item.json['id']}" for item in matches} == entries
 
 
-def test_a_new_release_answers_the_next_question(tmp_path: Path):
-    with Answering(tmp_path).up() as project, Client(project.project) as client:
+def test_new_release_serves_next_request(tmp_path: Path):
+    with RunningApi(tmp_path).up() as project, Client(project.project) as client:
         assert client.predict("denials", claim(1)).release == project.release.id
-        second = project.project_value.train(2)
-        project.project_value.approve(second)
-        promote_release(second, "user:bo", project.project_value.project, step=project.project_value.step)
+        second = project.released.train(2)
+        project.released.approve(second)
+        promote_release(second, "user:bo", project.released.project, step=project.released.step)
         assert client.predict("denials", claim(1)).release == second.id
-        result = [(item["subject"], item["phase"]) for item in project.result("serve")]
+        result = [(item["subject"], item["phase"]) for item in project.entries("serve")]
         assert result == [(project.release.subject, "done"), (second.subject, "done")]
 
 
-def test_a_stranger_is_let_in_nowhere_and_recorded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    # The test is the project's owner, whom the API knows: for this once it knows nobody.
+def test_unknown_peer_is_refused_and_recorded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    # The test runs as the project's owner; here the API has no known caller.
     monkeypatch.setattr(app, "principals_by_uid", lambda _: lambda uid: None)
-    with Answering(tmp_path).up() as project:
+    with RunningApi(tmp_path).up() as project:
         for _ in range(3):
             assert ask(project).status == 403
         assert call(project, "GET", "/v1/models/denials").status == 403
         assert call(project, "GET", "/healthz").json == {"status": "ok"}
-        result = [(item["phase"], item["facts"]["uid"]) for item in project.result("connect")]
+        result = [(item["phase"], item["facts"]["uid"]) for item in project.entries("connect")]
         assert result == [("refused", os.getuid())]
-        assert project.result("predict") == []
+        assert project.entries("predict") == []
 
 
-def test_without_a_journal_there_is_no_answer(tmp_path: Path):
-    with Answering(tmp_path).up() as project:
+def test_prediction_fails_without_journal(tmp_path: Path):
+    with RunningApi(tmp_path).up() as project:
         project.journal.close()
         reply = ask(project)
         assert (reply.status, reply.json["type"]) == (503, "urn:wellspring:unavailable")
-        assert project.result("predict") == []
+        assert project.entries("predict") == []
 
 
-def test_the_door_opens_only_when_the_key_is_known(tmp_path: Path):
-    project = Answering(tmp_path)
+def test_socket_is_bound_only_after_signing_key_is_journaled(tmp_path: Path):
+    project = RunningApi(tmp_path)
     project.journal.close()
     project.project.runtime_dir.mkdir(mode=0o700)
     import asyncio
@@ -257,13 +257,14 @@ def test_the_door_opens_only_when_the_key_is_known(tmp_path: Path):
     project.project.runtime_dir.rmdir()
 
 
-def test_it_loads_no_library_that_only_training_needs():
+def test_api_imports_no_training_library():
     code = """
 import sys
 from wellspring.api import app, connections
 app.block_optional_imports()
 import cedarpy, fastapi, lightgbm, uvicorn
-import wellspring.serving.service, wellspring.models.releases.promotion, wellspring.data.features.views, wellspring.data.contracts.contract
+import wellspring.serving.service, wellspring.models.releases.promotion
+import wellspring.data.features.views, wellspring.data.contracts.contract
 from wellspring.models.estimators import lightgbm
 lightgbm.load_booster(sys.stdin.read())
 connections.make_protocol_class({}.get)

@@ -1,4 +1,4 @@
-"""Who is not heard soon, says too much or comes too often is let go; who asks is waited for."""
+"""Slow, oversized and too many connections are closed; requests in progress are not interrupted."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def expected(_: int) -> Principal:
     return PORTAL
 
 
-class Step:
-    """A server on a real socket; its application says the length of a body back, and waits first if told to hold."""
+class EchoServer:
+    """A server on a real socket; its application returns the length of the body, and waits until `go_on` is set."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -62,16 +62,16 @@ class Step:
 
 @asynccontextmanager
 async def serving(
-    user_name: PrincipalLookup = expected, *, patience: float = 10, keep: int = 10
-) -> AsyncIterator[Step]:
-    """Serve until the block ends. patience: for the head of a request; keep: seconds between two requests."""
+    lookup: PrincipalLookup = expected, *, patience: float = 10, keep: int = 10
+) -> AsyncIterator[EchoServer]:
+    """Serve until the block ends. patience: seconds for the headers; keep: seconds between two requests."""
     with tempfile.TemporaryDirectory(prefix="ws-") as folder:
-        step = Step(Path(folder) / "api.sock")
+        step = EchoServer(Path(folder) / "api.sock")
         config = Config(
             step.application, interface="asgi3", ws="none", lifespan="off", log_config=None, timeout_keep_alive=keep
         )
         config.load()
-        built, state = make_protocol_class(user_name, idle_timeout=patience), ServerState()
+        built, state = make_protocol_class(lookup, idle_timeout=patience), ServerState()
         gone = asyncio.Event()
 
         class Observed(built):
@@ -93,15 +93,15 @@ async def serving(
                 await asyncio.wait_for(gone.wait(), 5)
 
 
-async def answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
-    """Read one answer: its status and its body."""
+async def read_response(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    """Read one response: status and body."""
     head = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)).decode().lower()
     length = int(head.partition("content-length: ")[2].partition("\r\n")[0])
     return int(head.split()[1]), await reader.readexactly(length)
 
 
 async def ended(reader: asyncio.StreamReader) -> bool:
-    """Say whether the other side closes within some seconds."""
+    """Check whether the other side closes within 5 seconds."""
     try:
         return await asyncio.wait_for(reader.read(), 5) == b""
     except ConnectionResetError:
@@ -111,7 +111,7 @@ async def ended(reader: asyncio.StreamReader) -> bool:
 
 
 async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, drop: bytes = b"x") -> bool:
-    """Send drop after drop, never silent for long; True once the other side closes, False if it never does."""
+    """Send small pieces without a long pause; return True when the other side closes, False if it never does."""
     end = asyncio.create_task(reader.read())
     for _ in range(200):
         writer.write(drop)
@@ -130,7 +130,7 @@ def run(test: Callable[[], Awaitable[None]]) -> None:
 
 
 @pytest.mark.parametrize("started", [b"", b"\r\n", b"GET /he", b"GET / HTTP/1.1\r\nhost: a"])
-def test_who_does_not_ask_in_time_is_let_go(started: bytes):
+def test_connection_without_complete_headers_is_closed_after_timeout(started: bytes):
     async def test() -> None:
         async with serving(patience=0.1) as step:
             reader, writer = await step.connect()
@@ -140,7 +140,7 @@ def test_who_does_not_ask_in_time_is_let_go(started: bytes):
     run(test)
 
 
-def test_who_asks_in_drops_is_let_go_at_the_first_question_and_at_every_other():
+def test_slowly_sent_headers_are_closed_on_first_and_later_requests():
     async def test() -> None:
         async with serving(patience=0.1) as step:
             reader, writer = await step.connect()
@@ -149,7 +149,7 @@ def test_who_asks_in_drops_is_let_go_at_the_first_question_and_at_every_other():
             for started in (b"GET /", b""):
                 reader, writer = await step.connect()
                 writer.write(ASK)
-                assert await answer(reader) == (200, b"0")
+                assert await read_response(reader) == (200, b"0")
                 writer.write(started)
                 assert await drip(reader, writer, b"x" if started else b"\r\n")
             assert step.uids == [os.getuid()] * 2
@@ -157,19 +157,19 @@ def test_who_asks_in_drops_is_let_go_at_the_first_question_and_at_every_other():
     run(test)
 
 
-def test_no_question_in_progress_is_cut_short_and_the_connection_lives_on():
+def test_request_in_progress_is_not_interrupted_and_connection_stays_open():
     async def test() -> None:
         async with serving(patience=0.1) as step:
             reader, writer = await step.connect()
             for _ in range(2):
                 step.go_on.clear()
                 writer.write(ASK)
-                waiting = asyncio.create_task(answer(reader))
+                waiting = asyncio.create_task(read_response(reader))
                 done, _ = await asyncio.wait({waiting}, timeout=0.2)
                 assert not done
                 step.go_on.set()
                 assert await waiting == (200, b"0")
-            # Between two questions the server's own timeout counts, which is longer here.
+            # Between two requests the server's own, longer timeout applies.
             quiet = asyncio.create_task(reader.read(1))
             done, _ = await asyncio.wait({quiet}, timeout=0.2)
             assert not done
@@ -178,7 +178,7 @@ def test_no_question_in_progress_is_cut_short_and_the_connection_lives_on():
     run(test)
 
 
-def test_a_head_without_end_is_not_taken_in():
+def test_endless_headers_are_refused():
     async def test() -> None:
         async with serving() as step:
             for started in (
@@ -195,18 +195,18 @@ def test_a_head_without_end_is_not_taken_in():
     run(test)
 
 
-def test_many_headers_at_once_are_not_taken_in_either():
+def test_many_headers_in_one_piece_are_refused():
     async def test() -> None:
         async with serving() as step:
             reader, writer = await step.connect()
             writer.write(b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * middleware.MAX_BODY_BYTES + b"\r\n")
-            assert (await answer(reader))[0] == 431
+            assert (await read_response(reader))[0] == 431
             assert step.uids == []
 
     run(test)
 
 
-def test_the_largest_body_beside_a_large_head_is_heard_in_one_piece_or_in_many():
+def test_largest_body_with_large_headers_is_accepted_in_any_pieces():
     async def test() -> None:
         async with serving() as step:
             reader, writer = await step.connect()
@@ -214,47 +214,47 @@ def test_the_largest_body_beside_a_large_head_is_heard_in_one_piece_or_in_many()
             head = b"POST / HTTP/1.1\r\nwide: " + b"x" * (middleware.MAX_BODY_BYTES // 2)
             for _ in range(3):
                 writer.write(head + b"\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
-                assert await answer(reader) == (200, str(middleware.MAX_BODY_BYTES).encode())
+                assert await read_response(reader) == (200, str(middleware.MAX_BODY_BYTES).encode())
             writer.write(head + b"\r\ntransfer-encoding: chunked\r\n\r\n")
             for _ in range(16):
                 writer.write(b"400\r\n" + b"x" * 1024 + b"\r\n")
             writer.write(b"0\r\n\r\n")
-            assert await answer(reader) == (200, str(middleware.MAX_BODY_BYTES).encode())
+            assert await read_response(reader) == (200, str(middleware.MAX_BODY_BYTES).encode())
 
     run(test)
 
 
-def test_a_user_who_comes_too_often_is_told_so_and_let_in_again_when_some_have_gone():
+def test_connection_limit_refuses_user_until_connections_close():
     async def test() -> None:
         async with serving({}.get) as step:
             inside = [await step.connect() for _ in range(connections.UNKNOWN_PEER_LIMIT)]
             for _ in range(3):
                 reader, writer = await step.connect()
-                assert (await answer(reader))[0] == 503
+                assert (await read_response(reader))[0] == 503
                 assert await ended(reader)
             reader, writer = inside.pop()
             writer.write(ASK.replace(b"host", b"connection: close\r\nhost"))
-            assert (await answer(reader))[0] == 200
+            assert (await read_response(reader))[0] == 200
             assert await ended(reader)
             reader, writer = await step.connect()
             writer.write(ASK)
-            assert (await answer(reader))[0] == 200
+            assert (await read_response(reader))[0] == 200
 
     run(test)
 
 
-def test_strangers_together_take_less_than_there_is_and_nothing_of_a_caller(monkeypatch: pytest.MonkeyPatch):
+def test_unknown_users_share_limit_below_server_and_take_no_caller_slot(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(connections, "MAX_CONCURRENCY", 20)
-    connections_value = ConnectionLimiter({1: PORTAL}.get)
-    assert sum(connections_value.acquire(7) for _ in range(30)) == connections.UNKNOWN_PEER_LIMIT
-    assert sum(connections_value.acquire(uid) for uid in range(100, 130)) == 20 - connections.UNKNOWN_PEER_LIMIT
-    assert not connections_value.acquire(200)
-    assert sum(connections_value.acquire(1) for _ in range(50)) == 40
-    connections_value.release(7)
-    assert [connections_value.acquire(1), connections_value.acquire(200), connections_value.acquire(201)] == [
+    limiter = ConnectionLimiter({1: PORTAL}.get)
+    assert sum(limiter.acquire(7) for _ in range(30)) == connections.UNKNOWN_PEER_LIMIT
+    assert sum(limiter.acquire(uid) for uid in range(100, 130)) == 20 - connections.UNKNOWN_PEER_LIMIT
+    assert not limiter.acquire(200)
+    assert sum(limiter.acquire(1) for _ in range(50)) == 40
+    limiter.release(7)
+    assert [limiter.acquire(1), limiter.acquire(200), limiter.acquire(201)] == [
         False,
         True,
         False,
     ]
-    connections_value.release(1)
-    assert connections_value.acquire(1)
+    limiter.release(1)
+    assert limiter.acquire(1)

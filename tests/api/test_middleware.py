@@ -1,4 +1,4 @@
-"""The door asks who is there before it hears a word, and takes no more than fits."""
+"""The middleware authenticates the peer before it reads the body, and limits body size and concurrency."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def refused(outcome: VerdictOutcome) -> Refused:
         (WellspringError("no", fix="look"), 500),
     ],
 )
-def test_an_error_is_said_by_what_a_caller_can_do_about_it(error: WellspringError, status: int):
+def test_error_maps_to_status_by_caller_action(error: WellspringError, status: int):
     result = middleware.problem_from_error(error)
     assert (result.status, result.type, result.detail, result.fix) == (
         status,
@@ -54,45 +54,45 @@ def test_an_error_is_said_by_what_a_caller_can_do_about_it(error: WellspringErro
     assert ((b"retry-after", b"1") in headers) == (status == 503)
 
 
-def test_callers_are_named_by_their_uid_and_the_owner_and_root_are_one(tmp_path: Path):
+def test_callers_are_mapped_by_uid_and_owner_equals_root(tmp_path: Path):
     (tmp_path / project.PROJECT_FILE).write_text(
         '[project]\nname = "tiny"\ntenant = "acme"\n[sources.a]\nkind = "sftp"\n[callers.portal]\nuid = 4242\n'
     )
     (tmp_path / ".wellspring").mkdir()
-    user_name = middleware.principals_by_uid(project.load_project(tmp_path, environ={}))
-    assert user_name(4242) == PORTAL
-    assert user_name(os.getuid()) == user_name(0) == Principal("service:owner")
-    assert user_name(4243) is None
+    lookup = middleware.principals_by_uid(project.load_project(tmp_path, environ={}))
+    assert lookup(4242) == PORTAL
+    assert lookup(os.getuid()) == lookup(0) == Principal("service:owner")
+    assert lookup(4243) is None
 
 
-def test_the_kernel_says_who_is_on_the_other_side():
-    item, two = socket.socketpair(socket.AF_UNIX)
-    with item, two:
-        assert middleware.peer_uid(item) == os.getuid()
+def test_peer_uid_comes_from_kernel():
+    near, far = socket.socketpair(socket.AF_UNIX)
+    with near, far:
+        assert middleware.peer_uid(near) == os.getuid()
 
 
-class Inner:
-    """Takes a request and says its body back. hold: it waits for this first."""
+class EchoApp:
+    """Return the request body as the response. hold: an event to wait for first."""
 
     def __init__(self) -> None:
-        self.heard: list[tuple[Principal | None, bytes]] = []
+        self.received: list[tuple[Principal | None, bytes]] = []
         self.hold: asyncio.Event | None = None
 
     async def __call__(self, scope: Message, receive: middleware.Receive, send: middleware.Send) -> None:
         if self.hold is not None:
             await self.hold.wait()
         body = (await receive())["body"]
-        self.heard.append((scope["state"]["principal"], body))
+        self.received.append((scope["state"]["principal"], body))
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": body})
 
 
-def gate(inner: Inner, step: RecordingStep) -> PeerAuthMiddleware:
+def protect(inner: EchoApp, step: RecordingStep) -> PeerAuthMiddleware:
     return PeerAuthMiddleware(inner, {1: PORTAL}.get, step=step, clock=step.clock)
 
 
 async def call(
-    instant: PeerAuthMiddleware, *pieces: bytes, uid: int = 1, path: str = "/v1/models/x", endless: bool = False
+    app: PeerAuthMiddleware, *pieces: bytes, uid: int = 1, path: str = "/v1/models/x", endless: bool = False
 ) -> int:
     messages = [
         {"type": "http.request", "body": piece, "more_body": endless or number + 1 < len(pieces)}
@@ -108,67 +108,67 @@ async def call(
     async def send(message: Message) -> None:
         sent.append(message)
 
-    await instant({"type": "http", "path": path, middleware.UID_SCOPE_KEY: uid}, receive, send)
+    await app({"type": "http", "path": path, middleware.UID_SCOPE_KEY: uid}, receive, send)
     return int(sent[0]["status"])
 
 
-def test_a_body_in_pieces_is_read_whole():
-    inner = Inner()
-    assert asyncio.run(call(gate(inner, RecordingStep()), b"ab", b"cd")) == 200
-    assert inner.heard == [(PORTAL, b"abcd")]
+def test_body_in_pieces_is_read_completely():
+    inner = EchoApp()
+    assert asyncio.run(call(protect(inner, RecordingStep()), b"ab", b"cd")) == 200
+    assert inner.received == [(PORTAL, b"abcd")]
 
 
-def test_a_stranger_is_refused_before_a_word_is_heard_and_recorded_once_a_second():
-    inner, step = Inner(), RecordingStep()
-    instant = gate(inner, step)
+def test_unknown_peer_is_refused_before_body_and_recorded_once_a_second():
+    inner, step = EchoApp(), RecordingStep()
+    app = protect(inner, step)
     for _ in range(3):
-        assert asyncio.run(call(instant, b"x", uid=7)) == 403
-    assert inner.heard == []
+        assert asyncio.run(call(app, b"x", uid=7)) == 403
+    assert inner.received == []
     assert [(entry.action, entry.phase, entry.facts["uid"]) for entry in step.entries] == [("connect", "refused", 7)]
 
 
-def test_a_body_that_is_too_large_or_too_slow_reaches_nobody(monkeypatch: pytest.MonkeyPatch):
-    inner = Inner()
-    instant = gate(inner, RecordingStep())
-    assert asyncio.run(call(instant, b"x" * middleware.MAX_BODY_BYTES)) == 200
-    assert asyncio.run(call(instant, b"x" * middleware.MAX_BODY_BYTES, b"y")) == 413
+def test_too_large_or_too_slow_body_does_not_reach_routes(monkeypatch: pytest.MonkeyPatch):
+    inner = EchoApp()
+    app = protect(inner, RecordingStep())
+    assert asyncio.run(call(app, b"x" * middleware.MAX_BODY_BYTES)) == 200
+    assert asyncio.run(call(app, b"x" * middleware.MAX_BODY_BYTES, b"y")) == 413
     monkeypatch.setattr(middleware, "BODY_TIMEOUT", 0.05)
-    assert asyncio.run(call(instant, b"half", endless=True)) == 408
-    assert len(inner.heard) == 1
+    assert asyncio.run(call(app, b"half", endless=True)) == 408
+    assert len(inner.received) == 1
 
 
-def test_too_many_at_once_are_told_to_come_back(monkeypatch: pytest.MonkeyPatch):
+def test_concurrency_limit_returns_unavailable(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(middleware, "MAX_CONCURRENCY", 2)
 
     async def connections() -> list[int]:
-        inner = Inner()
+        inner = EchoApp()
         inner.hold = asyncio.Event()
-        instant = gate(inner, RecordingStep())
-        waiting = [asyncio.create_task(call(instant, b"x")) for _ in range(2)]
+        app = protect(inner, RecordingStep())
+        waiting = [asyncio.create_task(call(app, b"x")) for _ in range(2)]
         await asyncio.wait(waiting, timeout=0.05)
-        third = await call(instant, b"x")
+        third = await call(app, b"x")
         inner.hold.set()
-        return [third, *await asyncio.gather(*waiting), await call(instant, b"x")]
+        return [third, *await asyncio.gather(*waiting), await call(app, b"x")]
 
     assert asyncio.run(connections()) == [503, 200, 200, 200]
 
 
-def test_a_strangers_question_for_health_takes_no_place_and_is_not_waited_for(monkeypatch: pytest.MonkeyPatch):
+def test_health_request_of_unknown_peer_uses_no_slot_and_body_is_not_read(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(middleware, "MAX_CONCURRENCY", 1)
 
     async def connections() -> list[int]:
-        inner = Inner()
+        inner = EchoApp()
         inner.hold = asyncio.Event()
-        instant = gate(inner, RecordingStep())
+        app = protect(inner, RecordingStep())
         unknown_users = [
-            asyncio.create_task(call(instant, b"half", uid=7, path="/healthz", endless=True)) for _ in range(3)
+            asyncio.create_task(call(app, b"half", uid=7, path="/healthz", endless=True)) for _ in range(3)
         ]
         await asyncio.wait(unknown_users, timeout=0.05)
-        expected = asyncio.create_task(call(instant, b"x"))
+        expected = asyncio.create_task(call(app, b"x"))
         await asyncio.wait([expected], timeout=0.05)
         inner.hold.set()
         result = await asyncio.wait_for(asyncio.gather(expected, *unknown_users), middleware.BODY_TIMEOUT / 2)
-        assert sorted(inner.heard, key=str) == sorted([(None, b"")] * 3 + [(PORTAL, b"x")], key=str)
+        assert sorted(inner.received, key=str) == sorted([(None, b"")] * 3 + [(PORTAL, b"x")], key=str)
         return result
 
     assert asyncio.run(connections()) == [200] * 4

@@ -1,4 +1,4 @@
-"""The API of a small house, on a real socket with a real journal, in a thread of the test."""
+"""Run the API of a small project on a real socket with a real journal, in a thread of the test."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ uid = {uid}
 """
 
 
-class Answering:
-    """A house whose API answers. folder: everything that it writes lies below it."""
+class RunningApi:
+    """A project with a running API. folder: contains every file that it writes."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.project_value = Released(folder / ".wellspring-parts")
-        self.release = self.project_value.released()
+        self.released = Released(folder / ".wellspring-parts")
+        self.release = self.released.released()
         (folder / project.PROJECT_FILE).write_text(TOML.format(uid=os.getuid()))
         (folder / ".wellspring").mkdir()
         self.project: Project = project.load_project(folder, environ={})
@@ -62,30 +62,31 @@ class Answering:
         )
         self.service: PredictionService
         self.ports: ServiceDependencies
-        self.service, self.ports = self.project_value.service(step=self.step, clock=self.clock)
+        self.service, self.ports = self.released.service(step=self.step, clock=self.clock)
 
     def lines(self) -> list[dict[str, Any]]:
-        """Read what the API has journalled, from the disk."""
+        """Read the API's journal from disk."""
         return [json.loads(line) for _, line in journal.read_lines(self.project.journals_dir, "api")]
 
-    def result(self, action: str) -> list[dict[str, Any]]:
+    def entries(self, action: str) -> list[dict[str, Any]]:
         return [line for line in self.lines() if line["action"] == action]
 
     @contextmanager
-    def up(self) -> Iterator[Answering]:
+    def up(self) -> Iterator[RunningApi]:
         """Serve until the block ends."""
         runtime = self.project.runtime_dir
         runtime.mkdir(mode=0o700, exist_ok=True)
         servers: list[Any] = []
         ready = threading.Event()
 
-        def built(app: Any) -> Any:
+        def create_server(app: Any) -> Any:
             servers.append(app_module.build_uvicorn_server(app))
             ready.set()
             return servers[0]
 
         thread = threading.Thread(
-            target=lambda: asyncio.run(app_module.serve_api(self.project, self.service, self.ports, built)), daemon=True
+            target=lambda: asyncio.run(app_module.serve_api(self.project, self.service, self.ports, create_server)),
+            daemon=True,
         )
         thread.start()
         try:

@@ -11,7 +11,7 @@ import pytest
 from benchmarks import answers, denials
 from examples.health_plan import colleague
 from tests.architecture import repository
-from tests.builders.api_server import Answering
+from tests.builders.api_server import RunningApi
 from tests.builders.released_model import claim
 from wellspring.data.features import views as views_module
 from wellspring.models.spec import definition
@@ -76,7 +76,7 @@ def test_the_benchmark_measures_a_small_history():
 
 
 def test_the_benchmark_of_answers_hears_whole_answers_and_takes_no_other(tmp_path: Path):
-    with Answering(tmp_path).up() as project:
+    with RunningApi(tmp_path).up() as project:
 
         def connect() -> socket.socket:
             line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -85,11 +85,11 @@ def test_the_benchmark_of_answers_hears_whole_answers_and_takes_no_other(tmp_pat
             return line
 
         def way(keys: dict[str, str]) -> answers.Way:
-            question = answers.post("/v1/models/denials/predictions", {"keys": keys, "reasons": True})
+            question = answers.post("/v1/models/denials/predictions", {"keys": keys, "include_reasons": True})
             return answers.Way("ours", connect, (question,))
 
         result = answers.ask(way(claim(1)), 3, 30)
         assert 0 < result["p50_ms"] <= result["p95_ms"] <= result["p99_ms"]
-        assert len(project.result("predict")) == 30
+        assert len(project.entries("predict")) == 30
         with pytest.raises(RuntimeError, match="were not answered"):
             answers.ask(way({"claim_id": "no token"}), 1, 1)

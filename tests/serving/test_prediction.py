@@ -1,4 +1,4 @@
-"""What an answer says, and that nothing of what a caller sent is ever said back."""
+"""Contents of a prediction and its ledger record; no error repeats a value of the request."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def expected(project: Released, number: int = 3) -> prediction.FeatureContext:
     )
 
 
-def test_tokens_are_turned_into_the_rows_to_read(project: Released):
+def test_tokens_map_to_row_keys(project: Released):
     arguments = claim(3)
     assert prediction.lookup_keys(project.views.views, arguments, DOMAINS) == [
         ("claim", (arguments["claim_id"],)),
@@ -44,7 +44,7 @@ def test_tokens_are_turned_into_the_rows_to_read(project: Released):
 
 
 @pytest.mark.parametrize("raw", RAW)
-def test_a_raw_identifier_is_refused_and_never_said_back(project: Released, raw: str):
+def test_raw_identifier_is_refused_and_not_repeated(project: Released, raw: str):
     with pytest.raises(Refused) as error:
         prediction.lookup_keys(project.views.views, {**claim(3), "claim_id": raw}, DOMAINS)
     assert error.value.verdict is not None
@@ -53,20 +53,20 @@ def test_a_raw_identifier_is_refused_and_never_said_back(project: Released, raw:
     assert not raw or raw not in output
 
 
-def test_a_token_of_another_domain_is_refused(project: Released):
+def test_token_of_another_domain_is_refused(project: Released):
     with pytest.raises(Refused, match="not a token of its domain"):
         prediction.lookup_keys(project.views.views, {**claim(3), "claim_id": token("member", 3)}, DOMAINS)
     assert not prediction.is_token(token("claim", 1), frozenset())
     assert prediction.is_token("prior_auth_k12_" + "a" * 26, frozenset({"prior_auth"}))
 
 
-def test_no_token_passes_for_a_key_whose_domain_nobody_knows(project: Released):
+def test_key_without_token_domain_accepts_no_token(project: Released):
     for domains in ({}, {**DOMAINS, "billing_npi": frozenset[str]()}, {"claim_id": DOMAINS["claim_id"]}):
         with pytest.raises(ProjectError, match="has no token domain"):
             prediction.lookup_keys(project.views.views, claim(3), domains)
 
 
-def test_a_question_has_one_name_whatever_the_order_of_its_keys():
+def test_request_digest_does_not_depend_on_key_order():
     arguments = claim(3)
     text = f'{{"billing_npi":"{arguments["billing_npi"]}","claim_id":"{arguments["claim_id"]}"}}'
     turned = dict(reversed(arguments.items()))
@@ -78,7 +78,7 @@ def test_a_question_has_one_name_whatever_the_order_of_its_keys():
     assert prediction.compute_request_digest(claim(4)) != prediction.compute_request_digest(arguments)
 
 
-def test_an_unknown_or_missing_key_is_told_by_the_names_that_there_are(project: Released):
+def test_unknown_or_missing_key_error_names_existing_keys(project: Released):
     with pytest.raises(NotFound) as error:
         prediction.lookup_keys(project.views.views, {**claim(3), "claim_di": token("claim", 1)}, DOMAINS)
     assert error.value.fix == "did you mean 'claim_id'?"
@@ -87,7 +87,7 @@ def test_an_unknown_or_missing_key_is_told_by_the_names_that_there_are(project: 
         prediction.lookup_keys(project.views.views, {"claim_id": token("claim", 1)}, DOMAINS)
 
 
-def test_what_is_known_is_judged_and_nothing_missing_is_answered(project: Released):
+def test_feature_context_marks_stale_and_refuses_missing_rows(project: Released):
     matches = expected(project)
     assert (matches.freshness, matches.age_seconds) == ("fresh", 3 * 3600)
     view = project.views.views[0].model_copy(update={"max_age_seconds": 60})
@@ -95,7 +95,7 @@ def test_what_is_known_is_judged_and_nothing_missing_is_answered(project: Releas
         matches.rows, (view,), matches.edition, matches.edition_digest, matches.as_of, NOW
     )
     assert result.freshness == "stale"
-    with pytest.raises(Refused, match="nothing is known of this in claim") as error:
+    with pytest.raises(Refused, match="no features for these keys in claim") as error:
         prediction.build_feature_context(
             {**matches.rows, "claim": None}, project.views.views, matches.edition, matches.edition_digest, NOW, NOW
         )
@@ -103,7 +103,7 @@ def test_what_is_known_is_judged_and_nothing_missing_is_answered(project: Releas
     assert error.value.verdict.outcome == "inconclusive"
 
 
-def test_a_row_that_the_newest_edition_no_longer_has_is_last_good(project: Released):
+def test_row_of_older_edition_is_last_good(project: Released):
     matches = expected(project)
     live = matches.edition.known_since
     assert prediction.mark_last_good(matches, {project.lake.built.id: live}).freshness == "fresh"
@@ -113,24 +113,24 @@ def test_a_row_that_the_newest_edition_no_longer_has_is_last_good(project: Relea
     )
 
 
-def test_rows_of_a_new_definition_are_not_mixed_with_an_old_release(project: Released):
+def test_changed_view_definition_is_unavailable_for_old_release(project: Released):
     project.released()
     served = project.model_store().get("denials")
     prediction.check_view_compatibility(served, project.views)
     first, second = project.views.views
-    words = first.model_copy(
+    reworded = first.model_copy(
         update={"features": tuple(feature.model_copy(update={"description": "x"}) for feature in first.features)}
     )
-    prediction.check_view_compatibility(served, project.views.model_copy(update={"views": (words, second)}))
+    prediction.check_view_compatibility(served, project.views.model_copy(update={"views": (reworded, second)}))
     kinds = first.model_copy(
         update={"features": (*first.features[:2], first.features[2].model_copy(update={"categories": ("a",)}))}
     )
     for views in ((second,), (kinds, second), (first.model_copy(update={"table": "other"}), second)):
-        with pytest.raises(Unavailable, match="defined anew"):
+        with pytest.raises(Unavailable, match="the definition of view claim has changed"):
             prediction.check_view_compatibility(served, project.views.model_copy(update={"views": views}))
 
 
-def test_a_line_says_all_that_it_takes_to_answer_again_and_no_value(project: Released):
+def test_ledger_record_holds_replay_references_and_no_value(project: Released):
     release = project.released()
     served = project.model_store().get("denials")
     matches = expected(project)
@@ -155,5 +155,5 @@ def test_a_line_says_all_that_it_takes_to_answer_again_and_no_value(project: Rel
     assert row is not None
     assert views["claim"] == ["2026-10-26T12:03:00.000000Z", 3, token("claim", 3)]
     assert line.facts["editions"] == {}
-    result = repr(line)
-    assert all(str(value) not in result for value in row.values.values() if isinstance(value, float))
+    output = repr(line)
+    assert all(str(value) not in output for value in row.values.values() if isinstance(value, float))

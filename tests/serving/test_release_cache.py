@@ -1,4 +1,4 @@
-"""A process changes what it serves in one move, to nothing but an approved release that is whole."""
+"""The cache switches releases atomically, and only to an approved and undamaged release."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def damage(project: Released, artefact: str) -> None:
     path.write_bytes(path.read_bytes().replace(b"model.lgb", b"model.pkl"))
 
 
-def test_what_is_pointed_to_is_loaded_once_and_recorded(project: Released):
+def test_live_release_is_loaded_once_and_recorded(project: Released):
     release = project.released()
     model_store = project.model_store()
     assert model_store.peek("denials") is None
@@ -38,7 +38,7 @@ def test_what_is_pointed_to_is_loaded_once_and_recorded(project: Released):
     assert [item.name for item in served.views_used] == ["claim", "provider_history"]
 
 
-def test_an_unknown_model_is_told_the_nearest_and_never_repeated(project: Released):
+def test_unknown_model_error_suggests_nearest_and_does_not_repeat(project: Released):
     project.released()
     for name in ("denial", "900-12-3456", "../x"):
         with pytest.raises(NotFound) as error:
@@ -47,7 +47,7 @@ def test_an_unknown_model_is_told_the_nearest_and_never_repeated(project: Releas
         assert "denials" in error.value.fix
 
 
-def test_a_moved_pointer_is_followed_forward_and_back(project: Released):
+def test_changed_live_pointer_is_followed_forward_and_back(project: Released):
     first = project.released(1)
     model_store = project.model_store()
     assert model_store.get("denials").release == first
@@ -58,7 +58,7 @@ def test_a_moved_pointer_is_followed_forward_and_back(project: Released):
     assert model_store.get("denials").release == first
 
 
-def test_an_artefact_that_fails_verification_leaves_the_old_one_serving_and_is_told(project: Released):
+def test_artifact_that_fails_verification_keeps_previous_release(project: Released):
     first = project.released(1)
     model_store = project.model_store()
     model_store.get("denials")
@@ -69,14 +69,14 @@ def test_an_artefact_that_fails_verification_leaves_the_old_one_serving_and_is_t
     assert model_store.get("denials").release == first
     assert isinstance(model_store.load_errors["denials"], CorruptedError)
     assert [entry.phase for entry in project.step.entries if entry.action == "serve"] == ["done", "failed"]
-    # Whoever is answered by the old one can see in the line which one should have answered.
+    # Ledger records of the previous release name the release that could not be loaded.
     assert model_store.get("denials").superseded_by == second.subject
-    # Asked again, it does not try, and does not fill the ledger.
+    # The next call neither loads again nor writes an entry.
     assert model_store.peek("denials") is model_store.get("denials")
     assert len([entry for entry in project.step.entries if entry.action == "serve"]) == 2
 
 
-def test_a_first_release_that_cannot_be_loaded_serves_nothing(project: Released):
+def test_first_release_that_cannot_be_loaded_is_not_served(project: Released):
     release = project.released()
     damage(project, release.artifact)
     model_store = project.model_store()
@@ -86,7 +86,7 @@ def test_a_first_release_that_cannot_be_loaded_serves_nothing(project: Released)
     assert model_store.loaded == {}
 
 
-def test_only_an_approved_release_is_served_whoever_moved_the_pointer(project: Released):
+def test_unapproved_live_release_is_not_served(project: Released):
     first = project.released(1)
     model_store = project.model_store()
     model_store.get("denials")
@@ -99,7 +99,7 @@ def test_only_an_approved_release_is_served_whoever_moved_the_pointer(project: R
         project.model_store().get("denials")
 
 
-def test_what_did_not_answer_is_tried_again(project: Released):
+def test_unavailable_dependency_is_retried(project: Released):
     release = project.released()
     model_store = project.model_store()
     entries, down = project.books.list_entries, True
@@ -120,7 +120,7 @@ def test_what_did_not_answer_is_tried_again(project: Released):
     assert model_store.load_errors == {}
 
 
-def test_a_mistake_of_the_projects_is_looked_at_again_when_it_may_be_mended(project: Released):
+def test_project_error_is_retried(project: Released):
     release = project.released()
     model_store = project.model_store()
     load, error = model_store._load_release, True
@@ -138,25 +138,23 @@ def test_a_mistake_of_the_projects_is_looked_at_again_when_it_may_be_mended(proj
     assert model_store.get("denials").release == release
 
 
-def test_a_release_whose_views_are_not_those_of_its_model_is_not_served(
-    project: Released, monkeypatch: pytest.MonkeyPatch
-):
+def test_release_with_other_views_than_its_model_is_not_served(project: Released, monkeypatch: pytest.MonkeyPatch):
     release = project.released()
     second = project.views.model_copy(update={"views": project.views.views[:1]})
     model_store = project.model_store()
     monkeypatch.setattr(project, "kept_views", lambda _: second)
-    with pytest.raises(CorruptedError, match="has no feature"):
+    with pytest.raises(CorruptedError, match="which its views do not define"):
         model_store.get(release.model)
 
 
-def test_files_that_cannot_be_read_leave_the_old_one_serving_and_are_tried_again(project: Released):
+def test_unreadable_files_keep_previous_release_and_are_retried(project: Released):
     first = project.released(1)
     model_store = project.model_store()
     model_store.get("denials")
     second = project.released(2)
     manifest = project.folder / "models/manifests" / second.artifact
     content = manifest.read_bytes()
-    # The tests may run as root, whom no mode keeps out: a folder is what cannot be read by anybody.
+    # Root ignores file modes, so a folder stands in for an unreadable file.
     manifest.unlink()
     manifest.mkdir()
     assert model_store.get("denials").release == first
@@ -168,7 +166,7 @@ def test_files_that_cannot_be_read_leave_the_old_one_serving_and_are_tried_again
     assert (served.release, served.superseded_by) == (second, "")
 
 
-def test_a_release_that_could_not_be_served_is_never_promoted(project: Released, monkeypatch: pytest.MonkeyPatch):
+def test_release_that_cannot_be_served_is_not_promoted(project: Released, monkeypatch: pytest.MonkeyPatch):
     release = project.train()
     project.approve(release)
     whole = project.kept_views
@@ -184,7 +182,7 @@ def test_a_release_that_could_not_be_served_is_never_promoted(project: Released,
     assert project.releases.live_id("denials") == ""
 
 
-def test_a_key_column_without_a_known_token_domain_is_neither_promoted_nor_served(project: Released):
+def test_key_column_without_token_domain_is_neither_promoted_nor_served(project: Released):
     expected, project.domains = project.domains, {"claim_id": frozenset({"claim"})}
     release = project.train()
     project.approve(release)
@@ -197,7 +195,7 @@ def test_a_key_column_without_a_known_token_domain_is_neither_promoted_nor_serve
         project.model_store().get("denials")
 
 
-def test_the_domains_are_those_that_the_contracts_give_to_columns_of_a_name():
+def test_token_domains_are_collected_by_column_name():
     def contract(*columns: tuple[str, str | None]) -> Any:
         return SimpleNamespace(columns=[SimpleNamespace(name=name, domain=domain) for name, domain in columns])
 

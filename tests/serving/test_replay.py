@@ -1,4 +1,4 @@
-"""An answer given again is equal to the last bit; where it is not, the first difference is named."""
+"""A replayed prediction equals the recorded one bit for bit; otherwise the first difference is reported."""
 
 from __future__ import annotations
 
@@ -25,14 +25,18 @@ def project(tmp_path: Path) -> Released:
 def replayer(project: Released) -> PredictionReplayer:
     lake: Any = project.lake
     return PredictionReplayer(
-        index=project.books, lake=lake, release_store=project.releases, load_scorer=project.load, views_by_digest=project.kept_views
-    )  # fmt: skip
+        index=project.books,
+        lake=lake,
+        release_store=project.releases,
+        load_scorer=project.load,
+        views_by_digest=project.kept_views,
+    )
 
 
 def answered(project: Released, *numbers: int) -> list[str]:
     async def requests() -> list[str]:
         service, _ = project.service()
-        # At once, on many threads: a score must not depend on its neighbours.
+        # Concurrent, in many threads: a score must not depend on other requests.
         requests = [
             service.predict("denials", claim(n), include_reasons=n % 2 == 0, principal=Principal("service:portal"))
             for n in numbers
@@ -50,7 +54,7 @@ def change(project: Released, prediction: str, **facts: Any) -> None:
             project.step.entries[place] = entry.model_copy(update={"facts": {**entry.facts, **facts}})
 
 
-def test_every_answer_is_given_again_to_the_last_bit(project: Released):
+def test_replay_reproduces_every_prediction_bit_for_bit(project: Released):
     ids = answered(project, *range(40), *range(40), *range(40))
     matches = replayer(project).replay_all(ids)
     assert [item.first_difference for item in matches] == [""] * 120
@@ -62,7 +66,7 @@ def test_every_answer_is_given_again_to_the_last_bit(project: Released):
     assert (item_value.score, item_value.vector_digest) == (entry.facts["score"], entry.inputs[3].digest)
 
 
-def test_an_answer_survives_a_new_release_and_a_new_edition(project: Released):
+def test_replay_works_after_new_release_and_edition(project: Released):
     (first,) = answered(project, 3)
     project.released(2)
     (second,) = answered(project, 3)
@@ -73,7 +77,7 @@ def test_an_answer_survives_a_new_release_and_a_new_edition(project: Released):
     assert item.score != two.score
 
 
-def test_a_value_that_was_changed_in_the_lake_is_noticed(project: Released):
+def test_replay_detects_changed_value_in_lake(project: Released):
     (name,) = answered(project, 3)
     table = project.lake.tables["claim_features"]
     amounts = table["charge_amount"].to_pylist()
@@ -85,14 +89,14 @@ def test_a_value_that_was_changed_in_the_lake_is_noticed(project: Released):
     assert matches.first_difference.startswith("the vector")
 
 
-def test_a_row_that_is_gone_is_named(project: Released):
+def test_replay_names_missing_row(project: Released):
     (name,) = answered(project, 3)
     project.lake.tables["claim_features"] = project.lake.tables["claim_features"].slice(10)
     matches = replayer(project).replay(name)
-    assert matches.first_difference == "the row of claim: its edition does not hold it"
+    assert matches.first_difference == "the row of claim: it is missing from its edition"
 
 
-def test_another_score_or_decision_than_the_one_told_is_named(project: Released):
+def test_replay_names_changed_score_or_decision(project: Released):
     item, two = answered(project, 3, 4)
     change(project, item, score=(0.5).hex())
     change(project, two, decision="maybe")
@@ -103,19 +107,19 @@ def test_another_score_or_decision_than_the_one_told_is_named(project: Released)
     assert not second.equal
 
 
-def test_an_unknown_answer_and_an_entry_that_is_none_are_told(project: Released):
-    with pytest.raises(NotFound, match="no answer"):
+def test_replay_refuses_unknown_prediction_and_invalid_entry(project: Released):
+    with pytest.raises(NotFound, match="has no prediction"):
         replayer(project).replay("nobody")
     (name,) = answered(project, 3)
     change(project, name, views={"claim": ["yesterday", 1, "x"]})
-    with pytest.raises(CorruptedError, match="cannot be looked for"):
+    with pytest.raises(CorruptedError, match="invalid row reference"):
         replayer(project).replay(name)
     change(project, name, views=None)
-    with pytest.raises(CorruptedError, match="which rows"):
+    with pytest.raises(CorruptedError, match="does not name the rows"):
         replayer(project).replay(name)
 
 
-def test_a_release_that_was_changed_since_replays_nothing(project: Released):
+def test_replay_refuses_changed_release(project: Released):
     (name,) = answered(project, 3)
     path = project.folder / "models/releases" / f"{project.releases.live_id('denials')}.json"
     path.write_bytes(path.read_bytes().replace(b'"0.40"', b'"0.41"'))

@@ -1,4 +1,4 @@
-"""One vector has one score, to the last bit, and nothing unsigned is ever scored with."""
+"""Scores are deterministic bit for bit, and only signed models are loaded."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def rows(project: Released, number: int = 3) -> dict[str, FeatureRow | None]:
     }
 
 
-def test_a_score_is_the_calibrated_raw_score_and_says_the_same_each_time(project: Released, scorer: Scorer):
+def test_score_is_calibrated_raw_score_and_deterministic(project: Released, scorer: Scorer):
     arguments = rows(project)
     scored = scorer.score(arguments)
     booster = lightgbm.load_booster(trees())
@@ -50,13 +50,13 @@ def test_a_score_is_the_calibrated_raw_score_and_says_the_same_each_time(project
     assert again.reasons == ()
 
 
-def test_the_threshold_and_the_labels_are_those_of_the_release(project: Released):
+def test_threshold_and_labels_come_from_release(project: Released):
     release = project.train()
     strict = release.model_copy(update={"threshold": "0.000001", "labels": ("ok", "look")})
     assert project.load(strict).score(rows(project)).decision == "look"
 
 
-def test_reasons_are_the_strongest_pushes_in_the_features_own_words(project: Released, scorer: Scorer):
+def test_reasons_are_strongest_contributions_with_descriptions(project: Released, scorer: Scorer):
     for number in range(8):
         scored = scorer.score(rows(project, number))
         pushes = lightgbm.compute_contributions(lightgbm.load_booster(trees()), scored.vector)
@@ -67,13 +67,13 @@ def test_reasons_are_the_strongest_pushes_in_the_features_own_words(project: Rel
         assert all(words[reason.feature] == reason.description for reason in scored.reasons)
 
 
-def test_a_thing_of_which_nothing_is_known_has_a_vector_of_nothing(scorer: Scorer):
+def test_entity_without_rows_has_vector_of_nan(scorer: Scorer):
     scored = scorer.score({"claim": None})
     assert all(math.isnan(item) for item in scored.vector)
     assert math.isfinite(scored.score)
 
 
-def test_a_vector_is_hashed_bit_by_bit_and_every_nan_is_one():
+def test_vector_digest_hashes_bits_and_normalizes_nan():
     second = struct.unpack("<d", struct.pack("<Q", 0xFFF8000000000123))[0]
     assert math.isnan(second)
     assert compute_vector_digest([1.0, second]) == compute_vector_digest([1.0, math.nan])
@@ -82,12 +82,12 @@ def test_a_vector_is_hashed_bit_by_bit_and_every_nan_is_one():
     assert compute_vector_digest([1.0, 2.0]) != compute_vector_digest([2.0, 1.0])
 
 
-def test_only_what_this_house_signed_is_scored_with(project: Released):
+def test_model_signed_with_another_key_is_refused(project: Released):
     with pytest.raises(CorruptedError, match="not signed"):
-        project.load(project.train(), key=Signer(b"\x01" * 32).key_id)
+        project.load(project.train(), key=Signer(b"\x01" * 32).verifier_key)
 
 
-def test_a_changed_file_of_a_model_is_never_scored_with(project: Released):
+def test_changed_model_file_is_refused(project: Released):
     release = project.train()
     named = artifact.verify_artifact(release.artifact, paths=project.releases.paths, key=project.signer.verifier_key)
     digest = named[artifact.BOOSTER_FILE]
@@ -97,17 +97,17 @@ def test_a_changed_file_of_a_model_is_never_scored_with(project: Released):
         project.load(release)
 
 
-def test_a_release_of_other_preprocessing_another_model_or_nothing_is_refused(project: Released):
+def test_release_with_other_spec_model_or_artifact_is_refused(project: Released):
     release = project.train()
-    with pytest.raises(CorruptedError, match="another recipe"):
+    with pytest.raises(CorruptedError, match="different inference specs"):
         project.load(release.model_copy(update={"preprocessing": "0" * 64}))
-    with pytest.raises(CorruptedError, match="is of other"):
+    with pytest.raises(CorruptedError, match="is a release of other"):
         project.load(release.model_copy(update={"model": "other"}))
     with pytest.raises(NotFound):
         project.load(release.model_copy(update={"artifact": "0" * 64}))
 
 
-def test_a_pickle_in_a_manifest_is_refused_before_it_is_read(project: Released):
+def test_pickle_in_manifest_is_refused_before_read(project: Released):
     release = project.train()
     text = f"{'0' * 64} model.pkl\n".encode()
     digest = hashlib.sha256(text).hexdigest()

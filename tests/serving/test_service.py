@@ -1,4 +1,4 @@
-"""Policy before rows, a durable line before the answer, and nothing stale or missing in silence."""
+"""The service authorizes before it reads rows, writes the ledger entry before it responds, and marks stale rows."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def result(step: RecordingStep, action: str) -> list[Entry]:
 
 
 class Failing(RecordingStep):
-    """A step whose journal takes no answer."""
+    """A recorder whose journal refuses predictions and feature reads."""
 
     def write(
         self,
@@ -56,7 +56,7 @@ class Failing(RecordingStep):
         return super().write(action, phase, subject, intent=intent, inputs=inputs, outputs=outputs, facts=facts)
 
 
-def test_an_answer_is_whole_promised_and_in_the_ledger(project: Released):
+def test_prediction_is_signed_and_recorded_in_ledger(project: Released):
     built, entry_id = ask(project)
     (entry,) = result(project.step, "predict")
     assert (entry.id, entry.subject, entry.phase) == (entry_id, built.subject, "done")
@@ -66,13 +66,13 @@ def test_an_answer_is_whole_promised_and_in_the_ledger(project: Released):
     assert (built.freshness, built.age_seconds, built.edition) == ("fresh", 3 * 3600, project.lake.built.id)
     assert built.decision in recipe().labels
     assert len(built.reasons) >= 3
-    # Whoever holds it cannot show it as the answer about something else.
+    # The request digest binds the prediction to its request.
     assert (
         arguments["request_digest"]
         == entry.facts["request_digest"]
         == hashlib.sha256(canonical.dumps_canonical(dict(claim(3)))).hexdigest()
     )
-    # The key was made known first, and the promise holds under it.
+    # The key entry precedes the prediction, and the signature is valid under that key.
     (key,) = result(project.step, "create_key")
     assert key.sequence < entry.sequence
     assert [item.name for item in entry.inputs if item.name.startswith("key:")] == [key.subject]
@@ -83,35 +83,35 @@ def test_an_answer_is_whole_promised_and_in_the_ledger(project: Released):
     )
 
 
-def test_all_rows_are_read_in_one_round_trip(project: Released):
+def test_rows_are_read_in_one_round_trip(project: Released):
     before = project.online.trips
     ask(project)
     assert project.online.trips == before + 1
 
 
-def test_no_answer_without_its_line(project: Released):
+def test_prediction_fails_without_ledger_entry(project: Released):
     step = Failing(clock=project.clock)
     with pytest.raises(Unavailable, match="journal"):
         ask(project, step=step)
     assert result(step, "predict") == []
 
 
-def test_the_line_is_written_before_anything_is_promised(project: Released):
+def test_ledger_entry_is_written_before_signature(project: Released):
     async def requests() -> list[str]:
         service, ports = project.service()
         order: list[str] = []
         key = ports.answer_signer.current_key()
         signed, answers = key.sign_answer, ports.step.record_answer
-        key.sign_answer = lambda text: order.append("promise") or signed(text)  # type: ignore[method-assign]
-        ports.step.record_answer = lambda *a, **k: order.append("line") or answers(*a, **k)  # type: ignore[method-assign]
+        key.sign_answer = lambda text: order.append("signature") or signed(text)  # type: ignore[method-assign]
+        ports.step.record_answer = lambda *a, **k: order.append("entry") or answers(*a, **k)  # type: ignore[method-assign]
         await service.predict("denials", claim(1), include_reasons=False, principal=PORTAL)
         await service.close()
         return order
 
-    assert run(requests()) == ["line", "promise"]
+    assert run(requests()) == ["entry", "signature"]
 
 
-def test_nothing_is_answered_unless_a_policy_permits_it(project: Released):
+def test_request_without_permit_is_refused(project: Released):
     project.online.rows = {}
     before = project.online.trips
     with pytest.raises(Refused, match="service:portal may not predict model:denials"):
@@ -122,7 +122,7 @@ def test_nothing_is_answered_unless_a_policy_permits_it(project: Released):
 
 
 @pytest.mark.parametrize("raw", ["900-12-3456", "MBR-0001", token("member", 1)])
-def test_a_raw_identifier_is_refused_and_nowhere_kept(project: Released, raw: str, caplog: pytest.LogCaptureFixture):
+def test_raw_identifier_is_refused_and_not_stored(project: Released, raw: str, caplog: pytest.LogCaptureFixture):
     with pytest.raises(Refused) as error:
         ask(project, {**claim(3), "claim_id": raw})
     output = error.value.what + error.value.fix + caplog.text
@@ -133,11 +133,11 @@ def test_a_raw_identifier_is_refused_and_nowhere_kept(project: Released, raw: st
     assert entry.facts["principal"] == "service:portal"
 
 
-def test_a_thing_that_is_not_known_is_refused_and_recorded_once_a_second(project: Released):
+def test_unknown_entity_is_refused_and_recorded_once_a_second(project: Released):
     async def requests(times: int) -> None:
         service, _ = project.service()
         for _ in range(times):
-            with pytest.raises(Refused, match="nothing is known of this in claim"):
+            with pytest.raises(Refused, match="no features for these keys in claim"):
                 await service.predict(
                     "denials", {**claim(3), "claim_id": token("claim", 999)}, include_reasons=True, principal=PORTAL
                 )
@@ -155,7 +155,7 @@ def test_a_thing_that_is_not_known_is_refused_and_recorded_once_a_second(project
     ]
 
 
-def test_what_is_stale_is_answered_and_said(project: Released):
+def test_stale_prediction_is_marked_stale(project: Released):
     views = project.views
     aged = views.model_copy(
         update={"views": tuple(view.model_copy(update={"max_age_seconds": 3600}) for view in views.views)}
@@ -167,9 +167,9 @@ def test_what_is_stale_is_answered_and_said(project: Released):
     assert entry.facts["freshness"] == "stale"
 
 
-def test_a_policy_may_forbid_to_answer_from_what_is_stale(project: Released):
+def test_policy_can_forbid_stale_predictions(project: Released):
     if "freshness?" not in policy.CEDAR_SCHEMA:
-        pytest.skip("the schema of the policies does not know the state of an answer")
+        pytest.skip("the policy schema has no freshness")
     aged = project.views.model_copy(
         update={"views": tuple(view.model_copy(update={"max_age_seconds": 1}) for view in project.views.views)}
     )
@@ -180,9 +180,7 @@ def test_a_policy_may_forbid_to_answer_from_what_is_stale(project: Released):
     assert [item.phase for item in result(project.step, "predict")] == []
 
 
-def test_a_stale_answer_is_judged_by_the_policies_that_its_line_names(
-    project: Released, monkeypatch: pytest.MonkeyPatch
-):
+def test_stale_prediction_uses_policies_named_in_ledger_entry(project: Released, monkeypatch: pytest.MonkeyPatch):
     aged = project.views.model_copy(
         update={"views": tuple(view.model_copy(update={"max_age_seconds": 1}) for view in project.views.views)}
     )
@@ -191,7 +189,7 @@ def test_a_stale_answer_is_judged_by_the_policies_that_its_line_names(
 
     async def requests() -> PredictionResult:
         service, ports = project.service()
-        # They change while the question is under way.
+        # The policies change while the request is in progress.
         monkeypatch.setattr(ports.policy_reloader, "current", lambda: waiting.pop(0))
         try:
             return await service.predict("denials", claim(3), include_reasons=False, principal=PORTAL)
@@ -203,7 +201,7 @@ def test_a_stale_answer_is_judged_by_the_policies_that_its_line_names(
     assert entry.facts["policy_digest"] == ANYTHING.digest
 
 
-def test_a_row_that_only_an_older_edition_has_is_last_good_and_its_edition_is_told(project: Released):
+def test_row_of_older_edition_is_last_good_and_edition_is_recorded(project: Released):
     old = project.lake.built
     project.lake.built = project.lake.publish(NOW - timedelta(hours=1))
     assert project.online.live is not None
@@ -218,17 +216,17 @@ def test_a_row_that_only_an_older_edition_has_is_last_good_and_its_edition_is_to
     assert entry.facts["editions"] == {"claim": old.id}
 
 
-def test_a_store_that_does_not_answer_or_is_empty_answers_nothing(project: Released):
+def test_unavailable_or_empty_online_store_is_unavailable(project: Released):
     project.online.broken = Unavailable("the online store does not answer", fix="start it")
     with pytest.raises(Unavailable, match="does not answer"):
         ask(project)
     project.online.broken, project.online.live = None, None
-    with pytest.raises(Unavailable, match="no edition"):
+    with pytest.raises(Unavailable, match="holds no edition"):
         ask(project)
     assert result(project.step, "predict") == []
 
 
-def test_a_moved_pointer_answers_the_next_question(project: Released):
+def test_changed_live_pointer_applies_to_next_request(project: Released):
     async def requests() -> tuple[str, str]:
         service, _ = project.service()
         await service.start()
@@ -246,7 +244,7 @@ def test_a_moved_pointer_answers_the_next_question(project: Released):
     assert project.releases.live_id("denials") == second
 
 
-def test_features_are_told_with_their_state_and_journalled(project: Released):
+def test_features_are_returned_with_freshness_and_journaled(project: Released):
     async def requests() -> None:
         service, _ = project.service()
         matches = await service.get_features("provider_history", [token("provider", 1)], principal=PORTAL)
@@ -272,7 +270,7 @@ def test_features_are_told_with_their_state_and_journalled(project: Released):
     assert "900-12-3456" not in "".join(entry.model_dump_json() for entry in project.step.entries)
 
 
-def test_an_answer_of_a_release_that_should_have_been_replaced_says_so_in_its_line(project: Released):
+def test_prediction_of_superseded_release_records_superseding_release(project: Released):
     async def requests() -> str:
         service, _ = project.service()
         await service.start()
@@ -290,7 +288,7 @@ def test_an_answer_of_a_release_that_should_have_been_replaced_says_so_in_its_li
     assert entry.facts["superseded_by"] == replaced
 
 
-def test_a_desk_begins_also_when_a_release_cannot_be_loaded_and_says_so(project: Released):
+def test_service_starts_degraded_when_release_cannot_be_loaded(project: Released):
     (project.folder / "models/manifests" / project.releases.get(project.releases.live_id("denials")).artifact).unlink()
     project.online.broken = Unavailable("the online store does not answer", fix="start it")
 
@@ -306,7 +304,7 @@ def test_a_desk_begins_also_when_a_release_cannot_be_loaded_and_says_so(project:
     assert run(requests())["status"] == "degraded"
 
 
-def test_what_is_online_under_a_new_definition_is_not_answered_from(project: Released):
+def test_rows_of_changed_live_definition_are_not_served(project: Released):
     assert project.online.live is not None
     project.online.live = project.online.live._replace(views="0" * 64)
     item, two = project.views.views
@@ -315,16 +313,16 @@ def test_what_is_online_under_a_new_definition_is_not_answered_from(project: Rel
     async def requests() -> None:
         _, ports = project.service()
         both = {"0" * 64: anew, project.views.digest: project.views}
-        built: ServiceDependencies = replace(ports, views=both.__getitem__)
+        built: ServiceDependencies = replace(ports, load_views=both.__getitem__)
         service = PredictionService(built)
-        with pytest.raises(Unavailable, match="defined anew"):
+        with pytest.raises(Unavailable, match="the definition of view claim has changed"):
             await service.predict("denials", claim(1), include_reasons=False, principal=PORTAL)
         await service.close()
 
     run(requests())
 
 
-def test_what_is_still_coming_online_under_a_new_definition_is_not_answered_from(project: Released):
+def test_rows_of_pending_definition_are_not_served(project: Released):
     assert project.online.live is not None
     result = project.online.live
     item, two = project.views.views
@@ -333,14 +331,14 @@ def test_what_is_still_coming_online_under_a_new_definition_is_not_answered_from
     async def requests() -> None:
         _, ports = project.service()
         both = {"0" * 64: anew, project.views.digest: project.views}
-        service = PredictionService(replace(ports, views=both.__getitem__))
+        service = PredictionService(replace(ports, load_views=both.__getitem__))
         await service.predict("denials", claim(1), include_reasons=False, principal=PORTAL)
-        # The marker has not moved yet, and rows of the new definition lie there already.
+        # The live marker is unchanged, but rows of the new definition are already written.
         project.online.live = result._replace(pending_views=(project.views.digest, "0" * 64))
         for _ in range(2):
-            with pytest.raises(Unavailable, match="defined anew"):
+            with pytest.raises(Unavailable, match="the definition of view claim has changed"):
                 await service.predict("denials", claim(1), include_reasons=False, principal=PORTAL)
-        with pytest.raises(Unavailable, match="claim is being defined anew"):
+        with pytest.raises(Unavailable, match="the definition of view claim is changing"):
             await service.get_features("claim", [claim(1)["claim_id"]], principal=PORTAL)
         await service.get_features("provider_history", [token("provider", 1)], principal=PORTAL)
         project.online.live = result._replace(pending_views=(project.views.digest,))
@@ -351,7 +349,7 @@ def test_what_is_still_coming_online_under_a_new_definition_is_not_answered_from
     run(requests())
 
 
-def test_many_at_once_have_a_line_each(project: Released):
+def test_concurrent_predictions_have_one_entry_per_prediction(project: Released):
     async def requests() -> set[str]:
         service, _ = project.service()
         matches = await asyncio.gather(

@@ -1,9 +1,9 @@
-"""`python -m wellspring.api.app --project P`: answers over HTTP on a Unix socket, for those whom the kernel vouches for.
+"""Serve predictions over HTTP on a Unix socket: `python -m wellspring.api.app --project P`.
 
-Reads one line of JSON from its standard input, {"role_id", "wrapped"}: a credential that works once. What it cannot
-answer it says as a problem document (RFC 9457) that repeats nothing of what was sent; nor does its log.
+Reads one line of JSON from standard input: {"role_id", "wrapped"}, a credential for one login. Errors are problem
+documents (RFC 9457). Neither they nor the log repeat any part of a request.
 """
-# No `from __future__ import annotations`: FastAPI reads the annotations of functions inside functions.
+# No `from __future__ import annotations`: FastAPI evaluates the annotations of nested functions.
 
 import argparse
 import asyncio
@@ -37,7 +37,8 @@ from wellspring.api.middleware import (
 from wellspring.errors import NotFound, Refused, WellspringError
 from wellspring.project import Project
 from wellspring.records.record import Frozen, format_instant
-from wellspring.serving.service import FeatureLookup, PolicyReloader, PredictionService, ServiceDependencies
+from wellspring.serving.policy_reloader import PolicyReloader
+from wellspring.serving.service import FeatureLookup, PredictionService, ServiceDependencies
 from wellspring.trust.answer_signing import AnswerSigner
 
 if TYPE_CHECKING:
@@ -48,14 +49,14 @@ _BLOCKED_IMPORTS = ("pandas", "sklearn", "matplotlib", "dask", "mlflow", "feast"
 
 
 class PredictRequest(Frozen):
-    """The body of a question. keys: a token for each key column; reasons: whether they are wanted."""
+    """The body of a prediction request. keys: a token for each key column."""
 
     keys: Annotated[dict[str, Annotated[str, Field(max_length=200)]], Field(min_length=1, max_length=20)]
     include_reasons: bool = True
 
 
 def build_routes(service: PredictionService, answer_signer: AnswerSigner) -> "FastAPI":
-    """Make the routes. Answers are written by hand: what was journalled and promised is what is sent."""
+    """Build the routes. Predictions are serialized here, so that the response is exactly what was signed."""
     from fastapi import FastAPI, Query, Request, Response
     from fastapi.exceptions import RequestValidationError
     from starlette.exceptions import HTTPException
@@ -79,17 +80,15 @@ def build_routes(service: PredictionService, answer_signer: AnswerSigner) -> "Fa
 
     @app.exception_handler(RequestValidationError)
     async def handle_malformed(_: Request, exc: RequestValidationError) -> Response:
-        # Its own words would repeat what was sent, and where.
-        return problem_to_response(
-            malformed_request(f"the request is not as it should be, in {len(exc.errors())} of its parts")
-        )
+        # The text of this exception would repeat values of the request.
+        return problem_to_response(malformed_request(f"{len(exc.errors())} fields of the request are invalid"))
 
     @app.exception_handler(HTTPException)
     async def handle_http_error(_: Request, exc: HTTPException) -> Response:
         if exc.status_code in {404, 405}:
-            not_found = NotFound("there is nothing at this address, or not by this method", fix="see docs/api.md")
+            not_found = NotFound("no route has this path and method", fix="see docs/api.md")
             return problem_to_response(problem_from_error(not_found).model_copy(update={"status": exc.status_code}))
-        return problem_to_response(malformed_request("it could not be read", exc.status_code))
+        return problem_to_response(malformed_request("the request cannot be parsed", exc.status_code))
 
     @app.exception_handler(Exception)
     async def handle_unexpected(_: Request, exc: Exception) -> Response:
@@ -133,7 +132,7 @@ def build_routes(service: PredictionService, answer_signer: AnswerSigner) -> "Fa
 
 
 def encode_features(lookup: FeatureLookup) -> dict[str, JsonValue]:
-    """Write features as they are sent."""
+    """Convert features to the JSON object of the response."""
     return {
         "view": lookup.view,
         "values": dict(lookup.values),
@@ -146,12 +145,12 @@ def encode_features(lookup: FeatureLookup) -> dict[str, JsonValue]:
 
 
 def bind_api_socket(path: Path) -> socket.socket:
-    """Open the door: bound under another name first, because whoever sees the real one can already connect."""
+    """Listen on a Unix socket. It is bound under a temporary name and renamed once it accepts connections."""
     temporary_path = path.with_name(f".{path.name}")
     temporary_path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(str(temporary_path))
-    # Open to all on purpose: the kernel's word on who is asking decides, and a refusal can be recorded.
+    # Every user may connect: the peer's uid decides, and a refusal can be recorded.
     os.chmod(temporary_path, 0o666)  # noqa: S103
     listener.listen(MAX_CONCURRENCY)
     os.rename(temporary_path, path)
@@ -161,7 +160,10 @@ def bind_api_socket(path: Path) -> socket.socket:
 def build_service(
     project: Project, stack: ExitStack, *, online_store_login: tuple[str, str], model_public_key: bytes
 ) -> tuple[PredictionService, ServiceDependencies]:
-    """Put the desk together. login: to the online store; models: the public key (32 bytes) that signs models."""
+    """Build the prediction service from a project.
+
+    online_store_login: user and password. model_public_key: the Ed25519 key (32 bytes) that verifies model signatures.
+    """
     from wellspring.bootstrap import open_ledger, open_release_loaders
     from wellspring.lake.editions import EditionStore
     from wellspring.models.releases.promotion import ReleaseStore
@@ -190,9 +192,9 @@ def build_service(
         policy_reloader=PolicyReloader(project.source_paths.get("policies"), clock),
         answer_signer=AnswerSigner(step=step, clock=clock),
         editions=EditionStore(project.lake_dir / "editions"),
-        views=release_loaders.load_views,
+        load_views=release_loaders.load_views,
         open_reader=lambda views: OnlineReader(project.socket_path("valkey"), views, user=user, password=password),
-        token_domains=release_loaders.load_token_domains,
+        load_token_domains=release_loaders.load_token_domains,
         step=step,
         clock=clock,
     )
@@ -205,7 +207,7 @@ async def serve_api(
     dependencies: ServiceDependencies,
     server_factory: Callable[[PeerAuthMiddleware], Any],
 ) -> None:
-    """Answer until the server is told to end. The door opens only when everything behind it is ready."""
+    """Serve until the server stops. The socket accepts connections only after the service has started."""
     await service.start()
     try:
         app = PeerAuthMiddleware(
@@ -221,18 +223,25 @@ async def serve_api(
 
 
 def build_uvicorn_server(app: PeerAuthMiddleware) -> Any:
-    """Make the server: one worker, no access log, and no word of a request in any other."""
+    """Build the uvicorn server: one process, no access log, no part of a request in any log."""
     import uvicorn
 
     config = uvicorn.Config(
-        app, http=make_protocol_class(app.principal_for_uid), ws="none", lifespan="off", log_config=None, access_log=False,
-        server_header=False, timeout_graceful_shutdown=4, limit_concurrency=4 * MAX_CONCURRENCY,
-    )  # fmt: skip
+        app,
+        http=make_protocol_class(app.principal_for_uid),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=4,
+        limit_concurrency=4 * MAX_CONCURRENCY,
+    )
     return uvicorn.Server(config)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serve until SIGTERM or SIGINT; returns an exit code."""
+    """Serve until SIGTERM or SIGINT; return an exit code."""
     parser = argparse.ArgumentParser(prog="python -m wellspring.api.app")
     parser.add_argument("--project", type=Path, required=True)
     args = parser.parse_args(argv)
@@ -256,8 +265,8 @@ def _run_api(root: Path, credential_line: str) -> int:
         credential = json.loads(credential_line)
         role_id, wrapped = str(credential["role_id"]), str(credential["wrapped"])
     except (ValueError, KeyError, TypeError):
-        raise Refused("the API was given no credential", fix="start it with `wellspring up`") from None
-    # uvicorn ends at these by itself, and raises them again when it has: then there is nothing left to do.
+        raise Refused("standard input holds no valid credential", fix="start the API with `wellspring up`") from None
+    # uvicorn handles these signals, and raises them again after its shutdown; that second signal is ignored.
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signal_number, lambda *_: None)
     if unconfined_reason := confine_process(project, role="api"):
@@ -265,7 +274,7 @@ def _run_api(root: Path, credential_line: str) -> int:
     with login_service(project.socket_path("openbao"), role_id=role_id, wrapped_secret_id=wrapped) as session:
         store_login = OpenBaoSecretStore(session).read_secret("api/valkey")
         model_public_key = OpenBaoSigner(session, "models").public_key()
-    # The login has ended: answers need no key server.
+    # The login has ended: predictions do not need OpenBao.
     block_optional_imports()
     import uvloop
 
@@ -278,7 +287,7 @@ def _run_api(root: Path, credential_line: str) -> int:
         )
 
         def server_factory(app: PeerAuthMiddleware) -> Any:
-            # All that is alive now stays: looked at again and again it would cost pauses of a tenth of a second.
+            # Exclude all current objects from collection: scanning them would pause requests for about 0.1 s.
             gc.collect()
             gc.freeze()
             return build_uvicorn_server(app)
@@ -288,14 +297,14 @@ def _run_api(root: Path, credential_line: str) -> int:
 
 
 def block_optional_imports() -> None:
-    """Keep out of this process what LightGBM takes in when it finds it, and collect garbage less often."""
+    """Block the optional imports of LightGBM, and run the garbage collector less often."""
     for name in _BLOCKED_IMPORTS:
         sys.modules.setdefault(name, None)  # type: ignore[arg-type]
     gc.set_threshold(50_000, 20, 100)
 
 
 def harden_process() -> None:
-    """Let no core file and no debugger of the same user have this memory, and no message of an error its values."""
+    """Disable core files and debugging by the same user, and keep values out of error output."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     os.umask(0o022)
@@ -307,7 +316,7 @@ def harden_process() -> None:
 
 
 class RedactingLogHandler(logging.Handler):
-    """Writes of an error where it arose, of any other message who wrote it: its words may quote a request."""
+    """Print the location of an exception, or the logger of a message. Texts are omitted; they may quote a request."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.exc_info and record.exc_info[0] is not None:
@@ -317,7 +326,7 @@ class RedactingLogHandler(logging.Handler):
 
 
 def format_location(exc_type: type[BaseException], exc_traceback: Any) -> str:
-    """Say where an unforeseen error arose, not what it says."""
+    """Format the type and the stack of an exception without its message."""
     frames = [f"  {frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(exc_traceback)]
     return "\n".join([f"unforeseen: {exc_type.__name__}", *frames])
 

@@ -1,6 +1,6 @@
-"""Before the door: who may keep a connection open, for how long without asking, and how much of a request is heard.
+"""Limit connections: their number per user, the time until a request's headers are complete, and the header size.
 
-uvicorn itself waits for ever for a first request, and takes headers without end, from anybody who can connect.
+uvicorn alone waits for the first request without a time limit, and accepts headers of any size.
 """
 
 from __future__ import annotations
@@ -27,12 +27,15 @@ from wellspring.trust.identity.port import Principal
 PrincipalLookup = Callable[[int], Principal | None]
 
 UNKNOWN_PEER_LIMIT = 16
-"""Connections of one user whom nobody named: enough to ask for /healthz."""
+"""Connections that one unknown user may open; /healthz is available to unknown users."""
 
 
 class ConnectionLimiter:
-    """Counts the open connections of each user. Strangers together have fewer than the server has, and one known
-    caller has, so nobody keeps another out."""
+    """Count the open connections of each user.
+
+    The limits of one known caller, of one unknown user and of all unknown users together are below the server's limit,
+    so that no user can block another one.
+    """
 
     def __init__(self, principal_for_uid: PrincipalLookup) -> None:
         self._principal_for_uid = principal_for_uid
@@ -40,7 +43,7 @@ class ConnectionLimiter:
         self._unknown_connections = 0
 
     def acquire(self, uid: int) -> bool:
-        """Count one more, unless it is one too many."""
+        """Count one more connection of a user; return False if the user has reached the limit."""
         is_unknown = self._principal_for_uid(uid) is None
         if self._open_connections[uid] >= (UNKNOWN_PEER_LIMIT if is_unknown else 2 * MAX_CONCURRENCY) or (
             is_unknown and self._unknown_connections >= MAX_CONCURRENCY
@@ -51,7 +54,7 @@ class ConnectionLimiter:
         return True
 
     def release(self, uid: int) -> None:
-        """Count one less."""
+        """Count one connection less."""
         self._open_connections[uid] -= 1
         self._unknown_connections -= self._principal_for_uid(uid) is None
         if not self._open_connections[uid]:
@@ -59,10 +62,10 @@ class ConnectionLimiter:
 
 
 def make_protocol_class(principal_for_uid: PrincipalLookup, *, idle_timeout: float = BODY_TIMEOUT) -> type:
-    """Make uvicorn's protocol tell each request which user the kernel saw on the other side.
+    """Make a uvicorn protocol class that limits connections and adds the peer's uid to each request's scope.
 
-    patience: seconds for the head of a request, from the connection or its first byte on. No request in progress is
-    cut short by it, and between two of them uvicorn's own timeout counts.
+    idle_timeout: seconds for the headers of a request, from the connection or the first byte on. It does not interrupt
+    a request in progress; between two requests uvicorn's own timeout applies.
     """
     from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -71,7 +74,7 @@ def make_protocol_class(principal_for_uid: PrincipalLookup, *, idle_timeout: flo
     class PeerProtocol(HttpToolsProtocol):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
-            # Whatever handlers there are: an address is what a caller sent, and stands in no log.
+            # Never log a request path, whatever log handlers exist: it is text of the caller.
             self.access_log = False
             self._peer_uid = -1
             self._acquired = False
@@ -86,7 +89,7 @@ def make_protocol_class(principal_for_uid: PrincipalLookup, *, idle_timeout: flo
                 self._start_deadline()
             else:
                 self._send_and_close(
-                    problem_from_error(Unavailable("this user has too many connections", fix="close some of them"))
+                    problem_from_error(Unavailable("this user has too many open connections", fix="close some of them"))
                 )
 
         def connection_lost(self, exc: Exception | None) -> None:
@@ -96,7 +99,7 @@ def make_protocol_class(principal_for_uid: PrincipalLookup, *, idle_timeout: flo
                 limiter.release(self._peer_uid)
 
         def data_received(self, data: bytes) -> None:
-            # In pieces, because what is complete within one is not counted.
+            # In pieces of limited size: a request that is complete within one piece resets the count.
             for start in range(0, len(data), MAX_BODY_BYTES):
                 piece = data[start : start + MAX_BODY_BYTES]
                 self._head_bytes += len(piece)
@@ -104,16 +107,14 @@ def make_protocol_class(principal_for_uid: PrincipalLookup, *, idle_timeout: flo
                 if self.transport.is_closing():
                     return
                 if self._head_bytes > MAX_BODY_BYTES:
-                    self._send_and_close(
-                        malformed_request(f"a request has at most {MAX_BODY_BYTES} bytes beside its body", 431)
-                    )
+                    self._send_and_close(malformed_request(f"path and headers exceed {MAX_BODY_BYTES} bytes", 431))
                     return
             if self._is_idle():
                 self._start_deadline()
 
         def on_message_begin(self) -> None:
             super().on_message_begin()
-            # uvicorn's type of a scope knows no key of ours.
+            # uvicorn's type of the scope does not have this key.
             cast("dict[str, Any]", self.scope)[UID_SCOPE_KEY] = self._peer_uid
 
         def on_headers_complete(self) -> None:

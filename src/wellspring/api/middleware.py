@@ -1,6 +1,6 @@
-"""The door of an HTTP server on a Unix socket: who is there, as the kernel says it, and how a refusal is told.
+"""Authenticate the peers of an HTTP server on a Unix socket, and map errors to problem documents (RFC 9457).
 
-What cannot be answered is said as a problem document (RFC 9457) that repeats nothing of what was sent.
+A problem document repeats no part of the request.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from wellspring.trust.authorization import DenialThrottle
 from wellspring.trust.identity.port import Principal
 
 UID_SCOPE_KEY = "wellspring.uid"
-"""Where the server puts the uid of who asks, in ASGI's scope."""
+"""Key of the ASGI scope under which the server stores the peer's uid."""
 MAX_BODY_BYTES = 16 * 2**10
-"""Bytes of the largest body: a handful of tokens fits many times over."""
+"""Maximum size of a request body; a request holds a few tokens of about 40 bytes."""
 BODY_TIMEOUT = 5.0
 MAX_CONCURRENCY = 256
 
@@ -34,7 +34,7 @@ ASGIApp = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
 class ProblemDetails(Frozen):
-    """RFC 9457, with `fix`: what to do about it."""
+    """A problem document (RFC 9457) with the extension `fix`: how to correct the problem."""
 
     type: str
     title: str
@@ -44,17 +44,17 @@ class ProblemDetails(Frozen):
 
 
 PROBLEM_TITLES = {
-    "error": "It went wrong",
-    "project": "The project is set up wrongly",
-    "refused": "It is refused",
-    "not-found": "There is no such thing",
-    "unavailable": "Something does not answer",
-    "corrupted": "Something is not what it was",
+    "error": "Internal error",
+    "project": "Project configuration error",
+    "refused": "Request refused",
+    "not-found": "Not found",
+    "unavailable": "Dependency unavailable",
+    "corrupted": "Integrity check failed",
 }
 
 
 def problem_from_error(error: WellspringError) -> ProblemDetails:
-    """Say an error as a problem document."""
+    """Convert an error to a problem document."""
     return ProblemDetails(
         type=f"urn:wellspring:{error.slug}",
         title=PROBLEM_TITLES[error.slug],
@@ -65,7 +65,7 @@ def problem_from_error(error: WellspringError) -> ProblemDetails:
 
 
 def status_for_error(error: WellspringError) -> int:
-    """Map an error to HTTP: by what a caller can do about it."""
+    """Map an error to an HTTP status by what the caller can do about it."""
     match error:
         case Refused(verdict=verdict) if verdict is not None and verdict.outcome == "invalid":
             return 422
@@ -82,25 +82,25 @@ def status_for_error(error: WellspringError) -> int:
 
 
 def problem_response(problem: ProblemDetails) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-    """Write a problem document: status, headers, body."""
+    """Serialize a problem document to status, headers and body."""
     body = json.dumps(problem.model_dump()).encode()
     headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode())]
     return problem.status, headers + ([(b"retry-after", b"1")] if problem.status == 503 else []), body
 
 
 def malformed_request(detail: str, status: int = 422) -> ProblemDetails:
-    """Make the problem of a request that is none."""
+    """Build the problem document of a malformed request."""
     return ProblemDetails(
         type="urn:wellspring:refused",
-        title="The request is not well-formed",
+        title="Malformed request",
         status=status,
         detail=detail,
-        fix='send {"keys": {COLUMN: TOKEN}, "include_reasons": true} as application/json, as docs/api.md says',
+        fix='send {"keys": {COLUMN: TOKEN}, "include_reasons": true} as application/json (see docs/api.md)',
     )
 
 
 def principals_by_uid(project: Project) -> Callable[[int], Principal | None]:
-    """Name who asks by the uid that the kernel told: a caller of wellspring.toml, or the project's owner and root."""
+    """Map peer uids to principals: the callers of wellspring.toml, the project's owner and root."""
     caller_principals = {caller.uid: Principal(f"service:{name}") for name, caller in project.callers.items()}
     owner = Principal("service:owner")
     principals = {0: owner, project.state_dir.stat().st_uid: owner, **caller_principals}
@@ -108,7 +108,7 @@ def principals_by_uid(project: Project) -> Callable[[int], Principal | None]:
 
 
 class PeerAuthMiddleware:
-    """Stands before the routes: asks who is there, takes no more than fits, and lets no half request through."""
+    """ASGI middleware: authenticate the peer by uid, limit body size and concurrency, reject incomplete requests."""
 
     def __init__(
         self, app: ASGIApp, principal_for_uid: Callable[[int], Principal | None], *, step: Recorder, clock: Clock
@@ -131,12 +131,12 @@ class PeerAuthMiddleware:
             return
         scope.setdefault("state", {})["principal"] = principal
         if principal is None:
-            # A stranger's question takes no place, and nobody waits for what else the stranger has to say.
+            # An unknown peer does not count towards the concurrency limit, and its body is not read.
             await self._app(scope, _replay_body(b"", receive), _closing_send(send))
             return
         if self._active_requests >= MAX_CONCURRENCY:
             await _send_problem(
-                send, problem_from_error(Unavailable("too many questions at once", fix="ask again in a moment"))
+                send, problem_from_error(Unavailable("too many concurrent requests", fix="retry in a moment"))
             )
             return
         self._active_requests += 1
@@ -151,7 +151,8 @@ class PeerAuthMiddleware:
 
     def _deny_unknown_peer(self, uid: int) -> Refused:
         error = Refused(
-            f"user {uid} may not ask here", fix="ask the project's owner to name this caller in wellspring.toml"
+            f"user {uid} is not a caller of this project",
+            fix="ask the project's owner to add this user under [callers] in wellspring.toml",
         )
         suppressed = self._throttle.suppressed_count(f"uid:{uid}", "connect")
         if suppressed is not None:
@@ -164,7 +165,7 @@ class PeerAuthMiddleware:
 
 
 async def _read_body(receive: Receive) -> bytes | ProblemDetails:
-    """Read a body whole, or say why not."""
+    """Read the complete body, or return the problem."""
     body = b""
     try:
         async with asyncio.timeout(BODY_TIMEOUT):
@@ -174,11 +175,11 @@ async def _read_body(receive: Receive) -> bytes | ProblemDetails:
                     return body
                 body += message.get("body", b"")
                 if len(body) > MAX_BODY_BYTES:
-                    return malformed_request(f"a body has at most {MAX_BODY_BYTES} bytes", 413)
+                    return malformed_request(f"the body exceeds {MAX_BODY_BYTES} bytes", 413)
                 if not message.get("more_body"):
                     return body
     except TimeoutError:
-        return malformed_request("the body did not come in time", 408)
+        return malformed_request("the body did not arrive in time", 408)
 
 
 def _replay_body(body: bytes, receive: Receive) -> Receive:
@@ -191,7 +192,7 @@ def _replay_body(body: bytes, receive: Receive) -> Receive:
 
 
 def _closing_send(send: Send) -> Send:
-    """Send, and end the connection with it: what was not read of the request must not be taken for the next one."""
+    """Close the connection after the response, because an unread body must not be parsed as the next request."""
 
     async def send_and_close(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -209,7 +210,7 @@ async def _send_problem(send: Send, problem: ProblemDetails) -> None:
 
 
 def peer_uid(connection: Any) -> int:
-    """Return the uid of the process that connected, as the kernel noted it at that moment."""
+    """Return the uid of the connected process, as the kernel recorded it at connect time."""
     size = struct.calcsize("3i")
     _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
     return int(uid)

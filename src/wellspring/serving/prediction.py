@@ -1,4 +1,4 @@
-"""What one answer says, and what its line in the ledger says of it: pure."""
+"""Build a prediction and its ledger record from the rows that were read. Pure functions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RowsByView = Mapping[str, FeatureRow | None]
 
 
 class FeatureContext(NamedTuple):
-    """What was known when an answer was given. edition: the live one; digest: of it; as_of: how far it reaches."""
+    """The rows behind a prediction, and the live edition. as_of: knowledge time up to which the edition is complete."""
 
     rows: RowsByView
     edition: Edition
@@ -40,40 +40,40 @@ class FeatureContext(NamedTuple):
 def lookup_keys(
     views: tuple[FeatureViewSpec, ...], entity_keys: Mapping[str, str], token_domains: TokenDomains
 ) -> list[tuple[str, tuple[str, ...]]]:
-    """Turn the tokens of a caller, by key column, into the rows to read.
+    """Map the caller's tokens by key column to the row keys to read, one (view, key) for each view.
 
-    Raises NotFound for a column that no key has, Refused (its verdict is `invalid`) for one that is missing or whose
-    token is none of its domain, and ProjectError for one whose domain nobody knows. Nothing of what was given is ever
-    repeated.
+    Raises NotFound for an unknown column, Refused (verdict `invalid`) for a missing column or a value that is not a
+    token of the column's domain, and ProjectError for a key column without a token domain. No error repeats a value.
     """
     for view in views:
         require_token_domains(view, token_domains)
     key_columns = list(dict.fromkeys(column for view in views for column in view.keys))
     for column in entity_keys:
         if column not in key_columns:
-            raise NotFound("no key of this model has such a name", fix=suggest_name(column, key_columns))
+            raise NotFound(
+                "the request has a key column that this model does not use", fix=suggest_name(column, key_columns)
+            )
     for column in key_columns:
         if column not in entity_keys:
             raise build_rejection(
-                "missing_key", f"the key {column} is missing", fix=f"bring tokens for: {', '.join(key_columns)}"
+                "missing_key", f"the key {column} is missing", fix=f"send tokens for: {', '.join(key_columns)}"
             )
         if not is_token(entity_keys[column], token_domains[column]):
             raise build_rejection(
                 "not_a_token",
-                f"what was given as {column} is not a token of its domain",
-                fix="get a token from the enclave, once for a conversation, and ask by it",
+                f"the value of {column} is not a token of its domain",
+                fix="request a token from the enclave and send it instead",
             )
     return [(view.name, tuple(entity_keys[column] for column in view.keys)) for view in views]
 
 
 def is_token(text: str, domains: frozenset[str]) -> bool:
-    """Tell whether a text is a token of one of these domains."""
+    """Check whether a text is a token of one of these domains."""
     return TOKEN_PATTERN.fullmatch(text) is not None and text[: text.rindex("_k", 0, -26)] in domains
 
 
 def compute_request_digest(entity_keys: Mapping[str, str]) -> Digest:
-    """Name a question, so that an answer says to which it is one: SHA-256 of the canonical JSON of its tokens by key
-    column."""
+    """Compute the SHA-256 (hex) of the canonical JSON of the request's tokens by key column."""
     return hashlib.sha256(canonical.dumps_canonical(dict(entity_keys))).hexdigest()
 
 
@@ -85,20 +85,23 @@ def build_feature_context(
     as_of: datetime,
     now: datetime,
 ) -> FeatureContext:
-    """Judge what was read. Raises Refused (its verdict is `inconclusive`) where a view has nothing of this thing.
+    """Combine the rows with their freshness. Raises Refused (verdict `inconclusive`) if a view has no row.
 
-    A row of an older edition than the live one is the last good one: the newest no longer has it.
+    as_of: the knowledge time up to which the live edition is complete.
     """
     freshness, age_seconds = freshness_state(rows, views, as_of, now)
     if missing := [view.name for view in views if rows.get(view.name) is None]:
         raise build_rejection(
-            "missing", f"nothing is known of this in {', '.join(missing)}", fix=_RETRY_FIX, outcome="inconclusive"
+            "missing", f"no features for these keys in {', '.join(missing)}", fix=_RETRY_FIX, outcome="inconclusive"
         )
     return FeatureContext(rows, edition, edition_digest, as_of, freshness, age_seconds)
 
 
 def mark_last_good(context: FeatureContext, published_at: Mapping[str, datetime]) -> FeatureContext:
-    """Say `last_good` where a row comes from an edition that was published before the live one. published: by id."""
+    """Set `last_good` on a fresh context if a row comes from an edition published before the live one.
+
+    published_at: publication instant by edition id.
+    """
     live_published_at = context.edition.known_since
     superseded_rows = [
         row for row in context.rows.values() if row is not None and published_at[row.edition] < live_published_at
@@ -107,14 +110,14 @@ def mark_last_good(context: FeatureContext, published_at: Mapping[str, datetime]
 
 
 def check_view_compatibility(served: LoadedRelease, live_views: FeatureViews) -> None:
-    """Raise Unavailable unless the rows online mean what the release was approved with. live: their definitions."""
+    """Raise Unavailable unless the live view definitions equal those of the release, for the features that it uses."""
     for view in served.views_used:
         live_view = live_views.find_view(view.name)
         feature_names = [feature.name for feature in served.scorer.spec.features if feature.view == view.name]
         if live_view is None or _view_definition(live_view, feature_names) != _view_definition(view, feature_names):
             raise Unavailable(
-                f"{view.name} was defined anew since {served.release.subject} was approved",
-                fix="release a model that was trained on the new definition, or bring the old one back",
+                f"the definition of view {view.name} has changed since {served.release.subject} was approved",
+                fix="release a model that was trained on the new definition, or restore the previous definition",
             )
 
 
@@ -136,7 +139,7 @@ def build_prediction(
     entity_keys: Mapping[str, str],
     answered_at: datetime,
 ) -> Prediction:
-    """Put one answer together, without its promise. given: the tokens by key column, as they were asked."""
+    """Build an unsigned prediction. entity_keys: the tokens of the request by key column."""
     return Prediction(
         id=prediction_id,
         model=served.release.model,
@@ -156,7 +159,7 @@ def build_prediction(
 
 
 class LedgerRecord(NamedTuple):
-    """One line of the ledger, to be written before the answer is sent."""
+    """The content of one ledger entry; the journal must hold it before the response is sent."""
 
     subject: str
     inputs: tuple[Ref, ...]
@@ -174,7 +177,7 @@ def build_ledger_record(
     principal: str,
     policy_digest: Digest,
 ) -> LedgerRecord:
-    """Say of an answer all that it takes to give it again, and nothing of what was in the rows. text: the signed."""
+    """Build the ledger record of a prediction: all that a replay needs, and no feature value."""
     return LedgerRecord(
         prediction.subject,
         inputs=(
@@ -204,14 +207,14 @@ def build_ledger_record(
 
 
 def build_row_reference(row: FeatureRow) -> list[JsonValue]:
-    """Name a row: since when it is known, what breaks a tie, and its key's tokens."""
+    """Encode the reference of a row as [known_since, sequence, *key tokens]."""
     return [format_instant(row.known_since), row.sequence, *row.key]
 
 
 def build_rejection(code: str, message: str, *, fix: str, outcome: VerdictOutcome = "invalid") -> Refused:
-    """Make a refusal that a door can tell from a policy's no by its verdict's outcome."""
+    """Build a Refused error whose verdict outcome differs from `fail`, the outcome of a policy refusal."""
     verdict = Verdict(subject="request", outcome=outcome, reasons=(Reason(code=code, message=message),))
     return Refused(message, fix=fix, verdict=verdict)
 
 
-_RETRY_FIX = "check the tokens, or ask again after the next edition"
+_RETRY_FIX = "check the tokens, or retry after the next edition"

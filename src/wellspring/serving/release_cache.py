@@ -1,4 +1,4 @@
-"""What one process serves of each model: the release that is pointed to, loaded whole, and changed in one move."""
+"""Cache the live release of each model in memory, and switch releases atomically."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from wellspring.serving.scorer import Scorer
 from wellspring.trust.approvals import LedgerEntries, find_approval
 
 RETRY_AFTER = timedelta(seconds=2)
-"""After this long a release is tried again that could not be loaded because something did not answer."""
+"""Time after which a release that failed to load for a temporary reason is loaded again."""
 TokenDomains = Mapping[str, frozenset[str]]
-"""By name of a key column: the token domains that the contracts give to columns of that name."""
+"""Token domains by key column: those that the contracts declare for columns of that name."""
 
 
 class LoadedRelease(NamedTuple):
-    """A release in memory. views: all of the definitions that it was approved with.
+    """A release in memory. views: all view definitions that the release was approved with.
 
-    domains: of its key columns' tokens. instead_of: the release (`release:ID`) that should answer and could not be
-    loaded; each line says it, so that an answer of the one before it can be proved.
+    superseded_by: the live release (`release:ID`) that could not be loaded, or ''. Each ledger record repeats it, so
+    that the verifier accepts a prediction of the previous release.
     """
 
     release: Release
@@ -42,7 +42,7 @@ class LoadedRelease(NamedTuple):
 
     @property
     def views_used(self) -> tuple[FeatureViewSpec, ...]:
-        """The views that the model reads, by name."""
+        """Return the views that the model reads, sorted by name."""
         views = [self.views.find_view(name) for name in sorted(self.scorer.spec.keys)]
         return tuple(view for view in views if view is not None)
 
@@ -54,10 +54,11 @@ def load_release(
     views: Callable[[Digest], FeatureViews],
     token_domains: Callable[[], TokenDomains],
 ) -> LoadedRelease:
-    """Load a release whole, and hold it against its views and the contracts. scorer: loads what its model is.
+    """Load a release, and check it against its views and the contracts.
 
-    A promotion asks by this too: what could not be served is never pointed to. Raises Broken, ProjectError for a key
-    column whose tokens no contract describes, and whatever the three raise.
+    A promotion runs the same checks, so that a release which cannot be served never becomes live. scorer, views and
+    token_domains are loaders. Raises CorruptedError, ProjectError for a key column without a token domain, and the
+    errors of the three loaders.
     """
     served = LoadedRelease(release, scorer(release), views(release.views), token_domains())
     for feature_input in served.scorer.spec.features:
@@ -65,39 +66,41 @@ def load_release(
         feature = view.find_feature(feature_input.name) if view is not None else None
         if view is None or feature is None or feature.type != feature_input.type:
             raise CorruptedError(
-                f"{release.subject} has no feature {feature_input.name} in its views", fix="do not serve it"
+                f"{release.subject} uses the feature {feature_input.name}, which its views do not define",
+                fix="do not serve this release",
             )
         if served.scorer.spec.keys.get(view.name) != view.keys:
             raise CorruptedError(
-                f"{release.subject} finds {view.name} by other keys than its views", fix="do not serve it"
+                f"{release.subject} and its views define different keys for {view.name}",
+                fix="do not serve this release",
             )
     for view in served.views_used:
         require_token_domains(view, served.token_domains)
-    # Everything is in memory and has run once, before anybody is answered by it.
+    # Score once, so that everything is in memory before the first request.
     served.scorer.score({})
     return served
 
 
 def collect_token_domains(contracts: Iterable[DataContract]) -> TokenDomains:
-    """Say which token domains the contracts give to columns, by the column's name."""
+    """Collect the token domains that the contracts declare, by column name."""
     domains_by_column: dict[str, set[str]] = {}
     for column in (column for contract in contracts for column in contract.columns if column.domain):
         domains_by_column.setdefault(column.name, set()).add(str(column.domain))
-    return {name: frozenset(item) for name, item in domains_by_column.items()}
+    return {name: frozenset(domains) for name, domains in domains_by_column.items()}
 
 
 def require_token_domains(view: FeatureViewSpec, token_domains: TokenDomains) -> None:
-    """Raise ProjectError for a key column of which no contract says what its tokens are: any token would pass."""
+    """Raise ProjectError for a key column without a token domain, because any token would be accepted for it."""
     for column in view.keys:
         if not token_domains.get(column):
             raise ProjectError(
                 f"the key {column} of {view.name} has no token domain: no contract has a token column of that name",
-                fix="name the key column in the dbt models and in the views as the contract does",
+                fix="use the contract's column name in the dbt models and in the views",
             )
 
 
 class _CacheEntry(NamedTuple):
-    """moved: the write of the pointer that was looked at last. trouble: why its release is not the one served."""
+    """pointer_version: the last checked version of the live pointer. error: why its release is not the loaded one."""
 
     pointer_version: tuple[int, int] | None
     served: LoadedRelease | None
@@ -106,10 +109,10 @@ class _CacheEntry(NamedTuple):
 
 
 class ReleaseCache:
-    """Holds the releases of one process. Safe for threads; `peek` costs one stat.
+    """Cache the loaded releases of one process. Thread-safe; `peek` costs one stat call.
 
-    load: the `load` of this file, bound. A release that cannot be loaded leaves the one before it in place, is told in
-    `troubles` and in the lines of the answers given meanwhile, and recorded.
+    If a release cannot be loaded, the previous one stays in service; the error is in `load_errors`, in the ledger, and
+    (as `superseded_by`) in the ledger record of each prediction.
     """
 
     def __init__(
@@ -131,26 +134,26 @@ class ReleaseCache:
 
     @property
     def load_errors(self) -> dict[str, WellspringError]:
-        """Say of which models another release than the pointed one is served, or none, and why."""
+        """Return, by model, the error that prevents the live release from being served."""
         return {model: entry.error for model, entry in self._entries.items() if entry.error is not None}
 
     @property
     def loaded(self) -> dict[str, LoadedRelease]:
-        """What is in memory, by model."""
+        """Return the loaded releases by model."""
         return {model: entry.served for model, entry in self._entries.items() if entry.served is not None}
 
     def peek(self, model: str) -> LoadedRelease | None:
-        """Return what serves a model, if the pointer has not moved since; None: call `get`."""
+        """Return the loaded release if the live pointer is unchanged; None means that `get` must load."""
         entry = self._entries.get(model)
         if entry is None or entry.served is None or entry.pointer_version != self.release_store.live_version(model):
             return None
         return None if entry.retry_at is not None and self._clock.now() >= entry.retry_at else entry.served
 
     def get(self, model: str) -> LoadedRelease:
-        """Return what serves a model, loading it where the pointer has moved.
+        """Return the release that serves a model; load it first if the live pointer has changed.
 
-        Raises NotFound with the nearest name for a model of which nothing is live, and what kept its first release
-        from being loaded.
+        Raises NotFound with the nearest name for a model without a live release, and the load error if no release of
+        the model could be loaded.
         """
         with self._lock:
             served = self.peek(model)
@@ -178,7 +181,7 @@ class ReleaseCache:
         try:
             live_id = self.release_store.live_id(model)
             if not live_id:
-                raise NotFound(f"nothing is live of {model}", fix="approve a release")
+                raise NotFound(f"{model} has no live release", fix="approve a release")
             release = self.release_store.get(live_id)
             with self._step(
                 "serve", release.subject, inputs=[build_release_ref(release)], facts={"model": model}
@@ -186,7 +189,7 @@ class ReleaseCache:
                 act.add_inputs(Ref(name=f"artifact:{model}", digest=release.artifact))
                 served = self._load_approved(release)
         except (Unavailable, ProjectError) as exc:
-            # What may be mended without another release is tried again.
+            # These errors can be corrected without a new release, so the load is retried.
             return _CacheEntry(
                 pointer_version, _keep_previous(entry.served, live_id), exc, self._clock.now() + RETRY_AFTER
             )
@@ -195,15 +198,15 @@ class ReleaseCache:
         return _CacheEntry(pointer_version, served)
 
     def _load_approved(self, release: Release) -> LoadedRelease:
-        """Load a release whole. Raises Refused for one that no two people stand behind."""
+        """Load a release. Raises Refused if the ledger holds no approval by a second person."""
         if find_approval(self._index, release) is None:
-            reason = Reason(code="not_approved", message="no two people stand behind it")
+            reason = Reason(code="not_approved", message="no second person approved it")
             verdict = Verdict(subject=release.subject, outcome="fail", reasons=(reason,))
-            raise Refused(f"{release.subject} is not approved", fix="do not serve it", verdict=verdict)
+            raise Refused(f"{release.subject} is not approved", fix="do not serve this release", verdict=verdict)
         return self._load_release(release)
 
 
 def _keep_previous(served: LoadedRelease | None, live_id: str) -> LoadedRelease | None:
-    """Let what served before go on, and say instead of what."""
+    """Keep the previous release in service, marked with the live release that could not be loaded."""
     superseded_by = f"release:{live_id}" if re.fullmatch(r"[0-9a-f]{12}", live_id) else ""
     return served._replace(superseded_by=superseded_by) if served is not None else None

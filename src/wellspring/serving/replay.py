@@ -1,6 +1,6 @@
-"""An answer, given again: the rows that it names, the vector made of them, and the score, equal to the last bit.
+"""Replay recorded predictions: read the referenced rows, rebuild the feature vector, and compare the score bit by bit.
 
-The rows come out of the lake's edition and not out of the online store, which knows only the newest.
+The rows come from the edition in the lake, because the online store holds only the newest rows.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from wellspring_verify import answer_signature
 
 
 class ReproductionResult(NamedTuple):
-    """What came of it. differs: the first thing that is not as it was told, '' when all is. score: float.hex."""
+    """The outcome of one replay. first_difference: the first value that differs, or ''. score: float.hex text."""
 
     prediction: str
     equal: bool
@@ -38,7 +38,7 @@ class ReproductionResult(NamedTuple):
 
 
 class _RecordedPrediction(NamedTuple):
-    """What a predict entry says. rows: by view, where to find each; their values are not known yet."""
+    """The content of a predict entry. rows: row references by view, without values."""
 
     prediction: str
     release: Release
@@ -50,7 +50,7 @@ class _RecordedPrediction(NamedTuple):
 
 
 class PredictionReplayer:
-    """Gives answers again, many of them with one look at each table. load: `Scorer.load`, bound; views: by digest."""
+    """Replay predictions in batches; each table is read once per batch."""
 
     def __init__(
         self,
@@ -69,11 +69,11 @@ class PredictionReplayer:
         self._scorers: dict[str, Scorer] = {}
 
     def replay(self, prediction_id: str) -> ReproductionResult:
-        """Give one answer again. Raises NotFound, and Broken for an entry, a release or a file that is not whole."""
+        """Replay one prediction. Raises NotFound, and CorruptedError for an invalid entry, release or file."""
         return self.replay_all([prediction_id])[0]
 
     def replay_all(self, prediction_ids: Sequence[str]) -> list[ReproductionResult]:
-        """Give many answers again, in the order asked."""
+        """Replay many predictions; the results have the same order."""
         recorded_predictions = [
             self._read_recorded(prediction_id.removeprefix("prediction:")) for prediction_id in prediction_ids
         ]
@@ -87,28 +87,30 @@ class PredictionReplayer:
         recorded = self._index.list_entries(subject=f"prediction:{prediction_id}", action="predict", phase="done")
         if not recorded:
             raise NotFound(
-                f"the ledger has no answer {prediction_id[:40]!a}",
-                fix="answers are in the ledger when the next run has taken them in; then try again",
+                f"the ledger has no prediction {prediction_id[:40]!a}",
+                fix="the next run integrates new predictions into the ledger; retry after it",
             )
         entry = recorded[0].entry
         if len(recorded) > 1:
-            raise CorruptedError(f"the ledger tells {len(recorded)} answers of {entry.subject}", fix=_STOP_FIX)
+            raise CorruptedError(f"the ledger has {len(recorded)} predict entries for {entry.subject}", fix=_STOP_FIX)
         release = self._release_store.get(_single_ref(entry, entry.inputs, "release").name.removeprefix("release:"))
         if build_release_ref(release) not in entry.inputs:
-            raise CorruptedError(f"{entry.id} names {release.subject} with another digest than it has", fix=_STOP_FIX)
+            raise CorruptedError(
+                f"{entry.id} names a digest of {release.subject} that differs from the stored release", fix=_STOP_FIX
+            )
         edition = _single_ref(entry, entry.inputs, "edition").name.removeprefix("edition:")
         edition_by_view = entry.facts.get("editions")
         edition_by_view = edition_by_view if isinstance(edition_by_view, dict) else {}
         views = entry.facts.get("views")
         if not isinstance(views, dict):
-            raise CorruptedError(f"{entry.id} does not say which rows it rests on", fix=_STOP_FIX)
+            raise CorruptedError(f"{entry.id} does not name the rows of the prediction", fix=_STOP_FIX)
         return _RecordedPrediction(
             prediction_id,
             release,
             edition,
             {
-                name: _parse_row_reference(entry, name, told, str(edition_by_view.get(name, edition)))
-                for name, told in views.items()
+                name: _parse_row_reference(entry, name, reference, str(edition_by_view.get(name, edition)))
+                for name, reference in views.items()
             },
             str(_single_ref(entry, entry.inputs, "vector").digest),
             str(entry.facts.get("score")),
@@ -116,7 +118,7 @@ class PredictionReplayer:
         )
 
     def _find_rows(self, recorded_predictions: Sequence[_RecordedPrediction]) -> list[dict[str, FeatureRow | None]]:
-        """Find the rows of all answers: those of one view and edition at once."""
+        """Find the rows of all predictions, with one query for each view and edition."""
         rows_by_prediction: list[dict[str, FeatureRow | None]] = [{} for _ in recorded_predictions]
         groups: dict[tuple[str, str, Digest], list[int]] = {}
         for position, recorded in enumerate(recorded_predictions):
@@ -127,12 +129,12 @@ class PredictionReplayer:
             edition = self._lake.get_edition(edition_id)
             if view is None or edition is None:
                 raise CorruptedError(
-                    f"an answer rests on the view {name}, which its release does not have", fix=_STOP_FIX
+                    f"a prediction uses the view {name}, which its release does not define", fix=_STOP_FIX
                 )
             rows = point_in_time.rows_at_version(
                 view,
                 table_input(self._lake, edition, view.table),
-                [recorded_predictions[place].rows[name] for place in positions],
+                [recorded_predictions[position].rows[name] for position in positions],
             )
             for position, row in zip(positions, rows, strict=True):
                 rows_by_prediction[position][name] = row
@@ -146,9 +148,9 @@ class PredictionReplayer:
         score = answer_signature.float_hex(scored_row.score)
         missing = [name for name in scorer.spec.keys if rows.get(name) is None]
         if missing:
-            first_difference = f"the row of {missing[0]}: its edition does not hold it"
+            first_difference = f"the row of {missing[0]}: it is missing from its edition"
         elif scored_row.vector_digest != recorded.vector_digest:
-            first_difference = "the vector: its rows hold other values than when it was answered"
+            first_difference = "the vector: the values of its rows have changed since the prediction"
         elif score != recorded.score:
             first_difference = f"the score: it was {_format_score(recorded.score)}, and is {_format_score(score)}"
         elif scored_row.decision != recorded.decision:
@@ -171,12 +173,12 @@ class PredictionReplayer:
 def _single_ref(entry: Entry, refs: Iterable[Ref], kind: str) -> Ref:
     matches = [ref for ref in refs if ref.name.startswith(f"{kind}:")]
     if len(matches) != 1:
-        raise CorruptedError(f"{entry.id} names {len(matches)} things of the kind {kind}, not one", fix=_STOP_FIX)
+        raise CorruptedError(f"{entry.id} names {len(matches)} references of kind {kind}; expected 1", fix=_STOP_FIX)
     return matches[0]
 
 
 def _parse_row_reference(entry: Entry, view: str, reference: object, edition: str) -> FeatureRow:
-    """Read which row an entry names. Raises Broken."""
+    """Parse the row reference of an entry. Raises CorruptedError."""
     match reference:
         case [str() as known_since, int() as sequence, *key] if key and all(isinstance(token, str) for token in key):
             try:
@@ -185,14 +187,14 @@ def _parse_row_reference(entry: Entry, view: str, reference: object, edition: st
                 pass
             else:
                 return FeatureRow(view, tuple(map(str, key)), {}, instant, sequence, edition)
-    raise CorruptedError(f"{entry.id} names a row of {view} that cannot be looked for", fix=_STOP_FIX)
+    raise CorruptedError(f"{entry.id} has an invalid row reference for {view}", fix=_STOP_FIX)
 
 
 def _format_score(score: str) -> str:
     try:
         return repr(float.fromhex(score))
     except ValueError:
-        return "no number"
+        return "an invalid number"
 
 
-_STOP_FIX = "keep everything, and verify the ledger with `wellspring ledger verify`"
+_STOP_FIX = "keep all files, and run `wellspring ledger verify`"

@@ -1,4 +1,4 @@
-"""Rows of features -> score, decision and reasons: pure, the same bits every time on one machine."""
+"""Compute score, decision and reasons from feature rows. Pure: the same bits every time on one machine."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from wellspring.models.estimators.lightgbm import Booster
 
 MIN_REASONS, MAX_REASONS = 3, 5
-"""Reasons told with an answer; beyond the fewest, only those that count for something."""
+"""Limits of the number of reasons; beyond the minimum, only those with a relevant contribution."""
 _MIN_RELATIVE_CONTRIBUTION = 0.1
 
 
 class ScoredRow(NamedTuple):
-    """What came of one vector. vector_digest: see `vector_digest`; raw: log odds, before calibration."""
+    """The result for one vector. vector_digest: see `compute_vector_digest`; raw_score: log odds before calibration."""
 
     vector: tuple[float, ...]
     vector_digest: Digest
@@ -37,7 +37,7 @@ class ScoredRow(NamedTuple):
 
 
 class Scorer:
-    """One model in memory, with the threshold and labels of the release that serves it. Safe for threads."""
+    """One model in memory, with the threshold and labels of its release. Thread-safe."""
 
     def __init__(self, artifact: ModelArtifact, booster: Booster, *, threshold: str, labels: tuple[str, str]) -> None:
         self.artifact_digest = artifact.digest
@@ -49,30 +49,31 @@ class Scorer:
 
     @classmethod
     def load(cls, release: Release, *, objects: ContentStore, paths: NamedBlobStore, key: notes.VerifierKey) -> Scorer:
-        """Load what a release names. key: the one that signs this house's models.
+        """Load the model of a release. key: the public key that verifies model signatures.
 
-        Raises NotFound, Refused and Broken when a file, the manifest, its signature or the recipe is not as named:
-        nothing of it was used then.
+        Raises NotFound, Refused and CorruptedError if a file, the manifest, its signature or the inference spec does
+        not match the release; no content is used before these checks.
         """
         artifact = read_artifact(release.artifact, objects=objects, paths=paths, key=key)
         if hashlib.sha256(artifact.spec.encode()).hexdigest() != release.preprocessing:
             raise CorruptedError(
-                f"{release.subject} names another recipe than its artefact holds", fix="do not serve it"
+                f"{release.subject} and its artifact name different inference specs", fix="do not serve this release"
             )
         if artifact.spec.model != release.model:
             raise CorruptedError(
-                f"{release.subject} is of {release.model}, and its artefact is not", fix="do not serve it"
+                f"{release.subject} is a release of {release.model}, but its artifact holds {artifact.spec.model}",
+                fix="do not serve this release",
             )
         booster = lightgbm.load_booster(artifact.booster_text)
         return cls(artifact, booster, threshold=release.threshold, labels=release.labels)
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Name the key columns that a caller brings, each once."""
+        """Return the key columns that a request must have, without duplicates."""
         return tuple(dict.fromkeys(column for columns in self.spec.keys.values() for column in columns))
 
     def score(self, rows: Mapping[str, FeatureRow | None], *, include_reasons: bool = True) -> ScoredRow:
-        """Score one thing. rows: by view; a view without a row leaves its features unknown."""
+        """Score one entity. rows: by view; a missing row makes the features of its view NaN."""
         vector = self.spec.feature_vector({view: row.values for view, row in rows.items() if row is not None})
         raw_score = lightgbm.predict_raw_score(self._booster, vector)
         score = self.spec.calibration.calibrate_score(raw_score)
@@ -82,10 +83,10 @@ class Scorer:
 
     def _explain_score(self, vector: Sequence[float]) -> tuple[FeatureAttribution, ...]:
         contributions = lightgbm.compute_contributions(self._booster, vector)
-        # By name where two push alike, so that the same vector has the same reasons.
+        # Equal contributions are ordered by name, so that the same vector has the same reasons.
         ranked = sorted(
             zip(self.spec.features, contributions, strict=True),
-            key=lambda item: (-abs(item[1]), item[0].view, item[0].name),
+            key=lambda pair: (-abs(pair[1]), pair[0].view, pair[0].name),
         )
         strongest = abs(ranked[0][1]) if ranked else 0.0
         top_contributions = [
@@ -95,15 +96,15 @@ class Scorer:
         ]
         return tuple(
             FeatureAttribution(
-                feature=f"{top_contribution.view}.{top_contribution.name}",
-                description=top_contribution.description,
-                contribution=push,
+                feature=f"{feature.view}.{feature.name}",
+                description=feature.description,
+                contribution=contribution,
             )
-            for top_contribution, push in top_contributions
+            for feature, contribution in top_contributions
         )
 
 
 def compute_vector_digest(vector: Sequence[float]) -> Digest:
-    """Hash a vector bit by bit: SHA-256 of its doubles, little-endian, every NaN as the plain one."""
+    """Compute the SHA-256 of a vector: its little-endian doubles, with every NaN normalized to one bit pattern."""
     normalized = [math.nan if math.isnan(value) else value for value in vector]
     return hashlib.sha256(struct.pack(f"<{len(normalized)}d", *normalized)).hexdigest()

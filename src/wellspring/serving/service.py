@@ -1,6 +1,6 @@
-"""Where questions are answered: policy, rows in one round trip, score, a durable line, and only then the answer.
+"""Serve predictions and features: authorize, read all rows in one round trip, score, write the ledger record, respond.
 
-What waits for a disk or a core runs on threads of its own; the event loop only reads and hands on.
+Work that waits for a disk or a CPU core runs in a thread pool; the event loop only reads and dispatches.
 """
 
 from __future__ import annotations
@@ -11,15 +11,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import UTC, datetime
 from secrets import token_hex
 from typing import NamedTuple, TypeVar
 
 from pydantic import JsonValue
 
 from wellspring.data.features.freshness import freshness_state
-from wellspring.errors import NotFound, ProjectError, Refused, Unavailable, WellspringError
+from wellspring.errors import NotFound, Refused, WellspringError
 from wellspring.lake import editions
 from wellspring.project import suggest_name
 from wellspring.records.clock import Clock
@@ -28,8 +27,20 @@ from wellspring.records.models import Prediction
 from wellspring.records.observe import Recorder
 from wellspring.records.record import Digest, format_instant
 from wellspring.records.trust import Ref
-from wellspring.serving import prediction as answers
-from wellspring.serving.prediction import FeatureContext, RowsByView
+from wellspring.serving.online_features import OnlineFeatures
+from wellspring.serving.policy_reloader import PolicyReloader
+from wellspring.serving.prediction import (
+    FeatureContext,
+    LedgerRecord,
+    RowsByView,
+    build_feature_context,
+    build_ledger_record,
+    build_prediction,
+    build_rejection,
+    build_row_reference,
+    lookup_keys,
+    mark_last_good,
+)
 from wellspring.serving.release_cache import LoadedRelease, ReleaseCache, TokenDomains
 from wellspring.stores.online.redis import LiveMarker, OnlineReader
 from wellspring.trust import policy
@@ -44,44 +55,12 @@ _PLACEHOLDER_ROW = FeatureRow("", (), {}, datetime(1970, 1, 1, tzinfo=UTC), 0, "
 T = TypeVar("T")
 
 
-class PolicyReloader:
-    """The policies as they stand in the project's folder: looked at once a second, parsed again where they changed.
-
-    One that cannot be read or does not parse leaves the former ones in force, is told in `trouble`, and tried again.
-    """
-
-    def __init__(self, folder: Path | None, clock: Clock) -> None:
-        self._folder = folder
-        self._clock = clock
-        self._file_stats = self._stat_files()
-        self._checked_at = clock.now()
-        self._current = policy.load_policies(folder)
-        self.last_error: ProjectError | None = None
-
-    def current(self) -> PolicySet:
-        """Return what is in force."""
-        now = self._clock.now()
-        if abs(now - self._checked_at) >= timedelta(seconds=1):
-            self._checked_at = now
-            file_stats = self._stat_files()
-            if file_stats != self._file_stats or self.last_error is not None:
-                try:
-                    self._current, self.last_error = policy.load_policies(self._folder), None
-                except ProjectError as exc:
-                    self.last_error = exc
-                self._file_stats = file_stats
-        return self._current
-
-    def _stat_files(self) -> list[tuple[str, int, int, int]]:
-        paths = sorted(self._folder.glob("*.cedar")) if self._folder is not None else []
-        return [_stat_version(path) for path in paths]
-
-
 @dataclass(frozen=True)
 class ServiceDependencies:
-    """What a desk works with. reader: opens the online store for the views of one definition.
+    """Hold what a PredictionService depends on.
 
-    domains: reads the contracts; asked once for each definition, and for each release that is loaded.
+    open_reader: opens the online store for one set of view definitions. load_token_domains: reads the contracts; called
+    once for each set of view definitions.
     """
 
     project_name: str
@@ -89,22 +68,22 @@ class ServiceDependencies:
     policy_reloader: PolicyReloader
     answer_signer: AnswerSigner
     editions: editions.EditionStore
-    views: Callable[[Digest], FeatureViews]
+    load_views: Callable[[Digest], FeatureViews]
     open_reader: Callable[[FeatureViews], OnlineReader]
-    token_domains: Callable[[], TokenDomains]
+    load_token_domains: Callable[[], TokenDomains]
     step: Recorder
     clock: Clock
 
 
 class PredictionResult(NamedTuple):
-    """A promised answer, and its line in the ledger."""
+    """A signed prediction and the id of its ledger entry (`api:SEQUENCE`)."""
 
     prediction: Prediction
     ledger_entry: str
 
 
 class FeatureLookup(NamedTuple):
-    """Features as they are known of one thing."""
+    """The current features of one entity in one view, and the id of the ledger entry of this read."""
 
     view: str
     values: Mapping[str, JsonValue]
@@ -114,58 +93,55 @@ class FeatureLookup(NamedTuple):
 
 
 class PredictionService:
-    """Answers the questions of one process. Its methods are awaited on one event loop."""
+    """Serve predictions and features in one process. Await all methods on the same event loop."""
 
     def __init__(self, dependencies: ServiceDependencies) -> None:
         self._dependencies = dependencies
-        self._executor = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="answer")
-        self._readers: dict[Digest, OnlineReader] = {}
-        self._views_by_digest: dict[Digest, FeatureViews] = {}
+        self._executor = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="prediction")
+        self._online = OnlineFeatures(
+            dependencies.project_name, load_views=dependencies.load_views, open_reader=dependencies.open_reader
+        )
         self._token_domains: dict[Digest, TokenDomains] = {}
         self._edition_digests: dict[str, Digest] = {}
-        self._compatible_views: set[tuple[str, Digest]] = set()
         self._denial_throttle = DenialThrottle(dependencies.clock)
-        self._live_marker: LiveMarker | None = None
 
     async def start(self) -> None:
-        """Make the first key known, load what is live, and look once into the online store.
+        """Record the first signing key, load the live releases, and read the online store once.
 
-        Raises Unavailable when the journal cannot be written; what cannot be loaded now is told in `health`.
+        Raises Unavailable when the journal cannot be written. `health` lists releases that cannot be loaded.
         """
         await self._run_in_thread(self._dependencies.answer_signer.current_key)
         for model in self._dependencies.release_cache.release_store.live_models():
             try:
-                await self._served(model)
+                await self._get_release(model)
             except WellspringError:
-                # Kept in the shelf's troubles, and in the ledger; the process answers for the other models.
+                # The error is in `load_errors` and in the ledger; the process serves the other models.
                 continue
         try:
-            await self._read_live_marker()
+            await self._online.read_live_marker()
         except WellspringError:
             return
 
     async def close(self) -> None:
-        """Let go of the online store, after the answers under way."""
-        for reader in self._readers.values():
-            await reader.close()
+        """Close the online store readers, then wait for the running threads."""
+        await self._online.close()
         self._executor.shutdown()
 
     async def predict(
         self, model: str, entity_keys: Mapping[str, str], *, include_reasons: bool, principal: Principal
     ) -> PredictionResult:
-        """Answer for one thing. given: its tokens by key column.
+        """Predict for one entity. entity_keys: its tokens by key column.
 
-        Raises NotFound, Refused, Unavailable, Broken: then there is no answer, and nothing of what was given is said.
+        Raises NotFound, Refused, Unavailable and CorruptedError; no error repeats a value of the request.
         """
         started_at = time.perf_counter()
-        served = await self._served(model)
+        served = await self._get_release(model)
         policies = self._authorize(principal, "predict", PolicyResource(f"model:{model}"))
         views = served.views_used
         try:
-            row_keys = answers.lookup_keys(views, entity_keys, served.token_domains)
-            live, rows = await self._open_reader(served.views).get_with_marker(row_keys)
-            live = self._require_live(live)
-            self._check_compatibility(served, live)
+            row_keys = lookup_keys(views, entity_keys, served.token_domains)
+            live, rows = await self._online.read_rows(served.views, row_keys)
+            self._online.check_compatibility(served, live)
             rows_by_view = {view.name: row for view, row in zip(views, rows, strict=True)}
             return await self._run_in_thread(
                 self._score_and_sign,
@@ -183,24 +159,26 @@ class PredictionService:
             raise
 
     async def get_features(self, view_name: str, entity_keys: Sequence[str], *, principal: Principal) -> FeatureLookup:
-        """Tell the features of one thing. key: tokens, in the order of the view's keys."""
+        """Read the features of one entity. entity_keys: tokens, in the order of the view's keys."""
         started_at = time.perf_counter()
-        views = self._load_views((await self._read_live_marker()).views)
+        views = self._online.get_views((await self._online.read_live_marker()).views)
         view = views.find_view(view_name)
         if view is None:
-            raise NotFound("no such view is served", fix=suggest_name(view_name, [item.name for item in views.views]))
+            raise NotFound("no such view is served", fix=suggest_name(view_name, [view.name for view in views.views]))
         policies = self._authorize(principal, "read_features", PolicyResource(f"view:{view_name}"))
         try:
             if len(entity_keys) != len(view.keys):
                 key_names = ", ".join(view.keys)
-                raise answers.build_rejection(
-                    "missing_key", f"{view_name} has the keys {key_names}", fix="bring one token for each, in order"
+                raise build_rejection(
+                    "missing_key",
+                    f"the key columns of {view_name} are {key_names}",
+                    fix="send one token for each key column, in this order",
                 )
-            row_keys = answers.lookup_keys(
+            row_keys = lookup_keys(
                 (view,), dict(zip(view.keys, entity_keys, strict=True)), await self._load_token_domains(views)
             )
-            live, rows = await self._open_reader(views).get_with_marker(row_keys)
-            live = self._require_current_definition(view, self._require_live(live))
+            live, rows = await self._online.read_rows(views, row_keys)
+            self._online.require_current_definition(view, live)
             return await self._run_in_thread(
                 self._build_feature_lookup, view, live, {view_name: rows[0]}, principal, policies, started_at
             )
@@ -211,10 +189,10 @@ class PredictionService:
             raise
 
     async def describe_model(self, model: str, *, principal: Principal) -> dict[str, JsonValue]:
-        """Say what a model needs to be asked, what serves it, and how old its knowledge is."""
-        served = await self._served(model)
+        """Describe a model: required keys, live release, and age of its features."""
+        served = await self._get_release(model)
         self._authorize(principal, "predict", PolicyResource(f"model:{model}"))
-        live = await self._read_live_marker()
+        live = await self._online.read_live_marker()
         freshness, age_seconds = freshness_state(
             {view.name: _PLACEHOLDER_ROW for view in served.views_used},
             served.views_used,
@@ -237,7 +215,7 @@ class PredictionService:
         }
 
     def health(self) -> dict[str, JsonValue]:
-        """Say what is served, and what is not as it should be."""
+        """Report the loaded releases, the load errors and the state of the policies."""
         release_cache, policy_reloader = self._dependencies.release_cache, self._dependencies.policy_reloader
         load_errors = {model: error.what for model, error in release_cache.load_errors.items()}
         return {
@@ -250,8 +228,6 @@ class PredictionService:
             },
         }
 
-    # --- inside ---------------------------------------------------------------------------------------------------
-
     def _score_and_sign(
         self,
         served: LoadedRelease,
@@ -263,18 +239,18 @@ class PredictionService:
         policies: PolicySet,
         started_at: float,
     ) -> PredictionResult:
-        """Score, journal, promise; in this order, on a thread."""
+        """Score, append to the journal, then sign. Runs in the thread pool."""
         dependencies = self._dependencies
         answered_at = dependencies.clock.now()
         context = self._build_context(live, rows, served.views_used, answered_at)
         self._authorize_stale(context, principal, "predict", PolicyResource(f"model:{served.release.model}"), policies)
         scored_row = served.scorer.score(rows, include_reasons=include_reasons)
         signing_key = dependencies.answer_signer.current_key()
-        prediction = answers.build_prediction(
+        prediction = build_prediction(
             served, scored_row, context, prediction_id=token_hex(10), entity_keys=entity_keys, answered_at=answered_at
         )
         signed_text = answer_signature.signed_text(prediction.model_dump(mode="json"))
-        record = answers.build_ledger_record(
+        record = build_ledger_record(
             prediction,
             signed_text,
             served,
@@ -304,16 +280,16 @@ class PredictionService:
             "principal": principal.name,
             "policy_digest": policies.digest,
             "freshness": context.freshness,
-            "views": {view.name: answers.build_row_reference(row)},
+            "views": {view.name: build_row_reference(row)},
         }
         edition_ref = Ref(name=context.edition.subject, digest=context.edition_digest)
         ledger_entry = self._append_to_ledger(
-            "read_features", answers.LedgerRecord(f"view:{view.name}", (edition_ref,), (), facts), started_at
+            "read_features", LedgerRecord(f"view:{view.name}", (edition_ref,), (), facts), started_at
         )
         values = {name: _to_json_value(value) for name, value in row.values.items()}
         return FeatureLookup(view.name, values, row.known_since, context, ledger_entry)
 
-    def _append_to_ledger(self, action: str, record: answers.LedgerRecord, started_at: float) -> str:
+    def _append_to_ledger(self, action: str, record: LedgerRecord, started_at: float) -> str:
         seconds = time.perf_counter() - started_at
         return self._dependencies.step.record_answer(
             action, record.subject, inputs=record.inputs, outputs=record.outputs, facts=record.facts, seconds=seconds
@@ -326,16 +302,14 @@ class PredictionService:
         edition = edition_store.get_edition(live.edition)
         if edition.id not in self._edition_digests:
             self._edition_digests[edition.id] = editions.edition_digest(edition)
-        context = answers.build_feature_context(
-            rows, views, edition, self._edition_digests[edition.id], live.as_of, now
-        )
+        context = build_feature_context(rows, views, edition, self._edition_digests[edition.id], live.as_of, now)
         edition_ids = {row.edition for row in rows.values() if row is not None}
-        return answers.mark_last_good(
+        return mark_last_good(
             context, {edition_id: edition_store.get_edition(edition_id).known_since for edition_id in edition_ids}
         )
 
     def _authorize(self, principal: Principal, action: str, resource: PolicyResource) -> PolicySet:
-        """Ask the policies, and return those that were asked. Raises Refused; the refusal is recorded."""
+        """Authorize a request and return the policy set that decided. Raises Refused, and records the refusal."""
         policies = self._dependencies.policy_reloader.current()
         require_authorization(
             policies,
@@ -356,8 +330,10 @@ class PredictionService:
         resource: PolicyResource,
         policies: PolicySet,
     ) -> None:
-        """Ask once more when what is known is not fresh, as policies may forbid to answer from it. law: as at first,
-        for the line names those."""
+        """Authorize again when the features are not fresh, because a policy may forbid stale features.
+
+        policies: the set of the first decision, because the ledger record names its digest.
+        """
         if feature_context.freshness == "fresh" or "freshness?" not in policy.CEDAR_SCHEMA:
             return
         policy_context: dict[str, JsonValue] = {"freshness": feature_context.freshness}
@@ -375,7 +351,7 @@ class PredictionService:
     def _record_rejection(
         self, action: str, subject: str, error: Refused, principal: Principal, policies: PolicySet
     ) -> None:
-        """Record a refusal that no policy made, by its code alone; many of one kind are one entry a second."""
+        """Record the code of a rejection that is not a policy refusal, at most once a second per principal and code."""
         if error.verdict is None or error.verdict.outcome == "fail":
             return
         code = error.verdict.reasons[0].code
@@ -393,52 +369,12 @@ class PredictionService:
         except Refused:
             return
 
-    def _check_compatibility(self, served: LoadedRelease, live: LiveMarker) -> None:
-        """Hold a release against each definition that a row online may be of: what is live, and what is coming."""
-        for digest in (live.views, *live.pending_views):
-            pair = served.release.id, digest
-            if digest != served.release.views and pair not in self._compatible_views:
-                answers.check_view_compatibility(served, self._load_views(digest))
-                self._compatible_views.add(pair)
-
-    def _require_current_definition(self, view: FeatureViewSpec, live: LiveMarker) -> LiveMarker:
-        """Raise Unavailable while a row may be of another definition of its view than the one that it was read by."""
-        if any(self._load_views(digest).find_view(view.name) != view for digest in (live.views, *live.pending_views)):
-            raise Unavailable(
-                f"{view.name} is being defined anew",
-                fix="ask again when its rows are online; should that not end, run `wellspring transform`",
-            )
-        return live
-
-    def _require_live(self, live: LiveMarker | None) -> LiveMarker:
-        if live is None:
-            raise Unavailable("no edition is in the online store yet", fix="ask again when one has been put there")
-        self._live_marker = live
-        return live
-
-    async def _read_live_marker(self) -> LiveMarker:
-        """Say what is live online, asking the store."""
-        last_views = self._load_views(self._live_marker.views) if self._live_marker is not None else FeatureViews(
-            project=self._dependencies.project_name, views=(), digest=""
-        )  # fmt: skip
-        return self._require_live(await self._open_reader(last_views).get_live())
-
-    def _load_views(self, digest: Digest) -> FeatureViews:
-        if digest not in self._views_by_digest:
-            self._views_by_digest[digest] = self._dependencies.views(digest)
-        return self._views_by_digest[digest]
-
     async def _load_token_domains(self, views: FeatureViews) -> TokenDomains:
         if views.digest not in self._token_domains:
-            self._token_domains[views.digest] = await self._run_in_thread(self._dependencies.token_domains)
+            self._token_domains[views.digest] = await self._run_in_thread(self._dependencies.load_token_domains)
         return self._token_domains[views.digest]
 
-    def _open_reader(self, views: FeatureViews) -> OnlineReader:
-        if views.digest not in self._readers:
-            self._readers[views.digest] = self._dependencies.open_reader(views)
-        return self._readers[views.digest]
-
-    async def _served(self, model: str) -> LoadedRelease:
+    async def _get_release(self, model: str) -> LoadedRelease:
         return self._dependencies.release_cache.peek(model) or await self._run_in_thread(
             self._dependencies.release_cache.get, model
         )
@@ -447,16 +383,6 @@ class PredictionService:
         return await asyncio.get_running_loop().run_in_executor(self._executor, function, *args)
 
 
-def _stat_version(path: Path) -> tuple[str, int, int, int]:
-    """Say by which write a file is as it is, and by which change of who may read it; its name alone if nobody can."""
-    try:
-        file_stat = path.stat()
-    except OSError:
-        # Gone, or out of reach, since it was listed: what comes of it, reading it will say.
-        return path.name, -1, -1, -1
-    return path.name, file_stat.st_mtime_ns, file_stat.st_ctime_ns, file_stat.st_size
-
-
 def _to_json_value(value: float | str | None) -> JsonValue:
-    """Write a value as JSON can: it has no number that is none."""
+    """Convert a feature value to JSON; NaN and infinity become None."""
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,4 +1,4 @@
-"""Policies are read again when they change; what cannot be read changes nothing, and is told."""
+"""Changed policies are reloaded; an unreadable or invalid file keeps the active set and is reported."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def project(tmp_path: Path) -> Released:
     return built
 
 
-def test_policies_are_read_again_when_they_change_and_a_broken_one_changes_nothing(project: Released):
+def test_changed_policies_are_reloaded_and_invalid_ones_ignored(project: Released):
     async def requests() -> None:
         service, ports = project.service()
         folder = project.folder / "policies"
@@ -38,9 +38,7 @@ def test_policies_are_read_again_when_they_change_and_a_broken_one_changes_nothi
     run(requests())
 
 
-def test_a_policy_that_cannot_be_read_is_told_and_counts_as_soon_as_it_can_be(
-    project: Released, monkeypatch: pytest.MonkeyPatch
-):
+def test_unreadable_policy_is_reported_and_reloaded_when_readable(project: Released, monkeypatch: pytest.MonkeyPatch):
     _, ports = project.service()
     policies, folder = ports.policy_reloader, project.folder / "policies"
     permitted, read = policies.current().digest, Path.read_text
@@ -55,14 +53,14 @@ def test_a_policy_that_cannot_be_read_is_told_and_counts_as_soon_as_it_can_be(
         assert policies.current().digest == permitted
         assert policies.last_error is not None
         assert "cannot be read: Permission denied" in policies.last_error.what
-    # The file is as it was: only who may read it changed.
+    # The file content is unchanged; only its readability changed.
     monkeypatch.setattr(Path, "read_text", read)
     project.clock.pass_(seconds=2)
     assert policies.current().digest != permitted
     assert policies.last_error is None
 
 
-def test_a_policy_that_goes_away_while_it_is_looked_at_is_told(project: Released):
+def test_policy_removed_during_check_is_reported(project: Released):
     _, ports = project.service()
     folder = project.folder / "policies"
     (folder / "b.cedar").symlink_to(folder / "nowhere")
