@@ -1,4 +1,4 @@
-"""A house's books in a folder, with a journal in memory that can be made to fail: for tests of steps."""
+"""A recorder that writes to a folder, with an in-memory journal that a test can make fail."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from wellspring.records.trust import Entry
 
 
 class Ticking:
-    """A clock that moves a millisecond each time it is asked."""
+    """A clock that advances a millisecond at each call."""
 
     def __init__(self) -> None:
         self.instant = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -25,7 +25,7 @@ class Ticking:
 
 
 class MemoryJournal:
-    """Keeps entries in a list; `broken` raises instead, as a full disk or a lost folder would."""
+    """Stores entries in a list; raises `broken` if it is set, like a full disk."""
 
     def __init__(self, service: str, clock: Ticking) -> None:
         self.entries: list[Entry] = []
@@ -48,7 +48,7 @@ class MemoryJournal:
 
 
 class Books:
-    """Steps of the service `worker`, and everything that they wrote."""
+    """A recorder of the service `worker`, with its journal, metrics and lineage."""
 
     def __init__(self, folder: Path, *, crash_at: str | None = None) -> None:
         clock = Ticking()

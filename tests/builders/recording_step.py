@@ -1,4 +1,4 @@
-"""A step and a clock for tests that need no journal: what would be recorded is kept in a list."""
+"""A recorder and a clock for tests without a journal: entries are collected in a list."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from wellspring.records.trust import Entry, EntryPhase, IndexedEntry, Ref
 
 
 class Died(BaseException):
-    """The process was killed here: what runs on the way out records nothing."""
+    """Simulates a kill at a crash point: no step records its exit."""
 
 
 class FixedClock:
-    """A clock that stands until a test moves it."""
+    """A clock that changes only when a test advances it."""
 
     def __init__(self, instant: datetime | None = None) -> None:
         self.instant = instant or datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -28,12 +28,12 @@ class FixedClock:
         return self.instant
 
     def pass_(self, **span: float) -> None:
-        """Move on: `clock.pass_(days=1)`."""
+        """Advance the clock: `clock.pass_(days=1)`."""
         self.instant += timedelta(**span)
 
 
 class RecordingStep:
-    """Implements records.observe.Step. entries: what was recorded; points: which crash points were passed.
+    """Implements records.observe.Recorder. entries: recorded entries; points: crash points that were passed.
 
     die_at: raise Died at the crash point of this name, the `nth` time that it is passed.
     """
@@ -94,7 +94,7 @@ class RecordingStep:
         outputs: Iterable[Ref],
         facts: dict[str, JsonValue],
     ) -> Entry:
-        """Keep one entry."""
+        """Append one entry."""
         entry = Entry(
             tenant=self.tenant,
             known_since=self.clock.now(),
@@ -114,11 +114,11 @@ class RecordingStep:
         return entry
 
     def done(self, action: str) -> list[Entry]:
-        """List the entries of an action that came to its end."""
+        """List the `done` entries of an action."""
         return [entry for entry in self.entries if (entry.action, entry.phase) == (action, "done")]
 
     def open_intents(self) -> list[IndexedEntry]:
-        """List the intents that nothing settles, as the ledger's index would."""
+        """List the intents without a final entry, like the ledger index."""
         settled = {entry.intent for entry in self.entries}
         return [
             IndexedEntry(index=entry.sequence, entry=entry)

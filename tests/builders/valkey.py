@@ -15,7 +15,7 @@ from pathlib import Path
 from wellspring.records.data import FeatureViews
 from wellspring.stores.online.redis import OnlineReader, OnlineWriter
 
-USER, PASSWORD = "house", "not-a-secret-of-anybody"
+USER, PASSWORD = "worker", "not-a-secret-of-anybody"
 
 
 class Valkey:
@@ -47,7 +47,7 @@ class Valkey:
             if output in line:
                 return
             assert line, "valkey-server ended"
-        raise AssertionError(f"valkey-server never said {output!r}")
+        raise AssertionError(f"valkey-server never printed {output!r}")
 
     def kill(self) -> None:
         if self._process is not None:

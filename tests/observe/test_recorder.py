@@ -63,7 +63,7 @@ def test_an_intent_is_written_before_the_body_and_completed_after_it(books: Book
 
 
 @pytest.mark.parametrize("broken", [full_disk(), CorruptedError("torn", fix="stop"), OSError(28, "No space left")])
-def test_an_intent_that_cannot_be_written_keeps_the_body_from_running(books: Books, broken: Exception) -> None:
+def test_an_intent_that_cannot_be_written_prevents_the_body(books: Books, broken: Exception) -> None:
     books.journal.broken = broken
     ran = False
     with pytest.raises((Unavailable, CorruptedError)), books.step("publish", "edition:e", intent=True):

@@ -1,4 +1,4 @@
-"""One behaviour suite for logins: who is told, and for how long."""
+"""Behavior of every identity service: roles of logins and their lifetime."""
 
 import threading
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ def project_value() -> Iterator[Project]:
 
 
 @pytest.mark.parametrize("role", ["worker", "enclave"])
-def test_a_login_is_told_who_it_is(project_value: Project, role: Role):
+def test_a_login_returns_its_role(project_value: Project, role: Role):
     with login_service(project_value.socket_path("openbao"), **request_credential(project_value, role)) as session:
         assert session.principal == Principal(f"service:{role}")
 

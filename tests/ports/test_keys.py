@@ -1,4 +1,4 @@
-"""One behaviour suite for what holds keys: OpenBao now, AWS later."""
+"""Behavior of every key service (OpenBao)."""
 
 import secrets
 from collections.abc import Iterator
@@ -54,12 +54,12 @@ def test_a_data_key_is_256_bits_new_each_time_and_unwraps_to_itself(keys: DataKe
     assert keys.unwrap_key("originals", item.wrapped) == item.plaintext
 
 
-def test_a_wrapped_key_opens_only_under_the_key_that_wrapped_it(keys: DataKeys):
+def test_a_wrapped_key_unwraps_only_with_its_wrapping_key(keys: DataKeys):
     with pytest.raises(CorruptedError):
         keys.unwrap_key("tokens", keys.generate_data_key("originals").wrapped)
 
 
-def test_a_changed_wrapped_key_is_broken(keys: DataKeys):
+def test_a_changed_wrapped_key_is_corrupted(keys: DataKeys):
     wrapped = keys.generate_data_key("originals").wrapped
     changed = wrapped[:-6] + ("A" if wrapped[-6] != "A" else "B") + wrapped[-5:]
     with pytest.raises(CorruptedError):
@@ -82,14 +82,14 @@ def test_a_signature_is_plain_ed25519_of_the_message(signer: LogSigner):
         public.verify(signature, message + b"!")
 
 
-def test_who_may_use_data_keys_may_not_sign_for_the_log(enclave: OpenBaoSession):
+def test_a_data_key_role_cannot_sign_for_the_log(enclave: OpenBaoSession):
     for ask in (OpenBaoSigner(enclave).public_key, lambda: OpenBaoSigner(enclave).sign(b"x")):
         with pytest.raises(Refused):
             ask()
 
 
 @pytest.mark.parametrize("name", ["originals", "quarantine", "tokens"])
-def test_who_signs_for_the_log_gets_no_data_key(worker: OpenBaoSession, keys: DataKeys, name: str):
+def test_a_log_signer_cannot_get_a_data_key(worker: OpenBaoSession, keys: DataKeys, name: str):
     wrapped = keys.generate_data_key(name).wrapped
     with pytest.raises(Refused):
         OpenBaoDataKeys(worker).generate_data_key(name)

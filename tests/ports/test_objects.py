@@ -1,4 +1,4 @@
-"""What every place for bytes does: the behaviour suite of stores/objects/port.py."""
+"""Behavior of every store of bytes: the suite of stores/objects/port.py."""
 
 import hashlib
 from pathlib import Path
@@ -22,20 +22,20 @@ def objects(request: pytest.FixtureRequest, tmp_path: Path) -> ContentStore:
     return request.param(tmp_path / "objects")
 
 
-def test_what_was_written_once_is_read_and_may_be_written_again_the_same(paths: NamedBlobStore):
+def test_write_once_accepts_the_same_bytes_again(paths: NamedBlobStore):
     for _ in range(2):
         paths.write_once("tile/0/000", b"leaf")
     assert paths.read("tile/0/000") == b"leaf"
 
 
-def test_what_was_written_once_never_changes(paths: NamedBlobStore):
+def test_write_once_refuses_other_bytes(paths: NamedBlobStore):
     paths.write_once("origin", b"first")
     with pytest.raises(CorruptedError, match="origin already has other bytes"):
         paths.write_once("origin", b"second")
     assert paths.read("origin") == b"first"
 
 
-def test_a_swap_creates_and_replaces(paths: NamedBlobStore):
+def test_replace_creates_and_replaces(paths: NamedBlobStore):
     for content in (b"one", b"", b"three"):
         paths.replace("checkpoint", content)
         assert paths.read("checkpoint") == content
@@ -58,7 +58,7 @@ def test_names_are_listed_sorted(paths: NamedBlobStore):
     assert list(paths.list("")) == sorted(NAMES)
 
 
-def test_removing_takes_one_name_and_is_harmless_twice(paths: NamedBlobStore):
+def test_remove_deletes_one_name_and_is_idempotent(paths: NamedBlobStore):
     paths.replace("a", b"x")
     paths.replace("b", b"y")
     for _ in range(2):
@@ -66,13 +66,13 @@ def test_removing_takes_one_name_and_is_harmless_twice(paths: NamedBlobStore):
     assert list(paths.list("")) == ["b"]
 
 
-def test_an_unknown_name_is_told(paths: NamedBlobStore):
+def test_an_unknown_name_is_not_found(paths: NamedBlobStore):
     with pytest.raises(NotFound, match="checkpoint"):
         paths.read("checkpoint")
 
 
 @pytest.mark.parametrize("name", ["", "/etc/passwd", "../x", "a/../../x", "a/./../x", "..", "."])
-def test_a_name_never_leads_outside(paths: NamedBlobStore, name: str):
+def test_a_name_cannot_leave_the_folder(paths: NamedBlobStore, name: str):
     for act in (
         lambda: paths.read(name),
         lambda: paths.write_once(name, b"x"),
@@ -85,12 +85,12 @@ def test_a_name_never_leads_outside(paths: NamedBlobStore, name: str):
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
 @given(st.binary(max_size=5000))
-def test_any_bytes_come_back_by_their_hash(objects: ContentStore, content: bytes):
+def test_any_bytes_are_returned_by_their_hash(objects: ContentStore, content: bytes):
     digest = objects.put(content)
     assert digest == hashlib.sha256(content).hexdigest() == objects.put(content)
     assert objects.get(digest) == content
 
 
-def test_an_unknown_object_is_told(objects: ContentStore):
+def test_an_unknown_object_is_not_found(objects: ContentStore):
     with pytest.raises(NotFound):
         objects.get("0" * 64)

@@ -1,4 +1,4 @@
-"""What the online store does, on a real Valkey: newest knowledge wins, and what is lost is told in time."""
+"""Behavior of the online store on a real Valkey: the newest rows win, and failures are reported in time."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def writer(store: Valkey) -> Iterator[OnlineWriter]:
     built.close()
 
 
-def item_value(denials: int | None, second: float = 0, sequence: int = 0, number: int = 1) -> pa.Table:
+def member_rows(denials: int | None, second: float = 0, sequence: int = 0, number: int = 1) -> pa.Table:
     result = {"member_id": token(number), "denials": denials, "known_since": instant(second), "sequence": sequence}
     return rows(MEMBERS, [result])
 
@@ -56,7 +56,7 @@ def denials(writer: OnlineWriter) -> object:
     return row.values["denials"]
 
 
-def test_a_row_is_read_back_by_worker_and_api_alike(store: Valkey, writer: OnlineWriter):
+def test_writer_and_reader_return_the_same_row(store: Valkey, writer: OnlineWriter):
     result = {"member_id": token(1), "denials": -3, "rate": -0.0, "covered": False, "plan": "ö" * 200}
     assert writer.write_rows(
         MEMBERS, rows(MEMBERS, [{**result, "known_since": instant(2.5), "sequence": 9}]), edition()
@@ -72,14 +72,14 @@ def test_a_row_is_read_back_by_worker_and_api_alike(store: Valkey, writer: Onlin
         9,
         "0123456789ab",
     )
-    assert requests(store, [("member_history", ANN)]) == [row]
+    assert read_with_reader(store, [("member_history", ANN)]) == [row]
 
 
-def requests(store: Valkey, expected_result: list[tuple[str, tuple[str, ...]]]) -> list[FeatureRow | None]:
+def read_with_reader(store: Valkey, keys: list[tuple[str, tuple[str, ...]]]) -> list[FeatureRow | None]:
     async def ask() -> list[FeatureRow | None]:
         reader = store.reader(ALL)
         try:
-            return await reader.get_rows(expected_result)
+            return await reader.get_rows(keys)
         finally:
             await reader.close()
 
@@ -101,40 +101,40 @@ def requests(store: Valkey, expected_result: list[tuple[str, tuple[str, ...]]]) 
         ((0.000001, 0), (-1, 0), "first"),
     ],
 )
-def test_the_newest_knowledge_wins_whoever_writes_last(
+def test_the_newest_row_wins_regardless_of_write_order(
     writer: OnlineWriter, first: tuple[float, int], then: tuple[float, int], wins: str
 ):
-    writer.write_rows(MEMBERS, item_value(1, *first), edition())
-    stored = writer.write_rows(MEMBERS, item_value(2, *then), edition())
+    writer.write_rows(MEMBERS, member_rows(1, *first), edition())
+    stored = writer.write_rows(MEMBERS, member_rows(2, *then), edition())
     assert denials(writer) == (2 if wins == "then" else 1)
     assert stored == ((1, 0) if wins == "then" else (0, 1))
 
 
-def test_of_equal_knowledge_the_later_edition_wins(writer: OnlineWriter):
+def test_on_a_tie_the_later_edition_wins(writer: OnlineWriter):
     late, early = edition("b" * 12, published=9), edition("a" * 12, published=5)
-    writer.write_rows(MEMBERS, item_value(1), late)
-    assert writer.write_rows(MEMBERS, item_value(2), early).superseded_rows == 1
+    writer.write_rows(MEMBERS, member_rows(1), late)
+    assert writer.write_rows(MEMBERS, member_rows(2), early).superseded_rows == 1
     assert denials(writer) == 1
-    assert writer.write_rows(MEMBERS, item_value(3), late).rows == 1
+    assert writer.write_rows(MEMBERS, member_rows(3), late).rows == 1
     assert denials(writer) == 3
 
 
-def test_within_one_write_the_newest_row_of_a_thing_stays(writer: OnlineWriter):
+def test_within_one_write_the_newest_row_of_an_entity_wins(writer: OnlineWriter):
     result = [{"member_id": token(1), "denials": n, "known_since": instant(n)} for n in (3, 9, 5)]
     assert writer.write_rows(MEMBERS, rows(MEMBERS, result), edition()) == (2, 1)
     assert denials(writer) == 9
 
 
-def test_a_view_never_answers_for_another_on_the_same_thing(store: Valkey, writer: OnlineWriter):
-    writer.write_rows(MEMBERS, item_value(1), edition())
+def test_views_of_the_same_entity_are_separate(store: Valkey, writer: OnlineWriter):
+    writer.write_rows(MEMBERS, member_rows(1), edition())
     assert writer.read_row(CLAIMS, ANN) is None
     writer.write_rows(CLAIMS, rows(CLAIMS, [{"member_id": token(1), "denials": 0.5, "sequence": -1}]), edition())
     assert denials(writer) == 1
-    both = requests(store, [("member_claims", ANN), ("member_history", ANN)])
+    both = read_with_reader(store, [("member_claims", ANN), ("member_history", ANN)])
     assert [row.values["denials"] for row in both if row is not None] == [0.5, 1]
 
 
-def test_a_feature_that_was_taken_out_of_its_view_is_never_read_beside_newer_ones(store: Valkey, writer: OnlineWriter):
+def test_a_removed_feature_is_never_read_beside_newer_ones(store: Valkey, writer: OnlineWriter):
     fewer = view("member_history", {"denials": "int64", "plan": "string"})
     result = [{"member_id": token(n), "denials": n, "rate": 0.5} for n in (1, 2)]
     writer.write_rows(MEMBERS, rows(MEMBERS, result), edition())
@@ -145,29 +145,29 @@ def test_a_feature_that_was_taken_out_of_its_view_is_never_read_beside_newer_one
         row = writer.read_row(definition, (token(2),))
         assert row is not None
         assert row.values["denials"] == 2
-    assert requests(store, [("member_history", ANN)]) == [None]
+    assert read_with_reader(store, [("member_history", ANN)]) == [None]
     # The definition of before, written again, is whole again.
     writer.write_rows(MEMBERS, rows(MEMBERS, [{**result[0], "known_since": instant(10)}]), edition())
     assert denials(writer) == 1
 
 
-def test_two_projects_share_a_store_and_no_row(store: Valkey, writer: OnlineWriter):
+def test_two_projects_share_a_store_but_no_rows(store: Valkey, writer: OnlineWriter):
     second = store.writer("globex")
-    second.write_rows(MEMBERS, item_value(7), edition())
+    second.write_rows(MEMBERS, member_rows(7), edition())
     assert writer.read_row(MEMBERS, ANN) is None
     assert second.set_live(edition(), as_of=instant(0), views="v" * 64)
     assert writer.get_live() is None
     second.close()
 
 
-def test_many_are_asked_in_one_round_trip_and_come_in_order(store: Valkey, writer: OnlineWriter):
+def test_many_rows_are_read_in_one_round_trip_in_order(store: Valkey, writer: OnlineWriter):
     result = [{"member_id": token(n), "denials": n} for n in range(450)]
     assert writer.write_rows(MEMBERS, rows(MEMBERS, result), edition()).rows == 450
 
     async def ask() -> list[object]:
         reader = store.reader(ALL)
         expected_result = [("member_history", (token(n),)) for n in (449, 5000, 0, 7)]
-        # Callers that ask at once share the connection.
+        # Concurrent callers share the connection.
         both = await asyncio.gather(
             *(reader.get_rows([item]) for item in expected_result), reader.get_rows(expected_result)
         )
@@ -178,7 +178,7 @@ def test_many_are_asked_in_one_round_trip_and_come_in_order(store: Valkey, write
     assert asyncio.run(ask()) == [449, None, 0, 7]
 
 
-def test_the_marker_names_the_live_edition_and_never_goes_back(store: Valkey, writer: OnlineWriter):
+def test_the_marker_holds_the_live_edition_and_never_goes_back(store: Valkey, writer: OnlineWriter):
     assert writer.get_live() is None
     late, early = edition("b" * 12, published=9), edition("a" * 12, published=5)
     assert writer.set_live(late, as_of=instant(8), views="v" * 64)
@@ -186,7 +186,7 @@ def test_the_marker_names_the_live_edition_and_never_goes_back(store: Valkey, wr
     assert writer.set_live(late, as_of=instant(8), views="v" * 64)
     result = LiveMarker("b" * 12, instant(8), "v" * 64)
     assert writer.get_live() == result
-    writer.write_rows(MEMBERS, item_value(1), late)
+    writer.write_rows(MEMBERS, member_rows(1), late)
 
     async def look() -> object:
         reader = store.reader(ALL)
@@ -200,7 +200,7 @@ def test_the_marker_names_the_live_edition_and_never_goes_back(store: Valkey, wr
     assert asyncio.run(look()) == result
 
 
-def test_what_comes_is_told_with_what_is_live_until_an_edition_is_whole(store: Valkey, writer: OnlineWriter):
+def test_pending_views_are_returned_with_the_marker_until_an_edition_is_live(store: Valkey, writer: OnlineWriter):
     writer.begin_write("w" * 64)
     assert writer.get_live() is None
     assert writer.set_live(edition("b" * 12, published=9), as_of=instant(8), views="w" * 64)
@@ -210,7 +210,7 @@ def test_what_comes_is_told_with_what_is_live_until_an_edition_is_whole(store: V
     for digest in ("x" * 64, "y" * 64, "x" * 64):
         writer.begin_write(digest)
     assert not writer.set_live(edition("a" * 12, published=5), as_of=instant(4), views="x" * 64)
-    writer.write_rows(MEMBERS, item_value(1), edition())
+    writer.write_rows(MEMBERS, member_rows(1), edition())
 
     async def look() -> object:
         reader = store.reader(ALL)
@@ -223,8 +223,8 @@ def test_what_comes_is_told_with_what_is_live_until_an_edition_is_whole(store: V
     assert writer.get_live() == LiveMarker("c" * 12, instant(10), "y" * 64)
 
 
-def test_a_row_that_another_program_wrote_over_is_told_and_not_served(store: Valkey, writer: OnlineWriter):
-    writer.write_rows(MEMBERS, item_value(1), edition())
+def test_a_row_changed_by_another_program_is_corrupted_and_not_served(store: Valkey, writer: OnlineWriter):
+    writer.write_rows(MEMBERS, member_rows(1), edition())
     from redis import Redis
 
     with Redis(unix_socket_path=str(store.socket), username=USER, password=PASSWORD) as second:
@@ -233,7 +233,7 @@ def test_a_row_that_another_program_wrote_over_is_told_and_not_served(store: Val
         writer.read_row(MEMBERS, ANN)
 
 
-def test_two_writers_at_once_leave_the_newest_of_both(store: Valkey, writer: OnlineWriter):
+def test_two_concurrent_writers_leave_the_newest_rows(store: Valkey, writer: OnlineWriter):
     things, turns = 300, 8
 
     def write(turn: int) -> None:
@@ -248,12 +248,12 @@ def test_two_writers_at_once_leave_the_newest_of_both(store: Valkey, writer: Onl
     assert {row.values["denials"] for row in matches if row is not None} == {turns - 1}
 
 
-def test_fifty_thousand_rows_a_second_or_nearly(writer: OnlineWriter):
+def test_bulk_writes_exceed_ten_thousand_rows_a_second(writer: OnlineWriter):
     narrow = view("narrow", {f"f{n}": "int64" for n in range(8)})
     result = rows(narrow, [{"member_id": token(n), **{f"f{i}": n for i in range(8)}} for n in range(20_000)])
     started = time.perf_counter()
     writer.write_rows(narrow, result, edition())
-    # The figure is benchmarked; here only a path that asks row by row would fail, on a busy machine too.
+    # A benchmark measures the rate; this test fails only if each row costs a round trip, even on a busy machine.
     assert 20_000 / (time.perf_counter() - started) > 10_000
 
 
@@ -264,9 +264,9 @@ def mortal() -> Iterator[Valkey]:
         yield started
 
 
-def test_a_store_that_dies_mid_call_is_told_to_everybody_who_waits_and_found_again_after_its_restart(mortal: Valkey):
+def test_a_store_that_dies_mid_call_fails_all_pending_calls_and_recovers(mortal: Valkey):
     writer = mortal.writer()
-    writer.write_rows(MEMBERS, item_value(1), edition())
+    writer.write_rows(MEMBERS, member_rows(1), edition())
 
     async def die() -> None:
         reader = mortal.reader(ALL)
@@ -283,9 +283,9 @@ def test_a_store_that_dies_mid_call_is_told_to_everybody_who_waits_and_found_aga
         assert "wellspring up" in down.value.fix
         assert "token" not in down.value.what
         mortal.start()
-        # In memory, the rows are gone; they are materialized again, and no reader need be told.
+        # The rows were in memory only; they are materialized again, and readers need no restart.
         assert await reader.get_rows([("member_history", ANN)]) == [None]
-        await asyncio.to_thread(writer.write_rows, MEMBERS, item_value(2), edition())
+        await asyncio.to_thread(writer.write_rows, MEMBERS, member_rows(2), edition())
         (row,) = await reader.get_rows([("member_history", ANN)])
         assert row is not None
         assert row.values["denials"] == 2
@@ -295,25 +295,23 @@ def test_a_store_that_dies_mid_call_is_told_to_everybody_who_waits_and_found_aga
     writer.close()
 
 
-def test_a_writer_is_told_that_the_store_is_down_and_writes_again_after_its_restart(mortal: Valkey):
+def test_a_writer_raises_while_the_store_is_down_and_recovers(mortal: Valkey):
     writer = mortal.writer()
-    writer.write_rows(MEMBERS, item_value(1), edition())
+    writer.write_rows(MEMBERS, member_rows(1), edition())
     mortal.kill()
     for act in (
-        lambda: writer.write_rows(MEMBERS, item_value(2), edition()),
+        lambda: writer.write_rows(MEMBERS, member_rows(2), edition()),
         writer.get_live,
         lambda: writer.read_row(MEMBERS, ANN),
     ):
         with pytest.raises(Unavailable, match="does not respond"):
             act()
     mortal.start()
-    assert writer.write_rows(MEMBERS, item_value(3), edition()).rows == 1
+    assert writer.write_rows(MEMBERS, member_rows(3), edition()).rows == 1
     writer.close()
 
 
-def test_a_store_that_hangs_costs_a_call_its_deadline_and_no_later_call_gets_its_answer(
-    store: Valkey, writer: OnlineWriter
-):
+def test_a_hanging_store_costs_the_deadline_and_its_late_reply_is_dropped(store: Valkey, writer: OnlineWriter):
     writer.write_rows(MEMBERS, rows(MEMBERS, [{"member_id": token(n), "denials": n} for n in range(3)]), edition())
 
     async def hang() -> None:
@@ -333,7 +331,7 @@ def test_a_store_that_hangs_costs_a_call_its_deadline_and_no_later_call_gets_its
     asyncio.run(hang())
 
 
-def test_only_so_many_calls_wait_for_a_store_that_hangs(store: Valkey):
+def test_pending_calls_of_a_hanging_store_are_limited(store: Valkey):
     async def hang() -> None:
         reader = store.reader(ALL, deadline=0.3, most=5)
         await reader.get_rows([("member_history", ANN)])
@@ -342,13 +340,13 @@ def test_only_so_many_calls_wait_for_a_store_that_hangs(store: Valkey):
             *(reader.get_rows([("member_history", ANN)]) for _ in range(12)), return_exceptions=True
         )
         store.resume()
-        assert sum("wait for the online store already" in str(item) for item in result) == 7
+        assert sum("already waiting for the online store" in str(item) for item in result) == 7
         await reader.close()
 
     asyncio.run(hang())
 
 
-def test_whoever_waits_is_told_when_the_reader_closes(store: Valkey):
+def test_closing_the_reader_fails_pending_calls(store: Valkey):
     async def close() -> None:
         reader = store.reader(ALL)
         await reader.get_rows([("member_history", ANN)])
@@ -362,7 +360,7 @@ def test_whoever_waits_is_told_when_the_reader_closes(store: Valkey):
     asyncio.run(close())
 
 
-def test_a_wrong_password_is_told_without_the_password(store: Valkey):
+def test_a_wrong_password_error_omits_the_password(store: Valkey):
     writer = OnlineWriter(store.socket, "acme", user=USER, password="a-wrong-one")
     with pytest.raises(Unavailable) as refused:
         writer.get_live()
@@ -376,7 +374,7 @@ def test_a_wrong_password_is_told_without_the_password(store: Valkey):
     assert not any("a-wrong-one" in item.value.what + item.value.fix for item in (refused, late))
 
 
-def test_an_error_of_the_store_is_told_by_its_first_word_alone(store: Valkey, writer: OnlineWriter):
+def test_an_error_reply_is_reported_by_its_first_word_only(store: Valkey, writer: OnlineWriter):
     from redis import Redis
 
     with Redis(unix_socket_path=str(store.socket), username=USER, password=PASSWORD) as second:
@@ -385,8 +383,8 @@ def test_an_error_of_the_store_is_told_by_its_first_word_alone(store: Valkey, wr
         writer.read_row(MEMBERS, ANN)
     assert "member" not in refused.value.what
     with pytest.raises(Unavailable, match="WRONGTYPE"):
-        requests(store, [("member_history", ANN)])
+        read_with_reader(store, [("member_history", ANN)])
 
 
-def test_no_rows_are_written_as_well(writer: OnlineWriter):
+def test_an_empty_table_is_written(writer: OnlineWriter):
     assert writer.write_rows(MEMBERS, rows(MEMBERS, []), edition()) == (0, 0)

@@ -1,4 +1,4 @@
-"""What every query engine of the house does: the behaviour suite of stores/tables/port.py."""
+"""Behavior of every query engine: the suite of query/port.py."""
 
 from pathlib import Path
 
@@ -24,12 +24,12 @@ def files(tmp_path: Path) -> list[str]:
     return [str(tmp_path / f"{number}.parquet") for number in range(2)]
 
 
-def test_files_and_arrow_tables_answer_one_select(tables: QueryEngine, files: list[str]):
-    names = pa.table({"k": ["a", "b"], "said": ["one", "two"]})
-    sql = "select said, count(*) n, sum(paid) paid from claims join names using (k) group by said order by said"
+def test_one_select_reads_files_and_arrow_tables(tables: QueryEngine, files: list[str]):
+    names = pa.table({"k": ["a", "b"], "label": ["one", "two"]})
+    sql = "select label, count(*) n, sum(paid) paid from claims join names using (k) group by label order by label"
     assert tables.run_query(sql, {"claims": files, "names": names}).to_pylist() == [
-        {"said": "one", "n": 2, "paid": 3},
-        {"said": "two", "n": 1, "paid": None},
+        {"label": "one", "n": 2, "paid": 3},
+        {"label": "two", "n": 1, "paid": None},
     ]
 
 
@@ -56,7 +56,7 @@ def test_a_column_that_older_files_lack_reads_as_null(tables: QueryEngine, files
         "",
     ],
 )
-def test_only_one_select_is_ever_asked(tables: QueryEngine, files: list[str], sql: str):
+def test_only_one_select_is_accepted(tables: QueryEngine, files: list[str], sql: str):
     with pytest.raises(Refused):
         tables.run_query(sql, {"claims": files})
 
@@ -72,7 +72,7 @@ def test_only_one_select_is_ever_asked(tables: QueryEngine, files: list[str], sq
         "select * from iceberg_scan('x')",
     ],
 )
-def test_a_query_reads_only_what_was_handed_in(
+def test_a_query_reads_only_its_tables(
     tables: QueryEngine, files: list[str], sql: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     (tmp_path / "outside.csv").write_text("a,b\n1,2\n")
@@ -81,7 +81,7 @@ def test_a_query_reads_only_what_was_handed_in(
         tables.run_query(sql, {"claims": files})
 
 
-def test_a_variable_of_the_program_is_no_table(tables: QueryEngine):
+def test_a_python_variable_is_not_a_table(tables: QueryEngine):
     secret = pa.table({"x": [1]})
     assert secret.num_rows == 1
     with pytest.raises(Refused) as refused:
@@ -97,7 +97,7 @@ def test_an_error_never_quotes_a_value(tables: QueryEngine):
     assert refused.value.__cause__ is None
 
 
-def test_files_that_are_gone_and_tables_without_any_are_told(tables: QueryEngine, files: list[str]):
+def test_missing_files_and_tables_without_files_are_reported(tables: QueryEngine, files: list[str]):
     Path(files[1]).unlink()
     with pytest.raises(NotFound, match="claims"):
         tables.run_query("select 1 from claims", {"claims": files})

@@ -1,4 +1,4 @@
-"""One behaviour suite for what holds secrets: OpenBao now, AWS later."""
+"""Behavior of every secret store (OpenBao)."""
 
 from collections.abc import Iterator
 
@@ -32,14 +32,14 @@ def stored(enclave: OpenBaoSession) -> SecretStore:
     return OpenBaoSecretStore(enclave)
 
 
-def test_what_is_written_is_read(stored: SecretStore):
+def test_a_written_secret_is_read_back(stored: SecretStore):
     stored.write_secret("enclave/note", {"one": "1", "text": "a b\nc"})
     assert stored.read_secret("enclave/note") == {"one": "1", "text": "a b\nc"}
     stored.write_secret("enclave/note", {"two": "2"})
     assert stored.read_secret("enclave/note") == {"two": "2"}
 
 
-def test_what_the_enclave_is_born_with_is_there(stored: SecretStore):
+def test_the_initial_secrets_of_the_enclave_exist(stored: SecretStore):
     assert set(stored.read_secret("enclave/postgres")) == {"user", "password", "database"}
     assert stored.read_secret("enclave/sftp")["private_key"].startswith("-----BEGIN OPENSSH PRIVATE KEY-----")
 
@@ -56,7 +56,7 @@ def test_a_path_that_is_not_granted_is_refused(stored: SecretStore):
         stored.write_secret("worker/anything", {"a": "b"})
 
 
-def test_the_worker_reads_none_of_the_enclaves_secrets(project_value: Project):
+def test_the_worker_cannot_read_the_enclaves_secrets(project_value: Project):
     with login_service(project_value.socket_path("openbao"), **request_credential(project_value, "worker")) as session:
         for path in ("enclave/postgres", "enclave/sftp", "enclave/nothing"):
             with pytest.raises(Refused):

@@ -1,4 +1,4 @@
-"""What every Source does, whoever the vendor is."""
+"""Behavior of every source of files."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_lists_files_oldest_first(vendor: Vendor) -> None:
 
 
 @pytest.mark.parametrize("name", [".a.csv", ".a.csv.part", "a.csv.part", "a.csv.PART", "a.tmp"])
-def test_dotfiles_and_unfinished_names_are_left_alone(vendor: Vendor, name: str) -> None:
+def test_dotfiles_and_unfinished_names_are_skipped(vendor: Vendor, name: str) -> None:
     vendor.put(name, b"x\n1\n")
     assert vendor.source().list() == ()
     with pytest.raises(NotFound):
@@ -41,7 +41,7 @@ def test_dotfiles_and_unfinished_names_are_left_alone(vendor: Vendor, name: str)
     assert vendor.reads == 0
 
 
-def test_folders_and_links_are_left_alone(vendor: Vendor, tmp_path: Path) -> None:
+def test_folders_and_links_are_skipped(vendor: Vendor, tmp_path: Path) -> None:
     (vendor.outbox / "folder").mkdir()
     (tmp_path / "secret.csv").write_text("x\n1\n")
     (vendor.outbox / "link.csv").symlink_to(tmp_path / "secret.csv")
@@ -65,7 +65,7 @@ def test_fetches_the_bytes_and_their_digest(vendor: Vendor, content: bytes) -> N
 
 
 @pytest.mark.parametrize("name", ["none.csv", "../known_hosts", "/etc/passwd", "a\0b", "", ".", ".."])
-def test_a_name_that_is_not_there_is_not_found(vendor: Vendor, name: str) -> None:
+def test_a_missing_name_is_not_found(vendor: Vendor, name: str) -> None:
     with pytest.raises(NotFound):
         vendor.source().fetch(name)
     with pytest.raises(NotFound):
@@ -132,7 +132,7 @@ class Noon:
 
 
 @pytest.mark.parametrize(("age", "settling"), [(0, True), (4, True), (5, False), (3600, False)])
-def test_a_file_modified_a_moment_ago_is_settling(vendor: Vendor, age: int, settling: bool) -> None:
+def test_a_recently_modified_file_is_still_writing(vendor: Vendor, age: int, settling: bool) -> None:
     path = vendor.put("a.csv", b"x\n1\n")
     instant = (Noon().now() - timedelta(seconds=age)).timestamp()
     os.utime(path, (instant, instant))
@@ -144,7 +144,7 @@ def test_a_file_modified_a_moment_ago_is_settling(vendor: Vendor, age: int, sett
         assert vendor.reads == 0
 
 
-def test_a_clock_that_runs_ahead_over_there_settles_too(vendor: Vendor) -> None:
+def test_a_vendor_clock_that_runs_ahead_does_not_block_files(vendor: Vendor) -> None:
     for age, name in ((60, "old.csv"), (0, "new.csv")):
         instant = (Noon().now() + timedelta(hours=1, seconds=-age)).timestamp()
         os.utime(vendor.put(name, b"x\n1\n"), (instant, instant))

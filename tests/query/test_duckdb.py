@@ -1,4 +1,4 @@
-"""DuckDB's own ways: no download, no state between queries."""
+"""The DuckDB engine: no downloads, no state between queries."""
 
 import pyarrow as pa
 import pytest
@@ -7,7 +7,7 @@ from wellspring.errors import Refused
 from wellspring.query.duckdb import DuckDbEngine
 
 
-def test_no_extension_is_fetched_or_loaded_by_itself():
+def test_no_extension_is_downloaded_or_loaded_automatically():
     expected_result = ("autoinstall_known_extensions", "autoload_known_extensions", "enable_external_access")
     output = DuckDbEngine(threads=1).run_query(
         f"select name, value from duckdb_settings() where name in {expected_result} or name = 'threads'", {}
@@ -16,7 +16,7 @@ def test_no_extension_is_fetched_or_loaded_by_itself():
     assert settings == {**dict.fromkeys(expected_result, "false"), "threads": "1"}
 
 
-def test_one_query_leaves_nothing_for_the_next():
+def test_queries_share_no_state():
     tables = DuckDbEngine()
     tables.run_query("select * from a", {"a": pa.table({"x": [1]})})
     with pytest.raises(Refused):

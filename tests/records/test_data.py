@@ -1,4 +1,4 @@
-"""The words of the data wing: accounts balance, and subjects are spelt in one way."""
+"""Records of data: row accounts balance, and subjects have one spelling."""
 
 from datetime import UTC, datetime
 
@@ -13,7 +13,7 @@ counts = st.fixed_dictionaries(dict.fromkeys(PARTS, st.integers(0, 10_000)))
 
 
 @given(counts)
-def test_an_account_balances_when_every_row_is_somewhere(parts: dict[str, int]):
+def test_an_account_balances_when_every_row_is_counted_once(parts: dict[str, int]):
     assert RowAccount(received=sum(parts.values()), **parts).balanced
 
 
@@ -24,7 +24,7 @@ def test_an_account_with_a_row_twice_or_lost_does_not_balance(parts: dict[str, i
     assert not RowAccount(received=received + 1, **parts).balanced
 
 
-def test_subjects_are_spelt_in_one_way():
+def test_subjects_have_one_spelling():
     drop = Drop(
         tenant="t", known_since=NOON, id="clearinghouse-0123456789ab", source="clearinghouse", name="a.csv",
         digest="0" * 64, size=1, contract="medical_claim", contract_version="1.0.0", contract_digest="1" * 64,

@@ -1,4 +1,4 @@
-"""The words of the models wing: frozen, and each names what the ledger calls it."""
+"""Records of models: frozen, with the subjects that the ledger uses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wellspring.records.models import Estimate, EvaluationReport, Prediction, Re
 INSTANT = datetime(2026, 11, 25, 12, tzinfo=UTC)
 
 
-def test_a_release_and_an_answer_say_what_they_are_called():
+def test_release_and_prediction_have_subjects():
     release = Release(
         id="ab12", digest="0" * 64, model="denials", candidate="c", artifact="1" * 64, views="2" * 64,
         preprocessing="3" * 64, threshold="0.25", labels=("pays", "denies"), edition="e", policy="4" * 64,
@@ -21,13 +21,14 @@ def test_a_release_and_an_answer_say_what_they_are_called():
     assert release.subject == "release:ab12"
     answer = Prediction(
         id="p", model="denials", request_digest="6" * 64, release="ab12", edition="e", score=0.5, threshold="0.25",
-        decision="denies", reasons=(), freshness="fresh", as_of=INSTANT, age_seconds=0, vector_digest="5" * 64, answered_at=INSTANT,
+        decision="denies", reasons=(), freshness="fresh", as_of=INSTANT, age_seconds=0,
+        vector_digest="5" * 64, answered_at=INSTANT,
     )  # fmt: skip
     assert answer.subject == "prediction:p"
     assert answer.signature is None
 
 
-def test_they_are_frozen_and_take_no_word_that_they_do_not_have():
+def test_records_are_frozen_and_refuse_unknown_fields():
     figure = Estimate(value=0.9, low=0.8, high=0.95, rows=100)
     with pytest.raises(ValidationError):
         figure.value = 1.0  # type: ignore[misc]
@@ -35,7 +36,7 @@ def test_they_are_frozen_and_take_no_word_that_they_do_not_have():
         Estimate.model_validate({"value": 0.9, "low": 0.8, "high": 0.95, "rows": 100, "worth": 1})
 
 
-def test_a_candidate_of_before_keeps_its_digest():
+def test_an_older_candidate_keeps_its_digest():
     result = {
         "metrics": {}, "baselines": {}, "subgroups": [], "leaks": [], "train_rows": 5, "test_rows": 2,
         "since": "2026-01-01", "until": "2026-03-01", "reason_microseconds": 9.0, "trees": 2, "leaves": 3,

@@ -1,4 +1,4 @@
-"""What every record has: a tenant, an instant in UTC, and no field that nobody declared."""
+"""Base records: a tenant, a UTC instant, and no undeclared fields."""
 
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -11,7 +11,7 @@ from wellspring.records.trust import Entry, Ref
 NOON = datetime(2026, 1, 2, 12, 0, 0, 5, tzinfo=UTC)
 
 
-def test_an_instant_is_written_in_one_way():
+def test_an_instant_has_one_format():
     assert format_instant(NOON) == "2026-01-02T12:00:00.000005Z"
     written = Record(tenant="t", known_since=NOON).model_dump_json()
     assert Record.model_validate_json(written) == Record(tenant="t", known_since=NOON)
@@ -24,7 +24,7 @@ def test_an_instant_outside_utc_is_refused(zone: timezone | None):
         Record(tenant="t", known_since=NOON.replace(tzinfo=zone))
 
 
-def test_a_record_is_frozen_and_closed():
+def test_a_record_is_frozen_and_refuses_unknown_fields():
     record = Record(tenant="t", known_since=NOON)
     with pytest.raises(ValidationError):
         record.tenant = "u"  # pyright: ignore[reportAttributeAccessIssue]
@@ -32,7 +32,7 @@ def test_a_record_is_frozen_and_closed():
         Record.model_validate({"tenant": "t", "known_since": NOON, "member_name": "x"})
 
 
-def test_an_entry_is_named_by_its_place():
+def test_an_entry_id_is_service_and_sequence():
     entry = Entry(
         tenant="t", known_since=NOON, service="worker", sequence=3, actor="worker", action="stage", phase="done",
         subject="drop:a", inputs=(Ref(name="rows:a/0", digest="0" * 64),), trace="0" * 32,

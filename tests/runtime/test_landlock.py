@@ -1,4 +1,4 @@
-"""Behind the fence a process reads as before, and writes below one folder alone."""
+"""A restricted process reads as before and writes only below one folder."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ import json, os, pathlib, sys
 from wellspring.runtime.landlock import restrict_writes_to
 inside, old, new = map(pathlib.Path, json.loads(sys.stdin.read()))
 enforced = restrict_writes_to(inside)
-def tried(act):
+def attempt(act):
     try:
         act()
     except PermissionError:
@@ -24,17 +24,17 @@ def tried(act):
 pathlib.Path(os.devnull).write_text("x")
 acts = [lambda: old.write_text("x"), lambda: os.truncate(old, 0), old.unlink, lambda: new.write_text("x"), new.mkdir,
         lambda: (inside / "x").rename(new)]
-print(json.dumps([enforced, old.read_text(), *map(tried, acts)]))
+print(json.dumps([enforced, old.read_text(), *map(attempt, acts)]))
 """
 
 
-def fenced() -> bool:
-    """Say whether this kernel has Landlock."""
+def has_landlock() -> bool:
+    """Return whether this kernel has Landlock."""
     return landlock.syscall(444, None, 0, 1) >= 1
 
 
-def test_nothing_is_written_removed_or_made_elsewhere(tmp_path: Path):
-    if not fenced():
+def test_writes_removals_and_moves_outside_the_folder_fail(tmp_path: Path):
+    if not has_landlock():
         pytest.skip("this kernel has no Landlock")
     inside, old, new = tmp_path / "inside", tmp_path / "old", tmp_path / "new"
     inside.mkdir()
@@ -46,6 +46,6 @@ def test_nothing_is_written_removed_or_made_elsewhere(tmp_path: Path):
     assert (inside / "x").exists()
 
 
-def test_a_kernel_without_it_is_told_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_a_kernel_without_landlock_returns_false(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setattr(landlock, "syscall", lambda *_: -1)
     assert not landlock.restrict_writes_to(tmp_path)

@@ -1,4 +1,4 @@
-"""Who may read what: each service tries each secret, as itself and without any capability."""
+"""File access of the services: each tries to read each secret, as its own user and without capabilities."""
 
 import os
 import subprocess
@@ -40,7 +40,7 @@ root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give ser
 
 @pytest.fixture(scope="module")
 def project_value() -> Iterator[Project]:
-    """A furnished project, without servers, that holds a secret of each kind."""
+    """A project with its folders and a secret of each kind, without servers."""
     with projects.create_project() as project:
         project.state_dir.mkdir()
         granted = detect_privileges(project)
@@ -56,7 +56,7 @@ def project_value() -> Iterator[Project]:
 
 
 def read(granted: ServicePrivileges, service: str, path: Path, content: bytes = b"secret") -> bool:
-    """Tell whether a service, without any capability, reads what a file holds."""
+    """Return whether a service without capabilities can read a file."""
     argv = granted._replace(closed_folders=False).command_for(service, ["cat", str(path)])
     return subprocess.run(argv, capture_output=True, check=False).stdout == content
 
@@ -72,7 +72,7 @@ def test_only_its_owner_reads_a_secret(project_value: Project, name: str):
 
 @root_only
 @pytest.mark.parametrize("setpriv", [None, "setpriv"])
-def test_a_service_is_its_user_and_no_more(project_value: Project, setpriv: str | None):
+def test_a_service_has_its_user_and_no_capabilities(project_value: Project, setpriv: str | None):
     granted = detect_privileges(project_value)._replace(closed_folders=False, setpriv_path=setpriv)
     for service in SERVICE_UIDS:
         argv = granted.command_for(service, ["cat", "/proc/self/status"])
@@ -86,7 +86,7 @@ def test_a_service_is_its_user_and_no_more(project_value: Project, setpriv: str 
 
 @root_only
 @pytest.mark.parametrize("setpriv", [None, "setpriv"])
-def test_a_closed_folder_costs_one_capability(project_value: Project, setpriv: str | None):
+def test_a_closed_folder_needs_one_capability(project_value: Project, setpriv: str | None):
     granted = detect_privileges(project_value)._replace(closed_folders=True, setpriv_path=setpriv)
     result = subprocess.run(
         granted.command_for("worker", ["cat", "/proc/self/status"]), capture_output=True, text=True, check=True
@@ -97,7 +97,7 @@ def test_a_closed_folder_costs_one_capability(project_value: Project, setpriv: s
 
 
 @root_only
-def test_only_the_servers_that_open_doors_may_write_in_the_runtime_folder(project_value: Project):
+def test_only_services_with_sockets_write_in_the_runtime_folder(project_value: Project):
     granted = detect_privileges(project_value)
     layout.create_runtime_dir(project_value, granted)
     try:
@@ -110,7 +110,7 @@ def test_only_the_servers_that_open_doors_may_write_in_the_runtime_folder(projec
         layout.remove_runtime_dir(project_value)
 
 
-def test_without_root_it_says_so(project_value: Project, monkeypatch: pytest.MonkeyPatch):
+def test_without_root_separation_is_by_process(project_value: Project, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     granted = detect_privileges(project_value)
     assert granted.separation == "process"
@@ -119,7 +119,7 @@ def test_without_root_it_says_so(project_value: Project, monkeypatch: pytest.Mon
     assert "--reuid" not in granted.command_for("worker", ["true"])
 
 
-def test_a_folder_closed_to_others_is_seen(tmp_path: Path):
+def test_a_folder_closed_to_others_is_detected(tmp_path: Path):
     inner = tmp_path / "a/b"
     inner.mkdir(parents=True)
     (tmp_path / "a").chmod(0o700)
@@ -138,10 +138,8 @@ def test_a_child_inherits_nothing_of_the_callers_environment(project_value: Proj
 
 @root_only
 @pytest.mark.parametrize("setpriv", [True, False], ids=["setpriv", "shim"])
-def test_in_a_closed_folder_a_program_is_found_as_initdb_looks_for_it(
-    project_value: Project, tmp_path: Path, setpriv: bool
-):
-    """access(2) counts no capability of a user who is not root, unless told; and one capability is all there is."""
+def test_access_finds_a_program_in_a_closed_folder(project_value: Project, tmp_path: Path, setpriv: bool):
+    """access(2) ignores capabilities of other users than root by default; the service has exactly one."""
     program = tmp_path / "closed" / "program"
     program.parent.mkdir(mode=0o700)
     program.write_text("#!/bin/sh\n")

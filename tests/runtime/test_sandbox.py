@@ -1,4 +1,4 @@
-"""A confined process opens what its role needs and nothing else, whatever it is capable of."""
+"""A confined process can open only the files of its role, regardless of its capabilities."""
 
 import json
 import os
@@ -38,7 +38,7 @@ landlock = pytest.mark.skipif(landlock_module.syscall(444, None, 0, 1) < 1, reas
 
 @pytest.fixture(params=["open", "closed"])
 def project_value(request: pytest.FixtureRequest) -> Iterator[Project]:
-    """A furnished project with secrets, in a folder that others may enter, or that is closed to them."""
+    """A project with secrets, in a folder that is open or closed to other users."""
     with projects.create_project() as project:
         project.state_dir.mkdir()
         granted = detect_privileges(project)
@@ -65,9 +65,11 @@ def probe(
 
 
 def as_owner(project_value: Project, role: str, paths: list[tuple[Path, str]]) -> set[str]:
-    """Try paths as the supervisor's own user: what is refused here, Landlock refuses, and no mode of a file."""
+    """Open paths as the user of the supervisor, so that only Landlock and no file mode can refuse them."""
     requests = json.dumps({"role": role, "paths": [(str(path), mode) for path, mode in paths]})
-    code = f"from pathlib import Path\nfrom wellspring.project import load_project\nproject = load_project(Path({str(project_value.root)!r}))\n{PROBE}"
+    root = str(project_value.root)
+    code = "from pathlib import Path\nfrom wellspring.project import load_project\n"
+    code += f"project = load_project(Path({root!r}))\n{PROBE}"
     ran = subprocess.run(
         [sys.executable, "-P", "-c", code], input=requests, env=service_environment(project_value, role), cwd="/",
         capture_output=True, text=True, check=True,
@@ -103,11 +105,11 @@ def test_the_worker_reads_the_project_and_the_journals(project_value: Project):
 
 @landlock
 def test_the_worker_writes_its_own_folders_and_no_other(project_value: Project):
-    own_copy = [
+    own_paths = [
         project_value.state_dir / name / "new" for name in ("lineage", "metrics", "ledger", "lake", "packs", "models")
     ]
-    own_copy += [project_value.journals_dir / "worker/new", project_value.state_dir / "writer.lock"]
-    result = probe(project_value, "worker", [(path, "wb") for path in own_copy])
+    own_paths += [project_value.journals_dir / "worker/new", project_value.state_dir / "writer.lock"]
+    result = probe(project_value, "worker", [(path, "wb") for path in own_paths])
     assert result.pop("unconfined_reason") == ""
     assert set(result.values()) == {"1"}
     rest = [
@@ -128,26 +130,26 @@ def test_the_worker_writes_its_own_folders_and_no_other(project_value: Project):
 
 @landlock
 @pytest.mark.parametrize("role", ["enclave", "api", "mlflow", "witness", "vendor"])
-def test_no_other_role_opens_a_secret_of_its_neighbours(project_value: Project, role: str):
+def test_no_role_opens_a_secret_of_another_role(project_value: Project, role: str):
     foreign = [project_value.root / name for name, service in SECRETS.items() if service != role]
     result = probe(project_value, role, [(path, "rb") for path in foreign], service=role)
     assert result.pop("unconfined_reason") == ""
     assert set(result.values()) == {"PermissionError"}
 
 
-def filled(project_value: Project, *names: str) -> list[Path]:
-    """Write a file of each name below `.wellspring/`, as what a service before left there."""
+def write_state_files(project_value: Project, *names: str) -> list[Path]:
+    """Write a file of each name below `.wellspring/`, as another service would."""
     paths = [project_value.state_dir / name for name in names]
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"kept")
+        path.write_bytes(b"content")
         path.chmod(0o644)
     return paths
 
 
 @landlock
 def test_the_api_reads_what_is_published_and_writes_only_its_own_journal(project_value: Project):
-    shown = filled(
+    readable = write_state_files(
         project_value,
         "models/live/denials",
         "lake/editions/e.json",
@@ -156,25 +158,28 @@ def test_the_api_reads_what_is_published_and_writes_only_its_own_journal(project
         "run.json",
     )
     result = probe(
-        project_value, "api", [(path, "rb") for path in (*shown, project_value.root / "wellspring.toml")], service="api"
+        project_value,
+        "api",
+        [(path, "rb") for path in (*readable, project_value.root / "wellspring.toml")],
+        service="api",
     )
     assert not [path for path, matches in result.items() if "Error" in matches]
-    own_copy = [
+    own_paths = [
         project_value.journals_dir / "api/new",
         project_value.state_dir / "lineage/new",
         project_value.state_dir / "metrics/new",
         project_value.runtime_dir / "new",
     ]
-    result = probe(project_value, "api", [(path, "wb") for path in own_copy], service="api")
+    result = probe(project_value, "api", [(path, "wb") for path in own_paths], service="api")
     assert result.pop("unconfined_reason") == ""
     assert set(result.values()) == {"1"}
-    hidden = filled(
+    hidden = write_state_files(
         project_value, "lake/catalog.db", "lake/warehouse/rows.parquet", "journals/worker/0.log", "valkey/rows.aof"
     )
-    hidden += filled(project_value, "mlflow/mlflow.db", "logs/api.log", "packs/p.zip", "enclave/drop.sealed")
+    hidden += write_state_files(project_value, "mlflow/mlflow.db", "logs/api.log", "packs/p.zip", "enclave/drop.sealed")
     assert as_owner(project_value, "api", [(path, "rb") for path in hidden]) == {"PermissionError"}
     rest = [
-        *shown,
+        *readable,
         *hidden,
         project_value.root / "wellspring.toml",
         project_value.state_dir / "new",
@@ -187,10 +192,12 @@ def test_the_api_reads_what_is_published_and_writes_only_its_own_journal(project
 def test_mlflow_opens_only_its_own_folder(project_value: Project):
     result = probe(project_value, "mlflow", [(project_value.state_dir / "mlflow/new", "wb")], service="mlflow")
     assert result == {"unconfined_reason": "", str(project_value.state_dir / "mlflow/new"): "1"}
-    hidden = filled(
+    hidden = write_state_files(
         project_value, "models/live/denials", "lake/editions/e.json", "ledger/checkpoint", "run.json", "logs/x.log"
     )
-    hidden += filled(project_value, "journals/worker/0.log", "metrics/worker.prom", "valkey/rows.aof", "tmp/worker/x")
+    hidden += write_state_files(
+        project_value, "journals/worker/0.log", "metrics/worker.prom", "valkey/rows.aof", "tmp/worker/x"
+    )
     tries = [(path, mode) for path in hidden for mode in ("rb", "wb")]
     assert as_owner(
         project_value,
@@ -206,7 +213,7 @@ def test_no_rule_opens_a_folder_above_the_project(tmp_path: Path, monkeypatch: p
         assert not [path for path in (*reads, *writes) if project.root.is_relative_to(path)]
 
 
-def test_a_kernel_without_landlock_is_told_and_nothing_breaks(monkeypatch: pytest.MonkeyPatch):
+def test_a_kernel_without_landlock_is_reported(monkeypatch: pytest.MonkeyPatch):
     with projects.create_project() as project:
         monkeypatch.setattr(sandbox, "syscall", lambda *_: -1)
         assert "no Landlock" in sandbox.confine_process(project, role="worker")

@@ -1,4 +1,4 @@
-"""The stand-in for setpriv: what it runs dies with its parent. (Users and capabilities: test_privileges.py.)"""
+"""The setpriv replacement: the program dies with its parent. (Users and capabilities: test_privileges.py.)"""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from wellspring.supervisor.managed_process import process_start_time
 SHIM = Path(wellspring.runtime.privileges.__file__).with_name("setpriv.py")
 
 
-def test_what_it_runs_dies_with_its_parent():
+def test_the_program_dies_with_its_parent():
     run = f"[sys.executable, '-S', {str(SHIM)!r}, '--', 'sleep', '60']"
     code = f"import subprocess, sys; child = subprocess.Popen({run}); print(child.pid, flush=True); child.wait()"
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
@@ -34,7 +34,7 @@ def test_what_it_runs_dies_with_its_parent():
     raise AssertionError("the child outlived its parent")
 
 
-def test_a_program_that_is_missing_is_told():
+def test_a_missing_program_is_reported():
     argv = [sys.executable, "-S", str(SHIM), "--", "/no/such/program"]
     result = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert result.returncode != 0

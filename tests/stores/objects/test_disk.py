@@ -1,4 +1,4 @@
-"""Objects and Paths on a disk: whole or not at all, durable, and tamper-evident."""
+"""Stores on a disk: writes are atomic, durable and tamper-evident."""
 
 import hashlib
 import os
@@ -11,7 +11,7 @@ from wellspring.errors import CorruptedError, Unavailable
 from wellspring.stores.objects.disk import DiskBlobStore, DiskContentStore
 
 
-def test_an_object_whose_bytes_were_changed_is_never_answered(tmp_path: Path):
+def test_an_object_with_changed_bytes_is_never_returned(tmp_path: Path):
     objects = DiskContentStore(tmp_path)
     digest = objects.put(b"bytes")
     path = tmp_path / digest[:2] / digest[2:]
@@ -20,9 +20,7 @@ def test_an_object_whose_bytes_were_changed_is_never_answered(tmp_path: Path):
         objects.get(digest)
 
 
-def test_bytes_are_synced_before_they_have_their_name_and_the_folder_after(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_bytes_are_synced_before_the_rename_and_the_folder_after(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     result: list[str] = []
     fsync, replace, link = os.fsync, os.replace, os.link
 
@@ -40,7 +38,7 @@ def test_bytes_are_synced_before_they_have_their_name_and_the_folder_after(
         assert result == ["bytes", "named", "folder"]
 
 
-def test_of_two_writers_of_one_name_only_one_wins(tmp_path: Path):
+def test_of_two_writers_of_one_name_only_one_succeeds(tmp_path: Path):
     def write(number: int) -> bool:
         try:
             DiskBlobStore(tmp_path).write_once("name", str(number).encode())
@@ -55,14 +53,14 @@ def test_of_two_writers_of_one_name_only_one_wins(tmp_path: Path):
     assert os.listdir(tmp_path) == ["name"]
 
 
-def test_what_a_crash_left_beside_is_not_listed(tmp_path: Path):
+def test_temporary_files_of_a_crash_are_not_listed(tmp_path: Path):
     paths = DiskBlobStore(tmp_path)
     paths.replace("a/b", b"x")
     (tmp_path / "a" / ".tmp-left").write_bytes(b"half")
     assert list(paths.list("")) == ["a/b"]
 
 
-def test_files_get_the_asked_mode_whatever_the_umask(tmp_path: Path):
+def test_files_get_the_configured_mode_regardless_of_umask(tmp_path: Path):
     before = os.umask(0o077)
     try:
         DiskBlobStore(tmp_path, mode=0o640).replace("open", b"x")
@@ -74,7 +72,7 @@ def test_files_get_the_asked_mode_whatever_the_umask(tmp_path: Path):
     assert (tmp_path / digest[:2] / digest[2:]).stat().st_mode & 0o777 == 0o600
 
 
-def test_what_cannot_be_read_is_unavailable_and_not_unheard_of(tmp_path: Path):
+def test_an_unreadable_file_is_unavailable_rather_than_not_found(tmp_path: Path):
     # A folder of that name is what not even root can read as a file.
     (tmp_path / "name").mkdir()
     with pytest.raises(Unavailable, match="name cannot be read"):

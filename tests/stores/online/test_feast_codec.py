@@ -20,12 +20,12 @@ LAID = RowCodec("acme", view())
 
 
 @given(st.binary(max_size=70))
-def test_a_fields_name_is_murmur3(name: bytes):
+def test_field_names_are_hashed_with_murmur3(name: bytes):
     assert feast_codec.murmur3_hash(name) == mmh3.hash(name, signed=False)
 
 
 @given(st.datetimes(min_value=datetime(1950, 1, 1), max_value=datetime(2200, 1, 1)))
-def test_an_instant_is_protobufs_timestamp(moment: datetime):
+def test_an_instant_is_encoded_as_protobuf_timestamp(moment: datetime):
     result = Timestamp()
     result.FromDatetime(moment)
     count = feast_codec.to_epoch_micros(moment.replace(tzinfo=UTC))
@@ -39,14 +39,14 @@ def test_a_key_is_feasts_entity_key_of_version_3_and_the_project():
     assert LAID.encode_key((token(1),)) == words + b"acme"
 
 
-def test_two_keys_are_sorted_by_name_and_given_in_the_views_order():
+def test_key_columns_are_sorted_by_name_and_passed_in_view_order():
     item = RowCodec("acme", view(keys=("member_id", "claim_id")))
     second = RowCodec("acme", view(keys=("claim_id", "member_id")))
     assert item.encode_key((token(1), token(2, "claim"))) == second.encode_key((token(2, "claim"), token(1)))
 
 
 @pytest.mark.parametrize("key", [("123-45-6789",), (token(1).upper(),), (token(1) + "\n",), ("",), (), (token(1),) * 2])
-def test_only_a_token_is_a_key_and_what_is_none_is_never_repeated(key: tuple[str, ...]):
+def test_a_key_that_is_not_a_token_is_refused_and_never_repeated(key: tuple[str, ...]):
     with pytest.raises(Refused) as refused:
         LAID.encode_key(key)
     assert not any(item and item in refused.value.what + refused.value.fix for item in key)
@@ -69,7 +69,7 @@ def encoded(*arguments: dict[str, object]) -> list[list[bytes]]:
 
 
 @given(st.fixed_dictionaries(VALUES), st.integers(-(2**63), 2**63 - 1))
-def test_a_row_is_read_as_it_was_written(values: dict[str, int | float | bool | str | None], sequence: int):
+def test_a_row_round_trips(values: dict[str, int | float | bool | str | None], sequence: int):
     (reply,) = encoded({**values, "member_id": token(1), "known_since": instant(1.5), "sequence": sequence})
     assert LAID.decode_row((token(1),), reply) == FeatureRow(
         "member_history", (token(1),), values, instant(1.5), sequence, "0123456789ab"
@@ -84,16 +84,16 @@ def test_a_float_keeps_its_bits(value: float):
     assert struct.pack("<d", row.values["rate"]) == struct.pack("<d", value)
 
 
-def test_a_hash_without_our_mark_is_no_row():
+def test_a_hash_without_version_field_gives_no_row():
     assert LAID.decode_row((token(1),), [None] * len(LAID.fields)) is None
 
 
-def test_a_row_from_before_a_feature_was_defined_is_not_known():
+def test_a_row_older_than_a_feature_is_not_returned():
     (reply,) = encoded({"member_id": token(1), "denials": 3})
     assert LAID.decode_row((token(1),), [None, *reply[1:]]) is None
 
 
-def test_a_row_that_another_program_wrote_over_is_told():
+def test_a_row_changed_by_another_program_is_corrupted():
     (reply,) = encoded({"member_id": token(1)})
     reply[-2] = feast_codec.encode_timestamp(feast_codec.to_epoch_micros(instant(5)))
     with pytest.raises(CorruptedError, match="another program"):
@@ -114,14 +114,14 @@ def test_a_row_that_another_program_wrote_over_is_told():
         (-1, b"short"),
     ],
 )
-def test_bytes_that_are_not_of_the_declared_type_are_told(place: int, raw: bytes):
+def test_bytes_of_another_type_are_corrupted(place: int, raw: bytes):
     (reply,) = encoded({"member_id": token(1), "denials": 1, "rate": 0.5, "covered": True, "plan": "gold"})
     reply[place] = raw
     with pytest.raises(CorruptedError):
         LAID.decode_row((token(1),), reply)
 
 
-def test_marks_stand_in_the_order_of_knowledge_then_of_editions():
+def test_row_versions_sort_by_knowledge_then_by_edition():
     marks = [
         RowVersion(expected, sequence, published, "0" * 12)
         for expected in (-1, 0)
@@ -132,7 +132,7 @@ def test_marks_stand_in_the_order_of_knowledge_then_of_editions():
     assert [RowVersion.decode(mark.encode()) for mark in marks] == marks
 
 
-def test_an_edition_is_named_in_every_row():
+def test_every_row_holds_its_edition():
     table = rows(view(), [{"member_id": token(1)}])
     *_, marks = LAID.encode_rows(table, published=edition().known_since, edition=edition().id)
     assert RowVersion.decode(marks[0]).edition == "0123456789ab"

@@ -1,4 +1,4 @@
-"""The reader on a socket that says what a test makes it say; the behaviour suite is tests/ports/test_online.py."""
+"""The reader against a scripted socket; the behavior suite is tests/ports/test_online.py."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ Answer = Callable[[bytes], Awaitable[bytes | None]]
 Ask = Callable[[OnlineReader], Coroutine[Any, Any, None]]
 
 
-def against(answer: Answer, ask: Ask) -> int:
-    """Ask a socket that answers the login, and then as `answer` says: bytes, or None to hang up.
+def run_against(answer: Answer, ask: Ask) -> int:
+    """Run `ask` against a socket that accepts the login and then replies with `answer`: bytes, or None to close.
 
     Return how often the reader connected.
     """
@@ -44,7 +44,7 @@ def against(answer: Answer, ask: Ask) -> int:
     async def run() -> None:
         with tempfile.TemporaryDirectory(prefix="wsv-") as folder:
             server = await asyncio.start_unix_server(serve, Path(folder) / "s")
-            reader = OnlineReader(Path(folder) / "s", HISTORY, user="house", password="x", deadline=5)
+            reader = OnlineReader(Path(folder) / "s", HISTORY, user="worker", password="x", deadline=5)
             try:
                 await ask(reader)
             finally:
@@ -56,22 +56,22 @@ def against(answer: Answer, ask: Ask) -> int:
     return len(serving)
 
 
-async def never(requests: bytes) -> bytes:
-    raise AssertionError(f"it was asked: {requests!r}")
+async def refuse_requests(requests: bytes) -> bytes:
+    raise AssertionError(f"unexpected request: {requests!r}")
 
 
-async def nothing(requests: bytes) -> bytes:
-    """Answer each HMGET of a view with as many nulls as it asks for."""
+async def reply_nulls(requests: bytes) -> bytes:
+    """Reply to each HMGET of a view with nulls."""
     return requests.count(b"HMGET") * (b"*6\r\n" + 6 * b"$-1\r\n")
 
 
-def test_an_unknown_view_is_told_with_the_nearest_and_nothing_is_asked():
+def test_an_unknown_view_suggests_the_nearest_and_sends_nothing():
     async def ask(reader: OnlineReader) -> None:
         with pytest.raises(NotFound) as result:
             await reader.get_rows([("member_histori", (token(1),))])
         assert "member_history" in result.value.fix
 
-    assert against(never, ask) == 0
+    assert run_against(refuse_requests, ask) == 0
 
 
 @pytest.mark.parametrize("key", ["123-45-6789", "Ann Example", token(1) + " ", "*", ""])
@@ -81,74 +81,74 @@ def test_only_a_token_is_ever_sent_as_a_key(key: str):
             await reader.get_rows([ANN, ("member_history", (key,))])
         assert not key or key not in result.value.what + result.value.fix
 
-    assert against(never, ask) == 0
+    assert run_against(refuse_requests, ask) == 0
 
 
 @pytest.mark.parametrize("key", ["123-45-6789", token(1) + "\n", None, ""])
 def test_only_tokens_are_ever_written_as_keys(key: str | None):
     # There is no server: a refusal comes before the first byte.
-    writer = OnlineWriter(Path("nowhere.sock"), "acme", user="house", password="x")
+    writer = OnlineWriter(Path("nowhere.sock"), "acme", user="worker", password="x")
     with pytest.raises(Refused) as result:
         writer.write_rows(view(), rows(view(), [{"member_id": token(1)}, {"member_id": key}]), edition())
     assert not key or key not in result.value.what + result.value.fix
 
 
-def test_callers_of_one_turn_share_one_write_and_each_gets_its_own_replies():
+def test_concurrent_callers_share_one_write_and_get_their_own_replies():
     parts: list[bytes] = []
 
-    async def noted(requests: bytes) -> bytes:
+    async def record_requests(requests: bytes) -> bytes:
         parts.append(requests)
-        return await nothing(requests)
+        return await reply_nulls(requests)
 
     async def ask(reader: OnlineReader) -> None:
         result = await asyncio.gather(*(reader.get_rows([ANN] * (n % 3 + 1)) for n in range(50)))
         assert [len(item) for item in result] == [n % 3 + 1 for n in range(50)]
-        # What is asked in one turn of the loop leaves together.
+        # Commands of one iteration of the event loop share a write.
         assert len(parts) < 10
 
-    assert against(noted, ask) == 1
+    assert run_against(record_requests, ask) == 1
 
 
-def test_what_is_no_reply_ends_the_connection_for_all_who_wait():
-    async def noise(requests: bytes) -> bytes:
+def test_an_invalid_reply_closes_the_connection_for_all_pending_calls():
+    async def reply_garbage(requests: bytes) -> bytes:
         return b"?what is this\r\n"
 
     async def ask(reader: OnlineReader) -> None:
         result = await asyncio.gather(*(reader.get_rows([ANN]) for _ in range(3)), return_exceptions=True)
         assert {type(item) for item in result} == {Unavailable}
 
-    against(noise, ask)
+    run_against(reply_garbage, ask)
 
 
-def test_a_reply_that_nobody_asked_for_ends_the_connection():
-    async def twice(requests: bytes) -> bytes:
-        return 2 * await nothing(requests)
+def test_an_unexpected_reply_closes_the_connection():
+    async def reply_twice(requests: bytes) -> bytes:
+        return 2 * await reply_nulls(requests)
 
     async def ask(reader: OnlineReader) -> None:
         assert await reader.get_rows([ANN]) == [None]
         assert await reader.get_rows([ANN]) == [None]
 
-    assert against(twice, ask) == 2
+    assert run_against(reply_twice, ask) == 2
 
 
-def test_a_connection_that_was_closed_is_opened_again_by_the_next_call():
+def test_the_next_call_reopens_a_closed_connection():
     turns = iter([False, True])
 
-    async def hang_up_once(requests: bytes) -> bytes | None:
-        return await nothing(requests) if next(turns) else None
+    async def close_once(requests: bytes) -> bytes | None:
+        return await reply_nulls(requests) if next(turns) else None
 
     async def ask(reader: OnlineReader) -> None:
         with pytest.raises(Unavailable, match="closed the connection"):
             await reader.get_rows([ANN])
         assert await reader.get_rows([ANN]) == [None]
 
-    assert against(hang_up_once, ask) == 2
+    assert run_against(close_once, ask) == 2
 
 
-def test_a_caller_that_gives_up_leaves_its_reply_to_nobody():
+def test_the_reply_to_a_cancelled_caller_is_dropped():
     gate, turns = asyncio.Event(), itertools.count(1)
 
-    async def numbered(requests: bytes) -> bytes:
+    async def reply_numbered(requests: bytes) -> bytes:
         await gate.wait()
         # A marker whose edition names the turn.
         output = [
@@ -167,12 +167,12 @@ def test_a_caller_that_gives_up_leaves_its_reply_to_nobody():
         assert live is not None
         assert live.edition == "2"
 
-    assert against(numbered, ask) == 1
+    assert run_against(reply_numbered, ask) == 1
 
 
-def test_a_socket_that_is_not_there_is_told_by_its_mend():
+def test_a_missing_socket_is_unavailable_with_a_fix():
     async def ask() -> None:
-        reader = OnlineReader(Path("nowhere.sock"), HISTORY, user="house", password="x", deadline=5)
+        reader = OnlineReader(Path("nowhere.sock"), HISTORY, user="worker", password="x", deadline=5)
         for _ in range(2):
             with pytest.raises(Unavailable) as result:
                 await reader.get_rows([ANN])
@@ -181,7 +181,7 @@ def test_a_socket_that_is_not_there_is_told_by_its_mend():
     asyncio.run(ask())
 
 
-def test_a_torn_marker_is_told():
+def test_an_incomplete_marker_is_corrupted():
     live = LiveMarker("a" * 12, edition().known_since.replace(year=1970), "v")
     assert parse_live_marker([None, None, None, None]) is None
     assert parse_live_marker([None, None, None, b"w "]) is None
