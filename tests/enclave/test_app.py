@@ -97,7 +97,7 @@ def test_each_door_lets_in_only_its_own(project: Project) -> None:
         elif let_in:
             assert "break-glass" in str(output["what"]), service
         else:
-            assert f"user {SERVICE_UIDS[service]} may not speak" in str(output["what"]), service
+            assert f"user {SERVICE_UIDS[service]} may not connect" in str(output["what"]), service
     entries = [json.loads(line) for _, line in journal.read_lines(project.journals_dir, "enclave")]
     refused = [(item["subject"], item["facts"]["uid"]) for item in entries if item["action"] == "connect"]
     assert ("server:vault", SERVICE_UIDS["worker"]) in refused
@@ -212,7 +212,7 @@ def test_an_unforeseen_error_is_told_without_what_it_says(capsys: pytest.Capture
 def test_the_embedded_vendor_stands_where_its_pinned_key_says(tmp_path: Path) -> None:
     toml = (EXAMPLE / "wellspring.toml").read_text()
     (tmp_path / "wellspring.toml").write_text(toml)
-    with pytest.raises(Unavailable, match="not up"):
+    with pytest.raises(Unavailable, match="not running"):
         source_address(load_project(tmp_path), "clearinghouse")
     (tmp_path / "vendor").mkdir()
     (tmp_path / "vendor" / "known_hosts").write_text("[127.0.0.1]:2222 ssh-ed25519 AAAA\n")

@@ -48,7 +48,7 @@ def test_a_contract_that_changed_under_its_version_is_refused(project: ProjectFi
         page = project.folder / "contracts" / "claim.odcs.yaml"
         page.write_text(page.read_text() + "# a word more\n")
         (changed,) = contracts.read_all()
-        with pytest.raises(Refused, match=r"still called 1\.0\.0") as refused:
+        with pytest.raises(Refused, match=r"version is still 1\.0\.0") as refused:
             contracts.accept(changed.digest)
         assert refused.value.verdict is not None
         assert refused.value.verdict.reasons[0].code == "version_unchanged"

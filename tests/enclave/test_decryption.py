@@ -52,4 +52,4 @@ def test_an_original_without_its_key_is_gone(project: ProjectFixture) -> None:
     with project.opened_files():
         opener = Decryptor(project.store, Keyring(project.root_key), folder=project.folder)
         with pytest.raises(NotFound, match="retention ended"):
-            opener.read_original(stored()._replace(wrapped=None))
+            opener.read_original(stored()._replace(wrapped_key=None))

@@ -134,7 +134,7 @@ def test_a_contract_that_the_project_does_not_have_is_refused(project: ProjectFi
 
 def test_a_file_of_no_contract_is_refused(project: ProjectFixture) -> None:
     project.put("other.csv", *GOOD)
-    with project.opened_files() as enclave, pytest.raises(Refused, match="fits no contract"):
+    with project.opened_files() as enclave, pytest.raises(Refused, match="matches no contract"):
         enclave.ingest_file("clearinghouse", "other.csv", project.contract().digest)
 
 
@@ -233,7 +233,7 @@ def test_a_part_is_never_answered_with_other_rows(project: ProjectFixture) -> No
         with project.store._transaction() as run:
             # Lost token keys would make other tokens: rows that join with nothing that is published.
             run.execute("DELETE FROM token_keys")
-        with pytest.raises(CorruptedError, match="no longer judged as it was"):
+        with pytest.raises(CorruptedError, match="repeating the admission gave other rows"):
             enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
 
 

@@ -243,7 +243,7 @@ def test_whoever_was_not_even_heard_is_counted(folder: Path) -> None:
     step = RecordingStep(clock=clock)
     refusals = socket_server._DenialLog(step, clock)
     for _ in range(3):
-        refusals.count_unheard("intake", 4711)
+        refusals.count_suppressed("intake", 4711)
     refusals.record_denial("intake", 4711)
     assert [entry.facts["suppressed_count"] for entry in step.entries] == [3]
 

@@ -185,7 +185,7 @@ def test_a_request_that_is_not_understood_is_refused_without_an_echo(fields: dic
         "conversation_id": OPEN,
     }
     assert parse_request(right).values == ["A1"]
-    with pytest.raises(Refused, match="is not understood") as refused:
+    with pytest.raises(Refused, match="is malformed") as refused:
         parse_request({**right, **fields})
     assert SECRET not in f"{refused.value.what} {refused.value.fix}"
 

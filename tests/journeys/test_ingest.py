@@ -213,7 +213,8 @@ def test_a_byte_order_mark_and_line_ends_within_quotes_are_read_and_settle_the_s
 def test_a_replay_that_repairs_nothing_is_refused_with_its_reasons(project: ProjectFixture):
     output = project.run("quarantine", "replay", Result.bad_drop)
     assert output.code == 77
-    assert f"none of the {len(Result.bad.flaws)} rows of drop:{Result.bad_drop} keeps medical_claim 1.0.0" in output.err
+    rows = f"all {len(Result.bad.flaws)} quarantined rows of drop:{Result.bad_drop}"
+    assert f"{rows} are still invalid under medical_claim 1.0.0" in output.err
     assert "enum in place_of_service_code" in output.err
     # The next run is not disturbed by it.
     project.receive(code=3)

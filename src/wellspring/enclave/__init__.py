@@ -1,1 +1,1 @@
-"""The separate process that alone sees people: it answers vault's port over two sockets."""
+"""The enclave: a separate process (not a hardware enclave), the only one that reads personal data."""

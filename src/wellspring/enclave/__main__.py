@@ -1,7 +1,7 @@
-"""`python -m wellspring.enclave --project P`: the process that alone sees people.
+"""`python -m wellspring.enclave --project P`: run the enclave process.
 
-Reads one line of JSON from its standard input, {"role_id", "wrapped"}: a credential that works once. What it writes to
-its output is for a log that others read: no value, no traceback's message, nothing of what it holds.
+Reads one line of JSON from standard input, {"role_id", "wrapped"}: a single-use credential. Other users can read the
+log of its output, so it prints no values and no messages of unexpected exceptions.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PR_SET_DUMPABLE = 4
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Serve until SIGTERM or SIGINT; returns an exit code."""
+    """Serve until SIGTERM or SIGINT. Returns an exit code."""
     parser = argparse.ArgumentParser(prog="python -m wellspring.enclave")
     parser.add_argument("--project", type=Path, required=True)
     options = parser.parse_args(argv)
@@ -47,7 +47,7 @@ def _serve(root: Path, credential_line: str) -> int:
         credential = json.loads(credential_line)
         role_id, wrapped = str(credential["role_id"]), str(credential["wrapped"])
     except (ValueError, KeyError, TypeError):
-        raise Refused("the enclave was given no credential", fix="start it with `wellspring up`") from None
+        raise Refused("the enclave got no credential on standard input", fix="start it with `wellspring up`") from None
     stop = threading.Event()
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
@@ -62,13 +62,13 @@ def _serve(root: Path, credential_line: str) -> int:
             try:
                 enclave.run_maintenance()
             except WellspringError as exc:
-                # The next act tries again, and fails itself while this lasts.
+                # The next request runs the maintenance again, and fails if it still fails.
                 print(f"{exc.slug}: {exc.what}", file=sys.stderr)
     return 0
 
 
 def _harden() -> None:
-    """Let no core file and no debugger of the same user have this memory, and no error message the values in it."""
+    """Disable core files, debuggers of the same user and exception messages, all of which could expose values."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     os.umask(0o077)
@@ -81,7 +81,7 @@ def _harden() -> None:
 def print_crash_location(
     exc_type: type[BaseException], exc: BaseException | None, exc_traceback: TracebackType | None
 ) -> None:
-    """Say where an unforeseen error arose, not what it says: its message may quote a row."""
+    """Print the stack of an unexpected exception without its message, which may quote a row."""
     del exc
     print(f"unforeseen: {exc_type.__name__}", file=sys.stderr)
     for frame in traceback.extract_tb(exc_traceback):

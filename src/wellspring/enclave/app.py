@@ -1,4 +1,4 @@
-"""Put the enclave's process together: its login, its keys, its database, its books, its doors."""
+"""Build the enclave: login, keys, database, journal, metrics and sockets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from wellspring.trust.vault.postgres import VaultStore
 
 @contextmanager
 def open_enclave(project: Project, *, role_id: str, wrapped: str, clock: Clock | None = None) -> Generator[Enclave]:
-    """Open everything, then the doors; close in the other order."""
+    """Open all dependencies, then the sockets. Closes them in reverse order."""
     clock = clock or SystemClock()
     with ExitStack() as stack:
         session = login_service(project.socket_path("openbao"), role_id=role_id, wrapped_secret_id=wrapped)
@@ -66,7 +66,7 @@ def open_enclave(project: Project, *, role_id: str, wrapped: str, clock: Clock |
             )
         )
         stack.callback(enclave.drain)
-        # A line of its own to the key server: a conversation waits for no intake, and shares no session with one.
+        # Tokenization has its own connection to the key server, so that it does not wait for an intake.
         key_client = open_client(project.socket_path("openbao"), session.client.token)
         stack.callback(key_client.adapter.close)
         tokenization = TokenizationService(
@@ -92,7 +92,7 @@ def open_enclave(project: Project, *, role_id: str, wrapped: str, clock: Clock |
 
 
 def open_source(project: Project, name: str, secrets: SecretStore, clock: Clock) -> FileSource:
-    """Open a source of the project. Raises NotFound, ProjectError."""
+    """Open a source of the project by name. Raises NotFound, ProjectError."""
     from wellspring.data.sources.sftp import SftpSource
 
     section = project.source_settings(name)
@@ -109,8 +109,11 @@ def open_source(project: Project, name: str, secrets: SecretStore, clock: Clock)
 
 
 def source_address(project: Project, name: str) -> tuple[str, int]:
-    """Return host and port of a source. The embedded vendor stands where its pinned host key says: run.json, which
-    names its port too, is written only after this process has closed all other files to itself."""
+    """Return host and port of a source. Raises Unavailable if the embedded vendor is not running.
+
+    The port of the embedded vendor comes from its pinned host key: run.json is written after this process has confined
+    itself, so it cannot read that file.
+    """
     section = project.source_settings(name)
     if section.address != "embedded":
         host, _, port = section.address.rpartition(":")
@@ -121,5 +124,5 @@ def source_address(project: Project, name: str) -> tuple[str, int]:
         pinned_hosts = ""
     match = re.match(r"\[(127\.0\.0\.1)\]:([0-9]+) ", pinned_hosts)
     if match is None:
-        raise Unavailable(f"the embedded vendor of {name!r} is not up", fix="run `wellspring up`")
+        raise Unavailable(f"the embedded vendor of {name!r} is not running", fix="run `wellspring up`")
     return match[1], int(match[2])

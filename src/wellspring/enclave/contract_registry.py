@@ -1,4 +1,4 @@
-"""The project's contracts as the enclave accepts them: it reads the files itself, and remembers what it accepted."""
+"""Contracts that the enclave has accepted. The enclave reads the files itself and stores each accepted version."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wellspring.trust.vault.records import OutboxEntry
 
 
 class ContractRegistry:
-    """What suppliers promised. The caller names a contract by its digest; only what stands in the project counts."""
+    """Accepts contracts of the project. Callers pass a digest, never a contract."""
 
     def __init__(self, project: Project, store: VaultStore, *, step: Recorder, clock: Clock) -> None:
         self._project = project
@@ -25,7 +25,7 @@ class ContractRegistry:
         self._clock = clock
 
     def read_all(self) -> tuple[DataContract, ...]:
-        """Read all contracts now. Raises ProjectError."""
+        """Load all contracts of the project. Raises ProjectError."""
         return contracts.load_all(
             self._project.contracts_dir,
             tenant=self._project.tenant,
@@ -34,31 +34,32 @@ class ContractRegistry:
         )
 
     def accept(self, digest: Digest, *, source: str | None = None, name: str = "") -> DataContract:
-        """Find the project's contract with this digest and accept it. source, name: the file that it must match.
+        """Find the contract of the project with a digest and accept it. source, name: a file that it must match.
 
-        Raises Refused: there is none, the file is another contract's, it was changed and not its version, or it
-        protects a column less than the version that was accepted last: that takes a second person.
+        Raises Refused if the digest is unknown, if the file matches another contract, if the content changed without a
+        new version, or if the contract protects a column less than the last accepted version.
         """
         project_contracts = self.read_all()
-        matching = [one for one in project_contracts if one.digest == digest]
+        matching = [contract for contract in project_contracts if contract.digest == digest]
         if not matching:
             raise Refused(
                 f"the project has no contract with the digest {digest[:12]}...",
-                fix="the file was changed meanwhile: run the command again",
+                fix="the contract file changed after the command started; run the command again",
             )
         if source is not None and contracts.contract_for_file(project_contracts, source, name).digest != digest:
             raise Refused(
-                f"{name} does not come under {matching[0].name}", fix="name the contract whose `files` it matches"
+                f"{name} does not match the contract {matching[0].name}",
+                fix="pass the digest of the contract whose `files` glob it matches",
             )
         self._record_acceptance(matching[0])
         return matching[0]
 
     def accepted_by_digest(self, digest: Digest) -> DataContract:
-        """Return a contract that was accepted once, whatever stands in the project today. Raises Broken."""
+        """Return a contract that was accepted earlier, even if the project changed. Raises CorruptedError."""
         contract = self._store.get_contract(digest)
         if contract is None:
             raise CorruptedError(
-                f"the contract {digest[:12]}... of a kept drop is not known", fix="restore the enclave's database"
+                f"the contract {digest[:12]}... of a stored drop is missing", fix="restore the enclave's database"
             )
         return contract
 
@@ -75,20 +76,20 @@ class ContractRegistry:
         )
         with self._step("accept", subject, inputs=inputs) as act:
             if newest is not None and newest.version == contract.version:
-                message = f"{contract.name} was changed, and is still called {contract.version}"
+                message = f"{contract.name} changed, but its version is still {contract.version}"
                 raise Refused(
                     message,
-                    fix="raise its version: a story names the contract of its own day by name and version",
+                    fix="raise its version: the ledger identifies a contract by name and version",
                     verdict=Verdict(
                         subject=subject, outcome="fail", reasons=(Reason(code="version_unchanged", message=message),)
                     ),
                 )
             if weakened:
                 raise Refused(
-                    f"{contract.name} {contract.version} protects less than the version before:\n"
+                    f"{contract.name} {contract.version} protects less than the previous version:\n"
                     + "\n".join(weakened),
-                    fix="put the classification back, or bring the column in under a new name: loosening one takes a "
-                    "second person, whom no command asks yet",
+                    fix="restore the classification and the egress rule, or declare the column under a new name; "
+                    "weaker protection would need a second approver, and that command does not exist yet",
                     verdict=Verdict(
                         subject=subject,
                         outcome="fail",

@@ -1,4 +1,4 @@
-"""What of the enclave's is locked, and how it is opened: originals, token keys, the masked rows of quarantine."""
+"""Decrypt originals, token keys and the masked rows in quarantine."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from wellspring.trust.vault.postgres import VaultStore
 from wellspring.trust.vault.records import QuarantinedRecord, StoredDrop
 from wellspring_verify import canonical
 
-TOKEN_KEY_NAME = "tokens"
+TOKENIZER_KEY_NAME = "tokens"
 MAX_LISTED_ROWS = 1000
-"""Rows of one drop that are listed at most."""
+"""Maximum number of listed rows of one drop."""
 
 
 class Decryptor:
-    """Opens with keys that are unwrapped for one act and not kept."""
+    """Unwraps keys for one operation and does not cache them."""
 
     def __init__(self, store: VaultStore, keys: DataKeys, *, folder: Path) -> None:
         self._store = store
@@ -29,29 +29,29 @@ class Decryptor:
         self._folder = folder
 
     def read_original(self, stored_drop: StoredDrop) -> bytes:
-        """Return a drop's bytes as they came. Raises NotFound once its retention has ended."""
+        """Return the original bytes of a drop. Raises NotFound after its retention ended."""
         if stored_drop.wrapped_key is None:
             raise NotFound(
-                f"the original of {stored_drop.drop.subject} is gone: its retention ended",
+                f"the original of {stored_drop.drop.subject} was removed: its retention ended",
                 fix="ask the vendor for a new file",
             )
         return originals.read_original(stored_drop.drop, stored_drop.wrapped_key, keys=self._keys, folder=self._folder)
 
     def tokenizer_for(self, contract: DataContract) -> Tokenizer:
-        """Open the token keys of a contract's domains; a domain that has none gets one, for ever."""
+        """Build a tokenizer for the token domains of a contract. Creates a permanent key for a domain without one."""
         domains = {column.domain for column in contract.columns if column.egress == "token" and column.domain}
         for domain in sorted(domains - self._store.list_token_keys().keys()):
-            self._store.add_token_key(domain, 1, self._keys.generate_data_key(TOKEN_KEY_NAME).wrapped)
+            self._store.add_token_key(domain, 1, self._keys.generate_data_key(TOKENIZER_KEY_NAME).wrapped)
         token_keys = self._store.list_token_keys()
         return Tokenizer(
             {
-                name: (token_keys[name][0], self._keys.unwrap_key(TOKEN_KEY_NAME, token_keys[name][1]))
+                name: (token_keys[name][0], self._keys.unwrap_key(TOKENIZER_KEY_NAME, token_keys[name][1]))
                 for name in domains
             }
         )
 
     def seal_rows(self, stored_drop: StoredDrop, processed: ProcessedDrop) -> list[QuarantinedRecord]:
-        """Seal the masked values of the rows that wait."""
+        """Encrypt the masked values of the quarantined rows."""
         if not processed.quarantined_rows:
             return []
         cipher = self._row_cipher(stored_drop.drop.id, stored_drop.wrapped_key or "")
@@ -66,7 +66,7 @@ class Decryptor:
         ]
 
     def masked_rows(self, stored_drop: StoredDrop) -> list[QuarantinedRow]:
-        """List the rows of a drop that wait, masked; without any value once their key is destroyed."""
+        """List the quarantined rows of a drop, masked. After the key is destroyed, the rows have no values."""
         rows = self._store.list_quarantined(stored_drop.drop.id, limit=MAX_LISTED_ROWS)
         cipher = (
             self._row_cipher(stored_drop.drop.id, stored_drop.wrapped_key) if stored_drop.wrapped_key and rows else None

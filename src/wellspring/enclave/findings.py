@@ -1,4 +1,4 @@
-"""What is wrong and waits for a person: each finding is recorded once, however often it is met again."""
+"""Record findings: problems for a user to solve. Each finding is recorded once, even if it occurs again."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from wellspring.trust.vault.postgres import VaultStore
 from wellspring.trust.vault.records import OutboxEntry, StoredDrop
 
 MAX_NAME_LENGTH = 200
-"""Characters of the longest file name that is taken: a name is a fact in the ledger."""
-# A provider's number is public, and one run of ten digits in eight that a vendor numbers files with looks like one.
+"""Maximum length of a file name in characters, because the name is a fact in the ledger."""
+# An NPI is public, and one in eight ten-digit file numbers of a vendor has a valid NPI check digit.
 _PUBLIC_KINDS = {"npi"}
 
 
 class FindingRecorder:
-    """Records findings of the enclave."""
+    """Writes the findings of the enclave to its database and to the ledger."""
 
     def __init__(self, store: VaultStore, step: Recorder) -> None:
         self._store = store
         self._step = step
 
     def record_finding(self, code: str, source: str, name: str, message: str) -> None:
-        """Record what was found about a file that is no drop. Its subject holds a digest of the name."""
+        """Record a finding about a file that was not ingested. The subject contains a digest of the file name."""
         name_digest = hashlib.sha256(name.encode()).hexdigest()[:16]
         facts: dict[str, JsonValue] = {"code": code, "message": message}
         if len(name) <= MAX_NAME_LENGTH and not contains_personal_data(name):
@@ -33,27 +33,27 @@ class FindingRecorder:
         self._record_once(f"finding/{code}/{source}/{name_digest}", f"file:{source}/{name_digest}", facts)
 
     def record_changed_file(self, stored_drop: StoredDrop, modified: str) -> None:
-        """Record that a drop's name now holds other bytes. modified: since when, by the source's clock."""
+        """Record that the file of a drop has other content. modified: its modification time, clock of the source."""
         facts: dict[str, JsonValue] = {
             "code": "changed",
-            "message": "other bytes under the name of a drop that was taken",
+            "message": "the file of an ingested drop has other content",
             "modified": modified,
         }
         self._record_once(f"finding/changed/{stored_drop.drop.id}/{modified}", stored_drop.drop.subject, facts)
 
     def record_overdue_original(self, stored_drop: StoredDrop) -> None:
-        """Record that an original still opens although its retention has ended."""
+        """Record that an original can still be decrypted after its retention ended."""
         facts: dict[str, JsonValue] = {
             "code": "overdue",
-            "message": "the original still opens although its retention has ended",
+            "message": "the original can still be decrypted after its retention ended",
         }
         self._record_once(f"finding/overdue/{stored_drop.drop.id}", stored_drop.drop.subject, facts)
 
     def record_personal_name(self, source: str, name: str) -> str | None:
-        """Record a file whose own name holds personal data, and return that name masked; None for any other file."""
+        """Record a file whose name contains personal data and return the masked name; None for any other file."""
         if not contains_personal_data(name):
             return None
-        self.record_finding("personal_name", source, name, "the file's name holds personal data")
+        self.record_finding("personal_name", source, name, "the file name contains personal data")
         return dlp.mask_text(name)
 
     def _record_once(self, key: str, subject: str, facts: dict[str, JsonValue]) -> None:
@@ -65,5 +65,5 @@ class FindingRecorder:
 
 
 def contains_personal_data(name: str) -> bool:
-    """Say whether a file's name holds personal data."""
+    """Return whether a file name contains personal data."""
     return any(hit.kind not in _PUBLIC_KINDS for hit in dlp.find_pii(name))

@@ -1,4 +1,4 @@
-"""What may be asked at each door: requests are read here, and answers written, for whoever was let in."""
+"""Request handlers of the two sockets: decode a request, call the service, encode the response."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _Response = tuple[JsonValue, bytes | memoryview]
 
 
 def intake_handlers(intake_service: IntakeService) -> Mapping[str, RequestHandler]:
-    """Offer the Vault, and `ping` to those who wait for it."""
+    """Return the handlers of the intake socket: the intake operations and `ping`."""
 
     def ping(_request: protocol.FrameMessage, _progress: ProgressCallback) -> _Response:
         return "pong", b""
@@ -38,7 +38,8 @@ def intake_handlers(intake_service: IntakeService) -> Mapping[str, RequestHandle
         replay_number = request.get("replay_number")
         if not isinstance(replay_number, int) or isinstance(replay_number, bool) or not 0 <= replay_number < 1 << 31:
             raise Refused(
-                "the request has no whole number 'part'", fix="name the part that an intake or a replay named"
+                "the request has no integer 'replay_number'",
+                fix="send the replay number from the result of an intake or a replay",
             )
         intake_service.confirm_published(text_field(request, "drop"), replay_number)
         return None, b""
@@ -58,14 +59,14 @@ def intake_handlers(intake_service: IntakeService) -> Mapping[str, RequestHandle
 
 
 def vault_handlers(step: Recorder) -> Mapping[str, RequestHandler]:
-    """Offer what nobody is granted: each is refused, and the refusal recorded, until break-glass is built."""
+    """Return handlers that refuse the break-glass operations, which are not implemented, and record each refusal."""
 
     def refusal_handler(name: str) -> RequestHandler:
         def refuse(_request: protocol.FrameMessage, _progress: ProgressCallback) -> _Response:
             with step(name, "server:vault"):
                 raise Refused(
-                    f"{name} is refused to everybody: not before break-glass is built",
-                    fix="work with the tokens that you have",
+                    f"{name} is refused to every user, because break-glass access is not implemented",
+                    fix="use tokens instead of identifiers",
                 )
 
         return refuse

@@ -1,4 +1,4 @@
-"""From the bytes of a drop to what may leave and what waits: read, judge, tokenize. No store, no socket, no ledger."""
+"""Process a drop: parse, validate and tokenize its bytes. No access to database, sockets or ledger."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class QuarantineReason(NamedTuple):
-    """Why one row waits. fault: what no replay can mend. shown: its values, masked."""
+    """Why one row is quarantined. permanent_fault: a fault that a replay cannot fix; masked_values: by column."""
 
     reasons: tuple[Reason, ...]
     permanent_fault: str | None
@@ -31,7 +31,7 @@ class QuarantineReason(NamedTuple):
 
 
 class ProcessedDrop(NamedTuple):
-    """What came of a drop's rows. table: what may leave, None when the drop was stopped whole. notes: on the file."""
+    """The result for one drop. table: rows that may leave; None if the file was rejected. findings: about the file."""
 
     verdict: Verdict
     received: int
@@ -48,14 +48,14 @@ class ProcessedDrop(NamedTuple):
 
     @property
     def row_numbers(self) -> list[int]:
-        """The rows that may leave, by their place in the file."""
+        """Return the row numbers of the rows that may leave."""
         return [] if self.table is None else self.table[ROW_NUMBER].to_pylist()
 
 
 def process_drop(
     content: bytes, contract: DataContract, tokenizer: Tokenizer, *, subject: str, progress: ProgressCallback
 ) -> ProcessedDrop:
-    """Judge a whole drop. One that is broken whole comes back with a verdict of `fail`, and nothing of it leaves."""
+    """Validate and tokenize a whole drop. For a rejected file, the verdict is `fail` and the table is None."""
     received = 0
     try:
         progress("parse", 0, len(content))
@@ -80,9 +80,10 @@ def reprocess_quarantined(
     subject: str,
     progress: ProgressCallback,
 ) -> ProcessedDrop:
-    """Judge again the rows of a drop that wait, and no other. faults: row number -> what no replay can mend.
+    """Validate and tokenize only the quarantined rows of a drop again.
 
-    Raises Refused when the file does not have the contract's columns.
+    permanent_faults: row number -> fault or None, for each quarantined row. Raises Refused if the file does not have
+    the columns of the contract.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -94,14 +95,14 @@ def reprocess_quarantined(
     packed = packed.set_column(packed.schema.get_field_index(ROW_FAULT), ROW_FAULT, fault_values)
     progress("validate", 0, packed.num_rows)
     validation_result = validation.revalidate_rows(packed, contract, subject=subject)
-    # What stays behind of undeclared columns was counted when the drop was first judged.
+    # The values in undeclared columns were counted at the first admission.
     return _tokenize_result(
         validation_result, contract, tokenizer, already_masked=validation_result.masked, progress=progress
     )
 
 
 def read_rows(content: bytes, contract: DataContract, *, subject: str) -> ParsedFile:
-    """Read a drop in its contract's format. Raises Refused, with a verdict, for a file that is broken whole."""
+    """Parse a drop in the format of its contract. Raises Refused with a verdict for a file that is rejected whole."""
     match contract.format:
         case "csv":
             return csv_format.read_csv(content, contract, subject=subject)
@@ -110,7 +111,7 @@ def read_rows(content: bytes, contract: DataContract, *, subject: str) -> Parsed
 
 
 def count_rows(content: bytes, contract: DataContract) -> int:
-    """Count the rows of a drop that was stopped before they were read, for the account; 0 when that cannot be told."""
+    """Count the rows of a rejected drop, for the row account. Returns 0 if they cannot be counted."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -1,4 +1,4 @@
-"""What lies in a source now, held against what is known of it."""
+"""List the files of a source and compare them with the stored drops."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def list_source(
     store: VaultStore,
     findings: FindingRecorder,
 ) -> tuple[SourceFile, ...]:
-    """List a source, oldest file first, and record what is wrong with a file, once.
+    """List a source, oldest file first, and record each problem with a file as a finding, once.
 
-    A file is `taken` when its first judgement stands: one that a crash interrupted is new, and its intake goes on.
+    A file has the state `ingested` after its first admission; a file whose intake a crash interrupted is `new`.
     """
     drops_by_name = {stored_drop.drop.name: stored_drop for stored_drop in store.list_drops(source)}
     admitted_drops = store.list_admitted_drops()
@@ -42,7 +42,7 @@ def list_source(
 
 
 def content_unchanged(stored_drop: StoredDrop, file: RemoteFile, file_source: FileSource, store: VaultStore) -> bool:
-    """Say whether a known name still carries the known bytes; they are read only when their time alone differs."""
+    """Return whether a file still has the content of its drop. Fetches it only if its modification time differs."""
     if file.size != stored_drop.drop.size:
         return False
     if file.modified == stored_drop.modified:
@@ -66,7 +66,7 @@ def _stored_file(
     try:
         unchanged = content_unchanged(stored_drop, file, file_source, store)
     except (Refused, NotFound):
-        # Written or gone while it was looked at: the next listing will tell.
+        # The file was changed or deleted during the check; the next listing decides.
         return _source_file(source, file, "still_writing", stored_drop=stored_drop)
     if not unchanged:
         if file.still_writing:
@@ -91,7 +91,9 @@ def _new_file(
     except Refused as unmatched:
         reasons = unmatched.verdict.reasons if unmatched.verdict else ()
         code = reasons[0].code if reasons else "no_contract"
-        findings.record_finding(code, source, file.name, "the file fits no contract, or several; it waits untouched")
+        findings.record_finding(
+            code, source, file.name, "the file matches zero or several contracts; it stays in the source"
+        )
         return _source_file(source, file, "unmatched")
     return _source_file(source, file, "new", contract=contract.name)
 

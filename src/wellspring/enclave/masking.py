@@ -1,4 +1,4 @@
-"""What a person outside may see of a row that waits: which columns, which listed words; never a person's value."""
+"""Mask quarantined rows for display outside the enclave."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _SHORT_NUMBER_OR_DATE = re.compile(r"[-+]?[0-9]{1,8}(\.[0-9]{1,4})?|[0-9]{4}-[0-
 
 
 def mask_row(values: dict[str, str | None], contract: DataContract) -> dict[str, str]:
-    """Mask one row. Shown is only a word that the contract itself lists, and a short number, date or yes/no of a
-    column that leaves as it is and is about no person; the rest is hidden whole, its length and last digits too."""
+    """Mask one row. Unmasked are only valid values listed in the contract, and short numbers, dates and booleans of a
+    plain column with a non-personal classification. Any other value is replaced whole, including its length."""
     declared = {column.name: column for column in contract.columns}
     masked_values: dict[str, str] = {}
     for name, value in values.items():
         column = declared.get(name)
-        # The name of an undeclared column comes from the file: it may hold a value itself.
+        # The name of an undeclared column comes from the file and may itself be a value.
         masked_values[name if column else safe_column_name(name)] = _mask_value(value, column)
     return masked_values
 
@@ -32,6 +32,6 @@ def _mask_value(value: str | None, column: ContractColumn | None) -> str:
         return HIDDEN_VALUE
     if value in column.enum:
         return value
-    # A column of text may hold anything in a row that is wrong: another column's name, an SSN.
+    # In an invalid row, a text column may hold a value of another column, for example an SSN.
     plain = column.classification in _PLAIN_CLASSIFICATIONS and column.type != "string"
     return value if plain and _SHORT_NUMBER_OR_DATE.fullmatch(value) else HIDDEN_VALUE

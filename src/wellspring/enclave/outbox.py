@@ -1,7 +1,8 @@
-"""What the enclave tells the ledger: once for each fact, whatever is killed when.
+"""Transactional outbox: write each change of the enclave to the ledger exactly once, also after a crash.
 
-A change and its fact are one transaction in the database; then the step writes the entry; then the fact is marked as
-told. After a kill between the last two the entry stands and the mark does not: the enclave's own journal is asked.
+One database transaction stores a change and its outbox entry. Then the step writes the ledger entry, and then the
+outbox entry is marked as published. After a crash between the last two, the enclave's journal shows that the ledger
+entry was written.
 """
 
 from __future__ import annotations
@@ -26,18 +27,18 @@ from wellspring_verify import canonical
 
 SERVICE = "enclave"
 _MAX_REASONS = 200
-"""Reasons in one entry at most: an entry has 64 KiB."""
+"""Maximum number of reasons in one ledger entry, whose size limit is 64 KiB."""
 
 
 def fill_step(act: StepContext, outbox_entry: OutboxEntry) -> None:
-    """Write a fact into the step under way, before the store is asked to keep it: what no entry may hold shows here."""
+    """Copy an outbox entry to the open step. Call it before the entry is stored, because the step rejects bad facts."""
     act.add_facts(**outbox_entry.facts)
     act.add_inputs(*outbox_entry.inputs)
     act.add_outputs(*outbox_entry.outputs)
 
 
 def flush_outbox(store: VaultStore, *, step: Recorder, journals: Path) -> int:
-    """Tell what a crash left untold; return how many facts. Called at start and before each act."""
+    """Write the ledger entries that a crash left pending and return their number. Called before each operation."""
     pending = store.list_pending_entries()
     if not pending:
         return 0
@@ -58,7 +59,7 @@ def flush_outbox(store: VaultStore, *, step: Recorder, journals: Path) -> int:
 
 
 def landed_entry(stored_drop: StoredDrop) -> OutboxEntry:
-    """Say that a drop is kept: its bytes by digest, its original by the digest of the ciphertext."""
+    """Build the entry of a stored drop, with the digests of its content and of its ciphertext."""
     drop = stored_drop.drop
     return OutboxEntry(
         key=f"land/{drop.id}",
@@ -80,7 +81,7 @@ def landed_entry(stored_drop: StoredDrop) -> OutboxEntry:
 def admission_entry(
     stored_drop: StoredDrop, part: AdmissionPart, contract: DataContract, processed: ProcessedDrop
 ) -> OutboxEntry:
-    """Say what came of a drop, or of its rows that waited: counts, digests and reasons, never a value."""
+    """Build the entry of an admission or a replay: counts, digests and reasons, never a value."""
     drop = stored_drop.drop
     row_numbers = canonical.dumps_canonical(sorted(processed.quarantined_rows))
     rows = (Ref(name=f"rows:{drop.id}/{part.replay_number}", digest=part.rows_digest),) if part.rows_digest else ()
@@ -108,7 +109,7 @@ def admission_entry(
 
 
 def _reason_counts(reasons: tuple[Reason, ...], contract: DataContract) -> list[JsonValue]:
-    """Write reasons by code and count; a column only if the contract names it: another name comes from the file."""
+    """Convert reasons to facts. A column name is included only if the contract declares it."""
     declared = {column.name for column in contract.columns} | {rule.name for rule in contract.rules}
     return [
         {

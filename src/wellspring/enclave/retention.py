@@ -1,7 +1,7 @@
-"""What a contract's retention days are worth: when they are over the key is destroyed, then the file, then it is told.
+"""Enforce retention: destroy the key of an expired original, remove its file, and record both.
 
-The wrapped key stands in one row of the enclave's database and nowhere else, so destroying that row makes the original
-and the quarantined rows unreadable wherever copies of the file may lie.
+Only one row of the enclave's database has the wrapped key. Without it, the original and the quarantined rows cannot be
+decrypted, including any copy of the file.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from wellspring.trust.vault.records import OutboxEntry, StoredDrop
 
 
 def expire_originals(store: VaultStore, *, folder: Path, step: Recorder, now: datetime) -> tuple[str, ...]:
-    """End the retention of every drop that is past its date; return their ids. now: UTC."""
-    expired = [kept for kept in store.list_decryptable() if kept.retention_until <= now]
+    """Destroy the key and the file of every drop whose retention ended. Returns the drop ids. now: UTC."""
+    expired = [stored_drop for stored_drop in store.list_decryptable() if stored_drop.retention_until <= now]
     for stored_drop in expired:
         subject = stored_drop.drop.subject
         with step("expire", subject) as act:
@@ -42,11 +42,11 @@ def expire_originals(store: VaultStore, *, folder: Path, step: Recorder, now: da
             step.crash_point("enclave.expire:key_destroyed")
             originals.remove_original(stored_drop.drop.id, folder=folder)
         store.mark_published(outbox_entry.key)
-    return tuple(kept.drop.id for kept in expired)
+    return tuple(stored_drop.drop.id for stored_drop in expired)
 
 
 def remove_orphans(store: VaultStore, *, folder: Path) -> tuple[str, ...]:
-    """Remove files that nothing can open: a kill left them before their row was written or after their key was gone."""
+    """Remove files without a key: left by a crash before the row was written or after the key was destroyed."""
     live_ids = {stored_drop.drop.id for stored_drop in store.list_decryptable()}
     orphans = tuple(name for name in originals.list_originals(folder) if name not in live_ids)
     for name in orphans:
@@ -55,12 +55,12 @@ def remove_orphans(store: VaultStore, *, folder: Path) -> tuple[str, ...]:
 
 
 def find_overdue(store: VaultStore, *, keys: DataKeys, folder: Path, now: datetime) -> tuple[StoredDrop, ...]:
-    """Find the drops whose original still opens although its date is past: none, if the sweep does its work."""
+    """Find the drops whose original can still be decrypted after its retention. Normally there are none."""
     expired = [stored_drop for stored_drop in store.list_decryptable() if stored_drop.retention_until <= now]
-    return tuple(kept for kept in expired if _still_opens(kept, keys=keys, folder=folder))
+    return tuple(stored_drop for stored_drop in expired if _is_decryptable(stored_drop, keys=keys, folder=folder))
 
 
-def _still_opens(stored_drop: StoredDrop, *, keys: DataKeys, folder: Path) -> bool:
+def _is_decryptable(stored_drop: StoredDrop, *, keys: DataKeys, folder: Path) -> bool:
     if stored_drop.wrapped_key is None:
         return False
     try:

@@ -1,7 +1,7 @@
-"""What the enclave does when it is asked: the Vault, from the inside.
+"""The intake service of the enclave: list, ingest, replay, confirm and list quarantined rows.
 
-One act at a time. Each begins by telling what a crash left untold and by ending what is past its retention; each change
-is one transaction with its fact (see `facts.py`), so an act that was killed anywhere is simply asked again.
+One operation runs at a time. Each begins with maintenance: pending ledger entries and expired originals. Each change is
+one transaction with its outbox entry (see `outbox.py`), so an operation that was killed can be repeated.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from wellspring.trust.vault.records import AdmissionPart, OutboxEntry, StoredDro
 
 
 class EnclaveDependencies(NamedTuple):
-    """What the enclave works with. source: opens a source of the project by its name. folder: of the originals."""
+    """Dependencies of the enclave. open_source: opens a source by name. folder: of the encrypted originals."""
 
     project: Project
     store: VaultStore
@@ -48,11 +48,11 @@ class EnclaveDependencies(NamedTuple):
 
 
 class Enclave:
-    """Implements Vault."""
+    """Implements IntakeService."""
 
     def __init__(self, dependencies: EnclaveDependencies) -> None:
         self._dependencies = dependencies
-        # No RLock: that one lets in whoever inherits the thread id of an owner that has ended.
+        # Not an RLock: a new thread with the id of an ended owner could acquire that.
         self._lock = threading.Lock()
         self._findings = FindingRecorder(dependencies.store, dependencies.step)
         self._contracts = ContractRegistry(
@@ -62,17 +62,17 @@ class Enclave:
         self.run_maintenance()
 
     def run_maintenance(self) -> None:
-        """Finish what a kill cut short, end what is past its date, and record an original that still opens after that.
+        """Remove orphans, write pending ledger entries, expire originals, and record overdue originals.
 
-        Called at start, before each intake and hourly.
+        Called at start, before each operation and hourly.
         """
         with self._lock:
             self._run_maintenance()
 
     def _run_maintenance(self) -> None:
-        """Do it with the turn held."""
+        """Run the maintenance; the caller holds the lock."""
         store, folder, step = self._dependencies.store, self._dependencies.folder, self._dependencies.step
-        # First the files: an entry that says "removed" is told only after its file is.
+        # Files first, so that an entry with "removed" is written after the file is removed.
         retention.remove_orphans(store, folder=folder)
         outbox.flush_outbox(store, step=step, journals=self._dependencies.project.journals_dir)
         now = self._dependencies.clock.now()
@@ -81,8 +81,8 @@ class Enclave:
             self._findings.record_overdue_original(stored_drop)
 
     def drain(self, *, timeout: float = 8.0) -> None:
-        """Let the act under way end, and begin no other: the process is about to close what acts work with."""
-        # Never released: whoever still waits for a turn gets none.
+        """Wait for the running operation and block further ones, before the dependencies are closed."""
+        # Never released, so that waiting operations do not start.
         self._lock.acquire(timeout=timeout)
 
     def list_files(self, source: str) -> tuple[SourceFile, ...]:
@@ -106,7 +106,8 @@ class Enclave:
             file_source = self._open_source(source)
             if masked_name := self._findings.record_personal_name(source, name):
                 raise NotFound(
-                    f"{masked_name!r} is left alone: its name holds personal data", fix="ask the vendor to rename it"
+                    f"{masked_name!r} is not ingested: its name contains personal data",
+                    fix="ask the vendor to rename it",
                 )
             contract = self._contracts.accept(contract_digest, source=source, name=name)
             stored_drop = self._dependencies.store.find_drop_by_name(source, name)
@@ -131,12 +132,12 @@ class Enclave:
             contract = self._contracts.accept(contract_digest)
             if contract.name != stored_drop.drop.contract:
                 raise Refused(
-                    f"{stored_drop.drop.subject} came under {stored_drop.drop.contract}, not under {contract.name}",
-                    fix=f"name a version of {stored_drop.drop.contract}",
+                    f"{stored_drop.drop.subject} has the contract {stored_drop.drop.contract}, not {contract.name}",
+                    fix=f"use a version of {stored_drop.drop.contract}",
                 )
             parts = self._dependencies.store.list_parts(drop)
             if not parts:
-                raise Refused(f"{stored_drop.drop.subject} was not judged yet", fix="run `wellspring ingest` first")
+                raise Refused(f"{stored_drop.drop.subject} was not admitted yet", fix="run `wellspring ingest` first")
             if parts[-1].replay_number > 0 and not parts[-1].settled:
                 return self._repeat_part(stored_drop, parts[-1], report_progress)
             return self._admit_replay(stored_drop, parts[-1].replay_number + 1, contract, report_progress)
@@ -156,8 +157,8 @@ class Enclave:
             ]
             if not matching:
                 raise NotFound(
-                    f"{stored_drop.drop.subject} has no part {replay_number}",
-                    fix="settle what an intake or a replay named",
+                    f"{stored_drop.drop.subject} has no part with the replay number {replay_number}",
+                    fix="use the replay number from the result of an intake or a replay",
                 )
             if matching[0].settled:
                 return
@@ -215,23 +216,24 @@ class Enclave:
         try:
             return file_source.fetch(name, progress=lambda done, total: report_progress("fetch", done, total))
         except NotFound:
-            # It was there a moment ago.
-            self._findings.record_finding("deleted_while_read", source, name, "the file was deleted while it was read")
+            # The file existed a moment ago.
+            self._findings.record_finding("deleted_while_read", source, name, "the file was deleted during the read")
             raise
 
     def _check_unchanged(self, stored_drop: StoredDrop, file_source: FileSource) -> None:
-        """Make sure that a known name still carries the known bytes. Raises Broken, after recording the finding."""
+        """Check that the file of a drop still has the same content. Raises CorruptedError after recording a finding."""
         try:
             remote_file = file_source.stat(stored_drop.drop.name)
             if content_unchanged(stored_drop, remote_file, file_source, self._dependencies.store):
                 return
         except (NotFound, Unavailable):
-            # Gone over there, or nobody to ask: what was kept is what was received.
+            # The file or the server is gone; the stored original is the received content.
             return
         self._findings.record_changed_file(stored_drop, format_instant(remote_file.modified))
+        drop = stored_drop.drop
         raise CorruptedError(
-            f"{stored_drop.drop.name} of {stored_drop.drop.source} was {stored_drop.drop.subject}, and now has other bytes under its name",
-            fix="ask the vendor which is right; a correction comes under a new name",
+            f"{drop.name} of {drop.source} no longer has the content of {drop.subject}",
+            fix="ask the vendor which content is right; a correction needs a new file name",
         )
 
     def _admit_drop(self, stored_drop: StoredDrop, report_progress: ProgressCallback) -> AdmissionResult:
@@ -260,7 +262,7 @@ class Enclave:
         step, store, drop = self._dependencies.step, self._dependencies.store, stored_drop.drop
         permanent_faults = store.get_row_faults(drop.id)
         if not permanent_faults:
-            raise NotFound(f"no row of {drop.subject} waits", fix="see `wellspring quarantine list`")
+            raise NotFound(f"{drop.subject} has no quarantined rows", fix="see `wellspring quarantine list`")
         with step("admit", drop.subject) as act:
             processed = intake.reprocess_quarantined(
                 self._decryptor.read_original(stored_drop),
@@ -272,8 +274,9 @@ class Enclave:
             )
             if processed.admitted == 0:
                 raise Refused(
-                    f"none of the {len(permanent_faults)} rows of {drop.subject} keeps {contract.name} {contract.version}",
-                    fix="mend the contract if it was wrong, or ask the vendor for a correction under a new name",
+                    f"all {len(permanent_faults)} quarantined rows of {drop.subject} are still invalid "
+                    f"under {contract.name} {contract.version}",
+                    fix="correct the contract, or ask the vendor for a corrected file with a new name",
                     verdict=Verdict(subject=drop.subject, outcome="fail", reasons=processed.reasons),
                 )
             part = _build_part(drop, replay_number, contract, processed, self._dependencies.clock.now())
@@ -290,7 +293,7 @@ class Enclave:
     def _repeat_part(
         self, stored_drop: StoredDrop, part: AdmissionPart, report_progress: ProgressCallback
     ) -> AdmissionResult:
-        """Answer a part as it was answered before. Raises NotFound when its retention ended, Broken if it differs."""
+        """Compute the result of a part again. Raises NotFound after the retention, CorruptedError if it differs."""
         drop, contract = stored_drop.drop, self._contracts.accepted_by_digest(part.contract_digest)
         if not part.verdict.passed:
             rejected = ProcessedDrop(part.verdict, part.received, 0, part.reasons, (), None, part.rows_digest, {})
@@ -309,13 +312,13 @@ class Enclave:
             )
         if processed.rows_digest != part.rows_digest:
             raise CorruptedError(
-                f"{drop.subject} part {part.replay_number} is no longer judged as it was",
-                fix="keep everything as it is; do not retry",
+                f"{drop.subject} part {part.replay_number}: repeating the admission gave other rows",
+                fix="keep all files unchanged; do not retry",
             )
         return _build_result(stored_drop, part, contract, processed)
 
     def _discard_part(self, stored_drop: StoredDrop, part: AdmissionPart) -> None:
-        """Discard the rows of a replay that nobody settled before the original's retention ended."""
+        """Discard the rows of a replay that was not confirmed before the retention of the original ended."""
         store, drop = self._dependencies.store, stored_drop.drop
         rows = store.get_row_faults(drop.id, replay_number=part.replay_number)
         discard_facts: dict[str, JsonValue] = {"discarded": len(rows), "replay_number": part.replay_number}

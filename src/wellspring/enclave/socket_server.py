@@ -1,4 +1,4 @@
-"""The enclave's two doors: Unix sockets that ask the kernel who is on the other side before they hear a word."""
+"""Unix socket server of the enclave. It checks the uid of each peer before it reads a request."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from wellspring.trust.vault import protocol
 from wellspring.trust.vault.port import ProgressCallback
 
 RequestHandler = Callable[[protocol.FrameMessage, ProgressCallback], tuple[JsonValue, bytes | memoryview]]
-"""Answers one request with a JSON value and an Arrow stream (or nothing)."""
+"""Handles one request; returns a JSON value and an Arrow stream, which may be empty."""
 UidHandler = Callable[[protocol.FrameMessage, int], JsonValue]
-"""Answers one request by who asks: the uid of the process on the other side, as the kernel noted it."""
+"""Handles one request with the uid of the peer process, as reported by the kernel."""
 
 IDLE_TIMEOUT = 30.0
 LINGER_SECONDS = 1.0
@@ -35,9 +35,9 @@ _UCRED_FORMAT = "3i"
 
 
 class SocketSpec(NamedTuple):
-    """One socket. uids: the only users who may speak here. operations: by the request's `op`.
+    """One socket. uids: the users who may connect. handlers: by the `op` of a request.
 
-    grants: more operations, by their `op`, that are told who asks.
+    uid_handlers: further handlers by `op`, which also get the uid of the peer.
     """
 
     name: str
@@ -48,12 +48,14 @@ class SocketSpec(NamedTuple):
 
 
 class SocketServer:
-    """Keeps doors open on threads of its own. patience: seconds that a peer may stay silent between two frames, and
-    seconds that a whole frame may take. farewell: seconds that one who is turned away may still speak, in all.
+    """Serves sockets on threads of its own.
 
-    At each door each of its users has places of their own, so that none of them can keep another out. Whoever is not
-    let in is told so, at places that all strangers of a door share, and the refusal is recorded: at most one entry a
-    second for each door and user, with the number of those before it, so that nobody fills the ledger by knocking.
+    idle_timeout: seconds between two frames, and seconds for one whole frame. linger_seconds: total seconds in which a
+    rejected peer may finish sending.
+
+    Each allowed user of a socket has its own connection limit, so that one user cannot block another. Users who are not
+    allowed share one limit per socket; they get an error, and the denial is recorded. At most one entry per second,
+    socket and user is written, with the number of suppressed denials, so that denials cannot flood the ledger.
     """
 
     def __init__(
@@ -76,15 +78,15 @@ class SocketServer:
             listener = _bind_socket(spec.path)
             self._listeners.append(listener)
             thread = threading.Thread(
-                target=self._accept_loop, args=(spec, listener), name=f"{spec.name} door", daemon=True
+                target=self._accept_loop, args=(spec, listener), name=f"{spec.name} socket", daemon=True
             )
             self._threads.append(thread)
             thread.start()
 
     def close(self) -> None:
-        """Let nobody in any more; conversations under way end with the process."""
+        """Stop accepting connections. Open connections end with the process."""
         for listener in self._listeners:
-            # shutdown wakes the thread that waits in accept; close alone would not.
+            # shutdown wakes the thread that waits in accept; close does not.
             listener.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join()
@@ -110,10 +112,10 @@ class SocketServer:
                     target=self._serve_connection, args=(slots, handler, spec, connection, uid), daemon=True
                 ).start()
                 continue
-            # Nothing here may wait for anybody: this thread lets in all the others.
+            # This thread accepts all connections, so it must not block on one of them.
             if uid not in spec.uids:
-                self._denials.count_unheard(spec.name, uid)
-            busy = Unavailable("the enclave has too many conversations at once", fix="try again in a moment")
+                self._denials.count_suppressed(spec.name, uid)
+            busy = Unavailable("the enclave has too many open connections", fix="try again in a moment")
             _send_error_and_close(connection, busy, linger_seconds=0.0)
 
     def _serve_connection(
@@ -127,7 +129,7 @@ class SocketServer:
         try:
             handler(spec, connection, uid)
         except OSError:
-            # The peer is gone: there is nobody to tell.
+            # The peer is gone, so no error can be sent.
             connection.close()
         finally:
             slots.release()
@@ -139,10 +141,10 @@ class SocketServer:
 
     def _serve_requests(self, spec: SocketSpec, connection: socket.socket, uid: int) -> None:
         with connection:
-            while self._answer_request(spec, connection, uid):
+            while self._handle_request(spec, connection, uid):
                 pass
 
-    def _answer_request(self, spec: SocketSpec, connection: socket.socket, uid: int) -> bool:
+    def _handle_request(self, spec: SocketSpec, connection: socket.socket, uid: int) -> bool:
         try:
             request = protocol.receive_frame(connection, limit=protocol.REQUEST_LIMIT, timeout=self._idle_timeout)
         except Unavailable:
@@ -162,7 +164,7 @@ class SocketServer:
 
 
 class _DenialLog:
-    """Records who was not let in."""
+    """Records denied connections, at most one entry per second, socket and user."""
 
     def __init__(self, step: Recorder, clock: Clock) -> None:
         self._step = step
@@ -172,8 +174,8 @@ class _DenialLog:
 
     def record_denial(self, socket_name: str, uid: int) -> Refused:
         refused = Refused(
-            f"user {uid} may not speak at the enclave's {socket_name} door",
-            fix="only the service that this door is for may; a person's grant comes through the API",
+            f"user {uid} may not connect to the {socket_name} socket of the enclave",
+            fix="only the services that use this socket may connect; other users call the API",
         )
         now = self._clock.now().timestamp()
         with self._lock:
@@ -190,22 +192,24 @@ class _DenialLog:
         except WellspringError as exc:
             return exc if isinstance(exc, Refused) else refused
 
-    def count_unheard(self, socket_name: str, uid: int) -> None:
-        """Count one who was not even heard: the next entry of this user names the number."""
+    def count_suppressed(self, socket_name: str, uid: int) -> None:
+        """Count a denied connection without an entry. The next entry of the user contains the number."""
         with self._lock:
             last, suppressed_count = self._last_recorded.get((socket_name, uid), (float("-inf"), 0))
             self._last_recorded[socket_name, uid] = (last, suppressed_count + 1)
 
 
 def allowed_uids(project: Project) -> dict[str, frozenset[int]]:
-    """Say who may speak at each door. Where services have users of their own: at `intake` the worker, the owner of the
-    project's state and root; at `vault` the API, the callers that wellspring.toml names, and root, and the policies say
-    what each of them gets. Else everybody is one user, and only that one."""
+    """Return the uids that may connect to each socket.
+
+    If each service has its own user: to `intake` the worker, the owner of the project state and root; to `vault` the
+    API, the callers in wellspring.toml and root, subject to the policies. Otherwise: only the user of this process.
+    """
     own_uid = os.geteuid()
     if own_uid != SERVICE_UIDS["enclave"]:
         return {"intake": frozenset({own_uid}), "vault": frozenset({own_uid})}
     owner = project.state_dir.stat().st_uid
-    # A line of wellspring.toml makes no service of the house a caller.
+    # wellspring.toml cannot add the user of another service as a caller.
     callers = {caller.uid for caller in project.callers.values()} - set(SERVICE_UIDS.values())
     return {
         "intake": frozenset({SERVICE_UIDS["worker"], owner, 0}),
@@ -214,17 +218,19 @@ def allowed_uids(project: Project) -> dict[str, frozenset[int]]:
 
 
 def peer_uid(connection: socket.socket) -> int:
-    """Return the user id of the process that connected, as the kernel noted it at that moment."""
+    """Return the uid of the peer process at the time of its connect, as reported by the kernel."""
     size = struct.calcsize(_UCRED_FORMAT)
     _, uid, _ = struct.unpack(_UCRED_FORMAT, connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
     return int(uid)
 
 
 def text_field(request: protocol.FrameMessage, name: str) -> str:
-    """Return one field of a request. Raises Refused if it is no text."""
+    """Return a text field of a request. Raises Refused if it is missing or not text."""
     value = request.get(name)
     if not isinstance(value, str):
-        raise Refused(f"the request has no text {name!r}", fix="speak the frames of wellspring.trust.vault.protocol")
+        raise Refused(
+            f"the request has no text field {name!r}", fix="use the protocol of wellspring.trust.vault.protocol"
+        )
     return value
 
 
@@ -234,12 +240,14 @@ def _find_handler(spec: SocketSpec, request: protocol.FrameMessage, uid: int) ->
         return lambda message, _: (spec.uid_handlers[name](message, uid), b"")
     if name not in spec.handlers:
         handler_names = [*spec.handlers, *spec.uid_handlers]
-        raise NotFound(f"the enclave's {spec.name} door knows no such operation", fix=suggest_name(name, handler_names))
+        raise NotFound(
+            f"the {spec.name} socket of the enclave does not have this operation", fix=suggest_name(name, handler_names)
+        )
     return spec.handlers[name]
 
 
 def _progress_sender(connection: socket.socket) -> ProgressCallback:
-    """Tell progress while anybody listens: a peer that went away must not stop work that was begun."""
+    """Send progress until the peer disconnects. A disconnect does not stop the running operation."""
     peer_gone = threading.Event()
 
     def send_progress(stage: str, done: int, total: int) -> None:
@@ -254,14 +262,17 @@ def _progress_sender(connection: socket.socket) -> ProgressCallback:
 
 
 def _send_error_and_close(connection: socket.socket, error: WellspringError, *, linger_seconds: float) -> None:
-    """Say why, then let the peer finish what it was saying, for some seconds in all; 0: wait for nothing."""
+    """Send an error and close the connection.
+
+    linger_seconds: total seconds in which the peer may finish sending; 0 closes at once.
+    """
     deadline = time.monotonic() + linger_seconds
     with connection:
         try:
             connection.settimeout(linger_seconds)
             protocol.send_frame(connection, protocol.encode_error(error))
             connection.shutdown(socket.SHUT_WR)
-            # A peer that is cut off while it sends may never read why. All that it still sends shares one deadline.
+            # A peer whose connection closes while it sends may not read the error. One deadline covers all reads.
             unread = protocol.REQUEST_LIMIT
             while unread > 0 and (remaining := deadline - time.monotonic()) > 0:
                 connection.settimeout(remaining)
@@ -275,11 +286,11 @@ def _send_error_and_close(connection: socket.socket, error: WellspringError, *, 
 def _bind_socket(path: Path) -> socket.socket:
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    # Bound under another name: whoever sees the real one can already connect.
+    # Bound under a temporary name, so that the final path accepts connections as soon as it exists.
     temporary_path = path.with_name(f".{path.name}")
     temporary_path.unlink(missing_ok=True)
     listener.bind(str(temporary_path))
-    # Open to all on purpose: the kernel's word on who is asking decides, and a refusal can be recorded.
+    # Every user may connect: access depends on the peer uid, and denials are recorded.
     os.chmod(temporary_path, 0o666)  # noqa: S103
     listener.listen(_BACKLOG)
     os.rename(temporary_path, path)

@@ -1,8 +1,8 @@
-"""Identifiers -> tokens for one conversation, under the project's policies: what `tokenize` does at the vault's door.
+"""Tokenization service on the vault socket: identifiers -> tokens, under the policies of the project.
 
-Whoever asks is known by the kernel's word for their uid, not by what they say. Every call leaves an entry: who, which
-domain, how many, for what purpose; never a value, and of what the caller may word only what the policies and the
-contracts say too. A call waits for no intake: it works with keys and a lock of its own.
+The kernel reports the uid of the caller. Every call writes a ledger entry with principal, domain, count and purpose,
+never a value; domain and purpose appear only if a contract or a policy contains them. Calls do not wait for an intake,
+because the service has its own key client and lock.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple, cast
 from pydantic import JsonValue
 
 from wellspring.data.contracts import contract as contracts
-from wellspring.enclave.decryption import TOKEN_KEY_NAME
+from wellspring.enclave.decryption import TOKENIZER_KEY_NAME
 from wellspring.errors import NotFound, ProjectError, Refused
 from wellspring.project import Project, suggest_name
 from wellspring.records.clock import Clock
@@ -33,7 +33,7 @@ from wellspring.trust.vault.postgres import VaultStore
 from wellspring.trust.vault.protocol import FrameMessage
 
 MAX_VALUES = 50
-"""Values of one call at most."""
+"""Maximum number of values per call."""
 _MAX_VALUE_LENGTH = 200
 _UNKNOWN = "unknown"
 _PURPOSE = re.compile(r"[a-z][a-z_]{2,30}")
@@ -41,8 +41,7 @@ _CONVERSATION_ID = re.compile(r"[0-9a-f]{32}")
 
 
 class TokenizeRequest(NamedTuple):
-    """One request, read. grant: the conversation that it belongs to (32 hex digits), if one is open: a caller's claim,
-    which nobody checks."""
+    """A parsed request. conversation_id: 32 hex digits, if the caller has an open conversation; it is not verified."""
 
     domain: str
     values: list[str]
@@ -51,7 +50,7 @@ class TokenizeRequest(NamedTuple):
 
 
 class TokenizationService:
-    """Implements the tokenizing half of Grants, from the inside."""
+    """Implements `tokenize_values` of TokenVault inside the enclave."""
 
     def __init__(self, project: Project, store: VaultStore, keys: DataKeys, *, step: Recorder, clock: Clock) -> None:
         self._project = project
@@ -64,15 +63,15 @@ class TokenizationService:
         self._pattern_cache: tuple[str, dict[str, set[str]]] = ("", {})
 
     def tokenize_values(self, request: FrameMessage, uid: int) -> JsonValue:
-        """Answer one request with its tokens, in its order. Raises Refused, NotFound, ProjectError."""
+        """Return the tokens of one request, in order. Raises Refused, NotFound, ProjectError."""
         parsed_request, principal = parse_request(request), principal_for_uid(self._project, uid)
         policies = self._load_policies()
-        # An entry stays for ever: a word that is neither the policies' nor the contracts' own may be a person's name.
+        # Ledger entries are permanent, and a word that no policy or contract contains may be a personal name.
         purpose = parsed_request.purpose if parsed_request.purpose in policies.quoted_strings else _UNKNOWN
         try:
             patterns = self._patterns_by_domain()
         except ProjectError:
-            # Told below to whom the policies let in; to anybody else contracts are none of their business.
+            # Only authorized callers get this error, from `_check_values`.
             patterns = {}
         domain = parsed_request.domain if parsed_request.domain in patterns else _UNKNOWN
         facts: dict[str, JsonValue] = {"count": len(parsed_request.values), "purpose": purpose}
@@ -93,21 +92,21 @@ class TokenizationService:
             )
 
     def _load_policies(self) -> PolicySet:
-        """Read them now: what stands in the project decides, not what stood there at start."""
+        """Load the policies on each call, so that changes apply without a restart."""
         return policy.load_policies(self._project.source_paths.get("policies"))
 
     def _tokenizer_for(self, domain: str) -> Tokenizer:
         token_keys = self._store.list_token_keys()
         if domain not in token_keys:
             raise NotFound(
-                "no value of this domain was ever received, so it has no tokens",
+                "the domain has no tokens, because no value of it was received yet",
                 fix=suggest_name(domain, list(token_keys)),
             )
         version, wrapped = token_keys[domain]
-        return Tokenizer({domain: (version, self._keys.unwrap_key(TOKEN_KEY_NAME, wrapped))})
+        return Tokenizer({domain: (version, self._keys.unwrap_key(TOKENIZER_KEY_NAME, wrapped))})
 
     def _check_values(self, parsed_request: TokenizeRequest) -> None:
-        """Raises Refused, without any value, unless each has a form that a contract promises for this domain."""
+        """Raise Refused unless each value matches a contract pattern of the domain. The error contains no value."""
         import polars as pl
 
         patterns = self._patterns_by_domain()
@@ -120,10 +119,12 @@ class TokenizationService:
         for pattern in patterns[parsed_request.domain]:
             matches = matches | values.str.contains(pattern)
         if mismatch_count := int((~matches).sum()):
-            message = f"{mismatch_count} of {len(parsed_request.values)} values do not have the form that the contracts promise"
+            message = (
+                f"{mismatch_count} of {len(parsed_request.values)} values do not match the pattern in the contracts"
+            )
             raise Refused(
                 message,
-                fix="check what was typed: nothing of it is kept",
+                fix="check the input; none of it was stored",
                 verdict=Verdict(
                     subject=f"domain:{parsed_request.domain}",
                     outcome="fail",
@@ -132,7 +133,7 @@ class TokenizationService:
             )
 
     def _patterns_by_domain(self) -> dict[str, set[str]]:
-        """Return the patterns of each domain's columns; read again only when a contract's file has changed."""
+        """Return the column patterns of each domain. Loads the contracts again only if a file changed."""
         paths = sorted(self._project.contracts_dir.glob("*.odcs.yaml"))
         contracts_digest = hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
         if self._pattern_cache[0] != contracts_digest:
@@ -151,29 +152,29 @@ class TokenizationService:
 
 
 def parse_request(request: FrameMessage) -> TokenizeRequest:
-    """Read a request. Raises Refused, without a word of what stood in it."""
+    """Parse a request. Raises Refused; the error contains nothing of the request."""
     domain, values = request.get("domain"), request.get("values")
     purpose, conversation_id = request.get("purpose"), request.get("conversation_id")
     if not isinstance(domain, str) or not re.fullmatch(r"[a-z][a-z0-9_]{0,30}", domain):
-        raise _malformed_request("`domain` is the name of a token domain")
+        raise _malformed_request("`domain` must be the name of a token domain")
     if not isinstance(values, list) or not 0 < len(values) <= MAX_VALUES:
-        raise _malformed_request(f"`values` is a list of 1 to {MAX_VALUES} texts")
+        raise _malformed_request(f"`values` must be a list of 1 to {MAX_VALUES} texts")
     texts = [value for value in values if isinstance(value, str) and 0 < len(value) <= _MAX_VALUE_LENGTH]
     if len(texts) != len(values):
-        raise _malformed_request(f"`values` is a list of texts of 1 to {_MAX_VALUE_LENGTH} characters")
+        raise _malformed_request(f"`values` must be a list of texts of 1 to {_MAX_VALUE_LENGTH} characters")
     if not isinstance(purpose, str) or not _PURPOSE.fullmatch(purpose):
-        raise _malformed_request("`purpose` is one word of lower-case letters and _")
+        raise _malformed_request("`purpose` must be one word of lower-case letters and _")
     if conversation_id is not None and not (
         isinstance(conversation_id, str) and _CONVERSATION_ID.fullmatch(conversation_id)
     ):
-        raise _malformed_request("`grant` is the conversation's id: 32 hex digits")
+        raise _malformed_request("`conversation_id` must have 32 hex digits")
     return TokenizeRequest(domain, texts, purpose, conversation_id)
 
 
 def principal_for_uid(project: Project, uid: int) -> Principal:
-    """Name who asks at the vault's door, by uid: the API, a caller that wellspring.toml names, or root.
+    """Return the principal of a uid on the vault socket: the API, a caller from wellspring.toml, root or nobody.
 
-    Where all services share one user, whoever asks counts as the API: the kernel cannot tell them apart.
+    If all services run as one user, that user counts as the API, because the kernel cannot distinguish them.
     """
     own_uid = os.geteuid()
     if uid == (SERVICE_UIDS["api"] if own_uid == SERVICE_UIDS["enclave"] else own_uid):
@@ -183,6 +184,4 @@ def principal_for_uid(project: Project, uid: int) -> Principal:
 
 
 def _malformed_request(message: str) -> Refused:
-    return Refused(
-        f"the request to tokenize is not understood: {message}", fix="see `wellspring.trust.vault.port.Grants`"
-    )
+    return Refused(f"the tokenize request is malformed: {message}", fix="see `wellspring.trust.vault.port.TokenVault`")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from wellspring.data.contracts.columns import parse_column
+from wellspring.data.contracts.columns import parse_column, prefix_length
 from wellspring.data.contracts.odcs import ContractDocument, read_document
 from wellspring.records.data import ContractColumn
 
@@ -55,13 +55,17 @@ def test_a_type_is_arrows_name_for_it(logical: str, physical: str | None, kind: 
     assert good(logicalType=logical, physicalType=physical).type == kind
 
 
-@pytest.mark.parametrize("mode", ["plain", "token", "year", "prefix(3)", "masked", "never"])
+@pytest.mark.parametrize("mode", ["plain", "token", "year", "prefix(1)", "prefix(3)", "prefix(10)", "masked", "never"])
 def test_a_column_without_a_classification_never_leaves(mode: str):
     kind = "date" if mode == "year" else "string"
     output = leaves(mode, "claim" if mode == "token" else None)
     result = good(logicalType=kind, classification=None, **output)
     assert (result.egress, result.domain) == ("never", None)
     assert good(logicalType=kind, **output).egress == mode
+
+
+def test_prefix_length_is_the_number_of_a_prefix_rule():
+    assert [prefix_length(rule) for rule in ("prefix(1)", "prefix(10)", "plain", "never")] == [1, 10, None, None]
 
 
 @pytest.mark.parametrize("domain", [False, True, 7, ["claim"]])
@@ -101,35 +105,39 @@ def test_bounds_are_numbers_or_dates():
     [
         ({"name": "a b"}, "letters, digits and underscores"),
         ({"name": "Taken"}, "declared twice"),
-        ({"name": "row_number"}, "house's own"),
-        ({"name": "Fault"}, "house's own"),
-        ({"name": "tenant"}, "the lake adds 'tenant' itself"),
-        ({"name": "Known_Since", "logicalType": "timestamp"}, "the lake adds"),
+        ({"name": "row_number"}, "reserved by wellspring"),
+        ({"name": "Fault"}, "reserved by wellspring"),
+        ({"name": "tenant"}, "'tenant' is a system column of the lake"),
+        ({"name": "Known_Since", "logicalType": "timestamp"}, "is a system column of the lake"),
         ({"logicalType": "object"}, "a column's type is one of"),
         ({"logicalType": None}, "a column's type is one of"),
         ({"logicalType": "number", "physicalType": "decimal(39,2)"}, "38 digits"),
         ({"logicalType": "number", "physicalType": "decimal(2,3)"}, "38 digits"),
         ({"logicalType": "number", "physicalType": "money"}, "38 digits"),
-        (leaves("open"), "say how it leaves the enclave"),
-        (leaves(None), "say how it leaves the enclave"),
+        (leaves("open"), "set `egress` to plain, token"),
+        (leaves("prefix(0)"), "prefix(n) with n from 1 to 10"),
+        (leaves("prefix(11)"), "prefix(n) with n from 1 to 10"),
+        (leaves("prefix(n)"), "prefix(n) with n from 1 to 10"),
+        (leaves("prefix( 3)"), "prefix(n) with n from 1 to 10"),
+        (leaves(None), "set `egress` to plain, token"),
         (leaves("token"), "needs a domain"),
         (leaves("token", "Claim Id"), "needs a domain"),
-        (leaves("plain", "claim"), "only what leaves as a token has a domain"),
-        ({"logicalType": "integer", **leaves("token", "claim")}, "only a string leaves as token"),
-        ({"logicalType": "integer", **leaves("prefix(3)")}, "only a string leaves as prefix(3)"),
-        ({"logicalType": "date", **leaves("masked")}, "only a string leaves as masked"),
-        (leaves("year"), "only a date or a timestamp"),
-        ({"name": "member_birth_date", "logicalType": "date"}, "a date of birth does not leave as it is"),
-        ({"name": "DOB"}, "a date of birth does not leave as it is"),
-        ({"logicalTypeOptions": {"maxLength": 5}}, "holds a string to pattern; leave this out"),
-        ({"logicalType": "boolean", "logicalTypeOptions": {"minimum": 5}}, "holds a boolean to nothing"),
-        ({"logicalType": "integer", "logicalTypeOptions": {"minimum": "x"}}, "say a number"),
+        (leaves("plain", "claim"), "only a column with egress `token` has a domain"),
+        ({"logicalType": "integer", **leaves("token", "claim")}, "egress token needs a string column"),
+        ({"logicalType": "integer", **leaves("prefix(3)")}, "egress prefix(3) needs a string column"),
+        ({"logicalType": "date", **leaves("masked")}, "egress masked needs a string column"),
+        (leaves("year"), "egress year needs a date"),
+        ({"name": "member_birth_date", "logicalType": "date"}, "a date of birth may not have egress plain"),
+        ({"name": "DOB"}, "a date of birth may not have egress plain"),
+        ({"logicalTypeOptions": {"maxLength": 5}}, "a string column supports pattern; remove it"),
+        ({"logicalType": "boolean", "logicalTypeOptions": {"minimum": 5}}, "a boolean column supports nothing"),
+        ({"logicalType": "integer", "logicalTypeOptions": {"minimum": "x"}}, "write a number"),
         ({"logicalType": "integer", "logicalTypeOptions": {"minimum": 2, "maximum": 1}}, "above the maximum"),
         ({"logicalType": "date", "logicalTypeOptions": {"maximum": "01/02/2020"}}, "2020-01-31"),
         ({"logicalTypeOptions": {"pattern": "("}}, "cannot be compiled"),
         ({"logicalTypeOptions": {"pattern": "(?=a)"}}, "look-around"),
-        ({"quality": [{"type": "sql", "query": "true", "name": "x"}]}, "a check of one column is metric"),
-        ({"quality": [{"metric": "rowCount", "mustBe": 0}]}, "a check of one column is metric"),
+        ({"quality": [{"type": "sql", "query": "true", "name": "x"}]}, "a column check has the metric"),
+        ({"quality": [{"metric": "rowCount", "mustBe": 0}]}, "a column check has the metric"),
         ({"quality": [{"metric": "nullValues", "mustBe": 5}]}, "write `mustBe: 0`"),
         ({"quality": [{"metric": "nullValues"}]}, "write `mustBe: 0`"),
         ({"quality": [{"metric": "invalidValues", "mustBe": 0}]}, "validValues"),
@@ -140,7 +148,7 @@ def test_bounds_are_numbers_or_dates():
             {"metric": "invalidValues", "mustBe": 0, "arguments": {"validValues": ["2020-01-01"]}}]},
             "string or an integer"),
         ({"enum": [{"value": "x"}]}, "metric invalidValues"),
-        ({"properties": [{"name": "b"}]}, "holds nobody to it"),
+        ({"properties": [{"name": "b"}]}, "does not enforce this ODCS key"),
         ({"pattern": "x"}, "unknown key"),
     ],
 )  # fmt: skip

@@ -120,18 +120,18 @@ def test_what_is_not_said_has_a_default(tmp_path: Path):
         (("version: 1.0.0", "version: 1.0"), 5, "string"),
         (("role: owner", "role: steward"), 7, "role: owner"),
         (("value: csv", "value: xlsx"), 9, "csv or parquet"),
-        (('value: "medical_claim_*.csv"', "value: a/b.csv"), 9, "leave out the slash"),
+        (('value: "medical_claim_*.csv"', "value: a/b.csv"), 9, "remove the slash"),
         (("property: retention", "property: uptime"), 14, "retention, frequency and latency"),
         (("value: 7, unit: d", "value: 7, unit: y"), 14, "unit h or d"),
         (("value: 7, unit: d", "value: 0, unit: d"), 14, "above 0"),
         (("value: 7, unit: d", "value: 5, unit: h"), 14, "whole days"),
-        (("  - name: medical_claim", "  - name: claim"), 17, "call it 'medical_claim'"),
+        (("  - name: medical_claim", "  - name: claim"), 17, "name it 'medical_claim'"),
         (("status: active", "status: active\nowner: me"), 7, "unknown key"),
-        (("status: active", "status: active\nstatus: active"), 6, "line 7 says it again"),
-        (("query: paid_amount", "query: paid"), 40, "'paid' is no declared column"),
+        (("status: active", "status: active\nstatus: active"), 6, "line 7 repeats this key"),
+        (("query: paid_amount", "query: paid"), 40, "'paid' is not a declared column"),
         (("type: sql", "type: custom"), 38, "type: sql"),
         (("        query: paid_amount <= charge_amount\n", ""), 38, "`name` and a `query`"),
-        (("query: paid_amount", "mustBeLessThan: 3\n        query: paid_amount"), 40, "holds nobody to it"),
+        (("query: paid_amount", "mustBeLessThan: 3\n        query: paid_amount"), 40, "does not enforce this ODCS key"),
         (("query: paid_amount", "mustBe: 0\n        query: paid_amount"), 40, "mustBe: true"),
     ],
 )
@@ -144,7 +144,7 @@ def test_a_mistake_is_told_with_its_line_and_its_mend(tmp_path: Path, change: tu
 
 def test_an_unknown_property_is_told_with_the_nearest_and_with_what_it_left_out(tmp_path: Path):
     result = problems(tmp_path, ("property: source", "property: sources"))
-    assert "add `- { property: source, value: clearinghouse }`" in result[0]
+    assert "add `- { property: source, value: SOURCE }`" in result[0]
     assert "did you mean 'source'" in result[1]
 
 
@@ -181,9 +181,9 @@ def test_the_mistakes_of_all_files_are_told_at_once(tmp_path: Path):
         contracts.load_all(tmp_path, tenant="tests", known_since=EXPECTED, sources=["other"])
     result = error.value.what
     assert "b.odcs.yaml:6: status" in result
-    assert "c.odcs.yaml: a contract named 'medical_claim' is in a.odcs.yaml already" in result
-    assert "d.yaml: this file is not read" in result
-    assert result.count("'clearinghouse' is not in wellspring.toml; there is: other") == 2
+    assert "c.odcs.yaml: a.odcs.yaml already defines a contract named 'medical_claim'" in result
+    assert "d.yaml: this file is not loaded" in result
+    assert result.count("'clearinghouse' is not in wellspring.toml; it has: other") == 2
 
 
 def test_a_folder_without_contracts_has_none(tmp_path: Path):
@@ -200,7 +200,7 @@ def test_a_file_belongs_to_the_one_contract_that_fits_it():
 
 @pytest.mark.parametrize("name", ["member_1.csv", "Claim_1.csv", "claim_1.csv.gpg"])
 def test_a_file_that_fits_no_contract_is_refused(name: str):
-    with pytest.raises(Refused, match="fits no contract") as refused:
+    with pytest.raises(Refused, match="matches no contract") as refused:
         contracts.contract_for_file([contract()], "vendor", name)
     assert refused.value.verdict is not None
     assert refused.value.verdict.reasons[0].code == "no_contract"
@@ -208,11 +208,26 @@ def test_a_file_that_fits_no_contract_is_refused(name: str):
 
 def test_a_file_that_fits_several_contracts_is_refused_and_they_are_named():
     both = [contract(name="b", files="*_1.csv"), contract(name="a"), contract(name="c", files="x")]
-    with pytest.raises(Refused, match="fits several contracts: a, b"):
+    with pytest.raises(Refused, match="matches several contracts: a, b"):
         contracts.contract_for_file(both, "vendor", "claim_1.csv")
 
 
 ORDER = ("never", "token", "year", "plain")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "weakened"),
+    [
+        ("prefix(3)", "prefix(5)", True), ("prefix(9)", "prefix(10)", True), ("prefix(3)", "plain", True),
+        ("token", "prefix(3)", True), ("never", "prefix(1)", True), ("prefix(3)", "prefix(3)", False),
+        ("prefix(10)", "prefix(9)", False), ("prefix(1)", "masked", False), ("plain", "prefix(10)", False),
+    ],
+)  # fmt: skip
+def test_a_longer_prefix_weakens_protection(old: str, new: str, weakened: bool):
+    def with_egress(egress: str) -> DataContract:
+        return contract(column("code", egress=egress, domain="code" if egress == "token" else None))
+
+    assert bool(contracts.weakened_protections(with_egress(old), with_egress(new))) == weakened
 
 
 @pytest.mark.parametrize("was", ORDER)
@@ -241,13 +256,13 @@ def test_a_classification_that_is_lowered_or_taken_away_is_loosened(was: str, no
 def test_another_domain_is_loosened():
     old, new = (contract(column("a", egress="token", domain=domain)) for domain in ("claim", "member"))
     assert contracts.weakened_protections(old, new) == (
-        "a had tokens of the domain 'claim' and would have those of 'member'",
+        "a changes its token domain from 'claim' to 'member'",
     )
 
 
 def test_a_new_column_that_leaves_is_loosened_and_one_that_is_gone_is_not():
     small, wide = contract(column("a")), contract(column("a"), column("b"))
-    assert contracts.weakened_protections(small, wide) == ("b left as 'never' and would leave as 'plain'",)
+    assert contracts.weakened_protections(small, wide) == ("b changes its egress from 'never' to 'plain'",)
     assert contracts.weakened_protections(wide, small) == ()
     assert contracts.weakened_protections(small, contract(column("a"), column("b", egress="never"))) == ()
 

@@ -20,13 +20,13 @@ def test_a_key_that_odcs_does_not_know_is_told_with_its_line_and_the_nearest():
 
 
 def test_a_promise_that_nobody_would_keep_is_told():
-    assert "holds nobody to it" in result("schema:\n  - relationships: []\n")[0]
-    assert "holds nobody to it" in result("schema:\n  - properties:\n      - encryptedName: x\n")[0]
+    assert "does not enforce this ODCS key" in result("schema:\n  - relationships: []\n")[0]
+    assert "does not enforce this ODCS key" in result("schema:\n  - properties:\n      - encryptedName: x\n")[0]
 
 
 def test_a_key_said_twice_is_told():
-    assert "line 3 says it again" in result("kind: a\nid: b\nkind: c\n")[0]
-    assert "line 2 says it again" in result("schema:\n  - {name: a, name: b}\n")[0]
+    assert "line 3 repeats this key" in result("kind: a\nid: b\nkind: c\n")[0]
+    assert "line 2 repeats this key" in result("schema:\n  - {name: a, name: b}\n")[0]
 
 
 def test_a_value_of_another_type_is_told_and_the_rest_is_read():
@@ -47,9 +47,9 @@ def test_a_team_may_be_a_list_or_a_team():
 
 
 def test_what_is_no_yaml_is_told_with_its_line():
-    assert result("a: b\nc: [\n")[0].startswith(f"{PATH}:3: it is not YAML")
-    assert "no mapping" in result("- a\n")[0]
-    assert "no mapping" in result("")[0]
+    assert result("a: b\nc: [\n")[0].startswith(f"{PATH}:3: the file is not YAML")
+    assert "not a mapping" in result("- a\n")[0]
+    assert "not a mapping" in result("")[0]
 
 
 def test_yaml_cannot_make_objects():

@@ -1,4 +1,4 @@
-"""CSV as vendors send it: read as it stands, or stopped whole with a code that never changes."""
+"""CSV as vendors send it: read as it stands, or is rejected with a code that never changes."""
 
 import csv as standard
 import io

@@ -59,7 +59,7 @@ def test_a_refusal_never_quotes_a_name_that_the_contract_does_not_know():
 
 
 def test_a_name_in_other_letters_is_hinted_at():
-    with pytest.raises(Refused, match="in other letters"):
+    with pytest.raises(Refused, match="in another case"):
         check_header(["ID", "day"], TWO, "drop:1")
 
 
@@ -73,4 +73,4 @@ def test_every_refusal_says_how_to_mend_it():
     for code in parsed._FIXES:
         refused = file_refused("drop:1", Reason(code=code, message="it is so"))
         assert refused.fix.startswith("ask the vendor")
-        assert refused.what == "drop:1 is stopped whole: it is so"
+        assert refused.what == "drop:1 is rejected: it is so"

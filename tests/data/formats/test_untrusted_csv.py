@@ -31,7 +31,7 @@ def test_rows_are_text_and_an_empty_field_is_null(tmp_path: Path):
     [
         (b"", "it is empty"),
         (b" \n\n", "it is empty"),
-        (b"a,b\n", "it has a header and no row"),
+        (b"a,b\n", "it has a header and no rows"),
         (b"a;b\n1;2\n", "separated by semicolons, not by commas FIX save it with commas"),
         (b"a\tb\n1\t2\n", "separated by tabs"),
         (b"a,b\n1,2\n1,\xe9\n", "line 3 is not UTF-8"),
@@ -43,11 +43,11 @@ def test_rows_are_text_and_an_empty_field_is_null(tmp_path: Path):
         (b'a,b\n1,"x\n1,2\n', "first line with an odd number of quotes is line 2"),
         (b"PAR1....PAR1", "is Parquet, not CSV"),
         (b"PK\x03\x04....", "a workbook or a zip file"),
-        (b"a,\n1,2\n", "holds a value, or nothing, where the name of column 2"),
+        (b"a,\n1,2\n", "has a value, or nothing, instead of the name of column 2"),
         (b"a,A\n1,2\n", "two of its columns have the same name"),
         (b"a,a\n1,2\n", "two of its columns have the same name"),
-        (b"fault,b\n1,2\n", "fault is a name of the house's own"),
-        (b"Row_Number,b\n1,2\n", "row_number is a name of the house's own"),
+        (b"fault,b\n1,2\n", "fault is reserved"),
+        (b"Row_Number,b\n1,2\n", "row_number is reserved"),
     ],
 )  # fmt: skip
 def test_each_cause_is_named(tmp_path: Path, content: bytes, output: str):
@@ -59,10 +59,10 @@ def test_each_cause_is_named(tmp_path: Path, content: bytes, output: str):
 )
 def test_a_first_line_of_values_is_told_and_never_quoted(tmp_path: Path, line: str):
     result = error(tmp_path, f"{line}\n8,shoe\n9,hat\n".encode())
-    assert "above it" in result
+    assert "insert a header line" in result
     assert not [value for value in line.replace("5", "").split(",") if len(value) > 1 and value in result]
 
 
 def test_a_name_that_speaks_gets_a_hint(tmp_path: Path):
-    assert "call it member_id;" in error(tmp_path, b"Member ID,b\nx,2\n")
+    assert "name it member_id;" in error(tmp_path, b"Member ID,b\nx,2\n")
     assert "'Order date'" in error(tmp_path, b"b,Order date\n1,2\n")

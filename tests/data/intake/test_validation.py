@@ -164,7 +164,7 @@ def test_a_column_that_never_leaves_never_leaves():
     assert out.column_names == [*[name for name in NAMES if name != "ssn"], "row_number"]
 
 
-@pytest.mark.parametrize("egress", ["token", "never", "masked", "prefix(3)"])
+@pytest.mark.parametrize("egress", ["token", "never", "masked", "prefix(3)", "prefix(10)"])
 def test_no_identifier_leaves_whatever_protects_it(egress: str):
     by = contract(column("who", egress=egress, domain="member" if egress == "token" else None), column("line", "int64"))
     out = leaving(validated("900-12-3456,1", by=by, header="who,line"), by)
@@ -178,6 +178,28 @@ def test_a_postcode_leaves_its_first_three_digits_and_anything_else_nothing():
         validated("12345", "12345-6789", "1234", "ABCDE", "900123456", "900-12-3456", by=by, header="zip"), by
     )
     assert [item["zip"] for item in out] == ["123", "123", None, None, None, None]
+
+
+@pytest.mark.parametrize("name", ["zip_code", "ZIP", "home_postal_code", "postcode", "post_code"])
+def test_a_prefix_of_a_postcode_column_needs_a_zip_code(name: str):
+    by = contract(column(name, egress="prefix(2)"))
+    out = leaving(validated("12345", "12345-6789", "SW1A 1AA", by=by, header=name), by)
+    assert [item[name] for item in out] == ["12", "12", None]
+
+
+@pytest.mark.parametrize(
+    ("length", "expected"),
+    [
+        (1, ["E", "I", "\u00e4", None, None]),
+        (3, ["E11", "I10", "\u00e4\u00f6\u00fc", None, None]),
+        (10, ["E11.9", "I10", "\u00e4\u00f6\u00fc\u00df", None, None]),
+    ],
+)
+def test_a_prefix_is_the_first_characters_and_personal_data_becomes_null(length: int, expected: list[str | None]):
+    by = contract(column("code", egress=f"prefix({length})"), column("line", "int64"))
+    texts = ["E11.9", "I10", "\u00e4\u00f6\u00fc\u00df", "900-12-3456", ""]
+    out = leaving(validated(*(f"{value},1" for value in texts), by=by, header="code,line"), by)
+    assert [item["code"] for item in out] == expected
 
 
 def test_a_column_of_another_type_stops_the_drop_whole():

@@ -1,4 +1,4 @@
-"""Values as they were found -> values of a declared type, a whole column at a time; what does not fit is marked."""
+"""Cast whole columns of raw values to declared types and mark the values that do not fit."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _TRUE, _FALSE = ["true", "t", "yes", "y", "1"], ["false", "f", "no", "n", "0"]
 
 
 def cast_column(column: pa.ChunkedArray, declared_type: str) -> tuple[pl.Series, pl.Series]:
-    """Read a column: its values in the declared type, and which of its values are of another type (then null).
+    """Cast a column to a declared type. Returns the values and a mask of the values that do not fit (null in values).
 
-    Text is read strictly, without trimming: numbers in plain digits, no more decimals than declared, finite floats,
+    Text is parsed strictly, without trimming: numbers in plain digits, no more decimals than declared, finite floats,
     dates as 2020-01-31, timestamps in ISO 8601 (UTC when they name no zone), booleans as true/false, t/f, yes/no,
     y/n or 1/0 in any case.
     """
@@ -33,7 +33,7 @@ def cast_column(column: pa.ChunkedArray, declared_type: str) -> tuple[pl.Series,
 
 
 def arrow_type(declared_type: str) -> pa.DataType:
-    """Turn a declared type into Arrow's."""
+    """Return the Arrow type of a declared type."""
     import pyarrow as pa
 
     if declared_type.startswith("decimal128"):
@@ -49,7 +49,7 @@ def arrow_type(declared_type: str) -> pa.DataType:
 
 
 def parse_bound(value: float | str | None, declared_type: str) -> float | date | datetime | None:
-    """Read a minimum or a maximum of a declared type."""
+    """Parse a minimum or a maximum of a declared type."""
     if value is None or not isinstance(value, str):
         return value
     if declared_type.startswith("date"):
@@ -59,7 +59,7 @@ def parse_bound(value: float | str | None, declared_type: str) -> float | date |
 
 
 def to_text(column: pa.ChunkedArray) -> pl.Series | None:
-    """Write any column as text, for a search; None for lists, maps and the like."""
+    """Cast a column to text, for a search for personal data; None for nested and binary types."""
     import polars as pl
     import pyarrow as pa
 
@@ -99,15 +99,14 @@ def _cast_text(text: pl.Series, declared_type: str) -> pl.Series:
 
 
 def _keep_matching(text: pl.Series, pattern: str) -> pl.Series:
-    """Keep what has a form, and null the rest."""
+    """Replace each text that does not match the pattern with null."""
     return text.set(~text.str.contains(pattern).fill_null(True), None)
 
 
 def _parse_instants(text: pl.Series) -> pl.Series:
-
     shape = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:?[0-9]{2})?$"
     normalized = _keep_matching(text, shape).str.replace(" ", "T", literal=True)
-    # Every instant gets a zone, so that one format reads them all.
+    # Every instant gets a zone, so that one format parses them all.
     normalized = normalized.set(
         ~normalized.str.contains(r"(Z|[+-][0-9]{2}:?[0-9]{2})$").fill_null(True), None
     ).fill_null(normalized + "Z")

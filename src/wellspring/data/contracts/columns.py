@@ -1,4 +1,4 @@
-"""One column of an ODCS page -> Column: its type, its checks, and how it may leave the enclave."""
+"""Parse one column of an ODCS document into a ContractColumn: type, checks and egress rule."""
 
 from __future__ import annotations
 
@@ -34,23 +34,35 @@ _OPTIONS = {
 }
 
 
+def prefix_length(egress: str) -> int | None:
+    """Return n of the egress rule `prefix(n)`, or None for any other rule."""
+    match = re.fullmatch(r"prefix\(([0-9]+)\)", egress)
+    return int(match[1]) if match else None
+
+
 def parse_column(
     document: ContractDocument, schema_property: SchemaProperty, path: DocumentPath, seen_columns: list[str]
 ) -> ContractColumn | None:
-    """Read one column; None when it has no name or no type. before: the columns declared above, in lower case."""
+    """Parse one column and add its errors to the document. Returns None when the name or the type is invalid.
+
+    seen_columns: the names of the columns declared before it, case-folded.
+    """
     name = schema_property.name or ""
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,127}", name):
-        document.add_error((*path, "name"), "say a name of letters, digits and underscores")
+        document.add_error((*path, "name"), "a column name consists of letters, digits and underscores")
         return None
     if name.casefold() in seen_columns:
         document.add_error((*path, "name"), f"the column {name!r} is declared twice")
     if name.casefold() in {ROW_NUMBER, ROW_FAULT}:
-        document.add_error((*path, "name"), f"{name!r} is a name of the house's own; ask the vendor for another")
+        document.add_error(
+            (*path, "name"), f"{name!r} is reserved by wellspring; ask the vendor for another column name"
+        )
     kind = _parse_type(document, schema_property, path)
     egress, domain = _parse_egress(document, schema_property, path, kind)
     if egress != "never" and name.casefold() in SYSTEM_COLUMNS:
         document.add_error(
-            (*path, "name"), f"the lake adds {name!r} itself; let it leave as `never`, or ask for another name"
+            (*path, "name"),
+            f"{name!r} is a system column of the lake; set egress `never`, or ask the vendor for another column name",
         )
     if kind is None:
         return None
@@ -83,33 +95,37 @@ def _parse_type(document: ContractDocument, schema_property: SchemaProperty, pat
 def _parse_egress(
     document: ContractDocument, schema_property: SchemaProperty, path: DocumentPath, kind: str | None
 ) -> tuple[EgressRule, str | None]:
-    """Read how a column leaves. Without a classification it never does, whatever it says."""
+    """Parse the egress rule and the token domain. A column without a classification gets the rule `never`."""
     egress_path, domain_path = (*path, "customProperties", "egress"), (*path, "customProperties", "domain")
     properties = read_custom_properties(
         document, (*path, "customProperties"), schema_property.customProperties, {"egress", "domain"}
     )
     egress: EgressRule | None = properties.get("egress")
-    # YAML reads a bare `no` as false: a domain that is no text is no domain.
+    # YAML reads a bare `no` as false; a domain that is not text counts as missing.
     domain = properties["domain"] if isinstance(properties.get("domain"), str) else None
     if egress is None and not schema_property.classification:
         return "never", None
     if egress is None or egress not in get_args(EgressRule):
-        document.add_error(egress_path, f"say how it leaves the enclave: one of {', '.join(get_args(EgressRule))}")
+        document.add_error(
+            egress_path, "set `egress` to plain, token, year, prefix(n) with n from 1 to 10, masked or never"
+        )
         return "never", None
     if egress == "token" and not re.fullmatch(r"[a-z][a-z0-9_]{0,30}", domain or ""):
-        document.add_error(domain_path, "a token needs a domain of lower-case letters: columns of one domain join")
+        document.add_error(
+            domain_path, "a token needs a domain of lower-case letters; columns of one domain can be joined"
+        )
     if egress != "token" and properties.get("domain") is not None:
-        document.add_error(domain_path, "only what leaves as a token has a domain")
-    if egress in ("token", "prefix(3)", "masked") and kind not in ("string", None):
-        document.add_error(egress_path, f"only a string leaves as {egress}; declare it `logicalType: string`")
+        document.add_error(domain_path, "only a column with egress `token` has a domain")
+    if (egress in ("token", "masked") or prefix_length(egress)) and kind not in ("string", None):
+        document.add_error(egress_path, f"egress {egress} needs a string column; declare `logicalType: string`")
     if egress == "year" and not (kind or "date").startswith(("date", "timestamp")):
-        document.add_error(egress_path, "only a date or a timestamp leaves as its year")
+        document.add_error(egress_path, "egress year needs a date or a timestamp column")
     if (
         egress == "plain"
         and re.search(dlp.BIRTH_DATE_COLUMN, (schema_property.name or "").casefold())
         and kind != "bool"
     ):
-        document.add_error(egress_path, "a date of birth does not leave as it is; say `year` or `never`")
+        document.add_error(egress_path, "a date of birth may not have egress plain; set `year` or `never`")
     if not schema_property.classification:
         return "never", None
     return egress, domain if egress == "token" else None
@@ -124,7 +140,8 @@ def _parse_bounds(
     for key in sorted(options.keys() - _OPTIONS[logical]):
         supported = ", ".join(sorted(_OPTIONS[logical])) or "nothing"
         document.add_error(
-            (*path, "logicalTypeOptions", key), f"the house holds a {logical} to {supported}; leave this out"
+            (*path, "logicalTypeOptions", key),
+            f"unsupported option; a {logical} column supports {supported}; remove it",
         )
     limits: list[float | str | None] = []
     for key in ("minimum", "maximum"):
@@ -133,10 +150,10 @@ def _parse_bounds(
             limits.append(None if limit is None else _parse_limit(limit, logical))
         except (TypeError, ValueError):
             example = "a date as '2020-01-31'" if logical in ("date", "timestamp") else "a number"
-            document.add_error((*path, "logicalTypeOptions", key), f"say {example}")
+            document.add_error((*path, "logicalTypeOptions", key), f"write {example}")
             limits.append(None)
     low, high = limits
-    # Both ends of one column were read as its one type: two numbers, or two dates as text.
+    # Both bounds have the type of the column: two numbers, or two dates as text.
     if low is not None and high is not None and low > high:  # pyright: ignore[reportOperatorIssue]
         document.add_error((*path, "logicalTypeOptions"), "the minimum is above the maximum")
     pattern = options.get("pattern") if logical == "string" else None
@@ -144,7 +161,7 @@ def _parse_bounds(
         try:
             pl.Series(["x"]).str.contains(str(pattern))
         except pl.exceptions.ComputeError:
-            message = "the pattern cannot be compiled; look-around and back-references are not known here"
+            message = "the pattern cannot be compiled; look-around and back-references are not supported"
             document.add_error((*path, "logicalTypeOptions", "pattern"), message)
     return low, high, None if pattern is None else str(pattern)
 
@@ -162,16 +179,14 @@ def _parse_limit(limit: Any, logical: str) -> float | str:
 def _parse_checks(
     document: ContractDocument, schema_property: SchemaProperty, path: DocumentPath
 ) -> tuple[bool, bool, tuple[str, ...]]:
-    """Read required, unique and the valid values, from the column's own keys and from its quality."""
+    """Parse required, unique and the valid values from the keys and the quality checks of a column."""
     required, unique, values = bool(schema_property.required), bool(schema_property.unique), tuple[str, ...]()
     for index, check in enumerate(schema_property.quality or []):
         check_path = (*path, "quality", index)
         if check.type not in (None, "library") or check.metric not in _METRICS:
-            document.add_error(
-                check_path, "a check of one column is metric invalidValues, nullValues or duplicateValues"
-            )
+            document.add_error(check_path, "a column check has the metric invalidValues, nullValues or duplicateValues")
         elif check.mustBe != 0 or isinstance(check.mustBe, bool):
-            document.add_error((*check_path, "mustBe"), "the house judges each row: write `mustBe: 0`")
+            document.add_error((*check_path, "mustBe"), "each row is validated: write `mustBe: 0`")
         elif check.metric == "nullValues":
             required = True
         elif check.metric == "duplicateValues":
@@ -186,11 +201,14 @@ def _parse_valid_values(
 ) -> tuple[str, ...]:
     listed = (check.arguments or {}).get("validValues")
     if set(check.arguments or {}) != {"validValues"} or not isinstance(listed, list) or not listed:
-        document.add_error((*path, "arguments"), "say `arguments: { validValues: [one, two] }` and nothing else")
+        document.add_error((*path, "arguments"), "write only `arguments: { validValues: [FIRST, SECOND] }`")
         return ()
     value_type = {"string": str, "integer": int}.get(str(schema_property.logicalType))
     if value_type is None:
-        document.add_error(path, "only a string or an integer has valid values")
+        document.add_error(path, "only a string or an integer column has valid values")
     elif any(not isinstance(value, value_type) or isinstance(value, bool) for value in listed):
-        document.add_error((*path, "arguments"), "quote every valid value of a string; YAML reads 02 and yes otherwise")
+        document.add_error(
+            (*path, "arguments"),
+            "quote every valid value of a string column; YAML reads 02 as a number and yes as a boolean",
+        )
     return tuple(str(value) for value in listed)

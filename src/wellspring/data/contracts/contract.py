@@ -1,4 +1,4 @@
-"""What a supplier promised: one ODCS 3.1 file -> Contract; what is not understood is an error, never ignored."""
+"""Load data contracts: one ODCS 3.1 file -> DataContract. A key or value that is not supported is an error."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wellspring.data.contracts.columns import parse_column
+from wellspring.data.contracts import casting
+from wellspring.data.contracts.columns import parse_column, prefix_length
 from wellspring.data.contracts.odcs import ContractDocument, DocumentPath, read_custom_properties, read_document
 from wellspring.data.formats.parsed import ROW_NUMBER
-from wellspring.data.contracts import casting
 from wellspring.data.quality import row_rules
 from wellspring.errors import NotFound, ProjectError, Refused
 from wellspring.records.data import ContractColumn, DataContract, EgressRule, RowRule
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 CONTRACT_GLOB = "*.odcs.yaml"
 _UNIT_HOURS = {"h": 1, "hr": 1, "hour": 1, "hours": 1, "d": 24, "day": 24, "days": 24}
 _CONTRACT_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
-_PROTECTION_LEVELS: dict[EgressRule, int] = {"never": 3, "token": 2, "masked": 2, "year": 1, "prefix(3)": 1, "plain": 0}
+_PROTECTION_LEVELS: dict[str, int] = {"never": 3, "token": 2, "masked": 2, "year": 1, "plain": 0}
+_PREFIX_LEVEL = 1
 _SENSITIVITY_LEVELS = {
     "public": 0, "operational": 1, "internal": 1, "financial": 2, "confidential": 2, "demographic": 3, "free_text": 4,
     "clinical": 4, "contact": 5, "identifier": 6, "restricted": 6,
@@ -36,7 +37,7 @@ _SENSITIVITY_LEVELS = {
 
 
 def load_contract(path: Path, *, tenant: str, known_since: datetime) -> DataContract:
-    """Read one contract. Raises ProjectError that lists every mistake, each with file, line and mend."""
+    """Load one contract. Raises ProjectError that lists every error with file, line and fix."""
     document, contract = _read_contract(path, tenant, known_since)
     if contract is None or document.errors:
         raise ProjectError("\n".join(document.errors), fix=f"edit {path}")
@@ -44,19 +45,20 @@ def load_contract(path: Path, *, tenant: str, known_since: datetime) -> DataCont
 
 
 def archive_contracts(folder: Path, archive_folder: Path) -> None:
-    """Keep the bytes of every contract of a folder under their digest: rows are held against them for years to come."""
-    paths = DiskBlobStore(archive_folder)
+    """Copy every contract of a folder to `archive_folder/<SHA-256>.odcs.yaml`, so that old rows keep their contract."""
+    archive = DiskBlobStore(archive_folder)
     for path in folder.glob(CONTRACT_GLOB):
         content = path.read_bytes()
-        paths.write_once(f"{hashlib.sha256(content).hexdigest()}.odcs.yaml", content)
+        archive.write_once(f"{hashlib.sha256(content).hexdigest()}.odcs.yaml", content)
 
 
 def load_archived(archive_folder: Path, digest: Digest, *, tenant: str, known_since: datetime) -> DataContract:
-    """Read a contract as it stood when it was kept. Raises NotFound."""
+    """Load an archived contract by its digest. Raises NotFound."""
     path = archive_folder / f"{digest}.odcs.yaml"
     if not path.is_file():
         raise NotFound(
-            f"no contract of digest {digest} is kept", fix="restore contracts/ from its history, and run again"
+            f"the archive has no contract with the digest {digest}",
+            fix="restore contracts/ from its history, and run again",
         )
     return load_contract(path, tenant=tenant, known_since=known_since)
 
@@ -64,9 +66,9 @@ def load_archived(archive_folder: Path, digest: Digest, *, tenant: str, known_si
 def load_all(
     folder: Path, *, tenant: str, known_since: datetime, sources: Collection[str] | None = None
 ) -> tuple[DataContract, ...]:
-    """Read every `*.odcs.yaml` of a folder, by name. sources: the project's, if a contract must name one of them.
+    """Load every `*.odcs.yaml` of a folder, sorted by contract name. Raises ProjectError that lists all errors.
 
-    Raises ProjectError that lists every mistake of every file.
+    sources: the source names of the project; None skips the check that each contract names one of them.
     """
     errors: list[str] = []
     contracts_by_name: dict[str, tuple[Path, DataContract]] = {}
@@ -77,64 +79,68 @@ def load_all(
             continue
         if sources is not None and contract.source not in sources:
             declared = ", ".join(sorted(sources)) or "none"
-            errors.append(f"{path}: the source {contract.source!r} is not in wellspring.toml; there is: {declared}")
+            errors.append(f"{path}: the source {contract.source!r} is not in wellspring.toml; it has: {declared}")
         if contract.name in contracts_by_name:
             first = contracts_by_name[contract.name][0].name
-            errors.append(f"{path}: a contract named {contract.name!r} is in {first} already; one file a contract")
+            errors.append(
+                f"{path}: {first} already defines a contract named {contract.name!r}; use one file per contract"
+            )
         contracts_by_name.setdefault(contract.name, (path, contract))
     for path in sorted({*folder.glob("*.yaml"), *folder.glob("*.yml")} - {*folder.glob(CONTRACT_GLOB)}):
-        errors.append(f"{path}: this file is not read; name it NAME.odcs.yaml, or move it away")
+        errors.append(f"{path}: this file is not loaded; rename it to NAME.odcs.yaml, or move it out of the folder")
     if errors:
         raise ProjectError("\n".join(errors), fix=f"edit the contracts in {folder}")
     return tuple(contract for _, contract in (contracts_by_name[name] for name in sorted(contracts_by_name)))
 
 
 def contract_for_file(contracts: Iterable[DataContract], source: str, name: str) -> DataContract:
-    """Find the one contract that a file of a source belongs to. Raises Refused when there is none, or several."""
+    """Find the contract whose `files` glob matches a file of a source. Raises Refused unless exactly one matches."""
     matching = [contract for contract in contracts if contract.source == source and fnmatchcase(name, contract.files)]
     if len(matching) == 1:
         return matching[0]
     if matching:
-        names = ", ".join(sorted(item.name for item in matching))
-        code, message = "several_contracts", f"the file {name!r} of {source} fits several contracts: {names}"
+        names = ", ".join(sorted(contract.name for contract in matching))
+        code, message = "several_contracts", f"the file {name!r} of {source} matches several contracts: {names}"
     else:
-        code, message = "no_contract", f"the file {name!r} of {source} fits no contract"
+        code, message = "no_contract", f"the file {name!r} of {source} matches no contract"
     reason = Reason(code=code, message=message, count=len(matching))
     raise Refused(
         message,
-        fix="it waits untouched; let exactly one contract's `files` match its name",
+        fix="change the `files` globs so that exactly one contract matches; the file stays in the source",
         verdict=Verdict(subject=f"source:{source}", outcome="invalid", reasons=(reason,)),
     )
 
 
 def weakened_protections(old: DataContract, new: DataContract) -> tuple[str, ...]:
-    """Say in what a new version protects a column less than the old one did; empty when in nothing.
+    """Describe each column that a new version protects less than the old one; empty if there is none.
 
-    A column that the old version did not declare was at `never`. A classification that was taken away, lowered, or
-    changed to or from a word whose rank is not known counts as lowered; so does another token domain.
+    A column that the old version does not declare counts as `never`. These count as weaker: a lower egress level, a
+    longer prefix, a removed or lower classification, a change from or to an unranked classification, and another
+    token domain.
     """
-    old_columns = {was.name: was for was in old.columns}
+    old_columns = {column.name: column for column in old.columns}
     weakened: list[str] = []
     for new_column in new.columns:
         old_column = old_columns.get(new_column.name)
         old_egress: EgressRule = old_column.egress if old_column else "never"
-        if _PROTECTION_LEVELS[new_column.egress] < _PROTECTION_LEVELS[old_egress]:
-            weakened.append(f"{new_column.name} left as {old_egress!r} and would leave as {new_column.egress!r}")
+        if _is_weaker_egress(old_egress, new_column.egress):
+            weakened.append(f"{new_column.name} changes its egress from {old_egress!r} to {new_column.egress!r}")
         if old_column is None:
             continue
         if old_column.classification and _is_lowered(old_column.classification, new_column.classification):
             weakened.append(
-                f"{new_column.name} was classified {old_column.classification!r} and would be {new_column.classification or None!r}"
+                f"{new_column.name} changes its classification from {old_column.classification!r} "
+                f"to {new_column.classification or None!r}"
             )
         if old_column.domain is not None and new_column.domain is not None and old_column.domain != new_column.domain:
             weakened.append(
-                f"{new_column.name} had tokens of the domain {old_column.domain!r} and would have those of {new_column.domain!r}"
+                f"{new_column.name} changes its token domain from {old_column.domain!r} to {new_column.domain!r}"
             )
     return tuple(weakened)
 
 
 def egress_schema(contract: DataContract) -> pa.Schema:
-    """Say what leaves the enclave under a contract: its columns in order with their types, then `row_number`."""
+    """Return the Arrow schema of the rows that leave the enclave: the egress columns in order, then `row_number`."""
     import pyarrow as pa
 
     fields = [pa.field(column.name, _egress_type(column)) for column in contract.columns if column.egress != "never"]
@@ -144,13 +150,16 @@ def egress_schema(contract: DataContract) -> pa.Schema:
 def _egress_type(column: ContractColumn) -> pa.DataType:
     import pyarrow as pa
 
-    match column.egress:
-        case "year":
-            return pa.int64()
-        case "token" | "prefix(3)" | "masked":
-            return pa.string()
-        case _:
-            return casting.arrow_type(column.type)
+    if column.egress == "year":
+        return pa.int64()
+    return casting.arrow_type(column.type) if column.egress == "plain" else pa.string()
+
+
+def _is_weaker_egress(old: EgressRule, new: EgressRule) -> bool:
+    old_length, new_length = prefix_length(old), prefix_length(new)
+    if old_length is not None and new_length is not None:
+        return new_length > old_length
+    return _PROTECTION_LEVELS.get(new, _PREFIX_LEVEL) < _PROTECTION_LEVELS.get(old, _PREFIX_LEVEL)
 
 
 def _is_lowered(old: str, new: str) -> bool:
@@ -174,7 +183,7 @@ def _read_contract(path: Path, tenant: str, known_since: datetime) -> tuple[Cont
 
 
 def _compile_fields(document: ContractDocument) -> dict[str, Any] | None:
-    """Turn a page into the fields of a Contract; what is wrong is noted on the page. None when nothing can be made."""
+    """Convert a document to the fields of a DataContract. Adds errors to the document; returns None if it has any."""
     model = document.model
     if model is None:
         return None
@@ -186,19 +195,21 @@ def _compile_fields(document: ContractDocument) -> dict[str, Any] | None:
         if value != expected_value:
             document.add_error((key,), f"write `{key}: {expected_value}`")
     if not model.id:
-        document.add_error(("id",), "it is missing; say `id: NAME`")
+        document.add_error(("id",), "the id is missing; add `id: NAME`")
     if not _CONTRACT_NAME.fullmatch(model.name or ""):
-        document.add_error(("name",), "say a name of lower-case letters, digits and underscores; it names the table")
+        document.add_error(
+            ("name",), "a contract name has lower-case letters, digits and underscores; it is also the table name"
+        )
     if not re.fullmatch(r"[0-9]+\.[0-9]+\.[0-9]+", model.version or ""):
-        document.add_error(("version",), "say a version of three numbers, as 1.0.0")
-    for key, example in (("source", "clearinghouse"), ("files", '"medical_claim_*.csv"'), ("format", "csv")):
+        document.add_error(("version",), "a version has three numbers, for example 1.0.0")
+    for key, example in (("source", "SOURCE"), ("files", '"NAME_*.csv"'), ("format", "csv")):
         if not isinstance(properties.get(key), str) or not properties[key]:
             document.add_error(("customProperties", key), f"add `- {{ property: {key}, value: {example} }}`")
     if properties.get("format", "csv") not in ("csv", "parquet"):
         document.add_error(("customProperties", "format"), "the format is csv or parquet")
     if "/" in str(properties.get("files", "")):
         document.add_error(
-            ("customProperties", "files"), "it matches names within the source's folder; leave out the slash"
+            ("customProperties", "files"), "the glob matches file names in the folder of the source; remove the slash"
         )
     owner, contact = _parse_owner(document, model)
     retention, freshness = _parse_service_levels(document, model)
@@ -207,8 +218,8 @@ def _compile_fields(document: ContractDocument) -> dict[str, Any] | None:
         return None
     return {
         "name": model.name, "version": model.version, "source": properties["source"], "files": properties["files"],
-        "format": properties["format"], "owner": owner, "contact": contact, "columns": columns, "key": key, "rules": parsed_rules,
-        "retention_days": retention, "freshness_hours": freshness,
+        "format": properties["format"], "owner": owner, "contact": contact, "columns": columns, "key": key,
+        "rules": parsed_rules, "retention_days": retention, "freshness_hours": freshness,
     }  # fmt: skip
 
 
@@ -219,26 +230,31 @@ def _parse_owner(document: ContractDocument, model: OpenDataContractStandard) ->
     for member in members:
         if member.role == "owner" and member.username:
             return member.name or member.role, member.username
-    document.add_error(("team",), "say who is told when a drop stops: `- { username: ADDRESS, role: owner }`")
+    document.add_error(("team",), "add the owner, who gets the alerts: `- { username: ADDRESS, role: owner }`")
     return "", ""
 
 
 def _parse_service_levels(document: ContractDocument, model: OpenDataContractStandard) -> tuple[int, int | None]:
-    """Read retention (days, default 7) and the hours after which the data is no longer fresh."""
+    """Parse the retention (days, default 7) and the hours after which the data counts as stale."""
     days, hours = 7, None
-    for index, slaproperty in enumerate(model.slaProperties or []):
+    for index, sla_property in enumerate(model.slaProperties or []):
         path = ("slaProperties", index)
-        if slaproperty.property not in {"retention", "frequency", "latency"}:
-            document.add_error(path, "the house holds a supplier to retention, frequency and latency; leave this out")
+        if sla_property.property not in {"retention", "frequency", "latency"}:
+            document.add_error(path, "unsupported property; retention, frequency and latency are supported; remove it")
             continue
-        unit = _UNIT_HOURS.get(str(slaproperty.unit))
-        if unit is None or isinstance(slaproperty.value, bool | str) or not slaproperty.value or slaproperty.value <= 0:
-            document.add_error(path, "say a number above 0 and the unit h or d")
+        unit = _UNIT_HOURS.get(str(sla_property.unit))
+        if (
+            unit is None
+            or isinstance(sla_property.value, bool | str)
+            or not sla_property.value
+            or sla_property.value <= 0
+        ):
+            document.add_error(path, "write a number above 0 and the unit h or d")
             continue
-        span_hours = slaproperty.value * unit
-        if slaproperty.property == "retention":
+        span_hours = sla_property.value * unit
+        if sla_property.property == "retention":
             if span_hours % 24:
-                document.add_error(path, "retention is in whole days")
+                document.add_error(path, "the retention must be in whole days")
             days = int(span_hours // 24)
         else:
             hours = max(hours or 0, int(span_hours))
@@ -250,31 +266,35 @@ def _parse_schema(
 ) -> tuple[tuple[ContractColumn, ...], tuple[str, ...], tuple[RowRule, ...]]:
     objects = model.schema_ or []
     if len(objects) != 1:
-        document.add_error(("schema",), f"say exactly one object; there are {len(objects)}")
+        document.add_error(("schema",), f"the schema must have exactly one object, not {len(objects)}")
         return (), (), ()
     table, schema_path = objects[0], ("schema", 0)
     if table.name != model.name and _CONTRACT_NAME.fullmatch(model.name or ""):
-        document.add_error((*schema_path, "name"), f"call it {model.name!r}, as the contract")
+        document.add_error((*schema_path, "name"), f"name it {model.name!r}, like the contract")
     if not table.properties:
-        document.add_error((*schema_path, "properties"), "say at least one column")
+        document.add_error((*schema_path, "properties"), "declare at least one column")
     columns: list[ContractColumn] = []
     key_positions: list[tuple[int, str]] = []
-    for index, item in enumerate(table.properties or []):
+    for index, schema_property in enumerate(table.properties or []):
         parsed_column = parse_column(
-            document, item, (*schema_path, "properties", index), [previous.name.casefold() for previous in columns]
+            document,
+            schema_property,
+            (*schema_path, "properties", index),
+            [column.name.casefold() for column in columns],
         )
         if parsed_column is not None:
             columns.append(parsed_column)
-            if item.primaryKey:
-                key_positions.append((item.primaryKeyPosition or 0, parsed_column.name))
+            if schema_property.primaryKey:
+                key_positions.append((schema_property.primaryKeyPosition or 0, parsed_column.name))
     parsed_rules = [
-        _parse_rule(document, item, (*schema_path, "quality", place)) for place, item in enumerate(table.quality or [])
+        _parse_rule(document, check, (*schema_path, "quality", index))
+        for index, check in enumerate(table.quality or [])
     ]
     valid_rules = [rule for rule in parsed_rules if rule is not None]
     if len({rule.name for rule in valid_rules}) < len(valid_rules):
-        document.add_error((*schema_path, "quality"), "two rules have the same name")
+        document.add_error((*schema_path, "quality"), "two rules have the same name; rename one")
     if columns and valid_rules:
-        rule_indexes = [place for place, rule in enumerate(parsed_rules) if rule is not None]
+        rule_indexes = [index for index, rule in enumerate(parsed_rules) if rule is not None]
         for index, rule_error in zip(rule_indexes, row_rules.check_rules(valid_rules, columns), strict=True):
             if rule_error is not None:
                 document.add_error((*schema_path, "quality", index, "query"), rule_error)
@@ -287,11 +307,11 @@ def _parse_schema(
 
 def _parse_rule(document: ContractDocument, check: DataQuality, path: DocumentPath) -> RowRule | None:
     if check.type != "sql":
-        document.add_error(path, "a check of the whole table is `type: sql`, one boolean expression of one row")
+        document.add_error(path, "a table check has `type: sql` and one boolean expression over one row")
     elif not check.query or not check.name:
-        document.add_error(path, "a rule has a `name` and a `query`")
+        document.add_error(path, "a rule needs a `name` and a `query`")
     elif check.mustBe not in (None, True):
-        document.add_error((*path, "mustBe"), "a rule is true for a good row: write `mustBe: true`, or leave it out")
+        document.add_error((*path, "mustBe"), "a rule is true for a valid row: write `mustBe: true`, or remove it")
     else:
         return RowRule(name=check.name, sql=check.query.strip(), description=check.description or check.query.strip())
     return None

@@ -1,8 +1,8 @@
-"""What a stranger's columns seem to be, and a contract that says so: in doubt a column is protected.
+"""Infer a draft contract from a CSV file without one. A column whose content is unclear is protected.
 
-A column leaves as it is only where nothing speaks for a person and its values are plainly none: money, counts, small
-numbers that come again, dates of no birth, booleans, codes. A name or a number that this module does not know is no
-reason to let it out, and neither are values too few to tell.
+A column gets egress `plain` only if neither its name nor its values suggest personal data and its values are money,
+counts, small repeated numbers, dates since 2000, booleans or codes. A column with an unknown name or with too few
+values is protected.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MIN_VALUES = 50
-"""Of fewer values than this nobody can say that they come again."""
+"""Minimum number of values from which repetition of a value is meaningful."""
 _MIN_DISTINCT = 20
 _MIN_REPEATS = 10
-"""How often each text comes, at the least, in a list of codes."""
+"""Minimum average number of occurrences of each text in a column of codes."""
 _MAX_CODES, _MAX_CODE_LENGTH, _MAX_TEXT_LENGTH, _SMALL_NUMBER, _MAX_COORDINATE = 200, 20, 40, 1000, 180
 _FIRST_SAFE_YEAR = "2000"
-"""Dates from before this year may be of births, whatever the column is called."""
+"""A column with a date before this year may hold dates of birth, whatever its name."""
 
-# A word that ends in `id` and is none: columns of money and of flags.
+# Words that end in `id` but do not name an identifier: columns of money and of flags.
 _NOT_AN_ID = r"(un|pre|over|re)?paid|(in)?valid|void|grid|bid|aid|covid|solid|liquid|fluid|hybrid"
 _IDENTIFIER = re.compile(
     rf"(^|_)(?!({_NOT_AN_ID})$)[a-z0-9]*(id|uuid|guid)[0-9]*$|(^|_)(key|ref|mrn|npi|mbi|hicn)[0-9]*$"
@@ -63,12 +63,12 @@ _CATEGORY = re.compile(
 )
 _CODE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_./+-]*[A-Za-z0-9+])?")
 _NUMBERED = re.compile(r"(?=.*[0-9])(?!.*[A-Za-z]{4})(?!(?:.*[0-9]){5}).{1,12}")
-"""A code that is no word: with a digit, at most four of them, and no more than three letters on end."""
+"""A code that cannot be a word: one to four digits, and at most three letters in a row."""
 _NAMELIKE = re.compile(r"[A-Z][a-z]{2}")
 
 
 class InferredColumn(NamedTuple):
-    """What a draft says of one column, and why. leaves: as in a contract; domain: of a token."""
+    """The inferred contract of one column. evidence: the reason, as a sentence; domain: the token domain, if any."""
 
     name: str
     type: str
@@ -79,25 +79,23 @@ class InferredColumn(NamedTuple):
 
 
 def infer_column(name: str, values: pa.ChunkedArray) -> InferredColumn:
-    """Say what a column seems to be. values: text as found, an empty field is null."""
+    """Infer type, egress and classification of a column. values: text as delivered; an empty field is null."""
     non_null, lower_name, kind = values.drop_null(), _normalize_name(name), _infer_type(values.drop_null())
-    protected = InferredColumn(name, kind, "never", "contact", "its name is that of personal data")
+    protected = InferredColumn(name, kind, "never", "contact", "its name suggests personal data")
     if name.casefold() in SYSTEM_COLUMNS:
-        return protected._replace(
-            evidence="the lake has a column of this name, so it cannot leave", classification="operational"
-        )
+        return protected._replace(evidence="the lake has a system column of this name", classification="operational")
     if not len(non_null):
-        return protected._replace(evidence="it is empty, so nothing is known of it")
+        return protected._replace(evidence="it is empty")
     if kind == "boolean":
-        return InferredColumn(name, kind, "plain", "operational", "every value is yes or no")
+        return InferredColumn(name, kind, "plain", "operational", "every value is true or false")
     pii_counts = dlp.scan_column(non_null, column_name=name).counts
     if "birth_date" in pii_counts or re.search(dlp.BIRTH_DATE_COLUMN, lower_name):
         egress = "year" if kind in ("date", "timestamp") else "never"
-        return InferredColumn(name, kind, egress, "demographic", "it holds dates of birth")
+        return InferredColumn(name, kind, egress, "demographic", "it contains dates of birth")
     if kind in ("date", "timestamp"):
         return _infer_instant(name, lower_name, kind, non_null)
     token = InferredColumn(
-        name, "string", "token", "identifier", "its name is that of an identity", _token_domain(lower_name)
+        name, "string", "token", "identifier", "its name suggests an identifier", _token_domain(lower_name)
     )
     texts = [str(value) for value in non_null.unique().to_pylist()]
     if _IDENTIFIER.search(lower_name):
@@ -107,11 +105,11 @@ def infer_column(name: str, values: pa.ChunkedArray) -> InferredColumn:
     if _PERSON.search(lower_name):
         if all(re.fullmatch(r"\S*[0-9]\S*", text) for text in texts):
             return token
-        return protected._replace(evidence="its name is that of somebody, and its values may be names")
+        return protected._replace(evidence="its name suggests a person, and its values may be names")
     if pii_counts:
         return protected._replace(evidence=f"values look like {', '.join(pii_counts)}")
     if _FREE_TEXT.search(lower_name) or max(map(len, texts)) > _MAX_TEXT_LENGTH:
-        return InferredColumn(name, kind, "never", "free_text", "it is free text, where no name is found")
+        return InferredColumn(name, kind, "never", "free_text", "it is free text, in which names cannot be detected")
     return (
         _infer_text(token, lower_name, len(non_null), texts)
         if kind == "string"
@@ -120,14 +118,14 @@ def infer_column(name: str, values: pa.ChunkedArray) -> InferredColumn:
 
 
 def infer_primary_key(rows: pa.Table, columns: Sequence[InferredColumn]) -> tuple[str, ...]:
-    """Find the first token that tells rows apart, alone or with an instant."""
+    """Find the first token column that is unique, alone or with a date or timestamp; empty if there is none."""
     tokens = [column.name for column in columns if column.egress == "token"]
     instants = [column.name for column in columns if column.type in ("timestamp", "date") and column.egress == "plain"]
     for candidate in [
         *((token,) for token in tokens),
         *((token, instant) for token in tokens for instant in reversed(instants)),
     ]:
-        complete = all(not rows.column(item).null_count for item in candidate)
+        complete = all(not rows.column(name).null_count for name in candidate)
         if complete and rows.group_by(list(candidate)).aggregate([]).num_rows == rows.num_rows:
             return candidate
     return ()
@@ -136,9 +134,9 @@ def infer_primary_key(rows: pa.Table, columns: Sequence[InferredColumn]) -> tupl
 def render_contract(
     name: str, *, source: str, glob: str, owner: str, columns: Sequence[InferredColumn], primary_key: tuple[str, ...]
 ) -> str:
-    """Write the contract. What was said by others is quoted: YAML takes a bare `no` or `null` for no name."""
+    """Render the contract as ODCS YAML. Names are quoted, because YAML reads a bare `no` or `null` as another type."""
     lines = [
-        f"# A draft by `wellspring new contract`: all of it was guessed from one file. Docs: docs/bad-input.md.\n"
+        f"# A draft by `wellspring new contract`, inferred from one file. Docs: docs/bad-input.md.\n"
         f"apiVersion: v3.1.0\nkind: DataContract\nid: {_quoted(name)}\nname: {_quoted(name)}\nversion: 1.0.0\n"
         f"status: active\nteam:\n  - {{ username: {_quoted(owner)}, role: owner }}\ncustomProperties:\n"
         f"  - {{ property: source, value: {_quoted(source)} }}\n  - {{ property: files, value: {_quoted(glob)} }}\n"
@@ -156,29 +154,29 @@ def render_contract(
 
 
 def _quoted(text: str) -> str:
-    # A string of JSON is one of YAML.
+    # A JSON string is also a YAML string.
     return json.dumps(text, ensure_ascii=False)
 
 
 def _normalize_name(name: str) -> str:
-    """Write a name in lower-case words: `PatientID` and `patient_id` are one."""
+    """Convert a column name to snake case: `CustomerID` -> `customer_id`."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
 def _token_domain(lower_name: str) -> str:
-    """Name a token's domain after its column, so that columns that are called alike join."""
+    """Derive a token domain from a column name, so that columns with similar names can be joined."""
     base_name = re.sub(r"_?(id|uuid|guid|no|nr|num|number|key|ref)[0-9]*$", "", lower_name).strip("_0123456789")
     return (base_name or lower_name.strip("_0123456789") or "key")[:31]
 
 
 def _infer_type(non_null: pa.ChunkedArray) -> str:
-    """Find the first type under which the house's own reader takes every value."""
+    """Find the first type to which every value can be cast."""
     import pyarrow.compute as pc
 
     def all_match(pattern: str) -> bool:
         return bool(pc.all(pc.match_substring_regex(non_null, pattern)).as_py())
 
-    # 007 is a name; a 1 may be followed by a 2 one day.
+    # 007 is a code. A column of 1 and 0 is an integer, because a later file may hold a 2.
     if not len(non_null) or all_match("^0[0-9]+$"):
         return "string"
     all_letters = all_match("^[A-Za-z]+$")
@@ -193,56 +191,56 @@ def _infer_type(non_null: pa.ChunkedArray) -> str:
 def _infer_instant(name: str, lower_name: str, kind: str, non_null: pa.ChunkedArray) -> InferredColumn:
     import pyarrow.compute as pc
 
-    year_only = InferredColumn(name, kind, "year", "demographic", "its name is that of somebody's life")
+    year_only = InferredColumn(name, kind, "year", "demographic", "its name suggests a date of birth or death")
     if _LIFE.search(lower_name) or re.search(r"(^|_)ages?($|_)", lower_name):
         return year_only
     if pc.min(non_null).as_py() < _FIRST_SAFE_YEAR:
-        return year_only._replace(evidence=f"it begins before {_FIRST_SAFE_YEAR}, so it may hold dates of birth")
+        return year_only._replace(evidence=f"it has dates before {_FIRST_SAFE_YEAR}, which may be dates of birth")
     if len(non_null) < MIN_VALUES and not _DAY.search(lower_name):
-        return year_only._replace(evidence=f"of {len(non_null)} dates nobody can say that they are no births")
+        return year_only._replace(evidence=f"{len(non_null)} dates are too few to rule out dates of birth")
     return InferredColumn(name, kind, "plain", "operational", f"every value is a {kind} since {_FIRST_SAFE_YEAR}")
 
 
 def _infer_number(token: InferredColumn, lower_name: str, kind: str, non_null: pa.ChunkedArray) -> InferredColumn:
-    plain = InferredColumn(token.name, kind, "plain", "operational", "its name is that of a count")
+    plain = InferredColumn(token.name, kind, "plain", "operational", "its name suggests a count")
     protected = plain._replace(egress="never", classification="confidential")
     if _MONEY.search(lower_name):
-        return plain._replace(classification="financial", evidence="its name is that of money")
+        return plain._replace(classification="financial", evidence="its name suggests money")
     if _COUNT.search(lower_name):
         return plain
     values = casting.cast_column(non_null, "float64")[0]
-    # An identity with gaps is often written 1234567.0.
+    # An identifier column with gaps is often written as 1234567.0.
     all_integers = bool((values % 1 == 0).all())
     if all_integers and len(non_null) >= _MIN_DISTINCT and values.n_unique() * 2 > len(non_null):
-        return token._replace(evidence="nearly every row has its own number")
+        return token._replace(evidence="nearly every row has a different number")
     if len(non_null) < MIN_VALUES:
-        return protected._replace(evidence=f"of {len(non_null)} numbers nobody can say what they are")
+        return protected._replace(evidence=f"{len(non_null)} numbers are too few to tell what they are")
     if all_integers and not (values.abs() < _SMALL_NUMBER).all() and not values.is_between(2000, 2100).all():
-        return token._replace(evidence="its numbers are as long as those of an identity")
+        return token._replace(evidence="its numbers are as long as identifiers")
     if not all_integers and (values.abs() <= _MAX_COORDINATE).all() and _count_precise(non_null) * 2 > len(non_null):
-        return protected._replace(classification="contact", evidence="its numbers may be places on a map")
-    return plain._replace(evidence="small numbers that come again" if all_integers else "numbers with decimals")
+        return protected._replace(classification="contact", evidence="its numbers may be coordinates")
+    return plain._replace(evidence="small numbers that repeat" if all_integers else "numbers with decimals")
 
 
 def _count_precise(non_null: pa.ChunkedArray) -> int:
-    """Count the numbers with four decimals and more."""
+    """Count the numbers with at least four decimals."""
     import pyarrow.compute as pc
 
     return int(pc.sum(pc.match_substring_regex(non_null, r"\.[0-9]{4}")).as_py())
 
 
 def _infer_text(token: InferredColumn, lower_name: str, count: int, texts: Sequence[str]) -> InferredColumn:
-    protected = InferredColumn(token.name, "string", "never", "contact", "its texts may be names")
+    protected = InferredColumn(token.name, "string", "never", "contact", "its values may be names")
     if count >= _MIN_DISTINCT and len(texts) * 2 > count:
         if all(re.fullmatch(r"\S*[0-9]\S*", text) for text in texts):
-            return token._replace(evidence="nearly every row has its own")
-        return protected._replace(classification="free_text", evidence="nearly every row has its own text")
+            return token._replace(evidence="nearly every row has a different code")
+        return protected._replace(classification="free_text", evidence="nearly every row has a different text")
     if count < MIN_VALUES:
-        return protected._replace(evidence=f"of {count} texts nobody can say that they are no names")
+        return protected._replace(evidence=f"{count} texts are too few to rule out names")
     repeated = len(texts) * _MIN_REPEATS <= count and len(texts) <= _MAX_CODES
     plain = all(
         len(text) <= _MAX_CODE_LENGTH and _CODE.fullmatch(text) and not _NAMELIKE.search(text) for text in texts
     )
     if repeated and plain and (_CATEGORY.search(lower_name) or all(map(_NUMBERED.fullmatch, texts))):
-        return InferredColumn(token.name, "string", "plain", "operational", f"{len(texts)} codes that come again")
+        return InferredColumn(token.name, "string", "plain", "operational", f"{len(texts)} codes that repeat")
     return protected

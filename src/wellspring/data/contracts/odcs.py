@@ -1,4 +1,4 @@
-"""Reads one page of the Open Data Contract Standard 3.1 with suspicion: every mistake at once, each with its line."""
+"""Read one file of the Open Data Contract Standard 3.1 strictly and collect every error with its line."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 DocumentPath = tuple[str | int, ...]
 _COMMON_KEYS = {"id", "name", "description", "tags", "authoritativeDefinitions", "businessName", "synonyms"}
-# What the house holds a supplier to, and what is only said to a reader. Any other key of ODCS would be a promise that
-# nobody keeps, so it is refused.
+# The keys that wellspring enforces, and the keys that only document. Any other ODCS key is an error, because nothing
+# would enforce it.
 _SUPPORTED_KEYS: dict[str, set[str]] = {
     "OpenDataContractStandard": _COMMON_KEYS
     | {"apiVersion", "kind", "version", "status", "schema", "team", "customProperties", "slaProperties"}
@@ -36,7 +36,7 @@ _SUPPORTED_KEYS: dict[str, set[str]] = {
 
 @dataclass
 class ContractDocument:
-    """One contract file under judgement. lines: where each key stands, from 1."""
+    """One contract file with the errors found in it. lines: the line of each key, from 1."""
 
     path: Path
     lines: dict[DocumentPath, int] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class ContractDocument:
     model: OpenDataContractStandard | None = None
 
     def add_error(self, path: DocumentPath, message: str) -> None:
-        """Note a mistake, once a place; a place that the file lacks is shown at what it should stand in."""
+        """Add an error, once per path. A path that is not in the file gets the line of its nearest parent."""
         if path in self.reported_paths:
             return
         self.reported_paths.add(path)
@@ -58,43 +58,43 @@ class ContractDocument:
 
     @property
     def errors(self) -> list[str]:
-        """Every mistake, in the order of the file."""
+        """Return the errors, sorted by line."""
         return [text for _, text in sorted(self.located_errors, key=lambda located_error: located_error[0])]
 
 
 def read_document(path: Path, content: bytes) -> ContractDocument:
-    """Read the YAML, note unknown and doubled keys and values of a wrong type, and keep what can be read."""
+    """Parse the YAML and collect unknown keys, duplicate keys and values of a wrong type. Valid parts are kept."""
     import yaml
     from open_data_contract_standard.model import OpenDataContractStandard
 
     document = ContractDocument(path)
     try:
-        # libyaml's reader is ten times as quick, where the wheel has it.
+        # The libyaml loader is ten times as fast; not every wheel has it.
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(content.decode("utf-8"))
         node = loader.get_single_node()
         values = loader.construct_document(node) if node is not None else None
     except UnicodeDecodeError:
-        document.add_error((), "it is not UTF-8; save it as UTF-8")
+        document.add_error((), "the file is not UTF-8; save it as UTF-8")
         return document
     except (yaml.YAMLError, ValueError) as exc:
         mark = getattr(exc, "problem_mark", None)
         document.lines[()] = mark.line + 1 if mark else 1
-        document.add_error((), f"it is not YAML: {getattr(exc, 'problem', None) or 'a value cannot be read'}")
+        document.add_error((), f"the file is not YAML: {getattr(exc, 'problem', None) or 'a value cannot be read'}")
         return document
     if not isinstance(values, dict):
-        document.add_error((), "it is empty, or no mapping; a contract begins with `apiVersion: v3.1.0`")
+        document.add_error((), "the file is empty or not a mapping; a contract begins with `apiVersion: v3.1.0`")
         return document
     for key_path, line, duplicated in _key_positions(node, ()):
         document.lines.setdefault(key_path, line)
         if duplicated:
-            document.add_error((*key_path, "twice"), f"line {line} says it again; say it once")
+            document.add_error((*key_path, "duplicate"), f"line {line} repeats this key; write it once")
     _check_keys(document, values, OpenDataContractStandard, ())
     document.model = _validate_model(document, values)
     return document
 
 
 def _key_positions(node: Any, path: DocumentPath) -> Iterator[tuple[DocumentPath, int, bool]]:
-    """Walk the YAML's nodes: where a key stands, on which line, and whether it stood there before."""
+    """Yield the path and line of each key of a YAML node, and whether the key repeats an earlier one."""
     if node.id == "mapping":
         seen_keys: set[str] = set()
         for key, value in node.value:
@@ -102,13 +102,13 @@ def _key_positions(node: Any, path: DocumentPath) -> Iterator[tuple[DocumentPath
             seen_keys.add(key.value)
             yield from _key_positions(value, (*path, key.value))
     elif node.id == "sequence":
-        for index, item in enumerate(node.value):
-            yield (*path, index), item.start_mark.line + 1, False
-            yield from _key_positions(item, (*path, index))
+        for index, child in enumerate(node.value):
+            yield (*path, index), child.start_mark.line + 1, False
+            yield from _key_positions(child, (*path, index))
 
 
 def _check_keys(document: ContractDocument, value: Any, model: type[BaseModel], path: DocumentPath) -> None:
-    """Note every key that ODCS does not know, or that the house does not hold anybody to."""
+    """Add an error for each key that is unknown to ODCS or not supported by wellspring."""
     fields = {info.alias or name: info for name, info in model.model_fields.items()}
     supported = _SUPPORTED_KEYS.get(model.__name__, set(fields))
     for key, inner in value.items():
@@ -119,32 +119,32 @@ def _check_keys(document: ContractDocument, value: Any, model: type[BaseModel], 
                 (*path, key), "ODCS 3.1 writes this as quality: metric invalidValues, arguments.validValues"
             )
         elif key not in supported:
-            document.add_error((*path, key), "ODCS knows it, but the house holds nobody to it; leave it out")
+            document.add_error((*path, key), "wellspring does not enforce this ODCS key; remove it")
         else:
-            mapping_model, item_model = _nested_models(fields[key].annotation)
+            mapping_model, entry_model = _nested_models(fields[key].annotation)
             if isinstance(inner, dict) and mapping_model:
                 _check_keys(document, inner, mapping_model, (*path, key))
-            for index, item in enumerate(inner if isinstance(inner, list) and item_model else []):
-                if isinstance(item, dict) and item_model:
-                    _check_keys(document, item, item_model, (*path, key, index))
+            for index, entry in enumerate(inner if isinstance(inner, list) and entry_model else []):
+                if isinstance(entry, dict) and entry_model:
+                    _check_keys(document, entry, entry_model, (*path, key, index))
 
 
 def _nested_models(annotation: Any) -> tuple[type[BaseModel] | None, type[BaseModel] | None]:
-    """Find the model that a mapping is, and the model that each item of a list is."""
+    """Return the model of a mapping and the model of each list element for an annotation; None where there is none."""
     mapping_model: type[BaseModel] | None = None
-    item_model: type[BaseModel] | None = None
+    entry_model: type[BaseModel] | None = None
     for candidate in (annotation, *get_args(annotation)):
         if isinstance(candidate, type) and issubclass(candidate, BaseModel):
             mapping_model = mapping_model or candidate
         elif get_origin(candidate) is list:
-            item_model = (
-                next((inner for inner in get_args(candidate) if issubclass(inner, BaseModel)), None) or item_model
+            entry_model = (
+                next((inner for inner in get_args(candidate) if issubclass(inner, BaseModel)), None) or entry_model
             )
-    return mapping_model, item_model
+    return mapping_model, entry_model
 
 
 def _validate_model(document: ContractDocument, values: dict[str, Any]) -> OpenDataContractStandard | None:
-    """Let the standard's own model read it; take out what it refuses, so that the rest is judged as well."""
+    """Validate with the model of the standard. Removes each invalid value and validates again, to find all errors."""
     from open_data_contract_standard.model import OpenDataContractStandard
 
     for _ in range(100):
@@ -161,7 +161,7 @@ def _validate_model(document: ContractDocument, values: dict[str, Any]) -> OpenD
 
 
 def _all_keys(value: Any) -> set[str]:
-    """List every key that stands anywhere in a value, to tell places from the names that a union adds to them."""
+    """List every key at any depth of a value. (Error paths of pydantic also contain names of union members.)"""
     if isinstance(value, dict):
         return set(value).union(*(_all_keys(inner) for inner in value.values()))
     return set[str]().union(*(_all_keys(inner) for inner in value)) if isinstance(value, list) else set()
@@ -178,7 +178,7 @@ def _remove_value(value: Any, path: DocumentPath) -> bool:
     if isinstance(value, dict):
         value.pop(path[-1], None)
     elif isinstance(value, list) and isinstance(path[-1], int) and path[-1] < len(value):
-        # An empty item keeps the places of the others.
+        # An empty element keeps the indexes of the others.
         if value[path[-1]] == {}:
             return False
         value[path[-1]] = {}
@@ -188,7 +188,7 @@ def _remove_value(value: Any, path: DocumentPath) -> bool:
 def read_custom_properties(
     document: ContractDocument, path: DocumentPath, properties: list[CustomProperty] | None, allowed: set[str]
 ) -> dict[str, Any]:
-    """Read custom properties; an unknown one is a mistake."""
+    """Read custom properties by name. Adds an error for each unknown or repeated property."""
     values: dict[str, Any] = {}
     for index, custom_property in enumerate(properties or []):
         if custom_property.property not in allowed:
@@ -197,7 +197,9 @@ def read_custom_properties(
                 f"unknown property; {suggest_name(str(custom_property.property), sorted(allowed))}",
             )
         elif custom_property.property in values:
-            document.add_error((*path, index, "property"), f"{custom_property.property!r} is said twice")
+            document.add_error(
+                (*path, index, "property"), f"the property {custom_property.property!r} is repeated; write it once"
+            )
         else:
             values[custom_property.property] = custom_property.value
     return values

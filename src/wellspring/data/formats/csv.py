@@ -1,4 +1,4 @@
-"""CSV (RFC 4180, UTF-8, commas) -> rows as found: every field is text, an empty field is null, nothing is trimmed."""
+"""Read CSV (RFC 4180, UTF-8, commas). Every field is text, an empty field is null, and nothing is trimmed."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _MAX_NARROW_COLUMNS = 3
-"""In a file of so few columns any sentence with commas looks like a row."""
+"""In a file with at most this many columns, a sentence with commas looks like a row."""
 _BOM = b"\xef\xbb\xbf"
 _UTF16_MARKS = ((b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"))
 
 
 class _RaggedRow(NamedTuple):
-    """A row with too few or too many fields. number: its place in the file, the header being 1."""
+    """A row with too few or too many fields. number: its row number in the file; the header is 1."""
 
     number: int
     field_count: int
@@ -29,10 +29,10 @@ class _RaggedRow(NamedTuple):
 
 
 def read_csv(content: bytes, contract: DataContract, *, subject: str | None = None) -> ParsedFile:
-    """Read a whole CSV file. subject: what the verdict of a refusal is about (default: the contract).
+    """Read a whole CSV file. subject: the subject of the verdict of a refusal (default: the contract).
 
-    A row with the wrong number of fields is kept, with the fault `fields`. Raises Refused, with a Verdict whose reason
-    codes are stable, for a file that cannot be read safely: see `parsed.py`.
+    A row with the wrong number of fields is kept with the fault `fields`. Raises Refused with a Verdict for a file that
+    cannot be read safely; `parsed.py` and docs/bad-input.md list the reason codes.
     """
     verdict_subject = subject or default_subject(contract)
     text, findings = _check_text(content, verdict_subject)
@@ -41,7 +41,9 @@ def read_csv(content: bytes, contract: DataContract, *, subject: str | None = No
     table, ragged_rows = _parse_rows(text, len(names), verdict_subject)
     received = table.num_rows + len(ragged_rows)
     if received == 0:
-        raise file_refused(verdict_subject, Reason(code="header_only", message="it has a header and no row", count=0))
+        raise file_refused(
+            verdict_subject, Reason(code="header_only", message="it has a header and no rows", count=0)
+        )
     has_line_end = text.endswith((b"\n", b"\r"))
     if (
         ragged_rows
@@ -57,31 +59,31 @@ def read_csv(content: bytes, contract: DataContract, *, subject: str | None = No
     if not has_line_end:
         message = "the last line has no line end: its last field may be cut off"
         findings = (*findings, Reason(code="no_final_newline", message=message, count=1))
-    # More line ends than rows: some stand within quotes.
+    # More line ends than rows: some are inside quotes.
     lines_within = text.count(b"\n") > received + 1
     embedded = _embedded_rows(table) if lines_within and len(names) > _MAX_NARROW_COLUMNS else None
     return _merge_ragged(table.rename_columns(names), ragged_rows, embedded, received, findings)
 
 
 def _check_text(content: bytes, subject: str) -> tuple[bytes, tuple[Reason, ...]]:
-    """Check that the bytes are text; return them without a byte order mark."""
+    """Check that the bytes are UTF-8 text. Returns them without a byte order mark, and the findings."""
     for mark, name in _UTF16_MARKS:
         if content.startswith(mark):
             raise file_refused(subject, Reason(code="not_utf8", message=f"it is {name}, not UTF-8"))
     findings: tuple[Reason, ...] = ()
     if content.startswith(_BOM):
         content = content[len(_BOM) :]
-        findings = (Reason(code="bom", message="it begins with a UTF-8 byte order mark, which was left out", count=1),)
+        findings = (Reason(code="bom", message="it begins with a UTF-8 byte order mark, which was removed", count=1),)
     if not content.strip():
         raise file_refused(subject, Reason(code="empty_file", message="it is empty", count=0))
     if (nul := content.count(b"\0")) > 0:
         start = content[:4096]
-        # Plain letters in UTF-16 have a zero for every second byte.
+        # ASCII text in UTF-16 has a zero in every second byte.
         if max(start[::2].count(0), start[1::2].count(0)) * 4 > len(start):
             raise file_refused(
                 subject, Reason(code="not_utf8", message="it is UTF-16 without a byte order mark, not UTF-8")
             )
-        raise file_refused(subject, Reason(code="not_text", message=f"it holds {nul} NUL bytes", count=nul))
+        raise file_refused(subject, Reason(code="not_text", message=f"it contains {nul} NUL bytes", count=nul))
     try:
         content.decode("utf-8")
     except UnicodeDecodeError as exc:
@@ -95,7 +97,7 @@ def _check_text(content: bytes, subject: str) -> tuple[bytes, tuple[Reason, ...]
 
 
 def _read_header(text: bytes, contract: DataContract, subject: str) -> list[str]:
-    # Only the first record is wanted, but a quoted name may hold a line end; 1 MiB is wide enough for any header.
+    # A quoted name may contain a line end, so one line is not enough; 1 MiB is enough for any header.
     start = io.StringIO(text[: 1 << 20].decode("utf-8", errors="replace"), newline="")
     try:
         header = next(record for record in csv.reader(start, strict=True) if record)
@@ -124,19 +126,19 @@ def _parse_rows(text: bytes, width: int, subject: str) -> tuple[pa.Table, list[_
         ragged_rows.append(_RaggedRow(row.number, row.actual_columns, row.text))
         return "skip"
 
-    # One block as long as the file: a row may be as long as it likes.
+    # One block as long as the file, because a row may have any length.
     block_size = min(len(text) + 1, 1 << 30)
     names = [str(index) for index in range(width)]
     try:
         table = arrow_csv.read_csv(
             pa.BufferReader(text),
-            # One thread: only then does the reader know the numbers of the rows that it skips.
+            # The reader knows the numbers of skipped rows only with one thread.
             read_options=arrow_csv.ReadOptions(use_threads=False, column_names=names, block_size=block_size),
             parse_options=arrow_csv.ParseOptions(
                 newlines_in_values=True, ignore_empty_lines=True, invalid_row_handler=collect_ragged
             ),
             convert_options=arrow_csv.ConvertOptions(
-                check_utf8=False,  # `_decoded` has
+                check_utf8=False,  # `_check_text` did it
                 column_types=dict.fromkeys(names, pa.string()),
                 null_values=[""],
                 strings_can_be_null=True,
@@ -144,13 +146,13 @@ def _parse_rows(text: bytes, width: int, subject: str) -> tuple[pa.Table, list[_
             ),
         )
     except pa.ArrowInvalid:
-        # The reader's own message quotes the row.
+        # The message of the reader quotes the row.
         raise file_refused(subject, Reason(code="unreadable", message="it cannot be read as CSV")) from None
     return table.slice(1), ragged_rows
 
 
 def _embedded_rows(table: pa.Table) -> pa.ChunkedArray:
-    """Find the rows with a field that holds what looks like another row: a quote was opened and closed far below."""
+    """Mark the rows with a field that contains what looks like another row, after a quote that closes lines later."""
     import pyarrow.compute as pc
 
     row_pattern = rf"[\r\n](?:[^,\r\n]*,){{{min(table.num_columns - 1, 1000)}}}"
@@ -165,7 +167,7 @@ def _merge_ragged(
     received: int,
     findings: tuple[Reason, ...],
 ) -> ParsedFile:
-    """Mark rows that swallow others; put the ragged ones back in their places, cut or filled to the header's width."""
+    """Mark rows that contain other rows, and insert the ragged rows, fitted to the header, in file order."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -190,7 +192,7 @@ def _merge_ragged(
 
 
 def _split_fields(text: str, width: int) -> list[str | None]:
-    """Split a ragged row. What is beyond the last column stays in it, so that quarantine keeps the whole row."""
+    """Split a ragged row. The last column keeps all surplus fields, so that quarantine has the whole row."""
     try:
         fields = next(csv.reader([text.rstrip("\r\n")]), [])
     except csv.Error:

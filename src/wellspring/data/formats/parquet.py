@@ -1,4 +1,4 @@
-"""Parquet -> rows as found, typed; a declared column of another type stops the file whole."""
+"""Read Parquet with its types. A declared column of another type rejects the whole file."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ _MAGIC = b"PAR1"
 
 
 def read_parquet(content: bytes, contract: DataContract, *, subject: str | None = None) -> ParsedFile:
-    """Read a whole Parquet file. subject: what the verdict of a refusal is about (default: the contract).
+    """Read a whole Parquet file. subject: the subject of the verdict of a refusal (default: the contract).
 
-    Raises Refused for a file that is empty, cut off or damaged, or that lacks a declared column or its type.
+    Raises Refused for a file that is empty, truncated or damaged, or in which a declared column is missing or has
+    another type.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -29,19 +30,19 @@ def read_parquet(content: bytes, contract: DataContract, *, subject: str | None 
         raise file_refused(verdict_subject, Reason(code="unreadable", message="it is not a Parquet file"))
     if len(content) < 12 or not content.endswith(_MAGIC):
         raise file_refused(
-            verdict_subject, Reason(code="truncated", message="it is cut off: a Parquet file ends with its own index")
+            verdict_subject, Reason(code="truncated", message="it is truncated: the index at the end is missing")
         )
     try:
         table = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read()
         table.validate(full=True)
     except (pa.ArrowException, OSError, ValueError):
-        # The reader's own message may quote bytes of the file.
+        # The message of the reader may quote bytes of the file.
         raise file_refused(
             verdict_subject, Reason(code="unreadable", message="its pages or its index are damaged")
         ) from None
     names = check_header(table.column_names, contract, verdict_subject)
     if table.num_rows == 0:
-        raise file_refused(verdict_subject, Reason(code="header_only", message="it has columns and no row", count=0))
+        raise file_refused(verdict_subject, Reason(code="header_only", message="it has columns and no rows", count=0))
     table = table.rename_columns(names)
     mismatches = [
         Reason(code="type_changed", message=f"{column.name!r} is {table.field(column.name).type}, not {column.type}")
@@ -55,7 +56,7 @@ def read_parquet(content: bytes, contract: DataContract, *, subject: str | None 
 
 
 def _type_fits(found_type: pa.DataType, declared_type: str) -> bool:
-    """Tell whether every value of the found type has its place in the declared one."""
+    """Return whether the declared type can hold every value of the found type."""
     import pyarrow.types as kind
 
     if kind.is_dictionary(found_type):

@@ -1,6 +1,6 @@
-"""A CSV file that no contract is of yet -> its rows as text; or what is wrong with it, and on which line.
+"""Read a CSV file that has no contract yet, as text, or describe the error and its line.
 
-It is held to what a drop is held to (`csv.py`), so that a file that a contract was drafted from can be received too.
+The checks are those for a drop (`csv.py`), so that a file from which a contract is drafted can also be ingested.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 _NON_CSV_FORMATS = {b"PAR1": "Parquet", b"PK\x03\x04": "a workbook or a zip file", b"\x1f\x8b": "compressed"}
 _FIXES = {
-    "not_utf8": "save it as UTF-8: `iconv -f latin1 -t utf8 OLD > NEW`, if that is what it is",
-    "wrong_delimiter": "save it with commas",
-    "empty_file": "take a file with a header and rows",
-    "header_only": "take a file with rows, so that there is something to guess from",
+    "not_utf8": "save it as UTF-8; if it is Latin-1: `iconv -f latin1 -t utf8 OLD > NEW`",
+    "wrong_delimiter": "save it with commas between the columns",
+    "empty_file": "use a file with a header and rows",
+    "header_only": "use a file with rows, from which the contract can be inferred",
 }
 _COLUMN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _VALUE_LIKE = re.compile(r"[-+]?[0-9][-0-9.,:/ TZ+]*|.*@.*|")
@@ -36,38 +36,40 @@ _NAME_WORDS = re.compile(
     r"|state|country|birth|age|sex|gender|member|patient|provider|order|customer)\b",
     re.IGNORECASE,
 )
-"""What stands in the name of a column, and hardly in a value: only such a name is said again."""
-_HEADER_FIX = "put a line of names above it: letters, digits and _, each name once"
+"""Words that occur in column names and rarely in values; only a name with such a word is quoted in an error."""
+_HEADER_FIX = "insert a header line with unique names of letters, digits and _"
 
 
 def read_untrusted_csv(file: Path) -> pa.Table:
-    """Read a whole file as text, an empty field as null. Raises ProjectError; no value of a row is ever quoted."""
+    """Read a whole file as text; an empty field is null. Raises ProjectError, which never quotes a value of a row."""
     content = file.read_bytes()
     for mark, description in _NON_CSV_FORMATS.items():
         if content.startswith(mark):
             raise ProjectError(f"{file} is {description}, not CSV", fix="export it as CSV: UTF-8, commas, a header")
     header = next(_read_records(content), [])
     try:
-        # Of one column nothing can be said of what is between columns, so a second one is asked for.
+        # The delimiter check needs a contract of two columns.
         parsed = csv.read_csv(
             content, _placeholder_contract(2 if len(header) == 1 and re.search(r"[;|\t]", header[0]) else 0)
         )
     except Refused as exc:
         reasons = exc.verdict.reasons if exc.verdict is not None else ()
         code, description = (reasons[0].code, reasons[0].message) if reasons else ("", exc.what)
-        fix = _FIXES.get(code, "mend it, or export it again")
+        fix = _FIXES.get(code, "correct the file, or export it again")
         if code == "duplicate_header":
             description, fix = "two of its columns have the same name", "name each column once"
             if any(map(_VALUE_LIKE.fullmatch, header)):
-                description, fix = "its first line holds values where the names of the columns should be", _HEADER_FIX
+                description, fix = "its first line has values instead of column names", _HEADER_FIX
         raise ProjectError(f"{file}: {description}{_line_hint(code, content, len(header))}", fix=fix) from None
     rows = parsed.table
     _check_names(file, header, rows)
     if parsed.row_faults.null_count < len(parsed.row_faults):
-        hint = _line_hint("ragged", content, len(header)) or "; a quote seems to be opened and closed some lines below"
+        hint = (
+            _line_hint("ragged", content, len(header)) or "; a quote probably opens there and closes some lines later"
+        )
         raise ProjectError(
             f"{file}: a row does not have the header's {len(header)} fields{hint}",
-            fix="quote fields that hold a comma, and take out lines that are no rows",
+            fix="quote fields that contain a comma, and remove lines that are not rows",
         )
     return rows
 
@@ -85,12 +87,15 @@ def _placeholder_contract(columns: int) -> DataContract:
         tenant="nobody", known_since=SystemClock().now(), name="draft", version="0.0.0",
         digest=hashlib.sha256(b"").hexdigest(), source="draft", files="*", format="csv", owner="nobody",
         contact="nobody",
-        columns=tuple(ContractColumn(name=f"{n}", type="string", egress="never", classification="") for n in range(columns)),
+        columns=tuple(
+            ContractColumn(name=f"{number}", type="string", egress="never", classification="")
+            for number in range(columns)
+        ),
     )  # fmt: skip
 
 
 def _line_hint(code: str, content: bytes, width: int) -> str:
-    """Say on which line it is, where one line can be named."""
+    """Describe the line of the error; empty if one line cannot be determined."""
     if code in ("unbalanced_quote", "truncated") and content.count(b'"') % 2:
         line = next(
             number for number, text_line in enumerate(content.split(b"\n"), start=1) if text_line.count(b'"') % 2
@@ -109,17 +114,17 @@ def _line_hint(code: str, content: bytes, width: int) -> str:
 
 
 def _check_names(file: Path, header: list[str], rows: pa.Table) -> None:
-    """Hold the names of the columns against what one can be; values where names should be are not quoted."""
+    """Check the column names. A header that looks like values is not quoted in the error."""
     import pyarrow.compute as pc
 
-    values = [number for number, item in enumerate(header, start=1) if _VALUE_LIKE.fullmatch(item)]
+    values = [number for number, name in enumerate(header, start=1) if _VALUE_LIKE.fullmatch(name)]
     values += [
-        number for number, item in enumerate(header, start=1)
-        if pc.any(pc.equal(rows.column(number - 1), item)).as_py()
+        number for number, name in enumerate(header, start=1)
+        if pc.any(pc.equal(rows.column(number - 1), name)).as_py()
     ]  # fmt: skip
     if values:
         raise ProjectError(
-            f"{file}: its first line holds a value, or nothing, where the name of column {values[0]} should be",
+            f"{file}: its first line has a value, or nothing, instead of the name of column {values[0]}",
             fix=_HEADER_FIX,
         )
     for number, name in enumerate(header, start=1):
@@ -127,11 +132,14 @@ def _check_names(file: Path, header: list[str], rows: pa.Table) -> None:
             hint = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
             is_name_like = _NAME_WORDS.search(name.replace("_", " ")) and _COLUMN_NAME.fullmatch(hint)
             quoted_name = f" {name[:40]!r}" if is_name_like else ""
+            new_name = hint if is_name_like else f"column_{number}"
             raise ProjectError(
-                f"{file}: the name{quoted_name} of column {number} has more in it than letters, digits and _",
-                fix=f"call it {hint if is_name_like else f'column_{number}'}; if the first line holds values, {_HEADER_FIX}",
+                f"{file}: the name{quoted_name} of column {number} has characters other than letters, digits and _",
+                fix=f"name it {new_name}; if the first line has values, {_HEADER_FIX}",
             )
-    if len({item.casefold() for item in header}) < len(header):
+    if len({name.casefold() for name in header}) < len(header):
         raise ProjectError(f"{file}: two of its columns have the same name", fix="name each column once")
-    if reserved := sorted({ROW_NUMBER, ROW_FAULT} & {item.casefold() for item in header}):
-        raise ProjectError(f"{file}: {reserved[0]} is a name of the house's own", fix="give the column another name")
+    if reserved := sorted({ROW_NUMBER, ROW_FAULT} & {name.casefold() for name in header}):
+        raise ProjectError(
+            f"{file}: the column name {reserved[0]} is reserved by wellspring", fix="give the column another name"
+        )

@@ -1,11 +1,11 @@
-"""Keep one fetched file as it came: hashed, encrypted under a data key of its own, retained for the contract's days.
+"""Store a fetched file unchanged: hashed, encrypted with its own data key, for the retention of its contract.
 
-An original is `magic | 7 random bytes | chunk ...`. Each chunk is 1 MiB of the file (the last one less) under
-AES-256-GCM; its nonce is `random | place (4 bytes) | 1 if it is the last, else 0` (STREAM: Hoang, Reyhanitabar,
-Rogaway and Vizár, 2015), and drop, place and last stand in the associated data too. So a chunk that is flipped, moved,
-left out, repeated or taken from another drop does not open, and neither does a file whose tail was cut.
-The data key is wrapped by the key server; the wrapped key is kept in the enclave's database alone: when that row is
-gone, these bytes are noise.
+An original is `magic | 7 random bytes | chunk ...`. Each chunk is 1 MiB of the file (the last may be shorter) under
+AES-256-GCM. Its nonce is `random | index (4 bytes) | 1 if it is the last, else 0` (STREAM: Hoang, Reyhanitabar, Rogaway
+and Vizár, 2015); the drop id, the index and the last flag are also associated data. Decryption fails for a chunk that
+is changed, moved, missing, repeated or from another drop, and for a truncated file.
+The key server wraps the data key. Only the enclave's database has the wrapped key: without that row the file cannot be
+decrypted.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _TAG_SIZE = 16
 
 
 class StoredOriginal(NamedTuple):
-    """What is known of a kept original. digest: of its ciphertext. wrapped: its data key, wrapped."""
+    """A stored original. digest: SHA-256 of its ciphertext. wrapped_key: its wrapped data key."""
 
     drop: Drop
     digest: Digest
@@ -40,7 +40,7 @@ class StoredOriginal(NamedTuple):
 
 
 def drop_id(source: str, name: str, digest: Digest) -> str:
-    """Name the drop of these bytes under this name: the same file fetched again is the same drop."""
+    """Return the id of a drop. Fetching the same file again gives the same id."""
     text = "\0".join((source, name, digest))
     return f"{source}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
@@ -55,10 +55,10 @@ def store_original(
     folder: Path,
     received: datetime,
 ) -> StoredOriginal:
-    """Encrypt one file into `folder/<drop id>` and return its drop; it is on the disk when this returns.
+    """Encrypt one file into `folder/<drop id>`, with fsync, and return its record.
 
-    Landing again over a file that a crash left behind replaces it: nothing knew its key.
-    received: UTC; the drop is known since then, and kept `contract.retention_days` from then.
+    A file that a crash left behind is replaced, because its key was not saved.
+    received: UTC; known_since of the drop, and start of the retention of `contract.retention_days`.
     """
     digest = hashlib.sha256(content).hexdigest()
     drop = Drop(
@@ -91,11 +91,13 @@ def store_original(
 
 
 def read_original(drop: Drop, wrapped_key: str, *, keys: DataKeys, folder: Path) -> bytes:
-    """Return the bytes of a drop as they came. Raises NotFound if they are not kept, Broken if they are not those."""
+    """Decrypt the original of a drop. Raises NotFound without a file, CorruptedError if the content does not match."""
     try:
         ciphertext = (folder / drop.id).read_bytes()
     except FileNotFoundError:
-        raise NotFound(f"the original of {drop.subject} is not kept", fix="ask the vendor to send it again") from None
+        raise NotFound(
+            f"the original of {drop.subject} does not exist", fix="ask the vendor to send it again"
+        ) from None
     content = b"".join(
         _decrypt_chunks(ciphertext, _original_key(keys.unwrap_key(ORIGINALS_KEY_NAME, wrapped_key)), drop.id)
     )
@@ -105,19 +107,19 @@ def read_original(drop: Drop, wrapped_key: str, *, keys: DataKeys, folder: Path)
 
 
 def list_originals(folder: Path) -> tuple[str, ...]:
-    """Name every file that lies among the originals, unfinished ones (`.tmp-`) too."""
+    """List the files in the folder of originals, including unfinished ones (`.tmp-`)."""
     return tuple(sorted(os.listdir(folder))) if folder.is_dir() else ()
 
 
 def remove_original(name: str, *, folder: Path) -> None:
-    """Remove one file from among the originals; nothing happens if it is not there."""
+    """Remove one file from the folder of originals, if it exists."""
     (folder / name).unlink(missing_ok=True)
     if folder.is_dir():
         _fsync_folder(folder)
 
 
 class RowCipher:
-    """Seals small things (a quarantined row) of one drop, under a key derived from the drop's data key."""
+    """Encrypts quarantined rows of one drop with a key derived from the data key of the drop."""
 
     def __init__(self, data_key: bytes, drop: str) -> None:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -126,19 +128,20 @@ class RowCipher:
         self._drop = drop
 
     def seal(self, content: bytes, row_number: int) -> bytes:
-        """place: the row's number; what was sealed for one row does not open as another."""
+        """Encrypt the content of one row. The row number is associated data, so it decrypts only as that row."""
         nonce = os.urandom(12)
         return nonce + self._cipher.encrypt(nonce, content, f"{self._drop}|{row_number}".encode())
 
     def open(self, sealed: bytes, row_number: int) -> bytes:
-        """Raises Broken."""
+        """Decrypt the content of one row. Raises CorruptedError."""
         from cryptography.exceptions import InvalidTag
 
         try:
             return self._cipher.decrypt(sealed[:12], sealed[12:], f"{self._drop}|{row_number}".encode())
         except (InvalidTag, ValueError):
             raise CorruptedError(
-                f"row {row_number} of drop:{self._drop} does not open", fix="keep everything and find out who wrote it"
+                f"row {row_number} of drop:{self._drop} cannot be decrypted",
+                fix="keep all files unchanged and find out who wrote the row",
             ) from None
 
 
@@ -187,7 +190,7 @@ def _original_key(data_key: bytes) -> bytes:
 
 
 def _derive_key(data_key: bytes, purpose: bytes) -> bytes:
-    """One data key, two uses: no nonce of one can meet a nonce of the other."""
+    """Derive a key for one purpose, so that nonces of two purposes cannot collide."""
     from cryptography.hazmat.primitives.hashes import SHA256
     from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
@@ -196,8 +199,8 @@ def _derive_key(data_key: bytes, purpose: bytes) -> bytes:
 
 def _corrupted_original(drop: str) -> CorruptedError:
     return CorruptedError(
-        f"the original of drop:{drop} is not what was kept",
-        fix="keep the file as it is and find out who changed it; the vendor may still have the drop",
+        f"the original of drop:{drop} is not the file that was stored",
+        fix="keep the file unchanged and find out who changed it; the vendor may still have the data",
     )
 
 

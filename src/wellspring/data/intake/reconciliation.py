@@ -1,4 +1,4 @@
-"""Where every row of a drop is, from what the ledger says and what the lake holds; pure."""
+"""Account for every row of a drop, from its ledger entries and the row counts of the lake. No I/O."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from wellspring.records.verdict import Reason
 
 
 def reconcile_drop(entries: Iterable[IndexedEntry], *, published: int) -> RowAccount:
-    """Balance one drop. lines: its `done` entries; published: its rows that readers see, counted in the lake.
+    """Compute the row account of one drop.
 
-    Rows that the enclave admitted and readers do not see yet wait: staged, or still to be handed out again.
+    entries: the `done` entries of the drop. published: the number of its rows in the current edition of the lake.
+    Admitted rows that are not published count as waiting: they are staged, or the enclave will hand them out again.
     """
     entries = list(entries)
     admission = admission_entry(entries, replay_number=0)
@@ -40,7 +41,7 @@ def reconcile_drop(entries: Iterable[IndexedEntry], *, published: int) -> RowAcc
 
 
 def admission_entry(entries: Iterable[IndexedEntry], *, replay_number: int) -> IndexedEntry | None:
-    """Return the entry in which the enclave judged one part of a drop."""
+    """Return the latest entry of the admission of one part of a drop, or None."""
     matching = [
         indexed_entry
         for indexed_entry in entries
@@ -50,7 +51,7 @@ def admission_entry(entries: Iterable[IndexedEntry], *, replay_number: int) -> I
 
 
 def discarded_parts(entries: Iterable[IndexedEntry]) -> set[int]:
-    """Return the replayed parts whose rows were discarded before they reached the lake."""
+    """Return the replay numbers of parts whose rows were discarded before they reached the lake."""
     return {
         count_fact(indexed_entry, "replay_number")
         for indexed_entry in entries
@@ -59,13 +60,13 @@ def discarded_parts(entries: Iterable[IndexedEntry]) -> set[int]:
 
 
 def undeclared_columns(entries: Iterable[IndexedEntry]) -> tuple[Reason, ...]:
-    """Say how many values were left behind in columns that the contract does not declare: none of them leaves."""
+    """Return a reason per undeclared column of a drop, with the number of its values, which stay in the enclave."""
     admission = admission_entry(entries, replay_number=0)
     findings = admission.entry.facts.get("findings") if admission else None
     return tuple(
         Reason(
             code="undeclared_column",
-            message="the contract declares no such column, so it stayed in the enclave",
+            message="the contract does not declare the column, so it stayed in the enclave",
             count=finding["count"] if isinstance(finding["count"], int) else None,
         )
         for finding in (findings if isinstance(findings, list) else [])
@@ -74,6 +75,6 @@ def undeclared_columns(entries: Iterable[IndexedEntry]) -> tuple[Reason, ...]:
 
 
 def count_fact(indexed_entry: IndexedEntry, fact_key: str) -> int:
-    """Return a count that an entry holds; 0 if it holds none."""
+    """Return an integer fact of an entry; 0 if it is missing."""
     value = indexed_entry.entry.facts.get(fact_key, 0)
     return value if isinstance(value, int) else 0

@@ -1,9 +1,12 @@
-"""Rows that keep the contract leave as tokens; the others wait in quarantine, each with every reason. Pure: no I/O."""
+"""Validate rows against a contract: valid rows are tokenized, the others quarantined with every reason. No I/O."""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from wellspring.data.contracts import casting
+from wellspring.data.contracts.columns import prefix_length
 from wellspring.data.contracts.contract import egress_schema
 from wellspring.data.formats.parsed import (
     FIELDS_FAULT,
@@ -16,7 +19,6 @@ from wellspring.data.formats.parsed import (
     safe_column_name,
     unpack_rows,
 )
-from wellspring.data.contracts import casting
 from wellspring.data.quality import row_rules
 from wellspring.lake import table_hash
 from wellspring.records.data import ContractColumn, DataContract
@@ -33,25 +35,26 @@ if TYPE_CHECKING:
 _MESSAGES = {
     FIELDS_FAULT: "the row has too few or too many fields",
     UNIQUE_FAULT: "an earlier row has the same value",
-    "required": "it is empty and may not be",
-    "type": "it is not of the declared type",
-    "enum": "it is none of the valid values",
-    "range": "it is below the minimum or above the maximum",
-    "pattern": "it does not have the declared form",
-    "personal_data": "it holds personal data, and the column leaves as it is",
+    "required": "a required value is missing",
+    "type": "the value does not have the declared type",
+    "enum": "the value is not one of the valid values",
+    "range": "the value is below the minimum or above the maximum",
+    "pattern": "the value does not match the declared pattern",
+    "personal_data": "the value contains personal data, and the column has egress plain",
 }
+_POSTCODE_COLUMN = r"zip|postal|post_?code"
 _MAX_MISMATCH_SHARE = 0.5
 _MIN_VALUES = 10
-"""A column counts as changed when more than half of at least ten values do not have its type."""
+"""The type of a column counts as changed if more than half of at least ten values do not have it."""
 
 
 class ValidationResult(NamedTuple):
-    """Rows held against a contract. These tables hold people: they stay inside the enclave.
+    """Rows validated against a contract. The tables contain personal data and never leave the enclave.
 
-    good: the declared columns, typed, and row_number. waiting: the other rows as they were found (`Parsed.pack`).
-    reasons: one line for each reason of each waiting row: row_number, code, column (a rule's name for `rule`).
-    summary: the same by (code, column), with counts. findings: what was noted about the whole file.
-    masked: values of undeclared columns, none of which leaves.
+    valid: the declared columns, typed, and row_number. quarantined: the other rows as delivered, packed
+    (`ParsedFile.pack_rows`). reasons: one row per reason of each quarantined row: row_number, code, column (the name of
+    the rule for code `rule`). summary: reasons by (code, column), with counts. findings: about the whole file.
+    masked: the number of values in undeclared columns, none of which leaves the enclave.
     """
 
     valid: pa.Table
@@ -68,7 +71,7 @@ class ValidationResult(NamedTuple):
 
 
 class TokenizedRows(NamedTuple):
-    """What may leave. table: as `contract.leaving` says. masked: values masked or left behind as undeclared."""
+    """Rows that may leave the enclave. masked: the number of values that were masked or are undeclared."""
 
     table: pa.Table
     rows_digest: Digest
@@ -76,19 +79,19 @@ class TokenizedRows(NamedTuple):
 
 
 def validate_rows(parsed: ParsedFile, contract: DataContract, *, subject: str | None = None) -> ValidationResult:
-    """Hold every row against the contract and give all reasons of each row that breaks it.
+    """Validate every row and collect all reasons of each invalid row. Of rows with the same key, the first is valid.
 
-    Of rows with the same key the first stays. subject: what the verdict is about (default: the contract).
-    Raises Refused, with its Verdict, when most of a column no longer has its type.
+    subject: the subject of the verdict (default: the contract). Raises Refused with its Verdict if most values of a
+    column do not have the declared type.
     """
     return _validate(parsed, contract, subject or default_subject(contract), whole_file=True)
 
 
 def revalidate_rows(quarantined: pa.Table, contract: DataContract, *, subject: str | None = None) -> ValidationResult:
-    """Judge rows that waited (`Judged.waiting`) again; a row without its fields, or whose key has left, stays.
+    """Validate quarantined rows (`ValidationResult.quarantined`) again. A row with a permanent fault stays invalid.
 
-    Once the rows that now pass are published, keep this answer's `waiting` in the place of the old one.
-    Raises Refused when the contract declares a column that these rows do not have.
+    After the rows that are now valid are published, the `quarantined` rows of this result replace the old ones.
+    Raises Refused if the contract declares a column that these rows do not have.
     """
     verdict_subject = subject or default_subject(contract)
     parsed = unpack_rows(quarantined)
@@ -97,9 +100,10 @@ def revalidate_rows(quarantined: pa.Table, contract: DataContract, *, subject: s
 
 
 def tokenize_rows(result: ValidationResult, contract: DataContract, tokenizer: Tokenizer) -> TokenizedRows:
-    """Turn good rows into what may leave: tokens, years, three digits, masked text, and what leaves as it is.
+    """Apply the egress rule of each column to the valid rows. Raises NotFound for a token domain without a key.
 
-    Raises NotFound for a token domain that has no key.
+    `prefix(n)` keeps the first n characters of a value; a value that contains personal data becomes null. In a postcode
+    column (a name with `zip`, `postal` or `postcode`), a value that is not a ZIP or ZIP+4 code becomes null.
     """
     import pyarrow as pa
 
@@ -122,7 +126,7 @@ def tokenize_rows(result: ValidationResult, contract: DataContract, tokenizer: T
 
 
 def reasons_by_row(result: ValidationResult, contract: DataContract) -> dict[int, tuple[Reason, ...]]:
-    """Give the reasons of each waiting row, by row number."""
+    """Return the reasons of each quarantined row, by row number."""
     rule_descriptions = {rule.name: rule.description for rule in contract.rules}
     by_row: dict[int, list[Reason]] = {}
     for number, code, column in zip(
@@ -141,14 +145,23 @@ def _egress_values(column: ContractColumn, values: pa.ChunkedArray, tokenizer: T
             return tokenizer.tokenize_column(column.domain, values)
         case "year":
             return pc.year(values)
-        case "prefix(3)":
-            # What is neither five digits nor five and four is no postcode, and nothing of it leaves.
-            is_postcode = pc.match_substring_regex(values, r"^[0-9]{5}(-[0-9]{4})?$")
-            return pc.if_else(is_postcode, pc.utf8_slice_codeunits(values, 0, 3), pa.scalar(None, pa.string()))
         case "plain":
             return values
+        case _ if (length := prefix_length(column.egress)) is not None:
+            return _value_prefixes(column, values, length)
         case _:
             return pa.nulls(len(values), pa.string())
+
+
+def _value_prefixes(column: ContractColumn, values: pa.ChunkedArray, length: int) -> pa.ChunkedArray:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if re.search(_POSTCODE_COLUMN, column.name.casefold()):
+        usable = pc.match_substring_regex(values, r"^[0-9]{5}(-[0-9]{4})?$")
+    else:
+        usable = pc.invert(pa.chunked_array([dlp.scan_column(values, column_name=column.name).matches.to_arrow()]))
+    return pc.if_else(usable, pc.utf8_slice_codeunits(values, 0, length), pa.scalar(None, pa.string()))
 
 
 def _validate(parsed: ParsedFile, contract: DataContract, subject: str, *, whole_file: bool) -> ValidationResult:
@@ -157,7 +170,7 @@ def _validate(parsed: ParsedFile, contract: DataContract, subject: str, *, whole
 
     row_faults = pl.Series(values=parsed.row_faults, dtype=pl.String)
     row_numbers = pl.Series(values=parsed.row_numbers)
-    # A row without its fields has its values in the wrong columns: judging them would say nothing.
+    # In a row with a wrong number of fields, the values are in the wrong columns and are not validated.
     usable = ~row_faults.eq(FIELDS_FAULT).fill_null(False)
     cast_columns = {
         column.name: casting.cast_column(parsed.table[column.name], column.type) for column in contract.columns
@@ -170,7 +183,9 @@ def _validate(parsed: ParsedFile, contract: DataContract, subject: str, *, whole
         violations += [(code, column.name, mark & usable) for code, mark in _column_violations(column, values, invalid)]
     frame = pl.DataFrame({name: values for name, (values, _) in cast_columns.items()})
     typed_rows = frame.to_arrow()
-    typed_rows = typed_rows.cast(pa.schema([(item.name, casting.arrow_type(item.type)) for item in contract.columns]))
+    typed_rows = typed_rows.cast(
+        pa.schema([(column.name, casting.arrow_type(column.type)) for column in contract.columns])
+    )
     for name, row_indexes in row_rules.find_violations(typed_rows, contract.rules, contract.columns).items():
         mark = pl.repeat(False, parsed.row_count, dtype=pl.Boolean, eager=True)
         violations.append(("rule", name, mark.scatter(row_indexes, True) & usable if row_indexes else mark))
@@ -178,7 +193,7 @@ def _validate(parsed: ParsedFile, contract: DataContract, subject: str, *, whole
     keys = [*unique, *([contract.key] if contract.key and contract.key not in unique else [])]
     repeats = {key: _duplicate_keys(frame, key, usable) for key in keys}
     violations += [(UNIQUE_FAULT, ",".join(key), repeated) for key, repeated in repeats.items()]
-    # Its key left with a good row in an earlier judgement.
+    # Another row already used the key in an earlier validation.
     violations.append((UNIQUE_FAULT, ",".join(contract.key) or None, row_faults.eq(UNIQUE_FAULT).fill_null(False)))
     invalid = violations[0][2]
     for _, _, mark in violations[1:]:
@@ -206,7 +221,7 @@ def _validate(parsed: ParsedFile, contract: DataContract, subject: str, *, whole
 def _check_types(
     cast_columns: dict[str, tuple[pl.Series, pl.Series]], contract: DataContract, subject: str, usable: pl.Series
 ) -> None:
-    """Raise Refused for every column of which most values no longer have the declared type."""
+    """Raise Refused if most values of any column do not have the declared type."""
     changed: list[Reason] = []
     for column in contract.columns:
         values, invalid = cast_columns[column.name]
@@ -220,7 +235,7 @@ def _check_types(
 
 
 def _column_violations(column: ContractColumn, values: pl.Series, invalid: pl.Series) -> list[tuple[str, pl.Series]]:
-    """Hold one column against its own promises: code -> the rows that break it."""
+    """Check one column. Returns the reason codes, each with a mask of the rows that violate it."""
     import polars as pl
 
     violations: list[tuple[str, pl.Series]] = [("type", invalid)]
@@ -244,7 +259,7 @@ def _column_violations(column: ContractColumn, values: pl.Series, invalid: pl.Se
 
 
 def _duplicate_keys(frame: pl.DataFrame, key: tuple[str, ...], usable: pl.Series) -> pl.Series:
-    """Find the rows whose whole key stood in an earlier row; a key with a gap is compared with nothing."""
+    """Mark the rows whose key occurs in an earlier row. A key with a null is not compared."""
     import polars as pl
 
     complete = frame.select(pl.all_horizontal(pl.col(list(key)).is_not_null())).to_series() & usable
@@ -260,7 +275,7 @@ def _quarantined_rows(
     repeats: dict[tuple[str, ...], pl.Series],
     row_faults: pl.Series,
 ) -> pa.Table:
-    """Keep the bad rows as they were found; mark for ever those whose key leaves with a good row."""
+    """Pack the invalid rows as delivered. A row whose key a valid row uses gets a permanent fault."""
     import polars as pl
 
     for key, repeated in repeats.items():
@@ -275,7 +290,7 @@ def _quarantined_rows(
 
 
 def _undeclared_columns(parsed: ParsedFile, contract: DataContract) -> tuple[tuple[Reason, ...], int]:
-    """Say of each undeclared column how many values it has and what kinds of personal data are in it."""
+    """Describe each undeclared column: the number of values and the kinds of personal data in it."""
     declared = {column.name for column in contract.columns}
     reasons: list[Reason] = []
     masked = 0
@@ -288,10 +303,10 @@ def _undeclared_columns(parsed: ParsedFile, contract: DataContract) -> tuple[tup
         text = casting.to_text(column)
         kinds = dlp.scan_column(text, column_name=name).counts if text is not None else {}
         kinds_text = (
-            ", ".join(f"{kind} in {rows} rows" for kind, rows in kinds.items()) or "no personal data that we know"
+            ", ".join(f"{kind} in {rows} rows" for kind, rows in kinds.items()) or "no detectable personal data"
         )
         safe_name = safe_column_name(name)
-        message = f"the contract does not declare {safe_name!r}: {count} values stay behind; found: {kinds_text}"
+        message = f"the contract does not declare {safe_name!r}: {count} values stay in the enclave, with {kinds_text}"
         reasons.append(Reason(code="undeclared_column", message=message, column=safe_name, count=count))
     return tuple(reasons), masked
 
@@ -314,5 +329,5 @@ def _reason_table(row_numbers: pl.Series, violations: list[tuple[str, str | None
 
 
 def _build_reason(code: str, column: str | None, count: int, rule_descriptions: dict[str, str]) -> Reason:
-    message = rule_descriptions.get(column or "", "the rule is broken") if code == "rule" else _MESSAGES[code]
+    message = rule_descriptions.get(column or "", "the row violates the rule") if code == "rule" else _MESSAGES[code]
     return Reason(code=code, message=message, column=column, count=count)

@@ -1,4 +1,4 @@
-"""Cross-column rules: one SQL expression of one row, read with suspicion and run in a DuckDB that reaches nothing."""
+"""Rules over several columns of one row: a restricted SQL expression, run in an isolated DuckDB."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _WORDS = {
     "and", "or", "not", "is", "null", "in", "between", "like", "case", "when", "then", "else", "end", "true", "false",
     "distinct", "from", "date", "timestamp", "interval", "day", "days", "month", "months", "year", "years",
 }  # fmt: skip
-# Refused even where a column has the name.
+# Rejected even if a column has the name.
 _STATEMENTS = {
     "attach", "call", "copy", "describe", "pivot", "select", "show", "summarize", "table", "unpivot", "values", "with",
 }  # fmt: skip
@@ -32,9 +32,9 @@ _FUNCTIONS = {
 
 
 def check_rules(rules: Iterable[RowRule], columns: Iterable[ContractColumn]) -> list[str | None]:
-    """Say for each rule what is wrong with it, or None: it must be one boolean expression over declared columns.
+    """Return the error of each rule, or None. A rule must be one boolean expression over declared columns.
 
-    Only the words, functions and marks listed above may stand in it, so it can hold no statement, subquery or file.
+    Only the words, functions and operators listed above are allowed, which excludes statements, subqueries and files.
     """
     listed, declared = list(rules), list(columns)
     messages = [_syntax_error(rule, declared) for rule in listed]
@@ -47,40 +47,40 @@ def check_rules(rules: Iterable[RowRule], columns: Iterable[ContractColumn]) -> 
 
 
 def _syntax_error(rule: RowRule, columns: list[ContractColumn]) -> str | None:
-    """Read a rule word by word."""
+    """Check a rule token by token. Returns the first error, or None."""
     declared = {column.name.casefold() for column in columns}
     position = depth = 0
     previous, last = "", ""
     while position < len(rule.sql):
         match = _TOKEN.match(rule.sql, position)
         if match is None:
-            return f"{rule.sql[position]!r} may not stand in a rule"
+            return f"{rule.sql[position]!r} is not allowed in a rule"
         depth += {"(": 1, ")": -1}.get(match[0], 0)
         if depth < 0:
-            return "a bracket is closed that was not opened"
+            return "a closing bracket has no opening bracket"
         if (previous, match[0]) in {("-", "-"), ("/", "*")}:
-            return "a comment may not stand in a rule"
+            return "a comment is not allowed in a rule"
         if match.lastgroup == "word":
             name, calls = match[0].casefold(), rule.sql[match.end() :].lstrip().startswith("(")
             if name in _STATEMENTS:
-                return f"{match[0]!r} may not stand in a rule"
+                return f"{match[0]!r} is not allowed in a rule"
             if name == "from" and last != "distinct":
-                return "a rule may not read FROM anything; it sees one row"
+                return "FROM is not allowed in a rule; a rule reads one row"
             if calls and name not in _FUNCTIONS | _WORDS:
-                return f"the function {match[0]!r} may not stand in a rule"
+                return f"the function {match[0]!r} is not allowed in a rule"
             if not calls and name not in _WORDS | declared:
-                return f"{match[0]!r} is no declared column"
+                return f"{match[0]!r} is not a declared column"
             last = name
         previous, position = match[0], match.end()
-    return "a bracket is opened that is not closed" if depth else None
+    return "an opening bracket has no closing bracket" if depth else None
 
 
 def find_violations(
     table: pa.Table, rules: Iterable[RowRule], columns: Iterable[ContractColumn]
 ) -> dict[str, list[int]]:
-    """Find the rows that break each rule: name of the rule -> places in the table, from 0. Null is no breach.
+    """Find the rows that violate each rule: rule name -> row indexes, from 0. A null result is not a violation.
 
-    Raises ProjectError for a rule that cannot be run, without the engine's message, which may quote a value.
+    Raises ProjectError for a rule that cannot be run, without the message of the engine, which may quote a value.
     """
     import duckdb
     import pyarrow as pa
@@ -94,13 +94,13 @@ def find_violations(
         engine.register("rows", table.append_column(index_column, pa.array(range(table.num_rows), pa.int64())))
         for rule in listed:
             if (error := _syntax_error(rule, declared)) is not None:
-                raise ProjectError(f"the rule {rule.name!r}: {error}", fix="mend the rule in its contract")
+                raise ProjectError(f"the rule {rule.name!r}: {error}", fix="correct the rule in its contract")
             try:
                 result = engine.execute(f'SELECT "{index_column}" FROM rows WHERE NOT ({rule.sql}) ORDER BY 1')  # noqa: S608
                 violations[rule.name] = [index for (index,) in result.fetchall()]
             except duckdb.Error as error:
                 message = f"the rule {rule.name!r} cannot be run on this drop ({type(error).__name__})"
-                raise ProjectError(message, fix="mend the rule in its contract") from None
+                raise ProjectError(message, fix="correct the rule in its contract") from None
     return violations
 
 
@@ -112,7 +112,7 @@ def _unused_name(taken: list[str]) -> str:
 
 
 def _open_engine() -> duckdb.DuckDBPyConnection:
-    """Open an engine of its own, in memory, that can open no file, load no extension and change no setting."""
+    """Open an in-memory engine without access to files, extensions or changes of settings."""
     import duckdb
 
     settings: dict[str, Any] = {
@@ -133,13 +133,13 @@ def _compile_error(engine: duckdb.DuckDBPyConnection, rule: RowRule) -> str | No
     try:
         description = engine.execute(f"DESCRIBE SELECT ({rule.sql}) FROM rows").fetchall()  # noqa: S608
     except duckdb.Error as exc:
-        # The contract's own text may be quoted: there is no row yet.
+        # The message can quote only the contract, because the table is empty.
         return str(exc).splitlines()[0]
-    return None if description[0][1] == "BOOLEAN" else f"it is {description[0][1]}, not true or false"
+    return None if description[0][1] == "BOOLEAN" else f"the result is {description[0][1]}, not BOOLEAN"
 
 
 def _engine_type(arrow_name: str) -> str:
-    """Translate Arrow's name of a type into the engine's."""
+    """Return the engine type of an Arrow type name."""
     engine_types = {
         "string": "VARCHAR",
         "int64": "BIGINT",

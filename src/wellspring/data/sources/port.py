@@ -1,4 +1,4 @@
-"""What the enclave may ask of a place where vendors leave files."""
+"""Interface of a source: a folder where a vendor delivers files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ByteProgress = Callable[[int, int], None]
 
 
 class RemoteFile(NamedTuple):
-    """One file as the source shows it. modified: UTC, by the source's clock. settling: perhaps still being written."""
+    """One file in a source. modified: UTC, clock of the source. still_writing: the vendor may still be writing it."""
 
     name: str
     size: int
@@ -22,7 +22,7 @@ class RemoteFile(NamedTuple):
 
 
 class FetchedFile(NamedTuple):
-    """One file's bytes, unchanged from the first byte read to the last. digest: SHA-256 of `content`."""
+    """The content of one file, which did not change during the read. digest: SHA-256 of `content`."""
 
     content: bytes
     digest: Digest
@@ -30,21 +30,21 @@ class FetchedFile(NamedTuple):
 
 
 class FileSource(Protocol):
-    """Lists and fetches files. Raises Unavailable (no answer; retry later), Refused (it does not know us, or is not
-    the one that was pinned)."""
+    """Lists and fetches files. Raises Unavailable (no response; retry later), Refused (authentication failed, or the
+    host key is not the pinned one)."""
 
     def list(self) -> tuple[RemoteFile, ...]:
-        """List the files now, oldest first; dotfiles, `.part`, `.tmp`, folders and links are left alone."""
+        """List the files, oldest first. Skips dotfiles, `.part`, `.tmp`, folders and links."""
         ...
 
     def stat(self, name: str) -> RemoteFile:
-        """Look at one file. Raises NotFound."""
+        """Return the attributes of one file. Raises NotFound."""
         ...
 
     def fetch(self, name: str, *, progress: ByteProgress | None = None) -> FetchedFile:
         """Read one whole file.
 
-        Raises NotFound if it is not there, or no longer when the last byte was read; Refused with an `inconclusive`
-        verdict (reason `still_written`) if it changed while it was read, or is still settling.
+        Raises NotFound if it does not exist, or was deleted during the read; Refused with an `inconclusive` verdict
+        (reason `still_writing`) if it changed during the read, or may still be being written.
         """
         ...

@@ -1,4 +1,4 @@
-"""A vendor's outbox over SFTP: the host key is pinned, and a file that is still being written is left alone."""
+"""Vendor folder over SFTP, with a pinned host key. Files that are still being written are not fetched."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ _TIMEOUT = 15.0
 class SftpSource:
     """One folder of one SFTP server.
 
-    known_hosts: OpenSSH text that pins the server's key. There is no way to switch the check off: an empty text knows
-    nobody. private_key: OpenSSH text. address: (host, port), asked again at each call, so a restarted server is found.
+    known_hosts: OpenSSH file that pins the host key of the server. The check cannot be disabled: an empty file matches
+    no server. private_key: OpenSSH text. address: returns (host, port); called for each connection, because a
+    restarted server may have another port.
     """
 
     def __init__(
@@ -66,25 +67,25 @@ class SftpSource:
         return self._run_session(self._fetch(name, progress))
 
     def _run_session(self, operation: Coroutine[Any, Any, T]) -> T:
-        """Run one conversation from its login to its end, and put every way it can fail into the house's words."""
+        """Run one SFTP session and convert its errors to wellspring errors."""
         import asyncssh
 
         try:
             return asyncio.run(operation)
         except asyncssh.HostKeyNotVerifiable:
             raise Refused(
-                f"source {self.name!r} showed a host key that {self._known_hosts} does not pin",
-                fix="ask the vendor whether the key was changed; only then replace the pinned one",
+                f"source {self.name!r} has a host key that is not in {self._known_hosts}",
+                fix="ask the vendor whether the key changed; only then replace the pinned key",
             ) from None
         except asyncssh.PermissionDenied:
             raise Refused(
-                f"source {self.name!r} does not let {self._user!r} in",
-                fix="give the vendor the public key that belongs to the secret enclave/sftp",
+                f"source {self.name!r} rejected the login of {self._user!r}",
+                fix="give the vendor the public key of the secret enclave/sftp",
             ) from None
         except asyncssh.SFTPPermissionDenied:
             raise Refused(
-                f"source {self.name!r} does not let {self._user!r} read there",
-                fix="ask the vendor for the right to read",
+                f"source {self.name!r} does not allow {self._user!r} to read the folder",
+                fix="ask the vendor for read permission",
             ) from None
         except (OSError, asyncssh.Error) as exc:
             raise Unavailable(
@@ -99,22 +100,22 @@ class SftpSource:
             pinned = asyncssh.import_known_hosts(self._known_hosts.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise Refused(
-                f"source {self.name!r} has no pinned host key: {self._known_hosts} is not there",
-                fix="put the vendor's host key there, in OpenSSH's known_hosts format",
+                f"source {self.name!r} has no pinned host key: {self._known_hosts} does not exist",
+                fix="write the host key of the vendor to it, in the known_hosts format of OpenSSH",
             ) from None
         except ValueError:
             raise Refused(
-                f"{self._known_hosts} is not in OpenSSH's known_hosts format", fix="write `host keytype key` lines"
+                f"{self._known_hosts} is not in the known_hosts format of OpenSSH", fix="write `host keytype key` lines"
             ) from None
         try:
             key = asyncssh.import_private_key(self._private_key)
         except asyncssh.KeyImportError:
             raise Refused(
-                "the secret enclave/sftp is no private key in OpenSSH's format",
-                fix="write it again, or run `wellspring up`",
+                "the secret enclave/sftp is not a private key in OpenSSH format",
+                fix="write the secret again, or run `wellspring up`",
             ) from None
         host, port = self._address()
-        # config and agent_path: nothing of the surrounding account may add a key, a host or a proxy.
+        # config and agent_path: the SSH configuration of the account may not add a key, a host or a proxy.
         connection = await asyncssh.connect(
             host,
             port,
@@ -128,7 +129,7 @@ class SftpSource:
             login_timeout=_TIMEOUT,
             keepalive_interval=_TIMEOUT,
         )
-        # A name that is not UTF-8 is shown with escapes: it matches no contract and is told, and hides no other file.
+        # A name that is not UTF-8 is listed with escapes: it becomes a finding, and the other files are still listed.
         async with connection, connection.start_sftp_client(path_errors="backslashreplace") as sftp:
             yield sftp
 
@@ -163,14 +164,14 @@ class SftpSource:
             total = before.size or 0
             if total > self._max_size:
                 raise Refused(
-                    f"a file of source {self.name!r} has {total:,} bytes, more than {self._max_size:,}",
+                    f"a file of source {self.name!r} has {total:,} bytes, more than the limit of {self._max_size:,}",
                     fix="ask the vendor for smaller files",
                 )
             content = bytearray()
             hasher = hashlib.sha256()
             try:
                 async with sftp.open(self._path(name), "rb", block_size=131072) as file:
-                    # One byte past the end is asked for too: a file that grew while it was read must show.
+                    # Requests one byte past the end, to detect a file that grew during the read.
                     while block := await file.read(min(_READ_SIZE, total + 1 - len(content)), len(content)):
                         content += block
                         hasher.update(block)
@@ -207,14 +208,14 @@ class SftpSource:
         return RemoteFile(name, attrs.size or 0, modified, (now - modified).total_seconds() < self._settle_seconds)
 
     def _server_now(self, attributes: list[asyncssh.SFTPAttrs]) -> datetime:
-        """Say what time it is there: SFTP has no word for it, but its clock cannot be behind the newest file."""
+        """Estimate the time of the server. SFTP does not report it, but its clock is not behind the newest file."""
         return max([self._clock.now(), *map(_modified_at, attributes)])
 
     def _not_found(self, name: str) -> NotFound:
         return NotFound(f"source {self.name!r} has no file {name!r}", fix="list the source again")
 
     def _still_writing(self, name: str) -> Refused:
-        reason = Reason(code="still_writing", message="it changed while it was read, or just before")
+        reason = Reason(code="still_writing", message="it changed during the read, or just before")
         return Refused(
             f"{name!r} of source {self.name!r} is still being written",
             fix="try again when the vendor has finished it",
@@ -223,7 +224,7 @@ class SftpSource:
 
 
 def is_ignored(name: str) -> bool:
-    """Say whether a name is none of ours: a dotfile, or one that its writer marks as unfinished."""
+    """Return whether a name is a dotfile or has the suffix of an unfinished file."""
     return name.startswith(".") or name.lower().endswith(_UNFINISHED_SUFFIXES)
 
 
