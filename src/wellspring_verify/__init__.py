@@ -1,5 +1,9 @@
-"""The offline verifier. Read `canonical`, `merkle`, `notes`, `entries`, `story` and `telling` (entries to words),
-`pack` (the check), `chain` (what an answer rests on), `people`, `releases`, `approvals`, `promise`, `answer`, `cli`."""
+"""The offline verifier.
+
+Read the modules in this order: `canonical`, `merkle`, `notes`, `entries`; `story` and `summary` (entries to text);
+`pack` (the check); `chain` (the evidence behind a prediction), `users`, `releases`, `approvals`; `answer_signature`,
+`prediction`; `cli`.
+"""
 
 from wellspring_verify.pack import PackFinding, VerificationReport, verify
 

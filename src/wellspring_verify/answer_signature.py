@@ -1,12 +1,13 @@
-"""The promise under an answer: what exactly an API process signs, and how anybody checks it.
+"""Build the text that an API process signs for a prediction, and verify the signature.
 
-The signed text of an answer is canonical JSON (see `canonical`) of the answer without its member `promise`. A number
-under a name of FLOATS, at any depth, is written as text by Python's float.hex (0.75 is "0x1.8000000000000p-1"), however
-it was spelled: 1, 1.0 and 1e0 are one number, and minus zero is zero. A number with a fraction anywhere else, a float
-that is no number, and a text under a name of FLOATS are refused: one answer has one text, and one text one answer.
+The signed text is the canonical JSON (see `canonical`) of the prediction without its member `signature`. A number in a
+field of FLOAT_FIELDS, at any depth, is written as text by Python's float.hex (0.75 is "0x1.8000000000000p-1"); its
+spelling does not matter: 1, 1.0 and 1e0 give the same text, and minus zero is written as zero. A fractional number in
+any other field, NaN, an infinity, and text in a field of FLOAT_FIELDS are rejected. So each prediction has one text,
+and each text belongs to one prediction.
 
-The promise is `{"key": ..., "signature": ...}`: 16 hex of the SHA-256 of the key's public half (32 bytes of Ed25519),
-and the signature over the text in canonical base64.
+The signature is `{"key_id": ..., "value": ...}`: 16 hex digits of the SHA-256 of the public key (32 bytes, Ed25519),
+and the signature of the text in canonical base64.
 """
 
 from __future__ import annotations
@@ -24,53 +25,53 @@ from wellspring_verify.canonical import MAX_DEPTH, MalformedError, dumps_canonic
 from wellspring_verify.notes import decode_base64
 
 FLOAT_FIELDS = frozenset({"score", "contribution"})
-"""The names whose numbers are floats: an answer's score, and how far each reason pushed it."""
+"""The fields whose numbers are floats: the score of a prediction, and the contribution of each reason to it."""
 SIGNATURE_FIELD = "signature"
 _MAX_ANSWER_BYTES = 2**20
 
 
 class DetachedSignature(NamedTuple):
-    """What stands under `promise`. key: 16 hex; signature: 64 bytes."""
+    """The member `signature` of a prediction. key_id: 16 hex digits; signature: 64 bytes."""
 
     key_id: str
     signature: bytes
 
 
 def signed_text(answer: Mapping[str, object]) -> bytes:
-    """Return the bytes that a promise signs. Raises Malformed for what has no one text."""
+    """Return the bytes that are signed. Raises MalformedError for a prediction that has no unique text."""
     return dumps_canonical(
         {name: _encode_floats(name, value, 1) for name, value in answer.items() if name != SIGNATURE_FIELD}
     )
 
 
 def float_hex(number: float) -> str:
-    """Write a number as the text that stands for it: float.hex. Raises Malformed for NaN and what is endless."""
+    """Write a number as text with float.hex. Raises MalformedError for NaN and infinities."""
     try:
-        value = float(number) + 0.0  # Minus zero becomes zero: some writers of JSON do not know it.
+        value = float(number) + 0.0  # Minus zero becomes zero: some JSON writers cannot write it.
     except OverflowError:
-        raise MalformedError("it holds a number beyond any float") from None
+        raise MalformedError("it contains a number that is too large for a float") from None
     if not math.isfinite(value):
-        raise MalformedError("it holds a number that is none")
+        raise MalformedError("it contains a number that is not finite")
     return value.hex()
 
 
 def answer_digest(answer: Mapping[str, object]) -> str:
-    """Return what the ledger holds of an answer: the SHA-256 of its text, in hex."""
+    """Return the digest that the ledger records for a prediction: the SHA-256 of its signed text, in hex."""
     return hashlib.sha256(signed_text(answer)).hexdigest()
 
 
 def compute_key_id(public_key: bytes) -> str:
-    """Name an API process's key: the first 16 hex of the SHA-256 of its public half."""
+    """Compute a key id: the first 16 hex digits of the SHA-256 of the public key."""
     return hashlib.sha256(public_key).hexdigest()[:16]
 
 
 def parse_answer(content: bytes) -> dict[str, object]:
-    """Read an answer as it came over HTTP; spaces and the order of names do not matter.
+    """Read a prediction as the API returned it; whitespace and the order of members do not matter.
 
-    Raises Malformed for what is no JSON object, for a name that stands twice, and for NaN.
+    Raises MalformedError for anything but a JSON object, for a duplicate name, and for NaN.
     """
     if len(content) > _MAX_ANSWER_BYTES:
-        raise MalformedError("it is too large for an answer")
+        raise MalformedError("it is too large for a prediction")
     try:
         value = json.loads(
             content.decode("utf-8"), object_pairs_hook=_require_unique_names, parse_constant=_reject_constant
@@ -80,27 +81,27 @@ def parse_answer(content: bytes) -> dict[str, object]:
     except (ValueError, RecursionError):
         raise MalformedError("it is not JSON") from None
     if not isinstance(value, dict):
-        raise MalformedError("it is no JSON object")
+        raise MalformedError("it is not a JSON object")
     return cast("dict[str, object]", value)
 
 
 def read_signature(answer: Mapping[str, object]) -> DetachedSignature:
-    """Return the promise of an answer, not checked yet. Raises Malformed."""
+    """Return the signature of a prediction without verifying it. Raises MalformedError."""
     value = answer.get(SIGNATURE_FIELD)
     if not isinstance(value, Mapping):
-        raise MalformedError("it bears no promise")
+        raise MalformedError("it has no signature")
     fields = cast("Mapping[str, object]", value)
     key_id, signature = fields.get("key_id"), fields.get("value")
     if set(fields) != {"key_id", "value"} or not isinstance(key_id, str) or not isinstance(signature, str):
-        raise MalformedError("its promise is not a key and a signature")
+        raise MalformedError("its signature is not an object of key_id and value")
     blob = decode_base64(signature)
     if len(blob) != 64:
-        raise MalformedError("its promise's signature is not one of Ed25519")
+        raise MalformedError("its signature is not an Ed25519 signature")
     return DetachedSignature(key_id, blob)
 
 
 def verify_signature(public_key: bytes, signature: bytes, message: bytes) -> bool:
-    """Say whether this is the signature of the key with this public half (32 bytes) over a message."""
+    """Return whether the Ed25519 signature of the message by this public key (32 bytes) is valid."""
     try:
         Ed25519PublicKey.from_public_bytes(public_key).verify(signature, message)
     except (InvalidSignature, ValueError):
@@ -113,23 +114,23 @@ def _encode_floats(name: str, value: object, depth: int) -> object:
         raise MalformedError("it is nested too deeply")
     if isinstance(value, Mapping):
         members = cast("Mapping[str, object]", value)
-        return {item: _encode_floats(item, one, depth + 1) for item, one in members.items()}
+        return {member: _encode_floats(member, content, depth + 1) for member, content in members.items()}
     if isinstance(value, (list, tuple)):
-        items = cast("list[object]", value)
-        return [_encode_floats(name, one, depth + 1) for one in items]
+        elements = cast("list[object]", value)
+        return [_encode_floats(name, element, depth + 1) for element in elements]
     if name not in FLOAT_FIELDS:
         return value
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise MalformedError(f"its {name} is no number")
+        raise MalformedError(f"its {name} is not a number")
     return float_hex(value)
 
 
 def _require_unique_names(pairs: list[tuple[str, object]]) -> dict[str, object]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        raise MalformedError("a name stands in it twice")
+        raise MalformedError("it contains a name twice")
     return value
 
 
 def _reject_constant(name: str) -> NoReturn:
-    raise MalformedError(f"{name} is no number")
+    raise MalformedError(f"{name} is not a number")

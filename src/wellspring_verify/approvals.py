@@ -1,4 +1,4 @@
-"""A release needs two people: what exactly each of them signs, and how anybody checks it."""
+"""Build the notes that the proposer and the approver of a release sign, and verify their signatures."""
 
 from __future__ import annotations
 
@@ -7,29 +7,32 @@ from wellspring_verify.canonical import MalformedError
 
 
 def approval_text(model: str, release: str, digest: str) -> bytes:
-    """Return the release note that an approver signs with a key of their own (Ed25519).
+    """Return the release note that an approver signs with their own key (Ed25519).
 
-    release: its id; digest: 64 hex, of the release's canonical JSON. Raises Malformed for a part that would not stand
-    on one line of its own.
+    release: its id; digest: 64 hex digits, of the release's canonical JSON. Raises MalformedError for an argument that
+    is empty or contains a space, a control character or a non-ASCII character.
     """
     return _note_text("release", model, release, digest)
 
 
 def proposal_text(model: str, release: str, digest: str) -> bytes:
-    """Return what a proposer signs: the same four lines under another name, so that neither stands for the other."""
+    """Return the note that a proposer signs.
+
+    Its first line differs from that of `approval_text`, so that neither signature is valid for the other note.
+    """
     return _note_text("proposal", model, release, digest)
 
 
 def verify_note_signature(public_key: str, signature: str, message: bytes) -> bool:
-    """Say whether `signature` is that of `public` over the note; both in canonical base64. Raises Malformed."""
+    """Return whether the signature of a note is valid; key and signature in canonical base64. Raises MalformedError."""
     key, blob = notes.decode_base64(public_key), notes.decode_base64(signature)
     if len(key) != 32 or len(blob) != 64:
-        raise MalformedError("it is no key or no signature of Ed25519")
+        raise MalformedError("it is not an Ed25519 key or signature")
     return answer_signature.verify_signature(key, blob, message)
 
 
 def _note_text(kind: str, *lines: str) -> bytes:
     for line in lines:
         if not line or not line.isascii() or not line.isprintable() or " " in line:
-            raise MalformedError("a release note's lines are model, release and digest, without spaces")
+            raise MalformedError("the lines of a release note are model, release and digest, without spaces")
     return "".join(f"{line}\n" for line in (f"wellspring {kind} v1", *lines)).encode()

@@ -16,17 +16,19 @@ EXIT_USAGE, EXIT_NOT_FOUND = 2, 66
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Check one pack, say what was found, return the exit code: 0, 10, 20; 2 for a wrong argument, 66 for no pack."""
+    """Verify one pack, print the result, return the exit code: 0, 10, 20; 2 for a wrong argument, 66 for no pack."""
     parser = argparse.ArgumentParser(
         prog="wellspring verify",
-        description="Check a pack offline. No key is taken from the pack: get the keys from the house, another way.",
-        epilog="exit 0: verified; 10: consistent, but the signer was not checked; 20: broken, and named",
+        description="Verify a pack offline. No key is read from the pack: get the keys by another channel.",
+        epilog="exit 0: verified; 10: consistent, but the signer was not checked; 20: corrupted, with the findings",
     )
-    parser.add_argument("pack", type=Path, help="the folder to check")
-    parser.add_argument("--key", help="the log's verifier key, or a file that holds it")
-    parser.add_argument("--witness", help="the witness's verifier key, or a file that holds it")
-    parser.add_argument("--answer", type=Path, help="an answer of the API, as JSON, to check against its story")
-    parser.add_argument("--json", action="store_true", help="answer as JSON")
+    parser.add_argument("pack", type=Path, help="the folder of the pack")
+    parser.add_argument("--key", help="the log's verifier key, or a file that contains it")
+    parser.add_argument("--witness", help="the witness's verifier key, or a file that contains it")
+    parser.add_argument(
+        "--answer", type=Path, help="a prediction as the API returned it (JSON), to check against the pack"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
     try:
         args = parser.parse_args(argv)
     except SystemExit as stop:
@@ -42,19 +44,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         answer = args.answer.read_bytes()[: 2**21] if args.answer else None
     except (OSError, ValueError):
-        print(f"wellspring verify: there is no file {str(args.answer)!a}", file=sys.stderr)
+        print(f"wellspring verify: file not found: {str(args.answer)!a}", file=sys.stderr)
         return EXIT_NOT_FOUND
     try:
         report = verify(args.pack, key=key, witness=witness, answer=answer)
     except (OSError, ValueError):
-        print(f"wellspring verify: there is no folder {str(args.pack)!a}", file=sys.stderr)
+        print(f"wellspring verify: folder not found: {str(args.pack)!a}", file=sys.stderr)
         return EXIT_NOT_FOUND
     print(_render_json(report) if args.json else _render_text(report))
     return report.outcome
 
 
 def _read_key_option(argument: str | None, kind: int, option: str) -> str | None:
-    """Return the verifier key that was given, or the first one of its kind in the file that was named."""
+    """Return the verifier key in the argument, or the first key of this kind in the file that it names."""
     if argument is None:
         return None
     try:
@@ -64,14 +66,14 @@ def _read_key_option(argument: str | None, kind: int, option: str) -> str | None
     try:
         content = Path(argument).read_bytes()[: 2**20].decode("utf-8", "replace")
     except (OSError, ValueError):
-        raise MalformedError(f"{option} is neither a verifier key ({problem}) nor a file that can be read") from None
+        raise MalformedError(f"{option} is neither a verifier key ({problem}) nor a readable file") from None
     for line in content.splitlines():
         try:
             return str(_parse_key_of_kind(line.strip(), kind))
         except MalformedError:
             continue
     expected_owner = "the log" if kind == notes.KIND_LOG else "the witness"
-    raise MalformedError(f"{option}: the file holds no verifier key of {expected_owner}")
+    raise MalformedError(f"{option}: the file contains no verifier key of {expected_owner}")
 
 
 def _parse_key_of_kind(text: str, kind: int) -> notes.VerifierKey:
@@ -85,7 +87,7 @@ def _parse_key_of_kind(text: str, kind: int) -> notes.VerifierKey:
 
 def _render_text(report: VerificationReport) -> str:
     verdict = {VERIFIED: "VERIFIED", UNSIGNED: "CONSISTENT, SIGNER NOT CHECKED", CORRUPTED: "CORRUPTED"}[report.outcome]
-    lines = [f"{verdict}: {_escape_ascii(report.subject or 'no subject that could be read')}"]
+    lines = [f"{verdict}: {_escape_ascii(report.subject or 'no readable subject')}"]
     lines += [f"  {_escape_ascii(line)}" for line in report.summary]
     lines += [f"  {_escape_ascii(str(finding))}" for finding in report.findings[:50]]
     if len(report.findings) > 50:
@@ -108,5 +110,5 @@ def _render_json(report: VerificationReport) -> str:
 
 
 def _escape_ascii(text: str) -> str:
-    """Show text of a pack that may be hostile: ASCII only, nothing that acts on a terminal, not endless."""
+    """Escape text of a pack for a terminal: ASCII only, no control characters, at most 300 characters."""
     return ascii(text)[1:-1][:300]

@@ -1,4 +1,4 @@
-"""What an entry of the log is, read from its bytes."""
+"""Parse the entries of the log, and look them up by action and subject."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ACTION_WRITERS = {
     "predict": "api",
     **dict.fromkeys(("approve", "gate", "materialize", "promote", "propose", "publish", "rollback", "train"), "worker"),
 }
-"""By action: the one service whose word counts on it. In another service's journal it stands for nothing."""
+"""By action: the one service that may record it. Entries of the action from other services are ignored."""
 _ENTRY_FIELDS: dict[str, tuple[type, ...]] = {
     "version": (int,),
     "service": (str,),
@@ -34,14 +34,14 @@ _ENTRY_FIELDS: dict[str, tuple[type, ...]] = {
 
 
 class Ref(NamedTuple):
-    """A thing named, and the SHA-256 (hex) of its bytes where it has bytes."""
+    """A reference: a name, and the SHA-256 (hex) of the bytes of the thing where it has bytes."""
 
     name: str
     digest: str | None
 
 
 class Entry(NamedTuple):
-    """One entry of the ledger, as its bytes say. place: its index in the tree."""
+    """One entry of the ledger. tree_index: its index in the tree."""
 
     tree_index: int
     service: str
@@ -63,10 +63,10 @@ class Entry(NamedTuple):
 
 
 def parse_entry(tree_index: int, content: bytes) -> Entry:
-    """Read the bytes of one entry. Raises Malformed unless they are canonical and have exactly an entry's fields."""
+    """Read the bytes of one entry. Raises MalformedError unless they are canonical, with exactly an entry's fields."""
     value = loads_canonical(content)
     if not isinstance(value, dict) or value.keys() != _ENTRY_FIELDS.keys():
-        raise MalformedError("it has not the fields of an entry")
+        raise MalformedError("it does not have the fields of an entry")
     if any(type(value[name]) not in kinds for name, kinds in _ENTRY_FIELDS.items()):
         raise MalformedError("a field of the entry has a wrong type")
     if value["version"] != 1 or value["phase"] not in ENTRY_PHASES or cast(int, value["sequence"]) < 0:
@@ -93,38 +93,38 @@ def _parse_refs(values: list[CanonicalValue]) -> tuple[Ref, ...]:
     refs: list[Ref] = []
     for value in values:
         if not isinstance(value, dict) or value.keys() != {"name", "digest"}:
-            raise MalformedError("an input or output of the entry is no reference")
+            raise MalformedError("an input or output of the entry is not a reference")
         name, digest = value["name"], value["digest"]
         if not isinstance(name, str) or not (digest is None or isinstance(digest, str)):
-            raise MalformedError("an input or output of the entry is no reference")
+            raise MalformedError("an input or output of the entry is not a reference")
         refs.append(Ref(name, digest))
     return tuple(refs)
 
 
 class EntryBook:
-    """The entries of one pack, asked by what was done to whom, in the order of the log."""
+    """The entries of one pack, by action and subject, in the order of the log."""
 
     def __init__(self, entries: Iterable[Entry]) -> None:
         self.entries = sorted(entries, key=lambda entry: entry.tree_index)
         self._intents = {entry.id: entry for entry in self.entries if entry.phase == "intent"}
 
     def reported(self, action: str, subject: str | None = None) -> list[Entry]:
-        """List what the service that does such things says of them, whatever came of it."""
+        """List the entries of an action by its own service (see ACTION_WRITERS), merged with their intents."""
         writer = ACTION_WRITERS.get(action)
-        candidates = (one for one in self.entries if one.action == action and writer in (None, one.service))
-        return [self._merge_intent(one) for one in candidates if subject in (None, one.subject)]
+        recorded = (entry for entry in self.entries if entry.action == action and writer in (None, entry.service))
+        return [self._merge_intent(entry) for entry in recorded if subject in (None, entry.subject)]
 
     def completed(self, action: str, subject: str | None = None) -> list[Entry]:
-        """List what came to its end. An entry that settles an intent says again what that one said."""
-        return [one for one in self.reported(action, subject) if one.phase == "done"]
+        """List the completed entries of an action, each with the references and facts of its intent."""
+        return [entry for entry in self.reported(action, subject) if entry.phase == "done"]
 
     def effective_from(self, entry: Entry) -> int:
-        """Return the place from which an act may have had effect: that of its intent, if it has one."""
+        """Return the tree index from which an action may have had effect: that of its intent, if it has one."""
         intent = self._find_intent(entry)
         return min(entry.tree_index, intent.tree_index) if intent else entry.tree_index
 
     def _find_intent(self, entry: Entry) -> Entry | None:
-        """Return the intent that an entry settles; one of something else, or of another service, is not it."""
+        """Return the intent that an entry settles: of the same service, action and subject."""
         intent = self._intents.get(entry.intent or "")
         return intent if intent and _action_key(intent) == _action_key(entry) else None
 
@@ -144,16 +144,16 @@ def _action_key(entry: Entry) -> tuple[str, str, str]:
 
 
 def fact_text(entry: Entry, fact: str) -> str:
-    """Return one fact that is text; empty if it is none."""
+    """Return a fact that is text; an empty string if it is missing or has another type."""
     value = entry.facts.get(fact)
     return value if isinstance(value, str) else ""
 
 
 def user_of(entry: Entry) -> str:
-    """Name the person at whose word something was done, as `person:NAME` has it; empty if nobody is named."""
+    """Return the name of the user who requested an action; an empty string if the entry names none."""
     return fact_text(entry, "user").removeprefix("user:")
 
 
 def refs_of_kind(refs: Iterable[Ref], kind: str) -> list[Ref]:
-    """List the things of one kind: `release:...`, `edition:...`."""
+    """List the references of one kind: `release:...`, `edition:...`."""
     return [ref for ref in refs if ref.name.startswith(f"{kind}:")]

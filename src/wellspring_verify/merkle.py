@@ -1,4 +1,4 @@
-"""The Merkle tree of RFC 6962, seen by a verifier: hashes, roots, and the two proofs."""
+"""Compute and verify the Merkle tree of RFC 6962: hashes, roots, inclusion and consistency proofs."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ EMPTY_ROOT = hashlib.sha256(b"").digest()
 
 
 def hash_leaf(entry: bytes) -> bytes:
-    """Hash one entry into its leaf: SHA-256(0x00 || entry).    Source: RFC 6962, section 2.1."""
+    """Hash an entry into its leaf: SHA-256(0x00 || entry).    Source: RFC 6962, section 2.1."""
     return hashlib.sha256(b"\x00" + entry).digest()
 
 
 def hash_node(left_hash: bytes, right_hash: bytes) -> bytes:
-    """Hash two subtrees into the one above them: SHA-256(0x01 || left || right)."""
+    """Hash two subtrees into their parent: SHA-256(0x01 || left || right)."""
     return hashlib.sha256(b"\x01" + left_hash + right_hash).digest()
 
 
 def compute_root(leaf_hashes: Iterable[bytes]) -> bytes:
-    """Compute the root over leaf hashes; SHA-256 of nothing for an empty tree."""
+    """Compute the root over leaf hashes; the SHA-256 of an empty string for an empty tree."""
     complete_subtrees: list[tuple[int, bytes]] = []  # (leaves below, hash) of complete subtrees, the largest first
-    for one in leaf_hashes:
-        size, subtree_hash = 1, one
+    for leaf_hash in leaf_hashes:
+        size, subtree_hash = 1, leaf_hash
         while complete_subtrees and complete_subtrees[-1][0] == size:
             subtree_hash = hash_node(complete_subtrees.pop()[1], subtree_hash)
             size *= 2
@@ -36,7 +36,7 @@ def compute_root(leaf_hashes: Iterable[bytes]) -> bytes:
 
 
 def verify_inclusion(leaf_hash: bytes, index: int, size: int, proof: Sequence[bytes], root_hash: bytes) -> bool:
-    """Say whether the proof leads from this leaf at `index` to the root of a tree of `size` leaves.
+    """Return whether the proof leads from the leaf at `index` to the root of a tree of `size` leaves.
 
     Source: RFC 9162, section 2.1.3.2.
     """
@@ -57,7 +57,7 @@ def verify_inclusion(leaf_hash: bytes, index: int, size: int, proof: Sequence[by
 
 
 def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]) -> bool:
-    """Say whether the proof shows that a tree of `old` leaves is the beginning of one of `new` leaves.
+    """Return whether the proof shows that a tree of `old` leaves is the beginning of one of `new` leaves.
 
     The proof is empty when old is 0 or equals new.    Source: RFC 9162, section 2.1.4.2.
     """

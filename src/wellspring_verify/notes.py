@@ -1,5 +1,8 @@
-"""Signed notes, verifier keys, checkpoints and cosignatures, as C2SP defines them (signed-note, tlog-checkpoint,
-tlog-cosignature). One spelling only: canonical base64, no leading zeros, no extension lines."""
+"""Parse signed notes, verifier keys, checkpoints and cosignatures.
+
+Formats: C2SP signed-note, tlog-checkpoint, tlog-cosignature. Only one spelling is accepted: canonical base64, no
+leading zeros, no extension lines.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from wellspring_verify.canonical import MalformedError
 
 KIND_LOG, KIND_WITNESS = 1, 4
-"""Types of keys: 0x01 Ed25519 over the text; 0x04 Ed25519 over a timed cosignature of the text."""
+"""Key types: 0x01 Ed25519 signs the text; 0x04 Ed25519 signs a timestamped cosignature of the text."""
 _MAX_SIGNATURES = 100
 
 
 class VerifierKey(NamedTuple):
-    """A verifier key. kind: LOG or WITNESS; public: 32 bytes of Ed25519."""
+    """A verifier key. kind: KIND_LOG or KIND_WITNESS; public_key: 32 bytes, Ed25519."""
 
     name: str
     kind: int
@@ -27,7 +30,7 @@ class VerifierKey(NamedTuple):
 
     @property
     def key_id(self) -> bytes:
-        """The four bytes that stand before a signature, to find its key."""
+        """The four bytes before a signature that identify its key."""
         return hashlib.sha256(self.name.encode() + b"\n" + bytes([self.kind]) + self.public_key).digest()[:4]
 
     def __str__(self) -> str:
@@ -35,7 +38,7 @@ class VerifierKey(NamedTuple):
 
 
 class NoteSignature(NamedTuple):
-    """One signature line. blob: what follows the key id."""
+    """One signature line. blob: the bytes after the key id."""
 
     name: str
     key_id: bytes
@@ -47,14 +50,14 @@ class NoteSignature(NamedTuple):
 
 
 class SignedNote(NamedTuple):
-    """A text (it ends in a newline) and its signature lines, none of them checked yet."""
+    """A text (it ends in a newline) and its signature lines, not verified."""
 
     text: bytes
     signatures: tuple[NoteSignature, ...]
 
 
 class CheckpointHead(NamedTuple):
-    """What a checkpoint says: the tree of this log has `size` leaves and this root."""
+    """The content of a checkpoint: the tree of this log has `size` leaves and this root."""
 
     origin: str
     size: int
@@ -66,41 +69,41 @@ class CheckpointHead(NamedTuple):
 
 
 def parse_verifier_key(text: str) -> VerifierKey:
-    """Read `<name>+<8 hex of the key id>+<base64 of type and public key>`. Raises Malformed."""
+    """Read `<name>+<8 hex of the key id>+<base64 of type and public key>`. Raises MalformedError."""
     parts = text.split("+", 2)
     if len(parts) != 3:
-        raise MalformedError("a verifier key reads NAME+8HEX+BASE64")
+        raise MalformedError("a verifier key has the form NAME+8HEX+BASE64")
     content = decode_base64(parts[2])
     if len(content) != 33 or content[0] not in (KIND_LOG, KIND_WITNESS):
-        raise MalformedError("only Ed25519 keys (type 1 of a log, type 4 of a witness) are known here")
+        raise MalformedError("only Ed25519 keys (type 1 of a log, type 4 of a witness) are supported")
     key = VerifierKey(_check_key_name(parts[0]), content[0], content[1:])
     if parts[1] != key.key_id.hex():
-        raise MalformedError("the key's id does not belong to its name and bytes: it was mistyped")
+        raise MalformedError("the key's id does not match its name and bytes: it was mistyped")
     return key
 
 
 def parse_note(data: bytes) -> SignedNote:
-    """Read a signed note without checking any signature. Raises Malformed."""
+    """Read a signed note without verifying its signatures. Raises MalformedError."""
     try:
         note_text = data.decode("utf-8")
     except UnicodeDecodeError:
         raise MalformedError("it is not UTF-8") from None
     if any(letter < " " and letter != "\n" for letter in note_text):
-        raise MalformedError("it holds a control character")
+        raise MalformedError("it contains a control character")
     split = note_text.rfind("\n\n")
     if split < 0 or not note_text.endswith("\n"):
-        raise MalformedError("it is no signed note: text, an empty line, signature lines")
+        raise MalformedError("it is not a signed note: text, an empty line, signature lines")
     lines = note_text[split + 2 :].split("\n")[:-1]
     if not 1 <= len(lines) <= _MAX_SIGNATURES:
-        raise MalformedError("it holds no signature line, or too many")
+        raise MalformedError("it has no signature line, or too many")
     return SignedNote(note_text[: split + 1].encode(), tuple(parse_signature_line(line) for line in lines))
 
 
 def parse_signature_line(line: str) -> NoteSignature:
-    """Read one signature line, without its newline. Raises Malformed."""
+    """Read one signature line, without its newline. Raises MalformedError."""
     parts = line.split(" ")
     if len(parts) != 3 or parts[0] != "\u2014":
-        raise MalformedError("a signature line reads: em dash, name, base64")
+        raise MalformedError("a signature line has the form: em dash, name, base64")
     content = decode_base64(parts[2])
     if len(content) < 5:
         raise MalformedError("a signature is shorter than its key id")
@@ -108,20 +111,20 @@ def parse_signature_line(line: str) -> NoteSignature:
 
 
 def parse_checkpoint(text: bytes) -> CheckpointHead:
-    """Read the text of a checkpoint: origin, size, root, and nothing more. Raises Malformed."""
+    """Read the text of a checkpoint: origin, size and root. Raises MalformedError."""
     lines = text.decode("utf-8", "replace").split("\n")
     if len(lines) != 4 or lines[3] or not lines[0]:
         raise MalformedError("a checkpoint has exactly three lines: origin, size, root")
     size, root = lines[1], decode_base64(lines[2])
     if not (size.isascii() and size.isdigit() and len(size) <= 15) or (size[0] == "0" and size != "0"):
-        raise MalformedError("its size is no plain decimal number")
+        raise MalformedError("its size is not a plain decimal number")
     if len(root) != 32:
-        raise MalformedError("its root is no SHA-256")
+        raise MalformedError("its root is not a SHA-256")
     return CheckpointHead(lines[0], int(size), root)
 
 
 def verify_signature_line(signature: NoteSignature, key: VerifierKey, text: bytes) -> bool:
-    """Say whether this line is that key's signature (or cosignature) of the text."""
+    """Return whether the line is a valid signature (or cosignature) of the text by the key."""
     if (signature.name, signature.key_id) != (key.name, key.key_id):
         return False
     blob, message = signature.blob, text
@@ -137,16 +140,16 @@ def verify_signature_line(signature: NoteSignature, key: VerifierKey, text: byte
 
 
 def cosignature_text(timestamp: int, text: bytes) -> bytes:
-    """Return what a witness signs: the text with the second (POSIX time) at which it saw it."""
+    """Return the text that a witness signs: the checkpoint with the time of cosigning, in POSIX seconds."""
     return f"cosignature/v1\ntime {timestamp}\n".encode() + text
 
 
 def decode_base64(text: str) -> bytes:
-    """Read base64 in its one canonical spelling. Raises Malformed."""
+    """Read base64 in its canonical spelling. Raises MalformedError."""
     try:
         content = base64.b64decode(text.encode("ascii"), validate=True)
     except (UnicodeEncodeError, binascii.Error):
-        raise MalformedError("it holds something that is not base64") from None
+        raise MalformedError("it contains something that is not base64") from None
     if base64.b64encode(content).decode() != text:
         raise MalformedError("its base64 is not in the canonical form")
     return content
@@ -154,5 +157,5 @@ def decode_base64(text: str) -> bytes:
 
 def _check_key_name(text: str) -> str:
     if not text or "+" in text or any(letter.isspace() for letter in text):
-        raise MalformedError("a key's name is not empty and holds no space and no +")
+        raise MalformedError("a key's name must not be empty and must not contain a space or +")
     return text

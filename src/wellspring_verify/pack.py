@@ -1,8 +1,8 @@
-"""Check a pack: a folder that tells one story, with the proof that each of its facts stands in the log.
+"""Verify a pack: a folder with the story of one subject, and the proof that each of its entries is in the log.
 
-What binds what: the witness's and the log's signatures bind `checkpoint`; it binds, by `proofs.json`, each file of
-`entries/` and `seal.json`; the seal binds `manifest.json`; the manifest binds every other file; `story.json` and
-`story.md` follow from the entries. No key is taken from the pack: whoever could write it could write a key into it.
+The signatures of the witness and the log cover `checkpoint`; `checkpoint` covers, through `proofs.json`, each file of
+`entries/` and `seal.json`; the seal covers `manifest.json`; the manifest covers every other file; `story.json` and
+`story.md` are rendered from the entries. Keys are never read from the pack: its writer could replace them.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from pathlib import Path
 from typing import Literal, NamedTuple, cast
 
 from wellspring_verify import chain, merkle, notes, story
-from wellspring_verify import prediction as answers
 from wellspring_verify.canonical import CanonicalValue, MalformedError, dumps_canonical, loads_canonical
 from wellspring_verify.entries import Entry, Ref, parse_entry
+from wellspring_verify.prediction import describe_row_tokens, find_prediction_faults
 
 MANIFEST, SEAL, PROOFS, CHECKPOINT = "manifest.json", "seal.json", "proofs.json", "checkpoint"
 STORY_JSON, STORY_PAGE = "story.json", "story.md"
-ANSWER_LABEL = "the answer"
-"""What findings about an answer that was handed in are said of; no file of a pack has a space in its name."""
+ANSWER_LABEL = "the prediction"
+"""The file named in findings about the given prediction; no file of a pack has a space in its name."""
 VERIFIED, UNSIGNED, CORRUPTED = 0, 10, 20
 _MAX_FILE_BYTES = 64 * 2**20
 _MAX_FILES = 200_000
 _MAX_PACK_BYTES = 2**30
-"""Of all files together: they are held in memory. No pack of a real house comes near."""
+"""Limit for all files together: they are kept in memory. Real packs are much smaller."""
 
 
 class PackFinding(NamedTuple):
-    """What broke, and in which file of the pack."""
+    """A problem in one file of the pack."""
 
     file: str
     message: str
@@ -42,7 +42,7 @@ class PackFinding(NamedTuple):
 
 
 class VerificationReport(NamedTuple):
-    """The outcome: 0 verified, 10 consistent but the signer was not checked, 20 broken (findings say why)."""
+    """The outcome: 0 verified, 10 consistent but the signer was not checked, 20 corrupted (see `findings`)."""
 
     outcome: Literal[0, 10, 20]
     findings: tuple[PackFinding, ...]
@@ -51,7 +51,7 @@ class VerificationReport(NamedTuple):
 
 
 class _PackCheck:
-    """What has been read so far, and what was found wrong."""
+    """The files of a pack, and the findings so far."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
@@ -63,7 +63,7 @@ class _PackCheck:
         self.corrupted_files.add(file)
 
     def load_object(self, file: str, fields: set[str]) -> dict[str, CanonicalValue] | None:
-        """Read one of our JSON files: an object with exactly these fields, `v` being 1."""
+        """Read a JSON file of the pack: an object with exactly these fields and `version` 1."""
         if file not in self.files:
             self.add_finding(file, "it is missing")
             return None
@@ -86,11 +86,11 @@ class _PackCheck:
 def verify(
     folder: Path, *, key: str | None = None, witness: str | None = None, answer: bytes | None = None
 ) -> VerificationReport:
-    """Check the pack in `folder` against the log's and the witness's verifier keys, which the caller brings.
+    """Verify the pack in `folder` with the verifier keys of the log and the witness.
 
-    Without `key` a sound pack is 10, not 0: it agrees with itself, but anybody could have signed it.
-    answer: an answer of the API that the caller holds, to check against the pack of its prediction.
-    Raises Malformed for a key that is none, NotADirectoryError if the folder is not there.
+    Without `key` the outcome of a sound pack is 10, not 0: it is consistent, but anybody could have signed it.
+    answer: a prediction as the API returned it, to check against its pack.
+    Raises MalformedError for a malformed key, NotADirectoryError if the folder does not exist.
     """
     keys = _parse_keys(key, witness)
     pack = _PackCheck()
@@ -106,20 +106,20 @@ def verify(
     for gap in chain.find_gaps(subject or "", entries.values(), documents):
         pack.add_finding(MANIFEST if gap.tree_index is None else _entry_file(gap.tree_index), gap.message)
     for fault in (
-        answers.find_prediction_faults(answer, subject or "", entries.values(), documents) if answer is not None else ()
+        find_prediction_faults(answer, subject or "", entries.values(), documents) if answer is not None else ()
     ):
         pack.add_finding(ANSWER_LABEL, fault)
     if pack.findings:
         return VerificationReport(CORRUPTED, tuple(dict.fromkeys(pack.findings)), (), subject)
     summary = [
-        f"{len(entries)} entries, each proved to stand in the log {origin!a}",
+        f"{len(entries)} entries, each proved to be in the log {origin!a}",
         f"the tree had {head.size if head else 0} entries when its checkpoint was signed",
-        "the log's signature holds" if keys[0] else "the log's signature was NOT checked: give --key",
-        "the witness's signature holds" if keys[1] else "the witness's signature was not checked: give --witness",
-        "the rows, originals and editions that its entries took in lead back to the entries that made them",
-        *answers.describe_row_tokens(subject or "", entries.values()),
+        "the log's signature is valid" if keys[0] else "the log's signature was NOT checked: give --key",
+        "the witness's signature is valid" if keys[1] else "the witness's signature was not checked: give --witness",
+        "every row set, original and edition that its entries read was produced by another of its entries",
+        *describe_row_tokens(subject or "", entries.values()),
         *chain.summarize_chain(subject or "", answer_checked=answer is not None),
-        "other entries (a finding, a retention, a publishing) may have been left out when it was sealed;"
+        "other entries (a finding, an expiry, a publish) may have been left out when it was sealed;"
         " `wellspring ledger verify` reads the whole log",
     ]
     return VerificationReport(VERIFIED if keys[0] else UNSIGNED, (), tuple(summary), subject)
@@ -129,31 +129,29 @@ def _parse_keys(key: str | None, witness: str | None) -> tuple[notes.VerifierKey
     log_key = notes.parse_verifier_key(key) if key is not None else None
     witness_key = notes.parse_verifier_key(witness) if witness is not None else None
     if log_key and log_key.kind != notes.KIND_LOG:
-        raise MalformedError("the key given for the log is a witness's key")
+        raise MalformedError("the key given for the log is a key of a witness")
     if witness_key and witness_key.kind != notes.KIND_WITNESS:
-        raise MalformedError("the key given for the witness is a log's key")
+        raise MalformedError("the key given for the witness is a key of a log")
     return log_key, witness_key
 
 
 def _read_files(folder: Path, pack: _PackCheck) -> None:
-    """Read every file; whatever is no plain file is named and left alone. A pack that is too large is not read on."""
+    """Read every file. Report anything that is not a regular file, and stop reading when the pack is too large."""
     if not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is no folder")
+        raise NotADirectoryError(f"{folder} is not a folder")
     remaining_bytes = _MAX_PACK_BYTES
     for name, path in _list_files(folder, pack):
         if len(pack.files) >= _MAX_FILES:
-            pack.add_finding(name, f"it is one file too many: a pack has at most {_MAX_FILES}")
+            pack.add_finding(name, f"it is one file too many: a pack has at most {_MAX_FILES} files")
             return
         try:
             file_status = path.lstat()
             if not stat.S_ISREG(file_status.st_mode):
-                pack.add_finding(name, "it is no plain file")
+                pack.add_finding(name, "it is not a regular file")
             elif file_status.st_size > _MAX_FILE_BYTES:
-                pack.add_finding(name, f"it is larger than any file of a pack ({_MAX_FILE_BYTES} bytes)")
+                pack.add_finding(name, f"it is larger than a file of a pack may be ({_MAX_FILE_BYTES} bytes)")
             elif file_status.st_size > remaining_bytes:
-                pack.add_finding(
-                    name, f"with it the files are larger than any pack ({_MAX_PACK_BYTES} bytes): the rest is not read"
-                )
+                pack.add_finding(name, f"with it the pack is larger than {_MAX_PACK_BYTES} bytes: the rest is not read")
                 return
             else:
                 remaining_bytes -= file_status.st_size
@@ -163,8 +161,8 @@ def _read_files(folder: Path, pack: _PackCheck) -> None:
 
 
 def _list_files(folder: Path, pack: _PackCheck) -> Iterator[tuple[str, Path]]:
-    def report_unreadable(wrong: OSError) -> None:
-        pack.add_finding(os.path.relpath(wrong.filename or folder, folder), f"it cannot be listed ({wrong.strerror})")
+    def report_unreadable(error: OSError) -> None:
+        pack.add_finding(os.path.relpath(error.filename or folder, folder), f"it cannot be listed ({error.strerror})")
 
     for directory, folders, files in os.walk(folder, onerror=report_unreadable):
         folders.sort()
@@ -173,7 +171,9 @@ def _list_files(folder: Path, pack: _PackCheck) -> Iterator[tuple[str, Path]]:
         for name in sorted(files + links):
             yield (directory_path / name).relative_to(folder).as_posix(), directory_path / name
         if not files and not folders and directory_path != folder:
-            pack.add_finding(directory_path.relative_to(folder).as_posix(), "it is an empty folder that no pack has")
+            pack.add_finding(
+                directory_path.relative_to(folder).as_posix(), "it is an empty folder, which a pack does not have"
+            )
 
 
 def _check_manifest(pack: _PackCheck) -> tuple[str | None, str | None, dict[str, str]]:
@@ -182,7 +182,7 @@ def _check_manifest(pack: _PackCheck) -> tuple[str | None, str | None, dict[str,
         return None, None, {}
     subject, origin, files = value["subject"], value["origin"], value["files"]
     if not isinstance(subject, str) or not isinstance(origin, str) or not isinstance(files, dict):
-        pack.add_finding(MANIFEST, "subject and origin are text, files is an object")
+        pack.add_finding(MANIFEST, "subject and origin must be text, files must be an object")
         return None, None, {}
     listed_digests = {name: digest for name, digest in files.items() if isinstance(digest, str)}
     for name in sorted({STORY_JSON, STORY_PAGE} - listed_digests.keys()):
@@ -190,13 +190,13 @@ def _check_manifest(pack: _PackCheck) -> tuple[str | None, str | None, dict[str,
     for name, digest in sorted(listed_digests.items()):
         if name not in pack.files:
             if name not in pack.corrupted_files:
-                pack.add_finding(name, "it is listed in manifest.json, and missing")
+                pack.add_finding(name, "it is listed in manifest.json, but missing")
         elif hashlib.sha256(pack.files[name]).hexdigest() != digest:
             pack.add_finding(name, "it is not the file that manifest.json lists: its SHA-256 differs")
     for name in sorted(pack.files.keys() - files.keys() - {MANIFEST, SEAL, PROOFS, CHECKPOINT}):
         pack.add_finding(name, "it is not listed in manifest.json: it was added")
     for name in sorted(files.keys() - listed_digests.keys() | files.keys() & {MANIFEST, SEAL, PROOFS, CHECKPOINT}):
-        pack.add_finding(MANIFEST, f"it lists {name!a} in a way that no pack does")
+        pack.add_finding(MANIFEST, f"it lists {name!a}, or its digest, in a wrong way")
     return subject, origin, listed_digests
 
 
@@ -207,7 +207,7 @@ def _parse_entries(pack: _PackCheck) -> dict[int, Entry]:
             continue
         number = re.fullmatch(r"entries/([0-9]{12})\.json", name)
         if number is None:
-            pack.add_finding(name, "an entry's file is named by its twelve-digit place in the log")
+            pack.add_finding(name, "the file of an entry must be named by its twelve-digit index in the log")
             continue
         try:
             entries[int(number[1])] = parse_entry(int(number[1]), content)
@@ -217,10 +217,10 @@ def _parse_entries(pack: _PackCheck) -> dict[int, Entry]:
     for index, entry in entries.items():
         if first_index.setdefault(entry.id, index) != index:
             pack.add_finding(
-                _entry_file(index), f"{entry.id!a} stands in the log twice, also as entry {first_index[entry.id]}"
+                _entry_file(index), f"{entry.id!a} is in the log twice, also as entry {first_index[entry.id]}"
             )
     if not entries:
-        pack.add_finding("entries", "there is no readable entry, so there is no story")
+        pack.add_finding("entries", "the pack has no readable entry")
     return entries
 
 
@@ -231,10 +231,10 @@ def _check_seal(pack: _PackCheck, subject: str | None, entries: dict[int, Entry]
     index, content = value["index"], dumps_canonical(value["entry"])
     try:
         if not isinstance(index, int) or isinstance(index, bool) or index < 0:
-            raise MalformedError("its index is no place in a log")
+            raise MalformedError("its index is not an index in a log")
         entry = parse_entry(index, content)
         if (entry.action, entry.phase) != ("seal", "done"):
-            raise MalformedError("its entry seals nothing")
+            raise MalformedError("its entry is not a completed seal")
     except MalformedError as exc:
         pack.add_finding(SEAL, str(exc))
         return None
@@ -267,9 +267,9 @@ def _check_checkpoint(
         return head
     by_log, by_witness = note.signatures
     if by_log.name != head.origin or len(by_log.blob) != 64:
-        pack.add_finding(CHECKPOINT, "its first signature line is not that of its log")
+        pack.add_finding(CHECKPOINT, "its first signature line is not by its log")
     if len(by_witness.blob) != 72:
-        pack.add_finding(CHECKPOINT, "its second signature line is not that of a witness")
+        pack.add_finding(CHECKPOINT, "its second signature line is not by a witness")
     for signer, signature, key in (("log", by_log, keys[0]), ("witness", by_witness, keys[1])):
         if key is None or notes.verify_signature_line(signature, key, note.text):
             continue
@@ -277,12 +277,10 @@ def _check_checkpoint(
             pack.add_finding(
                 CHECKPOINT,
                 f"it is signed by another {signer}: {signature.name!a}, key {signature.key_id.hex()}; "
-                f"the key given is {key.name!a}, key {key.key_id.hex()}",
+                f"the given key is {key.name!a}, key {key.key_id.hex()}",
             )
         else:
-            pack.add_finding(
-                CHECKPOINT, f"the {signer}'s signature does not hold: the text or the signature was changed"
-            )
+            pack.add_finding(CHECKPOINT, f"the {signer}'s signature is invalid: the text or the signature was changed")
     return head
 
 
@@ -294,16 +292,16 @@ def _check_proofs(
         return
     proofs = value["proofs"]
     if not isinstance(proofs, dict):
-        pack.add_finding(PROOFS, "its proofs are no object")
+        pack.add_finding(PROOFS, "its proofs are not an object")
         return
     expected_leaves = {index: (_entry_file(index), pack.files[_entry_file(index)]) for index in entries}
     if seal_entry:
         expected_leaves[seal_entry[0]] = (SEAL, seal_entry[1])
     expected_names = {str(index) for index in expected_leaves}
     for name in sorted(proofs.keys() - expected_names):
-        pack.add_finding(PROOFS, f"it holds a proof for {name!a}, and the pack has no such entry")
+        pack.add_finding(PROOFS, f"it has a proof for {name!a}, but the pack has no such entry")
     if head is not None and value["size"] != head.size:
-        pack.add_finding(PROOFS, f"its proofs are for another tree than the one of {head.size} entries in checkpoint")
+        pack.add_finding(PROOFS, f"its proofs are not for the tree of {head.size} entries in checkpoint")
         head = None
     for index, (file, content) in sorted(expected_leaves.items()):
         if str(index) not in proofs:
@@ -319,11 +317,11 @@ def _check_proofs(
 
 
 def _parse_hashes(value: CanonicalValue) -> list[bytes]:
-    if not isinstance(value, list) or len(value) > 64 or not all(isinstance(one, str) for one in value):
-        raise MalformedError("it is no list of hashes")
-    hashes = [notes.decode_base64(cast(str, one)) for one in value]
-    if any(len(one) != 32 for one in hashes):
-        raise MalformedError("it holds something that is no SHA-256")
+    if not isinstance(value, list) or len(value) > 64 or not all(isinstance(text, str) for text in value):
+        raise MalformedError("it is not a list of hashes")
+    hashes = [notes.decode_base64(cast(str, text)) for text in value]
+    if any(len(digest) != 32 for digest in hashes):
+        raise MalformedError("it contains something that is not a SHA-256")
     return hashes
 
 
@@ -333,14 +331,14 @@ def _check_story(pack: _PackCheck, subject: str | None, entries: dict[int, Entry
     ordered_entries = [entries[index] for index in sorted(entries)]
     for name, render in ((STORY_JSON, story.render_story_json), (STORY_PAGE, story.render_story_page)):
         if name in pack.files and pack.files[name] != render(subject, ordered_entries):
-            pack.add_finding(name, "it does not say what the entries say")
+            pack.add_finding(name, "it differs from what its entries render to")
 
 
 def _check_completeness(pack: _PackCheck, subject: str, entries: dict[int, Entry]) -> None:
-    """Follow the rows, originals and parent editions that entries took in back to the entries that made them.
+    """Check that the pack has the entries that produced the rows, originals and parent editions which entries read.
 
-    What made nothing that a later entry took (a finding, a retention, the last publishing) is not missed here.
-    A drop's and a dataset's story also hold the publishing of other drops' rows, which are told elsewhere.
+    An entry whose output no later entry reads (a finding, an expiry, the last publish) can be missing unnoticed.
+    The story of a drop or dataset also has publish entries with rows of other drops, which have their own stories.
     """
     follows_all = subject.partition(":")[0] in {"edition", *chain.CHAIN_KINDS}
     produced_refs = {ref for entry in entries.values() if entry.phase == "done" for ref in entry.outputs}
@@ -350,18 +348,16 @@ def _check_completeness(pack: _PackCheck, subject: str, entries: dict[int, Entry
             match = re.fullmatch(r"(?:rows:(.+)/[0-9]+|original:(.+))", ref.name)
             is_relevant = match is not None and (follows_all or (match[1] or match[2]) in drop_ids)
             if is_relevant and ref not in produced_refs:
-                pack.add_finding(
-                    _entry_file(index), f"it took in {ref.name!a}, and no entry of the pack says where that came from"
-                )
+                pack.add_finding(_entry_file(index), f"it read {ref.name!a}, and no entry of the pack produced it")
         parent = entry.facts.get("parent") if entry.action == "publish" else None
         if follows_all and isinstance(parent, str) and parent:
             name = f"edition:{parent.removeprefix('edition:')}"
-            if not any(one.subject == name and one.phase == "done" for one in entries.values()):
-                pack.add_finding(_entry_file(index), f"it follows {name}, and the pack does not tell of that")
+            if not any(published.subject == name and published.phase == "done" for published in entries.values()):
+                pack.add_finding(_entry_file(index), f"its parent is {name}, and the pack has no entry of that")
 
 
 def _collect_documents(pack: _PackCheck, listed_digests: dict[str, str], entries: dict[int, Entry]) -> dict[Ref, bytes]:
-    """Return the papers that entries name by digest: contracts, and what stands as `documents/KIND/NAME/SHA256`."""
+    """Return the documents that entries name by digest: contracts, and `documents/KIND/NAME/SHA256`."""
     contract_refs = {ref for entry in entries.values() for ref in story.contract_refs(entry)}
     named_refs = {ref for entry in entries.values() for ref in (*entry.inputs, *entry.outputs)}
     documents: dict[Ref, bytes] = {}
@@ -373,13 +369,13 @@ def _collect_documents(pack: _PackCheck, listed_digests: dict[str, str], entries
             pack.add_finding(name, "a pack has no such file")
         elif match[1]:
             if Ref(f"contract:{match[1]}", digest) not in contract_refs:
-                pack.add_finding(name, "no entry of the story was held against this contract")
+                pack.add_finding(name, "no entry of the story validated rows against this contract")
         elif match[4] != digest or (ref := Ref(f"{match[2]}:{match[3]}", digest)) not in named_refs:
-            pack.add_finding(name, "no entry of the story names this paper by its digest")
+            pack.add_finding(name, "no entry of the story names this document by its digest")
         elif name not in pack.corrupted_files and name in pack.files:
             documents[ref] = pack.files[name]
     for name in sorted(pack.files.keys() - pack.corrupted_files):
-        # Its name says what it is, even where the manifest cannot be read.
+        # Its name contains its digest, even if the manifest cannot be read.
         if name.startswith("documents/") and hashlib.sha256(pack.files[name]).hexdigest() != name.rpartition("/")[2]:
             pack.add_finding(name, "its SHA-256 is not the one in its name")
     return documents

@@ -1,4 +1,4 @@
-"""Check an answer that somebody holds against the story that the log tells of it."""
+"""Compare a prediction, as the API returned it, with the entries of the log."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from wellspring_verify.notes import decode_base64
 def find_prediction_faults(
     content: bytes, subject: str, entries: Iterable[Entry], documents: Mapping[Ref, bytes]
 ) -> list[str]:
-    """Say where a held answer, as the API returned it, is not the journalled one, or its promise does not hold.
+    """List how a prediction differs from its entry in the log, and whether its signature is invalid.
 
-    subject: of the pack, `prediction:ID`. papers: as for `chain.gaps`, which says whether the key held at that time.
+    content: JSON, as the API returned it. subject: of the pack, `prediction:ID`. documents: as for `chain.find_gaps`,
+    which checks whether the key was valid at that time.
     """
     try:
         answer = answer_signature.parse_answer(content)
@@ -23,56 +24,57 @@ def find_prediction_faults(
     except MalformedError as exc:
         return [str(exc)]
     if subject != f"prediction:{answer.get('id')}":
-        return [f"it is the answer {answer.get('id')!a}, and the pack is about {subject!a}"]
+        return [f"it is the prediction {answer.get('id')!a}, and the pack is about {subject!a}"]
     book = EntryBook(entries)
     predictions = book.completed("predict", subject)
     if not predictions:
-        return ["the pack does not tell of it"]
+        return ["the pack has no entry of it"]
     entry = predictions[-1]
     faults: list[str] = []
     if Ref(f"answer:{answer.get('id')}", digest) not in entry.outputs:
-        faults.append("it is not the answer that was given: its SHA-256 is not the one in the log")
+        faults.append("it is not the prediction that the API returned: its SHA-256 is not the one in the log")
     faults += _find_differences(answer, entry)
     request_digest = fact_text(entry, "request_digest")
     if not request_digest or answer.get("request_digest") != request_digest:
-        faults.append("it was not given for what the log says was asked")
+        faults.append("its request_digest differs from the one in the log")
     for release in refs_of_kind(entry.inputs, "release"):
         approved = releases.parse_release(documents.get(release, b""))
         if approved is not None and answer.get("threshold") != approved.get("threshold"):
-            faults.append(f"its threshold is another than that of {release.name!a}")
-    if Ref(f"key:{signature.key_id}", None) not in [Ref(one.name, None) for one in refs_of_kind(entry.inputs, "key")]:
-        return [*faults, f"its promise names the key {signature.key_id!a}, and the log another one"]
-    if not any(
-        _is_signed_by(one, signature, answer) for one in book.completed("create_key", f"key:{signature.key_id}")
-    ):
-        faults.append("its promise does not hold: the answer or the signature was changed")
+            faults.append(f"its threshold differs from that of {release.name!a}")
+    if f"key:{signature.key_id}" not in {key.name for key in refs_of_kind(entry.inputs, "key")}:
+        return [*faults, f"its signature names the key {signature.key_id!a}, and the log names another"]
+    created = book.completed("create_key", f"key:{signature.key_id}")
+    if not any(_is_signed_by(key, signature, answer) for key in created):
+        faults.append("its signature is invalid: the prediction or the signature was changed")
     return faults
 
 
 def describe_row_tokens(subject: str, entries: Iterable[Entry]) -> list[str]:
-    """Name the tokens of what an answer is about, as the rows that it was given from have them."""
+    """List the key tokens of the rows that a prediction used, by view."""
     predictions = EntryBook(entries).completed("predict", subject) if subject.startswith("prediction:") else []
     views = predictions[-1].facts.get("views") if predictions else None
     lines: list[str] = []
     for view, row in sorted(views.items()) if isinstance(views, dict) else ():
-        # Since when the row is known, what breaks a tie, and its key, token by token.
+        # A row reference is known_since, the tie breaker, then the tokens of the key.
         tokens = row[2:] if isinstance(row, list) else []
-        lines.append(f"by the log, its row of {view!a} is that of {', '.join(ascii(one) for one in tokens)}")
+        lines.append(
+            f"according to the log, its row of {view!a} has the key {', '.join(ascii(token) for token in tokens)}"
+        )
     return lines
 
 
 def _find_differences(answer: Mapping[str, object], entry: Entry) -> list[str]:
-    """Name what the log tells of an answer otherwise than the answer itself does."""
+    """List the fields in which a prediction differs from its entry."""
     recorded: dict[str, list[object]] = {
-        "vector_digest": [one.digest for one in refs_of_kind(entry.inputs, "vector")],
-        "release": [one.name.partition(":")[2] for one in refs_of_kind(entry.inputs, "release")],
-        "edition": [one.name.partition(":")[2] for one in refs_of_kind(entry.inputs, "edition")],
+        "vector_digest": [vector.digest for vector in refs_of_kind(entry.inputs, "vector")],
+        "release": [release.name.partition(":")[2] for release in refs_of_kind(entry.inputs, "release")],
+        "edition": [edition.name.partition(":")[2] for edition in refs_of_kind(entry.inputs, "edition")],
         **{fact: [entry.facts[fact]] for fact in ("model", "decision", "freshness", "score") if fact in entry.facts},
     }
     score = answer.get("score")
-    claimed = {**answer, "score": answer_signature.float_hex(score) if isinstance(score, (int, float)) else score}
+    returned = {**answer, "score": answer_signature.float_hex(score) if isinstance(score, (int, float)) else score}
     return [
-        f"its {name} is another than the one in the log" for name in recorded if claimed.get(name) not in recorded[name]
+        f"its {name} differs from the one in the log" for name in recorded if returned.get(name) not in recorded[name]
     ]
 
 

@@ -1,4 +1,4 @@
-"""What a release says of itself, in the text whose digest two people signed, and what it decides by that."""
+"""Read the text of a release, whose digest two users signed, and derive its decision for a score."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from wellspring_verify.canonical import CanonicalValue, MalformedError, loads_ca
 
 
 def parse_release(content: bytes) -> dict[str, CanonicalValue] | None:
-    """Read the text of a release; None if it is none."""
+    """Read the text of a release; None if it is not one."""
     try:
         value = loads_canonical(content)
     except MalformedError:
@@ -17,9 +17,9 @@ def parse_release(content: bytes) -> dict[str, CanonicalValue] | None:
 
 
 def decide_label(release: Mapping[str, CanonicalValue], score: str) -> str | None:
-    """Say which of its labels a release gives to a score (float.hex); None where it or the score cannot say.
+    """Return the label that a release gives to a score (float.hex); None if the release or the score is malformed.
 
-    The second label is for a score at or above the threshold, both taken as floats, as the API takes them.
+    The second label is for a score at or above the threshold; both are compared as floats, as in the API.
     """
     threshold, labels = release.get("threshold"), release.get("labels")
     if not isinstance(threshold, str) or not isinstance(labels, list) or len(labels) != 2:

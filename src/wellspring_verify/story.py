@@ -1,6 +1,6 @@
-"""Turn ledger entries into story.json and story.md, from the entries alone: the verifier does it again and compares.
+"""Render ledger entries as story.json and story.md. The verifier renders them again and compares.
 
-The words of version 1 never change, or old packs would no longer verify: other words need another version.
+The texts of a version never change, because packs of that version must still verify: new texts need a new version.
 """
 
 from __future__ import annotations
@@ -8,106 +8,108 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from wellspring_verify import summary as summary_module
 from wellspring_verify.canonical import CanonicalValue, dumps_canonical
 from wellspring_verify.entries import Entry, Ref
+from wellspring_verify.summary import format_score, summarize_subject
 
 STORY_VERSION = 1
 
 
 def render_story_json(subject: str, entries: Sequence[Entry]) -> bytes:
-    """Write story.json: who, what, when, which contract, which rows where, by digest. entries: in tree order."""
+    """Render story.json: actor, action, time, contracts, inputs and outputs by digest. entries: in tree order."""
     return dumps_canonical(
         {"version": STORY_VERSION, "subject": subject, "entries": [_entry_document(entry) for entry in entries]}
     )
 
 
 def render_story_page(subject: str, entries: Sequence[Entry]) -> bytes:
-    """Write story.md: the same facts, for people."""
+    """Render story.md: the same facts as readable text."""
     lines = [f"# The story of `{_escape_text(subject)}`", "", f"{len(entries)} entries of the log, in its order.", ""]
-    if summary := summary_module.summarize_subject(subject, entries):
-        lines += [_escape_text(" ".join(summary)), ""]
+    if sentences := summarize_subject(subject, entries):
+        lines += [_escape_text(" ".join(sentences)), ""]
     for number, entry in enumerate(entries, start=1):
         lines += [
             f"## {number}. {_escape_text(entry.action)} ({entry.phase}), {_escape_text(entry.known_since)}",
             "",
             f"{_escape_text(entry.actor)} {describe_entry(entry)}.",
             "",
-            f"- about: `{_escape_text(entry.subject)}`",
+            f"- subject: `{_escape_text(entry.subject)}`",
         ]
         for title, refs in (
             ("contract", contract_refs(entry)),
-            ("from", _non_contract_refs(entry.inputs)),
-            ("to", entry.outputs),
+            ("input", _non_contract_refs(entry.inputs)),
+            ("output", entry.outputs),
         ):
             lines += [f"- {title}: `{_escape_text(ref.name)}`{_digest_suffix(ref)}" for ref in refs]
         lines += [
-            f"- proof: entry {entry.tree_index} of the log, {_escape_text(entry.id)}, trace `{_escape_text(entry.trace)}`",
+            f"- proof: entry {entry.tree_index} of the log, {_escape_text(entry.id)},"
+            f" trace `{_escape_text(entry.trace)}`",
             "",
         ]
     return "\n".join(lines).encode()
 
 
 def contract_refs(entry: Entry) -> tuple[Ref, ...]:
-    """Return the contracts that an entry held something against."""
+    """Return the contracts that an entry validated rows against."""
     return tuple(ref for ref in entry.inputs if ref.name.startswith("contract:"))
 
 
 def describe_entry(entry: Entry) -> str:
-    """Say in plain words what an entry reports. Never raises: facts that are missing are left out."""
+    """Describe an entry in a sentence. Never raises; missing facts are left out."""
     values = {name: _format_value(value) for name, value in entry.facts.items() if value is not None}
     values |= {"action": _escape_text(entry.action), "subject": _escape_text(entry.subject)}
     if entry.action in _MODEL_TEMPLATES:
-        # The first release of a model replaces none, which the ledger writes as an empty text; a pass has no reasons.
-        values = {name: word for name, word in values.items() if word not in {"", "[]"}}
-        values |= {"score": summary_module.format_score(values["score"])} if "score" in values else {}
-    # Every second piece is an optional clause: it is left out when one of its facts is unknown.
-    pieces = re.split(r"[\[\]]", {**_DATA_TEMPLATES, **_MODEL_TEMPLATES}.get(entry.action, "did {action}"))
+        # The first release of a model has an empty `previous_release`; a passed gate has no reasons.
+        values = {name: text for name, text in values.items() if text not in {"", "[]"}}
+        values |= {"score": format_score(values["score"])} if "score" in values else {}
+    # Every second piece is an optional clause: it is left out when one of its facts is missing.
+    pieces = re.split(r"[\[\]]", {**_DATA_TEMPLATES, **_MODEL_TEMPLATES}.get(entry.action, "recorded {action}"))
     return _PHASE_PREFIXES[entry.phase] + "".join(_fill_template(piece, values) for piece in pieces)
 
 
 _PHASE_PREFIXES = {
     "done": "",
-    "intent": "set out to do this: ",
-    "failed": "tried, and failed: ",
-    "refused": "was refused: ",
+    "intent": "started this action: ",
+    "failed": "failed at this action: ",
+    "refused": "was refused this action: ",
 }
 _DATA_TEMPLATES = {
-    "land": "fetched the file[ {name}][ of {size} bytes][, {received} rows], and keeps the original encrypted"
+    "land": "fetched the file[ {name}][ of {size} bytes][, {received} rows], and stored the encrypted original"
     "[ until {retention_until}]",
-    "admit": "held the rows[ of part {replay_number}] against the contract[: {received} received][, {admitted} admitted as"
-    " tokens][, {quarantined} waiting in quarantine][, {masked} masked][; outcome {outcome}]"
-    "[; the waiting rows are those of the digest {quarantined_rows}]",
-    "expire": "ended the retention: the key was destroyed, then the file[; {discarded} waiting rows were discarded]",
+    "admit": "validated the rows[ (replay number {replay_number})] against the contract[: {received} received]"
+    "[, {admitted} admitted as tokens][, {quarantined} quarantined][, {masked} masked][; outcome {outcome}]"
+    "[; the digest of the quarantined rows is {quarantined_rows}]",
+    "expire": "ended the retention: destroyed the key, then the file[; discarded {discarded} quarantined rows]",
     "finding": "found[ {code}][: {message}]",
-    "settle": "confirmed that the rows[ of part {replay_number}] are published, so none of them waits in quarantine",
-    "stage": "wrote the rows to a branch, and read them back to the digest below",
+    "settle": "confirmed that the rows[ (replay number {replay_number})] are published, and removed them from"
+    " quarantine",
+    "stage": "wrote the rows to a branch, and read them back to compute the digest below",
     "publish": "switched readers to {subject}[ ({level})][, after {parent}]",
-    "alert": "left an alert for[ {owner},] the owner[ of {contract}][: {codes}]",
+    "alert": "recorded an alert for[ {owner},] the owner[ of {contract}][: {codes}]",
     "repair": "repaired {subject}",
 }
 _MODEL_TEMPLATES = {
-    "materialize": "put the rows of {subject} where answers read them[: {rows}]",
-    "train": "trained[ {model} as] {subject}[ on {train_rows} rows][, and tested it on {test_rows} others]",
-    "gate": "held {subject} against the bars of its gate[: {outcome}][, for the reasons {reasons}]",
-    "enroll": "enrolled {subject}[ as {roles}][, at the word of {principal}][; the public key is {public_key}]",
-    "propose": "asked for {subject}[, at the word of {user}]",
-    "approve": "took down an approval of {subject}[ by {user}][, signed with the key {key_id}]",
-    "check": "saw whether {subject} may answer[ for {model}]",
-    "promote": "made {subject} live[ for {model}][, in place of {previous_release}][, at the word of {user}]",
-    "rollback": "made {subject} live again[ for {model}][, in place of {previous_release}][, at the word of {user}]",
-    "serve": "loaded {subject}[ of {model}], to answer with it",
-    "create_key": "made a key for its promises[, which holds until {expires_at}][; the public key is {public_key}]",
-    "predict": "answered[ {decision}][ with the score {score}][ for the model {model}][, from {freshness} knowledge]",
+    "materialize": "wrote the rows of {subject} to the online store[: {rows}]",
+    "train": "trained[ {model} as] {subject}[ on {train_rows} rows][, and tested it on {test_rows} other rows]",
+    "gate": "evaluated {subject} against the acceptance criteria[: {outcome}][, for the reasons {reasons}]",
+    "enroll": "enrolled {subject}[ as {roles}][, requested by {principal}][; the public key is {public_key}]",
+    "propose": "proposed {subject}[, requested by {user}]",
+    "approve": "recorded an approval of {subject}[ by {user}][, signed with the key {key_id}]",
+    "check": "checked whether {subject} may serve predictions[ for {model}]",
+    "promote": "made {subject} live[ for {model}][, replacing {previous_release}][, requested by {user}]",
+    "rollback": "made {subject} live again[ for {model}][, replacing {previous_release}][, requested by {user}]",
+    "serve": "loaded {subject}[ of {model}] to serve predictions",
+    "create_key": "created a signing key[, which expires at {expires_at}][; the public key is {public_key}]",
+    "predict": "predicted[ {decision}][ with the score {score}][ for the model {model}][, from {freshness} features]",
 }
-"""Added when models came, for actions that no older log has."""
+"""Templates in which empty facts are left out too."""
 
 
 def _fill_template(piece: str, values: dict[str, str]) -> str:
     names: list[str] = re.findall(r"\{([a-z_]+)\}", piece)
     if not values.keys() >= set(names):
         return ""
-    return re.sub(r"\{([a-z_]+)\}", lambda name: values[name[1]], piece)
+    return re.sub(r"\{([a-z_]+)\}", lambda match: values[match[1]], piece)
 
 
 def _format_value(value: CanonicalValue) -> str:
@@ -142,9 +144,9 @@ def _digest_suffix(ref: Ref) -> str:
 
 
 def _escape_text(text: str) -> str:
-    """Show text that comes from elsewhere: nothing in it may act on a terminal or end a quotation in Markdown."""
+    """Escape text from outside: control and invisible characters, and backticks, which end a quotation in Markdown."""
     return re.sub(
         "[\x00-\x1f`\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]",
-        lambda letter: f"\\u{ord(letter[0]):04x}",
+        lambda match: f"\\u{ord(match[0]):04x}",
         text,
     )

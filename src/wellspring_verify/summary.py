@@ -1,4 +1,4 @@
-"""Tell the story of an answer or a release in a few sentences, from its entries alone."""
+"""Summarize the story of a prediction or a release in a few sentences, from its entries."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from wellspring_verify.entries import Entry, EntryBook, Ref, fact_text, refs_of_
 
 
 def summarize_subject(subject: str, entries: Iterable[Entry]) -> list[str]:
-    """Say in one sentence each what the entries tell of `prediction:ID` or `model:NAME@RELEASE`; else nothing.
+    """Summarize `prediction:ID` or `model:NAME@RELEASE` in sentences; an empty list for other subjects.
 
-    Never raises: what the entries do not tell is left out. Nothing in it is made safe to show yet.
+    Never raises; missing facts are left out. The text is not escaped.
     """
     kind, _, name = subject.partition(":")
     book = EntryBook(entries)
     if kind == "prediction":
-        return [line for one in book.completed("predict", subject)[-1:] for line in _summarize_answer(book, one)]
+        predictions = book.completed("predict", subject)
+        return _summarize_prediction(book, predictions[-1]) if predictions else []
     if kind == "model":
         model, _, release = name.rpartition("@")
         return _summarize_release(book, f"release:{release}") + _summarize_switches(book, f"release:{release}", model)
@@ -23,43 +24,44 @@ def summarize_subject(subject: str, entries: Iterable[Entry]) -> list[str]:
 
 
 def format_score(score: str) -> str:
-    """Show a score, kept as float.hex, as a person reads it; what is none is shown as it is."""
+    """Format a score (float.hex) with four decimals; other text is returned unchanged."""
     try:
         return f"{float.fromhex(score):.4f}"
     except (ValueError, OverflowError):
         return score
 
 
-def _summarize_answer(book: EntryBook, answer: Entry) -> list[str]:
-    score, freshness = format_score(fact_text(answer, "score")), fact_text(answer, "freshness")
+def _summarize_prediction(book: EntryBook, prediction: Entry) -> list[str]:
+    score, freshness = format_score(fact_text(prediction, "score")), fact_text(prediction, "freshness")
+    model, decision = fact_text(prediction, "model"), fact_text(prediction, "decision")
     lines = [
-        f"At {answer.known_since} the model {fact_text(answer, 'model')} answered {fact_text(answer, 'decision')}"
+        f"At {prediction.known_since} the model {model} predicted {decision}"
         + (f", with the score {score}" if score else "")
-        + (f", from {freshness} knowledge" if freshness else "")
+        + (f", from {freshness} features" if freshness else "")
         + "."
     ]
-    for one in refs_of_kind(answer.inputs, "release")[:1]:
-        lines += _summarize_release(book, one.name)
-    for one in refs_of_kind(answer.inputs, "edition")[:1]:
-        lines.append(f"What it knew of this case came from {one.name}.")
-    for one in refs_of_kind(answer.inputs, "key")[:1]:
-        until = [fact_text(key, "expires_at") for key in book.completed("create_key", one.name)]
-        lines.append(f"It was promised with {one.name}" + (f", which held until {until[-1]}." if until else "."))
+    for release in refs_of_kind(prediction.inputs, "release")[:1]:
+        lines += _summarize_release(book, release.name)
+    for edition in refs_of_kind(prediction.inputs, "edition")[:1]:
+        lines.append(f"Its features are of {edition.name}.")
+    for key in refs_of_kind(prediction.inputs, "key")[:1]:
+        expiries = [fact_text(created, "expires_at") for created in book.completed("create_key", key.name)]
+        lines.append(f"It was signed with {key.name}" + (f", which expires at {expiries[-1]}." if expiries else "."))
     return lines
 
 
 def _summarize_release(book: EntryBook, release: str) -> list[str]:
-    proposed, approved = book.completed("propose", release), book.completed("approve", release)
-    proposers, approvers = _join_names(user_of(one) for one in proposed), _join_names(user_of(one) for one in approved)
+    proposals, approvals = book.completed("propose", release), book.completed("approve", release)
+    proposers = _join_names(user_of(proposal) for proposal in proposals)
+    approvers = _join_names(user_of(approval) for approval in approvals)
     lines = [
-        f"It is {release}"
-        + (f", which {proposers} proposed" if proposers else "")
-        + f"{' and ' if proposers else ', which '}{approvers or 'nobody'} approved"
-        + "."
+        f"The release is {release}"
+        + (f", proposed by {proposers}" if proposers else "")
+        + f"{' and' if proposers else ','} approved by {approvers or 'nobody'}."
     ]
-    for candidate in [ref for one in proposed[-1:] for ref in refs_of_kind(one.inputs, "candidate")]:
+    for candidate in [ref for proposal in proposals[-1:] for ref in refs_of_kind(proposal.inputs, "candidate")]:
         for gate in book.completed("gate", candidate.name)[-1:]:
-            lines.append(f"The verdict of the gate on {candidate.name} was {fact_text(gate, 'outcome')}.")
+            lines.append(f"The gate verdict on {candidate.name} was {fact_text(gate, 'outcome')}.")
             runs = [run for ref in refs_of_kind(gate.inputs, "run") for run in book.completed("train", ref.name)[-1:]]
             lines += [
                 f"{run.subject} trained it on {_describe_edition(book, edition)}."
@@ -70,33 +72,33 @@ def _summarize_release(book: EntryBook, release: str) -> list[str]:
 
 
 def _summarize_switches(book: EntryBook, release: str, model: str) -> list[str]:
-    switches = sorted((*book.completed("promote"), *book.completed("rollback")), key=lambda one: one.tree_index)
+    switches = sorted((*book.completed("promote"), *book.completed("rollback")), key=lambda entry: entry.tree_index)
     verbs = {"promote": "went live", "rollback": "went live again"}
     return [
-        f"{one.subject} {verbs[one.action]} at {one.known_since}."
-        for one in switches
-        if fact_text(one, "model") == model or one.subject == release
+        f"{switch.subject} {verbs[switch.action]} at {switch.known_since}."
+        for switch in switches
+        if fact_text(switch, "model") == model or switch.subject == release
     ]
 
 
 def _describe_edition(book: EntryBook, ref: Ref) -> str:
-    """Describe an edition by what it was built from and how many drops its rows came in."""
-    parents = [fact_text(one, "parent") for one in book.completed("publish", ref.name)]
+    """Describe an edition by its parent and the number of drops that its rows came from."""
+    parents = [fact_text(publish, "parent") for publish in book.completed("publish", ref.name)]
     origin = f", built from edition:{parents[-1]}" if parents and parents[-1] else ""
     drops = len(_drops_of_edition(book, ref.name))
     return ref.name + origin + (f" with the rows of {drops} drop{'s' if drops != 1 else ''}" if drops else "")
 
 
 def _drops_of_edition(book: EntryBook, edition: str) -> set[str]:
-    """Name the drops of an edition and of all that it follows, by the rows that they took in."""
+    """List the drops whose rows are in an edition or in one of its ancestors."""
     drops: set[str] = set()
     visited: set[str] = set()
     while edition not in visited:
         visited.add(edition)
         parent = ""
-        for one in book.completed("publish", edition)[-1:]:
-            drops |= {ref.name[len("rows:") :].rpartition("/")[0] for ref in refs_of_kind(one.inputs, "rows")}
-            parent = fact_text(one, "parent")
+        for publish in book.completed("publish", edition)[-1:]:
+            drops |= {ref.name[len("rows:") :].rpartition("/")[0] for ref in refs_of_kind(publish.inputs, "rows")}
+            parent = fact_text(publish, "parent")
         edition = f"edition:{parent}" if parent else edition
     return drops
 

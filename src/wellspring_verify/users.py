@@ -1,4 +1,4 @@
-"""Who stands behind a release: who asked for it, who agreed to it, and with which key each of them signed."""
+"""Check the proposals and approvals of a release: who signed them, and with which enrolled key."""
 
 from __future__ import annotations
 
@@ -9,42 +9,40 @@ from wellspring_verify.canonical import MalformedError
 from wellspring_verify.entries import Entry, EntryBook, Ref, fact_text, user_of
 
 GapReporter = Callable[[Entry | None, str], None]
-"""Takes down what is missing or does not fit, and at which entry."""
+"""Called with the entry that has a gap (None: the pack) and a message."""
 
 
 class ApprovalChecker:
-    """The people that a book tells of, and their keys: names are compared without regard to capitals."""
+    """The users in a book of entries, and their keys. Names are compared case-insensitively."""
 
     def __init__(self, book: EntryBook, report_gap: GapReporter) -> None:
         self._book = book
         self._report_gap = report_gap
 
     def valid_approvals(self, ref: Ref, model: str, proposals: list[Entry]) -> list[Entry]:
-        """Return the approvals of exactly these bytes that hold. proposals: of the same bytes, whoever made them."""
-        for one in proposals:
-            self._is_signed(one, ref, approvals.proposal_text, model, "proposed")
+        """Return the valid approvals of exactly these bytes. proposals: all proposals of the same bytes."""
+        for proposal in proposals:
+            self._is_signed(proposal, ref, approvals.proposal_text, model, "proposed")
         valid: list[Entry] = []
-        for one in self._book.completed("approve", ref.name):
-            if ref not in one.outputs:
-                continue  # Of other bytes under this id: for these it says nothing.
-            # Held against what came before it, as the house did: whoever agreed may ask for the same later.
-            earlier_proposals = [proposal for proposal in proposals if proposal.tree_index < one.tree_index]
-            if user_of(one).casefold() in {
-                user_of(earlier_proposal).casefold() for earlier_proposal in earlier_proposals
-            }:
-                self._report_gap(one, f"{user_of(one)!a} approved {ref.name!a} and had proposed it")
+        for approval in self._book.completed("approve", ref.name):
+            if ref not in approval.outputs:
+                continue  # It approved other bytes under this id.
+            # Only earlier proposals count, as on the platform: an approver may propose the same release later.
+            earlier_proposals = [proposal for proposal in proposals if proposal.tree_index < approval.tree_index]
+            if user_of(approval).casefold() in {user_of(proposal).casefold() for proposal in earlier_proposals}:
+                self._report_gap(approval, f"{user_of(approval)!a} approved {ref.name!a} and had proposed it")
             elif proposals and not earlier_proposals:
-                self._report_gap(one, f"{ref.name!a} was approved before it was proposed")
-            elif self._is_signed(one, ref, approvals.approval_text, model, "approved") and self._has_distinct_key(
-                one, earlier_proposals
+                self._report_gap(approval, f"{ref.name!a} was approved before it was proposed")
+            elif self._is_signed(approval, ref, approvals.approval_text, model, "approved") and self._has_distinct_key(
+                approval, earlier_proposals
             ):
-                valid.append(one)
+                valid.append(approval)
         return valid
 
     def _is_signed(
         self, entry: Entry, ref: Ref, note_text: Callable[[str, str, str], bytes], model: str, action_word: str
     ) -> bool:
-        """Say whether the person whom an entry names signed this release with the key enrolled for that name."""
+        """Return whether the user of an entry signed this release with the enrolled key; report a gap if not."""
         user = user_of(entry)
         public_key = self._enrolled_key(entry, f"who {action_word} {ref.name!a}")
         if public_key is None:
@@ -55,26 +53,28 @@ class ApprovalChecker:
         except MalformedError:
             is_valid = False
         if not is_valid:
-            self._report_gap(entry, f"the signature of {user!a}, who {action_word} {ref.name!a}, does not hold")
+            self._report_gap(entry, f"the signature of {user!a}, who {action_word} {ref.name!a}, is invalid")
         return is_valid
 
     def _has_distinct_key(self, approval: Entry, proposals: list[Entry]) -> bool:
-        proposer_keys = {self._enrolled_keys(one) for one in proposals}
+        proposer_keys = {self._enrolled_keys(proposal) for proposal in proposals}
         if proposer_keys & {self._enrolled_keys(approval)}:
-            self._report_gap(
-                approval, f"{user_of(approval)!a} has the key of the one who proposed it: they are one person"
-            )
+            self._report_gap(approval, f"{user_of(approval)!a} has the same key as a proposer: they are one person")
             return False
         return True
 
     def _enrolled_key(self, entry: Entry, context: str) -> str | None:
         keys = self._enrolled_keys(entry)
         if not keys:
-            self._report_gap(entry, f"the pack does not tell of the enrolment of {user_of(entry)!a}, {context}")
+            self._report_gap(entry, f"the pack has no enrollment of {user_of(entry)!a}, {context}")
         if len(keys) > 1:
             self._report_gap(entry, f"{user_of(entry)!a}, {context}, was enrolled with {len(keys)} keys")
         return next(iter(keys)) if len(keys) == 1 else None
 
     def _enrolled_keys(self, entry: Entry) -> frozenset[str]:
         enrollments = self._book.completed("enroll", f"user:{user_of(entry)}")
-        return frozenset(fact_text(one, "public_key") for one in enrollments if one.tree_index < entry.tree_index)
+        return frozenset(
+            fact_text(enrollment, "public_key")
+            for enrollment in enrollments
+            if enrollment.tree_index < entry.tree_index
+        )

@@ -21,7 +21,7 @@ PASSWORD = "a-password-for-tests"
 
 
 class Database(NamedTuple):
-    """Where it listens; the superuser `house` may log in without a password."""
+    """Where it listens; the superuser `postgres` may log in without a password."""
 
     host: Path
 
@@ -52,10 +52,10 @@ def database() -> Iterator[Database]:
 
     try:
         subprocess.run(
-            run(programs / "initdb", *("-D", data, "-U", "house", "-A", "reject", "-E", "UTF8", "--locale", "C", "-N")),
+            run(programs / "initdb", *("-D", data, "-U", "postgres", "-A", "reject", "-E", "UTF8", "--locale", "C", "-N")),
             **keep,
         )
-        (data / "pg_hba.conf").write_text("local all enclave scram-sha-256\nlocal all house trust\n")
+        (data / "pg_hba.conf").write_text("local all enclave scram-sha-256\nlocal all postgres trust\n")
         sql = f"CREATE ROLE enclave LOGIN PASSWORD '{PASSWORD}';\n\nCREATE DATABASE enclave OWNER enclave;\n\n"
         single = run(programs / "postgres", "--single", "-j", "-D", data, "postgres")
         subprocess.run(single, input=sql.encode(), **keep)

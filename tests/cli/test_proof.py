@@ -90,7 +90,7 @@ def test_an_unknown_subject_is_answered_with_the_nearest(
 ):
     output = run("prove", requests, "--out", tmp_path / "mine", "--project", project)
     assert output.code == 66
-    assert f"the ledger knows no {requests}" in output.err
+    assert f"the ledger has no entry of {requests}" in output.err
     assert f"did you mean '{meant}" in output.err
 
 
@@ -159,7 +159,7 @@ def test_garbage_is_no_pack_and_each_missing_thing_is_named(run: Run, tmp_path: 
 
 
 def test_verify_of_what_is_not_there_and_with_what_is_no_key(run: Run, tmp_path: Path):
-    assert run("verify", tmp_path / "nowhere", "--json").complaint["error"] == "not-found"
+    assert run("verify", tmp_path / "nowhere", "--json").error["error"] == "not-found"
     (tmp_path / "checkpoint").touch()
     output = run("verify", tmp_path, "--key", "nonsense")
     assert output.code == 64

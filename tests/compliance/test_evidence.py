@@ -215,7 +215,7 @@ def test_the_texts_behind_digests_are_found_by_digest(tmp_path: Path):
     two = Ledger(tmp_path / "second")
     prediction_story.record_entry(two, {"train": steps["train"]._replace(outputs=(artefact,))})
     assert collect_documents(collect_story(two.index, "run:r1"), tmp_path, models) == {
-        f"documents/artefact/denials/{artefact.digest}": b"artefact\n"
+        f"documents/artifact/denials/{artefact.digest}": b"artefact\n"
     }
     # What was changed since, or lies nowhere, is not among them.
     prediction_story.stored(models, {**prediction_story.RELEASE, "threshold": "0.9"})

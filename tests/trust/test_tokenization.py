@@ -76,7 +76,7 @@ def test_a_value_is_taken_exactly_as_it_is():
 
 def test_no_function_leads_back_from_a_token():
     public = {name for name in dir(Tokenizer) if not name.startswith("_")}
-    assert public == {"one", "column"}
+    assert public == {"tokenize_value", "tokenize_column"}
     functions = {name for name, item in vars(tokenization).items() if callable(item) and not name.startswith("_")}
     assert not [name for name in functions if "de" in name.casefold() or "reveal" in name.casefold()]
     with_other_key = Tokenizer({"member": (1, bytes(32))})

@@ -23,7 +23,7 @@ def test_the_signed_text_is_exactly_this():
         "signature": {"key_id": "k"},
     }
     assert answer_signature.signed_text(output).decode() == (
-        '{"age_seconds":3,"id":"p","reasons":[{"push":"-0x1.8000000000000p+0","what":"é"}],"score":"0x1.8000000000000p-1"}'
+        '{"age_seconds":3,"id":"p","reasons":[{"contribution":"-0x1.8000000000000p+0","description":"é"}],"score":"0x1.8000000000000p-1"}'
     )
     assert answer_signature.answer_digest(output) == hashlib.sha256(answer_signature.signed_text(output)).hexdigest()
     assert answer_signature.compute_key_id(b"\x01" * 32) == hashlib.sha256(b"\x01" * 32).hexdigest()[:16]

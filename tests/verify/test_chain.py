@@ -29,8 +29,8 @@ from wellspring_verify.canonical import dumps_canonical
 from wellspring_verify.entries import Entry
 
 BREAKS: dict[str, tuple[Change, str]] = {
-    "no answer": (without("predict"), "it tells of 0 answers 'prediction:p1'"),
-    "two answers": (put("again", result.predict(result.answer())), "it tells of 2 answers"),
+    "no answer": (without("predict"), "the pack has 0 predict entries of 'prediction:p1'"),
+    "two answers": (put("again", result.predict(result.answer())), "the pack has 2 predict entries"),
     "answer without digest": (
         swapped("predict", "outputs", "answer", Ref(name="answer:p1")), "does not name one answer by its digest",
     ),
@@ -42,23 +42,23 @@ BREAKS: dict[str, tuple[Change, str]] = {
         f"'{RELEASED}' was never proposed with the digest that it names",
     ),
     "no proposal": (without("propose"), f"'{RELEASED}' was never proposed"),
-    "no approval": (without("approve"), f"'{RELEASED}' has no approval by a second person"),
+    "no approval": (without("approve"), f"'{RELEASED}' has no approval by a second user"),
     "approval of other bytes": (
         swapped("approve", "outputs", "release", Ref(name=RELEASED, digest=sha("x"))),
-        f"'{RELEASED}' has no approval by a second person",
+        f"'{RELEASED}' has no approval by a second user",
     ),
     "self approval": (facts("approve", user="user:ines"), f"'ines' approved '{RELEASED}' and had proposed it"),
     "self approval in capitals": (by("ines", "Ines"), f"'Ines' approved '{RELEASED}' and had proposed it"),
     "two names, one key": (
-        pair(omar=Key("ines")), "'omar' has the key of the one who proposed it: they are one person",
+        pair(omar=Key("ines")), "'omar' has the same key as a proposer: they are one person",
     ),
     "approval before proposal": (moved("approve", before="propose"), "was approved before it was proposed"),
     "approval after promotion": (moved("approve", before="predict"), "was made live before it was approved"),
-    "approver not enrolled": (without("enrol omar"), "does not tell of the enrolment of 'omar', who approved"),
-    "proposer not enrolled": (without("enrol ines"), "does not tell of the enrolment of 'ines', who proposed"),
-    "enrolled afterwards": (moved("enrol omar", before="promote"), "does not tell of the enrolment of 'omar'"),
+    "approver not enrolled": (without("enrol omar"), "has no enrollment of 'omar', who approved"),
+    "proposer not enrolled": (without("enrol ines"), "has no enrollment of 'ines', who proposed"),
+    "enrolled afterwards": (moved("enrol omar", before="promote"), "has no enrollment of 'omar'"),
     "enrolled by another service": (
-        changed("enrol omar", service="worker"), "does not tell of the enrolment of 'omar'",
+        changed("enrol omar", service="worker"), "has no enrollment of 'omar'",
     ),
     "enrolled twice": (
         put("again", result.steps()["enrol omar"].but(public_key=Key("x").text), before="approve"),
@@ -66,25 +66,25 @@ BREAKS: dict[str, tuple[Change, str]] = {
     ),
     "signed with another key": (
         facts("approve", signature=Key("x").sign(approvals.approval_text("denials", SHORT, release().digest or ""))),
-        f"the signature of 'omar', who approved '{RELEASED}', does not hold",
+        f"the signature of 'omar', who approved '{RELEASED}', is invalid",
     ),
     "signed another model": (
         facts("approve", signature=Key("omar").sign(approvals.approval_text("other", SHORT, release().digest or ""))),
-        f"the signature of 'omar', who approved '{RELEASED}', does not hold",
+        f"the signature of 'omar', who approved '{RELEASED}', is invalid",
     ),
     "signed the proposal": (
         facts("approve", signature=Key("omar").sign(approvals.proposal_text("denials", SHORT, release().digest or ""))),
-        f"the signature of 'omar', who approved '{RELEASED}', does not hold",
+        f"the signature of 'omar', who approved '{RELEASED}', is invalid",
     ),
     "no signature": (facts("approve", signature=None), "the signature of 'omar'"),
     "proposal not signed": (facts("propose", signature=""), f"the signature of 'ines', who proposed '{RELEASED}'"),
-    "nobody approved": (facts("approve", user=None), "does not tell of the enrolment of ''"),
-    "never promoted": (without("promote"), f"'{RELEASED}' was not made live before it answered"),
+    "nobody approved": (facts("approve", user=None), "has no enrollment of ''"),
+    "never promoted": (without("promote"), f"'{RELEASED}' was not made live before the prediction"),
     "promoted afterwards": (
         lambda steps: {**without("promote")(steps), "promote": steps["promote"]},
-        f"'{RELEASED}' was not made live before it answered",
+        f"'{RELEASED}' was not made live before the prediction",
     ),
-    "promoted for another model": (facts("promote", model="other"), "was not made live before it answered"),
+    "promoted for another model": (facts("promote", model="other"), "was not made live before the prediction"),
     "no candidate": (swapped("propose", "inputs", "candidate", None), "does not name one candidate by its digest"),
     "no gate": (without("gate"), "has not passed the gate with the digest that it names"),
     "another candidate": (
@@ -93,26 +93,26 @@ BREAKS: dict[str, tuple[Change, str]] = {
     ),
     "gate failed": (facts("gate", outcome="fail"), "the gate did not pass"),
     "gate said nothing": (facts("gate", outcome=None), "the gate did not pass"),
-    "gate afterwards": (moved("gate", before="approve"), "it comes before the gate of"),
-    "gate without artefact": (swapped("gate", "inputs", "artifact", None), "does not name one artefact by its digest"),
-    "artefact of another": (
+    "gate afterwards": (moved("gate", before="approve"), "it precedes the gate entry of"),
+    "gate without artifact": (swapped("gate", "inputs", "artifact", None), "does not name one artifact by its digest"),
+    "artifact of another": (
         swapped("gate", "inputs", "artifact", ref("artifact:denials", "x")),
-        "it judged another artefact than the one that 'run:r1' made",
+        "it evaluated an artifact that 'run:r1' did not produce",
     ),
-    "no run": (without("train"), "it judged what 'run:r1' made, and the pack does not tell of that run"),
-    "run afterwards": (moved("train", before="propose"), "it comes before the train of 'run:r1'"),
+    "no run": (without("train"), "it evaluated the output of 'run:r1', and the pack has no entry of that run"),
+    "run afterwards": (moved("train", before="propose"), "it precedes the train entry of 'run:r1'"),
     "run without edition": (swapped("train", "inputs", "edition", None), "does not name one edition by its digest"),
-    "no built edition": (without("built"), "it names 'edition:b1', and the pack does not tell of its publishing"),
+    "no built edition": (without("built"), "it names 'edition:b1', and the pack has no publish entry of it"),
     "another built edition": (
         swapped("train", "inputs", "edition", ref("edition:b1", "x")),
         "'edition:b1' was published with another digest than it names",
     ),
     "learned from a landed edition": (
         swapped("train", "inputs", "edition", ref("edition:e1")),
-        "'edition:e1' is no edition that was built from a landed one",
+        "'edition:e1' was not built from a landed edition",
     ),
-    "built from nothing": (facts("built", parent=None), "'edition:b1' is no edition that was built from a landed one"),
-    "built from what it does not pin": (swapped("built", "inputs", "edition", None), "it does not pin 'edition:e1'"),
+    "built from nothing": (facts("built", parent=None), "'edition:b1' was not built from a landed edition"),
+    "built from what it does not pin": (swapped("built", "inputs", "edition", None), "it does not pin the digest of 'edition:e1'"),
     "built from other bytes": (
         swapped("built", "inputs", "edition", ref("edition:e1", "x")),
         "'edition:e1' was published with another digest than it names",
@@ -122,51 +122,51 @@ BREAKS: dict[str, tuple[Change, str]] = {
             "first": steps["built"]._replace(subject="edition:b0", outputs=(ref("edition:b0"),)),
             **swapped("built", "inputs", "edition", ref("edition:b0"))(facts("built", parent="b0")(steps)),
         },
-        "'edition:b0' is no landed edition",
+        "'edition:b0' is not a landed edition",
     ),
-    "never materialized": (without("materialize"), "'edition:b1', whose rows were not put where answers read before"),
+    "never materialized": (without("materialize"), "'edition:b1', whose rows were not materialized before"),
     "materialized afterwards": (
         lambda steps: {**without("materialize")(steps), "materialize": steps["materialize"]},
-        "whose rows were not put where answers read before it",
+        "whose rows were not materialized before it",
     ),
     "rows of an edition that is not told": (
-        facts("predict", editions={"member_history": "b0"}), "it names 'edition:b0', and the pack does not tell",
+        facts("predict", editions={"member_history": "b0"}), "it names 'edition:b0', and the pack has no publish entry",
     ),
     "rows of a landed edition": (
-        facts("predict", editions={"member_history": "e1"}), "'edition:e1' is no edition that was built from",
+        facts("predict", editions={"member_history": "e1"}), "'edition:e1' was not built from a landed edition",
     ),
     "rows that were never online": (
         lambda steps: {
             "older": steps["built"]._replace(subject="edition:b0", outputs=(ref("edition:b0"),)),
             **facts("predict", editions={"member_history": "b0"})(steps),
         },
-        "it rests on 'edition:b0', whose rows were not put where answers read before it",
+        "it used 'edition:b0', whose rows were not materialized before it",
     ),
-    "no key": (without("key"), f"it is promised with '{result.KEY}', which the pack does not make known before it"),
+    "no key": (without("key"), f"it is signed with '{result.KEY}', and the pack has no earlier create_key entry of it"),
     "key afterwards": (
-        lambda steps: {**without("key")(steps), "key": steps["key"]}, "which the pack does not make known before it",
+        lambda steps: {**without("key")(steps), "key": steps["key"]}, "the pack has no earlier create_key entry of it",
     ),
     "key not named": (swapped("predict", "inputs", "key", None), "it does not name one key"),
-    "key of another": (facts("key", public_key=Key("x").text), f"its public half is not that of '{result.KEY}'"),
-    "key is none": (facts("key", public_key="AAAA="), f"its public half is not that of '{result.KEY}'"),
+    "key of another": (facts("key", public_key=Key("x").text), f"its public key is not that of '{result.KEY}'"),
+    "key is none": (facts("key", public_key="AAAA="), f"its public key is not that of '{result.KEY}'"),
     "key expired": (
-        facts("key", expires_at="2026-11-25T12:00:05.000000Z"), "held until '2026-11-25T12:00:05.000000Z' only",
+        facts("key", expires_at="2026-11-25T12:00:05.000000Z"), "which expired at '2026-11-25T12:00:05.000000Z'",
     ),
-    "key without end": (facts("key", expires_at=None), "which held until '' only"),
-    "key with an odd end": (facts("key", expires_at="9999"), "which held until '9999' only"),
-    "key of another service": (changed("key", service="worker"), "which the pack does not make known before it"),
-    "answer of another service": (changed("predict", service="worker"), "it tells of 0 answers 'prediction:p1'"),
+    "key without end": (facts("key", expires_at=None), "which expired at ''"),
+    "key with an odd end": (facts("key", expires_at="9999"), "which expired at '9999'"),
+    "key of another service": (changed("key", service="worker"), "the pack has no earlier create_key entry of it"),
+    "answer of another service": (changed("predict", service="worker"), "the pack has 0 predict entries of 'prediction:p1'"),
     "gate of another service": (changed("gate", service="api"), "has not passed the gate"),
     "approval of another service": (
-        changed("approve", service="api"), f"'{RELEASED}' has no approval by a second person",
+        changed("approve", service="api"), f"'{RELEASED}' has no approval by a second user",
     ),
     "another decision": (
-        facts("predict", decision="pays"), f"its decision is not the one that '{RELEASED}' makes of its score",
+        facts("predict", decision="pays"), f"its decision does not follow from its score and '{RELEASED}'",
     ),
     "score that decides otherwise": (
-        facts("predict", score=(0.25).hex()), f"its decision is not the one that '{RELEASED}' makes of its score",
+        facts("predict", score=(0.25).hex()), f"its decision does not follow from its score and '{RELEASED}'",
     ),
-    "no score": (facts("predict", score=None), "its decision is not the one that"),
+    "no score": (facts("predict", score=None), "its decision does not follow from"),
     "release of another model": (facts("predict", model="other"), "is a release of 'denials', not of 'other'"),
 }  # fmt: skip
 
@@ -198,16 +198,16 @@ def test_what_was_approved_is_held_against_what_was_judged(field: str, value: st
     """A proposer writes another part into the release than the candidate's: everybody signs, the digests all fit."""
     second = {**RELEASE, field: value}
     matches = output(result.steps(second), SUBJECT, second)
-    assert matches == [f"'{release(second).name}' holds another {field} than the one that the gate judged"]
+    assert matches == [f"'{release(second).name}' has another {field} than the one that the gate evaluated"]
 
 
 def test_a_release_that_cannot_be_read_is_named():
     steps = result.entries(result.steps())
     matches = [gap.message for gap in chain.find_gaps(SUBJECT, steps, {})]
-    assert matches == [f"the pack does not hold the text of '{RELEASED}': what was approved cannot be read"]
+    assert matches == [f"the pack does not contain the text of '{RELEASED}', which was approved"]
     for error in (b"[]", b"{", b'{"a": 1}'):
         documents = dict.fromkeys(result.texts(), error)
-        assert f"the text of '{RELEASED}' is no release" in [
+        assert f"the text of '{RELEASED}' is not a release" in [
             gap.message for gap in chain.find_gaps(SUBJECT, steps, documents)
         ]
 
@@ -237,9 +237,9 @@ def test_a_promotion_has_effect_from_its_intent_on():
     end = next(item for item in entries if (item.action, item.phase) == ("promote", "done"))
     answer = next(item for item in entries if item.action == "predict")
     later = [item for item in entries if item.tree_index not in (end.tree_index, answer.tree_index)]
-    later += [answer._replace(place=90), end._replace(place=91)]
+    later += [answer._replace(tree_index=90), end._replace(tree_index=91)]
     assert chain.find_gaps(SUBJECT, later, result.texts()) == []
-    later[-1] = end._replace(place=91, intent=None)
+    later[-1] = end._replace(tree_index=91, intent=None)
     assert chain.find_gaps(SUBJECT, later, result.texts()) != []
 
 
@@ -251,7 +251,7 @@ def started(*ends: str) -> list[Entry]:
     recovered = end._replace(inputs=(), facts={"recovered": True})
     after = {"done": end, "failed": end._replace(phase="failed"), "recovered": recovered}
     after["another"] = end._replace(intent="worker:999")
-    late = [after[name]._replace(place=len(entries) + place) for place, name in enumerate(ends)]
+    late = [after[name]._replace(tree_index=len(entries) + place) for place, name in enumerate(ends)]
     return [item for item in entries if item != end] + late
 
 
@@ -263,7 +263,7 @@ def test_rows_may_be_read_while_their_edition_is_materialized(ends: tuple[str, .
 @pytest.mark.parametrize("ends", [(), ("failed",), ("another",), ("failed", "another")])
 def test_rows_whose_materializing_never_came_to_its_end_are_named(ends: tuple[str, ...]):
     matches = [gap.message for gap in chain.find_gaps(SUBJECT, started(*ends), result.texts())]
-    assert matches == ["it rests on 'edition:b1', whose rows were not put where answers read before it"]
+    assert matches == ["it used 'edition:b1', whose rows were not materialized before it"]
 
 
 @pytest.mark.parametrize("name", [*result.steps()])
@@ -279,7 +279,7 @@ def test_what_the_house_tells_besides_does_no_harm():
 @pytest.mark.parametrize("odd", [{"labels": "pd"}, {"labels": ["pays"]}, {"threshold": 1}, {"threshold": "half"}])
 def test_an_answer_of_a_release_that_cannot_decide_is_named(odd: dict[str, JsonValue]):
     second = {**RELEASE, **odd}
-    what = f"its decision is not the one that '{release(second).name}' makes of its score"
+    what = f"its decision does not follow from its score and '{release(second).name}'"
     assert output(result.steps(second), SUBJECT, second) == [what]
 
 
@@ -312,13 +312,13 @@ def test_every_bit_of_an_approval_counts():
         second = base64.b64encode(flipped(signature, bit)).decode()
         entries[place] = approval._replace(facts={**approval.facts, "signature": second})
         matches = chain.find_gaps(SUBJECT, entries, result.texts())
-        assert matches[0] == (place, f"the signature of 'omar', who approved '{RELEASED}', does not hold")
+        assert matches[0] == (place, f"the signature of 'omar', who approved '{RELEASED}', is invalid")
 
 
 def test_a_release_that_waits_for_the_second_person_has_a_story_of_its_own():
     steps = without("approve", "promote", "key", "predict")(result.steps())
     assert output(steps, RELEASED) == []
-    assert f"'{RELEASED}' has no approval by a second person" in output(steps, MODEL)
+    assert f"'{RELEASED}' has no approval by a second user" in output(steps, MODEL)
     assert "the signature of 'ines'" in "".join(output(facts("propose", signature="")(steps), RELEASED))
 
 
@@ -329,11 +329,11 @@ def test_what_has_no_chain_has_no_gap():
 
 
 PACKS = {
-    "predict": "answers 'prediction:p1'", "propose": "was never proposed", "approve": "no approval by a second person",
-    "promote": "was not made live", "gate": "has not passed the gate", "train": "does not tell of that run",
-    "enroll": "does not tell of the enrolment", "create_key": "does not make known", "materialize": "were not put where",
-    "publish": "does not tell of its publishing", "admit": "says where that came from",
-    "land": "says where that came from", "drop:d0": "says where that came from", "edition:e0": "does not tell of that",
+    "predict": "predict entries of 'prediction:p1'", "propose": "was never proposed", "approve": "no approval by a second user",
+    "promote": "was not made live", "gate": "has not passed the gate", "train": "has no entry of that run",
+    "enroll": "has no enrollment of", "create_key": "has no earlier create_key entry", "materialize": "were not materialized before it",
+    "publish": "has no publish entry of it", "admit": "no entry of the pack produced it",
+    "land": "no entry of the pack produced it", "drop:d0": "no entry of the pack produced it", "edition:e0": "the pack has no entry of that",
 }  # fmt: skip
 
 
@@ -351,7 +351,7 @@ def test_a_whole_pack_says_what_it_shows_and_what_it_does_not(tmp_path: Path):
     report = verify(item.folder, key=item.key, witness=item.witness)
     assert (report.outcome, report.findings) == (0, ())
     lines = "\n".join(report.summary)
-    for what in ("before it went live", "the answer itself was NOT checked", "the score was NOT computed again"):
+    for what in ("before it went live", "the prediction itself was NOT checked", "the score was NOT computed again"):
         assert what in lines
 
 

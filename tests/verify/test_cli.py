@@ -63,7 +63,7 @@ def test_twenty_flipped_bits_exit_20_and_are_named(sound: Built, tmp_path: Path)
         (tmp_path / "pack" / name).write_bytes(flipped(files[name], chance.randrange(8 * len(files[name]))))
         done = run(str(tmp_path / "pack"), "--key", sound.key, "--witness", sound.witness)
         assert (done.returncode, done.stderr) == (20, "")
-        assert done.stdout.startswith("BROKEN: ")
+        assert done.stdout.startswith("CORRUPTED: ")
         assert name in done.stdout
         (tmp_path / "pack" / name).write_bytes(files[name])
 

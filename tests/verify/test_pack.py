@@ -120,16 +120,16 @@ def test_what_is_no_plain_file_is_named(copy: Built, tmp_path: Path):
     blames(copy, "empty: it is an empty folder")
     (copy.folder / "empty").rmdir()
     os.mkfifo(copy.folder / "pipe")
-    blames(copy, "pipe: it is no plain file")
+    blames(copy, "pipe: it is not a regular file")
     (copy.folder / "pipe").unlink()
     story = copy.folder / "story.md"
     story.rename(tmp_path / "story.md")
     story.symlink_to(tmp_path / "story.md")
-    blames(copy, "story.md: it is no plain file")
+    blames(copy, "story.md: it is not a regular file")
     story.unlink()
     (tmp_path / "story.md").rename(story)
     (copy.folder / "away").symlink_to(tmp_path)
-    blames(copy, "away: it is no plain file")
+    blames(copy, "away: it is not a regular file")
 
 
 def test_more_than_any_pack_holds_is_never_read(copy: Built, monkeypatch: pytest.MonkeyPatch):
@@ -142,16 +142,16 @@ def test_more_than_any_pack_holds_is_never_read(copy: Built, monkeypatch: pytest
 
     monkeypatch.setattr(Path, "read_bytes", counted)
     whole = sum(map(len, copy.files().values()))
-    monkeypatch.setattr("wellspring_verify.pack._MOST_BYTES", whole)
+    monkeypatch.setattr("wellspring_verify.pack._MAX_PACK_BYTES", whole)
     assert check(copy).outcome == 0
-    monkeypatch.setattr("wellspring_verify.pack._MOST_BYTES", 2 * whole)
+    monkeypatch.setattr("wellspring_verify.pack._MAX_PACK_BYTES", 2 * whole)
     for name in ("contracts/a.yaml", "contracts/b.yaml", "contracts/c.yaml"):
         with (copy.folder / name).open("wb") as file:
             file.truncate(whole)
     taken.clear()
     report = check(copy)
     assert (report.outcome, report.findings[0].file) == (20, "contracts/b.yaml")
-    assert "larger than any pack" in report.findings[0].message
+    assert "with it the pack is larger than" in report.findings[0].message
     assert sum(taken) <= 2 * whole
 
 
@@ -173,7 +173,7 @@ def test_a_tail_that_was_cut_is_named_even_if_the_manifest_is_mended(copy: Built
     blames(copy, last)
     mend(copy)
     blames(copy, "manifest.json: it is not the manifest that seal.json binds")
-    blames(copy, "story.json: it does not say what the entries say")
+    blames(copy, "story.json: it differs from what its entries render to")
 
 
 def mend(item: Built) -> None:
@@ -194,7 +194,7 @@ def test_a_story_never_says_what_its_entries_do_not(copy: Built, name: str):
     (copy.folder / name).write_bytes(content.replace(b"8 admitted", b"9 admitted"))
     assert (copy.folder / name).read_bytes() != content
     mend(copy)
-    blames(copy, f"{name}: it does not say what the entries say")
+    blames(copy, f"{name}: it differs from what its entries render to")
     blames(copy, "manifest.json: it is not the manifest that seal.json binds")
 
 
@@ -227,7 +227,7 @@ def test_a_pack_that_was_signed_again_under_the_same_name_is_named(copy: Built):
     note = notes.parse_note((copy.folder / "checkpoint").read_bytes())
     key, forger = notes.parse_verifier_key(copy.key), LocalSigner(b"\x09" * 32)
     second = notes.VerifierKey(key.name, notes.KIND_LOG, forger.public_key())
-    for key_id, what in ((second.key_id, "signed by another log"), (key.key_id, "the log's signature does not hold")):
+    for key_id, what in ((second.key_id, "signed by another log"), (key.key_id, "the log's signature is invalid")):
         line = notes.NoteSignature(key.name, key_id, forger.sign(note.text)).to_line()
         (copy.folder / "checkpoint").write_bytes(note.text + b"\n" + line + note.signatures[1].to_line())
         blames(copy, what)
@@ -293,7 +293,7 @@ def test_a_story_that_skips_a_step_is_named_even_if_it_was_sealed(tmp_path: Path
     ledger.close()
     report = check(now)
     assert report.outcome == 20
-    assert "says where that came from" in output(report) or "does not tell of that" in output(report)
+    assert "no entry of the pack produced it" in output(report) or "the pack has no entry of that" in output(report)
 
 
 def test_no_key_is_taken_from_the_pack(copy: Built):

@@ -34,9 +34,9 @@ def test_an_answer_that_was_changed_is_named():
         "release": "x", "vector_digest": "x", "threshold": "0.6", "more": 1,
     }.items():  # fmt: skip
         faulty = matches({**output, name: value})
-        assert "it is not the answer that was given: its SHA-256 is not the one in the log" in faulty
-        assert "its promise does not hold: the answer or the signature was changed" in faulty
-        assert (f"its {name} is another than the one in the log" in faulty) == (
+        assert "it is not the prediction that the API returned: its SHA-256 is not the one in the log" in faulty
+        assert "its signature is invalid: the prediction or the signature was changed" in faulty
+        assert (f"its {name} differs from the one in the log" in faulty) == (
             name in {"score", "decision", "freshness", "edition", "release", "vector_digest"}
         )
 
@@ -44,7 +44,7 @@ def test_an_answer_that_was_changed_is_named():
 def test_an_answer_that_the_house_signed_and_never_journalled_is_named():
     """Whoever has the process's key can promise anything; the log has the digest of what was answered."""
     assert matches(result.answer(reasons=[])) == [
-        "it is not the answer that was given: its SHA-256 is not the one in the log"
+        "it is not the prediction that the API returned: its SHA-256 is not the one in the log"
     ]
 
 
@@ -53,12 +53,12 @@ def test_an_answer_that_the_log_tells_otherwise_is_named():
     for fact in ("model", "decision", "freshness", "score"):
         entries = result.entries({**steps, "predict": steps["predict"].but(**{fact: "x"})})
         faulty = find_prediction_faults(json.dumps(result.answer()).encode(), SUBJECT, entries, result.texts())
-        assert faulty == [f"its {fact} is another than the one in the log"]
+        assert faulty == [f"its {fact} differs from the one in the log"]
 
 
 def test_an_answer_about_another_thing_is_named():
     """Everything else is as it was: digest, decision, promise."""
-    what = "it was not given for what the log says was asked"
+    what = "its request_digest differs from the one in the log"
     second = result.answer(request_digest="0" * 64)
     entries = result.entries({**result.steps(), "predict": result.predict(second)})
     assert find_prediction_faults(json.dumps(second).encode(), SUBJECT, entries, {}) == [what]
@@ -78,12 +78,12 @@ def test_an_answer_under_another_threshold_than_the_approved_is_named():
     output = result.answer(threshold="0.99")
     entries = result.entries({**result.steps(), "predict": result.predict(output)})
     faulty = find_prediction_faults(json.dumps(output).encode(), SUBJECT, entries, result.texts())
-    assert faulty == [f"its threshold is another than that of '{result.release().name}'"]
+    assert faulty == [f"its threshold differs from that of '{result.release().name}'"]
 
 
 def test_the_things_that_it_is_about_are_named_as_the_log_has_them():
     assert describe_row_tokens(SUBJECT, ENTRIES) == [
-        f"by the log, its row of 'claim_features' is that of '{result.TOKEN}'"
+        f"according to the log, its row of 'claim_features' has the key '{result.TOKEN}'"
     ]
     assert describe_row_tokens("release:x", ENTRIES) == describe_row_tokens(SUBJECT, []) == []
     steps = result.steps()
@@ -98,10 +98,10 @@ def test_a_promise_of_another_key_is_named():
     text = answer_signature.signed_text(output)
     second = Key("x")
     own_copy = {"key_id": answer_signature.compute_key_id(second.public), "value": second.sign(text)}
-    assert "and the log another one" in matches({**output, "signature": own_copy})[0]
+    assert "and the log names another" in matches({**output, "signature": own_copy})[0]
     faked = {"key_id": answer_signature.compute_key_id(result.API.public), "value": second.sign(text)}
     assert matches({**output, "signature": faked}) == [
-        "its promise does not hold: the answer or the signature was changed"
+        "its signature is invalid: the prediction or the signature was changed"
     ]
     # A key entry under the right name with another public half convinces nobody.
     steps = result.steps()
@@ -112,20 +112,20 @@ def test_a_promise_of_another_key_is_named():
 
 def test_an_answer_without_a_promise_is_named():
     output = result.answer()
-    assert matches({**output, "signature": None}) == ["it bears no promise"]
+    assert matches({**output, "signature": None}) == ["it has no signature"]
 
 
 def test_an_answer_of_another_story_is_named():
-    assert matches(result.answer(id="p2")) == [f"it is the answer 'p2', and the pack is about '{SUBJECT}'"]
+    assert matches(result.answer(id="p2")) == [f"it is the prediction 'p2', and the pack is about '{SUBJECT}'"]
     assert "the pack is about 'drop:d0'" in matches(result.answer(), "drop:d0")[0]
     assert find_prediction_faults(json.dumps(result.answer()).encode(), SUBJECT, [], {}) == [
-        "the pack does not tell of it"
+        "the pack has no entry of it"
     ]
 
 
 def test_every_bit_of_an_answer_and_its_promise_counts():
     content = json.dumps(result.answer()).encode()
-    signature = content.index(b'"promise"')
+    signature = content.index(b'"signature"')
     for bit in range(8 * signature, 8 * len(content)):
         assert find_prediction_faults(flipped(content, bit), SUBJECT, ENTRIES, result.texts()), bit
     for bit in random.Random(4).sample(range(8 * signature), 1000):

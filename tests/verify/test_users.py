@@ -44,12 +44,12 @@ def test_an_approver_who_asks_for_the_same_later_breaks_nothing(before: str):
 def test_an_approver_who_asked_before_is_an_author_however_many_asked():
     steps = later(result.steps(), before="approve")
     assert sound(steps) == ([], [f"'omar' approved '{RELEASED}' and had proposed it"])
-    assert f"'{RELEASED}' has no approval by a second person" in output(steps)
+    assert f"'{RELEASED}' has no approval by a second user" in output(steps)
 
 
 def test_one_key_is_one_person_whichever_proposal_it_signed():
     steps = {**result.steps(), **result.people(keys={"omar": Key("ines")})}
-    assert sound(steps) == ([], ["'omar' has the key of the one who proposed it: they are one person"])
+    assert sound(steps) == ([], ["'omar' has the same key as a proposer: they are one person"])
 
 
 def test_an_approval_before_any_proposal_is_named_though_somebody_else_proposed_later():
@@ -59,4 +59,4 @@ def test_an_approval_before_any_proposal_is_named_though_somebody_else_proposed_
 
 def test_a_later_proposal_must_be_signed_all_the_same():
     steps = facts("again", signature="")(later(result.steps()))
-    assert sound(steps)[1] == [f"the signature of 'omar', who proposed '{RELEASED}', does not hold"]
+    assert sound(steps)[1] == [f"the signature of 'omar', who proposed '{RELEASED}', is invalid"]

@@ -1,17 +1,17 @@
-"""How a subject leads to the entries of its story: by the things that each entry names, back to the drops.
+"""Collect the entries of a subject's story by following the references of each entry back to the drops.
 
-| an entry of        | leads, by                      | to the entries about      |
+| an entry of        | leads, by its                  | to the entries about      |
 |--------------------|--------------------------------|---------------------------|
 | predict            | inputs, fact `editions`        | release, edition, key     |
-| propose            | inputs; fact `person`          | candidate; person         |
-| approve            | fact `person`                  | person                    |
-| promote, rollback  | fact `person`                  | person                    |
+| propose            | inputs; fact `user`            | candidate; user           |
+| approve            | fact `user`                    | user                      |
+| promote, rollback  | fact `user`                    | user                      |
 | gate               | inputs                         | run                       |
 | train              | inputs                         | edition                   |
 | publish            | inputs, facts `parent`, `drops`| edition, drop             |
 
-The other releases of a model are told only by when they went live. The story of an answer ends with the answer: what
-came later is told elsewhere, so it is sealed once.
+Of the other releases of a model, only the promotions and rollbacks are included. The story of a prediction has no entry
+after the prediction, so it is sealed once.
 """
 
 from __future__ import annotations
@@ -36,53 +36,56 @@ PROVENANCE_EDGES: dict[str, tuple[str, ...]] = {
 
 
 def collect_entries(index: LedgerIndex, subject: str) -> list[IndexedEntry] | None:
-    """Collect the entries of a story, in the order of the tree; None for a kind of subject that has none."""
+    """Collect the entries of a story, in tree order; None for a kind of subject that has no story."""
     kind, _, name = subject.partition(":")
     if kind not in _COLLECTORS or not name:
         return None
-    entries_by_index = {one.index: one for one in _COLLECTORS[kind](index, name)}
+    entries_by_index = {indexed.index: indexed for indexed in _COLLECTORS[kind](index, name)}
     return [entries_by_index[tree_index] for tree_index in sorted(entries_by_index)]
 
 
 def describe_subject_kinds() -> str:
-    """Say which subjects have a story."""
+    """Describe the subjects that have a story, for a message."""
     return "drop:ID, edition:ID, dataset:NAME, prediction:ID, model:NAME@RELEASE, release:ID, candidate:ID or run:ID"
 
 
 def list_subjects_of_kind(index: LedgerIndex, kind: str) -> list[str]:
-    """List the subjects of a kind, to find the one that was meant; no answers, of which there are too many."""
+    """List the subjects of a kind, to suggest the nearest name; none for predictions, which are too many."""
     if kind == "prediction":
         return []
     if kind == "dataset":
-        contract_names = (one.entry.facts.get("contract") for one in index.list_entries(action="land"))
-        return sorted({f"dataset:{one}" for one in contract_names if isinstance(one, str)})
+        contract_names = (indexed.entry.facts.get("contract") for indexed in index.list_entries(action="land"))
+        return sorted({f"dataset:{name}" for name in contract_names if isinstance(name, str)})
     if kind == "model":
-        promotions = [one.entry for one in index.list_entries(action="promote", phase="done")]
+        promotions = [indexed.entry for indexed in index.list_entries(action="promote", phase="done")]
         return sorted(
-            {f"model:{_text_fact(one, 'model')}@{one.subject.removeprefix('release:')}" for one in promotions}
+            {
+                f"model:{_text_fact(promotion, 'model')}@{promotion.subject.removeprefix('release:')}"
+                for promotion in promotions
+            }
         )
-    return [one for one in index.list_subjects() if one.startswith(f"{kind}:")]
+    return [subject for subject in index.list_subjects() if subject.startswith(f"{kind}:")]
 
 
 def _follow_edges(index: LedgerIndex, start: str) -> Iterator[IndexedEntry]:
-    """Yield what is told of a thing, and of all that it leads to."""
+    """Yield the entries of a subject, and of every subject that they lead to."""
     pending, visited = [start], set[str]()
     while pending:
         name = pending.pop()
         if name in visited:
             continue
         visited.add(name)
-        for logged in index.list_entries(subject=name):
-            yield logged
-            pending += _linked_subjects(logged.entry)
+        for indexed in index.list_entries(subject=name):
+            yield indexed
+            pending += _linked_subjects(indexed.entry)
 
 
 def _linked_subjects(entry: Entry) -> Iterator[str]:
     target_kinds = PROVENANCE_EDGES.get(entry.action, ())
     yield from (ref.name for ref in entry.inputs if ref.name.partition(":")[0] in target_kinds)
-    if entry.action == "predict" and isinstance(rows := entry.facts.get("editions"), dict):
-        # Rows that a newer edition did not change still bear the name of the one that brought them.
-        yield from (f"edition:{one}" for one in rows.values())
+    if entry.action == "predict" and isinstance(editions := entry.facts.get("editions"), dict):
+        # Rows that a newer edition did not change still name the edition that wrote them.
+        yield from (f"edition:{edition}" for edition in editions.values())
     if "user" in target_kinds:
         yield f"user:{_text_fact(entry, 'user').removeprefix('user:')}"
     if "drop" in target_kinds:
@@ -100,55 +103,58 @@ def _dataset_entries(index: LedgerIndex, name: str) -> Iterator[IndexedEntry]:
     yield from index.list_entries(subject=f"dataset:{name}")
     drops: set[str] = set()
     for action in ("land", "admit"):
-        for logged in index.list_entries(action=action):
-            refs = (*logged.entry.inputs, *logged.entry.outputs)
+        for indexed in index.list_entries(action=action):
+            refs = (*indexed.entry.inputs, *indexed.entry.outputs)
             names_contract = any(ref.name.startswith(f"contract:{name}@") for ref in refs)
-            if names_contract or logged.entry.facts.get("contract") == name:
-                drops.add(logged.entry.subject.removeprefix("drop:"))
+            if names_contract or indexed.entry.facts.get("contract") == name:
+                drops.add(indexed.entry.subject.removeprefix("drop:"))
     for drop in sorted(drops):
         yield from index.list_entries(subject=f"drop:{drop}")
     yield from _publish_entries(index, drops)
 
 
 def _prediction_entries(index: LedgerIndex, prediction: str) -> Iterator[IndexedEntry]:
-    answers = index.list_entries(subject=f"prediction:{prediction}", action="predict")
-    if not answers:
+    predictions = index.list_entries(subject=f"prediction:{prediction}", action="predict")
+    if not predictions:
         return
+    last_index = predictions[-1].index
     collected = list(_follow_edges(index, f"prediction:{prediction}"))
-    for model in {_text_fact(one.entry, "model") for one in answers}:
+    for model in {_text_fact(indexed.entry, "model") for indexed in predictions}:
         collected += _live_changes(index, model)
-    intent_ids = {one.entry.id for one in collected if one.index <= answers[-1].index and one.entry.phase == "intent"}
-    # A promotion, or an edition on its way online, has effect from its intent on; what ends it may come after answers.
-    yield from (one for one in collected if one.index <= answers[-1].index or one.entry.intent in intent_ids)
+    intent_ids = {
+        indexed.entry.id for indexed in collected if indexed.index <= last_index and indexed.entry.phase == "intent"
+    }
+    # A promotion or materialization has effect from its intent on; its last entry may come after the prediction.
+    yield from (indexed for indexed in collected if indexed.index <= last_index or indexed.entry.intent in intent_ids)
 
 
 def _model_entries(index: LedgerIndex, name: str) -> Iterator[IndexedEntry]:
     model, _, release = name.rpartition("@")
     live_changes = _live_changes(index, model)
-    if any(one.entry.subject == f"release:{release}" for one in live_changes):
+    if any(change.entry.subject == f"release:{release}" for change in live_changes):
         yield from live_changes
         yield from _follow_edges(index, f"release:{release}")
 
 
 def _live_changes(index: LedgerIndex, model: str) -> list[IndexedEntry]:
-    """List what made releases of a model live: promotions and rollbacks, whole or not."""
+    """List the promotions and rollbacks of a model, in every phase."""
     changes = [*index.list_entries(action="promote"), *index.list_entries(action="rollback")]
-    return [one for one in changes if _text_fact(one.entry, "model") == model]
+    return [change for change in changes if _text_fact(change.entry, "model") == model]
 
 
 def _publish_entries(index: LedgerIndex, drops: set[str]) -> Iterator[IndexedEntry]:
-    """Yield the publish entries of every edition that took in one of these drops, its intent and what settled it."""
+    """Yield the publish entries, in every phase, of each edition that contains one of these drops."""
     published = index.list_entries(action="publish")
-    editions = {one.entry.subject for one in published if _published_drops(one.entry) & drops}
-    yield from (one for one in published if one.entry.subject in editions)
+    editions = {indexed.entry.subject for indexed in published if _published_drops(indexed.entry) & drops}
+    yield from (indexed for indexed in published if indexed.entry.subject in editions)
 
 
 def _published_drops(entry: Entry) -> set[str]:
-    """Return the drops that a publish entry names, in its facts or by the rows that it took in."""
+    """Return the drops that a publish entry names, in its facts or by its input rows."""
     drops_fact = entry.facts.get("drops")
-    texts = [one for one in drops_fact if isinstance(one, str)] if isinstance(drops_fact, list) else list[str]()
+    named = [drop for drop in drops_fact if isinstance(drop, str)] if isinstance(drops_fact, list) else list[str]()
     rows = [match[1] for ref in entry.inputs if (match := re.fullmatch(r"rows:(.+)/[0-9]+", ref.name))]
-    return {*rows, *(one.removeprefix("drop:") for one in texts)}
+    return {*rows, *(drop.removeprefix("drop:") for drop in named)}
 
 
 def _text_fact(entry: Entry, fact: str) -> str:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import cedarpy
 
 CEDAR_SCHEMA = """\
-// What may be asked at the doors of the house. A project's own policies are checked against this at each start.
+// The principals, actions and resources of wellspring. A project's policies are validated against this at each start.
 entity Role;
 entity User in [Role];
 entity Service;

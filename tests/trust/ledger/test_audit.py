@@ -95,28 +95,28 @@ def test_entries_of_a_service_follow_each_other(ledger: Ledger):
     assert "belongs there" in findings(ledger)
     rewrite(ledger, [*entries[:5], canonical.dumps_canonical({"version": 1})])
     assert "cannot be read" in findings(ledger)
-    rewrite(ledger, [*entries[:5], entries[5].replace(b'"v":1', b'"v": 1')])
+    rewrite(ledger, [*entries[:5], entries[5].replace(b'"version":1', b'"version": 1')])
     assert "not in the canonical form" in findings(ledger)
 
 
 def test_the_witness_s_copy_is_compared(ledger: Ledger):
     keys = keyring.read_verifier_keys(ledger.folder / "ledger", ledger.folder / "witness")
-    assert "has not seen this log" in "".join(audit_ledger(ledger.tree, keys._replace(seen=None)))
-    assert "damaged" in "".join(audit_ledger(ledger.tree, keys._replace(seen=b"nonsense")))
-    assert "another key" in "".join(audit_ledger(ledger.tree, keys._replace(registered="x")))
+    assert "has not seen this log" in "".join(audit_ledger(ledger.tree, keys._replace(last_cosigned=None)))
+    assert "damaged" in "".join(audit_ledger(ledger.tree, keys._replace(last_cosigned=b"nonsense")))
+    assert "another key" in "".join(audit_ledger(ledger.tree, keys._replace(registered_key="x")))
     older = notes.CheckpointHead(
         ledger.origin, 2, merkle.compute_root(merkle.hash_leaf(item) for item in ledger.contents()[:2])
     )
     assert "it was rolled back" in "".join(
-        audit_ledger(ledger.tree, keys._replace(seen=older.to_text() + b"\n" + b"\xe2\x80\x94 a AAAAAAA=\n"))
+        audit_ledger(ledger.tree, keys._replace(last_cosigned=older.to_text() + b"\n" + b"\xe2\x80\x94 a AAAAAAA=\n"))
     )
     second = notes.VerifierKey("example.com/other", notes.KIND_LOG, LocalSigner().public_key())
-    assert "and the key is of" in "".join(audit_ledger(ledger.tree, keys._replace(log=str(second))))
+    assert "and the key is of" in "".join(audit_ledger(ledger.tree, keys._replace(log_key=str(second))))
 
 
 def test_journals_and_index_are_compared(ledger: Ledger):
     with closing(sqlite3.connect(ledger.folder / "ledger" / "index.sqlite")) as file, file:
-        file.execute("delete from entries where place = 2")
+        file.execute("delete from entries where tree_index = 2")
     assert "index.sqlite: it does not hold what the tree holds" in findings(ledger)
     ledger.index.rebuild()
     line = ledger.journals / "worker" / "000000000000.log"

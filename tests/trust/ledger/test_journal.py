@@ -198,9 +198,9 @@ def test_an_entry_is_never_acknowledged_before_it_is_durable(tmp_path: Path, mon
 
 def test_what_was_acknowledged_outlives_a_kill(tmp_path: Path):
     script = (
-        "import sys; from pathlib import Path; from tests.trust.ledger.test_journal import add, opened\n"
-        "here = opened(Path(sys.argv[1]))\n"
-        "while True: print(add(here).sequence, flush=True)"
+        "import sys; from pathlib import Path; from tests.trust.ledger.test_journal import add, opened_files\n"
+        "journal = opened_files(Path(sys.argv[1]))\n"
+        "while True: print(add(journal).sequence, flush=True)"
     )
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(

@@ -104,7 +104,7 @@ def test_quarantine_waits_goes_out_and_leaves(store: VaultStore) -> None:
     assert store.list_parts("clearinghouse-0") == (part(rows=3),)
     assert store.get_row_faults("clearinghouse-0") == {2: None, 5: None, 7: None}
     assert store.list_quarantined("clearinghouse-0", limit=2) == tuple(rows(2, 5))
-    now = rows(7)[0]._replace(fault="unique", sealed=b"new", reasons=())
+    now = rows(7)[0]._replace(permanent_fault="unique", sealed=b"new", reasons=())
     store.save_replay(part(1), [5, 2], [now], fact("admit/1"))
     assert store.get_row_faults("clearinghouse-0") == {7: "unique"}
     assert list(store.get_row_faults("clearinghouse-0", replay_number=1)) == [2, 5]

@@ -28,7 +28,7 @@ def test_a_drop() -> None:
         "wrapped_key": None,
         "retention_until": item.retention_until,
     }
-    assert decode_stored_drop(row) == item._replace(wrapped=None)
+    assert decode_stored_drop(row) == item._replace(wrapped_key=None)
 
 
 def test_a_part() -> None:

@@ -15,7 +15,7 @@ from wellspring.trust.ledger.tree import TILE_WIDTH, MerkleTree
 
 _SCHEMA = """
 create table if not exists entries (
-  place integer primary key, id text not null unique, service text not null, sequence integer not null,
+  tree_index integer primary key, id text not null unique, service text not null, sequence integer not null,
   subject text not null, action text not null, phase text not null, intent text, content blob not null
 );
 create index if not exists by_subject on entries (subject);
@@ -58,11 +58,11 @@ class LedgerIndex:
         filters = {"subject": subject, "action": action, "phase": phase}
         params = {name: value for name, value in filters.items() if value is not None}
         condition = " and ".join(f"{name} = :{name}" for name in params) or "true"
-        return self._query_entries(f"select place, content from entries where {condition} order by place", params)  # noqa: S608 (our own names)
+        return self._query_entries(f"select tree_index, content from entries where {condition} order by tree_index", params)  # noqa: S608 (our own names)
 
     def get_entry(self, entry_id: str) -> IndexedEntry:
         """Return one entry (`service:sequence`). Raises NotFound."""
-        matches = self._query_entries("select place, content from entries where id = :id", {"id": entry_id})
+        matches = self._query_entries("select tree_index, content from entries where id = :id", {"id": entry_id})
         if not matches:
             raise NotFound(f"the ledger has no entry {entry_id}", fix="see `wellspring ledger tail`")
         return matches[0]
@@ -70,14 +70,14 @@ class LedgerIndex:
     def latest_entries(self, limit: int) -> list[IndexedEntry]:
         """List the newest n entries, oldest first."""
         return self._query_entries(
-            "select place, content from entries order by place desc limit :n", {"n": max(0, limit)}
+            "select tree_index, content from entries order by tree_index desc limit :n", {"n": max(0, limit)}
         )[::-1]
 
     def list_open_intents(self) -> list[IndexedEntry]:
         """List the intents that no later entry settles: what a crash may have left half done."""
         return self._query_entries(
-            "select place, content from entries as open where phase = 'intent'"
-            " and not exists (select 1 from entries where intent = open.id and phase <> 'intent') order by place",
+            "select tree_index, content from entries as open where phase = 'intent'"
+            " and not exists (select 1 from entries where intent = open.id and phase <> 'intent') order by tree_index",
             {},
         )
 
@@ -93,9 +93,9 @@ class LedgerIndex:
             return [str(row[0]) for row in file.execute("select distinct subject from entries order by subject")]
 
     def iter_entry_bytes(self) -> Iterator[tuple[int, bytes]]:
-        """Yield (place, bytes) of each entry, for comparison with the tree."""
+        """Yield (tree index, bytes) of each entry, to compare with the tree."""
         with self._open_read_only() as file:
-            for tree_index, content in file.execute("select place, content from entries order by place"):
+            for tree_index, content in file.execute("select tree_index, content from entries order by tree_index"):
                 yield int(tree_index), bytes(content)
 
     def _insert_new_entries(self) -> None:
@@ -104,10 +104,10 @@ class LedgerIndex:
         with closing(sqlite3.connect(self._path, timeout=10)) as file:
             file.executescript(_SCHEMA)
             with file:
-                indexed_count = int(file.execute("select coalesce(max(place) + 1, 0) from entries").fetchone()[0])
+                indexed_count = int(file.execute("select coalesce(max(tree_index) + 1, 0) from entries").fetchone()[0])
                 if indexed_count > size:
                     # The index follows the tree, also backwards: the witness, not the index, catches a rollback.
-                    file.execute("delete from entries where place >= ?", (size,))
+                    file.execute("delete from entries where tree_index >= ?", (size,))
                 for number in range(indexed_count // TILE_WIDTH, -(-size // TILE_WIDTH)):
                     for tree_index, content in enumerate(
                         self.tree.read_bundle(number, size), start=number * TILE_WIDTH

@@ -35,22 +35,22 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS drops (
     id text PRIMARY KEY, source text NOT NULL, name text NOT NULL, record jsonb NOT NULL, modified timestamptz NOT NULL,
     original_digest text NOT NULL, wrapped_key text, retention_until timestamptz NOT NULL, UNIQUE (source, name));
-CREATE TABLE IF NOT EXISTS parts (
-    drop_id text NOT NULL REFERENCES drops, part integer NOT NULL, contract_digest text NOT NULL,
+CREATE TABLE IF NOT EXISTS admissions (
+    drop_id text NOT NULL REFERENCES drops, replay_number integer NOT NULL, contract_digest text NOT NULL,
     known_since timestamptz NOT NULL, verdict jsonb NOT NULL, received bigint NOT NULL, admitted bigint NOT NULL,
     quarantined bigint NOT NULL, masked bigint NOT NULL, reasons jsonb NOT NULL, rows_digest text NOT NULL,
-    settled boolean NOT NULL DEFAULT false, PRIMARY KEY (drop_id, part));
+    settled boolean NOT NULL DEFAULT false, PRIMARY KEY (drop_id, replay_number));
 CREATE TABLE IF NOT EXISTS quarantine (
     drop_id text NOT NULL REFERENCES drops, row_number bigint NOT NULL, sealed bytea NOT NULL, reasons jsonb NOT NULL,
-    fault text, part integer, PRIMARY KEY (drop_id, row_number));
+    permanent_fault text, replay_number integer, PRIMARY KEY (drop_id, row_number));
 CREATE TABLE IF NOT EXISTS token_keys (
-    domain text NOT NULL, version integer NOT NULL, wrapped text NOT NULL, PRIMARY KEY (domain, version));
+    domain text NOT NULL, version integer NOT NULL, wrapped_key text NOT NULL, PRIMARY KEY (domain, version));
 CREATE TABLE IF NOT EXISTS contracts (
-    seen bigint GENERATED ALWAYS AS IDENTITY, digest text PRIMARY KEY, name text NOT NULL, record jsonb NOT NULL);
-CREATE TABLE IF NOT EXISTS facts (
-    place bigint GENERATED ALWAYS AS IDENTITY, key text PRIMARY KEY, action text NOT NULL, subject text NOT NULL,
-    inputs jsonb NOT NULL, outputs jsonb NOT NULL, facts jsonb NOT NULL, told boolean NOT NULL DEFAULT false);
-CREATE INDEX IF NOT EXISTS facts_untold ON facts (place) WHERE NOT told;
+    accepted_order bigint GENERATED ALWAYS AS IDENTITY, digest text PRIMARY KEY, name text NOT NULL, record jsonb NOT NULL);
+CREATE TABLE IF NOT EXISTS outbox (
+    position bigint GENERATED ALWAYS AS IDENTITY, key text PRIMARY KEY, action text NOT NULL, subject text NOT NULL,
+    inputs jsonb NOT NULL, outputs jsonb NOT NULL, facts jsonb NOT NULL, published boolean NOT NULL DEFAULT false);
+CREATE INDEX IF NOT EXISTS outbox_pending ON outbox (position) WHERE NOT published;
 CREATE INDEX IF NOT EXISTS drops_with_key ON drops (retention_until) WHERE wrapped_key IS NOT NULL;
 """
 
@@ -124,16 +124,16 @@ class VaultStore:
         """Forget the wrapped key and the rows that wait under it; one that is on its way out stays, without values."""
         with self._transaction() as connection:
             connection.execute("UPDATE drops SET wrapped_key = NULL WHERE id = %s", (drop,))
-            connection.execute("DELETE FROM quarantine WHERE drop_id = %s AND part IS NULL", (drop,))
+            connection.execute("DELETE FROM quarantine WHERE drop_id = %s AND replay_number IS NULL", (drop,))
             connection.execute("UPDATE quarantine SET sealed = '' WHERE drop_id = %s", (drop,))
             _insert_outbox_entry(connection, outbox_entry)
 
     def discard_replay(self, drop: str, replay_number: int, outbox_entry: OutboxEntry) -> None:
         """Give up a replay that never settled and whose original is gone."""
         with self._transaction() as connection:
-            connection.execute("DELETE FROM quarantine WHERE drop_id = %s AND part = %s", (drop, replay_number))
+            connection.execute("DELETE FROM quarantine WHERE drop_id = %s AND replay_number = %s", (drop, replay_number))
             connection.execute(
-                "UPDATE parts SET settled = true WHERE drop_id = %s AND part = %s", (drop, replay_number)
+                "UPDATE admissions SET settled = true WHERE drop_id = %s AND replay_number = %s", (drop, replay_number)
             )
             _insert_outbox_entry(connection, outbox_entry)
 
@@ -141,18 +141,18 @@ class VaultStore:
 
     def list_parts(self, drop: str) -> tuple[AdmissionPart, ...]:
         return tuple(
-            map(decode_admission_part, self._query_rows("SELECT * FROM parts WHERE drop_id = %s ORDER BY part", drop))
+            map(decode_admission_part, self._query_rows("SELECT * FROM admissions WHERE drop_id = %s ORDER BY replay_number", drop))
         )
 
     def list_admitted_drops(self) -> frozenset[str]:
         """Name the drops whose first judgement stands: all but one that a crash interrupted."""
-        return frozenset(row["drop_id"] for row in self._query_rows("SELECT drop_id FROM parts WHERE part = 0"))
+        return frozenset(row["drop_id"] for row in self._query_rows("SELECT drop_id FROM admissions WHERE replay_number = 0"))
 
     def save_admission(self, part: AdmissionPart, rows: Iterable[QuarantinedRecord], outbox_entry: OutboxEntry) -> None:
         """Keep a first judgement and the rows that wait."""
         with self._transaction() as connection:
-            _insert_part(connection, part)
-            copying = b"COPY quarantine (drop_id, row_number, sealed, reasons, fault) FROM STDIN"
+            _insert_admission(connection, part)
+            copying = b"COPY quarantine (drop_id, row_number, sealed, reasons, permanent_fault) FROM STDIN"
             with connection.cursor() as cursor, cursor.copy(copying) as copy:
                 for record in rows:
                     copy.write_row(
@@ -175,14 +175,14 @@ class VaultStore:
     ) -> None:
         """Keep a replay: these rows are on their way out until it is settled; the rest waits for other reasons now."""
         with self._transaction() as connection:
-            _insert_part(connection, part)
+            _insert_admission(connection, part)
             connection.execute(
-                "UPDATE quarantine SET part = %s WHERE drop_id = %s AND row_number = ANY(%s)",
+                "UPDATE quarantine SET replay_number = %s WHERE drop_id = %s AND row_number = ANY(%s)",
                 (part.replay_number, part.drop, row_numbers),
             )
             with connection.cursor() as cursor:
                 cursor.executemany(
-                    "UPDATE quarantine SET reasons = %s, fault = %s, sealed = %s"
+                    "UPDATE quarantine SET reasons = %s, permanent_fault = %s, sealed = %s"
                     " WHERE drop_id = %s AND row_number = %s",
                     (
                         (
@@ -201,15 +201,16 @@ class VaultStore:
         """Let a published part's rows leave quarantine."""
         with self._transaction() as connection:
             connection.execute(
-                "UPDATE parts SET settled = true WHERE drop_id = %s AND part = %s", (drop, replay_number)
+                "UPDATE admissions SET settled = true WHERE drop_id = %s AND replay_number = %s", (drop, replay_number)
             )
-            connection.execute("DELETE FROM quarantine WHERE drop_id = %s AND part = %s", (drop, replay_number))
+            connection.execute("DELETE FROM quarantine WHERE drop_id = %s AND replay_number = %s", (drop, replay_number))
             _insert_outbox_entry(connection, outbox_entry)
 
     def get_row_faults(self, drop: str, *, replay_number: int | None = None) -> dict[int, str | None]:
         """The rows that wait, or those that are on their way out with `part`: row number, ascending -> its fault."""
         rows = self._query_rows(
-            "SELECT row_number, fault FROM quarantine WHERE drop_id = %s AND part IS NOT DISTINCT FROM %s ORDER BY 1",
+            "SELECT row_number, permanent_fault FROM quarantine"
+            " WHERE drop_id = %s AND replay_number IS NOT DISTINCT FROM %s ORDER BY 1",
             drop,
             replay_number,
         )
@@ -241,7 +242,7 @@ class VaultStore:
 
     def get_latest_contract(self, name: str) -> DataContract | None:
         """Return the contract of this name that was accepted last."""
-        rows = self._query_rows("SELECT record FROM contracts WHERE name = %s ORDER BY seen DESC LIMIT 1", name)
+        rows = self._query_rows("SELECT record FROM contracts WHERE name = %s ORDER BY accepted_order DESC LIMIT 1", name)
         return DataContract.model_validate(rows[0]["record"]) if rows else None
 
     def accept_contract(self, contract: DataContract, outbox_entry: OutboxEntry) -> None:
@@ -262,11 +263,11 @@ class VaultStore:
             return _insert_outbox_entry(connection, outbox_entry, skip_existing=True)
 
     def list_pending_entries(self) -> tuple[OutboxEntry, ...]:
-        return tuple(map(decode_outbox_entry, self._query_rows("SELECT * FROM facts WHERE NOT told ORDER BY place")))
+        return tuple(map(decode_outbox_entry, self._query_rows("SELECT * FROM outbox WHERE NOT published ORDER BY position")))
 
     def mark_published(self, key: str) -> None:
         with self._transaction() as connection:
-            connection.execute("UPDATE facts SET told = true WHERE key = %s", (key,))
+            connection.execute("UPDATE outbox SET published = true WHERE key = %s", (key,))
 
     def _query_rows(self, query: str, *values: object) -> list[dict[str, Any]]:
         with self._transaction() as connection:
@@ -316,15 +317,15 @@ def _insert_outbox_entry(
         _to_jsonb([ref.model_dump(mode="json") for ref in outbox_entry.outputs]),
         _to_jsonb(outbox_entry.facts),
     )
-    query = "INSERT INTO facts (key, action, subject, inputs, outputs, facts) VALUES (%s, %s, %s, %s, %s, %s)"
+    query = "INSERT INTO outbox (key, action, subject, inputs, outputs, facts) VALUES (%s, %s, %s, %s, %s, %s)"
     if skip_existing:
         query += " ON CONFLICT DO NOTHING"
     return connection.execute(query.encode(), values).rowcount == 1
 
 
-def _insert_part(connection: psycopg.Connection[dict[str, Any]], part: AdmissionPart) -> None:
+def _insert_admission(connection: psycopg.Connection[dict[str, Any]], part: AdmissionPart) -> None:
     connection.execute(
-        "INSERT INTO parts VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+        "INSERT INTO admissions VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
         (
             *part[:4],
             _to_jsonb(part.verdict.model_dump(mode="json")),
