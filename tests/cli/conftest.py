@@ -1,4 +1,4 @@
-"""The command line inside the test's own process: what it printed, what it complained about, its exit code."""
+"""Fixtures for the command line: it runs in the process of the test, and its worker can be replaced."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import pytest
 
 from tests.architecture import repository
-from tests.builders.projects import plain
+from tests.builders.projects import minimal_config
+from tests.builders.shop import MANY_ROWS
 from wellspring.cli import cli
 from wellspring.cli.context import run_command
 
@@ -32,23 +34,24 @@ class Output(NamedTuple):
         return json.loads(self.out)
 
     @property
-    def complaint(self) -> Any:
+    def error(self) -> Any:
         return json.loads(self.err)
 
 
 Run = Callable[..., Output]
+StubWorker = Callable[[ModuleType, Any], list[tuple[Any, ...]]]
 
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Carry out one command line. No command may end in a traceback: an exception fails the test."""
+    """Run one command line in this process. A traceback in the output fails the test."""
 
     def run(*words: object) -> Output:
         capsys.readouterr()
         code = run_command(cli, [str(word) for word in words])
         result = capsys.readouterr()
         assert "Traceback" not in result.out + result.err
-        # The next command names the project that was named; where that stands is not for each test to know.
+        # Remove --project from the next command, so that a test need not know the folder.
         return Output(
             code, re.sub(r"(?<=^next: wellspring) --project \S+", "", result.out, flags=re.MULTILINE), result.err
         )
@@ -58,10 +61,39 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
 @pytest.fixture
 def root() -> Iterator[Path]:
-    """The example project, never started, where services of other users could enter it."""
+    """The example project in a folder that other users may read; its servers are never started."""
     folder = Path(tempfile.mkdtemp(prefix="ws-test-"))
     folder.chmod(0o755)
-    (folder / "wellspring.toml").write_text(plain())
+    (folder / "wellspring.toml").write_text(minimal_config())
     shutil.copytree(EXAMPLE / "contracts", folder / "contracts")
     yield folder
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def stub_worker(monkeypatch: pytest.MonkeyPatch) -> StubWorker:
+    """Replace `run_worker` in a module; it returns a value, or raises it. Returns the calls: (*words, params)."""
+
+    def stub(module: ModuleType, value: Any) -> list[tuple[Any, ...]]:
+        calls: list[tuple[Any, ...]] = []
+
+        def run_worker(project: Any, *words: str, params: Any = None, **_: Any) -> Any:
+            calls.append((*words, params))
+            if isinstance(value, BaseException):
+                raise value
+            return value
+
+        monkeypatch.setattr(module, "run_worker", run_worker)
+        return calls
+
+    return stub
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A new project in the working directory, beside a CSV file of orders."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "orders_2026.csv").write_text(MANY_ROWS)
+    assert run_command(cli, ["new", "project", "shop"]) == 0
+    monkeypatch.chdir(tmp_path / "shop")
+    return tmp_path / "shop"

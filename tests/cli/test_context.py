@@ -1,4 +1,4 @@
-"""The door: options typed anywhere, errors in the house's words, exit codes, and never a traceback."""
+"""Global options in any position, error output, exit codes, and no traceback."""
 
 import json
 import os
@@ -27,11 +27,11 @@ from wellspring.records.verdict import Reason, Verdict
         (["verify", "--", "--json", "--project"], ["verify", "--", "--json", "--project"]),
     ],
 )
-def test_the_options_of_the_door_go_first_wherever_they_were_typed(typed: list[str], meant: list[str]):
+def test_global_options_are_hoisted_from_any_position(typed: list[str], meant: list[str]):
     assert hoist_global_options(typed) == meant
 
 
-def test_the_document_is_all_that_json_prints(run: Run, root: Path):
+def test_with_json_only_the_document_is_printed(run: Run, root: Path):
     output = run("status", "--json", "--project", root)
     assert output.document == {"servers": [], "running": None, "edition": None, "accounts": {}}
     assert output.err == ""
@@ -40,24 +40,24 @@ def test_the_document_is_all_that_json_prints(run: Run, root: Path):
 @pytest.mark.parametrize(
     ("typed", "meant"),
     [
-        (["recieve"], "ingest"),
+        (["ingset"], "ingest"),
         (["statsu"], "status"),
         (["quarantine", "lst"], "list"),
         (["ledger", "tial"], "tail"),
         (["ledger", "verfy"], "verify"),
     ],
 )
-def test_a_mistyped_command_is_answered_with_the_nearest(run: Run, typed: list[str], meant: str):
+def test_an_unknown_command_gets_the_nearest_as_a_suggestion(run: Run, typed: list[str], meant: str):
     output = run(*typed)
     assert output.code == USAGE_EXIT_CODE
     assert f"did you mean {meant!r}?" in output.err
     assert output.out == ""
 
 
-def test_a_word_that_is_near_to_nothing_is_answered_with_what_there_is(run: Run):
+def test_an_unknown_command_without_a_near_one_gets_the_list(run: Run):
     output = run("xyzzy")
     assert output.code == USAGE_EXIT_CODE
-    assert "there is: demo, new, up, down" in output.err
+    assert "commands: demo, new, up, down" in output.err
 
 
 @pytest.mark.parametrize(
@@ -70,14 +70,14 @@ def test_a_word_that_is_near_to_nothing_is_answered_with_what_there_is(run: Run)
         (["status", "--project"], "wellspring"),
     ],
 )
-def test_wrong_usage_has_one_exit_code_and_a_way_out(run: Run, words: list[str], page: str):
+def test_wrong_usage_exits_64_and_names_the_help(run: Run, words: list[str], page: str):
     output = run(*words)
     assert output.code == USAGE_EXIT_CODE
     assert output.err.startswith("usage: ")
     assert f"fix: see `{page} --help`" in output.err
 
 
-def test_the_next_command_can_be_typed_as_it_stands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_the_next_command_includes_program_path_and_project(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     place, elsewhere = tmp_path / "a place" / "bin", tmp_path / "bin"
     for folder in (place, elsewhere):
         folder.mkdir(parents=True)
@@ -93,21 +93,23 @@ def test_the_next_command_can_be_typed_as_it_stands(monkeypatch: pytest.MonkeyPa
     assert plain.full_command("wellspring up; wellspring status") == f"{once} up; {once} status"
 
 
-def test_help_tells_the_whole_sentence_and_the_options_that_go_anywhere(run: Run):
+def test_help_shows_whole_sentences_and_the_global_options(run: Run):
     output = " ".join(run("--help").out.split())
-    assert "everything that was done, signed, and held by a witness as well" in output
+    assert "the signed Merkle log of every action; an independent witness cosigns it" in output
     assert "... " not in output.partition("Commands:")[2]
     assert "--json" in run("ledger", "tail", "--help").out
 
 
-def test_with_json_a_complaint_is_a_document_too(run: Run):
-    output = run("recieve", "--json")
+def test_with_json_an_error_is_a_document(run: Run):
+    output = run("ingset", "--json")
     assert output.code == USAGE_EXIT_CODE
     assert output.out == ""
-    assert set(output.complaint) == {"error", "what", "fix"}
+    assert set(output.error) == {"error", "what", "fix"}
 
 
-def test_outside_a_project_the_way_in_is_said(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_outside_a_project_the_error_names_the_project_option(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.chdir(tmp_path)
     for words in (["status"], ["ingest"], ["up"], ["ledger", "key"], ["prove", "drop:1", "--out", "p"]):
         output = run(*words)
@@ -117,7 +119,7 @@ def test_outside_a_project_the_way_in_is_said(run: Run, tmp_path: Path, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_nearest_project_upwards_is_meant(run: Run, root: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_nearest_project_upwards_is_used(run: Run, root: Path, monkeypatch: pytest.MonkeyPatch):
     deep = root / "contracts" / "old"
     deep.mkdir()
     monkeypatch.chdir(deep)
@@ -125,7 +127,7 @@ def test_the_nearest_project_upwards_is_meant(run: Run, root: Path, monkeypatch:
     assert output.code == 69
 
 
-def test_every_mistake_of_a_wrong_toml_is_told_at_once_with_its_line(run: Run, root: Path):
+def test_every_problem_of_a_wrong_toml_is_reported_with_its_line(run: Run, root: Path):
     toml = root / "wellspring.toml"
     toml.write_text(
         '[project]\nname = "Health Plan"\ntenant = "wellspring-benefits"\n\n'
@@ -138,10 +140,10 @@ def test_every_mistake_of_a_wrong_toml_is_told_at_once_with_its_line(run: Run, r
     assert any(f"{toml}:7: unknown key" in line and "did you mean 'address'?" in line for line in lines)
     assert any(f"{toml}:8: 'sources.clearinghouse.settle_seconds'" in line for line in lines)
     assert lines[-1] == f"fix: edit {toml}"
-    assert run("ingest", "--project", root, "--json").complaint["error"] == "project"
+    assert run("ingest", "--project", root, "--json").error["error"] == "project"
 
 
-def test_what_is_no_toml_at_all_names_the_place(run: Run, root: Path):
+def test_invalid_toml_is_reported_with_its_line(run: Run, root: Path):
     (root / "wellspring.toml").write_text("[project\n")
     output = run("status", "--project", root)
     assert output.code == 78
@@ -157,20 +159,20 @@ def failing(problem: BaseException) -> click.Command:
 
 
 @pytest.mark.parametrize("slug", sorted(ERRORS_BY_SLUG))
-def test_each_kind_of_error_has_its_exit_code_and_its_mend(capsys: pytest.CaptureFixture[str], slug: str):
-    problem = ERRORS_BY_SLUG[slug]("it stands still", fix="push it")
+def test_each_error_class_has_its_exit_code_and_prints_its_fix(capsys: pytest.CaptureFixture[str], slug: str):
+    problem = ERRORS_BY_SLUG[slug]("the server is down", fix="start it")
     assert run_command(failing(problem), []) == problem.exit_code
-    assert capsys.readouterr().err == f"{slug}: it stands still\nfix: push it\n"
+    assert capsys.readouterr().err == f"{slug}: the server is down\nfix: start it\n"
     assert len({kind.exit_code for kind in ERRORS_BY_SLUG.values()}) == len(ERRORS_BY_SLUG)
 
 
-def test_who_stops_a_command_is_not_answered_with_a_traceback(capsys: pytest.CaptureFixture[str]):
+def test_an_interrupt_exits_130_without_a_traceback(capsys: pytest.CaptureFixture[str]):
     assert run_command(failing(KeyboardInterrupt()), []) == 130
-    assert "stopped by you" in capsys.readouterr().err
+    assert "stopped: interrupted" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("as_json", [True, False])
-def test_a_refusal_says_the_reasons_of_its_verdict(capsys: pytest.CaptureFixture[str], as_json: bool):
+def test_a_refusal_prints_the_reasons_of_its_verdict(capsys: pytest.CaptureFixture[str], as_json: bool):
     reason = Reason(code="range", message="3 rows are out of range", column="units", count=3)
     verdict = Verdict(subject="drop:1", outcome="fail", reasons=(reason,))
     print_error(Refused("no", fix="mend it", verdict=verdict), as_json)
@@ -181,8 +183,8 @@ def test_a_refusal_says_the_reasons_of_its_verdict(capsys: pytest.CaptureFixture
         assert output == "refused: no\n  range in units: 3 rows are out of range\nfix: mend it\n"
 
 
-def test_a_reader_who_goes_away_is_no_error(root: Path):
-    # A reader that took the first line and left: `wellspring --help | head -1`.
+def test_a_closed_standard_output_is_not_an_error(root: Path):
+    # As in `wellspring --help | head -1`.
     read, write = os.pipe()
     os.close(read)
     words = [sys.executable, "-m", "wellspring.cli", "doctor", "--project", str(root)]
@@ -199,7 +201,7 @@ def test_the_last_line_is_the_next_command(capsys: pytest.CaptureFixture[str]):
     assert json.loads(capsys.readouterr().out) == {"a": 1}
 
 
-def test_every_command_has_a_help_of_its_own(run: Run):
+def test_every_command_has_help(run: Run):
     for name in cli.list_commands(click.Context(cli)):
         output = run(name, "--help")
         assert output.code == 0
@@ -210,8 +212,8 @@ def test_version_and_help_load_no_heavy_module():
     heavy = "pyarrow polars duckdb pyiceberg sqlalchemy asyncssh psycopg numpy pandas hvac openlineage rich"
     for word in ("--version", "--help", "verify"):
         code = (
-            "import sys; from wellspring.cli import cli; from wellspring.cli.context import carry_out; "
-            f"carry_out(cli, {[word]!r} + (['/nowhere'] if {word!r} == 'verify' else [])); "
+            "import sys; from wellspring.cli import cli; from wellspring.cli.context import run_command; "
+            f"run_command(cli, {[word]!r} + (['/nowhere'] if {word!r} == 'verify' else [])); "
             f"print(sorted(set({heavy!r}.split()) & set(sys.modules)))"
         )
         ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)

@@ -1,4 +1,4 @@
-"""The demo's second half as far as it goes without a server; the whole of it runs in `make demo` and tests/phi."""
+"""The second half of the demo without a server; it runs completely in `make demo` and tests/phi."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Vendor:
     colleague = colleague
 
 
-def test_a_leak_that_nobody_names_ends_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_leak_that_is_not_reported_ends_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     example_project.copy_example(tmp_path)
     table = {"table": "claim_features", "rows": 3}
     built = {"newly_built": True, "tables": [table], "leaks": [], "online_rows": {}, "edition": {"id": "e"}}
@@ -31,16 +31,16 @@ def test_a_leak_that_nobody_names_ends_the_demo(tmp_path: Path, monkeypatch: pyt
 
 def test_a_gate_that_lets_the_worse_model_pass_ends_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     example_project.copy_example(tmp_path)
-    learned: list[str] = []
-    monkeypatch.setattr(demo_predictions, "run_worker", lambda *requests, **_: learned.append(str(requests[1:])))
+    jobs: list[str] = []
+    monkeypatch.setattr(demo_predictions, "run_worker", lambda *requests, **_: jobs.append(str(requests[1:])))
     with pytest.raises(CorruptedError, match="refuses a leak and a worse model"):
         list(
             demo_predictions._refused_scene(CliContext(folder=tmp_path, as_json=True), load_project(tmp_path), Vendor())
         )
-    assert learned == ["('learn', 'denials')"] * 2
+    assert jobs == ["('train', 'denials')"] * 2
 
 
-def test_the_colleague_edits_the_model_and_it_is_put_back(tmp_path: Path):
+def test_the_colleague_edits_the_model_and_restores_it(tmp_path: Path):
     example_project.copy_example(tmp_path)
     model = tmp_path / "models/denials.py"
     shipped = model.read_text()
@@ -52,6 +52,6 @@ def test_the_colleague_edits_the_model_and_it_is_put_back(tmp_path: Path):
     assert model.read_text() == shipped
 
 
-def test_figures_are_told_with_their_intervals():
+def test_an_estimate_is_printed_with_its_interval():
     figure: dict[str, Any] = {"value": 0.8864, "low": 0.873, "high": 0.899}
     assert demo_predictions._format_interval(figure) == "0.886 (0.873 - 0.899)"

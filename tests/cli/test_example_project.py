@@ -1,4 +1,4 @@
-"""The reference project as it ships: laid out in a new folder, and never over anything else."""
+"""The reference project is copied to a new folder, and never over other files."""
 
 from pathlib import Path
 
@@ -10,18 +10,18 @@ from wellspring.errors import Refused
 from wellspring.project import load_project
 
 
-def test_the_template_is_found_and_is_a_project():
+def test_the_reference_project_is_found():
     assert load_project(example_project.find_example()).name == "health_plan"
 
 
-def test_it_is_laid_out_in_a_folder_that_is_not_there_yet(tmp_path: Path):
+def test_it_is_copied_to_a_new_folder(tmp_path: Path):
     example_project.copy_example(tmp_path / "deep" / "demo")
     assert load_project(tmp_path / "deep" / "demo").sources
     assert sorted(path.name for path in (tmp_path / "deep" / "demo" / "contracts").iterdir())
     assert not list((tmp_path / "deep").rglob("__pycache__"))
 
 
-def test_it_is_laid_out_in_an_empty_folder_and_again_in_its_own(tmp_path: Path):
+def test_it_is_copied_to_an_empty_folder_and_again_over_itself(tmp_path: Path):
     example_project.copy_example(tmp_path)
     (tmp_path / "contracts" / "medical_claim.odcs.yaml").write_text("changed by the last demo")
     (tmp_path / "left").touch()
@@ -31,7 +31,7 @@ def test_it_is_laid_out_in_an_empty_folder_and_again_in_its_own(tmp_path: Path):
     assert not (tmp_path / "left").exists()
 
 
-def test_what_was_done_by_hand_since_a_demo_ended_is_not_removed(tmp_path: Path):
+def test_a_folder_that_changed_since_its_demo_is_refused(tmp_path: Path):
     example_project.copy_example(tmp_path)
     project_value = load_project(tmp_path)
     ledger = Ledger(project_value.state_dir)
@@ -47,7 +47,7 @@ def test_what_was_done_by_hand_since_a_demo_ended_is_not_removed(tmp_path: Path)
     written("publish", "worker")
     example_project.record_demo_end(tmp_path)
     written("enroll", "supervisor")
-    with pytest.raises(Refused, match="done by hand since its demo ended"):
+    with pytest.raises(Refused, match="has changed since its demo ended"):
         again()
     assert stopped == []
     example_project.record_demo_end(tmp_path)
@@ -60,14 +60,14 @@ def test_what_was_done_by_hand_since_a_demo_ended_is_not_removed(tmp_path: Path)
 
 
 @pytest.mark.parametrize("holds", ["thesis.txt", "wellspring.toml", ".hidden"])
-def test_a_folder_that_holds_something_else_is_refused_and_left_alone(tmp_path: Path, holds: str):
+def test_a_folder_with_other_files_is_refused_and_unchanged(tmp_path: Path, holds: str):
     (tmp_path / holds).write_text("years of work")
-    with pytest.raises(Refused, match="no demo made"):
+    with pytest.raises(Refused, match="no demo created it"):
         example_project.copy_example(tmp_path)
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(holds, "years of work")]
 
 
-def test_the_vendor_is_the_templates_own_and_leaves_no_path_behind():
+def test_the_vendor_module_leaves_the_import_path_unchanged():
     import sys
 
     before = list(sys.path)

@@ -1,4 +1,4 @@
-"""prove, verify and ledger with nothing running: a sealed story needs no server, and a pack needs no house."""
+"""The commands prove, verify and ledger without running servers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from wellspring.workflows.prove import contract_archive_dir
 
 @pytest.fixture
 def project(root: Path, tmp_path: Path) -> Path:
-    """A project whose servers are down, and whose log holds two drops; the story of drop:d0 is sealed."""
+    """A stopped project with two drops in its ledger; the story of drop:d0 is sealed."""
     result = built(tmp_path)
     project, granted = load_project(root), detect_privileges(load_project(root))
     project.state_dir.mkdir()
@@ -44,11 +44,11 @@ def project(root: Path, tmp_path: Path) -> Path:
     return root
 
 
-def test_a_sealed_story_is_proved_with_nothing_running_and_verifies(run: Run, project: Path, tmp_path: Path):
+def test_a_sealed_story_is_proved_offline_and_verifies(run: Run, project: Path, tmp_path: Path):
     out = tmp_path / "mine"
     output = run("prove", "drop:d0", "--out", out, "--project", project)
     assert (output.code, output.err) == (0, "")
-    assert f"the story of drop:d0: 6 proved entries, in {out}" in output.out
+    assert f"the story of drop:d0: 6 entries with proofs, in {out}" in output.out
     keys = tmp_path / "keys.txt"
     keys.write_text(run("ledger", "key", "--project", project).out)
     assert run("verify", out, "--key", keys, "--witness", keys).code == 0
@@ -58,7 +58,7 @@ def test_a_sealed_story_is_proved_with_nothing_running_and_verifies(run: Run, pr
     assert document["subject"] == "drop:d0"
 
 
-def test_a_flipped_byte_is_20_and_named(run: Run, project: Path, tmp_path: Path):
+def test_a_flipped_byte_exits_20_and_its_file_is_named(run: Run, project: Path, tmp_path: Path):
     out = tmp_path / "mine"
     run("prove", "drop:d0", "--out", out, "--project", project)
     entry = sorted((out / "entries").iterdir())[1]
@@ -71,7 +71,9 @@ def test_a_flipped_byte_is_20_and_named(run: Run, project: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize("subject", ["drop:d1", "edition:e1", "dataset:medical_claim"])
-def test_a_story_that_is_not_sealed_is_69_with_the_servers_down(run: Run, project: Path, tmp_path: Path, subject: str):
+def test_a_story_that_is_not_sealed_exits_69_with_the_servers_down(
+    run: Run, project: Path, tmp_path: Path, subject: str
+):
     output = run("prove", subject, "--out", tmp_path / "mine", "--project", project)
     assert output.code == 69
     assert "is not sealed in the log yet" in output.err
@@ -85,7 +87,7 @@ def test_a_story_that_is_not_sealed_is_69_with_the_servers_down(run: Run, projec
     ("requests", "meant"),
     [("drop:d9", "drop:d"), ("edition:e9", "edition:e"), ("dataset:medical_claims", "dataset:medical_claim")],
 )
-def test_an_unknown_subject_is_answered_with_the_nearest(
+def test_an_unknown_subject_gets_the_nearest_as_a_suggestion(
     run: Run, project: Path, tmp_path: Path, requests: str, meant: str
 ):
     output = run("prove", requests, "--out", tmp_path / "mine", "--project", project)
@@ -95,13 +97,13 @@ def test_an_unknown_subject_is_answered_with_the_nearest(
 
 
 @pytest.mark.parametrize("requests", ["d0", "model:", "drop:", "../../etc"])
-def test_what_names_no_story_is_answered_with_what_does(run: Run, project: Path, tmp_path: Path, requests: str):
+def test_a_malformed_subject_gets_the_forms_of_subjects(run: Run, project: Path, tmp_path: Path, requests: str):
     output = run("prove", requests, "--out", tmp_path / "mine", "--project", project)
     assert output.code == 66
     assert "name drop:ID, edition:ID, dataset:NAME, prediction:ID" in output.err
 
 
-def test_prove_in_a_project_that_was_never_up_is_69_and_makes_nothing(run: Run, root: Path, tmp_path: Path):
+def test_prove_before_the_first_up_exits_69_and_creates_nothing(run: Run, root: Path, tmp_path: Path):
     files = sorted(root.rglob("*"))
     output = run("prove", "drop:d0", "--out", tmp_path / "mine", "--project", root)
     assert output.code == 69
@@ -109,7 +111,7 @@ def test_prove_in_a_project_that_was_never_up_is_69_and_makes_nothing(run: Run, 
     assert sorted(root.rglob("*")) == files
 
 
-def test_a_pack_is_never_written_over_something_else(run: Run, project: Path, tmp_path: Path):
+def test_a_pack_does_not_replace_other_files(run: Run, project: Path, tmp_path: Path):
     out = tmp_path / "mine"
     out.mkdir()
     (out / "thesis.txt").write_text("years of work")
@@ -118,7 +120,7 @@ def test_a_pack_is_never_written_over_something_else(run: Run, project: Path, tm
     assert [path.name for path in out.iterdir()] == ["thesis.txt"]
 
 
-def test_a_pack_is_written_over_an_older_pack(tmp_path: Path):
+def test_a_pack_replaces_an_older_pack_of_its_subject(tmp_path: Path):
     for name, subject in (("old", "drop:1"), ("new", "drop:1"), ("other", "drop:2")):
         (tmp_path / name / "entries").mkdir(parents=True)
         (tmp_path / name / "manifest.json").write_text(json.dumps({"subject": subject, "of": name}))
@@ -135,21 +137,21 @@ def test_a_pack_is_written_over_an_older_pack(tmp_path: Path):
     assert '"of": "new"' in (tmp_path / "old" / "manifest.json").read_text()
 
 
-def test_a_web_manifest_is_not_taken_for_a_pack(tmp_path: Path):
+def test_a_folder_with_another_manifest_is_not_a_pack(tmp_path: Path):
     (tmp_path / "new").mkdir()
     site = tmp_path / "site"
     site.mkdir()
     (site / "manifest.json").write_text('{"name": "a page", "start_url": "/"}')
     (site / "index.html").write_text("a page")
-    with pytest.raises(Refused, match="no pack"):
+    with pytest.raises(Refused, match="not a pack"):
         copy_pack(tmp_path / "new", site)
     assert (site / "index.html").read_text() == "a page"
 
 
-def test_garbage_is_no_pack_and_each_missing_thing_is_named(run: Run, tmp_path: Path):
+def test_verify_of_a_folder_that_is_not_a_pack(run: Run, tmp_path: Path):
     (tmp_path / "notes.txt").write_bytes(b"\x1b[2Jhello\xff")
     output = run("verify", tmp_path)
-    assert (output.code, "is no pack" in output.err) == (66, True)
+    assert (output.code, "is not a pack" in output.err) == (66, True)
     (tmp_path / "checkpoint").touch()
     output = run("verify", tmp_path)
     assert output.code == 20
@@ -158,14 +160,14 @@ def test_garbage_is_no_pack_and_each_missing_thing_is_named(run: Run, tmp_path: 
     assert run("verify", tmp_path, "--json").document["outcome"] == 20
 
 
-def test_verify_of_what_is_not_there_and_with_what_is_no_key(run: Run, tmp_path: Path):
+def test_verify_of_missing_files_and_of_a_malformed_key(run: Run, tmp_path: Path):
     assert run("verify", tmp_path / "nowhere", "--json").error["error"] == "not-found"
     (tmp_path / "checkpoint").touch()
     output = run("verify", tmp_path, "--key", "nonsense")
     assert output.code == 64
     assert "--key nonsense is neither a key nor a file" in output.err
     output = run("verify", tmp_path, "--answer", tmp_path / "nowhere.json")
-    assert (output.code, "ask MODEL --newest" in output.err) == (66, True)
+    assert (output.code, "predict MODEL --newest" in output.err) == (66, True)
 
 
 def test_verify_needs_no_project(run: Run, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -175,10 +177,10 @@ def test_verify_needs_no_project(run: Run, project: Path, tmp_path: Path, monkey
     assert run("verify", tmp_path / "mine", "--key", keys["log"], "--witness", keys["witness"]).code == 0
 
 
-def test_the_ledger_verifies_and_a_changed_tile_is_20(run: Run, project: Path):
+def test_ledger_verify_exits_20_for_a_changed_tile(run: Run, project: Path):
     output = run("ledger", "verify", "--project", project)
     assert output.code == 0
-    assert "every hash, signature and cosignature holds" in output.out
+    assert "every hash, signature and cosignature is valid" in output.out
     tile = next(path for path in (project / ".wellspring/ledger/tile/entries").rglob("*") if path.is_file())
     content = bytearray(tile.read_bytes())
     content[60] ^= 1
@@ -188,16 +190,16 @@ def test_the_ledger_verifies_and_a_changed_tile_is_20(run: Run, project: Path):
     assert output.document["findings"]
 
 
-def test_the_tail_shows_the_newest_entries(run: Run, project: Path):
+def test_ledger_tail_shows_the_newest_entries(run: Run, project: Path):
     output = run("ledger", "tail", "-n", "2", "--project", project)
     assert output.code == 0
     assert [line.split()[3] for line in output.out.splitlines()[2:4]] == ["settle", "seal"]
     document = run("ledger", "tail", "-n", "1000", "--json", "--project", project).document
-    assert [item["index"] for item in document] == list(range(len(document)))
+    assert [entry["index"] for entry in document] == list(range(len(document)))
     assert json.dumps(document[0]["inputs"]).count("source:clearinghouse/") == 1
 
 
-def test_before_the_first_entry_the_ledger_says_so(run: Run, root: Path):
+def test_the_ledger_before_the_first_entry(run: Run, root: Path):
     assert run("ledger", "key", "--project", root).code == 66
     assert run("ledger", "verify", "--project", root).code == 66
     assert run("ledger", "tail", "--json", "--project", root).document == []

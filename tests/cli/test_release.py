@@ -1,4 +1,4 @@
-"""release and history: what is asked of the worker, with whose login, and how it is told."""
+"""The `release` commands and `history`: their worker jobs, logins and text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wellspring.project import Project
 from wellspring.trust.identity import users
 
 RELEASE = {"id": "r1", "model": "denials"}
-ARGUMENTS = {"token": "t-1"}
+PARAMS = {"token": "t-1"}
 REVOKED = ("revoke", "openbao.sock", "t-1")
 CANDIDATE = {
     "model": "denials",
@@ -26,7 +26,7 @@ CANDIDATE = {
     "edition": "e1",
     "evaluated_against_live": True,
 }
-WAITING = {
+PENDING = {
     "model": "denials",
     "id": "r1",
     "candidate": "c1",
@@ -35,18 +35,18 @@ WAITING = {
     "live": False,
     "evaluated_against_live": True,
 }
-LIVE = {**WAITING, "approved_by": "user:bo", "live": True}
+LIVE = {**PENDING, "approved_by": "user:bo", "live": True}
 
 
 @pytest.fixture
 def answers(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Let the worker answer this, or raise it, and somebody log in; returns what was asked of worker and OpenBao."""
+    """Replace worker and login. The worker returns a value, or raises it. Returns the calls to worker and OpenBao."""
     requests: list[tuple[Any, ...]] = []
     monkeypatch.setattr(users, "revoke_token", lambda socket, token: requests.append(("revoke", socket.name, token)))
 
     def answers(value: Any) -> list[tuple[Any, ...]]:
-        def follow(project: Any, *words: str, arguments: Any = None, offline: bool = False) -> Any:
-            requests.append((*words, arguments, offline))
+        def follow(project: Any, *words: str, params: Any = None, offline: bool = False) -> Any:
+            requests.append((*words, params, offline))
             if isinstance(value, BaseException):
                 raise value
             return value
@@ -54,7 +54,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(module, "run_worker", follow)
         monkeypatch.setattr(module, "log_in", lambda project: "t-1")
         monkeypatch.setattr(module, "require_terminal", lambda: None)
-        monkeypatch.setattr(module, "_require_known_subject", lambda *_: None)
+        monkeypatch.setattr(module, "_check_subject", lambda *_: None)
         return requests
 
     return answers
@@ -63,21 +63,22 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.mark.parametrize(
     ("words", "answer", "requests", "result", "command"),
     [
-        (["propose", "c1"], {"release": RELEASE}, "propose", "waits for a second person", "release approve r1"),
+        (["propose", "c1"], {"release": RELEASE}, "propose",
+         "needs the approval of a second user", "release approve r1"),
         (["approve", "r1"], {"release": RELEASE, "user": "user:bo"}, "approve",
          "denials serves release r1, approved by user:bo",
-         "ask denials --newest"),
+         "predict denials --newest"),
         (["rollback", "denials"], {"release": RELEASE, "user": "user:ana"}, "rollback",
-         "user:ana took denials back to release r1", "history denials"),
+         "user:ana rolled denials back to release r1", "history denials"),
     ],
 )  # fmt: skip
-def test_an_act_is_asked_for_with_a_login_and_told(
+def test_an_action_runs_under_a_login_and_prints_its_result(
     run: Run, root: Path, answers: Any, words: list[str], answer: Any, requests: str, result: str, command: str
 ):
     observed = answers(answer)
     output = run("release", *words, "--project", root)
     assert output.code == 0
-    assert observed == [(requests, words[1], ARGUMENTS, False), REVOKED]
+    assert observed == [(requests, words[1], PARAMS, False), REVOKED]
     assert result in output.out
     assert output.out.splitlines()[-1] == f"next: wellspring {command}"
     assert run("release", *words, "--json", "--project", root).document == answer
@@ -89,28 +90,28 @@ def test_an_act_is_asked_for_with_a_login_and_told(
     "error",
     [Unavailable("another run is under way", fix="wait"), NotFound("no release", fix="r2"), KeyboardInterrupt()],
 )
-def test_a_login_ends_with_the_command_however_the_run_ends(
+def test_the_token_is_revoked_however_the_job_ends(
     run: Run, root: Path, answers: Any, words: list[str], error: BaseException
 ):
     observed = answers(error)
     assert run("release", *words, "--project", root).code != 0
-    assert observed == [(*words, ARGUMENTS, False), REVOKED]
+    assert observed == [(*words, PARAMS, False), REVOKED]
 
 
 @pytest.mark.parametrize(
     ("candidates", "releases", "command"),
     [
-        ([], [], "learn MODEL"),
+        ([], [], "train MODEL"),
         ([CANDIDATE], [], "release propose c1"),
-        ([{**CANDIDATE, "outcome": "fail"}], [], "learn MODEL"),
-        ([CANDIDATE], [WAITING], "release approve r1"),
-        ([CANDIDATE], [LIVE], "learn MODEL"),
-        ([{**CANDIDATE, "evaluated_against_live": False}], [], "learn MODEL"),
+        ([{**CANDIDATE, "outcome": "fail"}], [], "train MODEL"),
+        ([CANDIDATE], [PENDING], "release approve r1"),
+        ([CANDIDATE], [LIVE], "train MODEL"),
+        ([{**CANDIDATE, "evaluated_against_live": False}], [], "train MODEL"),
         ([CANDIDATE, {**CANDIDATE, "id": "c2"}], [LIVE], "release propose c2"),
-        ([CANDIDATE, {**CANDIDATE, "id": "c2"}], [{**WAITING, "evaluated_against_live": False}], "release propose c2"),
+        ([CANDIDATE, {**CANDIDATE, "id": "c2"}], [{**PENDING, "evaluated_against_live": False}], "release propose c2"),
     ],
 )
-def test_the_list_says_what_to_do_next(
+def test_the_list_prints_the_next_command(
     run: Run, root: Path, answers: Any, candidates: list[Any], releases: list[Any], command: str
 ):
     observed = answers({"candidates": candidates, "releases": releases})
@@ -121,10 +122,10 @@ def test_the_list_says_what_to_do_next(
     assert ("proposed by" in output.out) == bool(releases)
 
 
-def test_a_history_is_told_newest_first_and_needs_no_server(run: Run, root: Path, answers: Any):
-    reign = {"since": "2026-11-25T12:00:00.000000Z", "until": None, "action": "promote", "release": "r1",
+def test_history_at_an_instant_needs_no_server(run: Run, root: Path, answers: Any):
+    period = {"since": "2026-11-25T12:00:00.000000Z", "until": None, "action": "promote", "release": "r1",
              "proposed_by": "user:ana", "approved_by": "user:bo", "changed_by": "user:bo"}  # fmt: skip
-    observed = answers([reign])
+    observed = answers([period])
     output = run("history", "denials", "--at", "2026-11-25T14:00:00Z", "--project", root)
     assert (output.code, observed) == (0, [("history", "denials", {"instant": "2026-11-25T14:00:00Z"}, True)])
     assert "promote" in output.out
@@ -132,7 +133,7 @@ def test_a_history_is_told_newest_first_and_needs_no_server(run: Run, root: Path
     assert output.out.splitlines()[-1] == "next: wellspring prove model:denials@r1 --out PACK"
 
 
-def test_when_nothing_was_live_it_says_so(run: Run, root: Path, answers: Any):
+def test_history_without_a_live_release(run: Run, root: Path, answers: Any):
     answers([])
     assert "no release of denials was live\n" in run("history", "denials", "--project", root).out
     output = run("history", "denials", "--at", "2020-01-01T00:00:00Z", "--project", root)
@@ -147,7 +148,7 @@ def test_when_nothing_was_live_it_says_so(run: Run, root: Path, answers: Any):
         (["rollback", "denials"], 69, "not running"),
     ],
 )
-def test_what_no_login_could_help_is_told_before_anybody_logs_in(
+def test_an_unknown_subject_fails_before_the_login(
     run: Run, root: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], code: int, output: str
 ):
     requests: list[str] = []
@@ -162,6 +163,6 @@ def test_what_no_login_could_help_is_told_before_anybody_logs_in(
 
 
 @pytest.mark.parametrize("instant", ["yesterday", "2026-11-25T14:00:00", ""])
-def test_an_instant_that_is_none_is_wrong_usage(run: Run, root: Path, instant: str):
+def test_an_invalid_instant_is_wrong_usage(run: Run, root: Path, instant: str):
     result = run("history", "denials", "--at", instant, "--project", root)
     assert (result.code, "2026-11-25T14:00:00Z" in result.err) == (64, True)

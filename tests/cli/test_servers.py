@@ -1,4 +1,4 @@
-"""up, down, status, doctor, clean, as far as they go without a server."""
+"""The commands up, down, status, doctor and clean, without a running server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RUNNING = RunState.model_validate(
         "separation_reason": "no root",
     }
 )
-MATCHES = {
+PUBLISHED = {
     "edition": {
         "tenant": "acme", "known_since": "2026-11-25T12:00:00.000000Z", "id": "abc", "level": "landed", "parent": None,
         "drops": ["c-1"], "tables": [{"table": "claim", "snapshot_id": 1, "rows": 1200}],
@@ -38,7 +38,7 @@ MATCHES = {
 }  # fmt: skip
 
 
-def test_status_of_what_was_never_up_is_69_and_makes_nothing(run: Run, root: Path):
+def test_status_before_the_first_up_exits_69_and_creates_nothing(run: Run, root: Path):
     files = sorted(root.rglob("*"))
     output = run("status", "--project", root)
     assert output.code == 69
@@ -48,7 +48,7 @@ def test_status_of_what_was_never_up_is_69_and_makes_nothing(run: Run, root: Pat
 
 @pytest.fixture
 def up(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A house that seems to be up; `state` of its one server."""
+    """Simulate a project that is up. state: that of its only server."""
 
     def up(state: str) -> None:
         rows = [
@@ -56,16 +56,16 @@ def up(monkeypatch: pytest.MonkeyPatch) -> Any:
             ServerStatus("openbao", state, 8, "x.sock", "2.5", 64101),
         ]
         monkeypatch.setattr(client, "list_server_status", lambda project: rows)
-        monkeypatch.setattr("wellspring.project.Project.running", lambda project: RUNNING)
+        monkeypatch.setattr("wellspring.project.Project.read_run_state", lambda project: RUNNING)
 
     return up
 
 
-def test_status_says_servers_separation_edition_and_accounts(
+def test_status_prints_servers_separation_edition_and_accounts(
     run: Run, root: Path, up: Any, monkeypatch: pytest.MonkeyPatch
 ):
     up("up")
-    monkeypatch.setattr(worker_client, "run_worker", lambda project, run: MATCHES)
+    monkeypatch.setattr(worker_client, "run_worker", lambda project, job: PUBLISHED)
     output = run("status", "--project", root)
     assert output.code == 0
     assert "separated by process and keys, not by user: no root" in output.out
@@ -74,21 +74,21 @@ def test_status_says_servers_separation_edition_and_accounts(
     line = next(line.split() for line in output.out.splitlines() if line.startswith("drop:c-1"))
     assert line == ["drop:c-1", "1,200", "1,190", "10", "0", "0", "0", "yes"]
     document = run("status", "--json", "--project", root).document
-    assert document["accounts"] == MATCHES["accounts"]
+    assert document["accounts"] == PUBLISHED["accounts"]
     assert document["servers"][1]["name"] == "openbao"
 
 
-def test_status_of_a_house_with_a_dead_server_is_69(run: Run, root: Path, up: Any):
+def test_status_with_a_dead_server_exits_69(run: Run, root: Path, up: Any):
     up("dead")
     output = run("status", "--project", root)
     assert output.code == 69
     assert "openbao" in output.out
 
 
-def test_status_while_another_run_is_under_way_still_shows_the_servers(
+def test_status_during_another_run_still_shows_the_servers(
     run: Run, root: Path, up: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    def busy(project: Any, run: str) -> Any:
+    def busy(project: Any, job: str) -> Any:
         raise Unavailable("another run is under way in this project", fix="wait")
 
     up("up")
@@ -98,17 +98,17 @@ def test_status_while_another_run_is_under_way_still_shows_the_servers(
     assert "accounts: another run is under way" in output.out
 
 
-def test_down_of_what_is_not_up_is_harmless(run: Run, root: Path):
+def test_down_without_running_servers_changes_nothing(run: Run, root: Path):
     output = run("down", "--project", root)
     assert (output.code, output.out.splitlines()[0]) == (0, "nothing was running")
 
 
-def test_clean_asks_first_and_without_a_yes_removes_nothing(run: Run, root: Path, monkeypatch: pytest.MonkeyPatch):
+def test_clean_without_confirmation_removes_nothing(run: Run, root: Path, monkeypatch: pytest.MonkeyPatch):
     (root / ".wellspring").mkdir()
     (root / ".wellspring" / "kept").touch()
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
     output = run("clean", "--project", root)
-    assert (output.code, "say --yes" in output.err) == (64, True)
+    assert (output.code, "confirm with --yes" in output.err) == (64, True)
     assert (root / ".wellspring" / "kept").exists()
     for answer in ("n\n", ""):
         at_terminal = io.StringIO(answer)
@@ -116,13 +116,13 @@ def test_clean_asks_first_and_without_a_yes_removes_nothing(run: Run, root: Path
         monkeypatch.setattr("sys.stdin", at_terminal)
         output = run("clean", "--project", root)
         assert output.code == 130
-        assert "remove every drop, edition, model and proof of" in output.out + output.err
+        assert "remove every drop, edition, model, proof and user of" in output.out + output.err
         assert f"{root / 'vendor'} with every file in it" in output.out + output.err
-        assert "stopped by you" in output.err
+        assert "stopped: interrupted" in output.err
         assert (root / ".wellspring" / "kept").exists()
 
 
-def test_clean_with_a_yes_removes_what_the_house_wrote_and_nothing_else(run: Run, root: Path):
+def test_clean_with_yes_removes_only_server_data(run: Run, root: Path):
     for name in (".wellspring", "witness", "vendor"):
         (root / name).mkdir()
     output = run("clean", "--yes", "--project", root)
@@ -131,16 +131,16 @@ def test_clean_with_a_yes_removes_what_the_house_wrote_and_nothing_else(run: Run
     assert run("clean", "--yes", "--project", root).code == 0
 
 
-def test_doctor_says_each_ill_with_its_mend(run: Run, root: Path):
+def test_doctor_prints_a_fix_for_each_failed_check(run: Run, root: Path):
     for path in (root / "contracts").iterdir():
         path.unlink()
     output = run("doctor", "--project", root)
     assert output.code == 1
-    assert f"ILL  no contract in {root / 'contracts'}\n      fix: " in output.out
-    assert any(not item["ok"] for item in run("doctor", "--json", "--project", root).document)
+    assert f"FAIL no contract in {root / 'contracts'}\n      fix: " in output.out
+    assert any(not check["ok"] for check in run("doctor", "--json", "--project", root).document)
 
 
-def test_up_says_at_once_what_is_missing_and_starts_nothing(run: Run, root: Path):
+def test_up_with_a_missing_program_starts_nothing(run: Run, root: Path):
     with (root / "wellspring.toml").open("a") as toml:
         toml.write('\n[servers]\nopenbao = "/nowhere/bao"\n')
     output = run("up", "--project", root)

@@ -1,4 +1,4 @@
-"""A person logs in at a terminal, and nowhere else."""
+"""Users log in and enroll at a terminal only."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PROPOSE = ["release", "propose", "c" * 12]
 
 @pytest.fixture
 def named(root: Path) -> Path:
-    """A project that names at least one person."""
+    """A project with at least one user."""
     toml = root / "wellspring.toml"
     if "[users.ines]" not in toml.read_text():
         toml.write_text(toml.read_text() + TOML)
@@ -35,7 +35,7 @@ def named(root: Path) -> Path:
     "words",
     [PROPOSE, ["release", "approve", "r1"], ["release", "rollback", "denials"], ["users", "enroll", "ines"]],
 )
-def test_without_a_terminal_nobody_is_asked_who_they_are(
+def test_without_a_terminal_no_login_is_prompted(
     run: Run, named: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
 ):
     requests: list[str] = []
@@ -49,16 +49,16 @@ def test_without_a_terminal_nobody_is_asked_who_they_are(
     monkeypatch.setattr(enrollment, "request_enrollment", lambda *_: {"otpauth_url": "otpauth://"})
     output = run(*words, "--project", named)
     assert (output.code, requests) == (77, [])
-    assert "a person logs in at a terminal, and there is none" in output.err
+    assert "standard input is not a terminal" in output.err
 
 
-def test_a_login_gives_what_was_typed_to_openbao_and_a_token_back(named: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_login_passes_the_input_to_openbao_and_returns_a_token(named: Path, monkeypatch: pytest.MonkeyPatch):
     typed = {"name": "ines", "password": "long enough", "code": "123456"}
     hidden: list[str] = []
     arguments: list[Any] = []
 
     def prompt(text: str, *, hide_input: bool = False, err: bool = False) -> str:
-        assert err  # standard output is the document's
+        assert err  # standard output is reserved for the document
         hidden.extend([text] if hide_input else [])
         return typed[text]
 
@@ -75,7 +75,7 @@ def test_a_login_gives_what_was_typed_to_openbao_and_a_token_back(named: Path, m
     assert hidden == ["password", "code"]
 
 
-def test_at_a_terminal_name_password_and_code_are_asked_for_and_neither_secret_is_shown(named: Path):
+def test_a_login_prompts_at_a_terminal_and_echoes_no_secret(named: Path):
     typed = [("name: ", "ines"), ("password: ", "long enough"), ("code: ", "123456")]
     output = run_in_pty([sys.executable, "-m", "wellspring.cli", "--project", str(named), *PROPOSE], typed, timeout=60)
     assert output.exit_code == 69  # the servers are down
@@ -84,15 +84,13 @@ def test_at_a_terminal_name_password_and_code_are_asked_for_and_neither_secret_i
     assert "123456" not in output.screen
 
 
-def test_enrolment_of_nobody_is_not_found_before_a_password_is_asked_for(run: Run, named: Path):
+def test_enrollment_of_an_unknown_user_fails_before_the_password(run: Run, named: Path):
     output = run("users", "enroll", "mallory", "--project", named)
     assert output.code == 66
     assert "has no user" in output.err
 
 
-def test_who_is_enrolled_already_is_told_before_a_password_is_asked_for(
-    run: Run, named: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_second_enrollment_fails_before_the_password(run: Run, named: Path, monkeypatch: pytest.MonkeyPatch):
     requests: list[str] = []
     monkeypatch.setattr(module, "require_terminal", lambda: None)
     monkeypatch.setattr(module.click, "prompt", lambda text, **_: requests.append(text))
@@ -104,7 +102,7 @@ def test_who_is_enrolled_already_is_told_before_a_password_is_asked_for(
     assert "ines is already enrolled" in output.err
 
 
-def test_people_are_listed_with_who_is_enrolled(run: Run, named: Path):
+def test_users_are_listed_with_their_enrollment(run: Run, named: Path):
     project = load_project(named)
     project.state_dir.mkdir()
     layout.create_folders(project, detect_privileges(project))

@@ -1,4 +1,4 @@
-"""What every command shares: the options, the words of an error, the exit code, and commands loaded when named."""
+"""Code that every command shares: global options, error output, exit codes, and lazily imported commands."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ USAGE_EXIT_CODE = 64
 
 
 class CliContext:
-    """The options that stand before every command."""
+    """The global options, and the output of one command."""
 
     def __init__(self, *, folder: Path | None, as_json: bool) -> None:
         self.folder = folder
@@ -35,25 +35,25 @@ class CliContext:
         return project.load_project(self.folder)
 
     def echo(self, text: str = "") -> None:
-        """Print a line for a person; with --json nothing but the document is printed."""
+        """Print a line of text. With --json, print nothing: standard output holds only the document."""
         if not self.as_json:
             click.echo(text)
 
     def print_result(self, value: Any, *, next_command: str | None = None) -> None:
-        """End a command: the JSON document, or the next command to type."""
+        """Print the result of a command: the JSON document, or the next command to type."""
         if self.as_json:
             click.echo(json.dumps(value, indent=1, sort_keys=True))
         elif next_command:
             click.echo(f"next: {self.full_command(next_command)}")
 
     def full_command(self, command: str) -> str:
-        """Write a command as it can be typed here: this very program, and the project that was named."""
+        """Write a command so that it can be typed here: with the path of this program and the --project option."""
         project_option = f" --project {shlex.quote(str(self.folder.absolute()))}" if self.folder is not None else ""
         return re.sub(r"(^|; |&& )wellspring\b", lambda match: f"{match[1]}{program_name()}{project_option}", command)
 
 
 def program_name() -> str:
-    """Say how this program is called here: by its name if a shell finds it, else by its path."""
+    """Return how to call this program: by name if the shell finds it, else by path."""
     program_path = Path(sys.argv[0])
     installed = shutil.which("wellspring")
     if program_path.name != "wellspring" or (
@@ -64,14 +64,14 @@ def program_name() -> str:
 
 
 class LazyGroup(click.Group):
-    """A group that imports a command only when it is named, and says what was probably meant."""
+    """A group that imports a command only when it is used, and suggests the nearest name for an unknown one."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._lazy_commands: dict[str, str] = {}
 
     def register_lazy(self, commands: dict[str, str]) -> None:
-        """Register commands as `module:attribute`."""
+        """Register commands by name, each as `module:attribute`."""
         self._lazy_commands.update(commands)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -84,11 +84,11 @@ class LazyGroup(click.Group):
         else:
             command = super().get_command(ctx, cmd_name)
         if command is not None and command.epilog is None:
-            command.epilog = "Anywhere: --project FOLDER (else the nearest wellspring.toml upwards), --json."
+            command.epilog = "Global options, in any position: --project FOLDER, --json."
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands, each with the whole first sentence of its help."""
+        """List the commands, each with the complete first sentence of its help."""
         commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
         rows = [(name, _first_sentence(command.help or "")) for name, command in commands if command is not None]
         with formatter.section("Commands"):
@@ -101,7 +101,7 @@ class LazyGroup(click.Group):
         names = self.list_commands(ctx)
         if word not in names and not word.startswith("-"):
             close = difflib.get_close_matches(word, names, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there is: {', '.join(names)}"
+            hint = f"did you mean {close[0]!r}?" if close else f"commands: {', '.join(names)}"
             raise click.UsageError(f"no command {word!r}; {hint}", ctx)
         return super().resolve_command(ctx, args)
 
@@ -131,10 +131,10 @@ def run_command(command: click.Command, argv: list[str] | None) -> int:
         )
         return USAGE_EXIT_CODE
     except click.Abort:
-        _echo_error("stopped", "stopped by you", "run the command again when you like", as_json)
+        _echo_error("stopped", "interrupted", "run the command again", as_json)
         return 130
     except SystemExit:
-        # How click ends when the reader of our output went away (`| head`): not an error of ours.
+        # click exits like this when the reader of standard output has gone (`| head`): not an error.
         return 0
     except WellspringError as exc:
         print_error(exc, as_json)
@@ -142,7 +142,7 @@ def run_command(command: click.Command, argv: list[str] | None) -> int:
 
 
 def hoist_global_options(argv: list[str]) -> list[str]:
-    """Put --json and --project first, wherever they were typed: `wellspring status --json` is what people write."""
+    """Move --json and --project to the front, from any position (`wellspring status --json`)."""
     front: list[str] = []
     rest: list[str] = []
     remaining = iter(argv)
@@ -159,7 +159,7 @@ def hoist_global_options(argv: list[str]) -> list[str]:
 
 
 def print_error(error: WellspringError, as_json: bool) -> None:
-    """Say an error: what and where, why if a judgement said it, and how to mend it."""
+    """Print an error: what failed, the reasons of its verdict if it has one, and the fix."""
     verdict = getattr(error, "verdict", None)
     if as_json:
         _echo_error(
@@ -168,10 +168,10 @@ def print_error(error: WellspringError, as_json: bool) -> None:
         return
     lines = [error.what]
     for reason in verdict.reasons if verdict is not None else ():
-        if reason.what in error.what:
+        if reason.message in error.what:
             continue
         location = f" in {reason.column}" if reason.column else ""
-        lines.append(f"  {reason.code}{location}: {reason.what}")
+        lines.append(f"  {reason.code}{location}: {reason.message}")
     _echo_error(error.slug, "\n".join(lines), error.fix, False)
 
 

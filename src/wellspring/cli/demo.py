@@ -1,4 +1,4 @@
-"""The main job, for real: from a vendor's drops to an answer whose whole story verifies without the house."""
+"""The `demo` command: run the reference project on real servers, from a vendor's drops to a verified prediction."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from wellspring.cli.context import CliContext
-from wellspring.cli.demo_harness import DemoFigure, begin_scene, check_claim, indented_context
+from wellspring.cli.demo_harness import DemoFigure, begin_scene, indented_context, require_outcome
 from wellspring.cli.render import format_age, render_table
 from wellspring.project import Project
 
@@ -23,7 +23,7 @@ DEMO_FOLDER = Path("wellspring-demo")
 @click.option("--keep-up", is_flag=True, help="Leave the servers running at the end.")
 @click.pass_obj
 def demo(ctx: CliContext, keep_up: bool) -> int:
-    """Walk a vendor's drops to a proved answer, on real servers, in a folder of its own (default: wellspring-demo)."""
+    """Run the reference project on real servers in a separate folder (default: wellspring-demo)."""
     from wellspring import project
     from wellspring.cli import example_project
     from wellspring.embedded.packages import check_installed
@@ -41,7 +41,7 @@ def demo(ctx: CliContext, keep_up: bool) -> int:
     figures.append(
         DemoFigure(
             "the whole demo",
-            "servers up, drops, features, a model, answers, proofs, servers down",
+            "servers up, drops, features, a model, predictions, proofs, servers down",
             f"{total_seconds:.1f} s",
         )
     )
@@ -49,10 +49,8 @@ def demo(ctx: CliContext, keep_up: bool) -> int:
     ctx.echo(render_table(("measured in this run", "definition", "figure"), figures))
     ctx.echo()
     pack = folder / "pack"
-    ctx.echo(
-        f"everything lies in {folder}; nothing is running any more" if not keep_up else f"everything lies in {folder}"
-    )
-    ctx.echo("next, three things to try:")
+    ctx.echo(f"all files are in {folder}" if keep_up else f"all files are in {folder}; the servers are stopped")
+    ctx.echo("next, three commands to try:")
     keys, folder_context = folder / "keys.txt", CliContext(folder=ctx.folder or DEMO_FOLDER, as_json=ctx.as_json)
     for command in (
         f"verify {pack} --key {keys} --witness {keys}", "ledger verify", "up && wellspring status",
@@ -79,14 +77,14 @@ def _demo_servers(ctx: CliContext, project: Project, *, keep_up: bool) -> Iterat
         )
     )
     try:
-        yield DemoFigure("servers up", f"{', '.join(running.servers)}: every probe green", f"{seconds:.1f} s")
+        yield DemoFigure("servers up", f"{', '.join(running.servers)}: every probe passes", f"{seconds:.1f} s")
     finally:
         if not keep_up:
             client.stop_servers(project)
 
 
 def _demo_scenes(ctx: CliContext, project: Project, vendor: Any) -> Iterator[DemoFigure]:
-    """Play the scenes in order; each checks what it claims, so a demo that ends is a demo that held."""
+    """Run the scenes in order. Each scene checks its outcome, so a demo that ends has shown every outcome."""
     from wellspring.cli import demo_predictions
 
     outbox = project.vendor_dir / "outbox"
@@ -101,13 +99,14 @@ def _demo_scenes(ctx: CliContext, project: Project, vendor: Any) -> Iterator[Dem
 
 def _good_drop_scene(ctx: CliContext, project: Project, vendor: Any, outbox: Path) -> Iterator[DemoFigure]:
     begin_scene(
-        ctx, "1. Eighteen months of six tables: they leave the enclave as tokens, one edition switches them all"
+        ctx,
+        "1. Eighteen months of six tables: identifiers leave the enclave as tokens; one edition publishes all tables",
     )
     good = vendor.history(outbox)
     started_at = time.perf_counter()
     received = _ingest_drops(ctx, project)
     seconds = time.perf_counter() - started_at
-    check_claim(
+    require_outcome(
         received["newly_published"] and _sum_accounts(received, "published") == sum(good.rows.values()),
         "every good row is published",
     )
@@ -120,7 +119,7 @@ def _good_drop_scene(ctx: CliContext, project: Project, vendor: Any, outbox: Pat
 def _bad_drop_scene(ctx: CliContext, project: Project, vendor: Any, outbox: Path) -> tuple[str, int, list[DemoFigure]]:
     begin_scene(
         ctx,
-        "2. A bad drop: ten kinds of bad rows wait inside the enclave, each with its reasons; the rest is published",
+        "2. A bad drop: ten kinds of bad rows are quarantined inside the enclave, with reasons; the rest is published",
     )
     from wellspring.cli.worker_client import run_worker
 
@@ -131,12 +130,14 @@ def _bad_drop_scene(ctx: CliContext, project: Project, vendor: Any, outbox: Path
     found_reasons = {(row["row_number"], reason["code"]) for row in rows for reason in row["reasons"]}
     named_count = sum((flaw.row, flaw.code) in found_reasons for flaw in bad.flaws)
     flawed_rows = {flaw.row for flaw in bad.flaws}
-    check_claim({row["row_number"] for row in rows} == flawed_rows, "exactly the bad rows wait")
+    require_outcome({row["row_number"] for row in rows} == flawed_rows, "exactly the bad rows are quarantined")
     sample = rows[0]
     explanation = "; ".join(f"{reason['code']} in {reason['column']}" for reason in sample["reasons"])
-    ctx.echo(f"  for example row {sample['row_number']} waits for: {explanation}; its values are shown masked")
+    ctx.echo(f"  for example row {sample['row_number']}: {explanation}; its values are shown masked")
     figure = DemoFigure(
-        "bad rows named", "planted flaws whose row waits with the right reason", f"{named_count} of {len(bad.flaws)}"
+        "bad rows named",
+        "planted flaws whose row is quarantined with the right reason",
+        f"{named_count} of {len(bad.flaws)}",
     )
     return drop, bad.repairable, [figure]
 
@@ -144,17 +145,19 @@ def _bad_drop_scene(ctx: CliContext, project: Project, vendor: Any, outbox: Path
 def _broken_schema_scene(ctx: CliContext, project: Project, vendor: Any, outbox: Path) -> Iterator[DemoFigure]:
     begin_scene(
         ctx,
-        "3. The vendor renames a column: the drop stops whole, the owner is told, readers keep the last good edition",
+        "3. The vendor renames a column: the drop is stopped, the owner alerted, readers keep the last good edition",
     )
     vendor.broken_schema(outbox)
     started_at = time.perf_counter()
     received = _ingest_drops(ctx, project)
     seconds = time.perf_counter() - started_at
     stopped = received["verdict"]["outcome"] == "fail" and not received["newly_published"]
-    check_claim(stopped and received["edition"] is not None, "the last good edition is served")
+    require_outcome(stopped and received["edition"] is not None, "the last good edition is served")
     yield DemoFigure("a broken drop is stopped", "from the command to the alert record", f"{seconds:.1f} s")
     yield DemoFigure(
-        "last good data", "age of what readers saw meanwhile, and they are told", format_age(received["age_seconds"])
+        "last good data",
+        "age of the edition that readers see meanwhile; it is shown to them",
+        format_age(received["age_seconds"]),
     )
 
 
@@ -163,37 +166,39 @@ def _repair_scene(
 ) -> Iterator[DemoFigure]:
     begin_scene(
         ctx,
-        "4. Repair: the vendor sends the file again; the owner mends the contract, and the waiting rows are replayed",
+        "4. Repair: the vendor sends the file again; the owner fixes the contract and replays the quarantined rows",
     )
     from wellspring.cli.ingest import print_ingest_result
     from wellspring.cli.worker_client import run_worker
 
     vendor.corrected(outbox)
     received = _ingest_drops(ctx, project)
-    check_claim(received["newly_published"], "the corrected file settles the set")
+    require_outcome(received["newly_published"], "the corrected file completes the set")
     vendor.repaired_contract(project.contracts_dir)
-    waited = len(run_worker(project, "quarantined", drop))
+    quarantined = len(run_worker(project, "quarantined", drop))
     replayed = run_worker(project, "replay", drop)
     print_ingest_result(indented_context(ctx), replayed)
     account = replayed["files"][0]["account"]
-    repaired = waited - account["quarantined"]
-    check_claim(replayed["newly_published"] and repaired == repairable, "the repairable rows are published")
+    repaired = quarantined - account["quarantined"]
+    require_outcome(replayed["newly_published"] and repaired == repairable, "the repairable rows are published")
     yield DemoFigure(
-        "rows repaired", "left quarantine once the contract knew their code", f"{repaired} of {repairable}"
+        "rows repaired",
+        "published from quarantine after the contract allowed their code",
+        f"{repaired} of {repairable}",
     )
     accounts = run_worker(project, "accounts")["accounts"]
-    balanced = sum(item["balanced"] for item in accounts.values())
-    check_claim(balanced == len(accounts) and account["waiting"] == 0, "every account balances")
-    received_rows = sum(item["received"] for item in accounts.values())
+    balanced = sum(row_account["balanced"] for row_account in accounts.values())
+    require_outcome(balanced == len(accounts) and account["waiting"] == 0, "every account balances")
+    received_rows = sum(row_account["received"] for row_account in accounts.values())
     yield DemoFigure(
         "accounts that balance",
-        f"drops of which every row is somewhere; {received_rows:,} rows in all",
+        f"drops whose rows are all accounted for; {received_rows:,} rows in all",
         f"{balanced} of {len(accounts)}",
     )
 
 
 def _proof_scene(ctx: CliContext, project: Project) -> Iterator[DemoFigure]:
-    begin_scene(ctx, "5. Proof: the story of what readers see, verified without the house; then one byte is flipped")
+    begin_scene(ctx, "5. Proof: the story of the current edition, verified offline; then with one byte flipped")
     from wellspring.cli.proof import copy_pack
     from wellspring.cli.worker_client import run_worker
     from wellspring.trust.ledger import keyring
@@ -210,9 +215,9 @@ def _proof_scene(ctx: CliContext, project: Project) -> Iterator[DemoFigure]:
     started_at = time.perf_counter()
     report = verifier.verify(pack_folder, key=keys.log_key, witness=keys.witness_key)
     verified = time.perf_counter() - started_at
-    check_claim(report.outcome == 0, "the pack verifies")
+    require_outcome(report.outcome == 0, "the pack verifies")
     ctx.echo(
-        f"  edition:{edition}: {written['entries']} entries, each proved under a checkpoint that log and witness signed"
+        f"  edition:{edition}: {written['entries']} entries, each proved to a checkpoint that log and witness signed"
     )
     forged = project.root / "pack-with-one-byte-flipped"
     shutil.copytree(pack_folder, forged)
@@ -221,13 +226,13 @@ def _proof_scene(ctx: CliContext, project: Project) -> Iterator[DemoFigure]:
     content[len(content) // 2] ^= 1
     entry.write_bytes(content)
     failed_report = verifier.verify(forged, key=keys.log_key, witness=keys.witness_key)
-    check_claim(failed_report.outcome == 20, "one flipped byte is found")
+    require_outcome(failed_report.outcome == 20, "one flipped byte is detected")
     for finding in failed_report.findings[:2]:
         ctx.echo(f"  one byte flipped: {finding}")
     yield DemoFigure(
         "a story is proved", f"{written['entries']} entries with inclusion proofs, sealed", f"{proved:.1f} s"
     )
-    yield DemoFigure("a story is verified", "offline, keys given by hand", f"{verified:.2f} s")
+    yield DemoFigure("a story is verified", "offline, with the keys as options", f"{verified:.2f} s")
     yield DemoFigure("one byte flipped", "exit code of verify, and the file that it names", f"20, {entry.name}")
 
 

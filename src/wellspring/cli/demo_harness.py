@@ -1,4 +1,4 @@
-"""What the scenes of the demo share: a title, a claim that is checked, a figure that was measured."""
+"""Helpers for the scenes of the demo: titles, checked expectations, and measured figures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from wellspring.errors import CorruptedError
 
 
 class DemoFigure(NamedTuple):
-    """One line of the closing table: what, its definition, and what this run measured."""
+    """One line of the closing table: a name, its definition, and the value that this run measured."""
 
     name: str
     definition: str
@@ -17,7 +17,7 @@ class DemoFigure(NamedTuple):
 
 
 class SceneContext(CliContext):
-    """The same door, indented, whose answers are no documents of their own: the demo ends with one."""
+    """A context that indents its lines and prints no result of its own: the demo prints one at its end."""
 
     def print_result(self, value: Any, *, next_command: str | None = None) -> None:  # noqa: ARG002 (an override)
         return
@@ -27,19 +27,19 @@ class SceneContext(CliContext):
 
 
 def indented_context(ctx: CliContext) -> CliContext:
-    """Return the door that a scene speaks through."""
+    """Return the context through which a scene prints."""
     return SceneContext(folder=ctx.folder, as_json=ctx.as_json)
 
 
 def begin_scene(ctx: CliContext, title: str) -> None:
-    """Begin a scene."""
+    """Print an empty line and the title of a scene."""
     ctx.echo()
     ctx.echo(title)
 
 
-def check_claim(ok: Any, claim: str) -> None:
-    """Go on only if what the demo claims holds in this run. Raises Broken."""
+def require_outcome(ok: Any, outcome: str) -> None:
+    """Stop the demo unless an expected outcome occurred. Raises CorruptedError."""
     if not ok:
         raise CorruptedError(
-            f"the demo claims that {claim}, and it does not hold in this run", fix="keep the folder and file a bug"
+            f"the demo expects that {outcome}, but this run shows otherwise", fix="keep the folder and file a bug"
         )

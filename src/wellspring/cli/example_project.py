@@ -1,4 +1,4 @@
-"""The reference project as it ships: copied out for the demo, and its drops, which play the vendor."""
+"""The reference project that ships with the package: copy it for the demo, and load its vendor module."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ from wellspring.stores.objects.disk import DiskBlobStore
 from wellspring.trust.ledger.tree import MerkleTree
 
 DEMO_MARKER = ".made-by-wellspring-demo"
-# What servers write when they only start and stop, and what can be proved again at any time.
+# Actions that a start, a stop or a new proof writes; they do not count as changes by a user.
 _ROUTINE_ACTIONS = {"start", "stop", "create_key", "serve", "seal", "prove"}
 
 
 def find_example() -> Path:
-    """Find `examples/health_plan`: inside the wheel, or beside the source in a checkout."""
+    """Return the folder of the reference project: in the wheel, or in the source checkout."""
     package = Path(__file__).parents[1]
     for folder in (package / "templates" / "health_plan", package.parents[1] / "examples" / "health_plan"):
         if (folder / PROJECT_FILE).is_file():
             return folder
     raise NotFound(
-        "the reference project is not in this installation", fix="install wellspring again, from a whole wheel"
+        "the reference project is not in this installation", fix="install wellspring again, from a complete wheel"
     )
 
 
 def copy_example(folder: Path, *, before_removal: Callable[[Project], object] = lambda _: None) -> None:
-    """Copy the reference project into a folder: a new one, an empty one, or one that an earlier demo made.
+    """Copy the reference project into a new folder, an empty folder, or the folder of an earlier demo.
 
-    before: called with the project of an earlier demo before it is removed, to stop what still runs.
-    Raises Refused for a folder that holds anything else, and for one in which somebody worked since its demo ended.
+    before_removal: called with the project of an earlier demo before its removal, to stop its servers.
+    Raises Refused for any other folder, and for a demo folder that has ledger entries since its demo ended.
     """
     if folder.exists() and any(folder.iterdir()):
         if not (folder / DEMO_MARKER).is_file():
-            raise Refused(f"{folder} holds something that no demo made", fix="name a new folder with --project")
+            raise Refused(f"{folder} is not empty, and no demo created it", fix="name a new folder with --project")
         is_project = (folder / PROJECT_FILE).is_file()
         if is_project and _changed_since_demo(folder):
             raise Refused(
-                f"{folder} holds what was done by hand since its demo ended, and a new demo would remove that",
-                fix=f"name a new folder with --project, or give it up with `wellspring --project {folder} clean`",
+                f"{folder} has changed since its demo ended, and a new demo would remove the changes",
+                fix=f"name a new folder with --project, or remove the data with `wellspring --project {folder} clean`",
             )
         if is_project:
             before_removal(load_project(folder))
@@ -54,7 +54,7 @@ def copy_example(folder: Path, *, before_removal: Callable[[Project], object] = 
 
 
 def record_demo_end(folder: Path) -> None:
-    """Note how far the ledger goes when a demo has ended: what comes later, somebody did by hand."""
+    """Record the size of the ledger at the end of a demo: later entries are the work of a user."""
     (folder / DEMO_MARKER).write_text(
         f"{MerkleTree(DiskBlobStore(load_project(folder).ledger_dir)).size}\n", encoding="utf-8"
     )
@@ -63,14 +63,14 @@ def record_demo_end(folder: Path) -> None:
 def _changed_since_demo(folder: Path) -> bool:
     marker_text = (folder / DEMO_MARKER).read_text(encoding="utf-8").strip()
     tree = MerkleTree(DiskBlobStore(load_project(folder).ledger_dir))
-    # After `clean` there is another ledger, and all of it is somebody's.
+    # `clean` starts a new ledger; then all its entries are later ones.
     size = int(marker_text) if marker_text.isdecimal() else tree.size
     later_indexes = range(size if size <= tree.size else 0, tree.size)
     return any(json.loads(tree.read_entry(index))["action"] not in _ROUTINE_ACTIONS for index in later_indexes)
 
 
 def load_vendor_module() -> ModuleType:
-    """Load the module that writes the vendor's drops (`drops.good`, `bad`, `broken_schema`, `corrected`)."""
+    """Import the module that writes the vendor's drops (`good`, `bad`, `broken_schema`, `corrected`)."""
     example_path = str(find_example())
     sys.path.insert(0, example_path)
     try:

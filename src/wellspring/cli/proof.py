@@ -1,4 +1,4 @@
-"""prove, verify, and ledger verify | tail | key."""
+"""The commands for evidence: `prove`, `verify`, and `ledger` (key, verify, tail)."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from wellspring.cli.context import CliContext, LazyGroup
 @click.command()
 @click.argument("subject")
 @click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="The folder to write the pack into."
+    "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="The folder to write the pack to."
 )
 @click.pass_obj
 def prove(ctx: CliContext, subject: str, out: Path) -> int:
-    """Write the story of SUBJECT with proofs: a drop, edition, dataset, run, candidate, release, model or prediction.
+    """Write a pack of evidence about SUBJECT: a drop, edition, dataset, run, candidate, release, model or prediction.
 
-    A story that is already sealed in the signed log needs no server.
+    If the ledger already holds the sealed story of SUBJECT, the servers may be down.
     """
     from wellspring.cli.worker_client import run_worker
 
     project = ctx.load_project()
     pack = run_worker(project, "prove", subject, offline=True)
     copy_pack(Path(pack["folder"]), out)
-    ctx.echo(f"the story of {pack['subject']}: {pack['entries']:,} proved entries, in {out}")
+    ctx.echo(f"the story of {pack['subject']}: {pack['entries']:,} entries with proofs, in {out}")
     ctx.print_result(
         {**pack, "folder": str(out)},
         next_command=f"wellspring ledger key > keys.txt; wellspring verify {out} --key keys.txt --witness keys.txt",
@@ -34,9 +34,9 @@ def prove(ctx: CliContext, subject: str, out: Path) -> int:
 
 
 def copy_pack(source: Path, destination: Path) -> None:
-    """Put a pack where the person wants it, in the place of an older one of the same subject.
+    """Copy a pack to a folder; an older pack of the same subject is replaced.
 
-    Raises Refused when anything else stands there: evidence is not overwritten.
+    Raises Refused if the folder holds anything else: evidence is not overwritten.
     """
     import shutil
 
@@ -45,7 +45,7 @@ def copy_pack(source: Path, destination: Path) -> None:
     if destination.exists() and any(destination.iterdir()):
         existing_subject = _pack_subject(destination)
         if existing_subject is None:
-            raise Refused(f"{destination} holds something that is no pack", fix="name a new folder with --out")
+            raise Refused(f"{destination} is not empty and is not a pack", fix="name a new folder with --out")
         if existing_subject != _pack_subject(source):
             raise Refused(f"{destination} holds the story of {existing_subject}", fix="name a new folder with --out")
         shutil.rmtree(destination)
@@ -53,7 +53,7 @@ def copy_pack(source: Path, destination: Path) -> None:
 
 
 def _pack_subject(pack: Path) -> str | None:
-    """Read whose story a folder holds; None when it is no pack."""
+    """Return the subject of a pack; None if the folder is not a pack."""
     import json
 
     try:
@@ -65,14 +65,16 @@ def _pack_subject(pack: Path) -> str | None:
 
 @click.command()
 @click.argument("pack", type=click.Path(path_type=Path))
-@click.option("--key", help="The log's verifier key, or a file that holds it.")
-@click.option("--witness", help="The witness's verifier key, or a file that holds it.")
+@click.option("--key", help="The verifier key of the log, or a file that holds it.")
+@click.option("--witness", help="The verifier key of the witness, or a file that holds it.")
 @click.option(
-    "--answer", type=click.Path(path_type=Path, dir_okay=False), help="An answer as the API gave it, held against PACK."
+    "--answer",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A file with a prediction as the API returned it, to compare with PACK.",
 )
 @click.pass_obj
 def verify(ctx: CliContext, pack: Path, key: str | None, witness: str | None, answer: Path | None) -> int:
-    """Check PACK without the house: exit 0 verified, 10 consistent but signer not checked, 20 broken (and what)."""
+    """Verify PACK offline. Exit 0: verified. 10: consistent, signer not checked. 20: corrupted; the file is named."""
     from wellspring_verify import cli as verifier
 
     _require_inputs(pack, key, witness, answer)
@@ -84,15 +86,15 @@ def verify(ctx: CliContext, pack: Path, key: str | None, witness: str | None, an
 
 
 def _require_inputs(pack: Path, key: str | None, witness: str | None, answer: Path | None) -> None:
-    """Say in the house's own words what the stand-alone verifier says in its: what was named is not there."""
+    """Check that the pack, the answer and the key files exist. Raises NotFound, UsageError."""
     from wellspring.errors import NotFound
 
     if not pack.is_dir():
-        raise NotFound(f"there is no folder {pack}", fix="name the folder that `wellspring prove` wrote")
+        raise NotFound(f"no folder {pack}", fix="name the folder that `wellspring prove` wrote")
     if not (pack / "manifest.json").exists() and not (pack / "checkpoint").exists():
-        raise NotFound(f"{pack} is no pack", fix="name the folder that `wellspring prove` wrote")
+        raise NotFound(f"{pack} is not a pack", fix="name the folder that `wellspring prove` wrote")
     if answer is not None and not answer.is_file():
-        raise NotFound(f"there is no file {answer}", fix="write it with `wellspring --json predict MODEL --newest`")
+        raise NotFound(f"no file {answer}", fix="write it with `wellspring --json predict MODEL --newest`")
     for option, value in (("--key", key), ("--witness", witness)):
         if value is not None and "+" not in value and not Path(value).is_file():
             raise click.UsageError(f"{option} {value} is neither a key nor a file: see `wellspring ledger key`")
@@ -100,13 +102,13 @@ def _require_inputs(pack: Path, key: str | None, witness: str | None, answer: Pa
 
 @click.group(cls=LazyGroup)
 def ledger() -> None:
-    """The one memory: a Merkle log of everything that was done, signed, and held by a witness as well."""
+    """Inspect and verify the ledger, the signed Merkle log of every action; an independent witness cosigns it."""
 
 
-@ledger.command()
+@ledger.command("key")
 @click.pass_obj
-def key(ctx: CliContext) -> int:
-    """Print the verifier keys of the log and of its witness."""
+def print_keys(ctx: CliContext) -> int:
+    """Print the verifier keys of the log and of the witness."""
     from wellspring.trust.ledger import keyring
 
     project = ctx.load_project()
@@ -120,7 +122,7 @@ def key(ctx: CliContext) -> int:
 @ledger.command("verify")
 @click.pass_obj
 def verify_ledger(ctx: CliContext) -> int:
-    """Recompute the whole tree from its entries, and compare it with the checkpoint and with what the witness holds."""
+    """Recompute the tree from its entries, and compare it with the checkpoint and with the copy of the witness."""
     from wellspring.stores.objects.disk import DiskBlobStore
     from wellspring.trust.ledger import keyring
     from wellspring.trust.ledger.audit import audit_ledger
@@ -131,20 +133,20 @@ def verify_ledger(ctx: CliContext) -> int:
     tree = MerkleTree(DiskBlobStore(project.ledger_dir))
     findings = audit_ledger(tree, keys, journals=project.journals_dir)
     for finding in findings:
-        ctx.echo(f"broken: {finding}")
+        ctx.echo(f"corrupted: {finding}")
     if not findings:
         ctx.echo(
-            f"{tree.size:,} entries: every hash, signature and cosignature holds, and the witness saw the same log"
+            f"{tree.size:,} entries: every hash, signature and cosignature is valid, and the witness holds the same log"
         )
     ctx.print_result({"size": tree.size, "findings": list(findings)}, next_command="wellspring ledger tail")
     return 20 if findings else 0
 
 
-@ledger.command()
-@click.option("-n", "count", type=click.IntRange(min=1), default=20, show_default=True, help="How many entries.")
+@ledger.command("tail")
+@click.option("-n", "count", type=click.IntRange(min=1), default=20, show_default=True, help="Number of entries.")
 @click.pass_obj
-def tail(ctx: CliContext, count: int) -> int:
-    """Show the newest entries."""
+def tail_ledger(ctx: CliContext, count: int) -> int:
+    """Show the newest entries of the ledger."""
     import json
 
     from wellspring.cli.render import render_table
@@ -154,7 +156,8 @@ def tail(ctx: CliContext, count: int) -> int:
     tree = MerkleTree(DiskBlobStore(ctx.load_project().ledger_dir))
     size = tree.size
     entries = [(index, json.loads(tree.read_entry(index))) for index in range(max(0, size - count), size)]
-    rows = [(index, e["known_since"], e["service"], e["action"], e["phase"], e["subject"]) for index, e in entries]
+    columns = ("known_since", "service", "action", "phase", "subject")
+    rows = [(index, *(entry[column] for column in columns)) for index, entry in entries]
     ctx.echo(render_table(("index", "when", "service", "action", "phase", "subject"), rows))
     ctx.print_result([{"index": index, **entry} for index, entry in entries], next_command="wellspring ledger verify")
     return 0

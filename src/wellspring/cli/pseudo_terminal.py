@@ -1,4 +1,4 @@
-"""Play a person at a terminal: a pair of pseudo terminals, prompts read and answered. For the demo and the tests."""
+"""Run a command in a pseudo-terminal and answer its prompts. Used by the demo and the tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CHUNK_BYTES = 65536
 
 
 class TerminalResult(NamedTuple):
-    """How a command ended that was typed at the terminal. screen: prompts and complaints; out: standard output."""
+    """The result of a command in a pseudo-terminal. screen: prompts and standard error; out: standard output."""
 
     exit_code: int
     screen: str
@@ -23,9 +23,9 @@ class TerminalResult(NamedTuple):
 
 
 def run_in_pty(argv: Sequence[str], answers: Sequence[tuple[str, str]], *, timeout: float = 120.0) -> TerminalResult:
-    """Run a command whose standard input and error are a terminal, and type each answer once its prompt stands there.
+    """Run a command whose standard input and error are a terminal, and type each answer after its prompt.
 
-    answers: (the end of a prompt, what is typed). Raises Broken when a prompt does not come within `seconds`.
+    answers: (end of a prompt, text to type). timeout: seconds. Raises CorruptedError when a prompt does not appear.
     """
     controller_fd, terminal_fd = os.openpty()
     try:
@@ -55,11 +55,11 @@ def _answer_prompts(terminal: int, answers: Sequence[tuple[str, str]], deadline:
         while prompt not in screen[position:]:
             if not select.select([terminal], [], [], max(0.0, deadline - time.monotonic()))[0]:
                 raise CorruptedError(
-                    f"no prompt {prompt!r} stood on the terminal in time", fix="run the command yourself"
+                    f"no prompt {prompt!r} appeared on the terminal in time", fix="run the command yourself"
                 )
             chunk = _read_terminal(terminal)
             if not chunk:
-                # The command has ended: its exit code and its screen say why.
+                # The command has ended; its exit code and screen give the reason.
                 return screen
             screen += chunk
         position = screen.index(prompt, position) + len(prompt)
@@ -71,7 +71,7 @@ def _read_terminal(terminal: int) -> str:
     try:
         return os.read(terminal, _CHUNK_BYTES).decode(errors="replace")
     except OSError:
-        # Linux says EIO when the other end is closed.
+        # Linux raises EIO when the other end is closed.
         return ""
 
 

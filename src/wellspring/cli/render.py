@@ -1,4 +1,4 @@
-"""Tables, progress and verdicts for a terminal; plain lines where there is none."""
+"""Plain tables, ages and progress bars for a terminal."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ RenderProgress = Callable[[str, int, int], None]
 
 
 def render_table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> str:
-    """Lay out a plain table; numbers to the right."""
+    """Format a plain table; columns of numbers are right-aligned."""
     cells = [[_format_cell(value) for value in row] for row in rows]
     widths = [
         max(len(header), *(len(row[column]) for row in cells)) if cells else len(header)
         for column, header in enumerate(headers)
     ]
     right_aligned = (
-        [all(isinstance(row[at], int | float) for row in rows) for at in range(len(headers))] if rows else []
+        [all(isinstance(row[column], int | float) for row in rows) for column in range(len(headers))] if rows else []
     )
 
     def format_row(values: Sequence[str]) -> str:
         padded = [
-            value.rjust(width) if right_aligned and right_aligned[at] else value.ljust(width)
-            for at, (value, width) in enumerate(zip(values, widths, strict=True))
+            value.rjust(width) if right_aligned and right_aligned[index] else value.ljust(width)
+            for index, (value, width) in enumerate(zip(values, widths, strict=True))
         ]
         return "  ".join(padded).rstrip()
 
@@ -49,7 +49,7 @@ def _format_cell(value: object) -> str:
 
 @contextmanager
 def progress_bar(*, enabled: bool) -> Iterator[RenderProgress]:
-    """Draw a bar a stage on a terminal; draw nothing elsewhere."""
+    """Yield a callback (stage, done, total) that draws one bar per stage; it draws nothing without a terminal."""
     if not enabled or not sys.stderr.isatty():
         yield lambda stage, done, total: None
         return
@@ -64,7 +64,7 @@ def progress_bar(*, enabled: bool) -> Iterator[RenderProgress]:
         def draw(stage: str, done: int, total: int) -> None:
             nonlocal current_stage
             if stage != current_stage and current_stage in tasks:
-                # A stage tells when it starts; that the next one starts says that it is done.
+                # A stage reports its start only; the start of the next stage completes it.
                 bars.update(
                     tasks[current_stage],
                     completed=bars.tasks[tasks[current_stage]].total or 1,
@@ -79,7 +79,7 @@ def progress_bar(*, enabled: bool) -> Iterator[RenderProgress]:
 
 
 def format_age(seconds: int | None) -> str:
-    """Say an age as a person would: 40 s, 3 min, 5 h, 2 d."""
+    """Format an age in its largest unit: 40 s, 3 min, 5 h, 2 d. None is `never`."""
     if seconds is None:
         return "never"
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
@@ -89,7 +89,7 @@ def format_age(seconds: int | None) -> str:
 
 
 def suggest_model(project: Project) -> str:
-    """Name the project's model for the next command; MODEL when it has none or several."""
+    """Return the name of the project's only model, for the next command; MODEL if it has none or several."""
     from wellspring.models.spec.definition import list_models
 
     model_names = list_models(project.source_paths.get("models"))

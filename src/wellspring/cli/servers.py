@@ -1,4 +1,4 @@
-"""up, down, status, doctor, clean: the embedded servers of one project."""
+"""The commands for the embedded servers of one project: up, down, restart, status, doctor and clean."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wellspring.cli.render import format_age, render_table
 @click.command()
 @click.pass_obj
 def up(ctx: CliContext) -> int:
-    """Start the servers of this project; returns when every probe is green. A second `up` is harmless."""
+    """Start the servers of this project and return when every probe passes. A second `up` changes nothing."""
     from wellspring.supervisor import client
 
     running = client.start_servers(ctx.load_project(), progress=lambda line: ctx.echo(f"  {line}"))
@@ -26,7 +26,7 @@ def up(ctx: CliContext) -> int:
 @click.command()
 @click.pass_obj
 def down(ctx: CliContext) -> int:
-    """Stop the servers of this project. Data stays."""
+    """Stop the servers of this project; all data stays."""
     from wellspring.supervisor import client
 
     stopped = client.stop_servers(ctx.load_project())
@@ -51,7 +51,7 @@ def restart(ctx: CliContext, server: str) -> int:
 @click.command()
 @click.pass_obj
 def status(ctx: CliContext) -> int:
-    """Show the servers, what readers see, how old it is, and whether every account balances. Exit 69 when not up."""
+    """Show the servers, the current edition with its age, and the row account of every drop. Exit 69: not up."""
     from wellspring.cli.worker_client import run_worker
     from wellspring.errors import Unavailable
     from wellspring.records.data import Edition
@@ -83,8 +83,8 @@ def status(ctx: CliContext) -> int:
     if all_up:
         try:
             published_state = run_worker(project, "accounts")
-        except Unavailable as busy:
-            ctx.echo(f"accounts: {busy.what}")
+        except Unavailable as exc:
+            ctx.echo(f"accounts: {exc.what}")
     if published_state["edition"] is not None:
         from wellspring.records.clock import SystemClock
 
@@ -97,7 +97,7 @@ def status(ctx: CliContext) -> int:
         ctx.echo(
             render_table(
                 ("drop", *names),
-                [(drop, *(item[name] for name in names)) for drop, item in published_state["accounts"].items()],
+                [(drop, *(account[name] for name in names)) for drop, account in published_state["accounts"].items()],
             )
         )
     ctx.print_result(
@@ -114,44 +114,43 @@ def status(ctx: CliContext) -> int:
 @click.command()
 @click.pass_obj
 def doctor(ctx: CliContext) -> int:
-    """Look for what would stop this project from working: packages, contracts, permissions, leftovers."""
+    """Check packages, contracts, permissions and leftovers of this project. Exit 1: a check failed."""
     from wellspring.supervisor.doctor import run_health_checks
 
     project = ctx.load_project()
     checks = run_health_checks(project)
     for check in checks:
-        ctx.echo(f"{'ok  ' if check.ok else 'ILL '} {check.what}" + ("" if check.ok else f"\n      fix: {check.fix}"))
-    all_ok = all(ill.ok for ill in checks)
+        ctx.echo(f"{'ok  ' if check.ok else 'FAIL'} {check.what}" + ("" if check.ok else f"\n      fix: {check.fix}"))
+    all_ok = all(check.ok for check in checks)
     is_up = project.read_run_state() is not None
     command = "wellspring doctor" if not all_ok else "wellspring status" if is_up else "wellspring up"
-    ctx.print_result([ill._asdict() for ill in checks], next_command=command)
+    ctx.print_result([check._asdict() for check in checks], next_command=command)
     return 0 if all_ok else 1
 
 
 @click.command()
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.pass_obj
 def clean(ctx: CliContext, yes: bool) -> int:
-    """Stop the servers and remove all that they wrote: .wellspring/, the embedded vendor's house, the witness."""
+    """Stop the servers and remove all their data: .wellspring/, the embedded vendor's folder, and the witness."""
     from wellspring.embedded.packages import embedded_sources
     from wellspring.supervisor import client
 
     project = ctx.load_project()
     if not yes:
         if not sys.stdin.isatty():
-            raise click.UsageError("there is no terminal to ask at: say --yes if you mean it")
+            raise click.UsageError("standard input is not a terminal: confirm with --yes")
         outbox = f", {project.vendor_dir} with every file in it" if embedded_sources(project) else ""
-        click.confirm(f"remove every drop, edition, model and proof of {project.root}, its people{outbox}?", abort=True)
+        click.confirm(f"remove every drop, edition, model, proof and user of {project.root}{outbox}?", abort=True)
     client.clean_project(project)
-    ctx.echo(f"{project.root} is as it was before the first `wellspring up`")
+    ctx.echo(f"removed all server data of {project.root}")
     ctx.print_result({"cleaned": str(project.root)}, next_command="wellspring up")
     return 0
 
 
 def _describe_separation(mode: str, reason: str) -> str:
     if mode == "user":
-        return (
-            "separated by user: worker, enclave, keys, witness and vendor each run under a numeric user of their own"
-            + (f"; {reason}" if reason else "")
+        return "separated by user: worker, enclave, keys, witness and vendor each run under their own user id" + (
+            f"; {reason}" if reason else ""
         )
     return f"separated by process and keys, not by user: {reason}"

@@ -1,4 +1,4 @@
-"""people list | enrol, and how a person logs in at a terminal: name, password, code; never by a flag."""
+"""The `users` commands, and the login of a user at a terminal: name, password and code, never by option."""
 
 from __future__ import annotations
 
@@ -15,24 +15,22 @@ from wellspring.project import Project
 
 @click.group(cls=LazyGroup)
 def users() -> None:
-    """Who may log in: named in wellspring.toml, enrolled once, asked for password and code at each act."""
+    """List and enroll the users that wellspring.toml names; each action asks for their password and code."""
 
 
 @users.command("list")
 @click.pass_obj
 def list_users(ctx: CliContext) -> int:
-    """List the people of this project, their roles, and who is enrolled."""
+    """List the users of this project, their roles, and whether each is enrolled."""
     from wellspring.cli.worker_client import run_worker
     from wellspring.embedded.openbao_setup import is_bootstrap_complete
 
     project = ctx.load_project()
-    # Before the first `up` there is nobody who could have enrolled anybody, and no ledger to ask.
+    # Before the first `up` no ledger exists, so no user is enrolled.
     enrolled = set(run_worker(project, "enrolled", offline=True)) if is_bootstrap_complete(project) else set[str]()
-    rows = [(name, ", ".join(item.roles), name in enrolled) for name, item in project.users.items()]
-    ctx.echo(
-        render_table(("name", "roles", "enrolled"), rows) if rows else "wellspring.toml names nobody under [users]"
-    )
-    unenrolled = next((name for name, _, known in rows if not known), None)
+    rows = [(name, ", ".join(settings.roles), name in enrolled) for name, settings in project.users.items()]
+    ctx.echo(render_table(("name", "roles", "enrolled"), rows) if rows else "wellspring.toml has no [users] section")
+    unenrolled = next((name for name, _, is_enrolled in rows if not is_enrolled), None)
     document = [
         {"name": name, "roles": list(project.users[name].roles), "enrolled": is_enrolled}
         for name, _, is_enrolled in rows
@@ -47,7 +45,7 @@ def list_users(ctx: CliContext) -> int:
 @click.argument("name")
 @click.pass_obj
 def enroll(ctx: CliContext, name: str) -> int:
-    """Enrol NAME: the person chooses a password at this terminal, and takes down an authenticator's key, shown once."""
+    """Enroll NAME: the user sets a password at this terminal and stores the authenticator key, which is shown once."""
     from wellspring.cli.worker_client import run_worker
     from wellspring.embedded import users as enrollment
     from wellspring.errors import Unavailable
@@ -55,25 +53,25 @@ def enroll(ctx: CliContext, name: str) -> int:
     project = ctx.load_project()
     enrollment.find_user_settings(project, name)
     require_terminal()
-    # Nobody chooses a password that nothing will take: the servers must be up, and the person new.
+    # Check before the password prompt: the servers must be up, and the user not yet enrolled.
     if project.read_run_state() is None:
         raise Unavailable("the servers of this project are not running", fix="run `wellspring up`")
-    # While another run holds the ledger the supervisor alone says who is enrolled already.
+    # While another run holds the writer lock, only the supervisor checks for an earlier enrollment.
     with suppress(Unavailable):
         if name in run_worker(project, "enrolled"):
             raise enrollment.already_enrolled(name)
     password = click.prompt("password", hide_input=True, confirmation_prompt="again")
     enrolled: dict[str, Any] = enrollment.request_enrollment(project, name, str(password))
-    ctx.echo(f"{name} is enrolled; for the authenticator, shown this once:")
+    ctx.echo(f"{name} is enrolled; the authenticator URL, shown only once:")
     ctx.echo(str(enrolled["otpauth_url"]))
     ctx.print_result({"name": name, **enrolled}, next_command="wellspring users list")
     return 0
 
 
 def log_in(project: Project) -> str:
-    """Ask who is there and log in to OpenBao as that person; returns a token for one act, which the act revokes.
+    """Prompt for name, password and code, and log in to OpenBao; return a token, which the caller revokes after use.
 
-    Raises Refused where there is no terminal, and for a wrong password or code.
+    Raises Refused without a terminal, and for a wrong password or code.
     """
     from wellspring.trust.identity import users as identity
 
@@ -85,11 +83,11 @@ def log_in(project: Project) -> str:
 
 
 def require_terminal() -> None:
-    """Raise Refused unless somebody sits at a terminal: no flag, file or variable names a person."""
+    """Raise Refused if standard input is not a terminal: no option, file or variable replaces a login."""
     from wellspring.errors import Refused
 
     if not sys.stdin.isatty():
         raise Refused(
-            "a person logs in at a terminal, and there is none",
-            fix="run this command yourself, in a shell: no flag, file or variable names a person",
+            "a login needs a terminal, and standard input is not a terminal",
+            fix="run this command in an interactive shell; no option, file or variable replaces the login",
         )

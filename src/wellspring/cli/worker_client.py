@@ -1,4 +1,4 @@
-"""Start a run under the worker's own user, hand it its credential over a pipe, and follow it to its end."""
+"""Start a worker process under its own user, send it its credential over a pipe, and read its events."""
 
 from __future__ import annotations
 
@@ -26,11 +26,10 @@ def run_worker(
     offline: bool = False,
     on_progress: ProgressCallback | None = None,
 ) -> Any:
-    """Run one of the worker's runs and return its result.
+    """Run one worker job and return its result.
 
-    given: what the run needs besides its subject; it travels over a pipe and stands in no argument list.
-    offline: go on without a credential when the servers are down, for runs that may need none. Raises what the run
-    raised; Unavailable when the servers are down.
+    params: further inputs of the job; sent over the pipe, never in an argument list. offline: run without a credential
+    when the servers are down. Raises the error of the job; Unavailable when the servers are down.
     """
     from wellspring.embedded.control_socket import request_credential
     from wellspring.runtime.privileges import service_command, service_environment
@@ -55,7 +54,7 @@ def run_worker(
     result: Any = None
     error: WellspringError | None = None
     finished = False
-    # Complaints go to a file: a library that warns at length must not fill a pipe that nobody reads yet.
+    # Standard error goes to a file: long warnings must not fill a pipe that is not read yet.
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as stderr_file:
         with subprocess.Popen(
             service_command(project, "worker", argv),
@@ -68,7 +67,7 @@ def run_worker(
         ) as child:
             assert child.stdin is not None
             assert child.stdout is not None
-            # A run that dies before it listens is told by its exit code.
+            # A process that ends before it reads its input is reported by its exit code.
             with contextlib.suppress(BrokenPipeError), child.stdin:
                 child.stdin.write(json.dumps({"credential": worker_credential, "params": params or {}}) + "\n")
             for line in child.stdout:
@@ -85,9 +84,9 @@ def run_worker(
         raise error
     if code != 0 or not finished:
         raise WellspringError(
-            f"the run {job!r} ended unexpectedly ({'signal ' + str(-code) if code < 0 else 'exit ' + str(code)})"
+            f"the job {job!r} ended unexpectedly ({'signal ' + str(-code) if code < 0 else 'exit ' + str(code)})"
             + _exception_class(stderr_text),
-            fix="run the command again: nothing is lost, and what was half done is finished first",
+            fix="run the command again: no data is lost, and an unfinished step is completed first",
         )
     return result
 
@@ -101,6 +100,6 @@ def _error_from_event(event: dict[str, Any]) -> WellspringError:
 
 
 def _exception_class(output: str) -> str:
-    """The class of the exception alone: its text could quote data."""
+    """Return the class of the exception only: its text could contain data."""
     lines = [line for line in output.strip().splitlines() if line and not line.startswith(" ")]
     return f": {lines[-1].partition(':')[0]}" if lines else ""

@@ -1,0 +1,49 @@
+"""The `predict` command: request one prediction from the API."""
+
+from __future__ import annotations
+
+import click
+
+from wellspring.cli.context import CliContext
+from wellspring.cli.worker_client import run_worker
+from wellspring.project import Project
+
+
+@click.command()
+@click.argument("model")
+@click.argument("keys", nargs=-1, metavar="[COLUMN=TOKEN]...")
+@click.option("--newest", is_flag=True, help="Predict for the newest row of the built edition.")
+@click.option("--reasons/--no-reasons", default=True, help="Whether to include the reasons.")
+@click.pass_obj
+def predict(ctx: CliContext, model: str, keys: tuple[str, ...], newest: bool, reasons: bool) -> int:
+    """Request a prediction of MODEL for one entity, named by its tokens; the response is journaled and signed."""
+    from wellspring.client import Client
+
+    project = ctx.load_project()
+    if newest == bool(keys):
+        raise click.UsageError("give COLUMN=TOKEN for each key, or --newest")
+    entity_keys = _latest_keys(ctx, project, model) if newest else _parse_keys(keys)
+    prediction = Client(project).predict(model, entity_keys, include_reasons=reasons)
+    ctx.echo(
+        f"{prediction.decision} ({prediction.score:.3f}, threshold {prediction.threshold}); {prediction.freshness}"
+    )
+    for attribution in prediction.reasons:
+        ctx.echo(f"  {'+' if attribution.contribution > 0 else '-'} {attribution.description}")
+    ctx.echo(f"release {prediction.release}, edition {prediction.edition}, as of {prediction.as_of:%Y-%m-%d %H:%M} UTC")
+    ctx.print_result(
+        prediction.model_dump(mode="json"), next_command=f"wellspring prove {prediction.subject} --out PACK"
+    )
+    return 0
+
+
+def _latest_keys(ctx: CliContext, project: Project, model: str) -> dict[str, str]:
+    entity_keys: dict[str, str] = run_worker(project, "latest-keys", model)[0]
+    ctx.echo(f"keys: {', '.join(f'{name}={token}' for name, token in entity_keys.items())}")
+    return entity_keys
+
+
+def _parse_keys(keys: tuple[str, ...]) -> dict[str, str]:
+    # The error repeats no argument: it could be an identifier.
+    if malformed_keys := [key for key in keys if "=" not in key]:
+        raise click.UsageError(f"{len(malformed_keys)} of the keys are not COLUMN=TOKEN")
+    return dict(key.split("=", 1) for key in keys)

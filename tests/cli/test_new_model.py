@@ -1,0 +1,137 @@
+"""The `new model` command: the files that it drafts, and the requests that it refuses."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.builders.shop import NEW_MODEL, NEW_MODEL_OF_SINGLE_ROWS, add_single_row_table, read_files
+from wellspring.cli import cli
+from wellspring.cli.context import run_command
+from wellspring.data.transform import build
+from wellspring.data.transform.dbt_process import BuildJob, SourceTable
+from wellspring.data.transform.leakage import compare_past
+from wellspring.models.spec import definition
+from wellspring.records.record import format_instant
+from wellspring.trust import policy
+
+
+def test_a_model_has_a_definition_a_view_sql_and_a_policy(shop: Path):
+    assert run_command(cli, ["new", "contract", "../orders_2026.csv"]) == 0
+    assert run_command(cli, [*NEW_MODEL, "recorded_at"]) == 0
+    model = definition.load_model_definition(shop / "models", "late")
+    assert (model.keys, model.label.table, model.baselines.entity_column) == (
+        ("order_id",),
+        "late_label",
+        "customer_id",
+    )
+    policy.load_policies(shop / "policies")
+    views = (shop / "features.py").read_text()
+    compile(views, "features.py", "exec")
+    sql = (shop / "dbt/models/marts/late_features.sql").read_text()
+    assert not [name for name in ("mail", "first_name", "zip", "note") if f'"{name}"' in views or f"row_.{name}" in sql]
+
+
+def test_the_model_file_has_short_lines_and_the_right_article(shop: Path):
+    assert run_command(cli, ["new", "contract", "../orders_2026.csv"]) == 0
+    assert run_command(cli, [*NEW_MODEL, "recorded_at"]) == 0
+    text = (shop / "models/late.py").read_text()
+    assert max(map(len, text.splitlines())) <= 120
+    assert "of an order_id" in text
+
+
+def test_an_outcome_in_the_same_row_needs_its_own_instant(shop: Path, capsys: pytest.CaptureFixture[str]):
+    add_single_row_table(shop, "order_id,customer_id,late,recorded_at,told_on")
+    before = read_files(shop)
+    assert run_command(cli, list(NEW_MODEL_OF_SINGLE_ROWS)) == 78
+    assert "--answered" in capsys.readouterr().err
+    assert read_files(shop) == before
+    assert run_command(cli, [*NEW_MODEL_OF_SINGLE_ROWS, "--answered", "told_on"]) == 0
+    sql = (shop / "dbt/models/marts/late_label.sql").read_text()
+    assert 'greatest(known_at, "told_on"::timestamptz) as known_since' in sql
+    # The instant of the outcome reveals the outcome.
+    assert "told_on" not in (shop / "features.py").read_text()
+
+
+def test_answered_may_name_the_known_column(shop: Path):
+    add_single_row_table(shop, "order_id,customer_id,late,recorded_at,told_on")
+    assert run_command(cli, [*NEW_MODEL_OF_SINGLE_ROWS, "--answered", "recorded_at"]) == 0
+    assert "known_at as known_since" in (shop / "dbt/models/marts/late_label.sql").read_text()
+
+
+@pytest.mark.parametrize(
+    "taken", ["instant", "is_request", "outcome_known", "hit", "outcome_known_at", "sequence", "known_at"]
+)
+def test_a_reserved_column_name_is_refused(shop: Path, taken: str):
+    add_single_row_table(shop, f"order_id,customer_id,late,recorded_at,{taken}")
+    assert run_command(cli, [*NEW_MODEL_OF_SINGLE_ROWS, "--answered", taken]) == 78
+
+
+@pytest.mark.parametrize("name", ["class", "import", "Late", "late__", "_late"])
+def test_an_invalid_model_name_is_refused(shop: Path, name: str):
+    assert run_command(cli, ["new", "contract", "../orders_2026.csv"]) == 0
+    assert run_command(cli, [*NEW_MODEL[:2], name, *NEW_MODEL[3:], "recorded_at"]) == 64
+
+
+@pytest.mark.slow
+def test_sql_is_built_for_column_names_that_are_keywords(shop: Path, tmp_path: Path):
+    """Names that SQL and YAML know as words; cut at an instant, the past looks as it did then."""
+    add_single_row_table(shop, "order,group,default,recorded_at,end")
+    names = ("--key", "order", "--label", "default", "--known", "recorded_at", "--answered", "end")
+    path = shop / "contracts" / "once.odcs.yaml"
+    # The column `group` is opened by hand.
+    path.write_text(
+        path.read_text().replace("egress, value: never", 'egress, value: token }, { property: domain, value: "g"')
+    )
+    assert run_command(cli, ["new", "model", "default_on", "--table", "once", *names]) == 0
+    day = datetime(2026, 1, 1, tzinfo=UTC)
+    count = 90
+    landed = pa.table(
+        {
+            "order": [f"order_k1_{n:026d}" for n in range(count)],
+            "group": [f"g_k1_{n % 7:026d}" for n in range(count)],
+            "default": pa.array([n % 3 == 0 for n in range(count)]),
+            "recorded_at": pa.array([day + timedelta(days=n) for n in range(count)], pa.timestamp("us", "UTC")),
+            "end": pa.array([(day + timedelta(days=n + 5)).date() for n in range(count)], pa.date32()),
+            "row_number": pa.array(range(count), pa.int64()), "drop_id": ["d"] * count, "tenant": ["t"] * count,
+            "replay_number": pa.array([0] * count, pa.int64()),
+            "known_since": pa.array([day + timedelta(days=200)] * count, pa.timestamp("us", "UTC")),
+        }
+    )  # fmt: skip
+    pq.write_table(landed, tmp_path / "once.parquet")
+    (tmp_path / "scratch").mkdir()
+    source = SourceTable(files=(str(tmp_path / "once.parquet"),), known_since_columns=("recorded_at", "known_since"))
+    cut = format_instant(day + timedelta(days=60))
+    job = BuildJob(
+        project_dir=str(shop / "dbt"),
+        scratch_dir=str(tmp_path / "scratch"),
+        sources={"once": source},
+        audit_instants=(cut,),
+    )
+    built = build.run_in_child(job)
+    assert built.problems == ()
+    assert {table.name: table.rows for table in built.tables} == {
+        "default_on_features": count,
+        "default_on_label": count,
+    }
+    for table in built.tables:
+        whole, past = (str(tmp_path / "scratch" / run / f"{table.name}.parquet") for run in ("full", "audit-0"))
+        compared = compare_past(whole, past, audit_instant=cut, keys=table.keys)
+        assert (compared.leaks, compared.rows > 50) == ([], True)
+    result = pq.read_table(tmp_path / "scratch/full/default_on_label.parquet").sort_by("known_since")
+    assert result["known_since"][0].as_py() == day + timedelta(days=5)
+
+
+@pytest.mark.parametrize(
+    ("option", "column"), [("--key", "kind"), ("--label", "price"), ("--known", "kind"), ("--label", "mail")]
+)
+def test_an_unsuitable_column_is_refused_and_nothing_is_written(shop: Path, option: str, column: str):
+    assert run_command(cli, ["new", "contract", "../orders_2026.csv"]) == 0
+    before = read_files(shop)
+    words = [*NEW_MODEL, "recorded_at", option, column]
+    assert run_command(cli, words) == 78
+    assert read_files(shop) == before

@@ -1,0 +1,36 @@
+"""The `transform` command: its text, document and exit code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tests.cli.conftest import Run, StubWorker
+from wellspring.cli import transform as module
+
+TABLES = [{"table": "claim_features", "rows": 12}]
+BUILT: dict[str, Any] = {
+    "edition": {"id": "b" * 12, "parent": "a" * 12},
+    "tables": TABLES,
+    "newly_built": True,
+    "leaks": [],
+    "online_rows": {},
+}
+
+
+def test_transform_prints_the_built_edition(run: Run, root: Path, stub_worker: StubWorker):
+    calls = stub_worker(module, {**BUILT, "leaks": ["claim_features.paid"], "online_rows": {"claim": 12}})
+    output = run("transform", "--project", root)
+    assert (output.code, calls) == (0, [("transform", None)])
+    assert f"built edition {'b' * 12} from landed {'a' * 12}" in output.out
+    assert "claim_features    12" in output.out
+    assert "claim_features.paid used future data" in output.out
+    assert "rows online" in output.out
+    assert output.out.splitlines()[-1] == "next: wellspring train MODEL"
+
+
+def test_transform_of_a_built_edition_exits_3(run: Run, root: Path, stub_worker: StubWorker):
+    stub_worker(module, {**BUILT, "newly_built": False})
+    output = run("transform", "--json", "--project", root)
+    assert output.code == 3
+    assert output.document == {**BUILT, "newly_built": False}
