@@ -17,7 +17,7 @@ def project(tmp_path: Path) -> Released:
     return Released(tmp_path)
 
 
-def test_views_are_loaded_and_readers_reader_digests_once_per_digest(project: Released):
+def test_views_are_loaded_and_readers_opened_once_per_digest(project: Released):
     loaded_digests: list[str] = []
     reader_digests: list[str] = []
 
@@ -31,7 +31,7 @@ def test_views_are_loaded_and_readers_reader_digests_once_per_digest(project: Re
 
     online = OnlineFeatures("tiny", load_views=load_views, open_reader=open_reader)  # type: ignore[arg-type]
 
-    async def read() -> None:
+    async def read_twice() -> None:
         row_key = ("claim", (claim(3)["claim_id"],))
         for _ in range(2):
             live, rows = await online.read_rows(online.get_views(project.views.digest), [row_key])
@@ -40,7 +40,7 @@ def test_views_are_loaded_and_readers_reader_digests_once_per_digest(project: Re
         assert await online.read_live_marker() == project.online.live
         await online.close()
 
-    run(read())
+    run(read_twice())
     assert loaded_digests == reader_digests == [project.views.digest]
 
 

@@ -101,9 +101,9 @@ def test_ledger_entry_is_written_before_signature(project: Released):
         service, ports = project.service()
         order: list[str] = []
         key = ports.answer_signer.current_key()
-        signed, answers = key.sign_answer, ports.step.record_answer
+        signed, answers = key.sign_answer, ports.step.record_prediction
         key.sign_answer = lambda text: order.append("signature") or signed(text)  # type: ignore[method-assign]
-        ports.step.record_answer = lambda *a, **k: order.append("entry") or answers(*a, **k)  # type: ignore[method-assign]
+        ports.step.record_prediction = lambda *a, **k: order.append("entry") or answers(*a, **k)  # type: ignore[method-assign]
         await service.predict("denials", claim(1), include_reasons=False, principal=PORTAL)
         await service.close()
         return order
