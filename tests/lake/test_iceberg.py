@@ -81,7 +81,7 @@ def test_a_snapshot_that_lacks_published_rows_never_becomes_current(warehouse: C
     item = write(table, root)
     table.publish(item, "edition-1")
     second = write(table, root, "b")
-    with pytest.raises(CorruptedError, match="does not hold all rows"):
+    with pytest.raises(CorruptedError, match="does not contain all published rows"):
         table.publish(second, "edition-2")
     assert table.branch_head(MAIN_BRANCH) == item
 

@@ -9,10 +9,10 @@ from wellspring.lake.iceberg import SnapshotInfo
 from wellspring.lake.staging import (
     SYSTEM_COLUMNS,
     add_system_columns,
-    from_snapshot,
     rows_to_stage,
     snapshot_properties,
     sort_rows,
+    staged_part_from_snapshot,
 )
 
 CLAIMS = drops.contract()
@@ -20,7 +20,9 @@ CLAIMS = drops.contract()
 
 def test_what_a_snapshot_remembers_is_what_was_staged():
     intake = drops.intake("a", CLAIMS, drops.rows(3), part=2)
-    staged = from_snapshot("medical_claim", SnapshotInfo(7, snapshot_properties(intake, CLAIMS), 9), published=True)
+    staged = staged_part_from_snapshot(
+        "medical_claim", SnapshotInfo(7, snapshot_properties(intake, CLAIMS), 9), published=True
+    )
     assert (staged.drop, staged.replay_number, staged.rows, staged.rows_digest) == (
         intake.drop.id,
         2,

@@ -1,8 +1,8 @@
-"""Built tables: what dbt made of exactly one landed edition, kept beside the landed tables, and the edition of both.
+"""Built tables: the output of dbt for exactly one landed edition, stored next to the landed tables.
 
-Each build writes a table whole, as one snapshot on top of the table's empty first one, so that the snapshots of two
-builds share no row. Nobody reads a snapshot before it was read back; when the edition is published it is tagged, and
-so never expires. Intent, act, done, as with a landed edition: a reader goes by the pointer, which moves last.
+Each build writes a complete table as one snapshot on top of the table's empty first snapshot, so the snapshots of two
+builds share no rows. A snapshot becomes visible only after it was read back and verified; publishing tags it, so that
+it never expires. Publishing follows intent, act, done, as for a landed edition: the readers' pointer moves last.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class BuiltTables:
-    """The built level of one lake. One writer at a time: the caller holds the house's writer lock."""
+    """The built level of one lake. One writer at a time: the caller holds the project's writer lock."""
 
     def __init__(self, folder: Path, edition_store: editions.EditionStore) -> None:
         self.folder = folder
@@ -35,15 +35,15 @@ class BuiltTables:
         self._edition_store = edition_store
 
     def close(self) -> None:
-        """Let go of the catalog's file."""
+        """Close the catalog file."""
         self._catalog.close()
 
     def list_tables(self) -> Iterator[LakeTable]:
-        """Open each built table that there ever was."""
+        """Open every built table in the catalog, including those of earlier builds."""
         yield from map(self._catalog.load_table, self._catalog.table_names())
 
     def find_table(self, name: str, snapshot_id: int) -> LakeTable | None:
-        """Open the built table that holds a snapshot; None when it is another table's, a landed one's."""
+        """Open the built table that holds a snapshot; return None when the snapshot belongs to a landed table."""
         if name not in self._catalog.table_names():
             return None
         table = self._catalog.load_table(name)
@@ -52,16 +52,16 @@ class BuiltTables:
     def write_table(
         self, name: str, rows: pa.Table, sort_columns: Sequence[str], properties: Mapping[str, str]
     ) -> tuple[TableSnapshot, Ref]:
-        """Write a table whole where nobody reads it, and read it back. order: its rows stand in the order of these.
+        """Write a complete table to an unpublished snapshot, sorted by `sort_columns`, and read it back.
 
-        Raises Broken when the rows read back are not those that were written, and then they do not stay.
+        Raises CorruptedError when the rows read back differ from those written; the snapshot is then removed.
         """
         rows_digest = table_hash.hash_rows(rows)
         table = self._catalog.prepare_table(name, rows.schema)
         snapshot_id = table.append_rows(
             rows, table.empty_snapshot_id(), {**properties, "rows": str(rows.num_rows), "rows_digest": rows_digest}
         )
-        # A large table is several files, and their order is nobody's promise.
+        # A large table is stored as several files, whose order is not guaranteed.
         stored_rows = (
             table.rows_added_by(snapshot_id)
             .select(rows.column_names)
@@ -70,8 +70,8 @@ class BuiltTables:
         if stored_rows.num_rows != rows.num_rows or table_hash.hash_rows(stored_rows) != rows_digest:
             table.drop_branch(AUDIT_BRANCH)
             raise CorruptedError(
-                f"table {name} read back from the lake is not what was built",
-                fix="nothing of it was published; check the disk, then build again",
+                f"table {name} read back from the lake differs from what was built",
+                fix="nothing was published; check the disk, then build again",
             )
         return (
             TableSnapshot(table=name, snapshot_id=snapshot_id, rows=rows.num_rows),
@@ -79,7 +79,7 @@ class BuiltTables:
         )
 
     def snapshot_properties(self, edition: Edition) -> dict[str, Mapping[str, str]]:
-        """Say, for each table of a built edition that was built, what its snapshot remembers of its build."""
+        """Return the snapshot properties of each built table of an edition, by table name."""
         properties_by_table: dict[str, Mapping[str, str]] = {}
         for table_snapshot in edition.tables:
             if table := self.find_table(table_snapshot.table, table_snapshot.snapshot_id):
@@ -95,7 +95,7 @@ class BuiltTables:
         facts: Mapping[str, JsonValue],
         step: Recorder,
     ) -> None:
-        """Let readers see a built edition, all its tables at once."""
+        """Make all tables of a built edition visible to readers at once."""
         with step(
             "publish",
             edition.subject,
@@ -108,19 +108,20 @@ class BuiltTables:
             self.apply_publish(edition, step)
 
     def apply_publish(self, edition: Edition, step: Recorder) -> None:
-        """Place the tables, write the edition down, move the pointer; each part of it may have happened already."""
+        """Set the current snapshots, save the edition and move the pointer; each part is idempotent."""
         current = self._edition_store.latest_edition("built")
-        if any(item.id == edition.id for item in self._edition_store.list_history("built")):
+        if any(published.id == edition.id for published in self._edition_store.list_history("built")):
             return
         if current is not None and current.known_since > edition.known_since:
             raise CorruptedError(
-                f"edition {edition.id} was built before {current.id}, which readers see already",
-                fix="stop; a publish went ahead of the recovery of an earlier one",
+                f"edition {edition.id} was built before {current.id}, which is already published",
+                fix="stop; a publish ran before an earlier one was recovered",
             )
         for built_snapshot in _built_snapshots(edition, self._edition_store.get_edition(str(edition.parent))):
             if (table := self.find_table(built_snapshot.table, built_snapshot.snapshot_id)) is None:
                 raise CorruptedError(
-                    f"table {built_snapshot.table} has lost snapshot {built_snapshot.snapshot_id} of edition {edition.id}",
+                    f"snapshot {built_snapshot.snapshot_id} of {built_snapshot.table}, named by edition {edition.id}, "
+                    "is missing",
                     fix="stop; restore the lake from a copy",
                 )
             table.set_current(built_snapshot.snapshot_id, f"edition-{edition.id}")
@@ -131,20 +132,23 @@ class BuiltTables:
 
 
 def leaked_columns(facts_source: LedgerIndex | Mapping[str, JsonValue], edition: Edition) -> tuple[str, ...]:
-    """Read from the ledger which columns (`table.column`) of a built edition knew the future.
+    """Read from the ledger which columns (`table.column`) of a built edition use future information.
 
-    said: the ledger's index, or the facts of the edition's publish. Raises NotFound when it was never published.
+    facts_source: the ledger's index, or the facts of the edition's publish entry. Raises NotFound when the edition was
+    never published.
     """
     leaks = _publish_facts(facts_source, edition).get("leaks")
     if not isinstance(leaks, list):
-        raise CorruptedError(f"the publish of {edition.subject} says nothing of leaks", fix="stop; verify the ledger")
+        raise CorruptedError(
+            f"the publish entry of {edition.subject} has no fact 'leaks'", fix="stop; verify the ledger"
+        )
     return tuple(map(str, leaks))
 
 
 def audited_rows(facts_source: LedgerIndex | Mapping[str, JsonValue], edition: Edition) -> dict[str, int]:
-    """Read from the ledger how many rows of each feature table were held against the past, when its leaks were sought.
+    """Read from the ledger how many rows of each feature table the leakage audit compared.
 
-    said: as for `leaks_of`. A table of which nothing is said was not audited: no leak of it would have been found.
+    facts_source: as for `leaked_columns`. A table that is missing was not audited: its leaks would not be detected.
     """
     audited = _publish_facts(facts_source, edition).get("audited")
     if not isinstance(audited, Mapping):
@@ -157,12 +161,15 @@ def _publish_facts(facts_source: LedgerIndex | Mapping[str, JsonValue], edition:
         return facts_source
     published = facts_source.list_entries(subject=edition.subject, action="publish", phase="done")
     if not published:
-        raise NotFound(f"the ledger has no publish of {edition.subject}", fix="run receive, which finishes it")
+        raise NotFound(
+            f"the ledger has no publish entry of {edition.subject}",
+            fix="run `wellspring ingest`, which finishes an interrupted publish",
+        )
     return published[0].entry.facts
 
 
 def _built_snapshots(edition: Edition, landed: Edition) -> tuple[TableSnapshot, ...]:
-    """Return the tables that were built. Raises Broken unless all others are those of the one landed edition."""
+    """Return the built tables. Raises CorruptedError unless all other tables are those of the landed edition."""
     if landed.level != "landed" or not set(landed.tables) <= set(edition.tables):
         raise CorruptedError(
             f"edition {edition.id} does not hold the tables of the landed edition {landed.id}",

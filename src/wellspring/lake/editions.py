@@ -1,4 +1,7 @@
-"""Editions: one small file each, named by its own bytes, and one pointer a level that is swapped last."""
+"""Editions: named, immutable sets of table snapshots. One JSON file per edition, one pointer file per level.
+
+An edition's id is the beginning of the hash of its file. The pointer is replaced last.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from typing import Literal
 from pydantic import JsonValue
 
 from wellspring.errors import CorruptedError, NotFound
+from wellspring.project import suggest_name
 from wellspring.records.data import Edition, TableSnapshot
 from wellspring.records.record import format_instant
 from wellspring.stores.objects.disk import DiskBlobStore
@@ -30,7 +34,7 @@ def build_edition(
     tenant: str,
     known_since: datetime,
 ) -> Edition:
-    """Make an edition; its id follows from all the rest."""
+    """Build an edition; its id is derived from all other fields."""
     without_id = Edition(
         id="",
         level=level,
@@ -44,21 +48,21 @@ def build_edition(
 
 
 def encode_edition(edition: Edition) -> bytes:
-    """Write an edition as canonical JSON, without its id: the id is the beginning of the hash of these bytes."""
+    """Encode an edition as canonical JSON, without its id: the id is the beginning of the hash of these bytes."""
     value = edition.model_dump(mode="json", exclude={"id"})
     for table in value["tables"]:
-        # A snapshot's number has 63 bits and a JSON number is exact to 53.
+        # A snapshot id has 63 bits; a JSON number is exact to 53 bits.
         table["snapshot_id"] = str(table["snapshot_id"])
     return canonical.dumps_canonical(value)
 
 
 def edition_digest(edition: Edition) -> str:
-    """Hash an edition: SHA-256 of its bytes, of which its id is the first 12 digits."""
+    """Hash an edition: SHA-256 of its encoded bytes; the first 12 hex digits are its id."""
     return hashlib.sha256(encode_edition(edition)).hexdigest()
 
 
 def edition_facts(edition: Edition) -> dict[str, JsonValue]:
-    """Say of an edition, in the entry of its publish, all that it takes to make it again."""
+    """Return the facts of an edition's publish entry; `edition_from_facts` rebuilds the edition from them."""
     return {
         "level": edition.level,
         "parent": edition.parent,
@@ -70,10 +74,10 @@ def edition_facts(edition: Edition) -> dict[str, JsonValue]:
 
 
 def edition_from_facts(tenant: str, facts: dict[str, JsonValue]) -> Edition:
-    """Make an edition again from the entry of its publish. Raises Broken when the entry cannot be one."""
+    """Rebuild an edition from the facts of its publish entry. Raises CorruptedError when the facts are invalid."""
     tables, rows = facts.get("tables"), facts.get("rows")
     if not isinstance(tables, dict) or not isinstance(rows, dict) or tables.keys() != rows.keys():
-        raise CorruptedError("the facts of a publish are not as it writes them", fix="stop; verify the ledger")
+        raise CorruptedError("the facts of a publish entry are invalid", fix="stop; verify the ledger")
     without_id = Edition.model_validate(
         {
             **{name: facts.get(name) for name in ("known_since", "level", "parent", "drops")},
@@ -85,24 +89,34 @@ def edition_from_facts(tenant: str, facts: dict[str, JsonValue]) -> Edition:
     return without_id.model_copy(update={"id": edition_digest(without_id)[:12]})
 
 
+def find_table_snapshot(edition: Edition, name: str) -> TableSnapshot:
+    """Return the snapshot of a table in an edition. Raises NotFound with the nearest table."""
+    for table_snapshot in edition.tables:
+        if table_snapshot.table == name:
+            return table_snapshot
+    raise NotFound(
+        f"edition {edition.id} has no table {name!r}", fix=suggest_name(name, [table.table for table in edition.tables])
+    )
+
+
 class EditionStore:
-    """The folder of editions: `ID.json`, write once, and the pointers `landed` and `built`."""
+    """The folder of editions: `ID.json`, written once, and the pointers `landed` and `built`."""
 
     def __init__(self, folder: Path) -> None:
         self._paths = DiskBlobStore(folder)
-        # An edition never changes, so it is read once.
+        # Editions are immutable, so each file is read once.
         self._cache: dict[str, Edition] = {}
 
     def save_edition(self, edition: Edition) -> None:
-        """Write it down, durably; nobody is pointed to it yet."""
+        """Write an edition durably; the pointer does not change."""
         self._paths.write_once(f"{edition.id}.json", encode_edition(edition))
 
     def set_pointer(self, edition: Edition) -> None:
-        """Let readers of its level see it from now on."""
+        """Point readers of the edition's level to it."""
         self._paths.replace(edition.level, f"{edition.id}\n".encode())
 
     def latest_edition(self, level: EditionLevel = "landed") -> Edition | None:
-        """Return what the pointer names, or None before the first one."""
+        """Return the edition that the pointer names, or None before the first edition."""
         try:
             pointer = self._paths.read(level)
         except NotFound:
@@ -110,7 +124,7 @@ class EditionStore:
         return self.get_edition(pointer.decode(errors="replace").strip())
 
     def get_edition(self, edition_id: str) -> Edition:
-        """Return an edition by id. Raises NotFound with the nearest id, Broken when its bytes are others."""
+        """Return an edition by id. Raises NotFound with the nearest id, CorruptedError when the file was changed."""
         if edition_id in self._cache:
             return self._cache[edition_id]
         try:
@@ -118,18 +132,18 @@ class EditionStore:
         except NotFound:
             edition_ids = [name.removesuffix(".json") for name in self._paths.list("") if name.endswith(".json")]
             matches = difflib.get_close_matches(edition_id, edition_ids, n=1)
-            fix = f"did you mean {matches[0]}?" if matches else "list the editions that there are"
+            fix = f"did you mean {matches[0]}?" if matches else "use the id of an existing edition"
             raise NotFound(f"no edition {edition_id!r}", fix=fix) from None
         if hashlib.sha256(content).hexdigest()[:12] != edition_id:
             raise CorruptedError(
-                f"edition {edition_id} no longer hashes to its name", fix="restore its file; do not retry"
+                f"the file of edition {edition_id} does not hash to its id", fix="restore the file; do not retry"
             )
         edition = Edition.model_validate({"id": edition_id, **json.loads(content)}, strict=False)
         self._cache[edition_id] = edition
         return edition
 
     def list_history(self, level: EditionLevel = "landed") -> Iterator[Edition]:
-        """Walk from the newest edition of a level back to its first."""
+        """Yield the editions of a level from the newest to the first."""
         edition = self.latest_edition(level)
         if level == "built":
             yield from self._built_history(edition) if edition is not None else ()
@@ -139,11 +153,13 @@ class EditionStore:
             edition = self.get_edition(edition.parent) if edition.parent else None
 
     def _built_history(self, latest: Edition) -> list[Edition]:
-        """List the built editions that readers were ever pointed to: a built one's parent is the landed one."""
+        """List the built editions up to the latest, newest first; a built edition's parent is a landed one."""
         stored_editions = [
             self.get_edition(name.removesuffix(".json")) for name in self._paths.list("") if name.endswith(".json")
         ]
         visible = [
             stored for stored in stored_editions if stored.level == "built" and stored.known_since <= latest.known_since
         ]
-        return sorted(visible, key=lambda item: (item.id == latest.id, item.known_since, item.id), reverse=True)
+        return sorted(
+            visible, key=lambda edition: (edition.id == latest.id, edition.known_since, edition.id), reverse=True
+        )

@@ -1,6 +1,6 @@
-"""Files of a table on a local disk, made durable: fsync on close, and of the folder, before any commit names them.
+"""pyiceberg FileIO for a local disk that calls fsync on each file and its folder before a commit names the file.
 
-Only pyiceberg imports this, by its name in the catalog's properties, so it may import pyiceberg at its head.
+Only pyiceberg imports this module, by the class name in the catalog's properties, so it imports pyiceberg at the top.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from pyiceberg.io import OutputStream
 
 FILE_IO_CLASS = "wellspring.lake.fsync_io.DurableFileIO"
-"""For the catalog's property `py-io-impl`."""
+"""Value of the catalog's property `py-io-impl`."""
 
 
 class DurableFileIO(PyArrowFileIO):
-    """Reads as pyarrow does; writes so that a power cut after the commit loses nothing that the commit names."""
+    """Reads like PyArrowFileIO; writes files that survive a power loss after the commit that names them."""
 
     def new_output(self, location: str) -> PyArrowFile:
         scheme, netloc, path = self.parse_location(location, self.properties)
@@ -31,7 +31,7 @@ class _DurableOutputFile(PyArrowFile):
     def create(self, overwrite: bool = False) -> OutputStream:
         path = Path(self._path)
         _create_folder(path.parent)
-        # The Protocol names its parameters otherwise than io does.
+        # The protocol's parameter names differ from those of io.
         return cast("OutputStream", _FsyncStream(path, "wb" if overwrite else "xb"))
 
 

@@ -1,7 +1,7 @@
-"""What the lake asks of Iceberg: one catalog on SQLite, and tables that grow on a branch before anybody reads them.
+"""Iceberg adapter of the lake: one catalog on SQLite, and tables that grow on a branch before they are published.
 
-Two branches a table. `audit` holds rows that were written and not yet read back; `staging` holds audited rows that
-wait for their set. Each snapshot carries `wellspring.*` properties that say which drop it holds.
+Each table has two branches. `audit` holds rows that were written and not yet read back; `staging` holds audited rows
+that are not yet published. Each snapshot has `wellspring.*` properties that name the drop it holds.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ PROPERTY_PREFIX = "wellspring."
 TABLE_PROPERTIES = {
     "write.parquet.compression-codec": "zstd",
     "write.parquet.compression-level": "1",
-    # No two tokens are alike: a dictionary that gives up early makes files smaller and a third faster to write.
+    # Tokens are mostly distinct: a small dictionary limit makes files smaller and a third faster to write.
     "write.parquet.dict-size-bytes": "131072",
-    # Bounds of whole drop ids, not of their first 16 letters: a search for one drop then opens one file.
+    # Bounds of complete drop ids, not of the first 16 characters: a scan for one drop then opens one file.
     "write.metadata.metrics.column.drop_id": "full",
     "commit.manifest-merge.enabled": "true",
     "write.metadata.delete-after-commit.enabled": "true",
@@ -38,7 +38,7 @@ TABLE_PROPERTIES = {
 
 
 class SnapshotInfo(NamedTuple):
-    """One snapshot of a table's line. marks: its `wellspring.*` properties without the prefix; rows: in the table."""
+    """One snapshot of a table: its `wellspring.*` properties without the prefix, and the table's number of rows."""
 
     snapshot_id: int
     properties: Mapping[str, str]
@@ -62,7 +62,7 @@ class Catalog:
         self.folder.mkdir(parents=True, exist_ok=True)
         catalog = SqlCatalog(
             "wellspring",
-            # URL.create quotes what a folder's name may hold (#, %, a space).
+            # URL.create quotes special characters of the folder's name (#, %, a space).
             uri=URL.create("sqlite", database=str(self.folder / "catalog.db")).render_as_string(),
             warehouse=str(self.folder / "warehouse"),
             **{"py-io-impl": FILE_IO_CLASS},
@@ -77,16 +77,16 @@ class Catalog:
         return tuple(sorted(name for _, name in self._catalog.list_tables(self.namespace)))
 
     def load_table(self, name: str) -> LakeTable:
-        """Open a table as it is now. Raises NotFound with the nearest name."""
+        """Open a table in its current state. Raises NotFound with the nearest name."""
         if name not in (existing := self.table_names()):
             raise NotFound(f"no table {name!r} in the lake", fix=suggest_name(name, list(existing)))
         return LakeTable(name, self._catalog.load_table((self.namespace, name)))
 
     def prepare_table(self, name: str, schema: pa.Schema) -> LakeTable:
-        """Open a table that can hold this schema: create it, or add the columns that it lacks.
+        """Open a table that can hold a schema: create it, or add the missing columns.
 
-        Raises Refused when a column has another type than the table's. A built table is made anew each time, so it
-        takes on the schema whatever it was; each snapshot keeps the schema that it was written with.
+        Raises Refused when the type of a column differs from the table's. A built table is rewritten each time, so its
+        columns are replaced; each snapshot keeps the schema that it was written with.
         """
         if name not in self.table_names():
             with _translate_write_conflicts(name):
@@ -97,21 +97,21 @@ class Catalog:
         if self.namespace == BUILT_NAMESPACE:
             table.drop_columns(schema)
         table.evolve_schema(schema)
-        # Iceberg refuses a branch of a table without a snapshot: an empty one is the root of every line.
+        # Iceberg refuses a branch of a table without a snapshot: an empty snapshot is the root of all others.
         if table.branch_head(MAIN_BRANCH) is None:
             with _translate_write_conflicts(name):
                 table.iceberg.append(_plain_schema(schema).empty_table())
         return table
 
     def close(self) -> None:
-        """Let go of the catalog's file."""
+        """Close the catalog file."""
         if "_catalog" in self.__dict__:
             self._catalog.close()
             del self.__dict__["_catalog"]
 
 
 class LakeTable:
-    """One table as it was when it was opened, and after each change made through here."""
+    """One table in the state in which it was opened, updated by each change made through this object."""
 
     def __init__(self, name: str, iceberg: Table) -> None:
         self.name = name
@@ -123,8 +123,8 @@ class LakeTable:
         return None if ref is None else ref.snapshot_id
 
     def ancestry(self, snapshot_id: int | None) -> tuple[SnapshotInfo, ...]:
-        """Walk from a snapshot back to the table's root, newest first."""
-        snapshots_by_id = {item.snapshot_id: item for item in self.iceberg.metadata.snapshots}
+        """List a snapshot and its ancestors down to the table's root, newest first."""
+        snapshots_by_id = {snapshot.snapshot_id: snapshot for snapshot in self.iceberg.metadata.snapshots}
         ancestors: list[SnapshotInfo] = []
         while snapshot_id is not None and (snapshot := snapshots_by_id.get(snapshot_id)) is not None:
             summary: dict[str, str] = snapshot.summary.additional_properties if snapshot.summary else {}
@@ -138,11 +138,11 @@ class LakeTable:
         return tuple(ancestors)
 
     def descends_from(self, snapshot_id: int | None, ancestor_id: int | None) -> bool:
-        """Tell whether one snapshot holds all that another holds."""
+        """Return whether a snapshot equals or descends from another."""
         return any(ancestor.snapshot_id == ancestor_id for ancestor in self.ancestry(snapshot_id))
 
     def evolve_schema(self, schema: pa.Schema) -> None:
-        """Add the columns that the table lacks and widen decimals. Raises Refused for any other difference."""
+        """Add missing columns and widen decimals. Raises Refused for any other difference."""
         table_schema = self.iceberg.schema().as_arrow()
         types_by_name = {field.name: field.type for field in _plain_schema(table_schema)}
         new_schema = _plain_schema(schema)
@@ -150,15 +150,15 @@ class LakeTable:
             current_type = types_by_name.get(field.name, field.type)
             if current_type != field.type and not _is_widening(current_type, field.type):
                 raise Refused(
-                    f"column {field.name} of {self.name} is {current_type} in the lake and {field.type} in the contract",
-                    fix="give the column a new name, or put its type back; published rows are never rewritten",
+                    f"column {field.name} of {self.name} is {current_type} in the lake, {field.type} in the contract",
+                    fix="rename the column, or restore its type; published rows are never rewritten",
                 )
         if any(types_by_name.get(field.name) != field.type for field in new_schema):
             with _translate_write_conflicts(self.name), self.iceberg.update_schema() as change:
                 change.union_by_name(new_schema)
 
     def drop_columns(self, schema: pa.Schema) -> None:
-        """Take out the columns that a schema lacks or has as another type."""
+        """Drop the columns that are missing from a schema or have another type in it."""
         types_by_name = {field.name: field.type for field in _plain_schema(schema)}
         dropped_names = [
             field.name
@@ -174,16 +174,16 @@ class LakeTable:
                     change.delete_column(name)
 
     def empty_snapshot_id(self) -> int:
-        """Return the empty snapshot that each line of the table begins with."""
+        """Return the id of the table's first snapshot, which is empty."""
         return min(self.iceberg.metadata.snapshots, key=lambda snapshot: snapshot.sequence_number or 0).snapshot_id
 
     def set_current(self, snapshot_id: int, tag: str) -> None:
-        """Make a whole-table snapshot current and tag it so that it never expires; doing it again changes nothing."""
+        """Make a whole-table snapshot current and tag it so that it never expires; idempotent."""
         if self.branch_head(MAIN_BRANCH) == snapshot_id == self.branch_head(tag):
             return
         if self.iceberg.snapshot_by_id(snapshot_id) is None:
             raise CorruptedError(
-                f"{self.name} has lost snapshot {snapshot_id}", fix="stop; restore the lake from a copy"
+                f"snapshot {snapshot_id} of {self.name} is missing", fix="stop; restore the lake from a copy"
             )
         change = self.iceberg.manage_snapshots().set_current_snapshot(snapshot_id=snapshot_id)
         if self.branch_head(tag) is None:
@@ -194,7 +194,7 @@ class LakeTable:
             change.commit()
 
     def append_rows(self, rows: pa.Table, parent_id: int, properties: Mapping[str, str]) -> int:
-        """Append rows on the audit branch, on top of `base`, and return their snapshot; nobody reads it yet."""
+        """Append rows to the audit branch on top of `parent_id`, and return the id of the new snapshot."""
         with _translate_write_conflicts(self.name):
             self.iceberg.manage_snapshots().create_branch(parent_id, AUDIT_BRANCH).commit()
             self.iceberg.append(
@@ -202,15 +202,17 @@ class LakeTable:
             )
         head = self.branch_head(AUDIT_BRANCH)
         if head is None:
-            raise CorruptedError(f"the rows just written to {self.name} are gone", fix="check the disk under the lake")
+            raise CorruptedError(
+                f"the rows just written to {self.name} are missing", fix="check the disk that holds the lake"
+            )
         return head
 
     def rows_added_by(self, snapshot_id: int) -> pa.Table:
-        """Read back exactly the rows that one snapshot added, from its files."""
+        """Read the rows that one snapshot added, from its files."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        # Not a scan with a filter: comparing 150,000 drop ids costs far more than reading the one file that holds them.
+        # A scan that filters 150,000 drop ids costs far more than reading the one file that contains them.
         file_tables: list[pa.Table] = []
         for file in self._data_files_added_by(snapshot_id):
             with self.iceberg.io.new_input(file.file_path).open() as stream:
@@ -220,29 +222,29 @@ class LakeTable:
         )
 
     def move_staging(self, snapshot_id: int) -> None:
-        """Move the staging branch to a snapshot that was audited."""
+        """Move the staging branch to an audited snapshot."""
         with _translate_write_conflicts(self.name):
             change = self.iceberg.manage_snapshots().create_branch(snapshot_id, STAGING_BRANCH)
             (change.remove_branch(AUDIT_BRANCH) if self.branch_head(AUDIT_BRANCH) is not None else change).commit()
 
     def drop_branch(self, branch: str) -> None:
-        """Forget a branch; its rows were never visible to a reader."""
+        """Drop a branch; its rows were never visible to a reader."""
         if self.branch_head(branch) is not None:
             with _translate_write_conflicts(self.name):
                 self.iceberg.manage_snapshots().remove_branch(branch).commit()
 
     def publish(self, snapshot_id: int, tag: str) -> None:
-        """Make a snapshot the table's current one, and tag it so that it never expires. Doing it again changes nothing.
+        """Make a snapshot current and tag it so that it never expires; idempotent.
 
-        Raises Broken when the snapshot does not hold all that main holds.
+        Raises CorruptedError when the snapshot does not contain all rows of main.
         """
         main = self.branch_head(MAIN_BRANCH)
         if self.descends_from(main, snapshot_id) and self.branch_head(tag) == snapshot_id:
             return
         if not self.descends_from(snapshot_id, main) and not self.descends_from(main, snapshot_id):
             raise CorruptedError(
-                f"snapshot {snapshot_id} of {self.name} does not hold all rows that are published already",
-                fix="stop; find out who else wrote to this lake",
+                f"snapshot {snapshot_id} of {self.name} does not contain all published rows",
+                fix="stop; find the other writer of this lake",
             )
         change = self.iceberg.manage_snapshots()
         if self.branch_head(tag) is None:
@@ -270,7 +272,7 @@ class LakeTable:
     def _data_files_added_by(self, snapshot_id: int) -> list[DataFile]:
         snapshot = self.iceberg.snapshot_by_id(snapshot_id)
         if snapshot is None:
-            raise NotFound(f"{self.name} has no snapshot {snapshot_id}", fix="check the number")
+            raise NotFound(f"{self.name} has no snapshot {snapshot_id}", fix="check the snapshot id")
         return [
             entry.data_file
             for manifest in snapshot.manifests(self.iceberg.io)
@@ -282,21 +284,21 @@ class LakeTable:
 
 @contextmanager
 def _translate_write_conflicts(name: str) -> Iterator[None]:
-    """Say in our words what Iceberg says when two write at once: CommitFailed, or a bare ValueError on sequence."""
+    """Raise Unavailable for Iceberg's errors on concurrent writes: CommitFailedException, or a bare ValueError."""
     from pyiceberg.exceptions import CommitFailedException, TableAlreadyExistsError
 
     try:
         yield
     except (CommitFailedException, TableAlreadyExistsError):
-        raise Unavailable(f"another writer changed {name} meanwhile", fix="try again when it has ended") from None
+        raise Unavailable(f"another writer changed {name}", fix="try again when the other run has ended") from None
     except ValueError as exc:
         if "sequence number" not in str(exc):
             raise
-        raise Unavailable(f"another writer changed {name} meanwhile", fix="try again when it has ended") from None
+        raise Unavailable(f"another writer changed {name}", fix="try again when the other run has ended") from None
 
 
 def _plain_schema(schema: pa.Schema) -> pa.Schema:
-    """Write a schema with string for large_string, all columns nullable and without metadata."""
+    """Return a schema with string for large_string, all columns nullable and no metadata."""
     import pyarrow as pa
 
     def plain_type(kind: Any) -> Any:
@@ -306,7 +308,7 @@ def _plain_schema(schema: pa.Schema) -> pa.Schema:
 
 
 def _cast_to_plain(rows: pa.Table) -> pa.Table:
-    """Give rows the plain types: pyiceberg answers string, or large_string where there is no row."""
+    """Cast rows to the plain types: pyiceberg returns string, or large_string for an empty table."""
     return rows.cast(_plain_schema(rows.schema))
 
 

@@ -1,4 +1,4 @@
-"""Removes what failed appends left on the disk: files that no snapshot on any branch or tag names."""
+"""Removal of files that failed appends left on the disk: no snapshot on any branch or tag references them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from wellspring.lake.iceberg import LakeTable
 
 
 def remove_orphan_files(table: LakeTable, *, older_than: datetime) -> int:
-    """Remove the files of one table that nothing names and that are older, and return how many those were.
+    """Remove unreferenced files of one table and return their number.
 
-    Call it after recovery, under the writer lock: what an open intent names is then on main. older_than: the start
-    of this run; a file younger than that is perhaps being written.
+    Call it after recovery, under the writer lock: by then the snapshots of open intents are on main. older_than: the
+    start of this run; newer files may still be in use by a writer.
     """
     _expire_unreachable(table)
     referenced = set(_referenced_files(table))
@@ -26,7 +26,7 @@ def remove_orphan_files(table: LakeTable, *, older_than: datetime) -> int:
 
 
 def _expire_unreachable(table: LakeTable) -> None:
-    """Take out of the table the snapshots that no branch and no tag leads to: failed audits, discarded drops."""
+    """Expire the snapshots that no branch or tag reaches: failed audits and discarded drops."""
     reachable_ids = {
         snapshot_info.snapshot_id
         for ref in table.iceberg.refs().values()

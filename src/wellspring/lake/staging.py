@@ -1,8 +1,11 @@
-"""Rows of one part of a drop on their way through the lake: what they must be, and how a snapshot remembers them."""
+"""Staging of one part of a drop: the rows to stage, the system columns, and the properties of the staged snapshot."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
 
 from wellspring.errors import Refused
 from wellspring.lake.iceberg import SnapshotInfo
@@ -14,13 +17,13 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SYSTEM_COLUMNS = ("drop_id", "replay_number", "tenant", "known_since")
-"""The columns that the lake adds to every row; a contract may not use these names."""
+"""Columns that the lake adds to every row; a contract must not use these names."""
 
 
 class StagedPart(Frozen):
-    """Rows of one part of a drop that are in the lake. published: an edition holds them; else they wait for their set.
+    """The rows of one part of a drop in the lake: published in an edition, or staged until their set is complete.
 
-    rows_digest: as the enclave said it, and as it was read back.
+    rows_digest: reported by the enclave and verified by reading the rows back.
     """
 
     table: str
@@ -36,35 +39,39 @@ class StagedPart(Frozen):
 
     @property
     def rows_ref(self) -> Ref:
-        """Name the rows as the enclave handed them out."""
+        """Return a reference to the rows as the enclave returned them."""
         return Ref(name=f"rows:{self.drop}/{self.replay_number}", digest=self.rows_digest)
 
     @property
     def snapshot_ref(self) -> Ref:
-        """Name the rows as the lake holds them."""
+        """Return a reference to the rows as stored in the lake."""
         return Ref(name=f"snapshot:{self.table}@{self.snapshot_id}", digest=self.rows_digest)
 
 
 def rows_to_stage(admission: AdmissionResult, contract: DataContract) -> pa.Table:
-    """Return the rows to stage. Raises Refused when they may not be."""
+    """Return the rows to stage. Raises Refused for a rejected drop, another contract or a reserved column name."""
     drop = admission.drop
     if admission.table is None or not admission.verdict.passed:
         raise Refused(
-            f"drop {drop.id} was stopped whole", fix="ask its supplier for it anew", verdict=admission.verdict
+            f"drop {drop.id} was rejected as a whole",
+            fix="ask the supplier for a new file",
+            verdict=admission.verdict,
         )
-    # A replay is judged by the contract of today; the drop keeps the one that it came under.
+    # A replay is validated by the current contract; the drop still names the contract of its first admission.
     if drop.contract != contract.name or (drop.replay_number == 0 and drop.contract_digest != contract.digest):
         raise Refused(
-            f"drop {drop.id} was admitted by {drop.contract} {drop.contract_version}, not by this {contract.name}",
+            f"drop {drop.id} was admitted under another contract: {drop.contract} {drop.contract_version}",
             fix="stage it under the contract that admitted it",
         )
     if reserved_names := sorted(set(SYSTEM_COLUMNS) & set(admission.table.column_names)):
-        raise Refused(f"the lake adds {', '.join(reserved_names)} itself", fix="rename the column in the contract")
+        raise Refused(
+            f"column name {', '.join(reserved_names)} is reserved for the lake", fix="rename the column in the contract"
+        )
     return admission.table
 
 
 def add_system_columns(rows: pa.Table, drop: Drop) -> pa.Table:
-    """Add the lake's own columns, the same for every row of a part."""
+    """Add the system columns; their values are equal for all rows of a part."""
     import pyarrow as pa
 
     instant = pa.scalar(drop.known_since, pa.timestamp("us", tz="UTC"))
@@ -75,7 +82,7 @@ def add_system_columns(rows: pa.Table, drop: Drop) -> pa.Table:
 
 
 def sort_rows(rows: pa.Table) -> pa.Table:
-    """Put rows into the order of their file."""
+    """Sort rows into the order of their source file."""
     import pyarrow.compute as pc
 
     row_numbers = rows["row_number"].combine_chunks()
@@ -85,7 +92,7 @@ def sort_rows(rows: pa.Table) -> pa.Table:
 
 
 def snapshot_properties(admission: AdmissionResult, contract: DataContract) -> dict[str, str]:
-    """Say what a snapshot remembers of its rows."""
+    """Return the snapshot properties that describe the staged rows."""
     return {
         "drop": admission.drop.id,
         "replay_number": str(admission.drop.replay_number),
@@ -99,8 +106,8 @@ def snapshot_properties(admission: AdmissionResult, contract: DataContract) -> d
     }
 
 
-def from_snapshot(table: str, snapshot: SnapshotInfo, *, published: bool) -> StagedPart:
-    """Read from a snapshot what `marks` wrote."""
+def staged_part_from_snapshot(table: str, snapshot: SnapshotInfo, *, published: bool) -> StagedPart:
+    """Rebuild a staged part from the properties that `snapshot_properties` wrote."""
     properties = snapshot.properties
     return StagedPart(
         table=table,
@@ -114,3 +121,18 @@ def from_snapshot(table: str, snapshot: SnapshotInfo, *, published: bool) -> Sta
         contract_version=properties["contract_version"],
         published=published,
     )
+
+
+def count_rows_by_table(parts: Sequence[StagedPart]) -> dict[str, JsonValue]:
+    """Count the rows of parts by table."""
+    return {name: sum(part.rows for part in parts if part.table == name) for name in {part.table for part in parts}}
+
+
+def refuse_stale_parts(name: str, stale_parts: Sequence[StagedPart]) -> None:
+    """Raise Refused that names the drops of a table's stale parts, when there are any."""
+    if stale_parts:
+        drops = ", ".join(dict.fromkeys(part.drop for part in stale_parts))
+        raise Refused(
+            f"staged drops of {name} do not descend from its published rows; stage them again: {drops}",
+            fix="run `wellspring ingest` again",
+        )

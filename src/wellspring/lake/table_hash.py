@@ -1,4 +1,4 @@
-"""One digest of a table's rows: the same for equal values, however they are chunked, sliced, encoded or padded."""
+"""Digest of a table's rows: equal for equal values, regardless of chunking, slicing, encoding and padding."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _VERSION_TAG = b"wellspring rows v1\n"
 def hash_rows(table: pa.Table) -> Digest:
     """Hash a table: SHA-256 over its number of rows and, by column name, (name, type, validity, lengths, values).
 
-    Rows count in their order, columns do not. Numbers are little-endian; validity is one bit a row, least significant
-    first; a null's value counts as zero or empty; text is the 8-byte length of each value, then all bytes.
-    Takes string, integer, float, bool, date32, timestamp and decimal128 columns; raises TypeError for another type,
-    ValueError for two columns of one name.
+    The order of rows matters, the order of columns does not. Numbers are little-endian; validity is one bit per row,
+    least significant bit first; a null is hashed as zero or as empty text; text is the 8-byte length of each value,
+    then all bytes. Accepts string, integer, float, bool, date32, timestamp and decimal128 columns; raises TypeError
+    for any other type and ValueError for duplicate column names.
     """
     names = table.column_names
     if len(set(names)) < len(names):
@@ -39,7 +39,7 @@ def _encode_length(value: int) -> bytes:
 
 
 def _single_array(column: pa.ChunkedArray) -> pa.Array:
-    """Make one plain array of a column: no chunks, no dictionary, no view, text with wide offsets."""
+    """Convert a column to one plain array: no chunks, no dictionary, no string view, 64-bit text offsets."""
     import pyarrow as pa
     import pyarrow.types as kind
 
@@ -47,7 +47,7 @@ def _single_array(column: pa.ChunkedArray) -> pa.Array:
     if kind.is_string(inner) or kind.is_large_string(inner) or kind.is_string_view(inner):
         inner = pa.large_string()
     elif kind.is_timestamp(inner) and inner.tz is not None:
-        # An instant is an instant, whatever zone it would be shown in.
+        # The time zone affects only how an instant is displayed.
         inner = pa.timestamp(inner.unit, "UTC")
     if column.type != inner:
         column = column.cast(inner)
@@ -104,7 +104,7 @@ def _read_offset(offsets: pa.Buffer, index: int) -> int:
 
 
 def _pack_bits(flags: pa.Array) -> bytes:
-    """Pack booleans, from the first bit, with the last byte's rest at zero."""
+    """Pack booleans from the first bit, with the unused bits of the last byte set to zero."""
     import pyarrow as pa
 
     if not len(flags):
@@ -119,5 +119,5 @@ def _pack_bits(flags: pa.Array) -> bytes:
 def _realign_bits(flags: pa.Array) -> pa.Array:
     import pyarrow.compute as pc
 
-    # A kernel writes its answer from the first bit on.
+    # The output of a compute kernel starts at the first bit.
     return pc.invert(pc.invert(flags))

@@ -1,4 +1,4 @@
-"""Read-back rows against what the enclave said of them: count, digest, and the contract once more, on the tokens."""
+"""Audit of written rows: compares the rows read back with the enclave's row count, row digest and the contract."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ if TYPE_CHECKING:
     from wellspring.records.data import AdmissionResult, DataContract
 
 INJECTIVE_EGRESS = frozenset({"plain", "token"})
-"""How a column may leave and still tell two values apart; a year or three digits of a postcode do not."""
+"""Egress kinds that keep distinct values distinct; a year or a prefix does not."""
 
 
 def audit_write(rows: pa.Table, admission: AdmissionResult, contract: DataContract) -> Verdict:
-    """Judge rows as they were read back from the lake, in the order of the file; pure."""
+    """Validate rows read back from the lake, in the order of their source file; a pure function."""
     reasons = [*_check_row_digest(rows, admission), *_check_contract(rows, contract)]
     return Verdict(subject=admission.drop.subject, outcome="fail" if reasons else "pass", reasons=tuple(reasons))
 
 
 def _check_row_digest(rows: pa.Table, admission: AdmissionResult) -> list[Reason]:
     if rows.num_rows != admission.admitted:
-        return [Reason(code="row_count", message="the lake holds another number of rows", count=rows.num_rows)]
+        return [Reason(code="row_count", message="the number of rows in the lake differs", count=rows.num_rows)]
     if table_hash.hash_rows(rows) != admission.rows_digest:
-        return [Reason(code="rows_digest", message="the rows in the lake do not hash to what the enclave said")]
+        return [Reason(code="rows_digest", message="the digest of the rows in the lake differs")]
     return []
 
 
@@ -39,11 +39,11 @@ def _check_contract(rows: pa.Table, contract: DataContract) -> list[Reason]:
             continue
         if column.egress == "never":
             reasons.append(
-                Reason(code="never_egress", message="a column is there that never leaves", column=column.name)
+                Reason(code="never_egress", message="a column with egress 'never' is present", column=column.name)
             )
         if column.required and (nulls := rows[column.name].null_count):
             reasons.append(
-                Reason(code="required", message="a required column is empty", column=column.name, count=nulls)
+                Reason(code="required", message="a required column has nulls", column=column.name, count=nulls)
             )
         if (
             column.unique
@@ -51,22 +51,20 @@ def _check_contract(rows: pa.Table, contract: DataContract) -> list[Reason]:
             and (duplicates := _count_duplicates(rows, (column.name,)))
         ):
             reasons.append(
-                Reason(code="unique", message="a unique column repeats", column=column.name, count=duplicates)
+                Reason(code="unique", message="a unique column has duplicates", column=column.name, count=duplicates)
             )
     for name in sorted(set(rows.column_names) - {column.name for column in contract.columns} - {"row_number"}):
-        reasons.append(
-            Reason(code="undeclared", message="a column is there that the contract does not name", column=name)
-        )
+        reasons.append(Reason(code="undeclared", message="a column is not declared in the contract", column=name))
     egress_by_column = {column.name: column.egress for column in contract.columns}
     if contract.key and all(
         egress_by_column.get(name) in INJECTIVE_EGRESS and name in rows.column_names for name in contract.key
     ):
         if duplicates := _count_duplicates(rows, contract.key):
-            reasons.append(Reason(code="key", message="a key appears twice in one drop", count=duplicates))
+            reasons.append(Reason(code="key", message="a key occurs more than once in one drop", count=duplicates))
     return reasons
 
 
 def _count_duplicates(rows: pa.Table, columns: tuple[str, ...]) -> int:
-    """Count rows whose values in these columns stood before; a null is no value."""
+    """Count rows that repeat the values of an earlier row in these columns; rows with a null are ignored."""
     complete_rows = rows.select(list(columns)).drop_null()
     return complete_rows.num_rows - complete_rows.group_by(list(columns)).aggregate([]).num_rows
