@@ -13,7 +13,7 @@ from wellspring.observe.recorder import StepRecorder
 from wellspring.records.trust import Entry
 
 
-class Ticking:
+class TickingClock:
     """A clock that advances a millisecond at each call."""
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class Ticking:
 class MemoryJournal:
     """Stores entries in a list; raises `broken` if it is set, like a full disk."""
 
-    def __init__(self, service: str, clock: Ticking) -> None:
+    def __init__(self, service: str, clock: TickingClock) -> None:
         self.entries: list[Entry] = []
         self.broken: Exception | None = None
         self._service = service
@@ -47,11 +47,11 @@ class MemoryJournal:
         return entry
 
 
-class Books:
+class RecorderHarness:
     """A recorder of the service `worker`, with its journal, metrics and lineage."""
 
     def __init__(self, folder: Path, *, crash_at: str | None = None) -> None:
-        clock = Ticking()
+        clock = TickingClock()
         self.journal = MemoryJournal("worker", clock)
         self.metrics = StepMetrics(folder / "metrics", "worker")
         self.lineage = LineageWriter(folder / "lineage" / "worker.jsonl", "demo")

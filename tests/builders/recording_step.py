@@ -57,15 +57,15 @@ class RecordingStep:
         outputs: Iterable[Ref] = (),
         intent: bool = False,
         facts: dict[str, JsonValue] | None = None,
-    ) -> RecordedAct:
-        return RecordedAct(self, action, subject, list(inputs), list(outputs), intent, dict(facts or {}))
+    ) -> RecordedStep:
+        return RecordedStep(self, action, subject, list(inputs), list(outputs), intent, dict(facts or {}))
 
     def complete_after_crash(
         self, action: str, subject: str, intent: str, *, facts: dict[str, JsonValue] | None = None
     ) -> None:
         self.write(action, "done", subject, intent=intent, inputs=(), outputs=(), facts=facts or {})
 
-    def record_answer(
+    def record_prediction(
         self,
         action: str,
         subject: str,
@@ -127,7 +127,7 @@ class RecordingStep:
         ]
 
 
-class RecordedAct:
+class RecordedStep:
     """One step inside its `with`."""
 
     def __init__(
@@ -159,7 +159,7 @@ class RecordedAct:
     def add_outputs(self, *refs: Ref) -> None:
         self._outputs.extend(refs)
 
-    def __enter__(self) -> RecordedAct:
+    def __enter__(self) -> RecordedStep:
         if self._intent:
             self.id = self._write("intent").id
         return self

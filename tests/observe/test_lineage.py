@@ -10,7 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 from referencing import Registry, Resource
 
-from tests.builders.recorder import Books
+from tests.builders.recorder import RecorderHarness
 from wellspring.observe.lineage import LineageWriter
 from wellspring.records.trust import Ref
 
@@ -45,16 +45,16 @@ def facets_of(event: dict[str, Any]) -> list[dict[str, Any]]:
 @pytest.fixture
 def events(tmp_path: Path) -> list[dict[str, Any]]:
     """Every kind of event: an intent and its done, a done, a failed, a recovery."""
-    books = Books(tmp_path)
+    harness = RecorderHarness(tmp_path)
     inputs = [Ref(name="rows:a/0", digest="ab" * 32), Ref(name="contract:claim@1.2.0", digest="cd" * 32)]
-    with books.step("publish", "edition:e", intent=True, inputs=inputs) as act:
+    with harness.step("publish", "edition:e", intent=True, inputs=inputs) as act:
         act.add_outputs(Ref(name="snapshot:claim@77"), Ref(name="edition:e"), Ref(name="edition:e"))
-    with books.step("stage", "drop:a", inputs=inputs):
+    with harness.step("stage", "drop:a", inputs=inputs):
         pass
-    with pytest.raises(RuntimeError), books.step("stage", "drop:b"):
+    with pytest.raises(RuntimeError), harness.step("stage", "drop:b"):
         raise RuntimeError("a name, perhaps")
-    books.step.complete_after_crash("publish", "edition:f", "worker:0")
-    return [json.loads(line) for line in books.lineage.path.read_text().splitlines()]
+    harness.step.complete_after_crash("publish", "edition:f", "worker:0")
+    return [json.loads(line) for line in harness.lineage.path.read_text().splitlines()]
 
 
 def test_every_event_and_facet_matches_the_published_schema(events: list[dict[str, Any]]) -> None:
@@ -150,30 +150,30 @@ def test_a_failure_event_holds_the_error_class_but_not_its_text(events: list[dic
 def test_a_partial_event_is_removed_when_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import os
 
-    books = Books(tmp_path)
-    with books.step("stage", "drop:a"):
+    harness = RecorderHarness(tmp_path)
+    with harness.step("stage", "drop:a"):
         pass
-    whole = books.lineage.path.read_bytes()
+    whole = harness.lineage.path.read_bytes()
     real = os.write
     monkeypatch.setattr("wellspring.observe.lineage.os.write", lambda handle, lines: real(handle, lines[:40]))
     with pytest.raises(OSError, match="cut short"):
-        LineageWriter(books.lineage.path, "demo").write_events(books.journal.entries[0], started_at=None)
-    assert books.lineage.path.read_bytes() == whole
+        LineageWriter(harness.lineage.path, "demo").write_events(harness.journal.entries[0], started_at=None)
+    assert harness.lineage.path.read_bytes() == whole
 
 
 def test_predictions_give_one_event_a_minute_for_each_action_and_input(tmp_path: Path) -> None:
-    books = Books(tmp_path)
+    harness = RecorderHarness(tmp_path)
     for release, count in (("release:a", 50), ("release:b", 3)):
         for n in range(count):
-            books.step.record_answer("predict", f"prediction:{release}{n}", inputs=[Ref(name=release)])
-    result = [json.loads(line) for line in books.lineage.path.read_text().splitlines()]
+            harness.step.record_prediction("predict", f"prediction:{release}{n}", inputs=[Ref(name=release)])
+    result = [json.loads(line) for line in harness.lineage.path.read_text().splitlines()]
     assert [(item["eventType"], item["inputs"][0]["name"]) for item in result] == [
         ("COMPLETE", "release:a"),
         ("COMPLETE", "release:b"),
     ]
-    assert len(books.journal.entries) == 53
-    first = books.journal.entries[0]
+    assert len(harness.journal.entries) == 53
+    first = harness.journal.entries[0]
     later = first.model_copy(update={"known_since": first.known_since + timedelta(seconds=60), "sequence": 99})
-    books.lineage.append_sampled(later)
-    books.lineage.append_sampled(later)
-    assert len(books.lineage.path.read_text().splitlines()) == 3
+    harness.lineage.append_sampled(later)
+    harness.lineage.append_sampled(later)
+    assert len(harness.lineage.path.read_text().splitlines()) == 3

@@ -23,12 +23,12 @@ def project_value() -> Iterator[Project]:
 
 @pytest.mark.parametrize("role", ["worker", "enclave"])
 def test_a_login_returns_its_role(project_value: Project, role: Role):
-    with login_service(project_value.socket_path("openbao"), **request_credential(project_value, role)) as session:
+    with projects.login_with_credential(project_value, request_credential(project_value, role)) as session:
         assert session.principal == Principal(f"service:{role}")
 
 
 def test_closing_a_login_revokes_it(project_value: Project):
-    session = login_service(project_value.socket_path("openbao"), **request_credential(project_value, "worker"))
+    session = projects.login_with_credential(project_value, request_credential(project_value, "worker"))
     token = session.client.token
     session.close()
     session.close()
@@ -39,7 +39,7 @@ def test_closing_a_login_revokes_it(project_value: Project):
 
 
 def test_a_login_renews_itself(project_value: Project):
-    first = login_service(project_value.socket_path("openbao"), **request_credential(project_value, "worker"))
+    first = projects.login_with_credential(project_value, request_credential(project_value, "worker"))
     with map_errors("look itself up"):
         before = first.client.auth.token.lookup_self()["data"]
     # Another session of the same login, which believes that it has a second left.

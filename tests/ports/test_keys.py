@@ -12,7 +12,7 @@ from wellspring.embedded.control_socket import request_credential
 from wellspring.errors import CorruptedError, Refused, Unavailable
 from wellspring.project import Project
 from wellspring.supervisor import client
-from wellspring.trust.identity.openbao import OpenBaoSession, login_service
+from wellspring.trust.identity.openbao import OpenBaoSession
 from wellspring.trust.keys.openbao import OpenBaoDataKeys, OpenBaoSigner
 from wellspring.trust.keys.port import DataKeys, LogSigner
 
@@ -27,13 +27,13 @@ def project_value() -> Iterator[Project]:
 
 @pytest.fixture(scope="module")
 def enclave(project_value: Project) -> Iterator[OpenBaoSession]:
-    with login_service(project_value.socket_path("openbao"), **request_credential(project_value, "enclave")) as session:
+    with projects.login_with_credential(project_value, request_credential(project_value, "enclave")) as session:
         yield session
 
 
 @pytest.fixture(scope="module")
 def worker(project_value: Project) -> Iterator[OpenBaoSession]:
-    with login_service(project_value.socket_path("openbao"), **request_credential(project_value, "worker")) as session:
+    with projects.login_with_credential(project_value, request_credential(project_value, "worker")) as session:
         yield session
 
 
@@ -98,7 +98,7 @@ def test_a_log_signer_cannot_get_a_data_key(worker: OpenBaoSession, keys: DataKe
 
 
 def test_a_server_that_is_down_is_unavailable(project_value: Project):
-    session = login_service(project_value.socket_path("openbao"), **request_credential(project_value, "enclave"))
+    session = projects.login_with_credential(project_value, request_credential(project_value, "enclave"))
     client.stop_servers(project_value)
     try:
         with pytest.raises(Unavailable):

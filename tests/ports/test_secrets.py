@@ -8,7 +8,7 @@ from tests.builders import projects
 from wellspring.embedded.control_socket import request_credential
 from wellspring.errors import NotFound, Refused
 from wellspring.project import Project
-from wellspring.trust.identity.openbao import OpenBaoSession, login_service
+from wellspring.trust.identity.openbao import OpenBaoSession
 from wellspring.trust.secrets.openbao import OpenBaoSecretStore
 from wellspring.trust.secrets.port import SecretStore
 
@@ -23,7 +23,7 @@ def project_value() -> Iterator[Project]:
 
 @pytest.fixture(scope="module")
 def enclave(project_value: Project) -> Iterator[OpenBaoSession]:
-    with login_service(project_value.socket_path("openbao"), **request_credential(project_value, "enclave")) as session:
+    with projects.login_with_credential(project_value, request_credential(project_value, "enclave")) as session:
         yield session
 
 
@@ -57,7 +57,7 @@ def test_a_path_that_is_not_granted_is_refused(stored: SecretStore):
 
 
 def test_the_worker_cannot_read_the_enclaves_secrets(project_value: Project):
-    with login_service(project_value.socket_path("openbao"), **request_credential(project_value, "worker")) as session:
+    with projects.login_with_credential(project_value, request_credential(project_value, "worker")) as session:
         for path in ("enclave/postgres", "enclave/sftp", "enclave/nothing"):
             with pytest.raises(Refused):
                 OpenBaoSecretStore(session).read_secret(path)

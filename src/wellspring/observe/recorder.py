@@ -84,7 +84,7 @@ class StepRecorder:
         )
         self._writer.write_telemetry(entry, seconds=None, started_at=None)
 
-    def record_answer(
+    def record_prediction(
         self,
         action: str,
         subject: str,

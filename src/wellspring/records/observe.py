@@ -62,7 +62,7 @@ class Recorder(Protocol):
         """Write the `done` entry of an intent that a crash left open, after recovery found its work complete."""
         ...
 
-    def record_answer(
+    def record_prediction(
         self,
         action: str,
         subject: str,

@@ -117,7 +117,7 @@ def _policy_paths(project: Project) -> list[Path]:
 
 
 def describe_separation(project: Project) -> str:
-    """Describe the limits of service separation on this machine, for run.json and `status`; '' if there are none."""
+    """Describe the limits of service separation on this machine, for run.json and `status`; '' without limits."""
     privileges = detect_privileges(project)
     notes = [privileges.reason] if privileges.reason else []
     if privileges.closed_folders:

@@ -291,7 +291,7 @@ class PredictionService:
 
     def _append_to_ledger(self, action: str, record: LedgerRecord, started_at: float) -> str:
         seconds = time.perf_counter() - started_at
-        return self._dependencies.step.record_answer(
+        return self._dependencies.step.record_prediction(
             action, record.subject, inputs=record.inputs, outputs=record.outputs, facts=record.facts, seconds=seconds
         )
 

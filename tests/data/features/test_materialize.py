@@ -244,7 +244,7 @@ def test_an_answer_given_between_two_rows_of_it_can_be_proved(tmp_path: Path, en
         # The marker still names b1, and this row is of b2 already.
         if not api.entries and row.edition == newer.id:
             facts = dict(answer.facts)
-            api.record_answer(answer.action, answer.subject, inputs=answer.inputs, outputs=answer.outputs, facts=facts)
+            api.record_prediction(answer.action, answer.subject, inputs=answer.inputs, outputs=answer.outputs, facts=facts)
             if end == "failed":
                 raise Unavailable("the online store does not answer", fix="start it")
 
