@@ -14,6 +14,7 @@ from tests.architecture import repository
 from wellspring.project import Project, load_project
 from wellspring.runtime.privileges import detect_privileges, service_environment
 from wellspring.supervisor import client
+from wellspring.trust.identity.openbao import OpenBaoSession, login_service
 
 EXAMPLE = repository.ROOT / "examples/health_plan"
 
@@ -47,6 +48,12 @@ def running_project(*, sections: str = "") -> Generator[Project]:
     with create_project(sections=sections) as project:
         client.start_servers(project)
         yield project
+
+
+def login_with_credential(project: Project, credential: dict[str, str]) -> OpenBaoSession:
+    """Log in to the project's OpenBao with a credential that the supervisor has issued."""
+    socket, role_id = project.socket_path("openbao"), credential["role_id"]
+    return login_service(socket, role_id=role_id, wrapped_secret_id=credential["wrapped"])
 
 
 def run_as(

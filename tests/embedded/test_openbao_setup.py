@@ -111,9 +111,9 @@ def test_the_supervisor_issues_only_wrapped_secret_ids(project: Project, supervi
 
 def test_a_wrapped_secret_id_can_be_unwrapped_once(project: Project):
     credential = request_credential(project, "worker")
-    login_service(project.socket_path("openbao"), **credential).close()
+    projects.login_with_credential(project, credential).close()
     with pytest.raises(Refused, match="opened before"):
-        login_service(project.socket_path("openbao"), **credential)
+        projects.login_with_credential(project, credential)
 
 
 def test_a_secret_id_logs_in_once(project: Project):
@@ -135,7 +135,7 @@ def test_a_secret_id_of_one_role_does_not_log_in_as_another(project: Project):
 @pytest.mark.parametrize("role", openbao_setup.APPROLE_NAMES)
 def test_a_service_reads_only_its_own_secrets(project: Project, role: str):
     own = {"enclave": {"enclave/postgres", "enclave/sftp"}}.get(role, {f"{role}/valkey"})
-    with login_service(project.socket_path("openbao"), **openbao_setup.issue_secret_id(project, role)) as session:
+    with projects.login_with_credential(project, openbao_setup.issue_secret_id(project, role)) as session:
         secrets = OpenBaoSecretStore(session)
         for path in ("worker/valkey", "api/valkey", "enclave/postgres", "enclave/sftp"):
             if path in own:
@@ -148,7 +148,7 @@ def test_a_service_reads_only_its_own_secrets(project: Project, role: str):
 @pytest.mark.parametrize("path", ["transit/sign/models", "transit/sign/ledger", "transit/encrypt/tokens"])
 def test_the_api_signs_nothing_and_encrypts_nothing(project: Project, path: str):
     with (
-        login_service(project.socket_path("openbao"), **openbao_setup.issue_secret_id(project, "api")) as session,
+        projects.login_with_credential(project, openbao_setup.issue_secret_id(project, "api")) as session,
         pytest.raises(Refused),
     ):
         ask(project, session.client.token, "post", path, input="eA==", plaintext="eA==")
@@ -187,7 +187,7 @@ def test_an_unfinished_bootstrap_is_repeated(project: Project):
     assert openbao_setup.supervisor_key_path(project).read_bytes() != stored
     # A log with another key has another origin.
     assert (project.ledger_dir / "origin").read_text() != origin
-    login_service(project.socket_path("openbao"), **request_credential(project, "enclave")).close()
+    projects.login_with_credential(project, request_credential(project, "enclave")).close()
 
 
 def test_a_lost_supervisor_key_never_deletes_existing_data(project: Project):

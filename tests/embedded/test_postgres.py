@@ -15,7 +15,6 @@ from wellspring.errors import Unavailable
 from wellspring.project import Project
 from wellspring.runtime.privileges import detect_privileges
 from wellspring.supervisor import client
-from wellspring.trust.identity.openbao import login_service
 from wellspring.trust.secrets.openbao import OpenBaoSecretStore
 
 pytestmark = pytest.mark.live
@@ -29,7 +28,7 @@ def project() -> Iterator[Project]:
 
 @pytest.fixture(scope="module")
 def password(project: Project) -> str:
-    with login_service(project.socket_path("openbao"), **request_credential(project, "enclave")) as session:
+    with projects.login_with_credential(project, request_credential(project, "enclave")) as session:
         return OpenBaoSecretStore(session).read_secret("enclave/postgres")["password"]
 
 

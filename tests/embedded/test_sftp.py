@@ -12,7 +12,6 @@ from wellspring.embedded.control_socket import request_credential
 from wellspring.embedded.sftp import generate_ssh_key_pair, is_sftp_ready
 from wellspring.project import Project
 from wellspring.supervisor import client as client_module
-from wellspring.trust.identity.openbao import login_service
 from wellspring.trust.secrets.openbao import OpenBaoSecretStore
 
 pytestmark = pytest.mark.live
@@ -27,7 +26,7 @@ def project() -> Iterator[Project]:
 
 @pytest.fixture(scope="module")
 def key(project: Project) -> str:
-    with login_service(project.socket_path("openbao"), **request_credential(project, "enclave")) as session:
+    with projects.login_with_credential(project, request_credential(project, "enclave")) as session:
         return OpenBaoSecretStore(session).read_secret("enclave/sftp")["private_key"]
 
 

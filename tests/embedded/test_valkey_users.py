@@ -138,7 +138,7 @@ def test_protected_settings_cannot_be_changed_even_with_all_permissions(store: S
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give services users of their own")
 @pytest.mark.parametrize("service", ["worker", "api", "enclave", "vendor"])
 def test_no_other_service_reads_its_folder(store: Store, service: str):
-    granted = detect_privileges(store.project)._replace(closed=False)
+    granted = detect_privileges(store.project)._replace(closed_folders=False)
     for path in valkey.valkey_data_dir(store.project).rglob("*"):
         read = granted.command_for(service, ["cat", str(path)])
         assert subprocess.run(read, capture_output=True, check=False).stdout == b"", path

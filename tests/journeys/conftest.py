@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.architecture import repository
-from tests.builders.projects import plain
+from tests.builders.projects import minimal_config
 from wellspring.cli import cli
 from wellspring.cli.context import run_command
 from wellspring.project import Project, load_project
@@ -103,7 +103,7 @@ def opened_files() -> Generator[ProjectFixture]:
     """Lay the project out where services of other users may enter, start it, and leave nothing of it."""
     root = Path(tempfile.mkdtemp(prefix="ws-journey-", dir=tempfile.gettempdir()))
     root.chmod(0o755)
-    (root / "wellspring.toml").write_text(plain())
+    (root / "wellspring.toml").write_text(minimal_config())
     shutil.copytree(EXAMPLE / "contracts", root / "contracts")
     project = ProjectFixture(load_project(root))
     try:
