@@ -6,17 +6,19 @@ from tests.crash import crash_points
 
 
 def test_each_crash_point_is_written_out_and_names_one_place():
-    assert crash_points.hidden() == []
-    twice = [name for name, times in Counter(point.name for point in crash_points.every()).items() if times > 1]
+    assert crash_points.find_computed_names() == []
+    twice = [
+        name for name, times in Counter(point.name for point in crash_points.list_crash_points()).items() if times > 1
+    ]
     assert twice == []
 
 
 def test_crash_point_names_have_a_module_and_a_moment():
-    assert [point for point in crash_points.every() if not crash_points.SHAPE.match(point.name)] == []
+    assert [point for point in crash_points.list_crash_points() if not crash_points.SHAPE.match(point.name)] == []
 
 
 def test_the_steps_that_touch_two_stores_have_crash_points():
-    files = {point.file.removeprefix("wellspring/") for point in crash_points.every()}
+    files = {point.file.removeprefix("wellspring/") for point in crash_points.list_crash_points()}
     assert {"workflows/ingest.py", "lake/lake.py", "trust/ledger/sequencer.py"} <= files
 
 
@@ -31,7 +33,7 @@ def real(step, crash_point, name):
     self._crash_point("ledger.integrate:signed")
     step.crash_point("a" + "b")
 """
-    listed, computed = crash_points.matches(source, "x.py")
+    listed, computed = crash_points.find_in_source(source, "x.py")
     assert [point.name for point in listed] == [
         "lake.publish:act",
         "ledger.integrate:tiles",

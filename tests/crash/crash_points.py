@@ -1,4 +1,4 @@
-"""The names of all crash points, read from the code: a new one is found by being written."""
+"""Finds all crash points in the source code, so a new one needs no registration."""
 
 import ast
 import re
@@ -17,52 +17,52 @@ class Point(NamedTuple):
     line: int
 
 
-def matches(source: str, file: str) -> tuple[list[Point], list[int]]:
-    """Find the crash points of one file, and the lines of those whose name is not written out.
+def find_in_source(source: str, file: str) -> tuple[list[Point], list[int]]:
+    """Find the crash points of one file, and the lines of calls whose name is not a string literal.
 
-    A function that takes the name from its own parameter and hands it on (observe/step.py does) is no crash point.
+    A call that passes on a parameter of its own function (observe/recorder.py) is not a crash point.
     """
     points: list[Point] = []
     hidden: list[int] = []
 
-    def collected(node: ast.AST, parameters: frozenset[str]) -> None:
+    def visit(node: ast.AST, parameters: frozenset[str]) -> None:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            every = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
-            parameters = frozenset(item.arg for item in every)
+            all_arguments = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
+            parameters = frozenset(argument.arg for argument in all_arguments)
         if isinstance(node, ast.Call):
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             if name.lstrip("_") == "crash_point":
                 match node.args:
                     case [ast.Constant(value=str(text))]:
                         points.append(Point(text, file, node.lineno))
-                    case [ast.Name(id=passed)] if passed in parameters:
+                    case [ast.Name(id=argument)] if argument in parameters:
                         pass
                     case _:
                         hidden.append(node.lineno)
         for child in ast.iter_child_nodes(node):
-            collected(child, parameters)
+            visit(child, parameters)
 
-    collected(ast.parse(source), frozenset())
+    visit(ast.parse(source), frozenset())
     return points, hidden
 
 
-def every() -> list[Point]:
-    """List every crash point of the house, in the order of file and line."""
-    listed: list[Point] = []
+def list_crash_points() -> list[Point]:
+    """List every crash point of src/ in the order of file and line."""
+    points: list[Point] = []
     for path in sorted(SRC.rglob("*.py")):
-        listed += matches(path.read_text(encoding="utf-8"), path.relative_to(SRC).as_posix())[0]
-    return listed
+        points += find_in_source(path.read_text(encoding="utf-8"), path.relative_to(SRC).as_posix())[0]
+    return points
 
 
-def points() -> list[str]:
-    """List the name of every crash point, sorted: set WELLSPRING_CRASH_AT to one, and the process dies there."""
-    return sorted({point.name for point in every()})
+def crash_point_names() -> list[str]:
+    """List the name of every crash point, sorted. A process with WELLSPRING_CRASH_AT=NAME kills itself there."""
+    return sorted({point.name for point in list_crash_points()})
 
 
-def hidden() -> list[str]:
-    """List the places where a crash point's name is computed, and so cannot be found from the code."""
+def find_computed_names() -> list[str]:
+    """List the calls (file:line) whose crash point name is computed and so cannot be read from the source."""
     places: list[str] = []
     for path in sorted(SRC.rglob("*.py")):
         name = path.relative_to(SRC).as_posix()
-        places += [f"{name}:{line}" for line in matches(path.read_text(encoding="utf-8"), name)[1]]
+        places += [f"{name}:{line}" for line in find_in_source(path.read_text(encoding="utf-8"), name)[1]]
     return places

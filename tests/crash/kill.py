@@ -1,4 +1,4 @@
-"""Kill a house at a named crash point, or at any moment, run the same command again, and look at what is left."""
+"""Kills a project's process at a crash point or a random moment, reruns the command, and checks the invariants."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from typing import NamedTuple
 import psutil
 
 from tests.crash import crash_points
-from tests.crash.invariants import broken
-from tests.crash.project import ProjectFixture, finished
+from tests.crash.invariants import find_violations
+from tests.crash.project import ProjectFixture, wait_for_result
 
 VICTIMS = ("worker", "worker", "command", "enclave", "enclave", "supervisor")
-"""Who is killed at a random moment. A killed supervisor takes all its servers with it."""
+"""Processes to kill at a random moment. All servers die with the supervisor."""
 
 
 class Outcome(NamedTuple):
-    """One kill. hit: whether anybody died as meant; wrong: the invariants that do not hold afterwards."""
+    """The result of one kill. hit: the intended process was killed; error: the invariants violated afterwards."""
 
     what: str
     hit: bool
@@ -35,51 +35,55 @@ class Outcome(NamedTuple):
 
 
 class Killer:
-    """Kills one house again and again; what is wrong after one kill stays wrong, and is told once.
+    """Kills the processes of one project repeatedly and reports each violation once.
 
-    Replays come after all receives: they need the contract to be repaired, and drops from before that.
+    Replays come last: they need the repaired contract and drops that were ingested before the repair.
     """
 
     def __init__(self, project: ProjectFixture) -> None:
         self.project = project
         self._number = 0
-        self._result: set[str] = set()
+        self._reported: set[str] = set()
         self._for_replay: list[str] = []
         self._span = 1.0
 
     def prepare(self, names: list[str]) -> None:
-        """Start the house; send and receive the drops that the named replay points will replay, and one more."""
+        """Start the servers; ingest one drop, and one for each replay point in names."""
         self._up()
         self._send()
-        self._for_replay = [self._send() for name in names if _folder(name) == "replay"]
+        self._for_replay = [self._send() for name in names if _scenario(name) == "replay"]
         started = time.perf_counter()
         self.project.must("ingest")
         self._span = time.perf_counter() - started
 
     def point(self, name: str) -> Outcome:
-        """Die at one crash point, come back, and look."""
+        """Kill a process at one crash point, run the command again, and check the invariants."""
         started = time.perf_counter()
-        folder = _folder(name)
+        scenario = _scenario(name)
         words: tuple[str, ...] = ("ingest",)
-        if folder == "replay":
+        if scenario == "replay":
             self.project.repair_contract()
             subject = self._for_replay.pop()
             words = ("quarantine", "replay", self._drop(subject))
         else:
             subject = self._send()
-        if folder == "retention":
-            self._receive_all()
+        if scenario == "retention":
+            self._ingest_all()
             self.project.must("down")
             self.project.end_retention(subject)
-        hit = self._inside(name, words) if _file(name).startswith("wellspring/enclave/") else self._outside(name, words)
-        if folder == "replay":
-            self._again(*words)
-            self.project.replayed(subject)
-        self._receive_all()
-        return self._look(name, hit, started)
+        hit = (
+            self._inside(name, words)
+            if _source_file(name).startswith("wellspring/enclave/")
+            else self._outside(name, words)
+        )
+        if scenario == "replay":
+            self._run_again(*words)
+            self.project.mark_replayed(subject)
+        self._ingest_all()
+        return self._check(name, hit, started)
 
     def moment(self, draw: random.Random) -> Outcome:
-        """Kill somebody at a random moment of a receive, come back, and look."""
+        """Kill a process at a random moment of an ingest, run it again, and check the invariants."""
         started = time.perf_counter()
         for _ in range(5):
             self._send()
@@ -89,27 +93,27 @@ class Killer:
                 pid = self._pid(victim, process)
                 if pid is not None:
                     os.kill(pid, signal.SIGKILL)
-                finished(process)
+                wait_for_result(process)
             if pid is not None:
                 break
-            # It ended before that, or the worker was not born yet: receive takes less long than it was thought to.
+            # The ingest ended earlier, or the worker had not started: choose earlier moments.
             self._span *= 0.8
-            self._receive_all()
+            self._ingest_all()
         self._up()
-        self._receive_all()
-        return self._look(f"{victim} after {after:.2f} s", pid is not None, started)
+        self._ingest_all()
+        return self._check(f"{victim} after {after:.2f} s", pid is not None, started)
 
     def _outside(self, name: str, words: tuple[str, ...]) -> bool:
-        """Die in the worker, and see that it did."""
+        """Kill the worker at a crash point and return True if it was killed."""
         ran = self.project.run(*words, crash_at=name)
-        return ran.code not in {0, 3, 75} and "signal 9" in ran.complaint
+        return ran.code not in {0, 3, 75} and "signal 9" in ran.error
 
     def _inside(self, name: str, words: tuple[str, ...]) -> bool:
-        """Die in the enclave: it must be started with the point's name, which `up` hands on."""
+        """Kill the enclave at a crash point, which `up` passes in its environment; return True if it was killed."""
         self.project.must("down")
         if self.project.run("up", crash_at=name).code == 0:
             self.project.run(*words)
-        dead = self.project.server("enclave") is None or not _lives(self.project.server("enclave"))
+        dead = self.project.server("enclave") is None or not _is_running(self.project.server("enclave"))
         self.project.run("down")
         self._up()
         return dead
@@ -117,21 +121,21 @@ class Killer:
     def _up(self) -> None:
         self.project.must("up")
 
-    def _again(self, *words: str) -> None:
-        """Run a command again that may have been carried out before it died: then nothing waits any more."""
+    def _run_again(self, *words: str) -> None:
+        """Run a command again that may have completed before the kill; then it finds nothing to do."""
         ran = self.project.run(*words)
         if ran.code not in {0, 66, 77}:
-            raise AssertionError(f"{' '.join(words)} after the crash ended with {ran.code}: {ran.complaint}")
+            raise AssertionError(f"{' '.join(words)} after the crash ended with {ran.code}: {ran.error}")
 
-    def _receive_all(self) -> None:
-        """Receive until there is nothing new."""
+    def _ingest_all(self) -> None:
+        """Ingest until nothing is new."""
         for _ in range(3):
             ran = self.project.run("ingest")
             if ran.code == 3:
                 return
             if ran.code != 0:
-                raise AssertionError(f"receive after the crash ended with {ran.code}: {ran.complaint}")
-        raise AssertionError("receive finds something new each time")
+                raise AssertionError(f"ingest after the crash ended with {ran.code}: {ran.error}")
+        raise AssertionError("ingest finds new files each time")
 
     def _send(self) -> str:
         self._number += 1
@@ -153,36 +157,36 @@ class Killer:
         except psutil.NoSuchProcess:
             return None
 
-    def _look(self, what: str, hit: bool, started: float) -> Outcome:
-        error = [item for item in broken(self.project.see()) if item not in self._result]
-        self._result.update(error)
+    def _check(self, what: str, hit: bool, started: float) -> Outcome:
+        error = [violation for violation in find_violations(self.project.observe()) if violation not in self._reported]
+        self._reported.update(error)
         return Outcome(what, hit, tuple(error), time.perf_counter() - started)
 
 
 def ordered(names: list[str]) -> list[str]:
-    """Put replays last: they change the contract for what follows."""
-    return sorted(names, key=lambda name: (_folder(name) == "replay", name))
+    """Sort replays last: they change the contract for later ingests."""
+    return sorted(names, key=lambda name: (_scenario(name) == "replay", name))
 
 
 def open_killer(folder: Path, names: list[str]) -> Killer:
-    """Make a house in a folder, start it, and get it ready to be killed at these points."""
+    """Create a project in a folder, start it, and prepare it for kills at these points."""
     killer = Killer(ProjectFixture(folder))
     killer.prepare(names)
     return killer
 
 
-def _folder(name: str) -> str:
-    """Say which command comes by a crash point."""
-    if name.startswith("enclave.retain"):
+def _scenario(name: str) -> str:
+    """Return which scenario reaches a crash point: ingest, replay or retention."""
+    if name.startswith("enclave.expire"):
         return "retention"
     return "replay" if ".replay:" in name else "ingest"
 
 
-def _file(name: str) -> str:
-    return next(point.file for point in crash_points.every() if point.name == name)
+def _source_file(name: str) -> str:
+    return next(point.file for point in crash_points.list_crash_points() if point.name == name)
 
 
-def _lives(pid: int | None) -> bool:
+def _is_running(pid: int | None) -> bool:
     try:
         return pid is not None and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

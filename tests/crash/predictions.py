@@ -1,6 +1,6 @@
-"""Kill -9 each process of a house that answers 200 questions a second, and see that no answer was lost or wrong.
+"""Kills -9 each server of a project under 200 predictions a second and checks that none was lost or wrong.
 
-`python -m tests.crash --answers` walks all of them; `tests/journeys/test_predictions.py` holds a sample in `make test`.
+`python -m tests.crash --predictions` kills all of them; `tests/journeys/test_predictions.py` runs a sample.
 """
 
 from __future__ import annotations
@@ -15,35 +15,36 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.crash.serving_project import MODEL, Served
+from tests.crash.serving_project import MODEL, ServingProject
 from wellspring.client import Client
 from wellspring.errors import WellspringError
 
 VICTIMS = ("api", "valkey", "mlflow", "openbao", "enclave", "postgres", "witness", "sftp", "supervisor")
 NEEDED = {"api", "valkey", "supervisor"}
-"""Without these nothing is answered. Each other server may be dead, and no question even fails."""
+"""Servers that predictions need. While any other server is dead, no request may fail."""
 THREADS, RATE = 8, 200
 BEFORE = AFTER = 1.0
 DEADLINE = 60.0
 
 
-class Heard(NamedTuple):
-    """What one question came to. at: when, of the monotonic clock; wrong: the kind of error, '' for an answer."""
+class RequestResult(NamedTuple):
+    """The result of one request. instant: monotonic clock; error: the slug of the error, '' for a prediction."""
 
     instant: float
-    requests: str
+    key: str
     error: str = ""
     prediction: str = ""
     score: float = 0.0
 
 
-class Killed(NamedTuple):
-    """One kill. seconds: until right answers came again, 0.0 when no question failed; up: until the server was back.
+class KillResult(NamedTuple):
+    """The result of one kill.
 
-    answered: the predictions that callers hold.
+    seconds: until correct predictions resumed, 0.0 if no request failed; up: until the server was restarted.
+    answered: ids of the predictions that clients received.
     """
 
-    user_name: str
+    server: str
     seconds: float
     up: float
     answered: tuple[str, ...]
@@ -53,24 +54,26 @@ class Killed(NamedTuple):
     def __str__(self) -> str:
         failures = ", ".join(f"{count} {kind}" for kind, count in sorted(self.failed.items())) or "none"
         return (
-            f"{self.user_name:<10} right answers after {self.seconds:5.2f} s, up after {self.up:5.2f} s; "
-            f"{len(self.answered):,} answers, failed: {failures}"
+            f"{self.server:<10} predictions after {self.seconds:5.2f} s, up after {self.up:5.2f} s; "
+            f"{len(self.answered):,} predictions, failed: {failures}"
         )
 
 
-class Load:
-    """Asks 200 questions a second from 8 threads, each over one kept connection, and keeps what it heard."""
+class PredictionLoad:
+    """Sends 200 requests a second from 8 threads, each over one connection, and keeps the results."""
 
-    def __init__(self, project: Served, keys: list[dict[str, str]]) -> None:
-        self.heard: list[Heard] = []
+    def __init__(self, project: ServingProject, keys: list[dict[str, str]]) -> None:
+        self.results: list[RequestResult] = []
         self._project = project
         self._keys = keys
         self._ended = threading.Event()
 
     @contextmanager
-    def running(self) -> Iterator[Load]:
-        """Ask until the end of the block."""
-        threads = [threading.Thread(target=self._ask, args=(place,), daemon=True) for place in range(THREADS)]
+    def running(self) -> Iterator[PredictionLoad]:
+        """Send requests until the end of the block."""
+        threads = [
+            threading.Thread(target=self._send_requests, args=(offset,), daemon=True) for offset in range(THREADS)
+        ]
         for thread in threads:
             thread.start()
         try:
@@ -83,64 +86,64 @@ class Load:
     def wait(self, seconds: float) -> None:
         self._ended.wait(seconds)
 
-    def wait_for_answers(self, since: float) -> bool:
-        """Wait until a quarter of a second's questions were answered after `since`; False when they are not."""
+    def wait_for_predictions(self, since: float) -> bool:
+        """Wait for a quarter of a second's predictions after `since` (monotonic clock); False on timeout."""
         deadline = time.monotonic() + DEADLINE
         while time.monotonic() < deadline:
-            if sum(item.instant > since and not item.error for item in self.heard[-RATE:]) >= RATE // 4:
+            if sum(item.instant > since and not item.error for item in self.results[-RATE:]) >= RATE // 4:
                 return True
             self._ended.wait(0.02)
         return False
 
-    def _ask(self, place: int) -> None:
+    def _send_requests(self, offset: int) -> None:
         gap = THREADS / RATE
-        due = time.monotonic() + place / RATE
-        turn = place
+        due = time.monotonic() + offset / RATE
+        turn = offset
         with Client(self._project.project, timeout=5.0) as client:
             while not self._ended.wait(max(0.0, due - time.monotonic())):
                 key = self._keys[turn % len(self._keys)]
-                named = _name(key)
+                named = _key_name(key)
                 try:
                     result = client.predict(MODEL, key, include_reasons=False)
-                    heard = Heard(time.monotonic(), named, "", result.id, result.score)
+                    heard = RequestResult(time.monotonic(), named, "", result.id, result.score)
                 except WellspringError as exc:
-                    heard = Heard(time.monotonic(), named, exc.slug)
-                self.heard.append(heard)
+                    heard = RequestResult(time.monotonic(), named, exc.slug)
+                self.results.append(heard)
                 turn += THREADS
-                # What could not be asked while nobody answered is not asked later.
+                # Requests missed while the server did not respond are not sent later.
                 due = max(due + gap, time.monotonic() - gap)
 
 
-def kill(project: Served, user_name: str, keys: list[dict[str, str]]) -> Killed:
-    """Kill one process under load, bring it back as its owner would, and look at what its callers heard.
+def kill_server(project: ServingProject, server: str, keys: list[dict[str, str]]) -> KillResult:
+    """Kill one server under load, restore it, and check the results.
 
-    What they hold must also be in the journal and the ledger: `lost` says so, of many kills at once.
+    `find_lost_predictions` checks that the predictions of one or more kills are in the journal and the ledger.
     """
-    expected = scores(project, keys)
-    load = Load(project, keys)
+    expected = predict_scores(project, keys)
+    load = PredictionLoad(project, keys)
     with load.running():
         load.wait(BEFORE)
-        pid = project.server(user_name)
-        assert pid is not None, f"{user_name} does not run"
+        pid = project.server(server)
+        assert pid is not None, f"{server} does not run"
         started = time.monotonic()
         os.kill(pid, signal.SIGKILL)
-        project.repair(user_name)
+        project.restore_server(server)
         up = time.monotonic()
-        again = load.wait_for_answers(up)
+        again = load.wait_for_predictions(up)
         load.wait(AFTER)
-    heard = sorted(load.heard)
+    heard = sorted(load.results)
     failures = [item.instant for item in heard if item.error]
     first = next(
         (item.instant for item in heard if not item.error and item.instant > max(failures, default=0.0)), started
     )
-    error = [] if again else [f"no right answers came again after {user_name} was killed"]
-    if failures and user_name not in NEEDED:
-        error.append(f"{len(failures)} questions failed without {user_name}, which none of them needs")
-    strange = [item for item in heard if not item.error and item.score != expected[item.requests]]
+    error = [] if again else [f"no prediction succeeded after {server} was killed"]
+    if failures and server not in NEEDED:
+        error.append(f"{len(failures)} requests failed without {server}, which none of them needs")
+    strange = [item for item in heard if not item.error and item.score != expected[item.key]]
     if strange:
-        error.append(f"{len(strange)} answers are not what was answered before")
-    return Killed(
-        user_name,
+        error.append(f"{len(strange)} predictions differ from those before the kill")
+    return KillResult(
+        server,
         max(0.0, first - started) if failures else 0.0,
         up - started,
         tuple(item.prediction for item in heard if not item.error),
@@ -149,49 +152,49 @@ def kill(project: Served, user_name: str, keys: list[dict[str, str]]) -> Killed:
     )
 
 
-def lost(project: Served, predictions: list[str]) -> list[str]:
-    """Say which answers that a caller holds are not in the journal, or not in a ledger that verifies."""
+def find_lost_predictions(project: ServingProject, predictions: list[str]) -> list[str]:
+    """Describe received predictions that are missing in the journal or in the verified ledger."""
     error: list[str] = []
     lines = project.journal("api")
     if [line["sequence"] for line in lines] != list(range(len(lines))):
-        error.append("the journal of the api has a gap or a double")
+        error.append("the journal of the API has a gap or a double")
     stored = Counter(line["subject"] for line in lines if line["action"] == "predict")
     if missing := [prediction for prediction in predictions if not stored[f"prediction:{prediction}"]]:
-        error.append(f"{len(missing)} of {len(predictions)} answers have no line in the journal")
+        error.append(f"{len(missing)} of {len(predictions)} predictions have no line in the journal")
     if twice := [prediction for prediction in predictions if stored[f"prediction:{prediction}"] > 1]:
-        error.append(f"{len(twice)} answers have two lines in the journal")
+        error.append(f"{len(twice)} predictions have two lines in the journal")
     # `status` integrates what the journals hold.
     project.must("status")
     audited = project.run("ledger", "verify")
     if audited.code:
-        error.append(f"the ledger does not verify: {audited.complaint}")
+        error.append(f"the ledger does not verify: {audited.error}")
     entries = project.must("ledger", "tail", "-n", "1000000")
     logged = {entry["subject"] for entry in entries if entry["action"] == "predict" and entry["phase"] == "done"}
     if missing := [prediction for prediction in predictions if f"prediction:{prediction}" not in logged]:
-        error.append(f"{len(missing)} of {len(predictions)} answers are not in the ledger")
+        error.append(f"{len(missing)} of {len(predictions)} predictions are not in the ledger")
     return error
 
 
-def scores(project: Served, keys: list[dict[str, str]]) -> dict[str, float]:
-    """Ask about each thing once, in peace."""
+def predict_scores(project: ServingProject, keys: list[dict[str, str]]) -> dict[str, float]:
+    """Predict each key once, without load."""
     with Client(project.project) as client:
-        return {_name(key): client.predict(MODEL, key, include_reasons=False).score for key in keys}
+        return {_key_name(key): client.predict(MODEL, key, include_reasons=False).score for key in keys}
 
 
-def _name(key: Mapping[str, str]) -> str:
+def _key_name(key: Mapping[str, str]) -> str:
     return " ".join(sorted(key.values()))
 
 
 def run(root: Path, victims: Sequence[str]) -> bool:
-    """Make a house that answers, kill each process in it once, and tell what came of it. True when all is well."""
-    project, well = Served(root), True
-    candidate = project.learned()
-    project.enrolled("ines", "omar")
-    project.released(candidate)
-    keys = project.keys(100)
-    for user_name in victims:
-        killed = kill(project, user_name, keys)
-        error = [*killed.error, *lost(project, list(killed.answered))]
+    """Create a serving project, kill each server once, and print the results. Returns True if all checks pass."""
+    project, well = ServingProject(root), True
+    candidate = project.train_candidate()
+    project.enroll_users("ines", "omar")
+    project.release_candidate(candidate)
+    keys = project.sample_keys(100)
+    for server in victims:
+        killed = kill_server(project, server, keys)
+        error = [*killed.error, *find_lost_predictions(project, list(killed.answered))]
         print(f"{'WRONG' if error else 'ok   '} {killed}", flush=True)
         for item in error:
             print(f"               {item}", flush=True)

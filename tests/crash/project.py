@@ -1,4 +1,4 @@
-"""A project with real servers that a crash test kills: its command line, its drops, and what can be seen of it."""
+"""A project with real servers for crash tests: its commands, its drops, and its observable state."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import psutil
 
 from examples.health_plan import drops, population
-from tests.crash.invariants import Observed, Sent
+from tests.crash.invariants import Observed, SentFile
 from wellspring import project
 from wellspring.embedded import packages, postgres
 from wellspring.runtime import privileges
@@ -25,45 +25,46 @@ ROWS = 40
 TIMEOUT = 180
 
 
-class Ran(NamedTuple):
-    """One command: its exit code, its JSON document (None without one) and what it complained about."""
+class CommandResult(NamedTuple):
+    """Result of one command: exit code, JSON document (None without one) and the end of its error output."""
 
     code: int
     document: Any
-    complaint: str
+    error: str
 
 
-class Commands:
-    """One project in a folder of its own, and its command line."""
+class ProjectCommands:
+    """A project folder and the commands run in it."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def start(self, *words: str, crash_at: str | None = None) -> subprocess.Popen[str]:
-        """Start a command, to die at a crash point if one is named."""
+        """Start a command. crash_at: the crash point at which it kills itself."""
         return subprocess.Popen(
             self.argv(*words),
-            env=environ(crash_at), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=command_environment(crash_at), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True,
         )  # fmt: skip
 
     def argv(self, *words: str) -> list[str]:
-        """Say how a command of this project is started."""
+        """Return the command line of a command of this project."""
         return [sys.executable, "-m", "wellspring.cli", *words, "--json", "--project", str(self.root)]
 
-    def run(self, *words: str, crash_at: str | None = None) -> Ran:
-        """Run a command to its end."""
+    def run(self, *words: str, crash_at: str | None = None) -> CommandResult:
+        """Run a command and wait for it."""
         with self.start(*words, crash_at=crash_at) as process:
-            return finished(process)
+            return wait_for_result(process)
 
     def must(self, *words: str, codes: tuple[int, ...] = (0,)) -> Any:
-        """Run a command that has to succeed and return its document."""
+        """Run a command that must exit with one of codes; return its document."""
         ran = self.run(*words)
         if ran.code not in codes:
-            raise AssertionError(f"`wellspring {' '.join(words)}` ended with {ran.code}: {ran.complaint}")
+            raise AssertionError(f"`wellspring {' '.join(words)}` ended with {ran.code}: {ran.error}")
         return ran.document
 
     def server(self, name: str) -> int | None:
-        """Return the pid of a server, or None if it does not run."""
+        """Return the pid of a server, or None if it is not running."""
         try:
             running = json.loads((self.root / ".wellspring/run.json").read_bytes())
         except FileNotFoundError:
@@ -73,23 +74,23 @@ class Commands:
 
     @staticmethod
     def down(root: Path) -> None:
-        """Stop the servers of a project, whatever state it is in."""
+        """Stop the servers of a project in any state."""
         words = [sys.executable, "-m", "wellspring.cli", "down", "--project", str(root)]
         subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=TIMEOUT, check=False)
 
 
-class ProjectFixture(Commands):
-    """One project of the example's contracts in a folder of its own.
+class ProjectFixture(ProjectCommands):
+    """A project with the example's contracts in its own folder.
 
-    sent: what was put into the vendor's outbox so far, and what must become of each row.
+    sent: the files put into the vendor's outbox so far, with the expected result of each row.
     """
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
-        self.sent: list[Sent] = []
+        self.sent: list[SentFile] = []
         root.mkdir(parents=True, exist_ok=True)
         root.chmod(0o755)
-        # Without the sections that ask for more servers: answers are killed in a house of their own.
+        # Without the sections of optional servers, which the serving project has.
         plain = (EXAMPLE / "wellspring.toml").read_text(encoding="utf-8").partition("\n[dbt]")[0]
         (root / "wellspring.toml").write_text(plain + "\n", encoding="utf-8")
         shutil.copytree(EXAMPLE / "contracts", root / "contracts")
@@ -98,8 +99,8 @@ class ProjectFixture(Commands):
 
     # --- the vendor -----------------------------------------------------------------------------------------------
 
-    def send(self, number: int) -> Sent:
-        """Put a drop of 40 rows into the outbox: 34 good ones, 4 that only contract 1.1.0 knows, 2 bad for good."""
+    def send(self, number: int) -> SentFile:
+        """Put a drop of 40 rows into the outbox: 34 valid, 4 valid under contract 1.1.0 only, 2 invalid."""
         rows = population.claims(ROWS, 1000 + number, people=self._people, first=number * ROWS).to_pylist()
         office = [place for place, row in enumerate(rows) if row["claim_type"] == "professional"][:5]
         repairable, bad = set(office[:4]), {office[4], next(place for place in range(ROWS) if place not in office)}
@@ -110,7 +111,7 @@ class ProjectFixture(Commands):
         outbox = self.root / "vendor" / "outbox"
         path = outbox / f"medical_claim_{number:04d}.csv"
         drops._write(path, rows)
-        sent = Sent(
+        sent = SentFile(
             name=path.name,
             rows=ROWS,
             bad=frozenset(place + 1 for place in bad),
@@ -119,21 +120,20 @@ class ProjectFixture(Commands):
         self.sent.append(sent)
         return sent
 
-    def replayed(self, name: str) -> None:
-        """Remember that the repairable rows of a drop have been replayed."""
+    def mark_replayed(self, name: str) -> None:
+        """Record that the repairable rows of a drop were replayed."""
         self.sent = [item._replace(replayed=True) if item.name == name else item for item in self.sent]
 
     def repair_contract(self) -> None:
-        """Do what the contract's owner does, once: version 1.1.0 knows the forgotten place of service."""
+        """Write contract version 1.1.0, which has the missing place of service; do it once."""
         if not self.repaired:
             drops.repaired_contract(self.root / "contracts")
             self.repaired = True
 
     def end_retention(self, name: str) -> None:
-        """Let eight days pass for one drop while the house is down: its date in the enclave's database moves back.
+        """Move the retention date of one drop eight days back in the enclave's database; the servers must be stopped.
 
-        Nobody can log in there but the enclave, so this takes PostgreSQL's single-user mode, as the house's own
-        beginning does.
+        Only the enclave can log in there, so this uses PostgreSQL's single-user mode, as the bootstrap does.
         """
         project_value = project.load_project(self.root)
         programs = packages.check_installed(project_value).postgres
@@ -148,31 +148,32 @@ class ProjectFixture(Commands):
         ]
         ran = subprocess.run(
             privileges.service_command(project_value, "postgres", argv),
-            input=f"{sql};\n\n", env=privileges.service_environment(project_value, "postgres"), cwd="/", capture_output=True, text=True,
+            input=f"{sql};\n\n", env=privileges.service_environment(project_value, "postgres"), cwd="/",
+            capture_output=True, text=True,
             timeout=TIMEOUT, check=False,
         )  # fmt: skip
         if ran.returncode or "ERROR" in ran.stderr + ran.stdout:
             raise AssertionError(f"the date could not be moved: {(ran.stderr + ran.stdout)[-500:]}")
         self.sent = [item._replace(gone=True) if item.name == name else item for item in self.sent]
 
-    # --- what can be seen -----------------------------------------------------------------------------------------
+    # --- observable state -----------------------------------------------------------------------------------------
 
-    def see(self) -> Observed:
-        """Look at the house from outside: its status, its ledger, its files; none of the lake's own code is asked."""
+    def observe(self) -> Observed:
+        """Observe the project through commands and files, without the code of the lake."""
         status = self.must("status")
         entries = self.must("ledger", "tail", "-n", "1000000")
         audit = self.run("ledger", "verify")
-        waiting = self.must("quarantine", "list")
+        quarantined = self.must("quarantine", "list")
         return Observed(
             sent=tuple(self.sent),
             accounts=status["accounts"],
             entries=tuple(entries),
-            ledger=audit.complaint if audit.code else "",
+            ledger=audit.error if audit.code else "",
             journals=self._journals(),
             editions=self._editions(),
             pointer=self._pointer(),
             rows=self._rows(),
-            waiting={item["drop"]: item["rows"] for item in waiting},
+            quarantined={item["drop"]: item["rows"] for item in quarantined},
             lineage=self._lineage(),
         )
 
@@ -192,28 +193,28 @@ class ProjectFixture(Commands):
         return path.read_text().strip() if path.exists() else None
 
     def _rows(self) -> list[tuple[str, int]]:
-        """List (drop, row number) of every row of the newest edition, read with pyiceberg from the table's metadata."""
+        """List (drop, row number) of every row of the live edition, read with pyiceberg from the table's metadata."""
         from pyiceberg.table import StaticTable
 
-        newest = self._pointer()
-        if newest is None:
+        edition = self._pointer()
+        if edition is None:
             return []
         rows: list[tuple[str, int]] = []
-        # Read-only and immutable: a reader of another user must leave no file beside the catalog.
+        # Read-only and immutable, so that this reader leaves no file beside the catalog.
         catalog = sqlite3.connect(f"file:{self.root}/.wellspring/lake/catalog.db?mode=ro&immutable=1", uri=True)
         try:
-            places = dict(catalog.execute("SELECT table_name, metadata_location FROM iceberg_tables"))
+            locations = dict(catalog.execute("SELECT table_name, metadata_location FROM iceberg_tables"))
         finally:
             catalog.close()
-        for table in self._editions()[newest]["tables"]:
-            static = StaticTable.from_metadata(places[table["table"]])
+        for table in self._editions()[edition]["tables"]:
+            static = StaticTable.from_metadata(locations[table["table"]])
             scan = static.scan(snapshot_id=int(table["snapshot_id"]), selected_fields=("drop_id", "row_number"))
             matches = scan.to_arrow()
             rows += zip(matches["drop_id"].to_pylist(), matches["row_number"].to_pylist(), strict=True)
         return rows
 
     def _lineage(self) -> list[str]:
-        """List the outboxes that hold a line which is no JSON."""
+        """List the lineage files with a line that is not JSON."""
         torn: list[str] = []
         for path in sorted((self.root / ".wellspring/lineage").glob("*.jsonl")):
             for line in path.read_bytes().split(b"\n"):
@@ -224,22 +225,22 @@ class ProjectFixture(Commands):
         return torn
 
 
-def environ(crash_at: str | None) -> dict[str, str]:
-    """Make the environment of a command that shall die at a crash point, or at none."""
+def command_environment(crash_at: str | None) -> dict[str, str]:
+    """Return the environment of a command. crash_at: the crash point at which it kills itself."""
     plain = {name: value for name, value in os.environ.items() if name != "WELLSPRING_CRASH_AT"}
     return {**plain, "WELLSPRING_CRASH_AT": crash_at} if crash_at else plain
 
 
-def finished(process: subprocess.Popen[str]) -> Ran:
-    """Wait for a command; one that hangs is ended and told as exit code 124."""
+def wait_for_result(process: subprocess.Popen[str]) -> CommandResult:
+    """Wait for a command; kill it after the timeout and return exit code 124."""
     try:
-        out, complaint = process.communicate(timeout=TIMEOUT)
+        out, error_output = process.communicate(timeout=TIMEOUT)
     except subprocess.TimeoutExpired:
         process.kill()
-        out, complaint = process.communicate()
-        return Ran(124, None, f"did not end in {TIMEOUT} s; {complaint[-2000:]}")
+        out, error_output = process.communicate()
+        return CommandResult(124, None, f"did not end in {TIMEOUT} s; {error_output[-2000:]}")
     try:
         document = json.loads(out) if out.strip() else None
     except ValueError:
         document = None
-    return Ran(process.returncode, document, complaint[-2000:] or out[-2000:])
+    return CommandResult(process.returncode, document, error_output[-2000:] or out[-2000:])

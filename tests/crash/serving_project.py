@@ -1,4 +1,4 @@
-"""A project that answers: history received, tables built, a model learned, released by two people at a terminal."""
+"""A serving project: ingests history, builds tables, trains a model, and releases it by two users at a terminal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 from pyotp.totp import TOTP
 
 from examples.health_plan import drops
-from tests.crash.project import EXAMPLE, Commands
+from tests.crash.project import EXAMPLE, ProjectCommands
 from wellspring.cli.pseudo_terminal import TerminalResult, run_in_pty
 from wellspring.cli.worker_client import run_worker
 from wellspring.client import Client
@@ -26,19 +26,19 @@ from wellspring.project import Project, load_project
 MODEL = "denials"
 PASSWORD = "a long enough sentence"
 PERIOD = 30
-# The fewest on which the model still passes its gate.
+# The smallest history with which the model passes its gate.
 MONTHS, MEMBERS, LINES = 18, 4_000, 34_000
 
 
-class Result(NamedTuple):
-    """What the API sent: its status and its bytes."""
+class APIResponse(NamedTuple):
+    """The status and body of an API response."""
 
     status: int
     body: bytes
 
 
-class Served(Commands):
-    """One copy of the example, walked to its answers. secrets: of the people's authenticators, by name."""
+class ServingProject(ProjectCommands):
+    """A copy of the example. secrets: TOTP secrets by user name."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
@@ -48,25 +48,25 @@ class Served(Commands):
         self.secrets: dict[str, str] = {}
         self._used: dict[str, set[int]] = {}
 
-    # --- the walk -------------------------------------------------------------------------------------------------
+    # --- setup -------------------------------------------------------------------------------------------------
 
-    def learned(self) -> str:
-        """Walk from the vendor's history to a candidate that passed its gate, and return its id."""
+    def train_candidate(self) -> str:
+        """Ingest the history, transform and train; return the id of the candidate, which passed its gate."""
         self.must("up")
         drops.history(self.project.vendor_dir / "outbox", months=MONTHS, members=MEMBERS, lines=LINES)
         self.must("ingest")
         self.must("transform")
         return str(self.must("train", MODEL)["id"])
 
-    def enrolled(self, *names: str) -> None:
-        """Enrol people, each at a terminal."""
+    def enroll_users(self, *names: str) -> None:
+        """Enroll users, each at a terminal."""
         for name in names:
-            output = self.typed(("users", "enroll", name), [("password: ", PASSWORD), ("again: ", PASSWORD)])
+            output = self.run_at_terminal(("users", "enroll", name), [("password: ", PASSWORD), ("again: ", PASSWORD)])
             assert output.exit_code == 0, output.screen
             result = parse_qs(urlsplit(json.loads(output.out)["otpauth_url"]).query)
             self.secrets[name] = result["secret"][0]
 
-    def released(self, candidate: str) -> str:
+    def release_candidate(self, candidate: str) -> str:
         """Propose a candidate as ines, approve it as omar, and return the id of the release."""
         proposed = self.act("ines", "release", "propose", candidate)
         assert proposed.exit_code == 0, proposed.screen
@@ -75,65 +75,65 @@ class Served(Commands):
         assert approved.exit_code == 0, approved.screen
         return release
 
-    # --- people ---------------------------------------------------------------------------------------------------
+    # --- users ---------------------------------------------------------------------------------------------------
 
     def act(self, name: str, *words: str, crash_at: str | None = None) -> TerminalResult:
-        """Do something as a person: name, password and a fresh code, typed at a terminal."""
-        answers = [("name: ", name), ("password: ", PASSWORD), ("code: ", self.code(name))]
-        return self.typed(words, answers, crash_at=crash_at)
+        """Run a command as a user: type name, password and a fresh code at a terminal."""
+        answers = [("name: ", name), ("password: ", PASSWORD), ("code: ", self.next_code(name))]
+        return self.run_at_terminal(words, answers, crash_at=crash_at)
 
-    def typed(
+    def run_at_terminal(
         self, words: Sequence[str], answers: Sequence[tuple[str, str]], *, crash_at: str | None = None
     ) -> TerminalResult:
-        """Run a command at a terminal. A terminal's child inherits everything, so `env` says what is different."""
+        """Run a command at a terminal. The child inherits the environment, so `env` sets the differences."""
         point = [f"WELLSPRING_CRASH_AT={crash_at}"] if crash_at else []
         return run_in_pty(["env", "-u", "WELLSPRING_CRASH_AT", *point, *self.argv(*words)], answers)
 
-    def code(self, name: str) -> str:
-        """Make a code that has not been used: that of this half minute, the next or the last; each works once."""
+    def next_code(self, name: str) -> str:
+        """Return an unused TOTP code of the current, next or previous period; each code works once."""
         used = self._used.setdefault(name, set())
         while True:
             now = int(time.time()) // PERIOD
-            # The oldest goes last: while it is typed, its time may end.
+            # Use the oldest code last: it may expire while it is typed.
             for step in (now, now + 1, now - 1):
                 if step not in used:
                     used.add(step)
                     return TOTP(self.secrets[name]).at(step * PERIOD)
             threading.Event().wait(PERIOD - time.time() % PERIOD + 0.1)
 
-    # --- questions ------------------------------------------------------------------------------------------------
+    # --- predictions ------------------------------------------------------------------------------------------------
 
-    def keys(self, count: int, *, seed: int = 1, newest: int = 3_000) -> list[dict[str, str]]:
-        """Draw things that can be asked about, from the newest that the built edition holds."""
-        matches: list[dict[str, str]] = run_worker(self.project, "latest-keys", MODEL, params={"count": newest})
+    def sample_keys(self, count: int, *, seed: int = 1, latest: int = 3_000) -> list[dict[str, str]]:
+        """Draw keys at random from the latest ones of the built edition."""
+        matches: list[dict[str, str]] = run_worker(self.project, "latest-keys", MODEL, params={"count": latest})
         draw = random.Random(seed)
         return draw.sample(matches, count) if count <= len(matches) else draw.choices(matches, k=count)
 
     def client(self) -> Client:
         return Client(self.project)
 
-    def http(self, method: str, address: str, body: Any = None) -> Result:
-        """Say something to the API as any program could, and return what it sent."""
-        line = http.client.HTTPConnection("api", timeout=10)
-        line.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        line.sock.connect(str(self.project.socket_path("api")))
+    def http(self, method: str, address: str, body: Any = None) -> APIResponse:
+        """Send an HTTP request to the API and return its response."""
+        connection = http.client.HTTPConnection("api", timeout=10)
+        connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.sock.connect(str(self.project.socket_path("api")))
         try:
             headers: Mapping[str, str] = {"Content-Type": "application/json"} if body is not None else {}
-            line.request(method, address, None if body is None else json.dumps(body), headers)
-            answer = line.getresponse()
-            return Result(answer.status, answer.read())
+            connection.request(method, address, None if body is None else json.dumps(body), headers)
+            response = connection.getresponse()
+            return APIResponse(response.status, response.read())
         finally:
-            line.close()
+            connection.close()
 
-    # --- what can be seen -----------------------------------------------------------------------------------------
+    # --- observable state -----------------------------------------------------------------------------------------
 
     def journal(self, service: str) -> list[dict[str, Any]]:
-        """Read the journal of a service, line by line; the last may be torn, as after a power cut."""
+        """Read the lines of a service's journal, without the last one, which may be torn."""
         lines: list[dict[str, Any]] = []
         for path in sorted((self.project.journals_dir / service).glob("*.log")):
             lines += [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
         return lines
 
-    def repair(self, name: str) -> None:
-        """Bring a killed server back as its owner would: `restart NAME`, or `up` when nobody is left to ask."""
+    def restore_server(self, name: str) -> None:
+        """Start a killed server again: `restart NAME`, or `up` for the supervisor."""
         self.must("up") if name == "supervisor" else self.must("restart", name)

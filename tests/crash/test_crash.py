@@ -1,4 +1,4 @@
-"""Two minutes of `make crash`: every room's points by turns, and a few random moments. All of it: `make crash`."""
+"""A two-minute sample of `make crash`: one crash point of each file, and a few random moments."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from tests.crash import crash_points
 from tests.crash.kill import Killer, open_killer, ordered
-from tests.crash.model_lifecycle import comes_by
+from tests.crash.model_lifecycle import is_lifecycle_point
 from tests.crash.project import ProjectFixture
 
 SECONDS = 85
@@ -21,10 +21,10 @@ pytestmark = [pytest.mark.live, pytest.mark.crash]
 
 
 def sample() -> list[str]:
-    """Take one crash point of each file, another one each day; those on the way to an answer take longer than that."""
+    """Take one crash point of each file, a different one each day. The model lifecycle takes too long for a sample."""
     files: dict[str, list[str]] = {}
-    for point in crash_points.every():
-        if comes_by(point.name):
+    for point in crash_points.list_crash_points():
+        if is_lifecycle_point(point.name):
             continue
         files.setdefault(point.file, []).append(point.name)
     day = int(time.time() // 86_400)
@@ -34,10 +34,10 @@ def sample() -> list[str]:
 @pytest.fixture(scope="module")
 def killer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killer]:
     folder = tmp_path_factory.mktemp("crash")
-    # Sockets and services of other users reach the project through these folders.
-    for place in (folder, folder.parent, folder.parent.parent):
-        place.chmod(0o755)
-    root = folder / "house"
+    # Services with other uids need access to the project through these folders.
+    for path in (folder, folder.parent, folder.parent.parent):
+        path.chmod(0o755)
+    root = folder / "project"
     try:
         yield open_killer(root, sample())
     finally:
@@ -45,7 +45,7 @@ def killer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killer]:
             ProjectFixture.down(Path(root))
 
 
-def test_a_killed_house_comes_back_in_order(killer: Killer) -> None:
+def test_a_killed_project_recovers(killer: Killer) -> None:
     seed, started = int(time.time()), time.monotonic()
     draw = random.Random(seed)
     outcomes = [killer.moment(draw) for _ in range(MOMENTS)]

@@ -1,4 +1,4 @@
-"""Each invariant notices the fault that it is there for, and a house in order breaks none."""
+"""Each invariant detects its fault, and an intact project violates none."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.crash.invariants import Observed, Sent, broken
+from tests.crash.invariants import Observed, SentFile, find_violations
 
-FILE = Sent("claims.csv", rows=5, bad=frozenset({2}), repairable=frozenset({4}))
+FILE = SentFile("claims.csv", rows=5, bad=frozenset({2}), repairable=frozenset({4}))
 
 
 def entry(sequence: int, action: str, subject: str, **more: Any) -> dict[str, Any]:
@@ -17,7 +17,7 @@ def entry(sequence: int, action: str, subject: str, **more: Any) -> dict[str, An
     return {**plain, "sequence": sequence, "action": action, "subject": subject, **more}
 
 
-def in_order() -> Observed:
+def intact_project() -> Observed:
     inputs = [{"name": "rows:d/0", "digest": "00"}]
     entries = (
         entry(0, "land", "drop:d", service="enclave", facts={"name": "claims.csv"}),
@@ -37,7 +37,7 @@ def in_order() -> Observed:
         editions={"e": {"parent": None}},
         pointer="e",
         rows=[("d", 1), ("d", 3), ("d", 5)],
-        waiting={"d": 2},
+        quarantined={"d": 2},
         lineage=[],
     )
 
@@ -45,16 +45,16 @@ def in_order() -> Observed:
 def without(observed: Observed, action: str, phase: str = "done") -> Observed:
     remaining = [item for item in observed.entries if (item["action"], item["phase"]) != (action, phase)]
     numbers: dict[str, int] = {}
-    for place, item in enumerate(remaining):
+    for index, item in enumerate(remaining):
         number = numbers.setdefault(item["service"], 0)
-        remaining[place] = {**item, "sequence": number}
+        remaining[index] = {**item, "sequence": number}
         numbers[item["service"]] += 1
     return observed._replace(entries=tuple(remaining))
 
 
 def doubled(observed: Observed, action: str) -> Observed:
     more = [
-        {**item, "sequence": sum(item_value["service"] == item["service"] for item_value in observed.entries)}
+        {**item, "sequence": sum(other["service"] == item["service"] for other in observed.entries)}
         for item in observed.entries
         if item["action"] == action and item["phase"] == "done"
     ]
@@ -70,7 +70,7 @@ FAULTS: dict[str, tuple[Callable[[Observed], Observed], str]] = {
     "ledger": (lambda observed: observed._replace(ledger="entry 3 was changed"), "does not verify"),
     "gap in the ledger": (
         lambda observed: observed._replace(entries=observed.entries[1:]),
-        "twice, not at all, or out of order",
+        "twice, out of order, or with a gap",
     ),
     "double in a journal": (lambda observed: observed._replace(journals={"worker": [0, 1, 1]}), "gap or a double"),
     "journal lost entries": (lambda observed: observed._replace(journals={"worker": [0, 1]}), "has lost"),
@@ -83,35 +83,35 @@ FAULTS: dict[str, tuple[Callable[[Observed], Observed], str]] = {
     "unbalanced": (lambda observed: account(observed, balanced=False), "does not balance"),
     "row twice": (lambda observed: observed._replace(rows=[*observed.rows, ("d", 1)]), "published twice"),
     "row lost": (lambda observed: observed._replace(rows=observed.rows[1:]), "1 rows of claims.csv are lost"),
-    "bad row published": (lambda observed: observed._replace(rows=[*observed.rows, ("d", 2)]), "that should wait"),
-    "stranger's row": (lambda observed: observed._replace(rows=[*observed.rows, ("x", 1)]), "no file was sent"),
+    "bad row published": (lambda observed: observed._replace(rows=[*observed.rows, ("d", 2)]), "must be quarantined"),
+    "row without a file": (lambda observed: observed._replace(rows=[*observed.rows, ("x", 1)]), "no file was sent"),
     "publish without entry": (lambda observed: without(observed, "publish"), "edition e is published without an entry"),
-    "entry without publish": (lambda observed: observed._replace(pointer=None), "has an entry and is not published"),
+    "entry without publish": (lambda observed: observed._replace(pointer=None), "has an entry but is not published"),
     "two entries of a publish": (lambda observed: doubled(observed, "publish"), "recorded 2 times"),
     "never published": (
         lambda observed: observed._replace(editions={**observed.editions, "f": {"parent": "e"}}),
-        "edition f was written and never published",
+        "edition f was written but never published",
     ),
     "open intent": (lambda observed: without(observed, "publish"), "the intent worker:1 (publish edition:e) is open"),
-    "never settled": (lambda observed: without(observed, "settle"), "the enclave was never told"),
+    "never settled": (lambda observed: without(observed, "settle"), "never settled"),
     "settled twice": (lambda observed: doubled(observed, "settle"), "settled 2 times"),
-    "quarantine": (lambda observed: observed._replace(waiting={"d": 1}), "1 rows of drop:d wait in quarantine"),
+    "quarantine": (lambda observed: observed._replace(quarantined={"d": 1}), "1 rows of drop:d are quarantined"),
 }
 
 
-def test_a_house_in_order_breaks_no_invariant() -> None:
-    assert broken(in_order()) == []
+def test_an_intact_project_violates_no_invariant() -> None:
+    assert find_violations(intact_project()) == []
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_each_fault_is_noticed(fault: str) -> None:
+def test_each_fault_is_detected(fault: str) -> None:
     change, output = FAULTS[fault]
-    assert any(output in sentence for sentence in broken(change(in_order())))
+    assert any(output in sentence for sentence in find_violations(change(intact_project())))
 
 
-def test_what_is_expected_follows_replay_and_retention() -> None:
+def test_expected_rows_follow_replay_and_retention() -> None:
     assert FILE.published == {1, 3, 5}
     assert FILE._replace(replayed=True).published == {1, 3, 4, 5}
-    assert FILE._replace(replayed=True).waiting == {2}
-    gone = in_order()._replace(sent=(FILE._replace(gone=True),), waiting={})
-    assert broken(account(gone, quarantined=0, discarded=2)) == []
+    assert FILE._replace(replayed=True).quarantined == {2}
+    gone = intact_project()._replace(sent=(FILE._replace(gone=True),), quarantined={})
+    assert find_violations(account(gone, quarantined=0, discarded=2)) == []

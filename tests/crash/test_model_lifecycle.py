@@ -1,16 +1,22 @@
-"""Each crash point has a way that comes by it: that of `receive`, or that from a landed edition to an answer."""
+"""Each crash point belongs to the ingest scenario or to the model lifecycle scenario."""
 
 from __future__ import annotations
 
 from tests.crash import crash_points, model_lifecycle
 
-ANSWERING = ("models/", "data/built.py", "data/materialize.py", "journey/building.py", "journey/releasing.py")
-RECEIVING = ("enclave/", "trust/ledger/", "data/lake.py", "journey/receiving.py")
+LIFECYCLE = (
+    "models/",
+    "lake/built_tables.py",
+    "data/features/materialize.py",
+    "workflows/transform.py",
+    "workflows/release.py",
+)
+INGEST = ("enclave/", "trust/ledger/", "lake/lake.py", "workflows/ingest.py")
 
 
-def test_each_crash_point_is_walked_by_the_scenario_of_its_room() -> None:
-    for point in crash_points.every():
+def test_each_crash_point_belongs_to_the_scenario_of_its_module() -> None:
+    for point in crash_points.list_crash_points():
         file = point.file.removeprefix("wellspring/")
-        # A new room has no walk yet: it would be reported as never hit, minutes later.
-        assert file.startswith((*ANSWERING, *RECEIVING)), f"{point.name} in {file} lies on no way"
-        assert model_lifecycle.comes_by(point.name) == file.startswith(ANSWERING), point
+        # A crash point of a module in neither list would never be hit.
+        assert file.startswith((*LIFECYCLE, *INGEST)), f"{point.name} in {file} belongs to no scenario"
+        assert model_lifecycle.is_lifecycle_point(point.name) == file.startswith(LIFECYCLE), point

@@ -18,7 +18,7 @@ import pytest
 from examples.health_plan import drops, population
 from tests.crash import predictions as predictions_module
 from tests.crash.project import ProjectFixture
-from tests.crash.serving_project import MODEL, Served, Result
+from tests.crash.serving_project import MODEL, APIResponse, ServingProject
 from tests.phi.search import Person, search, search_bytes
 from wellspring.cli.pseudo_terminal import TerminalResult
 from wellspring.cli.worker_client import run_worker
@@ -33,7 +33,7 @@ SSN = "912-34-5678"
 class Answering(NamedTuple):
     """A house that answers, and what its people saw when they made it so."""
 
-    project: Served
+    project: ServingProject
     candidate: str
     release: str
     alone: TerminalResult
@@ -44,10 +44,10 @@ def answering() -> Iterator[Answering]:
     # Services of other users reach the project through these folders.
     folder = Path(tempfile.mkdtemp(prefix="ws-answers-"))
     folder.chmod(0o755)
-    project = Served(folder / "house")
+    project = ServingProject(folder / "project")
     try:
-        candidate = project.learned()
-        project.enrolled("ines", "omar")
+        candidate = project.train_candidate()
+        project.enroll_users("ines", "omar")
         proposed = project.act("ines", "release", "propose", candidate)
         assert proposed.exit_code == 0, proposed.screen
         release = str(json.loads(proposed.out)["release"]["id"])
@@ -62,14 +62,14 @@ def answering() -> Iterator[Answering]:
 
 
 @pytest.fixture
-def project(answering: Answering) -> Served:
+def project(answering: Answering) -> ServingProject:
     return answering.project
 
 
 @pytest.fixture(scope="module")
 def keys(answering: Answering) -> list[dict[str, str]]:
     """A thousand random things that can be asked about."""
-    return answering.project.keys(REQUESTS)
+    return answering.project.sample_keys(REQUESTS)
 
 
 def test_nobody_approves_what_they_proposed(answering: Answering) -> None:
@@ -86,7 +86,9 @@ def test_the_newest_is_asked_about_from_the_command_line(answering: Answering) -
     assert result.signature is not None
 
 
-def test_a_thousand_answers_are_given_again_to_the_last_bit(project: Served, keys: list[dict[str, str]]) -> None:
+def test_a_thousand_answers_are_given_again_to_the_last_bit(
+    project: ServingProject, keys: list[dict[str, str]]
+) -> None:
     with project.client() as client:
         arguments = {
             result.subject: result for result in (client.predict(MODEL, key, include_reasons=False) for key in keys)
@@ -98,7 +100,9 @@ def test_a_thousand_answers_are_given_again_to_the_last_bit(project: Served, key
     assert scores == {subject: result.score.hex() for subject, result in arguments.items()}
 
 
-def test_an_answer_is_proved_and_a_flipped_byte_is_named(project: Served, keys: list[dict[str, str]], tmp_path: Path):
+def test_an_answer_is_proved_and_a_flipped_byte_is_named(
+    project: ServingProject, keys: list[dict[str, str]], tmp_path: Path
+):
     result = project.http("POST", f"/v1/models/{MODEL}/predictions", {"keys": keys[0]})
     assert result.status == 200
     answer, expected, pack = tmp_path / "answer.json", tmp_path / "keys.txt", tmp_path / "pack"
@@ -140,7 +144,7 @@ def test_an_answer_is_proved_and_a_flipped_byte_is_named(project: Served, keys: 
     assert f"entries/{spoilt.name}" in {item["file"] for item in broken.document["findings"]}
 
 
-def test_a_persons_number_is_no_key_and_is_not_repeated(project: Served, keys: list[dict[str, str]]) -> None:
+def test_a_persons_number_is_no_key_and_is_not_repeated(project: ServingProject, keys: list[dict[str, str]]) -> None:
     result = project.http("POST", f"/v1/models/{MODEL}/predictions", {"keys": dict.fromkeys(keys[0], SSN)})
     assert (result.status, SSN.encode() in result.body) == (422, False)
     # As the name of a key it is no name that the model knows.
@@ -152,9 +156,9 @@ def test_a_persons_number_is_no_key_and_is_not_repeated(project: Served, keys: l
     assert not any(SSN in json.dumps(item) for item in project.journal("api"))
 
 
-def test_no_error_of_the_api_repeats_who_was_asked_about(project: Served, keys: list[dict[str, str]]) -> None:
+def test_no_error_of_the_api_repeats_who_was_asked_about(project: ServingProject, keys: list[dict[str, str]]) -> None:
     person = Person.of(population.planted(drops.PLANTED, drops.SEED)[0])
-    result: list[Result] = []
+    result: list[APIResponse] = []
     for field in fields(person):
         value = str(getattr(person, field.name))
         if not value:
@@ -189,7 +193,9 @@ def test_no_error_of_the_api_repeats_who_was_asked_about(project: Served, keys: 
     ids=["predict", "model", "view", "address"],
 )
 def test_what_is_not_served_is_not_found(
-    project: Served, keys: list[dict[str, str]], ask: Callable[[Served, dict[str, str]], tuple[int, bytes]]
+    project: ServingProject,
+    keys: list[dict[str, str]],
+    ask: Callable[[ServingProject, dict[str, str]], tuple[int, bytes]],
 ) -> None:
     status, body = ask(project, keys[0])
     assert status == 404
@@ -197,33 +203,37 @@ def test_what_is_not_served_is_not_found(
 
 
 def test_without_the_online_store_nothing_is_answered_and_then_right_again(
-    project: Served, keys: list[dict[str, str]]
+    project: ServingProject, keys: list[dict[str, str]]
 ) -> None:
-    before = predictions_module.scores(project, keys[:3])
+    before = predictions_module.predict_scores(project, keys[:3])
     pid = project.server("valkey")
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     result = project.http("POST", f"/v1/models/{MODEL}/predictions", {"keys": keys[0]})
     assert result.status == 503
     assert json.loads(result.body)["type"] == "urn:wellspring:unavailable"
-    project.repair("valkey")
-    assert predictions_module.scores(project, keys[:3]) == before
+    project.restore_server("valkey")
+    assert predictions_module.predict_scores(project, keys[:3]) == before
 
 
-def test_a_restart_of_the_model_registry_changes_no_answer(project: Served, keys: list[dict[str, str]]) -> None:
-    before = predictions_module.scores(project, keys[:3])
+def test_a_restart_of_the_model_registry_changes_no_answer(project: ServingProject, keys: list[dict[str, str]]) -> None:
+    before = predictions_module.predict_scores(project, keys[:3])
     project.must("restart", "mlflow")
-    assert predictions_module.scores(project, keys[:3]) == before
+    assert predictions_module.predict_scores(project, keys[:3]) == before
 
 
 @pytest.mark.crash
-def test_no_answer_is_lost_when_a_process_is_killed_under_load(project: Served, keys: list[dict[str, str]]) -> None:
-    kills = [predictions_module.kill(project, user_name, keys[:100]) for user_name in ("api", "valkey")]
+def test_no_answer_is_lost_when_a_process_is_killed_under_load(
+    project: ServingProject, keys: list[dict[str, str]]
+) -> None:
+    kills = [predictions_module.kill_server(project, server, keys[:100]) for server in ("api", "valkey")]
     for killed in kills:
         print(killed)
         assert killed.error == ()
         assert len(killed.answered) > predictions_module.RATE // 2
-    assert predictions_module.lost(project, [item for killed in kills for item in killed.answered]) == []
+    assert (
+        predictions_module.find_lost_predictions(project, [item for killed in kills for item in killed.answered]) == []
+    )
 
 
 def test_history_says_who_stands_behind_what_is_live(answering: Answering) -> None:
@@ -242,6 +252,6 @@ def test_a_rollback_with_nothing_before_is_refused(answering: Answering) -> None
     assert [(item["id"], item["live"]) for item in listed] == [(answering.release, True)]
 
 
-def entries(project: Served, action: str) -> list[dict[str, Any]]:
+def entries(project: ServingProject, action: str) -> list[dict[str, Any]]:
     tail: list[dict[str, Any]] = project.must("ledger", "tail", "-n", "1000000")
     return [item for item in tail if item["action"] == action]
