@@ -47,8 +47,8 @@ def events(tmp_path: Path) -> list[dict[str, Any]]:
     """Every kind of event: an intent and its done, a done, a failed, a recovery."""
     harness = RecorderHarness(tmp_path)
     inputs = [Ref(name="rows:a/0", digest="ab" * 32), Ref(name="contract:claim@1.2.0", digest="cd" * 32)]
-    with harness.step("publish", "edition:e", intent=True, inputs=inputs) as act:
-        act.add_outputs(Ref(name="snapshot:claim@77"), Ref(name="edition:e"), Ref(name="edition:e"))
+    with harness.step("publish", "edition:e", intent=True, inputs=inputs) as context:
+        context.add_outputs(Ref(name="snapshot:claim@77"), Ref(name="edition:e"), Ref(name="edition:e"))
     with harness.step("stage", "drop:a", inputs=inputs):
         pass
     with pytest.raises(RuntimeError), harness.step("stage", "drop:b"):
@@ -103,13 +103,13 @@ def test_events_equal_those_of_openlineage_python(events: list[dict[str, Any]]) 
         return built
 
     def datasets(of: list[dict[str, Any]], kind: Any) -> list[Any]:
-        return [kind(item["namespace"], item["name"], facets=facets(item)) for item in of]
+        return [kind(dataset["namespace"], dataset["name"], facets=facets(dataset)) for dataset in of]
 
     def bare(value: Any) -> Any:
         """Leave out what is empty: the library writes empty maps where we write none."""
         if isinstance(value, dict):
-            return {key: bare(item) for key, item in value.items() if item not in ({}, None)}
-        return [bare(item) for item in value] if isinstance(value, list) else value
+            return {key: bare(field) for key, field in value.items() if field not in ({}, None)}
+        return [bare(part) for part in value] if isinstance(value, list) else value
 
     for event in events:
         library_event = event_v2.RunEvent(
@@ -134,11 +134,11 @@ def test_a_run_is_one_step_and_recovery_completes_the_run_of_its_intent(events: 
 
 def test_datasets_are_named_without_their_version(events: list[dict[str, Any]]) -> None:
     published = events[1]
-    assert [item["name"] for item in published["outputs"]] == ["snapshot:claim", "edition:e"]
+    assert [dataset["name"] for dataset in published["outputs"]] == ["snapshot:claim", "edition:e"]
     assert published["outputs"][0]["facets"]["version"]["datasetVersion"] == "77"
     assert published["inputs"][0]["facets"]["version"]["datasetVersion"] == "ab" * 32
     assert published["inputs"][1]["facets"]["tags"]["tags"][0]["value"] == "cd" * 32
-    assert {item["namespace"] for item in published["inputs"]} == {"wellspring://demo"}
+    assert {dataset["namespace"] for dataset in published["inputs"]} == {"wellspring://demo"}
 
 
 def test_a_failure_event_holds_the_error_class_but_not_its_text(events: list[dict[str, Any]]) -> None:
@@ -167,7 +167,7 @@ def test_predictions_give_one_event_a_minute_for_each_action_and_input(tmp_path:
         for n in range(count):
             harness.step.record_prediction("predict", f"prediction:{release}{n}", inputs=[Ref(name=release)])
     result = [json.loads(line) for line in harness.lineage.path.read_text().splitlines()]
-    assert [(item["eventType"], item["inputs"][0]["name"]) for item in result] == [
+    assert [(event["eventType"], event["inputs"][0]["name"]) for event in result] == [
         ("COMPLETE", "release:a"),
         ("COMPLETE", "release:b"),
     ]

@@ -22,14 +22,14 @@ def test_steps_and_their_seconds_are_written_as_prometheus_text(tmp_path: Path) 
     metrics.count_step("stage", "done", 2.0)
     metrics.count_step("stage", "refused", 0.001)
     metrics.count_step("publish", "done", None)
-    matches = samples(tmp_path / "metrics" / "worker.prom")
-    assert matches["wellspring_steps_total", "stage", "done", "worker"] == 2
-    assert matches["wellspring_steps_total", "stage", "refused", "worker"] == 1
-    assert matches["wellspring_steps_total", "publish", "done", "worker"] == 1
-    assert matches["wellspring_step_seconds_count", "stage", "worker"] == 3
-    assert round(matches["wellspring_step_seconds_sum", "stage", "worker"], 6) == 2.021
-    assert matches["wellspring_step_seconds_bucket", "stage", "0.05", "worker"] == 2
-    assert ("wellspring_step_seconds_count", "publish", "worker") not in matches
+    counts = samples(tmp_path / "metrics" / "worker.prom")
+    assert counts["wellspring_steps_total", "stage", "done", "worker"] == 2
+    assert counts["wellspring_steps_total", "stage", "refused", "worker"] == 1
+    assert counts["wellspring_steps_total", "publish", "done", "worker"] == 1
+    assert counts["wellspring_step_seconds_count", "stage", "worker"] == 3
+    assert round(counts["wellspring_step_seconds_sum", "stage", "worker"], 6) == 2.021
+    assert counts["wellspring_step_seconds_bucket", "stage", "0.05", "worker"] == 2
+    assert ("wellspring_step_seconds_count", "publish", "worker") not in counts
 
 
 def test_the_next_process_continues_the_counts_of_the_file(tmp_path: Path) -> None:
@@ -44,10 +44,10 @@ def test_the_next_process_continues_the_counts_of_the_file(tmp_path: Path) -> No
 
 
 def test_two_projects_count_separately(tmp_path: Path) -> None:
-    item, two = StepMetrics(tmp_path / "one", "worker"), StepMetrics(tmp_path / "two", "worker")
-    item.count_step("stage", "done", 0.1)
-    two.count_step("stage", "failed", 0.1)
-    assert ("wellspring_steps_total", "stage", "failed", "worker") not in samples(item.path)
+    first, second = StepMetrics(tmp_path / "one", "worker"), StepMetrics(tmp_path / "two", "worker")
+    first.count_step("stage", "done", 0.1)
+    second.count_step("stage", "failed", 0.1)
+    assert ("wellspring_steps_total", "stage", "failed", "worker") not in samples(first.path)
 
 
 def test_an_invalid_metrics_file_is_replaced(tmp_path: Path) -> None:

@@ -28,10 +28,12 @@ def test_the_recorder_implements_the_protocol(harness: RecorderHarness) -> None:
 
 
 def test_one_step_writes_entry_metric_and_lineage_event(harness: RecorderHarness) -> None:
-    with harness.step("stage", "drop:a-1", inputs=[Ref(name="rows:a-1/0", digest="ab" * 32)], facts={"rows": 3}) as act:
-        act.add_facts(table="medical_claim")
-        act.add_outputs(Ref(name="snapshot:medical_claim@77", digest="cd" * 32))
-        act.add_inputs(Ref(name="contract:medical_claim@1.0.0"))
+    with harness.step(
+        "stage", "drop:a-1", inputs=[Ref(name="rows:a-1/0", digest="ab" * 32)], facts={"rows": 3}
+    ) as context:
+        context.add_facts(table="medical_claim")
+        context.add_outputs(Ref(name="snapshot:medical_claim@77", digest="cd" * 32))
+        context.add_inputs(Ref(name="contract:medical_claim@1.0.0"))
     (entry,) = harness.journal.entries
     assert (entry.action, entry.phase, entry.subject, entry.intent) == ("stage", "done", "drop:a-1", None)
     assert entry.facts == {"rows": 3, "table": "medical_claim"}
@@ -39,8 +41,8 @@ def test_one_step_writes_entry_metric_and_lineage_event(harness: RecorderHarness
     assert [ref.name for ref in entry.outputs] == ["snapshot:medical_claim@77"]
     assert len(entry.trace) == 32
     assert int(entry.trace, 16) > 0
-    assert act.id == ""
-    assert act.trace == entry.trace
+    assert context.id == ""
+    assert context.trace == entry.trace
     assert (
         'wellspring_steps_total{action="stage",phase="done",service="worker"} 1.0' in harness.metrics.path.read_text()
     )
@@ -49,11 +51,11 @@ def test_one_step_writes_entry_metric_and_lineage_event(harness: RecorderHarness
 
 
 def test_an_intent_is_written_before_the_body_and_completed_after_it(harness: RecorderHarness) -> None:
-    with harness.step("publish", "edition:e", intent=True, facts={"level": "landed"}) as act:
+    with harness.step("publish", "edition:e", intent=True, facts={"level": "landed"}) as context:
         assert harness.phases == ["publish intent"]
-        assert act.id == harness.journal.entries[0].id == "worker:0"
+        assert context.id == harness.journal.entries[0].id == "worker:0"
         assert json.loads(harness.lineage.path.read_text())["eventType"] == "START"
-        act.add_facts(rows={"medical_claim": 5})
+        context.add_facts(rows={"medical_claim": 5})
     intent, done = harness.journal.entries
     assert intent.facts == {"level": "landed"}
     assert (done.phase, done.intent, done.facts) == (
@@ -138,8 +140,8 @@ def test_nested_steps_share_a_trace_and_separate_steps_do_not(harness: RecorderH
 
 
 def test_two_projects_in_one_process_do_not_share_a_trace(tmp_path: Path) -> None:
-    first_books, second_books = RecorderHarness(tmp_path / "one"), RecorderHarness(tmp_path / "two")
-    with first_books.step("publish", "edition:e") as first, second_books.step("publish", "edition:e") as second:
+    first_harness, second_harness = RecorderHarness(tmp_path / "one"), RecorderHarness(tmp_path / "two")
+    with first_harness.step("publish", "edition:e") as first, second_harness.step("publish", "edition:e") as second:
         assert first.trace != second.trace
 
 
@@ -182,8 +184,8 @@ def test_an_intent_without_a_start_event_fails_and_its_body_never_runs(harness: 
 def test_a_fact_of_another_type_is_refused(harness: RecorderHarness, fact: object) -> None:
     with pytest.raises(ValueError, match="facts"):
         harness.step("stage", "drop:a", facts={"fact": fact})  # type: ignore[dict-item]
-    with harness.step("stage", "drop:a") as act, pytest.raises(ValueError, match="facts"):
-        act.add_facts(fact=fact)  # type: ignore[arg-type]
+    with harness.step("stage", "drop:a") as context, pytest.raises(ValueError, match="facts"):
+        context.add_facts(fact=fact)  # type: ignore[arg-type]
     assert harness.journal.entries[0].facts == {}
 
 
@@ -196,8 +198,8 @@ def test_facts_of_every_allowed_type_are_recorded(harness: RecorderHarness) -> N
 
 @pytest.mark.parametrize("name", ["error", "verdict"])
 def test_a_body_cannot_write_the_outcome_facts(harness: RecorderHarness, name: str) -> None:
-    with harness.step("stage", "drop:a") as act, pytest.raises(ValueError, match=name):
-        act.add_facts(**{name: "none"})
+    with harness.step("stage", "drop:a") as context, pytest.raises(ValueError, match=name):
+        context.add_facts(**{name: "none"})
 
 
 def test_a_named_crash_point_kills_and_others_do_nothing(harness: RecorderHarness, tmp_path: Path) -> None:

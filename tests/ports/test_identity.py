@@ -16,34 +16,34 @@ pytestmark = pytest.mark.live
 
 
 @pytest.fixture(scope="module")
-def project_value() -> Iterator[Project]:
+def project() -> Iterator[Project]:
     with projects.running_project() as project:
         yield project
 
 
 @pytest.mark.parametrize("role", ["worker", "enclave"])
-def test_a_login_returns_its_role(project_value: Project, role: Role):
-    with projects.login_with_credential(project_value, request_credential(project_value, role)) as session:
+def test_a_login_returns_its_role(project: Project, role: Role):
+    with projects.login_with_credential(project, request_credential(project, role)) as session:
         assert session.principal == Principal(f"service:{role}")
 
 
-def test_closing_a_login_revokes_it(project_value: Project):
-    session = projects.login_with_credential(project_value, request_credential(project_value, "worker"))
+def test_closing_a_login_revokes_it(project: Project):
+    session = projects.login_with_credential(project, request_credential(project, "worker"))
     token = session.client.token
     session.close()
     session.close()
-    late = open_client(project_value.socket_path("openbao"), token)
+    late = open_client(project.socket_path("openbao"), token)
     with pytest.raises(Refused), map_errors("look itself up"):
         late.auth.token.lookup_self()
     late.adapter.close()
 
 
-def test_a_login_renews_itself(project_value: Project):
-    first = projects.login_with_credential(project_value, request_credential(project_value, "worker"))
+def test_a_login_renews_itself(project: Project):
+    first = projects.login_with_credential(project, request_credential(project, "worker"))
     with map_errors("look itself up"):
         before = first.client.auth.token.lookup_self()["data"]
     # Another session of the same login, which believes that it has a second left.
-    short = OpenBaoSession(project_value.socket_path("openbao"), first.client.token, first.principal, period=1.0)
+    short = OpenBaoSession(project.socket_path("openbao"), first.client.token, first.principal, period=1.0)
     pause = threading.Event()
     for _ in range(100):
         with map_errors("look itself up"):
@@ -57,19 +57,19 @@ def test_a_login_renews_itself(project_value: Project):
     first.close()
 
 
-def test_no_token_is_taken_from_the_environment(project_value: Project, monkeypatch: pytest.MonkeyPatch):
+def test_no_token_is_taken_from_the_environment(project: Project, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("VAULT_TOKEN", "s.somebodyelses")
-    client = open_client(project_value.socket_path("openbao"))
+    client = open_client(project.socket_path("openbao"))
     assert not client.token
     client.adapter.close()
 
 
-def test_a_made_up_wrapping_is_refused(project_value: Project):
-    born_with = request_credential(project_value, "worker")
+def test_a_made_up_wrapping_is_refused(project: Project):
+    born_with = request_credential(project, "worker")
     with pytest.raises(Refused):
-        login_service(project_value.socket_path("openbao"), role_id=born_with["role_id"], wrapped_secret_id="s.madeup")
+        login_service(project.socket_path("openbao"), role_id=born_with["role_id"], wrapped_secret_id="s.madeup")
 
 
-def test_no_server_is_unavailable(project_value: Project):
+def test_no_server_is_unavailable(project: Project):
     with pytest.raises(Unavailable):
-        login_service(project_value.runtime_dir / "nobody.sock", role_id="x", wrapped_secret_id="y")
+        login_service(project.runtime_dir / "nobody.sock", role_id="x", wrapped_secret_id="y")

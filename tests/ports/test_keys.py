@@ -20,20 +20,20 @@ pytestmark = pytest.mark.live
 
 
 @pytest.fixture(scope="module")
-def project_value() -> Iterator[Project]:
+def project() -> Iterator[Project]:
     with projects.running_project() as project:
         yield project
 
 
 @pytest.fixture(scope="module")
-def enclave(project_value: Project) -> Iterator[OpenBaoSession]:
-    with projects.login_with_credential(project_value, request_credential(project_value, "enclave")) as session:
+def enclave(project: Project) -> Iterator[OpenBaoSession]:
+    with projects.login_with_credential(project, request_credential(project, "enclave")) as session:
         yield session
 
 
 @pytest.fixture(scope="module")
-def worker(project_value: Project) -> Iterator[OpenBaoSession]:
-    with projects.login_with_credential(project_value, request_credential(project_value, "worker")) as session:
+def worker(project: Project) -> Iterator[OpenBaoSession]:
+    with projects.login_with_credential(project, request_credential(project, "worker")) as session:
         yield session
 
 
@@ -48,10 +48,10 @@ def signer(worker: OpenBaoSession) -> LogSigner:
 
 
 def test_a_data_key_is_256_bits_new_each_time_and_unwraps_to_itself(keys: DataKeys):
-    item, two = keys.generate_data_key("originals"), keys.generate_data_key("originals")
-    assert len(item.plaintext) == 32
-    assert item.plaintext != two.plaintext
-    assert keys.unwrap_key("originals", item.wrapped) == item.plaintext
+    first, second = keys.generate_data_key("originals"), keys.generate_data_key("originals")
+    assert len(first.plaintext) == 32
+    assert first.plaintext != second.plaintext
+    assert keys.unwrap_key("originals", first.wrapped) == first.plaintext
 
 
 def test_a_wrapped_key_unwraps_only_with_its_wrapping_key(keys: DataKeys):
@@ -97,12 +97,12 @@ def test_a_log_signer_cannot_get_a_data_key(worker: OpenBaoSession, keys: DataKe
         OpenBaoDataKeys(worker).unwrap_key(name, wrapped)
 
 
-def test_a_server_that_is_down_is_unavailable(project_value: Project):
-    session = projects.login_with_credential(project_value, request_credential(project_value, "enclave"))
-    client.stop_servers(project_value)
+def test_a_server_that_is_down_is_unavailable(project: Project):
+    session = projects.login_with_credential(project, request_credential(project, "enclave"))
+    client.stop_servers(project)
     try:
         with pytest.raises(Unavailable):
             OpenBaoDataKeys(session).generate_data_key("originals")
     finally:
         session.close()
-        client.start_servers(project_value)
+        client.start_servers(project)

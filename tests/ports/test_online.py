@@ -139,14 +139,14 @@ def test_a_removed_feature_is_never_read_beside_newer_ones(store: Valkey, writer
     result = [{"member_id": token(n), "denials": n, "rate": 0.5} for n in (1, 2)]
     writer.write_rows(MEMBERS, rows(MEMBERS, result), edition())
     writer.write_rows(fewer, rows(fewer, [{"member_id": token(1), "denials": 9, "known_since": instant(9)}]), edition())
-    # By the old definition the first row is not known any more; the second was never written by the new one.
+    # Under the old definition the first row is incomplete; the second was never written with the new one.
     assert writer.read_row(MEMBERS, ANN) is None
     for definition in (MEMBERS, fewer):
         row = writer.read_row(definition, (token(2),))
         assert row is not None
         assert row.values["denials"] == 2
     assert read_with_reader(store, [("member_history", ANN)]) == [None]
-    # The definition of before, written again, is whole again.
+    # A new write with the old definition makes the row complete again.
     writer.write_rows(MEMBERS, rows(MEMBERS, [{**result[0], "known_since": instant(10)}]), edition())
     assert denials(writer) == 1
 
@@ -166,11 +166,9 @@ def test_many_rows_are_read_in_one_round_trip_in_order(store: Valkey, writer: On
 
     async def ask() -> list[object]:
         reader = store.reader(ALL)
-        expected_result = [("member_history", (token(n),)) for n in (449, 5000, 0, 7)]
+        keys = [("member_history", (token(n),)) for n in (449, 5000, 0, 7)]
         # Concurrent callers share the connection.
-        both = await asyncio.gather(
-            *(reader.get_rows([item]) for item in expected_result), reader.get_rows(expected_result)
-        )
+        both = await asyncio.gather(*(reader.get_rows([key]) for key in keys), reader.get_rows(keys))
         await reader.close()
         assert [row for (row,) in both[:-1]] == both[-1]
         return [row.values["denials"] if row is not None else None for row in both[-1]]
@@ -237,15 +235,15 @@ def test_two_concurrent_writers_leave_the_newest_rows(store: Valkey, writer: Onl
     things, turns = 300, 8
 
     def write(turn: int) -> None:
-        own = store.writer()
+        own_writer = store.writer()
         result = [{"member_id": token(n), "denials": turn, "known_since": instant(turn)} for n in range(things)]
-        own.write_rows(MEMBERS, rows(MEMBERS, result), edition())
-        own.close()
+        own_writer.write_rows(MEMBERS, rows(MEMBERS, result), edition())
+        own_writer.close()
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(write, [3, 7, 1, 6, 0, 5, 2, 4][:turns]))
-    matches = writer.read_rows(MEMBERS, [(token(n),) for n in range(things)])
-    assert {row.values["denials"] for row in matches if row is not None} == {turns - 1}
+    stored_rows = writer.read_rows(MEMBERS, [(token(n),) for n in range(things)])
+    assert {row.values["denials"] for row in stored_rows if row is not None} == {turns - 1}
 
 
 def test_bulk_writes_exceed_ten_thousand_rows_a_second(writer: OnlineWriter):
@@ -274,10 +272,10 @@ def test_a_store_that_dies_mid_call_fails_all_pending_calls_and_recovers(mortal:
         mortal.pause()
         waiting = [asyncio.create_task(reader.get_rows([("member_history", ANN)])) for _ in range(20)]
         await asyncio.wait(waiting, timeout=0.05)
-        assert not any(item.done() for item in waiting)
+        assert not any(task.done() for task in waiting)
         mortal.kill()
         result = await asyncio.gather(*waiting, return_exceptions=True)
-        assert {(type(item), "closed the connection" in str(item)) for item in result} == {(Unavailable, True)}
+        assert {(type(error), "closed the connection" in str(error)) for error in result} == {(Unavailable, True)}
         with pytest.raises(Unavailable) as down:
             await reader.get_rows([("member_history", ANN)])
         assert "wellspring up" in down.value.fix
@@ -340,7 +338,7 @@ def test_pending_calls_of_a_hanging_store_are_limited(store: Valkey):
             *(reader.get_rows([("member_history", ANN)]) for _ in range(12)), return_exceptions=True
         )
         store.resume()
-        assert sum("already waiting for the online store" in str(item) for item in result) == 7
+        assert sum("already waiting for the online store" in str(error) for error in result) == 7
         await reader.close()
 
     asyncio.run(hang())
@@ -371,7 +369,7 @@ def test_a_wrong_password_error_omits_the_password(store: Valkey):
 
     with pytest.raises(Unavailable, match="WRONGPASS") as late:
         asyncio.run(ask())
-    assert not any("a-wrong-one" in item.value.what + item.value.fix for item in (refused, late))
+    assert not any("a-wrong-one" in error.value.what + error.value.fix for error in (refused, late))
 
 
 def test_an_error_reply_is_reported_by_its_first_word_only(store: Valkey, writer: OnlineWriter):

@@ -27,9 +27,9 @@ def test_lists_files_oldest_first(vendor: Vendor) -> None:
     for age, name in ((30, "b.csv"), (20, "a.csv"), (20, "A.csv")):
         path = vendor.put(name, b"x\n" + b"1\n" * age)
         os.utime(path, (1_700_000_000 - age, 1_700_000_000 - age))
-    matches = vendor.source().list()
-    assert [(file.name, file.size) for file in matches] == [("b.csv", 62), ("A.csv", 42), ("a.csv", 42)]
-    assert matches[0].modified == datetime.fromtimestamp(1_700_000_000 - 30, UTC)
+    files = vendor.source().list()
+    assert [(file.name, file.size) for file in files] == [("b.csv", 62), ("A.csv", 42), ("a.csv", 42)]
+    assert files[0].modified == datetime.fromtimestamp(1_700_000_000 - 30, UTC)
 
 
 @pytest.mark.parametrize("name", [".a.csv", ".a.csv.part", "a.csv.part", "a.csv.PART", "a.tmp"])
@@ -137,7 +137,7 @@ def test_a_recently_modified_file_is_still_writing(vendor: Vendor, age: int, set
     instant = (Noon().now() - timedelta(seconds=age)).timestamp()
     os.utime(path, (instant, instant))
     source = vendor.source(settle_seconds=5, clock=Noon())
-    assert [matches.still_writing for matches in source.list()] == [settling]
+    assert [file.still_writing for file in source.list()] == [settling]
     if settling:
         with pytest.raises(Refused, match="still being written"):
             source.fetch("a.csv")
@@ -149,4 +149,4 @@ def test_a_vendor_clock_that_runs_ahead_does_not_block_files(vendor: Vendor) -> 
         instant = (Noon().now() + timedelta(hours=1, seconds=-age)).timestamp()
         os.utime(vendor.put(name, b"x\n1\n"), (instant, instant))
     source = vendor.source(settle_seconds=5, clock=Noon())
-    assert {matches.name: matches.still_writing for matches in source.list()} == {"old.csv": False, "new.csv": True}
+    assert {file.name: file.still_writing for file in source.list()} == {"old.csv": False, "new.csv": True}

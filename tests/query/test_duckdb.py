@@ -8,12 +8,12 @@ from wellspring.query.duckdb import DuckDbEngine
 
 
 def test_no_extension_is_downloaded_or_loaded_automatically():
-    expected_result = ("autoinstall_known_extensions", "autoload_known_extensions", "enable_external_access")
-    output = DuckDbEngine(threads=1).run_query(
-        f"select name, value from duckdb_settings() where name in {expected_result} or name = 'threads'", {}
+    disabled_settings = ("autoinstall_known_extensions", "autoload_known_extensions", "enable_external_access")
+    table = DuckDbEngine(threads=1).run_query(
+        f"select name, value from duckdb_settings() where name in {disabled_settings} or name = 'threads'", {}
     )
-    settings = dict(zip(output["name"].to_pylist(), output["value"].to_pylist(), strict=True))
-    assert settings == {**dict.fromkeys(expected_result, "false"), "threads": "1"}
+    settings = dict(zip(table["name"].to_pylist(), table["value"].to_pylist(), strict=True))
+    assert settings == {**dict.fromkeys(disabled_settings, "false"), "threads": "1"}
 
 
 def test_queries_share_no_state():

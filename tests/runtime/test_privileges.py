@@ -39,43 +39,45 @@ root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give ser
 
 
 @pytest.fixture(scope="module")
-def project_value() -> Iterator[Project]:
+def project() -> Iterator[Project]:
     """A project with its folders and a secret of each kind, without servers."""
     with projects.create_project() as project:
         project.state_dir.mkdir()
-        granted = detect_privileges(project)
-        layout.create_folders(project, granted)
+        service_privileges = detect_privileges(project)
+        layout.create_folders(project, service_privileges)
         project.vendor_dir.mkdir()
         for name, service in SECRETS.items():
             path = project.root / name
             if not path.parent.exists():
                 path.parent.mkdir()
-                granted.set_owner(path.parent, service, 0o700)
-            layout.write_secret_file(path, b"secret", granted, service)
+                service_privileges.set_owner(path.parent, service, 0o700)
+            layout.write_secret_file(path, b"secret", service_privileges, service)
         yield project
 
 
-def read(granted: ServicePrivileges, service: str, path: Path, content: bytes = b"secret") -> bool:
+def read(service_privileges: ServicePrivileges, service: str, path: Path, content: bytes = b"secret") -> bool:
     """Return whether a service without capabilities can read a file."""
-    argv = granted._replace(closed_folders=False).command_for(service, ["cat", str(path)])
+    argv = service_privileges._replace(closed_folders=False).command_for(service, ["cat", str(path)])
     return subprocess.run(argv, capture_output=True, check=False).stdout == content
 
 
 @root_only
 @pytest.mark.parametrize("name", SECRETS)
-def test_only_its_owner_reads_a_secret(project_value: Project, name: str):
-    granted = detect_privileges(project_value)
-    assert granted.separation == "user"
+def test_only_its_owner_reads_a_secret(project: Project, name: str):
+    service_privileges = detect_privileges(project)
+    assert service_privileges.separation == "user"
     for service in SERVICE_UIDS:
-        assert read(granted, service, project_value.root / name) == (service == SECRETS[name]), f"{service} on {name}"
+        assert read(service_privileges, service, project.root / name) == (service == SECRETS[name]), (
+            f"{service} on {name}"
+        )
 
 
 @root_only
 @pytest.mark.parametrize("setpriv", [None, "setpriv"])
-def test_a_service_has_its_user_and_no_capabilities(project_value: Project, setpriv: str | None):
-    granted = detect_privileges(project_value)._replace(closed_folders=False, setpriv_path=setpriv)
+def test_a_service_has_its_user_and_no_capabilities(project: Project, setpriv: str | None):
+    service_privileges = detect_privileges(project)._replace(closed_folders=False, setpriv_path=setpriv)
     for service in SERVICE_UIDS:
-        argv = granted.command_for(service, ["cat", "/proc/self/status"])
+        argv = service_privileges.command_for(service, ["cat", "/proc/self/status"])
         result = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
         lines = dict(line.split(":", 1) for line in result.splitlines() if ":" in line)
         assert set(lines["Uid"].split()) == {str(SERVICE_UIDS[service])}
@@ -86,10 +88,13 @@ def test_a_service_has_its_user_and_no_capabilities(project_value: Project, setp
 
 @root_only
 @pytest.mark.parametrize("setpriv", [None, "setpriv"])
-def test_a_closed_folder_needs_one_capability(project_value: Project, setpriv: str | None):
-    granted = detect_privileges(project_value)._replace(closed_folders=True, setpriv_path=setpriv)
+def test_a_closed_folder_needs_one_capability(project: Project, setpriv: str | None):
+    service_privileges = detect_privileges(project)._replace(closed_folders=True, setpriv_path=setpriv)
     result = subprocess.run(
-        granted.command_for("worker", ["cat", "/proc/self/status"]), capture_output=True, text=True, check=True
+        service_privileges.command_for("worker", ["cat", "/proc/self/status"]),
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
     lines = dict(line.split(":", 1) for line in result.splitlines() if ":" in line)
     assert int(lines["CapEff"], 16) == int(lines["CapAmb"], 16) == 1 << 2
@@ -97,26 +102,26 @@ def test_a_closed_folder_needs_one_capability(project_value: Project, setpriv: s
 
 
 @root_only
-def test_only_services_with_sockets_write_in_the_runtime_folder(project_value: Project):
-    granted = detect_privileges(project_value)
-    layout.create_runtime_dir(project_value, granted)
+def test_only_services_with_sockets_write_in_the_runtime_folder(project: Project):
+    service_privileges = detect_privileges(project)
+    layout.create_runtime_dir(project, service_privileges)
     try:
         for service in SERVICE_UIDS:
-            path = project_value.runtime_dir / f"{service}.sock"
-            argv = granted._replace(closed_folders=False).command_for(service, ["touch", str(path)])
+            path = project.runtime_dir / f"{service}.sock"
+            argv = service_privileges._replace(closed_folders=False).command_for(service, ["touch", str(path)])
             subprocess.run(argv, capture_output=True, check=False)
             assert path.exists() == (service in {"keys", "enclave", "api", "witness", "valkey"}), service
     finally:
-        layout.remove_runtime_dir(project_value)
+        layout.remove_runtime_dir(project)
 
 
-def test_without_root_separation_is_by_process(project_value: Project, monkeypatch: pytest.MonkeyPatch):
+def test_without_root_separation_is_by_process(project: Project, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    granted = detect_privileges(project_value)
-    assert granted.separation == "process"
-    assert "separated by process and keys, not by user" in granted.reason
-    assert granted.uid_of("worker") == 1000
-    assert "--reuid" not in granted.command_for("worker", ["true"])
+    service_privileges = detect_privileges(project)
+    assert service_privileges.separation == "process"
+    assert "separated by process and keys, not by user" in service_privileges.reason
+    assert service_privileges.uid_of("worker") == 1000
+    assert "--reuid" not in service_privileges.command_for("worker", ["true"])
 
 
 def test_a_folder_closed_to_others_is_detected(tmp_path: Path):
@@ -127,28 +132,28 @@ def test_a_folder_closed_to_others_is_detected(tmp_path: Path):
     assert not is_closed_path(Path("/usr"))
 
 
-def test_a_child_inherits_nothing_of_the_callers_environment(project_value: Project, monkeypatch: pytest.MonkeyPatch):
+def test_a_child_inherits_nothing_of_the_callers_environment(project: Project, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("VAULT_TOKEN", "s.secret")
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example.com")
-    arguments = privileges.service_environment(project_value, "worker")
+    arguments = privileges.service_environment(project, "worker")
     assert "s.secret" not in arguments.values()
     assert "HTTPS_PROXY" not in arguments
-    assert arguments["TMPDIR"] == str(project_value.state_dir / "tmp/worker")
+    assert arguments["TMPDIR"] == str(project.state_dir / "tmp/worker")
 
 
 @root_only
 @pytest.mark.parametrize("setpriv", [True, False], ids=["setpriv", "shim"])
-def test_access_finds_a_program_in_a_closed_folder(project_value: Project, tmp_path: Path, setpriv: bool):
+def test_access_finds_a_program_in_a_closed_folder(project: Project, tmp_path: Path, setpriv: bool):
     """access(2) ignores capabilities of other users than root by default; the service has exactly one."""
     program = tmp_path / "closed" / "program"
     program.parent.mkdir(mode=0o700)
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
-    granted = detect_privileges(project_value)._replace(closed_folders=True)
-    granted = granted if setpriv else granted._replace(setpriv_path=None)
+    service_privileges = detect_privileges(project)._replace(closed_folders=True)
+    service_privileges = service_privileges if setpriv else service_privileges._replace(setpriv_path=None)
     look = f"import os; print(os.access({str(program)!r}, os.X_OK)); print(open('/proc/self/status').read())"
     result = subprocess.run(
-        granted.command_for("postgres", [sys.executable, "-c", look]),
+        service_privileges.command_for("postgres", [sys.executable, "-c", look]),
         capture_output=True,
         text=True,
         check=True,

@@ -13,8 +13,7 @@ from tests.builders import projects
 from tests.runtime.test_privileges import SECRETS
 from wellspring.embedded import layout
 from wellspring.project import Project
-from wellspring.runtime import landlock as landlock_module
-from wellspring.runtime import sandbox
+from wellspring.runtime import landlock, sandbox
 from wellspring.runtime.privileges import detect_privileges, service_environment
 
 PROBE = """
@@ -33,45 +32,43 @@ tempfile.TemporaryFile().close()
 result = {path: str(open_path(path, mode)) for path, mode in request["paths"]}
 print(json.dumps({"unconfined_reason": reason, **result}))
 """
-landlock = pytest.mark.skipif(landlock_module.syscall(444, None, 0, 1) < 1, reason="this kernel has no Landlock")
+needs_landlock = pytest.mark.skipif(landlock.syscall(444, None, 0, 1) < 1, reason="this kernel has no Landlock")
 
 
 @pytest.fixture(params=["open", "closed"])
-def project_value(request: pytest.FixtureRequest) -> Iterator[Project]:
+def project(request: pytest.FixtureRequest) -> Iterator[Project]:
     """A project with secrets, in a folder that is open or closed to other users."""
     with projects.create_project() as project:
         project.state_dir.mkdir()
-        granted = detect_privileges(project)
-        layout.create_folders(project, granted)
-        layout.create_runtime_dir(project, granted)
+        service_privileges = detect_privileges(project)
+        layout.create_folders(project, service_privileges)
+        layout.create_runtime_dir(project, service_privileges)
         project.vendor_dir.mkdir()
         for name, service in SECRETS.items():
             path = project.root / name
             path.parent.mkdir(exist_ok=True)
-            layout.write_secret_file(path, b"secret", granted, service)
+            layout.write_secret_file(path, b"secret", service_privileges, service)
         (project.journals_dir / "enclave/000000000000.log").write_bytes(b"digests")
         if request.param == "closed":
             project.root.chmod(0o700)
         yield project
 
 
-def probe(
-    project_value: Project, role: str, paths: list[tuple[Path, str]], *, service: str = "worker"
-) -> dict[str, str]:
+def probe(project: Project, role: str, paths: list[tuple[Path, str]], *, service: str = "worker") -> dict[str, str]:
     requests = json.dumps({"role": role, "paths": [(str(path), mode) for path, mode in paths]})
-    result = projects.run_as(project_value, service, PROBE, stdin=requests)
+    result = projects.run_as(project, service, PROBE, stdin=requests)
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)
 
 
-def as_owner(project_value: Project, role: str, paths: list[tuple[Path, str]]) -> set[str]:
+def as_owner(project: Project, role: str, paths: list[tuple[Path, str]]) -> set[str]:
     """Open paths as the user of the supervisor, so that only Landlock and no file mode can refuse them."""
     requests = json.dumps({"role": role, "paths": [(str(path), mode) for path, mode in paths]})
-    root = str(project_value.root)
+    root = str(project.root)
     code = "from pathlib import Path\nfrom wellspring.project import load_project\n"
     code += f"project = load_project(Path({root!r}))\n{PROBE}"
     ran = subprocess.run(
-        [sys.executable, "-P", "-c", code], input=requests, env=service_environment(project_value, role), cwd="/",
+        [sys.executable, "-P", "-c", code], input=requests, env=service_environment(project, role), cwd="/",
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     result = json.loads(ran.stdout)
@@ -79,67 +76,67 @@ def as_owner(project_value: Project, role: str, paths: list[tuple[Path, str]]) -
     return set(result.values())
 
 
-@landlock
-def test_the_worker_opens_no_secret(project_value: Project):
-    paths = [project_value.root / name for name, service in SECRETS.items() if service != "worker"]
-    result = probe(project_value, "worker", [(path, "rb") for path in paths])
+@needs_landlock
+def test_the_worker_opens_no_secret(project: Project):
+    paths = [project.root / name for name, service in SECRETS.items() if service != "worker"]
+    result = probe(project, "worker", [(path, "rb") for path in paths])
     assert result.pop("unconfined_reason") == ""
     assert set(result.values()) == {"PermissionError"}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a capability is given by root only")
-def test_without_confinement_the_capability_would_open_them(project_value: Project):
-    if not detect_privileges(project_value).closed_folders:
+def test_without_confinement_the_capability_would_open_them(project: Project):
+    if not detect_privileges(project).closed_folders:
         pytest.skip("nothing is closed here, so no capability is given")
-    result = probe(project_value, "", [(project_value.state_dir / "seal.key", "rb")])
-    assert result[str(project_value.state_dir / "seal.key")] == "b'secret'"
+    result = probe(project, "", [(project.state_dir / "seal.key", "rb")])
+    assert result[str(project.state_dir / "seal.key")] == "b'secret'"
 
 
-@landlock
-def test_the_worker_reads_the_project_and_the_journals(project_value: Project):
-    paths = [project_value.root / "wellspring.toml", project_value.journals_dir / "enclave/000000000000.log"]
-    paths += sorted(project_value.contracts_dir.glob("*.yaml"))
-    result = probe(project_value, "worker", [(path, "rb") for path in paths])
-    assert not [path for path, matches in result.items() if "Error" in matches]
+@needs_landlock
+def test_the_worker_reads_the_project_and_the_journals(project: Project):
+    paths = [project.root / "wellspring.toml", project.journals_dir / "enclave/000000000000.log"]
+    paths += sorted(project.contracts_dir.glob("*.yaml"))
+    result = probe(project, "worker", [(path, "rb") for path in paths])
+    assert not [path for path, content in result.items() if "Error" in content]
 
 
-@landlock
-def test_the_worker_writes_its_own_folders_and_no_other(project_value: Project):
+@needs_landlock
+def test_the_worker_writes_its_own_folders_and_no_other(project: Project):
     own_paths = [
-        project_value.state_dir / name / "new" for name in ("lineage", "metrics", "ledger", "lake", "packs", "models")
+        project.state_dir / name / "new" for name in ("lineage", "metrics", "ledger", "lake", "packs", "models")
     ]
-    own_paths += [project_value.journals_dir / "worker/new", project_value.state_dir / "writer.lock"]
-    result = probe(project_value, "worker", [(path, "wb") for path in own_paths])
+    own_paths += [project.journals_dir / "worker/new", project.state_dir / "writer.lock"]
+    result = probe(project, "worker", [(path, "wb") for path in own_paths])
     assert result.pop("unconfined_reason") == ""
     assert set(result.values()) == {"1"}
     rest = [
-        project_value.root / "wellspring.toml",
-        project_value.root / "new",
-        project_value.journals_dir / "supervisor/new",
-        project_value.state_dir / "new",
+        project.root / "wellspring.toml",
+        project.root / "new",
+        project.journals_dir / "supervisor/new",
+        project.state_dir / "new",
     ]
     rest += [
-        project_value.state_dir / "enclave/new",
-        project_value.state_dir / "openbao/new",
-        project_value.vendor_dir / "new",
+        project.state_dir / "enclave/new",
+        project.state_dir / "openbao/new",
+        project.vendor_dir / "new",
         Path("/tmp/ws-confined"),
     ]
-    rest += [project_value.state_dir / "valkey/new", project_value.state_dir / "mlflow/new"]
-    assert as_owner(project_value, "worker", [(path, "wb") for path in rest]) == {"PermissionError"}
+    rest += [project.state_dir / "valkey/new", project.state_dir / "mlflow/new"]
+    assert as_owner(project, "worker", [(path, "wb") for path in rest]) == {"PermissionError"}
 
 
-@landlock
+@needs_landlock
 @pytest.mark.parametrize("role", ["enclave", "api", "mlflow", "witness", "vendor"])
-def test_no_role_opens_a_secret_of_another_role(project_value: Project, role: str):
-    foreign = [project_value.root / name for name, service in SECRETS.items() if service != role]
-    result = probe(project_value, role, [(path, "rb") for path in foreign], service=role)
+def test_no_role_opens_a_secret_of_another_role(project: Project, role: str):
+    foreign = [project.root / name for name, service in SECRETS.items() if service != role]
+    result = probe(project, role, [(path, "rb") for path in foreign], service=role)
     assert result.pop("unconfined_reason") == ""
     assert set(result.values()) == {"PermissionError"}
 
 
-def write_state_files(project_value: Project, *names: str) -> list[Path]:
+def write_state_files(project: Project, *names: str) -> list[Path]:
     """Write a file of each name below `.wellspring/`, as another service would."""
-    paths = [project_value.state_dir / name for name in names]
+    paths = [project.state_dir / name for name in names]
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"content")
@@ -147,10 +144,10 @@ def write_state_files(project_value: Project, *names: str) -> list[Path]:
     return paths
 
 
-@landlock
-def test_the_api_reads_what_is_published_and_writes_only_its_own_journal(project_value: Project):
+@needs_landlock
+def test_the_api_reads_what_is_published_and_writes_only_its_own_journal(project: Project):
     readable = write_state_files(
-        project_value,
+        project,
         "models/live/denials",
         "lake/editions/e.json",
         "lake/views/v.json",
@@ -158,51 +155,51 @@ def test_the_api_reads_what_is_published_and_writes_only_its_own_journal(project
         "run.json",
     )
     result = probe(
-        project_value,
+        project,
         "api",
-        [(path, "rb") for path in (*readable, project_value.root / "wellspring.toml")],
+        [(path, "rb") for path in (*readable, project.root / "wellspring.toml")],
         service="api",
     )
-    assert not [path for path, matches in result.items() if "Error" in matches]
+    assert not [path for path, content in result.items() if "Error" in content]
     own_paths = [
-        project_value.journals_dir / "api/new",
-        project_value.state_dir / "lineage/new",
-        project_value.state_dir / "metrics/new",
-        project_value.runtime_dir / "new",
+        project.journals_dir / "api/new",
+        project.state_dir / "lineage/new",
+        project.state_dir / "metrics/new",
+        project.runtime_dir / "new",
     ]
-    result = probe(project_value, "api", [(path, "wb") for path in own_paths], service="api")
+    result = probe(project, "api", [(path, "wb") for path in own_paths], service="api")
     assert result.pop("unconfined_reason") == ""
     assert set(result.values()) == {"1"}
     hidden = write_state_files(
-        project_value, "lake/catalog.db", "lake/warehouse/rows.parquet", "journals/worker/0.log", "valkey/rows.aof"
+        project, "lake/catalog.db", "lake/warehouse/rows.parquet", "journals/worker/0.log", "valkey/rows.aof"
     )
-    hidden += write_state_files(project_value, "mlflow/mlflow.db", "logs/api.log", "packs/p.zip", "enclave/drop.sealed")
-    assert as_owner(project_value, "api", [(path, "rb") for path in hidden]) == {"PermissionError"}
+    hidden += write_state_files(project, "mlflow/mlflow.db", "logs/api.log", "packs/p.zip", "enclave/drop.sealed")
+    assert as_owner(project, "api", [(path, "rb") for path in hidden]) == {"PermissionError"}
     rest = [
         *readable,
         *hidden,
-        project_value.root / "wellspring.toml",
-        project_value.state_dir / "new",
-        project_value.journals_dir / "new",
+        project.root / "wellspring.toml",
+        project.state_dir / "new",
+        project.journals_dir / "new",
     ]
-    assert as_owner(project_value, "api", [(path, "wb") for path in rest]) == {"PermissionError"}
+    assert as_owner(project, "api", [(path, "wb") for path in rest]) == {"PermissionError"}
 
 
-@landlock
-def test_mlflow_opens_only_its_own_folder(project_value: Project):
-    result = probe(project_value, "mlflow", [(project_value.state_dir / "mlflow/new", "wb")], service="mlflow")
-    assert result == {"unconfined_reason": "", str(project_value.state_dir / "mlflow/new"): "1"}
+@needs_landlock
+def test_mlflow_opens_only_its_own_folder(project: Project):
+    result = probe(project, "mlflow", [(project.state_dir / "mlflow/new", "wb")], service="mlflow")
+    assert result == {"unconfined_reason": "", str(project.state_dir / "mlflow/new"): "1"}
     hidden = write_state_files(
-        project_value, "models/live/denials", "lake/editions/e.json", "ledger/checkpoint", "run.json", "logs/x.log"
+        project, "models/live/denials", "lake/editions/e.json", "ledger/checkpoint", "run.json", "logs/x.log"
     )
     hidden += write_state_files(
-        project_value, "journals/worker/0.log", "metrics/worker.prom", "valkey/rows.aof", "tmp/worker/x"
+        project, "journals/worker/0.log", "metrics/worker.prom", "valkey/rows.aof", "tmp/worker/x"
     )
     tries = [(path, mode) for path in hidden for mode in ("rb", "wb")]
     assert as_owner(
-        project_value,
+        project,
         "mlflow",
-        [*tries, (project_value.state_dir / "new", "wb"), (project_value.runtime_dir / "new", "wb")],
+        [*tries, (project.state_dir / "new", "wb"), (project.runtime_dir / "new", "wb")],
     ) == {"PermissionError"}
 
 

@@ -40,16 +40,16 @@ def test_a_key_is_feasts_entity_key_of_version_3_and_the_project():
 
 
 def test_key_columns_are_sorted_by_name_and_passed_in_view_order():
-    item = RowCodec("acme", view(keys=("member_id", "claim_id")))
+    first = RowCodec("acme", view(keys=("member_id", "claim_id")))
     second = RowCodec("acme", view(keys=("claim_id", "member_id")))
-    assert item.encode_key((token(1), token(2, "claim"))) == second.encode_key((token(2, "claim"), token(1)))
+    assert first.encode_key((token(1), token(2, "claim"))) == second.encode_key((token(2, "claim"), token(1)))
 
 
 @pytest.mark.parametrize("key", [("123-45-6789",), (token(1).upper(),), (token(1) + "\n",), ("",), (), (token(1),) * 2])
 def test_a_key_that_is_not_a_token_is_refused_and_never_repeated(key: tuple[str, ...]):
     with pytest.raises(Refused) as refused:
         LAID.encode_key(key)
-    assert not any(item and item in refused.value.what + refused.value.fix for item in key)
+    assert not any(part and part in refused.value.what + refused.value.fix for part in key)
 
 
 VALUES = {

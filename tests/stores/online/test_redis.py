@@ -102,7 +102,7 @@ def test_concurrent_callers_share_one_write_and_get_their_own_replies():
 
     async def ask(reader: OnlineReader) -> None:
         result = await asyncio.gather(*(reader.get_rows([ANN] * (n % 3 + 1)) for n in range(50)))
-        assert [len(item) for item in result] == [n % 3 + 1 for n in range(50)]
+        assert [len(rows_found) for rows_found in result] == [n % 3 + 1 for n in range(50)]
         # Commands of one iteration of the event loop share a write.
         assert len(parts) < 10
 
@@ -115,7 +115,7 @@ def test_an_invalid_reply_closes_the_connection_for_all_pending_calls():
 
     async def ask(reader: OnlineReader) -> None:
         result = await asyncio.gather(*(reader.get_rows([ANN]) for _ in range(3)), return_exceptions=True)
-        assert {type(item) for item in result} == {Unavailable}
+        assert {type(error) for error in result} == {Unavailable}
 
     run_against(reply_garbage, ask)
 
