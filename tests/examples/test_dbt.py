@@ -99,7 +99,7 @@ def test_it_builds_and_keeps_its_tests(built: Built):
         "claim_features", "claim_label", "member_history", "peeking", "provider_history",
     }  # fmt: skip
     for table in built.answer.tables:
-        assert build._read_audited(table, built.scratch).num_rows == table.rows > 0
+        assert build._read_built_table(table, built.scratch).num_rows == table.rows > 0
 
 
 def test_only_the_planted_peek_knew_the_future(built: Built):
@@ -156,7 +156,7 @@ def result(built: Built) -> Rows:
     return matches
 
 
-def test_denials_of_a_member_are_those_told_by_then(built: Built):
+def test_denials_of_a_member_are_those_known_by_then(built: Built):
     denials = result(built)
     observed = 0
     for claim, row in claims(built, 7):
@@ -218,7 +218,7 @@ def test_an_authorization_is_what_the_files_said_by_then(built: Built):
     assert states == {"none", "not_on_file", "other_code", "valid", "expired"}
 
 
-def test_a_providers_denials_are_those_told_in_the_days_before(built: Built):
+def test_a_providers_denials_are_those_known_in_the_days_before(built: Built):
     denials = result(built)
     for row in built.rows("provider_history")[::97]:
         since = row["known_since"] - timedelta(days=30)

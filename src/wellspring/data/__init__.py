@@ -1,1 +1,1 @@
-"""From a drop to features."""
+"""From a drop to features: intake, contracts, sources, formats, transformation and feature views."""

@@ -214,7 +214,7 @@ FAILED = BuildProblem(
 @pytest.mark.parametrize(
     ("problems", "error", "words"),
     [
-        ([FAILED], Refused, "does not keep its tests.*\ntest unique_visits found 4 values"),
+        ([FAILED], Refused, "fails its dbt tests.*\ntest unique_visits found 4 values"),
         (
             [FAILED, BuildProblem(kind="model", node="m", message="model m did not run")],
             ProjectError,
@@ -254,15 +254,15 @@ def test_a_failed_build_leaves_readers_at_the_last_good_edition(
     ("change", "words"),
     [
         (lambda rows: pa.concat_tables([rows, rows]), "two rows have the same person, known_since, sequence"),
-        (lambda rows: rows.set_column(0, "person", pa.nulls(40, pa.string())), "person is empty in some rows"),
-        (lambda rows: rows.set_column(2, "sequence", rows["sequence"].cast(pa.int32())), "sequence is no int64"),
+        (lambda rows: rows.set_column(0, "person", pa.nulls(40, pa.string())), "person is null in some rows"),
+        (lambda rows: rows.set_column(2, "sequence", rows["sequence"].cast(pa.int32())), "sequence is not int64"),
         (
             lambda rows: rows.set_column(1, "known_since", rows["known_since"].cast(pa.timestamp("us"))),
-            r"known_since is no timestamp\[us, tz=UTC\]",
+            r"known_since is not timestamp\[us, tz=UTC\]",
         ),
         *((replaced(kind), rf"so_far is {re.escape(str(kind))}; cast it") for kind in UNKEEPABLE),
-        (replaced(pa.date32(), 2**31 - 1), "so_far holds days outside the years 1 to 9999"),
-        (replaced(pa.timestamp("us"), 2**63 - 1), "so_far holds days outside the years 1 to 9999"),
+        (replaced(pa.date32(), 2**31 - 1), "so_far has dates outside the years 1 to 9999"),
+        (replaced(pa.timestamp("us"), 2**63 - 1), "so_far has dates outside the years 1 to 9999"),
     ],
 )
 def test_a_table_that_cannot_be_history_is_refused(
@@ -286,7 +286,7 @@ def test_a_file_that_is_not_what_dbt_told_of_is_refused(
     lake: Lake, project: Project, step: RecordingStep, monkeypatch: pytest.MonkeyPatch, broken: dict[str, Any]
 ):
     monkeypatch.setattr(build_module, "run_in_child", lambda job: build(job, **broken))
-    with pytest.raises(CorruptedError, match="not in its file as dbt built it"):
+    with pytest.raises(CorruptedError, match="differs from what dbt built"):
         build_module.transform_edition(lake, project, landed(lake, step), step=step)
 
 
@@ -298,7 +298,7 @@ def test_readers_are_never_taken_back_to_an_older_landed_edition(
     now = build_module.transform_edition(lake, project, landed(lake, step, "b", first=40), step=step).edition
     with pytest.raises(Refused, match="is newer than"):
         build_module.transform_edition(lake, project, old, step=step)
-    with pytest.raises(Refused, match="is a built one"):
+    with pytest.raises(Refused, match="is a built edition"):
         build_module.transform_edition(lake, project, now, step=step)
     assert lake.get_edition(level="built") == now
 
@@ -309,7 +309,7 @@ def test_without_a_dbt_project_it_is_said_what_is_missing(lake: Lake, project: P
         project.model_copy(update={"dbt": None}),
         project.model_copy(update={"dbt": DbtSettings(folder=Path("none"))}),
     ):
-        with pytest.raises(ProjectError, match="names no dbt project"):
+        with pytest.raises(ProjectError, match="does not name a dbt project"):
             build_module.transform_edition(lake, error, base, step=step)
 
 
@@ -359,7 +359,7 @@ def test_a_child_that_dies_is_told_without_a_word_of_what_it_said(tmp_path: Path
     scratch.mkdir()
     # Its profiles cannot be written.
     (scratch / "full").write_text("")
-    with pytest.raises(Unavailable, match=r"ended with 1 and FileExistsError$"):
+    with pytest.raises(Unavailable, match=r"exited with code 1 and FileExistsError$"):
         build_module.run_in_child(BuildJob(project_dir=str(tmp_path), scratch_dir=str(scratch), sources={}))
 
 

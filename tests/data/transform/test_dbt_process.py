@@ -30,7 +30,7 @@ SOUND = {
     "sound.yml": "models: [{name: sound, config: {contract: {enforced: true}, meta: {keys: [person]}}, columns: "
     "[{name: person, data_type: varchar}]}]",
 }
-UNLIKE = "its columns are not those of its contract: "
+UNLIKE = "its columns differ from its contract: "
 OUTPUT = 'Binder Error: Referenced column "{}" not found!'
 
 
@@ -165,22 +165,22 @@ def test_a_failed_test_is_told_in_words_with_a_count(broken: Ran):
     assert output["nobody_came_twice"] == ("test", None, 40)
     words = {problem.node: problem.message for problem in broken.answer.problems}
     assert words["unique_codes_person"] == (
-        "test unique_codes_person found 4 values of codes.person stand there more than once"
+        "test unique_codes_person failed: 4 values of codes.person occur more than once"
     )
 
 
 def test_a_model_that_does_not_run_is_named_with_its_file_and_what_is_wrong_with_its_sql(broken: Ran):
     words = {problem.node: problem.message for problem in broken.answer.problems}
-    assert words["misspelt"].startswith("model misspelt (models/misspelt.sql) did not run: Binder Error:")
+    assert words["misspelt"].startswith("model misspelt (models/misspelt.sql) failed: Binder Error:")
     assert "Permission Error" in words["elsewhere"]
     assert words["unlike"].endswith(
-        "its columns are not those of its contract: amount (missing in definition); cents (missing in contract)"
+        "its columns differ from its contract: amount (missing in definition); cents (missing in contract)"
     )
 
 
 def test_no_value_of_the_data_is_in_what_is_said(broken: Ran):
     words = {problem.node: problem.message for problem in broken.answer.problems}
-    assert words["converts"].endswith("did not run: Conversion Error")
+    assert words["converts"].endswith("failed: Conversion Error")
     assert "secret-" not in broken.answer.model_dump_json()
     assert broken.answer.tables == ()
 
@@ -208,16 +208,16 @@ def test_what_no_engine_would_find_is_told_before_anything_runs(tmp_path: Path):
     }
     answer = ran(tmp_path, files).answer
     assert [problem.message for problem in answer.problems] == [
-        "source late is in no drop that was published yet",
-        "seed codes: data comes in as drops",
-        "models/.hidden/unseen.sql lies where no digest of the code tells of it; move it",
+        "source late has no published drop",
+        "seed codes: deliver data as drops instead",
+        "models/.hidden/unseen.sql is not covered by the code digest; move it to another folder",
         "model snake is not SQL",
-        "model twice stands there 2 times (a version of a model needs a name of its own)",
+        "model twice is defined 2 times (give each version of a model its own name)",
         "model huge: n is HUGEINT; cast it to bigint or decimal",
         "model visit has the name of a landed table",
         "model visit needs both known_since and sequence to be a feature table, or neither",
-        "model visits names no columns as its keys (config: meta: keys: [...])",
-        "model visits has a contract, so it must be materialized as a table",
+        "model visits has no valid key columns (config: meta: keys: [...])",
+        "model visits has a contract; it must be materialized as a table",
     ]
 
 
@@ -246,9 +246,9 @@ def test_a_job_without_a_project_ends_without_an_answer(tmp_path: Path):
         ),
         ("Runtime Error in model m\n  Constraint Error: Duplicate key 'secret'", "Constraint Error"),
         ("Runtime Error in model m\n  Invalid Input Error: secret", "Invalid Input Error"),
-        ("secret", "no kind of error"),
+        ("secret", "unknown error"),
         (PermissionError("secret"), "PermissionError"),
-        (None, "no kind of error"),
+        (None, "unknown error"),
         # At run time a macro may say what it read.
         ("Compilation Error in model m\n  bad secret", "Compilation Error"),
         ("Runtime Error in m\n  Conversion Error: 'x\nBinder Error: secret' is no INT32", "Conversion Error"),

@@ -1,7 +1,7 @@
-"""Where a history is cut to ask what was known then: instants that divide what was recorded into a past and a future.
+"""Choice of the audit instants: instants that divide the recorded history into a past and a future.
 
-Of a table that lies whole on one side of every cut nothing is learned about what looks ahead in it. So the tables'
-own days decide, and not how many rows a backfill once loaded.
+The leakage audit finds nothing in a table that lies entirely on one side of every instant. The instants are therefore
+chosen from the recording days of each table, independent of the number of rows that a backfill loaded.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 RECORDING_COLUMNS = ("recorded_at", "known_since")
-"""The columns that say when a row was known: to its supplier where the contract has it, else to the house."""
+"""Columns with the instant at which a row was recorded: by its supplier, if the contract has it, else on landing."""
 AUDIT_QUANTILE = 0.7
-"""Where a history is cut to ask what was known then: this share of the days on which rows were recorded lies before."""
+"""Share of a table's recording days that lie before its audit instant."""
 MAX_AUDIT_INSTANTS = 2
-"""Each cut is a whole build."""
+"""Each audit instant costs one full build."""
 DAY_MICROSECONDS = 24 * 60 * 60 * 1_000_000
 UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def known_since_columns(table: str, schemas: Iterable[pa.Schema]) -> tuple[str, ...]:
-    """Name the columns that say when a row was known. Raises ProjectError for one that is no instant."""
+    """Return a table's recording columns. Raises ProjectError when one is not a timestamp or a date."""
     import pyarrow.types as kind
 
     types = {
@@ -38,23 +38,26 @@ def known_since_columns(table: str, schemas: Iterable[pa.Schema]) -> tuple[str, 
     for name, column_type in sorted(types, key=str):
         if not kind.is_timestamp(column_type) and not kind.is_date(column_type):
             raise ProjectError(
-                f"column {name} of table {table} is {column_type}, and it is to say when a row was recorded",
-                fix="declare it as a timestamp in its contract, or give it another name",
+                f"column {name} of table {table} is {column_type}; it must be the instant at which a row was recorded",
+                fix="declare it as a timestamp in its contract, or rename it",
             )
     return tuple(name for name in RECORDING_COLUMNS if name in {name for name, _ in types})
 
 
 def choose_audit_instants(sources: Mapping[str, SourceTable]) -> tuple[str, ...]:
-    """Choose the instants at which to ask what was known then; none when no table grew.
+    """Choose at most two audit instants; none when no table has rows of more than one instant.
 
-    Each table that grew offers one of its own. Taken is what divides the most tables into a past and a future (of
-    several the middle one); then, for the tables that it leaves whole, once more.
+    Each table with several recording instants proposes one. The instant that divides the most tables is chosen (of
+    several, the middle one), then one more for the tables that it does not divide.
     """
     instants_by_table = {
-        name: instants for name, item in sources.items() if len(instants := _recording_instants(name, item)) > 1
+        name: instants for name, source in sources.items() if len(instants := _recording_instants(name, source)) > 1
     }
     candidates = sorted(
-        {item[min(int(AUDIT_QUANTILE * len(item)), len(item) - 2)] for item in instants_by_table.values()}
+        {
+            instants[min(int(AUDIT_QUANTILE * len(instants)), len(instants) - 2)]
+            for instants in instants_by_table.values()
+        }
     )
     selected: list[int] = []
     undivided = set(instants_by_table)
@@ -64,21 +67,24 @@ def choose_audit_instants(sources: Mapping[str, SourceTable]) -> tuple[str, ...]
             for instant in candidates
         }
         most_divided = max(map(len, divided.values()))
-        best = [cut for cut in candidates if len(divided[cut]) == most_divided]
+        best = [candidate for candidate in candidates if len(divided[candidate]) == most_divided]
         selected.append(best[len(best) // 2])
         undivided -= divided[selected[-1]]
-    return tuple(format_instant(UNIX_EPOCH + timedelta(microseconds=cut)) for cut in selected)
+    return tuple(format_instant(UNIX_EPOCH + timedelta(microseconds=instant)) for instant in selected)
 
 
 def _recording_instants(name: str, source: SourceTable) -> list[int]:
-    """List the last instant of each day on which rows of a table were recorded, in microseconds since 1970 (UTC).
+    """List the last recording instant of each day with rows of a table, in microseconds since 1970 (UTC).
 
-    A day counts once, however many rows were loaded on it. Where all is of one day: each instant.
+    When all rows were recorded on one day, list each distinct instant.
     """
     instant_sql = f"coalesce({', '.join(f'epoch_us({column_name})' for column_name in source.known_since_columns)})"
     for unit in (DAY_MICROSECONDS, 1):
-        sql = f'select max({instant_sql}) as at from "{name}" where {instant_sql} is not null group by {instant_sql} // {unit} order by 1'  # noqa: S608 (our own names)
-        instants = DuckDbEngine().run_query(sql, {name: source.files})["at"].to_pylist()
+        sql = (
+            f'select max({instant_sql}) as instant from "{name}" where {instant_sql} is not null '  # noqa: S608
+            f"group by {instant_sql} // {unit} order by 1"
+        )
+        instants = DuckDbEngine().run_query(sql, {name: source.files})["instant"].to_pylist()
         if len(instants) != 1:
             break
     return instants

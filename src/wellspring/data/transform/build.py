@@ -1,9 +1,9 @@
-"""Transform: from one landed edition to the built one, by dbt, with the question which column knew the future.
+"""Transformation of one landed edition into a built edition with dbt, including the leakage audit.
 
-Life of a build. dbt runs in a child process (`building`) over the files of the landed edition and nothing else, and
-writes Parquet into a scratch folder. The same is built again from the rows that were recorded up to some earlier
-instants: a history that holds what was known then is the same in both; a column that differs had looked ahead, and
-is named. Then the tables are audited, written to the lake, read back and published with the landed tables as one.
+dbt runs in a child process (`dbt_process`) over the files of the landed edition only, and writes Parquet files to a
+scratch folder. The build is repeated with the rows recorded up to some earlier audit instants: a column whose past
+values differ between the builds uses future information and is reported as a leak. Then the tables are checked, written
+to the lake, read back, and published together with the landed tables.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ if TYPE_CHECKING:
 
 BUILD_TIMEOUT_SECONDS = 3600
 BUILD_DISTRIBUTIONS = ("wellspring", "dbt-core", "dbt-adapters", "dbt-duckdb", "duckdb", "pyarrow")
-"""The distributions whose versions decide, beside edition and code, what comes out."""
+"""Distributions whose versions, next to the edition and the code, determine the output."""
 UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 YEAR_BOUNDS = (datetime(1, 1, 1, tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 
 
 class BuildOutcome(NamedTuple):
-    """A built edition. leaks: `table.column` that knew the future; fresh: whether this call made the edition."""
+    """A built edition, its leaked columns (`table.column`), and whether this call built it."""
 
     edition: Edition
     leaks: tuple[str, ...]
@@ -58,17 +58,17 @@ class BuildOutcome(NamedTuple):
 
 
 def transform_edition(lake: Lake, project: Project, landed: Edition, *, step: Recorder) -> BuildOutcome:
-    """Build from exactly one landed edition and publish it; the same edition, code and tools change nothing.
+    """Build a landed edition and publish the result; the same edition, code and tools change nothing.
 
-    A leak stops nothing here: the gate refuses models that use such a column. Raises ProjectError for a dbt project
-    that does not run, Refused when its tests find something or when readers are past this edition already.
+    Leaks do not fail the build: the gate refuses models that use a leaked column. Raises ProjectError for a dbt project
+    that does not run, Refused when its tests fail or when a newer landed edition was already built.
     """
     if landed.level != "landed":
-        raise Refused(f"edition {landed.id} is a built one", fix="build from a landed edition")
+        raise Refused(f"edition {landed.id} is a built edition", fix="build from a landed edition")
     folder = project.source_paths.get("dbt")
     if folder is None or not (folder / "dbt_project.yml").is_file():
         raise ProjectError(
-            f"{project.root / PROJECT_FILE} names no dbt project",
+            f"{project.root / PROJECT_FILE} does not name a dbt project",
             fix="add a [dbt] section, and dbt_project.yml in its folder",
         )
     code, tools = code_digest(folder), _tool_versions()
@@ -94,9 +94,9 @@ def transform_edition(lake: Lake, project: Project, landed: Edition, *, step: Re
                 ),
                 landed,
             )
-            tables = {item.name: _read_audited(item, scratch) for item in build_result.tables}
+            tables = {table.name: _read_built_table(table, scratch) for table in build_result.tables}
             leaks, audited = _find_leaks(build_result, audit_instants, scratch)
-            rows: dict[str, JsonValue] = {item.name: item.rows for item in build_result.tables}
+            rows: dict[str, JsonValue] = {table.name: table.rows for table in build_result.tables}
             act.add_facts(
                 rows=rows,
                 passed_tests=build_result.passed_tests,
@@ -124,10 +124,10 @@ def transform_edition(lake: Lake, project: Project, landed: Edition, *, step: Re
 
 
 def run_in_child(job: BuildJob) -> BuildResult:
-    """Have a child process do a job. Raises Unavailable when it dies or dbt is not installed."""
+    """Run a build job in a child process. Raises Unavailable when the child fails or dbt is not installed."""
     if importlib.util.find_spec("dbt") is None:
         raise Unavailable("dbt is not installed", fix="pip install 'wellspring[dbt]'")
-    # Nothing is inherited: no token, no proxy, no settings of another dbt.
+    # The child inherits nothing: no token, no proxy, no dbt settings.
     environment = {
         "PATH": "/usr/bin:/bin",
         "LANG": "C.UTF-8",
@@ -149,15 +149,15 @@ def run_in_child(job: BuildJob) -> BuildResult:
         )
     except subprocess.TimeoutExpired:
         raise Unavailable(
-            f"dbt was not done after {BUILD_TIMEOUT_SECONDS} seconds", fix="look for what holds it up"
+            f"dbt did not finish within {BUILD_TIMEOUT_SECONDS} seconds", fix="check the load and memory of the machine"
         ) from None
     if process.returncode != 0 or not process.stdout:
-        # The name of what it died of, and no word more: the words may quote a row.
+        # Only the name of the error: its message may quote a row.
         error_names = re.findall(rb"^([A-Za-z_.]*(?:Error|Exception|Interrupt))\b", process.stderr, re.MULTILINE)
-        cause = error_names[-1].decode() if error_names else "no word"
+        cause = error_names[-1].decode() if error_names else "no error name"
         raise Unavailable(
-            f"the process that runs dbt ended with {process.returncode} and {cause}",
-            fix="free memory and disk, try again",
+            f"the dbt process exited with code {process.returncode} and {cause}",
+            fix="free memory and disk, then try again",
         )
     return BuildResult.model_validate_json(process.stdout)
 
@@ -166,7 +166,7 @@ def run_in_child(job: BuildJob) -> BuildResult:
 
 
 def _tool_versions() -> str:
-    """Name what makes the build, with its version; what is not installed is left out."""
+    """List the installed build distributions with their versions, as text."""
     versions = {
         (distribution.metadata["Name"] or "").lower(): distribution.version
         for distribution in importlib.metadata.distributions()
@@ -175,12 +175,12 @@ def _tool_versions() -> str:
 
 
 def _current_build(lake: Lake, landed: Edition, code: Digest, tools: str) -> BuildOutcome | None:
-    """Return what was built of this edition by this code and these tools, if that is what readers see."""
+    """Return the current built edition if it was built from this edition, code and tools; None otherwise."""
     current = lake.get_edition(level="built")
     if current is None or current.parent != landed.id:
         return None
     properties = lake.built_tables.snapshot_properties(current).values()
-    if not properties or any((item.get("code"), item.get("tools")) != (code, tools) for item in properties):
+    if not properties or any((values.get("code"), values.get("tools")) != (code, tools) for values in properties):
         return None
     leaks = sorted(
         {leak for table_properties in properties for leak in table_properties.get("leaks", "").split(",") if leak}
@@ -193,16 +193,16 @@ def _refuse_older_edition(lake: Lake, landed: Edition) -> None:
     former = lake.get_edition(current.parent) if current is not None and current.parent else None
     if former is not None and former.known_since > landed.known_since:
         raise Refused(
-            f"readers are at tables built from {former.id}, which is newer than {landed.id}",
+            f"the current tables were built from {former.id}, which is newer than {landed.id}",
             fix="build from the newest landed edition",
         )
 
 
 @contextmanager
 def _scratch_folder(lake_folder: Path) -> Generator[Path]:
-    """Give a folder for one build, inside the lake's: tokens do not lie about in the machine's temporary files."""
+    """Create a scratch folder inside the lake folder, so that tokens are never written to the system's temp folder."""
     builds_folder = lake_folder / "builds"
-    # One writer at a time: whatever lies here is what a killed build left.
+    # One writer at a time: existing files are the leftovers of a killed build.
     shutil.rmtree(builds_folder, ignore_errors=True)
     builds_folder.mkdir(parents=True, mode=0o700)
     try:
@@ -212,14 +212,14 @@ def _scratch_folder(lake_folder: Path) -> Generator[Path]:
 
 
 def _source_tables(lake: Lake, landed: Edition, scratch: Path) -> dict[str, SourceTable]:
-    """Name the files of each table as this edition holds it, and the columns that say when a row was recorded."""
+    """List the files and the recording columns of each table of an edition."""
     import pyarrow.parquet as pq
 
     source_tables: dict[str, SourceTable] = {}
     for table_snapshot in landed.tables:
         files = lake.table_files(landed, table_snapshot.table)
         if not files:
-            # Every drop of it was empty: its columns are known all the same.
+            # All its drops were empty: dbt still needs the columns.
             empty = scratch / f"{table_snapshot.table}.parquet"
             pq.write_table(lake.read_table(landed, table_snapshot.table), empty)
             files = [str(empty)]
@@ -234,57 +234,57 @@ def _source_tables(lake: Lake, landed: Edition, scratch: Path) -> dict[str, Sour
 
 
 def _require_success(build_result: BuildResult, landed: Edition) -> BuildResult:
-    """Return an answer without problems. Raises ProjectError for code that does not run, Refused for failed tests."""
+    """Return a result without problems. Raises ProjectError for code that does not run, Refused for failed tests."""
     if not build_result.problems:
         return build_result
     failures = [problem for problem in build_result.problems if problem.kind != "test"]
     messages = "\n".join(dict.fromkeys(failure.message for failure in (failures or build_result.problems)))
     if failures:
-        raise ProjectError(f"dbt could not build edition {landed.id}:\n{messages}", fix="mend the dbt project")
+        raise ProjectError(f"dbt could not build edition {landed.id}:\n{messages}", fix="fix the dbt project")
     reasons = tuple(
-        Reason(code="dbt_test", message=item.message, column=item.column, count=item.count)
-        for item in build_result.problems
+        Reason(code="dbt_test", message=problem.message, column=problem.column, count=problem.count)
+        for problem in build_result.problems
     )
     raise Refused(
-        f"what dbt built from edition {landed.id} does not keep its tests; readers keep the last good edition:\n{messages}",
-        fix="mend the model, or ask the supplier about the data",
+        f"the build of edition {landed.id} fails its dbt tests; the last good edition stays current:\n{messages}",
+        fix="fix the model, or ask the supplier about the data",
         verdict=Verdict(subject=landed.subject, outcome="fail", reasons=reasons),
     )
 
 
 def _sort_columns(table: ExportedTable) -> list[str]:
-    """Name the columns that a table is sorted by; no two rows are equal in all of them."""
+    """Return the columns that a table is sorted by; they identify a row."""
     return [*table.keys, *(name for name in ("known_since", "sequence") if name in table.columns)]
 
 
-def _read_audited(table: ExportedTable, scratch: Path) -> pa.Table:
-    """Read a table back from where dbt wrote it, and judge it. Raises Broken, or ProjectError for a bad table."""
+def _read_built_table(table: ExportedTable, scratch: Path) -> pa.Table:
+    """Read and check a table that dbt wrote. Raises CorruptedError, or ProjectError for an invalid table."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     rows = pq.read_table(scratch / "full" / f"{table.name}.parquet")
     if rows.num_rows != table.rows or set(rows.column_names) != set(table.columns):
         raise CorruptedError(
-            f"table {table.name} is not in its file as dbt built it", fix="check the disk, then build again"
+            f"the file of table {table.name} differs from what dbt built", fix="check the disk, then build again"
         )
     problems = _unstorable_columns(rows)
     required_types = {"known_since": pa.timestamp("us", tz="UTC"), "sequence": pa.int64()}
     problems += [
-        f"{name} is no {kind}"
+        f"{name} is not {kind}"
         for name, kind in required_types.items()
         if name in table.columns and rows.schema.field(name).type != kind
     ]
     sort_columns = _sort_columns(table)
-    problems += [f"{name} is empty in some rows" for name in sort_columns if rows[name].null_count]
+    problems += [f"{name} is null in some rows" for name in sort_columns if rows[name].null_count]
     if not problems and rows.group_by(sort_columns).aggregate([]).num_rows != rows.num_rows:
         problems.append(f"two rows have the same {', '.join(sort_columns)}")
     if problems:
-        raise ProjectError(f"model {table.name}: {'; '.join(problems)}", fix="mend the model")
+        raise ProjectError(f"model {table.name}: {'; '.join(problems)}", fix="fix the model")
     return rows
 
 
 def _unstorable_columns(rows: pa.Table) -> list[str]:
-    """Say which columns lake, digest and models would not hold as they are."""
+    """Describe the columns whose types or values the lake, the digest or the models do not support."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.types as kind
@@ -301,7 +301,7 @@ def _unstorable_columns(rows: pa.Table) -> list[str]:
     for field in rows.schema:
         if field.type not in plain_types or not kind.is_temporal(field.type):
             continue
-        # Infinity is a number like any other in the file, and a year that nothing can show.
+        # A file stores infinity as a number, whose year cannot be displayed.
         days = field.type == pa.date32()
         bounds = [
             (year_bound - UNIX_EPOCH) // timedelta(days=1 if days else 0, microseconds=0 if days else 1)
@@ -310,16 +310,16 @@ def _unstorable_columns(rows: pa.Table) -> list[str]:
         numbers = rows[field.name].cast(pa.int32() if days else pa.int64())
         outside = pc.any(pc.or_(pc.less(numbers, bounds[0]), pc.greater(numbers, bounds[1])))
         if outside.as_py():
-            problems.append(f"{field.name} holds days outside the years 1 to 9999")
+            problems.append(f"{field.name} has dates outside the years 1 to 9999")
     return problems
 
 
 def _find_leaks(
     build_result: BuildResult, audit_instants: tuple[str, ...], scratch: Path
 ) -> tuple[tuple[str, ...], dict[str, JsonValue]]:
-    """Compare each feature table with itself as built from what was known at each cut.
+    """Compare each feature table with its builds at the audit instants.
 
-    Returns the columns that differ, and how many rows of each table were compared, at the cut that had the most.
+    Returns the columns that differ, and for each table the largest number of rows compared at one instant.
     """
     leaks: set[str] = set()
     audited: dict[str, JsonValue] = {}

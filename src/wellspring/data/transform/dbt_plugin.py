@@ -1,8 +1,8 @@
-"""What dbt-duckdb loads in the child: the sources of a build are the Parquet files of one edition, and nothing else.
+"""dbt-duckdb plugin of the child process: loads the Parquet files of one edition as the only sources of a build.
 
-No catalog is asked, so nothing can be newer than the edition. The sources are copied into the build's own database, and
-then the connection is shut to every file but what it may write: DuckDB lets whoever may read a file write it too, and a
-file of the edition holds what was recorded after a cut. So no SQL of a model reads or overwrites one.
+The plugin does not read the catalog, so no data is newer than the edition. It copies the sources into the build's own
+database and then denies the connection all files except its output folder: DuckDB allows writing wherever it allows
+reading, and the files contain rows recorded after the audit instant. A model's SQL can neither read nor overwrite them.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from dbt.adapters.duckdb.utils import SourceConfig, TargetConfig
 
 LANDED_SCHEMA = "landed"
-"""The schema of dbt's sources: `source('landed', 'medical_claim')`."""
+"""The schema of dbt's sources, as in `source('landed', 'orders')`."""
 PLUGIN_MODULE = __name__
 
 
 class Plugin:
-    """Speaks the protocol of dbt-duckdb's BasePlugin; it does not inherit, for importing dbt takes a second.
+    """Implements the protocol of dbt-duckdb's BasePlugin; it does not inherit, because importing dbt takes a second.
 
-    plugin_config: `sources` (table -> {files, known: the columns that say when a row was known}), `cut` (an
-    instant; rows recorded after it are not there) or None, `folder` (where the tables may be written to), `spill`.
+    plugin_config: `sources` (table -> {files, known_since_columns}), `audit_instant` (rows recorded later are left
+    out) or None, `folder` (the output folder), `spill` (DuckDB's temporary folder).
     """
 
     def __init__(self, name: str, plugin_config: dict[str, Any], credentials: DuckDBCredentials | None = None) -> None:
@@ -31,14 +31,14 @@ class Plugin:
         self._config = plugin_config
 
     def update_connection_config(self, _creds: DuckDBCredentials | None, config: dict[str, Any]) -> None:
-        """Say what can only be said before the connection is open."""
-        # Without these DuckDB tries a download as soon as SQL mentions s3:// or an unknown function.
+        """Set the options that must be set before the connection is open."""
+        # Without these, DuckDB downloads extensions when SQL mentions s3:// or an unknown function.
         config.update(autoinstall_known_extensions=False, autoload_known_extensions=False)
-        # A Python variable of ours whose name the SQL happens to use is not a table.
+        # SQL must not read Python variables of this process as tables.
         config.update(python_enable_replacements=False)
 
     def configure_connection(self, conn: Any) -> None:
-        """Copy the sources in, then shut the door."""
+        """Copy the sources into the database, then deny access to all other files and lock the configuration."""
         sources: dict[str, dict[str, Any]] = self._config["sources"]
         conn.execute("set timezone = 'UTC'")
         conn.execute(f"set temp_directory = {_sql_literal(self._config['spill'])}")
@@ -50,39 +50,38 @@ class Plugin:
         conn.execute("set lock_configuration = true")
 
     def configure_cursor(self, cursor: Any) -> None:
-        """Nothing is lost in the copy of a connection: tables stand in the database."""
+        """Do nothing: cursors share the tables of the database."""
 
     def load(self, source_config: SourceConfig) -> Any:
-        """Refuse: a source is a table already, so a `plugin:` in the project's sources has no meaning here."""
-        raise NotImplementedError(f"take the plugin out of source {source_config.identifier}: it is there without one")
+        """Refuse a `plugin:` in the project's sources: every source is already a table."""
+        raise NotImplementedError(
+            f"remove the plugin from source {source_config.identifier}: sources are loaded without one"
+        )
 
     def store(self, target_config: TargetConfig) -> None:
-        """Refuse: what is built leaves by its contract, not by an external model."""
-        raise NotImplementedError("a built table is `materialized: table` with an enforced contract")
+        """Refuse external models: built tables are exported by their contracts."""
+        raise NotImplementedError("a built table must be `materialized: table` with an enforced contract")
 
     def default_materialization(self) -> str:
         return "view"
 
     def _select_source(self, source: dict[str, Any]) -> str:
-        # Files of one table may lack columns that later ones have; they read as null.
+        # Earlier files of a table may lack columns of later files; these columns are read as null.
         files = ", ".join(map(_sql_literal, source["files"]))
-        select_sql = f"select * from read_parquet([{files}], union_by_name = true, hive_partitioning = false)"  # noqa: S608 (quoted)
-        audit_instant, known_since_columns = (
-            self._config["audit_instant"],
-            ", ".join(map(_sql_identifier, source["known_since_columns"])),
-        )
-        return (
-            select_sql
-            if audit_instant is None
-            else f"{select_sql} where coalesce({known_since_columns}) <= timestamptz {_sql_literal(audit_instant)}"
-        )
+        options = "union_by_name = true, hive_partitioning = false"
+        select_sql = f"select * from read_parquet([{files}], {options})"  # noqa: S608 (quoted)
+        audit_instant = self._config["audit_instant"]
+        if audit_instant is None:
+            return select_sql
+        columns = ", ".join(map(_sql_identifier, source["known_since_columns"]))
+        return f"{select_sql} where coalesce({columns}) <= timestamptz {_sql_literal(audit_instant)}"
 
 
 def _sql_literal(value: str) -> str:
-    """Write a value as SQL text."""
+    """Quote a value as an SQL string literal."""
     return "'" + value.replace("'", "''") + "'"
 
 
 def _sql_identifier(value: str) -> str:
-    """Write a name as SQL."""
+    """Quote a name as an SQL identifier."""
     return '"' + value.replace('"', '""') + '"'

@@ -1,9 +1,9 @@
-"""The child process in which dbt runs: one job on standard input, one answer on standard output, both JSON.
+"""The child process that runs dbt: reads one job from standard input, writes one result to standard output, as JSON.
 
-`python -m wellspring.data.transform.dbt_process`. A process of its own, because dbt keeps state of the process (its adapter, its
-connection, its logger) and takes a second to import. It is confined like its parent, sees no catalog and no ledger,
-and can write only below its scratch folder. What it says of a failure are names from the project's own SQL and counts;
-an engine's words may quote a value, so only those about the SQL itself are passed on.
+Started as `python -m wellspring.data.transform.dbt_process`. It is a separate process because dbt keeps global state
+(adapter, connection, logger) and takes a second to import. It is confined like its parent, has no access to the
+catalog and the ledger, and can write only below its scratch folder. Error messages contain only counts and names from
+the project's SQL: an engine's message may quote a value, so only messages about the SQL itself are returned.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from wellspring.runtime.landlock import restrict_writes_to
 
 DBT_PROFILE = "wellspring"
 BUILT_SCHEMA = "built"
-"""The schema of what dbt builds, in its own database in memory, which spills when memory is short."""
+"""The schema of the tables that dbt builds, in an in-memory database that spills to disk."""
 SQL_ERROR_KINDS = re.compile(r"(?:Parser|Binder|Catalog|Permission) Error")
-# A row of the table in which dbt says how a model differs from its contract.
+# A row of the table in which dbt reports how a model differs from its contract.
 CONTRACT_MISMATCH_ROW = re.compile(r"\|\s*(\w+)\s*\|[^|\n]*\|[^|\n]*\|\s*((?:missing in|data type)[\w ]*?)\s*\|")
-# A kind of error, and what the engine says of it; dbt's own line before it has no colon.
+# A kind of error and the engine's message; dbt's own line before it has no colon.
 ERROR_KIND_LINE = re.compile(r"^\s*([A-Z][a-z]+(?: [A-Z][a-z]+)? Error)\b(: [^\n]*)?", re.MULTILINE)
 QUOTED_TEXT = re.compile(r"""(["'`])(.*?)\1""")
 WORD_PATTERN = re.compile(r"\w+")
@@ -44,17 +44,16 @@ PR_SET_PDEATHSIG = 1
 
 
 class SourceTable(Frozen):
-    """A landed table. files: its Parquet files in the edition; known: of these columns the first that is there says
-    when a row was known."""
+    """A landed table: its Parquet files in the edition, and its recording columns; the first non-null one counts."""
 
     files: tuple[str, ...]
     known_since_columns: tuple[str, ...]
 
 
 class BuildJob(Frozen):
-    """What to build. cuts: instants; for each the same is built again from the rows recorded up to it, without tests.
+    """One build. For each audit instant the build is repeated, without tests, from the rows recorded up to it.
 
-    project: dbt's folder. scratch: where all is written; the tables go to `scratch/full` and `scratch/audit-N`.
+    project_dir: folder of the dbt project. scratch_dir: output folder; tables go to its `full` and `audit-N` folders.
     """
 
     project_dir: str
@@ -64,7 +63,7 @@ class BuildJob(Frozen):
 
 
 class ExportedTable(Frozen):
-    """A built table, as Parquet in each run's folder. keys: from its `meta`, what one row is about."""
+    """A built table, as Parquet in each run's folder. keys: the key columns from its `meta`."""
 
     name: str
     keys: tuple[str, ...]
@@ -73,7 +72,7 @@ class ExportedTable(Frozen):
 
 
 class BuildProblem(Frozen):
-    """What went wrong, in words without a value of the data. node: dbt's name of it; count: rows that a test found."""
+    """A problem, described without values of the data. node: dbt's node name; count: rows that a test returned."""
 
     kind: Literal["project", "model", "test"]
     node: str
@@ -83,9 +82,9 @@ class BuildProblem(Frozen):
 
 
 class BuildResult(Frozen):
-    """What came of a job: tables, or problems and then no table counts.
+    """The result of a job: tables, or problems; with problems the tables are invalid.
 
-    tests: how many held. warned: those of severity `warn` that found something; they stop nothing.
+    passed_tests: number of passed tests. warned_tests: failed tests of severity `warn`, which do not fail the build.
     """
 
     tables: tuple[ExportedTable, ...] = ()
@@ -95,9 +94,10 @@ class BuildResult(Frozen):
 
 
 def run_build(job: BuildJob) -> BuildResult:
-    """Run dbt over the sources, once whole and once for each cut, and write each table with a contract as Parquet."""
+    """Run dbt over all rows and once per audit instant, and write each table with a contract as Parquet."""
     scratch = Path(job.scratch_dir)
-    runs: dict[str, str | None] = {"full": None, **{f"audit-{n}": cut for n, cut in enumerate(job.audit_instants)}}
+    audit_runs = {f"audit-{number}": audit_instant for number, audit_instant in enumerate(job.audit_instants)}
+    runs: dict[str, str | None] = {"full": None, **audit_runs}
     _write_profiles(job, scratch, runs)
     parsed = _invoke_dbt("parse", job)
     if not parsed.success:
@@ -108,7 +108,7 @@ def run_build(job: BuildJob) -> BuildResult:
         return BuildResult(problems=problems)
     build_result = BuildResult()
     for run, audit_instant in runs.items():
-        # Tests judge what is published; a cut only tells what was known when.
+        # Tests run only on the build that is published.
         dbt_result = _invoke_dbt("build" if audit_instant is None else "run", job, run=run, manifest=parsed.result)
         problems = tuple(_run_problems(dbt_result, audit_instant, _declared_columns(parsed.result)))
         if problems or not dbt_result.success:
@@ -129,7 +129,7 @@ def run_build(job: BuildJob) -> BuildResult:
     return build_result
 
 
-# --- asking dbt -------------------------------------------------------------------------------------------------------
+# --- running dbt ------------------------------------------------------------------------------------------------------
 
 
 def _invoke_dbt(command: str, job: BuildJob, *, run: str = "full", manifest: Any = None) -> Any:
@@ -152,7 +152,7 @@ def _invoke_dbt(command: str, job: BuildJob, *, run: str = "full", manifest: Any
 
 
 def _write_profiles(job: BuildJob, scratch_dir: Path, runs: dict[str, str | None]) -> None:
-    """Write how dbt reaches its database: in memory, so that nothing of it stays. There is no secret in it."""
+    """Write dbt's profiles.yml: one target per run, each with an in-memory database; the file contains no secret."""
     outputs: dict[str, Any] = {}
     for run, audit_instant in runs.items():
         (scratch_dir / run).mkdir()
@@ -160,7 +160,7 @@ def _write_profiles(job: BuildJob, scratch_dir: Path, runs: dict[str, str | None
             "sources": {name: source_table.model_dump(mode="json") for name, source_table in job.sources.items()},
             "audit_instant": audit_instant,
             "folder": str(scratch_dir / run),
-            # DuckDB lets SQL read and write where it spills: what one run leaves there is not for the next.
+            # SQL can read and write DuckDB's spill folder, so each run has its own.
             "spill": str(scratch_dir / f"{run}-spill"),
         }
         plugin_entry = {"module": dbt_plugin.PLUGIN_MODULE, "alias": dbt_plugin.LANDED_SCHEMA, "config": config}
@@ -171,12 +171,12 @@ def _write_profiles(job: BuildJob, scratch_dir: Path, runs: dict[str, str | None
             "threads": 2,
             "plugins": [plugin_entry],
         }
-    # JSON is YAML.
+    # JSON is valid YAML.
     (scratch_dir / "profiles.yml").write_text(json.dumps({DBT_PROFILE: {"target": "full", "outputs": outputs}}))
 
 
 def _export_table(node: Any, folder: Path) -> ExportedTable:
-    """Write one table, sorted, so that equal rows make an equal file whatever the threads did."""
+    """Write one table, sorted, so that equal rows give an equal file regardless of threads."""
     from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 
     keys = _key_columns(node)
@@ -192,7 +192,7 @@ def _export_table(node: Any, folder: Path) -> ExportedTable:
     return ExportedTable(name=node.name, keys=keys, columns=columns, rows=int(rows))
 
 
-# --- judging the project ----------------------------------------------------------------------------------------------
+# --- checking the project ---------------------------------------------------------------------------------------------
 
 
 def _enabled_models(manifest: Any) -> list[Any]:
@@ -205,7 +205,7 @@ def _enabled_models(manifest: Any) -> list[Any]:
 
 
 def _contracted_models(manifest: Any) -> list[Any]:
-    """List what leaves the child: the models that keep a contract."""
+    """List the models with an enforced contract; only these are exported."""
     return [node for node in _enabled_models(manifest) if node.config.contract.enforced]
 
 
@@ -215,16 +215,16 @@ def _key_columns(node: Any) -> tuple[str, ...]:
 
 
 def _project_problems(manifest: Any, job: BuildJob) -> list[BuildProblem]:
-    """Say what no engine would find: sources that the edition lacks, and tables that cannot be judged."""
+    """List the problems that dbt does not report: missing sources and tables that cannot be audited."""
     problems: list[BuildProblem] = []
-    # A seed depends on macros alone.
+    # Seeds have no `depends_on.nodes`.
     used_ids = {name for node in manifest.nodes.values() for name in getattr(node.depends_on, "nodes", ())}
     for unique_id, source_node in sorted(manifest.sources.items()):
         if source_node.schema != dbt_plugin.LANDED_SCHEMA:
-            message = f"source {source_node.name} has schema {source_node.schema}; the tables of an edition are in schema {dbt_plugin.LANDED_SCHEMA}"
+            message = f"source {source_node.name} has schema {source_node.schema}; use {dbt_plugin.LANDED_SCHEMA}"
             problems.append(BuildProblem(kind="project", node=source_node.name, message=message))
         elif unique_id in used_ids and source_node.identifier not in job.sources:
-            message = f"source {source_node.name} is in no drop that was published yet"
+            message = f"source {source_node.name} has no published drop"
             problems.append(BuildProblem(kind="project", node=source_node.name, message=message))
     problems += _misplaced_files(manifest)
     built = _contracted_models(manifest)
@@ -236,20 +236,20 @@ def _project_problems(manifest: Any, job: BuildJob) -> list[BuildProblem]:
             problems.append(BuildProblem(kind="project", node=node.name, message=f"model {node.name} is not SQL"))
     for name, times in sorted(Counter(node.name for node in built).items()):
         if times > 1:
-            message = f"model {name} stands there {times} times (a version of a model needs a name of its own)"
+            message = f"model {name} is defined {times} times (give each version of a model its own name)"
             problems.append(BuildProblem(kind="project", node=name, message=message))
     for node in built:
         columns, keys = set(node.columns), _key_columns(node)
         for name in sorted(columns):
-            # In Parquet it would be a float without a word, and a sum of money no longer exact.
+            # DuckDB silently writes it to Parquet as a float, which is not exact.
             if str(node.columns[name].data_type).lower() in HUGE_INTEGER_TYPES:
                 message = f"model {node.name}: {name} is {node.columns[name].data_type}; cast it to bigint or decimal"
                 problems.append(BuildProblem(kind="project", node=node.name, message=message))
         if not keys or not set(keys) <= columns:
-            message = f"model {node.name} names no columns as its keys (config: meta: keys: [...])"
+            message = f"model {node.name} has no valid key columns (config: meta: keys: [...])"
             problems.append(BuildProblem(kind="project", node=node.name, message=message))
         if node.config.materialized != "table":
-            message = f"model {node.name} has a contract, so it must be materialized as a table"
+            message = f"model {node.name} has a contract; it must be materialized as a table"
             problems.append(BuildProblem(kind="project", node=node.name, message=message))
         if node.name in job.sources:
             message = f"model {node.name} has the name of a landed table"
@@ -261,9 +261,9 @@ def _project_problems(manifest: Any, job: BuildJob) -> list[BuildProblem]:
 
 
 def _misplaced_files(manifest: Any) -> list[BuildProblem]:
-    """Find what dbt takes from elsewhere than the edition and the code that the build's digest tells of."""
+    """List seeds, and source files that the code digest does not cover."""
     problems = [
-        BuildProblem(kind="project", node=node.name, message=f"seed {node.name}: data comes in as drops")
+        BuildProblem(kind="project", node=node.name, message=f"seed {node.name}: deliver data as drops instead")
         for node in sorted(manifest.nodes.values(), key=lambda node: node.name)
         if node.resource_type == "seed"
     ]
@@ -272,9 +272,9 @@ def _misplaced_files(manifest: Any) -> list[BuildProblem]:
         for project_node in (*manifest.nodes.values(), *manifest.macros.values())
         if _is_project_node(project_node, manifest)
     ]
-    for file_path in sorted({item.original_file_path for item in project_nodes}):
+    for file_path in sorted({project_node.original_file_path for project_node in project_nodes}):
         if not is_source_file(Path(file_path), Path()):
-            message = f"{file_path} lies where no digest of the code tells of it; move it"
+            message = f"{file_path} is not covered by the code digest; move it to another folder"
             problems.append(BuildProblem(kind="project", node="dbt_project.yml", message=message))
     return problems
 
@@ -284,11 +284,11 @@ def _is_project_node(node: Any, manifest: Any) -> bool:
 
 
 def _declared_columns(manifest: Any) -> frozenset[str]:
-    """Name the columns that somebody wrote down: no name among them comes from a row."""
+    """Return the column names that the project declares; they are not data and may appear in messages."""
     return frozenset(name for node in (*manifest.nodes.values(), *manifest.sources.values()) for name in node.columns)
 
 
-# --- saying what went wrong -------------------------------------------------------------------------------------------
+# --- describing problems ----------------------------------------------------------------------------------------------
 
 
 def _run_problems(dbt_result: Any, audit_instant: str | None, columns: frozenset[str]) -> list[BuildProblem]:
@@ -302,43 +302,43 @@ def _run_problems(dbt_result: Any, audit_instant: str | None, columns: frozenset
         elif node_result.status in {"error", "runtime error", "fail"}:
             instant_note = "" if audit_instant is None else f", on the rows recorded up to {audit_instant}"
             node_label = f"{node.resource_type} {node.name} ({node.original_file_path})"
-            message = f"{node_label} did not run{instant_note}: {_describe_error(node_result.message, node, columns)}"
+            message = f"{node_label} failed{instant_note}: {_describe_error(node_result.message, node, columns)}"
             problems.append(BuildProblem(kind="model", node=node.name, message=message))
     return problems
 
 
 def _test_problem(node: Any, count: int) -> BuildProblem:
-    """Say in words what a test found: how many, never which."""
+    """Describe a failed test by the number of rows, without values."""
     metadata = getattr(node, "test_metadata", None)
     rows = "1 row" if count == 1 else f"{count} rows"
     if metadata is None:
-        return BuildProblem(kind="test", node=node.name, message=f"test {node.name} found {rows}", count=count)
+        return BuildProblem(kind="test", node=node.name, message=f"test {node.name} failed: {rows}", count=count)
     model_name = str(getattr(node, "attached_node", None) or "").rpartition(".")[2] or "a source"
     column = getattr(node, "column_name", None)
     descriptions = {
-        "unique": f"{count} values of {model_name}.{column} stand there more than once",
+        "unique": f"{count} values of {model_name}.{column} occur more than once",
         "not_null": f"{rows} of {model_name} without {column}",
-        "accepted_values": f"{count} values of {model_name}.{column} are none of the accepted ones",
+        "accepted_values": f"{count} values of {model_name}.{column} are not accepted",
         "relationships": f"{rows} of {model_name} whose {column} is not in {metadata.kwargs.get('to')}",
     }
     finding = descriptions.get(metadata.name, f"{rows} of {model_name}")
     return BuildProblem(
-        kind="test", node=node.name, message=f"test {node.name} found {finding}", column=column, count=count
+        kind="test", node=node.name, message=f"test {node.name} failed: {finding}", column=column, count=count
     )
 
 
 def _describe_error(message: Any, node: Any = None, columns: frozenset[str] = frozenset()) -> str:
-    """Pass on what is said about the SQL; of any other error only its kind. columns: names that may be said."""
+    """Return an SQL error's message, and only the kind of any other error. columns: names that may appear in it."""
     text = str(message or "").strip()
     if mismatch_rows := CONTRACT_MISMATCH_ROW.findall(text):
         mismatches = [
             f"{name if name in columns or name in _code_words(node) else '…'} ({difference})"
             for name, difference in mismatch_rows
         ]
-        return "its columns are not those of its contract: " + "; ".join(mismatches)
+        return "its columns differ from its contract: " + "; ".join(mismatches)
     kinds = ERROR_KIND_LINE.findall(text)
     for kind, detail in kinds:
-        # What stands behind the engine's own line may be a value that looks like one.
+        # Lines after the engine's first error line may contain values.
         if detail:
             return (
                 _strip_quoted(kind + detail, node, columns)[:MAX_MESSAGE_LENGTH]
@@ -347,11 +347,11 @@ def _describe_error(message: Any, node: Any = None, columns: frozenset[str] = fr
             )
     if kinds:
         return kinds[-1][0]
-    return type(message).__name__ if isinstance(message, BaseException) else "no kind of error"
+    return type(message).__name__ if isinstance(message, BaseException) else "unknown error"
 
 
 def _strip_quoted(message: str, node: Any, columns: frozenset[str]) -> str:
-    """Leave out what nobody wrote: of what is quoted, and of what Jinja put into the SQL, the words not in the code."""
+    """Redact words that are not in the project's code from quoted text and from text that Jinja inserted in the SQL."""
     code = _code_words(node) | columns | SQL_TYPE_WORDS
     rendered = set(WORD_PATTERN.findall(str(getattr(node, "compiled_code", None) or ""))) - code
     message = QUOTED_TEXT.sub(
@@ -374,17 +374,17 @@ def _shorten_text(text: Any) -> str:
 
 
 def main() -> None:
-    """Read one job, answer it in one line."""
-    # With the parent gone nobody commits what is built.
+    """Read one job from standard input, run it and print the result as one line."""
+    # End with the parent: without it nobody publishes the build.
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    # dbt prints, and what it prints may quote a row: only the answer leaves by standard output.
+    # dbt's own output may quote a row: standard output is reserved for the result.
     output = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    # Locks of one process, and there is no other: the real ones need a file in /dev/shm, closed to a confined process.
+    # This process has no children, so thread locks suffice; multiprocessing locks need /dev/shm, which is not allowed.
     multiprocessing.context.BaseContext.Lock = lambda self: threading.Lock()  # pyright: ignore[reportAttributeAccessIssue]
     multiprocessing.context.BaseContext.RLock = lambda self: threading.RLock()  # pyright: ignore[reportAttributeAccessIssue]
     job = BuildJob.model_validate_json(sys.stdin.read())
-    # Its parent may write the whole lake; what a project's code can reach beyond its SQL must not.
+    # The parent may write the whole lake; code of the dbt project must not.
     restrict_writes_to(Path(job.scratch_dir))
     print(run_build(job).model_dump_json(), file=output, flush=True)
 

@@ -1,4 +1,4 @@
-"""Which columns knew the future: a feature table beside itself, built from only what was known at an instant."""
+"""Leakage comparison: a feature table against the same table built only from rows recorded up to an audit instant."""
 
 from __future__ import annotations
 
@@ -7,22 +7,24 @@ from typing import NamedTuple
 from wellspring.query.duckdb import DuckDbEngine
 
 FLOAT_TOLERANCE = 1e-9
-"""Two floats this near, relatively, are one: a sum depends on the order in which threads add."""
-TIE_RANK_COLUMN = "place among rows known at once"
+"""Relative difference up to which two floats are equal: a sum depends on the order in which threads add."""
+TIE_RANK_COLUMN = "rank among rows of one instant"
 
 
 class LeakageReport(NamedTuple):
-    """leaks: columns that differ; `known_since` when rows came or went. rows: how many were looked at: none shows
-    nothing, whatever the SQL does."""
+    """The columns that differ (`known_since` when rows were added or removed), and the number of compared rows.
+
+    With zero rows the comparison shows nothing about the table.
+    """
 
     leaks: list[str]
     rows: int
 
 
 def compare_past(full: str, past: str, *, audit_instant: str, keys: tuple[str, ...]) -> LeakageReport:
-    """Compare the rows of one table that were known up to an instant.
+    """Compare the rows of one table whose known_since is at most the audit instant.
 
-    whole, past: Parquet of it as built from everything, and from what was recorded up to `cut` (UTC).
+    full, past: Parquet files of the table, built from all rows and from the rows recorded up to `audit_instant` (UTC).
     """
     import pyarrow.parquet as pq
 
@@ -38,15 +40,17 @@ def compare_past(full: str, past: str, *, audit_instant: str, keys: tuple[str, .
         full_column, past_column = f'whole."{field.name}"', f'past."{field.name}"'
         differ = f"{full_column} is distinct from {past_column}"
         if str(field.type) in {"double", "float"}:
-            near = f"abs({full_column} - {past_column}) <= {FLOAT_TOLERANCE} * greatest(abs({full_column}), abs({past_column}))"
+            magnitude = f"greatest(abs({full_column}), abs({past_column}))"
+            near = f"abs({full_column} - {past_column}) <= {FLOAT_TOLERANCE} * {magnitude}"
             differ += f" and not coalesce({near}, false)"
         both = 'whole."known_since" is not null and past."known_since" is not null'
         counts_sql.append(_count_where(field.name, f"{both} and {differ}"))
+    full_sql, past_sql = (_rows_up_to(table, audit_instant, join_columns) for table in ("full_build", "past_build"))
     sql = (
-        f"with whole as ({_rows_up_to('everything', audit_instant, join_columns)}), past as ({_rows_up_to('then', audit_instant, join_columns)}) "  # noqa: S608 (names of our own tables)
+        f"with whole as ({full_sql}), past as ({past_sql}) "  # noqa: S608 (names of our own tables)
         f"select count(*), {', '.join(counts_sql)} from whole full join past on {join_condition}"
     )
-    counts = DuckDbEngine().run_query(sql, {"everything": [full], "then": [past]})
+    counts = DuckDbEngine().run_query(sql, {"full_build": [full], "past_build": [past]})
     rows, *differing = (column[0].as_py() for column in counts.columns)
     names = ["known_since", *(field.name for field in compared_fields)]
     return LeakageReport(sorted(name for name, count in zip(names, differing, strict=True) if count), rows)
@@ -57,7 +61,8 @@ def _count_where(name: str, condition: str) -> str:
 
 
 def _rows_up_to(table: str, audit_instant: str, join_columns: list[str]) -> str:
-    """Select what is known up to the cut. The sequence is compared, not joined on: it too may know the future."""
+    """Select the rows known up to the audit instant. The sequence is compared, not joined on: it may leak as well."""
     partition_sql = ", ".join(f'"{name}"' for name in join_columns)
     rank_sql = f'row_number() over (partition by {partition_sql} order by "sequence") as "{TIE_RANK_COLUMN}"'
-    return f"select *, {rank_sql} from \"{table}\" where known_since <= timestamptz '{audit_instant}'"  # noqa: S608 (see above)
+    condition = f"known_since <= timestamptz '{audit_instant}'"
+    return f'select *, {rank_sql} from "{table}" where {condition}'  # noqa: S608 (see above)

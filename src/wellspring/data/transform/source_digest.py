@@ -1,4 +1,4 @@
-"""Which files of a folder are code, and the one digest of them all."""
+"""Digest of the source files of a folder."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from wellspring.records.record import Digest
 from wellspring_verify import canonical
 
 _DBT_OUTPUT_FOLDERS = {"target", "logs"}
-"""What dbt leaves at the top of its project. Deeper down a folder of that name is somebody's own."""
+"""Output folders of dbt at the top of its project; deeper folders of these names are source folders."""
 
 
 def is_source_file(path: Path, folder: Path) -> bool:
-    """Say whether a file below a folder is somebody's work, and not what tools leave beside it."""
+    """Return whether a file below a folder is a source file and not the output of a tool."""
     parts = path.relative_to(folder).parts
     return parts[0] not in _DBT_OUTPUT_FOLDERS and not any(
         part == "__pycache__" or part.startswith(".") for part in parts
@@ -21,7 +21,7 @@ def is_source_file(path: Path, folder: Path) -> bool:
 
 
 def code_digest(folder: Path) -> Digest:
-    """Hash a folder of code: SHA-256 of the canonical JSON of {path: SHA-256 of the file}, without what tools leave."""
+    """Hash the source files of a folder: SHA-256 of the canonical JSON of {path: SHA-256 of the file}."""
     files = {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
