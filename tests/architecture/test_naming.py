@@ -34,6 +34,8 @@ SHARED_CLASSES = frozenset({"Entry", "Ref"})
 METAPHORS = re.compile(
     r"\b(houses?|desks?|shelf|shelves|doors?|doorsteps?|strangers?|crowds?|pens?|sabotages?)\b", re.IGNORECASE
 )
+METAPHOR_PHRASES = re.compile(r"\|house\|")
+"""Not metaphors: `house` in a regular expression over column names."""
 HABITS = re.compile(
     r"\b(is|are|was|were) no (?!longer|more\b|less\b|later\b|earlier\b|older\b|newer\b|other\b)[a-z]+"
     r"|\b(is|are|was|were) (none|told|said)\b"
@@ -51,6 +53,9 @@ DOMAIN_ALLOWED = {
     "wellspring/cli/demo.py": "the demo of the reference project",
     "wellspring/cli/demo_predictions.py": "the demo of the reference project",
     "wellspring/cli/example_project.py": "copies the reference project",
+    # Lists of words of many domains, matched against column names.
+    "wellspring/data/contracts/inference.py": "recognizes columns with personal data by words in their names",
+    "wellspring/data/formats/untrusted_csv.py": "recognizes a header line by words that are usual in column names",
 }
 """Files of src/ that may use words of the example's domain, and why."""
 DOMAIN_PHRASES = re.compile(r"token claims?|JWT claims?|OIDC claims?|key providers?|claims? of a token", re.IGNORECASE)
@@ -154,7 +159,10 @@ def test_median_name_lengths():
 
 
 def test_prose_of_the_sources_is_plain_english():
-    found = [place for path in source_texts() for pattern in (METAPHORS, HABITS) for place in matches(path, pattern)]
+    patterns = (METAPHORS, HABITS)
+    found = [
+        place for path in source_texts() for pattern in patterns for place in matches(path, pattern, METAPHOR_PHRASES)
+    ]
     assert found == []
 
 

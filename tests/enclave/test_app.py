@@ -82,7 +82,7 @@ def test_a_drop_leaves_as_tokens_through_the_real_servers(project: Project) -> N
 
 @pytest.mark.live
 @needs_root
-def test_each_door_lets_in_only_its_own(project: Project) -> None:
+def test_each_socket_accepts_only_its_users(project: Project) -> None:
     for service, socket_path, let_in in (
         ("worker", "intake", True),
         ("worker", "vault", False),
@@ -152,7 +152,7 @@ def test_the_worker_holds_nothing_of_the_enclave(project: Project) -> None:
 
 
 @pytest.mark.live
-def test_nothing_of_a_person_stands_in_the_enclaves_log(project: Project) -> None:
+def test_enclave_log_has_no_personal_data(project: Project) -> None:
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(project.socket_path("intake")))
         connection.sendall(b"\0\0\0\x0b900-12-3456")
@@ -198,7 +198,7 @@ def test_a_process_without_a_credential_is_refused(tmp_path: Path) -> None:
         assert b"Traceback" not in ended.stderr
 
 
-def test_an_unforeseen_error_is_told_without_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unforeseen_error_is_printed_without_message(capsys: pytest.CaptureFixture[str]) -> None:
     try:
         raise ValueError("900-12-3456")
     except ValueError as exc:
@@ -209,7 +209,7 @@ def test_an_unforeseen_error_is_told_without_what_it_says(capsys: pytest.Capture
     assert "test_app.py" in output
 
 
-def test_the_embedded_vendor_stands_where_its_pinned_key_says(tmp_path: Path) -> None:
+def test_embedded_vendor_address_comes_from_its_pinned_key(tmp_path: Path) -> None:
     toml = (EXAMPLE / "wellspring.toml").read_text()
     (tmp_path / "wellspring.toml").write_text(toml)
     with pytest.raises(Unavailable, match="not running"):

@@ -26,7 +26,7 @@ def test_a_contract_is_accepted_once_and_remembered(project: ProjectFixture) -> 
     assert [entry.subject for entry in project.list_entries("accept")] == ["contract:claim@1.0.0"]
 
 
-def test_going_back_to_a_looser_contract_is_loosening_too(project: ProjectFixture) -> None:
+def test_return_to_an_older_weaker_contract_is_refused(project: ProjectFixture) -> None:
     loose = project.write_contract(egress="plain")
     with project.opened_files():
         contracts = ContractRegistry(project.ports_now.project, project.store, step=project.step, clock=project.clock)
@@ -40,7 +40,7 @@ def test_going_back_to_a_looser_contract_is_loosening_too(project: ProjectFixtur
     assert newest.version == "1.1.0"
 
 
-def test_a_contract_that_changed_under_its_version_is_refused(project: ProjectFixture) -> None:
+def test_changed_contract_with_same_version_is_refused(project: ProjectFixture) -> None:
     contract = project.contract()
     with project.opened_files():
         contracts = ContractRegistry(project.ports_now.project, project.store, step=project.step, clock=project.clock)

@@ -17,10 +17,10 @@ from wellspring.enclave.findings import contains_personal_data
         "1881018216.csv",
     ],
 )
-def test_dates_numbers_and_providers_are_no_person(name: str) -> None:
+def test_dates_numbers_and_npis_are_not_personal_data(name: str) -> None:
     assert not contains_personal_data(name)
 
 
 @pytest.mark.parametrize("name", ["900-12-3456.csv", "claim fausto@example.com.csv", "claim_(212) 555-0123.csv"])
-def test_an_identifier_is(name: str) -> None:
+def test_identifier_is_personal_data(name: str) -> None:
     assert contains_personal_data(name)

@@ -87,12 +87,12 @@ def test_a_field_of_another_kind_is_refused(request_: protocol.FrameMessage) -> 
     assert vault.requests == []
 
 
-def test_whoever_waits_for_the_enclave_may_ping() -> None:
+def test_intake_socket_answers_ping() -> None:
     assert intake_handlers(Canned())["ping"]({"op": "ping"}, quiet) == ("pong", b"")
 
 
 @pytest.mark.parametrize("grant", BREAK_GLASS_OPERATIONS)
-def test_a_grant_is_refused_and_recorded(grant: str) -> None:
+def test_break_glass_operation_is_refused_and_recorded(grant: str) -> None:
     step = RecordingStep()
     with pytest.raises(Refused, match="break-glass access is not implemented"):
         vault_handlers(step)[grant]({"op": grant, "domain": "ssn", "value": "900-12-3456"}, quiet)
@@ -101,5 +101,5 @@ def test_a_grant_is_refused_and_recorded(grant: str) -> None:
     assert "900-12-3456" not in entry.model_dump_json()
 
 
-def test_no_door_offers_what_the_other_does() -> None:
+def test_sockets_share_no_operation() -> None:
     assert not set(intake_handlers(Canned())) & set(vault_handlers(RecordingStep()))

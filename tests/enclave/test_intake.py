@@ -38,7 +38,7 @@ def validate_rows(content: bytes, contract: DataContract) -> intake.ProcessedDro
     return intake.process_drop(content, contract, TOKENS, subject=SUBJECT, progress=quiet)
 
 
-def test_each_row_leaves_or_waits(contract: DataContract) -> None:
+def test_each_row_is_admitted_or_quarantined(contract: DataContract) -> None:
     good = "".join(f"G-{n},a,1\n" for n in range(20))
     judgement = validate_rows(f"{HEAD}C-1,a,1\nC-2,new,x\nC-3,b\n{good}".encode(), contract)
     assert (judgement.received, judgement.admitted, sorted(judgement.quarantined_rows)) == (23, 21, [2, 3])
@@ -61,9 +61,7 @@ def test_each_row_leaves_or_waits(contract: DataContract) -> None:
         ("claim_id,kind,amount\nC-1,a,1\n".encode("utf-16"), "not_utf8", 0),
     ],
 )
-def test_a_drop_broken_whole_is_stopped_and_counted(
-    content: bytes, code: str, rows: int, contract: DataContract
-) -> None:
+def test_rejected_drop_is_counted(content: bytes, code: str, rows: int, contract: DataContract) -> None:
     judgement = validate_rows(content, contract)
     assert judgement.verdict.outcome == "fail"
     assert judgement.verdict.subject == SUBJECT
@@ -78,7 +76,7 @@ def test_a_column_of_another_type_stops_the_drop(contract: DataContract) -> None
     assert judgement.received == 30
 
 
-def test_rows_that_wait_are_judged_by_themselves(contract: DataContract) -> None:
+def test_quarantined_rows_are_revalidated_without_other_rows(contract: DataContract) -> None:
     content = f"{HEAD}C-1,a,1\nC-2,new,2\nC-3,b,3\nC-4,new,x\n".encode()
     knows = contract.model_copy(
         update={
@@ -111,9 +109,7 @@ def test_a_parquet_drop_is_read_by_its_types(contract: DataContract) -> None:
     assert validate_rows(b"PAR1", signed).received == 0
 
 
-def test_a_refusal_that_is_no_verdict_is_not_taken_for_one(
-    contract: DataContract, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_refusal_without_verdict_is_raised(contract: DataContract, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise Refused("the key server says no", fix="none")
 

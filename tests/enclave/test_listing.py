@@ -17,7 +17,7 @@ def states(project: ProjectFixture) -> dict[str, str]:
         return {file.name: file.state for file in enclave.list_files("clearinghouse")}
 
 
-def test_says_of_each_file_what_it_is(project: ProjectFixture) -> None:
+def test_each_listed_file_has_a_state(project: ProjectFixture) -> None:
     project.put("claim_1.csv", "C-1,a,1")
     project.put("other.csv", "C-1,a,1")
     project.vendor.put("claim_2.csv.part", b"")
@@ -31,7 +31,7 @@ def test_says_of_each_file_what_it_is(project: ProjectFixture) -> None:
     assert listed["other.csv"].contract is None
 
 
-def test_a_file_of_no_contract_is_a_finding_once(project: ProjectFixture) -> None:
+def test_file_without_contract_is_one_finding(project: ProjectFixture) -> None:
     project.put("other.csv", "C-1,a,1")
     for _ in range(2):
         states(project)
@@ -41,7 +41,7 @@ def test_a_file_of_no_contract_is_a_finding_once(project: ProjectFixture) -> Non
     assert project.vendor.reads == 0
 
 
-def test_a_name_that_holds_a_person_is_masked_and_its_file_left_alone(project: ProjectFixture) -> None:
+def test_file_name_with_personal_data_is_masked_and_not_ingested(project: ProjectFixture) -> None:
     name = "claim_900-12-3456.csv"
     project.put(name, "C-1,a,1")
     with project.opened_files() as enclave:
@@ -56,7 +56,7 @@ def test_a_name_that_holds_a_person_is_masked_and_its_file_left_alone(project: P
     assert project.vendor.reads == 0
 
 
-def test_a_file_just_written_is_settling(project: ProjectFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_just_written_is_still_writing(project: ProjectFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     project.put("claim_1.csv", "C-1,a,1")
     instant = project.clock.now().timestamp()
     os.utime(project.vendor.outbox / "claim_1.csv", (instant, instant))
@@ -67,7 +67,7 @@ def test_a_file_just_written_is_settling(project: ProjectFixture, monkeypatch: p
     assert states(project) == {"claim_1.csv": "new"}
 
 
-def test_known_bytes_under_a_new_time_are_read_once(project: ProjectFixture) -> None:
+def test_unchanged_file_with_new_time_is_fetched_once(project: ProjectFixture) -> None:
     project.put("claim_1.csv", "C-1,a,1")
     with project.opened_files() as enclave:
         enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)

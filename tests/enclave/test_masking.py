@@ -10,7 +10,9 @@ from wellspring.records.data import ContractColumn
 
 COLUMNS = (
     ContractColumn(name="claim_id", type="string", egress="token", domain="claim", classification="identifier"),
-    ContractColumn(name="claim_type", type="string", egress="plain", classification="operational", enum=("office", "other")),
+    ContractColumn(
+        name="claim_type", type="string", egress="plain", classification="operational", enum=("office", "other")
+    ),
     ContractColumn(name="charge_amount", type="decimal128(12, 2)", egress="plain", classification="financial"),
     ContractColumn(name="service_date", type="date32[day]", egress="plain", classification="operational"),
     ContractColumn(name="admitted", type="date32[day]", egress="year", classification="operational"),
@@ -41,7 +43,7 @@ CONTRACT = contract(columns=COLUMNS)
         ("claim_id", None, EMPTY_VALUE),
     ],
 )
-def test_shows_only_what_is_about_nobody(column: str, value: str | None, shown: str) -> None:
+def test_only_non_personal_values_are_shown(column: str, value: str | None, shown: str) -> None:
     assert mask_row({column: value}, CONTRACT) == {column: shown}
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.builders.enclave import ProjectFixture
 from tests.data.intake.test_originals import contract
-from tests.trust.vault.test_postgres import stored, part
+from tests.trust.vault.test_postgres import part, stored
 from wellspring.enclave import outbox
 from wellspring.enclave.intake import ProcessedDrop, QuarantineReason
 from wellspring.errors import Unavailable
@@ -44,14 +44,14 @@ def test_a_thousand_reasons_still_fit_one_entry() -> None:
 class TestOnAHouse:
     fact = OutboxEntry("finding/x", "finding", "file:clearinghouse/0", (), (), {"code": "x", "message": "y"})
 
-    def test_what_was_never_told_is_told(self, project: ProjectFixture) -> None:
+    def test_pending_outbox_entries_are_written(self, project: ProjectFixture) -> None:
         with project.opened_files():
             project.store.record_finding(self.fact)
         with project.opened_files():
             assert project.store.list_pending_entries() == ()
         assert [entry.facts["code"] for entry in project.list_entries("finding")] == ["x"]
 
-    def test_what_stands_in_the_journal_is_not_told_again(self, project: ProjectFixture) -> None:
+    def test_entries_in_the_journal_are_not_written_again(self, project: ProjectFixture) -> None:
         with project.opened_files():
             project.store.record_finding(self.fact)
             step = project.step
@@ -71,7 +71,7 @@ class TestOnAHouse:
             pass
         assert len(project.list_entries("finding")) == 3
 
-    def test_without_a_journal_nothing_is_marked_as_told(self, project: ProjectFixture) -> None:
+    def test_without_a_journal_nothing_is_marked_published(self, project: ProjectFixture) -> None:
         with project.opened_files():
             project.store.record_finding(self.fact)
             project.journal.close()

@@ -24,7 +24,7 @@ def taken(project: ProjectFixture) -> str:
         return enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest).drop.id
 
 
-def test_an_original_lasts_its_days_and_no_longer(project: ProjectFixture) -> None:
+def test_original_expires_after_its_retention(project: ProjectFixture) -> None:
     drop = taken(project)
     project.clock.pass_(days=6, hours=23)
     with project.opened_files() as enclave:
@@ -45,7 +45,7 @@ def test_an_original_lasts_its_days_and_no_longer(project: ProjectFixture) -> No
 
 
 @pytest.mark.parametrize("act", ["start", "intake"])
-def test_it_ends_at_start_and_before_each_intake(project: ProjectFixture, act: str) -> None:
+def test_retention_runs_at_start_and_before_each_intake(project: ProjectFixture, act: str) -> None:
     taken(project)
     project.put("claim_2.csv", "C-9,a,1")
     if act == "start":
@@ -60,7 +60,7 @@ def test_it_ends_at_start_and_before_each_intake(project: ProjectFixture, act: s
     assert len(project.list_entries("expire")) == 1
 
 
-def test_the_key_goes_before_the_file(project: ProjectFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_key_is_destroyed_before_the_file(project: ProjectFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     drop = taken(project)
     project.clock.pass_(days=8)
     order: list[str] = []
@@ -79,7 +79,7 @@ def test_the_key_goes_before_the_file(project: ProjectFixture, monkeypatch: pyte
         assert project.store.get_drop(drop).wrapped_key is None
 
 
-def test_a_copy_of_the_file_is_noise_once_the_key_is_destroyed(project: ProjectFixture) -> None:
+def test_copy_of_original_is_unreadable_without_its_key(project: ProjectFixture) -> None:
     drop = taken(project)
     path = project.folder / ".wellspring/enclave/originals" / drop
     copy = path.read_bytes()
@@ -91,7 +91,7 @@ def test_a_copy_of_the_file_is_noise_once_the_key_is_destroyed(project: ProjectF
         assert project.originals() == [], "a file that nothing opens is removed"
 
 
-def test_an_original_past_its_date_that_still_opens_is_a_finding(
+def test_readable_original_after_retention_is_a_finding(
     project: ProjectFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drop = taken(project)
@@ -108,7 +108,7 @@ def test_an_original_past_its_date_that_still_opens_is_a_finding(
 
 
 @pytest.mark.crash
-def test_a_retention_killed_halfway_is_told_once(project: ProjectFixture) -> None:
+def test_killed_retention_is_recorded_once(project: ProjectFixture) -> None:
     taken(project)
     project.clock.pass_(days=8)
     project.kill("enclave.expire:key_destroyed", "keep_house")
@@ -121,7 +121,7 @@ def test_a_retention_killed_halfway_is_told_once(project: ProjectFixture) -> Non
     assert entry.facts["discarded"] == 2
 
 
-def test_a_replay_on_its_way_out_is_neither_lost_nor_counted_twice(project: ProjectFixture) -> None:
+def test_unconfirmed_replay_is_neither_lost_nor_counted_twice(project: ProjectFixture) -> None:
     """Its rows may be published already: they are discarded only when the part is asked for and cannot be answered."""
     drop = taken(project)
     better = project.write_contract(version="1.1.0", kinds=("a", "b", "new"))

@@ -24,7 +24,7 @@ def whole(intake: AdmissionResult) -> tuple[int, int, int]:
     return intake.received, intake.admitted, intake.quarantined
 
 
-def test_a_good_drop_leaves_as_tokens(project: ProjectFixture) -> None:
+def test_valid_drop_leaves_as_tokens(project: ProjectFixture) -> None:
     project.put("claim_1.csv", *GOOD)
     observed: list[str] = []
     with project.opened_files() as enclave:
@@ -46,7 +46,7 @@ def test_a_good_drop_leaves_as_tokens(project: ProjectFixture) -> None:
     assert (admitted.facts["received"], admitted.facts["admitted"], admitted.facts["quarantined"]) == (2, 2, 0)
 
 
-def test_nothing_of_a_person_stands_outside_the_original(project: ProjectFixture) -> None:
+def test_personal_data_is_only_in_the_encrypted_original(project: ProjectFixture) -> None:
     project.put("claim_1.csv", *BAD)
     with project.opened_files() as enclave:
         intake = enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
@@ -56,7 +56,7 @@ def test_nothing_of_a_person_stands_outside_the_original(project: ProjectFixture
     assert "C-2" not in repr(intake) + repr(rows)
 
 
-def test_known_bytes_are_not_fetched_again_and_leave_the_same(project: ProjectFixture) -> None:
+def test_repeated_ingest_does_not_fetch_again_and_returns_same_rows(project: ProjectFixture) -> None:
     project.put("claim_1.csv", *BAD)
     with project.opened_files() as enclave:
         first = enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
@@ -96,7 +96,7 @@ def test_a_drop_that_changed_under_its_name_is_a_finding(project: ProjectFixture
     assert len(project.list_entries("land")) == 1
 
 
-def test_a_drop_broken_whole_is_stopped_and_remembered(project: ProjectFixture) -> None:
+def test_rejected_drop_is_recorded(project: ProjectFixture) -> None:
     project.vendor.put("claim_1.csv", b"claim_id,amount\nC-1,1\nC-2,2\n")
     with project.opened_files() as enclave:
         first = enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
@@ -132,13 +132,13 @@ def test_a_contract_that_the_project_does_not_have_is_refused(project: ProjectFi
     assert project.vendor.reads == 0
 
 
-def test_a_file_of_no_contract_is_refused(project: ProjectFixture) -> None:
+def test_file_without_matching_contract_is_refused(project: ProjectFixture) -> None:
     project.put("other.csv", *GOOD)
     with project.opened_files() as enclave, pytest.raises(Refused, match="matches no contract"):
         enclave.ingest_file("clearinghouse", "other.csv", project.contract().digest)
 
 
-def test_a_contract_that_loosens_is_refused_and_recorded(project: ProjectFixture) -> None:
+def test_contract_with_weaker_protection_is_refused_and_recorded(project: ProjectFixture) -> None:
     project.put("claim_1.csv", *GOOD)
     project.put("claim_2.csv", "C-9,a,1")
     with project.opened_files() as enclave:
@@ -153,7 +153,7 @@ def test_a_contract_that_loosens_is_refused_and_recorded(project: ProjectFixture
     assert len(project.list_entries("land")) == 1
 
 
-def test_rows_that_wait_leave_once_when_the_contract_knows_better(project: ProjectFixture) -> None:
+def test_quarantined_rows_leave_once_under_a_corrected_contract(project: ProjectFixture) -> None:
     project.put("claim_1.csv", *BAD)
     with project.opened_files() as enclave:
         first = enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
@@ -187,7 +187,7 @@ def test_rows_that_wait_leave_once_when_the_contract_knows_better(project: Proje
     assert len(project.list_entries("settle")) == 1
 
 
-def test_a_row_whose_key_has_left_never_leaves_by_replay(project: ProjectFixture) -> None:
+def test_row_with_published_key_never_leaves_by_replay(project: ProjectFixture) -> None:
     project.put("claim_1.csv", "C-1,new,1", "C-1,a,2", "C-2,new,3", "C-2,new,4")
     with project.opened_files() as enclave:
         first = enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
@@ -226,7 +226,7 @@ def test_a_changed_original_never_leaves(project: ProjectFixture) -> None:
             enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
 
 
-def test_a_part_is_never_answered_with_other_rows(project: ProjectFixture) -> None:
+def test_repeated_part_with_other_rows_is_refused(project: ProjectFixture) -> None:
     project.put("claim_1.csv", *GOOD)
     with project.opened_files() as enclave:
         enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
@@ -248,7 +248,7 @@ def test_an_unknown_drop_is_not_found(project: ProjectFixture) -> None:
                 ask()
 
 
-def test_the_act_under_way_ends_and_no_other_begins(project: ProjectFixture) -> None:
+def test_drain_ends_running_operation_and_blocks_others(project: ProjectFixture) -> None:
     project.put("claim_1.csv", *GOOD)
     reading, go_on = threading.Event(), threading.Event()
 
@@ -282,7 +282,7 @@ INTAKE = ("ingest_file", "clearinghouse", "claim_1.csv")
     "point",
     ["enclave.land:original_written", "enclave.land:recorded", "enclave.admit:quarantined", "enclave.admit:recorded"],
 )
-def test_an_intake_killed_anywhere_is_told_once(project: ProjectFixture, point: str) -> None:
+def test_killed_intake_is_recorded_once(project: ProjectFixture, point: str) -> None:
     project.put("claim_1.csv", *BAD)
     call, *arguments = (*INTAKE, project.contract().digest)
     project.kill(point, call, *arguments)
@@ -302,7 +302,7 @@ def test_an_intake_killed_anywhere_is_told_once(project: ProjectFixture, point: 
 
 @pytest.mark.crash
 @pytest.mark.parametrize("point", ["enclave.replay:chosen", "enclave.replay:recorded", "enclave.settle:confirmed"])
-def test_a_replay_killed_anywhere_is_told_once(project: ProjectFixture, point: str) -> None:
+def test_killed_replay_is_recorded_once(project: ProjectFixture, point: str) -> None:
     project.put("claim_1.csv", *BAD)
     with project.opened_files() as enclave:
         first = enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)

@@ -115,11 +115,11 @@ def test_answers_one_request_after_another(project: ProjectFixture) -> None:
             assert protocol.receive_payload(connection, 5) == b"arrow"
 
 
-def test_a_grant_is_told_who_asks_whatever_is_said(project: ProjectFixture) -> None:
+def test_uid_handler_gets_the_peer_uid(project: ProjectFixture) -> None:
     assert project.ask(op="who", uid=64104)["value"] == [os.geteuid(), 64104]
 
 
-def test_an_error_is_answered_and_the_conversation_goes_on(project: ProjectFixture) -> None:
+def test_connection_continues_after_an_error(project: ProjectFixture) -> None:
     with project.connect() as connection:
         protocol.send_frame(connection, {"op": "fail"})
         assert answer(connection)["slug"] == "not-found"
@@ -133,7 +133,7 @@ def test_a_request_that_makes_no_sense_is_an_error(project: ProjectFixture, requ
     assert project.ask(op="echo", say="x")["value"] == "x"
 
 
-def test_a_bad_frame_never_ends_the_house(project: ProjectFixture) -> None:
+def test_bad_frame_does_not_stop_the_server(project: ProjectFixture) -> None:
     random = Random(7)
     for number in range(150):
         content = random.randbytes(random.randrange(0, 60))
@@ -147,7 +147,7 @@ def test_a_bad_frame_never_ends_the_house(project: ProjectFixture) -> None:
     assert project.ask(op="echo", say="x")["value"] == "x"
 
 
-def test_a_peer_that_goes_away_without_a_word_leaves_no_trace(project: ProjectFixture) -> None:
+def test_peer_that_disconnects_silently_is_not_recorded(project: ProjectFixture) -> None:
     for _ in range(40):
         connection = project.connect()
         protocol.send_frame(connection, {"op": "echo", "say": "x" * 60000})
@@ -160,13 +160,13 @@ def test_a_peer_that_goes_away_without_a_word_leaves_no_trace(project: ProjectFi
     assert output["value"] == "x"
 
 
-def test_a_request_too_large_is_refused_and_said(project: ProjectFixture) -> None:
+def test_oversized_request_is_refused(project: ProjectFixture) -> None:
     with project.connect() as connection:
         connection.sendall((1 << 30).to_bytes(4, "big"))
         assert answer(connection)["slug"] == "refused"
 
 
-def test_a_silent_peer_is_let_go_and_a_full_house_says_so(project: ProjectFixture) -> None:
+def test_idle_peer_is_disconnected_and_full_server_reports_it(project: ProjectFixture) -> None:
     silent = [project.connect() for _ in range(socket_server._MAX_CONNECTIONS)]
     # The last of them holds its place once it is answered; then one more is too many.
     for connection in silent:
@@ -181,7 +181,7 @@ def test_a_silent_peer_is_let_go_and_a_full_house_says_so(project: ProjectFixtur
     assert project.ask(op="echo", say="x")["value"] == "x"
 
 
-def test_a_frame_that_comes_in_drops_is_not_waited_for(folder: Path) -> None:
+def test_slow_frame_times_out(folder: Path) -> None:
     project = ProjectFixture(folder, frozenset({os.geteuid()}), patience=0.2)
     with project.connect() as connection:
         connection.sendall(protocol.REQUEST_LIMIT.to_bytes(4, "big"))
@@ -189,16 +189,14 @@ def test_a_frame_that_comes_in_drops_is_not_waited_for(folder: Path) -> None:
     project.sockets.close()
 
 
-def test_a_peer_that_is_turned_away_is_not_listened_to_for_long(folder: Path) -> None:
+def test_rejected_peer_is_disconnected_soon(folder: Path) -> None:
     project = ProjectFixture(folder, frozenset({SERVICE_UIDS["api"]}), farewell=0.2)
     with project.connect() as connection:
         assert trickle(connection)
     project.sockets.close()
 
 
-def test_strangers_keep_nobody_out_and_a_full_door_waits_for_none_of_them(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unknown_users_cannot_block_allowed_users(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     me = os.geteuid()
     asking = [SERVICE_UIDS["vendor"]]
     monkeypatch.setattr(socket_server, "peer_uid", lambda _: asking[0])
@@ -215,9 +213,7 @@ def test_strangers_keep_nobody_out_and_a_full_door_waits_for_none_of_them(
     project.sockets.close()
 
 
-def test_who_fills_the_places_of_one_user_or_door_takes_none_of_another(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_connection_limit_is_per_user_and_socket(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     me, portal = os.geteuid(), 4711
     asking = [portal]
     monkeypatch.setattr(socket_server, "peer_uid", lambda _: asking[0])
@@ -238,7 +234,7 @@ def test_who_fills_the_places_of_one_user_or_door_takes_none_of_another(
     project.sockets.close()
 
 
-def test_whoever_was_not_even_heard_is_counted(folder: Path) -> None:
+def test_suppressed_denials_are_counted(folder: Path) -> None:
     clock = FixedClock()
     step = RecordingStep(clock=clock)
     refusals = socket_server._DenialLog(step, clock)
@@ -248,7 +244,7 @@ def test_whoever_was_not_even_heard_is_counted(folder: Path) -> None:
     assert [entry.facts["suppressed_count"] for entry in step.entries] == [3]
 
 
-def test_a_long_answer_is_waited_for(project: ProjectFixture) -> None:
+def test_long_response_is_sent_whole(project: ProjectFixture) -> None:
     with project.connect() as slow:
         protocol.send_frame(slow, {"op": "wait"})
         assert project.ask(op="echo", say="x")["value"] == "x"
@@ -256,7 +252,7 @@ def test_a_long_answer_is_waited_for(project: ProjectFixture) -> None:
         assert answer(slow)["kind"] == "done"
 
 
-def test_a_user_that_is_not_named_is_refused_and_recorded(folder: Path) -> None:
+def test_unlisted_user_is_refused_and_recorded(folder: Path) -> None:
     project = ProjectFixture(folder, frozenset({SERVICE_UIDS["api"]}))
     try:
         for _ in range(5):
@@ -274,7 +270,7 @@ def test_a_user_that_is_not_named_is_refused_and_recorded(folder: Path) -> None:
 
 @needs_root
 @pytest.mark.parametrize(("service", "let_in"), [("api", True), ("worker", False), ("vendor", False)])
-def test_the_kernel_says_who_is_asking(folder: Path, service: str, let_in: bool) -> None:
+def test_peer_uid_is_reported_by_the_kernel(folder: Path, service: str, let_in: bool) -> None:
     project = ProjectFixture(folder, frozenset({SERVICE_UIDS["api"], 0}))
     try:
         pid = os.fork()
@@ -294,7 +290,7 @@ def test_the_kernel_says_who_is_asking(folder: Path, service: str, let_in: bool)
     assert [entry.facts["uid"] for entry in project.step.entries] == ([] if let_in else [SERVICE_UIDS[service]])
 
 
-def test_a_door_opens_over_one_that_a_kill_left_behind(folder: Path) -> None:
+def test_socket_replaces_a_stale_socket_file(folder: Path) -> None:
     first = ProjectFixture(folder, frozenset({os.geteuid()}))
     second = ProjectFixture(folder, frozenset({os.geteuid()}))
     assert second.ask(op="echo", say="x")["value"] == "x"
@@ -302,7 +298,7 @@ def test_a_door_opens_over_one_that_a_kill_left_behind(folder: Path) -> None:
     second.sockets.close()
 
 
-def test_a_caller_may_speak_at_the_vault_and_no_line_makes_a_service_one(
+def test_caller_may_use_the_vault_socket_and_service_uids_are_not_callers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     toml = '[project]\nname = "plan"\ntenant = "acme"\n[sources]\n[callers.portal]\nuid = 4711\n'
@@ -321,7 +317,7 @@ def test_a_caller_may_speak_at_the_vault_and_no_line_makes_a_service_one(
     }
 
 
-def test_a_text_is_a_text() -> None:
+def test_text_field_requires_text() -> None:
     assert socket_server.text_field({"op": "x"}, "op") == "x"
     for value in (None, 7, ["x"]):
         with pytest.raises(Refused):

@@ -51,7 +51,8 @@ class Talk:
 
     def ask(self, *values: str, uid: int | None = None, **fields: JsonValue) -> JsonValue:
         request: dict[str, JsonValue] = {
-            "op": "tokenize", "domain": "claim", "values": [*values], "purpose": "claim_review", "conversation_id": OPEN,
+            "op": "tokenize", "domain": "claim", "values": [*values], "purpose": "claim_review",
+            "conversation_id": OPEN,
         }  # fmt: skip
         request.update(fields)
         return self.talks.tokenize_values(request, os.geteuid() if uid is None else uid)
@@ -72,12 +73,13 @@ def test_the_tokens_are_those_of_the_lake_in_the_order_asked(talk: Talk) -> None
     assert talk.ask("A2", "A1", "A2") == [talk.tokens[1], talk.tokens[0], talk.tokens[1]]
 
 
-def test_every_call_is_recorded_with_who_and_how_many_and_never_a_value(talk: Talk) -> None:
+def test_every_tokenization_is_recorded_with_principal_and_count_and_without_values(talk: Talk) -> None:
     talk.ask(SECRET, "A1")
     (entry,) = talk.project.list_entries("tokenize")
     assert entry.subject == "domain:claim"
     assert {name: entry.facts[name] for name in ("principal", "count", "purpose", "conversation_id")} == {
-        "principal": "service:api", "count": 2, "purpose": "claim_review", "conversation_id": OPEN,
+        "principal": "service:api", "count": 2, "purpose": "claim_review",
+            "conversation_id": OPEN,
     }  # fmt: skip
     assert entry.facts["policy_digest"] == talk.talks._load_policies().digest
     assert SECRET not in entry.model_dump_json()
@@ -94,7 +96,7 @@ def test_every_call_is_recorded_with_who_and_how_many_and_never_a_value(talk: Ta
         {"uid": SERVICE_UIDS["worker"]},
     ],
 )
-def test_without_a_policy_that_permits_it_there_is_no_token(talk: Talk, fields: dict[str, JsonValue]) -> None:
+def test_tokenization_without_permitting_policy_is_refused(talk: Talk, fields: dict[str, JsonValue]) -> None:
     with pytest.raises(Refused, match="may not tokenize") as refused:
         talk.ask(SECRET, **fields)  # type: ignore[arg-type]
     assert SECRET not in refused.value.what
@@ -108,7 +110,7 @@ def test_without_a_policy_that_permits_it_there_is_no_token(talk: Talk, fields: 
     "fields", [{"purpose": "john_smith"}, {"domain": "john_smith"}, {"purpose": "smith_j", "domain": "john_smith"}]
 )
 @pytest.mark.parametrize("permitted", [True, False])
-def test_a_word_that_neither_policy_nor_contract_has_stands_in_no_entry(
+def test_words_outside_policies_and_contracts_are_not_recorded(
     talk: Talk, fields: dict[str, Any], permitted: bool
 ) -> None:
     talk.allow('// john_smith and "smith_j" asked\npermit (principal, action, resource);' if permitted else PERMIT)
@@ -135,7 +137,7 @@ def test_a_project_without_policies_grants_no_token(talk: Talk) -> None:
     talk.ask("A1")
 
 
-def test_a_broken_contract_is_told_only_to_whom_the_policies_let_in(talk: Talk) -> None:
+def test_contract_error_is_reported_only_to_authorized_callers(talk: Talk) -> None:
     (talk.project.folder / "contracts/other.odcs.yaml").write_text("not: a contract")
     with pytest.raises(Refused, match="may not tokenize"):
         talk.ask("A1", uid=54321)
@@ -144,7 +146,7 @@ def test_a_broken_contract_is_told_only_to_whom_the_policies_let_in(talk: Talk) 
         talk.ask("A1")
 
 
-def test_a_value_without_the_promised_form_is_refused_and_not_repeated(talk: Talk) -> None:
+def test_value_outside_the_contract_pattern_is_refused_and_not_quoted(talk: Talk) -> None:
     path = talk.project.folder / "contracts/claim.odcs.yaml"
     form = "        classification: identifier\n        logicalTypeOptions: { pattern: '^A[0-9]$' }\n"
     path.write_text(path.read_text().replace("        classification: identifier\n", form))
@@ -158,7 +160,7 @@ def test_a_value_without_the_promised_form_is_refused_and_not_repeated(talk: Tal
     talk.ask("A1", "A2")
 
 
-def test_a_domain_that_nobody_promised_or_received_has_no_tokens(talk: Talk) -> None:
+def test_unknown_domain_has_no_tokens(talk: Talk) -> None:
     with pytest.raises(NotFound, match="no contract"):
         talk.ask("A1", domain="planet")
     path = talk.project.folder / "contracts/claim.odcs.yaml"
@@ -177,7 +179,7 @@ def test_a_domain_that_nobody_promised_or_received_has_no_tokens(talk: Talk) -> 
         {"conversation_id": SECRET}, {"conversation_id": 7}, {"conversation_id": OPEN.upper()},
     ],
 )  # fmt: skip
-def test_a_request_that_is_not_understood_is_refused_without_an_echo(fields: dict[str, JsonValue]) -> None:
+def test_malformed_request_is_refused_without_quoting_it(fields: dict[str, JsonValue]) -> None:
     right: dict[str, JsonValue] = {
         "domain": "claim",
         "values": ["A1"],
@@ -200,7 +202,7 @@ def test_many_requests_refused_at_once_are_one_entry(talk: Talk) -> None:
     assert [entry.facts["suppressed_count"] for entry in talk.project.list_entries("authorize", "refused")] == [0, 4]
 
 
-def test_who_asks_is_the_kernels_word(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_principal_comes_from_the_peer_uid(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
     project: Project = load_project(talk.project.folder)
     me = os.geteuid()
     assert principal_for_uid(project, me) == Principal("service:api")

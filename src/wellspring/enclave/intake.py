@@ -55,7 +55,7 @@ class ProcessedDrop(NamedTuple):
 def process_drop(
     content: bytes, contract: DataContract, tokenizer: Tokenizer, *, subject: str, progress: ProgressCallback
 ) -> ProcessedDrop:
-    """Validate and tokenize a whole drop. For a rejected file, the verdict is `fail` and the table is None."""
+    """Validate and tokenize a whole drop. A rejected file gives the verdict `fail` and no table."""
     received = 0
     try:
         progress("parse", 0, len(content))

@@ -55,7 +55,7 @@ def remove_orphans(store: VaultStore, *, folder: Path) -> tuple[str, ...]:
 
 
 def find_overdue(store: VaultStore, *, keys: DataKeys, folder: Path, now: datetime) -> tuple[StoredDrop, ...]:
-    """Find the drops whose original can still be decrypted after its retention. Normally there are none."""
+    """Find the drops whose original can still be decrypted after its retention. Normally the result is empty."""
     expired = [stored_drop for stored_drop in store.list_decryptable() if stored_drop.retention_until <= now]
     return tuple(stored_drop for stored_drop in expired if _is_decryptable(stored_drop, keys=keys, folder=folder))
 

@@ -54,8 +54,8 @@ class SocketServer:
     rejected peer may finish sending.
 
     Each allowed user of a socket has its own connection limit, so that one user cannot block another. Users who are not
-    allowed share one limit per socket; they get an error, and the denial is recorded. At most one entry per second,
-    socket and user is written, with the number of suppressed denials, so that denials cannot flood the ledger.
+    allowed share one limit per socket; they get an error, and the rejection is recorded. At most one entry per second,
+    socket and user is written, with the number of suppressed rejections, so that rejections cannot flood the ledger.
     """
 
     def __init__(
@@ -290,7 +290,7 @@ def _bind_socket(path: Path) -> socket.socket:
     temporary_path = path.with_name(f".{path.name}")
     temporary_path.unlink(missing_ok=True)
     listener.bind(str(temporary_path))
-    # Every user may connect: access depends on the peer uid, and denials are recorded.
+    # Every user may connect: access depends on the peer uid, and rejections are recorded.
     os.chmod(temporary_path, 0o666)  # noqa: S103
     listener.listen(_BACKLOG)
     os.rename(temporary_path, path)

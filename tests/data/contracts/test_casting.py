@@ -38,7 +38,7 @@ def read(declared: str, *texts: str | None) -> list[Any]:
         }),
     ],
 )  # fmt: skip
-def test_what_is_of_the_type_is_read(declared: str, good: dict[str, Any]):
+def test_value_of_the_type_is_cast(declared: str, good: dict[str, Any]):
     assert read(declared, *good, None) == [*good.values(), None]
 
 
@@ -56,12 +56,12 @@ def test_what_is_of_the_type_is_read(declared: str, good: dict[str, Any]):
                 "yesterday"]),
     ],
 )  # fmt: skip
-def test_what_is_not_of_the_type_is_marked(declared: str, bad: list[str]):
+def test_value_of_another_type_is_marked(declared: str, bad: list[str]):
     assert read(declared, *bad) == [...] * len(bad)
 
 
 @pytest.mark.parametrize("declared", ["string", "int64", "float64", AMOUNT, "bool", "date32[day]", INSTANT])
-def test_a_column_of_nulls_and_a_column_of_nothing_are_read(declared: str):
+def test_null_and_empty_columns_are_cast(declared: str):
     assert read(declared, None, None) == [None, None]
     assert read(declared) == []
     assert casting.cast_column(pa.chunked_array([pa.nulls(2, casting.arrow_type(declared))]), declared)[
@@ -69,7 +69,7 @@ def test_a_column_of_nulls_and_a_column_of_nothing_are_read(declared: str):
     ].to_list() == [None, None]
 
 
-def test_typed_values_keep_their_values_but_no_float_without_end():
+def test_typed_values_stay_and_non_finite_floats_are_marked():
     column = pa.chunked_array([[1.5, float("nan"), None, float("inf")]])
     values, bad = casting.cast_column(column, "float64")
     assert (values.to_list(), bad.to_list()) == ([1.5, None, None, None], [False, True, False, True])
@@ -82,7 +82,7 @@ def test_any_column_can_be_searched_as_text():
     assert casting.to_text(pa.chunked_array([[[1]]])) is None
 
 
-def test_a_bound_is_of_its_columns_type():
+def test_bound_has_the_type_of_its_column():
     assert casting.parse_bound(None, "int64") is None
     assert casting.parse_bound(5.0, AMOUNT) == 5.0
     assert casting.parse_bound("2024-01-02", "date32[day]") == date(2024, 1, 2)

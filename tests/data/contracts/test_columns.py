@@ -51,7 +51,7 @@ def error(**keys: Any) -> str:
         ("timestamp", None, "timestamp[us, tz=UTC]"),
     ],
 )  # fmt: skip
-def test_a_type_is_arrows_name_for_it(logical: str, physical: str | None, kind: str):
+def test_logical_type_becomes_arrow_type(logical: str, physical: str | None, kind: str):
     assert good(logicalType=logical, physicalType=physical).type == kind
 
 
@@ -69,16 +69,16 @@ def test_prefix_length_is_the_number_of_a_prefix_rule():
 
 
 @pytest.mark.parametrize("domain", [False, True, 7, ["claim"]])
-def test_a_domain_that_yaml_reads_as_no_text_is_told(domain: Any):
+def test_domain_that_yaml_reads_as_non_text_is_reported(domain: Any):
     output = [{"property": "egress", "value": "token"}, {"property": "domain", "value": domain}]
     assert "needs a domain" in error(customProperties=output)
 
 
-def test_a_column_that_never_leaves_may_be_called_like_one_of_the_lakes():
+def test_column_with_egress_never_may_have_a_system_name():
     assert good(name="tenant", **leaves("never")).egress == "never"
 
 
-def test_a_column_that_says_nothing_never_leaves():
+def test_column_without_properties_never_leaves():
     assert good(classification=None, **leaves(None)).egress == "never"
 
 
@@ -152,5 +152,5 @@ def test_bounds_are_numbers_or_dates():
         ({"pattern": "x"}, "unknown key"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_told(keys: dict[str, Any], output: str):
+def test_invalid_column_is_reported(keys: dict[str, Any], output: str):
     assert output in error(**keys)

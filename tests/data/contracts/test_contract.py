@@ -103,7 +103,7 @@ def test_the_contracts_of_the_example_are_read():
     assert [(column.type, column.required) for column in expected] == [("timestamp[us, tz=UTC]", True)] * len(names)
 
 
-def test_what_is_not_said_has_a_default(tmp_path: Path):
+def test_omitted_service_levels_have_defaults(tmp_path: Path):
     start, end = JOURNEY.index("slaProperties"), JOURNEY.index("schema:")
     result = load(tmp_path, JOURNEY[:start] + JOURNEY[end:])
     assert (result.retention_days, result.freshness_hours) == (7, None)
@@ -135,20 +135,20 @@ def test_what_is_not_said_has_a_default(tmp_path: Path):
         (("query: paid_amount", "mustBe: 0\n        query: paid_amount"), 40, "mustBe: true"),
     ],
 )
-def test_a_mistake_is_told_with_its_line_and_its_mend(tmp_path: Path, change: tuple[str, str], line: int, output: str):
+def test_contract_error_has_line_and_fix(tmp_path: Path, change: tuple[str, str], line: int, output: str):
     result = problems(tmp_path, change)
     assert len(result) == 1, result
     assert result[0].startswith(f"{tmp_path / 'claim.odcs.yaml'}:{line}: ")
     assert output in result[0]
 
 
-def test_an_unknown_property_is_told_with_the_nearest_and_with_what_it_left_out(tmp_path: Path):
+def test_unknown_property_is_reported_with_nearest_and_missing_one(tmp_path: Path):
     result = problems(tmp_path, ("property: source", "property: sources"))
     assert "add `- { property: source, value: SOURCE }`" in result[0]
     assert "did you mean 'source'" in result[1]
 
 
-def test_every_mistake_of_a_file_is_told_at_once(tmp_path: Path):
+def test_all_errors_of_a_contract_are_reported(tmp_path: Path):
     result = problems(
         tmp_path, ("version: 1.0.0", "version: 1.0"), ("kind: DataContract", "knd: DataContract"), ("unit: h",
             "unit: w"),
@@ -160,19 +160,19 @@ def test_every_mistake_of_a_file_is_told_at_once(tmp_path: Path):
 
 
 @pytest.mark.parametrize("text", ["", "- a\n", "a: [", "a: b: c\n", "\t"])
-def test_what_is_no_contract_at_all_is_said(tmp_path: Path, text: str):
+def test_file_that_is_not_a_contract_is_reported(tmp_path: Path, text: str):
     with pytest.raises(ProjectError, match=r"claim\.odcs\.yaml"):
         load(tmp_path, text)
 
 
-def test_a_file_that_is_not_utf8_is_said(tmp_path: Path):
+def test_contract_that_is_not_utf8_is_reported(tmp_path: Path):
     path = tmp_path / "claim.odcs.yaml"
     path.write_bytes(JOURNEY.encode("utf-16"))
     with pytest.raises(ProjectError, match="not UTF-8"):
         contracts.load_contract(path, tenant="tests", known_since=EXPECTED)
 
 
-def test_the_mistakes_of_all_files_are_told_at_once(tmp_path: Path):
+def test_errors_of_all_contracts_are_reported(tmp_path: Path):
     (tmp_path / "a.odcs.yaml").write_text(JOURNEY)
     (tmp_path / "b.odcs.yaml").write_text(JOURNEY.replace("status: active", "status: retired"))
     (tmp_path / "c.odcs.yaml").write_text(JOURNEY)
@@ -192,21 +192,21 @@ def test_a_folder_without_contracts_has_none(tmp_path: Path):
     assert contracts.load_all(tmp_path, tenant="tests", known_since=EXPECTED) == ()
 
 
-def test_a_file_belongs_to_the_one_contract_that_fits_it():
+def test_file_belongs_to_the_one_matching_contract():
     claims, members = contract(name="claim"), contract(name="member", files="member_*.csv")
     elsewhere = contract(name="else", source="other")
     assert contracts.contract_for_file([members, claims, elsewhere], "vendor", "claim_1.csv") is claims
 
 
 @pytest.mark.parametrize("name", ["member_1.csv", "Claim_1.csv", "claim_1.csv.gpg"])
-def test_a_file_that_fits_no_contract_is_refused(name: str):
+def test_file_without_a_contract_is_refused(name: str):
     with pytest.raises(Refused, match="matches no contract") as refused:
         contracts.contract_for_file([contract()], "vendor", name)
     assert refused.value.verdict is not None
     assert refused.value.verdict.reasons[0].code == "no_contract"
 
 
-def test_a_file_that_fits_several_contracts_is_refused_and_they_are_named():
+def test_file_that_matches_several_contracts_is_refused():
     both = [contract(name="b", files="*_1.csv"), contract(name="a"), contract(name="c", files="x")]
     with pytest.raises(Refused, match="matches several contracts: a, b"):
         contracts.contract_for_file(both, "vendor", "claim_1.csv")
@@ -232,7 +232,7 @@ def test_a_longer_prefix_weakens_protection(old: str, new: str, weakened: bool):
 
 @pytest.mark.parametrize("was", ORDER)
 @pytest.mark.parametrize("now", ORDER)
-def test_a_column_that_leaves_with_less_protection_is_loosened(was: str, now: str):
+def test_less_protective_egress_weakens_protection(was: str, now: str):
     def item(leaves: str) -> DataContract:
         return contract(column("day", egress=leaves, domain="day" if leaves == "token" else None))
 
@@ -248,26 +248,24 @@ def test_a_column_that_leaves_with_less_protection_is_loosened(was: str, now: st
         ("clinical", "clinical", False), ("ours", "ours", False),
     ],
 )  # fmt: skip
-def test_a_classification_that_is_lowered_or_taken_away_is_loosened(was: str, now: str, lowered: bool):
+def test_lowered_or_removed_classification_weakens_protection(was: str, now: str, lowered: bool):
     old, new = (contract(column("a", egress="never", classification=item)) for item in (was, now))
     assert bool(contracts.weakened_protections(old, new)) == lowered
 
 
-def test_another_domain_is_loosened():
+def test_another_token_domain_weakens_protection():
     old, new = (contract(column("a", egress="token", domain=domain)) for domain in ("claim", "member"))
-    assert contracts.weakened_protections(old, new) == (
-        "a changes its token domain from 'claim' to 'member'",
-    )
+    assert contracts.weakened_protections(old, new) == ("a changes its token domain from 'claim' to 'member'",)
 
 
-def test_a_new_column_that_leaves_is_loosened_and_one_that_is_gone_is_not():
+def test_new_egress_column_weakens_protection_and_removed_column_does_not():
     small, wide = contract(column("a")), contract(column("a"), column("b"))
     assert contracts.weakened_protections(small, wide) == ("b changes its egress from 'never' to 'plain'",)
     assert contracts.weakened_protections(wide, small) == ()
     assert contracts.weakened_protections(small, contract(column("a"), column("b", egress="never"))) == ()
 
 
-def test_what_leaves_is_typed_in_order():
+def test_egress_schema_has_types_in_column_order():
     result = contracts.egress_schema(
         contract(
             column("id", egress="token", domain="claim"), column("gone", egress="never"), column("born",

@@ -37,7 +37,7 @@ HANDFUL = [str(7_000_000 + index) for index in range(5)]
     ["mrn", "memberid", "PatientID", "SubscriberNumber", "patient_no", "npi", "login", "account", "chart", "UserID"],
 )
 @pytest.mark.parametrize("values", [NUMBERS, HANDFUL], ids=["each its own", "a handful"])
-def test_a_number_that_is_an_identity_leaves_as_a_token(name: str, values: list[str]):
+def test_identifier_number_is_inferred_as_token(name: str, values: list[str]):
     result = guessed(name, values)
     assert (result.type, result.egress, result.classification) == ("string", "token", "identifier")
     assert result.domain
@@ -48,7 +48,7 @@ def test_a_number_that_is_an_identity_leaves_as_a_token(name: str, values: list[
     [("memberid", "member"), ("PatientID", "patient"), ("member_number", "member"), ("no", "no"), ("_id", "id"),
      ("id", "id"), ("__", "key"), ("mrn2", "mrn")],
 )  # fmt: skip
-def test_a_token_is_of_a_domain_that_a_contract_takes(name: str, domain: str):
+def test_inferred_token_domain_is_valid(name: str, domain: str):
     assert guessed(name, NUMBERS).domain == domain
 
 
@@ -59,13 +59,13 @@ def test_a_token_is_of_a_domain_that_a_contract_takes(name: str, domain: str):
     "values", [PEOPLE, ["Maria", "John"], ["Smith, J.", "Kim, W."], ["maria k", "john s"], ["MARIA LEE", "J SMITH"]]
 )
 @pytest.mark.parametrize("rows", [1, 30, 500])
-def test_texts_that_may_be_names_never_leave(name: str, values: list[str], rows: int):
+def test_texts_that_may_be_names_are_inferred_never(name: str, values: list[str], rows: int):
     assert leaves(name, values, rows) == "never"
 
 
 @pytest.mark.parametrize("values", [["smith", "kim"], ["SMITH", "KIM"], ["MKP", "JS"], ["jsmith2", "wkim1"]])
 @pytest.mark.parametrize("name", ["firma", "handled", "nombre", "agent", "mother_maiden"])
-def test_words_without_a_name_that_says_what_they_are_never_leave(name: str, values: list[str]):
+def test_words_in_a_column_with_unknown_name_never_leave(name: str, values: list[str]):
     assert leaves(name, values) in ("never", "token")
 
 
@@ -80,7 +80,7 @@ def test_words_without_a_name_that_says_what_they_are_never_leave(name: str, val
         ("x", ["a@mail.example"]), ("x", [None]), ("notes", ["called"]), ("drop_id", ["a1"]), ("tenant", ["a1"]),
     ],
 )  # fmt: skip
-def test_what_is_somebodys_own_never_leaves(name: str, values: list[str | None]):
+def test_personal_data_is_inferred_never(name: str, values: list[str | None]):
     assert leaves(name, values) == "never"
 
 
@@ -90,7 +90,7 @@ def test_what_is_somebodys_own_never_leaves(name: str, values: list[str | None])
     [("category", ["shoes", "books"]), ("code", ["A1", "B2"]), ("level", ["1", "2"]), ("weight", ["1.5", "2.5"]),
      ("contact", ["Maria"]), ("visit", ["2026-01-02", "2026-01-03"])],
 )  # fmt: skip
-def test_of_few_rows_nothing_is_known(name: str, values: list[str], rows: int):
+def test_few_rows_are_not_inferred_plain(name: str, values: list[str], rows: int):
     assert leaves(name, values, rows) in ("never", "token", "year")
 
 
@@ -108,7 +108,7 @@ def test_of_few_rows_nothing_is_known(name: str, values: list[str], rows: int):
         ("visit", ["2026-01-02"], "date"), ("recorded_at", ["2026-01-02T10:00:00Z"], "timestamp"),
     ],
 )  # fmt: skip
-def test_what_is_plainly_nobodys_own_leaves_as_it_is(name: str, values: list[str], kind: str):
+def test_non_personal_data_is_inferred_plain(name: str, values: list[str], kind: str):
     result = guessed(name, values)
     assert (result.egress, result.type) == ("plain", kind)
 
@@ -117,11 +117,11 @@ def test_what_is_plainly_nobodys_own_leaves_as_it_is(name: str, values: list[str
     ("name", "day"), [("dob", "2020-01-02"), ("when", "1980-01-02"), ("died_on", "2020-01-02"), ("born", "2020-01-02")]
 )
 @pytest.mark.parametrize("time", ["", "T00:00:00Z"])
-def test_a_date_that_may_be_a_birth_leaves_as_its_year(name: str, day: str, time: str):
+def test_possible_birth_date_is_inferred_year(name: str, day: str, time: str):
     assert leaves(name, [day + time, "2020-05-05" + time]) == "year"
 
 
-def test_a_key_is_the_first_token_that_tells_rows_apart():
+def test_primary_key_is_the_first_unique_token():
     rows = pa.table({"a_id": ["1", "1"], "b_id": ["1", "2"], "at": ["2026-01-01", "2026-01-02"]})
     guesses = [
         InferredColumn("a_id", "string", "token", "identifier", ""),
@@ -134,7 +134,7 @@ def test_a_key_is_the_first_token_that_tells_rows_apart():
 
 
 @pytest.mark.parametrize("name", ["no", "null", "on", "yes"])
-def test_a_page_is_a_contract_though_yaml_reads_its_names_otherwise(tmp_path: Path, name: str):
+def test_rendered_contract_quotes_names_that_yaml_misreads(tmp_path: Path, name: str):
     guesses = [
         InferredColumn(name, "string", "token", "identifier", "", name),
         InferredColumn("n", "number", "plain", "operational", ""),

@@ -11,7 +11,7 @@ def result(text: str) -> list[str]:
     return read_document(PATH, text.encode()).errors
 
 
-def test_a_key_that_odcs_does_not_know_is_told_with_its_line_and_the_nearest():
+def test_unknown_key_is_reported_with_line_and_nearest_key():
     assert result("kind: DataContract\nscema: []\n") == [f"{PATH}:2: scema: unknown key; did you mean 'schema'?"]
     nested = "schema:\n  - name: x\n    properties:\n      - name: a\n        clasification: y\n"
     assert result(nested) == [
@@ -19,17 +19,17 @@ def test_a_key_that_odcs_does_not_know_is_told_with_its_line_and_the_nearest():
     ]
 
 
-def test_a_promise_that_nobody_would_keep_is_told():
+def test_unenforced_odcs_key_is_reported():
     assert "does not enforce this ODCS key" in result("schema:\n  - relationships: []\n")[0]
     assert "does not enforce this ODCS key" in result("schema:\n  - properties:\n      - encryptedName: x\n")[0]
 
 
-def test_a_key_said_twice_is_told():
+def test_duplicate_key_is_reported():
     assert "line 3 repeats this key" in result("kind: a\nid: b\nkind: c\n")[0]
     assert "line 2 repeats this key" in result("schema:\n  - {name: a, name: b}\n")[0]
 
 
-def test_a_value_of_another_type_is_told_and_the_rest_is_read():
+def test_value_of_another_type_is_reported_and_the_rest_is_read():
     page = read_document(
         PATH, b"version: 1.5\nname: x\nschema:\n  - name: t\n    properties:\n      - required: perhaps\n"
     )
@@ -46,7 +46,7 @@ def test_a_team_may_be_a_list_or_a_team():
     assert "unknown key" in result("team:\n  - {user: a}\n")[0]
 
 
-def test_what_is_no_yaml_is_told_with_its_line():
+def test_invalid_yaml_is_reported_with_line():
     assert result("a: b\nc: [\n")[0].startswith(f"{PATH}:3: the file is not YAML")
     assert "not a mapping" in result("- a\n")[0]
     assert "not a mapping" in result("")[0]
@@ -56,7 +56,7 @@ def test_yaml_cannot_make_objects():
     assert "not YAML" in result("kind: !!python/object/apply:os.getcwd []\n")[0]
 
 
-def test_a_mistake_is_told_once_a_place_and_shown_where_it_would_stand():
+def test_error_is_reported_once_per_path_at_the_nearest_line():
     page = ContractDocument(PATH, lines={("team",): 4})
     page.add_error(("team", 0, "role"), "one")
     page.add_error(("team", 0, "role"), "two")

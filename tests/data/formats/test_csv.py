@@ -56,26 +56,26 @@ def test_the_header_may_be_quoted_and_lines_may_end_as_on_windows():
     assert values(b'"id","note"\r\n1,one\r\n2,"t\r\nwo"\r\n') == [("1", "one"), ("2", "t\r\nwo")]
 
 
-def test_empty_lines_are_no_rows():
+def test_empty_lines_are_skipped():
     parsed = csv.read_csv(b"id,note\n\n1,one\n\n2\n3,three\n\n\n", TWO)
     assert parsed.table["id"].to_pylist() == ["1", "2", "3"]
     assert parsed.row_numbers.to_pylist() == [1, 2, 3]
     assert parsed.row_faults.to_pylist() == [None, "fields", None]
 
 
-def test_a_byte_order_mark_is_left_out_and_said():
+def test_byte_order_mark_is_removed_and_reported():
     parsed = csv.read_csv(b"\xef\xbb\xbf" + GOOD, TWO)
     assert parsed.column_names == ["id", "note"]
     assert [note.code for note in parsed.findings] == ["bom"]
 
 
-def test_a_missing_last_line_end_is_said():
+def test_missing_final_line_end_is_reported():
     parsed = csv.read_csv(GOOD[:-1], TWO)
     assert parsed.row_count == 2
     assert [note.code for note in parsed.findings] == ["no_final_newline"]
 
 
-def test_a_row_of_the_wrong_width_is_kept_in_its_place_with_its_fault():
+def test_row_of_wrong_width_keeps_its_place_with_a_fault():
     parsed = csv.read_csv(text("id,note", "1,one", "2", "3,a,b,c", "4,four", '5,"x,y"'), TWO)
     assert parsed.row_numbers.to_pylist() == [1, 2, 3, 4, 5]
     assert parsed.row_faults.to_pylist() == [None, "fields", "fields", None, None]
@@ -83,7 +83,7 @@ def test_a_row_of_the_wrong_width_is_kept_in_its_place_with_its_fault():
     assert parsed.table["note"].to_pylist() == ["one", None, "a,b,c", "four", "x,y"]
 
 
-def test_a_quote_left_open_that_swallows_rows_is_a_fault_of_its_row():
+def test_row_that_contains_other_rows_has_a_fault():
     four = contract(column("id"), column("a"), column("b"), column("note"))
     content = text("id,a,b,note", '1,x,y,"one', "2,x,y,two", "3,x,y,three", '4,x,y,four"', "5,x,y,five")
     parsed = csv.read_csv(content, four)
@@ -121,18 +121,18 @@ def test_a_quote_left_open_that_swallows_rows_is_a_fault_of_its_row():
         ("unreadable", b'"id"x,note\n1,one\n'),
     ],
 )
-def test_a_file_that_cannot_be_read_safely_is_stopped_whole(expected: str, content: bytes):
+def test_unsafe_csv_file_is_rejected(expected: str, content: bytes):
     assert code(content) == expected
 
 
-def test_utf16_and_the_line_of_a_wrong_byte_are_said():
+def test_utf16_and_the_line_of_an_invalid_byte_are_reported():
     with pytest.raises(Refused, match="UTF-16"):
         csv.read_csv(GOOD.decode().encode("utf-16"), TWO)
     with pytest.raises(Refused, match="line 3 is not UTF-8"):
         csv.read_csv(text("id,note", "1,one") + b"2,caf\xe9\n", TWO)
 
 
-def test_a_file_cut_anywhere_is_stopped_or_its_whole_rows_are_read_and_the_cut_is_said():
+def test_truncated_file_is_rejected_or_reported():
     content = text("id,note", "10,one", '20,"two, and more"', "30,three")
     for end in range(1, len(content)):
         try:

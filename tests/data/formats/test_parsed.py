@@ -24,7 +24,7 @@ def test_the_declared_columns_may_stand_in_any_order_with_others_between():
     assert check_header(["x", "day", "id"], TWO, "drop:1") == ["x", "day", "id"]
 
 
-def test_a_column_of_the_houses_own_name_gets_another():
+def test_column_with_a_reserved_name_is_renamed():
     assert check_header(["id", "day", "row_number", "fault"], TWO, "drop:1") == [
         "id", "day", "row_number_in_file", "fault_in_file",
     ]  # fmt: skip
@@ -40,7 +40,7 @@ def test_a_column_of_the_houses_own_name_gets_another():
         (["id", "day", "x", "x", "", ""], "duplicate_header", [None, None]),
     ],
 )
-def test_a_header_that_breaks_the_contract_stops_the_file(names: list[str], code: str, columns: list[str | None]):
+def test_header_that_violates_the_contract_rejects_the_file(names: list[str], code: str, columns: list[str | None]):
     with pytest.raises(Refused) as refused:
         check_header(names, TWO, "drop:1")
     verdict = refused.value.verdict
@@ -49,7 +49,7 @@ def test_a_header_that_breaks_the_contract_stops_the_file(names: list[str], code
     assert [(reason.code, reason.column) for reason in verdict.reasons] == [(code, name) for name in columns]
 
 
-def test_a_refusal_never_quotes_a_name_that_the_contract_does_not_know():
+def test_refusal_never_quotes_an_undeclared_name():
     # Without a header line, the names are a person's values.
     for names in (["Ann", "900-12-3456"], ["Ann", "Ann", "id", "day"], ["id", "Ann"]):
         with pytest.raises(Refused) as refused:
@@ -58,18 +58,18 @@ def test_a_refusal_never_quotes_a_name_that_the_contract_does_not_know():
         assert "900" not in refused.value.what
 
 
-def test_a_name_in_other_letters_is_hinted_at():
+def test_name_in_another_case_gets_a_hint():
     with pytest.raises(Refused, match="in another case"):
         check_header(["ID", "day"], TWO, "drop:1")
 
 
-def test_the_name_of_an_undeclared_column_cannot_carry_a_value_out():
+def test_undeclared_column_name_is_masked():
     assert safe_column_name("ssn of 900-12-3456") == "ssn of [ssn]"
     assert len(safe_column_name("x" * 500)) == 60
     assert safe_column_name("") == "(no name)"
 
 
-def test_every_refusal_says_how_to_mend_it():
+def test_every_refusal_has_a_fix():
     for code in parsed._FIXES:
         refused = file_refused("drop:1", Reason(code=code, message="it is so"))
         assert refused.fix.startswith("ask the vendor")

@@ -50,19 +50,19 @@ def test_rows_are_text_and_an_empty_field_is_null(tmp_path: Path):
         (b"Row_Number,b\n1,2\n", "row_number is reserved"),
     ],
 )  # fmt: skip
-def test_each_cause_is_named(tmp_path: Path, content: bytes, output: str):
+def test_each_csv_error_is_named(tmp_path: Path, content: bytes, output: str):
     assert output in error(tmp_path, content)
 
 
 @pytest.mark.parametrize(
     "line", ["7,Ada", "2026-01-02,Ada", "ada@mail.example,b", "Ada,shoe", "5,5", "+1.5,Ada", "Ada Lovelace,Acme & Co"]
 )
-def test_a_first_line_of_values_is_told_and_never_quoted(tmp_path: Path, line: str):
+def test_header_of_values_is_reported_and_not_quoted(tmp_path: Path, line: str):
     result = error(tmp_path, f"{line}\n8,shoe\n9,hat\n".encode())
     assert "insert a header line" in result
     assert not [value for value in line.replace("5", "").split(",") if len(value) > 1 and value in result]
 
 
-def test_a_name_that_speaks_gets_a_hint(tmp_path: Path):
+def test_recognizable_column_name_gets_a_suggestion(tmp_path: Path):
     assert "name it member_id;" in error(tmp_path, b"Member ID,b\nx,2\n")
     assert "'Order date'" in error(tmp_path, b"b,Order date\n1,2\n")

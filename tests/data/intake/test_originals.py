@@ -45,7 +45,7 @@ def landed(folder: Path, keys: Keyring, content: bytes, name: str = "medical_cla
 @pytest.mark.parametrize(
     "size", [0, 1, originals.CHUNK_SIZE - 1, originals.CHUNK_SIZE, originals.CHUNK_SIZE + 1, 3 * originals.CHUNK_SIZE]
 )
-def test_opens_as_it_came(tmp_path: Path, size: int) -> None:
+def test_original_decrypts_to_the_same_content(tmp_path: Path, size: int) -> None:
     content, keys = os.urandom(size), Keyring()
     original = landed(tmp_path, keys, content)
     assert originals.read_original(original.drop, original.wrapped_key, keys=keys, folder=tmp_path) == content
@@ -54,7 +54,7 @@ def test_opens_as_it_came(tmp_path: Path, size: int) -> None:
     assert (original.retention_until - NOON).days == 7
 
 
-def test_the_file_holds_nothing_of_the_content_and_is_its_owners(tmp_path: Path) -> None:
+def test_original_is_encrypted_and_private(tmp_path: Path) -> None:
     content = b"Fausto Testperson,900-12-3456\n" * 1000
     original = landed(tmp_path / "originals", Keyring(), content)
     path = tmp_path / "originals" / original.drop.id
@@ -90,7 +90,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_changed_original_never_opens(tmp_path: Path, change: str) -> None:
+def test_changed_original_is_refused(tmp_path: Path, change: str) -> None:
     keys = Keyring()
     original = landed(tmp_path, keys, os.urandom(2 * originals.CHUNK_SIZE + 100))
     path = tmp_path / original.drop.id
@@ -99,7 +99,7 @@ def test_a_changed_original_never_opens(tmp_path: Path, change: str) -> None:
         originals.read_original(original.drop, original.wrapped_key, keys=keys, folder=tmp_path)
 
 
-def test_each_chunk_says_whether_it_is_the_last(tmp_path: Path) -> None:
+def test_truncated_original_is_refused(tmp_path: Path) -> None:
     """A file cut exactly at a chunk's end has only whole, true chunks: the mark alone can tell."""
     content, keys = os.urandom(2 * originals.CHUNK_SIZE), Keyring()
     original = landed(tmp_path, keys, content)
@@ -110,7 +110,7 @@ def test_each_chunk_says_whether_it_is_the_last(tmp_path: Path) -> None:
         originals.read_original(cut, original.wrapped_key, keys=keys, folder=tmp_path)
 
 
-def test_each_chunk_says_which_it_is(tmp_path: Path) -> None:
+def test_reordered_chunks_are_refused(tmp_path: Path) -> None:
     """Two chunks that changed places are whole and true too, each by itself."""
     item, two, three = (os.urandom(originals.CHUNK_SIZE) for _ in range(3))
     keys = Keyring()
@@ -122,7 +122,7 @@ def test_each_chunk_says_which_it_is(tmp_path: Path) -> None:
         originals.read_original(swapped, original.wrapped_key, keys=keys, folder=tmp_path)
 
 
-def test_another_drops_original_never_opens(tmp_path: Path) -> None:
+def test_original_of_another_drop_is_refused(tmp_path: Path) -> None:
     keys = Keyring()
     first, second = landed(tmp_path, keys, b"x\n1\n"), landed(tmp_path, keys, b"x\n2\n")
     (tmp_path / first.drop.id).write_bytes((tmp_path / second.drop.id).read_bytes())
@@ -140,13 +140,13 @@ def test_a_removed_original_is_not_found(tmp_path: Path) -> None:
         originals.read_original(original.drop, original.wrapped_key, keys=keys, folder=tmp_path)
 
 
-def test_without_the_key_server_nothing_opens(tmp_path: Path) -> None:
+def test_originals_need_the_key_server(tmp_path: Path) -> None:
     original = landed(tmp_path, Keyring(), b"x\n1\n")
     with pytest.raises(Refused):
         originals.read_original(original.drop, original.wrapped_key, keys=Keyring(), folder=tmp_path)
 
 
-def test_a_sealed_row_opens_only_in_its_place() -> None:
+def test_sealed_row_opens_only_with_its_row_number() -> None:
     plain = os.urandom(32)
     sealed = originals.RowCipher(plain, "a").seal(b"row", 7)
     assert originals.RowCipher(plain, "a").open(sealed, 7) == b"row"
@@ -155,7 +155,7 @@ def test_a_sealed_row_opens_only_in_its_place() -> None:
             originals.RowCipher(plain, drop).open(content, place)
 
 
-def test_a_sealed_row_holds_nothing_of_the_row() -> None:
+def test_sealed_row_is_encrypted() -> None:
     sealed = [
         originals.RowCipher(os.urandom(32), "a").seal(b"Fausto Testperson,900-12-3456", place) for place in range(3)
     ]

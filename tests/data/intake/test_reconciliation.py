@@ -32,17 +32,17 @@ def admit(part: int, *, received: int, admitted: int, outcome: str = "pass", **m
     )
 
 
-def test_a_drop_that_was_not_judged_yet_has_an_empty_account():
+def test_drop_without_admission_has_an_empty_account():
     assert reconcile_drop([line("land")], published=0) == RowAccount()
 
 
-def test_a_stopped_drop_is_rejected_whole():
+def test_rejected_drop_counts_all_rows_as_rejected():
     stopped = admit(0, received=9, admitted=0, outcome="fail")
     assert reconcile_drop([stopped], published=0) == RowAccount(received=9, rejected=9)
 
 
 @given(st.integers(0, 50), st.integers(0, 50), st.integers(0, 50), st.integers(0, 50))
-def test_it_balances_whatever_was_replayed_discarded_or_still_waits(good: int, mended: int, lost: int, remaining: int):
+def test_account_balances_with_replayed_discarded_and_waiting_rows(good: int, mended: int, lost: int, remaining: int):
     bad = mended + lost + remaining
     lines = [
         admit(0, received=good + bad, admitted=good),
@@ -58,7 +58,7 @@ def test_a_row_that_readers_see_twice_does_not_balance():
     assert not reconcile_drop([admit(0, received=3, admitted=3)], published=4).balanced
 
 
-def test_columns_that_nobody_declared_are_said_with_their_count():
+def test_undeclared_columns_are_reported_with_counts():
     notes = [{"code": "undeclared_column", "column": None, "count": 7}, {"code": "bom", "column": None, "count": None}]
     output = undeclared_columns([admit(0, received=7, admitted=7, findings=notes)])
     assert [(reason.code, reason.count) for reason in output] == [("undeclared_column", 7)]

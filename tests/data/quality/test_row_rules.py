@@ -72,13 +72,13 @@ def test_a_column_named_like_a_statement_opens_no_statement():
         ("(VALUES (1)) = 1", "is not a declared column|is not allowed"),
     ],
 )
-def test_anything_else_is_refused(sql: str, error: str):
+def test_invalid_rule_is_refused(sql: str, error: str):
     result = row_rules.check_rules([rule(sql)], COLUMNS)[0]
     assert result is not None
     assert re.search(error, result), result
 
 
-def test_a_rule_finds_the_rows_that_break_it_and_null_is_no_breach():
+def test_rule_finds_violating_rows_and_ignores_null():
     table = pa.table({"count": [1, 5, None, 9], "kind": ["a", "b", "c", None]}, schema=SCHEMA)
     result = row_rules.find_violations(
         table, [rule("count < 5", "few"), rule("kind = 'a'", "a")], (column("count", "int64"), column("kind"))
@@ -91,7 +91,7 @@ def test_a_table_may_have_a_column_of_any_name():
     assert row_rules.find_violations(table, [rule("place = 1")], (column("place", "int64"),)) == {"r": [1]}
 
 
-def test_an_unvetted_rule_is_never_run():
+def test_unchecked_rule_is_never_run():
     with pytest.raises(ProjectError, match="comment"):
         row_rules.find_violations(pa.table({"count": [1]}), [rule("count = 1 --")], (column("count", "int64"),))
 

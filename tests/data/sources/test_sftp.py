@@ -29,7 +29,7 @@ def test_an_unpinned_host_key_is_refused(vendor: Vendor) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "\n# nobody\n"])
-def test_an_empty_known_hosts_knows_nobody(vendor: Vendor, text: str) -> None:
+def test_empty_known_hosts_matches_no_server(vendor: Vendor, text: str) -> None:
     vendor.known_hosts.write_text(text)
     with pytest.raises(Refused, match="has a host key that is not in"):
         vendor.source().list()
@@ -53,7 +53,7 @@ def test_a_broken_user_key_is_refused(vendor: Vendor) -> None:
         vendor.source().list()
 
 
-def test_a_missing_folder_is_told(vendor: Vendor) -> None:
+def test_missing_folder_is_reported(vendor: Vendor) -> None:
     vendor.outbox.rmdir()
     with pytest.raises(NotFound, match="folder"):
         vendor.source().list()
@@ -73,13 +73,13 @@ def test_a_server_that_is_gone_is_unavailable(tmp_path: Path) -> None:
         source.list()
 
 
-def test_a_file_beyond_the_bound_is_refused(vendor: Vendor) -> None:
+def test_oversized_file_is_refused(vendor: Vendor) -> None:
     vendor.put("a.csv", b"x" * 1001)
     with pytest.raises(Refused, match="more than the limit of 1,000"):
         vendor.source(largest=1000).fetch("a.csv")
 
 
-def test_the_address_is_asked_again_at_each_call(vendor: Vendor) -> None:
+def test_address_is_resolved_for_each_call(vendor: Vendor) -> None:
     requests = []
     source = SftpSource(
         "clearinghouse",

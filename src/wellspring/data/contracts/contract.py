@@ -112,7 +112,7 @@ def contract_for_file(contracts: Iterable[DataContract], source: str, name: str)
 
 
 def weakened_protections(old: DataContract, new: DataContract) -> tuple[str, ...]:
-    """Describe each column that a new version protects less than the old one; empty if there is none.
+    """Describe each column that a new version protects less than the old one. The result is empty for equal protection.
 
     A column that the old version does not declare counts as `never`. These count as weaker: a lower egress level, a
     longer prefix, a removed or lower classification, a change from or to an unranked classification, and another

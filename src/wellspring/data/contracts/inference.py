@@ -118,7 +118,7 @@ def infer_column(name: str, values: pa.ChunkedArray) -> InferredColumn:
 
 
 def infer_primary_key(rows: pa.Table, columns: Sequence[InferredColumn]) -> tuple[str, ...]:
-    """Find the first token column that is unique, alone or with a date or timestamp; empty if there is none."""
+    """Find the first token column that is unique, alone or with a date or timestamp; empty without one."""
     tokens = [column.name for column in columns if column.egress == "token"]
     instants = [column.name for column in columns if column.type in ("timestamp", "date") and column.egress == "plain"]
     for candidate in [

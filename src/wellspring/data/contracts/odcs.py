@@ -130,7 +130,7 @@ def _check_keys(document: ContractDocument, value: Any, model: type[BaseModel], 
 
 
 def _nested_models(annotation: Any) -> tuple[type[BaseModel] | None, type[BaseModel] | None]:
-    """Return the model of a mapping and the model of each list element for an annotation; None where there is none."""
+    """Return the model of a mapping and the model of each list element for an annotation; each may be None."""
     mapping_model: type[BaseModel] | None = None
     entry_model: type[BaseModel] | None = None
     for candidate in (annotation, *get_args(annotation)):
