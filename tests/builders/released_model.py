@@ -22,7 +22,8 @@ from wellspring.errors import Unavailable
 from wellspring.lake import editions
 from wellspring.lake.editions import EditionStore
 from wellspring.models.estimators import lightgbm
-from wellspring.models.releases.promotion import ReleaseContext, ReleaseStore, build_release
+from wellspring.models.releases.promotion import ReleaseContext, build_release
+from wellspring.models.releases.store import ReleaseStore
 from wellspring.models.spec import artifact
 from wellspring.models.spec.artifact import FeatureInput, InferenceSpec, PlattCalibration
 from wellspring.models.tracking.mlflow import LiveVersion as Shown

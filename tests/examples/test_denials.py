@@ -75,7 +75,7 @@ def test_the_benchmark_measures_a_small_history():
         assert (control.lowest, control.highest, control.count) == (scores[0], scores[-1], 3)
 
 
-def test_the_benchmark_of_answers_hears_whole_answers_and_takes_no_other(tmp_path: Path):
+def test_the_prediction_benchmark_reads_whole_responses_and_rejects_errors(tmp_path: Path):
     with RunningApi(tmp_path).up() as project:
 
         def connect() -> socket.socket:

@@ -76,7 +76,7 @@ def test_the_rows_of_the_history_keep_their_contracts(tmp_path: Path) -> None:
     }
 
 
-def test_the_house_admits_the_whole_history(tmp_path: Path) -> None:
+def test_validation_accepts_the_whole_history(tmp_path: Path) -> None:
     history = drops.history(tmp_path, months=3, members=500, lines=3000)
     since = datetime(2026, 11, 1, tzinfo=UTC)
     contracts = load_all(EXAMPLE / "contracts", tenant="wellspring-benefits", known_since=since)
@@ -113,13 +113,13 @@ def test_good_drop_holds_the_planted_people(tmp_path: Path) -> None:
         assert person.member_id in claims
 
 
-def test_bad_rows_are_bad_as_told_and_no_other_row_is(bad: drops.Bad) -> None:
+def test_the_reference_validator_finds_exactly_the_planted_flaws(bad: drops.Bad) -> None:
     assert validate_rows(bad.path, CLAIM) == _expected_reasons(bad)
     assert len({flaw.kind for flaw in bad.flaws}) == 10
     assert len({flaw.row for flaw in bad.flaws}) == len(bad.flaws)
 
 
-def test_the_house_judges_the_bad_drop_as_told(bad: drops.Bad) -> None:
+def test_validation_finds_exactly_the_planted_flaws(bad: drops.Bad) -> None:
     contract = load_contract(CLAIM, tenant="wellspring-benefits", known_since=datetime(2026, 11, 1, tzinfo=UTC))
     validated = validation.validate_rows(read_csv(bad.path.read_bytes(), contract), contract)
     matches: Reasons = defaultdict(set)
@@ -131,7 +131,7 @@ def test_the_house_judges_the_bad_drop_as_told(bad: drops.Bad) -> None:
     ]
 
 
-def test_the_house_frees_the_repairable_rows_and_no_other(bad: drops.Bad, tmp_path: Path) -> None:
+def test_revalidation_accepts_exactly_the_repairable_rows(bad: drops.Bad, tmp_path: Path) -> None:
     shutil.copy(CLAIM, tmp_path)
     since = datetime(2026, 11, 1, tzinfo=UTC)
     old = load_contract(CLAIM, tenant="wellspring-benefits", known_since=since)

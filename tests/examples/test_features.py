@@ -53,7 +53,7 @@ def _accepted(column: dict[str, object]) -> tuple[str, ...]:
     return ()
 
 
-def test_no_two_features_are_told_in_the_same_words(views: FeatureViews):
+def test_no_two_features_have_the_same_description(views: FeatureViews):
     words = [feature.description for view in views.views for feature in view.features]
     twice = sorted({word for word in words if words.count(word) > 1})
     assert twice == []

@@ -121,7 +121,7 @@ def test_who_proposed_it_does_not_approve_it_and_the_refusal_is_integrated(proje
 def test_nobody_signs_for_what_could_not_go_live_then(project: ProjectFixture):
     first, second = (project.propose(project.world.train(number).candidate) for number in (1, 2))
     project.approve(first.id)
-    with pytest.raises(Refused, match="was judged beside nothing"):
+    with pytest.raises(Refused, match="was evaluated against no model"):
         project.approve(second.id)
     assert [item.subject for item in project.step.done("approve")] == [first.subject]
     assert project.live == first.id
@@ -181,7 +181,7 @@ def test_what_was_judged_beside_another_is_neither_proposed_nor_kept(project: Pr
     project.world.released(1)
     stored = project.world.releases.list_ids()
     project.policy.write_text("permit (principal, action, resource); // another digest")
-    with pytest.raises(Refused, match="judged beside nothing"):
+    with pytest.raises(Refused, match="evaluated against no model"):
         project.propose(early.candidate)
     assert project.world.releases.list_ids() == stored
 

@@ -1,1 +1,1 @@
-"""From features to an answer: a model is learned, judged by its gate, released by two people, and asked."""
+"""Train models on feature views, evaluate them, and release them after a second person approved them."""

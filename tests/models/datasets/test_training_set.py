@@ -51,7 +51,7 @@ def test_a_label_known_later_never_trains():
     }
 
 
-def test_a_correction_known_later_changes_only_what_judges():
+def test_a_label_corrected_later_changes_only_test_rows():
     world = World(3000)
     labels = world.tables["claim_label"]
     plain = build(world)
@@ -81,7 +81,7 @@ def test_of_equal_instants_the_higher_sequence_is_the_newer_label():
     assert build(world).labels[plain.train_rows].tolist() == (~plain.labels[plain.train_rows]).tolist()
 
 
-def test_a_question_is_asked_once_as_it_was_first_known():
+def test_the_spine_has_one_row_per_key_the_first_known():
     world = World(3000)
     result = world.tables["claim_features"]
     corrected = result.set_column(
@@ -110,7 +110,7 @@ def test_the_order_of_the_tables_changes_nothing():
     assert built.train_rows.tolist() == plain.train_rows.tolist()
 
 
-def test_a_matrix_says_what_one_value_says():
+def test_matrix_equals_encoding_of_single_values():
     built = build()
     inputs = built.inputs()
     rows = built.matrix(inputs, built.test_rows)
@@ -139,7 +139,7 @@ def test_a_token_is_never_a_category():
     result = world.tables["claim_features"]
     tokens = pa.array([*result.column("billing_npi").to_pylist()[:5], *result.column("claim_type").to_pylist()[5:]])
     world.tables["claim_features"] = result.set_column(result.column_names.index("claim_type"), "claim_type", tokens)
-    with pytest.raises(ProjectError, match="never keeps one"):
+    with pytest.raises(ProjectError, match="must not store tokens"):
         build(world).inputs()
 
 
@@ -159,13 +159,13 @@ def test_too_little_history_is_inconclusive():
     assert result.value.verdict.outcome == "inconclusive"
 
 
-def test_a_label_that_is_no_bool_and_a_feature_that_is_not_there_are_told():
+def test_a_label_must_be_a_bool_and_a_missing_feature_is_an_error():
     world = World(500)
     with pytest.raises(NotFound):
         build(world, features=("claim:nothing",))
     labels = world.tables["claim_label"]
     world.tables["claim_label"] = labels.set_column(1, "is_denied", labels.column("is_denied").cast("int8"))
-    with pytest.raises(ProjectError, match="a label is a bool"):
+    with pytest.raises(ProjectError, match="a label must be a bool"):
         build(world)
 
 
@@ -176,7 +176,7 @@ def labels_from(world: World, expected: list[datetime]) -> None:
     world.tables["claim_label"] = result.set_column(place, "known_since", pa.array(expected, pa.timestamp("us", "UTC")))
 
 
-def test_a_row_whose_label_was_known_when_it_was_asked_neither_teaches_nor_judges():
+def test_rows_with_a_label_known_at_prediction_time_are_excluded():
     world, whole = World(3000), build()
     requests = world.tables["claim_features"].column("known_since").to_pylist()
     result = world.tables["claim_label"].column("known_since").to_pylist()
@@ -204,10 +204,10 @@ def test_a_row_whose_label_was_known_when_it_was_asked_neither_teaches_nor_judge
     assert (whole.excluded_label_known, whole.excluded_after_build) == (0, 0)
 
 
-def test_when_most_labels_are_known_when_asked_nothing_is_learned():
+def test_training_is_refused_when_most_labels_are_known_at_prediction_time():
     world = World(3000)
     labels_from(world, world.tables["claim_features"].column("known_since").to_pylist())
-    with pytest.raises(Refused, match="the outcome is known when it is asked") as result:
+    with pytest.raises(Refused, match="the label was already known at prediction time") as result:
         build(world)
     assert result.value.verdict is not None
     assert result.value.verdict.outcome == "invalid"
@@ -225,13 +225,13 @@ def asked_in_2062(count: int) -> World:
     return world
 
 
-def test_a_question_from_the_future_moves_no_window():
+def test_a_spine_row_from_the_future_does_not_move_the_window():
     built, whole = build(asked_in_2062(1)), build()
     assert built.excluded_after_build == 1
     assert abs(built.split_at - whole.split_at) < DAY
     assert abs(len(built.test_rows) - len(whole.test_rows)) < 20
     assert days(built.asked_at[built.test_rows]).max() < 300
-    with pytest.raises(Refused, match=r"1,000 of its 3,000 questions are asked after 2026-\d\d-\d\dT") as result:
+    with pytest.raises(Refused, match=r"1,000 of 3,000 spine rows are later than 2026-\d\d-\d\dT") as result:
         build(asked_in_2062(1000))
     assert result.value.verdict is not None
     assert [reason.code for reason in result.value.verdict.reasons] == ["after_build"]

@@ -42,7 +42,7 @@ def test_a_booster_read_from_its_text_scores_the_same_bits():
     assert [lightgbm.predict_raw_score(read, row) for row in rows.tolist()] == many.tolist()
 
 
-def test_contributions_sum_to_the_score_but_for_what_is_usual():
+def test_contributions_sum_to_the_score_minus_a_constant():
     booster = fit_booster()
     rows = world()[0][:50].tolist()
     gaps = {
@@ -53,7 +53,7 @@ def test_contributions_sum_to_the_score_but_for_what_is_usual():
     assert len(lightgbm.compute_contributions(booster, rows[0])) == 3
 
 
-def test_it_stops_early_and_tells_how_it_goes():
+def test_it_stops_early_and_reports_progress():
     rows, labels = world()
     reported: list[int] = []
     booster = fit_booster(
@@ -74,6 +74,6 @@ def test_its_size_is_trees_and_leaves():
 
 
 @pytest.mark.parametrize("text", ["", "\x80\x04\x95", "tree\nversion=v4\nnum_class="])
-def test_what_is_no_model_is_refused(text: str):
+def test_text_that_is_not_a_model_is_refused(text: str):
     with pytest.raises(CorruptedError):
         lightgbm.load_booster(text)

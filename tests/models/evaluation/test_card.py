@@ -10,10 +10,10 @@ def test_a_card_says_what_a_reader_must_know():
     page = card.write_model_card(model(), built, SPEC, importance=[1.0, 5.0, 0.0])
     for words in (
         f"# denials: candidate {built.id}", "Will this claim be denied as submitted?", "from a score of 0.40 on",
-        "**pass**", "| auc | 0.7000 | 0.6900 to 0.7100 |", "(too small to judge)", "Above the best of them: +0.050",
+        "**pass**", "| auc | 0.7000 | 0.6900 to 0.7100 |", "(too small to evaluate)", "Above the best baseline: +0.050",
         built.artifact, built.environment, "contract:medical_claim@1.0.0", "gap of 25 days",
     ):  # fmt: skip
         assert words in page
-    looks_at = page.partition("strongest first")[2]
+    looks_at = page.partition("Most important features")[2]
     assert looks_at.index("claim:kind") < looks_at.index("claim:amount")
     assert "history:known" not in looks_at

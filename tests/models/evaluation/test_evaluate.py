@@ -8,15 +8,15 @@ from wellspring.models.datasets.training_set import TrainingSet, build_training_
 from wellspring.models.evaluation import evaluate, metrics
 from wellspring.models.spec.artifact import ModelArtifact
 from wellspring.models.spec.definition import AcceptanceCriteria, Subgroup
-from wellspring.models.training import train
+from wellspring.models.training import fit
 from wellspring.records.models import Candidate
 from wellspring.records.record import format_instant
 from wellspring.stores.online.feast_codec import from_epoch_micros
 
 
-def train_model(world: World, **changes) -> tuple[TrainingSet, train.TrainedModel]:
+def train_model(world: World, **changes) -> tuple[TrainingSet, fit.TrainedModel]:
     training_set = build_training_set(model(**changes), views(), world, world.edition)
-    return training_set, train.fit_model(training_set, progress=lambda *args: None)
+    return training_set, fit.fit_model(training_set, progress=lambda *args: None)
 
 
 @pytest.fixture(scope="module")
@@ -25,11 +25,11 @@ def world() -> World:
 
 
 @pytest.fixture(scope="module")
-def built(world: World) -> tuple[TrainingSet, train.TrainedModel]:
+def built(world: World) -> tuple[TrainingSet, fit.TrainedModel]:
     return train_model(world)
 
 
-def test_every_figure_has_an_interval_on_rows_that_were_never_learned(built):
+def test_each_metric_has_an_interval_on_test_rows_only(built):
     training_set, trained_model = built
     evaluation = evaluate.evaluate_model(training_set, trained_model)
     figures = evaluation.report.metrics
@@ -41,7 +41,7 @@ def test_every_figure_has_an_interval_on_rows_that_were_never_learned(built):
     assert evaluation.positives == training_set.labels[training_set.test_rows].sum()
 
 
-def test_the_three_baselines_are_told_on_the_same_rows_and_history_matters(built):
+def test_the_three_baselines_use_the_same_rows_and_history_matters(built):
     training_set, trained_model = built
     evaluation = evaluate.evaluate_model(training_set, trained_model)
     baselines = evaluation.report.baselines
@@ -63,13 +63,13 @@ def test_the_model_comes_near_the_best_that_there_is(world: World, built):
     assert evaluation.report.metrics["auc"].value > 0.5 + 0.75 * (ceiling - 0.5)
 
 
-def test_shuffled_labels_teach_nothing(built):
+def test_training_on_shuffled_labels_gives_auc_one_half(built):
     training_set, trained_model = built
     controls = [evaluate.shuffled_label_control(training_set, trained_model, seed=seed).value for seed in range(5)]
     assert np.mean(controls) == pytest.approx(0.5, abs=0.05)
 
 
-def test_a_feature_that_holds_the_answer_is_found_by_name(world: World):
+def test_target_leakage_is_detected_by_feature_name(world: World):
     planted = World(4000)
     result = planted.tables["claim_features"]
     outcome = planted.tables["claim_label"].column("is_denied").to_pylist()
@@ -86,12 +86,12 @@ def test_a_feature_that_holds_the_answer_is_found_by_name(world: World):
         suspected = evaluate.detect_target_leakage(training_set, training_set.inputs())
         assert len(suspected) == place + 1
         assert f"claim.{name}" in suspected
-    assert suspected["claim.is_replacement"].startswith("it is missing just where")
+    assert suspected["claim.is_replacement"].startswith("whether it is missing")
     training_set = build_training_set(model(), views(), world, world.edition)
     assert evaluate.detect_target_leakage(training_set, training_set.inputs()) == {}
 
 
-def test_many_rare_categories_are_no_suspicion():
+def test_many_rare_categories_are_not_target_leakage():
     world = World(2000)
     result = world.tables["claim_features"]
     distinct_kinds = pa.array([f"kind-{n}" for n in range(2000)])
@@ -102,7 +102,7 @@ def test_many_rare_categories_are_no_suspicion():
     assert evaluate.detect_target_leakage(training_set, training_set.inputs()) == {}
 
 
-def test_a_group_is_judged_only_from_its_minimum_on(world: World):
+def test_a_subgroup_is_evaluated_from_min_rows_on(world: World):
     changes = {"subgroups": (Subgroup(feature="claim:auth_state", min_rows=200),)}
     training_set, trained_model = train_model(world, **changes)
     groups = evaluate.evaluate_model(training_set, trained_model).report.subgroups
@@ -113,7 +113,7 @@ def test_a_group_is_judged_only_from_its_minimum_on(world: World):
 
 
 @pytest.mark.parametrize("feature", ["claim:charge_amount", "claim:claim_type"])
-def test_neither_amounts_nor_tokens_are_groups(feature: str):
+def test_amounts_and_tokens_cannot_define_subgroups(feature: str):
     world = World(3000)
     training_set, trained_model = train_model(world, subgroups=(Subgroup(feature=feature),))
     tokens = pa.chunked_array([training_set.rows["billing_npi"].combine_chunks()])
@@ -131,13 +131,13 @@ def behind(learned_until: str = "2026-01-02T00:00:00.000000Z", **changes) -> Can
     return candidate(scores=scores(trained_until=learned_until, **changes))
 
 
-def test_a_candidate_says_up_to_when_it_learned(built):
+def test_a_report_records_the_end_of_its_train_rows(built):
     training_set, trained_model = built
     newest = format_instant(from_epoch_micros(int(training_set.asked_at[training_set.train_rows].max())))
     assert evaluate.evaluate_model(training_set, trained_model).report.trained_until == newest
 
 
-def test_rows_that_the_live_model_learned_do_not_judge(built):
+def test_train_rows_of_the_live_model_are_excluded_from_the_comparison(built):
     training_set, trained_model = built
     live = ModelArtifact("a" * 64, trained_model.encode_files()["model.lgb"].decode(), trained_model.spec)
     probability = evaluate.evaluate_model(training_set, trained_model).probabilities
@@ -160,12 +160,15 @@ def test_rows_that_the_live_model_learned_do_not_judge(built):
     few = evaluate.compare_to_champion(
         training_set, probability, behind(format_instant(from_epoch_micros(int(instant[-50])))), live
     )
-    assert (few.comparison, few.reason) == (None, "it has learned rows of this window, and 49 others are too few")
+    assert (few.comparison, few.reason) == (
+        None,
+        "it was trained on rows of this window, and the 49 other rows are too few",
+    )
     unknown = evaluate.compare_to_champion(training_set, probability, behind(""), live)
-    assert (unknown.comparison, unknown.reason) == (None, "it does not say up to when it has learned")
+    assert (unknown.comparison, unknown.reason) == (None, "its candidate does not record the end of its train rows")
 
 
-def test_a_feature_of_another_type_under_the_live_model_is_told_and_no_value_of_it(built):
+def test_comparison_names_a_feature_whose_type_changed(built):
     training_set, trained_model = built
     first = next(feature for feature in trained_model.spec.features if feature.type == "string")
     second = tuple(
@@ -176,7 +179,7 @@ def test_a_feature_of_another_type_under_the_live_model_is_told_and_no_value_of_
     live = ModelArtifact("a" * 64, trained_model.encode_files()["model.lgb"].decode(), spec)
     comparison = evaluate.compare_to_champion(training_set, np.zeros(len(training_set.test_rows)), behind(), live)
     assert (comparison.comparison, comparison.reason) == (
-        None, f"it uses {first.view}.{first.name}, which is not in the features any more as it was",
+        None, f"it uses {first.view}.{first.name}, which was removed from the features or has another type now",
     )  # fmt: skip
 
 
@@ -196,7 +199,7 @@ def test_a_candidate_is_compared_with_what_is_live_on_the_same_rows(world: World
     # A feature that is gone: nothing is compared, and the gate lets nothing pass.
     lost = evaluate.compare_to_champion(lesser_frame, probability, behind(), live)
     assert lost.comparison is None
-    assert "not in the features any more" in lost.reason
+    assert "was removed from the features" in lost.reason
 
 
 def test_the_bins_are_the_models_own(built):

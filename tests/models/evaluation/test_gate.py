@@ -41,7 +41,7 @@ def group(**changes: Any) -> EvaluationReport:
     return scores(subgroups=(SubgroupMetrics(**{**fields, **changes}),))
 
 
-def test_what_reaches_every_bar_passes():
+def test_a_candidate_that_meets_all_criteria_passes():
     verdict = check()
     assert verdict.passed
     assert codes(verdict) == ["no_live_model"]
@@ -62,7 +62,7 @@ def test_what_reaches_every_bar_passes():
         (group(calibration_gap=-0.07), "subgroup_calibration_gap"),
     ],
 )
-def test_each_bar_refuses_and_says_which(report: EvaluationReport, code: str):
+def test_each_criterion_refuses_with_its_code(report: EvaluationReport, code: str):
     verdict = check(report)
     assert verdict.outcome == "fail"
     assert code in codes(verdict)
@@ -103,14 +103,14 @@ def test_a_leak_of_the_edition_is_found_by_view_or_by_table(leak: str):
         "claim_label.carc_code",
     ],
 )  # fmt: skip
-def test_a_leak_of_what_rows_are_joined_by_or_of_the_label_refuses_too(leak: str):
+def test_a_leak_of_join_columns_or_the_label_table_refuses(leak: str):
     verdict = gate.check_leakage(model(features=("provider_history:*",)), views(), [leak], AUDITED)
     assert verdict.outcome == "fail"
     assert [(reason.code, reason.column) for reason in verdict.reasons] == [("leak", leak)]
     assert verdict.reasons[0].message.startswith(f"denials was not released: {leak} knew the future")
 
 
-def test_a_leak_of_what_a_model_is_compared_by_refuses_too():
+def test_a_leak_of_baseline_or_subgroup_features_refuses():
     lean = model(features=("claim:charge_amount",), subgroups=(Subgroup(feature="claim:auth_state"),))
     for leak in ("claim.auth_state", "claim.is_replacement", "provider_history.denial_rate_30d"):
         verdict = gate.check_leakage(lean, views(), [leak], AUDITED)
@@ -123,7 +123,7 @@ def test_a_table_of_which_no_row_was_compared_is_never_a_pass(table: str):
     for audited in ({**AUDITED, table: 0}, {name: rows for name, rows in AUDITED.items() if name != table}):
         verdict = gate.check_leakage(model(), views(), [], audited)
         assert (verdict.outcome, codes(verdict)) == ("inconclusive", ["not_audited"])
-        assert f"no row of {table} was compared" in verdict.reasons[0].message
+        assert f"compared no rows of {table}" in verdict.reasons[0].message
     assert gate.check_leakage(model(), views(), [], AUDITED).passed
     assert gate.check_leakage(model(), views(), ["claim.auth_state"], {}).outcome == "fail"
 
@@ -149,7 +149,7 @@ def test_a_candidate_not_shown_to_be_no_worse_is_inconclusive_and_no_pass():
      gate.ChampionComparison("other", paired(0.1, 0.05, 0.2, 0.0)),
      gate.ChampionComparison("abc", paired(float("nan"), float("nan"), float("nan"), float("nan")))],
 )  # fmt: skip
-def test_without_a_comparison_with_what_is_live_nothing_passes(comparison: gate.ChampionComparison | None):
+def test_a_candidate_without_a_comparison_with_the_live_model_is_invalid(comparison: gate.ChampionComparison | None):
     assert check(champion="abc", comparison=comparison).outcome == "invalid"
 
 
@@ -166,17 +166,17 @@ def test_too_few_rows_or_too_few_of_one_kind_is_never_a_pass():
     assert check(positives=1950).outcome == "inconclusive"
 
 
-def test_a_small_subgroup_is_told_and_not_judged():
+def test_a_small_subgroup_is_reported_and_not_evaluated():
     verdict = check(group(enough_rows=False, rows=40, auc=Estimate(value=0.3, low=0.1, high=0.5, rows=40)))
     assert verdict.passed
     reason = next(reason for reason in verdict.reasons if reason.code == "subgroup_too_small")
-    assert (reason.message, reason.count) == ("claim:plan = gold has 40 rows and is not judged", 40)
+    assert (reason.message, reason.count) == ("claim:plan = gold has 40 rows and is not evaluated", 40)
 
 
-def test_a_judged_subgroup_without_figures_is_never_a_pass():
+def test_an_evaluated_subgroup_without_metrics_never_passes():
     assert check(group(auc=None)).outcome == "inconclusive"
     assert check(group(calibration_gap=float("nan"))).outcome == "fail"
 
 
-def test_harm_outweighs_missing_evidence():
+def test_fail_outranks_inconclusive():
     assert check(figure("brier", 0.3).model_copy(update={"test_rows": 10}), champion="abc").outcome == "fail"

@@ -37,7 +37,7 @@ def write(project: Released, action: str, phase: EntryPhase, release: Release, *
     project.step.write(action, phase, release.subject, intent=None, inputs=(), outputs=(), facts={"model": model})
 
 
-def test_history_says_what_was_live_at_an_instant_and_who_stood_behind_it(project: Released):
+def test_history_lists_what_was_live_at_an_instant_and_who_approved_it(project: Released):
     clock = project.clock
     assert isinstance(clock, FixedClock)
     first = project.released(1)
@@ -58,7 +58,7 @@ def test_history_says_what_was_live_at_an_instant_and_who_stood_behind_it(projec
     assert list_release_periods(project.books, "other") == ()
 
 
-def test_the_line_holds_what_one_could_go_back_through(project: Released):
+def test_the_rollback_stack_lists_releases_that_can_be_restored(project: Released):
     assert build_rollback_stack(project.books, "denials") == []
     first, second = project.released(1), project.released(2)
     assert build_rollback_stack(project.books, "denials") == [first.id, second.id]
@@ -71,7 +71,7 @@ def test_the_line_holds_what_one_could_go_back_through(project: Released):
     assert build_rollback_stack(project.books, "other") == []
 
 
-def test_only_what_came_to_an_end_counts(project: Released):
+def test_only_completed_switches_count(project: Released):
     first, second = project.released(1), project.train(2)
     phases: tuple[EntryPhase, ...] = ("intent", "failed")
     for phase in phases:
@@ -81,7 +81,7 @@ def test_only_what_came_to_an_end_counts(project: Released):
     assert len(list_release_periods(project.books, "denials")) == 1
 
 
-def test_the_switch_that_ended_last_is_told_if_it_failed(project: Released):
+def test_the_last_switch_is_returned_if_it_failed(project: Released):
     assert find_last_failed_switch(project.books, "denials") is None
     first = project.released(1)
     assert find_last_failed_switch(project.books, "denials") is None
@@ -95,7 +95,7 @@ def test_the_switch_that_ended_last_is_told_if_it_failed(project: Released):
     assert find_last_failed_switch(project.books, "denials") is None
 
 
-def test_a_way_back_to_what_was_never_live_is_broken(project: Released):
+def test_a_rollback_to_a_release_that_was_never_live_is_corrupt(project: Released):
     project.released(1)
     write(project, "rollback", "done", project.train(2))
     with pytest.raises(CorruptedError, match="was not live before"):

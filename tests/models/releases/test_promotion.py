@@ -57,7 +57,7 @@ def test_a_release_is_the_digest_of_all_its_parts(project: Released):
     for error in ("1.5", "0", "nan", "half"):
         with pytest.raises(Refused, match="threshold"):
             build_release(expected, read, ANYTHING.digest, threshold=error)
-    with pytest.raises(Refused, match="not judged with this artefact"):
+    with pytest.raises(Refused, match="evaluated with another artifact"):
         build_release(expected.model_copy(update={"artifact": "0" * 64}), read, ANYTHING.digest)
 
 
@@ -75,13 +75,13 @@ def test_a_changed_release_is_never_handed_out(project: Released):
     release = project.train()
     path = project.folder / "models/releases" / f"{release.id}.json"
     path.write_bytes(path.read_bytes().replace(b'"0.40"', b'"0.01"'))
-    with pytest.raises(CorruptedError, match="not what its digest says"):
+    with pytest.raises(CorruptedError, match="does not match its digest"):
         project.releases.get(release.id)
-    with pytest.raises(Refused, match="not what its digest says"):
+    with pytest.raises(Refused, match="does not match its digest"):
         project.releases.save(release.model_copy(update={"threshold": "0.01"}))
 
 
-def test_a_promotion_points_tells_mlflow_and_is_remembered(project: Released):
+def test_a_promotion_moves_the_pointer_updates_mlflow_and_is_recorded(project: Released):
     release = project.released()
     assert project.releases.get_live("denials") == release
     (done,) = project.step.done("promote")
@@ -97,8 +97,8 @@ def test_a_promotion_points_tells_mlflow_and_is_remembered(project: Released):
 
 def test_only_an_approved_release_is_promoted(project: Released):
     release = project.train()
-    for requests in (lambda: None, lambda: project.propose(release)):
-        requests()
+    for prepare in (lambda: None, lambda: project.propose(release)):
+        prepare()
         with pytest.raises(Refused, match="not approved by a second person"):
             promote_release(release, "user:bo", project.project, step=project.step)
     assert project.releases.live_id("denials") == ""
@@ -119,7 +119,7 @@ def test_a_release_whose_edition_is_gone_is_never_promoted(project: Released):
     project.approve(release)
     (project.folder / "lake/editions" / f"{release.edition}.json").unlink()
     project.lake.stored = type(project.lake.stored)(project.folder / "lake/editions")
-    with pytest.raises(Refused, match="is gone from the lake"):
+    with pytest.raises(Refused, match="is missing from the lake"):
         promote_release(release, "user:bo", project.project, step=project.step)
     assert project.releases.live_id("denials") == ""
 
@@ -160,7 +160,7 @@ def test_a_rollback_restores_the_former_tuple_byte_for_byte_and_goes_further_bac
     assert project.releases.get_live("denials") == second
     assert go_back(project) == first
     assert project.releases.get_live("denials") == first
-    with pytest.raises(Refused, match="nothing was live of denials before"):
+    with pytest.raises(Refused, match="no release of denials was live before"):
         go_back(project)
     for name, content in before.items():
         assert (project.folder / "models/releases" / f"{name}.json").read_bytes() == content
@@ -174,7 +174,7 @@ def test_a_rollback_restores_the_former_tuple_byte_for_byte_and_goes_further_bac
 def test_a_rollback_is_always_a_persons_and_under_policy(project: Released):
     project.released(1)
     second = project.released(2)
-    with pytest.raises(Refused, match="no person"):
+    with pytest.raises(Refused, match="not a person"):
         rollback_release("denials", Principal("service:worker"), project.project, policies=ANYTHING, step=project.step)
     with pytest.raises(Refused, match="may not rollback"):
         go_back(project, PolicySet({}))
@@ -185,7 +185,7 @@ def test_a_pointer_that_was_moved_past_the_ledger_stops_a_rollback(project: Rele
     first = project.released(1)
     project.released(2)
     project.releases.set_live(first)
-    with pytest.raises(CorruptedError, match="the ledger says that"):
+    with pytest.raises(CorruptedError, match="but the ledger names"):
         go_back(project)
 
 
@@ -207,7 +207,7 @@ def test_a_promotion_that_was_killed_is_carried_out_once(project: Released, poin
     assert go_back(project) == first
 
 
-def test_what_was_taken_back_or_replaced_never_goes_live_again(project: Released):
+def test_a_rolled_back_or_replaced_release_never_goes_live_again(project: Released):
     first, second = project.released(1), project.released(2)
     for gone, now in ((first, second), (second, first)):
         with pytest.raises(Refused, match="was live before") as refused:
@@ -220,7 +220,7 @@ def test_what_was_taken_back_or_replaced_never_goes_live_again(project: Released
             go_back(project)
 
 
-def test_what_was_approved_before_is_carried_out_only_by_whom_the_policy_lets_approve(project: Released):
+def test_an_earlier_approval_is_executed_only_by_a_permitted_person(project: Released):
     release = project.train()
     project.approve(release)
     proposing = PolicySet({"a.cedar": 'permit (principal, action == Action::"propose", resource);'})
@@ -228,37 +228,37 @@ def test_what_was_approved_before_is_carried_out_only_by_whom_the_policy_lets_ap
         (Principal("user:ana", ("owner", "approver")), ANYTHING, "self_approval"),
         (Principal("user:cy", ("approver",)), proposing, "no_policy"),
     ]
-    for user_name, policies, code in cases:
+    for person, policies, code in cases:
         with pytest.raises(Refused) as refused:
             promote_release(
-                release, "user:bo", project.project, step=project.step, executor=PromotionExecutor(user_name, policies)
+                release, "user:bo", project.project, step=project.step, executor=PromotionExecutor(person, policies)
             )
         assert refused.value.verdict is not None
         assert [reason.code for reason in refused.value.verdict.reasons] == [code]
         assert project.releases.live_id("denials") == ""
-    carrier = PromotionExecutor(Principal("user:cy", ("approver",)), ANYTHING)
-    promote_release(release, "user:bo", project.project, step=project.step, executor=carrier)
+    executor = PromotionExecutor(Principal("user:cy", ("approver",)), ANYTHING)
+    promote_release(release, "user:bo", project.project, step=project.step, executor=executor)
     (done,) = project.step.done("promote")
     assert (done.facts["user"], done.facts["executed_by"]) == ("user:bo", "user:cy")
     assert list_release_periods(project.books, "denials")[0].changed_by == "user:cy"
 
 
-def test_a_candidate_that_was_judged_beside_another_is_never_promoted(project: Released):
+def test_a_candidate_compared_with_another_model_is_never_promoted(project: Released):
     early, first = project.train(2), project.released(1)
     project.approve(early)
-    for beside, requests in (("nothing", early), (first.candidate, project.train(3))):
-        if requests is not early:
-            project.approve(requests)
+    for compared, release in (("no model", early), (first.candidate, project.train(3))):
+        if release is not early:
+            project.approve(release)
             project.released(4)
         refuse = (
-            lambda requests=requests: require_current_comparison(requests, project.project),
-            lambda requests=requests: promote_release(requests, "user:bo", project.project, step=project.step),
+            lambda release=release: require_current_comparison(release, project.project),
+            lambda release=release: promote_release(release, "user:bo", project.project, step=project.step),
         )
         before = project.releases.get_live("denials")
         assert before is not None
-        for item in refuse:
-            with pytest.raises(Refused, match=f"beside {beside}, and {before.candidate} is live") as refused:
-                item()
+        for attempt in refuse:
+            with pytest.raises(Refused, match=f"against {compared}, but {before.candidate} is live") as refused:
+                attempt()
             assert refused.value.verdict is not None
             assert [reason.code for reason in refused.value.verdict.reasons] == ["evaluated_against_another"]
         assert project.releases.get_live("denials") == before

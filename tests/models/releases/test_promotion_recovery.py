@@ -12,7 +12,8 @@ from tests.builders.released_model import Released
 from tests.models.releases.test_promotion import go_back
 from wellspring.errors import CorruptedError
 from wellspring.models.releases.history import list_release_periods
-from wellspring.models.releases.promotion import ReleaseStore, promote_release, recover_releases
+from wellspring.models.releases.promotion import promote_release, recover_releases
+from wellspring.models.releases.store import ReleaseStore
 from wellspring.records.models import Release
 
 
@@ -27,7 +28,7 @@ def shown(project: Released) -> str:
     return live.release if live is not None else ""
 
 
-def test_mlflow_is_told_again_of_what_was_live_before_it_was_told(project: Released, monkeypatch: pytest.MonkeyPatch):
+def test_promotion_of_the_live_release_synchronizes_mlflow_again(project: Released, monkeypatch: pytest.MonkeyPatch):
     release = project.train()
     project.approve(release)
     project.step.die_at = "release.promote:registry-synced"
@@ -42,7 +43,7 @@ def test_mlflow_is_told_again_of_what_was_live_before_it_was_told(project: Relea
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError("disk"), CorruptedError("x", fix="y"), ValueError("x")])
-def test_what_goes_wrong_in_mlflow_never_parts_pointer_and_ledger(
+def test_an_mlflow_error_never_separates_pointer_and_ledger(
     project: Released, error: BaseException, monkeypatch: pytest.MonkeyPatch
 ):
     first, second = project.released(1), project.train(2)
@@ -77,7 +78,7 @@ def failing_store(project: Released) -> FailingReleaseStore:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError("folder")])
-def test_a_switch_that_failed_after_the_pointer_moved_is_settled(
+def test_recovery_completes_a_switch_that_failed_after_the_pointer_moved(
     project: Released, failing_store: FailingReleaseStore, error: BaseException
 ):
     first, second = project.released(1), project.train(2)
@@ -87,7 +88,7 @@ def test_a_switch_that_failed_after_the_pointer_moved_is_settled(
         promote_release(second, "user:bo", project.project, step=project.step)
     failing_store.error = None
     assert (project.releases.get_live("denials"), project.step.open_intents()) == (second, [])
-    with pytest.raises(CorruptedError, match="the ledger says that"):
+    with pytest.raises(CorruptedError, match="but the ledger names"):
         promote_release(second, "user:bo", project.project, step=project.step)
     assert recover_releases(project.step.open_intents(), project.project, step=project.step) == (second,)
     settled = project.step.done("promote")[-1]
@@ -122,7 +123,7 @@ def test_a_switch_that_failed_before_the_pointer_moved_is_left_alone(
     assert go_back(project) == first
 
 
-def test_a_failed_switch_is_never_settled_past_what_the_ledger_says(
+def test_recovery_does_not_complete_a_switch_that_the_ledger_contradicts(
     project: Released, failing_store: FailingReleaseStore
 ):
     project.released(1)

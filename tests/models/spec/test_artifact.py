@@ -101,7 +101,7 @@ def test_a_pickle_is_never_written(model_store: ModelStoreFixture):
 
 
 @pytest.mark.parametrize("name", ["model.pkl", "model.skops", "../model.lgb", "MODEL.LGB"])
-def test_a_self_made_artefact_is_refused_before_a_byte_of_it_is_read(model_store: ModelStoreFixture, name: str):
+def test_an_artifact_with_an_unknown_file_is_refused_before_it_is_read(model_store: ModelStoreFixture, name: str):
     stored = {item: model_store.objects.put(content) for item, content in {**FILES, name: b"\x80\x04\x95."}.items()}
     digest = model_store.forge("".join(f"{stored[item]} {item}\n" for item in sorted(stored)).encode(), Signer())
     with pytest.raises(Refused, match="none was read"):
@@ -109,7 +109,7 @@ def test_a_self_made_artefact_is_refused_before_a_byte_of_it_is_read(model_store
     assert model_store.objects.reads == 0
 
 
-def test_an_artefact_signed_by_another_is_refused(model_store: ModelStoreFixture):
+def test_an_artifact_signed_with_another_key_is_refused(model_store: ModelStoreFixture):
     other_signer = Signer(b"\x01" * 32)
     digest = model_store.write(signer=other_signer)
     with pytest.raises(CorruptedError, match="not signed by"):
@@ -142,20 +142,20 @@ def test_a_changed_manifest_is_refused(model_store: ModelStoreFixture):
     path = model_store.folder / "manifests" / digest
     whole = path.read_bytes()
     path.write_bytes(whole.replace(whole[:4], b"0000", 1))
-    with pytest.raises(CorruptedError, match="another text"):
+    with pytest.raises(CorruptedError, match="does not match its digest"):
         model_store.read(digest)
     path.write_bytes(b"nothing")
-    with pytest.raises(CorruptedError, match="no signed note"):
+    with pytest.raises(CorruptedError, match="is not a signed note"):
         model_store.read(digest)
     with pytest.raises(NotFound):
         model_store.read("0" * 64)
 
 
-def test_another_artefact_never_stands_in_however_well_it_is_signed(model_store: ModelStoreFixture):
+def test_a_signed_manifest_of_another_artifact_is_refused(model_store: ModelStoreFixture):
     digest = model_store.write()
     older = model_store.write({**FILES, artifact.BOOSTER_FILE: b"tree\nversion=v3\n"})
     model_store.paths.replace(f"manifests/{digest}", model_store.paths.read(f"manifests/{older}"))
-    with pytest.raises(CorruptedError, match="another text"):
+    with pytest.raises(CorruptedError, match="does not match its digest"):
         model_store.read(digest)
 
 
@@ -181,7 +181,7 @@ def test_a_manifest_names_both_files_once_in_order(model_store: ModelStoreFixtur
 @pytest.mark.parametrize(
     "content", [b"{}", b'{"format": 1}', b"[1]", SPEC.encode().replace(b'"format":1', b'"format":2')]
 )
-def test_a_recipe_is_exactly_what_encode_writes(content: bytes):
+def test_a_spec_is_accepted_only_as_encode_writes_it(content: bytes):
     with pytest.raises(CorruptedError):
         artifact.decode_spec(content)
 
@@ -219,14 +219,16 @@ def test_a_changed_candidate_is_refused(model_store: ModelStoreFixture):
 
 
 @pytest.mark.parametrize("content", [b"[]", b'{"model":"denials"}', b'{ "a": 1 }', b"\xff"])
-def test_what_is_no_candidate_is_broken_though_its_name_fits(model_store: ModelStoreFixture, content: bytes):
+def test_a_file_that_is_not_a_candidate_is_corrupt_even_if_its_name_matches(
+    model_store: ModelStoreFixture, content: bytes
+):
     name = hashlib.sha256(content).hexdigest()[:12]
     model_store.paths.write_once(f"candidates/{name}.json", content)
-    with pytest.raises(CorruptedError, match="is no candidate"):
+    with pytest.raises(CorruptedError, match="is not a candidate"):
         artifact.read_candidate(name, paths=model_store.paths)
 
 
-def test_a_model_file_that_is_no_text_is_broken_however_well_it_is_signed(model_store: ModelStoreFixture):
+def test_a_signed_model_file_that_is_not_text_is_corrupt(model_store: ModelStoreFixture):
     digest = model_store.write({**FILES, artifact.BOOSTER_FILE: b"tree\n\xff"})
-    with pytest.raises(CorruptedError, match="is no text"):
+    with pytest.raises(CorruptedError, match="is not text"):
         model_store.read(digest)

@@ -63,27 +63,27 @@ def test_a_changed_file_is_read_as_it_stands(tmp_path: Path):
         (
             'name="denials"',
             'name="refusals"',
-            r"one ModelDefinition\(name='denials'\) is expected; there is: 'refusals'",
+            r"expected one ModelDefinition\(name='denials'\); found: 'refusals'",
         ),
         (
             "denials = ModelDefinition(",
             "other = dict(",
-            r"one ModelDefinition\(name='denials'\) is expected; there is: none",
+            r"expected one ModelDefinition\(name='denials'\); found: none",
         ),
     ],
 )
-def test_a_mistake_is_told_with_its_file_and_line(tmp_path: Path, old: str, new: str, message: str):
+def test_an_error_names_file_and_line(tmp_path: Path, old: str, new: str, message: str):
     with pytest.raises(ProjectError, match=message):
         definition.load_model_definition(write(tmp_path, TEXT.replace(old, new)), "denials")
 
 
-def test_an_error_of_the_files_own_is_told_too(tmp_path: Path):
+def test_an_exception_raised_by_the_file_names_file_and_line(tmp_path: Path):
     text = "class Mine(Exception): ...\n\nraise Mine('so')\n"
     with pytest.raises(ProjectError, match=r"denials\.py:3: Mine: so"):
         definition.load_model_definition(write(tmp_path, text), "denials")
 
 
-def test_what_figures_rest_on_is_more_than_the_features():
+def test_dependencies_include_features_of_baselines_and_subgroups():
     lean = model(features=("claim:charge_amount",), subgroups=(Subgroup(feature="claim:auth_state"),))
     assert [dependency.name for dependency in definition.resolve_feature_dependencies(lean, views())] == [
         "claim:charge_amount", "claim:claim_type", "claim:auth_state", "claim:is_replacement",

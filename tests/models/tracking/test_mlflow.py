@@ -38,7 +38,7 @@ def run(registry: MlflowRegistry, edition, model: str = "denials") -> str:
     return run_id
 
 
-def test_a_run_is_told_and_read_again(registry: MlflowRegistry, edition):
+def test_a_run_is_logged_and_read_back(registry: MlflowRegistry, edition):
     run_id = run(registry, edition)
     run_record = registry.get_run(run_id)
     assert run_record.params == {"seed": "7", "code": "{}" * 200}
@@ -65,7 +65,7 @@ def test_a_version_is_made_once_a_run(registry: MlflowRegistry, edition):
     assert registry.register_version("denials", second, tags={}) != version
 
 
-def test_the_alias_is_made_to_say_what_the_ledger_says(registry: MlflowRegistry, edition):
+def test_reconcile_sets_the_alias_to_the_live_release(registry: MlflowRegistry, edition):
     first, second = run(registry, edition, "members"), run(registry, edition, "members")
     first_version, second_version = (registry.register_version("members", item, tags={}) for item in (first, second))
     live = LiveVersion(first, "release-1", "ann")
@@ -96,7 +96,7 @@ def test_what_mlflow_does_not_have_is_not_found(registry: MlflowRegistry, editio
     assert registry.reconcile("nobody", None) == ()
 
 
-def test_mlflow_down_is_told_in_seconds(registry: MlflowRegistry):
+def test_an_unavailable_mlflow_is_reported_in_seconds(registry: MlflowRegistry):
     assert registry.reconcile("nobody", None) == ()
     started = time.perf_counter()
     with pytest.raises(Unavailable, match="MLflow did not begin a run"):
@@ -119,7 +119,7 @@ def test_no_plugin_of_another_package_is_loaded():
     assert result.stdout == "False\n", result.stderr
 
 
-def test_the_certificates_are_the_ones_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_constructor_sets_the_given_certificates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     names = ("MLFLOW_TRACKING_SERVER_CERT_PATH", "MLFLOW_TRACKING_CLIENT_CERT_PATH")
     for name in names:
         monkeypatch.setenv(name, "/nowhere")

@@ -66,7 +66,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, world: World):
     return project, project.train()
 
 
-def test_what_passed_is_a_candidate_whose_every_part_is_kept(trained):
+def test_a_passed_candidate_is_stored_with_all_its_parts(trained):
     project, built = trained
     assert built.verdict.passed
     assert built == artifact.read_candidate(built.id, paths=project.model_store.paths)
@@ -82,7 +82,7 @@ def test_what_passed_is_a_candidate_whose_every_part_is_kept(trained):
     assert set(project.stages) == {"join", "search", "train", "evaluate", "record"}
 
 
-def test_the_run_and_the_gate_are_recorded_with_what_they_rest_on(trained):
+def test_run_and_gate_are_recorded_with_their_inputs(trained):
     project, built = trained
     trained, gated = project.step.done("train")[0], project.step.done("gate")[0]
     assert trained.subject == f"run:{built.run}"
@@ -98,7 +98,7 @@ def test_the_run_and_the_gate_are_recorded_with_what_they_rest_on(trained):
     assert all(isinstance(fact, str) for fact in gated.facts["metrics"]["auc"])  # pyright: ignore
 
 
-def test_mlflow_is_told_figures_and_digests_and_never_a_row_or_a_token(trained):
+def test_mlflow_receives_metrics_and_digests_and_never_a_row_or_a_token(trained):
     project, built = trained
     result = project.runs.runs[built.run]
     assert set(result.files) == {
@@ -114,7 +114,7 @@ def test_mlflow_is_told_figures_and_digests_and_never_a_row_or_a_token(trained):
     assert project.runs.versions == [built.run]
 
 
-def test_a_run_trained_again_gives_the_same_bytes(trained):
+def test_reproduction_gives_the_same_bytes(trained):
     project, built = trained
     again = project.reproduce(built.run)
     assert again == artifact.verify_artifact(
@@ -123,7 +123,7 @@ def test_a_run_trained_again_gives_the_same_bytes(trained):
     assert project.step.done("reproduce")[0].subject == f"run:{built.run}"
 
 
-def test_other_bytes_are_broken(trained):
+def test_a_reproduction_with_other_bytes_is_an_error(trained):
     project, built = trained
     second = project.runs.runs[built.run]
     settings = json.loads(second.params["hyperparameters"])
@@ -147,7 +147,7 @@ def test_other_packages_are_refused(trained, monkeypatch: pytest.MonkeyPatch):
         project.reproduce(built.run)
 
 
-def test_a_feature_that_the_edition_knows_to_leak_is_refused_before_anything_is_trained(project: ProjectFixture):
+def test_a_feature_that_the_audit_reported_is_refused_before_training(project: ProjectFixture):
     with pytest.raises(Refused, match=r"^denials was not released: provider_history\.claims_30d knew the future"):
         project.train(leaks=("provider_history.claims_30d",))
     assert (project.runs.runs, project.stages) == ({}, [])
@@ -157,14 +157,14 @@ def test_a_feature_that_the_edition_knows_to_leak_is_refused_before_anything_is_
 
 
 def test_a_table_that_was_not_audited_is_refused_before_anything_is_trained(project: ProjectFixture):
-    with pytest.raises(Refused, match="no row of claim_label was compared") as result:
+    with pytest.raises(Refused, match="compared no rows of claim_label") as result:
         project.train(audited={**AUDITED, "claim_label": 0})
     assert result.value.verdict is not None
     assert result.value.verdict.outcome == "inconclusive"
     assert (project.runs.runs, project.stages) == ({}, [])
 
 
-def test_a_feature_that_is_the_answer_is_refused_by_name_before_anything_is_trained(tmp_path: Path):
+def test_target_leakage_is_refused_by_name_before_training(tmp_path: Path):
     project = ProjectFixture(tmp_path, World(3000))
     result = project.world.tables["claim_features"]
     outcome = project.world.tables["claim_label"].column("is_denied").to_pylist()
@@ -172,17 +172,17 @@ def test_a_feature_that_is_the_answer_is_refused_by_name_before_anything_is_trai
     project.world.tables["claim_features"] = result.set_column(
         result.column_names.index("charge_amount"), "charge_amount", answer
     )
-    with pytest.raises(Refused, match=r"claim\.charge_amount tells the answer by itself"):
+    with pytest.raises(Refused, match=r"claim\.charge_amount determines the label by itself"):
         project.train()
     assert project.runs.runs == {}
 
 
-def test_a_worse_candidate_is_refused_on_the_same_rows_and_kept_for_whoever_asks(trained):
+def test_a_worse_candidate_is_refused_on_the_same_rows_and_stored(trained):
     project, live = trained
     criteria = AcceptanceCriteria(
         auc=0.5, calibration_error=0.2, test_rows=500, test_positives=50, subgroup_auc=0.4, subgroup_calibration_gap=0.3
     )
-    with pytest.raises(Refused, match="it is worse than what is live") as result:
+    with pytest.raises(Refused, match="it is worse than the live model") as result:
         project.train(live=live, features=("claim:claim_type", "claim:charge_amount"), acceptance_criteria=criteria)
     assert result.value.verdict is not None
     assert [reason.code for reason in result.value.verdict.reasons] == ["worse_than_live"]
@@ -192,8 +192,8 @@ def test_a_worse_candidate_is_refused_on_the_same_rows_and_kept_for_whoever_asks
     assert stored.verdict == result.value.verdict
 
 
-def test_what_is_not_sure_is_refused_too(project: ProjectFixture):
-    with pytest.raises(Refused, match="1,000,000 are asked for") as result:
+def test_an_inconclusive_candidate_is_refused(project: ProjectFixture):
+    with pytest.raises(Refused, match="1,000,000 are required") as result:
         project.train(acceptance_criteria=AcceptanceCriteria(auc=0.5, calibration_error=0.2, test_rows=1_000_000))
     assert result.value.verdict is not None
     assert result.value.verdict.outcome == "inconclusive"
@@ -204,13 +204,13 @@ def test_the_same_again_beside_itself_passes(trained):
     again = project.train(live=live)
     assert again.artifact == live.artifact
     assert again.id != live.id
-    # Whoever promotes it asks beside whom it was judged.
+    # Promotion checks which model it was compared with.
     beside = {item.subject: item.facts["live"] for item in project.step.done("gate")}
     assert (beside[live.subject], beside[again.subject]) == ("", live.id)
 
 
 def test_what_is_live_must_be_readable(project: ProjectFixture):
-    with pytest.raises(NotFound, match="no model artefact"):
+    with pytest.raises(NotFound, match="no model artifact"):
         project.train(live=candidate())
     assert project.runs.runs == {}
 

@@ -1,1 +1,1 @@
-"""Training sets: point-in-time features with labels, split by time."""
+"""Training sets: point-in-time features joined with labels, split by time."""

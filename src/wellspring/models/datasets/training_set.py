@@ -1,8 +1,8 @@
-"""The rows to learn from and the rows to be judged by: features as known at each question, and the truth as known then.
+"""Build train and test rows: features as known at prediction time, joined with labels, split by time.
 
-A row to learn from has a label that was known before the judging window began: one that was recorded later is treated
-as unknown, whatever the edition knows today. A row that judges has the newest label there is. A row whose label was
-known already when it was asked about asks nothing: it neither teaches nor judges.
+A train row has the label that was known before the test window began; a label recorded later counts as unknown. A test
+row has the newest label. Rows whose label was already known at prediction time are excluded from training and
+evaluation.
 """
 
 from __future__ import annotations
@@ -36,25 +36,27 @@ if TYPE_CHECKING:
 
 MAX_CATEGORIES = 2000
 MAX_UNFIT_SHARE = 0.2
-"""Rows that ask nothing, or after their edition was built, are left out; with a larger share nothing is learned."""
+"""The largest share of excluded rows that training accepts, for each of the two causes of exclusion."""
 ASKED_AT_COLUMN, LABEL_COLUMN = "event_at", "label"
 _MICROS_PER_DAY = 86_400_000_000
 _NEVER_MICROS = 2**63 - 1
 
 
 class TableReader(Protocol):
-    """What is asked of a lake here: a table as an edition holds it."""
+    """The part of the lake that training needs: reading a table of an edition."""
 
     def read_table(self, edition: Edition, name: str, columns: Sequence[str] | None = None) -> pa.Table: ...
 
 
 class TrainingSet(NamedTuple):
-    """Rows in the order of their questions. used: the model's features; joined: these and what it
-    is compared by; truth: of the rows in train or test.
+    """Joined rows in prediction-time order, with their labels and their split.
 
-    train, test: numbers of rows, ascending. eligible: rows of the judging window, with a label or without.
-    cut: the instant (microseconds) before which a label must have been known to be learned. answered: rows left out
-    because their label was known when they were asked; ahead: because they are asked after the edition was built.
+    features: those of the model. joined_features: these, and those of baselines, subgroups and the live model.
+    asked_at: the prediction time of each row, in microseconds. labels: valid for train and test rows only. train_rows,
+    test_rows: row positions, ascending. eligible_rows: count of rows in the test window, labeled or not. split_at: the
+    start of the test window, in microseconds; train labels were known before it. excluded_label_known: count of rows
+    excluded because their label was known at prediction time; excluded_after_build: because they are later than the
+    edition's build.
     """
 
     model: ModelDefinition
@@ -71,15 +73,15 @@ class TrainingSet(NamedTuple):
     excluded_after_build: int
 
     def inputs(self, feature_uses: Sequence[FeatureUse] | None = None) -> tuple[FeatureInput, ...]:
-        """Describe features as a model takes them; categories that nobody declared are those of the train rows."""
+        """Describe features as model inputs; undeclared categories are taken from the train rows."""
         return tuple(self._describe_input(feature_use) for feature_use in feature_uses or self.features)
 
     def find(self, names: Sequence[str]) -> tuple[FeatureUse, ...]:
-        """Return joined features by `view:feature`, whether the model uses them or only something beside it does."""
+        """Return joined features by `view:feature`, whether or not the model itself uses them."""
         return tuple(self.joined_features[name] for name in names)
 
     def codes(self, column: str) -> Array:
-        """Number the values of one column that were met while learning; others are NaN."""
+        """Number the values of one column that occur in the train rows; others become NaN."""
         import numpy as np
         import pyarrow.compute as pc
 
@@ -89,7 +91,7 @@ class TrainingSet(NamedTuple):
         return np.asarray(pc.fill_null(positions, math.nan).to_numpy(zero_copy_only=False), dtype=float)
 
     def matrix(self, inputs: Sequence[FeatureInput], rows: Array | None = None) -> Array:
-        """Write features as numbers, a column each, as `Input.code` writes one value."""
+        """Encode features as a float matrix, one column each, equal to `FeatureInput.encode_value` per value."""
         import numpy as np
 
         selected_rows = self.rows if rows is None else self.rows.take(rows)
@@ -114,17 +116,18 @@ class TrainingSet(NamedTuple):
         )
 
     def categories(self, column: str, name: str) -> tuple[str, ...]:
-        """List what a column held while learning, sorted. Raises ProjectError for tokens, and for too many."""
+        """List the values of a column in the train rows, sorted. Raises ProjectError for tokens or too many values."""
         import pyarrow.compute as pc
 
         values = sorted(pc.unique(self.rows.column(column).take(self.train_rows)).drop_null().to_pylist())
         if any(TOKEN_PATTERN.fullmatch(value) for value in values):
             raise ProjectError(
-                f"{name} holds tokens, and a model never keeps one", fix="take it out of the model's features"
+                f"{name} contains tokens, and a model must not store tokens",
+                fix="remove it from the model's features",
             )
         if len(values) > MAX_CATEGORIES:
             raise ProjectError(
-                f"{name} has {len(values)} values, and a model takes {MAX_CATEGORIES}",
+                f"{name} has {len(values)} categories, and a model accepts at most {MAX_CATEGORIES}",
                 fix="declare its categories in the feature definitions, or group them in the transform",
             )
         return tuple(values)
@@ -138,11 +141,11 @@ def build_training_set(
     *,
     extra_features: Sequence[str] = (),
 ) -> TrainingSet:
-    """Join a model's features, as known at each question, with the truth, and part the rows by time.
+    """Join a model's features, as known at prediction time, with labels, and split the rows by time.
 
-    also: more features (`view:feature`) to join, for comparisons on the same rows. Raises NotFound for a feature,
-    table or column that is not there; Refused, inconclusive, when one side of the split has no rows of both kinds, and
-    invalid when many rows ask what was known already, or ask after the edition was built.
+    extra_features: more features (`view:feature`) to join, for comparisons on the same rows. Raises NotFound for a
+    missing feature, table or column; Refused, inconclusive, when train or test rows do not contain both classes, and
+    invalid when too many labels were known at prediction time or too many rows are later than the edition's build.
     """
     features = resolve_features(model, views)
     joined_features = {
@@ -170,7 +173,7 @@ def build_training_set(
 
 
 def encode_column(values: pa.ChunkedArray, feature_input: FeatureInput) -> Array:
-    """Write one column as numbers: missing and unknown is NaN, a category its place, a bool 0 or 1."""
+    """Encode one column as floats: missing and unknown values as NaN, a category as its index, a bool as 0 or 1."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -182,8 +185,8 @@ def encode_column(values: pa.ChunkedArray, feature_input: FeatureInput) -> Array
 
 
 def _select_views(views: FeatureViews, feature_uses: Iterable[FeatureUse]) -> FeatureViews:
-    """Keep of the views what is used, so that nothing else is read."""
-    references = {feature_us.name for feature_us in feature_uses}
+    """Reduce the views to the features that are used, so that nothing else is read."""
+    references = {feature_use.name for feature_use in feature_uses}
     selected_views: list[FeatureViewSpec] = []
     for view in views.views:
         features = tuple(feature for feature in view.features if f"{view.name}:{feature.name}" in references)
@@ -193,7 +196,7 @@ def _select_views(views: FeatureViews, feature_uses: Iterable[FeatureUse]) -> Fe
 
 
 def _merge_views_by_table(views: FeatureViews) -> list[FeatureViewSpec]:
-    """One view a table; of two views of one table, one that has the features of both."""
+    """Merge views of the same table into one that has all their features and keys."""
     views_by_table: dict[str, FeatureViewSpec] = {}
     for view in views.views:
         previous = views_by_table.get(view.table)
@@ -211,7 +214,7 @@ def _column_names(view: FeatureViewSpec) -> list[str]:
 
 
 def _read_spine(model: ModelDefinition, views: FeatureViews, lake: TableReader, edition: Edition) -> pa.Table:
-    """Read the questions: of each key the row that was known first, since later ones correct what was asked then."""
+    """Read the spine: for each key the row that was known first; later rows are corrections of it."""
     import numpy as np
 
     keys = dict.fromkeys(
@@ -226,7 +229,7 @@ def _read_spine(model: ModelDefinition, views: FeatureViews, lake: TableReader, 
         .select([*keys, KNOWN_SINCE_COLUMN])
         .rename_columns([*keys, ASKED_AT_COLUMN])
     )
-    # One order for all time: training again must meet the rows as training did.
+    # A fixed order: reproduction must see the rows in the same order as training.
     return spine_rows.sort_by([(ASKED_AT_COLUMN, "ascending"), *((key, "ascending") for key in model.keys)])
 
 
@@ -239,7 +242,7 @@ def _split_by_time(
     *,
     built_at: datetime,
 ) -> TrainingSet:
-    """Part the rows by time, and give each the truth that its side may know. built: when the edition was."""
+    """Split the rows by time, and give each row the label that its side may use. built_at: of the edition."""
     import numpy as np
     import pyarrow.compute as pc
 
@@ -249,11 +252,17 @@ def _split_by_time(
     split, before_build = model.split, asked_at <= to_epoch_micros(built_at)
     excluded_after_build = int((~before_build).sum())
     if excluded_after_build > MAX_UNFIT_SHARE * len(asked_at):
-        message = f"{excluded_after_build:,} of its {len(asked_at):,} questions are asked after {format_instant(built_at)}, when the edition was built"
-        raise _unfit_rows(
-            model, "after_build", message, f"mend known_since of {model.spine}: it says when a row was recorded"
+        message = (
+            f"{excluded_after_build:,} of {len(asked_at):,} spine rows are later than {format_instant(built_at)}, "
+            "when the edition was built"
         )
-    # One question with a wrong year would move the window to where no row is.
+        raise _unfit_rows(
+            model,
+            "after_build",
+            message,
+            f"correct known_since of {model.spine}: it is the instant at which a row was recorded",
+        )
+    # One row with a wrong year would move the window to a time without rows.
     window_end = int(asked_at[before_build].max()) + 1 - split.label_maturity_days * _MICROS_PER_DAY
     split_at = window_end - split.test_days * _MICROS_PER_DAY
     in_train_window, in_test_window = (
@@ -271,8 +280,11 @@ def _split_by_time(
     trainable, testable = in_train_window & ~np.isnan(labels_at_split), in_test_window & ~np.isnan(newest_labels)
     excluded_label_known = int((label_known & (trainable | testable)).sum())
     if excluded_label_known > MAX_UNFIT_SHARE * int((trainable | testable).sum()):
-        message = f"the outcome is known when it is asked, of {excluded_label_known:,} rows of {int((trainable | testable).sum()):,}"
-        fix = f"let {model.spine} hold a row of each thing that was recorded before its {model.label.column} was known"
+        message = (
+            f"the label was already known at prediction time in {excluded_label_known:,} of "
+            f"{int((trainable | testable).sum()):,} rows"
+        )
+        fix = f"add rows to {model.spine} that were recorded before their {model.label.column} was known"
         raise _unfit_rows(model, "label_known", message, fix)
     train_rows, test_rows = np.flatnonzero(trainable & ~label_known), np.flatnonzero(testable & ~label_known)
     labels = np.where(in_test_window, newest_labels, labels_at_split)
@@ -294,14 +306,15 @@ def _split_by_time(
 
 
 def _newest_labels(model: ModelDefinition, joined_rows: pa.Table, label_table: pa.Table) -> Array:
-    """Give each row the newest label among those handed in: 1, 0, or NaN where there is none."""
+    """Return the newest label of each row: 1, 0, or NaN without a label."""
     import numpy as np
     import pyarrow as pa
 
     column_name = model.label.column
     if not pa.types.is_boolean(label_table.schema.field(column_name).type):
+        label_type = label_table.schema.field(column_name).type
         raise ProjectError(
-            f"{model.label.table}.{column_name} is {label_table.schema.field(column_name).type}, and a label is a bool",
+            f"{model.label.table}.{column_name} is {label_type}; a label must be a bool",
             fix="cast it in the dbt model",
         )
     label_values: Any = (
@@ -311,7 +324,7 @@ def _newest_labels(model: ModelDefinition, joined_rows: pa.Table, label_table: p
 
 
 def _first_label_instants(model: ModelDefinition, joined_rows: pa.Table, label_table: pa.Table) -> Array:
-    """Say of each row when its first label was known (microseconds); never, where there is none."""
+    """Return when the first label of each row was known, in microseconds; a far future instant without a label."""
     import numpy as np
     import pyarrow.compute as pc
 
@@ -326,7 +339,7 @@ def _join_labels(
     column_name: str,
     order: Literal["ascending", "descending"],
 ) -> pa.ChunkedArray:
-    """Put beside each row one column of its label: the label that is first in this order of their instants."""
+    """Join one column of a row's label to each row: of the label that comes first in this order of known_since."""
     import numpy as np
     import pyarrow as pa
 
@@ -340,7 +353,7 @@ def _join_labels(
 
 
 def _encode_keys(table: pa.Table, keys: Sequence[str]) -> Array:
-    """Number the rows by their key: equal numbers for equal keys."""
+    """Number the rows by key: equal keys get equal numbers."""
     import numpy as np
 
     codes = np.zeros(table.num_rows, dtype=np.int64)
@@ -360,23 +373,25 @@ def _to_micros(column: pa.ChunkedArray) -> Array:
 
 
 def _require_both_classes(training_set: TrainingSet) -> None:
-    for purpose, rows in (("to learn from", training_set.train_rows), ("that judge", training_set.test_rows)):
+    for purpose, rows in (("train", training_set.train_rows), ("test", training_set.test_rows)):
         class_count = len(set(training_set.labels[rows].tolist()))
         if class_count < 2:
-            raise _insufficient_rows(training_set.model, f"the rows {purpose} ({len(rows)}) are not of both kinds")
+            raise _insufficient_rows(
+                training_set.model, f"the {purpose} rows ({len(rows)}) do not contain both classes"
+            )
 
 
 def _insufficient_rows(model: ModelDefinition, message: str) -> Refused:
-    reason = Reason(code="not_enough_rows", message=f"{model.name} cannot be learned: {message}")
+    reason = Reason(code="not_enough_rows", message=f"{model.name} cannot be trained: {message}")
     split_days = model.split.test_days + model.split.gap_days + model.split.label_maturity_days
     return Refused(
         reason.message,
-        fix=f"receive more history: the split alone takes {split_days} days; or make its windows shorter",
+        fix=f"ingest more history: the split needs {split_days} days; or shorten its windows",
         verdict=Verdict(subject=model.subject, outcome="inconclusive", reasons=(reason,)),
     )
 
 
 def _unfit_rows(model: ModelDefinition, code: str, message: str, fix: str) -> Refused:
-    reason = Reason(code=code, message=f"{model.name} cannot be learned: {message}")
+    reason = Reason(code=code, message=f"{model.name} cannot be trained: {message}")
     verdict = Verdict(subject=model.subject, outcome="invalid", reasons=(reason,))
     return Refused(reason.message, fix=fix, verdict=verdict)

@@ -1,1 +1,1 @@
-"""Estimators and the hyperparameter search."""
+"""Gradient boosting with LightGBM, and the search for its hyperparameters."""

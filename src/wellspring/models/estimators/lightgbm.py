@@ -1,4 +1,4 @@
-"""Boosted trees: the only file that knows LightGBM. One seed and one build of it give the same bytes."""
+"""The LightGBM adapter. One seed and one build of LightGBM give the same bytes."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     Booster = lightgbm.Booster
 
 NUM_THREADS = 1
-"""More would wait for each other, spinning, on a machine that also serves; one learns these tables in seconds."""
+"""One thread: more threads would spin on a machine that also serves predictions, and one is fast enough."""
 EARLY_STOPPING_ROUNDS = 40
-"""Rounds without gain on unseen rows after which no more trees are grown."""
+"""Training stops after this many rounds without a lower validation loss."""
 REPORT_INTERVAL = 20
-"""Rounds between two looks at a trial: often enough to give up early, rare enough not to be noise."""
+"""Rounds between two reports of the validation loss to the search."""
 
 
 def fit_booster(
@@ -34,10 +34,10 @@ def fit_booster(
     validation: tuple[Array, Array] | None = None,
     on_iteration: Callable[[int, float], None] | None = None,
 ) -> Booster:
-    """Grow `rounds` trees. unseen: rows and truth to stop early by, when their loss no longer falls.
+    """Train `rounds` trees. validation: rows and labels for early stopping.
 
-    names: of the columns; letters, digits and underscores. told: hears the loss on unseen rows now and then; it
-    may raise to give up. The same rows, settings and seed give the same text, on any number of threads.
+    feature_names: letters, digits and underscores. on_iteration: called with the round and the validation loss every
+    REPORT_INTERVAL rounds; it may raise to stop. The same rows, hyperparameters and seed give the same text.
     """
     import lightgbm
 
@@ -78,22 +78,22 @@ def fit_booster(
 
 
 def dump_booster(booster: Booster) -> str:
-    """Write a booster as LightGBM's own text; nothing in it runs."""
+    """Write a booster as LightGBM's text format, which contains no code."""
     return booster.model_to_string(num_iteration=-1)
 
 
 def load_booster(booster_text: str) -> Booster:
-    """Read a booster's text. Raises Broken when LightGBM does not take it, Unavailable without the package."""
+    """Read a booster's text. Raises CorruptedError when LightGBM rejects it, Unavailable without the package."""
     try:
         import lightgbm
     except ImportError:
         raise Unavailable("lightgbm is not installed", fix="pip install 'wellspring[models]'") from None
     if not booster_text.startswith("tree\n"):
-        raise CorruptedError("the model file is no LightGBM text", fix="stop; train the model again")
+        raise CorruptedError("the model file is not LightGBM text", fix="stop; train the model again")
     try:
         return lightgbm.Booster(model_str=booster_text)
     except lightgbm.basic.LightGBMError:
-        raise CorruptedError("LightGBM does not take the model file", fix="stop; train the model again") from None
+        raise CorruptedError("LightGBM rejects the model file", fix="stop; train the model again") from None
 
 
 def predict_raw_scores(booster: Booster, rows: Array) -> Array:
@@ -104,14 +104,14 @@ def predict_raw_scores(booster: Booster, rows: Array) -> Array:
 
 
 def predict_raw_score(booster: Booster, row: Sequence[float]) -> float:
-    """Return the raw score (log odds) of one vector; equal to the last bit to `raw_scores` of it."""
+    """Return the raw score (log odds) of one vector; bit for bit equal to `predict_raw_scores` of it."""
     import numpy as np
 
     return float(np.asarray(booster.predict(np.array([row], dtype=float), raw_score=True, num_threads=1))[0])
 
 
 def compute_contributions(booster: Booster, row: Sequence[float]) -> list[float]:
-    """Say by how much each feature pushes the raw score of one vector (log odds; TreeSHAP), in the vector's order."""
+    """Return the contribution of each feature to the raw score of one vector (log odds; TreeSHAP), in its order."""
     import numpy as np
 
     values = np.asarray(booster.predict(np.array([row], dtype=float), pred_contrib=True, num_threads=1))
@@ -119,7 +119,7 @@ def compute_contributions(booster: Booster, row: Sequence[float]) -> list[float]
 
 
 def compute_importance(booster: Booster) -> list[float]:
-    """Say how much loss the splits on each feature took away while learning."""
+    """Return the total loss reduction of each feature's splits during training."""
     return [float(gain) for gain in booster.feature_importance("gain")]
 
 
@@ -132,7 +132,7 @@ def count_trees_and_leaves(booster: Booster) -> tuple[int, int]:
 
 
 def get_best_iteration(booster: Booster) -> int:
-    """Say after how many trees it was best on unseen rows; all of them if it never stopped early."""
+    """Return the number of trees with the lowest validation loss; all of them without early stopping."""
     return int(booster.best_iteration) if booster.best_iteration > 0 else int(booster.current_iteration())
 
 

@@ -1,4 +1,4 @@
-"""Settings looked for within a budget of trials (Optuna's TPE, one seed), each judged on rows later than it learned."""
+"""Search hyperparameters within a budget of trials (Optuna's TPE, one seed), evaluated on rows later in time."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _INTEGER_HYPERPARAMETERS = {
 
 
 class SearchResult(NamedTuple):
-    """The best settings. loss: log loss on the rows that judged the trials. pruned: given up early."""
+    """The best hyperparameters. loss: log loss on the validation rows. pruned: count of trials stopped early."""
 
     hyperparameters: Hyperparameters
     loss: float
@@ -46,11 +46,11 @@ def search_hyperparameters(
     search: HyperparameterSearch,
     progress: Callable[[int, int], None],
 ) -> SearchResult:
-    """Try settings; the same rows and seed choose the same ones. rows: in time order; unseen: the rows after them."""
+    """Search; the same rows and seed give the same result. features: in time order; validation: the rows after them."""
     import numpy as np
     import optuna
 
-    # Optuna tells each study on standard error, which belongs to the door that runs us.
+    # Optuna logs each study to standard error, which belongs to the calling command.
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         direction="minimize",
@@ -68,9 +68,16 @@ def search_hyperparameters(
                 raise optuna.TrialPruned
 
         booster = lightgbm.fit_booster(
-            features, labels, feature_names=feature_names, categorical=categorical, hyperparameters=hyperparameters, rounds=search.rounds, seed=search.seed,
-            validation=validation, on_iteration=report_loss,
-        )  # fmt: skip
+            features,
+            labels,
+            feature_names=feature_names,
+            categorical=categorical,
+            hyperparameters=hyperparameters,
+            rounds=search.rounds,
+            seed=search.seed,
+            validation=validation,
+            on_iteration=report_loss,
+        )
         progress(trial.number + 1, search.trials)
         return float(next(iter(booster.best_score["validation"].values())))
 

@@ -1,1 +1,1 @@
-"""Metrics, calibration, the gate, plots and the model card."""
+"""Metrics, calibration, plots, the model card and the gate."""

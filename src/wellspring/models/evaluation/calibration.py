@@ -1,4 +1,4 @@
-"""From a raw score to a probability, and from a probability to a decision; pure."""
+"""Turn raw scores into probabilities, and choose the decision threshold. Pure functions."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 THRESHOLD_STEPS = 1000
-"""Thresholds are looked for in thousandths: three digits that a person can read and approve."""
+"""Thresholds are multiples of one thousandth: three digits that a person can read and approve."""
 
 
 def fit_platt(raw_scores: Array, labels: Array) -> PlattCalibration:
-    """Fit Platt's two numbers by Newton's method on rows that the booster has not seen.
+    """Fit Platt's two parameters by Newton's method on rows that the booster was not trained on.
 
-    The targets are drawn in a little, as Platt 1999 does, so that few rows cannot make the model certain.
+    The targets are smoothed as in Platt 1999, so that few rows cannot give probabilities of 0 or 1.
     """
     import numpy as np
 
@@ -35,7 +35,7 @@ def fit_platt(raw_scores: Array, labels: Array) -> PlattCalibration:
         cross = (weight * raw_scores).sum()
         hessian = np.array([[(weight * raw_scores * raw_scores).sum() + 1e-9, cross], [cross, weight.sum() + 1e-9]])
         step = np.linalg.solve(hessian, gradient)
-        # Far from the goal Newton's step may overshoot for ever; a bounded one cannot.
+        # Far from the optimum an unbounded Newton step can overshoot without end.
         step = np.clip(step, -2.0, 2.0)
         a, b = float(a - step[0]), float(b - step[1])
         if abs(step).max() < 1e-10:
@@ -44,12 +44,12 @@ def fit_platt(raw_scores: Array, labels: Array) -> PlattCalibration:
 
 
 def calibrate_scores(platt: PlattCalibration, raw_scores: Array) -> Array:
-    """Calibrate many raw scores at once; one answer's score is `Platt.probability`."""
+    """Calibrate many raw scores; `PlattCalibration.calibrate_score` does it for one."""
     return sigmoid(float.fromhex(platt.a) * raw_scores + float.fromhex(platt.b))
 
 
 def choose_threshold(rule: Threshold, probabilities: Array, labels: Array) -> str:
-    """Choose the threshold, as decimal text, by the rule on rows that the booster has not seen."""
+    """Choose the threshold, as decimal text, by the rule, on rows that the booster was not trained on."""
     import numpy as np
 
     if rule.fixed is not None:
@@ -72,7 +72,7 @@ def choose_threshold(rule: Threshold, probabilities: Array, labels: Array) -> st
 
 
 def sigmoid(z: Array) -> Array:
-    """1 / (1 + exp(-z)), without overflow."""
+    """Compute 1 / (1 + exp(-z)) without overflow."""
     import numpy as np
 
     exp_z = np.exp(-np.abs(z))

@@ -1,8 +1,8 @@
-"""What a model is worth, on rows that came after all it learned: figures, baselines, groups, cost of reasons."""
+"""Evaluate a model on rows later than its train rows: metrics, baselines, subgroups, and the cost of reasons."""
 
 from __future__ import annotations
 
-import statistics as plain
+import statistics
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 TARGET_LEAKAGE_AUC = 0.97
-"""No honest feature tells a claim's fate by itself this well (AUC)."""
+"""A single feature with a higher AUC is reported as target leakage."""
 MIN_ROWS = 200
-"""Rows below which one feature's own AUC is chance."""
+"""With fewer rows the AUC of a single feature is not used."""
 MAX_SUBGROUPS = 50
 MIN_ROWS_PER_CLASS = 20
 _MICROS_PER_DAY = 86_400_000_000
 
 
 class EvaluableModel(Protocol):
-    """What is judged: a trained model, and what it was trained with."""
+    """A trained model and its hyperparameters."""
 
     @property
     def spec(self) -> InferenceSpec: ...
@@ -46,7 +46,7 @@ class EvaluableModel(Protocol):
 
 
 class EvaluationResult(NamedTuple):
-    """What came out. probability, truth: of the test rows, in their order."""
+    """The report of an evaluation. probabilities, labels: of the test rows, in their order."""
 
     report: EvaluationReport
     probabilities: Array
@@ -58,7 +58,7 @@ class EvaluationResult(NamedTuple):
 
 
 def evaluate_model(training_set: TrainingSet, trained_model: EvaluableModel) -> EvaluationResult:
-    """Measure a model on the test rows of its frame, beside the three baselines that are always told."""
+    """Evaluate a model and its three baselines on the test rows of its training set."""
     spec, seed, criteria = trained_model.spec, trained_model.spec.seed, training_set.model.acceptance_criteria
     labels = training_set.labels[training_set.test_rows]
     test_features = training_set.matrix(spec.features, training_set.test_rows)
@@ -93,10 +93,10 @@ def evaluate_model(training_set: TrainingSet, trained_model: EvaluableModel) -> 
 
 
 def evaluate_baselines(training_set: TrainingSet, trained_model: EvaluableModel) -> dict[str, Estimate]:
-    """Measure what the model must beat, on the same rows, learned from the same rows with the same settings and rounds.
+    """Measure the AUC of three baselines on the same rows, with the same hyperparameters and rounds.
 
-    raw: the thing's own columns. raw_and_provider: these and the provider's token as a category. provider_rate: the
-    provider's rate as it is, without learning.
+    columns: a model of the entity's own columns. columns_plus_entity: the same with the entity column as a category.
+    heuristic: one feature as it is, without training.
     """
     import numpy as np
 
@@ -114,7 +114,7 @@ def evaluate_baselines(training_set: TrainingSet, trained_model: EvaluableModel)
     categorical_positions = [
         position for position, column_input in enumerate(column_inputs) if column_input.type == "string"
     ]
-    # Tokens as numbers, in memory only: no file and no run ever holds them.
+    # Tokens become numbers in memory only; no file and no MLflow run stores them.
     entity_codes = training_set.codes(baselines.entity_column)
     labels = training_set.labels[training_set.test_rows]
 
@@ -122,9 +122,14 @@ def evaluate_baselines(training_set: TrainingSet, trained_model: EvaluableModel)
         train_features: Array, test_features: Array, feature_names: list[str], categorical: list[int]
     ) -> Estimate:
         booster = lightgbm.fit_booster(
-            train_features, training_set.labels[training_set.train_rows], feature_names=feature_names, categorical=categorical, hyperparameters=trained_model.hyperparameters,
-            rounds=trained_model.spec.rounds, seed=trained_model.spec.seed,
-        )  # fmt: skip
+            train_features,
+            training_set.labels[training_set.train_rows],
+            feature_names=feature_names,
+            categorical=categorical,
+            hyperparameters=trained_model.hyperparameters,
+            rounds=trained_model.spec.rounds,
+            seed=trained_model.spec.seed,
+        )
         return metrics.estimate_auc(lightgbm.predict_raw_scores(booster, test_features), labels)
 
     heuristic_values = training_set.matrix([inputs_by_name[baselines.heuristic]])[:, 0]
@@ -150,9 +155,9 @@ def evaluate_baselines(training_set: TrainingSet, trained_model: EvaluableModel)
 def compare_to_champion(
     training_set: TrainingSet, probabilities: Array, champion: Candidate, artifact: ModelArtifact
 ) -> ChampionComparison:
-    """Compare a candidate with what is live on the same test rows, of which the live one has learned none.
+    """Compare a candidate with the live model on test rows that the live model was not trained on.
 
-    live: the candidate behind it; one that was learned with another split may have learned rows of this window.
+    champion: the candidate behind the live release; trained with another split, it may have seen rows of this window.
     """
     spec, criteria = artifact.spec, training_set.model.acceptance_criteria
     if changed_features := [
@@ -161,29 +166,29 @@ def compare_to_champion(
         return ChampionComparison(
             champion.id,
             None,
-            f"it uses {', '.join(changed_features[:3])}, which is not in the features any more as it was",
+            f"it uses {', '.join(changed_features[:3])}, which was removed from the features or has another type now",
         )
     trained_until = _trained_until(champion.scores)
     if trained_until is None:
-        return ChampionComparison(champion.id, None, "it does not say up to when it has learned")
+        return ChampionComparison(champion.id, None, "its candidate does not record the end of its train rows")
     unseen = training_set.asked_at[training_set.test_rows] > trained_until
     labels = training_set.labels[training_set.test_rows][unseen]
     class_counts = int(labels.sum()), int((~labels).sum())
     if not unseen.all() and (len(labels) < criteria.test_rows or min(class_counts) < criteria.test_positives):
         return ChampionComparison(
-            champion.id, None, f"it has learned rows of this window, and {len(labels):,} others are too few"
+            champion.id, None, f"it was trained on rows of this window, and the {len(labels):,} other rows are too few"
         )
     features = training_set.matrix(spec.features, training_set.test_rows[unseen])
     champion_scores = lightgbm.predict_raw_scores(lightgbm.load_booster(artifact.booster_text), features)
-    # Platt's curve only rises where a > 0, and then changes no order.
+    # Platt's curve rises only where a > 0, and then keeps the order of the scores.
     champion_scores = calibration.calibrate_scores(spec.calibration, champion_scores)
     return ChampionComparison(champion.id, metrics.delong_test(probabilities[unseen], champion_scores, labels))
 
 
 def detect_target_leakage(training_set: TrainingSet, inputs: Sequence[FeatureInput]) -> dict[str, str]:
-    """Find features that tell the label by themselves, or by being missing; by `view.feature`, with how.
+    """Find features that determine the label by their value or by being missing; return evidence by `view.feature`.
 
-    Looked at on the train rows, before anything is learned: a model that holds the answer is not worth training.
+    Measured on the train rows, before training.
     """
     labels = training_set.labels[training_set.train_rows]
     train_features = training_set.matrix(inputs, training_set.train_rows)
@@ -197,14 +202,14 @@ def detect_target_leakage(training_set: TrainingSet, inputs: Sequence[FeatureInp
             evidence = (
                 f"AUC {value_auc:.3f} alone"
                 if value_auc > TARGET_LEAKAGE_AUC
-                else "it is missing just where the label says so"
+                else "whether it is missing determines the label"
             )
             suspected_leaks[f"{feature_input.view}.{feature_input.name}"] = evidence
     return suspected_leaks
 
 
 def shuffled_label_control(training_set: TrainingSet, trained_model: EvaluableModel, *, seed: int) -> Estimate:
-    """Learn from labels that were shuffled among the train rows: the AUC on true ones must lie about 0.5."""
+    """Train on shuffled labels of the train rows; the AUC on the true test labels must be near 0.5."""
     import numpy as np
 
     spec = trained_model.spec
@@ -222,13 +227,13 @@ def shuffled_label_control(training_set: TrainingSet, trained_model: EvaluableMo
 
 
 def _single_feature_auc(values: Array, labels: Array, feature_input: FeatureInput) -> float:
-    """The AUC of one feature alone, whichever way it points, on the rows that have it."""
+    """Measure the AUC of one feature alone, in either direction, on the rows that have a value."""
     import numpy as np
 
     present = np.isfinite(values)
     values, labels = values[present], labels[present]
     if feature_input.type == "string" and len(values):
-        # Shares learned on one half of the rows and looked at on the other: many rare categories would flatter.
+        # Rates come from one half of the rows and are scored on the other, since rare categories would overfit.
         codes, first_half = values.astype(int), np.arange(len(values)) % 2 == 0
         counts = np.bincount(codes[first_half], minlength=codes.max() + 1)
         positives = np.bincount(codes[first_half], weights=labels[first_half].astype(float), minlength=codes.max() + 1)
@@ -250,16 +255,16 @@ def _undirected_auc(values: Array, labels: Array) -> float:
 
 
 def _is_unchanged(training_set: TrainingSet, feature_input: FeatureInput) -> bool:
-    """Say whether a feature that a live model takes is still there, and of the type that it was learned with."""
+    """Return whether a feature of the live model still exists with the type that it was trained with."""
     current = training_set.joined_features.get(f"{feature_input.view}:{feature_input.name}")
     return current is not None and current.feature.type == feature_input.type
 
 
 def _trained_until(report: EvaluationReport) -> int | None:
-    """Say which question (microseconds) was the last that a model learned from."""
+    """Return the prediction time of the newest train row, in microseconds."""
     if report.trained_until:
         return to_epoch_micros(datetime.fromisoformat(report.trained_until))
-    # Candidates of before that was told say on which day their window began.
+    # Older candidates do not record it, but the day on which their test window began.
     return to_epoch_micros(datetime.fromisoformat(report.since).replace(tzinfo=UTC)) - 1 if report.since else None
 
 
@@ -286,12 +291,13 @@ def _evaluate_subgroups(training_set: TrainingSet, probabilities: Array, flagged
         names = sorted(set(values.tolist()))
         if feature_use.feature.type == "float64" or len(names) > MAX_SUBGROUPS:
             raise ProjectError(
-                f"{feature_use.name} makes {len(names)} subgroups",
-                fix="choose a feature of at most 50 values, and no amounts",
+                f"{feature_use.name} would make {len(names)} subgroups",
+                fix="choose a feature with at most 50 values that is not an amount",
             )
         if any(TOKEN_PATTERN.fullmatch(item) for item in names):
             raise ProjectError(
-                f"{feature_use.name} holds tokens, and people are no subgroup", fix="choose another feature"
+                f"{feature_use.name} contains tokens; a subgroup cannot be defined on an identifier",
+                fix="choose another feature",
             )
         for name in names:
             in_subgroup = values == name
@@ -318,10 +324,10 @@ def _category_text(value: object) -> str:
 
 
 def _time_reasons(booster: lightgbm.Booster, rows: Array) -> float:
-    """Time the reasons of one answer: the median of some, in microseconds, on this machine."""
+    """Time the reasons of one prediction: the median of some rows, in microseconds, on this machine."""
     durations: list[float] = []
     for row in rows[:40].tolist():
         started_at = time.perf_counter()
         lightgbm.compute_contributions(booster, row)
         durations.append(time.perf_counter() - started_at)
-    return round(plain.median(durations) * 1e6, 1)
+    return round(statistics.median(durations) * 1e6, 1)

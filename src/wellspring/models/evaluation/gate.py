@@ -1,4 +1,4 @@
-"""Whether a candidate may be released: figures held against bars; pure. What was not measured is never a pass."""
+"""The gate: decide whether a candidate may be released. Pure functions. A metric that was not measured never passes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from wellspring.records.models import EvaluationReport, SubgroupMetrics
 from wellspring.records.verdict import Reason, Verdict, VerdictOutcome
 
 SIGNIFICANCE_LEVEL = 0.05
-# A harm that was seen outweighs evidence that is missing.
+# A measured failure outweighs missing evidence.
 _OUTCOMES_WORST_FIRST: tuple[VerdictOutcome, ...] = ("fail", "invalid", "inconclusive")
 
 
 class ChampionComparison(NamedTuple):
-    """A candidate beside what is live, on the same rows. paired: candidate minus live; None: it could not be measured,
-    and `why` says so."""
+    """A candidate compared with the live model on the same rows.
+
+    comparison: candidate minus live; None if it could not be measured, and `reason` explains why.
+    """
 
     champion: str
     comparison: PairedComparison | None
@@ -28,7 +30,7 @@ class ChampionComparison(NamedTuple):
 
 
 class GateFinding(NamedTuple):
-    """One reason, and what it makes of the whole: 'pass' for what is only told."""
+    """One reason and its effect on the verdict; 'pass' for information only."""
 
     outcome: VerdictOutcome
     reason: Reason
@@ -45,9 +47,10 @@ def check_candidate(
     champion: str | None,
     comparison: ChampionComparison | None,
 ) -> Verdict:
-    """Judge a candidate. positives: of the test rows. suspicious: features that tell the answer alone, and how.
+    """Check a candidate against its acceptance criteria.
 
-    live: the candidate behind what is live, None before the first release; then `versus` is demanded.
+    positives: of the test rows. suspected_leaks: evidence by feature. champion: the candidate behind the live release,
+    None before the first; with a champion the comparison is required.
     """
     findings = [
         *_check_leaks(report, suspected_leaks),
@@ -63,10 +66,11 @@ def check_candidate(
 def check_leakage(
     model: ModelDefinition, views: FeatureViews, leaked_columns: Collection[str], audited_rows: Mapping[str, int]
 ) -> Verdict:
-    """Judge what a model rests on by what an edition knows to leak: `table.column` or `view.column`.
+    """Check everything that a model uses against the columns that the leakage audit reported.
 
-    That is its features and those that it is compared by, the instants and keys by which their rows are joined, and
-    the whole table of its label. audited: how many rows of each table were compared to know; none is no answer.
+    That is its features and those of its baselines and subgroups, the instants and keys by which their rows are joined,
+    and the whole table of its label. leaked_columns: `table.column` or `view.column`. audited_rows: rows that the audit
+    compared, by table; a table without compared rows is inconclusive.
     """
     dependencies = resolve_feature_dependencies(model, views)
     leaked = [
@@ -88,12 +92,12 @@ def check_leakage(
         for leaked_column in leaked_columns
         if leaked_column in join_columns or leaked_column.startswith(label_prefix)
     )
-    unaudited = [_unaudited_finding(item) for item in tables if audited_rows.get(item, 0) < 1]
+    unaudited = [_unaudited_finding(table) for table in tables if audited_rows.get(table, 0) < 1]
     return _build_verdict(model.subject, model.name, [*map(_leak_finding, dict.fromkeys(leaked)), *unaudited])
 
 
 def check_target_leakage(subject: str, model: str, suspected_leaks: Mapping[str, str]) -> Verdict:
-    """Judge a model's features by what each of them tells about the label alone."""
+    """Check that no single feature of a model determines the label."""
     return _build_verdict(
         subject, model, [_target_leakage_finding(name, evidence) for name, evidence in sorted(suspected_leaks.items())]
     )
@@ -127,37 +131,34 @@ def _check_leaks(report: EvaluationReport, suspected_leaks: Mapping[str, str]) -
 
 
 def _leak_finding(column: str) -> GateFinding:
-    explanation = "its value for a row differs from what was known when the row was asked about"
+    explanation = "its value differs from what was known at prediction time"
     if column.endswith(f".{KNOWN_SINCE_COLUMN}"):
-        explanation = (
-            "its table holds rows that were not there when it says that they were known, or has lost some since"
-        )
+        explanation = "its table has rows that were added after their known_since, or has lost rows since"
     return GateFinding("fail", Reason(code="leak", message=f"{column} knew the future ({explanation})", column=column))
 
 
 def _unaudited_finding(table: str) -> GateFinding:
     message = (
-        f"no row of {table} was compared with what was known earlier, so nobody knows whether it knew the future "
-        "(it was recorded at one instant: a column recorded_at in the drop says when each row was; or it was built "
-        "before this was counted: wellspring transform)"
+        f"the leakage audit compared no rows of {table}: every row has the same recorded_at. Deliver recorded_at per "
+        "row, or run `wellspring transform` again"
     )
     return _inconclusive_finding("not_audited", message, 0)
 
 
 def _target_leakage_finding(column: str, evidence: str) -> GateFinding:
-    message = (
-        f"{column} tells the answer by itself ({evidence}); it is taken for the answer until somebody shows otherwise"
-    )
+    message = f"{column} determines the label by itself ({evidence}); it is treated as target leakage"
     return GateFinding("fail", Reason(code="target_leakage", message=message, column=column))
 
 
 def _check_evidence(report: EvaluationReport, criteria: AcceptanceCriteria, positives: int) -> list[GateFinding]:
     findings: list[GateFinding] = []
     if report.test_rows < criteria.test_rows:
-        message = f"{report.test_rows:,} rows judged it, and {criteria.test_rows:,} are asked for"
+        message = f"it was evaluated on {report.test_rows:,} rows; {criteria.test_rows:,} are required"
         findings.append(_inconclusive_finding("test_rows", message, report.test_rows))
     if min(positives, report.test_rows - positives) < criteria.test_positives:
-        message = f"the rows that judged it hold {positives:,} of one kind, and {criteria.test_positives:,} of each are asked for"
+        message = (
+            f"the test rows contain {positives:,} positives; {criteria.test_positives:,} of each class are required"
+        )
         findings.append(_inconclusive_finding("test_positives", message, positives))
     for name in ("auc", "brier", "calibration_error"):
         metric = report.metrics.get(name)
@@ -165,7 +166,9 @@ def _check_evidence(report: EvaluationReport, criteria: AcceptanceCriteria, posi
             findings.append(_inconclusive_finding("missing_metric", f"its {_metric_title(name)} was not measured"))
         elif not all(math.isfinite(number) for number in (metric.value, metric.low, metric.high)):
             findings.append(
-                GateFinding("invalid", Reason(code="invalid_metric", message=f"its {_metric_title(name)} is no number"))
+                GateFinding(
+                    "invalid", Reason(code="invalid_metric", message=f"its {_metric_title(name)} is not a number")
+                )
             )
     return findings
 
@@ -174,16 +177,13 @@ def _check_metrics(report: EvaluationReport, criteria: AcceptanceCriteria) -> li
     findings: list[GateFinding] = []
     auc, brier, error = (report.metrics.get(name) for name in ("auc", "brier", "calibration_error"))
     if auc is not None and auc.low < criteria.auc:
-        message = f"its AUC is {auc.value:.3f}, at worst {auc.low:.3f}, and the bar is {criteria.auc:.3f}"
+        message = f"its AUC is {auc.value:.3f}, low end {auc.low:.3f}; at least {criteria.auc:.3f} is required"
         findings.append(GateFinding("fail", Reason(code="auc", message=message)))
     if brier is not None and brier.value > criteria.brier:
-        message = f"its Brier score is {brier.value:.3f}, and at most {criteria.brier:.3f} is allowed"
+        message = f"its Brier score is {brier.value:.3f}; at most {criteria.brier:.3f} is allowed"
         findings.append(GateFinding("fail", Reason(code="brier", message=message)))
     if error is not None and error.value > criteria.calibration_error:
-        message = (
-            f"what it says and what happens lie {error.value:.3f} apart on average, "
-            f"and at most {criteria.calibration_error:.3f} is allowed"
-        )
+        message = f"its calibration error is {error.value:.3f}; at most {criteria.calibration_error:.3f} is allowed"
         findings.append(GateFinding("fail", Reason(code="calibration", message=message)))
     return findings
 
@@ -192,13 +192,13 @@ def _check_comparison(
     champion: str | None, comparison: ChampionComparison | None, criteria: AcceptanceCriteria
 ) -> list[GateFinding]:
     if champion is None:
-        return [GateFinding("pass", Reason(code="no_live_model", message="nothing is live to compare it with"))]
+        return [GateFinding("pass", Reason(code="no_live_model", message="no release is live to compare it with"))]
     if comparison is None or comparison.comparison is None or comparison.champion != champion:
         reason = comparison.reason if comparison is not None and comparison.reason else "it was not measured"
         return [
             GateFinding(
                 "invalid",
-                Reason(code="live_comparison", message=f"it could not be compared with what is live: {reason}"),
+                Reason(code="live_comparison", message=f"it could not be compared with the live model: {reason}"),
             )
         ]
     difference, p = comparison.comparison.difference, comparison.comparison.p
@@ -207,12 +207,12 @@ def _check_comparison(
     if not math.isfinite(difference.low) or math.isnan(p):
         return [
             GateFinding(
-                "invalid", Reason(code="live_comparison", message="its comparison with what is live is no number")
+                "invalid", Reason(code="live_comparison", message="its comparison with the live model is not a number")
             )
         ]
     if difference.value < 0 and p < SIGNIFICANCE_LEVEL:
         return [
-            GateFinding("fail", Reason(code="worse_than_live", message=f"it is worse than what is live: {summary}"))
+            GateFinding("fail", Reason(code="worse_than_live", message=f"it is worse than the live model: {summary}"))
         ]
     if difference.low < -criteria.margin:
         message = f"it is not shown to be within {criteria.margin:.3f} of what is live: {summary}"
@@ -223,7 +223,7 @@ def _check_comparison(
 def _check_subgroup(subgroup: SubgroupMetrics, criteria: AcceptanceCriteria) -> list[GateFinding]:
     name = f"{subgroup.column} = {subgroup.value}"
     if not subgroup.enough_rows:
-        message = f"{name} has {subgroup.rows:,} rows and is not judged"
+        message = f"{name} has {subgroup.rows:,} rows and is not evaluated"
         return [
             GateFinding(
                 "pass", Reason(code="subgroup_too_small", message=message, column=subgroup.column, count=subgroup.rows)
@@ -232,12 +232,15 @@ def _check_subgroup(subgroup: SubgroupMetrics, criteria: AcceptanceCriteria) -> 
     if subgroup.auc is None or subgroup.calibration_gap is None:
         return [
             _inconclusive_finding(
-                "subgroup_not_measured", f"{name} was to be judged, and was not measured", subgroup.rows
+                "subgroup_not_measured", f"{name} has enough rows but was not measured", subgroup.rows
             )
         ]
     findings: list[GateFinding] = []
     if not subgroup.auc.value >= criteria.subgroup_auc:
-        message = f"for {name} ({subgroup.rows:,} rows) its AUC is {subgroup.auc.value:.3f}, and the bar is {criteria.subgroup_auc:.3f}"
+        message = (
+            f"for {name} ({subgroup.rows:,} rows) its AUC is {subgroup.auc.value:.3f}; "
+            f"at least {criteria.subgroup_auc:.3f} is required"
+        )
         findings.append(
             GateFinding(
                 "fail", Reason(code="subgroup_auc", message=message, column=subgroup.column, count=subgroup.rows)
@@ -245,8 +248,8 @@ def _check_subgroup(subgroup: SubgroupMetrics, criteria: AcceptanceCriteria) -> 
         )
     if not abs(subgroup.calibration_gap) <= criteria.subgroup_calibration_gap:
         message = (
-            f"for {name} ({subgroup.rows:,} rows) it says {subgroup.calibration_gap:+.3f} beside what happens, "
-            f"and at most {criteria.subgroup_calibration_gap:.3f} is allowed"
+            f"for {name} ({subgroup.rows:,} rows) its calibration gap is {subgroup.calibration_gap:+.3f}; "
+            f"at most {criteria.subgroup_calibration_gap:.3f} is allowed"
         )
         findings.append(
             GateFinding(
@@ -261,14 +264,14 @@ def _check_budget(report: EvaluationReport, criteria: AcceptanceCriteria) -> lis
     findings: list[GateFinding] = []
     if report.trees > criteria.trees or report.leaves > criteria.leaves:
         message = (
-            f"it has {report.trees} trees of up to {report.leaves} leaves, and the reasons of an answer have a budget "
-            f"of {criteria.trees} of {criteria.leaves}"
+            f"it has {report.trees} trees of up to {report.leaves} leaves; the budget is {criteria.trees} trees of "
+            f"{criteria.leaves} leaves"
         )
         findings.append(GateFinding("fail", Reason(code="size", message=message)))
     if not report.reason_microseconds <= criteria.reason_microseconds:
         message = (
-            f"the reasons of one answer took {report.reason_microseconds:,.0f} microseconds, "
-            f"and have {criteria.reason_microseconds:,.0f}"
+            f"the reasons of one prediction took {report.reason_microseconds:,.0f} microseconds; "
+            f"at most {criteria.reason_microseconds:,.0f} are allowed"
         )
         findings.append(GateFinding("fail", Reason(code="reason_time", message=message)))
     return findings

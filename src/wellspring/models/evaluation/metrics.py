@@ -1,6 +1,7 @@
-"""Figures of a binary score with their intervals; pure. score: higher means more likely; truth: bool, same length.
+"""Metrics of a binary classifier with 95 % intervals. Pure functions.
 
-Rows are taken as independent: where one person or provider has many rows, the true intervals are somewhat wider.
+score: higher means more likely; labels: bool, same length. Rows are treated as independent: where one entity has many
+rows, the true intervals are somewhat wider.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ RESAMPLES = 200
 
 
 class PairedComparison(NamedTuple):
-    """Two scores on the same rows. difference: first minus second, 95 %. z, p: DeLong's test, two-sided."""
+    """Two AUCs on the same rows. difference: first minus second, 95 %. z, p: DeLong's test, two-sided."""
 
     difference: Estimate
     z: float
@@ -43,7 +44,7 @@ def estimate_auc(score: Array, labels: Array) -> Estimate:
 
 
 def compute_auc(score: Array, labels: Array) -> float:
-    """The area under the ROC curve alone, for a quick look."""
+    """Measure the area under the ROC curve without an interval."""
     import numpy as np
 
     positives = int(labels.sum())
@@ -62,7 +63,7 @@ def delong_test(first: Array, second: Array, labels: Array) -> PairedComparison:
         _variance(positive_placements - second_positive_placements)
         + _variance(negative_placements - second_negative_placements)
     )
-    # Scores that order every row alike have no spread; their difference is exactly nothing.
+    # Scores with the same order have no variance, and their difference is exactly zero.
     z = value / deviation if deviation > 0 else 0.0 if value == 0 else math.copysign(math.inf, value)
     spread = NORMAL_95 * deviation
     difference = Estimate(value=value, low=value - spread, high=value + spread, rows=int(np.size(labels)))
@@ -94,19 +95,19 @@ def estimate_brier_score(probabilities: Array, labels: Array, *, seed: int) -> E
 
 
 def estimate_calibration_error(probabilities: Array, labels: Array, *, bins: int) -> Estimate:
-    """Measure the mean gap between what was said and what happened, over equal-count bins cut on the probability.
+    """Measure the mean gap between predicted and observed frequency over equal-count bins of the probability.
 
-    With few rows a bin it overstates a good model: chance alone makes gaps, and no draw of the same rows again shows
-    how large these are. So the interval is computed. Low: what is left when chance made as much of the gaps as
-    it does in 96 of 100 perfect models. High: the normal one, since gaps hide at most what they average to. It holds
-    the true error at least 95 times in 100 (measured: 96 to 100, for 500 to 15,000 rows in 10 bins).
+    With few rows per bin the value overstates the error: chance alone makes gaps, and resampling cannot remove them. So
+    the interval is computed. Low: the value minus the gap that chance exceeds in fewer than 4 of 100 perfect models.
+    High: the normal approximation. The interval covers the true error at least 95 times in 100 (measured: 96 to 100,
+    for 500 to 15,000 rows in 10 bins).
     """
     import numpy as np
 
     bin_numbers, rows = assign_bins(probabilities, bins), len(labels)
     bin_counts = np.bincount(bin_numbers, minlength=bins)
     value = float(np.abs(np.bincount(bin_numbers, weights=probabilities - labels, minlength=bins)).sum() / rows)
-    # One more of each kind: a bin in which nothing happened is not certain of it.
+    # One row of each class is added: a bin without positives does not prove a rate of zero.
     rate = (np.bincount(bin_numbers, weights=labels, minlength=bins) + 1) / (bin_counts + 2)
     deviations = np.sqrt(bin_counts * rate * (1 - rate)) / rows
     spread = NORMAL_95 * float(np.sqrt((deviations**2).sum()))
@@ -116,7 +117,7 @@ def estimate_calibration_error(probabilities: Array, labels: Array, *, bins: int
 
 
 def assign_bins(probabilities: Array, bins: int) -> Array:
-    """Number the equal-count bin of each row, from 0; equal probabilities share a bin."""
+    """Return the equal-count bin of each row, from 0; equal probabilities share a bin."""
     import numpy as np
 
     edges = np.unique(np.quantile(probabilities, np.linspace(0, 1, bins + 1)[1:-1]))
@@ -124,7 +125,7 @@ def assign_bins(probabilities: Array, bins: int) -> Array:
 
 
 def wilson_interval(successes: int, rows: int) -> Estimate:
-    """Measure a share, with Wilson's 95 % interval; of no rows it is 0 to 1."""
+    """Measure a proportion with Wilson's 95 % interval; without rows it is 0 to 1."""
     if rows == 0:
         return Estimate(value=0.0, low=0.0, high=1.0, rows=0)
     p, z2 = successes / rows, NORMAL_95**2
@@ -134,7 +135,7 @@ def wilson_interval(successes: int, rows: int) -> Estimate:
 
 
 def _placements(score: Array, labels: Array) -> tuple[Array, Array]:
-    """For each positive, the share of negatives below it (ties half); for each negative, of positives above it."""
+    """Return for each positive the share of negatives below it (ties half), for each negative of positives above it."""
     import numpy as np
 
     labels = np.asarray(labels, dtype=bool)
@@ -155,12 +156,12 @@ def _midranks(values: Array) -> Array:
 
 
 def _variance(placements: Array) -> float:
-    """Variance of the mean; one row alone says nothing of its spread."""
+    """Return the variance of the mean; 0 for a single row."""
     return float(placements.var(ddof=1) / len(placements)) if len(placements) > 1 else 0.0
 
 
 def _bootstrap_estimate(measure: Callable[[Array], float], rows: int, seed: int) -> Estimate:
-    """Measure once as it is, and RESAMPLES times with rows drawn again; the middle 95 % is the interval."""
+    """Measure once, and RESAMPLES times on resampled rows; the interval is the middle 95 %."""
     import numpy as np
 
     value = measure(np.ones(rows))

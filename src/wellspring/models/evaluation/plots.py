@@ -1,4 +1,4 @@
-"""Three small pictures of a model as SVG text: the same scores give the same bytes, and nothing has to be loaded."""
+"""Three plots of a model as SVG text, without a plotting library; the same scores give the same bytes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _INK, _SOFT, _LINE = "#1f2933", "#9aa5b1", "#0b6e99"
 
 
 def plot_calibration(probabilities: Array, labels: Array, *, bins: int) -> str:
-    """Draw what was said (across) against what happened (up), a point an equal-count bin."""
+    """Draw predicted (x) against observed (y) frequency, one point per equal-count bin."""
     bin_numbers = metrics.assign_bins(probabilities, bins)
     points = [
         (float(probabilities[bin_numbers == bin_number].mean()), float(labels[bin_numbers == bin_number].mean()))
@@ -26,11 +26,11 @@ def plot_calibration(probabilities: Array, labels: Array, *, bins: int) -> str:
     ]
     top = max(0.1, *(max(point) for point in points))
     marks = "".join(_render_dot(x / top, y / top) for x, y in points)
-    return _render_chart("calibration", f"said (0 to {top:.2f})", "happened", _render_diagonal() + marks)
+    return _render_chart("calibration", f"predicted (0 to {top:.2f})", "observed", _render_diagonal() + marks)
 
 
 def plot_roc(probabilities: Array, labels: Array) -> str:
-    """Draw the share of false alarms (across) against the share caught (up)."""
+    """Draw the false positive rate (x) against the true positive rate (y)."""
     import numpy as np
 
     order = np.argsort(-probabilities, kind="stable")
@@ -46,11 +46,11 @@ def plot_roc(probabilities: Array, labels: Array) -> str:
     ]
     line = " ".join(f"{_scale_x(x):.1f},{_scale_y(y):.1f}" for x, y in points)
     curve = f'<polyline points="{line}" fill="none" stroke="{_LINE}" stroke-width="2"/>'
-    return _render_chart("ROC", "false alarms", "caught", _render_diagonal() + curve)
+    return _render_chart("ROC", "false positive rate", "true positive rate", _render_diagonal() + curve)
 
 
 def plot_importance(names: Sequence[str], gains: Sequence[float], *, limit: int = 15) -> str:
-    """Draw how much each feature helped while learning, the strongest first."""
+    """Draw the importance of each feature, the largest first."""
     ranked = sorted(zip(names, gains, strict=True), key=lambda pair: (-pair[1], pair[0]))[:limit]
     top = max([gain for _, gain in ranked if gain > 0], default=1.0)
     step = (HEIGHT - 60) / max(1, len(ranked))
@@ -68,15 +68,16 @@ def _render_chart(title: str, x_label: str, y_label: str, content: str) -> str:
     axes = (
         f'<rect x="{MARGIN}" y="{MARGIN}" width="{WIDTH - 2 * MARGIN}" height="{HEIGHT - 2 * MARGIN}" fill="none" '
         f'stroke="{_SOFT}"/><text x="{WIDTH / 2}" y="{HEIGHT - 14}" text-anchor="middle">{escape(x_label)}</text>'
-        f'<text x="16" y="{HEIGHT / 2}" text-anchor="middle" transform="rotate(-90 16 {HEIGHT / 2})">{escape(y_label)}</text>'
+        f'<text x="16" y="{HEIGHT / 2}" text-anchor="middle" transform="rotate(-90 16 {HEIGHT / 2})">'
+        f"{escape(y_label)}</text>"
     )
     return _render_svg(title, axes + content)
 
 
 def _render_svg(title: str, content: str) -> str:
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="11" '
-        f'fill="{_INK}"><rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" '
+        f'font-size="11" fill="{_INK}"><rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>'
         f'<text x="{WIDTH / 2}" y="26" text-anchor="middle" font-size="14">{escape(title)}</text>{content}</svg>\n'
     )
 

@@ -1,1 +1,1 @@
-"""Releases: proposal to live pointer, rollback, recovery and history."""
+"""The release store, promotion and rollback, and the release history from the ledger."""

@@ -1,4 +1,4 @@
-"""What the ledger tells of the switches of a model: which release was live when, and who stood behind it."""
+"""The release history of a model from the ledger: which release was live when, and who approved it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SWITCH_ACTIONS = ("promote", "rollback")
 
 
 class ReleasePeriod(NamedTuple):
-    """One release, live from one switch to the next. by: who did it; until: None while it lasts."""
+    """The time during which one release was live. changed_by: who made it live; until: None while it is live."""
 
     release: str
     since: str
@@ -28,10 +28,8 @@ class ReleasePeriod(NamedTuple):
 def list_release_periods(
     index: LedgerEntries, model: str, instant: datetime | None = None
 ) -> tuple[ReleasePeriod, ...]:
-    """Say what was live of a model, newest first; with `at` (UTC), only what was live at that instant."""
-    switch_entries = [
-        list_switch.entry for list_switch in _list_switches(index, model) if list_switch.entry.phase == "done"
-    ]
+    """List the releases of a model that were live, newest first; with `instant` (UTC), the one that was live then."""
+    switch_entries = [switch.entry for switch in _list_switches(index, model) if switch.entry.phase == "done"]
     periods: list[ReleasePeriod] = []
     for position, entry in enumerate(switch_entries):
         until = format_instant(switch_entries[position + 1].known_since) if position + 1 < len(switch_entries) else None
@@ -59,7 +57,7 @@ def list_release_periods(
 
 
 def build_rollback_stack(index: LedgerEntries, model: str) -> list[str]:
-    """List the releases that one could go back through, the live one last. Raises Broken."""
+    """List the releases that a rollback could restore, the live one last. Raises CorruptedError."""
     rollback_stack: list[str] = []
     for indexed_entry in _list_switches(index, model):
         release_id = get_switched_release(indexed_entry.entry)
@@ -71,14 +69,14 @@ def build_rollback_stack(index: LedgerEntries, model: str) -> list[str]:
             rollback_stack.pop()
         else:
             raise CorruptedError(
-                f"{indexed_entry.entry.id} went back to {release_id}, which was not live before",
+                f"{indexed_entry.entry.id} rolled back to {release_id}, which was not live before",
                 fix="verify the ledger",
             )
     return rollback_stack
 
 
 def was_live(index: LedgerEntries, model: str, release: str) -> bool:
-    """Say whether a release was ever made live."""
+    """Return whether a release was ever live."""
     return any(
         indexed_entry.entry.phase == "done" and get_switched_release(indexed_entry.entry) == release
         for indexed_entry in _list_switches(index, model)
@@ -86,30 +84,30 @@ def was_live(index: LedgerEntries, model: str, release: str) -> bool:
 
 
 def find_last_failed_switch(index: LedgerEntries, model: str) -> Entry | None:
-    """Return the switch that came to its end last, if it failed: the pointer may have moved before it did."""
+    """Return the newest completed switch if it failed; its pointer may have moved before the failure."""
     ended = _list_switches(index, model)
     return ended[-1].entry if ended and ended[-1].entry.phase == "failed" else None
 
 
 def get_switched_release(entry: Entry) -> str:
-    """Name the release that a switch made live."""
+    """Return the id of the release that a switch made live."""
     return entry.subject.removeprefix("release:")
 
 
 def get_text_fact(entry: Entry, name: str) -> str:
-    """Return one fact that is text; empty if it is none."""
+    """Return a text fact; empty if it is missing or not text."""
     value = entry.facts.get(name)
     return value if isinstance(value, str) else ""
 
 
 def _list_switches(index: LedgerEntries, model: str) -> list[IndexedEntry]:
-    """List the switches of a model that came to an end, done or failed, in the order of the ledger."""
+    """List the switches of a model that completed, done or failed, in ledger order."""
     indexed_entries = [
         indexed_entry for action in SWITCH_ACTIONS for indexed_entry in index.list_entries(action=action)
     ]
     ended = [
-        item
-        for item in indexed_entries
-        if item.entry.phase in {"done", "failed"} and get_text_fact(item.entry, "model") == model
+        indexed
+        for indexed in indexed_entries
+        if indexed.entry.phase in {"done", "failed"} and get_text_fact(indexed.entry, "model") == model
     ]
-    return sorted(ended, key=lambda item: item.index)
+    return sorted(ended, key=lambda indexed: indexed.index)

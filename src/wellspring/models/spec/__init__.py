@@ -1,1 +1,1 @@
-"""Model definitions and the artifact that a trained model is stored as."""
+"""The model definition that a user writes, and the model artifact that training writes."""

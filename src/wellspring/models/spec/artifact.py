@@ -1,7 +1,7 @@
-"""The files of a trained model: LightGBM's text and one JSON, named by a signed manifest, read only if all fits.
+"""The files of a trained model: LightGBM's text and one JSON file, listed in a signed manifest.
 
-A manifest is a signed note (C2SP) whose text has one line `SHA256 NAME` a file; the artefact's digest is the SHA-256
-of that text. Nothing else is a model here: a pickle runs code when it is read, so no name but two is ever opened.
+A manifest is a signed note (C2SP) with one line `SHA256 NAME` per file; the artifact's digest is the SHA-256 of that
+text. Only these two file names are ever opened: a pickle would run code when it is read.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FeatureScalar = int | float | bool | str | None
 
 
 class FeatureInput(Frozen):
-    """One feature as the model takes it. categories: in the order of their codes; empty for what is no string."""
+    """One model input. categories: in the order of their codes; empty unless the type is string."""
 
     view: str
     name: str
@@ -36,7 +36,7 @@ class FeatureInput(Frozen):
     description: str
 
     def encode_value(self, value: FeatureScalar) -> float:
-        """Turn one value into the number that the model sees; what is missing or was never seen is NaN."""
+        """Encode one value as a float; missing values and unknown categories become NaN."""
         if value is None:
             return math.nan
         if self.type == "string":
@@ -45,7 +45,7 @@ class FeatureInput(Frozen):
 
 
 class PlattCalibration(Frozen):
-    """Turns the booster's raw score into a probability: 1 / (1 + exp(-(a * raw + b))). a, b: float.hex()."""
+    """Map the booster's raw score to a probability: 1 / (1 + exp(-(a * raw + b))). a, b: float.hex()."""
 
     kind: Literal["platt"] = "platt"
     a: str
@@ -61,7 +61,7 @@ class PlattCalibration(Frozen):
 
 
 class InferenceSpec(Frozen):
-    """`model.json`: everything between a row of features and a decision, but for the trees."""
+    """The content of `model.json`: everything that a prediction needs besides the trees."""
 
     format: Literal[1] = 1
     model: str
@@ -74,20 +74,20 @@ class InferenceSpec(Frozen):
     rounds: int
 
     def encode(self) -> bytes:
-        """Write it as canonical JSON."""
+        """Encode as canonical JSON."""
         return canonical.dumps_canonical(self.model_dump(mode="json"))
 
     def feature_vector(self, values: Mapping[str, Mapping[str, FeatureScalar]]) -> list[float]:
-        """Put one answer's features, by view and name, into the model's order."""
+        """Encode the features of one prediction, given by view and name, in the model's order."""
         return [feature.encode_value(values.get(feature.view, {}).get(feature.name)) for feature in self.features]
 
     def label_for(self, score: float) -> str:
-        """Say which label a calibrated score gets."""
+        """Return the label of a calibrated score."""
         return self.labels[1] if score >= float(self.threshold) else self.labels[0]
 
 
 class ModelArtifact(NamedTuple):
-    """The files of one model, checked. booster: LightGBM's text."""
+    """The verified files of one model. booster_text: LightGBM's text."""
 
     digest: Digest
     booster_text: str
@@ -95,7 +95,7 @@ class ModelArtifact(NamedTuple):
 
 
 def decode_spec(content: bytes) -> InferenceSpec:
-    """Read `model.json`. Raises Broken when it is not exactly what `encode` writes."""
+    """Read `model.json`. Raises CorruptedError unless it is what `InferenceSpec.encode` writes."""
     try:
         canonical.loads_canonical(content)
         return InferenceSpec.model_validate_json(content)
@@ -105,7 +105,7 @@ def decode_spec(content: bytes) -> InferenceSpec:
         ) from None
     except ValidationError as exc:
         raise CorruptedError(
-            f"{SPEC_FILE} is no recipe of a model: {exc.error_count()} fields are wrong",
+            f"{SPEC_FILE} is not a valid inference spec: {exc.error_count()} fields are wrong",
             fix="train the model again; do not serve this one",
         ) from None
 
@@ -118,10 +118,10 @@ def write_artifact(
     key: notes.VerifierKey,
     signer: LogSigner,
 ) -> Digest:
-    """Keep a model's files and their signed manifest, and return the artefact's digest; again changes nothing.
+    """Store a model's files and their signed manifest, and return the artifact's digest; idempotent.
 
-    paths: of the models' folder; the manifest stands under `manifests/DIGEST`. key: the signer's public half, named
-    `ORIGIN/models`. Raises Refused for any file but the two that a model has.
+    paths: the models folder; the manifest is stored at `manifests/DIGEST`. key: the signer's public key, named
+    `ORIGIN/models`. Raises Refused for any file other than the two that a model has.
     """
     manifest_text = _render_manifest({name: hashlib.sha256(content).hexdigest() for name, content in files.items()})
     for content in files.values():
@@ -129,30 +129,34 @@ def write_artifact(
     digest = hashlib.sha256(manifest_text).hexdigest()
     signature = notes.NoteSignature(key.name, key.key_id, signer.sign(manifest_text))
     if not notes.verify_signature_line(signature, key, manifest_text):
-        raise CorruptedError("the key server signed with another key than it shows", fix="stop; check the key `models`")
-    # Last: a manifest never names what is not there.
+        raise CorruptedError(
+            "the key server signed with another key than it publishes", fix="stop; check the key `models`"
+        )
+    # The manifest is written last, so that it never names missing files.
     paths.write_once(f"manifests/{digest}", manifest_text + b"\n" + signature.to_line())
     return digest
 
 
 def verify_artifact(digest: Digest, *, paths: NamedBlobStore, key: notes.VerifierKey) -> dict[str, Digest]:
-    """Check a manifest's hash, signature and names, and return its files' digests; no file is opened for it.
+    """Verify a manifest's hash, signature and file names, and return the files' digests, without opening the files.
 
-    Raises NotFound, Broken when the text is another or the key did not sign it, Refused for a name that no model has.
+    Raises NotFound, CorruptedError for a wrong hash or signature, Refused for an unknown file name.
     """
     try:
         note = notes.parse_note(paths.read(f"manifests/{digest}"))
     except NotFound:
-        raise NotFound(f"no model artefact {digest}", fix="name a candidate of `wellspring release list`") from None
+        raise NotFound(f"no model artifact {digest}", fix="name a candidate of `wellspring release list`") from None
     except canonical.MalformedError:
         raise CorruptedError(
-            f"the manifest of artefact {digest} is no signed note", fix="stop; train the model again"
+            f"the manifest of artifact {digest} is not a signed note", fix="stop; train the model again"
         ) from None
     if hashlib.sha256(note.text).hexdigest() != digest:
-        raise CorruptedError(f"the manifest of artefact {digest} holds another text", fix="stop; train the model again")
+        raise CorruptedError(
+            f"the manifest of artifact {digest} does not match its digest", fix="stop; train the model again"
+        )
     if not any(notes.verify_signature_line(signature, key, note.text) for signature in note.signatures):
         raise CorruptedError(
-            f"artefact {digest} is not signed by {key.name}", fix="stop; serve only what this house trained"
+            f"artifact {digest} is not signed by {key.name}", fix="stop; serve only models that this project trained"
         )
     return _parse_manifest(note.text)
 
@@ -160,57 +164,59 @@ def verify_artifact(digest: Digest, *, paths: NamedBlobStore, key: notes.Verifie
 def read_artifact(
     digest: Digest, *, objects: ContentStore, paths: NamedBlobStore, key: notes.VerifierKey
 ) -> ModelArtifact:
-    """Return a model's files, each byte checked against the signed manifest. Raises what `verify` does, and Broken."""
+    """Read a model's files and verify them against the signed manifest. Raises as `verify_artifact`."""
     file_digests = verify_artifact(digest, paths=paths, key=key)
     spec = decode_spec(objects.get(file_digests[SPEC_FILE]))
     try:
         booster_text = objects.get(file_digests[BOOSTER_FILE]).decode("utf-8")
     except UnicodeDecodeError:
         raise CorruptedError(
-            f"{BOOSTER_FILE} of artefact {digest} is no text", fix="stop; train the model again"
+            f"{BOOSTER_FILE} of artifact {digest} is not text", fix="stop; train the model again"
         ) from None
     return ModelArtifact(digest, booster_text, spec)
 
 
 def encode_candidate(candidate: Candidate) -> bytes:
-    """Write a candidate as canonical JSON, without its id: the id is the beginning of the hash of these bytes."""
+    """Encode a candidate as canonical JSON without its id, which is the start of the hash of these bytes."""
     return canonical.dumps_canonical(_encode_floats(candidate.model_dump(mode="json", exclude={"id"})))
 
 
 def candidate_digest(candidate: Candidate) -> Digest:
-    """Hash a candidate: SHA-256 of its bytes, of which its id is the first 12 digits."""
+    """Return the SHA-256 of a candidate's bytes; its id is the first 12 digits."""
     return hashlib.sha256(encode_candidate(candidate)).hexdigest()
 
 
 def save_candidate(candidate: Candidate, *, paths: NamedBlobStore) -> None:
-    """Write a candidate down under `candidates/ID.json`, whatever its gate said; again changes nothing."""
+    """Store a candidate at `candidates/ID.json`, whatever its verdict; idempotent."""
     paths.write_once(f"candidates/{candidate.id}.json", encode_candidate(candidate))
 
 
 def read_candidate(candidate_id: str, *, paths: NamedBlobStore) -> Candidate:
-    """Return a candidate. Raises NotFound, Broken when its bytes are others."""
+    """Read a candidate. Raises NotFound, CorruptedError when its bytes do not match its id."""
     if not re.fullmatch(r"[0-9a-f]{12}", candidate_id):
-        raise NotFound(f"{candidate_id!r} is no id of a candidate", fix="see `wellspring release list`")
+        raise NotFound(f"{candidate_id!r} is not a candidate id", fix="see `wellspring release list`")
     try:
         content = paths.read(f"candidates/{candidate_id}.json")
     except NotFound:
         raise NotFound(f"no candidate {candidate_id}", fix="see `wellspring release list`") from None
     if hashlib.sha256(content).hexdigest()[:12] != candidate_id:
         raise CorruptedError(
-            f"candidate {candidate_id} no longer hashes to its name", fix="stop; train the model again"
+            f"candidate {candidate_id} is corrupt: its content does not match its id", fix="stop; train the model again"
         )
     try:
         fields = canonical.loads_canonical(content)
         if isinstance(fields, dict):
             return Candidate.model_validate({"id": candidate_id, **fields})
     except (canonical.MalformedError, ValidationError):
-        # Its bytes are those that its name says: another version of the house wrote them, or nobody of it.
+        # The bytes match the id, but are not a candidate of this version.
         pass
-    raise CorruptedError(f"candidate {candidate_id} is no candidate", fix="stop; train the model again")
+    raise CorruptedError(
+        f"candidate {candidate_id} is corrupt: its content is not a candidate", fix="stop; train the model again"
+    )
 
 
 def list_candidates(paths: NamedBlobStore) -> tuple[str, ...]:
-    """List the ids of all candidates that are kept."""
+    """List the ids of all stored candidates."""
     return tuple(name.removeprefix("candidates/").removesuffix(".json") for name in paths.list("candidates"))
 
 
@@ -221,27 +227,28 @@ def _render_manifest(file_digests: Mapping[str, Digest]) -> bytes:
 
 
 def _parse_manifest(manifest_text: bytes) -> dict[str, Digest]:
-    """Read the lines of a manifest: exactly the two files of a model, each once."""
+    """Parse the lines of a manifest: exactly the two files of a model, each once."""
     lines = [line.split(" ", 1) for line in manifest_text.decode("utf-8", "replace").removesuffix("\n").split("\n")]
     names = [line[-1] for line in lines]
     if unexpected := sorted(set(names) - set(ARTIFACT_FILES)):
         raise Refused(
-            f"an artefact holds {len(unexpected)} files that no model has ({', '.join(unexpected)[:80]!r}); none was read",
-            fix=f"a model is {BOOSTER_FILE} and {SPEC_FILE}; a pickle, or anything else that may run code, is never opened",
+            f"an artifact lists {len(unexpected)} unknown files ({', '.join(unexpected)[:80]!r}); none was read",
+            fix=f"a model is {BOOSTER_FILE} and {SPEC_FILE}; pickles and other code are never opened",
         )
     if tuple(names) != ARTIFACT_FILES or any(not re.fullmatch(r"[0-9a-f]{64}", line[0]) for line in lines):
         raise Refused(
-            f"an artefact's manifest does not name {SPEC_FILE} and {BOOSTER_FILE}, each once", fix="train it again"
+            f"an artifact's manifest does not list {SPEC_FILE} and {BOOSTER_FILE} once each",
+            fix="train the model again",
         )
     return {line[1]: line[0] for line in lines}
 
 
 def _encode_floats(value: object) -> object:
-    """Write each float as the text that reads back as the same float: canonical JSON has none."""
+    """Replace each float by text that parses to the same float, since canonical JSON has no floats."""
     if isinstance(value, float):
         return repr(value)
     if isinstance(value, Mapping):
-        return {str(name): _encode_floats(element) for name, element in value.items()}
+        return {str(name): _encode_floats(member) for name, member in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_encode_floats(item) for item in value]
+        return [_encode_floats(member) for member in value]
     return value

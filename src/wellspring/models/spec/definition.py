@@ -1,4 +1,4 @@
-"""What a user's model file is made of: one `Model(...)`, and how such a file is read."""
+"""The contents of a user's model file, one `ModelDefinition(...)`, and how such a file is read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from wellspring.runtime import user_module
 from wellspring_verify import canonical
 
 DecimalText = Annotated[str, Field(pattern=r"^\d{1,9}(\.\d{1,9})?$")]
-"""Decimal text: what is approved must read the same to everybody."""
+"""Decimal text, so that an approved value has exactly one spelling."""
 Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 HyperparameterName = Literal[
     "num_leaves", "max_depth", "learning_rate", "min_data_in_leaf", "min_gain_to_split", "feature_fraction",
@@ -32,18 +32,18 @@ FeatureReference = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}:[a-z][a-
 
 
 class Label(Frozen):
-    """The truth that is learned. table: with the model's keys, known_since and sequence; column: a bool of it."""
+    """The label. table: has the model's keys, known_since and sequence; column: a bool."""
 
     table: Identifier
     column: Identifier
 
 
 class TimeSplit(Frozen):
-    """Learn from what lies before, be judged on what came after.
+    """The split by time: train on earlier rows, evaluate on later ones.
 
-    test_days: length of the window that judges. gap_days: between what is learned from and that window; longer than
-    a label takes to be known, or the slow labels are missing. settle_days: the newest rows whose labels are still
-    coming in, left out altogether, since a fast label is seldom like a slow one.
+    test_days: length of the test window. gap_days: between the train rows and the test window; it should be longer than
+    a label takes to be known, else slow labels are missing. label_maturity_days: the newest rows, whose labels are
+    incomplete, are excluded, because early labels differ from late ones.
     """
 
     test_days: int = Field(default=60, ge=1)
@@ -52,9 +52,9 @@ class TimeSplit(Frozen):
 
 
 class HyperparameterSearch(Frozen):
-    """How settings are looked for. rows: the newest rows that a trial learns from (the final model takes all).
+    """The hyperparameter search. rows: the newest rows that a trial trains on (the final model uses all).
 
-    space: by LightGBM's name of a setting (low, high), or (low, high, "log").
+    space: (low, high) or (low, high, "log") by LightGBM's name of a hyperparameter.
     """
 
     trials: int = Field(default=10, ge=1, le=500)
@@ -72,9 +72,11 @@ class HyperparameterSearch(Frozen):
 
 
 class AcceptanceCriteria(Frozen):
-    """What a candidate must reach. auc: the low end of its 95 % interval. margin: how much worse than the live
-    release it may be and still be called no worse. group_auc, group_gap: of each subgroup that is large enough.
-    trees, leaves, reason_microseconds: what the reasons of one answer may cost.
+    """The limits that a candidate must meet.
+
+    auc: for the low end of its 95 % interval. margin: how much worse than the live model it may be (AUC).
+    subgroup_auc, subgroup_calibration_gap: for each subgroup that is large enough. trees, leaves, reason_microseconds:
+    the budget for the reasons of one prediction.
     """
 
     auc: float = Field(default=0.6, ge=0, le=1)
@@ -92,17 +94,17 @@ class AcceptanceCriteria(Frozen):
 
 
 class Subgroup(Frozen):
-    """Rows that share one value of a feature are looked at alone. minimum: smaller groups are told, not judged."""
+    """A feature whose values define subgroups. min_rows: smaller subgroups are reported, not evaluated."""
 
     feature: FeatureReference
     min_rows: int = Field(default=300, ge=1)
 
 
 class Threshold(Frozen):
-    """From which score on the second label is given; exactly one rule.
+    """The score from which the second label is predicted; exactly one rule.
 
-    recall: the highest score that still catches this share. caught and false_alarm: what one right alarm brings and
-    one wrong alarm costs; the score with the most expected value. fixed: this score.
+    recall: the highest score with at least this recall. true_positive_benefit and false_positive_cost: the score with
+    the highest expected value. fixed: this score.
     """
 
     recall: DecimalText | None = None
@@ -114,15 +116,18 @@ class Threshold(Frozen):
     def _check_single_rule(self) -> Self:
         rules = [self.recall is not None, self.true_positive_benefit is not None, self.fixed is not None]
         if sum(rules) != 1 or (self.true_positive_benefit is None) != (self.false_positive_cost is None):
-            raise ValueError("give recall, or fixed, or caught together with false_alarm")
+            raise ValueError("give recall, or fixed, or true_positive_benefit together with false_positive_cost")
         if any(Decimal(share) > 1 for share in (self.recall, self.fixed) if share is not None):
-            raise ValueError("recall and fixed are between 0 and 1")
+            raise ValueError("recall and fixed must be between 0 and 1")
         return self
 
 
 class BaselineFeatures(Frozen):
-    """What the model is always told beside. raw: columns of the thing itself, without identities. provider: the
-    spine's token column that is added to them as a category. rate: a feature that is a guess by itself."""
+    """The baselines that each evaluation measures.
+
+    columns: features of the entity itself, without identifiers. entity_column: a token column of the spine, added to
+    them as a category. heuristic: a feature that is a prediction by itself.
+    """
 
     columns: tuple[FeatureReference, ...] = Field(min_length=1)
     entity_column: Identifier
@@ -130,10 +135,10 @@ class BaselineFeatures(Frozen):
 
 
 class ModelDefinition(Frozen):
-    """One question to learn, in one file `models/NAME.py`.
+    """A model, in one file `models/NAME.py`.
 
-    spine: the table of the things asked about, one a key; a row's known_since is the instant of the question.
-    features: `view:feature`, or `view:*`. labels: what is said below the threshold, and from it on.
+    spine: the table of the entities to predict for, one row per key; a row's known_since is its prediction time.
+    features: `view:feature`, or `view:*`. labels: predicted below the threshold, and from it on.
     """
 
     name: Identifier
@@ -156,7 +161,7 @@ class ModelDefinition(Frozen):
 
 
 class FeatureUse(NamedTuple):
-    """One feature that a model uses, and the view that it comes from."""
+    """A feature that a model uses, and its view."""
 
     view: FeatureViewSpec
     feature: FeatureSpec
@@ -167,20 +172,20 @@ class FeatureUse(NamedTuple):
 
     @property
     def column_name(self) -> str:
-        """Its name in the table that a join as known then makes."""
+        """Return its column name in the point-in-time join."""
         return joined_column_name(self.view.name, self.feature.name)
 
 
 def list_models(folder: Path | None) -> list[str]:
-    """List the models of a folder, by their files; none of no folder."""
+    """List the models of a folder by their file names; empty without a folder."""
     paths = folder.glob("*.py") if folder is not None else ()
     return sorted(path.stem for path in paths if not path.stem.startswith("_"))
 
 
 def load_model_definition(folder: Path, name: str) -> ModelDefinition:
-    """Read `folder/NAME.py`, which holds one `Model` of that name.
+    """Read `folder/NAME.py`, which defines one `ModelDefinition` of that name.
 
-    Raises NotFound with the nearest name, ProjectError with file and line for whatever is wrong in the file.
+    Raises NotFound with the nearest name, ProjectError with file and line for an error in the file.
     """
     path = folder / f"{name}.py"
     model_names = list_models(folder)
@@ -192,15 +197,15 @@ def load_model_definition(folder: Path, name: str) -> ModelDefinition:
         if isinstance(definition, ModelDefinition)
     ]
     if len(definitions) != 1 or definitions[0].name != name:
-        defined_names = ", ".join(repr(item.name) for item in definitions) or "none"
+        defined_names = ", ".join(repr(definition.name) for definition in definitions) or "none"
         raise ProjectError(
-            f"{path}: one ModelDefinition(name={name!r}) is expected; there is: {defined_names}", fix=f"edit {path}"
+            f"{path}: expected one ModelDefinition(name={name!r}); found: {defined_names}", fix=f"edit {path}"
         )
     return definitions[0]
 
 
 def resolve_features(model: ModelDefinition, views: FeatureViews) -> tuple[FeatureUse, ...]:
-    """Find the features that a model names, in its order, each once. Raises NotFound with the nearest name."""
+    """List the features that a model names, in its order, without duplicates. Raises NotFound with the nearest name."""
     feature_uses: dict[str, FeatureUse] = {}
     for reference in model.features:
         view_name, _, feature_name = reference.partition(":")
@@ -215,7 +220,7 @@ def resolve_features(model: ModelDefinition, views: FeatureViews) -> tuple[Featu
 
 
 def resolve_feature_dependencies(model: ModelDefinition, views: FeatureViews) -> tuple[FeatureUse, ...]:
-    """Find all that a model's figures rest on, each once: its features, and those of its baselines and subgroups."""
+    """List the features that an evaluation uses: those of the model, its baselines and its subgroups."""
     references = (
         *model.baselines.columns,
         model.baselines.heuristic,
@@ -238,7 +243,7 @@ def find_feature(reference: str, views: FeatureViews) -> FeatureUse:
 
 
 def digest_training_sources(project: Project, name: str) -> dict[str, Digest]:
-    """Digest each file of the project that a model's training rests on: its own, the features', dbt's."""
+    """Hash each source file that a training uses: the model file, the feature definitions, and the dbt project."""
     source_paths = project.source_paths
     files = [source_paths["models"] / f"{name}.py"] if "models" in source_paths else []
     files += [source_paths["features"]] if "features" in source_paths else []
@@ -256,7 +261,7 @@ def digest_training_sources(project: Project, name: str) -> dict[str, Digest]:
 
 
 def combine_source_digests(source_digests: Mapping[str, Digest]) -> Digest:
-    """Digest all of a training's code at once: SHA-256 of the canonical JSON of its files' digests."""
+    """Hash a training's sources: SHA-256 of the canonical JSON of the files' digests."""
     return hashlib.sha256(canonical.dumps_canonical(dict(source_digests))).hexdigest()
 
 

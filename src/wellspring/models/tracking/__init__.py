@@ -1,1 +1,1 @@
-"""The experiment tracker and model registry (MLflow)."""
+"""The MLflow registry adapter."""

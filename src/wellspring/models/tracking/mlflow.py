@@ -1,8 +1,8 @@
-"""Runs and versions in MLflow: the only file that knows it. What is true stands in the ledger; this is its projection.
+"""The MLflow adapter: runs and model versions. The ledger is authoritative; MLflow shows a projection of it.
 
-The client only, never MLflow's fluent functions, whose "current run" is one for the whole process. MLflow reads how it
-connects from the process's environment, and from nowhere else: the constructor sets that, once, in this one place, so
-two registries with different certificates do not fit into one process. It runs no plugin of another package.
+Uses MlflowClient, not the fluent functions, whose "current run" is global to the process. MLflow reads its connection
+settings only from environment variables, which the constructor sets; so two registries with different certificates
+cannot be used in one process. No MLflow plugin of another package is loaded.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 PRODUCTION_ALIAS, STAGING_ALIAS = "production", "staging"
 RELEASE_TAG, APPROVED_BY_TAG = "ws.release", "ws.approved_by"
 TIMEOUT_SECONDS = 5
-"""How long MLflow may take for one answer, and it is asked twice: a learner that waits for minutes looks dead."""
+"""The timeout of one MLflow request, which is retried once."""
 _MLFLOW_ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "GIT_PYTHON_REFRESH": "quiet",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    # Nothing here loads a model from MLflow; should somebody add it, a pickle is still refused.
+    # No code here loads a model from MLflow; if somebody adds it, pickles are still refused.
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
@@ -40,7 +40,7 @@ _MLFLOW_ENVIRONMENT = {
 
 
 class RunRecord(NamedTuple):
-    """What a run says of itself. files: names of its artefacts at the top."""
+    """The params and tags of an MLflow run."""
 
     run: str
     params: dict[str, str]
@@ -48,7 +48,7 @@ class RunRecord(NamedTuple):
 
 
 class LiveVersion(NamedTuple):
-    """What the ledger says is live of one model. run: behind the release; approved_by: a person's name."""
+    """The live release of a model according to the ledger. run: its MLflow run; approved_by: a user name."""
 
     run: str
     release: str
@@ -56,9 +56,9 @@ class LiveVersion(NamedTuple):
 
 
 class MlflowRegistry:
-    """One MLflow server. uri: https://... (or sqlite:///... in tests). ca, client_cert: PEM files, for mutual TLS.
+    """A client of one MLflow server. uri: https://... (sqlite:///... in tests). ca, client_cert: PEM files for mTLS.
 
-    Every method raises Unavailable when MLflow does not answer within seconds.
+    Every method raises Unavailable when MLflow does not respond within seconds.
     """
 
     def __init__(self, uri: str, *, ca: Path | None = None, client_cert: Path | None = None) -> None:
@@ -69,7 +69,7 @@ class MlflowRegistry:
             os.environ.pop(name, None) if path is None else os.environ.update({name: str(path)})
 
     def start_run(self, model: str) -> str:
-        """Begin a run of one model, and return its id."""
+        """Create a run of one model, and return its id."""
         with self._open_client("begin a run") as client:
             existing = client.get_experiment_by_name(model)
             experiment_id = existing.experiment_id if existing is not None else client.create_experiment(model)
@@ -85,7 +85,7 @@ class MlflowRegistry:
         tags: Mapping[str, str],
         files: Mapping[str, bytes],
     ) -> None:
-        """Write down what a run did. files: by name, with `/` between folders. No rows of data are ever among them."""
+        """Log a run. files: content by relative path; they must contain no rows of data."""
         from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 
         dataset = Dataset(name="built", digest=edition.id, source_type="wellspring", source=edition.subject)
@@ -110,7 +110,7 @@ class MlflowRegistry:
             client.set_terminated(run, "FAILED" if failed else "FINISHED")
 
     def register_version(self, model: str, run: str, *, tags: Mapping[str, str]) -> str:
-        """Make a version of a run's artefacts and return its number; again changes nothing."""
+        """Create a model version of a run's artifacts, and return its number; idempotent."""
         with self._open_client("register a version") as client:
             if not self._has_model(client, model):
                 client.create_registered_model(model)
@@ -123,22 +123,24 @@ class MlflowRegistry:
             return str(version)
 
     def get_run(self, run: str) -> RunRecord:
-        """Return what a run says of itself. Raises NotFound."""
+        """Return the params and tags of a run. Raises NotFound."""
         with self._open_client("read a run", not_found_message=f"no run {run!r} in MLflow") as client:
             mlflow_run = client.get_run(run)
             return RunRecord(run, dict(mlflow_run.data.params), dict(mlflow_run.data.tags))
 
     def reconcile(self, model: str, live: LiveVersion | None) -> tuple[str, ...]:
-        """Make the alias `production` and its tags say what the ledger says, and return what had to be changed.
+        """Set the alias `production` and its tags to the live release, and return what changed.
 
-        Whoever moved the alias by hand released nothing: it is moved back. live None: nothing is live.
+        An alias that was moved by hand is moved back. live None: no release is live.
         """
         changed: list[str] = []
         with self._open_client("project what is live") as client:
             if not self._has_model(client, model):
                 if live is None:
                     return ()
-                raise NotFound(f"MLflow has no model {model!r}", fix="learn it again, or restore MLflow's database")
+                raise NotFound(
+                    f"MLflow has no model {model!r}", fix="train the model again, or restore MLflow's database"
+                )
             expected = None if live is None else self._find_version(client, model, live.run)
             if live is not None and expected is None:
                 raise NotFound(f"MLflow has no version of run {live.run}", fix="restore MLflow's database")
@@ -159,13 +161,13 @@ class MlflowRegistry:
         return tuple(changed)
 
     def stage_version(self, model: str, run: str) -> None:
-        """Point the alias `staging` at a run's version: it is proposed, and not live."""
+        """Point the alias `staging` at a run's version, which is proposed and not live."""
         with self._open_client(
             "project what is proposed", not_found_message=f"MLflow has no version of run {run}"
         ) as client:
             version = self._find_version(client, model, run)
             if version is None:
-                raise NotFound(f"MLflow has no version of run {run}", fix="learn it again")
+                raise NotFound(f"MLflow has no version of run {run}", fix="train the model again")
             client.set_registered_model_alias(model, STAGING_ALIAS, version)
 
     @staticmethod
@@ -179,7 +181,7 @@ class MlflowRegistry:
 
     @contextmanager
     def _open_client(self, operation: str, *, not_found_message: str = "") -> Generator[MlflowClient]:
-        """Hand out the client, and say what went wrong in the house's words."""
+        """Yield the client, and map MLflow's errors to wellspring's."""
         try:
             from mlflow import MlflowClient
             from mlflow.exceptions import MlflowException
@@ -188,7 +190,7 @@ class MlflowRegistry:
             raise Unavailable("mlflow is not installed", fix="pip install 'wellspring[models]'") from None
         import requests
 
-        # MLflow asks every installed package for plugins; Feast offers a header, and takes five seconds to be loaded.
+        # MLflow loads plugins of every installed package; Feast registers one that takes five seconds to load.
         plugins._get_entry_points = _no_plugins
         try:
             if self._client is None:
@@ -197,7 +199,7 @@ class MlflowRegistry:
         except MlflowException as exc:
             if not_found_message and _error_code(exc) in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
                 raise NotFound(not_found_message, fix="name a run of `wellspring train`") from None
-            # Its code and no more: MLflow's text may hold an address with a password in it.
+            # Only the error code: MLflow's message may contain an address with a password.
             raise Unavailable(
                 f"MLflow did not {operation} ({_error_code(exc)})",
                 fix="see `wellspring status`; `wellspring up` starts it",

@@ -1,1 +1,1 @@
-"""Training a candidate, and training a run again."""
+"""Training runs and their reproduction."""

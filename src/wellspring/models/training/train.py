@@ -1,4 +1,4 @@
-"""Learn a model from a built edition, judge it, and keep it: the same run again gives the same bytes."""
+"""Train a model on a built edition, check it with the gate and store it; reproduce a run with the same bytes."""
 
 from __future__ import annotations
 
@@ -6,19 +6,17 @@ import hashlib
 import importlib.metadata
 import json
 from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
-from wellspring.data.features.point_in_time import joined_column_name
 from wellspring.errors import CorruptedError, Refused, Unavailable
 from wellspring.lake import editions
-from wellspring.models.datasets.training_set import TableReader, TrainingSet, build_training_set
+from wellspring.models.datasets.training_set import TableReader, build_training_set
 from wellspring.models.estimators import lightgbm
-from wellspring.models.estimators.search import Hyperparameters, search_hyperparameters
-from wellspring.models.evaluation import calibration, card, evaluate, gate, plots
+from wellspring.models.evaluation import card, evaluate, gate, plots
 from wellspring.models.spec import artifact, definition
-from wellspring.models.spec.artifact import BOOSTER_FILE, SPEC_FILE, FeatureInput, InferenceSpec
 from wellspring.models.spec.definition import ModelDefinition
 from wellspring.models.tracking.mlflow import RunRecord
+from wellspring.models.training.fit import TrainedModel, TrainingProgress, fit_model
 from wellspring.records.clock import Clock
 from wellspring.records.data import Edition, FeatureViews
 from wellspring.records.models import Candidate, Estimate
@@ -30,18 +28,9 @@ from wellspring.stores.objects.port import ContentStore, NamedBlobStore
 from wellspring.trust.keys.port import LogSigner
 from wellspring_verify import canonical, notes
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    Array = np.ndarray[Any, Any]
-
-TrainingProgress = Callable[[str, int, int], None]
-VALIDATION_SHARE = 0.2
-"""The newest share of the train rows: trials, calibration and threshold are judged on it, then it is learned too."""
-
 
 class ExperimentTracker(Protocol):
-    """What is asked of the place that keeps runs (`models.registry.Registry`)."""
+    """The part of the experiment tracker that training needs (`MlflowRegistry`)."""
 
     def start_run(self, model: str) -> str: ...
 
@@ -64,7 +53,7 @@ class ExperimentTracker(Protocol):
 
 
 class ModelStore(NamedTuple):
-    """Where models are kept, and by whose key. paths: of the models' folder; key: `ORIGIN/models`."""
+    """The storage of models. paths: the models folder; key: the verifier key `ORIGIN/models`."""
 
     objects: ContentStore
     paths: NamedBlobStore
@@ -72,28 +61,16 @@ class ModelStore(NamedTuple):
 
 
 class TrainingInputs(NamedTuple):
-    """What a training rests on beside the data. code: digest of each file; contracts: those that the data kept.
+    """The inputs of a training besides the data.
 
-    leaks: columns that the edition's publish says knew the future, `table.column`. audited: of how many rows of each
-    table that was asked.
+    source_digests: by source file. contracts: of the ingested data. leaked_columns: `table.column`, from the leakage
+    audit of the edition. audited_rows: rows that the audit compared, by table.
     """
 
     source_digests: Mapping[str, Digest]
     contracts: tuple[Ref, ...]
     leaked_columns: tuple[str, ...]
     audited_rows: Mapping[str, int]
-
-
-class TrainedModel(NamedTuple):
-    """A trained model. settings: LightGBM's, as the search chose them."""
-
-    spec: InferenceSpec
-    booster: lightgbm.Booster
-    hyperparameters: Hyperparameters
-
-    def encode_files(self) -> dict[str, bytes]:
-        """The two files of the artefact."""
-        return {BOOSTER_FILE: lightgbm.dump_booster(self.booster).encode(), SPEC_FILE: self.spec.encode()}
 
 
 def train_candidate(
@@ -111,11 +88,11 @@ def train_candidate(
     clock: Clock,
     progress: TrainingProgress,
 ) -> Candidate:
-    """Train a model on a built edition and hold it against its gate; return the candidate that passed.
+    """Train a model on a built edition and check it with the gate; return the candidate that passed.
 
-    live: the candidate behind what is live of this model. Raises Refused with the gate's verdict (the candidate is kept
-    all the same, for whoever asks why), or before anything is trained when a feature leaks; NotFound and ProjectError
-    for a model file that does not fit; Unavailable when MLflow is down, before anything is trained.
+    champion: the candidate behind the live release of this model. Raises Refused with the gate's verdict (the candidate
+    is stored all the same), or before training when a feature leaks; NotFound and ProjectError for a model file that
+    does not fit the features; Unavailable when MLflow is down, before training.
     """
     code_ref = Ref(name=f"code:{model.name}", digest=definition.combine_source_digests(training_inputs.source_digests))
     edition_ref = Ref(name=edition.subject, digest=editions.edition_digest(edition))
@@ -169,24 +146,33 @@ def train_candidate(
             step.crash_point("models.train:artifact-written")
             act.add_outputs(Ref(name=f"artifact:{model.name}", digest=artifact_digest))
             act.add_facts(
-                train_rows=len(training_set.train_rows), test_rows=len(training_set.test_rows), unlabeled_rows=training_set.eligible_rows - len(training_set.test_rows),
-                excluded_label_known=training_set.excluded_label_known, excluded_after_build=training_set.excluded_after_build,
-            )  # fmt: skip
+                train_rows=len(training_set.train_rows),
+                test_rows=len(training_set.test_rows),
+                unlabeled_rows=training_set.eligible_rows - len(training_set.test_rows),
+                excluded_label_known=training_set.excluded_label_known,
+                excluded_after_build=training_set.excluded_after_build,
+            )
             comparison = (
                 None
                 if champion is None or champion_artifact is None
                 else evaluate.compare_to_champion(training_set, evaluation.probabilities, champion, champion_artifact)
             )
             verdict = gate.check_candidate(
-                f"run:{run}", model.name, evaluation.report, model.acceptance_criteria, positives=evaluation.positives, suspected_leaks={},
-                champion=champion.id if champion is not None else None, comparison=comparison,
-            )  # fmt: skip
+                f"run:{run}",
+                model.name,
+                evaluation.report,
+                model.acceptance_criteria,
+                positives=evaluation.positives,
+                suspected_leaks={},
+                champion=champion.id if champion is not None else None,
+                comparison=comparison,
+            )
             candidate = assign_candidate_id(
                 Candidate(
                     id="", tenant=edition.tenant, known_since=clock.now(), model=model.name, run=run,
                     edition=edition.id, artifact=artifact_digest, views=views.digest, code=code_ref.digest or "",
-                    environment=environment_ref.digest or "", contracts=training_inputs.contracts, scores=evaluation.report,
-                    verdict=verdict,
+                    environment=environment_ref.digest or "", contracts=training_inputs.contracts,
+                    scores=evaluation.report, verdict=verdict,
                 )
             )  # fmt: skip
             progress("record", 0, 1)
@@ -196,66 +182,6 @@ def train_candidate(
         raise
     _record_gate(candidate, champion.id if champion is not None else "", step=step, paths=model_store.paths)
     return candidate
-
-
-def fit_model(
-    training_set: TrainingSet,
-    inputs: tuple[FeatureInput, ...] | None = None,
-    *,
-    progress: TrainingProgress,
-    hyperparameters: Hyperparameters | None = None,
-) -> TrainedModel:
-    """Look for settings, then train with them; settings given: only train, which gives the same bytes.
-
-    Settings, rounds, calibration and threshold are chosen on the newest fifth of the train rows by a model that did not
-    learn from it; then one of as many rounds learns from all of them.
-    """
-    model, inputs = training_set.model, inputs or training_set.inputs()
-    feature_names = [joined_column_name(item.view, item.name) for item in inputs]
-    categorical = [position for position, item in enumerate(inputs) if item.type == "string"]
-    features, labels = (
-        training_set.matrix(inputs, training_set.train_rows),
-        training_set.labels[training_set.train_rows],
-    )
-    split_index = int(len(labels) * (1 - VALIDATION_SHARE))
-    validation = (features[split_index:], labels[split_index:])
-    if len(set(labels[:split_index].tolist())) < 2 or len(set(labels[split_index:].tolist())) < 2:
-        raise Refused(
-            f"{model.name} cannot be learned: its train rows are of one kind for most of their time",
-            fix="receive more history",
-        )
-    if hyperparameters is None:
-        hyperparameters = search_hyperparameters(
-            features[:split_index], labels[:split_index], validation, feature_names=feature_names, categorical=categorical, search=model.search,
-            progress=lambda done, total: progress("search", done, total),
-        ).hyperparameters  # fmt: skip
-    seed = model.search.seed
-    early_booster = lightgbm.fit_booster(
-        features[:split_index], labels[:split_index], feature_names=feature_names, categorical=categorical, hyperparameters=hyperparameters,
-        rounds=model.search.rounds, seed=seed, validation=validation,
-    )  # fmt: skip
-    rounds = lightgbm.get_best_iteration(early_booster)
-    raw_scores = lightgbm.predict_raw_scores(early_booster, validation[0])
-    platt = calibration.fit_platt(raw_scores, validation[1])
-    threshold = calibration.choose_threshold(
-        model.threshold, calibration.calibrate_scores(platt, raw_scores), validation[1]
-    )
-    progress("train", 0, 1)
-    booster = lightgbm.fit_booster(
-        features,
-        labels,
-        feature_names=feature_names,
-        categorical=categorical,
-        hyperparameters=hyperparameters,
-        rounds=rounds,
-        seed=seed,
-    )
-    keys = {feature.view.name: feature.view.keys for feature in training_set.features}
-    spec = InferenceSpec(
-        model=model.name, features=inputs, calibration=platt, threshold=threshold, labels=model.labels, keys=keys,
-        seed=seed, rounds=rounds,
-    )  # fmt: skip
-    return TrainedModel(spec, booster, hyperparameters)
 
 
 def reproduce_run(
@@ -271,9 +197,10 @@ def reproduce_run(
     model_store: ModelStore,
     progress: TrainingProgress,
 ) -> dict[str, Digest]:
-    """Train a run again and return the digests of its files, every byte the same. edition: finds one by its id.
+    """Train a run again and return the digests of its files, which must be the same. get_edition: finds one by id.
 
-    Raises Refused that names the file when the code is another now, or the environment; Broken when a byte differs.
+    Raises Refused, naming the files, when the code or the installed packages changed; CorruptedError when a byte
+    differs.
     """
     run_record = tracker.get_run(run)
     recorded_digests: dict[str, Digest] = json.loads(run_record.params.get("code", "{}"))
@@ -283,13 +210,13 @@ def reproduce_run(
         if recorded_digests.get(name) != source_digests.get(name)
     ):
         raise Refused(
-            f"run {run} was trained by other code: {', '.join(changed)}",
-            fix="bring these files back from their history, and train it again with them",
+            f"run {run} was trained with other code: {', '.join(changed)}",
+            fix="restore these files from version control, then reproduce the run",
         )
     if run_record.tags.get("ws.environment") != compute_environment_digest():
         raise Refused(
-            f"run {run} was trained with other packages than are installed here",
-            fix="install what uv.lock of that time names; other builds give other bytes",
+            f"run {run} was trained with other packages than are installed now",
+            fix="install the packages of the uv.lock of that time; other builds give other bytes",
         )
     recorded_files = artifact.verify_artifact(
         run_record.tags.get("ws.artifact", ""), paths=model_store.paths, key=model_store.key
@@ -306,20 +233,20 @@ def reproduce_run(
             name for name, digest in reproduced_files.items() if recorded_files[name] != digest
         ):
             raise CorruptedError(
-                f"run {run} trained again gives other bytes: {', '.join(different_files)}",
-                fix="stop; its data, code or packages are not what it says they were",
+                f"the reproduction of run {run} gives other bytes: {', '.join(different_files)}",
+                fix="stop; its data, code or packages differ from the recorded ones",
             )
         act.add_facts(files=len(reproduced_files))
     return reproduced_files
 
 
 def assign_candidate_id(candidate: Candidate) -> Candidate:
-    """Name a candidate by its own bytes."""
+    """Set a candidate's id to the start of the hash of its bytes."""
     return candidate.model_copy(update={"id": artifact.candidate_digest(candidate)[:12]})
 
 
 def compute_environment_digest() -> Digest:
-    """Digest the installed distributions: SHA-256 of `name==version`, a line each, sorted."""
+    """Hash the installed distributions: SHA-256 of sorted lines `name==version`."""
     versions = {
         (distribution.metadata["Name"] or "").lower(): distribution.version
         for distribution in importlib.metadata.distributions()
@@ -328,7 +255,7 @@ def compute_environment_digest() -> Digest:
 
 
 def _require_pass(verdict: Verdict, step: Recorder, inputs: Collection[Ref]) -> None:
-    """Refuse, on the record, what need not be trained to be known for bad."""
+    """Record and raise a refusal unless a verdict passed."""
     if verdict.passed:
         return
     with step("gate", verdict.subject, inputs=inputs, facts={"outcome": verdict.outcome}):
@@ -336,7 +263,7 @@ def _require_pass(verdict: Verdict, step: Recorder, inputs: Collection[Ref]) -> 
 
 
 def _record_gate(candidate: Candidate, champion: str, *, step: Recorder, paths: NamedBlobStore) -> None:
-    """Record what the gate said, and refuse what it did not let pass. live: the candidate beside it, '' for none."""
+    """Record the gate's verdict, and raise unless it passed. champion: the candidate compared with, or ''."""
     verdict, metrics = candidate.verdict, candidate.scores.metrics
     with step(
         "gate",
@@ -348,7 +275,9 @@ def _record_gate(candidate: Candidate, champion: str, *, step: Recorder, paths: 
             "live": champion,
             "outcome": verdict.outcome,
             "reasons": [reason.code for reason in verdict.reasons],
-            "metrics": {name: [repr(item.value), repr(item.low), repr(item.high)] for name, item in metrics.items()},
+            "metrics": {
+                name: [repr(metric.value), repr(metric.low), repr(metric.high)] for name, metric in metrics.items()
+            },
         },
     ):
         artifact.save_candidate(candidate, paths=paths)
@@ -360,8 +289,8 @@ def _record_gate(candidate: Candidate, champion: str, *, step: Recorder, paths: 
 def _build_gate_refusal(verdict: Verdict) -> Refused:
     messages = [reason.message for reason in verdict.reasons if "was not released" in reason.message]
     return Refused(
-        "\n".join(messages) or "the gate did not let it pass",
-        fix="mend the features or the model file, and learn it again; a bar is lowered only by its owner",
+        "\n".join(messages) or "the gate refused the candidate",
+        fix="correct the features or the model file, and train again; only the owner should relax a criterion",
         verdict=verdict,
     )
 
@@ -375,7 +304,7 @@ def _log_run(
     trained_model: TrainedModel,
     evaluation: evaluate.EvaluationResult,
 ) -> None:
-    """Write the run down in MLflow: digests, figures and pictures; no row of data, and no token."""
+    """Log the run in MLflow: digests, metrics and plots, but no row of data and no token."""
     report, gains = candidate.scores, lightgbm.compute_importance(trained_model.booster)
     names = [f"{feature.view}:{feature.name}" for feature in trained_model.spec.features]
     tracker.log_run(
@@ -391,7 +320,7 @@ def _log_run(
             "code": json.dumps(dict(training_inputs.source_digests), sort_keys=True),
         },
         metrics=_flatten_metrics(
-            {**report.metrics, **{f"baseline_{name}": item for name, item in report.baselines.items()}}
+            {**report.metrics, **{f"baseline_{name}": baseline for name, baseline in report.baselines.items()}}
         ),
         tags={
             "ws.artifact": candidate.artifact,
@@ -423,11 +352,11 @@ def _log_run(
 
 
 def _end_failed_run(tracker: ExperimentTracker, run: str, problem: BaseException) -> None:
-    """End a run that came to nothing; that MLflow cannot be told so is a lesser news than why."""
+    """Mark a run as failed; if MLflow is unavailable, add a note to the original error."""
     try:
         tracker.end_run(run, failed=True)
     except Unavailable:
-        problem.add_note(f"MLflow still shows run {run} as under way")
+        problem.add_note(f"MLflow still shows run {run} as running")
 
 
 def _flatten_metrics(metrics: Mapping[str, Estimate]) -> dict[str, float]:
