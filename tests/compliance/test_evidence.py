@@ -99,7 +99,7 @@ def test_a_story_says_who_what_when_which_contract_and_which_rows_by_digest(ledg
     assert admit["known_since"] == "2026-11-25T12:00:02.000000Z"
     assert admit["contracts"] == [{"name": "contract:medical_claim@1.0.0", "digest": sha(CONTRACT)}]
     assert admit["outputs"] == [{"name": "rows:d1/0", "digest": sha("rows d1")}]
-    assert "10 received, 8 admitted as tokens, 2 waiting in quarantine, 1 masked; outcome pass" in admit["description"]
+    assert "10 received, 8 admitted as tokens, 2 quarantined, 1 masked; outcome pass" in admit["description"]
     page = item.to_markdown().decode()
     assert "service:enclave fetched the file medical_claim_d1.csv of 1234 bytes, 10 rows" in page
     assert f"- contract: `contract:medical_claim@1.0.0`, SHA-256 `{sha(CONTRACT)}`" in page
@@ -148,7 +148,7 @@ def test_an_older_pack_is_replaced_and_nothing_else_is(ledger: Ledger, tmp_path:
     shutil.rmtree(second)
     second.mkdir()
     (second / "thesis.txt").write_text("mine")
-    with pytest.raises(Refused, match="is no pack"):
+    with pytest.raises(Refused, match="is not a pack"):
         packed(ledger, second)
     assert (second / "thesis.txt").read_text() == "mine"
     file = tmp_path / "file"
@@ -156,7 +156,7 @@ def test_an_older_pack_is_replaced_and_nothing_else_is(ledger: Ledger, tmp_path:
     link = tmp_path / "link"
     link.symlink_to(folder)
     for taken in (file, link):
-        with pytest.raises(Refused, match="is no pack"):
+        with pytest.raises(Refused, match="is not a pack"):
             packed(ledger, taken)
     assert sorted(item.name for item in tmp_path.iterdir()) == ["deep", "file", "house", "link", "other"]
 

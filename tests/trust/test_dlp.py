@@ -29,7 +29,7 @@ MATCHES = {
         "DOB: 1980-02-03", "dob 02/03/1980", "d.o.b. 2/3/80", "born Feb 3, 1980", "born on 3 February 1980",
         "Date of birth: 19800203", "birth date 1980.02.03", "DOB1980-02-03", "birthday: 3-Feb-1980",
     ],
-    "member_id": ["M123456789", "WSP000000001", "member m123456789,"],
+    "personal_id": ["M123456789", "WSP000000001", "member m123456789,"],
 }  # fmt: skip
 CLEAN = [
     "", "seen twice", "99213", "E11.9", "2024-03-04", "900123456", "900-123-456", "12-3456789", "1234567890",
@@ -86,8 +86,8 @@ def test_hits_are_in_order_and_apart(texts: list[str | None]):
 
 def test_neighbours_are_found_both():
     text = "900-12-3456 900-12-3457,M123456789 M123456788"
-    assert [hit.kind for hit in dlp.find_pii(text)] == ["ssn", "ssn", "member_id", "member_id"]
-    assert dlp.mask_text(text) == "[ssn] [ssn],[member_id] [member_id]"
+    assert [hit.kind for hit in dlp.find_pii(text)] == ["ssn", "ssn", "personal_id", "personal_id"]
+    assert dlp.mask_text(text) == "[ssn] [ssn],[personal_id] [personal_id]"
 
 
 def test_two_kinds_that_overlap_leave_no_rest():
@@ -109,8 +109,8 @@ def test_a_columns_name_makes_a_bare_value_personal():
 
 
 def test_the_roll_may_look_otherwise():
-    assert dlp.mask_text("AB-77 M123456789", member_id_pattern=r"AB-[0-9]{2}") == "[member_id] M123456789"
-    assert dlp.scan_column(["AB-77"], member_id_pattern=r"AB-[0-9]{2}").counts == {"member_id": 1}
+    assert dlp.mask_text("AB-77 M123456789", personal_id_pattern=r"AB-[0-9]{2}") == "[personal_id] M123456789"
+    assert dlp.scan_column(["AB-77"], personal_id_pattern=r"AB-[0-9]{2}").counts == {"personal_id": 1}
 
 
 def test_counts_are_rows_not_distinct_texts():

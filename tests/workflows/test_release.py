@@ -30,9 +30,7 @@ class ProjectFixture:
         (folder / "policies").mkdir()
         self.policy = folder / "policies" / "a.cedar"
         self.policy.write_text("permit (principal, action, resource);")
-        self.project = SimpleNamespace(
-            source_paths={"policies": folder / "policies"}, lake_dir=folder / "lake"
-        )
+        self.project = SimpleNamespace(source_paths={"policies": folder / "policies"}, lake_dir=folder / "lake")
         self.ledger = SimpleNamespace(index=self)
         self.step, self.lake = world.step, world.lake
         self.sequencer = SimpleNamespace(integrate=self.integrate)
@@ -190,7 +188,7 @@ def test_what_is_approved_is_not_proposed_again(project: ProjectFixture):
     requests = project.propose(project.world.train().candidate)
     project.world.approve(requests)
     before = project.integrated
-    with pytest.raises(Refused, match="approved already"):
+    with pytest.raises(Refused, match="already approved"):
         project.propose(requests.candidate, "bo")
     assert project.integrated == before + 1
     assert project.approve(requests.id)[1] == "user:bo"

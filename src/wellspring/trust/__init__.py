@@ -1,1 +1,1 @@
-"""Who may, what stays secret, what can be proved."""
+"""Authorization, identities, keys, tokens, the vault and the ledger."""

@@ -1,7 +1,7 @@
-"""The key under which one API process promises its answers: known in the ledger before it signs, renewed in time.
+"""Sign the predictions of an API process, with a key that is in the ledger before it signs, and renewed in time.
 
-The secret half lives in this process's memory and ends with it. What exactly is signed, `wellspring_verify.answer_signature`
-says; until when a key holds, its ledger entry says.
+The private key exists only in the memory of this process. `wellspring_verify.answer_signature` defines the signed text;
+the ledger entry of a key has its expiry.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 KEY_LIFETIME = timedelta(hours=24)
 RENEWAL_MARGIN = timedelta(hours=1)
-"""A key that ends within this signs no more: its answers must be journalled while it still holds."""
+"""A key that expires within this time signs no more: its predictions must be journaled before it expires."""
 
 
 class SigningPublicKey(NamedTuple):
-    """The half of a promise key that everybody may have. public: 32 bytes."""
+    """The public part of a signing key. public_bytes: 32 bytes, Ed25519."""
 
     key_id: str
     public_bytes: bytes
@@ -35,12 +35,12 @@ class SigningPublicKey(NamedTuple):
 
     @property
     def encoded(self) -> str:
-        """The public half as the ledger holds it: base64."""
+        """The public key as in the ledger: base64."""
         return base64.b64encode(self.public_bytes).decode()
 
 
 class SigningKey:
-    """One key whose public half is in the ledger."""
+    """A private key whose public key is in the ledger."""
 
     def __init__(self, secret: Ed25519PrivateKey, public_key: SigningPublicKey, created_at: datetime) -> None:
         self.public_key = public_key
@@ -52,13 +52,13 @@ class SigningKey:
         return self.public_key.key_id
 
     def sign_answer(self, text: bytes) -> AnswerSignature:
-        """Sign the text of an answer (`wellspring_verify.answer_signature.text`)."""
+        """Sign the text of a prediction (`wellspring_verify.answer_signature.signed_text`)."""
         signature = self._secret.sign(text)
         return AnswerSignature(key_id=self.key_id, value=base64.b64encode(signature).decode())
 
 
 class AnswerSigner:
-    """Hands out the key of now. Safe for threads."""
+    """Creates, renews and returns the current signing key. Thread-safe."""
 
     def __init__(self, *, step: Recorder, clock: Clock) -> None:
         self._step = step
@@ -68,9 +68,9 @@ class AnswerSigner:
         self._public_keys: dict[str, SigningPublicKey] = {}
 
     def current_key(self) -> SigningKey:
-        """Return a key that holds for an hour at least; a new one is in the journal, durably, before it is returned.
+        """Return a key that is valid for at least an hour; a new key is durable in the journal before it is returned.
 
-        Raises Unavailable when it cannot be journalled: then nothing can be promised.
+        Raises Unavailable if it cannot be journaled: then nothing can be signed.
         """
         with self._lock:
             now = self._clock.now()
@@ -82,10 +82,11 @@ class AnswerSigner:
             return self._current
 
     def public_key(self, key_id: str) -> SigningPublicKey:
-        """Return the public half of a key that this process has promised with. Raises NotFound."""
+        """Return a public key that this process created. Raises NotFound."""
         if key_id not in self._public_keys:
             raise NotFound(
-                "this process has made no such key", fix="look for its entry in the ledger: the action is `key`"
+                "this process has not created this key",
+                fix="look for its entry in the ledger: the action is `create_key`",
             )
         return self._public_keys[key_id]
 

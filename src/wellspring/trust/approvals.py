@@ -1,11 +1,11 @@
-"""Two people, not one: who proposed a release, who approved it, and what each of them signed.
+"""Propose and approve releases by two different users, each with a signature.
 
-The approver signs the release note of `wellspring_verify.approvals`, so that anybody can check it offline: four lines,
-"wellspring release v1", the model, the release's id, its digest, each ended by a newline. A proposer signs the same
-four lines under "wellspring proposal v1", so neither signature can stand for the other.
+The approver signs the release note of `wellspring_verify.approvals`, which anybody can verify offline: four lines,
+"wellspring release v1", the model, the release's id, its digest, each with a newline. A proposer signs the same lines
+under "wellspring proposal v1", so that neither signature is valid for the other note.
 
-The caller holds the writer's lock and has integrated the ledger first: of two approvals at once the second finds the
-first.
+The caller must hold the writer lock and have integrated the ledger, so that the second of two concurrent approvals
+finds the first.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from wellspring_verify import canonical
 from wellspring_verify.canonical import MalformedError
 
 ENROLLING_SERVICE = "supervisor"
-"""The one service whose word counts on whose key is whose; nobody else can write in its journal."""
+"""The only service whose enrollments count; no other service can write its journal."""
 
 
 class UserSigner(Protocol):
-    """Somebody who is here now (`trust.identity.people.Person`). public: 32 bytes; key: the key's id."""
+    """A logged-in user (`trust.identity.users.LoggedInUser`). public_key: 32 bytes, Ed25519."""
 
     @property
     def principal(self) -> Principal: ...
@@ -46,7 +46,7 @@ class UserSigner(Protocol):
 
 
 class LedgerEntries(Protocol):
-    """What is asked of the ledger's index."""
+    """The part of the ledger's index that approvals use."""
 
     def list_entries(
         self, *, subject: str | None = None, action: str | None = None, phase: EntryPhase | None = None
@@ -54,7 +54,7 @@ class LedgerEntries(Protocol):
 
 
 class ReleaseApproval(NamedTuple):
-    """A release that holds: who proposed it, who approved it. entry, place: where that stands, once integrated."""
+    """A valid approval of a release. entry_id, tree_index: of its entry, once integrated."""
 
     approver: str
     proposers: frozenset[str]
@@ -65,23 +65,23 @@ class ReleaseApproval(NamedTuple):
 
 
 def compute_release_digest(release: Release) -> str:
-    """Return what `release.digest` must be: SHA-256 of the canonical JSON of what is approved."""
+    """Compute the digest of a release: the SHA-256 of the canonical JSON of the approved fields."""
     content = release.model_dump(mode="json", exclude={"id", "digest", "tenant", "known_since"})
     return hashlib.sha256(canonical.dumps_canonical(content)).hexdigest()
 
 
 def release_resource(release: Release, proposers: frozenset[str] = frozenset()) -> PolicyResource:
-    """Name a release for the policies."""
+    """Build the policy resource of a release."""
     return PolicyResource(release.subject, model=release.model, proposers=proposers)
 
 
 def propose(
     release: Release, candidate: Ref, user: UserSigner, *, ledger: LedgerEntries, policies: PolicySet, step: Recorder
 ) -> None:
-    """Ask for a release, as a person. candidate: the one that it releases, pinned. Raises Refused, Broken.
+    """Propose a release, as a user. candidate: of the release, with its digest. Raises Refused, CorruptedError.
 
-    Proposing again changes nothing for who else may approve: everybody who ever proposed it is one of its authors.
-    What is approved is not asked for again: its approver would become one of its authors.
+    Every user who ever proposed the release counts as a proposer and cannot approve it. An approved release cannot be
+    proposed again, because its approver could become a proposer.
     """
     _require_unchanged(release)
     require_authorization(
@@ -91,9 +91,7 @@ def propose(
     with step("propose", release.subject, inputs=[candidate], outputs=[_release_ref(release)]) as act:
         act.add_facts(user=user_name, key_id=user.key_id, policy_digest=policies.digest)
         if find_approval(ledger, release):
-            raise _rejection(
-                release, "already_approved", f"{release.subject} is approved already: nobody need ask for it"
-            )
+            raise _rejection(release, "already_approved", f"{release.subject} is already approved")
         _require_enrolled_key(ledger, user)
         act.add_facts(signature=_sign_message(user, _proposal_text(release)))
 
@@ -101,19 +99,19 @@ def propose(
 def approve(
     release: Release, user: UserSigner, ledger: LedgerEntries, policies: PolicySet, *, step: Recorder
 ) -> ReleaseApproval:
-    """Approve a release, as a second person, and sign it. Raises Refused (each refusal is recorded), Broken."""
+    """Approve and sign a release, as a second user. Raises Refused (each refusal is recorded), CorruptedError."""
     user_name = user.principal.name
     with step("approve", release.subject, inputs=[_release_ref(release)], outputs=[_release_ref(release)]) as act:
         act.add_facts(user=user_name, key_id=user.key_id, policy_digest=policies.digest)
         _require_unchanged(release)
         if find_approval(ledger, release) is not None:
-            raise _rejection(release, "already_approved", f"{release.subject} is approved already")
+            raise _rejection(release, "already_approved", f"{release.subject} is already approved")
         proposers = _find_proposers(ledger, release)
         if not proposers:
-            raise _rejection(release, "not_proposed", f"nobody has proposed {release.subject} as it now is")
+            raise _rejection(release, "not_proposed", f"{release.subject} was not proposed with its current content")
         if user_name in proposers:
             raise _rejection(
-                release, "self_approval", f"{user_name} proposed {release.subject}: somebody else must approve it"
+                release, "self_approval", f"{user_name} proposed {release.subject}: another user must approve it"
             )
         require_authorization(
             policies,
@@ -130,49 +128,49 @@ def approve(
 
 
 def find_approval(ledger: LedgerEntries, release: Release) -> ReleaseApproval | None:
-    """Return the approval under which a release may be served; None if there is none for exactly these bytes.
+    """Return the approval of exactly these bytes, under which the release may be served; None before the approval.
 
-    Raises Broken for an entry that claims to be one and is not: signed by another key, or by one of its authors.
+    Raises CorruptedError for an approval with the signature of another key, or by a proposer.
     """
     _require_unchanged(release)
-    for logged in ledger.list_entries(subject=release.subject, action="approve", phase="done"):
-        entry = logged.entry
+    for indexed in ledger.list_entries(subject=release.subject, action="approve", phase="done"):
+        entry = indexed.entry
         if _release_ref(release) not in entry.outputs:
-            # It approved other bytes under this id: for these it says nothing.
+            # It approved other bytes under this id.
             continue
         approver = _text_fact(entry, "user")
         signature = _text_fact(entry, "signature")
-        public_key = _enrolled_public_key(ledger, approver, before_index=logged.index)
+        public_key = _enrolled_public_key(ledger, approver, before_index=indexed.index)
         message = notes.approval_text(release.model, release.id, release.digest)
         if public_key is None or not _is_valid_signature(public_key, signature, message):
             raise CorruptedError(
-                f"{entry.id} says that {approver} approved {release.subject}, and the signature is not theirs",
+                f"{entry.id} records that {approver} approved {release.subject}, but the signature is not theirs",
                 fix="do not serve it; keep everything, and see `wellspring ledger verify`",
             )
-        proposers = _find_proposers(ledger, release, before_index=logged.index)
+        proposers = _find_proposers(ledger, release, before_index=indexed.index)
         if approver in proposers or not proposers:
             raise CorruptedError(
-                f"{entry.id} says that {approver} approved {release.subject}, and no second person did",
+                f"{entry.id} records that {approver} approved {release.subject}, but there was no other proposer",
                 fix="do not serve it; keep everything, and see `wellspring ledger verify`",
             )
-        return ReleaseApproval(approver, proposers, _text_fact(entry, "key_id"), signature, entry.id, logged.index)
+        return ReleaseApproval(approver, proposers, _text_fact(entry, "key_id"), signature, entry.id, indexed.index)
     return None
 
 
 def _find_proposers(ledger: LedgerEntries, release: Release, *, before_index: int | None = None) -> frozenset[str]:
-    """Name everybody who proposed exactly these bytes. Raises Broken for a proposal that its person did not sign."""
+    """Return the users who proposed exactly these bytes. Raises CorruptedError for an invalid signature."""
     proposers: set[str] = set()
-    for logged in ledger.list_entries(subject=release.subject, action="propose", phase="done"):
-        entry = logged.entry
-        if _release_ref(release) not in entry.outputs or (before_index is not None and logged.index > before_index):
+    for indexed in ledger.list_entries(subject=release.subject, action="propose", phase="done"):
+        entry = indexed.entry
+        if _release_ref(release) not in entry.outputs or (before_index is not None and indexed.index > before_index):
             continue
         name = _text_fact(entry, "user")
-        public_key = _enrolled_public_key(ledger, name, before_index=logged.index)
+        public_key = _enrolled_public_key(ledger, name, before_index=indexed.index)
         if public_key is None or not _is_valid_signature(
             public_key, _text_fact(entry, "signature"), _proposal_text(release)
         ):
             raise CorruptedError(
-                f"{entry.id} says that {name} proposed {release.subject}, and the signature is not theirs",
+                f"{entry.id} records that {name} proposed {release.subject}, but the signature is not theirs",
                 fix="do not serve it; keep everything, and see `wellspring ledger verify`",
             )
         proposers.add(name)
@@ -180,26 +178,26 @@ def _find_proposers(ledger: LedgerEntries, release: Release, *, before_index: in
 
 
 def _enrolled_public_key(ledger: LedgerEntries, name: str, *, before_index: int | None = None) -> str | None:
-    """Return the public key (base64) that a person was enrolled with; None for a stranger. Raises Broken for two."""
+    """Return the enrolled public key (base64) of a user; None if not enrolled. Raises CorruptedError for two keys."""
     subject = f"user:{name.removeprefix('user:')}"
     keys = {
-        _text_fact(logged.entry, "public_key")
-        for logged in ledger.list_entries(subject=subject, action="enroll", phase="done")
-        if logged.entry.service == ENROLLING_SERVICE and (before_index is None or logged.index < before_index)
+        _text_fact(indexed.entry, "public_key")
+        for indexed in ledger.list_entries(subject=subject, action="enroll", phase="done")
+        if indexed.entry.service == ENROLLING_SERVICE and (before_index is None or indexed.index < before_index)
     }
     if len(keys) > 1:
         raise CorruptedError(
-            f"{subject} was enrolled with two keys", fix="stop: a second key is for a reset, and there is none"
+            f"{subject} was enrolled with two keys", fix="stop: a user has only one key, and keys cannot be reset"
         )
     return keys.pop() if keys else None
 
 
 def _require_enrolled_key(ledger: LedgerEntries, user: UserSigner) -> None:
-    """Make sure that the key in OpenBao is the one that the ledger knows. Raises Refused, Broken."""
+    """Check that the key in OpenBao is the enrolled key. Raises Refused, CorruptedError."""
     name = user.principal.name
     public_key = _enrolled_public_key(ledger, name)
     if public_key is None:
-        raise Refused(f"the ledger knows no enrolment of {name}", fix="run `wellspring users enroll`, then try again")
+        raise Refused(f"the ledger has no enrollment of {name}", fix="run `wellspring users enroll`, then try again")
     if public_key != base64.b64encode(user.public_key).decode():
         raise CorruptedError(
             f"{name} was enrolled with another key than the one in OpenBao", fix="stop; keep everything"
@@ -209,7 +207,7 @@ def _require_enrolled_key(ledger: LedgerEntries, user: UserSigner) -> None:
 def _sign_message(user: UserSigner, message: bytes) -> str:
     signature = base64.b64encode(user.sign(message)).decode()
     if not _is_valid_signature(base64.b64encode(user.public_key).decode(), signature, message):
-        raise CorruptedError(f"OpenBao's signature of {user.principal.name} does not hold", fix="stop; keep everything")
+        raise CorruptedError(f"OpenBao's signature of {user.principal.name} is invalid", fix="stop; keep everything")
     return signature
 
 
@@ -225,9 +223,9 @@ def _proposal_text(release: Release) -> bytes:
 
 
 def _require_unchanged(release: Release) -> None:
-    """Raises Refused for a release whose digest is not that of its content: whatever was approved, it was not this."""
+    """Raise Refused for a release whose digest does not match its content."""
     if release.digest != compute_release_digest(release) or release.id != release.digest[:12]:
-        raise _rejection(release, "digest_mismatch", f"{release.subject} is not what its digest says: it was changed")
+        raise _rejection(release, "digest_mismatch", f"{release.subject} does not match its digest: it was changed")
 
 
 def _rejection(release: Release, code: str, message: str) -> Refused:

@@ -1,4 +1,4 @@
-"""Ask the policies at a door, and record the answer: the only caller of `policy`."""
+"""Authorize requests with the policies, and record the decision."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ from wellspring.trust.policy import PolicyResource, PolicySet
 
 
 class DenialThrottle:
-    """What one door refused lately, so that nobody fills the ledger by asking: one entry a second for each principal
-    and action, with the number of those before it. Each door that strangers reach has its own."""
+    """Limits the refusal entries of one interface to one a second for each principal and action.
+
+    Each entry has the number of refusals before it that were not recorded. Every interface that other users can reach
+    has its own throttle.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -26,7 +29,7 @@ class DenialThrottle:
         self._last_recorded: dict[tuple[str, str], tuple[float, int]] = {}
 
     def suppressed_count(self, principal: str, action: str) -> int | None:
-        """Return how many refusals came since the last entry; None while it is too early for another entry."""
+        """Return the number of refusals since the last entry; None if it is too early for another entry."""
         now = self._clock.now().timestamp()
         with self._lock:
             last_recorded, suppressed = self._last_recorded.get((principal, action), (float("-inf"), 0))
@@ -49,11 +52,10 @@ def authorize(
     throttle: DenialThrottle | None = None,
     facts: Mapping[str, JsonValue] | None = None,
 ) -> Verdict:
-    """Judge one request and record it as `decide RESOURCE`, with who asked, for what, and under which policies.
+    """Evaluate a request, and record it as `authorize RESOURCE` with principal, action and policy digest.
 
-    hot: a permitted request leaves no entry of its own, because what it permits names the digest of the policies in
-    its own line. A refusal always leaves one; refusals: the door's own count, which thins them to one a second.
-    facts: more for the entry, names and counts only.
+    record_denials_only: record no entry for a permitted request, because the entry of the permitted action names the
+    policy digest. throttle: limits the entries of refusals. facts: more facts for the entry, names and counts only.
     """
     verdict = policy.evaluate_request(policies, principal, action, resource, context or {})
     entry_facts: dict[str, JsonValue] = {
@@ -73,17 +75,17 @@ def authorize(
             with step("authorize", verdict.subject, facts={**entry_facts, "suppressed_count": suppressed}):
                 raise denial_error(verdict, principal, action)
         except Refused:
-            # Recorded; what follows from it is for the door to say.
+            # The refusal is recorded; the caller decides what follows.
             pass
     return verdict
 
 
 def denial_error(verdict: Verdict, principal: Principal, action: str) -> Refused:
-    """Make the refusal that a door raises for a verdict that did not pass."""
+    """Build the Refused error for a verdict that did not pass."""
     reasons_text = "; ".join(reason.message for reason in verdict.reasons)
     return Refused(
         f"{principal.name} may not {action} {verdict.subject}: {reasons_text}",
-        fix="ask whoever owns the project's policies",
+        fix="ask the owner of the project's policies",
         verdict=verdict,
     )
 
@@ -100,7 +102,7 @@ def require_authorization(
     throttle: DenialThrottle | None = None,
     facts: Mapping[str, JsonValue] | None = None,
 ) -> None:
-    """Decide, and raise Refused (with the verdict) unless it passed."""
+    """Authorize a request (see `authorize`), and raise Refused with the verdict unless it passed."""
     verdict = authorize(
         policies,
         principal,

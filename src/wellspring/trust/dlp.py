@@ -1,7 +1,7 @@
-"""Finds personal data in any text: at the door, and in whatever leaves the house.
+"""Find and mask personal data in text: in received rows, and in text that leaves the platform.
 
-It knows the structured kinds below and nothing else: it finds no names and no addresses. Width, dashes, spaces and
-invisible characters are evened out before it looks, so a number in wide digits is found like one in plain digits.
+It finds only the structured kinds below, not names or addresses. Text is normalized first (width, dashes, spaces,
+invisible characters), so that a number in full-width digits is found like one in ASCII digits.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     import polars as pl
 
-PII_KINDS = ("ssn", "mbi", "npi", "phone", "email", "birth_date", "member_id")
-MEMBER_ID_PATTERN = r"(?:M|WSP)[0-9]{9}"
-"""How the member ids of the roll look, unless the caller says otherwise."""
+PII_KINDS = ("ssn", "mbi", "npi", "phone", "email", "birth_date", "personal_id")
+PERSONAL_ID_PATTERN = r"(?:M|WSP)[0-9]{9}"
+"""The default pattern of the kind `personal_id`."""
 BIRTH_DATE_COLUMN = r"birth|dob"
-"""A column whose name has this in it holds dates of birth."""
+"""A column whose name matches this pattern contains dates of birth."""
 
 
 class PiiMatch(NamedTuple):
-    """One thing found: `text[start:end]` of the text as it was given."""
+    """One match: `text[start:end]` of the original text."""
 
     kind: str
     start: int
@@ -30,15 +30,18 @@ class PiiMatch(NamedTuple):
 
 
 class ColumnScan(NamedTuple):
-    """What a column holds. hit: a Boolean for each row. counts: rows by kind, kinds that were found only."""
+    """The result for a column. matches: a Boolean for each row. counts: rows by kind, for kinds with a match."""
 
     matches: pl.Series
     counts: dict[str, int]
 
 
 class _PiiPattern(NamedTuple):
-    """label: what must stand before the value. left, right: characters that may not stand beside it.
-    within: the pattern counts only in a column whose name matches."""
+    """A pattern of a kind.
+
+    label: text that must precede the value. not_before, not_after: characters that must not be next to it.
+    column_pattern: the pattern applies only to columns whose name matches.
+    """
 
     kind: str
     value: str
@@ -56,7 +59,7 @@ _DATE = (
     rf"|{_MONTH} [0-9]{{1,2}},? [0-9]{{4}}|[0-9]{{1,2}}[- ]{_MONTH},?[- ][0-9]{{4}})"
 )
 _GAP = r"[^0-9a-z]{0,6}"
-# MBI: CMS leaves out S, L, O, I, B, Z; place two also takes S here, as only made-up ones have it.
+# MBI: CMS excludes S, L, O, I, B, Z; position two also allows S here, which only synthetic numbers have.
 _L, _N = "[AC-HJKMNP-RT-Y]", "[0-9AC-HJKMNP-RT-Y]"
 _EMAIL_ATOM = r"[^ \t\r\n@<>(),;:\"'/.]"
 _SSN_LABEL = r"(?:ssn|ss ?(?:#|no)|soc(?:ial)?\.? ?sec(?:urity)?)(?: (?:number|num|no))?\.?(?: is)?" + _GAP
@@ -87,14 +90,14 @@ _PATTERNS = (
 )
 
 
-def find_pii(text: str, *, column_name: str = "", member_id_pattern: str = MEMBER_ID_PATTERN) -> list[PiiMatch]:
-    """Find personal data in one text, in order, without overlaps.
+def find_pii(text: str, *, column_name: str = "", personal_id_pattern: str = PERSONAL_ID_PATTERN) -> list[PiiMatch]:
+    """Find personal data in a text, in order, without overlaps.
 
-    context: the name of the column the text stands in; a bare date in `birth_date` is a date of birth.
+    column_name: the column of the text; a bare date in `birth_date` is a date of birth.
     """
     plain, offsets = _normalize_text(text)
     hits: list[PiiMatch] = []
-    for pattern, compiled in _compile_patterns(column_name, member_id_pattern):
+    for pattern, compiled in _compile_patterns(column_name, personal_id_pattern):
         for match in compiled.finditer(plain):
             start, end = match.span("value")
             if pattern.kind != "npi" or _is_npi(match["value"]):
@@ -104,29 +107,29 @@ def find_pii(text: str, *, column_name: str = "", member_id_pattern: str = MEMBE
     merged: list[PiiMatch] = []
     for hit in sorted(hits, key=lambda hit: (hit.start, -hit.end, PII_KINDS.index(hit.kind))):
         if merged and hit.start < merged[-1].end:
-            # Two kinds that overlap are one find as wide as both, so that masking leaves no rest of either.
+            # Overlapping matches are merged, so that masking leaves no part of either.
             merged[-1] = merged[-1]._replace(end=max(hit.end, merged[-1].end))
         else:
             merged.append(hit)
     return merged
 
 
-def mask_text(text: str, *, column_name: str = "", member_id_pattern: str = MEMBER_ID_PATTERN) -> str:
-    """Put `[kind]` in the place of everything that `find` finds."""
-    for hit in reversed(find_pii(text, column_name=column_name, member_id_pattern=member_id_pattern)):
+def mask_text(text: str, *, column_name: str = "", personal_id_pattern: str = PERSONAL_ID_PATTERN) -> str:
+    """Replace every match of `find_pii` with `[kind]`."""
+    for hit in reversed(find_pii(text, column_name=column_name, personal_id_pattern=personal_id_pattern)):
         text = f"{text[: hit.start]}[{hit.kind}]{text[hit.end :]}"
     return text
 
 
-def scan_column(column: Any, *, column_name: str = "", member_id_pattern: str = MEMBER_ID_PATTERN) -> ColumnScan:
-    """Find personal data in a whole column (polars Series or Arrow array of text), each distinct text once."""
+def scan_column(column: Any, *, column_name: str = "", personal_id_pattern: str = PERSONAL_ID_PATTERN) -> ColumnScan:
+    """Find personal data in a text column (polars Series or Arrow array); each distinct text is scanned once."""
     import polars as pl
 
     rows = pl.Series(values=column).cast(pl.String)
     distinct = rows.drop_nulls().unique()
     plain = _normalize_column(distinct)
-    patterns = [(pattern, _polars_regex(pattern)) for pattern in _select_patterns(column_name, member_id_pattern)]
-    # One pass of all patterns at once finds most columns empty.
+    patterns = [(pattern, _polars_regex(pattern)) for pattern in _select_patterns(column_name, personal_id_pattern)]
+    # Scan with all patterns at once first: most columns have no match.
     may_match = plain.str.contains("|".join(f"(?:{rust})" for _, rust in patterns))
     distinct, plain = distinct.filter(may_match), plain.filter(may_match)
     matches = pl.repeat(False, len(rows), dtype=pl.Boolean, eager=True)
@@ -139,7 +142,7 @@ def scan_column(column: Any, *, column_name: str = "", member_id_pattern: str = 
             if pattern.kind == kind:
                 kind_matches = kind_matches | plain.str.contains(rust)
         if kind == "npi" and kind_matches.any():
-            kind_matches = _filter_by_check_digit(plain, kind_matches, column_name, member_id_pattern)
+            kind_matches = _filter_by_check_digit(plain, kind_matches, column_name, personal_id_pattern)
         if kind_matches.any():
             kind_rows = rows.is_in(distinct.filter(kind_matches).implode()).fill_null(False)
             counts[kind] = int(kind_rows.sum())
@@ -148,62 +151,61 @@ def scan_column(column: Any, *, column_name: str = "", member_id_pattern: str = 
 
 
 def mask_column(
-    column: Any, *, column_name: str = "", member_id_pattern: str = MEMBER_ID_PATTERN
+    column: Any, *, column_name: str = "", personal_id_pattern: str = PERSONAL_ID_PATTERN
 ) -> tuple[pl.Series, int]:
-    """Mask a whole column of text; say in how many rows something was masked."""
+    """Mask a text column, and return it with the number of masked rows."""
     import polars as pl
 
     rows = pl.Series(values=column).cast(pl.String)
-    matches = scan_column(rows, column_name=column_name, member_id_pattern=member_id_pattern).matches
+    matches = scan_column(rows, column_name=column_name, personal_id_pattern=personal_id_pattern).matches
     if not matches.any():
         return rows, 0
     texts = rows.filter(matches).unique().to_list()
-    cleaned = [mask_text(text, column_name=column_name, member_id_pattern=member_id_pattern) for text in texts]
+    cleaned = [mask_text(text, column_name=column_name, personal_id_pattern=personal_id_pattern) for text in texts]
     replaced = rows.filter(matches).replace_strict(texts, cleaned, return_dtype=pl.String)
     return rows.clone().scatter(matches.arg_true(), replaced), int(matches.sum())
 
 
-def _select_patterns(column_name: str, member_id_pattern: str) -> list[_PiiPattern]:
-    member_id = _PiiPattern("member_id", f"(?:{member_id_pattern})", not_before="[0-9a-z]", not_after="[0-9a-z]")
+def _select_patterns(column_name: str, personal_id_pattern: str) -> list[_PiiPattern]:
+    personal_id = _PiiPattern("personal_id", f"(?:{personal_id_pattern})", not_before="[0-9a-z]", not_after="[0-9a-z]")
     folded_name = column_name.casefold()
     return [
         pattern
-        for pattern in (*_PATTERNS, member_id)
+        for pattern in (*_PATTERNS, personal_id)
         if pattern.column_pattern is None or re.search(pattern.column_pattern, folded_name)
     ]
 
 
 @functools.cache
-def _compile_patterns(column_name: str, member_id_pattern: str) -> tuple[tuple[_PiiPattern, re.Pattern[str]], ...]:
+def _compile_patterns(column_name: str, personal_id_pattern: str) -> tuple[tuple[_PiiPattern, re.Pattern[str]], ...]:
     def compile_pattern(pattern: _PiiPattern) -> re.Pattern[str]:
         prefix = f"(?<!{pattern.not_before})" if pattern.not_before else ""
         suffix = f"(?!{pattern.not_after})" if pattern.not_after else ""
         return re.compile(f"(?i){prefix}{pattern.label}(?P<value>{pattern.value}){suffix}")
 
-    return tuple(
-        (select_pattern, compile_pattern(select_pattern))
-        for select_pattern in _select_patterns(column_name, member_id_pattern)
-    )
+    return tuple((pattern, compile_pattern(pattern)) for pattern in _select_patterns(column_name, personal_id_pattern))
 
 
 def _polars_regex(pattern: _PiiPattern) -> str:
-    """Write a pattern for polars, whose engine looks neither ahead nor behind; it tells whether, not where."""
+    """Convert a pattern for polars, whose engine has no look-around: it finds whether text matches, not where."""
     prefix = f"(?:^|[^{pattern.not_before[1:-1]}])" if pattern.not_before else ""
     suffix = f"(?:$|[^{pattern.not_after[1:-1]}])" if pattern.not_after else ""
     return f"(?i){prefix}{pattern.label}(?:{pattern.value}){suffix}"
 
 
-def _filter_by_check_digit(plain: pl.Series, matches: pl.Series, column_name: str, member_id_pattern: str) -> pl.Series:
+def _filter_by_check_digit(
+    plain: pl.Series, matches: pl.Series, column_name: str, personal_id_pattern: str
+) -> pl.Series:
     import polars as pl
 
     npi_regexes = [
-        compiled for pattern, compiled in _compile_patterns(column_name, member_id_pattern) if pattern.kind == "npi"
+        compiled for pattern, compiled in _compile_patterns(column_name, personal_id_pattern) if pattern.kind == "npi"
     ]
 
     def contains_npi(text: str) -> bool:
         return any(_is_npi(match["value"]) for compiled in npi_regexes for match in compiled.finditer(text))
 
-    # A column of bare ten-digit numbers is summed as a column; only numbers within a text are looked at one by one.
+    # Bare ten-digit numbers are checked as a column; only numbers within a text are checked individually.
     bare = matches & plain.str.contains("^[0-9]{10}$")
     number = plain.filter(bare).cast(pl.Int64)
     total = pl.repeat(24, len(number), dtype=pl.Int64, eager=True)
@@ -216,14 +218,14 @@ def _filter_by_check_digit(plain: pl.Series, matches: pl.Series, column_name: st
 
 
 def _is_npi(text: str) -> bool:
-    """Check the Luhn digit over 80840 and the number. Source: CMS, NPI check digit, 45 CFR 162.406."""
+    """Check the Luhn digit of 80840 and the number. Source: CMS, NPI check digit, 45 CFR 162.406."""
     digits = [int(character) for character in text if character.isdigit()]
-    # 24 is what the prefix 80840 adds to the sum.
+    # The prefix 80840 adds 24 to the sum.
     total = 24 + sum(digits[-1::-2])
     return (total + sum(digit * 2 - 9 * (digit > 4) for digit in digits[-2::-2])) % 10 == 0
 
 
-# Everything that stands for a dash or a digit, after compatibility decomposition; and what is not seen at all.
+# Characters that are equivalent to a dash or a digit after compatibility decomposition, and invisible characters.
 _INVISIBLE = "\u00ad\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2061\u2062\u2063\u2064\ufeff"
 _DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2043\u2212\u02d7\u2796"
 
@@ -239,7 +241,7 @@ def _normalization_table() -> dict[str, str]:
 
 
 def _normalize_text(text: str) -> tuple[str, list[int] | None]:
-    """Even a text out; with it, for each character the place in the text that it came from (None: unchanged)."""
+    """Normalize a text; return also the original offset of each character (None: unchanged)."""
     if text.isascii():
         return text, None
     table = _normalization_table()
@@ -258,6 +260,6 @@ def _normalize_column(column: pl.Series) -> pl.Series:
     if not non_ascii.any():
         return column
     table = _normalization_table()
-    # What has several stand-ins is decomposed first, as `_plain` does it.
+    # Decompose first, as `_normalize_text` does.
     normalized = column.filter(non_ascii).str.normalize("NFKD").str.replace_many(list(table), list(table.values()))
     return column.clone().scatter(non_ascii.arg_true(), normalized)

@@ -1,6 +1,6 @@
-"""May they? Cedar policies -> Verdict: deny by default, pure, one parse for each version of the policies.
+"""Evaluate requests with Cedar policies: deny by default, no side effects, one parse for each policy version.
 
-A decision takes about 25 us on one core with everything parsed; parsing is most of what a naive call costs.
+A decision takes about 25 us on one core after parsing.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _TOKEN_PATTERN = re.compile(r'//[^\n]*|"(?:\\.|[^"\\])*"|;|[^\s;"/]+|["/]')
 
 
 class PolicyResource(NamedTuple):
-    """What is asked for: model:NAME, view:NAME, domain:NAME or release:ID. model, proposers: of a release only."""
+    """The resource of a request: model:NAME, view:NAME, domain:NAME or release:ID. model, proposers: of a release."""
 
     name: str
     model: str = ""
@@ -62,7 +62,7 @@ class PolicyResource(NamedTuple):
 
 
 class PolicyStatement(NamedTuple):
-    """One policy of a file, and the line where it begins."""
+    """One policy of a file, and its first line."""
 
     text: str
     file: str
@@ -74,25 +74,25 @@ class PolicyStatement(NamedTuple):
 
 
 class PolicySet:
-    """The policies of one project, parsed and held against the house's schema.
+    """The policies of one project, parsed and validated against CEDAR_SCHEMA.
 
-    digest: of all their files. words: every text that stands in them in quotes, outside comments.
+    digest: of all their files. quoted_strings: every quoted text outside comments.
     """
 
     def __init__(self, files: Mapping[str, str]) -> None:
-        """Parse once. files: name -> text. Raises ProjectError that lists every mistake with its file and line."""
+        """Parse the files (name -> text). Raises ProjectError that lists every mistake with its file and line."""
         import cedarpy
 
         self.digest = hash_policies(files)
-        self._statements = [
-            split_policy for name in sorted(files) for split_policy in split_policies(files[name], name)
-        ]
+        self._statements = [statement for name in sorted(files) for statement in split_policies(files[name], name)]
         problems = [
-            f"{item.location}: {parse_error}" for item in self._statements if (parse_error := _parse_error(item.text))
+            f"{statement.location}: {parse_error}"
+            for statement in self._statements
+            if (parse_error := _parse_error(statement.text))
         ]
-        text = "\n".join(item.text for item in self._statements)
+        text = "\n".join(statement.text for statement in self._statements)
         self.quoted_strings = frozenset(
-            item[0][1:-1] for item in _TOKEN_PATTERN.finditer(text) if item[0].startswith('"')
+            token[0][1:-1] for token in _TOKEN_PATTERN.finditer(text) if token[0].startswith('"')
         )
         if not problems:
             for validation_error in cedarpy.validate_policies(text, CEDAR_SCHEMA).errors:
@@ -101,14 +101,14 @@ class PolicySet:
                     f"{statement.location}: {validation_error.error.partition(', ')[2] or validation_error.error}"
                 )
         if problems:
-            raise ProjectError("\n".join(dict.fromkeys(problems)), fix="mend the policy there")
+            raise ProjectError("\n".join(dict.fromkeys(problems)), fix="correct the policy there")
         self._cedar_policies = cedarpy.PolicySet.from_str(text)
         self._cedar_schema = cedarpy.Schema.from_str(CEDAR_SCHEMA)
 
     def evaluate(
         self, principal: Principal, action: str, resource: PolicyResource, context: Mapping[str, JsonValue]
     ) -> cedarpy.AuthzResult | None:
-        """Ask Cedar; None when the request names a principal or a resource that no policy can speak of."""
+        """Evaluate a request with Cedar; None if its principal or resource is not in the schema."""
         import cedarpy
 
         principal_uid, resource_uid = _entity_uid(principal.name), _entity_uid(resource.name)
@@ -124,12 +124,13 @@ class PolicySet:
             attributes = {"model": resource.model, "proposers": [{"__entity": proposer} for proposer in proposers]}
             entities.append({"uid": resource_uid, "attrs": attributes, "parents": []})
         request = {
-            "principal": principal_uid, "action": {"type": "Action", "id": action}, "resource": resource_uid, "context": dict(context),
+            "principal": principal_uid, "action": {"type": "Action", "id": action}, "resource": resource_uid,
+            "context": dict(context),
         }  # fmt: skip
         return cedarpy.is_authorized(request, self._cedar_policies, json.dumps(entities), self._cedar_schema)
 
     def policy_ids(self, result: cedarpy.AuthzResult) -> list[str]:
-        """Name the policies that decided: by their @id, else by file and line."""
+        """List the policies that decided: by @id, else by file and line."""
         names = result.diagnostics.id_annotations_by_reason
         return [
             str(names.get(reason) or self._statements[int(reason.removeprefix("policy"))].location)
@@ -140,7 +141,7 @@ class PolicySet:
 def load_policies(folder: Path | None) -> PolicySet:
     """Read and parse the policies of a folder (*.cedar). Without a folder or files nothing is permitted.
 
-    Raises ProjectError for a policy that cannot be read or does not parse, or that the house's schema does not know.
+    Raises ProjectError for a policy that cannot be read or parsed, or that does not follow the schema.
     """
     paths = sorted(folder.glob("*.cedar")) if folder is not None else []
     try:
@@ -149,12 +150,12 @@ def load_policies(folder: Path | None) -> PolicySet:
         raise ProjectError(f"a policy in {folder} is not UTF-8", fix="save it as UTF-8") from None
     except OSError as exc:
         raise ProjectError(
-            f"a policy in {folder} cannot be read: {exc.strerror}", fix="let the services read it"
+            f"a policy in {folder} cannot be read: {exc.strerror}", fix="give the services read permission"
         ) from None
 
 
 def hash_policies(files: Mapping[str, str]) -> Digest:
-    """Return the SHA-256 over the sorted SHA-256 digests of the files, in hex, a line each."""
+    """Return the SHA-256 of the sorted SHA-256 digests of the files, in hex, one per line."""
     file_digests = sorted(hashlib.sha256(text.encode()).hexdigest() for text in files.values())
     return hashlib.sha256("".join(f"{file_digest}\n" for file_digest in file_digests).encode()).hexdigest()
 
@@ -162,9 +163,9 @@ def hash_policies(files: Mapping[str, str]) -> Digest:
 def evaluate_request(
     policies: PolicySet, principal: Principal, action: str, resource: PolicyResource, context: Mapping[str, JsonValue]
 ) -> Verdict:
-    """Judge one request: pass only if a policy permits it, none forbids it, and every policy could be evaluated.
+    """Evaluate a request: pass only if a policy permits it, none forbids it, and every policy could be evaluated.
 
-    The verdict's subject and reasons never repeat a name that does not look like one: it may be a person's.
+    The verdict's subject and reasons never contain a malformed name, which may be personal data.
     """
     result = policies.evaluate(principal, action, resource, context)
     subject = resource.name if _entity_uid(resource.name) else "unknown"
@@ -173,11 +174,11 @@ def evaluate_request(
         return Verdict(subject=subject, outcome=outcome, reasons=(Reason(code=code, message=message),))
 
     if result is None:
-        return make_verdict("fail", "unknown", "no policy speaks of such a principal or resource")
+        return make_verdict("fail", "unknown", "the schema has no such principal or resource")
     if result.decision.value == "NoDecision":
-        return make_verdict("fail", "unknown", "the house knows no such action on such a resource")
+        return make_verdict("fail", "unknown", "the schema has no such action on this resource")
     if result.diagnostics.errors:
-        # Cedar skips a policy that it cannot evaluate. That one might have been a forbid.
+        # Cedar skips a policy that it cannot evaluate, which may be a forbid policy.
         return make_verdict("fail", "policy_error", "a policy could not be evaluated, so nothing is permitted")
     deciding = ", ".join(policies.policy_ids(result))
     if result.allowed:
@@ -188,7 +189,7 @@ def evaluate_request(
 
 
 def split_policies(text: str, file: str) -> list[PolicyStatement]:
-    """Cut a file into its policies: each ends at a semicolon outside strings and comments."""
+    """Split a file into its policies: each ends at a semicolon outside strings and comments."""
     policies: list[PolicyStatement] = []
     start: int | None = None
     for token in _TOKEN_PATTERN.finditer(text):
@@ -204,7 +205,7 @@ def split_policies(text: str, file: str) -> list[PolicyStatement]:
 
 
 def _parse_error(text: str) -> str:
-    """Say why one policy does not parse; '' if it does."""
+    """Return why a policy does not parse; an empty string if it does."""
     import cedarpy
 
     try:
@@ -215,7 +216,7 @@ def _parse_error(text: str) -> str:
 
 
 def _entity_uid(name: str) -> dict[str, str] | None:
-    """Read `kind:name` as an entity; None for a kind or a name that the house does not have."""
+    """Parse `kind:name` as an entity; None for an unknown kind or a malformed name."""
     kind, _, rest = name.partition(":")
     entity_type = _ENTITY_TYPES.get(kind)
     if entity_type is None or not re.fullmatch(entity_type[1], rest):

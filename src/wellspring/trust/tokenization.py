@@ -1,8 +1,8 @@
-"""Identifiers -> one-way keyed tokens, per domain and key version.
+"""Replace identifiers by one-way keyed tokens, per domain and key version.
 
-HMAC-SHA-256 cut to 128 bits, under a key derived for one domain and one version, so equal values of two domains never
-join. There is no inverse: the way back is a lookup in the enclave's vault, never a computation. Any deterministic token
-shows which rows are equal, and whoever holds the key can try every possible value: the key is the protection.
+HMAC-SHA-256 truncated to 128 bits, with a key derived for one domain and version, so equal values of two domains have
+different tokens. Tokens cannot be inverted; the enclave's vault looks identifiers up. Deterministic tokens show which
+rows are equal, and the holder of the key can try every possible value: security depends on the key.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _HMAC_BLOCK_BYTES = 64
 class Tokenizer:
     """Makes tokens `<domain>_k<version>_<26 characters>` (base32 of RFC 4648, lower case, unpadded).
 
-    keys: for each domain its key's version and at least 32 secret bytes. A value is taken exactly as it is: its UTF-8
-    bytes, not trimmed, folded or normalised, so `A1` and `a1` are two people.
+    keys: for each domain its key's version and at least 32 secret bytes. The UTF-8 bytes of a value are hashed as they
+    are, not trimmed, folded or normalized, so `A1` and `a1` have different tokens.
     """
 
     def __init__(self, keys: Mapping[str, tuple[int, bytes]]) -> None:
@@ -37,13 +37,13 @@ class Tokenizer:
         }
 
     def tokenize_value(self, domain: str, value: str) -> str:
-        """Make the token of one value. Raises NotFound for a domain that has no key."""
+        """Return the token of one value. Raises NotFound for a domain without a key."""
         return self.tokenize_column(domain, [value])[0].as_py()
 
     def tokenize_column(self, domain: str, values: pa.Array | pa.ChunkedArray | list[str | None]) -> pa.Array:
-        """Make the tokens of a column of text, as an Arrow string array; a null stays null.
+        """Return the tokens of a text column as an Arrow string array; a null stays null.
 
-        Raises NotFound for a domain that has no key. Distinct values are hashed once.
+        Raises NotFound for a domain without a key. Each distinct value is hashed once.
         """
         import pyarrow as pa
         import pyarrow.compute as pc
@@ -79,7 +79,7 @@ class Tokenizer:
 
 
 def _derive_hmac_states(domain: str, version: int, key: bytes) -> tuple[Any, Any]:
-    """Derive the key of one domain and version (HKDF, RFC 5869) and hash its two HMAC pads once (RFC 2104)."""
+    """Derive the key of a domain and version (HKDF, RFC 5869), and hash its two HMAC pads once (RFC 2104)."""
     from cryptography.hazmat.primitives.hashes import SHA256
     from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
@@ -95,7 +95,7 @@ def _derive_hmac_states(domain: str, version: int, key: bytes) -> tuple[Any, Any
 
 
 def _encode_base32(digests: bytes, count: int) -> pa.Array:
-    """Write `count` 16-byte digests in base32, a column at a time: ten bits are two letters."""
+    """Encode `count` 16-byte digests in base32, by column; ten bits give two letters."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -114,11 +114,11 @@ def _encode_base32(digests: bytes, count: int) -> pa.Array:
     )
     last = pc.shift_left(pc.bit_wise_and(low, pa.scalar(255, pa.uint64())), pa.scalar(2, pa.uint64()))
     separator = pa.scalar("", pa.large_string())
-    tens = [
+    pair_indices = [
         *(bits(high, shift) for shift in range(54, 0, -10)),
         middle,
-        *(bits(low, s) for s in range(48, 0, -10)),
+        *(bits(low, shift) for shift in range(48, 0, -10)),
         last,
     ]
-    pairs = pa.array([a + b for a in BASE32_ALPHABET for b in BASE32_ALPHABET], pa.large_string())
-    return pc.binary_join_element_wise(*(pairs.take(ten) for ten in tens), separator)
+    pairs = pa.array([first + second for first in BASE32_ALPHABET for second in BASE32_ALPHABET], pa.large_string())
+    return pc.binary_join_element_wise(*(pairs.take(indices) for indices in pair_indices), separator)

@@ -92,7 +92,7 @@ def test_a_stream_that_was_dropped_whole_is_named_by_the_witness_alone(ledger: L
 def test_entries_of_a_service_follow_each_other(ledger: Ledger):
     entries = ledger.contents()
     rewrite(ledger, [item for item in entries if item != entries[1]])
-    assert "belongs there" in findings(ledger)
+    assert "was expected" in findings(ledger)
     rewrite(ledger, [*entries[:5], canonical.dumps_canonical({"version": 1})])
     assert "cannot be read" in findings(ledger)
     rewrite(ledger, [*entries[:5], entries[5].replace(b'"version":1', b'"version": 1')])
@@ -101,9 +101,9 @@ def test_entries_of_a_service_follow_each_other(ledger: Ledger):
 
 def test_the_witness_s_copy_is_compared(ledger: Ledger):
     keys = keyring.read_verifier_keys(ledger.folder / "ledger", ledger.folder / "witness")
-    assert "has not seen this log" in "".join(audit_ledger(ledger.tree, keys._replace(last_cosigned=None)))
+    assert "has no checkpoint of this log" in "".join(audit_ledger(ledger.tree, keys._replace(last_cosigned=None)))
     assert "damaged" in "".join(audit_ledger(ledger.tree, keys._replace(last_cosigned=b"nonsense")))
-    assert "another key" in "".join(audit_ledger(ledger.tree, keys._replace(registered_key="x")))
+    assert "it differs from the key of this log that the witness has" in "".join(audit_ledger(ledger.tree, keys._replace(registered_key="x")))
     older = notes.CheckpointHead(
         ledger.origin, 2, merkle.compute_root(merkle.hash_leaf(item) for item in ledger.contents()[:2])
     )
@@ -117,16 +117,16 @@ def test_the_witness_s_copy_is_compared(ledger: Ledger):
 def test_journals_and_index_are_compared(ledger: Ledger):
     with closing(sqlite3.connect(ledger.folder / "ledger" / "index.sqlite")) as file, file:
         file.execute("delete from entries where tree_index = 2")
-    assert "index.sqlite: it does not hold what the tree holds" in findings(ledger)
+    assert "index.sqlite: it differs from the tree" in findings(ledger)
     ledger.index.rebuild()
     line = ledger.journals / "worker" / "000000000000.log"
     content = line.read_bytes()
     line.write_bytes(content.replace(b'"n":1', b'"n":4'))
     assert "journals/worker: line 1 is not the entry" in findings(ledger)
     line.write_bytes(content[: content.rfind(b"\n", 0, -1) + 1])
-    assert "journals/worker: line 2 stands in the tree, and is gone" in findings(ledger)
+    assert "journals/worker: line 2 is in the tree, but missing" in findings(ledger)
     shutil.rmtree(ledger.journals / "enclave")
-    assert "journals/enclave: line 0 stands in the tree, and is gone" in findings(ledger)
+    assert "journals/enclave: line 0 is in the tree, but missing" in findings(ledger)
 
 
 def test_a_full_tile_is_checked_like_a_partial_one(tmp_path: Path):

@@ -134,11 +134,11 @@ def test_its_key_is_its_own_and_for_nobody_else(tmp_path: Path):
 def test_the_first_key_of_a_log_stays(witness: LocalWitness, tmp_path: Path):
     witness.register_log(str(LOG))
     second = notes.VerifierKey(ORIGIN, notes.KIND_LOG, LocalSigner(b"\x09" * 32).public_key())
-    with pytest.raises(Refused, match="with another key"):
+    with pytest.raises(Refused, match="has another key of the log"):
         register_log(tmp_path / "witness", str(second))
-    with pytest.raises(Refused, match="no verifier key"):
+    with pytest.raises(Refused, match="not the verifier key of a log"):
         register_log(tmp_path / "witness", "nonsense")
-    with pytest.raises(Refused, match="no verifier key"):
+    with pytest.raises(Refused, match="not the verifier key of a log"):
         register_log(tmp_path / "witness", witness.verifier_key())
     assert registered_logs(tmp_path / "witness") == [LOG]
     (tmp_path / "witness" / "logs" / "x.vkey").write_text("nonsense")

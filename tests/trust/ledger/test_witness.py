@@ -98,7 +98,7 @@ def test_the_sequencer_asks_it(server: WitnessServer, short: Path):
 
 
 def test_a_witness_that_is_not_there_is_unavailable(short: Path):
-    with pytest.raises(Unavailable, match="does not answer"):
+    with pytest.raises(Unavailable, match="does not respond"):
         RemoteWitness(short / "nothing.sock", timeout=1).verifier_key()
 
 

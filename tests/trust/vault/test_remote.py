@@ -102,12 +102,12 @@ def test_an_error_comes_back_as_itself(serve: Serve, error: WellspringError) -> 
 
 
 def test_an_enclave_that_dies_is_unavailable(serve: Serve) -> None:
-    with pytest.raises(Unavailable, match="without an answer"):
+    with pytest.raises(Unavailable, match="without a response"):
         serve(lambda connection, _: None).list_files("clearinghouse")
     with pytest.raises(Unavailable):
         serve(lambda connection, _: connection.sendall(b"\0\0")).list_files("clearinghouse")
 
 
 def test_no_enclave_is_unavailable(tmp_path: Path) -> None:
-    with pytest.raises(Unavailable, match="does not answer"):
+    with pytest.raises(Unavailable, match="does not respond"):
         EnclaveClient(tmp_path / "intake.sock").list_files("clearinghouse")

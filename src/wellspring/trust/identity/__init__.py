@@ -1,1 +1,1 @@
-"""Who is asking: a short-lived login for each process."""
+"""Log processes and users in to OpenBao."""

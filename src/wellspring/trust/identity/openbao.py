@@ -1,4 +1,4 @@
-"""Log in to OpenBao over its Unix socket with an AppRole and a wrapped secret-id that works once."""
+"""Log in to OpenBao over its Unix socket with an AppRole and a single-use wrapped secret-id."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ RENEW_FRACTION = 1 / 3
 
 
 def open_client(socket: Path, token: str = "") -> hvac.Client:
-    """Open a client of the OpenBao behind this socket; without a token it may only log in.
+    """Open an OpenBao client on this socket; without a token it can only log in.
 
-    The empty token is passed on purpose: hvac would else take one from the environment or from ~/.vault-token.
+    The empty token is passed explicitly: otherwise hvac reads one from the environment or from ~/.vault-token.
     """
     import hvac
 
@@ -32,7 +32,7 @@ def open_client(socket: Path, token: str = "") -> hvac.Client:
 
 
 def _open_unix_session(path: Path) -> requests.Session:
-    """Make an HTTP session that speaks over one Unix socket, and closes it also when nobody answers there."""
+    """Create an HTTP session over a Unix socket that also closes the socket after a failed connect."""
     import requests
     from requests.adapters import HTTPAdapter
     from urllib3.connection import HTTPConnection
@@ -65,7 +65,7 @@ def _open_unix_session(path: Path) -> requests.Session:
             super().close()
 
     session = requests.Session()
-    # No proxy, no .netrc: this conversation never leaves the machine.
+    # Without proxies and .netrc: these requests never leave the machine.
     session.trust_env = False
     session.mount("http://openbao", Adapter())
     return session
@@ -73,7 +73,7 @@ def _open_unix_session(path: Path) -> requests.Session:
 
 @contextmanager
 def map_errors(operation: str) -> Generator[None]:
-    """Turn what hvac and requests raise into the house's errors. what: what was asked, without any value."""
+    """Translate the errors of hvac and requests. operation: for the message, without secret values."""
     from hvac import exceptions as vault
     from requests.exceptions import RequestException
 
@@ -82,21 +82,21 @@ def map_errors(operation: str) -> Generator[None]:
     except (vault.Forbidden, vault.Unauthorized, vault.InvalidRequest):
         raise Refused(
             f"OpenBao refused to {operation}",
-            fix="ask whoever owns the policy; the reason stands in OpenBao's audit log",
+            fix="ask the owner of the policy; OpenBao's audit log has the reason",
         ) from None
     except vault.InvalidPath:
-        raise NotFound(f"OpenBao has nothing there: {operation}", fix="check the name") from None
+        raise NotFound(f"OpenBao found nothing: {operation}", fix="check the name") from None
     except (vault.VaultError, RequestException):
-        raise Unavailable(f"OpenBao did not answer: {operation}", fix="run `wellspring up`, or retry later") from None
+        raise Unavailable(f"OpenBao did not respond: {operation}", fix="run `wellspring up`, or retry later") from None
 
 
 class OpenBaoSession:
-    """One login, renewed at a third of its period until it is closed; closing revokes it."""
+    """A login that is renewed after each third of its period until it is closed; closing revokes it."""
 
     def __init__(self, socket: Path, token: str, principal: Principal, *, period: float) -> None:
         self.client = open_client(socket, token)
         self._principal = principal
-        # The renewal has a client of its own: a requests session is not shared between threads.
+        # The renewal thread has its own client: a requests session must not be shared between threads.
         self._renewal_client = open_client(socket, token)
         self._closed = threading.Event()
         self._thread = threading.Thread(
@@ -109,7 +109,7 @@ class OpenBaoSession:
         return self._principal
 
     def close(self) -> None:
-        """Revoke the login; every later call with it is refused. Closing again changes nothing."""
+        """Revoke the login; later calls with it are refused. Closing again has no effect."""
         if self._closed.is_set():
             return
         self._closed.set()
@@ -118,7 +118,7 @@ class OpenBaoSession:
             with map_errors("end this login"):
                 self.client.auth.token.revoke_self()
         except (Refused, Unavailable):
-            # A login that cannot be revoked now ends by itself within its period.
+            # A login that cannot be revoked expires within its period.
             pass
         finally:
             self.client.adapter.close()
@@ -138,26 +138,26 @@ class OpenBaoSession:
                     self._renewal_client.auth.token.renew_self()
                 delay = interval
             except Unavailable:
-                # OpenBao may be restarting: ask again soon, while the login still lives.
+                # OpenBao may be restarting: retry soon, while the login is valid.
                 delay = min(interval, 5.0)
             except (Refused, NotFound):
                 return
 
 
 def login_service(socket: Path, *, role_id: str, wrapped_secret_id: str) -> OpenBaoSession:
-    """Unwrap the secret-id and log in with it; neither works a second time.
+    """Unwrap the secret-id and log in with it; both are single-use.
 
-    Raises Refused when the wrapping was opened before or is older than its 60 seconds; Unavailable without a server.
+    Raises Refused if it was unwrapped before or is older than 60 seconds, Unavailable if the server does not respond.
     """
     unwrap_client = open_client(socket, wrapped_secret_id)
     try:
-        with map_errors("open a wrapped secret-id"):
+        with map_errors("unwrap a secret-id"):
             unwrapped: Any = unwrap_client.adapter.post("/v1/sys/wrapping/unwrap")
         secret_id = str(unwrapped["data"]["secret_id"])
     except Refused:
         raise Refused(
-            "the wrapped secret-id was opened before, or is older than 60 seconds",
-            fix="ask the supervisor for another; if nobody here opened it, somebody else did: read OpenBao's audit log",
+            "the wrapped secret-id was unwrapped before, or is older than 60 seconds",
+            fix="request another from the supervisor; if no process here unwrapped it, see OpenBao's audit log",
         ) from None
     finally:
         unwrap_client.adapter.close()

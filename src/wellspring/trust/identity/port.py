@@ -1,4 +1,4 @@
-"""Who is asking: each process logs in for itself, once, with a wrapped secret-id that works a single time."""
+"""Define principals and login sessions. Each process logs in once, with a single-use wrapped secret-id."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ Role = Literal["worker", "enclave", "api"]
 
 
 class Principal(NamedTuple):
-    """`service:worker`, or `user:NAME` with the roles that wellspring.toml gives NAME."""
+    """`service:worker`, or `user:NAME` with the roles of NAME in wellspring.toml."""
 
     name: str
     roles: tuple[str, ...] = ()
 
 
 class LoginSession(Protocol):
-    """A login that renews itself while the process lives and ends with it."""
+    """A login that is renewed while the process runs."""
 
     @property
     def principal(self) -> Principal: ...

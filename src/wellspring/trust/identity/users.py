@@ -1,7 +1,7 @@
-"""A person logs in to OpenBao with a password and a code, for one act; the token is revoked when the act ends.
+"""Log users in to OpenBao with a password and a code for one action; the token is revoked after the action.
 
-The terminal logs in (`login`) and hands the token to the worker over a pipe; the worker asks OpenBao whose it is
-(`present`) and never believes a name. What a person signs is signed inside OpenBao, with a key that only they may use.
+The command line logs in (`login_user`) and passes the token to the worker over a pipe; the worker looks up the user of
+the token in OpenBao (`resume_session`). Users sign inside OpenBao, with a key that only they can use.
 """
 
 from __future__ import annotations
@@ -20,25 +20,26 @@ from wellspring.trust.identity.openbao import map_errors, open_client
 from wellspring.trust.identity.port import Principal
 
 TRANSIT_MOUNT = "users"
-"""The transit engine that holds one Ed25519 key a person, and the policy's name for who may sign with it."""
+"""The transit engine with one Ed25519 key per user."""
 SIGNING_POLICY = "user"
+"""The OpenBao policy that lets users sign with their keys."""
 USER_NAME_PATTERN = re.compile(r"[a-z][a-z0-9_-]{0,30}")
 TOKEN_TTL_SECONDS = 60
-"""A person's token ends by itself after this long, used or not."""
+"""Seconds after which a user's token expires, used or not."""
 
 
 class UserToken:
-    """What a login gives: good for one act, within a minute. It is shown nowhere: `repr` hides it."""
+    """The token of a login, for one action within a minute. `repr` hides it."""
 
     def __init__(self, token: str) -> None:
         self.token = token
 
     def __repr__(self) -> str:
-        return "PersonToken(...)"
+        return "UserToken(...)"
 
 
 class LoggedInUser:
-    """Somebody who is here now, as OpenBao knows them. public: 32 bytes of their Ed25519 key."""
+    """A logged-in user. public_key: 32 bytes, Ed25519."""
 
     def __init__(self, client: Any, principal: Principal) -> None:
         self.principal = principal
@@ -50,11 +51,11 @@ class LoggedInUser:
 
     @property
     def key_id(self) -> str:
-        """The key's id."""
+        """The id of the user's key."""
         return public_key_id(self.public_key)
 
     def sign(self, message: bytes) -> bytes:
-        """Return the 64-byte Ed25519 signature, made inside OpenBao with this person's own key."""
+        """Return the 64-byte Ed25519 signature, made inside OpenBao with the user's key."""
         with map_errors(f"sign for {self.principal.name}"):
             response: Any = self._transit.sign_data(
                 name=self.name, hash_input=base64.b64encode(message).decode(), key_version=1, mount_point=TRANSIT_MOUNT
@@ -63,16 +64,16 @@ class LoggedInUser:
 
 
 def public_key_id(public_key: bytes) -> str:
-    """Name a public key: 16 hex of its SHA-256."""
+    """Return the id of a public key: 16 hex digits of its SHA-256."""
     return hashlib.sha256(public_key).hexdigest()[:16]
 
 
 def login_user(socket: Path, name: str, password: str, code: str) -> UserToken:
-    """Log in as a person. A code works once, for 30 seconds and one such step before and after.
+    """Log a user in. A code is valid once, for its 30 seconds and one time step before and after.
 
-    Raises Refused, without saying which of the three was wrong; Unavailable without a server.
+    Raises Refused, without revealing which of the three was wrong; Unavailable if the server does not respond.
     """
-    # Only digits may come near the code's check: a code with a blank would be another code to whoever counts uses.
+    # Pass only digits on: OpenBao's counter of used codes would treat a code with a space as another code.
     if not USER_NAME_PATTERN.fullmatch(name) or not re.fullmatch(r"[0-9]{6}", code):
         raise _login_refused()
     client = open_client(socket)
@@ -81,10 +82,12 @@ def login_user(socket: Path, name: str, password: str, code: str) -> UserToken:
             response: Any = client.adapter.post(f"/v1/auth/userpass/login/{name}", json={"password": password})
         auth = response["auth"]
         if auth["client_token"]:
-            # Never without a code: the server was set up by another hand.
+            # A login without a code means that the server has another configuration.
             client.token = str(auth["client_token"])
             _revoke_self(client)
-            raise CorruptedError("OpenBao let a person in without a code", fix="stop: its login enforcement is gone")
+            raise CorruptedError(
+                "OpenBao accepted a login without a code", fix="stop: its login enforcement is missing"
+            )
         method, request = _mfa_method(auth["mfa_requirement"])
         with map_errors("log in"):
             mfa_response: Any = client.adapter.post(
@@ -99,10 +102,10 @@ def login_user(socket: Path, name: str, password: str, code: str) -> UserToken:
 
 @contextmanager
 def resume_session(project: Project, token: str) -> Generator[LoggedInUser]:
-    """Ask OpenBao whose token this is, and let that person act; however the act ends, the token is revoked.
+    """Look up the user of a token in OpenBao, for one action; the token is revoked afterwards in any case.
 
-    Raises Refused for a token that is spent, too old, or no person's, and for somebody whom wellspring.toml does not
-    name; Unavailable without a server.
+    Raises Refused for a token that was used, expired or does not belong to a user, and for a user who is not in
+    wellspring.toml; Unavailable if the server does not respond.
     """
     client = open_client(project.socket_path("openbao"), token)
     try:
@@ -113,7 +116,7 @@ def resume_session(project: Project, token: str) -> Generator[LoggedInUser]:
 
 
 def revoke_token(socket: Path, token: str) -> None:
-    """End a login, used or not; again, or without a server, changes nothing."""
+    """Revoke a token. No effect if it is already revoked or the server does not respond."""
     client = open_client(socket, token)
     try:
         _revoke_self(client)
@@ -123,47 +126,47 @@ def revoke_token(socket: Path, token: str) -> None:
 
 def _lookup_principal(client: Any, project: Project) -> Principal:
     try:
-        with map_errors("say whose login this is"):
+        with map_errors("look up this login"):
             token_info: Any = client.auth.token.lookup_self()["data"]
     except Refused:
         raise Refused(
-            "this login is spent, or older than a minute", fix="run the command again, and log in anew"
+            "this login was used before, or is older than a minute", fix="run the command again, and log in again"
         ) from None
     metadata: dict[str, Any] = token_info.get("meta") or {}
     name = str(metadata.get("username", ""))
     if token_info.get("path") != f"auth/userpass/login/{name}" or token_info.get("policies") != [SIGNING_POLICY]:
-        raise Refused("this login is no person's", fix="log in with a name, a password and a code")
+        raise Refused("this login does not belong to a user", fix="log in with a name, a password and a code")
     if name not in project.users:
         raise Refused(
-            f"{project.root / PROJECT_FILE} names nobody [users.{name}]",
-            fix="ask the project's owner to name them, with their roles",
+            f"{project.root / PROJECT_FILE} has no [users.{name}]",
+            fix="ask the project's owner to add the user, with roles",
         )
     return Principal(f"user:{name}", tuple(project.users[name].roles))
 
 
 def _mfa_method(requirement: Any) -> tuple[str, str]:
-    """Return the one method that a login demands, and the request that it is answered under."""
+    """Return the only MFA method of a login, and the id of the MFA request."""
     methods = {
         str(method["id"]) for constraint in requirement["mfa_constraints"].values() for method in constraint["any"]
     }
     if len(methods) != 1:
         raise CorruptedError(
-            "OpenBao demands not exactly one code of a person", fix="stop: its login enforcement was changed"
+            "OpenBao does not require exactly one code of a user", fix="stop: its login enforcement was changed"
         )
     return methods.pop(), str(requirement["mfa_request_id"])
 
 
 def _revoke_self(client: Any) -> None:
     try:
-        with map_errors("end a person's login"):
+        with map_errors("end a user's login"):
             client.auth.token.revoke_self()
     except (Refused, NotFound, Unavailable):
-        # It was over already, or ends by itself within a minute: nobody can use it for longer.
+        # The token is revoked already, or expires within a minute.
         pass
 
 
 def _login_refused() -> Refused:
     return Refused(
-        "name, password or code is wrong, the code was used before, or too many were tried",
+        "name, password or code is wrong, the code was used before, or there were too many attempts",
         fix="wait for the authenticator's next code, then try again",
     )

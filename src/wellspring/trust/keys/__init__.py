@@ -1,1 +1,1 @@
-"""Keys that wrap and sign, and never leave their server."""
+"""Wrap data keys and sign with keys that never leave the key server."""

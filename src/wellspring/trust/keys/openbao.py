@@ -1,4 +1,4 @@
-"""Wrap and sign with OpenBao's transit engine; only data keys, meant to leave it, ever leave it."""
+"""Wrap and sign with OpenBao's transit engine; only data keys leave it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from wellspring.trust.keys.port import DataKey
 
 
 class OpenBaoDataKeys:
-    """Envelope encryption under transit's AES-256-GCM keys. client: a line of its own, beside another thread's."""
+    """Envelope encryption with transit's AES-256-GCM keys. client: a separate client for another thread."""
 
     def __init__(self, session: OpenBaoSession, *, client: Any = None) -> None:
         self._transit: Any = (client or session.client).secrets.transit
 
     def generate_data_key(self, name: str) -> DataKey:
         with map_errors(f"make a data key under {name}"):
-            answer = self._transit.generate_data_key(name=name, key_type="plaintext", bits=256)
-        data = answer["data"]
+            response = self._transit.generate_data_key(name=name, key_type="plaintext", bits=256)
+        data = response["data"]
         return DataKey(base64.b64decode(data["plaintext"]), str(data["ciphertext"]))
 
     def unwrap_key(self, name: str, wrapped: str) -> bytes:
@@ -27,17 +27,17 @@ class OpenBaoDataKeys:
 
         with map_errors(f"unwrap a data key of {name}"):
             try:
-                answer = self._transit.decrypt_data(name=name, ciphertext=wrapped)
+                response = self._transit.decrypt_data(name=name, ciphertext=wrapped)
             except InvalidRequest:
                 raise CorruptedError(
-                    f"a wrapped key does not open under {name}",
-                    fix="it was changed, or wrapped by another key: restore it from a copy; do not retry",
+                    f"a wrapped key cannot be unwrapped with {name}",
+                    fix="it was changed, or wrapped with another key: restore it from a copy; do not retry",
                 ) from None
-        return base64.b64decode(answer["data"]["plaintext"])
+        return base64.b64decode(response["data"]["plaintext"])
 
 
 class OpenBaoSigner:
-    """Signs for the log with one version of a transit Ed25519 key: a rotated key would be another log."""
+    """Signs for the log with one version of a transit Ed25519 key: a new key version would need a new log."""
 
     def __init__(self, session: OpenBaoSession, name: str = "ledger", *, version: int = 1) -> None:
         self._transit: Any = session.client.secrets.transit
@@ -46,12 +46,12 @@ class OpenBaoSigner:
 
     def sign(self, message: bytes) -> bytes:
         with map_errors(f"sign with {self._name}"):
-            answer = self._transit.sign_data(
+            response = self._transit.sign_data(
                 name=self._name, hash_input=base64.b64encode(message).decode(), key_version=self._version
             )
-        return base64.b64decode(str(answer["data"]["signature"]).rpartition(":")[2])
+        return base64.b64decode(str(response["data"]["signature"]).rpartition(":")[2])
 
     def public_key(self) -> bytes:
         with map_errors(f"read the public key of {self._name}"):
-            answer = self._transit.read_key(name=self._name)
-        return base64.b64decode(answer["data"]["keys"][str(self._version)]["public_key"])
+            response = self._transit.read_key(name=self._name)
+        return base64.b64decode(response["data"]["keys"][str(self._version)]["public_key"])

@@ -1,4 +1,4 @@
-"""What the house may ask of a key server: wrap and sign, by the key's name; key bytes of these never leave it."""
+"""Define the key server: it wraps and signs with named keys, whose bytes never leave it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 
 class DataKey(NamedTuple):
-    """A fresh 256-bit key, and the same key wrapped by the named one. Keep only `wrapped`."""
+    """A new 256-bit key, plain and wrapped with the named key. Store only `wrapped`."""
 
     plaintext: bytes
     wrapped: str
@@ -18,7 +18,7 @@ class DataKeys(Protocol):
     def generate_data_key(self, name: str) -> DataKey: ...
 
     def unwrap_key(self, name: str, wrapped: str) -> bytes:
-        """Return the plain key. Raises Refused if the caller may not use the named key, Unavailable if it is down."""
+        """Return the plain key. Raises Refused if the caller may not use the named key, Unavailable without a server."""
         ...
 
 

@@ -1,5 +1,5 @@
-"""The one memory: a journal per process, one sequencer, a Merkle log in tiles, and a witness that holds a copy.
+"""The ledger: one journal per process, one sequencer, a Merkle log in tiles, and a witness with a copy.
 
-An entry's life: `journal` makes it durable, `sequencer` gives it its place in the `tree` and has the checkpoint
-signed and cosigned by the `witness`; `index` answers questions and can be made again; `audit` checks everything.
+`journal` makes an entry durable; `sequencer` adds it to the `tree` and has the checkpoint signed, and cosigned by the
+`witness`; `index` supports queries and can be rebuilt from the tree; `audit` checks everything.
 """

@@ -1,4 +1,4 @@
-"""Checks the whole ledger: every byte from the entries up, against checkpoint, journals, index and witness."""
+"""Audit the whole ledger: compare every byte of the entries with checkpoint, tiles, journals, index and witness."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def audit_ledger(
     journals: Path | None = None,
     index: LedgerIndex | None = None,
 ) -> tuple[str, ...]:
-    """Recompute the tree from its entries and say everything that does not fit; nothing said means all holds.
+    """Recompute the tree from its entries, and list every inconsistency; an empty tuple if all is consistent.
 
-    keys: the verifier keys and the witness's own copy. journals, index: compared with the tree where given.
+    keys: the verifier keys and the witness's own copy. journals, index: compared with the tree if given.
     """
     findings = _LedgerAudit()
     try:
         note = tree.read_checkpoint()
     except NotFound:
         if keys and keys.last_cosigned:
-            return ("checkpoint: it is missing, and the witness has cosigned one: the ledger was removed",)
+            return ("checkpoint: it is missing, but the witness has cosigned one: the ledger was removed",)
         return ()
     try:
         parsed = notes.parse_note(note)
@@ -40,7 +40,7 @@ def audit_ledger(
     leaves = findings.check_entries(tree, head.size)
     findings.check_tiles(tree, leaves)
     if len(leaves) == head.size and merkle.compute_root(leaves) != head.root:
-        findings.add_message("checkpoint: its root is not that of the entries: an entry or the checkpoint was changed")
+        findings.add_message("checkpoint: its root does not match the entries: an entry or the checkpoint was changed")
     if keys:
         findings.check_signatures(parsed, head, keys)
         findings.check_witness(head, leaves, keys)
@@ -60,7 +60,7 @@ class _LedgerAudit:
         self.messages.append(message)
 
     def check_entries(self, tree: MerkleTree, size: int) -> list[bytes]:
-        """Hash every entry; check its form, and that each service's entries follow each other from 0."""
+        """Hash every entry; check its form, and that the sequences of each service start at 0 without gaps."""
         leaves: list[bytes] = []
         last_sequences: dict[str, int] = {}
         for number in range(-(-size // TILE_WIDTH)):
@@ -74,7 +74,7 @@ class _LedgerAudit:
                 return leaves
             if len(bundle_entries) != min(TILE_WIDTH, size - number * TILE_WIDTH):
                 self.add_message(
-                    f"{tile_path}: it holds {len(bundle_entries)} entries: it was cut, or something was added"
+                    f"{tile_path}: it has {len(bundle_entries)} entries: it was cut, or something was added"
                 )
                 return leaves
             for content in bundle_entries:
@@ -93,7 +93,7 @@ class _LedgerAudit:
         expected = last_sequences.get(entry.service, -1) + 1
         if entry.sequence != expected:
             self.add_message(
-                f"{tile_path}: entry {tree_index} is {entry.id}, and {entry.service}:{expected} belongs there"
+                f"{tile_path}: entry {tree_index} is {entry.id}, and {entry.service}:{expected} was expected"
             )
         last_sequences[entry.service] = entry.sequence
         self._leaf_hashes[entry.service, entry.sequence] = merkle.hash_leaf(content)
@@ -111,9 +111,7 @@ class _LedgerAudit:
                     self.add_message(f"{tile_path}: {exc.what}")
                     continue
                 if stored != part:
-                    self.add_message(
-                        f"{tile_path}: it does not hold the hashes of its entries: one of both was changed"
-                    )
+                    self.add_message(f"{tile_path}: its hashes do not match its entries: one of them was changed")
             level, hashes = level + 1, list(_parent_hashes(hashes))
 
     def check_signatures(self, parsed: notes.SignedNote, head: notes.CheckpointHead, keys: LogVerifierKeys) -> None:
@@ -121,16 +119,16 @@ class _LedgerAudit:
         if log.name != head.origin:
             self.add_message(f"checkpoint: it is of the log {head.origin}, and the key is of {log.name}")
         if keys.registered_key is not None and keys.registered_key != keys.log_key:
-            self.add_message("vkey: the witness was told another key of this log: one of both was exchanged")
+            self.add_message("vkey: it differs from the key of this log that the witness has: one of them was replaced")
         for role, key in (("log", log), ("witness", witness)):
-            if not any(notes.verify_signature_line(one, key, parsed.text) for one in parsed.signatures):
-                self.add_message(f"checkpoint: the signature of the {role} {key.name} is missing, or does not hold")
+            if not any(notes.verify_signature_line(line, key, parsed.text) for line in parsed.signatures):
+                self.add_message(f"checkpoint: the signature of the {role} {key.name} is missing or invalid")
 
     def check_witness(self, head: notes.CheckpointHead, leaves: list[bytes], keys: LogVerifierKeys) -> None:
         """Compare with the witness's own copy: it must be this tree, or the beginning of it."""
         if keys.last_cosigned is None:
             self.add_message(
-                "witness: it has not seen this log, though the checkpoint is cosigned: its folder was exchanged"
+                "witness: it has no checkpoint of this log, but the checkpoint is cosigned: its folder was replaced"
             )
             return
         try:
@@ -141,11 +139,11 @@ class _LedgerAudit:
         if copy.size > head.size:
             self.add_message(
                 f"checkpoint: it has {head.size} entries, and the witness has seen {copy.size}: the ledger's tail was "
-                "cut, or it was rolled back (if a crash came just now, `wellspring ingest` mends it)"
+                "cut, or it was rolled back (after a crash, `wellspring ingest` repairs it)"
             )
         elif len(leaves) == head.size and merkle.compute_root(leaves[: copy.size]) != copy.root:
             self.add_message(
-                f"checkpoint: its first {copy.size} entries are not those that the witness has seen: a fork"
+                f"checkpoint: its first {copy.size} entries differ from those that the witness has seen: a fork"
             )
         elif copy.size < head.size:
             self.add_message(
@@ -153,7 +151,7 @@ class _LedgerAudit:
             )
 
     def check_journals(self, folder: Path) -> None:
-        """Compare every entry that is in the tree with the journal it came from."""
+        """Compare every entry of the tree with the journal that it came from."""
         journaled: set[tuple[str, int]] = set()
         for service in journal.list_services(folder):
             try:
@@ -161,13 +159,11 @@ class _LedgerAudit:
                     entry_key = (service, sequence)
                     journaled.add(entry_key)
                     if entry_key in self._leaf_hashes and self._leaf_hashes[entry_key] != merkle.hash_leaf(content):
-                        self.add_message(
-                            f"journals/{service}: line {sequence} is not the entry that stands in the tree"
-                        )
+                        self.add_message(f"journals/{service}: line {sequence} is not the entry that is in the tree")
             except CorruptedError as exc:
                 self.add_message(f"journals/{service}: {exc.what}")
         for service, sequence in sorted(self._leaf_hashes.keys() - journaled):
-            self.add_message(f"journals/{service}: line {sequence} stands in the tree, and is gone from the journal")
+            self.add_message(f"journals/{service}: line {sequence} is in the tree, but missing in the journal")
 
     def check_index(self, index: LedgerIndex, leaves: list[bytes]) -> None:
         try:
@@ -176,11 +172,11 @@ class _LedgerAudit:
             self.add_message(f"index.sqlite: {exc.what}")
             return
         if indexed != dict(enumerate(leaves)):
-            self.add_message("index.sqlite: it does not hold what the tree holds: remove it, and it is made again")
+            self.add_message("index.sqlite: it differs from the tree: remove it, and it is rebuilt")
 
 
 def _read_tile_prefix(tree: MerkleTree, level: int | str, number: int, width: int) -> bytes:
-    """Read a tile as it lies there; of one that has grown since, the part that this tree has."""
+    """Read a stored tile; if it has grown since, only the part that this tree covers."""
     try:
         return tree.paths.read(tile_name(level, number, width))
     except NotFound:

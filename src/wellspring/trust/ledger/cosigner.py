@@ -1,6 +1,6 @@
-"""A witness: cosigns a log's checkpoint only if it continues the one it cosigned before, and keeps a copy.
+"""Cosign a log's checkpoint only if it extends the last one cosigned, and store a copy.
 
-Format: C2SP tlog-witness. It has a folder and a key of its own; the log's owner holds neither.
+Format: C2SP tlog-witness. The witness has its own folder and key, which the owner of the log cannot access.
 """
 
 from __future__ import annotations
@@ -26,27 +26,29 @@ SECRET_KEY_FILE, VERIFIER_KEY_FILE, LOGS_FOLDER, CHECKPOINTS_FOLDER = "key", "vk
 
 
 class CosignResponse(NamedTuple):
-    """What a witness answers, as over HTTP: 200 with its signature line; 400, 403, 404, 422 with a reason;
-    409 with the size of the tree that it knows."""
+    """The response of a witness, as over HTTP.
+
+    200: its signature line; 400, 403, 404, 422: a reason; 409: the size of the last tree that it cosigned.
+    """
 
     status: int
     body: bytes
 
 
 class Cosigner(Protocol):
-    """A witness, here or behind a socket."""
+    """A witness, in this process or behind a socket."""
 
     def verifier_key(self) -> str:
         """Return the witness's verifier key."""
         ...
 
     def add_checkpoint(self, old: int, proof: Sequence[bytes], note: bytes) -> CosignResponse:
-        """Ask for a cosignature. old: the size that the witness is believed to know; proof: from there to the note."""
+        """Request a cosignature. old: the size of the last cosigned tree; proof: of consistency up to the note."""
         ...
 
 
 class LocalWitness:
-    """A witness with its state in one folder; several processes and threads may ask it at once."""
+    """A witness with its state in one folder; safe for several processes and threads."""
 
     def __init__(self, folder: Path, *, clock: Clock) -> None:
         self._folder = folder
@@ -63,7 +65,7 @@ class LocalWitness:
         return str(self._key)
 
     def register_log(self, vkey: str) -> None:
-        """Begin to watch a log. See `register`."""
+        """Register a log. See `register_log`."""
         register_log(self._folder, vkey)
 
     def latest_checkpoint(self, log: notes.VerifierKey) -> bytes | None:
@@ -78,23 +80,23 @@ class LocalWitness:
             return CosignResponse(400, f"{exc}\n".encode())
         keys = [key for key in registered_logs(self._folder) if key.name == head.origin]
         if not keys:
-            return CosignResponse(404, b"this witness does not know that log\n")
+            return CosignResponse(404, b"this log is not registered with the witness\n")
         signed = [
             line
             for line in parsed.signatures
             if any(notes.verify_signature_line(line, key, parsed.text) for key in keys)
         ]
         if not signed:
-            return CosignResponse(403, b"the log's signature does not hold\n")
+            return CosignResponse(403, b"the log's signature is invalid\n")
         if old > head.size:
             return CosignResponse(400, b"the old size is larger than the checkpoint's\n")
-        # Compared and kept under one lock: of two that race, the second sees what the first one left.
+        # Compare and store under one lock, so that of two concurrent requests the second sees the first's result.
         with self._exclusive_lock():
             last_head = self._last_head(keys[0])
             if last_head.size != old or (last_head.size == head.size and last_head.root != head.root):
                 return CosignResponse(409, f"{last_head.size}\n".encode())
             if not merkle.verify_consistency(old, head.size, last_head.root, head.root, proof):
-                return CosignResponse(422, b"the proof does not lead from the known checkpoint to this one\n")
+                return CosignResponse(422, b"the proof does not lead from the last cosigned checkpoint to this one\n")
             timestamp = int(self._clock.now().timestamp())
             blob = timestamp.to_bytes(8, "big") + self._secret.sign(notes.cosignature_text(timestamp, parsed.text))
             line = notes.NoteSignature(self._key.name, self._key.key_id, blob).to_line()
@@ -125,27 +127,29 @@ class LocalWitness:
 
 
 def register_log(folder: Path, vkey: str) -> None:
-    """Let the witness of this folder watch a log; the first key that a log's name is registered with stays.
+    """Register a log with the witness of this folder.
 
-    Raises Refused for a second key of the same log: whoever could bring one could sign another past with it.
+    Raises Refused for a second key of the same log: its holder could sign another history.
     """
     try:
         key = notes.parse_verifier_key(vkey.strip())
         if key.kind != notes.KIND_LOG:
             raise MalformedError("it is the key of a witness")
     except MalformedError as exc:
-        raise Refused(f"that is no verifier key of a log: {exc}", fix="get it with `wellspring ledger key`") from None
-    for other in registered_logs(folder):
-        if other.name == key.name and other != key:
+        raise Refused(
+            f"it is not the verifier key of a log: {exc}", fix="get it with `wellspring ledger key`"
+        ) from None
+    for registered in registered_logs(folder):
+        if registered.name == key.name and registered != key:
             raise Refused(
-                f"the witness knows the log {key.name} with another key ({other.key_id.hex()})",
-                fix="a person compares both keys, then removes the old one from the witness's logs/ folder",
+                f"the witness has another key of the log {key.name} ({registered.key_id.hex()})",
+                fix="compare both keys, then remove the old one from the witness's logs/ folder",
             )
     DiskBlobStore(folder / LOGS_FOLDER).write_once(f"{key.key_id.hex()}.vkey", f"{key}\n".encode())
 
 
 def registered_logs(folder: Path) -> list[notes.VerifierKey]:
-    """List the logs that the witness of this folder watches."""
+    """List the keys of the logs that are registered with the witness of this folder."""
     paths = sorted((folder / LOGS_FOLDER).glob("*.vkey")) if (folder / LOGS_FOLDER).is_dir() else []
     try:
         keys = [notes.parse_verifier_key(path.read_text(encoding="utf-8").strip()) for path in paths]
@@ -157,7 +161,7 @@ def registered_logs(folder: Path) -> list[notes.VerifierKey]:
 
 
 def last_checkpoint(folder: Path, log: notes.VerifierKey) -> bytes | None:
-    """Return the newest checkpoint of a log that the witness of this folder cosigned, None if there was none."""
+    """Return the newest checkpoint of a log that the witness of this folder cosigned; None before the first one."""
     try:
         return DiskBlobStore(folder).read(f"{CHECKPOINTS_FOLDER}/{log.key_id.hex()}")
     except NotFound:
@@ -174,13 +178,13 @@ def cosign_checkpoint(
 ) -> bytes:
     """Get the witness's signature line for a checkpoint that is not published yet.
 
-    published: the checkpoint that readers have. The witness may be ahead of it (a crash came after its signature and
-    before the swap) but never behind. Raises Broken when it holds another tree, Unavailable when it does not answer.
+    published: the current checkpoint. The witness may be ahead of it (after a crash between cosigning and publishing)
+    but never behind. Raises CorruptedError if it has another tree, Unavailable if it does not respond.
     """
     try:
         key = notes.parse_verifier_key(witness.verifier_key())
     except MalformedError as exc:
-        raise Unavailable(f"the witness does not say its key: {exc}", fix="run `wellspring up`") from None
+        raise Unavailable(f"the witness returned no verifier key: {exc}", fix="run `wellspring up`") from None
     published_note = notes.parse_note(published) if published else None
     old_size = notes.parse_checkpoint(published_note.text).size if published_note else 0
     response = witness.add_checkpoint(old_size, prove_consistency(old_size, head.size), note)
@@ -188,22 +192,22 @@ def cosign_checkpoint(
         witness_size = int(response.body) if re.fullmatch(rb"[0-9]{1,15}\n", response.body) else -1
         if witness_size > head.size:
             raise _tree_mismatch_error(
-                f"it has seen {witness_size} entries, this has {head.size}: a cut tail, or a rollback"
+                f"it has seen {witness_size} entries, this ledger has {head.size}: the tail was cut, or rolled back"
             )
         if (
             witness_size < old_size
             and published_note
-            and any((one.name, one.key_id) == (key.name, key.key_id) for one in published_note.signatures)
+            and any((line.name, line.key_id) == (key.name, key.key_id) for line in published_note.signatures)
         ):
             raise _tree_mismatch_error(
-                f"it knows {max(witness_size, 0)} entries, and cosigned {old_size}: the witness itself was rolled back"
+                f"it has seen {max(witness_size, 0)} entries, and cosigned {old_size}: the witness was rolled back"
             )
         if witness_size >= 0 and witness_size != old_size:
             response = witness.add_checkpoint(witness_size, prove_consistency(witness_size, head.size), note)
     if response.status == 409:
         raise _tree_mismatch_error("it has seen another tree of the same size: the ledger was forked")
     if response.status == 422:
-        raise _tree_mismatch_error("this ledger does not continue what it has seen: the ledger was forked or rewritten")
+        raise _tree_mismatch_error("this ledger does not extend what it has seen: the ledger was forked or rewritten")
     if response.status != 200:
         reason = ascii(response.body[:200].decode("utf-8", "replace").strip())
         raise Refused(
@@ -215,13 +219,13 @@ def cosign_checkpoint(
     except MalformedError:
         line = None
     if line is None or not notes.verify_signature_line(line, key, head.to_text()):
-        raise Unavailable("the witness answered with something that is not its signature", fix="start it again")
+        raise Unavailable("the witness returned something that is not its signature", fix="start it again")
     return line.to_line()
 
 
 def _tree_mismatch_error(detail: str) -> CorruptedError:
     return CorruptedError(
-        f"the witness holds another tree: {detail}", fix="stop; keep the ledger and the witness's folder; do not retry"
+        f"the witness has another tree: {detail}", fix="stop; keep the ledger and the witness's folder; do not retry"
     )
 
 

@@ -1,4 +1,4 @@
-"""Answers questions about the ledger from an SQLite file that can be made again from the tiles at any time."""
+"""Query the ledger through an SQLite index, which can be rebuilt from the tiles at any time."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ create index if not exists by_intent on entries (intent) where intent is not nul
 
 
 class LedgerIndex:
-    """What stands in the tree, by subject, action, phase and id. One writer (the sequencer), any number of readers."""
+    """The entries of the tree by subject, action, phase and id. One writer (the sequencer), any number of readers."""
 
     def __init__(self, path: Path, tree: MerkleTree) -> None:
         self.tree = tree
         self._path = path
 
     def refresh(self) -> None:
-        """Take in what the tree has and the index has not. Raises Broken if an entry stands in the tree twice."""
+        """Add the entries that are only in the tree. Raises CorruptedError if an entry is in the tree twice."""
         try:
             self._insert_new_entries()
         except sqlite3.IntegrityError:
             raise CorruptedError(
-                "one entry stands in the ledger twice", fix="run `wellspring ledger verify`; keep everything"
+                "an entry is in the ledger twice", fix="run `wellspring ledger verify`; keep everything"
             ) from None
         except sqlite3.OperationalError as exc:
             raise Unavailable(f"the ledger's index cannot be written ({exc})", fix="free the disk") from None
@@ -46,19 +46,22 @@ class LedgerIndex:
             self.rebuild()
 
     def rebuild(self) -> None:
-        """Throw the index away and make it again from the tiles."""
-        for one in (self._path, self._path.with_name(self._path.name + "-journal")):
-            one.unlink(missing_ok=True)
+        """Delete the index, and build it again from the tiles."""
+        for path in (self._path, self._path.with_name(self._path.name + "-journal")):
+            path.unlink(missing_ok=True)
         self._insert_new_entries()
 
     def list_entries(
         self, *, subject: str | None = None, action: str | None = None, phase: EntryPhase | None = None
     ) -> list[IndexedEntry]:
-        """List the entries that match all that is given, in the order of the tree."""
+        """List the entries that match all filters, in tree order."""
         filters = {"subject": subject, "action": action, "phase": phase}
         params = {name: value for name, value in filters.items() if value is not None}
         condition = " and ".join(f"{name} = :{name}" for name in params) or "true"
-        return self._query_entries(f"select tree_index, content from entries where {condition} order by tree_index", params)  # noqa: S608 (our own names)
+        return self._query_entries(
+            f"select tree_index, content from entries where {condition} order by tree_index",  # noqa: S608 (fixed names)
+            params,
+        )
 
     def get_entry(self, entry_id: str) -> IndexedEntry:
         """Return one entry (`service:sequence`). Raises NotFound."""
@@ -68,13 +71,13 @@ class LedgerIndex:
         return matches[0]
 
     def latest_entries(self, limit: int) -> list[IndexedEntry]:
-        """List the newest n entries, oldest first."""
+        """List the newest entries, oldest first."""
         return self._query_entries(
             "select tree_index, content from entries order by tree_index desc limit :n", {"n": max(0, limit)}
         )[::-1]
 
     def list_open_intents(self) -> list[IndexedEntry]:
-        """List the intents that no later entry settles: what a crash may have left half done."""
+        """List the intents that no later entry settles: actions that a crash may have interrupted."""
         return self._query_entries(
             "select tree_index, content from entries as open where phase = 'intent'"
             " and not exists (select 1 from entries where intent = open.id and phase <> 'intent') order by tree_index",
@@ -82,7 +85,7 @@ class LedgerIndex:
         )
 
     def last_sequence(self, service: str) -> int:
-        """Return the newest sequence of a service's journal that stands in the tree; -1 if none does."""
+        """Return the highest sequence of a service in the tree; -1 if it has no entry there."""
         with self._open_read_only() as file:
             row = file.execute("select max(sequence) from entries where service = ?", (service,)).fetchone()
         return -1 if row[0] is None else int(row[0])
@@ -106,7 +109,7 @@ class LedgerIndex:
             with file:
                 indexed_count = int(file.execute("select coalesce(max(tree_index) + 1, 0) from entries").fetchone()[0])
                 if indexed_count > size:
-                    # The index follows the tree, also backwards: the witness, not the index, catches a rollback.
+                    # The index follows the tree, also backwards: the witness, not the index, detects a rollback.
                     file.execute("delete from entries where tree_index >= ?", (size,))
                 for number in range(indexed_count // TILE_WIDTH, -(-size // TILE_WIDTH)):
                     for tree_index, content in enumerate(
@@ -137,12 +140,12 @@ class LedgerIndex:
                 yield file
         except sqlite3.DatabaseError as exc:
             raise Unavailable(
-                f"the ledger's index cannot be read ({exc})", fix="run `wellspring ingest`: it makes the index again"
+                f"the ledger's index cannot be read ({exc})", fix="run `wellspring ingest`, which rebuilds the index"
             ) from None
 
 
 def parse_entry(content: bytes) -> Entry:
-    """Read the bytes of an entry. Raises Broken."""
+    """Parse the bytes of an entry. Raises CorruptedError."""
     try:
         return Entry.model_validate_json(content)
     except ValidationError:

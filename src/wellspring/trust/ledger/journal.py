@@ -1,4 +1,4 @@
-"""A process's own append-only journal: an entry is durable before its act is told to anybody."""
+"""Write and read the append-only journal of a process: an entry is durable before the caller continues."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from wellspring.records.trust import Entry, EntryPhase, Ref
 from wellspring_verify import canonical
 
 MAX_ENTRY_BYTES = 65_535
-"""Bytes of the longest entry: a bundle of the tree writes lengths in 16 bits."""
+"""Maximum bytes of an entry: a bundle of the tree stores lengths in 16 bits."""
 SEGMENT_BYTES = 4 * 2**20
-"""Bytes after which a new segment begins; small, because the sequencer reads the newest one again each time."""
+"""Bytes after which a new segment begins; small, because the sequencer reads the newest segment each time."""
 
 
 class JournalSegment(NamedTuple):
-    """One file of a journal: lines `first`, `first` + 1, ..."""
+    """One file of a journal, with the lines from `first_sequence` on."""
 
     first_sequence: int
     path: Path
@@ -34,8 +34,8 @@ class JournalSegment(NamedTuple):
 class Journal:
     """The journal of one service, written by one process; safe for its threads.
 
-    Group commit: whoever comes while a write is under way waits for the next one, which carries them all.
-    Raises Refused if another process holds the journal, Broken if its lines are not the ones that were written.
+    Group commit: entries that arrive during a write are written together by the next one.
+    Raises Refused if another process has locked the journal, CorruptedError if its last line was changed.
     """
 
     def __init__(self, folder: Path, service: str, *, tenant: str, clock: Clock) -> None:
@@ -53,7 +53,7 @@ class Journal:
             self._lock_fd = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as exc:
             raise Unavailable(
-                f"the journal of {service} cannot be opened ({exc.strerror})", fix="mend the folder's owner or mode"
+                f"the journal of {service} cannot be opened ({exc.strerror})", fix="correct the folder's owner or mode"
             ) from exc
         try:
             self._take_lock()
@@ -66,7 +66,7 @@ class Journal:
 
     @property
     def assigned_count(self) -> int:
-        """How many sequences are given out: entries kept, and entries under way."""
+        """Number of assigned sequences: of durable entries and of entries being written."""
         return self._next_sequence
 
     def append_entry(
@@ -82,8 +82,11 @@ class Journal:
         facts: dict[str, JsonValue] | None = None,
         trace: str,
     ) -> Entry:
-        """Write one entry; it is durable when this returns. Raises Refused for facts that no entry can hold,
-        Unavailable when it cannot be written: then nothing that it would have told may be done."""
+        """Write one entry; it is durable when this returns.
+
+        Raises Refused for facts that an entry cannot contain, Unavailable if it cannot be written: then the caller must
+        not perform the action.
+        """
         input_refs, output_refs = tuple(inputs), tuple(outputs)
         with self._condition:
             self._require_writable()
@@ -114,7 +117,7 @@ class Journal:
         return entry
 
     def close(self) -> None:
-        """Let go of the journal, after the entries under way. Closing again changes nothing."""
+        """Close the journal after the running write. Closing again has no effect."""
         with self._condition:
             while self._write_in_progress:
                 self._condition.wait()
@@ -126,12 +129,12 @@ class Journal:
     def _require_writable(self) -> None:
         if self._stop_reason is not None:
             raise Unavailable(
-                f"the journal of {self.service} takes no entry: {self._stop_reason}",
-                fix="free the disk or mend the folder, then start the process again",
+                f"the journal of {self.service} accepts no entries: {self._stop_reason}",
+                fix="free the disk or repair the folder, then restart the process",
             )
 
     def _flush_pending(self) -> None:
-        """Write all that waits, once. Called with the turn held; gives it up while the disk works."""
+        """Write all pending lines at once. Called with the condition locked; releases it during the write."""
         batch, last_sequence = self._pending_lines, self._next_sequence - 1
         self._pending_lines, self._write_in_progress = [], True
         first_sequence = last_sequence - len(batch) + 1
@@ -146,7 +149,7 @@ class Journal:
             self._condition.acquire()
             self._write_in_progress = False
             if failure:
-                # Nobody knows now what the disk holds: only a new process may look again.
+                # The state of the disk is unknown now: only a new process may read it again.
                 self._stop_reason = failure
             else:
                 self._durable_sequence = last_sequence
@@ -163,7 +166,7 @@ class Journal:
                 rest = rest[os.write(self._segment_fd, rest) :]
             os.fdatasync(self._segment_fd)
         except OSError:
-            # Nobody was told that these lines are kept, so they had better not appear later.
+            # These lines were not acknowledged, so they must not appear later.
             os.ftruncate(self._segment_fd, self._segment_size)
             raise
         self._segment_size += len(lines)
@@ -173,11 +176,11 @@ class Journal:
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Refused(
-                f"another process writes the journal of {self.service}", fix="stop it, or wait until it has finished"
+                f"another process writes the journal of {self.service}", fix="stop it, or wait until it ends"
             ) from None
 
     def _open_newest(self) -> tuple[int, int]:
-        """Return the next sequence and the newest segment, open for appending, without a torn last line."""
+        """Return the next sequence and the newest segment, open for appending. Removes an incomplete last line."""
         journal_segments = list_segments(self._folder)
         if not journal_segments:
             return 0, _create_segment(self._folder, 0)
@@ -187,7 +190,7 @@ class Journal:
             lines = newest.path.read_bytes()
             complete_length = lines.rfind(b"\n") + 1
             if complete_length < len(lines):
-                # A line without its end was never acknowledged: its writer died before it could be.
+                # An incomplete line was never acknowledged: its writer crashed before that.
                 os.ftruncate(segment_fd, complete_length)
                 os.fsync(segment_fd)
             count = lines.count(b"\n")
@@ -204,10 +207,10 @@ class Journal:
 
 
 def read_lines(folder: Path, service: str, after_sequence: int = -1) -> Iterator[tuple[int, bytes]]:
-    """Yield (sequence, line without its newline) of a journal's whole lines after `after`, in order.
+    """Yield (sequence, line without its newline) of the complete lines after `after_sequence`, in order.
 
-    Each line is durable when it is yielded. Raises Broken for a gap between segments, or if the journal ends
-    before `after`: what was acknowledged once cannot be gone.
+    Each line is durable when it is yielded. Raises CorruptedError for a gap between segments, or if the journal ends
+    before `after_sequence`.
     """
     journal_segments = list_segments(folder / service)
     earlier_segments = [segment for segment in journal_segments if segment.first_sequence <= after_sequence + 1]
@@ -225,7 +228,7 @@ def read_lines(folder: Path, service: str, after_sequence: int = -1) -> Iterator
                 lines = file.read().split(b"\n")[:-1]
             new_lines = lines[max(0, after_sequence + 1 - expected) :]
             if new_lines:
-                # What its writer has only handed to the system must not reach the tree, and then be lost here.
+                # Sync before the lines reach the tree: the writer may not have synced them yet.
                 os.fdatasync(handle)
         finally:
             os.close(handle)
@@ -236,20 +239,20 @@ def read_lines(folder: Path, service: str, after_sequence: int = -1) -> Iterator
 
 
 def list_services(folder: Path) -> list[str]:
-    """Name the services that have a journal, sorted."""
-    return sorted(one.name for one in folder.iterdir() if one.is_dir()) if folder.is_dir() else []
+    """List the services that have a journal, sorted."""
+    return sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
 
 
 def list_segments(folder: Path) -> list[JournalSegment]:
-    """List a journal's files, oldest first."""
+    """List the segments of a journal, oldest first."""
     if not folder.is_dir():
         return []
-    matches = [(re.fullmatch(r"([0-9]{12})\.log", one.name), one) for one in folder.iterdir()]
-    return sorted(JournalSegment(int(match[1]), one) for match, one in matches if match)
+    matches = [(re.fullmatch(r"([0-9]{12})\.log", path.name), path) for path in folder.iterdir()]
+    return sorted(JournalSegment(int(match[1]), path) for match, path in matches if match)
 
 
 def encode_entry(entry: Entry) -> bytes:
-    """Write an entry as the bytes that are journalled and become its leaf. Raises Refused if no entry can hold it."""
+    """Encode an entry as the bytes of its journal line and leaf. Raises Refused if it cannot be encoded."""
     try:
         line = canonical.dumps_canonical(entry.model_dump(mode="json"))
     except canonical.MalformedError as exc:
@@ -268,7 +271,7 @@ def encode_entry(entry: Entry) -> bytes:
 def _create_segment(folder: Path, first_sequence: int) -> int:
     path = folder / f"{first_sequence:012d}.log"
     segment_fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-    os.fchmod(segment_fd, 0o644)  # Whatever the umask: the sequencer reads it as another user.
+    os.fchmod(segment_fd, 0o644)  # Independent of the umask: the sequencer reads it as another user.
     folder_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder_fd)
@@ -291,6 +294,6 @@ def _check_line(line: bytes, segment: JournalSegment, sequence: int) -> None:
 
 def _gap_error(service: str, sequence: int) -> CorruptedError:
     return CorruptedError(
-        f"the journal of {service} lacks entry {sequence}, which was there before",
+        f"the journal of {service} lacks entry {sequence}, which it had before",
         fix="keep the folder, restore the journal from a copy; do not retry",
     )

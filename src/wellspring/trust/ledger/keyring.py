@@ -1,4 +1,4 @@
-"""Reads the verifier keys of a log and its witness, and the witness's own copy, from their folders."""
+"""Read the verifier keys of a log and its witness, and the witness's own copy, from their folders."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from wellspring_verify.canonical import MalformedError
 
 
 class LogVerifierKeys(NamedTuple):
-    """log, witness: verifier keys. seen: the newest checkpoint that the witness cosigned; None if it saw none.
-    registered: the log's key as the witness knows it; None if the witness does not know the log."""
+    """The verifier keys of a log and its witness.
+
+    last_cosigned: the newest checkpoint that the witness cosigned; None before the first one. registered_key: the key
+    of the log that is registered with the witness; None if it is not registered.
+    """
 
     log_key: str
     witness_key: str
@@ -24,7 +27,7 @@ class LogVerifierKeys(NamedTuple):
 
 
 def read_verifier_keys(ledger: Path, witness: Path) -> LogVerifierKeys:
-    """Read the keys out of the two folders; nothing needs to run. Raises NotFound before the first checkpoint."""
+    """Read the keys from the two folders; no server is needed. Raises NotFound before the first checkpoint."""
     log = _read_verifier_key(ledger, LOG_KEY_FILE)
     registered = next((key for key in registered_logs(witness) if key.name == log.name), None)
     return LogVerifierKeys(
@@ -39,6 +42,6 @@ def _read_verifier_key(folder: Path, name: str) -> notes.VerifierKey:
     try:
         return notes.parse_verifier_key(DiskBlobStore(folder).read(name).decode("utf-8", "replace").strip())
     except NotFound:
-        raise NotFound(f"there is no key in {folder} yet", fix="run `wellspring up`") from None
+        raise NotFound(f"no verifier key found in {folder}", fix="run `wellspring up`") from None
     except MalformedError as exc:
         raise CorruptedError(f"the verifier key in {folder} is damaged: {exc}", fix="restore it from a copy") from None

@@ -1,4 +1,4 @@
-"""Gives journalled entries their place in the tree, each exactly once, and has the result signed and witnessed."""
+"""Add journal entries to the tree, each exactly once, and have the new checkpoint signed and cosigned."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ class _PendingEntry(NamedTuple):
 
 
 class Sequencer:
-    """Integrates the journals into the tree. One at a time: its caller holds the house's writer lock.
+    """Integrates the journals into the tree. One at a time: the caller holds the writer lock of the project.
 
-    A crash anywhere is mended by the next run. Entry bundles are written first and once; those that lie beyond the
-    checkpoint are adopted as they are, so an entry keeps the place it was given, and what was signed stays true.
+    The next run recovers from a crash at any point. Entry bundles are written first, and only once; bundles beyond the
+    checkpoint are adopted unchanged, so an entry keeps its index, and a signed root stays valid.
     """
 
     def __init__(
@@ -69,17 +69,17 @@ class Sequencer:
         self._key: notes.VerifierKey | None = None
 
     def verifier_key(self) -> str:
-        """Return the log's verifier key, and keep it beside the tiles for whoever asks when nothing runs."""
+        """Return the log's verifier key, and store it beside the tiles for offline readers."""
         if self._key is None:
             self._key = notes.VerifierKey(self._origin, notes.KIND_LOG, self._signer.public_key())
             self._paths.write_once(LOG_KEY_FILE, f"{self._key}\n".encode())
         return str(self._key)
 
     def integrate(self) -> SignedCheckpoint:
-        """Take in what the journals hold and return the newest checkpoint, signed and cosigned.
+        """Add the new journal entries, and return the newest checkpoint, signed and cosigned.
 
-        Raises Unavailable when signer or witness do not answer (nothing is lost: run it again), Broken when journals,
-        tiles, checkpoint or witness contradict each other.
+        Raises Unavailable if signer or witness do not respond (nothing is lost: run it again), CorruptedError if
+        journals, tiles, checkpoint or witness contradict each other.
         """
         key = notes.parse_verifier_key(self.verifier_key())
         published = self._read_published(key)
@@ -89,7 +89,7 @@ class Sequencer:
         fresh = adopted + self._collect_new_entries(adopted)
         if published and not fresh:
             return published
-        leaves = [merkle.hash_leaf(one) for one in fresh]
+        leaves = [merkle.hash_leaf(content) for content in fresh]
         self._write_bundles(size, fresh)
         self._crash_point("ledger.integrate:bundles-written")
         for tile, content in updated_tiles(self._tree, size, leaves):
@@ -104,7 +104,7 @@ class Sequencer:
         signature = notes.NoteSignature(key.name, key.key_id, self._signer.sign(text))
         if not notes.verify_signature_line(signature, key, text):
             raise CorruptedError(
-                "the signer's signature does not fit its own public key", fix="stop; look at the key server"
+                "the signer's signature does not match its own public key", fix="stop; check the key server"
             )
         self._crash_point("ledger.integrate:signed")
         note = text + b"\n" + signature.to_line()
@@ -128,7 +128,7 @@ class Sequencer:
             return None
         head = self._tree.read_head()
         if head.origin != self._origin or not any(
-            notes.verify_signature_line(one, key, head.to_text()) for one in notes.parse_note(note).signatures
+            notes.verify_signature_line(line, key, head.to_text()) for line in notes.parse_note(note).signatures
         ):
             raise CorruptedError(
                 "the ledger's checkpoint is not signed by its own key", fix="compare it with the witness"
@@ -140,14 +140,16 @@ class Sequencer:
         return SignedCheckpoint(head.size, head.root, note)
 
     def _adopt_bundles(self, size: int) -> list[bytes]:
-        """Return the entries that a run before this one placed beyond the checkpoint, and could not publish."""
+        """Return the entries beyond the checkpoint that an earlier run wrote and could not publish."""
         adopted: list[bytes] = []
         number, published_count = divmod(size, TILE_WIDTH)
         while True:
             try:
                 content = self._paths.read(tile_name(ENTRIES_LEVEL, number))
             except NotFound:
-                wider = [one for one in partial_widths(self._paths, ENTRIES_LEVEL, number) if one > published_count]
+                wider = [
+                    width for width in partial_widths(self._paths, ENTRIES_LEVEL, number) if width > published_count
+                ]
                 if not wider:
                     return adopted
                 content = self._paths.read(tile_name(ENTRIES_LEVEL, number, wider[-1]))
@@ -165,12 +167,12 @@ class Sequencer:
             journal_line = next(journal.read_lines(self._journals, entry.service, entry.sequence - 1), None)
             if journal_line != (entry.sequence, content):
                 raise CorruptedError(
-                    f"a bundle beyond the checkpoint holds {entry.id}, and the journal of {entry.service} does not",
-                    fix="keep everything; somebody else wrote into the ledger's folder",
+                    f"a bundle beyond the checkpoint has {entry.id}, and the journal of {entry.service} does not",
+                    fix="keep everything; another process wrote into the ledger's folder",
                 )
             last_sequences[entry.service] = entry.sequence
         pending = [self._pending_entries(service, last_sequences) for service in journal.list_services(self._journals)]
-        # By time across services; within one, always in the order of its journal.
+        # Sorted by time across services; each service keeps the order of its journal.
         return [line.content for line in heapq.merge(*pending, key=lambda line: line.written_at)]
 
     def _pending_entries(self, service: str, adopted: dict[str, int]) -> Iterator[_PendingEntry]:
@@ -190,7 +192,7 @@ class Sequencer:
         previous = last_sequences.get(entry.service, self._index.last_sequence(entry.service))
         if entry.sequence != previous + 1:
             raise CorruptedError(
-                f"the ledger holds {entry.id} where entry {previous + 1} of {entry.service} belongs",
+                f"the ledger has {entry.id} where entry {previous + 1} of {entry.service} belongs",
                 fix="keep everything; run `wellspring ledger verify`",
             )
 
@@ -205,7 +207,7 @@ class Sequencer:
             )
 
     def _remove_partials(self, old_size: int, new_size: int) -> None:
-        """Remove the partial tiles whose full one stands now; readers of older checkpoints take the full one."""
+        """Remove the partial tiles whose full tile exists; readers of older checkpoints use the full tile."""
         levels: list[tuple[int | str, int, int]] = [(ENTRIES_LEVEL, old_size, new_size)]
         levels += [(level, old_size >> 8 * level, new_size >> 8 * level) for level in range(8)]
         for level, old_count, new_count in levels:

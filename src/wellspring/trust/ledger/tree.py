@@ -1,7 +1,7 @@
-"""The Merkle tree over the ledger's entries, read from its tiles: roots, proofs and entries of any size.
+"""Read the Merkle tree of the ledger from its tiles: roots, proofs and entries for any tree size.
 
-Format: C2SP tlog-tiles. `tile/<L>/<N>` holds 256 hashes of level 8 L, `tile/entries/<N>` the 256 entries below
-tile N of level 0; `.p/<W>` is a tile that has only W of them yet.
+Format: C2SP tlog-tiles. `tile/<L>/<N>` has 256 hashes of level 8 L, `tile/entries/<N>` the 256 entries below
+tile N of level 0; `.p/<W>` is a partial tile with W of them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _MAX_CACHED_TILES = 512
 
 
 class SignedCheckpoint(NamedTuple):
-    """A signed head of the tree. note: its bytes, with the log's and the witness's signature lines."""
+    """A signed tree head. note: its bytes, with the signature lines of log and witness."""
 
     size: int
     root: bytes
@@ -33,7 +33,7 @@ class SignedCheckpoint(NamedTuple):
 
 
 class MerkleTree:
-    """The tree as its last checkpoint says, on any `Paths`. Reads only; nothing is trusted: `audit` checks it."""
+    """The tree of the last checkpoint, in any blob store. Read-only and unverified: `audit` verifies it."""
 
     def __init__(self, paths: NamedBlobStore) -> None:
         self.paths = paths
@@ -41,7 +41,7 @@ class MerkleTree:
 
     @property
     def size(self) -> int:
-        """Entries under the current checkpoint; 0 before the first one."""
+        """Number of entries under the current checkpoint; 0 before the first one."""
         try:
             return self.read_head().size
         except NotFound:
@@ -52,7 +52,7 @@ class MerkleTree:
         return self.paths.read(CHECKPOINT_FILE)
 
     def read_head(self) -> notes.CheckpointHead:
-        """Read what the current checkpoint says; signatures are not looked at. Raises NotFound, Broken."""
+        """Parse the current checkpoint without verifying its signatures. Raises NotFound, CorruptedError."""
         try:
             return notes.parse_checkpoint(notes.parse_note(self.read_checkpoint()).text)
         except MalformedError as exc:
@@ -65,7 +65,7 @@ class MerkleTree:
         return self._range_hash(0, size, size) if size else merkle.EMPTY_ROOT
 
     def inclusion_proof(self, index: int, size: int) -> list[bytes]:
-        """Prove that entry `index` stands in the tree of `size` entries."""
+        """Prove that entry `index` is in the tree of `size` entries."""
         if not 0 <= index < size:
             raise NotFound(f"the tree of {size} entries has no entry {index}", fix="entries are counted from 0")
         proof: list[bytes] = []
@@ -81,10 +81,10 @@ class MerkleTree:
         return proof[::-1]
 
     def consistency_proof(self, old_size: int, new_size: int) -> list[bytes]:
-        """Prove that the tree of `old` entries is the beginning of the tree of `new` ones."""
+        """Prove that the tree of `old_size` entries is the beginning of the tree of `new_size` entries."""
         if not 0 <= old_size <= new_size:
             raise NotFound(
-                f"a tree of {old_size} entries is not older than one of {new_size}", fix="name the older one first"
+                f"a tree of {old_size} entries is not older than one of {new_size}", fix="name the older tree first"
             )
         if old_size in (0, new_size):
             return []
@@ -108,12 +108,12 @@ class MerkleTree:
         return self.read_bundle(index // TILE_WIDTH, size)[index % TILE_WIDTH]
 
     def read_bundle(self, number: int, size: int) -> list[bytes]:
-        """Return the entries of one bundle that lie in the tree of `size` entries."""
+        """Return the entries of one bundle that are in the tree of `size` entries."""
         width = min(TILE_WIDTH, size - number * TILE_WIDTH)
         return decode_bundle(self.read_tile(ENTRIES_LEVEL, number, width))[:width]
 
     def read_tile(self, level: int | str, number: int, width: int) -> bytes:
-        """Return a tile that has at least `width` of its 256 parts: they only ever grow at the end."""
+        """Return a tile with at least `width` of its 256 hashes or entries; tiles only grow at the end."""
         cached = self._full_tiles.get((level, number))
         if cached is not None:
             return cached
@@ -121,11 +121,11 @@ class MerkleTree:
             try:
                 return self.paths.read(tile_name(level, number, width))
             except NotFound:
-                pass  # It has grown since, and the smaller one was removed.
+                pass  # The tile has grown since, and the partial tile was removed.
         try:
             content = self.paths.read(tile_name(level, number))
         except NotFound:
-            wide_enough = [one for one in partial_widths(self.paths, level, number) if one >= width]
+            wide_enough = [partial for partial in partial_widths(self.paths, level, number) if partial >= width]
             if not wide_enough:
                 raise CorruptedError(
                     f"the ledger lacks {tile_name(level, number, width)}", fix="restore it from a copy; do not retry"
@@ -137,7 +137,7 @@ class MerkleTree:
         return content
 
     def _range_hash(self, start: int, end: int, size: int) -> bytes:
-        """Hash the entries from `start` to before `end`, where `start` is the left edge of a complete subtree."""
+        """Hash the entries from `start` to before `end`; `start` must be the left edge of a complete subtree."""
         count = end - start
         if count & (count - 1) == 0:
             return self._subtree_hash(count.bit_length() - 1, start >> (count.bit_length() - 1), size)
@@ -145,7 +145,7 @@ class MerkleTree:
         return merkle.hash_node(self._range_hash(start, middle, size), self._range_hash(middle, end, size))
 
     def _subtree_hash(self, height: int, index: int, size: int) -> bytes:
-        """Return the hash of a complete subtree: 2^height entries, the index-th of its kind."""
+        """Return the hash of the complete subtree number `index` of 2^height entries."""
         level, tile_height = divmod(height, 8)
         number, first = divmod(index << tile_height, TILE_WIDTH)
         hashes = self.read_tile(level, number, min(TILE_WIDTH, (size >> 8 * level) - number * TILE_WIDTH))
@@ -164,19 +164,19 @@ def tile_name(level: int | str, number: int, width: int = TILE_WIDTH) -> str:
 
 
 def partial_widths(paths: NamedBlobStore, level: int | str, number: int) -> list[int]:
-    """List the partial widths of a tile that are kept, smallest first."""
+    """List the stored partial widths of a tile, smallest first."""
     folder = f"{tile_name(level, number)}.p"
-    names = (one.rpartition("/")[2] for one in paths.list(folder))
-    return sorted(int(one) for one in names if one.isdigit() and 0 < int(one) < TILE_WIDTH)
+    names = (path.rpartition("/")[2] for path in paths.list(folder))
+    return sorted(int(name) for name in names if name.isdigit() and 0 < int(name) < TILE_WIDTH)
 
 
 def encode_bundle(entries: Iterable[bytes]) -> bytes:
-    """Write entries as a bundle: each after its length in two bytes, big-endian."""
-    return b"".join(struct.pack(">H", len(one)) + one for one in entries)
+    """Encode entries as a bundle: each after its length in two bytes, big-endian."""
+    return b"".join(struct.pack(">H", len(entry)) + entry for entry in entries)
 
 
 def decode_bundle(content: bytes) -> list[bytes]:
-    """Read a bundle. Raises Broken."""
+    """Decode a bundle. Raises CorruptedError."""
     entries: list[bytes] = []
     offset = 0
     while offset < len(content):
@@ -191,26 +191,26 @@ def decode_bundle(content: bytes) -> list[bytes]:
 
 
 def updated_tiles(tree: MerkleTree, old_size: int, leaves: Sequence[bytes]) -> list[tuple[str, bytes]]:
-    """Compute the hash tiles that change when these leaf hashes follow the first `old` entries, lowest level first."""
+    """Compute the hash tiles that change when leaf hashes are added to `old_size` entries, lowest level first."""
     tiles: list[tuple[str, bytes]] = []
     level, start, new_hashes = 0, old_size, list(leaves)
     while new_hashes:
         number, existing_count = divmod(start, TILE_WIDTH)
         existing = tree.read_tile(level, number, existing_count)[: 32 * existing_count] if existing_count else b""
-        hashes = [existing[at : at + 32] for at in range(0, len(existing), 32)] + new_hashes
+        hashes = [existing[offset : offset + 32] for offset in range(0, len(existing), 32)] + new_hashes
         for offset in range(0, len(hashes), TILE_WIDTH):
             part = hashes[offset : offset + TILE_WIDTH]
             tiles.append((tile_name(level, number + offset // TILE_WIDTH, len(part)), b"".join(part)))
         new_hashes = [
-            merkle.compute_root(hashes[at : at + TILE_WIDTH])
-            for at in range(0, len(hashes) - TILE_WIDTH + 1, TILE_WIDTH)
+            merkle.compute_root(hashes[offset : offset + TILE_WIDTH])
+            for offset in range(0, len(hashes) - TILE_WIDTH + 1, TILE_WIDTH)
         ]  # each full tile is one hash of the level above
         level, start = level + 1, number
     return tiles
 
 
 def load_log_origin(paths: NamedBlobStore, project: str) -> str:
-    """Return the log's name, made up on first use: wellspring.example.com/PROJECT/8 random hex digits."""
+    """Return the log's name, created on first use: wellspring.example.com/PROJECT/8 random hex digits."""
     try:
         return paths.read(ORIGIN_FILE).decode().strip()
     except NotFound:
@@ -219,8 +219,8 @@ def load_log_origin(paths: NamedBlobStore, project: str) -> str:
 
 
 def encode_hashes(hashes: Iterable[bytes]) -> list[str]:
-    """Write hashes as base64, as proofs are sent and kept."""
-    return [base64.b64encode(one).decode() for one in hashes]
+    """Encode hashes in base64, as in proofs."""
+    return [base64.b64encode(digest).decode() for digest in hashes]
 
 
 def _largest_power_below(count: int) -> int:

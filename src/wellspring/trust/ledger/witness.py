@@ -1,4 +1,4 @@
-"""The witness as a server behind a Unix socket (`POST /add-checkpoint`), and the sequencer's client of it."""
+"""Serve the witness on a Unix socket (`POST /add-checkpoint`), and call it from the sequencer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from wellspring.trust.ledger.tree import encode_hashes
 from wellspring_verify import notes
 from wellspring_verify.canonical import MalformedError
 
-__all__ = ["RemoteWitness", "LocalWitness", "WitnessServer", "register_log", "serve_witness"]
+__all__ = ["LocalWitness", "RemoteWitness", "WitnessServer", "register_log", "serve_witness"]
 
 _MAX_BODY_BYTES = 64 * 1024
 _TIMEOUT_SECONDS = 10.0
@@ -27,8 +27,8 @@ _TIMEOUT_SECONDS = 10.0
 class WitnessServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     """Serves one witness; call `serve_forever`, from another thread `shutdown`, then `server_close`.
 
-    mode: of the socket, which says who may ask. Anybody may, as on the open web: only a log that is registered, with
-    its own signature, is answered.
+    mode: of the socket. Every local user may connect, as on the public web: the witness only cosigns checkpoints that
+    a registered log has signed.
     """
 
     daemon_threads = True
@@ -46,11 +46,11 @@ class WitnessServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         self.path.unlink(missing_ok=True)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Stay silent: a client that goes away, or talks nonsense, is no news."""
+        """Log nothing for clients that disconnect or send malformed requests."""
 
 
 class _WitnessHandler(BaseHTTPRequestHandler):
-    # Only a WitnessServer ever makes one; the base class knows it as any server.
+    # Only WitnessServer creates handlers; the base class types it as any server.
     server: WitnessServer  # pyright: ignore[reportIncompatibleVariableOverride]
     timeout = _TIMEOUT_SECONDS
     server_version = "wellspring-witness"
@@ -60,12 +60,12 @@ class _WitnessHandler(BaseHTTPRequestHandler):
         if self.path == "/vkey":
             self._respond(CosignResponse(200, f"{self.server.witness.verifier_key()}\n".encode()))
         else:
-            self._respond(CosignResponse(404, b"there is only /vkey and /add-checkpoint\n"))
+            self._respond(CosignResponse(404, b"the paths are /vkey and /add-checkpoint\n"))
 
     def do_POST(self) -> None:
         length = self.headers.get("Content-Length", "")
         if self.path != "/add-checkpoint":
-            self._respond(CosignResponse(404, b"there is only /vkey and /add-checkpoint\n"))
+            self._respond(CosignResponse(404, b"the paths are /vkey and /add-checkpoint\n"))
         elif not (length.isascii() and length.isdigit() and len(length) < 9 and int(length) <= _MAX_BODY_BYTES):
             self._respond(CosignResponse(400, b"Content-Length is missing or too large\n"))
         else:
@@ -86,15 +86,15 @@ class _WitnessHandler(BaseHTTPRequestHandler):
         self.wfile.write(response.body)
 
     def address_string(self) -> str:
-        """Name the peer: a Unix socket has no address."""
+        """Return a fixed name: a Unix socket has no peer address."""
         return "unix"
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (its name in the standard library)
-        """Stay silent: what the witness saw is in its folder."""
+        """Log nothing: the folder of the witness records what it cosigned."""
 
 
 class RemoteWitness:
-    """A witness behind a Unix socket. Raises Unavailable when it does not answer."""
+    """A witness behind a Unix socket. Its methods raise Unavailable if it does not respond."""
 
     def __init__(self, socket: Path, *, timeout: float = _TIMEOUT_SECONDS) -> None:
         self._socket = socket
@@ -104,7 +104,7 @@ class RemoteWitness:
         return self._request("GET", "/vkey").body.decode("utf-8", "replace").strip()
 
     def add_checkpoint(self, old: int, proof: Sequence[bytes], note: bytes) -> CosignResponse:
-        lines = "".join(f"{one}\n" for one in encode_hashes(proof))
+        lines = "".join(f"{digest}\n" for digest in encode_hashes(proof))
         return self._request("POST", "/add-checkpoint", f"old {old}\n{lines}\n".encode() + note)
 
     def _request(self, method: str, path: str, body: bytes | None = None) -> CosignResponse:
@@ -115,7 +115,7 @@ class RemoteWitness:
             cosign_response = CosignResponse(response.status, response.read(_MAX_BODY_BYTES))
         except (OSError, http.client.HTTPException) as exc:
             raise Unavailable(
-                f"the witness does not answer at {self._socket} ({type(exc).__name__})", fix="run `wellspring up`"
+                f"the witness does not respond at {self._socket} ({type(exc).__name__})", fix="run `wellspring up`"
             ) from exc
         finally:
             connection.close()
@@ -138,9 +138,9 @@ class _WitnessConnection(http.client.HTTPConnection):
 def serve_witness(
     folder: Path, socket: Path, log_vkey: str | None = None, *, clock: Clock | None = None, mode: int = 0o666
 ) -> None:
-    """Serve the witness of this folder until the process ends. log_vkey: a log to register first, if given.
+    """Serve the witness of this folder until the process ends. log_vkey: the key of a log to register first.
 
-    More logs may be registered while it runs: it reads the folder's `logs/` at each call.
+    More logs can be registered while it runs: it reads the folder's `logs/` on each request.
     """
     witness = LocalWitness(folder, clock=clock or SystemClock())
     if log_vkey is not None:
@@ -153,15 +153,15 @@ def serve_witness(
 
 
 def _parse_add_checkpoint(body: bytes) -> tuple[int, list[bytes], bytes]:
-    """Read `old <size>`, proof lines, an empty line, a checkpoint. Raises Malformed."""
+    """Parse `old <size>`, proof lines, an empty line, a checkpoint. Raises MalformedError."""
     head, empty, note = body.partition(b"\n\n")
     first, *lines = head.decode("ascii", "replace").split("\n")
     size = first.removeprefix("old ")
     if not empty or size == first or not (size.isascii() and size.isdigit() and len(size) <= 15):
-        raise MalformedError("the body reads: old SIZE, at most 63 proof lines, an empty line, a checkpoint")
+        raise MalformedError("the body has the form: old SIZE, at most 63 proof lines, an empty line, a checkpoint")
     if (size[0] == "0" and size != "0") or len(lines) > 63:
         raise MalformedError("the size has leading zeros, or the proof more than 63 lines")
     hashes = [notes.decode_base64(line) for line in lines]
-    if any(len(one) != 32 for one in hashes):
-        raise MalformedError("a proof line is no SHA-256")
+    if any(len(digest) != 32 for digest in hashes):
+        raise MalformedError("a proof line is not a SHA-256")
     return int(size), hashes, note

@@ -1,1 +1,1 @@
-"""Secrets by name, read at start, never kept in a file."""
+"""Read secrets by name at start; they are never stored in a file."""

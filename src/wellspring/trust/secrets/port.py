@@ -1,4 +1,4 @@
-"""What the house may ask of a secrets manager."""
+"""Define the secrets manager."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ class SecretStore(Protocol):
     """Secrets by path (`enclave/postgres`), each a small map of text."""
 
     def read_secret(self, path: str) -> dict[str, str]:
-        """Raises NotFound, Refused, Unavailable."""
+        """Return a secret. Raises NotFound, Refused, Unavailable."""
         ...
 
     def write_secret(self, path: str, values: dict[str, str]) -> None: ...

@@ -1,1 +1,1 @@
-"""What the house may ask of the enclave."""
+"""The interface of the enclave: its services, their protocol, and its database."""

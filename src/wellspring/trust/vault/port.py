@@ -1,4 +1,4 @@
-"""What the house may ask of the enclave. Two doors, two protocols, two sockets."""
+"""Define the two services of the enclave: intake and token vault, each on its own socket."""
 
 from __future__ import annotations
 
@@ -12,56 +12,55 @@ ProgressCallback = Callable[[str, int, int], None]
 
 
 class IntakeService(Protocol):
-    """The intake door: for the worker and the owner's command line. It never hands out an identifier."""
+    """Intake, for the worker and the owner's command line. It never returns an identifier."""
 
     def list_files(self, source: str) -> tuple[SourceFile, ...]:
-        """List the source now, oldest first; files of no interest (dotfiles, `.part`) are left out.
+        """List the files of a source, oldest first; dotfiles and `.part` files are left out.
 
-        Raises NotFound (no such source), Unavailable (the vendor does not answer; retry later).
+        Raises NotFound (no such source), Unavailable (the vendor does not respond; retry later).
         """
         ...
 
     def ingest_file(
         self, source: str, name: str, contract_digest: str, *, progress: ProgressCallback | None = None
     ) -> AdmissionResult:
-        """Fetch, keep, parse, judge, tokenize one file. Asked again for the same bytes, it answers the same table.
+        """Fetch, store, parse, validate and tokenize one file. The same bytes give the same table again.
 
-        contract_digest: the contract that the caller means; the enclave reads the project's contracts itself and
-        raises Refused for a digest that it does not find, or for a contract that loosens a classification.
-        Raises NotFound (no such file), Broken (the file changed under its old name; a finding is recorded).
+        contract_digest: the contract of the caller; the enclave reads the project's contracts itself, and raises
+        Refused for an unknown digest or for a contract that weakens a classification. Raises NotFound (no such file),
+        CorruptedError (the file changed under the same name; a finding is recorded).
         """
         ...
 
     def replay_quarantined(
         self, drop: str, contract_digest: str, *, progress: ProgressCallback | None = None
     ) -> AdmissionResult:
-        """Judge the rows of a drop that wait in quarantine again; those that now pass leave as a new part.
+        """Validate the quarantined rows of a drop again, and return those that now pass as a replay.
 
-        The same part is answered again until `settled` confirms it, so a crash between the two loses nothing.
+        Returns the same replay until `confirm_published` confirms it, so that a crash in between loses nothing.
         """
         ...
 
     def confirm_published(self, drop: str, replay_number: int) -> None:
-        """Confirm that a part is published: its rows leave quarantine. Confirming again changes nothing."""
+        """Confirm that a replay is published: its rows leave quarantine. Confirming again has no effect."""
         ...
 
     def list_quarantined(self, drop: str | None = None) -> tuple[QuarantinedRow, ...]:
-        """List the rows that wait, all values masked, at most 1,000 a drop."""
+        """List quarantined rows, all values masked, at most 1,000 per drop."""
         ...
 
 
 class TokenVault(Protocol):
-    """The vault's door, for a grant. `tokenize` is under the project's policies; the others refuse everybody till
-    break-glass is built."""
+    """The token vault. The project's policies authorize `tokenize_values`; the other methods refuse every caller."""
 
     def tokenize_values(
         self, domain: str, values: Sequence[str], *, purpose: str, conversation_id: str | None = None
     ) -> tuple[str, ...]:
         """Return the tokens of at most 50 identifiers of one domain, in their order.
 
-        purpose: one word, for the policies and for the entry. grant: the id of the conversation, 32 hex digits; without
-        one no conversation is open. Raises Refused (no policy permits it, or a value has not the form that the
-        contracts promise; no value is repeated), NotFound (no such domain), Unavailable.
+        purpose: one word, for the policies and the ledger entry. conversation_id: 32 hex digits; None outside a
+        conversation. Raises Refused (no policy permits it, or a value does not have the form that the contracts
+        require; the message has no value), NotFound (no such domain), Unavailable.
         """
         ...
 

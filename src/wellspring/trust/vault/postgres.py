@@ -1,8 +1,8 @@
-"""The enclave's own memory, in its own PostgreSQL database: drops, wrapped keys, quarantine, facts still to be told.
+"""Store the enclave's drops, wrapped keys, quarantine and outbox in its own PostgreSQL database.
 
-Every change is one transaction, and carries the fact that has to stand in the ledger (`Fact`): it is written down here
-as *told: no* together with the change, then told to the journal, then marked. So a kill between any two of these loses
-no fact, and none is told twice (`enclave/facts.py`).
+Each change and its ledger entry (`OutboxEntry`) are written in one transaction. The enclave then writes the entry to
+the journal and marks it as published, so that a crash at any point neither loses nor repeats an entry
+(`enclave/outbox.py`).
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ CREATE TABLE IF NOT EXISTS quarantine (
 CREATE TABLE IF NOT EXISTS token_keys (
     domain text NOT NULL, version integer NOT NULL, wrapped_key text NOT NULL, PRIMARY KEY (domain, version));
 CREATE TABLE IF NOT EXISTS contracts (
-    accepted_order bigint GENERATED ALWAYS AS IDENTITY, digest text PRIMARY KEY, name text NOT NULL, record jsonb NOT NULL);
+    accepted_order bigint GENERATED ALWAYS AS IDENTITY, digest text PRIMARY KEY, name text NOT NULL,
+    record jsonb NOT NULL);
 CREATE TABLE IF NOT EXISTS outbox (
     position bigint GENERATED ALWAYS AS IDENTITY, key text PRIMARY KEY, action text NOT NULL, subject text NOT NULL,
     inputs jsonb NOT NULL, outputs jsonb NOT NULL, facts jsonb NOT NULL, published boolean NOT NULL DEFAULT false);
@@ -56,14 +57,14 @@ CREATE INDEX IF NOT EXISTS drops_with_key ON drops (retention_until) WHERE wrapp
 
 
 class VaultStore:
-    """The database. password: from the enclave's own secrets. Used by any thread; transactions take turns."""
+    """The database. password: from the enclave's own secrets. Thread-safe; transactions run one at a time."""
 
     def __init__(self, *, host: str, user: str, password: str, database: str) -> None:
         self._options = {"host": host, "user": user, "password": password, "dbname": database}
         self._lock = threading.Lock()
         self._connection: psycopg.Connection[dict[str, Any]] | None = None
         with self._transaction() as connection:
-            # Two enclaves that start at once must not both create: the second waits, then finds everything there.
+            # Of two enclaves that start at once, only one may create the schema; the other waits for the lock.
             connection.execute("SELECT pg_advisory_xact_lock(7305)")
             connection.execute(_SCHEMA)
 
@@ -75,10 +76,10 @@ class VaultStore:
     # Drops and their keys.
 
     def get_drop(self, drop: str) -> StoredDrop:
-        """Raises NotFound."""
+        """Return a drop by id. Raises NotFound."""
         rows = self._query_rows("SELECT * FROM drops WHERE id = %s", drop)
         if not rows:
-            raise NotFound(f"the enclave knows no drop {drop!r}", fix="see `wellspring ingest` for the drops there are")
+            raise NotFound(f"the enclave has no drop {drop!r}", fix="see `wellspring ingest` for the existing drops")
         return decode_stored_drop(rows[0])
 
     def find_drop_by_name(self, source: str, name: str) -> StoredDrop | None:
@@ -86,7 +87,7 @@ class VaultStore:
         return decode_stored_drop(rows[0]) if rows else None
 
     def list_drops(self, source: str | None = None) -> tuple[StoredDrop, ...]:
-        """Every drop, or every drop of one source."""
+        """List all drops, or all drops of one source."""
         return tuple(
             map(
                 decode_stored_drop,
@@ -95,7 +96,7 @@ class VaultStore:
         )
 
     def list_decryptable(self) -> tuple[StoredDrop, ...]:
-        """Every drop whose key is not destroyed: those of the last days only, however long the house has stood."""
+        """List the drops whose key is not destroyed: those within their retention."""
         return tuple(map(decode_stored_drop, self._query_rows("SELECT * FROM drops WHERE wrapped_key IS NOT NULL")))
 
     def save_drop(self, stored_drop: StoredDrop, outbox_entry: OutboxEntry) -> None:
@@ -116,12 +117,12 @@ class VaultStore:
             _insert_outbox_entry(connection, outbox_entry)
 
     def update_modified(self, drop: str, modified: datetime) -> None:
-        """Remember that the same bytes now carry another time over there."""
+        """Store the new modification time of an unchanged file at its source."""
         with self._transaction() as connection:
             connection.execute("UPDATE drops SET modified = %s WHERE id = %s", (modified, drop))
 
     def destroy_key(self, drop: str, outbox_entry: OutboxEntry) -> None:
-        """Forget the wrapped key and the rows that wait under it; one that is on its way out stays, without values."""
+        """Delete the wrapped key and quarantined rows of a drop; rows of an unsettled replay stay, without values."""
         with self._transaction() as connection:
             connection.execute("UPDATE drops SET wrapped_key = NULL WHERE id = %s", (drop,))
             connection.execute("DELETE FROM quarantine WHERE drop_id = %s AND replay_number IS NULL", (drop,))
@@ -129,27 +130,34 @@ class VaultStore:
             _insert_outbox_entry(connection, outbox_entry)
 
     def discard_replay(self, drop: str, replay_number: int, outbox_entry: OutboxEntry) -> None:
-        """Give up a replay that never settled and whose original is gone."""
+        """Discard a replay that was never settled and whose original was deleted."""
         with self._transaction() as connection:
-            connection.execute("DELETE FROM quarantine WHERE drop_id = %s AND replay_number = %s", (drop, replay_number))
+            connection.execute(
+                "DELETE FROM quarantine WHERE drop_id = %s AND replay_number = %s", (drop, replay_number)
+            )
             connection.execute(
                 "UPDATE admissions SET settled = true WHERE drop_id = %s AND replay_number = %s", (drop, replay_number)
             )
             _insert_outbox_entry(connection, outbox_entry)
 
-    # Parts and quarantine.
+    # Admissions and quarantine.
 
     def list_parts(self, drop: str) -> tuple[AdmissionPart, ...]:
         return tuple(
-            map(decode_admission_part, self._query_rows("SELECT * FROM admissions WHERE drop_id = %s ORDER BY replay_number", drop))
+            map(
+                decode_admission_part,
+                self._query_rows("SELECT * FROM admissions WHERE drop_id = %s ORDER BY replay_number", drop),
+            )
         )
 
     def list_admitted_drops(self) -> frozenset[str]:
-        """Name the drops whose first judgement stands: all but one that a crash interrupted."""
-        return frozenset(row["drop_id"] for row in self._query_rows("SELECT drop_id FROM admissions WHERE replay_number = 0"))
+        """Return the drops whose first validation is stored: all except one that a crash interrupted."""
+        return frozenset(
+            row["drop_id"] for row in self._query_rows("SELECT drop_id FROM admissions WHERE replay_number = 0")
+        )
 
     def save_admission(self, part: AdmissionPart, rows: Iterable[QuarantinedRecord], outbox_entry: OutboxEntry) -> None:
-        """Keep a first judgement and the rows that wait."""
+        """Store the first admission of a drop and its quarantined rows."""
         with self._transaction() as connection:
             _insert_admission(connection, part)
             copying = b"COPY quarantine (drop_id, row_number, sealed, reasons, permanent_fault) FROM STDIN"
@@ -173,7 +181,7 @@ class VaultStore:
         still_quarantined: Iterable[QuarantinedRecord],
         outbox_entry: OutboxEntry,
     ) -> None:
-        """Keep a replay: these rows are on their way out until it is settled; the rest waits for other reasons now."""
+        """Store a replay: assign it the rows that passed, and update the reasons of the others."""
         with self._transaction() as connection:
             _insert_admission(connection, part)
             connection.execute(
@@ -198,16 +206,18 @@ class VaultStore:
             _insert_outbox_entry(connection, outbox_entry)
 
     def settle_part(self, drop: str, replay_number: int, outbox_entry: OutboxEntry) -> None:
-        """Let a published part's rows leave quarantine."""
+        """Settle a published admission, and remove its rows from quarantine."""
         with self._transaction() as connection:
             connection.execute(
                 "UPDATE admissions SET settled = true WHERE drop_id = %s AND replay_number = %s", (drop, replay_number)
             )
-            connection.execute("DELETE FROM quarantine WHERE drop_id = %s AND replay_number = %s", (drop, replay_number))
+            connection.execute(
+                "DELETE FROM quarantine WHERE drop_id = %s AND replay_number = %s", (drop, replay_number)
+            )
             _insert_outbox_entry(connection, outbox_entry)
 
     def get_row_faults(self, drop: str, *, replay_number: int | None = None) -> dict[int, str | None]:
-        """The rows that wait, or those that are on their way out with `part`: row number, ascending -> its fault."""
+        """Return row number -> permanent fault, ascending, of quarantined rows, or of those released by a replay."""
         rows = self._query_rows(
             "SELECT row_number, permanent_fault FROM quarantine"
             " WHERE drop_id = %s AND replay_number IS NOT DISTINCT FROM %s ORDER BY 1",
@@ -217,36 +227,38 @@ class VaultStore:
         return {row["row_number"]: row["permanent_fault"] for row in rows}
 
     def list_quarantined(self, drop: str, *, limit: int) -> tuple[QuarantinedRecord, ...]:
-        """All rows that have not left, those on their way out too; ascending."""
+        """List quarantined rows, ascending, with those of unsettled replays."""
         rows = self._query_rows("SELECT * FROM quarantine WHERE drop_id = %s ORDER BY row_number LIMIT %s", drop, limit)
         return tuple(map(decode_quarantined_record, rows))
 
     # Token keys and contracts.
 
     def list_token_keys(self) -> dict[str, tuple[int, str]]:
-        """Return each domain's newest version, and its key, wrapped."""
+        """Return the newest version and wrapped key of each domain."""
         rows = self._query_rows("SELECT DISTINCT ON (domain) * FROM token_keys ORDER BY domain, version DESC")
         return {row["domain"]: (row["version"], row["wrapped_key"]) for row in rows}
 
     def add_token_key(self, domain: str, version: int, wrapped_key: str) -> None:
-        """Keep a token key for ever; nothing happens if that version is there already."""
+        """Store a token key permanently; no effect if the version exists."""
         with self._transaction() as connection:
             connection.execute(
                 "INSERT INTO token_keys VALUES (%s, %s, %s) ON CONFLICT DO NOTHING", (domain, version, wrapped_key)
             )
 
     def get_contract(self, digest: Digest) -> DataContract | None:
-        """Return a contract that was accepted once, by its digest."""
+        """Return an accepted contract by its digest."""
         rows = self._query_rows("SELECT record FROM contracts WHERE digest = %s", digest)
         return DataContract.model_validate(rows[0]["record"]) if rows else None
 
     def get_latest_contract(self, name: str) -> DataContract | None:
-        """Return the contract of this name that was accepted last."""
-        rows = self._query_rows("SELECT record FROM contracts WHERE name = %s ORDER BY accepted_order DESC LIMIT 1", name)
+        """Return the last accepted contract of this name."""
+        rows = self._query_rows(
+            "SELECT record FROM contracts WHERE name = %s ORDER BY accepted_order DESC LIMIT 1", name
+        )
         return DataContract.model_validate(rows[0]["record"]) if rows else None
 
     def accept_contract(self, contract: DataContract, outbox_entry: OutboxEntry) -> None:
-        """Remember a contract as the newest of its name."""
+        """Store a contract as the last accepted of its name."""
         with self._transaction() as connection:
             connection.execute("DELETE FROM contracts WHERE digest = %s", (contract.digest,))
             connection.execute(
@@ -255,15 +267,17 @@ class VaultStore:
             )
             _insert_outbox_entry(connection, outbox_entry)
 
-    # What is still to be told.
+    # The outbox.
 
     def record_finding(self, outbox_entry: OutboxEntry) -> bool:
-        """Write down a finding; False if that very one was written down before."""
+        """Store a finding; return False if it is already stored."""
         with self._transaction() as connection:
             return _insert_outbox_entry(connection, outbox_entry, skip_existing=True)
 
     def list_pending_entries(self) -> tuple[OutboxEntry, ...]:
-        return tuple(map(decode_outbox_entry, self._query_rows("SELECT * FROM outbox WHERE NOT published ORDER BY position")))
+        return tuple(
+            map(decode_outbox_entry, self._query_rows("SELECT * FROM outbox WHERE NOT published ORDER BY position"))
+        )
 
     def mark_published(self, key: str) -> None:
         with self._transaction() as connection:
@@ -295,14 +309,14 @@ class VaultStore:
                 with connection.transaction():
                     yield connection
             except (psycopg.OperationalError, psycopg.InterfaceError) as exc:
-                # Its own text may quote a row: the kind is all that leaves.
+                # Its message may contain row values, so only its class is reported.
                 raise Unavailable(
-                    f"the enclave's database does not answer ({type(exc).__name__})", fix="see `wellspring status`"
+                    f"the enclave's database does not respond ({type(exc).__name__})", fix="see `wellspring status`"
                 ) from None
             except psycopg.Error as exc:
                 raise CorruptedError(
                     f"the enclave's database refused a change ({type(exc).__name__})",
-                    fix="keep everything as it is, and see the database's log",
+                    fix="change nothing, and see the database's log",
                 ) from None
 
 

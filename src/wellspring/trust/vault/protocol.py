@@ -1,7 +1,7 @@
-"""What goes over the enclave's sockets: 4 bytes of length (big-endian), then that much JSON; a table follows as Arrow.
+"""Encode the frames on the enclave's sockets: 4 bytes of length (big-endian), then JSON; a table follows as Arrow.
 
-A request is {"op", ...}. It is answered by any number of {"kind": "progress", "stage", "done", "total"}, then by one
-{"kind": "done", "value", "arrow": N} and N bytes of an Arrow IPC stream, or by one
+A request is {"op", ...}. The response is any number of {"kind": "progress", "stage", "done", "total"}, then one
+{"kind": "done", "value", "arrow_bytes": N} with N bytes of an Arrow IPC stream, or one
 {"kind": "error", "slug", "what", "fix", "verdict"}.
 """
 
@@ -32,21 +32,21 @@ _CHUNK_BYTES = 1 << 20
 
 
 def send_frame(connection: socket.socket, message: FrameMessage, arrow: bytes | memoryview = b"") -> None:
-    """Send one frame, and the bytes that it announces. Raises OSError when the other side is gone."""
+    """Send one frame and its Arrow bytes. Raises OSError if the peer has closed the connection."""
     content = json.dumps(message, separators=(",", ":"), allow_nan=False).encode()
     connection.sendall(len(content).to_bytes(_HEADER_BYTES, "big") + content)
     view = memoryview(arrow)
     for start in range(0, len(view), _CHUNK_BYTES):
-        # A timeout of the socket counts for each piece, not for a whole table.
+        # The socket timeout applies to each chunk, not to the whole table.
         connection.sendall(view[start : start + _CHUNK_BYTES])
 
 
 def receive_frame(connection: socket.socket, *, limit: int, timeout: float = math.inf) -> FrameMessage | None:
-    """Receive one frame; None when the other side closed between two.
+    """Receive one frame; None if the peer closed the connection between frames.
 
-    within: seconds for the whole frame from its first byte on, so that nobody makes one last by sending it in drops;
-    before the first byte, and without it, the socket's own timeout counts.
-    Raises Refused for bytes that are no frame (too long, no JSON object), Unavailable when it breaks off inside one.
+    timeout: seconds for the whole frame from its first byte on, so that a peer cannot send it arbitrarily slowly.
+    Before the first byte, and without a timeout, the timeout of the socket applies.
+    Raises Refused for a malformed frame (too long, not a JSON object), Unavailable if it is incomplete.
     """
     first_bytes = _receive_chunk(connection, _HEADER_BYTES)
     if not first_bytes:
@@ -62,26 +62,26 @@ def receive_frame(connection: socket.socket, *, limit: int, timeout: float = mat
     try:
         message = json.loads(bytes(content))
     except (ValueError, RecursionError):
-        # ValueError covers JSON and UTF-8; a deep nest of brackets ends in RecursionError.
+        # ValueError covers JSON and UTF-8; deeply nested brackets raise RecursionError.
         raise _malformed_frame("a frame is not JSON") from None
     if not isinstance(message, dict):
-        raise _malformed_frame("a frame is no JSON object")
+        raise _malformed_frame("a frame is not a JSON object")
     return cast(FrameMessage, message)
 
 
 def receive_payload(connection: socket.socket, length: int) -> bytearray:
-    """Receive what a `done` frame announced. Raises Refused, Unavailable."""
+    """Receive the Arrow bytes after a `done` frame. Raises Refused, Unavailable."""
     if not 0 <= length <= TABLE_LIMIT:
-        raise _malformed_frame(f"a table of {length:,} bytes is announced")
+        raise _malformed_frame(f"a table of {length:,} bytes is more than {TABLE_LIMIT:,}")
     content = bytearray(length)
     view = memoryview(content)
     while view:
         try:
             received = connection.recv_into(view)
         except OSError as exc:
-            raise Unavailable(f"the other side broke off ({type(exc).__name__})", fix="try again") from None
+            raise Unavailable(f"the connection was lost ({type(exc).__name__})", fix="try again") from None
         if not received:
-            raise Unavailable("the other side broke off within a table", fix="try again")
+            raise Unavailable("the connection was closed within a table", fix="try again")
         view = view[received:]
     return content
 
@@ -91,12 +91,12 @@ def _receive_exactly(connection: socket.socket, length: int, deadline: float, fi
     while len(content) < length:
         if deadline != math.inf:
             if (remaining := deadline - time.monotonic()) <= 0:
-                raise Unavailable("the other side takes too long for a frame", fix="try again")
+                raise Unavailable("the other side took too long to send a frame", fix="try again")
             connection.settimeout(remaining)
-        # Memory grows with what has come, not with what a head of four bytes claims.
+        # Memory grows with the received bytes, not with the length in the header.
         chunk = _receive_chunk(connection, min(length - len(content), _CHUNK_BYTES))
         if not chunk:
-            raise Unavailable("the other side broke off within a frame", fix="try again")
+            raise Unavailable("the connection was closed within a frame", fix="try again")
         content += chunk
     return content
 
@@ -105,15 +105,15 @@ def _receive_chunk(connection: socket.socket, limit: int) -> bytes:
     try:
         return connection.recv(limit)
     except OSError as exc:
-        raise Unavailable(f"the other side broke off ({type(exc).__name__})", fix="try again") from None
+        raise Unavailable(f"the connection was lost ({type(exc).__name__})", fix="try again") from None
 
 
 def _malformed_frame(message: str) -> Refused:
-    return Refused(message, fix="speak the frames of wellspring.trust.vault.protocol")
+    return Refused(message, fix="send frames of wellspring.trust.vault.protocol")
 
 
 def encode_error(error: WellspringError) -> FrameMessage:
-    """Write an error as a frame."""
+    """Encode an error as a frame."""
     verdict = error.verdict if isinstance(error, Refused) else None
     return {
         "kind": "error",
@@ -125,7 +125,7 @@ def encode_error(error: WellspringError) -> FrameMessage:
 
 
 def decode_error(message: FrameMessage) -> WellspringError:
-    """Read an error out of its frame: the same kind, the same words, the same verdict."""
+    """Decode an error from its frame: the same class, texts and verdict."""
     kind = ERRORS_BY_SLUG.get(str(message.get("slug")), WellspringError)
     what, fix, verdict = str(message.get("what", "")), str(message.get("fix", "")), message.get("verdict")
     if kind is Refused and verdict is not None:
@@ -134,7 +134,7 @@ def decode_error(message: FrameMessage) -> WellspringError:
 
 
 def encode_admission(admission: AdmissionResult) -> tuple[JsonValue, memoryview | bytes]:
-    """Write an intake as JSON and the Arrow stream of its table."""
+    """Encode an admission result as JSON and the Arrow stream of its table."""
     value: JsonValue = {
         "drop": admission.drop.model_dump(mode="json"),
         "verdict": admission.verdict.model_dump(mode="json"),
@@ -149,7 +149,7 @@ def encode_admission(admission: AdmissionResult) -> tuple[JsonValue, memoryview 
 
 
 def decode_admission(value: JsonValue, arrow: bytes | bytearray) -> AdmissionResult:
-    """Read an intake. arrow: empty when the drop was stopped whole."""
+    """Decode an admission result. arrow: empty if the whole drop was rejected."""
     fields = cast(dict[str, JsonValue], value)
     return AdmissionResult(
         drop=Drop.model_validate(fields["drop"]),
@@ -167,7 +167,7 @@ def decode_admission(value: JsonValue, arrow: bytes | bytearray) -> AdmissionRes
 def _encode_table(table: pa.Table) -> memoryview:
     import pyarrow as pa
 
-    # Measured first and written once: a buffer that grows as it is written costs four times as much.
+    # Measure first and allocate once: a growing buffer takes four times as long.
     measure = pa.MockOutputStream()
     with pa.ipc.new_stream(measure, table.schema) as writer:
         writer.write_table(table)

@@ -1,4 +1,4 @@
-"""What the enclave's database holds, as the rest of the enclave sees it, and how a row of it is read."""
+"""Define the records of the enclave's database, and decode its rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wellspring.records.verdict import Reason, Verdict
 
 
 class OutboxEntry(NamedTuple):
-    """One entry of the ledger that a change calls for. key: one fact has one key, for ever (`admit/DROP/0`)."""
+    """A ledger entry to be written for a change. key: unique for each change (`admit/DROP/0`)."""
 
     key: str
     action: str
@@ -26,7 +26,7 @@ class OutboxEntry(NamedTuple):
 
 
 class StoredDrop(NamedTuple):
-    """A drop as the enclave knows it. modified: by the source's clock. wrapped: None once its retention ended."""
+    """A stored drop. modified: by the source's clock. wrapped_key: None after its retention ended."""
 
     drop: Drop
     modified: datetime
@@ -36,7 +36,7 @@ class StoredDrop(NamedTuple):
 
 
 class AdmissionPart(NamedTuple):
-    """What one judgement of a drop let out. part 0: the drop as it came; n > 0: its n-th replay."""
+    """The result of one validation of a drop. replay_number 0: the drop as received; n > 0: its n-th replay."""
 
     drop: str
     replay_number: int
@@ -53,10 +53,10 @@ class AdmissionPart(NamedTuple):
 
 
 class QuarantinedRecord(NamedTuple):
-    """One row in quarantine. The row itself waits in the drop's original; here are its number and why it waits.
+    """One quarantined row: its number and reasons. The row itself stays in the drop's original.
 
-    sealed: its values, masked and then encrypted under the drop's data key, to be shown. fault: what no replay mends.
-    part: the replay that let it out, not yet settled.
+    sealed: its values for display, masked, then encrypted with the drop's data key. permanent_fault: a reason that a
+    replay cannot remove. replay_number: the replay that released it and is not settled.
     """
 
     row_number: int
@@ -67,17 +67,17 @@ class QuarantinedRecord(NamedTuple):
 
 
 def encode_reasons(reasons: Iterable[Reason]) -> list[dict[str, Any]]:
-    """Write reasons for the database."""
+    """Encode reasons for the database."""
     return [reason.model_dump(mode="json") for reason in reasons]
 
 
 def decode_reasons(values: list[Any]) -> tuple[Reason, ...]:
-    """Read reasons."""
+    """Decode reasons from the database."""
     return tuple(Reason.model_validate(value) for value in values)
 
 
 def decode_stored_drop(row: dict[str, Any]) -> StoredDrop:
-    """Read a row of `drops`."""
+    """Decode a row of `drops`."""
     return StoredDrop(
         Drop.model_validate(row["record"]),
         row["modified"],
@@ -88,7 +88,7 @@ def decode_stored_drop(row: dict[str, Any]) -> StoredDrop:
 
 
 def decode_admission_part(row: dict[str, Any]) -> AdmissionPart:
-    """Read a row of `parts`."""
+    """Decode a row of `admissions`."""
     return AdmissionPart(
         row["drop_id"],
         row["replay_number"],
@@ -106,7 +106,7 @@ def decode_admission_part(row: dict[str, Any]) -> AdmissionPart:
 
 
 def decode_quarantined_record(row: dict[str, Any]) -> QuarantinedRecord:
-    """Read a row of `quarantine`."""
+    """Decode a row of `quarantine`."""
     return QuarantinedRecord(
         row["row_number"],
         bytes(row["sealed"]),
@@ -117,7 +117,7 @@ def decode_quarantined_record(row: dict[str, Any]) -> QuarantinedRecord:
 
 
 def decode_outbox_entry(row: dict[str, Any]) -> OutboxEntry:
-    """Read a row of `facts`."""
+    """Decode a row of `outbox`."""
     return OutboxEntry(
         row["key"],
         row["action"],

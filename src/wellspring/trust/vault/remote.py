@@ -1,4 +1,4 @@
-"""The enclave's doors, seen from outside: one connection a call, over a Unix socket."""
+"""Call the enclave over a Unix socket, with one connection per call."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _IDLE_TIMEOUT = 900.0
 
 
 class EnclaveClient:
-    """Implements Vault at intake.sock, and the tokenizing half of Grants at vault.sock: which one, `path` says.
+    """A client of IntakeService (at intake.sock) and of `tokenize_values` (at vault.sock).
 
-    silence: seconds without a word from the enclave after which it counts as gone.
+    path: of the socket. idle_timeout: seconds without a frame from the enclave before the call fails.
     """
 
     def __init__(self, path: Path, *, idle_timeout: float = _IDLE_TIMEOUT) -> None:
@@ -82,18 +82,18 @@ class EnclaveClient:
                 protocol.send_frame(connection, request)
             except PermissionError:
                 raise Refused(
-                    f"the enclave's door {self._path.name} is closed to this user", fix=_ASK_OWNER_FIX
+                    f"this user may not use the enclave's socket {self._path.name}", fix=_ASK_OWNER_FIX
                 ) from None
             except (BrokenPipeError, ConnectionResetError):
-                # Refused at the door: why is what it said before it closed.
+                # The enclave refused the caller: its error frame has the reason.
                 pass
             except OSError:
-                raise Unavailable("the enclave does not answer", fix="run `wellspring up`") from None
+                raise Unavailable("the enclave does not respond", fix="run `wellspring up`") from None
             while True:
                 message = protocol.receive_frame(connection, limit=protocol.REPLY_LIMIT)
                 if message is None:
                     raise Unavailable(
-                        "the enclave closed the connection without an answer",
+                        "the enclave closed the connection without a response",
                         fix="see `wellspring status` and the enclave's log, then try again",
                     )
                 if message["kind"] == "error":
