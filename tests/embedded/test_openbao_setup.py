@@ -112,7 +112,7 @@ def test_the_supervisor_issues_only_wrapped_secret_ids(project: Project, supervi
 def test_a_wrapped_secret_id_can_be_unwrapped_once(project: Project):
     credential = request_credential(project, "worker")
     projects.login_with_credential(project, credential).close()
-    with pytest.raises(Refused, match="opened before"):
+    with pytest.raises(Refused, match="unwrapped before"):
         projects.login_with_credential(project, credential)
 
 

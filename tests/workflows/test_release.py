@@ -110,7 +110,7 @@ def test_a_candidate_that_nobody_trained_is_not_found(project: ProjectFixture):
 def test_who_proposed_it_does_not_approve_it_and_the_refusal_is_integrated(project: ProjectFixture):
     requests = project.propose(project.world.train().candidate)
     before = project.integrated
-    with pytest.raises(Refused, match="somebody else"):
+    with pytest.raises(Refused, match="another user must approve"):
         project.approve(requests.id, "ana")
     assert (project.live, project.sealed) == ("", [])
     assert project.integrated == before + 1

@@ -129,7 +129,7 @@ def test_the_token_is_revoked_when_the_act_ends(project_value: Project, phones: 
     token = phones.login("eli")
     with resume_session(project_value, token):
         pass
-    with pytest.raises(Refused, match="spent"), resume_session(project_value, token):
+    with pytest.raises(Refused, match="used before"), resume_session(project_value, token):
         pass
     token = phones.login("eli", steps=1)
     with pytest.raises(ZeroDivisionError), resume_session(project_value, token):
@@ -140,7 +140,7 @@ def test_the_token_is_revoked_when_the_act_ends(project_value: Project, phones: 
     token = phones.login("ana", steps=1)
     for _ in range(2):
         users.revoke_token(project_value.socket_path("openbao"), token)
-        with pytest.raises(Refused, match="spent"), resume_session(project_value, token):
+        with pytest.raises(Refused, match="used before"), resume_session(project_value, token):
             pass
     users.revoke_token(project_value.root / "nobody-is-there.sock", token)
 
@@ -189,10 +189,10 @@ def test_a_login_that_is_no_persons_is_refused(project_value: Project) -> None:
     session = services.login_service(
         project_value.socket_path("openbao"), **openbao_setup.issue_secret_id(project_value, "worker")
     )
-    with pytest.raises(Refused, match="no person's"), resume_session(project_value, session.client.token):
+    with pytest.raises(Refused, match="does not belong to a user"), resume_session(project_value, session.client.token):
         pass
     session.close()
-    with pytest.raises(Refused, match="spent"), resume_session(project_value, "s.madeup"):
+    with pytest.raises(Refused, match="used before"), resume_session(project_value, "s.madeup"):
         pass
 
 
@@ -201,9 +201,9 @@ def test_who_is_not_named_any_more_may_not_act(project_value: Project, phones: T
     without = project_value.model_copy(
         update={"users": {name: item for name, item in project_value.users.items() if name != "gus"}}
     )
-    with pytest.raises(Refused, match="names nobody"), resume_session(without, token):
+    with pytest.raises(Refused, match="has no \\[users"), resume_session(without, token):
         pass
-    with pytest.raises(Refused, match="spent"), resume_session(project_value, token):
+    with pytest.raises(Refused, match="used before"), resume_session(project_value, token):
         pass
 
 

@@ -18,7 +18,7 @@ class DataKeys(Protocol):
     def generate_data_key(self, name: str) -> DataKey: ...
 
     def unwrap_key(self, name: str, wrapped: str) -> bytes:
-        """Return the plain key. Raises Refused if the caller may not use the named key, Unavailable without a server."""
+        """Return the plain key. Raises Refused if the caller may not use the key, Unavailable without a server."""
         ...
 
 
