@@ -54,7 +54,7 @@ def without(observed: Observed, action: str, phase: str = "done") -> Observed:
 
 def doubled(observed: Observed, action: str) -> Observed:
     more = [
-        {**item, "sequence": sum(other["service"] == item["service"] for other in observed.entries)}
+        {**item, "sequence": sum(done["service"] == item["service"] for done in observed.entries)}
         for item in observed.entries
         if item["action"] == action and item["phase"] == "done"
     ]
