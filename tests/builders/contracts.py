@@ -1,4 +1,4 @@
-"""Builders of contracts and files for the tests of the data wing."""
+"""Builders of contracts and CSV text."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -28,5 +28,5 @@ def contract(*columns: ContractColumn, **more: Any) -> DataContract:
 
 
 def text(*lines: str) -> bytes:
-    """Write lines as a file."""
+    """Encode lines as a text file."""
     return "".join(f"{line}\n" for line in lines).encode()

@@ -1,4 +1,4 @@
-"""Drops as the enclave hands them out, for tests of what comes after it."""
+"""Admission results of the enclave, for tests of the lake and later stages."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def contract(name: str = "medical_claim", *, source: str = "clearinghouse", **ch
 
 
 def rows(count: int, *, first: int = 0) -> pa.Table:
-    """Make rows of that contract; each has a claim of its own."""
+    """Make rows of that contract, each with a different claim."""
     numbers = range(first, first + count)
     days = pa.array([20000 + number % 300 for number in numbers], pa.int32()).cast(pa.date32())
     return pa.table(
@@ -63,7 +63,7 @@ def rows(count: int, *, first: int = 0) -> pa.Table:
 
 
 def intake(name: str, stored: DataContract, table: pa.Table, *, part: int = 0) -> AdmissionResult:
-    """Make what the enclave answers for one file."""
+    """Make the admission result of one file."""
     drop = Drop(
         tenant="acme",
         known_since=LANDED,

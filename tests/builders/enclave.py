@@ -1,4 +1,4 @@
-"""An enclave on a real database and a real vendor, with keys in memory: opened, killed and opened again by a test."""
+"""An enclave on a real database and a real SFTP vendor, with keys in memory; a test can open, kill and reopen it."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ HEAD = "claim_id,kind,amount\n"
 
 
 class ProjectFixture:
-    """folder: of the project. Its clock stands until a test moves it; it starts anew with each opening from `clock`."""
+    """A project in a folder, with a database, a vendor and a fixed clock that a test can move."""
 
     def __init__(self, folder: Path, database: Database, vendor: Vendor) -> None:
         self.folder = folder
@@ -98,7 +98,7 @@ class ProjectFixture:
     def write_contract(
         self, *, version: str = "1.0.0", kinds: Iterable[str] = ("a", "b"), egress: str = "token"
     ) -> DataContract:
-        """Write the contract; return it as it now stands in the project."""
+        """Write the contract file and return the loaded contract."""
         text = CONTRACT.format(
             version=version, kinds=", ".join(kinds), egress=egress, domain=DOMAIN if egress == "token" else ""
         )
@@ -106,10 +106,10 @@ class ProjectFixture:
         return self.contract()
 
     def contract(self) -> DataContract:
-        (matches,) = contracts.load_all(
+        (loaded,) = contracts.load_all(
             self.folder / "contracts", tenant="wellspring-benefits", known_since=self.clock.now()
         )
-        return matches
+        return loaded
 
     def put(self, name: str, *rows: str) -> None:
         part = self.vendor.put(f".{name}.part", (HEAD + "".join(f"{row}\n" for row in rows)).encode())
@@ -117,14 +117,14 @@ class ProjectFixture:
         part.rename(self.vendor.outbox / name)
 
     @contextmanager
-    def opened_files(self, *, crash_at: str | None = None, clock: Clock | None = None) -> Generator[Enclave]:
-        self.ports_now = self.ports(crash_at=crash_at, clock=clock)
+    def open_enclave(self, *, crash_at: str | None = None, clock: Clock | None = None) -> Generator[Enclave]:
+        self.dependencies = self.build_dependencies(crash_at=crash_at, clock=clock)
         try:
-            yield Enclave(self.ports_now)
+            yield Enclave(self.dependencies)
         finally:
-            self.closing()
+            self.close()
 
-    def ports(self, *, crash_at: str | None = None, clock: Clock | None = None) -> EnclaveDependencies:
+    def build_dependencies(self, *, crash_at: str | None = None, clock: Clock | None = None) -> EnclaveDependencies:
         clock = clock or self.clock
         project = load_project(self.folder)
         self.store = self.database.store()
@@ -149,12 +149,12 @@ class ProjectFixture:
             clock=clock,
         )
 
-    def closing(self) -> None:
+    def close(self) -> None:
         self.journal.close()
         self.store.close()
 
-    def kill(self, instant: str, call: str, *arguments: object) -> None:
-        """Do one thing in a process of its own that dies, by SIGKILL, at a crash point."""
+    def kill(self, crash_point: str, call: str, *arguments: object) -> None:
+        """Run one operation in a child process that SIGKILL ends at a crash point."""
         result = {
             "folder": str(self.folder),
             "host": str(self.database.host),
@@ -163,7 +163,7 @@ class ProjectFixture:
             "user_key": self.vendor.user_key,
             "root_key": self.root_key.hex(),
             "now": self.clock.now().isoformat(),
-            "crash_at": instant,
+            "crash_at": crash_point,
             "call": call,
             "arguments": arguments,
         }
@@ -187,7 +187,7 @@ class ProjectFixture:
         return list(originals_module.list_originals(self.folder / ".wellspring/enclave/originals"))
 
 
-def forget(database: Database) -> None:
+def reset_database(database: Database) -> None:
     """Empty the database."""
     store = database.store()
     with store._transaction() as run:
@@ -197,7 +197,7 @@ def forget(database: Database) -> None:
 
 
 def source(result: dict[str, Any], clock: Clock) -> SftpSource:
-    """Open the vendor of another process."""
+    """Open the SFTP source of a vendor in another process."""
     return SftpSource(
         "clearinghouse",
         address=lambda: ("127.0.0.1", result["port"]),

@@ -1,4 +1,4 @@
-"""One act of an enclave in a process of its own: what to do comes as JSON; SIGKILL comes at the crash point named."""
+"""Run one operation of an enclave, given as JSON, in a process that SIGKILL ends at a crash point."""
 
 from __future__ import annotations
 

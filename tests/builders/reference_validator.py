@@ -1,4 +1,4 @@
-"""Judge a CSV file by its contract, slowly and in few lines: a second opinion, independent of the house's own judge."""
+"""Validate a CSV file against its contract: slow, short, and independent of the validation in wellspring."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SSN = re.compile(r"\b\d{3}-\d{2}-\d{4}\b")
 
 
 def validate_rows(file: Path, contract: Path) -> Reasons:
-    """Return for each row that does not keep its contract (from 1) every reason: (code, column or rule)."""
+    """Return all reasons (code, column or rule) of each invalid row, by row number from 1."""
     signed = yaml.safe_load(contract.read_text(encoding="utf-8"))["schema"][0]
     with file.open(newline="", encoding="utf-8") as text:
         rows = list(csv.DictReader(text))

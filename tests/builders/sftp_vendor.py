@@ -1,4 +1,4 @@
-"""A vendor's house in this process: a real asyncssh server on a thread of its own."""
+"""An SFTP vendor in this process: a real asyncssh server on its own thread."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OnRead = Callable[[str, int], None]
 
 
 class Vendor:
-    """on_read: called with (name, offset) before each block goes out, so a test can change a file under a reader."""
+    """on_read: called with (name, offset) before each block is sent, so that a test can change a file during a read."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -1,4 +1,4 @@
-"""One database and one vendor for the enclave's tests; each test gets them empty."""
+"""Fixtures: one database and one SFTP vendor for the tests of the enclave, empty for each test."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders.enclave import ProjectFixture, forget
+from tests.builders.enclave import ProjectFixture, reset_database
 from tests.builders.postgres import Database, database
 from tests.builders.sftp_vendor import Vendor
 
@@ -22,4 +22,4 @@ def server() -> Iterator[Database]:
 def project(server: Database, tmp_path: Path) -> Iterator[ProjectFixture]:
     with Vendor(tmp_path / "vendor").open() as vendor:
         yield ProjectFixture(tmp_path / "project", server, vendor)
-    forget(server)
+    reset_database(server)

@@ -1,4 +1,4 @@
-"""The enclave as `wellspring up` starts it: own user, own keys, two doors, and what the worker cannot reach."""
+"""The enclave as `wellspring up` starts it: its user, keys and two sockets, isolated from the worker."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_enclave_log_has_no_personal_data(project: Project) -> None:
 
 
 def _as(project: Project, service: str, socket_path: str, request: protocol.FrameMessage) -> protocol.FrameMessage:
-    """Ask a door as the user of a service."""
+    """Send a request to a socket as the user of a service."""
     own_value, their_value = os.pipe()
     pid = os.fork()
     if pid == 0:

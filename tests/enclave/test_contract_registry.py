@@ -1,4 +1,4 @@
-"""Which contracts the enclave goes by: those that stand in the project, and never a looser one."""
+"""The enclave accepts only contracts of the project, and never one with weaker protection."""
 
 from __future__ import annotations
 
@@ -11,10 +11,15 @@ from wellspring.errors import CorruptedError, ProjectError, Refused
 pytestmark = pytest.mark.live
 
 
+def open_registry(project: ProjectFixture) -> ContractRegistry:
+    """Open the contract registry of an open enclave."""
+    return ContractRegistry(project.dependencies.project, project.store, step=project.step, clock=project.clock)
+
+
 def test_a_contract_is_accepted_once_and_remembered(project: ProjectFixture) -> None:
     contract = project.contract()
-    with project.opened_files():
-        contracts = ContractRegistry(project.ports_now.project, project.store, step=project.step, clock=project.clock)
+    with project.open_enclave():
+        contracts = open_registry(project)
         for _ in range(2):
             assert contracts.accept(contract.digest) == contract
         project.write_contract(version="2.0.0")
@@ -28,8 +33,8 @@ def test_a_contract_is_accepted_once_and_remembered(project: ProjectFixture) -> 
 
 def test_return_to_an_older_weaker_contract_is_refused(project: ProjectFixture) -> None:
     loose = project.write_contract(egress="plain")
-    with project.opened_files():
-        contracts = ContractRegistry(project.ports_now.project, project.store, step=project.step, clock=project.clock)
+    with project.open_enclave():
+        contracts = open_registry(project)
         contracts.accept(loose.digest)
         contracts.accept(project.write_contract(version="1.1.0").digest)
         project.write_contract(egress="plain")
@@ -42,8 +47,8 @@ def test_return_to_an_older_weaker_contract_is_refused(project: ProjectFixture) 
 
 def test_changed_contract_with_same_version_is_refused(project: ProjectFixture) -> None:
     contract = project.contract()
-    with project.opened_files():
-        contracts = ContractRegistry(project.ports_now.project, project.store, step=project.step, clock=project.clock)
+    with project.open_enclave():
+        contracts = open_registry(project)
         contracts.accept(contract.digest)
         page = project.folder / "contracts" / "claim.odcs.yaml"
         page.write_text(page.read_text() + "# a word more\n")
@@ -57,7 +62,7 @@ def test_changed_contract_with_same_version_is_refused(project: ProjectFixture) 
 
 def test_a_contract_that_cannot_be_read_stops_everything(project: ProjectFixture) -> None:
     (project.folder / "contracts" / "claim.odcs.yaml").write_text("nonsense: true\n")
-    with project.opened_files():
-        contracts = ContractRegistry(project.ports_now.project, project.store, step=project.step, clock=project.clock)
+    with project.open_enclave():
+        contracts = open_registry(project)
         with pytest.raises(ProjectError):
             contracts.read_all()

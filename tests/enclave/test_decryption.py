@@ -1,4 +1,4 @@
-"""What is locked opens for one act: originals and rows are tested in test_service.py, the keys of tokens here."""
+"""Token keys of the enclave; test_service.py tests originals and quarantined rows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def column(name: str, domain: str) -> ContractColumn:
 def test_a_domain_gets_one_key_for_ever(project: ProjectFixture) -> None:
     keys = Keyring(project.root_key)
     signed = contract(columns=(column("x", "claim"), column("y", "claim"), column("z", "member")))
-    with project.opened_files():
+    with project.open_enclave():
         opener = Decryptor(project.store, keys, folder=project.folder)
         first = opener.tokenizer_for(signed).tokenize_value("claim", "A")
         wrapped = project.store.list_token_keys()
@@ -33,7 +33,7 @@ def test_a_domain_gets_one_key_for_ever(project: ProjectFixture) -> None:
 
 
 def test_a_domain_that_the_contract_does_not_name_is_not_opened(project: ProjectFixture) -> None:
-    with project.opened_files():
+    with project.open_enclave():
         opener = Decryptor(project.store, Keyring(project.root_key), folder=project.folder)
         opener.tokenizer_for(contract(columns=(column("x", "claim"),)))
         with pytest.raises(NotFound):
@@ -42,14 +42,14 @@ def test_a_domain_that_the_contract_does_not_name_is_not_opened(project: Project
 
 def test_another_key_server_opens_nothing(project: ProjectFixture) -> None:
     signed = contract(columns=(column("x", "claim"),))
-    with project.opened_files():
+    with project.open_enclave():
         Decryptor(project.store, Keyring(project.root_key), folder=project.folder).tokenizer_for(signed)
         with pytest.raises(Refused):
             Decryptor(project.store, Keyring(), folder=project.folder).tokenizer_for(signed)
 
 
 def test_an_original_without_its_key_is_gone(project: ProjectFixture) -> None:
-    with project.opened_files():
+    with project.open_enclave():
         opener = Decryptor(project.store, Keyring(project.root_key), folder=project.folder)
         with pytest.raises(NotFound, match="retention ended"):
             opener.read_original(stored()._replace(wrapped_key=None))

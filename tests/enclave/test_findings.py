@@ -1,4 +1,4 @@
-"""Which file names hold a person; that a finding is recorded once stands in test_listing.py and test_service.py."""
+"""File names with personal data; test_listing.py and test_service.py test that a finding is recorded once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests become calls, answers become frames; what nobody is granted is refused to everybody, and recorded."""
+"""Requests become calls and results become frames; break-glass operations are refused and recorded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from wellspring.trust.vault.port import ProgressCallback
 
 
 class Canned:
-    """A Vault that answers the same always, and remembers what it was asked."""
+    """An intake service with constant results that records its calls."""
 
     def __init__(self) -> None:
         self.requests: list[tuple[object, ...]] = []

@@ -1,4 +1,4 @@
-"""From bytes to what leaves and what waits; a drop that is broken whole leaves nothing and is still counted."""
+"""Processing of a drop: admitted and quarantined rows, and rejected files, which are counted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What lies in a source, held against what is known; what is wrong with a file is recorded once."""
+"""Listing of a source against the stored drops; each problem with a file is recorded once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.live
 
 
 def states(project: ProjectFixture) -> dict[str, str]:
-    with project.opened_files() as enclave:
+    with project.open_enclave() as enclave:
         return {file.name: file.state for file in enclave.list_files("clearinghouse")}
 
 
@@ -23,7 +23,7 @@ def test_each_listed_file_has_a_state(project: ProjectFixture) -> None:
     project.vendor.put("claim_2.csv.part", b"")
     project.vendor.put(".claim_3.csv", b"")
     assert states(project) == {"claim_1.csv": "new", "other.csv": "unmatched"}
-    with project.opened_files() as enclave:
+    with project.open_enclave() as enclave:
         drop = enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest).drop
         listed = {file.name: file for file in enclave.list_files("clearinghouse")}
     assert (listed["claim_1.csv"].state, listed["claim_1.csv"].drop) == ("ingested", drop.id)
@@ -44,7 +44,7 @@ def test_file_without_contract_is_one_finding(project: ProjectFixture) -> None:
 def test_file_name_with_personal_data_is_masked_and_not_ingested(project: ProjectFixture) -> None:
     name = "claim_900-12-3456.csv"
     project.put(name, "C-1,a,1")
-    with project.opened_files() as enclave:
+    with project.open_enclave() as enclave:
         (listed,) = enclave.list_files("clearinghouse")
         with pytest.raises(NotFound) as refused:
             enclave.ingest_file("clearinghouse", name, project.contract().digest)
@@ -69,7 +69,7 @@ def test_file_just_written_is_still_writing(project: ProjectFixture, monkeypatch
 
 def test_unchanged_file_with_new_time_is_fetched_once(project: ProjectFixture) -> None:
     project.put("claim_1.csv", "C-1,a,1")
-    with project.opened_files() as enclave:
+    with project.open_enclave() as enclave:
         enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
     os.utime(project.vendor.outbox / "claim_1.csv", (1_700_000_900, 1_700_000_900))
     reads = project.vendor.reads

@@ -1,4 +1,4 @@
-"""A masked row shows columns and listed words, and nobody's values."""
+"""A masked row shows column names and listed values, and no personal data."""
 
 from __future__ import annotations
 

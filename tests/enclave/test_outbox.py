@@ -1,4 +1,4 @@
-"""Each fact is told once, and says nothing of a person."""
+"""Each outbox entry is written to the ledger once and contains no personal data."""
 
 from __future__ import annotations
 
@@ -41,38 +41,38 @@ def test_a_thousand_reasons_still_fit_one_entry() -> None:
 
 
 @pytest.mark.live
-class TestOnAHouse:
+class TestWithDatabase:
     fact = OutboxEntry("finding/x", "finding", "file:clearinghouse/0", (), (), {"code": "x", "message": "y"})
 
     def test_pending_outbox_entries_are_written(self, project: ProjectFixture) -> None:
-        with project.opened_files():
+        with project.open_enclave():
             project.store.record_finding(self.fact)
-        with project.opened_files():
+        with project.open_enclave():
             assert project.store.list_pending_entries() == ()
         assert [entry.facts["code"] for entry in project.list_entries("finding")] == ["x"]
 
     def test_entries_in_the_journal_are_not_written_again(self, project: ProjectFixture) -> None:
-        with project.opened_files():
+        with project.open_enclave():
             project.store.record_finding(self.fact)
             step = project.step
             with step("finding", self.fact.subject, facts=self.fact.facts):
                 pass
-        with project.opened_files():
+        with project.open_enclave():
             assert project.store.list_pending_entries() == ()
         assert len(project.list_entries("finding")) == 1
 
     def test_an_entry_that_only_resembles_it_does_not_count(self, project: ProjectFixture) -> None:
-        with project.opened_files():
+        with project.open_enclave():
             project.store.record_finding(self.fact)
             for subject, code in ((self.fact.subject, "z"), ("file:other/0", "x")):
                 with project.step("finding", subject, facts={"code": code, "message": "y"}):
                     pass
-        with project.opened_files():
+        with project.open_enclave():
             pass
         assert len(project.list_entries("finding")) == 3
 
     def test_without_a_journal_nothing_is_marked_published(self, project: ProjectFixture) -> None:
-        with project.opened_files():
+        with project.open_enclave():
             project.store.record_finding(self.fact)
             project.journal.close()
             with pytest.raises(Unavailable):
@@ -81,10 +81,10 @@ class TestOnAHouse:
 
     def test_without_a_journal_nothing_leaves(self, project: ProjectFixture) -> None:
         project.put("claim_1.csv", "C-1,a,1")
-        with project.opened_files() as enclave:
+        with project.open_enclave() as enclave:
             project.journal.close()
             with pytest.raises(Unavailable):
                 enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
-        with project.opened_files() as enclave:
+        with project.open_enclave() as enclave:
             assert enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest).admitted == 1
         assert [entry.action for entry in project.list_entries()] == ["accept", "land", "admit"]

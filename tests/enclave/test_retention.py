@@ -1,4 +1,4 @@
-"""After its days an original is noise: the key goes first, then the file, then it is told; on a clock that jumps."""
+"""After its retention, the key of an original is destroyed, then its file, then the entry is written."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ BAD = ("C-1,a,1.50", "C-2,new,2.00", "C-3,new,x", "C-4,b,4.00")
 
 def taken(project: ProjectFixture) -> str:
     project.put("claim_1.csv", *BAD)
-    with project.opened_files() as enclave:
+    with project.open_enclave() as enclave:
         return enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest).drop.id
 
 
 def test_original_expires_after_its_retention(project: ProjectFixture) -> None:
     drop = taken(project)
     project.clock.pass_(days=6, hours=23)
-    with project.opened_files() as enclave:
+    with project.open_enclave() as enclave:
         assert project.originals() == [drop]
         project.clock.pass_(hours=1)
         enclave.run_maintenance()
@@ -50,10 +50,10 @@ def test_retention_runs_at_start_and_before_each_intake(project: ProjectFixture,
     project.put("claim_2.csv", "C-9,a,1")
     if act == "start":
         project.clock.pass_(days=8)
-        with project.opened_files():
+        with project.open_enclave():
             assert project.originals() == []
     else:
-        with project.opened_files() as enclave:
+        with project.open_enclave() as enclave:
             project.clock.pass_(days=8)
             second = enclave.ingest_file("clearinghouse", "claim_2.csv", project.contract().digest)
             assert project.originals() == [second.drop.id]
@@ -74,7 +74,7 @@ def test_key_is_destroyed_before_the_file(project: ProjectFixture, monkeypatch: 
 
     monkeypatch.setattr(VaultStore, "destroy_key", noting("key", VaultStore.destroy_key))
     monkeypatch.setattr(originals, "remove_original", noting("file", originals.remove_original))
-    with project.opened_files():
+    with project.open_enclave():
         assert order == ["key", "file"]
         assert project.store.get_drop(drop).wrapped_key is None
 
@@ -84,7 +84,7 @@ def test_copy_of_original_is_unreadable_without_its_key(project: ProjectFixture)
     path = project.folder / ".wellspring/enclave/originals" / drop
     copy = path.read_bytes()
     project.clock.pass_(days=8)
-    with project.opened_files() as enclave:
+    with project.open_enclave() as enclave:
         path.write_bytes(copy)
         with pytest.raises(NotFound, match="retention ended"):
             enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
@@ -97,7 +97,7 @@ def test_readable_original_after_retention_is_a_finding(
     drop = taken(project)
     project.clock.pass_(days=8)
     monkeypatch.setattr(retention, "expire_originals", lambda *_, **__: ())
-    with project.opened_files() as enclave:
+    with project.open_enclave() as enclave:
         enclave.run_maintenance()
         folder = project.folder / ".wellspring/enclave/originals"
         keys = Keyring(project.root_key)
@@ -111,21 +111,21 @@ def test_readable_original_after_retention_is_a_finding(
 def test_killed_retention_is_recorded_once(project: ProjectFixture) -> None:
     taken(project)
     project.clock.pass_(days=8)
-    project.kill("enclave.expire:key_destroyed", "keep_house")
+    project.kill("enclave.expire:key_destroyed", "run_maintenance")
     assert len(project.originals()) == 1
     assert project.list_entries("expire") == []
     for _ in range(2):
-        with project.opened_files():
+        with project.open_enclave():
             assert project.originals() == []
     (entry,) = project.list_entries("expire")
     assert entry.facts["discarded"] == 2
 
 
 def test_unconfirmed_replay_is_neither_lost_nor_counted_twice(project: ProjectFixture) -> None:
-    """Its rows may be published already: they are discarded only when the part is asked for and cannot be answered."""
+    """Its rows may already be published: they are discarded only if the part is requested and cannot be repeated."""
     drop = taken(project)
     better = project.write_contract(version="1.1.0", kinds=("a", "b", "new"))
-    with project.opened_files() as enclave:
+    with project.open_enclave() as enclave:
         enclave.replay_quarantined(drop, better.digest)
         project.clock.pass_(days=8)
         enclave.run_maintenance()
@@ -139,7 +139,7 @@ def test_unconfirmed_replay_is_neither_lost_nor_counted_twice(project: ProjectFi
 def test_a_replay_settled_after_its_retention_is_published(project: ProjectFixture) -> None:
     drop = taken(project)
     better = project.write_contract(version="1.1.0", kinds=("a", "b", "new"))
-    with project.opened_files() as enclave:
+    with project.open_enclave() as enclave:
         enclave.replay_quarantined(drop, better.digest)
         project.clock.pass_(days=8)
         enclave.confirm_published(drop, 1)

@@ -1,4 +1,4 @@
-"""What the enclave does when it is asked, and asked again, and killed in between."""
+"""Operations of the enclave: first calls, repeated calls, and calls that are killed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def whole(intake: AdmissionResult) -> tuple[int, int, int]:
 def test_valid_drop_leaves_as_tokens(project: ProjectFixture) -> None:
     project.put("claim_1.csv", *GOOD)
     observed: list[str] = []
-    with project.opened_files() as enclave:
+    with project.open_enclave() as enclave:
         intake = enclave.ingest_file(
             "clearinghouse", "claim_1.csv", project.contract().digest, progress=lambda stage, *_: observed.append(stage)
         )
@@ -48,7 +48,7 @@ def test_valid_drop_leaves_as_tokens(project: ProjectFixture) -> None:
 
 def test_personal_data_is_only_in_the_encrypted_original(project: ProjectFixture) -> None:
     project.put("claim_1.csv", *BAD)
-    with project.opened_files() as enclave:
+    with project.open_enclave() as enclave:
         intake = enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
         rows = enclave.list_quarantined()
     for path in (project.folder / ".wellspring").rglob("*"):
@@ -58,11 +58,11 @@ def test_personal_data_is_only_in_the_encrypted_original(project: ProjectFixture
 
 def test_repeated_ingest_does_not_fetch_again_and_returns_same_rows(project: ProjectFixture) -> None:
     project.put("claim_1.csv", *BAD)
-    with project.opened_files() as enclave:
+    with project.open_enclave() as enclave:
         first = enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
     reads = project.vendor.reads
     project.clock.pass_(hours=1)
-    with project.opened_files() as enclave:
+    with project.open_enclave() as enclave:
         assert enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest) == first
         (project.vendor.outbox / "claim_1.csv").unlink()
         assert enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest) == first
@@ -72,7 +72,7 @@ def test_repeated_ingest_does_not_fetch_again_and_returns_same_rows(project: Pro
 
 def test_the_same_bytes_sent_again_are_the_same_drop(project: ProjectFixture) -> None:
     project.put("claim_1.csv", *GOOD)
-    with project.opened_files() as enclave:
+    with project.open_enclave() as enclave:
         first = enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
         os.utime(project.vendor.outbox / "claim_1.csv", (1_700_000_900, 1_700_000_900))
         assert enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest) == first
@@ -83,12 +83,12 @@ def test_the_same_bytes_sent_again_are_the_same_drop(project: ProjectFixture) ->
 @pytest.mark.parametrize("rows", [("C-1,a,1.50", "C-2,b,2.01"), ("C-1,a,1.50",)], ids=["same size", "other size"])
 def test_a_drop_that_changed_under_its_name_is_a_finding(project: ProjectFixture, rows: tuple[str, ...]) -> None:
     project.put("claim_1.csv", *GOOD)
-    with project.opened_files() as enclave:
+    with project.open_enclave() as enclave:
         first = enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
         project.put("claim_1.csv", *rows)
         os.utime(project.vendor.outbox / "claim_1.csv", (1_700_000_900, 1_700_000_900))
         for _ in range(2):
-            with pytest.raises(CorruptedError, match="other bytes"):
+            with pytest.raises(CorruptedError, match="no longer has the content"):
                 enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
             assert [file.state for file in enclave.list_files("clearinghouse")] == ["changed"]
     (finding,) = project.list_entries("finding")
@@ -98,7 +98,7 @@ def test_a_drop_that_changed_under_its_name_is_a_finding(project: ProjectFixture
 
 def test_rejected_drop_is_recorded(project: ProjectFixture) -> None:
     project.vendor.put("claim_1.csv", b"claim_id,amount\nC-1,1\nC-2,2\n")
-    with project.opened_files() as enclave:
+    with project.open_enclave() as enclave:
         first = enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
         assert enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest) == first
         assert [file.state for file in enclave.list_files("clearinghouse")] == ["ingested"]
@@ -113,7 +113,7 @@ def test_rejected_drop_is_recorded(project: ProjectFixture) -> None:
 def test_a_file_deleted_while_it_is_read_is_a_finding(project: ProjectFixture) -> None:
     project.put("claim_1.csv", *GOOD)
     project.vendor.on_read = lambda name, _: (project.vendor.outbox / name).unlink(missing_ok=True)
-    with project.opened_files() as enclave:
+    with project.open_enclave() as enclave:
         with pytest.raises(NotFound):
             enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
         with pytest.raises(NotFound):
@@ -124,7 +124,7 @@ def test_a_file_deleted_while_it_is_read_is_a_finding(project: ProjectFixture) -
 
 def test_a_contract_that_the_project_does_not_have_is_refused(project: ProjectFixture) -> None:
     project.put("claim_1.csv", *GOOD)
-    with project.opened_files() as enclave:
+    with project.open_enclave() as enclave:
         with pytest.raises(Refused, match="no contract with the digest"):
             enclave.ingest_file("clearinghouse", "claim_1.csv", "0" * 64)
         with pytest.raises(NotFound, match="no source"):
@@ -134,14 +134,14 @@ def test_a_contract_that_the_project_does_not_have_is_refused(project: ProjectFi
 
 def test_file_without_matching_contract_is_refused(project: ProjectFixture) -> None:
     project.put("other.csv", *GOOD)
-    with project.opened_files() as enclave, pytest.raises(Refused, match="matches no contract"):
+    with project.open_enclave() as enclave, pytest.raises(Refused, match="matches no contract"):
         enclave.ingest_file("clearinghouse", "other.csv", project.contract().digest)
 
 
 def test_contract_with_weaker_protection_is_refused_and_recorded(project: ProjectFixture) -> None:
     project.put("claim_1.csv", *GOOD)
     project.put("claim_2.csv", "C-9,a,1")
-    with project.opened_files() as enclave:
+    with project.open_enclave() as enclave:
         enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
         looser = project.write_contract(version="1.1.0", egress="plain")
         for _ in range(2):
@@ -155,11 +155,11 @@ def test_contract_with_weaker_protection_is_refused_and_recorded(project: Projec
 
 def test_quarantined_rows_leave_once_under_a_corrected_contract(project: ProjectFixture) -> None:
     project.put("claim_1.csv", *BAD)
-    with project.opened_files() as enclave:
+    with project.open_enclave() as enclave:
         first = enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
         assert whole(first) == (4, 2, 2)
         assert [row.row_number for row in enclave.list_quarantined(first.drop.id)] == [2, 3]
-        with pytest.raises(Refused, match="none of the 2 rows"):
+        with pytest.raises(Refused, match="all 2 quarantined rows"):
             enclave.replay_quarantined(first.drop.id, project.contract().digest)
         project.clock.pass_(days=1)
         better = project.write_contract(version="1.1.0", kinds=("a", "b", "new"))
@@ -176,11 +176,11 @@ def test_quarantined_rows_leave_once_under_a_corrected_contract(project: Project
         (row,) = enclave.list_quarantined()
         assert [reason.code for reason in row.reasons] == ["type"]
         assert row.values == {"claim_id": "***", "kind": "new", "amount": "***"}
-        with pytest.raises(Refused, match="none of the 1 rows"):
+        with pytest.raises(Refused, match="all 1 quarantined rows"):
             enclave.replay_quarantined(first.drop.id, better.digest)
         with pytest.raises(NotFound):
             enclave.confirm_published(first.drop.id, 2)
-    with project.opened_files() as enclave:
+    with project.open_enclave() as enclave:
         # The tokens of part 0 were made under 1.0.0, which is no longer in the project.
         assert enclave.ingest_file("clearinghouse", "claim_1.csv", better.digest) == first
     assert [entry.facts["replay_number"] for entry in project.list_entries("admit")] == [0, 1]
@@ -189,7 +189,7 @@ def test_quarantined_rows_leave_once_under_a_corrected_contract(project: Project
 
 def test_row_with_published_key_never_leaves_by_replay(project: ProjectFixture) -> None:
     project.put("claim_1.csv", "C-1,new,1", "C-1,a,2", "C-2,new,3", "C-2,new,4")
-    with project.opened_files() as enclave:
+    with project.open_enclave() as enclave:
         first = enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
         better = project.write_contract(version="1.1.0", kinds=("a", "b", "new"))
         remaining: list[int] = first.table["row_number"].to_pylist() if first.table is not None else []
@@ -207,9 +207,9 @@ def test_row_with_published_key_never_leaves_by_replay(project: ProjectFixture) 
 def test_tokens_of_one_value_are_the_same_for_ever(project: ProjectFixture) -> None:
     project.put("claim_1.csv", *GOOD)
     project.put("claim_2.csv", *GOOD[:1])
-    with project.opened_files() as enclave:
+    with project.open_enclave() as enclave:
         item = enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest).table
-    with project.opened_files() as enclave:
+    with project.open_enclave() as enclave:
         two = enclave.ingest_file("clearinghouse", "claim_2.csv", project.contract().digest).table
     assert isinstance(item, pa.Table)
     assert isinstance(two, pa.Table)
@@ -218,7 +218,7 @@ def test_tokens_of_one_value_are_the_same_for_ever(project: ProjectFixture) -> N
 
 def test_a_changed_original_never_leaves(project: ProjectFixture) -> None:
     project.put("claim_1.csv", *GOOD)
-    with project.opened_files() as enclave:
+    with project.open_enclave() as enclave:
         first = enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
         path = project.folder / ".wellspring/enclave/originals" / first.drop.id
         path.write_bytes(path.read_bytes()[:-1] + b"x")
@@ -228,7 +228,7 @@ def test_a_changed_original_never_leaves(project: ProjectFixture) -> None:
 
 def test_repeated_part_with_other_rows_is_refused(project: ProjectFixture) -> None:
     project.put("claim_1.csv", *GOOD)
-    with project.opened_files() as enclave:
+    with project.open_enclave() as enclave:
         enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
         with project.store._transaction() as run:
             # Lost token keys would make other tokens: rows that join with nothing that is published.
@@ -238,7 +238,7 @@ def test_repeated_part_with_other_rows_is_refused(project: ProjectFixture) -> No
 
 
 def test_an_unknown_drop_is_not_found(project: ProjectFixture) -> None:
-    with project.opened_files() as enclave:
+    with project.open_enclave() as enclave:
         for ask in (
             lambda: enclave.replay_quarantined("clearinghouse-0", project.contract().digest),
             lambda: enclave.confirm_published("clearinghouse-0", 0),
@@ -258,7 +258,7 @@ def test_drain_ends_running_operation_and_blocks_others(project: ProjectFixture)
 
     project.vendor.on_read = hold
     digest = project.contract().digest
-    with project.opened_files() as enclave, ThreadPoolExecutor(3) as rest:
+    with project.open_enclave() as enclave, ThreadPoolExecutor(3) as rest:
         first = rest.submit(enclave.ingest_file, "clearinghouse", "claim_1.csv", digest)
         assert reading.wait(10)
         resting = threading.Thread(target=enclave.drain)
@@ -287,7 +287,7 @@ def test_killed_intake_is_recorded_once(project: ProjectFixture, point: str) -> 
     call, *arguments = (*INTAKE, project.contract().digest)
     project.kill(point, call, *arguments)
     project.clock.pass_(minutes=1)
-    with project.opened_files() as enclave:
+    with project.open_enclave() as enclave:
         assert project.originals() == [] if point == "enclave.land:original_written" else len(project.originals()) == 1
         (listed,) = enclave.list_files("clearinghouse")
         assert listed.state == ("ingested" if point.startswith("enclave.admit") else "new")
@@ -296,7 +296,7 @@ def test_killed_intake_is_recorded_once(project: ProjectFixture, point: str) -> 
     assert [entry.action for entry in project.list_entries()] == ["accept", "land", "admit"]
     assert project.list_entries("admit")[0].outputs[0].digest == intake.rows_digest
     assert project.originals() == [intake.drop.id]
-    with project.opened_files() as enclave:
+    with project.open_enclave() as enclave:
         assert enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest) == intake
 
 
@@ -304,7 +304,7 @@ def test_killed_intake_is_recorded_once(project: ProjectFixture, point: str) -> 
 @pytest.mark.parametrize("point", ["enclave.replay:chosen", "enclave.replay:recorded", "enclave.settle:confirmed"])
 def test_killed_replay_is_recorded_once(project: ProjectFixture, point: str) -> None:
     project.put("claim_1.csv", *BAD)
-    with project.opened_files() as enclave:
+    with project.open_enclave() as enclave:
         first = enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
         better = project.write_contract(version="1.1.0", kinds=("a", "b", "new"))
         if point == "enclave.settle:confirmed":
@@ -313,9 +313,9 @@ def test_killed_replay_is_recorded_once(project: ProjectFixture, point: str) -> 
         project.kill(point, "confirm_published", first.drop.id, 1)
     else:
         project.kill(point, "replay_quarantined", first.drop.id, better.digest)
-        with project.opened_files() as enclave:
+        with project.open_enclave() as enclave:
             assert whole(enclave.replay_quarantined(first.drop.id, better.digest)) == (2, 1, 1)
-    with project.opened_files() as enclave:
+    with project.open_enclave() as enclave:
         enclave.confirm_published(first.drop.id, 1)
         assert [row.row_number for row in enclave.list_quarantined()] == [3]
     assert [entry.facts["replay_number"] for entry in project.list_entries("admit")] == [0, 1]

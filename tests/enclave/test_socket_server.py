@@ -1,4 +1,4 @@
-"""Who may speak at a door, and what nobody can do to it."""
+"""Access to a socket of the enclave, connection limits, and malformed or slow peers."""
 
 from __future__ import annotations
 
@@ -29,9 +29,11 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become 
 
 
 class ProjectFixture:
-    """A door that is open to `uids`, with an operation that echoes and one that fails; another is open to this user."""
+    """Serve a socket for `uids`, with an operation that echoes and one that fails, and a second one for this user."""
 
-    def __init__(self, folder: Path, uids: frozenset[int], *, patience: float = 2, farewell: float = 1) -> None:
+    def __init__(
+        self, folder: Path, uids: frozenset[int], *, idle_timeout: float = 2, linger_seconds: float = 1
+    ) -> None:
         self.clock = FixedClock()
         self.step = RecordingStep(clock=self.clock)
         self.path = folder / "intake.sock"
@@ -43,7 +45,11 @@ class ProjectFixture:
         self.second = folder / "vault.sock"
         second = SocketSpec("vault", self.second, frozenset({os.geteuid()}), operations)
         self.sockets = SocketServer(
-            (socket_path, second), step=self.step, clock=self.clock, idle_timeout=patience, linger_seconds=farewell
+            (socket_path, second),
+            step=self.step,
+            clock=self.clock,
+            idle_timeout=idle_timeout,
+            linger_seconds=linger_seconds,
         )
 
     def echo(self, request: protocol.FrameMessage, progress: ProgressCallback) -> tuple[JsonValue, bytes]:
@@ -77,7 +83,7 @@ def answer(connection: socket.socket) -> protocol.FrameMessage:
 
 
 def trickle(connection: socket.socket) -> bool:
-    """Send byte after byte, never silent for long; True once the other side has had enough, False if it never has."""
+    """Send single bytes with short pauses. Returns True if the server closes the connection, False if it does not."""
     for _ in range(300):
         try:
             connection.sendall(b"\0")
@@ -156,7 +162,7 @@ def test_peer_that_disconnects_silently_is_not_recorded(project: ProjectFixture)
         connection.close()
     deadline = time.monotonic() + 5
     while (output := project.ask(op="echo", say="x"))["kind"] == "error" and time.monotonic() < deadline:
-        assert output["slug"] == "unavailable", "only because the last ones are not out of the door yet"
+        assert output["slug"] == "unavailable", "the server has not yet closed the last connections"
     assert output["value"] == "x"
 
 
@@ -176,13 +182,13 @@ def test_idle_peer_is_disconnected_and_full_server_reports_it(project: ProjectFi
         assert answer(connection)["slug"] == "unavailable"
     for connection in silent:
         protocol.receive_payload(connection, 5)
-        assert connection.recv(1) == b"", "after its patience the house closes"
+        assert connection.recv(1) == b"", "the server closes the connection after its idle timeout"
         connection.close()
     assert project.ask(op="echo", say="x")["value"] == "x"
 
 
 def test_slow_frame_times_out(folder: Path) -> None:
-    project = ProjectFixture(folder, frozenset({os.geteuid()}), patience=0.2)
+    project = ProjectFixture(folder, frozenset({os.geteuid()}), idle_timeout=0.2)
     with project.connect() as connection:
         connection.sendall(protocol.REQUEST_LIMIT.to_bytes(4, "big"))
         assert trickle(connection)
@@ -190,7 +196,7 @@ def test_slow_frame_times_out(folder: Path) -> None:
 
 
 def test_rejected_peer_is_disconnected_soon(folder: Path) -> None:
-    project = ProjectFixture(folder, frozenset({SERVICE_UIDS["api"]}), farewell=0.2)
+    project = ProjectFixture(folder, frozenset({SERVICE_UIDS["api"]}), linger_seconds=0.2)
     with project.connect() as connection:
         assert trickle(connection)
     project.sockets.close()
@@ -200,7 +206,7 @@ def test_unknown_users_cannot_block_allowed_users(folder: Path, monkeypatch: pyt
     me = os.geteuid()
     asking = [SERVICE_UIDS["vendor"]]
     monkeypatch.setattr(socket_server, "peer_uid", lambda _: asking[0])
-    project = ProjectFixture(folder, frozenset({me}), farewell=60)
+    project = ProjectFixture(folder, frozenset({me}), linger_seconds=60)
     # None of them ends what it says: whoever waits for one waits for a minute.
     knocking = [project.connect() for _ in range(socket_server._MAX_CONNECTIONS + 5)]
     assert [answer(item)["slug"] for item in knocking] == ["refused"] * socket_server._MAX_CONNECTIONS + [
@@ -305,7 +311,7 @@ def test_caller_may_use_the_vault_socket_and_service_uids_are_not_callers(
     (tmp_path / "wellspring.toml").write_text(toml)
     (tmp_path / ".wellspring").mkdir()
     named = load_project(tmp_path)
-    # The file cannot say this; a door does not lean on it.
+    # wellspring.toml rejects such a caller; the socket server checks it as well.
     sly = CallerSettings.model_construct(uid=SERVICE_UIDS["worker"])
     project = named.model_copy(update={"callers": {**named.callers, "sly": sly}})
     me = os.geteuid()

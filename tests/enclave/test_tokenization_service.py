@@ -1,4 +1,4 @@
-"""Tokens for a conversation: under policy, with an entry each time, and never a value said again."""
+"""Tokenization under the policies: recorded each time, without any value in entries or errors."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ SECRET = "900-12-3456"
 
 
 class Talk:
-    """A house that has received one drop, and its conversations."""
+    """A project with one ingested drop, and its tokenization requests."""
 
     def __init__(self, project: ProjectFixture) -> None:
         self.project = project
         project.put("claim_1.csv", "A1,a,1.00", "A2,b,2.00")
-        with project.opened_files() as enclave:
+        with project.open_enclave() as enclave:
             table = enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest).table
         assert table is not None
         self.tokens = table["claim_id"].to_pylist()
@@ -41,7 +41,7 @@ class Talk:
         self.allow(PERMIT)
         with (project.folder / "wellspring.toml").open("a") as toml:
             toml.write("\n[models]\n\n[callers.portal]\nuid = 4711\n")
-        self.ports = project.ports()
+        self.ports = project.build_dependencies()
         self.talks = TokenizationService(
             self.ports.project, self.ports.store, self.ports.keys, step=self.ports.step, clock=project.clock
         )
@@ -66,7 +66,7 @@ class Talk:
 @pytest.fixture
 def talk(project: ProjectFixture) -> Iterator[Talk]:
     yield Talk(project)
-    project.closing()
+    project.close()
 
 
 def test_the_tokens_are_those_of_the_lake_in_the_order_asked(talk: Talk) -> None:
@@ -165,7 +165,7 @@ def test_unknown_domain_has_no_tokens(talk: Talk) -> None:
         talk.ask("A1", domain="planet")
     path = talk.project.folder / "contracts/claim.odcs.yaml"
     path.write_text(path.read_text().replace("value: claim }]", "value: invoice }]"))
-    with pytest.raises(NotFound, match="ever received"):
+    with pytest.raises(NotFound, match="no value of it was received"):
         talk.ask("A1", domain="invoice")
 
 

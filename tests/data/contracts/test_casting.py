@@ -1,4 +1,4 @@
-"""Text becomes a typed value strictly: what is not of the type is marked, never bent."""
+"""Text is cast strictly: a value of another type is marked, never adjusted."""
 
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -14,7 +14,7 @@ INSTANT = "timestamp[us, tz=UTC]"
 
 
 def read(declared: str, *texts: str | None) -> list[Any]:
-    """Read texts; write `...` where a value was marked as not of the type."""
+    """Cast texts; a value that was marked as of another type becomes `...`."""
     values, bad = casting.cast_column(pa.chunked_array([pa.array(texts, pa.string())]), declared)
     assert [value for value, error in zip(values, bad, strict=True) if error and value is not None] == []
     return [... if error else value for value, error in zip(values.to_list(), bad.to_list(), strict=True)]

@@ -1,4 +1,4 @@
-"""One column of a contract: what is read of it, what is refused, and that without a classification it never leaves."""
+"""Parsing of one column: accepted keys, errors, and egress `never` without a classification."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""A contract is read whole or not at all, with every mistake told; a file belongs to exactly one."""
+"""Loading of contracts with all errors; matching of a file to exactly one contract; weaker protection."""
 
 import hashlib
 import shutil

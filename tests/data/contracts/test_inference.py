@@ -1,4 +1,4 @@
-"""What is guessed of a stranger's columns: whatever may be somebody's own, or is not known, is protected."""
+"""Inference of columns: possible personal data and unknown content are protected."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PEOPLE = ["Maria Papadopoulos", "John Smith", "Wei Kim", "Ahmed Okafor"]
 
 
 def guessed(name: str, values: Sequence[str | None], rows: int = MANY) -> InferredColumn:
-    """Guess of a column whose values come again and again."""
+    """Infer a column in which the values repeat."""
     return inference.infer_column(
         name, pa.chunked_array([pa.array([values[instant % len(values)] for instant in range(rows)], pa.string())])
     )

@@ -1,4 +1,4 @@
-"""A page is read with suspicion: unknown and doubled keys, wrong types, each once and in the order of the file."""
+"""Strict reading of ODCS: unknown and duplicate keys and wrong types, each once, sorted by line."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""CSV as vendors send it: read as it stands, or is rejected with a code that never changes."""
+"""CSV from vendors: parsed unchanged, or rejected with a stable code."""
 
 import csv as standard
 import io

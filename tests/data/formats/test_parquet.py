@@ -1,4 +1,4 @@
-"""Parquet is typed already: another type, a cut or a damaged file stops it whole."""
+"""Parquet is typed: another type, truncation or damage rejects the file."""
 
 import io
 from datetime import UTC, date, datetime

@@ -1,4 +1,4 @@
-"""What every format says alike: packing, column names, and how a file is stopped."""
+"""What all formats share: packing, column names, and the rejection of a file."""
 
 import pyarrow as pa
 import pytest

@@ -1,4 +1,4 @@
-"""A stranger's CSV file: each thing that is wrong with it has a name of its own, and its line where there is one."""
+"""A CSV file without a contract: each error has its own text, with a line where there is one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An original opens as it came, or not at all."""
+"""An original decrypts to the same content, or not at all."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_changed_original_is_refused(tmp_path: Path, change: str) -> None:
 
 
 def test_truncated_original_is_refused(tmp_path: Path) -> None:
-    """A file cut exactly at a chunk's end has only whole, true chunks: the mark alone can tell."""
+    """A file cut at the end of a chunk has only valid chunks; only the last flag shows the truncation."""
     content, keys = os.urandom(2 * originals.CHUNK_SIZE), Keyring()
     original = landed(tmp_path, keys, content)
     path = tmp_path / original.drop.id
@@ -111,7 +111,7 @@ def test_truncated_original_is_refused(tmp_path: Path) -> None:
 
 
 def test_reordered_chunks_are_refused(tmp_path: Path) -> None:
-    """Two chunks that changed places are whole and true too, each by itself."""
+    """Two swapped chunks are each valid alone."""
     item, two, three = (os.urandom(originals.CHUNK_SIZE) for _ in range(3))
     keys = Keyring()
     original = landed(tmp_path, keys, item + two + three)

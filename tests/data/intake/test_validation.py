@@ -1,4 +1,4 @@
-"""Every reason of every row, and nothing leaves but what the contract lets out, as it lets it out."""
+"""Every reason of every row, and the egress rules of the contract."""
 
 from datetime import date
 from decimal import Decimal

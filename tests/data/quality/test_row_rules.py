@@ -1,4 +1,4 @@
-"""A rule is one boolean expression of one row; nothing else can be written in it."""
+"""A rule is one boolean expression over one row; any other SQL is refused."""
 
 import re
 from pathlib import Path

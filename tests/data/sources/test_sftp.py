@@ -1,4 +1,4 @@
-"""What is particular to SFTP: who is trusted, and what a hostile or clumsy server can do."""
+"""SFTP: trusted host keys, and hostile or faulty servers."""
 
 from __future__ import annotations
 

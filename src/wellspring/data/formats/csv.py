@@ -41,9 +41,7 @@ def read_csv(content: bytes, contract: DataContract, *, subject: str | None = No
     table, ragged_rows = _parse_rows(text, len(names), verdict_subject)
     received = table.num_rows + len(ragged_rows)
     if received == 0:
-        raise file_refused(
-            verdict_subject, Reason(code="header_only", message="it has a header and no rows", count=0)
-        )
+        raise file_refused(verdict_subject, Reason(code="header_only", message="it has a header and no rows", count=0))
     has_line_end = text.endswith((b"\n", b"\r"))
     if (
         ragged_rows
