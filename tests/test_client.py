@@ -59,16 +59,16 @@ class Api:
         self.closing = False
         self.requests: list[str] = []
         self.answer(lambda _: None)
-        expected = self.answer_signer.public_key(self.key.key_id)
+        public_key = self.answer_signer.public_key(self.key.key_id)
         self.publish(
-            key_id=expected.key_id, public_key=expected.encoded, expires_at=format_instant(expected.expires_at)
+            key_id=public_key.key_id, public_key=public_key.encoded, expires_at=format_instant(public_key.expires_at)
         )
 
     def answer(self, change: Change) -> None:
-        arguments = prediction().model_dump(mode="json")
-        arguments["signature"] = self.key.sign_answer(answer_signature.signed_text(arguments)).model_dump()
-        change(arguments)
-        self.responses["/v1/models/denials/predictions"] = 200, json.dumps(arguments).encode()
+        response = prediction().model_dump(mode="json")
+        response["signature"] = self.key.sign_answer(answer_signature.signed_text(response)).model_dump()
+        change(response)
+        self.responses["/v1/models/denials/predictions"] = 200, json.dumps(response).encode()
 
     def publish(self, **fields: str) -> None:
         self.responses[f"/v1/keys/{self.key.key_id}"] = 200, json.dumps(fields).encode()
@@ -118,9 +118,9 @@ def test_signed_prediction_is_read_exactly_and_key_fetched_once():
     api = Api()
     with api.up() as client:
         for _ in range(3):
-            built = client.predict("denials", claim(1))
-    assert built.model_copy(update={"signature": None}) == prediction()
-    assert [item for item in api.requests if "keys" in item] == [f"/v1/keys/{api.key.key_id}"]
+            received = client.predict("denials", claim(1))
+    assert received.model_copy(update={"signature": None}) == prediction()
+    assert [path for path in api.requests if "keys" in path] == [f"/v1/keys/{api.key.key_id}"]
 
 
 def test_response_to_partly_sent_request_is_read(monkeypatch: pytest.MonkeyPatch):
@@ -176,23 +176,23 @@ def test_changed_or_unsigned_prediction_is_refused(change: Change):
 )
 def test_prediction_for_another_request_is_refused_despite_valid_signature(change: dict[str, str]):
     api = Api()
-    arguments = {**prediction().model_dump(mode="json"), **change}
-    arguments["signature"] = api.key.sign_answer(answer_signature.signed_text(arguments)).model_dump()
-    api.responses["/v1/models/denials/predictions"] = 200, json.dumps(arguments).encode()
+    response = {**prediction().model_dump(mode="json"), **change}
+    response["signature"] = api.key.sign_answer(answer_signature.signed_text(response)).model_dump()
+    api.responses["/v1/models/denials/predictions"] = 200, json.dumps(response).encode()
     with api.up() as client, pytest.raises(CorruptedError, match="another request"):
         client.predict("denials", claim(1))
 
 
 def test_signature_with_other_or_expired_key_is_refused():
     api = Api()
-    expected = api.answer_signer.public_key(api.key.key_id)
-    second = AnswerSigner(step=RecordingStep(), clock=FixedClock()).current_key().public_key
+    own = api.answer_signer.public_key(api.key.key_id)
+    second_key = AnswerSigner(step=RecordingStep(), clock=FixedClock()).current_key().public_key
     for public, expires in (
-        (second.encoded, format_instant(expected.expires_at)),
-        (expected.encoded, format_instant(NOW)),
+        (second_key.encoded, format_instant(own.expires_at)),
+        (own.encoded, format_instant(NOW)),
         ("no base64", ""),
     ):
-        api.publish(key_id=expected.key_id, public_key=public, expires_at=expires)
+        api.publish(key_id=own.key_id, public_key=public, expires_at=expires)
         with api.up() as client, pytest.raises(CorruptedError):
             client.predict("denials", claim(1))
 

@@ -91,13 +91,13 @@ def test_prediction_is_journaled_before_response_and_names_its_entry(project: Ru
 
 def test_client_reads_prediction_and_verifies_signature(project: RunningApi):
     with Client(project.project) as client:
-        built = client.predict("denials", claim(4))
-        assert built.release == project.release.id
-        assert client.predict("denials", claim(4)).score == built.score
+        prediction = client.predict("denials", claim(4))
+        assert prediction.release == project.release.id
+        assert client.predict("denials", claim(4)).score == prediction.score
         described = client.describe_model("denials")
         assert (described.keys, described.freshness) == (("claim_id", "billing_npi"), "fresh")
-        matches = client.get_features("provider_history", token("provider", 1))
-        assert matches.values == {"denial_rate_30d": None, "claims_30d": 2}
+        features = client.get_features("provider_history", token("provider", 1))
+        assert features.values == {"denial_rate_30d": None, "claims_30d": 2}
         assert client.health()["status"] == "ok"
 
 
@@ -207,10 +207,10 @@ def test_unforeseen_error_is_reported_by_class_only(project: RunningApi, capfd: 
 def test_concurrent_requests_are_all_answered_and_journaled(project: RunningApi):
     before = len(project.entries("predict"))
     with ThreadPoolExecutor(8) as pool:
-        matches = list(pool.map(lambda n: ask(project, claim(n % 40), include_reasons=False), range(120)))
-    assert [item.status for item in matches] == [200] * 120
+        responses = list(pool.map(lambda n: ask(project, claim(n % 40), include_reasons=False), range(120)))
+    assert [response.status for response in responses] == [200] * 120
     entries = {item["subject"] for item in project.entries("predict")[before:]}
-    assert {f"prediction:{item.json['id']}" for item in matches} == entries
+    assert {f"prediction:{response.json['id']}" for response in responses} == entries
 
 
 def test_new_release_serves_next_request(tmp_path: Path):

@@ -140,7 +140,7 @@ def test_too_large_or_too_slow_body_does_not_reach_routes(monkeypatch: pytest.Mo
 def test_concurrency_limit_returns_unavailable(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(middleware, "MAX_CONCURRENCY", 2)
 
-    async def connections() -> list[int]:
+    async def scenario() -> list[int]:
         inner = EchoApp()
         inner.hold = asyncio.Event()
         app = protect(inner, RecordingStep())
@@ -150,13 +150,13 @@ def test_concurrency_limit_returns_unavailable(monkeypatch: pytest.MonkeyPatch):
         inner.hold.set()
         return [third, *await asyncio.gather(*waiting), await call(app, b"x")]
 
-    assert asyncio.run(connections()) == [503, 200, 200, 200]
+    assert asyncio.run(scenario()) == [503, 200, 200, 200]
 
 
 def test_health_request_of_unknown_peer_uses_no_slot_and_body_is_not_read(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(middleware, "MAX_CONCURRENCY", 1)
 
-    async def connections() -> list[int]:
+    async def scenario() -> list[int]:
         inner = EchoApp()
         inner.hold = asyncio.Event()
         app = protect(inner, RecordingStep())
@@ -171,4 +171,4 @@ def test_health_request_of_unknown_peer_uses_no_slot_and_body_is_not_read(monkey
         assert sorted(inner.received, key=str) == sorted([(None, b"")] * 3 + [(PORTAL, b"x")], key=str)
         return result
 
-    assert asyncio.run(connections()) == [200] * 4
+    assert asyncio.run(scenario()) == [200] * 4

@@ -19,14 +19,14 @@ def project(tmp_path: Path) -> Released:
 
 
 def test_changed_policies_are_reloaded_and_invalid_ones_ignored(project: Released):
-    async def requests() -> None:
-        service, ports = project.service()
+    async def scenario() -> None:
+        service, dependencies = project.service()
         folder = project.folder / "policies"
         await service.predict("denials", claim(1), include_reasons=False, principal=PORTAL)
         (folder / "a.cedar").write_text("permit (principal, action, nonsense);")
         project.clock.pass_(seconds=2)
         await service.predict("denials", claim(1), include_reasons=False, principal=PORTAL)
-        assert ports.policy_reloader.last_error is not None
+        assert dependencies.policy_reloader.last_error is not None
         assert service.health()["status"] == "degraded"
         (folder / "a.cedar").write_text("// nobody may do anything")
         project.clock.pass_(seconds=2)
@@ -35,15 +35,15 @@ def test_changed_policies_are_reloaded_and_invalid_ones_ignored(project: Release
         assert service.health()["status"] == "ok"
         await service.close()
 
-    run(requests())
+    run(scenario())
 
 
 def test_unreadable_policy_is_reported_and_reloaded_when_readable(project: Released, monkeypatch: pytest.MonkeyPatch):
-    _, ports = project.service()
-    policies, folder = ports.policy_reloader, project.folder / "policies"
+    _, dependencies = project.service()
+    policies, folder = dependencies.policy_reloader, project.folder / "policies"
     permitted, read = policies.current().digest, Path.read_text
 
-    def unreadable(path: Path, *arguments: Any, **named: Any) -> str:
+    def unreadable(path: Path, *arguments: Any, **options: Any) -> str:
         raise PermissionError(13, "Permission denied")
 
     (folder / "a.cedar").write_text("// nobody may do anything")
@@ -61,13 +61,13 @@ def test_unreadable_policy_is_reported_and_reloaded_when_readable(project: Relea
 
 
 def test_policy_removed_during_check_is_reported(project: Released):
-    _, ports = project.service()
+    _, dependencies = project.service()
     folder = project.folder / "policies"
     (folder / "b.cedar").symlink_to(folder / "nowhere")
     project.clock.pass_(seconds=2)
-    ports.policy_reloader.current()
-    assert ports.policy_reloader.last_error is not None
+    dependencies.policy_reloader.current()
+    assert dependencies.policy_reloader.last_error is not None
     (folder / "b.cedar").unlink()
     project.clock.pass_(seconds=2)
-    ports.policy_reloader.current()
-    assert ports.policy_reloader.last_error is None
+    dependencies.policy_reloader.current()
+    assert dependencies.policy_reloader.last_error is None

@@ -15,7 +15,16 @@ from wellspring.lake import editions
 from wellspring.records.data import FeatureRow
 from wellspring.serving import prediction
 
-RAW = ("900-12-3456", "9001234561", "MBR-0001", "1EG4TE5MK73", "", "claim_k1_short", "Jane Roe", "claim_k1_" + "A" * 26)
+RAW_IDENTIFIERS = (
+    "900-12-3456",
+    "9001234561",
+    "MBR-0001",
+    "1EG4TE5MK73",
+    "",
+    "claim_k1_short",
+    "Jane Roe",
+    "claim_k1_" + "A" * 26,
+)
 
 
 @pytest.fixture
@@ -24,11 +33,11 @@ def project(tmp_path: Path) -> Released:
 
 
 def rows(project: Released, number: int) -> dict[str, FeatureRow | None]:
-    requests = prediction.lookup_keys(project.views.views, claim(number), DOMAINS)
-    return {view: project.lake.row(project.online.defined[view], key) for view, key in requests}
+    row_keys = prediction.lookup_keys(project.views.views, claim(number), DOMAINS)
+    return {view: project.lake.row(project.online.defined[view], key) for view, key in row_keys}
 
 
-def expected(project: Released, number: int = 3) -> prediction.FeatureContext:
+def build_context(project: Released, number: int = 3) -> prediction.FeatureContext:
     built = project.lake.built
     return prediction.build_feature_context(
         rows(project, number), project.views.views, built, editions.edition_digest(built), NOW - timedelta(hours=3), NOW
@@ -36,14 +45,14 @@ def expected(project: Released, number: int = 3) -> prediction.FeatureContext:
 
 
 def test_tokens_map_to_row_keys(project: Released):
-    arguments = claim(3)
-    assert prediction.lookup_keys(project.views.views, arguments, DOMAINS) == [
-        ("claim", (arguments["claim_id"],)),
-        ("provider_history", (arguments["billing_npi"],)),
+    keys = claim(3)
+    assert prediction.lookup_keys(project.views.views, keys, DOMAINS) == [
+        ("claim", (keys["claim_id"],)),
+        ("provider_history", (keys["billing_npi"],)),
     ]
 
 
-@pytest.mark.parametrize("raw", RAW)
+@pytest.mark.parametrize("raw", RAW_IDENTIFIERS)
 def test_raw_identifier_is_refused_and_not_repeated(project: Released, raw: str):
     with pytest.raises(Refused) as error:
         prediction.lookup_keys(project.views.views, {**claim(3), "claim_id": raw}, DOMAINS)
@@ -67,15 +76,15 @@ def test_key_without_token_domain_accepts_no_token(project: Released):
 
 
 def test_request_digest_does_not_depend_on_key_order():
-    arguments = claim(3)
-    text = f'{{"billing_npi":"{arguments["billing_npi"]}","claim_id":"{arguments["claim_id"]}"}}'
-    turned = dict(reversed(arguments.items()))
+    keys = claim(3)
+    text = f'{{"billing_npi":"{keys["billing_npi"]}","claim_id":"{keys["claim_id"]}"}}'
+    reversed_keys = dict(reversed(keys.items()))
     assert (
-        prediction.compute_request_digest(arguments)
-        == prediction.compute_request_digest(turned)
+        prediction.compute_request_digest(keys)
+        == prediction.compute_request_digest(reversed_keys)
         == hashlib.sha256(text.encode()).hexdigest()
     )
-    assert prediction.compute_request_digest(claim(4)) != prediction.compute_request_digest(arguments)
+    assert prediction.compute_request_digest(claim(4)) != prediction.compute_request_digest(keys)
 
 
 def test_unknown_or_missing_key_error_names_existing_keys(project: Released):
@@ -88,28 +97,28 @@ def test_unknown_or_missing_key_error_names_existing_keys(project: Released):
 
 
 def test_feature_context_marks_stale_and_refuses_missing_rows(project: Released):
-    matches = expected(project)
-    assert (matches.freshness, matches.age_seconds) == ("fresh", 3 * 3600)
+    context = build_context(project)
+    assert (context.freshness, context.age_seconds) == ("fresh", 3 * 3600)
     view = project.views.views[0].model_copy(update={"max_age_seconds": 60})
     result = prediction.build_feature_context(
-        matches.rows, (view,), matches.edition, matches.edition_digest, matches.as_of, NOW
+        context.rows, (view,), context.edition, context.edition_digest, context.as_of, NOW
     )
     assert result.freshness == "stale"
     with pytest.raises(Refused, match="no features for these keys in claim") as error:
         prediction.build_feature_context(
-            {**matches.rows, "claim": None}, project.views.views, matches.edition, matches.edition_digest, NOW, NOW
+            {**context.rows, "claim": None}, project.views.views, context.edition, context.edition_digest, NOW, NOW
         )
     assert error.value.verdict is not None
     assert error.value.verdict.outcome == "inconclusive"
 
 
 def test_row_of_older_edition_is_last_good(project: Released):
-    matches = expected(project)
-    live = matches.edition.known_since
-    assert prediction.mark_last_good(matches, {project.lake.built.id: live}).freshness == "fresh"
-    assert prediction.mark_last_good(matches, {project.lake.built.id: live + timedelta(hours=1)}).freshness == "fresh"
+    context = build_context(project)
+    live = context.edition.known_since
+    assert prediction.mark_last_good(context, {project.lake.built.id: live}).freshness == "fresh"
+    assert prediction.mark_last_good(context, {project.lake.built.id: live + timedelta(hours=1)}).freshness == "fresh"
     assert (
-        prediction.mark_last_good(matches, {project.lake.built.id: live - timedelta(hours=1)}).freshness == "last_good"
+        prediction.mark_last_good(context, {project.lake.built.id: live - timedelta(hours=1)}).freshness == "last_good"
     )
 
 
@@ -133,27 +142,27 @@ def test_changed_view_definition_is_unavailable_for_old_release(project: Release
 def test_ledger_record_holds_replay_references_and_no_value(project: Released):
     release = project.released()
     served = project.model_store().get("denials")
-    matches = expected(project)
-    scored = served.scorer.score(matches.rows)
-    arguments = prediction.build_prediction(
-        served, scored, matches, prediction_id="p1", entity_keys=claim(3), answered_at=NOW
+    context = build_context(project)
+    scored = served.scorer.score(context.rows)
+    signed = prediction.build_prediction(
+        served, scored, context, prediction_id="p1", entity_keys=claim(3), answered_at=NOW
     )
-    line = prediction.build_ledger_record(
-        arguments, b"text", served, matches, key_id="ab" * 8, principal="service:portal", policy_digest="9" * 64
+    record = prediction.build_ledger_record(
+        signed, b"text", served, context, key_id="ab" * 8, principal="service:portal", policy_digest="9" * 64
     )
-    assert [item.name for item in line.inputs] == [
+    assert [ref.name for ref in record.inputs] == [
         release.subject, project.lake.built.subject, "key:" + "ab" * 8, "vector:p1",
     ]  # fmt: skip
-    assert line.inputs[3].digest == scored.vector_digest
-    assert (line.outputs[0].name, line.outputs[0].digest) == ("answer:p1", hashlib.sha256(b"text").hexdigest())
-    assert line.facts["score"] == scored.score.hex()
-    assert line.facts["request_digest"] == arguments.request_digest == prediction.compute_request_digest(claim(3))
-    assert "superseded_by" not in line.facts
-    views = line.facts["views"]
+    assert record.inputs[3].digest == scored.vector_digest
+    assert (record.outputs[0].name, record.outputs[0].digest) == ("answer:p1", hashlib.sha256(b"text").hexdigest())
+    assert record.facts["score"] == scored.score.hex()
+    assert record.facts["request_digest"] == signed.request_digest == prediction.compute_request_digest(claim(3))
+    assert "superseded_by" not in record.facts
+    views = record.facts["views"]
     assert isinstance(views, dict)
-    row = matches.rows["claim"]
+    row = context.rows["claim"]
     assert row is not None
     assert views["claim"] == ["2026-10-26T12:03:00.000000Z", 3, token("claim", 3)]
-    assert line.facts["editions"] == {}
-    output = repr(line)
+    assert record.facts["editions"] == {}
+    output = repr(record)
     assert all(str(value) not in output for value in row.values.values() if isinstance(value, float))

@@ -27,12 +27,12 @@ def damage(project: Released, artefact: str) -> None:
 
 def test_live_release_is_loaded_once_and_recorded(project: Released):
     release = project.released()
-    model_store = project.model_store()
-    assert model_store.peek("denials") is None
-    served = model_store.get("denials")
+    cache = project.model_store()
+    assert cache.peek("denials") is None
+    served = cache.get("denials")
     assert served.release == release
-    assert model_store.peek("denials") is served
-    assert model_store.get("denials") is served
+    assert cache.peek("denials") is served
+    assert cache.get("denials") is served
     (entry,) = project.step.done("serve")
     assert (entry.subject, entry.inputs[0].digest) == (release.subject, release.digest)
     assert [item.name for item in served.views_used] == ["claim", "provider_history"]
@@ -49,59 +49,59 @@ def test_unknown_model_error_suggests_nearest_and_does_not_repeat(project: Relea
 
 def test_changed_live_pointer_is_followed_forward_and_back(project: Released):
     first = project.released(1)
-    model_store = project.model_store()
-    assert model_store.get("denials").release == first
+    cache = project.model_store()
+    assert cache.get("denials").release == first
     second = project.released(2)
-    assert model_store.peek("denials") is None
-    assert model_store.get("denials").release == second
+    assert cache.peek("denials") is None
+    assert cache.get("denials").release == second
     rollback_release("denials", Principal("user:bo"), project.project, policies=ANYTHING, step=project.step)
-    assert model_store.get("denials").release == first
+    assert cache.get("denials").release == first
 
 
 def test_artifact_that_fails_verification_keeps_previous_release(project: Released):
     first = project.released(1)
-    model_store = project.model_store()
-    model_store.get("denials")
+    cache = project.model_store()
+    cache.get("denials")
     second = project.train(2)
     project.approve(second)
     promote_release(second, "user:bo", project.project, step=project.step)
     damage(project, second.artifact)
-    assert model_store.get("denials").release == first
-    assert isinstance(model_store.load_errors["denials"], CorruptedError)
+    assert cache.get("denials").release == first
+    assert isinstance(cache.load_errors["denials"], CorruptedError)
     assert [entry.phase for entry in project.step.entries if entry.action == "serve"] == ["done", "failed"]
     # Ledger records of the previous release name the release that could not be loaded.
-    assert model_store.get("denials").superseded_by == second.subject
+    assert cache.get("denials").superseded_by == second.subject
     # The next call neither loads again nor writes an entry.
-    assert model_store.peek("denials") is model_store.get("denials")
+    assert cache.peek("denials") is cache.get("denials")
     assert len([entry for entry in project.step.entries if entry.action == "serve"]) == 2
 
 
 def test_first_release_that_cannot_be_loaded_is_not_served(project: Released):
     release = project.released()
     damage(project, release.artifact)
-    model_store = project.model_store()
+    cache = project.model_store()
     for _ in range(2):
         with pytest.raises(CorruptedError):
-            model_store.get("denials")
-    assert model_store.loaded == {}
+            cache.get("denials")
+    assert cache.loaded == {}
 
 
 def test_unapproved_live_release_is_not_served(project: Released):
     first = project.released(1)
-    model_store = project.model_store()
-    model_store.get("denials")
+    cache = project.model_store()
+    cache.get("denials")
     second = project.train(2)
     project.propose(second)
     project.releases.set_live(second)
-    assert model_store.get("denials").release == first
-    assert isinstance(model_store.load_errors["denials"], Refused)
+    assert cache.get("denials").release == first
+    assert isinstance(cache.load_errors["denials"], Refused)
     with pytest.raises(Refused, match="not approved"):
         project.model_store().get("denials")
 
 
 def test_unavailable_dependency_is_retried(project: Released):
     release = project.released()
-    model_store = project.model_store()
+    cache = project.model_store()
     entries, down = project.books.list_entries, True
 
     def requests(**arguments: object) -> object:
@@ -111,58 +111,58 @@ def test_unavailable_dependency_is_retried(project: Released):
 
     project.books.list_entries = requests  # type: ignore[method-assign]
     with pytest.raises(Unavailable):
-        model_store.get("denials")
+        cache.get("denials")
     down = False
     with pytest.raises(Unavailable):
-        model_store.get("denials")
+        cache.get("denials")
     project.clock.pass_(seconds=3)
-    assert model_store.get("denials").release == release
-    assert model_store.load_errors == {}
+    assert cache.get("denials").release == release
+    assert cache.load_errors == {}
 
 
 def test_project_error_is_retried(project: Released):
     release = project.released()
-    model_store = project.model_store()
-    load, error = model_store._load_release, True
+    cache = project.model_store()
+    load, error = cache._load_release, True
 
     def loaded(requests: Any) -> Any:
         if error:
             raise ProjectError("a key column has no token domain", fix="edit the contracts")
         return load(requests)
 
-    model_store._load_release = loaded
+    cache._load_release = loaded
     with pytest.raises(ProjectError):
-        model_store.get("denials")
+        cache.get("denials")
     error = False
     project.clock.pass_(seconds=3)
-    assert model_store.get("denials").release == release
+    assert cache.get("denials").release == release
 
 
 def test_release_with_other_views_than_its_model_is_not_served(project: Released, monkeypatch: pytest.MonkeyPatch):
     release = project.released()
     second = project.views.model_copy(update={"views": project.views.views[:1]})
-    model_store = project.model_store()
+    cache = project.model_store()
     monkeypatch.setattr(project, "kept_views", lambda _: second)
     with pytest.raises(CorruptedError, match="which its views do not define"):
-        model_store.get(release.model)
+        cache.get(release.model)
 
 
 def test_unreadable_files_keep_previous_release_and_are_retried(project: Released):
     first = project.released(1)
-    model_store = project.model_store()
-    model_store.get("denials")
+    cache = project.model_store()
+    cache.get("denials")
     second = project.released(2)
     manifest = project.folder / "models/manifests" / second.artifact
     content = manifest.read_bytes()
     # Root ignores file modes, so a folder stands in for an unreadable file.
     manifest.unlink()
     manifest.mkdir()
-    assert model_store.get("denials").release == first
-    assert isinstance(model_store.load_errors["denials"], Unavailable)
+    assert cache.get("denials").release == first
+    assert isinstance(cache.load_errors["denials"], Unavailable)
     manifest.rmdir()
     manifest.write_bytes(content)
     project.clock.pass_(seconds=3)
-    served = model_store.get("denials")
+    served = cache.get("denials")
     assert (served.release, served.superseded_by) == (second, "")
 
 

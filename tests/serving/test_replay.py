@@ -34,47 +34,47 @@ def replayer(project: Released) -> PredictionReplayer:
 
 
 def answered(project: Released, *numbers: int) -> list[str]:
-    async def requests() -> list[str]:
+    async def predict_all() -> list[str]:
         service, _ = project.service()
         # Concurrent, in many threads: a score must not depend on other requests.
         requests = [
             service.predict("denials", claim(n), include_reasons=n % 2 == 0, principal=Principal("service:portal"))
             for n in numbers
         ]
-        matches = await asyncio.gather(*requests)
+        results = await asyncio.gather(*requests)
         await service.close()
-        return [item.prediction.id for item in matches]
+        return [result.prediction.id for result in results]
 
-    return asyncio.run(requests())
+    return asyncio.run(predict_all())
 
 
 def change(project: Released, prediction: str, **facts: Any) -> None:
-    for place, entry in enumerate(project.step.entries):
+    for position, entry in enumerate(project.step.entries):
         if entry.subject == f"prediction:{prediction}":
-            project.step.entries[place] = entry.model_copy(update={"facts": {**entry.facts, **facts}})
+            project.step.entries[position] = entry.model_copy(update={"facts": {**entry.facts, **facts}})
 
 
 def test_replay_reproduces_every_prediction_bit_for_bit(project: Released):
     ids = answered(project, *range(40), *range(40), *range(40))
-    matches = replayer(project).replay_all(ids)
-    assert [item.first_difference for item in matches] == [""] * 120
-    assert all(item.equal for item in matches)
-    assert [item.prediction for item in matches] == ids
-    item_value = replayer(project).replay(f"prediction:{ids[7]}")
-    assert item_value == matches[7]
-    (entry,) = [item for item in project.step.entries if item.subject == f"prediction:{ids[7]}"]
-    assert (item_value.score, item_value.vector_digest) == (entry.facts["score"], entry.inputs[3].digest)
+    results = replayer(project).replay_all(ids)
+    assert [result.first_difference for result in results] == [""] * 120
+    assert all(result.equal for result in results)
+    assert [result.prediction for result in results] == ids
+    single = replayer(project).replay(f"prediction:{ids[7]}")
+    assert single == results[7]
+    (entry,) = [entry for entry in project.step.entries if entry.subject == f"prediction:{ids[7]}"]
+    assert (single.score, single.vector_digest) == (entry.facts["score"], entry.inputs[3].digest)
 
 
 def test_replay_works_after_new_release_and_edition(project: Released):
     (first,) = answered(project, 3)
     project.released(2)
     (second,) = answered(project, 3)
-    item, two = replayer(project).replay_all([first, second])
-    assert item.equal
-    assert two.equal
-    assert item.release != two.release
-    assert item.score != two.score
+    before, after = replayer(project).replay_all([first, second])
+    assert before.equal
+    assert after.equal
+    assert before.release != after.release
+    assert before.score != after.score
 
 
 def test_replay_detects_changed_value_in_lake(project: Released):
@@ -82,25 +82,25 @@ def test_replay_detects_changed_value_in_lake(project: Released):
     table = project.lake.tables["claim_features"]
     amounts = table["charge_amount"].to_pylist()
     amounts[3] += 1e-12
-    place = table.column_names.index("charge_amount")
-    project.lake.tables["claim_features"] = table.set_column(place, "charge_amount", pa.array(amounts))
-    matches = replayer(project).replay(name)
-    assert not matches.equal
-    assert matches.first_difference.startswith("the vector")
+    position = table.column_names.index("charge_amount")
+    project.lake.tables["claim_features"] = table.set_column(position, "charge_amount", pa.array(amounts))
+    result = replayer(project).replay(name)
+    assert not result.equal
+    assert result.first_difference.startswith("the vector")
 
 
 def test_replay_names_missing_row(project: Released):
     (name,) = answered(project, 3)
     project.lake.tables["claim_features"] = project.lake.tables["claim_features"].slice(10)
-    matches = replayer(project).replay(name)
-    assert matches.first_difference == "the row of claim: it is missing from its edition"
+    result = replayer(project).replay(name)
+    assert result.first_difference == "the row of claim: it is missing from its edition"
 
 
 def test_replay_names_changed_score_or_decision(project: Released):
-    item, two = answered(project, 3, 4)
-    change(project, item, score=(0.5).hex())
-    change(project, two, decision="maybe")
-    first, second = replayer(project).replay_all([item, two])
+    rescored, redecided = answered(project, 3, 4)
+    change(project, rescored, score=(0.5).hex())
+    change(project, redecided, decision="maybe")
+    first, second = replayer(project).replay_all([rescored, redecided])
     assert first.first_difference.startswith("the score: it was 0.5, and is ")
     assert second.first_difference.startswith("the decision: it was 'maybe'")
     assert not first.equal

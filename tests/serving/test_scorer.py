@@ -38,14 +38,16 @@ def rows(project: Released, number: int = 3) -> dict[str, FeatureRow | None]:
 
 
 def test_score_is_calibrated_raw_score_and_deterministic(project: Released, scorer: Scorer):
-    arguments = rows(project)
-    scored = scorer.score(arguments)
+    feature_rows = rows(project)
+    scored = scorer.score(feature_rows)
     booster = lightgbm.load_booster(trees())
     assert scored.raw_score == lightgbm.predict_raw_score(booster, scored.vector)
     assert scored.score == recipe().calibration.calibrate_score(scored.raw_score)
     assert scored.decision == ("denies" if scored.score >= 0.40 else "pays")
     assert len(scored.vector) == len(scorer.spec.features)
-    again = project.load(project.releases.get(project.releases.list_ids()[0])).score(arguments, include_reasons=False)
+    again = project.load(project.releases.get(project.releases.list_ids()[0])).score(
+        feature_rows, include_reasons=False
+    )
     assert (again.score.hex(), again.vector_digest) == (scored.score.hex(), scored.vector_digest)
     assert again.reasons == ()
 

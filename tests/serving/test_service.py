@@ -20,7 +20,7 @@ from tests.builders.synthetic_world import token
 from wellspring.errors import NotFound, Refused, Unavailable
 from wellspring.models.releases.promotion import promote_release
 from wellspring.records.trust import Entry, EntryPhase, Ref
-from wellspring.serving.service import PredictionResult, PredictionService, ServiceDependencies
+from wellspring.serving.service import PredictionResult, PredictionService
 from wellspring.trust import policy
 from wellspring.trust.policy import PolicySet
 from wellspring_verify import answer_signature, canonical
@@ -33,11 +33,11 @@ def project(tmp_path: Path) -> Released:
     return built
 
 
-def result(step: RecordingStep, action: str) -> list[Entry]:
+def entries_of(step: RecordingStep, action: str) -> list[Entry]:
     return [entry for entry in step.entries if entry.action == action]
 
 
-class Failing(RecordingStep):
+class FailingStep(RecordingStep):
     """A recorder whose journal refuses predictions and feature reads."""
 
     def write(
@@ -57,29 +57,33 @@ class Failing(RecordingStep):
 
 
 def test_prediction_is_signed_and_recorded_in_ledger(project: Released):
-    built, entry_id = ask(project)
-    (entry,) = result(project.step, "predict")
-    assert (entry.id, entry.subject, entry.phase) == (entry_id, built.subject, "done")
-    arguments = built.model_dump(mode="json")
-    assert entry.outputs[0].digest == answer_signature.answer_digest(arguments)
+    prediction, entry_id = ask(project)
+    (entry,) = entries_of(project.step, "predict")
+    assert (entry.id, entry.subject, entry.phase) == (entry_id, prediction.subject, "done")
+    response = prediction.model_dump(mode="json")
+    assert entry.outputs[0].digest == answer_signature.answer_digest(response)
     assert entry.facts["principal"] == "service:portal"
-    assert (built.freshness, built.age_seconds, built.edition) == ("fresh", 3 * 3600, project.lake.built.id)
-    assert built.decision in recipe().labels
-    assert len(built.reasons) >= 3
+    assert (prediction.freshness, prediction.age_seconds, prediction.edition) == (
+        "fresh",
+        3 * 3600,
+        project.lake.built.id,
+    )
+    assert prediction.decision in recipe().labels
+    assert len(prediction.reasons) >= 3
     # The request digest binds the prediction to its request.
     assert (
-        arguments["request_digest"]
+        response["request_digest"]
         == entry.facts["request_digest"]
         == hashlib.sha256(canonical.dumps_canonical(dict(claim(3)))).hexdigest()
     )
     # The key entry precedes the prediction, and the signature is valid under that key.
-    (key,) = result(project.step, "create_key")
+    (key,) = entries_of(project.step, "create_key")
     assert key.sequence < entry.sequence
-    assert [item.name for item in entry.inputs if item.name.startswith("key:")] == [key.subject]
-    key_id, signature = answer_signature.read_signature(arguments)
+    assert [ref.name for ref in entry.inputs if ref.name.startswith("key:")] == [key.subject]
+    key_id, signature = answer_signature.read_signature(response)
     assert key.subject == f"key:{key_id}"
     assert answer_signature.verify_signature(
-        base64.b64decode(str(key.facts["public_key"])), signature, answer_signature.signed_text(arguments)
+        base64.b64decode(str(key.facts["public_key"])), signature, answer_signature.signed_text(response)
     )
 
 
@@ -90,25 +94,25 @@ def test_rows_are_read_in_one_round_trip(project: Released):
 
 
 def test_prediction_fails_without_ledger_entry(project: Released):
-    step = Failing(clock=project.clock)
+    step = FailingStep(clock=project.clock)
     with pytest.raises(Unavailable, match="journal"):
         ask(project, step=step)
-    assert result(step, "predict") == []
+    assert entries_of(step, "predict") == []
 
 
 def test_ledger_entry_is_written_before_signature(project: Released):
-    async def requests() -> list[str]:
-        service, ports = project.service()
+    async def scenario() -> list[str]:
+        service, dependencies = project.service()
         order: list[str] = []
-        key = ports.answer_signer.current_key()
-        signed, answers = key.sign_answer, ports.step.record_prediction
+        key = dependencies.answer_signer.current_key()
+        signed, answers = key.sign_answer, dependencies.step.record_prediction
         key.sign_answer = lambda text: order.append("signature") or signed(text)  # type: ignore[method-assign]
-        ports.step.record_prediction = lambda *a, **k: order.append("entry") or answers(*a, **k)  # type: ignore[method-assign]
+        dependencies.step.record_prediction = lambda *a, **k: order.append("entry") or answers(*a, **k)  # type: ignore[method-assign]
         await service.predict("denials", claim(1), include_reasons=False, principal=PORTAL)
         await service.close()
         return order
 
-    assert run(requests()) == ["entry", "signature"]
+    assert run(scenario()) == ["entry", "signature"]
 
 
 def test_request_without_permit_is_refused(project: Released):
@@ -117,8 +121,8 @@ def test_request_without_permit_is_refused(project: Released):
     with pytest.raises(Refused, match="service:portal may not predict model:denials"):
         ask(project, policies='permit (principal == Service::"other", action, resource);')
     assert project.online.trips == before
-    assert result(project.step, "predict") == []
-    assert [item.phase for item in result(project.step, "authorize")] == ["refused"]
+    assert entries_of(project.step, "predict") == []
+    assert [entry.phase for entry in entries_of(project.step, "authorize")] == ["refused"]
 
 
 @pytest.mark.parametrize("raw", ["900-12-3456", "MBR-0001", token("member", 1)])
@@ -126,15 +130,15 @@ def test_raw_identifier_is_refused_and_not_stored(project: Released, raw: str, c
     with pytest.raises(Refused) as error:
         ask(project, {**claim(3), "claim_id": raw})
     output = error.value.what + error.value.fix + caplog.text
-    output += "".join(item.model_dump_json() for item in project.step.entries)
+    output += "".join(entry.model_dump_json() for entry in project.step.entries)
     assert raw not in output
-    (entry,) = result(project.step, "predict")
+    (entry,) = entries_of(project.step, "predict")
     assert (entry.phase, entry.subject) == ("refused", "model:denials")
     assert entry.facts["principal"] == "service:portal"
 
 
 def test_unknown_entity_is_refused_and_recorded_once_a_second(project: Released):
-    async def requests(times: int) -> None:
+    async def scenario(times: int) -> None:
         service, _ = project.service()
         for _ in range(times):
             with pytest.raises(Refused, match="no features for these keys in claim"):
@@ -148,8 +152,8 @@ def test_unknown_entity_is_refused_and_recorded_once_a_second(project: Released)
             )
         await service.close()
 
-    run(requests(4))
-    assert [(item.phase, item.facts["suppressed_count"]) for item in result(project.step, "predict")] == [
+    run(scenario(4))
+    assert [(entry.phase, entry.facts["suppressed_count"]) for entry in entries_of(project.step, "predict")] == [
         ("refused", 0),
         ("refused", 3),
     ]
@@ -161,9 +165,9 @@ def test_stale_prediction_is_marked_stale(project: Released):
         update={"views": tuple(view.model_copy(update={"max_age_seconds": 3600}) for view in views.views)}
     )
     project.kept_views = lambda digest: aged  # type: ignore[method-assign]
-    built, _ = ask(project)
-    assert (built.freshness, built.age_seconds) == ("stale", 3 * 3600)
-    (entry,) = result(project.step, "predict")
+    prediction, _ = ask(project)
+    assert (prediction.freshness, prediction.age_seconds) == ("stale", 3 * 3600)
+    (entry,) = entries_of(project.step, "predict")
     assert entry.facts["freshness"] == "stale"
 
 
@@ -177,7 +181,7 @@ def test_policy_can_forbid_stale_predictions(project: Released):
     stale = 'forbid (principal, action == Action::"predict", resource) when { context has freshness };'
     with pytest.raises(Refused, match="may not predict"):
         ask(project, policies=f"permit (principal, action, resource);\n{stale}")
-    assert [item.phase for item in result(project.step, "predict")] == []
+    assert [entry.phase for entry in entries_of(project.step, "predict")] == []
 
 
 def test_stale_prediction_uses_policies_named_in_ledger_entry(project: Released, monkeypatch: pytest.MonkeyPatch):
@@ -185,35 +189,35 @@ def test_stale_prediction_uses_policies_named_in_ledger_entry(project: Released,
         update={"views": tuple(view.model_copy(update={"max_age_seconds": 1}) for view in project.views.views)}
     )
     monkeypatch.setattr(project, "kept_views", lambda digest: aged)
-    waiting = [ANYTHING, PolicySet({}), PolicySet({})]
+    policy_sets = [ANYTHING, PolicySet({}), PolicySet({})]
 
-    async def requests() -> PredictionResult:
-        service, ports = project.service()
+    async def scenario() -> PredictionResult:
+        service, dependencies = project.service()
         # The policies change while the request is in progress.
-        monkeypatch.setattr(ports.policy_reloader, "current", lambda: waiting.pop(0))
+        monkeypatch.setattr(dependencies.policy_reloader, "current", lambda: policy_sets.pop(0))
         try:
             return await service.predict("denials", claim(3), include_reasons=False, principal=PORTAL)
         finally:
             await service.close()
 
-    assert run(requests()).prediction.freshness == "stale"
-    (entry,) = result(project.step, "predict")
+    assert run(scenario()).prediction.freshness == "stale"
+    (entry,) = entries_of(project.step, "predict")
     assert entry.facts["policy_digest"] == ANYTHING.digest
 
 
 def test_row_of_older_edition_is_last_good_and_edition_is_recorded(project: Released):
-    old = project.lake.built
+    previous = project.lake.built
     project.lake.built = project.lake.publish(NOW - timedelta(hours=1))
     assert project.online.live is not None
     project.online.live = project.online.live._replace(edition=project.lake.built.id)
-    arguments = claim(3)
-    row = project.lake.row(project.views.views[0], (arguments["claim_id"],))
+    keys = claim(3)
+    row = project.lake.row(project.views.views[0], (keys["claim_id"],))
     assert row is not None
-    project.online.rows = {("claim", row.key): row._replace(edition=old.id)}
-    built, _ = ask(project)
-    assert (built.freshness, built.edition) == ("last_good", project.lake.built.id)
-    (entry,) = result(project.step, "predict")
-    assert entry.facts["editions"] == {"claim": old.id}
+    project.online.rows = {("claim", row.key): row._replace(edition=previous.id)}
+    prediction, _ = ask(project)
+    assert (prediction.freshness, prediction.edition) == ("last_good", project.lake.built.id)
+    (entry,) = entries_of(project.step, "predict")
+    assert entry.facts["editions"] == {"claim": previous.id}
 
 
 def test_unavailable_or_empty_online_store_is_unavailable(project: Released):
@@ -223,11 +227,11 @@ def test_unavailable_or_empty_online_store_is_unavailable(project: Released):
     project.online.broken, project.online.live = None, None
     with pytest.raises(Unavailable, match="holds no edition"):
         ask(project)
-    assert result(project.step, "predict") == []
+    assert entries_of(project.step, "predict") == []
 
 
 def test_changed_live_pointer_applies_to_next_request(project: Released):
-    async def requests() -> tuple[str, str]:
+    async def scenario() -> tuple[str, str]:
         service, _ = project.service()
         await service.start()
         first = await service.predict("denials", claim(1), include_reasons=False, principal=PORTAL)
@@ -239,17 +243,17 @@ def test_changed_live_pointer_applies_to_next_request(project: Released):
         await service.close()
         return first.prediction.release, after.prediction.release
 
-    first, second = run(requests())
+    first, second = run(scenario())
     assert first != second
     assert project.releases.live_id("denials") == second
 
 
 def test_features_are_returned_with_freshness_and_journaled(project: Released):
-    async def requests() -> None:
+    async def scenario() -> None:
         service, _ = project.service()
-        matches = await service.get_features("provider_history", [token("provider", 1)], principal=PORTAL)
-        assert matches.values == {"denial_rate_30d": None, "claims_30d": 2}
-        assert matches.context.freshness == "fresh"
+        lookup = await service.get_features("provider_history", [token("provider", 1)], principal=PORTAL)
+        assert lookup.values == {"denial_rate_30d": None, "claims_30d": 2}
+        assert lookup.context.freshness == "fresh"
         for view, key, kind in (
             ("provider", [token("provider", 1)], NotFound),
             ("900-12-3456", [token("provider", 1)], NotFound),
@@ -262,105 +266,104 @@ def test_features_are_returned_with_freshness_and_journaled(project: Released):
             assert "900-12-3456" not in error.value.what + error.value.fix
         await service.close()
 
-    run(requests())
-    done = [item for item in result(project.step, "read_features") if item.phase == "done"]
-    assert [(item.subject, item.facts["views"]) for item in done] == [
+    run(scenario())
+    done = [entry for entry in entries_of(project.step, "read_features") if entry.phase == "done"]
+    assert [(entry.subject, entry.facts["views"]) for entry in done] == [
         ("view:provider_history", {"provider_history": ["2026-10-26T12:01:00.000000Z", 1, token("provider", 1)]})
     ]
     assert "900-12-3456" not in "".join(entry.model_dump_json() for entry in project.step.entries)
 
 
 def test_prediction_of_superseded_release_records_superseding_release(project: Released):
-    async def requests() -> str:
+    async def scenario() -> str:
         service, _ = project.service()
         await service.start()
         second = project.released(2)
         path = project.folder / "models/manifests" / second.artifact
         path.write_bytes(path.read_bytes().replace(b"model.lgb", b"model.pkl"))
-        built = await service.predict("denials", claim(1), include_reasons=False, principal=PORTAL)
-        assert built.prediction.release != second.id
+        result = await service.predict("denials", claim(1), include_reasons=False, principal=PORTAL)
+        assert result.prediction.release != second.id
         assert service.health()["status"] == "degraded"
         await service.close()
         return second.subject
 
-    replaced = run(requests())
-    (entry,) = result(project.step, "predict")
-    assert entry.facts["superseded_by"] == replaced
+    superseding = run(scenario())
+    (entry,) = entries_of(project.step, "predict")
+    assert entry.facts["superseded_by"] == superseding
 
 
 def test_service_starts_degraded_when_release_cannot_be_loaded(project: Released):
     (project.folder / "models/manifests" / project.releases.get(project.releases.live_id("denials")).artifact).unlink()
     project.online.broken = Unavailable("the online store does not answer", fix="start it")
 
-    async def requests() -> dict[str, Any]:
+    async def scenario() -> dict[str, Any]:
         service, _ = project.service()
         await service.start()
-        result = service.health()
+        health = service.health()
         with pytest.raises(NotFound):
             await service.predict("denials", claim(1), include_reasons=False, principal=PORTAL)
         await service.close()
-        return result
+        return health
 
-    assert run(requests())["status"] == "degraded"
+    assert run(scenario())["status"] == "degraded"
 
 
 def test_rows_of_changed_live_definition_are_not_served(project: Released):
     assert project.online.live is not None
     project.online.live = project.online.live._replace(views="0" * 64)
-    item, two = project.views.views
-    anew = project.views.model_copy(update={"views": (item.model_copy(update={"table": "other"}), two)})
+    first, second = project.views.views
+    changed = project.views.model_copy(update={"views": (first.model_copy(update={"table": "other"}), second)})
 
-    async def requests() -> None:
-        _, ports = project.service()
-        both = {"0" * 64: anew, project.views.digest: project.views}
-        built: ServiceDependencies = replace(ports, load_views=both.__getitem__)
-        service = PredictionService(built)
+    async def scenario() -> None:
+        _, dependencies = project.service()
+        views = {"0" * 64: changed, project.views.digest: project.views}
+        service = PredictionService(replace(dependencies, load_views=views.__getitem__))
         with pytest.raises(Unavailable, match="the definition of view claim has changed"):
             await service.predict("denials", claim(1), include_reasons=False, principal=PORTAL)
         await service.close()
 
-    run(requests())
+    run(scenario())
 
 
 def test_rows_of_pending_definition_are_not_served(project: Released):
     assert project.online.live is not None
-    result = project.online.live
-    item, two = project.views.views
-    anew = project.views.model_copy(update={"views": (item.model_copy(update={"table": "other"}), two)})
+    live = project.online.live
+    first, second = project.views.views
+    changed = project.views.model_copy(update={"views": (first.model_copy(update={"table": "other"}), second)})
 
-    async def requests() -> None:
-        _, ports = project.service()
-        both = {"0" * 64: anew, project.views.digest: project.views}
-        service = PredictionService(replace(ports, load_views=both.__getitem__))
+    async def scenario() -> None:
+        _, dependencies = project.service()
+        views = {"0" * 64: changed, project.views.digest: project.views}
+        service = PredictionService(replace(dependencies, load_views=views.__getitem__))
         await service.predict("denials", claim(1), include_reasons=False, principal=PORTAL)
         # The live marker is unchanged, but rows of the new definition are already written.
-        project.online.live = result._replace(pending_views=(project.views.digest, "0" * 64))
+        project.online.live = live._replace(pending_views=(project.views.digest, "0" * 64))
         for _ in range(2):
             with pytest.raises(Unavailable, match="the definition of view claim has changed"):
                 await service.predict("denials", claim(1), include_reasons=False, principal=PORTAL)
         with pytest.raises(Unavailable, match="the definition of view claim is changing"):
             await service.get_features("claim", [claim(1)["claim_id"]], principal=PORTAL)
         await service.get_features("provider_history", [token("provider", 1)], principal=PORTAL)
-        project.online.live = result._replace(pending_views=(project.views.digest,))
+        project.online.live = live._replace(pending_views=(project.views.digest,))
         await service.predict("denials", claim(1), include_reasons=False, principal=PORTAL)
         await service.get_features("claim", [claim(1)["claim_id"]], principal=PORTAL)
         await service.close()
 
-    run(requests())
+    run(scenario())
 
 
 def test_concurrent_predictions_have_one_entry_per_prediction(project: Released):
-    async def requests() -> set[str]:
+    async def scenario() -> set[str]:
         service, _ = project.service()
-        matches = await asyncio.gather(
+        results = await asyncio.gather(
             *(
                 service.predict("denials", claim(n % 40), include_reasons=n % 2 == 0, principal=PORTAL)
                 for n in range(60)
             )
         )
         await service.close()
-        return {item.prediction.subject for item in matches}
+        return {result.prediction.subject for result in results}
 
-    subjects = run(requests())
+    subjects = run(scenario())
     assert len(subjects) == 60
-    assert {item.subject for item in result(project.step, "predict")} == subjects
+    assert {entry.subject for entry in entries_of(project.step, "predict")} == subjects

@@ -166,7 +166,7 @@ def build_service(
     """
     from wellspring.bootstrap import open_ledger, open_release_loaders
     from wellspring.lake.editions import EditionStore
-    from wellspring.models.releases.promotion import ReleaseStore
+    from wellspring.models.releases.store import ReleaseStore
     from wellspring.serving.release_cache import ReleaseCache
     from wellspring.stores.online.redis import OnlineReader
     from wellspring_verify import notes

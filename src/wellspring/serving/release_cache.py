@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from wellspring.errors import CorruptedError, NotFound, ProjectError, Refused, Unavailable, WellspringError
-from wellspring.models.releases.promotion import ReleaseStore, build_release_ref
+from wellspring.models.releases.promotion import build_release_ref
+from wellspring.models.releases.store import ReleaseStore
 from wellspring.project import suggest_name
 from wellspring.records.clock import Clock
 from wellspring.records.data import DataContract, FeatureViews, FeatureViewSpec

@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from wellspring.data.features import point_in_time
-from wellspring.data.features.materialize import table_input
+from wellspring.data.features.materialize import engine_input
 from wellspring.errors import CorruptedError, NotFound
 from wellspring.lake.lake import Lake
-from wellspring.models.releases.promotion import ReleaseStore, build_release_ref
+from wellspring.models.releases.promotion import build_release_ref
+from wellspring.models.releases.store import ReleaseStore
 from wellspring.records.data import FeatureRow, FeatureViews
 from wellspring.records.models import Release
 from wellspring.records.record import Digest
@@ -133,7 +134,7 @@ class PredictionReplayer:
                 )
             rows = point_in_time.rows_at_version(
                 view,
-                table_input(self._lake, edition, view.table),
+                engine_input(self._lake, edition, view.table),
                 [recorded_predictions[position].rows[name] for position in positions],
             )
             for position, row in zip(positions, rows, strict=True):
