@@ -1,4 +1,4 @@
-"""A copy of the example project with its servers up, walked through its own command line; one a file."""
+"""A running copy of the example project, used through its command line; one per test file."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Output(NamedTuple):
 
 
 class ProjectFixture:
-    """One project and its vendor's outbox."""
+    """One project and the outbox of its vendor."""
 
     def __init__(self, project: Project) -> None:
         self.project = project
@@ -45,50 +45,50 @@ class ProjectFixture:
         self.outbox = project.vendor_dir / "outbox"
 
     def run(self, *words: object) -> Output:
-        """Carry out one command line in this process; the worker runs in its own."""
+        """Run one command line in this process; the worker runs in its own process."""
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             code = run_command(cli, [*map(str, words), "--project", str(self.root)])
         assert "Traceback" not in out.getvalue() + err.getvalue()
         return Output(code, out.getvalue(), err.getvalue())
 
-    def receive(self, *, code: int = 0) -> dict[str, Any]:
-        """Receive what is new; returns what the run did, its outcomes by file name."""
+    def ingest(self, *, code: int = 0) -> dict[str, Any]:
+        """Ingest new files; return the result, with its outcomes by file name."""
         output = self.run("ingest", "--json")
         assert output.code == code, output.err or output.out
-        received = output.document
-        return {**received, "files": {item["name"]: item for item in received["files"]}}
+        result = output.document
+        return {**result, "files": {outcome["name"]: outcome for outcome in result["files"]}}
 
     def accounts(self) -> dict[str, dict[str, Any]]:
-        """Say every account by drop id. All of them must balance."""
+        """Return the row accounts by drop id; all of them must balance."""
         output = self.run("status", "--json")
         assert output.code == 0, output.err
-        accounts = {name.removeprefix("drop:"): item for name, item in output.document["accounts"].items()}
-        assert [name for name, item in accounts.items() if not item["balanced"]] == []
+        accounts = {name.removeprefix("drop:"): account for name, account in output.document["accounts"].items()}
+        assert [name for name, account in accounts.items() if not account["balanced"]] == []
         return accounts
 
     def list_entries(self, action: str, **facts: Any) -> list[dict[str, Any]]:
-        """List the entries of an action, with these facts, that stand in the ledger."""
+        """List the ledger entries of an action with these facts."""
         tail = self.run("ledger", "tail", "-n", "100000", "--json").document
         return [
-            item
-            for item in tail
-            if item["action"] == action and all(item["facts"].get(k) == v for k, v in facts.items())
+            entry
+            for entry in tail
+            if entry["action"] == action and all(entry["facts"].get(name) == value for name, value in facts.items())
         ]
 
     def rows(self, table: str, *columns: str) -> list[dict[str, Any]]:
-        """Read columns of a table as readers of the newest edition see it; none of the lake's own code is asked."""
+        """Read columns of a table in the newest edition, without the code of the lake."""
         from pyiceberg.table import StaticTable
 
         newest = (self.project.lake_dir / "editions" / "landed").read_text().strip()
         edition = json.loads((self.project.lake_dir / "editions" / f"{newest}.json").read_bytes())
-        # Read-only and immutable: a reader of another user must leave no file beside the catalog.
+        # Read-only and immutable: a reader under another user must leave no file beside the catalog.
         with contextlib.closing(
             sqlite3.connect(f"file:{self.project.lake_dir}/catalog.db?mode=ro&immutable=1", uri=True)
         ) as catalog:
-            places = dict(catalog.execute("SELECT table_name, metadata_location FROM iceberg_tables"))
-        snapshot = next(int(item["snapshot_id"]) for item in edition["tables"] if item["table"] == table)
-        scan = StaticTable.from_metadata(places[table]).scan(snapshot_id=snapshot, selected_fields=columns)
+            locations = dict(catalog.execute("SELECT table_name, metadata_location FROM iceberg_tables"))
+        snapshot = next(int(entry["snapshot_id"]) for entry in edition["tables"] if entry["table"] == table)
+        scan = StaticTable.from_metadata(locations[table]).scan(snapshot_id=snapshot, selected_fields=columns)
         return scan.to_arrow().to_pylist()
 
     def up(self) -> None:
@@ -99,8 +99,8 @@ class ProjectFixture:
 
 
 @contextlib.contextmanager
-def opened_files() -> Generator[ProjectFixture]:
-    """Lay the project out where services of other users may enter, start it, and leave nothing of it."""
+def running_project() -> Generator[ProjectFixture]:
+    """Create the project in a folder that other users may read, start it, and remove it at the end."""
     root = Path(tempfile.mkdtemp(prefix="ws-journey-", dir=tempfile.gettempdir()))
     root.chmod(0o755)
     (root / "wellspring.toml").write_text(minimal_config())
@@ -116,5 +116,5 @@ def opened_files() -> Generator[ProjectFixture]:
 
 @pytest.fixture(scope="module")
 def project() -> Iterator[ProjectFixture]:
-    with opened_files() as project:
+    with running_project() as project:
         yield project

@@ -1,6 +1,6 @@
-"""A vendor's month on real servers: good drops, bad ones, broken ones, and what mends each.
+"""A month of drops on real servers: good, bad and broken ones, and the repair of each.
 
-The tests share one house and build on each other, in the order of the file.
+The tests share one project and depend on their order.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ LINES, MEMBERS = 60, 200
 PEOPLE = drops.people(MEMBERS)
 
 
-class Result:
-    """What later tests need of earlier ones."""
+class Shared:
+    """Values that later tests need."""
 
     bad: drops.Bad
     bad_drop = ""
@@ -33,7 +33,7 @@ class Result:
 
 
 def claims(month: str, *, lines: int = LINES) -> str:
-    """Make the text of a good claims file."""
+    """Return the text of a good claims file."""
     table = population.claims(lines, 7, people=PEOPLE, month=month)
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=table.column_names, lineterminator="\n")
@@ -44,7 +44,7 @@ def claims(month: str, *, lines: int = LINES) -> str:
 
 
 def send(project: ProjectFixture, name: str, content: str | bytes) -> str:
-    """Put a file into the outbox as the vendor does: whole, under its name."""
+    """Put a file into the outbox as a vendor does: written under another name, then renamed."""
     part = project.outbox / f"{name}.part"
     part.write_bytes(content.encode() if isinstance(content, str) else content)
     part.rename(project.outbox / name)
@@ -55,18 +55,18 @@ def eligibility(project: ProjectFixture, month: str) -> str:
     return population.write_csv(population.spans(PEOPLE, 3), project.outbox / f"eligibility_{month}.csv").name
 
 
-def test_before_the_first_drop_there_is_nothing_new(project: ProjectFixture):
-    received = project.receive(code=3)
+def test_ingest_before_the_first_drop_finds_nothing(project: ProjectFixture):
+    received = project.ingest(code=3)
     assert (received["edition"], received["files"]) == (None, {})
     assert project.accounts() == {}
 
 
 def test_a_good_drop_is_published_as_one_edition(project: ProjectFixture):
     good = drops.good(project.outbox, lines=300, members=MEMBERS)
-    # What is not finished, and what is hidden, is none of ours.
+    # Unfinished and hidden files are not ingested.
     for name in ("medical_claim_2026-99.csv.part", ".medical_claim_2026-98.csv"):
         (project.outbox / name).write_text("half")
-    received = project.receive()
+    received = project.ingest()
     assert {name: item["status"] for name, item in received["files"].items()} == dict.fromkeys(good.rows, "published")
     assert received["newly_published"]
     assert sorted(item["table"] for item in received["edition"]["tables"]) == ["eligibility", "medical_claim"]
@@ -81,50 +81,50 @@ def test_a_good_drop_is_published_as_one_edition(project: ProjectFixture):
 def test_no_identifier_is_in_what_readers_see(project: ProjectFixture):
     members = {row["member_id"] for row in project.rows("medical_claim", "member_id")}
     assert all(member.startswith("member_k1_") for member in members)
-    # One domain joins across files.
+    # Tokens of one domain join across files.
     assert members <= {row["member_id"] for row in project.rows("eligibility", "member_id")}
 
 
-def test_a_second_receive_changes_nothing(project: ProjectFixture):
+def test_a_second_ingest_changes_nothing(project: ProjectFixture):
     before = project.list_entries("publish")
-    received = project.receive(code=3)
+    received = project.ingest(code=3)
     assert not received["newly_published"]
     assert received["edition"]["id"] == before[-1]["subject"].removeprefix("edition:")
     assert received["age_seconds"] is not None
     assert project.list_entries("publish") == before
-    Result.good_edition = received["edition"]["id"]
+    Shared.good_edition = received["edition"]["id"]
 
 
-def test_the_rows_of_a_bad_drop_wait_each_with_its_reason_and_the_rest_is_published(project: ProjectFixture):
-    Result.bad = drops.bad(project.outbox, members=MEMBERS)
-    received = project.receive()
-    outcome = received["files"][Result.bad.path.name]
-    Result.bad_drop = outcome["drop"]
-    broken = {flaw.row for flaw in Result.bad.flaws}
+def test_bad_rows_are_quarantined_with_reasons_and_the_rest_is_published(project: ProjectFixture):
+    Shared.bad = drops.bad(project.outbox, members=MEMBERS)
+    received = project.ingest()
+    outcome = received["files"][Shared.bad.path.name]
+    Shared.bad_drop = outcome["drop"]
+    broken = {flaw.row for flaw in Shared.bad.flaws}
     account = outcome["account"]
-    assert account["received"] == Result.bad.rows
+    assert account["received"] == Shared.bad.rows
     assert account["quarantined"] == len(broken)
-    assert account["published"] == Result.bad.rows - len(broken)
+    assert account["published"] == Shared.bad.rows - len(broken)
     assert any(reason["code"] == "undeclared_column" for reason in outcome["reasons"])
     published = project.rows("medical_claim", "drop_id", "row_number", "known_since", "replay_number")
-    own_value = [row for row in published if row["drop_id"] == Result.bad_drop]
-    assert {row["row_number"] for row in own_value} == set(range(1, Result.bad.rows + 1)) - broken
-    assert len({row["known_since"] for row in own_value}) == 1
-    Result.expected = {row["row_number"]: row["known_since"] for row in own_value}
+    published_rows = [row for row in published if row["drop_id"] == Shared.bad_drop]
+    assert {row["row_number"] for row in published_rows} == set(range(1, Shared.bad.rows + 1)) - broken
+    assert len({row["known_since"] for row in published_rows}) == 1
+    Shared.expected = {row["row_number"]: row["known_since"] for row in published_rows}
 
 
 def test_quarantine_names_every_planted_flaw_and_shows_no_value(project: ProjectFixture):
-    shown = project.run("quarantine", "show", Result.bad_drop, "--json")
+    shown = project.run("quarantine", "show", Shared.bad_drop, "--json")
     rows = shown.document
-    matches = {(row["row_number"], reason["code"]) for row in rows for reason in row["reasons"]}
-    assert {(flaw.row, flaw.code) for flaw in Result.bad.flaws} <= matches
+    named_flaws = {(row["row_number"], reason["code"]) for row in rows for reason in row["reasons"]}
+    assert {(flaw.row, flaw.code) for flaw in Shared.bad.flaws} <= named_flaws
     for value in ("twelve dollars", "WSP12AB", "2026-02-30", PEOPLE["social_security_number"][0].as_py()):
         assert value not in shown.out
     listed = project.run("quarantine", "list", "--json").document
-    assert [(item["drop"], item["rows"]) for item in listed] == [(Result.bad_drop, len(rows))]
+    assert [(item["drop"], item["rows"]) for item in listed] == [(Shared.bad_drop, len(rows))]
 
 
-def test_a_broken_schema_stops_its_whole_set_and_readers_keep_the_last_good_edition(project: ProjectFixture):
+def test_a_broken_schema_stops_its_set_and_readers_keep_the_last_good_edition(project: ProjectFixture):
     before = project.list_entries("publish")[-1]["subject"]
     broken = drops.broken_schema(project.outbox, lines=LINES, members=MEMBERS)
     good = eligibility(project, "2026-11")
@@ -133,29 +133,26 @@ def test_a_broken_schema_stops_its_whole_set_and_readers_keep_the_last_good_edit
     assert "readers keep the last good edition" in output.out
     assert "set_incomplete" in output.out
     assert "missing_column" in output.out
-    # Asked again nothing is new, the exit code still says that a set waits, and the owner is not told twice.
-    received = project.receive(code=75)
+    # A second ingest finds nothing new, still exits 75 because a set waits, and sends no second alert.
+    received = project.ingest(code=75)
     assert received["files"] == {}
     assert f"edition:{received['edition']['id']}" == before
     alerts = project.list_entries("alert")
     assert [alert["facts"]["contact"] for alert in alerts] == ["claims-data@clearinghouse.example.com"]
     assert "missing_column" in alerts[0]["facts"]["codes"]
     accounts = project.accounts()
-    names = {
-        list_entry["facts"]["name"]: list_entry["subject"].removeprefix("drop:")
-        for list_entry in project.list_entries("land")
-    }
-    stopped, waits = accounts[names[broken.name]], accounts[names[good]]
+    names = {entry["facts"]["name"]: entry["subject"].removeprefix("drop:") for entry in project.list_entries("land")}
+    stopped, waiting = accounts[names[broken.name]], accounts[names[good]]
     assert (stopped["received"], stopped["rejected"]) == (LINES, LINES)
-    assert waits["waiting"] == waits["received"] > 0
-    assert waits["published"] == 0
+    assert waiting["waiting"] == waiting["received"] > 0
+    assert waiting["published"] == 0
 
 
-def test_the_corrected_file_settles_the_set_and_what_waited_is_published_with_it(project: ProjectFixture):
-    mended = drops.corrected(project.outbox, lines=LINES, members=MEMBERS)
-    received = project.receive()
+def test_the_corrected_file_completes_the_set_and_publishes_its_waiting_drops(project: ProjectFixture):
+    corrected = drops.corrected(project.outbox, lines=LINES, members=MEMBERS)
+    received = project.ingest()
     assert {name: item["status"] for name, item in received["files"].items()} == {
-        mended.name: "published",
+        corrected.name: "published",
         "eligibility_2026-11.csv": "published",
     }
     assert received["verdict"]["outcome"] == "pass"
@@ -173,7 +170,7 @@ FAULTS = {
 }
 
 
-def test_files_that_cannot_be_read_safely_stop_whole_and_each_says_why(project: ProjectFixture):
+def test_malformed_files_are_stopped_with_reasons(project: ProjectFixture):
     text = claims("2026-12")
     header, *rows = text.splitlines()
     contents: dict[str, str | bytes] = {
@@ -187,7 +184,7 @@ def test_files_that_cannot_be_read_safely_stop_whole_and_each_says_why(project: 
     }
     for name, content in contents.items():
         send(project, name, content)
-    received = project.receive(code=75)
+    received = project.ingest(code=75)
     output = {name: {reason["code"] for reason in item["reasons"]} for name, item in received["files"].items()}
     assert {name: item["status"] for name, item in received["files"].items()} == dict.fromkeys(FAULTS, "stopped")
     assert {name: code in output[name] for name, code in FAULTS.items()} == dict.fromkeys(FAULTS, True), output
@@ -195,7 +192,7 @@ def test_files_that_cannot_be_read_safely_stop_whole_and_each_says_why(project: 
     assert not received["newly_published"]
 
 
-def test_a_byte_order_mark_and_line_ends_within_quotes_are_read_and_settle_the_set(project: ProjectFixture):
+def test_a_byte_order_mark_and_quoted_line_ends_are_read(project: ProjectFixture):
     text = claims("2027-01")
     header, first, *rest = text.splitlines()
     place = header.split(",").index("note")
@@ -204,58 +201,60 @@ def test_a_byte_order_mark_and_line_ends_within_quotes_are_read_and_settle_the_s
     line = io.StringIO()
     csv.writer(line, lineterminator="\n").writerow(fields)
     send(project, "medical_claim_bom.csv", "\ufeff" + "\n".join([header, line.getvalue().rstrip("\n"), *rest]) + "\n")
-    received = project.receive()
+    received = project.ingest()
     account = received["files"]["medical_claim_bom.csv"]["account"]
     assert (account["received"], account["published"]) == (LINES, LINES)
     assert {item["waiting"] for item in project.accounts().values()} == {0}
 
 
-def test_a_replay_that_repairs_nothing_is_refused_with_its_reasons(project: ProjectFixture):
-    output = project.run("quarantine", "replay", Result.bad_drop)
+def test_a_replay_without_a_repaired_row_is_refused_with_reasons(project: ProjectFixture):
+    output = project.run("quarantine", "replay", Shared.bad_drop)
     assert output.code == 77
-    rows = f"all {len(Result.bad.flaws)} quarantined rows of drop:{Result.bad_drop}"
+    rows = f"all {len(Shared.bad.flaws)} quarantined rows of drop:{Shared.bad_drop}"
     assert f"{rows} are still invalid under medical_claim 1.0.0" in output.err
     assert "enum in place_of_service_code" in output.err
-    # The next run is not disturbed by it.
-    project.receive(code=3)
+    # It does not affect the next ingest.
+    project.ingest(code=3)
 
 
-def test_a_repaired_contract_frees_its_rows_and_no_others(project: ProjectFixture):
+def test_a_replay_by_the_repaired_contract_publishes_its_rows_only(project: ProjectFixture):
     drops.repaired_contract(project.project.contracts_dir)
-    output = project.run("quarantine", "replay", Result.bad_drop, "--json")
+    output = project.run("quarantine", "replay", Shared.bad_drop, "--json")
     assert output.code == 0, output.err
     account = output.document["files"][0]["account"]
-    assert account["quarantined"] == len(Result.bad.flaws) - Result.bad.repairable
-    assert account["published"] == Result.bad.rows - account["quarantined"]
+    assert account["quarantined"] == len(Shared.bad.flaws) - Shared.bad.repairable
+    assert account["published"] == Shared.bad.rows - account["quarantined"]
     rows = project.rows("medical_claim", "drop_id", "row_number", "known_since", "replay_number")
-    own_value = [row for row in rows if row["drop_id"] == Result.bad_drop]
-    # What was known, was known since then; what was freed is known since now.
-    assert {row["row_number"]: row["known_since"] for row in own_value if row["replay_number"] == 0} == Result.expected
-    freed = [row for row in own_value if row["replay_number"] == 1]
-    assert len(freed) == Result.bad.repairable
-    assert min(row["known_since"] for row in freed) > max(Result.expected.values())
-    assert len(own_value) == len({row["row_number"] for row in own_value})
+    published_rows = [row for row in rows if row["drop_id"] == Shared.bad_drop]
+    # Rows published before keep their known_since; the replayed rows get a later one.
+    assert {
+        row["row_number"]: row["known_since"] for row in published_rows if row["replay_number"] == 0
+    } == Shared.expected
+    replayed = [row for row in published_rows if row["replay_number"] == 1]
+    assert len(replayed) == Shared.bad.repairable
+    assert min(row["known_since"] for row in replayed) > max(Shared.expected.values())
+    assert len(published_rows) == len({row["row_number"] for row in published_rows})
 
 
 def test_a_second_replay_of_the_same_rows_changes_nothing(project: ProjectFixture):
     before = project.list_entries("publish")
-    assert project.run("quarantine", "replay", Result.bad_drop).code == 77
+    assert project.run("quarantine", "replay", Shared.bad_drop).code == 77
     assert project.list_entries("publish") == before
 
 
-def test_an_unknown_drop_is_answered_with_the_nearest(project: ProjectFixture):
-    output = project.run("quarantine", "replay", f"{Result.bad_drop[:-1]}x")
+def test_an_unknown_drop_gets_the_nearest_as_a_suggestion(project: ProjectFixture):
+    output = project.run("quarantine", "replay", f"{Shared.bad_drop[:-1]}x")
     assert output.code == 66
-    assert f"did you mean {Result.bad_drop!r}?" in output.err
+    assert f"did you mean {Shared.bad_drop!r}?" in output.err
 
 
-def test_a_changed_file_and_one_without_a_contract_are_findings_recorded_once(project: ProjectFixture):
+def test_a_changed_file_and_a_file_without_contract_are_recorded_as_findings_once(project: ProjectFixture):
     changed = project.outbox / "medical_claim_bom.csv"
     send(project, changed.name, changed.read_text() + changed.read_text().splitlines()[-1] + "\n")
     send(project, "pharmacy_2026-12.csv", "a,b\n1,2\n")
     before = project.list_entries("land")
     for _ in range(2):
-        received = project.receive(code=75)
+        received = project.ingest(code=75)
         assert {name: item["status"] for name, item in received["files"].items()} == {
             "medical_claim_bom.csv": "finding",
             "pharmacy_2026-12.csv": "finding",
@@ -268,7 +267,7 @@ def test_a_changed_file_and_one_without_a_contract_are_findings_recorded_once(pr
         (project.outbox / name).unlink()
 
 
-def test_a_file_deleted_while_the_run_was_under_way_is_told_and_what_came_before_it_is_not_lost(
+def test_a_file_deleted_during_an_ingest_is_a_finding_and_the_other_file_is_published(
     project: ProjectFixture,
 ):
     first = send(project, "medical_claim_2027-02.csv", claims("2027-02"))
@@ -279,15 +278,14 @@ def test_a_file_deleted_while_the_run_was_under_way_is_told_and_what_came_before
         doomed.unlink(missing_ok=True)
 
     received = run_worker(project.project, "ingest", "clearinghouse", on_progress=delete)
-    fates = {
-        item["name"]: (item["status"], [item_value["code"] for item_value in item["reasons"]])
-        for item in received["files"]
+    outcomes = {
+        item["name"]: (item["status"], [reason["code"] for reason in item["reasons"]]) for item in received["files"]
     }
-    assert fates == {first: ("published", []), doomed.name: ("finding", ["file_missing"])}
+    assert outcomes == {first: ("published", []), doomed.name: ("finding", ["file_missing"])}
     assert received["files"][0]["account"]["published"] == LINES
 
 
-def test_after_all_of_it_every_account_balances_nothing_waits_and_the_ledger_verifies(project: ProjectFixture):
+def test_at_the_end_every_account_balances_and_the_ledger_verifies(project: ProjectFixture):
     accounts = project.accounts()
     assert {account["waiting"] for account in accounts.values()} == {0}
     assert sum(account["published"] for account in accounts.values()) == len(

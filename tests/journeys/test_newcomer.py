@@ -1,6 +1,6 @@
-"""A stranger with a CSV file that is not ours: from nothing to an answer, in at most fifteen commands.
+"""A new user with a CSV file of another domain: from nothing to a prediction, in at most fifteen commands.
 
-The long walk installs the wheel into an environment of its own; the short one takes the interpreter that runs it.
+The long test installs the wheel into a new environment; the short one uses the interpreter of the tests.
 """
 
 from __future__ import annotations
@@ -26,51 +26,51 @@ from pyotp.totp import TOTP
 from tests.architecture import repository
 from wellspring.cli.pseudo_terminal import run_in_pty
 
-MOST = 15
-PASSWORD = "a stranger's long sentence"
+MAX_COMMANDS = 15
+PASSWORD = "a long enough sentence"
 COLUMNS = "order_id,customer_id,email,category,price,quantity,express,ordered_on,returned,recorded_at"
 
 
-class UnknownUser:
-    """Somebody at a shell. typed: their commands, in order; what is typed at a prompt is no command."""
+class NewUser:
+    """A user at a shell. commands: the typed commands in order, without input at prompts."""
 
     def __init__(self, folder: Path) -> None:
-        self.instant = folder
+        self.folder = folder
         self.bin = Path(sys.executable).parent
-        self.typed: list[str] = []
+        self.commands: list[str] = []
         self._secrets: dict[str, str] = {}
 
-    def types(self, *words: str, codes: Sequence[int] = (0,)) -> str:
+    def run(self, *words: str, codes: Sequence[int] = (0,)) -> str:
         """Type a command and return what it printed."""
-        self.typed.append(" ".join(words))
+        self.commands.append(" ".join(words))
         environ = {**os.environ, "PATH": f"{self.bin}:{os.environ['PATH']}", "UV_SYSTEM_CERTS": "true"}
-        for own_value in ("PYTHONPATH", "VIRTUAL_ENV"):
-            environ.pop(own_value, None)
+        for name in ("PYTHONPATH", "VIRTUAL_ENV"):
+            environ.pop(name, None)
         started = time.monotonic()
         done = subprocess.run(
-            self._argv(words), cwd=self.instant, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            self._argv(words), cwd=self.folder, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True,
             timeout=300, check=False,
         )  # fmt: skip
-        print(f"$ {self.typed[-1]}  # {time.monotonic() - started:.1f} s\n{done.stdout}{done.stderr}")
+        print(f"$ {self.commands[-1]}  # {time.monotonic() - started:.1f} s\n{done.stdout}{done.stderr}")
         assert done.returncode in codes, done.stderr
         return done.stdout
 
-    def enrols(self, name: str) -> None:
+    def enroll(self, name: str) -> None:
         result = self._at_prompts(["users", "enroll", name], [("password: ", PASSWORD), ("again: ", PASSWORD)])
         url = next(line for line in result.splitlines() if line.startswith("otpauth:"))
         self._secrets[name] = parse_qs(urlsplit(url).query)["secret"][0]
 
-    def acts(self, name: str, *words: str) -> str:
-        """Type a command that asks who is there."""
+    def act(self, name: str, *words: str) -> str:
+        """Type a command that needs a login."""
         code = TOTP(self._secrets[name]).now()
         return self._at_prompts(words, [("name: ", name), ("password: ", PASSWORD), ("code: ", code)])
 
     def _at_prompts(self, words: Sequence[str], answers: Sequence[tuple[str, str]]) -> str:
         words = ("wellspring", *words)
-        self.typed.append(" ".join(words))
-        # A terminal's child inherits its folder: `env` goes to that of the stranger.
-        output = run_in_pty(["env", "-C", str(self.instant), *self._argv(words)], answers)
-        print(f"$ {self.typed[-1]}\n{output.out}")
+        self.commands.append(" ".join(words))
+        # `env -C` sets the working directory of the child.
+        output = run_in_pty(["env", "-C", str(self.folder), *self._argv(words)], answers)
+        print(f"$ {self.commands[-1]}\n{output.out}")
         assert output.exit_code == 0, output.screen
         return output.out
 
@@ -80,95 +80,85 @@ class UnknownUser:
 
 
 @pytest.fixture
-def unknown_user() -> Iterator[UnknownUser]:
-    # Services of other users reach the project, and the programs, through these folders.
-    folder = Path(tempfile.mkdtemp(prefix="ws-stranger-"))
+def user() -> Iterator[NewUser]:
+    # Services under other users read the project and its programs through these folders.
+    folder = Path(tempfile.mkdtemp(prefix="ws-newcomer-"))
     folder.chmod(0o755)
-    someone = UnknownUser(folder)
+    user = NewUser(folder)
     try:
-        yield someone
+        yield user
     finally:
-        down = [str(someone.bin / "wellspring"), "down", "--project", str(folder / "shop")]
+        down = [str(user.bin / "wellspring"), "down", "--project", str(folder / "shop")]
         subprocess.run(down, capture_output=True, timeout=120, check=False)
         shutil.rmtree(folder)
 
 
 @pytest.mark.live
 @pytest.mark.slow
-def test_a_strangers_file_becomes_an_answer(unknown_user: UnknownUser) -> None:
-    orders(unknown_user.instant / "orders.csv")
-    collected(unknown_user)
-    # Two more make the environment and install the wheel.
-    assert len(unknown_user.typed) <= MOST - 2
+def test_a_new_file_becomes_a_prediction(user: NewUser) -> None:
+    write_orders(user.folder / "orders.csv")
+    predict_from_file(user)
+    # Two more commands create the environment and install the wheel.
+    assert len(user.commands) <= MAX_COMMANDS - 2
 
 
 @pytest.mark.live
 @pytest.mark.long
-def test_the_wheel_is_all_that_a_stranger_needs(unknown_user: UnknownUser) -> None:
+def test_the_wheel_contains_everything_needed(user: NewUser) -> None:
     uv = shutil.which("uv") or str(repository.ROOT / ".uv" / "bin" / "uv")
     if not Path(uv).exists():
         pytest.skip("without uv no wheel is built here")
     environ = {**os.environ, "UV_SYSTEM_CERTS": "true"}
-    built = [uv, "build", "--wheel", "--quiet", "--out-dir", str(unknown_user.instant), str(repository.ROOT)]
+    built = [uv, "build", "--wheel", "--quiet", "--out-dir", str(user.folder), str(repository.ROOT)]
     subprocess.run(built, env=environ, check=True, timeout=120)
-    (wheel,) = unknown_user.instant.glob("wellspring-*.whl")
-    orders(unknown_user.instant / "orders.csv")
+    (wheel,) = user.folder.glob("wellspring-*.whl")
+    write_orders(user.folder / "orders.csv")
 
-    unknown_user.types(uv, "venv", "--quiet", "--python", f"{sys.version_info.major}.{sys.version_info.minor}", "env")
-    unknown_user.types(uv, "pip", "install", "--quiet", "--python", "env/bin/python", f"{wheel.name}[demo]")
-    unknown_user.bin = unknown_user.instant / "env" / "bin"
-    collected(unknown_user)
-    assert len(unknown_user.typed) <= MOST
+    user.run(uv, "venv", "--quiet", "--python", f"{sys.version_info.major}.{sys.version_info.minor}", "env")
+    user.run(uv, "pip", "install", "--quiet", "--python", "env/bin/python", f"{wheel.name}[demo]")
+    user.bin = user.folder / "env" / "bin"
+    predict_from_file(user)
+    assert len(user.commands) <= MAX_COMMANDS
 
 
-def collected(unknown_user: UnknownUser) -> None:
-    """Go from an empty folder and a file to an answer."""
-    unknown_user.types("wellspring", "new", "project", "shop")
-    own_value = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        str(unknown_user.instant / "shop" / "tests"),
-    ]
-    tested = subprocess.run(
-        own_value, cwd=unknown_user.instant / "shop", capture_output=True, text=True, timeout=60, check=False
-    )
+def predict_from_file(user: NewUser) -> None:
+    """Go from an empty folder and a file to a prediction."""
+    user.run("wellspring", "new", "project", "shop")
+    argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(user.folder / "shop" / "tests")]
+    tested = subprocess.run(argv, cwd=user.folder / "shop", capture_output=True, text=True, timeout=60, check=False)
     assert tested.returncode == 0, tested.stdout
     # `cd` is not counted.
-    unknown_user.instant = unknown_user.instant / "shop"
-    drafted = unknown_user.types("wellspring", "new", "contract", "../orders.csv")
+    user.folder = user.folder / "shop"
+    drafted = user.run("wellspring", "new", "contract", "../orders.csv")
     assert "key: order_id + recorded_at" in drafted
-    assert "leave as they are: category, price, quantity, express, ordered_on, returned, recorded_at - check" in drafted
-    unknown_user.types("wellspring", "up")
-    unknown_user.types("cp", "../orders.csv", "vendor/outbox/")
-    unknown_user.types("wellspring", "ingest")
-    unknown_user.types(
+    assert "unchanged: category, price, quantity, express, ordered_on, returned, recorded_at - check before" in drafted
+    user.run("wellspring", "up")
+    user.run("cp", "../orders.csv", "vendor/outbox/")
+    user.run("wellspring", "ingest")
+    user.run(
         "wellspring", "new", "model", "returns", "--table", "orders", "--key", "order_id", "--label", "returned",
         "--known", "recorded_at",
     )  # fmt: skip
-    built = unknown_user.types("wellspring", "transform")
-    assert "knew the future" not in built
-    candidate = _next(unknown_user.types("wellspring", "train", "returns"))[-1]
-    unknown_user.enrols("ann")
-    unknown_user.enrols("bob")
-    release = _next(unknown_user.acts("ann", "release", "propose", candidate))[-1]
-    unknown_user.acts("bob", "release", "approve", release)
-    result = json.loads(unknown_user.types("wellspring", "predict", "returns", "--newest", "--json"))
+    built = user.run("wellspring", "transform")
+    assert "future data" not in built
+    candidate = _next(user.run("wellspring", "train", "returns"))[-1]
+    user.enroll("ann")
+    user.enroll("bob")
+    release = _next(user.act("ann", "release", "propose", candidate))[-1]
+    user.act("bob", "release", "approve", release)
+    result = json.loads(user.run("wellspring", "predict", "returns", "--newest", "--json"))
     assert result["decision"] in ("returned", "not_returned")
     assert (result["release"], bool(result["reasons"]), result["freshness"]) == (release, True, "fresh")
-    _nothing_private(unknown_user.instant)
+    _check_no_private_values(user.folder)
 
 
 def _next(result: str) -> list[str]:
-    """The command that a command names as the next one."""
+    """Return the command that a command prints as the next one."""
     return result.strip().splitlines()[-1].removeprefix("next: ").split()
 
 
-def _nothing_private(root: Path) -> None:
-    """Nothing that the house wrote outside the enclave holds a customer's address or an order's own number."""
+def _check_no_private_values(root: Path) -> None:
+    """Check that no file of the lake holds a customer's address or an order number."""
     for path in (root / ".wellspring" / "lake").rglob("*"):
         if path.is_file():
             content = path.read_bytes()
@@ -176,25 +166,25 @@ def _nothing_private(root: Path) -> None:
             assert b"ORD-0" not in content
 
 
-def orders(path: Path, *, days: int = 300, a_day: int = 60, seed: int = 5) -> None:
-    """Write a shop's orders: a row when one is placed, and a row when it is known whether it came back."""
+def write_orders(path: Path, *, days: int = 300, a_day: int = 60, seed: int = 5) -> None:
+    """Write the orders of a shop: a row when an order is placed, and a row when its return is decided."""
     draw = random.Random(seed)
-    leaning = {f"C{number:05d}": draw.gauss(0, 0.7) for number in range(1500)}
+    effects = {f"C{number:05d}": draw.gauss(0, 0.7) for number in range(1500)}
     begin = datetime(2026, 1, 1)
     rows: list[tuple[datetime, list[str]]] = []
     for number in range(days * a_day):
         instant = begin + timedelta(seconds=number * 86400 // a_day)
-        user_name, kind = draw.choice(list(leaning)), draw.choice(["shoes", "shirts", "books", "lamps"])
+        customer, kind = draw.choice(list(effects)), draw.choice(["shoes", "shirts", "books", "lamps"])
         price, express = round(draw.lognormvariate(3.5, 0.6), 2), draw.random() < 0.3
-        odds = {"shoes": 0.4, "shirts": 0.0, "books": -2.2, "lamps": -1.2}[kind] + leaning[user_name]
+        odds = {"shoes": 0.4, "shirts": 0.0, "books": -2.2, "lamps": -1.2}[kind] + effects[customer]
         odds += 0.01 * (price - 35) - 0.6 * express
-        back = draw.random() < 1 / (1 + math.exp(-odds))
+        returned = draw.random() < 1 / (1 + math.exp(-odds))
         order = [
-            f"ORD-{number:06d}", user_name, f"{user_name.lower()}@mail.example", kind, f"{price:.2f}",
+            f"ORD-{number:06d}", customer, f"{customer.lower()}@mail.example", kind, f"{price:.2f}",
             str(draw.choice([1, 1, 1, 2, 3])), "yes" if express else "no", instant.strftime("%Y-%m-%d"),
         ]  # fmt: skip
         rows.append((instant, [*order, ""]))
-        rows.append((instant + timedelta(days=draw.uniform(3, 14)), [*order, "yes" if back else "no"]))
+        rows.append((instant + timedelta(days=draw.uniform(3, 14)), [*order, "yes" if returned else "no"]))
     end = begin + timedelta(days=days)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -1,4 +1,4 @@
-"""From a vendor's history to a proved answer: two people release a model, it is asked, killed, replayed and proved."""
+"""A released model on real servers: predictions, replays, proofs, refusals and killed processes."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ REQUESTS = 1_000
 SSN = "912-34-5678"
 
 
-class Answering(NamedTuple):
-    """A house that answers, and what its people saw when they made it so."""
+class ReleasedProject(NamedTuple):
+    """A project with a live release. self_approval: the refused approval by the proposer."""
 
     project: ServingProject
     candidate: str
     release: str
-    alone: TerminalResult
+    self_approval: TerminalResult
 
 
 @pytest.fixture(scope="module")
-def answering() -> Iterator[Answering]:
-    # Services of other users reach the project through these folders.
-    folder = Path(tempfile.mkdtemp(prefix="ws-answers-"))
+def released() -> Iterator[ReleasedProject]:
+    # Services under other users read the project through these folders.
+    folder = Path(tempfile.mkdtemp(prefix="ws-predictions-"))
     folder.chmod(0o755)
     project = ServingProject(folder / "project")
     try:
@@ -51,44 +51,44 @@ def answering() -> Iterator[Answering]:
         proposed = project.act("ines", "release", "propose", candidate)
         assert proposed.exit_code == 0, proposed.screen
         release = str(json.loads(proposed.out)["release"]["id"])
-        alone = project.act("ines", "release", "approve", release)
-        assert project.http("GET", f"/v1/models/{MODEL}").status == 404, "nothing answers before a second person"
+        self_approval = project.act("ines", "release", "approve", release)
+        assert project.http("GET", f"/v1/models/{MODEL}").status == 404, (
+            "no model is served before the second user approves"
+        )
         approved = project.act("omar", "release", "approve", release)
         assert approved.exit_code == 0, approved.screen
-        yield Answering(project, candidate, release, alone)
+        yield ReleasedProject(project, candidate, release, self_approval)
     finally:
         ProjectFixture.down(project.root)
         shutil.rmtree(folder)
 
 
 @pytest.fixture
-def project(answering: Answering) -> ServingProject:
-    return answering.project
+def project(released: ReleasedProject) -> ServingProject:
+    return released.project
 
 
 @pytest.fixture(scope="module")
-def keys(answering: Answering) -> list[dict[str, str]]:
-    """A thousand random things that can be asked about."""
-    return answering.project.sample_keys(REQUESTS)
+def keys(released: ReleasedProject) -> list[dict[str, str]]:
+    """A thousand random keys of the built edition."""
+    return released.project.sample_keys(REQUESTS)
 
 
-def test_nobody_approves_what_they_proposed(answering: Answering) -> None:
-    assert answering.alone.exit_code == 77
-    assert "Traceback" not in answering.alone.screen
-    approvals = [entry for entry in entries(answering.project, "approve") if entry["phase"] == "done"]
+def test_a_proposer_cannot_approve(released: ReleasedProject) -> None:
+    assert released.self_approval.exit_code == 77
+    assert "Traceback" not in released.self_approval.screen
+    approvals = [entry for entry in entries(released.project, "approve") if entry["phase"] == "done"]
     assert [approval["facts"]["user"] for approval in approvals] == ["user:omar"]
 
 
-def test_the_newest_is_asked_about_from_the_command_line(answering: Answering) -> None:
-    result = Prediction.model_validate(answering.project.must("predict", MODEL, "--newest"), strict=False)
-    assert (result.model, result.release) == (MODEL, answering.release)
+def test_predict_newest_from_the_command_line(released: ReleasedProject) -> None:
+    result = Prediction.model_validate(released.project.must("predict", MODEL, "--newest"), strict=False)
+    assert (result.model, result.release) == (MODEL, released.release)
     assert result.reasons
     assert result.signature is not None
 
 
-def test_a_thousand_answers_are_given_again_to_the_last_bit(
-    project: ServingProject, keys: list[dict[str, str]]
-) -> None:
+def test_a_thousand_predictions_replay_to_the_last_bit(project: ServingProject, keys: list[dict[str, str]]) -> None:
     with project.client() as client:
         arguments = {
             result.subject: result for result in (client.predict(MODEL, key, include_reasons=False) for key in keys)
@@ -100,20 +100,20 @@ def test_a_thousand_answers_are_given_again_to_the_last_bit(
     assert scores == {subject: result.score.hex() for subject, result in arguments.items()}
 
 
-def test_an_answer_is_proved_and_a_flipped_byte_is_named(
+def test_a_prediction_is_proved_and_a_flipped_byte_is_named(
     project: ServingProject, keys: list[dict[str, str]], tmp_path: Path
 ):
     result = project.http("POST", f"/v1/models/{MODEL}/predictions", {"keys": keys[0]})
     assert result.status == 200
     answer, expected, pack = tmp_path / "answer.json", tmp_path / "keys.txt", tmp_path / "pack"
     answer.write_bytes(result.body)
-    own_value = project.must("ledger", "key")
-    expected.write_text(f"{own_value['log']}\n{own_value['witness']}\n")
+    keys_document = project.must("ledger", "key")
+    expected.write_text(f"{keys_document['log']}\n{keys_document['witness']}\n")
     project.must("prove", f"prediction:{json.loads(result.body)['id']}", "--out", str(pack))
     words = ("verify", str(pack), "--key", str(expected), "--witness", str(expected), "--answer", str(answer))
     verified = project.run(*words)
     assert (verified.code, verified.document["findings"]) == (0, [])
-    # The whole story: from the vendor's drops, through the people, to the answer.
+    # The complete story: from the drops, through the approvals, to the prediction.
     actions = {json.loads(path.read_bytes())["action"] for path in (pack / "entries").iterdir()}
     assert actions >= {
         "land",
@@ -135,19 +135,21 @@ def test_an_answer_is_proved_and_a_flipped_byte_is_named(
     assert project.run(*words).code == 20
     answer.write_bytes(result.body)
 
-    spoilt = sorted((pack / "entries").iterdir())[2]
-    content = bytearray(spoilt.read_bytes())
+    changed = sorted((pack / "entries").iterdir())[2]
+    content = bytearray(changed.read_bytes())
     content[len(content) // 2] ^= 1
-    spoilt.write_bytes(content)
-    broken = project.run(*words)
-    assert broken.code == 20
-    assert f"entries/{spoilt.name}" in {item["file"] for item in broken.document["findings"]}
+    changed.write_bytes(content)
+    corrupted = project.run(*words)
+    assert corrupted.code == 20
+    assert f"entries/{changed.name}" in {item["file"] for item in corrupted.document["findings"]}
 
 
-def test_a_persons_number_is_no_key_and_is_not_repeated(project: ServingProject, keys: list[dict[str, str]]) -> None:
+def test_an_identifier_as_a_key_is_refused_and_not_repeated(
+    project: ServingProject, keys: list[dict[str, str]]
+) -> None:
     result = project.http("POST", f"/v1/models/{MODEL}/predictions", {"keys": dict.fromkeys(keys[0], SSN)})
     assert (result.status, SSN.encode() in result.body) == (422, False)
-    # As the name of a key it is no name that the model knows.
+    # As the name of a key it is an unknown name.
     result = project.http("POST", f"/v1/models/{MODEL}/predictions", {"keys": {**keys[0], SSN: "x"}})
     assert (result.status, SSN.encode() in result.body) == (404, False)
     assert project.http("GET", f"/v1/features/claim_features?key={SSN}").status == 422
@@ -156,7 +158,7 @@ def test_a_persons_number_is_no_key_and_is_not_repeated(project: ServingProject,
     assert not any(SSN in json.dumps(item) for item in project.journal("api"))
 
 
-def test_no_error_of_the_api_repeats_who_was_asked_about(project: ServingProject, keys: list[dict[str, str]]) -> None:
+def test_no_error_of_the_api_repeats_an_identifier(project: ServingProject, keys: list[dict[str, str]]) -> None:
     person = Person.of(population.planted(drops.PLANTED, drops.SEED)[0])
     result: list[APIResponse] = []
     for field in fields(person):
@@ -183,7 +185,7 @@ def test_no_error_of_the_api_repeats_who_was_asked_about(project: ServingProject
 
 
 @pytest.mark.parametrize(
-    "ask",
+    "send",
     [
         lambda project, keys: project.http("POST", "/v1/models/denails/predictions", {"keys": keys}),
         lambda project, _: project.http("GET", "/v1/models/denails"),
@@ -192,17 +194,17 @@ def test_no_error_of_the_api_repeats_who_was_asked_about(project: ServingProject
     ],
     ids=["predict", "model", "view", "address"],
 )
-def test_what_is_not_served_is_not_found(
+def test_an_unknown_address_is_not_found(
     project: ServingProject,
     keys: list[dict[str, str]],
-    ask: Callable[[ServingProject, dict[str, str]], tuple[int, bytes]],
+    send: Callable[[ServingProject, dict[str, str]], tuple[int, bytes]],
 ) -> None:
-    status, body = ask(project, keys[0])
+    status, body = send(project, keys[0])
     assert status == 404
     assert json.loads(body)["type"] == "urn:wellspring:not-found"
 
 
-def test_without_the_online_store_nothing_is_answered_and_then_right_again(
+def test_without_the_online_store_predictions_are_unavailable_until_it_restarts(
     project: ServingProject, keys: list[dict[str, str]]
 ) -> None:
     before = predictions_module.predict_scores(project, keys[:3])
@@ -216,14 +218,16 @@ def test_without_the_online_store_nothing_is_answered_and_then_right_again(
     assert predictions_module.predict_scores(project, keys[:3]) == before
 
 
-def test_a_restart_of_the_model_registry_changes_no_answer(project: ServingProject, keys: list[dict[str, str]]) -> None:
+def test_a_restart_of_the_model_registry_changes_no_prediction(
+    project: ServingProject, keys: list[dict[str, str]]
+) -> None:
     before = predictions_module.predict_scores(project, keys[:3])
     project.must("restart", "mlflow")
     assert predictions_module.predict_scores(project, keys[:3]) == before
 
 
 @pytest.mark.crash
-def test_no_answer_is_lost_when_a_process_is_killed_under_load(
+def test_no_prediction_is_lost_when_a_process_is_killed_under_load(
     project: ServingProject, keys: list[dict[str, str]]
 ) -> None:
     kills = [predictions_module.kill_server(project, server, keys[:100]) for server in ("api", "valkey")]
@@ -236,20 +240,20 @@ def test_no_answer_is_lost_when_a_process_is_killed_under_load(
     )
 
 
-def test_history_says_who_stands_behind_what_is_live(answering: Answering) -> None:
-    result = answering.project.must("history", MODEL)
+def test_history_names_proposer_and_approver(released: ReleasedProject) -> None:
+    result = released.project.must("history", MODEL)
     assert [(item["release"], item["action"], item["proposed_by"], item["approved_by"]) for item in result] == [
-        (answering.release, "promote", "user:ines", "user:omar")
+        (released.release, "promote", "user:ines", "user:omar")
     ]
-    assert answering.project.must("history", MODEL, "--at", "2020-01-01T00:00:00Z") == []
+    assert released.project.must("history", MODEL, "--at", "2020-01-01T00:00:00Z") == []
 
 
-def test_a_rollback_with_nothing_before_is_refused(answering: Answering) -> None:
-    output = answering.project.act("omar", "release", "rollback", MODEL)
+def test_a_rollback_without_an_earlier_release_is_refused(released: ReleasedProject) -> None:
+    output = released.project.act("omar", "release", "rollback", MODEL)
     assert output.exit_code == 77
     assert "nothing was live" in output.screen
-    listed = answering.project.must("release", "list")["releases"]
-    assert [(item["id"], item["live"]) for item in listed] == [(answering.release, True)]
+    listed = released.project.must("release", "list")["releases"]
+    assert [(item["id"], item["live"]) for item in listed] == [(released.release, True)]
 
 
 def entries(project: ServingProject, action: str) -> list[dict[str, Any]]:

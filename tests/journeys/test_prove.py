@@ -1,4 +1,4 @@
-"""A story is proved while the house is up, and once sealed when nothing runs; the pack verifies without the house."""
+"""Packs are written with running servers, and after sealing without them; they verify offline."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from tests.journeys.conftest import ProjectFixture
 pytestmark = pytest.mark.live
 
 
-class Result:
-    """What was published, what its first story was, and the keys by which it verifies."""
+class Shared:
+    """What was published, and the keys with which its packs verify."""
 
     edition = ""
     drop = ""
@@ -31,26 +31,26 @@ class Result:
 
 @pytest.fixture(scope="module")
 def published(project: ProjectFixture) -> ProjectFixture:
-    """A house that has published one set."""
+    """A project that has published one set."""
     drops.good(project.outbox, lines=60, members=60)
-    received = project.receive()
-    Result.edition = received["edition"]["id"]
-    Result.drop = next(item["drop"] for item in received["files"].values() if item["contract"] == "medical_claim")
+    ingested = project.ingest()
+    Shared.edition = ingested["edition"]["id"]
+    Shared.drop = next(item["drop"] for item in ingested["files"].values() if item["contract"] == "medical_claim")
     keys = project.run("ledger", "key", "--json").document
-    Result.log, Result.witness = keys["log"], keys["witness"]
+    Shared.log, Shared.witness = keys["log"], keys["witness"]
     return project
 
 
 def verified(pack: Path, *keys: str) -> Any:
-    """Verify as an auditor would: only wellspring_verify and its one library can be imported."""
+    """Verify as an auditor does: only wellspring_verify and its one library can be imported."""
     alone = pack.parent / "auditor"
     if not alone.exists():
         shutil.copytree(repository.SRC / "wellspring_verify", alone / "wellspring_verify")
         libraries = Path(cryptography.__file__).parents[1]
         for name in ("cryptography", "cffi", "_cffi_backend*", "pycparser"):
-            for matches in libraries.glob(name):
-                (alone / matches.name).symlink_to(matches)
-    # -I and -S: no site-packages, no PYTHONPATH, no folder that we stand in.
+            for library in libraries.glob(name):
+                (alone / library.name).symlink_to(library)
+    # -I and -S: no site-packages, no PYTHONPATH, no working directory.
     start = f"import sys; sys.path.insert(0, {str(alone)!r}); from wellspring_verify.cli import main; sys.exit(main())"
     absent = "import importlib.util as u; assert u.find_spec('wellspring') is None; "
     words = [sys.executable, "-I", "-S", "-c", absent + start, str(pack), "--json", *keys]
@@ -62,14 +62,14 @@ def verified(pack: Path, *keys: str) -> Any:
 
 
 def keys() -> tuple[str, ...]:
-    return ("--key", Result.log, "--witness", Result.witness)
+    return ("--key", Shared.log, "--witness", Shared.witness)
 
 
 @pytest.mark.parametrize("kind", ["drop", "edition", "dataset"])
-def test_a_story_is_proved_and_verifies_alone(published: ProjectFixture, tmp_path: Path, kind: str):
+def test_a_pack_verifies_offline(published: ProjectFixture, tmp_path: Path, kind: str):
     subject = {
-        "drop": f"drop:{Result.drop}",
-        "edition": f"edition:{Result.edition}",
+        "drop": f"drop:{Shared.drop}",
+        "edition": f"edition:{Shared.edition}",
         "dataset": "dataset:medical_claim",
     }
     output = published.run("prove", subject[kind], "--out", tmp_path / "pack", "--json")
@@ -80,7 +80,7 @@ def test_a_story_is_proved_and_verifies_alone(published: ProjectFixture, tmp_pat
     actions = {entry["action"] for entry in json_entries(tmp_path / "pack")}
     assert actions >= {"land", "admit", "stage", "publish"}
     assert story
-    # The contract of that day lies in the pack.
+    # The pack holds the contract of that time.
     contract = tmp_path / "pack" / "contracts" / "medical_claim@1.0.0.yaml"
     assert contract.read_bytes() == (published.project.contracts_dir / "medical_claim.odcs.yaml").read_bytes()
 
@@ -91,7 +91,7 @@ def json_entries(pack: Path) -> list[dict[str, Any]]:
 
 def test_without_a_key_the_signer_is_not_checked_and_a_flipped_byte_is_named(published: ProjectFixture, tmp_path: Path):
     pack = tmp_path / "pack"
-    assert published.run("prove", f"edition:{Result.edition}", "--out", pack).code == 0
+    assert published.run("prove", f"edition:{Shared.edition}", "--out", pack).code == 0
     assert verified(pack)["outcome"] == 10
     entry = sorted((pack / "entries").iterdir())[2]
     content = bytearray(entry.read_bytes())
@@ -102,41 +102,39 @@ def test_without_a_key_the_signer_is_not_checked_and_a_flipped_byte_is_named(pub
     assert f"entries/{entry.name}" in {finding["file"] for finding in report["findings"]}
 
 
-def test_another_house_did_not_sign_it(published: ProjectFixture, tmp_path: Path):
+def test_a_pack_does_not_verify_with_the_key_of_another_log(published: ProjectFixture, tmp_path: Path):
     from tests.builders.packs import built
 
     second = built(tmp_path / "other")
-    assert published.run("prove", f"drop:{Result.drop}", "--out", tmp_path / "pack").code == 0
+    assert published.run("prove", f"drop:{Shared.drop}", "--out", tmp_path / "pack").code == 0
     assert verified(tmp_path / "pack", "--key", second.key)["outcome"] == 20
 
 
 @pytest.mark.parametrize("subject", ["drop:{drop}x", "edition:{edition}x", "dataset:medical_clam"])
-def test_an_unknown_subject_is_answered_with_the_nearest(published: ProjectFixture, tmp_path: Path, subject: str):
-    requests = subject.format(drop=Result.drop, edition=Result.edition)
+def test_an_unknown_subject_gets_the_nearest_as_a_suggestion(published: ProjectFixture, tmp_path: Path, subject: str):
+    requests = subject.format(drop=Shared.drop, edition=Shared.edition)
     output = published.run("prove", requests, "--out", tmp_path / "pack")
     assert output.code == 66
     assert "did you mean" in output.err
     assert not (tmp_path / "pack").exists()
 
 
-def test_an_older_pack_still_verifies_after_more_was_received(published: ProjectFixture, tmp_path: Path):
+def test_an_older_pack_still_verifies_after_a_later_ingest(published: ProjectFixture, tmp_path: Path):
     pack = tmp_path / "pack"
-    assert published.run("prove", f"edition:{Result.edition}", "--out", pack).code == 0
+    assert published.run("prove", f"edition:{Shared.edition}", "--out", pack).code == 0
     drops.corrected(published.outbox, lines=60, members=60)
-    assert published.receive()["newly_published"]
+    assert published.ingest()["newly_published"]
     assert verified(pack, *keys())["outcome"] == 0
 
 
-def test_a_sealed_story_is_proved_with_the_servers_down_and_one_that_is_not_is_69(
-    published: ProjectFixture, tmp_path: Path
-):
-    # A drop that stops is told in the log, and nobody has sealed its story.
+def test_with_the_servers_down_only_a_sealed_story_is_proved(published: ProjectFixture, tmp_path: Path):
+    # The story of a stopped drop is in the ledger and is not sealed.
     drops.broken_schema(published.outbox, lines=60, members=60, month="2026-12")
-    received = published.receive(code=75)
-    stopped = received["files"]["medical_claim_2026-12.csv"]["drop"]
+    ingested = published.ingest(code=75)
+    stopped = ingested["files"]["medical_claim_2026-12.csv"]["drop"]
     published.down()
     try:
-        newest = f"edition:{received['edition']['id']}"
+        newest = f"edition:{ingested['edition']['id']}"
         assert published.run("prove", newest, "--out", tmp_path / "pack").code == 0
         assert verified(tmp_path / "pack", *keys())["outcome"] == 0
         output = published.run("prove", f"drop:{stopped}", "--out", tmp_path / "more")
@@ -154,7 +152,7 @@ def test_a_sealed_story_is_proved_with_the_servers_down_and_one_that_is_not_is_6
     assert {entry["action"] for entry in json_entries(tmp_path / "more")} == {"land", "admit", "alert"}
 
 
-def test_as_the_worker_a_pack_is_never_written_over_another_folder(published: ProjectFixture, tmp_path: Path):
+def test_a_pack_does_not_replace_other_files(published: ProjectFixture, tmp_path: Path):
     out = tmp_path / "mine"
     out.mkdir()
     (out / "thesis.txt").write_text("years of work")

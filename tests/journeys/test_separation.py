@@ -1,4 +1,4 @@
-"""As root the worker's user holds neither the enclave's keys nor its files nor the right to its vault."""
+"""As root the services run under separate users; the worker's user reaches no key, file or vault of the enclave."""
 
 from __future__ import annotations
 
@@ -22,42 +22,42 @@ pytestmark = [
 
 PROBE = """
 import json, os, socket, struct
-def tried(path):
+def open_path(path):
     try:
         if os.path.isdir(path):
             return f"listed {os.listdir(path)}"
         with open(path, "rb") as file:
             return f"read {len(file.read())} bytes"
-    except OSError as wrong:
-        return type(wrong).__name__
-def reached(path):
-    with socket.socket(socket.AF_UNIX) as door:
+    except OSError as error:
+        return type(error).__name__
+def connect(path):
+    with socket.socket(socket.AF_UNIX) as connection:
         try:
-            door.connect(path)
+            connection.connect(path)
             return "connected"
-        except OSError as wrong:
-            return type(wrong).__name__
-def asked(path, request):
-    with socket.socket(socket.AF_UNIX) as door:
-        door.settimeout(10)
+        except OSError as error:
+            return type(error).__name__
+def send_request(path, request):
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(10)
         try:
-            door.connect(path)
+            connection.connect(path)
             body = json.dumps(request).encode()
-            door.sendall(struct.pack(">I", len(body)) + body)
+            connection.sendall(struct.pack(">I", len(body)) + body)
         except PermissionError:
             return "PermissionError"
         except (BrokenPipeError, ConnectionResetError):
             pass
-        head = door.recv(4)
-        return json.loads(door.recv(65536)) if len(head) == 4 else "closed"
+        head = connection.recv(4)
+        return json.loads(connection.recv(65536)) if len(head) == 4 else "closed"
 """
 
 
 @pytest.fixture(scope="module")
 def secrets(project: ProjectFixture) -> list[Path]:
-    """Every secret of a house that has received something; each must be there, or a test of it proves nothing."""
+    """List the secret files of a project that has ingested drops; each must exist."""
     drops.good(project.outbox, lines=60, members=60)
-    project.receive()
+    project.ingest()
     if detect_privileges(project.project).separation != "user":
         pytest.skip("this container maps no other users")
     state = project.project.state_dir
@@ -74,18 +74,18 @@ def secrets(project: ProjectFixture) -> list[Path]:
         *list((state / "openbao").iterdir())[:2],
         *list((state / "postgres").iterdir())[:2],
     ]
-    assert len([path for path in originals if path.is_file()]) >= 2, "an original of each drop is kept"
+    assert len([path for path in originals if path.is_file()]) >= 2, "the original of each drop is stored"
     assert [path for path in named if not path.exists()] == []
     return named
 
 
 def database(project: ProjectFixture) -> Path:
-    """The door of the enclave's database."""
+    """Return the socket of the enclave's database."""
     return next(path for path in project.project.socket_path("postgres").iterdir() if path.is_socket())
 
 
-def as_the_user(project: ProjectFixture, paths: list[Path]) -> dict[str, Any]:
-    """Become the worker's user by fork and setuid, without any capability, and try."""
+def probe_as_worker(project: ProjectFixture, paths: list[Path]) -> dict[str, Any]:
+    """Fork, switch to the worker's user without capabilities, and try to open each path and socket."""
     socket_path = str(database(project))
     read, write = os.pipe()
     child = os.fork()
@@ -97,11 +97,11 @@ def as_the_user(project: ProjectFixture, paths: list[Path]) -> dict[str, Any]:
             os.setresuid(*[SERVICE_UIDS["worker"]] * 3)
             space: dict[str, Any] = {}
             exec(PROBE, space)
-            result = {str(path): space["tried"](str(path)) for path in paths}
-            result["vault"] = space["asked"](
+            result = {str(path): space["open_path"](str(path)) for path in paths}
+            result["vault"] = space["send_request"](
                 str(project.project.socket_path("vault")), {"op": "detokenize", "token": "t"}
             )
-            result["database"] = space["reached"](socket_path)
+            result["database"] = space["connect"](socket_path)
             os.write(write, json.dumps(result).encode())
         finally:
             os._exit(0)
@@ -112,46 +112,47 @@ def as_the_user(project: ProjectFixture, paths: list[Path]) -> dict[str, Any]:
     return result
 
 
-def test_a_process_of_the_workers_user_opens_no_secret_and_no_vault(project: ProjectFixture, secrets: list[Path]):
-    result = as_the_user(project, secrets)
+def test_a_process_of_the_worker_user_opens_no_secret_and_no_vault(project: ProjectFixture, secrets: list[Path]):
+    result = probe_as_worker(project, secrets)
     vault = result.pop("vault")
     assert vault == "PermissionError" or vault["slug"] == "refused"
     assert result.pop("database") == "PermissionError"
-    assert {path: matches for path, matches in result.items() if matches != "PermissionError"} == {}
+    assert {path: outcome for path, outcome in result.items() if outcome != "PermissionError"} == {}
 
 
 @pytest.mark.skipif(landlock.syscall(444, None, 0, 1) < 1, reason="this kernel has no Landlock")
-def test_the_real_worker_with_its_capability_opens_no_secret_and_no_vault(project: ProjectFixture, secrets: list[Path]):
+def test_the_confined_worker_opens_no_secret_and_no_vault(project: ProjectFixture, secrets: list[Path]):
     code = (
         f"{PROBE}\nfrom wellspring.runtime.sandbox import confine_process\n"
-        "told = {'confined': confine_process(project, role='worker'), 'uid': os.geteuid()}\n"
-        "told['paths'] = {path: tried(path) for path in json.loads(sys.stdin.read())}\n"
-        "told['vault'] = asked(str(project.socket_path('vault')), {'op': 'tokenize', 'domain': 'member', 'value': 'x'})\n"
-        f"told['database'] = reached({str(database(project))!r})\n"
-        "told['toml'] = tried(str(project.root / 'wellspring.toml'))\n"
-        "print(json.dumps(told))"
+        "result = {'confined': confine_process(project, role='worker'), 'uid': os.geteuid()}\n"
+        "result['paths'] = {path: open_path(path) for path in json.loads(sys.stdin.read())}\n"
+        "request = {'op': 'tokenize', 'domain': 'member', 'value': 'x'}\n"
+        "result['vault'] = send_request(str(project.socket_path('vault')), request)\n"
+        f"result['database'] = connect({str(database(project))!r})\n"
+        "result['toml'] = open_path(str(project.root / 'wellspring.toml'))\n"
+        "print(json.dumps(result))"
     )
     ran = run_as(project.project, "worker", code, stdin=json.dumps([str(path) for path in secrets]))
     assert ran.returncode == 0, ran.stderr
     result = json.loads(ran.stdout)
     assert (result["confined"], result["uid"]) == ("", SERVICE_UIDS["worker"])
-    assert {path: matches for path, matches in result["paths"].items() if matches != "PermissionError"} == {}
+    assert {path: outcome for path, outcome in result["paths"].items() if outcome != "PermissionError"} == {}
     assert result["vault"] == "PermissionError" or result["vault"]["slug"] == "refused"
     assert result["database"] == "PermissionError"
-    # It is a worker: what it needs it can read.
+    # It can read the project file, which it needs.
     assert result["toml"].startswith("read ")
 
 
-def test_the_same_probe_as_root_finds_each_of_them(project: ProjectFixture, secrets: list[Path]):
-    """Without this, a probe that finds nothing anywhere would pass."""
+def test_the_probe_as_root_opens_every_secret(project: ProjectFixture, secrets: list[Path]):
+    """The probe itself works: root can open every path."""
     space: dict[str, Any] = {}
     exec(PROBE, space)
-    matches = {str(path): space["tried"](str(path)) for path in secrets}
-    assert {path: output for path, output in matches.items() if not output.startswith(("read", "listed"))} == {}
-    assert space["reached"](str(database(project))) == "connected"
+    outcomes = {str(path): space["open_path"](str(path)) for path in secrets}
+    assert {path: output for path, output in outcomes.items() if not output.startswith(("read", "listed"))} == {}
+    assert space["connect"](str(database(project))) == "connected"
 
 
-def test_each_service_runs_as_the_user_that_status_says(project: ProjectFixture, secrets: list[Path]):
+def test_each_service_runs_under_its_own_user(project: ProjectFixture, secrets: list[Path]):
     servers = {item["name"]: item["uid"] for item in project.run("status", "--json").document["servers"]}
     assert servers["supervisor"] == os.geteuid()
     assert servers["enclave"] == SERVICE_UIDS["enclave"]
@@ -164,10 +165,11 @@ def test_each_service_runs_as_the_user_that_status_says(project: ProjectFixture,
 
 def test_the_worker_gets_no_credential_from_the_supervisor(project: ProjectFixture):
     code = (
-        "from wellspring.embedded.control_socket import request_credential\nfrom wellspring.errors import WellspringError\n"
+        "from wellspring.embedded.control_socket import request_credential\n"
+        "from wellspring.errors import WellspringError\n"
         "for role in ('worker', 'enclave'):\n"
-        "    try:\n        request_credential(project, role)\n        print('given')\n"
-        "    except WellspringError as wrong:\n        print(wrong.slug)"
+        "    try:\n        request_credential(project, role)\n        print('issued')\n"
+        "    except WellspringError as error:\n        print(error.slug)"
     )
     ran = run_as(project.project, "worker", code)
     assert ran.stdout.split() == ["refused", "refused"], ran.stderr

@@ -211,7 +211,7 @@ class DemoUsers:
         password = secrets.token_urlsafe(18)
         inputs = [("password: ", password), ("again: ", password)]
         result = run_in_pty([*self._command, "users", "enroll", name], inputs)
-        require_outcome(result.exit_code == 0, f"{name} is enrolled")
+        require_outcome(result.exit_code == 0, f"{name} is enrolled (the terminal shows {result.screen.strip()!r})")
         query = parse_qs(urlsplit(json.loads(result.out)["otpauth_url"]).query)
         self._secrets[name] = (password, query["secret"][0])
 
