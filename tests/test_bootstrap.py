@@ -62,7 +62,7 @@ def test_the_journal_is_let_go_also_when_the_run_fails(project_value: Project):
         pass
 
 
-def test_with_the_servers_down_the_house_does_not_open_and_leaves_nothing_open(project_value: Project):
+def test_with_the_servers_down_the_platform_does_not_open_and_leaks_no_descriptor(project_value: Project):
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(3):
         with pytest.raises(Unavailable), open_platform(project_value, Credential("r-1", "w")):

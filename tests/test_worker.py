@@ -17,7 +17,7 @@ from tests.builders import synthetic_world
 from tests.trust.test_approvals import release
 from wellspring import worker
 from wellspring.errors import ERRORS_BY_SLUG, Refused, Unavailable
-from wellspring.models.releases.promotion import ReleaseStore
+from wellspring.models.releases.store import ReleaseStore
 from wellspring.models.spec import artifact
 from wellspring.project import load_project
 from wellspring.records.record import format_instant
@@ -50,7 +50,7 @@ def play(root: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
 
 
 @pytest.mark.parametrize("run", sorted(worker.HANDLERS.keys() - {"prove", "releases", "history", "enrolled"}))
-def test_without_a_credential_a_run_that_needs_the_house_is_unavailable(play: Play, run: str):
+def test_without_a_credential_a_job_that_needs_servers_is_unavailable(play: Play, run: str):
     code, lines = play(run, "vendor")
     assert code == 69
     assert lines == [
@@ -110,7 +110,7 @@ def test_a_second_run_is_refused_while_one_is_under_way_and_free_after_it(play: 
     with worker.hold_writer_lock(load_project(root)):
         code, lines = play("accounts")
         assert code == 69
-        assert lines[0]["what"] == "another run is under way in this project"
+        assert lines[0]["what"] == "another run is in progress in this project"
     _, lines = play("accounts")
     assert "not running" in lines[0]["what"]
 
@@ -122,9 +122,9 @@ def test_the_lock_is_let_go_when_a_run_fails(root: Path):
         pass
 
 
-def test_a_house_that_was_never_up_is_unavailable_and_nothing_is_made(root: Path):
+def test_a_project_that_was_never_started_is_unavailable_and_creates_no_file(root: Path):
     (root / ".wellspring").rmdir()
-    with pytest.raises(Unavailable, match="never been up"), worker.hold_writer_lock(load_project(root)):
+    with pytest.raises(Unavailable, match="never started"), worker.hold_writer_lock(load_project(root)):
         pass
     assert [path.name for path in root.iterdir()] == ["wellspring.toml"]
 
@@ -228,5 +228,5 @@ def test_a_history_without_a_switch_is_empty(play: Play, root: Path, instant: st
 def test_an_instant_that_is_none_is_78(play: Play, books: Path, instant: str):
     code, lines = play("history", "denials", params={"instant": instant})
     assert code == 78
-    assert "is no instant" in lines[0]["what"]
+    assert "is not a timestamp" in lines[0]["what"]
     assert lines[0]["fix"] == "write it as 2026-11-25T14:00:00Z"

@@ -1,6 +1,6 @@
 """wellspring: an MLOps platform that records evidence for every step from a vendor's file to a signed prediction.
 
-A project may import these names. All other modules are internal (docs/journey.md).
+A project may import these names. All other modules are internal (docs/workflows.md).
 """
 
 from __future__ import annotations

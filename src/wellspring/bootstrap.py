@@ -1,4 +1,4 @@
-"""Project -> Assembly of open ports: the one file that chooses vendors. Frozen, no methods."""
+"""Composition root: opens the adapters that a project configures, and wires them into a `Platform`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class Credential(NamedTuple):
-    """What a process is born with: its role, and a wrapped secret-id that works a single time."""
+    """The credential of a new process: its role id, and a wrapped secret id that can be used once."""
 
     role_id: str
     wrapped: str
@@ -42,7 +42,7 @@ class Credential(NamedTuple):
 
 @dataclass(frozen=True)
 class LedgerAccess:
-    """What can be read and written without any server: the ledger as it stands, and this process's own journal."""
+    """The local ledger and this process's journal; usable without any server."""
 
     project: Project
     clock: Clock
@@ -53,7 +53,7 @@ class LedgerAccess:
 
 @dataclass(frozen=True)
 class Platform:
-    """The open ports of one run. Steps receive what they need by keyword; nobody keeps the whole."""
+    """The open ports of one run. Workflows pass the ports that a step needs as keyword arguments."""
 
     project: Project
     clock: Clock
@@ -67,9 +67,9 @@ class Platform:
 
 
 class ReleaseLoaders(NamedTuple):
-    """What loads releases, for whoever serves them and for whoever makes one live: never other checks for the two.
+    """Loaders of releases, shared by serving and promotion so that both apply the same checks.
 
-    views: the definitions of a digest; domains: reads the contracts.
+    load_views: feature views by digest; load_token_domains: token domains from the contracts.
     """
 
     load_release: Callable[[Release], LoadedRelease]
@@ -79,7 +79,7 @@ class ReleaseLoaders(NamedTuple):
 
 @contextmanager
 def open_ledger(project: Project, *, service: str = "worker", clock: Clock | None = None) -> Iterator[LedgerAccess]:
-    """Open the ledger for reading, and this service's journal for its own lines."""
+    """Open the ledger for reading and the journal of a service for writing."""
     from wellspring.observe.lineage import LineageWriter
     from wellspring.observe.metrics import StepMetrics
     from wellspring.observe.recorder import StepRecorder
@@ -114,7 +114,7 @@ def open_ledger(project: Project, *, service: str = "worker", clock: Clock | Non
 
 @contextmanager
 def open_platform(project: Project, credential: Credential, *, clock: Clock | None = None) -> Iterator[Platform]:
-    """Log in and open every port of the worker. Raises Unavailable when a server is down, Refused for a bad login."""
+    """Log in and open the worker's ports. Raises Unavailable when a server is down, Refused for an invalid login."""
     from wellspring.lake.lake import Lake
     from wellspring.trust.identity.openbao import login_service
     from wellspring.trust.keys.openbao import OpenBaoSigner
@@ -181,7 +181,7 @@ def open_model_registry(project: Project) -> MlflowRegistry:
 
 
 def open_model_store(ledger: LedgerAccess, public_key: bytes) -> ModelStore:
-    """Open the folder of trained models. public: the 32 bytes of the key that signs them."""
+    """Open the store of trained models. public_key: the 32 bytes of the key that signs them."""
     from wellspring.models.training.train import ModelStore
     from wellspring.stores.objects.disk import DiskContentStore
     from wellspring_verify import notes
@@ -192,7 +192,7 @@ def open_model_store(ledger: LedgerAccess, public_key: bytes) -> ModelStore:
 
 
 def open_release_loaders(project: Project, clock: Clock, key: notes.VerifierKey) -> ReleaseLoaders:
-    """Bind what loads releases. key: the signer of models."""
+    """Build the loaders of releases. key: verifies the signatures of models."""
     from wellspring.data.contracts import contract
     from wellspring.data.features import views
     from wellspring.serving import release_cache
@@ -208,7 +208,7 @@ def open_release_loaders(project: Project, clock: Clock, key: notes.VerifierKey)
     def load_token_domains() -> TokenDomains:
         contracts: list[DataContract] = []
         for path in sorted(project.contracts_dir.glob(contract.CONTRACT_GLOB)):
-            # A mistake in a contract that a release does not need keeps nobody from going back to it.
+            # An error in an unrelated contract must not block a rollback.
             with suppress(ProjectError):
                 contracts.append(contract.load_contract(path, tenant=project.tenant, known_since=clock.now()))
         return release_cache.collect_token_domains(contracts)
@@ -221,8 +221,9 @@ def open_release_loaders(project: Project, clock: Clock, key: notes.VerifierKey)
 
 
 def open_release_context(platform: Platform) -> ReleaseContext:
-    """Open what serves models: releases, their approvals, and what shows them."""
-    from wellspring.models.releases.promotion import ReleaseContext, ReleaseStore
+    """Open the release context: the releases, the ledger with their approvals, the lake and the model registry."""
+    from wellspring.models.releases.promotion import ReleaseContext
+    from wellspring.models.releases.store import ReleaseStore
 
     model_store = open_model_store(platform.ledger, platform.model_signer.public_key())
     return ReleaseContext(

@@ -1,8 +1,8 @@
-"""The runner of one run: under the worker's own user, holding the one lock that guards catalog and log.
+"""Executes one job as the worker user, holding the writer lock of the catalog and the ledger.
 
-Started as `python -m wellspring.worker RUN --project P`. Reads one JSON line on standard input: its credential (null
-for runs that need no server), and what else the run is given, a person's short login among it, which must stand in no
-argument list. Writes JSON lines on standard output: progress, then one result or one error.
+Started as `python -m wellspring.worker JOB --project P`. Reads one JSON line from standard input: the credential (null
+for jobs that need no server) and the parameters, which may include a user's login token and therefore must not be
+command line arguments. Writes JSON lines to standard output: progress, then one result or one error.
 """
 
 from __future__ import annotations
@@ -32,14 +32,12 @@ from wellspring.bootstrap import (
     open_platform,
     open_release_context,
 )
-from wellspring.data.features.materialize import schema_of, table_input
+from wellspring.data.features.materialize import engine_input, read_table_schema
 from wellspring.data.features.views import load_views_by_digest
 from wellspring.errors import NotFound, ProjectError, Refused, Unavailable, WellspringError
 from wellspring.models.releases.history import list_release_periods
-from wellspring.models.releases.promotion import ReleaseStore
-from wellspring.models.spec.artifact import list_candidates as candidates_of
-from wellspring.models.spec.artifact import read_artifact as read_artifact
-from wellspring.models.spec.artifact import read_candidate
+from wellspring.models.releases.store import ReleaseStore
+from wellspring.models.spec.artifact import list_candidates, read_artifact, read_candidate
 from wellspring.models.spec.definition import list_models
 from wellspring.project import Project, suggest_name
 from wellspring.records.record import format_instant
@@ -50,7 +48,7 @@ EmitEvent = Callable[[dict[str, Any]], None]
 
 
 class JobRequest(NamedTuple):
-    """One run: of which project, with which login, about what. given: what else it needs, by name."""
+    """One job: its project, credential, subject and further parameters by name."""
 
     project: Project
     credential: Credential | None
@@ -60,11 +58,11 @@ class JobRequest(NamedTuple):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one run and return its exit code."""
+    """Read the request from standard input, execute the job and return its exit code."""
     arguments = _parse_arguments(argv)
     line = sys.stdin.readline()
     payload: dict[str, Any] = json.loads(line) if line.strip() else {}
-    # What libraries print must not mix with our lines: they get standard error.
+    # Redirect the output of libraries to standard error: standard output is reserved for JSON lines.
     output = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     credential = payload.get("credential")
@@ -76,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
 def execute_job(
     arguments: argparse.Namespace, credential: Credential | None, output: TextIO, params: dict[str, Any] | None = None
 ) -> int:
-    """Carry out what was asked; every outcome is one JSON line."""
+    """Execute a job, write its outcome as one JSON line and return the exit code."""
 
     def emit(event: dict[str, Any]) -> None:
         output.write(json.dumps(event) + "\n")
@@ -102,16 +100,16 @@ def execute_job(
 
 @contextmanager
 def hold_writer_lock(project: Project) -> Iterator[None]:
-    """Hold the one lock that guards the catalog and the log. Raises Unavailable when another run holds it."""
+    """Hold the writer lock of the catalog and the ledger. Raises Unavailable when another run holds it."""
     try:
         lock = (project.state_dir / "writer.lock").open("a+")
     except FileNotFoundError:
-        raise Unavailable("the servers of this project have never been up", fix="run `wellspring up`") from None
+        raise Unavailable("the servers of this project were never started", fix="run `wellspring up`") from None
     with lock as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Unavailable("another run is under way in this project", fix="try again when it has ended") from None
+            raise Unavailable("another run is in progress in this project", fix="try again when it has ended") from None
         yield
 
 
@@ -136,14 +134,15 @@ def _handle_accounts(request: JobRequest) -> JsonValue:
     with _open_platform(request) as platform:
         platform.sequencer.integrate()
         drops = dict.fromkeys(
-            list_entry.entry.subject for list_entry in platform.ledger.index.list_entries(action="land")
+            land_entry.entry.subject for land_entry in platform.ledger.index.list_entries(action="land")
         )
         accounts = {drop: workflows.build_row_account(platform, drop.removeprefix("drop:")) for drop in drops}
         edition = platform.lake.get_edition()
         return {
             "edition": None if edition is None else edition.model_dump(mode="json"),
             "accounts": {
-                drop: {**item.model_dump(mode="json"), "balanced": item.balanced} for drop, item in accounts.items()
+                drop: {**account.model_dump(mode="json"), "balanced": account.balanced}
+                for drop, account in accounts.items()
             },
         }
 
@@ -207,31 +206,34 @@ def _handle_propose(request: JobRequest) -> JsonValue:
 
 def _handle_approve(request: JobRequest) -> JsonValue:
     with _open_platform(request) as platform:
-        release, person = workflows.approve_release(
+        release, user = workflows.approve_release(
             platform, open_release_context(platform), request.subject, token=str(request.params["token"])
         )
-        return {"release": release.model_dump(mode="json"), "user": person}
+        return {"release": release.model_dump(mode="json"), "user": user}
 
 
 def _handle_rollback(request: JobRequest) -> JsonValue:
     with _open_platform(request) as platform:
-        release, person = workflows.rollback_release(
+        release, user = workflows.rollback_release(
             platform, open_release_context(platform), request.subject, token=str(request.params["token"])
         )
-        return {"release": release.model_dump(mode="json"), "user": person}
+        return {"release": release.model_dump(mode="json"), "user": user}
 
 
 def _handle_releases(request: JobRequest) -> JsonValue:
     with open_ledger(request.project) as ledger:
         release_store, index = ReleaseStore(request.project.models_dir), ledger.index
-        candidates = [read_candidate(item, paths=release_store.paths) for item in candidates_of(release_store.paths)]
+        candidates = [
+            read_candidate(candidate_id, paths=release_store.paths)
+            for candidate_id in list_candidates(release_store.paths)
+        ]
         releases = sorted(
-            (release_store.get(list_id) for list_id in release_store.list_ids()),
-            key=lambda item: (item.known_since, item.id),
+            (release_store.get(release_id) for release_id in release_store.list_ids()),
+            key=lambda release: (release.known_since, release.id),
         )
         live_candidates = {
-            live_model: live_release.candidate if (live_release := release_store.get_live(live_model)) else ""
-            for live_model in release_store.live_models()
+            model: live_release.candidate if (live_release := release_store.get_live(model)) else ""
+            for model in release_store.live_models()
         }
 
         def evaluated_against_live(model: str, candidate: str) -> bool:
@@ -241,31 +243,33 @@ def _handle_releases(request: JobRequest) -> JsonValue:
         return {
             "candidates": [
                 {
-                    "model": item.model, "id": item.id, "run": item.run, "edition": item.edition,
-                    "outcome": item.verdict.outcome, "auc": round(item.scores.metrics["auc"].value, 4),
-                    "created_at": format_instant(item.known_since), "evaluated_against_live": evaluated_against_live(item.model, item.id),
+                    "model": candidate.model, "id": candidate.id, "run": candidate.run, "edition": candidate.edition,
+                    "outcome": candidate.verdict.outcome, "auc": round(candidate.scores.metrics["auc"].value, 4),
+                    "created_at": format_instant(candidate.known_since),
+                    "evaluated_against_live": evaluated_against_live(candidate.model, candidate.id),
                 }
-                for item in sorted(candidates, key=lambda element: (element.known_since, element.id))
+                for candidate in sorted(candidates, key=lambda candidate: (candidate.known_since, candidate.id))
             ],
             "releases": [
                 {
                     "model": release.model, "id": release.id, "candidate": release.candidate,
-                    "proposed_by": ", ".join(_entry_persons(index, release.subject, "propose")),
-                    "approved_by": ", ".join(_entry_persons(index, release.subject, "approve")),
-                    "live": release_store.live_id(release.model) == release.id, "evaluated_against_live": evaluated_against_live(release.model, release.candidate),
+                    "proposed_by": ", ".join(_entry_users(index, release.subject, "propose")),
+                    "approved_by": ", ".join(_entry_users(index, release.subject, "approve")),
+                    "live": release_store.live_id(release.model) == release.id,
+                    "evaluated_against_live": evaluated_against_live(release.model, release.candidate),
                 }
                 for release in releases
             ],
         }  # fmt: skip
 
 
-def _entry_persons(index: LedgerIndex, subject: str, action: str) -> list[str]:
+def _entry_users(index: LedgerIndex, subject: str, action: str) -> list[str]:
     entries = index.list_entries(subject=subject, action=action, phase="done")
     return sorted({str(indexed_entry.entry.facts.get("user", "")) for indexed_entry in entries})
 
 
 def _handle_enrolled(request: JobRequest) -> JsonValue:
-    """Name who is enrolled; with the servers up, those of this very moment too."""
+    """List the enrolled users; with the servers running, include the latest enrollments."""
     with ExitStack() as stack:
         if request.credential is None:
             index = stack.enter_context(open_ledger(request.project)).index
@@ -273,7 +277,7 @@ def _handle_enrolled(request: JobRequest) -> JsonValue:
             platform = stack.enter_context(open_platform(request.project, request.credential))
             platform.sequencer.integrate()
             index = platform.ledger.index
-        subjects = {list_entry.entry.subject for list_entry in index.list_entries(action="enroll", phase="done")}
+        subjects = {enroll_entry.entry.subject for enroll_entry in index.list_entries(action="enroll", phase="done")}
         return [subject.removeprefix("user:") for subject in sorted(subjects)]
 
 
@@ -294,29 +298,29 @@ def _parse_instant(text: str) -> datetime:
     except ValueError:
         parsed = None
     if parsed is None or parsed.utcoffset() is None:
-        raise ProjectError(f"{text[:40]!a} is no instant", fix="write it as 2026-11-25T14:00:00Z")
+        raise ProjectError(f"{text[:40]!a} is not a timestamp with a time zone", fix="write it as 2026-11-25T14:00:00Z")
     return parsed.astimezone(UTC)
 
 
 def _handle_latest_keys(request: JobRequest) -> JsonValue:
-    """Name the keys of the newest row that a model can be asked about, from the tables that it was trained on."""
+    """Return the keys of the newest rows that the live model can predict, from the tables of its views."""
     with _open_platform(request) as platform:
         release_store, edition = ReleaseStore(request.project.models_dir), workflows.latest_built_edition(platform)
         live_release = release_store.get_live(request.subject)
         if live_release is None:
-            raise NotFound(f"no release of {request.subject} is live", fix="see `wellspring release list`")
+            raise NotFound(f"{request.subject} has no live release", fix="see `wellspring release list`")
         model_store = open_model_store(platform.ledger, platform.model_signer.public_key())
         inference_spec = read_artifact(
             live_release.artifact, objects=model_store.objects, paths=model_store.paths, key=model_store.key
         ).spec
-        needed = dict.fromkeys(column for columns in inference_spec.keys.values() for column in columns)
+        key_columns = dict.fromkeys(column for columns in inference_spec.keys.values() for column in columns)
         for view in load_views_by_digest(request.project.lake_dir / "views", live_release.views).views:
-            column_names = schema_of(table_input(platform.lake, edition, view.table)).names
-            if set(needed) <= set(column_names):
-                rows = platform.lake.read_table(edition, view.table, [*needed, "known_since"])
+            column_names = read_table_schema(engine_input(platform.lake, edition, view.table)).names
+            if set(key_columns) <= set(column_names):
+                rows = platform.lake.read_table(edition, view.table, [*key_columns, "known_since"])
                 rows = rows.sort_by([("known_since", "descending")]).slice(0, int(request.params.get("count", 1)))
-                return [{name: str(row[name]) for name in needed} for row in rows.to_pylist()]
-        raise NotFound(f"no built table holds all of {', '.join(needed)}", fix="ask with COLUMN=TOKEN")
+                return [{name: str(row[name]) for name in key_columns} for row in rows.to_pylist()]
+        raise NotFound(f"no table of its views has the columns {', '.join(key_columns)}", fix="pass COLUMN=TOKEN")
 
 
 def _handle_replay_predictions(request: JobRequest) -> JsonValue:

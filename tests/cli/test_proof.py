@@ -76,7 +76,7 @@ def test_a_story_that_is_not_sealed_exits_69_with_the_servers_down(
 ):
     output = run("prove", subject, "--out", tmp_path / "mine", "--project", project)
     assert output.code == 69
-    assert "is not sealed in the log yet" in output.err
+    assert "is not sealed in the ledger" in output.err
     assert output.err.endswith("fix: run `wellspring up`\n")
     assert not (tmp_path / "mine").exists()
     assert not (project / ".wellspring" / "run.json").exists()

@@ -78,7 +78,7 @@ def test_an_edition_whose_bytes_were_changed_is_never_answered(tmp_path: Path):
         EditionStore(tmp_path).get_edition(item.id)
 
 
-def test_an_unknown_edition_is_told_with_the_nearest(tmp_path: Path):
+def test_an_unknown_edition_names_the_nearest(tmp_path: Path):
     item = edition()
     EditionStore(tmp_path).save_edition(item)
     with pytest.raises(NotFound) as near:

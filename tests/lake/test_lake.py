@@ -143,7 +143,7 @@ def test_a_drop_without_an_admitted_row_is_published_too(lake: Lake, step: Recor
     )
 
 
-def test_unknown_names_are_told_with_the_nearest(lake: Lake, step: RecordingStep):
+def test_unknown_tables_and_columns_name_the_nearest(lake: Lake, step: RecordingStep):
     edition = lake.publish(
         SOURCE, [lake.stage_part(drops.intake("a", CLAIMS, drops.rows(1)), CLAIMS, step=step)], step=step
     )
@@ -382,7 +382,7 @@ def test_rows_that_main_left_behind_are_forgotten_and_named(lake: Lake, step: Re
     warehouse.close()
 
 
-def test_a_second_writer_is_told_to_wait(lake: Lake, step: RecordingStep, tmp_path: Path):
+def test_a_second_writer_is_unavailable(lake: Lake, step: RecordingStep, tmp_path: Path):
     from wellspring.errors import Unavailable
 
     lake.stage_part(drops.intake("a", CLAIMS, drops.rows(2)), CLAIMS, step=step)

@@ -27,7 +27,7 @@ def test_other_rows_and_another_order_fail_by_digest(changed: pa.Table):
     assert [reason.code for reason in verdict.reasons] == ["rows_digest"]
 
 
-def test_another_count_is_told_as_such():
+def test_a_different_row_count_is_reported():
     verdict = audit_write(drops.rows(2), drops.intake("a", CLAIMS, drops.rows(3)), CLAIMS)
     assert [(reason.code, reason.count) for reason in verdict.reasons] == [("row_count", 2)]
 

@@ -148,29 +148,36 @@ class World:
         )
 
     def sends(
-        self, name: str, *, received: int = 10, quarantined: int = 0, good: bool = True, signature: DataContract = CLAIMS,
-        source: str = SOURCE,
+        self, name: str, *, received: int = 10, quarantined: int = 0, good: bool = True,
+        data_contract: DataContract = CLAIMS, source: str = SOURCE,
     ) -> str:  # fmt: skip
         """Put a file into the outbox; returns its drop's id."""
         drop = f"{source}-{name}"
-        self.vault.files.append(listed(name, "new", contract=signature.name))
-        self.vault.takes[name] = lambda: self.took(drop, name, received, quarantined, good, signature, source)
+        self.vault.files.append(listed(name, "new", contract=data_contract.name))
+        self.vault.takes[name] = lambda: self.took(drop, name, received, quarantined, good, data_contract, source)
         return drop
 
     def took(
-        self, drop: str, name: str, received: int, quarantined: int, good: bool, signature: DataContract, source: str
+        self,
+        drop: str,
+        name: str,
+        received: int,
+        quarantined: int,
+        good: bool,
+        data_contract: DataContract,
+        source: str,
     ) -> AdmissionResult:
         """Record what the enclave records of one file, and answer what it hands out."""
-        landed: dict[str, Any] = {"name": name, "contract": signature.name}
+        landed: dict[str, Any] = {"name": name, "contract": data_contract.name}
         with self.step("land", f"drop:{drop}", inputs=[Ref(name=f"source:{source}/{name}")], facts=landed):
             pass
         admitted = received - quarantined if good else 0
         self.admits(drop, received=received, admitted=admitted, quarantined=quarantined, good=good)
         self.vault.files = [
-            listed(path.name, "ingested", drop=drop, contract=signature.name) if path.name == name else path
+            listed(path.name, "ingested", drop=drop, contract=data_contract.name) if path.name == name else path
             for path in self.vault.files
         ]
-        return intake(drop, signature, admitted, quarantined=quarantined, good=good, source=source)
+        return intake(drop, data_contract, admitted, quarantined=quarantined, good=good, source=source)
 
     def admits(
         self, drop: str, *, part: int = 0, received: int, admitted: int, quarantined: int = 0, good: bool = True
@@ -215,12 +222,13 @@ def listed(name: str, state: Any, *, drop: str | None = None, contract: str | No
 
 
 def intake(
-    drop: str, signature: DataContract, admitted: int, *, part: int = 0, quarantined: int = 0, good: bool = True,
+    drop: str, data_contract: DataContract, admitted: int, *, part: int = 0, quarantined: int = 0, good: bool = True,
     source: str = SOURCE,
 ) -> AdmissionResult:  # fmt: skip
     named = Drop(
         tenant="acme", known_since=FixedClock().now(), id=drop, source=source, name=drop, digest="2" * 64, size=1,
-        contract=signature.name, contract_version=signature.version, contract_digest=signature.digest, replay_number=part,
+        contract=data_contract.name, contract_version=data_contract.version, contract_digest=data_contract.digest,
+        replay_number=part,
     )  # fmt: skip
     verdict = Verdict(subject=named.subject, outcome="pass") if good else BROKEN
     table: Any = object() if good else None
@@ -246,7 +254,7 @@ def fates(received: workflows.IngestResult) -> dict[str, str]:
 
 def test_a_good_set_is_published_as_one_and_confirmed():
     world = World()
-    a, b = world.sends("a"), world.sends("b", signature=PEOPLE)
+    a, b = world.sends("a"), world.sends("b", data_contract=PEOPLE)
     received = world.receive()
     assert fates(received) == {"a": "published", "b": "published"}
     assert received.newly_published
@@ -279,7 +287,7 @@ def test_one_stopped_drop_keeps_its_whole_set_waiting():
     world.sends("old")
     edition = world.receive().edition
     bad = world.sends("bad", good=False)
-    good = world.sends("people", signature=PEOPLE)
+    good = world.sends("people", data_contract=PEOPLE)
     received = world.receive()
     assert fates(received) == {"bad": "stopped", "people": "waiting"}
     assert received.edition == edition
@@ -291,10 +299,10 @@ def test_one_stopped_drop_keeps_its_whole_set_waiting():
     assert world.step.done("alert")[0].facts["codes"] == ["missing_column"]
 
 
-def test_the_next_good_drop_of_its_contract_settles_the_set_and_what_waited_is_told_too():
+def test_the_next_valid_drop_of_the_contract_publishes_the_set_and_reports_staged_files():
     world = World()
     world.sends("bad", good=False)
-    waited = world.sends("people", signature=PEOPLE)
+    waited = world.sends("people", data_contract=PEOPLE)
     world.receive()
     assert world.receive().verdict.outcome == "fail"
     mended = world.sends("mended")
@@ -329,11 +337,11 @@ def test_a_good_drop_of_another_contract_does_not_settle_it():
     world = World()
     world.sends("bad", good=False)
     world.receive()
-    world.sends("people", signature=PEOPLE)
+    world.sends("people", data_contract=PEOPLE)
     assert fates(world.receive()) == {"people": "waiting"}
 
 
-def test_a_stopped_drop_is_told_to_its_owner_once():
+def test_a_stopped_drop_raises_one_alert():
     world = World()
     world.sends("bad", good=False)
     world.receive()
@@ -461,7 +469,7 @@ def test_a_replay_that_repairs_nothing_is_refused():
     drop = world.sends("a", quarantined=3)
     world.receive()
     world.vault.takes[drop] = lambda: intake(drop, CLAIMS, 0, part=1, quarantined=3)
-    with pytest.raises(Refused, match="none of the 3 rows"):
+    with pytest.raises(Refused, match="none of the 3 quarantined rows"):
         workflows.replay_drop(world, drop)  # type: ignore[arg-type]
 
 

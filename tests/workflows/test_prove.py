@@ -14,7 +14,7 @@ from wellspring.records.data import Edition
 from wellspring.workflows import prove
 
 
-def test_a_story_that_is_not_sealed_needs_the_house(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_an_unsealed_story_needs_the_servers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     records: Any = SimpleNamespace(index=None, project=SimpleNamespace(lake_dir=tmp_path, models_dir=tmp_path))
     monkeypatch.setattr(prove.evidence, "collect_story", lambda index, subject: object())
     monkeypatch.setattr(prove.evidence, "collect_documents", lambda result, *folders: {})

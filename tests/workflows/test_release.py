@@ -221,8 +221,8 @@ def test_a_switch_that_a_crash_left_open_is_finished_first(project: ProjectFixtu
     project.world.approve(second)
     facts: Any = {"model": "denials", "previous_release": first.id, "user": "user:bo"}
     project.step.write(
-        "promote", "intent", second.subject, intent=None, inputs=[release_module.promotion.build_release_ref(second)], outputs=(),
-        facts=facts,
+        "promote", "intent", second.subject, intent=None,
+        inputs=[release_module.promotion.build_release_ref(second)], outputs=(), facts=facts,
     )  # fmt: skip
     assert project.rollback() == (first, "user:ana")
     assert project.step.open_intents() == []

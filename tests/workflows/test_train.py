@@ -33,9 +33,7 @@ class ProjectFixture:
         self.clock, self.model_signer = self.step.clock, object()
         self.ledger = SimpleNamespace(index=Index(self.step))
         self.sequencer = SimpleNamespace(integrate=self.integrate)
-        self.project = SimpleNamespace(
-            source_paths={"models": folder}, root=folder, lake_dir=folder, name="tiny"
-        )
+        self.project = SimpleNamespace(source_paths={"models": folder}, root=folder, lake_dir=folder, name="tiny")
         current = {item.id: item for item in (FIRST, NEXT, BUILT)}
         self.lake = SimpleNamespace(get_edition=lambda name=None, level="landed": current[name] if name else BUILT)
         self.model_store: Any = SimpleNamespace(paths="paths")
@@ -128,7 +126,7 @@ def test_a_run_is_trained_again_from_the_edition_that_it_names(project: ProjectF
     assert project.integrated == 1
 
 
-def test_a_project_without_models_is_told_so(project: ProjectFixture):
+def test_a_project_without_a_models_section_is_an_error(project: ProjectFixture):
     project.project.source_paths = {}
     with pytest.raises(ProjectError, match=r"no \[models\] section"):
         project.learn()

@@ -51,8 +51,8 @@ class ProjectFixture:
         monkeypatch.setattr(
             transform_module, "seal_stories", lambda project, subjects: self.did.append(f"seal {subjects}")
         )
-        monkeypatch.setattr(transform_module.building, "transform_edition", self.build)
-        monkeypatch.setattr(transform_module.online, "materialize_views", self.materialize)
+        monkeypatch.setattr(transform_module.build, "transform_edition", self.build)
+        monkeypatch.setattr(transform_module.materialize, "materialize_views", self.materialize)
         monkeypatch.setattr(transform_module.views, "load_views", self.load)
 
     def load(self, source: Path, name: str) -> FeatureViews:
@@ -100,7 +100,7 @@ def test_without_a_store_nothing_goes_online_and_no_view_is_asked_for(monkeypatc
     assert "features" not in project.did
 
 
-def test_a_mistake_in_the_definitions_is_told_before_anything_is_built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_an_error_in_the_definitions_is_reported_before_the_build(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     def load(path: Path, _: str) -> Any:
         raise ProjectError(f"{path}:1: NameError", fix="edit it")
 
@@ -114,7 +114,7 @@ def test_a_mistake_in_the_definitions_is_told_before_anything_is_built(monkeypat
 def test_before_anything_has_landed_nothing_is_built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     project = ProjectFixture(tmp_path, monkeypatch)
     project.landed = None
-    with pytest.raises(Refused, match="nothing has landed"):
+    with pytest.raises(Refused, match="no edition has landed"):
         project.transform("valkey")
     assert project.did == ["recover"]
 
@@ -128,7 +128,7 @@ def test_after_a_crash_behind_the_build_the_next_run_puts_it_online(monkeypatch:
     assert "online valkey" in project.did
 
 
-def test_after_a_crash_on_the_way_online_the_next_run_is_told_what_it_finishes(
+def test_after_a_crash_while_materializing_the_next_run_receives_the_open_intent(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     project = ProjectFixture(tmp_path, monkeypatch, die_at="materialize.view:written")
@@ -160,7 +160,7 @@ def test_features_are_looked_for_where_the_project_says():
 
 def test_before_the_first_build_there_is_no_built_edition(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     project: Any = ProjectFixture(tmp_path, monkeypatch)
-    with pytest.raises(Refused, match="nothing has been built") as raised:
+    with pytest.raises(Refused, match="no edition has been built") as raised:
         transform_module.latest_built_edition(project)
     assert raised.value.fix == "run `wellspring transform`"
     project.lake.get_edition = lambda level: BUILT

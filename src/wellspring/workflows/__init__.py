@@ -1,15 +1,15 @@
-"""The whole road: receive, replay, transform, materialize, learn, release, prove. READ THIS FIRST.
+"""The workflows: ingest, replay, transform, train, release, predict, prove. Read this module first.
 
-receive      a vendor's drops -> (inside the enclave: land, admit) -> staged, audited -> one landed edition, or why not
-replay       rows that waited in quarantine -> judged again by the contract of today -> the next landed edition
-transform    the newest landed edition -> (dbt, the leak audit) -> one built edition -> the newest features online
-learn        a built edition and a model file -> as known then, trained, judged -> a candidate, or why not
-propose, approve, rollback   a candidate -> one person asks, another signs -> what answers; either goes back
-(ask)        the API answers by itself: api.py, models/desk.py; each answer is journalled before it is sent
-replay       answers -> their rows out of the lake, vector and score again, equal to the last bit
-prove        anything with a name -> its story, sealed in the log, that verifies without the house
+ingest       drops of a vendor -> landed, admitted in the enclave -> staged, audited -> one landed edition
+replay       quarantined rows -> validated by the current contract -> the next landed edition
+transform    the newest landed edition -> dbt, leakage audit -> one built edition -> the newest features online
+train        a built edition and a model file -> point-in-time training set -> trained, evaluated -> a candidate
+propose, approve, rollback   a candidate -> proposed by one user, approved by another -> the live release
+predict      served by the API (api/app.py, serving/service.py); each prediction is journalled before it is sent
+replay       predictions -> their rows from the lake -> features and score recomputed, equal bit by bit
+prove        a subject -> its provenance story, sealed in the ledger -> a pack that verifies without the platform
 
-Every step records itself through `step`; nothing here opens a port: the `Assembly` is handed in by the door.
+Every step is recorded through `step`. Workflows open no ports: they receive an open `Platform`.
 """
 
 from wellspring.workflows.ingest import FileResult as FileResult

@@ -1,4 +1,4 @@
-"""From a vendor's drop to a landed edition: receive, and replay what waited in quarantine."""
+"""Ingestion: from a vendor's drop to a landed edition, and the replay of quarantined rows."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 WorkflowProgress = Callable[[str, int, int], None]
 FileStatus = Literal["published", "waiting", "stopped", "finding"]
 MAX_FILES_PER_EDITION = 100
-"""Files that become one edition at most."""
+"""Maximum number of files in one edition."""
 FINDING_MESSAGES = {
-    "changed": "the bytes changed under a name that was already taken; ask the vendor for a new name",
-    "unmatched": "the name fits no contract, or several, or is too long, or holds personal data; it waits untouched",
+    "changed": "the bytes changed after the file was ingested; ask the vendor to send it under a new name",
+    "unmatched": "the name matches no contract or several, is too long, or contains personal data; it was not ingested",
 }
 
 
 class FileResult(Frozen):
-    """What became of one file. account: of its drop, None for a file that never became one."""
+    """The result of one file. account: row account of its drop, None for a file that did not become a drop."""
 
     name: str
     status: FileStatus
@@ -43,10 +43,10 @@ class FileResult(Frozen):
 
 
 class IngestResult(Frozen):
-    """What one run of `receive` or `replay` did.
+    """The result of one run of `ingest` or `replay`.
 
-    edition: what readers see now; fresh: whether this run published it. age_seconds: since it was published.
-    verdict: fail when a drop stopped and its set therefore waits.
+    edition: the latest landed edition. newly_published: whether this run published it. age_seconds: time since its
+    publication. verdict: fail when a stopped drop holds back its set.
     """
 
     source: str
@@ -62,7 +62,7 @@ class IngestResult(Frozen):
 
 
 def ingest_source(platform: Platform, source: str, *, progress: WorkflowProgress | None = None) -> IngestResult:
-    """Bring in what is new in a source; publish its whole set as one edition, or keep the last good one and say so."""
+    """Ingest the new files of a source and publish the set as one edition; a stopped drop holds back the set."""
     platform.project.source_settings(source)
     recover_interrupted(platform)
     loaded_contracts = _read_contracts(platform)
@@ -70,7 +70,7 @@ def ingest_source(platform: Platform, source: str, *, progress: WorkflowProgress
     unhandled = [file for file in listed if not _is_handled(platform, file)]
     file_results: list[FileResult] = []
     newly_published = False
-    # An entry has 64 KiB, and the one of an edition names all its drops: a backfill becomes several editions.
+    # A ledger entry is limited to 64 KiB and a publish entry names all drops: a backfill becomes several editions.
     for start in range(0, max(len(unhandled), 1), MAX_FILES_PER_EDITION):
         batch = [
             _admit_file(platform, file, loaded_contracts, progress)
@@ -86,7 +86,7 @@ def ingest_source(platform: Platform, source: str, *, progress: WorkflowProgress
 
 
 def replay_drop(platform: Platform, drop_id: str, *, progress: WorkflowProgress | None = None) -> IngestResult:
-    """Judge the rows of a drop that wait in quarantine again, by its contract as it stands, and publish what passes."""
+    """Validate the quarantined rows of a drop by the current contract, and publish the rows that pass."""
     recover_interrupted(platform)
     landed = platform.ledger.index.list_entries(subject=f"drop:{drop_id}", action="land", phase="done")
     if not landed:
@@ -101,8 +101,8 @@ def replay_drop(platform: Platform, drop_id: str, *, progress: WorkflowProgress 
     if admission.table is None or admission.admitted == 0:
         remaining = admission.quarantined
         raise Refused(
-            f"none of the {remaining} rows that wait in {drop_id} keep {contract.name} {contract.version}",
-            fix=f"see why with `wellspring quarantine show {drop_id}`, then mend the contract or ask for a new file",
+            f"none of the {remaining} quarantined rows of {drop_id} pass {contract.name} {contract.version}",
+            fix=f"see why with `wellspring quarantine show {drop_id}`, then fix the contract or ask for a new file",
             verdict=admission.verdict,
         )
     _stage_admission(platform, admission)
@@ -114,7 +114,7 @@ def replay_drop(platform: Platform, drop_id: str, *, progress: WorkflowProgress 
 
 
 def recover_interrupted(platform: Platform) -> None:
-    """Finish what a crash left half done, before anything new: the log first, then each open publish."""
+    """Complete interrupted work: integrate the ledger, finish open publishes and stage lost replays."""
     platform.sequencer.integrate()
     finished = platform.lake.recover(platform.ledger.index.list_open_intents(), step=platform.step)
     if finished:
@@ -126,8 +126,8 @@ def recover_interrupted(platform: Platform) -> None:
 
 
 def build_row_account(platform: Platform, drop_id: str) -> RowAccount:
-    """Say where every row of a drop is. What is published is counted in the lake, the rest in the ledger."""
-    # What was refused or failed moved no row.
+    """Count the rows of a drop by state: published rows from the lake, all others from the ledger."""
+    # Refused and failed actions moved no row.
     entries = platform.ledger.index.list_entries(subject=f"drop:{drop_id}", phase="done")
     return reconciliation.reconcile_drop(entries, published=platform.lake.count_drop_rows(drop_id).published)
 
@@ -136,7 +136,7 @@ def build_row_account(platform: Platform, drop_id: str) -> RowAccount:
 
 
 def _is_handled(platform: Platform, file: SourceFile) -> bool:
-    """Tell whether a file was dealt with: it is in the lake, or it was stopped and its owner was told."""
+    """Return whether a file was handled: it is in the lake, or it was stopped and an alert was recorded."""
     if file.state != "ingested" or file.drop is None:
         return False
     if platform.lake.has_part(file.drop, 0):
@@ -145,7 +145,7 @@ def _is_handled(platform: Platform, file: SourceFile) -> bool:
 
 
 def _read_contracts(platform: Platform) -> tuple[DataContract, ...]:
-    """Read the project's contracts, and keep each by its digest: a story needs the contract of its own day."""
+    """Load the project's contracts and archive each by digest: a story refers to the contract of its time."""
     project = platform.project
     loaded_contracts = contracts.load_all(
         project.contracts_dir, tenant=project.tenant, known_since=platform.clock.now(), sources=project.sources
@@ -157,9 +157,9 @@ def _read_contracts(platform: Platform) -> tuple[DataContract, ...]:
 def _admit_file(
     platform: Platform, file: SourceFile, loaded_contracts: tuple[DataContract, ...], progress: WorkflowProgress | None
 ) -> FileResult:
-    """Ask the enclave for one file and stage what it hands out."""
+    """Let the enclave ingest one file, and stage the rows that it returns."""
     if file.state in {"changed", "unmatched"} or file.contract is None:
-        # The enclave has recorded the finding; it is told again at each run until a person has acted.
+        # The enclave has recorded the finding; each run reports it until a user acts.
         code = file.state if file.state in FINDING_MESSAGES else "unmatched"
         return FileResult(
             name=file.name, status="finding", reasons=(Reason(code=code, message=FINDING_MESSAGES[code]),)
@@ -168,7 +168,7 @@ def _admit_file(
     try:
         admission = platform.vault.ingest_file(file.source, file.name, contract.digest, progress=progress)
     except NotFound as exc:
-        # Deleted while it was read, or its original's days are over: this file's own fate, not the run's.
+        # Deleted while it was read, or its original has expired: affects this file only, not the run.
         return FileResult(name=file.name, status="finding", reasons=(Reason(code="file_missing", message=exc.what),))
     except Refused as refused:
         if refused.verdict is None or refused.verdict.outcome != "inconclusive":
@@ -190,7 +190,7 @@ def _admit_file(
 
 
 def _stage_admission(platform: Platform, admission: AdmissionResult) -> None:
-    """Stage rows by the contract that admitted them: the project's own may have been edited since."""
+    """Stage rows under the archived contract that admitted them: the project's contract may have changed since."""
     contract = contracts.load_archived(
         contract_archive_dir(platform.project),
         admission.drop.contract_digest,
@@ -201,12 +201,10 @@ def _stage_admission(platform: Platform, admission: AdmissionResult) -> None:
 
 
 def _stage_lost_replays(platform: Platform) -> None:
-    """Stage each replayed part that the enclave handed out and a crash kept from the lake; it answers it again."""
+    """Stage each replayed part that a crash kept out of the lake; the enclave returns the same rows again."""
     for admission_entry in platform.ledger.index.list_entries(action="admit", phase="done"):
-        drop, replay_number = (
-            admission_entry.entry.subject.removeprefix("drop:"),
-            reconciliation.count_fact(admission_entry, "replay_number"),
-        )
+        drop = admission_entry.entry.subject.removeprefix("drop:")
+        replay_number = reconciliation.count_fact(admission_entry, "replay_number")
         discarded = reconciliation.discarded_parts(
             platform.ledger.index.list_entries(subject=admission_entry.entry.subject, action="expire", phase="done")
         )
@@ -222,15 +220,15 @@ def _stage_lost_replays(platform: Platform) -> None:
             try:
                 admission = platform.vault.replay_quarantined(drop, str(contract_digest))
             except NotFound:
-                # Its retention ended first: the enclave has discarded these rows, and said so.
+                # Its retention ended: the enclave has discarded these rows and recorded it.
                 continue
             _stage_admission(platform, admission)
 
 
 def _record_alert(platform: Platform, file_result: FileResult, contract: DataContract) -> None:
-    """Leave an alert record for the contract's owner: who must act, on what, and why.
+    """Record an alert for the contract's owner: contract, contact and reason codes.
 
-    Written when all files of the run are taken: only a drop that lands after it can replace the stopped one.
+    Recorded after all files of the batch are ingested: only a drop that lands after it can replace the stopped one.
     """
     with platform.step("alert", f"drop:{file_result.drop}") as act:
         act.add_inputs(Ref(name=f"contract:{contract.name}@{contract.version}", digest=contract.digest))
@@ -246,7 +244,7 @@ def _record_alert(platform: Platform, file_result: FileResult, contract: DataCon
 
 
 def _publish_if_complete(platform: Platform, source: str, file_results: list[FileResult]) -> IngestResult:
-    """Publish everything staged of this source as one edition, unless a drop of the set is stopped."""
+    """Publish all staged parts of a source as one edition, unless a drop of the set is stopped."""
     platform.sequencer.integrate()
     staged_parts = tuple(staged_part for staged_part in platform.lake.staged_parts() if staged_part.source == source)
     stopped = _stopped_drops(platform, source)
@@ -269,7 +267,7 @@ def _publish_if_complete(platform: Platform, source: str, file_results: list[Fil
     reasons = tuple(
         Reason(
             code="set_incomplete",
-            message=f"drop {drop} is stopped; the set waits until a good drop of {name} replaces it",
+            message=f"drop {drop} is stopped; the set is not published until a valid drop of {name} replaces it",
         )
         for drop, name in stopped.items()
     )
@@ -288,7 +286,7 @@ def _publish_if_complete(platform: Platform, source: str, file_results: list[Fil
 
 
 def _earlier_result(platform: Platform, staged_part: StagedPart) -> FileResult:
-    """Tell of a drop that an earlier run staged, and this one published."""
+    """Return the result of a drop that an earlier run staged and this run published."""
     landed = platform.ledger.index.list_entries(subject=f"drop:{staged_part.drop}", action="land", phase="done")
     name = str(landed[0].entry.facts["name"]) if landed else staged_part.drop
     return FileResult(name=name, status="waiting", drop=staged_part.drop, contract=staged_part.contract)
@@ -311,30 +309,30 @@ def _settle_result(platform: Platform, file_result: FileResult, *, newly_publish
 
 
 def _stopped_drops(platform: Platform, source: str) -> dict[str, str]:
-    """Name the drops (id -> contract) that stop this source's set.
+    """Return the drops (id -> contract) that hold back the set of a source.
 
-    A stopped drop is replaced by a good one of its contract that landed after its owner was told: not by another
-    file of the same run, which says nothing about it, and not by one of which no row could be admitted.
+    A stopped drop is replaced by a valid drop of its contract that landed after the alert: not by another file of the
+    same batch, which is unrelated to it, and not by a drop without any admitted row.
     """
     index = platform.ledger.index
     landed = {
-        list_entry.entry.subject: list_entry
-        for list_entry in index.list_entries(action="land", phase="done")
-        if any(ref.name.startswith(f"source:{source}/") for ref in list_entry.entry.inputs)
+        land_entry.entry.subject: land_entry
+        for land_entry in index.list_entries(action="land", phase="done")
+        if any(ref.name.startswith(f"source:{source}/") for ref in land_entry.entry.inputs)
     }
     alert_indexes = {
-        list_entry.entry.subject: list_entry.index for list_entry in index.list_entries(action="alert", phase="done")
+        alert_entry.entry.subject: alert_entry.index for alert_entry in index.list_entries(action="alert", phase="done")
     }
     stopped: dict[str, str] = {}
     replacements: list[tuple[str, int]] = []
-    for indexed_entry in index.list_entries(action="admit", phase="done"):
-        land_entry = landed.get(indexed_entry.entry.subject)
-        if land_entry is None or indexed_entry.entry.facts["replay_number"] != 0:
+    for admission_entry in index.list_entries(action="admit", phase="done"):
+        land_entry = landed.get(admission_entry.entry.subject)
+        if land_entry is None or admission_entry.entry.facts["replay_number"] != 0:
             continue
         name = str(land_entry.entry.facts["contract"])
-        if indexed_entry.entry.facts["outcome"] != "pass":
-            stopped[indexed_entry.entry.subject] = name
-        elif reconciliation.count_fact(indexed_entry, "admitted") > 0:
+        if admission_entry.entry.facts["outcome"] != "pass":
+            stopped[admission_entry.entry.subject] = name
+        elif reconciliation.count_fact(admission_entry, "admitted") > 0:
             replacements.append((name, land_entry.index))
     return {
         subject.removeprefix("drop:"): name
@@ -348,19 +346,19 @@ def _stopped_drops(platform: Platform, source: str) -> dict[str, str]:
 
 
 def _confirm_published(platform: Platform) -> None:
-    """Tell the enclave of each published part that it has not heard of: a crash came between publish and settle."""
+    """Confirm to the enclave each published part without a `settle` entry: a crash came between publish and settle."""
     index = platform.ledger.index
     settled_parts = {
-        (list_entry.entry.subject, reconciliation.count_fact(list_entry, "replay_number"))
-        for list_entry in index.list_entries(action="settle", phase="done")
+        (settle_entry.entry.subject, reconciliation.count_fact(settle_entry, "replay_number"))
+        for settle_entry in index.list_entries(action="settle", phase="done")
     }
-    # The intent names the rows, and a `done` says that readers see them: of a failed publish there is none.
-    published = {list_entry.entry.subject for list_entry in index.list_entries(action="publish", phase="done")}
-    intents = [list_entry.entry for list_entry in index.list_entries(action="publish", phase="intent")]
+    # The intent names the rows; only a completed publish has a `done` entry.
+    published = {publish_entry.entry.subject for publish_entry in index.list_entries(action="publish", phase="done")}
+    intents = [publish_entry.entry for publish_entry in index.list_entries(action="publish", phase="intent")]
     waiting_parts = {(staged_part.drop, staged_part.replay_number) for staged_part in platform.lake.staged_parts()}
     for name in {ref.name for intent in intents if intent.subject in published for ref in intent.inputs}:
         if not name.startswith("rows:"):
-            # A built edition was made of a landed one: it moved no row.
+            # The inputs of a built edition are not rows of a drop.
             continue
         drop, _, replay_number = name.removeprefix("rows:").rpartition("/")
         if (drop, int(replay_number)) not in waiting_parts and (
@@ -370,7 +368,7 @@ def _confirm_published(platform: Platform) -> None:
             platform.vault.confirm_published(drop, int(replay_number))
 
 
-# --- small readings ---------------------------------------------------------------------------------------------------
+# --- lookups ----------------------------------------------------------------------------------------------------------
 
 
 def _find_contract(loaded_contracts: Iterable[DataContract], name: str) -> DataContract:

@@ -1,4 +1,4 @@
-"""From a subject to its story: sealed in the log, packed with proofs, verified without the house."""
+"""Provenance stories: collected for a subject, sealed in the ledger, and written as packs with proofs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class WrittenPack(NamedTuple):
-    """A written story. entries: how many lines of the log it proves."""
+    """A written evidence pack. entries: number of ledger entries that it proves."""
 
     subject: str
     folder: Path
@@ -24,10 +24,10 @@ class WrittenPack(NamedTuple):
 
 
 def prove_subject(ledger: LedgerAccess, subject: str, folder: Path, *, platform: Platform | None = None) -> WrittenPack:
-    """Write the story of `drop:ID`, `edition:ID` or `dataset:NAME` into `folder`, with proofs.
+    """Write the provenance story of a subject, such as `drop:ID` or `dataset:NAME`, with proofs into `folder`.
 
-    A story that is already sealed in the signed log needs no server. Otherwise the house must be up to seal it:
-    raises Unavailable when `house` is None.
+    A sealed story needs no server. Sealing needs an open platform: raises Unavailable without one when the story
+    is not sealed.
     """
     if platform is not None:
         platform.sequencer.integrate()
@@ -36,7 +36,7 @@ def prove_subject(ledger: LedgerAccess, subject: str, folder: Path, *, platform:
     if evidence.find_seal(ledger.index, story, documents) is None:
         if platform is None:
             raise Unavailable(
-                f"the story of {subject} is not sealed in the log yet, and the servers are down",
+                f"the story of {subject} is not sealed in the ledger, and the servers are down",
                 fix="run `wellspring up`",
             )
         evidence.seal_story(platform.step, ledger.index, story, documents)
@@ -48,18 +48,18 @@ def prove_subject(ledger: LedgerAccess, subject: str, folder: Path, *, platform:
 
 
 def collect_documents(ledger: LedgerAccess, story: evidence.ProvenanceStory) -> dict[str, bytes]:
-    """Find the texts that entries of a story name by digest: contracts, releases, candidates, manifests."""
+    """Collect the documents that a story refers to by digest: contracts, releases, candidates, manifests."""
     project = ledger.project
     return evidence.collect_documents(story, contract_archive_dir(project), project.models_dir)
 
 
 def contract_archive_dir(project: Project) -> Path:
-    """The folder of all contracts that rows were ever held against, by digest."""
+    """Return the folder of archived contracts, named by digest."""
     return project.lake_dir / "contracts"
 
 
 def seal_edition(platform: Platform, edition: Edition) -> None:
-    """Seal the stories of what was just published, so that proving them later needs no server."""
+    """Seal the stories of a published edition, its drops and its tables, so that proving them needs no server."""
     subjects = [edition.subject, *(f"drop:{drop}" for drop in edition.drops)]
     if edition.level == "landed":
         subjects += [f"dataset:{table_snapshot.table}" for table_snapshot in edition.tables]
@@ -67,7 +67,7 @@ def seal_edition(platform: Platform, edition: Edition) -> None:
 
 
 def seal_stories(platform: Platform, subjects: Iterable[str]) -> None:
-    """Seal stories as they stand now; what is sealed already is left alone."""
+    """Seal the current stories of subjects; stories that are already sealed are not changed."""
     for subject in subjects:
         story = evidence.collect_story(platform.ledger.index, subject)
         evidence.seal_story(platform.step, platform.ledger.index, story, collect_documents(platform.ledger, story))

@@ -1,4 +1,4 @@
-"""From a candidate to what answers, and back: a person proposes, another approves, either goes back."""
+"""Releases: proposal by one user, approval by another, rollback, and the replay of predictions."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def propose_release(
     model_store: ModelStore,
     token: str,
 ) -> Release:
-    """Ask, as the person whose login this is, for a candidate to be released. Raises Refused, NotFound, Broken."""
-    with users.resume_session(platform.project, token) as person:
+    """Propose a candidate for release as the user of a login token. Raises Refused, NotFound, CorruptedError."""
+    with users.resume_session(platform.project, token) as user:
         _recover_releases(platform, release_context)
         candidate = artifact.read_candidate(candidate_id, paths=model_store.paths)
         if not candidate.verdict.passed:
             raise Refused(
-                f"{candidate.subject} did not pass its gate", fix="learn a better one", verdict=candidate.verdict
+                f"{candidate.subject} did not pass its gate", fix="train a better candidate", verdict=candidate.verdict
             )
         model_artifact = artifact.read_artifact(
             candidate.artifact, objects=model_store.objects, paths=model_store.paths, key=model_store.key
@@ -49,10 +49,10 @@ def propose_release(
         proposed_release = release_context.release_store.save(proposed_release)
         candidate_ref = Ref(name=candidate.subject, digest=artifact.candidate_digest(candidate))
         try:
-            approvals.propose(
+            approvals.record_proposal(
                 proposed_release,
                 candidate_ref,
-                person,
+                user,
                 ledger=platform.ledger.index,
                 policies=policies,
                 step=platform.step,
@@ -65,28 +65,28 @@ def propose_release(
 def approve_release(
     platform: Platform, release_context: promotion.ReleaseContext, release_id: str, *, token: str
 ) -> tuple[Release, str]:
-    """Approve a release as a second person, let it answer, and seal its story. Returns it, and who approved it.
+    """Approve a release as a second user, make it live and seal its story. Return the release and its approver.
 
-    Of what was approved before, only what never went live goes live: then a crash came in between.
+    An existing approval is executed only if the release was never live, that is, after a crash.
     """
     executor: promotion.PromotionExecutor | None = None
-    with users.resume_session(platform.project, token) as person:
+    with users.resume_session(platform.project, token) as user:
         _recover_releases(platform, release_context)
         proposed_release = release_context.release_store.get(release_id)
         policies = policy.load_policies(platform.project.source_paths.get("policies"))
         approval = approvals.find_approval(platform.ledger.index, proposed_release)
         if approval is not None:
-            # Who approved it need not be here: whoever is must be allowed to.
-            executor = promotion.PromotionExecutor(person.principal, policies)
+            # Another user approved it earlier: the policies must allow the current user to execute the approval.
+            executor = promotion.PromotionExecutor(user.principal, policies)
         else:
             try:
                 with platform.step(
                     "check", proposed_release.subject, inputs=[promotion.build_release_ref(proposed_release)]
                 ):
-                    # Nobody signs for what could not go live then.
+                    # Refuse the approval of a release that could not become live.
                     promotion.require_current_comparison(proposed_release, release_context)
-                approval = approvals.approve(
-                    proposed_release, person, platform.ledger.index, policies, step=platform.step
+                approval = approvals.record_approval(
+                    proposed_release, user, platform.ledger.index, policies, step=platform.step
                 )
                 platform.step.crash_point("workflows.approve:approved")
             finally:
@@ -104,17 +104,17 @@ def approve_release(
 def rollback_release(
     platform: Platform, release_context: promotion.ReleaseContext, model: str, *, token: str
 ) -> tuple[Release, str]:
-    """Serve again what a model served before, as the person whose login this is."""
-    with users.resume_session(platform.project, token) as person:
+    """Restore the previous release of a model as the user of a login token. Return it and the user's name."""
+    with users.resume_session(platform.project, token) as user:
         _recover_releases(platform, release_context)
         policies = policy.load_policies(platform.project.source_paths.get("policies"))
         try:
             restored_release = promotion.rollback_release(
-                model, person.principal, release_context, policies=policies, step=platform.step
+                model, user.principal, release_context, policies=policies, step=platform.step
             )
         finally:
             platform.sequencer.integrate()
-    return restored_release, person.principal.name
+    return restored_release, user.principal.name
 
 
 def replay_predictions(
@@ -124,7 +124,7 @@ def replay_predictions(
     *,
     model_store: ModelStore,
 ) -> list[ReproductionResult]:
-    """Give answers again from the lake, and compare them to the last bit."""
+    """Recompute predictions from the lake and compare them bit by bit."""
     recover_interrupted(platform)
     replayer = PredictionReplayer(
         index=platform.ledger.index,
@@ -139,7 +139,7 @@ def replay_predictions(
 
 
 def _recover_releases(platform: Platform, release_context: promotion.ReleaseContext) -> None:
-    """Finish what a crash left half done: the log, the lake, then what answers."""
+    """Complete interrupted work: the ledger, the lake, then releases."""
     recover_interrupted(platform)
     if promotion.recover_releases(platform.ledger.index.list_open_intents(), release_context, step=platform.step):
         platform.sequencer.integrate()

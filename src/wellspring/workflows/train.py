@@ -1,4 +1,4 @@
-"""From a built edition to a candidate that its gate let pass."""
+"""Training: from a built edition to a candidate that passed its gate, and the reproduction of a run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from wellspring.bootstrap import Platform
-    from wellspring.models.releases.promotion import ReleaseStore
+    from wellspring.models.releases.store import ReleaseStore
     from wellspring.models.tracking.mlflow import MlflowRegistry
     from wellspring.models.training.train import ModelStore
     from wellspring.records.data import Edition
@@ -34,7 +34,7 @@ def train_model(
     release_store: ReleaseStore,
     progress: WorkflowProgress,
 ) -> Candidate:
-    """Train models/NAME.py on the newest built edition. Raises Refused, with its reasons, when the gate says no."""
+    """Train models/NAME.py on the newest built edition. Raises Refused with the reasons when the gate fails."""
     recover_interrupted(platform)
     model = definition.load_model_definition(_models_folder(platform), model_name)
     feature_views = load_project_views(platform.project)
@@ -75,7 +75,7 @@ def reproduce_run(
     model_store: ModelStore,
     progress: WorkflowProgress,
 ) -> dict[str, Digest]:
-    """Train a run again, byte for byte, from the edition that it names."""
+    """Repeat a training run from the edition that it names, and return the digests of its identical files."""
     recover_interrupted(platform)
     try:
         return train.reproduce_run(
@@ -96,27 +96,27 @@ def reproduce_run(
 
 def _get_edition(platform: Platform, edition_id: str) -> Edition:
     edition = platform.lake.get_edition(edition_id)
-    assert edition is not None  # None is what is answered before the first edition, never for an id
+    assert edition is not None  # get_edition returns None only without an id
     return edition
 
 
 def _models_folder(platform: Platform) -> Path:
     if "models" not in platform.project.source_paths:
         raise ProjectError(
-            f"{platform.project.root / PROJECT_FILE} has no [models] section", fix="add one, and write a model"
+            f"{platform.project.root / PROJECT_FILE} has no [models] section", fix="add the section and a model file"
         )
     return platform.project.source_paths["models"]
 
 
 def _contract_refs(platform: Platform, edition: Edition) -> tuple[Ref, ...]:
-    """Name the contracts that rows of an edition were held against, as the admissions of its drops tell."""
+    """Return references to the contracts of an edition's rows, from the `admit` entries of its drops."""
     index, refs, pending = platform.ledger.index, list[Ref](), [edition]
     while pending:
         current = pending.pop()
         for drop in current.drops:
-            for list_entry in index.list_entries(subject=f"drop:{drop}", action="admit", phase="done"):
-                refs += [ref for ref in list_entry.entry.inputs if ref.name.startswith("contract:")]
+            for admission_entry in index.list_entries(subject=f"drop:{drop}", action="admit", phase="done"):
+                refs += [ref for ref in admission_entry.entry.inputs if ref.name.startswith("contract:")]
         if current.parent is not None:
             pending.append(_get_edition(platform, current.parent))
     refs_by_key = {(ref.name, str(ref.digest)): ref for ref in refs}
-    return tuple(refs_by_key[item] for item in sorted(refs_by_key))
+    return tuple(refs_by_key[key] for key in sorted(refs_by_key))

@@ -1,13 +1,12 @@
-"""From a landed edition to features: tables are built and published, then put online."""
+"""Transformation: builds and publishes the tables of a landed edition, then writes the features online."""
 
 from __future__ import annotations
 
 import hashlib
 from typing import TYPE_CHECKING
 
-from wellspring.data.features import materialize as online
-from wellspring.data.features import views
-from wellspring.data.transform import build as building
+from wellspring.data.features import materialize, views
+from wellspring.data.transform import build
 from wellspring.errors import NotFound, ProjectError, Refused
 from wellspring.models.training.train import compute_environment_digest
 from wellspring.project import PROJECT_FILE, Project
@@ -23,9 +22,10 @@ if TYPE_CHECKING:
 
 
 class TransformResult(Frozen):
-    """What one run of `transform` did. tables: those that were built, without the landed ones that they rest on.
+    """The result of one run of `transform`.
 
-    fresh: whether this run built the edition. leaks: `table.column` that knew the future. online: rows by view.
+    tables: the built tables, without the landed ones. newly_built: whether this run built the edition. leaks: columns
+    (`table.column`) that use future information. online_rows: number of rows by view.
     """
 
     edition: Edition
@@ -38,27 +38,27 @@ class TransformResult(Frozen):
 def run_transform(
     platform: Platform, online_store: OnlineWriter | None, *, progress: WorkflowProgress
 ) -> TransformResult:
-    """Build the newest landed edition, publish it, and write its newest features online. store: None: not online.
+    """Build and publish the newest landed edition, and write its newest features to the online store, if there is one.
 
-    Raises Refused when nothing has landed, and what the build and the store raise.
+    Raises Refused before the first landed edition, and the errors of the build and of the store.
     """
     recover_interrupted(platform)
     landed = platform.lake.get_edition()
     if landed is None:
-        raise Refused("nothing has landed yet", fix="run `wellspring ingest`")
-    # A mistake in the definitions is told before anything is published that they cannot serve.
+        raise Refused("no edition has landed yet", fix="run `wellspring ingest`")
+    # Report errors in the definitions before publishing tables that they cannot serve.
     feature_views = load_project_views(platform.project) if online_store is not None else None
     progress("build", 0, 1)
-    build_outcome = building.transform_edition(platform.lake, platform.project, landed, step=platform.step)
+    build_outcome = build.transform_edition(platform.lake, platform.project, landed, step=platform.step)
     platform.step.crash_point("workflows.transform:built")
     platform.sequencer.integrate()
     seal_stories(platform, [build_outcome.edition.subject])
     progress("online", 0, 1)
     row_counts: dict[str, int] = {}
     if online_store is not None and feature_views is not None:
-        # No edition is newer than this one: whatever was cut short before is finished with it.
-        unfinished = online.unfinished_materializations(platform.ledger.index.list_entries(action="materialize"))
-        row_counts = online.materialize_views(
+        # This edition is the newest: materializing it also completes all interrupted ones.
+        unfinished = materialize.unfinished_materializations(platform.ledger.index.list_entries(action="materialize"))
+        row_counts = materialize.materialize_views(
             platform.lake, feature_views, build_outcome.edition, online_store, step=platform.step, unfinished=unfinished
         )
         platform.sequencer.integrate()
@@ -76,14 +76,14 @@ def run_transform(
 
 
 def load_project_views(project: Project) -> FeatureViews:
-    """Return the project's feature definitions, compiled and kept by digest. Raises ProjectError without any.
+    """Return the project's compiled feature views. Raises ProjectError without a [features] section.
 
-    Feast takes five seconds to import: a file that was compiled before, with all that is installed as it is now (it may
-    import any of it), is read from what was kept.
+    Importing Feast takes five seconds, so compiled views are cached by the content of the definitions file and the
+    digest of the environment, any package of which the file may import.
     """
     if "features" not in project.source_paths:
         raise ProjectError(
-            f"{project.root / PROJECT_FILE} has no [features] section", fix="add one, and write its definitions"
+            f"{project.root / PROJECT_FILE} has no [features] section", fix="add the section and a definitions file"
         )
     definitions_file, view_files = project.source_paths["features"], DiskBlobStore(project.lake_dir / "views")
     if not definitions_file.is_file():
@@ -100,8 +100,8 @@ def load_project_views(project: Project) -> FeatureViews:
 
 
 def latest_built_edition(platform: Platform) -> Edition:
-    """Return the newest built edition. Raises Refused before the first."""
+    """Return the newest built edition. Raises Refused before the first one."""
     edition = platform.lake.get_edition(level="built")
     if edition is None:
-        raise Refused("nothing has been built yet", fix="run `wellspring transform`")
+        raise Refused("no edition has been built yet", fix="run `wellspring transform`")
     return edition

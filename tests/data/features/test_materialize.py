@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.builders import prediction_story
-from tests.builders.feature_views import HISTORY, instant, edition, rows, token, view, views
+from tests.builders.feature_views import HISTORY, edition, instant, rows, token, view, views
 from tests.builders.ledger import JournalStep, Ledger
 from tests.builders.recording_step import Died, RecordingStep
 from tests.builders.valkey import Valkey, running
@@ -24,8 +24,8 @@ from wellspring.data.features.materialize import (
     expected_row,
     knowledge_cutoff,
     materialize_views,
+    read_table_schema,
     rows_equal,
-    schema_of,
     unfinished_materializations,
 )
 from wellspring.errors import CorruptedError, ProjectError, Refused, Unavailable
@@ -147,7 +147,7 @@ def test_an_edition_that_was_only_landed_is_refused():
         run(history(), Memory(), EARLY.model_copy(update={"level": "landed"}))
 
 
-def test_a_table_that_the_edition_lacks_is_told_before_anything_is_written():
+def test_a_table_missing_from_the_edition_is_refused_before_any_write():
     online, step = Memory(), RecordingStep()
     with pytest.raises(ProjectError, match="no table 'member_history'"):
         run(history({}), online, edition(tables=("member_histories",)), step=step)
@@ -170,7 +170,7 @@ def test_newer_knowledge_that_is_online_already_is_no_difference():
     assert online.rows["member_history", (token(1),)].values["denials"] == 9
 
 
-def test_its_intent_and_its_definition_are_told_before_the_first_row():
+def test_intent_and_view_digest_are_recorded_before_the_first_row():
     online, step = Memory(), RecordingStep()
     observed: list[tuple[list[str], list[str]]] = []
     online.between = lambda row: observed.append(([entry.phase for entry in step.entries], [*online.coming]))
@@ -244,7 +244,9 @@ def test_an_answer_given_between_two_rows_of_it_can_be_proved(tmp_path: Path, en
         # The marker still names b1, and this row is of b2 already.
         if not api.entries and row.edition == newer.id:
             facts = dict(answer.facts)
-            api.record_prediction(answer.action, answer.subject, inputs=answer.inputs, outputs=answer.outputs, facts=facts)
+            api.record_prediction(
+                answer.action, answer.subject, inputs=answer.inputs, outputs=answer.outputs, facts=facts
+            )
             if end == "failed":
                 raise Unavailable("the online store does not answer", fix="start it")
 
@@ -277,7 +279,7 @@ def test_rows_are_equal_to_the_last_bit_or_not_at_all():
 def test_a_table_of_several_files_has_the_columns_of_all(tmp_path: Path):
     pq.write_table(pa.table({"a": [1]}), tmp_path / "0.parquet")
     pq.write_table(pa.table({"a": [1], "b": ["x"]}), tmp_path / "1.parquet")
-    assert schema_of([str(tmp_path / f"{n}.parquet") for n in range(2)]).names == ["a", "b"]
+    assert read_table_schema([str(tmp_path / f"{n}.parquet") for n in range(2)]).names == ["a", "b"]
 
 
 @pytest.fixture(scope="module")

@@ -188,9 +188,9 @@ def test_files_are_joined_as_tables_are(tmp_path: Path):
 @pytest.mark.parametrize(
     ("change", "output"),
     [
-        ({"known_since": None}, "since when"),
-        ({"sequence": None}, "in which sequence"),
-        ({"known_since": instant(1), "sequence": 1}, "same thing, instant and sequence"),
+        ({"known_since": None}, "null known_since or sequence"),
+        ({"sequence": None}, "null known_since or sequence"),
+        ({"known_since": instant(1), "sequence": 1}, "known_since, sequence as another row"),
     ],
 )
 def test_rows_that_no_order_tells_apart_are_refused(change: Row, output: str):
@@ -207,7 +207,7 @@ def test_rows_that_no_order_tells_apart_are_refused(change: Row, output: str):
         assert token(1) not in broken.value.what
 
 
-def test_a_spine_without_its_columns_is_told_with_the_nearest():
+def test_a_missing_spine_column_is_an_error_with_the_nearest_name():
     spine = spined([]).rename_columns(["member", "claim_id", "event_at"])
     with pytest.raises(ProjectError, match=r"'member_id'.*'member'"):
         point_in_time.point_in_time_join(spine, [MEMBERS], {"member_history": correction()})

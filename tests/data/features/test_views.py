@@ -110,30 +110,30 @@ def test_the_file_leaves_nothing_behind(tmp_path: Path):
 @pytest.mark.parametrize("field", ["event_at", "recorded_at", "service_date", "known"])
 def test_a_timestamp_other_than_known_since_is_refused(tmp_path: Path, field: str):
     output = refused(tmp_path, HEAD + VIEW.replace('timestamp_field="known_since"', f'timestamp_field="{field}"'))
-    assert f"features.py: view member_history: timestamp_field is '{field}', and must be 'known_since'" in output
+    assert f"features.py: view member_history: timestamp_field is '{field}'; it must be 'known_since'" in output
 
 
 @pytest.mark.parametrize(
     ("old", "new", "output"),
     [
-        (', timestamp_field="known_since"', "", "timestamp_field is nothing"),
+        (', timestamp_field="known_since"', "", "timestamp_field is missing"),
         (', description="share of them"', "", "the feature 'rate' has no description"),
-        ("dtype=Float64", "dtype=Float32", "the feature 'rate' is Float32; the house knows Int64"),
-        ("[member]", "[]", "it has no entity"),
-        ('owner="claims@example.com",', "", "it has no owner"),
+        ("dtype=Float64", "dtype=Float32", "the feature 'rate' is Float32; supported are Int64"),
+        ("[member]", "[]", "the view has no entity"),
+        ('owner="claims@example.com",', "", "the owner is missing"),
         ('name="rate"', 'name="known_since"', "the feature 'known_since' needs another name"),
         ('name="rate"', 'name="a__b"', "the feature 'a__b' needs another name"),
-        ('name="member_history",', 'name="Members",', "view Members: a name is lower-case words"),
-        ('path="member_history"', 'path="data/member_history.parquet"', "path is the name of a built table"),
-        ('path="member_history"', 'path="member_history", name="other"', "path is the name of a built table"),
+        ('name="member_history",', 'name="Members",', "view Members: the name must be lower-case words"),
+        ('path="member_history"', 'path="data/member_history.parquet"', "path must be the name of a built table"),
+        ('path="member_history"', 'path="member_history", name="other"', "path must be the name of a built table"),
         ('path="member_history"', 'path="member_history", created_timestamp_column="at"', "`sequence` breaks ties"),
         ('path="member_history"', 'path="member_history", field_mapping={"a": "b"}', "field_mapping"),
         ('"categories"', '"categoris"', "unknown tag 'categoris'; did you mean 'categories'?"),
-        ('"gold, silver"', '"gold, gold"', "each once"),
-        ('"gold, silver"', '"gold,"', "each once"),
-        ('description="share of them"', 'description="x", tags={"categories": "a"}', "is no String"),
+        ('"gold, silver"', '"gold, gold"', "must be distinct words"),
+        ('"gold, silver"', '"gold,"', "must be distinct words"),
+        ('description="share of them"', 'description="x", tags={"categories": "a"}', "must be a String"),
         ("days=2", "milliseconds=1500", "whole seconds"),
-        ("ttl=", "online=False, ttl=", "online=False is not understood"),
+        ("ttl=", "online=False, ttl=", "online=False is not supported"),
         ("timedelta(days=2)", "timedelta(seconds=-1)", "whole seconds"),
     ],
 )
@@ -144,14 +144,14 @@ def test_what_is_not_understood_is_refused_by_file_and_view(tmp_path: Path, old:
     assert output in result
 
 
-def test_every_mistake_is_told_at_once(tmp_path: Path):
+def test_all_definition_errors_are_reported_at_once(tmp_path: Path):
     text = VIEW.replace("share of them", "").replace('owner="claims@example.com",', "")
     assert len(refused(tmp_path, HEAD + text).splitlines()) == 2
 
 
 def test_two_views_of_one_name_are_refused(tmp_path: Path):
     output = refused(tmp_path, HEAD + VIEW + VIEW.replace("history =", "again ="))
-    assert "two views are called 'member_history'" in output
+    assert "two views have the name 'member_history'" in output
 
 
 def test_a_feature_named_twice_is_refused(tmp_path: Path):
@@ -161,16 +161,16 @@ def test_a_feature_named_twice_is_refused(tmp_path: Path):
 
 
 def test_an_entity_that_is_no_token_is_refused(tmp_path: Path):
-    assert "'member' is no token" in refused(tmp_path, HEAD.replace("STRING", "INT64") + VIEW)
+    assert "'member' must be a token" in refused(tmp_path, HEAD.replace("STRING", "INT64") + VIEW)
 
 
-def test_what_the_house_does_not_serve_is_refused(tmp_path: Path):
+def test_an_unsupported_feast_object_is_refused(tmp_path: Path):
     push = 'from feast import PushSource\npushed = PushSource(name="p", batch_source=history.batch_source)\n'
-    assert "a PushSource is not served by the house" in refused(tmp_path, HEAD + VIEW + push)
+    assert "PushSource is not supported" in refused(tmp_path, HEAD + VIEW + push)
 
 
 def test_a_file_without_a_view_is_refused(tmp_path: Path):
-    assert "it defines no FeatureView" in refused(tmp_path, HEAD)
+    assert "the file defines no FeatureView" in refused(tmp_path, HEAD)
 
 
 @pytest.mark.parametrize(
@@ -182,9 +182,7 @@ def test_a_file_without_a_view_is_refused(tmp_path: Path):
         ("\nraise ValueError\n", 2, "ValueError: no message"),
     ],
 )
-def test_an_error_in_the_file_is_told_by_its_line_without_a_traceback(
-    tmp_path: Path, text: str, line: int, output: str
-):
+def test_an_error_in_the_file_names_its_line_without_a_traceback(tmp_path: Path, text: str, line: int, output: str):
     result = refused(tmp_path, text)
     assert result.startswith(f"{tmp_path / 'features.py'}:{line}: ")
     assert output in result
@@ -194,7 +192,8 @@ def test_an_error_in_the_file_is_told_by_its_line_without_a_traceback(
 def test_it_is_compiled_in_a_process_of_its_own(tmp_path: Path):
     path = written(tmp_path, "print('I am read')\n" + HEAD + VIEW)
     program = (
-        "import os, sys; from pathlib import Path; from wellspring.data.features import views; before = dict(os.environ); "
+        "import os, sys; from pathlib import Path; from wellspring.data.features import views; "
+        "before = dict(os.environ); "
         "made = views.load_views(Path(sys.argv[1]), 'acme'); "
         "assert 'feast' not in sys.modules; assert dict(os.environ) == before; print(made.model_dump_json())"
     )
@@ -203,7 +202,7 @@ def test_it_is_compiled_in_a_process_of_its_own(tmp_path: Path):
     assert sorted(item.name for item in tmp_path.iterdir()) == ["features.py"]
 
 
-def test_what_is_wrong_is_told_from_there_as_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_child_process_reports_the_same_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     # The quickest of mistakes: Feast is not even imported.
     with pytest.raises(ProjectError, match=r"features\.py:1: ZeroDivisionError") as result:
         views_module.load_views(written(tmp_path, "1 / 0"), "acme")
@@ -217,7 +216,7 @@ def test_what_is_wrong_is_told_from_there_as_from_here(tmp_path: Path, monkeypat
         views_module.load_views(written(tmp_path, "import threading\nthreading.Event().wait()"), "acme")
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path):
+def test_a_missing_definitions_file_is_not_found(tmp_path: Path):
     with pytest.raises(NotFound, match=r"features\.py"):
         views_module.load_views(tmp_path / "features.py", "acme")
 
@@ -237,7 +236,7 @@ def test_views_are_kept_by_their_digest_and_read_back_without_feast(tmp_path: Pa
     assert FeatureViews.model_validate_json(done.stdout) == built
 
 
-def test_kept_views_that_are_gone_or_changed_are_told(tmp_path: Path):
+def test_missing_or_changed_saved_views_are_errors(tmp_path: Path):
     built = views_module.build_views("acme", [view()])
     with pytest.raises(NotFound, match=built.digest):
         views_module.load_views_by_digest(tmp_path, built.digest)
@@ -270,9 +269,9 @@ def test_tables_that_hold_what_the_views_declare_are_taken():
     [
         ({"rate": None}, "has no column for the feature 'rate'"),
         ({"member_id": None}, "has no column for the key 'member_id'"),
-        ({"member_id": pa.int64()}, "the key 'member_id' is string, and its column is int64"),
-        ({"rate": pa.decimal128(12, 2)}, "the feature 'rate' is float64, and its column is decimal128(12, 2)"),
-        ({"denials": pa.float64()}, "the feature 'denials' is int64, and its column is double"),
+        ({"member_id": pa.int64()}, "the key 'member_id' is string, but its column is int64"),
+        ({"rate": pa.decimal128(12, 2)}, "the feature 'rate' is float64, but its column is decimal128(12, 2)"),
+        ({"denials": pa.float64()}, "the feature 'denials' is int64, but its column is double"),
         ({"known_since": None}, "known_since is missing"),
         ({"known_since": pa.date32()}, "known_since is date32[day]"),
         ({"sequence": pa.float64()}, "sequence is double"),
@@ -287,6 +286,6 @@ def test_a_table_that_does_not_hold_what_a_view_declares_is_refused(
     assert output in result.value.what
 
 
-def test_a_table_that_the_edition_lacks_is_told_with_the_nearest():
+def test_a_table_missing_from_the_edition_names_the_nearest():
     with pytest.raises(ProjectError, match="no table 'member_history'; did you mean 'member_histories'"):
         views_module.check_views(views(view()), {"member_histories": shape()})

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.builders import feast
-from tests.builders.feature_views import instant, edition, rows, token, view
+from tests.builders.feature_views import edition, instant, rows, token, view
 from tests.builders.valkey import PASSWORD, USER, Valkey, running
 from wellspring.data.features import point_in_time, views
 from wellspring.stores.online.feast_codec import RowCodec

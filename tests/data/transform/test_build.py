@@ -171,7 +171,7 @@ def test_other_versions_of_what_builds_it_build_anew(
     assert (len(jobs), step.done("transform")[-1].facts["tools"]) == (2, "duckdb 99")
 
 
-def test_a_table_that_nothing_was_held_against_is_not_told_as_audited(
+def test_a_table_without_compared_rows_is_not_reported_as_audited(
     lake: Lake, project: Project, step: RecordingStep, jobs: list[BuildJob]
 ):
     done = build_module.transform_edition(lake, project, landed(lake, step, count=1), step=step)
@@ -282,7 +282,7 @@ def test_a_table_that_cannot_be_history_is_refused(
 @pytest.mark.parametrize(
     "broken", [{"extra_rows": 1}, {"change": lambda rows: rows.drop_columns(["so_far"])}], ids=["rows", "columns"]
 )
-def test_a_file_that_is_not_what_dbt_told_of_is_refused(
+def test_a_file_that_differs_from_the_dbt_result_is_refused(
     lake: Lake, project: Project, step: RecordingStep, monkeypatch: pytest.MonkeyPatch, broken: dict[str, Any]
 ):
     monkeypatch.setattr(build_module, "run_in_child", lambda job: build(job, **broken))
@@ -354,7 +354,7 @@ def test_a_table_without_a_row_is_a_source_all_the_same(
     assert lake.read_table(done.edition, "visits").num_rows == 0
 
 
-def test_a_child_that_dies_is_told_without_a_word_of_what_it_said(tmp_path: Path):
+def test_a_failed_child_is_reported_without_its_output(tmp_path: Path):
     scratch = tmp_path / "not there"
     scratch.mkdir()
     # Its profiles cannot be written.

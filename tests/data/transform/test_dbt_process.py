@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.builders import dbt_projects as built
-from tests.runtime.test_landlock import fenced
+from tests.runtime.test_landlock import has_landlock
 from wellspring.data.transform import build, dbt_process
 from wellspring.data.transform.dbt_process import BuildJob, BuildResult, SourceTable
 from wellspring.data.transform.leakage import compare_past
@@ -146,8 +146,8 @@ def test_code_that_gets_past_its_sql_can_write_only_below_the_scratch_folder(tmp
     )
     assert (scratch / "x").exists()
     if b"PermissionError" not in done.stderr:
-        assert not fenced(), "the kernel would have closed it"
-    assert (tmp_path / "lake" / "landed").exists() != fenced()
+        assert not has_landlock(), "the kernel would have closed it"
+    assert (tmp_path / "lake" / "landed").exists() != has_landlock()
 
 
 def test_rows_stand_in_the_order_of_their_keys_and_knowledge(visits: Ran):
@@ -155,7 +155,7 @@ def test_rows_stand_in_the_order_of_their_keys_and_knowledge(visits: Ran):
     assert rows.equals(rows.sort_by([(name, "ascending") for name in ("person", "known_since", "sequence")]))
 
 
-def test_a_failed_test_is_told_in_words_with_a_count(broken: Ran):
+def test_a_failed_dbt_test_is_described_with_a_count(broken: Ran):
     output = {
         problem.node: (problem.kind, problem.column, problem.count)
         for problem in broken.answer.problems
@@ -185,7 +185,7 @@ def test_no_value_of_the_data_is_in_what_is_said(broken: Ran):
     assert broken.answer.tables == ()
 
 
-def test_what_no_engine_would_find_is_told_before_anything_runs(tmp_path: Path):
+def test_project_problems_are_reported_before_dbt_runs(tmp_path: Path):
     source = '{{ source("landed", "visit") }}'
     files = {
         "visits.sql": built.VISITS,
@@ -221,7 +221,7 @@ def test_what_no_engine_would_find_is_told_before_anything_runs(tmp_path: Path):
     ]
 
 
-def test_a_project_that_cannot_be_read_is_told_with_the_reason(tmp_path: Path):
+def test_an_unreadable_dbt_project_is_reported_with_the_reason(tmp_path: Path):
     answer = ran(tmp_path, {"../dbt_project.yml": "name: tiny\nversion: [\n"}).answer
     (problem,) = answer.problems
     assert problem.kind == "project"

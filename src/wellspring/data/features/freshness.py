@@ -1,4 +1,4 @@
-"""How far an answer's knowledge can be trusted to be the newest: pure, told with every answer."""
+"""Freshness of the features behind a prediction; every prediction reports it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _CLOCK_SKEW_SECONDS = 60
 def freshness_state(
     rows: Mapping[str, FeatureRow | None], views: Sequence[FeatureViewSpec], as_of: datetime | None, now: datetime
 ) -> tuple[Literal["fresh", "stale", "missing"], int]:
-    """Judge the rows that an answer rests on; return its state and the age of its knowledge in whole seconds.
+    """Return the freshness state of a prediction's feature rows, and the age of the features in whole seconds.
 
-    rows: by name of the view; every view is required. as_of: up to when the live edition's knowledge goes, None when
-    none is live. Missing: a view has no row of this thing. Stale: the knowledge is older than a view allows, or its
-    instant lies in the future by more than clocks differ, so that its age cannot be told.
+    rows: by view name; every view is required. as_of: knowledge cutoff of the live edition, None when none is live.
+    Missing: a view has no row for the entity. Stale: the features are older than a view allows, or `as_of` is in the
+    future by more than the clock skew, so that their age is unknown.
     """
     seconds = (now - as_of).total_seconds() if as_of is not None else 0.0
     age = max(0, int(seconds))

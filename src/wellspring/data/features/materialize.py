@@ -1,9 +1,9 @@
-"""From a built edition to the online store: the newest row of each thing, read back and found equal.
+"""Materialization of a built edition in the online store: writes the newest row of each entity and verifies it.
 
-Written again, it changes nothing. An older edition never takes the place of newer knowledge: the store itself decides
-that, row by row. The marker of the live edition moves last, so that an answer never names an edition that is not whole.
-Until then answers rest on rows of both editions: so the intent is in the ledger, and the marker tells under which
-definition rows come, before the first one is written.
+Repeating it changes nothing. The store compares versions row by row, so an older edition never replaces newer rows.
+The marker of the live edition moves last, so a prediction never names an incomplete edition. During the write,
+predictions use rows of both editions: therefore, before the first row is written, the intent is recorded and the marker
+names the new definitions.
 """
 
 from __future__ import annotations
@@ -42,20 +42,21 @@ def materialize_views(
     unfinished: Iterable[Entry] = (),
     verify_all: bool = False,
 ) -> dict[str, int]:
-    """Write every view of a built edition online and return how many rows each has; again changes nothing.
+    """Write every view of a built edition to the online store and return the number of rows by view; idempotent.
 
-    unfinished: intents of this edition or of older ones that were cut short (see `cut_short`); they are settled at the
-    end. whole: read every row back, not only a sample of 200 a view. Raises Refused for an edition that is not built,
-    ProjectError when the edition's tables are not as the views declare, Broken when what is read back differs.
+    unfinished: interrupted intents of this edition or older ones (see `unfinished_materializations`); they are
+    completed at the end. verify_all: read back every row instead of a sample of 200 per view. Raises Refused for an
+    edition that is not built, ProjectError when its tables do not match the views, CorruptedError when a row read back
+    differs.
     """
     if edition.level != "built":
         raise Refused(f"{edition.subject} is {edition.level}, not built", fix="run `wellspring transform` first")
     tables = {
-        view.table: table_input(lake, edition, view.table)
+        view.table: engine_input(lake, edition, view.table)
         for view in views.views
         if _edition_has_table(edition, view.table)
     }
-    check_views(views, {name: schema_of(table_data) for name, table_data in tables.items()})
+    check_views(views, {name: read_table_schema(table) for name, table in tables.items()})
     input_refs = [
         Ref(name=edition.subject, digest=editions.edition_digest(edition)),
         Ref(name=f"views:{views.project}", digest=views.digest),
@@ -90,10 +91,9 @@ def materialize_views(
 
 
 def unfinished_materializations(indexed_entries: Iterable[IndexedEntry]) -> list[Entry]:
-    """Find, among all entries of `materialize`, the intents that no `done` ends: a crash or an error came first.
+    """Return the intents of `materialize` entries without a `done` entry: a crash or an error interrupted them.
 
-    One that failed counts too: it may have put rows where answers read them, and those are read until they are
-    written over.
+    Failed ones count as well: they may have written rows that predictions read until the rows are overwritten.
     """
     entries = [indexed_entry.entry for indexed_entry in indexed_entries]
     completed_intents = {entry.intent for entry in entries if entry.phase == "done"}
@@ -101,18 +101,18 @@ def unfinished_materializations(indexed_entries: Iterable[IndexedEntry]) -> list
 
 
 def knowledge_cutoff(lake: Lake, edition: Edition) -> datetime:
-    """Say up to when the knowledge of a built edition goes: to the publish of the landed one that it was built from."""
+    """Return the knowledge cutoff of a built edition: the instant at which its landed edition was published."""
     parent = lake.get_edition(edition.parent) if edition.parent else None
     return parent.known_since if parent is not None and parent.level == "landed" else edition.known_since
 
 
-def table_input(lake: Lake, edition: Edition, table: str) -> pa.Table | list[str]:
-    """Hand out a table for an engine: its files, or an Arrow table when it has none because it is empty."""
+def engine_input(lake: Lake, edition: Edition, table: str) -> pa.Table | list[str]:
+    """Return a table as input of a query engine: its files, or an Arrow table when it is empty and has no files."""
     return lake.table_files(edition, table) or lake.read_table(edition, table)
 
 
-def schema_of(table: pa.Table | Sequence[str]) -> pa.Schema:
-    """Read the columns of a table from the feet of its files."""
+def read_table_schema(table: pa.Table | Sequence[str]) -> pa.Schema:
+    """Return the schema of a table; for files, read it from their footers."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -124,9 +124,9 @@ def schema_of(table: pa.Table | Sequence[str]) -> pa.Schema:
 def verify_online_rows(
     view: FeatureViewSpec, rows: pa.Table, edition: Edition, online_store: OnlineWriter, *, stride: int
 ) -> int:
-    """Read each `every`-th row online and hold it against the offline one, bit by bit; return how many.
+    """Compare each `stride`-th row bit by bit with its online row; return the number of compared rows.
 
-    A row whose newer knowledge was there already is no difference. Raises Broken when one differs.
+    A newer online row counts as equal. Raises CorruptedError when a row differs.
     """
     expected_rows = [
         expected_row(view, row, edition.id) for row in rows.take(list(range(0, rows.num_rows, stride))).to_pylist()
@@ -141,15 +141,15 @@ def verify_online_rows(
                 stored is not None and (rows_equal(expected, stored) or _is_newer_online(stored, expected))
             )
     if mismatches:
-        message = f"{mismatches} of {len(expected_rows)} rows of {view.name} read back from the online store are not the edition's"
         raise CorruptedError(
-            message, fix="empty the online store and run `wellspring transform` again; if it stays, stop"
+            f"{mismatches} of {len(expected_rows)} rows of {view.name} in the online store differ from the edition",
+            fix="empty the online store and run `wellspring transform` again; if the error persists, stop",
         )
     return len(expected_rows)
 
 
 def expected_row(view: FeatureViewSpec, row: Mapping[str, Any], edition_id: str) -> FeatureRow:
-    """Make the row of a view from a row of its table."""
+    """Build the feature row of a view from a row of its table."""
     return FeatureRow(
         view.name,
         tuple(row[key] for key in view.keys),
@@ -161,7 +161,7 @@ def expected_row(view: FeatureViewSpec, row: Mapping[str, Any], edition_id: str)
 
 
 def rows_equal(first: FeatureRow, second: FeatureRow) -> bool:
-    """Tell whether two rows are equal to the last bit: not a number equals itself, zero and minus zero differ."""
+    """Return whether two rows are equal bit by bit: NaN equals NaN, zero and negative zero differ."""
     return first._replace(values={}) == second._replace(values={}) and _bit_patterns(first) == _bit_patterns(second)
 
 
@@ -173,7 +173,7 @@ def _bit_patterns(row: FeatureRow) -> list[tuple[str, str, Any]]:
 
 
 def _is_newer_online(online_row: FeatureRow, offline_row: FeatureRow) -> bool:
-    """Tell whether what is online was rightly left there: newer knowledge, or the same from a later edition."""
+    """Return whether the online row may differ: it is newer, or has the same version from another edition."""
     online_version, offline_version = (
         (online_row.known_since, online_row.sequence),
         (offline_row.known_since, offline_row.sequence),

@@ -1,7 +1,7 @@
-"""What was known then: for each row of a spine, the newest row of each view that was known at the row's own instant.
+"""Point-in-time join: for each row of a spine, the newest row of each view known at the instant of the spine row.
 
-Knowledge is ordered by (known_since, sequence). A row that became known later, such as a correction of an old fact, is
-never seen; two rows of one thing with equal knowledge would make the answer a matter of luck, so they are an error.
+Rows are ordered by (known_since, sequence). Rows that became known later, such as corrections, are never joined. Two
+rows of one entity with the same (known_since, sequence) have no defined order, so they are an error.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from wellspring.query.port import QueryEngine
 
 TableInputs = Mapping[str, "pa.Table | Sequence[str]"]
-"""By name of the table: an Arrow table, or the Parquet files of one."""
+"""Tables by name: each an Arrow table, or the Parquet files of one."""
 _SQL_TYPES = {"int64": "bigint", "float64": "double", "bool": "boolean", "string": "varchar"}
 
 
 def joined_column_name(view: str, feature: str) -> str:
-    """Name a joined column: `member_history__denials_90d`."""
+    """Return the name of a joined column: VIEW__FEATURE."""
     return f"{view}__{feature}"
 
 
@@ -37,24 +37,24 @@ def point_in_time_join(
     instant_column: str = "event_at",
     engine: QueryEngine | None = None,
 ) -> pa.Table:
-    """Join to each row of a spine what was known at its own instant; the spine's rows and their order stay.
+    """Join to each spine row the features known at its instant; keeps the rows of the spine and their order.
 
-    spine: the keys of every view, and the column `at` (timestamp, UTC). tables: of each view, by name.
-    Adds for each view its features as VIEW__FEATURE, and VIEW__known_since and VIEW__sequence, null where nothing was
-    known. Raises ProjectError for a column that the spine lacks or has already, Broken for rows whose order is unclear.
+    spine: the key columns of every view, and `instant_column` (timestamp, UTC). tables: the tables of the views.
+    Adds for each view the columns VIEW__FEATURE, VIEW__known_since and VIEW__sequence, null where no row was known.
+    Raises ProjectError for a missing or duplicate spine column, CorruptedError for rows without a defined order.
     """
     import pyarrow as pa
 
     _check_spine(spine, views, instant_column)
     engine = engine or _default_engine()
-    position_column = _unused_name("place", spine.column_names)
+    position_column = _unused_name("position", spine.column_names)
     query_inputs: dict[str, pa.Table | Sequence[str]] = {
         "spine": pa.table(
             {
                 position_column: pa.array(range(spine.num_rows), pa.int64()),
                 **{key: spine[key] for key in _key_columns(views)},
-                # Microseconds since 1970: an instant is compared as a number, whatever zone the engine lives in.
-                "at_": spine[instant_column].cast(pa.timestamp("us", "UTC")).cast(pa.int64()),
+                # Microseconds since 1970: the comparison does not depend on the engine's time zone.
+                "instant_": spine[instant_column].cast(pa.timestamp("us", "UTC")).cast(pa.int64()),
             }
         )
     }
@@ -64,16 +64,15 @@ def point_in_time_join(
         query_inputs[f"t{number}"] = tables[view.table]
         key_match = " and ".join(f's."{key}" = v{number}."{key}"' for key in view.keys)
         join_sql += f"\nasof left join ({_latest_per_instant(view, f't{number}')}) v{number}"
-        join_sql += f"\n  on {key_match} and s.at_ >= v{number}.at_"
+        join_sql += f"\n  on {key_match} and s.instant_ >= v{number}.instant_"
         selected_columns += [
             f'v{number}."{feature.name}" as "{joined_column_name(view.name, feature.name)}"'
             for feature in view.features
         ]
-        selected_columns += [f'v{number}.at_ as "{joined_column_name(view.name, KNOWN_SINCE_COLUMN)}"']
+        selected_columns += [f'v{number}.instant_ as "{joined_column_name(view.name, KNOWN_SINCE_COLUMN)}"']
         selected_columns += [f'v{number}."{SEQUENCE_COLUMN}" as "{joined_column_name(view.name, SEQUENCE_COLUMN)}"']
-    joined = engine.run_query(
-        f"select {', '.join(selected_columns)} from spine s{join_sql} order by s.{position_column}", query_inputs
-    )  # noqa: S608
+    sql = f"select {', '.join(selected_columns)} from spine s{join_sql} order by s.{position_column}"  # noqa: S608
+    joined = engine.run_query(sql, query_inputs)
     for view in views:
         name = joined_column_name(view.name, KNOWN_SINCE_COLUMN)
         instants = joined[name].cast(pa.timestamp("us", "UTC"))
@@ -86,17 +85,18 @@ def point_in_time_join(
 def latest_rows(
     view: FeatureViewSpec, table: pa.Table | Sequence[str], *, engine: QueryEngine | None = None
 ) -> pa.Table:
-    """Take the newest row of each thing: the view's keys, features, known_since and sequence, sorted by key.
+    """Return the newest row of each entity: the view's keys, features, known_since and sequence, sorted by key.
 
-    A row without a key is nobody's, and is left out. Raises Broken for rows whose order is unclear.
+    Rows with a null key are left out. Raises CorruptedError for rows without a defined order.
     """
     engine = engine or _default_engine()
     _refuse_ties(view, table, engine)
     keys = ", ".join(f'"{key}"' for key in view.keys)
     has_keys = " and ".join(f'"{key}" is not null' for key in view.keys)
     sql = (
-        f"select {keys}, {_feature_columns(view)}, {_epoch_expression()} as {KNOWN_SINCE_COLUMN}, {SEQUENCE_COLUMN} from rows where {has_keys} "  # noqa: S608
-        f"qualify row_number() over (partition by {keys} order by {KNOWN_SINCE_COLUMN} desc, {SEQUENCE_COLUMN} desc) = 1 order by {keys}"
+        f"select {keys}, {_feature_columns(view)}, {_epoch_expression()} as {KNOWN_SINCE_COLUMN}, "  # noqa: S608
+        f"{SEQUENCE_COLUMN} from rows where {has_keys} qualify row_number() over "
+        f"(partition by {keys} order by {KNOWN_SINCE_COLUMN} desc, {SEQUENCE_COLUMN} desc) = 1 order by {keys}"
     )
     return _with_timestamps(engine.run_query(sql, {"rows": table}))
 
@@ -108,9 +108,9 @@ def rows_at_version(
     *,
     engine: QueryEngine | None = None,
 ) -> list[FeatureRow | None]:
-    """Find again the rows that an answer rested on, by key, known_since and sequence; None for one that is not there.
+    """Look up rows by key, known_since and sequence, for example those behind a prediction; None for a missing row.
 
-    wanted: only their key, known_since and sequence are looked at. The values found are the table's.
+    The values in `row_keys` are ignored; the returned values are the table's.
     """
     import pyarrow as pa
 
@@ -119,20 +119,20 @@ def rows_at_version(
     instants = pa.array([row_key.known_since for row_key in row_keys], pa.timestamp("us", "UTC"))
     lookup_table = pa.table(
         {
-            "place_": pa.array(range(len(row_keys)), pa.int64()),
-            "at_": instants.cast(pa.int64()),
-            "sequence_": pa.array([item.sequence for item in row_keys], pa.int64()),
+            "position_": pa.array(range(len(row_keys)), pa.int64()),
+            "instant_": instants.cast(pa.int64()),
+            "sequence_": pa.array([row_key.sequence for row_key in row_keys], pa.int64()),
             **{f"{name}_": pa.array([row.key[n] for row in row_keys], pa.string()) for n, name in enumerate(view.keys)},
         }
     )
-    key_match = " and ".join(f't."{key}" = w."{key}_"' for key in view.keys)
+    key_match = " and ".join(f't."{key}" = k."{key}_"' for key in view.keys)
     sql = (
-        f"select w.place_, {_feature_columns(view, 't')} from wanted w join rows t on {key_match} "  # noqa: S608
-        f"and {_epoch_expression('t')} = w.at_ and t.{SEQUENCE_COLUMN} = w.sequence_"
+        f"select k.position_, {_feature_columns(view, 't')} from row_keys k join rows t on {key_match} "  # noqa: S608
+        f"and {_epoch_expression('t')} = k.instant_ and t.{SEQUENCE_COLUMN} = k.sequence_"
     )
     matches: list[FeatureRow | None] = [None] * len(row_keys)
-    for row in engine.run_query(sql, {"wanted": lookup_table, "rows": table}).to_pylist():
-        position = row.pop("place_")
+    for row in engine.run_query(sql, {"row_keys": lookup_table, "rows": table}).to_pylist():
+        position = row.pop("position_")
         matches[position] = row_keys[position]._replace(values=row)
     return matches
 
@@ -142,7 +142,7 @@ def _check_spine(spine: pa.Table, views: Sequence[FeatureViewSpec], instant_colu
         if name not in spine.column_names:
             raise ProjectError(
                 f"the spine has no column {name!r}; {suggest_name(name, spine.column_names)}",
-                fix="let the spine hold the key of every view, and the instant of each row",
+                fix="add the keys of every view and the instant column to the spine",
             )
     added = [
         joined_column_name(view.name, column_name)
@@ -150,34 +150,37 @@ def _check_spine(spine: pa.Table, views: Sequence[FeatureViewSpec], instant_colu
         for column_name in (KNOWN_SINCE_COLUMN, *(feature.name for feature in view.features))
     ]
     if duplicates := sorted(set(added) & set(spine.column_names)):
-        raise ProjectError(f"the spine has a column {duplicates[0]!r} already", fix="call the spine's column otherwise")
+        raise ProjectError(f"the spine already has a column {duplicates[0]!r}", fix="rename the spine's column")
 
 
 def _refuse_ties(view: FeatureViewSpec, table: pa.Table | Sequence[str], engine: QueryEngine) -> None:
-    """Refuse rows that no order tells apart: without an instant or a sequence, or with those of another row."""
+    """Raise CorruptedError for rows without known_since or sequence, or with the same ones as another row."""
     keys = ", ".join(f'"{key}"' for key in view.keys)
     has_keys = " and ".join(f'"{key}" is not null' for key in view.keys)
     counts = engine.run_query(
-        f"select count(*) filter ({KNOWN_SINCE_COLUMN} is null or {SEQUENCE_COLUMN} is null) as undated, count(*) as rows, "  # noqa: S608
-        f"count(distinct ({keys}, {KNOWN_SINCE_COLUMN}, {SEQUENCE_COLUMN})) as distinct_rows from rows where {has_keys}",
+        f"select count(*) filter ({KNOWN_SINCE_COLUMN} is null or {SEQUENCE_COLUMN} is null) as undated, "  # noqa: S608
+        f"count(*) as rows, count(distinct ({keys}, {KNOWN_SINCE_COLUMN}, {SEQUENCE_COLUMN})) as distinct_rows "
+        f"from rows where {has_keys}",
         {"rows": table},
     ).to_pylist()[0]
     if counts["undated"]:
-        message = f"{counts['undated']} rows of {view.table} do not say since when they are known, or in which sequence"
-        raise CorruptedError(message, fix=f"mend the dbt model {view.table}, and build again")
+        message = f"{counts['undated']} rows of {view.table} have a null known_since or sequence"
+        raise CorruptedError(message, fix=f"fix the dbt model {view.table}, and build again")
     if ties := counts["rows"] - counts["distinct_rows"]:
-        message = f"{ties} rows of {view.table} are about the same thing, instant and sequence as another"
+        columns = f"{', '.join(view.keys)}, known_since, sequence"
         raise CorruptedError(
-            message, fix=f"mend the dbt model {view.table}: {', '.join(view.keys)}, known_since, sequence is unique"
+            f"{ties} rows of {view.table} have the same {columns} as another row",
+            fix=f"fix the dbt model {view.table}: {columns} must be unique",
         )
 
 
 def _latest_per_instant(view: FeatureViewSpec, table: str) -> str:
-    """One row of a thing an instant: where two became known at once, the higher sequence is the newer knowledge."""
+    """Select one row per entity and instant: of rows with the same known_since, the one with the highest sequence."""
     keys = ", ".join(f'"{key}"' for key in view.keys)
     return (
-        f"select {keys}, {_feature_columns(view)}, {_epoch_expression()} as at_, {SEQUENCE_COLUMN} from {table} "  # noqa: S608
-        f"qualify row_number() over (partition by {keys}, {KNOWN_SINCE_COLUMN} order by {SEQUENCE_COLUMN} desc) = 1"
+        f"select {keys}, {_feature_columns(view)}, {_epoch_expression()} as instant_, {SEQUENCE_COLUMN} "  # noqa: S608
+        f"from {table} qualify row_number() over "
+        f"(partition by {keys}, {KNOWN_SINCE_COLUMN} order by {SEQUENCE_COLUMN} desc) = 1"
     )
 
 

@@ -1,7 +1,7 @@
-"""A feature has one definition, in Feast's words: compiled here into `Views`, which all the house reads.
+"""Compilation of Feast feature definitions into `FeatureViews`, the only form that other modules read.
 
-The only file that knows Feast, which takes five seconds to import: definitions are compiled when they change, kept as
-JSON by their digest, and read from there. What is not understood in a definition is an error, never ignored.
+This is the only module that uses Feast, which takes five seconds to import: definitions are compiled when they change
+and stored as JSON by digest. Unsupported parts of a definition are errors.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SEQUENCE_COLUMN = "sequence"
 _COMPILE_TIMEOUT_SECONDS = 120
 _NAME_PATTERN = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _FEATURE_TYPES = {"Int64": "int64", "Float64": "float64", "Bool": "bool", "String": "string"}
-# Of Feast's own objects: what the house serves, and what a definition only needs on the way.
+# The Feast objects that a definitions file may contain.
 _SUPPORTED_KINDS = {"Entity", "FeatureView", "FeatureService", "FileSource", "Field"}
 _ARROW_TYPES: Mapping[str, frozenset[str]] = {
     "int64": frozenset({"int64", "int32", "int16", "int8", "uint32", "uint16", "uint8"}),
@@ -48,18 +48,18 @@ _ARROW_TYPES: Mapping[str, frozenset[str]] = {
 
 
 def load_views(path: Path, project_name: str) -> FeatureViews:
-    """Compile a file of Feast definitions, in a process of its own. project: part of each online row's name.
+    """Compile a file of Feast definitions in a child process. project_name: part of each online row's key.
 
-    Feast takes five seconds and 250 MB, and by its import alone it moves every metric of a process into files of its
-    own; the file itself is somebody's program. Neither belongs into a process of the house.
-    Raises ProjectError that lists every mistake, each with the file and the view; NotFound without the file.
+    A child process, because the file is user code, and because importing Feast takes five seconds and 250 MB and
+    redirects the process's metrics to files. Raises ProjectError that lists every error with its file and view,
+    NotFound without the file, Unavailable without Feast.
     """
     if not path.is_file():
-        raise NotFound(f"no feature definitions at {path}", fix="write them there, or mend `[features] definitions`")
+        raise NotFound(f"no feature definitions at {path}", fix="create the file, or fix `[features] definitions`")
     if find_spec("feast") is None:
         raise Unavailable("feast is not installed", fix="install it with `pip install 'wellspring[demo]'`")
     with tempfile.TemporaryDirectory(prefix="features-") as scratch:
-        # Nothing is inherited: no token, no proxy, no settings of another Feast.
+        # The child inherits nothing: no token, no proxy, no Feast settings.
         environment = {
             "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "TZ": "UTC", "HOME": scratch, "TMPDIR": scratch,
             "PYTHONPATH": str(Path(__file__).parents[3]), "PYTHONDONTWRITEBYTECODE": "1",
@@ -67,17 +67,17 @@ def load_views(path: Path, project_name: str) -> FeatureViews:
         try:
             process = subprocess.run(
                 [sys.executable, "-P", "-m", __name__, str(path.absolute()), project_name],
-                stdin=subprocess.DEVNULL, capture_output=True, cwd=scratch, env=environment, timeout=_COMPILE_TIMEOUT_SECONDS,
-                check=False,
+                stdin=subprocess.DEVNULL, capture_output=True, cwd=scratch, env=environment,
+                timeout=_COMPILE_TIMEOUT_SECONDS, check=False,
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             raise ProjectError(
-                f"{path} did not come to its end within {_COMPILE_TIMEOUT_SECONDS} s", fix=f"edit {path}"
+                f"{path} did not finish within {_COMPILE_TIMEOUT_SECONDS} s", fix=f"edit {path}"
             ) from None
     lines = process.stdout.splitlines()
     if process.returncode or not lines:
         message = f"{path} ended the process that read it (exit code {process.returncode})"
-        raise ProjectError(message, fix=f"edit {path}: it only defines things")
+        raise ProjectError(message, fix=f"edit {path}: it must contain only definitions")
     response = json.loads(lines[-1])
     if "slug" in response:
         raise ERRORS_BY_SLUG[response["slug"]](response["what"], fix=response["fix"])
@@ -85,28 +85,28 @@ def load_views(path: Path, project_name: str) -> FeatureViews:
 
 
 def compile_views(path: Path, project_name: str) -> FeatureViews:
-    """Compile a file of Feast definitions in this process: nothing of the file stays imported, but Feast does."""
-    # Feast warns of its own plans; a mistake of the file's is an error, and errors are told.
+    """Compile a file of Feast definitions in this process; the file is not left in `sys.modules`, Feast is."""
+    # Feast's warnings are deprecation notices; errors of the file are reported.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         objects = _feast_objects(user_module.run_user_module(path))
     compiler = _ViewCompiler(path, objects)
-    for kind in sorted({type(element).__name__ for element in objects} - _SUPPORTED_KINDS):
-        compiler.add_error(f"a {kind} is not served by the house; it knows {', '.join(sorted(_SUPPORTED_KINDS))}")
-    definitions = [item for item in objects if type(item).__name__ == "FeatureView"]
+    for kind in sorted({type(feast_object).__name__ for feast_object in objects} - _SUPPORTED_KINDS):
+        compiler.add_error(f"{kind} is not supported; supported are {', '.join(sorted(_SUPPORTED_KINDS))}")
+    definitions = [feast_object for feast_object in objects if type(feast_object).__name__ == "FeatureView"]
     views = [compiler.compile_view(definition) for definition in definitions]
     names = [definition.name for definition in definitions]
-    for name in sorted({element for element in names if names.count(element) > 1}):
-        compiler.add_error(f"two views are called {name!r}; call one otherwise")
+    for duplicate in sorted({name for name in names if names.count(name) > 1}):
+        compiler.add_error(f"two views have the name {duplicate!r}; rename one")
     if not names:
-        compiler.add_error("it defines no FeatureView")
+        compiler.add_error("the file defines no FeatureView")
     if compiler.problems:
         raise ProjectError("\n".join(compiler.problems), fix=f"edit {path}")
     return build_views(project_name, [view for view in views if view is not None])
 
 
 def build_views(project_name: str, views: Iterable[FeatureViewSpec]) -> FeatureViews:
-    """Put views together, by name; their digest follows from all the rest."""
+    """Combine views, sorted by name; the digest is derived from all other fields."""
     without_digest = FeatureViews(
         project=project_name, views=tuple(sorted(views, key=lambda view: view.name)), digest=""
     )
@@ -114,26 +114,28 @@ def build_views(project_name: str, views: Iterable[FeatureViewSpec]) -> FeatureV
 
 
 def save_views(views: FeatureViews, folder: Path) -> None:
-    """Keep views under their digest, write once: a release names them for years to come."""
+    """Write views to a file named by their digest, once: releases refer to them by digest."""
     DiskBlobStore(folder).write_once(f"{views.digest}.json", _encode_views(views))
 
 
 def load_views_by_digest(folder: Path, digest: Digest) -> FeatureViews:
-    """Read views as they were kept, without Feast. Raises NotFound, Broken when their bytes are others."""
+    """Read saved views without importing Feast. Raises NotFound, CorruptedError when the file was changed."""
     try:
         content = DiskBlobStore(folder).read(f"{digest}.json")
     except NotFound:
         fix = "compile the feature definitions again with `wellspring transform`"
-        raise NotFound(f"no feature views of digest {digest} are kept", fix=fix) from None
+        raise NotFound(f"no feature views with digest {digest}", fix=fix) from None
     if hashlib.sha256(content).hexdigest() != digest:
-        raise CorruptedError(f"the views {digest} no longer hash to their name", fix="restore the file; do not retry")
+        raise CorruptedError(
+            f"the file of feature views {digest} does not hash to its name", fix="restore the file; do not retry"
+        )
     return FeatureViews.model_validate({**json.loads(content), "digest": digest}, strict=False)
 
 
 def check_views(views: FeatureViews, schemas: Mapping[str, pa.Schema]) -> None:
-    """Hold views against the tables of a built edition. shapes: the columns of each table, by its name.
+    """Check views against the table schemas of a built edition.
 
-    Raises ProjectError that lists every table, key, feature or type that is not there as declared.
+    Raises ProjectError that lists every table, key, feature or type that differs from its declaration.
     """
     problems: list[str] = []
     for view in views.views:
@@ -152,22 +154,22 @@ def check_views(views: FeatureViews, schemas: Mapping[str, pa.Schema]) -> None:
                 )
             elif str(schema.field(name).type) not in _ARROW_TYPES[kind]:
                 problems.append(
-                    f"view {view.name}: the {role} {name!r} is {kind}, and its column is {schema.field(name).type}; "
-                    "cast it in the model, or declare what it is"
+                    f"view {view.name}: the {role} {name!r} is {kind}, but its column is {schema.field(name).type}; "
+                    "cast it in the model, or declare this type"
                 )
         problems += _instant_problems(view, schema)
     if problems:
-        raise ProjectError("\n".join(problems), fix="mend the feature definitions, or the dbt models under them")
+        raise ProjectError("\n".join(problems), fix="fix the feature definitions, or their dbt models")
 
 
 def open_feast_store(
     views: FeatureViews, folder: Path, sources: Mapping[str, Path], connection_string: str
 ) -> FeatureStore:
-    """Open the views in Feast itself, in a scratch folder: for tests, and for comparisons with Feast.
+    """Open the views as a Feast feature store in a scratch folder, for tests and comparisons with Feast.
 
-    sources: the Parquet file of each table. online: Feast's connection string of a Redis store. Feast's `ttl` is left
-    open: it would count from each row's own instant and hide a true row, while `max_age_seconds` is of the edition.
-    For a process that serves nothing: Feast's import moves the process's metrics into files.
+    sources: the Parquet file of each table. connection_string: Feast's connection string of a Redis store. Feast's
+    `ttl` is not set: it counts from the instant of each row, while `max_age_seconds` counts from the edition.
+    Do not call it in a serving process: importing Feast redirects the process's metrics to files.
     """
     from datetime import timedelta
 
@@ -212,7 +214,7 @@ def open_feast_store(
 
 
 class _ViewCompiler:
-    """One file of definitions under judgement."""
+    """Compiles the views of one definitions file and collects its errors."""
 
     def __init__(self, path: Path, objects: Iterable[Any] = ()) -> None:
         self.path = path
@@ -225,26 +227,26 @@ class _ViewCompiler:
         self.problems.append(f"{self.path}: {f'view {view}: ' if view else ''}{message}")
 
     def compile_view(self, definition: FeatureView) -> FeatureViewSpec | None:
-        """Compile one view, or note what is wrong with it."""
+        """Compile one view; add its errors and return None when it is invalid."""
         error_count, name = len(self.problems), definition.name
         if not _NAME_PATTERN.fullmatch(name):
-            self.add_error("a name is lower-case words joined by single underscores", name)
+            self.add_error("the name must be lower-case words joined by single underscores", name)
         source: Any = definition.batch_source
         table = self._source_table(source, name)
         keys = self._entity_keys(definition)
         if not definition.owner:
-            self.add_error("it has no owner; name who answers for it", name)
+            self.add_error("the owner is missing", name)
         if not definition.online:
-            self.add_error("online=False is not understood: every view is served; take it out", name)
+            self.add_error("online=False is not supported: every view is served; remove it", name)
         features = [self._compile_feature(field, name) for field in definition.features if field.name not in keys]
-        field_names = [item.name for item in definition.schema or definition.features]
+        field_names = [field.name for field in definition.schema or definition.features]
         for duplicate in sorted({field_name for field_name in field_names if field_names.count(field_name) > 1}):
             self.add_error(f"the feature {duplicate!r} is defined twice", name)
         if not features:
-            self.add_error("it has no feature", name)
+            self.add_error("the view has no feature", name)
         seconds = definition.ttl.total_seconds() if definition.ttl else 0
         if seconds != int(seconds) or seconds < 0:
-            self.add_error("ttl is the age in whole seconds after which an answer is stale", name)
+            self.add_error("ttl must be the age in whole seconds after which a prediction is stale", name)
         if len(self.problems) > error_count:
             return None
         return FeatureViewSpec(
@@ -258,15 +260,15 @@ class _ViewCompiler:
         )
 
     def _entity_keys(self, definition: FeatureView) -> list[str]:
-        """List the columns that say whose features these are: one an entity, each a token."""
+        """List the key columns of a view: one per entity, each a column of tokens."""
         keys: list[str] = []
-        # Feast puts a stand-in where a view names no entity.
+        # Feast inserts a placeholder entity into a view without entities.
         for entity_name in definition.entities:
             if entity_name not in self._entities:
-                self.add_error("it has no entity of this file; say whose features these are", definition.name)
+                self.add_error("the view has no entity of this file; add entities=[...]", definition.name)
             elif self._entities[entity_name].value_type.name != "STRING":
                 self.add_error(
-                    f"the entity {entity_name!r} is no token; write value_type=ValueType.STRING", definition.name
+                    f"the entity {entity_name!r} must be a token; write value_type=ValueType.STRING", definition.name
                 )
             else:
                 keys.append(self._entities[entity_name].join_key)
@@ -274,24 +276,21 @@ class _ViewCompiler:
 
     def _source_table(self, source: Any, view: str) -> str:
         if type(source).__name__ != "FileSource":
-            self.add_error(
-                "its source is no FileSource; write FileSource(path=TABLE, timestamp_field='known_since')", view
-            )
+            self.add_error("the source must be FileSource(path=TABLE, timestamp_field='known_since')", view)
             return ""
         if source.timestamp_field != KNOWN_SINCE_COLUMN:
-            field_label = repr(source.timestamp_field) if source.timestamp_field else "nothing"
+            field_label = repr(source.timestamp_field) if source.timestamp_field else "missing"
             self.add_error(
-                f"timestamp_field is {field_label}, and must be 'known_since': by any other instant a model would learn from "
-                "what was not known yet",
+                f"timestamp_field is {field_label}; it must be 'known_since', or training would use future information",
                 view,
             )
         if source.created_timestamp_column:
-            self.add_error("created_timestamp_column is not used: `sequence` breaks ties; take it out", view)
+            self.add_error("created_timestamp_column is not supported: `sequence` breaks ties; remove it", view)
         if source.field_mapping:
-            self.add_error("field_mapping is not understood: name the columns as the table does", view)
+            self.add_error("field_mapping is not supported: use the column names of the table", view)
         if not _NAME_PATTERN.fullmatch(source.path) or source.name not in {"", source.path}:
             self.add_error(
-                "path is the name of a built table, with no folder or ending; a name of its own is refused", view
+                "path must be the name of a built table, without folder or suffix, and name must not be set", view
             )
         return source.path
 
@@ -301,18 +300,18 @@ class _ViewCompiler:
         if not _NAME_PATTERN.fullmatch(field.name) or field.name in {KNOWN_SINCE_COLUMN, SEQUENCE_COLUMN}:
             self.add_error(f"{label} needs another name: lower-case words joined by single underscores", view)
         if not field.description.strip():
-            self.add_error(f"{label} has no description; an answer's reasons are told in its words", view)
+            self.add_error(f"{label} has no description; the reasons of a prediction use it", view)
         if str(field.dtype) not in _FEATURE_TYPES:
-            self.add_error(f"{label} is {field.dtype}; the house knows {', '.join(_FEATURE_TYPES)}", view)
+            self.add_error(f"{label} is {field.dtype}; supported are {', '.join(_FEATURE_TYPES)}", view)
         for tag in sorted(set(field.tags) - {"categories"}):
             self.add_error(f"{label}: unknown tag {tag!r}; {suggest_name(tag, ['categories'])}", view)
         categories = [category.strip() for category in field.tags.get("categories", "").split(",")]
         if "categories" not in field.tags:
             categories = []
         elif not all(categories) or len(set(categories)) < len(categories):
-            self.add_error(f"{label}: categories are words with a comma between, each once", view)
+            self.add_error(f"{label}: categories must be distinct words separated by commas", view)
         if categories and str(field.dtype) != "String":
-            self.add_error(f"{label} has categories and is no String", view)
+            self.add_error(f"{label} has categories, so it must be a String", view)
         if len(self.problems) > error_count:
             return None
         kind = _FEATURE_TYPES[str(field.dtype)]
@@ -327,16 +326,17 @@ class _ViewCompiler:
 
 
 def _instant_problems(view: FeatureViewSpec, schema: pa.Schema) -> list[str]:
-    """Say what is wrong with the two columns that say when a row was known."""
+    """Describe the problems of the columns known_since and sequence."""
     problems: list[str] = []
     known_since_type = str(schema.field(KNOWN_SINCE_COLUMN).type) if KNOWN_SINCE_COLUMN in schema.names else "missing"
     if known_since_type != "timestamp[us, tz=UTC]":
         problems.append(
-            f"view {view.name}: {view.table}.{KNOWN_SINCE_COLUMN} is {known_since_type}, and must be timestamp[us, tz=UTC]"
+            f"view {view.name}: {view.table}.{KNOWN_SINCE_COLUMN} is {known_since_type}; "
+            "it must be timestamp[us, tz=UTC]"
         )
     sequence_type = str(schema.field(SEQUENCE_COLUMN).type) if SEQUENCE_COLUMN in schema.names else "missing"
     if sequence_type != "int64":
-        problems.append(f"view {view.name}: {view.table}.{SEQUENCE_COLUMN} is {sequence_type}, and must be int64")
+        problems.append(f"view {view.name}: {view.table}.{SEQUENCE_COLUMN} is {sequence_type}; it must be int64")
     return problems
 
 
@@ -345,7 +345,7 @@ def _encode_views(views: FeatureViews) -> bytes:
 
 
 def _feast_objects(module: ModuleType) -> list[Any]:
-    """List the objects of Feast that a module defines, each once: on their own, or in a list."""
+    """List the Feast objects that a module defines, directly or in a list, each once."""
     objects: dict[int, Any] = {}
     for value in vars(module).values():
         for candidate in value if isinstance(value, list | tuple) else [value]:
@@ -356,7 +356,7 @@ def _feast_objects(module: ModuleType) -> list[Any]:
 
 
 def _print_compiled(path: Path, project_name: str) -> None:
-    """Compile a file and print the views, or what is wrong, as the last line; what the file prints is no answer."""
+    """Compile a file and print the views or the error as the last line; output of the file goes to standard error."""
     with redirect_stdout(sys.stderr):
         try:
             output = compile_views(path, project_name).model_dump_json()
