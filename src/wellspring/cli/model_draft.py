@@ -112,9 +112,7 @@ def _draft_features(
             sql = f"date_diff('day', row_.\"{name}\"::date, row_.known_at::date)"
             yield FeatureDraft(f"{name}_days", "bigint", sql, f"days since {readable_name}, when it was recorded")
         else:
-            kind = {"year": "bigint", "prefix(3)": "varchar"}.get(column.egress) or _SQL_TYPES.get(
-                column.type, "double"
-            )
+            kind = "bigint" if column.egress == "year" else _SQL_TYPES.get(column.type, "double")
             yield FeatureDraft(name, kind, f'row_."{name}"::{kind}', f"its {readable_name}")
     for scope in ("all", *token_columns):
         scope_text = "everything" if scope == "all" else f"the same {scope.replace('_', ' ')}"
