@@ -5,6 +5,6 @@ Read the modules in this order: `canonical`, `merkle`, `notes`, `entries`; `stor
 `prediction`; `cli`.
 """
 
-from wellspring_verify.pack import PackFinding, VerificationReport, verify
+from wellspring_verify.pack import PackFinding, VerificationReport, verify_pack
 
-__all__ = ["PackFinding", "VerificationReport", "verify"]
+__all__ = ["PackFinding", "VerificationReport", "verify_pack"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from wellspring_verify import notes
 from wellspring_verify.canonical import MalformedError
-from wellspring_verify.pack import CORRUPTED, UNSIGNED, VERIFIED, VerificationReport, verify
+from wellspring_verify.pack import CORRUPTED, UNSIGNED, VERIFIED, VerificationReport, verify_pack
 
 EXIT_USAGE, EXIT_NOT_FOUND = 2, 66
 
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"wellspring verify: file not found: {str(args.answer)!a}", file=sys.stderr)
         return EXIT_NOT_FOUND
     try:
-        report = verify(args.pack, key=key, witness=witness, answer=answer)
+        report = verify_pack(args.pack, key=key, witness=witness, answer=answer)
     except (OSError, ValueError):
         print(f"wellspring verify: folder not found: {str(args.pack)!a}", file=sys.stderr)
         return EXIT_NOT_FOUND

@@ -83,7 +83,7 @@ class _PackCheck:
         return value
 
 
-def verify(
+def verify_pack(
     folder: Path, *, key: str | None = None, witness: str | None = None, answer: bytes | None = None
 ) -> VerificationReport:
     """Verify the pack in `folder` with the verifier keys of the log and the witness.

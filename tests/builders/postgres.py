@@ -52,7 +52,10 @@ def database() -> Iterator[Database]:
 
     try:
         subprocess.run(
-            run(programs / "initdb", *("-D", data, "-U", "postgres", "-A", "reject", "-E", "UTF8", "--locale", "C", "-N")),
+            run(
+                programs / "initdb",
+                *("-D", data, "-U", "postgres", "-A", "reject", "-E", "UTF8", "--locale", "C", "-N"),
+            ),
             **keep,
         )
         (data / "pg_hba.conf").write_text("local all enclave scram-sha-256\nlocal all postgres trust\n")

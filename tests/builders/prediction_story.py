@@ -37,7 +37,7 @@ RELEASE: dict[str, JsonValue] = {
 }  # fmt: skip
 
 
-class Result(NamedTuple):
+class StoryStep(NamedTuple):
     """One step as its service journals it. late: its end is written after everything else."""
 
     service: str
@@ -49,7 +49,7 @@ class Result(NamedTuple):
     intent: bool = False
     late: bool = False
 
-    def but(self, **facts: JsonValue) -> Result:
+    def but(self, **facts: JsonValue) -> StoryStep:
         """The same with other facts."""
         return self._replace(facts={**self.facts, **facts})
 
@@ -88,7 +88,8 @@ def answer(**changed: object) -> dict[str, object]:
     """Give the answer of the story, with its promise."""
     output: dict[str, object] = {
         "id": "p1", "model": "denials", "release": release().name.partition(":")[2], "edition": "b1", "score": 0.8125,
-        "threshold": "0.5", "decision": "denies", "reasons": [{"feature": "f", "description": "it is late", "contribution": 1.5}],
+        "threshold": "0.5", "decision": "denies", "reasons": [{"feature": "f", "description": "it is late",
+        "contribution": 1.5}],
         "freshness": "fresh", "as_of": "2026-11-25T12:00:00.000000Z", "age_seconds": 3, "vector_digest": sha("vector"),
         "answered_at": "2026-11-25T12:00:30.000000Z", "request_digest": REQUESTS, **changed,
     }  # fmt: skip
@@ -106,7 +107,7 @@ def people(
     approver: str = "omar",
     keys: Mapping[str, Key] | None = None,
     content: Mapping[str, JsonValue] = RELEASE,
-) -> dict[str, Result]:
+) -> dict[str, StoryStep]:
     """Tell how two people were enrolled, and what each of them signed."""
     expected = {name: Key(name) for name in (proposer, approver)} | dict(keys or {})
     item = release(content)
@@ -114,19 +115,19 @@ def people(
     requests = approvals.proposal_text("denials", digest[:12], digest)
     agreed = approvals.approval_text("denials", digest[:12], digest)
     return {
-        "enrol ines": Result(
+        "enrol ines": StoryStep(
             "supervisor",
             "enroll",
             f"user:{proposer}",
             facts={"roles": ["modeller"], "public_key": expected[proposer].text},
         ),
-        "enrol omar": Result(
+        "enrol omar": StoryStep(
             "supervisor",
             "enroll",
             f"user:{approver}",
             facts={"roles": ["approver"], "public_key": expected[approver].text},
         ),
-        "propose": Result(
+        "propose": StoryStep(
             "worker",
             "propose",
             item.name,
@@ -134,7 +135,7 @@ def people(
             (item,),
             {"user": f"user:{proposer}", "signature": expected[proposer].sign(requests)},
         ),
-        "approve": Result(
+        "approve": StoryStep(
             "worker",
             "approve",
             item.name,
@@ -145,12 +146,12 @@ def people(
     }
 
 
-def steps(content: Mapping[str, JsonValue] = RELEASE) -> dict[str, Result]:
+def steps(content: Mapping[str, JsonValue] = RELEASE) -> dict[str, StoryStep]:
     """Tell every step from the built edition to the answer, in order; landed editions e0 and e1 come before."""
     item = release(content)
     artefact = ref("artifact:denials", "artifact")
     return {
-        "built": Result(
+        "built": StoryStep(
             "worker",
             "publish",
             "edition:b1",
@@ -159,7 +160,7 @@ def steps(content: Mapping[str, JsonValue] = RELEASE) -> dict[str, Result]:
             {"level": "built", "parent": "e1", "drops": []},
             intent=True,
         ),
-        "materialize": Result(
+        "materialize": StoryStep(
             "worker",
             "materialize",
             "edition:b1",
@@ -167,14 +168,14 @@ def steps(content: Mapping[str, JsonValue] = RELEASE) -> dict[str, Result]:
             (),
             {"rows": {"claim_features": 10}},
         ),
-        "train": Result(
+        "train": StoryStep(
             "worker",
             "train",
             "run:r1",
             (ref("edition:b1"), ref("contract:medical_claim@1.0.0", CONTRACT), ref("views:health_plan", "views")),
             (artefact,),
         ),
-        "gate": Result(
+        "gate": StoryStep(
             "worker",
             "gate",
             f"candidate:{CANDIDATE_ID}",
@@ -183,7 +184,7 @@ def steps(content: Mapping[str, JsonValue] = RELEASE) -> dict[str, Result]:
             {"outcome": "pass", "auc": "0.85"},
         ),
         **people(content=content),
-        "promote": Result(
+        "promote": StoryStep(
             "worker",
             "promote",
             item.name,
@@ -192,14 +193,14 @@ def steps(content: Mapping[str, JsonValue] = RELEASE) -> dict[str, Result]:
             {"model": "denials", "previous_release": "", "user": "user:omar"},
             intent=True,
         ),
-        "key": Result("api", "create_key", KEY, facts={"public_key": API.text, "expires_at": EXPIRES}),
+        "key": StoryStep("api", "create_key", KEY, facts={"public_key": API.text, "expires_at": EXPIRES}),
         "predict": predict(answer(), content),
     }
 
 
-def predict(output: Mapping[str, object], content: Mapping[str, JsonValue] = RELEASE) -> Result:
+def predict(output: Mapping[str, object], content: Mapping[str, JsonValue] = RELEASE) -> StoryStep:
     """Tell how an answer was given."""
-    return Result(
+    return StoryStep(
         "api",
         "predict",
         f"prediction:{output['id']}",
@@ -216,7 +217,7 @@ def predict(output: Mapping[str, object], content: Mapping[str, JsonValue] = REL
     )
 
 
-def another(name: str, content: Mapping[str, JsonValue] | None = None, action: str = "promote") -> Result:
+def another(name: str, content: Mapping[str, JsonValue] | None = None, action: str = "promote") -> StoryStep:
     """Tell how another release of the model went live."""
     item = release(content or {**RELEASE, "threshold": name})
     facts: dict[str, JsonValue] = {
@@ -224,15 +225,15 @@ def another(name: str, content: Mapping[str, JsonValue] | None = None, action: s
         "previous_release": release().name.partition(":")[2],
         "user": "user:omar",
     }
-    return Result("worker", action, item.name, (item,), (item,), facts, intent=True)
+    return StoryStep("worker", action, item.name, (item,), (item,), facts, intent=True)
 
 
-def record_entry(ledger: Ledger, result: Mapping[str, Result]) -> None:
+def record_entry(ledger: Ledger, story_steps: Mapping[str, StoryStep]) -> None:
     """Journal two drops and these steps, and integrate them."""
     tell_drop(ledger, "d0", edition="e0", parent=None)
     tell_drop(ledger, "d1", edition="e1", parent="e0")
     with ExitStack() as late:
-        for item in result.values():
+        for item in story_steps.values():
             with ExitStack() as now:
                 act = JournalStep(ledger, item.service)(
                     item.action,
@@ -246,10 +247,10 @@ def record_entry(ledger: Ledger, result: Mapping[str, Result]) -> None:
     ledger.sequencer.integrate()
 
 
-def entries(result: Mapping[str, Result]) -> list[Entry]:
+def entries(story_steps: Mapping[str, StoryStep]) -> list[Entry]:
     """Read the entries of these steps as the verifier would, without a ledger; landed editions come first."""
     landed = [
-        Result(
+        StoryStep(
             "worker",
             "publish",
             "edition:e0",
@@ -258,7 +259,7 @@ def entries(result: Mapping[str, Result]) -> list[Entry]:
             {"level": "landed", "parent": None},
             intent=True,
         ),
-        Result(
+        StoryStep(
             "worker",
             "publish",
             "edition:e1",
@@ -271,7 +272,7 @@ def entries(result: Mapping[str, Result]) -> list[Entry]:
     matches: list[Entry] = []
     clock = FixedClock()
     step = RecordingStep(clock=clock)
-    for item in [*landed, *result.values()]:
+    for item in [*landed, *story_steps.values()]:
         clock.pass_(seconds=1)
         with step(
             item.action,
@@ -308,7 +309,7 @@ def stored(folder: Path, content: Mapping[str, JsonValue] = RELEASE) -> Path:
 
 def built(
     folder: Path,
-    result: Mapping[str, Result] | None = None,
+    story_steps: Mapping[str, StoryStep] | None = None,
     *,
     subject: str = SUBJECT,
     content: Mapping[str, JsonValue] = RELEASE,
@@ -319,7 +320,7 @@ def built(
     without: leave out the entries of this action or about this subject, though the log has them.
     """
     ledger = Ledger(folder / "house")
-    record_entry(ledger, steps() if result is None else result)
+    record_entry(ledger, steps() if story_steps is None else story_steps)
     item = collect_story(ledger.index, subject)
     item = item._replace(
         entries=tuple(entry for entry in item.entries if without not in (entry.entry.action, entry.entry.subject))

@@ -1,4 +1,4 @@
-"""A small house in which a model is trained, judged, approved and served: for tests of what comes after training."""
+"""A project with a trained, approved and served model, in memory and temporary files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from wellspring.models.releases.promotion import ReleaseContext, build_release
 from wellspring.models.releases.store import ReleaseStore
 from wellspring.models.spec import artifact
 from wellspring.models.spec.artifact import FeatureInput, InferenceSpec, PlattCalibration
-from wellspring.models.tracking.mlflow import LiveVersion as Shown
+from wellspring.models.tracking.mlflow import LiveVersion
 from wellspring.records.clock import Clock
 from wellspring.records.data import Edition, FeatureRow, FeatureViews, FeatureViewSpec, TableSnapshot
 from wellspring.records.models import Candidate, Release
@@ -41,7 +41,7 @@ from wellspring.serving.service import PredictionResult, PredictionService, Serv
 from wellspring.stores.objects.disk import DiskContentStore
 from wellspring.stores.online.redis import LiveMarker
 from wellspring.trust.answer_signing import AnswerSigner
-from wellspring.trust.approvals import approve, propose
+from wellspring.trust.approvals import record_approval, record_proposal
 from wellspring.trust.identity.port import Principal
 from wellspring.trust.policy import PolicySet
 from wellspring_verify import notes
@@ -68,13 +68,13 @@ INPUTS = tuple(
 
 @functools.cache
 def trees(seed: int = 1) -> str:
-    """Grow a few trees on made-up rows."""
+    """Train a few trees on random rows."""
     chance = np.random.default_rng(seed)
     rows = chance.normal(size=(600, len(INPUTS)))
     rows[:, 0], rows[:, 2] = chance.integers(0, 2, 600), chance.integers(0, 3, 600)
     labels = rows[:, 1] + rows[:, 2] + rows[:, 4] + chance.normal(size=600) > 1.2
     settings = {"learning_rate": 0.2, "num_leaves": 7}
-    names = [item.name for item in INPUTS]
+    names = [feature.name for feature in INPUTS]
     return lightgbm.dump_booster(
         lightgbm.fit_booster(
             rows, labels, feature_names=names, categorical=[0, 2], hyperparameters=settings, rounds=15, seed=seed
@@ -83,25 +83,25 @@ def trees(seed: int = 1) -> str:
 
 
 def recipe(**changes: Any) -> InferenceSpec:
-    output: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "model": "denials", "features": INPUTS, "calibration": PlattCalibration(a=(1.1).hex(), b=(-0.1).hex()),
         "threshold": "0.40", "labels": ("pays", "denies"), "seed": 1, "rounds": 15,
         "keys": {"claim": ("claim_id",), "provider_history": ("billing_npi",)},
     }  # fmt: skip
-    return InferenceSpec(**{**output, **changes})
+    return InferenceSpec(**{**fields, **changes})
 
 
 def claim(number: int) -> dict[str, str]:
-    """The tokens that a caller brings for one claim."""
+    """Return the keys of one claim, as tokens."""
     return {"claim_id": token("claim", number), "billing_npi": token("provider", number % 5)}
 
 
 class Lake:
-    """A lake of one built edition, in memory; its editions lie in files, where the API reads them."""
+    """A lake with one built edition in memory; edition records are files, which the API reads."""
 
     def __init__(self, folder: Path, *, claims: int = 40) -> None:
         chance = np.random.default_rng(5)
-        expected = [NOW - timedelta(days=30) + timedelta(minutes=n) for n in range(claims)]
+        known_since = [NOW - timedelta(days=30) + timedelta(minutes=n) for n in range(claims)]
         self.tables = {
             "claim_features": table(
                 {
@@ -111,7 +111,7 @@ class Lake:
                     "auth_state": chance.choice(["none", "valid", "expired", "unheard"], claims).tolist(),
                     "is_replacement": pa.array([None if n % 7 == 0 else bool(n % 2) for n in range(claims)]),
                 },
-                expected,
+                known_since,
             ),
             "provider_history": table(
                 {
@@ -119,7 +119,7 @@ class Lake:
                     "denial_rate_30d": [0.1, float("nan"), 0.3, -0.0, 1.7],
                     "claims_30d": pa.array([1, 2, None, 4, 5], pa.int64()),
                 },
-                expected[:5],
+                known_since[:5],
             ),
         }
         self.stored = EditionStore(folder / "editions")
@@ -143,7 +143,7 @@ class Lake:
         return self.tables[name]
 
     def row(self, view: FeatureViewSpec, key: tuple[str, ...]) -> FeatureRow | None:
-        """Find the row of one thing, as the online store would hold it."""
+        """Return the row of one key, as the online store has it."""
         for row in self.tables[view.table].to_pylist():
             if tuple(row[name] for name in view.keys) == key:
                 values = {feature.name: row[feature.name] for feature in view.features}
@@ -152,7 +152,7 @@ class Lake:
 
 
 class Online:
-    """The online store in memory. live: what its marker says; broken: raised instead of an answer."""
+    """The online store in memory. live: its marker; broken: an error to raise on each read."""
 
     def __init__(self, lake: Lake, views: FeatureViews) -> None:
         self.lake = lake
@@ -188,10 +188,10 @@ class _Reader:
 
 
 class Mlflow:
-    """What MLflow shows. down: it does not answer."""
+    """A model registry in memory. down: it is unavailable."""
 
     def __init__(self) -> None:
-        self.shown: dict[str, Shown | None] = {}
+        self.shown: dict[str, LiveVersion | None] = {}
         self.down = False
         self.requests: list[str] = []
 
@@ -201,7 +201,7 @@ class Mlflow:
             raise Unavailable("MLflow did not answer", fix="start it")
         return run
 
-    def reconcile(self, model: str, live: Shown | None) -> tuple[str, ...]:
+    def reconcile(self, model: str, live: LiveVersion | None) -> tuple[str, ...]:
         if self.down:
             raise Unavailable("MLflow did not answer", fix="start it")
         changed = self.shown.get(model) != live
@@ -210,7 +210,7 @@ class Mlflow:
 
 
 class Released:
-    """All of it. ana proposes, bo approves, cy is another who might."""
+    """A project with releases. ana proposes, bo approves, cy may approve too."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -245,48 +245,48 @@ class Released:
         )
 
     def train(self, seed: int = 1, *, outcome: VerdictOutcome = "pass", built: InferenceSpec | None = None) -> Release:
-        """Train, judge beside what is live, and keep; nobody has asked for it yet."""
+        """Store a candidate and its release, which is not proposed yet."""
         built = built or recipe()
         digest = artifact.write_artifact(
             {artifact.SPEC_FILE: built.encode(), artifact.BOOSTER_FILE: trees(seed).encode()},
             objects=self.objects, paths=self.releases.paths, key=self.signer.verifier_key, signer=self.signer,
         )  # fmt: skip
         run = f"{seed:032x}"
-        expected = synthetic_world.candidate(
+        candidate = synthetic_world.candidate(
             run=run, artifact=digest, views=self.views.digest, edition=self.lake.built.id,
             verdict=Verdict(subject=f"run:{run}", outcome=outcome),
         )  # fmt: skip
-        artifact.save_candidate(expected, paths=self.releases.paths)
+        artifact.save_candidate(candidate, paths=self.releases.paths)
         refs = [Ref(name=f"run:{run}"), Ref(name="artifact:denials", digest=digest)]
         live = self.releases.get_live("denials")
-        output: dict[str, JsonValue] = {"outcome": outcome, "live": live.candidate if live is not None else ""}
-        with self.step("gate", expected.subject, inputs=refs, outputs=[self.pinned(expected)], facts=output):
+        facts: dict[str, JsonValue] = {"outcome": outcome, "live": live.candidate if live is not None else ""}
+        with self.step("gate", candidate.subject, inputs=refs, outputs=[self.pinned(candidate)], facts=facts):
             pass
         read = artifact.read_artifact(
             digest, objects=self.objects, paths=self.releases.paths, key=self.signer.verifier_key
         )
-        return self.releases.save(build_release(expected, read, ANYTHING.digest))
+        return self.releases.save(build_release(candidate, read, ANYTHING.digest))
 
     @staticmethod
-    def pinned(expected: Candidate) -> Ref:
-        return Ref(name=expected.subject, digest=artifact.candidate_digest(expected))
+    def pinned(candidate: Candidate) -> Ref:
+        return Ref(name=candidate.subject, digest=artifact.candidate_digest(candidate))
 
     def propose(self, release: Release) -> None:
-        expected = artifact.read_candidate(release.candidate, paths=self.releases.paths)
-        propose(release, self.pinned(expected), self.ana, ledger=self.books, policies=ANYTHING, step=self.step)
+        candidate = artifact.read_candidate(release.candidate, paths=self.releases.paths)
+        record_proposal(release, self.pinned(candidate), self.ana, ledger=self.books, policies=ANYTHING, step=self.step)
 
     def approve(self, release: Release) -> None:
         self.propose(release)
-        approve(release, self.bo, self.books, ANYTHING, step=self.step)
+        record_approval(release, self.bo, self.books, ANYTHING, step=self.step)
 
     def released(self, seed: int = 1) -> Release:
         """Train, approve and promote."""
         from wellspring.models.releases.promotion import promote_release
 
-        built = self.train(seed)
-        self.approve(built)
-        promote_release(built, "user:bo", self.project, step=self.step)
-        return built
+        release = self.train(seed)
+        self.approve(release)
+        promote_release(release, "user:bo", self.project, step=self.step)
+        return release
 
     def model_store(self, *, step: Recorder | None = None) -> ReleaseCache:
         return ReleaseCache(
@@ -325,18 +325,18 @@ class Released:
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run something of a desk's to its end."""
+    """Run a coroutine of the service to its end."""
     return asyncio.run(coroutine)
 
 
 def ask(project: Released, arguments: dict[str, str] | None = None, **service: Any) -> PredictionResult:
-    """Ask a fresh desk of a house one question, as the portal."""
+    """Request one prediction from a new service, as the portal."""
 
-    async def requests() -> PredictionResult:
-        built, _ = project.service(**service)
+    async def request() -> PredictionResult:
+        service_, _ = project.service(**service)
         try:
-            return await built.predict("denials", arguments or claim(3), include_reasons=True, principal=PORTAL)
+            return await service_.predict("denials", arguments or claim(3), include_reasons=True, principal=PORTAL)
         finally:
-            await built.close()
+            await service_.close()
 
-    return run(requests())
+    return run(request())

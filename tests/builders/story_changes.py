@@ -6,20 +6,23 @@ from collections.abc import Callable, Mapping
 
 from pydantic import JsonValue
 
-from tests.builders import prediction_story as result
-from tests.builders.prediction_story import RELEASE, SUBJECT, Key, Result, release
+from tests.builders import prediction_story
+from tests.builders.prediction_story import RELEASE, SUBJECT, Key, StoryStep, release
 from wellspring.records.trust import Ref
 from wellspring_verify import chain
 
 RELEASED = release().name
 SHORT = RELEASED.partition(":")[2]
 MODEL = f"model:denials@{SHORT}"
-Steps = dict[str, Result]
+Steps = dict[str, StoryStep]
 Change = Callable[[Steps], Steps]
 
 
 def output(steps: Steps, subject: str = SUBJECT, content: Mapping[str, JsonValue] = RELEASE) -> list[str]:
-    return [gap.message for gap in chain.find_gaps(subject, result.entries(steps), result.texts(content))]
+    return [
+        gap.message
+        for gap in chain.find_gaps(subject, prediction_story.entries(steps), prediction_story.texts(content))
+    ]
 
 
 def without(*names: str) -> Change:
@@ -35,7 +38,7 @@ def moved(name: str, *, before: str) -> Change:
     return change
 
 
-def put(name: str, item: Result, *, before: str = "predict") -> Change:
+def put(name: str, item: StoryStep, *, before: str = "predict") -> Change:
     return lambda steps: moved(name, before=before)({**steps, name: item})
 
 
@@ -58,8 +61,8 @@ def swapped(name: str, side: str, old: str, new: Ref | None) -> Change:
 
 
 def pair(**keys: Key) -> Change:
-    return lambda steps: {**steps, **result.people(keys=keys)}
+    return lambda steps: {**steps, **prediction_story.people(keys=keys)}
 
 
 def by(proposer: str, approver: str) -> Change:
-    return lambda steps: {**steps, **result.people(proposer, approver)}
+    return lambda steps: {**steps, **prediction_story.people(proposer, approver)}

@@ -20,7 +20,7 @@ from wellspring.errors import CorruptedError, NotFound, Refused
 from wellspring.records.models import Release
 from wellspring.records.trust import Ref
 from wellspring.trust.approvals import compute_release_digest
-from wellspring_verify import canonical, verify
+from wellspring_verify import canonical, verify_pack
 
 CONTRACTS = {"medical_claim@1.0.0": CONTRACT}
 
@@ -71,7 +71,7 @@ def test_an_edition_s_story_holds_its_drops_and_its_ancestors(ledger: Ledger):
     assert {about for _, _, about in result(ledger, "edition:e1")} == {"drop:d1", "edition:e1"}
 
 
-def test_a_dataset_s_story_holds_what_was_held_against_its_contract(ledger: Ledger):
+def test_a_dataset_s_story_has_the_drops_validated_against_its_contract(ledger: Ledger):
     assert {about for _, _, about in result(ledger, "dataset:eligibility")} == {"drop:x9", "edition:e3"}
     abouts = {about for _, _, about in result(ledger, "dataset:medical_claim")}
     assert abouts == {"drop:d1", "drop:d2", "edition:e1", "edition:e2"}
@@ -110,13 +110,13 @@ def test_a_pack_verifies_with_the_keys_and_only_with_them(ledger: Ledger, tmp_pa
         folder = tmp_path / f"pack{number}"
         packed(ledger, folder, subject)
         log, witness = ledger.sequencer.verifier_key(), ledger.witness.verifier_key()
-        report = verify(folder, key=log, witness=witness)
+        report = verify_pack(folder, key=log, witness=witness)
         assert (report.outcome, report.findings, report.subject) == (0, (), subject)
-        assert verify(folder, key=log).outcome == 0
-        assert verify(folder, witness=witness).outcome == verify(folder).outcome == 10
+        assert verify_pack(folder, key=log).outcome == 0
+        assert verify_pack(folder, witness=witness).outcome == verify_pack(folder).outcome == 10
 
 
-def test_a_story_is_sealed_once_and_told_the_same_each_time(ledger: Ledger, tmp_path: Path):
+def test_a_story_is_sealed_once_and_rendered_the_same_each_time(ledger: Ledger, tmp_path: Path):
     first = packed(ledger, tmp_path / "first")
     second = packed(ledger, tmp_path / "second")
     assert first == second
@@ -141,7 +141,7 @@ def test_an_older_pack_is_replaced_and_nothing_else_is(ledger: Ledger, tmp_path:
     packed(ledger, folder)
     (folder / "left over").touch()
     packed(ledger, folder, "edition:e2")
-    assert verify(folder, key=ledger.sequencer.verifier_key(), witness=ledger.witness.verifier_key()).outcome == 0
+    assert verify_pack(folder, key=ledger.sequencer.verifier_key(), witness=ledger.witness.verifier_key()).outcome == 0
     second = tmp_path / "other"
     second.mkdir()
     packed(ledger, second)
@@ -223,7 +223,7 @@ def test_the_texts_behind_digests_are_found_by_digest(tmp_path: Path):
     assert collect_documents(now, tmp_path, models, tmp_path / "nowhere") == {}
 
 
-def test_a_release_is_found_as_the_house_keeps_it(tmp_path: Path):
+def test_a_stored_release_is_found_by_the_digest_of_its_approved_fields(tmp_path: Path):
     """What two people signed is the digest of the record's other fields: see records.models.Release."""
     record = Release.model_validate(
         {**prediction_story.RELEASE, "id": "", "digest": "", "tenant": "acme", "known_since": FixedClock().now()}
@@ -238,7 +238,7 @@ def test_a_release_is_found_as_the_house_keeps_it(tmp_path: Path):
     assert matches == {f"documents/release/{digest[:12]}/{digest}": canonical.dumps_canonical(prediction_story.RELEASE)}
 
 
-def test_a_paper_that_no_entry_names_is_refused(tmp_path: Path):
+def test_a_document_that_no_entry_names_is_refused(tmp_path: Path):
     item = Ledger(tmp_path / "house")
     prediction_story.record_entry(item, prediction_story.steps())
     now = collect_story(item.index, prediction_story.SUBJECT)

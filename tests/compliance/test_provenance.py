@@ -60,7 +60,7 @@ def test_the_story_of_an_answer_ends_with_the_answer(ledger: Ledger):
     assert "expire" in actions(ledger, "edition:b1")
 
 
-def test_the_end_of_a_promotion_that_had_begun_is_told_too(tmp_path: Path):
+def test_the_end_of_a_promotion_that_had_begun_is_included(tmp_path: Path):
     item = Ledger(tmp_path)
     steps = result.steps()
     promote = steps.pop("promote")

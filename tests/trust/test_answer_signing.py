@@ -16,7 +16,7 @@ from wellspring_verify import answer_signature
 ANSWER = {"id": "p1", "score": 0.25, "reasons": [{"feature": "a", "contribution": -0.5}], "signature": None}
 
 
-def test_the_public_half_is_in_the_ledger_before_the_key_is_handed_out():
+def test_the_public_key_is_in_the_ledger_before_the_key_is_returned():
     step = RecordingStep()
     contracts = AnswerSigner(step=step, clock=step.clock)
     key = contracts.current_key()
@@ -31,7 +31,7 @@ def test_the_public_half_is_in_the_ledger_before_the_key_is_handed_out():
         contracts.public_key("0" * 16)
 
 
-def test_a_promise_holds_for_the_answer_and_no_other():
+def test_a_signature_is_valid_only_for_its_prediction():
     step = RecordingStep()
     contracts = AnswerSigner(step=step, clock=step.clock)
     key = contracts.current_key()
@@ -47,7 +47,7 @@ def test_a_promise_holds_for_the_answer_and_no_other():
     )
 
 
-def test_a_key_that_cannot_be_journalled_promises_nothing():
+def test_a_key_that_cannot_be_journaled_signs_nothing():
     class Full(RecordingStep):
         def write(self, *_: object, **__: object):
             raise Unavailable("the disk is full", fix="free it")

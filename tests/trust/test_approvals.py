@@ -16,7 +16,7 @@ from wellspring.errors import CorruptedError, Refused, WellspringError
 from wellspring.records.models import Release
 from wellspring.records.trust import Entry, EntryPhase, IndexedEntry, Ref
 from wellspring.trust import approvals, policy
-from wellspring.trust.approvals import approve, find_approval, propose
+from wellspring.trust.approvals import find_approval, record_approval, record_proposal
 from wellspring.trust.identity.port import Principal
 from wellspring.trust.policy import PolicySet
 from wellspring_verify import approvals as notes
@@ -108,9 +108,9 @@ def test_one_proposes_another_approves_and_then_it_holds(
 ) -> None:
     expected_result = release()
     assert find_approval(books, expected_result) is None
-    propose(expected_result, CANDIDATE, ana, ledger=books, policies=policies, step=books.step)
+    record_proposal(expected_result, CANDIDATE, ana, ledger=books, policies=policies, step=books.step)
     assert find_approval(books, expected_result) is None
-    approve(expected_result, bo, books, policies, step=books.step)
+    record_approval(expected_result, bo, books, policies, step=books.step)
     holds = find_approval(books, expected_result)
     assert holds is not None
     assert (holds.approver, holds.proposers, holds.key_id) == ("user:bo", frozenset({"user:ana"}), bo.key_id)
@@ -129,10 +129,10 @@ def test_one_proposes_another_approves_and_then_it_holds(
 @pytest.mark.parametrize("allow", [True, False])
 def test_nobody_approves_what_they_proposed(books: Books, ana: Somebody, policies: PolicySet, allow: bool) -> None:
     expected_result = release()
-    propose(expected_result, CANDIDATE, ana, ledger=books, policies=policies, step=books.step)
+    record_proposal(expected_result, CANDIDATE, ana, ledger=books, policies=policies, step=books.step)
     # Whatever the policies say: a file of the project cannot take this away.
     with pytest.raises(Refused, match="another user must approve") as refused:
-        approve(expected_result, ana, books, ANYTHING if allow else policies, step=books.step)
+        record_approval(expected_result, ana, books, ANYTHING if allow else policies, step=books.step)
     assert refused.value.verdict is not None
     assert [reason.code for reason in refused.value.verdict.reasons] == ["self_approval"]
     assert books.result("approve") == ["refused"]
@@ -143,13 +143,13 @@ def test_nobody_approves_what_they_proposed(books: Books, ana: Somebody, policie
 def test_everybody_who_ever_proposed_it_is_an_author(books: Books, ana: Somebody, bo: Somebody) -> None:
     expected_result = release()
     for person in (ana, bo, ana):
-        propose(expected_result, CANDIDATE, person, ledger=books, policies=ANYTHING, step=books.step)
+        record_proposal(expected_result, CANDIDATE, person, ledger=books, policies=ANYTHING, step=books.step)
     for person in (ana, bo):
         with pytest.raises(Refused, match="another user must approve"):
-            approve(expected_result, person, books, ANYTHING, step=books.step)
+            record_approval(expected_result, person, books, ANYTHING, step=books.step)
     cy = Somebody("cy", "approver")
     books.enrol(cy)
-    approve(expected_result, cy, books, ANYTHING, step=books.step)
+    record_approval(expected_result, cy, books, ANYTHING, step=books.step)
     holds = find_approval(books, expected_result)
     assert holds is not None
     assert holds.proposers == {"user:ana", "user:bo"}
@@ -158,32 +158,32 @@ def test_everybody_who_ever_proposed_it_is_an_author(books: Books, ana: Somebody
 def test_a_second_approval_finds_the_first(books: Books, ana: Somebody, bo: Somebody) -> None:
     cy, expected_result = Somebody("cy", "approver"), release()
     books.enrol(cy)
-    propose(expected_result, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
-    approve(expected_result, bo, books, ANYTHING, step=books.step)
+    record_proposal(expected_result, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
+    record_approval(expected_result, bo, books, ANYTHING, step=books.step)
     with pytest.raises(Refused, match="already approved"):
-        approve(expected_result, cy, books, ANYTHING, step=books.step)
+        record_approval(expected_result, cy, books, ANYTHING, step=books.step)
     assert books.result("approve") == ["done", "refused"]
 
 
 def test_what_is_approved_is_never_proposed_again(books: Books, ana: Somebody, bo: Somebody) -> None:
     expected_result = release()
-    propose(expected_result, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
-    approve(expected_result, bo, books, ANYTHING, step=books.step)
+    record_proposal(expected_result, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
+    record_approval(expected_result, bo, books, ANYTHING, step=books.step)
     for person in (ana, bo):
         # Its approver would be one of its authors, and nobody could prove any more that two people stood behind it.
         with pytest.raises(Refused, match="already approved") as refused:
-            propose(expected_result, CANDIDATE, person, ledger=books, policies=ANYTHING, step=books.step)
+            record_proposal(expected_result, CANDIDATE, person, ledger=books, policies=ANYTHING, step=books.step)
         assert refused.value.verdict is not None
         assert [reason.code for reason in refused.value.verdict.reasons] == ["already_approved"]
     assert books.result("propose") == ["done", "refused", "refused"]
     assert len(bo.signed) == 1
     # Of other bytes it says nothing.
-    propose(release(edition="e2"), CANDIDATE, bo, ledger=books, policies=ANYTHING, step=books.step)
+    record_proposal(release(edition="e2"), CANDIDATE, bo, ledger=books, policies=ANYTHING, step=books.step)
 
 
 def test_what_nobody_proposed_cannot_be_approved(books: Books, bo: Somebody) -> None:
     with pytest.raises(Refused, match="was not proposed with its current content"):
-        approve(release(), bo, books, ANYTHING, step=books.step)
+        record_approval(release(), bo, books, ANYTHING, step=books.step)
 
 
 def test_who_no_policy_permits_neither_proposes_nor_approves(
@@ -191,13 +191,13 @@ def test_who_no_policy_permits_neither_proposes_nor_approves(
 ) -> None:
     expected_result = release()
     with pytest.raises(Refused, match="may not propose"):
-        propose(expected_result, CANDIDATE, bo, ledger=books, policies=policies, step=books.step)
+        record_proposal(expected_result, CANDIDATE, bo, ledger=books, policies=policies, step=books.step)
     assert (bo.signed, books.result("propose")) == ([], [])
-    propose(expected_result, CANDIDATE, ana, ledger=books, policies=policies, step=books.step)
+    record_proposal(expected_result, CANDIDATE, ana, ledger=books, policies=policies, step=books.step)
     cy = Somebody("cy", "owner")
     books.enrol(cy)
     with pytest.raises(Refused, match="may not approve"):
-        approve(expected_result, cy, books, policies, step=books.step)
+        record_approval(expected_result, cy, books, policies, step=books.step)
     assert cy.signed == []
     assert books.result("authorize") == ["refused", "refused"]
 
@@ -214,11 +214,11 @@ def test_a_change_of_any_part_voids_the_approval(
     books: Books, ana: Somebody, bo: Somebody, change: dict[str, object]
 ) -> None:
     expected_result = release()
-    propose(expected_result, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
+    record_proposal(expected_result, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
     changed = expected_result.model_copy(update=change)
     with pytest.raises(Refused, match="it was changed"):
-        approve(changed, bo, books, ANYTHING, step=books.step)
-    approve(expected_result, bo, books, ANYTHING, step=books.step)
+        record_approval(changed, bo, books, ANYTHING, step=books.step)
+    record_approval(expected_result, bo, books, ANYTHING, step=books.step)
     with pytest.raises(Refused, match="it was changed"):
         find_approval(books, changed)
     if "id" not in change and "digest" not in change:
@@ -228,8 +228,8 @@ def test_a_change_of_any_part_voids_the_approval(
 
 def test_an_approval_of_other_bytes_says_nothing(books: Books, ana: Somebody, bo: Somebody) -> None:
     expected_result = release()
-    propose(expected_result, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
-    approve(expected_result, bo, books, ANYTHING, step=books.step)
+    record_proposal(expected_result, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
+    record_approval(expected_result, bo, books, ANYTHING, step=books.step)
     books.change(books.step.done("approve")[0], outputs=(Ref(name=expected_result.subject, digest="9" * 64),))
     assert find_approval(books, expected_result) is None
 
@@ -243,7 +243,7 @@ def forged(books: Books, expected_result: Release, **facts: JsonValue) -> None:
 
 def test_an_approval_that_another_signed_is_broken(books: Books, ana: Somebody, bo: Somebody) -> None:
     expected_result, second = release(), release(edition="e2")
-    propose(expected_result, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
+    record_proposal(expected_result, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
     right = bo.sign(notes.approval_text("denials", expected_result.id, expected_result.digest))
     for person, signature in (
         ("user:bo", ana.sign(notes.approval_text("denials", expected_result.id, expected_result.digest))),
@@ -262,7 +262,7 @@ def test_an_approval_that_another_signed_is_broken(books: Books, ana: Somebody, 
 
 def test_a_proposers_own_signature_never_makes_an_approval(books: Books, ana: Somebody) -> None:
     expected_result = release()
-    propose(expected_result, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
+    record_proposal(expected_result, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
     own_copy = base64.b64encode(
         ana.sign(notes.approval_text("denials", expected_result.id, expected_result.digest))
     ).decode()
@@ -273,38 +273,40 @@ def test_a_proposers_own_signature_never_makes_an_approval(books: Books, ana: So
 
 def test_a_proposal_in_anothers_name_is_broken(books: Books, ana: Somebody, bo: Somebody) -> None:
     expected_result = release()
-    propose(expected_result, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
+    record_proposal(expected_result, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
     # So that ana could approve her own: the proposal is made to be somebody else's.
     entry = books.step.done("propose")[0]
     books.change(entry, facts={**entry.facts, "user": "user:bo"})
     with pytest.raises(CorruptedError, match="records that user:bo proposed"):
-        approve(expected_result, ana, books, ANYTHING, step=books.step)
+        record_approval(expected_result, ana, books, ANYTHING, step=books.step)
     assert find_approval(books, expected_result) is None
 
 
 def test_only_the_supervisor_says_whose_key_is_whose(books: Books, ana: Somebody) -> None:
     expected_result, cy = release(), Somebody("cy", "approver")
-    propose(expected_result, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
+    record_proposal(expected_result, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
     books.enrol(cy, service="api")
     with pytest.raises(Refused, match="no enrollment of user:cy"):
-        approve(expected_result, cy, books, ANYTHING, step=books.step)
+        record_approval(expected_result, cy, books, ANYTHING, step=books.step)
     assert cy.signed == []
 
 
 def test_a_person_with_another_key_than_the_enrolled_one_is_broken(books: Books, ana: Somebody) -> None:
     expected_result = release()
     with pytest.raises(CorruptedError, match="another key"):
-        propose(expected_result, CANDIDATE, Somebody("ana", "owner"), ledger=books, policies=ANYTHING, step=books.step)
+        record_proposal(
+            expected_result, CANDIDATE, Somebody("ana", "owner"), ledger=books, policies=ANYTHING, step=books.step
+        )
     books.enrol(Somebody("ana"))
     with pytest.raises(CorruptedError, match="two keys"):
-        propose(expected_result, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
+        record_proposal(expected_result, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
     assert books.result("propose") == ["failed", "failed"]
 
 
 def test_a_signature_that_does_not_hold_is_never_recorded_as_done(books: Books, ana: Somebody, bo: Somebody) -> None:
     expected_result = release()
-    propose(expected_result, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
+    record_proposal(expected_result, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
     bo.sign = lambda message: b"\0" * 64  # type: ignore[method-assign]
     with pytest.raises(WellspringError, match="is invalid"):
-        approve(expected_result, bo, books, ANYTHING, step=books.step)
+        record_approval(expected_result, bo, books, ANYTHING, step=books.step)
     assert books.result("approve") == ["failed"]

@@ -33,7 +33,7 @@ def test_a_permitted_act_is_recorded_with_who_asked_and_under_which_policies() -
     }
 
 
-def test_on_the_hot_path_only_refusals_are_recorded() -> None:
+def test_with_record_denials_only_a_permitted_request_has_no_entry() -> None:
     step = RecordingStep()
     assert authorize(POLICIES, PORTAL, "predict", DENIALS, step=step, record_denials_only=True).passed
     assert step.entries == []
@@ -48,7 +48,7 @@ def test_a_refusal_is_always_recorded() -> None:
     assert [entry.phase for entry in step.entries] == ["refused"] * 3
 
 
-def test_a_door_records_one_refusal_a_second_and_counts_the_others() -> None:
+def test_one_refusal_a_second_is_recorded_and_the_others_are_counted() -> None:
     clock = FixedClock()
     step, refusals = RecordingStep(clock=clock), DenialThrottle(clock)
     for _ in range(5):
@@ -60,7 +60,7 @@ def test_a_door_records_one_refusal_a_second_and_counts_the_others() -> None:
     assert result == [("predict", 0), ("train", 0), ("predict", 4)]
 
 
-def test_a_demand_raises_with_the_verdict() -> None:
+def test_require_authorization_raises_with_the_verdict() -> None:
     step = RecordingStep()
     require_authorization(POLICIES, PORTAL, "predict", DENIALS, step=step)
     with pytest.raises(Refused, match="service:stranger may not predict model:denials: no policy") as refused:
@@ -70,7 +70,7 @@ def test_a_demand_raises_with_the_verdict() -> None:
     assert [entry.phase for entry in step.entries] == ["done", "refused"]
 
 
-def test_what_is_recorded_never_repeats_a_name_that_is_none() -> None:
+def test_a_malformed_name_is_never_recorded() -> None:
     step = RecordingStep()
     with pytest.raises(Refused) as refused:
         require_authorization(POLICIES, PORTAL, "predict", PolicyResource("model:900-12-3456"), step=step)

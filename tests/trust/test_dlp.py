@@ -94,7 +94,7 @@ def test_two_kinds_that_overlap_leave_no_rest():
     assert dlp.mask_text("born 3 Feb 1980@mail.example.com, ok") == "born [birth_date], ok"
 
 
-def test_an_npi_is_told_from_a_number_by_its_check_digit():
+def test_an_npi_differs_from_other_numbers_by_its_check_digit():
     numbers = [f"123456789{last}" for last in range(10)]
     assert [number for number in numbers if dlp.find_pii(number)] == ["1234567893"]
     assert dlp.scan_column(numbers).matches.to_list() == [number == "1234567893" for number in numbers]
@@ -108,7 +108,7 @@ def test_a_columns_name_makes_a_bare_value_personal():
     assert dlp.scan_column(["1980-02-03"], column_name="service_date").counts == {}
 
 
-def test_the_roll_may_look_otherwise():
+def test_the_personal_id_pattern_can_be_changed():
     assert dlp.mask_text("AB-77 M123456789", personal_id_pattern=r"AB-[0-9]{2}") == "[personal_id] M123456789"
     assert dlp.scan_column(["AB-77"], personal_id_pattern=r"AB-[0-9]{2}").counts == {"personal_id": 1}
 

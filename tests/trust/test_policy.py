@@ -143,7 +143,7 @@ def test_a_wrong_policy_is_named_by_file_and_line(text: str, output: str) -> Non
     assert output in error.value.what
 
 
-def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
+def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
     (tmp_path / "a.cedar").write_text("permit (who, action, resource);")
     (tmp_path / "b.cedar").write_text(f"{EVERYTHING}\npermit (principal, action, resource) wen {{ true }};")
     with pytest.raises(ProjectError) as error:
@@ -158,7 +158,7 @@ def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
         policy.load_policies(tmp_path)
 
 
-def test_who_decided_is_told_by_id_or_by_place() -> None:
+def test_the_deciding_policy_is_named_by_id_or_location() -> None:
     policies = PolicySet({"a.cedar": f"// nothing\n{EVERYTHING}", "b.cedar": f'@id("all of it") {EVERYTHING}'})
     output = policy.evaluate_request(policies, user("ana"), "predict", DENIALS, {}).reasons[0].message
     assert "a.cedar:2" in output
@@ -174,7 +174,7 @@ def test_the_digest_is_of_all_files_and_of_nothing_else() -> None:
     assert policy.load_policies(EXAMPLE).digest == policy.load_policies(EXAMPLE).digest
 
 
-def test_the_copy_of_the_schema_for_editors_is_the_houses() -> None:
+def test_the_copy_of_the_schema_for_editors_is_current() -> None:
     assert (EXAMPLE / "wellspring.cedarschema").read_text() == CEDAR_SCHEMA
 
 

@@ -74,7 +74,7 @@ def test_a_value_is_taken_exactly_as_it_is():
     assert len({TOKENS.tokenize_value("member", value) for value in ("a1", "A1", " a1", "a1 ", "\uff41\uff11")}) == 5
 
 
-def test_no_function_leads_back_from_a_token():
+def test_no_function_inverts_a_token():
     public = {name for name in dir(Tokenizer) if not name.startswith("_")}
     assert public == {"tokenize_value", "tokenize_column"}
     functions = {

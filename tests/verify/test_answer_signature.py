@@ -61,7 +61,8 @@ def test_what_other_writers_of_json_make_of_a_number_changes_nothing():
     "output",
     [
         {"age_seconds": 1.5}, {"score": "0x1.8p+0"}, {"score": None}, {"score": True}, {"score": [1.0, "x"]},
-        {"score": math.nan}, {"contribution": math.inf}, {"score": 10**400}, {"n": 2**60}, {"x": "\ud800"}, {"x": {1, 2}},
+        {"score": math.nan}, {"contribution": math.inf}, {"score": 10**400}, {"n": 2**60}, {"x": "\ud800"}, {"x": {1,
+        2}},
     ],
 )  # fmt: skip
 def test_what_has_no_one_text_is_refused(output: dict[str, object]):
@@ -89,7 +90,7 @@ def test_only_one_json_object_is_read(content: bytes):
         answer_signature.parse_answer(content)
 
 
-def test_a_promise_holds_under_its_key_only():
+def test_a_signature_is_valid_only_with_its_key():
     output = answer()
     built = answer_signature.read_signature(output)
     assert built.key_id == answer_signature.compute_key_id(API.public)
@@ -115,7 +116,7 @@ def test_a_signature_is_read_in_its_one_spelling_only(spelling: str):
 @pytest.mark.parametrize(
     "error", [None, "x", {}, {"key_id": "k"}, {"key_id": 1, "value": "x"}, {"key_id": "k", "value": "x", "more": 1}]
 )
-def test_what_is_no_promise_is_refused(error: object):
+def test_a_malformed_signature_is_refused(error: object):
     with pytest.raises(MalformedError):
         answer_signature.read_signature({"id": "p", "signature": error})
     with pytest.raises(MalformedError):

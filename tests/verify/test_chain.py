@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from pydantic import JsonValue
 
-from tests.builders import prediction_story as result
+from tests.builders import prediction_story
 from tests.builders.ledger import sha
 from tests.builders.prediction_story import RELEASE, SUBJECT, Key, another, ref, release
 from tests.builders.story_changes import (  # fmt: skip
@@ -16,21 +16,23 @@ from tests.builders.story_changes import (  # fmt: skip
     changed,
     facts,
     moved,
+    output,
     pair,
     put,
-    output,
     swapped,
     without,
 )
 from tests.verify.test_pack import flipped
 from wellspring.records.trust import Ref
-from wellspring_verify import approvals, chain, verify
+from wellspring_verify import approvals, chain, verify_pack
 from wellspring_verify.canonical import dumps_canonical
 from wellspring_verify.entries import Entry
 
 BREAKS: dict[str, tuple[Change, str]] = {
     "no answer": (without("predict"), "the pack has 0 predict entries of 'prediction:p1'"),
-    "two answers": (put("again", result.predict(result.answer())), "the pack has 2 predict entries"),
+    "two answers": (
+        put("again", prediction_story.predict(prediction_story.answer())), "the pack has 2 predict entries",
+    ),
     "answer without digest": (
         swapped("predict", "outputs", "answer", Ref(name="answer:p1")), "does not name one answer by its digest",
     ),
@@ -61,7 +63,7 @@ BREAKS: dict[str, tuple[Change, str]] = {
         changed("enrol omar", service="worker"), "has no enrollment of 'omar'",
     ),
     "enrolled twice": (
-        put("again", result.steps()["enrol omar"].but(public_key=Key("x").text), before="approve"),
+        put("again", prediction_story.steps()["enrol omar"].but(public_key=Key("x").text), before="approve"),
         "'omar', who approved", 
     ),
     "signed with another key": (
@@ -88,7 +90,7 @@ BREAKS: dict[str, tuple[Change, str]] = {
     "no candidate": (swapped("propose", "inputs", "candidate", None), "does not name one candidate by its digest"),
     "no gate": (without("gate"), "has not passed the gate with the digest that it names"),
     "another candidate": (
-        swapped("gate", "outputs", "candidate", ref(f"candidate:{result.CANDIDATE_ID}", "x")),
+        swapped("gate", "outputs", "candidate", ref(f"candidate:{prediction_story.CANDIDATE_ID}", "x")),
         "has not passed the gate with the digest that it names",
     ),
     "gate failed": (facts("gate", outcome="fail"), "the gate did not pass"),
@@ -112,7 +114,9 @@ BREAKS: dict[str, tuple[Change, str]] = {
         "'edition:e1' was not built from a landed edition",
     ),
     "built from nothing": (facts("built", parent=None), "'edition:b1' was not built from a landed edition"),
-    "built from what it does not pin": (swapped("built", "inputs", "edition", None), "it does not pin the digest of 'edition:e1'"),
+    "built from what it does not pin": (
+        swapped("built", "inputs", "edition", None), "it does not pin the digest of 'edition:e1'",
+    ),
     "built from other bytes": (
         swapped("built", "inputs", "edition", ref("edition:e1", "x")),
         "'edition:e1' was published with another digest than it names",
@@ -142,20 +146,27 @@ BREAKS: dict[str, tuple[Change, str]] = {
         },
         "it used 'edition:b0', whose rows were not materialized before it",
     ),
-    "no key": (without("key"), f"it is signed with '{result.KEY}', and the pack has no earlier create_key entry of it"),
+    "no key": (
+        without("key"),
+        f"it is signed with '{prediction_story.KEY}', and the pack has no earlier create_key entry of it",
+    ),
     "key afterwards": (
         lambda steps: {**without("key")(steps), "key": steps["key"]}, "the pack has no earlier create_key entry of it",
     ),
     "key not named": (swapped("predict", "inputs", "key", None), "it does not name one key"),
-    "key of another": (facts("key", public_key=Key("x").text), f"its public key is not that of '{result.KEY}'"),
-    "key is none": (facts("key", public_key="AAAA="), f"its public key is not that of '{result.KEY}'"),
+    "key of another": (
+        facts("key", public_key=Key("x").text), f"its public key is not that of '{prediction_story.KEY}'",
+    ),
+    "key is none": (facts("key", public_key="AAAA="), f"its public key is not that of '{prediction_story.KEY}'"),
     "key expired": (
         facts("key", expires_at="2026-11-25T12:00:05.000000Z"), "which expired at '2026-11-25T12:00:05.000000Z'",
     ),
     "key without end": (facts("key", expires_at=None), "which expired at ''"),
     "key with an odd end": (facts("key", expires_at="9999"), "which expired at '9999'"),
     "key of another service": (changed("key", service="worker"), "the pack has no earlier create_key entry of it"),
-    "answer of another service": (changed("predict", service="worker"), "the pack has 0 predict entries of 'prediction:p1'"),
+    "answer of another service": (
+        changed("predict", service="worker"), "the pack has 0 predict entries of 'prediction:p1'",
+    ),
     "gate of another service": (changed("gate", service="api"), "has not passed the gate"),
     "approval of another service": (
         changed("approve", service="api"), f"'{RELEASED}' has no approval by a second user",
@@ -171,42 +182,42 @@ BREAKS: dict[str, tuple[Change, str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("subject", [SUBJECT, MODEL, RELEASED, f"candidate:{result.CANDIDATE_ID}", "run:r1"])
+@pytest.mark.parametrize("subject", [SUBJECT, MODEL, RELEASED, f"candidate:{prediction_story.CANDIDATE_ID}", "run:r1"])
 def test_a_whole_story_has_no_gap(subject: str):
-    assert output(result.steps(), subject) == []
+    assert output(prediction_story.steps(), subject) == []
     assert output({}, subject) != []
 
 
 @pytest.mark.parametrize("name", BREAKS)
 def test_each_missing_link_is_named(name: str):
     change, what = BREAKS[name]
-    matches = output(change(result.steps()))
+    matches = output(change(prediction_story.steps()))
     assert any(what in item for item in matches), matches
 
 
 @pytest.mark.parametrize("name", [name for name, (_, what) in BREAKS.items() if "approv" in what or "enrol" in what])
 def test_the_story_of_a_release_names_what_is_wrong_with_its_people(name: str):
     change, what = BREAKS[name]
-    matches = output(change(result.steps()), MODEL)
+    matches = output(change(prediction_story.steps()), MODEL)
     assert any(what in item for item in matches), matches
 
 
 @pytest.mark.parametrize(
     ("field", "value"), [("artifact", sha("x")), ("candidate", "c" * 12), ("edition", "b2"), ("views", sha("x"))]
 )
-def test_what_was_approved_is_held_against_what_was_judged(field: str, value: str):
+def test_the_approved_release_is_compared_with_what_the_gate_evaluated(field: str, value: str):
     """A proposer writes another part into the release than the candidate's: everybody signs, the digests all fit."""
     second = {**RELEASE, field: value}
-    matches = output(result.steps(second), SUBJECT, second)
+    matches = output(prediction_story.steps(second), SUBJECT, second)
     assert matches == [f"'{release(second).name}' has another {field} than the one that the gate evaluated"]
 
 
 def test_a_release_that_cannot_be_read_is_named():
-    steps = result.entries(result.steps())
+    steps = prediction_story.entries(prediction_story.steps())
     matches = [gap.message for gap in chain.find_gaps(SUBJECT, steps, {})]
     assert matches == [f"the pack does not contain the text of '{RELEASED}', which was approved"]
     for error in (b"[]", b"{", b'{"a": 1}'):
-        documents = dict.fromkeys(result.texts(), error)
+        documents = dict.fromkeys(prediction_story.texts(), error)
         assert f"the text of '{RELEASED}' is not a release" in [
             gap.message for gap in chain.find_gaps(SUBJECT, steps, documents)
         ]
@@ -214,7 +225,7 @@ def test_a_release_that_cannot_be_read_is_named():
 
 @pytest.mark.parametrize("action", ["promote", "rollback"])
 def test_an_answer_of_a_release_that_was_replaced_is_named(action: str):
-    steps = result.steps()
+    steps = prediction_story.steps()
     late = {f"later {number}": steps["key"] for number in range(chain.MAX_SWITCH_LAG_SECONDS)}
     gone = {**without("predict")(steps), "other": another("0.9", action=action)}
     what = f"'{RELEASED}' had been replaced by '{another('0.9').subject}'"
@@ -233,20 +244,20 @@ def test_an_answer_of_a_release_that_was_replaced_is_named(action: str):
 
 
 def test_a_promotion_has_effect_from_its_intent_on():
-    entries = result.entries(result.steps())
+    entries = prediction_story.entries(prediction_story.steps())
     end = next(item for item in entries if (item.action, item.phase) == ("promote", "done"))
     answer = next(item for item in entries if item.action == "predict")
     later = [item for item in entries if item.tree_index not in (end.tree_index, answer.tree_index)]
     later += [answer._replace(tree_index=90), end._replace(tree_index=91)]
-    assert chain.find_gaps(SUBJECT, later, result.texts()) == []
+    assert chain.find_gaps(SUBJECT, later, prediction_story.texts()) == []
     later[-1] = end._replace(tree_index=91, intent=None)
-    assert chain.find_gaps(SUBJECT, later, result.texts()) != []
+    assert chain.find_gaps(SUBJECT, later, prediction_story.texts()) != []
 
 
 def started(*ends: str) -> list[Entry]:
     """Tell of an answer that was given while its edition was materialized, which then came to these ends."""
-    steps = result.steps()
-    entries = result.entries({**steps, "materialize": steps["materialize"]._replace(intent=True)})
+    steps = prediction_story.steps()
+    entries = prediction_story.entries({**steps, "materialize": steps["materialize"]._replace(intent=True)})
     end = next(item for item in entries if (item.action, item.phase) == ("materialize", "done"))
     recovered = end._replace(inputs=(), facts={"recovered": True})
     after = {"done": end, "failed": end._replace(phase="failed"), "recovered": recovered}
@@ -257,22 +268,22 @@ def started(*ends: str) -> list[Entry]:
 
 @pytest.mark.parametrize("ends", [("done",), ("recovered",), ("failed", "recovered")])
 def test_rows_may_be_read_while_their_edition_is_materialized(ends: tuple[str, ...]):
-    assert chain.find_gaps(SUBJECT, started(*ends), result.texts()) == []
+    assert chain.find_gaps(SUBJECT, started(*ends), prediction_story.texts()) == []
 
 
 @pytest.mark.parametrize("ends", [(), ("failed",), ("another",), ("failed", "another")])
 def test_rows_whose_materializing_never_came_to_its_end_are_named(ends: tuple[str, ...]):
-    matches = [gap.message for gap in chain.find_gaps(SUBJECT, started(*ends), result.texts())]
+    matches = [gap.message for gap in chain.find_gaps(SUBJECT, started(*ends), prediction_story.texts())]
     assert matches == ["it used 'edition:b1', whose rows were not materialized before it"]
 
 
-@pytest.mark.parametrize("name", [*result.steps()])
+@pytest.mark.parametrize("name", [*prediction_story.steps()])
 def test_what_another_service_says_of_a_step_counts_for_nothing(name: str):
-    assert output(changed(name, service="enclave")(result.steps())) != []
+    assert output(changed(name, service="enclave")(prediction_story.steps())) != []
 
 
-def test_what_the_house_tells_besides_does_no_harm():
-    steps = facts("gate", live="")(facts("promote", executed_by="user:omar", projected=True)(result.steps()))
+def test_additional_facts_are_ignored():
+    steps = facts("gate", live="")(facts("promote", executed_by="user:omar", projected=True)(prediction_story.steps()))
     assert output(steps) == []
 
 
@@ -280,11 +291,11 @@ def test_what_the_house_tells_besides_does_no_harm():
 def test_an_answer_of_a_release_that_cannot_decide_is_named(odd: dict[str, JsonValue]):
     second = {**RELEASE, **odd}
     what = f"its decision does not follow from its score and '{release(second).name}'"
-    assert output(result.steps(second), SUBJECT, second) == [what]
+    assert output(prediction_story.steps(second), SUBJECT, second) == [what]
 
 
 def test_rows_that_an_older_edition_brought_are_followed_too():
-    steps = result.steps()
+    steps = prediction_story.steps()
     older = {
         "older": steps["built"]._replace(subject="edition:b0", outputs=(ref("edition:b0"),)),
         "older online": steps["materialize"]._replace(subject="edition:b0"),
@@ -295,7 +306,7 @@ def test_rows_that_an_older_edition_brought_are_followed_too():
 
 
 def test_a_second_approval_that_is_late_or_of_other_bytes_does_no_harm():
-    steps = result.steps()
+    steps = prediction_story.steps()
     third = steps["enrol omar"]._replace(subject="user:zoe").but(public_key=Key("zoe").text)
     note = approvals.approval_text("denials", SHORT, release().digest or "")
     agreed = steps["approve"].but(user="user:zoe", signature=Key("zoe").sign(note))
@@ -305,18 +316,18 @@ def test_a_second_approval_that_is_late_or_of_other_bytes_does_no_harm():
 
 
 def test_every_bit_of_an_approval_counts():
-    entries = result.entries(result.steps())
+    entries = prediction_story.entries(prediction_story.steps())
     place, approval = next((place, item) for place, item in enumerate(entries) if item.action == "approve")
     signature = base64.b64decode(str(approval.facts["signature"]))
     for bit in range(8 * len(signature)):
         second = base64.b64encode(flipped(signature, bit)).decode()
         entries[place] = approval._replace(facts={**approval.facts, "signature": second})
-        matches = chain.find_gaps(SUBJECT, entries, result.texts())
+        matches = chain.find_gaps(SUBJECT, entries, prediction_story.texts())
         assert matches[0] == (place, f"the signature of 'omar', who approved '{RELEASED}', is invalid")
 
 
-def test_a_release_that_waits_for_the_second_person_has_a_story_of_its_own():
-    steps = without("approve", "promote", "key", "predict")(result.steps())
+def test_a_release_without_approval_has_a_story():
+    steps = without("approve", "promote", "key", "predict")(prediction_story.steps())
     assert output(steps, RELEASED) == []
     assert f"'{RELEASED}' has no approval by a second user" in output(steps, MODEL)
     assert "the signature of 'ines'" in "".join(output(facts("propose", signature="")(steps), RELEASED))
@@ -329,26 +340,29 @@ def test_what_has_no_chain_has_no_gap():
 
 
 PACKS = {
-    "predict": "predict entries of 'prediction:p1'", "propose": "was never proposed", "approve": "no approval by a second user",
+    "predict": "predict entries of 'prediction:p1'", "propose": "was never proposed",
+    "approve": "no approval by a second user",
     "promote": "was not made live", "gate": "has not passed the gate", "train": "has no entry of that run",
-    "enroll": "has no enrollment of", "create_key": "has no earlier create_key entry", "materialize": "were not materialized before it",
+    "enroll": "has no enrollment of", "create_key": "has no earlier create_key entry",
+    "materialize": "were not materialized before it",
     "publish": "has no publish entry of it", "admit": "no entry of the pack produced it",
-    "land": "no entry of the pack produced it", "drop:d0": "no entry of the pack produced it", "edition:e0": "the pack has no entry of that",
+    "land": "no entry of the pack produced it", "drop:d0": "no entry of the pack produced it",
+    "edition:e0": "the pack has no entry of that",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("action", PACKS)
-def test_a_pack_without_a_link_is_broken_even_if_the_house_sealed_it(tmp_path: Path, action: str):
-    item = result.built(tmp_path, without=action)
-    report = verify(item.folder, key=item.key, witness=item.witness)
+def test_a_sealed_pack_without_a_link_is_corrupted(tmp_path: Path, action: str):
+    item = prediction_story.built(tmp_path, without=action)
+    report = verify_pack(item.folder, key=item.key, witness=item.witness)
     assert report.outcome == 20
     assert any(PACKS[action] in finding.message for finding in report.findings), report.findings
     assert all(finding.file.startswith(("entries/", "manifest.json")) for finding in report.findings)
 
 
-def test_a_whole_pack_says_what_it_shows_and_what_it_does_not(tmp_path: Path):
-    item = result.built(tmp_path)
-    report = verify(item.folder, key=item.key, witness=item.witness)
+def test_a_verified_pack_lists_what_it_proves_and_what_not(tmp_path: Path):
+    item = prediction_story.built(tmp_path)
+    report = verify_pack(item.folder, key=item.key, witness=item.witness)
     assert (report.outcome, report.findings) == (0, ())
     lines = "\n".join(report.summary)
     for what in ("before it went live", "the prediction itself was NOT checked", "the score was NOT computed again"):
@@ -357,7 +371,7 @@ def test_a_whole_pack_says_what_it_shows_and_what_it_does_not(tmp_path: Path):
 
 def test_what_two_people_signed_is_text_that_anybody_can_write():
     digest = release().digest or ""
-    assert result.texts() == {(RELEASED, digest): dumps_canonical(RELEASE)}
+    assert prediction_story.texts() == {(RELEASED, digest): dumps_canonical(RELEASE)}
     assert approvals.approval_text("denials", SHORT, digest).decode().split("\n") == [
         "wellspring release v1", "denials", SHORT, digest, "",
     ]  # fmt: skip

@@ -79,7 +79,7 @@ def test_what_settles_an_intent_says_again_what_that_one_said():
 
 
 @pytest.mark.parametrize(("action", "writer"), ACTION_WRITERS.items())
-def test_only_the_service_whose_act_it_is_tells_of_it(action: str, writer: str):
+def test_only_the_writer_of_an_action_counts(action: str, writer: str):
     for service in ("supervisor", "api", "worker", "enclave", "keys"):
         book = EntryBook([result(1, action=action, service=service)])
         assert (len(book.completed(action)), len(book.reported(action))) == ((1, 1) if service == writer else (0, 0))

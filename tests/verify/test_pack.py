@@ -17,7 +17,7 @@ import wellspring_verify
 from tests.builders.ledger import JournalStep, Ledger, LocalSigner
 from tests.builders.packs import CONTRACTS, Built, built, pack
 from wellspring.compliance import evidence
-from wellspring_verify import VerificationReport, notes, verify
+from wellspring_verify import VerificationReport, notes, verify_pack
 from wellspring_verify.canonical import MalformedError, dumps_canonical
 
 
@@ -33,7 +33,7 @@ def copy(sound: Built, tmp_path: Path) -> Built:
 
 
 def check(item: Built) -> VerificationReport:
-    return verify(item.folder, key=item.key, witness=item.witness)
+    return verify_pack(item.folder, key=item.key, witness=item.witness)
 
 
 def output(report: VerificationReport) -> str:
@@ -49,8 +49,8 @@ def blames(item: Built, name: str) -> None:
 def test_a_sound_pack_verifies(sound: Built):
     report = check(sound)
     assert (report.outcome, report.findings, report.subject) == (0, (), "drop:d0")
-    assert verify(sound.folder, key=sound.key).outcome == 0
-    assert verify(sound.folder).outcome == 10
+    assert verify_pack(sound.folder, key=sound.key).outcome == 0
+    assert verify_pack(sound.folder).outcome == 10
     assert sorted({name.partition("/")[0] for name in sound.files()}) == [
         "checkpoint", "contracts", "entries", "manifest.json", "proofs.json", "seal.json", "story.json", "story.md",
     ]  # fmt: skip
@@ -215,10 +215,10 @@ def test_an_entry_is_never_accepted_without_its_proof(copy: Built):
 def test_a_pack_that_was_signed_by_another_key_is_named(sound: Built, tmp_path: Path):
     second = built(tmp_path, signer=LocalSigner(b"\x09" * 32))
     assert check(second).outcome == 0
-    report = verify(second.folder, key=sound.key, witness=second.witness)
+    report = verify_pack(second.folder, key=sound.key, witness=second.witness)
     assert report.outcome == 20
     assert "checkpoint: it is signed by another log" in output(report)
-    report = verify(second.folder, key=second.key, witness=sound.witness)
+    report = verify_pack(second.folder, key=second.key, witness=sound.witness)
     assert "checkpoint: it is signed by another witness" in output(report)
 
 
@@ -231,7 +231,7 @@ def test_a_pack_that_was_signed_again_under_the_same_name_is_named(copy: Built):
         line = notes.NoteSignature(key.name, key_id, forger.sign(note.text)).to_line()
         (copy.folder / "checkpoint").write_bytes(note.text + b"\n" + line + note.signatures[1].to_line())
         blames(copy, what)
-        assert verify(copy.folder, key=copy.key).outcome == 20
+        assert verify_pack(copy.folder, key=copy.key).outcome == 20
 
 
 def test_signature_lines_are_exactly_the_logs_and_the_witness_s(copy: Built):
@@ -240,7 +240,7 @@ def test_signature_lines_are_exactly_the_logs_and_the_witness_s(copy: Built):
     for lines in (log, witness, witness + log, log + witness + witness, log + log, log + witness + log):
         (copy.folder / "checkpoint").write_bytes(note.text + b"\n" + lines)
         for keys in ((copy.key, copy.witness), (copy.key, None), (None, None)):
-            report = verify(copy.folder, key=keys[0], witness=keys[1])
+            report = verify_pack(copy.folder, key=keys[0], witness=keys[1])
             assert report.outcome == 20
             assert report.findings[0].file == "checkpoint"
 
@@ -298,23 +298,23 @@ def test_a_story_that_skips_a_step_is_named_even_if_it_was_sealed(tmp_path: Path
 
 def test_no_key_is_taken_from_the_pack(copy: Built):
     (copy.folder / "keys.txt").write_text(f"{copy.key}\n{copy.witness}\n")
-    assert verify(copy.folder).outcome == 20
+    assert verify_pack(copy.folder).outcome == 20
     (copy.folder / "keys.txt").unlink()
-    assert verify(copy.folder).outcome == 10
+    assert verify_pack(copy.folder).outcome == 10
 
 
 def test_a_key_that_is_none_is_malformed(sound: Built):
     for keys in ({"key": "x"}, {"witness": ""}, {"key": sound.witness}, {"witness": sound.key}):
         with pytest.raises(MalformedError):
-            verify(sound.folder, key=keys.get("key"), witness=keys.get("witness"))
+            verify_pack(sound.folder, key=keys.get("key"), witness=keys.get("witness"))
     with pytest.raises(NotADirectoryError):
-        verify(sound.folder / "checkpoint")
+        verify_pack(sound.folder / "checkpoint")
 
 
 def test_a_key_of_another_origin_is_named(copy: Built):
     key = notes.parse_verifier_key(copy.key)
     second = key._replace(name="wellspring.example.com/other/00000000")
-    report = verify(copy.folder, key=str(second), witness=copy.witness)
+    report = verify_pack(copy.folder, key=str(second), witness=copy.witness)
     assert "checkpoint: it is signed by another log" in output(report)
 
 
@@ -340,7 +340,7 @@ def test_no_bytes_whatsoever_make_it_fail_in_another_way(sound: Built, data: st.
     )
     (folder / name).write_bytes(content)
     try:
-        report = verify(folder, key=sound.key, witness=sound.witness)
+        report = verify_pack(folder, key=sound.key, witness=sound.witness)
         assert report.outcome == (0 if content == files[name] else 20)
     finally:
         (folder / name).write_bytes(files[name])

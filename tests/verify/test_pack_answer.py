@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import prediction_story as result
+from tests.builders import prediction_story
 from tests.builders.packs import Built
 from tests.verify.test_pack import blames, check, flipped, output
-from wellspring_verify import verify
+from wellspring_verify import verify_pack
 from wellspring_verify.cli import main
 
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    return result.built(tmp_path_factory.mktemp("sound"))
+    return prediction_story.built(tmp_path_factory.mktemp("sound"))
 
 
 @pytest.fixture
@@ -28,27 +28,30 @@ def copy(sound: Built, tmp_path: Path) -> Built:
 
 @pytest.mark.parametrize("kind", ["prediction", "model", "release", "candidate", "run", "edition"])
 def test_a_sound_pack_of_each_kind_verifies(tmp_path: Path, kind: str):
-    release = result.release().name
+    release = prediction_story.release().name
     subject = {
-        "prediction": result.SUBJECT, "model": f"model:denials@{release.partition(':')[2]}", "release": release,
-        "candidate": f"candidate:{result.CANDIDATE_ID}", "run": "run:r1", "edition": "edition:b1",
+        "prediction": prediction_story.SUBJECT, "model": f"model:denials@{release.partition(':')[2]}",
+        "release": release,
+        "candidate": f"candidate:{prediction_story.CANDIDATE_ID}", "run": "run:r1", "edition": "edition:b1",
     }[kind]  # fmt: skip
-    item = result.built(tmp_path, subject=subject)
+    item = prediction_story.built(tmp_path, subject=subject)
     report = check(item)
     assert (report.outcome, report.findings, report.subject) == (0, (), subject)
-    assert verify(item.folder).outcome == 10
+    assert verify_pack(item.folder).outcome == 10
 
 
 def test_an_answer_that_was_given_while_its_edition_was_materialized_verifies(tmp_path: Path):
-    steps = result.steps()
-    item = result.built(tmp_path, {**steps, "materialize": steps["materialize"]._replace(intent=True, late=True)})
+    steps = prediction_story.steps()
+    item = prediction_story.built(
+        tmp_path, {**steps, "materialize": steps["materialize"]._replace(intent=True, late=True)}
+    )
     assert (check(item).outcome, check(item).findings) == (0, ())
 
 
 def test_the_texts_that_were_approved_lie_in_the_pack(sound: Built):
-    release = result.release()
+    release = prediction_story.release()
     name = f"documents/release/{release.name.partition(':')[2]}/{release.digest}"
-    assert json.loads(sound.files()[name]) == result.RELEASE
+    assert json.loads(sound.files()[name]) == prediction_story.RELEASE
     assert sorted({name.partition("/")[0] for name in sound.files()}) == [
         "checkpoint", "contracts", "documents", "entries", "manifest.json", "proofs.json", "seal.json", "story.json",
         "story.md",
@@ -124,7 +127,7 @@ def test_a_file_that_was_removed_cut_or_swapped_is_named(copy: Built):
 @pytest.mark.parametrize(
     "name", ["documents/x", "documents/release/x/y", "documents/release/a/b/c", "documents/key/k/" + "0" * 64]
 )
-def test_a_paper_that_was_added_is_named(copy: Built, name: str):
+def test_an_added_document_is_reported(copy: Built, name: str):
     (copy.folder / name).parent.mkdir(parents=True, exist_ok=True)
     (copy.folder / name).write_bytes(b"{}")
     blames(copy, f"{name}: it is not listed")
@@ -136,7 +139,7 @@ def test_a_paper_that_was_added_is_named(copy: Built, name: str):
 
 
 def test_a_pack_whose_text_was_left_out_is_broken(tmp_path: Path):
-    item = result.built(tmp_path, content={**result.RELEASE, "threshold": "0.9"})
+    item = prediction_story.built(tmp_path, content={**prediction_story.RELEASE, "threshold": "0.9"})
     assert check(item).outcome == 20
     assert "does not contain the text of" in output(check(item))
 
@@ -145,13 +148,13 @@ def test_an_answer_in_hand_is_checked_against_the_pack(
     sound: Built, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     current = tmp_path / "answer.json"
-    current.write_text(json.dumps(result.answer(), indent=1))
+    current.write_text(json.dumps(prediction_story.answer(), indent=1))
     keys = ["--key", sound.key, "--witness", sound.witness]
     assert main([str(sound.folder), *keys, "--answer", str(current)]) == 0
     out = capsys.readouterr().out
     assert "its signature is valid" in out
-    assert f"its row of 'claim_features' has the key '{result.TOKEN}'" in out
-    current.write_text(json.dumps(result.answer(score=0.9)))
+    assert f"its row of 'claim_features' has the key '{prediction_story.TOKEN}'" in out
+    current.write_text(json.dumps(prediction_story.answer(score=0.9)))
     assert main([str(sound.folder), *keys, "--answer", str(current)]) == 20
     assert "the prediction: it is not the prediction that the API returned" in capsys.readouterr().out
     current.write_text("\x1b[2J")

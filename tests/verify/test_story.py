@@ -10,7 +10,7 @@ from wellspring_verify.canonical import MalformedError
 from wellspring_verify.entries import Ref
 
 
-def test_an_entry_s_contracts_are_what_it_was_held_against():
+def test_contract_refs_are_the_contracts_among_the_inputs():
     assert story.contract_refs(entry()) == (Ref("contract:c@1", "ab"),)
 
 
@@ -48,11 +48,12 @@ def test_no_facts_make_it_fail(facts: dict[str, object], data: st.DataObject):
     assert story.render_story_page("drop:d", [item]) == story.render_story_page("drop:d", [item])
 
 
-def test_the_words_of_version_1_never_change():
+def test_the_texts_of_version_1_never_change():
     """Packs of years ago are told again by the verifier of today: other words need another version."""
     actions = ["admit", "alert", "finding", "land", "publish", "repair", "expire", "settle", "stage", "other"]
     facts = {name: name.upper() for name in (
-        "admitted", "code", "contract", "discarded", "level", "masked", "name", "outcome", "owner", "parent", "replay_number",
+        "admitted", "code", "contract", "discarded", "level", "masked", "name", "outcome", "owner", "parent",
+        "replay_number",
         "quarantined", "quarantined_rows", "received", "retention_until", "size", "message", "codes",
     )}  # fmt: skip
     result = [entry(action=action, facts=some) for action in actions for some in ({}, facts)]
@@ -64,14 +65,16 @@ def test_the_words_of_version_1_never_change():
     assert digests == ["bd1c4d29c12c5aea", "55f993e2cac2e940"]
 
 
-def test_the_words_of_models_never_change():
+def test_the_texts_of_model_actions_never_change():
     """What was added for models is told again as it was, too."""
     actions = [
-        "materialize", "train", "gate", "enroll", "propose", "approve", "check", "promote", "rollback", "serve", "create_key",
+        "materialize", "train", "gate", "enroll", "propose", "approve", "check", "promote", "rollback", "serve",
+        "create_key",
         "predict",
     ]  # fmt: skip
     facts = {name: name.upper() for name in (
-        "rows", "outcome", "reasons", "roles", "principal", "public_key", "user", "key_id", "model", "previous_release", "expires_at",
+        "rows", "outcome", "reasons", "roles", "principal", "public_key", "user", "key_id", "model",
+        "previous_release", "expires_at",
         "decision", "freshness", "train_rows", "test_rows",
     )}  # fmt: skip
     some = ({}, facts, {**facts, "previous_release": "", "score": (0.75).hex()})

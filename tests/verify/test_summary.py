@@ -2,22 +2,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.builders import prediction_story as result
+from tests.builders import prediction_story
 from tests.builders.prediction_story import CANDIDATE_ID, KEY, SUBJECT, another, release
 from wellspring_verify import summary
 from wellspring_verify.entries import Entry
 from wellspring_verify.story import render_story_page
 
-STEPS = result.steps()
+STEPS = prediction_story.steps()
 RELEASED = release().name
 MODEL = f"model:denials@{RELEASED.partition(':')[2]}"
 
 
-def output(subject: str = SUBJECT, **changed: result.Result) -> list[str]:
-    return summary.summarize_subject(subject, result.entries({**STEPS, **changed}))
+def output(subject: str = SUBJECT, **changed: prediction_story.StoryStep) -> list[str]:
+    return summary.summarize_subject(subject, prediction_story.entries({**STEPS, **changed}))
 
 
-def test_an_answer_is_told_in_a_few_sentences():
+def test_a_prediction_is_summarized_in_sentences():
     assert output() == [
         "At 2026-11-25T12:00:13.000000Z the model denials predicted denies, with the score 0.8125,"
         " from fresh features.",
@@ -25,11 +25,11 @@ def test_an_answer_is_told_in_a_few_sentences():
         f"The gate verdict on candidate:{CANDIDATE_ID} was pass.",
         "run:r1 trained it on edition:b1, built from edition:e1.",
         "Its features are of edition:b1.",
-        f"It was signed with {KEY}, which expires at {result.EXPIRES}.",
+        f"It was signed with {KEY}, which expires at {prediction_story.EXPIRES}.",
     ]
 
 
-def test_a_release_is_told_with_when_it_was_live():
+def test_the_summary_of_a_release_says_when_it_was_live():
     second = another("0.9")
     lines = output(MODEL, other=second, back=STEPS["promote"]._replace(action="rollback"))
     assert lines[-3:] == [
@@ -40,22 +40,24 @@ def test_a_release_is_told_with_when_it_was_live():
 
 
 def test_nobody_is_named_who_is_not_in_the_entries():
-    lines = summary.summarize_subject(SUBJECT, result.entries({name: STEPS[name] for name in ("propose", "predict")}))
+    lines = summary.summarize_subject(
+        SUBJECT, prediction_story.entries({name: STEPS[name] for name in ("propose", "predict")})
+    )
     assert f"The release is {RELEASED}, proposed by ines and approved by nobody." in lines
-    assert summary.summarize_subject(SUBJECT, result.entries({"predict": STEPS["predict"]}))[1] == (
+    assert summary.summarize_subject(SUBJECT, prediction_story.entries({"predict": STEPS["predict"]}))[1] == (
         f"The release is {RELEASED}, approved by nobody."
     )
     assert summary.summarize_subject(SUBJECT, []) == []
 
 
 def test_the_drops_are_those_of_the_edition_and_of_all_that_it_follows(tmp_path_factory: pytest.TempPathFactory):
-    item = result.built(tmp_path_factory.mktemp("told"))
+    item = prediction_story.built(tmp_path_factory.mktemp("told"))
     page = (item.folder / "story.md").read_text()
     assert "run:r1 trained it on edition:b1, built from edition:e1 with the rows of 2 drops." in page
 
 
 @pytest.mark.parametrize("subject", ["drop:d0", "edition:e1", "dataset:x", "release:x", "x", ""])
-def test_older_stories_are_told_as_they_were(subject: str):
+def test_other_subjects_have_no_summary(subject: str):
     assert output(subject) == []
 
 
@@ -68,7 +70,9 @@ def test_a_score_is_shown_as_people_read_it(score: str, shown: str):
 
 def test_words_from_elsewhere_end_no_quotation_and_move_no_cursor():
     hostile = "x`\n# Heading\x1b[2J"
-    entries = result.entries({**STEPS, "predict": STEPS["predict"].but(model=hostile, decision=hostile, score=hostile)})
+    entries = prediction_story.entries(
+        {**STEPS, "predict": STEPS["predict"].but(model=hostile, decision=hostile, score=hostile)}
+    )
     page = render_story_page(SUBJECT, entries).decode()
     assert "\n# Heading" not in page
     assert "\x1b" not in page
@@ -76,11 +80,13 @@ def test_words_from_elsewhere_end_no_quotation_and_move_no_cursor():
 
 @given(st.sampled_from(list(STEPS)), st.dictionaries(st.sampled_from(["user", "model", "score", "parent"]), st.none()))
 def test_no_facts_make_it_fail(name: str, facts: dict[str, None]):
-    entries: list[Entry] = result.entries({**STEPS, name: STEPS[name]._replace(facts=facts, inputs=(), outputs=())})
+    entries: list[Entry] = prediction_story.entries(
+        {**STEPS, name: STEPS[name]._replace(facts=facts, inputs=(), outputs=())}
+    )
     for subject in (SUBJECT, MODEL):
         assert all(isinstance(line, str) for line in summary.summarize_subject(subject, entries))
 
 
-def test_an_edition_that_follows_itself_is_told_to_its_end():
+def test_the_summary_of_an_edition_that_is_its_own_parent_ends():
     loop = STEPS["built"].but(parent="b1")
     assert any("edition:b1" in line for line in output(built=loop))

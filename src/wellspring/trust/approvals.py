@@ -75,7 +75,7 @@ def release_resource(release: Release, proposers: frozenset[str] = frozenset()) 
     return PolicyResource(release.subject, model=release.model, proposers=proposers)
 
 
-def propose(
+def record_proposal(
     release: Release, candidate: Ref, user: UserSigner, *, ledger: LedgerEntries, policies: PolicySet, step: Recorder
 ) -> None:
     """Propose a release, as a user. candidate: of the release, with its digest. Raises Refused, CorruptedError.
@@ -96,7 +96,7 @@ def propose(
         act.add_facts(signature=_sign_message(user, _proposal_text(release)))
 
 
-def approve(
+def record_approval(
     release: Release, user: UserSigner, ledger: LedgerEntries, policies: PolicySet, *, step: Recorder
 ) -> ReleaseApproval:
     """Approve and sign a release, as a second user. Raises Refused (each refusal is recorded), CorruptedError."""

@@ -65,7 +65,7 @@ def ask(project_value: Project, token: str, method: str, path: str, **values: An
         client.adapter.close()
 
 
-def test_who_logs_in_is_told_by_openbao_and_signs_with_their_own_key(
+def test_the_user_is_looked_up_in_openbao_and_signs_with_their_own_key(
     project_value: Project, phones: Telephones
 ) -> None:
     token = phones.login("ana")
@@ -196,7 +196,7 @@ def test_a_login_that_is_no_persons_is_refused(project_value: Project) -> None:
         pass
 
 
-def test_who_is_not_named_any_more_may_not_act(project_value: Project, phones: Telephones) -> None:
+def test_a_removed_user_cannot_act(project_value: Project, phones: Telephones) -> None:
     token = phones.login("gus")
     without = project_value.model_copy(
         update={"users": {name: item for name, item in project_value.users.items() if name != "gus"}}

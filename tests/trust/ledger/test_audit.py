@@ -103,7 +103,9 @@ def test_the_witness_s_copy_is_compared(ledger: Ledger):
     keys = keyring.read_verifier_keys(ledger.folder / "ledger", ledger.folder / "witness")
     assert "has no checkpoint of this log" in "".join(audit_ledger(ledger.tree, keys._replace(last_cosigned=None)))
     assert "damaged" in "".join(audit_ledger(ledger.tree, keys._replace(last_cosigned=b"nonsense")))
-    assert "it differs from the key of this log that the witness has" in "".join(audit_ledger(ledger.tree, keys._replace(registered_key="x")))
+    assert "it differs from the key of this log that the witness has" in "".join(
+        audit_ledger(ledger.tree, keys._replace(registered_key="x"))
+    )
     older = notes.CheckpointHead(
         ledger.origin, 2, merkle.compute_root(merkle.hash_leaf(item) for item in ledger.contents()[:2])
     )

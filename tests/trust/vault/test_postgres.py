@@ -67,7 +67,7 @@ def rows(*numbers: int) -> list[QuarantinedRecord]:
     return [QuarantinedRecord(number, bytes([number]), (reason,)) for number in numbers]
 
 
-def test_a_drop_comes_back_as_it_was_kept(store: VaultStore) -> None:
+def test_a_stored_drop_is_read_unchanged(store: VaultStore) -> None:
     store.save_drop(stored(), fact("land/0"))
     assert store.get_drop("clearinghouse-0") == stored()
     assert store.find_drop_by_name("clearinghouse", "a.csv") == stored()
@@ -96,7 +96,7 @@ def test_a_name_is_taken_once(store: VaultStore) -> None:
     assert "a.csv" not in broken.value.what
 
 
-def test_quarantine_waits_goes_out_and_leaves(store: VaultStore) -> None:
+def test_quarantined_rows_are_replayed_and_settled(store: VaultStore) -> None:
     store.save_drop(stored(), fact("land/0"))
     assert store.list_admitted_drops() == frozenset()
     store.save_admission(part(rows=3), rows(7, 2, 5), fact("admit/0"))
@@ -167,7 +167,7 @@ def test_a_finding_is_news_once(store: VaultStore) -> None:
     assert store.list_pending_entries() == (fact("finding/x"),)
 
 
-def test_what_was_kept_is_there_after_a_restart(server: Database, store: VaultStore) -> None:
+def test_stored_drops_survive_a_restart(server: Database, store: VaultStore) -> None:
     store.save_drop(stored(), fact("land/0"))
     again = server.store()
     assert again.get_drop("clearinghouse-0") == stored()
@@ -181,7 +181,7 @@ def test_a_lost_connection_is_made_again(store: VaultStore) -> None:
     assert store.get_drop("clearinghouse-0") == stored()
 
 
-def test_a_wrong_password_says_nothing_of_it(server: Database) -> None:
+def test_a_wrong_password_is_not_in_the_error(server: Database) -> None:
     with pytest.raises(Unavailable) as error:
         VaultStore(host=str(server.host), user="enclave", password="not-this-one", database="enclave")
     assert "not-this-one" not in error.value.what + error.value.fix

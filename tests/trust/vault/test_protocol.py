@@ -119,7 +119,7 @@ def test_an_error_of_no_known_kind_is_still_one() -> None:
 
 
 @pytest.mark.parametrize("stopped", [False, True])
-def test_an_intake_comes_out_as_it_went_in(stopped: bool) -> None:
+def test_an_admission_result_is_decoded_as_it_was_encoded(stopped: bool) -> None:
     table = pa.table({"token": ["a", None], "amount": pa.array([1, 2], pa.int64()), "row_number": [1, 3]})
     reasons = (Reason(code="pattern", message="wrong", column="x", count=1),)
     verdict = Verdict(subject="drop:clearinghouse-0", outcome="fail" if stopped else "pass", reasons=reasons)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tests.trust.vault.test_postgres import fact, stored, part
+from tests.trust.vault.test_postgres import fact, part, stored
 from wellspring.records.verdict import Reason
 from wellspring.trust.vault.records import (
     QuarantinedRecord,
@@ -31,13 +31,13 @@ def test_a_drop() -> None:
     assert decode_stored_drop(row) == item._replace(wrapped_key=None)
 
 
-def test_a_part() -> None:
+def test_an_admission() -> None:
     item = part(rows=3)._replace(reasons=REASONS)
     row = {**item._asdict(), "drop_id": item.drop, "verdict": json.loads(item.verdict.model_dump_json())}
     assert decode_admission_part({**row, "reasons": encode_reasons(REASONS)}) == item
 
 
-def test_a_waiting_row() -> None:
+def test_a_quarantined_row() -> None:
     item = QuarantinedRecord(7, b"sealed", REASONS, "unique", 1)
     assert (
         decode_quarantined_record({**item._asdict(), "reasons": json.loads(json.dumps(encode_reasons(REASONS)))})
@@ -46,7 +46,7 @@ def test_a_waiting_row() -> None:
     assert decode_reasons([]) == ()
 
 
-def test_a_fact() -> None:
+def test_an_outbox_entry() -> None:
     item = fact("land/0")
     row = {**item._asdict(), "inputs": [ref.model_dump(mode="json") for ref in item.inputs], "outputs": []}
     assert decode_outbox_entry(row) == item

@@ -49,7 +49,7 @@ def done(connection: socket.socket, value: object, arrow: bytes | memoryview = b
     protocol.send_frame(connection, {"kind": "done", "value": value, "arrow_bytes": len(arrow)}, arrow)  # type: ignore[dict-item]
 
 
-def test_each_call_asks_by_its_name_and_reads_its_answer(serve: Serve) -> None:
+def test_each_call_sends_its_op_and_reads_its_response(serve: Serve) -> None:
     requests: list[protocol.FrameMessage] = []
     listed = SourceFile(source="clearinghouse", name="a.csv", size=4, modified=NOON, state="new")
     row = QuarantinedRow(drop="clearinghouse-0", row_number=3, reasons=(), values={"x": "***"}, expires_at=NOON)
@@ -82,7 +82,7 @@ def test_each_call_asks_by_its_name_and_reads_its_answer(serve: Serve) -> None:
     ]
 
 
-def test_progress_is_told_on_the_way(serve: Serve) -> None:
+def test_progress_is_reported(serve: Serve) -> None:
     def answer(connection: socket.socket, request: protocol.FrameMessage) -> None:
         protocol.send_frame(connection, {"kind": "progress", "stage": "fetch", "done": 1, "total": 2})
         protocol.send_frame(connection, {"kind": "progress", "stage": "validate", "done": 2, "total": 2})
