@@ -237,7 +237,7 @@ def _find_texts(folders: Iterable[Path], digests: set[str | None]) -> dict[str |
 
 
 def _digest_candidates(content: bytes) -> Iterator[bytes]:
-    """Yield the texts that may have a given digest: the bytes, a note without signatures, a record without some fields."""
+    """Yield texts that may have a named digest: the bytes, a note without signatures, a record without some fields."""
     yield content
     text, line, signature = content.rpartition(b"\n\n")
     if signature.startswith("\u2014 ".encode()):
