@@ -58,7 +58,7 @@ check: .venv/made-check ## ruff, pyright, import contracts, architecture tests (
 	@$(BIN)/python -m pytest -q -m "not live and not slow and not crash" tests/architecture tests/mutation
 
 bench: .venv-bench/made ## measure the cost of proof, and the journal against raw fsync
-	@.venv-bench/bin/python -m benchmarks.receive
+	@.venv-bench/bin/python -m benchmarks.ingest
 	@.venv-bench/bin/python -m benchmarks.journal
 
 bench-denials: .venv/made-test ## measure the denials model: five seeds of two processes (10 minutes)

@@ -1,7 +1,7 @@
-"""Measure the journal: durable entries a second and the wait for each, beside raw appends with fdatasync.
+"""Measure the journal: durable entries per second and the wait for each, beside raw appends with fdatasync.
 
 `python -m benchmarks.journal`. Each figure is the median of three rounds; raw and journal take turns in each round, on
-the same file system, with lines of the same length. Raw is what one thread gets from the disk with nothing around it.
+the same file system, with lines of the same length. Raw is one thread that appends to a file and calls fdatasync.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import keep, machine, median, percentile, table
+from benchmarks.machine import describe_machine, median, percentile, render_table, write_result
 from wellspring.records.clock import SystemClock
 from wellspring.records.trust import Ref
 from wellspring.trust.ledger.journal import Journal, list_segments
@@ -27,10 +27,10 @@ DIGEST = "5a" * 32
 
 
 def main() -> int:
-    """Measure, print the table, keep the figures."""
+    """Measure, print the table, and store the figures."""
     with tempfile.TemporaryDirectory(prefix="ws-bench-") as name:
         folder = Path(name)
-        described = machine(folder)
+        described = describe_machine(folder)
         rounds: dict[str, list[dict[str, float]]] = {}
         for turn in range(ROUNDS):
             for threads in THREADS:
@@ -42,12 +42,13 @@ def main() -> int:
                     size = _line_length(place)
                     rounds.setdefault("raw append + fdatasync, 1 thread", []).append(_raw(folder / f"raw-{turn}", size))
     figures = {
-        what: {key: median(item[key] for item in observed) for key in observed[0]} for what, observed in rounds.items()
+        what: {key: median(item[key] for item in figures_by_round) for key in figures_by_round[0]}
+        for what, figures_by_round in rounds.items()
     }
     raw = figures["raw append + fdatasync, 1 thread"]["per_second"]
     print(f"the journal: {ENTRIES} durable entries of about {size} bytes, medians of {ROUNDS}")
     print(
-        table(
+        render_table(
             ("", "entries/s", "of raw", "p50 ms", "p99 ms"),
             [
                 (
@@ -61,7 +62,7 @@ def main() -> int:
             ],
         )
     )
-    path = keep(
+    path = write_result(
         "journal",
         {"machine": described, "entries": ENTRIES, "bytes": size, "rounds": ROUNDS, "figures": figures, "all": rounds},
     )
@@ -112,13 +113,13 @@ def _many(append: Callable[[int], None], threads: int) -> dict[str, float]:
     start = threading.Barrier(threads + 1)
 
     def work(first: int) -> None:
-        own_copy: list[float] = []
+        thread_waits: list[float] = []
         start.wait()
         for number in range(first, ENTRIES, threads):
             before = time.perf_counter()
             append(number)
-            own_copy.append(time.perf_counter() - before)
-        waits.extend(own_copy)
+            thread_waits.append(time.perf_counter() - before)
+        waits.extend(thread_waits)
 
     workers = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
     for worker in workers:

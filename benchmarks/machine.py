@@ -1,4 +1,4 @@
-"""Say what machine a number was measured on, and put measured numbers on paper."""
+"""Describe the machine of a measurement, and store results."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PACKAGES = (
 )
 
 
-def machine(folder: Path) -> dict[str, Any]:
+def describe_machine(folder: Path) -> dict[str, Any]:
     """Describe this machine, the file system under `folder`, and the versions of what is measured."""
     return {
         "processor": _line("/proc/cpuinfo", "model name"),
@@ -42,7 +42,7 @@ def machine(folder: Path) -> dict[str, Any]:
     }
 
 
-def timed(work: Callable[[], Any]) -> float:
+def time_call(work: Callable[[], Any]) -> float:
     """Return how many seconds one call takes."""
     start = time.perf_counter()
     work()
@@ -60,7 +60,7 @@ def median(values: Iterable[float]) -> float:
     return statistics.median(list(values))
 
 
-def table(head: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> str:
+def render_table(head: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> str:
     """Lay rows out in columns: the first to the left, the others to the right."""
     lines = [tuple(str(cell) for cell in row) for row in (head, *rows)]
     wide = [max(len(line[place]) for line in lines) for place in range(len(head))]
@@ -74,7 +74,7 @@ def table(head: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> str:
     )
 
 
-def keep(name: str, result: dict[str, Any]) -> Path:
+def write_result(name: str, result: dict[str, Any]) -> Path:
     """Write one benchmark's result as JSON."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"

@@ -1,4 +1,4 @@
-"""Each part of `receive`, alone and in this process: what the whole would cost if its parts cost nothing to join."""
+"""Each part of `wellspring ingest`, alone and in this process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import JsonValue
 
-from benchmarks.machine import timed
+from benchmarks.machine import time_call
 from benchmarks.vendor import Vendor
 from wellspring.data.formats import csv
 from wellspring.data.intake import validation
@@ -37,25 +37,25 @@ from wellspring.trust.tokenization import Tokenizer
 from wellspring.trust.vault import protocol
 
 INTEGRATIONS = 4
-"""How often one run of `receive` integrates: at its start, before and after the publish, after the seals."""
+"""How often one run of `wellspring ingest` integrates the ledger."""
 
 
 class Parts(NamedTuple):
-    """Seconds of each part, and of what is already inside one of them."""
+    """Seconds of each part, and of work that is included in one of them."""
 
     seconds: dict[str, float]
     within: dict[str, float]
 
 
-def parts(vendor: Vendor, name: str, contract: DataContract, folder: Path, *, entries: int) -> Parts:
+def measure_parts(vendor: Vendor, name: str, contract: DataContract, folder: Path, *, entries: int) -> Parts:
     """Time each part for one file. entries: how many ledger entries a whole run writes."""
     clock = SystemClock()
     seconds: dict[str, float] = {}
-    built: dict[str, Any] = {}
+    results: dict[str, Any] = {}
 
     def part(what: str, work: Any) -> Any:
-        seconds[what] = timed(lambda: built.update(value=work()))
-        return built["value"]
+        seconds[what] = time_call(lambda: results.update(value=work()))
+        return results["value"]
 
     fetched = part("fetch over SFTP", lambda: vendor.source().fetch(name))
     original = part(
@@ -71,77 +71,77 @@ def parts(vendor: Vendor, name: str, contract: DataContract, folder: Path, *, en
         ),
     )
     parsed = part("parse", lambda: csv.read_csv(fetched.content, contract))
-    validated = part("judge, search for personal data", lambda: validation.validate_rows(parsed, contract))
+    validated = part("validate, search for personal data", lambda: validation.validate_rows(parsed, contract))
     tokens = Tokenizer({item.domain: (1, os.urandom(32)) for item in contract.columns if item.domain})
     tokenized = [item for item in contract.columns if item.egress == "token" and item.domain]
-    part("tokens", lambda: [tokens.tokenize_column(str(item.domain), validated.good[item.name]) for item in tokenized])
-    free = [item.name for item in contract.columns if item.egress == "masked"]
-    part("mask free text", lambda: [dlp.mask_column(validated.good[column], column_name=column) for column in free])
+    part("tokens", lambda: [tokens.tokenize_column(str(item.domain), validated.valid[item.name]) for item in tokenized])
+    masked = [item.name for item in contract.columns if item.egress == "masked"]
+    part("mask free text", lambda: [dlp.mask_column(validated.valid[column], column_name=column) for column in masked])
     admitted = validation.tokenize_rows(validated, contract, tokens)
     part("digest of the rows", lambda: table_hash.hash_rows(admitted.table))
-    passed = Verdict(subject=original.drop.subject, outcome="pass")
+    verdict = Verdict(subject=original.drop.subject, outcome="pass")
     count = admitted.table.num_rows
-    intake = AdmissionResult(
-        original.drop, passed, validated.received, count, 0, admitted.masked, (), admitted.rows_digest, admitted.table
+    admission = AdmissionResult(
+        original.drop, verdict, validated.received, count, 0, admitted.masked, (), admitted.rows_digest, admitted.table
     )
-    part("hand over the wall", lambda: _over_the_wall(intake))
-    warehouse = Catalog(folder / "lake")
+    part("transfer between processes", lambda: _send_over_socket(admission))
+    catalog = Catalog(folder / "lake")
     rows = add_system_columns(admitted.table, original.drop)
-    table = warehouse.prepare_table(contract.name, rows.schema)
+    table = catalog.prepare_table(contract.name, rows.schema)
     snapshot = part(
         "Iceberg append",
-        lambda: table.append_rows(rows, table.branch_head(MAIN_BRANCH) or 0, snapshot_properties(intake, contract)),
+        lambda: table.append_rows(rows, table.branch_head(MAIN_BRANCH) or 0, snapshot_properties(admission, contract)),
     )
-    result = part(
+    audit_verdict = part(
         "audit: read back, digest, contract",
         lambda: audit_write(
             sort_rows(
                 table.rows_added_by(snapshot).drop_columns(list(SYSTEM_COLUMNS)).select(admitted.table.column_names)
             ),
-            intake,
+            admission,
             contract,
         ),
     )
-    if not result.passed:
-        raise RuntimeError("the rows read back are not those that were written: there is no figure")
-    warehouse.close()
+    if not audit_verdict.passed:
+        raise RuntimeError("the rows read back differ from those that were written")
+    catalog.close()
     lake = Lake(folder / "lake of editions", tenant=contract.tenant, clock=clock)
-    staged = lake.stage_part(intake, contract, step=_Silent())
-    part("publish the edition", lambda: lake.publish("clearinghouse", [staged], step=_Silent()))
+    staged = lake.stage_part(admission, contract, step=_SilentRecorder())
+    part("publish the edition", lambda: lake.publish("clearinghouse", [staged], step=_SilentRecorder()))
     lake.close()
     part("journal and ledger", _ledger(folder, contract.tenant, entries))
-    as_is = [item for item in contract.columns if item.egress == "plain" and item.type == "string" and not item.enum]
-    within = timed(lambda: [dlp.scan_column(validated.good[item.name], column_name=item.name) for item in as_is])
-    return Parts(seconds, {"search for personal data (inside judge)": within})
+    plain = [item for item in contract.columns if item.egress == "plain" and item.type == "string" and not item.enum]
+    within = time_call(lambda: [dlp.scan_column(validated.valid[item.name], column_name=item.name) for item in plain])
+    return Parts(seconds, {"search for personal data (inside validate)": within})
 
 
-def _over_the_wall(intake: AdmissionResult) -> AdmissionResult:
-    """Send an intake from another process through a socket, and read it here."""
-    own_value, their_value = socket.socketpair()
-    with own_value, their_value:
-        value, arrow = protocol.encode_admission(intake)
+def _send_over_socket(admission: AdmissionResult) -> AdmissionResult:
+    """Send an admission result from another process through a socket, and read it here."""
+    receiver, sender = socket.socketpair()
+    with receiver, sender:
+        value, arrow = protocol.encode_admission(admission)
         child = os.fork()
         if child == 0:
-            protocol.send_frame(their_value, {"kind": "done", "value": value, "arrow_bytes": len(arrow)}, arrow)
+            protocol.send_frame(sender, {"kind": "done", "value": value, "arrow_bytes": len(arrow)}, arrow)
             os._exit(0)
-        message = protocol.receive_frame(own_value, limit=protocol.REPLY_LIMIT) or {}
+        message = protocol.receive_frame(receiver, limit=protocol.REPLY_LIMIT) or {}
         received = protocol.decode_admission(
-            message["value"], protocol.receive_payload(own_value, int(str(message["arrow_bytes"])))
+            message["value"], protocol.receive_payload(receiver, int(str(message["arrow_bytes"])))
         )
         os.waitpid(child, 0)
     return received
 
 
 def _ledger(folder: Path, tenant: str, entries: int) -> Any:
-    """Prepare a ledger of its own; the answer, when called, journals and integrates what one run does."""
+    """Prepare a ledger; return a function that journals and integrates as many entries as one run."""
     clock = SystemClock()
     paths = DiskBlobStore(folder / "ledger")
-    named = load_log_origin(paths, "bench")
+    log_origin = load_log_origin(paths, "bench")
     index = LedgerIndex(folder / "ledger" / "index.sqlite", MerkleTree(paths))
     sequencer = Sequencer(
         paths=paths,
         journals=folder / "journals",
-        origin=named,
+        origin=log_origin,
         signer=_LocalSigner(),
         witness=LocalWitness(folder / "witness", clock=clock),
         index=index,
@@ -171,7 +171,7 @@ def _ledger(folder: Path, tenant: str, entries: int) -> Any:
 
 
 class _LocalKeys:
-    """Keys in this process: the key server's answer takes about two milliseconds, once a drop."""
+    """Keys in this process: the key server takes about two milliseconds, once per drop."""
 
     def generate_data_key(self, name: str) -> DataKey:
         return DataKey(os.urandom(32), f"local:{name}")
@@ -205,8 +205,8 @@ class _Act:
     def add_outputs(self, *refs: Ref) -> None: ...
 
 
-class _Silent:
-    """A Step that records nothing: journal and ledger are timed on their own."""
+class _SilentRecorder:
+    """A recorder that records nothing: journal and ledger are timed on their own."""
 
     def __call__(
         self,
@@ -230,7 +230,7 @@ class _Silent:
         phase: Literal["done", "failed"] = "done",
     ) -> None: ...
 
-    def record_answer(
+    def record_prediction(
         self,
         action: str,  # noqa: ARG002
         subject: str,  # noqa: ARG002

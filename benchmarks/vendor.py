@@ -1,4 +1,4 @@
-"""A second vendor's house, the same server as the embedded one, whose key the benchmark holds: for parts and peers."""
+"""A second SFTP vendor, the same server as the embedded one, whose key the benchmark has: for parts and peers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Vendor(NamedTuple):
     outbox: Path
 
     def source(self) -> SftpSource:
-        """Open it as the enclave does."""
+        """Open the source as the enclave does."""
         return SftpSource(
             "clearinghouse",
             address=lambda: (self.host, self.port),
@@ -45,16 +45,16 @@ class Vendor(NamedTuple):
 
 @contextmanager
 def vendor(folder: Path) -> Iterator[Vendor]:
-    """Serve `folder/vendor/outbox` from a process of its own. folder: holds a wellspring.toml."""
-    project_value = project.load_project(folder)
-    rights = privileges.detect_privileges(project_value)
-    sftp.create_vendor_dirs(project_value, rights)
-    scratch = privileges.service_temp_dir(project_value, "vendor")
+    """Serve `folder/vendor/outbox` from a separate process. folder: contains a wellspring.toml."""
+    vendor_project = project.load_project(folder)
+    rights = privileges.detect_privileges(vendor_project)
+    sftp.create_vendor_dirs(vendor_project, rights)
+    scratch = privileges.service_temp_dir(vendor_project, "vendor")
     scratch.mkdir(parents=True, exist_ok=True)
     rights.set_owner(scratch, "vendor", 0o700)
     private, public = sftp.generate_ssh_key_pair()
-    sftp.authorize_sftp_key(project_value, public, rights)
-    with sftp.bind_sftp_port(project_value, rights) as listening:
+    sftp.authorize_sftp_key(vendor_project, public, rights)
+    with sftp.bind_sftp_port(vendor_project, rights) as listening:
         port = listening.getsockname()[1]
         argv = [
             sys.executable,
@@ -68,7 +68,7 @@ def vendor(folder: Path) -> Iterator[Vendor]:
         child = subprocess.Popen(
             rights.command_for("vendor", argv),
             cwd="/",
-            env=privileges.service_environment(project_value, "vendor"),
+            env=privileges.service_environment(vendor_project, "vendor"),
             pass_fds=[listening.fileno()],
         )
     try:
@@ -76,10 +76,15 @@ def vendor(folder: Path) -> Iterator[Vendor]:
         while not sftp.is_sftp_ready(port):
             if child.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError("the vendor's server did not start")
-        source = project_value.sources["clearinghouse"]
-        outbox = project_value.vendor_dir / source.folder
+        source = vendor_project.sources["clearinghouse"]
+        outbox = vendor_project.vendor_dir / source.folder
         yield Vendor(
-            sftp.LOOPBACK_ADDRESS, port, source.user, private.decode(), project_value.vendor_dir / "known_hosts", outbox
+            sftp.LOOPBACK_ADDRESS,
+            port,
+            source.user,
+            private.decode(),
+            vendor_project.vendor_dir / "known_hosts",
+            outbox,
         )
     finally:
         child.terminate()

@@ -1,1 +1,1 @@
-"""What others would build, as they would build it."""
+"""Alternative implementations for comparison."""

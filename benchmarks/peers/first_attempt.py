@@ -1,7 +1,7 @@
-"""The first attempt: pandas, a Great Expectations suite, tokens value by value, pyiceberg; nothing proved.
+"""A first implementation: pandas, a Great Expectations suite, tokens value by value, pyiceberg; no proof.
 
-What a careful team builds in its first week from the best-known parts. It checks the same promises; a cross-column rule
-is a column of its own that must be true, as the suite runs on pandas. It lacks all that the strong peer lacks.
+What a team builds in its first week from well-known packages. It checks the same contract; a cross-column rule is a
+column that must be true, since the suite runs on pandas. It lacks everything that the strong peer lacks.
 """
 
 # pyright: reportMissingImports=false
@@ -17,40 +17,40 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.job import Job, Promises, append, fetch, contracts, run
+from benchmarks.peers.job import ContractRules, Job, append_table, fetch_file, read_contract_rules, run_peer
 
 os.environ["GX_ANALYTICS_ENABLED"] = "false"
 
 
-def work(job: Job, reached: Callable[[str], None]) -> tuple[int, int]:
-    """Bring one file in. Returns how many rows were kept and rejected."""
+def ingest_file(job: Job, finish_part: Callable[[str], None]) -> tuple[int, int]:
+    """Ingest one file. Returns the counts of accepted and rejected rows."""
     import pandas as pd
     import pyarrow as pa
 
-    result = contracts(Path(job.contract))
-    content = fetch(job)
-    reached("fetch")
+    contract = read_contract_rules(Path(job.contract))
+    content = fetch_file(job)
+    finish_part("fetch")
     text = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False, na_values=[""])
-    frame = _typed(text, result)
-    reached("parse")
-    bad = _failed(_with_rules(frame, text, result), result)
+    frame = _typed(text, contract)
+    finish_part("parse")
+    bad = _failed(_with_rules(frame, text, contract), contract)
     text.loc[sorted(bad)].to_parquet(Path(job.lake) / "rejected.parquet")
-    good = frame.drop(index=sorted(bad)).drop(columns=result.left_out)
-    reached("check")
-    for name, domain in result.tokens.items():
+    good = frame.drop(index=sorted(bad)).drop(columns=contract.left_out)
+    finish_part("check")
+    for name, domain in contract.tokens.items():
         key = hmac.digest(job.secret.encode(), domain.encode(), hashlib.sha256)
         good[name] = good[name].apply(lambda value, key=key, domain=domain: _token(value, domain, key))
-    reached("tokens")
-    append(job, pa.table({name: _arrow(good[name], result.types[name]) for name in good.columns}))
-    reached("append")
+    finish_part("tokens")
+    append_table(job, pa.table({name: _arrow(good[name], contract.types[name]) for name in good.columns}))
+    finish_part("append")
     return len(good), len(bad)
 
 
-def _typed(text: Any, result: Promises) -> Any:
+def _typed(text: Any, contract: ContractRules) -> Any:
     import pandas as pd
 
-    frame = text[list(result.types)].copy()
-    for name, kind in result.types.items():
+    frame = text[list(contract.types)].copy()
+    for name, kind in contract.types.items():
         if kind in {"decimal", "integer"}:
             frame[name] = pd.to_numeric(frame[name], errors="coerce")
         elif kind == "date":
@@ -62,8 +62,8 @@ def _typed(text: Any, result: Promises) -> Any:
     return frame
 
 
-def _with_rules(frame: Any, text: Any, result: Promises) -> Any:
-    """Add a column for each rule, and one that says whether every text took its type."""
+def _with_rules(frame: Any, text: Any, contract: ContractRules) -> Any:
+    """Add a column for each rule, and one for whether every text could be cast to its type."""
     institutional, professional = frame["claim_type"] == "institutional", frame["claim_type"] == "professional"
     rules = {
         "service_in_order": ~(frame["claim_start_date"] > frame["claim_end_date"]),
@@ -75,14 +75,14 @@ def _with_rules(frame: Any, text: Any, result: Promises) -> Any:
         "replacement_names_its_claim": (frame["claim_record_type"] == "replacement")
         == frame["original_claim_id"].notna(),
     }
-    if set(rules) != set(result.rules):
+    if set(rules) != set(contract.rules):
         raise ValueError("the contract has other rules than this peer knows")
-    took = (frame.notna() | text[list(result.types)].isna()).all(axis=1)
+    took = (frame.notna() | text[list(contract.types)].isna()).all(axis=1)
     return frame.assign(**{f"rule_{name}": holds for name, holds in rules.items()}, rule_types=took)
 
 
-def _failed(frame: Any, result_value: Promises) -> set[int]:
-    """Validate the suite, and return the places of all rows that some expectation names."""
+def _failed(frame: Any, contract: ContractRules) -> set[int]:
+    """Validate the suite, and return the positions of all rows that fail an expectation."""
     import great_expectations as gx
     import pandas as pd
 
@@ -90,15 +90,15 @@ def _failed(frame: Any, result_value: Promises) -> set[int]:
     context.variables.progress_bars = gx.data_context.types.base.ProgressBarsConfig(globally=False)
     expect = gx.expectations
     suite = gx.ExpectationSuite(name="medical_claim")
-    every: list[Any] = [expect.ExpectColumnValuesToNotBeNull(column=name) for name in result_value.required]
+    every: list[Any] = [expect.ExpectColumnValuesToNotBeNull(column=name) for name in contract.required]
     every += [
-        expect.ExpectColumnValuesToBeInSet(column=name, value_set=values) for name, values in result_value.enums.items()
+        expect.ExpectColumnValuesToBeInSet(column=name, value_set=values) for name, values in contract.enums.items()
     ]
     every += [
-        expect.ExpectColumnValuesToMatchRegex(column=name, regex=regex) for name, regex in result_value.patterns.items()
+        expect.ExpectColumnValuesToMatchRegex(column=name, regex=regex) for name, regex in contract.patterns.items()
     ]
-    for name, (low, high) in result_value.ranges.items():
-        dated = result_value.types[name] in {"date", "timestamp"}
+    for name, (low, high) in contract.ranges.items():
+        dated = contract.types[name] in {"date", "timestamp"}
         limits = (pd.Timestamp(low), pd.Timestamp(high)) if dated else (low, high)
         every.append(expect.ExpectColumnValuesToBeBetween(column=name, min_value=limits[0], max_value=limits[1]))
     every += [
@@ -106,14 +106,14 @@ def _failed(frame: Any, result_value: Promises) -> set[int]:
         for name in frame.columns
         if name.startswith("rule_")
     ]
-    every.append(expect.ExpectCompoundColumnsToBeUnique(column_list=result_value.key))
+    every.append(expect.ExpectCompoundColumnsToBeUnique(column_list=contract.key))
     for item in every:
         suite.add_expectation(item)
     asset = context.data_sources.add_pandas("pandas").add_dataframe_asset("claims")
     batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": frame})
-    told_by = batch.validate(suite, result_format={"result_format": "COMPLETE", "include_unexpected_rows": False})
+    validation = batch.validate(suite, result_format={"result_format": "COMPLETE", "include_unexpected_rows": False})
     failed: set[int] = set()
-    for result in told_by.results:
+    for result in validation.results:
         if result.exception_info.get("raised_exception"):
             raise RuntimeError(f"{result.expectation_config.type} could not be run")
         failed.update(result.result.get("unexpected_index_list") or [])
@@ -135,4 +135,6 @@ def _arrow(column: Any, kind: str) -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(run(work, "pandas", "great_expectations.expectations", "pyiceberg.catalog.sql", "asyncssh", "yaml"))
+    sys.exit(
+        run_peer(ingest_file, "pandas", "great_expectations.expectations", "pyiceberg.catalog.sql", "asyncssh", "yaml")
+    )

@@ -1,7 +1,7 @@
-"""What every peer is given: one file on an SFTP server, the contract's promises, and a folder for its lake.
+"""The input of each peer: one file on an SFTP server, the contract's rules, and a folder for its lake.
 
-Peers read the promises from the same contract file, so that they check the same things on the same rows; how they check
-them is their own. They are run as `python -m benchmarks.peers.NAME JOB.json` and print one JSON line.
+Peers read the rules from the same contract file, so that they check the same things on the same rows, each in its own
+way. They run as `python -m benchmarks.peers.NAME JOB.json` and print one JSON line.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 UNAVAILABLE = 69
 
 
-class Promises(NamedTuple):
+class ContractRules(NamedTuple):
     """A contract, as lists. types: `decimal`, `integer`, `date`, `timestamp`,
     `boolean`, `string`. tokens: column -> domain."""
 
@@ -46,37 +46,37 @@ class Job(NamedTuple):
     secret: str
 
 
-def contracts(path: Path) -> Promises:
-    """Read what a contract promises. Free text is left out: no peer here searches it for personal data."""
+def read_contract_rules(path: Path) -> ContractRules:
+    """Read a contract's rules. Free text is left out, since no peer searches it for personal data."""
     import yaml
 
     schema = yaml.safe_load(path.read_text(encoding="utf-8"))["schema"][0]
-    result = Promises({}, [], [], {}, {}, {}, {}, {}, [])
+    contract = ContractRules({}, [], [], {}, {}, {}, {}, {}, [])
     for item in schema["properties"]:
         name, options = item["name"], item.get("logicalTypeOptions", {})
-        result.types[name] = "decimal" if item["logicalType"] == "number" else item["logicalType"]
-        leaves = {custom["property"]: custom["value"] for custom in item["customProperties"]}
-        if leaves["egress"] == "token":
-            result.tokens[name] = leaves["domain"]
-        if leaves["egress"] in {"masked", "never"}:
-            result.left_out.append(name)
+        contract.types[name] = "decimal" if item["logicalType"] == "number" else item["logicalType"]
+        properties = {custom["property"]: custom["value"] for custom in item["customProperties"]}
+        if properties["egress"] == "token":
+            contract.tokens[name] = properties["domain"]
+        if properties["egress"] in {"masked", "never"}:
+            contract.left_out.append(name)
         if item.get("required"):
-            result.required.append(name)
+            contract.required.append(name)
         if item.get("primaryKey"):
-            result.key.append(name)
+            contract.key.append(name)
         if "pattern" in options:
-            result.patterns[name] = options["pattern"]
+            contract.patterns[name] = options["pattern"]
         if "minimum" in options:
-            result.ranges[name] = (options["minimum"], options["maximum"])
+            contract.ranges[name] = (options["minimum"], options["maximum"])
         for check in item.get("quality", []):
-            result.enums[name] = check["arguments"]["validValues"]
+            contract.enums[name] = check["arguments"]["validValues"]
     for rule in schema["quality"]:
-        result.rules[rule["name"]] = rule["query"]
-    return result
+        contract.rules[rule["name"]] = rule["query"]
+    return contract
 
 
-def fetch(job: Job) -> bytes:
-    """Fetch the file as most would: one connection, one `get`."""
+def fetch_file(job: Job) -> bytes:
+    """Fetch the file with one connection and one read."""
     import asyncssh
 
     async def get() -> bytes:
@@ -97,7 +97,7 @@ def fetch(job: Job) -> bytes:
     return asyncio.run(get())
 
 
-def append(job: Job, table: Any) -> None:
+def append_table(job: Job, table: Any) -> None:
     """Append an Arrow table to an Iceberg table of a catalog on SQLite, created at need."""
     from pyiceberg.catalog.sql import SqlCatalog
 
@@ -106,13 +106,13 @@ def append(job: Job, table: Any) -> None:
     catalog.create_table_if_not_exists("claims.medical_claim", schema=table.schema).append(table)
 
 
-def run(work: Callable[[Job, Callable[[str], None]], tuple[int, int]], *needs: str) -> int:
-    """Run a peer: import what it needs, do its work, print rows and seconds by part; exit 69 without a package."""
+def run_peer(ingest_file: Callable[[Job, Callable[[str], None]], tuple[int, int]], *needs: str) -> int:
+    """Run a peer: import its packages, ingest, and print rows and seconds by part; exit 69 without a package."""
     start = time.perf_counter()
     parts: dict[str, float] = {}
 
-    def reached(part: str) -> None:
-        """Close a part: what has passed since the last one is its time."""
+    def finish_part(part: str) -> None:
+        """Record the time since the last part."""
         parts[part] = time.perf_counter() - start - sum(parts.values())
 
     try:
@@ -122,7 +122,7 @@ def run(work: Callable[[Job, Callable[[str], None]], tuple[int, int]], *needs: s
         print(json.dumps({"missing": missing.name}))
         return UNAVAILABLE
     job = Job(**json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
-    reached("import")
-    stored, rejected = work(job, reached)
-    print(json.dumps({"kept": stored, "rejected": rejected, "seconds": parts}))
+    finish_part("import")
+    accepted, rejected = ingest_file(job, finish_part)
+    print(json.dumps({"accepted": accepted, "rejected": rejected, "seconds": parts}))
     return 0

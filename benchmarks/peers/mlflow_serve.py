@@ -1,6 +1,6 @@
-"""The peer that answers: `mlflow models serve` with the same booster, its features brought by the caller.
+"""The prediction peer: `mlflow models serve` with the same booster; the caller sends the features.
 
-It reads no store, keeps no record, signs nothing and gives no reasons. One worker, no access log, loopback TCP.
+It reads no store, writes no record, signs nothing and gives no reasons. One worker, no access log, loopback TCP.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-PATIENCE = 90.0
+STARTUP_SECONDS = 90.0
 ADDRESS = "/invocations"
 
 
@@ -26,7 +26,7 @@ def served(booster: str, folder: Path, port: int) -> Iterator[int]:
     from mlflow import lightgbm as flavour
 
     saved = folder / "model"
-    # LightGBM's own text inside: the default of this flavour, and no pickle.
+    # LightGBM's text format, the default of this flavor, without a pickle.
     flavour.save_model(lightgbm.Booster(model_str=booster), str(saved), pip_requirements=["lightgbm"])
     # It starts `uvicorn` by name, so the environment's programs must come first on the PATH.
     environment = {
@@ -52,11 +52,11 @@ def served(booster: str, folder: Path, port: int) -> Iterator[int]:
         os.killpg(server.pid, 15)
         server.wait()
     if b"POST " in log.read_bytes():
-        raise RuntimeError("MLflow kept an access log; what was measured is not what was asked for")
+        raise RuntimeError("MLflow wrote an access log; the measurement is not comparable")
 
 
 def _wait(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + STARTUP_SECONDS
     while server.poll() is None and time.monotonic() < deadline:
         line = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
         try:

@@ -1,7 +1,7 @@
-"""The strong peer: polars and pyiceberg, everything by column, nothing proved.
+"""The strong peer: polars and pyiceberg, column by column, without proof.
 
-It checks the same promises and makes tokens of the same strength. It keeps no original, looks for no personal data, has
-no wall between who sees people and who does not, reads nothing back, keeps no log; bad rows go to a file.
+It checks the same contract and makes tokens of the same strength. It stores no original, searches for no personal data,
+has no separate process for personal data, reads nothing back and writes no log; rejected rows go to a file.
 """
 
 from __future__ import annotations
@@ -15,46 +15,46 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.job import Job, append, fetch, contracts, run
+from benchmarks.peers.job import Job, append_table, fetch_file, read_contract_rules, run_peer
 
 
-def work(job: Job, reached: Callable[[str], None]) -> tuple[int, int]:
-    """Bring one file in. Returns how many rows were kept and rejected."""
+def ingest_file(job: Job, finish_part: Callable[[str], None]) -> tuple[int, int]:
+    """Ingest one file. Returns the counts of accepted and rejected rows."""
     import polars as pl
 
-    result = contracts(Path(job.contract))
-    content = fetch(job)
-    reached("fetch")
+    contract = read_contract_rules(Path(job.contract))
+    content = fetch_file(job)
+    finish_part("fetch")
     text = pl.read_csv(io.BytesIO(content), infer_schema=False)
-    typed = text.select(_typed(name, kind) for name, kind in result.types.items())
-    reached("parse")
-    bad = [pl.col(name).is_null() for name in result.required]
-    bad += [~pl.col(name).is_in(values) for name, values in result.enums.items()]
-    bad += [~pl.col(name).str.contains(pattern) for name, pattern in result.patterns.items()]
-    for name, (low, high) in result.ranges.items():
-        kind = result.types[name]
+    typed = text.select(_typed(name, kind) for name, kind in contract.types.items())
+    finish_part("parse")
+    bad = [pl.col(name).is_null() for name in contract.required]
+    bad += [~pl.col(name).is_in(values) for name, values in contract.enums.items()]
+    bad += [~pl.col(name).str.contains(pattern) for name, pattern in contract.patterns.items()]
+    for name, (low, high) in contract.ranges.items():
+        kind = contract.types[name]
         bad.append(~pl.col(name).is_between(_bound(low, kind), _bound(high, kind)))
-    bad += [~pl.sql_expr(rule) for rule in result.rules.values()]
-    bad.append(pl.struct(result.key).is_duplicated())
-    broken = typed.select(pl.any_horizontal(item.fill_null(False) for item in bad)).to_series()
-    # What no type takes became null: that is a breach too, wherever the text was not empty.
-    for name, kind in result.types.items():
+    bad += [~pl.sql_expr(rule) for rule in contract.rules.values()]
+    bad.append(pl.struct(contract.key).is_duplicated())
+    broken = typed.select(pl.any_horizontal(condition.fill_null(False) for condition in bad)).to_series()
+    # A failed cast became null, which is a violation wherever the text was not empty.
+    for name, kind in contract.types.items():
         if kind != "string":
             broken = broken | (typed[name].is_null() & text[name].is_not_null())
     text.filter(broken).write_parquet(Path(job.lake) / "rejected.parquet")
     good = typed.filter(~broken)
-    reached("check")
-    good = good.drop(result.left_out).with_columns(
-        _tokens(good[name], domain, job.secret.encode()) for name, domain in result.tokens.items()
+    finish_part("check")
+    good = good.drop(contract.left_out).with_columns(
+        _tokens(good[name], domain, job.secret.encode()) for name, domain in contract.tokens.items()
     )
-    reached("tokens")
-    append(job, good.to_arrow(compat_level=pl.CompatLevel.oldest()))
-    reached("append")
+    finish_part("tokens")
+    append_table(job, good.to_arrow(compat_level=pl.CompatLevel.oldest()))
+    finish_part("append")
     return good.height, int(broken.sum())
 
 
 def _typed(name: str, kind: str) -> Any:
-    """Cast one column; what no type takes becomes null."""
+    """Cast one column; values that cannot be cast become null."""
     import polars as pl
 
     match kind:
@@ -88,4 +88,4 @@ def _tokens(column: Any, domain: str, secret: bytes) -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(run(work, "polars", "pyiceberg.catalog.sql", "asyncssh", "yaml"))
+    sys.exit(run_peer(ingest_file, "polars", "pyiceberg.catalog.sql", "asyncssh", "yaml"))

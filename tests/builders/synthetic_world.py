@@ -1,6 +1,6 @@
-"""A small world of its own to learn from, unlike the example's: history matters, outcomes come late.
+"""A small synthetic data set for model tests: history matters, labels come late, and the true probabilities are known.
 
-Nothing here is the reference project's process; its only use is that a test knows what is true in it.
+It is not the process of the reference project.
 """
 
 from __future__ import annotations
@@ -37,39 +37,39 @@ DAYS = 300
 
 
 def token(domain: str, number: int) -> str:
-    """Make something that looks like a token of the enclave."""
+    """Make a text with the shape of an enclave token."""
     digest = hashlib.sha256(f"{domain}{number}".encode()).digest()[:16]
     return f"{domain}_k1_{base64.b32encode(digest).decode().lower().rstrip('=')}"
 
 
 class World:
-    """Tables of one built edition, and a lake that holds nothing else. true: the chance of each claim, by its row."""
+    """A lake with one built edition. true: the probability of each claim, by row."""
 
     def __init__(self, claims: int = 4000, *, seed: int = 1, providers: int = 60) -> None:
         chance = np.random.default_rng(seed)
         day = np.sort(chance.integers(0, DAYS, claims))
-        user_name = chance.integers(0, providers, claims)
+        provider = chance.integers(0, providers, claims)
         habit = chance.normal(0, 1.0, providers)
         kind = chance.choice(["professional", "institutional"], claims, p=[0.7, 0.3])
         amount = np.exp(chance.normal(5, 1, claims))
         proof = chance.choice(["none", "valid", "expired"], claims, p=[0.5, 0.4, 0.1])
         z = (
             -1.6
-            + habit[user_name]
+            + habit[provider]
             + 1.5 * (proof == "expired")
             + 0.5 * (kind == "institutional")
             + 0.2 * (np.log(amount) - 5)
         )
         self.true = 1 / (1 + np.exp(-z))
         denied = chance.random(claims) < self.true
-        requests = [
+        asked_at = [
             START + timedelta(days=int(d), minutes=int(m))
             for d, m in zip(day, chance.integers(0, 1440, claims), strict=True)
         ]
         delay = chance.integers(3, 25, claims)
-        answered = [instant + timedelta(days=int(late)) for instant, late in zip(requests, delay, strict=True)]
+        decided_at = [instant + timedelta(days=int(late)) for instant, late in zip(asked_at, delay, strict=True)]
         keys = [token("claim", n) for n in range(claims)]
-        billing = [token("provider", int(n)) for n in user_name]
+        billing = [token("provider", int(n)) for n in provider]
         self.tables: dict[str, pa.Table] = {
             "claim_features": table(
                 {
@@ -80,10 +80,10 @@ class World:
                     "auth_state": proof.tolist(),
                     "is_replacement": (chance.random(claims) < 0.1),
                 },
-                requests,
+                asked_at,
             ),
-            "claim_label": table({"claim_id": keys, "is_denied": denied}, answered),
-            "provider_history": self._history(billing, answered, denied),
+            "claim_label": table({"claim_id": keys, "is_denied": denied}, decided_at),
+            "provider_history": self._history(billing, decided_at, denied),
         }
         self.edition = editions.build_edition(
             level="built",
@@ -98,19 +98,19 @@ class World:
         )
 
     def read_table(self, edition: Edition, name: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """Answer as the lake does."""
+        """Read a table as the lake does."""
         assert edition == self.edition
         return self.tables[name].select(list(columns)) if columns is not None else self.tables[name]
 
     def find(self, edition_id: str) -> Edition:
-        """Find the one edition that there is."""
+        """Return the only edition."""
         assert edition_id == self.edition.id
         return self.edition
 
     @staticmethod
-    def _history(billing: list[str], answered: list[datetime], denied: Any) -> pa.Table:
-        """After each answer, what that provider's share of denials is; a second column knows it from the whole year."""
-        order = sorted(range(len(billing)), key=lambda n: (answered[n], n))
+    def _history(billing: list[str], decided_at: list[datetime], denied: Any) -> pa.Table:
+        """Build the running share of denials of each provider, known from the instant of each outcome."""
+        order = sorted(range(len(billing)), key=lambda n: (decided_at[n], n))
         observed: dict[str, list[bool]] = {}
         rows: dict[str, list[Any]] = {"billing_npi": [], "denial_rate_30d": [], "claims_30d": []}
         instant: list[datetime] = []
@@ -120,19 +120,19 @@ class World:
             rows["billing_npi"].append(billing[n])
             rows["denial_rate_30d"].append(float(np.mean(past[-30:])))
             rows["claims_30d"].append(len(past[-30:]))
-            instant.append(answered[n])
+            instant.append(decided_at[n])
         return table(rows, instant)
 
 
-def table(columns: Mapping[str, Any], expected: Sequence[datetime]) -> pa.Table:
-    """Make a built table: the columns, since when each row is known, and its sequence."""
-    built = pa.table(dict(columns))
-    built = built.append_column("known_since", pa.array(expected, pa.timestamp("us", "UTC")))
-    return built.append_column("sequence", pa.array(range(len(expected)), pa.int64()))
+def table(columns: Mapping[str, Any], known_since: Sequence[datetime]) -> pa.Table:
+    """Make a built table: the columns, known_since and sequence."""
+    rows = pa.table(dict(columns))
+    rows = rows.append_column("known_since", pa.array(known_since, pa.timestamp("us", "UTC")))
+    return rows.append_column("sequence", pa.array(range(len(known_since)), pa.int64()))
 
 
 def views() -> FeatureViews:
-    """Say which features there are."""
+    """Build the feature views of this data set."""
     return views_module.build_views(
         "tiny",
         [
@@ -170,8 +170,8 @@ def views() -> FeatureViews:
 
 
 def model(**changes: Any) -> ModelDefinition:
-    """Make a model of this world."""
-    output: dict[str, Any] = {
+    """Make a model definition for this data set."""
+    fields: dict[str, Any] = {
         "name": "denials",
         "question": "Will this claim be denied as submitted?",
         "label": Label(table="claim_label", column="is_denied"),
@@ -197,11 +197,11 @@ def model(**changes: Any) -> ModelDefinition:
             heuristic="provider_history:denial_rate_30d",
         ),
     }
-    return ModelDefinition.model_validate({**output, **changes})
+    return ModelDefinition.model_validate({**fields, **changes})
 
 
-class Result(NamedTuple):
-    """What a run was told."""
+class LoggedRun(NamedTuple):
+    """The content of a run."""
 
     params: dict[str, str]
     tags: dict[str, str]
@@ -210,16 +210,16 @@ class Result(NamedTuple):
 
 
 class MemoryRuns:
-    """Keeps runs as the registry does, in a list."""
+    """An experiment tracker in memory."""
 
     def __init__(self) -> None:
-        self.runs: dict[str, Result] = {}
+        self.runs: dict[str, LoggedRun] = {}
         self.ended: dict[str, str] = {}
         self.versions: list[str] = []
 
     def start_run(self, model: str) -> str:
         run = f"{len(self.runs):032x}"
-        self.runs[run] = Result({}, {}, {}, {})
+        self.runs[run] = LoggedRun({}, {}, {}, {})
         return run
 
     def log_run(
@@ -232,7 +232,7 @@ class MemoryRuns:
         tags: Mapping[str, str],
         files: Mapping[str, bytes],
     ) -> None:
-        self.runs[run] = Result(dict(params), dict(tags), dict(metrics), dict(files))
+        self.runs[run] = LoggedRun(dict(params), dict(tags), dict(metrics), dict(files))
 
     def end_run(self, run: str, *, failed: bool = False) -> None:
         self.ended[run] = "FAILED" if failed else "FINISHED"
@@ -242,18 +242,18 @@ class MemoryRuns:
         return str(len(self.versions))
 
     def get_run(self, run: str) -> Any:
-        from wellspring.models.tracking.mlflow import RunRecord as Of
+        from wellspring.models.tracking.mlflow import RunRecord
 
-        return Of(run, self.runs[run].params, self.runs[run].tags)
+        return RunRecord(run, self.runs[run].params, self.runs[run].tags)
 
 
 def scores(**changes: Any) -> EvaluationReport:
-    """Make scores that reach ordinary bars."""
+    """Make a report that meets the default criteria."""
 
     def measured(value: float, by: float = 0.01) -> Estimate:
         return Estimate(value=value, low=value - by, high=value + by, rows=2000)
 
-    output: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "metrics": {"auc": measured(0.7), "brier": measured(0.15), "calibration_error": measured(0.02, 0.005)},
         "baselines": {"columns": measured(0.6), "columns_plus_entity": measured(0.65), "heuristic": measured(0.62)},
         "train_rows": 5000,
@@ -262,15 +262,15 @@ def scores(**changes: Any) -> EvaluationReport:
         "trees": 200,
         "leaves": 31,
     }
-    return EvaluationReport(**{**output, **changes})
+    return EvaluationReport(**{**fields, **changes})
 
 
 def candidate(**changes: Any) -> Candidate:
-    """Make a candidate that passed, named by its own bytes."""
-    output: dict[str, Any] = {
+    """Make a candidate that passed the gate."""
+    fields: dict[str, Any] = {
         "id": "", "tenant": "acme", "known_since": START, "model": "denials", "run": "f" * 32, "edition": "e" * 12,
         "artifact": "a" * 64, "views": "b" * 64, "code": "c" * 64, "environment": "d" * 64,
         "contracts": (Ref(name="contract:medical_claim@1.0.0", digest="1" * 64),), "scores": scores(),
         "verdict": Verdict(subject=f"run:{'f' * 32}", outcome="pass"),
     }  # fmt: skip
-    return train.assign_candidate_id(Candidate(**{**output, **changes}))
+    return train.assign_candidate_id(Candidate(**{**fields, **changes}))

@@ -121,10 +121,10 @@ def test_each_column_of_a_feature_table_says_in_a_line_what_it_means():
 
 
 def test_the_label_is_the_truth_but_for_what_is_not_known_yet(built: Built):
-    labels = {value["claim_id"]: value["denied"] for value in built.history.labels.to_pylist()}
+    labels = {value["claim_id"]: value["denied"] for value in built.history.truth.to_pylist()}
     newest = {item["claim_id"]: item for item in sorted(built.rows("claim_label"), key=lambda row: row["sequence"])}
     error = [claim for claim, row in newest.items() if row["is_denied"] != labels[claim]]
-    # An appeal or an audit of these is told after the history ends.
+    # An appeal or an audit of these becomes known after the history ends.
     assert len(error) <= len(newest) * 0.01
     assert all(row["is_denied"] == (row["carc_code"] is not None) for row in newest.values())
 

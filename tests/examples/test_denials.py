@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import answers, denials
+from benchmarks import denials, predictions
 from examples.health_plan import colleague
 from tests.architecture import repository
 from tests.builders.api_server import RunningApi
@@ -34,7 +34,7 @@ def test_it_imports_the_public_face_and_nothing_else():
 
 def test_every_feature_that_it_names_is_there(views: FeatureViews):
     model = definition.load_model_definition(FOLDER / "models", "denials")
-    used = {resolve_feature.name for resolve_feature in definition.resolve_features(model, views)}
+    used = {feature.name for feature in definition.resolve_features(model, views)}
     named = {*model.baselines.columns, model.baselines.heuristic, *(subgroup.feature for subgroup in model.subgroups)}
     assert named <= used
     assert len(used) > 90
@@ -51,45 +51,45 @@ def test_the_raw_columns_hold_no_history_and_no_identity(views: FeatureViews):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(denials.PROCESSES))
 def test_the_benchmark_refuses_a_planted_leak_by_name(name: str):
-    (output,) = denials.plant(name)
-    assert output.startswith(f"denials was not released: {colleague.LEAK} knew the future")
-    assert output.endswith(f"[{colleague.LEAK}]")
+    (message,) = denials.plant(name)
+    assert message.startswith(f"denials was not released: {colleague.LEAK} knew the future")
+    assert message.endswith(f"[{colleague.LEAK}]")
 
 
 @pytest.mark.slow
 def test_the_benchmark_measures_a_small_history():
-    matches = denials.measure("second", 3, 700, 7000, 3)
-    best = max(matches.raw, matches.raw_and_provider, matches.provider_rate)
-    assert matches.low <= matches.auc <= matches.high
-    assert matches.share == (matches.auc - best) / (matches.ceiling - best)
-    assert 0.5 < matches.auc < matches.ceiling + 0.05
-    assert matches.train_rows > matches.test_rows > 200
+    figures = denials.measure("second", 3, 700, 7000, 3)
+    best = max(figures.columns, figures.columns_plus_entity, figures.heuristic)
+    assert figures.low <= figures.auc <= figures.high
+    assert figures.share == (figures.auc - best) / (figures.ceiling - best)
+    assert 0.5 < figures.auc < figures.ceiling + 0.05
+    assert figures.train_rows > figures.test_rows > 200
     assert math.isnan(denials.share(0.7, 0.75, 0.75))
     assert math.isnan(denials.share(0.7, 0.75, 0.74))
-    result = denials.summary([matches, matches._replace(seed=4, share=0.1)])["second"]["share"]
-    assert (result["lowest"], result["lowest_meets"]) == (0.1, False)
-    assert len(set(matches.controls)) == 3
+    share = denials.summary([figures, figures._replace(seed=4, share=0.1)])["second"]["share"]
+    assert (share["lowest"], share["lowest_meets"]) == (0.1, False)
+    assert len(set(figures.controls)) == 3
     for scores, holds in (((0.45, 0.49, 0.56), True), ((0.60, 0.61, 0.62), False)):
-        (control,) = denials.controls([matches._replace(controls=scores)]).values()
+        (control,) = denials.controls([figures._replace(controls=scores)]).values()
         assert (control.low <= 0.5 <= control.high) is holds
         assert (control.lowest, control.highest, control.count) == (scores[0], scores[-1], 3)
 
 
 def test_the_prediction_benchmark_reads_whole_responses_and_rejects_errors(tmp_path: Path):
-    with RunningApi(tmp_path).up() as project:
+    with RunningApi(tmp_path).up() as api:
 
         def connect() -> socket.socket:
             line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             line.settimeout(10)
-            line.connect(str(project.project.socket_path("api")))
+            line.connect(str(api.project.socket_path("api")))
             return line
 
-        def way(keys: dict[str, str]) -> answers.Way:
-            question = answers.post("/v1/models/denials/predictions", {"keys": keys, "include_reasons": True})
-            return answers.Way("ours", connect, (question,))
+        def target(keys: dict[str, str]) -> predictions.Target:
+            request = predictions.post("/v1/models/denials/predictions", {"keys": keys, "include_reasons": True})
+            return predictions.Target("ours", connect, (request,))
 
-        result = answers.ask(way(claim(1)), 3, 30)
-        assert 0 < result["p50_ms"] <= result["p95_ms"] <= result["p99_ms"]
-        assert len(project.entries("predict")) == 30
-        with pytest.raises(RuntimeError, match="were not answered"):
-            answers.ask(way({"claim_id": "no token"}), 1, 1)
+        latency = predictions.measure_target(target(claim(1)), 3, 30)
+        assert 0 < latency["p50_ms"] <= latency["p95_ms"] <= latency["p99_ms"]
+        assert len(api.entries("predict")) == 30
+        with pytest.raises(RuntimeError, match="requests failed"):
+            predictions.measure_target(target({"claim_id": "no token"}), 1, 1)
