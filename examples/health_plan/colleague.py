@@ -1,4 +1,4 @@
-"""What a hasty colleague brings into the project in the demo: a feature that knows the future, and a poorer model."""
+"""Changes that the demo makes to the project: a feature that leaks the label, and a weaker model."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ claim_settlement = FeatureView(
 
 
 def bring(root: Path) -> None:
-    """Put the colleague's table and view into a copy of the reference project."""
+    """Add the leaking table and view to a copy of the reference project."""
     folder = root / "dbt/models/settlement"
     folder.mkdir()
     (folder / "claim_settlement.sql").write_text(_TABLE, encoding="utf-8")
@@ -58,7 +58,7 @@ def bring(root: Path) -> None:
 
 
 def leak(root: Path) -> None:
-    """Let the model use what was paid."""
+    """Add the leaking feature to the model."""
     _edit(root, _SHIPPED_FEATURES.replace('"claim_features:*"', '"claim_settlement:paid_amount", "claim_features:*"'))
 
 
@@ -68,7 +68,7 @@ def forget(root: Path) -> None:
 
 
 def restore(root: Path) -> None:
-    """Put the model back as it shipped."""
+    """Restore the model as shipped."""
     _edit(root, _SHIPPED_FEATURES)
 
 

@@ -1,8 +1,8 @@
-"""What a model of this plan may know: of a claim, of the provider who bills it, of the member.
+"""The features of this plan: of a claim, of the provider who bills it, and of the member.
 
-Feast's own words. Each view is a table that dbt builds; `known_since` is when the payer's system knew a row, so that a
-model learns only from what was known when a claim came in. A description is what an answer's reasons are told in.
-`ttl`: an answer that rests on an older edition is called stale.
+Standard Feast definitions. Each view is a table that dbt builds; `known_since` is when the payer's system knew a row, so that a
+model is trained only on what was known when a claim came in. Predictions give their reasons by
+description. `ttl`: a prediction from an older edition is marked stale.
 """
 
 from datetime import timedelta
@@ -124,40 +124,40 @@ claim_features = FeatureView(
         ),
         whole("days_since_last_claim", "days since the member's last claim was recorded; empty for the first one"),
         whole("member_claims_90d", "the member's claims of the last 90 days"),
-        whole("member_denials_90d", "the member's denials that were told in the last 90 days"),
-        whole("member_denials_365d", "the member's denials that were told in the last year"),
+        whole("member_denials_90d", "the member's denials that became known in the last 90 days"),
+        whole("member_denials_365d", "the member's denials that became known in the last year"),
         whole(
             "member_other_payer_denials_365d", "the member's denials of the last year because another payer comes first"
         ),
         whole("same_care_claims_365d", "the member's claims for the same procedure in the last year"),
         whole(
             "same_care_denials_90d",
-            "the member's denials of the same procedure, for reasons that are about the care, told in the last 90 days",
+            "the member's denials of the same procedure, for reasons that are about the care, known in the last 90 days",
         ),
         whole(
             "same_care_denials_365d",
-            "the member's denials of the same procedure, for reasons that are about the care, told in the last year",
+            "the member's denials of the same procedure, for reasons that are about the care, known in the last year",
         ),
         number("recent_denial_rate", "the share of all decisions of the last 30 days that were denials"),
-        number("procedure_denial_rate_90d", "the denial rate of this procedure, told in the last 90 days"),
+        number("procedure_denial_rate_90d", "the denial rate of this procedure, known in the last 90 days"),
         number(
             "provider_procedure_denial_rate_180d",
-            "the denial rate of this procedure at this biller, told in the last 180 days",
+            "the denial rate of this procedure at this biller, known in the last 180 days",
         ),
         number(
             "diagnosis_procedure_coding_denial_rate_365d",
-            "how often this procedure with this diagnosis was denied for its coding, told in the last year",
+            "how often this procedure with this diagnosis was denied for its coding, known in the last year",
         ),
         number(
-            "plan_procedure_denial_rate_365d", "the denial rate of this procedure in this plan, told in the last year"
+            "plan_procedure_denial_rate_365d", "the denial rate of this procedure in this plan, known in the last year"
         ),
         number(
             "plan_procedure_benefit_denial_rate_365d",
-            "how often this plan denied this procedure as not covered, told in the last year",
+            "how often this plan denied this procedure as not covered, known in the last year",
         ),
         number(
             "plan_procedure_auth_denial_rate_365d",
-            "how often this plan denied this procedure for want of a prior authorization, told in the last year",
+            "how often this plan denied this procedure for want of a prior authorization, known in the last year",
         ),
     ],
 )
@@ -171,11 +171,11 @@ provider_history = FeatureView(
     schema=[
         whole("claims_30d", "the provider's claims of the last 30 days"),
         whole("claims_90d", "the provider's claims of the last 90 days"),
-        whole("outcomes_30d", "decisions on the provider's claims that were told in the last 30 days"),
-        whole("outcomes_90d", "decisions on the provider's claims that were told in the last 90 days"),
-        whole("outcomes_365d", "decisions on the provider's claims that were told in the last year"),
-        whole("denials_30d", "the provider's denials that were told in the last 30 days"),
-        whole("denials_90d", "the provider's denials that were told in the last 90 days"),
+        whole("outcomes_30d", "decisions on the provider's claims that became known in the last 30 days"),
+        whole("outcomes_90d", "decisions on the provider's claims that became known in the last 90 days"),
+        whole("outcomes_365d", "decisions on the provider's claims that became known in the last year"),
+        whole("denials_30d", "the provider's denials that became known in the last 30 days"),
+        whole("denials_90d", "the provider's denials that became known in the last 90 days"),
         number("denial_rate_30d", "the provider's denial rate over the last 30 days"),
         number("denial_rate_90d", "the provider's denial rate over the last 90 days"),
         number("denial_rate_365d", "the provider's denial rate over the last year"),
@@ -223,10 +223,10 @@ provider_history = FeatureView(
             "the provider's denials of the last 30 days with the remark that records are missing (RARC N706)",
         ),
         number(
-            "days_to_adjudicate_30d", "the provider's mean days until a decision, of those told in the last 30 days"
+            "days_to_adjudicate_30d", "the provider's mean days until a decision, of those known in the last 30 days"
         ),
         number(
-            "days_to_adjudicate_90d", "the provider's mean days until a decision, of those told in the last 90 days"
+            "days_to_adjudicate_90d", "the provider's mean days until a decision, of those known in the last 90 days"
         ),
         number(
             "modifier_missing_share_30d",
@@ -253,9 +253,9 @@ member_history = FeatureView(
     schema=[
         whole("claims_90d", "the member's claims of the 90 days before their last event"),
         whole("claims_365d", "the member's claims of the year before their last event"),
-        whole("denials_90d", "the member's denials told in the 90 days before their last event"),
-        whole("denials_365d", "the member's denials told in the year before their last event"),
-        whole("outcomes_365d", "decisions on the member's claims told in the year before their last event"),
+        whole("denials_90d", "the member's denials known in the 90 days before their last event"),
+        whole("denials_365d", "the member's denials known in the year before their last event"),
+        whole("outcomes_365d", "decisions on the member's claims known in the year before their last event"),
         whole(
             "coverage_denials_365d",
             "the member's denials for coverage or another payer, in the year before their last event",

@@ -62,7 +62,7 @@ coverage as (
   group by member_id, instant
 ),
 
-told as (
+known_rows as (
   select
     moment.member_id,
     moment.instant,
@@ -90,7 +90,7 @@ benefit as (
     max(remaining) filter (where benefit = 'oop_max') as oop_remaining,
     max(used_share) filter (where benefit = 'benefit_max' and service_type_code = 'AE') as therapy_used_share,
     max(used_share) filter (where benefit = 'benefit_max' and service_type_code = 'MH') as mental_health_used_share
-  from told
+  from known_rows
   group by member_id, instant
 )
 

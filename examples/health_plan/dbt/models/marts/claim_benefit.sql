@@ -1,6 +1,6 @@
--- Beside each version of a claim, what was left of the limits of its plan year, as last told before it was recorded.
--- Of a limit that nothing was taken from yet nothing is told: it is untouched.
-with told as (
+-- For each version of a claim, the remaining limits of its plan year, as last known before it was recorded.
+-- A limit that was not used yet has no row.
+with known_rows as (
   select
     claim.claim_id,
     claim.version,
@@ -31,5 +31,5 @@ select
   -- Physical medicine (AE) and mental health (MH) have limits of their own.
   max(used_share) filter (where benefit = 'benefit_max' and service_type_code = 'AE') as therapy_used_share,
   max(used_share) filter (where benefit = 'benefit_max' and service_type_code = 'MH') as mental_health_used_share
-from told
+from known_rows
 group by claim_id, version

@@ -1,5 +1,5 @@
--- Everything that history is counted from, on one line of time: claims when they were recorded, denials when they were
--- told. An outcome of a claim that nobody had recorded yet counts for nobody. A denial that is undone was a denial.
+-- The events that history features count: claims at their recorded instant, denials when they became known. An outcome
+-- of a claim that was not recorded yet is not counted. A denial that was undone later stays counted.
 select
   claim_id,
   instant,

@@ -55,7 +55,7 @@ reason as (
   qualify row_number() over (partition by claim_id, recorded_at order by amount desc, carc_code) = 1
 ),
 
-told as (
+known_rows as (
   select
     decided.claim_id,
     decided.recorded_at,
@@ -71,4 +71,4 @@ select
   *,
   row_number() over (partition by claim_id order by recorded_at) as version,
   coalesce(lag(is_denied) over (partition by claim_id order by recorded_at), false) as was_denied
-from told
+from known_rows

@@ -1,4 +1,4 @@
--- The denial rate of everybody, by day, from what was told up to that day's end: what is usual when little is known.
+-- The denial rate of all claims, by day, from outcomes known by the end of that day; the default when little is known.
 with day as (
   select
     instant // {{ days(1) }} as day,

@@ -1,4 +1,4 @@
--- What was left of a limit, each time that it was told.
+-- The remaining amount of a limit, each time that it became known.
 select
   member_id,
   plan_year,
