@@ -9,7 +9,7 @@ import pytest
 from wellspring.cli.pseudo_terminal import run_in_pty
 from wellspring.errors import CorruptedError
 
-ASKS = (
+PROMPTS = (
     "import sys, getpass\n"
     "assert sys.stdin.isatty()\n"
     "name = input()\n"
@@ -19,7 +19,7 @@ ASKS = (
 
 
 def test_each_prompt_is_answered_and_hidden_input_is_not_echoed():
-    code = "import sys\nsys.stderr.write('name: ')\nsys.stderr.flush()\n" + ASKS
+    code = "import sys\nsys.stderr.write('name: ')\nsys.stderr.flush()\n" + PROMPTS
     output = run_in_pty([sys.executable, "-c", code], [("name: ", "ines"), ("password: ", "long enough")])
     assert (output.exit_code, output.out) == (0, "ines 11\n")
     assert "long enough" not in output.screen

@@ -251,7 +251,7 @@ def test_history_names_proposer_and_approver(released: ReleasedProject) -> None:
 def test_a_rollback_without_an_earlier_release_is_refused(released: ReleasedProject) -> None:
     output = released.project.act("omar", "release", "rollback", MODEL)
     assert output.exit_code == 77
-    assert "nothing was live" in output.screen
+    assert "no release of denials was live before" in output.screen
     listed = released.project.must("release", "list")["releases"]
     assert [(item["id"], item["live"]) for item in listed] == [(released.release, True)]
 

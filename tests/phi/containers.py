@@ -1,4 +1,4 @@
-"""Open what holds other things: archives, databases, columnar files. Bytes in, (inside, bytes) out."""
+"""Open archives, databases and columnar files: bytes in, (inside, bytes) out."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.phi import valkey_files
 Parts = Iterator[tuple[str, bytes]]
 _CARVED = re.compile(rb"\x1f\x8b\x08|\x28\xb5\x2f\xfd|\x04\x22\x4d\x18|BZh[1-9]1AY&SY|\xfd7zXZ\x00|PK\x03\x04")
 MOST = 4096
-"""Compressed streams to look for inside one blob; a file with more is named as not wholly opened."""
+"""Maximum number of compressed streams in one file; a file with more is reported as not completely opened."""
 
 
 class Unopened(Exception):
@@ -68,7 +68,7 @@ def _carved(hay: bytes) -> Parts:
 
 
 def _inflate(mark: bytes, stream: bytes) -> bytes:
-    """Decompress as much as can be had: a stream cut short still tells what it told so far."""
+    """Decompress as much as possible of a stream, also of a truncated one."""
     if mark == b"\x1f\x8b\x08":
         return _zlib(stream, 31)
     if mark == b"PK\x03\x04":

@@ -1,4 +1,4 @@
-"""Undo what text does to text: escapes, percent signs, base64, hex, UTF-16. Bytes in, more bytes to look at out."""
+"""Decode escapes, percent-encoding, base64, hex and UTF-16: bytes in, more bytes to search out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is looked for, and how a person's identifiers may be spelt."""
+"""The people to search for, and the spellings of their identifiers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 STRIPPED = b" -.()/_+'\t\x00"
-"""Taken out of both needle and haystack: 912-34-5678 is 912 34 5678, and UTF-16 of plain text is plain text."""
+"""Characters removed before a comparison, so that 912-34-5678 equals 912 34 5678 and UTF-16 equals plain text."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Watches the processes of one project while it runs, and keeps what their arguments and environments said."""
+"""Watches the processes of one project while it runs, and records their arguments and environments."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from types import TracebackType
 from tests.phi.search import Hit, Person, search_bytes
 
 
-class Watched:
+class ProcessWatch:
     """Reads /proc every 50 ms for every process that has the project's path in its arguments or environment.
 
-    seen: by what it was found in (`python: cmdline`), the distinct contents.
+    observed: the distinct contents, by process name and file (`python: cmdline`).
     """
 
     def __init__(self, root: Path) -> None:
@@ -21,18 +21,18 @@ class Watched:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self) -> Watched:
+    def __enter__(self) -> ProcessWatch:
         self._thread.start()
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, problem: BaseException | None, trail: TracebackType | None
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._ended.set()
         self._thread.join()
 
     def hits(self, people: list[Person]) -> list[Hit]:
-        """Search all that was seen."""
+        """Search everything that was recorded."""
         return [
             hit for name, contents in self.observed.items() for hit in search_bytes(name, b"\n".join(contents), people)
         ]
@@ -44,9 +44,9 @@ class Watched:
                     result = {part: (process / part).read_bytes() for part in ("cmdline", "environ")}
                     name = (process / "comm").read_text().strip()
                 except OSError:
-                    # It ended between the listing and the reading.
+                    # The process ended after it was listed.
                     continue
                 if any(self._root in content for content in result.values()):
                     for part, content in result.items():
-                        # Zero bytes part the arguments; kept, they would be taken for UTF-16 and joined.
+                        # Arguments are separated by zero bytes, which the search would take for UTF-16.
                         self.observed.setdefault(f"{name}: {part}", set()).add(content.replace(b"\0", b"\n"))

@@ -1,9 +1,9 @@
-"""Look for planted people wherever they may have leaked: opens every container, undoes every encoding.
+"""Search files for planted personal data: opens every container and decodes every encoding.
 
     hits = search([project / ".wellspring"], people, exclude=[project / ".wellspring/enclave"])
 
-A hit says where and which field, never the value. What bears a container's mark and cannot be opened is a hit too:
-what was not looked at is not known to be clean.
+A hit names the location and the field, never the value. A container that cannot be opened is a hit too, because its
+content was not searched.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from tests.phi.decoding import decoded
 from tests.phi.needles import Person, needles, strip
 
 DEEPEST = 5
-"""How many wrappings are undone: base64 in JSON in gzip in a column of Parquet is four."""
+"""Maximum nesting depth: base64 in JSON in gzip in a column of Parquet is four."""
 
 __all__ = ["Hit", "Person", "search", "search_bytes", "search_processes"]
 
 
 class Hit(NamedTuple):
-    """path: of the file (or what stands for it); inside: the way in, `/` between wrappings; person: place in the list,
-    -1 for something that could not be opened; what: the field."""
+    """path: the file or its label. inside: the path into nested containers. person: index, -1 for a container
+    that could not be opened. what: the field."""
 
     path: str
     inside: str
@@ -35,16 +35,16 @@ class Hit(NamedTuple):
 
 
 def search(roots: list[Path], people: list[Person], *, exclude: Iterable[Path] = ()) -> list[Hit]:
-    """Search all files below `roots`, and their names. exclude: folders and files that are not looked into.
+    """Search all files below `roots`, and their names. exclude: folders and files to skip.
 
-    Raises PermissionError for what may not be read: search as somebody who may.
+    Raises PermissionError for a file that may not be read.
     """
-    expected_result, left_out = needles(people), {path.absolute() for path in exclude}
-    return [hit for root in roots for path in _files(root.absolute(), left_out) for hit in _file(path, expected_result)]
+    search_terms, excluded = needles(people), {path.absolute() for path in exclude}
+    return [hit for root in roots for path in _files(root.absolute(), excluded) for hit in _file(path, search_terms)]
 
 
 def search_bytes(name: str, content: bytes, people: list[Person]) -> list[Hit]:
-    """Search something that is no file: a command's output."""
+    """Search bytes, such as the output of a command."""
     return _distinct(_look(content, name, "", needles(people), None, DEEPEST))
 
 

@@ -1,4 +1,4 @@
-"""After the demo no planted person is anywhere but inside the enclave: not in a file, an output, a process's words."""
+"""After the demo, planted personal data is in the enclave only: not in other files, output or process arguments."""
 
 from __future__ import annotations
 
@@ -11,64 +11,64 @@ from typing import NamedTuple
 import pytest
 
 from examples.health_plan import drops, population
-from tests.phi.process_watch import Watched
+from tests.phi.process_watch import ProcessWatch
 from tests.phi.search import Person, search, search_bytes
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 
 class Demo(NamedTuple):
-    """A project in which the demo ran, what it said, and what its processes were told."""
+    """A project in which the demo ran, its output, and the arguments and environments of its processes."""
 
     root: Path
     output: bytes
-    watched: Watched
+    process_watch: ProcessWatch
     people: list[Person]
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     folder = tmp_path_factory.mktemp("phi")
-    # Services of other users reach the project through these folders.
-    for place in (folder, folder.parent, folder.parent.parent):
-        place.chmod(0o755)
+    # Services under other users read the project through these folders.
+    for parent in (folder, folder.parent, folder.parent.parent):
+        parent.chmod(0o755)
     root = folder / "demo"
-    words = [sys.executable, "-m", "wellspring.cli", "demo", "--project", str(root)]
+    argv = [sys.executable, "-m", "wellspring.cli", "demo", "--project", str(root)]
     try:
-        with Watched(root) as watched:
-            ran = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600)
+        with ProcessWatch(root) as process_watch:
+            ran = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600)
         assert ran.returncode == 0, ran.stdout.decode(errors="replace")[-3000:]
         people = [Person.of(item) for item in population.planted(drops.PLANTED, drops.SEED)]
-        yield Demo(root, ran.stdout, watched, people)
+        yield Demo(root, ran.stdout, process_watch, people)
     finally:
         down = [sys.executable, "-m", "wellspring.cli", "down", "--project", str(root)]
         subprocess.run(down, capture_output=True, timeout=120, check=False)
 
 
-def test_the_vendor_did_send_every_planted_person(demo: Demo) -> None:
-    """What is not there cannot leak: the search below would prove nothing."""
+def test_the_drops_contain_every_planted_person(demo: Demo) -> None:
+    """Without planted data the searches below would prove nothing."""
     hits = search([demo.root / "vendor" / "outbox"], demo.people)
     assert {hit.person for hit in hits} == set(range(len(demo.people)))
 
 
-def test_no_file_of_the_house_outside_the_enclave_names_anybody(demo: Demo) -> None:
+def test_no_file_outside_the_enclave_contains_a_planted_person(demo: Demo) -> None:
     project = demo.root / ".wellspring"
-    # Run records and the online store among them, which a search of nothing would not miss.
+    # The search covers run records and the online store: they exist.
     for stored in ("journals/api", "mlflow/mlflow.db", "mlflow/artifacts", "valkey/dump.rdb", "valkey/appendonlydir"):
         assert (project / stored).exists(), stored
     assert search([project], demo.people, exclude=[project / "enclave", project / "postgres"]) == []
 
 
-def test_nothing_beside_the_house_names_anybody(demo: Demo) -> None:
-    """The packs that were written out, the contracts, the witness."""
+def test_no_other_file_of_the_project_contains_a_planted_person(demo: Demo) -> None:
+    """Search the packs, the contracts and the witness."""
     assert search([demo.root], demo.people, exclude=[demo.root / ".wellspring", demo.root / "vendor"]) == []
 
 
-def test_what_the_demo_printed_names_nobody(demo: Demo) -> None:
+def test_the_output_contains_no_planted_person(demo: Demo) -> None:
     assert search_bytes("output", demo.output, demo.people) == []
 
 
-def test_no_argument_and_no_environment_of_a_process_names_anybody(demo: Demo) -> None:
-    assert any("python" in name for name in demo.watched.observed)
-    assert any("postgres" in name for name in demo.watched.observed)
-    assert demo.watched.hits(demo.people) == []
+def test_no_process_argument_or_environment_contains_a_planted_person(demo: Demo) -> None:
+    assert any("python" in name for name in demo.process_watch.observed)
+    assert any("postgres" in name for name in demo.process_watch.observed)
+    assert demo.process_watch.hits(demo.people) == []

@@ -1,4 +1,4 @@
-"""The searcher finds a planted person in each kind of thing that the house may write, and nobody in a clean tree."""
+"""The search finds a planted person in each kind of file that wellspring may write, and no one in clean files."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def feather(text: str) -> bytes:
 
 
 def avro(text: str, codec: str) -> bytes:
-    """Write a file of Avro with one column of text, by hand: this suite must not use the reader's own code."""
+    """Write an Avro file with one text column by hand, without the code of the reader."""
 
     def number(value: int) -> bytes:
         value, out = value << 1, bytearray()
@@ -316,7 +316,7 @@ def test_a_file_name_is_searched(tmp_path: Path) -> None:
 
 
 def test_a_clean_tree_yields_nobody(tmp_path: Path) -> None:
-    """Every kind, holding somebody who is not looked for; and what a lake and a ledger look like."""
+    """Files of every kind with a person that is not searched for, tokens, and random bytes."""
     draw = random.Random(7)
     unknown_user = Person(
         **{**{name: _garbled(value, draw) for name, value in vars(ZQURO).items()}, "birth_date": "1930-01-02"}

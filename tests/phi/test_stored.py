@@ -1,4 +1,4 @@
-"""A person who comes into MLflow's run records, or into what dbt leaves while it builds, is found there."""
+"""Planted personal data is found in MLflow's run records and in the build files of dbt."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from wellspring.data.transform.dbt_process import BuildJob, SourceTable
 pytestmark = pytest.mark.slow
 
 
-class Kept(NamedTuple):
-    """What MLflow keeps, and its client."""
+class MlflowStore(NamedTuple):
+    """The folder of MLflow, and its client."""
 
     folder: Path
     client: Any
 
 
 @pytest.fixture(scope="module")
-def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Kept:
-    """Keep runs as our server of MLflow does: a database and a folder of files."""
+def mlflow(tmp_path_factory: pytest.TempPathFactory) -> MlflowStore:
+    """Store runs as the MLflow server does: in a database and a folder of files."""
     import warnings
 
     folder = tmp_path_factory.mktemp("mlflow")
     with warnings.catch_warnings():
-        # Of MLflow's own imports and migrations.
+        # From MLflow's imports and migrations.
         warnings.simplefilter("ignore")
         from mlflow import MlflowClient
 
         client = MlflowClient(f"sqlite:///{folder}/mlflow.db", f"sqlite:///{folder}/mlflow.db")
         client.create_experiment("planted", (folder / "artifacts").as_uri())
         client.create_registered_model("planted")
-    return Kept(folder, client)
+    return MlflowStore(folder, client)
 
 
 PLANTED: dict[str, Callable[[Any, str], object]] = {
@@ -55,10 +55,10 @@ PLANTED: dict[str, Callable[[Any, str], object]] = {
 
 @pytest.mark.parametrize("kind", PLANTED)
 @pytest.mark.filterwarnings("ignore")
-def test_a_person_in_the_run_records_is_found(kind: str, mlflow: Kept) -> None:
+def test_a_person_in_the_run_records_is_found(kind: str, mlflow: MlflowStore) -> None:
     run = str(mlflow.client.create_run("1").info.run_id)
     before = {hit.path for hit in search([mlflow.folder], PEOPLE)}
-    assert before == set(), f"left by the one before: {before}"
+    assert before == set(), f"left by an earlier test: {before}"
     PLANTED[kind](mlflow.client, run)
     try:
         assert {hit.person for hit in search([mlflow.folder], PEOPLE)} == {1}
@@ -66,8 +66,8 @@ def test_a_person_in_the_run_records_is_found(kind: str, mlflow: Kept) -> None:
         _forget(mlflow, run)
 
 
-def _forget(mlflow: Kept, run: str) -> None:
-    """Take every trace of a run out of the database and the files, freed pages too."""
+def _forget(mlflow: MlflowStore, run: str) -> None:
+    """Remove a run from the database, including freed pages, and from the files."""
     import shutil
     import sqlite3
 
@@ -80,12 +80,12 @@ def _forget(mlflow: Kept, run: str) -> None:
     database.close()
 
 
-def test_a_person_who_comes_through_dbt_is_found_where_it_builds(tmp_path: Path) -> None:
-    """Tokens alone reach dbt; a name that came through all the same would stand in what it writes."""
+def test_a_person_in_the_input_of_dbt_is_found_in_its_build_files(tmp_path: Path) -> None:
+    """Only tokens reach dbt; a name that reached it would be in the files that it writes."""
     rows = built.visits()
     people = pa.array([ZQURO.name, *["somebody else"] * (rows.num_rows - 1)])
-    place = rows.schema.get_field_index("person")
-    file = built.written(rows.set_column(place, "person", people), tmp_path / "visit.parquet")
+    column = rows.schema.get_field_index("person")
+    file = built.written(rows.set_column(column, "person", people), tmp_path / "visit.parquet")
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     files = {

@@ -1,4 +1,4 @@
-"""A person who lies in the online store is found in both of its files, in whatever form Valkey keeps them there."""
+"""A person in the online store is found in both of its files, in every encoding of Valkey."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from tests.phi import valkey_files
 from tests.phi.needles import needles, strip
 from tests.phi.search import Hit, Person, search, search_bytes
-from tests.phi.test_search import FILLER, SECOND, PEOPLE, ZQURO, line, parquet
+from tests.phi.test_search import FILLER, PEOPLE, SECOND, ZQURO, line, parquet
 
 pytestmark = pytest.mark.live
 
@@ -97,7 +97,7 @@ KINDS: dict[str, tuple[bool, Callable[[Any], object]]] = {
     "parquet": (False, lambda client: client.set("a", parquet(line(ZQURO)))),
     "gzip": (True, lambda client: client.hset("a", "f", gzip.compress(FILLER + LONG.encode()))),
 }
-"""How a person may lie there, and whether the snapshot then hides them from who reads its bytes alone."""
+"""How a person may be stored, and whether the snapshot encodes the value so that a plain byte search misses it."""
 
 
 @pytest.mark.parametrize("kind", KINDS)

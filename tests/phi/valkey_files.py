@@ -1,4 +1,4 @@
-"""Open what Valkey keeps: its snapshot (RDB) and its log of commands (AOF). Bytes in, the values of one key at a time.
+"""Parse the files of Valkey, the snapshot (RDB) and the command log (AOF): bytes in, the values of one key at a time.
 
 In a snapshot long text is compressed (LZF), and a number stands as a number: neither is found in the bytes as they lie.
 """
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 MARK = re.compile(rb"(?:REDIS|VALKEY)\d{3,4}")
 _COMMAND = re.compile(rb"\*(\d{1,7})\r\n(?=\$)")
 _TOGETHER = 65536
-"""Bytes of values that are looked at together: a look costs more than it reads."""
+"""Bytes of values that are searched together, because each search has a fixed cost."""
 
 Parts = Iterator[tuple[str, bytes]]
 

@@ -202,7 +202,7 @@ def _proof_scene(ctx: CliContext, project: Project) -> Iterator[DemoFigure]:
     from wellspring.cli.proof import copy_pack
     from wellspring.cli.worker_client import run_worker
     from wellspring.trust.ledger import keyring
-    from wellspring_verify import pack as verifier
+    from wellspring_verify import verify_pack
 
     edition = run_worker(project, "accounts")["edition"]["id"]
     started_at = time.perf_counter()
@@ -213,7 +213,7 @@ def _proof_scene(ctx: CliContext, project: Project) -> Iterator[DemoFigure]:
     keys = keyring.read_verifier_keys(project.ledger_dir, project.root / project.witness.folder)
     (project.root / "keys.txt").write_text(f"{keys.log_key}\n{keys.witness_key}\n", encoding="utf-8")
     started_at = time.perf_counter()
-    report = verifier.verify(pack_folder, key=keys.log_key, witness=keys.witness_key)
+    report = verify_pack(pack_folder, key=keys.log_key, witness=keys.witness_key)
     verified = time.perf_counter() - started_at
     require_outcome(report.outcome == 0, "the pack verifies")
     ctx.echo(
@@ -225,7 +225,7 @@ def _proof_scene(ctx: CliContext, project: Project) -> Iterator[DemoFigure]:
     content = bytearray(entry.read_bytes())
     content[len(content) // 2] ^= 1
     entry.write_bytes(content)
-    failed_report = verifier.verify(forged, key=keys.log_key, witness=keys.witness_key)
+    failed_report = verify_pack(forged, key=keys.log_key, witness=keys.witness_key)
     require_outcome(failed_report.outcome == 20, "one flipped byte is detected")
     for finding in failed_report.findings[:2]:
         ctx.echo(f"  one byte flipped: {finding}")
