@@ -258,9 +258,8 @@ def build(history: process.History, folder: Path, dbt: Path, *, cuts: tuple[date
     import pyarrow.parquet as pq
 
     expected = SystemClock().now()
-    contracts = {
-        item.name: item for item in contract.load_all(EXAMPLE / "contracts", tenant="acme", known_since=expected)
-    }
+    every = contract.load_all(EXAMPLE / "contracts", tenant="acme", known_since=expected)
+    contracts = {loaded.name: loaded for loaded in every}
     domains = {column.domain for column in contracts.values() for column in column.columns if column.domain}
     tokens = Tokenizer({domain: (1, hashlib.sha256(domain.encode()).digest()) for domain in domains})
     sources: dict[str, SourceTable] = {}
@@ -336,9 +335,8 @@ def controls(figures: Sequence[Figures]) -> dict[str, Control]:
         scores = np.array([score for figure in figures if figure.process == name for score in figure.controls])
         error = float(scores.std(ddof=1) / len(scores) ** 0.5)
         mean, reach = float(scores.mean()), float(stats.t.ppf(0.995, len(scores) - 1)) * error
-        summaries[name] = Control(
-            mean, mean - reach, mean + reach, float(scores.min()), float(scores.max()), len(scores)
-        )
+        low, high = float(scores.min()), float(scores.max())
+        summaries[name] = Control(mean, mean - reach, mean + reach, low, high, len(scores))
     return summaries
 
 
