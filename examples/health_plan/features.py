@@ -1,8 +1,8 @@
 """The features of this plan: of a claim, of the provider who bills it, and of the member.
 
-Standard Feast definitions. Each view is a table that dbt builds; `known_since` is when the payer's system knew a row, so that a
-model is trained only on what was known when a claim came in. Predictions give their reasons by
-description. `ttl`: a prediction from an older edition is marked stale.
+Standard Feast definitions. Each view is a table that dbt builds; `known_since` is when the payer's system knew a row,
+so that a model is trained only on what was known when a claim came in. Predictions give their reasons by description.
+`ttl`: a prediction from an older edition is marked stale.
 """
 
 from datetime import timedelta
@@ -132,11 +132,11 @@ claim_features = FeatureView(
         whole("same_care_claims_365d", "the member's claims for the same procedure in the last year"),
         whole(
             "same_care_denials_90d",
-            "the member's denials of the same procedure, for reasons that are about the care, known in the last 90 days",
+            "the member's denials of the same procedure, for reasons about the care, known in the last 90 days",
         ),
         whole(
             "same_care_denials_365d",
-            "the member's denials of the same procedure, for reasons that are about the care, known in the last year",
+            "the member's denials of the same procedure, for reasons about the care, known in the last year",
         ),
         number("recent_denial_rate", "the share of all decisions of the last 30 days that were denials"),
         number("procedure_denial_rate_90d", "the denial rate of this procedure, known in the last 90 days"),

@@ -27,9 +27,9 @@ PAUSE = 3
 class Offices:
     """The offices' state in one month.
 
-    static, drift: an office's own leaning, in thousandths; drift moves each month. migrating: a new billing system, from
-    which claims come incomplete. reviewed: the payer looks at each of the office's claims before it pays. habit: of a
-    thousand first lines of the last three months that ask for a modifier, how many lacked it.
+    static, drift: an office's own leaning, in thousandths; drift moves each month. migrating: a new billing system,
+    which sends incomplete claims. reviewed: the payer reviews each of the office's claims before it pays. habit: of a
+    thousand first lines of the last three months that need a modifier, how many lacked it.
     """
 
     def __init__(self, seed: int) -> None:

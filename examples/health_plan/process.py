@@ -1,7 +1,7 @@
 """The denials process: months of claims, each decided by what the payer knows when it is recorded, in six tables.
 
-Version 2 of the population. It was frozen before the first model; what it is and how to read the ceiling is described in
-docs/decisions/0014-the-denials-process.md. Claims are decided in steps of five days, the shortest time in which any
+Version 2 of the population, frozen before the first model. docs/decisions/0014-the-denials-process.md describes it and
+how to read the ceiling. Claims are decided in steps of five days, the shortest time in which any
 outcome is known: so every claim sees all that was known before it, and no claim sees more.
 """
 
