@@ -136,8 +136,8 @@ def members(count: int, seed: int, *, planted: int = 0) -> pa.Table:
 class Cover(NamedTuple):
     """Each member's coverage as numbers: a first span, and perhaps a second one.
 
-    start, end, again: days since 1970. known_at, end_known_at, restart_known_at: when the payer's system
-    knew the first span, its end, and the second span, in seconds; an end that became known late is a retroactive termination.
+    start, end, again: days since 1970. known_at, end_known_at, restart_known_at: when the payer's system knew the first
+    span, its end, and the second span, in seconds; an end that became known late is a retroactive termination.
     """
 
     start: Ints
