@@ -14,6 +14,9 @@ ELSEWHERE = {
     "wellspring/records/clock.py": "two lines; every test that passes a clock",
     "wellspring/records/verdict.py": "frozen records without behavior",
     "wellspring/records/trust.py": "frozen records; tests/trust/ledger/test_journal.py",
+    "wellspring/models/releases/store.py": "tests/models/releases/test_promotion.py",
+    "wellspring/models/training/fit.py": "tests/models/training/test_train.py",
+    "wellspring/stores/online/redis_connection.py": "tests/stores/online/test_redis.py",
     "wellspring/records/observe.py": "a Protocol; tests/observe/test_recorder.py",
 }
 

@@ -48,7 +48,7 @@ def test_a_misspelt_name_is_an_attribute_error():
 
 def test_the_public_names_are_documented():
     page = (repository.ROOT / "docs/workflows.md").read_text()
-    table = page.partition("## Public names")[2].partition("\n## ")[0]
+    table = page.partition("## The public API")[2].partition("\n## ")[0]
     written = set(re.findall(r"\b[A-Za-z_]\w+\b", " ".join(re.findall(r"`([^`]*)`", table))))
     kinds = {"NotFound", "ProjectError", "Refused", "Unavailable", "CorruptedError"}  # "and its five kinds"
     assert written >= PUBLIC_NAMES - kinds

@@ -73,14 +73,14 @@ def load_patches(slugs: Iterable[str] = (), *, package: str = "") -> list[Patch]
     """
     files = sorted(PATCHES.glob("*/*.toml"))
     paths = {path.stem: path for path in files}
-    wanted = list(slugs)
-    mistakes = [f"no patch {slug}" for slug in wanted if slug not in paths]
+    requested = list(slugs)
+    mistakes = [f"no patch {slug}" for slug in requested if slug not in paths]
     mistakes += [f"{path.stem}: two patches have this name" for path in files if paths[path.stem] != path]
     if package and not (PATCHES / package).is_dir():
         mistakes.append(f"no package {package}")
     patches: list[Patch] = []
     for slug, path in paths.items():
-        if (wanted and slug not in wanted) or (package and path.parent.name != package):
+        if (requested and slug not in requested) or (package and path.parent.name != package):
             continue
         try:
             patch = read_patch(path)

@@ -73,7 +73,7 @@ def compatible_batches(copy: RepositoryCopy, patches: Sequence[Patch]) -> list[l
     for patch in patches:
         for batch in batches:
             try:
-                with copy.patched([other for other in batch if other.file == patch.file] + [patch]):
+                with copy.patched([member for member in batch if member.file == patch.file] + [patch]):
                     batch.append(patch)
                     break
             except PatternError:

@@ -40,10 +40,10 @@ def find_scope(tree: ast.Module, function: str) -> Scope:
     """Find a function or class by its qualified name; of several definitions of one name, the last."""
     scope: Scope = tree
     for name in function.split(".") if function else []:
-        found = [node for node in _definitions(scope) if node.name == name]
-        if not found:
+        matching = [node for node in _definitions(scope) if node.name == name]
+        if not matching:
             raise PatternError(f"no function or class {function}")
-        scope = found[-1]
+        scope = matching[-1]
     return scope
 
 
@@ -52,12 +52,12 @@ def find_places(scope: Scope, pattern: str, replacement: str) -> list[Place]:
 
     An expression is matched anywhere when its replacement is an expression too, and as a statement otherwise.
     """
-    wanted, substitute = parse_fragment(pattern), parse_fragment(replacement)
-    if not wanted:
+    target, substitute = parse_fragment(pattern), parse_fragment(replacement)
+    if not target:
         raise PatternError("the pattern is empty")
-    if isinstance(wanted, ast.expr) and isinstance(substitute, ast.expr):
-        return [*_matching_expressions(scope, wanted)]
-    return [*_matching_statements(scope, _statements(wanted))]
+    if isinstance(target, ast.expr) and isinstance(substitute, ast.expr):
+        return [*_matching_expressions(scope, target)]
+    return [*_matching_statements(scope, _statements(target))]
 
 
 def parse_fragment(source: str) -> Place:
@@ -89,18 +89,18 @@ def _definitions(scope: Scope) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDe
             pending = [*ast.iter_child_nodes(node), *pending]
 
 
-def _matching_expressions(scope: Scope, wanted: ast.expr) -> Iterator[ast.expr]:
-    dump = ast.dump(wanted)
+def _matching_expressions(scope: Scope, target: ast.expr) -> Iterator[ast.expr]:
+    dump = ast.dump(target)
     for node in ast.walk(scope):
-        if isinstance(node, type(wanted)) and ast.dump(node) == dump:
+        if isinstance(node, type(target)) and ast.dump(node) == dump:
             yield node
 
 
-def _matching_statements(scope: Scope, wanted: list[ast.stmt]) -> Iterator[list[ast.stmt]]:
-    dumps = [ast.dump(node) for node in wanted]
+def _matching_statements(scope: Scope, target: list[ast.stmt]) -> Iterator[list[ast.stmt]]:
+    dumps = [ast.dump(node) for node in target]
     for block in _blocks(scope):
-        for start in range(len(block) - len(wanted) + 1):
-            run = block[start : start + len(wanted)]
+        for start in range(len(block) - len(target) + 1):
+            run = block[start : start + len(target)]
             if [ast.dump(node) for node in run] == dumps:
                 yield run
 

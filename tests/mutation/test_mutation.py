@@ -274,8 +274,8 @@ class TestRunning:
     @pytest.mark.slow
     def test_test_that_fails_without_a_patch_is_found(self, copy: RepositoryCopy):
         (copy.root / "tests/test_failing.py").write_text("def test_a():\n    assert 0\n\n\ndef test_b():\n    pass\n")
-        found = find_failing_tests(copy, ["tests/test_failing.py::test_a", "tests/test_failing.py::test_b"])
-        assert list(found) == ["tests/test_failing.py::test_a"]
+        failing = find_failing_tests(copy, ["tests/test_failing.py::test_a", "tests/test_failing.py::test_b"])
+        assert list(failing) == ["tests/test_failing.py::test_a"]
 
     @pytest.mark.slow
     @pytest.mark.skipif(not HAS_STATIC_TOOLS, reason="`make check` installs ruff, pyright and import-linter")
