@@ -16,12 +16,12 @@ import pytest
 
 from tests.builders.recording_step import FixedClock, RecordingStep
 from tests.builders.released_model import NOW, claim
-from wellspring import client as module
 from wellspring.api.middleware import problem_from_error, problem_response
 from wellspring.client import Client
 from wellspring.errors import ERRORS_BY_SLUG, CorruptedError, Refused, Unavailable, WellspringError
 from wellspring.records.models import FeatureAttribution, Prediction
 from wellspring.records.record import format_instant
+from wellspring.runtime.unix_socket import UnixHTTPConnection
 from wellspring.serving.prediction import compute_request_digest
 from wellspring.trust.answer_signing import AnswerSigner
 from wellspring_verify import answer_signature
@@ -124,7 +124,7 @@ def test_signed_prediction_is_read_exactly_and_key_fetched_once():
 
 
 def test_response_to_partly_sent_request_is_read(monkeypatch: pytest.MonkeyPatch):
-    api, send, sent = Api(), module._UnixHTTPConnection.send, list[bytes]()
+    api, send, sent = Api(), UnixHTTPConnection.send, list[bytes]()
     api.responses["/v1/models/denials/predictions"] = (
         403,
         json.dumps(
@@ -138,7 +138,7 @@ def test_response_to_partly_sent_request_is_read(monkeypatch: pytest.MonkeyPatch
         ).encode(),
     )
 
-    def fail_after_headers(line: module._UnixHTTPConnection, data: bytes) -> None:
+    def fail_after_headers(line: UnixHTTPConnection, data: bytes) -> None:
         sent.append(data)
         if len(sent) == 1:
             # The body is never sent, so the request must not announce its length.
@@ -146,7 +146,7 @@ def test_response_to_partly_sent_request_is_read(monkeypatch: pytest.MonkeyPatch
             return
         raise BrokenPipeError
 
-    monkeypatch.setattr(module._UnixHTTPConnection, "send", fail_after_headers)
+    monkeypatch.setattr(UnixHTTPConnection, "send", fail_after_headers)
     with api.up() as client, pytest.raises(Refused, match="who are you"):
         client.predict("denials", claim(1))
     assert len(sent) == 2

@@ -1,6 +1,5 @@
 """wellspring.toml: every mistake is reported at once, with its line and its correction."""
 
-import json
 import os
 from pathlib import Path
 
@@ -154,14 +153,6 @@ def test_the_crash_point_comes_from_the_environment(tmp_path: Path):
         project.load_project(write_project(tmp_path), environ={"WELLSPRING_CRASH_AT": "lake.publish:act"}).crash_at
         == "lake.publish:act"
     )
-
-
-def test_json_is_written_atomically(tmp_path: Path):
-    path = tmp_path / "run.json"
-    project.write_json_atomically(path, {"b": 1, "a": 2})
-    assert json.loads(path.read_text()) == {"a": 2, "b": 1}
-    assert oct(path.stat().st_mode & 0o777) == "0o644"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("written", ["embeded", "sftp.example.com:", "sftp.example.com:70000", ":22", "host:sftp"])

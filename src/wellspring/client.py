@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
-import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +21,7 @@ from wellspring.errors import ERRORS_BY_SLUG, CorruptedError, Refused, Unavailab
 from wellspring.project import Project
 from wellspring.records.models import FreshnessState, Prediction
 from wellspring.records.record import Frozen, Instant
+from wellspring.runtime.unix_socket import UnixHTTPConnection
 from wellspring_verify import answer_signature, canonical, notes
 from wellspring_verify.canonical import MalformedError
 
@@ -65,7 +65,7 @@ class Client:
     def __init__(self, location: Project | Path, *, timeout: float = DEFAULT_TIMEOUT) -> None:
         self._path = location.socket_path("api") if isinstance(location, Project) else location
         self._timeout = timeout
-        self._connection: _UnixHTTPConnection | None = None
+        self._connection: UnixHTTPConnection | None = None
         # By key id: the public key, and the instant at which it expires.
         self._keys: dict[str, tuple[bytes, str]] = {}
 
@@ -166,7 +166,7 @@ class Client:
 
     def _exchange(self, method: str, address: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
         if self._connection is None:
-            self._connection = _UnixHTTPConnection(self._path, self._timeout)
+            self._connection = UnixHTTPConnection(self._path, host="api", timeout=self._timeout)
         # The API may refuse a request before it has read it completely; then its response holds the reason.
         with suppress(BrokenPipeError):
             self._connection.request(method, address, body, headers)
@@ -182,23 +182,6 @@ class Client:
             f"the API at {self._path} does not respond ({type(exc).__name__})",
             fix="start it with `wellspring up`, or retry later",
         )
-
-
-class _UnixHTTPConnection(http.client.HTTPConnection):
-    """An HTTP connection over a Unix socket."""
-
-    def __init__(self, path: Path, timeout: float) -> None:
-        super().__init__("api", timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            self.sock.settimeout(self.timeout)
-            self.sock.connect(str(self._path))
-        except OSError:
-            self.close()
-            raise
 
 
 def _encode_query(entity_keys: Sequence[str]) -> str:

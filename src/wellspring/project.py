@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import json
 import os
 import re
-import tempfile
 import tomllib
 from collections.abc import Mapping
 from functools import cached_property
@@ -374,14 +372,3 @@ def _find_line(text: str, key_path: list[str]) -> int | None:
             if [*filter(None, table.split(".")), key[1]] == key_path:
                 return number
     return _find_line(text, key_path[:-1]) if len(key_path) > 1 else None
-
-
-def write_json_atomically(path: Path, value: Any) -> None:
-    """Write a JSON file atomically (temporary file, fsync, rename), with mode 0644."""
-    descriptor, temporary_path = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(value, file, indent=1, sort_keys=True)
-        file.flush()
-        os.fchmod(file.fileno(), 0o644)
-        os.fsync(file.fileno())
-    os.replace(temporary_path, path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +62,6 @@ def test_callers_are_mapped_by_uid_and_owner_equals_root(tmp_path: Path):
     assert lookup(4242) == PORTAL
     assert lookup(os.getuid()) == lookup(0) == Principal("service:owner")
     assert lookup(4243) is None
-
-
-def test_peer_uid_comes_from_kernel():
-    near, far = socket.socketpair(socket.AF_UNIX)
-    with near, far:
-        assert middleware.peer_uid(near) == os.getuid()
 
 
 class EchoApp:

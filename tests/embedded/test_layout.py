@@ -50,7 +50,8 @@ def test_a_secret_file_is_its_owners_alone_from_its_first_instant(project: Proje
     real = os.open
 
     def watched(path: Path, flags: int, mode: int = 0o777) -> int:
-        opened_files.append(mode)
+        if flags & os.O_CREAT:
+            opened_files.append(mode)
         return real(path, flags, mode)
 
     monkeypatch.setattr(os, "open", watched)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.builders import projects
 from wellspring.embedded import layout
-from wellspring.project import Project, RunState, ServerState, write_json_atomically
+from wellspring.project import Project, RunState, ServerState
 from wellspring.runtime.privileges import detect_privileges
 from wellspring.supervisor.doctor import run_health_checks
 
@@ -80,7 +80,7 @@ def test_leftovers_of_a_crash_fail(project: Project):
     gone = ServerState(pid=os.getpid(), start_ticks=1, version="1")
     began = datetime(2026, 1, 1, tzinfo=UTC)
     running = RunState(supervisor=gone, servers={"sftp": gone}, started_at=began, separation="user")
-    write_json_atomically(project.state_dir / "run.json", running.model_dump(mode="json"))
+    (project.state_dir / "run.json").write_text(running.model_dump_json())
     assert "servers that have exited: sftp, supervisor" in failed_checks(project)
 
 

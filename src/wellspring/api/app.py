@@ -14,7 +14,6 @@ import logging
 import os
 import resource
 import signal
-import socket
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -37,6 +36,7 @@ from wellspring.api.middleware import (
 from wellspring.errors import NotFound, Refused, WellspringError
 from wellspring.project import Project
 from wellspring.records.record import Frozen, format_instant
+from wellspring.runtime.unix_socket import bind_public_socket
 from wellspring.serving.policy_reloader import PolicyReloader
 from wellspring.serving.service import FeatureLookup, PredictionService, ServiceDependencies
 from wellspring.trust.answer_signing import AnswerSigner
@@ -144,19 +144,6 @@ def encode_features(lookup: FeatureLookup) -> dict[str, JsonValue]:
     }
 
 
-def bind_api_socket(path: Path) -> socket.socket:
-    """Listen on a Unix socket. It is bound under a temporary name and renamed once it accepts connections."""
-    temporary_path = path.with_name(f".{path.name}")
-    temporary_path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(str(temporary_path))
-    # Every user may connect: the peer's uid decides, and a refusal can be recorded.
-    os.chmod(temporary_path, 0o666)  # noqa: S103
-    listener.listen(MAX_CONCURRENCY)
-    os.rename(temporary_path, path)
-    return listener
-
-
 def build_service(
     project: Project, stack: ExitStack, *, online_store_login: tuple[str, str], model_public_key: bytes
 ) -> tuple[PredictionService, ServiceDependencies]:
@@ -216,7 +203,7 @@ async def serve_api(
             step=dependencies.step,
             clock=dependencies.clock,
         )
-        with bind_api_socket(project.socket_path("api")) as listener:
+        with bind_public_socket(project.socket_path("api"), backlog=MAX_CONCURRENCY) as listener:
             await server_factory(app).serve(sockets=[listener])
     finally:
         await service.close()

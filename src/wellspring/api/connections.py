@@ -17,11 +17,11 @@ from wellspring.api.middleware import (
     UID_SCOPE_KEY,
     ProblemDetails,
     malformed_request,
-    peer_uid,
     problem_from_error,
     problem_response,
 )
 from wellspring.errors import Unavailable
+from wellspring.runtime.unix_socket import peer_uid
 from wellspring.trust.identity.port import Principal
 
 PrincipalLookup = Callable[[int], Principal | None]

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
-import struct
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -207,10 +205,3 @@ async def _send_problem(send: Send, problem: ProblemDetails) -> None:
     send = _closing_send(send)
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
-
-
-def peer_uid(connection: Any) -> int:
-    """Return the uid of the connected process, as the kernel recorded it at connect time."""
-    size = struct.calcsize("3i")
-    _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
-    return int(uid)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import struct
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from wellspring.errors import ERRORS_BY_SLUG, Refused, Unavailable, WellspringError
 from wellspring.project import Project
+from wellspring.runtime.unix_socket import peer_uid
 from wellspring.trust.identity.port import Role
 
 _MAX_REQUEST_BYTES = 64 * 1024
@@ -90,7 +90,7 @@ class ControlSocket:
         self._socket.close()
 
     def _build_response(self, connection: socket.socket) -> dict[str, Any]:
-        _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        uid = peer_uid(connection)
         request = json.loads(_read_line(connection, self._timeout))
         try:
             if uid not in {0, os.geteuid()}:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import stat
+from functools import partial
 from pathlib import Path
 
 from wellspring.errors import Refused
 from wellspring.project import PROJECT_FILE, Project
+from wellspring.runtime.files import write_atomically
 from wellspring.runtime.privileges import SERVICE_UIDS, SOCKET_GID, TELEMETRY_GID, ServicePrivileges, service_temp_dir
 
 JOURNAL_SERVICES = ("worker", "enclave", "api")
@@ -106,19 +107,11 @@ def remove_runtime_dir(project: Project) -> None:
 
 def write_secret_file(path: Path, content: bytes, privileges: ServicePrivileges, service: str | None) -> None:
     """Write a file atomically with mode 0600 from its creation on. service: its owner; None: the current user."""
-    temp_path = path.with_name(f".tmp-{secrets.token_hex(8)}")
-    handle = os.open(temp_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    privileges.set_owner(temp_path, service, 0o600)
-    os.replace(temp_path, path)
+    write_atomically(
+        path, content, mode=0o600, before_rename=partial(privileges.set_owner, service=service, mode=0o600)
+    )
 
 
 def write_public_file(path: Path, content: bytes, privileges: ServicePrivileges, service: str | None) -> None:
     """Write a file atomically with mode 0644. service: its owner; None: the current user."""
-    temp_path = path.with_name(f".tmp-{secrets.token_hex(8)}")
-    temp_path.write_bytes(content)
-    privileges.set_owner(temp_path, service, 0o644)
-    os.replace(temp_path, path)
+    write_atomically(path, content, before_rename=partial(privileges.set_owner, service=service, mode=0o644))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import secrets
 import shutil
 import socket
@@ -16,6 +15,7 @@ from wellspring.embedded.layout import write_secret_file
 from wellspring.project import Project
 from wellspring.records.clock import SystemClock
 from wellspring.runtime.privileges import ServicePrivileges
+from wellspring.runtime.unix_socket import UnixHTTPConnection
 
 CONFIG_TEMPLATE = """
 storage "raft" {{
@@ -105,7 +105,7 @@ def remove_listener_certs(project: Project) -> None:
 
 def fetch_health(project: Project) -> dict[str, Any] | None:
     """Return {initialized, sealed, standby, ...}, or None while OpenBao does not respond."""
-    connection = _OpenBaoConnection(project.socket_path("openbao"))
+    connection = UnixHTTPConnection(project.socket_path("openbao"), timeout=2)
     try:
         connection.request("GET", "/v1/sys/health")
         return json.loads(connection.getresponse().read())
@@ -132,17 +132,6 @@ def remove_openbao_data(project: Project) -> None:
             path.unlink(missing_ok=True)
     remove_listener_certs(project)
     seal_key_path(project).unlink(missing_ok=True)
-
-
-class _OpenBaoConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=2)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(2)
-        self.sock.connect(os.fspath(self._path))
 
 
 def _create_listener_certs() -> tuple[bytes, bytes, bytes]:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
 import struct
 from pathlib import Path
+
+from wellspring.runtime.unix_socket import connect_unix_socket
 
 
 def accepts_connections(path: Path) -> bool:
     """Return True if a server accepts connections on a Unix socket."""
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(2)
-            connection.connect(os.fspath(path))
+        with connect_unix_socket(path, 2):
             return True
     except OSError:
         return False
@@ -24,9 +22,7 @@ def responds_to_ping(path: Path) -> bool:
     """Return True if the enclave's intake socket responds to a ping. A frame is a 4-byte length and JSON."""
     request = json.dumps({"op": "ping"}).encode()
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(5)
-            connection.connect(os.fspath(path))
+        with connect_unix_socket(path, 5) as connection:
             connection.sendall(struct.pack(">I", len(request)) + request)
             response = connection.makefile("rb")
             (length,) = struct.unpack(">I", response.read(4))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
-import socket
 from pathlib import Path
 
 from wellspring.embedded.layout import write_secret_file
 from wellspring.project import Project
 from wellspring.runtime.privileges import ServicePrivileges
+from wellspring.runtime.unix_socket import connect_unix_socket
 
 WRITER_USER, READER_USER, PROBE_USER = "worker", "api", "probe"
 _ACL_RULES = {
@@ -64,9 +63,7 @@ def valkey_command(project: Project, program: Path) -> list[str]:
 def is_valkey_ready(path: Path) -> bool:
     """Return True if Valkey responds to PING, which it does when all rows are loaded."""
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(2)
-            connection.connect(os.fspath(path))
+        with connect_unix_socket(path, 2) as connection:
             connection.sendall(f"AUTH {PROBE_USER} any\r\nPING\r\n".encode())
             response = b""
             while response.count(b"\r\n") < 2 and (chunk := connection.recv(1024)):

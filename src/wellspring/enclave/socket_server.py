@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import struct
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -19,6 +18,7 @@ from wellspring.project import Project, suggest_name
 from wellspring.records.clock import Clock
 from wellspring.records.observe import Recorder
 from wellspring.runtime.privileges import SERVICE_UIDS
+from wellspring.runtime.unix_socket import bind_public_socket, peer_uid
 from wellspring.trust.vault import protocol
 from wellspring.trust.vault.port import ProgressCallback
 
@@ -31,7 +31,6 @@ IDLE_TIMEOUT = 30.0
 LINGER_SECONDS = 1.0
 _MAX_CONNECTIONS = 16
 _BACKLOG = 256
-_UCRED_FORMAT = "3i"
 
 
 class SocketSpec(NamedTuple):
@@ -75,7 +74,7 @@ class SocketServer:
         self._listeners: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
         for spec in specs:
-            listener = _bind_socket(spec.path)
+            listener = bind_public_socket(spec.path, backlog=_BACKLOG)
             self._listeners.append(listener)
             thread = threading.Thread(
                 target=self._accept_loop, args=(spec, listener), name=f"{spec.name} socket", daemon=True
@@ -217,13 +216,6 @@ def allowed_uids(project: Project) -> dict[str, frozenset[int]]:
     }
 
 
-def peer_uid(connection: socket.socket) -> int:
-    """Return the uid of the peer process at the time of its connect, as reported by the kernel."""
-    size = struct.calcsize(_UCRED_FORMAT)
-    _, uid, _ = struct.unpack(_UCRED_FORMAT, connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
-    return int(uid)
-
-
 def text_field(request: protocol.FrameMessage, name: str) -> str:
     """Return a text field of a request. Raises Refused if it is missing or not text."""
     value = request.get(name)
@@ -281,17 +273,3 @@ def _send_error_and_close(connection: socket.socket, error: WellspringError, *, 
                 unread -= len(chunk)
         except OSError:
             return
-
-
-def _bind_socket(path: Path) -> socket.socket:
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    # Bound under a temporary name, so that the final path accepts connections as soon as it exists.
-    temporary_path = path.with_name(f".{path.name}")
-    temporary_path.unlink(missing_ok=True)
-    listener.bind(str(temporary_path))
-    # Every user may connect: access depends on the peer uid, and rejections are recorded.
-    os.chmod(temporary_path, 0o666)  # noqa: S103
-    listener.listen(_BACKLOG)
-    os.rename(temporary_path, path)
-    return listener

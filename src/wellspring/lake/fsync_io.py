@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, cast
 
 from pyiceberg.io.pyarrow import PyArrowFile, PyArrowFileIO  # noqa: TID253 - see above
 
+from wellspring.runtime.files import fsync_folder
+
 if TYPE_CHECKING:
     from pyiceberg.io import OutputStream
 
@@ -46,7 +48,7 @@ class _FsyncStream(io.BufferedWriter):
         self.flush()
         os.fsync(self.fileno())
         super().close()
-        _fsync_folder(self._folder)
+        fsync_folder(self._folder)
 
 
 def _create_folder(folder: Path) -> None:
@@ -54,12 +56,4 @@ def _create_folder(folder: Path) -> None:
         return
     _create_folder(folder.parent)
     folder.mkdir(exist_ok=True)
-    _fsync_folder(folder.parent)
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    fsync_folder(folder.parent)

@@ -20,10 +20,11 @@ from wellspring.embedded import layout, mlflow, openbao, openbao_setup, packages
 from wellspring.embedded.control_socket import REQUEST_FIX, ControlSocket, error_message
 from wellspring.embedded.probes import accepts_connections, responds_to_ping
 from wellspring.errors import NotFound, Refused, Unavailable, WellspringError
-from wellspring.project import Project, RunState, ServerState, suggest_name, write_json_atomically
+from wellspring.project import Project, RunState, ServerState, suggest_name
 from wellspring.records.clock import SystemClock
 from wellspring.records.observe import Recorder
 from wellspring.runtime import sandbox
+from wellspring.runtime.files import write_atomically
 from wellspring.runtime.privileges import SERVICE_UIDS, ServicePrivileges, detect_privileges, service_environment
 from wellspring.supervisor.managed_process import ManagedProcess, process_start_time
 
@@ -140,7 +141,8 @@ class Supervisor:
     def save_state(self) -> RunState:
         """Write the running servers to run.json and return them."""
         running = self._run_state()
-        write_json_atomically(self.project.state_dir / "run.json", running.model_dump(mode="json"))
+        content = json.dumps(running.model_dump(mode="json"), indent=1, sort_keys=True)
+        write_atomically(self.project.state_dir / "run.json", content.encode())
         return running
 
     def stop_all(self) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import NamedTuple
 from wellspring.errors import CorruptedError, NotFound
 from wellspring.records.data import DataContract, Drop
 from wellspring.records.record import Digest
+from wellspring.runtime.files import fsync_folder, open_replacement
 from wellspring.trust.keys.port import DataKeys
 
 ORIGINALS_KEY_NAME = "originals"
@@ -76,15 +76,10 @@ def store_original(
     data_key = keys.generate_data_key(ORIGINALS_KEY_NAME)
     ciphertext_hash = hashlib.sha256()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor, temporary_path = tempfile.mkstemp(prefix=".tmp-", dir=folder)
-    with os.fdopen(descriptor, "wb") as file:
+    with open_replacement(folder / drop.id, mode=0o600) as file:
         for chunk in _encrypt_chunks(content, _original_key(data_key.plaintext), drop.id):
             ciphertext_hash.update(chunk)
             file.write(chunk)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary_path, folder / drop.id)
-    _fsync_folder(folder)
     return StoredOriginal(
         drop, ciphertext_hash.hexdigest(), data_key.wrapped, received + timedelta(days=contract.retention_days)
     )
@@ -115,7 +110,7 @@ def remove_original(name: str, *, folder: Path) -> None:
     """Remove one file from the folder of originals, if it exists."""
     (folder / name).unlink(missing_ok=True)
     if folder.is_dir():
-        _fsync_folder(folder)
+        fsync_folder(folder)
 
 
 class RowCipher:
@@ -202,11 +197,3 @@ def _corrupted_original(drop: str) -> CorruptedError:
         f"the original of drop:{drop} is not the file that was stored",
         fix="keep the file unchanged and find out who changed it; the vendor may still have the data",
     )
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

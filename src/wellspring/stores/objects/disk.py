@@ -1,14 +1,14 @@
-"""Store bytes on a local disk: write a temporary file, fsync, rename, fsync the folder."""
+"""Store bytes on a local disk, with writes that are atomic and durable."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from wellspring.errors import CorruptedError, NotFound, Unavailable
+from wellspring.runtime.files import TEMPORARY_PREFIX, create_once, write_atomically
 
 
 class DiskBlobStore:
@@ -19,25 +19,18 @@ class DiskBlobStore:
         self.mode = mode
 
     def write_once(self, name: str, content: bytes) -> None:
-        path = self._resolve_path(name)
-        temporary_path = self._write_temporary(path, content)
+        path = self._create_folder(name)
         try:
-            # link, unlike rename, fails on an existing name: of two writers only one succeeds.
-            os.link(temporary_path, path)
+            create_once(path, content, mode=self.mode)
         except FileExistsError:
             if path.read_bytes() != content:
                 raise CorruptedError(
                     f"{name} already has other bytes, and it is written only once",
                     fix="keep both copies and find out which process wrote the first one",
                 ) from None
-        finally:
-            os.unlink(temporary_path)
-        _fsync_folder(path.parent)
 
     def replace(self, name: str, content: bytes) -> None:
-        path = self._resolve_path(name)
-        os.replace(self._write_temporary(path, content), path)
-        _fsync_folder(path.parent)
+        write_atomically(self._create_folder(name), content, mode=self.mode)
 
     def read(self, name: str) -> bytes:
         try:
@@ -56,7 +49,7 @@ class DiskBlobStore:
             (Path(folder) / file).relative_to(self.folder).as_posix()
             for folder, _, files in os.walk(start)
             for file in files
-            if not file.startswith(".tmp-")
+            if not file.startswith(TEMPORARY_PREFIX)
         )
 
     def remove(self, name: str) -> None:
@@ -68,15 +61,10 @@ class DiskBlobStore:
             raise NotFound(f"{name!r} is not a relative name", fix="use a/b/c without . or ..")
         return self.folder.joinpath(*parts)
 
-    def _write_temporary(self, path: Path, content: bytes) -> str:
+    def _create_folder(self, name: str) -> Path:
+        path = self._resolve_path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary_path = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fchmod(file.fileno(), self.mode)
-            os.fsync(file.fileno())
-        return temporary_path
+        return path
 
 
 class DiskContentStore:
@@ -101,11 +89,3 @@ class DiskContentStore:
     @staticmethod
     def _object_name(digest: str) -> str:
         return f"{digest[:2]}/{digest[2:]}"
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

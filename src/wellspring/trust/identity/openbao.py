@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket as sockets
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -11,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wellspring.errors import NotFound, Refused, Unavailable
+from wellspring.runtime.unix_socket import connect_unix_socket
 from wellspring.trust.identity.port import Principal
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ def open_client(socket: Path, token: str = "") -> hvac.Client:
 
 
 def _open_unix_session(path: Path) -> requests.Session:
-    """Create an HTTP session over a Unix socket that also closes the socket after a failed connect."""
+    """Create an HTTP session over a Unix socket."""
     import requests
     from requests.adapters import HTTPAdapter
     from urllib3.connection import HTTPConnection
@@ -40,13 +39,7 @@ def _open_unix_session(path: Path) -> requests.Session:
 
     class Connection(HTTPConnection):
         def connect(self) -> None:
-            self.sock = sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM)
-            try:
-                self.sock.settimeout(REQUEST_TIMEOUT)
-                self.sock.connect(os.fspath(path))
-            except OSError:
-                self.close()
-                raise
+            self.sock = connect_unix_socket(path, REQUEST_TIMEOUT)
 
     class Pool(HTTPConnectionPool):
         def _new_conn(self) -> Any:

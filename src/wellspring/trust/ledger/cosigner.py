@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from wellspring.errors import CorruptedError, NotFound, Refused, Unavailable
 from wellspring.records.clock import Clock
+from wellspring.runtime.files import create_once
 from wellspring.stores.objects.disk import DiskBlobStore
 from wellspring.trust.ledger.tree import ORIGIN_HOST
 from wellspring_verify import merkle, notes
@@ -237,11 +238,7 @@ def _verifier_key_of(secret: Ed25519PrivateKey) -> notes.VerifierKey:
 def _load_signing_key(folder: Path) -> Ed25519PrivateKey:
     path = folder / SECRET_KEY_FILE
     if not path.exists():
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(Ed25519PrivateKey.generate().private_bytes_raw())
-            file.flush()
-            os.fsync(file.fileno())
+        create_once(path, Ed25519PrivateKey.generate().private_bytes_raw(), mode=0o600)
     content = path.read_bytes()
     if len(content) != 32:
         raise CorruptedError(f"the witness's key {path} is damaged", fix="restore it from a copy; do not retry")

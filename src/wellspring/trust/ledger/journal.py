@@ -16,6 +16,7 @@ from pydantic import JsonValue
 from wellspring.errors import CorruptedError, Refused, Unavailable
 from wellspring.records.clock import Clock
 from wellspring.records.trust import Entry, EntryPhase, Ref
+from wellspring.runtime.files import fsync_folder
 from wellspring_verify import canonical
 
 MAX_ENTRY_BYTES = 65_535
@@ -272,11 +273,7 @@ def _create_segment(folder: Path, first_sequence: int) -> int:
     path = folder / f"{first_sequence:012d}.log"
     segment_fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     os.fchmod(segment_fd, 0o644)  # Independent of the umask: the sequencer reads it as another user.
-    folder_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder_fd)
-    finally:
-        os.close(folder_fd)
+    fsync_folder(folder)
     return segment_fd
 
 

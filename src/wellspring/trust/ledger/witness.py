@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import os
-import socket as sockets
 import socketserver
 from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler
@@ -13,6 +12,7 @@ from typing import Any
 
 from wellspring.errors import Unavailable, WellspringError
 from wellspring.records.clock import Clock, SystemClock
+from wellspring.runtime.unix_socket import UnixHTTPConnection
 from wellspring.trust.ledger.cosigner import CosignResponse, LocalWitness, register_log
 from wellspring.trust.ledger.tree import encode_hashes
 from wellspring_verify import notes
@@ -108,7 +108,7 @@ class RemoteWitness:
         return self._request("POST", "/add-checkpoint", f"old {old}\n{lines}\n".encode() + note)
 
     def _request(self, method: str, path: str, body: bytes | None = None) -> CosignResponse:
-        connection = _WitnessConnection(self._socket, self._timeout)
+        connection = UnixHTTPConnection(self._socket, host="witness", timeout=self._timeout)
         try:
             connection.request(method, path, body)
             response = connection.getresponse()
@@ -122,17 +122,6 @@ class RemoteWitness:
         if cosign_response.status >= 500:
             raise Unavailable("the witness cannot use its own folder", fix="see the witness's log, then try again")
         return cosign_response
-
-
-class _WitnessConnection(http.client.HTTPConnection):
-    def __init__(self, socket: Path, timeout: float) -> None:
-        super().__init__("witness", timeout=timeout)
-        self._path = socket
-
-    def connect(self) -> None:
-        self.sock = sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
 
 
 def serve_witness(

@@ -1,0 +1,75 @@
+"""Write files so that after a crash or a power cut a name has its complete old content or its complete new content."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+TEMPORARY_PREFIX = ".tmp-"
+"""Names of unfinished files begin with this; a killed process leaves them behind."""
+
+
+def write_atomically(
+    path: Path, content: bytes, *, mode: int = 0o644, before_rename: Callable[[Path], None] | None = None
+) -> None:
+    """Write or replace a file: a temporary file in the same folder, fsync, rename, fsync of the folder.
+
+    mode: independent of the umask; until it is set, only this user can read the file. before_rename: gets the path of
+    the temporary file, for example to change its owner.
+    """
+    with open_replacement(path, mode=mode, before_rename=before_rename) as file:
+        file.write(content)
+
+
+@contextmanager
+def open_replacement(
+    path: Path, *, mode: int = 0o644, before_rename: Callable[[Path], None] | None = None
+) -> Generator[BinaryIO]:
+    """Yield a new file that replaces `path` at the end of the block; after an exception `path` is unchanged."""
+    with _open_temporary(path.parent) as (file, temporary_path):
+        yield file
+        _sync_file(file, mode)
+        if before_rename is not None:
+            before_rename(temporary_path)
+        os.replace(temporary_path, path)
+    fsync_folder(path.parent)
+
+
+def create_once(path: Path, content: bytes, *, mode: int = 0o644) -> None:
+    """Create a file with its whole content. Raises FileExistsError if the name exists: of two writers one succeeds."""
+    with _open_temporary(path.parent) as (file, temporary_path):
+        file.write(content)
+        _sync_file(file, mode)
+        # link, unlike rename, fails on an existing name.
+        os.link(temporary_path, path)
+    fsync_folder(path.parent)
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make the names in a folder durable: those created, renamed and removed so far."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _open_temporary(folder: Path) -> Generator[tuple[BinaryIO, Path]]:
+    descriptor, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=folder)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file, Path(name)
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(name)
+
+
+def _sync_file(file: BinaryIO, mode: int) -> None:
+    file.flush()
+    os.fchmod(file.fileno(), mode)
+    os.fsync(file.fileno())

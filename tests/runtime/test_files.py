@@ -1,0 +1,83 @@
+"""A file has its complete old or its complete new content, its mode does not depend on the umask, and it is durable."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from wellspring.runtime.files import create_once, fsync_folder, open_replacement, write_atomically
+
+
+def mode_of(path: Path) -> str:
+    return oct(path.stat().st_mode & 0o777)
+
+
+def test_write_atomically_replaces_the_file_and_leaves_no_temporary_file(tmp_path: Path):
+    path = tmp_path / "run.json"
+    write_atomically(path, b"old", mode=0o600)
+    assert mode_of(path) == "0o600"
+    umask = os.umask(0o077)
+    try:
+        write_atomically(path, b"new")
+    finally:
+        os.umask(umask)
+    assert (path.read_bytes(), mode_of(path)) == (b"new", "0o644")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_content_is_synced_before_the_name_and_the_folder_after(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    events: list[str] = []
+    fsync, replace, link = os.fsync, os.replace, os.link
+
+    def record_fsync(handle: int) -> None:
+        events.append("folder" if os.path.isdir(f"/proc/self/fd/{handle}") else "file")
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", record_fsync)
+    monkeypatch.setattr(os, "replace", lambda *names: (events.append("name"), replace(*names)))
+    monkeypatch.setattr(os, "link", lambda *names: (events.append("name"), link(*names)))
+    for write in (write_atomically, create_once):
+        events.clear()
+        write(tmp_path / write.__name__, b"content")
+        assert events == ["file", "name", "folder"]
+
+
+def test_an_exception_leaves_the_old_content_and_no_temporary_file(tmp_path: Path):
+    path = tmp_path / "original"
+    path.write_bytes(b"old")
+    with pytest.raises(TypeError), open_replacement(path) as file:
+        file.write("no bytes")  # pyright: ignore[reportArgumentType]
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_before_rename_gets_the_complete_file_under_a_private_name(tmp_path: Path):
+    path = tmp_path / "secret"
+    calls: list[tuple[bytes, str, bool]] = []
+    write_atomically(
+        path,
+        b"key",
+        mode=0o600,
+        before_rename=lambda temporary_path: calls.append(
+            (temporary_path.read_bytes(), mode_of(temporary_path), path.exists())
+        ),
+    )
+    assert calls == [(b"key", "0o600", False)]
+
+
+def test_create_once_keeps_the_first_content(tmp_path: Path):
+    path = tmp_path / "key"
+    create_once(path, b"first", mode=0o600)
+    with pytest.raises(FileExistsError):
+        create_once(path, b"second")
+    assert (path.read_bytes(), mode_of(path)) == (b"first", "0o600")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_fsync_folder_rejects_a_file(tmp_path: Path):
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError):
+        fsync_folder(tmp_path / "file")
+    fsync_folder(tmp_path)
