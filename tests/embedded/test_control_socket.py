@@ -71,7 +71,7 @@ def test_an_error_keeps_its_type_message_and_fix(project: Project):
 
 def test_a_caller_who_is_not_the_owner_is_refused(project: Project, monkeypatch: pytest.MonkeyPatch):
     heard: list[Any] = []
-    monkeypatch.setattr(control_socket.struct, "unpack", lambda *_: (1, 64103, 64103))
+    monkeypatch.setattr(control_socket, "peer_uid", lambda _: 64103)
     with served(project.socket_path("control"), lambda request: heard.append(request) or {}):
         with pytest.raises(Refused, match="uid 64103"):
             send_request(project, {"op": "credential", "role": "enclave"})

@@ -48,7 +48,7 @@ def test_an_exception_leaves_the_old_content_and_no_temporary_file(tmp_path: Pat
     path = tmp_path / "original"
     path.write_bytes(b"old")
     with pytest.raises(TypeError), open_replacement(path) as file:
-        file.write("no bytes")  # pyright: ignore[reportArgumentType]
+        file.write("no bytes")  # pyright: ignore[reportCallIssue, reportArgumentType]
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
