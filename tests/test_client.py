@@ -16,7 +16,7 @@ import pytest
 
 from tests.builders.recording_step import FixedClock, RecordingStep
 from tests.builders.released_model import NOW, claim
-from wellspring.api.middleware import problem_from_error, problem_response
+from wellspring.api.problems import problem_from_error, problem_response
 from wellspring.client import Client
 from wellspring.errors import ERRORS_BY_SLUG, CorruptedError, Refused, Unavailable, WellspringError
 from wellspring.records.models import FeatureAttribution, Prediction

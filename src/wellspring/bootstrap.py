@@ -12,6 +12,7 @@ from wellspring.errors import ProjectError
 from wellspring.project import Project
 from wellspring.records.clock import Clock, SystemClock
 from wellspring.records.observe import Recorder
+from wellspring.runtime.process import Credential
 from wellspring.stores.objects.disk import DiskBlobStore
 
 if TYPE_CHECKING:
@@ -19,25 +20,21 @@ if TYPE_CHECKING:
     from wellspring.models.releases.promotion import ReleaseContext as ReleaseContext
     from wellspring.models.tracking.mlflow import MlflowRegistry
     from wellspring.models.training.train import ModelStore
+    from wellspring.observe.recorder import StepRecorder
     from wellspring.records.data import DataContract, FeatureViews
     from wellspring.records.models import Release
     from wellspring.records.record import Digest
     from wellspring.serving.release_cache import LoadedRelease, TokenDomains
+    from wellspring.serving.service import ServiceDependencies
     from wellspring.stores.online.redis import OnlineWriter
-    from wellspring.trust.keys.port import LogSigner
+    from wellspring.trust.keys.port import DataKeys, LogSigner
     from wellspring.trust.ledger.index import LedgerIndex
     from wellspring.trust.ledger.sequencer import Sequencer
     from wellspring.trust.ledger.tree import MerkleTree
     from wellspring.trust.secrets.port import SecretStore
     from wellspring.trust.vault.port import IntakeService
+    from wellspring.trust.vault.postgres import VaultStore
     from wellspring_verify import notes
-
-
-class Credential(NamedTuple):
-    """The credential of a new process: its role id, and a wrapped secret id that can be used once."""
-
-    role_id: str
-    wrapped: str
 
 
 @dataclass(frozen=True)
@@ -66,6 +63,19 @@ class Platform:
     secrets: SecretStore
 
 
+@dataclass(frozen=True)
+class EnclavePorts:
+    """The open ports of the enclave. tokenization_keys: with their own connection, so that no intake delays them."""
+
+    project: Project
+    clock: Clock
+    step: Recorder
+    secrets: SecretStore
+    keys: DataKeys
+    tokenization_keys: DataKeys
+    store: VaultStore
+
+
 class ReleaseLoaders(NamedTuple):
     """Loaders of releases, shared by serving and promotion so that both apply the same checks.
 
@@ -78,17 +88,16 @@ class ReleaseLoaders(NamedTuple):
 
 
 @contextmanager
-def open_ledger(project: Project, *, service: str = "worker", clock: Clock | None = None) -> Iterator[LedgerAccess]:
-    """Open the ledger for reading and the journal of a service for writing."""
+def open_recorder(project: Project, service: str, *, clock: Clock, crash_at: str | None) -> Iterator[StepRecorder]:
+    """Open the journal, the metrics and the lineage of a service, and the recorder that writes them.
+
+    crash_at: the crash point at which the process kills itself, in crash tests; None for a process that they spare.
+    """
     from wellspring.observe.lineage import LineageWriter
     from wellspring.observe.metrics import StepMetrics
     from wellspring.observe.recorder import StepRecorder
-    from wellspring.trust.ledger.index import LedgerIndex
     from wellspring.trust.ledger.journal import Journal
-    from wellspring.trust.ledger.tree import MerkleTree
 
-    clock = clock or SystemClock()
-    tree = MerkleTree(DiskBlobStore(project.ledger_dir))
     with ExitStack() as stack:
         journal = Journal(project.journals_dir, service, tenant=project.tenant, clock=clock)
         stack.callback(journal.close)
@@ -100,9 +109,21 @@ def open_ledger(project: Project, *, service: str = "worker", clock: Clock | Non
             metrics=StepMetrics(project.state_dir / "metrics", service),
             lineage=LineageWriter(project.state_dir / "lineage" / f"{service}.jsonl", project.name),
             clock=clock,
-            crash_at=project.crash_at,
+            crash_at=crash_at,
         )
         stack.callback(step.close)
+        yield step
+
+
+@contextmanager
+def open_ledger(project: Project, *, service: str = "worker", clock: Clock | None = None) -> Iterator[LedgerAccess]:
+    """Open the ledger for reading and the journal of a service for writing."""
+    from wellspring.trust.ledger.index import LedgerIndex
+    from wellspring.trust.ledger.tree import MerkleTree
+
+    clock = clock or SystemClock()
+    tree = MerkleTree(DiskBlobStore(project.ledger_dir))
+    with open_recorder(project, service, clock=clock, crash_at=project.crash_at) as step:
         yield LedgerAccess(
             project=project,
             clock=clock,
@@ -233,3 +254,90 @@ def open_release_context(platform: Platform) -> ReleaseContext:
         open_model_registry(platform.project),
         open_release_loaders(platform.project, platform.clock, model_store.key).load_release,
     )
+
+
+@contextmanager
+def open_serving(
+    project: Project, credential: Credential, *, clock: Clock | None = None
+) -> Iterator[ServiceDependencies]:
+    """Log in, read the secrets of the API, log out, and open what the prediction service uses.
+
+    Raises Unavailable when OpenBao is down, Refused for an invalid login. Predictions do not need OpenBao.
+    """
+    from wellspring.lake.editions import EditionStore
+    from wellspring.models.releases.store import ReleaseStore
+    from wellspring.serving.policy_reloader import PolicyReloader
+    from wellspring.serving.release_cache import ReleaseCache
+    from wellspring.serving.service import ServiceDependencies
+    from wellspring.stores.online.redis import OnlineReader
+    from wellspring.trust.answer_signing import AnswerSigner
+    from wellspring.trust.identity.openbao import login_service
+    from wellspring.trust.keys.openbao import OpenBaoSigner
+    from wellspring.trust.secrets.openbao import OpenBaoSecretStore
+    from wellspring_verify import notes
+
+    socket = project.socket_path("openbao")
+    with login_service(socket, role_id=credential.role_id, wrapped_secret_id=credential.wrapped) as session:
+        store_login = OpenBaoSecretStore(session).read_secret("api/valkey")
+        model_public_key = OpenBaoSigner(session, "models").public_key()
+    with open_ledger(project, service="api", clock=clock) as ledger:
+        step, clock = ledger.step, ledger.clock
+        origin = ledger.tree.paths.read("origin").decode().strip()
+        model_key = notes.VerifierKey(f"{origin}/models", notes.KIND_LOG, model_public_key)
+        loaders = open_release_loaders(project, clock, model_key)
+        yield ServiceDependencies(
+            project_name=project.name,
+            release_cache=ReleaseCache(
+                ReleaseStore(project.models_dir),
+                load_release=loaders.load_release,
+                index=ledger.index,
+                step=step,
+                clock=clock,
+            ),
+            policy_reloader=PolicyReloader(project.source_paths.get("policies"), clock),
+            answer_signer=AnswerSigner(step=step, clock=clock),
+            editions=EditionStore(project.lake_dir / "editions"),
+            load_views=loaders.load_views,
+            open_reader=lambda views: OnlineReader(
+                project.socket_path("valkey"), views, user=store_login["user"], password=store_login["password"]
+            ),
+            load_token_domains=loaders.load_token_domains,
+            step=step,
+            clock=clock,
+        )
+
+
+@contextmanager
+def open_enclave_ports(
+    project: Project, credential: Credential, *, clock: Clock | None = None
+) -> Iterator[EnclavePorts]:
+    """Log in and open the enclave's ports. Raises Unavailable when a server is down, Refused for an invalid login."""
+    from wellspring.trust.identity.openbao import login_service, open_client
+    from wellspring.trust.keys.openbao import OpenBaoDataKeys
+    from wellspring.trust.secrets.openbao import OpenBaoSecretStore
+    from wellspring.trust.vault.postgres import VaultStore
+
+    clock, socket = clock or SystemClock(), project.socket_path("openbao")
+    with ExitStack() as stack:
+        session = login_service(socket, role_id=credential.role_id, wrapped_secret_id=credential.wrapped)
+        stack.callback(session.close)
+        secrets = OpenBaoSecretStore(session)
+        database = secrets.read_secret("enclave/postgres")
+        store = VaultStore(
+            host=str(project.socket_path("postgres")),
+            user=database["user"],
+            password=database["password"],
+            database=database["database"],
+        )
+        stack.callback(store.close)
+        key_client = open_client(socket, session.client.token)
+        stack.callback(key_client.adapter.close)
+        yield EnclavePorts(
+            project=project,
+            clock=clock,
+            step=stack.enter_context(open_recorder(project, "enclave", clock=clock, crash_at=project.crash_at)),
+            secrets=secrets,
+            keys=OpenBaoDataKeys(session),
+            tokenization_keys=OpenBaoDataKeys(session, client=key_client),
+            store=store,
+        )

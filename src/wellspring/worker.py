@@ -16,14 +16,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from pydantic import JsonValue
 
 from wellspring import project, workflows
 from wellspring.bootstrap import (
-    Credential,
     Platform,
     open_ledger,
     open_model_registry,
@@ -41,6 +39,7 @@ from wellspring.models.spec.artifact import list_candidates, read_artifact, read
 from wellspring.models.spec.definition import list_models
 from wellspring.project import Project, suggest_name
 from wellspring.records.record import format_instant
+from wellspring.runtime.process import Credential, build_argument_parser
 from wellspring.runtime.sandbox import confine_process
 from wellspring.trust.ledger.index import LedgerIndex
 
@@ -362,10 +361,9 @@ HANDLERS: dict[str, Callable[[JobRequest], JsonValue]] = {
 
 
 def _parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m wellspring.worker", description=__doc__)
+    parser = build_argument_parser("wellspring.worker")
     parser.add_argument("run", choices=sorted(HANDLERS))
     parser.add_argument("subject", nargs="?", default="")
-    parser.add_argument("--project", type=Path, required=True)
     return parser.parse_args(argv)
 
 

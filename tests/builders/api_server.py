@@ -15,7 +15,7 @@ from typing import Any
 from tests.builders.recording_step import FixedClock
 from tests.builders.released_model import NOW, Released
 from wellspring import project
-from wellspring.api import app as app_module
+from wellspring.api import server as server_module
 from wellspring.observe.lineage import LineageWriter
 from wellspring.observe.metrics import StepMetrics
 from wellspring.observe.recorder import StepRecorder
@@ -80,12 +80,12 @@ class RunningApi:
         ready = threading.Event()
 
         def create_server(app: Any) -> Any:
-            servers.append(app_module.build_uvicorn_server(app))
+            servers.append(server_module.build_uvicorn_server(app))
             ready.set()
             return servers[0]
 
         thread = threading.Thread(
-            target=lambda: asyncio.run(app_module.serve_api(self.project, self.service, self.ports, create_server)),
+            target=lambda: asyncio.run(server_module.serve_api(self.project, self.service, self.ports, create_server)),
             daemon=True,
         )
         thread.start()

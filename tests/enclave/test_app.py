@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from wellspring.data.contracts import contract as contracts
-from wellspring.enclave.__main__ import print_crash_location
 from wellspring.enclave.app import source_address
 from wellspring.errors import NotFound, Refused, Unavailable
 from wellspring.project import Project, load_project
@@ -194,19 +193,8 @@ def test_a_process_without_a_credential_is_refused(tmp_path: Path) -> None:
             env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(EXAMPLE.parents[1] / "src")},
         )
         assert ended.returncode == Refused.exit_code
-        assert b"no credential" in ended.stderr
+        assert b"no valid credential" in ended.stderr
         assert b"Traceback" not in ended.stderr
-
-
-def test_unforeseen_error_is_printed_without_message(capsys: pytest.CaptureFixture[str]) -> None:
-    try:
-        raise ValueError("900-12-3456")
-    except ValueError as exc:
-        print_crash_location(type(exc), exc, exc.__traceback__)
-    output = capsys.readouterr().err
-    assert "900-12-3456" not in output
-    assert output.startswith("unforeseen: ValueError")
-    assert "test_app.py" in output
 
 
 def test_embedded_vendor_address_comes_from_its_pinned_key(tmp_path: Path) -> None:

@@ -1,20 +1,16 @@
-"""Authenticate the peers of an HTTP server on a Unix socket, and map errors to problem documents (RFC 9457).
-
-A problem document repeats no part of the request.
-"""
+"""Authenticate the peers of an HTTP server on a Unix socket, and limit the size and number of their requests."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from wellspring.errors import NotFound, Refused, Unavailable, WellspringError
+from wellspring.api.problems import ProblemDetails, malformed_request, problem_from_error, problem_response
+from wellspring.errors import Refused, Unavailable
 from wellspring.project import Project
 from wellspring.records.clock import Clock
 from wellspring.records.observe import Recorder
-from wellspring.records.record import Frozen
 from wellspring.trust.authorization import DenialThrottle
 from wellspring.trust.identity.port import Principal
 
@@ -29,72 +25,6 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Message, Receive, Send], Awaitable[None]]
-
-
-class ProblemDetails(Frozen):
-    """A problem document (RFC 9457) with the extension `fix`: how to correct the problem."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    fix: str
-
-
-PROBLEM_TITLES = {
-    "error": "Internal error",
-    "project": "Project configuration error",
-    "refused": "Request refused",
-    "not-found": "Not found",
-    "unavailable": "Dependency unavailable",
-    "corrupted": "Integrity check failed",
-}
-
-
-def problem_from_error(error: WellspringError) -> ProblemDetails:
-    """Convert an error to a problem document."""
-    return ProblemDetails(
-        type=f"urn:wellspring:{error.slug}",
-        title=PROBLEM_TITLES[error.slug],
-        status=status_for_error(error),
-        detail=error.what,
-        fix=error.fix,
-    )
-
-
-def status_for_error(error: WellspringError) -> int:
-    """Map an error to an HTTP status by what the caller can do about it."""
-    match error:
-        case Refused(verdict=verdict) if verdict is not None and verdict.outcome == "invalid":
-            return 422
-        case Refused(verdict=verdict) if verdict is not None and verdict.outcome == "inconclusive":
-            return 404
-        case Refused():
-            return 403
-        case NotFound():
-            return 404
-        case Unavailable():
-            return 503
-        case _:
-            return 500
-
-
-def problem_response(problem: ProblemDetails) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-    """Serialize a problem document to status, headers and body."""
-    body = json.dumps(problem.model_dump()).encode()
-    headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode())]
-    return problem.status, headers + ([(b"retry-after", b"1")] if problem.status == 503 else []), body
-
-
-def malformed_request(detail: str, status: int = 422) -> ProblemDetails:
-    """Build the problem document of a malformed request."""
-    return ProblemDetails(
-        type="urn:wellspring:refused",
-        title="Malformed request",
-        status=status,
-        detail=detail,
-        fix='send {"keys": {COLUMN: TOKEN}, "include_reasons": true} as application/json (see docs/api.md)',
-    )
 
 
 def principals_by_uid(project: Project) -> Callable[[int], Principal | None]:

@@ -9,7 +9,6 @@ supervisor restarts the server, which renews them, after 15.
 
 from __future__ import annotations
 
-import argparse
 import gc
 import http.client
 import ipaddress
@@ -24,6 +23,7 @@ from wellspring.embedded.layout import write_public_file, write_secret_file
 from wellspring.project import Project, load_project
 from wellspring.records.clock import SystemClock
 from wellspring.runtime.privileges import ServicePrivileges
+from wellspring.runtime.process import build_argument_parser
 from wellspring.runtime.sandbox import confine_process
 
 ASGI_APP = "mlflow.server.fastapi_app:app"
@@ -151,8 +151,7 @@ def is_mlflow_ready(project: Project, port: int) -> bool:
 
 def main(argv: list[str] | None = None) -> int:
     """Serve MLflow until a signal stops the process."""
-    parser = argparse.ArgumentParser(prog="python -m wellspring.embedded.mlflow")
-    parser.add_argument("--project", type=Path, required=True)
+    parser = build_argument_parser("wellspring.embedded.mlflow")
     parser.add_argument("--fd", type=int, required=True)
     arguments = parser.parse_args(argv)
     project = load_project(arguments.project)

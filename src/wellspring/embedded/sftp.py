@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import posixpath
 import socket
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wellspring.embedded.layout import write_public_file, write_secret_file
 from wellspring.embedded.packages import embedded_sources
 from wellspring.project import Project, load_project
 from wellspring.runtime.privileges import ServicePrivileges
+from wellspring.runtime.process import build_argument_parser
 from wellspring.runtime.sandbox import confine_process
 
 if TYPE_CHECKING:
@@ -140,8 +139,7 @@ async def serve_sftp(project: Project, listener: socket.socket) -> None:
 
 def main() -> None:
     """Run the SFTP server on the listening socket that the supervisor passes."""
-    parser = argparse.ArgumentParser(prog="python -m wellspring.embedded.sftp")
-    parser.add_argument("--project", type=Path, required=True)
+    parser = build_argument_parser("wellspring.embedded.sftp")
     parser.add_argument("--fd", type=int, required=True)
     arguments = parser.parse_args()
     project = load_project(arguments.project)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 from wellspring.project import load_project
 from wellspring.records.clock import SystemClock
+from wellspring.runtime.process import build_argument_parser
 from wellspring.runtime.sandbox import confine_process
 
 
@@ -14,9 +12,7 @@ def main() -> None:
     """Run the witness of one project."""
     from wellspring.trust.ledger.witness import serve_witness
 
-    parser = argparse.ArgumentParser(prog="python -m wellspring.embedded.witness")
-    parser.add_argument("--project", type=Path, required=True)
-    project = load_project(parser.parse_args().project)
+    project = load_project(build_argument_parser("wellspring.embedded.witness").parse_args().project)
     confine_process(project, role="witness")
     log_key = (project.ledger_dir / "vkey").read_text(encoding="utf-8").strip()
     serve_witness(project.root / project.witness.folder, project.socket_path("witness"), log_key, clock=SystemClock())

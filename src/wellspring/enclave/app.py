@@ -1,4 +1,4 @@
-"""Build the enclave: login, keys, database, journal, metrics and sockets."""
+"""Build the enclave from its open ports: intake, tokenization and the sockets on which both are served."""
 
 from __future__ import annotations
 
@@ -6,71 +6,37 @@ import re
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 
+from wellspring.bootstrap import open_enclave_ports
 from wellspring.data.sources.port import FileSource
 from wellspring.enclave.handlers import intake_handlers, vault_handlers
-from wellspring.enclave.outbox import SERVICE
 from wellspring.enclave.service import Enclave, EnclaveDependencies
 from wellspring.enclave.socket_server import SocketServer, SocketSpec, allowed_uids
 from wellspring.enclave.tokenization_service import TokenizationService
 from wellspring.errors import Unavailable
-from wellspring.observe.lineage import LineageWriter
-from wellspring.observe.metrics import StepMetrics
-from wellspring.observe.recorder import StepRecorder
 from wellspring.project import Project
-from wellspring.records.clock import Clock, SystemClock
-from wellspring.trust.identity.openbao import login_service, open_client
-from wellspring.trust.keys.openbao import OpenBaoDataKeys
-from wellspring.trust.ledger.journal import Journal
-from wellspring.trust.secrets.openbao import OpenBaoSecretStore
+from wellspring.records.clock import Clock
+from wellspring.runtime.process import Credential
 from wellspring.trust.secrets.port import SecretStore
-from wellspring.trust.vault.postgres import VaultStore
 
 
 @contextmanager
-def open_enclave(project: Project, *, role_id: str, wrapped: str, clock: Clock | None = None) -> Generator[Enclave]:
-    """Open all dependencies, then the sockets. Closes them in reverse order."""
-    clock = clock or SystemClock()
-    with ExitStack() as stack:
-        session = login_service(project.socket_path("openbao"), role_id=role_id, wrapped_secret_id=wrapped)
-        stack.callback(session.close)
-        secrets = OpenBaoSecretStore(session)
-        database = secrets.read_secret("enclave/postgres")
-        store = VaultStore(
-            host=str(project.socket_path("postgres")),
-            user=database["user"],
-            password=database["password"],
-            database=database["database"],
-        )
-        stack.callback(store.close)
-        journal = Journal(project.journals_dir, SERVICE, tenant=project.tenant, clock=clock)
-        stack.callback(journal.close)
-        step = StepRecorder(
-            service=SERVICE,
-            actor=session.principal.name,
-            tenant=project.tenant,
-            journal=journal,
-            metrics=StepMetrics(project.state_dir / "metrics", SERVICE),
-            lineage=LineageWriter(project.state_dir / "lineage" / f"{SERVICE}.jsonl", project.name),
-            clock=clock,
-            crash_at=project.crash_at,
-        )
+def open_enclave(project: Project, credential: Credential, *, clock: Clock | None = None) -> Generator[Enclave]:
+    """Open all ports, then the sockets. Closes them in reverse order."""
+    with open_enclave_ports(project, credential, clock=clock) as ports, ExitStack() as stack:
         enclave = Enclave(
             EnclaveDependencies(
                 project=project,
-                store=store,
-                keys=OpenBaoDataKeys(session),
-                open_source=lambda name: open_source(project, name, secrets, clock),
+                store=ports.store,
+                keys=ports.keys,
+                open_source=lambda name: open_source(project, name, ports.secrets, ports.clock),
                 folder=project.enclave_dir / "originals",
-                step=step,
-                clock=clock,
+                step=ports.step,
+                clock=ports.clock,
             )
         )
         stack.callback(enclave.drain)
-        # Tokenization has its own connection to the key server, so that it does not wait for an intake.
-        key_client = open_client(project.socket_path("openbao"), session.client.token)
-        stack.callback(key_client.adapter.close)
         tokenization = TokenizationService(
-            project, store, OpenBaoDataKeys(session, client=key_client), step=step, clock=clock
+            project, ports.store, ports.tokenization_keys, step=ports.step, clock=ports.clock
         )
         uids = allowed_uids(project)
         server = SocketServer(
@@ -80,12 +46,12 @@ def open_enclave(project: Project, *, role_id: str, wrapped: str, clock: Clock |
                     "vault",
                     project.socket_path("vault"),
                     uids["vault"],
-                    vault_handlers(step),
+                    vault_handlers(ports.step),
                     {"tokenize": tokenization.tokenize_values},
                 ),
             ),
-            step=step,
-            clock=clock,
+            step=ports.step,
+            clock=ports.clock,
         )
         stack.callback(server.close)
         yield enclave

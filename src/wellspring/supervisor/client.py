@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import fcntl
 import json
 import os
@@ -23,6 +22,7 @@ from wellspring.embedded.control_socket import send_request
 from wellspring.errors import ERRORS_BY_SLUG, ProjectError, Refused, Unavailable, WellspringError
 from wellspring.project import Project, RunState, ServerState, load_project
 from wellspring.runtime.privileges import service_environment
+from wellspring.runtime.process import build_argument_parser
 from wellspring.supervisor.managed_process import is_same_process, process_start_time, process_uid, wait_for_exit
 from wellspring.trust import policy
 
@@ -276,8 +276,7 @@ def main() -> int:
     """Run as the supervisor process: detach, report over a pipe, keep the startup lock until all servers are ready."""
     from wellspring.supervisor.process import run_supervisor
 
-    parser = argparse.ArgumentParser(prog="python -m wellspring.supervisor.client")
-    parser.add_argument("--project", type=Path, required=True)
+    parser = build_argument_parser("wellspring.supervisor.client")
     parser.add_argument("--report", type=int, required=True)
     parser.add_argument("--lock", type=int, required=True)
     arguments = parser.parse_args()

@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from pathlib import Path
 from typing import Any
 
+from wellspring.bootstrap import open_recorder
 from wellspring.embedded import layout, mlflow, openbao, openbao_setup, packages, postgres, sftp, users, valkey
 from wellspring.embedded.control_socket import REQUEST_FIX, ControlSocket, error_message
 from wellspring.embedded.probes import accepts_connections, responds_to_ping
@@ -55,7 +56,9 @@ class Supervisor:
         programs = packages.check_installed(project)
         layout.create_folders(project, privileges)
         layout.create_runtime_dir(project, privileges)
-        self._step = self._recorder_stack.enter_context(_open_recorder(project))
+        self._step = self._recorder_stack.enter_context(
+            open_recorder(project, "supervisor", clock=SystemClock(), crash_at=None)
+        )
         # MLflow is the slowest to start: start it first and wait for it last.
         mlflow_process = self._mlflow_process() if project.models is not None else None
         if mlflow_process is not None:
@@ -86,7 +89,7 @@ class Supervisor:
         self._start_process(enclave_process)
         api_process = None
         if project.models is not None:
-            api_process = self._python_process("api", "api", module="wellspring.api.app")
+            api_process = self._python_process("api", "api", module="wellspring.api")
             api_process.role = "api"
             self._start_process(api_process)
         for child in (enclave_process, api_process, mlflow_process):
@@ -304,31 +307,6 @@ class Supervisor:
             log_path=self._log_path(name),
             socket=path,
         )
-
-
-@contextmanager
-def _open_recorder(project: Project) -> Generator[Recorder]:
-    """Open the supervisor's journal, metrics and lineage for the starts and stops of servers."""
-    from wellspring.observe.lineage import LineageWriter
-    from wellspring.observe.metrics import StepMetrics
-    from wellspring.observe.recorder import StepRecorder
-    from wellspring.trust.ledger.journal import Journal
-
-    clock, name = SystemClock(), "supervisor"
-    journal = Journal(project.journals_dir, name, tenant=project.tenant, clock=clock)
-    try:
-        yield StepRecorder(
-            service=name,
-            actor=f"service:{name}",
-            tenant=project.tenant,
-            journal=journal,
-            metrics=StepMetrics(project.state_dir / "metrics", name),
-            lineage=LineageWriter(project.state_dir / "lineage" / f"{name}.jsonl", project.name),
-            clock=clock,
-            crash_at=None,
-        )
-    finally:
-        journal.close()
 
 
 @contextmanager
