@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import socket
 from collections.abc import Iterable
@@ -47,6 +48,11 @@ class Parts(NamedTuple):
     within: dict[str, float]
 
 
+def _fetch_file(vendor: Vendor, name: str) -> bytes:
+    with vendor.source().open(name) as stream:
+        return b"".join(iter(lambda: stream.read(1 << 20), b""))
+
+
 def measure_parts(vendor: Vendor, name: str, contract: DataContract, folder: Path, *, entries: int) -> Parts:
     """Time each part for one file. entries: how many ledger entries a whole run writes."""
     clock = SystemClock()
@@ -57,11 +63,11 @@ def measure_parts(vendor: Vendor, name: str, contract: DataContract, folder: Pat
         seconds[what] = time_call(lambda: results.update(value=work()))
         return results["value"]
 
-    fetched = part("fetch over SFTP", lambda: vendor.source().fetch(name))
+    content = part("fetch over SFTP", lambda: _fetch_file(vendor, name))
     original = part(
         "hash, encrypt, fsync",
         lambda: store_original(
-            fetched.content,
+            io.BytesIO(content),
             source="clearinghouse",
             name=name,
             contract=contract,
@@ -70,7 +76,7 @@ def measure_parts(vendor: Vendor, name: str, contract: DataContract, folder: Pat
             received=clock.now(),
         ),
     )
-    parsed = part("parse", lambda: csv.read_csv(fetched.content, contract))
+    parsed = part("parse", lambda: csv.read_csv(content, contract))
     validated = part("validate, search for personal data", lambda: validation.validate_rows(parsed, contract))
     tokens = Tokenizer({item.domain: (1, os.urandom(32)) for item in contract.columns if item.domain})
     tokenized = [item for item in contract.columns if item.egress == "token" and item.domain]

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wellspring import project
-from wellspring.data.sources.sftp import SftpSource
+from wellspring.data.sources.port import SourceContext
+from wellspring.data.sources.sftp.settings import SftpSettings
+from wellspring.data.sources.sftp.source import SftpSource
 from wellspring.embedded import sftp
 from wellspring.records.clock import SystemClock
 from wellspring.runtime import privileges
@@ -31,16 +33,16 @@ class Vendor(NamedTuple):
 
     def source(self) -> SftpSource:
         """Open the source as the enclave does."""
-        return SftpSource(
-            "clearinghouse",
-            address=lambda: (self.host, self.port),
+        settings = SftpSettings(
+            kind="sftp",
+            address=f"{self.host}:{self.port}",
             user=self.user,
             folder=self.outbox.name,
-            private_key=self.private_key,
             known_hosts=self.known_hosts,
             settle_seconds=0,
-            clock=SystemClock(),
         )
+        credentials = {"private_key": self.private_key}
+        return SftpSource(SourceContext("clearinghouse", settings, self.outbox.parent, credentials, SystemClock()))
 
 
 @contextmanager
@@ -77,6 +79,7 @@ def vendor(folder: Path) -> Iterator[Vendor]:
             if child.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError("the vendor's server did not start")
         source = vendor_project.sources["clearinghouse"]
+        assert isinstance(source, SftpSettings)
         outbox = vendor_project.vendor_dir / source.folder
         yield Vendor(
             sftp.LOOPBACK_ADDRESS,

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders.plugins import write_package
 from wellspring import project
 from wellspring.errors import NotFound, ProjectError, Unavailable
 from wellspring.runtime.privileges import SERVICE_UIDS
+from wellspring.settings import SOURCE_KINDS_GROUP
 
 GOOD = """\
 [project]
@@ -36,7 +38,7 @@ def load_errors(folder: Path, text: str | bytes) -> list[str]:
 def test_a_good_project_is_complete_and_absolute(tmp_path: Path):
     loaded = project.load_project(write_project(tmp_path), environ={})
     assert (loaded.name, loaded.tenant, loaded.root) == ("health_plan", "wellspring-benefits", tmp_path)
-    assert loaded.sources["clearinghouse"].address == "embedded"
+    assert loaded.sources["clearinghouse"].embedded_server == "sftp"
     assert loaded.state_dir == tmp_path / ".wellspring"
     assert not loaded.witness.folder.is_relative_to(".wellspring")
 
@@ -155,8 +157,71 @@ def test_the_crash_point_comes_from_the_environment(tmp_path: Path):
     )
 
 
-@pytest.mark.parametrize("written", ["embeded", "sftp.example.com:", "sftp.example.com:70000", ":22", "host:sftp"])
-def test_an_invalid_address_is_reported_without_its_value(tmp_path: Path, written: str):
-    (output,) = load_errors(tmp_path, f'{GOOD}address = "{written}"\n')
-    assert "an address is host:port" in output
-    assert written not in output
+def test_an_invalid_address_is_reported_with_its_line(tmp_path: Path):
+    (output,) = load_errors(tmp_path, f'{GOOD}address = "embeded"\n')
+    assert output.startswith("toml:7: 'sources.clearinghouse.address': an address is host:port")
+    assert "embeded" not in output
+
+
+def test_an_unknown_kind_of_source_is_reported_with_its_line_and_the_nearest_kind(tmp_path: Path):
+    (output,) = load_errors(tmp_path, GOOD.replace('"sftp"', '"sftpp"'))
+    assert output == "toml:6: 'sources.clearinghouse.kind': unknown kind of source 'sftpp'; did you mean 'sftp'?"
+
+
+def test_a_source_without_a_kind_is_reported_with_its_line(tmp_path: Path):
+    (output,) = load_errors(tmp_path, GOOD.replace('kind = "sftp"', 'user = "u"'))
+    assert output == "toml:5: 'sources.clearinghouse.kind' is missing"
+
+
+def test_a_source_that_is_not_a_table_is_reported(tmp_path: Path):
+    (output,) = load_errors(tmp_path, GOOD.partition("[sources")[0] + '[sources]\nclearinghouse = "sftp"\n')
+    assert output == "toml:6: 'sources.clearinghouse': a source is a table: [sources.NAME]"
+
+
+@pytest.mark.parametrize("name", ["Clearinghouse", "../x", "a b", "a" * 41])
+def test_the_name_of_a_source_is_part_of_paths(tmp_path: Path, name: str):
+    (output,) = load_errors(tmp_path, GOOD.replace("clearinghouse", f'"{name}"'))
+    assert "a source's name has 1 to 40 of a-z, 0-9, - and _" in output
+
+
+def test_a_kind_of_source_registered_twice_is_reported_with_both_packages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    group = {SOURCE_KINDS_GROUP: {"sftp": "wellspring.data.sources.port:SourceKind"}}
+    monkeypatch.syspath_prepend(str(write_package(tmp_path / "site", "other-sftp", group)))
+    (output,) = load_errors(tmp_path, GOOD)
+    assert output.startswith("toml:6: 'sources.clearinghouse.kind': kind of source 'sftp' is registered twice: by ")
+    assert "other-sftp" in output
+    assert "uninstall one of the two packages" in output
+
+
+PLUGIN = """
+from typing import Literal
+from wellspring.settings import SettingsKind, SourceSettings
+class QueueSettings(SourceSettings):
+    kind: Literal["queue"]
+    topic: str
+QUEUE = SettingsKind(settings=QueueSettings)
+"""
+
+
+def test_a_kind_of_another_package_has_its_own_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    group = {SOURCE_KINDS_GROUP: {"queue": "queue_source:QUEUE", "broken": "queue_source_that_needs:QUEUE"}}
+    modules = {"queue_source": PLUGIN, "queue_source_that_needs": "import no_such_broker"}
+    monkeypatch.syspath_prepend(str(write_package(tmp_path / "site", "queue-source", group, modules=modules)))
+    text = GOOD.replace('"sftp"', '"queue"')
+    source = project.load_project(write_project(tmp_path, text + 'topic = "drops"\n'), environ={}).sources
+    assert source["clearinghouse"].model_dump()["topic"] == "drops"
+    (output,) = load_errors(tmp_path, text + 'topic = "drops"\ntpoic = "x"\n')
+    assert output == "toml:8: unknown key 'sources.clearinghouse.tpoic'; did you mean 'topic'?"
+    (output,) = load_errors(tmp_path, GOOD.replace('"sftp"', '"broken"'))
+    assert output == (
+        "toml:6: 'sources.clearinghouse.kind': kind of source 'broken' needs the package no_such_broker, "
+        "which is not installed; install it: pip install no_such_broker"
+    )
+
+
+def test_the_place_of_a_key_is_a_file_and_a_line(tmp_path: Path):
+    loaded = project.load_project(write_project(tmp_path), environ={})
+    assert loaded.locate("sources", "clearinghouse", "kind") == f"{tmp_path / project.PROJECT_FILE}:6"
+    assert loaded.locate("nothing") == str(tmp_path / project.PROJECT_FILE)

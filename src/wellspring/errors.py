@@ -12,6 +12,8 @@ The command line and the API map these to exit codes and HTTP problems (`exit_co
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -72,3 +74,10 @@ class CorruptedError(WellspringError):
 ERRORS_BY_SLUG: dict[str, type[WellspringError]] = {
     kind.slug: kind for kind in (WellspringError, ProjectError, Refused, NotFound, Unavailable, CorruptedError)
 }
+
+
+def suggest_name(name: str, candidates: Iterable[str]) -> str:
+    """Build the `fix` for a misspelled name: the nearest candidate, else all candidates."""
+    names = sorted(candidates)
+    matches = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean {matches[0]!r}?" if matches else f"there is: {', '.join(names) or 'none'}"

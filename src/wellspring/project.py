@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os
 import re
@@ -12,11 +11,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field, PlainValidator, ValidationError
 from pydantic_core import PydanticCustomError
 
-from wellspring.errors import NotFound, ProjectError, Unavailable
+from wellspring.errors import NotFound, ProjectError, Unavailable, suggest_name
+from wellspring.plugins import PluginRegistry
 from wellspring.records.record import Frozen, Instant
+from wellspring.settings import SOURCE_KINDS_GROUP, SettingsKind, SettingsSection, SourceSettings
 
 PROJECT_FILE = "wellspring.toml"
 RESERVED_NAMES = frozenset(
@@ -28,41 +29,11 @@ RESERVED_UIDS = frozenset({*range(64100, 64111), 65534})
 """Uids reserved for the platform's services, current and future; `runtime.privileges` assigns them."""
 
 
-class SettingsSection(BaseModel):
-    """Base of the tables of wellspring.toml; an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
 class ProjectSection(SettingsSection):
     """[project]: name and tenant. tenant: the organization whose records these are; every record holds it."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{1,39}$")
     tenant: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{1,62}$")
-
-
-def _validate_address(text: str) -> str:
-    host, colon, port = text.rpartition(":")
-    # A word without a dot is more likely a misspelled `embedded` than a host.
-    is_valid = bool(host) and port.isdecimal() and 0 < int(port) < 65536 if colon else "." in text
-    if text != "embedded" and not is_valid:
-        raise ValueError("an address is host:port, or `embedded` for the SFTP server that `wellspring up` starts")
-    return text
-
-
-class SftpSettings(SettingsSection):
-    """[sources.NAME] of kind sftp. address: host:port, or `embedded` for the SFTP server that `wellspring up` starts.
-
-    settle_seconds: skip files modified less than this long ago, by the server's clock.
-    known_hosts: the pinned host key (OpenSSH format), relative to the project.
-    """
-
-    kind: Literal["sftp"]
-    address: Annotated[str, AfterValidator(_validate_address)] = "embedded"
-    user: str = "wellspring"
-    folder: str = "outbox"
-    known_hosts: Path = Path("vendor/known_hosts")
-    settle_seconds: float = Field(default=5.0, ge=0)
 
 
 class WitnessSettings(SettingsSection):
@@ -139,6 +110,40 @@ CallersByName = Annotated[
 ]
 
 
+def _validate_source_name(name: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9_-]{0,39}", name):
+        raise ValueError("a source's name has 1 to 40 of a-z, 0-9, - and _, and begins with a letter")
+    return name
+
+
+def _validate_source(values: Any) -> SourceSettings:
+    """Validate the table of a source with the settings class of its kind, which an entry point names."""
+    if isinstance(values, SourceSettings):
+        return values
+    if not isinstance(values, dict):
+        raise ValueError("a source is a table: [sources.NAME]")
+    table: dict[str, Any] = {str(key): value for key, value in values.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    if "kind" not in table:
+        raise PydanticCustomError("missing", "missing", {"location": ["kind"]})
+    try:
+        settings = find_source_settings(str(table["kind"]))
+    except ProjectError as exc:
+        raise PydanticCustomError(
+            "source_kind", "{what}; {fix}", {"what": exc.what, "fix": exc.fix, "location": ["kind"]}
+        ) from None
+    return settings.model_validate(table)
+
+
+def find_source_settings(kind: str) -> type[SourceSettings]:
+    """Find the settings class of a kind of source by entry point. Raises ProjectError."""
+    return PluginRegistry(SOURCE_KINDS_GROUP, SettingsKind, noun="kind of source").load(kind).settings
+
+
+SourcesByName = dict[
+    Annotated[str, AfterValidator(_validate_source_name)], Annotated[SourceSettings, PlainValidator(_validate_source)]
+]
+
+
 class ServerState(Frozen):
     """One running server. start_ticks: start time of the pid, in clock ticks since boot; it detects a reused pid."""
 
@@ -171,7 +176,7 @@ class Project(SettingsSection):
     """The settings of one project and the paths derived from them; paths are absolute."""
 
     project: ProjectSection
-    sources: dict[str, SftpSettings]
+    sources: SourcesByName
     witness: WitnessSettings = WitnessSettings()
     servers: ServerBinaries = ServerBinaries()
     dbt: DbtSettings | None = None
@@ -201,7 +206,7 @@ class Project(SettingsSection):
 
     @property
     def vendor_dir(self) -> Path:
-        """Folder of the embedded SFTP server: its host key, authorized keys and outbox."""
+        """Folder of the embedded server of sources: its host key, authorized keys and outbox."""
         return self.root / "vendor"
 
     @property
@@ -256,11 +261,17 @@ class Project(SettingsSection):
         """Unix socket of one server: openbao, postgres (a folder), intake, vault, witness, control, valkey, api."""
         return self.runtime_dir / (name if name == "postgres" else f"{name}.sock")
 
-    def source_settings(self, name: str) -> SftpSettings:
+    def source_settings(self, name: str) -> SourceSettings:
         """Return the settings of a source. Raises NotFound with the nearest name."""
         if name not in self.sources:
             raise NotFound(f"no source {name!r} in {self.root / PROJECT_FILE}", fix=suggest_name(name, self.sources))
         return self.sources[name]
+
+    def locate(self, *key_path: str) -> str:
+        """Return the place of a key of wellspring.toml as `path:line`, for an error message."""
+        path = self.root / PROJECT_FILE
+        line = _find_line(path.read_text(encoding="utf-8"), list(key_path)) if path.is_file() else None
+        return f"{path}:{line}" if line else str(path)
 
     def read_run_state(self) -> RunState | None:
         """Read run.json; None if nothing was started. The pids may be dead: `supervisor` checks that."""
@@ -280,12 +291,6 @@ class Project(SettingsSection):
         if run_state is None or server not in run_state.servers or run_state.servers[server].port is None:
             raise Unavailable(f"{server} is not running for {self.root}", fix="run `wellspring up`")
         return int(run_state.servers[server].port or 0)
-
-
-def suggest_name(name: str, candidates: Mapping[str, Any] | list[str]) -> str:
-    """Build a hint for a misspelled name: the nearest candidate, else all candidates."""
-    matches = difflib.get_close_matches(name, list(candidates), n=1)
-    return f"did you mean {matches[0]!r}?" if matches else f"there is: {', '.join(sorted(candidates)) or 'none'}"
 
 
 def find_project_root(start: Path | None = None) -> Path:
@@ -320,7 +325,7 @@ def load_project(root: Path | None = None, *, environ: Mapping[str, str] = os.en
     try:
         return Project(root=folder, crash_at=environ.get("WELLSPRING_CRASH_AT"), **values)
     except ValidationError as exc:
-        problems = [_describe_problem(path, text, error) for error in exc.errors(include_url=False)]
+        problems = [_describe_problem(path, text, values, error) for error in exc.errors(include_url=False)]
         raise ProjectError("\n".join(problems), fix=f"edit {path}") from None
     except TypeError:
         # The loader passes `root` and `crash_at` by keyword: a file that sets them collides.
@@ -330,24 +335,23 @@ def load_project(root: Path | None = None, *, environ: Mapping[str, str] = os.en
         ) from None
 
 
-def _describe_problem(path: Path, text: str, error: Any) -> str:
-    # Pydantic marks an error in a key itself by "[key]"; _require_distinct_uids passes its location in ctx.
+def _describe_problem(path: Path, text: str, values: Mapping[str, Any], error: Any) -> str:
+    # Pydantic marks an error in a key itself by "[key]"; validators of whole tables pass its location in ctx.
     location = (*error["loc"], *error.get("ctx", {}).get("location", ()))
-    key_path = [str(part) for part in location if part not in {"sftp", "[key]"}]
+    key_path = [str(part) for part in location if part != "[key]"]
     line = _find_line(text, key_path)
     position = f"{path}:{line}" if line else str(path)
     name = ".".join(key_path)
     if error["type"] == "extra_forbidden":
-        return f"{position}: unknown key {name!r}; {suggest_name(key_path[-1], _valid_keys(key_path[:-1]))}"
+        return f"{position}: unknown key {name!r}; {suggest_name(key_path[-1], _valid_keys(key_path[:-1], values))}"
     if error["type"] == "missing":
         return f"{position}: {name!r} is missing"
     return f"{position}: {name!r}: {error['msg'].removeprefix('Value error, ')}"
 
 
-def _valid_keys(key_path: list[str]) -> list[str]:
+def _valid_keys(key_path: list[str], values: Mapping[str, Any]) -> list[str]:
     tables: dict[str, type[SettingsSection]] = {
         "project": ProjectSection,
-        "sources": SftpSettings,
         "witness": WitnessSettings,
         "servers": ServerBinaries,
         "dbt": DbtSettings,
@@ -356,7 +360,12 @@ def _valid_keys(key_path: list[str]) -> list[str]:
         "users": UserSettings,
         "callers": CallerSettings,
     }
-    fields = (tables[key_path[0]] if key_path and key_path[0] in tables else Project).model_fields
+    if len(key_path) == 2 and key_path[0] == "sources":
+        # Its other keys were validated, so the kind of this source exists.
+        table = find_source_settings(values["sources"][key_path[1]]["kind"])
+    else:
+        table = tables[key_path[0]] if key_path and key_path[0] in tables else Project
+    fields = table.model_fields
     return [name for name in fields if name not in {"root", "crash_at"}]
 
 

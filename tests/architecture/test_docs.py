@@ -19,6 +19,8 @@ import yaml
 from tests.architecture import repository
 from wellspring import errors, project
 from wellspring.cli import cli
+from wellspring.data.sources import registry
+from wellspring.settings import SourceSettings
 
 PAGES = [path for path in repository.files() if path.suffix == ".md" and "schemas" not in path.parts]
 PLANNED = "planned"
@@ -196,8 +198,14 @@ def keys() -> list[str]:
         for kind in (field.annotation, *get_args(field.annotation)):
             if isinstance(kind, type) and issubclass(kind, project.SettingsSection):
                 tables[f"{name}.NAME" if get_origin(field.annotation) is dict else name] = kind
-    assert {"project", "sources.NAME", "models", "users.NAME"} <= set(tables)
-    return [f"{table}.{name}" for table, kind in tables.items() for name in kind.model_fields]
+    assert {"project", "models", "users.NAME"} <= set(tables)
+    names = [f"{table}.{name}" for table, kind in tables.items() for name in kind.model_fields]
+    return names + [f"sources.NAME.{name}" for kind in source_settings() for name in kind.model_fields]
+
+
+def source_settings() -> list[type[SourceSettings]]:
+    """List the settings class of each kind of source."""
+    return [registry.load_source_kind(name).settings for name in registry.list_source_kinds()]
 
 
 def test_every_key_of_the_project_file_is_documented():
@@ -208,18 +216,16 @@ def test_every_key_of_the_project_file_is_documented():
 
 def test_the_defaults_of_the_project_file_are_the_documented_ones():
     page = (repository.ROOT / "docs/project-file.md").read_text()
-    tables = {
-        "sources.NAME": project.SftpSettings,
-        "witness": project.WitnessSettings,
-        "dbt": project.DbtSettings,
-        "features": project.FeatureSettings,
-        "models": project.ModelSettings,
-        "users.NAME": project.UserSettings,
-        "callers.NAME": project.CallerSettings,
-    }
-    for key, field in {
-        f"{table}.{name}": f for table, kind in tables.items() for name, f in kind.model_fields.items()
-    }.items():
+    tables = [
+        *(("sources.NAME", kind) for kind in source_settings()),
+        ("witness", project.WitnessSettings),
+        ("dbt", project.DbtSettings),
+        ("features", project.FeatureSettings),
+        ("models", project.ModelSettings),
+        ("users.NAME", project.UserSettings),
+        ("callers.NAME", project.CallerSettings),
+    ]
+    for key, field in [(f"{table}.{name}", f) for table, kind in tables for name, f in kind.model_fields.items()]:
         default = field.default
         result = (
             "must be set" if field.is_required() else f"`{default:g}`" if isinstance(default, float) else f"`{default}`"

@@ -14,10 +14,10 @@ from typing import Any
 from tests.builders.memory_keys import Keyring
 from tests.builders.postgres import Database
 from tests.builders.recording_step import FixedClock
-from tests.builders.sftp_vendor import Vendor
+from tests.builders.sftp_vendor import Vendor, open_sftp_source
 from wellspring.data.contracts import contract as contracts
 from wellspring.data.intake import originals as originals_module
-from wellspring.data.sources.sftp import SftpSource
+from wellspring.data.sources.sftp.source import SftpSource
 from wellspring.enclave.service import Enclave, EnclaveDependencies
 from wellspring.observe.lineage import LineageWriter
 from wellspring.observe.metrics import StepMetrics
@@ -198,13 +198,5 @@ def reset_database(database: Database) -> None:
 
 def source(result: dict[str, Any], clock: Clock) -> SftpSource:
     """Open the SFTP source of a vendor in another process."""
-    return SftpSource(
-        "clearinghouse",
-        address=lambda: ("127.0.0.1", result["port"]),
-        user="wellspring",
-        folder="/outbox",
-        private_key=result["user_key"],
-        known_hosts=Path(result["vendor"]) / "known_hosts",
-        settle_seconds=0,
-        clock=clock,
-    )
+    known_hosts = Path(result["vendor"]) / "known_hosts"
+    return open_sftp_source(result["port"], known_hosts, result["user_key"], clock=clock)

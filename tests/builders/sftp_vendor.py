@@ -1,17 +1,21 @@
-"""An SFTP vendor in this process: a real asyncssh server on its own thread."""
+"""An SFTP vendor in this process: a real asyncssh server on its own thread, and sources of it."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import asyncssh
 
-from wellspring.data.sources.sftp import SftpSource
+from wellspring.data.sources.port import SourceContext
+from wellspring.data.sources.sftp.settings import SftpSettings
+from wellspring.data.sources.sftp.source import SftpSource
 from wellspring.records.clock import Clock, SystemClock
 
 OnRead = Callable[[str, int], None]
@@ -94,20 +98,41 @@ class Vendor:
     def pin(self, key: asyncssh.SSHKey) -> None:
         self.known_hosts.write_text(f"[127.0.0.1]:{self.port} {key.export_public_key().decode()}")
 
-    def source(self, *, settle_seconds: float = 0, clock: Clock | None = None, largest: int = 1 << 30) -> SftpSource:
-        return SftpSource(
-            "clearinghouse",
-            address=lambda: ("127.0.0.1", self.port),
-            user="wellspring",
-            folder="/outbox",
-            private_key=self.user_key,
-            known_hosts=self.known_hosts,
-            settle_seconds=settle_seconds,
-            clock=clock or SystemClock(),
-            max_size=largest,
+    def source(self, *, settle_seconds: float = 0, clock: Clock | None = None, max_bytes: int = 1 << 30) -> SftpSource:
+        return open_sftp_source(
+            self.port, self.known_hosts, self.user_key, settle_seconds=settle_seconds, clock=clock, max_bytes=max_bytes
         )
 
-    def put(self, name: str, content: bytes) -> Path:
+    def put(self, name: str, content: bytes, *, modified: datetime | None = None) -> Path:
+        """Write a file into the outbox. modified: its time; by default, now."""
         path = self.outbox / name
         path.write_bytes(content)
+        if modified is not None:
+            os.utime(path, (modified.timestamp(), modified.timestamp()))
         return path
+
+    def remove(self, name: str) -> None:
+        (self.outbox / name).unlink(missing_ok=True)
+
+
+def open_sftp_source(
+    port: int,
+    known_hosts: Path,
+    private_key: str,
+    *,
+    folder: str = "/outbox",
+    settle_seconds: float = 0,
+    clock: Clock | None = None,
+    max_bytes: int = 1 << 30,
+) -> SftpSource:
+    """Open a folder of an SFTP server on this machine as the source `clearinghouse`."""
+    settings = SftpSettings(
+        kind="sftp",
+        address=f"127.0.0.1:{port}",
+        folder=folder,
+        known_hosts=known_hosts,
+        settle_seconds=settle_seconds,
+        max_bytes=max_bytes,
+    )
+    credentials = {"private_key": private_key}
+    return SftpSource(SourceContext("clearinghouse", settings, known_hosts.parent, credentials, clock or SystemClock()))

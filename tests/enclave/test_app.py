@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 
 from wellspring.data.contracts import contract as contracts
-from wellspring.enclave.app import source_address
-from wellspring.errors import NotFound, Refused, Unavailable
+from wellspring.errors import NotFound, Refused
 from wellspring.project import Project, load_project
 from wellspring.records.clock import SystemClock
 from wellspring.runtime import privileges
@@ -195,16 +194,3 @@ def test_a_process_without_a_credential_is_refused(tmp_path: Path) -> None:
         assert ended.returncode == Refused.exit_code
         assert b"no valid credential" in ended.stderr
         assert b"Traceback" not in ended.stderr
-
-
-def test_embedded_vendor_address_comes_from_its_pinned_key(tmp_path: Path) -> None:
-    toml = (EXAMPLE / "wellspring.toml").read_text()
-    (tmp_path / "wellspring.toml").write_text(toml)
-    with pytest.raises(Unavailable, match="not running"):
-        source_address(load_project(tmp_path), "clearinghouse")
-    (tmp_path / "vendor").mkdir()
-    (tmp_path / "vendor" / "known_hosts").write_text("[127.0.0.1]:2222 ssh-ed25519 AAAA\n")
-    assert source_address(load_project(tmp_path), "clearinghouse") == ("127.0.0.1", 2222)
-    for written, matches in (("sftp.example.com:2022", 2022), ("sftp.example.com", 22)):
-        (tmp_path / "wellspring.toml").write_text(toml.replace('"embedded"', f'"{written}"'))
-        assert source_address(load_project(tmp_path), "clearinghouse") == ("sftp.example.com", matches)

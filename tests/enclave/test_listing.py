@@ -78,3 +78,13 @@ def test_unchanged_file_with_new_time_is_fetched_once(project: ProjectFixture) -
     reads = project.vendor.reads
     assert states(project) == {"claim_1.csv": "ingested"}
     assert project.vendor.reads == reads
+
+
+def test_file_with_control_characters_in_its_name_is_a_finding(project: ProjectFixture) -> None:
+    project.put("claim_1\n2.csv", "C-1,a,1")
+    project.put("claim_2.csv", "C-1,a,1")
+    assert states(project) == {"claim_1\\n2.csv": "unmatched", "claim_2.csv": "new"}
+    (finding,) = project.list_entries("finding")
+    assert finding.facts["code"] == "unsafe_name"
+    assert "name" not in finding.facts
+    assert project.vendor.reads == 0

@@ -320,3 +320,18 @@ def test_killed_replay_is_recorded_once(project: ProjectFixture, point: str) -> 
         assert [row.row_number for row in enclave.list_quarantined()] == [3]
     assert [entry.facts["replay_number"] for entry in project.list_entries("admit")] == [0, 1]
     assert [entry.facts["replay_number"] for entry in project.list_entries("settle")] == [1]
+
+
+def test_a_file_above_the_limit_stops_alone(project: ProjectFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.put("claim_1.csv", *BAD)
+    project.put("claim_2.csv", *GOOD[:1])
+    limited = project.vendor.source(max_bytes=40, clock=project.clock)
+    monkeypatch.setattr(project.vendor, "source", lambda **_: limited)
+    with project.open_enclave() as enclave:
+        for _ in range(2):
+            with pytest.raises(Refused, match="more than the limit of 40"):
+                enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
+        assert enclave.ingest_file("clearinghouse", "claim_2.csv", project.contract().digest).admitted == 1
+    (finding,) = project.list_entries("finding")
+    assert (finding.facts["code"], finding.facts["name"]) == ("too_large", "claim_1.csv")
+    assert len(project.originals()) == 1

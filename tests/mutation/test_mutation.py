@@ -34,7 +34,7 @@ FORBID_UNKNOWN_KEYS = Patch(
     package="application",
     slug="unknown-key-refused",
     promise="An unknown key in wellspring.toml is an error.",
-    file="src/wellspring/project.py",
+    file="src/wellspring/settings.py",
     pattern='ConfigDict(frozen=True, extra="forbid")',
     replacement='ConfigDict(frozen=True, extra="ignore")',
     test="tests/test_project.py::test_an_unknown_key_is_named_with_its_line_and_the_nearest_key",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wellspring.runtime.files import create_once, fsync_folder, open_replacement, write_atomically
+from wellspring.runtime.files import create_once, fsync_folder, open_nameless, open_replacement, write_atomically
 
 
 def mode_of(path: Path) -> str:
@@ -81,3 +81,13 @@ def test_fsync_folder_rejects_a_file(tmp_path: Path):
     with pytest.raises(NotADirectoryError):
         fsync_folder(tmp_path / "file")
     fsync_folder(tmp_path)
+
+
+def test_a_nameless_file_gets_its_name_at_the_end_or_leaves_nothing(tmp_path: Path):
+    with open_nameless(tmp_path, mode=0o600) as (file, complete):
+        file.write(b"content")
+        complete(tmp_path / "a")
+    assert ((tmp_path / "a").read_bytes(), mode_of(tmp_path / "a")) == (b"content", "0o600")
+    with pytest.raises(ZeroDivisionError), open_nameless(tmp_path) as (file, complete):
+        file.write(b"content" * (1 // 0))
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]

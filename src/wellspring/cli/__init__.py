@@ -42,6 +42,7 @@ cli.register_lazy(
         "status": "wellspring.cli.servers:status",
         "doctor": "wellspring.cli.servers:doctor",
         "clean": "wellspring.cli.servers:clean",
+        "source": "wellspring.cli.source:source",
         "ingest": "wellspring.cli.ingest:ingest",
         "quarantine": "wellspring.cli.quarantine:quarantine",
         "transform": "wellspring.cli.transform:transform",

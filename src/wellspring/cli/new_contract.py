@@ -107,8 +107,8 @@ def _next_ingest_command(project: Project, source: str, file: Path) -> str:
     if not rows or any(row.state != "up" for row in rows):
         return "wellspring up"
     settings = project.sources[source]
-    if settings.address != "embedded":
-        return f"wellspring ingest {source}    (once {file.name} is in {settings.folder} of {settings.address})"
-    outbox = project.vendor_dir / settings.folder
+    outbox = settings.drop_folder(project.root)
+    if outbox is None:
+        return f"wellspring ingest {source}    (once {file.name} is in {settings.place})"
     outbox_path = outbox.relative_to(Path.cwd()) if outbox.is_relative_to(Path.cwd()) else outbox
     return f"cp {shlex.quote(str(file))} {shlex.quote(str(outbox_path))}/ && wellspring ingest {source}"

@@ -14,15 +14,19 @@ from wellspring.errors import Refused
 
 @click.command()
 @click.argument("name")
+@click.option("--source", "kind", default="sftp", help="The kind of its source of drops (default: sftp).")
 @click.pass_obj
-def create_project(ctx: CliContext, name: str) -> int:
+def create_project(ctx: CliContext, name: str, kind: str) -> int:
     """Create a project in a new folder NAME (or in --project FOLDER); its tests pass unchanged."""
+    from wellspring.data.sources.registry import load_source_kind
+
     if not re.fullmatch(r"[a-z][a-z0-9_]{1,39}", name):
         raise click.UsageError("a project name has 2 to 40 lower-case letters, digits and _, and starts with a letter")
     folder = (ctx.folder or Path(name)).absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise Refused(f"{folder} is not empty", fix="name a new folder, or an empty one")
-    values = {"name": name, "tenant": name.replace("_", "-").rstrip("-")}
+    source = load_source_kind(kind).template
+    values = {"name": name, "tenant": name.replace("_", "-").rstrip("-"), "source": source}
     template_dir = TEMPLATES / "project"
     files: dict[Path, str] = {}
     for path in sorted(template_dir.rglob(f"*{TEMPLATE_SUFFIX}")):

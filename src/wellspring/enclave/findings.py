@@ -6,6 +6,8 @@ import hashlib
 
 from pydantic import JsonValue
 
+from wellspring.data.sources.port import is_unsafe
+from wellspring.errors import Refused
 from wellspring.records.observe import Recorder
 from wellspring.trust import dlp
 from wellspring.trust.vault.postgres import VaultStore
@@ -28,7 +30,7 @@ class FindingRecorder:
         """Record a finding about a file that was not ingested. The subject contains a digest of the file name."""
         name_digest = hashlib.sha256(name.encode()).hexdigest()[:16]
         facts: dict[str, JsonValue] = {"code": code, "message": message}
-        if len(name) <= MAX_NAME_LENGTH and not contains_personal_data(name):
+        if len(name) <= MAX_NAME_LENGTH and not is_unsafe(name) and not contains_personal_data(name):
             facts["name"] = name
         self._record_once(f"finding/{code}/{source}/{name_digest}", f"file:{source}/{name_digest}", facts)
 
@@ -48,6 +50,12 @@ class FindingRecorder:
             "message": "the original can still be decrypted after its retention ended",
         }
         self._record_once(f"finding/overdue/{stored_drop.drop.id}", stored_drop.drop.subject, facts)
+
+    def record_too_large(self, source: str, name: str, refused: Refused) -> None:
+        """Record the finding of a file that was refused because of its size; ignore any other refusal."""
+        for reason in refused.verdict.reasons if refused.verdict is not None else ():
+            if reason.code == "too_large":
+                self.record_finding(reason.code, source, name, reason.message)
 
     def record_personal_name(self, source: str, name: str) -> str | None:
         """Record a file whose name contains personal data and return the masked name; None for any other file."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from wellspring.data.contracts import contract as contracts
-from wellspring.data.sources.port import FileSource, RemoteFile
+from wellspring.data.sources.port import FileSource, RemoteFile, is_unsafe
 from wellspring.enclave.findings import MAX_NAME_LENGTH, FindingRecorder
 from wellspring.errors import NotFound, Refused
 from wellspring.records.data import DataContract, SourceFile
 from wellspring.records.record import format_instant
 from wellspring.trust.vault.postgres import VaultStore
 from wellspring.trust.vault.records import StoredDrop
+
+_BLOCK_SIZE = 1 << 20
 
 
 def list_source(
@@ -42,15 +46,21 @@ def list_source(
 
 
 def content_unchanged(stored_drop: StoredDrop, file: RemoteFile, file_source: FileSource, store: VaultStore) -> bool:
-    """Return whether a file still has the content of its drop. Fetches it only if its modification time differs."""
+    """Return whether a file still has the content of its drop.
+
+    Reads it only if its identity differs, or its modification time at a source without identities.
+    """
     if file.size != stored_drop.drop.size:
         return False
-    if file.modified == stored_drop.modified:
+    if (file.identity, file.modified) == (stored_drop.identity, stored_drop.modified):
         return True
-    fetched = file_source.fetch(file.name)
-    if fetched.digest != stored_drop.drop.digest:
+    with file_source.open(file.name) as stream:
+        content_hash = hashlib.sha256()
+        while block := stream.read(_BLOCK_SIZE):
+            content_hash.update(block)
+    if content_hash.hexdigest() != stored_drop.drop.digest:
         return False
-    store.update_modified(stored_drop.drop.id, fetched.modified)
+    store.update_file_state(stored_drop.drop.id, stream.file.modified, stream.file.identity)
     return True
 
 
@@ -81,6 +91,14 @@ def _stored_file(
 def _new_file(
     source: str, file: RemoteFile, project_contracts: tuple[DataContract, ...], findings: FindingRecorder
 ) -> SourceFile:
+    if is_unsafe(file.name):
+        findings.record_finding(
+            "unsafe_name",
+            source,
+            file.name,
+            "the file's name has a control character, a backslash, or a part like `..`",
+        )
+        return _source_file(source, file, "unmatched", name=ascii(file.name)[1:-1])
     if len(file.name) > MAX_NAME_LENGTH:
         findings.record_finding(
             "long_name", source, file.name, f"the file's name has more than {MAX_NAME_LENGTH} characters"

@@ -15,13 +15,14 @@ from typing import NamedTuple
 from pydantic import JsonValue
 
 from wellspring.data.intake import originals
-from wellspring.data.sources.port import FetchedFile, FileSource
+from wellspring.data.sources.port import FileSource
 from wellspring.enclave import intake, outbox, retention
 from wellspring.enclave.contract_registry import ContractRegistry
 from wellspring.enclave.decryption import Decryptor
 from wellspring.enclave.findings import FindingRecorder
 from wellspring.enclave.intake import ProcessedDrop
 from wellspring.enclave.listing import content_unchanged, list_source
+from wellspring.enclave.source_reader import open_file
 from wellspring.errors import CorruptedError, NotFound, Refused, Unavailable
 from wellspring.project import Project
 from wellspring.records.clock import Clock
@@ -186,11 +187,9 @@ class Enclave:
         self, source: str, name: str, file_source: FileSource, contract: DataContract, report_progress: ProgressCallback
     ) -> StoredDrop:
         step, store = self._dependencies.step, self._dependencies.store
-        fetched = self._fetch_file(source, name, file_source, report_progress)
-        subject = f"drop:{originals.drop_id(source, name, fetched.digest)}"
-        with step("land", subject) as act:
+        with open_file(source, name, file_source, findings=self._findings, report_progress=report_progress) as stream:
             original = originals.store_original(
-                fetched.content,
+                stream,
                 source=source,
                 name=name,
                 contract=contract,
@@ -198,27 +197,23 @@ class Enclave:
                 folder=self._dependencies.folder,
                 received=self._dependencies.clock.now(),
             )
-            step.crash_point("enclave.land:original_written")
             stored_drop = StoredDrop(
-                original.drop, fetched.modified, original.digest, original.wrapped_key, original.retention_until
+                original.drop,
+                stream.file.modified,
+                original.digest,
+                original.wrapped_key,
+                original.retention_until,
+                stream.file.identity,
             )
+        # The file is written before its key is stored: until then, it is an orphan that the next maintenance removes.
+        with step("land", stored_drop.drop.subject) as act:
+            step.crash_point("enclave.land:original_written")
             outbox_entry = outbox.landed_entry(stored_drop)
             outbox.fill_step(act, outbox_entry)
             store.save_drop(stored_drop, outbox_entry)
         step.crash_point("enclave.land:recorded")
         store.mark_published(outbox_entry.key)
         return stored_drop
-
-    def _fetch_file(
-        self, source: str, name: str, file_source: FileSource, report_progress: ProgressCallback
-    ) -> FetchedFile:
-        file_source.stat(name)
-        try:
-            return file_source.fetch(name, progress=lambda done, total: report_progress("fetch", done, total))
-        except NotFound:
-            # The file existed a moment ago.
-            self._findings.record_finding("deleted_while_read", source, name, "the file was deleted during the read")
-            raise
 
     def _check_unchanged(self, stored_drop: StoredDrop, file_source: FileSource) -> None:
         """Check that the file of a drop still has the same content. Raises CorruptedError after recording a finding."""

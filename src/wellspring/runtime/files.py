@@ -39,6 +39,23 @@ def open_replacement(
     fsync_folder(path.parent)
 
 
+@contextmanager
+def open_nameless(folder: Path, *, mode: int = 0o644) -> Generator[tuple[BinaryIO, Callable[[Path], None]]]:
+    """Yield a new file whose name is known only after it is written, and the function that gives it its name.
+
+    That function makes the file durable at a path in the folder, and closes it; without its call nothing is left.
+    """
+    with _open_temporary(folder) as (file, temporary_path):
+
+        def complete(path: Path) -> None:
+            _sync_file(file, mode)
+            file.close()
+            os.replace(temporary_path, path)
+            fsync_folder(folder)
+
+        yield file, complete
+
+
 def create_once(path: Path, content: bytes, *, mode: int = 0o644) -> None:
     """Create a file with its whole content. Raises FileExistsError if the name exists: of two writers one succeeds."""
     with _open_temporary(path.parent) as (file, temporary_path):

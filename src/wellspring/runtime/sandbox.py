@@ -84,17 +84,13 @@ def file_rules_for(project: Project, role: SandboxRole) -> tuple[list[Path], lis
     writes = [service_temp_dir(project, role)]
     match role:
         case "worker":
-            reads += [
-                *project.source_paths.values(),
-                project.journals_dir,
-                state / "run.json",
-                project.vendor_dir / "known_hosts",
-            ]
+            reads += [*project.source_paths.values(), project.journals_dir, state / "run.json"]
             reads += [project.root / project.witness.folder / name for name in ("vkey", "logs", "checkpoints")]
             writes += [state / name for name in ("lineage", "metrics", "ledger", "lake", "packs", "models", "logs")]
             writes += [project.journals_dir / "worker", state / "writer.lock", project.runtime_dir]
         case "enclave":
-            reads += [state / "run.json", project.vendor_dir / "known_hosts", *_policy_paths(project)]
+            reads += [state / "run.json", *_policy_paths(project)]
+            reads += [path for source in project.sources.values() for path in source.readable_paths(project.root)]
             writes += [project.enclave_dir, project.journals_dir / "enclave", state / "lineage", state / "metrics"]
             writes += [project.runtime_dir]
         case "api":
@@ -107,8 +103,9 @@ def file_rules_for(project: Project, role: SandboxRole) -> tuple[list[Path], lis
             reads += [state / "run.json", project.ledger_dir / "origin", project.ledger_dir / "vkey"]
             writes += [project.root / project.witness.folder, project.runtime_dir]
         case "vendor":
-            folders = {source.folder for source in project.sources.values() if source.address == "embedded"}
-            reads += [project.vendor_dir / name for name in ("host_key", "authorized_keys", *sorted(folders))]
+            reads += [project.vendor_dir / name for name in ("host_key", "authorized_keys")]
+            folders = [source.drop_folder(project.root) for source in project.sources.values()]
+            reads += sorted({folder for folder in folders if folder is not None})
     return reads, writes
 
 

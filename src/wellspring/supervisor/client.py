@@ -126,7 +126,7 @@ def clean_project(project: Project) -> list[Path]:
 
 def _configured_servers(project: Project) -> set[str]:
     """Return the optional servers that wellspring.toml configures."""
-    names = {"sftp"} if packages.embedded_sources(project) else set[str]()
+    names = packages.embedded_source_servers(project)
     return names | {*(("valkey",) if project.features else ()), *(("mlflow", "api") if project.models else ())}
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from wellspring.data.contracts import contract
+from wellspring.data.sources.registry import load_source_kind
 from wellspring.embedded import packages
 from wellspring.embedded.openbao_setup import is_bootstrap_complete
 from wellspring.errors import WellspringError
@@ -32,9 +33,10 @@ class HealthCheck(NamedTuple):
 
 
 def run_health_checks(project: Project) -> list[HealthCheck]:
-    """Check packages, contracts, policies, models, file owners, leftover servers and disk space."""
+    """Check packages, sources, contracts, policies, models, file owners, leftover servers and disk space."""
     checkers = (
         _check_packages,
+        _check_sources,
         _check_contracts,
         _check_policies,
         _check_models,
@@ -52,6 +54,15 @@ def _check_packages(project: Project) -> Iterator[HealthCheck]:
         yield HealthCheck(False, error.what, error.fix)
     else:
         yield HealthCheck(True, f"server programs found: {programs.openbao}, {programs.postgres}")
+
+
+def _check_sources(project: Project) -> Iterator[HealthCheck]:
+    for name, settings in project.sources.items():
+        problems = list(load_source_kind(settings.kind).find_problems(settings, project.root))
+        for problem in problems:
+            yield HealthCheck(False, f"source {name}: {problem.what}", problem.fix)
+        if not problems:
+            yield HealthCheck(True, f"source {name}: {settings.kind}, {settings.place}")
 
 
 def _check_contracts(project: Project) -> Iterator[HealthCheck]:

@@ -73,7 +73,7 @@ class Supervisor:
             self._bootstrap(openbao_process, initdb_process, programs.postgres)
         self._wait_until_ready(openbao_process)
         remaining = [self._postgres_process(programs.postgres)]
-        if packages.embedded_sources(project):
+        if "sftp" in packages.embedded_source_servers(project):
             sftp.create_vendor_dirs(project, privileges)
             remaining.append(self._sftp_process())
         remaining.append(self._python_process("witness", "witness"))

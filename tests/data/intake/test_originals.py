@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import stat
+import tracemalloc
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -38,7 +40,13 @@ def contract(**changes: object) -> DataContract:
 
 def landed(folder: Path, keys: Keyring, content: bytes, name: str = "medical_claim_1.csv") -> originals.StoredOriginal:
     return originals.store_original(
-        content, source="clearinghouse", name=name, contract=contract(), keys=keys, folder=folder, received=NOON
+        io.BytesIO(content),
+        source="clearinghouse",
+        name=name,
+        contract=contract(),
+        keys=keys,
+        folder=folder,
+        received=NOON,
     )
 
 
@@ -70,6 +78,67 @@ def test_the_same_bytes_under_the_same_name_are_the_same_drop(tmp_path: Path) ->
     assert first.digest != again.digest, "each landing has a key of its own"
     assert landed(tmp_path, keys, b"x\n1\n", name="other.csv").drop.id != first.drop.id
     assert landed(tmp_path, keys, b"x\n2\n").drop.id != first.drop.id
+
+
+class UnreadableFile:
+    """A file of two chunks that cannot be read to its end."""
+
+    def __init__(self) -> None:
+        self.chunks = [b"x" * originals.CHUNK_SIZE] * 2
+
+    def read(self, size: int) -> bytes:
+        if not self.chunks:
+            raise Refused("it changed", fix="again")
+        return self.chunks.pop()[:size]
+
+
+def test_a_file_that_fails_while_it_is_read_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="it changed"):
+        originals.store_original(
+            UnreadableFile(), source="s", name="a", contract=contract(), keys=Keyring(), folder=tmp_path, received=NOON
+        )
+    assert originals.list_originals(tmp_path) == ()
+
+
+class ShortReads(io.BytesIO):
+    """Returns at most 1,000 bytes at a time, as a network does."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        return super().read(min(size or 0, 1000))
+
+
+def test_short_reads_give_the_same_original(tmp_path: Path) -> None:
+    content, keys = os.urandom(originals.CHUNK_SIZE + 5), Keyring()
+    original = originals.store_original(
+        ShortReads(content), source="s", name="a", contract=contract(), keys=keys, folder=tmp_path, received=NOON
+    )
+    assert originals.read_original(original.drop, original.wrapped_key, keys=keys, folder=tmp_path) == content
+    assert original.drop.size == len(content)
+
+
+class EndlessZeros:
+    """A file of zeros of a given size, which is never whole in memory."""
+
+    def __init__(self, size: int) -> None:
+        self.remaining = size
+
+    def read(self, size: int) -> bytes:
+        block = bytes(min(size, self.remaining))
+        self.remaining -= len(block)
+        return block
+
+
+def test_storing_a_large_file_takes_memory_for_a_few_chunks(tmp_path: Path) -> None:
+    tracemalloc.start()
+    try:
+        originals.store_original(
+            EndlessZeros(64 << 20), source="s", name="a", contract=contract(), keys=Keyring(), folder=tmp_path,
+            received=NOON,
+        )  # fmt: skip
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 * originals.CHUNK_SIZE
 
 
 CHANGES = {

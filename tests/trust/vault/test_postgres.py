@@ -48,7 +48,7 @@ def stored(name: str = "a.csv", identifier: str = "clearinghouse-0") -> StoredDr
         contract_version="1.0.0",
         contract_digest="1" * 64,
     )
-    return StoredDrop(drop, NOON, "2" * 64, "wrapped", NOON + timedelta(days=7))
+    return StoredDrop(drop, NOON, "2" * 64, "wrapped", NOON + timedelta(days=7), "version-1")
 
 
 def fact(key: str) -> OutboxEntry:

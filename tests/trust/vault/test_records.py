@@ -27,6 +27,7 @@ def test_a_drop() -> None:
         "original_digest": item.original_digest,
         "wrapped_key": None,
         "retention_until": item.retention_until,
+        "identity": item.identity,
     }
     assert decode_stored_drop(row) == item._replace(wrapped_key=None)
 

@@ -1,9 +1,9 @@
-"""Store a fetched file unchanged: hashed, encrypted with its own data key, for the retention of its contract.
+"""Store a file of a source unchanged: hashed and encrypted while it is read, for the retention of its contract.
 
 An original is `magic | 7 random bytes | chunk ...`. Each chunk is 1 MiB of the file (the last may be shorter) under
 AES-256-GCM. Its nonce is `random | index (4 bytes) | 1 if it is the last, else 0` (STREAM: Hoang, Reyhanitabar, Rogaway
-and Vizár, 2015); the drop id, the index and the last flag are also associated data. Decryption fails for a chunk that
-is changed, moved, missing, repeated or from another drop, and for a truncated file.
+and Vizár, 2015); source and name of the file, the index and the last flag are also associated data. Decryption fails
+for a chunk that is changed, moved, missing, repeated or from another file, and for a truncated file.
 The key server wraps the data key. Only the enclave's database has the wrapped key: without that row the file cannot be
 decrypted.
 """
@@ -15,12 +15,12 @@ import os
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple, Protocol
 
 from wellspring.errors import CorruptedError, NotFound
 from wellspring.records.data import DataContract, Drop
 from wellspring.records.record import Digest
-from wellspring.runtime.files import fsync_folder, open_replacement
+from wellspring.runtime.files import fsync_folder, open_nameless
 from wellspring.trust.keys.port import DataKeys
 
 ORIGINALS_KEY_NAME = "originals"
@@ -39,6 +39,12 @@ class StoredOriginal(NamedTuple):
     retention_until: datetime
 
 
+class ByteReader(Protocol):
+    """Bytes in order: at most `size` at a time, b"" at the end."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
 def drop_id(source: str, name: str, digest: Digest) -> str:
     """Return the id of a drop. Fetching the same file again gives the same id."""
     text = "\0".join((source, name, digest))
@@ -46,7 +52,7 @@ def drop_id(source: str, name: str, digest: Digest) -> str:
 
 
 def store_original(
-    content: bytes,
+    content: ByteReader,
     *,
     source: str,
     name: str,
@@ -55,47 +61,52 @@ def store_original(
     folder: Path,
     received: datetime,
 ) -> StoredOriginal:
-    """Encrypt one file into `folder/<drop id>`, with fsync, and return its record.
+    """Encrypt one file into `folder/<drop id>`, with fsync, and return its record. It is never whole in memory.
 
-    A file that a crash left behind is replaced, because its key was not saved.
+    A file that a crash left behind is replaced, because its key was not saved. After an error nothing is left.
     received: UTC; known_since of the drop, and start of the retention of `contract.retention_days`.
     """
-    digest = hashlib.sha256(content).hexdigest()
-    drop = Drop(
+    data_key = keys.generate_data_key(ORIGINALS_KEY_NAME)
+    plain, ciphertext_hash = _HashingReader(content), hashlib.sha256()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with open_nameless(folder, mode=0o600) as (file, complete):
+        for chunk in _encrypt_chunks(plain, _original_key(data_key.plaintext), _file_label(source, name)):
+            ciphertext_hash.update(chunk)
+            file.write(chunk)
+        drop = _build_drop(source, name, contract, plain, received)
+        complete(folder / drop.id)
+    return StoredOriginal(
+        drop, ciphertext_hash.hexdigest(), data_key.wrapped, received + timedelta(days=contract.retention_days)
+    )
+
+
+def _build_drop(source: str, name: str, contract: DataContract, content: _HashingReader, received: datetime) -> Drop:
+    digest = content.hexdigest()
+    return Drop(
         tenant=contract.tenant,
         known_since=received,
         id=drop_id(source, name, digest),
         source=source,
         name=name,
         digest=digest,
-        size=len(content),
+        size=content.size,
         contract=contract.name,
         contract_version=contract.version,
         contract_digest=contract.digest,
-    )
-    data_key = keys.generate_data_key(ORIGINALS_KEY_NAME)
-    ciphertext_hash = hashlib.sha256()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with open_replacement(folder / drop.id, mode=0o600) as file:
-        for chunk in _encrypt_chunks(content, _original_key(data_key.plaintext), drop.id):
-            ciphertext_hash.update(chunk)
-            file.write(chunk)
-    return StoredOriginal(
-        drop, ciphertext_hash.hexdigest(), data_key.wrapped, received + timedelta(days=contract.retention_days)
     )
 
 
 def read_original(drop: Drop, wrapped_key: str, *, keys: DataKeys, folder: Path) -> bytes:
     """Decrypt the original of a drop. Raises NotFound without a file, CorruptedError if the content does not match."""
     try:
-        ciphertext = (folder / drop.id).read_bytes()
+        file = (folder / drop.id).open("rb")
     except FileNotFoundError:
         raise NotFound(
             f"the original of {drop.subject} does not exist", fix="ask the vendor to send it again"
         ) from None
-    content = b"".join(
-        _decrypt_chunks(ciphertext, _original_key(keys.unwrap_key(ORIGINALS_KEY_NAME, wrapped_key)), drop.id)
-    )
+    with file:
+        key = _original_key(keys.unwrap_key(ORIGINALS_KEY_NAME, wrapped_key))
+        content = b"".join(_decrypt_chunks(file, key, drop))
     if hashlib.sha256(content).hexdigest() != drop.digest:
         raise _corrupted_original(drop.id)
     return content
@@ -140,44 +151,71 @@ class RowCipher:
             ) from None
 
 
-def _encrypt_chunks(content: bytes, key: bytes, drop: str) -> Iterator[bytes]:
+class _HashingReader:
+    """Reads whole chunks and hashes them; `hexdigest` and `size` are of all bytes that were read."""
+
+    def __init__(self, content: ByteReader) -> None:
+        self._content = content
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    def read_chunk(self) -> bytes:
+        """Return the next CHUNK_SIZE bytes, fewer at the end."""
+        blocks: list[bytes] = []
+        missing = CHUNK_SIZE
+        while missing and (block := self._content.read(missing)):
+            self._hash.update(block)
+            blocks.append(block)
+            missing -= len(block)
+        self.size += CHUNK_SIZE - missing
+        return blocks[0] if len(blocks) == 1 else b"".join(blocks)
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()
+
+
+def _encrypt_chunks(content: _HashingReader, key: bytes, label: bytes) -> Iterator[bytes]:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     cipher = AESGCM(key)
     nonce_prefix = os.urandom(_NONCE_PREFIX_SIZE)
     yield _MAGIC + nonce_prefix
-    view = memoryview(content)
-    last_index = max(0, (len(content) - 1) // CHUNK_SIZE)
-    for chunk_index in range(last_index + 1):
-        nonce, associated_data = _nonce_and_data(nonce_prefix, drop, chunk_index, chunk_index == last_index)
-        yield cipher.encrypt(nonce, view[chunk_index * CHUNK_SIZE : (chunk_index + 1) * CHUNK_SIZE], associated_data)
+    chunk, chunk_index, is_last = content.read_chunk(), 0, False
+    while not is_last:
+        # The last chunk is known by the end of the file after it.
+        next_chunk = content.read_chunk()
+        is_last = not next_chunk
+        nonce, associated_data = _nonce_and_data(nonce_prefix, label, chunk_index, is_last)
+        yield cipher.encrypt(nonce, chunk, associated_data)
+        chunk, chunk_index = next_chunk, chunk_index + 1
 
 
-def _decrypt_chunks(ciphertext: bytes, key: bytes, drop: str) -> Iterator[bytes]:
+def _decrypt_chunks(file: BinaryIO, key: bytes, drop: Drop) -> Iterator[bytes]:
     from cryptography.exceptions import InvalidTag
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-    cipher = AESGCM(key)
-    start = len(_MAGIC) + _NONCE_PREFIX_SIZE
-    if len(ciphertext) < start + _TAG_SIZE or not ciphertext.startswith(_MAGIC):
-        raise _corrupted_original(drop)
-    nonce_prefix = ciphertext[len(_MAGIC) : start]
-    view = memoryview(ciphertext)[start:]
-    sealed_size = CHUNK_SIZE + _TAG_SIZE
-    last_index = (len(view) - 1) // sealed_size
+    cipher, label = AESGCM(key), _file_label(drop.source, drop.name)
+    head = file.read(len(_MAGIC) + _NONCE_PREFIX_SIZE)
+    sealed_size, remaining = CHUNK_SIZE + _TAG_SIZE, os.fstat(file.fileno()).st_size - len(head)
+    if remaining < _TAG_SIZE or not head.startswith(_MAGIC):
+        raise _corrupted_original(drop.id)
+    last_index = (remaining - 1) // sealed_size
     for chunk_index in range(last_index + 1):
-        nonce, associated_data = _nonce_and_data(nonce_prefix, drop, chunk_index, chunk_index == last_index)
+        nonce, associated_data = _nonce_and_data(head[len(_MAGIC) :], label, chunk_index, chunk_index == last_index)
         try:
-            yield cipher.decrypt(
-                nonce, view[chunk_index * sealed_size : (chunk_index + 1) * sealed_size], associated_data
-            )
+            yield cipher.decrypt(nonce, file.read(sealed_size), associated_data)
         except (InvalidTag, ValueError):
-            raise _corrupted_original(drop) from None
+            raise _corrupted_original(drop.id) from None
 
 
-def _nonce_and_data(nonce_prefix: bytes, drop: str, chunk_index: int, is_last: bool) -> tuple[bytes, bytes]:
+def _file_label(source: str, name: str) -> bytes:
+    """Return what ties the chunks of an original to its file; the id of the drop is known only after the last one."""
+    return "\0".join((source, name)).encode()
+
+
+def _nonce_and_data(nonce_prefix: bytes, label: bytes, chunk_index: int, is_last: bool) -> tuple[bytes, bytes]:
     tail = chunk_index.to_bytes(4, "big") + bytes([is_last])
-    return nonce_prefix + tail, b"wellspring original 1|" + drop.encode() + b"|" + tail
+    return nonce_prefix + tail, b"wellspring original 1|" + label + b"|" + tail
 
 
 def _original_key(data_key: bytes) -> bytes:

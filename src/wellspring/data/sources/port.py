@@ -1,37 +1,55 @@
-"""Interface of a source: a folder where a vendor delivers files."""
+"""Interface of a source: a place where a vendor delivers files, and how a kind of source is registered."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from wellspring.records.record import Digest
+from wellspring.errors import NotFound, Refused
+from wellspring.records.clock import Clock
+from wellspring.records.verdict import Reason, Verdict
+from wellspring.settings import SettingsKind, SourceSettings
 
-ByteProgress = Callable[[int, int], None]
-"""Called as (done, total), both in bytes."""
+_UNFINISHED_SUFFIXES = (".part", ".tmp")
 
 
 class RemoteFile(NamedTuple):
-    """One file in a source. modified: UTC, clock of the source. still_writing: the vendor may still be writing it."""
+    """One file in a source. modified: UTC, clock of the source. still_writing: the vendor may still be writing it.
+
+    identity: changes whenever the content changes (the version and the ETag of an object); empty where a source has
+    no such thing, and then size and `modified` decide.
+    """
 
     name: str
     size: int
     modified: datetime
     still_writing: bool
+    identity: str = ""
 
 
-class FetchedFile(NamedTuple):
-    """The content of one file, which did not change during the read. digest: SHA-256 of `content`."""
+class FileStream(Protocol):
+    """An open file: what it is, and its bytes in order."""
 
-    content: bytes
-    digest: Digest
-    modified: datetime
+    @property
+    def file(self) -> RemoteFile: ...
+
+    def read(self, size: int, /) -> bytes:
+        """Return the next bytes, at most `size`; b"" at the end.
+
+        Raises, instead of returning the end, Refused (`still_writing`) if the file changed while it was read, and
+        NotFound if it was deleted. So whoever has read to the end has the content of one unchanged file.
+        """
+        ...
 
 
 class FileSource(Protocol):
-    """Lists and fetches files. Raises Unavailable (no response; retry later), Refused (authentication failed, or the
-    host key is not the pinned one)."""
+    """Lists and reads files. Raises Unavailable (no response; retry later), Refused (authentication failed, or the
+    server is not the one that the project names)."""
 
     def list(self) -> tuple[RemoteFile, ...]:
         """List the files, oldest first. Skips dotfiles, `.part`, `.tmp`, folders and links."""
@@ -41,10 +59,99 @@ class FileSource(Protocol):
         """Return the attributes of one file. Raises NotFound."""
         ...
 
-    def fetch(self, name: str, *, progress: ByteProgress | None = None) -> FetchedFile:
-        """Read one whole file.
+    def open(self, name: str) -> AbstractContextManager[FileStream]:
+        """Open a file for reading, in bounded memory.
 
-        Raises NotFound if it does not exist, or was deleted during the read; Refused with an `inconclusive` verdict
-        (reason `still_writing`) if it changed during the read, or may still be being written.
+        Raises NotFound if it does not exist; Refused with an `inconclusive` verdict: `still_writing` if it may still be
+        being written, `too_large` if it has more than `max_bytes`.
         """
         ...
+
+
+class SourceContext(NamedTuple):
+    """What a kind of source gets to open one source. root: of the project. credentials: its secret, by key."""
+
+    name: str
+    settings: SourceSettings
+    root: Path
+    credentials: Mapping[str, str]
+    clock: Clock
+
+
+class SecretKey(NamedTuple):
+    """One key of a source's credentials. multiline: it cannot be typed at a prompt."""
+
+    name: str
+    required: bool = True
+    multiline: bool = False
+
+
+class SourceProblem(NamedTuple):
+    """A fault of a source that `wellspring doctor` reports, and its repair."""
+
+    what: str
+    fix: str
+
+
+def _find_no_problems(_settings: SourceSettings, _root: Path) -> Iterable[SourceProblem]:
+    return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceKind(SettingsKind):
+    """A kind of source, as its package registers it under the entry point group `wellspring.sources`.
+
+    packages: modules that `open` imports. install: the command that installs them. secret_keys: of its credentials.
+    template: its table in the wellspring.toml of a new project, without the header.
+    find_problems: checks that need no server and no secret; root: of the project.
+    """
+
+    open: Callable[[SourceContext], FileSource]
+    packages: tuple[str, ...] = ()
+    install: str = ""
+    secret_keys: tuple[SecretKey, ...] = ()
+    template: str = ""
+    find_problems: Callable[[SourceSettings, Path], Iterable[SourceProblem]] = _find_no_problems
+
+
+def is_ignored(name: str) -> bool:
+    """Return whether a name is a dotfile or has the suffix of an unfinished file."""
+    return name.startswith(".") or name.lower().endswith(_UNFINISHED_SUFFIXES)
+
+
+def is_unsafe(name: str) -> bool:
+    """Return whether a name has control characters, or parts that a path would resolve (`..`, empty, a backslash)."""
+    if any(unicodedata.category(character) in {"Cc", "Cf", "Zl", "Zp"} for character in name):
+        return True
+    return "\\" in name or any(part in {"", ".", ".."} for part in name.split("/"))
+
+
+def file_not_found(source: str, name: str) -> NotFound:
+    """Return the error for a name that a source does not have."""
+    return NotFound(f"source {source!r} has no file {name!r}", fix="list the source again")
+
+
+def file_still_writing(source: str, name: str) -> Refused:
+    """Return the error for a file that changed while it was read, or may still be being written."""
+    reason = Reason(code="still_writing", message="it changed during the read, or just before")
+    return Refused(
+        f"{name!r} of source {source!r} is still being written",
+        fix="try again when the vendor has finished it",
+        verdict=Verdict(subject=f"source:{source}", outcome="inconclusive", reasons=(reason,)),
+    )
+
+
+def check_size(source: str, name: str, size: int, *, max_bytes: int) -> None:
+    """Raise Refused (`too_large`) for a file that has more bytes than its source allows."""
+    if size <= max_bytes:
+        return
+    message = f"it has {size:,} bytes, more than the limit of {max_bytes:,} (max_bytes of [sources.{source}])"
+    raise Refused(
+        f"{name!r} of source {source!r} is too large: {message}",
+        fix="ask the vendor for smaller files, or raise the limit if this machine has the memory to parse such a file",
+        verdict=Verdict(
+            subject=f"source:{source}",
+            outcome="inconclusive",
+            reasons=(Reason(code="too_large", message=message, count=size),),
+        ),
+    )

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS drops (
     id text PRIMARY KEY, source text NOT NULL, name text NOT NULL, record jsonb NOT NULL, modified timestamptz NOT NULL,
-    original_digest text NOT NULL, wrapped_key text, retention_until timestamptz NOT NULL, UNIQUE (source, name));
+    original_digest text NOT NULL, wrapped_key text, retention_until timestamptz NOT NULL, identity text NOT NULL,
+    UNIQUE (source, name));
 CREATE TABLE IF NOT EXISTS admissions (
     drop_id text NOT NULL REFERENCES drops, replay_number integer NOT NULL, contract_digest text NOT NULL,
     known_since timestamptz NOT NULL, verdict jsonb NOT NULL, received bigint NOT NULL, admitted bigint NOT NULL,
@@ -102,7 +103,7 @@ class VaultStore:
     def save_drop(self, stored_drop: StoredDrop, outbox_entry: OutboxEntry) -> None:
         with self._transaction() as connection:
             connection.execute(
-                "INSERT INTO drops VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+                "INSERT INTO drops VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
                 (
                     stored_drop.drop.id,
                     stored_drop.drop.source,
@@ -112,14 +113,17 @@ class VaultStore:
                     stored_drop.original_digest,
                     stored_drop.wrapped_key,
                     stored_drop.retention_until,
+                    stored_drop.identity,
                 ),
             )
             _insert_outbox_entry(connection, outbox_entry)
 
-    def update_modified(self, drop: str, modified: datetime) -> None:
-        """Store the new modification time of an unchanged file at its source."""
+    def update_file_state(self, drop: str, modified: datetime, identity: str) -> None:
+        """Store the new modification time and identity of an unchanged file at its source."""
         with self._transaction() as connection:
-            connection.execute("UPDATE drops SET modified = %s WHERE id = %s", (modified, drop))
+            connection.execute(
+                "UPDATE drops SET modified = %s, identity = %s WHERE id = %s", (modified, identity, drop)
+            )
 
     def destroy_key(self, drop: str, outbox_entry: OutboxEntry) -> None:
         """Delete the wrapped key and quarantined rows of a drop; rows of an unsettled replay stay, without values."""

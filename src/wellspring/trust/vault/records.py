@@ -26,13 +26,14 @@ class OutboxEntry(NamedTuple):
 
 
 class StoredDrop(NamedTuple):
-    """A stored drop. modified: by the source's clock. wrapped_key: None after its retention ended."""
+    """A stored drop. modified, identity: of its file, by the source. wrapped_key: None after its retention ended."""
 
     drop: Drop
     modified: datetime
     original_digest: Digest
     wrapped_key: str | None
     retention_until: datetime
+    identity: str = ""
 
 
 class AdmissionPart(NamedTuple):
@@ -84,6 +85,7 @@ def decode_stored_drop(row: dict[str, Any]) -> StoredDrop:
         row["original_digest"],
         row["wrapped_key"],
         row["retention_until"],
+        row["identity"],
     )
 
 

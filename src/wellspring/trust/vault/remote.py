@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -55,6 +55,12 @@ class EnclaveClient:
     def list_quarantined(self, drop: str | None = None) -> tuple[QuarantinedRow, ...]:
         value, _ = self._call({"op": "list_quarantined", "drop": drop})
         return tuple(QuarantinedRow.model_validate(row) for row in cast(list[JsonValue], value))
+
+    def store_credentials(self, source: str, values: Mapping[str, str]) -> tuple[str, ...]:
+        """Replace the credentials of a source, and return the names of their keys; for the owner's command line."""
+        requested_values: dict[str, JsonValue] = {**values}
+        value, _ = self._call({"op": "store_credentials", "source": source, "values": requested_values})
+        return tuple(str(key) for key in cast(list[JsonValue], value))
 
     def tokenize_values(
         self, domain: str, values: Sequence[str], *, purpose: str, conversation_id: str | None = None

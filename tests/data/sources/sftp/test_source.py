@@ -10,9 +10,9 @@ import asyncssh
 import pytest
 
 from tests.builders.sftp_vendor import Vendor
-from wellspring.data.sources.sftp import SftpSource
+from wellspring.data.sources.sftp.settings import SftpSettings
+from wellspring.data.sources.sftp.source import SftpSource, find_address
 from wellspring.errors import NotFound, Refused, Unavailable
-from wellspring.records.clock import SystemClock
 
 
 @pytest.fixture
@@ -73,24 +73,29 @@ def test_a_server_that_is_gone_is_unavailable(tmp_path: Path) -> None:
         source.list()
 
 
-def test_oversized_file_is_refused(vendor: Vendor) -> None:
-    vendor.put("a.csv", b"x" * 1001)
-    with pytest.raises(Refused, match="more than the limit of 1,000"):
-        vendor.source(largest=1000).fetch("a.csv")
+def test_embedded_vendor_address_comes_from_its_pinned_key(tmp_path: Path) -> None:
+    pinned = tmp_path / "known_hosts"
+    embedded = SftpSettings(kind="sftp")
+    with pytest.raises(Unavailable, match="not running"):
+        find_address("clearinghouse", embedded, pinned)
+    pinned.write_text("[127.0.0.1]:2222 ssh-ed25519 AAAA\n")
+    assert find_address("clearinghouse", embedded, pinned) == ("127.0.0.1", 2222)
+    pinned.write_text("[127.0.0.1]:3333 ssh-ed25519 AAAA\n")
+    assert find_address("clearinghouse", embedded, pinned) == ("127.0.0.1", 3333), "it is read for each connection"
 
 
-def test_address_is_resolved_for_each_call(vendor: Vendor) -> None:
-    requests = []
-    source = SftpSource(
-        "clearinghouse",
-        address=lambda: requests.append(1) or ("127.0.0.1", vendor.port),  # type: ignore[func-returns-value]
-        user="wellspring",
-        folder="/outbox",
-        private_key=vendor.user_key,
-        known_hosts=vendor.known_hosts,
-        settle_seconds=0,
-        clock=SystemClock(),
-    )
-    source.list()
-    source.list()
-    assert len(requests) == 2
+@pytest.mark.parametrize(("written", "port"), [("sftp.example.com:2022", 2022), ("sftp.example.com", 22)])
+def test_the_port_of_a_server_elsewhere_is_22_unless_it_is_set(tmp_path: Path, written: str, port: int) -> None:
+    settings = SftpSettings(kind="sftp", address=written)
+    assert find_address("clearinghouse", settings, tmp_path / "known_hosts") == ("sftp.example.com", port)
+
+
+def test_a_server_that_fails_during_the_read_is_unavailable(vendor: Vendor) -> None:
+    def fail(_name: str, offset: int) -> None:
+        if offset > 1 << 20:
+            raise OSError
+
+    vendor.put("a.csv", b"x" * (3 << 20))
+    vendor.on_read = fail
+    with vendor.source().open("a.csv") as stream, pytest.raises(Unavailable, match="does not answer"):
+        list(iter(lambda: stream.read(1 << 20), b""))

@@ -1,0 +1,81 @@
+"""Find the implementations of an extension point by entry point: those of wellspring and those of other packages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from importlib.metadata import EntryPoint, entry_points
+from typing import Generic, TypeVar
+
+from wellspring.errors import ProjectError, suggest_name
+
+Implementation = TypeVar("Implementation")
+
+
+class PluginRegistry(Generic[Implementation]):
+    """Load the implementations that packages register under one entry point group, by name, when they are needed.
+
+    group: `wellspring.online_stores`. implementation: the class of which each entry must be an instance. noun: what one
+    is called in an error ("online store").
+    """
+
+    def __init__(self, group: str, implementation: type[Implementation], *, noun: str) -> None:
+        self._group = group
+        self._implementation = implementation
+        self._noun = noun
+
+    def names(self) -> list[str]:
+        """List the registered names, without loading any of them."""
+        return sorted(self._entry_points)
+
+    def load(self, name: str) -> Implementation:
+        """Import one implementation. Raises ProjectError: unknown, registered twice, or a package is missing."""
+        registered = self._entry_points.get(name)
+        if not registered:
+            raise ProjectError(f"unknown {self._noun} {name!r}", fix=suggest_name(name, self._entry_points))
+        if len(registered) > 1:
+            packages = " and ".join(_package_of(entry_point) for entry_point in registered)
+            raise ProjectError(
+                f"{self._noun} {name!r} is registered twice: by {packages}", fix="uninstall one of the two packages"
+            )
+        return self._import(registered[0])
+
+    @cached_property
+    def _entry_points(self) -> Mapping[str, list[EntryPoint]]:
+        by_name: dict[str, list[EntryPoint]] = {}
+        for entry_point in entry_points(group=self._group):
+            registered = by_name.setdefault(entry_point.name, [])
+            # A package that is on the path twice registers the same object twice.
+            if not any(_is_same(entry_point, known_entry) for known_entry in registered):
+                registered.append(entry_point)
+        return by_name
+
+    def _import(self, entry_point: EntryPoint) -> Implementation:
+        try:
+            loaded = entry_point.load()
+        except ModuleNotFoundError as exc:
+            raise ProjectError(
+                f"{self._noun} {entry_point.name!r} needs the package {exc.name}, which is not installed",
+                fix=f"install it: pip install {(exc.name or '').partition('.')[0]}",
+            ) from None
+        except (ImportError, AttributeError):
+            raise ProjectError(
+                f"{self._noun} {entry_point.name!r} of {_package_of(entry_point)} cannot be imported "
+                f"({entry_point.value})",
+                fix=f"install a version of {_package_of(entry_point)} that fits this wellspring",
+            ) from None
+        if not isinstance(loaded, self._implementation):
+            raise ProjectError(
+                f"{self._noun} {entry_point.name!r} of {_package_of(entry_point)} is not a "
+                f"{self._implementation.__name__} ({entry_point.value})",
+                fix=f"see docs/extending.md, and correct the entry point in {self._group}",
+            )
+        return loaded
+
+
+def _package_of(entry_point: EntryPoint) -> str:
+    return entry_point.dist.name if entry_point.dist is not None else "an unknown package"
+
+
+def _is_same(first: EntryPoint, second: EntryPoint) -> bool:
+    return (first.value, _package_of(first)) == (second.value, _package_of(second))

@@ -1,0 +1,58 @@
+"""Base classes of the tables in wellspring.toml that more than one module defines: each kind of source has its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SOURCE_KINDS_GROUP = "wellspring.sources"
+"""The entry point group in which packages register kinds of sources."""
+
+
+class SettingsSection(BaseModel):
+    """Base of the tables of wellspring.toml; an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SourceSettings(SettingsSection):
+    """[sources.NAME]: the keys that each kind of source has; a kind adds its own keys in a subclass.
+
+    settle_seconds: skip files modified less than this long ago, by the clock of the source.
+    max_bytes: a larger file is not read; the other files continue.
+    """
+
+    kind: str
+    settle_seconds: float = Field(default=5.0, ge=0)
+    max_bytes: int = Field(default=2 << 30, gt=0)
+
+    @property
+    def embedded_server(self) -> str | None:
+        """Name of the server of `wellspring up` that serves this source; None for a server elsewhere."""
+        return None
+
+    @property
+    def place(self) -> str:
+        """Where a vendor puts the files, for a sentence: `outbox of sftp.example.com`."""
+        return self.kind
+
+    def drop_folder(self, root: Path) -> Path | None:  # noqa: ARG002
+        """Return the local folder whose files an embedded server serves; None without one. root: of the project."""
+        return None
+
+    def readable_paths(self, root: Path) -> tuple[Path, ...]:  # noqa: ARG002
+        """List the files that the enclave must be able to read for this source; it can open no others."""
+        return ()
+
+    def secret_path(self, name: str) -> str | None:
+        """Return the path in OpenBao of the credentials of the source with this name; None without credentials."""
+        return f"enclave/sources/{name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettingsKind:
+    """What an entry point registers for a kind of table: at least the class of its settings."""
+
+    settings: type[SourceSettings]
