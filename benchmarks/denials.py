@@ -42,7 +42,7 @@ from wellspring.models.evaluation import evaluate, gate
 from wellspring.models.spec import definition
 from wellspring.models.training import fit
 from wellspring.records.clock import SystemClock
-from wellspring.records.data import Edition
+from wellspring.records.lake import Edition
 from wellspring.records.record import format_instant
 from wellspring.trust.tokenization import Tokenizer
 

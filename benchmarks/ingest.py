@@ -27,7 +27,7 @@ from benchmarks.vendor import Vendor, vendor
 from examples.health_plan import population
 from wellspring.data.contracts.contract import load_contract
 from wellspring.records.clock import SystemClock
-from wellspring.records.data import DataContract
+from wellspring.records.contracts import DataContract
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "health_plan"

@@ -23,7 +23,8 @@ from wellspring.lake.lake import Lake
 from wellspring.lake.staging import SYSTEM_COLUMNS, add_system_columns, snapshot_properties, sort_rows
 from wellspring.lake.write_audit import audit_write
 from wellspring.records.clock import SystemClock
-from wellspring.records.data import AdmissionResult, DataContract
+from wellspring.records.contracts import DataContract
+from wellspring.records.ingestion import AdmissionResult
 from wellspring.records.trust import Ref
 from wellspring.records.verdict import Verdict
 from wellspring.stores.objects.disk import DiskBlobStore

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from wellspring.project import Project as Project
     from wellspring.project import load_project as load_project
     from wellspring.records.clock import Clock as Clock
-    from wellspring.records.data import DataContract as DataContract
-    from wellspring.records.data import Drop as Drop
-    from wellspring.records.data import Edition as Edition
-    from wellspring.records.data import RowAccount as RowAccount
+    from wellspring.records.contracts import DataContract as DataContract
+    from wellspring.records.ingestion import Drop as Drop
+    from wellspring.records.ingestion import RowAccount as RowAccount
+    from wellspring.records.lake import Edition as Edition
     from wellspring.records.trust import Entry as Entry
     from wellspring.records.verdict import Reason as Reason
     from wellspring.records.verdict import Verdict as Verdict
@@ -46,7 +46,9 @@ _EXPORTS = {
         "TimeSplit",
     ),
     "wellspring.project": ("load_project", "Project"),
-    "wellspring.records.data": ("DataContract", "Drop", "Edition", "RowAccount"),
+    "wellspring.records.contracts": ("DataContract",),
+    "wellspring.records.ingestion": ("Drop", "RowAccount"),
+    "wellspring.records.lake": ("Edition",),
     "wellspring.records.trust": ("Entry",),
     "wellspring.records.verdict": ("Reason", "Verdict"),
     "wellspring.records.clock": ("Clock",),

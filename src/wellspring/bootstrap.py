@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from wellspring.models.tracking.mlflow import MlflowRegistry
     from wellspring.models.training.train import ModelStore
     from wellspring.observe.recorder import StepRecorder
-    from wellspring.records.data import DataContract, FeatureViews
+    from wellspring.records.features import FeatureViews
+    from wellspring.records.contracts import DataContract
     from wellspring.records.models import Release
     from wellspring.records.record import Digest
     from wellspring.serving.release_cache import LoadedRelease, TokenDomains
     from wellspring.serving.service import ServiceDependencies
-    from wellspring.stores.online.redis import OnlineWriter
+    from wellspring.stores.online.port import OnlineWriter
     from wellspring.trust.keys.port import DataKeys, LogSigner
     from wellspring.trust.ledger.index import LedgerIndex
     from wellspring.trust.ledger.sequencer import Sequencer
@@ -178,13 +179,12 @@ def open_platform(project: Project, credential: Credential, *, clock: Clock | No
 @contextmanager
 def open_online_writer(platform: Platform) -> Iterator[OnlineWriter]:
     """Open the online store for writing. Raises Unavailable when it is down."""
-    from wellspring.stores.online.redis import OnlineWriter
+    from wellspring.stores.online.port import StoreLogin
+    from wellspring.stores.online.registry import load_online_store
 
-    credentials = platform.secrets.read_secret("worker/valkey")
-    project = platform.project
-    writer = OnlineWriter(
-        project.socket_path("valkey"), project.name, user=credentials["user"], password=credentials["password"]
-    )
+    store = load_online_store(platform.project)
+    credentials = platform.secrets.read_secret(f"worker/{store.secret}")
+    writer = store.open_writer(platform.project, StoreLogin(credentials["user"], credentials["password"]))
     try:
         yield writer
     finally:
@@ -269,16 +269,18 @@ def open_serving(
     from wellspring.serving.policy_reloader import PolicyReloader
     from wellspring.serving.release_cache import ReleaseCache
     from wellspring.serving.service import ServiceDependencies
-    from wellspring.stores.online.redis import OnlineReader
+    from wellspring.stores.online.port import StoreLogin
+    from wellspring.stores.online.registry import load_online_store
     from wellspring.trust.answer_signing import AnswerSigner
     from wellspring.trust.identity.openbao import login_service
     from wellspring.trust.keys.openbao import OpenBaoSigner
     from wellspring.trust.secrets.openbao import OpenBaoSecretStore
     from wellspring_verify import notes
 
-    socket = project.socket_path("openbao")
+    socket, online_store = project.socket_path("openbao"), load_online_store(project)
     with login_service(socket, role_id=credential.role_id, wrapped_secret_id=credential.wrapped) as session:
-        store_login = OpenBaoSecretStore(session).read_secret("api/valkey")
+        secret = OpenBaoSecretStore(session).read_secret(f"api/{online_store.secret}")
+        store_login = StoreLogin(secret["user"], secret["password"])
         model_public_key = OpenBaoSigner(session, "models").public_key()
     with open_ledger(project, service="api", clock=clock) as ledger:
         step, clock = ledger.step, ledger.clock
@@ -298,9 +300,7 @@ def open_serving(
             answer_signer=AnswerSigner(step=step, clock=clock),
             editions=EditionStore(project.lake_dir / "editions"),
             load_views=loaders.load_views,
-            open_reader=lambda views: OnlineReader(
-                project.socket_path("valkey"), views, user=store_login["user"], password=store_login["password"]
-            ),
+            open_reader=lambda views: online_store.open_reader(project, views, store_login),
             load_token_domains=loaders.load_token_domains,
             step=step,
             clock=clock,

@@ -56,9 +56,13 @@ class DbtSettings(SettingsSection):
 
 
 class FeatureSettings(SettingsSection):
-    """[features]: the Feast definitions, relative to the project root; this table makes `up` start the online store."""
+    """[features]: the Feast definitions, relative to the project root; this table makes `up` start the online store.
+
+    online_store: name of an adapter, registered as an entry point of the group `wellspring.online_stores`.
+    """
 
     definitions: Path = Path("features.py")
+    online_store: str = "redis"
 
 
 class ModelSettings(SettingsSection):

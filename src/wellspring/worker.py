@@ -32,12 +32,12 @@ from wellspring.bootstrap import (
 )
 from wellspring.data.features.materialize import engine_input, read_table_schema
 from wellspring.data.features.views import load_views_by_digest
-from wellspring.errors import NotFound, ProjectError, Refused, Unavailable, WellspringError
+from wellspring.errors import NotFound, ProjectError, Refused, Unavailable, WellspringError, suggest_name
 from wellspring.models.releases.history import list_release_periods
 from wellspring.models.releases.store import ReleaseStore
 from wellspring.models.spec.artifact import list_candidates, read_artifact, read_candidate
 from wellspring.models.spec.definition import list_models
-from wellspring.project import Project, suggest_name
+from wellspring.project import Project
 from wellspring.records.record import format_instant
 from wellspring.runtime.process import Credential, build_argument_parser
 from wellspring.runtime.sandbox import confine_process

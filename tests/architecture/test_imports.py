@@ -85,7 +85,7 @@ def test_the_verifier_loads_only_the_standard_library_and_one_crypto_library(mod
 
 
 def test_reading_a_project_loads_nothing_heavy():
-    assert modules("import wellspring.project, wellspring.records.data, wellspring.errors") & HEAVY == set()
+    assert modules("import wellspring.project, wellspring.records.ingestion, wellspring.errors") & HEAVY == set()
 
 
 def command() -> str:

@@ -11,6 +11,7 @@ TESTS = repository.ROOT / "tests"
 UNMIRRORED = {"architecture", "mutation", "builders", "ports", "journeys", "crash", "phi", "schemas", "examples"}
 # A source file without a test file of its own, and where it is tested instead.
 ELSEWHERE = {
+    "wellspring/records/contracts.py": "frozen records; tests/data/contracts/test_contract.py",
     "wellspring/records/clock.py": "two lines; every test that passes a clock",
     "wellspring/records/verdict.py": "frozen records without behavior",
     "wellspring/records/trust.py": "frozen records; tests/trust/ledger/test_journal.py",

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from wellspring.records.data import ContractColumn, DataContract
+from wellspring.records.contracts import ContractColumn, DataContract
 
 EXPECTED = datetime(2026, 11, 25, 15, 0, tzinfo=UTC)
 

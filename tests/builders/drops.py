@@ -9,7 +9,8 @@ from typing import Any
 import pyarrow as pa
 
 from wellspring.lake import table_hash
-from wellspring.records.data import AdmissionResult, ContractColumn, DataContract, Drop
+from wellspring.records.contracts import ContractColumn, DataContract
+from wellspring.records.ingestion import AdmissionResult, Drop
 from wellspring.records.verdict import Verdict
 
 LANDED = datetime(2026, 11, 25, 9, 30, tzinfo=UTC)

@@ -24,7 +24,7 @@ from wellspring.observe.metrics import StepMetrics
 from wellspring.observe.recorder import StepRecorder
 from wellspring.project import load_project
 from wellspring.records.clock import Clock
-from wellspring.records.data import DataContract
+from wellspring.records.contracts import DataContract
 from wellspring.records.trust import Entry
 from wellspring.trust.ledger import journal
 from wellspring.trust.ledger.journal import Journal

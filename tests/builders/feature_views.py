@@ -8,7 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from wellspring.records.data import Edition, FeatureSpec, FeatureViews, FeatureViewSpec, TableSnapshot
+from wellspring.records.features import FeatureSpec, FeatureViews, FeatureViewSpec
+from wellspring.records.lake import Edition, TableSnapshot
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 TYPES = {"int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_(), "string": pa.string()}

@@ -28,7 +28,8 @@ from wellspring.models.spec import artifact
 from wellspring.models.spec.artifact import FeatureInput, InferenceSpec, PlattCalibration
 from wellspring.models.tracking.mlflow import LiveVersion
 from wellspring.records.clock import Clock
-from wellspring.records.data import Edition, FeatureRow, FeatureViews, FeatureViewSpec, TableSnapshot
+from wellspring.records.features import FeatureRow, FeatureViews, FeatureViewSpec
+from wellspring.records.lake import Edition, TableSnapshot
 from wellspring.records.models import Candidate, Release
 from wellspring.records.observe import Recorder
 from wellspring.records.trust import Ref
@@ -39,7 +40,7 @@ from wellspring.serving.release_cache import LoadedRelease, ReleaseCache
 from wellspring.serving.scorer import Scorer
 from wellspring.serving.service import PredictionResult, PredictionService, ServiceDependencies
 from wellspring.stores.objects.disk import DiskContentStore
-from wellspring.stores.online.redis import LiveMarker
+from wellspring.stores.online.port import LiveMarker
 from wellspring.trust.answer_signing import AnswerSigner
 from wellspring.trust.approvals import record_approval, record_proposal
 from wellspring.trust.identity.port import Principal

@@ -8,7 +8,7 @@ from wellspring.cli import cli
 from wellspring.cli.context import run_command
 from wellspring.data.contracts import contract
 from wellspring.records.clock import SystemClock
-from wellspring.records.data import DataContract
+from wellspring.records.contracts import DataContract
 
 HEADER = (
     "order_id,customer_id,born_dob,mail,first_name,zip,note,kind,code,price,pieces,gift,ordered_on,late,recorded_at"

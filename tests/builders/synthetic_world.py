@@ -27,7 +27,8 @@ from wellspring.models.spec.definition import (
     TimeSplit,
 )
 from wellspring.models.training import train
-from wellspring.records.data import Edition, FeatureSpec, FeatureViews, FeatureViewSpec, TableSnapshot
+from wellspring.records.features import FeatureSpec, FeatureViews, FeatureViewSpec
+from wellspring.records.lake import Edition, TableSnapshot
 from wellspring.records.models import Candidate, Estimate, EvaluationReport
 from wellspring.records.trust import Ref
 from wellspring.records.verdict import Verdict

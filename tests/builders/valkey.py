@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from wellspring.records.data import FeatureViews
-from wellspring.stores.online.redis import OnlineReader, OnlineWriter
+from wellspring.records.features import FeatureViews
+from wellspring.stores.online.redis.reader import RedisReader
+from wellspring.stores.online.redis.writer import RedisWriter
 
 USER, PASSWORD = "worker", "not-a-secret-of-anybody"
 
@@ -65,11 +66,17 @@ class Valkey:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
-    def writer(self, project: str = "acme") -> OnlineWriter:
-        return OnlineWriter(self.socket, project, user=USER, password=PASSWORD)
+    def writer(self, project: str = "acme") -> RedisWriter:
+        return RedisWriter(self.socket, project, user=USER, password=PASSWORD)
 
-    def reader(self, views: FeatureViews, *, deadline: float = 5.0, most: int = 10_000) -> OnlineReader:
-        return OnlineReader(self.socket, views, user=USER, password=PASSWORD, deadline=deadline, max_pending=most)
+    def reader(self, views: FeatureViews, *, deadline: float = 5.0, most: int = 10_000) -> RedisReader:
+        return RedisReader(self.socket, views, user=USER, password=PASSWORD, deadline=deadline, max_pending=most)
+
+    def empty(self) -> None:
+        """Remove all rows."""
+        with self.raw() as bare:
+            bare.sendall(b"FLUSHALL\r\n")
+            assert bare.recv(100) == b"+OK\r\n"
 
     def raw(self) -> socket.socket:
         """Open a bare connection, logged in."""

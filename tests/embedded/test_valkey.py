@@ -13,7 +13,8 @@ from tests.builders import feature_views, projects
 from wellspring.embedded import layout, packages, valkey
 from wellspring.project import Project
 from wellspring.runtime.privileges import detect_privileges, service_environment
-from wellspring.stores.online.redis import OnlineReader, OnlineWriter
+from wellspring.stores.online.redis.reader import RedisReader
+from wellspring.stores.online.redis.writer import RedisWriter
 from wellspring.supervisor.managed_process import ManagedProcess
 
 pytestmark = pytest.mark.live
@@ -160,7 +161,7 @@ def test_a_killed_store_keeps_its_rows(store: Store):
 def test_the_worker_and_api_users_have_all_permissions_they_need(store: Store):
     """The worker writes rows and sets the live edition with its user; the API reads rows with its own."""
     path, history = store.project.socket_path("valkey"), feature_views.view()
-    writer = OnlineWriter(path, "acme", user=valkey.WRITER_USER, password=store.passwords[valkey.WRITER_USER])
+    writer = RedisWriter(path, "acme", user=valkey.WRITER_USER, password=store.passwords[valkey.WRITER_USER])
     try:
         key = (feature_views.token(1),)
         table = feature_views.rows(history, [{"member_id": feature_views.token(index)} for index in range(3)])
@@ -174,7 +175,7 @@ def test_the_worker_and_api_users_have_all_permissions_they_need(store: Store):
         writer.close()
 
     async def look() -> Any:
-        reader = OnlineReader(
+        reader = RedisReader(
             path, views, user=valkey.READER_USER, password=store.passwords[valkey.READER_USER], deadline=5
         )
         try:

@@ -10,7 +10,7 @@ from tests.data.intake.test_originals import contract
 from tests.trust.vault.test_postgres import stored
 from wellspring.enclave.decryption import Decryptor
 from wellspring.errors import NotFound, Refused
-from wellspring.records.data import ContractColumn
+from wellspring.records.contracts import ContractColumn
 
 pytestmark = pytest.mark.live
 

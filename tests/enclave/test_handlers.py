@@ -10,7 +10,7 @@ from tests.builders.recording_step import RecordingStep
 from tests.trust.vault.test_protocol import DROP, NOON
 from wellspring.enclave.handlers import BREAK_GLASS_OPERATIONS, intake_handlers, vault_handlers
 from wellspring.errors import Refused
-from wellspring.records.data import AdmissionResult, QuarantinedRow, SourceFile
+from wellspring.records.ingestion import AdmissionResult, QuarantinedRow, SourceFile
 from wellspring.records.verdict import Verdict
 from wellspring.trust.vault import protocol
 from wellspring.trust.vault.port import ProgressCallback

@@ -16,7 +16,7 @@ from wellspring.data.contracts import contract as contracts
 from wellspring.enclave import intake
 from wellspring.errors import Refused
 from wellspring.lake import table_hash
-from wellspring.records.data import DataContract
+from wellspring.records.contracts import DataContract
 from wellspring.trust.tokenization import Tokenizer
 
 TOKENS = Tokenizer({"claim": (1, os.urandom(32))})

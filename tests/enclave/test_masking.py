@@ -6,7 +6,7 @@ import pytest
 
 from tests.data.intake.test_originals import contract
 from wellspring.enclave.masking import EMPTY_VALUE, HIDDEN_VALUE, mask_row
-from wellspring.records.data import ContractColumn
+from wellspring.records.contracts import ContractColumn
 
 COLUMNS = (
     ContractColumn(name="claim_id", type="string", egress="token", domain="claim", classification="identifier"),

@@ -13,7 +13,7 @@ from tests.trust.vault.test_postgres import part, stored
 from wellspring.enclave import outbox
 from wellspring.enclave.intake import ProcessedDrop, QuarantineReason
 from wellspring.errors import Unavailable
-from wellspring.records.data import ContractColumn
+from wellspring.records.contracts import ContractColumn
 from wellspring.records.verdict import Reason, Verdict
 from wellspring.trust.vault.records import OutboxEntry
 

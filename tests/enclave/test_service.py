@@ -12,7 +12,7 @@ import pytest
 
 from tests.builders.enclave import ProjectFixture
 from wellspring.errors import CorruptedError, NotFound, Refused
-from wellspring.records.data import AdmissionResult
+from wellspring.records.ingestion import AdmissionResult
 
 pytestmark = pytest.mark.live
 

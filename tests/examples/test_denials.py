@@ -15,7 +15,7 @@ from tests.builders.api_server import RunningApi
 from tests.builders.released_model import claim
 from wellspring.data.features import views as views_module
 from wellspring.models.spec import definition
-from wellspring.records.data import FeatureViews
+from wellspring.records.features import FeatureViews
 
 FOLDER = repository.ROOT / "examples" / "health_plan"
 

@@ -9,7 +9,7 @@ import yaml
 
 from tests.builders import feast
 from wellspring.data.features import views as views_module
-from wellspring.records.data import FeatureViews
+from wellspring.records.features import FeatureViews
 
 EXAMPLE = Path(__file__).parents[2] / "examples/health_plan"
 DBT = EXAMPLE / "dbt/models/features/features.yml"

@@ -14,7 +14,7 @@ from wellspring.lake import editions
 from wellspring.lake.built_tables import audited_rows, leaked_columns
 from wellspring.lake.iceberg import LakeTable
 from wellspring.lake.lake import Lake
-from wellspring.records.data import Edition, TableSnapshot
+from wellspring.records.lake import Edition, TableSnapshot
 
 CLAIMS = drops.contract()
 POINTS = ("built.publish:intent", "built.publish:committed", "built.publish:pointer-switched")

@@ -8,7 +8,7 @@ from tests.builders.recording_step import FixedClock
 from wellspring.errors import CorruptedError, NotFound
 from wellspring.lake import editions
 from wellspring.lake.editions import EditionStore
-from wellspring.records.data import Edition, TableSnapshot
+from wellspring.records.lake import Edition, TableSnapshot
 from wellspring_verify import canonical
 
 HUGE = 2**63 - 25

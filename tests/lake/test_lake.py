@@ -12,7 +12,7 @@ from tests.builders.recording_step import Died, FixedClock, RecordingStep
 from wellspring.errors import CorruptedError, NotFound, Refused
 from wellspring.lake.iceberg import Catalog
 from wellspring.lake.lake import Lake
-from wellspring.records.data import Edition
+from wellspring.records.lake import Edition
 from wellspring.records.verdict import Verdict
 
 CLAIMS = drops.contract()

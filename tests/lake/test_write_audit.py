@@ -5,7 +5,7 @@ import pytest
 
 from tests.builders import drops
 from wellspring.lake.write_audit import audit_write
-from wellspring.records.data import ContractColumn
+from wellspring.records.contracts import ContractColumn
 
 CLAIMS = drops.contract()
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.builders.released_model import Released, claim, run
 from wellspring.errors import Unavailable
-from wellspring.records.data import FeatureViews
+from wellspring.records.features import FeatureViews
 from wellspring.serving.online_features import OnlineFeatures
 
 

@@ -12,7 +12,7 @@ from tests.builders.released_model import DOMAINS, NOW, Released, claim
 from tests.builders.synthetic_world import token
 from wellspring.errors import NotFound, ProjectError, Refused, Unavailable
 from wellspring.lake import editions
-from wellspring.records.data import FeatureRow
+from wellspring.records.features import FeatureRow
 from wellspring.serving import prediction
 
 RAW_IDENTIFIERS = (

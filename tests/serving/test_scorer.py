@@ -15,7 +15,7 @@ from tests.models.spec.test_artifact import Signer
 from wellspring.errors import CorruptedError, NotFound, Refused
 from wellspring.models.estimators import lightgbm
 from wellspring.models.spec import artifact
-from wellspring.records.data import FeatureRow
+from wellspring.records.features import FeatureRow
 from wellspring.serving.scorer import Scorer, compute_vector_digest
 
 

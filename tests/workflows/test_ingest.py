@@ -18,7 +18,9 @@ from wellspring.errors import NotFound, Refused
 from wellspring.lake.lake import DropRowCount
 from wellspring.lake.staging import StagedPart
 from wellspring.project import Project
-from wellspring.records.data import AdmissionResult, DataContract, Drop, Edition, SourceFile
+from wellspring.records.contracts import DataContract
+from wellspring.records.ingestion import AdmissionResult, Drop, SourceFile
+from wellspring.records.lake import Edition
 from wellspring.records.trust import IndexedEntry, Ref
 from wellspring.records.verdict import Reason, Verdict
 from wellspring.workflows import ingest

@@ -10,7 +10,7 @@ import pytest
 
 from tests.workflows.test_transform import BUILT, LANDED
 from wellspring.errors import Unavailable
-from wellspring.records.data import Edition
+from wellspring.records.lake import Edition
 from wellspring.workflows import prove
 
 

@@ -13,7 +13,8 @@ from tests.builders import synthetic_world
 from tests.builders.recording_step import Died, RecordingStep
 from wellspring.data.transform.build import BuildOutcome
 from wellspring.errors import ProjectError, Refused
-from wellspring.records.data import Edition, FeatureViews, TableSnapshot
+from wellspring.records.features import FeatureViews
+from wellspring.records.lake import Edition, TableSnapshot
 from wellspring.records.trust import Entry, IndexedEntry
 from wellspring.workflows import transform as transform_module
 

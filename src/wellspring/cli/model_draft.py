@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from wellspring.errors import NotFound, ProjectError
-from wellspring.project import Project, suggest_name
+from wellspring.errors import NotFound, ProjectError, suggest_name
+from wellspring.project import Project
 
 if TYPE_CHECKING:
-    from wellspring.records.data import ContractColumn, DataContract
+    from wellspring.records.contracts import ContractColumn, DataContract
 
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _RESERVED_COLUMNS = {

@@ -15,12 +15,12 @@ import click
 from wellspring.cli.context import CliContext
 from wellspring.cli.new import write_new_files
 from wellspring.cli.render import render_table
-from wellspring.errors import NotFound
-from wellspring.project import Project, suggest_name
+from wellspring.errors import NotFound, suggest_name
+from wellspring.project import Project
 
 if TYPE_CHECKING:
     from wellspring.data.contracts.inference import InferredColumn
-    from wellspring.records.data import DataContract
+    from wellspring.records.contracts import DataContract
 
 
 @click.command()

@@ -14,7 +14,7 @@ from wellspring.cli.new import TEMPLATE_SUFFIX, TEMPLATES, fill_template, write_
 from wellspring.cli.new_contract import load_named_contract
 from wellspring.errors import ProjectError, Refused
 from wellspring.project import PROJECT_FILE, Project
-from wellspring.records.data import ContractColumn
+from wellspring.records.contracts import ContractColumn
 
 _MAX_NAME_LENGTH = 40
 

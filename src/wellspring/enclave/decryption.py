@@ -8,7 +8,8 @@ from pathlib import Path
 from wellspring.data.intake import originals
 from wellspring.enclave.intake import ProcessedDrop
 from wellspring.errors import NotFound
-from wellspring.records.data import DataContract, QuarantinedRow
+from wellspring.records.contracts import DataContract
+from wellspring.records.ingestion import QuarantinedRow
 from wellspring.trust.keys.port import DataKeys
 from wellspring.trust.tokenization import Tokenizer
 from wellspring.trust.vault.postgres import VaultStore

@@ -12,7 +12,7 @@ from wellspring.data.formats.parsed import ROW_FAULT, ROW_NUMBER, ParsedFile
 from wellspring.data.intake import validation
 from wellspring.enclave.masking import mask_row
 from wellspring.errors import Refused
-from wellspring.records.data import DataContract
+from wellspring.records.contracts import DataContract
 from wellspring.records.record import Digest
 from wellspring.records.verdict import Reason, Verdict
 from wellspring.trust.tokenization import Tokenizer

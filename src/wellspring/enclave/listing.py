@@ -8,7 +8,8 @@ from wellspring.data.contracts import contract as contracts
 from wellspring.data.sources.port import FileSource, RemoteFile, is_unsafe
 from wellspring.enclave.findings import MAX_NAME_LENGTH, FindingRecorder
 from wellspring.errors import NotFound, Refused
-from wellspring.records.data import DataContract, SourceFile
+from wellspring.records.contracts import DataContract
+from wellspring.records.ingestion import SourceFile
 from wellspring.records.record import format_instant
 from wellspring.trust.vault.postgres import VaultStore
 from wellspring.trust.vault.records import StoredDrop

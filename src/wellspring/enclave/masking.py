@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from wellspring.data.formats.parsed import safe_column_name
-from wellspring.records.data import ContractColumn, DataContract
+from wellspring.records.contracts import ContractColumn, DataContract
 
 HIDDEN_VALUE = "***"
 EMPTY_VALUE = "(empty)"

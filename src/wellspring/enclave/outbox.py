@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from wellspring.enclave.intake import ProcessedDrop
-from wellspring.records.data import DataContract
+from wellspring.records.contracts import DataContract
 from wellspring.records.observe import Recorder, StepContext
 from wellspring.records.record import format_instant
 from wellspring.records.trust import Entry, Ref

@@ -26,7 +26,8 @@ from wellspring.enclave.source_reader import open_file
 from wellspring.errors import CorruptedError, NotFound, Refused, Unavailable
 from wellspring.project import Project
 from wellspring.records.clock import Clock
-from wellspring.records.data import AdmissionResult, DataContract, Drop, QuarantinedRow, SourceFile
+from wellspring.records.contracts import DataContract
+from wellspring.records.ingestion import AdmissionResult, Drop, QuarantinedRow, SourceFile
 from wellspring.records.observe import Recorder
 from wellspring.records.record import format_instant
 from wellspring.records.verdict import Verdict

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from pydantic import JsonValue
 
-from wellspring.errors import NotFound, Refused, Unavailable, WellspringError
-from wellspring.project import Project, suggest_name
+from wellspring.errors import NotFound, Refused, Unavailable, WellspringError, suggest_name
+from wellspring.project import Project
 from wellspring.records.clock import Clock
 from wellspring.records.observe import Recorder
 from wellspring.runtime.privileges import SERVICE_UIDS

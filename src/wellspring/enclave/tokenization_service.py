@@ -17,8 +17,8 @@ from pydantic import JsonValue
 
 from wellspring.data.contracts import contract as contracts
 from wellspring.enclave.decryption import TOKENIZER_KEY_NAME
-from wellspring.errors import NotFound, ProjectError, Refused
-from wellspring.project import Project, suggest_name
+from wellspring.errors import NotFound, ProjectError, Refused, suggest_name
+from wellspring.project import Project
 from wellspring.records.clock import Clock
 from wellspring.records.observe import Recorder
 from wellspring.records.verdict import Reason, Verdict

@@ -16,7 +16,7 @@ from pydantic import JsonValue
 from wellspring.errors import CorruptedError, NotFound
 from wellspring.lake import editions, table_hash
 from wellspring.lake.iceberg import AUDIT_BRANCH, BUILT_NAMESPACE, Catalog, LakeTable
-from wellspring.records.data import Edition, TableSnapshot
+from wellspring.records.lake import Edition, TableSnapshot
 from wellspring.records.observe import Recorder
 from wellspring.records.trust import Ref
 

@@ -15,9 +15,8 @@ from typing import Literal
 
 from pydantic import JsonValue
 
-from wellspring.errors import CorruptedError, NotFound
-from wellspring.project import suggest_name
-from wellspring.records.data import Edition, TableSnapshot
+from wellspring.errors import CorruptedError, NotFound, suggest_name
+from wellspring.records.lake import Edition, TableSnapshot
 from wellspring.records.record import format_instant
 from wellspring.stores.objects.disk import DiskBlobStore
 from wellspring_verify import canonical

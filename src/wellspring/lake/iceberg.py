@@ -12,8 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from wellspring.errors import CorruptedError, NotFound, Refused, Unavailable
-from wellspring.project import suggest_name
+from wellspring.errors import CorruptedError, NotFound, Refused, Unavailable, suggest_name
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -31,7 +31,9 @@ from wellspring.lake.staging import (
 )
 from wellspring.lake.write_audit import audit_write
 from wellspring.records.clock import Clock
-from wellspring.records.data import AdmissionResult, DataContract, Edition, TableSnapshot
+from wellspring.records.contracts import DataContract
+from wellspring.records.ingestion import AdmissionResult
+from wellspring.records.lake import Edition, TableSnapshot
 from wellspring.records.observe import Recorder
 from wellspring.records.trust import IndexedEntry, Ref
 

@@ -9,7 +9,8 @@ from pydantic import JsonValue
 
 from wellspring.errors import Refused
 from wellspring.lake.iceberg import SnapshotInfo
-from wellspring.records.data import AdmissionResult, DataContract, Drop
+from wellspring.records.contracts import DataContract
+from wellspring.records.ingestion import AdmissionResult, Drop
 from wellspring.records.record import Digest, Frozen
 from wellspring.records.trust import Ref
 

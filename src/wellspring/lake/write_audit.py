@@ -10,7 +10,8 @@ from wellspring.records.verdict import Reason, Verdict
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from wellspring.records.data import AdmissionResult, DataContract
+    from wellspring.records.contracts import DataContract
+    from wellspring.records.ingestion import AdmissionResult
 
 INJECTIVE_EGRESS = frozenset({"plain", "token"})
 """Egress kinds that keep distinct values distinct; a year or a prefix does not."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from wellspring.errors import Unavailable
-from wellspring.records.data import FeatureRow, FeatureViews, FeatureViewSpec
+from wellspring.records.features import FeatureRow, FeatureViews, FeatureViewSpec
 from wellspring.records.record import Digest
 from wellspring.serving.prediction import check_view_compatibility
 from wellspring.serving.release_cache import LoadedRelease
-from wellspring.stores.online.redis import LiveMarker, OnlineReader
+from wellspring.stores.online.port import LiveMarker, OnlineReader
 
 
 class OnlineFeatures:

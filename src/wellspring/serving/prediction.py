@@ -10,17 +10,17 @@ from typing import NamedTuple
 from pydantic import JsonValue
 
 from wellspring.data.features.freshness import freshness_state
-from wellspring.errors import NotFound, Refused, Unavailable
+from wellspring.errors import NotFound, Refused, Unavailable, suggest_name
 from wellspring.models.releases.promotion import build_release_ref
-from wellspring.project import suggest_name
-from wellspring.records.data import Edition, FeatureRow, FeatureViews, FeatureViewSpec
+from wellspring.records.features import FeatureRow, FeatureViews, FeatureViewSpec
+from wellspring.records.lake import Edition
 from wellspring.records.models import FreshnessState, Prediction
 from wellspring.records.record import Digest, format_instant
+from wellspring.records.tokens import token_domain
 from wellspring.records.trust import Ref
 from wellspring.records.verdict import Reason, Verdict, VerdictOutcome
 from wellspring.serving.release_cache import LoadedRelease, TokenDomains, require_token_domains
 from wellspring.serving.scorer import ScoredRow
-from wellspring.stores.online.feast_codec import TOKEN_PATTERN
 from wellspring_verify import answer_signature, canonical
 
 RowsByView = Mapping[str, FeatureRow | None]
@@ -69,7 +69,7 @@ def lookup_keys(
 
 def is_token(text: str, domains: frozenset[str]) -> bool:
     """Check whether a text is a token of one of these domains."""
-    return TOKEN_PATTERN.fullmatch(text) is not None and text[: text.rindex("_k", 0, -26)] in domains
+    return token_domain(text) in domains
 
 
 def compute_request_digest(entity_keys: Mapping[str, str]) -> Digest:

@@ -8,12 +8,20 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from wellspring.errors import CorruptedError, NotFound, ProjectError, Refused, Unavailable, WellspringError
+from wellspring.errors import (
+    CorruptedError,
+    NotFound,
+    ProjectError,
+    Refused,
+    Unavailable,
+    WellspringError,
+    suggest_name,
+)
 from wellspring.models.releases.promotion import build_release_ref
 from wellspring.models.releases.store import ReleaseStore
-from wellspring.project import suggest_name
 from wellspring.records.clock import Clock
-from wellspring.records.data import DataContract, FeatureViews, FeatureViewSpec
+from wellspring.records.contracts import DataContract
+from wellspring.records.features import FeatureViews, FeatureViewSpec
 from wellspring.records.models import Release
 from wellspring.records.observe import Recorder
 from wellspring.records.record import Digest

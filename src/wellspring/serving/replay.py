@@ -15,7 +15,7 @@ from wellspring.errors import CorruptedError, NotFound
 from wellspring.lake.lake import Lake
 from wellspring.models.releases.promotion import build_release_ref
 from wellspring.models.releases.store import ReleaseStore
-from wellspring.records.data import FeatureRow, FeatureViews
+from wellspring.records.features import FeatureRow, FeatureViews
 from wellspring.records.models import Release
 from wellspring.records.record import Digest
 from wellspring.records.trust import Entry, Ref

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from wellspring.errors import CorruptedError
 from wellspring.models.estimators import lightgbm
 from wellspring.models.spec.artifact import ModelArtifact, read_artifact
-from wellspring.records.data import FeatureRow
+from wellspring.records.features import FeatureRow
 from wellspring.records.models import FeatureAttribution, Release
 from wellspring.records.record import Digest
 from wellspring.stores.objects.port import ContentStore, NamedBlobStore

@@ -18,11 +18,10 @@ from typing import NamedTuple, TypeVar
 from pydantic import JsonValue
 
 from wellspring.data.features.freshness import freshness_state
-from wellspring.errors import NotFound, Refused, WellspringError
+from wellspring.errors import NotFound, Refused, WellspringError, suggest_name
 from wellspring.lake import editions
-from wellspring.project import suggest_name
 from wellspring.records.clock import Clock
-from wellspring.records.data import FeatureRow, FeatureViews, FeatureViewSpec
+from wellspring.records.features import FeatureRow, FeatureViews, FeatureViewSpec
 from wellspring.records.models import Prediction
 from wellspring.records.observe import Recorder
 from wellspring.records.record import Digest, format_instant
@@ -42,7 +41,7 @@ from wellspring.serving.prediction import (
     mark_last_good,
 )
 from wellspring.serving.release_cache import LoadedRelease, ReleaseCache, TokenDomains
-from wellspring.stores.online.redis import LiveMarker, OnlineReader
+from wellspring.stores.online.port import LiveMarker, OnlineReader
 from wellspring.trust import policy
 from wellspring.trust.answer_signing import AnswerSigner
 from wellspring.trust.authorization import DenialThrottle, require_authorization

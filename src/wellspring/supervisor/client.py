@@ -23,6 +23,7 @@ from wellspring.errors import ERRORS_BY_SLUG, ProjectError, Refused, Unavailable
 from wellspring.project import Project, RunState, ServerState, load_project
 from wellspring.runtime.privileges import service_environment
 from wellspring.runtime.process import build_argument_parser
+from wellspring.stores.online.registry import needs_embedded_server
 from wellspring.supervisor.managed_process import is_same_process, process_start_time, process_uid, wait_for_exit
 from wellspring.trust import policy
 
@@ -127,7 +128,9 @@ def clean_project(project: Project) -> list[Path]:
 def _configured_servers(project: Project) -> set[str]:
     """Return the optional servers that wellspring.toml configures."""
     names = packages.embedded_source_servers(project)
-    return names | {*(("valkey",) if project.features else ()), *(("mlflow", "api") if project.models else ())}
+    if needs_embedded_server(project, "valkey"):
+        names.add("valkey")
+    return names | ({"mlflow", "api"} if project.models else set())
 
 
 def _server_status(name: str, server: ServerState, uid: int | None) -> ServerStatus:

@@ -21,7 +21,8 @@ from wellspring.embedded import layout, mlflow, openbao, openbao_setup, packages
 from wellspring.embedded.control_socket import REQUEST_FIX, ControlSocket, error_message
 from wellspring.embedded.probes import accepts_connections, responds_to_ping
 from wellspring.errors import NotFound, Refused, Unavailable, WellspringError
-from wellspring.project import Project, RunState, ServerState, suggest_name
+from wellspring.project import Project, RunState, ServerState
+from wellspring.errors import suggest_name
 from wellspring.records.clock import SystemClock
 from wellspring.records.observe import Recorder
 from wellspring.runtime import sandbox
@@ -77,7 +78,7 @@ class Supervisor:
             sftp.create_vendor_dirs(project, privileges)
             remaining.append(self._sftp_process())
         remaining.append(self._python_process("witness", "witness"))
-        if project.features is not None and programs.valkey is not None:
+        if programs.valkey is not None:
             remaining.append(self._valkey_process(programs.valkey))
         for child in remaining:
             self._start_process(child)

@@ -9,9 +9,10 @@ from pydantic import JsonValue
 
 from wellspring.data.contracts import contract as contracts
 from wellspring.data.intake import reconciliation
-from wellspring.errors import NotFound, Refused
-from wellspring.project import suggest_name
-from wellspring.records.data import AdmissionResult, DataContract, Edition, RowAccount, SourceFile
+from wellspring.errors import NotFound, Refused, suggest_name
+from wellspring.records.contracts import DataContract
+from wellspring.records.ingestion import AdmissionResult, RowAccount, SourceFile
+from wellspring.records.lake import Edition
 from wellspring.records.record import Frozen
 from wellspring.records.trust import Ref
 from wellspring.records.verdict import Reason, Verdict

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from wellspring.compliance import evidence
 from wellspring.errors import Unavailable
 from wellspring.project import Project
-from wellspring.records.data import Edition
+from wellspring.records.lake import Edition
 
 if TYPE_CHECKING:
     from wellspring.bootstrap import LedgerAccess, Platform

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from wellspring.models.releases.store import ReleaseStore
     from wellspring.models.tracking.mlflow import MlflowRegistry
     from wellspring.models.training.train import ModelStore
-    from wellspring.records.data import Edition
+    from wellspring.records.lake import Edition
 
 
 def train_model(

@@ -10,7 +10,8 @@ from wellspring.data.transform import build
 from wellspring.errors import NotFound, ProjectError, Refused
 from wellspring.models.training.train import compute_environment_digest
 from wellspring.project import PROJECT_FILE, Project
-from wellspring.records.data import Edition, FeatureViews, TableSnapshot
+from wellspring.records.features import FeatureViews
+from wellspring.records.lake import Edition, TableSnapshot
 from wellspring.records.record import Frozen
 from wellspring.stores.objects.disk import DiskBlobStore
 from wellspring.workflows.ingest import WorkflowProgress, recover_interrupted
@@ -18,7 +19,7 @@ from wellspring.workflows.prove import seal_stories
 
 if TYPE_CHECKING:
     from wellspring.bootstrap import Platform
-    from wellspring.stores.online.redis import OnlineWriter
+    from wellspring.stores.online.port import OnlineWriter
 
 
 class TransformResult(Frozen):

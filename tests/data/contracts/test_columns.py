@@ -8,7 +8,7 @@ import yaml
 
 from wellspring.data.contracts.columns import parse_column, prefix_length
 from wellspring.data.contracts.odcs import ContractDocument, read_document
-from wellspring.records.data import ContractColumn
+from wellspring.records.contracts import ContractColumn
 
 
 def read(**keys: Any) -> tuple[ContractColumn | None, ContractDocument]:

@@ -10,7 +10,7 @@ import pytest
 from tests.builders.contracts import EXPECTED, column, contract
 from wellspring.data.contracts import contract as contracts
 from wellspring.errors import ProjectError, Refused
-from wellspring.records.data import DataContract, RowRule
+from wellspring.records.contracts import DataContract, RowRule
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples" / "health_plan" / "contracts"
 JOURNEY = """\

@@ -4,7 +4,7 @@ import pytest
 
 from tests.builders.feature_views import instant, token, view
 from wellspring.data.features.freshness import freshness_state
-from wellspring.records.data import FeatureRow
+from wellspring.records.features import FeatureRow
 
 DAILY, ALWAYS = view("daily", max_age_seconds=86_400), view("always")
 ROW = FeatureRow("daily", (token(1),), {}, instant(0), 0, "0123456789ab")

@@ -32,9 +32,10 @@ from wellspring.errors import CorruptedError, ProjectError, Refused, Unavailable
 from wellspring.lake import editions
 from wellspring.lake.lake import Lake
 from wellspring.models.releases import promotion
-from wellspring.records.data import Edition, FeatureRow, FeatureViewSpec
+from wellspring.records.features import FeatureRow, FeatureViewSpec
+from wellspring.records.lake import Edition
 from wellspring.records.trust import Entry, IndexedEntry
-from wellspring.stores.online.redis import LiveMarker, OnlineWriter, WriteResult
+from wellspring.stores.online.port import LiveMarker, OnlineWriter, WriteResult
 from wellspring_verify import chain
 
 MEMBERS = view()

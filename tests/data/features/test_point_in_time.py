@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tests.builders.feature_views import instant, rows, token, view
 from wellspring.data.features import point_in_time
 from wellspring.errors import CorruptedError, ProjectError
-from wellspring.records.data import FeatureRow, FeatureViewSpec
+from wellspring.records.features import FeatureRow, FeatureViewSpec
 
 MEMBERS = view()
 CLAIMS = view("member_claims", {"open": "int64"}, keys=("member_id", "claim_id"))

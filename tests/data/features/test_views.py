@@ -13,7 +13,7 @@ from tests.builders import feast
 from tests.builders.feature_views import HISTORY, TYPES, view, views
 from wellspring.data.features import views as views_module
 from wellspring.errors import CorruptedError, NotFound, ProjectError
-from wellspring.records.data import FeatureSpec, FeatureViews
+from wellspring.records.features import FeatureSpec, FeatureViews
 
 HEAD = """
 from datetime import timedelta

@@ -15,7 +15,7 @@ import pytest
 from tests.builders.memory_keys import Keyring
 from wellspring.data.intake import originals
 from wellspring.errors import CorruptedError, NotFound, Refused
-from wellspring.records.data import DataContract
+from wellspring.records.contracts import DataContract
 
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
 HEAD = len(b"wellspring-original-1\n") + 7

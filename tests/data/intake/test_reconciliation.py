@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wellspring.data.intake.reconciliation import reconcile_drop, undeclared_columns
-from wellspring.records.data import RowAccount
+from wellspring.records.ingestion import RowAccount
 from wellspring.records.trust import Entry, IndexedEntry
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)

@@ -15,7 +15,7 @@ from wellspring.data.intake import validation
 from wellspring.data.intake.validation import ValidationResult
 from wellspring.errors import NotFound, Refused
 from wellspring.lake import table_hash
-from wellspring.records.data import DataContract, RowRule
+from wellspring.records.contracts import DataContract, RowRule
 from wellspring.trust.tokenization import Tokenizer
 
 TOKENS = Tokenizer({"claim": (1, b"k" * 32), "member": (1, b"m" * 32)})

@@ -10,7 +10,7 @@ import pytest
 from tests.builders.contracts import column
 from wellspring.data.quality import row_rules
 from wellspring.errors import ProjectError
-from wellspring.records.data import RowRule
+from wellspring.records.contracts import RowRule
 
 COLUMNS = (
     column("paid", "decimal128(12, 2)"), column("charged", "decimal128(12, 2)"), column("kind"), column("day",

@@ -18,7 +18,8 @@ from wellspring.data.transform.source_digest import code_digest
 from wellspring.errors import CorruptedError, ProjectError, Refused, Unavailable
 from wellspring.lake.lake import Lake
 from wellspring.project import DbtSettings, Project, ProjectSection
-from wellspring.records.data import ContractColumn, Edition
+from wellspring.records.contracts import ContractColumn
+from wellspring.records.lake import Edition
 from wellspring.records.record import format_instant
 
 VISIT = drops.contract(

@@ -9,9 +9,9 @@ from wellspring.models.evaluation import evaluate, metrics
 from wellspring.models.spec.artifact import ModelArtifact
 from wellspring.models.spec.definition import AcceptanceCriteria, Subgroup
 from wellspring.models.training import fit
+from wellspring.records.instants import from_epoch_micros
 from wellspring.records.models import Candidate
 from wellspring.records.record import format_instant
-from wellspring.stores.online.feast_codec import from_epoch_micros
 
 
 def train_model(world: World, **changes) -> tuple[TrainingSet, fit.TrainedModel]:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from tests.builders.feature_views import edition, instant, rows, token, view
 from wellspring.errors import CorruptedError, Refused
-from wellspring.records.data import FeatureRow
+from wellspring.records.features import FeatureRow
+from wellspring.records.instants import to_epoch_micros
 from wellspring.stores.online import feast_codec
 from wellspring.stores.online.feast_codec import RowCodec, RowVersion
 
@@ -28,9 +29,8 @@ def test_field_names_are_hashed_with_murmur3(name: bytes):
 def test_an_instant_is_encoded_as_protobuf_timestamp(moment: datetime):
     result = Timestamp()
     result.FromDatetime(moment)
-    count = feast_codec.to_epoch_micros(moment.replace(tzinfo=UTC))
+    count = to_epoch_micros(moment.replace(tzinfo=UTC))
     assert feast_codec.encode_timestamp(count) == result.SerializeToString()
-    assert feast_codec.from_epoch_micros(count) == moment.replace(tzinfo=UTC)
 
 
 def test_a_key_is_feasts_entity_key_of_version_3_and_the_project():
@@ -95,7 +95,7 @@ def test_a_row_older_than_a_feature_is_not_returned():
 
 def test_a_row_changed_by_another_program_is_corrupted():
     (reply,) = encoded({"member_id": token(1)})
-    reply[-2] = feast_codec.encode_timestamp(feast_codec.to_epoch_micros(instant(5)))
+    reply[-2] = feast_codec.encode_timestamp(to_epoch_micros(instant(5)))
     with pytest.raises(CorruptedError, match="another program"):
         LAID.decode_row((token(1),), reply)
 

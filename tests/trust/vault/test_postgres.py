@@ -9,7 +9,8 @@ import pytest
 
 from tests.builders.postgres import Database, database
 from wellspring.errors import CorruptedError, NotFound, Unavailable
-from wellspring.records.data import ContractColumn, DataContract, Drop
+from wellspring.records.contracts import ContractColumn, DataContract
+from wellspring.records.ingestion import Drop
 from wellspring.records.trust import Ref
 from wellspring.records.verdict import Reason, Verdict
 from wellspring.trust.vault.postgres import VaultStore

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wellspring.errors import ERRORS_BY_SLUG, CorruptedError, Refused, Unavailable, WellspringError
-from wellspring.records.data import AdmissionResult, Drop
+from wellspring.records.ingestion import AdmissionResult, Drop
 from wellspring.records.verdict import Reason, Verdict
 from wellspring.trust.vault import protocol
 

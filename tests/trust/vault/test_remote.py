@@ -12,7 +12,7 @@ import pytest
 
 from tests.trust.vault.test_protocol import DROP, NOON
 from wellspring.errors import CorruptedError, NotFound, Refused, Unavailable, WellspringError
-from wellspring.records.data import AdmissionResult, QuarantinedRow, SourceFile
+from wellspring.records.ingestion import AdmissionResult, QuarantinedRow, SourceFile
 from wellspring.records.verdict import Verdict
 from wellspring.trust.vault import protocol
 from wellspring.trust.vault.remote import EnclaveClient

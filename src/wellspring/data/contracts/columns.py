@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from wellspring.data.contracts.odcs import ContractDocument, DocumentPath, read_custom_properties
 from wellspring.data.formats.parsed import ROW_FAULT, ROW_NUMBER
 from wellspring.lake.staging import SYSTEM_COLUMNS
-from wellspring.records.data import ContractColumn, EgressRule
+from wellspring.records.contracts import ContractColumn, EgressRule
 from wellspring.trust import dlp
 
 if TYPE_CHECKING:

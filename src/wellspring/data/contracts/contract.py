@@ -16,7 +16,7 @@ from wellspring.data.contracts.odcs import ContractDocument, DocumentPath, read_
 from wellspring.data.formats.parsed import ROW_NUMBER
 from wellspring.data.quality import row_rules
 from wellspring.errors import NotFound, ProjectError, Refused
-from wellspring.records.data import ContractColumn, DataContract, EgressRule, RowRule
+from wellspring.records.contracts import ContractColumn, DataContract, EgressRule, RowRule
 from wellspring.records.record import Digest
 from wellspring.records.verdict import Reason, Verdict
 from wellspring.stores.objects.disk import DiskBlobStore

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from wellspring.project import suggest_name
+from wellspring.errors import suggest_name
 
 if TYPE_CHECKING:
     from open_data_contract_standard.model import CustomProperty, OpenDataContractStandard

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Literal
 
-from wellspring.records.data import FeatureRow, FeatureViewSpec
+from wellspring.records.features import FeatureRow, FeatureViewSpec
 
 _CLOCK_SKEW_SECONDS = 60
 

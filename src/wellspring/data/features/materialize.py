@@ -17,7 +17,8 @@ from wellspring.data.features import point_in_time
 from wellspring.data.features.views import KNOWN_SINCE_COLUMN, SEQUENCE_COLUMN, check_views
 from wellspring.errors import CorruptedError, Refused
 from wellspring.lake import editions
-from wellspring.records.data import Edition, FeatureRow, FeatureViews, FeatureViewSpec
+from wellspring.records.features import FeatureRow, FeatureViews, FeatureViewSpec
+from wellspring.records.lake import Edition
 from wellspring.records.observe import Recorder
 from wellspring.records.record import format_instant
 from wellspring.records.trust import Entry, IndexedEntry, Ref
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from wellspring.lake.lake import Lake
-    from wellspring.stores.online.redis import OnlineWriter
+    from wellspring.stores.online.port import OnlineWriter
 
 VERIFIED_SAMPLE_ROWS = 200
 _READ_BATCH_SIZE = 500

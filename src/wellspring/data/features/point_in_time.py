@@ -10,9 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from wellspring.data.features.views import KNOWN_SINCE_COLUMN, SEQUENCE_COLUMN
-from wellspring.errors import CorruptedError, ProjectError
-from wellspring.project import suggest_name
-from wellspring.records.data import FeatureRow, FeatureViewSpec
+from wellspring.errors import CorruptedError, ProjectError, suggest_name
+from wellspring.records.features import FeatureRow, FeatureViewSpec
 
 if TYPE_CHECKING:
     import pyarrow as pa

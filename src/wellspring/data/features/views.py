@@ -20,9 +20,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from wellspring.errors import ERRORS_BY_SLUG, CorruptedError, NotFound, ProjectError, Unavailable, WellspringError
-from wellspring.project import suggest_name
-from wellspring.records.data import FeatureSpec, FeatureViews, FeatureViewSpec
+from wellspring.errors import (
+    ERRORS_BY_SLUG,
+    CorruptedError,
+    NotFound,
+    ProjectError,
+    Unavailable,
+    WellspringError,
+    suggest_name,
+)
+from wellspring.records.features import FeatureSpec, FeatureViews, FeatureViewSpec
 from wellspring.records.record import Digest
 from wellspring.runtime import user_module
 from wellspring.stores.objects.disk import DiskBlobStore

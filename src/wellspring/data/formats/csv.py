@@ -8,7 +8,7 @@ import io
 from typing import TYPE_CHECKING, NamedTuple
 
 from wellspring.data.formats.parsed import FIELDS_FAULT, ParsedFile, check_header, default_subject, file_refused
-from wellspring.records.data import DataContract
+from wellspring.records.contracts import DataContract
 from wellspring.records.verdict import Reason
 
 if TYPE_CHECKING:

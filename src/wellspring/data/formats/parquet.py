@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wellspring.data.formats.parsed import ParsedFile, check_header, default_subject, file_refused
-from wellspring.records.data import DataContract
+from wellspring.records.contracts import DataContract
 from wellspring.records.verdict import Reason
 
 if TYPE_CHECKING:

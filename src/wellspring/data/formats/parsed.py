@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from wellspring.errors import Refused
-from wellspring.records.data import DataContract
+from wellspring.records.contracts import DataContract
 from wellspring.records.verdict import Reason, Verdict
 from wellspring.trust import dlp
 

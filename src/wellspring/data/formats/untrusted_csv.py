@@ -17,7 +17,7 @@ from wellspring.data.formats import csv
 from wellspring.data.formats.parsed import ROW_FAULT, ROW_NUMBER
 from wellspring.errors import ProjectError, Refused
 from wellspring.records.clock import SystemClock
-from wellspring.records.data import ContractColumn, DataContract
+from wellspring.records.contracts import ContractColumn, DataContract
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
 from wellspring.errors import CorruptedError, NotFound
-from wellspring.records.data import DataContract, Drop
+from wellspring.records.contracts import DataContract
+from wellspring.records.ingestion import Drop
 from wellspring.records.record import Digest
 from wellspring.runtime.files import fsync_folder, open_nameless
 from wellspring.trust.keys.port import DataKeys

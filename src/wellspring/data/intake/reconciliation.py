@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from wellspring.records.data import RowAccount
+from wellspring.records.ingestion import RowAccount
 from wellspring.records.trust import IndexedEntry
 from wellspring.records.verdict import Reason
 

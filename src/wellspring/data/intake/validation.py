@@ -21,7 +21,7 @@ from wellspring.data.formats.parsed import (
 )
 from wellspring.data.quality import row_rules
 from wellspring.lake import table_hash
-from wellspring.records.data import ContractColumn, DataContract
+from wellspring.records.contracts import ContractColumn, DataContract
 from wellspring.records.record import Digest
 from wellspring.records.verdict import Reason, Verdict
 from wellspring.trust import dlp

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from wellspring.errors import ProjectError
-from wellspring.records.data import ContractColumn, RowRule
+from wellspring.records.contracts import ContractColumn, RowRule
 
 if TYPE_CHECKING:
     import duckdb

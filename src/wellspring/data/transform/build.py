@@ -31,7 +31,7 @@ from wellspring.data.transform.source_digest import code_digest
 from wellspring.errors import CorruptedError, ProjectError, Refused, Unavailable
 from wellspring.lake import editions
 from wellspring.project import PROJECT_FILE, Project
-from wellspring.records.data import Edition
+from wellspring.records.lake import Edition
 from wellspring.records.observe import Recorder
 from wellspring.records.record import Digest
 from wellspring.records.trust import Ref

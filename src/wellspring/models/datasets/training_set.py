@@ -23,10 +23,12 @@ from wellspring.models.spec.definition import (
     resolve_feature_dependencies,
     resolve_features,
 )
-from wellspring.records.data import Edition, FeatureViews, FeatureViewSpec
+from wellspring.records.features import FeatureViews, FeatureViewSpec
+from wellspring.records.instants import to_epoch_micros
+from wellspring.records.lake import Edition
 from wellspring.records.record import format_instant
+from wellspring.records.tokens import TOKEN_PATTERN
 from wellspring.records.verdict import Reason, Verdict
-from wellspring.stores.online.feast_codec import TOKEN_PATTERN, to_epoch_micros
 
 if TYPE_CHECKING:
     import numpy as np

@@ -16,9 +16,10 @@ from wellspring.models.estimators.search import Hyperparameters
 from wellspring.models.evaluation import calibration, metrics
 from wellspring.models.evaluation.gate import ChampionComparison
 from wellspring.models.spec.artifact import FeatureInput, InferenceSpec, ModelArtifact
+from wellspring.records.instants import from_epoch_micros, to_epoch_micros
 from wellspring.records.models import Candidate, Estimate, EvaluationReport, SubgroupMetrics
 from wellspring.records.record import format_instant
-from wellspring.stores.online.feast_codec import TOKEN_PATTERN, from_epoch_micros, to_epoch_micros
+from wellspring.records.tokens import TOKEN_PATTERN
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from wellspring.data.features.views import KNOWN_SINCE_COLUMN, SEQUENCE_COLUMN
 from wellspring.models.evaluation.metrics import PairedComparison
 from wellspring.models.spec.definition import AcceptanceCriteria, ModelDefinition, resolve_feature_dependencies
-from wellspring.records.data import FeatureViews
+from wellspring.records.features import FeatureViews
 from wellspring.records.models import EvaluationReport, SubgroupMetrics
 from wellspring.records.verdict import Reason, Verdict, VerdictOutcome
 

@@ -19,7 +19,7 @@ from wellspring.models.releases.history import get_text_fact
 from wellspring.models.releases.store import ReleaseStore, check_release_digest
 from wellspring.models.spec.artifact import ModelArtifact, read_candidate
 from wellspring.models.tracking.mlflow import LiveVersion
-from wellspring.records.data import Edition
+from wellspring.records.lake import Edition
 from wellspring.records.models import Candidate, Release
 from wellspring.records.observe import Recorder
 from wellspring.records.record import Digest

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from wellspring.errors import CorruptedError, NotFound, Refused
-from wellspring.project import suggest_name
+from wellspring.errors import CorruptedError, NotFound, Refused, suggest_name
 from wellspring.records.models import Release
 from wellspring.stores.objects.disk import DiskBlobStore
 from wellspring.trust.approvals import compute_release_digest

@@ -12,9 +12,9 @@ from pydantic import Field, model_validator
 
 from wellspring.data.features.point_in_time import joined_column_name
 from wellspring.data.transform.source_digest import is_source_file
-from wellspring.errors import NotFound, ProjectError
-from wellspring.project import Project, suggest_name
-from wellspring.records.data import FeatureSpec, FeatureViews, FeatureViewSpec
+from wellspring.errors import NotFound, ProjectError, suggest_name
+from wellspring.project import Project
+from wellspring.records.features import FeatureSpec, FeatureViews, FeatureViewSpec
 from wellspring.records.record import Digest, Frozen
 from wellspring.runtime import user_module
 from wellspring_verify import canonical

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wellspring.errors import NotFound, Unavailable
-from wellspring.records.data import Edition
+from wellspring.records.lake import Edition
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -18,7 +18,8 @@ from wellspring.models.spec.definition import ModelDefinition
 from wellspring.models.tracking.mlflow import RunRecord
 from wellspring.models.training.fit import TrainedModel, TrainingProgress, fit_model
 from wellspring.records.clock import Clock
-from wellspring.records.data import Edition, FeatureViews
+from wellspring.records.features import FeatureViews
+from wellspring.records.lake import Edition
 from wellspring.records.models import Candidate, Estimate
 from wellspring.records.observe import Recorder
 from wellspring.records.record import Digest

@@ -1,1 +1,1 @@
-"""Store the latest feature rows in Redis or Valkey, in the layout of Feast."""
+"""Store the latest feature row of each entity for serving: the port, its adapters, and Feast's row codec."""

@@ -7,24 +7,22 @@ Feast; the tests compare each byte with Feast's own code.
 
 from __future__ import annotations
 
-import re
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from wellspring.errors import CorruptedError, Refused
-from wellspring.records.data import FeatureRow, FeatureViewSpec
+from wellspring.errors import CorruptedError
+from wellspring.records.features import FeatureRow, FeatureViewSpec
+from wellspring.records.instants import from_epoch_micros, to_epoch_micros
+from wellspring.records.tokens import TOKEN_PATTERN
+from wellspring.stores.online.port import token_required
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-TOKEN_PATTERN = re.compile(r"[a-z][a-z0-9_]*_k[0-9]+_[a-z2-7]{26}")
-"""Pattern of the enclave's tokens; only tokens are valid keys."""
-
 ScalarValue = int | float | bool | str | None
 FeatureType = Literal["int64", "float64", "bool", "string"]
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _STRING = struct.pack("<I", 2)
 _VERSION_STRUCT = struct.Struct(">qqq12s")
 _DOUBLE = struct.Struct("<Bd")
@@ -129,22 +127,6 @@ class RowCodec:
 
 
 _REBUILD_HINT = "empty the online store and run `wellspring transform` again"
-
-
-def token_required(view: FeatureViewSpec) -> Refused:
-    """Build the error for a key that is not a token; it never repeats the key."""
-    keys = ", ".join(view.keys)
-    return Refused(f"the key of {view.name} ({keys}) is not a token", fix="get a token from the enclave as the key")
-
-
-def to_epoch_micros(instant: datetime) -> int:
-    """Convert an instant to microseconds since 1970."""
-    return (instant - _EPOCH) // timedelta(microseconds=1)
-
-
-def from_epoch_micros(micros: int) -> datetime:
-    """Convert microseconds since 1970 to an instant."""
-    return _EPOCH + timedelta(microseconds=micros)
 
 
 def murmur3_hash(key: bytes) -> int:
@@ -264,8 +246,3 @@ _DECODERS: Mapping[FeatureType, Callable[[bytes], ScalarValue]] = {
     "bool": _decode_bool,
     "string": _decode_string,
 }
-
-
-def build_row_codecs(project: str, views: Iterable[FeatureViewSpec]) -> dict[str, RowCodec]:
-    """Create the codec of every view, by view name."""
-    return {view.name: RowCodec(project, view) for view in views}

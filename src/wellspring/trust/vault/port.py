@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from wellspring.records.data import AdmissionResult, QuarantinedRow, SourceFile
+from wellspring.records.ingestion import AdmissionResult, QuarantinedRow, SourceFile
 
 ProgressCallback = Callable[[str, int, int], None]
 """Called as (stage, done, total): stage is fetch, parse, judge or tokenize; done and total in bytes or rows."""

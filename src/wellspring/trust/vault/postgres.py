@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from wellspring.errors import CorruptedError, NotFound, Unavailable
-from wellspring.records.data import DataContract
+from wellspring.records.contracts import DataContract
 from wellspring.records.record import Digest
 from wellspring.trust.vault.records import (
     AdmissionPart,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, cast
 from pydantic import JsonValue
 
 from wellspring.errors import ERRORS_BY_SLUG, Refused, Unavailable, WellspringError
-from wellspring.records.data import AdmissionResult, Drop
+from wellspring.records.ingestion import AdmissionResult, Drop
 from wellspring.records.verdict import Reason, Verdict
 
 if TYPE_CHECKING:

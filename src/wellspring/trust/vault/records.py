@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from pydantic import JsonValue
 
-from wellspring.records.data import Drop
+from wellspring.records.ingestion import Drop
 from wellspring.records.record import Digest
 from wellspring.records.trust import Ref
 from wellspring.records.verdict import Reason, Verdict

@@ -10,7 +10,7 @@ from typing import cast
 from pydantic import JsonValue
 
 from wellspring.errors import Refused, Unavailable
-from wellspring.records.data import AdmissionResult, QuarantinedRow, SourceFile
+from wellspring.records.ingestion import AdmissionResult, QuarantinedRow, SourceFile
 from wellspring.trust.vault import protocol
 from wellspring.trust.vault.port import ProgressCallback
 

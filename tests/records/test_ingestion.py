@@ -1,11 +1,11 @@
-"""Records of data: row accounts balance, and subjects have one spelling."""
+"""Records of ingestion: row accounts balance, and the subject of a drop has one spelling."""
 
 from datetime import UTC, datetime
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wellspring.records.data import Drop, Edition, RowAccount
+from wellspring.records.ingestion import Drop, RowAccount
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 PARTS = ("published", "quarantined", "rejected", "discarded", "waiting")
@@ -24,13 +24,9 @@ def test_an_account_with_a_row_twice_or_lost_does_not_balance(parts: dict[str, i
     assert not RowAccount(received=received + 1, **parts).balanced
 
 
-def test_subjects_have_one_spelling():
+def test_the_subject_of_a_drop_has_one_spelling():
     drop = Drop(
         tenant="t", known_since=NOON, id="clearinghouse-0123456789ab", source="clearinghouse", name="a.csv",
         digest="0" * 64, size=1, contract="medical_claim", contract_version="1.0.0", contract_digest="1" * 64,
     )  # fmt: skip
-    edition = Edition(
-        tenant="t", known_since=NOON, id="0123456789ab", level="landed", parent=None, tables=(), drops=(drop.id,)
-    )
     assert drop.subject == "drop:clearinghouse-0123456789ab"
-    assert edition.subject == "edition:0123456789ab"

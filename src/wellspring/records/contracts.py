@@ -1,0 +1,65 @@
+"""Define the records of a data contract: its columns, its rules over rows, and what may leave the enclave."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from wellspring.records.record import Digest, Frozen, Record
+
+EgressRule = Literal[
+    "plain", "token", "year", "masked", "never",
+    "prefix(1)", "prefix(2)", "prefix(3)", "prefix(4)", "prefix(5)",
+    "prefix(6)", "prefix(7)", "prefix(8)", "prefix(9)", "prefix(10)",
+]  # fmt: skip
+"""How a column leaves the enclave: unchanged; as a keyed token; a date as its year; text with the personal data in it
+masked; not at all; as the first 1 to 10 characters of each value."""
+
+
+class ContractColumn(Frozen):
+    """One column of a contract, compiled from ODCS.
+
+    type: an Arrow type: string, int64, float64, bool, date32[day], timestamp[us, tz=UTC], decimal128(12, 2).
+    domain: the token domain of a `token` column; only columns of the same domain can be joined.
+    """
+
+    name: str
+    type: str
+    egress: EgressRule
+    classification: str
+    domain: str | None = None
+    required: bool = False
+    unique: bool = False
+    enum: tuple[str, ...] = ()
+    pattern: str | None = None
+    minimum: float | str | None = None
+    maximum: float | str | None = None
+
+
+class RowRule(Frozen):
+    """A check over several columns of one row: a SQL boolean expression that is true or null for a valid row."""
+
+    name: str
+    sql: str
+    description: str
+
+
+class DataContract(Record):
+    """A data contract for one dataset (ODCS 3.1): columns, checks, sensitivity, owner, freshness.
+
+    digest: SHA-256 of the contract file's bytes. files: glob for the names of its drops.
+    key: the columns whose combination is unique within a drop.
+    """
+
+    name: str
+    version: str
+    digest: Digest
+    source: str
+    files: str
+    format: Literal["csv", "parquet"]
+    owner: str
+    contact: str
+    columns: tuple[ContractColumn, ...]
+    key: tuple[str, ...] = ()
+    rules: tuple[RowRule, ...] = ()
+    retention_days: int = 7
+    freshness_hours: int | None = None

@@ -1,0 +1,92 @@
+"""Define the records of ingestion: files of a source, drops, their row accounts, admission and quarantine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from wellspring.records.record import Digest, Frozen, Instant, Record
+from wellspring.records.verdict import Reason, Verdict
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class SourceFile(Frozen):
+    """One file listed in a source. state: new; ingested (its drop exists); changed (same name, other bytes: a finding);
+    unmatched (matches no contract or several: a finding); still_writing (skipped for now)."""
+
+    source: str
+    name: str
+    size: int
+    modified: Instant
+    state: Literal["new", "ingested", "changed", "unmatched", "still_writing"]
+    drop: str | None = None
+    contract: str | None = None
+
+
+class Drop(Record):
+    """One fetched file. id: `<source>-<12 hex of SHA-256(source, name, digest)>`; digest: of the file's bytes."""
+
+    id: str
+    source: str
+    name: str
+    digest: Digest
+    size: int
+    contract: str
+    contract_version: str
+    contract_digest: Digest
+    replay_number: int = 0
+    """0: the drop as fetched; n > 0: its n-th replay of repaired rows."""
+
+    @property
+    def subject(self) -> str:
+        return f"drop:{self.id}"
+
+
+class RowAccount(Frozen):
+    """Row counts: received = published + quarantined + rejected + discarded + waiting, also after a crash.
+
+    rejected: rows of a drop that was rejected as a whole. discarded: quarantined rows whose retention ended.
+    waiting: rows admitted and staged whose set is not yet published (0 once the set is settled).
+    """
+
+    received: int = 0
+    published: int = 0
+    quarantined: int = 0
+    rejected: int = 0
+    discarded: int = 0
+    waiting: int = 0
+
+    @property
+    def balanced(self) -> bool:
+        row_counts = (self.published, self.quarantined, self.rejected, self.discarded, self.waiting)
+        return min(row_counts) >= 0 and self.received == sum(row_counts)
+
+
+class AdmissionResult(NamedTuple):
+    """The output of the enclave for one drop: an Arrow table of tokens, counts and digests.
+
+    table: the contract's columns that leave the enclave plus `row_number` (int64, position in the file, from 1); None
+    if the drop was rejected as a whole. rows_digest: digest of the rows of `table`. reasons: of quarantined rows, by
+    (code, column), with counts; never a value. verdict: pass, or fail if the drop was rejected as a whole.
+    """
+
+    drop: Drop
+    verdict: Verdict
+    received: int
+    admitted: int
+    quarantined: int
+    masked: int
+    reasons: tuple[Reason, ...]
+    rows_digest: Digest
+    table: pa.Table | None
+
+
+class QuarantinedRow(Frozen):
+    """A quarantined row as a user outside the enclave may see it: every value is masked."""
+
+    drop: str
+    row_number: int
+    reasons: tuple[Reason, ...]
+    values: dict[str, str]
+    expires_at: Instant

@@ -1,0 +1,130 @@
+"""Define the online store: the latest row of each entity, written in bulk, read within milliseconds.
+
+Of two rows of one entity the one with the greater (known_since, sequence) stays, whatever the order of writing; on a
+tie the one of the edition published later. Keys are tokens. tests/ports/test_online.py states the behavior.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from wellspring.errors import Refused
+from wellspring.records.features import FeatureRow, FeatureViews, FeatureViewSpec
+from wellspring.records.lake import Edition
+from wellspring.records.record import Digest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from wellspring.project import Project
+
+
+class WriteResult(NamedTuple):
+    """The result of a bulk write. superseded_rows: rows not written because the store already has newer ones."""
+
+    rows: int
+    superseded_rows: int
+
+
+class LiveMarker(NamedTuple):
+    """The edition that was last materialized completely. as_of: its knowledge cutoff; views: digest of the views.
+
+    pending_views: digests of the views of later, incomplete writes; a row may already have one of these definitions.
+    """
+
+    edition: str
+    as_of: datetime
+    views: Digest
+    pending_views: tuple[Digest, ...] = ()
+
+
+class OnlineWriter(Protocol):
+    """Write and read the rows of one project. Each method raises Unavailable while the store does not respond."""
+
+    def write_rows(self, view: FeatureViewSpec, rows: pa.Table, edition: Edition) -> WriteResult:
+        """Write rows of a view, except those for which the store has newer ones.
+
+        rows: the view's keys, features, known_since and sequence. A repeated write changes nothing. Raises Refused for
+        a key that is not a token, before any write.
+        """
+        ...
+
+    def read_row(self, view: FeatureViewSpec, key: tuple[str, ...]) -> FeatureRow | None:
+        """Return the row of one entity, or None. Raises Refused for a key that is not a token."""
+        ...
+
+    def read_rows(self, view: FeatureViewSpec, keys: Sequence[tuple[str, ...]]) -> list[FeatureRow | None]:
+        """Return the rows of many entities, in the order of `keys`; None for a missing or incomplete row."""
+        ...
+
+    def begin_write(self, views: Digest) -> None:
+        """Record the view definition of the rows that follow; `set_live` ends the write."""
+        ...
+
+    def set_live(self, edition: Edition, *, as_of: datetime, views: Digest) -> bool:
+        """Set the live edition; return False and change nothing if a later edition is live."""
+        ...
+
+    def get_live(self) -> LiveMarker | None:
+        """Return the marker of the live edition, or None before the first."""
+        ...
+
+    def close(self) -> None:
+        """Close the connection."""
+        ...
+
+
+class OnlineReader(Protocol):
+    """Read rows asynchronously, for many callers of one event loop. No call is retried, and each has a deadline."""
+
+    async def get_rows(self, keys: Sequence[tuple[str, tuple[str, ...]]]) -> list[FeatureRow | None]:
+        """Return the rows of (view, key) pairs in one round trip; None for a missing row.
+
+        Raises NotFound for an unknown view, Refused for a key that is not a token, Unavailable after the deadline.
+        """
+        ...
+
+    async def get_with_marker(
+        self, keys: Sequence[tuple[str, tuple[str, ...]]]
+    ) -> tuple[LiveMarker | None, list[FeatureRow | None]]:
+        """Return the marker of the live edition and the rows, in one round trip."""
+        ...
+
+    async def get_live(self) -> LiveMarker | None:
+        """Return the marker of the live edition, or None before the first."""
+        ...
+
+    async def close(self) -> None:
+        """Close the connection; pending calls raise Unavailable."""
+        ...
+
+
+class StoreLogin(NamedTuple):
+    """User and password of one service in an online store."""
+
+    user: str
+    password: str
+
+
+@dataclass(frozen=True)
+class OnlineStoreAdapter:
+    """One kind of online store, registered as an entry point of the group `wellspring.online_stores`.
+
+    secret: name under which OpenBao keeps the login of each service (`worker/SECRET`, `api/SECRET`).
+    packages: top-level modules that it imports. embedded_server: the server that `wellspring up` starts for it, if any.
+    """
+
+    open_writer: Callable[[Project, StoreLogin], OnlineWriter]
+    open_reader: Callable[[Project, FeatureViews, StoreLogin], OnlineReader]
+    secret: str
+    packages: tuple[str, ...] = ()
+    embedded_server: str | None = None
+
+
+def token_required(view: FeatureViewSpec) -> Refused:
+    """Build the error for a key that is not a token; it never repeats the key."""
+    keys = ", ".join(view.keys)
+    return Refused(f"the key of {view.name} ({keys}) is not a token", fix="get a token from the enclave as the key")

@@ -1,0 +1,1 @@
+"""Keep online rows in Redis or Valkey, in the layout of Feast."""

@@ -1,0 +1,25 @@
+"""Register the Redis protocol as an online store; `wellspring up` starts a Valkey for it."""
+
+from __future__ import annotations
+
+from wellspring.project import Project
+from wellspring.records.features import FeatureViews
+from wellspring.stores.online.port import OnlineStoreAdapter, StoreLogin
+from wellspring.stores.online.redis.reader import RedisReader
+from wellspring.stores.online.redis.writer import RedisWriter
+
+_SERVER = "valkey"
+
+
+def _open_writer(project: Project, login: StoreLogin) -> RedisWriter:
+    return RedisWriter(project.socket_path(_SERVER), project.name, user=login.user, password=login.password)
+
+
+def _open_reader(project: Project, views: FeatureViews, login: StoreLogin) -> RedisReader:
+    return RedisReader(project.socket_path(_SERVER), views, user=login.user, password=login.password)
+
+
+REDIS = OnlineStoreAdapter(
+    _open_writer, _open_reader, secret=_SERVER, packages=("hiredis", "redis"), embedded_server=_SERVER
+)
+"""The adapter that `online_store = "redis"` names."""

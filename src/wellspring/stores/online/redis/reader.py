@@ -1,0 +1,153 @@
+"""Read rows asynchronously over the Redis protocol, each call in one round trip of one shared connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from wellspring.errors import NotFound, Unavailable, suggest_name
+from wellspring.records.features import FeatureRow, FeatureViews, FeatureViewSpec
+from wellspring.stores.online.feast_codec import RowCodec
+from wellspring.stores.online.port import LiveMarker
+from wellspring.stores.online.redis.connection import (
+    START_HINT,
+    RedisConnection,
+    encode_redis_command,
+    error_from_reply,
+)
+from wellspring.stores.online.redis.marker import MARKER_FIELDS, marker_key, parse_live_marker
+
+
+class RedisReader:
+    """Read rows asynchronously: callers of one event loop share one connection; each call is one round trip.
+
+    deadline: seconds for one call, including the connection. A lost connection fails all pending calls; the next call
+    reconnects. No call is retried: only the caller knows its remaining time.
+    """
+
+    def __init__(
+        self,
+        socket: Path,
+        views: FeatureViews,
+        *,
+        user: str,
+        password: str,
+        deadline: float = 0.25,
+        max_pending: int = 10_000,
+    ) -> None:
+        self._socket = socket
+        self._credentials = (user, password)
+        self._deadline = deadline
+        self._max_pending = max_pending
+        self._plans = {view.name: _LookupPlan(views.project, view) for view in views.views}
+        self._marker_command = encode_redis_command(
+            b"HMGET", *(word.encode() for word in (marker_key(views.project), *MARKER_FIELDS))
+        )
+        self._connection: RedisConnection | None = None
+        self._connecting: asyncio.Task[RedisConnection] | None = None
+
+    async def get_rows(self, keys: Sequence[tuple[str, tuple[str, ...]]]) -> list[FeatureRow | None]:
+        """Return the rows of (view, key) pairs in one round trip; None for a missing row.
+
+        Raises NotFound for an unknown view, Refused for a key that is not a token, Unavailable after the deadline.
+        """
+        return (await self._fetch_rows(keys, b""))[1]
+
+    async def get_with_marker(
+        self, keys: Sequence[tuple[str, tuple[str, ...]]]
+    ) -> tuple[LiveMarker | None, list[FeatureRow | None]]:
+        """Return the marker of the live edition and the rows, in one round trip."""
+        replies, rows = await self._fetch_rows(keys, self._marker_command)
+        return parse_live_marker(replies[-1]), rows
+
+    async def get_live(self) -> LiveMarker | None:
+        """Return the marker of the live edition, or None before the first."""
+        return (await self.get_with_marker([]))[0]
+
+    async def close(self) -> None:
+        """Close the connection; pending calls raise Unavailable."""
+        if self._connecting is not None:
+            self._connecting.cancel()
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = self._connecting = None
+
+    async def _fetch_rows(
+        self, keys: Sequence[tuple[str, tuple[str, ...]]], extra_command: bytes
+    ) -> tuple[list[Any], list[FeatureRow | None]]:
+        plans = [self._plan_for(view) for view, _ in keys]
+        commands = [plan.encode_command(key) for plan, (_, key) in zip(plans, keys, strict=True)]
+        if extra_command:
+            commands.append(extra_command)
+        if not commands:
+            return [], []
+        replies = await self._send_commands(b"".join(commands), len(commands))
+        return replies, [
+            plan.codec.decode_row(key, reply) for plan, (_, key), reply in zip(plans, keys, replies, strict=False)
+        ]
+
+    def _plan_for(self, view: str) -> _LookupPlan:
+        if view not in self._plans:
+            raise NotFound(f"no view {view!r}", fix=suggest_name(view, list(self._plans)))
+        return self._plans[view]
+
+    async def _send_commands(self, payload: bytes, count: int) -> list[Any]:
+        try:
+            async with asyncio.timeout(self._deadline):
+                connection = (
+                    self._connection
+                    if self._connection is not None and self._connection.is_open
+                    else await self._ensure_connected()
+                )
+                if connection.pending_count >= self._max_pending:
+                    raise Unavailable(
+                        f"{connection.pending_count} calls are already waiting for the online store", fix=START_HINT
+                    )
+                replies = await connection.send_commands(payload, count)
+        except TimeoutError:
+            message = f"the online store did not respond within {self._deadline:g} s"
+            raise Unavailable(message, fix=START_HINT) from None
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise error_from_reply(reply)
+        return replies
+
+    async def _ensure_connected(self) -> RedisConnection:
+        """Connect once for all callers; the timeout of one caller does not cancel the attempt."""
+        if self._connecting is None:
+            self._connecting = asyncio.create_task(self._connect())
+            self._connecting.add_done_callback(self._on_connected)
+        return await asyncio.shield(self._connecting)
+
+    def _on_connected(self, task: asyncio.Task[RedisConnection]) -> None:
+        self._connecting = None
+        if not task.cancelled() and task.exception() is None:
+            self._connection = task.result()
+
+    async def _connect(self) -> RedisConnection:
+        user, password = self._credentials
+        try:
+            _, connection = await asyncio.get_running_loop().create_unix_connection(RedisConnection, str(self._socket))
+        except OSError as exc:
+            message = f"the online store at {self._socket} does not respond ({type(exc).__name__})"
+            raise Unavailable(message, fix=START_HINT) from None
+        (reply,) = await connection.send_commands(encode_redis_command(b"AUTH", user.encode(), password.encode()), 1)
+        if isinstance(reply, Exception):
+            connection.close()
+            raise error_from_reply(reply)
+        return connection
+
+
+class _LookupPlan:
+    """The HMGET command of one view, encoded once except for the key."""
+
+    def __init__(self, project: str, view: FeatureViewSpec) -> None:
+        self.codec = RowCodec(project, view)
+        self._prefix = b"*%d\r\n$5\r\nHMGET\r\n" % (2 + len(self.codec.fields))
+        self._suffix = b"".join(b"$%d\r\n%b\r\n" % (len(field), field) for field in self.codec.fields)
+
+    def encode_command(self, key: tuple[str, ...]) -> bytes:
+        name = self.codec.encode_key(key)
+        return b"%b$%d\r\n%b\r\n%b" % (self._prefix, len(name), name, self._suffix)

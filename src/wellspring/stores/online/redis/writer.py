@@ -1,0 +1,159 @@
+"""Write and read rows synchronously over the Redis protocol, in bulk.
+
+Rows have Feast's layout (`feast_codec.py`), so that stock Feast can read them. A script inside the store compares the
+versions of a row: with two concurrent writers, the newer row wins regardless of their order. Rows are never deleted
+here: each holds its edition, and the marker holds the live edition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wellspring.errors import Unavailable
+from wellspring.records.features import FeatureRow, FeatureViewSpec
+from wellspring.records.instants import to_epoch_micros
+from wellspring.records.lake import Edition
+from wellspring.records.record import Digest
+from wellspring.records.tokens import TOKEN_PATTERN
+from wellspring.stores.online.feast_codec import RowCodec
+from wellspring.stores.online.port import LiveMarker, WriteResult, token_required
+from wellspring.stores.online.redis.connection import START_HINT, error_from_reply
+from wellspring.stores.online.redis.marker import MARKER_FIELDS, marker_key, parse_live_marker
+from wellspring.stores.online.redis.scripts import ADD_PENDING_VIEWS, SET_LIVE_EDITION, WRITE_NEWEST_ROWS
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from redis import Redis
+
+# One script with this many rows blocks the store for about a millisecond.
+_ROWS_PER_SCRIPT = 100
+_SCRIPTS_PER_BATCH = 20
+
+
+class RedisWriter:
+    """Write and read rows synchronously. project: part of each Redis key. timeout: seconds for one round trip."""
+
+    def __init__(self, socket: Path, project: str, *, user: str, password: str, timeout: float = 10.0) -> None:
+        from redis import Redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
+
+        self._project = project
+        self._socket = socket
+        # One retry, for a connection that the store closed while it was idle; a repeated write changes nothing.
+        self._redis: Redis = Redis(
+            unix_socket_path=str(socket),
+            username=user,
+            password=password,
+            socket_timeout=timeout,
+            retry=Retry(NoBackoff(), 1),
+            protocol=2,
+        )
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._redis.close()
+
+    def write_rows(self, view: FeatureViewSpec, rows: pa.Table, edition: Edition) -> WriteResult:
+        """Write rows of a view, except those for which the store has a greater (known_since, sequence).
+
+        rows: the view's keys, features, known_since and sequence. On a tie the later edition wins; a repeated write
+        changes nothing. Raises Refused for a key that is not a token, before any write.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        for name in view.keys:
+            tokens = pc.match_substring_regex(rows[name], rf"\A{TOKEN_PATTERN.pattern}\z")
+            if rows.num_rows and not pc.all(pc.fill_null(tokens, False)).as_py():
+                raise token_required(view)
+        codec = RowCodec(self._project, view)
+        with self._map_errors(), ThreadPoolExecutor(1) as sender:
+            script: Any = self._redis.script_load(WRITE_NEWEST_ROWS)
+            former_fields = self._former_fields(codec)
+            # The store processes one batch while the next is encoded.
+            pending_batch: Future[list[int]] | None = None
+            written = 0
+            for batch in rows.to_batches(max_chunksize=_ROWS_PER_SCRIPT * _SCRIPTS_PER_BATCH):
+                pipeline = self._build_pipeline(codec, script, former_fields, pa.Table.from_batches([batch]), edition)
+                written += sum(pending_batch.result()) if pending_batch else 0
+                pending_batch = sender.submit(pipeline.execute)
+            written += sum(pending_batch.result()) if pending_batch else 0
+        return WriteResult(written, rows.num_rows - written)
+
+    def _build_pipeline(
+        self, codec: RowCodec, script: str, former_fields: list[bytes], rows: pa.Table, edition: Edition
+    ) -> Any:
+        keys = [
+            codec.encode_checked_key(key)
+            for key in zip(*(rows[name].to_pylist() for name in codec.view.keys), strict=True)
+        ]
+        columns = codec.encode_rows(rows, published=edition.known_since, edition=edition.id)
+        header = [str(len(codec.fields)), str(len(former_fields)), *codec.fields, *former_fields]
+        pipeline = self._redis.pipeline(transaction=False)
+        for start in range(0, len(keys), _ROWS_PER_SCRIPT):
+            chunk = slice(start, start + _ROWS_PER_SCRIPT)
+            values = [value for row in zip(*(column[chunk] for column in columns), strict=True) for value in row]
+            pipeline.evalsha(script, len(keys[chunk]), *keys[chunk], *header, *values)
+        return pipeline
+
+    def _former_fields(self, codec: RowCodec) -> list[bytes]:
+        """Return fields that earlier definitions of the view had; a newer row deletes them."""
+        name = f"ws:fields:{self._project}:{codec.view.name}"
+        self._redis.sadd(name, *codec.fields)
+        stored_fields: Any = self._redis.smembers(name)
+        return sorted(stored_fields - set(codec.fields))
+
+    def read_row(self, view: FeatureViewSpec, key: tuple[str, ...]) -> FeatureRow | None:
+        """Return the row of one entity, or None. Raises Refused for a key that is not a token."""
+        return self.read_rows(view, [key])[0]
+
+    def read_rows(self, view: FeatureViewSpec, keys: Sequence[tuple[str, ...]]) -> list[FeatureRow | None]:
+        """Return the rows of many entities in one round trip, in the order of `keys`."""
+        codec = RowCodec(self._project, view)
+        with self._map_errors():
+            # The type hints of redis-py do not allow bytes as a key.
+            pipeline: Any = self._redis.pipeline(transaction=False)
+            for key in keys:
+                pipeline.hmget(codec.encode_key(key), list(codec.fields))
+            return [codec.decode_row(key, reply) for key, reply in zip(keys, pipeline.execute(), strict=True)]
+
+    def begin_write(self, views: Digest) -> None:
+        """Record the view definition of the rows that follow; `set_live` ends the write."""
+        with self._map_errors():
+            self._redis.eval(ADD_PENDING_VIEWS, 1, marker_key(self._project), views)
+
+    def set_live(self, edition: Edition, *, as_of: datetime, views: Digest) -> bool:
+        """Set the live edition; return False and change nothing if a later edition is live."""
+        published, until = to_epoch_micros(edition.known_since), to_epoch_micros(as_of)
+        with self._map_errors():
+            reply: Any = self._redis.eval(
+                SET_LIVE_EDITION, 1, marker_key(self._project), edition.id, published, until, views
+            )
+        return bool(reply)
+
+    def get_live(self) -> LiveMarker | None:
+        """Return the marker of the live edition, or None before the first."""
+        with self._map_errors():
+            reply: Any = self._redis.hmget(marker_key(self._project), list(MARKER_FIELDS))
+        return parse_live_marker(reply)
+
+    @contextmanager
+    def _map_errors(self) -> Iterator[None]:
+        from redis.exceptions import ConnectionError as RedisConnectionError
+        from redis.exceptions import RedisError
+        from redis.exceptions import TimeoutError as RedisTimeoutError
+
+        try:
+            yield
+        except (RedisConnectionError, RedisTimeoutError, OSError) as exc:
+            raise Unavailable(
+                f"the online store at {self._socket} does not respond ({type(exc).__name__})", fix=START_HINT
+            ) from None
+        except RedisError as exc:
+            raise error_from_reply(exc) from None

@@ -1,0 +1,19 @@
+"""The marker of the live edition is complete, or corrupted."""
+
+import pytest
+
+from tests.builders.feature_views import edition
+from wellspring.errors import CorruptedError
+from wellspring.stores.online.port import LiveMarker
+from wellspring.stores.online.redis.marker import parse_live_marker
+
+
+def test_an_incomplete_marker_is_corrupted():
+    live = LiveMarker("a" * 12, edition().known_since.replace(year=1970), "v")
+    assert parse_live_marker([None, None, None, None]) is None
+    assert parse_live_marker([None, None, None, b"w "]) is None
+    assert parse_live_marker([b"a" * 12, b"0", b"v", None]) == live
+    assert parse_live_marker([b"a" * 12, b"0", b"v", b"w x "]) == live._replace(pending_views=("w", "x"))
+    for torn in ([b"a" * 12, None, b"v", None], [b"a" * 12, b"soon", b"v", None], []):
+        with pytest.raises(CorruptedError, match="incomplete"):
+            parse_live_marker(torn)
