@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from wellspring.models.tracking.mlflow import MlflowRegistry
     from wellspring.models.training.train import ModelStore
     from wellspring.observe.recorder import StepRecorder
-    from wellspring.records.features import FeatureViews
     from wellspring.records.contracts import DataContract
+    from wellspring.records.features import FeatureViews
     from wellspring.records.models import Release
     from wellspring.records.record import Digest
     from wellspring.serving.release_cache import LoadedRelease, TokenDomains

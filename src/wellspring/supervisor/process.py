@@ -20,9 +20,8 @@ from wellspring.bootstrap import open_recorder
 from wellspring.embedded import layout, mlflow, openbao, openbao_setup, packages, postgres, sftp, users, valkey
 from wellspring.embedded.control_socket import REQUEST_FIX, ControlSocket, error_message
 from wellspring.embedded.probes import accepts_connections, responds_to_ping
-from wellspring.errors import NotFound, Refused, Unavailable, WellspringError
+from wellspring.errors import NotFound, Refused, Unavailable, WellspringError, suggest_name
 from wellspring.project import Project, RunState, ServerState
-from wellspring.errors import suggest_name
 from wellspring.records.clock import SystemClock
 from wellspring.records.observe import Recorder
 from wellspring.runtime import sandbox
