@@ -314,7 +314,7 @@ def many(keys: int, seed: int) -> pa.Table:
 def test_online_is_offline_on_twenty_thousand_keys(server: Valkey, tmp_path: Path):
     table = many(20_000, seed=4)
     lake, online = HeldTables({"member_history": table}, tmp_path), server.writer()
-    assert run(lake, online, whole=True) == {"member_history": 20_000}
+    assert run(lake, online, verify_all=True) == {"member_history": 20_000}
     offline = [expected_row(MEMBERS, row, EARLY.id) for row in point_in_time.latest_rows(MEMBERS, table).to_pylist()]
     assert len(offline) == 20_000
     matches = online.read_rows(MEMBERS, [item.key for item in offline])
