@@ -14,9 +14,10 @@ import pytest
 
 from tests.builders.recording_step import FixedClock
 from wellspring import bootstrap
-from wellspring.bootstrap import Credential, open_ledger, open_platform
+from wellspring.bootstrap import open_ledger, open_platform
 from wellspring.errors import Unavailable
 from wellspring.project import Project, load_project
+from wellspring.runtime.process import Credential
 from wellspring.serving import release_cache
 from wellspring.trust.ledger import journal
 from wellspring_verify import notes
@@ -110,7 +111,7 @@ def test_a_promotion_loads_what_it_makes_live_by_the_very_checks_of_the_api(
         project=project_value, clock=FixedClock(), lake=None, ledger=SimpleNamespace(index=None),
         model_signer=SimpleNamespace(public_key=lambda: bytes(32)),
     )  # fmt: skip
-    bootstrap.open_release_context(cast(Any, project)).load_check(cast(Any, None))
+    bootstrap.open_models(cast(Any, project)).releases.load_check(cast(Any, None))
     bootstrap.open_release_loaders(project_value, FixedClock(), key).load_release(cast(Any, None))
     assert [sorted(item) for item in loaded] == [["scorer", "token_domains", "views"]] * 2
     assert [item["scorer"].keywords["key"] for item in loaded] == [key, key]

@@ -77,6 +77,14 @@ class EnclavePorts:
     store: VaultStore
 
 
+class ModelPorts(NamedTuple):
+    """The open ports of training and releases. store: of the trained models. releases: with what promotion checks."""
+
+    registry: MlflowRegistry
+    store: ModelStore
+    releases: ReleaseContext
+
+
 class ReleaseLoaders(NamedTuple):
     """Loaders of releases, shared by serving and promotion so that both apply the same checks.
 
@@ -201,14 +209,14 @@ def open_model_registry(project: Project) -> MlflowRegistry:
     )
 
 
-def open_model_store(ledger: LedgerAccess, public_key: bytes) -> ModelStore:
-    """Open the store of trained models. public_key: the 32 bytes of the key that signs them."""
+def open_model_store(platform: Platform) -> ModelStore:
+    """Open the store of trained models, which checks their signatures."""
     from wellspring.models.training.train import ModelStore
     from wellspring.stores.objects.disk import DiskContentStore
     from wellspring_verify import notes
 
-    models_dir = ledger.project.models_dir
-    key = notes.VerifierKey(f"{ledger.tree.read_head().origin}/models", notes.KIND_LOG, public_key)
+    models_dir, origin = platform.project.models_dir, platform.ledger.tree.read_head().origin
+    key = notes.VerifierKey(f"{origin}/models", notes.KIND_LOG, platform.model_signer.public_key())
     return ModelStore(DiskContentStore(models_dir / "objects"), DiskBlobStore(models_dir), key)
 
 
@@ -241,18 +249,22 @@ def open_release_loaders(project: Project, clock: Clock, key: notes.VerifierKey)
     )
 
 
-def open_release_context(platform: Platform) -> ReleaseContext:
-    """Open the release context: the releases, the ledger with their approvals, the lake and the model registry."""
+def open_models(platform: Platform) -> ModelPorts:
+    """Open the registry, the store of trained models and the releases. Raises Unavailable when MLflow is not up."""
     from wellspring.models.releases.promotion import ReleaseContext
     from wellspring.models.releases.store import ReleaseStore
 
-    model_store = open_model_store(platform.ledger, platform.model_signer.public_key())
-    return ReleaseContext(
-        ReleaseStore(platform.project.models_dir),
-        platform.ledger.index,
-        platform.lake,
-        open_model_registry(platform.project),
-        open_release_loaders(platform.project, platform.clock, model_store.key).load_release,
+    registry, model_store = open_model_registry(platform.project), open_model_store(platform)
+    return ModelPorts(
+        registry,
+        model_store,
+        ReleaseContext(
+            ReleaseStore(platform.project.models_dir),
+            platform.ledger.index,
+            platform.lake,
+            registry,
+            open_release_loaders(platform.project, platform.clock, model_store.key).load_release,
+        ),
     )
 
 

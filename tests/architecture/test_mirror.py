@@ -18,6 +18,7 @@ ELSEWHERE = {
     "wellspring/models/releases/store.py": "tests/models/releases/test_promotion.py",
     "wellspring/models/training/fit.py": "tests/models/training/test_train.py",
     "wellspring/records/observe.py": "a Protocol; tests/observe/test_recorder.py",
+    "wellspring/worker/job_request.py": "a record without behavior; tests/worker/test_executor.py",
 }
 
 

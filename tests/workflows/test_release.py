@@ -12,6 +12,7 @@ import pytest
 
 from tests.builders.released_model import Released
 from tests.trust.test_approvals import Somebody
+from wellspring.bootstrap import ModelPorts
 from wellspring.errors import CorruptedError, NotFound, Refused
 from wellspring.models.training.train import ModelStore
 from wellspring.records.models import Release
@@ -60,17 +61,19 @@ class ProjectFixture:
 
     def propose(self, candidate: str, token: str = "ana") -> Release:
         project: Any = self
-        return release_module.propose_release(
-            project, self.world.project, candidate, model_store=self.model_store, token=token
-        )
+        return release_module.propose_release(project, self.models(), candidate, token=token)
 
     def approve(self, release: str, token: str = "bo") -> tuple[Release, str]:
         project: Any = self
-        return release_module.approve_release(project, self.world.project, release, token=token)
+        return release_module.approve_release(project, self.models(), release, token=token)
 
     def rollback(self, token: str = "ana") -> tuple[Release, str]:
         project: Any = self
-        return release_module.rollback_release(project, self.world.project, "denials", token=token)
+        return release_module.rollback_release(project, self.models(), "denials", token=token)
+
+    def models(self) -> ModelPorts:
+        registry: Any = None
+        return ModelPorts(registry, self.model_store, self.world.project)
 
     @property
     def live(self) -> str:
@@ -244,9 +247,7 @@ def test_answers_are_given_again_with_what_they_were_given_with(
 
     monkeypatch.setattr(release_module, "PredictionReplayer", Again)
     requests: Any = project
-    result: Any = release_module.replay_predictions(
-        requests, project.world.project, ["prediction:1"], model_store=project.model_store
-    )
+    result: Any = release_module.replay_predictions(requests, project.models(), ["prediction:1"])
     assert result == ["prediction:1"]
     assert observed["views_by_digest"](project.world.views.digest) == project.world.views
     assert observed["load_scorer"](built).artifact_digest == built.artifact

@@ -12,6 +12,7 @@ from tests.builders import synthetic_world
 from tests.builders.recording_step import RecordingStep
 from tests.workflows.test_ingest import Index
 from tests.workflows.test_transform import BUILT, LANDED
+from wellspring.bootstrap import ModelPorts
 from wellspring.errors import ProjectError, Refused
 from wellspring.records.trust import Ref
 from wellspring.workflows import train as train_module
@@ -73,16 +74,12 @@ class ProjectFixture:
 
     def learn(self) -> Any:
         project: Any = self
+        return train_module.train_model(project, self.models(), "denials", progress=lambda *_: None)
+
+    def models(self) -> ModelPorts:
         registry: Any = None
-        releases: Any = SimpleNamespace(get_live=lambda model: self.live)
-        return train_module.train_model(
-            project,
-            "denials",
-            registry=registry,
-            model_store=self.model_store,
-            release_store=releases,
-            progress=lambda *_: None,
-        )
+        releases: Any = SimpleNamespace(release_store=SimpleNamespace(get_live=lambda model: self.live))
+        return ModelPorts(registry, self.model_store, releases)
 
 
 @pytest.fixture
@@ -116,10 +113,7 @@ def test_a_refusal_of_the_gate_is_integrated_all_the_same(project: ProjectFixtur
 
 def test_a_run_is_trained_again_from_the_edition_that_it_names(project: ProjectFixture):
     requests: Any = project
-    registry: Any = None
-    files = train_module.reproduce_run(
-        requests, "denials", "r" * 32, registry=registry, model_store=project.model_store, progress=lambda *_: None
-    )
+    files = train_module.reproduce_run(requests, project.models(), "denials", "r" * 32, progress=lambda *_: None)
     assert files == {"model.lgb": "4" * 64}
     assert project.arguments["run"] == "r" * 32
     assert project.arguments["edition"](FIRST.id) == FIRST

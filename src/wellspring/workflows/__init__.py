@@ -7,6 +7,7 @@ train        a built edition and a model file -> point-in-time training set -> t
 propose, approve, rollback   a candidate -> proposed by one user, approved by another -> the live release
 predict      served by the API (api/app.py, serving/service.py); each prediction is journalled before it is sent
 replay       predictions -> their rows from the lake -> features and score recomputed, equal bit by bit
+queries      lists of drops, candidates, releases and users; the history of a model; the newest entity keys
 prove        a subject -> its provenance story, sealed in the ledger -> a pack that verifies without the platform
 
 Every step is recorded through `step`. Workflows open no ports: they receive an open `Platform`.

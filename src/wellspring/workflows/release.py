@@ -20,33 +20,25 @@ from wellspring.workflows.prove import seal_stories
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from wellspring.bootstrap import Platform
-    from wellspring.models.training.train import ModelStore
+    from wellspring.bootstrap import ModelPorts, Platform
 
 
-def propose_release(
-    platform: Platform,
-    release_context: promotion.ReleaseContext,
-    candidate_id: str,
-    *,
-    model_store: ModelStore,
-    token: str,
-) -> Release:
+def propose_release(platform: Platform, models: ModelPorts, candidate_id: str, *, token: str) -> Release:
     """Propose a candidate for release as the user of a login token. Raises Refused, NotFound, CorruptedError."""
     with users.resume_session(platform.project, token) as user:
-        _recover_releases(platform, release_context)
-        candidate = artifact.read_candidate(candidate_id, paths=model_store.paths)
+        _recover_releases(platform, models.releases)
+        candidate = artifact.read_candidate(candidate_id, paths=models.store.paths)
         if not candidate.verdict.passed:
             raise Refused(
                 f"{candidate.subject} did not pass its gate", fix="train a better candidate", verdict=candidate.verdict
             )
         model_artifact = artifact.read_artifact(
-            candidate.artifact, objects=model_store.objects, paths=model_store.paths, key=model_store.key
+            candidate.artifact, objects=models.store.objects, paths=models.store.paths, key=models.store.key
         )
         policies = policy.load_policies(platform.project.source_paths.get("policies"))
         proposed_release = promotion.build_release(candidate, model_artifact, policies.digest)
-        promotion.require_current_comparison(proposed_release, release_context)
-        proposed_release = release_context.release_store.save(proposed_release)
+        promotion.require_current_comparison(proposed_release, models.releases)
+        proposed_release = models.releases.release_store.save(proposed_release)
         candidate_ref = Ref(name=candidate.subject, digest=artifact.candidate_digest(candidate))
         try:
             approvals.record_proposal(
@@ -62,17 +54,15 @@ def propose_release(
     return proposed_release
 
 
-def approve_release(
-    platform: Platform, release_context: promotion.ReleaseContext, release_id: str, *, token: str
-) -> tuple[Release, str]:
+def approve_release(platform: Platform, models: ModelPorts, release_id: str, *, token: str) -> tuple[Release, str]:
     """Approve a release as a second user, make it live and seal its story. Return the release and its approver.
 
     An existing approval is executed only if the release was never live, that is, after a crash.
     """
     executor: promotion.PromotionExecutor | None = None
     with users.resume_session(platform.project, token) as user:
-        _recover_releases(platform, release_context)
-        proposed_release = release_context.release_store.get(release_id)
+        _recover_releases(platform, models.releases)
+        proposed_release = models.releases.release_store.get(release_id)
         policies = policy.load_policies(platform.project.source_paths.get("policies"))
         approval = approvals.find_approval(platform.ledger.index, proposed_release)
         if approval is not None:
@@ -84,7 +74,7 @@ def approve_release(
                     "check", proposed_release.subject, inputs=[promotion.build_release_ref(proposed_release)]
                 ):
                     # Refuse the approval of a release that could not become live.
-                    promotion.require_current_comparison(proposed_release, release_context)
+                    promotion.require_current_comparison(proposed_release, models.releases)
                 approval = approvals.record_approval(
                     proposed_release, user, platform.ledger.index, policies, step=platform.step
                 )
@@ -93,7 +83,7 @@ def approve_release(
                 platform.sequencer.integrate()
     try:
         promotion.promote_release(
-            proposed_release, approval.approver, release_context, step=platform.step, executor=executor
+            proposed_release, approval.approver, models.releases, step=platform.step, executor=executor
         )
     finally:
         platform.sequencer.integrate()
@@ -101,37 +91,29 @@ def approve_release(
     return proposed_release, approval.approver
 
 
-def rollback_release(
-    platform: Platform, release_context: promotion.ReleaseContext, model: str, *, token: str
-) -> tuple[Release, str]:
+def rollback_release(platform: Platform, models: ModelPorts, model: str, *, token: str) -> tuple[Release, str]:
     """Restore the previous release of a model as the user of a login token. Return it and the user's name."""
     with users.resume_session(platform.project, token) as user:
-        _recover_releases(platform, release_context)
+        _recover_releases(platform, models.releases)
         policies = policy.load_policies(platform.project.source_paths.get("policies"))
         try:
             restored_release = promotion.rollback_release(
-                model, user.principal, release_context, policies=policies, step=platform.step
+                model, user.principal, models.releases, policies=policies, step=platform.step
             )
         finally:
             platform.sequencer.integrate()
     return restored_release, user.principal.name
 
 
-def replay_predictions(
-    platform: Platform,
-    release_context: promotion.ReleaseContext,
-    predictions: Sequence[str],
-    *,
-    model_store: ModelStore,
-) -> list[ReproductionResult]:
+def replay_predictions(platform: Platform, models: ModelPorts, predictions: Sequence[str]) -> list[ReproductionResult]:
     """Recompute predictions from the lake and compare them bit by bit."""
     recover_interrupted(platform)
     replayer = PredictionReplayer(
         index=platform.ledger.index,
         lake=platform.lake,
-        release_store=release_context.release_store,
+        release_store=models.releases.release_store,
         load_scorer=lambda model_release: Scorer.load(
-            model_release, objects=model_store.objects, paths=model_store.paths, key=model_store.key
+            model_release, objects=models.store.objects, paths=models.store.paths, key=models.store.key
         ),
         views_by_digest=lambda digest: views.load_views_by_digest(platform.project.lake_dir / "views", digest),
     )

@@ -18,28 +18,17 @@ from wellspring.workflows.transform import latest_built_edition, load_project_vi
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from wellspring.bootstrap import Platform
-    from wellspring.models.releases.store import ReleaseStore
-    from wellspring.models.tracking.mlflow import MlflowRegistry
-    from wellspring.models.training.train import ModelStore
+    from wellspring.bootstrap import ModelPorts, Platform
     from wellspring.records.lake import Edition
 
 
-def train_model(
-    platform: Platform,
-    model_name: str,
-    *,
-    registry: MlflowRegistry,
-    model_store: ModelStore,
-    release_store: ReleaseStore,
-    progress: WorkflowProgress,
-) -> Candidate:
+def train_model(platform: Platform, models: ModelPorts, model_name: str, *, progress: WorkflowProgress) -> Candidate:
     """Train models/NAME.py on the newest built edition. Raises Refused with the reasons when the gate fails."""
     recover_interrupted(platform)
     model = definition.load_model_definition(_models_folder(platform), model_name)
     feature_views = load_project_views(platform.project)
     edition = latest_built_edition(platform)
-    live_release = release_store.get_live(model.name)
+    live_release = models.releases.release_store.get_live(model.name)
     try:
         return train.train_candidate(
             model,
@@ -52,12 +41,12 @@ def train_model(
                 leaked_columns=leaked_columns(platform.ledger.index, edition),
                 audited_rows=audited_rows(platform.ledger.index, edition),
             ),
-            champion=artifact.read_candidate(live_release.candidate, paths=model_store.paths)
+            champion=artifact.read_candidate(live_release.candidate, paths=models.store.paths)
             if live_release is not None
             else None,
             step=platform.step,
-            tracker=registry,
-            model_store=model_store,
+            tracker=models.registry,
+            model_store=models.store,
             signer=platform.model_signer,
             clock=platform.clock,
             progress=progress,
@@ -67,13 +56,7 @@ def train_model(
 
 
 def reproduce_run(
-    platform: Platform,
-    model_name: str,
-    run_id: str,
-    *,
-    registry: MlflowRegistry,
-    model_store: ModelStore,
-    progress: WorkflowProgress,
+    platform: Platform, models: ModelPorts, model_name: str, run_id: str, *, progress: WorkflowProgress
 ) -> dict[str, Digest]:
     """Repeat a training run from the edition that it names, and return the digests of its identical files."""
     recover_interrupted(platform)
@@ -86,8 +69,8 @@ def reproduce_run(
             lambda edition_id: _get_edition(platform, edition_id),
             source_digests=definition.digest_training_sources(platform.project, model_name),
             step=platform.step,
-            tracker=registry,
-            model_store=model_store,
+            tracker=models.registry,
+            model_store=models.store,
             progress=progress,
         )
     finally:

@@ -1,0 +1,147 @@
+"""Queries: row accounts, candidates and releases, the history of a model, enrolled users, the newest entity keys."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, NamedTuple
+
+from wellspring.data.features.materialize import engine_input, read_table_schema
+from wellspring.data.features.views import load_views_by_digest
+from wellspring.errors import NotFound, suggest_name
+from wellspring.models.releases.history import ReleasePeriod, list_release_periods
+from wellspring.models.releases.store import ReleaseStore
+from wellspring.models.spec.artifact import list_candidates, read_artifact, read_candidate
+from wellspring.models.spec.definition import list_models
+from wellspring.records.ingestion import RowAccount
+from wellspring.records.record import format_instant
+from wellspring.workflows.ingest import build_row_account
+from wellspring.workflows.transform import latest_built_edition
+
+if TYPE_CHECKING:
+    from wellspring.bootstrap import LedgerAccess, Platform
+    from wellspring.models.training.train import ModelStore
+    from wellspring.records.models import Candidate, Release
+    from wellspring.trust.ledger.index import LedgerIndex
+
+
+class CandidateSummary(NamedTuple):
+    """A candidate in a list. evaluated_against_live: whether its gate compared it with the present live release."""
+
+    model: str
+    id: str
+    run: str
+    edition: str
+    outcome: str
+    auc: float
+    created_at: str
+    evaluated_against_live: bool
+
+
+class ReleaseSummary(NamedTuple):
+    """A release in a list, with the users who proposed and approved it."""
+
+    model: str
+    id: str
+    candidate: str
+    proposed_by: str
+    approved_by: str
+    live: bool
+    evaluated_against_live: bool
+
+
+def list_row_accounts(platform: Platform) -> dict[str, RowAccount]:
+    """Count the rows of each drop by state, in the order in which the drops landed."""
+    platform.sequencer.integrate()
+    drops = dict.fromkeys(land_entry.entry.subject for land_entry in platform.ledger.index.list_entries(action="land"))
+    return {drop: build_row_account(platform, drop.removeprefix("drop:")) for drop in drops}
+
+
+def list_candidate_summaries(ledger: LedgerAccess) -> list[CandidateSummary]:
+    """List the candidates of all models, oldest first."""
+    release_store = ReleaseStore(ledger.project.models_dir)
+    candidates = [
+        read_candidate(candidate_id, paths=release_store.paths) for candidate_id in list_candidates(release_store.paths)
+    ]
+    candidates.sort(key=lambda candidate: (candidate.known_since, candidate.id))
+    return [_summarize_candidate(candidate, release_store, ledger.index) for candidate in candidates]
+
+
+def list_release_summaries(ledger: LedgerAccess) -> list[ReleaseSummary]:
+    """List the releases of all models, oldest first."""
+    release_store = ReleaseStore(ledger.project.models_dir)
+    releases = [release_store.get(release_id) for release_id in release_store.list_ids()]
+    releases.sort(key=lambda release: (release.known_since, release.id))
+    return [_summarize_release(release, release_store, ledger.index) for release in releases]
+
+
+def list_model_history(ledger: LedgerAccess, model: str, instant: datetime | None = None) -> list[ReleasePeriod]:
+    """List the periods in which releases of a model were live; with an instant, the period that contains it.
+
+    Raises NotFound for a model that is not in the project and never had a release.
+    """
+    periods = list_release_periods(ledger.index, model, instant)
+    if not periods and model not in (model_names := list_models(ledger.project.source_paths.get("models"))):
+        raise NotFound(f"no model {model!r}", fix=suggest_name(model, model_names))
+    return list(periods)
+
+
+def list_enrolled_users(index: LedgerIndex) -> list[str]:
+    """List the names of the enrolled users, sorted."""
+    subjects = {enroll_entry.entry.subject for enroll_entry in index.list_entries(action="enroll", phase="done")}
+    return [subject.removeprefix("user:") for subject in sorted(subjects)]
+
+
+def find_latest_keys(platform: Platform, model_store: ModelStore, model: str, *, count: int) -> list[dict[str, str]]:
+    """Return the keys of the newest rows that the live release can predict, from the tables of its views."""
+    release_store, edition = ReleaseStore(platform.project.models_dir), latest_built_edition(platform)
+    live_release = release_store.get_live(model)
+    if live_release is None:
+        raise NotFound(f"{model} has no live release", fix="see `wellspring release list`")
+    inference_spec = read_artifact(
+        live_release.artifact, objects=model_store.objects, paths=model_store.paths, key=model_store.key
+    ).spec
+    key_columns = dict.fromkeys(column for columns in inference_spec.keys.values() for column in columns)
+    for view in load_views_by_digest(platform.project.lake_dir / "views", live_release.views).views:
+        column_names = read_table_schema(engine_input(platform.lake, edition, view.table)).names
+        if set(key_columns) <= set(column_names):
+            rows = platform.lake.read_table(edition, view.table, [*key_columns, "known_since"])
+            rows = rows.sort_by([("known_since", "descending")]).slice(0, count)
+            return [{name: str(row[name]) for name in key_columns} for row in rows.to_pylist()]
+    raise NotFound(f"no table of its views has the columns {', '.join(key_columns)}", fix="pass COLUMN=TOKEN")
+
+
+def _summarize_candidate(candidate: Candidate, release_store: ReleaseStore, index: LedgerIndex) -> CandidateSummary:
+    return CandidateSummary(
+        model=candidate.model,
+        id=candidate.id,
+        run=candidate.run,
+        edition=candidate.edition,
+        outcome=candidate.verdict.outcome,
+        auc=round(candidate.scores.metrics["auc"].value, 4),
+        created_at=format_instant(candidate.known_since),
+        evaluated_against_live=_is_evaluated_against_live(candidate.model, candidate.id, release_store, index),
+    )
+
+
+def _summarize_release(release: Release, release_store: ReleaseStore, index: LedgerIndex) -> ReleaseSummary:
+    return ReleaseSummary(
+        model=release.model,
+        id=release.id,
+        candidate=release.candidate,
+        proposed_by=_join_users(index, release.subject, "propose"),
+        approved_by=_join_users(index, release.subject, "approve"),
+        live=release_store.live_id(release.model) == release.id,
+        evaluated_against_live=_is_evaluated_against_live(release.model, release.candidate, release_store, index),
+    )
+
+
+def _is_evaluated_against_live(model: str, candidate: str, release_store: ReleaseStore, index: LedgerIndex) -> bool:
+    live_release = release_store.get_live(model)
+    gate_entries = index.list_entries(subject=f"candidate:{candidate}", action="gate", phase="done")
+    live_candidate = "" if live_release is None else live_release.candidate
+    return bool(gate_entries) and gate_entries[-1].entry.facts.get("live") == live_candidate
+
+
+def _join_users(index: LedgerIndex, subject: str, action: str) -> str:
+    entries = index.list_entries(subject=subject, action=action, phase="done")
+    return ", ".join(sorted({str(indexed_entry.entry.facts.get("user", "")) for indexed_entry in entries}))

@@ -1,0 +1,85 @@
+"""Queries read what the workflows wrote, in the order in which it was written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from tests.builders import synthetic_world
+from tests.builders.recording_step import FixedClock, RecordingStep
+from tests.workflows.test_ingest import Index
+from wellspring.bootstrap import LedgerAccess, open_ledger
+from wellspring.errors import NotFound
+from wellspring.models.releases.store import ReleaseStore
+from wellspring.models.spec import artifact
+from wellspring.project import load_project
+from wellspring.workflows import queries
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[LedgerAccess]:
+    (tmp_path / "wellspring.toml").write_text(
+        '[project]\nname = "tests"\ntenant = "acme"\n[sources.vendor]\nkind = "sftp"\n[models]\n'
+    )
+    project = load_project(tmp_path)
+    for folder in (project.journals_dir, project.ledger_dir, project.lake_dir, tmp_path / "models"):
+        folder.mkdir(parents=True)
+    with open_ledger(project, clock=FixedClock()) as access:
+        yield access
+
+
+def test_a_candidate_is_summarized_with_its_gate(ledger: LedgerAccess):
+    candidate = synthetic_world.candidate()
+    artifact.save_candidate(candidate, paths=ReleaseStore(ledger.project.models_dir).paths)
+    step = RecordingStep()
+    index: Any = Index(step)
+    for live, expected in (("another", False), ("", True)):
+        with step("gate", candidate.subject, facts={"live": live}):
+            pass
+        access = cast(Any, SimpleNamespace(project=ledger.project, index=index))
+        (summary,) = queries.list_candidate_summaries(access)
+        assert (summary.model, summary.id, summary.outcome) == (candidate.model, candidate.id, "pass")
+        assert summary.evaluated_against_live == expected
+
+
+def test_an_unknown_model_has_no_history(ledger: LedgerAccess):
+    (ledger.project.root / "models" / "denials.py").touch()
+    assert queries.list_model_history(ledger, "denials") == []
+    with pytest.raises(NotFound, match="no model 'denails'") as result:
+        queries.list_model_history(ledger, "denails")
+    assert result.value.fix == "did you mean 'denials'?"
+
+
+def test_enrolled_users_are_sorted_and_listed_once():
+    step = RecordingStep()
+    for name in ("bo", "ana", "bo"):
+        with step("enroll", f"user:{name}"):
+            pass
+    index: Any = Index(step)
+    assert queries.list_enrolled_users(index) == ["ana", "bo"]
+
+
+def test_row_accounts_are_listed_in_landing_order_from_an_integrated_ledger(monkeypatch: pytest.MonkeyPatch):
+    step, calls = RecordingStep(), list[str]()
+    for drop in ("d2", "d1"):
+        with step("land", f"drop:{drop}"):
+            pass
+    monkeypatch.setattr(queries, "build_row_account", lambda _, drop: f"account of {drop}")
+    platform: Any = SimpleNamespace(
+        ledger=SimpleNamespace(index=Index(step)),
+        sequencer=SimpleNamespace(integrate=lambda: calls.append("integrate")),
+    )
+    accounts = queries.list_row_accounts(platform)
+    assert list(accounts.items()) == [("drop:d2", "account of d2"), ("drop:d1", "account of d1")]
+    assert calls == ["integrate"]
+
+
+def test_latest_keys_need_a_live_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(queries, "latest_built_edition", lambda _: None)
+    platform: Any = SimpleNamespace(project=SimpleNamespace(models_dir=tmp_path))
+    with pytest.raises(NotFound, match="no live release"):
+        queries.find_latest_keys(platform, cast(Any, None), "denials", count=1)
