@@ -86,11 +86,7 @@ def measure_parts(vendor: Vendor, name: str, contract: DataContract, folder: Pat
     part("mask free text", lambda: [dlp.mask_column(validated.valid[column], column_name=column) for column in masked])
     admitted = validation.tokenize_rows(validated, contract, tokens)
     part("digest of the rows", lambda: table_hash.hash_rows(admitted.table))
-    verdict = Verdict(subject=original.drop.subject, outcome="pass")
-    count = admitted.table.num_rows
-    admission = AdmissionResult(
-        original.drop, verdict, validated.received, count, 0, admitted.masked, (), admitted.rows_digest, admitted.table
-    )
+    admission = AdmissionResult(original.drop, admitted.counts, admitted.table)
     part("transfer between processes", lambda: _send_over_socket(admission))
     catalog = Catalog(folder / "lake")
     rows = add_system_columns(admitted.table, original.drop)

@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from wellspring.lake import table_hash
 from wellspring.records.contracts import ContractColumn, DataContract
-from wellspring.records.ingestion import AdmissionResult, Drop
-from wellspring.records.verdict import Verdict
+from wellspring.records.ingestion import AdmissionCounts, AdmissionResult, Drop
+from wellspring.records.verdict import Reason, Verdict
 
 LANDED = datetime(2026, 11, 25, 9, 30, tzinfo=UTC)
 
@@ -63,6 +63,27 @@ def rows(count: int, *, first: int = 0) -> pa.Table:
     )
 
 
+def admission_counts(
+    verdict: Verdict,
+    *,
+    received: int | None = None,
+    admitted: int = 0,
+    quarantined: int = 0,
+    reasons: tuple[Reason, ...] = (),
+    rows_digest: str = "",
+) -> AdmissionCounts:
+    """Make the counts of one admission. received: default admitted + quarantined."""
+    return AdmissionCounts(
+        verdict=verdict,
+        received=admitted + quarantined if received is None else received,
+        admitted=admitted,
+        quarantined=quarantined,
+        masked=0,
+        reasons=reasons,
+        rows_digest=rows_digest,
+    )
+
+
 def intake(name: str, stored: DataContract, table: pa.Table, *, part: int = 0) -> AdmissionResult:
     """Make the admission result of one file."""
     drop = Drop(
@@ -80,12 +101,10 @@ def intake(name: str, stored: DataContract, table: pa.Table, *, part: int = 0) -
     )
     return AdmissionResult(
         drop=drop,
-        verdict=Verdict(subject=drop.subject, outcome="pass"),
-        received=table.num_rows,
-        admitted=table.num_rows,
-        quarantined=0,
-        masked=0,
-        reasons=(),
-        rows_digest=table_hash.hash_rows(table),
+        counts=admission_counts(
+            Verdict(subject=drop.subject, outcome="pass"),
+            admitted=table.num_rows,
+            rows_digest=table_hash.hash_rows(table),
+        ),
         table=table,
     )

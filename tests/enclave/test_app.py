@@ -65,7 +65,7 @@ def test_a_drop_leaves_as_tokens_through_the_real_servers(project: Project) -> N
     assert [(file.name, file.state) for file in vault.list_files("clearinghouse")] == [(name, "new")]
     stages: list[str] = []
     first = vault.ingest_file("clearinghouse", name, digest(project), progress=lambda stage, *_: stages.append(stage))
-    assert (first.received, first.admitted, first.verdict.outcome) == (500, 500, "pass")
+    assert (first.counts.received, first.counts.admitted, first.counts.verdict.outcome) == (500, 500, "pass")
     assert {"fetch", "parse", "validate", "tokenize"} == set(stages)
     assert vault.ingest_file("clearinghouse", name, digest(project)) == first
     vault.confirm_published(first.drop.id, 0)

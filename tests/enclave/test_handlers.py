@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from tests.builders.drops import admission_counts
 from tests.builders.recording_step import RecordingStep
 from tests.trust.vault.test_protocol import DROP, NOON
 from wellspring.enclave.handlers import BREAK_GLASS_OPERATIONS, intake_handlers, vault_handlers
@@ -21,7 +22,9 @@ class Canned:
 
     def __init__(self) -> None:
         self.requests: list[tuple[object, ...]] = []
-        self.stopped = AdmissionResult(DROP, Verdict(subject=DROP.subject, outcome="fail"), 3, 0, 0, 0, (), "", None)
+        self.stopped = AdmissionResult(
+            DROP, admission_counts(Verdict(subject=DROP.subject, outcome="fail"), received=3), None
+        )
 
     def list_files(self, source: str) -> tuple[SourceFile, ...]:
         self.requests.append(("list_files", source))

@@ -41,10 +41,14 @@ def validate_rows(content: bytes, contract: DataContract) -> intake.ProcessedDro
 def test_each_row_is_admitted_or_quarantined(contract: DataContract) -> None:
     good = "".join(f"G-{n},a,1\n" for n in range(20))
     judgement = validate_rows(f"{HEAD}C-1,a,1\nC-2,new,x\nC-3,b\n{good}".encode(), contract)
-    assert (judgement.received, judgement.admitted, sorted(judgement.quarantined_rows)) == (23, 21, [2, 3])
+    assert (judgement.counts.received, judgement.counts.admitted, sorted(judgement.quarantined_rows)) == (
+        23,
+        21,
+        [2, 3],
+    )
     assert judgement.row_numbers == [1, *range(4, 24)]
     assert judgement.table is not None
-    assert judgement.rows_digest == table_hash.hash_rows(judgement.table)
+    assert judgement.counts.rows_digest == table_hash.hash_rows(judgement.table)
     assert sorted(reason.code for reason in judgement.quarantined_rows[2].reasons) == ["enum", "type"]
     assert judgement.quarantined_rows[3].permanent_fault == "fields"
     assert judgement.quarantined_rows[2].masked_values["claim_id"] == "***"
@@ -63,17 +67,22 @@ def test_each_row_is_admitted_or_quarantined(contract: DataContract) -> None:
 )
 def test_rejected_drop_is_counted(content: bytes, code: str, rows: int, contract: DataContract) -> None:
     judgement = validate_rows(content, contract)
-    assert judgement.verdict.outcome == "fail"
-    assert judgement.verdict.subject == SUBJECT
-    assert [reason.code for reason in judgement.reasons] == [code]
-    assert (judgement.received, judgement.admitted, judgement.quarantined_rows, judgement.table) == (rows, 0, {}, None)
+    assert judgement.counts.verdict.outcome == "fail"
+    assert judgement.counts.verdict.subject == SUBJECT
+    assert [reason.code for reason in judgement.counts.reasons] == [code]
+    assert (judgement.counts.received, judgement.counts.admitted, judgement.quarantined_rows, judgement.table) == (
+        rows,
+        0,
+        {},
+        None,
+    )
 
 
 def test_a_column_of_another_type_stops_the_drop(contract: DataContract) -> None:
     rows = "".join(f"C-{n},a,{'x' if n % 3 else 1}\n" for n in range(30))
     judgement = validate_rows(f"{HEAD}{rows}".encode(), contract)
-    assert [reason.code for reason in judgement.reasons] == ["type_changed"]
-    assert judgement.received == 30
+    assert [reason.code for reason in judgement.counts.reasons] == ["type_changed"]
+    assert judgement.counts.received == 30
 
 
 def test_quarantined_rows_are_revalidated_without_other_rows(contract: DataContract) -> None:
@@ -89,7 +98,7 @@ def test_quarantined_rows_are_revalidated_without_other_rows(contract: DataContr
     again = intake.reprocess_quarantined(
         content, {2: "unique", 3: None, 4: None}, knows, TOKENS, subject=SUBJECT, progress=quiet
     )
-    assert (again.received, again.row_numbers, sorted(again.quarantined_rows)) == (3, [3], [2, 4])
+    assert (again.counts.received, again.row_numbers, sorted(again.quarantined_rows)) == (3, [3], [2, 4])
     assert again.quarantined_rows[2].permanent_fault == "unique"
 
 
@@ -101,12 +110,12 @@ def test_a_parquet_drop_is_read_by_its_types(contract: DataContract) -> None:
     pq.write_table(table, sink)
     signed = contract.model_copy(update={"format": "parquet"})
     judgement = validate_rows(sink.getvalue(), signed)
-    assert (judgement.admitted, sorted(judgement.quarantined_rows)) == (1, [2])
+    assert (judgement.counts.admitted, sorted(judgement.quarantined_rows)) == (1, [2])
     second = io.BytesIO()
     pq.write_table(table.drop_columns(["kind"]), second)
     stopped = validate_rows(second.getvalue(), signed)
-    assert (stopped.received, stopped.verdict.outcome) == (2, "fail")
-    assert validate_rows(b"PAR1", signed).received == 0
+    assert (stopped.counts.received, stopped.counts.verdict.outcome) == (2, "fail")
+    assert validate_rows(b"PAR1", signed).counts.received == 0
 
 
 def test_refusal_without_verdict_is_raised(contract: DataContract, monkeypatch: pytest.MonkeyPatch) -> None:

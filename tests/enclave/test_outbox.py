@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from tests.builders.drops import admission_counts
 from tests.builders.enclave import ProjectFixture
 from tests.data.intake.test_originals import contract
 from tests.trust.vault.test_postgres import part, stored
@@ -21,7 +22,7 @@ from wellspring.trust.vault.records import OutboxEntry
 def validated(*notes: Reason) -> ProcessedDrop:
     current = QuarantineReason((Reason(code="pattern", message="it is wrong", column="x"),), None, {"x": "***"})
     verdict = Verdict(subject="drop:clearinghouse-0", outcome="pass")
-    return ProcessedDrop(verdict, 4, 0, (), notes, None, "", {7: current, 2: current})
+    return ProcessedDrop(admission_counts(verdict, received=4), notes, None, {7: current, 2: current})
 
 
 def test_an_admission_names_only_columns_that_the_contract_names() -> None:
@@ -86,5 +87,5 @@ class TestWithDatabase:
             with pytest.raises(Unavailable):
                 enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
         with project.open_enclave() as enclave:
-            assert enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest).admitted == 1
+            assert enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest).counts.admitted == 1
         assert [entry.action for entry in project.list_entries()] == ["accept", "land", "admit"]

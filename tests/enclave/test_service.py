@@ -21,7 +21,7 @@ BAD = ("C-1,a,1.50", "C-2,new,2.00", "C-3,new,x", "C-4,b,4.00")
 
 
 def whole(intake: AdmissionResult) -> tuple[int, int, int]:
-    return intake.received, intake.admitted, intake.quarantined
+    return intake.counts.received, intake.counts.admitted, intake.counts.quarantined
 
 
 def test_valid_drop_leaves_as_tokens(project: ProjectFixture) -> None:
@@ -33,7 +33,7 @@ def test_valid_drop_leaves_as_tokens(project: ProjectFixture) -> None:
         )
     assert list(dict.fromkeys(observed)) == ["fetch", "parse", "validate", "tokenize"]
     assert whole(intake) == (2, 2, 0)
-    assert intake.verdict.passed
+    assert intake.counts.verdict.passed
     assert intake.table is not None
     assert intake.table.column_names == ["claim_id", "kind", "amount", "row_number"]
     assert all(token.startswith("claim_k1_") for token in intake.table["claim_id"].to_pylist())
@@ -42,7 +42,7 @@ def test_valid_drop_leaves_as_tokens(project: ProjectFixture) -> None:
     landed, admitted = project.list_entries("land")[0], project.list_entries("admit")[0]
     assert landed.outputs == admitted.inputs[:1]
     assert landed.facts["retention_until"] == "2026-12-02T12:00:00.000000Z"
-    assert admitted.outputs[0].digest == intake.rows_digest
+    assert admitted.outputs[0].digest == intake.counts.rows_digest
     assert (admitted.facts["received"], admitted.facts["admitted"], admitted.facts["quarantined"]) == (2, 2, 0)
 
 
@@ -102,10 +102,10 @@ def test_rejected_drop_is_recorded(project: ProjectFixture) -> None:
         first = enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
         assert enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest) == first
         assert [file.state for file in enclave.list_files("clearinghouse")] == ["ingested"]
-    assert first.verdict.outcome == "fail"
+    assert first.counts.verdict.outcome == "fail"
     assert first.table is None
     assert whole(first) == (2, 0, 0)
-    assert [reason.code for reason in first.reasons] == ["missing_column"]
+    assert [reason.code for reason in first.counts.reasons] == ["missing_column"]
     (admitted,) = project.list_entries("admit")
     assert (admitted.facts["outcome"], admitted.facts["received"]) == ("fail", 2)
 
@@ -265,7 +265,7 @@ def test_drain_ends_running_operation_and_blocks_others(project: ProjectFixture)
         resting.start()
         assert resting.is_alive()
         go_on.set()
-        assert first.result(10).admitted == 2
+        assert first.result(10).counts.admitted == 2
         resting.join(10)
         late = threading.Thread(target=enclave.list_quarantined, daemon=True)
         late.start()
@@ -294,7 +294,7 @@ def test_killed_intake_is_recorded_once(project: ProjectFixture, point: str) -> 
         intake = enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
     assert whole(intake) == (4, 2, 2)
     assert [entry.action for entry in project.list_entries()] == ["accept", "land", "admit"]
-    assert project.list_entries("admit")[0].outputs[0].digest == intake.rows_digest
+    assert project.list_entries("admit")[0].outputs[0].digest == intake.counts.rows_digest
     assert project.originals() == [intake.drop.id]
     with project.open_enclave() as enclave:
         assert enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest) == intake

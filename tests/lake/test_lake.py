@@ -74,8 +74,8 @@ def test_what_stage_and_publish_record_names_rows_and_snapshots_by_digest(lake: 
     staged = lake.stage_part(intake, CLAIMS, step=step)
     edition = lake.publish(SOURCE, [staged], step=step)
     (stage,), (publish,) = step.done("stage"), step.done("publish")
-    named = [(f"rows:{intake.drop.id}/0", intake.rows_digest)]
-    stored = (f"snapshot:medical_claim@{staged.snapshot_id}", intake.rows_digest)
+    named = [(f"rows:{intake.drop.id}/0", intake.counts.rows_digest)]
+    stored = (f"snapshot:medical_claim@{staged.snapshot_id}", intake.counts.rows_digest)
     assert (stage.subject, [(ref.name, ref.digest) for ref in stage.inputs]) == (intake.drop.subject, named)
     assert [(ref.name, ref.digest) for ref in stage.outputs] == [stored]
     assert (publish.subject, publish.intent) == (edition.subject, step.entries[1].id)

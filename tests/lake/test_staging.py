@@ -27,7 +27,7 @@ def test_what_a_snapshot_remembers_is_what_was_staged():
         intake.drop.id,
         2,
         3,
-        intake.rows_digest,
+        intake.counts.rows_digest,
     )
     assert (staged.source, staged.contract, staged.published) == ("clearinghouse", "medical_claim", True)
     assert staged.rows_ref.name == f"rows:{intake.drop.id}/2"

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.builders.contracts import contract
+from tests.builders.drops import admission_counts
 from tests.builders.recording_step import Died, FixedClock, RecordingStep
 from wellspring import workflows
 from wellspring.errors import NotFound, Refused
@@ -64,8 +65,8 @@ class Lake:
     def stage_part(self, taken: AdmissionResult, contract: DataContract, *, step: RecordingStep) -> StagedPart:
         drop = taken.drop
         staged = StagedPart(
-            table=contract.name, snapshot_id=1, drop=drop.id, replay_number=drop.replay_number, rows=taken.admitted,
-            rows_digest=taken.rows_digest, source=drop.source, contract=contract.name,
+            table=contract.name, snapshot_id=1, drop=drop.id, replay_number=drop.replay_number, rows=taken.counts.admitted,
+            rows_digest=taken.counts.rows_digest, source=drop.source, contract=contract.name,
             contract_version=contract.version,
         )  # fmt: skip
         if not self.has_part(drop.id, drop.replay_number):
@@ -234,7 +235,8 @@ def intake(
     )  # fmt: skip
     verdict = Verdict(subject=named.subject, outcome="pass") if good else BROKEN
     table: Any = object() if good else None
-    return AdmissionResult(named, verdict, admitted + quarantined, admitted, quarantined, 0, (), "3" * 64, table)
+    counts = admission_counts(verdict, admitted=admitted, quarantined=quarantined, rows_digest="3" * 64)
+    return AdmissionResult(named, counts, table)
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from wellspring.data.intake import validation
 from wellspring.enclave.masking import mask_row
 from wellspring.errors import Refused
 from wellspring.records.contracts import DataContract
-from wellspring.records.record import Digest
+from wellspring.records.ingestion import AdmissionCounts
 from wellspring.records.verdict import Reason, Verdict
 from wellspring.trust.tokenization import Tokenizer
 from wellspring.trust.vault.port import ProgressCallback
@@ -33,18 +33,10 @@ class QuarantineReason(NamedTuple):
 class ProcessedDrop(NamedTuple):
     """The result for one drop. table: rows that may leave; None if the file was rejected. findings: about the file."""
 
-    verdict: Verdict
-    received: int
-    masked: int
-    reasons: tuple[Reason, ...]
+    counts: AdmissionCounts
     findings: tuple[Reason, ...]
     table: pa.Table | None
-    rows_digest: Digest
     quarantined_rows: dict[int, QuarantineReason]
-
-    @property
-    def admitted(self) -> int:
-        return 0 if self.table is None else self.table.num_rows
 
     @property
     def row_numbers(self) -> list[int]:
@@ -67,8 +59,8 @@ def process_drop(
         if refusal.verdict is None:
             raise
         received = received or count_rows(content, contract)
-        return ProcessedDrop(refusal.verdict, received, 0, refusal.verdict.reasons, (), None, "", {})
-    return _tokenize_result(validation_result, contract, tokenizer, already_masked=0, progress=progress)
+        return ProcessedDrop(_rejected_counts(refusal.verdict, received), (), None, {})
+    return _tokenize_result(validation_result, contract, tokenizer, progress=progress)
 
 
 def reprocess_quarantined(
@@ -96,9 +88,8 @@ def reprocess_quarantined(
     progress("validate", 0, packed.num_rows)
     validation_result = validation.revalidate_rows(packed, contract, subject=subject)
     # The values in undeclared columns were counted at the first admission.
-    return _tokenize_result(
-        validation_result, contract, tokenizer, already_masked=validation_result.masked, progress=progress
-    )
+    counts = validation_result.counts.model_copy(update={"masked": 0})
+    return _tokenize_result(validation_result._replace(counts=counts), contract, tokenizer, progress=progress)
 
 
 def read_rows(content: bytes, contract: DataContract, *, subject: str) -> ParsedFile:
@@ -132,21 +123,26 @@ def _tokenize_result(
     contract: DataContract,
     tokenizer: Tokenizer,
     *,
-    already_masked: int,
     progress: ProgressCallback,
 ) -> ProcessedDrop:
     progress("tokenize", 0, validation_result.valid.num_rows)
     tokenized = validation.tokenize_rows(validation_result, contract, tokenizer)
     progress("tokenize", validation_result.valid.num_rows, validation_result.valid.num_rows)
     return ProcessedDrop(
-        verdict=validation_result.verdict,
-        received=validation_result.received,
-        masked=tokenized.masked - already_masked,
-        reasons=validation_result.summary,
-        findings=validation_result.findings,
-        table=tokenized.table,
-        rows_digest=tokenized.rows_digest,
-        quarantined_rows=_quarantine_reasons(validation_result, contract),
+        tokenized.counts, validation_result.findings, tokenized.table, _quarantine_reasons(validation_result, contract)
+    )
+
+
+def _rejected_counts(verdict: Verdict, received: int) -> AdmissionCounts:
+    """Build the counts of a drop that was rejected as a whole."""
+    return AdmissionCounts(
+        verdict=verdict,
+        received=received,
+        admitted=0,
+        quarantined=0,
+        masked=0,
+        reasons=verdict.reasons,
+        rows_digest="",
     )
 
 

@@ -82,9 +82,9 @@ def admission_entry(
     stored_drop: StoredDrop, part: AdmissionPart, contract: DataContract, processed: ProcessedDrop
 ) -> OutboxEntry:
     """Build the entry of an admission or a replay: counts, digests and reasons, never a value."""
-    drop = stored_drop.drop
+    drop, counts = stored_drop.drop, part.counts
     row_numbers = canonical.dumps_canonical(sorted(processed.quarantined_rows))
-    rows = (Ref(name=f"rows:{drop.id}/{part.replay_number}", digest=part.rows_digest),) if part.rows_digest else ()
+    rows = (Ref(name=f"rows:{drop.id}/{part.replay_number}", digest=counts.rows_digest),) if counts.rows_digest else ()
     return OutboxEntry(
         key=f"admit/{drop.id}/{part.replay_number}",
         action="admit",
@@ -96,12 +96,12 @@ def admission_entry(
         outputs=rows,
         facts={
             "replay_number": part.replay_number,
-            "outcome": part.verdict.outcome,
-            "received": part.received,
-            "admitted": part.admitted,
-            "quarantined": part.quarantined,
-            "masked": part.masked,
-            "reasons": _reason_counts(part.reasons, contract),
+            "outcome": counts.verdict.outcome,
+            "received": counts.received,
+            "admitted": counts.admitted,
+            "quarantined": counts.quarantined,
+            "masked": counts.masked,
+            "reasons": _reason_counts(counts.reasons, contract),
             "findings": _reason_counts(processed.findings, contract),
             "quarantined_rows": hashlib.sha256(row_numbers).hexdigest(),
         },

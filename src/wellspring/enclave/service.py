@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +26,7 @@ from wellspring.errors import CorruptedError, NotFound, Refused, Unavailable
 from wellspring.project import Project
 from wellspring.records.clock import Clock
 from wellspring.records.contracts import DataContract
-from wellspring.records.ingestion import AdmissionResult, Drop, QuarantinedRow, SourceFile
+from wellspring.records.ingestion import AdmissionResult, QuarantinedRow, SourceFile
 from wellspring.records.observe import Recorder
 from wellspring.records.record import format_instant
 from wellspring.records.verdict import Verdict
@@ -243,7 +242,7 @@ class Enclave:
                 subject=drop.subject,
                 progress=report_progress,
             )
-            part = _build_part(drop, 0, contract, processed, drop.known_since)
+            part = AdmissionPart(drop.id, 0, contract.digest, drop.known_since, processed.counts)
             outbox_entry = outbox.admission_entry(stored_drop, part, contract, processed)
             outbox.fill_step(act, outbox_entry)
             store.save_admission(part, self._decryptor.seal_rows(stored_drop, processed), outbox_entry)
@@ -268,14 +267,15 @@ class Enclave:
                 subject=drop.subject,
                 progress=report_progress,
             )
-            if processed.admitted == 0:
+            if processed.counts.admitted == 0:
                 raise Refused(
                     f"all {len(permanent_faults)} quarantined rows of {drop.subject} are still invalid "
                     f"under {contract.name} {contract.version}",
                     fix="correct the contract, or ask the vendor for a corrected file with a new name",
-                    verdict=Verdict(subject=drop.subject, outcome="fail", reasons=processed.reasons),
+                    verdict=Verdict(subject=drop.subject, outcome="fail", reasons=processed.counts.reasons),
                 )
-            part = _build_part(drop, replay_number, contract, processed, self._dependencies.clock.now())
+            known_since = self._dependencies.clock.now()
+            part = AdmissionPart(drop.id, replay_number, contract.digest, known_since, processed.counts)
             outbox_entry = outbox.admission_entry(stored_drop, part, contract, processed)
             outbox.fill_step(act, outbox_entry)
             store.save_replay(
@@ -291,9 +291,8 @@ class Enclave:
     ) -> AdmissionResult:
         """Compute the result of a part again. Raises NotFound after the retention, CorruptedError if it differs."""
         drop, contract = stored_drop.drop, self._contracts.accepted_by_digest(part.contract_digest)
-        if not part.verdict.passed:
-            rejected = ProcessedDrop(part.verdict, part.received, 0, part.reasons, (), None, part.rows_digest, {})
-            return _build_result(stored_drop, part, contract, rejected)
+        if not part.counts.verdict.passed:
+            return _build_result(stored_drop, part, contract, ProcessedDrop(part.counts, (), None, {}))
         if part.replay_number and stored_drop.wrapped_key is None:
             self._discard_part(stored_drop, part)
         content, tokenizer = self._decryptor.read_original(stored_drop), self._decryptor.tokenizer_for(contract)
@@ -306,7 +305,7 @@ class Enclave:
             processed = intake.process_drop(
                 content, contract, tokenizer, subject=drop.subject, progress=report_progress
             )
-        if processed.rows_digest != part.rows_digest:
+        if processed.counts.rows_digest != part.counts.rows_digest:
             raise CorruptedError(
                 f"{drop.subject} part {part.replay_number}: repeating the admission gave other rows",
                 fix="keep all files unchanged; do not retry",
@@ -331,24 +330,6 @@ class Enclave:
         return self._dependencies.open_source(name)
 
 
-def _build_part(
-    drop: Drop, replay_number: int, contract: DataContract, processed: ProcessedDrop, known_since: datetime
-) -> AdmissionPart:
-    return AdmissionPart(
-        drop=drop.id,
-        replay_number=replay_number,
-        contract_digest=contract.digest,
-        known_since=known_since,
-        verdict=processed.verdict,
-        received=processed.received,
-        admitted=processed.admitted,
-        quarantined=len(processed.quarantined_rows),
-        masked=processed.masked,
-        reasons=processed.reasons,
-        rows_digest=processed.rows_digest,
-    )
-
-
 def _build_result(
     stored_drop: StoredDrop, part: AdmissionPart, contract: DataContract, processed: ProcessedDrop
 ) -> AdmissionResult:
@@ -361,17 +342,7 @@ def _build_result(
             "contract_digest": contract.digest,
         }
     )
-    return AdmissionResult(
-        drop=drop,
-        verdict=part.verdict,
-        received=part.received,
-        admitted=part.admitted,
-        quarantined=part.quarantined,
-        masked=part.masked,
-        reasons=part.reasons,
-        rows_digest=part.rows_digest,
-        table=processed.table,
-    )
+    return AdmissionResult(drop, part.counts, processed.table)
 
 
 def _ignore_progress(_stage: str, _done: int, _total: int) -> None:

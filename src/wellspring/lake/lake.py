@@ -75,13 +75,13 @@ class Lake:
         rows = add_system_columns(rows_to_stage(admission, contract), drop)
         existing = self._find_part(drop.id, drop.replay_number)
         if existing is not None:
-            if existing.rows_digest != admission.rows_digest:
+            if existing.rows_digest != admission.counts.rows_digest:
                 raise CorruptedError(
                     f"part {drop.replay_number} of drop {drop.id} is in the lake with different rows",
                     fix="stop; the enclave must return the same rows for the same part",
                 )
             return existing
-        rows_ref = Ref(name=f"rows:{drop.id}/{drop.replay_number}", digest=admission.rows_digest)
+        rows_ref = Ref(name=f"rows:{drop.id}/{drop.replay_number}", digest=admission.counts.rows_digest)
         with step("stage", drop.subject, inputs=[rows_ref]) as act:
             table = self._catalog.prepare_table(contract.name, rows.schema)
             refuse_stale_parts(table.name, self._drop_stale_staging(table))

@@ -52,11 +52,11 @@ class StagedPart(Frozen):
 def rows_to_stage(admission: AdmissionResult, contract: DataContract) -> pa.Table:
     """Return the rows to stage. Raises Refused for a rejected drop, another contract or a reserved column name."""
     drop = admission.drop
-    if admission.table is None or not admission.verdict.passed:
+    if admission.table is None or not admission.counts.verdict.passed:
         raise Refused(
             f"drop {drop.id} was rejected as a whole",
             fix="ask the supplier for a new file",
-            verdict=admission.verdict,
+            verdict=admission.counts.verdict,
         )
     # A replay is validated by the current contract; the drop still names the contract of its first admission.
     if drop.contract != contract.name or (drop.replay_number == 0 and drop.contract_digest != contract.digest):
@@ -97,9 +97,9 @@ def snapshot_properties(admission: AdmissionResult, contract: DataContract) -> d
     return {
         "drop": admission.drop.id,
         "replay_number": str(admission.drop.replay_number),
-        "rows": str(admission.admitted),
-        "rows_digest": admission.rows_digest,
-        "received": str(admission.received),
+        "rows": str(admission.counts.admitted),
+        "rows_digest": admission.counts.rows_digest,
+        "received": str(admission.counts.received),
         "source": admission.drop.source,
         "contract": contract.name,
         "contract_version": contract.version,

@@ -24,9 +24,9 @@ def audit_write(rows: pa.Table, admission: AdmissionResult, contract: DataContra
 
 
 def _check_row_digest(rows: pa.Table, admission: AdmissionResult) -> list[Reason]:
-    if rows.num_rows != admission.admitted:
+    if rows.num_rows != admission.counts.admitted:
         return [Reason(code="row_count", message="the number of rows in the lake differs", count=rows.num_rows)]
-    if table_hash.hash_rows(rows) != admission.rows_digest:
+    if table_hash.hash_rows(rows) != admission.counts.rows_digest:
         return [Reason(code="rows_digest", message="the digest of the rows in the lake differs")]
     return []
 

@@ -63,15 +63,14 @@ class RowAccount(Frozen):
         return min(row_counts) >= 0 and self.received == sum(row_counts)
 
 
-class AdmissionResult(NamedTuple):
-    """The output of the enclave for one drop: an Arrow table of tokens, counts and digests.
+class AdmissionCounts(Frozen):
+    """The verdict of one admission, its row counts and its reasons; no value of a row.
 
-    table: the contract's columns that leave the enclave plus `row_number` (int64, position in the file, from 1); None
-    if the drop was rejected as a whole. rows_digest: digest of the rows of `table`. reasons: of quarantined rows, by
-    (code, column), with counts; never a value. verdict: pass, or fail if the drop was rejected as a whole.
+    verdict: pass, or fail if the drop was rejected as a whole. masked: the number of values that were masked or are
+    undeclared. reasons: of quarantined rows, by (code, column), with counts. rows_digest: digest of the rows that leave
+    the enclave; empty before tokenization and for a rejected drop.
     """
 
-    drop: Drop
     verdict: Verdict
     received: int
     admitted: int
@@ -79,6 +78,17 @@ class AdmissionResult(NamedTuple):
     masked: int
     reasons: tuple[Reason, ...]
     rows_digest: Digest
+
+
+class AdmissionResult(NamedTuple):
+    """The output of the enclave for one drop.
+
+    table: the contract's columns that leave the enclave plus `row_number` (int64, position in the file, from 1); None
+    if the drop was rejected as a whole.
+    """
+
+    drop: Drop
+    counts: AdmissionCounts
     table: pa.Table | None
 
 

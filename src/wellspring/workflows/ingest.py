@@ -99,17 +99,21 @@ def replay_drop(platform: Platform, drop_id: str, *, progress: WorkflowProgress 
     facts = landed[0].entry.facts
     contract = _find_contract(_read_contracts(platform), str(facts["contract"]))
     admission = platform.vault.replay_quarantined(drop_id, contract.digest, progress=progress)
-    if admission.table is None or admission.admitted == 0:
-        remaining = admission.quarantined
+    if admission.table is None or admission.counts.admitted == 0:
+        remaining = admission.counts.quarantined
         raise Refused(
             f"none of the {remaining} quarantined rows of {drop_id} pass {contract.name} {contract.version}",
             fix=f"see why with `wellspring quarantine show {drop_id}`, then fix the contract or ask for a new file",
-            verdict=admission.verdict,
+            verdict=admission.counts.verdict,
         )
     _stage_admission(platform, admission)
     platform.step.crash_point("workflows.replay:staged")
     file_result = FileResult(
-        name=str(facts["name"]), status="waiting", drop=drop_id, contract=contract.name, reasons=admission.reasons
+        name=str(facts["name"]),
+        status="waiting",
+        drop=drop_id,
+        contract=contract.name,
+        reasons=admission.counts.reasons,
     )
     return _publish_if_complete(platform, contract.source, [file_result])
 
@@ -181,12 +185,16 @@ def _admit_file(
             status="stopped",
             drop=admission.drop.id,
             contract=contract.name,
-            reasons=admission.verdict.reasons,
+            reasons=admission.counts.verdict.reasons,
         )
     _stage_admission(platform, admission)
     platform.step.crash_point("workflows.ingest:staged")
     return FileResult(
-        name=file.name, status="waiting", drop=admission.drop.id, contract=contract.name, reasons=admission.reasons
+        name=file.name,
+        status="waiting",
+        drop=admission.drop.id,
+        contract=contract.name,
+        reasons=admission.counts.reasons,
     )
 
 

@@ -64,8 +64,8 @@ def leaving(result: ValidationResult, by: DataContract = CLAIMS) -> list[dict[st
 
 def test_valid_row_leaves_by_its_egress_rules():
     result = validated(row())
-    assert (result.received, result.valid.num_rows, result.quarantined.num_rows) == (1, 1, 0)
-    assert result.verdict.passed
+    assert (result.counts.received, result.valid.num_rows, result.quarantined.num_rows) == (1, 1, 0)
+    assert result.counts.verdict.passed
     assert leaving(result) == [
         {
             "id": TOKENS.tokenize_value("claim", "C1"), "line": 1, "kind": "medical", "charged": Decimal("10.50"),
@@ -99,7 +99,7 @@ def test_each_violation_quarantines_its_row_with_a_reason(changed: dict[str, str
     assert reasons(result) == [(2, code, name)]
     assert result.valid["row_number"].to_pylist() == [1, 3]
     assert result.quarantined["row_number"].to_pylist() == [2]
-    assert [(item.code, item.column, item.count) for item in result.summary] == [(code, name, 1)]
+    assert [(item.code, item.column, item.count) for item in result.counts.reasons] == [(code, name, 1)]
 
 
 @pytest.mark.parametrize(
@@ -152,11 +152,11 @@ def test_undeclared_column_never_leaves_and_is_reported():
     ]
     assert "ssn in 1 rows" in result.findings[0].message
     assert "900" not in result.findings[0].message
-    assert result.masked == 2
+    assert result.counts.masked == 2
     assert "extra" not in result.valid.column_names
     out = validation.tokenize_rows(result, CLAIMS, TOKENS)
     assert "extra" not in out.table.column_names
-    assert out.masked == 2 + 3
+    assert out.counts.masked == 2 + 3
 
 
 def test_a_column_that_never_leaves_never_leaves():
@@ -220,7 +220,7 @@ def test_no_reason_finding_or_refusal_holds_a_value():
     rows = [row(id="Zed", line="Yan", kind="Xo", charged="Wu", day="Vi", comment="Ulf 900-12-3456")] * 3
     result = validated(*rows, row())
     by_row = validation.reasons_by_row(result, CLAIMS)
-    output = f"{result.summary}{result.findings}{result.verdict}{result.reasons.to_pylist()}{by_row}"
+    output = f"{result.counts.reasons}{result.findings}{result.counts.verdict}{result.reasons.to_pylist()}{by_row}"
     assert not [word for word in ("Zed", "Yan", "Xo", "Wu", "Vi", "Ulf", "3456") if word in output]
 
 
@@ -231,7 +231,7 @@ def test_domain_without_key_raises():
 
 def test_the_digest_is_that_of_the_table_that_leaves():
     out = validation.tokenize_rows(validated(row(), row(id="C2")), CLAIMS, TOKENS)
-    assert out.rows_digest == table_hash.hash_rows(out.table)
+    assert out.counts.rows_digest == table_hash.hash_rows(out.table)
 
 
 def test_a_drop_of_bad_rows_only_leaves_an_empty_table_of_the_same_shape():
@@ -282,7 +282,7 @@ def test_parquet_is_validated_like_csv():
     pq.write_table(pa.table({"id": ["a", None, "c"], "amount": [1.5, float("nan"), 9.0], "extra": [1, 2, None]}), file)
     result = validation.validate_rows(parquet.read_parquet(file.getvalue(), by), by)
     assert reasons(result) == [(2, "required", "id"), (2, "type", "amount"), (3, "range", "amount")]
-    assert result.masked == 2
+    assert result.counts.masked == 2
     assert result.quarantined["amount"].type == pa.float64()
 
 
@@ -298,7 +298,7 @@ def test_every_row_is_valid_or_quarantined_with_a_reason(rows: list[list[str]]):
     except Refused:
         return
     good, waiting = result.valid["row_number"].to_pylist(), result.quarantined["row_number"].to_pylist()
-    assert sorted(good + waiting) == list(range(1, result.received + 1))
+    assert sorted(good + waiting) == list(range(1, result.counts.received + 1))
     assert sorted(set(result.reasons["row_number"].to_pylist())) == waiting
-    assert sum(item.count or 0 for item in result.summary) == result.reasons.num_rows
+    assert sum(item.count or 0 for item in result.counts.reasons) == result.reasons.num_rows
     assert "900-12" not in repr(leaving(result))

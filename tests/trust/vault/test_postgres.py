@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from tests.builders.drops import admission_counts
 from tests.builders.postgres import Database, database
 from wellspring.errors import CorruptedError, NotFound, Unavailable
 from wellspring.records.contracts import ContractColumn, DataContract
@@ -60,7 +61,8 @@ def fact(key: str) -> OutboxEntry:
 def part(number: int = 0, *, rows: int = 0) -> AdmissionPart:
     reasons = (Reason(code="pattern", message="it is wrong", column="x", count=rows),) if rows else ()
     verdict = Verdict(subject="drop:clearinghouse-0", outcome="pass")
-    return AdmissionPart("clearinghouse-0", number, "1" * 64, NOON, verdict, 4, 4 - rows, rows, 0, reasons, "3" * 64)
+    counts = admission_counts(verdict, admitted=4 - rows, quarantined=rows, reasons=reasons, rows_digest="3" * 64)
+    return AdmissionPart("clearinghouse-0", number, "1" * 64, NOON, counts)
 
 
 def rows(*numbers: int) -> list[QuarantinedRecord]:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.builders.drops import admission_counts
 from wellspring.errors import ERRORS_BY_SLUG, CorruptedError, Refused, Unavailable, WellspringError
 from wellspring.records.ingestion import AdmissionResult, Drop
 from wellspring.records.verdict import Reason, Verdict
@@ -123,7 +124,8 @@ def test_an_admission_result_is_decoded_as_it_was_encoded(stopped: bool) -> None
     table = pa.table({"token": ["a", None], "amount": pa.array([1, 2], pa.int64()), "row_number": [1, 3]})
     reasons = (Reason(code="pattern", message="wrong", column="x", count=1),)
     verdict = Verdict(subject="drop:clearinghouse-0", outcome="fail" if stopped else "pass", reasons=reasons)
-    intake = AdmissionResult(DROP, verdict, 3, 2, 1, 0, reasons, "2" * 64, None if stopped else table)
+    counts = admission_counts(verdict, admitted=2, quarantined=1, reasons=reasons, rows_digest="2" * 64)
+    intake = AdmissionResult(DROP, counts, None if stopped else table)
     value, arrow = protocol.encode_admission(intake)
     target = protocol.decode_admission(json.loads(json.dumps(value)), bytes(arrow))
     assert target == intake
@@ -132,7 +134,7 @@ def test_an_admission_result_is_decoded_as_it_was_encoded(stopped: bool) -> None
 def test_a_table_without_rows_is_still_a_table() -> None:
     table = pa.table({"row_number": pa.array([], pa.int64())})
     verdict = Verdict(subject="drop:clearinghouse-0", outcome="pass")
-    value, arrow = protocol.encode_admission(AdmissionResult(DROP, verdict, 0, 0, 0, 0, (), "2" * 64, table))
+    value, arrow = protocol.encode_admission(AdmissionResult(DROP, admission_counts(verdict), table))
     target = protocol.decode_admission(value, bytes(arrow)).table
     assert target is not None
     assert target.schema == table.schema

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders.drops import admission_counts
 from tests.trust.vault.test_protocol import DROP, NOON
 from wellspring.errors import CorruptedError, NotFound, Refused, Unavailable, WellspringError
 from wellspring.records.ingestion import AdmissionResult, QuarantinedRow, SourceFile
@@ -53,7 +54,7 @@ def test_each_call_sends_its_op_and_reads_its_response(serve: Serve) -> None:
     requests: list[protocol.FrameMessage] = []
     listed = SourceFile(source="clearinghouse", name="a.csv", size=4, modified=NOON, state="new")
     row = QuarantinedRow(drop="clearinghouse-0", row_number=3, reasons=(), values={"x": "***"}, expires_at=NOON)
-    intake = AdmissionResult(DROP, Verdict(subject=DROP.subject, outcome="fail"), 3, 0, 0, 0, (), "2" * 64, None)
+    intake = AdmissionResult(DROP, admission_counts(Verdict(subject=DROP.subject, outcome="fail"), received=3), None)
 
     def answering(value: object) -> Callable[[socket.socket, protocol.FrameMessage], None]:
         def answer(connection: socket.socket, request: protocol.FrameMessage) -> None:

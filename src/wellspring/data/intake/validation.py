@@ -22,7 +22,7 @@ from wellspring.data.formats.parsed import (
 from wellspring.data.quality import row_rules
 from wellspring.lake import table_hash
 from wellspring.records.contracts import ContractColumn, DataContract
-from wellspring.records.record import Digest
+from wellspring.records.ingestion import AdmissionCounts
 from wellspring.records.verdict import Reason, Verdict
 from wellspring.trust import dlp
 
@@ -53,29 +53,22 @@ class ValidationResult(NamedTuple):
 
     valid: the declared columns, typed, and row_number. quarantined: the other rows as delivered, packed
     (`ParsedFile.pack_rows`). reasons: one row per reason of each quarantined row: row_number, code, column (the name of
-    the rule for code `rule`). summary: reasons by (code, column), with counts. findings: about the whole file.
-    masked: the number of values in undeclared columns, none of which leaves the enclave.
+    the rule for code `rule`). findings: about the whole file. counts: `masked` counts the values in undeclared columns,
+    none of which leaves the enclave.
     """
 
     valid: pa.Table
     quarantined: pa.Table
     reasons: pa.Table
-    summary: tuple[Reason, ...]
     findings: tuple[Reason, ...]
-    masked: int
-    verdict: Verdict
-
-    @property
-    def received(self) -> int:
-        return self.valid.num_rows + self.quarantined.num_rows
+    counts: AdmissionCounts
 
 
 class TokenizedRows(NamedTuple):
-    """Rows that may leave the enclave. masked: the number of values that were masked or are undeclared."""
+    """Rows that may leave the enclave, and the counts of the validation, completed."""
 
     table: pa.Table
-    rows_digest: Digest
-    masked: int
+    counts: AdmissionCounts
 
 
 def validate_rows(parsed: ParsedFile, contract: DataContract, *, subject: str | None = None) -> ValidationResult:
@@ -107,7 +100,7 @@ def tokenize_rows(result: ValidationResult, contract: DataContract, tokenizer: T
     """
     import pyarrow as pa
 
-    masked = result.masked
+    masked = result.counts.masked
     arrays: list[pa.Array | pa.ChunkedArray] = []
     schema = egress_schema(contract)
     for column in contract.columns:
@@ -122,7 +115,8 @@ def tokenize_rows(result: ValidationResult, contract: DataContract, tokenizer: T
             arrays.append(_egress_values(column, values, tokenizer))
     arrays.append(result.valid[ROW_NUMBER])
     table = pa.table([array.cast(field.type) for array, field in zip(arrays, schema, strict=True)], schema=schema)
-    return TokenizedRows(table, table_hash.hash_rows(table), masked)
+    rows_digest = table_hash.hash_rows(table)
+    return TokenizedRows(table, result.counts.model_copy(update={"masked": masked, "rows_digest": rows_digest}))
 
 
 def reasons_by_row(result: ValidationResult, contract: DataContract) -> dict[int, tuple[Reason, ...]]:
@@ -211,10 +205,16 @@ def _validate(parsed: ParsedFile, contract: DataContract, subject: str, *, whole
         valid=valid,
         quarantined=quarantined,
         reasons=_reason_table(row_numbers, violations),
-        summary=summary,
         findings=(*parsed.findings, *findings),
-        masked=masked,
-        verdict=Verdict(subject=subject, outcome="pass", reasons=summary),
+        counts=AdmissionCounts(
+            verdict=Verdict(subject=subject, outcome="pass", reasons=summary),
+            received=parsed.row_count,
+            admitted=valid.num_rows,
+            quarantined=quarantined.num_rows,
+            masked=masked,
+            reasons=summary,
+            rows_digest="",
+        ),
     )
 
 

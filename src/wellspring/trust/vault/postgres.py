@@ -38,8 +38,7 @@ CREATE TABLE IF NOT EXISTS drops (
     UNIQUE (source, name));
 CREATE TABLE IF NOT EXISTS admissions (
     drop_id text NOT NULL REFERENCES drops, replay_number integer NOT NULL, contract_digest text NOT NULL,
-    known_since timestamptz NOT NULL, verdict jsonb NOT NULL, received bigint NOT NULL, admitted bigint NOT NULL,
-    quarantined bigint NOT NULL, masked bigint NOT NULL, reasons jsonb NOT NULL, rows_digest text NOT NULL,
+    known_since timestamptz NOT NULL, counts jsonb NOT NULL,
     settled boolean NOT NULL DEFAULT false, PRIMARY KEY (drop_id, replay_number));
 CREATE TABLE IF NOT EXISTS quarantine (
     drop_id text NOT NULL REFERENCES drops, row_number bigint NOT NULL, sealed bytea NOT NULL, reasons jsonb NOT NULL,
@@ -343,13 +342,13 @@ def _insert_outbox_entry(
 
 def _insert_admission(connection: psycopg.Connection[dict[str, Any]], part: AdmissionPart) -> None:
     connection.execute(
-        "INSERT INTO admissions VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+        "INSERT INTO admissions VALUES (%s, %s, %s, %s, %s, %s)",
         (
-            *part[:4],
-            _to_jsonb(part.verdict.model_dump(mode="json")),
-            *part[5:9],
-            _to_jsonb(encode_reasons(part.reasons)),
-            part.rows_digest,
+            part.drop,
+            part.replay_number,
+            part.contract_digest,
+            part.known_since,
+            _to_jsonb(part.counts.model_dump(mode="json")),
             part.settled,
         ),
     )

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, cast
 from pydantic import JsonValue
 
 from wellspring.errors import ERRORS_BY_SLUG, Refused, Unavailable, WellspringError
-from wellspring.records.ingestion import AdmissionResult, Drop
-from wellspring.records.verdict import Reason, Verdict
+from wellspring.records.ingestion import AdmissionCounts, AdmissionResult, Drop
+from wellspring.records.verdict import Verdict
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -137,13 +137,7 @@ def encode_admission(admission: AdmissionResult) -> tuple[JsonValue, memoryview 
     """Encode an admission result as JSON and the Arrow stream of its table."""
     value: JsonValue = {
         "drop": admission.drop.model_dump(mode="json"),
-        "verdict": admission.verdict.model_dump(mode="json"),
-        "received": admission.received,
-        "admitted": admission.admitted,
-        "quarantined": admission.quarantined,
-        "masked": admission.masked,
-        "reasons": [reason.model_dump(mode="json") for reason in admission.reasons],
-        "rows_digest": admission.rows_digest,
+        "counts": admission.counts.model_dump(mode="json"),
     }
     return value, b"" if admission.table is None else _encode_table(admission.table)
 
@@ -153,13 +147,7 @@ def decode_admission(value: JsonValue, arrow: bytes | bytearray) -> AdmissionRes
     fields = cast(dict[str, JsonValue], value)
     return AdmissionResult(
         drop=Drop.model_validate(fields["drop"]),
-        verdict=Verdict.model_validate(fields["verdict"]),
-        received=int(str(fields["received"])),
-        admitted=int(str(fields["admitted"])),
-        quarantined=int(str(fields["quarantined"])),
-        masked=int(str(fields["masked"])),
-        reasons=tuple(Reason.model_validate(reason) for reason in cast(list[JsonValue], fields["reasons"])),
-        rows_digest=str(fields["rows_digest"]),
+        counts=AdmissionCounts.model_validate(fields["counts"]),
         table=_decode_table(arrow) if arrow else None,
     )
 

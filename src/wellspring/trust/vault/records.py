@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 from pydantic import JsonValue
 
-from wellspring.records.ingestion import Drop
+from wellspring.records.ingestion import AdmissionCounts, Drop
 from wellspring.records.record import Digest
 from wellspring.records.trust import Ref
-from wellspring.records.verdict import Reason, Verdict
+from wellspring.records.verdict import Reason
 
 
 class OutboxEntry(NamedTuple):
@@ -43,13 +43,7 @@ class AdmissionPart(NamedTuple):
     replay_number: int
     contract_digest: Digest
     known_since: datetime
-    verdict: Verdict
-    received: int
-    admitted: int
-    quarantined: int
-    masked: int
-    reasons: tuple[Reason, ...]
-    rows_digest: Digest
+    counts: AdmissionCounts
     settled: bool = False
 
 
@@ -96,13 +90,7 @@ def decode_admission_part(row: dict[str, Any]) -> AdmissionPart:
         row["replay_number"],
         row["contract_digest"],
         row["known_since"],
-        Verdict.model_validate(row["verdict"]),
-        row["received"],
-        row["admitted"],
-        row["quarantined"],
-        row["masked"],
-        decode_reasons(row["reasons"]),
-        row["rows_digest"],
+        AdmissionCounts.model_validate(row["counts"]),
         row["settled"],
     )
 
