@@ -26,7 +26,6 @@ from wellspring.records.clock import SystemClock
 from wellspring.records.contracts import DataContract
 from wellspring.records.ingestion import AdmissionResult
 from wellspring.records.trust import Ref
-from wellspring.records.verdict import Verdict
 from wellspring.stores.objects.disk import DiskBlobStore
 from wellspring.trust import dlp
 from wellspring.trust.keys.port import DataKey

@@ -84,6 +84,11 @@ def admission_counts(
     )
 
 
+def with_counts(admission: AdmissionResult, **changes: Any) -> AdmissionResult:
+    """Return an admission result with other counts."""
+    return admission._replace(counts=admission.counts.model_copy(update=changes))
+
+
 def intake(name: str, stored: DataContract, table: pa.Table, *, part: int = 0) -> AdmissionResult:
     """Make the admission result of one file."""
     drop = Drop(

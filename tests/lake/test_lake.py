@@ -163,7 +163,7 @@ def test_unknown_tables_and_columns_name_the_nearest(lake: Lake, step: Recording
 
 def test_rows_that_do_not_hash_to_what_the_enclave_said_never_wait(lake: Lake, step: RecordingStep):
     good = lake.stage_part(drops.intake("a", CLAIMS, drops.rows(2)), CLAIMS, step=step)
-    lying = drops.intake("b", CLAIMS, drops.rows(2, first=5))._replace(rows_digest="0" * 64)
+    lying = drops.with_counts(drops.intake("b", CLAIMS, drops.rows(2, first=5)), rows_digest="0" * 64)
     with pytest.raises(CorruptedError, match="rows_digest"):
         lake.stage_part(lying, CLAIMS, step=step)
     assert lake.staged_parts() == (good,)
@@ -205,11 +205,13 @@ def test_a_stopped_drop_is_refused(lake: Lake, step: RecordingStep):
     stopped = Verdict(subject="drop:a", outcome="fail")
     with pytest.raises(Refused) as refused:
         lake.stage_part(
-            drops.intake("a", CLAIMS, drops.rows(1))._replace(table=None, verdict=stopped), CLAIMS, step=step
+            drops.with_counts(drops.intake("a", CLAIMS, drops.rows(1)), verdict=stopped)._replace(table=None),
+            CLAIMS,
+            step=step,
         )
     assert refused.value.verdict == stopped
     with pytest.raises(Refused, match="rejected as a whole"):
-        lake.stage_part(drops.intake("a", CLAIMS, drops.rows(1))._replace(verdict=stopped), CLAIMS, step=step)
+        lake.stage_part(drops.with_counts(drops.intake("a", CLAIMS, drops.rows(1)), verdict=stopped), CLAIMS, step=step)
     with pytest.raises(Refused, match="another contract"):
         lake.stage_part(
             drops.intake("a", CLAIMS, drops.rows(1)), CLAIMS.model_copy(update={"digest": "0" * 64}), step=step

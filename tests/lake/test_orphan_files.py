@@ -28,7 +28,9 @@ def test_only_what_nothing_names_is_removed(tmp_path: Path):
     first = lake.publish(CLAIMS.source, lake.staged_parts(), step=step)
     waiting = lake.stage_part(drops.intake("b", CLAIMS, drops.rows(2, first=10)), CLAIMS, step=step)
     with pytest.raises(CorruptedError):
-        lake.stage_part(drops.intake("c", CLAIMS, drops.rows(2))._replace(rows_digest="0" * 64), CLAIMS, step=step)
+        lake.stage_part(
+            drops.with_counts(drops.intake("c", CLAIMS, drops.rows(2)), rows_digest="0" * 64), CLAIMS, step=step
+        )
     with pytest.raises(Died):
         lake.stage_part(
             drops.intake("d", CLAIMS, drops.rows(2)), CLAIMS, step=RecordingStep(die_at="lake.stage:appended")

@@ -65,9 +65,9 @@ class Lake:
     def stage_part(self, taken: AdmissionResult, contract: DataContract, *, step: RecordingStep) -> StagedPart:
         drop = taken.drop
         staged = StagedPart(
-            table=contract.name, snapshot_id=1, drop=drop.id, replay_number=drop.replay_number, rows=taken.counts.admitted,
-            rows_digest=taken.counts.rows_digest, source=drop.source, contract=contract.name,
-            contract_version=contract.version,
+            table=contract.name, snapshot_id=1, drop=drop.id, replay_number=drop.replay_number,
+            rows=taken.counts.admitted, rows_digest=taken.counts.rows_digest, source=drop.source,
+            contract=contract.name, contract_version=contract.version,
         )  # fmt: skip
         if not self.has_part(drop.id, drop.replay_number):
             self.waiting.append(staged)
