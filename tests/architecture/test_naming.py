@@ -55,7 +55,7 @@ DOMAIN_ALLOWED = {
     "wellspring/cli/demo_predictions.py": "the demo of the reference project",
     # Lists of words of many domains, matched against column names.
     "wellspring/data/contracts/inference.py": "recognizes columns with personal data by words in their names",
-    "wellspring/data/formats/untrusted_csv.py": "recognizes a header line by words that are usual in column names",
+    "wellspring/data/formats/csv/sample.py": "recognizes a header line by words that are usual in column names",
 }
 """Files of src/ that may use words of the example's domain, and why."""
 DOMAIN_PHRASES = re.compile(r"token claims?|JWT claims?|OIDC claims?|key providers?|claims? of a token", re.IGNORECASE)

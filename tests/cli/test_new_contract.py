@@ -10,6 +10,8 @@ from tests.builders.shop import FEW_ROWS, load_orders_contract
 from wellspring.cli import cli
 from wellspring.cli.context import run_command
 from wellspring.data.contracts import contract, inference
+from wellspring.data.formats.registry import load_format
+from wellspring.data.intake import validation
 from wellspring.records.clock import SystemClock
 from wellspring.supervisor import client
 
@@ -76,3 +78,20 @@ def test_an_invalid_contract_leaves_no_file(shop: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(inference, "render_contract", lambda *arguments, **named: "apiVersion: [")
     assert run_command(cli, ["new", "contract", "../orders_2026.csv"]) == 78
     assert not list((shop / "contracts").iterdir())
+
+
+def test_a_contract_is_inferred_from_json_lines(shop: Path):
+    lines = [
+        f'{{"order_id": {1000 + number}, "to": {{"zip": "02139"}}, "price": {number}.50, "gift": true}}'
+        for number in range(60)
+    ]
+    (shop.parent / "orders_2026.jsonl").write_text("\n".join([*lines, ""]))
+    assert run_command(cli, ["new", "contract", "../orders_2026.jsonl"]) == 0
+    drafted = load_orders_contract(shop)
+    assert (drafted.format, drafted.files, drafted.key) == ("jsonl", "orders*.jsonl", ("order_id",))
+    assert {column.name: (column.name_in_file, column.type, column.egress) for column in drafted.columns} == {
+        "order_id": ("order_id", "string", "token"), "to_zip": ("to.zip", "string", "never"),
+        "price": ("price", "float64", "plain"), "gift": ("gift", "bool", "plain"),
+    }  # fmt: skip
+    parsed = load_format("jsonl").read_rows((shop.parent / "orders_2026.jsonl").read_bytes(), drafted)
+    assert validation.validate_rows(parsed, drafted).counts.admitted == 60

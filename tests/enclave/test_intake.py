@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ import pytest
 from tests.builders.enclave import CONTRACT, DOMAIN, HEAD
 from tests.data.intake.test_originals import NOON
 from wellspring.data.contracts import contract as contracts
+from wellspring.data.formats.csv import CSV
 from wellspring.enclave import intake
 from wellspring.errors import Refused
 from wellspring.lake import table_hash
@@ -122,6 +124,6 @@ def test_refusal_without_verdict_is_raised(contract: DataContract, monkeypatch: 
     def refuse(*_: object, **__: object) -> None:
         raise Refused("the key server says no", fix="none")
 
-    monkeypatch.setattr(intake, "read_rows", refuse)
+    monkeypatch.setattr(intake, "load_format", lambda _: replace(CSV, read_rows=refuse))
     with pytest.raises(Refused, match="key server"):
         validate_rows(b"x", contract)

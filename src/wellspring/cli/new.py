@@ -18,7 +18,7 @@ TEMPLATE_SUFFIX = ".tmpl"
 
 @click.group(cls=LazyGroup)
 def new() -> None:
-    """Create a project, a contract inferred from a CSV file, or a model of a table."""
+    """Create a project, a contract inferred from a file, or a model of a table."""
 
 
 new.register_lazy(

@@ -1,4 +1,4 @@
-"""The `new contract` command: infer a contract from a CSV file."""
+"""The `new contract` command: infer a contract from a CSV or JSON Lines file."""
 
 from __future__ import annotations
 
@@ -28,26 +28,32 @@ if TYPE_CHECKING:
 @click.option("--name", "name_override", help="The name of the table. Default: from the file name.")
 @click.pass_obj
 def create_contract(ctx: CliContext, file: Path, name_override: str | None) -> int:
-    """Infer a contract from the header and the values of a CSV FILE, and print the evidence for each column.
+    """Infer a contract from a CSV or JSON Lines FILE, and print the evidence for each column.
 
     No value of the file is printed or stored. A column that looks like an identifier leaves the enclave as a token. A
     column that looks personal, or is not clearly a number, a date or a shared code, never leaves until you change that.
     """
     from wellspring.data.contracts import inference
-    from wellspring.data.formats import untrusted_csv
+    from wellspring.data.formats.registry import detect_format, load_format
 
     project = ctx.load_project()
     name = name_override or _table_name(file)
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", name):
         raise click.UsageError(f"{file.name} gives no valid table name; set one with --name")
-    rows = untrusted_csv.read_untrusted_csv(file)
-    columns = [inference.infer_column(column_name, rows.column(column_name)) for column_name in rows.column_names]
+    file_format = detect_format(file)
+    rows, paths = load_format(file_format).read_sample(file)
+    columns = [
+        inference.infer_column(column_name, rows.column(column_name))._replace(path=paths.get(column_name, ""))
+        for column_name in rows.column_names
+    ]
     key = inference.infer_primary_key(rows, columns)
     files = f"{glob.escape(file.stem.rstrip('0123456789-_.'))}*{glob.escape(file.suffix)}"
     path = project.contracts_dir / f"{name}.odcs.yaml"
     source = next(iter(project.sources))
     owner = f"owner@{project.name.replace('_', '-')}.example"
-    text = inference.render_contract(name, source=source, glob=files, owner=owner, columns=columns, primary_key=key)
+    text = inference.render_contract(
+        name, source=source, glob=files, file_format=file_format, owner=owner, columns=columns, primary_key=key
+    )
     write_new_files({path: text})
     with ExitStack() as undo:
         undo.callback(path.unlink)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from typing import TYPE_CHECKING, NamedTuple
 
-from wellspring.data.formats import csv as csv_format
-from wellspring.data.formats import parquet as parquet_format
-from wellspring.data.formats.parsed import ROW_FAULT, ROW_NUMBER, ParsedFile
+from wellspring.data.formats.parsed import ROW_FAULT, ROW_NUMBER, TYPE_FAULTS
+from wellspring.data.formats.registry import load_format
 from wellspring.data.intake import validation
 from wellspring.enclave.masking import mask_row
 from wellspring.errors import Refused
@@ -48,17 +45,17 @@ def process_drop(
     content: bytes, contract: DataContract, tokenizer: Tokenizer, *, subject: str, progress: ProgressCallback
 ) -> ProcessedDrop:
     """Validate and tokenize a whole drop. A rejected file gives the verdict `fail` and no table."""
-    received = 0
+    received, file_format = 0, load_format(contract.format)
     try:
         progress("parse", 0, len(content))
-        parsed = read_rows(content, contract, subject=subject)
+        parsed = file_format.read_rows(content, contract, subject=subject)
         received = parsed.row_count
         progress("validate", 0, received)
         validation_result = validation.validate_rows(parsed, contract, subject=subject)
     except Refused as refusal:
         if refusal.verdict is None:
             raise
-        received = received or count_rows(content, contract)
+        received = received or file_format.count_rows(content)
         return ProcessedDrop(_rejected_counts(refusal.verdict, received), (), None, {})
     return _tokenize_result(validation_result, contract, tokenizer, progress=progress)
 
@@ -81,7 +78,7 @@ def reprocess_quarantined(
     import pyarrow.compute as pc
 
     progress("parse", 0, len(content))
-    packed = read_rows(content, contract, subject=subject).pack_rows()
+    packed = load_format(contract.format).read_rows(content, contract, subject=subject).pack_rows()
     packed = packed.filter(pc.is_in(packed[ROW_NUMBER], value_set=pa.array(list(permanent_faults), pa.int64())))
     fault_values = pa.array([permanent_faults[number] for number in packed[ROW_NUMBER].to_pylist()], pa.string())
     packed = packed.set_column(packed.schema.get_field_index(ROW_FAULT), ROW_FAULT, fault_values)
@@ -90,32 +87,6 @@ def reprocess_quarantined(
     # The values in undeclared columns were counted at the first admission.
     counts = validation_result.counts.model_copy(update={"masked": 0})
     return _tokenize_result(validation_result._replace(counts=counts), contract, tokenizer, progress=progress)
-
-
-def read_rows(content: bytes, contract: DataContract, *, subject: str) -> ParsedFile:
-    """Parse a drop in the format of its contract. Raises Refused with a verdict for a file that is rejected whole."""
-    match contract.format:
-        case "csv":
-            return csv_format.read_csv(content, contract, subject=subject)
-        case "parquet":
-            return parquet_format.read_parquet(content, contract, subject=subject)
-
-
-def count_rows(content: bytes, contract: DataContract) -> int:
-    """Count the rows of a rejected drop, for the row account. Returns 0 if they cannot be counted."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    if contract.format == "parquet":
-        try:
-            return int(pq.read_metadata(pa.BufferReader(content)).num_rows)
-        except (pa.ArrowException, OSError):
-            return 0
-    try:
-        text = io.StringIO(content.decode("utf-8-sig"), newline="")
-        return max(0, sum(1 for row in csv.reader(text, strict=True) if row) - 1)
-    except (UnicodeDecodeError, csv.Error):
-        return 0
 
 
 def _tokenize_result(
@@ -153,6 +124,7 @@ def _quarantine_reasons(
     quarantined_rows: dict[int, QuarantineReason] = {}
     for row in validation_result.quarantined.to_pylist():
         number, fault = row.pop(ROW_NUMBER), row.pop(ROW_FAULT)
+        row.pop(TYPE_FAULTS, None)
         values = {name: None if value is None else str(value) for name, value in row.items()}
         quarantined_rows[number] = QuarantineReason(reasons_by_row.get(number, ()), fault, mask_row(values, contract))
     return quarantined_rows

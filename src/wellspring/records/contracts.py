@@ -20,6 +20,7 @@ class ContractColumn(Frozen):
 
     type: an Arrow type: string, int64, float64, bool, date32[day], timestamp[us, tz=UTC], decimal128(12, 2).
     domain: the token domain of a `token` column; only columns of the same domain can be joined.
+    path: where the value stands in a nested file (`address.zip`), if not under the name of the column.
     """
 
     name: str
@@ -33,6 +34,12 @@ class ContractColumn(Frozen):
     pattern: str | None = None
     minimum: float | str | None = None
     maximum: float | str | None = None
+    path: str | None = None
+
+    @property
+    def name_in_file(self) -> str:
+        """Return the name of the column, or its path, in the files of the contract."""
+        return self.path or self.name
 
 
 class RowRule(Frozen):
@@ -47,7 +54,8 @@ class DataContract(Record):
     """A data contract for one dataset (ODCS 3.1): columns, checks, sensitivity, owner, freshness.
 
     digest: SHA-256 of the contract file's bytes. files: glob for the names of its drops.
-    key: the columns whose combination is unique within a drop.
+    key: the columns whose combination is unique within a drop. format: a registered file format.
+    format_settings: custom properties of that format (`delimiter`).
     """
 
     name: str
@@ -55,7 +63,7 @@ class DataContract(Record):
     digest: Digest
     source: str
     files: str
-    format: Literal["csv", "parquet"]
+    format: str
     owner: str
     contact: str
     columns: tuple[ContractColumn, ...]
@@ -63,3 +71,4 @@ class DataContract(Record):
     rules: tuple[RowRule, ...] = ()
     retention_days: int = 7
     freshness_hours: int | None = None
+    format_settings: dict[str, str] = {}

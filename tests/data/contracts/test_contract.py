@@ -119,7 +119,7 @@ def test_omitted_service_levels_have_defaults(tmp_path: Path):
         (("version: 1.0.0", "version: one"), 5, "three numbers"),
         (("version: 1.0.0", "version: 1.0"), 5, "string"),
         (("role: owner", "role: steward"), 7, "role: owner"),
-        (("value: csv", "value: xlsx"), 9, "csv or parquet"),
+        (("value: csv", "value: parket"), 12, "unknown format 'parket'; did you mean 'parquet'?"),
         (('value: "medical_claim_*.csv"', "value: a/b.csv"), 9, "remove the slash"),
         (("property: retention", "property: uptime"), 14, "retention, frequency and latency"),
         (("value: 7, unit: d", "value: 7, unit: y"), 14, "unit h or d"),
@@ -280,3 +280,52 @@ def test_egress_schema_has_types_in_column_order():
             ("flag", pa.bool_()), ("row_number", pa.int64()),
         ]
     )  # fmt: skip
+
+
+def test_a_column_read_from_another_path_has_the_protection_of_a_new_column():
+    def read_from(path: str | None, egress: str) -> DataContract:
+        return contract(column("zip", egress=egress, path=path), format="jsonl")
+
+    assert contracts.weakened_protections(read_from("address.zip", "plain"), read_from("member.zip", "plain"))
+    assert contracts.weakened_protections(read_from(None, "plain"), read_from("member.zip", "plain"))
+    assert not contracts.weakened_protections(read_from("address.zip", "plain"), read_from("address.zip", "plain"))
+    assert not contracts.weakened_protections(read_from("address.zip", "never"), read_from("member.zip", "never"))
+
+
+def formatted(name: str, *more: str) -> tuple[str, str]:
+    """Change the format of the contract, and add lines to its custom properties."""
+    lines = [f"{{ property: format, value: {name} }}", *(f"  - {line}" for line in more)]
+    return "{ property: format, value: csv }", "\n".join(lines)
+
+
+def test_a_format_may_have_settings(tmp_path: Path):
+    old, new = formatted("csv", '{ property: delimiter, value: "|" }')
+    assert load(tmp_path, JOURNEY.replace(old, new)).format_settings == {"delimiter": "|"}
+    [error] = problems(tmp_path, formatted("csv", '{ property: delimiter, value: "#" }'))
+    assert "`delimiter` is one of ',', ';', '|'" in error
+    [error] = problems(tmp_path, formatted("parquet", '{ property: delimiter, value: "|" }'))
+    assert "unknown property" in error
+
+
+PATHS = "      - name: paid_amount\n"
+
+
+@pytest.mark.parametrize(
+    ("file_format", "path", "output"),
+    [
+        ("csv", "a.b", "only a column of a jsonl file"),
+        ("jsonl", "a..b", "names separated by single dots"),
+        ("jsonl", "claim_id", "two columns read the same value"),
+        ("jsonl", "claim_id.part", "another column reads a part of this value"),
+        ("jsonl", "amounts.paid", None),
+    ],
+)
+def test_a_path_is_checked(tmp_path: Path, file_format: str, path: str, output: str | None):
+    changes = (formatted(file_format), (PATHS, f"{PATHS}        physicalName: {path}\n"))
+    if output is None:
+        text = JOURNEY
+        for old, new in changes:
+            text = text.replace(old, new)
+        assert load(tmp_path, text).columns[2].name_in_file == path
+    else:
+        assert any(output in error for error in problems(tmp_path, *changes))

@@ -140,7 +140,13 @@ def test_rendered_contract_quotes_names_that_yaml_misreads(tmp_path: Path, name:
         InferredColumn("n", "number", "plain", "operational", ""),
     ]
     text = inference.render_contract(
-        name, source=name, glob='a "b"*.csv', owner="owner@shop.example", columns=guesses, primary_key=(name,)
+        name,
+        source=name,
+        glob='a "b"*.csv',
+        file_format="csv",
+        owner="owner@shop.example",
+        columns=guesses,
+        primary_key=(name,),
     )
     path = tmp_path / f"{name}.odcs.yaml"
     path.write_text(text, encoding="utf-8")

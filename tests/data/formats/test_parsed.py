@@ -5,7 +5,14 @@ import pytest
 
 from tests.builders.contracts import column, contract
 from wellspring.data.formats import parsed
-from wellspring.data.formats.parsed import ParsedFile, check_header, file_refused, safe_column_name, unpack_rows
+from wellspring.data.formats.parsed import (
+    ParsedFile,
+    check_columns,
+    check_header,
+    file_refused,
+    safe_column_name,
+    unpack_rows,
+)
 from wellspring.errors import Refused
 from wellspring.records.verdict import Reason
 
@@ -17,7 +24,9 @@ def test_what_is_packed_is_unpacked():
     again = unpack_rows(rows.pack_rows())
     assert again.table.equals(rows.table)
     assert (again.row_numbers.to_pylist(), again.row_faults.to_pylist()) == ([4, 9], [None, "fields"])
-    assert (again.column_names, again.row_count) == (["id"], 2)
+    assert (again.column_names, again.row_count, again.type_faults) == (["id"], 2, None)
+    other = rows._replace(type_faults=pa.array([None, "id"]))
+    assert unpack_rows(other.pack_rows()).type_faults == other.type_faults
 
 
 def test_the_declared_columns_may_stand_in_any_order_with_others_between():
@@ -28,6 +37,18 @@ def test_column_with_a_reserved_name_is_renamed():
     assert check_header(["id", "day", "row_number", "fault"], TWO, "drop:1") == [
         "id", "day", "row_number_in_file", "fault_in_file",
     ]  # fmt: skip
+
+
+def test_column_with_a_path_gets_its_declared_name_and_keeps_it():
+    nested = contract(column("zip", path="address.zip"))
+    assert check_header(["address.zip", "zip"], nested, "drop:1") == ["zip", "zip_in_file"]
+
+
+def test_rows_of_an_older_version_must_have_each_declared_column():
+    rows = ParsedFile(pa.table({"id": ["1"]}), pa.array([1]), pa.array([None], pa.string()))
+    with pytest.raises(Refused, match="'day' is not in the file"):
+        check_columns(rows, TWO, "drop:1")
+    check_columns(rows, contract(column("id", path="a.id")), "drop:1")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, get_args
 
 from wellspring.data.contracts.odcs import ContractDocument, DocumentPath, read_custom_properties
-from wellspring.data.formats.parsed import ROW_FAULT, ROW_NUMBER
+from wellspring.data.formats.parsed import RESERVED_COLUMNS
 from wellspring.lake.staging import SYSTEM_COLUMNS
 from wellspring.records.contracts import ContractColumn, EgressRule
 from wellspring.trust import dlp
@@ -53,7 +53,7 @@ def parse_column(
         return None
     if name.casefold() in seen_columns:
         document.add_error((*path, "name"), f"the column {name!r} is declared twice")
-    if name.casefold() in {ROW_NUMBER, ROW_FAULT}:
+    if name.casefold() in RESERVED_COLUMNS:
         document.add_error(
             (*path, "name"), f"{name!r} is reserved by wellspring; ask the vendor for another column name"
         )
@@ -71,6 +71,7 @@ def parse_column(
     return ContractColumn(
         name=name, type=kind, egress=egress, classification=schema_property.classification or "", domain=domain,
         required=required, unique=unique, enum=values, pattern=pattern, minimum=low, maximum=high,
+        path=schema_property.physicalName if schema_property.physicalName != name else None,
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from wellspring.data.contracts import casting
 from wellspring.data.contracts.columns import parse_column, prefix_length
 from wellspring.data.contracts.odcs import ContractDocument, DocumentPath, read_custom_properties, read_document
 from wellspring.data.formats.parsed import ROW_NUMBER
+from wellspring.data.formats.registry import load_format
 from wellspring.data.quality import row_rules
 from wellspring.errors import NotFound, ProjectError, Refused
 from wellspring.records.contracts import ContractColumn, DataContract, EgressRule, RowRule
@@ -24,6 +25,8 @@ from wellspring.stores.objects.disk import DiskBlobStore
 if TYPE_CHECKING:
     import pyarrow as pa
     from open_data_contract_standard.model import DataQuality, OpenDataContractStandard, TeamMember
+
+    from wellspring.data.formats.port import FileFormat
 
 CONTRACT_GLOB = "*.odcs.yaml"
 _UNIT_HOURS = {"h": 1, "hr": 1, "hour": 1, "hours": 1, "d": 24, "day": 24, "days": 24}
@@ -114,14 +117,17 @@ def contract_for_file(contracts: Iterable[DataContract], source: str, name: str)
 def weakened_protections(old: DataContract, new: DataContract) -> tuple[str, ...]:
     """Describe each column that a new version protects less than the old one. The result is empty for equal protection.
 
-    A column that the old version does not declare counts as `never`. These count as weaker: a lower egress level, a
-    longer prefix, a removed or lower classification, a change from or to an unranked classification, and another
-    token domain.
+    A column that the old version does not declare, or reads from another path, counts as `never`. These count as
+    weaker: a lower egress level, a longer prefix, a removed or lower classification, a change from or to an unranked
+    classification, and another token domain.
     """
     old_columns = {column.name: column for column in old.columns}
     weakened: list[str] = []
     for new_column in new.columns:
         old_column = old_columns.get(new_column.name)
+        if old_column is not None and old_column.path != new_column.path:
+            # It holds another value of the file, about which the old version said nothing.
+            old_column = None
         old_egress: EgressRule = old_column.egress if old_column else "never"
         if _is_weaker_egress(old_egress, new_column.egress):
             weakened.append(f"{new_column.name} changes its egress from {old_egress!r} to {new_column.egress!r}")
@@ -187,8 +193,12 @@ def _compile_fields(document: ContractDocument) -> dict[str, Any] | None:
     model = document.model
     if model is None:
         return None
+    file_format = _find_format(document, model)
     properties = read_custom_properties(
-        document, ("customProperties",), model.customProperties, {"source", "files", "format"}
+        document,
+        ("customProperties",),
+        model.customProperties,
+        {"source", "files", "format"} | set(file_format.settings if file_format else ()),
     )
     expected = {"apiVersion": (model.apiVersion, "v3.1.0"), "kind": (model.kind, "DataContract")}
     for key, (value, expected_value) in {**expected, "status": (model.status, "active")}.items():
@@ -205,22 +215,64 @@ def _compile_fields(document: ContractDocument) -> dict[str, Any] | None:
     for key, example in (("source", "SOURCE"), ("files", '"NAME_*.csv"'), ("format", "csv")):
         if not isinstance(properties.get(key), str) or not properties[key]:
             document.add_error(("customProperties", key), f"add `- {{ property: {key}, value: {example} }}`")
-    if properties.get("format", "csv") not in ("csv", "parquet"):
-        document.add_error(("customProperties", "format"), "the format is csv or parquet")
     if "/" in str(properties.get("files", "")):
         document.add_error(
             ("customProperties", "files"), "the glob matches file names in the folder of the source; remove the slash"
         )
     owner, contact = _parse_owner(document, model)
     retention, freshness = _parse_service_levels(document, model)
+    settings = _parse_format_settings(document, file_format, properties)
     columns, key, parsed_rules = _parse_schema(document, model)
+    _check_paths(document, columns, has_paths=file_format is not None and file_format.has_paths)
     if document.errors:
         return None
     return {
         "name": model.name, "version": model.version, "source": properties["source"], "files": properties["files"],
         "format": properties["format"], "owner": owner, "contact": contact, "columns": columns, "key": key,
-        "rules": parsed_rules, "retention_days": retention, "freshness_hours": freshness,
+        "rules": parsed_rules, "retention_days": retention, "freshness_hours": freshness, "format_settings": settings,
     }  # fmt: skip
+
+
+def _find_format(document: ContractDocument, model: OpenDataContractStandard) -> FileFormat | None:
+    """Load the format that a contract names. Adds an error and returns None if there is no such format."""
+    for index, custom_property in enumerate(model.customProperties or []):
+        if custom_property.property == "format":
+            try:
+                return load_format(str(custom_property.value))
+            except ProjectError as exc:
+                document.add_error(("customProperties", index, "value"), f"{exc.what}; {exc.fix}")
+    return None
+
+
+def _parse_format_settings(
+    document: ContractDocument, file_format: FileFormat | None, properties: dict[str, Any]
+) -> dict[str, str]:
+    """Parse the custom properties that the format defines."""
+    settings: dict[str, str] = {}
+    for name, valid_values in (file_format.settings if file_format else {}).items():
+        if name not in properties:
+            continue
+        if properties[name] not in valid_values:
+            listed = ", ".join(repr(value) for value in valid_values)
+            document.add_error(("customProperties", name), f"`{name}` is one of {listed}")
+        else:
+            settings[name] = properties[name]
+    return settings
+
+
+def _check_paths(document: ContractDocument, columns: tuple[ContractColumn, ...], *, has_paths: bool) -> None:
+    """Check `physicalName`: only a nested format has paths, and no two columns may read the same value."""
+    names = [column.name_in_file for column in columns]
+    for index, column in enumerate(columns):
+        location = ("schema", 0, "properties", index, "physicalName")
+        if column.path is not None and not has_paths:
+            document.add_error(location, "only a column of a jsonl file has another name in the file; remove it")
+        elif not all(column.name_in_file.split(".")):
+            document.add_error(location, "a path has names separated by single dots, for example address.zip")
+        elif names.count(column.name_in_file) > 1:
+            document.add_error(location, "two columns read the same value; remove one")
+        elif any(name.startswith(f"{column.name_in_file}.") for name in names):
+            document.add_error(location, "another column reads a part of this value; declare its parts only")
 
 
 def _parse_owner(document: ContractDocument, model: OpenDataContractStandard) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Infer a draft contract from a CSV file without one. A column whose content is unclear is protected.
+"""Infer a draft contract from a file without one. A column whose content is unclear is protected.
 
 A column gets egress `plain` only if neither its name nor its values suggest personal data and its values are money,
 counts, small repeated numbers, dates since 2000, booleans or codes. A column with an unknown name or with too few
@@ -68,7 +68,10 @@ _NAMELIKE = re.compile(r"[A-Z][a-z]{2}")
 
 
 class InferredColumn(NamedTuple):
-    """The inferred contract of one column. evidence: the reason, as a sentence; domain: the token domain, if any."""
+    """The inferred contract of one column. evidence: the reason, as a sentence; domain: the token domain, if any.
+
+    path: where its value stands in the file, if not under its name.
+    """
 
     name: str
     type: str
@@ -76,6 +79,7 @@ class InferredColumn(NamedTuple):
     classification: str
     evidence: str
     domain: str = ""
+    path: str = ""
 
 
 def infer_column(name: str, values: pa.ChunkedArray) -> InferredColumn:
@@ -132,7 +136,14 @@ def infer_primary_key(rows: pa.Table, columns: Sequence[InferredColumn]) -> tupl
 
 
 def render_contract(
-    name: str, *, source: str, glob: str, owner: str, columns: Sequence[InferredColumn], primary_key: tuple[str, ...]
+    name: str,
+    *,
+    source: str,
+    glob: str,
+    file_format: str,
+    owner: str,
+    columns: Sequence[InferredColumn],
+    primary_key: tuple[str, ...],
 ) -> str:
     """Render the contract as ODCS YAML. Names are quoted, because YAML reads a bare `no` or `null` as another type."""
     lines = [
@@ -140,10 +151,12 @@ def render_contract(
         f"apiVersion: v3.1.0\nkind: DataContract\nid: {_quoted(name)}\nname: {_quoted(name)}\nversion: 1.0.0\n"
         f"status: active\nteam:\n  - {{ username: {_quoted(owner)}, role: owner }}\ncustomProperties:\n"
         f"  - {{ property: source, value: {_quoted(source)} }}\n  - {{ property: files, value: {_quoted(glob)} }}\n"
-        f"  - {{ property: format, value: csv }}\nschema:\n  - name: {_quoted(name)}\n    properties:"
+        f"  - {{ property: format, value: {file_format} }}\nschema:\n  - name: {_quoted(name)}\n    properties:"
     ]
     for column in columns:
         lines += [f"      - name: {_quoted(column.name)}", f"        logicalType: {column.type}"]
+        if column.path:
+            lines.append(f"        physicalName: {_quoted(column.path)}")
         if column.name in primary_key:
             lines += ["        required: true", "        primaryKey: true"]
             lines.append(f"        primaryKeyPosition: {primary_key.index(column.name) + 1}")

@@ -25,7 +25,16 @@ _SUPPORTED_KEYS: dict[str, set[str]] = {
     "SchemaObject": _COMMON_KEYS
     | {"properties", "quality", "logicalType", "physicalType", "physicalName", "dataGranularityDescription"},
     "SchemaProperty": _COMMON_KEYS
-    | {"logicalType", "physicalType", "required", "unique", "primaryKey", "primaryKeyPosition", "classification"}
+    | {
+        "logicalType",
+        "physicalType",
+        "physicalName",
+        "required",
+        "unique",
+        "primaryKey",
+        "primaryKeyPosition",
+        "classification",
+    }
     | {"logicalTypeOptions", "quality", "customProperties", "examples", "criticalDataElement", "deprecated"},
     "DataQuality": {"type", "name", "query", "description", "metric", "arguments", "mustBe", "id", "tags"}
     | {"dimension", "severity", "businessImpact", "authoritativeDefinitions"},

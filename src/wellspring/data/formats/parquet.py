@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wellspring.data.formats.parsed import ParsedFile, check_header, default_subject, file_refused
+from wellspring.data.formats.port import FileFormat, FileSample
+from wellspring.errors import ProjectError
 from wellspring.records.contracts import DataContract
 from wellspring.records.verdict import Reason
 
@@ -55,6 +58,22 @@ def read_parquet(content: bytes, contract: DataContract, *, subject: str | None 
     return ParsedFile(table.combine_chunks(), row_numbers, pa.nulls(table.num_rows, pa.string()))
 
 
+def count_parquet_rows(content: bytes) -> int:
+    """Count the rows of a file that was rejected whole. Returns 0 if its index cannot be read."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return int(pq.read_metadata(pa.BufferReader(content)).num_rows)
+    except (pa.ArrowException, OSError):
+        return 0
+
+
+def refuse_parquet_sample(file: Path) -> FileSample:
+    """Raise ProjectError: a draft contract is inferred from text."""
+    raise ProjectError(f"{file} is Parquet", fix="export it as CSV or JSON Lines, and infer the contract from that")
+
+
 def _type_fits(found_type: pa.DataType, declared_type: str) -> bool:
     """Return whether the declared type can hold every value of the found type."""
     import pyarrow.types as kind
@@ -80,3 +99,6 @@ def _type_fits(found_type: pa.DataType, declared_type: str) -> bool:
             return fits and found_type.precision - found_type.scale <= precision - scale
         case _:
             return False
+
+
+PARQUET = FileFormat(read_parquet, count_parquet_rows, refuse_parquet_sample, suffixes=(".parquet",))

@@ -12,9 +12,12 @@ from wellspring.trust import dlp
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ROW_NUMBER, ROW_FAULT = "row_number", "fault"
+ROW_NUMBER, ROW_FAULT, TYPE_FAULTS = "row_number", "fault", "type_faults"
+RESERVED_COLUMNS = frozenset({ROW_NUMBER, ROW_FAULT, TYPE_FAULTS})
+"""Names that a contract may not declare: the columns that `ParsedFile.pack_rows` adds."""
 FIELDS_FAULT, UNIQUE_FAULT = "fields", "unique"
-"""Faults that a row keeps through every replay: a wrong number of fields; a key that another row already used."""
+"""Faults that a row keeps through every replay: a wrong number of fields; a key that another row already used. A format
+can define more (`FileFormat.row_faults`); in a row with any fault but `unique`, the values are not validated."""
 _FIXES = {
     "duplicate_header": "ask the vendor to name each column once",
     "empty_file": "ask the vendor to send the file again",
@@ -27,7 +30,8 @@ _FIXES = {
     "type_changed": "ask the vendor what changed, or publish a new version of the contract",
     "unbalanced_quote": "ask the vendor to close every quote, and to double a quote within a field",
     "unreadable": "ask the vendor to send the file again",
-    "wrong_delimiter": "ask the vendor to separate the columns with commas",
+    "too_many_keys": "ask the vendor for the same keys in each line; a key is a name, never a value",
+    "wrong_delimiter": "ask the vendor to separate the columns with the contract's delimiter, or declare `delimiter`",
 }
 
 
@@ -35,13 +39,15 @@ class ParsedFile(NamedTuple):
     """Rows as delivered. table: the columns in file order (CSV: all text, an empty field is null; Parquet: typed).
 
     row_numbers: int64, the row number in the file, from 1. row_faults: the permanent fault of each row, or null.
-    findings: about the whole file, none of which rejects it.
+    findings: about the whole file, none of which rejects it. type_faults: for each row, the declared columns whose
+    value has another type in the file, joined by commas, or null; None: there are none in the file.
     """
 
     table: pa.Table
     row_numbers: pa.Array
     row_faults: pa.Array
     findings: tuple[Reason, ...] = ()
+    type_faults: pa.Array | None = None
 
     @property
     def column_names(self) -> list[str]:
@@ -53,13 +59,16 @@ class ParsedFile(NamedTuple):
 
     def pack_rows(self) -> pa.Table:
         """Return one table of rows, row numbers and faults, for storage."""
-        return self.table.append_column(ROW_NUMBER, self.row_numbers).append_column(ROW_FAULT, self.row_faults)
+        packed = self.table.append_column(ROW_NUMBER, self.row_numbers).append_column(ROW_FAULT, self.row_faults)
+        return packed if self.type_faults is None else packed.append_column(TYPE_FAULTS, self.type_faults)
 
 
 def unpack_rows(table: pa.Table) -> ParsedFile:
     """Reverse `ParsedFile.pack_rows`."""
     row_numbers, row_faults = table[ROW_NUMBER].combine_chunks(), table[ROW_FAULT].combine_chunks()
-    return ParsedFile(table.drop_columns([ROW_NUMBER, ROW_FAULT]), row_numbers, row_faults)
+    type_faults = table[TYPE_FAULTS].combine_chunks() if TYPE_FAULTS in table.column_names else None
+    rows = table.drop_columns([name for name in table.column_names if name in RESERVED_COLUMNS])
+    return ParsedFile(rows, row_numbers, row_faults, type_faults=type_faults)
 
 
 def file_refused(subject: str, *reasons: Reason) -> Refused:
@@ -75,12 +84,12 @@ def default_subject(contract: DataContract) -> str:
 
 
 def check_header(names: list[str], contract: DataContract, subject: str) -> list[str]:
-    """Check the column names of a file against the contract. Returns them with reserved names changed.
+    """Check the column names of a file against the contract. Returns the declared names, and the others as they are.
 
     Raises Refused for a duplicate name and for a missing declared column. Undeclared names are never quoted, because
     in a file without a header they are values.
     """
-    declared = [column.name for column in contract.columns]
+    declared = {column.name_in_file: column.name for column in contract.columns}
     duplicates = sorted({name for name in names if names.count(name) > 1})
     if duplicates:
         raise file_refused(subject, *(_duplicate_column(name, name in declared) for name in duplicates))
@@ -88,11 +97,21 @@ def check_header(names: list[str], contract: DataContract, subject: str) -> list
     if missing:
         normalized = {name.strip().casefold(): name for name in names}
         if len(missing) == len(declared) and not normalized.keys() & {name.casefold() for name in declared}:
-            message = f"none of the {len(declared)} declared columns is in the header; is the header line missing?"
+            message = f"none of the {len(declared)} declared columns is in the file; is its header line missing?"
             raise file_refused(subject, Reason(code="missing_column", message=message, count=len(declared)))
-        raise file_refused(subject, *(_missing_column(name, name.casefold() in normalized) for name in missing))
-    # A contract may not declare these two reserved names, so such a column of a file is undeclared.
-    return [f"{name}_in_file" if name in {ROW_NUMBER, ROW_FAULT} else name for name in names]
+        raise file_refused(
+            subject, *(_missing_column(name, declared[name], similar=name.casefold() in normalized) for name in missing)
+        )
+    # An undeclared column may have a reserved name, or the name that the contract gives to another one.
+    taken = RESERVED_COLUMNS | set(declared.values())
+    return [declared.get(name) or (f"{name}_in_file" if name in taken else name) for name in names]
+
+
+def check_columns(parsed: ParsedFile, contract: DataContract, subject: str) -> None:
+    """Raise Refused if rows that were read under another version of a contract lack a column of this one."""
+    missing = [column.name for column in contract.columns if column.name not in parsed.column_names]
+    if missing:
+        raise file_refused(subject, *(_missing_column(name, name, similar=False) for name in missing))
 
 
 def safe_column_name(name: str) -> str:
@@ -107,6 +126,7 @@ def _duplicate_column(name: str, declared: bool) -> Reason:
     )
 
 
-def _missing_column(name: str, similar: bool) -> Reason:
-    hint = "; the header has it in another case or with spaces around it" if similar else ""
-    return Reason(code="missing_column", message=f"the declared column {name!r} is not in the file{hint}", column=name)
+def _missing_column(name_in_file: str, column: str, *, similar: bool) -> Reason:
+    hint = "; the file has it in another case or with spaces around it" if similar else ""
+    message = f"the declared column {name_in_file!r} is not in the file{hint}"
+    return Reason(code="missing_column", message=message, column=column)

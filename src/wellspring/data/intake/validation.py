@@ -9,16 +9,16 @@ from wellspring.data.contracts import casting
 from wellspring.data.contracts.columns import prefix_length
 from wellspring.data.contracts.contract import egress_schema
 from wellspring.data.formats.parsed import (
-    FIELDS_FAULT,
     ROW_NUMBER,
     UNIQUE_FAULT,
     ParsedFile,
-    check_header,
+    check_columns,
     default_subject,
     file_refused,
     safe_column_name,
     unpack_rows,
 )
+from wellspring.data.formats.registry import load_format
 from wellspring.data.quality import row_rules
 from wellspring.lake import table_hash
 from wellspring.records.contracts import ContractColumn, DataContract
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from wellspring.trust.tokenization import Tokenizer
 
 _MESSAGES = {
-    FIELDS_FAULT: "the row has too few or too many fields",
     UNIQUE_FAULT: "an earlier row has the same value",
     "required": "a required value is missing",
     "type": "the value does not have the declared type",
@@ -88,7 +87,7 @@ def revalidate_rows(quarantined: pa.Table, contract: DataContract, *, subject: s
     """
     verdict_subject = subject or default_subject(contract)
     parsed = unpack_rows(quarantined)
-    check_header(parsed.column_names, contract, verdict_subject)
+    check_columns(parsed, contract, verdict_subject)
     return _validate(parsed, contract, verdict_subject, whole_file=False)
 
 
@@ -121,12 +120,11 @@ def tokenize_rows(result: ValidationResult, contract: DataContract, tokenizer: T
 
 def reasons_by_row(result: ValidationResult, contract: DataContract) -> dict[int, tuple[Reason, ...]]:
     """Return the reasons of each quarantined row, by row number."""
-    rule_descriptions = {rule.name: rule.description for rule in contract.rules}
     by_row: dict[int, list[Reason]] = {}
     for number, code, column in zip(
         *(result.reasons[name].to_pylist() for name in (ROW_NUMBER, "code", "column")), strict=True
     ):
-        by_row.setdefault(number, []).append(_build_reason(code, column, 1, rule_descriptions))
+        by_row.setdefault(number, []).append(_build_reason(code, column, 1, contract))
     return {number: tuple(reasons) for number, reasons in by_row.items()}
 
 
@@ -164,14 +162,15 @@ def _validate(parsed: ParsedFile, contract: DataContract, subject: str, *, whole
 
     row_faults = pl.Series(values=parsed.row_faults, dtype=pl.String)
     row_numbers = pl.Series(values=parsed.row_numbers)
-    # In a row with a wrong number of fields, the values are in the wrong columns and are not validated.
-    usable = ~row_faults.eq(FIELDS_FAULT).fill_null(False)
-    cast_columns = {
-        column.name: casting.cast_column(parsed.table[column.name], column.type) for column in contract.columns
-    }
+    # A row that could not be read, or has a wrong number of fields, has no values to validate.
+    usable = row_faults.is_null() | row_faults.eq(UNIQUE_FAULT).fill_null(False)
+    cast_columns = {column.name: _cast_column(parsed, column) for column in contract.columns}
     if whole_file:
         _check_types(cast_columns, contract, subject, usable)
-    violations: list[tuple[str, str | None, pl.Series]] = [(FIELDS_FAULT, None, ~usable)]
+    violations: list[tuple[str, str | None, pl.Series]] = [
+        (fault, None, row_faults.eq(fault).fill_null(False))
+        for fault in row_faults.filter(~usable).unique().sort().to_list()
+    ]
     for column in contract.columns:
         values, invalid = cast_columns[column.name]
         violations += [(code, column.name, mark & usable) for code, mark in _column_violations(column, values, invalid)]
@@ -189,17 +188,14 @@ def _validate(parsed: ParsedFile, contract: DataContract, subject: str, *, whole
     violations += [(UNIQUE_FAULT, ",".join(key), repeated) for key, repeated in repeats.items()]
     # Another row already used the key in an earlier validation.
     violations.append((UNIQUE_FAULT, ",".join(contract.key) or None, row_faults.eq(UNIQUE_FAULT).fill_null(False)))
-    invalid = violations[0][2]
-    for _, _, mark in violations[1:]:
+    invalid = ~usable
+    for _, _, mark in violations:
         invalid = invalid | mark
     valid = typed_rows.append_column(ROW_NUMBER, parsed.row_numbers).filter((~invalid).to_arrow())
     quarantined = _quarantined_rows(parsed, frame, invalid, repeats, row_faults)
     findings, masked = _undeclared_columns(parsed, contract)
-    rule_descriptions = {rule.name: rule.description for rule in contract.rules}
     summary = tuple(
-        _build_reason(code, column, int(mark.sum()), rule_descriptions)
-        for code, column, mark in violations
-        if mark.any()
+        _build_reason(code, column, int(mark.sum()), contract) for code, column, mark in violations if mark.any()
     )
     return ValidationResult(
         valid=valid,
@@ -216,6 +212,18 @@ def _validate(parsed: ParsedFile, contract: DataContract, subject: str, *, whole
             rows_digest="",
         ),
     )
+
+
+def _cast_column(parsed: ParsedFile, column: ContractColumn) -> tuple[pl.Series, pl.Series]:
+    """Cast one column, and mark the values that do not fit, also those that the format gave another type."""
+    import polars as pl
+
+    values, invalid = casting.cast_column(parsed.table[column.name], column.type)
+    if parsed.type_faults is None:
+        return values, invalid
+    names = pl.Series(values=parsed.type_faults, dtype=pl.String).str.split(",")
+    mismatched = names.list.contains(column.name).fill_null(False)
+    return values.set(mismatched, None), invalid | mismatched
 
 
 def _check_types(
@@ -285,7 +293,7 @@ def _quarantined_rows(
         repeated_keys = frame.select(list(key)).filter(repeated).select(pl.struct(pl.all())).to_series()
         row_indexes = repeated.arg_true().filter(repeated_keys.is_in(valid_keys.implode()))
         row_faults = row_faults.clone().scatter(row_indexes, UNIQUE_FAULT) if len(row_indexes) else row_faults
-    packed = ParsedFile(parsed.table, parsed.row_numbers, row_faults.to_arrow().cast("string")).pack_rows()
+    packed = parsed._replace(row_faults=row_faults.to_arrow().cast("string")).pack_rows()
     return packed.filter(invalid.to_arrow())
 
 
@@ -328,6 +336,12 @@ def _reason_table(row_numbers: pl.Series, violations: list[tuple[str, str | None
     return pl.concat(parts).sort([ROW_NUMBER, "code", "column"]).to_arrow().cast(schema)
 
 
-def _build_reason(code: str, column: str | None, count: int, rule_descriptions: dict[str, str]) -> Reason:
-    message = rule_descriptions.get(column or "", "the row violates the rule") if code == "rule" else _MESSAGES[code]
+def _build_reason(code: str, column: str | None, count: int, contract: DataContract) -> Reason:
+    if code == "rule":
+        descriptions = {rule.name: rule.description for rule in contract.rules}
+        message = descriptions.get(column or "", "the row violates the rule")
+    elif code in _MESSAGES:
+        message = _MESSAGES[code]
+    else:
+        message = load_format(contract.format).row_faults.get(code, "the row cannot be read")
     return Reason(code=code, message=message, column=column, count=count)

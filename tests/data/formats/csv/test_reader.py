@@ -173,3 +173,19 @@ def test_what_the_standard_library_writes_is_read_back(rows: list[tuple[str, str
 def test_a_row_longer_than_any_block_is_read():
     long = "x" * 3_000_000
     assert values(text("id,note", f"1,{long}", "2,two"))[0] == ("1", long)
+
+
+@pytest.mark.parametrize("mark", [";", "|", "\t"])
+def test_another_delimiter_may_be_declared(mark: str):
+    other = contract(column("id"), column("a"), column("b"), column("note"), format_settings={"delimiter": mark})
+    lines = ["id,a,b,note", '1,x,y,"one', '2,x,y,two"', "3,x", "4,x,y,four"]
+    parsed = csv.read_csv(text(*(line.replace(",", mark) for line in lines)), other)
+    assert parsed.table["id"].to_pylist() == ["1", "3", "4"]
+    assert parsed.row_faults.to_pylist() == ["fields", "fields", None]
+    with pytest.raises(Refused, match="separated by commas, not by"):
+        csv.read_csv(text("id,a,b,note", "1,2,3,4"), other)
+
+
+def test_rows_of_a_rejected_file_are_counted():
+    assert csv.count_csv_rows(b'\xef\xbb\xbfid,note\n1,"a\nb"\n\n2\n') == 2
+    assert csv.count_csv_rows(b"\xff") == 0

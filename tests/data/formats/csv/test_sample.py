@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from wellspring.data.formats import untrusted_csv
+from wellspring.data.formats.csv.sample import read_csv_sample
 from wellspring.errors import ProjectError
 
 
@@ -14,13 +14,13 @@ def error(tmp_path: Path, content: bytes) -> str:
     path = tmp_path / "orders.csv"
     path.write_bytes(content)
     with pytest.raises(ProjectError) as result:
-        untrusted_csv.read_untrusted_csv(path)
+        read_csv_sample(path)
     return f"{result.value.what.removeprefix(str(path))} FIX {result.value.fix}"
 
 
 def test_rows_are_text_and_an_empty_field_is_null(tmp_path: Path):
     (tmp_path / "a.csv").write_bytes(b'\xef\xbb\xbforder_id,note\r\n007,"a\nb"\r\n8,\r\n')
-    assert untrusted_csv.read_untrusted_csv(tmp_path / "a.csv").to_pydict() == {
+    assert read_csv_sample(tmp_path / "a.csv").rows.to_pydict() == {
         "order_id": ["007", "8"],
         "note": ["a\nb", None],
     }

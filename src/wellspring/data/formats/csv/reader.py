@@ -1,12 +1,17 @@
-"""Read CSV (RFC 4180, UTF-8, commas). Every field is text, an empty field is null, and nothing is trimmed."""
+"""Read CSV (RFC 4180, UTF-8; commas, or the declared delimiter).
+
+Every field is text, an empty field is null, and nothing is trimmed.
+"""
 
 from __future__ import annotations
 
 import csv
 import functools
 import io
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from wellspring.data.formats.encoding import check_encoding
 from wellspring.data.formats.parsed import FIELDS_FAULT, ParsedFile, check_header, default_subject, file_refused
 from wellspring.records.contracts import DataContract
 from wellspring.records.verdict import Reason
@@ -16,8 +21,8 @@ if TYPE_CHECKING:
 
 _MAX_NARROW_COLUMNS = 3
 """In a file with at most this many columns, a sentence with commas looks like a row."""
-_BOM = b"\xef\xbb\xbf"
-_UTF16_MARKS = ((b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"))
+DELIMITER_NAMES = {",": "commas", ";": "semicolons", "|": "bars", "\t": "tabs"}
+"""The valid values of the setting `delimiter`."""
 
 
 class _RaggedRow(NamedTuple):
@@ -35,10 +40,11 @@ def read_csv(content: bytes, contract: DataContract, *, subject: str | None = No
     cannot be read safely; `parsed.py` and docs/bad-input.md list the reason codes.
     """
     verdict_subject = subject or default_subject(contract)
+    delimiter = contract.format_settings.get("delimiter", ",")
     text, findings = _check_text(content, verdict_subject)
-    header = _read_header(text, contract, verdict_subject)
+    header = _read_header(text, contract, delimiter, verdict_subject)
     names = check_header(header, contract, verdict_subject)
-    table, ragged_rows = _parse_rows(text, len(names), verdict_subject)
+    table, ragged_rows = _parse_rows(text, len(names), delimiter, verdict_subject)
     received = table.num_rows + len(ragged_rows)
     if received == 0:
         raise file_refused(verdict_subject, Reason(code="header_only", message="it has a header and no rows", count=0))
@@ -59,29 +65,22 @@ def read_csv(content: bytes, contract: DataContract, *, subject: str | None = No
         findings = (*findings, Reason(code="no_final_newline", message=message, count=1))
     # More line ends than rows: some are inside quotes.
     lines_within = text.count(b"\n") > received + 1
-    embedded = _embedded_rows(table) if lines_within and len(names) > _MAX_NARROW_COLUMNS else None
-    return _merge_ragged(table.rename_columns(names), ragged_rows, embedded, received, findings)
+    embedded = _embedded_rows(table, delimiter) if lines_within and len(names) > _MAX_NARROW_COLUMNS else None
+    return _merge_ragged(table.rename_columns(names), ragged_rows, embedded, received, findings, delimiter)
+
+
+def count_csv_rows(content: bytes) -> int:
+    """Count the rows of a file that was rejected whole. Returns 0 if they cannot be counted."""
+    try:
+        text = io.StringIO(content.decode("utf-8-sig"), newline="")
+        return max(0, sum(1 for row in csv.reader(text, strict=True) if row) - 1)
+    except (UnicodeDecodeError, csv.Error):
+        return 0
 
 
 def _check_text(content: bytes, subject: str) -> tuple[bytes, tuple[Reason, ...]]:
     """Check that the bytes are UTF-8 text. Returns them without a byte order mark, and the findings."""
-    for mark, name in _UTF16_MARKS:
-        if content.startswith(mark):
-            raise file_refused(subject, Reason(code="not_utf8", message=f"it is {name}, not UTF-8"))
-    findings: tuple[Reason, ...] = ()
-    if content.startswith(_BOM):
-        content = content[len(_BOM) :]
-        findings = (Reason(code="bom", message="it begins with a UTF-8 byte order mark, which was removed", count=1),)
-    if not content.strip():
-        raise file_refused(subject, Reason(code="empty_file", message="it is empty", count=0))
-    if (nul := content.count(b"\0")) > 0:
-        start = content[:4096]
-        # ASCII text in UTF-16 has a zero in every second byte.
-        if max(start[::2].count(0), start[1::2].count(0)) * 4 > len(start):
-            raise file_refused(
-                subject, Reason(code="not_utf8", message="it is UTF-16 without a byte order mark, not UTF-8")
-            )
-        raise file_refused(subject, Reason(code="not_text", message=f"it contains {nul} NUL bytes", count=nul))
+    content, findings = check_encoding(content, subject)
     try:
         content.decode("utf-8")
     except UnicodeDecodeError as exc:
@@ -94,27 +93,22 @@ def _check_text(content: bytes, subject: str) -> tuple[bytes, tuple[Reason, ...]
     return content, findings
 
 
-def _read_header(text: bytes, contract: DataContract, subject: str) -> list[str]:
+def _read_header(text: bytes, contract: DataContract, delimiter: str, subject: str) -> list[str]:
     # A quoted name may contain a line end, so one line is not enough; 1 MiB is enough for any header.
     start = io.StringIO(text[: 1 << 20].decode("utf-8", errors="replace"), newline="")
     try:
-        header = next(record for record in csv.reader(start, strict=True) if record)
+        header = next(record for record in csv.reader(start, delimiter=delimiter, strict=True) if record)
     except (csv.Error, StopIteration):
         raise file_refused(subject, Reason(code="unreadable", message="its header cannot be read")) from None
-    if (
-        len(header) == 1
-        and len(contract.columns) > 1
-        and (delimiters := [mark for mark in ";|\t" if mark in header[0]])
-    ):
-        delimiter_name = {";": "semicolons", "|": "bars", "\t": "tabs"}[delimiters[0]]
-        raise file_refused(
-            subject,
-            Reason(code="wrong_delimiter", message=f"its columns are separated by {delimiter_name}, not by commas"),
-        )
+    if len(header) == 1 and len(contract.columns) > 1:
+        found = next((name for mark, name in DELIMITER_NAMES.items() if mark != delimiter and mark in header[0]), None)
+        if found is not None:
+            message = f"its columns are separated by {found}, not by {DELIMITER_NAMES[delimiter]}"
+            raise file_refused(subject, Reason(code="wrong_delimiter", message=message))
     return header
 
 
-def _parse_rows(text: bytes, width: int, subject: str) -> tuple[pa.Table, list[_RaggedRow]]:
+def _parse_rows(text: bytes, width: int, delimiter: str, subject: str) -> tuple[pa.Table, list[_RaggedRow]]:
     import pyarrow as pa
     from pyarrow import csv as arrow_csv
 
@@ -133,7 +127,10 @@ def _parse_rows(text: bytes, width: int, subject: str) -> tuple[pa.Table, list[_
             # The reader knows the numbers of skipped rows only with one thread.
             read_options=arrow_csv.ReadOptions(use_threads=False, column_names=names, block_size=block_size),
             parse_options=arrow_csv.ParseOptions(
-                newlines_in_values=True, ignore_empty_lines=True, invalid_row_handler=collect_ragged
+                delimiter=delimiter,
+                newlines_in_values=True,
+                ignore_empty_lines=True,
+                invalid_row_handler=collect_ragged,
             ),
             convert_options=arrow_csv.ConvertOptions(
                 check_utf8=False,  # `_check_text` did it
@@ -149,11 +146,12 @@ def _parse_rows(text: bytes, width: int, subject: str) -> tuple[pa.Table, list[_
     return table.slice(1), ragged_rows
 
 
-def _embedded_rows(table: pa.Table) -> pa.ChunkedArray:
+def _embedded_rows(table: pa.Table, delimiter: str) -> pa.ChunkedArray:
     """Mark the rows with a field that contains what looks like another row, after a quote that closes lines later."""
     import pyarrow.compute as pc
 
-    row_pattern = rf"[\r\n](?:[^,\r\n]*,){{{min(table.num_columns - 1, 1000)}}}"
+    mark = re.escape(delimiter)
+    row_pattern = rf"[\r\n](?:[^{mark}\r\n]*{mark}){{{min(table.num_columns - 1, 1000)}}}"
     column_matches = [pc.match_substring_regex(column.fill_null(""), row_pattern) for column in table.columns]
     return functools.reduce(pc.or_, column_matches)
 
@@ -164,6 +162,7 @@ def _merge_ragged(
     embedded: pa.ChunkedArray | None,
     received: int,
     findings: tuple[Reason, ...],
+    delimiter: str,
 ) -> ParsedFile:
     """Mark rows that contain other rows, and insert the ragged rows, fitted to the header, in file order."""
     import pyarrow as pa
@@ -177,7 +176,7 @@ def _merge_ragged(
     ragged_numbers = {row.number - 1 for row in ragged_rows}
     intact_numbers = [number for number in range(1, received + 1) if number not in ragged_numbers]
     width = table.num_columns
-    filled = [_split_fields(row.text, width) for row in ragged_rows]
+    filled = [_split_fields(row.text, width, delimiter) for row in ragged_rows]
     ragged_table = pa.table(
         [pa.array(column, pa.string()) for column in zip(*filled, strict=True)], names=table.column_names
     )
@@ -189,12 +188,12 @@ def _merge_ragged(
     )
 
 
-def _split_fields(text: str, width: int) -> list[str | None]:
+def _split_fields(text: str, width: int, delimiter: str) -> list[str | None]:
     """Split a ragged row. The last column keeps all surplus fields, so that quarantine has the whole row."""
     try:
-        fields = next(csv.reader([text.rstrip("\r\n")]), [])
+        fields = next(csv.reader([text.rstrip("\r\n")], delimiter=delimiter), [])
     except csv.Error:
         fields = [text]
     if len(fields) > width:
-        fields = [*fields[: width - 1], ",".join(fields[width - 1 :])]
+        fields = [*fields[: width - 1], delimiter.join(fields[width - 1 :])]
     return [field or None for field in fields] + [None] * (width - len(fields))

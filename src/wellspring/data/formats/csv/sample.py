@@ -1,23 +1,21 @@
 """Read a CSV file that has no contract yet, as text, or describe the error and its line.
 
-The checks are those for a drop (`csv.py`), so that a file from which a contract is drafted can also be ingested.
+The checks are those for a drop (`reader.py`), so that a file from which a contract is drafted can also be ingested.
 """
 
 from __future__ import annotations
 
 import csv as standard
-import hashlib
 import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wellspring.data.formats import csv
-from wellspring.data.formats.parsed import ROW_FAULT, ROW_NUMBER
+from wellspring.data.formats.csv.reader import read_csv
+from wellspring.data.formats.port import FileSample
+from wellspring.data.formats.sample import COLUMN_NAME, VALUE_LIKE, check_unique_names, placeholder_contract
 from wellspring.errors import ProjectError, Refused
-from wellspring.records.clock import SystemClock
-from wellspring.records.contracts import ContractColumn, DataContract
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,8 +27,6 @@ _FIXES = {
     "empty_file": "use a file with a header and rows",
     "header_only": "use a file with rows, from which the contract can be inferred",
 }
-_COLUMN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
-_VALUE_LIKE = re.compile(r"[-+]?[0-9][-0-9.,:/ TZ+]*|.*@.*|")
 _NAME_WORDS = re.compile(
     r"\b(id|name|number|no|date|time|code|type|kind|status|amount|price|cost|total|count|address|phone|e?mail|zip|city"
     r"|state|country|birth|age|sex|gender|member|patient|provider|order|customer)\b",
@@ -40,7 +36,7 @@ _NAME_WORDS = re.compile(
 _HEADER_FIX = "insert a header line with unique names of letters, digits and _"
 
 
-def read_untrusted_csv(file: Path) -> pa.Table:
+def read_csv_sample(file: Path) -> FileSample:
     """Read a whole file as text; an empty field is null. Raises ProjectError, which never quotes a value of a row."""
     content = file.read_bytes()
     for mark, description in _NON_CSV_FORMATS.items():
@@ -49,8 +45,8 @@ def read_untrusted_csv(file: Path) -> pa.Table:
     header = next(_read_records(content), [])
     try:
         # The delimiter check needs a contract of two columns.
-        parsed = csv.read_csv(
-            content, _placeholder_contract(2 if len(header) == 1 and re.search(r"[;|\t]", header[0]) else 0)
+        parsed = read_csv(
+            content, placeholder_contract("csv", 2 if len(header) == 1 and re.search(r"[;|\t]", header[0]) else 0)
         )
     except Refused as exc:
         reasons = exc.verdict.reasons if exc.verdict is not None else ()
@@ -58,7 +54,7 @@ def read_untrusted_csv(file: Path) -> pa.Table:
         fix = _FIXES.get(code, "correct the file, or export it again")
         if code == "duplicate_header":
             description, fix = "two of its columns have the same name", "name each column once"
-            if any(map(_VALUE_LIKE.fullmatch, header)):
+            if any(map(VALUE_LIKE.fullmatch, header)):
                 description, fix = "its first line has values instead of column names", _HEADER_FIX
         raise ProjectError(f"{file}: {description}{_line_hint(code, content, len(header))}", fix=fix) from None
     rows = parsed.table
@@ -71,7 +67,7 @@ def read_untrusted_csv(file: Path) -> pa.Table:
             f"{file}: a row does not have the header's {len(header)} fields{hint}",
             fix="quote fields that contain a comma, and remove lines that are not rows",
         )
-    return rows
+    return FileSample(rows, {})
 
 
 def _read_records(content: bytes) -> Iterator[list[str]]:
@@ -80,18 +76,6 @@ def _read_records(content: bytes) -> Iterator[list[str]]:
         yield from (record for record in reader if record)
     except standard.Error:
         return
-
-
-def _placeholder_contract(columns: int) -> DataContract:
-    return DataContract(
-        tenant="nobody", known_since=SystemClock().now(), name="draft", version="0.0.0",
-        digest=hashlib.sha256(b"").hexdigest(), source="draft", files="*", format="csv", owner="nobody",
-        contact="nobody",
-        columns=tuple(
-            ContractColumn(name=f"{number}", type="string", egress="never", classification="")
-            for number in range(columns)
-        ),
-    )  # fmt: skip
 
 
 def _line_hint(code: str, content: bytes, width: int) -> str:
@@ -117,7 +101,7 @@ def _check_names(file: Path, header: list[str], rows: pa.Table) -> None:
     """Check the column names. A header that looks like values is not quoted in the error."""
     import pyarrow.compute as pc
 
-    values = [number for number, name in enumerate(header, start=1) if _VALUE_LIKE.fullmatch(name)]
+    values = [number for number, name in enumerate(header, start=1) if VALUE_LIKE.fullmatch(name)]
     values += [
         number for number, name in enumerate(header, start=1)
         if pc.any(pc.equal(rows.column(number - 1), name)).as_py()
@@ -128,18 +112,13 @@ def _check_names(file: Path, header: list[str], rows: pa.Table) -> None:
             fix=_HEADER_FIX,
         )
     for number, name in enumerate(header, start=1):
-        if not _COLUMN_NAME.fullmatch(name):
+        if not COLUMN_NAME.fullmatch(name):
             hint = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
-            is_name_like = _NAME_WORDS.search(name.replace("_", " ")) and _COLUMN_NAME.fullmatch(hint)
+            is_name_like = _NAME_WORDS.search(name.replace("_", " ")) and COLUMN_NAME.fullmatch(hint)
             quoted_name = f" {name[:40]!r}" if is_name_like else ""
             new_name = hint if is_name_like else f"column_{number}"
             raise ProjectError(
                 f"{file}: the name{quoted_name} of column {number} has characters other than letters, digits and _",
                 fix=f"name it {new_name}; if the first line has values, {_HEADER_FIX}",
             )
-    if len({name.casefold() for name in header}) < len(header):
-        raise ProjectError(f"{file}: two of its columns have the same name", fix="name each column once")
-    if reserved := sorted({ROW_NUMBER, ROW_FAULT} & {name.casefold() for name in header}):
-        raise ProjectError(
-            f"{file}: the column name {reserved[0]} is reserved by wellspring", fix="give the column another name"
-        )
+    check_unique_names(file, header)

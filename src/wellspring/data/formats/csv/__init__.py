@@ -1,0 +1,15 @@
+"""CSV: the format with a header line that most vendors send."""
+
+from wellspring.data.formats.csv.reader import DELIMITER_NAMES, count_csv_rows, read_csv
+from wellspring.data.formats.csv.sample import read_csv_sample
+from wellspring.data.formats.parsed import FIELDS_FAULT
+from wellspring.data.formats.port import FileFormat
+
+CSV = FileFormat(
+    read_csv,
+    count_csv_rows,
+    read_csv_sample,
+    suffixes=(".csv",),
+    settings={"delimiter": tuple(DELIMITER_NAMES)},
+    row_faults={FIELDS_FAULT: "the row has too few or too many fields"},
+)

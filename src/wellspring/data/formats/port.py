@@ -1,0 +1,54 @@
+"""Define a file format: how the bytes of a drop become rows, and what a contract may set for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from wellspring.data.formats.parsed import ParsedFile
+from wellspring.records.contracts import DataContract
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class RowReader(Protocol):
+    """Read a whole file."""
+
+    def __call__(self, content: bytes, contract: DataContract, *, subject: str | None = None) -> ParsedFile:
+        """Return the rows as delivered, each with its number and its fault.
+
+        subject: the subject of the verdict of a refusal (default: the contract). Raises Refused with a Verdict for a
+        file that cannot be read safely (`parsed.file_refused`); no message quotes the file.
+        """
+        ...
+
+
+class FileSample(NamedTuple):
+    """A file without a contract. rows: as text. paths: by column name, for each column that has another name in the
+    file."""
+
+    rows: pa.Table
+    paths: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class FileFormat:
+    """One format, registered as an entry point of the group `wellspring.formats` under the name that contracts use.
+
+    count_rows: the rows of a file that was rejected whole, for its row account; 0 if they cannot be counted.
+    read_sample: read a file that has no contract; raises ProjectError, which never quotes a value of a row.
+    suffixes: of file names, for `wellspring new contract`. settings: custom properties of a contract, each with its
+    valid values. row_faults: the message of each fault that its reader sets. has_paths: a column may name a nested
+    value by `physicalName: a.b`.
+    """
+
+    read_rows: RowReader
+    count_rows: Callable[[bytes], int]
+    read_sample: Callable[[Path], FileSample]
+    suffixes: tuple[str, ...]
+    settings: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    row_faults: Mapping[str, str] = field(default_factory=dict[str, str])
+    has_paths: bool = False

@@ -1,0 +1,167 @@
+"""Behavior of every file format: rows in order, values exact, faults with a code, and no row lost in silence.
+
+The suite runs over each registered format. A new format adds a writer to `WRITERS`, and nothing else here.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.architecture import repository
+from tests.builders.contracts import column, contract
+from wellspring.data.formats.port import FileFormat
+from wellspring.data.formats.registry import list_formats, load_format
+from wellspring.data.intake import validation
+from wellspring.errors import ProjectError, Refused
+from wellspring.records.contracts import DataContract
+
+Row = dict[str, Any]
+COLUMNS = (
+    column("id", required=True), column("note"), column("count", "int64"), column("paid", "decimal128(12, 2)"),
+    column("open", "bool"),
+)  # fmt: skip
+ROWS: list[Row] = [
+    {"id": "007", "note": " ünï, \"x\" ", "count": 9007199254740993, "paid": Decimal("1234567890.12"), "open": True},
+    {"id": "8", "note": None, "count": None, "paid": None, "open": False},
+    {"id": "9", "note": "line\nend", "count": -1, "paid": Decimal("0.10"), "open": None},
+]  # fmt: skip
+
+
+def write_csv(rows: list[Row]) -> bytes:
+    out = io.StringIO(newline="")
+    writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue().encode()
+
+
+def write_jsonl(rows: list[Row]) -> bytes:
+    lines = [json.dumps({name: value if not isinstance(value, Decimal) else str(value) for name, value in row.items()})
+             for row in rows]  # fmt: skip
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def write_parquet(rows: list[Row]) -> bytes:
+    types = {"count": pa.int64(), "paid": pa.decimal128(12, 2), "open": pa.bool_()}
+    out = io.BytesIO()
+    pq.write_table(
+        pa.table({name: pa.array([row[name] for row in rows], types.get(name, pa.string())) for name in rows[0]}), out
+    )
+    return out.getvalue()
+
+
+WRITERS: dict[str, Callable[[list[Row]], bytes]] = {"csv": write_csv, "jsonl": write_jsonl, "parquet": write_parquet}
+
+
+@pytest.fixture(params=sorted(WRITERS))
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def file_format(name: str) -> FileFormat:
+    return load_format(name)
+
+
+@pytest.fixture
+def declared(name: str) -> DataContract:
+    return contract(*COLUMNS, format=name)
+
+
+def refusal(file_format: FileFormat, content: bytes, declared: DataContract) -> str:
+    with pytest.raises(Refused) as raised:
+        file_format.read_rows(content, declared, subject="drop:1")
+    verdict = raised.value.verdict
+    assert verdict is not None
+    assert (verdict.subject, verdict.outcome) == ("drop:1", "fail")
+    assert raised.value.fix
+    return verdict.reasons[0].code
+
+
+def test_each_registered_format_runs_this_suite():
+    assert set(list_formats()) == set(WRITERS)
+
+
+def test_rows_are_numbered_in_file_order_and_their_values_are_exact(
+    name: str, file_format: FileFormat, declared: DataContract
+):
+    parsed = file_format.read_rows(WRITERS[name](ROWS), declared)
+    assert parsed.row_numbers.to_pylist() == [1, 2, 3]
+    assert parsed.row_faults.to_pylist() == [None, None, None]
+    valid = validation.validate_rows(parsed, declared).valid.drop_columns(["row_number"]).to_pylist()
+    assert valid == ROWS
+
+
+def test_columns_may_stand_in_any_order_and_undeclared_ones_are_kept(
+    name: str, file_format: FileFormat, declared: DataContract
+):
+    rows = [{"more": "x", **dict(reversed(row.items())), "fault": "y"} for row in ROWS]
+    parsed = file_format.read_rows(WRITERS[name](rows), declared)
+    assert set(parsed.column_names) == {*ROWS[0], "more", "fault_in_file"}
+    result = validation.validate_rows(parsed, declared)
+    assert (result.valid.num_rows, len(result.findings), result.counts.masked) == (3, 2, 6)
+
+
+def test_a_missing_declared_column_rejects_the_file(name: str, file_format: FileFormat, declared: DataContract):
+    rows = [{key: value for key, value in row.items() if key != "note"} for row in ROWS]
+    assert refusal(file_format, WRITERS[name](rows), declared) == "missing_column"
+
+
+def test_an_empty_file_is_rejected(file_format: FileFormat, declared: DataContract):
+    assert refusal(file_format, b"", declared) == "empty_file"
+
+
+def test_a_file_that_is_cut_off_is_rejected_or_loses_no_whole_row(
+    name: str, file_format: FileFormat, declared: DataContract
+):
+    content = WRITERS[name](ROWS)
+    whole_rows = set[int]()
+    for end in range(1, len(content)):
+        try:
+            whole_rows.add(file_format.read_rows(content[:end], declared).row_count)
+        except Refused:
+            continue
+    # A cut at the end of a row cannot be seen.
+    assert whole_rows <= {1, 2, 3}
+
+
+@pytest.mark.parametrize("content", [b"%PDF-1.7\n\x00\xff\n", b"PK\x03\x04" + b"\0" * 60, b"\x1f\x8b\x08" * 30])
+def test_another_kind_of_file_is_rejected_and_not_quoted(
+    file_format: FileFormat, declared: DataContract, content: bytes
+):
+    assert refusal(file_format, content, declared)
+    assert file_format.count_rows(content) in {0, 1}
+
+
+def test_rows_of_a_rejected_file_are_counted(name: str, file_format: FileFormat):
+    assert file_format.count_rows(WRITERS[name](ROWS)) == 3
+    assert file_format.count_rows(b"") == 0
+
+
+def test_a_sample_is_text_or_an_error_that_says_what_to_do(name: str, file_format: FileFormat, tmp_path: Path):
+    path = tmp_path / f"sample{file_format.suffixes[0]}"
+    path.write_bytes(WRITERS[name](ROWS))
+    if name == "parquet":
+        with pytest.raises(ProjectError) as raised:
+            file_format.read_sample(path)
+        assert "export it" in raised.value.fix
+        return
+    sample = file_format.read_sample(path)
+    assert sample.rows["id"].to_pylist() == ["007", "8", "9"]
+    assert set(map(str, sample.rows.schema.types)) == {"string"}
+
+
+def test_settings_and_faults_are_documented(name: str, file_format: FileFormat):
+    page = (repository.ROOT / "docs/formats.md").read_text()
+    assert f"`{name}`" in page
+    assert [word for word in (*file_format.settings, *file_format.row_faults) if f"`{word}`" not in page] == []
