@@ -21,7 +21,7 @@ from wellspring.data.formats.jsonl.lines import (
     parse_line,
 )
 from wellspring.data.formats.parsed import ParsedFile, check_header, default_subject, file_refused
-from wellspring.records.contracts import ContractColumn, DataContract
+from wellspring.records.contracts import DataContract
 from wellspring.records.verdict import Reason
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ class _RowCollector:
 
     def __init__(self, contract: DataContract) -> None:
         self._columns = contract.columns
+        self._kinds = [column.type.partition("(")[0].partition("[")[0] for column in contract.columns]
         self._by_path = {column.name_in_file: index for index, column in enumerate(contract.columns)}
         self._nested = {
             ".".join(parts[:length])
@@ -119,6 +120,7 @@ class _RowCollector:
         for values in self._values:
             values.append(None)
         mismatched: list[str] = []
+        found = self._found
         try:
             entries = list(self._entries(parse_line(line)))
         except LineFault as fault:
@@ -132,9 +134,12 @@ class _RowCollector:
                 if path in self._nested and value is not None:
                     mismatched += self._columns_below(path)
                 continue
-            self._found.add(path)
+            found.add(path)
+            if value.__class__ is str:
+                self._values[index][number] = value or None
+                continue
             self._values[index][number] = format_value(value)
-            if not _type_fits(value, self._columns[index]):
+            if not _type_fits(value, self._kinds[index]):
                 mismatched.append(self._columns[index].name)
         self.faults.append(None)
         self._type_faults.append(",".join(mismatched) or None)
@@ -163,9 +168,8 @@ class _RowCollector:
         return [column.name for column in self._columns if column.name_in_file.startswith(f"{path}.")]
 
 
-def _type_fits(value: Any, column: ContractColumn) -> bool:
-    """Return whether a JSON value may stand for a value of a column. The text itself is parsed later."""
-    kind = column.type.partition("(")[0].partition("[")[0]
+def _type_fits(value: Any, kind: str) -> bool:
+    """Return whether a JSON value may stand for a value of a type. The text itself is parsed later."""
     if isinstance(value, IntegerText):
         if kind == "float64":
             return len(value) <= _MAX_EXACT_DIGITS or int(float(value)) == int(value)
