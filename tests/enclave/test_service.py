@@ -331,7 +331,7 @@ def test_a_file_above_the_limit_stops_alone(project: ProjectFixture, monkeypatch
         for _ in range(2):
             with pytest.raises(Refused, match="more than the limit of 40"):
                 enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
-        assert enclave.ingest_file("clearinghouse", "claim_2.csv", project.contract().digest).admitted == 1
+        assert enclave.ingest_file("clearinghouse", "claim_2.csv", project.contract().digest).counts.admitted == 1
     (finding,) = project.list_entries("finding")
     assert (finding.facts["code"], finding.facts["name"]) == ("too_large", "claim_1.csv")
     assert len(project.originals()) == 1
