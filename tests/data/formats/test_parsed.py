@@ -25,8 +25,8 @@ def test_what_is_packed_is_unpacked():
     assert again.table.equals(rows.table)
     assert (again.row_numbers.to_pylist(), again.row_faults.to_pylist()) == ([4, 9], [None, "fields"])
     assert (again.column_names, again.row_count, again.type_faults) == (["id"], 2, None)
-    other = rows._replace(type_faults=pa.array([None, "id"]))
-    assert unpack_rows(other.pack_rows()).type_faults == other.type_faults
+    mismatched = rows._replace(type_faults=pa.array([None, "id"]))
+    assert unpack_rows(mismatched.pack_rows()).type_faults == mismatched.type_faults
 
 
 def test_the_declared_columns_may_stand_in_any_order_with_others_between():

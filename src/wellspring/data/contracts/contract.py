@@ -234,7 +234,7 @@ def _compile_fields(document: ContractDocument) -> dict[str, Any] | None:
 
 
 def _find_format(document: ContractDocument, model: OpenDataContractStandard) -> FileFormat | None:
-    """Load the format that a contract names. Adds an error and returns None if there is no such format."""
+    """Load the format that a contract names. Adds an error and returns None for an unknown one."""
     for index, custom_property in enumerate(model.customProperties or []):
         if custom_property.property == "format":
             try:

@@ -40,7 +40,7 @@ class ParsedFile(NamedTuple):
 
     row_numbers: int64, the row number in the file, from 1. row_faults: the permanent fault of each row, or null.
     findings: about the whole file, none of which rejects it. type_faults: for each row, the declared columns whose
-    value has another type in the file, joined by commas, or null; None: there are none in the file.
+    value has another type in the file, joined by commas, or null; None: no value has.
     """
 
     table: pa.Table

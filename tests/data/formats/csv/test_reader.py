@@ -177,13 +177,13 @@ def test_a_row_longer_than_any_block_is_read():
 
 @pytest.mark.parametrize("mark", [";", "|", "\t"])
 def test_another_delimiter_may_be_declared(mark: str):
-    other = contract(column("id"), column("a"), column("b"), column("note"), format_settings={"delimiter": mark})
+    delimited = contract(column("id"), column("a"), column("b"), column("note"), format_settings={"delimiter": mark})
     lines = ["id,a,b,note", '1,x,y,"one', '2,x,y,two"', "3,x", "4,x,y,four"]
-    parsed = csv.read_csv(text(*(line.replace(",", mark) for line in lines)), other)
+    parsed = csv.read_csv(text(*(line.replace(",", mark) for line in lines)), delimited)
     assert parsed.table["id"].to_pylist() == ["1", "3", "4"]
     assert parsed.row_faults.to_pylist() == ["fields", "fields", None]
     with pytest.raises(Refused, match="separated by commas, not by"):
-        csv.read_csv(text("id,a,b,note", "1,2,3,4"), other)
+        csv.read_csv(text("id,a,b,note", "1,2,3,4"), delimited)
 
 
 def test_rows_of_a_rejected_file_are_counted():

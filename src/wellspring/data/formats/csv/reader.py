@@ -101,9 +101,9 @@ def _read_header(text: bytes, contract: DataContract, delimiter: str, subject: s
     except (csv.Error, StopIteration):
         raise file_refused(subject, Reason(code="unreadable", message="its header cannot be read")) from None
     if len(header) == 1 and len(contract.columns) > 1:
-        found = next((name for mark, name in DELIMITER_NAMES.items() if mark != delimiter and mark in header[0]), None)
-        if found is not None:
-            message = f"its columns are separated by {found}, not by {DELIMITER_NAMES[delimiter]}"
+        actual = next((name for mark, name in DELIMITER_NAMES.items() if mark != delimiter and mark in header[0]), None)
+        if actual is not None:
+            message = f"its columns are separated by {actual}, not by {DELIMITER_NAMES[delimiter]}"
             raise file_refused(subject, Reason(code="wrong_delimiter", message=message))
     return header
 

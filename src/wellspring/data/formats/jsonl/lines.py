@@ -76,11 +76,11 @@ def flatten_object(value: dict[str, Any], nested: Collection[str] | None) -> Ite
 
     nested: the paths of the objects to flatten; None flattens all. Raises LineFault if two entries have one path.
     """
-    seen: set[str] = set()
+    paths: set[str] = set()
     for path, inner in _walk_entries(value, nested, ""):
-        if path in seen:
+        if path in paths:
             raise LineFault("duplicate_key")
-        seen.add(path)
+        paths.add(path)
         yield path, inner
 
 

@@ -100,7 +100,7 @@ class _RowCollector:
             for length in range(1, len(parts))
         }
         self._values: list[list[str | None]] = [[] for _ in contract.columns]
-        self._found: set[str] = set()
+        self._found_paths: set[str] = set()
         self._type_faults: list[str | None] = []
         self.faults: list[str | None] = []
         self.undeclared: dict[str, dict[int, str | None]] = {}
@@ -112,7 +112,7 @@ class _RowCollector:
 
     def found_names(self) -> list[str]:
         """List the declared names that occur in a line, in the order of the contract."""
-        return [path for path in self._by_path if path in self._found]
+        return [path for path in self._by_path if path in self._found_paths]
 
     def add_line(self, line: bytes) -> None:
         """Add one row; a line that cannot be one is added without values."""
@@ -120,7 +120,7 @@ class _RowCollector:
         for values in self._values:
             values.append(None)
         mismatched: list[str] = []
-        found = self._found
+        found_paths = self._found_paths
         try:
             entries = list(self._entries(parse_line(line)))
         except LineFault as fault:
@@ -134,7 +134,7 @@ class _RowCollector:
                 if path in self._nested and value is not None:
                     mismatched += self._columns_below(path)
                 continue
-            found.add(path)
+            found_paths.add(path)
             if value.__class__ is str:
                 self._values[index][number] = value or None
                 continue
