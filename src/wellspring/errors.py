@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 if TYPE_CHECKING:
-    from wellspring.records.verdict import Verdict
+    from wellspring.records.verdict import Verdict, VerdictOutcome
 
 
 class WellspringError(Exception):
@@ -48,6 +48,25 @@ class Refused(WellspringError):
     def __init__(self, what: str, *, fix: str, verdict: Verdict | None = None) -> None:
         super().__init__(what, fix=fix)
         self.verdict = verdict
+
+    @classmethod
+    def because(
+        cls,
+        subject: str,
+        code: str,
+        message: str,
+        *,
+        fix: str,
+        what: str | None = None,
+        outcome: VerdictOutcome = "fail",
+        count: int | None = None,
+    ) -> Self:
+        """Build the refusal of one subject for one reason. what: the text of the error, if it is not the message."""
+        from wellspring.records.verdict import Reason, Verdict
+
+        reason = Reason(code=code, message=message, count=count)
+        verdict = Verdict(subject=subject, outcome=outcome, reasons=(reason,))
+        return cls(what or message, fix=fix, verdict=verdict)
 
 
 class NotFound(WellspringError):

@@ -14,7 +14,6 @@ ELSEWHERE = {
     "wellspring/records/contracts.py": "frozen records; tests/data/contracts/test_contract.py",
     "wellspring/records/clock.py": "two lines; every test that passes a clock",
     "wellspring/records/verdict.py": "frozen records without behavior",
-    "wellspring/records/trust.py": "frozen records; tests/trust/ledger/test_journal.py",
     "wellspring/models/releases/store.py": "tests/models/releases/test_promotion.py",
     "wellspring/models/training/fit.py": "tests/models/training/test_train.py",
     "wellspring/records/observe.py": "a Protocol; tests/observe/test_recorder.py",

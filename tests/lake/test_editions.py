@@ -74,7 +74,7 @@ def test_an_edition_whose_bytes_were_changed_is_never_answered(tmp_path: Path):
     EditionStore(tmp_path).save_edition(item)
     path = tmp_path / f"{item.id}.json"
     path.write_bytes(path.read_bytes().replace(b'"rows":7', b'"rows":8'))
-    with pytest.raises(CorruptedError, match="does not hash"):
+    with pytest.raises(CorruptedError, match="does not match its id"):
         EditionStore(tmp_path).get_edition(item.id)
 
 

@@ -60,7 +60,7 @@ def list_subjects_of_kind(index: LedgerIndex, kind: str) -> list[str]:
         promotions = [indexed.entry for indexed in index.list_entries(action="promote", phase="done")]
         return sorted(
             {
-                f"model:{_text_fact(promotion, 'model')}@{promotion.subject.removeprefix('release:')}"
+                f"model:{promotion.text('model')}@{promotion.subject.removeprefix('release:')}"
                 for promotion in promotions
             }
         )
@@ -87,10 +87,10 @@ def _linked_subjects(entry: Entry) -> Iterator[str]:
         # Rows that a newer edition did not change still name the edition that wrote them.
         yield from (f"edition:{edition}" for edition in editions.values())
     if "user" in target_kinds:
-        yield f"user:{_text_fact(entry, 'user').removeprefix('user:')}"
+        yield f"user:{entry.text('user').removeprefix('user:')}"
     if "drop" in target_kinds:
         yield from (f"drop:{drop}" for drop in _published_drops(entry))
-        if parent := _text_fact(entry, "parent"):
+        if parent := entry.text("parent"):
             yield f"edition:{parent.removeprefix('edition:')}"
 
 
@@ -119,7 +119,7 @@ def _prediction_entries(index: LedgerIndex, prediction: str) -> Iterator[Indexed
         return
     last_index = predictions[-1].index
     collected = list(_follow_edges(index, f"prediction:{prediction}"))
-    for model in {_text_fact(indexed.entry, "model") for indexed in predictions}:
+    for model in {indexed.entry.text("model") for indexed in predictions}:
         collected += _live_changes(index, model)
     intent_ids = {
         indexed.entry.id for indexed in collected if indexed.index <= last_index and indexed.entry.phase == "intent"
@@ -139,7 +139,7 @@ def _model_entries(index: LedgerIndex, name: str) -> Iterator[IndexedEntry]:
 def _live_changes(index: LedgerIndex, model: str) -> list[IndexedEntry]:
     """List the promotions and rollbacks of a model, in every phase."""
     changes = [*index.list_entries(action="promote"), *index.list_entries(action="rollback")]
-    return [change for change in changes if _text_fact(change.entry, "model") == model]
+    return [change for change in changes if change.entry.text("model") == model]
 
 
 def _publish_entries(index: LedgerIndex, drops: set[str]) -> Iterator[IndexedEntry]:
@@ -155,11 +155,6 @@ def _published_drops(entry: Entry) -> set[str]:
     named = [drop for drop in drops_fact if isinstance(drop, str)] if isinstance(drops_fact, list) else list[str]()
     rows = [match[1] for ref in entry.inputs if (match := re.fullmatch(r"rows:(.+)/[0-9]+", ref.name))]
     return {*rows, *(drop.removeprefix("drop:") for drop in named)}
-
-
-def _text_fact(entry: Entry, fact: str) -> str:
-    value = entry.facts.get(fact)
-    return value if isinstance(value, str) else ""
 
 
 def _kind_collector(kind: str) -> Callable[[LedgerIndex, str], Iterable[IndexedEntry]]:

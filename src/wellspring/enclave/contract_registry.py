@@ -76,13 +76,11 @@ class ContractRegistry:
         )
         with self._step("accept", subject, inputs=inputs) as act:
             if newest is not None and newest.version == contract.version:
-                message = f"{contract.name} changed, but its version is still {contract.version}"
-                raise Refused(
-                    message,
+                raise Refused.because(
+                    subject,
+                    "version_unchanged",
+                    f"{contract.name} changed, but its version is still {contract.version}",
                     fix="raise its version: the ledger identifies a contract by name and version",
-                    verdict=Verdict(
-                        subject=subject, outcome="fail", reasons=(Reason(code="version_unchanged", message=message),)
-                    ),
                 )
             if weakened:
                 raise Refused(

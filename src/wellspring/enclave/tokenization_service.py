@@ -21,7 +21,6 @@ from wellspring.errors import NotFound, ProjectError, Refused, suggest_name
 from wellspring.project import Project
 from wellspring.records.clock import Clock
 from wellspring.records.observe import Recorder
-from wellspring.records.verdict import Reason, Verdict
 from wellspring.runtime.privileges import SERVICE_UIDS
 from wellspring.trust import policy
 from wellspring.trust.authorization import DenialThrottle, require_authorization
@@ -122,14 +121,12 @@ class TokenizationService:
             message = (
                 f"{mismatch_count} of {len(parsed_request.values)} values do not match the pattern in the contracts"
             )
-            raise Refused(
+            raise Refused.because(
+                f"domain:{parsed_request.domain}",
+                "pattern",
                 message,
                 fix="check the input; none of it was stored",
-                verdict=Verdict(
-                    subject=f"domain:{parsed_request.domain}",
-                    outcome="fail",
-                    reasons=(Reason(code="pattern", message=message, count=mismatch_count),),
-                ),
+                count=mismatch_count,
             )
 
     def _patterns_by_domain(self) -> dict[str, set[str]]:

@@ -5,7 +5,6 @@ An edition's id is the beginning of the hash of its file. The pointer is replace
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
@@ -19,6 +18,7 @@ from wellspring.errors import CorruptedError, NotFound, suggest_name
 from wellspring.records.lake import Edition, TableSnapshot
 from wellspring.records.record import format_instant
 from wellspring.stores.objects.disk import DiskBlobStore
+from wellspring.stores.records import RecordKind, RecordStore
 from wellspring_verify import canonical
 
 EditionLevel = Literal["landed", "built"]
@@ -98,48 +98,39 @@ def find_table_snapshot(edition: Edition, name: str) -> TableSnapshot:
     )
 
 
+def _decode_edition(edition_id: str, content: bytes) -> Edition:
+    return Edition.model_validate({"id": edition_id, **json.loads(content)}, strict=False)
+
+
+_EDITION_KIND = RecordKind("edition", encode_edition, _decode_edition, missing_fix="use the id of an existing edition")
+
+
 class EditionStore:
     """The folder of editions: `ID.json`, written once, and the pointers `landed` and `built`."""
 
     def __init__(self, folder: Path) -> None:
-        self._paths = DiskBlobStore(folder)
+        self._records = RecordStore(DiskBlobStore(folder), _EDITION_KIND)
         # Editions are immutable, so each file is read once.
         self._cache: dict[str, Edition] = {}
 
     def save_edition(self, edition: Edition) -> None:
         """Write an edition durably; the pointer does not change."""
-        self._paths.write_once(f"{edition.id}.json", encode_edition(edition))
+        self._records.save(edition)
 
     def set_pointer(self, edition: Edition) -> None:
         """Point readers of the edition's level to it."""
-        self._paths.replace(edition.level, f"{edition.id}\n".encode())
+        self._records.set_pointer(edition.level, edition.id)
 
     def latest_edition(self, level: EditionLevel = "landed") -> Edition | None:
         """Return the edition that the pointer names, or None before the first edition."""
-        try:
-            pointer = self._paths.read(level)
-        except NotFound:
-            return None
-        return self.get_edition(pointer.decode(errors="replace").strip())
+        edition_id = self._records.read_pointer(level)
+        return self.get_edition(edition_id) if edition_id is not None else None
 
     def get_edition(self, edition_id: str) -> Edition:
         """Return an edition by id. Raises NotFound with the nearest id, CorruptedError when the file was changed."""
-        if edition_id in self._cache:
-            return self._cache[edition_id]
-        try:
-            content = self._paths.read(f"{edition_id}.json")
-        except NotFound:
-            edition_ids = [name.removesuffix(".json") for name in self._paths.list("") if name.endswith(".json")]
-            matches = difflib.get_close_matches(edition_id, edition_ids, n=1)
-            fix = f"did you mean {matches[0]}?" if matches else "use the id of an existing edition"
-            raise NotFound(f"no edition {edition_id!r}", fix=fix) from None
-        if hashlib.sha256(content).hexdigest()[:12] != edition_id:
-            raise CorruptedError(
-                f"the file of edition {edition_id} does not hash to its id", fix="restore the file; do not retry"
-            )
-        edition = Edition.model_validate({"id": edition_id, **json.loads(content)}, strict=False)
-        self._cache[edition_id] = edition
-        return edition
+        if edition_id not in self._cache:
+            self._cache[edition_id] = self._records.get(edition_id)
+        return self._cache[edition_id]
 
     def list_history(self, level: EditionLevel = "landed") -> Iterator[Edition]:
         """Yield the editions of a level from the newest to the first."""
@@ -153,9 +144,7 @@ class EditionStore:
 
     def _built_history(self, latest: Edition) -> list[Edition]:
         """List the built editions up to the latest, newest first; a built edition's parent is a landed one."""
-        stored_editions = [
-            self.get_edition(name.removesuffix(".json")) for name in self._paths.list("") if name.endswith(".json")
-        ]
+        stored_editions = [self.get_edition(edition_id) for edition_id in self._records.list_ids()]
         visible = [
             stored for stored in stored_editions if stored.level == "built" and stored.known_since <= latest.known_since
         ]

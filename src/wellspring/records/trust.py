@@ -44,6 +44,16 @@ class Entry(Record):
         """`service:sequence`, unique within one ledger."""
         return f"{self.service}:{self.sequence}"
 
+    def text(self, name: str) -> str:
+        """Return a text fact; '' if it is missing or not text."""
+        value = self.facts.get(name)
+        return value if isinstance(value, str) else ""
+
+    def count(self, name: str) -> int:
+        """Return an integer fact; 0 if it is missing or not an integer."""
+        value = self.facts.get(name)
+        return value if isinstance(value, int) else 0
+
 
 class IndexedEntry(Frozen):
     """An entry and its index in the Merkle tree; the index counts leaves from 0."""

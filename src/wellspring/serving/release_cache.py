@@ -26,7 +26,6 @@ from wellspring.records.models import Release
 from wellspring.records.observe import Recorder
 from wellspring.records.record import Digest
 from wellspring.records.trust import Ref
-from wellspring.records.verdict import Reason, Verdict
 from wellspring.serving.scorer import Scorer
 from wellspring.trust.approvals import LedgerEntries, find_approval
 
@@ -209,9 +208,13 @@ class ReleaseCache:
     def _load_approved(self, release: Release) -> LoadedRelease:
         """Load a release. Raises Refused if the ledger holds no approval by a second person."""
         if find_approval(self._index, release) is None:
-            reason = Reason(code="not_approved", message="no second person approved it")
-            verdict = Verdict(subject=release.subject, outcome="fail", reasons=(reason,))
-            raise Refused(f"{release.subject} is not approved", fix="do not serve this release", verdict=verdict)
+            raise Refused.because(
+                release.subject,
+                "not_approved",
+                "no second person approved it",
+                what=f"{release.subject} is not approved",
+                fix="do not serve this release",
+            )
         return self._load_release(release)
 
 

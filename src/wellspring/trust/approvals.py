@@ -17,8 +17,7 @@ from typing import NamedTuple, Protocol
 from wellspring.errors import CorruptedError, Refused
 from wellspring.records.models import Release
 from wellspring.records.observe import Recorder
-from wellspring.records.trust import Entry, EntryPhase, IndexedEntry, Ref
-from wellspring.records.verdict import Reason, Verdict
+from wellspring.records.trust import EntryPhase, IndexedEntry, Ref
 from wellspring.trust.authorization import require_authorization
 from wellspring.trust.identity.port import Principal
 from wellspring.trust.policy import PolicyResource, PolicySet
@@ -28,6 +27,9 @@ from wellspring_verify.canonical import MalformedError
 
 ENROLLING_SERVICE = "supervisor"
 """The only service whose enrollments count; no other service can write its journal."""
+
+
+_LIST_FIX = "see `wellspring release list`"
 
 
 class UserSigner(Protocol):
@@ -91,7 +93,9 @@ def record_proposal(
     with step("propose", release.subject, inputs=[candidate], outputs=[_release_ref(release)]) as act:
         act.add_facts(user=user_name, key_id=user.key_id, policy_digest=policies.digest)
         if find_approval(ledger, release):
-            raise _rejection(release, "already_approved", f"{release.subject} is already approved")
+            raise Refused.because(
+                release.subject, "already_approved", f"{release.subject} is already approved", fix=_LIST_FIX
+            )
         _require_enrolled_key(ledger, user)
         act.add_facts(signature=_sign_message(user, _proposal_text(release)))
 
@@ -105,13 +109,23 @@ def record_approval(
         act.add_facts(user=user_name, key_id=user.key_id, policy_digest=policies.digest)
         _require_unchanged(release)
         if find_approval(ledger, release) is not None:
-            raise _rejection(release, "already_approved", f"{release.subject} is already approved")
+            raise Refused.because(
+                release.subject, "already_approved", f"{release.subject} is already approved", fix=_LIST_FIX
+            )
         proposers = _find_proposers(ledger, release)
         if not proposers:
-            raise _rejection(release, "not_proposed", f"{release.subject} was not proposed with its current content")
+            raise Refused.because(
+                release.subject,
+                "not_proposed",
+                f"{release.subject} was not proposed with its current content",
+                fix=_LIST_FIX,
+            )
         if user_name in proposers:
-            raise _rejection(
-                release, "self_approval", f"{user_name} proposed {release.subject}: another user must approve it"
+            raise Refused.because(
+                release.subject,
+                "self_approval",
+                f"{user_name} proposed {release.subject}: another user must approve it",
+                fix=_LIST_FIX,
             )
         require_authorization(
             policies,
@@ -138,8 +152,8 @@ def find_approval(ledger: LedgerEntries, release: Release) -> ReleaseApproval | 
         if _release_ref(release) not in entry.outputs:
             # It approved other bytes under this id.
             continue
-        approver = _text_fact(entry, "user")
-        signature = _text_fact(entry, "signature")
+        approver = entry.text("user")
+        signature = entry.text("signature")
         public_key = _enrolled_public_key(ledger, approver, before_index=indexed.index)
         message = notes.approval_text(release.model, release.id, release.digest)
         if public_key is None or not _is_valid_signature(public_key, signature, message):
@@ -153,7 +167,7 @@ def find_approval(ledger: LedgerEntries, release: Release) -> ReleaseApproval | 
                 f"{entry.id} records that {approver} approved {release.subject}, but there was no other proposer",
                 fix="do not serve it; keep everything, and see `wellspring ledger verify`",
             )
-        return ReleaseApproval(approver, proposers, _text_fact(entry, "key_id"), signature, entry.id, indexed.index)
+        return ReleaseApproval(approver, proposers, entry.text("key_id"), signature, entry.id, indexed.index)
     return None
 
 
@@ -164,11 +178,9 @@ def _find_proposers(ledger: LedgerEntries, release: Release, *, before_index: in
         entry = indexed.entry
         if _release_ref(release) not in entry.outputs or (before_index is not None and indexed.index > before_index):
             continue
-        name = _text_fact(entry, "user")
+        name = entry.text("user")
         public_key = _enrolled_public_key(ledger, name, before_index=indexed.index)
-        if public_key is None or not _is_valid_signature(
-            public_key, _text_fact(entry, "signature"), _proposal_text(release)
-        ):
+        if public_key is None or not _is_valid_signature(public_key, entry.text("signature"), _proposal_text(release)):
             raise CorruptedError(
                 f"{entry.id} records that {name} proposed {release.subject}, but the signature is not theirs",
                 fix="do not serve it; keep everything, and see `wellspring ledger verify`",
@@ -181,7 +193,7 @@ def _enrolled_public_key(ledger: LedgerEntries, name: str, *, before_index: int 
     """Return the enrolled public key (base64) of a user; None if not enrolled. Raises CorruptedError for two keys."""
     subject = f"user:{name.removeprefix('user:')}"
     keys = {
-        _text_fact(indexed.entry, "public_key")
+        indexed.entry.text("public_key")
         for indexed in ledger.list_entries(subject=subject, action="enroll", phase="done")
         if indexed.entry.service == ENROLLING_SERVICE and (before_index is None or indexed.index < before_index)
     }
@@ -225,18 +237,13 @@ def _proposal_text(release: Release) -> bytes:
 def _require_unchanged(release: Release) -> None:
     """Raise Refused for a release whose digest does not match its content."""
     if release.digest != compute_release_digest(release) or release.id != release.digest[:12]:
-        raise _rejection(release, "digest_mismatch", f"{release.subject} does not match its digest: it was changed")
-
-
-def _rejection(release: Release, code: str, message: str) -> Refused:
-    verdict = Verdict(subject=release.subject, outcome="fail", reasons=(Reason(code=code, message=message),))
-    return Refused(message, fix="see `wellspring release list`", verdict=verdict)
+        raise Refused.because(
+            release.subject,
+            "digest_mismatch",
+            f"{release.subject} does not match its digest: it was changed",
+            fix=_LIST_FIX,
+        )
 
 
 def _release_ref(release: Release) -> Ref:
     return Ref(name=release.subject, digest=release.digest)
-
-
-def _text_fact(entry: Entry, name: str) -> str:
-    value = entry.facts.get(name)
-    return value if isinstance(value, str) else ""

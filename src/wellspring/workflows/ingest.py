@@ -213,14 +213,14 @@ def _stage_lost_replays(platform: Platform) -> None:
     """Stage each replayed part that a crash kept out of the lake; the enclave returns the same rows again."""
     for admission_entry in platform.ledger.index.list_entries(action="admit", phase="done"):
         drop = admission_entry.entry.subject.removeprefix("drop:")
-        replay_number = reconciliation.count_fact(admission_entry, "replay_number")
+        replay_number = admission_entry.entry.count("replay_number")
         discarded = reconciliation.discarded_parts(
             platform.ledger.index.list_entries(subject=admission_entry.entry.subject, action="expire", phase="done")
         )
         if (
             replay_number > 0
             and replay_number not in discarded
-            and reconciliation.count_fact(admission_entry, "admitted") > 0
+            and admission_entry.entry.count("admitted") > 0
             and not platform.lake.has_part(drop, replay_number)
         ):
             contract_digest = next(
@@ -341,7 +341,7 @@ def _stopped_drops(platform: Platform, source: str) -> dict[str, str]:
         name = str(land_entry.entry.facts["contract"])
         if admission_entry.entry.facts["outcome"] != "pass":
             stopped[admission_entry.entry.subject] = name
-        elif reconciliation.count_fact(admission_entry, "admitted") > 0:
+        elif admission_entry.entry.count("admitted") > 0:
             replacements.append((name, land_entry.index))
     return {
         subject.removeprefix("drop:"): name
@@ -358,7 +358,7 @@ def _confirm_published(platform: Platform) -> None:
     """Confirm to the enclave each published part without a `settle` entry: a crash came between publish and settle."""
     index = platform.ledger.index
     settled_parts = {
-        (settle_entry.entry.subject, reconciliation.count_fact(settle_entry, "replay_number"))
+        (settle_entry.entry.subject, settle_entry.entry.count("replay_number"))
         for settle_entry in index.list_entries(action="settle", phase="done")
     }
     # The intent names the rows; only a completed publish has a `done` entry.

@@ -9,7 +9,7 @@ import pytest
 
 from tests.builders.contracts import EXPECTED, column, contract
 from wellspring.data.contracts import contract as contracts
-from wellspring.errors import ProjectError, Refused
+from wellspring.errors import CorruptedError, NotFound, ProjectError, Refused
 from wellspring.records.contracts import DataContract, RowRule
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples" / "health_plan" / "contracts"
@@ -329,3 +329,15 @@ def test_a_path_is_checked(tmp_path: Path, file_format: str, path: str, output: 
         assert load(tmp_path, text).columns[2].name_in_file == path
     else:
         assert any(output in error for error in problems(tmp_path, *changes))
+
+
+def test_an_archived_contract_is_read_by_its_digest_or_not_at_all(tmp_path: Path):
+    folder = EXAMPLES
+    contracts.archive_contracts(folder, tmp_path)
+    (loaded,) = contracts.load_all(folder, tenant="acme", known_since=EXPECTED)[:1]
+    assert contracts.load_archived(tmp_path, loaded.digest, tenant="acme", known_since=EXPECTED) == loaded
+    with pytest.raises(NotFound, match="no archived contract"):
+        contracts.load_archived(tmp_path, "0" * 64, tenant="acme", known_since=EXPECTED)
+    (tmp_path / f"{loaded.digest}.odcs.yaml").write_bytes(b"kind: DataContract\n")
+    with pytest.raises(CorruptedError, match="does not match its id"):
+        contracts.load_archived(tmp_path, loaded.digest, tenant="acme", known_since=EXPECTED)

@@ -16,11 +16,11 @@ from wellspring.data.contracts.odcs import ContractDocument, DocumentPath, read_
 from wellspring.data.formats.parsed import ROW_NUMBER
 from wellspring.data.formats.registry import load_format
 from wellspring.data.quality import row_rules
-from wellspring.errors import NotFound, ProjectError, Refused
+from wellspring.errors import ProjectError, Refused
 from wellspring.records.contracts import ContractColumn, DataContract, EgressRule, RowRule
 from wellspring.records.record import Digest
-from wellspring.records.verdict import Reason, Verdict
 from wellspring.stores.objects.disk import DiskBlobStore
+from wellspring.stores.records import RecordKind, RecordStore
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,32 +38,33 @@ _SENSITIVITY_LEVELS = {
     "clinical": 4, "contact": 5, "identifier": 6, "restricted": 6,
 }  # fmt: skip
 
+_ARCHIVED_CONTRACT = RecordKind[bytes](
+    "archived contract",
+    bytes,
+    lambda _digest, content: content,
+    missing_fix="restore contracts/ from its history, and run again",
+    id_digits=64,
+    suffix=".odcs.yaml",
+)
+
 
 def load_contract(path: Path, *, tenant: str, known_since: datetime) -> DataContract:
     """Load one contract. Raises ProjectError that lists every error with file, line and fix."""
-    document, contract = _read_contract(path, tenant, known_since)
-    if contract is None or document.errors:
-        raise ProjectError("\n".join(document.errors), fix=f"edit {path}")
-    return contract
+    return _require_contract(path, *_read_contract(path, tenant, known_since))
 
 
 def archive_contracts(folder: Path, archive_folder: Path) -> None:
     """Copy every contract of a folder to `archive_folder/<SHA-256>.odcs.yaml`, so that old rows keep their contract."""
-    archive = DiskBlobStore(archive_folder)
+    archive = RecordStore(DiskBlobStore(archive_folder), _ARCHIVED_CONTRACT)
     for path in folder.glob(CONTRACT_GLOB):
-        content = path.read_bytes()
-        archive.write_once(f"{hashlib.sha256(content).hexdigest()}.odcs.yaml", content)
+        archive.save(path.read_bytes())
 
 
 def load_archived(archive_folder: Path, digest: Digest, *, tenant: str, known_since: datetime) -> DataContract:
-    """Load an archived contract by its digest. Raises NotFound."""
+    """Load an archived contract by its digest. Raises NotFound, CorruptedError when the file was changed."""
+    content = RecordStore(DiskBlobStore(archive_folder), _ARCHIVED_CONTRACT).get(digest)
     path = archive_folder / f"{digest}.odcs.yaml"
-    if not path.is_file():
-        raise NotFound(
-            f"the archive has no contract with the digest {digest}",
-            fix="restore contracts/ from its history, and run again",
-        )
-    return load_contract(path, tenant=tenant, known_since=known_since)
+    return _require_contract(path, *_parse_contract(path, content, tenant, known_since))
 
 
 def load_all(
@@ -106,11 +107,13 @@ def contract_for_file(contracts: Iterable[DataContract], source: str, name: str)
         code, message = "several_contracts", f"the file {name!r} of {source} matches several contracts: {names}"
     else:
         code, message = "no_contract", f"the file {name!r} of {source} matches no contract"
-    reason = Reason(code=code, message=message, count=len(matching))
-    raise Refused(
+    raise Refused.because(
+        f"source:{source}",
+        code,
         message,
         fix="change the `files` globs so that exactly one contract matches; the file stays in the source",
-        verdict=Verdict(subject=f"source:{source}", outcome="invalid", reasons=(reason,)),
+        outcome="invalid",
+        count=len(matching),
     )
 
 
@@ -180,12 +183,24 @@ def _read_contract(path: Path, tenant: str, known_since: datetime) -> tuple[Cont
         content = path.read_bytes()
     except OSError as exc:
         raise ProjectError(f"{path}: cannot be read ({type(exc).__name__})", fix=f"check {path}") from None
+    return _parse_contract(path, content, tenant, known_since)
+
+
+def _parse_contract(
+    path: Path, content: bytes, tenant: str, known_since: datetime
+) -> tuple[ContractDocument, DataContract | None]:
     document = read_document(path, content)
     fields = _compile_fields(document)
     if fields is None:
         return document, None
     digest = hashlib.sha256(content).hexdigest()
     return document, DataContract(tenant=tenant, known_since=known_since, digest=digest, **fields)
+
+
+def _require_contract(path: Path, document: ContractDocument, contract: DataContract | None) -> DataContract:
+    if contract is None or document.errors:
+        raise ProjectError("\n".join(document.errors), fix=f"edit {path}")
+    return contract
 
 
 def _compile_fields(document: ContractDocument) -> dict[str, Any] | None:

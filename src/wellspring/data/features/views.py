@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any
 
 from wellspring.errors import (
     ERRORS_BY_SLUG,
-    CorruptedError,
     NotFound,
     ProjectError,
     Unavailable,
@@ -33,6 +32,7 @@ from wellspring.records.features import FeatureSpec, FeatureViews, FeatureViewSp
 from wellspring.records.record import Digest
 from wellspring.runtime import user_module
 from wellspring.stores.objects.disk import DiskBlobStore
+from wellspring.stores.records import RecordKind, RecordStore
 from wellspring_verify import canonical
 
 if TYPE_CHECKING:
@@ -120,23 +120,31 @@ def build_views(project_name: str, views: Iterable[FeatureViewSpec]) -> FeatureV
     return without_digest.model_copy(update={"digest": hashlib.sha256(_encode_views(without_digest)).hexdigest()})
 
 
+def _encode_views(views: FeatureViews) -> bytes:
+    return canonical.dumps_canonical(views.model_dump(mode="json", exclude={"digest"}))
+
+
+def _decode_views(digest: Digest, content: bytes) -> FeatureViews:
+    return FeatureViews.model_validate({**json.loads(content), "digest": digest}, strict=False)
+
+
+_VIEWS_KIND = RecordKind(
+    "set of feature views",
+    _encode_views,
+    _decode_views,
+    missing_fix="compile the feature definitions again with `wellspring transform`",
+    id_digits=64,
+)
+
+
 def save_views(views: FeatureViews, folder: Path) -> None:
     """Write views to a file named by their digest, once: releases refer to them by digest."""
-    DiskBlobStore(folder).write_once(f"{views.digest}.json", _encode_views(views))
+    RecordStore(DiskBlobStore(folder), _VIEWS_KIND).save(views)
 
 
 def load_views_by_digest(folder: Path, digest: Digest) -> FeatureViews:
     """Read saved views without importing Feast. Raises NotFound, CorruptedError when the file was changed."""
-    try:
-        content = DiskBlobStore(folder).read(f"{digest}.json")
-    except NotFound:
-        fix = "compile the feature definitions again with `wellspring transform`"
-        raise NotFound(f"no feature views with digest {digest}", fix=fix) from None
-    if hashlib.sha256(content).hexdigest() != digest:
-        raise CorruptedError(
-            f"the file of feature views {digest} does not hash to its name", fix="restore the file; do not retry"
-        )
-    return FeatureViews.model_validate({**json.loads(content), "digest": digest}, strict=False)
+    return RecordStore(DiskBlobStore(folder), _VIEWS_KIND).get(digest)
 
 
 def check_views(views: FeatureViews, schemas: Mapping[str, pa.Schema]) -> None:
@@ -345,10 +353,6 @@ def _instant_problems(view: FeatureViewSpec, schema: pa.Schema) -> list[str]:
     if sequence_type != "int64":
         problems.append(f"view {view.name}: {view.table}.{SEQUENCE_COLUMN} is {sequence_type}; it must be int64")
     return problems
-
-
-def _encode_views(views: FeatureViews) -> bytes:
-    return canonical.dumps_canonical(views.model_dump(mode="json", exclude={"digest"}))
 
 
 def _feast_objects(module: ModuleType) -> list[Any]:

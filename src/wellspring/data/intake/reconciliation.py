@@ -19,23 +19,23 @@ def reconcile_drop(entries: Iterable[IndexedEntry], *, published: int) -> RowAcc
     admission = admission_entry(entries, replay_number=0)
     if admission is None:
         return RowAccount()
-    received = count_fact(admission, "received")
+    received = admission.entry.count("received")
     if admission.entry.facts["outcome"] != "pass":
         return RowAccount(received=received, rejected=received)
     admitted_rows = {
-        count_fact(indexed_entry, "replay_number"): count_fact(indexed_entry, "admitted")
+        indexed_entry.entry.count("replay_number"): indexed_entry.entry.count("admitted")
         for indexed_entry in entries
         if indexed_entry.entry.action == "admit"
     }
     for part in discarded_parts(entries):
         del admitted_rows[part]
     replayed = sum(rows for part, rows in admitted_rows.items() if part > 0)
-    discarded = sum(count_fact(entry, "discarded") for entry in entries if entry.entry.action == "expire")
+    discarded = sum(entry.entry.count("discarded") for entry in entries if entry.entry.action == "expire")
     return RowAccount(
         received=received,
         published=published,
         waiting=sum(admitted_rows.values()) - published,
-        quarantined=count_fact(admission, "quarantined") - replayed - discarded,
+        quarantined=admission.entry.count("quarantined") - replayed - discarded,
         discarded=discarded,
     )
 
@@ -53,7 +53,7 @@ def admission_entry(entries: Iterable[IndexedEntry], *, replay_number: int) -> I
 def discarded_parts(entries: Iterable[IndexedEntry]) -> set[int]:
     """Return the replay numbers of parts whose rows were discarded before they reached the lake."""
     return {
-        count_fact(indexed_entry, "replay_number")
+        indexed_entry.entry.count("replay_number")
         for indexed_entry in entries
         if indexed_entry.entry.action == "expire"
     } - {0}
@@ -72,9 +72,3 @@ def undeclared_columns(entries: Iterable[IndexedEntry]) -> tuple[Reason, ...]:
         for finding in (findings if isinstance(findings, list) else [])
         if isinstance(finding, dict) and finding["code"] == "undeclared_column"
     )
-
-
-def count_fact(indexed_entry: IndexedEntry, fact_key: str) -> int:
-    """Return an integer fact of an entry; 0 if it is missing."""
-    value = indexed_entry.entry.facts.get(fact_key, 0)
-    return value if isinstance(value, int) else 0

@@ -12,7 +12,6 @@ from typing import NamedTuple, Protocol
 
 from wellspring.errors import NotFound, Refused
 from wellspring.records.clock import Clock
-from wellspring.records.verdict import Reason, Verdict
 from wellspring.settings import SettingsKind, SourceSettings
 
 _UNFINISHED_SUFFIXES = (".part", ".tmp")
@@ -133,11 +132,13 @@ def file_not_found(source: str, name: str) -> NotFound:
 
 def file_still_writing(source: str, name: str) -> Refused:
     """Return the error for a file that changed while it was read, or may still be being written."""
-    reason = Reason(code="still_writing", message="it changed during the read, or just before")
-    return Refused(
-        f"{name!r} of source {source!r} is still being written",
+    return Refused.because(
+        f"source:{source}",
+        "still_writing",
+        "it changed during the read, or just before",
+        what=f"{name!r} of source {source!r} is still being written",
         fix="try again when the vendor has finished it",
-        verdict=Verdict(subject=f"source:{source}", outcome="inconclusive", reasons=(reason,)),
+        outcome="inconclusive",
     )
 
 
@@ -146,12 +147,12 @@ def check_size(source: str, name: str, size: int, *, max_bytes: int) -> None:
     if size <= max_bytes:
         return
     message = f"it has {size:,} bytes, more than the limit of {max_bytes:,} (max_bytes of [sources.{source}])"
-    raise Refused(
-        f"{name!r} of source {source!r} is too large: {message}",
+    raise Refused.because(
+        f"source:{source}",
+        "too_large",
+        message,
+        what=f"{name!r} of source {source!r} is too large: {message}",
         fix="ask the vendor for smaller files, or raise the limit if this machine has the memory to parse such a file",
-        verdict=Verdict(
-            subject=f"source:{source}",
-            outcome="inconclusive",
-            reasons=(Reason(code="too_large", message=message, count=size),),
-        ),
+        outcome="inconclusive",
+        count=size,
     )

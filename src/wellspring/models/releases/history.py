@@ -41,9 +41,9 @@ def list_release_periods(
                 format_instant(entry.known_since),
                 until,
                 entry.action,
-                get_text_fact(entry, "executed_by") or get_text_fact(entry, "user"),
-                tuple(sorted({get_text_fact(proposal.entry, "user") for proposal in proposals})),
-                get_text_fact(approvals[0].entry, "user") if approvals else "",
+                entry.text("executed_by") or entry.text("user"),
+                tuple(sorted({proposal.entry.text("user") for proposal in proposals})),
+                approvals[0].entry.text("user") if approvals else "",
             )
         )
     if instant is not None:
@@ -94,12 +94,6 @@ def get_switched_release(entry: Entry) -> str:
     return entry.subject.removeprefix("release:")
 
 
-def get_text_fact(entry: Entry, name: str) -> str:
-    """Return a text fact; empty if it is missing or not text."""
-    value = entry.facts.get(name)
-    return value if isinstance(value, str) else ""
-
-
 def _list_switches(index: LedgerEntries, model: str) -> list[IndexedEntry]:
     """List the switches of a model that completed, done or failed, in ledger order."""
     indexed_entries = [
@@ -108,6 +102,6 @@ def _list_switches(index: LedgerEntries, model: str) -> list[IndexedEntry]:
     ended = [
         indexed
         for indexed in indexed_entries
-        if indexed.entry.phase in {"done", "failed"} and get_text_fact(indexed.entry, "model") == model
+        if indexed.entry.phase in {"done", "failed"} and indexed.entry.text("model") == model
     ]
     return sorted(ended, key=lambda indexed: indexed.index)

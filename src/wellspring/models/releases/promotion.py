@@ -15,7 +15,6 @@ from pydantic import JsonValue
 
 from wellspring.errors import CorruptedError, NotFound, Refused, Unavailable
 from wellspring.models.releases import history
-from wellspring.models.releases.history import get_text_fact
 from wellspring.models.releases.store import ReleaseStore, check_release_digest
 from wellspring.models.spec.artifact import ModelArtifact, read_candidate
 from wellspring.models.tracking.mlflow import LiveVersion
@@ -24,7 +23,6 @@ from wellspring.records.models import Candidate, Release
 from wellspring.records.observe import Recorder
 from wellspring.records.record import Digest
 from wellspring.records.trust import Entry, IndexedEntry, Ref
-from wellspring.records.verdict import Reason, Verdict
 from wellspring.trust.approvals import LedgerEntries, compute_release_digest, find_approval, release_resource
 from wellspring.trust.authorization import require_authorization
 from wellspring.trust.identity.port import Principal
@@ -189,10 +187,10 @@ def recover_releases(
         live_id = release_context.release_store.live_id(release.model)
         if build_release_ref(release) not in entry.inputs or live_id not in {
             release.id,
-            get_text_fact(entry, "previous_release"),
+            entry.text("previous_release"),
         }:
             raise CorruptedError(
-                f"{entry.id} expects {get_text_fact(entry, 'previous_release') or 'no release'} to be live before "
+                f"{entry.id} expects {entry.text('previous_release') or 'no release'} to be live before "
                 f"{entry.subject}, but {live_id} is live",
                 fix=_POINTER_FIX,
             )
@@ -214,7 +212,7 @@ def recover_releases(
         rollback_stack = history.build_rollback_stack(release_context.index, model)
         if build_release_ref(release) in failed_entry.inputs and (
             rollback_stack[-1] if rollback_stack else ""
-        ) == get_text_fact(failed_entry, "previous_release"):
+        ) == failed_entry.text("previous_release"):
             _complete_intent(failed_entry, failed_entry.intent, step)
             recovered_releases.append(release)
     for model in sorted({recovered_release.model for recovered_release in recovered_releases}):
@@ -260,19 +258,26 @@ def require_current_comparison(release: Release, release_context: ReleaseContext
     )
     entry = gate_entries[-1].entry if gate_entries else None
     artifact_ref = Ref(name=f"artifact:{release.model}", digest=release.artifact)
-    if entry is None or get_text_fact(entry, "outcome") != "pass" or artifact_ref not in entry.inputs:
-        raise _build_refusal(release, "gate_not_passed", f"the candidate of {release.subject} has not passed the gate")
+    if entry is None or entry.text("outcome") != "pass" or artifact_ref not in entry.inputs:
+        raise Refused.because(
+            release.subject,
+            "gate_not_passed",
+            f"the candidate of {release.subject} has not passed the gate",
+            fix=_LIST_FIX,
+        )
     live_release = release_context.release_store.get_live(release.model)
     live_candidate, compared_candidate = (
         live_release.candidate if live_release is not None else "",
-        get_text_fact(entry, "live"),
+        entry.text("live"),
     )
     if compared_candidate != live_candidate:
         message = (
             f"{release.subject} was evaluated against {compared_candidate or 'no model'}, "
             f"but {live_candidate or 'no model'} is live now"
         )
-        raise _build_refusal(release, "evaluated_against_another", message, fix=_RETRAIN_FIX.format(release.model))
+        raise Refused.because(
+            release.subject, "evaluated_against_another", message, fix=_RETRAIN_FIX.format(release.model)
+        )
 
 
 def _check_promotable(
@@ -283,15 +288,17 @@ def _check_promotable(
     release_context.release_store.get(release.id)
     approval = find_approval(release_context.index, release)
     if approval is None:
-        raise _build_refusal(release, "not_approved", f"{release.subject} is not approved by a second person")
+        raise Refused.because(
+            release.subject, "not_approved", f"{release.subject} is not approved by a second person", fix=_LIST_FIX
+        )
     if history.was_live(release_context.index, release.model, release.id):
         message = f"{release.subject} was live before and was rolled back or replaced; its approval is used up"
-        raise _build_refusal(release, "previously_live", message, fix=_RETRAIN_FIX.format(release.model))
+        raise Refused.because(release.subject, "previously_live", message, fix=_RETRAIN_FIX.format(release.model))
     if executor is not None:
         person = executor.person
         if person.name in approval.proposers:
             message = f"{person.name} proposed {release.subject}; another person must execute the approval"
-            raise _build_refusal(release, "self_approval", message)
+            raise Refused.because(release.subject, "self_approval", message, fix=_LIST_FIX)
         require_authorization(
             executor.policies,
             person,
@@ -304,8 +311,11 @@ def _check_promotable(
     try:
         release_context.lake.get_edition(release.edition)
     except NotFound:
-        raise _build_refusal(
-            release, "edition_missing", f"the edition of {release.subject} is missing from the lake"
+        raise Refused.because(
+            release.subject,
+            "edition_missing",
+            f"the edition of {release.subject} is missing from the lake",
+            fix=_LIST_FIX,
         ) from None
     release_context.load_check(release)
     # MLflow is contacted before the pointer moves, so that an unreachable MLflow stops the promotion.
@@ -340,10 +350,6 @@ def _try_sync_registry(model: str, release_context: ReleaseContext) -> None:
         return
 
 
-def _build_refusal(release: Release, code: str, message: str, *, fix: str = "see `wellspring release list`") -> Refused:
-    verdict = Verdict(subject=release.subject, outcome="fail", reasons=(Reason(code=code, message=message),))
-    return Refused(message, fix=fix, verdict=verdict)
-
-
+_LIST_FIX = "see `wellspring release list`"
 _RETRAIN_FIX = "run `wellspring train {}`: a new candidate is compared with the model that is live now"
 _POINTER_FIX = "keep all files; the pointer was changed without a ledger entry"

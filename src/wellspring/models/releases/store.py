@@ -6,11 +6,10 @@ import os
 import re
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from wellspring.errors import CorruptedError, NotFound, Refused, suggest_name
+from wellspring.errors import CorruptedError, NotFound, Refused
 from wellspring.records.models import Release
 from wellspring.stores.objects.disk import DiskBlobStore
+from wellspring.stores.records import RecordKind, RecordStore
 from wellspring.trust.approvals import compute_release_digest
 from wellspring_verify import canonical
 
@@ -19,11 +18,39 @@ _MODEL_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _RESTORE_FIX = "do not serve it; restore its file from a copy, and verify the ledger"
 
 
+def check_release_digest(release: Release, error_type: type[Refused] | type[CorruptedError]) -> None:
+    """Raise error_type unless a release's id and digest match its fields."""
+    if release.digest != compute_release_digest(release) or release.id != release.digest[:12]:
+        raise error_type(f"release {release.id[:12]!a} does not match its digest", fix=_RESTORE_FIX)
+
+
+def _encode_release(release: Release) -> bytes:
+    return canonical.dumps_canonical(release.model_dump(mode="json"))
+
+
+def _decode_release(_release_id: str, content: bytes) -> Release:
+    release = Release.model_validate(canonical.loads_canonical(content), strict=False)
+    check_release_digest(release, CorruptedError)
+    return release
+
+
+_RELEASE_KIND = RecordKind(
+    "release",
+    _encode_release,
+    _decode_release,
+    missing_fix="see `wellspring release list`",
+    digest=compute_release_digest,
+    corrupted_fix=_RESTORE_FIX,
+    folder=_RELEASES_DIR,
+)
+
+
 class ReleaseStore:
     """Releases in `releases/ID.json`, written once, and one pointer per model in `live/MODEL`."""
 
     def __init__(self, folder: Path) -> None:
         self.paths = DiskBlobStore(folder)
+        self._records = RecordStore(self.paths, _RELEASE_KIND)
 
     def save(self, release: Release) -> Release:
         """Store a release; return the stored one if its id exists. Raises Refused, CorruptedError."""
@@ -31,35 +58,16 @@ class ReleaseStore:
         try:
             return self.get(release.id)
         except NotFound:
-            self.paths.write_once(
-                f"{_RELEASES_DIR}/{release.id}.json", canonical.dumps_canonical(release.model_dump(mode="json"))
-            )
+            self._records.save(release)
             return release
 
     def get(self, release_id: str) -> Release:
         """Read a release. Raises NotFound with the nearest id, CorruptedError for a wrong digest."""
-        try:
-            content = self.paths.read(f"{_RELEASES_DIR}/{release_id}.json")
-        except NotFound:
-            raise NotFound(
-                f"no release {release_id[:40]!a}", fix=suggest_name(release_id, list(self.list_ids()))
-            ) from None
-        try:
-            release = Release.model_validate(canonical.loads_canonical(content), strict=False)
-        except (canonical.MalformedError, ValidationError):
-            raise CorruptedError(
-                f"release {release_id} is corrupt: its content is not a release", fix=_RESTORE_FIX
-            ) from None
-        check_release_digest(release, CorruptedError)
-        if release.id != release_id:
-            raise CorruptedError(f"release {release_id} is corrupt: it contains another release", fix=_RESTORE_FIX)
-        return release
+        return self._records.get(release_id)
 
     def list_ids(self) -> tuple[str, ...]:
         """List the ids of all stored releases."""
-        return tuple(
-            name.removeprefix(f"{_RELEASES_DIR}/").removesuffix(".json") for name in self.paths.list(_RELEASES_DIR)
-        )
+        return self._records.list_ids()
 
     def live_models(self) -> tuple[str, ...]:
         """List the models with a live release."""
@@ -68,7 +76,7 @@ class ReleaseStore:
     def live_id(self, model: str) -> str:
         """Return the id of the live release; '' before the first."""
         try:
-            return self.paths.read(_live_path(model)).decode("ascii", "replace").strip()
+            return self._records.read_pointer(_live_path(model)) or ""
         except NotFound:
             return ""
 
@@ -79,7 +87,7 @@ class ReleaseStore:
 
     def set_live(self, release: Release) -> None:
         """Make a release live: point its model's pointer at it."""
-        self.paths.replace(_live_path(release.model), f"{release.id}\n".encode())
+        self._records.set_pointer(_live_path(release.model), release.id)
 
     def live_version(self, model: str) -> tuple[int, int] | None:
         """Return the inode and mtime of the pointer, without reading it; None before the first release."""
@@ -94,12 +102,6 @@ class ReleaseStore:
     def pinned_editions(self) -> frozenset[str]:
         """Return the editions of all stored releases; rollback and replay need them."""
         return frozenset(self.get(release_id).edition for release_id in self.list_ids())
-
-
-def check_release_digest(release: Release, error_type: type[Refused] | type[CorruptedError]) -> None:
-    """Raise error_type unless a release's id and digest match its fields."""
-    if release.digest != compute_release_digest(release) or release.id != release.digest[:12]:
-        raise error_type(f"release {release.id[:12]!a} does not match its digest", fix=_RESTORE_FIX)
 
 
 def _live_path(model: str) -> str:
