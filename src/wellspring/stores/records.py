@@ -81,7 +81,7 @@ class RecordStore(Generic[RecordType]):
         self._blobs.replace(name, f"{record_id}\n".encode())
 
     def read_pointer(self, name: str) -> str | None:
-        """Return the id that a pointer names, or None if there is no such pointer."""
+        """Return the id that a pointer names, or None if it does not exist."""
         try:
             return self._blobs.read(name).decode("ascii", "replace").strip()
         except NotFound:
