@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from wellspring.trust.secrets.port import SecretStore
     from wellspring.trust.vault.port import IntakeService
     from wellspring.trust.vault.postgres import VaultStore
+    from wellspring.trust.vault.remote import EnclaveClient
     from wellspring_verify import notes
 
 
@@ -124,14 +125,19 @@ def open_recorder(project: Project, service: str, *, clock: Clock, crash_at: str
         yield step
 
 
+def open_ledger_tree(project: Project) -> MerkleTree:
+    """Open the tree of the ledger for reading; it needs no server."""
+    from wellspring.trust.ledger.tree import MerkleTree
+
+    return MerkleTree(DiskBlobStore(project.ledger_dir))
+
+
 @contextmanager
 def open_ledger(project: Project, *, service: str = "worker", clock: Clock | None = None) -> Iterator[LedgerAccess]:
     """Open the ledger for reading and the journal of a service for writing."""
     from wellspring.trust.ledger.index import LedgerIndex
-    from wellspring.trust.ledger.tree import MerkleTree
 
-    clock = clock or SystemClock()
-    tree = MerkleTree(DiskBlobStore(project.ledger_dir))
+    clock, tree = clock or SystemClock(), open_ledger_tree(project)
     with open_recorder(project, service, clock=clock, crash_at=project.crash_at) as step:
         yield LedgerAccess(
             project=project,
@@ -151,7 +157,6 @@ def open_platform(project: Project, credential: Credential, *, clock: Clock | No
     from wellspring.trust.ledger.sequencer import Sequencer
     from wellspring.trust.ledger.witness import RemoteWitness
     from wellspring.trust.secrets.openbao import OpenBaoSecretStore
-    from wellspring.trust.vault.remote import EnclaveClient
 
     with open_ledger(project, clock=clock) as ledger, ExitStack() as stack:
         session = login_service(
@@ -176,12 +181,19 @@ def open_platform(project: Project, credential: Credential, *, clock: Clock | No
             clock=ledger.clock,
             ledger=ledger,
             step=ledger.step,
-            vault=EnclaveClient(project.socket_path("intake")),
+            vault=open_enclave_client(project),
             lake=lake,
             sequencer=sequencer,
             model_signer=OpenBaoSigner(session, "models"),
             secrets=OpenBaoSecretStore(session),
         )
+
+
+def open_enclave_client(project: Project) -> EnclaveClient:
+    """Open the client of the enclave's intake socket; it connects for each request."""
+    from wellspring.trust.vault.remote import EnclaveClient
+
+    return EnclaveClient(project.socket_path("intake"))
 
 
 @contextmanager

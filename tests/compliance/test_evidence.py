@@ -21,6 +21,7 @@ from wellspring.records.models import Release
 from wellspring.records.trust import Ref
 from wellspring.trust.approvals import compute_release_digest
 from wellspring_verify import canonical, verify_pack
+from wellspring_verify.story import render_story_json, render_story_page
 
 CONTRACTS = {"medical_claim@1.0.0": CONTRACT}
 
@@ -93,14 +94,14 @@ def test_what_has_no_story_is_not_found_with_the_nearest_name(ledger: Ledger):
 
 def test_a_story_says_who_what_when_which_contract_and_which_rows_by_digest(ledger: Ledger):
     item = collect_story(ledger.index, "drop:d1")
-    facts = json.loads(item.to_json())["entries"]
+    facts = json.loads(render_story_json(item.subject, item.verifier_entries))["entries"]
     admit = facts[1]
     assert (admit["actor"], admit["action"], admit["subject"]) == ("service:enclave", "admit", "drop:d1")
     assert admit["known_since"] == "2026-11-25T12:00:02.000000Z"
     assert admit["contracts"] == [{"name": "contract:medical_claim@1.0.0", "digest": sha(CONTRACT)}]
     assert admit["outputs"] == [{"name": "rows:d1/0", "digest": sha("rows d1")}]
     assert "10 received, 8 admitted as tokens, 2 quarantined, 1 masked; outcome pass" in admit["description"]
-    page = item.to_markdown().decode()
+    page = render_story_page(item.subject, item.verifier_entries).decode()
     assert "service:enclave fetched the file medical_claim_d1.csv of 1234 bytes, 10 rows" in page
     assert f"- contract: `contract:medical_claim@1.0.0`, SHA-256 `{sha(CONTRACT)}`" in page
 

@@ -274,7 +274,7 @@ def test_nothing_new_does_nothing_and_says_how_old_the_edition_is():
     world.clock.pass_(hours=3)
     before = len(world.step.entries)
     again = world.receive()
-    assert again.is_empty
+    assert again.files == ()
     assert not again.newly_published
     assert again.edition == edition
     assert again.age_seconds == 3 * 3600
@@ -283,7 +283,7 @@ def test_nothing_new_does_nothing_and_says_how_old_the_edition_is():
 
 def test_before_the_first_edition_there_is_no_age():
     received = World().receive()
-    assert (received.edition, received.age_seconds, received.is_empty) == (None, None, True)
+    assert (received.edition, received.age_seconds, received.files) == (None, None, ())
 
 
 def test_one_stopped_drop_keeps_its_whole_set_waiting():
@@ -350,7 +350,7 @@ def test_a_stopped_drop_raises_one_alert():
     world.sends("bad", good=False)
     world.receive()
     again = world.receive()
-    assert again.is_empty
+    assert again.files == ()
     assert again.verdict.outcome == "fail"
     assert len(world.step.done("alert")) == 1
 
@@ -392,7 +392,7 @@ def test_a_landing_that_failed_before_the_good_one_is_not_read():
 def test_a_file_still_being_written_is_left_alone():
     world = World()
     world.vault.files.append(listed("half", "still_writing"))
-    assert world.receive().is_empty
+    assert world.receive().files == ()
     assert world.vault.requests == []
 
 
@@ -486,7 +486,7 @@ def test_a_publish_that_the_enclave_did_not_hear_of_is_confirmed_by_the_next_run
     with pytest.raises(Died):
         world.receive()
     assert world.vault.confirmed == []
-    assert world.receive().is_empty
+    assert world.receive().files == ()
     assert world.vault.confirmed == [(drop, 0)]
     world.receive()
     assert world.vault.confirmed == [(drop, 0)]
@@ -529,7 +529,7 @@ def test_a_replayed_part_whose_time_ended_before_the_lake_had_it_is_discarded_an
     world.receive()
     world.replays(drop, part=1, waited=3, admitted=2)
     world.vault.takes[drop] = lambda: world.gives_up(drop, part=1, rows=2)
-    assert world.receive().is_empty
+    assert world.receive().files == ()
     assert world.account(drop) == {"received": 10, "published": 7, "quarantined": 1, "discarded": 2}
     world.receive()
     assert len(world.step.done("expire")) == 1
@@ -555,5 +555,5 @@ def test_the_publish_of_a_built_edition_settles_nothing():
     made_of = [Ref(name="edition:e0"), Ref(name="dbt:tests", digest="4" * 64)]
     with world.step("publish", "edition:built", intent=True, inputs=made_of):
         pass
-    assert world.receive().is_empty
+    assert world.receive().files == ()
     assert world.vault.confirmed == []

@@ -10,10 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+from wellspring.bootstrap import open_ledger_tree
 from wellspring.errors import NotFound, Refused
 from wellspring.project import PROJECT_FILE, Project, load_project
-from wellspring.stores.objects.disk import DiskBlobStore
-from wellspring.trust.ledger.tree import MerkleTree
 
 DEMO_MARKER = ".made-by-wellspring-demo"
 # Actions that a start, a stop or a new proof writes; they do not count as changes by a user.
@@ -55,14 +54,12 @@ def copy_example(folder: Path, *, before_removal: Callable[[Project], object] = 
 
 def record_demo_end(folder: Path) -> None:
     """Record the size of the ledger at the end of a demo: later entries are the work of a user."""
-    (folder / DEMO_MARKER).write_text(
-        f"{MerkleTree(DiskBlobStore(load_project(folder).ledger_dir)).size}\n", encoding="utf-8"
-    )
+    (folder / DEMO_MARKER).write_text(f"{open_ledger_tree(load_project(folder)).size}\n", encoding="utf-8")
 
 
 def _changed_since_demo(folder: Path) -> bool:
     marker_text = (folder / DEMO_MARKER).read_text(encoding="utf-8").strip()
-    tree = MerkleTree(DiskBlobStore(load_project(folder).ledger_dir))
+    tree = open_ledger_tree(load_project(folder))
     # `clean` starts a new ledger; then all its entries are later ones.
     size = int(marker_text) if marker_text.isdecimal() else tree.size
     later_indexes = range(size if size <= tree.size else 0, tree.size)

@@ -123,14 +123,13 @@ def print_keys(ctx: CliContext) -> int:
 @click.pass_obj
 def verify_ledger(ctx: CliContext) -> int:
     """Recompute the tree from its entries, and compare it with the checkpoint and with the copy of the witness."""
-    from wellspring.stores.objects.disk import DiskBlobStore
+    from wellspring.bootstrap import open_ledger_tree
     from wellspring.trust.ledger import keyring
     from wellspring.trust.ledger.audit import audit_ledger
-    from wellspring.trust.ledger.tree import MerkleTree
 
     project = ctx.load_project()
     keys = keyring.read_verifier_keys(project.ledger_dir, project.root / project.witness.folder)
-    tree = MerkleTree(DiskBlobStore(project.ledger_dir))
+    tree = open_ledger_tree(project)
     findings = audit_ledger(tree, keys, journals=project.journals_dir)
     for finding in findings:
         ctx.echo(f"corrupted: {finding}")
@@ -149,11 +148,10 @@ def tail_ledger(ctx: CliContext, count: int) -> int:
     """Show the newest entries of the ledger."""
     import json
 
+    from wellspring.bootstrap import open_ledger_tree
     from wellspring.cli.render import render_table
-    from wellspring.stores.objects.disk import DiskBlobStore
-    from wellspring.trust.ledger.tree import MerkleTree
 
-    tree = MerkleTree(DiskBlobStore(ctx.load_project().ledger_dir))
+    tree = open_ledger_tree(ctx.load_project())
     size = tree.size
     entries = [(index, json.loads(tree.read_entry(index))) for index in range(max(0, size - count), size)]
     columns = ("known_since", "service", "action", "phase", "subject")

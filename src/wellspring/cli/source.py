@@ -47,15 +47,15 @@ def login(ctx: CliContext, name: str) -> int:
     At a terminal it asks for each. Otherwise it reads standard input: the value itself if the kind of source has one
     (an SFTP private key), else a JSON object of texts.
     """
+    from wellspring.bootstrap import open_enclave_client
     from wellspring.data.sources.registry import load_source_kind
     from wellspring.enclave.source_login import check_credentials, require_own_secret
-    from wellspring.trust.vault.remote import EnclaveClient
 
     project = ctx.load_project()
     kind = load_source_kind(project.source_settings(name).kind)
     require_own_secret(project, name)
     values = check_credentials(kind, _prompt_values(kind, name) if sys.stdin.isatty() else _read_values(kind))
-    stored_keys = EnclaveClient(project.socket_path("intake")).store_credentials(name, values)
+    stored_keys = open_enclave_client(project).store_credentials(name, values)
     ctx.echo(f"stored the credentials of {name}: {', '.join(stored_keys)}")
     ctx.print_result({"source": name, "keys": list(stored_keys)}, next_command=f"wellspring ingest {name}")
     return 0

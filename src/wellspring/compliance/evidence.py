@@ -48,14 +48,6 @@ class ProvenanceStory(NamedTuple):
             entries.parse_entry(indexed.index, journal.encode_entry(indexed.entry)) for indexed in self.entries
         )
 
-    def to_json(self) -> bytes:
-        """Render story.json: actor, action, time, contracts, inputs and outputs by digest."""
-        return render_story_json(self.subject, self.verifier_entries)
-
-    def to_markdown(self) -> bytes:
-        """Render story.md: the same facts as readable text."""
-        return render_story_page(self.subject, self.verifier_entries)
-
 
 class EvidencePack(NamedTuple):
     """The manifest of a pack, and the files that it lists. The seal covers the manifest; proofs are added later."""

@@ -9,7 +9,7 @@ One writer at a time: the caller holds the project's writer lock.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -137,21 +137,6 @@ class Lake:
             ):
                 table.move_staging(remaining[-1].snapshot_id) if remaining else table.drop_branch(STAGING_BRANCH)
 
-    def rebase_staging(self, *, step: Recorder) -> tuple[StagedPart, ...]:
-        """Drop staged parts that no longer descend from the published rows, and return those to stage again."""
-        stale_parts: list[StagedPart] = []
-        for name in self._catalog.table_names():
-            table_parts = self._drop_stale_staging(self._catalog.load_table(name))
-            if table_parts:
-                with step(
-                    "repair",
-                    f"dataset:{name}",
-                    inputs=[part.rows_ref for part in table_parts],
-                    facts={"operation": "rebase"},
-                ):
-                    stale_parts.extend(table_parts)
-        return tuple(stale_parts)
-
     def publish(self, source: str, parts: Sequence[StagedPart], *, step: Recorder) -> Edition:
         """Publish staged parts of one source as the next landed edition; published parts change nothing.
 
@@ -243,10 +228,6 @@ class Lake:
     def list_editions(self, level: editions.EditionLevel = "landed") -> tuple[Edition, ...]:
         """List the editions of a level, newest first."""
         return tuple(self._edition_store.list_history(level))
-
-    def edition_age(self, edition: Edition, now: datetime | None = None) -> timedelta:
-        """Return the time since an edition was published."""
-        return (now or self.clock.now()) - edition.known_since
 
     def read_table(self, edition: Edition, name: str, columns: Sequence[str] | None = None) -> pa.Table:
         """Read a table of an edition. Raises NotFound with the nearest table or column."""

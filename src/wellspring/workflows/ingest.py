@@ -57,10 +57,6 @@ class IngestResult(Frozen):
     newly_published: bool
     age_seconds: int | None
 
-    @property
-    def is_empty(self) -> bool:
-        return not self.files
-
 
 def ingest_source(platform: Platform, source: str, *, progress: WorkflowProgress | None = None) -> IngestResult:
     """Ingest the new files of a source and publish the set as one edition; a stopped drop holds back the set."""

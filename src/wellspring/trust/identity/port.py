@@ -1,8 +1,8 @@
-"""Define principals and login sessions. Each process logs in once, with a single-use wrapped secret-id."""
+"""Define roles and principals. Each process logs in once, with a single-use wrapped secret-id."""
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
 Role = Literal["worker", "enclave", "api"]
 
@@ -12,14 +12,3 @@ class Principal(NamedTuple):
 
     name: str
     roles: tuple[str, ...] = ()
-
-
-class LoginSession(Protocol):
-    """A login that is renewed while the process runs."""
-
-    @property
-    def principal(self) -> Principal: ...
-
-    def close(self) -> None:
-        """Revoke the login."""
-        ...

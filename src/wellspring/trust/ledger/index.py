@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from wellspring.errors import CorruptedError, NotFound, Unavailable
+from wellspring.errors import CorruptedError, Unavailable
 from wellspring.records.trust import Entry, EntryPhase, IndexedEntry
 from wellspring.trust.ledger.tree import TILE_WIDTH, MerkleTree
 
@@ -62,19 +62,6 @@ class LedgerIndex:
             f"select tree_index, content from entries where {condition} order by tree_index",  # noqa: S608 (fixed names)
             params,
         )
-
-    def get_entry(self, entry_id: str) -> IndexedEntry:
-        """Return one entry (`service:sequence`). Raises NotFound."""
-        matches = self._query_entries("select tree_index, content from entries where id = :id", {"id": entry_id})
-        if not matches:
-            raise NotFound(f"the ledger has no entry {entry_id}", fix="see `wellspring ledger tail`")
-        return matches[0]
-
-    def latest_entries(self, limit: int) -> list[IndexedEntry]:
-        """List the newest entries, oldest first."""
-        return self._query_entries(
-            "select tree_index, content from entries order by tree_index desc limit :n", {"n": max(0, limit)}
-        )[::-1]
 
     def list_open_intents(self) -> list[IndexedEntry]:
         """List the intents that no later entry settles: actions that a crash may have interrupted."""
