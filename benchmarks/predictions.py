@@ -26,8 +26,9 @@ from typing import Any, NamedTuple
 from benchmarks.machine import describe_machine, median, percentile, render_table, write_result
 from benchmarks.peers import mlflow_serve
 from tests.crash.serving_project import MODEL, ServingProject
+from wellspring.models.estimators.lightgbm import LightGBM
 from wellspring.models.spec import artifact
-from wellspring.models.spec.artifact import BOOSTER_FILE, SPEC_FILE, InferenceSpec
+from wellspring.models.spec.artifact import SPEC_FILE, InferenceSpec
 from wellspring.stores.objects.disk import DiskContentStore
 
 ROUNDS = 3
@@ -91,7 +92,7 @@ def _measure(project: ServingProject, release: str, folder: Path, rounds: int, p
     lines = (stored / "manifests" / digest).read_text(encoding="utf-8").split("\n\n")[0].splitlines()
     named = {line.split(" ")[1]: line.split(" ")[0] for line in lines}
     objects = DiskContentStore(stored / "objects")
-    spec, booster = artifact.decode_spec(objects.get(named[SPEC_FILE])), objects.get(named[BOOSTER_FILE]).decode()
+    spec, booster = artifact.decode_spec(objects.get(named[SPEC_FILE])), objects.get(named[LightGBM.file_name]).decode()
     keys = project.sample_keys(REQUESTS)
     vectors, scores = _features_and_scores(project, spec, keys)
     scratch = folder / "mlflow"
@@ -175,13 +176,13 @@ def post(address: str, body: Any) -> bytes:
 
 def _largest_difference(target: Target, spec: InferenceSpec, scores: Sequence[float]) -> float:
     """Return the largest difference between MLflow's scores, calibrated as wellspring's, and wellspring's."""
-    largest = 0.0
+    largest, decoder = 0.0, spec.load_decoder()
     line = target.connect()
     try:
         for request, score in zip(target.requests, scores, strict=True):
             (share,) = json.loads(read_response(line, request))["predictions"]
             raw = math.log(share / (1 - share))
-            largest = max(largest, abs(spec.calibration.calibrate_score(raw) - score))
+            largest = max(largest, abs(decoder.decode_row([raw]).score - score))
     finally:
         line.close()
     return largest

@@ -15,14 +15,16 @@ if TYPE_CHECKING:
     from wellspring.errors import Refused as Refused
     from wellspring.errors import Unavailable as Unavailable
     from wellspring.errors import WellspringError as WellspringError
-    from wellspring.models.spec.definition import AcceptanceCriteria as AcceptanceCriteria
-    from wellspring.models.spec.definition import BaselineFeatures as BaselineFeatures
-    from wellspring.models.spec.definition import HyperparameterSearch as HyperparameterSearch
+    from wellspring.models.estimators.lightgbm import LightGBM as LightGBM
+    from wellspring.models.estimators.search import HyperparameterSearch as HyperparameterSearch
+    from wellspring.models.spec.baselines import Baseline as Baseline
     from wellspring.models.spec.definition import Label as Label
     from wellspring.models.spec.definition import ModelDefinition as ModelDefinition
     from wellspring.models.spec.definition import Subgroup as Subgroup
-    from wellspring.models.spec.definition import Threshold as Threshold
     from wellspring.models.spec.definition import TimeSplit as TimeSplit
+    from wellspring.models.tasks.binary import Binary as Binary
+    from wellspring.models.tasks.binary import BinaryCriteria as BinaryCriteria
+    from wellspring.models.tasks.threshold import Threshold as Threshold
     from wellspring.project import Project as Project
     from wellspring.project import load_project as load_project
     from wellspring.records.clock import Clock as Clock
@@ -35,16 +37,12 @@ if TYPE_CHECKING:
     from wellspring.records.verdict import Verdict as Verdict
 
 _EXPORTS = {
-    "wellspring.models.spec.definition": (
-        "AcceptanceCriteria",
-        "BaselineFeatures",
-        "HyperparameterSearch",
-        "Label",
-        "ModelDefinition",
-        "Subgroup",
-        "Threshold",
-        "TimeSplit",
-    ),
+    "wellspring.models.spec.definition": ("Label", "ModelDefinition", "Subgroup", "TimeSplit"),
+    "wellspring.models.spec.baselines": ("Baseline",),
+    "wellspring.models.estimators.lightgbm": ("LightGBM",),
+    "wellspring.models.estimators.search": ("HyperparameterSearch",),
+    "wellspring.models.tasks.binary": ("Binary", "BinaryCriteria"),
+    "wellspring.models.tasks.threshold": ("Threshold",),
     "wellspring.project": ("load_project", "Project"),
     "wellspring.records.contracts": ("DataContract",),
     "wellspring.records.ingestion": ("Drop", "RowAccount"),

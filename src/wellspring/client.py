@@ -19,6 +19,7 @@ from pydantic import JsonValue, ValidationError
 
 from wellspring.errors import ERRORS_BY_SLUG, CorruptedError, Refused, Unavailable, WellspringError
 from wellspring.project import Project
+from wellspring.records.decisions import DecisionRule
 from wellspring.records.models import FreshnessState, Prediction
 from wellspring.records.record import Frozen, Instant
 from wellspring.runtime.unix_socket import UnixHTTPConnection
@@ -44,15 +45,19 @@ class FeatureValues(Frozen):
 
 
 class ModelInfo(Frozen):
-    """Description of a served model. keys: required key columns; pending_error: why a newer release is not loaded."""
+    """Description of a served model. keys: required key columns; pending_error: why a newer release is not loaded.
+
+    reasons: a sentence about the reasons of its predictions, or that it gives no reasons.
+    """
 
     model: str
     release: str
     trained_on: str
     edition: str
     keys: tuple[str, ...]
-    threshold: str
-    labels: tuple[str, str]
+    task: str
+    decision_rule: DecisionRule
+    reasons: str
     freshness: FreshnessState
     as_of: Instant
     age_seconds: int

@@ -24,8 +24,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from wellspring_verify.canonical import MAX_DEPTH, MalformedError, dumps_canonical
 from wellspring_verify.notes import decode_base64
 
-FLOAT_FIELDS = frozenset({"score", "contribution"})
-"""The fields whose numbers are floats: the score of a prediction, and the contribution of each reason to it."""
+FLOAT_FIELDS = frozenset({"score", "contribution", "interval", "probability"})
+"""The fields whose numbers are floats: score and interval of a prediction, the probability of each class, and the
+contribution of each reason."""
 SIGNATURE_FIELD = "signature"
 _MAX_ANSWER_BYTES = 2**20
 

@@ -311,8 +311,10 @@ class _ChainChecker:
             )
 
     def _check_decision(self, answer: Entry, ref: Ref, content: dict[str, CanonicalValue]) -> None:
-        """Compare the decision with the threshold and labels of the approved release."""
-        expected_label = releases.decide_label(content, fact_text(answer, "score"))
+        """Apply the decision rule of the approved release again."""
+        if (fault := releases.find_output_fault(content, answer.facts)) is not None:
+            self.report_gap(answer, fault)
+        expected_label = releases.decide_label(content, answer.facts)
         if expected_label is None or fact_text(answer, "decision") != expected_label:
             self.report_gap(answer, f"its decision does not follow from its score and {ref.name!a}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import cast
 
 from wellspring_verify import answer_signature, releases
 from wellspring_verify.canonical import MalformedError
@@ -39,7 +40,7 @@ def find_prediction_faults(
         faults.append("its request_digest differs from the one in the log")
     for release in refs_of_kind(entry.inputs, "release"):
         approved = releases.parse_release(documents.get(release, b""))
-        if approved is not None and answer.get("threshold") != approved.get("threshold"):
+        if approved is not None and answer.get("threshold") != releases.release_threshold(approved):
             faults.append(f"its threshold differs from that of {release.name!a}")
     if f"key:{signature.key_id}" not in {key.name for key in refs_of_kind(entry.inputs, "key")}:
         return [*faults, f"its signature names the key {signature.key_id!a}, and the log names another"]
@@ -71,11 +72,30 @@ def _find_differences(answer: Mapping[str, object], entry: Entry) -> list[str]:
         "edition": [edition.name.partition(":")[2] for edition in refs_of_kind(entry.inputs, "edition")],
         **{fact: [entry.facts[fact]] for fact in ("model", "decision", "freshness", "score") if fact in entry.facts},
     }
-    score = answer.get("score")
-    returned = {**answer, "score": answer_signature.float_hex(score) if isinstance(score, (int, float)) else score}
+    for name in ("interval", "probabilities"):
+        recorded[name] = [entry.facts.get(name)]
+    returned = {**answer, **_encode_numbers(answer)}
     return [
         f"its {name} differs from the one in the log" for name in recorded if returned.get(name) not in recorded[name]
     ]
+
+
+def _encode_numbers(answer: Mapping[str, object]) -> dict[str, object]:
+    """Encode the numbers of a prediction as its entry holds them; other values stay as they are."""
+    score, interval, probabilities = (answer.get(name) for name in ("score", "interval", "probabilities"))
+    numbers: dict[str, object] = {"score": _encode_number(score), "interval": interval, "probabilities": probabilities}
+    if isinstance(interval, list):
+        numbers["interval"] = [_encode_number(end) for end in cast("list[object]", interval)]
+    if isinstance(probabilities, list):
+        members = [
+            cast("dict[str, object]", item) for item in cast("list[object]", probabilities) if isinstance(item, dict)
+        ]
+        numbers["probabilities"] = [[item.get("label"), _encode_number(item.get("probability"))] for item in members]
+    return numbers
+
+
+def _encode_number(value: object) -> object:
+    return answer_signature.float_hex(value) if isinstance(value, (int, float)) else value
 
 
 def _is_signed_by(key: Entry, signature: answer_signature.DetachedSignature, answer: Mapping[str, object]) -> bool:

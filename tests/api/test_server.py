@@ -40,6 +40,6 @@ loaded = {name.partition(".")[0] for name, module in sys.modules.items() if modu
 print(sorted(loaded & {"mlflow", "feast", "pandas", "dbt", "sklearn", "matplotlib", "optuna", "duckdb", "pyiceberg"}))
 """
     result = subprocess.run(
-        [sys.executable, "-c", code], input=trees(), capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code], input=trees().decode(), capture_output=True, text=True, timeout=60, check=False
     )  # fmt: skip
     assert result.stdout.strip() == "[]", result.stderr

@@ -6,8 +6,9 @@ import wellspring
 from tests.architecture import repository
 
 PUBLIC_NAMES = {
-    "AcceptanceCriteria",
-    "BaselineFeatures",
+    "Baseline",
+    "Binary",
+    "BinaryCriteria",
     "Clock",
     "CorruptedError",
     "DataContract",
@@ -16,6 +17,7 @@ PUBLIC_NAMES = {
     "Entry",
     "HyperparameterSearch",
     "Label",
+    "LightGBM",
     "ModelDefinition",
     "NotFound",
     "Project",

@@ -30,11 +30,18 @@ TOKEN = "claim_k1_hzm3vvyqk2c5gnbrn2mkb3oqzu"
 REQUESTS = sha(dumps_canonical({"claim_id": TOKEN}))
 CANDIDATE = dumps_canonical({"model": "denials", "run": "r1"})
 CANDIDATE_ID = sha(CANDIDATE)[:12]
+RULE: dict[str, JsonValue] = {"kind": "threshold", "labels": ["pays", "denies"], "threshold": "0.5"}
 RELEASE: dict[str, JsonValue] = {
     "model": "denials", "candidate": CANDIDATE_ID, "artifact": sha("artifact"), "views": sha("views"),
-    "preprocessing": sha("model.json"), "threshold": "0.5", "labels": ["pays", "denies"], "edition": "b1",
+    "preprocessing": sha("model.json"), "edition": "b1", "task": "binary",
+    "decision_rule": RULE,
     "policy": sha("policies"),
 }  # fmt: skip
+
+
+def with_threshold(threshold: str) -> dict[str, JsonValue]:
+    """Return the release with another threshold."""
+    return {**RELEASE, "decision_rule": {**RULE, "threshold": threshold}}
 
 
 class StoryStep(NamedTuple):
@@ -219,7 +226,7 @@ def predict(output: Mapping[str, object], content: Mapping[str, JsonValue] = REL
 
 def another(name: str, content: Mapping[str, JsonValue] | None = None, action: str = "promote") -> StoryStep:
     """Tell how another release of the model went live."""
-    item = release(content or {**RELEASE, "threshold": name})
+    item = release(content or with_threshold(name))
     facts: dict[str, JsonValue] = {
         "model": "denials",
         "previous_release": release().name.partition(":")[2],

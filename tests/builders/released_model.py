@@ -21,13 +21,15 @@ from wellspring.data.features import views as views_module
 from wellspring.errors import Unavailable
 from wellspring.lake import editions
 from wellspring.lake.editions import EditionStore
-from wellspring.models.estimators import lightgbm
+from wellspring.models.estimators.lightgbm import LightGBM
+from wellspring.models.estimators.port import FeatureColumns, FitSettings, LabeledRows, Objective
 from wellspring.models.releases.promotion import ReleaseContext, build_release
 from wellspring.models.releases.store import ReleaseStore
 from wellspring.models.spec import artifact
-from wellspring.models.spec.artifact import FeatureInput, InferenceSpec, PlattCalibration
+from wellspring.models.spec.artifact import FeatureInput, InferenceSpec
 from wellspring.models.tracking.mlflow import LiveVersion
 from wellspring.records.clock import Clock
+from wellspring.records.decisions import ThresholdRule
 from wellspring.records.features import FeatureRow, FeatureViews, FeatureViewSpec
 from wellspring.records.lake import Edition, TableSnapshot
 from wellspring.records.models import Candidate, Release
@@ -68,25 +70,24 @@ INPUTS = tuple(
 
 
 @functools.cache
-def trees(seed: int = 1) -> str:
+def trees(seed: int = 1) -> bytes:
     """Train a few trees on random rows."""
     chance = np.random.default_rng(seed)
     rows = chance.normal(size=(600, len(INPUTS)))
     rows[:, 0], rows[:, 2] = chance.integers(0, 2, 600), chance.integers(0, 3, 600)
     labels = rows[:, 1] + rows[:, 2] + rows[:, 4] + chance.normal(size=600) > 1.2
-    settings = {"learning_rate": 0.2, "num_leaves": 7}
+    settings: dict[str, int | float] = {"learning_rate": 0.2, "num_leaves": 7}
     names = [feature.name for feature in INPUTS]
-    return lightgbm.dump_booster(
-        lightgbm.fit_booster(
-            rows, labels, feature_names=names, categorical=[0, 2], hyperparameters=settings, rounds=15, seed=seed
-        )
-    )
+    columns = FeatureColumns(tuple(names), (0, 2))
+    objective = Objective("binary", 2)
+    return LightGBM().fit(LabeledRows(rows, labels), columns, objective, FitSettings(settings, 15, seed)).dump()
 
 
 def recipe(**changes: Any) -> InferenceSpec:
     fields: dict[str, Any] = {
-        "model": "denials", "features": INPUTS, "calibration": PlattCalibration(a=(1.1).hex(), b=(-0.1).hex()),
-        "threshold": "0.40", "labels": ("pays", "denies"), "seed": 1, "rounds": 15,
+        "model": "denials", "features": INPUTS, "task": "binary", "estimator": "lightgbm",
+        "calibration": {"kind": "platt", "a": (1.1).hex(), "b": (-0.1).hex()},
+        "decision_rule": ThresholdRule(labels=("pays", "denies"), threshold="0.40"), "seed": 1, "rounds": 15,
         "keys": {"claim": ("claim_id",), "provider_history": ("billing_npi",)},
     }  # fmt: skip
     return InferenceSpec(**{**fields, **changes})
@@ -249,7 +250,7 @@ class Released:
         """Store a candidate and its release, which is not proposed yet."""
         built = built or recipe()
         digest = artifact.write_artifact(
-            {artifact.SPEC_FILE: built.encode(), artifact.BOOSTER_FILE: trees(seed).encode()},
+            {artifact.SPEC_FILE: built.encode(), LightGBM.file_name: trees(seed)},
             objects=self.objects, paths=self.releases.paths, key=self.signer.verifier_key, signer=self.signer,
         )  # fmt: skip
         run = f"{seed:032x}"

@@ -16,16 +16,12 @@ import pyarrow as pa
 
 from wellspring.data.features import views as views_module
 from wellspring.lake import editions
-from wellspring.models.spec.definition import (
-    AcceptanceCriteria,
-    BaselineFeatures,
-    HyperparameterSearch,
-    Label,
-    ModelDefinition,
-    Subgroup,
-    Threshold,
-    TimeSplit,
-)
+from wellspring.models.estimators.lightgbm import LightGBM
+from wellspring.models.estimators.search import HyperparameterSearch
+from wellspring.models.spec.baselines import Baseline
+from wellspring.models.spec.definition import Label, ModelDefinition, Subgroup, TimeSplit
+from wellspring.models.tasks.binary import Binary, BinaryCriteria
+from wellspring.models.tasks.threshold import Threshold
 from wellspring.models.training import train
 from wellspring.records.features import FeatureSpec, FeatureViews, FeatureViewSpec
 from wellspring.records.lake import Edition, TableSnapshot
@@ -35,6 +31,7 @@ from wellspring.records.verdict import Verdict
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 DAYS = 300
+COLUMNS = ("claim:claim_type", "claim:charge_amount", "claim:auth_state", "claim:is_replacement")
 
 
 def token(domain: str, number: int) -> str:
@@ -170,6 +167,22 @@ def views() -> FeatureViews:
     )
 
 
+def binary_task(**changes: Any) -> Binary:
+    """Build the task of this data set's model."""
+    criteria = BinaryCriteria(
+        auc=0.6,
+        calibration_error=0.1,
+        test_rows=500,
+        test_positives=50,
+        subgroup_auc=0.5,
+        subgroup_calibration_gap=0.2,
+    )
+    fields: dict[str, Any] = {
+        "labels": ("pays", "denies"), "threshold": Threshold(recall="0.80"), "acceptance": criteria,
+    }  # fmt: skip
+    return Binary(**{**fields, **changes})
+
+
 def model(**changes: Any) -> ModelDefinition:
     """Make a model definition for this data set."""
     fields: dict[str, Any] = {
@@ -180,22 +193,13 @@ def model(**changes: Any) -> ModelDefinition:
         "spine": "claim_features",
         "features": ("claim:*", "provider_history:*"),
         "split": TimeSplit(test_days=90, gap_days=25, label_maturity_days=25),
-        "search": HyperparameterSearch(trials=2, seed=7, rows=1500, rounds=60),
-        "acceptance_criteria": AcceptanceCriteria(
-            auc=0.6,
-            calibration_error=0.1,
-            test_rows=500,
-            test_positives=50,
-            subgroup_auc=0.5,
-            subgroup_calibration_gap=0.2,
-        ),
+        "estimator": LightGBM(search=HyperparameterSearch(trials=2, seed=7, rows=1500, rounds=60)),
+        "task": binary_task(),
         "subgroups": (Subgroup(feature="claim:claim_type", min_rows=100),),
-        "threshold": Threshold(recall="0.80"),
-        "labels": ("pays", "denies"),
-        "baselines": BaselineFeatures(
-            columns=("claim:claim_type", "claim:charge_amount", "claim:auth_state", "claim:is_replacement"),
-            entity_column="billing_npi",
-            heuristic="provider_history:denial_rate_30d",
+        "baselines": (
+            Baseline.columns(*COLUMNS),
+            Baseline.with_entity("billing_npi", *COLUMNS),
+            Baseline.heuristic("provider_history:denial_rate_30d"),
         ),
     }
     return ModelDefinition.model_validate({**fields, **changes})
@@ -216,6 +220,7 @@ class MemoryRuns:
     def __init__(self) -> None:
         self.runs: dict[str, LoggedRun] = {}
         self.ended: dict[str, str] = {}
+        self.curves: dict[str, dict[str, list[float]]] = {}
         self.versions: list[str] = []
 
     def start_run(self, model: str) -> str:
@@ -234,6 +239,9 @@ class MemoryRuns:
         files: Mapping[str, bytes],
     ) -> None:
         self.runs[run] = LoggedRun(dict(params), dict(tags), dict(metrics), dict(files))
+
+    def log_curves(self, run: str, curves: Mapping[str, Sequence[float]], *, edition: Edition) -> None:
+        self.curves[run] = {name: list(values) for name, values in curves.items()}
 
     def end_run(self, run: str, *, failed: bool = False) -> None:
         self.ended[run] = "FAILED" if failed else "FINISHED"
@@ -260,8 +268,10 @@ def scores(**changes: Any) -> EvaluationReport:
         "train_rows": 5000,
         "test_rows": 2000,
         "reason_microseconds": 900.0,
-        "trees": 200,
-        "leaves": 31,
+        "task": "binary",
+        "main_metric": "auc",
+        "class_rows": {"pays": 1700, "denies": 300},
+        "size": {"trees": 200, "leaves": 31},
     }
     return EvaluationReport(**{**fields, **changes})
 
@@ -269,7 +279,8 @@ def scores(**changes: Any) -> EvaluationReport:
 def candidate(**changes: Any) -> Candidate:
     """Make a candidate that passed the gate."""
     fields: dict[str, Any] = {
-        "id": "", "tenant": "acme", "known_since": START, "model": "denials", "run": "f" * 32, "edition": "e" * 12,
+        "id": "", "tenant": "acme", "known_since": START, "model": "denials", "task": "binary",
+        "estimator": "lightgbm", "run": "f" * 32, "edition": "e" * 12,
         "artifact": "a" * 64, "views": "b" * 64, "code": "c" * 64, "environment": "d" * 64,
         "contracts": (Ref(name="contract:medical_claim@1.0.0", digest="1" * 64),), "scores": scores(),
         "verdict": Verdict(subject=f"run:{'f' * 32}", outcome="pass"),

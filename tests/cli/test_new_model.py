@@ -24,10 +24,10 @@ def test_a_model_has_a_definition_a_view_sql_and_a_policy(shop: Path):
     assert run_command(cli, ["new", "contract", "../orders_2026.csv"]) == 0
     assert run_command(cli, [*NEW_MODEL, "recorded_at"]) == 0
     model = definition.load_model_definition(shop / "models", "late")
-    assert (model.keys, model.label.table, model.baselines.entity_column) == (
+    assert (model.keys, model.label.table, model.entity_columns) == (
         ("order_id",),
         "late_label",
-        "customer_id",
+        ("customer_id",),
     )
     policy.load_policies(shop / "policies")
     views = (shop / "features.py").read_text()

@@ -22,7 +22,9 @@ CANDIDATE = {
     "model": "denials",
     "id": "c1",
     "outcome": "pass",
-    "auc": 0.81,
+    "task": "binary",
+    "metric": "auc",
+    "value": 0.81,
     "edition": "e1",
     "evaluated_against_live": True,
 }

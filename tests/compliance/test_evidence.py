@@ -219,7 +219,7 @@ def test_the_texts_behind_digests_are_found_by_digest(tmp_path: Path):
         f"documents/artifact/denials/{artefact.digest}": b"artefact\n"
     }
     # What was changed since, or lies nowhere, is not among them.
-    prediction_story.stored(models, {**prediction_story.RELEASE, "threshold": "0.9"})
+    prediction_story.stored(models, prediction_story.with_threshold("0.9"))
     (models / "candidates" / "one.json").write_bytes(b"[" * 100_000)
     assert collect_documents(now, tmp_path, models, tmp_path / "nowhere") == {}
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import ValidationError
 
+from wellspring.records.decisions import ThresholdRule
 from wellspring.records.models import Estimate, EvaluationReport, Prediction, Release
 
 INSTANT = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -15,7 +16,8 @@ INSTANT = datetime(2026, 11, 25, 12, tzinfo=UTC)
 def test_release_and_prediction_have_subjects():
     release = Release(
         id="ab12", digest="0" * 64, model="denials", candidate="c", artifact="1" * 64, views="2" * 64,
-        preprocessing="3" * 64, threshold="0.25", labels=("pays", "denies"), edition="e", policy="4" * 64,
+        preprocessing="3" * 64, edition="e", policy="4" * 64,
+        task="binary", decision_rule=ThresholdRule(labels=("pays", "denies"), threshold="0.25"),
         tenant="acme", known_since=INSTANT,
     )  # fmt: skip
     assert release.subject == "release:ab12"
@@ -39,8 +41,20 @@ def test_records_are_frozen_and_refuse_unknown_fields():
 def test_an_older_candidate_keeps_its_digest():
     result = {
         "metrics": {}, "baselines": {}, "subgroups": [], "leaks": [], "train_rows": 5, "test_rows": 2,
-        "since": "2026-01-01", "until": "2026-03-01", "reason_microseconds": 9.0, "trees": 2, "leaves": 3,
+        "since": "2026-01-01", "until": "2026-03-01", "reason_microseconds": 9.0, "size": {"trees": 2},
+        "task": "binary", "main_metric": "auc", "class_rows": {},
     }  # fmt: skip
     assert EvaluationReport.model_validate(result).model_dump(mode="json") == result
     now = {**result, "trained_until": "2026-01-01T00:00:00.000000Z"}
     assert EvaluationReport.model_validate(now).model_dump(mode="json") == now
+
+
+def test_a_field_that_does_not_apply_to_the_task_is_left_out():
+    fields = {
+        "id": "p", "model": "m", "request_digest": "6" * 64, "release": "ab12", "edition": "e", "score": 0.5,
+        "decision": "", "reasons": (), "freshness": "fresh", "as_of": INSTANT, "age_seconds": 0,
+        "vector_digest": "5" * 64, "answered_at": INSTANT,
+    }  # fmt: skip
+    assert {"threshold", "interval", "probabilities"} & Prediction(**fields).model_dump(mode="json").keys() == set()
+    number = Prediction(**fields, interval=(0.4, 0.6)).model_dump(mode="json")
+    assert (number["interval"], "probabilities" in number) == ([0.4, 0.6], False)

@@ -13,8 +13,10 @@ from tests.builders.released_model import Released, recipe, trees
 from tests.builders.synthetic_world import token
 from tests.models.spec.test_artifact import Signer
 from wellspring.errors import CorruptedError, NotFound, Refused
-from wellspring.models.estimators import lightgbm
+from wellspring.models.estimators.lightgbm import LightGBM
+from wellspring.models.metrics.calibration import PlattCalibration
 from wellspring.models.spec import artifact
+from wellspring.records.decisions import ThresholdRule
 from wellspring.records.features import FeatureRow
 from wellspring.serving.scorer import Scorer, compute_vector_digest
 
@@ -40,9 +42,8 @@ def rows(project: Released, number: int = 3) -> dict[str, FeatureRow | None]:
 def test_score_is_calibrated_raw_score_and_deterministic(project: Released, scorer: Scorer):
     feature_rows = rows(project)
     scored = scorer.score(feature_rows)
-    booster = lightgbm.load_booster(trees())
-    assert scored.raw_score == lightgbm.predict_raw_score(booster, scored.vector)
-    assert scored.score == recipe().calibration.calibrate_score(scored.raw_score)
+    assert scored.raw == LightGBM.load_model(trees()).predict_row(scored.vector)
+    assert scored.score == PlattCalibration.model_validate(recipe().calibration).calibrate_score(scored.raw[0])
     assert scored.decision == ("denies" if scored.score >= 0.40 else "pays")
     assert len(scored.vector) == len(scorer.spec.features)
     again = project.load(project.releases.get(project.releases.list_ids()[0])).score(
@@ -54,14 +55,14 @@ def test_score_is_calibrated_raw_score_and_deterministic(project: Released, scor
 
 def test_threshold_and_labels_come_from_release(project: Released):
     release = project.train()
-    strict = release.model_copy(update={"threshold": "0.000001", "labels": ("ok", "look")})
+    strict = release.model_copy(update={"decision_rule": ThresholdRule(labels=("ok", "look"), threshold="0.000001")})
     assert project.load(strict).score(rows(project)).decision == "look"
 
 
 def test_reasons_are_strongest_contributions_with_descriptions(project: Released, scorer: Scorer):
     for number in range(8):
         scored = scorer.score(rows(project, number))
-        pushes = lightgbm.compute_contributions(lightgbm.load_booster(trees()), scored.vector)
+        pushes = LightGBM.load_model(trees()).explain_row(scored.vector, 0)
         assert 3 <= len(scored.reasons) <= 5
         result = [abs(reason.contribution) for reason in scored.reasons]
         assert result == sorted(map(abs, pushes), reverse=True)[: len(result)]
@@ -92,7 +93,7 @@ def test_model_signed_with_another_key_is_refused(project: Released):
 def test_changed_model_file_is_refused(project: Released):
     release = project.train()
     named = artifact.verify_artifact(release.artifact, paths=project.releases.paths, key=project.signer.verifier_key)
-    digest = named[artifact.BOOSTER_FILE]
+    digest = named[LightGBM.file_name]
     path = project.folder / "models" / "objects" / digest[:2] / digest[2:]
     path.write_bytes(path.read_bytes().replace(b"leaf_value=", b"leaf_value=9", 1))
     with pytest.raises(CorruptedError):

@@ -13,6 +13,7 @@ from pydantic import JsonValue
 
 from tests.builders.recording_step import RecordingStep
 from wellspring.errors import CorruptedError, Refused, WellspringError
+from wellspring.records.decisions import ThresholdRule
 from wellspring.records.models import Release
 from wellspring.records.trust import Entry, EntryPhase, IndexedEntry, Ref
 from wellspring.trust import approvals, policy
@@ -76,7 +77,8 @@ def release(**fields: object) -> Release:
     """A release whose digest is right."""
     blank = Release(
         tenant="acme", known_since=RecordingStep().clock.now(), id="", digest="", model="denials", candidate="f" * 12,
-        artifact="1" * 64, views="2" * 64, preprocessing="3" * 64, threshold="0.25", labels=("paid", "denied"),
+        artifact="1" * 64, views="2" * 64, preprocessing="3" * 64, task="binary",
+        decision_rule=ThresholdRule(labels=("paid", "denied"), threshold="0.25"),
         edition="e1", policy="4" * 64,
     ).model_copy(update=fields)  # fmt: skip
     digest = approvals.compute_release_digest(blank)
@@ -205,8 +207,10 @@ def test_who_no_policy_permits_neither_proposes_nor_approves(
 @pytest.mark.parametrize(
     "change",
     [
-        {"threshold": "0.50"}, {"artifact": "9" * 64}, {"views": "9" * 64}, {"preprocessing": "9" * 64},
-        {"labels": ("denied", "paid")}, {"edition": "e2"}, {"policy": "9" * 64}, {"model": "other"},
+        {"decision_rule": ThresholdRule(labels=("paid", "denied"), threshold="0.50")}, {"artifact": "9" * 64},
+        {"views": "9" * 64}, {"preprocessing": "9" * 64},
+        {"decision_rule": ThresholdRule(labels=("denied", "paid"), threshold="0.25")}, {"task": "other"},
+        {"edition": "e2"}, {"policy": "9" * 64}, {"model": "other"},
         {"candidate": "e" * 12}, {"digest": "9" * 64}, {"id": "9" * 12},
     ],
 )  # fmt: skip

@@ -287,9 +287,11 @@ def test_additional_facts_are_ignored():
     assert output(steps) == []
 
 
-@pytest.mark.parametrize("odd", [{"labels": "pd"}, {"labels": ["pays"]}, {"threshold": 1}, {"threshold": "half"}])
+@pytest.mark.parametrize(
+    "odd", [{"labels": "pd"}, {"labels": ["pays"]}, {"threshold": 1}, {"threshold": "half"}, {"kind": "newer"}]
+)
 def test_an_answer_of_a_release_that_cannot_decide_is_named(odd: dict[str, JsonValue]):
-    second = {**RELEASE, **odd}
+    second = {**RELEASE, "decision_rule": {**prediction_story.RULE, **odd}}
     what = f"its decision does not follow from its score and '{release(second).name}'"
     assert output(prediction_story.steps(second), SUBJECT, second) == [what]
 

@@ -139,7 +139,7 @@ def test_an_added_document_is_reported(copy: Built, name: str):
 
 
 def test_a_pack_whose_text_was_left_out_is_broken(tmp_path: Path):
-    item = prediction_story.built(tmp_path, content={**prediction_story.RELEASE, "threshold": "0.9"})
+    item = prediction_story.built(tmp_path, content=prediction_story.with_threshold("0.9"))
     assert check(item).outcome == 20
     assert "does not contain the text of" in output(check(item))
 

@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from wellspring.cli.context import CliContext
 from wellspring.cli.demo_harness import DemoFigure, begin_scene, indented_context, require_outcome
+from wellspring.cli.predict import format_output
 from wellspring.cli.render import progress_bar
 from wellspring.cli.worker_client import run_worker
 from wellspring.errors import Refused
@@ -146,7 +147,7 @@ def _prediction_scene(ctx: CliContext, project: Project) -> Iterator[DemoFigure]
             require_outcome("900-12-3456" not in f"{refused.what}{refused.fix}", "a raw identifier is not repeated")
             ctx.echo(f"  a raw social security number as a key: refused, {refused.what}")
     strongest = max(predictions, key=lambda prediction: prediction.score)
-    ctx.echo(f"  {strongest.decision}, {strongest.score:.3f} (threshold {strongest.threshold}), {strongest.freshness}")
+    ctx.echo(f"  {format_output(strongest)}, {strongest.freshness}")
     for attribution in strongest.reasons:
         ctx.echo(f"    {'+' if attribution.contribution > 0 else '-'} {attribution.description}")
     (project.root / "prediction.json").write_text(

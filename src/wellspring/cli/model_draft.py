@@ -172,7 +172,7 @@ def template_values(name: str, columns: Mapping[str, ContractColumn], request: M
         "selected": ",\n".join(selected_columns),
         "carried": ", ".join(f'"{column}"' for column in key_columns),
         "fields": "\n".join(fields),
-        "baseline_columns": "\n".join(f'            "{name}_features:{column}",' for column in baseline_columns),
+        "baseline_columns": "\n".join(f'    "{name}_features:{column}",' for column in baseline_columns),
         "entity_column": (token_columns or [key])[0],
         "rate": f"{(token_columns or ['all'])[0]}_rate",
         "article": "an" if key[0] in "aeio" else "a",

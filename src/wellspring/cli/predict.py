@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from wellspring.cli.context import CliContext
 from wellspring.cli.worker_client import run_worker
 from wellspring.project import Project
+
+if TYPE_CHECKING:
+    from wellspring.records.models import Prediction
 
 
 @click.command()
@@ -24,9 +29,7 @@ def predict(ctx: CliContext, model: str, keys: tuple[str, ...], newest: bool, re
         raise click.UsageError("give COLUMN=TOKEN for each key, or --newest")
     entity_keys = _latest_keys(ctx, project, model) if newest else _parse_keys(keys)
     prediction = Client(project).predict(model, entity_keys, include_reasons=reasons)
-    ctx.echo(
-        f"{prediction.decision} ({prediction.score:.3f}, threshold {prediction.threshold}); {prediction.freshness}"
-    )
+    ctx.echo(f"{format_output(prediction)}; {prediction.freshness}")
     for attribution in prediction.reasons:
         ctx.echo(f"  {'+' if attribution.contribution > 0 else '-'} {attribution.description}")
     ctx.echo(f"release {prediction.release}, edition {prediction.edition}, as of {prediction.as_of:%Y-%m-%d %H:%M} UTC")
@@ -34,6 +37,17 @@ def predict(ctx: CliContext, model: str, keys: tuple[str, ...], newest: bool, re
         prediction.model_dump(mode="json"), next_command=f"wellspring prove {prediction.subject} --out PACK"
     )
     return 0
+
+
+def format_output(prediction: Prediction) -> str:
+    """Format decision and score, and the threshold, interval or other classes that belong to them."""
+    details = [f"{prediction.score:.3f}"]
+    if prediction.interval is not None:
+        details.append(f"{prediction.interval[0]:.3f} to {prediction.interval[1]:.3f}")
+    if prediction.threshold is not None:
+        details.append(f"threshold {prediction.threshold}")
+    details += [f"{item.label} {item.probability:.3f}" for item in (prediction.probabilities or ())[1:4]]
+    return f"{prediction.decision} ({', '.join(details)})" if prediction.decision else ", ".join(details)
 
 
 def _latest_keys(ctx: CliContext, project: Project, model: str) -> dict[str, str]:

@@ -68,9 +68,9 @@ def list_releases(ctx: CliContext) -> int:
     overview = run_worker(project, "releases", offline=True)
     candidates, releases = overview["candidates"], overview["releases"]
     if candidates:
-        columns = ("model", "id", "outcome", "auc", "edition")
+        columns = ("model", "id", "outcome", "task", "metric", "value", "edition")
         rows = [tuple(candidate[column] for column in columns) for candidate in candidates]
-        ctx.echo(render_table(("model", "candidate", "gate", "auc", "edition"), rows))
+        ctx.echo(render_table(("model", "candidate", "gate", "task", "metric", "value", "edition"), rows))
     if releases:
         columns = ("model", "id", "candidate", "proposed_by", "approved_by", "live")
         rows = [tuple(release[column] for column in columns) for release in releases]

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import SerializerFunctionWrapHandler, model_serializer
 
+from wellspring.records.decisions import DecisionRule
 from wellspring.records.record import Digest, Frozen, Instant, Record
 from wellspring.records.trust import Ref
 from wellspring.records.verdict import Verdict
@@ -24,39 +25,44 @@ class Estimate(Frozen):
 
 
 class SubgroupMetrics(Frozen):
-    """Metrics of one subgroup of the test rows. enough_rows: whether acceptance criteria apply to it."""
+    """Metrics of one subgroup of the test rows. enough_rows: whether acceptance criteria apply to it.
+
+    metrics: by name, such as auc; figures: numbers without an interval, such as calibration_gap.
+    """
 
     column: str
     value: str
     rows: int
     enough_rows: bool
-    auc: Estimate | None = None
-    calibration_gap: float | None = None
-    positive_share: float | None = None
+    metrics: dict[str, Estimate] = {}
+    figures: dict[str, float] = {}
 
 
 class EvaluationReport(Frozen):
-    """The evaluation of one candidate. baselines: three reference models by name, on the same rows.
+    """The evaluation of one candidate. task, main_metric: what is predicted, and the metric of baselines.
 
     since, until: days (UTC; until is excluded) of the query times of the test rows.
     trained_until: query time of the newest training row; '' for a candidate that does not record it.
 
-    metrics: auc, average_precision, brier, calibration_error ... by name. leaks: features that use future data.
-    reason_microseconds: median time to compute the reasons of one prediction, on this machine.
+    metrics: by name. baselines: the main metric of reference models by name, on the same rows. class_rows: test rows by
+    class; empty for a regression. leaks: features that use future data. reason_microseconds: median time to compute the
+    reasons of one prediction, on this machine; 0 without reasons. size: size figures of the estimator, such as trees.
     """
 
+    task: str
+    main_metric: str
     metrics: dict[str, Estimate]
     baselines: dict[str, Estimate]
     subgroups: tuple[SubgroupMetrics, ...] = ()
     leaks: tuple[str, ...] = ()
+    class_rows: dict[str, int] = {}
     train_rows: int
     test_rows: int
     trained_until: str = ""
     since: str = ""
     until: str = ""
     reason_microseconds: float
-    trees: int
-    leaves: int
+    size: dict[str, int] = {}
 
     @model_serializer(mode="wrap")
     def _serialize_report(self, serialize: SerializerFunctionWrapHandler) -> dict[str, object]:
@@ -72,17 +78,22 @@ class Candidate(Record):
 
     artifact: digest of the signed manifest of its files. code: digest of the model file, the feature definitions and
     the dbt project. environment: digest of the installed distributions. contracts: contracts of its training data.
-    verdict: verdict of the acceptance gate.
+    verdict: verdict of the acceptance gate. task, estimator: registered names. git_commit: the commit of the project's
+    repository, '' without one; git_dirty: whether files of the project differed from it.
     """
 
     id: str
     model: str
+    task: str
+    estimator: str
     run: str
     edition: str
     artifact: Digest
     views: Digest
     code: Digest
     environment: Digest
+    git_commit: str = ""
+    git_dirty: bool = False
     contracts: tuple[Ref, ...]
     scores: EvaluationReport
     verdict: Verdict
@@ -93,22 +104,22 @@ class Candidate(Record):
 
 
 class Release(Record):
-    """An approved, immutable combination of model, features, threshold and policy; a change needs a new release.
+    """An approved, immutable combination of model, features, decision rule and policy; a change needs a new release.
 
     id: 12 hex of `digest`, the SHA-256 of the canonical JSON of the other fields without tenant and known_since.
-    threshold: decimal text. labels: names of the decisions below and above it. policy: digest of the policies.
+    task: its registered name. decision_rule: how a score becomes a decision. policy: digest of the policies.
     preprocessing: digest of the artifact's `model.json` (order of features, categories, calibration).
     """
 
     id: str
     digest: Digest
     model: str
+    task: str
     candidate: str
     artifact: Digest
     views: Digest
     preprocessing: Digest
-    threshold: str
-    labels: tuple[str, str]
+    decision_rule: DecisionRule
     edition: str
     policy: Digest
 
@@ -118,7 +129,7 @@ class Release(Record):
 
 
 class FeatureAttribution(Frozen):
-    """One reason of a prediction: a feature, its description and its contribution to the score (log odds)."""
+    """One reason of a prediction: a feature, its description and its contribution to the raw output."""
 
     feature: str
     description: str
@@ -135,9 +146,19 @@ class AnswerSignature(Frozen):
     value: str
 
 
-class Prediction(Frozen):
-    """One prediction. score: calibrated probability; reasons: strongest first; vector_digest: of the features used.
+class ClassProbability(Frozen):
+    """The probability of one class."""
 
+    label: str
+    probability: float
+
+
+class Prediction(Frozen):
+    """One prediction. reasons: strongest first; vector_digest: of the features used.
+
+    score: binary: the calibrated probability of the second label; multiclass: that of the decision; regression: the
+    value. decision: a label, or '' for a rule that decides nothing. threshold: if the rule has one. interval: of a
+    regression. probabilities: of the most likely classes, the first first. A field that does not apply is left out.
     request_digest: SHA-256 of the canonical JSON of the requested tokens by key column.
     as_of: instant up to which data is included; age_seconds: time since then.
     """
@@ -148,7 +169,9 @@ class Prediction(Frozen):
     release: str
     edition: str
     score: float
-    threshold: str
+    threshold: str | None = None
+    interval: tuple[float, float] | None = None
+    probabilities: tuple[ClassProbability, ...] | None = None
     decision: str
     reasons: tuple[FeatureAttribution, ...]
     freshness: FreshnessState
@@ -158,6 +181,15 @@ class Prediction(Frozen):
     answered_at: Instant
     signature: AnswerSignature | None = None
 
+    @model_serializer(mode="wrap")
+    def _serialize_prediction(self, serialize: SerializerFunctionWrapHandler) -> dict[str, object]:
+        """Leave out the fields that do not apply to the task."""
+        fields: dict[str, object] = serialize(self)
+        return {name: value for name, value in fields.items() if value is not None or name not in _TASK_FIELDS}
+
     @property
     def subject(self) -> str:
         return f"prediction:{self.id}"
+
+
+_TASK_FIELDS = frozenset({"threshold", "interval", "probabilities"})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
@@ -12,9 +12,10 @@ from pydantic import JsonValue
 from wellspring.data.features.freshness import freshness_state
 from wellspring.errors import NotFound, Refused, Unavailable, suggest_name
 from wellspring.models.releases.promotion import build_release_ref
+from wellspring.records.decisions import DecisionRule, ThresholdRule, ValueRule
 from wellspring.records.features import FeatureRow, FeatureViews, FeatureViewSpec
 from wellspring.records.lake import Edition
-from wellspring.records.models import FreshnessState, Prediction
+from wellspring.records.models import ClassProbability, FreshnessState, Prediction
 from wellspring.records.record import Digest, format_instant
 from wellspring.records.tokens import token_domain
 from wellspring.records.trust import Ref
@@ -147,7 +148,9 @@ def build_prediction(
         release=served.release.id,
         edition=context.edition.id,
         score=scored_row.score,
-        threshold=served.release.threshold,
+        threshold=_threshold_text(served.release.decision_rule),
+        interval=scored_row.output.interval,
+        probabilities=_class_probabilities(scored_row),
         decision=scored_row.decision,
         reasons=scored_row.reasons,
         freshness=context.freshness,
@@ -155,6 +158,18 @@ def build_prediction(
         age_seconds=context.age_seconds,
         vector_digest=scored_row.vector_digest,
         answered_at=answered_at,
+    )
+
+
+def _threshold_text(rule: DecisionRule) -> str | None:
+    return rule.threshold if isinstance(rule, ThresholdRule | ValueRule) else None
+
+
+def _class_probabilities(scored_row: ScoredRow) -> tuple[ClassProbability, ...] | None:
+    if scored_row.output.probabilities is None:
+        return None
+    return tuple(
+        ClassProbability(label=label, probability=probability) for label, probability in scored_row.output.probabilities
     )
 
 
@@ -190,7 +205,7 @@ def build_ledger_record(
         facts={
             "model": prediction.model,
             "request_digest": prediction.request_digest,
-            "score": answer_signature.float_hex(prediction.score),
+            **encode_output_facts(prediction.score, prediction.interval, _probability_pairs(prediction)),
             "decision": prediction.decision,
             "freshness": prediction.freshness,
             "principal": principal,
@@ -204,6 +219,28 @@ def build_ledger_record(
             **({"superseded_by": served.superseded_by} if served.superseded_by else {}),
         },
     )
+
+
+def encode_output_facts(
+    score: float,
+    interval: tuple[float, float] | None,
+    probabilities: Iterable[tuple[str, float]] | None,
+) -> dict[str, JsonValue]:
+    """Encode the numbers of a prediction exactly, as float.hex; a number that does not apply is left out."""
+    facts: dict[str, JsonValue] = {"score": answer_signature.float_hex(score)}
+    if interval is not None:
+        facts["interval"] = [answer_signature.float_hex(end) for end in interval]
+    if probabilities is not None:
+        facts["probabilities"] = [
+            [label, answer_signature.float_hex(probability)] for label, probability in probabilities
+        ]
+    return facts
+
+
+def _probability_pairs(prediction: Prediction) -> list[tuple[str, float]] | None:
+    if prediction.probabilities is None:
+        return None
+    return [(item.label, item.probability) for item in prediction.probabilities]
 
 
 def build_row_reference(row: FeatureRow) -> list[JsonValue]:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from pydantic import JsonValue
+
 from wellspring.data.features import point_in_time
 from wellspring.data.features.materialize import engine_input
 from wellspring.errors import CorruptedError, NotFound
@@ -19,9 +21,9 @@ from wellspring.records.features import FeatureRow, FeatureViews
 from wellspring.records.models import Release
 from wellspring.records.record import Digest
 from wellspring.records.trust import Entry, Ref
+from wellspring.serving.prediction import encode_output_facts
 from wellspring.serving.scorer import Scorer
 from wellspring.trust.approvals import LedgerEntries
-from wellspring_verify import answer_signature
 
 
 class ReproductionResult(NamedTuple):
@@ -39,13 +41,14 @@ class ReproductionResult(NamedTuple):
 
 
 class _RecordedPrediction(NamedTuple):
-    """The content of a predict entry. rows: row references by view, without values."""
+    """The content of a predict entry. rows: row references by view, without values. output: its numbers, exactly."""
 
     prediction: str
     release: Release
     edition: str
     rows: dict[str, FeatureRow]
     vector_digest: Digest
+    output: dict[str, JsonValue]
     score: str
     decision: str
 
@@ -114,6 +117,7 @@ class PredictionReplayer:
                 for name, reference in views.items()
             },
             str(_single_ref(entry, entry.inputs, "vector").digest),
+            {name: entry.facts[name] for name in _OUTPUT_FACTS if name in entry.facts},
             str(entry.facts.get("score")),
             str(entry.facts.get("decision")),
         )
@@ -146,7 +150,8 @@ class PredictionReplayer:
             self._scorers[recorded.release.id] = self._load_scorer(recorded.release)
         scorer = self._scorers[recorded.release.id]
         scored_row = scorer.score(rows, include_reasons=False)
-        score = answer_signature.float_hex(scored_row.score)
+        output = encode_output_facts(scored_row.score, scored_row.output.interval, scored_row.output.probabilities)
+        score = str(output["score"])
         missing = [name for name in scorer.spec.keys if rows.get(name) is None]
         if missing:
             first_difference = f"the row of {missing[0]}: it is missing from its edition"
@@ -154,6 +159,8 @@ class PredictionReplayer:
             first_difference = "the vector: the values of its rows have changed since the prediction"
         elif score != recorded.score:
             first_difference = f"the score: it was {_format_score(recorded.score)}, and is {_format_score(score)}"
+        elif different := [name for name in _OUTPUT_FACTS if output.get(name) != recorded.output.get(name)]:
+            first_difference = f"the {different[0]}: its numbers differ from the recorded ones"
         elif scored_row.decision != recorded.decision:
             first_difference = f"the decision: it was {recorded.decision!a}, and is {scored_row.decision!a}"
         else:
@@ -198,4 +205,5 @@ def _format_score(score: str) -> str:
         return "an invalid number"
 
 
+_OUTPUT_FACTS = ("score", "interval", "probabilities")
 _STOP_FIX = "keep all files, and run `wellspring ledger verify`"

@@ -6,19 +6,18 @@ import hashlib
 import math
 import struct
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from wellspring.errors import CorruptedError
-from wellspring.models.estimators import lightgbm
+from wellspring.models.estimators.port import FittedModel
+from wellspring.models.estimators.registry import find_estimator
 from wellspring.models.spec.artifact import ModelArtifact, read_artifact
+from wellspring.models.tasks.port import DecodedOutput, Decoder
 from wellspring.records.features import FeatureRow
 from wellspring.records.models import FeatureAttribution, Release
 from wellspring.records.record import Digest
 from wellspring.stores.objects.port import ContentStore, NamedBlobStore
 from wellspring_verify import notes
-
-if TYPE_CHECKING:
-    from wellspring.models.estimators.lightgbm import Booster
 
 MIN_REASONS, MAX_REASONS = 3, 5
 """Limits of the number of reasons; beyond the minimum, only those with a relevant contribution."""
@@ -26,26 +25,32 @@ _MIN_RELATIVE_CONTRIBUTION = 0.1
 
 
 class ScoredRow(NamedTuple):
-    """The result for one vector. vector_digest: see `compute_vector_digest`; raw_score: log odds before calibration."""
+    """The result for one vector. vector_digest: see `compute_vector_digest`; raw: the output before decoding."""
 
     vector: tuple[float, ...]
     vector_digest: Digest
-    raw_score: float
-    score: float
-    decision: str
+    raw: tuple[float, ...]
+    output: DecodedOutput
     reasons: tuple[FeatureAttribution, ...]
+
+    @property
+    def score(self) -> float:
+        return self.output.score
+
+    @property
+    def decision(self) -> str:
+        return self.output.decision
 
 
 class Scorer:
-    """One model in memory, with the threshold and labels of its release. Thread-safe."""
+    """One model in memory, with the decision rule of its release. Thread-safe."""
 
-    def __init__(self, artifact: ModelArtifact, booster: Booster, *, threshold: str, labels: tuple[str, str]) -> None:
+    def __init__(self, artifact: ModelArtifact, model: FittedModel, decoder: Decoder) -> None:
         self.artifact_digest = artifact.digest
         self.spec = artifact.spec
-        self.threshold = threshold
-        self.labels = labels
-        self._booster = booster
-        self._threshold_value = float(threshold)
+        self.attribution = find_estimator(artifact.spec.estimator).attribution
+        self._model = model
+        self._decoder = decoder
 
     @classmethod
     def load(cls, release: Release, *, objects: ContentStore, paths: NamedBlobStore, key: notes.VerifierKey) -> Scorer:
@@ -64,8 +69,12 @@ class Scorer:
                 f"{release.subject} is a release of {release.model}, but its artifact holds {artifact.spec.model}",
                 fix="do not serve this release",
             )
-        booster = lightgbm.load_booster(artifact.booster_text)
-        return cls(artifact, booster, threshold=release.threshold, labels=release.labels)
+        if artifact.spec.task != release.task:
+            raise CorruptedError(
+                f"{release.subject} is a release of the task {release.task}, but its artifact of {artifact.spec.task}",
+                fix="do not serve this release",
+            )
+        return cls(artifact, artifact.load_model(), artifact.spec.load_decoder(release.decision_rule))
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -75,14 +84,15 @@ class Scorer:
     def score(self, rows: Mapping[str, FeatureRow | None], *, include_reasons: bool = True) -> ScoredRow:
         """Score one entity. rows: by view; a missing row makes the features of its view NaN."""
         vector = self.spec.feature_vector({view: row.values for view, row in rows.items() if row is not None})
-        raw_score = lightgbm.predict_raw_score(self._booster, vector)
-        score = self.spec.calibration.calibrate_score(raw_score)
-        decision = self.labels[1] if score >= self._threshold_value else self.labels[0]
-        reasons = self._explain_score(vector) if include_reasons else ()
-        return ScoredRow(tuple(vector), compute_vector_digest(vector), raw_score, score, decision, reasons)
+        raw = self._model.predict_row(vector)
+        output = self._decoder.decode_row(raw)
+        reasons = self._explain_score(vector, output.explained_output) if include_reasons else ()
+        return ScoredRow(tuple(vector), compute_vector_digest(vector), raw, output, reasons)
 
-    def _explain_score(self, vector: Sequence[float]) -> tuple[FeatureAttribution, ...]:
-        contributions = lightgbm.compute_contributions(self._booster, vector)
+    def _explain_score(self, vector: Sequence[float], explained_output: int) -> tuple[FeatureAttribution, ...]:
+        contributions = self._model.explain_row(vector, explained_output)
+        if contributions is None:
+            return ()
         # Equal contributions are ordered by name, so that the same vector has the same reasons.
         ranked = sorted(
             zip(self.spec.features, contributions, strict=True),

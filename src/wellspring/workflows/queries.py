@@ -32,7 +32,9 @@ class CandidateSummary(NamedTuple):
     run: str
     edition: str
     outcome: str
-    auc: float
+    task: str
+    metric: str
+    value: float | None
     created_at: str
     evaluated_against_live: bool
 
@@ -117,10 +119,17 @@ def _summarize_candidate(candidate: Candidate, release_store: ReleaseStore, inde
         run=candidate.run,
         edition=candidate.edition,
         outcome=candidate.verdict.outcome,
-        auc=round(candidate.scores.metrics["auc"].value, 4),
+        task=candidate.task,
+        metric=candidate.scores.main_metric,
+        value=_main_value(candidate),
         created_at=format_instant(candidate.known_since),
         evaluated_against_live=_is_evaluated_against_live(candidate.model, candidate.id, release_store, index),
     )
+
+
+def _main_value(candidate: Candidate) -> float | None:
+    estimate = candidate.scores.metrics.get(candidate.scores.main_metric)
+    return None if estimate is None else round(estimate.value, 4)
 
 
 def _summarize_release(release: Release, release_store: ReleaseStore, index: LedgerIndex) -> ReleaseSummary:

@@ -12,6 +12,7 @@ from wellspring.project import PROJECT_FILE
 from wellspring.records.models import Candidate
 from wellspring.records.record import Digest
 from wellspring.records.trust import Ref
+from wellspring.runtime.git import read_revision
 from wellspring.workflows.ingest import WorkflowProgress, recover_interrupted
 from wellspring.workflows.transform import latest_built_edition, load_project_views
 
@@ -40,6 +41,7 @@ def train_model(platform: Platform, models: ModelPorts, model_name: str, *, prog
                 contracts=_contract_refs(platform, edition),
                 leaked_columns=leaked_columns(platform.ledger.index, edition),
                 audited_rows=audited_rows(platform.ledger.index, edition),
+                revision=read_revision(platform.project.root),
             ),
             champion=artifact.read_candidate(live_release.candidate, paths=models.store.paths)
             if live_release is not None

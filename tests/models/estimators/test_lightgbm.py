@@ -5,8 +5,16 @@ import pytest
 
 from wellspring.errors import CorruptedError
 from wellspring.models.estimators import lightgbm
+from wellspring.models.estimators.lightgbm import LightGBM, LightGBMModel
+from wellspring.models.estimators.port import FeatureColumns, FitSettings, LabeledRows, Objective
+from wellspring.models.estimators.search import HyperparameterSearch
 
-HYPERPARAMETERS = {"num_leaves": 8, "learning_rate": 0.1, "min_data_in_leaf": 20, "feature_fraction": 0.8}
+HYPERPARAMETERS: dict[str, int | float] = {
+    "num_leaves": 8,
+    "learning_rate": 0.1,
+    "min_data_in_leaf": 20,
+    "feature_fraction": 0.8,
+}
 
 
 def world(rows: int = 3000):
@@ -19,14 +27,9 @@ def world(rows: int = 3000):
 
 def fit_booster(most: int | None = None, **changes):
     rows, labels = (values[:most] for values in world())
-    arguments = {
-        "feature_names": ["a", "b__c", "d"],
-        "categorical": [1],
-        "hyperparameters": HYPERPARAMETERS,
-        "rounds": 30,
-        "seed": 7,
-    }
-    return lightgbm.fit_booster(rows, labels, **{**arguments, **changes})
+    settings = FitSettings(HYPERPARAMETERS, changes.pop("rounds", 30), changes.pop("seed", 7))
+    columns, objective = FeatureColumns(("a", "b__c", "d"), (1,)), Objective("binary", 2)
+    return lightgbm.fit_booster(LabeledRows(rows, labels), columns, objective, settings, **changes)
 
 
 def test_the_same_rows_settings_and_seed_give_the_same_bytes():
@@ -36,21 +39,19 @@ def test_the_same_rows_settings_and_seed_give_the_same_bytes():
 
 def test_a_booster_read_from_its_text_scores_the_same_bits():
     booster = fit_booster()
-    read = lightgbm.load_booster(lightgbm.dump_booster(booster))
+    read = LightGBM.load_model(LightGBMModel(booster).dump())
     rows = world()[0][:200]
-    many = lightgbm.predict_raw_scores(booster, rows)
-    assert [lightgbm.predict_raw_score(read, row) for row in rows.tolist()] == many.tolist()
+    many = LightGBMModel(booster).predict_rows(rows)
+    assert many.shape == (200, 1)
+    assert [list(read.predict_row(row)) for row in rows.tolist()] == many.tolist()
 
 
 def test_contributions_sum_to_the_score_minus_a_constant():
-    booster = fit_booster()
+    model = LightGBMModel(fit_booster())
     rows = world()[0][:50].tolist()
-    gaps = {
-        round(lightgbm.predict_raw_score(booster, row) - sum(lightgbm.compute_contributions(booster, row)), 9)
-        for row in rows
-    }
+    gaps = {round(model.predict_row(row)[0] - sum(model.explain_row(row, 0)), 9) for row in rows}
     assert len(gaps) == 1
-    assert len(lightgbm.compute_contributions(booster, rows[0])) == 3
+    assert len(model.explain_row(rows[0], 0)) == 3
 
 
 def test_it_stops_early_and_reports_progress():
@@ -59,7 +60,7 @@ def test_it_stops_early_and_reports_progress():
     booster = fit_booster(
         2000,
         rounds=600,
-        validation=(rows[2000:], labels[2000:]),
+        validation=LabeledRows(rows[2000:], labels[2000:]),
         on_iteration=lambda round_, loss: reported.append(round_),
     )
     assert lightgbm.get_best_iteration(booster) < 600
@@ -68,12 +69,40 @@ def test_it_stops_early_and_reports_progress():
 
 
 def test_its_size_is_trees_and_leaves():
-    trees, leaves = lightgbm.count_trees_and_leaves(fit_booster())
-    assert trees == 30
-    assert 2 <= leaves <= 8
+    size = LightGBMModel(fit_booster()).size()
+    assert size["trees"] == 30
+    assert 2 <= size["leaves"] <= 8
+
+
+def test_tuning_records_the_validation_loss_of_each_round():
+    rows, labels = world()
+    train, validation = LabeledRows(rows[:2000], labels[:2000]), LabeledRows(rows[2000:], labels[2000:])
+    tuned = LightGBM(search=HyperparameterSearch(trials=1, rounds=60)).tune(
+        train, validation, FeatureColumns(("a", "b", "d"), (1,)), Objective("binary", 2),
+        hyperparameters=HYPERPARAMETERS, progress=lambda done, total: None,
+    )  # fmt: skip
+    (losses,) = tuned.curves.values()
+    assert len(losses) >= tuned.settings.rounds
+    assert min(losses) == losses[tuned.settings.rounds - 1]
+    assert tuned.settings.hyperparameters == HYPERPARAMETERS
+
+
+@pytest.mark.parametrize(("kind", "classes", "columns"), [("multiclass", 3, 3), ("regression", 0, 1)])
+def test_each_objective_has_its_columns(kind, classes: int, columns: int):
+    rows, _ = world(600)
+    labels = rows[:, 1].clip(0, 2) if classes else rows[:, 2]
+    model = LightGBM().fit(
+        LabeledRows(rows, labels), FeatureColumns(("a", "b", "d"), ()), Objective(kind, classes),
+        FitSettings(HYPERPARAMETERS, 5, 1),
+    )  # fmt: skip
+    raw = model.predict_rows(rows)
+    assert raw.shape == (600, columns)
+    assert list(model.predict_row(rows[3].tolist())) == raw[3].tolist()
+    whole = [sum(model.explain_row(rows[n].tolist(), columns - 1)) - raw[n, -1] for n in (1, 2, 3)]
+    assert max(whole) - min(whole) < 1e-9
 
 
 @pytest.mark.parametrize("text", ["", "\x80\x04\x95", "tree\nversion=v4\nnum_class="])
 def test_text_that_is_not_a_model_is_refused(text: str):
     with pytest.raises(CorruptedError):
-        lightgbm.load_booster(text)
+        LightGBM.load_model(text.encode("latin-1"))

@@ -1,7 +1,8 @@
 import numpy as np
 
-from wellspring.models.estimators.search import search_hyperparameters
-from wellspring.models.spec.definition import HyperparameterSearch
+from wellspring.models.estimators.lightgbm import fit_booster
+from wellspring.models.estimators.port import FeatureColumns, FitSettings, LabeledRows, Objective
+from wellspring.models.estimators.search import HyperparameterSearch, search_hyperparameters
 
 
 def world(rows: int = 1500):
@@ -13,24 +14,25 @@ def world(rows: int = 1500):
 def run_search(search: HyperparameterSearch):
     rows, labels = world()
     progress: list[tuple[int, int]] = []
-    best = search_hyperparameters(
-        rows[:1000], labels[:1000], (rows[1000:], labels[1000:]), feature_names=["a", "b", "c", "d"],
-        categorical=[], search=search,
-        progress=lambda done, total: progress.append((done, total)),
-    )  # fmt: skip
+    train, validation = LabeledRows(rows[200:1000], labels[200:1000]), LabeledRows(rows[1000:], labels[1000:])
+    columns, objective = FeatureColumns(("a", "b", "c", "d"), ()), Objective("binary", 2)
+
+    def measure_loss(hyperparameters, report):
+        settings = FitSettings(hyperparameters, search.rounds, search.seed)
+        booster = fit_booster(train, columns, objective, settings, validation=validation, on_iteration=report)
+        return booster.best_score["validation"]["binary_logloss"]
+
+    best = search_hyperparameters(measure_loss, search, progress=lambda done, total: progress.append((done, total)))
     return best, progress
 
 
 def test_one_seed_chooses_the_same_settings_within_the_budget():
-    search = HyperparameterSearch(trials=4, seed=3, rows=800, rounds=60)
+    search = HyperparameterSearch(trials=4, seed=3, rounds=60)
     (best, progress), (again, _) = run_search(search), run_search(search)
     assert best == again
     assert best.trials == 4
     assert progress[-1][1] == 4
-    assert (
-        run_search(HyperparameterSearch(trials=4, seed=4, rows=800, rounds=60))[0].hyperparameters
-        != best.hyperparameters
-    )
+    assert run_search(HyperparameterSearch(trials=4, seed=4, rounds=60))[0].hyperparameters != best.hyperparameters
 
 
 def test_settings_stay_in_their_space_and_whole_numbers_whole():

@@ -2,12 +2,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tests.builders.synthetic_world import World, candidate, model, scores, views
+from tests.builders.synthetic_world import World, binary_task, candidate, model, scores, views
 from wellspring.errors import ProjectError
 from wellspring.models.datasets.training_set import TrainingSet, build_training_set
-from wellspring.models.evaluation import evaluate, metrics
+from wellspring.models.evaluation import evaluate
+from wellspring.models.metrics import binary as metrics
 from wellspring.models.spec.artifact import ModelArtifact
-from wellspring.models.spec.definition import AcceptanceCriteria, Subgroup
+from wellspring.models.spec.definition import Subgroup
+from wellspring.models.tasks.binary import BinaryCriteria
 from wellspring.models.training import fit
 from wellspring.records.instants import from_epoch_micros
 from wellspring.records.models import Candidate
@@ -38,7 +40,8 @@ def test_each_metric_has_an_interval_on_test_rows_only(built):
     assert figures["auc"].rows == len(training_set.test_rows) == evaluation.report.test_rows
     assert not set(training_set.test_rows.tolist()) & set(training_set.train_rows.tolist())
     assert evaluation.report.reason_microseconds > 0
-    assert evaluation.positives == training_set.labels[training_set.test_rows].sum()
+    positives = int(training_set.labels[training_set.test_rows].sum())
+    assert evaluation.report.class_rows == {"pays": len(training_set.test_rows) - positives, "denies": positives}
 
 
 def test_the_three_baselines_use_the_same_rows_and_history_matters(built):
@@ -109,7 +112,7 @@ def test_a_subgroup_is_evaluated_from_min_rows_on(world: World):
     assert [group.value for group in groups] == ["expired", "none", "valid"]
     assert [group.enough_rows for group in groups] == [group.rows >= 200 for group in groups] == [False, True, True]
     assert sum(group.rows for group in groups) == len(training_set.test_rows)
-    assert all(group.auc is not None for group in groups)
+    assert all("auc" in group.metrics for group in groups)
 
 
 @pytest.mark.parametrize("feature", ["claim:charge_amount", "claim:claim_type"])
@@ -120,9 +123,7 @@ def test_amounts_and_tokens_cannot_define_subgroups(feature: str):
     column = training_set.rows.column_names.index("claim__claim_type")
     training_set = training_set._replace(rows=training_set.rows.set_column(column, "claim__claim_type", tokens))
     with pytest.raises(ProjectError):
-        evaluate._evaluate_subgroups(
-            training_set, np.zeros(len(training_set.test_rows)), np.zeros(len(training_set.test_rows), bool)
-        )
+        evaluate._evaluate_subgroups(training_set, np.zeros(len(training_set.test_rows)), trained_model.decoder)
     assert trained_model.spec.model == "denials"
 
 
@@ -139,17 +140,17 @@ def test_a_report_records_the_end_of_its_train_rows(built):
 
 def test_train_rows_of_the_live_model_are_excluded_from_the_comparison(built):
     training_set, trained_model = built
-    live = ModelArtifact("a" * 64, trained_model.encode_files()["model.lgb"].decode(), trained_model.spec)
-    probability = evaluate.evaluate_model(training_set, trained_model).probabilities
+    live = ModelArtifact("a" * 64, trained_model.encode_files()["model.lgb"], trained_model.spec)
+    probability = evaluate.evaluate_model(training_set, trained_model).scores
     instant = np.sort(training_set.asked_at[training_set.test_rows])
 
     def rows(behind: Candidate) -> int:
-        comparison = evaluate.compare_to_champion(training_set, probability, behind, live)
+        comparison = evaluate.compare_to_champion(training_set, trained_model, probability, behind, live)
         assert comparison.comparison is not None, comparison.reason
         return comparison.comparison.difference.rows
 
-    criteria = AcceptanceCriteria(test_rows=100, test_positives=10)
-    training_set = training_set._replace(model=model(acceptance_criteria=criteria))
+    task = binary_task(acceptance=BinaryCriteria(test_rows=100, test_positives=10))
+    training_set = training_set._replace(model=model(task=task))
     tenth = len(instant) // 10
     assert rows(behind()) == len(instant)
     assert rows(behind(format_instant(from_epoch_micros(int(instant[tenth]))))) == len(instant) - tenth - 1
@@ -158,13 +159,13 @@ def test_train_rows_of_the_live_model_are_excluded_from_the_comparison(built):
     began = np.datetime64(day, "us").astype("int64")
     assert rows(behind("", since=day)) == int((instant >= began).sum()) < len(instant)
     few = evaluate.compare_to_champion(
-        training_set, probability, behind(format_instant(from_epoch_micros(int(instant[-50])))), live
+        training_set, trained_model, probability, behind(format_instant(from_epoch_micros(int(instant[-50])))), live
     )
     assert (few.comparison, few.reason) == (
         None,
         "it was trained on rows of this window, and the 49 other rows are too few",
     )
-    unknown = evaluate.compare_to_champion(training_set, probability, behind(""), live)
+    unknown = evaluate.compare_to_champion(training_set, trained_model, probability, behind(""), live)
     assert (unknown.comparison, unknown.reason) == (None, "its candidate does not record the end of its train rows")
 
 
@@ -176,8 +177,10 @@ def test_comparison_names_a_feature_whose_type_changed(built):
         for feature in trained_model.spec.features
     )
     spec = trained_model.spec.model_copy(update={"features": second})
-    live = ModelArtifact("a" * 64, trained_model.encode_files()["model.lgb"].decode(), spec)
-    comparison = evaluate.compare_to_champion(training_set, np.zeros(len(training_set.test_rows)), behind(), live)
+    live = ModelArtifact("a" * 64, trained_model.encode_files()["model.lgb"], spec)
+    comparison = evaluate.compare_to_champion(
+        training_set, trained_model, np.zeros(len(training_set.test_rows)), behind(), live
+    )
     assert (comparison.comparison, comparison.reason) == (
         None, f"it uses {first.view}.{first.name}, which was removed from the features or has another type now",
     )  # fmt: skip
@@ -186,26 +189,26 @@ def test_comparison_names_a_feature_whose_type_changed(built):
 def test_a_candidate_is_compared_with_what_is_live_on_the_same_rows(world: World, built):
     training_set, trained_model = built
     lesser_frame, lesser = train_model(world, features=("claim:claim_type", "claim:charge_amount"))
-    live = ModelArtifact("a" * 64, trained_model.encode_files()["model.lgb"].decode(), trained_model.spec)
+    live = ModelArtifact("a" * 64, trained_model.encode_files()["model.lgb"], trained_model.spec)
     both = build_training_set(
         lesser_frame.model, views(), world, world.edition, extra_features=[item.name for item in training_set.features]
     )
-    probability = evaluate.evaluate_model(lesser_frame, lesser).probabilities
-    beside = evaluate.compare_to_champion(both, probability, behind(), live)
+    probability = evaluate.evaluate_model(lesser_frame, lesser).scores
+    beside = evaluate.compare_to_champion(both, lesser, probability, behind(), live)
     assert beside.champion == behind().id
     assert beside.comparison is not None
     assert beside.comparison.difference.high < 0
     assert beside.comparison.difference.rows == len(training_set.test_rows)
     # A feature that is gone: nothing is compared, and the gate lets nothing pass.
-    lost = evaluate.compare_to_champion(lesser_frame, probability, behind(), live)
+    lost = evaluate.compare_to_champion(lesser_frame, lesser, probability, behind(), live)
     assert lost.comparison is None
     assert "was removed from the features" in lost.reason
 
 
 def test_the_bins_are_the_models_own(built):
     training_set, trained_model = built
-    two = training_set._replace(model=model(acceptance_criteria=AcceptanceCriteria(calibration_bins=2)))
-    many = training_set._replace(model=model(acceptance_criteria=AcceptanceCriteria(calibration_bins=50)))
+    two = training_set._replace(model=model(task=binary_task(acceptance=BinaryCriteria(calibration_bins=2))))
+    many = training_set._replace(model=model(task=binary_task(acceptance=BinaryCriteria(calibration_bins=50))))
     errors = [
         evaluate.evaluate_model(item, trained_model).report.metrics["calibration_error"].value for item in (two, many)
     ]

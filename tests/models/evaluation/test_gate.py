@@ -2,22 +2,25 @@ from typing import Any
 
 import pytest
 
-from tests.builders.synthetic_world import model, scores, views
+from tests.builders.synthetic_world import binary_task, model, scores, views
 from wellspring.models.evaluation import gate
-from wellspring.models.evaluation.metrics import PairedComparison
-from wellspring.models.spec.definition import AcceptanceCriteria, Subgroup
+from wellspring.models.metrics.intervals import PairedComparison
+from wellspring.models.spec.definition import Subgroup
+from wellspring.models.tasks.binary import BinaryCriteria
 from wellspring.records.models import Estimate, EvaluationReport, SubgroupMetrics
 
-CRITERIA = AcceptanceCriteria(
-    auc=0.65, brier=0.2, calibration_error=0.03, margin=0.01, test_rows=1000, test_positives=100
+TASK = binary_task(
+    acceptance=BinaryCriteria(
+        auc=0.65, brier=0.2, calibration_error=0.03, margin=0.01, test_rows=1000, test_positives=100
+    )
 )
 
 AUDITED = {"claim_features": 5, "provider_history": 5, "claim_label": 5}
 
 
 def check(report: EvaluationReport | None = None, **changes: Any):
-    arguments: dict[str, Any] = {"positives": 300, "suspected_leaks": {}, "champion": None, "comparison": None}
-    return gate.check_candidate("run:x", "denials", report or scores(), CRITERIA, **{**arguments, **changes})
+    arguments: dict[str, Any] = {"suspected_leaks": {}, "champion": None, "comparison": None}
+    return gate.check_candidate("run:x", "denials", report or scores(), TASK, **{**arguments, **changes})
 
 
 def codes(verdict) -> list[str]:
@@ -36,7 +39,8 @@ def figure(name: str, value: float, low: float | None = None, high: float | None
 def group(**changes: Any) -> EvaluationReport:
     fields: dict[str, Any] = {
         "column": "claim:plan", "value": "gold", "rows": 500, "enough_rows": True,
-        "auc": Estimate(value=0.7, low=0.6, high=0.8, rows=500), "calibration_gap": 0.01, "positive_share": 0.2,
+        "metrics": {"auc": Estimate(value=0.7, low=0.6, high=0.8, rows=500)},
+        "figures": {"calibration_gap": 0.01, "positive_share": 0.2},
     }  # fmt: skip
     return scores(subgroups=(SubgroupMetrics(**{**fields, **changes}),))
 
@@ -54,12 +58,12 @@ def test_a_candidate_that_meets_all_criteria_passes():
         (figure("auc", 0.70, low=0.649), "auc"),
         (figure("brier", 0.21), "brier"),
         (figure("calibration_error", 0.031), "calibration"),
-        (scores(trees=301), "size"),
-        (scores(leaves=32), "size"),
+        (scores(size={"trees": 301, "leaves": 31}), "size"),
+        (scores(size={"trees": 300, "leaves": 32}), "size"),
         (scores(reason_microseconds=20_001), "reason_time"),
         (scores(leaks=("provider_history.denial_rate_next",)), "leak"),
-        (group(auc=Estimate(value=0.549, low=0.5, high=0.6, rows=500)), "subgroup_auc"),
-        (group(calibration_gap=-0.07), "subgroup_calibration_gap"),
+        (group(metrics={"auc": Estimate(value=0.549, low=0.5, high=0.6, rows=500)}), "subgroup_auc"),
+        (group(figures={"calibration_gap": -0.07, "positive_share": 0.2}), "subgroup_calibration_gap"),
     ],
 )
 def test_each_criterion_refuses_with_its_code(report: EvaluationReport, code: str):
@@ -162,20 +166,20 @@ def test_a_figure_that_was_not_measured_is_never_a_pass(name: str):
 
 def test_too_few_rows_or_too_few_of_one_kind_is_never_a_pass():
     assert check(scores(test_rows=999)).outcome == "inconclusive"
-    assert check(positives=99).outcome == "inconclusive"
-    assert check(positives=1950).outcome == "inconclusive"
+    assert check(scores(class_rows={"pays": 1901, "denies": 99})).outcome == "inconclusive"
+    assert check(scores(class_rows={"pays": 50, "denies": 1950})).outcome == "inconclusive"
 
 
 def test_a_small_subgroup_is_reported_and_not_evaluated():
-    verdict = check(group(enough_rows=False, rows=40, auc=Estimate(value=0.3, low=0.1, high=0.5, rows=40)))
+    verdict = check(group(enough_rows=False, rows=40))
     assert verdict.passed
     reason = next(reason for reason in verdict.reasons if reason.code == "subgroup_too_small")
     assert (reason.message, reason.count) == ("claim:plan = gold has 40 rows and is not evaluated", 40)
 
 
 def test_an_evaluated_subgroup_without_metrics_never_passes():
-    assert check(group(auc=None)).outcome == "inconclusive"
-    assert check(group(calibration_gap=float("nan"))).outcome == "fail"
+    assert check(group(metrics={})).outcome == "inconclusive"
+    assert check(group(figures={"calibration_gap": float("nan"), "positive_share": 0.2})).outcome == "fail"
 
 
 def test_fail_outranks_inconclusive():

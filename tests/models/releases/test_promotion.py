@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,6 +25,7 @@ from wellspring.models.releases.promotion import (
     sync_registry,
 )
 from wellspring.models.spec import artifact
+from wellspring.records.decisions import ThresholdRule
 from wellspring.records.models import Release
 from wellspring.trust.identity.port import Principal
 from wellspring.trust.policy import PolicySet
@@ -34,6 +36,10 @@ BO = Principal("user:bo", ("approver",))
 @pytest.fixture
 def project(tmp_path: Path) -> Released:
     return Released(tmp_path)
+
+
+def rule(**changes: Any) -> ThresholdRule:
+    return ThresholdRule(**{"labels": ("pays", "denies"), "threshold": "0.40", **changes})
 
 
 def go_back(project: Released, policies: PolicySet = ANYTHING) -> Release:
@@ -50,13 +56,14 @@ def test_a_release_is_the_digest_of_all_its_parts(project: Released):
     assert release.digest[:12] == release.id
     rest = [
         build_release(expected, read, "0" * 64),
-        build_release(expected, read, ANYTHING.digest, threshold="0.41"),
-        build_release(expected, read, ANYTHING.digest, labels=("a", "b")),
+        build_release(expected, read, ANYTHING.digest, decision_rule=rule(threshold="0.41")),
+        build_release(expected, read, ANYTHING.digest, decision_rule=rule(labels=("a", "b"))),
     ]
     assert len({item.id for item in [release, *rest]}) == 4
     for error in ("1.5", "0", "nan", "half"):
-        with pytest.raises(Refused, match="threshold"):
-            build_release(expected, read, ANYTHING.digest, threshold=error)
+        broken = ThresholdRule.model_construct(labels=("pays", "denies"), threshold=error)
+        with pytest.raises(Refused, match="not valid for a model of the task binary"):
+            build_release(expected, read, ANYTHING.digest, decision_rule=broken)
     with pytest.raises(Refused, match="evaluated with another artifact"):
         build_release(expected.model_copy(update={"artifact": "0" * 64}), read, ANYTHING.digest)
 
@@ -78,7 +85,7 @@ def test_a_changed_release_is_never_handed_out(project: Released):
     with pytest.raises(CorruptedError, match="does not match its digest"):
         project.releases.get(release.id)
     with pytest.raises(Refused, match="does not match its digest"):
-        project.releases.save(release.model_copy(update={"threshold": "0.01"}))
+        project.releases.save(release.model_copy(update={"decision_rule": rule(threshold="0.01")}))
 
 
 def test_a_promotion_moves_the_pointer_updates_mlflow_and_is_recorded(project: Released):

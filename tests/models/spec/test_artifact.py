@@ -8,8 +8,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.builders.synthetic_world import candidate
 from wellspring.errors import CorruptedError, NotFound, Refused
+from wellspring.models.estimators.lightgbm import LightGBM
 from wellspring.models.spec import artifact
-from wellspring.models.spec.artifact import FeatureInput, InferenceSpec, PlattCalibration
+from wellspring.models.spec.artifact import FeatureInput, InferenceSpec
+from wellspring.records.decisions import MostLikelyRule, ThresholdRule
 from wellspring.stores.objects.disk import DiskBlobStore, DiskContentStore
 from wellspring_verify import notes
 
@@ -48,14 +50,16 @@ SPEC = InferenceSpec(
         FeatureInput(view="claim", name="kind", type="string", categories=("a", "b"), description="the kind"),
         FeatureInput(view="history", name="known", type="bool", description="whether it is known"),
     ),
-    calibration=PlattCalibration(a=(1.5).hex(), b=(-0.25).hex()),
-    threshold="0.40",
-    labels=("pays", "denies"),
+    task="binary",
+    estimator="lightgbm",
+    calibration={"kind": "platt", "a": (1.5).hex(), "b": (-0.25).hex()},
+    decision_rule=ThresholdRule(labels=("pays", "denies"), threshold="0.40"),
     keys={"claim": ("claim_id",), "history": ("member_id",)},
     seed=7,
     rounds=20,
 )
-FILES = {artifact.SPEC_FILE: SPEC.encode(), artifact.BOOSTER_FILE: b"tree\nversion=v4\n"}
+ARTIFACT_FILES = (artifact.SPEC_FILE, LightGBM.file_name)
+FILES = {artifact.SPEC_FILE: SPEC.encode(), LightGBM.file_name: b"tree\nversion=v4\n"}
 
 
 class ModelStoreFixture:
@@ -91,7 +95,16 @@ def test_what_is_written_is_read_again_and_the_digest_is_that_of_the_list(model_
     assert digest == model_store.write()
     text = "".join(f"{hashlib.sha256(FILES[name]).hexdigest()} {name}\n" for name in sorted(FILES))
     assert digest == hashlib.sha256(text.encode()).hexdigest()
-    assert model_store.read(digest) == artifact.ModelArtifact(digest, "tree\nversion=v4\n", SPEC)
+    assert model_store.read(digest) == artifact.ModelArtifact(digest, b"tree\nversion=v4\n", SPEC)
+
+
+def test_an_artifact_without_the_file_of_its_estimator_is_corrupt(
+    model_store: ModelStoreFixture, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(artifact, "list_model_files", lambda: frozenset({LightGBM.file_name, "model.other"}))
+    digest = model_store.write({artifact.SPEC_FILE: SPEC.encode(), "model.other": b"x"})
+    with pytest.raises(CorruptedError, match=r"has no model\.lgb, the file of its estimator lightgbm"):
+        model_store.read(digest)
 
 
 def test_a_pickle_is_never_written(model_store: ModelStoreFixture):
@@ -100,7 +113,7 @@ def test_a_pickle_is_never_written(model_store: ModelStoreFixture):
     assert not (model_store.folder / "objects").exists()
 
 
-@pytest.mark.parametrize("name", ["model.pkl", "model.skops", "../model.lgb", "MODEL.LGB"])
+@pytest.mark.parametrize("name", ["model.pkl", "model.joblib", "../model.lgb", "MODEL.LGB"])
 def test_an_artifact_with_an_unknown_file_is_refused_before_it_is_read(model_store: ModelStoreFixture, name: str):
     stored = {item: model_store.objects.put(content) for item, content in {**FILES, name: b"\x80\x04\x95."}.items()}
     digest = model_store.forge("".join(f"{stored[item]} {item}\n" for item in sorted(stored)).encode(), Signer())
@@ -116,9 +129,7 @@ def test_an_artifact_signed_with_another_key_is_refused(model_store: ModelStoreF
         model_store.read(digest)
     assert model_store.objects.reads == 0
     # Nor does the right name help over the wrong key.
-    text = b"".join(
-        hashlib.sha256(FILES[n]).hexdigest().encode() + b" " + n.encode() + b"\n" for n in artifact.ARTIFACT_FILES
-    )
+    text = b"".join(hashlib.sha256(FILES[n]).hexdigest().encode() + b" " + n.encode() + b"\n" for n in ARTIFACT_FILES)
     line = notes.NoteSignature(
         Signer().verifier_key.name, Signer().verifier_key.key_id, other_signer.sign(text)
     ).to_line()
@@ -127,7 +138,7 @@ def test_an_artifact_signed_with_another_key_is_refused(model_store: ModelStoreF
         model_store.read(digest)
 
 
-@pytest.mark.parametrize("name", artifact.ARTIFACT_FILES)
+@pytest.mark.parametrize("name", ARTIFACT_FILES)
 def test_a_changed_byte_of_a_file_is_refused(model_store: ModelStoreFixture, name: str):
     digest = model_store.write()
     instant = hashlib.sha256(FILES[name]).hexdigest()
@@ -153,7 +164,7 @@ def test_a_changed_manifest_is_refused(model_store: ModelStoreFixture):
 
 def test_a_signed_manifest_of_another_artifact_is_refused(model_store: ModelStoreFixture):
     digest = model_store.write()
-    older = model_store.write({**FILES, artifact.BOOSTER_FILE: b"tree\nversion=v3\n"})
+    older = model_store.write({**FILES, LightGBM.file_name: b"tree\nversion=v3\n"})
     model_store.paths.replace(f"manifests/{digest}", model_store.paths.read(f"manifests/{older}"))
     with pytest.raises(CorruptedError, match="does not match its digest"):
         model_store.read(digest)
@@ -168,7 +179,7 @@ def test_a_key_server_that_signs_with_another_key_is_noticed(model_store: ModelS
     "lines",
     [
         f"{artifact.SPEC_FILE}",
-        f"{artifact.BOOSTER_FILE} {artifact.SPEC_FILE}",
+        f"{LightGBM.file_name} {artifact.SPEC_FILE}",
         f"{artifact.SPEC_FILE} {artifact.SPEC_FILE}",
     ],
 )
@@ -192,8 +203,14 @@ def test_a_vector_is_in_the_models_order_and_what_is_unknown_is_nan():
     assert [math.isnan(item) for item in SPEC.feature_vector({"claim": {"kind": "new", "amount": None}})] == [True] * 3
 
 
-def test_a_decision_is_from_the_threshold_on():
-    assert (SPEC.label_for(0.39999), SPEC.label_for(0.40)) == ("pays", "denies")
+def test_a_decoder_needs_a_calibration_and_a_rule_of_its_task():
+    assert SPEC.load_decoder().decision_rule == SPEC.decision_rule
+    for changes in (
+        {"calibration": {"kind": "platt"}}, {"decision_rule": MostLikelyRule(labels=("pays", "denies"))},
+        {"decision_rule": ThresholdRule(labels=("pays", "denies"), threshold="1")},
+    ):  # fmt: skip
+        with pytest.raises(CorruptedError, match="is not one of the task binary"):
+            SPEC.model_copy(update=changes).load_decoder()
 
 
 def test_a_candidate_is_kept_under_its_own_hash(model_store: ModelStoreFixture):
@@ -229,6 +246,6 @@ def test_a_file_that_is_not_a_candidate_is_corrupt_even_if_its_name_matches(
 
 
 def test_a_signed_model_file_that_is_not_text_is_corrupt(model_store: ModelStoreFixture):
-    digest = model_store.write({**FILES, artifact.BOOSTER_FILE: b"tree\n\xff"})
+    digest = model_store.write({**FILES, LightGBM.file_name: b"tree\n\xff"})
     with pytest.raises(CorruptedError, match="is not text"):
-        model_store.read(digest)
+        model_store.read(digest).load_model()

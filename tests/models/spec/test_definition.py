@@ -6,10 +6,14 @@ import pytest
 from tests.builders.synthetic_world import model, views
 from wellspring import project
 from wellspring.errors import NotFound, ProjectError
+from wellspring.models.estimators.lightgbm import LightGBM
+from wellspring.models.estimators.port import ObjectiveKind
 from wellspring.models.spec import definition
-from wellspring.models.spec.definition import Subgroup, Threshold
+from wellspring.models.spec.baselines import Baseline
+from wellspring.models.spec.definition import Subgroup
+from wellspring.models.tasks.binary import Binary
 
-TEXT = """from wellspring.models.spec.definition import BaselineFeatures, Label, ModelDefinition, Threshold
+TEXT = """from wellspring import Baseline, Binary, Label, ModelDefinition, Threshold
 
 denials = ModelDefinition(
     name="denials",
@@ -18,11 +22,8 @@ denials = ModelDefinition(
     keys=("claim_id",),
     spine="claim_features",
     features=("claim:*",),
-    baselines=BaselineFeatures(
-        columns=("claim:claim_type",), entity_column="billing_npi", heuristic="provider_history:denial_rate_30d"
-    ),
-    threshold=Threshold(recall="0.80"),
-    labels=("pays", "denies"),
+    baselines=(Baseline.columns("claim:claim_type"), Baseline.heuristic("provider_history:denial_rate_30d")),
+    task=Binary(labels=("pays", "denies"), threshold=Threshold(recall="0.80")),
 )
 """
 
@@ -35,7 +36,8 @@ def write(folder: Path, text: str, name: str = "denials") -> Path:
 def test_a_file_holds_one_model_of_its_name(tmp_path: Path):
     before = set(sys.modules)
     read = definition.load_model_definition(write(tmp_path, TEXT), "denials")
-    assert (read.name, read.subject, read.labels) == ("denials", "model:denials", ("pays", "denies"))
+    assert isinstance(read.task, Binary)
+    assert (read.name, read.subject, read.task.labels) == ("denials", "model:denials", ("pays", "denies"))
     # It left nothing behind: no module that another project would find, no bytecode in the project's folder.
     assert [name for name in set(sys.modules) - before if "denials" in name] == []
     assert [path.name for path in tmp_path.iterdir()] == ["denials.py"]
@@ -44,14 +46,15 @@ def test_a_file_holds_one_model_of_its_name(tmp_path: Path):
 def test_a_changed_file_is_read_as_it_stands(tmp_path: Path):
     definition.load_model_definition(write(tmp_path, TEXT), "denials")
     again = definition.load_model_definition(write(tmp_path, TEXT.replace('"0.80"', '"0.81"')), "denials")
-    assert again.threshold.recall == "0.81"
+    assert isinstance(again.task, Binary)
+    assert again.task.threshold.recall == "0.81"
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
         ("ModelDefinition(\n", "ModelDefinitoin(\n", r"denials\.py:3: NameError"),
-        ("import BaselineFeatures", "import BaselineFeature", r"denials\.py:1: ImportError"),
+        ("import Baseline,", "import Baselin,", r"denials\.py:1: ImportError"),
         ('labels=("pays", "denies"),', 'labels=("pays", "denies",', r"denials\.py:\d+: SyntaxError"),
         ('keys=("claim_id",)', "keys=(claim_id,)", r"denials\.py:7: NameError"),
         (
@@ -59,7 +62,7 @@ def test_a_changed_file_is_read_as_it_stands(tmp_path: Path):
             'key=("claim_id",)',
             r"denials\.py:3: ModelDefinition\.keys: Field required\n.*ModelDefinition\.key: Extra",
         ),
-        ('recall="0.80"', 'recall="most"', r"denials\.py:13: Threshold\.recall"),
+        ('recall="0.80"', 'recall="most"', r"denials\.py:11: Threshold\.recall"),
         (
             'name="denials"',
             'name="refusals"',
@@ -118,12 +121,26 @@ def test_an_unknown_feature_says_which_is_near(feature: str, fix: str):
     assert result.value.fix == fix
 
 
-@pytest.mark.parametrize(
-    "rule", [{}, {"recall": "0.8", "fixed": "0.5"}, {"true_positive_benefit": "3"}, {"recall": "1.2"}, {"fixed": "-1"}]
-)
-def test_a_threshold_has_exactly_one_rule(rule: dict[str, str]):
-    with pytest.raises(ValueError, match="Threshold"):
-        Threshold(**rule)
+def test_an_estimator_must_support_the_task():
+    class Narrow(LightGBM):
+        def supports(self, objective: ObjectiveKind) -> bool:
+            return objective == "regression"
+
+    with pytest.raises(ValueError, match="the estimator lightgbm does not support the task binary"):
+        model(estimator=Narrow())
+
+
+def test_a_task_must_have_the_whole_port():
+    with pytest.raises(ValueError, match="task"):
+        model(task="binary")
+    with pytest.raises(ValueError, match="estimator"):
+        model(estimator=object())
+
+
+def test_two_baselines_of_one_name_are_refused():
+    with pytest.raises(ValueError, match="two baselines have the same name"):
+        model(baselines=(Baseline.constant(), Baseline.heuristic("claim:charge_amount", name="constant")))
+    assert model(baselines=[]).entity_columns == ()
 
 
 def test_a_subgroup_is_a_feature():

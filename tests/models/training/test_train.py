@@ -6,11 +6,11 @@ import pyarrow as pa
 import pytest
 
 from tests.builders.recording_step import Died, FixedClock, RecordingStep
-from tests.builders.synthetic_world import MemoryRuns, World, candidate, model, views
+from tests.builders.synthetic_world import MemoryRuns, World, binary_task, candidate, model, views
 from tests.models.spec.test_artifact import Signer
 from wellspring.errors import CorruptedError, NotFound, Refused, Unavailable
 from wellspring.models.spec import artifact
-from wellspring.models.spec.definition import AcceptanceCriteria
+from wellspring.models.tasks.binary import BinaryCriteria
 from wellspring.models.training import train
 from wellspring.records.trust import Ref
 from wellspring.stores.objects.disk import DiskBlobStore, DiskContentStore
@@ -179,11 +179,13 @@ def test_target_leakage_is_refused_by_name_before_training(tmp_path: Path):
 
 def test_a_worse_candidate_is_refused_on_the_same_rows_and_stored(trained):
     project, live = trained
-    criteria = AcceptanceCriteria(
+    criteria = BinaryCriteria(
         auc=0.5, calibration_error=0.2, test_rows=500, test_positives=50, subgroup_auc=0.4, subgroup_calibration_gap=0.3
     )
     with pytest.raises(Refused, match="it is worse than the live model") as result:
-        project.train(live=live, features=("claim:claim_type", "claim:charge_amount"), acceptance_criteria=criteria)
+        project.train(
+            live=live, features=("claim:claim_type", "claim:charge_amount"), task=binary_task(acceptance=criteria)
+        )
     assert result.value.verdict is not None
     assert [reason.code for reason in result.value.verdict.reasons] == ["worse_than_live"]
     refused = project.step.entries[-1]
@@ -194,7 +196,7 @@ def test_a_worse_candidate_is_refused_on_the_same_rows_and_stored(trained):
 
 def test_an_inconclusive_candidate_is_refused(project: ProjectFixture):
     with pytest.raises(Refused, match="1,000,000 are required") as result:
-        project.train(acceptance_criteria=AcceptanceCriteria(auc=0.5, calibration_error=0.2, test_rows=1_000_000))
+        project.train(task=binary_task(acceptance=BinaryCriteria(auc=0.5, calibration_error=0.2, test_rows=1_000_000)))
     assert result.value.verdict is not None
     assert result.value.verdict.outcome == "inconclusive"
 

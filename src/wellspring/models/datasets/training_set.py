@@ -10,11 +10,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from wellspring.data.features.point_in_time import joined_column_name, point_in_time_join
 from wellspring.data.features.views import KNOWN_SINCE_COLUMN, SEQUENCE_COLUMN
 from wellspring.errors import ProjectError, Refused
+from wellspring.models.datasets.labels import (
+    encode_keys,
+    encode_labels,
+    find_present,
+    first_label_instants,
+    join_labels,
+    require_label_type,
+)
 from wellspring.models.spec.artifact import FeatureInput
 from wellspring.models.spec.definition import (
     FeatureUse,
@@ -39,9 +47,8 @@ if TYPE_CHECKING:
 MAX_CATEGORIES = 2000
 MAX_UNFIT_SHARE = 0.2
 """The largest share of excluded rows that training accepts, for each of the two causes of exclusion."""
-ASKED_AT_COLUMN, LABEL_COLUMN = "event_at", "label"
+ASKED_AT_COLUMN = "event_at"
 _MICROS_PER_DAY = 86_400_000_000
-_NEVER_MICROS = 2**63 - 1
 
 
 class TableReader(Protocol):
@@ -54,11 +61,11 @@ class TrainingSet(NamedTuple):
     """Joined rows in prediction-time order, with their labels and their split.
 
     features: those of the model. joined_features: these, and those of baselines, subgroups and the live model.
-    asked_at: the prediction time of each row, in microseconds. labels: valid for train and test rows only. train_rows,
-    test_rows: row positions, ascending. eligible_rows: count of rows in the test window, labeled or not. split_at: the
-    start of the test window, in microseconds; train labels were known before it. excluded_label_known: count of rows
-    excluded because their label was known at prediction time; excluded_after_build: because they are later than the
-    edition's build.
+    asked_at: the prediction time of each row, in microseconds. labels: encoded by the task, valid for train and test
+    rows only. classes: their names by number; empty for a regression. train_rows, test_rows: row positions, ascending.
+    eligible_rows: count of rows in the test window, labeled or not. split_at: the start of the test window, in
+    microseconds; train labels were known before it. excluded_label_known: count of rows excluded because their label
+    was known at prediction time; excluded_after_build: because they are later than the edition's build.
     """
 
     model: ModelDefinition
@@ -67,6 +74,7 @@ class TrainingSet(NamedTuple):
     rows: pa.Table
     asked_at: Array
     labels: Array
+    classes: tuple[str, ...]
     train_rows: Array
     test_rows: Array
     eligible_rows: int
@@ -146,8 +154,9 @@ def build_training_set(
     """Join a model's features, as known at prediction time, with labels, and split the rows by time.
 
     extra_features: more features (`view:feature`) to join, for comparisons on the same rows. Raises NotFound for a
-    missing feature, table or column; Refused, inconclusive, when train or test rows do not contain both classes, and
-    invalid when too many labels were known at prediction time or too many rows are later than the edition's build.
+    missing feature, table or column; ProjectError for labels that do not fit the task; Refused, inconclusive, when
+    train or test rows do not contain different labels, and invalid when too many labels were known at prediction time
+    or too many rows are later than the edition's build.
     """
     features = resolve_features(model, views)
     joined_features = {
@@ -170,7 +179,7 @@ def build_training_set(
     training_set = _split_by_time(
         model, features, joined_features, joined_rows, label_table, built_at=edition.known_since
     )
-    _require_both_classes(training_set)
+    _require_variety(training_set)
     return training_set
 
 
@@ -219,13 +228,11 @@ def _read_spine(model: ModelDefinition, views: FeatureViews, lake: TableReader, 
     """Read the spine: for each key the row that was known first; later rows are corrections of it."""
     import numpy as np
 
-    keys = dict.fromkeys(
-        (*model.keys, *(key for view in views.views for key in view.keys), model.baselines.entity_column)
-    )
+    keys = dict.fromkeys((*model.keys, *(key for view in views.views for key in view.keys), *model.entity_columns))
     spine_rows = lake.read_table(edition, model.spine, [*keys, KNOWN_SINCE_COLUMN, SEQUENCE_COLUMN]).sort_by(
         [(KNOWN_SINCE_COLUMN, "ascending"), (SEQUENCE_COLUMN, "ascending")]
     )
-    _, first_positions = np.unique(_encode_keys(spine_rows, model.keys), return_index=True)
+    _, first_positions = np.unique(encode_keys(spine_rows, model.keys), return_index=True)
     spine_rows = (
         spine_rows.take(np.sort(first_positions))
         .select([*keys, KNOWN_SINCE_COLUMN])
@@ -246,6 +253,7 @@ def _split_by_time(
 ) -> TrainingSet:
     """Split the rows by time, and give each row the label that its side may use. built_at: of the edition."""
     import numpy as np
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     asked_at = _to_micros(joined_rows.column(ASKED_AT_COLUMN))
@@ -274,12 +282,13 @@ def _split_by_time(
     label_table_at_split = label_table.filter(
         pc.less_equal(pc.cast(label_table.column(KNOWN_SINCE_COLUMN), "int64"), split_at)
     )
+    require_label_type(model, label_table)
     labels_at_split, newest_labels = (
-        _newest_labels(model, joined_rows, label_table_at_split),
-        _newest_labels(model, joined_rows, label_table),
+        join_labels(model, joined_rows, label_table_at_split, model.label.column, "descending"),
+        join_labels(model, joined_rows, label_table, model.label.column, "descending"),
     )
-    label_known = _first_label_instants(model, joined_rows, label_table) <= asked_at
-    trainable, testable = in_train_window & ~np.isnan(labels_at_split), in_test_window & ~np.isnan(newest_labels)
+    label_known = first_label_instants(model, joined_rows, label_table) <= asked_at
+    trainable, testable = in_train_window & find_present(labels_at_split), in_test_window & find_present(newest_labels)
     excluded_label_known = int((label_known & (trainable | testable)).sum())
     if excluded_label_known > MAX_UNFIT_SHARE * int((trainable | testable).sum()):
         message = (
@@ -289,7 +298,9 @@ def _split_by_time(
         fix = f"add rows to {model.spine} that were recorded before their {model.label.column} was known"
         raise _unfit_rows(model, "label_known", message, fix)
     train_rows, test_rows = np.flatnonzero(trainable & ~label_known), np.flatnonzero(testable & ~label_known)
-    labels = np.where(in_test_window, newest_labels, labels_at_split)
+    labels = encode_labels(
+        model, pc.if_else(pa.array(in_test_window), newest_labels, labels_at_split), train_rows, test_rows
+    )
     eligible_rows = int((in_test_window & ~label_known).sum())
     return TrainingSet(
         model,
@@ -297,7 +308,8 @@ def _split_by_time(
         joined_features,
         joined_rows,
         asked_at,
-        labels == 1.0,
+        labels.values,
+        labels.classes,
         train_rows,
         test_rows,
         eligible_rows,
@@ -307,66 +319,6 @@ def _split_by_time(
     )
 
 
-def _newest_labels(model: ModelDefinition, joined_rows: pa.Table, label_table: pa.Table) -> Array:
-    """Return the newest label of each row: 1, 0, or NaN without a label."""
-    import numpy as np
-    import pyarrow as pa
-
-    column_name = model.label.column
-    if not pa.types.is_boolean(label_table.schema.field(column_name).type):
-        label_type = label_table.schema.field(column_name).type
-        raise ProjectError(
-            f"{model.label.table}.{column_name} is {label_type}; a label must be a bool",
-            fix="cast it in the dbt model",
-        )
-    label_values: Any = (
-        _join_labels(model, joined_rows, label_table, column_name, "descending").cast(pa.float64()).combine_chunks()
-    )
-    return np.asarray(label_values.fill_null(math.nan).to_numpy(zero_copy_only=False), dtype=float)
-
-
-def _first_label_instants(model: ModelDefinition, joined_rows: pa.Table, label_table: pa.Table) -> Array:
-    """Return when the first label of each row was known, in microseconds; a far future instant without a label."""
-    import numpy as np
-    import pyarrow.compute as pc
-
-    instants = pc.cast(_join_labels(model, joined_rows, label_table, KNOWN_SINCE_COLUMN, "ascending"), "int64")
-    return np.asarray(pc.fill_null(instants, _NEVER_MICROS).combine_chunks())
-
-
-def _join_labels(
-    model: ModelDefinition,
-    joined_rows: pa.Table,
-    label_table: pa.Table,
-    column_name: str,
-    order: Literal["ascending", "descending"],
-) -> pa.ChunkedArray:
-    """Join one column of a row's label to each row: of the label that comes first in this order of known_since."""
-    import numpy as np
-    import pyarrow as pa
-
-    label_rows = label_table.sort_by([(KNOWN_SINCE_COLUMN, order), (SEQUENCE_COLUMN, order)])
-    _, first_positions = np.unique(_encode_keys(label_rows, model.keys), return_index=True)
-    label_rows = (
-        label_rows.take(first_positions).select([*model.keys, column_name]).rename_columns([*model.keys, LABEL_COLUMN])
-    )
-    rows = joined_rows.select(list(model.keys)).append_column("row", pa.array(range(joined_rows.num_rows), pa.int64()))
-    return rows.join(label_rows, keys=list(model.keys), join_type="left outer").sort_by("row").column(LABEL_COLUMN)
-
-
-def _encode_keys(table: pa.Table, keys: Sequence[str]) -> Array:
-    """Number the rows by key: equal keys get equal numbers."""
-    import numpy as np
-
-    codes = np.zeros(table.num_rows, dtype=np.int64)
-    for key in keys:
-        values: Any = table.column(key).combine_chunks()
-        dictionary = values.dictionary_encode("encode")
-        codes = codes * (len(dictionary.dictionary) + 1) + np.asarray(dictionary.indices)
-        _, codes = np.unique(codes, return_inverse=True)
-    return codes
-
-
 def _to_micros(column: pa.ChunkedArray) -> Array:
     import numpy as np
     import pyarrow.compute as pc
@@ -374,13 +326,11 @@ def _to_micros(column: pa.ChunkedArray) -> Array:
     return np.asarray(pc.cast(column, "int64").combine_chunks())
 
 
-def _require_both_classes(training_set: TrainingSet) -> None:
+def _require_variety(training_set: TrainingSet) -> None:
     for purpose, rows in (("train", training_set.train_rows), ("test", training_set.test_rows)):
-        class_count = len(set(training_set.labels[rows].tolist()))
-        if class_count < 2:
-            raise _insufficient_rows(
-                training_set.model, f"the {purpose} rows ({len(rows)}) do not contain both classes"
-            )
+        error = training_set.model.task.variety_error(training_set.labels[rows])
+        if error is not None:
+            raise _insufficient_rows(training_set.model, f"the {purpose} rows ({len(rows)}) {error}")
 
 
 def _insufficient_rows(model: ModelDefinition, message: str) -> Refused:

@@ -1,1 +1,1 @@
-"""Gradient boosting with LightGBM, and the search for its hyperparameters."""
+"""Estimators fit models and predict with them. Each is one file, found by entry point `wellspring.estimators`."""

@@ -1,22 +1,27 @@
-"""Search hyperparameters within a budget of trials (Optuna's TPE, one seed), evaluated on rows later in time."""
+"""Search LightGBM's hyperparameters within a budget of trials (Optuna's TPE, one seed), evaluated on later rows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from wellspring.models.estimators import lightgbm
-from wellspring.models.spec.definition import HyperparameterSearch
+from pydantic import Field
+
+from wellspring.models.estimators.port import Hyperparameters, TuningProgress
+from wellspring.records.record import Frozen
 
 if TYPE_CHECKING:
-    import numpy as np
     import optuna
 
-    Array = np.ndarray[Any, Any]
-
-Hyperparameters = dict[str, int | float]
-
-
+HyperparameterName = Literal[
+    "num_leaves", "max_depth", "learning_rate", "min_data_in_leaf", "min_gain_to_split", "feature_fraction",
+    "bagging_fraction", "bagging_freq", "lambda_l1", "lambda_l2", "cat_smooth", "cat_l2", "max_cat_threshold",
+    "min_data_per_group",
+]  # fmt: skip
+REPORT_INTERVAL = 20
+"""Rounds between two reports of the validation loss to the search."""
+LossReport = Callable[[int, float], None]
+"""Called with the round and the validation loss; it may raise to stop the trial."""
 _INTEGER_HYPERPARAMETERS = {
     "num_leaves",
     "min_data_in_leaf",
@@ -27,8 +32,28 @@ _INTEGER_HYPERPARAMETERS = {
 }
 
 
+class HyperparameterSearch(Frozen):
+    """The hyperparameter search. rows: the newest rows that a trial trains on (the final model uses all).
+
+    space: (low, high) or (low, high, "log") by LightGBM's name of a hyperparameter.
+    """
+
+    trials: int = Field(default=10, ge=1, le=500)
+    seed: int = Field(default=7, ge=0, lt=2**31)
+    rows: int = Field(default=12_000, ge=100)
+    rounds: int = Field(default=300, ge=10, le=5000)
+    space: dict[HyperparameterName, tuple[float, float] | tuple[float, float, Literal["log"]]] = {
+        "num_leaves": (4, 31),
+        "learning_rate": (0.04, 0.12, "log"),
+        "min_data_in_leaf": (20, 300, "log"),
+        "feature_fraction": (0.4, 1.0),
+        "lambda_l2": (0.1, 50.0, "log"),
+        "cat_smooth": (5.0, 100.0, "log"),
+    }
+
+
 class SearchResult(NamedTuple):
-    """The best hyperparameters. loss: log loss on the validation rows. pruned: count of trials stopped early."""
+    """The best hyperparameters. loss: on the validation rows. pruned: count of trials stopped early."""
 
     hyperparameters: Hyperparameters
     loss: float
@@ -37,17 +62,14 @@ class SearchResult(NamedTuple):
 
 
 def search_hyperparameters(
-    features: Array,
-    labels: Array,
-    validation: tuple[Array, Array],
-    *,
-    feature_names: Sequence[str],
-    categorical: Sequence[int],
+    measure_loss: Callable[[Hyperparameters, LossReport], float],
     search: HyperparameterSearch,
-    progress: Callable[[int, int], None],
+    *,
+    progress: TuningProgress,
 ) -> SearchResult:
-    """Search; the same rows and seed give the same result. features: in time order; validation: the rows after them."""
-    import numpy as np
+    """Search; the same losses and seed give the same result. measure_loss: fit one trial and return its loss."""
+    import math
+
     import optuna
 
     # Optuna logs each study to standard error, which belongs to the calling command.
@@ -55,37 +77,24 @@ def search_hyperparameters(
     study = optuna.create_study(
         direction="minimize",
         sampler=optuna.samplers.TPESampler(seed=search.seed, n_startup_trials=min(5, search.trials)),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=lightgbm.REPORT_INTERVAL),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=REPORT_INTERVAL),
     )
-    features, labels = features[-search.rows :], labels[-search.rows :]
 
-    def objective(trial: optuna.Trial) -> float:
-        hyperparameters = _suggest_hyperparameters(trial, search)
-
+    def run_trial(trial: optuna.Trial) -> float:
         def report_loss(round_: int, loss: float) -> None:
             trial.report(loss, round_)
             if trial.should_prune():
                 raise optuna.TrialPruned
 
-        booster = lightgbm.fit_booster(
-            features,
-            labels,
-            feature_names=feature_names,
-            categorical=categorical,
-            hyperparameters=hyperparameters,
-            rounds=search.rounds,
-            seed=search.seed,
-            validation=validation,
-            on_iteration=report_loss,
-        )
+        loss = measure_loss(_suggest_hyperparameters(trial, search), report_loss)
         progress(trial.number + 1, search.trials)
-        return float(next(iter(booster.best_score["validation"].values())))
+        return loss
 
-    study.optimize(objective, n_trials=search.trials)
+    study.optimize(run_trial, n_trials=search.trials)
     pruned = sum(trial.state is optuna.trial.TrialState.PRUNED for trial in study.trials)
     best = study.best_trial
     assert best.value is not None
-    assert np.isfinite(best.value)
+    assert math.isfinite(best.value)
     return SearchResult(dict(best.params), float(best.value), len(study.trials), pruned)
 
 

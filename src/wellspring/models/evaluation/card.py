@@ -4,30 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from wellspring.models.estimators.registry import find_estimator
 from wellspring.models.spec.artifact import InferenceSpec
 from wellspring.models.spec.definition import ModelDefinition
-from wellspring.records.models import Candidate, Estimate, SubgroupMetrics
+from wellspring.models.tasks.port import Task, title_of
+from wellspring.records.models import Candidate, Estimate, EvaluationReport, SubgroupMetrics
 from wellspring.records.record import format_instant
-
-_BASELINE_TITLES = {
-    "columns": "columns of the entity itself, without identifiers",
-    "columns_plus_entity": "these columns and the entity's token as a category",
-    "heuristic": "one heuristic feature alone, without training",
-}
 
 
 def write_model_card(
-    model: ModelDefinition, candidate: Candidate, spec: InferenceSpec, *, importance: Sequence[float]
+    model: ModelDefinition, candidate: Candidate, spec: InferenceSpec, *, importance: Sequence[float] | None
 ) -> str:
-    """Render the card. importance: one value per feature of the spec, in its order."""
-    report, split = candidate.scores, model.split
-    best = max(report.baselines.values(), key=lambda baseline: baseline.value, default=None)
-    lift = report.metrics["auc"].value - best.value if best is not None and "auc" in report.metrics else None
-    strongest = sorted(zip(importance, spec.features, strict=True), key=lambda item: (-item[0], item[1].name))
+    """Render the card. importance: one value per feature of the spec, in its order; None if it was not measured."""
+    report, split, task = candidate.scores, model.split, model.task
+    main_title, figures = title_of(task, task.main_metric), task.subgroup_figures
+    descriptions = {baseline.name: f"{baseline.name}: {baseline.description}" for baseline in model.baselines}
+    strongest = sorted(zip(importance or (), spec.features, strict=False), key=lambda item: (-item[0], item[1].name))
     parts = [
         f"# {model.name}: candidate {candidate.id}\n",
         f"{model.question}\n",
-        f"Predicts *{spec.labels[1]}* from a score of {spec.threshold} on, *{spec.labels[0]}* below it.\n",
+        f"{task.describe_rule(spec.decision_rule)}\n",
         "## Gate\n",
         f"**{candidate.verdict.outcome}**\n",
         *(f"- `{reason.code}`: {reason.message}" for reason in candidate.verdict.reasons),
@@ -38,21 +34,24 @@ def write_model_card(
         "independent.\n",
         *_render_table(
             ("metric", "value", "95 % interval"),
-            (_format_estimate(name, item) for name, item in report.metrics.items()),
+            (_format_estimate(title_of(task, name), item) for name, item in report.metrics.items()),
         ),
-        "\n## Baselines (AUC, same rows)\n",
+        f"\n## Baselines ({main_title}, same rows)\n",
         *_render_table(
             ("baseline", "value", "95 % interval"),
-            (_format_estimate(_BASELINE_TITLES.get(name, name), item) for name, item in report.baselines.items()),
+            (_format_estimate(descriptions.get(name, name), item) for name, item in report.baselines.items()),
         ),
-        f"\nAbove the best baseline: {lift:+.3f}.\n" if lift is not None else "",
+        _describe_lift(task, report),
         "## Subgroups\n",
         *(
             _render_table(
-                ("group", "rows", "AUC", "calibration gap", "flagged"), map(_format_subgroup, report.subgroups)
+                ("group", "rows", main_title, *(title_of(task, figure) for figure in figures)),
+                (_format_subgroup(task, subgroup) for subgroup in report.subgroups),
             )
         ),
-        "\n## Most important features\n",
+        "\n## Reasons\n",
+        f"{find_estimator(spec.estimator).attribution}.\n",
+        "\n## Most important features\n" if importance is not None else "",
         *(f"- {item.view}:{item.name}: {item.description}" for gain, item in strongest[:20] if gain > 0),
         "\n## Provenance\n",
         *_render_table(
@@ -66,7 +65,10 @@ def write_model_card(
                 ("code", candidate.code),
                 ("environment", candidate.environment),
                 *((contract.name, contract.digest or "") for contract in candidate.contracts),
-                ("size", f"{report.trees} trees, up to {report.leaves} leaves"),
+                ("commit", _format_commit(candidate)),
+                ("task", spec.task),
+                ("estimator", spec.estimator),
+                ("size", ", ".join(f"{value:,} {name}" for name, value in report.size.items())),
                 ("reasons of one prediction", f"{report.reason_microseconds:,.0f} microseconds"),
             ],
         ),
@@ -83,12 +85,31 @@ def _render_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[
 
 
 def _format_estimate(name: str, estimate: Estimate) -> tuple[str, str, str]:
-    return (name.replace("_", " "), f"{estimate.value:.4f}", f"{estimate.low:.4f} to {estimate.high:.4f}")
+    return (name, f"{estimate.value:.4f}", f"{estimate.low:.4f} to {estimate.high:.4f}")
 
 
-def _format_subgroup(subgroup: SubgroupMetrics) -> tuple[str, str, str, str, str]:
-    auc = "not measured" if subgroup.auc is None else f"{subgroup.auc.value:.3f}"
-    gap = "" if subgroup.calibration_gap is None else f"{subgroup.calibration_gap:+.3f}"
-    flagged = "" if subgroup.positive_share is None else f"{subgroup.positive_share:.1%}"
+def _describe_lift(task: Task, report: EvaluationReport) -> str:
+    """Say how much better the model is than its best baseline, in the main metric."""
+    values = [baseline.value for baseline in report.baselines.values()]
+    if not values or task.main_metric not in report.metrics:
+        return ""
+    value = report.metrics[task.main_metric].value
+    lift = value - max(values) if task.higher_is_better else min(values) - value
+    return f"\nAbove the best baseline: {lift:+.3f}.\n"
+
+
+def _format_commit(candidate: Candidate) -> str:
+    if not candidate.git_commit:
+        return "none: the project is not in a git repository"
+    return candidate.git_commit + (", with changed files" if candidate.git_dirty else "")
+
+
+def _format_subgroup(task: Task, subgroup: SubgroupMetrics) -> tuple[str, ...]:
+    main = subgroup.metrics.get(task.main_metric)
     size_note = "" if subgroup.enough_rows else " (too small to evaluate)"
-    return (f"{subgroup.column} = {subgroup.value}{size_note}", f"{subgroup.rows:,}", auc, gap, flagged)
+    return (
+        f"{subgroup.column} = {subgroup.value}{size_note}",
+        f"{subgroup.rows:,}",
+        "not measured" if main is None else f"{main.value:.3f}",
+        *(f"{subgroup.figures[figure]:+.3f}" if figure in subgroup.figures else "" for figure in task.subgroup_figures),
+    )

@@ -7,8 +7,16 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from wellspring.data.features.views import KNOWN_SINCE_COLUMN, SEQUENCE_COLUMN
-from wellspring.models.evaluation.metrics import PairedComparison
-from wellspring.models.spec.definition import AcceptanceCriteria, ModelDefinition, resolve_feature_dependencies
+from wellspring.models.metrics.intervals import PairedComparison
+from wellspring.models.spec.definition import ModelDefinition, resolve_feature_dependencies
+from wellspring.models.tasks.port import (
+    AcceptanceCriteria,
+    GateFinding,
+    Task,
+    failed_finding,
+    inconclusive_finding,
+    title_of,
+)
 from wellspring.records.features import FeatureViews
 from wellspring.records.models import EvaluationReport, SubgroupMetrics
 from wellspring.records.verdict import Reason, Verdict, VerdictOutcome
@@ -29,36 +37,29 @@ class ChampionComparison(NamedTuple):
     reason: str = ""
 
 
-class GateFinding(NamedTuple):
-    """One reason and its effect on the verdict; 'pass' for information only."""
-
-    outcome: VerdictOutcome
-    reason: Reason
-
-
 def check_candidate(
     subject: str,
     model: str,
     report: EvaluationReport,
-    criteria: AcceptanceCriteria,
+    task: Task,
     *,
-    positives: int,
     suspected_leaks: Mapping[str, str],
     champion: str | None,
     comparison: ChampionComparison | None,
 ) -> Verdict:
-    """Check a candidate against its acceptance criteria.
+    """Check a candidate against the acceptance criteria of its task.
 
-    positives: of the test rows. suspected_leaks: evidence by feature. champion: the candidate behind the live release,
-    None before the first; with a champion the comparison is required.
+    suspected_leaks: evidence by feature. champion: the candidate behind the live release, None before the first; with a
+    champion the comparison is required.
     """
     findings = [
         *_check_leaks(report, suspected_leaks),
-        *_check_evidence(report, criteria, positives),
-        *_check_metrics(report, criteria),
-        *_check_comparison(champion, comparison, criteria),
-        *(finding for group in report.subgroups for finding in _check_subgroup(group, criteria)),
-        *_check_budget(report, criteria),
+        *task.find_missing_evidence(report.test_rows, report.class_rows),
+        *_check_evidence(report, task),
+        *task.check_metrics(report),
+        *_check_comparison(champion, comparison, task),
+        *(finding for group in report.subgroups for finding in _check_subgroup(group, task)),
+        *_check_budget(report, task.acceptance),
     ]
     return _build_verdict(subject, model, findings)
 
@@ -81,7 +82,7 @@ def check_leakage(
     ]
     keys = {
         *model.keys,
-        model.baselines.entity_column,
+        *model.entity_columns,
         *(key for dependency in dependencies for key in dependency.view.keys),
     }
     tables = dict.fromkeys((*(dependency.view.table for dependency in dependencies), model.spine, model.label.table))
@@ -142,7 +143,7 @@ def _unaudited_finding(table: str) -> GateFinding:
         f"the leakage audit compared no rows of {table}: every row has the same recorded_at. Deliver recorded_at per "
         "row, or run `wellspring transform` again"
     )
-    return _inconclusive_finding("not_audited", message, 0)
+    return inconclusive_finding("not_audited", message, 0)
 
 
 def _target_leakage_finding(column: str, evidence: str) -> GateFinding:
@@ -150,47 +151,20 @@ def _target_leakage_finding(column: str, evidence: str) -> GateFinding:
     return GateFinding("fail", Reason(code="target_leakage", message=message, column=column))
 
 
-def _check_evidence(report: EvaluationReport, criteria: AcceptanceCriteria, positives: int) -> list[GateFinding]:
+def _check_evidence(report: EvaluationReport, task: Task) -> list[GateFinding]:
     findings: list[GateFinding] = []
-    if report.test_rows < criteria.test_rows:
-        message = f"it was evaluated on {report.test_rows:,} rows; {criteria.test_rows:,} are required"
-        findings.append(_inconclusive_finding("test_rows", message, report.test_rows))
-    if min(positives, report.test_rows - positives) < criteria.test_positives:
-        message = (
-            f"the test rows contain {positives:,} positives; {criteria.test_positives:,} of each class are required"
-        )
-        findings.append(_inconclusive_finding("test_positives", message, positives))
-    for name in ("auc", "brier", "calibration_error"):
-        metric = report.metrics.get(name)
+    for name in task.required_metrics:
+        metric, title = report.metrics.get(name), title_of(task, name)
         if metric is None:
-            findings.append(_inconclusive_finding("missing_metric", f"its {_metric_title(name)} was not measured"))
+            findings.append(inconclusive_finding("missing_metric", f"its {title} was not measured"))
         elif not all(math.isfinite(number) for number in (metric.value, metric.low, metric.high)):
             findings.append(
-                GateFinding(
-                    "invalid", Reason(code="invalid_metric", message=f"its {_metric_title(name)} is not a number")
-                )
+                GateFinding("invalid", Reason(code="invalid_metric", message=f"its {title} is not a number"))
             )
     return findings
 
 
-def _check_metrics(report: EvaluationReport, criteria: AcceptanceCriteria) -> list[GateFinding]:
-    findings: list[GateFinding] = []
-    auc, brier, error = (report.metrics.get(name) for name in ("auc", "brier", "calibration_error"))
-    if auc is not None and auc.low < criteria.auc:
-        message = f"its AUC is {auc.value:.3f}, low end {auc.low:.3f}; at least {criteria.auc:.3f} is required"
-        findings.append(GateFinding("fail", Reason(code="auc", message=message)))
-    if brier is not None and brier.value > criteria.brier:
-        message = f"its Brier score is {brier.value:.3f}; at most {criteria.brier:.3f} is allowed"
-        findings.append(GateFinding("fail", Reason(code="brier", message=message)))
-    if error is not None and error.value > criteria.calibration_error:
-        message = f"its calibration error is {error.value:.3f}; at most {criteria.calibration_error:.3f} is allowed"
-        findings.append(GateFinding("fail", Reason(code="calibration", message=message)))
-    return findings
-
-
-def _check_comparison(
-    champion: str | None, comparison: ChampionComparison | None, criteria: AcceptanceCriteria
-) -> list[GateFinding]:
+def _check_comparison(champion: str | None, comparison: ChampionComparison | None, task: Task) -> list[GateFinding]:
     if champion is None:
         return [GateFinding("pass", Reason(code="no_live_model", message="no release is live to compare it with"))]
     if comparison is None or comparison.comparison is None or comparison.champion != champion:
@@ -203,7 +177,9 @@ def _check_comparison(
         ]
     difference, p = comparison.comparison.difference, comparison.comparison.p
     span = f"{difference.low:+.3f} to {difference.high:+.3f}"
-    summary = f"AUC {difference.value:+.3f} ({span}) on the same {difference.rows:,} rows"
+    summary = (
+        f"{title_of(task, task.main_metric)} {difference.value:+.3f} ({span}) on the same {difference.rows:,} rows"
+    )
     if not math.isfinite(difference.low) or math.isnan(p):
         return [
             GateFinding(
@@ -214,72 +190,35 @@ def _check_comparison(
         return [
             GateFinding("fail", Reason(code="worse_than_live", message=f"it is worse than the live model: {summary}"))
         ]
-    if difference.low < -criteria.margin:
-        message = f"it is not shown to be within {criteria.margin:.3f} of what is live: {summary}"
-        return [_inconclusive_finding("margin", message)]
+    if difference.low < -task.acceptance.margin:
+        message = f"it is not shown to be within {task.acceptance.margin:.3f} of what is live: {summary}"
+        return [inconclusive_finding("margin", message)]
     return [GateFinding("pass", Reason(code="live_comparison", message=f"beside what is live: {summary}"))]
 
 
-def _check_subgroup(subgroup: SubgroupMetrics, criteria: AcceptanceCriteria) -> list[GateFinding]:
+def _check_subgroup(subgroup: SubgroupMetrics, task: Task) -> list[GateFinding]:
     name = f"{subgroup.column} = {subgroup.value}"
     if not subgroup.enough_rows:
         message = f"{name} has {subgroup.rows:,} rows and is not evaluated"
-        return [
-            GateFinding(
-                "pass", Reason(code="subgroup_too_small", message=message, column=subgroup.column, count=subgroup.rows)
-            )
-        ]
-    if subgroup.auc is None or subgroup.calibration_gap is None:
-        return [
-            _inconclusive_finding(
-                "subgroup_not_measured", f"{name} has enough rows but was not measured", subgroup.rows
-            )
-        ]
-    findings: list[GateFinding] = []
-    if not subgroup.auc.value >= criteria.subgroup_auc:
-        message = (
-            f"for {name} ({subgroup.rows:,} rows) its AUC is {subgroup.auc.value:.3f}; "
-            f"at least {criteria.subgroup_auc:.3f} is required"
-        )
-        findings.append(
-            GateFinding(
-                "fail", Reason(code="subgroup_auc", message=message, column=subgroup.column, count=subgroup.rows)
-            )
-        )
-    if not abs(subgroup.calibration_gap) <= criteria.subgroup_calibration_gap:
-        message = (
-            f"for {name} ({subgroup.rows:,} rows) its calibration gap is {subgroup.calibration_gap:+.3f}; "
-            f"at most {criteria.subgroup_calibration_gap:.3f} is allowed"
-        )
-        findings.append(
-            GateFinding(
-                "fail",
-                Reason(code="subgroup_calibration_gap", message=message, column=subgroup.column, count=subgroup.rows),
-            )
-        )
-    return findings
+        reason = Reason(code="subgroup_too_small", message=message, column=subgroup.column, count=subgroup.rows)
+        return [GateFinding("pass", reason)]
+    if task.main_metric not in subgroup.metrics or not set(task.subgroup_figures) <= subgroup.figures.keys():
+        message = f"{name} has enough rows but was not measured"
+        return [inconclusive_finding("subgroup_not_measured", message, subgroup.rows)]
+    return task.check_subgroup(subgroup)
 
 
 def _check_budget(report: EvaluationReport, criteria: AcceptanceCriteria) -> list[GateFinding]:
     findings: list[GateFinding] = []
-    if report.trees > criteria.trees or report.leaves > criteria.leaves:
-        message = (
-            f"it has {report.trees} trees of up to {report.leaves} leaves; the budget is {criteria.trees} trees of "
-            f"{criteria.leaves} leaves"
-        )
-        findings.append(GateFinding("fail", Reason(code="size", message=message)))
+    limited = {name: value for name, value in report.size.items() if name in criteria.size}
+    if any(value > criteria.size[name] for name, value in limited.items()):
+        size = ", ".join(f"{value} {name}" for name, value in limited.items())
+        budget = ", ".join(f"{criteria.size[name]} {name}" for name in limited)
+        findings.append(failed_finding("size", f"it has {size}; the budget is {budget}"))
     if not report.reason_microseconds <= criteria.reason_microseconds:
         message = (
             f"the reasons of one prediction took {report.reason_microseconds:,.0f} microseconds; "
             f"at most {criteria.reason_microseconds:,.0f} are allowed"
         )
-        findings.append(GateFinding("fail", Reason(code="reason_time", message=message)))
+        findings.append(failed_finding("reason_time", message))
     return findings
-
-
-def _inconclusive_finding(code: str, message: str, count: int | None = None) -> GateFinding:
-    return GateFinding("inconclusive", Reason(code=code, message=message, count=count))
-
-
-def _metric_title(name: str) -> str:
-    return {"auc": "AUC", "brier": "Brier score"}.get(name, name.replace("_", " "))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
-from decimal import Decimal, InvalidOperation
 from typing import NamedTuple, Protocol
 
 from pydantic import JsonValue
@@ -17,7 +16,9 @@ from wellspring.errors import CorruptedError, NotFound, Refused, Unavailable
 from wellspring.models.releases import history
 from wellspring.models.releases.store import ReleaseStore, check_release_digest
 from wellspring.models.spec.artifact import ModelArtifact, read_candidate
+from wellspring.models.tasks.registry import find_task
 from wellspring.models.tracking.mlflow import LiveVersion
+from wellspring.records.decisions import DecisionRule
 from wellspring.records.lake import Edition
 from wellspring.records.models import Candidate, Release
 from wellspring.records.observe import Recorder
@@ -68,34 +69,34 @@ def build_release(
     artifact: ModelArtifact,
     policy_digest: Digest,
     *,
-    threshold: str | None = None,
-    labels: tuple[str, str] | None = None,
+    decision_rule: DecisionRule | None = None,
 ) -> Release:
     """Build a release that can be proposed. policy_digest: of the project's policies.
 
-    threshold, labels: default to the model's own. Its known_since is that of the candidate. Raises Refused.
+    decision_rule: the model's own unless given. Its known_since is that of the candidate. Raises Refused.
     """
     if artifact.digest != candidate.artifact or artifact.spec.model != candidate.model:
         raise Refused(
             f"{candidate.subject} was evaluated with another artifact", fix="use the candidate's own artifact"
         )
-    chosen_threshold = threshold if threshold is not None else artifact.spec.threshold
+    chosen_rule = decision_rule if decision_rule is not None else artifact.spec.decision_rule
     try:
-        in_range = 0 < Decimal(chosen_threshold) < 1
-    except InvalidOperation:
-        in_range = False
-    if not in_range:
-        raise Refused("the threshold must be a decimal between 0 and 1", fix="write it as 0.25")
+        find_task(artifact.spec.task).load_decoder(artifact.spec.calibration, chosen_rule)
+    except ValueError:
+        raise Refused(
+            f"the decision rule is not valid for a model of the task {artifact.spec.task}",
+            fix="for a binary task the threshold is a decimal between 0 and 1, such as 0.25",
+        ) from None
     draft = Release(
         id="",
         digest="",
         model=candidate.model,
+        task=artifact.spec.task,
         candidate=candidate.id,
         artifact=artifact.digest,
         views=candidate.views,
         preprocessing=hashlib.sha256(artifact.spec.encode()).hexdigest(),
-        threshold=chosen_threshold,
-        labels=labels or artifact.spec.labels,
+        decision_rule=chosen_rule,
         edition=candidate.edition,
         policy=policy_digest,
         tenant=candidate.tenant,

@@ -1,7 +1,8 @@
-"""The files of a trained model: LightGBM's text and one JSON file, listed in a signed manifest.
+"""The files of a trained model: the file of its estimator and one JSON file, listed in a signed manifest.
 
 A manifest is a signed note (C2SP) with one line `SHA256 NAME` per file; the artifact's digest is the SHA-256 of that
-text. Only these two file names are ever opened: a pickle would run code when it is read.
+text. Only `model.json` and the file names of registered estimators are ever opened: a pickle would run code when it is
+read.
 """
 
 from __future__ import annotations
@@ -12,17 +13,21 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 from wellspring.errors import CorruptedError, NotFound, Refused
+from wellspring.models.estimators.port import FittedModel
+from wellspring.models.estimators.registry import find_estimator, list_model_files
+from wellspring.models.tasks.port import Decoder
+from wellspring.models.tasks.registry import find_task
+from wellspring.records.decisions import DecisionRule
 from wellspring.records.models import Candidate
 from wellspring.records.record import Digest, Frozen
 from wellspring.stores.objects.port import ContentStore, NamedBlobStore
 from wellspring.trust.keys.port import LogSigner
 from wellspring_verify import canonical, notes
 
-BOOSTER_FILE, SPEC_FILE = "model.lgb", "model.json"
-ARTIFACT_FILES = (SPEC_FILE, BOOSTER_FILE)
+SPEC_FILE = "model.json"
 FeatureScalar = int | float | bool | str | None
 
 
@@ -44,31 +49,19 @@ class FeatureInput(Frozen):
         return float(value)
 
 
-class PlattCalibration(Frozen):
-    """Map the booster's raw score to a probability: 1 / (1 + exp(-(a * raw + b))). a, b: float.hex()."""
-
-    kind: Literal["platt"] = "platt"
-    a: str
-    b: str
-
-    def calibrate_score(self, raw_score: float) -> float:
-        """Calibrate one raw score; the same bits in every process of one machine."""
-        z = float.fromhex(self.a) * raw_score + float.fromhex(self.b)
-        if z >= 0:
-            return 1.0 / (1.0 + math.exp(-z))
-        exp_z = math.exp(z)
-        return exp_z / (1.0 + exp_z)
-
-
 class InferenceSpec(Frozen):
-    """The content of `model.json`: everything that a prediction needs besides the trees."""
+    """The content of `model.json`: everything that a prediction needs besides the estimator's file.
+
+    task, estimator: registered names. calibration: of the task's decoder. rounds: 0 if the estimator has none.
+    """
 
     format: Literal[1] = 1
     model: str
+    task: str
+    estimator: str
     features: tuple[FeatureInput, ...]
-    calibration: PlattCalibration
-    threshold: str
-    labels: tuple[str, str]
+    calibration: dict[str, JsonValue]
+    decision_rule: DecisionRule
     keys: dict[str, tuple[str, ...]]
     seed: int
     rounds: int
@@ -81,17 +74,27 @@ class InferenceSpec(Frozen):
         """Encode the features of one prediction, given by view and name, in the model's order."""
         return [feature.encode_value(values.get(feature.view, {}).get(feature.name)) for feature in self.features]
 
-    def label_for(self, score: float) -> str:
-        """Return the label of a calibrated score."""
-        return self.labels[1] if score >= float(self.threshold) else self.labels[0]
+    def load_decoder(self, decision_rule: DecisionRule | None = None) -> Decoder:
+        """Build the decoder, with another decision rule if one is given. Raises CorruptedError, ProjectError."""
+        try:
+            return find_task(self.task).load_decoder(self.calibration, decision_rule or self.decision_rule)
+        except ValueError:
+            raise CorruptedError(
+                f"the calibration or the decision rule of {self.model} is not one of the task {self.task}",
+                fix="train the model again; do not serve this one",
+            ) from None
 
 
 class ModelArtifact(NamedTuple):
-    """The verified files of one model. booster_text: LightGBM's text."""
+    """The verified files of one model. content: of the estimator's file."""
 
     digest: Digest
-    booster_text: str
+    content: bytes
     spec: InferenceSpec
+
+    def load_model(self) -> FittedModel:
+        """Load the estimator's file. Raises CorruptedError, Unavailable without its package, ProjectError."""
+        return find_estimator(self.spec.estimator).load_model(self.content)
 
 
 def decode_spec(content: bytes) -> InferenceSpec:
@@ -167,13 +170,13 @@ def read_artifact(
     """Read a model's files and verify them against the signed manifest. Raises as `verify_artifact`."""
     file_digests = verify_artifact(digest, paths=paths, key=key)
     spec = decode_spec(objects.get(file_digests[SPEC_FILE]))
-    try:
-        booster_text = objects.get(file_digests[BOOSTER_FILE]).decode("utf-8")
-    except UnicodeDecodeError:
+    file_name = find_estimator(spec.estimator).file_name
+    if file_name not in file_digests:
         raise CorruptedError(
-            f"{BOOSTER_FILE} of artifact {digest} is not text", fix="stop; train the model again"
-        ) from None
-    return ModelArtifact(digest, booster_text, spec)
+            f"artifact {digest} has no {file_name}, the file of its estimator {spec.estimator}",
+            fix="stop; train the model again",
+        )
+    return ModelArtifact(digest, objects.get(file_digests[file_name]), spec)
 
 
 def encode_candidate(candidate: Candidate) -> bytes:
@@ -227,17 +230,24 @@ def _render_manifest(file_digests: Mapping[str, Digest]) -> bytes:
 
 
 def _parse_manifest(manifest_text: bytes) -> dict[str, Digest]:
-    """Parse the lines of a manifest: exactly the two files of a model, each once."""
+    """Parse the lines of a manifest: exactly `model.json` and one file of an estimator."""
     lines = [line.split(" ", 1) for line in manifest_text.decode("utf-8", "replace").removesuffix("\n").split("\n")]
     names = [line[-1] for line in lines]
-    if unexpected := sorted(set(names) - set(ARTIFACT_FILES)):
+    model_files = list_model_files()
+    if unexpected := sorted(set(names) - {SPEC_FILE, *model_files}):
         raise Refused(
             f"an artifact lists {len(unexpected)} unknown files ({', '.join(unexpected)[:80]!r}); none was read",
-            fix=f"a model is {BOOSTER_FILE} and {SPEC_FILE}; pickles and other code are never opened",
+            fix=f"a model is {SPEC_FILE} and one of {', '.join(sorted(model_files))}; pickles and other code are never "
+            "opened",
         )
-    if tuple(names) != ARTIFACT_FILES or any(not re.fullmatch(r"[0-9a-f]{64}", line[0]) for line in lines):
+    if (
+        names != sorted(names)
+        or len(names) != 2
+        or names.count(SPEC_FILE) != 1
+        or any(not re.fullmatch(r"[0-9a-f]{64}", line[0]) for line in lines)
+    ):
         raise Refused(
-            f"an artifact's manifest does not list {SPEC_FILE} and {BOOSTER_FILE} once each",
+            f"an artifact's manifest does not list {SPEC_FILE} and one file of an estimator",
             fix="train the model again",
         )
     return {line[1]: line[0] for line in lines}

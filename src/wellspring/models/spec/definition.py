@@ -4,35 +4,28 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, NamedTuple, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, InstanceOf, model_validator
 
 from wellspring.data.features.point_in_time import joined_column_name
 from wellspring.data.transform.source_digest import is_source_file
 from wellspring.errors import NotFound, ProjectError, suggest_name
+from wellspring.models.estimators.lightgbm import LightGBM
+from wellspring.models.estimators.port import Estimator
+from wellspring.models.spec.baselines import Baseline
+from wellspring.models.spec.names import FeatureReference, Identifier
+from wellspring.models.tasks.port import Task
 from wellspring.project import Project
 from wellspring.records.features import FeatureSpec, FeatureViews, FeatureViewSpec
 from wellspring.records.record import Digest, Frozen
 from wellspring.runtime import user_module
 from wellspring_verify import canonical
 
-DecimalText = Annotated[str, Field(pattern=r"^\d{1,9}(\.\d{1,9})?$")]
-"""Decimal text, so that an approved value has exactly one spelling."""
-Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
-HyperparameterName = Literal[
-    "num_leaves", "max_depth", "learning_rate", "min_data_in_leaf", "min_gain_to_split", "feature_fraction",
-    "bagging_fraction", "bagging_freq", "lambda_l1", "lambda_l2", "cat_smooth", "cat_l2", "max_cat_threshold",
-    "min_data_per_group",
-]  # fmt: skip
-FeatureReference = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}:[a-z][a-z0-9_]{0,62}$")]
-"""`view:feature`."""
-
 
 class Label(Frozen):
-    """The label. table: has the model's keys, known_since and sequence; column: a bool."""
+    """The label. table: has the model's keys, known_since and sequence; column: of a type that the task accepts."""
 
     table: Identifier
     column: Identifier
@@ -51,48 +44,6 @@ class TimeSplit(Frozen):
     label_maturity_days: int = Field(default=30, ge=0)
 
 
-class HyperparameterSearch(Frozen):
-    """The hyperparameter search. rows: the newest rows that a trial trains on (the final model uses all).
-
-    space: (low, high) or (low, high, "log") by LightGBM's name of a hyperparameter.
-    """
-
-    trials: int = Field(default=10, ge=1, le=500)
-    seed: int = Field(default=7, ge=0, lt=2**31)
-    rows: int = Field(default=12_000, ge=100)
-    rounds: int = Field(default=300, ge=10, le=5000)
-    space: dict[HyperparameterName, tuple[float, float] | tuple[float, float, Literal["log"]]] = {
-        "num_leaves": (4, 31),
-        "learning_rate": (0.04, 0.12, "log"),
-        "min_data_in_leaf": (20, 300, "log"),
-        "feature_fraction": (0.4, 1.0),
-        "lambda_l2": (0.1, 50.0, "log"),
-        "cat_smooth": (5.0, 100.0, "log"),
-    }
-
-
-class AcceptanceCriteria(Frozen):
-    """The limits that a candidate must meet.
-
-    auc: for the low end of its 95 % interval. margin: how much worse than the live model it may be (AUC).
-    subgroup_auc, subgroup_calibration_gap: for each subgroup that is large enough. trees, leaves, reason_microseconds:
-    the budget for the reasons of one prediction.
-    """
-
-    auc: float = Field(default=0.6, ge=0, le=1)
-    brier: float = Field(default=0.25, ge=0, le=1)
-    calibration_error: float = Field(default=0.03, ge=0, le=1)
-    calibration_bins: int = Field(default=10, ge=2, le=100)
-    margin: float = Field(default=0.01, ge=0, le=1)
-    test_rows: int = Field(default=1000, ge=1)
-    test_positives: int = Field(default=100, ge=1)
-    subgroup_auc: float = Field(default=0.55, ge=0, le=1)
-    subgroup_calibration_gap: float = Field(default=0.06, ge=0, le=1)
-    trees: int = Field(default=300, ge=1)
-    leaves: int = Field(default=31, ge=2)
-    reason_microseconds: float = Field(default=20_000, gt=0)
-
-
 class Subgroup(Frozen):
     """A feature whose values define subgroups. min_rows: smaller subgroups are reported, not evaluated."""
 
@@ -100,45 +51,11 @@ class Subgroup(Frozen):
     min_rows: int = Field(default=300, ge=1)
 
 
-class Threshold(Frozen):
-    """The score from which the second label is predicted; exactly one rule.
-
-    recall: the highest score with at least this recall. true_positive_benefit and false_positive_cost: the score with
-    the highest expected value. fixed: this score.
-    """
-
-    recall: DecimalText | None = None
-    true_positive_benefit: DecimalText | None = None
-    false_positive_cost: DecimalText | None = None
-    fixed: DecimalText | None = None
-
-    @model_validator(mode="after")
-    def _check_single_rule(self) -> Self:
-        rules = [self.recall is not None, self.true_positive_benefit is not None, self.fixed is not None]
-        if sum(rules) != 1 or (self.true_positive_benefit is None) != (self.false_positive_cost is None):
-            raise ValueError("give recall, or fixed, or true_positive_benefit together with false_positive_cost")
-        if any(Decimal(share) > 1 for share in (self.recall, self.fixed) if share is not None):
-            raise ValueError("recall and fixed must be between 0 and 1")
-        return self
-
-
-class BaselineFeatures(Frozen):
-    """The baselines that each evaluation measures.
-
-    columns: features of the entity itself, without identifiers. entity_column: a token column of the spine, added to
-    them as a category. heuristic: a feature that is a prediction by itself.
-    """
-
-    columns: tuple[FeatureReference, ...] = Field(min_length=1)
-    entity_column: Identifier
-    heuristic: FeatureReference
-
-
 class ModelDefinition(Frozen):
     """A model, in one file `models/NAME.py`.
 
     spine: the table of the entities to predict for, one row per key; a row's known_since is its prediction time.
-    features: `view:feature`, or `view:*`. labels: predicted below the threshold, and from it on.
+    features: `view:feature`, or `view:*`. task: what is predicted. estimator: what fits it.
     """
 
     name: Identifier
@@ -147,17 +64,29 @@ class ModelDefinition(Frozen):
     keys: tuple[Identifier, ...] = Field(min_length=1)
     spine: Identifier
     features: tuple[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*:([a-z][a-z0-9_]*|\*)$")], ...] = Field(min_length=1)
-    baselines: BaselineFeatures
-    threshold: Threshold
-    labels: tuple[str, str]
+    task: InstanceOf[Task]
+    estimator: InstanceOf[Estimator] = LightGBM()
+    baselines: tuple[Baseline, ...] = (Baseline.constant(),)
     split: TimeSplit = TimeSplit()
-    search: HyperparameterSearch = HyperparameterSearch()
-    acceptance_criteria: AcceptanceCriteria = AcceptanceCriteria()
     subgroups: tuple[Subgroup, ...] = ()
+
+    @model_validator(mode="after")
+    def _check_parts_fit(self) -> Self:
+        if not self.estimator.supports(self.task.objective_kind):
+            raise ValueError(f"the estimator {self.estimator.name} does not support the task {self.task.name}")
+        names = [baseline.name for baseline in self.baselines]
+        if len(set(names)) != len(names):
+            raise ValueError("two baselines have the same name: give each name=...")
+        return self
 
     @property
     def subject(self) -> str:
         return f"model:{self.name}"
+
+    @property
+    def entity_columns(self) -> tuple[str, ...]:
+        """Return the columns of the spine that baselines use as categories."""
+        return tuple(dict.fromkeys(baseline.entity for baseline in self.baselines if baseline.entity is not None))
 
 
 class FeatureUse(NamedTuple):
@@ -222,8 +151,7 @@ def resolve_features(model: ModelDefinition, views: FeatureViews) -> tuple[Featu
 def resolve_feature_dependencies(model: ModelDefinition, views: FeatureViews) -> tuple[FeatureUse, ...]:
     """List the features that an evaluation uses: those of the model, its baselines and its subgroups."""
     references = (
-        *model.baselines.columns,
-        model.baselines.heuristic,
+        *(feature for baseline in model.baselines for feature in baseline.features),
         *(subgroup.feature for subgroup in model.subgroups),
     )
     return tuple(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,6 +24,8 @@ PRODUCTION_ALIAS, STAGING_ALIAS = "production", "staging"
 RELEASE_TAG, APPROVED_BY_TAG = "ws.release", "ws.approved_by"
 TIMEOUT_SECONDS = 5
 """The timeout of one MLflow request, which is retried once."""
+_MAX_BATCH = 1000
+"""MLflow accepts at most so many metrics in one request."""
 _MLFLOW_ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -103,6 +105,20 @@ class MlflowRegistry:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
             client.log_artifacts(run, folder)
+
+    def log_curves(self, run: str, curves: Mapping[str, Sequence[float]], *, edition: Edition) -> None:
+        """Log metrics by iteration, such as the validation loss of each round."""
+        from mlflow.entities import Metric
+
+        timestamp_ms = int(edition.known_since.timestamp() * 1000)
+        metrics = [
+            Metric(name, value, timestamp_ms, iteration)
+            for name, values in curves.items()
+            for iteration, value in enumerate(values, start=1)
+        ]
+        with self._open_client("log the curves of a run") as client:
+            for start in range(0, len(metrics), _MAX_BATCH):
+                client.log_batch(run, metrics=metrics[start : start + _MAX_BATCH])
 
     def end_run(self, run: str, *, failed: bool = False) -> None:
         """End a run."""

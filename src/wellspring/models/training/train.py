@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, ItemsView, Mapping, Sequence
 from typing import NamedTuple, Protocol
+
+from pydantic import JsonValue
 
 from wellspring.errors import CorruptedError, Refused, Unavailable
 from wellspring.lake import editions
 from wellspring.models.datasets.training_set import TableReader, build_training_set
-from wellspring.models.estimators import lightgbm
-from wellspring.models.evaluation import card, evaluate, gate, plots
+from wellspring.models.evaluation import card, evaluate, gate
+from wellspring.models.metrics import plots
 from wellspring.models.spec import artifact, definition
 from wellspring.models.spec.definition import ModelDefinition
 from wellspring.models.tracking.mlflow import RunRecord
@@ -25,9 +27,13 @@ from wellspring.records.observe import Recorder
 from wellspring.records.record import Digest
 from wellspring.records.trust import Ref
 from wellspring.records.verdict import Verdict
+from wellspring.runtime.git import GitRevision
 from wellspring.stores.objects.port import ContentStore, NamedBlobStore
 from wellspring.trust.keys.port import LogSigner
 from wellspring_verify import canonical, notes
+
+_MAX_PARAM_LENGTH = 5000
+"""MLflow accepts at most 6,000 characters."""
 
 
 class ExperimentTracker(Protocol):
@@ -45,6 +51,8 @@ class ExperimentTracker(Protocol):
         tags: Mapping[str, str],
         files: Mapping[str, bytes],
     ) -> None: ...
+
+    def log_curves(self, run: str, curves: Mapping[str, Sequence[float]], *, edition: Edition) -> None: ...
 
     def end_run(self, run: str, *, failed: bool = False) -> None: ...
 
@@ -65,13 +73,14 @@ class TrainingInputs(NamedTuple):
     """The inputs of a training besides the data.
 
     source_digests: by source file. contracts: of the ingested data. leaked_columns: `table.column`, from the leakage
-    audit of the edition. audited_rows: rows that the audit compared, by table.
+    audit of the edition. audited_rows: rows that the audit compared, by table. revision: of the project's repository.
     """
 
     source_digests: Mapping[str, Digest]
     contracts: tuple[Ref, ...]
     leaked_columns: tuple[str, ...]
     audited_rows: Mapping[str, int]
+    revision: GitRevision = GitRevision()
 
 
 def train_candidate(
@@ -133,7 +142,7 @@ def train_candidate(
     environment_ref = Ref(name="environment:lock", digest=compute_environment_digest())
     input_refs = [edition_ref, *training_inputs.contracts, views_ref, code_ref, environment_ref]
     try:
-        with step("train", f"run:{run}", inputs=input_refs, facts={"model": model.name}) as act:
+        with step("train", f"run:{run}", inputs=input_refs, facts=_train_facts(model, training_inputs)) as act:
             trained_model = fit_model(training_set, inputs, progress=progress)
             progress("evaluate", 0, 1)
             evaluation = evaluate.evaluate_model(training_set, trained_model)
@@ -156,14 +165,15 @@ def train_candidate(
             comparison = (
                 None
                 if champion is None or champion_artifact is None
-                else evaluate.compare_to_champion(training_set, evaluation.probabilities, champion, champion_artifact)
+                else evaluate.compare_to_champion(
+                    training_set, trained_model, evaluation.scores, champion, champion_artifact
+                )
             )
             verdict = gate.check_candidate(
                 f"run:{run}",
                 model.name,
                 evaluation.report,
-                model.acceptance_criteria,
-                positives=evaluation.positives,
+                model.task,
                 suspected_leaks={},
                 champion=champion.id if champion is not None else None,
                 comparison=comparison,
@@ -171,6 +181,8 @@ def train_candidate(
             candidate = assign_candidate_id(
                 Candidate(
                     id="", tenant=edition.tenant, known_since=clock.now(), model=model.name, run=run,
+                    task=model.task.name, estimator=model.estimator.name,
+                    git_commit=training_inputs.revision.commit, git_dirty=training_inputs.revision.dirty,
                     edition=edition.id, artifact=artifact_digest, views=views.digest, code=code_ref.digest or "",
                     environment=environment_ref.digest or "", contracts=training_inputs.contracts,
                     scores=evaluation.report, verdict=verdict,
@@ -306,7 +318,7 @@ def _log_run(
     evaluation: evaluate.EvaluationResult,
 ) -> None:
     """Log the run in MLflow: digests, metrics and plots, but no row of data and no token."""
-    report, gains = candidate.scores, lightgbm.compute_importance(trained_model.booster)
+    report, gains = candidate.scores, trained_model.model.importance()
     names = [f"{feature.view}:{feature.name}" for feature in trained_model.spec.features]
     tracker.log_run(
         candidate.run,
@@ -314,10 +326,12 @@ def _log_run(
         params={
             "model": model.name,
             "edition": edition.id,
-            "seed": str(model.search.seed),
+            "task": model.task.name,
+            "estimator": model.estimator.name,
+            "seed": str(trained_model.spec.seed),
             "rounds": str(trained_model.spec.rounds),
-            "threshold": trained_model.spec.threshold,
-            "hyperparameters": json.dumps(trained_model.hyperparameters, sort_keys=True),
+            "decision_rule": trained_model.spec.decision_rule.model_dump_json()[:_MAX_PARAM_LENGTH],
+            "hyperparameters": json.dumps(trained_model.settings.hyperparameters, sort_keys=True),
             "code": json.dumps(dict(training_inputs.source_digests), sort_keys=True),
         },
         metrics=_flatten_metrics(
@@ -331,6 +345,8 @@ def _log_run(
             "ws.views": candidate.views,
             "ws.code": candidate.code,
             "ws.environment": candidate.environment,
+            "ws.git_commit": candidate.git_commit,
+            "ws.git_dirty": str(candidate.git_dirty).lower(),
             "ws.contracts": json.dumps(
                 {contract.name: contract.digest for contract in candidate.contracts}, sort_keys=True
             ),
@@ -339,17 +355,28 @@ def _log_run(
             **{f"model/{name}": content for name, content in trained_model.encode_files().items()},
             "evaluation.json": canonical.dumps_canonical(json.loads(artifact.encode_candidate(candidate))["scores"]),
             "card.md": card.write_model_card(model, candidate, trained_model.spec, importance=gains).encode(),
-            "plots/calibration.svg": plots.plot_calibration(
-                evaluation.probabilities, evaluation.labels, bins=model.acceptance_criteria.calibration_bins
-            ).encode(),
-            "plots/roc.svg": plots.plot_roc(evaluation.probabilities, evaluation.labels).encode(),
-            "plots/importance.svg": plots.plot_importance(names, gains).encode(),
+            **{f"plots/{name}.svg": plot.encode() for name, plot in _draw_plots(model, trained_model, evaluation)},
+            **({"plots/importance.svg": plots.plot_importance(names, gains).encode()} if gains is not None else {}),
         },
     )
+    tracker.log_curves(candidate.run, trained_model.curves, edition=edition)
     tracker.register_version(
         model.name, candidate.run, tags={"ws.candidate": candidate.id, "ws.artifact": candidate.artifact}
     )
     tracker.end_run(candidate.run)
+
+
+def _draw_plots(
+    model: ModelDefinition, trained_model: TrainedModel, evaluation: evaluate.EvaluationResult
+) -> ItemsView[str, str]:
+    return model.task.draw_plots(evaluation.scores, evaluation.labels, trained_model.decoder).items()
+
+
+def _train_facts(model: ModelDefinition, training_inputs: TrainingInputs) -> dict[str, JsonValue]:
+    facts: dict[str, JsonValue] = {"model": model.name, "task": model.task.name, "estimator": model.estimator.name}
+    if training_inputs.revision.commit:
+        facts |= {"git_commit": training_inputs.revision.commit, "git_dirty": training_inputs.revision.dirty}
+    return facts
 
 
 def _end_failed_run(tracker: ExperimentTracker, run: str, problem: BaseException) -> None:

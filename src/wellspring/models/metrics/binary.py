@@ -1,32 +1,20 @@
 """Metrics of a binary classifier with 95 % intervals. Pure functions.
 
-score: higher means more likely; labels: bool, same length. Rows are treated as independent: where one entity has many
-rows, the true intervals are somewhat wider.
+score: higher means more likely; labels: bool, same length.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from wellspring.models.metrics.intervals import NORMAL_95, PairedComparison, bootstrap_estimate
 from wellspring.records.models import Estimate
 
 if TYPE_CHECKING:
     import numpy as np
 
     Array = np.ndarray[Any, Any]
-
-NORMAL_95 = 1.959963984540054
-RESAMPLES = 200
-
-
-class PairedComparison(NamedTuple):
-    """Two AUCs on the same rows. difference: first minus second, 95 %. z, p: DeLong's test, two-sided."""
-
-    difference: Estimate
-    z: float
-    p: float
 
 
 def estimate_auc(score: Array, labels: Array) -> Estimate:
@@ -85,13 +73,13 @@ def estimate_average_precision(score: Array, labels: Array, *, seed: int) -> Est
         precision = np.divide(true_positives, flagged, out=np.zeros_like(true_positives), where=flagged > 0)
         return float((recall_steps * precision).sum() / true_positives[-1]) if true_positives[-1] else math.nan
 
-    return _bootstrap_estimate(measure, len(labels), seed)
+    return bootstrap_estimate(measure, len(labels), seed)
 
 
 def estimate_brier_score(probabilities: Array, labels: Array, *, seed: int) -> Estimate:
     """Measure the mean squared error of a probability; bootstrap interval."""
     error = (probabilities - labels) ** 2
-    return _bootstrap_estimate(lambda weights: float((weights * error).sum() / weights.sum()), len(labels), seed)
+    return bootstrap_estimate(lambda weights: float((weights * error).sum() / weights.sum()), len(labels), seed)
 
 
 def estimate_calibration_error(probabilities: Array, labels: Array, *, bins: int) -> Estimate:
@@ -124,16 +112,6 @@ def assign_bins(probabilities: Array, bins: int) -> Array:
     return np.searchsorted(edges, probabilities, side="right")
 
 
-def wilson_interval(successes: int, rows: int) -> Estimate:
-    """Measure a proportion with Wilson's 95 % interval; without rows it is 0 to 1."""
-    if rows == 0:
-        return Estimate(value=0.0, low=0.0, high=1.0, rows=0)
-    p, z2 = successes / rows, NORMAL_95**2
-    middle = (p + z2 / (2 * rows)) / (1 + z2 / rows)
-    spread = NORMAL_95 * math.sqrt(p * (1 - p) / rows + z2 / (4 * rows * rows)) / (1 + z2 / rows)
-    return Estimate(value=p, low=max(0.0, middle - spread), high=min(1.0, middle + spread), rows=rows)
-
-
 def _placements(score: Array, labels: Array) -> tuple[Array, Array]:
     """Return for each positive the share of negatives below it (ties half), for each negative of positives above it."""
     import numpy as np
@@ -158,14 +136,3 @@ def _midranks(values: Array) -> Array:
 def _variance(placements: Array) -> float:
     """Return the variance of the mean; 0 for a single row."""
     return float(placements.var(ddof=1) / len(placements)) if len(placements) > 1 else 0.0
-
-
-def _bootstrap_estimate(measure: Callable[[Array], float], rows: int, seed: int) -> Estimate:
-    """Measure once, and RESAMPLES times on resampled rows; the interval is the middle 95 %."""
-    import numpy as np
-
-    value = measure(np.ones(rows))
-    rng = np.random.default_rng(seed)
-    draws = [measure(rng.multinomial(rows, np.full(rows, 1 / rows)).astype(float)) for _ in range(RESAMPLES)]
-    low, high = np.nanpercentile(draws, [2.5, 97.5])
-    return Estimate(value=value, low=float(low), high=float(high), rows=rows)

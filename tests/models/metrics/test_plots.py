@@ -2,7 +2,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from wellspring.models.evaluation import plots
+from wellspring.models.metrics import plots
 
 OUTPUT = np.linspace(0.01, 0.6, 200)
 LABELS = np.random.default_rng(1).random(200) < OUTPUT

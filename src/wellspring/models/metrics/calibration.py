@@ -1,20 +1,32 @@
-"""Turn raw scores into probabilities, and choose the decision threshold. Pure functions."""
+"""Turn raw scores into probabilities. Pure functions."""
 
 from __future__ import annotations
 
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+import math
+from typing import TYPE_CHECKING, Any, Literal
 
-from wellspring.models.spec.artifact import PlattCalibration
-from wellspring.models.spec.definition import Threshold
+from wellspring.records.record import Frozen
 
 if TYPE_CHECKING:
     import numpy as np
 
     Array = np.ndarray[Any, Any]
 
-THRESHOLD_STEPS = 1000
-"""Thresholds are multiples of one thousandth: three digits that a person can read and approve."""
+
+class PlattCalibration(Frozen):
+    """Map a raw score to a probability: 1 / (1 + exp(-(a * raw + b))). a, b: float.hex()."""
+
+    kind: Literal["platt"] = "platt"
+    a: str
+    b: str
+
+    def calibrate_score(self, raw_score: float) -> float:
+        """Calibrate one raw score; the same bits in every process of one machine."""
+        z = float.fromhex(self.a) * raw_score + float.fromhex(self.b)
+        if z >= 0:
+            return 1.0 / (1.0 + math.exp(-z))
+        exp_z = math.exp(z)
+        return exp_z / (1.0 + exp_z)
 
 
 def fit_platt(raw_scores: Array, labels: Array) -> PlattCalibration:
@@ -46,29 +58,6 @@ def fit_platt(raw_scores: Array, labels: Array) -> PlattCalibration:
 def calibrate_scores(platt: PlattCalibration, raw_scores: Array) -> Array:
     """Calibrate many raw scores; `PlattCalibration.calibrate_score` does it for one."""
     return sigmoid(float.fromhex(platt.a) * raw_scores + float.fromhex(platt.b))
-
-
-def choose_threshold(rule: Threshold, probabilities: Array, labels: Array) -> str:
-    """Choose the threshold, as decimal text, by the rule, on rows that the booster was not trained on."""
-    import numpy as np
-
-    if rule.fixed is not None:
-        return rule.fixed
-    steps = np.arange(1, THRESHOLD_STEPS) / THRESHOLD_STEPS
-    positives, negatives = np.sort(probabilities[labels]), np.sort(probabilities[~labels])
-    true_positives = len(positives) - np.searchsorted(positives, steps, side="left")
-    false_positives = len(negatives) - np.searchsorted(negatives, steps, side="left")
-    if rule.recall is not None:
-        feasible = np.flatnonzero(true_positives >= float(rule.recall) * len(positives))
-        best = int(feasible[-1]) if len(feasible) else 0
-    else:
-        best = int(
-            np.argmax(
-                true_positives * float(rule.true_positive_benefit or 0)
-                - false_positives * float(rule.false_positive_cost or 0)
-            )
-        )
-    return str(Decimal(best + 1) / THRESHOLD_STEPS)
 
 
 def sigmoid(z: Array) -> Array:

@@ -3,7 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from wellspring.models.evaluation import metrics
+from wellspring.models.metrics import binary as metrics
+from wellspring.models.metrics import intervals
 
 
 def world(rows: int = 400, seed: int = 3, ties: bool = False):
@@ -103,9 +104,9 @@ def test_a_bootstrap_has_one_seed_and_holds_the_value():
 
 
 def test_a_share_has_wilsons_interval():
-    matches = metrics.wilson_interval(8, 10)
+    matches = intervals.wilson_interval(8, 10)
     assert (round(matches.low, 4), round(matches.high, 4)) == (0.4902, 0.9433)
-    assert metrics.wilson_interval(0, 0).high == 1.0
+    assert intervals.wilson_interval(0, 0).high == 1.0
 
 
 def test_bins_hold_as_many_rows_each_and_equal_scores_share_one():

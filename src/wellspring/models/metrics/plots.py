@@ -1,4 +1,4 @@
-"""Three plots of a model as SVG text, without a plotting library; the same scores give the same bytes."""
+"""Plots of models as SVG text, without a plotting library; the same scores give the same bytes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
-from wellspring.models.evaluation import metrics
+from wellspring.models.metrics import binary
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,7 +19,7 @@ _INK, _SOFT, _LINE = "#1f2933", "#9aa5b1", "#0b6e99"
 
 def plot_calibration(probabilities: Array, labels: Array, *, bins: int) -> str:
     """Draw predicted (x) against observed (y) frequency, one point per equal-count bin."""
-    bin_numbers = metrics.assign_bins(probabilities, bins)
+    bin_numbers = binary.assign_bins(probabilities, bins)
     points = [
         (float(probabilities[bin_numbers == bin_number].mean()), float(labels[bin_numbers == bin_number].mean()))
         for bin_number in sorted(set(bin_numbers.tolist()))

@@ -1,0 +1,1 @@
+"""Metrics of models with 95 % intervals, calibration, and plots. Pure functions."""

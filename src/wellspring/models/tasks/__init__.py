@@ -1,0 +1,1 @@
+"""Tasks: what a model predicts. Each task has its labels, metrics, decision rule, criteria and card sections."""

@@ -1,0 +1,50 @@
+"""Samples of data for each task: raw outputs that a fair model would give, with labels, and a fitted decoder."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from wellspring.models.tasks.binary import Binary, BinaryCriteria
+from wellspring.models.tasks.port import Decoder, Task
+from wellspring.models.tasks.threshold import Threshold
+from wellspring.records.decisions import DecisionRule, MostLikelyRule
+
+ROWS = 3000
+
+
+class TaskSample(NamedTuple):
+    """A task with raw outputs and labels. foreign_rule: a decision rule that this task does not have."""
+
+    task: Task
+    label_type: pa.DataType
+    other_type: pa.DataType
+    label_values: list[Any]
+    raw: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    decoder: Decoder
+    heuristic_values: np.ndarray
+    heuristic_categories: tuple[str, ...]
+    foreign_rule: DecisionRule
+
+
+def task_sample(task: type[Task]) -> TaskSample:
+    """Return the sample for a registered task; a task of a plugin gets that of its objective."""
+    return {"binary": _binary_sample}[task.objective_kind]()
+
+
+def _binary_sample() -> TaskSample:
+    rng = np.random.default_rng(11)
+    raw = rng.normal(0, 2, (ROWS, 1))
+    labels = rng.random(ROWS) < 1 / (1 + np.exp(-raw[:, 0]))
+    task = Binary(
+        labels=("no", "yes"), threshold=Threshold(recall="0.80"), acceptance=BinaryCriteria(calibration_error=0.05)
+    )
+    return TaskSample(
+        task, pa.bool_(), pa.string(), labels.tolist(), raw, labels, ("no", "yes"),
+        task.fit_decoder(raw, labels, ("no", "yes")), raw[:, 0] + rng.normal(size=ROWS), (),
+        MostLikelyRule(labels=("no", "yes")),
+    )  # fmt: skip
