@@ -15,11 +15,11 @@ def label_table(keys: list[str], values: list[bool]) -> pa.Table:
 
 
 def test_the_newest_or_the_first_label_is_joined_and_others_are_null():
-    known = label_table(["a", "b", "a"], [True, True, False])
-    assert labels.join_labels(model(), ROWS, known, "is_denied", "descending").to_pylist() == [False, True, None]
-    assert labels.join_labels(model(), ROWS, known, "is_denied", "ascending").to_pylist() == [True, True, None]
+    rows = label_table(["a", "b", "a"], [True, True, False])
+    assert labels.join_labels(model(), ROWS, rows, "is_denied", "descending").to_pylist() == [False, True, None]
+    assert labels.join_labels(model(), ROWS, rows, "is_denied", "ascending").to_pylist() == [True, True, None]
     assert labels.find_present(pa.chunked_array([pa.array([True, None, False])])).tolist() == [True, False, True]
-    instants = labels.first_label_instants(model(), ROWS, known)
+    instants = labels.first_label_instants(model(), ROWS, rows)
     assert instants.tolist() == [int(START.timestamp() * 1e6)] * 2 + [2**63 - 1]
 
 
