@@ -6,7 +6,7 @@ from typing import cast
 
 from wellspring.errors import ProjectError
 from wellspring.models.tasks.port import Task
-from wellspring.runtime.plugins import list_plugins, load_plugin, require_attributes
+from wellspring.plugins import PluginRegistry
 
 GROUP = "wellspring.tasks"
 _ATTRIBUTES = ("name", "objective_kind", "main_metric", "required_metrics", "load_decoder", "check_metrics")
@@ -14,16 +14,20 @@ _ATTRIBUTES = ("name", "objective_kind", "main_metric", "required_metrics", "loa
 
 def list_tasks() -> tuple[str, ...]:
     """List the names of the registered tasks."""
-    return tuple(list_plugins(GROUP))
+    return tuple(_registry().names())
 
 
 def find_task(name: str) -> type[Task]:
     """Find a task class. Raises ProjectError if it is unknown, registered twice, or lacks a package."""
-    plugin = load_plugin(GROUP, name)
-    require_attributes(GROUP, name, plugin, _ATTRIBUTES)
-    task = cast("type[Task]", plugin)
-    if task.name != name:
+    task = _registry().load(name)
+    missing = [attribute for attribute in _ATTRIBUTES if not hasattr(task, attribute)]
+    if missing or vars(task).get("name") != name:
+        problem = f"lacks {', '.join(missing)}" if missing else "has another name than its entry point"
         raise ProjectError(
-            f"{GROUP} registers {name!r}, but the class is named {task.name!r}", fix="give both the same name"
+            f"the class of the task {name!r} {problem}", fix="correct its package, as in docs/extending.md"
         )
-    return task
+    return cast("type[Task]", task)
+
+
+def _registry() -> PluginRegistry[type]:
+    return PluginRegistry(GROUP, type, noun="task")

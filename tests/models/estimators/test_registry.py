@@ -1,0 +1,47 @@
+from pathlib import Path
+
+import pytest
+
+from tests.builders.plugins import write_package
+from wellspring.errors import ProjectError
+from wellspring.models.estimators.lightgbm import LightGBM
+from wellspring.models.estimators.registry import GROUP, find_estimator, list_estimators, list_model_files
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path
+
+
+def test_the_built_in_estimators_are_found_by_name():
+    assert "lightgbm" in list_estimators()
+    assert find_estimator("lightgbm") is LightGBM
+
+
+def test_an_unknown_estimator_suggests_the_nearest():
+    with pytest.raises(ProjectError, match="unknown estimator 'lightgmb'") as result:
+        find_estimator("lightgmb")
+    assert result.value.fix == "did you mean 'lightgbm'?"
+
+
+def test_a_estimator_of_two_packages_is_refused(installed: Path):
+    write_package(installed, "mine", {GROUP: {"lightgbm": "mine_estimators:LightGBM"}})
+    with pytest.raises(ProjectError, match="registered twice"):
+        find_estimator("lightgbm")
+
+
+def test_a_class_without_the_port_or_under_another_name_is_refused(installed: Path):
+    entries = {"fresh": "plugin_of_mine:Fresh", "second": "wellspring.models.estimators.lightgbm:LightGBM"}
+    write_package(installed, "mine", {GROUP: entries}, modules={"plugin_of_mine": "class Fresh:\n    name = 'fresh'\n"})
+    with pytest.raises(ProjectError, match="'fresh' lacks file_name, attribution"):
+        find_estimator("fresh")
+    with pytest.raises(ProjectError, match="'second' has another name than its entry point"):
+        find_estimator("second")
+
+
+def test_a_model_file_of_an_estimator_that_cannot_be_imported_is_unknown(installed: Path):
+    write_package(installed, "mine", {GROUP: {"fresh": "no_such_module:Fresh"}})
+    with pytest.raises(ProjectError, match="needs the package no_such_module"):
+        find_estimator("fresh")
+    assert "model.lgb" in list_model_files()
