@@ -30,17 +30,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks.machine import describe_machine, render_table, write_result
 from examples.health_plan import colleague, process
-from tests.builders import second_process
+from tests.builders import dbt_builds, second_process
 from wellspring.data.contracts import contract
 from wellspring.data.features import views as views_module
-from wellspring.data.transform import build as build_module
-from wellspring.data.transform.audit_instants import RECORDING_COLUMNS
-from wellspring.data.transform.dbt_process import BuildJob, SourceTable
-from wellspring.data.transform.leakage import compare_past
+from wellspring.data.transform.leakage import RECORDING_COLUMNS
 from wellspring.models.datasets.training_set import build_training_set
 from wellspring.models.evaluation import evaluate, gate
 from wellspring.models.spec import definition
 from wellspring.models.training import fit
+from wellspring.query.port import DbtSource
 from wellspring.records.clock import SystemClock
 from wellspring.records.lake import Edition
 from wellspring.records.record import format_instant
@@ -262,31 +260,20 @@ def build(history: process.History, folder: Path, dbt: Path, *, cuts: tuple[date
     contracts = {loaded.name: loaded for loaded in every}
     domains = {column.domain for column in contracts.values() for column in column.columns if column.domain}
     tokens = Tokenizer({domain: (1, hashlib.sha256(domain.encode()).digest()) for domain in domains})
-    sources: dict[str, SourceTable] = {}
+    sources: dict[str, DbtSource] = {}
     for name, rows in history.tables.items():
         path = folder / f"{name}.parquet"
         pq.write_table(_tokenize_table(rows, contracts[name].columns, tokens), path)
-        sources[name] = SourceTable(files=(str(path),), known_since_columns=RECORDING_COLUMNS)
+        sources[name] = dbt_builds.source(path, *RECORDING_COLUMNS)
     scratch = folder / "scratch"
-    scratch.mkdir()
-    result = tuple(map(format_instant, cuts))
-    build_result = build_module.run_in_child(
-        BuildJob(project_dir=str(dbt), scratch_dir=str(scratch), sources=sources, audit_instants=result)
-    )
+    instants = tuple(map(format_instant, cuts))
+    build_result = dbt_builds.run_build(dbt, scratch, sources, audit_instants=instants)
     if build_result.problems:
         raise RuntimeError("dbt: " + "; ".join(problem.message for problem in build_result.problems))
-    leaks: set[str] = set()
-    audited: dict[str, int] = {}
-    for number, cut in enumerate(result):
-        for item in build_result.tables:
-            if "known_since" in item.columns:
-                whole, past = (str(scratch / run / f"{item.name}.parquet") for run in ("full", f"audit-{number}"))
-                compared = compare_past(whole, past, audit_instant=cut, keys=item.keys)
-                leaks |= {f"{item.name}.{column}" for column in compared.leaks}
-                audited[item.name] = audited.get(item.name, 0) + compared.rows
+    report = dbt_builds.audit(build_result, scratch, instants)
     place = history.truth.column_names.index("claim_id")
     labels = history.truth.set_column(place, "claim_id", tokens.tokenize_column("claim", history.truth["claim_id"]))
-    return BuiltHistory(scratch, labels, tuple(sorted(leaks)), audited)
+    return BuiltHistory(scratch, labels, report.leaks, report.audited_rows)
 
 
 def _tokenize_table(rows: pa.Table, columns: Sequence[Any], tokens: Tokenizer) -> pa.Table:

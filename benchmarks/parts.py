@@ -14,12 +14,12 @@ from pydantic import JsonValue
 
 from benchmarks.machine import time_call
 from benchmarks.vendor import Vendor
+from tests.builders import lakes
 from wellspring.data.formats import csv
 from wellspring.data.intake import validation
 from wellspring.data.intake.originals import store_original
 from wellspring.lake import table_hash
-from wellspring.lake.iceberg import MAIN_BRANCH, Catalog
-from wellspring.lake.lake import Lake
+from wellspring.lake.port import MAIN_BRANCH
 from wellspring.lake.staging import SYSTEM_COLUMNS, add_system_columns, snapshot_properties, sort_rows
 from wellspring.lake.write_audit import audit_write
 from wellspring.records.clock import SystemClock
@@ -87,7 +87,7 @@ def measure_parts(vendor: Vendor, name: str, contract: DataContract, folder: Pat
     part("digest of the rows", lambda: table_hash.hash_rows(admitted.table))
     admission = AdmissionResult(original.drop, admitted.counts, admitted.table)
     part("transfer between processes", lambda: _send_over_socket(admission))
-    catalog = Catalog(folder / "lake")
+    catalog = lakes.open_catalog(folder / "lake")
     rows = add_system_columns(admitted.table, original.drop)
     table = catalog.prepare_table(contract.name, rows.schema)
     snapshot = part(
@@ -107,7 +107,7 @@ def measure_parts(vendor: Vendor, name: str, contract: DataContract, folder: Pat
     if not audit_verdict.passed:
         raise RuntimeError("the rows read back differ from those that were written")
     catalog.close()
-    lake = Lake(folder / "lake of editions", tenant=contract.tenant, clock=clock)
+    lake = lakes.open_lake(folder / "lake of editions", tenant=contract.tenant, clock=clock)
     staged = lake.stage_part(admission, contract, step=_SilentRecorder())
     part("publish the edition", lambda: lake.publish("clearinghouse", [staged], step=_SilentRecorder()))
     lake.close()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from wellspring.models.tracking.mlflow import MlflowRegistry
     from wellspring.models.training.train import ModelStore
     from wellspring.observe.recorder import StepRecorder
+    from wellspring.query.port import QueryEngine
     from wellspring.records.contracts import DataContract
     from wellspring.records.features import FeatureViews
     from wellspring.records.models import Release
@@ -60,6 +61,7 @@ class Platform:
     step: Recorder
     vault: IntakeService
     lake: Lake
+    query_engine: QueryEngine
     sequencer: Sequencer
     model_signer: LogSigner
     secrets: SecretStore
@@ -151,7 +153,7 @@ def open_ledger(project: Project, *, service: str = "worker", clock: Clock | Non
 @contextmanager
 def open_platform(project: Project, credential: Credential, *, clock: Clock | None = None) -> Iterator[Platform]:
     """Log in and open the worker's ports. Raises Unavailable when a server is down, Refused for an invalid login."""
-    from wellspring.lake.lake import Lake
+    from wellspring.query.registry import open_query_engine
     from wellspring.trust.identity.openbao import login_service
     from wellspring.trust.keys.openbao import OpenBaoSigner
     from wellspring.trust.ledger.sequencer import Sequencer
@@ -174,7 +176,7 @@ def open_platform(project: Project, credential: Credential, *, clock: Clock | No
             clock=ledger.clock,
             crash_point=ledger.step.crash_point,
         )
-        lake = Lake(project.lake_dir, tenant=project.tenant, clock=ledger.clock)
+        lake = open_lake(project, ledger.clock)
         stack.callback(lake.close)
         yield Platform(
             project=project,
@@ -183,6 +185,7 @@ def open_platform(project: Project, credential: Credential, *, clock: Clock | No
             step=ledger.step,
             vault=open_enclave_client(project),
             lake=lake,
+            query_engine=open_query_engine(project.query.engine, project.query.options),
             sequencer=sequencer,
             model_signer=OpenBaoSigner(session, "models"),
             secrets=OpenBaoSecretStore(session),
@@ -194,6 +197,20 @@ def open_enclave_client(project: Project) -> EnclaveClient:
     from wellspring.trust.vault.remote import EnclaveClient
 
     return EnclaveClient(project.socket_path("intake"))
+
+
+def open_lake(project: Project, clock: Clock) -> Lake:
+    """Open the project's lake; the first write creates its catalog. Raises ProjectError for an unknown catalog."""
+    from wellspring.lake.editions import EditionStore
+    from wellspring.lake.lake import Lake
+    from wellspring.lake.port import BUILT_NAMESPACE, LANDED_NAMESPACE
+    from wellspring.lake.registry import open_catalog
+
+    landed, built = (
+        open_catalog(project.lake.catalog, project.lake.options, project.lake_dir, namespace)
+        for namespace in (LANDED_NAMESPACE, BUILT_NAMESPACE)
+    )
+    return Lake(landed, built, EditionStore(project.lake_dir / "editions"), tenant=project.tenant, clock=clock)
 
 
 @contextmanager

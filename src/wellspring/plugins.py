@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from wellspring.errors import ProjectError, suggest_name
 
 Implementation = TypeVar("Implementation")
+Options = TypeVar("Options", bound=BaseModel)
 
 
 class PluginRegistry(Generic[Implementation]):
@@ -71,6 +74,20 @@ class PluginRegistry(Generic[Implementation]):
                 fix=f"see docs/extending.md, and correct the entry point in {self._group}",
             )
         return loaded
+
+
+def parse_options(section: str, settings: type[Options], options: Mapping[str, Any]) -> Options:
+    """Validate the options of an implementation. section: their table, for the error. Raises ProjectError."""
+    try:
+        return settings.model_validate(dict(options))
+    except ValidationError as exc:
+        error = exc.errors(include_url=False, include_input=False)[0]
+        name = ".".join(map(str, error["loc"]))
+        if error["type"] == "extra_forbidden":
+            message = f"unknown key {name!r} in [{section}]; {suggest_name(name, list(settings.model_fields))}"
+        else:
+            message = f"{name!r} in [{section}]: {error['msg']}"
+        raise ProjectError(message, fix="edit wellspring.toml") from None
 
 
 def _package_of(entry_point: EntryPoint) -> str:

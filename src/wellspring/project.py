@@ -17,7 +17,14 @@ from pydantic_core import PydanticCustomError
 from wellspring.errors import NotFound, ProjectError, Unavailable, suggest_name
 from wellspring.plugins import PluginRegistry
 from wellspring.records.record import Frozen, Instant
-from wellspring.settings import SOURCE_KINDS_GROUP, SettingsKind, SettingsSection, SourceSettings
+from wellspring.settings import (
+    SOURCE_KINDS_GROUP,
+    LakeSettings,
+    QuerySettings,
+    SettingsKind,
+    SettingsSection,
+    SourceSettings,
+)
 
 PROJECT_FILE = "wellspring.toml"
 RESERVED_NAMES = frozenset(
@@ -56,10 +63,7 @@ class DbtSettings(SettingsSection):
 
 
 class FeatureSettings(SettingsSection):
-    """[features]: the Feast definitions, relative to the project root; this table makes `up` start the online store.
-
-    online_store: name of an adapter, registered as an entry point of the group `wellspring.online_stores`.
-    """
+    """[features]: the Feast definitions, and the online store that `up` then starts (of `wellspring.online_stores`)."""
 
     definitions: Path = Path("features.py")
     online_store: str = "redis"
@@ -183,6 +187,8 @@ class Project(SettingsSection):
     sources: SourcesByName
     witness: WitnessSettings = WitnessSettings()
     servers: ServerBinaries = ServerBinaries()
+    lake: LakeSettings = LakeSettings()
+    query: QuerySettings = QuerySettings()
     dbt: DbtSettings | None = None
     features: FeatureSettings | None = None
     models: ModelSettings | None = None
@@ -358,6 +364,8 @@ def _valid_keys(key_path: list[str], values: Mapping[str, Any]) -> list[str]:
         "project": ProjectSection,
         "witness": WitnessSettings,
         "servers": ServerBinaries,
+        "lake": LakeSettings,
+        "query": QuerySettings,
         "dbt": DbtSettings,
         "features": FeatureSettings,
         "models": ModelSettings,

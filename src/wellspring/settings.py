@@ -1,9 +1,10 @@
-"""Base classes of the tables in wellspring.toml that more than one module defines: each kind of source has its own."""
+"""Tables of wellspring.toml that extension points read, and the base classes of settings that extensions define."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,6 +16,20 @@ class SettingsSection(BaseModel):
     """Base of the tables of wellspring.toml; an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class QuerySettings(SettingsSection):
+    """[query]: the query engine, an entry point of `wellspring.query_engines`, and settings of its own."""
+
+    engine: str = "duckdb"
+    options: dict[str, Any] = {}
+
+
+class LakeSettings(SettingsSection):
+    """[lake]: the catalog of the tables, an entry point of `wellspring.catalogs`, and settings of its own."""
+
+    catalog: str = "sqlite"
+    options: dict[str, Any] = {}
 
 
 class SourceSettings(SettingsSection):

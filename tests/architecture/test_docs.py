@@ -20,7 +20,7 @@ from tests.architecture import repository
 from wellspring import errors, project
 from wellspring.cli import cli
 from wellspring.data.sources import registry
-from wellspring.settings import SourceSettings
+from wellspring.settings import LakeSettings, QuerySettings, SourceSettings
 
 PAGES = [path for path in repository.files() if path.suffix == ".md" and "schemas" not in path.parts]
 PLANNED = "planned"
@@ -219,6 +219,8 @@ def test_the_defaults_of_the_project_file_are_the_documented_ones():
     tables = [
         *(("sources.NAME", kind) for kind in source_settings()),
         ("witness", project.WitnessSettings),
+        ("lake", LakeSettings),
+        ("query", QuerySettings),
         ("dbt", project.DbtSettings),
         ("features", project.FeatureSettings),
         ("models", project.ModelSettings),

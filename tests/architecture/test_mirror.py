@@ -37,9 +37,14 @@ def has_test(source: Path) -> bool:
 
 def has_suite(source: Path) -> bool:
     """Tell whether a file is an adapter whose port has a behaviour suite: `tests/ports/test_objects.py`."""
-    folder = source.parent.name
-    suites = (TESTS / "ports" / f"test_{name}.py" for name in (folder, folder.removesuffix("s")))
-    return (source.parent / "port.py").is_file() and any(suite.is_file() for suite in suites)
+    # The port is in the adapter's folder, or in the one above it: `lake/port.py`, `lake/iceberg/table.py`.
+    folders = [folder for folder in (source.parent, source.parent.parent) if (folder / "port.py").is_file()]
+    suites = (
+        TESTS / "ports" / f"test_{name}.py"
+        for folder in folders
+        for name in (folder.name, folder.name.removesuffix("s"))
+    )
+    return any(suite.is_file() for suite in suites)
 
 
 def needs_test(source: Path) -> bool:

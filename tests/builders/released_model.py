@@ -138,10 +138,7 @@ class Lake:
     def get_edition(self, edition_id: str | None = None) -> Edition | None:
         return self.built if edition_id is None else self.stored.get_edition(edition_id)
 
-    def table_files(self, edition: Edition, name: str) -> list[str]:
-        return []
-
-    def read_table(self, edition: Edition, name: str) -> pa.Table:
+    def open_table(self, edition: Edition, name: str) -> pa.Table:
         return self.tables[name]
 
     def row(self, view: FeatureViewSpec, key: tuple[str, ...]) -> FeatureRow | None:

@@ -9,12 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.builders import dbt_builds
 from tests.builders.shop import NEW_MODEL, NEW_MODEL_OF_SINGLE_ROWS, add_single_row_table, read_files
 from wellspring.cli import cli
 from wellspring.cli.context import run_command
-from wellspring.data.transform import build
-from wellspring.data.transform.dbt_process import BuildJob, SourceTable
-from wellspring.data.transform.leakage import compare_past
 from wellspring.models.spec import definition
 from wellspring.records.record import format_instant
 from wellspring.trust import policy
@@ -103,26 +101,18 @@ def test_sql_is_built_for_column_names_that_are_keywords(shop: Path, tmp_path: P
         }
     )  # fmt: skip
     pq.write_table(landed, tmp_path / "once.parquet")
-    (tmp_path / "scratch").mkdir()
-    source = SourceTable(files=(str(tmp_path / "once.parquet"),), known_since_columns=("recorded_at", "known_since"))
+    scratch, source = tmp_path / "scratch", dbt_builds.source(tmp_path / "once.parquet", "recorded_at", "known_since")
     cut = format_instant(day + timedelta(days=60))
-    job = BuildJob(
-        project_dir=str(shop / "dbt"),
-        scratch_dir=str(tmp_path / "scratch"),
-        sources={"once": source},
-        audit_instants=(cut,),
-    )
-    built = build.run_in_child(job)
+    built = dbt_builds.run_build(shop / "dbt", scratch, {"once": source}, audit_instants=[cut])
     assert built.problems == ()
     assert {table.name: table.rows for table in built.tables} == {
         "default_on_features": count,
         "default_on_label": count,
     }
-    for table in built.tables:
-        whole, past = (str(tmp_path / "scratch" / run / f"{table.name}.parquet") for run in ("full", "audit-0"))
-        compared = compare_past(whole, past, audit_instant=cut, keys=table.keys)
-        assert (compared.leaks, compared.rows > 50) == ([], True)
-    result = pq.read_table(tmp_path / "scratch/full/default_on_label.parquet").sort_by("known_since")
+    report = dbt_builds.audit(built, scratch, [cut])
+    assert report.leaks == ()
+    assert min(report.audited_rows.values()) > 50
+    result = dbt_builds.read_export(scratch, "default_on_label").sort_by("known_since")
     assert result["known_since"][0].as_py() == day + timedelta(days=5)
 
 

@@ -16,15 +16,17 @@ import yaml
 
 from examples.health_plan import process
 from tests.architecture import repository
+from tests.builders import dbt_builds
 from wellspring.data.transform import build
-from wellspring.data.transform.dbt_process import BuildJob, BuildResult, SourceTable
-from wellspring.data.transform.leakage import compare_past
+from wellspring.data.transform.dbt_process import BuildResult
+from wellspring.query.port import DbtSource
 from wellspring.records.record import format_instant
 
 pytestmark = pytest.mark.slow
 
 DBT = repository.ROOT / "examples" / "health_plan" / "dbt"
 CUTS = tuple(datetime(2026, month, 11, 15, tzinfo=UTC) for month in (6, 9))
+INSTANTS = tuple(map(format_instant, CUTS))
 Rows = list[dict[str, Any]]
 PEEKING = """
 select claim.claim_id, claim.recorded_at as known_since, claim.version::bigint as sequence,
@@ -62,7 +64,7 @@ class Built(NamedTuple):
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     folder = tmp_path_factory.mktemp("health_plan")
     history = process.history(500, 6000, 11, months=8)
-    sources: dict[str, SourceTable] = {}
+    sources: dict[str, DbtSource] = {}
     for name, table in history.tables.items():
         count = table.num_rows
         landed = {
@@ -75,21 +77,13 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
         for column, values in landed.items():
             table = table.append_column(column, values)
         pq.write_table(table, folder / f"{name}.parquet")
-        sources[name] = SourceTable(
-            files=(str(folder / f"{name}.parquet"),), known_since_columns=("recorded_at", "known_since")
-        )
+        sources[name] = dbt_builds.source(folder / f"{name}.parquet", "recorded_at", "known_since")
     project = shutil.copytree(DBT, folder / "dbt")
     (project / "models" / "peeking.sql").write_text(PEEKING)
     (project / "models" / "peeking.yml").write_text(PEEKING_YML)
     scratch = folder / "scratch"
-    scratch.mkdir()
-    job = BuildJob(
-        project_dir=str(project),
-        scratch_dir=str(scratch),
-        sources=sources,
-        audit_instants=tuple(map(format_instant, CUTS)),
-    )
-    return Built(history, build.run_in_child(job), scratch)
+    answer = dbt_builds.run_build(project, scratch, sources, audit_instants=INSTANTS)
+    return Built(history, answer, scratch)
 
 
 def test_it_builds_and_keeps_its_tests(built: Built):
@@ -99,18 +93,15 @@ def test_it_builds_and_keeps_its_tests(built: Built):
         "claim_features", "claim_label", "member_history", "peeking", "provider_history",
     }  # fmt: skip
     for table in built.answer.tables:
-        assert build._read_built_table(table, built.scratch).num_rows == table.rows > 0
+        rows = dbt_builds.read_export(built.scratch, table.name)
+        assert build._check_built_table(table, rows).num_rows == table.rows > 0
 
 
 def test_only_the_planted_peek_knew_the_future(built: Built):
-    matches: set[str] = set()
-    for number, cut in enumerate(CUTS):
-        for table in built.answer.tables:
-            whole, past = (str(built.scratch / run / f"{table.name}.parquet") for run in ("full", f"audit-{number}"))
-            compared = compare_past(whole, past, audit_instant=format_instant(cut), keys=table.keys)
-            assert compared.rows > 0
-            matches |= {f"{table.name}.{name}" for name in compared.leaks}
-    assert matches == {"peeking.ends_denied"}
+    report = dbt_builds.audit(built.answer, built.scratch, INSTANTS)
+    assert report.leaks == ("peeking.ends_denied",)
+    assert min(report.audited_rows.values()) > 0
+    assert set(report.audited_rows) == {table.name for table in built.answer.tables}
 
 
 def test_each_column_of_a_feature_table_says_in_a_line_what_it_means():

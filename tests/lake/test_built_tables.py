@@ -7,12 +7,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from tests.builders import drops
+from tests.builders import drops, lakes
 from tests.builders.recording_step import Died, FixedClock, RecordingStep
 from wellspring.errors import CorruptedError, NotFound
 from wellspring.lake import editions
 from wellspring.lake.built_tables import audited_rows, leaked_columns
-from wellspring.lake.iceberg import LakeTable
+from wellspring.lake.iceberg.table import IcebergTable
 from wellspring.lake.lake import Lake
 from wellspring.records.lake import Edition, TableSnapshot
 
@@ -32,7 +32,7 @@ def step() -> RecordingStep:
 
 @pytest.fixture
 def lake(tmp_path: Path, clock: FixedClock) -> Iterator[Lake]:
-    lake = Lake(tmp_path, tenant="acme", clock=clock)
+    lake = lakes.open_lake(tmp_path, clock=clock)
     yield lake
     lake.close()
 
@@ -80,7 +80,7 @@ def test_a_built_edition_holds_the_landed_tables_and_those_that_were_built(lake:
     assert lake.read_table(edition, "features").equals(rows())
     assert lake.read_table(edition, "labels", ["share"])["share"].to_pylist() == [0.5] * 3
     assert lake.read_table(edition, "medical_claim").num_rows == 3
-    assert len(lake.table_files(edition, "features")) == len(lake.table_files(edition, "medical_claim")) == 1
+    assert all(len(lakes.stored_files(lake.open_table(edition, name))) == 1 for name in ("features", "medical_claim"))
     with pytest.raises(NotFound, match="no table 'features'"):
         lake.read_table(base, "features")
 
@@ -94,7 +94,9 @@ def test_two_builds_share_no_row_and_each_edition_keeps_its_own(lake: Lake, step
     assert lake.read_table(two, "features").num_rows == 5
     assert lake.list_editions("built") == (two, item)
     assert lake.list_editions() == (base,)
-    assert not set(lake.table_files(item, "features")) & set(lake.table_files(two, "features"))
+    assert not set(lakes.stored_files(lake.open_table(item, "features"))) & set(
+        lakes.stored_files(lake.open_table(two, "features"))
+    )
 
 
 def test_a_table_takes_on_any_schema_and_older_editions_keep_theirs(lake: Lake, step: RecordingStep, clock: FixedClock):
@@ -140,12 +142,12 @@ def test_how_many_rows_were_audited_is_read_back_from_the_ledger(lake: Lake, ste
 
 def test_rows_read_back_otherwise_are_never_published(lake: Lake, step: RecordingStep, monkeypatch: pytest.MonkeyPatch):
     base = landed(lake, step)
-    added = LakeTable.rows_added_by
+    added = IcebergTable.rows_added_by
 
-    def changed(self: LakeTable, snapshot_id: int) -> pa.Table:
+    def changed(self: IcebergTable, snapshot_id: int) -> pa.Table:
         return added(self, snapshot_id).set_column(1, "share", [[0.5, 0.5, 0.25]])
 
-    monkeypatch.setattr(LakeTable, "rows_added_by", changed)
+    monkeypatch.setattr(IcebergTable, "rows_added_by", changed)
     with pytest.raises(CorruptedError, match="read back"):
         built(lake, base, step)
     assert lake.get_edition(level="built") is None
@@ -163,7 +165,7 @@ def test_after_a_crash_readers_see_the_old_edition_whole_or_the_new_one(
     with pytest.raises(Died):
         built(lake, base, step, rows(7))
     lake.close()
-    after = Lake(tmp_path, tenant="acme", clock=clock)
+    after = lakes.open_lake(tmp_path, clock=clock)
     observed = after.get_edition(level="built")
     assert observed is not None
     assert after.read_table(observed, "features").num_rows == after.read_table(observed, "labels").num_rows

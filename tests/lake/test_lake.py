@@ -6,10 +6,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from tests.builders import drops
+from tests.builders import drops, lakes
 from tests.builders.recording_step import Died, FixedClock, RecordingStep
 from wellspring.errors import CorruptedError, NotFound, Refused
-from wellspring.lake.iceberg import Catalog
 from wellspring.lake.lake import Lake
 from wellspring.records.lake import Edition
 from wellspring.records.verdict import Verdict
@@ -31,7 +30,7 @@ def step() -> RecordingStep:
 
 @pytest.fixture
 def lake(tmp_path: Path, clock: FixedClock) -> Iterator[Lake]:
-    lake = Lake(tmp_path, tenant="acme", clock=clock)
+    lake = lakes.open_lake(tmp_path, clock=clock)
     yield lake
     lake.close()
 
@@ -39,7 +38,7 @@ def lake(tmp_path: Path, clock: FixedClock) -> Iterator[Lake]:
 def again(lake: Lake, folder: Path) -> Lake:
     """Open the lake as the next process would."""
     lake.close()
-    return Lake(folder, tenant="acme", clock=lake.clock)
+    return lakes.open_lake(folder, clock=lake.clock)
 
 
 def claims(lake: Lake, edition: Edition | None) -> list[str]:
@@ -122,12 +121,12 @@ def test_an_edition_keeps_answering_the_same_rows_and_files(lake: Lake, step: Re
     first = lake.publish(
         SOURCE, [lake.stage_part(drops.intake("a", CLAIMS, drops.rows(3)), CLAIMS, step=step)], step=step
     )
-    files = lake.table_files(first, "medical_claim")
+    files = lakes.stored_files(lake.open_table(first, "medical_claim"))
     clock.pass_(hours=3)
     lake.publish(SOURCE, [lake.stage_part(drops.intake("b", CLAIMS, drops.rows(2)), CLAIMS, step=step)], step=step)
     assert lake.get_edition(first.id) == first
     assert len(claims(lake, first)) == 3
-    assert lake.table_files(first, "medical_claim") == files
+    assert lakes.stored_files(lake.open_table(first, "medical_claim")) == files
     assert all(Path(file).is_file() for file in files)
 
 
@@ -170,11 +169,11 @@ def test_rows_that_do_not_hash_to_what_the_enclave_said_never_wait(lake: Lake, s
 
 
 def test_what_the_audit_judges_is_what_the_disk_holds(lake: Lake, step: RecordingStep, monkeypatch: pytest.MonkeyPatch):
-    from wellspring.lake.iceberg import LakeTable
+    from wellspring.lake.iceberg.table import IcebergTable
 
-    write = LakeTable.append_rows
+    write = IcebergTable.append_rows
     monkeypatch.setattr(
-        LakeTable, "append_rows", lambda self, rows, base, marks: write(self, rows.slice(1), base, marks)
+        IcebergTable, "append_rows", lambda self, rows, base, marks: write(self, rows.slice(1), base, marks)
     )
     with pytest.raises(CorruptedError, match="row_count"):
         lake.stage_part(drops.intake("a", CLAIMS, drops.rows(3)), CLAIMS, step=step)
@@ -366,7 +365,7 @@ def test_waiting_rows_can_be_discarded_and_staged_again(lake: Lake, step: Record
 
 def test_rows_that_main_left_behind_are_forgotten_and_named(lake: Lake, step: RecordingStep, tmp_path: Path):
     lost = lake.stage_part(drops.intake("a", CLAIMS, drops.rows(2)), CLAIMS, step=step)
-    warehouse = Catalog(tmp_path)
+    warehouse = lakes.open_catalog(tmp_path)
     table = warehouse.load_table("medical_claim")
     table.iceberg.append(table.iceberg.scan().to_arrow())
     with pytest.raises(Refused, match=lost.drop):
@@ -381,7 +380,7 @@ def test_a_second_writer_is_unavailable(lake: Lake, step: RecordingStep, tmp_pat
     from wellspring.errors import Unavailable
 
     lake.stage_part(drops.intake("a", CLAIMS, drops.rows(2)), CLAIMS, step=step)
-    warehouse = Catalog(tmp_path)
+    warehouse = lakes.open_catalog(tmp_path)
     old = warehouse.load_table("medical_claim")
     lake.discard_parts(*lake.staged_parts(), step=step)
     with pytest.raises(Unavailable, match="another writer"):

@@ -5,7 +5,7 @@ import pytest
 
 from tests.builders import drops
 from wellspring.errors import Refused
-from wellspring.lake.iceberg import SnapshotInfo
+from wellspring.lake.port import Snapshot
 from wellspring.lake.staging import (
     SYSTEM_COLUMNS,
     add_system_columns,
@@ -21,7 +21,7 @@ CLAIMS = drops.contract()
 def test_what_a_snapshot_remembers_is_what_was_staged():
     intake = drops.intake("a", CLAIMS, drops.rows(3), part=2)
     staged = staged_part_from_snapshot(
-        "medical_claim", SnapshotInfo(7, snapshot_properties(intake, CLAIMS), 9), published=True
+        "medical_claim", Snapshot(7, snapshot_properties(intake, CLAIMS), 9), published=True
     )
     assert (staged.drop, staged.replay_number, staged.rows, staged.rows_digest) == (
         intake.drop.id,

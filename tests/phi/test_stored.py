@@ -9,11 +9,10 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pytest
 
+from tests.builders import dbt_builds
 from tests.builders import dbt_projects as built
 from tests.phi.search import search
 from tests.phi.test_search import PEOPLE, ZQURO, line
-from wellspring.data.transform import build
-from wellspring.data.transform.dbt_process import BuildJob, SourceTable
 
 pytestmark = pytest.mark.slow
 
@@ -87,15 +86,13 @@ def test_a_person_in_the_input_of_dbt_is_found_in_its_build_files(tmp_path: Path
     column = rows.schema.get_field_index("person")
     file = built.written(rows.set_column(column, "person", people), tmp_path / "visit.parquet")
     scratch = tmp_path / "scratch"
-    scratch.mkdir()
     files = {
         "visits.sql": built.VISITS,
         "visits.yml": built.FEATURES,
         "named.sql": f"select '{ZQURO.ssn}' as asked_for",
     }
     project = built.project(tmp_path / "dbt", files)
-    sources = {"visit": SourceTable(files=(file,), known_since_columns=("recorded_at",))}
-    build.run_in_child(BuildJob(project_dir=str(project), scratch_dir=str(scratch), sources=sources, audit_instants=()))
+    dbt_builds.run_build(project, scratch, {"visit": dbt_builds.source(file)})
     hits = search([scratch], PEOPLE)
     assert {hit.person for hit in hits} == {1}
     matches = {Path(hit.path).relative_to(scratch).parts[0] for hit in hits}

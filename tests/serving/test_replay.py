@@ -11,6 +11,7 @@ import pytest
 
 from tests.builders.released_model import Released, claim
 from wellspring.errors import CorruptedError, NotFound
+from wellspring.query.registry import open_query_engine
 from wellspring.serving.replay import PredictionReplayer
 from wellspring.trust.identity.port import Principal
 
@@ -27,6 +28,7 @@ def replayer(project: Released) -> PredictionReplayer:
     return PredictionReplayer(
         index=project.books,
         lake=lake,
+        engine=open_query_engine("duckdb", {}),
         release_store=project.releases,
         load_scorer=project.load,
         views_by_digest=project.kept_views,

@@ -34,6 +34,7 @@ class ProjectFixture:
         self.project = SimpleNamespace(source_paths={"policies": folder / "policies"}, lake_dir=folder / "lake")
         self.ledger = SimpleNamespace(index=self)
         self.step, self.lake = world.step, world.lake
+        self.query_engine = "engine"
         self.sequencer = SimpleNamespace(integrate=self.integrate)
         self.list_entries = world.books.list_entries
         self.list_open_intents = world.step.open_intents
@@ -251,4 +252,4 @@ def test_answers_are_given_again_with_what_they_were_given_with(
     assert result == ["prediction:1"]
     assert observed["views_by_digest"](project.world.views.digest) == project.world.views
     assert observed["load_scorer"](built).artifact_digest == built.artifact
-    assert observed["lake"] is project.lake
+    assert (observed["lake"], observed["engine"]) == (project.lake, "engine")

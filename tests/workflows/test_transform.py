@@ -41,6 +41,7 @@ class ProjectFixture:
         self.unfinished: list[str] = []
         self.landed: Edition | None = LANDED
         self.step = RecordingStep(die_at=die_at)
+        self.query_engine = "engine"
         self.lake = SimpleNamespace(get_edition=lambda level="landed": self.landed if level == "landed" else None)
         self.sequencer = SimpleNamespace(integrate=lambda: self.did.append("integrate"))
         self.ledger: Any = SimpleNamespace(index=SimpleNamespace(list_entries=self.list_entries))
@@ -60,8 +61,8 @@ class ProjectFixture:
         self.did.append("features")
         return synthetic_world.views()
 
-    def build(self, lake: Any, project: Any, landed: Edition, *, step: Any) -> BuildOutcome:
-        assert landed == LANDED
+    def build(self, lake: Any, project: Any, landed: Edition, *, engine: Any, step: Any) -> BuildOutcome:
+        assert (landed, engine) == (LANDED, self.query_engine)
         self.did.append("build")
         return BuildOutcome(BUILT, ("claim_features.paid",), True)
 
@@ -71,9 +72,9 @@ class ProjectFixture:
         ]
 
     def materialize(
-        self, lake: Any, views: Any, built: Edition, store: Any, *, step: Any, unfinished: list[Entry]
+        self, lake: Any, views: Any, built: Edition, store: Any, *, engine: Any, step: Any, unfinished: list[Entry]
     ) -> dict[str, int]:
-        assert built == BUILT
+        assert (built, engine) == (BUILT, self.query_engine)
         self.did.append(f"online {store}")
         self.unfinished = [item.id for item in unfinished]
         with step("materialize", built.subject, intent=True):

@@ -8,14 +8,13 @@ it never expires. Publishing follows intent, act, done, as for a landed edition:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
 from wellspring.errors import CorruptedError, NotFound
 from wellspring.lake import editions, table_hash
-from wellspring.lake.iceberg import AUDIT_BRANCH, BUILT_NAMESPACE, Catalog, LakeTable
+from wellspring.lake.port import AUDIT_BRANCH, Catalog, Table
 from wellspring.records.lake import Edition, TableSnapshot
 from wellspring.records.observe import Recorder
 from wellspring.records.trust import Ref
@@ -29,25 +28,24 @@ if TYPE_CHECKING:
 class BuiltTables:
     """The built level of one lake. One writer at a time: the caller holds the project's writer lock."""
 
-    def __init__(self, folder: Path, edition_store: editions.EditionStore) -> None:
-        self.folder = folder
-        self._catalog = Catalog(folder, BUILT_NAMESPACE)
+    def __init__(self, catalog: Catalog, edition_store: editions.EditionStore) -> None:
+        self._catalog = catalog
         self._edition_store = edition_store
 
     def close(self) -> None:
-        """Close the catalog file."""
+        """Close the catalog."""
         self._catalog.close()
 
-    def list_tables(self) -> Iterator[LakeTable]:
+    def list_tables(self) -> Iterator[Table]:
         """Open every built table in the catalog, including those of earlier builds."""
         yield from map(self._catalog.load_table, self._catalog.table_names())
 
-    def find_table(self, name: str, snapshot_id: int) -> LakeTable | None:
+    def find_table(self, name: str, snapshot_id: int) -> Table | None:
         """Open the built table that holds a snapshot; return None when the snapshot belongs to a landed table."""
         if name not in self._catalog.table_names():
             return None
         table = self._catalog.load_table(name)
-        return None if table.iceberg.snapshot_by_id(snapshot_id) is None else table
+        return table if table.has_snapshot(snapshot_id) else None
 
     def write_table(
         self, name: str, rows: pa.Table, sort_columns: Sequence[str], properties: Mapping[str, str]
@@ -59,7 +57,7 @@ class BuiltTables:
         rows_digest = table_hash.hash_rows(rows)
         table = self._catalog.prepare_table(name, rows.schema)
         snapshot_id = table.append_rows(
-            rows, table.empty_snapshot_id(), {**properties, "rows": str(rows.num_rows), "rows_digest": rows_digest}
+            rows, table.root_snapshot_id(), {**properties, "rows": str(rows.num_rows), "rows_digest": rows_digest}
         )
         # A large table is stored as several files, whose order is not guaranteed.
         stored_rows = (

@@ -10,14 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from wellspring.errors import CorruptedError, Refused
 from wellspring.lake import editions
 from wellspring.lake.built_tables import BuiltTables
-from wellspring.lake.iceberg import AUDIT_BRANCH, MAIN_BRANCH, STAGING_BRANCH, Catalog, LakeTable, SnapshotInfo
-from wellspring.lake.orphan_files import remove_orphan_files
+from wellspring.lake.port import AUDIT_BRANCH, MAIN_BRANCH, STAGING_BRANCH, Catalog, Snapshot, Table
 from wellspring.lake.staging import (
     SYSTEM_COLUMNS,
     StagedPart,
@@ -40,6 +38,8 @@ from wellspring.records.trust import IndexedEntry, Ref
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from wellspring.records.tables import TableInput
+
 
 class DropRowCount(NamedTuple):
     """Number of published and of staged rows of one drop, over all its parts."""
@@ -49,17 +49,19 @@ class DropRowCount(NamedTuple):
 
 
 class Lake:
-    """One project's lake: `catalog.db`, `warehouse/` and `editions/` in one folder."""
+    """One project's lake: the catalogs of its landed and of its built tables, and its editions."""
 
-    def __init__(self, folder: Path, *, tenant: str, clock: Clock) -> None:
+    def __init__(
+        self, landed: Catalog, built: Catalog, edition_store: editions.EditionStore, *, tenant: str, clock: Clock
+    ) -> None:
         self.tenant = tenant
         self.clock = clock
-        self._catalog = Catalog(folder)
-        self._edition_store = editions.EditionStore(folder / "editions")
-        self.built_tables = BuiltTables(folder, self._edition_store)
+        self._catalog = landed
+        self._edition_store = edition_store
+        self.built_tables = BuiltTables(built, edition_store)
 
     def close(self) -> None:
-        """Close the catalog files."""
+        """Close the catalogs."""
         self._catalog.close()
         self.built_tables.close()
 
@@ -93,7 +95,7 @@ class Lake:
             self._audit_snapshot(table, snapshot_id, admission, contract)
             step.crash_point("lake.stage:audited")
             staged_part = staged_part_from_snapshot(
-                table.name, SnapshotInfo(snapshot_id, snapshot_properties(admission, contract), 0), published=False
+                table.name, Snapshot(snapshot_id, snapshot_properties(admission, contract), 0), published=False
             )
             act.add_outputs(staged_part.snapshot_ref)
             act.add_facts(
@@ -207,7 +209,7 @@ class Lake:
         removed_total = 0
         for table in (*map(self._catalog.load_table, self._catalog.table_names()), *self.built_tables.list_tables()):
             with step("repair", f"dataset:{table.name}", facts={"operation": "remove_orphans"}) as act:
-                removed = remove_orphan_files(table, older_than=older_than)
+                removed = table.remove_orphan_files(older_than=older_than)
                 act.add_facts(files=removed)
             removed_total += removed
         return removed_total
@@ -234,10 +236,10 @@ class Lake:
         table, snapshot_id = self._resolve_table(edition, name)
         return table.read_snapshot(snapshot_id, tuple(columns) if columns is not None else None)
 
-    def table_files(self, edition: Edition, name: str) -> list[str]:
-        """List the Parquet files of a table of an edition."""
+    def open_table(self, edition: Edition, name: str) -> TableInput:
+        """Return a table of an edition as input of a query engine. Raises NotFound with the nearest table."""
         table, snapshot_id = self._resolve_table(edition, name)
-        return table.data_files(snapshot_id)
+        return table.open_snapshot(snapshot_id)
 
     def has_part(self, drop: str, replay_number: int) -> bool:
         """Return whether a part of a drop is in the lake, staged or published."""
@@ -254,13 +256,13 @@ class Lake:
 
     # --- inside ---------------------------------------------------------------------------------------------------
 
-    def _resolve_table(self, edition: Edition, name: str) -> tuple[LakeTable, int]:
+    def _resolve_table(self, edition: Edition, name: str) -> tuple[Table, int]:
         """Find a table of an edition, landed or built, and its snapshot id."""
         snapshot_id = editions.find_table_snapshot(edition, name).snapshot_id
         table = self.built_tables.find_table(name, snapshot_id) if edition.level == "built" else None
         return table or self._catalog.load_table(name), snapshot_id
 
-    def _table_parts(self, name: str, table: LakeTable | None = None) -> list[StagedPart]:
+    def _table_parts(self, name: str, table: Table | None = None) -> list[StagedPart]:
         """List the parts of a table, oldest first; a part is published only when the latest edition holds it."""
         table = table or self._catalog.load_table(name)
         main, staging = table.branch_head(MAIN_BRANCH), table.branch_head(STAGING_BRANCH)
@@ -288,7 +290,7 @@ class Lake:
         return None
 
     def _audit_snapshot(
-        self, table: LakeTable, snapshot_id: int, admission: AdmissionResult, contract: DataContract
+        self, table: Table, snapshot_id: int, admission: AdmissionResult, contract: DataContract
     ) -> None:
         """Read back and audit the rows of a snapshot. Raises CorruptedError after removing them when they differ."""
         stored_rows = table.rows_added_by(snapshot_id)
@@ -308,7 +310,7 @@ class Lake:
             fix="its rows were removed; check the disk, then run `wellspring ingest` again",
         )
 
-    def _drop_stale_staging(self, table: LakeTable) -> tuple[StagedPart, ...]:
+    def _drop_stale_staging(self, table: Table) -> tuple[StagedPart, ...]:
         """Drop a staging branch that does not descend from main, and return the parts that it held."""
         main, staging = table.branch_head(MAIN_BRANCH), table.branch_head(STAGING_BRANCH)
         if staging is None or table.descends_from(staging, main):

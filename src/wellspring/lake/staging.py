@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 
 from wellspring.errors import Refused
-from wellspring.lake.iceberg import SnapshotInfo
+from wellspring.lake.port import Snapshot
 from wellspring.records.contracts import DataContract
 from wellspring.records.ingestion import AdmissionResult, Drop
 from wellspring.records.record import Digest, Frozen
@@ -107,7 +107,7 @@ def snapshot_properties(admission: AdmissionResult, contract: DataContract) -> d
     }
 
 
-def staged_part_from_snapshot(table: str, snapshot: SnapshotInfo, *, published: bool) -> StagedPart:
+def staged_part_from_snapshot(table: str, snapshot: Snapshot, *, published: bool) -> StagedPart:
     """Rebuild a staged part from the properties that `snapshot_properties` wrote."""
     properties = snapshot.properties
     return StagedPart(

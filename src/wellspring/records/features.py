@@ -7,6 +7,9 @@ from typing import Literal, NamedTuple
 
 from wellspring.records.record import Digest, Frozen
 
+KNOWN_SINCE_COLUMN, SEQUENCE_COLUMN = "known_since", "sequence"
+"""Columns of every feature table; see `FeatureViewSpec`."""
+
 
 class FeatureSpec(Frozen):
     """One feature of a view. description: its meaning in words, which the reasons of a prediction quote.

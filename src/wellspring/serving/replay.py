@@ -12,11 +12,11 @@ from typing import NamedTuple
 from pydantic import JsonValue
 
 from wellspring.data.features import point_in_time
-from wellspring.data.features.materialize import engine_input
 from wellspring.errors import CorruptedError, NotFound
 from wellspring.lake.lake import Lake
 from wellspring.models.releases.promotion import build_release_ref
 from wellspring.models.releases.store import ReleaseStore
+from wellspring.query.port import QueryEngine
 from wellspring.records.features import FeatureRow, FeatureViews
 from wellspring.records.models import Release
 from wellspring.records.record import Digest
@@ -61,12 +61,14 @@ class PredictionReplayer:
         *,
         index: LedgerEntries,
         lake: Lake,
+        engine: QueryEngine,
         release_store: ReleaseStore,
         load_scorer: Callable[[Release], Scorer],
         views_by_digest: Callable[[Digest], FeatureViews],
     ) -> None:
         self._index = index
         self._lake = lake
+        self._engine = engine
         self._release_store = release_store
         self._load_scorer = load_scorer
         self._views_by_digest = views_by_digest
@@ -138,8 +140,9 @@ class PredictionReplayer:
                 )
             rows = point_in_time.rows_at_version(
                 view,
-                engine_input(self._lake, edition, view.table),
+                self._lake.open_table(edition, view.table),
                 [recorded_predictions[position].rows[name] for position in positions],
+                engine=self._engine,
             )
             for position, row in zip(positions, rows, strict=True):
                 rows_by_prediction[position][name] = row

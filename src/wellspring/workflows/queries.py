@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from wellspring.data.features.materialize import engine_input, read_table_schema
 from wellspring.data.features.views import load_views_by_digest
 from wellspring.errors import NotFound, suggest_name
 from wellspring.models.releases.history import ReleasePeriod, list_release_periods
@@ -104,7 +103,7 @@ def find_latest_keys(platform: Platform, model_store: ModelStore, model: str, *,
     ).spec
     key_columns = dict.fromkeys(column for columns in inference_spec.keys.values() for column in columns)
     for view in load_views_by_digest(platform.project.lake_dir / "views", live_release.views).views:
-        column_names = read_table_schema(engine_input(platform.lake, edition, view.table)).names
+        column_names = platform.lake.open_table(edition, view.table).schema.names
         if set(key_columns) <= set(column_names):
             rows = platform.lake.read_table(edition, view.table, [*key_columns, "known_since"])
             rows = rows.sort_by([("known_since", "descending")]).slice(0, count)

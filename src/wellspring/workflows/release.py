@@ -111,6 +111,7 @@ def replay_predictions(platform: Platform, models: ModelPorts, predictions: Sequ
     replayer = PredictionReplayer(
         index=platform.ledger.index,
         lake=platform.lake,
+        engine=platform.query_engine,
         release_store=models.releases.release_store,
         load_scorer=lambda model_release: Scorer.load(
             model_release, objects=models.store.objects, paths=models.store.paths, key=models.store.key

@@ -50,7 +50,9 @@ def run_transform(
     # Report errors in the definitions before publishing tables that they cannot serve.
     feature_views = load_project_views(platform.project) if online_store is not None else None
     progress("build", 0, 1)
-    build_outcome = build.transform_edition(platform.lake, platform.project, landed, step=platform.step)
+    build_outcome = build.transform_edition(
+        platform.lake, platform.project, landed, engine=platform.query_engine, step=platform.step
+    )
     platform.step.crash_point("workflows.transform:built")
     platform.sequencer.integrate()
     seal_stories(platform, [build_outcome.edition.subject])
@@ -60,7 +62,13 @@ def run_transform(
         # This edition is the newest: materializing it also completes all interrupted ones.
         unfinished = materialize.unfinished_materializations(platform.ledger.index.list_entries(action="materialize"))
         row_counts = materialize.materialize_views(
-            platform.lake, feature_views, build_outcome.edition, online_store, step=platform.step, unfinished=unfinished
+            platform.lake,
+            feature_views,
+            build_outcome.edition,
+            online_store,
+            engine=platform.query_engine,
+            step=platform.step,
+            unfinished=unfinished,
         )
         platform.sequencer.integrate()
     landed_tables = set(landed.tables)

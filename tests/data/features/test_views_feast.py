@@ -15,6 +15,7 @@ from tests.builders import feast
 from tests.builders.feature_views import edition, instant, rows, token, view
 from tests.builders.valkey import PASSWORD, USER, Valkey, running
 from wellspring.data.features import point_in_time, views
+from wellspring.query.registry import open_query_engine
 from wellspring.stores.online.feast_codec import RowCodec
 
 pytestmark = [
@@ -25,6 +26,7 @@ pytestmark = [
 ]
 MEMBERS = view()
 CLAIMS = view("member_claims", {"open": "int64", "share": "float64"}, keys=("claim_id",))
+ENGINE = open_query_engine("duckdb", {})
 VIEWS = views.build_views("acme", [MEMBERS, CLAIMS])
 
 
@@ -103,7 +105,7 @@ def test_feasts_historical_join_is_ours(tmp_path: Path, server: Valkey, seed: in
     spine = pa.Table.from_pylist(requests).set_column(
         3, "event_at", pa.array([item["event_at"] for item in requests], pa.timestamp("us", "UTC"))
     )
-    own_value = point_in_time.point_in_time_join(spine, VIEWS.views, tables).to_pylist()
+    own_value = point_in_time.point_in_time_join(spine, VIEWS.views, tables, engine=ENGINE).to_pylist()
     names = [(view.name, feature.name) for view in VIEWS.views for feature in view.features]
     frame = pd.DataFrame(requests).rename(columns={"event_at": "event_timestamp"})
     result = store.get_historical_features(frame, [f"{view}:{name}" for view, name in names]).to_df()
@@ -139,7 +141,7 @@ def test_stock_feast_reads_our_online_rows_equal(tmp_path: Path, server: Valkey)
     tables = history(9, 60)
     store = repo(tables, tmp_path / "repo", server)
     writer = server.writer()
-    newest = {item.name: point_in_time.latest_rows(item, tables[item.name]) for item in VIEWS.views}
+    newest = {item.name: point_in_time.latest_rows(item, tables[item.name], engine=ENGINE) for item in VIEWS.views}
     for item in VIEWS.views:
         writer.write_rows(item, newest[item.name], edition())
     writer.close()

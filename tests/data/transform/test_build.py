@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.builders import dbt_projects as built
-from tests.builders import drops
+from tests.builders import drops, lakes
 from tests.builders.recording_step import Died, FixedClock, RecordingStep
 from wellspring.data.transform import build as build_module
 from wellspring.data.transform.dbt_process import BuildJob, BuildProblem, BuildResult, ExportedTable
@@ -18,6 +18,7 @@ from wellspring.data.transform.source_digest import code_digest
 from wellspring.errors import CorruptedError, ProjectError, Refused, Unavailable
 from wellspring.lake.lake import Lake
 from wellspring.project import DbtSettings, Project, ProjectSection
+from wellspring.query.registry import open_query_engine
 from wellspring.records.contracts import ContractColumn
 from wellspring.records.lake import Edition
 from wellspring.records.record import format_instant
@@ -31,6 +32,7 @@ VISIT = drops.contract(
     ),
     key=("person", "recorded_at"),
 )
+ENGINE = open_query_engine("duckdb", {})
 COLUMNS = ("person", "known_since", "sequence", "so_far", "in_all")
 UNKEEPABLE = (
     pa.int8(), pa.int16(), pa.uint8(), pa.uint32(), pa.uint64(), pa.time64("us"), pa.binary(), pa.timestamp("ns"),
@@ -56,7 +58,7 @@ def project(tmp_path: Path) -> Project:
 
 @pytest.fixture
 def lake(project: Project, clock: FixedClock) -> Iterator[Lake]:
-    lake = Lake(project.lake_dir, tenant="acme", clock=clock)
+    lake = lakes.open_lake(project.lake_dir, clock=clock)
     yield lake
     lake.close()
 
@@ -78,7 +80,7 @@ def build(
     job: BuildJob, *, change: Callable[[pa.Table], pa.Table] = lambda rows: rows, extra_rows: int = 0
 ) -> BuildResult:
     """Write what the project's SQL would. change: of the full build; extra_rows: reported, but not written."""
-    everything = pa.concat_tables([pq.read_table(file) for file in job.sources["visit"].files])
+    everything = pa.concat_tables([pq.read_table(file) for file in files_of(job)])
     for run, cut in {"full": None, **{f"audit-{n}": cut for n, cut in enumerate(job.audit_instants)}}.items():
         visits = everything.to_pylist()
         expected = [visit for visit in visits if cut is None or format_instant(visit["recorded_at"]) <= cut]
@@ -102,6 +104,12 @@ def build(
     )
 
 
+def files_of(job: BuildJob) -> list[str]:
+    files = job.sources["visit"].location["files"]
+    assert isinstance(files, list)
+    return [str(file) for file in files]
+
+
 def replaced(kind: pa.DataType, number: int | None = None) -> Callable[[pa.Table], pa.Table]:
     """Give `so_far` another type; number: how the file holds its value."""
     wide = pa.int32() if kind == pa.date32() else pa.int64()
@@ -123,7 +131,7 @@ def test_a_build_is_published_with_the_landed_tables_it_was_made_of(
 ):
     base = landed(lake, step)
     clock.pass_(minutes=5)
-    done = build_module.transform_edition(lake, project, base, step=step)
+    done = build_module.transform_edition(lake, project, base, engine=ENGINE, step=step)
     assert (done.newly_built, done.edition) == (True, lake.get_edition(level="built"))
     assert (done.edition.parent, done.edition.known_since) == (base.id, clock.now())
     assert [table.table for table in done.edition.tables] == ["visit", "visits"]
@@ -138,8 +146,8 @@ def test_a_build_reads_the_files_of_its_one_edition_and_of_no_other(
     base = landed(lake, step)
     landed(lake, step, "later", first=40)
     monkeypatch.setattr(lake, "get_edition", lambda *_, **__: None)
-    build_module.transform_edition(lake, project, base, step=step)
-    assert list(jobs[0].sources["visit"].files) == lake.table_files(base, "visit")
+    build_module.transform_edition(lake, project, base, engine=ENGINE, step=step)
+    assert jobs[0].sources["visit"].location["files"] == list(lakes.stored_files(lake.open_table(base, "visit")))
     assert jobs[0].sources["visit"].known_since_columns == ("recorded_at", "known_since")
 
 
@@ -147,14 +155,14 @@ def test_the_same_edition_and_code_change_nothing_and_other_code_builds_anew(
     lake: Lake, project: Project, step: RecordingStep, clock: FixedClock, jobs: list[BuildJob]
 ):
     base = landed(lake, step)
-    item = build_module.transform_edition(lake, project, base, step=step)
+    item = build_module.transform_edition(lake, project, base, engine=ENGINE, step=step)
     entries = len(step.entries)
-    again = build_module.transform_edition(lake, project, base, step=step)
+    again = build_module.transform_edition(lake, project, base, engine=ENGINE, step=step)
     assert again == item._replace(newly_built=False)
     assert (len(jobs), len(step.entries)) == (1, entries)
     clock.pass_(hours=1)
     (project.root / "dbt" / "models" / "more.sql").write_text("select 1 as one")
-    two = build_module.transform_edition(lake, project, base, step=step)
+    two = build_module.transform_edition(lake, project, base, engine=ENGINE, step=step)
     assert two.newly_built
     assert two.edition.id != item.edition.id
     assert lake.list_editions("built") == (two.edition, item.edition)
@@ -164,18 +172,18 @@ def test_other_versions_of_what_builds_it_build_anew(
     lake: Lake, project: Project, step: RecordingStep, jobs: list[BuildJob], monkeypatch: pytest.MonkeyPatch
 ):
     base = landed(lake, step)
-    build_module.transform_edition(lake, project, base, step=step)
+    build_module.transform_edition(lake, project, base, engine=ENGINE, step=step)
     result = step.done("transform")[-1].facts["tools"]
     assert {part.rpartition(" ")[0] for part in str(result).split(", ")} >= {"wellspring", "dbt-core", "duckdb"}
-    monkeypatch.setattr(build_module, "_tool_versions", lambda: "duckdb 99")
-    assert build_module.transform_edition(lake, project, base, step=step).newly_built
+    monkeypatch.setattr(build_module, "_tool_versions", lambda _engine: "duckdb 99")
+    assert build_module.transform_edition(lake, project, base, engine=ENGINE, step=step).newly_built
     assert (len(jobs), step.done("transform")[-1].facts["tools"]) == (2, "duckdb 99")
 
 
 def test_a_table_without_compared_rows_is_not_reported_as_audited(
     lake: Lake, project: Project, step: RecordingStep, jobs: list[BuildJob]
 ):
-    done = build_module.transform_edition(lake, project, landed(lake, step, count=1), step=step)
+    done = build_module.transform_edition(lake, project, landed(lake, step, count=1), engine=ENGINE, step=step)
     assert (jobs[0].audit_instants, done.leaks) == ((), ())
     assert step.done("publish")[-1].facts["audited"] == {"visits": 0}
 
@@ -183,7 +191,7 @@ def test_a_table_without_compared_rows_is_not_reported_as_audited(
 def test_the_column_that_looked_ahead_is_named_and_stops_nothing(
     lake: Lake, project: Project, step: RecordingStep, jobs: list[BuildJob]
 ):
-    done = build_module.transform_edition(lake, project, landed(lake, step), step=step)
+    done = build_module.transform_edition(lake, project, landed(lake, step), engine=ENGINE, step=step)
     assert done.leaks == ("visits.in_all",)
     assert len(jobs[0].audit_instants) == 1
     publish = step.done("publish")[-1]
@@ -196,7 +204,7 @@ def test_what_is_recorded_names_edition_code_and_snapshots(
     lake: Lake, project: Project, step: RecordingStep, jobs: list[BuildJob]
 ):
     base = landed(lake, step)
-    done = build_module.transform_edition(lake, project, base, step=step)
+    done = build_module.transform_edition(lake, project, base, engine=ENGINE, step=step)
     (built,), publish = step.done("transform"), step.done("publish")[-1]
     code = code_digest(project.root / "dbt")
     named = [(f"edition:{base.id}", base.id), ("dbt:tiny", code[:12])]
@@ -233,14 +241,14 @@ def test_a_failed_build_leaves_readers_at_the_last_good_edition(
     error: type[Refused | ProjectError],
     words: str,
 ):
-    good = build_module.transform_edition(lake, project, landed(lake, step), step=step).edition
+    good = build_module.transform_edition(lake, project, landed(lake, step), engine=ENGINE, step=step).edition
 
     def fail(job: BuildJob) -> BuildResult:
         return build(job).model_copy(update={"problems": tuple(problems)})
 
     monkeypatch.setattr(build_module, "run_in_child", fail)
     with pytest.raises(error, match=words) as caught:
-        build_module.transform_edition(lake, project, landed(lake, step, "b", first=40), step=step)
+        build_module.transform_edition(lake, project, landed(lake, step, "b", first=40), engine=ENGINE, step=step)
     assert lake.get_edition(level="built") == good
     assert step.entries[-1].action == "transform"
     assert step.entries[-1].phase == ("refused" if error is Refused else "failed")
@@ -276,7 +284,7 @@ def test_a_table_that_cannot_be_history_is_refused(
 ):
     monkeypatch.setattr(build_module, "run_in_child", lambda job: build(job, change=change))
     with pytest.raises(ProjectError, match=words):
-        build_module.transform_edition(lake, project, landed(lake, step), step=step)
+        build_module.transform_edition(lake, project, landed(lake, step), engine=ENGINE, step=step)
     assert lake.get_edition(level="built") is None
 
 
@@ -287,8 +295,8 @@ def test_a_file_that_differs_from_the_dbt_result_is_refused(
     lake: Lake, project: Project, step: RecordingStep, monkeypatch: pytest.MonkeyPatch, broken: dict[str, Any]
 ):
     monkeypatch.setattr(build_module, "run_in_child", lambda job: build(job, **broken))
-    with pytest.raises(CorruptedError, match="differs from what dbt built"):
-        build_module.transform_edition(lake, project, landed(lake, step), step=step)
+    with pytest.raises(CorruptedError, match="differ from what dbt built"):
+        build_module.transform_edition(lake, project, landed(lake, step), engine=ENGINE, step=step)
 
 
 def test_readers_are_never_taken_back_to_an_older_landed_edition(
@@ -296,11 +304,13 @@ def test_readers_are_never_taken_back_to_an_older_landed_edition(
 ):
     old = landed(lake, step)
     clock.pass_(days=1)
-    now = build_module.transform_edition(lake, project, landed(lake, step, "b", first=40), step=step).edition
+    now = build_module.transform_edition(
+        lake, project, landed(lake, step, "b", first=40), engine=ENGINE, step=step
+    ).edition
     with pytest.raises(Refused, match="is newer than"):
-        build_module.transform_edition(lake, project, old, step=step)
+        build_module.transform_edition(lake, project, old, engine=ENGINE, step=step)
     with pytest.raises(Refused, match="is a built edition"):
-        build_module.transform_edition(lake, project, now, step=step)
+        build_module.transform_edition(lake, project, now, engine=ENGINE, step=step)
     assert lake.get_edition(level="built") == now
 
 
@@ -311,7 +321,7 @@ def test_without_a_dbt_project_it_is_said_what_is_missing(lake: Lake, project: P
         project.model_copy(update={"dbt": DbtSettings(folder=Path("none"))}),
     ):
         with pytest.raises(ProjectError, match="does not name a dbt project"):
-            build_module.transform_edition(lake, error, base, step=step)
+            build_module.transform_edition(lake, error, base, engine=ENGINE, step=step)
 
 
 def test_nothing_of_a_build_lies_about_and_what_a_killed_one_left_is_cleared(
@@ -328,7 +338,7 @@ def test_nothing_of_a_build_lies_about_and_what_a_killed_one_left_is_cleared(
         return build(job)
 
     monkeypatch.setattr(build_module, "run_in_child", run)
-    build_module.transform_edition(lake, project, base, step=step)
+    build_module.transform_edition(lake, project, base, engine=ENGINE, step=step)
     assert modes == [0o700]
     assert not (project.lake_dir / "builds").exists()
 
@@ -339,10 +349,10 @@ def test_a_crash_in_the_publish_is_finished_by_recovery_and_not_built_again(
     base = landed(lake, step)
     step.die_at = "built.publish:intent"
     with pytest.raises(Died):
-        build_module.transform_edition(lake, project, base, step=step)
+        build_module.transform_edition(lake, project, base, engine=ENGINE, step=step)
     assert lake.get_edition(level="built") is None
     (finished,) = lake.recover(step.open_intents(), step=step)
-    again = build_module.transform_edition(lake, project, base, step=step)
+    again = build_module.transform_edition(lake, project, base, engine=ENGINE, step=step)
     assert again == (finished, ("visits.in_all",), False)
     assert len(jobs) == 1
 
@@ -350,7 +360,7 @@ def test_a_crash_in_the_publish_is_finished_by_recovery_and_not_built_again(
 def test_a_table_without_a_row_is_a_source_all_the_same(
     lake: Lake, project: Project, step: RecordingStep, jobs: list[BuildJob]
 ):
-    done = build_module.transform_edition(lake, project, landed(lake, step, count=0), step=step)
+    done = build_module.transform_edition(lake, project, landed(lake, step, count=0), engine=ENGINE, step=step)
     assert (done.leaks, jobs[0].audit_instants) == ((), ())
     assert lake.read_table(done.edition, "visits").num_rows == 0
 
@@ -361,10 +371,12 @@ def test_a_failed_child_is_reported_without_its_output(tmp_path: Path):
     # Its profiles cannot be written.
     (scratch / "full").write_text("")
     with pytest.raises(Unavailable, match=r"exited with code 1 and FileExistsError$"):
-        build_module.run_in_child(BuildJob(project_dir=str(tmp_path), scratch_dir=str(scratch), sources={}))
+        build_module.run_in_child(
+            BuildJob(engine="duckdb", project_dir=str(tmp_path), scratch_dir=str(scratch), sources={})
+        )
 
 
 def test_with_dbt_itself_a_build_comes_out_whole(lake: Lake, project: Project, step: RecordingStep):
-    done = build_module.transform_edition(lake, project, landed(lake, step), step=step)
+    done = build_module.transform_edition(lake, project, landed(lake, step), engine=ENGINE, step=step)
     assert done.leaks == ("visits.in_all",)
     assert lake.read_table(done.edition, "visits", ["in_all"])["in_all"].to_pylist() == [10] * 40

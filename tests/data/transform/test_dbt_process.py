@@ -10,11 +10,13 @@ from typing import Any, NamedTuple
 import pyarrow.parquet as pq
 import pytest
 
+from tests.builders import dbt_builds
 from tests.builders import dbt_projects as built
 from tests.runtime.test_landlock import has_landlock
-from wellspring.data.transform import build, dbt_process
-from wellspring.data.transform.dbt_process import BuildJob, BuildResult, SourceTable
-from wellspring.data.transform.leakage import compare_past
+from wellspring.data.transform import dbt_process
+from wellspring.data.transform.dbt_process import BuildJob, BuildResult
+from wellspring.query.duckdb.dbt_backend import DuckDbDbtBackend
+from wellspring.query.port import DbtSource
 from wellspring.records.record import format_instant
 
 TESTED = """
@@ -31,6 +33,7 @@ SOUND = {
     "[{name: person, data_type: varchar}]}]",
 }
 UNLIKE = "its columns differ from its contract: "
+DIALECT = DuckDbDbtBackend.dialect
 OUTPUT = 'Binder Error: Referenced column "{}" not found!'
 
 
@@ -45,17 +48,9 @@ def ran(folder: Path, files: dict[str, str], *, cuts: tuple[str, ...] = (), sour
     """Do a job in the child."""
     file = built.written(built.visits(), folder / "visit.parquet")
     scratch = folder / "scratch"
-    scratch.mkdir()
-    arguments = (
-        {"visit": SourceTable(files=(file,), known_since_columns=("recorded_at",))} if sources is None else sources
-    )
+    arguments = {"visit": dbt_builds.source(file)} if sources is None else sources
     project = built.project(folder / "dbt", files)
-    return Ran(
-        build.run_in_child(
-            BuildJob(project_dir=str(project), scratch_dir=str(scratch), sources=arguments, audit_instants=cuts)
-        ),
-        scratch,
-    )
+    return Ran(dbt_builds.run_build(project, scratch, arguments, audit_instants=cuts), scratch)
 
 
 @pytest.fixture(scope="module")
@@ -102,9 +97,8 @@ def test_of_a_cut_the_rows_are_those_recorded_up_to_it(visits: Ran):
 
 
 def test_the_column_that_looks_ahead_is_found_by_name(visits: Ran):
-    whole, past = (str(visits.scratch / run / "visits.parquet") for run in ("full", "audit-0"))
     cut = format_instant(built.visits()["recorded_at"][19].as_py())
-    assert compare_past(whole, past, audit_instant=cut, keys=("person",)) == (["in_all"], 20)
+    assert dbt_builds.audit(visits.answer, visits.scratch, [cut]) == (("visits.in_all",), {"visits": 20})
 
 
 def test_nothing_is_written_outside_the_scratch_folder(visits: Ran):
@@ -140,7 +134,7 @@ def test_code_that_gets_past_its_sql_can_write_only_below_the_scratch_folder(tmp
         "def build(job):\n    pathlib.Path(job.scratch_dir, 'x').touch()\n    pathlib.Path(job.project_dir).touch()\n"
         "dbt_process.run_build = build\ndbt_process.main()"
     )
-    job = BuildJob(project_dir=str(tmp_path / "lake" / "landed"), scratch_dir=str(scratch), sources={})
+    job = BuildJob(engine="duckdb", project_dir=str(tmp_path / "lake" / "landed"), scratch_dir=str(scratch), sources={})
     done = subprocess.run(
         [sys.executable, "-P", "-c", code], input=job.model_dump_json().encode(), capture_output=True, check=False
     )
@@ -266,16 +260,17 @@ def test_a_job_without_a_project_ends_without_an_answer(tmp_path: Path):
 )
 def test_of_an_error_only_what_is_about_the_sql_is_passed_on(message: Any, output: str | None):
     node = SimpleNamespace(raw_code="select {{ read() }}, x", compiled_code="select secret, x")
-    result = dbt_process._describe_error(message, node, frozenset({"amount"}))
+    result = dbt_process._describe_error(message, DIALECT, node, frozenset({"amount"}))
     assert "secret" not in result
     assert result == (output or OUTPUT.format("x"))
 
 
 def test_a_job_and_an_answer_are_one_line_of_json():
     job = BuildJob(
+        engine="duckdb",
         project_dir="p",
         scratch_dir="s",
-        sources={"visit": SourceTable(files=("a\nb",), known_since_columns=("recorded_at",))},
+        sources={"visit": DbtSource(location={"files": ["a\nb"]}, known_since_columns=("recorded_at",))},
         audit_instants=("x",),
     )
     assert "\n" not in job.model_dump_json()

@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.builders import drops
+from tests.builders import drops, lakes
 from tests.builders.recording_step import Died, FixedClock, RecordingStep
 from tests.builders.released_model import ANYTHING, NOW, Released
 from wellspring.errors import CorruptedError, NotFound, Refused, Unavailable
-from wellspring.lake.lake import Lake
 from wellspring.models.releases.history import list_release_periods
 from wellspring.models.releases.promotion import (
     PromotionExecutor,
@@ -307,7 +306,7 @@ def test_a_model_without_a_name_has_no_pointer(project: Released):
 
 def test_an_edition_that_a_release_names_is_never_retired_and_its_snapshots_stay(tmp_path: Path):
     clock, step = FixedClock(), RecordingStep()
-    lake = Lake(tmp_path / "real", tenant="acme", clock=clock)
+    lake = lakes.open_lake(tmp_path / "real", clock=clock)
     contract = drops.contract()
     named = []
     for name in ("a", "b"):

@@ -9,15 +9,15 @@ names the new definitions.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from wellspring.data.features import point_in_time
-from wellspring.data.features.views import KNOWN_SINCE_COLUMN, SEQUENCE_COLUMN, check_views
+from wellspring.data.features.views import check_views
 from wellspring.errors import CorruptedError, Refused
 from wellspring.lake import editions
-from wellspring.records.features import FeatureRow, FeatureViews, FeatureViewSpec
+from wellspring.records.features import KNOWN_SINCE_COLUMN, SEQUENCE_COLUMN, FeatureRow, FeatureViews, FeatureViewSpec
 from wellspring.records.lake import Edition
 from wellspring.records.observe import Recorder
 from wellspring.records.record import format_instant
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from wellspring.lake.lake import Lake
+    from wellspring.query.port import QueryEngine
     from wellspring.stores.online.port import OnlineWriter
 
 VERIFIED_SAMPLE_ROWS = 200
@@ -39,6 +40,7 @@ def materialize_views(
     edition: Edition,
     online_store: OnlineWriter,
     *,
+    engine: QueryEngine,
     step: Recorder,
     unfinished: Iterable[Entry] = (),
     verify_all: bool = False,
@@ -53,11 +55,11 @@ def materialize_views(
     if edition.level != "built":
         raise Refused(f"{edition.subject} is {edition.level}, not built", fix="run `wellspring transform` first")
     tables = {
-        view.table: engine_input(lake, edition, view.table)
+        view.table: lake.open_table(edition, view.table)
         for view in views.views
         if _edition_has_table(edition, view.table)
     }
-    check_views(views, {name: read_table_schema(table) for name, table in tables.items()})
+    check_views(views, {name: table.schema for name, table in tables.items()})
     input_refs = [
         Ref(name=edition.subject, digest=editions.edition_digest(edition)),
         Ref(name=f"views:{views.project}", digest=views.digest),
@@ -67,7 +69,7 @@ def materialize_views(
     with step("materialize", edition.subject, inputs=input_refs, intent=True) as act:
         online_store.begin_write(views.digest)
         for view in views.views:
-            rows = point_in_time.latest_rows(view, tables[view.table])
+            rows = point_in_time.latest_rows(view, tables[view.table], engine=engine)
             superseded_counts[view.name] = online_store.write_rows(view, rows, edition).superseded_rows
             step.crash_point("materialize.view:written")
             verify_online_rows(
@@ -105,21 +107,6 @@ def knowledge_cutoff(lake: Lake, edition: Edition) -> datetime:
     """Return the knowledge cutoff of a built edition: the instant at which its landed edition was published."""
     parent = lake.get_edition(edition.parent) if edition.parent else None
     return parent.known_since if parent is not None and parent.level == "landed" else edition.known_since
-
-
-def engine_input(lake: Lake, edition: Edition, table: str) -> pa.Table | list[str]:
-    """Return a table as input of a query engine: its files, or an Arrow table when it is empty and has no files."""
-    return lake.table_files(edition, table) or lake.read_table(edition, table)
-
-
-def read_table_schema(table: pa.Table | Sequence[str]) -> pa.Schema:
-    """Return the schema of a table; for files, read it from their footers."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    if isinstance(table, pa.Table):
-        return table.schema
-    return pa.unify_schemas([pq.read_schema(file) for file in table], promote_options="permissive")
 
 
 def verify_online_rows(

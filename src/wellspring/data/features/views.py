@@ -28,7 +28,7 @@ from wellspring.errors import (
     WellspringError,
     suggest_name,
 )
-from wellspring.records.features import FeatureSpec, FeatureViews, FeatureViewSpec
+from wellspring.records.features import KNOWN_SINCE_COLUMN, SEQUENCE_COLUMN, FeatureSpec, FeatureViews, FeatureViewSpec
 from wellspring.records.record import Digest
 from wellspring.runtime import user_module
 from wellspring.stores.objects.disk import DiskBlobStore
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from feast import FeatureStore, FeatureView
 
-KNOWN_SINCE_COLUMN = "known_since"
-SEQUENCE_COLUMN = "sequence"
 _COMPILE_TIMEOUT_SECONDS = 120
 _NAME_PATTERN = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _FEATURE_TYPES = {"Int64": "int64", "Float64": "float64", "Bool": "bool", "String": "string"}

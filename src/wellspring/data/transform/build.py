@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,13 +24,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from pydantic import JsonValue
 
 from wellspring.data.transform import dbt_process
-from wellspring.data.transform.audit_instants import choose_audit_instants, known_since_columns
-from wellspring.data.transform.dbt_process import BuildJob, BuildResult, ExportedTable, SourceTable
-from wellspring.data.transform.leakage import compare_past
+from wellspring.data.transform.dbt_process import BuildJob, BuildResult, ExportedTable, list_runs
+from wellspring.data.transform.leakage import choose_audit_instants, find_leaks, known_since_columns
 from wellspring.data.transform.source_digest import code_digest
 from wellspring.errors import CorruptedError, ProjectError, Refused, Unavailable
 from wellspring.lake import editions
 from wellspring.project import PROJECT_FILE, Project
+from wellspring.query.port import DbtSource
 from wellspring.records.lake import Edition
 from wellspring.records.observe import Recorder
 from wellspring.records.record import Digest
@@ -41,10 +41,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from wellspring.lake.lake import Lake
+    from wellspring.query.port import DbtBackend, QueryEngine
+    from wellspring.records.tables import TableInput
 
 BUILD_TIMEOUT_SECONDS = 3600
-BUILD_DISTRIBUTIONS = ("wellspring", "dbt-core", "dbt-adapters", "dbt-duckdb", "duckdb", "pyarrow")
-"""Distributions whose versions, next to the edition and the code, determine the output."""
+BUILD_PACKAGES = ("wellspring", "dbt-core", "dbt-adapters")
+"""Distributions whose versions, next to those of the engine, the edition and the code, determine the output."""
 UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 YEAR_BOUNDS = (datetime(1, 1, 1, tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 
@@ -57,7 +59,9 @@ class BuildOutcome(NamedTuple):
     newly_built: bool
 
 
-def transform_edition(lake: Lake, project: Project, landed: Edition, *, step: Recorder) -> BuildOutcome:
+def transform_edition(
+    lake: Lake, project: Project, landed: Edition, *, engine: QueryEngine, step: Recorder
+) -> BuildOutcome:
     """Build a landed edition and publish the result; the same edition, code and tools change nothing.
 
     Leaks do not fail the build: the gate refuses models that use a leaked column. Raises ProjectError for a dbt project
@@ -71,7 +75,8 @@ def transform_edition(lake: Lake, project: Project, landed: Edition, *, step: Re
             f"{project.root / PROJECT_FILE} does not name a dbt project",
             fix="add a [dbt] section, and dbt_project.yml in its folder",
         )
-    code, tools = code_digest(folder), _tool_versions()
+    backend = _require_backend(engine)
+    code, tools = code_digest(folder), _tool_versions(engine)
     if unchanged := _current_build(lake, landed, code, tools):
         return unchanged
     _refuse_older_edition(lake, landed)
@@ -79,23 +84,30 @@ def transform_edition(lake: Lake, project: Project, landed: Edition, *, step: Re
         Ref(name=landed.subject, digest=editions.edition_digest(landed)),
         Ref(name=f"dbt:{project.name}", digest=code),
     ]
-    with _scratch_folder(lake.built_tables.folder) as scratch:
+    with _scratch_folder(project.lake_dir) as scratch:
         with step("transform", f"dbt:{project.name}", inputs=inputs) as act:
-            sources = _source_tables(lake, landed, scratch)
-            audit_instants = choose_audit_instants(sources)
+            landed_tables = {table.table: lake.open_table(landed, table.table) for table in landed.tables}
+            audit_instants = choose_audit_instants(landed_tables, engine)
+            runs = list_runs(scratch, audit_instants)
             build_result = _require_success(
                 run_in_child(
                     BuildJob(
+                        engine=engine.capabilities.engine,
+                        engine_options=project.query.options,
                         project_dir=str(folder),
                         scratch_dir=str(scratch),
-                        sources=sources,
+                        sources=_prepare_sources(landed_tables, scratch, backend),
                         audit_instants=audit_instants,
                     )
                 ),
                 landed,
             )
-            tables = {table.name: _read_built_table(table, scratch) for table in build_result.tables}
-            leaks, audited = _find_leaks(build_result, audit_instants, scratch)
+            tables = {
+                table.name: _check_built_table(table, _read_rows(backend.open_export(table.name, runs[0])))
+                for table in build_result.tables
+            }
+            leaks, audited_rows = find_leaks(build_result.tables, runs, engine=engine, backend=backend)
+            audited: dict[str, JsonValue] = {**audited_rows}
             rows: dict[str, JsonValue] = {table.name: table.rows for table in build_result.tables}
             act.add_facts(
                 rows=rows,
@@ -165,13 +177,23 @@ def run_in_child(job: BuildJob) -> BuildResult:
 # --- before -----------------------------------------------------------------------------------------------------------
 
 
-def _tool_versions() -> str:
-    """List the installed build distributions with their versions, as text."""
+def _require_backend(engine: QueryEngine) -> DbtBackend:
+    if engine.dbt is None:
+        raise ProjectError(
+            f"dbt cannot build on {engine.capabilities.engine}",
+            fix="choose another engine in [query] of wellspring.toml",
+        )
+    return engine.dbt
+
+
+def _tool_versions(engine: QueryEngine) -> str:
+    """List the installed packages that determine the output, with their versions, as text."""
     versions = {
         (distribution.metadata["Name"] or "").lower(): distribution.version
         for distribution in importlib.metadata.distributions()
     }
-    return ", ".join(f"{name} {versions[name]}" for name in BUILD_DISTRIBUTIONS if name in versions)
+    packages = (*BUILD_PACKAGES, *engine.capabilities.packages, "pyarrow")
+    return ", ".join(f"{name} {versions[name]}" for name in packages if name in versions)
 
 
 def _current_build(lake: Lake, landed: Edition, code: Digest, tools: str) -> BuildOutcome | None:
@@ -211,23 +233,15 @@ def _scratch_folder(lake_folder: Path) -> Generator[Path]:
         shutil.rmtree(builds_folder, ignore_errors=True)
 
 
-def _source_tables(lake: Lake, landed: Edition, scratch: Path) -> dict[str, SourceTable]:
-    """List the files and the recording columns of each table of an edition."""
-    import pyarrow.parquet as pq
-
-    source_tables: dict[str, SourceTable] = {}
-    for table_snapshot in landed.tables:
-        files = lake.table_files(landed, table_snapshot.table)
-        if not files:
-            # All its drops were empty: dbt still needs the columns.
-            empty = scratch / f"{table_snapshot.table}.parquet"
-            pq.write_table(lake.read_table(landed, table_snapshot.table), empty)
-            files = [str(empty)]
-        source_tables[table_snapshot.table] = SourceTable(
-            files=tuple(files),
-            known_since_columns=known_since_columns(table_snapshot.table, map(pq.read_schema, files)),
+def _prepare_sources(tables: Mapping[str, TableInput], scratch: Path, backend: DbtBackend) -> dict[str, DbtSource]:
+    """Make the tables readable for the child process, with the recording columns of each."""
+    return {
+        name: DbtSource(
+            location=backend.prepare_source(table, scratch),
+            known_since_columns=known_since_columns(name, table.schema),
         )
-    return source_tables
+        for name, table in tables.items()
+    }
 
 
 # --- after ------------------------------------------------------------------------------------------------------------
@@ -257,15 +271,19 @@ def _sort_columns(table: ExportedTable) -> list[str]:
     return [*table.keys, *(name for name in ("known_since", "sequence") if name in table.columns)]
 
 
-def _read_built_table(table: ExportedTable, scratch: Path) -> pa.Table:
-    """Read and check a table that dbt wrote. Raises CorruptedError, or ProjectError for an invalid table."""
+def _read_rows(table: TableInput) -> pa.Table:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    rows = pq.read_table(scratch / "full" / f"{table.name}.parquet")
+    return table if isinstance(table, pa.Table) else table.read_rows()
+
+
+def _check_built_table(table: ExportedTable, rows: pa.Table) -> pa.Table:
+    """Check a table that dbt wrote. Raises CorruptedError, or ProjectError for an invalid table."""
+    import pyarrow as pa
+
     if rows.num_rows != table.rows or set(rows.column_names) != set(table.columns):
         raise CorruptedError(
-            f"the file of table {table.name} differs from what dbt built", fix="check the disk, then build again"
+            f"the rows of table {table.name} differ from what dbt built", fix="check the disk, then build again"
         )
     problems = _unstorable_columns(rows)
     required_types = {"known_since": pa.timestamp("us", tz="UTC"), "sequence": pa.int64()}
@@ -312,25 +330,3 @@ def _unstorable_columns(rows: pa.Table) -> list[str]:
         if outside.as_py():
             problems.append(f"{field.name} has dates outside the years 1 to 9999")
     return problems
-
-
-def _find_leaks(
-    build_result: BuildResult, audit_instants: tuple[str, ...], scratch: Path
-) -> tuple[tuple[str, ...], dict[str, JsonValue]]:
-    """Compare each feature table with its builds at the audit instants.
-
-    Returns the columns that differ, and for each table the largest number of rows compared at one instant.
-    """
-    leaks: set[str] = set()
-    audited: dict[str, JsonValue] = {}
-    for table in build_result.tables:
-        if "known_since" not in table.columns:
-            continue
-        compared_rows = [0]
-        for number, audit_instant in enumerate(audit_instants):
-            full, past = (str(scratch / run / f"{table.name}.parquet") for run in ("full", f"audit-{number}"))
-            report = compare_past(full, past, audit_instant=audit_instant, keys=table.keys)
-            leaks |= {f"{table.name}.{column}" for column in report.leaks}
-            compared_rows.append(report.rows)
-        audited[table.name] = max(compared_rows)
-    return tuple(sorted(leaks)), audited

@@ -17,53 +17,47 @@ import signal
 import sys
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from wellspring.data.transform import dbt_plugin
+from pydantic import JsonValue
+
 from wellspring.data.transform.source_digest import is_source_file
+from wellspring.errors import Unavailable
+from wellspring.query.port import FULL_RUN, LANDED_SCHEMA, DbtBackend, DbtDialect, DbtRun, DbtSource
+from wellspring.query.registry import open_query_engine
 from wellspring.records.record import Frozen
 from wellspring.runtime.landlock import restrict_writes_to
 
 DBT_PROFILE = "wellspring"
-BUILT_SCHEMA = "built"
-"""The schema of the tables that dbt builds, in an in-memory database that spills to disk."""
-SQL_ERROR_KINDS = re.compile(r"(?:Parser|Binder|Catalog|Permission) Error")
 # A row of the table in which dbt reports how a model differs from its contract.
 CONTRACT_MISMATCH_ROW = re.compile(r"\|\s*(\w+)\s*\|[^|\n]*\|[^|\n]*\|\s*((?:missing in|data type)[\w ]*?)\s*\|")
 # A kind of error and the engine's message; dbt's own line before it has no colon.
 ERROR_KIND_LINE = re.compile(r"^\s*([A-Z][a-z]+(?: [A-Z][a-z]+)? Error)\b(: [^\n]*)?", re.MULTILINE)
 QUOTED_TEXT = re.compile(r"""(["'`])(.*?)\1""")
 WORD_PATTERN = re.compile(r"\w+")
-SQL_TYPE_WORDS = frozenset(
-    "VARCHAR BIGINT INTEGER HUGEINT DOUBLE FLOAT DECIMAL BOOLEAN DATE TIME TIMESTAMP WITH ZONE INTERVAL".split()
-)
-HUGE_INTEGER_TYPES = frozenset({"hugeint", "int128", "uhugeint", "uint128"})
 MAX_MESSAGE_LENGTH = 300
 PR_SET_PDEATHSIG = 1
-
-
-class SourceTable(Frozen):
-    """A landed table: its Parquet files in the edition, and its recording columns; the first non-null one counts."""
-
-    files: tuple[str, ...]
-    known_since_columns: tuple[str, ...]
 
 
 class BuildJob(Frozen):
     """One build. For each audit instant the build is repeated, without tests, from the rows recorded up to it.
 
-    project_dir: folder of the dbt project. scratch_dir: output folder; tables go to its `full` and `audit-N` folders.
+    engine: name and options of the query engine. project_dir: folder of the dbt project. scratch_dir: the only folder
+    that the build writes to. sources: the landed tables by name.
     """
 
+    engine: str
+    engine_options: dict[str, JsonValue] = {}
     project_dir: str
     scratch_dir: str
-    sources: dict[str, SourceTable]
+    sources: dict[str, DbtSource]
     audit_instants: tuple[str, ...] = ()
 
 
 class ExportedTable(Frozen):
-    """A built table, as Parquet in each run's folder. keys: the key columns from its `meta`."""
+    """A built table, exported by each run. keys: the key columns from its `meta`."""
 
     name: str
     keys: tuple[str, ...]
@@ -94,30 +88,28 @@ class BuildResult(Frozen):
 
 
 def run_build(job: BuildJob) -> BuildResult:
-    """Run dbt over all rows and once per audit instant, and write each table with a contract as Parquet."""
-    scratch = Path(job.scratch_dir)
-    audit_runs = {f"audit-{number}": audit_instant for number, audit_instant in enumerate(job.audit_instants)}
-    runs: dict[str, str | None] = {"full": None, **audit_runs}
-    _write_profiles(job, scratch, runs)
+    """Run dbt over all rows and once per audit instant, and export each table with a contract."""
+    backend = _open_backend(job)
+    runs = list_runs(Path(job.scratch_dir), job.audit_instants)
+    _write_profiles(job, runs, backend)
     parsed = _invoke_dbt("parse", job)
     if not parsed.success:
         failure = f"the dbt project cannot be read: {_shorten_text(parsed.exception)}"
-        return BuildResult(problems=(BuildProblem(kind="project", node="dbt_project.yml", message=failure),))
-    problems = tuple(_project_problems(parsed.result, job))
+        return BuildResult(problems=(_project_problem(failure),))
+    problems = tuple(_project_problems(parsed.result, job, backend.dialect))
     if problems:
         return BuildResult(problems=problems)
     build_result = BuildResult()
-    for run, audit_instant in runs.items():
+    for run in runs:
         # Tests run only on the build that is published.
-        dbt_result = _invoke_dbt("build" if audit_instant is None else "run", job, run=run, manifest=parsed.result)
-        problems = tuple(_run_problems(dbt_result, audit_instant, _declared_columns(parsed.result)))
+        command = "build" if run.audit_instant is None else "run"
+        dbt_result = _invoke_dbt(command, job, run=run.name, manifest=parsed.result)
+        problems = tuple(_run_problems(dbt_result, run, _declared_columns(parsed.result), backend.dialect))
         if problems or not dbt_result.success:
-            failure = BuildProblem(
-                kind="project", node="dbt_project.yml", message=_describe_error(dbt_result.exception)
-            )
-            return BuildResult(problems=problems or (failure,))
-        written = [_export_table(node, scratch / run) for node in _contracted_models(parsed.result)]
-        if audit_instant is None:
+            message = _describe_error(dbt_result.exception, backend.dialect)
+            return BuildResult(problems=problems or (_project_problem(message),))
+        written = [_export_table(node, run, backend) for node in _contracted_models(parsed.result)]
+        if run.audit_instant is None:
             tests = [
                 test_result for test_result in dbt_result.result.results if test_result.node.resource_type == "test"
             ]
@@ -129,10 +121,23 @@ def run_build(job: BuildJob) -> BuildResult:
     return build_result
 
 
+def list_runs(scratch: Path, audit_instants: Sequence[str]) -> tuple[DbtRun, ...]:
+    """List the runs of a build: over all rows, then one for each audit instant."""
+    audits = (DbtRun(f"audit-{number}", scratch, instant) for number, instant in enumerate(audit_instants))
+    return DbtRun(FULL_RUN, scratch, None), *audits
+
+
 # --- running dbt ------------------------------------------------------------------------------------------------------
 
 
-def _invoke_dbt(command: str, job: BuildJob, *, run: str = "full", manifest: Any = None) -> Any:
+def _open_backend(job: BuildJob) -> DbtBackend:
+    backend = open_query_engine(job.engine, job.engine_options).dbt
+    if backend is None:
+        raise Unavailable(f"dbt cannot build on {job.engine}", fix="choose another engine in [query]")
+    return backend
+
+
+def _invoke_dbt(command: str, job: BuildJob, *, run: str = FULL_RUN, manifest: Any = None) -> Any:
     from dbt.cli.main import dbtRunner
 
     scratch = Path(job.scratch_dir)
@@ -151,45 +156,25 @@ def _invoke_dbt(command: str, job: BuildJob, *, run: str = "full", manifest: Any
     return dbtRunner(manifest=manifest).invoke([*switches, command, *flags])
 
 
-def _write_profiles(job: BuildJob, scratch_dir: Path, runs: dict[str, str | None]) -> None:
-    """Write dbt's profiles.yml: one target per run, each with an in-memory database; the file contains no secret."""
-    outputs: dict[str, Any] = {}
-    for run, audit_instant in runs.items():
-        (scratch_dir / run).mkdir()
-        config = {
-            "sources": {name: source_table.model_dump(mode="json") for name, source_table in job.sources.items()},
-            "audit_instant": audit_instant,
-            "folder": str(scratch_dir / run),
-            # SQL can read and write DuckDB's spill folder, so each run has its own.
-            "spill": str(scratch_dir / f"{run}-spill"),
-        }
-        plugin_entry = {"module": dbt_plugin.PLUGIN_MODULE, "alias": dbt_plugin.LANDED_SCHEMA, "config": config}
-        outputs[run] = {
-            "type": "duckdb",
-            "path": ":memory:",
-            "schema": BUILT_SCHEMA,
-            "threads": 2,
-            "plugins": [plugin_entry],
-        }
+def _write_profiles(job: BuildJob, runs: Sequence[DbtRun], backend: DbtBackend) -> None:
+    """Write dbt's profiles.yml with one target per run; the file contains no secret."""
+    outputs = {run.name: backend.dbt_profile(run, job.sources) for run in runs}
     # JSON is valid YAML.
-    (scratch_dir / "profiles.yml").write_text(json.dumps({DBT_PROFILE: {"target": "full", "outputs": outputs}}))
+    profiles = json.dumps({DBT_PROFILE: {"target": FULL_RUN, "outputs": outputs}})
+    (Path(job.scratch_dir) / "profiles.yml").write_text(profiles)
 
 
-def _export_table(node: Any, folder: Path) -> ExportedTable:
-    """Write one table, sorted, so that equal rows give an equal file regardless of threads."""
-    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
-
+def _export_table(node: Any, run: DbtRun, backend: DbtBackend) -> ExportedTable:
+    """Export one table, sorted, so that equal rows give an equal result regardless of threads."""
     keys = _key_columns(node)
     columns = tuple(node.columns)
     sort_columns = [*keys, *(name for name in ("known_since", "sequence") if name in columns)]
-    environment: Any = DuckDBConnectionManager.env()
-    cursor = environment.handle().cursor()
-    order_sql = ", ".join(f'"{name}"' for name in sort_columns)
-    target = str(folder / f"{node.name}.parquet").replace("'", "''")
-    select_sql = f"select * from {node.relation_name} order by {order_sql}"  # noqa: S608 (names of dbt's manifest)
-    cursor.execute(f"copy ({select_sql}) to '{target}' (format parquet)")
-    (rows,) = cursor.fetchone()
-    return ExportedTable(name=node.name, keys=keys, columns=columns, rows=int(rows))
+    rows = backend.export_table(node.relation_name, node.name, run, sort_columns)
+    return ExportedTable(name=node.name, keys=keys, columns=columns, rows=rows)
+
+
+def _project_problem(message: str) -> BuildProblem:
+    return BuildProblem(kind="project", node="dbt_project.yml", message=message)
 
 
 # --- checking the project ---------------------------------------------------------------------------------------------
@@ -214,14 +199,14 @@ def _key_columns(node: Any) -> tuple[str, ...]:
     return tuple(map(str, declared_keys)) if isinstance(declared_keys, list) else ()
 
 
-def _project_problems(manifest: Any, job: BuildJob) -> list[BuildProblem]:
+def _project_problems(manifest: Any, job: BuildJob, dialect: DbtDialect) -> list[BuildProblem]:
     """List the problems that dbt does not report: missing sources and tables that cannot be audited."""
     problems: list[BuildProblem] = []
     # Seeds have no `depends_on.nodes`.
     used_ids = {name for node in manifest.nodes.values() for name in getattr(node.depends_on, "nodes", ())}
     for unique_id, source_node in sorted(manifest.sources.items()):
-        if source_node.schema != dbt_plugin.LANDED_SCHEMA:
-            message = f"source {source_node.name} has schema {source_node.schema}; use {dbt_plugin.LANDED_SCHEMA}"
+        if source_node.schema != LANDED_SCHEMA:
+            message = f"source {source_node.name} has schema {source_node.schema}; use {LANDED_SCHEMA}"
             problems.append(BuildProblem(kind="project", node=source_node.name, message=message))
         elif unique_id in used_ids and source_node.identifier not in job.sources:
             message = f"source {source_node.name} has no published drop"
@@ -241,8 +226,7 @@ def _project_problems(manifest: Any, job: BuildJob) -> list[BuildProblem]:
     for node in built:
         columns, keys = set(node.columns), _key_columns(node)
         for name in sorted(columns):
-            # DuckDB silently writes it to Parquet as a float, which is not exact.
-            if str(node.columns[name].data_type).lower() in HUGE_INTEGER_TYPES:
+            if str(node.columns[name].data_type).lower() in dialect.inexact_types:
                 message = f"model {node.name}: {name} is {node.columns[name].data_type}; cast it to bigint or decimal"
                 problems.append(BuildProblem(kind="project", node=node.name, message=message))
         if not keys or not set(keys) <= columns:
@@ -291,7 +275,7 @@ def _declared_columns(manifest: Any) -> frozenset[str]:
 # --- describing problems ----------------------------------------------------------------------------------------------
 
 
-def _run_problems(dbt_result: Any, audit_instant: str | None, columns: frozenset[str]) -> list[BuildProblem]:
+def _run_problems(dbt_result: Any, run: DbtRun, columns: frozenset[str], dialect: DbtDialect) -> list[BuildProblem]:
     if dbt_result.result is None:
         return []
     problems: list[BuildProblem] = []
@@ -300,9 +284,10 @@ def _run_problems(dbt_result: Any, audit_instant: str | None, columns: frozenset
         if node_result.status == "fail" and node.resource_type == "test":
             problems.append(_test_problem(node, int(node_result.failures or 0)))
         elif node_result.status in {"error", "runtime error", "fail"}:
-            instant_note = "" if audit_instant is None else f", on the rows recorded up to {audit_instant}"
+            instant_note = "" if run.audit_instant is None else f", on the rows recorded up to {run.audit_instant}"
             node_label = f"{node.resource_type} {node.name} ({node.original_file_path})"
-            message = f"{node_label} failed{instant_note}: {_describe_error(node_result.message, node, columns)}"
+            error = _describe_error(node_result.message, dialect, node, columns)
+            message = f"{node_label} failed{instant_note}: {error}"
             problems.append(BuildProblem(kind="model", node=node.name, message=message))
     return problems
 
@@ -327,7 +312,7 @@ def _test_problem(node: Any, count: int) -> BuildProblem:
     )
 
 
-def _describe_error(message: Any, node: Any = None, columns: frozenset[str] = frozenset()) -> str:
+def _describe_error(message: Any, dialect: DbtDialect, node: Any = None, columns: frozenset[str] = frozenset()) -> str:
     """Return an SQL error's message, and only the kind of any other error. columns: names that may appear in it."""
     text = str(message or "").strip()
     if mismatch_rows := CONTRACT_MISMATCH_ROW.findall(text):
@@ -341,8 +326,8 @@ def _describe_error(message: Any, node: Any = None, columns: frozenset[str] = fr
         # Lines after the engine's first error line may contain values.
         if detail:
             return (
-                _strip_quoted(kind + detail, node, columns)[:MAX_MESSAGE_LENGTH]
-                if SQL_ERROR_KINDS.fullmatch(kind)
+                _strip_quoted(kind + detail, node, columns | dialect.type_words)[:MAX_MESSAGE_LENGTH]
+                if kind in dialect.sql_error_kinds
                 else kind
             )
     if kinds:
@@ -352,7 +337,7 @@ def _describe_error(message: Any, node: Any = None, columns: frozenset[str] = fr
 
 def _strip_quoted(message: str, node: Any, columns: frozenset[str]) -> str:
     """Redact words that are not in the project's code from quoted text and from text that Jinja inserted in the SQL."""
-    code = _code_words(node) | columns | SQL_TYPE_WORDS
+    code = _code_words(node) | columns
     rendered = set(WORD_PATTERN.findall(str(getattr(node, "compiled_code", None) or ""))) - code
     message = QUOTED_TEXT.sub(
         lambda quoted: quoted[1] + _redact_words(set(WORD_PATTERN.findall(quoted[2])) - code, quoted[2]) + quoted[1],

@@ -1,68 +1,105 @@
-"""Leakage comparison: a feature table against the same table built only from rows recorded up to an audit instant."""
+"""Leakage audit: a feature table must have the same past, whether later rows are in the lake or not.
+
+The build is repeated with the rows recorded up to some audit instants; a column whose past values differ between the
+builds uses future information. The audit finds nothing in a table that lies entirely on one side of every instant. The
+instants are therefore chosen from the recording days of each table, independent of the number of rows that a backfill
+loaded.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
 
-from wellspring.query.duckdb import DuckDbEngine
+from wellspring.errors import ProjectError
+from wellspring.records.features import KNOWN_SINCE_COLUMN
+from wellspring.records.record import format_instant
 
-FLOAT_TOLERANCE = 1e-9
-"""Relative difference up to which two floats are equal: a sum depends on the order in which threads add."""
-TIE_RANK_COLUMN = "rank among rows of one instant"
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from wellspring.data.transform.dbt_process import ExportedTable
+    from wellspring.query.port import DbtBackend, DbtRun, QueryEngine
+    from wellspring.records.tables import TableInput
+
+RECORDING_COLUMNS = ("recorded_at", "known_since")
+"""Columns with the instant at which a row was recorded: by its supplier, if the contract has it, else on landing."""
+AUDIT_QUANTILE = 0.7
+"""Share of a table's recording days that lie before its audit instant."""
+MAX_AUDIT_INSTANTS = 2
+"""Each audit instant costs one full build."""
+UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class LeakageReport(NamedTuple):
-    """The columns that differ (`known_since` when rows were added or removed), and the number of compared rows.
+    """The result of an audit. leaks: `table.column`. audited_rows: by table, the most rows compared at one instant."""
 
-    With zero rows the comparison shows nothing about the table.
+    leaks: tuple[str, ...]
+    audited_rows: dict[str, int]
+
+
+def known_since_columns(table: str, schema: pa.Schema) -> tuple[str, ...]:
+    """Return a table's recording columns. Raises ProjectError when one is not a timestamp or a date."""
+    import pyarrow.types as kind
+
+    names = tuple(name for name in RECORDING_COLUMNS if name in schema.names)
+    for name in sorted(names):
+        column_type = schema.field(name).type
+        if not kind.is_timestamp(column_type) and not kind.is_date(column_type):
+            raise ProjectError(
+                f"column {name} of table {table} is {column_type}; it must be the instant at which a row was recorded",
+                fix="declare it as a timestamp in its contract, or rename it",
+            )
+    return names
+
+
+def choose_audit_instants(tables: Mapping[str, TableInput], engine: QueryEngine) -> tuple[str, ...]:
+    """Choose at most two audit instants; none when no landed table has rows of more than one instant.
+
+    Each table with several recording instants proposes one. The instant that divides the most tables is chosen (of
+    several, the middle one), then one more for the tables that it does not divide.
     """
-
-    leaks: list[str]
-    rows: int
-
-
-def compare_past(full: str, past: str, *, audit_instant: str, keys: tuple[str, ...]) -> LeakageReport:
-    """Compare the rows of one table whose known_since is at most the audit instant.
-
-    full, past: Parquet files of the table, built from all rows and from the rows recorded up to `audit_instant` (UTC).
-    """
-    import pyarrow.parquet as pq
-
-    schema = pq.read_schema(full)
-    join_columns = [*keys, "known_since"]
-    compared_fields = [field for field in schema if field.name not in join_columns]
-    missing = sorted(set(schema.names) - set(pq.read_schema(past).names))
-    if missing:
-        return LeakageReport(missing, 0)
-    join_condition = " and ".join(f'whole."{name}" = past."{name}"' for name in (*join_columns, TIE_RANK_COLUMN))
-    counts_sql = [_count_where("known_since", 'whole."known_since" is null or past."known_since" is null')]
-    for field in compared_fields:
-        full_column, past_column = f'whole."{field.name}"', f'past."{field.name}"'
-        differ = f"{full_column} is distinct from {past_column}"
-        if str(field.type) in {"double", "float"}:
-            magnitude = f"greatest(abs({full_column}), abs({past_column}))"
-            near = f"abs({full_column} - {past_column}) <= {FLOAT_TOLERANCE} * {magnitude}"
-            differ += f" and not coalesce({near}, false)"
-        both = 'whole."known_since" is not null and past."known_since" is not null'
-        counts_sql.append(_count_where(field.name, f"{both} and {differ}"))
-    full_sql, past_sql = (_rows_up_to(table, audit_instant, join_columns) for table in ("full_build", "past_build"))
-    sql = (
-        f"with whole as ({full_sql}), past as ({past_sql}) "  # noqa: S608 (names of our own tables)
-        f"select count(*), {', '.join(counts_sql)} from whole full join past on {join_condition}"
+    instants_by_table = {
+        name: instants
+        for name, table in tables.items()
+        if len(instants := engine.recording_instants(table, known_since_columns(name, table.schema))) > 1
+    }
+    candidates = sorted(
+        {
+            instants[min(int(AUDIT_QUANTILE * len(instants)), len(instants) - 2)]
+            for instants in instants_by_table.values()
+        }
     )
-    counts = DuckDbEngine().run_query(sql, {"full_build": [full], "past_build": [past]})
-    rows, *differing = (column[0].as_py() for column in counts.columns)
-    names = ["known_since", *(field.name for field in compared_fields)]
-    return LeakageReport(sorted(name for name, count in zip(names, differing, strict=True) if count), rows)
+    selected: list[int] = []
+    undivided = set(instants_by_table)
+    while undivided and len(selected) < MAX_AUDIT_INSTANTS:
+        divided = {
+            instant: {name for name in undivided if instants_by_table[name][0] <= instant < instants_by_table[name][-1]}
+            for instant in candidates
+        }
+        most_divided = max(map(len, divided.values()))
+        best = [candidate for candidate in candidates if len(divided[candidate]) == most_divided]
+        selected.append(best[len(best) // 2])
+        undivided -= divided[selected[-1]]
+    return tuple(format_instant(UNIX_EPOCH + timedelta(microseconds=instant)) for instant in selected)
 
 
-def _count_where(name: str, condition: str) -> str:
-    return f'count(*) filter (where {condition}) as "{name}"'
-
-
-def _rows_up_to(table: str, audit_instant: str, join_columns: list[str]) -> str:
-    """Select the rows known up to the audit instant. The sequence is compared, not joined on: it may leak as well."""
-    partition_sql = ", ".join(f'"{name}"' for name in join_columns)
-    rank_sql = f'row_number() over (partition by {partition_sql} order by "sequence") as "{TIE_RANK_COLUMN}"'
-    condition = f"known_since <= timestamptz '{audit_instant}'"
-    return f'select *, {rank_sql} from "{table}" where {condition}'  # noqa: S608 (see above)
+def find_leaks(
+    tables: Iterable[ExportedTable], runs: Sequence[DbtRun], *, engine: QueryEngine, backend: DbtBackend
+) -> LeakageReport:
+    """Compare each feature table of the full build with its builds at the audit instants. runs: the full one first."""
+    full_run, *audit_runs = runs
+    leaks: set[str] = set()
+    audited_rows: dict[str, int] = {}
+    for table in tables:
+        if KNOWN_SINCE_COLUMN not in table.columns:
+            continue
+        compared_rows = [0]
+        for audit_run in audit_runs:
+            full, past = backend.open_export(table.name, full_run), backend.open_export(table.name, audit_run)
+            comparison = engine.compare_past(full, past, audit_instant=str(audit_run.audit_instant), keys=table.keys)
+            leaks |= {f"{table.name}.{column}" for column in comparison.differing}
+            compared_rows.append(comparison.rows)
+        audited_rows[table.name] = max(compared_rows)
+    return LeakageReport(tuple(sorted(leaks)), audited_rows)

@@ -17,7 +17,7 @@ from wellspring.runtime.files import fsync_folder
 if TYPE_CHECKING:
     from pyiceberg.io import OutputStream
 
-FILE_IO_CLASS = "wellspring.lake.fsync_io.DurableFileIO"
+FILE_IO_CLASS = "wellspring.lake.iceberg.fsync_io.DurableFileIO"
 """Value of the catalog's property `py-io-impl`."""
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from wellspring.lake.fsync_io import DurableFileIO
+from wellspring.lake.iceberg.fsync_io import DurableFileIO
 
 
 def test_a_file_and_its_folder_are_synced_when_it_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -5,12 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import drops
+from tests.builders import drops, lakes
 from tests.builders.recording_step import Died, FixedClock, RecordingStep
 from wellspring.errors import CorruptedError
-from wellspring.lake.iceberg import Catalog
-from wellspring.lake.lake import Lake
-from wellspring.lake.orphan_files import remove_orphan_files
 from wellspring.records.clock import SystemClock
 
 CLAIMS = drops.contract()
@@ -23,7 +20,7 @@ def data(folder: Path) -> set[Path]:
 
 
 def test_only_what_nothing_names_is_removed(tmp_path: Path):
-    lake, step = Lake(tmp_path, tenant="acme", clock=FixedClock()), RecordingStep()
+    lake, step = lakes.open_lake(tmp_path, clock=FixedClock()), RecordingStep()
     lake.stage_part(drops.intake("a", CLAIMS, drops.rows(2)), CLAIMS, step=step)
     first = lake.publish(CLAIMS.source, lake.staged_parts(), step=step)
     waiting = lake.stage_part(drops.intake("b", CLAIMS, drops.rows(2, first=10)), CLAIMS, step=step)
@@ -37,7 +34,7 @@ def test_only_what_nothing_names_is_removed(tmp_path: Path):
         )
     lake.stage_part(drops.intake("e", CLAIMS, drops.rows(2, first=20)), CLAIMS, step=step)
     lake.discard_parts(lake.staged_parts()[-1], step=step)
-    bad = data(tmp_path) - {Path(file) for file in lake.table_files(first, "medical_claim")}
+    bad = data(tmp_path) - {Path(file) for file in lakes.stored_files(lake.open_table(first, "medical_claim"))}
     assert len(bad) == 4  # the waiting one, and three that failed, died and were discarded
     assert lake.remove_orphan_files(older_than=EARLIER, step=step) == 0
     assert lake.remove_orphan_files(older_than=LATER, step=step) > 3
@@ -46,7 +43,7 @@ def test_only_what_nothing_names_is_removed(tmp_path: Path):
     second = lake.publish(CLAIMS.source, lake.staged_parts(), step=step)
     assert [lake.read_table(item, "medical_claim").num_rows for item in (first, second)] == [2, 4]
     lake.close()
-    warehouse = Catalog(tmp_path)
-    remove_orphan_files(warehouse.load_table("medical_claim"), older_than=LATER)
-    assert remove_orphan_files(warehouse.load_table("medical_claim"), older_than=LATER) == 0
+    warehouse = lakes.open_catalog(tmp_path)
+    warehouse.load_table("medical_claim").remove_orphan_files(older_than=LATER)
+    assert warehouse.load_table("medical_claim").remove_orphan_files(older_than=LATER) == 0
     warehouse.close()

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from tests.builders import dbt_projects as built
-from wellspring.data.transform import dbt_plugin
+from wellspring.query.duckdb import dbt_plugin
 from wellspring.records.record import format_instant
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from wellspring.query.port import LANDED_SCHEMA
+
 if TYPE_CHECKING:
     from dbt.adapters.duckdb.credentials import DuckDBCredentials
     from dbt.adapters.duckdb.utils import SourceConfig, TargetConfig
 
-LANDED_SCHEMA = "landed"
-"""The schema of dbt's sources, as in `source('landed', 'orders')`."""
 PLUGIN_MODULE = __name__
 
 

@@ -1,0 +1,83 @@
+"""Catalog of Iceberg tables: one namespace of any catalog that pyiceberg can open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from wellspring.errors import NotFound, suggest_name
+from wellspring.lake.iceberg.schemas import plain_schema
+from wellspring.lake.iceberg.table import IcebergTable, translate_write_conflicts
+from wellspring.lake.port import BUILT_NAMESPACE, MAIN_BRANCH
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyiceberg.catalog import Catalog as PyIcebergCatalog
+
+TABLE_PROPERTIES = {
+    "write.parquet.compression-codec": "zstd",
+    "write.parquet.compression-level": "1",
+    # Tokens are mostly distinct: a small dictionary limit makes files smaller and a third faster to write.
+    "write.parquet.dict-size-bytes": "131072",
+    # Bounds of complete drop ids, not of the first 16 characters: a scan for one drop then opens one file.
+    "write.metadata.metrics.column.drop_id": "full",
+    "commit.manifest-merge.enabled": "true",
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "10",
+}
+
+
+class IcebergCatalog:
+    """One namespace of a pyiceberg catalog, opened when it is first needed; one writer at a time.
+
+    open_catalog: opens it, and creates what it needs. exists: tells whether there is anything to read.
+    """
+
+    def __init__(
+        self,
+        namespace: str,
+        open_catalog: Callable[[], PyIcebergCatalog],
+        *,
+        exists: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self.namespace = namespace
+        self._open_catalog = open_catalog
+        self._exists = exists
+
+    @cached_property
+    def _catalog(self) -> PyIcebergCatalog:
+        catalog = self._open_catalog()
+        catalog.create_namespace_if_not_exists(self.namespace)
+        return catalog
+
+    def table_names(self) -> tuple[str, ...]:
+        if not self._exists():
+            return ()
+        return tuple(sorted(name for _, name in self._catalog.list_tables(self.namespace)))
+
+    def load_table(self, name: str) -> IcebergTable:
+        if name not in (existing := self.table_names()):
+            raise NotFound(f"no table {name!r} in the lake", fix=suggest_name(name, list(existing)))
+        return IcebergTable(name, self._catalog.load_table((self.namespace, name)))
+
+    def prepare_table(self, name: str, schema: pa.Schema) -> IcebergTable:
+        if name not in self.table_names():
+            with translate_write_conflicts(name):
+                self._catalog.create_table(
+                    (self.namespace, name), schema=plain_schema(schema), properties=TABLE_PROPERTIES
+                )
+        table = self.load_table(name)
+        if self.namespace == BUILT_NAMESPACE:
+            table.drop_columns(schema)
+        table.evolve_schema(schema)
+        # Iceberg refuses a branch of a table without a snapshot: an empty snapshot is the root of all others.
+        if table.branch_head(MAIN_BRANCH) is None:
+            with translate_write_conflicts(name):
+                table.iceberg.append(plain_schema(schema).empty_table())
+        return table
+
+    def close(self) -> None:
+        if "_catalog" in self.__dict__:
+            self._catalog.close()
+            del self.__dict__["_catalog"]

@@ -1,0 +1,144 @@
+"""Define the catalog of a lake as protocols: tables that grow on a branch before they are published.
+
+Each table has two branches besides `main`. `audit` holds rows that were written and not yet read back; `staging` holds
+audited rows that are not yet published. A snapshot is immutable; tags keep the snapshots of editions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from pydantic import BaseModel
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from wellspring.records.tables import TableInput
+
+LANDED_NAMESPACE, BUILT_NAMESPACE = "landed", "built"
+MAIN_BRANCH, STAGING_BRANCH, AUDIT_BRANCH = "main", "staging", "audit"
+
+
+class Snapshot(NamedTuple):
+    """One snapshot of a table: the properties it was written with, and the table's number of rows."""
+
+    snapshot_id: int
+    properties: Mapping[str, str]
+    rows: int
+
+
+class Table(Protocol):
+    """One table in the state in which it was opened, updated by each change made through this object.
+
+    Writes raise Unavailable when another writer changed the table since it was opened.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    # --- reading ---
+
+    def branch_head(self, branch: str) -> int | None:
+        """Return the newest snapshot of a branch, or the snapshot of a tag."""
+        ...
+
+    def has_snapshot(self, snapshot_id: int) -> bool:
+        """Return whether the table holds a snapshot."""
+        ...
+
+    def root_snapshot_id(self) -> int:
+        """Return the table's first snapshot, which is empty."""
+        ...
+
+    def ancestry(self, snapshot_id: int | None) -> tuple[Snapshot, ...]:
+        """List a snapshot and its ancestors down to the table's root, newest first."""
+        ...
+
+    def descends_from(self, snapshot_id: int | None, ancestor_id: int | None) -> bool:
+        """Return whether a snapshot equals or descends from another."""
+        ...
+
+    def rows_added_by(self, snapshot_id: int) -> pa.Table:
+        """Read the rows that one snapshot added, from storage. Raises NotFound for an unknown snapshot."""
+        ...
+
+    def read_snapshot(self, snapshot_id: int, columns: tuple[str, ...] | None) -> pa.Table:
+        """Read all rows of a snapshot. Raises NotFound with the nearest column."""
+        ...
+
+    def open_snapshot(self, snapshot_id: int) -> TableInput:
+        """Return a snapshot as input of a query engine, with the schema that it was written with."""
+        ...
+
+    # --- writing ---
+
+    def append_rows(self, rows: pa.Table, parent_id: int, properties: Mapping[str, str]) -> int:
+        """Append rows to the audit branch on top of `parent_id`, and return the id of the new snapshot."""
+        ...
+
+    def move_staging(self, snapshot_id: int) -> None:
+        """Move the staging branch to an audited snapshot, and drop the audit branch."""
+        ...
+
+    def drop_branch(self, branch: str) -> None:
+        """Drop a branch, if it exists; its rows were never visible to a reader."""
+        ...
+
+    def publish(self, snapshot_id: int, tag: str) -> None:
+        """Make a snapshot current and tag it so that it never expires; idempotent.
+
+        Raises CorruptedError when the snapshot does not contain all rows of main.
+        """
+        ...
+
+    def set_current(self, snapshot_id: int, tag: str) -> None:
+        """Make a snapshot current that replaces the whole table, and tag it; idempotent.
+
+        Raises CorruptedError when the snapshot is missing.
+        """
+        ...
+
+    def remove_orphan_files(self, *, older_than: datetime) -> int:
+        """Remove files that no branch and no tag references, older than an instant, and return their number."""
+        ...
+
+
+class Catalog(Protocol):
+    """The tables of one namespace. One writer at a time: the caller holds the project's writer lock."""
+
+    def table_names(self) -> tuple[str, ...]:
+        """List the tables, sorted. Reading never creates a catalog."""
+        ...
+
+    def load_table(self, name: str) -> Table:
+        """Open a table in its current state. Raises NotFound with the nearest name."""
+        ...
+
+    def prepare_table(self, name: str, schema: pa.Schema) -> Table:
+        """Open a table that can hold a schema: create it, or change its columns.
+
+        A landed table gains columns and widens decimals; any other change is Refused. A built table is rewritten each
+        time, so its columns are replaced. Each snapshot keeps the schema that it was written with.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release the catalog's files and connections."""
+        ...
+
+
+@dataclass(frozen=True)
+class CatalogAdapter:
+    """A kind of catalog, registered as an entry point of the group `wellspring.catalogs`.
+
+    settings: model of `[lake.options]`; its instance is the first argument of `open_catalog`, before the folder for a
+    catalog on this machine, and the namespace. packages: top-level modules that it imports.
+    """
+
+    settings: type[BaseModel]
+    open_catalog: Callable[[Any, Path, str], Catalog]
+    packages: tuple[str, ...] = ()
