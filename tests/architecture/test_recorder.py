@@ -27,7 +27,7 @@ def is_ledger_line(name: str, call: ast.Call) -> bool:
     """Tell whether a call appends to a journal or a ledger: by the object, or by its keywords (`actor=`, `**words`)."""
     owner, _, method = name.rpartition(".")
     named = "journal" in owner.lower() or "ledger" in owner.lower()
-    return method == "append" and (named or bool({word.arg for word in call.keywords} & {"actor", None}))
+    return method in {"append", "append_entry"} and (named or bool({word.arg for word in call.keywords} & {"actor", None}))
 
 
 def find_breaches(rule: Callable[[str, ast.Call], bool], allowed: set[str]) -> list[str]:
@@ -56,7 +56,7 @@ def test_only_the_recorder_writes_facts(rule: Callable[[str, ast.Call], bool], a
         (is_metric, "Counter('drops', 'how many')"),
         (is_metric, "prometheus_client.Gauge('age', 'seconds')"),
         (is_event, "client.emit(event)"),
-        (is_ledger_line, "journal.append(actor=actor)"),
+        (is_ledger_line, "journal.append_entry(actor=actor)"),
         (is_ledger_line, "self._journal.append(entry)"),
         (is_ledger_line, "lines.append(actor='a', action='b')"),
         (is_ledger_line, "lines.append(**words)"),
