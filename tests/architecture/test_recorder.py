@@ -27,7 +27,8 @@ def is_ledger_line(name: str, call: ast.Call) -> bool:
     """Tell whether a call appends to a journal or a ledger: by the object, or by its keywords (`actor=`, `**words`)."""
     owner, _, method = name.rpartition(".")
     named = "journal" in owner.lower() or "ledger" in owner.lower()
-    return method in {"append", "append_entry"} and (named or bool({word.arg for word in call.keywords} & {"actor", None}))
+    has_actor = bool({word.arg for word in call.keywords} & {"actor", None})
+    return method in {"append", "append_entry"} and (named or has_actor)
 
 
 def find_breaches(rule: Callable[[str, ast.Call], bool], allowed: set[str]) -> list[str]:
