@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from wellspring.models.spec.definition import TimeSplit as TimeSplit
     from wellspring.models.tasks.binary import Binary as Binary
     from wellspring.models.tasks.binary import BinaryCriteria as BinaryCriteria
+    from wellspring.models.tasks.multiclass import Multiclass as Multiclass
+    from wellspring.models.tasks.multiclass import MulticlassCriteria as MulticlassCriteria
+    from wellspring.models.tasks.regression import Regression as Regression
+    from wellspring.models.tasks.regression import RegressionCriteria as RegressionCriteria
     from wellspring.models.tasks.threshold import Threshold as Threshold
     from wellspring.project import Project as Project
     from wellspring.project import load_project as load_project
@@ -42,6 +46,8 @@ _EXPORTS = {
     "wellspring.models.estimators.lightgbm": ("LightGBM",),
     "wellspring.models.estimators.search": ("HyperparameterSearch",),
     "wellspring.models.tasks.binary": ("Binary", "BinaryCriteria"),
+    "wellspring.models.tasks.multiclass": ("Multiclass", "MulticlassCriteria"),
+    "wellspring.models.tasks.regression": ("Regression", "RegressionCriteria"),
     "wellspring.models.tasks.threshold": ("Threshold",),
     "wellspring.project": ("load_project", "Project"),
     "wellspring.records.contracts": ("DataContract",),

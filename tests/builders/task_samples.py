@@ -8,9 +8,11 @@ import numpy as np
 import pyarrow as pa
 
 from wellspring.models.tasks.binary import Binary, BinaryCriteria
+from wellspring.models.tasks.multiclass import Multiclass
 from wellspring.models.tasks.port import Decoder, Task
+from wellspring.models.tasks.regression import Regression
 from wellspring.models.tasks.threshold import Threshold
-from wellspring.records.decisions import DecisionRule, MostLikelyRule
+from wellspring.records.decisions import DecisionRule, MostLikelyRule, ThresholdRule
 
 ROWS = 3000
 
@@ -33,7 +35,8 @@ class TaskSample(NamedTuple):
 
 def task_sample(task: type[Task]) -> TaskSample:
     """Return the sample for a registered task; a task of a plugin gets that of its objective."""
-    return {"binary": _binary_sample}[task.objective_kind]()
+    samples = {"binary": _binary_sample, "multiclass": _multiclass_sample, "regression": _regression_sample}
+    return samples[task.objective_kind]()
 
 
 def _binary_sample() -> TaskSample:
@@ -47,4 +50,29 @@ def _binary_sample() -> TaskSample:
         task, pa.bool_(), pa.string(), labels.tolist(), raw, labels, ("no", "yes"),
         task.fit_decoder(raw, labels, ("no", "yes")), raw[:, 0] + rng.normal(size=ROWS), (),
         MostLikelyRule(labels=("no", "yes")),
+    )  # fmt: skip
+
+
+def _multiclass_sample() -> TaskSample:
+    rng = np.random.default_rng(12)
+    classes = tuple(f"c{number:02}" for number in range(24))
+    raw = rng.normal(0, 4, (ROWS, len(classes)))
+    shares = np.exp(raw) / np.exp(raw).sum(axis=1, keepdims=True)
+    labels = np.array([rng.choice(len(classes), p=share) for share in shares])
+    task = Multiclass()
+    return TaskSample(
+        task, pa.string(), pa.int64(), [classes[number] for number in labels], raw, labels, classes,
+        task.fit_decoder(raw, labels, classes), labels.astype(float), classes,
+        ThresholdRule(labels=("no", "yes"), threshold="0.5"),
+    )  # fmt: skip
+
+
+def _regression_sample() -> TaskSample:
+    rng = np.random.default_rng(13)
+    raw = rng.normal(20, 5, (ROWS, 1))
+    labels = raw[:, 0] + rng.normal(0, 2, ROWS)
+    task = Regression(labels=("short", "long"), threshold="20")
+    return TaskSample(
+        task, pa.float64(), pa.string(), labels.tolist(), raw, labels, (), task.fit_decoder(raw, labels, ()),
+        raw[:, 0] + rng.normal(size=ROWS), (), MostLikelyRule(labels=("short", "long")),
     )  # fmt: skip

@@ -97,3 +97,16 @@ def _render_dot(x: float, y: float) -> str:
 def _render_diagonal() -> str:
     ends = f'x1="{_scale_x(0):.1f}" y1="{_scale_y(0):.1f}" x2="{_scale_x(1):.1f}" y2="{_scale_y(1):.1f}"'
     return f'<line {ends} stroke="{_SOFT}" stroke-dasharray="4 4"/>'
+
+
+def plot_predictions(scores: Array, labels: Array, *, limit: int = 400) -> str:
+    """Draw predicted (x) against observed (y) values of some rows, spread evenly over the rows."""
+    import numpy as np
+
+    rows = np.unique(np.linspace(0, len(scores) - 1, limit).astype(int))
+    low, high = min(float(scores.min()), float(labels.min())), max(float(scores.max()), float(labels.max()))
+    span = (high - low) or 1.0
+    marks = "".join(
+        _render_dot((float(scores[row]) - low) / span, (float(labels[row]) - low) / span) for row in rows.tolist()
+    )
+    return _render_chart("predictions", f"predicted ({low:.4g} to {high:.4g})", "observed", _render_diagonal() + marks)
