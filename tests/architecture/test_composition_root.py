@@ -26,7 +26,7 @@ def adapter_folders() -> dict[Path, frozenset[str]]:
     """Map each folder with a `port.py` to the public classes that its adapters define."""
     adapters: dict[Path, frozenset[str]] = {}
     for port in repository.sources("wellspring"):
-        if port.name == "port.py" and port.parent.name != "query":
+        if port.name == "port.py":
             adapters[port.parent] = frozenset(
                 node.name
                 for path in port.parent.rglob("*.py")
