@@ -34,7 +34,7 @@ from tests.builders import dbt_builds, second_process
 from wellspring.data.contracts import contract
 from wellspring.data.features import views as views_module
 from wellspring.data.transform.leakage import RECORDING_COLUMNS
-from wellspring.models.datasets.training_set import build_training_set
+from wellspring.models.datasets.training_set import TrainingSource, build_training_set
 from wellspring.models.evaluation import evaluate, gate
 from wellspring.models.spec import definition
 from wellspring.models.training import fit
@@ -194,7 +194,10 @@ def measure(name: str, seed: int, members: int, lines: int, shuffles: int) -> Fi
         built = build(PROCESSES[name](members, lines, seed, months=MONTHS), folder, EXAMPLE / "dbt")
         views = views_module.load_views(EXAMPLE / "features.py", "health_plan")
         training_set = build_training_set(
-            definition.load_model_definition(EXAMPLE / "models", "denials"), views, built, EDITION
+            definition.load_model_definition(EXAMPLE / "models", "denials"),
+            views,
+            TrainingSource(built, dbt_builds.ENGINE),
+            EDITION,
         )
         trained_model = fit.fit_model(training_set, progress=lambda _what, _done, _total: None)
         evaluation = evaluate.evaluate_model(training_set, trained_model)

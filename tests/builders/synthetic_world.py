@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from wellspring.data.features import views as views_module
 from wellspring.lake import editions
+from wellspring.models.datasets.training_set import TrainingSource
 from wellspring.models.estimators.lightgbm import LightGBM
 from wellspring.models.estimators.search import HyperparameterSearch
 from wellspring.models.spec.baselines import Baseline
@@ -23,6 +24,7 @@ from wellspring.models.spec.definition import Label, ModelDefinition, Subgroup, 
 from wellspring.models.tasks.binary import Binary, BinaryCriteria
 from wellspring.models.tasks.threshold import Threshold
 from wellspring.models.training import train
+from wellspring.query.duckdb.engine import DuckDbEngine
 from wellspring.records.features import FeatureSpec, FeatureViews, FeatureViewSpec
 from wellspring.records.lake import Edition, TableSnapshot
 from wellspring.records.models import Candidate, Estimate, EvaluationReport
@@ -94,6 +96,10 @@ class World:
             tenant="acme",
             known_since=START + timedelta(days=DAYS + 40),
         )
+
+    @property
+    def source(self) -> TrainingSource:
+        return TrainingSource(self, DuckDbEngine())
 
     def read_table(self, edition: Edition, name: str, columns: Sequence[str] | None = None) -> pa.Table:
         """Read a table as the lake does."""

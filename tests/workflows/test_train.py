@@ -37,6 +37,7 @@ class ProjectFixture:
         self.project = SimpleNamespace(source_paths={"models": folder}, root=folder, lake_dir=folder, name="tiny")
         current = {item.id: item for item in (FIRST, NEXT, BUILT)}
         self.lake = SimpleNamespace(get_edition=lambda name=None, level="landed": current[name] if name else BUILT)
+        self.query_engine = "engine"
         self.model_store: Any = SimpleNamespace(paths="paths")
         self.live: Any = None
         self.refuses = False

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from wellspring.errors import ProjectError
 from wellspring.lake.built_tables import audited_rows, leaked_columns
+from wellspring.models.datasets.training_set import TrainingSource
 from wellspring.models.spec import artifact, definition
 from wellspring.models.training import train
 from wellspring.project import PROJECT_FILE
@@ -34,7 +35,7 @@ def train_model(platform: Platform, models: ModelPorts, model_name: str, *, prog
         return train.train_candidate(
             model,
             feature_views,
-            platform.lake,
+            TrainingSource(platform.lake, platform.query_engine),
             edition,
             training_inputs=train.TrainingInputs(
                 source_digests=definition.digest_training_sources(platform.project, model_name),
@@ -67,7 +68,7 @@ def reproduce_run(
             run_id,
             definition.load_model_definition(_models_folder(platform), model_name),
             load_project_views(platform.project),
-            platform.lake,
+            TrainingSource(platform.lake, platform.query_engine),
             lambda edition_id: _get_edition(platform, edition_id),
             source_digests=definition.digest_training_sources(platform.project, model_name),
             step=platform.step,

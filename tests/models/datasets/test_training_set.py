@@ -15,7 +15,7 @@ DAY = 86_400_000_000
 
 def build(world: World | None = None, **changes) -> TrainingSet:
     world = world or World(3000)
-    return build_training_set(model(**changes), views(), world, world.edition)
+    return build_training_set(model(**changes), views(), world.source, world.edition)
 
 
 def days(instant) -> np.ndarray:

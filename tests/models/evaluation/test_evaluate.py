@@ -17,7 +17,7 @@ from wellspring.records.record import format_instant
 
 
 def train_model(world: World, **changes) -> tuple[TrainingSet, fit.TrainedModel]:
-    training_set = build_training_set(model(**changes), views(), world, world.edition)
+    training_set = build_training_set(model(**changes), views(), world.source, world.edition)
     return training_set, fit.fit_model(training_set, progress=lambda *args: None)
 
 
@@ -85,12 +85,12 @@ def test_target_leakage_is_detected_by_feature_name(world: World):
     ):
         result = result.set_column(result.column_names.index(name), name, column)
         planted.tables["claim_features"] = result
-        training_set = build_training_set(model(), views(), planted, planted.edition)
+        training_set = build_training_set(model(), views(), planted.source, planted.edition)
         suspected = evaluate.detect_target_leakage(training_set, training_set.inputs())
         assert len(suspected) == place + 1
         assert f"claim.{name}" in suspected
     assert suspected["claim.is_replacement"].startswith("whether it is missing")
-    training_set = build_training_set(model(), views(), world, world.edition)
+    training_set = build_training_set(model(), views(), world.source, world.edition)
     assert evaluate.detect_target_leakage(training_set, training_set.inputs()) == {}
 
 
@@ -101,7 +101,7 @@ def test_many_rare_categories_are_not_target_leakage():
     world.tables["claim_features"] = result.set_column(
         result.column_names.index("claim_type"), "claim_type", distinct_kinds
     )
-    training_set = build_training_set(model(), views(), world, world.edition)
+    training_set = build_training_set(model(), views(), world.source, world.edition)
     assert evaluate.detect_target_leakage(training_set, training_set.inputs()) == {}
 
 
@@ -191,7 +191,11 @@ def test_a_candidate_is_compared_with_what_is_live_on_the_same_rows(world: World
     lesser_frame, lesser = train_model(world, features=("claim:claim_type", "claim:charge_amount"))
     live = ModelArtifact("a" * 64, trained_model.encode_files()["model.lgb"], trained_model.spec)
     both = build_training_set(
-        lesser_frame.model, views(), world, world.edition, extra_features=[item.name for item in training_set.features]
+        lesser_frame.model,
+        views(),
+        world.source,
+        world.edition,
+        extra_features=[item.name for item in training_set.features],
     )
     probability = evaluate.evaluate_model(lesser_frame, lesser).scores
     beside = evaluate.compare_to_champion(both, lesser, probability, behind(), live)

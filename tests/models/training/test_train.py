@@ -37,7 +37,7 @@ class ProjectFixture:
 
     def train(self, *, live=None, leaks: tuple[str, ...] = (), audited=AUDITED, views_=None, **changes: Any):
         return train.train_candidate(
-            model(**changes), views_ or views(), self.world, self.world.edition,
+            model(**changes), views_ or views(), self.world.source, self.world.edition,
             training_inputs=train.TrainingInputs(CODE, CONTRACTS, leaks, audited), champion=live, step=self.step,
             tracker=self.runs, model_store=self.model_store, signer=self.signer, clock=FixedClock(),
             progress=lambda stage, done, total: self.stages.append(stage),
@@ -45,8 +45,8 @@ class ProjectFixture:
 
     def reproduce(self, run: str, *, source_digests=CODE, **changes: Any):
         return train.reproduce_run(
-            run, model(**changes), views(), self.world, self.world.find, source_digests=source_digests, step=self.step,
-            tracker=self.runs, model_store=self.model_store, progress=lambda *output: None,
+            run, model(**changes), views(), self.world.source, self.world.find, source_digests=source_digests,
+            step=self.step, tracker=self.runs, model_store=self.model_store, progress=lambda *output: None,
         )  # fmt: skip
 
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from wellspring.errors import CorruptedError, ProjectError, suggest_name
 from wellspring.query.port import joined_column_name
-from wellspring.query.registry import open_query_engine
 from wellspring.records.features import KNOWN_SINCE_COLUMN, SEQUENCE_COLUMN, FeatureRow, FeatureViewSpec
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ def point_in_time_join(
     views: Sequence[FeatureViewSpec],
     tables: Mapping[str, TableInput],
     *,
-    engine: QueryEngine | None = None,
+    engine: QueryEngine,
     instant_column: str = "event_at",
 ) -> pa.Table:
     """Join to each spine row the features known at its instant; keeps the rows of the spine and their order.
@@ -36,7 +35,6 @@ def point_in_time_join(
     Adds for each view the columns VIEW__FEATURE, VIEW__known_since and VIEW__sequence, null where no row was known.
     Raises ProjectError for a missing or duplicate spine column, CorruptedError for rows without a defined order.
     """
-    engine = engine or open_query_engine("duckdb", {})
     _check_spine(spine, views, instant_column)
     for view in views:
         _refuse_ties(view, tables[view.table], engine)

@@ -31,6 +31,7 @@ from wellspring.models.spec.definition import (
     resolve_feature_dependencies,
     resolve_features,
 )
+from wellspring.query.port import QueryEngine
 from wellspring.records.features import FeatureViews, FeatureViewSpec
 from wellspring.records.instants import to_epoch_micros
 from wellspring.records.lake import Edition
@@ -55,6 +56,13 @@ class TableReader(Protocol):
     """The part of the lake that training needs: reading a table of an edition."""
 
     def read_table(self, edition: Edition, name: str, columns: Sequence[str] | None = None) -> pa.Table: ...
+
+
+class TrainingSource(NamedTuple):
+    """The source of training rows: the tables of editions, and the engine that joins them."""
+
+    lake: TableReader
+    engine: QueryEngine
 
 
 class TrainingSet(NamedTuple):
@@ -146,7 +154,7 @@ class TrainingSet(NamedTuple):
 def build_training_set(
     model: ModelDefinition,
     views: FeatureViews,
-    lake: TableReader,
+    source: TrainingSource,
     edition: Edition,
     *,
     extra_features: Sequence[str] = (),
@@ -167,12 +175,15 @@ def build_training_set(
         )
     }
     used_views = _select_views(views, joined_features.values())
+    lake = source.lake
     spine = _read_spine(model, used_views, lake, edition)
     tables = {
         view.table: lake.read_table(edition, view.table, _column_names(view))
         for view in _merge_views_by_table(used_views)
     }
-    joined_rows = point_in_time_join(spine, used_views.views, tables, instant_column=ASKED_AT_COLUMN)
+    joined_rows = point_in_time_join(
+        spine, used_views.views, tables, engine=source.engine, instant_column=ASKED_AT_COLUMN
+    )
     label_table = lake.read_table(
         edition, model.label.table, [*model.keys, model.label.column, KNOWN_SINCE_COLUMN, SEQUENCE_COLUMN]
     )

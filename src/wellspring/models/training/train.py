@@ -12,7 +12,7 @@ from pydantic import JsonValue
 
 from wellspring.errors import CorruptedError, Refused, Unavailable
 from wellspring.lake import editions
-from wellspring.models.datasets.training_set import TableReader, build_training_set
+from wellspring.models.datasets.training_set import TrainingSource, build_training_set
 from wellspring.models.evaluation import card, evaluate, gate
 from wellspring.models.metrics import plots
 from wellspring.models.spec import artifact, definition
@@ -86,7 +86,7 @@ class TrainingInputs(NamedTuple):
 def train_candidate(
     model: ModelDefinition,
     views: FeatureViews,
-    lake: TableReader,
+    source: TrainingSource,
     edition: Edition,
     *,
     training_inputs: TrainingInputs,
@@ -128,7 +128,7 @@ def train_candidate(
     training_set = build_training_set(
         model,
         views,
-        lake,
+        source,
         edition,
         extra_features=[extra_feature for extra_feature in extra_features if _has_feature(extra_feature, views)],
     )
@@ -201,7 +201,7 @@ def reproduce_run(
     run: str,
     model: ModelDefinition,
     views: FeatureViews,
-    lake: TableReader,
+    source: TrainingSource,
     get_edition: Callable[[str], Edition],
     *,
     source_digests: Mapping[str, Digest],
@@ -235,7 +235,7 @@ def reproduce_run(
         run_record.tags.get("ws.artifact", ""), paths=model_store.paths, key=model_store.key
     )
     with step("reproduce", f"run:{run}", inputs=[Ref(name=f"run:{run}")]) as act:
-        training_set = build_training_set(model, views, lake, get_edition(run_record.params["edition"]))
+        training_set = build_training_set(model, views, source, get_edition(run_record.params["edition"]))
         trained_model = fit_model(
             training_set, progress=progress, hyperparameters=json.loads(run_record.params["hyperparameters"])
         )
