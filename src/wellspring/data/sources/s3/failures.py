@@ -1,0 +1,129 @@
+"""Convert the errors of an S3 API to those of wellspring, by what the caller can do about them."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from wellspring.data.sources.s3.settings import S3Settings
+from wellspring.errors import NotFound, Refused, Unavailable, WellspringError
+
+REGION_HEADER = "x-amz-bucket-region"
+
+_WRONG_REGION = {"PermanentRedirect", "301", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
+_THROTTLED = {"SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequests", "429"}
+_SERVER_FAULTS = {"InternalError", "ServiceUnavailable", "RequestTimeout", "500", "502", "503", "504"}
+_EXPIRED = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"}
+_WRONG_CREDENTIALS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "InvalidClientTokenId"}
+_DENIED = {"AccessDenied", "403", "AllAccessDisabled", "AccountProblem"}
+_MISSING = {"NoSuchKey", "NoSuchVersion", "404", "MethodNotAllowed", "405"}
+_CHANGED = {"PreconditionFailed", "412"}
+
+
+class ObjectMissing(Exception):
+    """An object or a version does not exist."""
+
+
+class ObjectChanged(Exception):
+    """An object is no longer the one that was listed."""
+
+
+def check_region(source: str, settings: S3Settings, headers: Mapping[str, str]) -> None:
+    """Raise Refused if a response comes from a bucket in another region than the settings name."""
+    region = headers.get(REGION_HEADER, settings.region)
+    if region != settings.region:
+        raise _wrong_region(source, settings, region)
+
+
+def missing_bucket(source: str, settings: S3Settings) -> NotFound:
+    """Return the error for a bucket that does not exist."""
+    return NotFound(
+        f"source {source!r}: there is no bucket {settings.bucket!r}", fix="check `bucket` in wellspring.toml"
+    )
+
+
+@contextmanager
+def map_errors(source: str, settings: S3Settings) -> Generator[None]:
+    """Convert the errors of requests. Raises ObjectMissing and ObjectChanged, which only the caller can complete."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except ClientError as exc:
+        raise _convert_response(source, settings, exc.response) from None
+    except BotoCoreError as exc:
+        raise _convert_failure(source, settings, exc) from None
+
+
+def _convert_response(source: str, settings: S3Settings, response: Mapping[str, Any]) -> Exception:
+    error: Mapping[str, Any] = response.get("Error", {})
+    metadata: Mapping[str, Any] = response.get("ResponseMetadata", {})
+    code, status = str(error.get("Code", "")), int(metadata.get("HTTPStatusCode", 0))
+    headers: Mapping[str, str] = metadata.get("HTTPHeaders", {})
+    region = str(headers.get(REGION_HEADER, error.get("Region", "")))
+    if code in _WRONG_REGION or (region not in {"", settings.region} and status in {301, 400}):
+        return _wrong_region(source, settings, region)
+    if code in _MISSING:
+        return ObjectMissing()
+    if code in _CHANGED:
+        return ObjectChanged()
+    if code in _THROTTLED or code in _SERVER_FAULTS:
+        reason = "asks to slow down" if code in _THROTTLED else "does not answer"
+        return Unavailable(f"the S3 API of source {source!r} {reason} ({code})", fix="try again later")
+    return _convert_refusal(source, settings, code)
+
+
+def _convert_refusal(source: str, settings: S3Settings, code: str) -> WellspringError:
+    login = f"store new ones with `wellspring source login {source}`"
+    if settings.credentials == "instance_role":
+        login = "check the role of this machine"
+    if code == "NoSuchBucket":
+        return missing_bucket(source, settings)
+    if code in _EXPIRED:
+        return Refused(f"the credentials of source {source!r} have expired", fix=login)
+    if code in _WRONG_CREDENTIALS:
+        return Refused(f"source {source!r} rejected the credentials ({code})", fix=login)
+    if code == "RequestTimeTooSkewed":
+        return Refused(f"source {source!r} rejected the request: this clock is wrong", fix="synchronize the clock")
+    if code == "InvalidObjectState":
+        return Refused(f"an object of source {source!r} is archived", fix="ask the vendor to restore it")
+    if code.startswith("KMS."):
+        return Refused(
+            f"the key of an object of source {source!r} cannot be used ({code})",
+            fix="ask the vendor to enable the key and to allow kms:Decrypt",
+        )
+    if code in _DENIED:
+        return Refused(
+            f"source {source!r} does not allow these credentials to read {settings.place}",
+            fix=f"allow s3:ListBucket on {settings.bucket}, s3:GetObject on {settings.key_prefix}*, and kms:Decrypt on "
+            f"the key of encrypted objects; or {login}",
+        )
+    if code in {"400", "BadRequest"}:
+        # A response to HEAD has no body, so the code is all that S3 says.
+        return Refused(f"source {source!r} rejected the request; its credentials may have expired", fix=login)
+    return Refused(f"source {source!r} refused a request ({code})", fix="look the code up in the vendor's S3 API")
+
+
+def _convert_failure(source: str, settings: S3Settings, exc: Exception) -> WellspringError:
+    """Convert an error without a response of S3."""
+    name = type(exc).__name__
+    if name in {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "MetadataRetrievalError"}:
+        return Refused(
+            f"source {source!r} has no credentials: this machine has no role",
+            fix='give the machine a role, or set credentials = "stored" in wellspring.toml',
+        )
+    if name == "SSLError":
+        return Refused(
+            f"the certificate of {settings.endpoint_url or 'S3'} is not trusted",
+            fix="set ca_bundle of the source to the authority of the endpoint",
+        )
+    return Unavailable(f"source {source!r} does not answer ({name})", fix="try again later")
+
+
+def _wrong_region(source: str, settings: S3Settings, region: str) -> Refused:
+    place = f"is in the region {region}" if region else "is in another region"
+    return Refused(
+        f"the bucket {settings.bucket!r} of source {source!r} {place}, not in {settings.region}",
+        fix=f'set region = "{region or "..."}" in [sources.{source}] of wellspring.toml',
+    )
