@@ -1,5 +1,6 @@
 """`python -m tests.crash`: kill -9 at each crash point and at 25 random moments, then check the invariants.
 
+With --source s3: the drops come from a bucket (the crash points of the intake only).
 With --predictions: kill each server of a project under prediction load, then check that no prediction is lost.
 Exit 0 if every point was hit and every invariant held each time, else 1.
 """
@@ -28,6 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--random", type=int, default=25, metavar="N", help="kills at random moments (default 25)")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="start no kill after this time")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="seed of the random moments")
+    parser.add_argument("--source", choices=("sftp", "s3"), default="sftp", help="kind of the source of the drops")
     parser.add_argument("--predictions", action="store_true", help="kill each server under prediction load")
     options = parser.parse_args(argv)
     known_names = crash_points.crash_point_names()
@@ -35,6 +37,9 @@ def main(argv: list[str] | None = None) -> int:
         print(f"no crash point {', '.join(unknown)}; there are: {', '.join(known_names)}", file=sys.stderr)
         return 1
     names = ordered(options.points or known_names)
+    if options.source != "sftp":
+        # The model lifecycle begins after the intake: the kind of the source makes no difference to it.
+        names = [name for name in names if not model_lifecycle.is_lifecycle_point(name)]
     # Stop the servers also on SIGTERM.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="crash-") as folder:
@@ -42,7 +47,9 @@ def main(argv: list[str] | None = None) -> int:
         try:
             if options.predictions:
                 return 0 if predictions.run(Path(folder) / "predictions", predictions.VICTIMS) else 1
-            outcomes = run(Path(folder), names, options.random, seconds=options.seconds, seed=options.seed)
+            outcomes = run(
+                Path(folder), names, options.random, seconds=options.seconds, seed=options.seed, source=options.source
+            )
         finally:
             for root in Path(folder).glob("*/wellspring.toml"):
                 ProjectFixture.down(root.parent)
@@ -51,7 +58,9 @@ def main(argv: list[str] | None = None) -> int:
     return 1 if bad or not outcomes else 0
 
 
-def run(folder: Path, names: list[str], moments: int, *, seconds: float, seed: int) -> list[Outcome]:
+def run(
+    folder: Path, names: list[str], moments: int, *, seconds: float, seed: int, source: str = "sftp"
+) -> list[Outcome]:
     """Kill at random moments first (they need the original contract), then at the points; one project per scenario."""
     started, draw = time.monotonic(), random.Random(seed)
     outcomes: list[Outcome] = []
@@ -65,7 +74,7 @@ def run(folder: Path, names: list[str], moments: int, *, seconds: float, seed: i
 
     ingest_points = [name for name in names if not model_lifecycle.is_lifecycle_point(name)]
     if ingest_points or moments:
-        killer = open_killer(folder / "ingest", ingest_points)
+        killer = open_killer(folder / "ingest", ingest_points, source=source)
         for _ in range(moments):
             if time.monotonic() - started < seconds:
                 record_outcome(killer.moment(draw))

@@ -49,7 +49,7 @@ class Killer:
 
     def prepare(self, names: list[str]) -> None:
         """Start the servers; ingest one drop, and one for each replay point in names."""
-        self._up()
+        self.project.start_servers()
         self._send()
         self._for_replay = [self._send() for name in names if _scenario(name) == "replay"]
         started = time.perf_counter()
@@ -168,9 +168,9 @@ def ordered(names: list[str]) -> list[str]:
     return sorted(names, key=lambda name: (_scenario(name) == "replay", name))
 
 
-def open_killer(folder: Path, names: list[str]) -> Killer:
-    """Create a project in a folder, start it, and prepare it for kills at these points."""
-    killer = Killer(ProjectFixture(folder))
+def open_killer(folder: Path, names: list[str], *, source: str = "sftp") -> Killer:
+    """Create a project in a folder, start it, and prepare it for kills at these points. source: kind of its source."""
+    killer = Killer(ProjectFixture(folder, source=source))
     killer.prepare(names)
     return killer
 

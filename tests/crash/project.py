@@ -8,12 +8,14 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
 
 from examples.health_plan import drops, population
+from tests.builders.s3_process import start_s3, use_s3_source
 from tests.crash.invariants import Observed, SentFile
 from wellspring import project
 from wellspring.embedded import packages, postgres
@@ -82,25 +84,41 @@ class ProjectCommands:
 class ProjectFixture(ProjectCommands):
     """A project with the example's contracts in its own folder.
 
-    sent: the files put into the vendor's outbox so far, with the expected result of each row.
+    sent: the files that the vendor has delivered so far, with the expected result of each row.
+    source: the kind of its source; `s3` starts a server, which ends with this process.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, source: str = "sftp") -> None:
         super().__init__(root)
+        self._s3 = start_s3() if source == "s3" else None
         self.sent: list[SentFile] = []
         root.mkdir(parents=True, exist_ok=True)
         root.chmod(0o755)
         # Without the sections of optional servers, which the serving project has.
         plain = (EXAMPLE / "wellspring.toml").read_text(encoding="utf-8").partition("\n[dbt]")[0]
+        if self._s3 is not None:
+            plain = use_s3_source(plain, self._s3)
         (root / "wellspring.toml").write_text(plain + "\n", encoding="utf-8")
         shutil.copytree(EXAMPLE / "contracts", root / "contracts")
         self.repaired = False
         self._people = population.members(200, 11)
 
+    def start_servers(self) -> None:
+        """Start the servers, and store the credentials of a source that needs its own."""
+        self.must("up")
+        if self._s3 is None:
+            return
+        ran = subprocess.run(
+            self.argv("source", "login", "clearinghouse"), input=json.dumps(self._s3.credentials),
+            env=command_environment(None), capture_output=True, text=True, timeout=TIMEOUT, check=False,
+        )  # fmt: skip
+        if ran.returncode:
+            raise AssertionError(f"the credentials could not be stored: {ran.stderr[-500:]}")
+
     # --- the vendor -----------------------------------------------------------------------------------------------
 
     def send(self, number: int) -> SentFile:
-        """Put a drop of 40 rows into the outbox: 34 valid, 4 valid under contract 1.1.0 only, 2 invalid."""
+        """Deliver a drop of 40 rows: 34 valid, 4 valid under contract 1.1.0 only, 2 invalid."""
         rows = population.claims(ROWS, 1000 + number, people=self._people, first=number * ROWS).to_pylist()
         office = [place for place, row in enumerate(rows) if row["claim_type"] == "professional"][:5]
         repairable, bad = set(office[:4]), {office[4], next(place for place in range(ROWS) if place not in office)}
@@ -108,9 +126,13 @@ class ProjectFixture(ProjectCommands):
             rows[place]["place_of_service_code"] = drops.TELEHEALTH
         for place in bad:
             rows[place]["member_id"] = "WSP12AB"
-        outbox = self.root / "vendor" / "outbox"
-        path = outbox / f"medical_claim_{number:04d}.csv"
-        drops._write(path, rows)
+        path = self.root / "vendor" / "outbox" / f"medical_claim_{number:04d}.csv"
+        if self._s3 is None:
+            drops._write(path, rows)
+        else:
+            with tempfile.TemporaryDirectory() as folder:
+                drops._write(Path(folder) / path.name, rows)
+                self._s3.put(path.name, (Path(folder) / path.name).read_bytes())
         sent = SentFile(
             name=path.name,
             rows=ROWS,

@@ -43,7 +43,7 @@ def list_with(s3: S3Server, status: str, code: str, *headers: tuple[str, str]) -
         ("403 Forbidden", "RequestTimeTooSkewed", Refused, "this clock is wrong", "synchronize"),
         ("400 Bad Request", "KMS.DisabledException", Refused, "cannot be used", "kms:Decrypt"),
         ("403 Forbidden", "InvalidObjectState", Refused, "is archived", "restore"),
-        ("404 Not Found", "NoSuchBucket", NotFound, "there is no bucket", "check `bucket`"),
+        ("404 Not Found", "NoSuchBucket", NotFound, "does not exist", "check `bucket`"),
         ("400 Bad Request", "InvalidRequest", Refused, "refused a request \\(InvalidRequest\\)", "look the code up"),
     ],
 )
@@ -106,5 +106,5 @@ def test_a_head_request_without_a_body_is_understood(
 
 
 def test_a_bucket_that_does_not_exist_is_not_found(s3: S3Server):
-    with pytest.raises(NotFound, match="there is no bucket 'no-such-bucket'"):
+    with pytest.raises(NotFound, match="the bucket 'no-such-bucket' does not exist"):
         s3.source(bucket="no-such-bucket").list()

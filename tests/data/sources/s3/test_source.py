@@ -131,10 +131,10 @@ def test_an_object_of_several_parts_is_read_whole(s3: S3Server):
 
 def test_an_object_encrypted_with_a_kms_key_is_read_with_a_request_that_s3_accepts(s3: S3Server):
     s3.put("a.csv", b"x" * 1000, ServerSideEncryption="aws:kms", SSEKMSKeyId="alias/vendor")
-    seen: list[str] = []
-    s3.fault = lambda method, _path: seen.append(method)
+    methods: list[str] = []
+    s3.fault = lambda method, _path: methods.append(method)
     assert read_file(s3.source(), "a.csv") == b"x" * 1000
-    assert seen == ["HEAD", "GET", "HEAD"]
+    assert methods == ["HEAD", "GET", "HEAD"]
 
 
 def test_the_listed_version_is_read_in_a_bucket_with_versions(s3: S3Server):

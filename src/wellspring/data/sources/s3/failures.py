@@ -39,7 +39,7 @@ def check_region(source: str, settings: S3Settings, headers: Mapping[str, str]) 
 def missing_bucket(source: str, settings: S3Settings) -> NotFound:
     """Return the error for a bucket that does not exist."""
     return NotFound(
-        f"source {source!r}: there is no bucket {settings.bucket!r}", fix="check `bucket` in wellspring.toml"
+        f"source {source!r}: the bucket {settings.bucket!r} does not exist", fix="check `bucket` in wellspring.toml"
     )
 
 

@@ -175,4 +175,4 @@ def compile_glob(glob: str) -> re.Pattern[str]:
 def _modified_at(attributes: Mapping[str, Any]) -> datetime:
     """Return when an object was written. A listing has milliseconds, a header has not."""
     modified: datetime = attributes["LastModified"]
-    return modified.replace(microsecond=0)
+    return modified.astimezone(UTC).replace(microsecond=0)
