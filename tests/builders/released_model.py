@@ -14,9 +14,9 @@ import pyarrow as pa
 from pydantic import JsonValue
 
 from tests.builders import synthetic_world
+from tests.builders.approvals import Books, Somebody
+from tests.builders.model_files import Signer
 from tests.builders.synthetic_world import table, token
-from tests.models.spec.test_artifact import Signer
-from tests.trust.test_approvals import Books, Somebody
 from wellspring.data.features import views as views_module
 from wellspring.errors import Unavailable
 from wellspring.lake import editions

@@ -2,44 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 from tests.architecture import repository
+from tests.builders.command_line import Output, Run, StubWorker
 from tests.builders.projects import minimal_config
 from tests.builders.shop import MANY_ROWS
 from wellspring.cli import cli
 from wellspring.cli.context import run_command
 
 EXAMPLE = repository.ROOT / "examples" / "health_plan"
-
-
-class Output(NamedTuple):
-    """One command: exit code, standard output, standard error."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> Any:
-        return json.loads(self.out)
-
-    @property
-    def error(self) -> Any:
-        return json.loads(self.err)
-
-
-Run = Callable[..., Output]
-StubWorker = Callable[[ModuleType, Any], list[tuple[Any, ...]]]
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from wellspring.cli import cli, main
 
 COMMANDS = (
-    "demo new up down restart status doctor clean ingest quarantine transform train users release predict replay "
+    "demo new up down restart status doctor clean source ingest quarantine transform train users release predict replay "
     "history prove verify ledger"
 ).split()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
-from tests.cli.conftest import Run
+from tests.builders.command_line import Run
 from wellspring.cli import cli
 from wellspring.cli.context import USAGE_EXIT_CODE, CliContext, hoist_global_options, print_error, run_command
 from wellspring.errors import ERRORS_BY_SLUG, Refused

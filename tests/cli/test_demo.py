@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.conftest import Run
+from tests.builders.command_line import Run
 from wellspring.cli import demo, demo_harness, example_project
 from wellspring.cli.context import CliContext
 from wellspring.embedded import packages

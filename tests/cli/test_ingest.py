@@ -7,8 +7,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.builders.command_line import Run, StubWorker
 from tests.builders.ingest_results import ACCOUNT, ingest_result
-from tests.cli.conftest import Run, StubWorker
 from wellspring.cli import ingest as module
 from wellspring.project import load_project
 from wellspring.supervisor import client

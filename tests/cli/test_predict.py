@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.conftest import Run, StubWorker
+from tests.builders.command_line import Run, StubWorker
 from wellspring import client
 from wellspring.cli import predict as module
 

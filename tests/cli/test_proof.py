@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.builders.command_line import Run
 from tests.builders.ledger import CONTRACT
 from tests.builders.packs import built
-from tests.cli.conftest import Run
 from wellspring.cli.proof import copy_pack
 from wellspring.embedded import layout
 from wellspring.errors import Refused

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from tests.builders.command_line import Run, StubWorker
 from tests.builders.ingest_results import ingest_result
-from tests.cli.conftest import Run, StubWorker
 from wellspring.cli import quarantine as module
 
 

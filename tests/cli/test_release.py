@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.conftest import Run
+from tests.builders.command_line import Run
 from wellspring.cli import release as module
 from wellspring.errors import NotFound, Unavailable
 from wellspring.models.releases import promotion as releases

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.conftest import Run, StubWorker
+from tests.builders.command_line import Run, StubWorker
 from wellspring.cli import replay as module
 
 REPLAYED: dict[str, Any] = {"equal": True, "first_difference": "", "score": (0.25).hex()}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.conftest import Run
+from tests.builders.command_line import Run
 from wellspring.cli import worker_client
 from wellspring.errors import Unavailable
 from wellspring.project import RunState, ServerState

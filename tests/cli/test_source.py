@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Run
+from tests.builders.command_line import Run
 from wellspring.trust.vault.remote import EnclaveClient
 
 ELSEWHERE = '\n[sources.inbox]\nkind = "sftp"\naddress = "sftp.example.com:22"\n'

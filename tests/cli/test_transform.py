@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.cli.conftest import Run, StubWorker
+from tests.builders.command_line import Run, StubWorker
 from wellspring.cli import transform as module
 
 TABLES = [{"table": "claim_features", "rows": 12}]

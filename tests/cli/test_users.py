@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.conftest import Run
+from tests.builders.command_line import Run
 from wellspring.cli import users as module
 from wellspring.cli import worker_client
 from wellspring.cli.pseudo_terminal import run_in_pty

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.builders import projects
-from tests.runtime.test_privileges import read
+from tests.builders.services import read
 from wellspring.embedded import layout, mlflow
 from wellspring.project import Project
 from wellspring.records.clock import SystemClock

@@ -6,8 +6,8 @@ import pytest
 
 from tests.builders.enclave import ProjectFixture
 from tests.builders.memory_keys import Keyring
-from tests.data.intake.test_originals import contract
-from tests.trust.vault.test_postgres import stored
+from tests.builders.originals import contract
+from tests.builders.vault_records import stored
 from wellspring.enclave.decryption import Decryptor
 from wellspring.errors import NotFound, Refused
 from wellspring.records.contracts import ContractColumn

@@ -8,7 +8,7 @@ import pytest
 
 from tests.builders.drops import admission_counts
 from tests.builders.recording_step import RecordingStep
-from tests.trust.vault.test_protocol import DROP, NOON
+from tests.builders.vault_messages import DROP, NOON
 from wellspring.enclave.handlers import BREAK_GLASS_OPERATIONS, intake_handlers, vault_handlers
 from wellspring.errors import Refused
 from wellspring.records.ingestion import AdmissionResult, QuarantinedRow, SourceFile

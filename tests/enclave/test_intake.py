@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.builders.enclave import CONTRACT, DOMAIN, HEAD
-from tests.data.intake.test_originals import NOON
+from tests.builders.originals import NOON
 from wellspring.data.contracts import contract as contracts
 from wellspring.data.formats.csv import CSV
 from wellspring.enclave import intake

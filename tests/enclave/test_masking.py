@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.data.intake.test_originals import contract
+from tests.builders.originals import contract
 from wellspring.enclave.masking import EMPTY_VALUE, HIDDEN_VALUE, mask_row
 from wellspring.records.contracts import ContractColumn
 

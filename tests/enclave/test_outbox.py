@@ -9,8 +9,8 @@ import pytest
 
 from tests.builders.drops import admission_counts
 from tests.builders.enclave import ProjectFixture
-from tests.data.intake.test_originals import contract
-from tests.trust.vault.test_postgres import part, stored
+from tests.builders.originals import contract
+from tests.builders.vault_records import part, stored
 from wellspring.enclave import outbox
 from wellspring.enclave.intake import ProcessedDrop, QuarantineReason
 from wellspring.errors import Unavailable

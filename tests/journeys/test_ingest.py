@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from examples.health_plan import drops, population
-from tests.journeys.conftest import ProjectFixture
+from tests.builders.journeys import ProjectFixture
 from wellspring.cli.worker_client import run_worker
 
 pytestmark = pytest.mark.live

@@ -15,7 +15,7 @@ import pytest
 
 from examples.health_plan import drops
 from tests.architecture import repository
-from tests.journeys.conftest import ProjectFixture
+from tests.builders.journeys import ProjectFixture
 
 pytestmark = pytest.mark.live
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from examples.health_plan import drops
+from tests.builders.journeys import ProjectFixture
 from tests.builders.projects import run_as
-from tests.journeys.conftest import ProjectFixture
 from wellspring.runtime import landlock
 from wellspring.runtime.privileges import SERVICE_GIDS, SERVICE_UIDS, SUPPLEMENTARY_GIDS, detect_privileges
 

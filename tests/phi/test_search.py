@@ -31,27 +31,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from examples.health_plan import population
+from tests.phi.people import FILLER, PEOPLE, ZQURO, line, parquet, table
 from tests.phi.search import Hit, Person, search, search_bytes, search_processes
-
-ZQURO = Person(
-    first="Zqurantho",
-    last="Xvolembri",
-    ssn="912-34-5678",
-    mbi="1SG4TE5MK73",
-    phone="212-555-0147",
-    email="zqurantho.xvolembri107@example.com",
-    member_id="WSP000918273",
-    person_id="P0012345678",
-    address="77 Vzidostru Street",
-    birth_date="1951-03-09",
-)
-SECOND = Person(first="Jxethessu", last="Qyakwilmo", ssn="955-21-0043", member_id="WSP555000111")
-PEOPLE = [SECOND, ZQURO]
-FILLER = " ".join(f"row {number} of nothing in particular" for number in range(200)).encode()
-
-
-def line(person: Person) -> str:
-    return f"seen: {person.name}, {person.ssn}\n"
 
 
 def text(person: Person) -> bytes:
@@ -60,16 +41,6 @@ def text(person: Person) -> bytes:
 
 def born(person: Person) -> datetime.date:
     return datetime.date.fromisoformat(person.birth_date)
-
-
-def table(value: Any) -> pa.Table:
-    return pa.table({"n": list(range(50)), "note": ["clean"] * 25 + [value] + ["clean"] * 24})
-
-
-def parquet(value: Any, *, codec: str = "zstd", dictionary: bool = True) -> bytes:
-    out = io.BytesIO()
-    pq.write_table(table(value), out, compression=codec, use_dictionary=dictionary)
-    return out.getvalue()
 
 
 def arrow(text: str, *, stream: bool = False, codec: str = "zstd") -> bytes:

@@ -11,8 +11,8 @@ import pytest
 
 from tests.builders import dbt_builds
 from tests.builders import dbt_projects as built
+from tests.phi.people import PEOPLE, ZQURO, line
 from tests.phi.search import search
-from tests.phi.test_search import PEOPLE, ZQURO, line
 
 pytestmark = pytest.mark.slow
 

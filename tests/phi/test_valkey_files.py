@@ -14,8 +14,8 @@ import pytest
 
 from tests.phi import valkey_files
 from tests.phi.needles import needles, strip
+from tests.phi.people import FILLER, PEOPLE, SECOND, ZQURO, line, parquet
 from tests.phi.search import Hit, Person, search, search_bytes
-from tests.phi.test_search import FILLER, PEOPLE, SECOND, ZQURO, line, parquet
 
 pytestmark = pytest.mark.live
 

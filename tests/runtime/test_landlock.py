@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders.landlock import has_landlock
 from wellspring.runtime import landlock
 
 PROBE = """
@@ -26,11 +27,6 @@ acts = [lambda: old.write_text("x"), lambda: os.truncate(old, 0), old.unlink, la
         lambda: (inside / "x").rename(new)]
 print(json.dumps([enforced, old.read_text(), *map(attempt, acts)]))
 """
-
-
-def has_landlock() -> bool:
-    """Return whether this kernel has Landlock."""
-    return landlock.syscall(444, None, 0, 1) >= 1
 
 
 def test_writes_removals_and_moves_outside_the_folder_fail(tmp_path: Path):

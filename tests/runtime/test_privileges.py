@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.builders import projects
+from tests.builders.services import SECRETS, read
 from wellspring.embedded import layout
 from wellspring.project import Project
 from wellspring.runtime import privileges
@@ -16,25 +17,10 @@ from wellspring.runtime.privileges import (
     SERVICE_GIDS,
     SERVICE_UIDS,
     SUPPLEMENTARY_GIDS,
-    ServicePrivileges,
     detect_privileges,
     is_closed_path,
 )
 
-# Whose each secret is; None: whoever started the supervisor.
-SECRETS = {
-    ".wellspring/seal.key": "keys",
-    ".wellspring/supervisor.key": None,
-    ".wellspring/openbao/data/x": "keys",
-    ".wellspring/openbao/audit.log": "keys",
-    ".wellspring/postgres/data/x": "postgres",
-    ".wellspring/enclave/x": "enclave",
-    "witness/key": "witness",
-    "vendor/host_key": "vendor",
-    ".wellspring/valkey/users.acl": "valkey",
-    ".wellspring/mlflow/server.pem": "mlflow",
-    ".wellspring/tmp/worker/mlflow-client.pem": "worker",
-}
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give services users of their own")
 
 
@@ -53,12 +39,6 @@ def project() -> Iterator[Project]:
                 service_privileges.set_owner(path.parent, service, 0o700)
             layout.write_secret_file(path, b"secret", service_privileges, service)
         yield project
-
-
-def read(service_privileges: ServicePrivileges, service: str, path: Path, content: bytes = b"secret") -> bool:
-    """Return whether a service without capabilities can read a file."""
-    argv = service_privileges._replace(closed_folders=False).command_for(service, ["cat", str(path)])
-    return subprocess.run(argv, capture_output=True, check=False).stdout == content
 
 
 @root_only

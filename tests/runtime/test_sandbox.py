@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.builders import projects
-from tests.runtime.test_privileges import SECRETS
+from tests.builders.services import SECRETS
 from wellspring.embedded import layout
 from wellspring.project import Project
 from wellspring.runtime import landlock, sandbox

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders.model_files import Signer
 from tests.builders.released_model import Released, recipe, trees
 from tests.builders.synthetic_world import token
-from tests.models.spec.test_artifact import Signer
 from wellspring.errors import CorruptedError, NotFound, Refused
 from wellspring.models.estimators.lightgbm import LightGBM
 from wellspring.models.metrics.calibration import PlattCalibration

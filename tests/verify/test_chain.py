@@ -6,6 +6,7 @@ from pydantic import JsonValue
 
 from tests.builders import prediction_story
 from tests.builders.ledger import sha
+from tests.builders.pack_checks import flipped
 from tests.builders.prediction_story import RELEASE, SUBJECT, Key, another, ref, release
 from tests.builders.story_changes import (  # fmt: skip
     MODEL,
@@ -22,7 +23,6 @@ from tests.builders.story_changes import (  # fmt: skip
     swapped,
     without,
 )
-from tests.verify.test_pack import flipped
 from wellspring.records.trust import Ref
 from wellspring_verify import approvals, chain, verify_pack
 from wellspring_verify.canonical import dumps_canonical

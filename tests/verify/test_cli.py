@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders.pack_checks import flipped
 from tests.builders.packs import Built, built
-from tests.verify.test_pack import flipped
 from wellspring_verify.cli import main
 
 

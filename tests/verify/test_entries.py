@@ -1,5 +1,6 @@
 import pytest
 
+from tests.builders.verifier_entries import ENTRY, entry
 from wellspring_verify.canonical import MalformedError, dumps_canonical
 from wellspring_verify.entries import (
     ACTION_WRITERS,
@@ -11,18 +12,6 @@ from wellspring_verify.entries import (
     refs_of_kind,
     user_of,
 )
-
-ENTRY = {
-    "version": 1, "tenant": "acme", "known_since": "2026-11-25T12:00:00.000000Z", "service": "enclave", "sequence": 4,
-    "actor": "service:enclave", "action": "admit", "phase": "done", "subject": "drop:d", "intent": None,
-    "trace": "0" * 32,
-    "inputs": [{"name": "contract:c@1", "digest": "ab"}, {"name": "original:d", "digest": None}],
-    "outputs": [{"name": "rows:d/0", "digest": "cd"}], "facts": {"received": 3, "admitted": 2},
-}  # fmt: skip
-
-
-def entry(**changed: object) -> Entry:
-    return parse_entry(7, dumps_canonical({**ENTRY, **changed}))
 
 
 def test_an_entry_is_read_whole():

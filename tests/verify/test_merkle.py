@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.builders.merkle import subproof
 from wellspring_verify import merkle
 
 # RFC 6962's published test leaves, and the roots of their first n.
@@ -22,16 +23,6 @@ ROOTS = [
     "ddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c",
     "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
 ]
-
-
-def subproof(old: int, leaves: list[bytes], whole: bool = True) -> list[bytes]:
-    """RFC 6962, section 2.1.2, word for word."""
-    if old == len(leaves):
-        return [] if whole else [merkle.compute_root(leaves)]
-    middle = 1 << (len(leaves) - 1).bit_length() - 1
-    if old <= middle:
-        return [*subproof(old, leaves[:middle], whole), merkle.compute_root(leaves[middle:])]
-    return [*subproof(old - middle, leaves[middle:], False), merkle.compute_root(leaves[:middle])]
 
 
 @pytest.mark.parametrize("count", range(9))

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 import wellspring_verify
 from tests.builders.ledger import JournalStep, Ledger, LocalSigner
+from tests.builders.pack_checks import blames, check, flipped, output
 from tests.builders.packs import CONTRACTS, Built, built, pack
 from wellspring.compliance import evidence
-from wellspring_verify import VerificationReport, notes, verify_pack
+from wellspring_verify import notes, verify_pack
 from wellspring_verify.canonical import MalformedError, dumps_canonical
 
 
@@ -30,20 +31,6 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Built:
 def copy(sound: Built, tmp_path: Path) -> Built:
     shutil.copytree(sound.folder, tmp_path / "pack")
     return sound._replace(folder=tmp_path / "pack")
-
-
-def check(item: Built) -> VerificationReport:
-    return verify_pack(item.folder, key=item.key, witness=item.witness)
-
-
-def output(report: VerificationReport) -> str:
-    return "\n".join(map(str, report.findings))
-
-
-def blames(item: Built, name: str) -> None:
-    report = check(item)
-    assert report.outcome == 20
-    assert name in output(report), output(report)
 
 
 def test_a_sound_pack_verifies(sound: Built):
@@ -87,10 +74,6 @@ def test_two_thousand_flipped_bits_are_named(copy: Built):
         blames(copy, name)
         (copy.folder / name).write_bytes(files[name])
     assert check(copy).outcome == 0
-
-
-def flipped(content: bytes, bit: int) -> bytes:
-    return content[: bit // 8] + bytes([content[bit // 8] ^ 1 << bit % 8]) + content[bit // 8 + 1 :]
 
 
 def test_a_file_that_was_removed_emptied_or_cut_is_named(copy: Built):

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.builders import prediction_story
+from tests.builders.pack_checks import blames, check, flipped, output
 from tests.builders.packs import Built
-from tests.verify.test_pack import blames, check, flipped, output
 from wellspring_verify import verify_pack
 from wellspring_verify.cli import main
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders import prediction_story
+from tests.builders.pack_checks import flipped
 from tests.builders.prediction_story import SUBJECT, Key
-from tests.verify.test_pack import flipped
 from wellspring_verify import answer_signature
 from wellspring_verify.prediction import describe_row_tokens, find_prediction_faults
 

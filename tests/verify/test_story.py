@@ -4,7 +4,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.verify.test_entries import entry
+from tests.builders.verifier_entries import entry
 from wellspring_verify import story
 from wellspring_verify.canonical import MalformedError
 from wellspring_verify.entries import Ref

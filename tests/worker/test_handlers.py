@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.builders import synthetic_world
-from tests.trust.test_approvals import release
+from tests.builders.approvals import release
 from wellspring.models.releases.store import ReleaseStore
 from wellspring.models.spec import artifact
 from wellspring.project import load_project

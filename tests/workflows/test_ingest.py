@@ -13,6 +13,7 @@ import pytest
 
 from tests.builders.contracts import contract
 from tests.builders.drops import admission_counts
+from tests.builders.entry_index import Index
 from tests.builders.recording_step import Died, FixedClock, RecordingStep
 from wellspring import workflows
 from wellspring.errors import NotFound, Refused
@@ -30,27 +31,6 @@ SOURCE = "vendor"
 CLAIMS = contract(name="claim")
 PEOPLE = contract(name="people", digest="1" * 64, files="people_*.csv")
 BROKEN = Verdict(subject="drop", outcome="fail", reasons=(Reason(code="missing_column", message="it lacks id"),))
-
-
-class Index:
-    """The ledger's index over what the step has recorded."""
-
-    def __init__(self, step: RecordingStep) -> None:
-        self.step = step
-
-    def list_entries(
-        self, *, subject: str | None = None, action: str | None = None, phase: str | None = None
-    ) -> list[IndexedEntry]:
-        requests = {"subject": subject, "action": action, "phase": phase}
-        arguments = {name: value for name, value in requests.items() if value is not None}
-        return [
-            IndexedEntry(index=instant, entry=entry)
-            for instant, entry in enumerate(self.step.entries)
-            if all(getattr(entry, name) == value for name, value in arguments.items())
-        ]
-
-    def list_open_intents(self) -> list[IndexedEntry]:
-        return self.step.open_intents()
 
 
 class Lake:

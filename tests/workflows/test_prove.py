@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.workflows.test_transform import BUILT, LANDED
+from tests.builders.workflow_editions import BUILT, LANDED
 from wellspring.errors import Unavailable
 from wellspring.records.lake import Edition
 from wellspring.workflows import prove

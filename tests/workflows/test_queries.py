@@ -10,8 +10,8 @@ from typing import Any, cast
 import pytest
 
 from tests.builders import synthetic_world
+from tests.builders.entry_index import Index
 from tests.builders.recording_step import FixedClock, RecordingStep
-from tests.workflows.test_ingest import Index
 from wellspring.bootstrap import LedgerAccess, open_ledger
 from wellspring.errors import NotFound
 from wellspring.models.releases.store import ReleaseStore

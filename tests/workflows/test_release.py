@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.builders.approvals import Somebody
 from tests.builders.released_model import Released
-from tests.trust.test_approvals import Somebody
 from wellspring.bootstrap import ModelPorts
 from wellspring.errors import CorruptedError, NotFound, Refused
 from wellspring.models.training.train import ModelStore

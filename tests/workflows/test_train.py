@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from tests.builders import synthetic_world
+from tests.builders.entry_index import Index
 from tests.builders.recording_step import RecordingStep
-from tests.workflows.test_ingest import Index
-from tests.workflows.test_transform import BUILT, LANDED
+from tests.builders.workflow_editions import BUILT, LANDED
 from wellspring.bootstrap import ModelPorts
 from wellspring.errors import ProjectError, Refused
 from wellspring.records.trust import Ref

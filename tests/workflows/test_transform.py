@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,26 +10,13 @@ import pytest
 
 from tests.builders import synthetic_world
 from tests.builders.recording_step import Died, RecordingStep
+from tests.builders.workflow_editions import BUILT, LANDED, MART
 from wellspring.data.transform.build import BuildOutcome
 from wellspring.errors import ProjectError, Refused
 from wellspring.records.features import FeatureViews
-from wellspring.records.lake import Edition, TableSnapshot
+from wellspring.records.lake import Edition
 from wellspring.records.trust import Entry, IndexedEntry
 from wellspring.workflows import transform as transform_module
-
-SOURCE = TableSnapshot(table="claim", snapshot_id=1, rows=3)
-MART = TableSnapshot(table="claim_features", snapshot_id=2, rows=2)
-
-
-def edition(level: Any, *tables: TableSnapshot, parent: str | None = None) -> Edition:
-    instant = datetime(2026, 11, 25, 12, tzinfo=UTC)
-    return Edition(
-        tenant="acme", known_since=instant, id=level[0] * 12, level=level, parent=parent, tables=tables, drops=("d",)
-    )
-
-
-LANDED = edition("landed", SOURCE)
-BUILT = edition("built", SOURCE, MART, parent=LANDED.id)
 
 
 class ProjectFixture:

@@ -7,35 +7,17 @@ import io
 import os
 import stat
 import tracemalloc
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from tests.builders.memory_keys import Keyring
+from tests.builders.originals import NOON, contract
 from wellspring.data.intake import originals
 from wellspring.errors import CorruptedError, NotFound, Refused
-from wellspring.records.contracts import DataContract
 
-NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
 HEAD = len(b"wellspring-original-1\n") + 7
 STEP = originals.CHUNK_SIZE + 16
-
-
-def contract(**changes: object) -> DataContract:
-    return DataContract(
-        tenant="wellspring-benefits",
-        known_since=NOON,
-        name="medical_claim",
-        version="1.0.0",
-        digest="0" * 64,
-        source="clearinghouse",
-        files="medical_claim_*.csv",
-        format="csv",
-        owner="owner",
-        contact="claims-data@clearinghouse.example.com",
-        columns=(),
-    ).model_copy(update=changes)
 
 
 def landed(folder: Path, keys: Keyring, content: bytes, name: str = "medical_claim_1.csv") -> originals.StoredOriginal:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.builders import dbt_builds
 from tests.builders import dbt_projects as built
-from tests.runtime.test_landlock import has_landlock
+from tests.builders.landlock import has_landlock
 from wellspring.data.transform import dbt_process
 from wellspring.data.transform.dbt_process import BuildJob, BuildResult
 from wellspring.query.duckdb.dbt_backend import DuckDbDbtBackend

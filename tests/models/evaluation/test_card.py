@@ -1,5 +1,5 @@
+from tests.builders.model_files import SPEC
 from tests.builders.synthetic_world import candidate, model, scores
-from tests.models.spec.test_artifact import SPEC
 from wellspring.models.evaluation import card
 from wellspring.records.models import SubgroupMetrics
 

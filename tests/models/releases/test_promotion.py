@@ -11,6 +11,7 @@ import pytest
 from tests.builders import drops, lakes
 from tests.builders.recording_step import Died, FixedClock, RecordingStep
 from tests.builders.released_model import ANYTHING, NOW, Released
+from tests.builders.rollbacks import go_back
 from wellspring.errors import CorruptedError, NotFound, Refused, Unavailable
 from wellspring.models.releases.history import list_release_periods
 from wellspring.models.releases.promotion import (
@@ -25,11 +26,8 @@ from wellspring.models.releases.promotion import (
 )
 from wellspring.models.spec import artifact
 from wellspring.records.decisions import ThresholdRule
-from wellspring.records.models import Release
 from wellspring.trust.identity.port import Principal
 from wellspring.trust.policy import PolicySet
-
-BO = Principal("user:bo", ("approver",))
 
 
 @pytest.fixture
@@ -39,10 +37,6 @@ def project(tmp_path: Path) -> Released:
 
 def rule(**changes: Any) -> ThresholdRule:
     return ThresholdRule(**{"labels": ("pays", "denies"), "threshold": "0.40", **changes})
-
-
-def go_back(project: Released, policies: PolicySet = ANYTHING) -> Release:
-    return rollback_release("denials", BO, project.project, policies=policies, step=project.step)
 
 
 def test_a_release_is_the_digest_of_all_its_parts(project: Released):

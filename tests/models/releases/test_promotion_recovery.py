@@ -9,7 +9,7 @@ import pytest
 
 from tests.builders.recording_step import Died
 from tests.builders.released_model import Released
-from tests.models.releases.test_promotion import go_back
+from tests.builders.rollbacks import go_back
 from wellspring.errors import CorruptedError
 from wellspring.models.releases.history import list_release_periods
 from wellspring.models.releases.promotion import promote_release, recover_releases

@@ -5,9 +5,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from tests.builders.model_files import Signer
 from tests.builders.recording_step import Died, FixedClock, RecordingStep
 from tests.builders.synthetic_world import MemoryRuns, World, binary_task, candidate, model, views
-from tests.models.spec.test_artifact import Signer
 from wellspring.errors import CorruptedError, NotFound, Refused, Unavailable
 from wellspring.models.spec import artifact
 from wellspring.models.tasks.binary import BinaryCriteria

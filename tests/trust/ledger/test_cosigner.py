@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders.checkpoints import LEAVES, LOG, ORIGIN, checkpoint
 from tests.builders.ledger import LocalSigner
+from tests.builders.merkle import subproof
 from tests.builders.recording_step import FixedClock
-from tests.verify.test_merkle import subproof
 from wellspring.errors import CorruptedError, Refused
 from wellspring.trust.ledger.cosigner import (
     CosignResponse,
@@ -18,17 +19,7 @@ from wellspring.trust.ledger.cosigner import (
 )
 from wellspring_verify import merkle, notes
 
-LEAVES = [merkle.hash_leaf(bytes([n])) for n in range(40)]
 REST = [*LEAVES[:5], *(merkle.hash_leaf(bytes([n, n])) for n in range(35))]
-ORIGIN = "wellspring.example.com/health_plan/0123abcd"
-SIGNER = LocalSigner()
-LOG = notes.VerifierKey(ORIGIN, notes.KIND_LOG, SIGNER.public_key())
-
-
-def checkpoint(leaves: list[bytes], *, origin: str = ORIGIN, signer: LocalSigner = SIGNER) -> bytes:
-    head = notes.CheckpointHead(origin, len(leaves), merkle.compute_root(leaves))
-    key = notes.VerifierKey(origin, notes.KIND_LOG, signer.public_key())
-    return head.to_text() + b"\n" + notes.NoteSignature(origin, key.key_id, signer.sign(head.to_text())).to_line()
 
 
 @pytest.fixture

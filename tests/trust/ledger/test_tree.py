@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.builders.ledger import Ledger
-from tests.verify.test_merkle import subproof
+from tests.builders.merkle import subproof
 from wellspring.errors import CorruptedError, NotFound
 from wellspring.stores.objects.disk import DiskBlobStore
 from wellspring.trust.ledger.tree import (

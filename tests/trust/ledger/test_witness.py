@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders.checkpoints import LEAVES, LOG, checkpoint
 from tests.builders.ledger import Ledger
+from tests.builders.merkle import subproof
 from tests.builders.recording_step import FixedClock
-from tests.trust.ledger.test_cosigner import LEAVES, LOG, checkpoint
-from tests.verify.test_merkle import subproof
 from wellspring.errors import Unavailable
 from wellspring.trust.ledger.witness import LocalWitness, RemoteWitness, WitnessServer
 

@@ -7,7 +7,6 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 import pyarrow as pa
 import pytest
@@ -15,24 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.builders.drops import admission_counts
+from tests.builders.vault_messages import DROP
 from wellspring.errors import ERRORS_BY_SLUG, CorruptedError, Refused, Unavailable, WellspringError
-from wellspring.records.ingestion import AdmissionResult, Drop
+from wellspring.records.ingestion import AdmissionResult
 from wellspring.records.verdict import Reason, Verdict
 from wellspring.trust.vault import protocol
-
-NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
-DROP = Drop(
-    tenant="wellspring-benefits",
-    known_since=NOON,
-    id="clearinghouse-0",
-    source="clearinghouse",
-    name="a.csv",
-    digest="0" * 64,
-    size=4,
-    contract="medical_claim",
-    contract_version="1.0.0",
-    contract_digest="1" * 64,
-)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tests.trust.vault.test_postgres import fact, part, stored
+from tests.builders.vault_records import fact, part, stored
 from wellspring.records.verdict import Reason
 from wellspring.trust.vault.records import (
     QuarantinedRecord,

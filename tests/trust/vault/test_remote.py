@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.builders.drops import admission_counts
-from tests.trust.vault.test_protocol import DROP, NOON
+from tests.builders.vault_messages import DROP, NOON
 from wellspring.errors import CorruptedError, NotFound, Refused, Unavailable, WellspringError
 from wellspring.records.ingestion import AdmissionResult, QuarantinedRow, SourceFile
 from wellspring.records.verdict import Verdict
