@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from examples.health_plan import population
+from tests.builders.journeys import ProjectFixture
 from tests.builders.projects import create_project
 from tests.builders.s3_process import S3Process, running_s3_process, use_s3_source
-from tests.journeys.conftest import ProjectFixture
 from wellspring.project import PROJECT_FILE, load_project
 from wellspring.supervisor import client
 

@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from tests.builders.model_files import Signer
 from tests.builders.recording_step import FixedClock, RecordingStep
 from tests.builders.synthetic_world import MemoryRuns, World, model, views
-from tests.models.spec.test_artifact import Signer
 from wellspring.errors import ProjectError
 from wellspring.models.releases.promotion import build_release
 from wellspring.models.spec import artifact
@@ -49,7 +49,8 @@ def train_once(folder: Path, task: Task, **changes: Any):
     audited = dict.fromkeys(world.tables, 5)
     arguments: dict[str, Any] = {"baselines": (Baseline.constant(),), "task": task, **changes}
     candidate = train.train_candidate(
-        model(**arguments), views(), world, world.edition, training_inputs=train.TrainingInputs({}, (), (), audited),
+        model(**arguments), views(), world.source, world.edition,
+        training_inputs=train.TrainingInputs({}, (), (), audited),
         champion=changes.pop("champion", None), step=RecordingStep(), tracker=runs, model_store=store, signer=signer,
         clock=FixedClock(), progress=lambda *_: None,
     )  # fmt: skip
@@ -85,4 +86,4 @@ def test_a_label_that_does_not_fit_the_task_is_an_error_before_training(tmp_path
     from wellspring.models.datasets.training_set import build_training_set
 
     with pytest.raises(ProjectError, match=message):
-        build_training_set(model(task=task, baselines=()), views(), world, world.edition)
+        build_training_set(model(task=task, baselines=()), views(), world.source, world.edition)
