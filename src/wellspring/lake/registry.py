@@ -17,9 +17,14 @@ def list_catalogs() -> list[str]:
     return _registry().names()
 
 
+def load_catalog(name: str) -> CatalogAdapter:
+    """Load the adapter of a catalog. Raises ProjectError for an unknown name."""
+    return _registry().load(name)
+
+
 def open_catalog(name: str, options: Mapping[str, Any], folder: Path, namespace: str) -> Catalog:
     """Open one namespace of a catalog. options: [lake.options]. Raises ProjectError for an unknown name or option."""
-    adapter = _registry().load(name)
+    adapter = load_catalog(name)
     return adapter.open_catalog(parse_options("lake.options", adapter.settings, options), folder, namespace)
 
 

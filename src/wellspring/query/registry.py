@@ -16,9 +16,14 @@ def list_query_engines() -> list[str]:
     return _registry().names()
 
 
+def load_query_engine(name: str) -> QueryEngineAdapter:
+    """Load the adapter of a query engine. Raises ProjectError for an unknown name."""
+    return _registry().load(name)
+
+
 def open_query_engine(name: str, options: Mapping[str, Any]) -> QueryEngine:
     """Open an engine. options: [query.options]. Raises ProjectError for an unknown engine or option."""
-    adapter = _registry().load(name)
+    adapter = load_query_engine(name)
     return adapter.open_engine(parse_options("query.options", adapter.settings, options))
 
 

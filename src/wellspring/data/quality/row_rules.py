@@ -1,16 +1,16 @@
-"""Rules over several columns of one row: a restricted SQL expression, run in an isolated DuckDB."""
+"""Rules over several columns of one row: a restricted SQL expression, checked word by word before it is run."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from wellspring.errors import ProjectError
+from wellspring.query.duckdb.row_expressions import check_expressions, find_false_rows
 from wellspring.records.contracts import ContractColumn, RowRule
 
 if TYPE_CHECKING:
-    import duckdb
     import pyarrow as pa
 
 _TOKEN = re.compile(
@@ -38,12 +38,9 @@ def check_rules(rules: Iterable[RowRule], columns: Iterable[ContractColumn]) -> 
     """
     listed, declared = list(rules), list(columns)
     messages = [_syntax_error(rule, declared) for rule in listed]
-    if all(messages):
-        return messages
-    with _open_engine() as engine:
-        column_definitions = ", ".join(f'"{column.name}" {_engine_type(column.type)}' for column in declared)
-        engine.execute(f"CREATE TABLE rows ({column_definitions})")
-        return [message or _compile_error(engine, rule) for message, rule in zip(messages, listed, strict=True)]
+    valid = {str(number): rule.sql for number, rule in enumerate(listed) if messages[number] is None}
+    errors = check_expressions(valid, {column.name: column.type for column in declared}) if valid else {}
+    return [message or errors.get(str(number)) for number, message in enumerate(messages)]
 
 
 def _syntax_error(rule: RowRule, columns: list[ContractColumn]) -> str | None:
@@ -82,71 +79,8 @@ def find_violations(
 
     Raises ProjectError for a rule that cannot be run, without the message of the engine, which may quote a value.
     """
-    import duckdb
-    import pyarrow as pa
-
     listed, declared = list(rules), list(columns)
-    violations: dict[str, list[int]] = {}
-    if not listed:
-        return violations
-    index_column = _unused_name(table.column_names)
-    with _open_engine() as engine:
-        engine.register("rows", table.append_column(index_column, pa.array(range(table.num_rows), pa.int64())))
-        for rule in listed:
-            if (error := _syntax_error(rule, declared)) is not None:
-                raise ProjectError(f"the rule {rule.name!r}: {error}", fix="correct the rule in its contract")
-            try:
-                result = engine.execute(f'SELECT "{index_column}" FROM rows WHERE NOT ({rule.sql}) ORDER BY 1')  # noqa: S608
-                violations[rule.name] = [index for (index,) in result.fetchall()]
-            except duckdb.Error as error:
-                message = f"the rule {rule.name!r} cannot be run on this drop ({type(error).__name__})"
-                raise ProjectError(message, fix="correct the rule in its contract") from None
-    return violations
-
-
-def _unused_name(taken: list[str]) -> str:
-    name = "place"
-    while name in {column_name.casefold() for column_name in taken}:
-        name += "_"
-    return name
-
-
-def _open_engine() -> duckdb.DuckDBPyConnection:
-    """Open an in-memory engine without access to files, extensions or changes of settings."""
-    import duckdb
-
-    settings: dict[str, Any] = {
-        "enable_external_access": "false",
-        "autoinstall_known_extensions": "false",
-        "autoload_known_extensions": "false",
-        "python_enable_replacements": "false",
-        "threads": "2",
-    }
-    engine = duckdb.connect(":memory:", config=settings)
-    engine.execute("SET lock_configuration = true")
-    return engine
-
-
-def _compile_error(engine: duckdb.DuckDBPyConnection, rule: RowRule) -> str | None:
-    import duckdb
-
-    try:
-        description = engine.execute(f"DESCRIBE SELECT ({rule.sql}) FROM rows").fetchall()  # noqa: S608
-    except duckdb.Error as exc:
-        # The message can quote only the contract, because the table is empty.
-        return str(exc).splitlines()[0]
-    return None if description[0][1] == "BOOLEAN" else f"the result is {description[0][1]}, not BOOLEAN"
-
-
-def _engine_type(arrow_name: str) -> str:
-    """Return the engine type of an Arrow type name."""
-    engine_types = {
-        "string": "VARCHAR",
-        "int64": "BIGINT",
-        "float64": "DOUBLE",
-        "bool": "BOOLEAN",
-        "date32[day]": "DATE",
-    }
-    if arrow_name.startswith("decimal128"):
-        return arrow_name.replace("decimal128", "DECIMAL")
-    return engine_types.get(arrow_name, "TIMESTAMPTZ")
+    for rule in listed:
+        if (error := _syntax_error(rule, declared)) is not None:
+            raise ProjectError(f"the rule {rule.name!r}: {error}", fix="correct the rule in its contract")
+    return find_false_rows(table, {rule.name: rule.sql for rule in listed}) if listed else {}
