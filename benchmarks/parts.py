@@ -26,8 +26,9 @@ from wellspring.records.clock import SystemClock
 from wellspring.records.contracts import DataContract
 from wellspring.records.ingestion import AdmissionResult
 from wellspring.records.trust import Ref
+from wellspring.settings import DlpSettings
 from wellspring.stores.objects.disk import DiskBlobStore
-from wellspring.trust import dlp
+from wellspring.trust.dlp.registry import build_scanner
 from wellspring.trust.keys.port import DataKey
 from wellspring.trust.ledger.cosigner import LocalWitness, register_log
 from wellspring.trust.ledger.index import LedgerIndex
@@ -76,14 +77,18 @@ def measure_parts(vendor: Vendor, name: str, contract: DataContract, folder: Pat
             received=clock.now(),
         ),
     )
+    scanner = build_scanner(DlpSettings())
     parsed = part("parse", lambda: csv.read_csv(content, contract))
-    validated = part("validate, search for personal data", lambda: validation.validate_rows(parsed, contract))
+    validated = part("validate, search for personal data", lambda: validation.validate_rows(parsed, contract, scanner))
     tokens = Tokenizer({item.domain: (1, os.urandom(32)) for item in contract.columns if item.domain})
     tokenized = [item for item in contract.columns if item.egress == "token" and item.domain]
     part("tokens", lambda: [tokens.tokenize_column(str(item.domain), validated.valid[item.name]) for item in tokenized])
     masked = [item.name for item in contract.columns if item.egress == "masked"]
-    part("mask free text", lambda: [dlp.mask_column(validated.valid[column], column_name=column) for column in masked])
-    admitted = validation.tokenize_rows(validated, contract, tokens)
+    part(
+        "mask free text",
+        lambda: [scanner.mask_column(validated.valid[column], column_name=column) for column in masked],
+    )
+    admitted = validation.tokenize_rows(validated, contract, tokens, scanner)
     part("digest of the rows", lambda: table_hash.hash_rows(admitted.table))
     admission = AdmissionResult(original.drop, admitted.counts, admitted.table)
     part("transfer between processes", lambda: _send_over_socket(admission))
@@ -113,7 +118,9 @@ def measure_parts(vendor: Vendor, name: str, contract: DataContract, folder: Pat
     lake.close()
     part("journal and ledger", _ledger(folder, contract.tenant, entries))
     plain = [item for item in contract.columns if item.egress == "plain" and item.type == "string" and not item.enum]
-    within = time_call(lambda: [dlp.scan_column(validated.valid[item.name], column_name=item.name) for item in plain])
+    within = time_call(
+        lambda: [scanner.scan_column(validated.valid[item.name], column_name=item.name) for item in plain]
+    )
     return Parts(seconds, {"search for personal data (inside validate)": within})
 
 

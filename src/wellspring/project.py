@@ -19,6 +19,8 @@ from wellspring.plugins import PluginRegistry
 from wellspring.records.record import Frozen, Instant
 from wellspring.settings import (
     SOURCE_KINDS_GROUP,
+    DetectorSettings,
+    DlpSettings,
     LakeSettings,
     QuerySettings,
     SettingsKind,
@@ -192,6 +194,7 @@ class Project(SettingsSection):
     dbt: DbtSettings | None = None
     features: FeatureSettings | None = None
     models: ModelSettings | None = None
+    dlp: DlpSettings = DlpSettings()
     users: dict[str, UserSettings] = {}
     callers: CallersByName = {}
     root: Path
@@ -369,12 +372,15 @@ def _valid_keys(key_path: list[str], values: Mapping[str, Any]) -> list[str]:
         "dbt": DbtSettings,
         "features": FeatureSettings,
         "models": ModelSettings,
+        "dlp": DlpSettings,
         "users": UserSettings,
         "callers": CallerSettings,
     }
     if len(key_path) == 2 and key_path[0] == "sources":
         # Its other keys were validated, so the kind of this source exists.
         table = find_source_settings(values["sources"][key_path[1]]["kind"])
+    elif key_path[:2] == ["dlp", "detectors"]:
+        table = DetectorSettings
     else:
         table = tables[key_path[0]] if key_path and key_path[0] in tables else Project
     fields = table.model_fields

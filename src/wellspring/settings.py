@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 SOURCE_KINDS_GROUP = "wellspring.sources"
 """The entry point group in which packages register kinds of sources."""
@@ -64,6 +65,35 @@ class SourceSettings(SettingsSection):
     def secret_path(self, name: str) -> str | None:
         """Return the path in OpenBao of the credentials of the source with this name; None without credentials."""
         return f"enclave/sources/{name}"
+
+
+def _validate_pattern(pattern: str) -> str:
+    try:
+        matches_nothing = re.compile(pattern).search("") is None
+    except re.error as exc:
+        raise ValueError(f"the pattern is not a regular expression: {exc}") from None
+    if not matches_nothing:
+        raise ValueError("the pattern matches an empty text: it would mask everything")
+    return pattern
+
+
+class DetectorSettings(SettingsSection):
+    """[dlp.detectors.NAME]: a number of the project's own. examples: values that the detector must find.
+
+    pattern: a regular expression without look-around; case is ignored, and no letter or digit may be next to a match.
+    checksum: `luhn` or `mod97`; None: every match counts.
+    """
+
+    pattern: Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_validate_pattern)]
+    checksum: str | None = None
+    examples: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class DlpSettings(SettingsSection):
+    """[dlp]: the detectors that search for personal data. packs: names of the group `wellspring.detector_packs`."""
+
+    packs: tuple[str, ...] = ("core", "us")
+    detectors: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")], DetectorSettings] = {}
 
 
 @dataclass(frozen=True, kw_only=True)

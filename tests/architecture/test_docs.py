@@ -224,6 +224,7 @@ def test_the_defaults_of_the_project_file_are_the_documented_ones():
         ("dbt", project.DbtSettings),
         ("features", project.FeatureSettings),
         ("models", project.ModelSettings),
+        ("dlp", project.DlpSettings),
         ("users.NAME", project.UserSettings),
         ("callers.NAME", project.CallerSettings),
     ]

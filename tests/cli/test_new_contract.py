@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders.pii import SCANNER
 from tests.builders.shop import FEW_ROWS, load_orders_contract
 from wellspring.cli import cli
 from wellspring.cli.context import run_command
@@ -94,4 +95,4 @@ def test_a_contract_is_inferred_from_json_lines(shop: Path):
         "price": ("price", "float64", "plain"), "gift": ("gift", "bool", "plain"),
     }  # fmt: skip
     parsed = load_format("jsonl").read_rows((shop.parent / "orders_2026.jsonl").read_bytes(), drafted)
-    assert validation.validate_rows(parsed, drafted).counts.admitted == 60
+    assert validation.validate_rows(parsed, drafted, SCANNER).counts.admitted == 60

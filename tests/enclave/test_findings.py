@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.builders.pii import SCANNER
 from wellspring.enclave.findings import contains_personal_data
 
 
@@ -18,9 +19,9 @@ from wellspring.enclave.findings import contains_personal_data
     ],
 )
 def test_dates_numbers_and_npis_are_not_personal_data(name: str) -> None:
-    assert not contains_personal_data(name)
+    assert not contains_personal_data(name, SCANNER)
 
 
 @pytest.mark.parametrize("name", ["900-12-3456.csv", "claim fausto@example.com.csv", "claim_(212) 555-0123.csv"])
 def test_identifier_is_personal_data(name: str) -> None:
-    assert contains_personal_data(name)
+    assert contains_personal_data(name, SCANNER)

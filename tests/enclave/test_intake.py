@@ -13,6 +13,7 @@ import pytest
 
 from tests.builders.enclave import CONTRACT, DOMAIN, HEAD
 from tests.builders.originals import NOON
+from tests.builders.pii import SCANNER
 from wellspring.data.contracts import contract as contracts
 from wellspring.data.formats.csv import CSV
 from wellspring.enclave import intake
@@ -37,7 +38,7 @@ def contract(tmp_path: Path) -> DataContract:
 
 
 def validate_rows(content: bytes, contract: DataContract) -> intake.ProcessedDrop:
-    return intake.process_drop(content, contract, TOKENS, subject=SUBJECT, progress=quiet)
+    return intake.process_drop(content, contract, TOKENS, subject=SUBJECT, progress=quiet, scanner=SCANNER)
 
 
 def test_each_row_is_admitted_or_quarantined(contract: DataContract) -> None:
@@ -98,7 +99,7 @@ def test_quarantined_rows_are_revalidated_without_other_rows(contract: DataContr
         }
     )
     again = intake.reprocess_quarantined(
-        content, {2: "unique", 3: None, 4: None}, knows, TOKENS, subject=SUBJECT, progress=quiet
+        content, {2: "unique", 3: None, 4: None}, knows, TOKENS, subject=SUBJECT, progress=quiet, scanner=SCANNER
     )
     assert (again.counts.received, again.row_numbers, sorted(again.quarantined_rows)) == (3, [3], [2, 4])
     assert again.quarantined_rows[2].permanent_fault == "unique"

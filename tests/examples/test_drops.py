@@ -17,6 +17,7 @@ import yaml
 from open_data_contract_standard.model import OpenDataContractStandard
 
 from examples.health_plan import drops
+from tests.builders.pii import SCANNER
 from tests.builders.reference_validator import Reasons, validate_rows
 from wellspring.data.contracts.contract import contract_for_file, load_all, load_contract, weakened_protections
 from wellspring.data.formats.csv import read_csv
@@ -82,7 +83,7 @@ def test_validation_accepts_the_whole_history(tmp_path: Path) -> None:
     contracts = load_all(EXAMPLE / "contracts", tenant="wellspring-benefits", known_since=since)
     for path in history.paths:
         contract = contract_for_file(contracts, "clearinghouse", path.name)
-        validated = validation.validate_rows(read_csv(path.read_bytes(), contract), contract)
+        validated = validation.validate_rows(read_csv(path.read_bytes(), contract), contract, SCANNER)
         assert (validated.valid.num_rows, validated.findings) == (history.rows[path.name], ()), contract.name
 
 
@@ -121,7 +122,7 @@ def test_the_reference_validator_finds_exactly_the_planted_flaws(bad: drops.Bad)
 
 def test_validation_finds_exactly_the_planted_flaws(bad: drops.Bad) -> None:
     contract = load_contract(CLAIM, tenant="wellspring-benefits", known_since=datetime(2026, 11, 1, tzinfo=UTC))
-    validated = validation.validate_rows(read_csv(bad.path.read_bytes(), contract), contract)
+    validated = validation.validate_rows(read_csv(bad.path.read_bytes(), contract), contract, SCANNER)
     matches: Reasons = defaultdict(set)
     for reason in validated.reasons.to_pylist():
         matches[reason["row_number"]].add((reason["code"], reason["column"]))
@@ -138,7 +139,7 @@ def test_revalidation_accepts_exactly_the_repairable_rows(bad: drops.Bad, tmp_pa
     new = load_contract(drops.repaired_contract(tmp_path), tenant="wellspring-benefits", known_since=since)
     assert weakened_protections(old, new) == ()
     again = validation.revalidate_rows(
-        validation.validate_rows(read_csv(bad.path.read_bytes(), old), old).quarantined, new
+        validation.validate_rows(read_csv(bad.path.read_bytes(), old), old, SCANNER).quarantined, new, SCANNER
     )
     assert again.valid["row_number"].to_pylist() == [
         flaw.row for flaw in bad.flaws if flaw.column == "place_of_service_code"

@@ -284,7 +284,7 @@ class TestRunning:
         unused_import = replace(
             FORBID_UNKNOWN_KEYS,
             slug="unused-import",
-            file="src/wellspring/trust/dlp.py",
+            file="src/wellspring/trust/dlp/scanner.py",
             pattern="",
             text="import re\n",
             replacement="import os\nimport re\n",

@@ -19,6 +19,7 @@ import pytest
 
 from tests.architecture import repository
 from tests.builders.contracts import column, contract
+from tests.builders.pii import SCANNER
 from wellspring.data.formats.port import FileFormat
 from wellspring.data.formats.registry import list_formats, load_format
 from wellspring.data.intake import validation
@@ -98,7 +99,7 @@ def test_rows_are_numbered_in_file_order_and_their_values_are_exact(
     parsed = file_format.read_rows(WRITERS[name](ROWS), declared)
     assert parsed.row_numbers.to_pylist() == [1, 2, 3]
     assert parsed.row_faults.to_pylist() == [None, None, None]
-    valid = validation.validate_rows(parsed, declared).valid.drop_columns(["row_number"]).to_pylist()
+    valid = validation.validate_rows(parsed, declared, SCANNER).valid.drop_columns(["row_number"]).to_pylist()
     assert valid == ROWS
 
 
@@ -108,7 +109,7 @@ def test_columns_may_stand_in_any_order_and_undeclared_ones_are_kept(
     rows = [{"more": "x", **dict(reversed(row.items())), "fault": "y"} for row in ROWS]
     parsed = file_format.read_rows(WRITERS[name](rows), declared)
     assert set(parsed.column_names) == {*ROWS[0], "more", "fault_in_file"}
-    result = validation.validate_rows(parsed, declared)
+    result = validation.validate_rows(parsed, declared, SCANNER)
     assert (result.valid.num_rows, len(result.findings), result.counts.masked) == (3, 2, 6)
 
 

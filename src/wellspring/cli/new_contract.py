@@ -35,6 +35,7 @@ def create_contract(ctx: CliContext, file: Path, name_override: str | None) -> i
     """
     from wellspring.data.contracts import inference
     from wellspring.data.formats.registry import detect_format, load_format
+    from wellspring.trust.dlp.registry import load_scanner
 
     project = ctx.load_project()
     name = name_override or _table_name(file)
@@ -42,8 +43,9 @@ def create_contract(ctx: CliContext, file: Path, name_override: str | None) -> i
         raise click.UsageError(f"{file.name} gives no valid table name; set one with --name")
     file_format = detect_format(file)
     rows, paths = load_format(file_format).read_sample(file)
+    scanner = load_scanner(project)
     columns = [
-        inference.infer_column(column_name, rows.column(column_name))._replace(path=paths.get(column_name, ""))
+        inference.infer_column(column_name, rows.column(column_name), scanner)._replace(path=paths.get(column_name, ""))
         for column_name in rows.column_names
     ]
     key = inference.infer_primary_key(rows, columns)

@@ -9,28 +9,27 @@ from pydantic import JsonValue
 from wellspring.data.sources.port import is_unsafe
 from wellspring.errors import Refused
 from wellspring.records.observe import Recorder
-from wellspring.trust import dlp
+from wellspring.trust.dlp.scanner import PiiScanner
 from wellspring.trust.vault.postgres import VaultStore
 from wellspring.trust.vault.records import OutboxEntry, StoredDrop
 
 MAX_NAME_LENGTH = 200
 """Maximum length of a file name in characters, because the name is a fact in the ledger."""
-# An NPI is public, and one in eight ten-digit file numbers of a vendor has a valid NPI check digit.
-_PUBLIC_KINDS = {"npi"}
 
 
 class FindingRecorder:
     """Writes the findings of the enclave to its database and to the ledger."""
 
-    def __init__(self, store: VaultStore, step: Recorder) -> None:
+    def __init__(self, store: VaultStore, step: Recorder, scanner: PiiScanner) -> None:
         self._store = store
         self._step = step
+        self._scanner = scanner
 
     def record_finding(self, code: str, source: str, name: str, message: str) -> None:
         """Record a finding about a file that was not ingested. The subject contains a digest of the file name."""
         name_digest = hashlib.sha256(name.encode()).hexdigest()[:16]
         facts: dict[str, JsonValue] = {"code": code, "message": message}
-        if len(name) <= MAX_NAME_LENGTH and not is_unsafe(name) and not contains_personal_data(name):
+        if len(name) <= MAX_NAME_LENGTH and not is_unsafe(name) and not contains_personal_data(name, self._scanner):
             facts["name"] = name
         self._record_once(f"finding/{code}/{source}/{name_digest}", f"file:{source}/{name_digest}", facts)
 
@@ -59,10 +58,10 @@ class FindingRecorder:
 
     def record_personal_name(self, source: str, name: str) -> str | None:
         """Record a file whose name contains personal data and return the masked name; None for any other file."""
-        if not contains_personal_data(name):
+        if not contains_personal_data(name, self._scanner):
             return None
         self.record_finding("personal_name", source, name, "the file name contains personal data")
-        return dlp.mask_text(name)
+        return self._scanner.mask_text(name)
 
     def _record_once(self, key: str, subject: str, facts: dict[str, JsonValue]) -> None:
         outbox_entry = OutboxEntry(key, "finding", subject, (), (), facts)
@@ -72,6 +71,9 @@ class FindingRecorder:
             self._store.mark_published(key)
 
 
-def contains_personal_data(name: str) -> bool:
-    """Return whether a file name contains personal data."""
-    return any(hit.kind not in _PUBLIC_KINDS for hit in dlp.find_pii(name))
+def contains_personal_data(name: str, scanner: PiiScanner) -> bool:
+    """Return whether a file name contains personal data; numbers of public registers do not count.
+
+    A vendor's file number may look like one: one in eight numbers of ten digits has a valid NPI check digit.
+    """
+    return any(hit.kind not in scanner.public_kinds for hit in scanner.find_pii(name))

@@ -12,6 +12,7 @@ from wellspring.errors import Refused
 from wellspring.records.contracts import DataContract
 from wellspring.records.ingestion import AdmissionCounts
 from wellspring.records.verdict import Reason, Verdict
+from wellspring.trust.dlp.scanner import PiiScanner
 from wellspring.trust.tokenization import Tokenizer
 from wellspring.trust.vault.port import ProgressCallback
 
@@ -42,7 +43,13 @@ class ProcessedDrop(NamedTuple):
 
 
 def process_drop(
-    content: bytes, contract: DataContract, tokenizer: Tokenizer, *, subject: str, progress: ProgressCallback
+    content: bytes,
+    contract: DataContract,
+    tokenizer: Tokenizer,
+    scanner: PiiScanner,
+    *,
+    subject: str,
+    progress: ProgressCallback,
 ) -> ProcessedDrop:
     """Validate and tokenize a whole drop. A rejected file gives the verdict `fail` and no table."""
     received, file_format = 0, load_format(contract.format)
@@ -51,13 +58,13 @@ def process_drop(
         parsed = file_format.read_rows(content, contract, subject=subject)
         received = parsed.row_count
         progress("validate", 0, received)
-        validation_result = validation.validate_rows(parsed, contract, subject=subject)
+        validation_result = validation.validate_rows(parsed, contract, scanner, subject=subject)
     except Refused as refusal:
         if refusal.verdict is None:
             raise
         received = received or file_format.count_rows(content)
         return ProcessedDrop(_rejected_counts(refusal.verdict, received), (), None, {})
-    return _tokenize_result(validation_result, contract, tokenizer, progress=progress)
+    return _tokenize_result(validation_result, contract, tokenizer, scanner, progress=progress)
 
 
 def reprocess_quarantined(
@@ -65,6 +72,7 @@ def reprocess_quarantined(
     permanent_faults: dict[int, str | None],
     contract: DataContract,
     tokenizer: Tokenizer,
+    scanner: PiiScanner,
     *,
     subject: str,
     progress: ProgressCallback,
@@ -83,25 +91,25 @@ def reprocess_quarantined(
     fault_values = pa.array([permanent_faults[number] for number in packed[ROW_NUMBER].to_pylist()], pa.string())
     packed = packed.set_column(packed.schema.get_field_index(ROW_FAULT), ROW_FAULT, fault_values)
     progress("validate", 0, packed.num_rows)
-    validation_result = validation.revalidate_rows(packed, contract, subject=subject)
+    validation_result = validation.revalidate_rows(packed, contract, scanner, subject=subject)
     # The values in undeclared columns were counted at the first admission.
     counts = validation_result.counts.model_copy(update={"masked": 0})
-    return _tokenize_result(validation_result._replace(counts=counts), contract, tokenizer, progress=progress)
+    return _tokenize_result(validation_result._replace(counts=counts), contract, tokenizer, scanner, progress=progress)
 
 
 def _tokenize_result(
     validation_result: validation.ValidationResult,
     contract: DataContract,
     tokenizer: Tokenizer,
+    scanner: PiiScanner,
     *,
     progress: ProgressCallback,
 ) -> ProcessedDrop:
     progress("tokenize", 0, validation_result.valid.num_rows)
-    tokenized = validation.tokenize_rows(validation_result, contract, tokenizer)
+    tokenized = validation.tokenize_rows(validation_result, contract, tokenizer, scanner)
     progress("tokenize", validation_result.valid.num_rows, validation_result.valid.num_rows)
-    return ProcessedDrop(
-        tokenized.counts, validation_result.findings, tokenized.table, _quarantine_reasons(validation_result, contract)
-    )
+    quarantined_rows = _quarantine_reasons(validation_result, contract, scanner)
+    return ProcessedDrop(tokenized.counts, validation_result.findings, tokenized.table, quarantined_rows)
 
 
 def _rejected_counts(verdict: Verdict, received: int) -> AdmissionCounts:
@@ -118,7 +126,7 @@ def _rejected_counts(verdict: Verdict, received: int) -> AdmissionCounts:
 
 
 def _quarantine_reasons(
-    validation_result: validation.ValidationResult, contract: DataContract
+    validation_result: validation.ValidationResult, contract: DataContract, scanner: PiiScanner
 ) -> dict[int, QuarantineReason]:
     reasons_by_row = validation.reasons_by_row(validation_result, contract)
     quarantined_rows: dict[int, QuarantineReason] = {}
@@ -126,5 +134,6 @@ def _quarantine_reasons(
         number, fault = row.pop(ROW_NUMBER), row.pop(ROW_FAULT)
         row.pop(TYPE_FAULTS, None)
         values = {name: None if value is None else str(value) for name, value in row.items()}
-        quarantined_rows[number] = QuarantineReason(reasons_by_row.get(number, ()), fault, mask_row(values, contract))
+        masked_values = mask_row(values, contract, scanner)
+        quarantined_rows[number] = QuarantineReason(reasons_by_row.get(number, ()), fault, masked_values)
     return quarantined_rows

@@ -6,6 +6,7 @@ import re
 
 from wellspring.data.formats.parsed import safe_column_name
 from wellspring.records.contracts import ContractColumn, DataContract
+from wellspring.trust.dlp.scanner import PiiScanner
 
 HIDDEN_VALUE = "***"
 EMPTY_VALUE = "(empty)"
@@ -13,7 +14,7 @@ _PLAIN_CLASSIFICATIONS = {"public", "operational", "internal", "financial"}
 _SHORT_NUMBER_OR_DATE = re.compile(r"[-+]?[0-9]{1,8}(\.[0-9]{1,4})?|[0-9]{4}-[0-9]{2}-[0-9]{2}|true|false")
 
 
-def mask_row(values: dict[str, str | None], contract: DataContract) -> dict[str, str]:
+def mask_row(values: dict[str, str | None], contract: DataContract, scanner: PiiScanner) -> dict[str, str]:
     """Mask one row. Unmasked are only valid values listed in the contract, and short numbers, dates and booleans of a
     plain column with a non-personal classification. Any other value is replaced whole, including its length."""
     declared = {column.name: column for column in contract.columns}
@@ -21,7 +22,7 @@ def mask_row(values: dict[str, str | None], contract: DataContract) -> dict[str,
     for name, value in values.items():
         column = declared.get(name)
         # The name of an undeclared column comes from the file and may itself be a value.
-        masked_values[name if column else safe_column_name(name)] = _mask_value(value, column)
+        masked_values[name if column else safe_column_name(name, scanner)] = _mask_value(value, column)
     return masked_values
 
 

@@ -30,6 +30,7 @@ from wellspring.records.ingestion import AdmissionResult, QuarantinedRow, Source
 from wellspring.records.observe import Recorder
 from wellspring.records.record import format_instant
 from wellspring.records.verdict import Verdict
+from wellspring.trust.dlp.registry import load_scanner
 from wellspring.trust.keys.port import DataKeys
 from wellspring.trust.vault.port import ProgressCallback
 from wellspring.trust.vault.postgres import VaultStore
@@ -55,7 +56,8 @@ class Enclave:
         self._dependencies = dependencies
         # Not an RLock: a new thread with the id of an ended owner could acquire that.
         self._lock = threading.Lock()
-        self._findings = FindingRecorder(dependencies.store, dependencies.step)
+        self._scanner = load_scanner(dependencies.project)
+        self._findings = FindingRecorder(dependencies.store, dependencies.step, self._scanner)
         self._contracts = ContractRegistry(
             dependencies.project, dependencies.store, step=dependencies.step, clock=dependencies.clock
         )
@@ -239,6 +241,7 @@ class Enclave:
                 self._decryptor.read_original(stored_drop),
                 contract,
                 self._decryptor.tokenizer_for(contract),
+                self._scanner,
                 subject=drop.subject,
                 progress=report_progress,
             )
@@ -264,6 +267,7 @@ class Enclave:
                 permanent_faults,
                 contract,
                 self._decryptor.tokenizer_for(contract),
+                self._scanner,
                 subject=drop.subject,
                 progress=report_progress,
             )
@@ -299,16 +303,23 @@ class Enclave:
         if part.replay_number:
             permanent_faults = self._dependencies.store.get_row_faults(drop.id, replay_number=part.replay_number)
             processed = intake.reprocess_quarantined(
-                content, permanent_faults, contract, tokenizer, subject=drop.subject, progress=report_progress
+                content,
+                permanent_faults,
+                contract,
+                tokenizer,
+                self._scanner,
+                subject=drop.subject,
+                progress=report_progress,
             )
         else:
             processed = intake.process_drop(
-                content, contract, tokenizer, subject=drop.subject, progress=report_progress
+                content, contract, tokenizer, self._scanner, subject=drop.subject, progress=report_progress
             )
         if processed.counts.rows_digest != part.counts.rows_digest:
             raise CorruptedError(
                 f"{drop.subject} part {part.replay_number}: repeating the admission gave other rows",
-                fix="keep all files unchanged; do not retry",
+                fix="if [dlp] of wellspring.toml or the version of wellspring changed, restore it and try again; "
+                "otherwise keep all files unchanged, and do not retry",
             )
         return _build_result(stored_drop, part, contract, processed)
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 import yaml
 
+from tests.builders.pii import SCANNER
 from wellspring.data.contracts import contract, inference
 from wellspring.data.contracts.inference import InferredColumn
 from wellspring.records.clock import SystemClock
@@ -20,7 +21,9 @@ PEOPLE = ["Maria Papadopoulos", "John Smith", "Wei Kim", "Ahmed Okafor"]
 def guessed(name: str, values: Sequence[str | None], rows: int = MANY) -> InferredColumn:
     """Infer a column in which the values repeat."""
     return inference.infer_column(
-        name, pa.chunked_array([pa.array([values[instant % len(values)] for instant in range(rows)], pa.string())])
+        name,
+        pa.chunked_array([pa.array([values[instant % len(values)] for instant in range(rows)], pa.string())]),
+        SCANNER,
     )
 
 

@@ -4,6 +4,7 @@ import pyarrow as pa
 import pytest
 
 from tests.builders.contracts import column, contract
+from tests.builders.pii import SCANNER
 from wellspring.data.formats import parsed
 from wellspring.data.formats.parsed import (
     ParsedFile,
@@ -85,9 +86,9 @@ def test_name_in_another_case_gets_a_hint():
 
 
 def test_undeclared_column_name_is_masked():
-    assert safe_column_name("ssn of 900-12-3456") == "ssn of [ssn]"
-    assert len(safe_column_name("x" * 500)) == 60
-    assert safe_column_name("") == "(no name)"
+    assert safe_column_name("ssn of 900-12-3456", SCANNER) == "ssn of [ssn]"
+    assert len(safe_column_name("x" * 500, SCANNER)) == 60
+    assert safe_column_name("", SCANNER) == "(no name)"
 
 
 def test_every_refusal_has_a_fix():

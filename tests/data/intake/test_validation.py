@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders.contracts import column, contract, text
+from tests.builders.pii import SCANNER
 from wellspring.data.formats import csv, parquet
 from wellspring.data.intake import validation
 from wellspring.data.intake.validation import ValidationResult
@@ -51,7 +52,7 @@ def row(**changed: str) -> str:
 
 
 def validated(*rows: str, by: DataContract = CLAIMS, header: str = ",".join(NAMES)) -> ValidationResult:
-    return validation.validate_rows(csv.read_csv(text(header, *rows), by), by)
+    return validation.validate_rows(csv.read_csv(text(header, *rows), by), by, SCANNER)
 
 
 def reasons(result: ValidationResult) -> list[tuple[int, str, str | None]]:
@@ -59,7 +60,7 @@ def reasons(result: ValidationResult) -> list[tuple[int, str, str | None]]:
 
 
 def leaving(result: ValidationResult, by: DataContract = CLAIMS) -> list[dict[str, Any]]:
-    return validation.tokenize_rows(result, by, TOKENS).table.to_pylist()
+    return validation.tokenize_rows(result, by, TOKENS, SCANNER).table.to_pylist()
 
 
 def test_valid_row_leaves_by_its_egress_rules():
@@ -154,13 +155,13 @@ def test_undeclared_column_never_leaves_and_is_reported():
     assert "900" not in result.findings[0].message
     assert result.counts.masked == 2
     assert "extra" not in result.valid.column_names
-    out = validation.tokenize_rows(result, CLAIMS, TOKENS)
+    out = validation.tokenize_rows(result, CLAIMS, TOKENS, SCANNER)
     assert "extra" not in out.table.column_names
     assert out.counts.masked == 2 + 3
 
 
 def test_a_column_that_never_leaves_never_leaves():
-    out = validation.tokenize_rows(validated(row()), CLAIMS, TOKENS).table
+    out = validation.tokenize_rows(validated(row()), CLAIMS, TOKENS, SCANNER).table
     assert out.column_names == [*[name for name in NAMES if name != "ssn"], "row_number"]
 
 
@@ -226,18 +227,18 @@ def test_no_reason_finding_or_refusal_holds_a_value():
 
 def test_domain_without_key_raises():
     with pytest.raises(NotFound):
-        validation.tokenize_rows(validated(row()), CLAIMS, Tokenizer({"member": (1, b"m" * 32)}))
+        validation.tokenize_rows(validated(row()), CLAIMS, Tokenizer({"member": (1, b"m" * 32)}), SCANNER)
 
 
 def test_the_digest_is_that_of_the_table_that_leaves():
-    out = validation.tokenize_rows(validated(row(), row(id="C2")), CLAIMS, TOKENS)
+    out = validation.tokenize_rows(validated(row(), row(id="C2")), CLAIMS, TOKENS, SCANNER)
     assert out.counts.rows_digest == table_hash.hash_rows(out.table)
 
 
 def test_a_drop_of_bad_rows_only_leaves_an_empty_table_of_the_same_shape():
-    out = validation.tokenize_rows(validated(row(id="")), CLAIMS, TOKENS).table
+    out = validation.tokenize_rows(validated(row(id="")), CLAIMS, TOKENS, SCANNER).table
     assert out.num_rows == 0
-    assert out.schema == validation.tokenize_rows(validated(row()), CLAIMS, TOKENS).table.schema
+    assert out.schema == validation.tokenize_rows(validated(row()), CLAIMS, TOKENS, SCANNER).table.schema
 
 
 def test_rows_valid_under_a_newer_contract_leave_on_replay():
@@ -246,16 +247,16 @@ def test_rows_valid_under_a_newer_contract_leave_on_replay():
         item.model_copy(update={"enum": ("vision",)}) if item.name == "kind" else item for item in CLAIMS.columns
     ]
     wider = CLAIMS.model_copy(update={"columns": tuple(columns)})
-    again = validation.revalidate_rows(result.quarantined, wider)
+    again = validation.revalidate_rows(result.quarantined, wider, SCANNER)
     assert again.valid["row_number"].to_pylist() == [2]
     assert reasons(again) == [(3, "range", "line")]
     assert [item["row_number"] for item in leaving(again, wider)] == [2]
-    assert validation.revalidate_rows(again.quarantined, wider).quarantined.equals(again.quarantined)
+    assert validation.revalidate_rows(again.quarantined, wider, SCANNER).quarantined.equals(again.quarantined)
 
 
 def test_replay_under_the_same_contract_admits_nothing():
     result = validated(row(), row(), row(id="C2", kind="x"), "C9", row(id="C3"), row(id="C4", day="soon"))
-    again = validation.revalidate_rows(result.quarantined, CLAIMS)
+    again = validation.revalidate_rows(result.quarantined, CLAIMS, SCANNER)
     assert again.valid.num_rows == 0
     assert reasons(again) == reasons(result)
     assert again.quarantined.equals(result.quarantined)
@@ -263,11 +264,13 @@ def test_replay_under_the_same_contract_admits_nothing():
 
 def test_row_with_published_key_never_leaves_again():
     result = validated(row(), row())
-    assert validation.revalidate_rows(result.quarantined, CLAIMS).valid.num_rows == 0
+    assert validation.revalidate_rows(result.quarantined, CLAIMS, SCANNER).valid.num_rows == 0
     # Where the first of two was bad as well, one of them may still leave, and only one.
     result = validated(row(kind="vision"), row(kind="vision"))
     columns = [item.model_copy(update={"enum": ()}) for item in CLAIMS.columns]
-    again = validation.revalidate_rows(result.quarantined, CLAIMS.model_copy(update={"columns": tuple(columns)}))
+    again = validation.revalidate_rows(
+        result.quarantined, CLAIMS.model_copy(update={"columns": tuple(columns)}), SCANNER
+    )
     assert again.valid["row_number"].to_pylist() == [1]
     assert reasons(again) == [(2, "unique", "id,line")]
 
@@ -280,7 +283,7 @@ def test_parquet_is_validated_like_csv():
     by = contract(column("id", required=True), column("amount", "float64", maximum=5), format="parquet")
     file = io.BytesIO()
     pq.write_table(pa.table({"id": ["a", None, "c"], "amount": [1.5, float("nan"), 9.0], "extra": [1, 2, None]}), file)
-    result = validation.validate_rows(parquet.read_parquet(file.getvalue(), by), by)
+    result = validation.validate_rows(parquet.read_parquet(file.getvalue(), by), by, SCANNER)
     assert reasons(result) == [(2, "required", "id"), (2, "type", "amount"), (3, "range", "amount")]
     assert result.counts.masked == 2
     assert result.quarantined["amount"].type == pa.float64()

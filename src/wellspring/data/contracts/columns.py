@@ -10,7 +10,7 @@ from wellspring.data.contracts.odcs import ContractDocument, DocumentPath, read_
 from wellspring.data.formats.parsed import RESERVED_COLUMNS
 from wellspring.lake.staging import SYSTEM_COLUMNS
 from wellspring.records.contracts import ContractColumn, EgressRule
-from wellspring.trust import dlp
+from wellspring.trust.dlp.packs.general import BIRTH_DATE_COLUMN
 
 if TYPE_CHECKING:
     from open_data_contract_standard.model import DataQuality, SchemaProperty
@@ -121,11 +121,7 @@ def _parse_egress(
         document.add_error(egress_path, f"egress {egress} needs a string column; declare `logicalType: string`")
     if egress == "year" and not (kind or "date").startswith(("date", "timestamp")):
         document.add_error(egress_path, "egress year needs a date or a timestamp column")
-    if (
-        egress == "plain"
-        and re.search(dlp.BIRTH_DATE_COLUMN, (schema_property.name or "").casefold())
-        and kind != "bool"
-    ):
+    if egress == "plain" and re.search(BIRTH_DATE_COLUMN, (schema_property.name or "").casefold()) and kind != "bool":
         document.add_error(egress_path, "a date of birth may not have egress plain; set `year` or `never`")
     if not schema_property.classification:
         return "never", None

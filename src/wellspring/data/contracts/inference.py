@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from wellspring.data.contracts import casting
 from wellspring.lake.staging import SYSTEM_COLUMNS
-from wellspring.trust import dlp
+from wellspring.trust.dlp.packs.general import BIRTH_DATE_COLUMN
+from wellspring.trust.dlp.scanner import PiiScanner
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -82,7 +83,7 @@ class InferredColumn(NamedTuple):
     path: str = ""
 
 
-def infer_column(name: str, values: pa.ChunkedArray) -> InferredColumn:
+def infer_column(name: str, values: pa.ChunkedArray, scanner: PiiScanner) -> InferredColumn:
     """Infer type, egress and classification of a column. values: text as delivered; an empty field is null."""
     non_null, lower_name, kind = values.drop_null(), _normalize_name(name), _infer_type(values.drop_null())
     protected = InferredColumn(name, kind, "never", "contact", "its name suggests personal data")
@@ -92,8 +93,8 @@ def infer_column(name: str, values: pa.ChunkedArray) -> InferredColumn:
         return protected._replace(evidence="it is empty")
     if kind == "boolean":
         return InferredColumn(name, kind, "plain", "operational", "every value is true or false")
-    pii_counts = dlp.scan_column(non_null, column_name=name).counts
-    if "birth_date" in pii_counts or re.search(dlp.BIRTH_DATE_COLUMN, lower_name):
+    pii_counts = scanner.scan_column(non_null, column_name=name).counts
+    if "birth_date" in pii_counts or re.search(BIRTH_DATE_COLUMN, lower_name):
         egress = "year" if kind in ("date", "timestamp") else "never"
         return InferredColumn(name, kind, egress, "demographic", "it contains dates of birth")
     if kind in ("date", "timestamp"):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from wellspring.errors import Refused
 from wellspring.records.contracts import DataContract
 from wellspring.records.verdict import Reason, Verdict
-from wellspring.trust import dlp
+from wellspring.trust.dlp.scanner import PiiScanner
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -114,9 +114,9 @@ def check_columns(parsed: ParsedFile, contract: DataContract, subject: str) -> N
         raise file_refused(subject, *(_missing_column(name, name, similar=False) for name in missing))
 
 
-def safe_column_name(name: str) -> str:
+def safe_column_name(name: str, scanner: PiiScanner) -> str:
     """Mask personal data in the name of an undeclared column and cut it to 60 characters."""
-    return dlp.mask_text(name)[:60] or "(no name)"
+    return scanner.mask_text(name)[:60] or "(no name)"
 
 
 def _duplicate_column(name: str, declared: bool) -> Reason:

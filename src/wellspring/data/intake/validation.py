@@ -24,7 +24,7 @@ from wellspring.lake import table_hash
 from wellspring.records.contracts import ContractColumn, DataContract
 from wellspring.records.ingestion import AdmissionCounts
 from wellspring.records.verdict import Reason, Verdict
-from wellspring.trust import dlp
+from wellspring.trust.dlp.scanner import PiiScanner
 
 if TYPE_CHECKING:
     import polars as pl
@@ -70,16 +70,20 @@ class TokenizedRows(NamedTuple):
     counts: AdmissionCounts
 
 
-def validate_rows(parsed: ParsedFile, contract: DataContract, *, subject: str | None = None) -> ValidationResult:
+def validate_rows(
+    parsed: ParsedFile, contract: DataContract, scanner: PiiScanner, *, subject: str | None = None
+) -> ValidationResult:
     """Validate every row and collect all reasons of each invalid row. Of rows with the same key, the first is valid.
 
     subject: the subject of the verdict (default: the contract). Raises Refused with its Verdict if most values of a
     column do not have the declared type.
     """
-    return _validate(parsed, contract, subject or default_subject(contract), whole_file=True)
+    return _validate(parsed, contract, scanner, subject or default_subject(contract), whole_file=True)
 
 
-def revalidate_rows(quarantined: pa.Table, contract: DataContract, *, subject: str | None = None) -> ValidationResult:
+def revalidate_rows(
+    quarantined: pa.Table, contract: DataContract, scanner: PiiScanner, *, subject: str | None = None
+) -> ValidationResult:
     """Validate quarantined rows (`ValidationResult.quarantined`) again. A row with a permanent fault stays invalid.
 
     After the rows that are now valid are published, the `quarantined` rows of this result replace the old ones.
@@ -88,10 +92,12 @@ def revalidate_rows(quarantined: pa.Table, contract: DataContract, *, subject: s
     verdict_subject = subject or default_subject(contract)
     parsed = unpack_rows(quarantined)
     check_columns(parsed, contract, verdict_subject)
-    return _validate(parsed, contract, verdict_subject, whole_file=False)
+    return _validate(parsed, contract, scanner, verdict_subject, whole_file=False)
 
 
-def tokenize_rows(result: ValidationResult, contract: DataContract, tokenizer: Tokenizer) -> TokenizedRows:
+def tokenize_rows(
+    result: ValidationResult, contract: DataContract, tokenizer: Tokenizer, scanner: PiiScanner
+) -> TokenizedRows:
     """Apply the egress rule of each column to the valid rows. Raises NotFound for a token domain without a key.
 
     `prefix(n)` keeps the first n characters of a value; a value that contains personal data becomes null. In a postcode
@@ -107,11 +113,11 @@ def tokenize_rows(result: ValidationResult, contract: DataContract, tokenizer: T
             continue
         values = result.valid[column.name]
         if column.egress == "masked":
-            text, masked_count = dlp.mask_column(values, column_name=column.name)
+            text, masked_count = scanner.mask_column(values, column_name=column.name)
             arrays.append(text.to_arrow())
             masked += masked_count
         else:
-            arrays.append(_egress_values(column, values, tokenizer))
+            arrays.append(_egress_values(column, values, tokenizer, scanner))
     arrays.append(result.valid[ROW_NUMBER])
     table = pa.table([array.cast(field.type) for array, field in zip(arrays, schema, strict=True)], schema=schema)
     rows_digest = table_hash.hash_rows(table)
@@ -128,7 +134,9 @@ def reasons_by_row(result: ValidationResult, contract: DataContract) -> dict[int
     return {number: tuple(reasons) for number, reasons in by_row.items()}
 
 
-def _egress_values(column: ContractColumn, values: pa.ChunkedArray, tokenizer: Tokenizer) -> pa.Array | pa.ChunkedArray:
+def _egress_values(
+    column: ContractColumn, values: pa.ChunkedArray, tokenizer: Tokenizer, scanner: PiiScanner
+) -> pa.Array | pa.ChunkedArray:
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -140,23 +148,27 @@ def _egress_values(column: ContractColumn, values: pa.ChunkedArray, tokenizer: T
         case "plain":
             return values
         case _ if (length := prefix_length(column.egress)) is not None:
-            return _value_prefixes(column, values, length)
+            return _value_prefixes(column, values, length, scanner)
         case _:
             return pa.nulls(len(values), pa.string())
 
 
-def _value_prefixes(column: ContractColumn, values: pa.ChunkedArray, length: int) -> pa.ChunkedArray:
+def _value_prefixes(
+    column: ContractColumn, values: pa.ChunkedArray, length: int, scanner: PiiScanner
+) -> pa.ChunkedArray:
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if re.search(_POSTCODE_COLUMN, column.name.casefold()):
         usable = pc.match_substring_regex(values, r"^[0-9]{5}(-[0-9]{4})?$")
     else:
-        usable = pc.invert(pa.chunked_array([dlp.scan_column(values, column_name=column.name).matches.to_arrow()]))
+        usable = pc.invert(pa.chunked_array([scanner.scan_column(values, column_name=column.name).matches.to_arrow()]))
     return pc.if_else(usable, pc.utf8_slice_codeunits(values, 0, length), pa.scalar(None, pa.string()))
 
 
-def _validate(parsed: ParsedFile, contract: DataContract, subject: str, *, whole_file: bool) -> ValidationResult:
+def _validate(
+    parsed: ParsedFile, contract: DataContract, scanner: PiiScanner, subject: str, *, whole_file: bool
+) -> ValidationResult:
     import polars as pl
     import pyarrow as pa
 
@@ -173,7 +185,9 @@ def _validate(parsed: ParsedFile, contract: DataContract, subject: str, *, whole
     ]
     for column in contract.columns:
         values, invalid = cast_columns[column.name]
-        violations += [(code, column.name, mark & usable) for code, mark in _column_violations(column, values, invalid)]
+        violations += [
+            (code, column.name, mark & usable) for code, mark in _column_violations(column, values, invalid, scanner)
+        ]
     frame = pl.DataFrame({name: values for name, (values, _) in cast_columns.items()})
     typed_rows = frame.to_arrow()
     typed_rows = typed_rows.cast(
@@ -193,7 +207,7 @@ def _validate(parsed: ParsedFile, contract: DataContract, subject: str, *, whole
         invalid = invalid | mark
     valid = typed_rows.append_column(ROW_NUMBER, parsed.row_numbers).filter((~invalid).to_arrow())
     quarantined = _quarantined_rows(parsed, frame, invalid, repeats, row_faults)
-    findings, masked = _undeclared_columns(parsed, contract)
+    findings, masked = _undeclared_columns(parsed, contract, scanner)
     summary = tuple(
         _build_reason(code, column, int(mark.sum()), contract) for code, column, mark in violations if mark.any()
     )
@@ -242,7 +256,9 @@ def _check_types(
         raise file_refused(subject, *changed)
 
 
-def _column_violations(column: ContractColumn, values: pl.Series, invalid: pl.Series) -> list[tuple[str, pl.Series]]:
+def _column_violations(
+    column: ContractColumn, values: pl.Series, invalid: pl.Series, scanner: PiiScanner
+) -> list[tuple[str, pl.Series]]:
     """Check one column. Returns the reason codes, each with a mask of the rows that violate it."""
     import polars as pl
 
@@ -262,7 +278,7 @@ def _column_violations(column: ContractColumn, values: pl.Series, invalid: pl.Se
     if column.pattern is not None:
         violations.append(("pattern", ~values.str.contains(column.pattern).fill_null(True)))
     if column.egress == "plain" and column.type == "string" and not column.enum:
-        violations.append(("personal_data", dlp.scan_column(values, column_name=column.name).matches))
+        violations.append(("personal_data", scanner.scan_column(values, column_name=column.name).matches))
     return violations
 
 
@@ -297,7 +313,9 @@ def _quarantined_rows(
     return packed.filter(invalid.to_arrow())
 
 
-def _undeclared_columns(parsed: ParsedFile, contract: DataContract) -> tuple[tuple[Reason, ...], int]:
+def _undeclared_columns(
+    parsed: ParsedFile, contract: DataContract, scanner: PiiScanner
+) -> tuple[tuple[Reason, ...], int]:
     """Describe each undeclared column: the number of values and the kinds of personal data in it."""
     declared = {column.name for column in contract.columns}
     reasons: list[Reason] = []
@@ -309,11 +327,11 @@ def _undeclared_columns(parsed: ParsedFile, contract: DataContract) -> tuple[tup
         count = len(column) - column.null_count
         masked += count
         text = casting.to_text(column)
-        kinds = dlp.scan_column(text, column_name=name).counts if text is not None else {}
+        kinds = scanner.scan_column(text, column_name=name).counts if text is not None else {}
         kinds_text = (
             ", ".join(f"{kind} in {rows} rows" for kind, rows in kinds.items()) or "no detectable personal data"
         )
-        safe_name = safe_column_name(name)
+        safe_name = safe_column_name(name, scanner)
         message = f"the contract does not declare {safe_name!r}: {count} values stay in the enclave, with {kinds_text}"
         reasons.append(Reason(code="undeclared_column", message=message, column=safe_name, count=count))
     return tuple(reasons), masked

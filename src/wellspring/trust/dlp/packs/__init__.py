@@ -1,0 +1,1 @@
+"""The detector packs that wellspring brings. Each is registered as an entry point of `wellspring.detector_packs`."""
