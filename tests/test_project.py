@@ -63,6 +63,29 @@ def test_every_mistake_is_listed_in_one_error(tmp_path: Path):
     assert any(line.startswith("toml:6: 'sources.a.settle_seconds'") for line in output)
 
 
+OWN = '\n[dlp.detectors.plan_id]\npattern = "P[0-9]{4}"\nexamples = ["P1234"]\n'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "output"),
+    [
+        ("P[0-9]{4}", "P[0-9{4}", "toml:9: 'dlp.detectors.plan_id.pattern': the pattern is not a regular expression"),
+        ("P[0-9]{4}", "[0-9]*", "toml:9: 'dlp.detectors.plan_id.pattern': the pattern matches an empty text"),
+        ('["P1234"]', "[]", "toml:10: 'dlp.detectors.plan_id.examples'"),
+        ("plan_id", "Plan", "toml:8: 'dlp.detectors.Plan'"),
+        ("examples", "exmples", "did you mean 'examples'?"),
+    ],
+)
+def test_a_mistake_in_a_detector_is_named_with_its_line(tmp_path: Path, old: str, new: str, output: str):
+    assert any(output in error for error in load_errors(tmp_path, GOOD + OWN.replace(old, new)))
+
+
+def test_a_project_may_add_detectors(tmp_path: Path):
+    loaded = project.load_project(write_project(tmp_path, GOOD + OWN), environ={})
+    assert loaded.dlp.packs == ("core", "us")
+    assert loaded.dlp.detectors["plan_id"].examples == ("P1234",)
+
+
 def test_a_caller_cannot_have_a_reserved_name(tmp_path: Path):
     for name in {"owner", "root", "nobody", "supervisor", *SERVICE_UIDS}:
         (output,) = load_errors(tmp_path, f"{GOOD}\n[callers.{name}]\nuid = 4711\n")

@@ -383,8 +383,7 @@ def _valid_keys(key_path: list[str], values: Mapping[str, Any]) -> list[str]:
         table = DetectorSettings
     else:
         table = tables[key_path[0]] if key_path and key_path[0] in tables else Project
-    fields = table.model_fields
-    return [name for name in fields if name not in {"root", "crash_at"}]
+    return [name for name in table.model_fields if name not in {"root", "crash_at"}]
 
 
 def _find_line(text: str, key_path: list[str]) -> int | None:

@@ -58,6 +58,12 @@ def test_each_mistake_in_contracts_policies_roles_and_models_is_reported():
         assert "medical_claim.odcs.yaml" in output
 
 
+def test_a_detector_that_does_not_find_its_example_fails():
+    own = '[dlp.detectors.plan_id]\npattern = "P[0-9]{4}"\nexamples = ["P123"]\n'
+    with projects.create_project(sections=own) as project:
+        assert "[dlp.detectors.plan_id] does not find its example 'P123'" in failed_checks(project)
+
+
 def test_a_secret_that_others_may_read_fails(project: Project):
     layout.ensure_ownership(project)
     layout.write_secret_file(project.state_dir / "supervisor.key", b"{}", detect_privileges(project), None)

@@ -20,6 +20,7 @@ from wellspring.runtime import sandbox
 from wellspring.runtime.privileges import detect_privileges
 from wellspring.supervisor.managed_process import is_same_process
 from wellspring.trust import policy
+from wellspring.trust.dlp.registry import load_scanner
 
 _MIN_FREE_BYTES = 2 * 1024**3
 
@@ -38,6 +39,7 @@ def run_health_checks(project: Project) -> list[HealthCheck]:
         _check_packages,
         _check_sources,
         _check_contracts,
+        _check_detectors,
         _check_policies,
         _check_models,
         _check_owners,
@@ -79,6 +81,15 @@ def _check_contracts(project: Project) -> Iterator[HealthCheck]:
         yield HealthCheck(
             False, f"no contract in {project.contracts_dir}", "write NAME.odcs.yaml for each kind of vendor file"
         )
+
+
+def _check_detectors(project: Project) -> Iterator[HealthCheck]:
+    try:
+        kinds = load_scanner(project).kinds
+    except WellspringError as error:
+        yield HealthCheck(False, error.what, error.fix)
+    else:
+        yield HealthCheck(True, f"personal data is searched for: {', '.join(kinds) or 'nothing'}")
 
 
 def _check_policies(project: Project) -> Iterator[HealthCheck]:
