@@ -103,6 +103,11 @@ class ProjectFixture(ProjectCommands):
         self.repaired = False
         self._people = population.members(200, 11)
 
+    def close(self) -> None:
+        """Stop the S3 server, if there is one."""
+        if self._s3 is not None:
+            self._s3.close()
+
     def start_servers(self) -> None:
         """Start the servers, and store the credentials of a source that needs its own."""
         self.must("up")

@@ -28,7 +28,9 @@ def killer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killer]:
         path.chmod(0o755)
     root = folder / "project"
     try:
-        yield open_killer(root, [], source="s3")
+        killer = open_killer(root, [], source="s3")
+        yield killer
+        killer.project.close()
     finally:
         if (root / "wellspring.toml").exists():
             ProjectFixture.down(root)

@@ -10,12 +10,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from tests.builders.openbao import PASSWORD, Authenticator, keyserver
+from tests.builders.projects import login_with_credential
 from tests.builders.recording_step import RecordingStep
 from wellspring.embedded import openbao_setup
 from wellspring.embedded import users as enrollment
 from wellspring.errors import Refused, Unavailable
 from wellspring.project import Project
-from wellspring.trust.identity import openbao as services
 from wellspring.trust.identity import users
 from wellspring.trust.identity.openbao import map_errors, open_client
 from wellspring.trust.identity.port import Principal
@@ -186,9 +186,7 @@ def test_a_persons_token_lives_a_minute_and_has_one_policy(project_value: Projec
 
 
 def test_a_login_that_is_no_persons_is_refused(project_value: Project) -> None:
-    session = services.login_service(
-        project_value.socket_path("openbao"), **openbao_setup.issue_secret_id(project_value, "worker")
-    )
+    session = login_with_credential(project_value, openbao_setup.issue_secret_id(project_value, "worker"))
     with pytest.raises(Refused, match="does not belong to a user"), resume_session(project_value, session.client.token):
         pass
     session.close()
