@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, cast
 
 from pydantic import AfterValidator, Field, PlainValidator, ValidationError
 from pydantic_core import PydanticCustomError
@@ -132,7 +132,7 @@ def _validate_source(values: Any) -> SourceSettings:
         return values
     if not isinstance(values, dict):
         raise ValueError("a source is a table: [sources.NAME]")
-    table: dict[str, Any] = {str(key): value for key, value in values.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    table: dict[str, Any] = {str(key): value for key, value in cast("dict[object, Any]", values).items()}
     if "kind" not in table:
         raise PydanticCustomError("missing", "missing", {"location": ["kind"]})
     try:

@@ -187,16 +187,12 @@ def test_unforeseen_error_is_reported_by_class_only(project: RunningApi, capfd: 
             super().emit(record)
             logged.set()
 
-    project.service.predict, stored = error, project.service.predict  # type: ignore[method-assign]
-    root = logging.getLogger()
-    handlers: list[logging.Handler] = [SignalingHandler(logging.ERROR)]
-    handlers, root.handlers = root.handlers, handlers
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(project.service, "predict", error)
+        patch.setattr(logging.getLogger(), "handlers", [SignalingHandler(logging.ERROR)])
         reply = ask(project)
         # uvicorn logs the error after the response.
         assert logged.wait(10)
-    finally:
-        project.service.predict, root.handlers = stored, handlers  # type: ignore[method-assign]
     assert (reply.status, reply.json["detail"]) == (500, "unforeseen: KeyError")
     result = capfd.readouterr()
     assert RAW not in result.out + result.err

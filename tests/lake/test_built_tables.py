@@ -1,6 +1,5 @@
 """Built editions: nothing unread back is published, readers see all of one or nothing, and no crash leaves a half."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,23 +17,6 @@ from wellspring.records.lake import Edition, TableSnapshot
 
 CLAIMS = drops.contract()
 POINTS = ("built.publish:intent", "built.publish:committed", "built.publish:pointer-switched")
-
-
-@pytest.fixture
-def clock() -> FixedClock:
-    return FixedClock()
-
-
-@pytest.fixture
-def step() -> RecordingStep:
-    return RecordingStep()
-
-
-@pytest.fixture
-def lake(tmp_path: Path, clock: FixedClock) -> Iterator[Lake]:
-    lake = lakes.open_lake(tmp_path, clock=clock)
-    yield lake
-    lake.close()
 
 
 def landed(lake: Lake, step: RecordingStep, name: str = "a") -> Edition:

@@ -1,6 +1,5 @@
 """The lake: nothing waits unaudited, editions switch whole, and no crash loses or doubles a row."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,23 +15,6 @@ from wellspring.records.verdict import Verdict
 CLAIMS = drops.contract()
 SPANS = drops.contract("eligibility")
 SOURCE = "clearinghouse"
-
-
-@pytest.fixture
-def clock() -> FixedClock:
-    return FixedClock()
-
-
-@pytest.fixture
-def step() -> RecordingStep:
-    return RecordingStep()
-
-
-@pytest.fixture
-def lake(tmp_path: Path, clock: FixedClock) -> Iterator[Lake]:
-    lake = lakes.open_lake(tmp_path, clock=clock)
-    yield lake
-    lake.close()
 
 
 def again(lake: Lake, folder: Path) -> Lake:

@@ -79,7 +79,7 @@ def test_a_credential_is_a_role_id_and_a_wrapped_secret_id():
 
 
 def test_a_log_message_is_reduced_to_its_location(capsys: pytest.CaptureFixture[str]):
-    logger = logging.Logger("some.library")
+    logger = logging.Logger("vendor.client")
     logger.addHandler(RedactingLogHandler())
     logger.warning("row %s is invalid", RAW)
     try:
@@ -88,6 +88,6 @@ def test_a_log_message_is_reduced_to_its_location(capsys: pytest.CaptureFixture[
         logger.exception("row %s", RAW)
     errors = capsys.readouterr().err
     assert RAW not in errors
-    assert errors.startswith("warning: some.library, line ")
+    assert errors.startswith("warning: vendor.client, line ")
     assert "unforeseen: ValueError" in errors
     assert "test_process.py" in errors

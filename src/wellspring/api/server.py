@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from wellspring.api.app import build_routes
 from wellspring.api.connections import ConnectionLimiter
@@ -90,5 +90,6 @@ def build_uvicorn_server(app: PeerAuthMiddleware) -> Server:
 def block_optional_imports() -> None:
     """Block the optional imports of LightGBM, and run the garbage collector less often."""
     for name in _BLOCKED_IMPORTS:
-        sys.modules.setdefault(name, None)  # type: ignore[arg-type]
+        # None makes the import fail; typeshed declares modules only.
+        sys.modules.setdefault(name, cast("Any", None))
     gc.set_threshold(50_000, 20, 100)

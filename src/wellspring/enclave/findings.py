@@ -74,6 +74,6 @@ class FindingRecorder:
 def contains_personal_data(name: str, scanner: PiiScanner) -> bool:
     """Return whether a file name contains personal data; numbers of public registers do not count.
 
-    A vendor's file number may look like one: one in eight numbers of ten digits has a valid NPI check digit.
+    A vendor's file number may look like one by chance: a check digit excludes only nine of ten numbers.
     """
     return any(hit.kind not in scanner.public_kinds for hit in scanner.find_pii(name))

@@ -150,8 +150,7 @@ def _parse_bounds(
             document.add_error((*path, "logicalTypeOptions", key), f"write {example}")
             limits.append(None)
     low, high = limits
-    # Both bounds have the type of the column: two numbers, or two dates as text.
-    if low is not None and high is not None and low > high:  # pyright: ignore[reportOperatorIssue]
+    if low is not None and high is not None and _is_above(low, high):
         document.add_error((*path, "logicalTypeOptions"), "the minimum is above the maximum")
     pattern = options.get("pattern") if logical == "string" else None
     if pattern is not None:
@@ -161,6 +160,13 @@ def _parse_bounds(
             message = "the pattern cannot be compiled; look-around and back-references are not supported"
             document.add_error((*path, "logicalTypeOptions", "pattern"), message)
     return low, high, None if pattern is None else str(pattern)
+
+
+def _is_above(low: float | str, high: float | str) -> bool:
+    """Compare two limits of one column: two numbers, or two ISO dates or instants as text."""
+    if isinstance(low, str) or isinstance(high, str):
+        return str(low) > str(high)
+    return low > high
 
 
 def _parse_limit(limit: Any, logical: str) -> float | str:

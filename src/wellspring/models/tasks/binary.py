@@ -11,6 +11,8 @@ from wellspring.models.estimators.port import Objective, ObjectiveKind
 from wellspring.models.metrics import binary as metrics
 from wellspring.models.metrics import calibration, plots
 from wellspring.models.metrics.intervals import PairedComparison, wilson_interval
+from wellspring.models.tasks.heuristics import feature_as_output
+from wellspring.models.tasks.leakage import MIN_ROWS, split_halves
 from wellspring.models.tasks.port import (
     AcceptanceCriteria,
     DecodedOutput,
@@ -19,6 +21,7 @@ from wellspring.models.tasks.port import (
     TaskLabels,
     failed_finding,
     inconclusive_finding,
+    too_few_rows_findings,
 )
 from wellspring.models.tasks.threshold import Threshold, choose_threshold
 from wellspring.records.decisions import DecisionRule, ThresholdRule
@@ -33,8 +36,6 @@ if TYPE_CHECKING:
 
 TARGET_LEAKAGE_AUC = 0.97
 """A single feature with a higher AUC is reported as target leakage."""
-MIN_ROWS = 200
-"""With fewer rows the AUC of a single feature is not used."""
 MIN_ROWS_PER_CLASS = 20
 """A subgroup needs as many rows of each class."""
 
@@ -183,11 +184,8 @@ class Binary(Frozen):
         self, values: Array, train_values: Array, categories: Sequence[str], classes: Sequence[str]
     ) -> Array:
         """Return the feature itself; a missing value becomes the median of the train rows."""
-        import numpy as np
-
         del categories, classes
-        median = float(np.nanmedian(train_values)) if np.isfinite(train_values).any() else 0.0
-        return np.nan_to_num(values, nan=median).reshape(-1, 1)
+        return feature_as_output(values, train_values)
 
     def compare_scores(
         self,
@@ -224,10 +222,7 @@ class Binary(Frozen):
 
     def find_missing_evidence(self, rows: int, class_rows: Mapping[str, int]) -> list[GateFinding]:
         """Require enough rows, and enough of each class."""
-        findings: list[GateFinding] = []
-        if rows < self.acceptance.test_rows:
-            message = f"it was evaluated on {rows:,} rows; {self.acceptance.test_rows:,} are required"
-            findings.append(inconclusive_finding("test_rows", message, rows))
+        findings = too_few_rows_findings(rows, self.acceptance)
         negatives, positives = (class_rows.get(label, 0) for label in self.labels)
         if min(positives, negatives) < self.acceptance.test_positives:
             message = (
@@ -291,7 +286,7 @@ def _single_feature_auc(values: Array, labels: Array, *, categorical: bool) -> f
     values, labels = values[present], labels[present]
     if categorical and len(values):
         # Rates come from one half of the rows and are scored on the other, since rare categories would overfit.
-        codes, first_half = values.astype(int), np.arange(len(values)) % 2 == 0
+        codes, first_half = values.astype(int), split_halves(len(values))
         counts = np.bincount(codes[first_half], minlength=codes.max() + 1)
         positives = np.bincount(codes[first_half], weights=labels[first_half].astype(float), minlength=codes.max() + 1)
         values, labels = ((positives + 0.5) / (counts + 1.0))[codes][~first_half], labels[~first_half]

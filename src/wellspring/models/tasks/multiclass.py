@@ -21,6 +21,7 @@ from wellspring.models.tasks.port import (
     TaskLabels,
     failed_finding,
     inconclusive_finding,
+    too_few_rows_findings,
 )
 from wellspring.records.decisions import (
     MAX_PROBABILITIES,
@@ -300,10 +301,7 @@ class Multiclass(Frozen):
 
     def find_missing_evidence(self, rows: int, class_rows: Mapping[str, int]) -> list[GateFinding]:
         """Require enough rows, and enough of each class."""
-        findings: list[GateFinding] = []
-        if rows < self.acceptance.test_rows:
-            message = f"it was evaluated on {rows:,} rows; {self.acceptance.test_rows:,} are required"
-            findings.append(inconclusive_finding("test_rows", message, rows))
+        findings = too_few_rows_findings(rows, self.acceptance)
         rare = [name for name, count in class_rows.items() if count < self.acceptance.class_rows]
         if rare:
             message = (

@@ -218,6 +218,14 @@ def inconclusive_finding(code: str, message: str, count: int | None = None) -> G
     return GateFinding("inconclusive", Reason(code=code, message=message, count=count))
 
 
+def too_few_rows_findings(rows: int, acceptance: AcceptanceCriteria) -> list[GateFinding]:
+    """Return a finding if a model was evaluated on fewer rows than its criteria require."""
+    if rows >= acceptance.test_rows:
+        return []
+    message = f"it was evaluated on {rows:,} rows; {acceptance.test_rows:,} are required"
+    return [inconclusive_finding("test_rows", message, rows)]
+
+
 def failed_finding(code: str, message: str, *, column: str | None = None, count: int | None = None) -> GateFinding:
     """Build a finding of a criterion that is not met."""
     return GateFinding("fail", Reason(code=code, message=message, column=column, count=count))

@@ -17,6 +17,7 @@ from wellspring.models.metrics.intervals import (
     compare_by_bootstrap,
     wilson_interval,
 )
+from wellspring.models.tasks.heuristics import feature_as_output
 from wellspring.models.tasks.leakage import MIN_ROWS, assign_value_groups, split_halves
 from wellspring.models.tasks.port import (
     AcceptanceCriteria,
@@ -25,7 +26,7 @@ from wellspring.models.tasks.port import (
     GateFinding,
     TaskLabels,
     failed_finding,
-    inconclusive_finding,
+    too_few_rows_findings,
 )
 from wellspring.records.decisions import DecimalText, DecisionRule, SignedDecimalText, ValueRule
 from wellspring.records.models import Estimate, EvaluationReport, SubgroupMetrics
@@ -213,11 +214,8 @@ class Regression(Frozen):
         self, values: Array, train_values: Array, categories: Sequence[str], classes: Sequence[str]
     ) -> Array:
         """Return the feature itself; a missing value becomes the median of the train rows."""
-        import numpy as np
-
         del categories, classes
-        median = float(np.nanmedian(train_values)) if np.isfinite(train_values).any() else 0.0
-        return np.nan_to_num(values, nan=median).reshape(-1, 1)
+        return feature_as_output(values, train_values)
 
     def compare_scores(
         self,
@@ -257,10 +255,7 @@ class Regression(Frozen):
     def find_missing_evidence(self, rows: int, class_rows: Mapping[str, int]) -> list[GateFinding]:
         """Require enough rows."""
         del class_rows
-        if rows >= self.acceptance.test_rows:
-            return []
-        message = f"it was evaluated on {rows:,} rows; {self.acceptance.test_rows:,} are required"
-        return [inconclusive_finding("test_rows", message, rows)]
+        return too_few_rows_findings(rows, self.acceptance)
 
     def check_metrics(self, report: EvaluationReport) -> list[GateFinding]:
         """Check R2, MAE, RMSE and the coverage of the interval."""

@@ -53,13 +53,16 @@ class Plugin:
         """Do nothing: cursors share the tables of the database."""
 
     def load(self, source_config: SourceConfig) -> Any:
-        """Refuse a `plugin:` in the project's sources: every source is already a table."""
+        """Refuse a `plugin:` in the project's sources: every source is already a table.
+
+        dbt-duckdb's plugins refuse with NotImplementedError; its text is reported as a problem of the build.
+        """
         raise NotImplementedError(
             f"remove the plugin from source {source_config.identifier}: sources are loaded without one"
         )
 
     def store(self, target_config: TargetConfig) -> None:
-        """Refuse external models: built tables are exported by their contracts."""
+        """Refuse external models, as in `load`: built tables are exported by their contracts."""
         raise NotImplementedError("a built table must be `materialized: table` with an enforced contract")
 
     def default_materialization(self) -> str:

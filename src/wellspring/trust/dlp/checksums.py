@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 if TYPE_CHECKING:
     import polars as pl
@@ -42,7 +42,8 @@ class LuhnChecksum:
 
         values = numbers.cast(pl.UInt64)
         total = pl.repeat(self._prefix_sum, len(values), dtype=pl.UInt64, eager=True)
-        for position in range(int(numbers.str.len_bytes().max() or 0)):  # pyright: ignore[reportArgumentType]
+        longest = cast("int | None", numbers.str.len_bytes().max())
+        for position in range(longest or 0):
             digit = values // 10**position % 10
             total = total + (digit if position % 2 == 0 else digit * 2 - 9 * (digit > 4).cast(pl.UInt64))
         return total % 10 == 0

@@ -4,46 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
 
 import pytest
 
 from tests.builders.feature_views import edition, rows, token
 from tests.builders.online_rows import ALL, ANN, MEMBERS, member_rows
-from tests.builders.valkey import PASSWORD, USER, Valkey, running
+from tests.builders.valkey import PASSWORD, USER, Valkey
 from wellspring.errors import Unavailable
 from wellspring.stores.online.feast_codec import RowCodec
 from wellspring.stores.online.redis.reader import RedisReader
 from wellspring.stores.online.redis.writer import RedisWriter
 
 pytestmark = pytest.mark.live
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Valkey]:
-    with running() as started:
-        yield started
-
-
-@pytest.fixture
-def store(server: Valkey) -> Iterator[Valkey]:
-    server.empty()
-    yield server
-    server.resume()
-
-
-@pytest.fixture
-def writer(store: Valkey) -> Iterator[RedisWriter]:
-    built = store.writer()
-    yield built
-    built.close()
-
-
-@pytest.fixture
-def mortal() -> Iterator[Valkey]:
-    """A server of its own, for a test that kills it."""
-    with running() as started:
-        yield started
 
 
 def test_a_store_that_dies_mid_call_fails_all_pending_calls_and_recovers(mortal: Valkey):

@@ -3,44 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.builders.feature_views import edition, rows, token, view
 from tests.builders.online_rows import ANN, MEMBERS, member_rows
-from tests.builders.valkey import PASSWORD, USER, Valkey, running
+from tests.builders.valkey import PASSWORD, USER, Valkey
 from wellspring.errors import CorruptedError, Refused, Unavailable
 from wellspring.stores.online.feast_codec import RowCodec
 from wellspring.stores.online.redis.writer import RedisWriter
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Valkey]:
-    with running() as started:
-        yield started
-
-
-@pytest.fixture
-def store(server: Valkey) -> Iterator[Valkey]:
-    server.empty()
-    yield server
-    server.resume()
-
-
-@pytest.fixture
-def writer(store: Valkey) -> Iterator[RedisWriter]:
-    built = store.writer()
-    yield built
-    built.close()
-
-
-@pytest.fixture
-def mortal() -> Iterator[Valkey]:
-    """A server of its own, for a test that kills it."""
-    with running() as started:
-        yield started
 
 
 @pytest.mark.parametrize("key", ["123-45-6789", token(1) + "\n", None, ""])
