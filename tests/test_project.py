@@ -101,9 +101,9 @@ def test_a_caller_cannot_have_a_service_uid(tmp_path: Path):
 
 
 def test_callers_have_distinct_uids(tmp_path: Path):
-    output = load_errors(tmp_path, GOOD + "\n[callers.portal]\nuid = 4711\n[callers.desk]\nuid = 4711\n")
+    output = load_errors(tmp_path, GOOD + "\n[callers.portal]\nuid = 4711\n[callers.kiosk]\nuid = 4711\n")
     assert output == [
-        "toml:11: 'callers.desk.uid': callers.portal has the same uid: the API could not distinguish the two callers"
+        "toml:11: 'callers.kiosk.uid': callers.portal has the same uid: the API could not distinguish the two callers"
     ]
 
 

@@ -81,3 +81,7 @@ def test_the_hooks_are_local_ones_only():
     yaml = pytest.importorskip("yaml")
     config = yaml.safe_load((repository.ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
     assert {hooks["repo"] for hooks in config["repos"]} == {"local"}
+    entries = [hook["entry"] for hooks in config["repos"] for hook in hooks["hooks"]]
+    paths = [word for entry in entries for word in entry.split() if word.startswith(("tests/", "src/"))]
+    assert paths
+    assert [path for path in paths if not (repository.ROOT / path).exists()] == []

@@ -76,9 +76,9 @@ def identifiers(tree: ast.AST) -> Iterator[tuple[str, int]]:
 
 
 def prose(path: Path) -> Iterator[tuple[str, int]]:
-    """List comments and string literals of a Python file, with their lines; of other files, each line."""
+    """List comments and string literals of a Python file or stub, with their lines; of other files, each line."""
     text = path.read_text(encoding="utf-8")
-    if path.suffix != ".py":
+    if path.suffix not in {".py", ".pyi"}:
         yield from ((line, number) for number, line in enumerate(text.splitlines(), start=1))
         return
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
@@ -165,6 +165,17 @@ def test_prose_of_the_sources_is_plain_english():
         place for path in source_texts() for pattern in patterns for place in matches(path, pattern, METAPHOR_PHRASES)
     ]
     assert problems == []
+
+
+def test_tests_and_stubs_use_no_metaphor():
+    paths = [
+        path
+        for path in repository.files()
+        if repository.named(path).startswith(("tests/", "typings/"))
+        and path.suffix in {".py", ".pyi", ".toml", ".md"}
+        and path != Path(__file__)
+    ]
+    assert [problem for path in paths for problem in matches(path, METAPHORS)] == []
 
 
 def test_prose_of_the_documentation_is_plain_english():

@@ -22,7 +22,7 @@ CONTRACT = b"apiVersion: v3.1.0\nname: medical_claim\nversion: 1.0.0\n"
 
 
 class LocalSigner:
-    """The log's key in this process, as OpenBao holds it in a house."""
+    """The log's key in this process, in place of OpenBao."""
 
     def __init__(self, seed: bytes = b"\x07" * 32) -> None:
         self._secret = Ed25519PrivateKey.from_private_bytes(seed)
@@ -142,7 +142,7 @@ def sha(text: str | bytes) -> str:
 
 
 def tell_drop(ledger: Ledger, drop: str, *, edition: str, parent: str | None, contract: str = "medical_claim") -> None:
-    """Journal what a house journals when one drop is received and published."""
+    """Journal the entries of one drop that is ingested and published."""
     enclave, worker = JournalStep(ledger, "enclave"), JournalStep(ledger, "worker")
     rows = Ref(name=f"rows:{drop}/0", digest=sha(f"rows {drop}"))
     current = Ref(name=f"contract:{contract}@1.0.0", digest=sha(CONTRACT))

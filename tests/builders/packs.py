@@ -12,7 +12,7 @@ CONTRACTS = {"medical_claim@1.0.0": CONTRACT}
 
 
 class Built(NamedTuple):
-    """folder: the pack; key, witness: the verifier keys; house: where its ledger lies."""
+    """folder: the pack; key, witness: the verifier keys; project: the folder of its ledger."""
 
     folder: Path
     key: str
@@ -28,14 +28,14 @@ class Built(NamedTuple):
 
 
 def built(folder: Path, *, signer: LocalSigner | None = None, drops: int = 2, subject: str = "drop:d0") -> Built:
-    """Tell some drops, seal the story of the first, write its pack."""
-    ledger = Ledger(folder / "house", signer=signer)
+    """Record some drops, seal the story of the first, write its pack."""
+    ledger = Ledger(folder / "project", signer=signer)
     for drop in range(drops):
         tell_drop(ledger, f"d{drop}", edition=f"e{drop}", parent=f"e{drop - 1}" if drop else None)
     ledger.sequencer.integrate()
     pack(ledger, folder / "pack", subject)
     ledger.close()
-    return Built(folder / "pack", ledger.sequencer.verifier_key(), ledger.witness.verifier_key(), folder / "house")
+    return Built(folder / "pack", ledger.sequencer.verifier_key(), ledger.witness.verifier_key(), folder / "project")
 
 
 def pack(ledger: Ledger, folder: Path, subject: str = "drop:d0") -> None:

@@ -47,7 +47,7 @@ def database() -> Iterator[Database]:
     keep = {"cwd": "/", "env": {"LC_ALL": "C", "PATH": "/usr/bin:/bin"}, "capture_output": True, "check": True}
 
     def run(*argv: str | Path) -> list[str]:
-        """As the house runs it: as nobody, also out of a folder that is closed to nobody."""
+        """Run a program as wellspring does: as nobody, also from a folder that is closed to nobody."""
         return granted.command_for("postgres", [str(item) for item in argv])
 
     try:

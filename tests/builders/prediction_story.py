@@ -305,7 +305,7 @@ def texts(content: Mapping[str, JsonValue] = RELEASE) -> dict[Named, bytes]:
 
 
 def stored(folder: Path, content: Mapping[str, JsonValue] = RELEASE) -> Path:
-    """Keep the release and its candidate as the house keeps them."""
+    """Store the release and its candidate as wellspring stores them."""
     item = release(content)
     record = {**content, "id": item.name.partition(":")[2], "digest": item.digest, "tenant": "acme", "known_since": "x"}
     for name, text in (("releases", json.dumps(record).encode()), ("candidates", CANDIDATE)):
@@ -322,11 +322,11 @@ def built(
     content: Mapping[str, JsonValue] = RELEASE,
     without: str = "nothing",
 ) -> Built:
-    """Tell a story, seal it and write its pack.
+    """Record a story, seal it and write its pack.
 
     without: leave out the entries of this action or about this subject, though the log has them.
     """
-    ledger = Ledger(folder / "house")
+    ledger = Ledger(folder / "project")
     record_entry(ledger, steps() if story_steps is None else story_steps)
     item = collect_story(ledger.index, subject)
     item = item._replace(
@@ -338,7 +338,7 @@ def built(
     write_pack(folder / "pack", item, texts, ledger.tree, ledger.index)
     assert lay_out_pack(item, ledger.origin, texts).files.keys() >= {"story.json", "story.md"}
     ledger.close()
-    return Built(folder / "pack", ledger.sequencer.verifier_key(), ledger.witness.verifier_key(), folder / "house")
+    return Built(folder / "pack", ledger.sequencer.verifier_key(), ledger.witness.verifier_key(), folder / "project")
 
 
 def contracts(folder: Path) -> Path:

@@ -28,7 +28,7 @@ CONTRACTS = {"medical_claim@1.0.0": CONTRACT}
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Ledger:
-    item = Ledger(tmp_path / "house")
+    item = Ledger(tmp_path / "project")
     tell_drop(item, "d1", edition="e1", parent=None)
     tell_drop(item, "d2", edition="e2", parent="e1")
     tell_drop(item, "x9", edition="e3", parent="e2", contract="eligibility")
@@ -159,7 +159,7 @@ def test_an_older_pack_is_replaced_and_nothing_else_is(ledger: Ledger, tmp_path:
     for taken in (file, link):
         with pytest.raises(Refused, match="is not a pack"):
             packed(ledger, taken)
-    assert sorted(item.name for item in tmp_path.iterdir()) == ["deep", "file", "house", "link", "other"]
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["deep", "file", "link", "other", "project"]
 
 
 def test_contracts_are_found_by_digest(ledger: Ledger, tmp_path: Path):
@@ -198,7 +198,7 @@ def test_an_index_that_differs_from_the_tree_is_never_packed(ledger: Ledger, tmp
 
 
 def test_the_texts_behind_digests_are_found_by_digest(tmp_path: Path):
-    item = Ledger(tmp_path / "house")
+    item = Ledger(tmp_path / "project")
     prediction_story.record_entry(item, prediction_story.steps())
     subject = prediction_story.SUBJECT
     now, models = collect_story(item.index, subject), prediction_story.stored(tmp_path / "models")
@@ -210,7 +210,7 @@ def test_the_texts_behind_digests_are_found_by_digest(tmp_path: Path):
     )
     assert json.loads(matches[name]) == prediction_story.RELEASE
     # A manifest's digest is that of its text, without the signature lines below it.
-    (models / "manifest").write_bytes("artefact\n\n\u2014 house AAAA\n".encode())
+    (models / "manifest").write_bytes("artefact\n\n\u2014 project AAAA\n".encode())
     steps = prediction_story.steps()
     artefact = Ref(name="artifact:denials", digest=sha("artefact\n"))
     two = Ledger(tmp_path / "second")
@@ -233,14 +233,14 @@ def test_a_stored_release_is_found_by_the_digest_of_its_approved_fields(tmp_path
     assert digest == prediction_story.release().digest
     stored = record.model_copy(update={"id": digest[:12], "digest": digest})
     (tmp_path / "one.json").write_bytes(canonical.dumps_canonical(stored.model_dump(mode="json")))
-    item = Ledger(tmp_path / "house")
+    item = Ledger(tmp_path / "project")
     prediction_story.record_entry(item, prediction_story.steps())
     matches = collect_documents(collect_story(item.index, prediction_story.SUBJECT), tmp_path / "contracts", tmp_path)
     assert matches == {f"documents/release/{digest[:12]}/{digest}": canonical.dumps_canonical(prediction_story.RELEASE)}
 
 
 def test_a_document_that_no_entry_names_is_refused(tmp_path: Path):
-    item = Ledger(tmp_path / "house")
+    item = Ledger(tmp_path / "project")
     prediction_story.record_entry(item, prediction_story.steps())
     now = collect_story(item.index, prediction_story.SUBJECT)
     right = collect_documents(now, tmp_path, prediction_story.stored(tmp_path / "models"))
@@ -252,7 +252,7 @@ def test_a_document_that_no_entry_names_is_refused(tmp_path: Path):
 
 
 def test_a_model_s_story_that_is_not_there_is_not_found_with_the_nearest_name(tmp_path: Path):
-    item = Ledger(tmp_path / "house")
+    item = Ledger(tmp_path / "project")
     prediction_story.record_entry(item, prediction_story.steps())
     release = prediction_story.release().name.partition(":")[2]
     for subject, hint in (

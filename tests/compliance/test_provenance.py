@@ -15,7 +15,7 @@ DATA = {"drop:d0", "drop:d1", "edition:e0", "edition:e1", "edition:b1"}
 
 @pytest.fixture(scope="module")
 def ledger(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
-    item = Ledger(tmp_path_factory.mktemp("house"))
+    item = Ledger(tmp_path_factory.mktemp("project"))
     steps = result.steps()
     late = result.predict(result.answer(id="p2"))
     result.record_entry(item, {**steps, "other": another("0.9"), "late": late})

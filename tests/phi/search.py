@@ -68,7 +68,7 @@ def _files(root: Path, left_out: set[Path]) -> Iterator[Path]:
     try:
         mode = root.lstat().st_mode
     except FileNotFoundError:
-        # A running house replaces files.
+        # Running servers replace files.
         return
     if stat.S_ISREG(mode):
         yield root

@@ -1,4 +1,4 @@
-"""At every door: decide, and record it; a refusal always, and never so often that it fills the ledger."""
+"""Authorization: every refusal is recorded, but repeated ones at most once a second."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from wellspring.trust.policy import PolicyResource, PolicySet
 POLICIES = PolicySet(
     {"a.cedar": 'permit (principal == Service::"portal", action == Action::"predict", resource == Model::"denials");'}
 )
-PORTAL, UNKNOWNUSER, DENIALS = (
+PORTAL, UNKNOWN_CALLER, DENIALS = (
     Principal("service:portal"),
-    Principal("service:stranger"),
+    Principal("service:unregistered"),
     PolicyResource("model:denials"),
 )
 
@@ -37,14 +37,14 @@ def test_with_record_denials_only_a_permitted_request_has_no_entry() -> None:
     step = RecordingStep()
     assert authorize(POLICIES, PORTAL, "predict", DENIALS, step=step, record_denials_only=True).passed
     assert step.entries == []
-    assert not authorize(POLICIES, UNKNOWNUSER, "predict", DENIALS, step=step, record_denials_only=True).passed
+    assert not authorize(POLICIES, UNKNOWN_CALLER, "predict", DENIALS, step=step, record_denials_only=True).passed
     assert [(entry.action, entry.phase) for entry in step.entries] == [("authorize", "refused")]
 
 
 def test_a_refusal_is_always_recorded() -> None:
     step = RecordingStep()
     for _ in range(3):
-        assert not authorize(POLICIES, UNKNOWNUSER, "predict", DENIALS, step=step).passed
+        assert not authorize(POLICIES, UNKNOWN_CALLER, "predict", DENIALS, step=step).passed
     assert [entry.phase for entry in step.entries] == ["refused"] * 3
 
 
@@ -52,10 +52,10 @@ def test_one_refusal_a_second_is_recorded_and_the_others_are_counted() -> None:
     clock = FixedClock()
     step, refusals = RecordingStep(clock=clock), DenialThrottle(clock)
     for _ in range(5):
-        authorize(POLICIES, UNKNOWNUSER, "predict", DENIALS, step=step, throttle=refusals)
-    authorize(POLICIES, UNKNOWNUSER, "train", DENIALS, step=step, throttle=refusals)
+        authorize(POLICIES, UNKNOWN_CALLER, "predict", DENIALS, step=step, throttle=refusals)
+    authorize(POLICIES, UNKNOWN_CALLER, "train", DENIALS, step=step, throttle=refusals)
     clock.pass_(seconds=2)
-    authorize(POLICIES, UNKNOWNUSER, "predict", DENIALS, step=step, throttle=refusals)
+    authorize(POLICIES, UNKNOWN_CALLER, "predict", DENIALS, step=step, throttle=refusals)
     result = [(entry.facts["requested_action"], entry.facts["suppressed_count"]) for entry in step.entries]
     assert result == [("predict", 0), ("train", 0), ("predict", 4)]
 
@@ -63,8 +63,8 @@ def test_one_refusal_a_second_is_recorded_and_the_others_are_counted() -> None:
 def test_require_authorization_raises_with_the_verdict() -> None:
     step = RecordingStep()
     require_authorization(POLICIES, PORTAL, "predict", DENIALS, step=step)
-    with pytest.raises(Refused, match="service:stranger may not predict model:denials: no policy") as refused:
-        require_authorization(POLICIES, UNKNOWNUSER, "predict", DENIALS, step=step)
+    with pytest.raises(Refused, match="service:unregistered may not predict model:denials: no policy") as refused:
+        require_authorization(POLICIES, UNKNOWN_CALLER, "predict", DENIALS, step=step)
     assert refused.value.verdict is not None
     assert [reason.code for reason in refused.value.verdict.reasons] == ["no_policy"]
     assert [entry.phase for entry in step.entries] == ["done", "refused"]

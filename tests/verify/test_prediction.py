@@ -76,7 +76,7 @@ def test_an_answer_about_another_thing_is_named():
 
 
 def test_an_answer_under_another_threshold_than_the_approved_is_named():
-    """The house itself signed it and journalled its digest; two people approved another one."""
+    """The API signed and journalled this threshold; two people approved another one."""
     output = prediction_story.answer(threshold="0.99")
     entries = prediction_story.entries({**prediction_story.steps(), "predict": prediction_story.predict(output)})
     faulty = find_prediction_faults(json.dumps(output).encode(), SUBJECT, entries, prediction_story.texts())

@@ -20,7 +20,7 @@ from wellspring.workflows import release as release_module
 
 
 class ProjectFixture:
-    """A small house, and who is at its terminal: the token is the person's name."""
+    """A small project and the user at its terminal: the token is the user's name."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.world = world = Released(folder)

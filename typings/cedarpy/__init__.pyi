@@ -1,4 +1,4 @@
-"""What the house uses of cedarpy, whose own types leave dictionaries open."""
+"""The part of cedarpy that wellspring calls; its own types leave dictionaries open."""
 
 from collections.abc import Mapping
 from enum import Enum

@@ -1,4 +1,4 @@
-"""The client of the Vault API, as far as the house calls it; it ships no types."""
+"""The part of hvac that wellspring calls; hvac ships no types."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The few shapes of pyarrow that cross our walls; everything else of it is Any (it ships no types)."""
+"""The part of pyarrow that wellspring calls; everything else is Any, because pyarrow ships no types."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Generic, Self
