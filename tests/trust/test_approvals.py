@@ -43,7 +43,7 @@ def policies() -> PolicySet:
     return policy.load_policies(EXAMPLE)
 
 
-def test_one_proposes_another_approves_and_then_it_holds(
+def test_proposal_and_approval_by_two_users_are_recorded(
     books: Books, ana: Somebody, bo: Somebody, policies: PolicySet
 ) -> None:
     expected_result = release()
@@ -126,7 +126,7 @@ def test_what_nobody_proposed_cannot_be_approved(books: Books, bo: Somebody) -> 
         record_approval(release(), bo, books, ANYTHING, step=books.step)
 
 
-def test_who_no_policy_permits_neither_proposes_nor_approves(
+def test_propose_and_approve_need_a_permitting_policy(
     books: Books, ana: Somebody, bo: Somebody, policies: PolicySet
 ) -> None:
     expected_result = release()
@@ -168,7 +168,7 @@ def test_a_change_of_any_part_voids_the_approval(
         assert find_approval(books, release(**change)) is None
 
 
-def test_an_approval_of_other_bytes_says_nothing(books: Books, ana: Somebody, bo: Somebody) -> None:
+def test_approval_of_another_digest_is_ignored(books: Books, ana: Somebody, bo: Somebody) -> None:
     expected_result = release()
     record_proposal(expected_result, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
     record_approval(expected_result, bo, books, ANYTHING, step=books.step)
@@ -191,7 +191,7 @@ def test_an_approval_that_another_signed_is_broken(books: Books, ana: Somebody, 
         ("user:bo", ana.sign(notes.approval_text("denials", expected_result.id, expected_result.digest))),
         ("user:bo", bo.sign(notes.approval_text("denials", second.id, second.digest))),
         ("user:bo", b""),
-        ("user:stranger", right),
+        ("user:unknown", right),
     ):
         before = len(books.step.entries)
         forged(books, expected_result, user=person, key_id=bo.key_id, signature=base64.b64encode(signature).decode())
@@ -224,7 +224,7 @@ def test_a_proposal_in_anothers_name_is_broken(books: Books, ana: Somebody, bo: 
     assert find_approval(books, expected_result) is None
 
 
-def test_only_the_supervisor_says_whose_key_is_whose(books: Books, ana: Somebody) -> None:
+def test_only_supervisor_entries_enroll_a_key(books: Books, ana: Somebody) -> None:
     expected_result, cy = release(), Somebody("cy", "approver")
     record_proposal(expected_result, CANDIDATE, ana, ledger=books, policies=ANYTHING, step=books.step)
     books.enrol(cy, service="api")

@@ -66,10 +66,10 @@ def test_the_examples_policies_permit_what_they_say(
         (user("eve", "administrator"), "predict", DENIALS, {}, "no_policy"),
         (service("portal"), "predict", PolicyResource("model:other"), {}, "no_policy"),
         (service("portal"), "train", DENIALS, {}, "no_policy"),
-        (service("stranger"), "predict", DENIALS, {}, "no_policy"),
+        (service("unregistered"), "predict", DENIALS, {}, "no_policy"),
         (service("worker"), "tokenize", MEMBER, OPEN, "no_policy"),
         (service("portal"), "tokenize", MEMBER, {"purpose": "claim_review"}, "no_policy"),
-        (service("stranger"), "tokenize", MEMBER, OPEN, "no_policy"),
+        (service("unregistered"), "tokenize", MEMBER, OPEN, "no_policy"),
         (service("api"), "tokenize", MEMBER, {"purpose": "claim_review"}, "no_policy"),
         (service("api"), "tokenize", MEMBER, {**OPEN, "purpose": "curiosity"}, "no_policy"),
         (service("api"), "tokenize", MEMBER, {}, "unknown"),
@@ -178,7 +178,7 @@ def test_the_copy_of_the_schema_for_editors_is_current() -> None:
     assert (EXAMPLE / "wellspring.cedarschema").read_text() == CEDAR_SCHEMA
 
 
-def test_its_words_are_what_stands_in_quotes_outside_comments() -> None:
+def test_quoted_strings_exclude_comments() -> None:
     text = '@id("for a claim")\npermit (principal, action, resource) // "john"\nwhen { context.purpose == "review" };'
     assert PolicySet({"a.cedar": text.replace("action,", 'action == Action::"tokenize",')}).quoted_strings == {
         "for a claim", "tokenize", "review",

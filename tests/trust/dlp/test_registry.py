@@ -59,6 +59,6 @@ def test_an_own_number_before_a_pack_gives_its_name():
         (DlpSettings(detectors={"ssn": MEMBER_ID}), "'ssn' is defined twice"),
     ],
 )
-def test_what_cannot_be_used_is_an_error(settings: DlpSettings, output: str):
+def test_invalid_detector_settings_are_a_project_error(settings: DlpSettings, output: str):
     with pytest.raises(ProjectError, match=output):
         build_scanner(settings)

@@ -95,7 +95,7 @@ def test_neighbours_are_found_both():
     assert SCANNER.mask_text(text) == "[ssn] [ssn],[member_id] [member_id]"
 
 
-def test_two_kinds_that_overlap_leave_no_rest():
+def test_overlapping_matches_are_masked_as_one():
     assert SCANNER.mask_text("born 3 Feb 1980@mail.example.com, ok") == "born [birth_date], ok"
 
 

@@ -185,7 +185,7 @@ def test_a_persons_token_lives_a_minute_and_has_one_policy(project_value: Projec
     assert 0 < matches["ttl"] <= 60
 
 
-def test_a_login_that_is_no_persons_is_refused(project_value: Project) -> None:
+def test_service_login_and_unknown_token_are_refused(project_value: Project) -> None:
     session = login_with_credential(project_value, openbao_setup.issue_secret_id(project_value, "worker"))
     with pytest.raises(Refused, match="does not belong to a user"), resume_session(project_value, session.client.token):
         pass

@@ -44,7 +44,7 @@ def test_a_sound_ledger_has_no_findings(ledger: Ledger):
     assert findings(ledger) == ""
 
 
-def test_an_empty_ledger_has_none_and_a_removed_one_has(tmp_path: Path, ledger: Ledger):
+def test_empty_ledger_passes_and_removed_ledger_is_reported(tmp_path: Path, ledger: Ledger):
     assert audit_ledger(Ledger(tmp_path / "other").tree) == ()
     (ledger.folder / "ledger" / "checkpoint").unlink()
     assert "the ledger was removed" in findings(ledger)

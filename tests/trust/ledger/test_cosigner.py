@@ -54,7 +54,7 @@ def test_the_time_is_the_witness_s_own(tmp_path: Path):
     assert int.from_bytes(line.blob[:8], "big") == int(clock.now().timestamp())
 
 
-def test_it_answers_as_the_specification_says(witness: LocalWitness):
+def test_add_checkpoint_status_codes_follow_the_specification(witness: LocalWitness):
     assert witness.add_checkpoint(0, [], b"nonsense").status == 400
     assert witness.add_checkpoint(4, [], checkpoint(LEAVES[:3])).status == 400
     assert witness.add_checkpoint(0, [], checkpoint(LEAVES[:3], origin="example.com/other")).status == 404
@@ -109,7 +109,7 @@ def test_of_two_forks_that_race_only_one_is_cosigned(tmp_path: Path):
         assert {status for status, _ in answers} == {200, 409}
 
 
-def test_its_key_is_its_own_and_for_nobody_else(tmp_path: Path):
+def test_witness_key_is_private_stable_and_unique(tmp_path: Path):
     first = LocalWitness(tmp_path / "a", clock=FixedClock())
     assert stat.S_IMODE((tmp_path / "a" / "key").stat().st_mode) == 0o600
     assert LocalWitness(tmp_path / "a", clock=FixedClock()).verifier_key() == first.verifier_key()

@@ -16,7 +16,7 @@ def test_the_keys_are_read_when_nothing_runs(tmp_path: Path):
     assert (keys.last_cosigned, keys.registered_key) == (note, keys.log_key)
 
 
-def test_what_is_not_there_is_not_found_and_what_is_damaged_is_broken(tmp_path: Path):
+def test_missing_key_is_not_found_and_damaged_key_is_corrupted(tmp_path: Path):
     with pytest.raises(NotFound):
         keyring.read_verifier_keys(tmp_path / "ledger", tmp_path / "witness")
     (tmp_path / "ledger").mkdir()

@@ -98,7 +98,7 @@ def test_roots_and_proofs_agree_with_an_independent_tree(size: int, cuts: list[i
     assert merkle.verify_consistency(part, size, second.get_root(part), second.get_root(size), proof)
 
 
-def test_questions_beyond_the_tree_are_named():
+def test_index_beyond_the_tree_is_an_error():
     tree = grow([merkle.hash_leaf(b"a")], [])
     for error in (
         lambda: tree.inclusion_proof(1, 1),

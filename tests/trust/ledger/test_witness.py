@@ -36,7 +36,7 @@ def server(short: Path) -> Iterator[WitnessServer]:
     server.server_close()
 
 
-def test_it_answers_over_its_socket_as_it_does_at_home(server: WitnessServer):
+def test_socket_responses_follow_the_witness_protocol(server: WitnessServer):
     remote = RemoteWitness(server.path)
     assert remote.verifier_key() == server.witness.verifier_key()
     answer = remote.add_checkpoint(0, [], checkpoint(LEAVES[:7]))

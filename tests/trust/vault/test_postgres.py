@@ -43,7 +43,7 @@ def test_a_stored_drop_is_read_unchanged(store: VaultStore) -> None:
         store.get_drop("none")
 
 
-def test_a_change_and_its_fact_are_one(store: VaultStore) -> None:
+def test_drop_and_outbox_entry_are_saved_in_one_transaction(store: VaultStore) -> None:
     store.save_drop(stored(), fact("land/0"))
     assert store.list_pending_entries() == (fact("land/0"),)
     with pytest.raises(CorruptedError):
@@ -125,7 +125,7 @@ def test_the_contract_accepted_last_is_the_newest(store: VaultStore) -> None:
     assert store.get_latest_contract("medical_claim") == first
 
 
-def test_a_finding_is_news_once(store: VaultStore) -> None:
+def test_finding_is_recorded_once(store: VaultStore) -> None:
     assert store.record_finding(fact("finding/x"))
     assert not store.record_finding(fact("finding/x"))
     assert store.list_pending_entries() == (fact("finding/x"),)

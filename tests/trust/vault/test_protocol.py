@@ -44,7 +44,7 @@ def test_a_frame_and_its_table_come_out_as_they_went_in(pair: tuple[socket.socke
 
 @settings(max_examples=200)
 @given(st.binary(max_size=300))
-def test_bytes_that_are_no_frame_raise_one_of_two(content: bytes) -> None:
+def test_malformed_frame_is_refused_or_unavailable(content: bytes) -> None:
     own_value, their_value = socket.socketpair()
     with own_value, their_value:
         own_value.sendall(content)
@@ -100,7 +100,7 @@ def test_a_refusal_keeps_its_verdict() -> None:
     assert target.verdict == verdict
 
 
-def test_an_error_of_no_known_kind_is_still_one() -> None:
+def test_unknown_error_slug_decodes_as_wellspring_error() -> None:
     assert type(protocol.decode_error({"kind": "error", "slug": "new"})) is WellspringError
     assert type(protocol.decode_error(protocol.encode_error(CorruptedError("x", fix="y")))) is CorruptedError
 

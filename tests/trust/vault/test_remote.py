@@ -1,4 +1,4 @@
-"""The intake door from outside: what is asked, what is answered, and what is said when nobody answers."""
+"""The client of the enclave's intake socket: requests, responses, and errors when nothing answers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Serve = Callable[[Callable[[socket.socket, protocol.FrameMessage], None]], Encla
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Answer one connection with the test's own words."""
+    """Answer one connection with the response of the test."""
     with tempfile.TemporaryDirectory(prefix="ws-") as folder, socket.socket(socket.AF_UNIX) as listener:
         listener.bind(f"{folder}/intake.sock")
         listener.listen()
