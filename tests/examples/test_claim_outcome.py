@@ -47,5 +47,5 @@ def test_an_adjustment_that_became_a_denial_denies_from_then_on():
 
 
 @pytest.mark.parametrize("code", ["1", "2", "3", "45"])
-def test_what_the_member_owes_and_what_the_contract_writes_off_is_no_denial(code: str):
+def test_cost_share_and_contractual_write_off_are_not_denials(code: str):
     assert outcomes((10, "CO", code, 100)) == [(False, None, False)]

@@ -131,7 +131,7 @@ def test_the_newest_decision_is_the_truth(built: Built) -> None:
     assert all(decided == true for decided, true in result)
 
 
-def test_what_the_member_pays_is_no_denial(built: Built) -> None:
+def test_member_cost_share_is_not_a_denial(built: Built) -> None:
     ((absorbed, status4, partly),) = built.ask(
         "SELECT count(*) FILTER (paid_amount = 0 AND NOT denied), count(*) FILTER (claim_status = '4' AND denied),"
         " count(*) FILTER (NOT denied AND claim_id IN (SELECT claim_id FROM claim_adjustment WHERE carc_code = '97'))"

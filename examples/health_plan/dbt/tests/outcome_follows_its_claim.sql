@@ -1,4 +1,4 @@
--- Decisions that were recorded before the claim was: a few are late claims, many are a mistake in the data.
+-- Decisions recorded before their claim: a few come from claims that arrive late, many are an error in the data.
 {{ config(severity="warn") }}
 select outcome.claim_id
 from {{ ref("claim_outcome") }} as outcome

@@ -1,5 +1,5 @@
--- Of one thing there is at most one row for each instant: else the newest knowledge would not be one.
-select 'claim_features' as model, claim_id as thing from {{ ref("claim_features") }} group by claim_id, known_since having count(*) > 1
+-- A key has at most one row for each instant: otherwise its newest row would not be defined.
+select 'claim_features' as model, claim_id as key_value from {{ ref("claim_features") }} group by claim_id, known_since having count(*) > 1
 union all
 select 'claim_label', claim_id from {{ ref("claim_label") }} group by claim_id, known_since having count(*) > 1
 union all
