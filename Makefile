@@ -26,7 +26,7 @@ BIN := .venv/bin
 JOBS ?= auto
 DEMO ?= .demo
 LOCKED := uv.lock pyproject.toml
-# Servers and tools that tests use and PyPI does not carry.
+# Servers and tools that PyPI does not carry, for tests of monitoring and pages.
 SYSTEM_PACKAGES := prometheus prometheus-alertmanager redis-server chromium fonts-dejavu-core libnss-wrapper
 
 .NOTPARALLEL:
@@ -35,7 +35,7 @@ SYSTEM_PACKAGES := prometheus prometheus-alertmanager redis-server chromium font
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-system: ## install the Debian packages that tests need (as root, by apt)
+system: ## install Debian packages for tests of monitoring and pages (as root, by apt)
 	@missing=""; for name in $(SYSTEM_PACKAGES); do dpkg -s $$name >/dev/null 2>&1 || missing="$$missing $$name"; done; \
 	  [ -z "$$missing" ] || { apt-get update -qq && \
 	    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing >/dev/null; }
@@ -44,13 +44,13 @@ demo: .venv/made-demo ## from a vendor's files to a verified prediction, on the 
 	@$(BIN)/wellspring demo --project $(DEMO)
 
 # All tests of a file run in one process, so its servers start once. (xdist's loadgroup does nothing under pytest 9.2.)
-test: .venv/made-test ## run the tests, on the real servers (8 minutes on 2 cores)
+test: .venv/made-test ## run the tests, on the real servers
 	@$(BIN)/python -m pytest -n $(JOBS) --maxprocesses=8 --dist=loadfile -m "not long" $(ARGS)
 
 test-full: .venv/made-test ## run the long tests too
 	@$(BIN)/python -m pytest -n $(JOBS) --maxprocesses=8 --dist=loadfile $(ARGS)
 
-check: .venv/made-check ## ruff, pyright, import contracts, architecture tests (under 2 minutes)
+check: .venv/made-check ## ruff, pyright, import contracts, architecture tests
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/lint-imports --no-logo
@@ -61,16 +61,16 @@ bench: .venv-bench/made ## measure the cost of proof, and the journal against ra
 	@.venv-bench/bin/python -m benchmarks.ingest
 	@.venv-bench/bin/python -m benchmarks.journal
 
-bench-denials: .venv/made-test ## measure the denials model: five seeds of two processes (10 minutes)
+bench-denials: .venv/made-test ## measure the denials model: five seeds of two processes
 	@$(BIN)/python -m benchmarks.denials $(ARGS)
 
 bench-predictions: .venv/made-test ## measure the latency of predictions, beside mlflow models serve, on the real servers
 	@$(BIN)/python -m benchmarks.predictions $(ARGS)
 
-crash: .venv/made-test ## kill -9 at each named crash point and at 25 random moments
+crash: .venv/made-test ## kill -9 at each named crash point and at random moments
 	@$(BIN)/python -m tests.crash $(ARGS)
 
-mutation: .venv/made-check ## break each promise in a copy, and check that its test fails (12 minutes at most)
+mutation: .venv/made-check ## break each promise in a copy, and check that its test fails
 	@$(BIN)/python -m tests.mutation $(ARGS)
 
 docs: .venv/made-test ## run the code in the docs, and list what is undocumented

@@ -27,8 +27,7 @@ from benchmarks.machine import describe_machine, median, percentile, render_tabl
 from benchmarks.peers import mlflow_serve
 from tests.crash.serving_project import MODEL, ServingProject
 from wellspring.models.estimators.lightgbm import LightGBM
-from wellspring.models.spec import artifact
-from wellspring.models.spec.artifact import SPEC_FILE, InferenceSpec
+from wellspring.models.spec.inference_spec import SPEC_FILE, InferenceSpec, decode_spec
 from wellspring.stores.objects.disk import DiskContentStore
 
 ROUNDS = 3
@@ -92,7 +91,10 @@ def _measure(project: ServingProject, release: str, folder: Path, rounds: int, p
     lines = (stored / "manifests" / digest).read_text(encoding="utf-8").split("\n\n")[0].splitlines()
     named = {line.split(" ")[1]: line.split(" ")[0] for line in lines}
     objects = DiskContentStore(stored / "objects")
-    spec, booster = artifact.decode_spec(objects.get(named[SPEC_FILE])), objects.get(named[LightGBM.file_name]).decode()
+    spec, booster = (
+        decode_spec(objects.get(named[SPEC_FILE])),
+        objects.get(named[LightGBM.file_name]).decode(),
+    )
     keys = project.sample_keys(REQUESTS)
     vectors, scores = _features_and_scores(project, spec, keys)
     scratch = folder / "mlflow"

@@ -13,8 +13,8 @@ The command line and the API map these to exit codes and HTTP problems (`exit_co
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar, Self
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 if TYPE_CHECKING:
     from wellspring.records.verdict import Verdict, VerdictOutcome
@@ -93,6 +93,28 @@ class CorruptedError(WellspringError):
 ERRORS_BY_SLUG: dict[str, type[WellspringError]] = {
     kind.slug: kind for kind in (WellspringError, ProjectError, Refused, NotFound, Unavailable, CorruptedError)
 }
+
+
+def encode_error(error: WellspringError) -> dict[str, Any]:
+    """Encode an error as JSON, for another process of wellspring."""
+    verdict = error.verdict if isinstance(error, Refused) else None
+    return {
+        "slug": error.slug,
+        "what": error.what,
+        "fix": error.fix,
+        "verdict": None if verdict is None else verdict.model_dump(mode="json"),
+    }
+
+
+def decode_error(message: Mapping[str, Any]) -> WellspringError:
+    """Decode an error: the same class, texts and verdict. An unknown class is a WellspringError."""
+    error_type = ERRORS_BY_SLUG.get(str(message.get("slug")), WellspringError)
+    what, fix, verdict = str(message.get("what", "")), str(message.get("fix", "")), message.get("verdict")
+    if error_type is Refused and verdict is not None:
+        from wellspring.records.verdict import Verdict
+
+        return Refused(what, fix=fix, verdict=Verdict.model_validate(verdict))
+    return error_type(what, fix=fix)
 
 
 def suggest_name(name: str, candidates: Iterable[str]) -> str:

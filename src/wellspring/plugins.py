@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from wellspring.errors import ProjectError, suggest_name
+from wellspring.errors import CorruptedError, ProjectError, WellspringError, suggest_name
 
 Implementation = TypeVar("Implementation")
 Options = TypeVar("Options", bound=BaseModel)
@@ -25,7 +26,7 @@ class PluginRegistry(Generic[Implementation]):
     def __init__(self, group: str, implementation: type[Implementation], *, noun: str) -> None:
         self._group = group
         self._implementation = implementation
-        self._noun = noun
+        self.noun = noun
 
     def names(self) -> list[str]:
         """List the registered names, without loading any of them."""
@@ -35,11 +36,11 @@ class PluginRegistry(Generic[Implementation]):
         """Import one implementation. Raises ProjectError: unknown, registered twice, or a package is missing."""
         registered = self._entry_points.get(name)
         if not registered:
-            raise ProjectError(f"unknown {self._noun} {name!r}", fix=suggest_name(name, self._entry_points))
+            raise ProjectError(f"unknown {self.noun} {name!r}", fix=suggest_name(name, self._entry_points))
         if len(registered) > 1:
             packages = " and ".join(_package_of(entry_point) for entry_point in registered)
             raise ProjectError(
-                f"{self._noun} {name!r} is registered twice: by {packages}", fix="uninstall one of the two packages"
+                f"{self.noun} {name!r} is registered twice: by {packages}", fix="uninstall one of the two packages"
             )
         return self._import(registered[0])
 
@@ -58,22 +59,48 @@ class PluginRegistry(Generic[Implementation]):
             loaded = entry_point.load()
         except ModuleNotFoundError as exc:
             raise ProjectError(
-                f"{self._noun} {entry_point.name!r} needs the package {exc.name}, which is not installed",
+                f"{self.noun} {entry_point.name!r} needs the package {exc.name}, which is not installed",
                 fix=f"install it: pip install {(exc.name or '').partition('.')[0]}",
             ) from None
-        except (ImportError, AttributeError):
-            raise ProjectError(
-                f"{self._noun} {entry_point.name!r} of {_package_of(entry_point)} cannot be imported "
-                f"({entry_point.value})",
-                fix=f"install a version of {_package_of(entry_point)} that fits this wellspring",
-            ) from None
+        except Exception as exc:
+            # A module of another package may raise anything while it is imported.
+            if not isinstance(exc, WellspringError):
+                raise ProjectError(
+                    f"{self.noun} {entry_point.name!r} of {_package_of(entry_point)} cannot be imported "
+                    f"({entry_point.value}: {type(exc).__name__})",
+                    fix=f"install a version of {_package_of(entry_point)} that fits this wellspring",
+                ) from None
+            raise
         if not isinstance(loaded, self._implementation):
             raise ProjectError(
-                f"{self._noun} {entry_point.name!r} of {_package_of(entry_point)} is not a "
+                f"{self.noun} {entry_point.name!r} of {_package_of(entry_point)} is not a "
                 f"{self._implementation.__name__} ({entry_point.value})",
                 fix=f"see docs/extending.md, and correct the entry point in {self._group}",
             )
         return loaded
+
+
+def find_class(registry: PluginRegistry[type], name: str, attributes: Sequence[str]) -> type:
+    """Load a class that has these attributes, and its registered name as `name`. Raises ProjectError, as `load`."""
+    found = registry.load(name)
+    missing = [attribute for attribute in attributes if not hasattr(found, attribute)]
+    if missing or vars(found).get("name") != name:
+        problem = f"lacks {', '.join(missing)}" if missing else "has another name than its entry point"
+        raise ProjectError(
+            f"the class of the {registry.noun} {name!r} {problem}", fix="correct its package, as in docs/extending.md"
+        )
+    return found
+
+
+@contextmanager
+def guard_plugin_code(what: str, *, fix: str) -> Generator[None]:
+    """Turn an unexpected error of an implementation's code into CorruptedError that names only the error's type."""
+    try:
+        yield
+    except Exception as exc:
+        if not isinstance(exc, WellspringError):
+            raise CorruptedError(f"{what} ({type(exc).__name__})", fix=fix) from None
+        raise
 
 
 def parse_options(section: str, settings: type[Options], options: Mapping[str, Any]) -> Options:

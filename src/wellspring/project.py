@@ -11,21 +11,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, cast
 
-from pydantic import AfterValidator, Field, PlainValidator, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
 from wellspring.errors import NotFound, ProjectError, Unavailable, suggest_name
-from wellspring.plugins import PluginRegistry
 from wellspring.records.record import Frozen, Instant
 from wellspring.settings import (
-    SOURCE_KINDS_GROUP,
     DetectorSettings,
     DlpSettings,
     LakeSettings,
     QuerySettings,
-    SettingsKind,
     SettingsSection,
+    SourcesByName,
     SourceSettings,
+    find_source_settings,
 )
 
 PROJECT_FILE = "wellspring.toml"
@@ -120,40 +119,6 @@ CallersByName = Annotated[
 ]
 
 
-def _validate_source_name(name: str) -> str:
-    if not re.fullmatch(r"[a-z][a-z0-9_-]{0,39}", name):
-        raise ValueError("a source's name has 1 to 40 of a-z, 0-9, - and _, and begins with a letter")
-    return name
-
-
-def _validate_source(values: Any) -> SourceSettings:
-    """Validate the table of a source with the settings class of its kind, which an entry point names."""
-    if isinstance(values, SourceSettings):
-        return values
-    if not isinstance(values, dict):
-        raise ValueError("a source is a table: [sources.NAME]")
-    table: dict[str, Any] = {str(key): value for key, value in cast("dict[object, Any]", values).items()}
-    if "kind" not in table:
-        raise PydanticCustomError("missing", "missing", {"location": ["kind"]})
-    try:
-        settings = find_source_settings(str(table["kind"]))
-    except ProjectError as exc:
-        raise PydanticCustomError(
-            "source_kind", "{what}; {fix}", {"what": exc.what, "fix": exc.fix, "location": ["kind"]}
-        ) from None
-    return settings.model_validate(table)
-
-
-def find_source_settings(kind: str) -> type[SourceSettings]:
-    """Find the settings class of a kind of source by entry point. Raises ProjectError."""
-    return PluginRegistry(SOURCE_KINDS_GROUP, SettingsKind, noun="kind of source").load(kind).settings
-
-
-SourcesByName = dict[
-    Annotated[str, AfterValidator(_validate_source_name)], Annotated[SourceSettings, PlainValidator(_validate_source)]
-]
-
-
 class ServerState(Frozen):
     """One running server. start_ticks: start time of the pid, in clock ticks since boot; it detects a reused pid."""
 
@@ -183,7 +148,10 @@ class MlflowTlsFiles(NamedTuple):
 
 
 class Project(SettingsSection):
-    """The settings of one project and the paths derived from them; paths are absolute."""
+    """The settings of one project and the paths derived from them; paths are absolute.
+
+    unread_sources: names of the sources whose settings `load_project(sources=False)` did not read.
+    """
 
     project: ProjectSection
     sources: SourcesByName
@@ -199,6 +167,7 @@ class Project(SettingsSection):
     callers: CallersByName = {}
     root: Path
     crash_at: str | None = None
+    unread_sources: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -274,10 +243,20 @@ class Project(SettingsSection):
         """Unix socket of one server: openbao, postgres (a folder), intake, vault, witness, control, valkey, api."""
         return self.runtime_dir / (name if name == "postgres" else f"{name}.sock")
 
+    @property
+    def source_names(self) -> tuple[str, ...]:
+        return (*self.sources, *self.unread_sources)
+
+    def require_source(self, name: str) -> None:
+        """Check that a source exists. Raises NotFound with the nearest name."""
+        if name not in self.source_names:
+            raise NotFound(
+                f"no source {name!r} in {self.root / PROJECT_FILE}", fix=suggest_name(name, self.source_names)
+            )
+
     def source_settings(self, name: str) -> SourceSettings:
-        """Return the settings of a source. Raises NotFound with the nearest name."""
-        if name not in self.sources:
-            raise NotFound(f"no source {name!r} in {self.root / PROJECT_FILE}", fix=suggest_name(name, self.sources))
+        """Return the settings of a source; not after `load_project(sources=False)`. Raises NotFound."""
+        self.require_source(name)
         return self.sources[name]
 
     def locate(self, *key_path: str) -> str:
@@ -306,6 +285,10 @@ class Project(SettingsSection):
         return int(run_state.servers[server].port or 0)
 
 
+_DERIVED_KEYS = frozenset({"root", "crash_at", "unread_sources"})
+"""Fields of a project that its file cannot set."""
+
+
 def find_project_root(start: Path | None = None) -> Path:
     """Return the nearest folder at or above `start` (default: the cwd) with a wellspring.toml. Raises NotFound."""
     start_folder = (start or Path.cwd()).absolute()
@@ -318,9 +301,11 @@ def find_project_root(start: Path | None = None) -> Path:
     )
 
 
-def load_project(root: Path | None = None, *, environ: Mapping[str, str] = os.environ) -> Project:
+def load_project(root: Path | None = None, *, environ: Mapping[str, str] = os.environ, sources: bool = True) -> Project:
     """Load a project. root: its folder (default: the nearest one at or above the cwd).
 
+    sources: False reads only the names of the sources, for a process that needs no more: the settings of a source are
+    code of the package of its kind, which is imported to read them.
     Raises ProjectError that lists every mistake with its line; NotFound without a wellspring.toml.
     """
     folder = root.absolute() if root is not None else find_project_root()
@@ -335,14 +320,20 @@ def load_project(root: Path | None = None, *, environ: Mapping[str, str] = os.en
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:
         raise ProjectError(f"{path}: {exc}", fix="correct the TOML at that place") from None
+    source_tables: Any = values.get("sources")
+    unread_sources: tuple[str, ...] = ()
+    if not sources and isinstance(source_tables, dict):
+        unread_sources = tuple(cast("dict[str, Any]", source_tables))
+        values["sources"] = {}
+    crash_at = environ.get("WELLSPRING_CRASH_AT")
     try:
-        return Project(root=folder, crash_at=environ.get("WELLSPRING_CRASH_AT"), **values)
+        return Project(root=folder, crash_at=crash_at, unread_sources=unread_sources, **values)
     except ValidationError as exc:
         problems = [_describe_problem(path, text, values, error) for error in exc.errors(include_url=False)]
         raise ProjectError("\n".join(problems), fix=f"edit {path}") from None
     except TypeError:
-        # The loader passes `root` and `crash_at` by keyword: a file that sets them collides.
-        reserved_keys = sorted({"root", "crash_at"} & set(values))
+        # The loader passes these by keyword: a file that sets one collides.
+        reserved_keys = sorted(_DERIVED_KEYS & set(values))
         raise ProjectError(
             f"{path}: {', '.join(reserved_keys)} cannot be set in this file", fix=f"remove it from {path}"
         ) from None
@@ -383,7 +374,7 @@ def _valid_keys(key_path: list[str], values: Mapping[str, Any]) -> list[str]:
         table = DetectorSettings
     else:
         table = tables[key_path[0]] if key_path and key_path[0] in tables else Project
-    return [name for name in table.model_fields if name not in {"root", "crash_at"}]
+    return [name for name in table.model_fields if name not in _DERIVED_KEYS]
 
 
 def _find_line(text: str, key_path: list[str]) -> int | None:

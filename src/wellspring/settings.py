@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator
+from pydantic_core import PydanticCustomError
+
+from wellspring.errors import ProjectError
+from wellspring.plugins import PluginRegistry
 
 SOURCE_KINDS_GROUP = "wellspring.sources"
 """The entry point group in which packages register kinds of sources."""
@@ -98,6 +102,40 @@ class DlpSettings(SettingsSection):
 
 @dataclass(frozen=True, kw_only=True)
 class SettingsKind:
-    """What an entry point registers for a kind of table: at least the class of its settings."""
+    """What an entry point registers for a kind of source: at least the class of its settings."""
 
     settings: type[SourceSettings]
+
+
+def find_source_settings(kind: str) -> type[SourceSettings]:
+    """Import the settings class of a kind of source, which an entry point names. Raises ProjectError."""
+    return PluginRegistry(SOURCE_KINDS_GROUP, SettingsKind, noun="kind of source").load(kind).settings
+
+
+def _validate_source_name(name: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9_-]{0,39}", name):
+        raise ValueError("a source's name has 1 to 40 of a-z, 0-9, - and _, and begins with a letter")
+    return name
+
+
+def _validate_source(values: Any) -> SourceSettings:
+    """Validate the table of a source with the settings class of its kind."""
+    if isinstance(values, SourceSettings):
+        return values
+    if not isinstance(values, dict):
+        raise ValueError("a source is a table: [sources.NAME]")
+    table: dict[str, Any] = {str(key): value for key, value in cast("dict[object, Any]", values).items()}
+    if "kind" not in table:
+        raise PydanticCustomError("missing", "missing", {"location": ["kind"]})
+    try:
+        settings = find_source_settings(str(table["kind"]))
+    except ProjectError as exc:
+        raise PydanticCustomError(
+            "source_kind", "{what}; {fix}", {"what": exc.what, "fix": exc.fix, "location": ["kind"]}
+        ) from None
+    return settings.model_validate(table)
+
+
+SourcesByName = dict[
+    Annotated[str, AfterValidator(_validate_source_name)], Annotated[SourceSettings, PlainValidator(_validate_source)]
+]

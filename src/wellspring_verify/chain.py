@@ -59,7 +59,7 @@ def summarize_chain(subject: str, *, answer_checked: bool) -> list[str]:
         lines += [
             "its release was live at the time, according to the promotions and rollbacks in the pack; or the API"
             " recorded that it could not load the release that had replaced it",
-            "its decision follows from its score and its release, as approved",
+            "its decision follows from its numbers and its release, as approved",
             "the prediction that was given is the one in the log, and its signature is valid"
             if answer_checked
             else "the prediction itself was NOT checked: give --answer",
@@ -316,7 +316,7 @@ class _ChainChecker:
             self.report_gap(answer, fault)
         expected_label = releases.decide_label(content, answer.facts)
         if expected_label is None or fact_text(answer, "decision") != expected_label:
-            self.report_gap(answer, f"its decision does not follow from its score and {ref.name!a}")
+            self.report_gap(answer, f"its decision does not follow from its numbers and {ref.name!a}")
 
     def _check_signing_key(self, answer: Entry) -> None:
         """Check that the signing key was recorded before the prediction, and was valid at its time."""

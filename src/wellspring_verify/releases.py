@@ -8,6 +8,8 @@ from typing import cast
 from wellspring_verify.canonical import CanonicalValue, MalformedError, loads_canonical
 
 RULE_FIELD = "decision_rule"
+MAX_LISTED = 20
+"""A prediction lists at most this many classes."""
 
 
 def parse_release(content: bytes) -> dict[str, CanonicalValue] | None:
@@ -102,6 +104,12 @@ def _find_probability_fault(rule: Mapping[str, CanonicalValue], facts: Mapping[s
         return "its classes are not listed once each, the most likely first"
     # A sum of rounded shares may exceed 1 by a little.
     if not all(0 <= value <= 1 for value in values) or sum(values) > 1 + 1e-9:
+        return "its probabilities are not shares of one"
+    if (unlisted := len(labels) - len(pairs)) < 0 or len(pairs) != min(MAX_LISTED, len(labels)):
+        return "it does not list all of its most likely classes"
+    # A decided class that is not among the most likely takes the last place, and says nothing about the unlisted ones.
+    largest_unlisted = values[-2] if pairs[-1][0] == facts["decision"] and len(pairs) > 1 else values[-1]
+    if 1 - sum(values) > unlisted * largest_unlisted + 1e-9:
         return "its probabilities are not shares of one"
     if _read_float(facts["score"]) not in [value for label, value in pairs if label == facts["decision"]]:
         return "its score is not the probability of its decision"

@@ -35,7 +35,8 @@ def _summarize_prediction(book: EntryBook, prediction: Entry) -> list[str]:
     score, freshness = format_score(fact_text(prediction, "score")), fact_text(prediction, "freshness")
     model, decision = fact_text(prediction, "model"), fact_text(prediction, "decision")
     lines = [
-        f"At {prediction.known_since} the model {model} predicted {decision}"
+        f"At {prediction.known_since} the model {model} predicted"
+        + (f" {decision}" if decision else " a number")
         + (f", with the score {score}" if score else "")
         + (f", from {freshness} features" if freshness else "")
         + "."

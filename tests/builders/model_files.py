@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from wellspring.models.spec.artifact import FeatureInput, InferenceSpec
+from wellspring.models.spec.inference_spec import FeatureInput, InferenceSpec
 from wellspring.records.decisions import ThresholdRule
 from wellspring_verify import notes
 

@@ -23,10 +23,11 @@ from wellspring.lake import editions
 from wellspring.lake.editions import EditionStore
 from wellspring.models.estimators.lightgbm import LightGBM
 from wellspring.models.estimators.port import FeatureColumns, FitSettings, LabeledRows, Objective
+from wellspring.models.releases import candidates
 from wellspring.models.releases.promotion import ReleaseContext, build_release
 from wellspring.models.releases.store import ReleaseStore
-from wellspring.models.spec import artifact
-from wellspring.models.spec.artifact import FeatureInput, InferenceSpec
+from wellspring.models.spec import artifact, inference_spec
+from wellspring.models.spec.inference_spec import FeatureInput, InferenceSpec
 from wellspring.models.tracking.mlflow import LiveVersion
 from wellspring.records.clock import Clock
 from wellspring.records.decisions import ThresholdRule
@@ -247,7 +248,7 @@ class Released:
         """Store a candidate and its release, which is not proposed yet."""
         built = built or recipe()
         digest = artifact.write_artifact(
-            {artifact.SPEC_FILE: built.encode(), LightGBM.file_name: trees(seed)},
+            {inference_spec.SPEC_FILE: built.encode(), LightGBM.file_name: trees(seed)},
             objects=self.objects, paths=self.releases.paths, key=self.signer.verifier_key, signer=self.signer,
         )  # fmt: skip
         run = f"{seed:032x}"
@@ -255,7 +256,7 @@ class Released:
             run=run, artifact=digest, views=self.views.digest, edition=self.lake.built.id,
             verdict=Verdict(subject=f"run:{run}", outcome=outcome),
         )  # fmt: skip
-        artifact.save_candidate(candidate, paths=self.releases.paths)
+        candidates.save_candidate(candidate, paths=self.releases.paths)
         refs = [Ref(name=f"run:{run}"), Ref(name="artifact:denials", digest=digest)]
         live = self.releases.get_live("denials")
         facts: dict[str, JsonValue] = {"outcome": outcome, "live": live.candidate if live is not None else ""}
@@ -268,10 +269,10 @@ class Released:
 
     @staticmethod
     def pinned(candidate: Candidate) -> Ref:
-        return Ref(name=candidate.subject, digest=artifact.candidate_digest(candidate))
+        return Ref(name=candidate.subject, digest=candidates.candidate_digest(candidate))
 
     def propose(self, release: Release) -> None:
-        candidate = artifact.read_candidate(release.candidate, paths=self.releases.paths)
+        candidate = candidates.read_candidate(release.candidate, paths=self.releases.paths)
         record_proposal(release, self.pinned(candidate), self.ana, ledger=self.books, policies=ANYTHING, step=self.step)
 
     def approve(self, release: Release) -> None:

@@ -1,12 +1,14 @@
 """One suite for every registered estimator: fit, predict, explain, write and read its file, for each objective."""
 
+import re
+
 import numpy as np
 import pytest
 
 from tests.builders.estimator_samples import EstimatorSample, estimator_samples
 from wellspring.errors import CorruptedError
-from wellspring.models.estimators.port import Estimator
-from wellspring.models.estimators.registry import find_estimator, list_estimators, list_model_files
+from wellspring.models.estimators.port import MODEL_FILE_PATTERN, Estimator
+from wellspring.models.estimators.registry import find_estimator, list_estimators
 
 SAMPLES = [sample for name in list_estimators() for sample in estimator_samples(find_estimator(name))]
 
@@ -19,8 +21,7 @@ def sample(request: pytest.FixtureRequest) -> EstimatorSample:
 def test_the_registered_class_has_the_whole_port(sample: EstimatorSample):
     estimator = sample.estimator
     assert isinstance(estimator, Estimator)
-    assert estimator.file_name in list_model_files()
-    assert estimator.file_name.startswith("model.")
+    assert re.fullmatch(MODEL_FILE_PATTERN, estimator.file_name)
     assert len([name for name in list_estimators() if find_estimator(name).file_name == estimator.file_name]) == 1
     assert estimator.attribution
 

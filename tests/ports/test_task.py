@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.builders.task_samples import TaskSample, task_sample
+from wellspring.models.evaluation.gate import find_missing_evidence
 from wellspring.models.tasks.port import Task, count_class_rows, title_of
 from wellspring.models.tasks.registry import find_task, list_tasks
 from wellspring.records.decisions import MAX_PROBABILITIES
@@ -77,7 +78,7 @@ def test_the_verifier_derives_the_same_decision_from_the_released_rule(sample: T
     for row in sample.raw[:200].tolist():
         output = sample.decoder.decode_row(row)
         facts = {
-            **encode_output_facts(output.score, output.interval, output.probabilities),
+            **encode_output_facts(output),
             "decision": output.decision,
         }
         assert releases.decide_label(release, facts) == output.decision
@@ -156,12 +157,12 @@ def test_the_gate_accepts_the_model_and_refuses_a_shuffled_one(sample: TaskSampl
             metrics=sample.task.measure(scores, sample.labels, sample.decoder, seed=1),
             reason_microseconds=0, test_rows=len(scores), class_rows=count_class_rows(sample.labels, sample.classes),
         )  # fmt: skip
-        missing = sample.task.find_missing_evidence(report.test_rows, report.class_rows)
+        missing = find_missing_evidence(sample.task, report.test_rows, report.class_rows)
         return [finding.outcome for finding in (*missing, *sample.task.check_metrics(report))]
 
     assert findings(sample.raw) == []
     assert "fail" in findings(np.random.default_rng(2).permutation(sample.raw))
-    assert {item.outcome for item in sample.task.find_missing_evidence(3, {})} == {"inconclusive"}
+    assert {item.outcome for item in find_missing_evidence(sample.task, 3, {})} == {"inconclusive"}
 
 
 def test_plots_are_svg_and_the_rule_is_a_sentence(sample: TaskSample):

@@ -148,7 +148,14 @@ def test_ledger_record_holds_replay_references_and_no_value(project: Released):
         served, scored, context, prediction_id="p1", entity_keys=claim(3), answered_at=NOW
     )
     record = prediction.build_ledger_record(
-        signed, b"text", served, context, key_id="ab" * 8, principal="service:portal", policy_digest="9" * 64
+        signed,
+        scored.output,
+        b"text",
+        served,
+        context,
+        key_id="ab" * 8,
+        principal="service:portal",
+        policy_digest="9" * 64,
     )
     assert [ref.name for ref in record.inputs] == [
         release.subject, project.lake.built.subject, "key:" + "ab" * 8, "vector:p1",

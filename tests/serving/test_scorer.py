@@ -39,13 +39,17 @@ def rows(project: Released, number: int = 3) -> dict[str, FeatureRow | None]:
     }
 
 
+def vector_of(scorer: Scorer, feature_rows: dict[str, FeatureRow | None]) -> list[float]:
+    return scorer.spec.feature_vector({view: row.values for view, row in feature_rows.items() if row is not None})
+
+
 def test_score_is_calibrated_raw_score_and_deterministic(project: Released, scorer: Scorer):
     feature_rows = rows(project)
     scored = scorer.score(feature_rows)
-    assert scored.raw == LightGBM.load_model(trees()).predict_row(scored.vector)
-    assert scored.score == PlattCalibration.model_validate(recipe().calibration).calibrate_score(scored.raw[0])
+    raw = LightGBM.load_model(trees()).predict_row(vector_of(scorer, feature_rows))
+    assert scored.score == PlattCalibration.model_validate(recipe().calibration).calibrate_score(raw[0])
     assert scored.decision == ("denies" if scored.score >= 0.40 else "pays")
-    assert len(scored.vector) == len(scorer.spec.features)
+    assert scored.vector_digest == compute_vector_digest(vector_of(scorer, feature_rows))
     again = project.load(project.releases.get(project.releases.list_ids()[0])).score(
         feature_rows, include_reasons=False
     )
@@ -62,7 +66,7 @@ def test_threshold_and_labels_come_from_release(project: Released):
 def test_reasons_are_strongest_contributions_with_descriptions(project: Released, scorer: Scorer):
     for number in range(8):
         scored = scorer.score(rows(project, number))
-        pushes = LightGBM.load_model(trees()).explain_row(scored.vector, 0)
+        pushes = LightGBM.load_model(trees()).explain_row(vector_of(scorer, rows(project, number)), 0)
         assert 3 <= len(scored.reasons) <= 5
         result = [abs(reason.contribution) for reason in scored.reasons]
         assert result == sorted(map(abs, pushes), reverse=True)[: len(result)]
@@ -72,7 +76,7 @@ def test_reasons_are_strongest_contributions_with_descriptions(project: Released
 
 def test_entity_without_rows_has_vector_of_nan(scorer: Scorer):
     scored = scorer.score({"claim": None})
-    assert all(math.isnan(item) for item in scored.vector)
+    assert scored.vector_digest == compute_vector_digest([math.nan] * len(scorer.spec.features))
     assert math.isfinite(scored.score)
 
 

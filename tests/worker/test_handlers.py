@@ -10,8 +10,8 @@ import pytest
 
 from tests.builders import synthetic_world
 from tests.builders.approvals import release
+from wellspring.models.releases import candidates
 from wellspring.models.releases.store import ReleaseStore
-from wellspring.models.spec import artifact
 from wellspring.project import load_project
 from wellspring.records.record import format_instant
 
@@ -39,7 +39,7 @@ def test_before_the_first_model_there_is_no_candidate_and_no_release(play: Play,
 
 def test_candidates_and_releases_are_listed_with_the_servers_down(play: Play, books: Path):
     releases, candidate = ReleaseStore(books), synthetic_world.candidate()
-    artifact.save_candidate(candidate, paths=releases.paths)
+    candidates.save_candidate(candidate, paths=releases.paths)
     stored = releases.save(release(candidate=candidate.id))
     releases.set_live(stored)
     code, lines = play("releases")

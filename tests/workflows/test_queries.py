@@ -14,8 +14,8 @@ from tests.builders.entry_index import Index
 from tests.builders.recording_step import FixedClock, RecordingStep
 from wellspring.bootstrap import LedgerAccess, open_ledger
 from wellspring.errors import NotFound
+from wellspring.models.releases import candidates
 from wellspring.models.releases.store import ReleaseStore
-from wellspring.models.spec import artifact
 from wellspring.project import load_project
 from wellspring.workflows import queries
 
@@ -34,7 +34,7 @@ def ledger(tmp_path: Path) -> Iterator[LedgerAccess]:
 
 def test_a_candidate_is_summarized_with_its_gate(ledger: LedgerAccess):
     candidate = synthetic_world.candidate()
-    artifact.save_candidate(candidate, paths=ReleaseStore(ledger.project.models_dir).paths)
+    candidates.save_candidate(candidate, paths=ReleaseStore(ledger.project.models_dir).paths)
     step = RecordingStep()
     index: Any = Index(step)
     for live, expected in (("another", False), ("", True)):

@@ -56,7 +56,7 @@ class ProjectFixture:
         monkeypatch.setattr(
             train_module.definition, "digest_training_sources", lambda project, name: {f"models/{name}.py": "3" * 64}
         )
-        monkeypatch.setattr(train_module.artifact, "read_candidate", lambda name, *, paths: (name, paths))
+        monkeypatch.setattr(train_module.candidates, "read_candidate", lambda name, *, paths: (name, paths))
         monkeypatch.setattr(train_module.train, "train_candidate", self.train)
         monkeypatch.setattr(train_module.train, "reproduce_run", self.again)
 

@@ -147,8 +147,8 @@ def history(ctx: CliContext, model: str, instant: str | None) -> int:
 
 def _check_subject(project: Project, job: str, subject: str) -> None:
     """Check before the login that the servers run and the subject exists. Raises Unavailable, NotFound."""
+    from wellspring.models.releases.candidates import list_candidates
     from wellspring.models.releases.store import ReleaseStore
-    from wellspring.models.spec.artifact import list_candidates
 
     if project.read_run_state() is None:
         raise Unavailable("the servers of this project are not running", fix="run `wellspring up`")

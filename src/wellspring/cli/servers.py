@@ -13,7 +13,10 @@ from wellspring.cli.render import format_age, render_table
 @click.command()
 @click.pass_obj
 def up(ctx: CliContext) -> int:
-    """Start the servers of this project and return when every probe passes. A second `up` changes nothing."""
+    """Start the servers of this project and return when every probe passes.
+
+    Changes nothing if all servers run and wellspring.toml needs the same ones; otherwise it restarts all of them.
+    """
     from wellspring.supervisor import client
 
     running = client.start_servers(ctx.load_project(), progress=lambda line: ctx.echo(f"  {line}"))

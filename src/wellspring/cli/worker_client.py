@@ -10,9 +10,8 @@ import tempfile
 from collections.abc import Callable
 from typing import Any
 
-from wellspring.errors import ERRORS_BY_SLUG, Refused, Unavailable, WellspringError
+from wellspring.errors import Unavailable, WellspringError, decode_error
 from wellspring.project import Project
-from wellspring.records.verdict import Verdict
 
 ProgressCallback = Callable[[str, int, int], None]
 
@@ -77,7 +76,7 @@ def run_worker(
                 elif event["event"] == "result":
                     result, finished = event["value"], True
                 elif event["event"] == "error":
-                    error = _error_from_event(event)
+                    error = decode_error(event)
         stderr_file.seek(0)
         stderr_text, code = stderr_file.read(), child.returncode
     if error is not None:
@@ -89,14 +88,6 @@ def run_worker(
             fix="run the command again: no data is lost, and an unfinished step is completed first",
         )
     return result
-
-
-def _error_from_event(event: dict[str, Any]) -> WellspringError:
-    error_type = ERRORS_BY_SLUG.get(event["slug"], WellspringError)
-    if error_type is Refused:
-        verdict = None if event["verdict"] is None else Verdict.model_validate(event["verdict"])
-        return Refused(event["what"], fix=event["fix"], verdict=verdict)
-    return error_type(event["what"], fix=event["fix"])
 
 
 def _exception_class(output: str) -> str:

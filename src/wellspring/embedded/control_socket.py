@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from wellspring.errors import ERRORS_BY_SLUG, Refused, Unavailable, WellspringError
+from wellspring.errors import Refused, Unavailable, WellspringError, decode_error, encode_error
 from wellspring.project import Project
-from wellspring.runtime.unix_socket import peer_uid
+from wellspring.runtime.unix_socket import connect_unix_socket, peer_uid
 from wellspring.trust.identity.port import Role
 
 _MAX_REQUEST_BYTES = 64 * 1024
@@ -31,27 +31,25 @@ def request_credential(project: Project, role: Role) -> dict[str, str]:
 
 def send_request(project: Project, request: Mapping[str, str], *, timeout: float = 30.0) -> dict[str, Any]:
     """Send one request to the supervisor and return its response. Raises Unavailable when it is not up."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(timeout)
-        try:
-            connection.connect(os.fspath(project.socket_path("control")))
+    try:
+        with connect_unix_socket(project.socket_path("control"), timeout) as connection:
             connection.sendall(json.dumps(dict(request)).encode() + b"\n")
             response = json.loads(_read_line(connection, timeout))
-        except PermissionError:
-            raise Refused(
-                f"the supervisor of {project.root} accepts requests from its owner only",
-                fix="run as the user who ran `wellspring up`",
-            ) from None
-        except (OSError, ValueError):
-            raise Unavailable(f"the servers of {project.root} are not up", fix="run `wellspring up`") from None
+    except PermissionError:
+        raise Refused(
+            f"the supervisor of {project.root} accepts requests from its owner only",
+            fix="run as the user who ran `wellspring up`",
+        ) from None
+    except (OSError, ValueError):
+        raise Unavailable(f"the servers of {project.root} are not up", fix="run `wellspring up`") from None
     if "error" in response:
-        raise ERRORS_BY_SLUG.get(response["error"], WellspringError)(response["what"], fix=response["fix"])
+        raise decode_error(response["error"])
     return response
 
 
-def error_message(error: WellspringError) -> dict[str, str]:
+def error_message(error: WellspringError) -> dict[str, Any]:
     """Encode an error as the JSON message that `send_request` and `start_servers` turn into the same error."""
-    return {"error": error.slug, "what": error.what, "fix": error.fix}
+    return {"error": encode_error(error)}
 
 
 class ControlSocket:

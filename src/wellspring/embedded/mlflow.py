@@ -154,7 +154,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = build_argument_parser("wellspring.embedded.mlflow")
     parser.add_argument("--fd", type=int, required=True)
     arguments = parser.parse_args(argv)
-    project = load_project(arguments.project)
+    project = load_project(arguments.project, sources=False)
     confine_process(project, role="mlflow")
     # MLflow reads its environment once, when it is imported.
     os.environ.update(mlflow_environment(project))

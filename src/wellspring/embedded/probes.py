@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import struct
 from pathlib import Path
 
+from wellspring.errors import Refused, Unavailable
 from wellspring.runtime.unix_socket import connect_unix_socket
+from wellspring.trust.vault import protocol
 
 
 def accepts_connections(path: Path) -> bool:
@@ -19,13 +19,11 @@ def accepts_connections(path: Path) -> bool:
 
 
 def responds_to_ping(path: Path) -> bool:
-    """Return True if the enclave's intake socket responds to a ping. A frame is a 4-byte length and JSON."""
-    request = json.dumps({"op": "ping"}).encode()
+    """Return True if the enclave's intake socket responds to a ping."""
     try:
         with connect_unix_socket(path, 5) as connection:
-            connection.sendall(struct.pack(">I", len(request)) + request)
-            response = connection.makefile("rb")
-            (length,) = struct.unpack(">I", response.read(4))
-            return bool(json.loads(response.read(length)).get("kind") == "done")
-    except (OSError, struct.error, ValueError):
+            protocol.send_frame(connection, {"op": "ping"})
+            response = protocol.receive_frame(connection, limit=protocol.REQUEST_LIMIT)
+    except (OSError, Refused, Unavailable):
         return False
+    return response is not None and response.get("kind") == "done"

@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import posixpath
 import socket
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wellspring.embedded.layout import write_public_file, write_secret_file
 from wellspring.project import Project, load_project
 from wellspring.runtime.privileges import ServicePrivileges
-from wellspring.runtime.process import build_argument_parser
+from wellspring.runtime.process import build_argument_parser, find_source_paths
 from wellspring.runtime.sandbox import confine_process
 
 if TYPE_CHECKING:
     import asyncssh
 
+SERVER = "sftp"
+"""What the settings of a source name as their embedded server."""
 LOOPBACK_ADDRESS = "127.0.0.1"
 _FXF_READ = 0x01
 
@@ -30,10 +34,17 @@ def generate_ssh_key_pair() -> tuple[bytes, bytes]:
     return private, key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
 
 
+def list_outboxes(project: Project) -> list[Path]:
+    """List the folders of the sources that this server serves."""
+    folders = [
+        source.drop_folder(project.root) for source in project.sources.values() if source.embedded_server == SERVER
+    ]
+    return sorted({folder for folder in folders if folder is not None})
+
+
 def create_vendor_dirs(project: Project, privileges: ServicePrivileges) -> None:
     """Create the vendor's folder, outboxes and host key where they are missing."""
-    folders = [source.drop_folder(project.root) for source in project.sources.values()]
-    for folder in (project.vendor_dir, *filter(None, folders)):
+    for folder in (project.vendor_dir, *list_outboxes(project)):
         if not folder.exists():
             folder.mkdir(parents=True)
             privileges.set_owner(folder, None, 0o755)
@@ -66,13 +77,12 @@ def is_sftp_ready(port: int) -> bool:
         return False
 
 
-def _build_server_class(project: Project) -> type[asyncssh.SFTPServer]:
+def _build_server_class(project: Project, outboxes: Sequence[Path]) -> type[asyncssh.SFTPServer]:
     """Build the server class here because asyncssh, its base, is imported only when the server runs."""
     import asyncssh
 
     vendor = str(project.vendor_dir).encode()
-    folders = filter(None, (source.drop_folder(project.root) for source in project.sources.values()))
-    visible_folders = {folder.relative_to(project.vendor_dir).parts[0].encode() for folder in folders}
+    visible_folders = {folder.relative_to(project.vendor_dir).parts[0].encode() for folder in outboxes}
 
     class ReadOnlyServer(asyncssh.SFTPServer):
         """Serves the outboxes under / and refuses every write operation."""
@@ -116,7 +126,7 @@ def _build_server_class(project: Project) -> type[asyncssh.SFTPServer]:
     return ReadOnlyServer
 
 
-async def serve_sftp(project: Project, listener: socket.socket) -> None:
+async def serve_sftp(project: Project, outboxes: Sequence[Path], listener: socket.socket) -> None:
     """Serve SFTP on a listening socket until a signal stops the process."""
     import asyncssh
 
@@ -124,7 +134,7 @@ async def serve_sftp(project: Project, listener: socket.socket) -> None:
         sock=listener,
         server_host_keys=[str(project.vendor_dir / "host_key")],
         authorized_client_keys=str(project.vendor_dir / "authorized_keys"),
-        sftp_factory=_build_server_class(project),
+        sftp_factory=_build_server_class(project, outboxes),
         allow_scp=False,
         password_auth=False,
         kbdint_auth=False,
@@ -139,9 +149,10 @@ def main() -> None:
     parser = build_argument_parser("wellspring.embedded.sftp")
     parser.add_argument("--fd", type=int, required=True)
     arguments = parser.parse_args()
-    project = load_project(arguments.project)
-    confine_process(project, role="vendor")
-    asyncio.run(serve_sftp(project, socket.socket(fileno=arguments.fd)))
+    project = load_project(arguments.project, sources=False)
+    outboxes = find_source_paths(project, "vendor", list_outboxes)
+    confine_process(project, role="vendor", readable=outboxes)
+    asyncio.run(serve_sftp(project, outboxes, socket.socket(fileno=arguments.fd)))
 
 
 if __name__ == "__main__":

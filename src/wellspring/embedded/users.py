@@ -134,7 +134,7 @@ def enroll_user(project: Project, name: str, password: str, *, client: Any, step
     An interrupted enrollment can be repeated with the same password while no TOTP secret exists.
     """
     # Reload wellspring.toml: it may have changed since the servers were started.
-    roles = find_user_settings(load_project(project.root), name).roles
+    roles = find_user_settings(load_project(project.root, sources=False), name).roles
     _require_strong_password(password)
     facts: dict[str, JsonValue] = {"roles": list(roles), "principal": "owner"}
     with step("enroll", f"user:{name}", intent=True, facts=facts) as act:

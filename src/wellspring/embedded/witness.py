@@ -12,7 +12,8 @@ def main() -> None:
     """Run the witness of one project."""
     from wellspring.trust.ledger.witness import serve_witness
 
-    project = load_project(build_argument_parser("wellspring.embedded.witness").parse_args().project)
+    arguments = build_argument_parser("wellspring.embedded.witness").parse_args()
+    project = load_project(arguments.project, sources=False)
     confine_process(project, role="witness")
     log_key = (project.ledger_dir / "vkey").read_text(encoding="utf-8").strip()
     serve_witness(project.root / project.witness.folder, project.socket_path("witness"), log_key, clock=SystemClock())

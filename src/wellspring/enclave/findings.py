@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import NamedTuple
 
 from pydantic import JsonValue
 
@@ -17,6 +18,14 @@ MAX_NAME_LENGTH = 200
 """Maximum length of a file name in characters, because the name is a fact in the ledger."""
 
 
+class UnusableName(NamedTuple):
+    """A file name with which a file is not ingested. shown: the name as it may be printed."""
+
+    code: str
+    message: str
+    shown: str
+
+
 class FindingRecorder:
     """Writes the findings of the enclave to its database and to the ledger."""
 
@@ -27,11 +36,11 @@ class FindingRecorder:
 
     def record_finding(self, code: str, source: str, name: str, message: str) -> None:
         """Record a finding about a file that was not ingested. The subject contains a digest of the file name."""
-        name_digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+        subject = file_subject(source, name)
         facts: dict[str, JsonValue] = {"code": code, "message": message}
         if len(name) <= MAX_NAME_LENGTH and not is_unsafe(name) and not contains_personal_data(name, self._scanner):
             facts["name"] = name
-        self._record_once(f"finding/{code}/{source}/{name_digest}", f"file:{source}/{name_digest}", facts)
+        self._record_once(f"finding/{code}/{subject.removeprefix('file:')}", subject, facts)
 
     def record_changed_file(self, stored_drop: StoredDrop, modified: str) -> None:
         """Record that the file of a drop has other content. modified: its modification time, clock of the source."""
@@ -56,12 +65,12 @@ class FindingRecorder:
             if reason.code == "too_large":
                 self.record_finding(reason.code, source, name, reason.message)
 
-    def record_personal_name(self, source: str, name: str) -> str | None:
-        """Record a file whose name contains personal data and return the masked name; None for any other file."""
-        if not contains_personal_data(name, self._scanner):
-            return None
-        self.record_finding("personal_name", source, name, "the file name contains personal data")
-        return self._scanner.mask_text(name)
+    def record_unusable_name(self, source: str, name: str) -> UnusableName | None:
+        """Record and describe a name that is unsafe, contains personal data or is too long; None for any other."""
+        unusable = _check_name(name, self._scanner)
+        if unusable is not None:
+            self.record_finding(unusable.code, source, name, unusable.message)
+        return unusable
 
     def _record_once(self, key: str, subject: str, facts: dict[str, JsonValue]) -> None:
         outbox_entry = OutboxEntry(key, "finding", subject, (), (), facts)
@@ -69,6 +78,24 @@ class FindingRecorder:
             with self._step(outbox_entry.action, outbox_entry.subject, facts=outbox_entry.facts):
                 pass
             self._store.mark_published(key)
+
+
+def file_subject(source: str, name: str) -> str:
+    """Return the subject of entries about a file without a drop; it has a digest of the name, not the name."""
+    return f"file:{source}/{hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()[:16]}"
+
+
+def _check_name(name: str, scanner: PiiScanner) -> UnusableName | None:
+    personal = contains_personal_data(name, scanner)
+    shown = scanner.mask_text(name) if personal else name
+    if is_unsafe(name):
+        message = "the file name has a control character, a backslash, or a part like `..`"
+        return UnusableName("unsafe_name", message, ascii(shown)[1:-1])
+    if personal:
+        return UnusableName("personal_name", "the file name contains personal data", shown)
+    if len(name) > MAX_NAME_LENGTH:
+        return UnusableName("long_name", f"the file name has more than {MAX_NAME_LENGTH} characters", shown)
+    return None
 
 
 def contains_personal_data(name: str, scanner: PiiScanner) -> bool:

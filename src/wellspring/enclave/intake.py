@@ -62,7 +62,7 @@ def process_drop(
     except Refused as refusal:
         if refusal.verdict is None:
             raise
-        received = received or file_format.count_rows(content)
+        received = received or file_format.count_rows(content, contract)
         return ProcessedDrop(_rejected_counts(refusal.verdict, received), (), None, {})
     return _tokenize_result(validation_result, contract, tokenizer, scanner, progress=progress)
 
@@ -108,7 +108,7 @@ def _tokenize_result(
     progress("tokenize", 0, validation_result.valid.num_rows)
     tokenized = validation.tokenize_rows(validation_result, contract, tokenizer, scanner)
     progress("tokenize", validation_result.valid.num_rows, validation_result.valid.num_rows)
-    quarantined_rows = _quarantine_reasons(validation_result, contract, scanner)
+    quarantined_rows = _quarantine_reasons(validation_result, contract)
     return ProcessedDrop(tokenized.counts, validation_result.findings, tokenized.table, quarantined_rows)
 
 
@@ -126,7 +126,7 @@ def _rejected_counts(verdict: Verdict, received: int) -> AdmissionCounts:
 
 
 def _quarantine_reasons(
-    validation_result: validation.ValidationResult, contract: DataContract, scanner: PiiScanner
+    validation_result: validation.ValidationResult, contract: DataContract
 ) -> dict[int, QuarantineReason]:
     reasons_by_row = validation.reasons_by_row(validation_result, contract)
     quarantined_rows: dict[int, QuarantineReason] = {}
@@ -134,6 +134,6 @@ def _quarantine_reasons(
         number, fault = row.pop(ROW_NUMBER), row.pop(ROW_FAULT)
         row.pop(TYPE_FAULTS, None)
         values = {name: None if value is None else str(value) for name, value in row.items()}
-        masked_values = mask_row(values, contract, scanner)
+        masked_values = mask_row(values, contract)
         quarantined_rows[number] = QuarantineReason(reasons_by_row.get(number, ()), fault, masked_values)
     return quarantined_rows

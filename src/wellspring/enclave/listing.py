@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 
 from wellspring.data.contracts import contract as contracts
-from wellspring.data.sources.port import FileSource, RemoteFile, is_unsafe
-from wellspring.enclave.findings import MAX_NAME_LENGTH, FindingRecorder
+from wellspring.data.sources.port import FileSource, RemoteFile
+from wellspring.enclave.findings import FindingRecorder
 from wellspring.errors import NotFound, Refused
 from wellspring.records.contracts import DataContract
 from wellspring.records.ingestion import SourceFile
@@ -33,8 +33,8 @@ def list_source(
     admitted_drops = store.list_admitted_drops()
     source_files: list[SourceFile] = []
     for file in file_source.list():
-        if masked_name := findings.record_personal_name(source, file.name):
-            source_files.append(_source_file(source, file, "unmatched", name=masked_name))
+        if unusable := findings.record_unusable_name(source, file.name):
+            source_files.append(_source_file(source, file, "unmatched", name=unusable.shown))
         elif file.name in drops_by_name:
             source_files.append(
                 _stored_file(source, file, drops_by_name[file.name], admitted_drops, file_source, store, findings)
@@ -49,7 +49,7 @@ def list_source(
 def content_unchanged(stored_drop: StoredDrop, file: RemoteFile, file_source: FileSource, store: VaultStore) -> bool:
     """Return whether a file still has the content of its drop.
 
-    Reads it only if its identity differs, or its modification time at a source without identities.
+    Reads it only if its identity or its modification time differs.
     """
     if file.size != stored_drop.drop.size:
         return False
@@ -92,19 +92,6 @@ def _stored_file(
 def _new_file(
     source: str, file: RemoteFile, project_contracts: tuple[DataContract, ...], findings: FindingRecorder
 ) -> SourceFile:
-    if is_unsafe(file.name):
-        findings.record_finding(
-            "unsafe_name",
-            source,
-            file.name,
-            "the file's name has a control character, a backslash, or a part like `..`",
-        )
-        return _source_file(source, file, "unmatched", name=ascii(file.name)[1:-1])
-    if len(file.name) > MAX_NAME_LENGTH:
-        findings.record_finding(
-            "long_name", source, file.name, f"the file's name has more than {MAX_NAME_LENGTH} characters"
-        )
-        return _source_file(source, file, "unmatched")
     try:
         contract = contracts.contract_for_file(project_contracts, source, file.name)
     except Refused as unmatched:

@@ -7,7 +7,8 @@ one transaction with its outbox entry (see `outbox.py`), so an operation that wa
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,10 +19,10 @@ from wellspring.data.sources.port import FileSource
 from wellspring.enclave import intake, outbox, retention
 from wellspring.enclave.contract_registry import ContractRegistry
 from wellspring.enclave.decryption import Decryptor
-from wellspring.enclave.findings import FindingRecorder
+from wellspring.enclave.findings import FindingRecorder, file_subject
 from wellspring.enclave.intake import ProcessedDrop
 from wellspring.enclave.listing import content_unchanged, list_source
-from wellspring.enclave.source_reader import open_file
+from wellspring.enclave.source_reader import SourceReader, open_file
 from wellspring.errors import CorruptedError, NotFound, Refused, Unavailable
 from wellspring.project import Project
 from wellspring.records.clock import Clock
@@ -107,10 +108,9 @@ class Enclave:
         with self._lock:
             self._run_maintenance()
             file_source = self._open_source(source)
-            if masked_name := self._findings.record_personal_name(source, name):
+            if unusable := self._findings.record_unusable_name(source, name):
                 raise NotFound(
-                    f"{masked_name!r} is not ingested: its name contains personal data",
-                    fix="ask the vendor to rename it",
+                    f"'{unusable.shown}' is not ingested: {unusable.message}", fix="ask the vendor to rename it"
                 )
             contract = self._contracts.accept(contract_digest, source=source, name=name)
             stored_drop = self._dependencies.store.find_drop_by_name(source, name)
@@ -189,7 +189,10 @@ class Enclave:
         self, source: str, name: str, file_source: FileSource, contract: DataContract, report_progress: ProgressCallback
     ) -> StoredDrop:
         step, store = self._dependencies.step, self._dependencies.store
-        with open_file(source, name, file_source, findings=self._findings, report_progress=report_progress) as stream:
+        with (
+            open_file(source, name, file_source, findings=self._findings, report_progress=report_progress) as stream,
+            self._record_failed_land(source, name, stream),
+        ):
             original = originals.store_original(
                 stream,
                 source=source,
@@ -216,6 +219,20 @@ class Enclave:
         step.crash_point("enclave.land:recorded")
         store.mark_published(outbox_entry.key)
         return stored_drop
+
+    @contextmanager
+    def _record_failed_land(self, source: str, name: str, stream: SourceReader) -> Generator[None]:
+        """Record a failure to encrypt or to write an original as a step; a file that cannot be read is not one.
+
+        The step's subject is the file: the id of a drop is known only when all of it was read.
+        """
+        try:
+            yield
+        except Exception as exc:
+            if exc is stream.failure:
+                raise
+            with self._dependencies.step("land", file_subject(source, name)):
+                raise
 
     def _check_unchanged(self, stored_drop: StoredDrop, file_source: FileSource) -> None:
         """Check that the file of a drop still has the same content. Raises CorruptedError after recording a finding."""

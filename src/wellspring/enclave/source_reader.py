@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
 
 from wellspring.data.sources.port import FileSource, FileStream, RemoteFile
 from wellspring.enclave.findings import FindingRecorder
@@ -12,19 +12,29 @@ from wellspring.trust.vault.port import ProgressCallback
 
 
 class SourceReader:
-    """A stream of a source that reports each read."""
+    """A stream of a source that reports each read. failure: the error of a read, if one failed."""
 
-    def __init__(self, stream: FileStream, report_progress: ProgressCallback) -> None:
+    def __init__(
+        self, stream: FileStream, report_progress: ProgressCallback, record_deleted: Callable[[], None]
+    ) -> None:
         self._stream = stream
         self._report_progress = report_progress
+        self._record_deleted = record_deleted
         self._done = 0
+        self.failure: Exception | None = None
 
     @property
     def file(self) -> RemoteFile:
         return self._stream.file
 
     def read(self, size: int, /) -> bytes:
-        block = self._stream.read(size)
+        try:
+            block = self._stream.read(size)
+        except Exception as exc:
+            self.failure = exc
+            if isinstance(exc, NotFound):
+                self._record_deleted()
+            raise
         self._done += len(block)
         if block:
             self._report_progress("fetch", self._done, self._stream.file.size)
@@ -36,15 +46,15 @@ def open_file(
     source: str, name: str, file_source: FileSource, *, findings: FindingRecorder, report_progress: ProgressCallback
 ) -> Generator[SourceReader]:
     """Open a file; record a finding if it is too large, or is deleted while it is read. Raises as the source does."""
-    is_open = False
-    try:
-        with file_source.open(name) as stream:
-            is_open = True
-            yield SourceReader(stream, report_progress)
-    except NotFound:
-        if is_open:
-            findings.record_finding("deleted_while_read", source, name, "it was deleted during the read")
-        raise
-    except Refused as refused:
-        findings.record_too_large(source, name, refused)
-        raise
+
+    def record_deleted() -> None:
+        findings.record_finding("deleted_while_read", source, name, "it was deleted during the read")
+
+    # Errors of the caller, such as a key that the key server does not find, are not about the file.
+    with ExitStack() as stack:
+        try:
+            stream = stack.enter_context(file_source.open(name))
+        except Refused as refused:
+            findings.record_too_large(source, name, refused)
+            raise
+        yield SourceReader(stream, report_progress, record_deleted)

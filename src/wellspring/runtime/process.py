@@ -15,13 +15,13 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from wellspring.errors import Refused, WellspringError
-from wellspring.project import Project, load_project
+from wellspring.errors import ProjectError, Refused, WellspringError, decode_error, encode_error
+from wellspring.project import PROJECT_FILE, Project, load_project
 from wellspring.runtime.sandbox import SandboxRole, confine_process
 
 _PR_SET_DUMPABLE = 4
@@ -43,22 +43,72 @@ def run_service(
 ) -> int:
     """Run a service until SIGTERM or SIGINT, which set the event that `serve` gets. Returns an exit code.
 
-    module: what `python -m` runs. umask: for the files that the service creates.
+    module: what `python -m` runs. umask: for the files that the service creates. Only the enclave gets the settings of
+    the sources, which are code of other packages; no such code runs in a process that is not confined.
     """
     arguments = build_argument_parser(module).parse_args(argv)
     harden_process(umask=umask)
     try:
         credential_line = sys.stdin.readline()
-        project = load_project(arguments.project)
+        project = load_project(arguments.project, sources=False)
         credential = read_credential(credential_line)
         stop = stop_event_for_signals()
-        if unconfined_reason := confine_process(project, role=role):
+        readable = find_source_paths(project, role, _list_readable_paths) if role == "enclave" else ()
+        if unconfined_reason := confine_process(project, role=role, readable=readable):
             print(f"not confined: {unconfined_reason}", file=sys.stderr)
+        if role == "enclave":
+            project = load_project(arguments.project)
         serve(project, credential, stop)
     except WellspringError as exc:
         print(f"{exc.slug}: {exc.what}\nfix: {exc.fix}", file=sys.stderr)
         return exc.exit_code
     return 0
+
+
+def find_source_paths(
+    project: Project, role: SandboxRole, list_paths: Callable[[Project], Iterable[Path]]
+) -> tuple[Path, ...]:
+    """List paths that the settings of the sources name. A child process, confined as this role, reads the settings.
+
+    list_paths: lists them from the whole project. Call it while this process has one thread. Raises ProjectError.
+    """
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            confine_process(project, role=role)
+            with os.fdopen(writer, "w", encoding="utf-8") as output:
+                json.dump(_encode_source_paths(project, list_paths), output)
+            status = 0
+        except BaseException as exc:
+            sys.excepthook(type(exc), exc, exc.__traceback__)
+            raise
+        finally:
+            os._exit(status)
+    os.close(writer)
+    with os.fdopen(reader, encoding="utf-8") as file:
+        text = file.read()
+    if os.waitpid(child, 0)[1] != 0:
+        raise ProjectError(
+            f"the settings of a source in {project.root / PROJECT_FILE} cannot be read",
+            fix="run `wellspring doctor`; correct the package of that source, or remove the source",
+        )
+    message: dict[str, Any] = json.loads(text)
+    if "error" in message:
+        raise decode_error(message["error"])
+    return tuple(Path(path) for path in message["paths"])
+
+
+def _encode_source_paths(project: Project, list_paths: Callable[[Project], Iterable[Path]]) -> dict[str, Any]:
+    try:
+        return {"paths": [os.fspath(path) for path in list_paths(load_project(project.root))]}
+    except WellspringError as exc:
+        return {"error": encode_error(exc)}
+
+
+def _list_readable_paths(project: Project) -> list[Path]:
+    return [path for source in project.sources.values() for path in source.readable_paths(project.root)]
 
 
 def build_argument_parser(module: str) -> argparse.ArgumentParser:

@@ -7,6 +7,7 @@ import os
 import struct
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -32,11 +33,12 @@ _ON_FILE = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
 SYSTEM_PATHS = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/etc", "/proc", "/sys", "/opt")
 
 
-def confine_process(project: Project, *, role: SandboxRole) -> str:
+def confine_process(project: Project, *, role: SandboxRole, readable: Sequence[Path] = ()) -> str:
     """Deny this process and its children, permanently, all files except those that the role needs.
 
-    Returns '' if the kernel enforces it, else the reason, a sentence for `status`. Call it in the main thread before
-    another thread starts: it applies to the calling thread and its descendants.
+    readable: further paths that it may read, those of the sources. Returns '' if the kernel enforces it, else the
+    reason, a sentence for `status`. Call it in the main thread before another thread starts: it applies to the calling
+    thread and its descendants.
     """
     essential = [Path(path) for path in ("/usr", sys.prefix, sys.base_prefix)]
     if any(project.root.is_relative_to(folder) for folder in essential):
@@ -56,7 +58,7 @@ def confine_process(project: Project, *, role: SandboxRole) -> str:
         return f"Landlock created no rule set (error {ctypes.get_errno()}): only users and file modes protect files"
     try:
         reads, writes = file_rules_for(project, role)
-        for path in reads:
+        for path in (*reads, *readable):
             _add_rule(rules, path, _READ & handled_access)
         for path in writes:
             _add_rule(rules, path, handled_access)
@@ -90,7 +92,8 @@ def file_rules_for(project: Project, role: SandboxRole) -> tuple[list[Path], lis
             writes += [project.journals_dir / "worker", state / "writer.lock", project.runtime_dir]
         case "enclave":
             reads += [state / "run.json", *_policy_paths(project)]
-            reads += [path for source in project.sources.values() for path in source.readable_paths(project.root)]
+            # The resolver's file is often a link to a folder below /run; its neighbors replace it.
+            reads.append(Path("/etc/resolv.conf").resolve().parent)
             writes += [project.enclave_dir, project.journals_dir / "enclave", state / "lineage", state / "metrics"]
             writes += [project.runtime_dir]
         case "api":
@@ -104,8 +107,6 @@ def file_rules_for(project: Project, role: SandboxRole) -> tuple[list[Path], lis
             writes += [project.root / project.witness.folder, project.runtime_dir]
         case "vendor":
             reads += [project.vendor_dir / name for name in ("host_key", "authorized_keys")]
-            folders = [source.drop_folder(project.root) for source in project.sources.values()]
-            reads += sorted({folder for folder in folders if folder is not None})
     return reads, writes
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from wellspring.data.features.freshness import freshness_state
 from wellspring.errors import NotFound, Refused, Unavailable, suggest_name
 from wellspring.models.releases.promotion import build_release_ref
+from wellspring.models.tasks.port import DecodedOutput
 from wellspring.records.decisions import DecisionRule, ThresholdRule, ValueRule
 from wellspring.records.features import FeatureRow, FeatureViews, FeatureViewSpec
 from wellspring.records.lake import Edition
@@ -184,6 +185,7 @@ class LedgerRecord(NamedTuple):
 
 def build_ledger_record(
     prediction: Prediction,
+    output: DecodedOutput,
     signed_text: bytes,
     served: LoadedRelease,
     context: FeatureContext,
@@ -192,7 +194,10 @@ def build_ledger_record(
     principal: str,
     policy_digest: Digest,
 ) -> LedgerRecord:
-    """Build the ledger record of a prediction: all that a replay needs, and no feature value."""
+    """Build the ledger record of a prediction: all that a replay needs, and no feature value.
+
+    output: of the model, from which the prediction was built.
+    """
     return LedgerRecord(
         prediction.subject,
         inputs=(
@@ -205,7 +210,7 @@ def build_ledger_record(
         facts={
             "model": prediction.model,
             "request_digest": prediction.request_digest,
-            **encode_output_facts(prediction.score, prediction.interval, _probability_pairs(prediction)),
+            **encode_output_facts(output),
             "decision": prediction.decision,
             "freshness": prediction.freshness,
             "principal": principal,
@@ -221,26 +226,16 @@ def build_ledger_record(
     )
 
 
-def encode_output_facts(
-    score: float,
-    interval: tuple[float, float] | None,
-    probabilities: Iterable[tuple[str, float]] | None,
-) -> dict[str, JsonValue]:
+def encode_output_facts(output: DecodedOutput) -> dict[str, JsonValue]:
     """Encode the numbers of a prediction exactly, as float.hex; a number that does not apply is left out."""
-    facts: dict[str, JsonValue] = {"score": answer_signature.float_hex(score)}
-    if interval is not None:
-        facts["interval"] = [answer_signature.float_hex(end) for end in interval]
-    if probabilities is not None:
+    facts: dict[str, JsonValue] = {"score": answer_signature.float_hex(output.score)}
+    if output.interval is not None:
+        facts["interval"] = [answer_signature.float_hex(end) for end in output.interval]
+    if output.probabilities is not None:
         facts["probabilities"] = [
-            [label, answer_signature.float_hex(probability)] for label, probability in probabilities
+            [label, answer_signature.float_hex(probability)] for label, probability in output.probabilities
         ]
     return facts
-
-
-def _probability_pairs(prediction: Prediction) -> list[tuple[str, float]] | None:
-    if prediction.probabilities is None:
-        return None
-    return [(item.label, item.probability) for item in prediction.probabilities]
 
 
 def build_row_reference(row: FeatureRow) -> list[JsonValue]:

@@ -19,6 +19,7 @@ from wellspring.errors import (
 )
 from wellspring.models.releases.promotion import build_release_ref
 from wellspring.models.releases.store import ReleaseStore
+from wellspring.plugins import guard_plugin_code
 from wellspring.records.clock import Clock
 from wellspring.records.contracts import DataContract
 from wellspring.records.features import FeatureViews, FeatureViewSpec
@@ -85,7 +86,8 @@ def load_release(
     for view in served.views_used:
         require_token_domains(view, served.token_domains)
     # Score once, so that everything is in memory before the first request.
-    served.scorer.score({})
+    with guard_plugin_code(f"{release.subject} cannot score an empty row", fix="do not serve this release"):
+        served.scorer.score({})
     return served
 
 

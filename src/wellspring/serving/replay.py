@@ -49,7 +49,6 @@ class _RecordedPrediction(NamedTuple):
     rows: dict[str, FeatureRow]
     vector_digest: Digest
     output: dict[str, JsonValue]
-    score: str
     decision: str
 
 
@@ -120,7 +119,6 @@ class PredictionReplayer:
             },
             str(_single_ref(entry, entry.inputs, "vector").digest),
             {name: entry.facts[name] for name in _OUTPUT_FACTS if name in entry.facts},
-            str(entry.facts.get("score")),
             str(entry.facts.get("decision")),
         )
 
@@ -153,15 +151,15 @@ class PredictionReplayer:
             self._scorers[recorded.release.id] = self._load_scorer(recorded.release)
         scorer = self._scorers[recorded.release.id]
         scored_row = scorer.score(rows, include_reasons=False)
-        output = encode_output_facts(scored_row.score, scored_row.output.interval, scored_row.output.probabilities)
-        score = str(output["score"])
+        output = encode_output_facts(scored_row.output)
+        score, recorded_score = str(output["score"]), str(recorded.output.get("score"))
         missing = [name for name in scorer.spec.keys if rows.get(name) is None]
         if missing:
             first_difference = f"the row of {missing[0]}: it is missing from its edition"
         elif scored_row.vector_digest != recorded.vector_digest:
             first_difference = "the vector: the values of its rows have changed since the prediction"
-        elif score != recorded.score:
-            first_difference = f"the score: it was {_format_score(recorded.score)}, and is {_format_score(score)}"
+        elif score != recorded_score:
+            first_difference = f"the score: it was {_format_score(recorded_score)}, and is {_format_score(score)}"
         elif different := [name for name in _OUTPUT_FACTS if output.get(name) != recorded.output.get(name)]:
             first_difference = f"the {different[0]}: its numbers differ from the recorded ones"
         elif scored_row.decision != recorded.decision:

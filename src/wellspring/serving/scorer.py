@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from wellspring.errors import CorruptedError
 from wellspring.models.estimators.port import FittedModel
-from wellspring.models.estimators.registry import find_estimator
 from wellspring.models.spec.artifact import ModelArtifact, read_artifact
 from wellspring.models.tasks.port import DecodedOutput, Decoder
 from wellspring.records.features import FeatureRow
@@ -25,11 +24,9 @@ _MIN_RELATIVE_CONTRIBUTION = 0.1
 
 
 class ScoredRow(NamedTuple):
-    """The result for one vector. vector_digest: see `compute_vector_digest`; raw: the output before decoding."""
+    """The result for one vector. vector_digest: see `compute_vector_digest`."""
 
-    vector: tuple[float, ...]
     vector_digest: Digest
-    raw: tuple[float, ...]
     output: DecodedOutput
     reasons: tuple[FeatureAttribution, ...]
 
@@ -46,9 +43,8 @@ class Scorer:
     """One model in memory, with the decision rule of its release. Thread-safe."""
 
     def __init__(self, artifact: ModelArtifact, model: FittedModel, decoder: Decoder) -> None:
-        self.artifact_digest = artifact.digest
         self.spec = artifact.spec
-        self.attribution = find_estimator(artifact.spec.estimator).attribution
+        self.attribution = artifact.estimator.attribution
         self._model = model
         self._decoder = decoder
 
@@ -84,10 +80,9 @@ class Scorer:
     def score(self, rows: Mapping[str, FeatureRow | None], *, include_reasons: bool = True) -> ScoredRow:
         """Score one entity. rows: by view; a missing row makes the features of its view NaN."""
         vector = self.spec.feature_vector({view: row.values for view, row in rows.items() if row is not None})
-        raw = self._model.predict_row(vector)
-        output = self._decoder.decode_row(raw)
+        output = self._decoder.decode_row(self._model.predict_row(vector))
         reasons = self._explain_score(vector, output.explained_output) if include_reasons else ()
-        return ScoredRow(tuple(vector), compute_vector_digest(vector), raw, output, reasons)
+        return ScoredRow(compute_vector_digest(vector), output, reasons)
 
     def _explain_score(self, vector: Sequence[float], explained_output: int) -> tuple[FeatureAttribution, ...]:
         contributions = self._model.explain_row(vector, explained_output)

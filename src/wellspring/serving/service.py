@@ -59,7 +59,7 @@ class ServiceDependencies:
     """Hold what a PredictionService depends on.
 
     open_reader: opens the online store for one set of view definitions. load_token_domains: reads the contracts; called
-    once for each set of view definitions.
+    once for each set of view definitions of which features are requested.
     """
 
     project_name: str
@@ -252,6 +252,7 @@ class PredictionService:
         signed_text = answer_signature.signed_text(prediction.model_dump(mode="json"))
         record = build_ledger_record(
             prediction,
+            scored_row.output,
             signed_text,
             served,
             context,

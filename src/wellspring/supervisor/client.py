@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from wellspring.embedded import layout, packages
 from wellspring.embedded.control_socket import send_request
-from wellspring.errors import ERRORS_BY_SLUG, ProjectError, Refused, Unavailable, WellspringError
+from wellspring.errors import ProjectError, Refused, Unavailable, WellspringError, decode_error
 from wellspring.project import Project, RunState, ServerState, load_project
 from wellspring.runtime.privileges import service_environment
 from wellspring.runtime.process import build_argument_parser
@@ -231,7 +231,7 @@ def _await_startup(project: Project, report_fd: int, progress: Callable[[str], N
                     progress(str(line["progress"]))
                 elif "error" in line:
                     _wait_for_cleanup(report_fd, pid)
-                    raise ERRORS_BY_SLUG.get(line["error"], WellspringError)(line["what"], fix=line["fix"])
+                    raise decode_error(line["error"])
                 elif "up" in line and (running := project.read_run_state()) is not None:
                     return running
     except (KeyboardInterrupt, Unavailable):

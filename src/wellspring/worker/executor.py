@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-from wellspring.errors import Refused, Unavailable, WellspringError
+from wellspring.errors import Unavailable, WellspringError, encode_error
 from wellspring.project import Project, load_project
 from wellspring.runtime.process import Credential, build_argument_parser
 from wellspring.runtime.sandbox import confine_process
@@ -51,14 +51,13 @@ def execute_job(
         emit({"event": "progress", "stage": stage, "done": done, "total": total})
 
     try:
-        project = load_project(arguments.project)
+        project = load_project(arguments.project, sources=False)
         confine_process(project, role="worker")
         with hold_writer_lock(project):
             value = HANDLERS[arguments.run](JobRequest(project, credential, arguments.subject, params or {}, progress))
         emit({"event": "result", "value": value})
     except WellspringError as exc:
-        verdict = exc.verdict.model_dump(mode="json") if isinstance(exc, Refused) and exc.verdict else None
-        emit({"event": "error", "slug": exc.slug, "what": exc.what, "fix": exc.fix, "verdict": verdict})
+        emit({"event": "error", **encode_error(exc)})
         return exc.exit_code
     return 0
 

@@ -28,7 +28,8 @@ MAX_FILES_PER_EDITION = 100
 """Maximum number of files in one edition."""
 FINDING_MESSAGES = {
     "changed": "the bytes changed after the file was ingested; ask the vendor to send it under a new name",
-    "unmatched": "the name matches no contract or several, is too long, or contains personal data; it was not ingested",
+    "unmatched": "the name matches no contract or several, is too long, is unsafe (a control character, a backslash, "
+    "`..`), or contains personal data; it was not ingested",
 }
 
 
@@ -60,7 +61,7 @@ class IngestResult(Frozen):
 
 def ingest_source(platform: Platform, source: str, *, progress: WorkflowProgress | None = None) -> IngestResult:
     """Ingest the new files of a source and publish the set as one edition; a stopped drop holds back the set."""
-    platform.project.source_settings(source)
+    platform.project.require_source(source)
     recover_interrupted(platform)
     loaded_contracts = _read_contracts(platform)
     listed = [file for file in platform.vault.list_files(source) if file.state != "still_writing"]
@@ -149,7 +150,7 @@ def _read_contracts(platform: Platform) -> tuple[DataContract, ...]:
     """Load the project's contracts and archive each by digest: a story refers to the contract of its time."""
     project = platform.project
     loaded_contracts = contracts.load_all(
-        project.contracts_dir, tenant=project.tenant, known_since=platform.clock.now(), sources=project.sources
+        project.contracts_dir, tenant=project.tenant, known_since=platform.clock.now(), sources=project.source_names
     )
     contracts.archive_contracts(project.contracts_dir, contract_archive_dir(project))
     return loaded_contracts

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from wellspring.data.features.views import load_views_by_digest
 from wellspring.errors import NotFound, suggest_name
+from wellspring.models.releases.candidates import list_candidates, read_candidate
 from wellspring.models.releases.history import ReleasePeriod, list_release_periods
 from wellspring.models.releases.store import ReleaseStore
-from wellspring.models.spec.artifact import list_candidates, read_artifact, read_candidate
+from wellspring.models.spec.artifact import read_artifact
 from wellspring.models.spec.definition import list_models
 from wellspring.records.ingestion import RowAccount
 from wellspring.records.record import format_instant

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from wellspring.data.features import views
 from wellspring.errors import Refused
-from wellspring.models.releases import promotion
+from wellspring.models.releases import candidates, promotion
 from wellspring.models.spec import artifact
 from wellspring.records.models import Release
 from wellspring.records.trust import Ref
@@ -27,7 +27,7 @@ def propose_release(platform: Platform, models: ModelPorts, candidate_id: str, *
     """Propose a candidate for release as the user of a login token. Raises Refused, NotFound, CorruptedError."""
     with users.resume_session(platform.project, token) as user:
         _recover_releases(platform, models.releases)
-        candidate = artifact.read_candidate(candidate_id, paths=models.store.paths)
+        candidate = candidates.read_candidate(candidate_id, paths=models.store.paths)
         if not candidate.verdict.passed:
             raise Refused(
                 f"{candidate.subject} did not pass its gate", fix="train a better candidate", verdict=candidate.verdict
@@ -39,7 +39,7 @@ def propose_release(platform: Platform, models: ModelPorts, candidate_id: str, *
         proposed_release = promotion.build_release(candidate, model_artifact, policies.digest)
         promotion.require_current_comparison(proposed_release, models.releases)
         proposed_release = models.releases.release_store.save(proposed_release)
-        candidate_ref = Ref(name=candidate.subject, digest=artifact.candidate_digest(candidate))
+        candidate_ref = Ref(name=candidate.subject, digest=candidates.candidate_digest(candidate))
         try:
             approvals.record_proposal(
                 proposed_release,

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from wellspring.errors import ProjectError
 from wellspring.lake.built_tables import audited_rows, leaked_columns
 from wellspring.models.datasets.training_set import TrainingSource
-from wellspring.models.spec import artifact, definition
+from wellspring.models.releases import candidates
+from wellspring.models.spec import definition
 from wellspring.models.training import train
 from wellspring.project import PROJECT_FILE
 from wellspring.records.models import Candidate
@@ -44,7 +45,7 @@ def train_model(platform: Platform, models: ModelPorts, model_name: str, *, prog
                 audited_rows=audited_rows(platform.ledger.index, edition),
                 revision=read_revision(platform.project.root),
             ),
-            champion=artifact.read_candidate(live_release.candidate, paths=models.store.paths)
+            champion=candidates.read_candidate(live_release.candidate, paths=models.store.paths)
             if live_release is not None
             else None,
             step=platform.step,

@@ -221,6 +221,8 @@ ORDER = ("never", "token", "year", "plain")
         ("prefix(3)", "prefix(5)", True), ("prefix(9)", "prefix(10)", True), ("prefix(3)", "plain", True),
         ("token", "prefix(3)", True), ("never", "prefix(1)", True), ("prefix(3)", "prefix(3)", False),
         ("prefix(10)", "prefix(9)", False), ("prefix(1)", "masked", False), ("plain", "prefix(10)", False),
+        ("year", "prefix(10)", True), ("year", "prefix(1)", True), ("prefix(10)", "year", False),
+        ("masked", "year", True),
     ],
 )  # fmt: skip
 def test_a_longer_prefix_weakens_protection(old: str, new: str, weakened: bool):
@@ -228,6 +230,12 @@ def test_a_longer_prefix_weakens_protection(old: str, new: str, weakened: bool):
         return contract(column("code", egress=egress, domain="code" if egress == "token" else None))
 
     assert bool(contracts.weakened_protections(with_egress(old), with_egress(new))) == weakened
+
+
+def test_a_date_that_left_as_its_year_may_not_leave_as_the_first_characters_of_a_text():
+    year = contract(column("day", "date32[day]", egress="year"))
+    text = contract(column("day", "string", egress="prefix(10)"))
+    assert contracts.weakened_protections(year, text) == ("day changes its egress from 'year' to 'prefix(10)'",)
 
 
 @pytest.mark.parametrize("was", ORDER)

@@ -9,13 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.builders import drops
 from tests.builders.contracts import column, contract, text
 from tests.builders.pii import SCANNER
 from wellspring.data.formats import csv, parquet
+from wellspring.data.formats.port import FileFormat
 from wellspring.data.intake import validation
 from wellspring.data.intake.validation import ValidationResult
 from wellspring.errors import NotFound, Refused
 from wellspring.lake import table_hash
+from wellspring.lake.write_audit import audit_write
 from wellspring.records.contracts import DataContract, RowRule
 from wellspring.trust.tokenization import Tokenizer
 
@@ -201,6 +204,47 @@ def test_a_prefix_is_the_first_characters_and_personal_data_becomes_null(length:
     texts = ["E11.9", "I10", "\u00e4\u00f6\u00fc\u00df", "900-12-3456", ""]
     out = leaving(validated(*(f"{value},1" for value in texts), by=by, header="code,line"), by)
     assert [item["code"] for item in out] == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "usable", "unusable", "code"),
+    [
+        ("zip", "12345", "SW1A 1AA", "pattern"),
+        ("zip", "12345", "1234567", "pattern"),
+        ("code", "E11.9", "900-12-3456", "personal_data"),
+    ],
+)
+def test_a_required_prefix_that_cannot_leave_quarantines_its_row(name: str, usable: str, unusable: str, code: str):
+    by = contract(column(name, egress="prefix(3)", required=True, pattern="^[A-Z0-9.]+$|-"), column("line", "int64"))
+    result = validated(f"{usable},1", f"{unusable},2", by=by, header=f"{name},line")
+    assert reasons(result) == [(2, code, name)]
+    assert [(reason.code, reason.count) for reason in result.counts.reasons] == [(code, 1)]
+    tokenized = validation.tokenize_rows(result, by, TOKENS, SCANNER)
+    assert (result.counts.received, result.counts.admitted, result.counts.quarantined) == (2, 1, 1)
+    assert tokenized.table[name].to_pylist() == [usable[:3]]
+    assert tokenized.counts.masked == 0
+    assert audit_write(tokenized.table, drops.intake("a", by, tokenized.table), by).passed
+
+
+def test_an_optional_prefix_that_cannot_leave_is_counted_as_masked():
+    by = contract(column("zip", egress="prefix(3)"), column("code", egress="prefix(3)"))
+    result = validated("12345,E11.9", "1234,900-12-3456", "12345,", by=by, header="zip,code")
+    assert result.quarantined.num_rows == 0
+    assert validation.tokenize_rows(result, by, TOKENS, SCANNER).counts.masked == 2
+
+
+def test_the_format_of_a_contract_is_loaded_once_for_all_rows(monkeypatch: pytest.MonkeyPatch):
+    loaded: list[str] = []
+
+    def count_load(name: str) -> FileFormat:
+        loaded.append(name)
+        return csv.CSV
+
+    result = validated(*(row(id=f"C{number}", kind="other") for number in range(50)))
+    monkeypatch.setattr(validation, "load_format", count_load)
+    by_row = validation.reasons_by_row(result, CLAIMS)
+    assert len(by_row) == 50
+    assert loaded == ["csv"]
 
 
 def test_column_of_another_type_rejects_the_drop():

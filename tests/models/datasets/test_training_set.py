@@ -8,7 +8,7 @@ import pytest
 from tests.builders.synthetic_world import START, World, model, table, token, views
 from wellspring.errors import NotFound, ProjectError, Refused
 from wellspring.models.datasets.training_set import TrainingSet, build_training_set, encode_column
-from wellspring.models.spec.artifact import FeatureInput
+from wellspring.models.spec.inference_spec import FeatureInput
 
 DAY = 86_400_000_000
 

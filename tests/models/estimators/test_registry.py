@@ -5,7 +5,7 @@ import pytest
 from tests.builders.plugins import write_package
 from wellspring.errors import ProjectError
 from wellspring.models.estimators.lightgbm import LightGBM
-from wellspring.models.estimators.registry import GROUP, find_estimator, list_estimators, list_model_files
+from wellspring.models.estimators.registry import GROUP, find_estimator, list_estimators
 
 
 @pytest.fixture
@@ -40,8 +40,22 @@ def test_a_class_without_the_port_or_under_another_name_is_refused(installed: Pa
         find_estimator("second")
 
 
-def test_a_model_file_of_an_estimator_that_cannot_be_imported_is_unknown(installed: Path):
-    write_package(installed, "mine", {GROUP: {"fresh": "no_such_module:Fresh"}})
+def test_an_estimator_that_cannot_be_imported_does_not_hinder_the_others(installed: Path):
+    write_package(installed, "mine", {GROUP: {"fresh": "no_such_module:Fresh", "broken": "plugin_of_mine:Broken"}},
+                  modules={"plugin_of_mine": "raise RuntimeError('at import')\n"})  # fmt: skip
     with pytest.raises(ProjectError, match="needs the package no_such_module"):
         find_estimator("fresh")
-    assert "model.lgb" in list_model_files()
+    with pytest.raises(ProjectError, match="cannot be imported"):
+        find_estimator("broken")
+    assert find_estimator("lightgbm").file_name == "model.lgb"
+
+
+@pytest.mark.parametrize("file_name", ["model.json", "model.pkl", "model.joblib", "../model.lgb", "weights.bin"])
+def test_an_estimator_with_an_unsafe_file_name_is_refused(installed: Path, file_name: str):
+    source = (
+        "from wellspring.models.estimators.lightgbm import LightGBM\n"
+        f"class Fresh(LightGBM):\n    name = 'fresh'\n    file_name = {file_name!r}\n"
+    )
+    write_package(installed, "mine", {GROUP: {"fresh": "plugin_of_mine:Fresh"}}, modules={"plugin_of_mine": source})
+    with pytest.raises(ProjectError, match="the file name of the estimator 'fresh'"):
+        find_estimator("fresh")

@@ -5,6 +5,7 @@ import pytest
 from tests.builders.synthetic_world import World, binary_task, candidate, model, scores, views
 from wellspring.errors import ProjectError
 from wellspring.models.datasets.training_set import TrainingSet, build_training_set
+from wellspring.models.estimators.lightgbm import LightGBM
 from wellspring.models.evaluation import evaluate
 from wellspring.models.metrics import binary as metrics
 from wellspring.models.spec.artifact import ModelArtifact
@@ -140,7 +141,7 @@ def test_a_report_records_the_end_of_its_train_rows(built):
 
 def test_train_rows_of_the_live_model_are_excluded_from_the_comparison(built):
     training_set, trained_model = built
-    live = ModelArtifact("a" * 64, trained_model.encode_files()["model.lgb"], trained_model.spec)
+    live = ModelArtifact("a" * 64, trained_model.encode_files()["model.lgb"], trained_model.spec, LightGBM)
     probability = evaluate.evaluate_model(training_set, trained_model).scores
     instant = np.sort(training_set.asked_at[training_set.test_rows])
 
@@ -177,7 +178,7 @@ def test_comparison_names_a_feature_whose_type_changed(built):
         for feature in trained_model.spec.features
     )
     spec = trained_model.spec.model_copy(update={"features": second})
-    live = ModelArtifact("a" * 64, trained_model.encode_files()["model.lgb"], spec)
+    live = ModelArtifact("a" * 64, trained_model.encode_files()["model.lgb"], spec, LightGBM)
     comparison = evaluate.compare_to_champion(
         training_set, trained_model, np.zeros(len(training_set.test_rows)), behind(), live
     )
@@ -189,7 +190,7 @@ def test_comparison_names_a_feature_whose_type_changed(built):
 def test_a_candidate_is_compared_with_what_is_live_on_the_same_rows(world: World, built):
     training_set, trained_model = built
     lesser_frame, lesser = train_model(world, features=("claim:claim_type", "claim:charge_amount"))
-    live = ModelArtifact("a" * 64, trained_model.encode_files()["model.lgb"], trained_model.spec)
+    live = ModelArtifact("a" * 64, trained_model.encode_files()["model.lgb"], trained_model.spec, LightGBM)
     both = build_training_set(
         lesser_frame.model,
         views(),

@@ -13,6 +13,7 @@ from tests.builders.recording_step import Died, FixedClock, RecordingStep
 from tests.builders.released_model import ANYTHING, NOW, Released
 from tests.builders.rollbacks import go_back
 from wellspring.errors import CorruptedError, NotFound, Refused, Unavailable
+from wellspring.models.releases import candidates
 from wellspring.models.releases.history import list_release_periods
 from wellspring.models.releases.promotion import (
     PromotionExecutor,
@@ -39,9 +40,13 @@ def rule(**changes: Any) -> ThresholdRule:
     return ThresholdRule(**{"labels": ("pays", "denies"), "threshold": "0.40", **changes})
 
 
+def with_rule(read: artifact.ModelArtifact, decision_rule: ThresholdRule) -> artifact.ModelArtifact:
+    return read._replace(spec=read.spec.model_copy(update={"decision_rule": decision_rule}))
+
+
 def test_a_release_is_the_digest_of_all_its_parts(project: Released):
     release = project.train()
-    expected = artifact.read_candidate(release.candidate, paths=project.releases.paths)
+    expected = candidates.read_candidate(release.candidate, paths=project.releases.paths)
     read = artifact.read_artifact(
         release.artifact, objects=project.objects, paths=project.releases.paths, key=project.signer.verifier_key
     )  # fmt: skip
@@ -49,14 +54,14 @@ def test_a_release_is_the_digest_of_all_its_parts(project: Released):
     assert release.digest[:12] == release.id
     rest = [
         build_release(expected, read, "0" * 64),
-        build_release(expected, read, ANYTHING.digest, decision_rule=rule(threshold="0.41")),
-        build_release(expected, read, ANYTHING.digest, decision_rule=rule(labels=("a", "b"))),
+        build_release(expected, with_rule(read, rule(threshold="0.41")), ANYTHING.digest),
+        build_release(expected, with_rule(read, rule(labels=("a", "b"))), ANYTHING.digest),
     ]
     assert len({item.id for item in [release, *rest]}) == 4
     for error in ("1.5", "0", "nan", "half"):
         broken = ThresholdRule.model_construct(labels=("pays", "denies"), threshold=error)
-        with pytest.raises(Refused, match="not valid for a model of the task binary"):
-            build_release(expected, read, ANYTHING.digest, decision_rule=broken)
+        with pytest.raises(CorruptedError, match="is not one of the task binary"):
+            build_release(expected, with_rule(read, broken), ANYTHING.digest)
     with pytest.raises(Refused, match="evaluated with another artifact"):
         build_release(expected.model_copy(update={"artifact": "0" * 64}), read, ANYTHING.digest)
 

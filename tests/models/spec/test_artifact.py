@@ -9,7 +9,8 @@ from tests.builders.model_files import SPEC, Signer
 from tests.builders.synthetic_world import candidate
 from wellspring.errors import CorruptedError, NotFound, Refused
 from wellspring.models.estimators.lightgbm import LightGBM
-from wellspring.models.spec import artifact
+from wellspring.models.releases import candidates
+from wellspring.models.spec import artifact, inference_spec
 from wellspring.records.decisions import MostLikelyRule, ThresholdRule
 from wellspring.stores.objects.disk import DiskBlobStore, DiskContentStore
 from wellspring_verify import notes
@@ -25,8 +26,8 @@ class Counting(DiskContentStore):
         return super().get(digest)
 
 
-ARTIFACT_FILES = (artifact.SPEC_FILE, LightGBM.file_name)
-FILES = {artifact.SPEC_FILE: SPEC.encode(), LightGBM.file_name: b"tree\nversion=v4\n"}
+ARTIFACT_FILES = (inference_spec.SPEC_FILE, LightGBM.file_name)
+FILES = {inference_spec.SPEC_FILE: SPEC.encode(), LightGBM.file_name: b"tree\nversion=v4\n"}
 
 
 class ModelStoreFixture:
@@ -62,14 +63,11 @@ def test_what_is_written_is_read_again_and_the_digest_is_that_of_the_list(model_
     assert digest == model_store.write()
     text = "".join(f"{hashlib.sha256(FILES[name]).hexdigest()} {name}\n" for name in sorted(FILES))
     assert digest == hashlib.sha256(text.encode()).hexdigest()
-    assert model_store.read(digest) == artifact.ModelArtifact(digest, b"tree\nversion=v4\n", SPEC)
+    assert model_store.read(digest) == artifact.ModelArtifact(digest, b"tree\nversion=v4\n", SPEC, LightGBM)
 
 
-def test_an_artifact_without_the_file_of_its_estimator_is_corrupt(
-    model_store: ModelStoreFixture, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(artifact, "list_model_files", lambda: frozenset({LightGBM.file_name, "model.other"}))
-    digest = model_store.write({artifact.SPEC_FILE: SPEC.encode(), "model.other": b"x"})
+def test_an_artifact_without_the_file_of_its_estimator_is_corrupt(model_store: ModelStoreFixture):
+    digest = model_store.write({inference_spec.SPEC_FILE: SPEC.encode(), "model.other": b"x"})
     with pytest.raises(CorruptedError, match=r"has no model\.lgb, the file of its estimator lightgbm"):
         model_store.read(digest)
 
@@ -145,9 +143,9 @@ def test_a_key_server_that_signs_with_another_key_is_noticed(model_store: ModelS
 @pytest.mark.parametrize(
     "lines",
     [
-        f"{artifact.SPEC_FILE}",
-        f"{LightGBM.file_name} {artifact.SPEC_FILE}",
-        f"{artifact.SPEC_FILE} {artifact.SPEC_FILE}",
+        f"{inference_spec.SPEC_FILE}",
+        f"{LightGBM.file_name} {inference_spec.SPEC_FILE}",
+        f"{inference_spec.SPEC_FILE} {inference_spec.SPEC_FILE}",
     ],
 )
 def test_a_manifest_names_both_files_once_in_order(model_store: ModelStoreFixture, lines: str):
@@ -161,7 +159,7 @@ def test_a_manifest_names_both_files_once_in_order(model_store: ModelStoreFixtur
 )
 def test_a_spec_is_accepted_only_as_encode_writes_it(content: bytes):
     with pytest.raises(CorruptedError):
-        artifact.decode_spec(content)
+        inference_spec.decode_spec(content)
 
 
 def test_a_vector_is_in_the_models_order_and_what_is_unknown_is_nan():
@@ -182,24 +180,24 @@ def test_a_decoder_needs_a_calibration_and_a_rule_of_its_task():
 
 def test_a_candidate_is_kept_under_its_own_hash(model_store: ModelStoreFixture):
     built = candidate()
-    assert built.id == artifact.candidate_digest(built)[:12]
-    artifact.save_candidate(built, paths=model_store.paths)
-    assert artifact.read_candidate(built.id, paths=model_store.paths) == built
-    assert artifact.list_candidates(model_store.paths) == (built.id,)
+    assert built.id == candidates.candidate_digest(built)[:12]
+    candidates.save_candidate(built, paths=model_store.paths)
+    assert candidates.read_candidate(built.id, paths=model_store.paths) == built
+    assert candidates.list_candidates(model_store.paths) == (built.id,)
     stored = json.loads((model_store.folder / "candidates" / f"{built.id}.json").read_bytes())
     assert stored["scores"]["metrics"]["auc"]["value"] == "0.7"
 
 
 def test_a_changed_candidate_is_refused(model_store: ModelStoreFixture):
     built = candidate()
-    artifact.save_candidate(built, paths=model_store.paths)
+    candidates.save_candidate(built, paths=model_store.paths)
     path = model_store.folder / "candidates" / f"{built.id}.json"
     path.write_bytes(path.read_bytes().replace(b'"pass"', b'"fail"'))
     with pytest.raises(CorruptedError):
-        artifact.read_candidate(built.id, paths=model_store.paths)
+        candidates.read_candidate(built.id, paths=model_store.paths)
     for unknown in ("0" * 12, "../x"):
         with pytest.raises(NotFound):
-            artifact.read_candidate(unknown, paths=model_store.paths)
+            candidates.read_candidate(unknown, paths=model_store.paths)
 
 
 @pytest.mark.parametrize("content", [b"[]", b'{"model":"denials"}', b'{ "a": 1 }', b"\xff"])
@@ -209,7 +207,7 @@ def test_a_file_that_is_not_a_candidate_is_corrupt_even_if_its_name_matches(
     name = hashlib.sha256(content).hexdigest()[:12]
     model_store.paths.write_once(f"candidates/{name}.json", content)
     with pytest.raises(CorruptedError, match="is not a candidate"):
-        artifact.read_candidate(name, paths=model_store.paths)
+        candidates.read_candidate(name, paths=model_store.paths)
 
 
 def test_a_signed_model_file_that_is_not_text_is_corrupt(model_store: ModelStoreFixture):

@@ -9,6 +9,7 @@ from tests.builders.model_files import Signer
 from tests.builders.recording_step import Died, FixedClock, RecordingStep
 from tests.builders.synthetic_world import MemoryRuns, World, binary_task, candidate, model, views
 from wellspring.errors import CorruptedError, NotFound, Refused, Unavailable
+from wellspring.models.releases import candidates
 from wellspring.models.spec import artifact
 from wellspring.models.tasks.binary import BinaryCriteria
 from wellspring.models.training import train
@@ -69,7 +70,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, world: World):
 def test_a_passed_candidate_is_stored_with_all_its_parts(trained):
     project, built = trained
     assert built.verdict.passed
-    assert built == artifact.read_candidate(built.id, paths=project.model_store.paths)
+    assert built == candidates.read_candidate(built.id, paths=project.model_store.paths)
     assert (built.edition, built.views, built.contracts) == (project.world.edition.id, views().digest, CONTRACTS)
     stored = artifact.read_artifact(
         built.artifact,
@@ -92,7 +93,7 @@ def test_run_and_gate_are_recorded_with_their_inputs(trained):
     assert all(item.digest for item in trained.inputs)
     assert trained.outputs == (Ref(name="artifact:denials", digest=built.artifact),)
     assert gated.subject == built.subject
-    assert gated.outputs == (Ref(name=built.subject, digest=artifact.candidate_digest(built)),)
+    assert gated.outputs == (Ref(name=built.subject, digest=candidates.candidate_digest(built)),)
     assert (trained.facts["excluded_label_known"], trained.facts["excluded_after_build"]) == (0, 0)
     assert gated.facts["outcome"] == "pass"
     assert all(isinstance(fact, str) for fact in gated.facts["metrics"]["auc"])  # pyright: ignore
@@ -190,7 +191,7 @@ def test_a_worse_candidate_is_refused_on_the_same_rows_and_stored(trained):
     assert [reason.code for reason in result.value.verdict.reasons] == ["worse_than_live"]
     refused = project.step.entries[-1]
     assert (refused.action, refused.phase) == ("gate", "refused")
-    stored = artifact.read_candidate(refused.subject.removeprefix("candidate:"), paths=project.model_store.paths)
+    stored = candidates.read_candidate(refused.subject.removeprefix("candidate:"), paths=project.model_store.paths)
     assert stored.verdict == result.value.verdict
 
 
@@ -249,7 +250,7 @@ def test_training_runs_again_after_a_crash(project: ProjectFixture):
     with pytest.raises(Died):
         project.train()
     # The file is there, and no entry says that the gate let it pass: whoever releases asks the ledger.
-    assert len(artifact.list_candidates(project.model_store.paths)) == 1
+    assert len(candidates.list_candidates(project.model_store.paths)) == 1
     assert project.step.done("gate") == []
     project.step = RecordingStep()
     assert project.train().verdict.passed

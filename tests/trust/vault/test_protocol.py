@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.builders.drops import admission_counts
 from tests.builders.vault_messages import DROP
-from wellspring.errors import ERRORS_BY_SLUG, CorruptedError, Refused, Unavailable, WellspringError
+from wellspring.errors import ERRORS_BY_SLUG, CorruptedError, Refused, Unavailable, WellspringError, decode_error
 from wellspring.records.ingestion import AdmissionResult
 from wellspring.records.verdict import Reason, Verdict
 from wellspring.trust.vault import protocol
@@ -86,23 +86,21 @@ def test_a_frame_that_breaks_off_is_unavailable(pair: tuple[socket.socket, socke
 
 @pytest.mark.parametrize("kind", ERRORS_BY_SLUG.values())
 def test_an_error_keeps_its_kind_and_words(kind: type[WellspringError]) -> None:
-    target = protocol.decode_error(json.loads(json.dumps(protocol.encode_error(kind("what", fix="fix")))))
+    target = decode_error(json.loads(json.dumps(protocol.encode_error(kind("what", fix="fix")))))
     assert (type(target), target.what, target.fix) == (kind, "what", "fix")
 
 
 def test_a_refusal_keeps_its_verdict() -> None:
     reason = Reason(code="still_writing", message="it changed", column="x", count=2)
     verdict = Verdict(subject="source:x", outcome="inconclusive", reasons=(reason,))
-    target = protocol.decode_error(
-        json.loads(json.dumps(protocol.encode_error(Refused("what", fix="fix", verdict=verdict))))
-    )
+    target = decode_error(json.loads(json.dumps(protocol.encode_error(Refused("what", fix="fix", verdict=verdict)))))
     assert isinstance(target, Refused)
     assert target.verdict == verdict
 
 
 def test_unknown_error_slug_decodes_as_wellspring_error() -> None:
-    assert type(protocol.decode_error({"kind": "error", "slug": "new"})) is WellspringError
-    assert type(protocol.decode_error(protocol.encode_error(CorruptedError("x", fix="y")))) is CorruptedError
+    assert type(decode_error({"kind": "error", "slug": "new"})) is WellspringError
+    assert type(decode_error(protocol.encode_error(CorruptedError("x", fix="y")))) is CorruptedError
 
 
 @pytest.mark.parametrize("stopped", [False, True])

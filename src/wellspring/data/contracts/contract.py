@@ -6,7 +6,6 @@ import hashlib
 import re
 from collections.abc import Collection, Iterable
 from datetime import datetime
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from wellspring.data.contracts.odcs import ContractDocument, DocumentPath, read_
 from wellspring.data.formats.parsed import ROW_NUMBER
 from wellspring.data.formats.registry import load_format
 from wellspring.data.quality import row_rules
+from wellspring.data.sources.port import compile_glob
 from wellspring.errors import ProjectError, Refused
 from wellspring.records.contracts import ContractColumn, DataContract, EgressRule, RowRule
 from wellspring.records.record import Digest
@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 CONTRACT_GLOB = "*.odcs.yaml"
 _UNIT_HOURS = {"h": 1, "hr": 1, "hour": 1, "hours": 1, "d": 24, "day": 24, "days": 24}
 _CONTRACT_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
-_PROTECTION_LEVELS: dict[str, int] = {"never": 3, "token": 2, "masked": 2, "year": 1, "plain": 0}
+_PROTECTION_LEVELS: dict[str, int] = {"never": 4, "token": 3, "masked": 3, "year": 2, "plain": 0}
 _PREFIX_LEVEL = 1
+"""Below `year`: the first ten characters of a date are all of it."""
 _SENSITIVITY_LEVELS = {
     "public": 0, "operational": 1, "internal": 1, "financial": 2, "confidential": 2, "demographic": 3, "free_text": 4,
     "clinical": 4, "contact": 5, "identifier": 6, "restricted": 6,
@@ -99,7 +100,11 @@ def load_all(
 
 def contract_for_file(contracts: Iterable[DataContract], source: str, name: str) -> DataContract:
     """Find the contract whose `files` glob matches a file of a source. Raises Refused unless exactly one matches."""
-    matching = [contract for contract in contracts if contract.source == source and fnmatchcase(name, contract.files)]
+    matching = [
+        contract
+        for contract in contracts
+        if contract.source == source and compile_glob(contract.files).fullmatch(name) is not None
+    ]
     if len(matching) == 1:
         return matching[0]
     if matching:
@@ -230,9 +235,10 @@ def _compile_fields(document: ContractDocument) -> dict[str, Any] | None:
     for key, example in (("source", "SOURCE"), ("files", '"NAME_*.csv"'), ("format", "csv")):
         if not isinstance(properties.get(key), str) or not properties[key]:
             document.add_error(("customProperties", key), f"add `- {{ property: {key}, value: {example} }}`")
-    if "/" in str(properties.get("files", "")):
+    if str(properties.get("files", "")).startswith("/"):
         document.add_error(
-            ("customProperties", "files"), "the glob matches file names in the folder of the source; remove the slash"
+            ("customProperties", "files"),
+            "the glob matches file names below the folder of the source; remove the slash",
         )
     owner, contact = _parse_owner(document, model)
     retention, freshness = _parse_service_levels(document, model)

@@ -58,7 +58,7 @@ def read_parquet(content: bytes, contract: DataContract, *, subject: str | None 
     return ParsedFile(table.combine_chunks(), row_numbers, pa.nulls(table.num_rows, pa.string()))
 
 
-def count_parquet_rows(content: bytes) -> int:
+def count_parquet_rows(content: bytes, _contract: DataContract) -> int:
     """Count the rows of a file that was rejected whole. Returns 0 if its index cannot be read."""
     import pyarrow as pa
     import pyarrow.parquet as pq

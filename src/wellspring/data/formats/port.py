@@ -46,7 +46,7 @@ class FileFormat:
     """
 
     read_rows: RowReader
-    count_rows: Callable[[bytes], int]
+    count_rows: Callable[[bytes, DataContract], int]
     read_sample: Callable[[Path], FileSample]
     suffixes: tuple[str, ...]
     settings: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])

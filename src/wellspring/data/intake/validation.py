@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from wellspring.data.contracts import casting
@@ -38,10 +39,11 @@ _MESSAGES = {
     "type": "the value does not have the declared type",
     "enum": "the value is not one of the valid values",
     "range": "the value is below the minimum or above the maximum",
-    "pattern": "the value does not match the declared pattern",
-    "personal_data": "the value contains personal data, and the column has egress plain",
+    "pattern": "the value does not match the declared pattern, or is not a ZIP code",
+    "personal_data": "the value contains personal data, and the column has egress plain, or prefix and is required",
 }
 _POSTCODE_COLUMN = r"zip|postal|post_?code"
+_ZIP_CODE = r"^[0-9]{5}(-[0-9]{4})?$"
 _MAX_MISMATCH_SHARE = 0.5
 _MIN_VALUES = 10
 """The type of a column counts as changed if more than half of at least ten values do not have it."""
@@ -53,7 +55,7 @@ class ValidationResult(NamedTuple):
     valid: the declared columns, typed, and row_number. quarantined: the other rows as delivered, packed
     (`ParsedFile.pack_rows`). reasons: one row per reason of each quarantined row: row_number, code, column (the name of
     the rule for code `rule`). findings: about the whole file. counts: `masked` counts the values in undeclared columns,
-    none of which leaves the enclave.
+    none of which leaves the enclave; `tokenize_rows` adds those that it masks or makes null.
     """
 
     valid: pa.Table
@@ -101,7 +103,8 @@ def tokenize_rows(
     """Apply the egress rule of each column to the valid rows. Raises NotFound for a token domain without a key.
 
     `prefix(n)` keeps the first n characters of a value; a value that contains personal data becomes null. In a postcode
-    column (a name with `zip`, `postal` or `postcode`), a value that is not a ZIP or ZIP+4 code becomes null.
+    column (a name with `zip`, `postal` or `postcode`), a value that is not a ZIP or ZIP+4 code becomes null. In a
+    required column, neither is in a valid row. `masked` counts the values that are masked or become null.
     """
     import pyarrow as pa
 
@@ -116,8 +119,12 @@ def tokenize_rows(
             text, masked_count = scanner.mask_column(values, column_name=column.name)
             arrays.append(text.to_arrow())
             masked += masked_count
+        elif (length := prefix_length(column.egress)) is not None:
+            prefixes, nulled_count = _value_prefixes(column, values, length, scanner)
+            arrays.append(prefixes)
+            masked += nulled_count
         else:
-            arrays.append(_egress_values(column, values, tokenizer, scanner))
+            arrays.append(_egress_values(column, values, tokenizer))
     arrays.append(result.valid[ROW_NUMBER])
     table = pa.table([array.cast(field.type) for array, field in zip(arrays, schema, strict=True)], schema=schema)
     rows_digest = table_hash.hash_rows(table)
@@ -127,16 +134,15 @@ def tokenize_rows(
 def reasons_by_row(result: ValidationResult, contract: DataContract) -> dict[int, tuple[Reason, ...]]:
     """Return the reasons of each quarantined row, by row number."""
     by_row: dict[int, list[Reason]] = {}
+    messages = _collect_messages(contract)
     for number, code, column in zip(
         *(result.reasons[name].to_pylist() for name in (ROW_NUMBER, "code", "column")), strict=True
     ):
-        by_row.setdefault(number, []).append(_build_reason(code, column, 1, contract))
+        by_row.setdefault(number, []).append(_build_reason(code, column, 1, messages))
     return {number: tuple(reasons) for number, reasons in by_row.items()}
 
 
-def _egress_values(
-    column: ContractColumn, values: pa.ChunkedArray, tokenizer: Tokenizer, scanner: PiiScanner
-) -> pa.Array | pa.ChunkedArray:
+def _egress_values(column: ContractColumn, values: pa.ChunkedArray, tokenizer: Tokenizer) -> pa.Array | pa.ChunkedArray:
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -147,23 +153,29 @@ def _egress_values(
             return pc.year(values)
         case "plain":
             return values
-        case _ if (length := prefix_length(column.egress)) is not None:
-            return _value_prefixes(column, values, length, scanner)
         case _:
             return pa.nulls(len(values), pa.string())
 
 
 def _value_prefixes(
     column: ContractColumn, values: pa.ChunkedArray, length: int, scanner: PiiScanner
-) -> pa.ChunkedArray:
+) -> tuple[pa.ChunkedArray, int]:
+    """Cut each value to its first characters. Returns also the number of values that became null."""
+    import polars as pl
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    _, unusable = _unusable_prefixes(column, pl.Series(values=values).cast(pl.String), scanner)
+    usable = pa.chunked_array([(~unusable).to_arrow()])
+    prefixes = pc.if_else(usable, pc.utf8_slice_codeunits(values, 0, length), pa.scalar(None, pa.string()))
+    return prefixes, int(unusable.sum())
+
+
+def _unusable_prefixes(column: ContractColumn, values: pl.Series, scanner: PiiScanner) -> tuple[str, pl.Series]:
+    """Mark the values of a prefix column of which not even the first characters may leave, with their reason code."""
     if re.search(_POSTCODE_COLUMN, column.name.casefold()):
-        usable = pc.match_substring_regex(values, r"^[0-9]{5}(-[0-9]{4})?$")
-    else:
-        usable = pc.invert(pa.chunked_array([scanner.scan_column(values, column_name=column.name).matches.to_arrow()]))
-    return pc.if_else(usable, pc.utf8_slice_codeunits(values, 0, length), pa.scalar(None, pa.string()))
+        return "pattern", ~values.str.contains(_ZIP_CODE).fill_null(True)
+    return "personal_data", scanner.scan_column(values, column_name=column.name).matches
 
 
 def _validate(
@@ -176,7 +188,9 @@ def _validate(
     row_numbers = pl.Series(values=parsed.row_numbers)
     # A row that could not be read, or has a wrong number of fields, has no values to validate.
     usable = row_faults.is_null() | row_faults.eq(UNIQUE_FAULT).fill_null(False)
-    cast_columns = {column.name: _cast_column(parsed, column) for column in contract.columns}
+    type_faults = None if parsed.type_faults is None else pl.Series(values=parsed.type_faults, dtype=pl.String)
+    faulty_columns = None if type_faults is None else type_faults.str.split(",")
+    cast_columns = {column.name: _cast_column(parsed, column, faulty_columns) for column in contract.columns}
     if whole_file:
         _check_types(cast_columns, contract, subject, usable)
     violations: list[tuple[str, str | None, pl.Series]] = [
@@ -208,8 +222,9 @@ def _validate(
     valid = typed_rows.append_column(ROW_NUMBER, parsed.row_numbers).filter((~invalid).to_arrow())
     quarantined = _quarantined_rows(parsed, frame, invalid, repeats, row_faults)
     findings, masked = _undeclared_columns(parsed, contract, scanner)
+    messages = _collect_messages(contract)
     summary = tuple(
-        _build_reason(code, column, int(mark.sum()), contract) for code, column, mark in violations if mark.any()
+        _build_reason(code, column, int(mark.sum()), messages) for code, column, mark in violations if mark.any()
     )
     return ValidationResult(
         valid=valid,
@@ -228,15 +243,14 @@ def _validate(
     )
 
 
-def _cast_column(parsed: ParsedFile, column: ContractColumn) -> tuple[pl.Series, pl.Series]:
+def _cast_column(
+    parsed: ParsedFile, column: ContractColumn, faulty_columns: pl.Series | None
+) -> tuple[pl.Series, pl.Series]:
     """Cast one column, and mark the values that do not fit, also those that the format gave another type."""
-    import polars as pl
-
     values, invalid = casting.cast_column(parsed.table[column.name], column.type)
-    if parsed.type_faults is None:
+    if faulty_columns is None:
         return values, invalid
-    names = pl.Series(values=parsed.type_faults, dtype=pl.String).str.split(",")
-    mismatched = names.list.contains(column.name).fill_null(False)
+    mismatched = faulty_columns.list.contains(column.name).fill_null(False)
     return values.set(mismatched, None), invalid | mismatched
 
 
@@ -279,6 +293,12 @@ def _column_violations(
         violations.append(("pattern", ~values.str.contains(column.pattern).fill_null(True)))
     if column.egress == "plain" and column.type == "string" and not column.enum:
         violations.append(("personal_data", scanner.scan_column(values, column_name=column.name).matches))
+    if column.required and prefix_length(column.egress) is not None:
+        # They would leave as null, and the lake refuses a null in a required column.
+        code, unusable = _unusable_prefixes(column, values, scanner)
+        earlier = [mark for known_code, mark in violations if known_code == code]
+        violations = [violation for violation in violations if violation[0] != code]
+        violations.append((code, earlier[0] | unusable if earlier else unusable))
     return violations
 
 
@@ -354,12 +374,14 @@ def _reason_table(row_numbers: pl.Series, violations: list[tuple[str, str | None
     return pl.concat(parts).sort([ROW_NUMBER, "code", "column"]).to_arrow().cast(schema)
 
 
-def _build_reason(code: str, column: str | None, count: int, contract: DataContract) -> Reason:
-    if code == "rule":
-        descriptions = {rule.name: rule.description for rule in contract.rules}
-        message = descriptions.get(column or "", "the row violates the rule")
-    elif code in _MESSAGES:
-        message = _MESSAGES[code]
-    else:
-        message = load_format(contract.format).row_faults.get(code, "the row cannot be read")
+def _collect_messages(contract: DataContract) -> dict[tuple[str, str | None], str]:
+    """Collect the messages of a contract's reasons, by code and rule (None: for any column)."""
+    codes = {**load_format(contract.format).row_faults, **_MESSAGES}
+    rules = {("rule", rule.name): rule.description for rule in contract.rules}
+    return {**{(code, None): message for code, message in codes.items()}, **rules}
+
+
+def _build_reason(code: str, column: str | None, count: int, messages: Mapping[tuple[str, str | None], str]) -> Reason:
+    unknown = "the row violates the rule" if code == "rule" else "the row cannot be read"
+    message = messages.get((code, column if code == "rule" else None), unknown)
     return Reason(code=code, message=message, column=column, count=count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
@@ -15,13 +16,15 @@ from wellspring.records.clock import Clock
 from wellspring.settings import SettingsKind, SourceSettings
 
 _UNFINISHED_SUFFIXES = (".part", ".tmp")
+_GLOB_TOKEN = re.compile(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\]|[^*?\[]+|\[")
+_GLOB_MARKS = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 
 
 class RemoteFile(NamedTuple):
     """One file in a source. modified: UTC, clock of the source. still_writing: the vendor may still be writing it.
 
-    identity: changes whenever the content changes (the version and the ETag of an object); empty where a source has
-    no such thing, and then size and `modified` decide.
+    identity: changes whenever the content changes (the ETag of an object); empty where a source has no such thing, and
+    then size and `modified` decide.
     """
 
     name: str
@@ -62,7 +65,7 @@ class FileSource(Protocol):
         """Open a file for reading, in bounded memory.
 
         Raises NotFound if it does not exist; Refused with an `inconclusive` verdict: `still_writing` if it may still be
-        being written, `too_large` if it has more than `max_bytes`.
+        being written, `too_large` if it has more than `max_bytes`, `unreadable_file` if the source does not give it.
         """
         ...
 
@@ -120,9 +123,25 @@ def is_ignored(name: str) -> bool:
 
 def is_unsafe(name: str) -> bool:
     """Return whether a name has control characters, or parts that a path would resolve (`..`, empty, a backslash)."""
-    if any(unicodedata.category(character) in {"Cc", "Cf", "Zl", "Zp"} for character in name):
+    if any(unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for character in name):
         return True
     return "\\" in name or any(part in {"", ".", ".."} for part in name.split("/"))
+
+
+def compile_glob(glob: str) -> re.Pattern[str]:
+    """Compile a glob for file names: `*`, `?`, `[abc]` and `[!abc]` do not match a slash, `**` matches any text, `**/`
+    also none."""
+    parts = [_GLOB_MARKS.get(token) or _compile_class(token) for token in _GLOB_TOKEN.findall(glob)]
+    return re.compile("".join(parts), re.DOTALL)
+
+
+def _compile_class(token: str) -> str:
+    """Compile a token of a glob that is a class of characters or plain text."""
+    if len(token) == 1 or not token.startswith("["):
+        return re.escape(token)
+    excluded = token[1] == "!"
+    characters = re.sub(r"([\\\[\]^&~|])", r"\\\1", token[2:-1] if excluded else token[1:-1])
+    return f"(?!/)[{'^' if excluded else ''}{characters}]"
 
 
 def file_not_found(source: str, name: str) -> NotFound:
@@ -138,6 +157,18 @@ def file_still_writing(source: str, name: str) -> Refused:
         "it changed during the read, or just before",
         what=f"{name!r} of source {source!r} is still being written",
         fix="try again when the vendor has finished it",
+        outcome="inconclusive",
+    )
+
+
+def file_unreadable(source: str, name: str, what: str, *, fix: str) -> Refused:
+    """Return the error for a file that its source has and does not give; the other files may be readable."""
+    return Refused.because(
+        f"source:{source}",
+        "unreadable_file",
+        what,
+        what=f"{name!r} cannot be read: {what}",
+        fix=fix,
         outcome="inconclusive",
     )
 

@@ -23,7 +23,6 @@ from wellspring.models.datasets.labels import (
     join_labels,
     require_label_type,
 )
-from wellspring.models.spec.artifact import FeatureInput
 from wellspring.models.spec.definition import (
     FeatureUse,
     ModelDefinition,
@@ -31,6 +30,7 @@ from wellspring.models.spec.definition import (
     resolve_feature_dependencies,
     resolve_features,
 )
+from wellspring.models.spec.inference_spec import FeatureInput
 from wellspring.query.port import QueryEngine
 from wellspring.records.features import FeatureViews, FeatureViewSpec
 from wellspring.records.instants import to_epoch_micros

@@ -80,7 +80,7 @@ class LightGBM(Frozen):
                 booster = fit_booster(newest, columns, objective, settings, validation=validation, on_iteration=report)
                 return float(next(iter(booster.best_score["validation"].values())))
 
-            hyperparameters = search_hyperparameters(measure_loss, self.search, progress=progress).hyperparameters
+            hyperparameters = search_hyperparameters(measure_loss, self.search, progress=progress)
         losses: list[float] = []
         booster = fit_booster(
             train,

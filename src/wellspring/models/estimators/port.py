@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 ObjectiveKind = Literal["binary", "multiclass", "regression"]
 Hyperparameters = dict[str, int | float]
 TuningProgress = Callable[[int, int], None]
+MODEL_FILE_PATTERN = r"model\.(?!(?:json|pkl|pickle|joblib|dill)$)[a-z0-9_]+"
+"""A name of an estimator's file: never one of a pickle, which runs code when it is read. `model.json` is beside it."""
 
 
 class Objective(NamedTuple):
@@ -99,6 +101,8 @@ class Estimator(Protocol):
 
     name: by which it is registered. file_name: of its file in the artifact; `model.` and a suffix that no other
     estimator has. attribution: a sentence for users: what its contributions are, or that it has none.
+    fits_any_columns: whether `fit` accepts other columns than those that it was written for; if not, LightGBM fits the
+    baselines. seed: of everything random in it, recorded with the model, so that a run can be repeated.
     """
 
     name: ClassVar[str]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import cast
 
 from wellspring.errors import ProjectError
-from wellspring.models.estimators.port import Estimator
-from wellspring.plugins import PluginRegistry
+from wellspring.models.estimators.port import MODEL_FILE_PATTERN, Estimator
+from wellspring.plugins import PluginRegistry, find_class
 
 GROUP = "wellspring.estimators"
 _ATTRIBUTES = ("name", "file_name", "attribution", "fits_any_columns", "seed", "supports", "tune", "fit", "load_model")
@@ -18,33 +19,18 @@ def list_estimators() -> tuple[str, ...]:
 
 
 def find_estimator(name: str) -> type[Estimator]:
-    """Find an estimator class. Raises ProjectError if it is unknown, registered twice, or lacks a package."""
-    return _load_estimator(_registry(), name)
+    """Find an estimator class. Raises ProjectError if it is unknown, registered twice, incomplete, or lacks a package.
 
-
-def list_model_files() -> frozenset[str]:
-    """List the file names of the registered estimators; one that cannot be imported is left out."""
-    file_names: set[str] = set()
-    registry = _registry()
-    for name in registry.names():
-        try:
-            file_names.add(_load_estimator(registry, name).file_name)
-        except ProjectError:
-            # Its models are then refused as unknown files.
-            continue
-    return frozenset(file_names)
+    Only this estimator is imported.
+    """
+    estimator = cast("type[Estimator]", find_class(_registry(), name, _ATTRIBUTES))
+    if not re.fullmatch(MODEL_FILE_PATTERN, estimator.file_name):
+        raise ProjectError(
+            f"the file name of the estimator {name!r} is not allowed: {estimator.file_name!r}",
+            fix="use `model.` and a suffix of letters, digits and underscores, not one of a pickle",
+        )
+    return estimator
 
 
 def _registry() -> PluginRegistry[type]:
     return PluginRegistry(GROUP, type, noun="estimator")
-
-
-def _load_estimator(registry: PluginRegistry[type], name: str) -> type[Estimator]:
-    estimator = registry.load(name)
-    missing = [attribute for attribute in _ATTRIBUTES if not hasattr(estimator, attribute)]
-    if missing or vars(estimator).get("name") != name:
-        problem = f"lacks {', '.join(missing)}" if missing else "has another name than its entry point"
-        raise ProjectError(
-            f"the class of the estimator {name!r} {problem}", fix="correct its package, as in docs/extending.md"
-        )
-    return cast("type[Estimator]", estimator)

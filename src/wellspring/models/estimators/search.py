@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -52,22 +52,16 @@ class HyperparameterSearch(Frozen):
     }
 
 
-class SearchResult(NamedTuple):
-    """The best hyperparameters. loss: on the validation rows. pruned: count of trials stopped early."""
-
-    hyperparameters: Hyperparameters
-    loss: float
-    trials: int
-    pruned: int
-
-
 def search_hyperparameters(
     measure_loss: Callable[[Hyperparameters, LossReport], float],
     search: HyperparameterSearch,
     *,
     progress: TuningProgress,
-) -> SearchResult:
-    """Search; the same losses and seed give the same result. measure_loss: fit one trial and return its loss."""
+) -> Hyperparameters:
+    """Return the hyperparameters with the lowest loss; the same losses and seed give the same ones.
+
+    measure_loss: fit one trial and return its loss.
+    """
     import math
 
     import optuna
@@ -91,11 +85,10 @@ def search_hyperparameters(
         return loss
 
     study.optimize(run_trial, n_trials=search.trials)
-    pruned = sum(trial.state is optuna.trial.TrialState.PRUNED for trial in study.trials)
     best = study.best_trial
     assert best.value is not None
     assert math.isfinite(best.value)
-    return SearchResult(dict(best.params), float(best.value), len(study.trials), pruned)
+    return dict(best.params)
 
 
 def _suggest_hyperparameters(trial: optuna.Trial, search: HyperparameterSearch) -> Hyperparameters:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from wellspring.models.estimators.registry import find_estimator
-from wellspring.models.spec.artifact import InferenceSpec
 from wellspring.models.spec.definition import ModelDefinition
+from wellspring.models.spec.inference_spec import InferenceSpec
 from wellspring.models.tasks.port import Task, title_of
 from wellspring.records.models import Candidate, Estimate, EvaluationReport, SubgroupMetrics
 from wellspring.records.record import format_instant
@@ -50,7 +49,7 @@ def write_model_card(
             )
         ),
         "\n## Reasons\n",
-        f"{find_estimator(spec.estimator).attribution}.\n",
+        f"{model.estimator.attribution}.\n",
         "\n## Most important features\n" if importance is not None else "",
         *(f"- {item.view}:{item.name}: {item.description}" for gain, item in strongest[:20] if gain > 0),
         "\n## Provenance\n",

@@ -13,9 +13,10 @@ from wellspring.errors import ProjectError
 from wellspring.models.datasets.training_set import TrainingSet
 from wellspring.models.estimators.lightgbm import LightGBM
 from wellspring.models.estimators.port import Estimator, FeatureColumns, FitSettings, FittedModel, LabeledRows
-from wellspring.models.evaluation.gate import ChampionComparison
-from wellspring.models.spec.artifact import FeatureInput, InferenceSpec, ModelArtifact
+from wellspring.models.evaluation.gate import ChampionComparison, find_missing_evidence
+from wellspring.models.spec.artifact import ModelArtifact
 from wellspring.models.spec.baselines import Baseline
+from wellspring.models.spec.inference_spec import FeatureInput, InferenceSpec
 from wellspring.models.tasks.port import Decoder, count_class_rows
 from wellspring.records.instants import from_epoch_micros, to_epoch_micros
 from wellspring.records.models import Candidate, Estimate, EvaluationReport, SubgroupMetrics
@@ -117,7 +118,8 @@ def compare_to_champion(
         return ChampionComparison(champion.id, None, "its candidate does not record the end of its train rows")
     unseen = training_set.asked_at[training_set.test_rows] > trained_until
     labels = training_set.labels[training_set.test_rows][unseen]
-    if not unseen.all() and task.find_missing_evidence(len(labels), count_class_rows(labels, training_set.classes)):
+    class_rows = count_class_rows(labels, training_set.classes)
+    if not unseen.all() and find_missing_evidence(task, len(labels), class_rows):
         return ChampionComparison(
             champion.id, None, f"it was trained on rows of this window, and the {len(labels):,} other rows are too few"
         )

@@ -54,7 +54,7 @@ def check_candidate(
     """
     findings = [
         *_check_leaks(report, suspected_leaks),
-        *task.find_missing_evidence(report.test_rows, report.class_rows),
+        *find_missing_evidence(task, report.test_rows, report.class_rows),
         *_check_evidence(report, task),
         *task.check_metrics(report),
         *_check_comparison(champion, comparison, task),
@@ -62,6 +62,15 @@ def check_candidate(
         *_check_budget(report, task.acceptance),
     ]
     return _build_verdict(subject, model, findings)
+
+
+def find_missing_evidence(task: Task, rows: int, class_rows: Mapping[str, int]) -> list[GateFinding]:
+    """Find what test rows lack: enough rows, and enough of each class. class_rows: rows by class."""
+    required, findings = task.acceptance.test_rows, task.find_missing_classes(class_rows)
+    if rows >= required:
+        return findings
+    message = f"it was evaluated on {rows:,} rows; {required:,} are required"
+    return [inconclusive_finding("test_rows", message, rows), *findings]
 
 
 def check_leakage(
@@ -135,7 +144,12 @@ def _leak_finding(column: str) -> GateFinding:
     explanation = "its value differs from what was known at prediction time"
     if column.endswith(f".{KNOWN_SINCE_COLUMN}"):
         explanation = "its table has rows that were added after their known_since, or has lost rows since"
-    return GateFinding("fail", Reason(code="leak", message=f"{column} knew the future ({explanation})", column=column))
+    return GateFinding(
+        "fail",
+        Reason(
+            code="leak", message=f"{column} uses values from after the prediction time ({explanation})", column=column
+        ),
+    )
 
 
 def _unaudited_finding(table: str) -> GateFinding:
@@ -177,9 +191,7 @@ def _check_comparison(champion: str | None, comparison: ChampionComparison | Non
         ]
     difference, p = comparison.comparison.difference, comparison.comparison.p
     span = f"{difference.low:+.3f} to {difference.high:+.3f}"
-    summary = (
-        f"{title_of(task, task.main_metric)} {difference.value:+.3f} ({span}) on the same {difference.rows:,} rows"
-    )
+    summary = f"{task.comparison_title} {difference.value:+.3f} ({span}) on the same {difference.rows:,} rows"
     if not math.isfinite(difference.low) or math.isnan(p):
         return [
             GateFinding(
@@ -191,9 +203,9 @@ def _check_comparison(champion: str | None, comparison: ChampionComparison | Non
             GateFinding("fail", Reason(code="worse_than_live", message=f"it is worse than the live model: {summary}"))
         ]
     if difference.low < -task.acceptance.margin:
-        message = f"it is not shown to be within {task.acceptance.margin:.3f} of what is live: {summary}"
+        message = f"it is not shown to be within {task.acceptance.margin:.3f} of the live model: {summary}"
         return [inconclusive_finding("margin", message)]
-    return [GateFinding("pass", Reason(code="live_comparison", message=f"beside what is live: {summary}"))]
+    return [GateFinding("pass", Reason(code="live_comparison", message=f"compared with the live model: {summary}"))]
 
 
 def _check_subgroup(subgroup: SubgroupMetrics, task: Task) -> list[GateFinding]:

@@ -14,11 +14,10 @@ from pydantic import JsonValue
 
 from wellspring.errors import CorruptedError, NotFound, Refused, Unavailable
 from wellspring.models.releases import history
+from wellspring.models.releases.candidates import read_candidate
 from wellspring.models.releases.store import ReleaseStore, check_release_digest
-from wellspring.models.spec.artifact import ModelArtifact, read_candidate
-from wellspring.models.tasks.registry import find_task
+from wellspring.models.spec.artifact import ModelArtifact
 from wellspring.models.tracking.mlflow import LiveVersion
-from wellspring.records.decisions import DecisionRule
 from wellspring.records.lake import Edition
 from wellspring.records.models import Candidate, Release
 from wellspring.records.observe import Recorder
@@ -64,29 +63,16 @@ class PromotionExecutor(NamedTuple):
     policies: PolicySet
 
 
-def build_release(
-    candidate: Candidate,
-    artifact: ModelArtifact,
-    policy_digest: Digest,
-    *,
-    decision_rule: DecisionRule | None = None,
-) -> Release:
-    """Build a release that can be proposed. policy_digest: of the project's policies.
+def build_release(candidate: Candidate, artifact: ModelArtifact, policy_digest: Digest) -> Release:
+    """Build a release that can be proposed, with the known_since of its candidate.
 
-    decision_rule: the model's own unless given. Its known_since is that of the candidate. Raises Refused.
+    policy_digest: of the project's policies. Raises Refused, CorruptedError for an artifact without a valid decoder.
     """
     if artifact.digest != candidate.artifact or artifact.spec.model != candidate.model:
         raise Refused(
             f"{candidate.subject} was evaluated with another artifact", fix="use the candidate's own artifact"
         )
-    chosen_rule = decision_rule if decision_rule is not None else artifact.spec.decision_rule
-    try:
-        find_task(artifact.spec.task).load_decoder(artifact.spec.calibration, chosen_rule)
-    except ValueError:
-        raise Refused(
-            f"the decision rule is not valid for a model of the task {artifact.spec.task}",
-            fix="for a binary task the threshold is a decimal between 0 and 1, such as 0.25",
-        ) from None
+    artifact.spec.load_decoder()
     draft = Release(
         id="",
         digest="",
@@ -96,7 +82,7 @@ def build_release(
         artifact=artifact.digest,
         views=candidate.views,
         preprocessing=hashlib.sha256(artifact.spec.encode()).hexdigest(),
-        decision_rule=chosen_rule,
+        decision_rule=artifact.spec.decision_rule,
         edition=candidate.edition,
         policy=policy_digest,
         tenant=candidate.tenant,
@@ -293,7 +279,9 @@ def _check_promotable(
             release.subject, "not_approved", f"{release.subject} is not approved by a second person", fix=_LIST_FIX
         )
     if history.was_live(release_context.index, release.model, release.id):
-        message = f"{release.subject} was live before and was rolled back or replaced; its approval is used up"
+        message = (
+            f"{release.subject} was live before and was rolled back or replaced; its approval cannot be used again"
+        )
         raise Refused.because(release.subject, "previously_live", message, fix=_RETRAIN_FIX.format(release.model))
     if executor is not None:
         person = executor.person

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from operator import attrgetter
 from pathlib import Path
 
 from wellspring.errors import CorruptedError, NotFound, Refused
@@ -39,7 +40,8 @@ _RELEASE_KIND = RecordKind(
     _encode_release,
     _decode_release,
     missing_fix="see `wellspring release list`",
-    digest=compute_release_digest,
+    # `_decode_release` and `save` have computed it again.
+    digest=attrgetter("digest"),
     corrupted_fix=_RESTORE_FIX,
     folder=_RELEASES_DIR,
 )

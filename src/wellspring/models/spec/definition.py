@@ -14,9 +14,11 @@ from wellspring.data.transform.source_digest import is_source_file
 from wellspring.errors import NotFound, ProjectError, suggest_name
 from wellspring.models.estimators.lightgbm import LightGBM
 from wellspring.models.estimators.port import Estimator
+from wellspring.models.estimators.registry import find_estimator
 from wellspring.models.spec.baselines import Baseline
 from wellspring.models.spec.names import FeatureReference, Identifier
 from wellspring.models.tasks.port import Task
+from wellspring.models.tasks.registry import find_task
 from wellspring.project import Project
 from wellspring.records.features import FeatureSpec, FeatureViews, FeatureViewSpec
 from wellspring.records.record import Digest, Frozen
@@ -74,6 +76,14 @@ class ModelDefinition(Frozen):
     def _check_parts_fit(self) -> Self:
         if not self.estimator.supports(self.task.objective_kind):
             raise ValueError(f"the estimator {self.estimator.name} does not support the task {self.task.name}")
+        # Serving finds both classes again by name, so another class would predict differently from what was measured.
+        try:
+            registered = (find_task(self.task.name), find_estimator(self.estimator.name))
+        except ProjectError as exc:
+            raise ValueError(f"{exc.what}; {exc.fix}") from None
+        for part, part_class in zip((self.task, self.estimator), registered, strict=True):
+            if type(part) is not part_class:
+                raise ValueError(f"{type(part).__name__} is not the class that is registered as {part.name!r}")
         names = [baseline.name for baseline in self.baselines]
         if len(set(names)) != len(names):
             raise ValueError("two baselines have the same name: give each name=...")

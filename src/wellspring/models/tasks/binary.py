@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, JsonValue
 
 from wellspring.models.estimators.port import Objective, ObjectiveKind
 from wellspring.models.metrics import binary as metrics
@@ -21,10 +21,9 @@ from wellspring.models.tasks.port import (
     TaskLabels,
     failed_finding,
     inconclusive_finding,
-    too_few_rows_findings,
 )
 from wellspring.models.tasks.threshold import Threshold, choose_threshold
-from wellspring.records.decisions import DecisionRule, ThresholdRule
+from wellspring.records.decisions import DecisionRule, LabelPair, ThresholdRule
 from wellspring.records.models import Estimate, EvaluationReport, SubgroupMetrics
 from wellspring.records.record import Frozen
 
@@ -87,20 +86,15 @@ class Binary(Frozen):
     name: ClassVar[str] = "binary"
     objective_kind: ClassVar[ObjectiveKind] = "binary"
     main_metric: ClassVar[str] = "auc"
+    comparison_title: ClassVar[str] = "AUC"
     higher_is_better: ClassVar[bool] = True
     required_metrics: ClassVar[tuple[str, ...]] = ("auc", "brier", "calibration_error")
     subgroup_figures: ClassVar[tuple[str, ...]] = ("calibration_gap", "positive_share")
     titles: ClassVar[Mapping[str, str]] = {"auc": "AUC", "brier": "Brier score", "positive_share": "flagged"}
 
-    labels: tuple[str, str]
+    labels: LabelPair
     threshold: Threshold
     acceptance: BinaryCriteria = BinaryCriteria()
-
-    @model_validator(mode="after")
-    def _check_labels_differ(self) -> Self:
-        if self.labels[0] == self.labels[1]:
-            raise ValueError("the two labels must differ")
-        return self
 
     def label_type_error(self, label_type: pa.DataType) -> str | None:
         """Return an error unless the label is a bool."""
@@ -133,11 +127,8 @@ class Binary(Frozen):
 
     @classmethod
     def load_decoder(cls, calibration: Mapping[str, JsonValue], decision_rule: DecisionRule) -> BinaryDecoder:
-        """Read a decoder; its threshold must lie between 0 and 1."""
-        decoder = BinaryDecoder.model_validate({"calibration": calibration, "decision_rule": decision_rule})
-        if not 0 < float(decoder.decision_rule.threshold) < 1:
-            raise ValueError("the threshold must be a decimal between 0 and 1")
-        return decoder
+        """Read a decoder."""
+        return BinaryDecoder.model_validate({"calibration": calibration, "decision_rule": decision_rule})
 
     def measure(self, scores: Array, labels: Array, decoder: Decoder, *, seed: int) -> dict[str, Estimate]:
         """Measure AUC, average precision, Brier score, calibration error, recall and precision."""
@@ -220,17 +211,16 @@ class Binary(Frozen):
             "roc": plots.plot_roc(scores, labels),
         }
 
-    def find_missing_evidence(self, rows: int, class_rows: Mapping[str, int]) -> list[GateFinding]:
-        """Require enough rows, and enough of each class."""
-        findings = too_few_rows_findings(rows, self.acceptance)
+    def find_missing_classes(self, class_rows: Mapping[str, int]) -> list[GateFinding]:
+        """Require enough rows of each class."""
         negatives, positives = (class_rows.get(label, 0) for label in self.labels)
         if min(positives, negatives) < self.acceptance.test_positives:
             message = (
                 f"the test rows contain {positives:,} positives; {self.acceptance.test_positives:,} of each class are "
                 "required"
             )
-            findings.append(inconclusive_finding("test_positives", message, positives))
-        return findings
+            return [inconclusive_finding("test_positives", message, positives)]
+        return []
 
     def check_metrics(self, report: EvaluationReport) -> list[GateFinding]:
         """Check AUC, Brier score and calibration error."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
+from wellspring.errors import ProjectError
 from wellspring.models.estimators.port import Objective, ObjectiveKind
 from wellspring.models.metrics import binary as binary_metrics
 from wellspring.models.metrics import multiclass as metrics
@@ -21,14 +22,16 @@ from wellspring.models.tasks.port import (
     TaskLabels,
     failed_finding,
     inconclusive_finding,
-    too_few_rows_findings,
 )
 from wellspring.records.decisions import (
+    MAX_LABEL_LENGTH,
     MAX_PROBABILITIES,
-    MIN_CLASS_THRESHOLD,
-    DecimalText,
+    ClassLabels,
+    ClassThresholdText,
     DecisionRule,
+    LabelText,
     MostLikelyRule,
+    check_class_thresholds,
 )
 from wellspring.records.models import Estimate, EvaluationReport, SubgroupMetrics
 from wellspring.records.record import Frozen
@@ -69,6 +72,12 @@ class TemperatureCalibration(Frozen):
     kind: Literal["temperature"] = "temperature"
     temperature: str
 
+    @model_validator(mode="after")
+    def _check_temperature(self) -> Self:
+        if not self.value > 0:
+            raise ValueError("the temperature must be positive")
+        return self
+
     @property
     def value(self) -> float:
         return float.fromhex(self.temperature)
@@ -94,11 +103,7 @@ class MulticlassDecoder(Frozen):
         probabilities = metrics.softmax_row(list(raw), self.calibration.value)
         ranked = sorted(range(len(labels)), key=lambda number: (-probabilities[number], number))
         decided = next(
-            (
-                number
-                for number in ranked[:MAX_PROBABILITIES]
-                if probabilities[number] >= float(rule.thresholds.get(labels[number], "0"))
-            ),
+            (number for number in ranked if probabilities[number] >= float(rule.thresholds.get(labels[number], "0"))),
             labels.index(rule.otherwise) if rule.otherwise else ranked[0],
         )
         listed = ranked[:MAX_PROBABILITIES]
@@ -129,24 +134,21 @@ class Multiclass(Frozen):
     name: ClassVar[str] = "multiclass"
     objective_kind: ClassVar[ObjectiveKind] = "multiclass"
     main_metric: ClassVar[str] = "macro_f1"
+    comparison_title: ClassVar[str] = "macro F1"
     higher_is_better: ClassVar[bool] = True
     required_metrics: ClassVar[tuple[str, ...]] = ("macro_f1", "log_loss", "auc", "calibration_error")
     subgroup_figures: ClassVar[tuple[str, ...]] = ("calibration_gap", "accuracy")
     titles: ClassVar[Mapping[str, str]] = {"macro_f1": "macro F1", "auc": "mean AUC, one class against the others"}
 
-    labels: tuple[str, ...] = ()
-    thresholds: dict[str, DecimalText] = {}
+    labels: ClassLabels | tuple[()] = ()
+    thresholds: dict[LabelText, ClassThresholdText] = {}
     otherwise: str = ""
     acceptance: MulticlassCriteria = MulticlassCriteria()
 
     @model_validator(mode="after")
-    def _check_rule(self) -> Self:
-        if self.labels and (len(set(self.labels)) != len(self.labels) or len(self.labels) < 2):
-            raise ValueError("labels must be at least two, and different")
-        if bool(self.thresholds) != bool(self.otherwise):
-            raise ValueError("give thresholds together with otherwise, or neither")
-        if any(not MIN_CLASS_THRESHOLD <= float(threshold) <= 1 for threshold in self.thresholds.values()):
-            raise ValueError(f"a threshold of a class must be between {MIN_CLASS_THRESHOLD} and 1")
+    def _check_thresholds(self) -> Self:
+        # Without labels, `encode_labels` compares them with the classes of the data.
+        check_class_thresholds(self.labels or (*self.thresholds, self.otherwise), self.thresholds, self.otherwise)
         return self
 
     def label_type_error(self, label_type: pa.DataType) -> str | None:
@@ -157,7 +159,11 @@ class Multiclass(Frozen):
         return None if is_text else "a label of several classes must be text"
 
     def encode_labels(self, values: pa.ChunkedArray, used_rows: Array) -> TaskLabels:
-        """Encode labels as class numbers. Raises ValueError for tokens, too many or undeclared classes."""
+        """Encode labels as class numbers.
+
+        Raises ValueError for tokens, names of a wrong length, too many or undeclared classes, and for a threshold of a
+        class that does not occur.
+        """
         import numpy as np
         import pyarrow as pa
         import pyarrow.compute as pc
@@ -170,7 +176,11 @@ class Multiclass(Frozen):
             raise ValueError(f"has {len(occurring):,} classes; at most {MAX_CLASSES:,} are supported")
         if self.labels and (undeclared := set(occurring) - set(self.labels)):
             raise ValueError(f"has {len(undeclared)} classes that labels=(...) does not name")
+        if not all(0 < len(label) <= MAX_LABEL_LENGTH for label in occurring):
+            raise ValueError(f"has a class whose name is empty or longer than {MAX_LABEL_LENGTH} characters")
         classes = self.labels or tuple(occurring)
+        if not {*self.thresholds, self.otherwise} <= {*classes, ""}:
+            raise ValueError("does not have all classes that thresholds=... and otherwise=... name")
         numbers: Any = pc.index_in(text, value_set=pa.array(classes, pa.string())).combine_chunks().fill_null(0)
         return TaskLabels(np.asarray(numbers.to_numpy(zero_copy_only=False), dtype=int), classes)
 
@@ -186,14 +196,12 @@ class Multiclass(Frozen):
         """Fit the temperature."""
         rule = MostLikelyRule(labels=tuple(classes), thresholds=self.thresholds, otherwise=self.otherwise)
         calibration = TemperatureCalibration(temperature=metrics.fit_temperature(raw, labels).hex())
-        return _check_decoder(MulticlassDecoder(calibration=calibration, decision_rule=rule))
+        return MulticlassDecoder(calibration=calibration, decision_rule=rule)
 
     @classmethod
     def load_decoder(cls, calibration: Mapping[str, JsonValue], decision_rule: DecisionRule) -> MulticlassDecoder:
-        """Read a decoder; its temperature must be positive, and its thresholds those of its labels."""
-        return _check_decoder(
-            MulticlassDecoder.model_validate({"calibration": calibration, "decision_rule": decision_rule})
-        )
+        """Read a decoder."""
+        return MulticlassDecoder.model_validate({"calibration": calibration, "decision_rule": decision_rule})
 
     def measure(self, scores: Array, labels: Array, decoder: Decoder, *, seed: int) -> dict[str, Estimate]:
         """Measure macro F1, log loss, mean AUC, accuracy, and the calibration error of the most likely class."""
@@ -236,10 +244,18 @@ class Multiclass(Frozen):
     def heuristic_output(
         self, values: Array, train_values: Array, categories: Sequence[str], classes: Sequence[str]
     ) -> Array:
-        """Return 1 for the class that the category names; a missing value or another category gives zeros."""
+        """Return 1 for the class that the category names; a missing value or another category gives zeros.
+
+        Raises ProjectError if no category names a class.
+        """
         import numpy as np
 
         del train_values
+        if not set(categories) & set(classes):
+            raise ProjectError(
+                "a heuristic baseline uses a feature of which no value is a class of the label",
+                fix="choose a string feature whose values are classes, or remove Baseline.heuristic",
+            )
         raw = np.zeros((len(values), len(classes)))
         for code, category in enumerate(categories):
             if category in classes:
@@ -299,16 +315,13 @@ class Multiclass(Frozen):
         hits = scores.argmax(axis=1) == labels
         return {"calibration": plots.plot_calibration(scores.max(axis=1), hits, bins=10)}
 
-    def find_missing_evidence(self, rows: int, class_rows: Mapping[str, int]) -> list[GateFinding]:
-        """Require enough rows, and enough of each class."""
-        findings = too_few_rows_findings(rows, self.acceptance)
+    def find_missing_classes(self, class_rows: Mapping[str, int]) -> list[GateFinding]:
+        """Require enough rows of each class."""
         rare = [name for name, count in class_rows.items() if count < self.acceptance.class_rows]
-        if rare:
-            message = (
-                f"{len(rare)} classes have fewer than {self.acceptance.class_rows:,} test rows: {', '.join(rare[:3])}"
-            )
-            findings.append(inconclusive_finding("class_rows", message, len(rare)))
-        return findings
+        if not rare:
+            return []
+        message = f"{len(rare)} classes have fewer than {self.acceptance.class_rows:,} test rows: {', '.join(rare[:3])}"
+        return [inconclusive_finding("class_rows", message, len(rare))]
 
     def check_metrics(self, report: EvaluationReport) -> list[GateFinding]:
         """Check macro F1, log loss and calibration error."""
@@ -356,17 +369,6 @@ class Multiclass(Frozen):
             f"Predicts the most likely of {len(rule.labels)} classes that reaches its threshold ({limits}), otherwise "
             f"*{rule.otherwise}*."
         )
-
-
-def _check_decoder(decoder: MulticlassDecoder) -> MulticlassDecoder:
-    rule = decoder.decision_rule
-    if not decoder.calibration.value > 0:
-        raise ValueError("the temperature must be positive")
-    if bool(rule.thresholds) != bool(rule.otherwise) or not {*rule.thresholds, rule.otherwise} <= {*rule.labels, ""}:
-        raise ValueError("thresholds and otherwise must name labels of the model")
-    if any(float(threshold) < MIN_CLASS_THRESHOLD for threshold in rule.thresholds.values()):
-        raise ValueError("a threshold is too low to be verified")
-    return decoder
 
 
 def _most_likely_rule(decoder: Decoder) -> MostLikelyRule:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, field_validator
 
 from wellspring.models.estimators.port import Objective, ObjectiveKind
 from wellspring.models.metrics.intervals import PairedComparison
@@ -30,13 +30,19 @@ class AcceptanceCriteria(Frozen):
     """The limits that every task has; each task adds its own.
 
     margin: how much worse than the live model a candidate may be, in the task's main metric. size: the largest value of
-    an estimator's size figures (LightGBM: trees, leaves). reason_microseconds: for the reasons of one prediction.
+    an estimator's size figures (LightGBM: trees, leaves); a figure that is not given keeps its default.
+    reason_microseconds: for the reasons of one prediction.
     """
 
     margin: float = Field(default=0.01, ge=0)
     test_rows: int = Field(default=1000, ge=1)
     size: dict[str, int] = {}
     reason_microseconds: float = Field(default=20_000, gt=0)
+
+    @field_validator("size")
+    @classmethod
+    def _keep_other_limits(cls, size: dict[str, int]) -> dict[str, int]:
+        return {**cls.model_fields["size"].default, **size}
 
 
 class GateFinding(NamedTuple):
@@ -167,8 +173,8 @@ class TaskCriteria(Protocol):
     @property
     def acceptance(self) -> AcceptanceCriteria: ...
 
-    def find_missing_evidence(self, rows: int, class_rows: Mapping[str, int]) -> list[GateFinding]:
-        """Find what test rows lack. class_rows: rows by class."""
+    def find_missing_classes(self, class_rows: Mapping[str, int]) -> list[GateFinding]:
+        """Find classes of which there are too few test rows. class_rows: rows by class; empty without classes."""
         ...
 
     def check_metrics(self, report: EvaluationReport) -> list[GateFinding]:
@@ -188,12 +194,14 @@ class TaskCriteria(Protocol):
 class Task(TaskLabeling, TaskMeasurement, TaskCriteria, Protocol):
     """A task. main_metric: of baselines and comparisons. required_metrics: without them the gate does not pass.
 
-    titles: of metrics and subgroup figures by name, where they differ from the name.
+    comparison_title: what `compare_scores` measures; more is better. titles: of metrics and subgroup figures by name,
+    where they differ from the name.
     """
 
     name: ClassVar[str]
     objective_kind: ClassVar[ObjectiveKind]
     main_metric: ClassVar[str]
+    comparison_title: ClassVar[str]
     higher_is_better: ClassVar[bool]
     required_metrics: ClassVar[tuple[str, ...]]
     subgroup_figures: ClassVar[tuple[str, ...]]
@@ -216,14 +224,6 @@ def count_class_rows(labels: Array, classes: Sequence[str]) -> dict[str, int]:
 def inconclusive_finding(code: str, message: str, count: int | None = None) -> GateFinding:
     """Build a finding of missing evidence."""
     return GateFinding("inconclusive", Reason(code=code, message=message, count=count))
-
-
-def too_few_rows_findings(rows: int, acceptance: AcceptanceCriteria) -> list[GateFinding]:
-    """Return a finding if a model was evaluated on fewer rows than its criteria require."""
-    if rows >= acceptance.test_rows:
-        return []
-    message = f"it was evaluated on {rows:,} rows; {acceptance.test_rows:,} are required"
-    return [inconclusive_finding("test_rows", message, rows)]
 
 
 def failed_finding(code: str, message: str, *, column: str | None = None, count: int | None = None) -> GateFinding:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from typing import cast
 
-from wellspring.errors import ProjectError
 from wellspring.models.tasks.port import Task
-from wellspring.plugins import PluginRegistry
+from wellspring.plugins import PluginRegistry, find_class
 
 GROUP = "wellspring.tasks"
-_ATTRIBUTES = ("name", "objective_kind", "main_metric", "required_metrics", "load_decoder", "check_metrics")
+_ATTRIBUTES = (
+    "name",
+    "objective_kind",
+    "main_metric",
+    "comparison_title",
+    "required_metrics",
+    "load_decoder",
+    "check_metrics",
+)
 
 
 def list_tasks() -> tuple[str, ...]:
@@ -18,15 +25,8 @@ def list_tasks() -> tuple[str, ...]:
 
 
 def find_task(name: str) -> type[Task]:
-    """Find a task class. Raises ProjectError if it is unknown, registered twice, or lacks a package."""
-    task = _registry().load(name)
-    missing = [attribute for attribute in _ATTRIBUTES if not hasattr(task, attribute)]
-    if missing or vars(task).get("name") != name:
-        problem = f"lacks {', '.join(missing)}" if missing else "has another name than its entry point"
-        raise ProjectError(
-            f"the class of the task {name!r} {problem}", fix="correct its package, as in docs/extending.md"
-        )
-    return cast("type[Task]", task)
+    """Find a task class. Raises ProjectError if it is unknown, registered twice, incomplete, or lacks a package."""
+    return cast("type[Task]", find_class(_registry(), name, _ATTRIBUTES))
 
 
 def _registry() -> PluginRegistry[type]:

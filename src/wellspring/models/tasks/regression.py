@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
@@ -26,9 +25,15 @@ from wellspring.models.tasks.port import (
     GateFinding,
     TaskLabels,
     failed_finding,
-    too_few_rows_findings,
 )
-from wellspring.records.decisions import DecimalText, DecisionRule, SignedDecimalText, ValueRule
+from wellspring.records.decisions import (
+    DecisionRule,
+    LabelPair,
+    ProbabilityText,
+    SignedDecimalText,
+    ValueRule,
+    check_value_threshold,
+)
 from wellspring.records.models import Estimate, EvaluationReport, SubgroupMetrics
 from wellspring.records.record import Frozen
 
@@ -98,22 +103,20 @@ class Regression(Frozen):
     name: ClassVar[str] = "regression"
     objective_kind: ClassVar[ObjectiveKind] = "regression"
     main_metric: ClassVar[str] = "mae"
+    comparison_title: ClassVar[str] = "gain in MAE, in standard deviations of the label"
     higher_is_better: ClassVar[bool] = False
     required_metrics: ClassVar[tuple[str, ...]] = ("mae", "rmse", "r2", "coverage")
     subgroup_figures: ClassVar[tuple[str, ...]] = ("bias", "relative_bias")
     titles: ClassVar[Mapping[str, str]] = {"mae": "MAE", "rmse": "RMSE", "r2": "R2", "coverage": "interval coverage"}
 
-    coverage: DecimalText = "0.90"
-    labels: tuple[str, str] | None = None
+    coverage: ProbabilityText = "0.90"
+    labels: LabelPair | None = None
     threshold: SignedDecimalText | None = None
     acceptance: RegressionCriteria = RegressionCriteria()
 
     @model_validator(mode="after")
-    def _check_rule(self) -> Self:
-        if (self.threshold is None) != (self.labels is None):
-            raise ValueError("give threshold together with labels, or neither")
-        if not 0 < Decimal(self.coverage) < 1:
-            raise ValueError("coverage must be between 0 and 1")
+    def _check_threshold(self) -> Self:
+        check_value_threshold(self.labels, self.threshold)
         return self
 
     def label_type_error(self, label_type: pa.DataType) -> str | None:
@@ -159,12 +162,8 @@ class Regression(Frozen):
 
     @classmethod
     def load_decoder(cls, calibration: Mapping[str, JsonValue], decision_rule: DecisionRule) -> RegressionDecoder:
-        """Read a decoder; its half width must be a finite number."""
-        decoder = RegressionDecoder.model_validate({"calibration": calibration, "decision_rule": decision_rule})
-        rule = decoder.decision_rule
-        if not 0 <= float.fromhex(rule.half_width) < math.inf or (rule.threshold is None) != (rule.labels is None):
-            raise ValueError("the half width must be a number, and threshold and labels belong together")
-        return decoder
+        """Read a decoder."""
+        return RegressionDecoder.model_validate({"calibration": calibration, "decision_rule": decision_rule})
 
     def measure(self, scores: Array, labels: Array, decoder: Decoder, *, seed: int) -> dict[str, Estimate]:
         """Measure MAE, RMSE, R2 and the coverage of the interval."""
@@ -252,10 +251,10 @@ class Regression(Frozen):
         del decoder
         return {"predictions": plots.plot_predictions(scores, labels)}
 
-    def find_missing_evidence(self, rows: int, class_rows: Mapping[str, int]) -> list[GateFinding]:
-        """Require enough rows."""
+    def find_missing_classes(self, class_rows: Mapping[str, int]) -> list[GateFinding]:
+        """Require nothing: a regression has no classes."""
         del class_rows
-        return too_few_rows_findings(rows, self.acceptance)
+        return []
 
     def check_metrics(self, report: EvaluationReport) -> list[GateFinding]:
         """Check R2, MAE, RMSE and the coverage of the interval."""

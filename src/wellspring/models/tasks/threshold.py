@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import model_validator
 
-from wellspring.records.decisions import DecimalText
+from wellspring.records.decisions import DecimalText, ProbabilityText
 from wellspring.records.record import Frozen
 
 if TYPE_CHECKING:
@@ -29,15 +29,15 @@ class Threshold(Frozen):
     recall: DecimalText | None = None
     true_positive_benefit: DecimalText | None = None
     false_positive_cost: DecimalText | None = None
-    fixed: DecimalText | None = None
+    fixed: ProbabilityText | None = None
 
     @model_validator(mode="after")
     def _check_single_rule(self) -> Self:
         rules = [self.recall is not None, self.true_positive_benefit is not None, self.fixed is not None]
         if sum(rules) != 1 or (self.true_positive_benefit is None) != (self.false_positive_cost is None):
             raise ValueError("give recall, or fixed, or true_positive_benefit together with false_positive_cost")
-        if any(Decimal(share) > 1 for share in (self.recall, self.fixed) if share is not None):
-            raise ValueError("recall and fixed must be between 0 and 1")
+        if self.recall is not None and Decimal(self.recall) > 1:
+            raise ValueError("recall must be between 0 and 1")
         return self
 
 

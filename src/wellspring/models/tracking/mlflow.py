@@ -150,7 +150,7 @@ class MlflowRegistry:
         An alias that was moved by hand is moved back. live None: no release is live.
         """
         changed: list[str] = []
-        with self._open_client("project what is live") as client:
+        with self._open_client("update the live version") as client:
             if not self._has_model(client, model):
                 if live is None:
                     return ()
@@ -179,7 +179,7 @@ class MlflowRegistry:
     def stage_version(self, model: str, run: str) -> None:
         """Point the alias `staging` at a run's version, which is proposed and not live."""
         with self._open_client(
-            "project what is proposed", not_found_message=f"MLflow has no version of run {run}"
+            "update the proposed version", not_found_message=f"MLflow has no version of run {run}"
         ) as client:
             version = self._find_version(client, model, run)
             if version is None:
@@ -218,12 +218,12 @@ class MlflowRegistry:
             # Only the error code: MLflow's message may contain an address with a password.
             raise Unavailable(
                 f"MLflow did not {operation} ({_error_code(exc)})",
-                fix="see `wellspring status`; `wellspring up` starts it",
+                fix="see `wellspring status`; `wellspring restart mlflow` starts it again",
             ) from None
         except (requests.RequestException, OSError) as exc:
             raise Unavailable(
                 f"MLflow did not {operation} ({type(exc).__name__})",
-                fix="see `wellspring status`; `wellspring up` starts it",
+                fix="see `wellspring status`; `wellspring restart mlflow` starts it again",
             ) from None
 
 

@@ -8,9 +8,8 @@ from typing import NamedTuple
 from wellspring.errors import Refused
 from wellspring.models.datasets.training_set import TrainingSet
 from wellspring.models.estimators.port import FitSettings, FittedModel, Hyperparameters, LabeledRows
-from wellspring.models.estimators.registry import find_estimator
 from wellspring.models.evaluation.evaluate import feature_columns
-from wellspring.models.spec.artifact import SPEC_FILE, FeatureInput, InferenceSpec
+from wellspring.models.spec.inference_spec import SPEC_FILE, FeatureInput, InferenceSpec
 from wellspring.models.tasks.port import Decoder
 
 TrainingProgress = Callable[[str, int, int], None]
@@ -19,9 +18,13 @@ VALIDATION_SHARE = 0.2
 
 
 class TrainedModel(NamedTuple):
-    """A trained model and the settings that tuning chose. curves: validation loss per iteration, by name."""
+    """A trained model and the settings that tuning chose. curves: validation loss per iteration, by name.
+
+    file_name: of the estimator's file.
+    """
 
     spec: InferenceSpec
+    file_name: str
     model: FittedModel
     decoder: Decoder
     settings: FitSettings
@@ -29,8 +32,7 @@ class TrainedModel(NamedTuple):
 
     def encode_files(self) -> dict[str, bytes]:
         """Encode the two files of the artifact, by name."""
-        file_name = find_estimator(self.spec.estimator).file_name
-        return {file_name: self.model.dump(), SPEC_FILE: self.spec.encode()}
+        return {self.file_name: self.model.dump(), SPEC_FILE: self.spec.encode()}
 
 
 def fit_model(
@@ -80,4 +82,4 @@ def fit_model(
         rounds=tuned.settings.rounds,
     )
     model = estimator.fit(rows, columns, objective, tuned.settings)
-    return TrainedModel(spec, model, decoder, tuned.settings, tuned.curves)
+    return TrainedModel(spec, estimator.file_name, model, decoder, tuned.settings, tuned.curves)

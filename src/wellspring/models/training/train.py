@@ -15,6 +15,7 @@ from wellspring.lake import editions
 from wellspring.models.datasets.training_set import TrainingSource, build_training_set
 from wellspring.models.evaluation import card, evaluate, gate
 from wellspring.models.metrics import plots
+from wellspring.models.releases import candidates
 from wellspring.models.spec import artifact, definition
 from wellspring.models.spec.definition import ModelDefinition
 from wellspring.models.tracking.mlflow import RunRecord
@@ -255,7 +256,7 @@ def reproduce_run(
 
 def assign_candidate_id(candidate: Candidate) -> Candidate:
     """Set a candidate's id to the start of the hash of its bytes."""
-    return candidate.model_copy(update={"id": artifact.candidate_digest(candidate)[:12]})
+    return candidate.model_copy(update={"id": candidates.candidate_digest(candidate)[:12]})
 
 
 def compute_environment_digest() -> Digest:
@@ -282,7 +283,7 @@ def _record_gate(candidate: Candidate, champion: str, *, step: Recorder, paths: 
         "gate",
         candidate.subject,
         inputs=[Ref(name=f"run:{candidate.run}"), Ref(name=f"artifact:{candidate.model}", digest=candidate.artifact)],
-        outputs=[Ref(name=candidate.subject, digest=artifact.candidate_digest(candidate))],
+        outputs=[Ref(name=candidate.subject, digest=candidates.candidate_digest(candidate))],
         facts={
             "model": candidate.model,
             "live": champion,
@@ -293,7 +294,7 @@ def _record_gate(candidate: Candidate, champion: str, *, step: Recorder, paths: 
             },
         },
     ):
-        artifact.save_candidate(candidate, paths=paths)
+        candidates.save_candidate(candidate, paths=paths)
         step.crash_point("models.train:candidate-saved")
         if not verdict.passed:
             raise _build_gate_refusal(verdict)
@@ -353,7 +354,7 @@ def _log_run(
         },
         files={
             **{f"model/{name}": content for name, content in trained_model.encode_files().items()},
-            "evaluation.json": canonical.dumps_canonical(json.loads(artifact.encode_candidate(candidate))["scores"]),
+            "evaluation.json": canonical.dumps_canonical(json.loads(candidates.encode_candidate(candidate))["scores"]),
             "card.md": card.write_model_card(model, candidate, trained_model.spec, importance=gains).encode(),
             **{f"plots/{name}.svg": plot.encode() for name, plot in _draw_plots(model, trained_model, evaluation)},
             **({"plots/importance.svg": plots.plot_importance(names, gains).encode()} if gains is not None else {}),

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, cast
 
 from pydantic import JsonValue
 
-from wellspring.errors import ERRORS_BY_SLUG, Refused, Unavailable, WellspringError
+from wellspring import errors
+from wellspring.errors import Refused, Unavailable, WellspringError
 from wellspring.records.ingestion import AdmissionCounts, AdmissionResult, Drop
-from wellspring.records.verdict import Verdict
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -113,24 +113,8 @@ def _malformed_frame(message: str) -> Refused:
 
 
 def encode_error(error: WellspringError) -> FrameMessage:
-    """Encode an error as a frame."""
-    verdict = error.verdict if isinstance(error, Refused) else None
-    return {
-        "kind": "error",
-        "slug": error.slug,
-        "what": error.what,
-        "fix": error.fix,
-        "verdict": None if verdict is None else verdict.model_dump(mode="json"),
-    }
-
-
-def decode_error(message: FrameMessage) -> WellspringError:
-    """Decode an error from its frame: the same class, texts and verdict."""
-    kind = ERRORS_BY_SLUG.get(str(message.get("slug")), WellspringError)
-    what, fix, verdict = str(message.get("what", "")), str(message.get("fix", "")), message.get("verdict")
-    if kind is Refused and verdict is not None:
-        return Refused(what, fix=fix, verdict=Verdict.model_validate(verdict))
-    return kind(what, fix=fix)
+    """Encode an error as a frame, which `errors.decode_error` decodes."""
+    return {"kind": "error", **errors.encode_error(error)}
 
 
 def encode_admission(admission: AdmissionResult) -> tuple[JsonValue, memoryview | bytes]:

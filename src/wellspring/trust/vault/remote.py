@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
 from pydantic import JsonValue
 
-from wellspring.errors import Refused, Unavailable
+from wellspring.errors import Refused, Unavailable, decode_error
 from wellspring.records.ingestion import AdmissionResult, QuarantinedRow, SourceFile
+from wellspring.runtime.unix_socket import connect_unix_socket
 from wellspring.trust.vault import protocol
 from wellspring.trust.vault.port import ProgressCallback
 
@@ -80,16 +80,16 @@ class EnclaveClient:
     def _call(
         self, request: protocol.FrameMessage, progress: ProgressCallback | None = None
     ) -> tuple[JsonValue, bytearray]:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(_CONNECT_TIMEOUT)
+        try:
+            connection = connect_unix_socket(self._path, _CONNECT_TIMEOUT)
+        except PermissionError:
+            raise Refused(f"this user may not use the enclave's socket {self._path.name}", fix=_ASK_OWNER_FIX) from None
+        except OSError:
+            raise Unavailable("the enclave does not respond", fix="run `wellspring up`") from None
+        with connection:
+            connection.settimeout(self._idle_timeout)
             try:
-                connection.connect(str(self._path))
-                connection.settimeout(self._idle_timeout)
                 protocol.send_frame(connection, request)
-            except PermissionError:
-                raise Refused(
-                    f"this user may not use the enclave's socket {self._path.name}", fix=_ASK_OWNER_FIX
-                ) from None
             except (BrokenPipeError, ConnectionResetError):
                 # The enclave refused the caller: its error frame has the reason.
                 pass
@@ -103,7 +103,7 @@ class EnclaveClient:
                         fix="see `wellspring status` and the enclave's log, then try again",
                     )
                 if message["kind"] == "error":
-                    raise protocol.decode_error(message)
+                    raise decode_error(message)
                 if message["kind"] == "done":
                     return message["value"], protocol.receive_payload(connection, cast(int, message["arrow_bytes"]))
                 if progress is not None:

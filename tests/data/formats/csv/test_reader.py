@@ -187,5 +187,11 @@ def test_another_delimiter_may_be_declared(mark: str):
 
 
 def test_rows_of_a_rejected_file_are_counted():
-    assert csv.count_csv_rows(b'\xef\xbb\xbfid,note\n1,"a\nb"\n\n2\n') == 2
-    assert csv.count_csv_rows(b"\xff") == 0
+    assert csv.count_csv_rows(b'\xef\xbb\xbfid,note\n1,"a\nb"\n\n2\n', contract()) == 2
+    assert csv.count_csv_rows(b"\xff", contract()) == 0
+
+
+def test_the_rows_of_a_rejected_file_are_counted_by_its_delimiter():
+    # To commas, the quotes stand within a field, and each line end ends a row.
+    content = b'id;note\n1;"a\nb"\n2;"c\n\nd"\n'
+    assert csv.count_csv_rows(content, contract(format_settings={"delimiter": ";"})) == 2

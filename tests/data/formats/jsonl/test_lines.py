@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -122,3 +123,16 @@ def test_what_the_standard_library_writes_is_read_back(value: dict[str, Any], as
 def test_any_line_is_an_object_or_a_fault(line: bytes):
     code, parsed = parse_or_fault(line)
     assert code in lines.LINE_FAULTS if code is not None else isinstance(parsed, dict)
+
+
+@pytest.mark.parametrize("unclosed", ['\\"', 'x\\"', "\\\\\\"])
+def test_the_depth_of_a_line_is_measured_in_linear_time(unclosed: str):
+    line = ('{"a": ' + "[" * 40 + '"' + unclosed * ((1 << 20) // len(unclosed))).encode()
+    start = time.process_time()
+    assert fault(line) == "nested_too_deep"
+    # A search that begins again at each quote takes minutes.
+    assert time.process_time() - start < 1
+
+
+def test_brackets_in_a_string_that_is_not_closed_are_text():
+    assert fault(b'{"a": "' + b"[" * 100) == "not_json"

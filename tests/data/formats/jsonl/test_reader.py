@@ -175,6 +175,6 @@ def test_a_refusal_never_quotes_the_file():
 
 
 def test_rows_of_a_rejected_file_are_counted():
-    assert count_jsonl_rows(b'\xef\xbb\xbf{"a": 1}\n\n{"a": 2}\n') == 2
-    assert count_jsonl_rows(b"%PDF-1.7\n%\xe2\n") == 0
-    assert count_jsonl_rows(b"") == 0
+    assert count_jsonl_rows(b'\xef\xbb\xbf{"a": 1}\n\n{"a": 2}\n', TWO) == 2
+    assert count_jsonl_rows(b"%PDF-1.7\n%\xe2\n", TWO) == 0
+    assert count_jsonl_rows(b"", TWO) == 0

@@ -40,7 +40,7 @@ def read_csv(content: bytes, contract: DataContract, *, subject: str | None = No
     cannot be read safely; `parsed.py` and docs/bad-input.md list the reason codes.
     """
     verdict_subject = subject or default_subject(contract)
-    delimiter = contract.format_settings.get("delimiter", ",")
+    delimiter = _delimiter(contract)
     text, findings = _check_text(content, verdict_subject)
     header = _read_header(text, contract, delimiter, verdict_subject)
     names = check_header(header, contract, verdict_subject)
@@ -69,13 +69,18 @@ def read_csv(content: bytes, contract: DataContract, *, subject: str | None = No
     return _merge_ragged(table.rename_columns(names), ragged_rows, embedded, received, findings, delimiter)
 
 
-def count_csv_rows(content: bytes) -> int:
+def count_csv_rows(content: bytes, contract: DataContract) -> int:
     """Count the rows of a file that was rejected whole. Returns 0 if they cannot be counted."""
     try:
         text = io.StringIO(content.decode("utf-8-sig"), newline="")
-        return max(0, sum(1 for row in csv.reader(text, strict=True) if row) - 1)
+        reader = csv.reader(text, delimiter=_delimiter(contract), strict=True)
+        return max(0, sum(1 for row in reader if row) - 1)
     except (UnicodeDecodeError, csv.Error):
         return 0
+
+
+def _delimiter(contract: DataContract) -> str:
+    return contract.format_settings.get("delimiter", ",")
 
 
 def _check_text(content: bytes, subject: str) -> tuple[bytes, tuple[Reason, ...]]:

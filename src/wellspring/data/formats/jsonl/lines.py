@@ -25,7 +25,8 @@ LINE_FAULTS = {
     "nul_character": "the line has a NUL character",
 }
 """The faults of a line, each with its message."""
-_STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"')
+_STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"?')
+"""Also a string that is not closed: otherwise the search would begin again at each quote."""
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 

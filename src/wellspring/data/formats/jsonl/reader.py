@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from wellspring.data.formats.encoding import check_encoding
 from wellspring.data.formats.jsonl.lines import (
@@ -23,9 +23,6 @@ from wellspring.data.formats.jsonl.lines import (
 from wellspring.data.formats.parsed import ParsedFile, check_header, default_subject, file_refused
 from wellspring.records.contracts import DataContract
 from wellspring.records.verdict import Reason
-
-if TYPE_CHECKING:
-    pass
 
 MAX_UNDECLARED = 1000
 """Maximum number of different undeclared keys of a file; more are values that were written as keys."""
@@ -62,7 +59,7 @@ def read_jsonl(content: bytes, contract: DataContract, *, subject: str | None = 
     return rows.build_file(names[len(names) - len(rows.undeclared) :], findings)
 
 
-def count_jsonl_rows(content: bytes) -> int:
+def count_jsonl_rows(content: bytes, _contract: DataContract) -> int:
     """Count the lines of a file that was rejected whole. Returns 0 if they are not lines of JSON objects."""
     lines = iterate_lines(content.removeprefix(b"\xef\xbb\xbf"))
     first = next(lines, b"")

@@ -29,6 +29,15 @@ class ObjectChanged(Exception):
     """An object is no longer the one that was listed."""
 
 
+class ObjectUnreadable(Exception):
+    """The source refuses one object; others may be readable. what, fix: of the error for a user."""
+
+    def __init__(self, what: str, fix: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.fix = fix
+
+
 def check_region(source: str, settings: S3Settings, headers: Mapping[str, str]) -> None:
     """Raise Refused if a response comes from a bucket in another region than the settings name."""
     region = headers.get(REGION_HEADER, settings.region)
@@ -45,7 +54,10 @@ def missing_bucket(source: str, settings: S3Settings) -> NotFound:
 
 @contextmanager
 def map_errors(source: str, settings: S3Settings) -> Generator[None]:
-    """Convert the errors of requests. Raises ObjectMissing and ObjectChanged, which only the caller can complete."""
+    """Convert the errors of requests.
+
+    Raises ObjectMissing, ObjectChanged and ObjectUnreadable, which only the caller can complete: it knows the object.
+    """
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
@@ -74,7 +86,7 @@ def _convert_response(source: str, settings: S3Settings, response: Mapping[str, 
     return _convert_refusal(source, settings, code)
 
 
-def _convert_refusal(source: str, settings: S3Settings, code: str) -> WellspringError:
+def _convert_refusal(source: str, settings: S3Settings, code: str) -> Exception:
     login = f"store new ones with `wellspring source login {source}`"
     if settings.credentials == "instance_role":
         login = "check the role of this machine"
@@ -87,21 +99,25 @@ def _convert_refusal(source: str, settings: S3Settings, code: str) -> Wellspring
     if code == "RequestTimeTooSkewed":
         return Refused(f"source {source!r} rejected the request: this clock is wrong", fix="synchronize the clock")
     if code == "InvalidObjectState":
-        return Refused(f"an object of source {source!r} is archived", fix="ask the vendor to restore it")
+        return ObjectUnreadable(f"an object of source {source!r} is archived", "ask the vendor to restore it")
     if code.startswith("KMS."):
-        return Refused(
+        return ObjectUnreadable(
             f"the key of an object of source {source!r} cannot be used ({code})",
-            fix="ask the vendor to enable the key and to allow kms:Decrypt",
+            "ask the vendor to enable the key and to allow kms:Decrypt",
         )
     if code in _DENIED:
-        return Refused(
+        return ObjectUnreadable(
             f"source {source!r} does not allow these credentials to read {settings.place}",
-            fix=f"allow s3:ListBucket on {settings.bucket}, s3:GetObject on {settings.key_prefix}*, and kms:Decrypt on "
+            f"allow s3:ListBucket on {settings.bucket}, s3:GetObject on {settings.key_prefix}*, and kms:Decrypt on "
             f"the key of encrypted objects; or {login}",
         )
     if code in {"400", "BadRequest"}:
         # A response to HEAD has no body, so the code is all that S3 says.
-        return Refused(f"source {source!r} rejected the request; its credentials may have expired", fix=login)
+        return ObjectUnreadable(
+            f"source {source!r} rejected the request; its credentials may have expired, or the key of the object "
+            "cannot be used",
+            login,
+        )
     return Refused(f"source {source!r} refused a request ({code})", fix="look the code up in the vendor's S3 API")
 
 

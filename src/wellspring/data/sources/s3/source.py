@@ -1,9 +1,8 @@
-"""Objects of a bucket. The version that was listed is read; an object that is replaced during the read is refused."""
+"""Objects of a bucket. An object is read in the version it had when opened; one replaced during the read is refused."""
 
 from __future__ import annotations
 
 import email.utils
-import re
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -15,20 +14,23 @@ from wellspring.data.sources.port import (
     RemoteFile,
     SourceContext,
     check_size,
+    compile_glob,
     file_not_found,
     file_still_writing,
+    file_unreadable,
     is_ignored,
-    is_unsafe,
 )
 from wellspring.data.sources.s3.connection import METADATA_URL, create_client
 from wellspring.data.sources.s3.failures import (
     ObjectChanged,
     ObjectMissing,
+    ObjectUnreadable,
     check_region,
     map_errors,
     missing_bucket,
 )
 from wellspring.data.sources.s3.settings import S3Settings
+from wellspring.errors import Refused
 
 _UNVERSIONED = "null"
 
@@ -105,7 +107,7 @@ class S3Source:
         return _ObjectVersion(file, str(response["ETag"]), "" if version == _UNVERSIONED else version)
 
     def _key(self, name: str) -> str:
-        if is_unsafe(name) or not self._is_delivered(name):
+        if not self._is_delivered(name):
             raise file_not_found(self.name, name)
         return self._settings.key_prefix + name
 
@@ -140,6 +142,10 @@ class S3Source:
             raise error from None
         except ObjectChanged:
             raise file_still_writing(self.name, name) from None
+        except ObjectUnreadable as refusal:
+            if not name:
+                raise Refused(refusal.what, fix=refusal.fix) from None
+            raise file_unreadable(self.name, name, refusal.what, fix=refusal.fix) from None
 
 
 class S3Stream:
@@ -156,20 +162,12 @@ class S3Stream:
         with self._source._map_object_errors(self.file.name):
             block = bytes(self._body.read(size))
         self._offset += len(block)
-        if block:
+        if block and self._offset <= self.file.size:
             return block
         current = self._source._head(self.file.name)
         if self._offset != self.file.size or (current.etag, current.version) != self._version[1:]:
             raise file_still_writing(self._source.name, self.file.name)
         return b""
-
-
-def compile_glob(glob: str) -> re.Pattern[str]:
-    """Compile a glob for keys: `*` and `?` do not match a slash, `**` matches any text, `**/` also none."""
-    tokens = re.findall(r"\*\*/|\*\*|\*|\?|[^*?]+", glob)
-    patterns = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    parts = [patterns[token] if token in patterns else re.escape(token) for token in tokens]
-    return re.compile("".join(parts), re.DOTALL)
 
 
 def _modified_at(attributes: Mapping[str, Any]) -> datetime:
