@@ -82,14 +82,14 @@ class PluginRegistry(Generic[Implementation]):
 
 def find_class(registry: PluginRegistry[type], name: str, attributes: Sequence[str]) -> type:
     """Load a class that has these attributes, and its registered name as `name`. Raises ProjectError, as `load`."""
-    found = registry.load(name)
-    missing = [attribute for attribute in attributes if not hasattr(found, attribute)]
-    if missing or vars(found).get("name") != name:
+    loaded = registry.load(name)
+    missing = [attribute for attribute in attributes if not hasattr(loaded, attribute)]
+    if missing or vars(loaded).get("name") != name:
         problem = f"lacks {', '.join(missing)}" if missing else "has another name than its entry point"
         raise ProjectError(
             f"the class of the {registry.noun} {name!r} {problem}", fix="correct its package, as in docs/extending.md"
         )
-    return found
+    return loaded
 
 
 @contextmanager

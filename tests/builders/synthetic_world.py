@@ -19,11 +19,11 @@ from wellspring.lake import editions
 from wellspring.models.datasets.training_set import TrainingSource
 from wellspring.models.estimators.lightgbm import LightGBM
 from wellspring.models.estimators.search import HyperparameterSearch
+from wellspring.models.releases.candidates import assign_candidate_id
 from wellspring.models.spec.baselines import Baseline
 from wellspring.models.spec.definition import Label, ModelDefinition, Subgroup, TimeSplit
 from wellspring.models.tasks.binary import Binary, BinaryCriteria
 from wellspring.models.tasks.threshold import Threshold
-from wellspring.models.training import train
 from wellspring.query.duckdb.engine import DuckDbEngine
 from wellspring.records.features import FeatureSpec, FeatureViews, FeatureViewSpec
 from wellspring.records.lake import Edition, TableSnapshot
@@ -291,4 +291,4 @@ def candidate(**changes: Any) -> Candidate:
         "contracts": (Ref(name="contract:medical_claim@1.0.0", digest="1" * 64),), "scores": scores(),
         "verdict": Verdict(subject=f"run:{'f' * 32}", outcome="pass"),
     }  # fmt: skip
-    return train.assign_candidate_id(Candidate(**{**fields, **changes}))
+    return assign_candidate_id(Candidate(**{**fields, **changes}))

@@ -172,10 +172,10 @@ BREAKS: dict[str, tuple[Change, str]] = {
         changed("approve", service="api"), f"'{RELEASED}' has no approval by a second user",
     ),
     "another decision": (
-        facts("predict", decision="pays"), f"its decision does not follow from its score and '{RELEASED}'",
+        facts("predict", decision="pays"), f"its decision does not follow from its numbers and '{RELEASED}'",
     ),
     "score that decides otherwise": (
-        facts("predict", score=(0.25).hex()), f"its decision does not follow from its score and '{RELEASED}'",
+        facts("predict", score=(0.25).hex()), f"its decision does not follow from its numbers and '{RELEASED}'",
     ),
     "no score": (facts("predict", score=None), "its decision does not follow from"),
     "release of another model": (facts("predict", model="other"), "is a release of 'denials', not of 'other'"),
@@ -292,7 +292,7 @@ def test_additional_facts_are_ignored():
 )
 def test_an_answer_of_a_release_that_cannot_decide_is_named(odd: dict[str, JsonValue]):
     second = {**RELEASE, "decision_rule": {**prediction_story.RULE, **odd}}
-    what = f"its decision does not follow from its score and '{release(second).name}'"
+    what = f"its decision does not follow from its numbers and '{release(second).name}'"
     assert output(prediction_story.steps(second), SUBJECT, second) == [what]
 
 

@@ -89,13 +89,21 @@ def test_the_interval_follows_from_score_and_release():
 
 
 def test_the_probabilities_agree_with_score_and_decision():
-    facts = probabilities(("b", 0.5), ("a", 0.4))
+    facts = probabilities(("b", 0.5), ("a", 0.4), ("c", 0.1))
     assert find_output_fault(classes(), facts) is None
     for odd, message in (
-        (probabilities(("b", 0.4), ("a", 0.5)), "its classes are not listed once each, the most likely first"),
-        (probabilities(("b", 0.4), ("b", 0.4)), "its classes are not listed once each, the most likely first"),
-        (probabilities(("b", 0.9), ("a", 0.4)), "its probabilities are not shares of one"),
-        (probabilities(("b", 0.5), ("x", 0.4)), "it names a class that its release does not have"),
+        (
+            probabilities(("b", 0.4), ("a", 0.5), ("c", 0.1)),
+            "its classes are not listed once each, the most likely first",
+        ),
+        (
+            probabilities(("b", 0.4), ("b", 0.4), ("c", 0.1)),
+            "its classes are not listed once each, the most likely first",
+        ),
+        (probabilities(("b", 0.9), ("a", 0.4), ("c", 0.1)), "its probabilities are not shares of one"),
+        (probabilities(("b", 0.5), ("a", 0.3), ("c", 0.1)), "its probabilities are not shares of one"),
+        (probabilities(("b", 0.5), ("x", 0.4), ("c", 0.1)), "it names a class that its release does not have"),
+        (probabilities(("b", 0.5), ("a", 0.4)), "it does not list all of its most likely classes"),
         ({**facts, "score": (0.4).hex()}, "its score is not the probability of its decision"),
         ({**facts, "probabilities": None}, "its numbers are malformed"),
     ):

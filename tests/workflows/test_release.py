@@ -251,5 +251,5 @@ def test_answers_are_given_again_with_what_they_were_given_with(
     result: Any = release_module.replay_predictions(requests, project.models(), ["prediction:1"])
     assert result == ["prediction:1"]
     assert observed["views_by_digest"](project.world.views.digest) == project.world.views
-    assert observed["load_scorer"](built).artifact_digest == built.artifact
+    assert observed["load_scorer"](built).spec.model == built.model
     assert (observed["lake"], observed["engine"]) == (project.lake, "engine")

@@ -229,10 +229,10 @@ class Enclave:
         try:
             yield
         except Exception as exc:
-            if exc is stream.failure:
-                raise
-            with self._dependencies.step("land", file_subject(source, name)):
-                raise
+            if exc is not stream.failure:
+                with self._dependencies.step("land", file_subject(source, name)):
+                    raise
+            raise
 
     def _check_unchanged(self, stored_drop: StoredDrop, file_source: FileSource) -> None:
         """Check that the file of a drop still has the same content. Raises CorruptedError after recording a finding."""

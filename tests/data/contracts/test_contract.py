@@ -120,7 +120,7 @@ def test_omitted_service_levels_have_defaults(tmp_path: Path):
         (("version: 1.0.0", "version: 1.0"), 5, "string"),
         (("role: owner", "role: steward"), 7, "role: owner"),
         (("value: csv", "value: parket"), 12, "unknown format 'parket'; did you mean 'parquet'?"),
-        (('value: "medical_claim_*.csv"', "value: a/b.csv"), 9, "remove the slash"),
+        (('value: "medical_claim_*.csv"', "value: /a/b.csv"), 9, "remove the slash"),
         (("property: retention", "property: uptime"), 14, "retention, frequency and latency"),
         (("value: 7, unit: d", "value: 7, unit: y"), 14, "unit h or d"),
         (("value: 7, unit: d", "value: 0, unit: d"), 14, "above 0"),

@@ -52,10 +52,11 @@ def test_an_estimator_that_cannot_be_imported_does_not_hinder_the_others(install
 
 @pytest.mark.parametrize("file_name", ["model.json", "model.pkl", "model.joblib", "../model.lgb", "weights.bin"])
 def test_an_estimator_with_an_unsafe_file_name_is_refused(installed: Path, file_name: str):
+    module = f"unsafe_plugin_{abs(hash(file_name))}"
     source = (
         "from wellspring.models.estimators.lightgbm import LightGBM\n"
         f"class Fresh(LightGBM):\n    name = 'fresh'\n    file_name = {file_name!r}\n"
     )
-    write_package(installed, "mine", {GROUP: {"fresh": "plugin_of_mine:Fresh"}}, modules={"plugin_of_mine": source})
+    write_package(installed, "mine", {GROUP: {"fresh": f"{module}:Fresh"}}, modules={module: source})
     with pytest.raises(ProjectError, match="the file name of the estimator 'fresh'"):
         find_estimator("fresh")

@@ -77,7 +77,7 @@ def test_each_criterion_refuses_with_its_code(report: EvaluationReport, code: st
 def test_a_leak_is_named_in_a_plain_sentence():
     verdict = check(scores(leaks=("provider_history.denial_rate_next",)))
     assert verdict.reasons[0].message.startswith(
-        "denials was not released: provider_history.denial_rate_next knew the future"
+        "denials was not released: provider_history.denial_rate_next uses values from after the prediction time"
     )
     verdict = check(suspected_leaks={"claim.paid_amount": "AUC 0.990 alone"})
     assert (verdict.outcome, verdict.reasons[0].code, verdict.reasons[0].column) == (
@@ -111,7 +111,9 @@ def test_a_leak_of_join_columns_or_the_label_table_refuses(leak: str):
     verdict = gate.check_leakage(model(features=("provider_history:*",)), views(), [leak], AUDITED)
     assert verdict.outcome == "fail"
     assert [(reason.code, reason.column) for reason in verdict.reasons] == [("leak", leak)]
-    assert verdict.reasons[0].message.startswith(f"denials was not released: {leak} knew the future")
+    assert verdict.reasons[0].message.startswith(
+        f"denials was not released: {leak} uses values from after the prediction time"
+    )
 
 
 def test_a_leak_of_baseline_or_subgroup_features_refuses():

@@ -26,7 +26,7 @@ from wellspring.models.releases.promotion import (
     sync_registry,
 )
 from wellspring.models.spec import artifact
-from wellspring.records.decisions import ThresholdRule
+from wellspring.records.decisions import DecisionRule, MostLikelyRule, ThresholdRule
 from wellspring.trust.identity.port import Principal
 from wellspring.trust.policy import PolicySet
 
@@ -40,7 +40,7 @@ def rule(**changes: Any) -> ThresholdRule:
     return ThresholdRule(**{"labels": ("pays", "denies"), "threshold": "0.40", **changes})
 
 
-def with_rule(read: artifact.ModelArtifact, decision_rule: ThresholdRule) -> artifact.ModelArtifact:
+def with_rule(read: artifact.ModelArtifact, decision_rule: DecisionRule) -> artifact.ModelArtifact:
     return read._replace(spec=read.spec.model_copy(update={"decision_rule": decision_rule}))
 
 
@@ -58,10 +58,11 @@ def test_a_release_is_the_digest_of_all_its_parts(project: Released):
         build_release(expected, with_rule(read, rule(labels=("a", "b"))), ANYTHING.digest),
     ]
     assert len({item.id for item in [release, *rest]}) == 4
-    for error in ("1.5", "0", "nan", "half"):
-        broken = ThresholdRule.model_construct(labels=("pays", "denies"), threshold=error)
-        with pytest.raises(CorruptedError, match="is not one of the task binary"):
-            build_release(expected, with_rule(read, broken), ANYTHING.digest)
+    for error in ("1.5", "0", "1", "nan", "half"):
+        with pytest.raises(ValueError, match="threshold"):
+            rule(threshold=error)
+    with pytest.raises(CorruptedError, match="is not one of the task binary"):
+        build_release(expected, with_rule(read, MostLikelyRule(labels=("pays", "denies"))), ANYTHING.digest)
     with pytest.raises(Refused, match="evaluated with another artifact"):
         build_release(expected.model_copy(update={"artifact": "0" * 64}), read, ANYTHING.digest)
 

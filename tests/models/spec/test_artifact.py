@@ -1,17 +1,12 @@
 import hashlib
-import json
-import math
 from pathlib import Path
 
 import pytest
 
 from tests.builders.model_files import SPEC, Signer
-from tests.builders.synthetic_world import candidate
 from wellspring.errors import CorruptedError, NotFound, Refused
 from wellspring.models.estimators.lightgbm import LightGBM
-from wellspring.models.releases import candidates
 from wellspring.models.spec import artifact, inference_spec
-from wellspring.records.decisions import MostLikelyRule, ThresholdRule
 from wellspring.stores.objects.disk import DiskBlobStore, DiskContentStore
 from wellspring_verify import notes
 
@@ -152,62 +147,6 @@ def test_a_manifest_names_both_files_once_in_order(model_store: ModelStoreFixtur
     digest = model_store.forge("".join(f"{'0' * 64} {name}\n" for name in lines.split()).encode(), Signer())
     with pytest.raises(Refused):
         model_store.read(digest)
-
-
-@pytest.mark.parametrize(
-    "content", [b"{}", b'{"format": 1}', b"[1]", SPEC.encode().replace(b'"format":1', b'"format":2')]
-)
-def test_a_spec_is_accepted_only_as_encode_writes_it(content: bytes):
-    with pytest.raises(CorruptedError):
-        inference_spec.decode_spec(content)
-
-
-def test_a_vector_is_in_the_models_order_and_what_is_unknown_is_nan():
-    vector = SPEC.feature_vector({"claim": {"kind": "b", "amount": 3}, "history": {"known": True}})
-    assert vector == [3.0, 1.0, 1.0]
-    assert [math.isnan(item) for item in SPEC.feature_vector({"claim": {"kind": "new", "amount": None}})] == [True] * 3
-
-
-def test_a_decoder_needs_a_calibration_and_a_rule_of_its_task():
-    assert SPEC.load_decoder().decision_rule == SPEC.decision_rule
-    for changes in (
-        {"calibration": {"kind": "platt"}}, {"decision_rule": MostLikelyRule(labels=("pays", "denies"))},
-        {"decision_rule": ThresholdRule(labels=("pays", "denies"), threshold="1")},
-    ):  # fmt: skip
-        with pytest.raises(CorruptedError, match="is not one of the task binary"):
-            SPEC.model_copy(update=changes).load_decoder()
-
-
-def test_a_candidate_is_kept_under_its_own_hash(model_store: ModelStoreFixture):
-    built = candidate()
-    assert built.id == candidates.candidate_digest(built)[:12]
-    candidates.save_candidate(built, paths=model_store.paths)
-    assert candidates.read_candidate(built.id, paths=model_store.paths) == built
-    assert candidates.list_candidates(model_store.paths) == (built.id,)
-    stored = json.loads((model_store.folder / "candidates" / f"{built.id}.json").read_bytes())
-    assert stored["scores"]["metrics"]["auc"]["value"] == "0.7"
-
-
-def test_a_changed_candidate_is_refused(model_store: ModelStoreFixture):
-    built = candidate()
-    candidates.save_candidate(built, paths=model_store.paths)
-    path = model_store.folder / "candidates" / f"{built.id}.json"
-    path.write_bytes(path.read_bytes().replace(b'"pass"', b'"fail"'))
-    with pytest.raises(CorruptedError):
-        candidates.read_candidate(built.id, paths=model_store.paths)
-    for unknown in ("0" * 12, "../x"):
-        with pytest.raises(NotFound):
-            candidates.read_candidate(unknown, paths=model_store.paths)
-
-
-@pytest.mark.parametrize("content", [b"[]", b'{"model":"denials"}', b'{ "a": 1 }', b"\xff"])
-def test_a_file_that_is_not_a_candidate_is_corrupt_even_if_its_name_matches(
-    model_store: ModelStoreFixture, content: bytes
-):
-    name = hashlib.sha256(content).hexdigest()[:12]
-    model_store.paths.write_once(f"candidates/{name}.json", content)
-    with pytest.raises(CorruptedError, match="is not a candidate"):
-        candidates.read_candidate(name, paths=model_store.paths)
 
 
 def test_a_signed_model_file_that_is_not_text_is_corrupt(model_store: ModelStoreFixture):

@@ -21,7 +21,7 @@ def test_the_decision_is_the_second_label_from_the_threshold_on():
 
 
 def test_two_equal_labels_are_refused():
-    with pytest.raises(ValueError, match="labels must differ"):
+    with pytest.raises(ValueError, match="labels must be different"):
         Binary(labels=("yes", "yes"), threshold=Threshold(fixed="0.50"))
 
 

@@ -3,6 +3,7 @@ import pyarrow as pa
 import pytest
 
 from wellspring.models.tasks.regression import Regression
+from wellspring.records.decisions import ValueRule
 
 TASK = Regression()
 
@@ -36,7 +37,7 @@ def test_without_a_threshold_nothing_is_decided():
         {"half_width": "inf"}, {"half_width": "x"}, {"half_width": (-1.0).hex()}, {"threshold": "1"},
     ):  # fmt: skip
         with pytest.raises(ValueError):
-            Regression.load_decoder(decoder.encode_calibration(), rule.model_copy(update=broken))
+            ValueRule.model_validate({**rule.model_dump(), **broken})
 
 
 @pytest.mark.parametrize("fields", [{"threshold": "3"}, {"labels": ("a", "b")}, {"coverage": "1"}, {"coverage": "0"}])

@@ -22,6 +22,11 @@ def candidate_digest(candidate: Candidate) -> Digest:
     return hashlib.sha256(encode_candidate(candidate)).hexdigest()
 
 
+def assign_candidate_id(candidate: Candidate) -> Candidate:
+    """Set a candidate's id to the start of the hash of its bytes."""
+    return candidate.model_copy(update={"id": candidate_digest(candidate)[:12]})
+
+
 def save_candidate(candidate: Candidate, *, paths: NamedBlobStore) -> None:
     """Store a candidate at `candidates/ID.json`; idempotent."""
     RecordStore(paths, _CANDIDATE_KIND).save(candidate)

@@ -179,7 +179,7 @@ def train_candidate(
                 champion=champion.id if champion is not None else None,
                 comparison=comparison,
             )
-            candidate = assign_candidate_id(
+            candidate = candidates.assign_candidate_id(
                 Candidate(
                     id="", tenant=edition.tenant, known_since=clock.now(), model=model.name, run=run,
                     task=model.task.name, estimator=model.estimator.name,
@@ -252,11 +252,6 @@ def reproduce_run(
             )
         act.add_facts(files=len(reproduced_files))
     return reproduced_files
-
-
-def assign_candidate_id(candidate: Candidate) -> Candidate:
-    """Set a candidate's id to the start of the hash of its bytes."""
-    return candidate.model_copy(update={"id": candidates.candidate_digest(candidate)[:12]})
 
 
 def compute_environment_digest() -> Digest:

@@ -105,6 +105,21 @@ def test_a_head_request_without_a_body_is_understood(
         s3.source().stat("a.csv")
 
 
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [("403 Forbidden", "InvalidObjectState"), ("400 Bad", "KMS.DisabledException"), ("403 Forbidden", "AccessDenied")],
+)
+def test_one_object_that_cannot_be_read_is_inconclusive_so_that_the_others_continue(
+    s3: S3Server, status: str, code: str
+):
+    s3.fault = lambda method, path: Fault(status, code) if method == "GET" and path.endswith("a.csv") else None
+    with pytest.raises(Refused) as refused, s3.source().open("a.csv") as stream:
+        stream.read(10)
+    assert refused.value.verdict is not None
+    assert refused.value.verdict.outcome == "inconclusive"
+    assert [reason.code for reason in refused.value.verdict.reasons] == ["unreadable_file"]
+
+
 def test_a_bucket_that_does_not_exist_is_not_found(s3: S3Server):
     with pytest.raises(NotFound, match="the bucket 'no-such-bucket' does not exist"):
         s3.source(bucket="no-such-bucket").list()
