@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
@@ -44,15 +45,9 @@ class PluginRegistry(Generic[Implementation]):
             )
         return self._import(registered[0])
 
-    @cached_property
+    @property
     def _entry_points(self) -> Mapping[str, list[EntryPoint]]:
-        by_name: dict[str, list[EntryPoint]] = {}
-        for entry_point in entry_points(group=self._group):
-            registered = by_name.setdefault(entry_point.name, [])
-            # A package that is on the path twice registers the same object twice.
-            if not any(_is_same(entry_point, known_entry) for known_entry in registered):
-                registered.append(entry_point)
-        return by_name
+        return _read_entry_points(self._group, tuple(sys.path))
 
     def _import(self, entry_point: EntryPoint) -> Implementation:
         try:
@@ -115,6 +110,18 @@ def parse_options(section: str, settings: type[Options], options: Mapping[str, A
         else:
             message = f"{name!r} in [{section}]: {error['msg']}"
         raise ProjectError(message, fix="edit wellspring.toml") from None
+
+
+@cache
+def _read_entry_points(group: str, _search_path: tuple[str, ...]) -> Mapping[str, list[EntryPoint]]:
+    """Read the entry points of a group by name, once for each search path: it reads a file per installed package."""
+    by_name: dict[str, list[EntryPoint]] = {}
+    for entry_point in entry_points(group=group):
+        registered = by_name.setdefault(entry_point.name, [])
+        # A package that is on the path twice registers the same object twice.
+        if not any(_is_same(entry_point, known_entry) for known_entry in registered):
+            registered.append(entry_point)
+    return by_name
 
 
 def _package_of(entry_point: EntryPoint) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from examples.health_plan import colleague
-from wellspring.cli import demo_predictions, example_project
+from wellspring.cli import demo_predictions, example_project, train
 from wellspring.cli.context import CliContext
 from wellspring.errors import CorruptedError
 from wellspring.project import load_project
@@ -32,7 +32,7 @@ def test_a_leak_that_is_not_reported_ends_the_demo(tmp_path: Path, monkeypatch: 
 def test_a_gate_that_lets_the_worse_model_pass_ends_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     example_project.copy_example(tmp_path)
     jobs: list[str] = []
-    monkeypatch.setattr(demo_predictions, "run_worker", lambda *requests, **_: jobs.append(str(requests[1:])))
+    monkeypatch.setattr(train, "run_worker", lambda *requests, **_: jobs.append(str(requests[1:])))
     with pytest.raises(CorruptedError, match="refuses a leak and a worse model"):
         list(
             demo_predictions._refused_scene(CliContext(folder=tmp_path, as_json=True), load_project(tmp_path), Vendor())

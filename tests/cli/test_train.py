@@ -20,7 +20,7 @@ CANDIDATE: dict[str, Any] = {
 def test_train_prints_metrics_and_baselines(run: Run, root: Path, stub_worker: StubWorker):
     calls = stub_worker(module, CANDIDATE)
     output = run("train", "denials", "--project", root)
-    assert (output.code, calls) == (0, [("train", "denials", None)])
+    assert (output.code, calls) == (0, [("train", "denials", {"revision": {"commit": "", "dirty": False}})])
     assert "41,000 training rows, 900 test rows" in output.out
     assert "baseline: rule" in output.out
     assert "0.790 - 0.830" in output.out

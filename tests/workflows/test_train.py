@@ -15,8 +15,10 @@ from tests.builders.workflow_editions import BUILT, LANDED
 from wellspring.bootstrap import ModelPorts
 from wellspring.errors import ProjectError, Refused
 from wellspring.records.trust import Ref
+from wellspring.runtime.git import GitRevision
 from wellspring.workflows import train as train_module
 
+REVISION = GitRevision("5" * 40, dirty=True)
 CLAIM = Ref(name="contract:claim@1.0.0", digest="1" * 64)
 PEOPLE = Ref(name="contract:people@1.0.0", digest="2" * 64)
 FIRST = LANDED.model_copy(update={"id": "0" * 12, "drops": ("old",)})
@@ -75,7 +77,7 @@ class ProjectFixture:
 
     def learn(self) -> Any:
         project: Any = self
-        return train_module.train_model(project, self.models(), "denials", progress=lambda *_: None)
+        return train_module.train_model(project, self.models(), "denials", revision=REVISION, progress=lambda *_: None)
 
     def models(self) -> ModelPorts:
         registry: Any = None
@@ -95,6 +97,7 @@ def test_it_learns_from_the_newest_built_edition_and_names_all_that_it_rests_on(
     assert project.arguments["training_inputs"].leaked_columns == ("claim_features.paid",)
     assert project.arguments["training_inputs"].audited_rows == {"claim_label": 7}
     assert project.arguments["training_inputs"].source_digests == {"models/denials.py": "3" * 64}
+    assert project.arguments["training_inputs"].revision == REVISION
     assert project.arguments["champion"] is None
     assert project.integrated == 1
 

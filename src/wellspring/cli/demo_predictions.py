@@ -60,11 +60,11 @@ def _feature_scene(ctx: CliContext, project: Project, vendor: Any) -> Iterator[D
 
 def _training_scene(ctx: CliContext, project: Project, vendor: Any) -> tuple[str, list[DemoFigure]]:
     begin_scene(ctx, "7. A denials model, trained on past claims and evaluated on later claims, beside three baselines")
-    from wellspring.cli.train import print_candidate
+    from wellspring.cli.train import print_candidate, run_training
 
     started_at = time.perf_counter()
     with progress_bar(enabled=not ctx.as_json) as draw:
-        candidate = run_worker(project, "train", DEMO_MODEL, on_progress=draw)
+        candidate = run_training(project, DEMO_MODEL, on_progress=draw)
     seconds = time.perf_counter() - started_at
     print_candidate(indented_context(ctx), candidate)
     scores = candidate["scores"]
@@ -112,12 +112,14 @@ def _release_scene(ctx: CliContext, users: DemoUsers, candidate: str) -> Iterato
 
 
 def _refused_scene(ctx: CliContext, project: Project, vendor: Any) -> Iterator[DemoFigure]:
+    from wellspring.cli.train import run_training
+
     begin_scene(ctx, "9. Two candidates that must not pass: one uses a leak, one is worse than the live release")
     lines: list[str] = []
     for label, edit in (("leaking", vendor.colleague.leak), ("worse", vendor.colleague.forget)):
         edit(project.root)
         try:
-            run_worker(project, "train", DEMO_MODEL)
+            run_training(project, DEMO_MODEL)
         except Refused as refused:
             reasons = refused.verdict.reasons if refused.verdict is not None else ()
             lines += [f"{label}: {reason.message}" for reason in reasons if reason.code in _EXPECTED_REASONS]

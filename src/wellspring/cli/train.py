@@ -8,7 +8,9 @@ import click
 
 from wellspring.cli.context import CliContext
 from wellspring.cli.render import progress_bar, render_table
-from wellspring.cli.worker_client import run_worker
+from wellspring.cli.worker_client import ProgressCallback, run_worker
+from wellspring.project import Project
+from wellspring.runtime.git import read_revision
 
 
 @click.command()
@@ -27,10 +29,16 @@ def train(ctx: CliContext, model: str, reproduce: str | None) -> int:
             ctx.echo(f"run {reproduce} reproduced: {len(reproduced['files'])} files with identical bytes")
             ctx.print_result(reproduced, next_command=f"wellspring prove run:{reproduce} --out PACK")
             return 0
-        candidate = run_worker(project, "train", model, on_progress=draw)
+        candidate = run_training(project, model, on_progress=draw)
     print_candidate(ctx, candidate)
     ctx.print_result(candidate, next_command=f"wellspring release propose {candidate['id']}")
     return 0
+
+
+def run_training(project: Project, model: str, *, on_progress: ProgressCallback | None = None) -> dict[str, Any]:
+    """Let the worker train a model. It gets the commit of the project, whose repository it may not read."""
+    params = {"revision": read_revision(project.root)._asdict()}
+    return run_worker(project, "train", model, params=params, on_progress=on_progress)
 
 
 def print_candidate(ctx: CliContext, candidate: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from wellspring import workflows
 from wellspring.bootstrap import Platform, open_ledger, open_model_store, open_models, open_online_writer, open_platform
 from wellspring.errors import ProjectError, Unavailable
+from wellspring.runtime.git import GitRevision
 from wellspring.worker.job_request import JobRequest
 from wellspring.workflows import queries
 
@@ -53,7 +54,10 @@ def _handle_transform(request: JobRequest) -> JsonValue:
 
 def _handle_train(request: JobRequest) -> JsonValue:
     with _open_platform(request) as platform:
-        candidate = workflows.train_model(platform, open_models(platform), request.subject, progress=request.progress)
+        revision = GitRevision(**request.params.get("revision", {}))
+        candidate = workflows.train_model(
+            platform, open_models(platform), request.subject, revision=revision, progress=request.progress
+        )
         return candidate.model_dump(mode="json")
 
 

@@ -14,7 +14,6 @@ from wellspring.project import PROJECT_FILE
 from wellspring.records.models import Candidate
 from wellspring.records.record import Digest
 from wellspring.records.trust import Ref
-from wellspring.runtime.git import read_revision
 from wellspring.workflows.ingest import WorkflowProgress, recover_interrupted
 from wellspring.workflows.transform import latest_built_edition, load_project_views
 
@@ -23,10 +22,16 @@ if TYPE_CHECKING:
 
     from wellspring.bootstrap import ModelPorts, Platform
     from wellspring.records.lake import Edition
+    from wellspring.runtime.git import GitRevision
 
 
-def train_model(platform: Platform, models: ModelPorts, model_name: str, *, progress: WorkflowProgress) -> Candidate:
-    """Train models/NAME.py on the newest built edition. Raises Refused with the reasons when the gate fails."""
+def train_model(
+    platform: Platform, models: ModelPorts, model_name: str, *, revision: GitRevision, progress: WorkflowProgress
+) -> Candidate:
+    """Train models/NAME.py on the newest built edition. Raises Refused with the reasons when the gate fails.
+
+    revision: of the project's repository, which the caller reads because a worker is confined.
+    """
     recover_interrupted(platform)
     model = definition.load_model_definition(_models_folder(platform), model_name)
     feature_views = load_project_views(platform.project)
@@ -43,7 +48,7 @@ def train_model(platform: Platform, models: ModelPorts, model_name: str, *, prog
                 contracts=_contract_refs(platform, edition),
                 leaked_columns=leaked_columns(platform.ledger.index, edition),
                 audited_rows=audited_rows(platform.ledger.index, edition),
-                revision=read_revision(platform.project.root),
+                revision=revision,
             ),
             champion=candidates.read_candidate(live_release.candidate, paths=models.store.paths)
             if live_release is not None

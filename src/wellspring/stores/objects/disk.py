@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from wellspring.errors import CorruptedError, NotFound, Unavailable
-from wellspring.runtime.files import TEMPORARY_PREFIX, create_once, write_atomically
+from wellspring.runtime.files import TEMPORARY_PREFIX, create_once, fsync_folder, write_atomically
 
 
 class DiskBlobStore:
@@ -28,6 +28,8 @@ class DiskBlobStore:
                     f"{name} already has other bytes, and it is written only once",
                     fix="keep both copies and find out which process wrote the first one",
                 ) from None
+            # The process that created the name may not have made it durable yet.
+            fsync_folder(path.parent)
 
     def replace(self, name: str, content: bytes) -> None:
         write_atomically(self._create_folder(name), content, mode=self.mode)
