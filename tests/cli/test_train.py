@@ -13,7 +13,7 @@ from wellspring.records.verdict import Reason, Verdict
 FIGURE = {"value": 0.8123, "low": 0.79, "high": 0.83}
 CANDIDATE: dict[str, Any] = {
     "id": "c" * 12, "model": "denials", "run": "r" * 32, "verdict": {"outcome": "pass", "reasons": []},
-    "scores": {"train_rows": 41_000, "test_rows": 900, "metrics": {"auc": FIGURE}, "baselines": {"rule": FIGURE}},
+    "scores": {"train_rows": 41_000, "test_rows": 900, "main_metric": "auc", "metrics": {"auc": FIGURE}, "baselines": {"rule": FIGURE}},
 }  # fmt: skip
 
 
@@ -22,7 +22,7 @@ def test_train_prints_metrics_and_baselines(run: Run, root: Path, stub_worker: S
     output = run("train", "denials", "--project", root)
     assert (output.code, calls) == (0, [("train", "denials", {"revision": {"commit": "", "dirty": False}})])
     assert "41,000 training rows, 900 test rows" in output.out
-    assert "baseline: rule" in output.out
+    assert "auc of baseline rule" in output.out
     assert "0.790 - 0.830" in output.out
     assert output.out.splitlines()[-1] == f"next: wellspring release propose {'c' * 12}"
     assert run("train", "denials", "--json", "--project", root).document == CANDIDATE

@@ -38,11 +38,11 @@ class APIResponse(NamedTuple):
 
 
 class ServingProject(ProjectCommands):
-    """A copy of the example. secrets: TOTP secrets by user name."""
+    """A copy of an example. secrets: TOTP secrets by user name."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, example: Path = EXAMPLE) -> None:
         super().__init__(root)
-        shutil.copytree(EXAMPLE, root, ignore=shutil.ignore_patterns("__pycache__", ".wellspring"))
+        shutil.copytree(example, root, ignore=shutil.ignore_patterns("__pycache__", ".wellspring"))
         root.chmod(0o755)
         self.project: Project = load_project(root)
         self.secrets: dict[str, str] = {}
@@ -66,12 +66,12 @@ class ServingProject(ProjectCommands):
             result = parse_qs(urlsplit(json.loads(output.out)["otpauth_url"]).query)
             self.secrets[name] = result["secret"][0]
 
-    def release_candidate(self, candidate: str) -> str:
-        """Propose a candidate as ines, approve it as omar, and return the id of the release."""
-        proposed = self.act("ines", "release", "propose", candidate)
+    def release_candidate(self, candidate: str, *, author: str = "ines", approver: str = "omar") -> str:
+        """Propose and approve a candidate as two users, and return the id of the release."""
+        proposed = self.act(author, "release", "propose", candidate)
         assert proposed.exit_code == 0, proposed.screen
         release = str(json.loads(proposed.out)["release"]["id"])
-        approved = self.act("omar", "release", "approve", release)
+        approved = self.act(approver, "release", "approve", release)
         assert approved.exit_code == 0, approved.screen
         return release
 
@@ -103,9 +103,11 @@ class ServingProject(ProjectCommands):
 
     # --- predictions ------------------------------------------------------------------------------------------------
 
-    def sample_keys(self, count: int, *, seed: int = 1, latest: int = 3_000) -> list[dict[str, str]]:
+    def sample_keys(
+        self, count: int, *, seed: int = 1, latest: int = 3_000, model: str = MODEL
+    ) -> list[dict[str, str]]:
         """Draw keys at random from the latest ones of the built edition."""
-        matches: list[dict[str, str]] = run_worker(self.project, "latest-keys", MODEL, params={"count": latest})
+        matches: list[dict[str, str]] = run_worker(self.project, "latest-keys", model, params={"count": latest})
         draw = random.Random(seed)
         return draw.sample(matches, count) if count <= len(matches) else draw.choices(matches, k=count)
 

@@ -41,13 +41,16 @@ def predict(ctx: CliContext, model: str, keys: tuple[str, ...], newest: bool, re
 
 def format_output(prediction: Prediction) -> str:
     """Format decision and score, and the threshold, interval or other classes that belong to them."""
-    details = [f"{prediction.score:.3f}"]
+    details: list[str] = []
     if prediction.interval is not None:
-        details.append(f"{prediction.interval[0]:.3f} to {prediction.interval[1]:.3f}")
+        details.append(f"interval {prediction.interval[0]:.3f} to {prediction.interval[1]:.3f}")
     if prediction.threshold is not None:
         details.append(f"threshold {prediction.threshold}")
-    details += [f"{item.label} {item.probability:.3f}" for item in (prediction.probabilities or ())[1:4]]
-    return f"{prediction.decision} ({', '.join(details)})" if prediction.decision else ", ".join(details)
+    others = [item for item in prediction.probabilities or () if item.label != prediction.decision]
+    details += [f"{item.label} {item.probability:.3f}" for item in others[:3]]
+    if prediction.decision:
+        return f"{prediction.decision} ({', '.join([f'{prediction.score:.3f}', *details])})"
+    return f"{prediction.score:.3f} ({', '.join(details)})" if details else f"{prediction.score:.3f}"
 
 
 def _latest_keys(ctx: CliContext, project: Project, model: str) -> dict[str, str]:

@@ -94,7 +94,7 @@ def _describe_lift(task: Task, report: EvaluationReport) -> str:
         return ""
     value = report.metrics[task.main_metric].value
     lift = value - max(values) if task.higher_is_better else min(values) - value
-    return f"\nAbove the best baseline: {lift:+.3f}.\n"
+    return f"\nBetter than the best baseline by {lift:+.3f}.\n"
 
 
 def _format_commit(candidate: Candidate) -> str:

@@ -1,0 +1,40 @@
+"""Predict how the delivery of a parcel ends, when it is accepted."""
+
+from wellspring import (
+    Baseline,
+    HyperparameterSearch,
+    Label,
+    LightGBM,
+    ModelDefinition,
+    Multiclass,
+    MulticlassCriteria,
+    Subgroup,
+    TimeSplit,
+)
+
+COLUMNS = (
+    "parcel_features:service", "parcel_features:destination", "parcel_features:distance_km",
+    "parcel_features:weight_kg",
+)  # fmt: skip
+
+delivery_outcome = ModelDefinition(
+    name="delivery_outcome",
+    question="How will the delivery of this parcel end?",
+    label=Label(table="parcel_label", column="outcome"),
+    keys=("parcel_id",),
+    spine="parcel_features",
+    features=("parcel_features:*", "depot_history:*"),
+    split=TimeSplit(test_days=25, gap_days=10, label_maturity_days=10),
+    estimator=LightGBM(search=HyperparameterSearch(trials=3, seed=7, space={"num_leaves": (4, 15)}, rounds=120)),
+    task=Multiclass(
+        labels=("damaged", "delivered", "pickup_point", "returned"),
+        acceptance=MulticlassCriteria(macro_f1=0.5, log_loss=0.9, calibration_error=0.06, class_rows=50, test_rows=800),
+    ),
+    subgroups=(Subgroup(feature="parcel_features:destination", min_rows=150),),
+    baselines=(
+        Baseline.constant(),
+        Baseline.columns(*COLUMNS),
+        Baseline.with_entity("shipper_id", *COLUMNS),
+        Baseline.heuristic("parcel_features:shipper_last_outcome"),
+    ),
+)

@@ -1,0 +1,130 @@
+"""The second example on real servers: a regression and several classes, from drops to proved and replayed predictions."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from examples.parcel_delivery import parcels
+from tests.architecture import repository
+from tests.crash.project import ProjectFixture
+from tests.crash.serving_project import ServingProject
+from wellspring.cli.worker_client import run_worker
+from wellspring.records.models import Prediction
+
+pytestmark = [pytest.mark.live, pytest.mark.slow]
+
+MODELS = ("delivery_hours", "delivery_outcome")
+REQUESTS = 100
+
+
+class ReleasedModels(NamedTuple):
+    """A project with a live release of each model. candidates, releases: by model."""
+
+    project: ServingProject
+    candidates: dict[str, dict[str, Any]]
+    releases: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def released() -> Iterator[ReleasedModels]:
+    # Services under other users read the project through these folders.
+    folder = Path(tempfile.mkdtemp(prefix="ws-parcels-"))
+    folder.chmod(0o755)
+    project = ServingProject(folder / "project", example=repository.ROOT / "examples" / "parcel_delivery")
+    try:
+        project.must("up")
+        parcels.write_drops(project.project.vendor_dir / "outbox")
+        project.must("ingest")
+        built = project.must("transform")
+        assert built["leaks"] == []
+        candidates = {model: project.must("train", model) for model in MODELS}
+        project.enroll_users("pia", "tom")
+        releases = {
+            model: project.release_candidate(candidates[model]["id"], author="pia", approver="tom") for model in MODELS
+        }
+        yield ReleasedModels(project, candidates, releases)
+    finally:
+        ProjectFixture.down(project.root)
+        shutil.rmtree(folder)
+
+
+def test_each_model_is_better_than_its_baselines(released: ReleasedModels):
+    hours, outcome = (released.candidates[model]["scores"] for model in MODELS)
+    assert (hours["task"], outcome["task"]) == ("regression", "multiclass")
+    assert hours["metrics"]["mae"]["high"] < min(item["low"] for item in hours["baselines"].values())
+    assert outcome["metrics"]["macro_f1"]["low"] > max(item["high"] for item in outcome["baselines"].values())
+
+
+@pytest.fixture(scope="module")
+def answers(released: ReleasedModels) -> dict[str, dict[str, Any]]:
+    """One prediction of each model, as the command line prints it."""
+    return {model: released.project.must("predict", model, "--newest") for model in MODELS}
+
+
+def test_predictions_have_the_numbers_of_their_task(released: ReleasedModels, answers: dict[str, dict[str, Any]]):
+    hours, outcome = (Prediction.model_validate(answers[model], strict=False) for model in MODELS)
+    assert (hours.release, outcome.release) == tuple(released.releases[model] for model in MODELS)
+    assert hours.interval is not None
+    assert hours.interval[0] < hours.score < hours.interval[1]
+    assert (hours.decision, hours.threshold, hours.probabilities) == ("", None, None)
+    probabilities = {item.label: item.probability for item in outcome.probabilities or ()}
+    assert set(probabilities) == set(parcels.OUTCOMES)
+    assert sum(probabilities.values()) == pytest.approx(1)
+    assert probabilities[outcome.decision] == outcome.score == max(probabilities.values())
+    assert hours.reasons
+    assert outcome.reasons
+
+
+def test_all_predictions_replay_to_the_last_bit(released: ReleasedModels):
+    keys = released.project.sample_keys(REQUESTS, model=MODELS[0])
+    with released.project.client() as client:
+        predictions = [client.predict(model, key, include_reasons=False) for model in MODELS for key in keys]
+    replayed = run_worker(
+        released.project.project,
+        "replay-predictions",
+        params={"predictions": [prediction.subject for prediction in predictions]},
+    )
+    assert [item for item in replayed if not item["equal"]] == []
+    assert [(item["model"], item["score"], item["decision"]) for item in replayed] == [
+        (prediction.model, prediction.score.hex(), prediction.decision) for prediction in predictions
+    ]
+    for model in MODELS:
+        scores = {prediction.score for prediction in predictions if prediction.model == model}
+        assert len(scores) > REQUESTS // 2, model
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_prediction_is_proved_and_a_changed_number_is_named(
+    released: ReleasedModels, answers: dict[str, dict[str, Any]], model: str, tmp_path: Path
+):
+    project, answer, keys, pack = released.project, tmp_path / "answer.json", tmp_path / "keys.txt", tmp_path / "pack"
+    verifier_keys = project.must("ledger", "key")
+    keys.write_text(f"{verifier_keys['log']}\n{verifier_keys['witness']}\n")
+    project.must("prove", f"prediction:{answers[model]['id']}", "--out", str(pack))
+    words = ("verify", str(pack), "--key", str(keys), "--witness", str(keys), "--answer", str(answer))
+    answer.write_text(json.dumps(answers[model]))
+    verified = project.run(*words)
+    assert (verified.code, verified.document["findings"]) == (0, [])
+
+    changed, value = change_number(answers[model])
+    answer.write_text(json.dumps({**answers[model], changed: value}))
+    forged = project.run(*words)
+    assert forged.code == 20
+    assert f"its {changed} differs from the one in the log" in json.dumps(forged.document["findings"])
+
+
+def change_number(document: dict[str, Any]) -> tuple[str, Any]:
+    """Change one number of a prediction; return the name and the changed value of its field."""
+    if "interval" in document:
+        return "interval", [document["interval"][0], document["interval"][1] + 1]
+    probabilities = copy.deepcopy(document["probabilities"])
+    probabilities[1]["probability"] /= 2
+    return "probabilities", probabilities
