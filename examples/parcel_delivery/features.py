@@ -63,8 +63,6 @@ depot_history = FeatureView(
     source=FileSource(path="depot_history", timestamp_field="known_since"),
     schema=[
         Field(name="mean_hours_7d", dtype=Float64, description="the depot's mean hours of the last 7 days"),
-        Field(
-            name="damaged_share_28d", dtype=Float64, description="the depot's share of damages in the last 28 days"
-        ),
+        Field(name="damaged_share_28d", dtype=Float64, description="the depot's share of damages in the last 28 days"),
     ],
 )

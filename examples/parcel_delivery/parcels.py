@@ -99,9 +99,9 @@ class DeliveryNetwork:
         """Draw the records of one parcel's outcome: some damage is reported days after the delivery."""
         closed_at = parcel.recorded_at + timedelta(seconds=round(self.draw_hours(parcel) * 3600))
         outcome = self.draw_outcome(parcel)
-        told_late = outcome == "damaged" and self._draw.random() < 0.3
-        yield Closing(parcel.parcel_id, "delivered" if told_late else outcome, closed_at, closed_at)
-        if told_late:
+        is_reported_later = outcome == "damaged" and self._draw.random() < 0.3
+        yield Closing(parcel.parcel_id, "delivered" if is_reported_later else outcome, closed_at, closed_at)
+        if is_reported_later:
             recorded_at = closed_at + timedelta(minutes=self._draw.randint(600, 6000))
             yield Closing(parcel.parcel_id, outcome, closed_at, recorded_at)
 

@@ -64,3 +64,25 @@ def test_malformed_keys_are_neither_sent_nor_echoed(run: Run, root: Path, reques
     output = run("predict", "denials", *words, "--project", root)
     assert (output.code, requests) == (64, [])
     assert "123456789" not in output.err + output.out
+
+
+NUMBERS: dict[str, Any] = {"score": 17.1, "decision": "", "threshold": None, "interval": None, "probabilities": None}
+CLASSES = tuple(
+    SimpleNamespace(label=label, probability=share) for label, share in (("a", 0.6), ("b", 0.3), ("c", 0.1))
+)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text"),
+    [
+        ({"interval": (8.2, 26)}, "17.100 (interval 8.200 to 26.000)"),
+        ({"decision": "late", "threshold": "12"}, "late (17.100, threshold 12)"),
+        ({"decision": "a", "score": 0.6, "probabilities": CLASSES}, "a (0.600, b 0.300, c 0.100)"),
+        # A threshold may decide for a class that is not the most likely.
+        ({"decision": "b", "score": 0.3, "probabilities": CLASSES}, "b (0.300, a 0.600, c 0.100)"),
+        ({}, "17.100"),
+    ],
+)
+def test_the_numbers_of_each_task_are_printed(numbers: dict[str, Any], text: str):
+    prediction: Any = SimpleNamespace(**{**NUMBERS, **numbers})
+    assert module.format_output(prediction) == text

@@ -13,7 +13,10 @@ from wellspring.records.verdict import Reason, Verdict
 FIGURE = {"value": 0.8123, "low": 0.79, "high": 0.83}
 CANDIDATE: dict[str, Any] = {
     "id": "c" * 12, "model": "denials", "run": "r" * 32, "verdict": {"outcome": "pass", "reasons": []},
-    "scores": {"train_rows": 41_000, "test_rows": 900, "main_metric": "auc", "metrics": {"auc": FIGURE}, "baselines": {"rule": FIGURE}},
+    "scores": {
+        "train_rows": 41_000, "test_rows": 900, "main_metric": "auc", "metrics": {"auc": FIGURE},
+        "baselines": {"rule": FIGURE},
+    },
 }  # fmt: skip
 
 

@@ -14,20 +14,21 @@ from wellspring.data.contracts import contract
 from wellspring.data.features import views as views_module
 from wellspring.models.spec import definition
 from wellspring.records.clock import SystemClock
+from wellspring.records.features import FeatureViews
 
 FOLDER = repository.ROOT / "examples" / "parcel_delivery"
 MODELS = ("delivery_hours", "delivery_outcome")
 
 
 def test_a_seed_gives_the_same_files(tmp_path: Path):
-    folders = [tmp_path / name for name in ("first", "second", "other")]
+    folders = [tmp_path / name for name in ("first", "second", "third")]
     for folder, seed in zip(folders, (3, 3, 4), strict=True):
         folder.mkdir()
         assert parcels.write_drops(folder, count=200, seed=seed)["parcel_0001.csv"] == 200
-    first, second, other = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in folders)
-    assert first == second
+    first, again, another_seed = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in folders)
+    assert first == again
     assert set(first) == {"parcel_0001.csv", "closing_0001.csv"}
-    assert first["parcel_0001.csv"] != other["parcel_0001.csv"]
+    assert first["parcel_0001.csv"] != another_seed["parcel_0001.csv"]
 
 
 @pytest.mark.parametrize("table", ["parcel", "closing"])
@@ -50,14 +51,18 @@ def test_outcomes_are_recorded_after_acceptance_and_some_are_corrected_later():
     assert {row.outcome for row in closings} == set(parcels.OUTCOMES)
 
 
+@pytest.fixture(scope="module")
+def views() -> FeatureViews:
+    return views_module.load_views(FOLDER / "features.py", "parcel_delivery")
+
+
 @pytest.mark.parametrize("name", MODELS)
-def test_a_model_file_is_short_and_names_features_that_exist(name: str):
+def test_a_model_file_is_short_and_names_features_that_exist(name: str, views: FeatureViews):
     source = (FOLDER / "models" / f"{name}.py").read_text()
     imported = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import | ast.ImportFrom)]
     assert "wellspring" in {getattr(node, "module", None) for node in imported}
     assert len(source.splitlines()) <= 60
     model = definition.load_model_definition(FOLDER / "models", name)
-    views = views_module.load_views(FOLDER / "features.py", "parcel_delivery")
     used = {feature.name for feature in definition.resolve_features(model, views)}
     named = {feature for baseline in model.baselines for feature in baseline.features}
     assert named | {subgroup.feature for subgroup in model.subgroups} <= used

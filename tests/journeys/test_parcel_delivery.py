@@ -1,4 +1,4 @@
-"""The second example on real servers: a regression and several classes, from drops to proved and replayed predictions."""
+"""The second example on real servers: a regression and several classes, from drops to replayed predictions."""
 
 from __future__ import annotations
 

@@ -49,7 +49,9 @@ def print_candidate(ctx: CliContext, candidate: dict[str, Any]) -> None:
         f"{scores['train_rows']:,} training rows, {scores['test_rows']:,} test rows"
     )
     estimates = [*scores["metrics"].items()]
-    estimates += [(f"{scores['main_metric']} of baseline {name}", estimate) for name, estimate in scores["baselines"].items()]
+    estimates += [
+        (f"{scores['main_metric']} of baseline {name}", estimate) for name, estimate in scores["baselines"].items()
+    ]
     rows = [
         (name, f"{estimate['value']:.3f}", f"{estimate['low']:.3f} - {estimate['high']:.3f}")
         for name, estimate in estimates
