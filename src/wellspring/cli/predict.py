@@ -46,8 +46,8 @@ def format_output(prediction: Prediction) -> str:
         details.append(f"interval {prediction.interval[0]:.3f} to {prediction.interval[1]:.3f}")
     if prediction.threshold is not None:
         details.append(f"threshold {prediction.threshold}")
-    others = [item for item in prediction.probabilities or () if item.label != prediction.decision]
-    details += [f"{item.label} {item.probability:.3f}" for item in others[:3]]
+    remaining = [item for item in prediction.probabilities or () if item.label != prediction.decision]
+    details += [f"{item.label} {item.probability:.3f}" for item in remaining[:3]]
     if prediction.decision:
         return f"{prediction.decision} ({', '.join([f'{prediction.score:.3f}', *details])})"
     return f"{prediction.score:.3f} ({', '.join(details)})" if details else f"{prediction.score:.3f}"
