@@ -20,7 +20,11 @@ def test_template_values_of_a_table(shop: Path):
     assert run_command(cli, ["new", "contract", "../orders_2026.csv"]) == 0
     columns = {column.name: column for column in load_orders_contract(shop).columns}
     values = template_values("late", columns, REQUEST)
-    assert (values["entity_column"], values["rate"], values["article"]) == ("customer_id", "customer_id_rate", "an")
+    assert (values["entity_column"], values["history_feature"], values["article"]) == (
+        "customer_id",
+        "customer_id_rate",
+        "an",
+    )
     assert values["carried"] == '"order_id", "customer_id"'
     assert "sum(outcome_known) over {{ before(90) }} as all_outcomes" in values["windows"]
     assert "sum(hit) over {{ before(90, '\"customer_id\"') }} as customer_id_hits" in values["windows"]
@@ -42,5 +46,22 @@ def test_a_request_names_all_its_problems(shop: Path):
     check_request(project, contract, REQUEST, has_outcome_column=False)
     with pytest.raises(NotFound, match="no column 'ordre_id'"):
         check_request(project, contract, REQUEST._replace(key="ordre_id"), has_outcome_column=False)
-    with pytest.raises(ProjectError, match=r"must be a token\n.*a label is boolean"):
-        check_request(project, contract, REQUEST._replace(key="kind", label="price"), has_outcome_column=False)
+    with pytest.raises(ProjectError, match=r"must be a token\n.*is not a date or timestamp"):
+        check_request(project, contract, REQUEST._replace(key="kind", known_column="price"), has_outcome_column=False)
+
+
+@pytest.mark.parametrize(
+    ("task", "feature", "window", "outcome"),
+    [
+        ("binary", '"customer_id_rate"', "sum(hit) over", '"late"::boolean::integer'),
+        ("multiclass", '"customer_id_last"', 'arg_max(hit, (instant, "order_id")) over', '"late"::varchar'),
+        ("regression", '"customer_id_mean"', "sum(hit) over", '"late"::decimal(38, 6)'),
+    ],
+)
+def test_the_history_of_the_outcome_fits_the_task(shop: Path, task: str, feature: str, window: str, outcome: str):
+    assert run_command(cli, ["new", "contract", "../orders_2026.csv"]) == 0
+    columns = {column.name: column for column in load_orders_contract(shop).columns}
+    values = template_values("late", columns, REQUEST._replace(task=task))
+    assert feature in values["selected"]
+    assert window in values["windows"]
+    assert values["history_sql"] == outcome

@@ -75,6 +75,60 @@ def test_an_invalid_model_name_is_refused(shop: Path, name: str):
     assert run_command(cli, [*NEW_MODEL[:2], name, *NEW_MODEL[3:], "recorded_at"]) == 64
 
 
+def test_a_task_that_does_not_fit_is_refused_and_nothing_is_written(shop: Path, capsys: pytest.CaptureFixture[str]):
+    assert run_command(cli, ["new", "contract", "../orders_2026.csv"]) == 0
+    before = read_files(shop)
+    assert run_command(cli, [*NEW_MODEL, "recorded_at", "--task", "regression"]) == 78
+    assert "--task binary" in capsys.readouterr().err
+    assert run_command(cli, [*NEW_MODEL, "recorded_at", "--task", "ranking"]) == 64
+    assert read_files(shop) == before
+
+
+@pytest.mark.slow
+def test_each_task_is_drafted_and_its_sql_is_built(shop: Path, tmp_path: Path):
+    """A model of several classes and one of a number share a table; two outcomes become known at each instant."""
+    add_single_row_table(shop, "order,customer,default,recorded_at,end")
+    path = shop / "contracts" / "once.odcs.yaml"
+    path.write_text(path.read_text().replace("logicalType: boolean", "logicalType: integer"))
+    words = ("--table", "once", "--key", "order", "--label", "default", "--known", "recorded_at", "--answered", "end")
+    for name, task in (("kind", "multiclass"), ("amount", "regression")):
+        assert run_command(cli, ["new", "model", name, *words, "--task", task]) == 0
+        model = definition.load_model_definition(shop / "models", name)
+        assert model.task.name == task
+        assert model.baselines[-1].kind == "heuristic"
+    day, count = datetime(2026, 1, 1, tzinfo=UTC), 90
+    instants = [day + timedelta(days=n // 2) for n in range(count)]
+    landed = pa.table(
+        {
+            "order": [f"order_k1_{n:026d}" for n in range(count)],
+            "customer": [f"customer_k1_{n % 3:026d}" for n in range(count)],
+            "default": pa.array([n * n % 7 for n in range(count)], pa.int64()),
+            "recorded_at": pa.array(instants, pa.timestamp("us", "UTC")),
+            "end": pa.array([(instant + timedelta(days=5)).date() for instant in instants], pa.date32()),
+            "row_number": pa.array(range(count), pa.int64()), "drop_id": ["d"] * count, "tenant": ["t"] * count,
+            "replay_number": pa.array([0] * count, pa.int64()),
+            "known_since": pa.array([day + timedelta(days=200)] * count, pa.timestamp("us", "UTC")),
+        }
+    )  # fmt: skip
+    pq.write_table(landed, tmp_path / "once.parquet")
+    scratch, source = tmp_path / "scratch", dbt_builds.source(tmp_path / "once.parquet", "recorded_at", "known_since")
+    cut = format_instant(day + timedelta(days=30))
+    built = dbt_builds.run_build(shop / "dbt", scratch, {"once": source}, audit_instants=[cut])
+    assert built.problems == ()
+    assert dbt_builds.audit(built, scratch, [cut]).leaks == ()
+    kinds, amounts = (dbt_builds.read_export(scratch, f"{name}_features").to_pylist() for name in ("kind", "amount"))
+    newest = max(range(len(kinds)), key=lambda row: kinds[row]["known_since"])
+    (known, customer) = (kinds[newest]["known_since"], kinds[newest]["customer"])
+    earlier = [
+        row for row in landed.to_pylist()
+        if row["customer"] == customer and datetime.combine(row["end"], known.time(), UTC) < known
+    ]  # fmt: skip
+    last = max(earlier, key=lambda row: (row["end"], row["order"]))
+    assert kinds[newest]["customer_last"] == str(last["default"])
+    mean = {row["order"]: row["customer_mean"] for row in amounts}[kinds[newest]["order"]]
+    assert mean == pytest.approx(sum(row["default"] for row in earlier) / len(earlier))
+
+
 @pytest.mark.slow
 def test_sql_is_built_for_column_names_that_are_keywords(shop: Path, tmp_path: Path):
     """Names that SQL and YAML know as words; cut at an instant, the past looks as it did then."""
@@ -117,7 +171,7 @@ def test_sql_is_built_for_column_names_that_are_keywords(shop: Path, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("option", "column"), [("--key", "kind"), ("--label", "price"), ("--known", "kind"), ("--label", "mail")]
+    ("option", "column"), [("--key", "kind"), ("--label", "ordered_on"), ("--known", "kind"), ("--label", "mail")]
 )
 def test_an_unsuitable_column_is_refused_and_nothing_is_written(shop: Path, option: str, column: str):
     assert run_command(cli, ["new", "contract", "../orders_2026.csv"]) == 0

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pyarrow as pa
 import pytest
 
 from tests.builders import synthetic_world
@@ -83,3 +84,26 @@ def test_latest_keys_need_a_live_release(tmp_path: Path, monkeypatch: pytest.Mon
     platform: Any = SimpleNamespace(project=SimpleNamespace(models_dir=tmp_path))
     with pytest.raises(NotFound, match="no live release"):
         queries.find_latest_keys(platform, cast(Any, None), "denials", count=1)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0, 1, None, 1], {"distinct": 2, "is_zero_or_one": True}),
+        ([0, 2, None], {"distinct": 2, "is_zero_or_one": False}),
+        ([None], {"distinct": 0, "is_zero_or_one": False}),
+        (["a", "b", "a"], {"distinct": 2, "is_zero_or_one": False}),
+    ],
+)
+def test_label_values_are_counted_and_not_returned(values: list[Any], expected: dict[str, int | bool]):
+    table = pa.table({"outcome": values})
+    edition = SimpleNamespace(tables=(SimpleNamespace(table="orders"),))
+    lake = SimpleNamespace(
+        get_edition=lambda: edition, open_table=lambda *_: table, read_table=lambda _, __, names: table.select(names)
+    )
+    platform: Any = SimpleNamespace(lake=lake)
+    assert queries.summarize_label_values(platform, "orders", "outcome") == expected
+    with pytest.raises(NotFound, match="no table 'order'"):
+        queries.summarize_label_values(platform, "order", "outcome")
+    with pytest.raises(NotFound, match="no column 'outcom'"):
+        queries.summarize_label_values(platform, "orders", "outcom")

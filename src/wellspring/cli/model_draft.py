@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from wellspring.cli.task_draft import TASK_DRAFTS
 from wellspring.errors import NotFound, ProjectError, suggest_name
 from wellspring.project import Project
 
@@ -19,6 +20,8 @@ _RESERVED_COLUMNS = {
 }  # fmt: skip
 """Column names that the drafted SQL or the lake uses."""
 _SQL_TYPES = {"string": "varchar", "int64": "bigint", "float64": "double", "bool": "boolean"}
+_MODEL_IMPORTS = ("Baseline", "HyperparameterSearch", "Label", "LightGBM", "ModelDefinition", "TimeSplit")
+"""The names of `wellspring` that a model file of each task needs."""
 _FEAST_TYPES = {"varchar": "String", "bigint": "Int64", "double": "Float64", "boolean": "Bool"}
 
 
@@ -26,6 +29,7 @@ class ModelRequest(NamedTuple):
     """The table and columns of a model.
 
     known_column: the instant at which a row is known. outcome_column: the instant at which the outcome is known.
+    task: the name of a task in `TASK_DRAFTS`.
     """
 
     table: str
@@ -33,6 +37,12 @@ class ModelRequest(NamedTuple):
     label: str
     known_column: str
     outcome_column: str
+    task: str = "binary"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Return the columns of the contract that it names."""
+        return (self.key, self.label, self.known_column, self.outcome_column)
 
 
 class FeatureDraft(NamedTuple):
@@ -51,7 +61,7 @@ def check_request(
     """Check a request against its contract. Raises NotFound, and ProjectError with every problem."""
     key, label = request.key, request.label
     columns = {column.name: column for column in table_contract.columns}
-    for name in request[1:]:
+    for name in request.columns:
         if name not in columns:
             raise NotFound(
                 f"the contract {request.table} has no column {name!r}", fix=suggest_name(name, list(columns))
@@ -59,10 +69,6 @@ def check_request(
     problems: list[str] = []
     if columns[key].egress != "token":
         problems.append(f"{key} has egress {columns[key].egress}; the key of a model must be a token")
-    if columns[label].egress != "plain" or columns[label].type not in ("bool", "int64"):
-        problems.append(
-            f"{label} has type {columns[label].type} and egress {columns[label].egress}; a label is boolean and plain"
-        )
     for name in dict.fromkeys((request.known_column, request.outcome_column)):
         if columns[name].egress != "plain" or not columns[name].type.startswith(("timestamp", "date")):
             problems.append(f"{name} is not a date or timestamp with egress plain")
@@ -114,12 +120,13 @@ def _draft_features(
         else:
             kind = "bigint" if column.egress == "year" else _SQL_TYPES.get(column.type, "double")
             yield FeatureDraft(name, kind, f'row_."{name}"::{kind}', f"its {readable_name}")
+    draft = TASK_DRAFTS[request.task]
     for scope in ("all", *token_columns):
         scope_text = "everything" if scope == "all" else f"the same {scope.replace('_', ' ')}"
         readable_label = request.label.replace("_", " ")
         yield FeatureDraft(
-            f"{scope}_rate", "double", f"counted.{scope}_hits / nullif(counted.{scope}_outcomes, 0)",
-            f"share of {readable_label}, of {scope_text}, in outcomes of the 90 days before", own_column=False,
+            f"{scope}_{draft.history}", draft.feature_type, draft.feature_sql.format(scope=scope),
+            draft.description.format(label=readable_label, scope=scope_text), own_column=False,
         )  # fmt: skip
         # The number of all outcomes is left out: it only measures the length of the history.
         if scope == "all":
@@ -132,14 +139,14 @@ def _draft_features(
 
 def template_values(name: str, columns: Mapping[str, ContractColumn], request: ModelRequest) -> dict[str, str]:
     """Return the placeholder values of the model templates for a table; column names are quoted."""
-    token_columns, key = _token_columns(columns, request.key), request.key
+    token_columns, key, draft = _token_columns(columns, request.key), request.key, TASK_DRAFTS[request.task]
     features = list(_draft_features(columns, token_columns, request))
     windows: list[str] = []
     for scope in ("all", *token_columns):
         over = "{{ before(90) }}" if scope == "all" else f"{{{{ before(90, '\"{scope}\"') }}}}"
         windows += [
-            f"    sum({indicator}) over {over} as {scope}_{suffix}"
-            for indicator, suffix in (("outcome_known", "outcomes"), ("hit", "hits"))
+            f"    {aggregate} over {over} as {scope}_{suffix}"
+            for aggregate, suffix in (("sum(outcome_known)", "outcomes"), (draft.window.format(key=key), "hits"))
         ]
     key_columns = (key, *token_columns)
     selected_columns = [f'  row_."{column}"' for column in key_columns]
@@ -152,7 +159,7 @@ def template_values(name: str, columns: Mapping[str, ContractColumn], request: M
     column_docs += [format_column(feature.name, feature.kind, feature.description, "") for feature in features]
     format_field = '        Field(name="{0}", dtype={1}, description="{2}"),'.format
     fields = [format_field(feature.name, _FEAST_TYPES[feature.kind], feature.description) for feature in features]
-    baseline_columns = [feature.name for feature in features if feature.own_column] or ["all_rate"]
+    baseline_columns = [feature.name for feature in features if feature.own_column] or [f"all_{draft.history}"]
     staged_columns = [f'  "{column.name}"' for column in columns.values() if column.egress not in ("never", "masked")]
     outcome_known_at, outcome = "known_at", f'"{request.label}" is not null'
     if request.outcome_column != request.known_column:
@@ -174,6 +181,10 @@ def template_values(name: str, columns: Mapping[str, ContractColumn], request: M
         "fields": "\n".join(fields),
         "baseline_columns": "\n".join(f'    "{name}_features:{column}",' for column in baseline_columns),
         "entity_column": (token_columns or [key])[0],
-        "rate": f"{(token_columns or ['all'])[0]}_rate",
+        "history_feature": f"{(token_columns or ['all'])[0]}_{draft.history}",
+        "history_sql": draft.history_sql.format(label=request.label),
+        "label_type": draft.label_type,
+        "heuristic": draft.heuristic,
+        "imports": "\n".join(f"    {name}," for name in sorted((*_MODEL_IMPORTS, *draft.imports), key=str.casefold)),
         "article": "an" if key[0] in "aeio" else "a",
     }

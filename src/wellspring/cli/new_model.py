@@ -12,6 +12,7 @@ from wellspring.cli.context import CliContext
 from wellspring.cli.model_draft import NAME_PATTERN, ModelRequest, check_request, template_values
 from wellspring.cli.new import TEMPLATE_SUFFIX, TEMPLATES, fill_template, write_new_files
 from wellspring.cli.new_contract import load_named_contract
+from wellspring.cli.task_draft import TASK_DRAFTS, choose_task
 from wellspring.errors import ProjectError, Refused
 from wellspring.project import PROJECT_FILE, Project
 from wellspring.records.contracts import ContractColumn
@@ -23,7 +24,13 @@ _MAX_NAME_LENGTH = 40
 @click.argument("name")
 @click.option("--table", required=True, help="The table, by the name of its contract.")
 @click.option("--key", required=True, help="The token column that names the entity to predict for.")
-@click.option("--label", required=True, help="The boolean column to predict; empty until the outcome is known.")
+@click.option("--label", required=True, help="The column to predict; empty until the outcome is known.")
+@click.option(
+    "--task",
+    "requested_task",
+    type=click.Choice(list(TASK_DRAFTS)),
+    help="Two outcomes, several classes, or a number. Default: from the type and the landed values of the label.",
+)
 @click.option(
     "--known",
     "known_column",
@@ -36,10 +43,13 @@ _MAX_NAME_LENGTH = 40
     help="The column with the instant at which the outcome is known, if in the same row.",
 )
 @click.pass_obj
-def create_model(ctx: CliContext, name: str, outcome_column: str | None, **columns: str) -> int:
+def create_model(
+    ctx: CliContext, name: str, outcome_column: str | None, requested_task: str | None, **columns: str
+) -> int:
     """Draft the model NAME: SQL with its tests, a view in features.py, models/NAME.py and a policy.
 
-    Its features are the columns of the table, and how often the outcome was true before: overall and per other token.
+    Its features are the columns of the table, and the outcomes before (their rate, their mean, or the last class):
+    overall and per other token.
     A prediction is requested when the first row of a key is known, so the outcome must be known later: in a later row,
     or at the instant in --answered.
     """
@@ -53,7 +63,11 @@ def create_model(ctx: CliContext, name: str, outcome_column: str | None, **colum
     table_contract = load_named_contract(project, request.table)
     contract_columns = {column.name: column for column in table_contract.columns}
     check_request(project, table_contract, request, has_outcome_column=outcome_column is not None)
+    choice = choose_task(project, request.table, contract_columns[request.label], requested_task)
+    request = request._replace(task=choice.task)
+    check_request(project, table_contract, request, has_outcome_column=outcome_column is not None)
     values = {"name": name, "project": project.name, **template_values(name, contract_columns, request)}
+    values["task"] = _fill(f"task_{request.task}.py", values)
     files, features_file = _template_files(project, name, request.table), project.source_paths["features"]
     if features_file.is_file() and f"{name}_features" in features_file.read_text(encoding="utf-8"):
         raise Refused(f"{features_file} already has a view {name}_features", fix="give the model another name")
@@ -61,11 +75,12 @@ def create_model(ctx: CliContext, name: str, outcome_column: str | None, **colum
     with features_file.open("a", encoding="utf-8") as file:
         file.write(_fill("view.py", values))
     written = [path.relative_to(project.root).as_posix() for path in files]
+    ctx.echo(f"task {choice.task}: {choice.evidence}")
     for path in written:
         ctx.echo(f"  wrote {path}")
     ctx.echo(f"  added the view {name}_features to {features_file.relative_to(project.root)}")
     _print_advice(ctx, name, contract_columns, request)
-    ctx.print_result({"model": name, "files": written}, next_command="wellspring transform")
+    ctx.print_result({"model": name, "task": choice.task, "files": written}, next_command="wellspring transform")
     return 0
 
 

@@ -147,6 +147,11 @@ def _handle_latest_keys(request: JobRequest) -> JsonValue:
         return [{**row} for row in rows]
 
 
+def _handle_label_values(request: JobRequest) -> JsonValue:
+    with _open_platform(request) as platform:
+        return {**queries.summarize_label_values(platform, request.subject, str(request.params["column"]))}
+
+
 def _parse_instant(text: str) -> datetime:
     try:
         parsed = datetime.fromisoformat(text)
@@ -179,5 +184,6 @@ HANDLERS: dict[str, Callable[[JobRequest], JsonValue]] = {
     "enrolled": _handle_enrolled,
     "history": _handle_history,
     "latest-keys": _handle_latest_keys,
+    "label-values": _handle_label_values,
     "replay-predictions": _handle_replay_predictions,
 }

@@ -1,4 +1,4 @@
-"""Queries: row accounts, candidates and releases, the history of a model, enrolled users, the newest entity keys."""
+"""Queries: row accounts, candidates, releases, the history of a model, enrolled users, newest keys, label values."""
 
 from __future__ import annotations
 
@@ -110,6 +110,23 @@ def find_latest_keys(platform: Platform, model_store: ModelStore, model: str, *,
             rows = rows.sort_by([("known_since", "descending")]).slice(0, count)
             return [{name: str(row[name]) for name in key_columns} for row in rows.to_pylist()]
     raise NotFound(f"no table of its views has the columns {', '.join(key_columns)}", fix="pass COLUMN=TOKEN")
+
+
+def summarize_label_values(platform: Platform, table: str, column: str) -> dict[str, int | bool]:
+    """Count the different values of a column in the newest landed edition; no value leaves the worker.
+
+    Raises NotFound for a table or a column that the edition does not have.
+    """
+    import pyarrow.compute as pc
+
+    edition = platform.lake.get_edition()
+    if edition is None or table not in {entry.table for entry in edition.tables}:
+        raise NotFound(f"the newest edition has no table {table!r}", fix="run `wellspring ingest`")
+    columns = platform.lake.open_table(edition, table).schema.names
+    if column not in columns:
+        raise NotFound(f"the table {table} has no column {column!r}", fix=suggest_name(column, columns))
+    values = pc.unique(platform.lake.read_table(edition, table, [column])[column]).drop_null()
+    return {"distinct": len(values), "is_zero_or_one": 0 < len(values) <= 2 and set(values.to_pylist()) <= {0, 1}}
 
 
 def _summarize_candidate(candidate: Candidate, release_store: ReleaseStore, index: LedgerIndex) -> CandidateSummary:

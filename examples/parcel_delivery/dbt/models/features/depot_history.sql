@@ -4,7 +4,8 @@ with counted as (
     depot_id,
     instant,
     outcome,
-    avg(hours) over depot_7 as mean_hours_7d,
+    -- A sum of whole seconds is exact, so that a second build gives the same mean.
+    sum(delivery_seconds) over depot_7 / (3600.0 * count(delivery_seconds) over depot_7) as mean_hours_7d,
     count(*) filter (where outcome = 'damaged') over depot_28 / count(outcome) over depot_28 as damaged_share_28d
   from {{ ref("parcel_event") }}
   window depot_7 as {{ known("depot_id", 7) }}, depot_28 as {{ known("depot_id", 28) }}

@@ -8,7 +8,8 @@ with counted as (
     count(outcome) over shipper_45 as shipper_outcomes,
     count(*) filter (where outcome = 'returned') over shipper_45 as shipper_returned,
     count(*) filter (where outcome = 'damaged') over shipper_45 as shipper_damaged,
-    arg_max(outcome, instant) over shipper_45 as shipper_last_outcome
+    -- Of two outcomes at one instant the number of the parcel decides, so that a second build gives the same one.
+    arg_max(outcome, (instant, parcel_id)) over shipper_45 as shipper_last_outcome
   from {{ ref("parcel_event") }}
   window depot_1 as {{ known("depot_id", 1) }}, shipper_45 as {{ known("shipper_id", 45) }}
 )

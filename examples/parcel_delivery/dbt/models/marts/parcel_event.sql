@@ -6,7 +6,7 @@ select
   instant,
   true as is_accepted,
   null::varchar as outcome,
-  null::double as hours
+  null::bigint as delivery_seconds
 from {{ ref("stg_parcel") }}
 
 union all by name
@@ -19,6 +19,6 @@ select
   false as is_accepted,
   closing.outcome,
   -- A later row of the same parcel corrects the outcome, and not the time.
-  case when closing.version = 1 then date_diff('second', parcel.recorded_at, closing.closed_at) / 3600.0 end as hours
+  case when closing.version = 1 then date_diff('second', parcel.recorded_at, closing.closed_at) end as delivery_seconds
 from {{ ref("stg_closing") }} as closing
 inner join {{ ref("stg_parcel") }} as parcel using (parcel_id)
