@@ -36,7 +36,7 @@ def test_each_draft_is_of_a_task_that_ships(task: str):
 
 
 @pytest.mark.parametrize(
-    ("kind", "found", "task"),
+    ("kind", "landed", "task"),
     [
         ("bool", None, "binary"), ("string", None, "multiclass"), ("string", LabelValues(5, False), "multiclass"),
         ("float64", None, "regression"), ("decimal128(12, 2)", None, "regression"),
@@ -44,8 +44,8 @@ def test_each_draft_is_of_a_task_that_ships(task: str):
         ("int64", LabelValues(20, False), None), ("int64", LabelValues(0, False), None), ("int64", None, None),
     ],
 )  # fmt: skip
-def test_a_task_is_inferred_from_type_and_values(kind: str, found: LabelValues | None, task: str | None):
-    choice = infer_task(label(kind), found)
+def test_a_task_is_inferred_from_type_and_values(kind: str, landed: LabelValues | None, task: str | None):
+    choice = infer_task(label(kind), landed)
     assert (choice.task if choice else None) == task
 
 

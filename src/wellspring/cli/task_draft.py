@@ -106,7 +106,8 @@ def choose_task(project: Project, table: str, label: ContractColumn, requested: 
     fitting = [task for task, draft in TASK_DRAFTS.items() if label.type.startswith(draft.label_types)]
     if not fitting or label.egress != "plain":
         raise ProjectError(
-            f"{label.name} has type {label.type} and egress {label.egress}; a label is plain: a boolean, a number or text",
+            f"{label.name} has type {label.type} and egress {label.egress}; "
+            "a label is plain: a boolean, a number or text",
             fix="choose another column, or edit the contract",
         )
     if requested is not None:
@@ -144,8 +145,8 @@ def infer_task(label: ContractColumn, values: LabelValues | None) -> TaskChoice 
                 f"{MAX_CLASS_VALUES:,}",
                 fix="choose another column",
             )
-        seen = "" if values is None else f" with {values.distinct:,} different values"
-        return TaskChoice("multiclass", f"the label is text{seen}")
+        counted = "" if values is None else f" with {values.distinct:,} different values"
+        return TaskChoice("multiclass", f"the label is text{counted}")
     if label.type != "int64":
         return TaskChoice("regression", "the label is a number with a fraction")
     if values is None or values.distinct == 0:
@@ -160,7 +161,7 @@ def infer_task(label: ContractColumn, values: LabelValues | None) -> TaskChoice 
 def _read_label_values(project: Project, table: str, column: str) -> LabelValues | None:
     """Ask the worker for the values of a landed column; None while the servers are down or the table has no rows."""
     try:
-        found = run_worker(project, "label-values", table, params={"column": column})
+        counts = run_worker(project, "label-values", table, params={"column": column})
     except (Unavailable, NotFound):
         return None
-    return LabelValues(int(found["distinct"]), bool(found["is_zero_or_one"]))
+    return LabelValues(int(counts["distinct"]), bool(counts["is_zero_or_one"]))
