@@ -28,6 +28,7 @@ STORAGE_ADAPTERS = {
     "wellspring/lake/iceberg/": "the Iceberg adapter of the lake",
     "wellspring/query/duckdb/": "the DuckDB adapter of the query engine",
     "wellspring/records/tables.py": "defines the stored table that both adapters exchange",
+    "wellspring/stable.py": "publishes it for adapters of other packages",
     "wellspring/data/formats/parquet.py": "reads a supplier's file, which is not a table of the lake",
 }
 """Files and folders of src/ that open Parquet files or know where a stored table is, and why."""

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import zipfile
 from collections.abc import Mapping
+from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 
 def write_package(
@@ -24,4 +29,24 @@ def write_package(
     (metadata / "entry_points.txt").write_text("\n".join([*lines, ""]))
     for module, source in (modules or {}).items():
         (folder / f"{module}.py").write_text(source)
+    return folder
+
+
+def list_registered_builders(group: str) -> dict[str, Any]:
+    """Load what installed packages register for a behavior suite, by name. group: `wellspring.tests.sources`."""
+    return {entry_point.name: entry_point.load() for entry_point in entry_points(group=group)}
+
+
+def build_wheel(project: Path, folder: Path) -> Path:
+    """Build the wheel of a project with its own build backend, without network, and return its path."""
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder)]
+    subprocess.run(command, cwd=project, check=True, capture_output=True, text=True, timeout=120)
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+def install_wheel(wheel: Path, folder: Path) -> Path:
+    """Install a wheel of pure Python into a folder, which a test puts on the path."""
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder)
     return folder

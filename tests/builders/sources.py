@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from tests.builders.plugins import list_registered_builders
 from tests.builders.s3_server import running_s3
 from tests.builders.sftp_vendor import OnRead, Vendor
 from wellspring.data.sources.port import FileSource
@@ -39,5 +40,9 @@ def running_sftp(folder: Path) -> Iterator[SourceServer]:
         yield vendor
 
 
-SERVERS: Mapping[str, Callable[[Path], AbstractContextManager[SourceServer]]] = {"s3": running_s3, "sftp": running_sftp}
+SERVERS: Mapping[str, Callable[[Path], AbstractContextManager[SourceServer]]] = {
+    "s3": running_s3,
+    "sftp": running_sftp,
+    **list_registered_builders("wellspring.tests.sources"),
+}
 """By kind."""

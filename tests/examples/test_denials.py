@@ -28,7 +28,7 @@ def views() -> FeatureViews:
 def test_it_imports_the_public_face_and_nothing_else():
     source = (FOLDER / "models" / "denials.py").read_text()
     imported = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import | ast.ImportFrom)]
-    assert [getattr(node, "module", None) for node in imported] == ["wellspring"]
+    assert [getattr(node, "module", None) for node in imported] == ["wellspring.stable"]
     assert len(source.splitlines()) <= 50
 
 

@@ -1,6 +1,6 @@
 """Predict whether a claim will be denied, when it comes in, so that it can be corrected before it is decided."""
 
-from wellspring import (
+from wellspring.stable import (
     Baseline,
     Binary,
     BinaryCriteria,

@@ -1,6 +1,6 @@
 """Predict how many hours the delivery of a parcel takes, when it is accepted."""
 
-from wellspring import (
+from wellspring.stable import (
     Baseline,
     HyperparameterSearch,
     Label,

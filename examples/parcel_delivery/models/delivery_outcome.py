@@ -1,6 +1,6 @@
 """Predict how the delivery of a parcel ends, when it is accepted."""
 
-from wellspring import (
+from wellspring.stable import (
     Baseline,
     HyperparameterSearch,
     Label,

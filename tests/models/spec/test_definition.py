@@ -13,7 +13,7 @@ from wellspring.models.spec.baselines import Baseline
 from wellspring.models.spec.definition import Subgroup
 from wellspring.models.tasks.binary import Binary
 
-TEXT = """from wellspring import Baseline, Binary, Label, ModelDefinition, Threshold
+TEXT = """from wellspring.stable import Baseline, Binary, Label, ModelDefinition, Threshold
 
 denials = ModelDefinition(
     name="denials",
