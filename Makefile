@@ -9,9 +9,10 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 UV_VERSION := 0.13.9
 ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+# The interpreter itself, not a shim on the path: uv would replace an environment that another path made.
 ifndef PYTHON
 PYTHON := $(shell for name in python3.11 python3 python3.12 python3.13; do \
-  $$name -c '$(ENOUGH)' 2>/dev/null && command -v $$name && break; done)
+  $$name -c '$(ENOUGH)' 2>/dev/null && $$name -c 'import sys; print(sys.executable)' && break; done)
 endif
 UV := .uv/bin/uv
 # An active environment must not leak in: the project uses .venv and the machine's own interpreter.

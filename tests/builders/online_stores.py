@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from tests.builders.memory_online_store import running_in_memory
-from tests.builders.valkey import running
+from tests.builders.plugins import find_suite_builders
 from wellspring.records.features import FeatureViews
 from wellspring.stores.online.port import OnlineReader, OnlineWriter
 
@@ -25,6 +25,6 @@ class OnlineStoreFixture(Protocol):
 
 
 SERVERS: Mapping[str, Callable[[], AbstractContextManager[OnlineStoreFixture]]] = {
-    "redis": running,
     "memory": running_in_memory,
+    **find_suite_builders("online_stores"),
 }

@@ -6,9 +6,12 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Mapping
+from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
+
+SUITES = Path(__file__).parent / "suites"
 
 
 def write_package(
@@ -32,9 +35,18 @@ def write_package(
     return folder
 
 
-def list_registered_builders(group: str) -> dict[str, Any]:
-    """Load what installed packages register for a behavior suite, by name. group: `wellspring.tests.sources`."""
-    return {entry_point.name: entry_point.load() for entry_point in entry_points(group=group)}
+def find_suite_builders(port: str) -> dict[str, Any]:
+    """Load what the behavior suite of a port needs for each implementation, by its name. port: `sources`.
+
+    wellspring's own: `BUILDER` in tests/builders/suites/PORT/NAME.py. Of an installed package: an entry point of the
+    group `wellspring.tests.PORT`.
+    """
+    builders = {
+        path.stem: import_module(f"tests.builders.suites.{port}.{path.stem}").BUILDER
+        for path in sorted((SUITES / port).glob("*.py"))
+    }
+    registered = entry_points(group=f"wellspring.tests.{port}")
+    return builders | {entry_point.name: entry_point.load() for entry_point in registered}
 
 
 def build_wheel(project: Path, folder: Path) -> Path:

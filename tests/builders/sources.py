@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from tests.builders.plugins import list_registered_builders
-from tests.builders.s3_server import running_s3
-from tests.builders.sftp_vendor import OnRead, Vendor
+from tests.builders.plugins import find_suite_builders
+from tests.builders.sftp_vendor import OnRead
 from wellspring.data.sources.port import FileSource
 from wellspring.records.clock import Clock
 
@@ -33,16 +32,5 @@ class SourceServer(Protocol):
     ) -> FileSource: ...
 
 
-@contextmanager
-def running_sftp(folder: Path) -> Iterator[SourceServer]:
-    """Start an SFTP server."""
-    with Vendor(folder / "vendor").open() as vendor:
-        yield vendor
-
-
-SERVERS: Mapping[str, Callable[[Path], AbstractContextManager[SourceServer]]] = {
-    "s3": running_s3,
-    "sftp": running_sftp,
-    **list_registered_builders("wellspring.tests.sources"),
-}
-"""By kind."""
+SERVERS: Mapping[str, Callable[[Path], AbstractContextManager[SourceServer]]] = find_suite_builders("sources")
+"""By kind. Each gets a folder of its own."""

@@ -1,7 +1,7 @@
 """Behavior of every online store: the newest row wins, keys are tokens, and the marker never goes back.
 
-The suite runs over each adapter that wellspring registers, and over one in memory. A new adapter needs its server in
-tests/builders/online_stores.py, and nothing here.
+The suite runs over each adapter that wellspring registers, and over one in memory. A new adapter needs its server,
+found by its name (`tests.builders.plugins.find_suite_builders`), and nothing here.
 """
 
 from __future__ import annotations
@@ -21,9 +21,17 @@ from wellspring.records.features import FeatureRow
 from wellspring.stores.online.port import LiveMarker, OnlineStoreAdapter, OnlineWriter
 from wellspring.stores.online.registry import ENTRY_POINT_GROUP
 
+REGISTRY = PluginRegistry(ENTRY_POINT_GROUP, OnlineStoreAdapter, noun="online store")
+
+
+def needs_server(name: str) -> bool:
+    """Tell whether an adapter needs a server of `wellspring up`."""
+    return name in REGISTRY.names() and REGISTRY.load(name).embedded_server is not None
+
 
 @pytest.fixture(
-    scope="module", params=[pytest.param(name, marks=pytest.mark.live if name != "memory" else ()) for name in SERVERS]
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.live if needs_server(name) else ()) for name in SERVERS],
 )
 def server(request: pytest.FixtureRequest) -> Iterator[OnlineStoreFixture]:
     with SERVERS[request.param]() as started:
@@ -44,8 +52,7 @@ def writer(store: OnlineStoreFixture) -> Iterator[OnlineWriter]:
 
 
 def test_each_registered_online_store_runs_this_suite():
-    registered = PluginRegistry(ENTRY_POINT_GROUP, OnlineStoreAdapter, noun="online store").names()
-    assert set(registered) == set(SERVERS) - {"memory"}
+    assert set(REGISTRY.names()) == set(SERVERS) - {"memory"}
 
 
 def test_writer_and_reader_return_the_same_row(store: OnlineStoreFixture, writer: OnlineWriter):

@@ -11,6 +11,7 @@ import pytest
 
 from tests.builders.sources import SERVERS, SourceServer
 from wellspring.data.sources.port import FileSource
+from wellspring.data.sources.registry import list_source_kinds
 from wellspring.errors import NotFound, Refused
 
 BIG = os.urandom(1 << 20) * 5 + b"tail"
@@ -33,6 +34,10 @@ def read_file(source: FileSource, name: str, *, size: int = 1 << 20) -> bytes:
     """Read a whole file."""
     with source.open(name) as stream:
         return b"".join(iter(lambda: stream.read(size), b""))
+
+
+def test_each_registered_kind_runs_this_suite() -> None:
+    assert set(list_source_kinds()) == set(SERVERS)
 
 
 def test_lists_files_oldest_first(server: SourceServer) -> None:

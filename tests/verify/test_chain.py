@@ -177,13 +177,6 @@ BREAKS: dict[str, tuple[Change, str]] = {
     "score that decides otherwise": (
         facts("predict", score=(0.25).hex()), f"its decision does not follow from its numbers and '{RELEASED}'",
     ),
-    "an interval of no rule": (
-        facts("predict", interval=[(0.1).hex(), (0.9).hex()]), "it has an interval, and its release has none",
-    ),
-    "probabilities of no rule": (
-        facts("predict", probabilities=[["pays", (0.9).hex()]]),
-        "it has probabilities of classes, and its release has none",
-    ),
     "no score": (facts("predict", score=None), "its decision does not follow from"),
     "release of another model": (facts("predict", model="other"), "is a release of 'denials', not of 'other'"),
 }  # fmt: skip
