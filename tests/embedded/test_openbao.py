@@ -3,7 +3,6 @@
 import socket
 import ssl
 import time
-from collections.abc import Iterator
 
 import psutil
 import pytest
@@ -17,9 +16,8 @@ pytestmark = pytest.mark.live
 
 
 @pytest.fixture(scope="module")
-def project() -> Iterator[Project]:
-    with projects.running_project() as project:
-        yield project
+def project(shared_project: Project) -> Project:
+    return shared_project
 
 
 def ports(project: Project) -> list[tuple[str, int]]:

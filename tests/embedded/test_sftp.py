@@ -1,7 +1,6 @@
 """The SFTP server gives the enclave's key read access to the outbox only. Uses the real server."""
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import asyncssh
@@ -18,10 +17,9 @@ pytestmark = pytest.mark.live
 
 
 @pytest.fixture(scope="module")
-def project() -> Iterator[Project]:
-    with projects.running_project() as project:
-        (project.vendor_dir / "outbox/claims.csv").write_text("a,b\n1,2\n")
-        yield project
+def project(shared_project: Project) -> Project:
+    (shared_project.vendor_dir / "outbox/claims.csv").write_text("a,b\n1,2\n")
+    return shared_project
 
 
 @pytest.fixture(scope="module")

@@ -2,16 +2,15 @@
 
 import pytest
 
-from tests.builders import projects
+from wellspring.project import Project
 from wellspring.trust.ledger.witness import RemoteWitness
 from wellspring_verify.notes import KIND_WITNESS, parse_verifier_key
 
 
 @pytest.mark.live
-def test_the_witness_has_its_own_key_and_the_logs_key_registered():
-    with projects.running_project() as project:
-        key = parse_verifier_key(RemoteWitness(project.socket_path("witness")).verifier_key())
-        assert key.kind == KIND_WITNESS
-        assert (project.root / "witness/vkey").read_text().strip() == str(key)
-        registered = [path.read_text().strip() for path in (project.root / "witness/logs").iterdir()]
-        assert registered == [(project.ledger_dir / "vkey").read_text().strip()]
+def test_the_witness_has_its_own_key_and_the_logs_key_registered(shared_project: Project):
+    key = parse_verifier_key(RemoteWitness(shared_project.socket_path("witness")).verifier_key())
+    assert key.kind == KIND_WITNESS
+    assert (shared_project.root / "witness/vkey").read_text().strip() == str(key)
+    registered = [path.read_text().strip() for path in (shared_project.root / "witness/logs").iterdir()]
+    assert registered == [(shared_project.ledger_dir / "vkey").read_text().strip()]

@@ -8,14 +8,13 @@ from pathlib import Path
 import pytest
 
 from tests.builders.enclave import ProjectFixture, reset_database
-from tests.builders.postgres import Database, database
+from tests.builders.postgres import Database
 from tests.builders.sftp_vendor import Vendor
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Database]:
-    with database() as running:
-        yield running
+@pytest.fixture
+def server(shared_postgres: Database) -> Database:
+    return shared_postgres
 
 
 @pytest.fixture

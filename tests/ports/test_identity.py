@@ -1,7 +1,6 @@
 """Behavior of every identity service: roles of logins and their lifetime."""
 
 import threading
-from collections.abc import Iterator
 
 import pytest
 
@@ -16,9 +15,8 @@ pytestmark = pytest.mark.live
 
 
 @pytest.fixture(scope="module")
-def project() -> Iterator[Project]:
-    with projects.running_project() as project:
-        yield project
+def project(shared_project: Project) -> Project:
+    return shared_project
 
 
 @pytest.mark.parametrize("role", ["worker", "enclave"])

@@ -20,9 +20,8 @@ pytestmark = pytest.mark.live
 
 
 @pytest.fixture(scope="module")
-def project() -> Iterator[Project]:
-    with projects.running_project() as project:
-        yield project
+def project(shared_project: Project) -> Project:
+    return shared_project
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.builders.postgres import Database, database
+from tests.builders.postgres import Database
 from tests.builders.vault_records import NOON, fact, part, rows, stored
 from wellspring.errors import CorruptedError, NotFound, Unavailable
 from wellspring.records.contracts import ContractColumn, DataContract
@@ -15,10 +15,9 @@ from wellspring.trust.vault.postgres import VaultStore
 pytestmark = pytest.mark.live
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Database]:
-    with database() as running:
-        yield running
+@pytest.fixture
+def server(shared_postgres: Database) -> Database:
+    return shared_postgres
 
 
 @pytest.fixture
