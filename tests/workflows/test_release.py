@@ -39,7 +39,7 @@ class ProjectFixture:
         self.list_entries = world.books.list_entries
         self.list_open_intents = world.step.open_intents
         self.model_store = ModelStore(world.objects, world.releases.paths, world.signer.verifier_key)
-        monkeypatch.setattr(release_module, "recover_interrupted", self.recover)
+        monkeypatch.setattr(release_module, "recover_interrupted_ingests", self.recover)
         monkeypatch.setattr(release_module, "seal_stories", lambda project, subjects: self.sealed.extend(subjects))
         monkeypatch.setattr(release_module.users, "resume_session", self.present)
 

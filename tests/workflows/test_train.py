@@ -50,7 +50,7 @@ class ProjectFixture:
             "publish", BUILT.subject, facts={"leaks": ["claim_features.paid"], "audited": {"claim_label": 7}}
         ):
             pass
-        monkeypatch.setattr(train_module, "recover_interrupted", lambda project_value: None)
+        monkeypatch.setattr(train_module, "recover_interrupted_ingests", lambda project_value: None)
         monkeypatch.setattr(train_module, "load_project_views", lambda project: synthetic_world.views())
         monkeypatch.setattr(
             train_module.definition, "load_model_definition", lambda folder, name: SimpleNamespace(name=name)

@@ -35,7 +35,7 @@ class ProjectFixture:
             source_paths={"features": folder / "features.py"}, root=folder, lake_dir=folder, name="tiny"
         )
         (folder / "features.py").write_text("# one\n")
-        monkeypatch.setattr(transform_module, "recover_interrupted", lambda project: self.did.append("recover"))
+        monkeypatch.setattr(transform_module, "recover_interrupted_ingests", lambda project: self.did.append("recover"))
         monkeypatch.setattr(
             transform_module, "seal_stories", lambda project, subjects: self.did.append(f"seal {subjects}")
         )

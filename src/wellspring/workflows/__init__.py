@@ -18,7 +18,7 @@ from wellspring.workflows.ingest import IngestResult as IngestResult
 from wellspring.workflows.ingest import WorkflowProgress as WorkflowProgress
 from wellspring.workflows.ingest import build_row_account as build_row_account
 from wellspring.workflows.ingest import ingest_source as ingest_source
-from wellspring.workflows.ingest import recover_interrupted as recover_interrupted
+from wellspring.workflows.ingest import recover_interrupted_ingests as recover_interrupted_ingests
 from wellspring.workflows.ingest import replay_drop as replay_drop
 from wellspring.workflows.prove import WrittenPack as WrittenPack
 from wellspring.workflows.prove import prove_subject as prove_subject

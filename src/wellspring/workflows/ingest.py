@@ -62,7 +62,7 @@ class IngestResult(Frozen):
 def ingest_source(platform: Platform, source: str, *, progress: WorkflowProgress | None = None) -> IngestResult:
     """Ingest the new files of a source and publish the set as one edition; a stopped drop holds back the set."""
     platform.project.require_source(source)
-    recover_interrupted(platform)
+    recover_interrupted_ingests(platform)
     loaded_contracts = _read_contracts(platform)
     listed = [file for file in platform.vault.list_files(source) if file.state != "still_writing"]
     unhandled = [file for file in listed if not _is_handled(platform, file)]
@@ -85,7 +85,7 @@ def ingest_source(platform: Platform, source: str, *, progress: WorkflowProgress
 
 def replay_drop(platform: Platform, drop_id: str, *, progress: WorkflowProgress | None = None) -> IngestResult:
     """Validate the quarantined rows of a drop by the current contract, and publish the rows that pass."""
-    recover_interrupted(platform)
+    recover_interrupted_ingests(platform)
     landed = platform.ledger.index.list_entries(subject=f"drop:{drop_id}", action="land", phase="done")
     if not landed:
         drops = [
@@ -115,7 +115,7 @@ def replay_drop(platform: Platform, drop_id: str, *, progress: WorkflowProgress 
     return _publish_if_complete(platform, contract.source, [file_result])
 
 
-def recover_interrupted(platform: Platform) -> None:
+def recover_interrupted_ingests(platform: Platform) -> None:
     """Complete interrupted work: integrate the ledger, finish open publishes and stage lost replays."""
     platform.sequencer.integrate()
     finished = platform.lake.recover(platform.ledger.index.list_open_intents(), step=platform.step)

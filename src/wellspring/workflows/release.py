@@ -14,7 +14,7 @@ from wellspring.serving.replay import PredictionReplayer, ReproductionResult
 from wellspring.serving.scorer import Scorer
 from wellspring.trust import approvals, policy
 from wellspring.trust.identity import users
-from wellspring.workflows.ingest import recover_interrupted
+from wellspring.workflows.ingest import recover_interrupted_ingests
 from wellspring.workflows.prove import seal_stories
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def rollback_release(platform: Platform, models: ModelPorts, model: str, *, toke
 
 def replay_predictions(platform: Platform, models: ModelPorts, predictions: Sequence[str]) -> list[ReproductionResult]:
     """Recompute predictions from the lake and compare them bit by bit."""
-    recover_interrupted(platform)
+    recover_interrupted_ingests(platform)
     replayer = PredictionReplayer(
         index=platform.ledger.index,
         lake=platform.lake,
@@ -123,6 +123,6 @@ def replay_predictions(platform: Platform, models: ModelPorts, predictions: Sequ
 
 def _recover_releases(platform: Platform, release_context: promotion.ReleaseContext) -> None:
     """Complete interrupted work: the ledger, the lake, then releases."""
-    recover_interrupted(platform)
+    recover_interrupted_ingests(platform)
     if promotion.recover_releases(platform.ledger.index.list_open_intents(), release_context, step=platform.step):
         platform.sequencer.integrate()

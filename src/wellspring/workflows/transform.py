@@ -14,7 +14,7 @@ from wellspring.records.features import FeatureViews
 from wellspring.records.lake import Edition, TableSnapshot
 from wellspring.records.record import Frozen
 from wellspring.stores.objects.disk import DiskBlobStore
-from wellspring.workflows.ingest import WorkflowProgress, recover_interrupted
+from wellspring.workflows.ingest import WorkflowProgress, recover_interrupted_ingests
 from wellspring.workflows.prove import seal_stories
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def run_transform(
 
     Raises Refused before the first landed edition, and the errors of the build and of the store.
     """
-    recover_interrupted(platform)
+    recover_interrupted_ingests(platform)
     landed = platform.lake.get_edition()
     if landed is None:
         raise Refused("no edition has landed yet", fix="run `wellspring ingest`")

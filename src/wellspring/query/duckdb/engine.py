@@ -63,7 +63,7 @@ class DuckDbEngine:
             ),
             **{f"t{number}": tables[view.table] for number, view in enumerate(views)},
         }
-        joined = self._select(statements.join_views(views, position_column), query_inputs)
+        joined = self._select(statements.join_views_as_of(views, position_column), query_inputs)
         for view in views:
             joined = _with_timestamps(joined, joined_column_name(view.name, KNOWN_SINCE_COLUMN))
         return joined

@@ -30,7 +30,7 @@ def count_versions(view: FeatureViewSpec) -> str:
     )
 
 
-def join_views(views: Sequence[FeatureViewSpec], position_column: str) -> str:
+def join_views_as_of(views: Sequence[FeatureViewSpec], position_column: str) -> str:
     """Join `spine` (position, keys, instant_) with the views, whose tables are `t0`, `t1` and so on."""
     join_sql, selected_columns = "", list[str]()
     for number, view in enumerate(views):

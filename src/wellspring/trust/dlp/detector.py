@@ -25,7 +25,7 @@ class PiiPattern:
 
 @dataclass(frozen=True)
 class Detector:
-    """Finds one kind of personal data.
+    """Defines one kind of personal data; `scanner.PiiScanner` finds it.
 
     checksum: a match that fails it is not reported. public: a number that is in public registers, so that a file name
     may contain it.
