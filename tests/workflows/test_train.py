@@ -66,13 +66,13 @@ class ProjectFixture:
         self.integrated += 1
 
     def train(self, *words: Any, **arguments: Any) -> str:
-        self.arguments = {"edition": words[3], **arguments}
+        self.arguments = {"edition": words[1].edition, "training_inputs": words[2], **arguments}
         if self.refuses:
             raise Refused("it is worse", fix="train a better one")
         return "candidate"
 
     def again(self, *words: Any, **arguments: Any) -> dict[str, str]:
-        self.arguments = {"run": words[0], "edition": words[4], **arguments}
+        self.arguments = {"run": words[0], "open_data": words[2], **arguments}
         return {"model.lgb": "4" * 64}
 
     def learn(self) -> Any:
@@ -120,7 +120,7 @@ def test_a_run_is_trained_again_from_the_edition_that_it_names(project: ProjectF
     files = train_module.reproduce_run(requests, project.models(), "denials", "r" * 32, progress=lambda *_: None)
     assert files == {"model.lgb": "4" * 64}
     assert project.arguments["run"] == "r" * 32
-    assert project.arguments["edition"](FIRST.id) == FIRST
+    assert project.arguments["open_data"](FIRST.id).edition == FIRST
     assert project.integrated == 1
 
 

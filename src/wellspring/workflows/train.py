@@ -40,10 +40,8 @@ def train_model(
     try:
         return train.train_candidate(
             model,
-            feature_views,
-            TrainingSource(platform.lake, platform.query_engine),
-            edition,
-            training_inputs=train.TrainingInputs(
+            train.TrainingData(feature_views, TrainingSource(platform.lake, platform.query_engine), edition),
+            train.TrainingInputs(
                 source_digests=definition.digest_training_sources(platform.project, model_name),
                 contracts=_contract_refs(platform, edition),
                 leaked_columns=leaked_columns(platform.ledger.index, edition),
@@ -53,11 +51,7 @@ def train_model(
             champion=candidates.read_candidate(live_release.candidate, paths=models.store.paths)
             if live_release is not None
             else None,
-            step=platform.step,
-            tracker=models.registry,
-            model_store=models.store,
-            signer=platform.model_signer,
-            clock=platform.clock,
+            ports=_training_ports(platform, models),
             progress=progress,
         )
     finally:
@@ -73,17 +67,21 @@ def reproduce_run(
         return train.reproduce_run(
             run_id,
             definition.load_model_definition(_models_folder(platform), model_name),
-            load_project_views(platform.project),
-            TrainingSource(platform.lake, platform.query_engine),
-            lambda edition_id: _get_edition(platform, edition_id),
+            lambda edition_id: train.TrainingData(
+                load_project_views(platform.project),
+                TrainingSource(platform.lake, platform.query_engine),
+                _get_edition(platform, edition_id),
+            ),
             source_digests=definition.digest_training_sources(platform.project, model_name),
-            step=platform.step,
-            tracker=models.registry,
-            model_store=models.store,
+            ports=_training_ports(platform, models),
             progress=progress,
         )
     finally:
         platform.sequencer.integrate()
+
+
+def _training_ports(platform: Platform, models: ModelPorts) -> train.TrainingPorts:
+    return train.TrainingPorts(platform.step, models.registry, models.store, platform.model_signer, platform.clock)
 
 
 def _get_edition(platform: Platform, edition_id: str) -> Edition:

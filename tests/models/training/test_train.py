@@ -36,18 +36,20 @@ class ProjectFixture:
         )
         self.stages: list[str] = []
 
+    def ports(self) -> train.TrainingPorts:
+        return train.TrainingPorts(self.step, self.runs, self.model_store, self.signer, FixedClock())
+
     def train(self, *, live=None, leaks: tuple[str, ...] = (), audited=AUDITED, views_=None, **changes: Any):
         return train.train_candidate(
-            model(**changes), views_ or views(), self.world.source, self.world.edition,
-            training_inputs=train.TrainingInputs(CODE, CONTRACTS, leaks, audited), champion=live, step=self.step,
-            tracker=self.runs, model_store=self.model_store, signer=self.signer, clock=FixedClock(),
+            model(**changes), train.TrainingData(views_ or views(), self.world.source, self.world.edition),
+            train.TrainingInputs(CODE, CONTRACTS, leaks, audited), champion=live, ports=self.ports(),
             progress=lambda stage, done, total: self.stages.append(stage),
         )  # fmt: skip
 
     def reproduce(self, run: str, *, source_digests=CODE, **changes: Any):
         return train.reproduce_run(
-            run, model(**changes), views(), self.world.source, self.world.find, source_digests=source_digests,
-            step=self.step, tracker=self.runs, model_store=self.model_store, progress=lambda *output: None,
+            run, model(**changes), lambda name: train.TrainingData(views(), self.world.source, self.world.find(name)),
+            source_digests=source_digests, ports=self.ports(), progress=lambda *output: None,
         )  # fmt: skip
 
 

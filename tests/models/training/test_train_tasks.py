@@ -49,10 +49,9 @@ def train_once(folder: Path, task: Task, **changes: Any):
     audited = dict.fromkeys(world.tables, 5)
     arguments: dict[str, Any] = {"baselines": (Baseline.constant(),), "task": task, **changes}
     candidate = train.train_candidate(
-        model(**arguments), views(), world.source, world.edition,
-        training_inputs=train.TrainingInputs({}, (), (), audited),
-        champion=changes.pop("champion", None), step=RecordingStep(), tracker=runs, model_store=store, signer=signer,
-        clock=FixedClock(), progress=lambda *_: None,
+        model(**arguments), train.TrainingData(views(), world.source, world.edition),
+        train.TrainingInputs({}, (), (), audited), champion=changes.pop("champion", None),
+        ports=train.TrainingPorts(RecordingStep(), runs, store, signer, FixedClock()), progress=lambda *_: None,
     )  # fmt: skip
     return candidate, store, runs
 

@@ -69,6 +69,14 @@ class ModelStore(NamedTuple):
     paths: NamedBlobStore
     key: notes.VerifierKey
 
+    def read_artifact(self, digest: Digest) -> artifact.ModelArtifact:
+        """Read the files of a model, as `artifact.read_artifact`."""
+        return artifact.read_artifact(digest, objects=self.objects, paths=self.paths, key=self.key)
+
+    def write_artifact(self, files: Mapping[str, bytes], signer: LogSigner) -> Digest:
+        """Store the files of a model, as `artifact.write_artifact`."""
+        return artifact.write_artifact(files, objects=self.objects, paths=self.paths, key=self.key, signer=signer)
+
 
 class TrainingInputs(NamedTuple):
     """The inputs of a training besides the data.
@@ -84,19 +92,31 @@ class TrainingInputs(NamedTuple):
     revision: GitRevision = GitRevision()
 
 
+class TrainingData(NamedTuple):
+    """What a model is trained on: features of a built edition."""
+
+    views: FeatureViews
+    source: TrainingSource
+    edition: Edition
+
+
+class TrainingPorts(NamedTuple):
+    """Where a training reads and writes. signer: of the manifest of the model's files."""
+
+    step: Recorder
+    tracker: ExperimentTracker
+    model_store: ModelStore
+    signer: LogSigner
+    clock: Clock
+
+
 def train_candidate(
     model: ModelDefinition,
-    views: FeatureViews,
-    source: TrainingSource,
-    edition: Edition,
-    *,
+    data: TrainingData,
     training_inputs: TrainingInputs,
+    *,
     champion: Candidate | None,
-    step: Recorder,
-    tracker: ExperimentTracker,
-    model_store: ModelStore,
-    signer: LogSigner,
-    clock: Clock,
+    ports: TrainingPorts,
     progress: TrainingProgress,
 ) -> Candidate:
     """Train a model on a built edition and check it with the gate; return the candidate that passed.
@@ -105,6 +125,8 @@ def train_candidate(
     is stored all the same), or before training when a feature leaks; NotFound and ProjectError for a model file that
     does not fit the features; Unavailable when MLflow is down, before training.
     """
+    views, edition = data.views, data.edition
+    step, model_store = ports.step, ports.model_store
     code_ref = Ref(name=f"code:{model.name}", digest=definition.combine_source_digests(training_inputs.source_digests))
     edition_ref = Ref(name=edition.subject, digest=editions.edition_digest(edition))
     views_ref = Ref(name=f"views:{views.project}", digest=views.digest)
@@ -114,32 +136,16 @@ def train_candidate(
         [edition_ref, views_ref, code_ref],
     )
     progress("join", 0, 1)
-    champion_artifact = (
-        None
-        if champion is None
-        else artifact.read_artifact(
-            champion.artifact, objects=model_store.objects, paths=model_store.paths, key=model_store.key
-        )
-    )
-    extra_features = (
-        []
-        if champion_artifact is None
-        else [f"{feature.view}:{feature.name}" for feature in champion_artifact.spec.features]
-    )
-    training_set = build_training_set(
-        model,
-        views,
-        source,
-        edition,
-        extra_features=[extra_feature for extra_feature in extra_features if _has_feature(extra_feature, views)],
-    )
+    champion_artifact = None if champion is None else model_store.read_artifact(champion.artifact)
+    extra_features = [] if champion_artifact is None else _known_features(champion_artifact, views)
+    training_set = build_training_set(model, *data, extra_features=extra_features)
     inputs = training_set.inputs()
     _require_pass(
         gate.check_target_leakage(model.subject, model.name, evaluate.detect_target_leakage(training_set, inputs)),
         step,
         [edition_ref, views_ref, code_ref],
     )
-    run = tracker.start_run(model.name)
+    run = ports.tracker.start_run(model.name)
     environment_ref = Ref(name="environment:lock", digest=compute_environment_digest())
     input_refs = [edition_ref, *training_inputs.contracts, views_ref, code_ref, environment_ref]
     try:
@@ -147,13 +153,7 @@ def train_candidate(
             trained_model = fit_model(training_set, inputs, progress=progress)
             progress("evaluate", 0, 1)
             evaluation = evaluate.evaluate_model(training_set, trained_model)
-            artifact_digest = artifact.write_artifact(
-                trained_model.encode_files(),
-                objects=model_store.objects,
-                paths=model_store.paths,
-                key=model_store.key,
-                signer=signer,
-            )
+            artifact_digest = model_store.write_artifact(trained_model.encode_files(), ports.signer)
             step.crash_point("models.train:artifact-written")
             act.add_outputs(Ref(name=f"artifact:{model.name}", digest=artifact_digest))
             act.add_facts(
@@ -181,7 +181,7 @@ def train_candidate(
             )
             candidate = candidates.assign_candidate_id(
                 Candidate(
-                    id="", tenant=edition.tenant, known_since=clock.now(), model=model.name, run=run,
+                    id="", tenant=edition.tenant, known_since=ports.clock.now(), model=model.name, run=run,
                     task=model.task.name, estimator=model.estimator.name,
                     git_commit=training_inputs.revision.commit, git_dirty=training_inputs.revision.dirty,
                     edition=edition.id, artifact=artifact_digest, views=views.digest, code=code_ref.digest or "",
@@ -190,9 +190,9 @@ def train_candidate(
                 )
             )  # fmt: skip
             progress("record", 0, 1)
-            _log_run(tracker, model, edition, training_inputs, candidate, trained_model, evaluation)
+            _log_run(ports.tracker, model, edition, training_inputs, candidate, trained_model, evaluation)
     except BaseException as problem:
-        _end_failed_run(tracker, run, problem)
+        _end_failed_run(ports.tracker, run, problem)
         raise
     _record_gate(candidate, champion.id if champion is not None else "", step=step, paths=model_store.paths)
     return candidate
@@ -201,22 +201,20 @@ def train_candidate(
 def reproduce_run(
     run: str,
     model: ModelDefinition,
-    views: FeatureViews,
-    source: TrainingSource,
-    get_edition: Callable[[str], Edition],
+    open_data: Callable[[str], TrainingData],
     *,
     source_digests: Mapping[str, Digest],
-    step: Recorder,
-    tracker: ExperimentTracker,
-    model_store: ModelStore,
+    ports: TrainingPorts,
     progress: TrainingProgress,
 ) -> dict[str, Digest]:
-    """Train a run again and return the digests of its files, which must be the same. get_edition: finds one by id.
+    """Train a run again and return the digests of its files, which must be the same.
+
+    open_data: opens the data of an edition by its id. source_digests: of the code as it is now.
 
     Raises Refused, naming the files, when the code or the installed packages changed; CorruptedError when a byte
     differs.
     """
-    run_record = tracker.get_run(run)
+    run_record = ports.tracker.get_run(run)
     recorded_digests: dict[str, Digest] = json.loads(run_record.params.get("code", "{}"))
     if changed := sorted(
         name
@@ -233,10 +231,10 @@ def reproduce_run(
             fix="install the packages of the uv.lock of that time; other builds give other bytes",
         )
     recorded_files = artifact.verify_artifact(
-        run_record.tags.get("ws.artifact", ""), paths=model_store.paths, key=model_store.key
+        run_record.tags.get("ws.artifact", ""), paths=ports.model_store.paths, key=ports.model_store.key
     )
-    with step("reproduce", f"run:{run}", inputs=[Ref(name=f"run:{run}")]) as act:
-        training_set = build_training_set(model, views, source, get_edition(run_record.params["edition"]))
+    with ports.step("reproduce", f"run:{run}", inputs=[Ref(name=f"run:{run}")]) as act:
+        training_set = build_training_set(model, *open_data(run_record.params["edition"]))
         trained_model = fit_model(
             training_set, progress=progress, hyperparameters=json.loads(run_record.params["hyperparameters"])
         )
@@ -391,6 +389,11 @@ def _flatten_metrics(metrics: Mapping[str, Estimate]) -> dict[str, float]:
     }
 
 
-def _has_feature(reference: str, views: FeatureViews) -> bool:
-    view = views.find_view(reference.partition(":")[0])
-    return view is not None and view.find_feature(reference.partition(":")[2]) is not None
+def _known_features(champion: artifact.ModelArtifact, views: FeatureViews) -> list[str]:
+    """List the features of a live model that the feature views still define."""
+    known: list[str] = []
+    for feature in champion.spec.features:
+        view = views.find_view(feature.view)
+        if view is not None and view.find_feature(feature.name) is not None:
+            known.append(f"{feature.view}:{feature.name}")
+    return known
