@@ -46,10 +46,10 @@ demo: .venv/made-demo ## from a vendor's files to a verified prediction, on the 
 
 # All tests of a file run in one process, so its servers start once. (xdist's loadgroup does nothing under pytest 9.2.)
 test: .venv/made-test ## run the tests, on the real servers
-	@$(BIN)/python -m pytest -n $(JOBS) --maxprocesses=8 --dist=loadfile -m "not long" $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --maxprocesses=8 --dist=loadfile --no-loadscope-reorder -m "not long" $(ARGS)
 
 test-full: .venv/made-test ## run the long tests too
-	@$(BIN)/python -m pytest -n $(JOBS) --maxprocesses=8 --dist=loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --maxprocesses=8 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 check: .venv/made-check ## ruff, pyright, import contracts, architecture tests
 	@$(BIN)/ruff check

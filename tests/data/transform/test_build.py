@@ -1,4 +1,4 @@
-"""From one landed edition to the built one: what is published, what is refused, and which column knew the future."""
+"""From one landed edition to the built one: what is published, what is refused, and which column leaks."""
 
 import re
 from collections.abc import Callable, Iterator

@@ -391,9 +391,9 @@ def _flatten_metrics(metrics: Mapping[str, Estimate]) -> dict[str, float]:
 
 def _known_features(champion: artifact.ModelArtifact, views: FeatureViews) -> list[str]:
     """List the features of a live model that the feature views still define."""
-    known: list[str] = []
+    references: list[str] = []
     for feature in champion.spec.features:
         view = views.find_view(feature.view)
         if view is not None and view.find_feature(feature.name) is not None:
-            known.append(f"{feature.view}:{feature.name}")
-    return known
+            references.append(f"{feature.view}:{feature.name}")
+    return references
