@@ -78,7 +78,9 @@ class PluginRegistry(Generic[Implementation]):
 def find_class(registry: PluginRegistry[type], name: str, attributes: Sequence[str]) -> type:
     """Load a class that has these attributes, and its registered name as `name`. Raises ProjectError, as `load`."""
     loaded = registry.load(name)
-    missing = [attribute for attribute in attributes if not hasattr(loaded, attribute)]
+    # pydantic removes the default of a field from its class.
+    fields = getattr(loaded, "model_fields", {})
+    missing = [attribute for attribute in attributes if attribute not in fields and not hasattr(loaded, attribute)]
     if missing or vars(loaded).get("name") != name:
         problem = f"lacks {', '.join(missing)}" if missing else "has another name than its entry point"
         raise ProjectError(

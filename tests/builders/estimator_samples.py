@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from wellspring.models.estimators.lightgbm import LightGBM
+from wellspring.models.estimators.onnx import Onnx
 from wellspring.models.estimators.port import (
     Estimator,
     FeatureColumns,
@@ -17,6 +22,7 @@ from wellspring.models.estimators.port import (
     Objective,
 )
 from wellspring.models.estimators.search import HyperparameterSearch
+from wellspring.models.estimators.sklearn import SklearnPipeline
 
 COLUMNS = FeatureColumns(("amount", "view__kind", "rate"), (1,))
 
@@ -40,16 +46,28 @@ class EstimatorSample(NamedTuple):
 
 def estimator_samples(estimator: type[Estimator]) -> Iterator[EstimatorSample]:
     """Return a sample for each objective that an estimator supports."""
-    value: Estimator
-    if estimator is LightGBM:
-        value = LightGBM(search=HyperparameterSearch(trials=2, rounds=40))
-        settings = FitSettings({"num_leaves": 8, "learning_rate": 0.1, "min_data_in_leaf": 20}, 30, value.seed)
-    else:
-        value = estimator()
-        settings = FitSettings({}, 0, value.seed)
     for objective in (Objective("binary", 2), Objective("multiclass", 3), Objective("regression", 0)):
+        value = _estimator_value(estimator, objective)
+        settings = FitSettings({}, 0, value.seed)
+        if estimator is LightGBM:
+            settings = FitSettings({"num_leaves": 8, "learning_rate": 0.1, "min_data_in_leaf": 20}, 30, value.seed)
         if value.supports(objective.kind):
             yield EstimatorSample(value, objective, _labeled_rows(objective), COLUMNS, settings)
+
+
+def linear_pipeline(kind: str) -> Any:
+    """Build a scikit-learn pipeline with a linear last step."""
+    return make_pipeline(SimpleImputer(), StandardScaler(), Ridge() if kind == "regression" else LogisticRegression())
+
+
+def _estimator_value(estimator: type[Estimator], objective: Objective) -> Estimator:
+    if estimator is LightGBM:
+        return LightGBM(search=HyperparameterSearch(trials=2, rounds=40))
+    if estimator is SklearnPipeline:
+        return SklearnPipeline(pipeline=linear_pipeline(objective.kind))
+    if estimator is Onnx:
+        return Onnx(pipeline=linear_pipeline(objective.kind))
+    return estimator()
 
 
 def _labeled_rows(objective: Objective, rows: int = 1500) -> LabeledRows:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import sys
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from wellspring.api.app import build_routes
 from wellspring.api.connections import ConnectionLimiter
 from wellspring.api.middleware import MAX_CONCURRENCY, PeerAuthMiddleware, principals_by_uid
 from wellspring.bootstrap import open_serving
 from wellspring.project import Project
+from wellspring.runtime.optional_imports import block_imports
 from wellspring.runtime.process import Credential
 from wellspring.runtime.unix_socket import bind_public_socket
 from wellspring.serving.service import PredictionService, ServiceDependencies
@@ -88,8 +88,9 @@ def build_uvicorn_server(app: PeerAuthMiddleware) -> Server:
 
 
 def block_optional_imports() -> None:
-    """Block the optional imports of LightGBM, and run the garbage collector less often."""
-    for name in _BLOCKED_IMPORTS:
-        # None makes the import fail; typeshed declares modules only.
-        sys.modules.setdefault(name, cast("Any", None))
+    """Block imports that only some models need, and run the garbage collector less often.
+
+    LightGBM would import several of them; a model whose estimator names one in `packages` allows it when it is loaded.
+    """
+    block_imports(_BLOCKED_IMPORTS)
     gc.set_threshold(50_000, 20, 100)

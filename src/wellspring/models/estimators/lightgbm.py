@@ -50,6 +50,7 @@ class LightGBM(Frozen):
     file_name: ClassVar[str] = "model.lgb"
     attribution: ClassVar[str] = "TreeSHAP: the contribution of each feature to the raw score"
     fits_any_columns: ClassVar[bool] = True
+    packages: ClassVar[tuple[str, ...]] = ("lightgbm",)
 
     search: HyperparameterSearch = HyperparameterSearch()
 

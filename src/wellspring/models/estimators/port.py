@@ -102,13 +102,16 @@ class Estimator(Protocol):
     name: by which it is registered. file_name: of its file in the artifact; `model.` and a suffix that no other
     estimator has. attribution: a sentence for users: what its contributions are, or that it has none.
     fits_any_columns: whether `fit` accepts other columns than those that it was written for; if not, LightGBM fits the
-    baselines. seed: of everything random in it, recorded with the model, so that a run can be repeated.
+    baselines. packages: top-level packages that `load_model` imports, directly or not; a process that serves blocks
+    heavy ones until a model needs them. seed: of everything random in it, recorded with the model, so that a run can be
+    repeated.
     """
 
     name: ClassVar[str]
     file_name: ClassVar[str]
     attribution: ClassVar[str]
     fits_any_columns: ClassVar[bool]
+    packages: ClassVar[tuple[str, ...]]
 
     @property
     def seed(self) -> int: ...

@@ -10,7 +10,9 @@ from wellspring.models.estimators.port import MODEL_FILE_PATTERN, Estimator
 from wellspring.plugins import PluginRegistry, find_class
 
 GROUP = "wellspring.estimators"
-_ATTRIBUTES = ("name", "file_name", "attribution", "fits_any_columns", "seed", "supports", "tune", "fit", "load_model")
+_ATTRIBUTES = (
+    "name", "file_name", "attribution", "fits_any_columns", "packages", "seed", "supports", "tune", "fit", "load_model",
+)  # fmt: skip
 
 
 def list_estimators() -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from wellspring.models.estimators.registry import find_estimator
 from wellspring.models.spec.inference_spec import SPEC_FILE, InferenceSpec, decode_spec
 from wellspring.plugins import guard_plugin_code
 from wellspring.records.record import Digest
+from wellspring.runtime.optional_imports import allow_imports
 from wellspring.stores.objects.port import ContentStore, NamedBlobStore
 from wellspring.trust.keys.port import LogSigner
 from wellspring_verify import canonical, notes
@@ -33,6 +34,7 @@ class ModelArtifact(NamedTuple):
 
     def load_model(self) -> FittedModel:
         """Load the estimator's file. Raises CorruptedError, Unavailable without its package."""
+        allow_imports(self.estimator.packages)
         with guard_plugin_code(
             f"the estimator {self.estimator.name} cannot read its file of {self.spec.model}",
             fix="train the model again; do not serve this one",
