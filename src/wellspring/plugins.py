@@ -90,13 +90,13 @@ def find_class(registry: PluginRegistry[type], name: str, attributes: Sequence[s
 
 
 @contextmanager
-def guard_plugin_code(what: str, *, fix: str) -> Generator[None]:
-    """Turn an unexpected error of an implementation's code into CorruptedError that names only the error's type."""
+def guard_plugin_code(what: str, *, fix: str, error_type: type[WellspringError] = CorruptedError) -> Generator[None]:
+    """Turn an unexpected error of foreign code into one of `error_type` that names only the type of the error."""
     try:
         yield
     except Exception as exc:
         if not isinstance(exc, WellspringError):
-            raise CorruptedError(f"{what} ({type(exc).__name__})", fix=fix) from None
+            raise error_type(f"{what} ({type(exc).__name__})", fix=fix) from None
         raise
 
 

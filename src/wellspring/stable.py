@@ -244,4 +244,6 @@ __all__ = [
     "load_project",
     "token_required",
     "wilson_interval",
+    "Onnx",
+    "SklearnPipeline",
 ]

@@ -50,8 +50,15 @@ class OwnStep(TransformerMixin, BaseEstimator):
         return rows
 
 
-class OwnClassifier(ClassifierMixin, OwnStep):
+class OwnClassifier(ClassifierMixin, BaseEstimator):
     """A classifier of the team's own code."""
+
+    def fit(self, rows: Any, labels: Any) -> "OwnClassifier":
+        OwnStep.fitted = True
+        return self
+
+    def predict(self, rows: Any) -> Any:
+        return rows
 
 
 @pytest.mark.parametrize("steps", [(OwnStep(), SimpleImputer(), LogisticRegression()), (OwnClassifier(),)])
@@ -131,12 +138,11 @@ def test_a_class_without_train_rows_gets_the_lowest_score():
 
 
 def test_the_seed_goes_to_steps_without_one_and_jobs_are_one():
-    one = fit(SimpleImputer(), StandardScaler(), SGDClassifier(n_jobs=2), seed=1)
-    two = fit(SimpleImputer(), StandardScaler(), SGDClassifier(), seed=2)
+    first = fit(SimpleImputer(), StandardScaler(), SGDClassifier(n_jobs=2), seed=1)
+    second = fit(SimpleImputer(), StandardScaler(), SGDClassifier(), seed=2)
     own = [fit(SimpleImputer(), SGDClassifier(random_state=5), seed=seed).dump() for seed in (1, 2)]
-    assert (
-        one.predict_rows(labeled_rows().features[:5]).tolist() != two.predict_rows(labeled_rows().features[:5]).tolist()
-    )
+    rows = labeled_rows().features[:5]
+    assert first.predict_rows(rows).tolist() != second.predict_rows(rows).tolist()
     assert own[0] == own[1]
 
 

@@ -9,6 +9,7 @@ from wellspring.models.estimators.onnx_graph import parse_graph
 from wellspring.models.estimators.onnx_session import OnnxModel, OutputMeaning, OutputScale, write_meaning
 from wellspring.models.estimators.sklearn_linear import find_last_step
 from wellspring.models.estimators.sklearn_pipeline import FittedPipeline
+from wellspring.plugins import guard_plugin_code
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,16 +48,10 @@ def _convert_pipeline(fitted: FittedPipeline, features: int) -> bytes:
         raise Unavailable("skl2onnx is not installed", fix="pip install 'wellspring[onnx]'") from None
     if fitted.kind == "multiclass" and len(fitted.pipeline.classes_) != fitted.classes:
         raise Refused("the train rows lack a class, so the graph would not know it", fix="ingest more history")
-    try:
-        input_types: Any = [(INPUT_NAME, FloatTensorType([None, features]))]
-        graph: Any = skl2onnx.to_onnx(
-            fitted.pipeline,
-            initial_types=input_types,
-            options=_conversion_options(fitted),
-        )
-    except Exception as exc:
-        # Converters raise errors of many types for steps and settings that they do not know.
-        raise Refused(f"skl2onnx cannot convert the pipeline ({type(exc).__name__})", fix=_FIX) from None
+    input_types: Any = [(INPUT_NAME, FloatTensorType([None, features]))]
+    # Converters raise errors of many types for steps and settings that they do not know.
+    with guard_plugin_code("skl2onnx cannot convert the pipeline", fix=_FIX, error_type=Refused):
+        graph: Any = skl2onnx.to_onnx(fitted.pipeline, initial_types=input_types, options=_conversion_options(fitted))
     meaning = OutputMeaning(fitted.kind, fitted.classes, graph.graph.output[-1].name, _output_scale(fitted))
     content = write_meaning(graph, meaning)
     if isinstance(problem := parse_graph(content), str):

@@ -134,9 +134,9 @@ def open_session(content: bytes) -> Any:
 def write_meaning(graph: onnx.ModelProto, meaning: OutputMeaning) -> bytes:
     """Record the meaning of the output in a graph, and encode it; the same graph gives the same bytes."""
     values = {_METADATA[name]: str(value) for name, value in meaning._asdict().items()}
-    others = {entry.key: entry.value for entry in graph.metadata_props if entry.key not in values}
+    unrelated = {entry.key: entry.value for entry in graph.metadata_props if entry.key not in values}
     del graph.metadata_props[:]
-    for key, value in sorted({**others, **values}.items()):
+    for key, value in sorted({**unrelated, **values}.items()):
         graph.metadata_props.add(key=key, value=value)
     opsets = sorted((opset.domain, opset.version) for opset in graph.opset_import)
     del graph.opset_import[:]

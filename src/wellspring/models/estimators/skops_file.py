@@ -29,14 +29,10 @@ _OTHER_STEPS_FIX = (
 def dump_fitted(content: dict[str, Any]) -> bytes:
     """Write a dict with a fitted pipeline. Raises Refused with the names of the types that would not be read again."""
     skops_io = _import_skops()
-    try:
+    # skops raises errors of many types for objects that it cannot write, such as a lambda.
+    with guard_plugin_code("the pipeline cannot be written without pickle", fix=_OTHER_STEPS_FIX, error_type=Refused):
         written = skops_io.dumps(content)
         untrusted = list_untrusted_types(written)
-    except Exception as exc:
-        # skops raises errors of many types for objects that it cannot write, such as a lambda.
-        raise Refused(
-            f"the pipeline cannot be written without pickle ({type(exc).__name__})", fix=_OTHER_STEPS_FIX
-        ) from None
     if untrusted:
         raise Refused(
             f"the pipeline contains {', '.join(untrusted)[:200]}, which is not read from a model file",
