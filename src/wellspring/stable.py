@@ -179,6 +179,7 @@ __all__ = [
     "OnlineReader",
     "OnlineStoreAdapter",
     "OnlineWriter",
+    "Onnx",
     "PairedComparison",
     "ParquetTable",
     "ParsedFile",
@@ -201,6 +202,7 @@ __all__ = [
     "RowRule",
     "SecretKey",
     "SettingsSection",
+    "SklearnPipeline",
     "Snapshot",
     "SourceContext",
     "SourceKind",
@@ -244,6 +246,4 @@ __all__ = [
     "load_project",
     "token_required",
     "wilson_interval",
-    "Onnx",
-    "SklearnPipeline",
 ]
