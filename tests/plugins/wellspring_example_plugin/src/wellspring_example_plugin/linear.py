@@ -79,6 +79,7 @@ class Linear(Frozen):
     file_name: ClassVar[str] = "model.linear"
     attribution: ClassVar[str] = "weight times distance from the mean, or the weight of the category: exact"
     fits_any_columns: ClassVar[bool] = True
+    packages: ClassVar[tuple[str, ...]] = ()
 
     penalty: float = Field(default=1.0, gt=0)
 
