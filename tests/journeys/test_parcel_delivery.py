@@ -1,4 +1,4 @@
-"""The second example on real servers: a regression and several classes, from drops to replayed predictions."""
+"""The second example on real servers: regression and several classes, three estimators, from drops to replays."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from wellspring.records.models import Prediction
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 
-MODELS = ("delivery_hours", "delivery_outcome")
+ESTIMATORS = {"delivery_hours": "lightgbm", "delivery_outcome": "sklearn", "long_delivery": "onnx"}
+MODELS = tuple(ESTIMATORS)
 REQUESTS = 100
 
 
@@ -57,30 +58,46 @@ def released() -> Iterator[ReleasedModels]:
 
 
 def test_each_model_is_better_than_its_baselines(released: ReleasedModels):
-    hours, outcome = (released.candidates[model]["scores"] for model in MODELS)
-    assert (hours["task"], outcome["task"]) == ("regression", "multiclass")
-    assert hours["metrics"]["mae"]["high"] < min(item["low"] for item in hours["baselines"].values())
+    assert {model: candidate["estimator"] for model, candidate in released.candidates.items()} == ESTIMATORS
+    hours, outcome, long = (released.candidates[model]["scores"] for model in MODELS)
+    for report in (hours, long):
+        assert report["task"] == "regression"
+        assert report["metrics"]["mae"]["high"] < min(item["low"] for item in report["baselines"].values())
+    assert outcome["task"] == "multiclass"
     assert outcome["metrics"]["macro_f1"]["low"] > max(item["high"] for item in outcome["baselines"].values())
 
 
 @pytest.fixture(scope="module")
 def answers(released: ReleasedModels) -> dict[str, dict[str, Any]]:
-    """One prediction of each model, as the command line prints it."""
-    return {model: released.project.must("predict", model, "--newest") for model in MODELS}
+    """One prediction of each model for the same parcel, as the API returns it."""
+    (keys,) = released.project.sample_keys(1, latest=1, model=MODELS[0])
+    with released.project.client() as client:
+        return {model: client.predict(model, keys).model_dump(mode="json") for model in MODELS}
 
 
 def test_predictions_have_the_numbers_of_their_task(released: ReleasedModels, answers: dict[str, dict[str, Any]]):
-    hours, outcome = (Prediction.model_validate(answers[model], strict=False) for model in MODELS)
-    assert (hours.release, outcome.release) == tuple(released.releases[model] for model in MODELS)
-    assert hours.interval is not None
-    assert hours.interval[0] < hours.score < hours.interval[1]
-    assert (hours.decision, hours.threshold, hours.probabilities) == ("", None, None)
+    hours, outcome, long = (Prediction.model_validate(answers[model], strict=False) for model in MODELS)
+    assert {item.model: item.release for item in (hours, outcome, long)} == released.releases
+    for number in (hours, long):
+        assert number.interval is not None
+        assert number.interval[0] < number.score < number.interval[1]
+        assert number.probabilities is None
+    assert (hours.decision, hours.threshold) == ("", None)
+    assert (long.decision, long.threshold) == ("long" if long.score >= 60 else "short", "60")
     probabilities = {item.label: item.probability for item in outcome.probabilities or ()}
     assert set(probabilities) == set(parcels.OUTCOMES)
     assert sum(probabilities.values()) == pytest.approx(1)
     assert probabilities[outcome.decision] == outcome.score == max(probabilities.values())
-    assert hours.reasons
-    assert outcome.reasons
+    # A linear step explains itself, and an ONNX model does not.
+    assert (bool(hours.reasons), bool(outcome.reasons), long.reasons) == (True, True, ())
+
+
+def test_the_command_line_returns_the_same_numbers(released: ReleasedModels, answers: dict[str, dict[str, Any]]):
+    """The newest parcel again, at the command line."""
+    printed = released.project.must("predict", "long_delivery", "--newest")
+    assert {name: printed[name] for name in ("score", "interval", "threshold", "decision", "reasons")} == {
+        name: answers["long_delivery"][name] for name in ("score", "interval", "threshold", "decision", "reasons")
+    }
 
 
 def test_all_predictions_replay_to_the_last_bit(released: ReleasedModels):
