@@ -7,7 +7,7 @@ import pytest
 
 from tests.builders.plugins import write_package
 from wellspring import project
-from wellspring.errors import NotFound, ProjectError, Unavailable
+from wellspring.errors import NotFound, ProjectError
 from wellspring.runtime.privileges import SERVICE_UIDS
 from wellspring.settings import SOURCE_KINDS_GROUP
 
@@ -155,22 +155,6 @@ def test_two_projects_live_in_one_process_and_share_no_socket(tmp_path: Path):
     first, second = (project.load_project(tmp_path / name, environ={}) for name in ("a", "b"))
     assert first.runtime_dir != second.runtime_dir
     assert len(os.fsencode(first.socket_path("openbao"))) < 107
-
-
-def test_a_project_that_is_not_up_is_unavailable(tmp_path: Path):
-    loaded = project.load_project(write_project(tmp_path), environ={})
-    assert loaded.read_run_state() is None
-    with pytest.raises(Unavailable) as error:
-        loaded.server_port("vendor")
-    assert (error.value.exit_code, error.value.fix) == (69, "run `wellspring up`")
-
-
-def test_an_invalid_run_json_is_a_project_error(tmp_path: Path):
-    loaded = project.load_project(write_project(tmp_path), environ={})
-    loaded.state_dir.mkdir()
-    (loaded.state_dir / "run.json").write_text('{"supervisor": 1}')
-    with pytest.raises(ProjectError, match=r"run\.json is invalid"):
-        loaded.read_run_state()
 
 
 def test_the_crash_point_comes_from_the_environment(tmp_path: Path):

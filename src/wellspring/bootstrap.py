@@ -13,6 +13,7 @@ from wellspring.project import Project
 from wellspring.records.clock import Clock, SystemClock
 from wellspring.records.observe import Recorder
 from wellspring.runtime.process import Credential
+from wellspring.runtime.run_state import find_server_port
 from wellspring.stores.objects.disk import DiskBlobStore
 
 if TYPE_CHECKING:
@@ -234,7 +235,7 @@ def open_model_registry(project: Project) -> MlflowRegistry:
 
     files = project.mlflow_files
     return MlflowRegistry(
-        f"https://127.0.0.1:{project.server_port('mlflow')}", ca=files.ca_path, client_cert=files.client_path
+        f"https://127.0.0.1:{find_server_port(project, 'mlflow')}", ca=files.ca_path, client_cert=files.client_path
     )
 
 

@@ -9,13 +9,12 @@ import tomllib
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, cast
+from typing import Annotated, Any, NamedTuple, cast
 
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from wellspring.errors import NotFound, ProjectError, Unavailable, suggest_name
-from wellspring.records.record import Frozen, Instant
+from wellspring.errors import NotFound, ProjectError, suggest_name
 from wellspring.settings import (
     DetectorSettings,
     DlpSettings,
@@ -117,27 +116,6 @@ def _require_distinct_uids(callers: dict[str, CallerSettings]) -> dict[str, Call
 CallersByName = Annotated[
     dict[Annotated[str, AfterValidator(_validate_caller_name)], CallerSettings], AfterValidator(_require_distinct_uids)
 ]
-
-
-class ServerState(Frozen):
-    """One running server. start_ticks: start time of the pid, in clock ticks since boot; it detects a reused pid."""
-
-    pid: int
-    start_ticks: int
-    version: str
-    socket: str | None = None
-    port: int | None = None
-
-
-class RunState(Frozen):
-    """run.json: what `wellspring up` started. separation: by user, or only by process and keys (separation_reason)."""
-
-    supervisor: ServerState
-    servers: dict[str, ServerState]
-    started_at: Instant
-    separation: Literal["user", "process"]
-    separation_reason: str = ""
-    uids: dict[str, int] = {}
 
 
 class MlflowTlsFiles(NamedTuple):
@@ -264,25 +242,6 @@ class Project(SettingsSection):
         path = self.root / PROJECT_FILE
         line = _find_line(path.read_text(encoding="utf-8"), list(key_path)) if path.is_file() else None
         return f"{path}:{line}" if line else str(path)
-
-    def read_run_state(self) -> RunState | None:
-        """Read run.json; None if nothing was started. The pids may be dead: `supervisor` checks that."""
-        try:
-            return RunState.model_validate_json((self.state_dir / "run.json").read_bytes())
-        except FileNotFoundError:
-            return None
-        except ValidationError as exc:
-            raise ProjectError(
-                f"{self.state_dir / 'run.json'} is invalid: {exc.error_count()} fields are wrong",
-                fix="run `wellspring down`, then `wellspring up`",
-            ) from None
-
-    def server_port(self, server: str) -> int:
-        """Return the loopback port of a server. Raises Unavailable when it is not running."""
-        run_state = self.read_run_state()
-        if run_state is None or server not in run_state.servers or run_state.servers[server].port is None:
-            raise Unavailable(f"{server} is not running for {self.root}", fix="run `wellspring up`")
-        return int(run_state.servers[server].port or 0)
 
 
 _DERIVED_KEYS = frozenset({"root", "crash_at", "unread_sources"})

@@ -12,7 +12,6 @@ from wellspring.cli import release as module
 from wellspring.errors import NotFound, Unavailable
 from wellspring.models.releases import candidates
 from wellspring.models.releases import promotion as releases
-from wellspring.project import Project
 from wellspring.trust.identity import users
 
 RELEASE = {"id": "r1", "model": "denials"}
@@ -156,7 +155,7 @@ def test_an_unknown_subject_fails_before_the_login(
     requests: list[str] = []
     monkeypatch.setattr(module, "require_terminal", lambda: None)
     monkeypatch.setattr(module, "log_in", lambda _: requests.append("login"))
-    monkeypatch.setattr(Project, "read_run_state", lambda _: None if words[0] == "rollback" else object())
+    monkeypatch.setattr("wellspring.cli.release.read_run_state", lambda _: None if words[0] == "rollback" else object())
     monkeypatch.setattr(candidates, "list_candidates", lambda _: ("c1",))
     monkeypatch.setattr(releases.ReleaseStore, "list_ids", lambda _: ("r1",))
     result = run("release", *words, "--project", root)

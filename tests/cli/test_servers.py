@@ -11,7 +11,7 @@ import pytest
 from tests.builders.command_line import Run
 from wellspring.cli import worker_client
 from wellspring.errors import Unavailable
-from wellspring.project import RunState, ServerState
+from wellspring.runtime.run_state import RunState, ServerState
 from wellspring.supervisor import client
 from wellspring.supervisor.client import ServerStatus
 
@@ -56,7 +56,7 @@ def up(monkeypatch: pytest.MonkeyPatch) -> Any:
             ServerStatus("openbao", state, 8, "x.sock", "2.5", 64101),
         ]
         monkeypatch.setattr(client, "list_server_status", lambda project: rows)
-        monkeypatch.setattr("wellspring.project.Project.read_run_state", lambda project: RUNNING)
+        monkeypatch.setattr("wellspring.cli.servers.read_run_state", lambda project: RUNNING)
 
     return up
 

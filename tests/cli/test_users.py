@@ -96,7 +96,7 @@ def test_a_second_enrollment_fails_before_the_password(run: Run, named: Path, mo
     monkeypatch.setattr(module.click, "prompt", lambda text, **_: requests.append(text))
     monkeypatch.setattr(worker_client, "run_worker", lambda *_: ["ines"])
     assert run("users", "enroll", "ines", "--project", named).code == 69
-    monkeypatch.setattr(type(load_project(named)), "read_run_state", lambda _: object())
+    monkeypatch.setattr("wellspring.cli.users.read_run_state", lambda _: object())
     output = run("users", "enroll", "ines", "--project", named)
     assert (output.code, requests) == (77, [])
     assert "ines is already enrolled" in output.err

@@ -11,6 +11,7 @@ from tests.builders import projects
 from wellspring.embedded import openbao
 from wellspring.embedded.control_socket import request_credential
 from wellspring.project import Project
+from wellspring.runtime.run_state import read_run_state
 
 pytestmark = pytest.mark.live
 
@@ -21,7 +22,7 @@ def project(shared_project: Project) -> Project:
 
 
 def ports(project: Project) -> list[tuple[str, int]]:
-    running = project.read_run_state()
+    running = read_run_state(project)
     assert running is not None
     process = psutil.Process(running.servers["openbao"].pid)
     return [

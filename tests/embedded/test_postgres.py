@@ -13,6 +13,7 @@ from wellspring.embedded.control_socket import request_credential
 from wellspring.errors import Unavailable
 from wellspring.project import Project
 from wellspring.runtime.privileges import detect_privileges
+from wellspring.runtime.run_state import read_run_state
 from wellspring.supervisor import client
 from wellspring.trust.secrets.openbao import OpenBaoSecretStore
 
@@ -63,7 +64,7 @@ def test_nobody_else_and_nothing_else_gets_in(
 
 
 def test_it_listens_on_no_port(project: Project):
-    running = project.read_run_state()
+    running = read_run_state(project)
     assert running is not None
     process = psutil.Process(running.servers["postgres"].pid)
     assert [

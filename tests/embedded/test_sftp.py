@@ -10,6 +10,7 @@ from tests.builders import projects
 from wellspring.embedded.control_socket import request_credential
 from wellspring.embedded.sftp import generate_ssh_key_pair, is_sftp_ready
 from wellspring.project import Project
+from wellspring.runtime.run_state import find_server_port
 from wellspring.supervisor import client as client_module
 from wellspring.trust.secrets.openbao import OpenBaoSecretStore
 
@@ -33,7 +34,7 @@ def talk(project: Project, key: str, ask: Any, **options: Any) -> Any:
         arguments = {"known_hosts": str(project.vendor_dir / "known_hosts"), "username": "wellspring", **options}
         arguments.setdefault("client_keys", [asyncssh.import_private_key(key)])
         async with asyncssh.connect(
-            "127.0.0.1", project.server_port("sftp"), config=None, agent_path=None, **arguments
+            "127.0.0.1", find_server_port(project, "sftp"), config=None, agent_path=None, **arguments
         ) as connection:
             async with connection.start_sftp_client() as client:
                 return await ask(client)
@@ -93,18 +94,18 @@ def test_another_key_a_password_or_no_key_is_refused(project: Project, key: str)
 
 def test_a_client_with_another_pinned_host_key_refuses_the_server(project: Project, key: str):
     public = generate_ssh_key_pair()[1].decode()
-    pinned = asyncssh.import_known_hosts(f"[127.0.0.1]:{project.server_port('sftp')} {public}\n")
+    pinned = asyncssh.import_known_hosts(f"[127.0.0.1]:{find_server_port(project, 'sftp')} {public}\n")
     with pytest.raises(asyncssh.HostKeyNotVerifiable):
         talk(project, key, lambda client: client.listdir("outbox"), known_hosts=pinned)
 
 
 def test_the_host_key_stays_and_known_hosts_follows_the_port(project: Project, key: str):
-    before = (project.vendor_dir / "host_key").read_bytes(), project.server_port("sftp")
+    before = (project.vendor_dir / "host_key").read_bytes(), find_server_port(project, "sftp")
     client_module.stop_servers(project)
     assert not is_sftp_ready(before[1])
     client_module.start_servers(project)
     assert (project.vendor_dir / "host_key").read_bytes() == before[0]
-    assert is_sftp_ready(project.server_port("sftp"))
+    assert is_sftp_ready(find_server_port(project, "sftp"))
     talk(project, key, lambda client: client.listdir("outbox"))
 
 

@@ -20,6 +20,7 @@ from wellspring.project import Project, load_project
 from wellspring.records.clock import SystemClock
 from wellspring.runtime import privileges
 from wellspring.runtime.privileges import SERVICE_UIDS
+from wellspring.runtime.run_state import read_run_state
 from wellspring.supervisor import client
 from wellspring.trust.ledger import journal
 from wellspring.trust.vault import protocol
@@ -116,7 +117,7 @@ def test_the_worker_holds_nothing_of_the_enclave(project: Project) -> None:
         "        pass\n"
         "print(json.dumps(opened))\n"
     )
-    running = project.read_run_state()
+    running = read_run_state(project)
     assert running is not None
     pid = running.servers["enclave"].pid
     closed = [

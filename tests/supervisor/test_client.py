@@ -14,8 +14,9 @@ import pytest
 from tests.builders import projects
 from wellspring.embedded import sftp
 from wellspring.errors import NotFound, Refused, Unavailable
-from wellspring.project import Project, RunState, load_project
+from wellspring.project import Project, load_project
 from wellspring.runtime.privileges import SERVICE_UIDS
+from wellspring.runtime.run_state import RunState, find_server_port, read_run_state
 from wellspring.supervisor import client
 from wellspring.supervisor.managed_process import is_same_process, wait_for_exit
 
@@ -80,7 +81,7 @@ def test_start_returns_with_every_server_running(project: Project):
     output: list[str] = []
     running = client.start_servers(project, progress=output.append)
     assert set(running.servers) == REQUIRED_SERVERS
-    assert running == project.read_run_state()
+    assert running == read_run_state(project)
     assert all(is_same_process(server) for server in [running.supervisor, *running.servers.values()])
     assert {f"{name} is ready" for name in running.servers} <= set(output)
     rows = client.list_server_status(project)
@@ -111,7 +112,7 @@ def test_servers_whose_starter_was_killed_can_be_stopped(project: Project):
         assert client.stop_servers(project)
         assert nothing_left(project)
     finally:
-        running = project.read_run_state()
+        running = read_run_state(project)
         if running is not None and is_same_process(running.supervisor):
             os.kill(running.supervisor.pid, signal.SIGTERM)
             wait_for_exit(running.supervisor, 40)
@@ -124,7 +125,7 @@ def test_two_concurrent_starts_launch_one_supervisor(project: Project):
         for _ in range(2)
     ]
     result = {up.communicate(timeout=90)[0].strip() for up in ups}
-    running = project.read_run_state()
+    running = read_run_state(project)
     assert running is not None
     assert result == {str(running.supervisor.pid)}
 
@@ -187,8 +188,8 @@ def test_restart_restarts_one_server_only(project: Project):
     assert is_same_process(again)
     # The listening socket stays open across a restart, so the port stays the same.
     assert again.port == before.servers["sftp"].port
-    assert sftp.is_sftp_ready(project.server_port("sftp"))
-    running = project.read_run_state()
+    assert sftp.is_sftp_ready(find_server_port(project, "sftp"))
+    running = read_run_state(project)
     assert running is not None
     assert running.servers == {**before.servers, "sftp": again}
     # A dead server is started as well.

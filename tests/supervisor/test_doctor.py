@@ -8,8 +8,9 @@ import pytest
 
 from tests.builders import projects
 from wellspring.embedded import layout
-from wellspring.project import Project, RunState, ServerState
+from wellspring.project import Project
 from wellspring.runtime.privileges import detect_privileges
+from wellspring.runtime.run_state import RunState, ServerState
 from wellspring.supervisor.doctor import run_health_checks
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from wellspring.errors import Unavailable
-from wellspring.project import ServerState
+from wellspring.runtime.run_state import ServerState
 from wellspring.supervisor.managed_process import (
     ManagedProcess,
     is_same_process,

@@ -12,6 +12,7 @@ from wellspring.embedded import mlflow
 from wellspring.embedded.control_socket import send_request
 from wellspring.errors import Refused, Unavailable
 from wellspring.project import Project
+from wellspring.runtime.run_state import read_run_state
 from wellspring.supervisor import client
 from wellspring.supervisor.managed_process import is_same_process, wait_for_exit
 from wellspring.supervisor.process import Supervisor
@@ -25,7 +26,7 @@ def project() -> Iterator[Project]:
 
 @pytest.mark.live
 def test_status_lists_every_server(project: Project):
-    running = project.read_run_state()
+    running = read_run_state(project)
     assert running is not None
     assert send_request(project, {"op": "status"})["servers"] == dict.fromkeys(running.servers, True)
 

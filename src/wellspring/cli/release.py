@@ -13,6 +13,7 @@ from wellspring.cli.users import log_in, require_terminal
 from wellspring.cli.worker_client import run_worker
 from wellspring.errors import NotFound, Unavailable, suggest_name
 from wellspring.project import Project
+from wellspring.runtime.run_state import read_run_state
 
 
 @click.group(cls=LazyGroup)
@@ -150,7 +151,7 @@ def _check_subject(project: Project, job: str, subject: str) -> None:
     from wellspring.models.releases.candidates import list_candidates
     from wellspring.models.releases.store import ReleaseStore
 
-    if project.read_run_state() is None:
+    if read_run_state(project) is None:
         raise Unavailable("the servers of this project are not running", fix="run `wellspring up`")
     release_store = ReleaseStore(project.models_dir)
     names = {"propose": list_candidates(release_store.paths), "approve": release_store.list_ids()}.get(job)

@@ -8,6 +8,7 @@ import click
 
 from wellspring.cli.context import CliContext
 from wellspring.cli.render import format_age, render_table
+from wellspring.runtime.run_state import read_run_state
 
 
 @click.command()
@@ -62,7 +63,7 @@ def status(ctx: CliContext) -> int:
 
     project = ctx.load_project()
     rows = client.list_server_status(project)
-    running = project.read_run_state()
+    running = read_run_state(project)
     ctx.echo(
         render_table(
             ("server", "state", "pid", "address", "version", "uid"),
@@ -125,7 +126,7 @@ def doctor(ctx: CliContext) -> int:
     for check in checks:
         ctx.echo(f"{'ok  ' if check.ok else 'FAIL'} {check.what}" + ("" if check.ok else f"\n      fix: {check.fix}"))
     all_ok = all(check.ok for check in checks)
-    is_up = project.read_run_state() is not None
+    is_up = read_run_state(project) is not None
     command = "wellspring doctor" if not all_ok else "wellspring status" if is_up else "wellspring up"
     ctx.print_result([check._asdict() for check in checks], next_command=command)
     return 0 if all_ok else 1

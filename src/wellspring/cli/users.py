@@ -11,6 +11,7 @@ import click
 from wellspring.cli.context import CliContext, LazyGroup
 from wellspring.cli.render import render_table
 from wellspring.project import Project
+from wellspring.runtime.run_state import read_run_state
 
 
 @click.group(cls=LazyGroup)
@@ -54,7 +55,7 @@ def enroll(ctx: CliContext, name: str) -> int:
     enrollment.find_user_settings(project, name)
     require_terminal()
     # Check before the password prompt: the servers must be up, and the user not yet enrolled.
-    if project.read_run_state() is None:
+    if read_run_state(project) is None:
         raise Unavailable("the servers of this project are not running", fix="run `wellspring up`")
     # While another run holds the writer lock, only the supervisor checks for an earlier enrollment.
     with suppress(Unavailable):

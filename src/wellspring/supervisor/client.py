@@ -20,9 +20,10 @@ from typing import Any, NamedTuple
 from wellspring.embedded import layout, packages
 from wellspring.embedded.control_socket import send_request
 from wellspring.errors import ProjectError, Refused, Unavailable, WellspringError, decode_error
-from wellspring.project import Project, RunState, ServerState, load_project
+from wellspring.project import Project, load_project
 from wellspring.runtime.privileges import service_environment
 from wellspring.runtime.process import build_argument_parser
+from wellspring.runtime.run_state import RunState, ServerState, read_run_state
 from wellspring.stores.online.registry import needs_embedded_server
 from wellspring.supervisor.managed_process import is_same_process, process_start_time, process_uid, wait_for_exit
 from wellspring.trust import policy
@@ -87,7 +88,7 @@ def restart_server(project: Project, name: str) -> ServerState:
     Raises NotFound, which suggests a name; Unavailable when the server is not ready in time, with its last log lines.
     """
     send_request(project, {"op": "restart", "server": name}, timeout=STARTUP_TIMEOUT)
-    running = project.read_run_state()
+    running = read_run_state(project)
     if running is None:
         raise Unavailable(f"the servers of {project.root} were stopped during the restart", fix="run `wellspring up`")
     return running.servers[name]
@@ -149,7 +150,7 @@ def _all_servers(running: RunState) -> list[ServerState]:
 
 def _read_run_state(project: Project) -> RunState | None:
     try:
-        return project.read_run_state()
+        return read_run_state(project)
     except ProjectError:
         # run.json is damaged or of another version: treat the servers as stopped and remove what they left.
         return None
@@ -232,7 +233,7 @@ def _await_startup(project: Project, report_fd: int, progress: Callable[[str], N
                 elif "error" in line:
                     _wait_for_cleanup(report_fd, pid)
                     raise decode_error(line["error"])
-                elif "up" in line and (running := project.read_run_state()) is not None:
+                elif "up" in line and (running := read_run_state(project)) is not None:
                     return running
     except (KeyboardInterrupt, Unavailable):
         if pid:

@@ -18,6 +18,7 @@ from wellspring.project import PROJECT_FILE, Project
 from wellspring.records.clock import SystemClock
 from wellspring.runtime import sandbox
 from wellspring.runtime.privileges import detect_privileges
+from wellspring.runtime.run_state import read_run_state
 from wellspring.supervisor.managed_process import is_same_process
 from wellspring.trust import policy
 from wellspring.trust.dlp.registry import load_scanner
@@ -151,7 +152,7 @@ def _check_owners(project: Project) -> Iterator[HealthCheck]:
 
 def _check_leftovers(project: Project) -> Iterator[HealthCheck]:
     try:
-        running = project.read_run_state()
+        running = read_run_state(project)
     except WellspringError as error:
         yield HealthCheck(False, error.what, error.fix)
         return

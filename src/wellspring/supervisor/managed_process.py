@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from wellspring.errors import Unavailable
-from wellspring.project import ServerState
+from wellspring.runtime.run_state import ServerState
 
 TAIL_LINES = 20
 _POLL_SECONDS = 0.02

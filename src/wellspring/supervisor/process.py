@@ -21,12 +21,13 @@ from wellspring.embedded import layout, mlflow, openbao, openbao_setup, packages
 from wellspring.embedded.control_socket import REQUEST_FIX, ControlSocket, error_message
 from wellspring.embedded.probes import accepts_connections, responds_to_ping
 from wellspring.errors import NotFound, Refused, Unavailable, WellspringError, suggest_name
-from wellspring.project import Project, RunState, ServerState
+from wellspring.project import Project
 from wellspring.records.clock import SystemClock
 from wellspring.records.observe import Recorder
 from wellspring.runtime import sandbox
 from wellspring.runtime.files import write_atomically
 from wellspring.runtime.privileges import SERVICE_UIDS, ServicePrivileges, detect_privileges, service_environment
+from wellspring.runtime.run_state import RunState, ServerState
 from wellspring.supervisor.managed_process import ManagedProcess, process_start_time
 
 READY_TIMEOUT = 60.0
