@@ -26,7 +26,7 @@ from wellspring.errors import CorruptedError, NotFound, ProjectError, Refused, U
 from wellspring.lake.iceberg.catalog import IcebergCatalog
 from wellspring.lake.port import BUILT_NAMESPACE, LANDED_NAMESPACE, Catalog, CatalogAdapter, Snapshot, Table
 from wellspring.models.estimators.lightgbm import LightGBM
-from wellspring.models.estimators.onnx import Onnx
+from wellspring.models.estimators.onnx.estimator import Onnx
 from wellspring.models.estimators.port import (
     Estimator,
     FeatureColumns,
@@ -40,7 +40,7 @@ from wellspring.models.estimators.port import (
     TuningProgress,
 )
 from wellspring.models.estimators.search import HyperparameterSearch
-from wellspring.models.estimators.sklearn import SklearnPipeline
+from wellspring.models.estimators.sklearn.estimator import SklearnPipeline
 from wellspring.models.metrics.intervals import (
     PairedComparison,
     bootstrap_estimate,

@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from wellspring.models.estimators.lightgbm import LightGBM
-from wellspring.models.estimators.onnx import Onnx
+from wellspring.models.estimators.onnx.estimator import Onnx
 from wellspring.models.estimators.port import (
     Estimator,
     FeatureColumns,
@@ -22,7 +22,7 @@ from wellspring.models.estimators.port import (
     Objective,
 )
 from wellspring.models.estimators.search import HyperparameterSearch
-from wellspring.models.estimators.sklearn import SklearnPipeline
+from wellspring.models.estimators.sklearn.estimator import SklearnPipeline
 
 COLUMNS = FeatureColumns(("amount", "view__kind", "rate"), (1,))
 

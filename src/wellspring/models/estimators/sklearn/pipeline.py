@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wellspring.errors import CorruptedError, ProjectError, Refused, Unavailable
 from wellspring.models.estimators.port import FeatureColumns, LabeledRows, Objective, ObjectiveKind
-from wellspring.models.estimators.sklearn_linear import find_linear_step
+from wellspring.models.estimators.sklearn.linear import find_linear_step
 from wellspring.query.port import joined_column_name
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from wellspring.models.estimators.port import (
     TunedModel,
     TuningProgress,
 )
-from wellspring.models.estimators.sklearn_linear import find_last_step, open_column_steps, open_linear_step
-from wellspring.models.estimators.sklearn_pipeline import (
+from wellspring.models.estimators.sklearn.linear import find_last_step, open_column_steps, open_linear_step
+from wellspring.models.estimators.sklearn.pipeline import (
     FittedPipeline,
     build_pipeline,
     check_pipeline,
@@ -27,7 +27,7 @@ from wellspring.models.estimators.sklearn_pipeline import (
     parse_fitted,
     supports_objective,
 )
-from wellspring.models.estimators.skops_file import dump_fitted, load_fitted
+from wellspring.models.estimators.sklearn.skops_file import dump_fitted, load_fitted
 from wellspring.records.record import Frozen
 
 if TYPE_CHECKING:

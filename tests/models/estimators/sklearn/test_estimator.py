@@ -18,7 +18,7 @@ from sklearn.svm import SVC, LinearSVC
 
 from wellspring.errors import ProjectError, Refused
 from wellspring.models.estimators.port import FeatureColumns, FitSettings, LabeledRows, Objective
-from wellspring.models.estimators.sklearn import SklearnModel, SklearnPipeline
+from wellspring.models.estimators.sklearn.estimator import SklearnModel, SklearnPipeline
 
 COLUMNS = FeatureColumns(("view__amount", "view__kind", "view__rate"), (1,))
 BINARY, MULTICLASS = Objective("binary", 2), Objective("multiclass", 3)

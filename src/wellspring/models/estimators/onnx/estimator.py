@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from wellspring.models.estimators.onnx_export import export_pipeline
-from wellspring.models.estimators.onnx_session import OnnxModel
+from wellspring.models.estimators.onnx.export import export_pipeline
+from wellspring.models.estimators.onnx.session import OnnxModel
 from wellspring.models.estimators.port import (
     FeatureColumns,
     FitSettings,
@@ -18,8 +18,8 @@ from wellspring.models.estimators.port import (
     TunedModel,
     TuningProgress,
 )
-from wellspring.models.estimators.sklearn import OneHotSetting, PipelineValue
-from wellspring.models.estimators.sklearn_pipeline import build_pipeline, fit_pipeline, supports_objective
+from wellspring.models.estimators.sklearn.estimator import OneHotSetting, PipelineValue
+from wellspring.models.estimators.sklearn.pipeline import build_pipeline, fit_pipeline, supports_objective
 from wellspring.records.record import Frozen
 
 if TYPE_CHECKING:

@@ -19,9 +19,10 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from wellspring.errors import CorruptedError, Refused
-from wellspring.models.estimators import onnx_export, onnx_graph
-from wellspring.models.estimators.onnx import Onnx
-from wellspring.models.estimators.onnx_session import OnnxModel, OutputMeaning, write_meaning
+from wellspring.models.estimators.onnx import export
+from wellspring.models.estimators.onnx import graph as graph_module
+from wellspring.models.estimators.onnx.estimator import Onnx
+from wellspring.models.estimators.onnx.session import OnnxModel, OutputMeaning, write_meaning
 from wellspring.models.estimators.port import FeatureColumns, FitSettings, LabeledRows, Objective
 
 COLUMNS = FeatureColumns(("view__amount", "view__kind"), (1,))
@@ -86,7 +87,7 @@ def test_a_small_difference_on_one_row_is_refused(monkeypatch: pytest.MonkeyPatc
         native[7] += 1e-3
         return native
 
-    monkeypatch.setattr(onnx_export.OnnxModel, "predict_native", shifted)
+    monkeypatch.setattr(export.OnnxModel, "predict_native", shifted)
     with pytest.raises(Refused, match="differs from the pipeline"):
         fit(SimpleImputer(), StandardScaler(), LogisticRegression())
 
@@ -170,7 +171,7 @@ def test_a_row_that_the_graph_cannot_compute_is_corrupted():
 
 
 def test_a_large_file_is_refused_before_it_is_parsed(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(onnx_graph, "MAX_BYTES", 10)
+    monkeypatch.setattr(graph_module, "MAX_BYTES", 10)
     with pytest.raises(CorruptedError, match="at most 10 are read"):
         Onnx.load_model(graph().SerializeToString())
 
@@ -178,7 +179,7 @@ def test_a_large_file_is_refused_before_it_is_parsed(monkeypatch: pytest.MonkeyP
 def test_serving_an_onnx_model_imports_neither_scikit_learn_nor_the_converter():
     code = """
 import sys
-from wellspring.models.estimators.onnx import Onnx
+from wellspring.models.estimators.onnx.estimator import Onnx
 model = Onnx.load_model(sys.stdin.buffer.read())
 model.predict_row([1.0, 2.0])
 print(sorted({name.partition(".")[0] for name in sys.modules} & {"sklearn", "skl2onnx", "skops", "pandas"}))

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from wellspring.errors import CorruptedError, Unavailable
-from wellspring.models.estimators.onnx_graph import parse_graph
+from wellspring.models.estimators.onnx.graph import parse_graph
 from wellspring.models.estimators.port import ObjectiveKind
-from wellspring.models.estimators.sklearn_pipeline import log_odds, log_probabilities
+from wellspring.models.estimators.sklearn.pipeline import log_odds, log_probabilities
 from wellspring.plugins import guard_plugin_code
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import skops.io
 from sklearn.linear_model import Ridge
 
 from wellspring.errors import CorruptedError, Refused
-from wellspring.models.estimators import skops_file
+from wellspring.models.estimators.sklearn import skops_file
 
 
 class OwnType:
@@ -85,7 +85,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from wellspring.models.estimators.skops_file import dump_fitted
+from wellspring.models.estimators.sklearn.skops_file import dump_fitted
 rows = np.random.default_rng(1).normal(size=(50, 2))
 pipeline = make_pipeline(StandardScaler(), LogisticRegression()).fit(rows, rows[:, 0] > 0)
 digest = hashlib.sha256(dump_fitted({"pipeline": pipeline})).hexdigest()

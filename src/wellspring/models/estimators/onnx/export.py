@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from wellspring.errors import Refused, Unavailable
-from wellspring.models.estimators.onnx_graph import parse_graph
-from wellspring.models.estimators.onnx_session import OnnxModel, OutputMeaning, OutputScale, write_meaning
-from wellspring.models.estimators.sklearn_linear import find_last_step
-from wellspring.models.estimators.sklearn_pipeline import FittedPipeline
+from wellspring.models.estimators.onnx.graph import parse_graph
+from wellspring.models.estimators.onnx.session import OnnxModel, OutputMeaning, OutputScale, write_meaning
+from wellspring.models.estimators.sklearn.linear import find_last_step
+from wellspring.models.estimators.sklearn.pipeline import FittedPipeline
 from wellspring.plugins import guard_plugin_code
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""ONNX models: exported from a scikit-learn pipeline, or trained elsewhere."""

@@ -1,0 +1,1 @@
+"""scikit-learn pipelines, stored with skops."""
