@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import pytest
 
+from tests.builders.memory_secrets import MemorySecrets
 from tests.builders.recording_step import FixedClock
 from wellspring import bootstrap
 from wellspring.bootstrap import open_ledger, open_platform
@@ -19,6 +20,7 @@ from wellspring.errors import Unavailable
 from wellspring.project import Project, load_project
 from wellspring.runtime.process import Credential
 from wellspring.serving import release_cache
+from wellspring.stores.online.port import OnlineStoreAdapter, StoreLogin
 from wellspring.trust.ledger import journal
 from wellspring_verify import notes
 
@@ -48,6 +50,14 @@ def test_records_need_no_server_and_write_the_services_own_journal(project_value
     for output in (b'"actor":"service:worker"', b'"tenant":"acme"', b'"known_since":"2026-11-25T12:00:00.000000Z"'):
         assert output in lines[0]
     assert (project_value.state_dir / "lineage" / "worker.jsonl").read_bytes().count(b"\n") == 2
+
+
+def test_an_online_store_gets_the_login_of_the_service_or_an_empty_one():
+    secrets = MemorySecrets({"api/table": {"user": "api", "password": "p"}})
+    with_login = OnlineStoreAdapter(cast(Any, print), cast(Any, print), secret="table")
+    without_login = OnlineStoreAdapter(cast(Any, print), cast(Any, print))
+    assert bootstrap.read_store_login(with_login, "api", secrets) == StoreLogin("api", "p")
+    assert bootstrap.read_store_login(without_login, "api", MemorySecrets()) == StoreLogin("", "")
 
 
 def test_an_empty_ledger_answers_with_nothing(project_value: Project):

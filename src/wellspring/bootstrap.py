@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from wellspring.records.record import Digest
     from wellspring.serving.release_cache import LoadedRelease, TokenDomains
     from wellspring.serving.service import ServiceDependencies
-    from wellspring.stores.online.port import OnlineWriter
+    from wellspring.stores.online.port import OnlineStoreAdapter, OnlineWriter, StoreLogin
     from wellspring.trust.keys.port import DataKeys, LogSigner
     from wellspring.trust.ledger.index import LedgerIndex
     from wellspring.trust.ledger.sequencer import Sequencer
@@ -214,15 +214,23 @@ def open_lake(project: Project, clock: Clock) -> Lake:
     return Lake(landed, built, EditionStore(project.lake_dir / "editions"), tenant=project.tenant, clock=clock)
 
 
+def read_store_login(store: OnlineStoreAdapter, service: str, secrets: SecretStore) -> StoreLogin:
+    """Read the login of a service (`worker`, `api`) in an online store; empty if the store needs none."""
+    from wellspring.stores.online.port import StoreLogin
+
+    if store.secret is None:
+        return StoreLogin("", "")
+    secret = secrets.read_secret(f"{service}/{store.secret}")
+    return StoreLogin(secret["user"], secret["password"])
+
+
 @contextmanager
 def open_online_writer(platform: Platform) -> Iterator[OnlineWriter]:
     """Open the online store for writing. Raises Unavailable when it is down."""
-    from wellspring.stores.online.port import StoreLogin
     from wellspring.stores.online.registry import load_online_store
 
     store = load_online_store(platform.project)
-    credentials = platform.secrets.read_secret(f"worker/{store.secret}")
-    writer = store.open_writer(platform.project, StoreLogin(credentials["user"], credentials["password"]))
+    writer = store.open_writer(platform.project, read_store_login(store, "worker", platform.secrets))
     try:
         yield writer
     finally:
@@ -311,7 +319,6 @@ def open_serving(
     from wellspring.serving.policy_reloader import PolicyReloader
     from wellspring.serving.release_cache import ReleaseCache
     from wellspring.serving.service import ServiceDependencies
-    from wellspring.stores.online.port import StoreLogin
     from wellspring.stores.online.registry import load_online_store
     from wellspring.trust.answer_signing import AnswerSigner
     from wellspring.trust.identity.openbao import login_service
@@ -321,8 +328,7 @@ def open_serving(
 
     socket, online_store = project.socket_path("openbao"), load_online_store(project)
     with login_service(socket, role_id=credential.role_id, wrapped_secret_id=credential.wrapped) as session:
-        secret = OpenBaoSecretStore(session).read_secret(f"api/{online_store.secret}")
-        store_login = StoreLogin(secret["user"], secret["password"])
+        store_login = read_store_login(online_store, "api", OpenBaoSecretStore(session))
         model_public_key = OpenBaoSigner(session, "models").public_key()
     with open_ledger(project, service="api", clock=clock) as ledger:
         step, clock = ledger.step, ledger.clock

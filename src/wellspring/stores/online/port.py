@@ -113,13 +113,14 @@ class StoreLogin(NamedTuple):
 class OnlineStoreAdapter:
     """One kind of online store, registered as an entry point of the group `wellspring.online_stores`.
 
-    secret: name under which OpenBao keeps the login of each service (`worker/SECRET`, `api/SECRET`).
+    secret: name under which OpenBao keeps the login of each service (`worker/SECRET`, `api/SECRET`); None: it needs no
+    login, and gets an empty one.
     packages: top-level modules that it imports. embedded_server: the server that `wellspring up` starts for it, if any.
     """
 
     open_writer: Callable[[Project, StoreLogin], OnlineWriter]
     open_reader: Callable[[Project, FeatureViews, StoreLogin], OnlineReader]
-    secret: str
+    secret: str | None = None
     packages: tuple[str, ...] = ()
     embedded_server: str | None = None
 
