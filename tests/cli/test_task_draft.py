@@ -73,7 +73,9 @@ def test_an_unsuitable_label_is_refused(column: ContractColumn):
 
 def test_without_data_and_terminal_the_user_must_name_the_task(stub_worker: StubWorker):
     stub_worker(module, DOWN)
-    with pytest.raises(ProjectError, match="not clear: no edition has the table yet") as refused:
+    with pytest.raises(
+        ProjectError, match="not clear: whole numbers may be classes or amounts, and no edition has the table yet"
+    ) as refused:
         choose_task(PROJECT, "orders", label("int64"), None)
     assert refused.value.fix == "pass --task binary or --task multiclass or --task regression"
 
@@ -89,7 +91,7 @@ def test_at_a_terminal_the_user_is_asked(stub_worker: StubWorker, monkeypatch: p
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
     monkeypatch.setattr(click, "prompt", answer)
     assert choose_task(PROJECT, "orders", label("int64"), None).task == "regression"
-    assert questions == ["what to predict of outcome (7 different whole numbers)"]
+    assert questions == ["what to predict of outcome (it has 7 different values)"]
 
 
 def test_each_task_has_its_template():

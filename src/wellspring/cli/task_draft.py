@@ -108,7 +108,7 @@ def choose_task(project: Project, table: str, label: ContractColumn, requested: 
         raise ProjectError(
             f"{label.name} has type {label.type} and egress {label.egress}; "
             "a label is plain: a boolean, a number or text",
-            fix="choose another column, or edit the contract",
+            fix=f"choose another column, or set its egress to plain in the contract {table} if it holds no personal data",
         )
     if requested is not None:
         if requested not in fitting:
@@ -121,10 +121,10 @@ def choose_task(project: Project, table: str, label: ContractColumn, requested: 
     values = _read_label_values(project, table, label.name) if label.type in ("string", "int64") else None
     if choice := infer_task(label, values):
         return choice
-    evidence = "no edition has the table yet" if values is None else f"{values.distinct} different whole numbers"
+    evidence = "no edition has the table yet" if values is None else f"it has {values.distinct} different values"
     if not sys.stdin.isatty():
         raise ProjectError(
-            f"the task of {label.name} is not clear: {evidence}, which may be classes or amounts",
+            f"the task of {label.name} is not clear: whole numbers may be classes or amounts, and {evidence}",
             fix=f"pass --task {' or --task '.join(fitting)}",
         )
     answer = click.prompt(f"what to predict of {label.name} ({evidence})", type=click.Choice(fitting), err=True)
