@@ -75,6 +75,16 @@ def test_an_invalid_model_name_is_refused(shop: Path, name: str):
     assert run_command(cli, [*NEW_MODEL[:2], name, *NEW_MODEL[3:], "recorded_at"]) == 64
 
 
+def test_a_column_that_an_earlier_staging_model_lacks_is_named(shop: Path, capsys: pytest.CaptureFixture[str]):
+    assert run_command(cli, ["new", "contract", "../orders_2026.csv"]) == 0
+    assert run_command(cli, [*NEW_MODEL, "recorded_at"]) == 0
+    assert "was there before" not in capsys.readouterr().out
+    path = shop / "dbt" / "models" / "staging" / "stg_orders.sql"
+    path.write_text(path.read_text().replace('  "late",\n', "").replace('  "price",\n', ""))
+    assert run_command(cli, ["new", "model", "again", *NEW_MODEL[3:], "recorded_at"]) == 0
+    assert "stg_orders.sql was there before, and does not select price, late" in capsys.readouterr().out
+
+
 def test_a_task_that_does_not_fit_is_refused_and_nothing_is_written(shop: Path, capsys: pytest.CaptureFixture[str]):
     assert run_command(cli, ["new", "contract", "../orders_2026.csv"]) == 0
     before = read_files(shop)

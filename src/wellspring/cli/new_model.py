@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -80,6 +81,7 @@ def create_model(
         ctx.echo(f"  wrote {path}")
     ctx.echo(f"  added the view {name}_features to {features_file.relative_to(project.root)}")
     _print_advice(ctx, name, contract_columns, request)
+    _print_missing_columns(ctx, project.source_paths["dbt"], request.table, contract_columns)
     ctx.print_result({"model": name, "task": choice.task, "files": written}, next_command="wellspring transform")
     return 0
 
@@ -123,6 +125,17 @@ def _print_advice(ctx: CliContext, name: str, columns: Mapping[str, ContractColu
         ctx.echo(
             "cannot be audited, and the gate refuses each model of this table until the supplier sends that column"
         )
+
+
+def _print_missing_columns(
+    ctx: CliContext, dbt_folder: Path, table: str, columns: Mapping[str, ContractColumn]
+) -> None:
+    """Name the columns of the contract that a staging model of an earlier draft does not select."""
+    path = dbt_folder / "models" / "staging" / f"stg_{table}.sql"
+    text = path.read_text(encoding="utf-8")
+    usable = [column.name for column in columns.values() if column.egress not in ("never", "masked")]
+    if missing_columns := [name for name in usable if not re.search(rf"\b{re.escape(name)}\b", text)]:
+        ctx.echo(f"{path.name} was there before, and does not select {', '.join(missing_columns)}: add what you need")
 
 
 def _fill(template: str, values: Mapping[str, str]) -> str:
