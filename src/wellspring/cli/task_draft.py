@@ -108,7 +108,7 @@ def choose_task(project: Project, table: str, label: ContractColumn, requested: 
         raise ProjectError(
             f"{label.name} has type {label.type} and egress {label.egress}; "
             "a label is plain: a boolean, a number or text",
-            fix=f"choose another column, or give it the egress plain in the contract {table} if it is not personal data",
+            fix=f"choose another column, or set its egress to plain in the contract {table}, if it is not personal",
         )
     if requested is not None:
         if requested not in fitting:
