@@ -58,3 +58,9 @@ def test_a_field_that_does_not_apply_to_the_task_is_left_out():
     assert {"threshold", "interval", "probabilities"} & Prediction(**fields).model_dump(mode="json").keys() == set()
     number = Prediction(**fields, interval=(0.4, 0.6)).model_dump(mode="json")
     assert (number["interval"], "probabilities" in number) == ([0.4, 0.6], False)
+
+
+def test_the_schema_of_a_prediction_has_all_fields_and_requires_none_of_one_task():
+    schema = Prediction.model_json_schema(mode="serialization")
+    assert set(schema["properties"]) == set(Prediction.model_fields)
+    assert not {"threshold", "interval", "probabilities"} & set(schema["required"])

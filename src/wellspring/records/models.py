@@ -182,8 +182,11 @@ class Prediction(Frozen):
     signature: AnswerSignature | None = None
 
     @model_serializer(mode="wrap")
-    def _serialize_prediction(self, serialize: SerializerFunctionWrapHandler) -> dict[str, object]:
-        """Leave out the fields that do not apply to the task."""
+    def _serialize_prediction(self, serialize: SerializerFunctionWrapHandler):
+        """Leave out the fields that do not apply to the task.
+
+        Without a return type, so that the JSON schema, and with it the API's OpenAPI document, has the fields.
+        """
         fields: dict[str, object] = serialize(self)
         return {name: value for name, value in fields.items() if value is not None or name not in _TASK_FIELDS}
 
