@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from wellspring_verify import answer_signature, releases
 from wellspring_verify.canonical import CanonicalValue, MalformedError
-from wellspring_verify.entries import Entry, EntryBook, Ref, fact_text, refs_of_kind
+from wellspring_verify.entries import EntryBook, PackEntry, PackRef, fact_text, refs_of_kind
 from wellspring_verify.notes import decode_base64
 from wellspring_verify.users import ApprovalChecker
 
@@ -28,7 +28,7 @@ class ChainGap(NamedTuple):
     message: str
 
 
-def find_gaps(subject: str, entries: Iterable[Entry], documents: Mapping[Ref, bytes]) -> list[ChainGap]:
+def find_gaps(subject: str, entries: Iterable[PackEntry], documents: Mapping[PackRef, bytes]) -> list[ChainGap]:
     """List the missing and wrong links of `prediction:ID`, `model:NAME@RELEASE`, `release:`, `candidate:` or `run:ID`.
 
     documents: bytes by the reference that names their SHA-256. Other subjects have no links to check.
@@ -71,13 +71,13 @@ def summarize_chain(subject: str, *, answer_checked: bool) -> list[str]:
 class _ChainChecker:
     """Checks the links of one subject, and collects the gaps."""
 
-    def __init__(self, book: EntryBook, documents: Mapping[Ref, bytes]) -> None:
+    def __init__(self, book: EntryBook, documents: Mapping[PackRef, bytes]) -> None:
         self.book = book
         self.documents = documents
         self.approvals = ApprovalChecker(book, self.report_gap)
         self.gaps: list[ChainGap] = []
 
-    def report_gap(self, entry: Entry | None, message: str) -> None:
+    def report_gap(self, entry: PackEntry | None, message: str) -> None:
         self.gaps.append(ChainGap(entry.tree_index if entry else None, message))
 
     def check_prediction(self, name: str) -> None:
@@ -133,18 +133,16 @@ class _ChainChecker:
         for run in train_entries[-1:]:
             self._check_training_edition(run)
 
-    def _proposed_releases(self, subject: str) -> list[Ref]:
-        refs = [
-            ref
-            for proposal in self.book.completed("propose", subject)
-            for ref in proposal.outputs
-            if ref.name == subject
-        ]
+    def _proposed_releases(self, subject: str) -> list[PackRef]:
+        proposals = self.book.completed("propose", subject)
+        refs = [ref for proposal in proposals for ref in proposal.outputs if ref.name == subject]
         if not refs:
             self.report_gap(None, f"{subject!a} was never proposed")
         return list(dict.fromkeys(refs))
 
-    def _check_released(self, source_entry: Entry | None, ref: Ref, model: str, answer: Entry | None) -> None:
+    def _check_released(
+        self, source_entry: PackEntry | None, ref: PackRef, model: str, answer: PackEntry | None
+    ) -> None:
         """Check a live release: two users, then its promotion, then the prediction."""
         content = self._read_release(source_entry, ref)
         if content and content.get("model") != model:
@@ -157,8 +155,8 @@ class _ChainChecker:
             self._check_decision(answer, ref, content)
 
     def _check_proposals(
-        self, source_entry: Entry | None, ref: Ref, content: dict[str, CanonicalValue] | None
-    ) -> list[Entry]:
+        self, source_entry: PackEntry | None, ref: PackRef, content: dict[str, CanonicalValue] | None
+    ) -> list[PackEntry]:
         """Check each proposal of a release: its candidate, and the gate and run of the candidate."""
         proposals = [proposal for proposal in self.book.completed("propose", ref.name) if ref in proposal.outputs]
         if not proposals:
@@ -179,12 +177,12 @@ class _ChainChecker:
 
     def _check_matches_gate(
         self,
-        source_entry: Entry,
-        ref: Ref,
+        source_entry: PackEntry,
+        ref: PackRef,
         content: dict[str, CanonicalValue] | None,
-        candidate: Ref,
-        gate: Entry,
-        run: Entry | None,
+        candidate: PackRef,
+        gate: PackEntry,
+        run: PackEntry | None,
     ) -> None:
         """Compare the approved release with what the gate evaluated."""
         train_inputs = run.inputs if run else ()
@@ -198,7 +196,7 @@ class _ChainChecker:
             if content is not None and values and content.get(name) not in values:
                 self.report_gap(source_entry, f"{ref.name!a} has another {name} than the one that the gate evaluated")
 
-    def _check_training(self, gate: Entry) -> Entry | None:
+    def _check_training(self, gate: PackEntry) -> PackEntry | None:
         """Check the run that produced what the gate evaluated, and return its train entry."""
         run, artifact = (
             self._single_ref(gate, gate.inputs, "run", digest=False),
@@ -216,18 +214,18 @@ class _ChainChecker:
         self._check_training_edition(train_entries[-1])
         return train_entries[-1]
 
-    def _check_training_edition(self, run: Entry) -> None:
+    def _check_training_edition(self, run: PackEntry) -> None:
         if edition := self._single_ref(run, run.inputs, "edition"):
             self._check_built_editions(run, edition)
 
-    def _check_built_editions(self, source_entry: Entry, *refs: Ref) -> None:
+    def _check_built_editions(self, source_entry: PackEntry, *refs: PackRef) -> None:
         """Check that built editions were published, and built from landed editions."""
         for ref in refs:
             publish = self._check_published(source_entry, ref)
             if publish:
                 self._check_landed_parent(ref, publish)
 
-    def _check_landed_parent(self, ref: Ref, publish: Entry) -> None:
+    def _check_landed_parent(self, ref: PackRef, publish: PackEntry) -> None:
         parent = fact_text(publish, "parent")
         if fact_text(publish, "level") != "built" or not parent:
             self.report_gap(publish, f"{ref.name!a} was not built from a landed edition")
@@ -243,19 +241,19 @@ class _ChainChecker:
             if source and fact_text(source, "level") != "landed":
                 self.report_gap(source, f"{name!a} is not a landed edition")
 
-    def _check_materialized(self, answer: Entry, edition: str) -> None:
+    def _check_materialized(self, answer: PackEntry, edition: str) -> None:
         # Rows are written one by one and can be read from the intent on; a recovery may have completed the action.
         materializations = self.book.completed("materialize", edition)
         if not any(self.book.effective_from(entry) < answer.tree_index for entry in materializations):
             self.report_gap(answer, f"it used {edition!a}, whose rows were not materialized before it")
 
-    def _publish_entries(self, source_entry: Entry, edition: str) -> list[Entry]:
+    def _publish_entries(self, source_entry: PackEntry, edition: str) -> list[PackEntry]:
         publishes = self.book.completed("publish", edition)
         if not publishes:
             self.report_gap(source_entry, f"it names {edition!a}, and the pack has no publish entry of it")
         return publishes
 
-    def _check_published(self, source_entry: Entry, ref: Ref) -> Entry | None:
+    def _check_published(self, source_entry: PackEntry, ref: PackRef) -> PackEntry | None:
         publishes = self._publish_entries(source_entry, ref.name)
         if not publishes:
             return None
@@ -265,7 +263,12 @@ class _ChainChecker:
         return publishes[-1]
 
     def _check_live(
-        self, source_entry: Entry | None, ref: Ref, model: str, approvals: list[Entry], answer: Entry | None
+        self,
+        source_entry: PackEntry | None,
+        ref: PackRef,
+        model: str,
+        approvals: list[PackEntry],
+        answer: PackEntry | None,
     ) -> None:
         """Check that a release was live: after its approval, before the prediction, and not replaced for long."""
         release_changes = [*self.book.completed("promote"), *self.book.completed("rollback")]
@@ -310,7 +313,7 @@ class _ChainChecker:
                 " before the prediction",
             )
 
-    def _check_decision(self, answer: Entry, ref: Ref, content: dict[str, CanonicalValue]) -> None:
+    def _check_decision(self, answer: PackEntry, ref: PackRef, content: dict[str, CanonicalValue]) -> None:
         """Apply the decision rule of the approved release again."""
         if (fault := releases.find_output_fault(content, answer.facts)) is not None:
             self.report_gap(answer, fault)
@@ -318,7 +321,7 @@ class _ChainChecker:
         if expected_label is None or fact_text(answer, "decision") != expected_label:
             self.report_gap(answer, f"its decision does not follow from its numbers and {ref.name!a}")
 
-    def _check_signing_key(self, answer: Entry) -> None:
+    def _check_signing_key(self, answer: PackEntry) -> None:
         """Check that the signing key was recorded before the prediction, and was valid at its time."""
         key = self._single_ref(answer, answer.inputs, "key", digest=False)
         if key is None:
@@ -340,7 +343,7 @@ class _ChainChecker:
         if not (_is_instant(expires) and _is_instant(answer.known_since)) or expires <= answer.known_since:
             self.report_gap(answer, f"it is signed with {key.name!a}, which expired at {expires!a}")
 
-    def _read_release(self, source_entry: Entry | None, ref: Ref) -> dict[str, CanonicalValue] | None:
+    def _read_release(self, source_entry: PackEntry | None, ref: PackRef) -> dict[str, CanonicalValue] | None:
         """Read the text of a release: the two users signed only its digest."""
         content = self.documents.get(ref)
         if content is None:
@@ -352,8 +355,8 @@ class _ChainChecker:
         return release
 
     def _single_ref(
-        self, entry: Entry, refs: Iterable[Ref], kind: str, name: str = "", *, digest: bool = True
-    ) -> Ref | None:
+        self, entry: PackEntry, refs: Iterable[PackRef], kind: str, name: str = "", *, digest: bool = True
+    ) -> PackRef | None:
         """Return the only reference of a kind, with its digest; report a gap if there is not exactly one."""
         matches = [ref for ref in refs_of_kind(refs, kind) if not name or ref.name == f"{kind}:{name}"]
         if len(matches) != 1 or (digest and not matches[0].digest):
@@ -361,7 +364,7 @@ class _ChainChecker:
             return None
         return matches[0]
 
-    def _require_order(self, early: Entry, late: Entry) -> None:
+    def _require_order(self, early: PackEntry, late: PackEntry) -> None:
         if early.tree_index >= late.tree_index:
             self.report_gap(late, f"it precedes the {early.action} entry of {early.subject!a}, on which it depends")
 
@@ -377,7 +380,7 @@ CHAIN_KINDS = frozenset(_SUBJECT_CHECKS)
 """The kinds of subjects that have links to check."""
 
 
-def _elapsed_seconds(early: Entry, late: Entry) -> float:
+def _elapsed_seconds(early: PackEntry, late: PackEntry) -> float:
     """Return the seconds between two entries; infinity when either time cannot be read."""
     if not (_is_instant(early.known_since) and _is_instant(late.known_since)):
         return float("inf")

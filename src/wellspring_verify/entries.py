@@ -33,14 +33,14 @@ _ENTRY_FIELDS: dict[str, tuple[type, ...]] = {
 }
 
 
-class Ref(NamedTuple):
+class PackRef(NamedTuple):
     """A reference: a name, and the SHA-256 (hex) of the bytes of the thing where it has bytes."""
 
     name: str
     digest: str | None
 
 
-class Entry(NamedTuple):
+class PackEntry(NamedTuple):
     """One entry of the ledger. tree_index: its index in the tree."""
 
     tree_index: int
@@ -52,8 +52,8 @@ class Entry(NamedTuple):
     subject: str
     known_since: str
     trace: str
-    inputs: tuple[Ref, ...]
-    outputs: tuple[Ref, ...]
+    inputs: tuple[PackRef, ...]
+    outputs: tuple[PackRef, ...]
     facts: dict[str, CanonicalValue]
     intent: str | None = None
 
@@ -62,7 +62,7 @@ class Entry(NamedTuple):
         return f"{self.service}:{self.sequence}"
 
 
-def parse_entry(tree_index: int, content: bytes) -> Entry:
+def parse_entry(tree_index: int, content: bytes) -> PackEntry:
     """Read the bytes of one entry. Raises MalformedError unless they are canonical, with exactly an entry's fields."""
     value = loads_canonical(content)
     if not isinstance(value, dict) or value.keys() != _ENTRY_FIELDS.keys():
@@ -72,7 +72,7 @@ def parse_entry(tree_index: int, content: bytes) -> Entry:
     if value["version"] != 1 or value["phase"] not in ENTRY_PHASES or cast(int, value["sequence"]) < 0:
         raise MalformedError("a field of the entry has an impossible value")
     text = cast("dict[str, str]", value)
-    return Entry(
+    return PackEntry(
         tree_index=tree_index,
         service=text["service"],
         sequence=cast(int, value["sequence"]),
@@ -89,46 +89,46 @@ def parse_entry(tree_index: int, content: bytes) -> Entry:
     )
 
 
-def _parse_refs(values: list[CanonicalValue]) -> tuple[Ref, ...]:
-    refs: list[Ref] = []
+def _parse_refs(values: list[CanonicalValue]) -> tuple[PackRef, ...]:
+    refs: list[PackRef] = []
     for value in values:
         if not isinstance(value, dict) or value.keys() != {"name", "digest"}:
             raise MalformedError("an input or output of the entry is not a reference")
         name, digest = value["name"], value["digest"]
         if not isinstance(name, str) or not (digest is None or isinstance(digest, str)):
             raise MalformedError("an input or output of the entry is not a reference")
-        refs.append(Ref(name, digest))
+        refs.append(PackRef(name, digest))
     return tuple(refs)
 
 
 class EntryBook:
     """The entries of one pack, by action and subject, in the order of the log."""
 
-    def __init__(self, entries: Iterable[Entry]) -> None:
+    def __init__(self, entries: Iterable[PackEntry]) -> None:
         self.entries = sorted(entries, key=lambda entry: entry.tree_index)
         self._intents = {entry.id: entry for entry in self.entries if entry.phase == "intent"}
 
-    def reported(self, action: str, subject: str | None = None) -> list[Entry]:
+    def reported(self, action: str, subject: str | None = None) -> list[PackEntry]:
         """List the entries of an action by its own service (see ACTION_WRITERS), merged with their intents."""
         writer = ACTION_WRITERS.get(action)
         recorded = (entry for entry in self.entries if entry.action == action and writer in (None, entry.service))
         return [self._merge_intent(entry) for entry in recorded if subject in (None, entry.subject)]
 
-    def completed(self, action: str, subject: str | None = None) -> list[Entry]:
+    def completed(self, action: str, subject: str | None = None) -> list[PackEntry]:
         """List the completed entries of an action, each with the references and facts of its intent."""
         return [entry for entry in self.reported(action, subject) if entry.phase == "done"]
 
-    def effective_from(self, entry: Entry) -> int:
+    def effective_from(self, entry: PackEntry) -> int:
         """Return the tree index from which an action may have had effect: that of its intent, if it has one."""
         intent = self._find_intent(entry)
         return min(entry.tree_index, intent.tree_index) if intent else entry.tree_index
 
-    def _find_intent(self, entry: Entry) -> Entry | None:
+    def _find_intent(self, entry: PackEntry) -> PackEntry | None:
         """Return the intent that an entry settles: of the same service, action and subject."""
         intent = self._intents.get(entry.intent or "")
         return intent if intent and _action_key(intent) == _action_key(entry) else None
 
-    def _merge_intent(self, entry: Entry) -> Entry:
+    def _merge_intent(self, entry: PackEntry) -> PackEntry:
         intent = self._find_intent(entry)
         if intent is None:
             return entry
@@ -139,21 +139,21 @@ class EntryBook:
         )
 
 
-def _action_key(entry: Entry) -> tuple[str, str, str]:
+def _action_key(entry: PackEntry) -> tuple[str, str, str]:
     return entry.service, entry.action, entry.subject
 
 
-def fact_text(entry: Entry, fact: str) -> str:
+def fact_text(entry: PackEntry, fact: str) -> str:
     """Return a fact that is text; an empty string if it is missing or has another type."""
     value = entry.facts.get(fact)
     return value if isinstance(value, str) else ""
 
 
-def user_of(entry: Entry) -> str:
+def user_of(entry: PackEntry) -> str:
     """Return the name of the user who requested an action; an empty string if the entry names none."""
     return fact_text(entry, "user").removeprefix("user:")
 
 
-def refs_of_kind(refs: Iterable[Ref], kind: str) -> list[Ref]:
+def refs_of_kind(refs: Iterable[PackRef], kind: str) -> list[PackRef]:
     """List the references of one kind: `release:...`, `edition:...`."""
     return [ref for ref in refs if ref.name.startswith(f"{kind}:")]

@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple, cast
 
 from wellspring_verify import chain, merkle, notes, story
 from wellspring_verify.canonical import CanonicalValue, MalformedError, dumps_canonical, loads_canonical
-from wellspring_verify.entries import Entry, Ref, parse_entry
+from wellspring_verify.entries import PackEntry, PackRef, parse_entry
 from wellspring_verify.prediction import describe_row_tokens, find_prediction_faults
 
 MANIFEST, SEAL, PROOFS, CHECKPOINT = "manifest.json", "seal.json", "proofs.json", "checkpoint"
@@ -200,8 +200,8 @@ def _check_manifest(pack: _PackCheck) -> tuple[str | None, str | None, dict[str,
     return subject, origin, listed_digests
 
 
-def _parse_entries(pack: _PackCheck) -> dict[int, Entry]:
-    entries: dict[int, Entry] = {}
+def _parse_entries(pack: _PackCheck) -> dict[int, PackEntry]:
+    entries: dict[int, PackEntry] = {}
     for name, content in sorted(pack.files.items()):
         if not name.startswith("entries/"):
             continue
@@ -224,7 +224,7 @@ def _parse_entries(pack: _PackCheck) -> dict[int, Entry]:
     return entries
 
 
-def _check_seal(pack: _PackCheck, subject: str | None, entries: dict[int, Entry]) -> tuple[int, bytes] | None:
+def _check_seal(pack: _PackCheck, subject: str | None, entries: dict[int, PackEntry]) -> tuple[int, bytes] | None:
     value = pack.load_object(SEAL, {"index", "entry"})
     if value is None:
         return None
@@ -242,7 +242,7 @@ def _check_seal(pack: _PackCheck, subject: str | None, entries: dict[int, Entry]
         pack.add_finding(SEAL, "it is older than an entry of the story that it seals")
     if subject is not None and (entry.subject != subject or entry.outputs[:1] == ()):
         pack.add_finding(SEAL, f"it seals {entry.subject!a}, and the manifest is about {subject!a}")
-    expected_ref = Ref(f"pack:{entry.subject}", hashlib.sha256(pack.files.get(MANIFEST, b"")).hexdigest())
+    expected_ref = PackRef(f"pack:{entry.subject}", hashlib.sha256(pack.files.get(MANIFEST, b"")).hexdigest())
     if MANIFEST in pack.files and expected_ref not in entry.outputs:
         pack.add_finding(MANIFEST, "it is not the manifest that seal.json binds: one of them was changed or is older")
     return index, content
@@ -285,7 +285,10 @@ def _check_checkpoint(
 
 
 def _check_proofs(
-    pack: _PackCheck, head: notes.CheckpointHead | None, entries: dict[int, Entry], seal_entry: tuple[int, bytes] | None
+    pack: _PackCheck,
+    head: notes.CheckpointHead | None,
+    entries: dict[int, PackEntry],
+    seal_entry: tuple[int, bytes] | None,
 ) -> None:
     value = pack.load_object(PROOFS, {"size", "proofs"})
     if value is None:
@@ -325,7 +328,7 @@ def _parse_hashes(value: CanonicalValue) -> list[bytes]:
     return hashes
 
 
-def _check_story(pack: _PackCheck, subject: str | None, entries: dict[int, Entry]) -> None:
+def _check_story(pack: _PackCheck, subject: str | None, entries: dict[int, PackEntry]) -> None:
     if subject is None:
         return
     ordered_entries = [entries[index] for index in sorted(entries)]
@@ -334,7 +337,7 @@ def _check_story(pack: _PackCheck, subject: str | None, entries: dict[int, Entry
             pack.add_finding(name, "it differs from what its entries render to")
 
 
-def _check_completeness(pack: _PackCheck, subject: str, entries: dict[int, Entry]) -> None:
+def _check_completeness(pack: _PackCheck, subject: str, entries: dict[int, PackEntry]) -> None:
     """Check that the pack has the entries that produced the rows, originals and parent editions which entries read.
 
     An entry whose output no later entry reads (a finding, an expiry, the last publish) can be missing unnoticed.
@@ -356,11 +359,13 @@ def _check_completeness(pack: _PackCheck, subject: str, entries: dict[int, Entry
                 pack.add_finding(_entry_file(index), f"its parent is {name}, and the pack has no entry of that")
 
 
-def _collect_documents(pack: _PackCheck, listed_digests: dict[str, str], entries: dict[int, Entry]) -> dict[Ref, bytes]:
+def _collect_documents(
+    pack: _PackCheck, listed_digests: dict[str, str], entries: dict[int, PackEntry]
+) -> dict[PackRef, bytes]:
     """Return the documents that entries name by digest: contracts, and `documents/KIND/NAME/SHA256`."""
     contract_refs = {ref for entry in entries.values() for ref in story.contract_refs(entry)}
     named_refs = {ref for entry in entries.values() for ref in (*entry.inputs, *entry.outputs)}
-    documents: dict[Ref, bytes] = {}
+    documents: dict[PackRef, bytes] = {}
     for name, digest in sorted(listed_digests.items()):
         if name.startswith("entries/") or name in {STORY_JSON, STORY_PAGE}:
             continue
@@ -368,9 +373,9 @@ def _collect_documents(pack: _PackCheck, listed_digests: dict[str, str], entries
         if match is None:
             pack.add_finding(name, "a pack has no such file")
         elif match[1]:
-            if Ref(f"contract:{match[1]}", digest) not in contract_refs:
+            if PackRef(f"contract:{match[1]}", digest) not in contract_refs:
                 pack.add_finding(name, "no entry of the story validated rows against this contract")
-        elif match[4] != digest or (ref := Ref(f"{match[2]}:{match[3]}", digest)) not in named_refs:
+        elif match[4] != digest or (ref := PackRef(f"{match[2]}:{match[3]}", digest)) not in named_refs:
             pack.add_finding(name, "no entry of the story names this document by its digest")
         elif name not in pack.corrupted_files and name in pack.files:
             documents[ref] = pack.files[name]

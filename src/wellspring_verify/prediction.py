@@ -7,12 +7,12 @@ from typing import cast
 
 from wellspring_verify import answer_signature, releases
 from wellspring_verify.canonical import MalformedError
-from wellspring_verify.entries import Entry, EntryBook, Ref, fact_text, refs_of_kind
+from wellspring_verify.entries import EntryBook, PackEntry, PackRef, fact_text, refs_of_kind
 from wellspring_verify.notes import decode_base64
 
 
 def find_prediction_faults(
-    content: bytes, subject: str, entries: Iterable[Entry], documents: Mapping[Ref, bytes]
+    content: bytes, subject: str, entries: Iterable[PackEntry], documents: Mapping[PackRef, bytes]
 ) -> list[str]:
     """List how a prediction differs from its entry in the log, and whether its signature is invalid.
 
@@ -32,7 +32,7 @@ def find_prediction_faults(
         return ["the pack has no entry of it"]
     entry = predictions[-1]
     faults: list[str] = []
-    if Ref(f"answer:{answer.get('id')}", digest) not in entry.outputs:
+    if PackRef(f"answer:{answer.get('id')}", digest) not in entry.outputs:
         faults.append("it is not the prediction that the API returned: its SHA-256 is not the one in the log")
     faults += _find_differences(answer, entry)
     request_digest = fact_text(entry, "request_digest")
@@ -50,7 +50,7 @@ def find_prediction_faults(
     return faults
 
 
-def describe_row_tokens(subject: str, entries: Iterable[Entry]) -> list[str]:
+def describe_row_tokens(subject: str, entries: Iterable[PackEntry]) -> list[str]:
     """List the key tokens of the rows that a prediction used, by view."""
     predictions = EntryBook(entries).completed("predict", subject) if subject.startswith("prediction:") else []
     views = predictions[-1].facts.get("views") if predictions else None
@@ -64,7 +64,7 @@ def describe_row_tokens(subject: str, entries: Iterable[Entry]) -> list[str]:
     return lines
 
 
-def _find_differences(answer: Mapping[str, object], entry: Entry) -> list[str]:
+def _find_differences(answer: Mapping[str, object], entry: PackEntry) -> list[str]:
     """List the fields in which a prediction differs from its entry."""
     recorded: dict[str, list[object]] = {
         "vector_digest": [vector.digest for vector in refs_of_kind(entry.inputs, "vector")],
@@ -98,7 +98,7 @@ def _encode_number(value: object) -> object:
     return answer_signature.float_hex(value) if isinstance(value, (int, float)) else value
 
 
-def _is_signed_by(key: Entry, signature: answer_signature.DetachedSignature, answer: Mapping[str, object]) -> bool:
+def _is_signed_by(key: PackEntry, signature: answer_signature.DetachedSignature, answer: Mapping[str, object]) -> bool:
     try:
         public_key = decode_base64(fact_text(key, "public_key"))
     except MalformedError:

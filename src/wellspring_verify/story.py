@@ -9,20 +9,20 @@ import re
 from collections.abc import Sequence
 
 from wellspring_verify.canonical import CanonicalValue, dumps_canonical
-from wellspring_verify.entries import Entry, Ref
+from wellspring_verify.entries import PackEntry, PackRef
 from wellspring_verify.summary import format_score, summarize_subject
 
 STORY_VERSION = 1
 
 
-def render_story_json(subject: str, entries: Sequence[Entry]) -> bytes:
+def render_story_json(subject: str, entries: Sequence[PackEntry]) -> bytes:
     """Render story.json: actor, action, time, contracts, inputs and outputs by digest. entries: in tree order."""
     return dumps_canonical(
         {"version": STORY_VERSION, "subject": subject, "entries": [_entry_document(entry) for entry in entries]}
     )
 
 
-def render_story_page(subject: str, entries: Sequence[Entry]) -> bytes:
+def render_story_page(subject: str, entries: Sequence[PackEntry]) -> bytes:
     """Render story.md: the same facts as readable text."""
     lines = [f"# The story of `{_escape_text(subject)}`", "", f"{len(entries)} entries of the log, in its order.", ""]
     if sentences := summarize_subject(subject, entries):
@@ -49,12 +49,12 @@ def render_story_page(subject: str, entries: Sequence[Entry]) -> bytes:
     return "\n".join(lines).encode()
 
 
-def contract_refs(entry: Entry) -> tuple[Ref, ...]:
+def contract_refs(entry: PackEntry) -> tuple[PackRef, ...]:
     """Return the contracts that an entry validated rows against."""
     return tuple(ref for ref in entry.inputs if ref.name.startswith("contract:"))
 
 
-def describe_entry(entry: Entry) -> str:
+def describe_entry(entry: PackEntry) -> str:
     """Describe an entry in a sentence. Never raises; missing facts are left out."""
     values = {name: _format_value(value) for name, value in entry.facts.items() if value is not None}
     values |= {"action": _escape_text(entry.action), "subject": _escape_text(entry.subject)}
@@ -118,7 +118,7 @@ def _format_value(value: CanonicalValue) -> str:
     return _escape_text(dumps_canonical(value).decode())
 
 
-def _entry_document(entry: Entry) -> dict[str, object]:
+def _entry_document(entry: PackEntry) -> dict[str, object]:
     return {
         "index": entry.tree_index,
         "id": entry.id,
@@ -135,11 +135,11 @@ def _entry_document(entry: Entry) -> dict[str, object]:
     }
 
 
-def _non_contract_refs(refs: tuple[Ref, ...]) -> tuple[Ref, ...]:
+def _non_contract_refs(refs: tuple[PackRef, ...]) -> tuple[PackRef, ...]:
     return tuple(ref for ref in refs if not ref.name.startswith("contract:"))
 
 
-def _digest_suffix(ref: Ref) -> str:
+def _digest_suffix(ref: PackRef) -> str:
     return f", SHA-256 `{_escape_text(ref.digest)}`" if ref.digest is not None else ""
 
 

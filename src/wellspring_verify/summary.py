@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from wellspring_verify.entries import Entry, EntryBook, Ref, fact_text, refs_of_kind, user_of
+from wellspring_verify.entries import EntryBook, PackEntry, PackRef, fact_text, refs_of_kind, user_of
 
 
-def summarize_subject(subject: str, entries: Iterable[Entry]) -> list[str]:
+def summarize_subject(subject: str, entries: Iterable[PackEntry]) -> list[str]:
     """Summarize `prediction:ID` or `model:NAME@RELEASE` in sentences; an empty list for other subjects.
 
     Never raises; missing facts are left out. The text is not escaped.
@@ -31,7 +31,7 @@ def format_score(score: str) -> str:
         return score
 
 
-def _summarize_prediction(book: EntryBook, prediction: Entry) -> list[str]:
+def _summarize_prediction(book: EntryBook, prediction: PackEntry) -> list[str]:
     score, freshness = format_score(fact_text(prediction, "score")), fact_text(prediction, "freshness")
     model, decision = fact_text(prediction, "model"), fact_text(prediction, "decision")
     lines = [
@@ -82,7 +82,7 @@ def _summarize_switches(book: EntryBook, release: str, model: str) -> list[str]:
     ]
 
 
-def _describe_edition(book: EntryBook, ref: Ref) -> str:
+def _describe_edition(book: EntryBook, ref: PackRef) -> str:
     """Describe an edition by its parent and the number of drops that its rows came from."""
     parents = [fact_text(publish, "parent") for publish in book.completed("publish", ref.name)]
     origin = f", built from edition:{parents[-1]}" if parents and parents[-1] else ""

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from wellspring_verify import approvals
 from wellspring_verify.canonical import MalformedError
-from wellspring_verify.entries import Entry, EntryBook, Ref, fact_text, user_of
+from wellspring_verify.entries import EntryBook, PackEntry, PackRef, fact_text, user_of
 
-GapReporter = Callable[[Entry | None, str], None]
+GapReporter = Callable[[PackEntry | None, str], None]
 """Called with the entry that has a gap (None: the pack) and a message."""
 
 
@@ -19,11 +19,11 @@ class ApprovalChecker:
         self._book = book
         self._report_gap = report_gap
 
-    def valid_approvals(self, ref: Ref, model: str, proposals: list[Entry]) -> list[Entry]:
+    def valid_approvals(self, ref: PackRef, model: str, proposals: list[PackEntry]) -> list[PackEntry]:
         """Return the valid approvals of exactly these bytes. proposals: all proposals of the same bytes."""
         for proposal in proposals:
             self._is_signed(proposal, ref, approvals.proposal_text, model, "proposed")
-        valid: list[Entry] = []
+        valid: list[PackEntry] = []
         for approval in self._book.completed("approve", ref.name):
             if ref not in approval.outputs:
                 continue  # It approved other bytes under this id.
@@ -40,7 +40,7 @@ class ApprovalChecker:
         return valid
 
     def _is_signed(
-        self, entry: Entry, ref: Ref, note_text: Callable[[str, str, str], bytes], model: str, action_word: str
+        self, entry: PackEntry, ref: PackRef, note_text: Callable[[str, str, str], bytes], model: str, action_word: str
     ) -> bool:
         """Return whether the user of an entry signed this release with the enrolled key; report a gap if not."""
         user = user_of(entry)
@@ -56,14 +56,14 @@ class ApprovalChecker:
             self._report_gap(entry, f"the signature of {user!a}, who {action_word} {ref.name!a}, is invalid")
         return is_valid
 
-    def _has_distinct_key(self, approval: Entry, proposals: list[Entry]) -> bool:
+    def _has_distinct_key(self, approval: PackEntry, proposals: list[PackEntry]) -> bool:
         proposer_keys = {self._enrolled_keys(proposal) for proposal in proposals}
         if proposer_keys & {self._enrolled_keys(approval)}:
             self._report_gap(approval, f"{user_of(approval)!a} has the same key as a proposer: they are one person")
             return False
         return True
 
-    def _enrolled_key(self, entry: Entry, context: str) -> str | None:
+    def _enrolled_key(self, entry: PackEntry, context: str) -> str | None:
         keys = self._enrolled_keys(entry)
         if not keys:
             self._report_gap(entry, f"the pack has no enrollment of {user_of(entry)!a}, {context}")
@@ -71,7 +71,7 @@ class ApprovalChecker:
             self._report_gap(entry, f"{user_of(entry)!a}, {context}, was enrolled with {len(keys)} keys")
         return next(iter(keys)) if len(keys) == 1 else None
 
-    def _enrolled_keys(self, entry: Entry) -> frozenset[str]:
+    def _enrolled_keys(self, entry: PackEntry) -> frozenset[str]:
         enrollments = self._book.completed("enroll", f"user:{user_of(entry)}")
         return frozenset(
             fact_text(enrollment, "public_key")

@@ -31,8 +31,6 @@ VAGUE_FUNCTIONS = frozenset(
     "process find list parse build create open close keep point guess draft learn start stop".split()
 )
 """One word that does not say on what a public function acts."""
-SHARED_CLASSES = frozenset({"Entry", "Ref"})
-"""The verifier has its own copy of these on purpose: it imports nothing of wellspring."""
 METAPHORS = re.compile(
     r"\b(houses?|desks?|shelf|shelves|doors?|doorsteps?|strangers?|crowds?|pens?|sabotages?)\b", re.IGNORECASE
 )
@@ -138,7 +136,7 @@ def test_no_public_class_name_occurs_twice():
         for node in public_definitions(path)
         if isinstance(node, ast.ClassDef)
     )
-    assert {name: count for name, count in names.items() if count > 1 and name not in SHARED_CLASSES} == {}
+    assert {name: count for name, count in names.items() if count > 1} == {}
 
 
 def test_no_public_function_is_one_vague_word():

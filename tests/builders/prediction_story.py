@@ -21,8 +21,7 @@ from wellspring.records.trust import Ref
 from wellspring.trust.ledger import journal
 from wellspring_verify import answer_signature, approvals
 from wellspring_verify.canonical import dumps_canonical
-from wellspring_verify.entries import Entry, parse_entry
-from wellspring_verify.entries import Ref as Named
+from wellspring_verify.entries import PackEntry, PackRef, parse_entry
 
 SUBJECT = "prediction:p1"
 EXPIRES = "2026-11-26T12:00:00.000000Z"
@@ -254,7 +253,7 @@ def record_entry(ledger: Ledger, story_steps: Mapping[str, StoryStep]) -> None:
     ledger.sequencer.integrate()
 
 
-def entries(story_steps: Mapping[str, StoryStep]) -> list[Entry]:
+def entries(story_steps: Mapping[str, StoryStep]) -> list[PackEntry]:
     """Read the entries of these steps as the verifier would, without a ledger; landed editions come first."""
     landed = [
         StoryStep(
@@ -276,7 +275,7 @@ def entries(story_steps: Mapping[str, StoryStep]) -> list[Entry]:
             intent=True,
         ),
     ]
-    matches: list[Entry] = []
+    matches: list[PackEntry] = []
     clock = FixedClock()
     step = RecordingStep(clock=clock)
     for item in [*landed, *story_steps.values()]:
@@ -298,10 +297,10 @@ def entries(story_steps: Mapping[str, StoryStep]) -> list[Entry]:
     return matches
 
 
-def texts(content: Mapping[str, JsonValue] = RELEASE) -> dict[Named, bytes]:
+def texts(content: Mapping[str, JsonValue] = RELEASE) -> dict[PackRef, bytes]:
     """Give the papers that the verifier reads, by what names them."""
     item = release(content)
-    return {Named(item.name, item.digest): dumps_canonical(dict(content))}
+    return {PackRef(item.name, item.digest): dumps_canonical(dict(content))}
 
 
 def stored(folder: Path, content: Mapping[str, JsonValue] = RELEASE) -> Path:

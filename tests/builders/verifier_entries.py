@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wellspring_verify.canonical import dumps_canonical
 from wellspring_verify.entries import (
-    Entry,
+    PackEntry,
     parse_entry,
 )
 
@@ -17,5 +17,5 @@ ENTRY = {
 }  # fmt: skip
 
 
-def entry(**changed: object) -> Entry:
+def entry(**changed: object) -> PackEntry:
     return parse_entry(7, dumps_canonical({**ENTRY, **changed}))

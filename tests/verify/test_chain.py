@@ -26,7 +26,7 @@ from tests.builders.story_changes import (  # fmt: skip
 from wellspring.records.trust import Ref
 from wellspring_verify import approvals, chain, verify_pack
 from wellspring_verify.canonical import dumps_canonical
-from wellspring_verify.entries import Entry
+from wellspring_verify.entries import PackEntry
 
 BREAKS: dict[str, tuple[Change, str]] = {
     "no answer": (without("predict"), "the pack has 0 predict entries of 'prediction:p1'"),
@@ -254,7 +254,7 @@ def test_a_promotion_has_effect_from_its_intent_on():
     assert chain.find_gaps(SUBJECT, later, prediction_story.texts()) != []
 
 
-def started(*ends: str) -> list[Entry]:
+def started(*ends: str) -> list[PackEntry]:
     """Tell of an answer that was given while its edition was materialized, which then came to these ends."""
     steps = prediction_story.steps()
     entries = prediction_story.entries({**steps, "materialize": steps["materialize"]._replace(intent=True)})

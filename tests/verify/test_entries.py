@@ -4,9 +4,9 @@ from tests.builders.verifier_entries import ENTRY, entry
 from wellspring_verify.canonical import MalformedError, dumps_canonical
 from wellspring_verify.entries import (
     ACTION_WRITERS,
-    Entry,
     EntryBook,
-    Ref,
+    PackEntry,
+    PackRef,
     fact_text,
     parse_entry,
     refs_of_kind,
@@ -17,7 +17,7 @@ from wellspring_verify.entries import (
 def test_an_entry_is_read_whole():
     item = entry()
     assert (item.tree_index, item.id, item.action) == (7, "enclave:4", "admit")
-    assert item.inputs[0] == Ref("contract:c@1", "ab")
+    assert item.inputs[0] == PackRef("contract:c@1", "ab")
     assert (item.intent, entry(intent="enclave:3").intent) == (None, "enclave:3")
 
 
@@ -39,7 +39,7 @@ def test_every_field_has_its_type_and_none_may_be_missing(field: str):
         entry(another=1)
 
 
-def result(place: int, **changed: object) -> Entry:
+def result(place: int, **changed: object) -> PackEntry:
     """Read one entry that stands at a place of the tree."""
     return parse_entry(place, dumps_canonical({**ENTRY, "sequence": place, **changed}))
 
@@ -59,7 +59,7 @@ def test_what_settles_an_intent_says_again_what_that_one_said():
     second = result(5, service="worker", action="publish", subject="drop:x", intent="worker:3", outputs=[], facts={})
     book = EntryBook([end, intent, second])
     whole = book.completed("publish", "drop:d")[0]
-    assert (whole.outputs, whole.facts) == ((Ref("edition:e", "ee"),), {"level": "built", "n": 2})
+    assert (whole.outputs, whole.facts) == ((PackRef("edition:e", "ee"),), {"level": "built", "n": 2})
     assert (book.effective_from(end), book.effective_from(result(8))) == (3, 8)
     assert [item.tree_index for item in book.completed("publish")] == [5, 9]
     # Of something else it settles nothing: it neither says the same, nor began with it.
@@ -89,5 +89,5 @@ def test_only_what_came_to_its_end_is_done():
 def test_facts_and_things_are_found_by_name():
     item = result(1, facts={"user": "user:ines", "n": 3})
     assert (user_of(item), fact_text(item, "n"), fact_text(item, "none")) == ("ines", "", "")
-    assert refs_of_kind(item.inputs, "contract") == [Ref("contract:c@1", "ab")]
+    assert refs_of_kind(item.inputs, "contract") == [PackRef("contract:c@1", "ab")]
     assert refs_of_kind(item.inputs, "contra") == []

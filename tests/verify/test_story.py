@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from tests.builders.verifier_entries import entry
 from wellspring_verify import story
 from wellspring_verify.canonical import MalformedError
-from wellspring_verify.entries import Ref
+from wellspring_verify.entries import PackRef
 
 
 def test_contract_refs_are_the_contracts_among_the_inputs():
-    assert story.contract_refs(entry()) == (Ref("contract:c@1", "ab"),)
+    assert story.contract_refs(entry()) == (PackRef("contract:c@1", "ab"),)
 
 
 def test_words_leave_out_what_is_not_known():

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from tests.builders import prediction_story
 from tests.builders.prediction_story import CANDIDATE_ID, KEY, SUBJECT, another, release
 from wellspring_verify import summary
-from wellspring_verify.entries import Entry
+from wellspring_verify.entries import PackEntry
 from wellspring_verify.story import render_story_page
 
 STEPS = prediction_story.steps()
@@ -80,7 +80,7 @@ def test_words_from_elsewhere_end_no_quotation_and_move_no_cursor():
 
 @given(st.sampled_from(list(STEPS)), st.dictionaries(st.sampled_from(["user", "model", "score", "parent"]), st.none()))
 def test_no_facts_make_it_fail(name: str, facts: dict[str, None]):
-    entries: list[Entry] = prediction_story.entries(
+    entries: list[PackEntry] = prediction_story.entries(
         {**STEPS, name: STEPS[name]._replace(facts=facts, inputs=(), outputs=())}
     )
     for subject in (SUBJECT, MODEL):

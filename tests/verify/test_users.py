@@ -4,7 +4,7 @@ from tests.builders import prediction_story
 from tests.builders.prediction_story import Key, release
 from tests.builders.story_changes import RELEASED, SHORT, Steps, facts, moved, output, put, without
 from wellspring_verify import approvals
-from wellspring_verify.entries import Entry, EntryBook, Ref
+from wellspring_verify.entries import EntryBook, PackEntry, PackRef
 from wellspring_verify.users import ApprovalChecker
 
 DIGEST = release().digest or ""
@@ -14,11 +14,11 @@ def sound(steps: Steps) -> tuple[list[str], list[str]]:
     """Return the places of the approvals that hold, as the services' ids, and what was missed."""
     book, missed = EntryBook(prediction_story.entries(steps)), list[str]()
 
-    def miss(entry: Entry | None, what: str) -> None:
+    def miss(entry: PackEntry | None, what: str) -> None:
         missed.append(what)
 
     matches = ApprovalChecker(book, miss).valid_approvals(
-        Ref(RELEASED, DIGEST), "denials", book.completed("propose", RELEASED)
+        PackRef(RELEASED, DIGEST), "denials", book.completed("propose", RELEASED)
     )
     return [str(item.facts["user"]) for item in matches], missed
 

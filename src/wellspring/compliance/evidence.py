@@ -42,7 +42,7 @@ class ProvenanceStory(NamedTuple):
     entries: tuple[IndexedEntry, ...]
 
     @property
-    def verifier_entries(self) -> tuple[entries.Entry, ...]:
+    def verifier_entries(self) -> tuple[entries.PackEntry, ...]:
         """The entries, parsed by the verifier."""
         return tuple(
             entries.parse_entry(indexed.index, journal.encode_entry(indexed.entry)) for indexed in self.entries
@@ -127,7 +127,7 @@ def lay_out_pack(story: ProvenanceStory, origin: str, documents: Mapping[str, by
             continue
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*@[A-Za-z0-9_.+-]+", name):
             raise Refused(f"{name!a} is not a contract NAME@VERSION", fix="use letters, digits, _ . and -")
-        if entries.Ref(f"contract:{name}", hashlib.sha256(content).hexdigest()) not in story_contracts:
+        if entries.PackRef(f"contract:{name}", hashlib.sha256(content).hexdigest()) not in story_contracts:
             raise Refused(
                 f"the contract {name} has changed since rows were validated against it",
                 fix="use the archived bytes of that time, or leave the contract out of the pack",
@@ -198,15 +198,15 @@ def _find_seal_entry(index: LedgerIndex, subject: str, digest: Digest) -> Indexe
     return next((seal for seal in seals if pack_ref in seal.entry.outputs), None)
 
 
-def _story_contracts(verifier_entries: Iterable[entries.Entry]) -> set[entries.Ref]:
+def _story_contracts(verifier_entries: Iterable[entries.PackEntry]) -> set[entries.PackRef]:
     return {ref for entry in verifier_entries for ref in contract_refs(entry)}
 
 
-def _named_refs(verifier_entries: Iterable[entries.Entry]) -> set[entries.Ref]:
+def _named_refs(verifier_entries: Iterable[entries.PackEntry]) -> set[entries.PackRef]:
     return {ref for entry in verifier_entries for ref in (*entry.inputs, *entry.outputs)}
 
 
-def _document_path(ref: entries.Ref) -> str | None:
+def _document_path(ref: entries.PackRef) -> str | None:
     """Return the path of a reference's text in a pack; None for a reference that packs have no text for."""
     kind, _, name = ref.name.partition(":")
     if kind not in _DOCUMENT_KINDS or ref.digest is None or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
