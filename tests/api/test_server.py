@@ -9,10 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.architecture import repository
 from tests.builders.api_server import RunningApi
+from tests.builders.estimator_samples import estimator_samples
 from tests.builders.released_model import trees
 from wellspring.api import server
 from wellspring.errors import Unavailable
+from wellspring.models.estimators.onnx.estimator import Onnx
+from wellspring.models.estimators.port import Estimator
+from wellspring.models.estimators.sklearn.estimator import SklearnPipeline
 
 
 def test_socket_is_bound_only_after_signing_key_is_journaled(tmp_path: Path):
@@ -43,3 +48,29 @@ print(sorted(loaded & {"mlflow", "feast", "pandas", "dbt", "sklearn", "matplotli
         [sys.executable, "-c", code], input=trees().decode(), capture_output=True, text=True, timeout=60, check=False
     )  # fmt: skip
     assert result.stdout.strip() == "[]", result.stderr
+
+
+LOAD_MODEL = """
+import sys
+from wellspring.api import server
+server.block_optional_imports()
+import lightgbm
+assert sys.modules["sklearn"] is None and sys.modules["pandas"] is None
+from tests.builders.model_files import SPEC
+from wellspring.models.estimators.registry import find_estimator
+from wellspring.models.spec.artifact import ModelArtifact
+model = ModelArtifact("0" * 64, sys.stdin.buffer.read(), SPEC, find_estimator(sys.argv[1])).load_model()
+print(model.predict_row([0.5, 1.0, 0.5]))
+loaded = {name.partition(".")[0] for name, module in sys.modules.items() if module is not None}
+print(sorted({"mlflow", "feast", "pandas", "dbt", "matplotlib", "skl2onnx"} & loaded))
+"""
+
+
+@pytest.mark.parametrize(("estimator", "loaded"), [(SklearnPipeline, "['pandas']"), (Onnx, "[]")])
+def test_api_loads_a_model_whose_estimator_names_a_blocked_package(estimator: type[Estimator], loaded: str):
+    model = next(estimator_samples(estimator)).fit()
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD_MODEL, estimator.name], input=model.dump(), capture_output=True, timeout=60,
+        check=False, cwd=repository.ROOT, env={"PYTHONPATH": f"{repository.ROOT}:{repository.SRC}"},
+    )  # fmt: skip
+    assert done.stdout.decode().splitlines() == [repr(model.predict_row([0.5, 1.0, 0.5])), loaded], done.stderr

@@ -7,6 +7,7 @@ from tests.builders.synthetic_world import model, views
 from wellspring import project
 from wellspring.errors import NotFound, ProjectError
 from wellspring.models.estimators.lightgbm import LightGBM
+from wellspring.models.estimators.onnx.estimator import Onnx
 from wellspring.models.estimators.port import ObjectiveKind
 from wellspring.models.spec import definition
 from wellspring.models.spec.baselines import Baseline
@@ -29,6 +30,7 @@ denials = ModelDefinition(
 
 
 def write(folder: Path, text: str, name: str = "denials") -> Path:
+    folder.mkdir(exist_ok=True)
     (folder / f"{name}.py").write_text(text)
     return folder
 
@@ -166,3 +168,24 @@ def test_the_code_is_the_models_file_the_features_and_dbts_and_nothing_that_dbt_
     assert sorted(more.keys() - code.keys()) == ["dbt/dbt_packages/pack/models/b.sql", "dbt/models/target/label.sql"]
     changed = {**code, "features.py": "0" * 64}
     assert definition.combine_source_digests(code) != definition.combine_source_digests(changed)
+
+
+def test_a_file_trained_elsewhere_is_read_beside_the_model_file_and_is_part_of_its_code(tmp_path: Path):
+    elsewhere = TEXT.replace("import Baseline", "import Onnx, Baseline").replace(
+        "    task=",
+        '    estimator=Onnx(file="denials.onnx", trained_until=datetime(2026, 5, 1, tzinfo=UTC)),\n    task=',
+    )
+    elsewhere = f"from datetime import UTC, datetime\n{elsewhere}"
+    folder = write(tmp_path / "models", elsewhere)
+    with pytest.raises(ProjectError, match=r"there is no file .*denials\.onnx"):
+        definition.load_model_definition(folder, "denials")
+    (folder / "denials.onnx").write_bytes(b"content")
+    estimator = definition.load_model_definition(folder, "denials").estimator
+    assert isinstance(estimator, Onnx)
+    assert estimator.content == b"content"
+    (tmp_path / "wellspring.toml").write_text('[project]\nname = "tiny"\ntenant = "acme"\n[sources]\n[models]\n')
+    code = definition.digest_training_sources(project.load_project(tmp_path, environ={}), "denials")
+    assert sorted(code) == ["models/denials.onnx", "models/denials.py"]
+    write(folder, elsewhere.replace("denials.onnx", "other.onnx"))
+    with pytest.raises(ProjectError, match=r"other\.onnx must have the name of the model"):
+        definition.load_model_definition(folder, "denials")

@@ -8,7 +8,9 @@ again by its name, which `model.json` holds. Suite: tests/ports/test_estimator.p
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, Self, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -95,6 +97,16 @@ class TunedModel(NamedTuple):
     curves: Mapping[str, Sequence[float]]
 
 
+class TrainedFile(NamedTuple):
+    """A model that was trained elsewhere. name: of its file, in the folder of the model file.
+
+    trained_until: each row that it learned from is earlier, as the model file states; nothing here can verify that.
+    """
+
+    name: str
+    trained_until: datetime
+
+
 @runtime_checkable
 class Estimator(Protocol):
     """Settings of an estimator in a model file.
@@ -146,3 +158,22 @@ class Estimator(Protocol):
     def load_model(cls, content: bytes) -> FittedModel:
         """Read the content of its file. Raises CorruptedError, and Unavailable without its package."""
         ...
+
+
+@runtime_checkable
+class FileEstimator(Protocol):
+    """The optional part of an estimator that can use a model which was trained elsewhere."""
+
+    @property
+    def trained_file(self) -> TrainedFile | None:
+        """Return the file; None if `fit` trains the model."""
+        ...
+
+    def open_file(self, folder: Path) -> Self:
+        """Return the estimator with the content of its file. Raises ProjectError if the file is missing."""
+        ...
+
+
+def find_trained_file(estimator: Estimator) -> TrainedFile | None:
+    """Return the file of a model that was trained elsewhere; None if the estimator trains it."""
+    return estimator.trained_file if isinstance(estimator, FileEstimator) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from wellspring.models.estimators.port import find_trained_file
 from wellspring.models.spec.definition import ModelDefinition
 from wellspring.models.spec.inference_spec import InferenceSpec
 from wellspring.models.tasks.port import Task, title_of
@@ -57,7 +58,7 @@ def write_model_card(
             ("input", "id"),
             [
                 ("run", candidate.run),
-                ("trained", format_instant(candidate.known_since)),
+                ("trained", _describe_training(model, candidate)),
                 ("edition", candidate.edition),
                 ("artifact", candidate.artifact),
                 ("views", candidate.views),
@@ -95,6 +96,16 @@ def _describe_lift(task: Task, report: EvaluationReport) -> str:
     value = report.metrics[task.main_metric].value
     lift = value - max(values) if task.higher_is_better else min(values) - value
     return f"\nBetter than the best baseline by {lift:+.3f}.\n"
+
+
+def _describe_training(model: ModelDefinition, candidate: Candidate) -> str:
+    trained_file = find_trained_file(model.estimator)
+    if trained_file is None:
+        return format_instant(candidate.known_since)
+    return (
+        f"trained elsewhere: {trained_file.name}, on rows before {format_instant(trained_file.trained_until)} as its "
+        f"model file states; imported and calibrated {format_instant(candidate.known_since)}"
+    )
 
 
 def _format_commit(candidate: Candidate) -> str:

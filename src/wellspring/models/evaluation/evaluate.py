@@ -9,10 +9,17 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from wellspring.data.features.point_in_time import joined_column_name
-from wellspring.errors import ProjectError
+from wellspring.errors import ProjectError, Refused
 from wellspring.models.datasets.training_set import TrainingSet
 from wellspring.models.estimators.lightgbm import LightGBM
-from wellspring.models.estimators.port import Estimator, FeatureColumns, FitSettings, FittedModel, LabeledRows
+from wellspring.models.estimators.port import (
+    Estimator,
+    FeatureColumns,
+    FitSettings,
+    FittedModel,
+    LabeledRows,
+    find_trained_file,
+)
 from wellspring.models.evaluation.gate import ChampionComparison, find_missing_evidence
 from wellspring.models.spec.artifact import ModelArtifact
 from wellspring.models.spec.baselines import Baseline
@@ -70,7 +77,7 @@ def evaluate_model(training_set: TrainingSet, trained_model: EvaluableModel) -> 
         class_rows=count_class_rows(labels, training_set.classes),
         train_rows=len(training_set.train_rows),
         test_rows=len(training_set.test_rows),
-        trained_until=format_instant(from_epoch_micros(int(training_set.asked_at[training_set.train_rows].max()))),
+        trained_until=format_instant(_find_training_end(training_set)),
         since=_format_day(training_set.split_at),
         until=_format_day(int(training_set.asked_at[training_set.test_rows].max()) + _MICROS_PER_DAY),
         reason_microseconds=_time_reasons(trained_model, test_features),
@@ -158,13 +165,19 @@ def detect_target_leakage(training_set: TrainingSet, inputs: Sequence[FeatureInp
 def shuffled_label_control(training_set: TrainingSet, trained_model: EvaluableModel, *, seed: int) -> Estimate:
     """Train on shuffled labels of the train rows, and measure the main metric on the true test labels.
 
-    It must be near that of the constant baseline; for a binary task an AUC of 0.5.
+    It must be near that of the constant baseline; for a binary task an AUC of 0.5. Raises Refused for a model that was
+    trained elsewhere, which cannot be trained again.
     """
     import numpy as np
 
+    estimator, settings = training_set.model.estimator, trained_model.settings
+    if (trained_file := find_trained_file(estimator)) is not None:
+        raise Refused(
+            f"{trained_file.name} was trained elsewhere, so it cannot be trained on shuffled labels",
+            fix="run this control where the model was trained",
+        )
     inputs = trained_model.spec.features
     shuffled_labels = np.random.default_rng(seed).permutation(training_set.labels[training_set.train_rows])
-    estimator, settings = _baseline_estimator(training_set, trained_model)
     model = estimator.fit(
         LabeledRows(training_set.matrix(inputs, training_set.train_rows), shuffled_labels),
         feature_columns(inputs),
@@ -221,6 +234,13 @@ def _is_unchanged(training_set: TrainingSet, feature_input: FeatureInput) -> boo
     """Return whether a feature of the live model still exists with the type that it was trained with."""
     current = training_set.joined_features.get(f"{feature_input.view}:{feature_input.name}")
     return current is not None and current.feature.type == feature_input.type
+
+
+def _find_training_end(training_set: TrainingSet) -> datetime:
+    """Return the prediction time of the newest row that the model or its calibration learned from."""
+    newest = from_epoch_micros(int(training_set.asked_at[training_set.train_rows].max()))
+    trained_file = find_trained_file(training_set.model.estimator)
+    return newest if trained_file is None else max(newest, trained_file.trained_until)
 
 
 def _trained_until(report: EvaluationReport) -> int | None:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from wellspring.data.features.views import KNOWN_SINCE_COLUMN, SEQUENCE_COLUMN
+from wellspring.models.estimators.port import TrainedFile
 from wellspring.models.metrics.intervals import PairedComparison
 from wellspring.models.spec.definition import ModelDefinition, resolve_feature_dependencies
 from wellspring.models.tasks.port import (
@@ -18,7 +19,9 @@ from wellspring.models.tasks.port import (
     title_of,
 )
 from wellspring.records.features import FeatureViews
+from wellspring.records.instants import from_epoch_micros, to_epoch_micros
 from wellspring.records.models import EvaluationReport, SubgroupMetrics
+from wellspring.records.record import format_instant
 from wellspring.records.verdict import Reason, Verdict, VerdictOutcome
 
 SIGNIFICANCE_LEVEL = 0.05
@@ -46,11 +49,12 @@ def check_candidate(
     suspected_leaks: Mapping[str, str],
     champion: str | None,
     comparison: ChampionComparison | None,
+    trained_file: TrainedFile | None = None,
 ) -> Verdict:
     """Check a candidate against the acceptance criteria of its task.
 
     suspected_leaks: evidence by feature. champion: the candidate behind the live release, None before the first; with a
-    champion the comparison is required.
+    champion the comparison is required. trained_file: of a model trained elsewhere; the verdict says what is unknown.
     """
     findings = [
         *_check_leaks(report, suspected_leaks),
@@ -60,6 +64,7 @@ def check_candidate(
         *_check_comparison(champion, comparison, task),
         *(finding for group in report.subgroups for finding in _check_subgroup(group, task)),
         *_check_budget(report, task.acceptance),
+        *([_describe_trained_file(trained_file)] if trained_file is not None else ()),
     ]
     return _build_verdict(subject, model, findings)
 
@@ -111,6 +116,31 @@ def check_target_leakage(subject: str, model: str, suspected_leaks: Mapping[str,
     return _build_verdict(
         subject, model, [_target_leakage_finding(name, evidence) for name, evidence in sorted(suspected_leaks.items())]
     )
+
+
+def check_training_end(subject: str, model: str, trained_file: TrainedFile | None, split_at: int) -> Verdict:
+    """Check that a model which was trained elsewhere learned from no row of the test window.
+
+    split_at: the start of that window, in microseconds. The end of its train rows is what the model file states.
+    """
+    if trained_file is None or to_epoch_micros(trained_file.trained_until) <= split_at:
+        return _build_verdict(subject, model, [])
+    message = (
+        f"{trained_file.name} was trained on rows until {format_instant(trained_file.trained_until)}, and the test "
+        f"window begins on {format_instant(from_epoch_micros(split_at))}: it may have learned the test rows"
+    )
+    return _build_verdict(
+        subject, model, [GateFinding("invalid", Reason(code="trained_on_test_rows", message=message))]
+    )
+
+
+def _describe_trained_file(trained_file: TrainedFile) -> GateFinding:
+    message = (
+        f"it was trained elsewhere, on rows before {format_instant(trained_file.trained_until)} as its model file "
+        "states: its train rows and labels were not seen here, were not audited for leaks, and it could not be trained "
+        "again on shuffled labels. The features that it reads here were audited, and it was evaluated on later rows"
+    )
+    return GateFinding("pass", Reason(code="trained_elsewhere", message=message))
 
 
 def _build_verdict(subject: str, model: str, findings: list[GateFinding]) -> Verdict:

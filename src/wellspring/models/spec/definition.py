@@ -13,7 +13,7 @@ from wellspring.data.features.point_in_time import joined_column_name
 from wellspring.data.transform.source_digest import is_source_file
 from wellspring.errors import NotFound, ProjectError, suggest_name
 from wellspring.models.estimators.lightgbm import LightGBM
-from wellspring.models.estimators.port import Estimator
+from wellspring.models.estimators.port import Estimator, FileEstimator, find_trained_file
 from wellspring.models.estimators.registry import find_estimator
 from wellspring.models.spec.baselines import Baseline
 from wellspring.models.spec.names import FeatureReference, Identifier
@@ -124,7 +124,8 @@ def list_models(folder: Path | None) -> list[str]:
 def load_model_definition(folder: Path, name: str) -> ModelDefinition:
     """Read `folder/NAME.py`, which defines one `ModelDefinition` of that name.
 
-    Raises NotFound with the nearest name, ProjectError with file and line for an error in the file.
+    A model that was trained elsewhere is read too, from `folder/NAME.*`. Raises NotFound with the nearest name,
+    ProjectError with file and line for an error in the file.
     """
     path = folder / f"{name}.py"
     model_names = list_models(folder)
@@ -140,7 +141,7 @@ def load_model_definition(folder: Path, name: str) -> ModelDefinition:
         raise ProjectError(
             f"{path}: expected one ModelDefinition(name={name!r}); found: {defined_names}", fix=f"edit {path}"
         )
-    return definitions[0]
+    return _open_trained_file(definitions[0], path)
 
 
 def resolve_features(model: ModelDefinition, views: FeatureViews) -> tuple[FeatureUse, ...]:
@@ -181,9 +182,9 @@ def find_feature(reference: str, views: FeatureViews) -> FeatureUse:
 
 
 def digest_training_sources(project: Project, name: str) -> dict[str, Digest]:
-    """Hash each source file that a training uses: the model file, the feature definitions, and the dbt project."""
+    """Hash each source file that a training uses: `models/NAME.*`, the feature definitions, and the dbt project."""
     source_paths = project.source_paths
-    files = [source_paths["models"] / f"{name}.py"] if "models" in source_paths else []
+    files = sorted(source_paths["models"].glob(f"{name}.*")) if "models" in source_paths else []
     files += [source_paths["features"]] if "features" in source_paths else []
     if "dbt" in source_paths:
         files += [
@@ -201,6 +202,20 @@ def digest_training_sources(project: Project, name: str) -> dict[str, Digest]:
 def combine_source_digests(source_digests: Mapping[str, Digest]) -> Digest:
     """Hash a training's sources: SHA-256 of the canonical JSON of the files' digests."""
     return hashlib.sha256(canonical.dumps_canonical(dict(source_digests))).hexdigest()
+
+
+def _open_trained_file(definition: ModelDefinition, path: Path) -> ModelDefinition:
+    """Read the file of a model that was trained elsewhere; its name begins as that of the model file."""
+    estimator, trained_file = definition.estimator, find_trained_file(definition.estimator)
+    if trained_file is None or not isinstance(estimator, FileEstimator):
+        return definition
+    # The digests of a training's sources cover the files of the model's name.
+    if trained_file.name.partition(".")[0] != definition.name:
+        raise ProjectError(
+            f"{path}: the file {trained_file.name} must have the name of the model",
+            fix=f"rename it to {definition.name}.{trained_file.name.partition('.')[2]}",
+        )
+    return definition.model_copy(update={"estimator": estimator.open_file(path.parent)})
 
 
 def _require_view(name: str, views: FeatureViews) -> FeatureViewSpec:

@@ -13,6 +13,7 @@ from pydantic import JsonValue
 from wellspring.errors import CorruptedError, Refused, Unavailable
 from wellspring.lake import editions
 from wellspring.models.datasets.training_set import TrainingSource, build_training_set
+from wellspring.models.estimators.port import find_trained_file
 from wellspring.models.evaluation import card, evaluate, gate
 from wellspring.models.metrics import plots
 from wellspring.models.releases import candidates
@@ -25,7 +26,7 @@ from wellspring.records.features import FeatureViews
 from wellspring.records.lake import Edition
 from wellspring.records.models import Candidate, Estimate
 from wellspring.records.observe import Recorder
-from wellspring.records.record import Digest
+from wellspring.records.record import Digest, format_instant
 from wellspring.records.trust import Ref
 from wellspring.records.verdict import Verdict
 from wellspring.runtime.git import GitRevision
@@ -140,11 +141,13 @@ def train_candidate(
     extra_features = [] if champion_artifact is None else _known_features(champion_artifact, views)
     training_set = build_training_set(model, *data, extra_features=extra_features)
     inputs = training_set.inputs()
-    _require_pass(
-        gate.check_target_leakage(model.subject, model.name, evaluate.detect_target_leakage(training_set, inputs)),
-        step,
-        [edition_ref, views_ref, code_ref],
-    )
+    trained_file = find_trained_file(model.estimator)
+    suspected_leaks = evaluate.detect_target_leakage(training_set, inputs)
+    for verdict in (
+        gate.check_target_leakage(model.subject, model.name, suspected_leaks),
+        gate.check_training_end(model.subject, model.name, trained_file, training_set.split_at),
+    ):
+        _require_pass(verdict, step, [edition_ref, views_ref, code_ref])
     run = ports.tracker.start_run(model.name)
     environment_ref = Ref(name="environment:lock", digest=compute_environment_digest())
     input_refs = [edition_ref, *training_inputs.contracts, views_ref, code_ref, environment_ref]
@@ -178,6 +181,7 @@ def train_candidate(
                 suspected_leaks={},
                 champion=champion.id if champion is not None else None,
                 comparison=comparison,
+                trained_file=trained_file,
             )
             candidate = candidates.assign_candidate_id(
                 Candidate(
@@ -370,6 +374,8 @@ def _train_facts(model: ModelDefinition, training_inputs: TrainingInputs) -> dic
     facts: dict[str, JsonValue] = {"model": model.name, "task": model.task.name, "estimator": model.estimator.name}
     if training_inputs.revision.commit:
         facts |= {"git_commit": training_inputs.revision.commit, "git_dirty": training_inputs.revision.dirty}
+    if (trained_file := find_trained_file(model.estimator)) is not None:
+        facts |= {"trained_elsewhere": trained_file.name, "trained_until": format_instant(trained_file.trained_until)}
     return facts
 
 

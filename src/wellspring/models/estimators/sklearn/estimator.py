@@ -54,6 +54,7 @@ class SklearnPipeline(Frozen):
         "otherwise none"
     )
     fits_any_columns: ClassVar[bool] = True
+    # scikit-learn looks up pandas among the imported modules, where a blocked package would be None.
     packages: ClassVar[tuple[str, ...]] = ("skops", "sklearn", "pandas")
 
     pipeline: PipelineValue
