@@ -177,7 +177,7 @@ def test_a_file_trained_elsewhere_is_read_beside_the_model_file_and_is_part_of_i
     )
     elsewhere = f"from datetime import UTC, datetime\n{elsewhere}"
     folder = write(tmp_path / "models", elsewhere)
-    with pytest.raises(ProjectError, match=r"there is no file .*denials\.onnx"):
+    with pytest.raises(ProjectError, match=r"denials\.onnx is missing, or a link"):
         definition.load_model_definition(folder, "denials")
     (folder / "denials.onnx").write_bytes(b"content")
     estimator = definition.load_model_definition(folder, "denials").estimator

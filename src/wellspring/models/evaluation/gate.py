@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from wellspring.data.features.views import KNOWN_SINCE_COLUMN, SEQUENCE_COLUMN
-from wellspring.models.estimators.port import TrainedFile
+from wellspring.models.estimators.port import TrainedFile, find_trained_file
 from wellspring.models.metrics.intervals import PairedComparison
 from wellspring.models.spec.definition import ModelDefinition, resolve_feature_dependencies
 from wellspring.models.tasks.port import (
@@ -118,20 +118,20 @@ def check_target_leakage(subject: str, model: str, suspected_leaks: Mapping[str,
     )
 
 
-def check_training_end(subject: str, model: str, trained_file: TrainedFile | None, split_at: int) -> Verdict:
+def check_training_end(model: ModelDefinition, split_at: int) -> Verdict:
     """Check that a model which was trained elsewhere learned from no row of the test window.
 
     split_at: the start of that window, in microseconds. The end of its train rows is what the model file states.
     """
+    trained_file = find_trained_file(model.estimator)
     if trained_file is None or to_epoch_micros(trained_file.trained_until) <= split_at:
-        return _build_verdict(subject, model, [])
+        return _build_verdict(model.subject, model.name, [])
     message = (
         f"{trained_file.name} was trained on rows until {format_instant(trained_file.trained_until)}, and the test "
         f"window begins on {format_instant(from_epoch_micros(split_at))}: it may have learned the test rows"
     )
-    return _build_verdict(
-        subject, model, [GateFinding("invalid", Reason(code="trained_on_test_rows", message=message))]
-    )
+    finding = GateFinding("invalid", Reason(code="trained_on_test_rows", message=message))
+    return _build_verdict(model.subject, model.name, [finding])
 
 
 def _describe_trained_file(trained_file: TrainedFile) -> GateFinding:

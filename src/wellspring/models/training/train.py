@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Callable, Collection, ItemsView, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from pydantic import JsonValue
@@ -141,13 +141,12 @@ def train_candidate(
     extra_features = [] if champion_artifact is None else _known_features(champion_artifact, views)
     training_set = build_training_set(model, *data, extra_features=extra_features)
     inputs = training_set.inputs()
-    trained_file = find_trained_file(model.estimator)
-    suspected_leaks = evaluate.detect_target_leakage(training_set, inputs)
-    for verdict in (
-        gate.check_target_leakage(model.subject, model.name, suspected_leaks),
-        gate.check_training_end(model.subject, model.name, trained_file, training_set.split_at),
-    ):
-        _require_pass(verdict, step, [edition_ref, views_ref, code_ref])
+    _require_pass(
+        gate.check_target_leakage(model.subject, model.name, evaluate.detect_target_leakage(training_set, inputs)),
+        step,
+        [edition_ref, views_ref, code_ref],
+    )
+    _require_pass(gate.check_training_end(model, training_set.split_at), step, [edition_ref, views_ref, code_ref])
     run = ports.tracker.start_run(model.name)
     environment_ref = Ref(name="environment:lock", digest=compute_environment_digest())
     input_refs = [edition_ref, *training_inputs.contracts, views_ref, code_ref, environment_ref]
@@ -181,7 +180,7 @@ def train_candidate(
                 suspected_leaks={},
                 champion=champion.id if champion is not None else None,
                 comparison=comparison,
-                trained_file=trained_file,
+                trained_file=find_trained_file(model.estimator),
             )
             candidate = candidates.assign_candidate_id(
                 Candidate(
@@ -318,6 +317,7 @@ def _log_run(
     """Log the run in MLflow: digests, metrics and plots, but no row of data and no token."""
     report, gains = candidate.scores, trained_model.model.importance()
     names = [f"{feature.view}:{feature.name}" for feature in trained_model.spec.features]
+    task_plots = model.task.draw_plots(evaluation.scores, evaluation.labels, trained_model.decoder)
     tracker.log_run(
         candidate.run,
         edition=edition,
@@ -353,7 +353,7 @@ def _log_run(
             **{f"model/{name}": content for name, content in trained_model.encode_files().items()},
             "evaluation.json": canonical.dumps_canonical(json.loads(candidates.encode_candidate(candidate))["scores"]),
             "card.md": card.write_model_card(model, candidate, trained_model.spec, importance=gains).encode(),
-            **{f"plots/{name}.svg": plot.encode() for name, plot in _draw_plots(model, trained_model, evaluation)},
+            **{f"plots/{name}.svg": plot.encode() for name, plot in task_plots.items()},
             **({"plots/importance.svg": plots.plot_importance(names, gains).encode()} if gains is not None else {}),
         },
     )
@@ -362,12 +362,6 @@ def _log_run(
         model.name, candidate.run, tags={"ws.candidate": candidate.id, "ws.artifact": candidate.artifact}
     )
     tracker.end_run(candidate.run)
-
-
-def _draw_plots(
-    model: ModelDefinition, trained_model: TrainedModel, evaluation: evaluate.EvaluationResult
-) -> ItemsView[str, str]:
-    return model.task.draw_plots(evaluation.scores, evaluation.labels, trained_model.decoder).items()
 
 
 def _train_facts(model: ModelDefinition, training_inputs: TrainingInputs) -> dict[str, JsonValue]:

@@ -92,7 +92,7 @@ def test_a_file_with_weights_elsewhere_is_refused(tmp_path: Path):
 @pytest.mark.parametrize("make", [lambda path: None, lambda path: path.symlink_to("/etc/hostname")])
 def test_a_missing_file_or_a_link_is_an_error(tmp_path: Path, make: Any):
     make(tmp_path / "late.onnx")
-    with pytest.raises(ProjectError, match="there is no file"):
+    with pytest.raises(ProjectError, match=r"late\.onnx is missing, or a link"):
         Onnx(file="late.onnx", trained_until=UNTIL).open_file(tmp_path)
 
 

@@ -79,7 +79,7 @@ class Onnx(Frozen):
             return self
         path = folder / self.file
         if path.is_symlink() or not path.is_file():
-            raise ProjectError(f"there is no file {path}", fix="copy the ONNX file there, beside the model file")
+            raise ProjectError(f"{path} is missing, or a link", fix="copy the ONNX file there, beside the model file")
         return self.model_copy(update={"content": path.read_bytes()})
 
     def supports(self, objective: ObjectiveKind) -> bool:
