@@ -22,7 +22,7 @@ from wellspring.errors import Unavailable
 from wellspring.lake import editions
 from wellspring.lake.editions import EditionStore
 from wellspring.models.estimators.lightgbm import LightGBM
-from wellspring.models.estimators.port import FeatureColumns, FitSettings, LabeledRows, Objective
+from wellspring.models.estimators.port import Estimator, FeatureColumns, FitSettings, LabeledRows, Objective
 from wellspring.models.releases import candidates
 from wellspring.models.releases.promotion import ReleaseContext, build_release
 from wellspring.models.releases.store import ReleaseStore
@@ -73,15 +73,17 @@ INPUTS = tuple(
 @functools.cache
 def trees(seed: int = 1) -> bytes:
     """Train a few trees on random rows."""
-    chance = np.random.default_rng(seed)
+    return fit_random_rows(LightGBM(), FitSettings({"learning_rate": 0.2, "num_leaves": 7}, 15, seed))
+
+
+def fit_random_rows(estimator: Estimator, settings: FitSettings) -> bytes:
+    """Train a model of any estimator on random rows, and return its file."""
+    chance = np.random.default_rng(settings.seed)
     rows = chance.normal(size=(600, len(INPUTS)))
     rows[:, 0], rows[:, 2] = chance.integers(0, 2, 600), chance.integers(0, 3, 600)
     labels = rows[:, 1] + rows[:, 2] + rows[:, 4] + chance.normal(size=600) > 1.2
-    settings: dict[str, int | float] = {"learning_rate": 0.2, "num_leaves": 7}
-    names = [feature.name for feature in INPUTS]
-    columns = FeatureColumns(tuple(names), (0, 2))
-    objective = Objective("binary", 2)
-    return LightGBM().fit(LabeledRows(rows, labels), columns, objective, FitSettings(settings, 15, seed)).dump()
+    columns = FeatureColumns(tuple(feature.name for feature in INPUTS), (0, 2))
+    return estimator.fit(LabeledRows(rows, labels), columns, Objective("binary", 2), settings).dump()
 
 
 def recipe(**changes: Any) -> InferenceSpec:
@@ -244,16 +246,25 @@ class Released:
             release, objects=self.objects, paths=self.releases.paths, key=key or self.signer.verifier_key
         )
 
-    def train(self, seed: int = 1, *, outcome: VerdictOutcome = "pass", built: InferenceSpec | None = None) -> Release:
-        """Store a candidate and its release, which is not proposed yet."""
-        built = built or recipe()
+    def train(
+        self,
+        seed: int = 1,
+        *,
+        outcome: VerdictOutcome = "pass",
+        built: InferenceSpec | None = None,
+        estimator: Estimator | None = None,
+    ) -> Release:
+        """Store a candidate and its release, which is not proposed yet. estimator: LightGBM unless another is named."""
+        built = built or recipe(**({} if estimator is None else {"estimator": estimator.name, "rounds": 0}))
+        file_name = LightGBM.file_name if estimator is None else estimator.file_name
+        content = trees(seed) if estimator is None else fit_random_rows(estimator, FitSettings({}, 0, seed))
         digest = artifact.write_artifact(
-            {inference_spec.SPEC_FILE: built.encode(), LightGBM.file_name: trees(seed)},
+            {inference_spec.SPEC_FILE: built.encode(), file_name: content},
             objects=self.objects, paths=self.releases.paths, key=self.signer.verifier_key, signer=self.signer,
         )  # fmt: skip
         run = f"{seed:032x}"
         candidate = synthetic_world.candidate(
-            run=run, artifact=digest, views=self.views.digest, edition=self.lake.built.id,
+            run=run, artifact=digest, estimator=built.estimator, views=self.views.digest, edition=self.lake.built.id,
             verdict=Verdict(subject=f"run:{run}", outcome=outcome),
         )  # fmt: skip
         candidates.save_candidate(candidate, paths=self.releases.paths)
@@ -279,11 +290,11 @@ class Released:
         self.propose(release)
         record_approval(release, self.bo, self.books, ANYTHING, step=self.step)
 
-    def released(self, seed: int = 1) -> Release:
+    def released(self, seed: int = 1, *, estimator: Estimator | None = None) -> Release:
         """Train, approve and promote."""
         from wellspring.models.releases.promotion import promote_release
 
-        release = self.train(seed)
+        release = self.train(seed, estimator=estimator)
         self.approve(release)
         promote_release(release, "user:bo", self.project, step=self.step)
         return release

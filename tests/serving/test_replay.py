@@ -9,11 +9,17 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from tests.builders.estimator_samples import linear_pipeline
 from tests.builders.released_model import Released, claim
 from wellspring.errors import CorruptedError, NotFound
+from wellspring.models.estimators.onnx import Onnx
+from wellspring.models.estimators.port import Estimator
+from wellspring.models.estimators.sklearn import SklearnPipeline
 from wellspring.query.registry import open_query_engine
 from wellspring.serving.replay import PredictionReplayer
 from wellspring.trust.identity.port import Principal
+
+PIPELINE = linear_pipeline("binary")
 
 
 @pytest.fixture
@@ -66,6 +72,15 @@ def test_replay_reproduces_every_prediction_bit_for_bit(project: Released):
     assert single == results[7]
     (entry,) = [entry for entry in project.step.entries if entry.subject == f"prediction:{ids[7]}"]
     assert (single.score, single.vector_digest) == (entry.facts["score"], entry.inputs[3].digest)
+
+
+@pytest.mark.parametrize("estimator", [SklearnPipeline(pipeline=PIPELINE), Onnx(pipeline=PIPELINE)])
+def test_replay_reproduces_the_predictions_of_each_estimator(tmp_path: Path, estimator: Estimator):
+    project = Released(tmp_path)
+    project.released(estimator=estimator)
+    results = replayer(project).replay_all(answered(project, *range(40)))
+    assert [result.first_difference for result in results] == [""] * 40
+    assert len({result.score for result in results}) > 10
 
 
 def test_replay_works_after_new_release_and_edition(project: Released):
