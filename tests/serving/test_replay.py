@@ -12,9 +12,9 @@ import pytest
 from tests.builders.estimator_samples import linear_pipeline
 from tests.builders.released_model import Released, claim
 from wellspring.errors import CorruptedError, NotFound
-from wellspring.models.estimators.onnx import Onnx
+from wellspring.models.estimators.onnx.estimator import Onnx
 from wellspring.models.estimators.port import Estimator
-from wellspring.models.estimators.sklearn import SklearnPipeline
+from wellspring.models.estimators.sklearn.estimator import SklearnPipeline
 from wellspring.query.registry import open_query_engine
 from wellspring.serving.replay import PredictionReplayer
 from wellspring.trust.identity.port import Principal

@@ -16,8 +16,8 @@ from sklearn.linear_model import LogisticRegression
 from tests.builders.onnx_graphs import linear_graph
 from wellspring.errors import ProjectError, Refused
 from wellspring.models.estimators.onnx.estimator import Onnx
-from wellspring.models.estimators.onnx.trained_file import SOURCE_DIGEST_KEY
 from wellspring.models.estimators.onnx.session import OnnxModel
+from wellspring.models.estimators.onnx.trained_file import SOURCE_DIGEST_KEY
 from wellspring.models.estimators.port import FeatureColumns, FitSettings, LabeledRows, Objective, find_trained_file
 
 COLUMNS = FeatureColumns(("view__amount", "view__rate"), ())

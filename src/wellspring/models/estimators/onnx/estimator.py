@@ -9,8 +9,8 @@ from pydantic import Field, model_validator
 
 from wellspring.errors import ProjectError
 from wellspring.models.estimators.onnx.export import export_pipeline
-from wellspring.models.estimators.onnx.trained_file import import_graph
 from wellspring.models.estimators.onnx.session import OnnxModel
+from wellspring.models.estimators.onnx.trained_file import import_graph
 from wellspring.models.estimators.port import (
     FeatureColumns,
     FitSettings,
