@@ -7,10 +7,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from tests.builders.estimator_samples import linear_pipeline
 from tests.builders.model_files import Signer
 from tests.builders.recording_step import FixedClock, RecordingStep
 from tests.builders.synthetic_world import MemoryRuns, World, model, views
 from wellspring.errors import ProjectError
+from wellspring.models.estimators.onnx.estimator import Onnx
+from wellspring.models.estimators.sklearn.estimator import SklearnPipeline
 from wellspring.models.releases.promotion import build_release
 from wellspring.models.spec import artifact
 from wellspring.models.spec.baselines import Baseline
@@ -74,6 +77,18 @@ def test_a_model_of_each_task_is_trained_and_scored(tmp_path: Path, task: Task):
     assert scored.decision in ({""} if task.name == "regression" else {"low", "middle", "high"})
     assert any(name.startswith("validation_") for name in runs.curves[candidate.run])
     assert b"## Baselines" in runs.runs[candidate.run].files["card.md"]
+
+
+@pytest.mark.parametrize("task", [REGRESSION, MULTICLASS], ids=lambda task: task.name)
+@pytest.mark.parametrize("estimator", [SklearnPipeline, Onnx])
+def test_a_pipeline_is_trained_on_each_task(tmp_path: Path, task: Task, estimator: type[SklearnPipeline] | type[Onnx]):
+    pipeline = linear_pipeline(task.objective_kind)
+    candidate, store, _ = train_once(tmp_path, task, estimator=estimator(pipeline=pipeline))
+    assert (candidate.verdict.outcome, candidate.estimator) == ("pass", estimator.name)
+    baseline, own = candidate.scores.baselines["constant"].value, candidate.scores.metrics[task.main_metric].value
+    assert own > baseline if task.higher_is_better else own < baseline
+    stored = store.read_artifact(candidate.artifact)
+    assert len(stored.load_model().predict_row([float("nan")] * 6)) == (3 if task is MULTICLASS else 1)
 
 
 @pytest.mark.parametrize(
