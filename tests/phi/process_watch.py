@@ -10,7 +10,7 @@ from tests.phi.search import Hit, Person, search_bytes
 
 
 class ProcessWatch:
-    """Reads /proc every 50 ms for every process that has the project's path in its arguments or environment.
+    """Reads /proc every 50 ms for processes that have the project's path in their arguments or environment.
 
     observed: the distinct contents, by process name and file (`python: cmdline`).
     """
@@ -38,15 +38,24 @@ class ProcessWatch:
         ]
 
     def _watch(self) -> None:
+        rounds: dict[Path, int] = {}
         while not self._ended.wait(0.05):
-            for process in Path("/proc").glob("[0-9]*"):
-                try:
-                    result = {part: (process / part).read_bytes() for part in ("cmdline", "environ")}
-                    name = (process / "comm").read_text().strip()
-                except OSError:
-                    # The process ended after it was listed.
-                    continue
-                if any(self._root in content for content in result.values()):
-                    for part, content in result.items():
-                        # Arguments are separated by zero bytes, which the search would take for UTF-16.
-                        self.observed.setdefault(f"{name}: {part}", set()).add(content.replace(b"\0", b"\n"))
+            processes = set(Path("/proc").glob("[0-9]*"))
+            # A process that ended is forgotten, because its number may be used again.
+            rounds = {process: rounds.get(process, 0) + 1 for process in processes}
+            for process, count in rounds.items():
+                # Arguments change when a process starts another program, which it does soon; later once per second.
+                if count <= 10 or count % 20 == 0:
+                    self._observe(process)
+
+    def _observe(self, process: Path) -> None:
+        try:
+            result = {part: (process / part).read_bytes() for part in ("cmdline", "environ")}
+            name = (process / "comm").read_text().strip()
+        except OSError:
+            # The process ended after it was listed.
+            return
+        if any(self._root in content for content in result.values()):
+            for part, content in result.items():
+                # Arguments are separated by zero bytes, which the search would take for UTF-16.
+                self.observed.setdefault(f"{name}: {part}", set()).add(content.replace(b"\0", b"\n"))
