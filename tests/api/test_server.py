@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.architecture import repository
+from tests.builders import projects
 from tests.builders.api_server import RunningApi
 from tests.builders.estimator_samples import estimator_samples
 from tests.builders.released_model import trees
@@ -51,15 +52,19 @@ print(sorted(loaded & {"mlflow", "feast", "pandas", "dbt", "sklearn", "matplotli
 
 
 LOAD_MODEL = """
-import sys
+import base64
+from types import SimpleNamespace
 from wellspring.api import server
+from wellspring.runtime.sandbox import confine_process
+confine_process(project, role="api")
 server.block_optional_imports()
 import lightgbm
 assert sys.modules["sklearn"] is None and sys.modules["pandas"] is None
-from tests.builders.model_files import SPEC
 from wellspring.models.estimators.registry import find_estimator
 from wellspring.models.spec.artifact import ModelArtifact
-model = ModelArtifact("0" * 64, sys.stdin.buffer.read(), SPEC, find_estimator(sys.argv[1])).load_model()
+estimator = find_estimator(sys.argv[1])
+spec = SimpleNamespace(model="delay")
+model = ModelArtifact("0" * 64, base64.b64decode(sys.stdin.read()), spec, estimator).load_model()
 print(model.predict_row([0.5, 1.0, 0.5]))
 loaded = {name.partition(".")[0] for name, module in sys.modules.items() if module is not None}
 print(sorted({"mlflow", "feast", "pandas", "dbt", "matplotlib", "skl2onnx"} & loaded))
@@ -67,10 +72,10 @@ print(sorted({"mlflow", "feast", "pandas", "dbt", "matplotlib", "skl2onnx"} & lo
 
 
 @pytest.mark.parametrize(("estimator", "loaded"), [(SklearnPipeline, "['pandas']"), (Onnx, "[]")])
-def test_api_loads_a_model_whose_estimator_names_a_blocked_package(estimator: type[Estimator], loaded: str):
+def test_confined_api_loads_a_model_whose_estimator_names_a_blocked_package(estimator: type[Estimator], loaded: str):
     model = next(estimator_samples(estimator)).fit()
-    done = subprocess.run(
-        [sys.executable, "-c", LOAD_MODEL, estimator.name], input=model.dump(), capture_output=True, timeout=60,
-        check=False, cwd=repository.ROOT, env={"PYTHONPATH": f"{repository.ROOT}:{repository.SRC}"},
-    )  # fmt: skip
-    assert done.stdout.decode().splitlines() == [repr(model.predict_row([0.5, 1.0, 0.5])), loaded], done.stderr
+    with projects.create_project() as project:
+        content = base64.b64encode(model.dump()).decode()
+        done = projects.run_as(project, "api", LOAD_MODEL, estimator.name, stdin=content)
+    assert done.stdout.splitlines() == [repr(model.predict_row([0.5, 1.0, 0.5])), loaded], done.stderr
+    assert done.stderr == ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import warnings
 import zipfile
 from typing import Any
 
@@ -76,7 +77,10 @@ def list_untrusted_types(content: bytes) -> list[str]:
 
 def _import_skops() -> Any:
     try:
-        import skops.io
+        with warnings.catch_warnings():
+            # In a confined process joblib cannot start others, and none are needed.
+            warnings.filterwarnings("ignore", message=".*joblib will operate in serial mode")
+            import skops.io
     except ImportError:
         raise Unavailable("skops is not installed", fix="pip install 'wellspring[sklearn]'") from None
     return skops.io
