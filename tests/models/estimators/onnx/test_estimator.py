@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -188,3 +189,18 @@ print(sorted({name.partition(".")[0] for name in sys.modules} & {"sklearn", "skl
         [sys.executable, "-c", code], input=graph().SerializeToString(), capture_output=True, timeout=60, check=True
     )
     assert done.stdout.strip() == b"[]"
+
+
+def test_onnxruntime_reports_nothing_to_its_vendor(tmp_path: Path):
+    load = "from wellspring.models.estimators.onnx.estimator import Onnx; Onnx.load_model(sys.stdin.buffer.read())"
+    # Without the setting it writes an identifier of the machine and a queue of events below the home folder.
+    source = str(Path(export.__file__).parents[4])
+    environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "PYTHONPATH": source}
+    subprocess.run(
+        [sys.executable, "-c", f"import sys; {load}"],
+        input=graph().SerializeToString(),
+        env=environment,
+        timeout=60,
+        check=True,
+    )
+    assert list(tmp_path.rglob("*")) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -118,6 +119,8 @@ class OnnxModel:
 
 def open_session(content: bytes) -> Any:
     """Open a session of onnxruntime: one thread, CPU, deterministic. Raises CorruptedError, Unavailable."""
+    # Since 1.29 onnxruntime reports sessions and models to its vendor, unless this is set before its import.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     try:
         import onnxruntime
     except ImportError:
