@@ -24,7 +24,8 @@ export UV_SYSTEM_CERTS ?= true
 export UV_COMPILE_BYTECODE := 1
 
 BIN := .venv/bin
-JOBS ?= auto
+# One test process more than cores: tests wait for servers, and for the next code of an authenticator.
+JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 DEMO ?= .demo
 LOCKED := uv.lock pyproject.toml
 # Servers and tools that PyPI does not carry, for tests of monitoring and pages.

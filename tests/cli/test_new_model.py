@@ -143,7 +143,7 @@ def test_each_task_is_drafted_and_its_sql_is_built(shop: Path, tmp_path: Path):
 def test_sql_is_built_for_column_names_that_are_keywords(shop: Path, tmp_path: Path):
     """Names that SQL and YAML know as words; cut at an instant, the past looks as it did then."""
     add_single_row_table(shop, "order,group,default,recorded_at,end")
-    names = ("--key", "order", "--label", "default", "--instant", "recorded_at", "--answered", "end")
+    names = ("--key", "order", "--label", "default", "--known", "recorded_at", "--answered", "end")
     path = shop / "contracts" / "once.odcs.yaml"
     # The column `group` is opened by hand.
     path.write_text(

@@ -184,6 +184,17 @@ def test_no_error_of_the_api_repeats_an_identifier(project: ServingProject, keys
     assert search([state / "logs", project.project.journals_dir / "api", state / "lineage"], [person]) == []
 
 
+def test_no_planted_person_is_in_what_training_and_serving_wrote(project: ServingProject) -> None:
+    people = [Person.of(person) for person in population.planted(drops.PLANTED, drops.SEED)]
+    outbox = b"".join(path.read_bytes() for path in (project.project.vendor_dir / "outbox").iterdir())
+    assert all(person.ssn.encode() in outbox for person in people), "without planted people the search proves nothing"
+    state = project.project.state_dir
+    assert (state / "mlflow" / "mlflow.db").exists()
+    # The lake and the online store are searched by the long test of the demo: they take two minutes.
+    left_out = [state / name for name in ("enclave", "postgres", "lake", "valkey")]
+    assert search([state], people, exclude=left_out) == []
+
+
 @pytest.mark.parametrize(
     "send",
     [

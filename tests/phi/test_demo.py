@@ -1,4 +1,7 @@
-"""After the demo, planted personal data is in the enclave only: not in other files, output or process arguments."""
+"""After the demo, planted personal data is in the enclave only: not in other files, output or process arguments.
+
+The short sample of it is in tests/journeys/test_predictions.py.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from examples.health_plan import drops, population
 from tests.phi.process_watch import ProcessWatch
 from tests.phi.search import Person, search, search_bytes
 
-pytestmark = [pytest.mark.live, pytest.mark.slow]
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.long]
 
 
 class Demo(NamedTuple):
