@@ -121,6 +121,15 @@ def test_the_wheel_contains_everything_needed(user: NewUser) -> None:
     assert len(user.commands) <= MAX_COMMANDS
 
 
+def commit_project(folder: Path) -> str:
+    """Put a project under git, with all files that git does not ignore; return the commit."""
+    author = ("-c", "user.name=A User", "-c", "user.email=user@shop.example")
+    for words in (("init", "--quiet"), ("add", "."), (*author, "commit", "--quiet", "--message", "The project")):
+        subprocess.run(["git", *words], cwd=folder, check=True, timeout=60)
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, check=True, capture_output=True, text=True)
+    return head.stdout.strip()
+
+
 def predict_from_file(user: NewUser) -> None:
     """Go from an empty folder and a file to a prediction."""
     user.run("wellspring", "new", "project", "shop")
@@ -141,7 +150,10 @@ def predict_from_file(user: NewUser) -> None:
     )  # fmt: skip
     built = user.run("wellspring", "transform")
     assert "future data" not in built
+    head = commit_project(user.folder)
     candidate = _next(user.run("wellspring", "train", "returns"))[-1]
+    stored = json.loads((user.folder / ".wellspring" / "models" / "candidates" / f"{candidate}.json").read_bytes())
+    assert (stored["git_commit"], stored["git_dirty"]) == (head, False)
     user.enroll("ann")
     user.enroll("bob")
     release = _next(user.act("ann", "release", "propose", candidate))[-1]
