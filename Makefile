@@ -24,8 +24,8 @@ export UV_SYSTEM_CERTS ?= true
 export UV_COMPILE_BYTECODE := 1
 
 BIN := .venv/bin
-# One test process more than cores: tests wait for servers, and for the next code of an authenticator.
-JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# Two test processes more than cores: tests wait for servers, and for the next code of an authenticator.
+JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
 DEMO ?= .demo
 LOCKED := uv.lock pyproject.toml
 # Servers and tools that PyPI does not carry, for tests of monitoring and pages.

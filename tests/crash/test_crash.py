@@ -14,7 +14,7 @@ from tests.crash.kill import Killer, open_killer, ordered
 from tests.crash.model_lifecycle import is_lifecycle_point
 from tests.crash.project import ProjectFixture
 
-SECONDS = 50
+SECONDS = 40
 MOMENTS = 2
 
 pytestmark = [pytest.mark.live, pytest.mark.crash]

@@ -17,7 +17,7 @@ POINTS = (
     "workflows.publish:settled",
 )
 
-pytestmark = [pytest.mark.live, pytest.mark.crash]
+pytestmark = [pytest.mark.live, pytest.mark.crash, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

@@ -306,10 +306,10 @@ def test_a_clean_tree_yields_nobody(tmp_path: Path) -> None:
 
 def test_long_runs_are_searched_in_a_time_that_grows_with_their_length() -> None:
     """A pattern that tries every start of a long run would take hours here."""
-    long = b"\\n" + b"QUFB" * 50_000 + b" &#65; %41 " + b"41" * 50_000
+    long = b"\\n" + b"QUFB" * 20_000 + b" &#65; %41 " + b"41" * 20_000
     started = time.process_time()
     assert search_bytes("output", long + text(ZQURO), PEOPLE)
-    assert time.process_time() - started < 60
+    assert time.process_time() - started < 25
 
 
 def _garbled(text: str, draw: random.Random) -> str:
