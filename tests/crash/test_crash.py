@@ -1,4 +1,4 @@
-"""A one-minute sample of `make crash`: one crash point of each file, and a few random moments."""
+"""A half-minute sample of `make crash`: one crash point of each file, and a few random moments."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.crash.kill import Killer, open_killer, ordered
 from tests.crash.model_lifecycle import is_lifecycle_point
 from tests.crash.project import ProjectFixture
 
-SECONDS = 40
+SECONDS = 25
 MOMENTS = 2
 
 pytestmark = [pytest.mark.live, pytest.mark.crash]

@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 ESTIMATORS = {"delivery_outcome": "sklearn", "long_delivery": "onnx"}
 MODELS = tuple(ESTIMATORS)
-REQUESTS = 100
+REQUESTS = 50
 
 
 class ReleasedModels(NamedTuple):
