@@ -50,25 +50,22 @@ class PluginRegistry(Generic[Implementation]):
         return _read_entry_points(self._group, tuple(sys.path))
 
     def _import(self, entry_point: EntryPoint) -> Implementation:
-        try:
-            loaded = entry_point.load()
-        except ModuleNotFoundError as exc:
-            raise ProjectError(
-                f"{self.noun} {entry_point.name!r} needs the package {exc.name}, which is not installed",
-                fix=f"install it: pip install {(exc.name or '').partition('.')[0]}",
-            ) from None
-        except Exception as exc:
-            # A module of another package may raise anything while it is imported.
-            if not isinstance(exc, WellspringError):
+        package = _package_of(entry_point)
+        with guard_plugin_code(
+            f"{self.noun} {entry_point.name!r} of {package} cannot be imported from {entry_point.value}",
+            fix=f"install a version of {package} that fits this wellspring",
+            error_type=ProjectError,
+        ):
+            try:
+                loaded = entry_point.load()
+            except ModuleNotFoundError as exc:
                 raise ProjectError(
-                    f"{self.noun} {entry_point.name!r} of {_package_of(entry_point)} cannot be imported "
-                    f"({entry_point.value}: {type(exc).__name__})",
-                    fix=f"install a version of {_package_of(entry_point)} that fits this wellspring",
+                    f"{self.noun} {entry_point.name!r} needs the package {exc.name}, which is not installed",
+                    fix=f"install it: pip install {(exc.name or '').partition('.')[0]}",
                 ) from None
-            raise
         if not isinstance(loaded, self._implementation):
             raise ProjectError(
-                f"{self.noun} {entry_point.name!r} of {_package_of(entry_point)} is not a "
+                f"{self.noun} {entry_point.name!r} of {package} is not a "
                 f"{self._implementation.__name__} ({entry_point.value})",
                 fix=f"see docs/extending.md, and correct the entry point in {self._group}",
             )
@@ -95,6 +92,7 @@ def guard_plugin_code(what: str, *, fix: str, error_type: type[WellspringError] 
     try:
         yield
     except Exception as exc:
+        # Code of another package may raise anything, while it is imported and while it runs.
         if not isinstance(exc, WellspringError):
             raise error_type(f"{what} ({type(exc).__name__})", fix=fix) from None
         raise

@@ -101,7 +101,7 @@ class TaskChoice(NamedTuple):
 def choose_task(project: Project, table: str, label: ContractColumn, requested: str | None) -> TaskChoice:
     """Choose the task of a label: the requested one, the one of its type and values, or the answer at a terminal.
 
-    Raises ProjectError if the label fits no task or not the requested one, or if nobody can be asked.
+    Raises ProjectError if the label does not fit the requested task or any task, or without a terminal to ask at.
     """
     fitting = [task for task, draft in TASK_DRAFTS.items() if label.type.startswith(draft.label_types)]
     if not fitting or label.egress != "plain":

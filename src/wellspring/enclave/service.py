@@ -229,6 +229,7 @@ class Enclave:
         try:
             yield
         except Exception as exc:
+            # Whatever failed is recorded, and raised again.
             if exc is not stream.failure:
                 with self._dependencies.step("land", file_subject(source, name)):
                     raise

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 
 from wellspring.data.sources.port import FileSource, FileStream, RemoteFile
 from wellspring.enclave.findings import FindingRecorder
-from wellspring.errors import NotFound, Refused
+from wellspring.errors import NotFound, Refused, WellspringError
 from wellspring.trust.vault.port import ProgressCallback
 
 
@@ -21,7 +21,7 @@ class SourceReader:
         self._report_progress = report_progress
         self._record_deleted = record_deleted
         self._done = 0
-        self.failure: Exception | None = None
+        self.failure: WellspringError | None = None
 
     @property
     def file(self) -> RemoteFile:
@@ -30,7 +30,7 @@ class SourceReader:
     def read(self, size: int, /) -> bytes:
         try:
             block = self._stream.read(size)
-        except Exception as exc:
+        except WellspringError as exc:
             self.failure = exc
             if isinstance(exc, NotFound):
                 self._record_deleted()

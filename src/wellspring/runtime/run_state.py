@@ -41,7 +41,7 @@ def read_run_state(project: Project) -> RunState | None:
         return None
     except ValidationError as exc:
         raise ProjectError(
-            f"{path} is invalid: {exc.error_count()} fields are wrong",
+            f"{path} is invalid: {exc.error_count()} fields are invalid",
             fix="run `wellspring down`, then `wellspring up`",
         ) from None
 

@@ -88,6 +88,6 @@ def decode_spec(content: bytes) -> InferenceSpec:
         ) from None
     except ValidationError as exc:
         raise CorruptedError(
-            f"{SPEC_FILE} is not a valid inference spec: {exc.error_count()} fields are wrong",
+            f"{SPEC_FILE} is not a valid inference spec: {exc.error_count()} fields are invalid",
             fix="train the model again; do not serve this one",
         ) from None

@@ -161,8 +161,8 @@ class Multiclass(Frozen):
     def encode_labels(self, values: pa.ChunkedArray, used_rows: Array) -> TaskLabels:
         """Encode labels as class numbers.
 
-        Raises ValueError for tokens, names of a wrong length, too many or undeclared classes, and for a threshold of a
-        class that does not occur.
+        Raises ValueError for tokens, class names that are empty or too long, too many or undeclared classes, and for a
+        threshold of a class that does not occur.
         """
         import numpy as np
         import pyarrow as pa

@@ -19,7 +19,7 @@ _RANDOM_OPERATORS = frozenset(
 
 
 def parse_graph(content: bytes) -> onnx.ModelProto | str:
-    """Parse an ONNX file; return the model, or what is wrong with it. Nothing of the file is run."""
+    """Parse an ONNX file; return the model, or the reason why it is refused. Nothing of the file is run."""
     if len(content) > MAX_BYTES:
         return f"it has {len(content):,} bytes; at most {MAX_BYTES:,} are read"
     try:

@@ -53,14 +53,20 @@ class ObservedStream:
         return block
 
 
-class ObservedSource(FolderSource):
+class ObservedSource:
     def __init__(self, server: FolderServer, context: SourceContext) -> None:
-        super().__init__(context)
-        self._server = server
+        self.name = context.name
+        self._server, self._source = server, FolderSource(context)
+
+    def list(self) -> tuple[RemoteFile, ...]:
+        return self._source.list()
+
+    def stat(self, name: str) -> RemoteFile:
+        return self._source.stat(name)
 
     @contextmanager
-    def open(self, name: str) -> Iterator[ObservedStream]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        with super().open(name) as stream:
+    def open(self, name: str) -> Iterator[ObservedStream]:
+        with self._source.open(name) as stream:
             yield ObservedStream(self._server, stream)
 
 
