@@ -95,6 +95,16 @@ ERRORS_BY_SLUG: dict[str, type[WellspringError]] = {
 }
 
 
+def describe_install(extra: str) -> str:
+    """Return how an extra of wellspring is installed: from a checkout, because it is not on PyPI yet."""
+    return f"in your checkout of wellspring: pip install '.[{extra}]'"
+
+
+def package_missing(package: str, extra: str) -> Unavailable:
+    """Return the error for a package that is not installed. extra: of wellspring, which brings the package."""
+    return Unavailable(f"{package} is not installed", fix=describe_install(extra))
+
+
 def encode_error(error: WellspringError) -> dict[str, Any]:
     """Encode an error as JSON, for another process of wellspring."""
     verdict = error.verdict if isinstance(error, Refused) else None

@@ -14,7 +14,7 @@ import pytest
 from tests.builders import projects
 from wellspring.data.sources import registry
 from wellspring.embedded import packages
-from wellspring.errors import Unavailable
+from wellspring.errors import Unavailable, describe_install
 from wellspring.project import Project, ServerBinaries
 from wellspring.supervisor import client
 
@@ -82,7 +82,7 @@ def test_a_source_names_its_missing_package_with_its_line_and_the_installation(p
         packages.check_installed(project)
     (line,) = [line for line in result.value.what.splitlines() if "asyncssh" in line]
     place = project.locate("sources", "clearinghouse", "kind")
-    assert line == f"asyncssh: not installed; kind = 'sftp' needs it ({place}): pip install 'wellspring[servers]'"
+    assert line == f"asyncssh: not installed; kind = 'sftp' needs it ({place}): {describe_install('servers')}"
 
 
 @pytest.mark.usefixtures("no_packages")

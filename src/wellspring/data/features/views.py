@@ -24,8 +24,8 @@ from wellspring.errors import (
     ERRORS_BY_SLUG,
     NotFound,
     ProjectError,
-    Unavailable,
     WellspringError,
+    package_missing,
     suggest_name,
 )
 from wellspring.records.features import KNOWN_SINCE_COLUMN, SEQUENCE_COLUMN, FeatureSpec, FeatureViews, FeatureViewSpec
@@ -62,7 +62,7 @@ def load_views(path: Path, project_name: str) -> FeatureViews:
     if not path.is_file():
         raise NotFound(f"no feature definitions at {path}", fix="create the file, or fix `[features] definitions`")
     if find_spec("feast") is None:
-        raise Unavailable("feast is not installed", fix="install it with `pip install 'wellspring[demo]'`")
+        raise package_missing("feast", extra="demo")
     with tempfile.TemporaryDirectory(prefix="features-") as scratch:
         # The child inherits nothing: no token, no proxy, no Feast settings.
         environment = {

@@ -27,7 +27,7 @@ from wellspring.data.transform import dbt_process
 from wellspring.data.transform.dbt_process import BuildJob, BuildResult, ExportedTable, list_runs
 from wellspring.data.transform.leakage import choose_audit_instants, find_leaks, known_since_columns
 from wellspring.data.transform.source_digest import code_digest
-from wellspring.errors import CorruptedError, ProjectError, Refused, Unavailable
+from wellspring.errors import CorruptedError, ProjectError, Refused, Unavailable, package_missing
 from wellspring.lake import editions
 from wellspring.project import PROJECT_FILE, Project
 from wellspring.query.port import DbtSource
@@ -138,7 +138,7 @@ def transform_edition(
 def run_in_child(job: BuildJob) -> BuildResult:
     """Run a build job in a child process. Raises Unavailable when the child fails or dbt is not installed."""
     if importlib.util.find_spec("dbt") is None:
-        raise Unavailable("dbt is not installed", fix="pip install 'wellspring[dbt]'")
+        raise package_missing("dbt", extra="dbt")
     # The child inherits nothing: no token, no proxy, no dbt settings.
     environment = {
         "PATH": "/usr/bin:/bin",

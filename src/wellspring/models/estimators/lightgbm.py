@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from wellspring.errors import CorruptedError, Unavailable
+from wellspring.errors import CorruptedError, package_missing
 from wellspring.models.estimators.port import (
     FeatureColumns,
     FitSettings,
@@ -212,7 +212,7 @@ def load_booster(booster_text: str) -> Booster:
     try:
         import lightgbm
     except ImportError:
-        raise Unavailable("lightgbm is not installed", fix="pip install 'wellspring[models]'") from None
+        raise package_missing("lightgbm", extra="models") from None
     if not booster_text.startswith("tree\n"):
         raise CorruptedError("the model file is not LightGBM text", fix="stop; train the model again")
     try:

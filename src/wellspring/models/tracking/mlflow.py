@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from wellspring.errors import NotFound, Unavailable
+from wellspring.errors import NotFound, Unavailable, package_missing
 from wellspring.records.lake import Edition
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ class MlflowRegistry:
             from mlflow.exceptions import MlflowException
             from mlflow.utils import plugins
         except ImportError:
-            raise Unavailable("mlflow is not installed", fix="pip install 'wellspring[models]'") from None
+            raise package_missing("mlflow", extra="models") from None
         import requests
 
         # MLflow loads plugins of every installed package; Feast registers one that takes five seconds to load.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from wellspring.data.sources.port import FileSource, SecretKey, SourceContext, SourceKind, SourceProblem
 from wellspring.data.sources.s3.settings import S3Settings
+from wellspring.errors import describe_install
 from wellspring.settings import SourceSettings
 
 _TEMPLATE = """\
@@ -40,7 +41,7 @@ S3 = SourceKind(
     settings=S3Settings,
     open=open_s3,
     packages=("boto3",),
-    install="pip install 'wellspring[s3]'",
+    install=describe_install("s3"),
     secret_keys=(
         SecretKey("access_key_id"),
         SecretKey("secret_access_key"),

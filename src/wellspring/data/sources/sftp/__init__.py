@@ -7,6 +7,7 @@ from pathlib import Path
 
 from wellspring.data.sources.port import FileSource, SecretKey, SourceContext, SourceKind, SourceProblem
 from wellspring.data.sources.sftp.settings import SftpSettings
+from wellspring.errors import describe_install
 from wellspring.settings import SourceSettings
 
 _TEMPLATE = """\
@@ -39,7 +40,7 @@ SFTP = SourceKind(
     settings=SftpSettings,
     open=open_sftp,
     packages=("asyncssh",),
-    install="pip install 'wellspring[servers]'",
+    install=describe_install("servers"),
     secret_keys=(SecretKey("private_key", multiline=True),),
     template=_TEMPLATE,
     find_problems=find_sftp_problems,

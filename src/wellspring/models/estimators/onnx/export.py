@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from wellspring.errors import Refused, Unavailable
+from wellspring.errors import Refused, package_missing
 from wellspring.models.estimators.onnx.graph import parse_graph
 from wellspring.models.estimators.onnx.session import OnnxModel, OutputMeaning, OutputScale, write_meaning
 from wellspring.models.estimators.sklearn.linear import find_last_step
@@ -45,7 +45,7 @@ def _convert_pipeline(fitted: FittedPipeline, features: int) -> bytes:
         import skl2onnx
         from skl2onnx.common.data_types import FloatTensorType
     except ImportError:
-        raise Unavailable("skl2onnx is not installed", fix="pip install 'wellspring[onnx]'") from None
+        raise package_missing("skl2onnx", extra="onnx") from None
     if fitted.kind == "multiclass" and len(fitted.pipeline.classes_) != fitted.classes:
         raise Refused("the train rows lack a class, so the graph would not know it", fix="ingest more history")
     input_types: Any = [(INPUT_NAME, FloatTensorType([None, features]))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from wellspring.errors import Unavailable
+from wellspring.errors import package_missing
 
 if TYPE_CHECKING:
     import onnx
@@ -26,7 +26,7 @@ def parse_graph(content: bytes) -> onnx.ModelProto | str:
         import onnx
         from google.protobuf.message import DecodeError
     except ImportError:
-        raise Unavailable("onnx is not installed", fix="pip install 'wellspring[onnx]'") from None
+        raise package_missing("onnx", extra="onnx") from None
     try:
         model = onnx.ModelProto.FromString(content)
     except DecodeError:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from wellspring.errors import CorruptedError, Unavailable
+from wellspring.errors import CorruptedError, package_missing
 from wellspring.models.estimators.onnx.graph import parse_graph
 from wellspring.models.estimators.port import ObjectiveKind
 from wellspring.models.estimators.sklearn.pipeline import log_odds, log_probabilities
@@ -124,7 +124,7 @@ def open_session(content: bytes) -> Any:
     try:
         import onnxruntime
     except ImportError:
-        raise Unavailable("onnxruntime is not installed", fix="pip install 'wellspring[onnx]'") from None
+        raise package_missing("onnxruntime", extra="onnx") from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL

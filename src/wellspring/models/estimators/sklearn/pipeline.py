@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from wellspring.errors import CorruptedError, ProjectError, Refused, Unavailable
+from wellspring.errors import CorruptedError, ProjectError, Refused, package_missing
 from wellspring.models.estimators.port import FeatureColumns, LabeledRows, Objective, ObjectiveKind
 from wellspring.models.estimators.sklearn.linear import find_linear_step
 from wellspring.query.port import joined_column_name
@@ -128,7 +128,7 @@ def build_pipeline(
         from sklearn.pipeline import Pipeline, make_pipeline
         from sklearn.preprocessing import OneHotEncoder
     except ImportError:
-        raise Unavailable("scikit-learn is not installed", fix="pip install 'wellspring[sklearn]'") from None
+        raise package_missing("scikit-learn", extra="sklearn") from None
     copied: Any = clone(pipeline)
     copied.set_params(**_fixed_parameters(copied.get_params(deep=True), seed))
     positions = _one_hot_positions(one_hot, columns)

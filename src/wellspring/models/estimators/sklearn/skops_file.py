@@ -12,7 +12,7 @@ import warnings
 import zipfile
 from typing import Any
 
-from wellspring.errors import CorruptedError, Refused, Unavailable
+from wellspring.errors import CorruptedError, Refused, package_missing
 from wellspring.plugins import guard_plugin_code
 
 DATA_TYPES = ("numpy.dtype",)
@@ -82,7 +82,7 @@ def _import_skops() -> Any:
             warnings.filterwarnings("ignore", message=".*joblib will operate in serial mode")
             import skops.io
     except ImportError:
-        raise Unavailable("skops is not installed", fix="pip install 'wellspring[sklearn]'") from None
+        raise package_missing("skops", extra="sklearn") from None
     return skops.io
 
 
