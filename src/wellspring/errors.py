@@ -13,6 +13,7 @@ The command line and the API map these to exit codes and HTTP problems (`exit_co
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -93,6 +94,38 @@ class CorruptedError(WellspringError):
 ERRORS_BY_SLUG: dict[str, type[WellspringError]] = {
     kind.slug: kind for kind in (WellspringError, ProjectError, Refused, NotFound, Unavailable, CorruptedError)
 }
+
+
+_INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+"""Characters that Unicode calls printable and that a terminal shows as nothing."""
+
+
+def escape_text(text: str) -> str:
+    """Escape what a terminal would act on or not show: control, format and bidi characters, every line separator.
+
+    Names and texts that a vendor or a server chose pass through it before they reach a terminal or a log.
+    """
+    if text.isprintable() and _INVISIBLE.search(text) is None:
+        return text
+    return "".join(
+        character
+        if character.isprintable() and _INVISIBLE.match(character) is None
+        else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
+
+
+def format_error(slug: str, what: str, fix: str) -> str:
+    """Format an error for a terminal or a log: escaped, and each further line indented, so that no text adds a line
+    that looks like another message."""
+    return "\n".join([*_format_message(f"{slug}: {what}"), *_format_message(f"fix: {fix}")])
+
+
+def _format_message(text: str) -> list[str]:
+    first, *further = (escape_text(line) for line in text.split("\n"))
+    return [first, *(line if line.startswith("  ") else f"  {line}" for line in further)]
 
 
 def describe_install(extra: str) -> str:

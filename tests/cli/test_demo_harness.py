@@ -11,9 +11,11 @@ from wellspring.errors import CorruptedError
 
 def test_a_scene_is_indented_and_prints_no_result(capsys: pytest.CaptureFixture[str]):
     within = demo_harness.indented_context(CliContext(folder=None, as_json=False))
-    within.echo("one\ntwo")
+    within.echo("one")
+    within.echo_table(("a",), [("two",)])
+    within.echo()
     within.print_result({"no": "document"}, next_command="none")
-    assert capsys.readouterr().out == "  one\n  two\n"
+    assert capsys.readouterr().out == "  one\n  a\n  ---\n  two\n\n"
 
 
 def test_a_missing_outcome_ends_the_demo():

@@ -4,7 +4,40 @@ import sys
 
 import pytest
 
-from wellspring.cli.render import format_age, progress_bar, render_table
+from wellspring.cli.render import escape_text, format_age, format_error, progress_bar, render_table
+
+HOSTILE = {
+    "a\nok: published": "a\\nok: published",
+    "a\rok": "a\\rok",
+    "\x1b[2J\x1b]0;owned\x07": "\\x1b[2J\\x1b]0;owned\\x07",
+    "\x9b31m\x85": "\\x9b31m\\x85",
+    "x\u202evsc.\u2066y": "x\\u202evsc.\\u2066y",
+    "x\u200b\u200d\ufeffy": "x\\u200b\\u200d\\ufeffy",
+    "x\u2028y\u2029z": "x\\u2028y\\u2029z",
+    "x\x00\x7f": "x\\x00\\x7f",
+    "x\udcff": "x\\udcff",
+    "x\u3164\ufe0f\U000e0101": "x\\u3164\\ufe0f\\U000e0101",
+    "x\t\v": "x\\t\\x0b",
+}
+
+
+@pytest.mark.parametrize(("text", "shown"), HOSTILE.items())
+def test_what_a_terminal_acts_on_is_escaped(text: str, shown: str):
+    assert escape_text(text) == shown
+    assert render_table(("file",), [(text,)]).splitlines()[-1] == shown
+    assert render_table((text,), []).splitlines()[0] == shown
+    assert format_error("refused", f"x {shown}", shown) == f"refused: x {shown}\nfix: {shown}"
+
+
+def test_readable_text_stays_as_it_is():
+    for text in ("é", "e\u0301", "漢字", "a\\b", "a b"):
+        assert escape_text(text) == text
+
+
+def test_further_lines_of_an_error_cannot_look_like_another_message():
+    assert format_error("project", "a\nfix: forged\n  b\x1b", "c\nproject: d") == (
+        "project: a\n  fix: forged\n  b\\x1b\nfix: c\n  project: d"
+    )
 
 
 def test_numbers_are_right_aligned_and_text_left_aligned():

@@ -42,17 +42,18 @@ def test_file_without_contract_is_one_finding(project: ProjectFixture) -> None:
 
 
 def test_file_name_with_personal_data_is_masked_and_not_ingested(project: ProjectFixture) -> None:
-    name = "claim_900-12-3456.csv"
+    name = "claim_Fausto_Testperson_1950-01-01_900-12-3456.csv"
     project.put(name, "C-1,a,1")
     with project.open_enclave() as enclave:
         (listed,) = enclave.list_files("clearinghouse")
         with pytest.raises(NotFound) as refused:
             enclave.ingest_file("clearinghouse", name, project.contract().digest)
     assert listed.state == "unmatched"
-    assert "900-12-3456" not in listed.name + refused.value.what
     (finding,) = project.list_entries("finding")
     assert finding.facts["code"] == "personal_name"
-    assert "900-12-3456" not in finding.model_dump_json()
+    assert listed.name == f"(hidden) {finding.subject.partition('/')[2]}.csv"
+    for part in ("900-12-3456", "Fausto", "1950", "claim_"):
+        assert part not in listed.name + refused.value.what + finding.model_dump_json()
     assert project.vendor.reads == 0
 
 
@@ -88,3 +89,33 @@ def test_file_with_control_characters_in_its_name_is_a_finding(project: ProjectF
     assert finding.facts["code"] == "unsafe_name"
     assert "name" not in finding.facts
     assert project.vendor.reads == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("..claim_1.csv", "..claim_1.csv"),
+        ("...", "..."),
+        ("..\\..\\claim_1.csv", "..\\..\\claim_1.csv"),
+        (".claim\\1.csv", ".claim\\1.csv"),
+        ("claim_1\\.part", "claim_1\\.part"),
+        ("claim_1.csv\n2 ok", "claim_1.csv\\n2 ok"),
+        (".\x1b]0;owned\x07claim_1.csv", ".\\x1b]0;owned\\x07claim_1.csv"),
+        ("claim_\u202evsc.1", "claim_\\u202evsc.1"),
+        ("claim_\u200b1.csv", "claim_\\u200b1.csv"),
+        ("claim_\u20281.csv", "claim_\\u20281.csv"),
+        ("claim_\x9b31m1.csv", "claim_\\x9b31m1.csv"),
+    ],
+)
+def test_unsafe_name_is_a_finding_and_never_vanishes(project: ProjectFixture, name: str, shown: str) -> None:
+    project.put("claim_2.csv", "C-1,a,1")
+    (project.vendor.outbox / "claim_2.csv").rename(project.vendor.outbox / name)
+    assert states(project) == {shown: "unmatched"}
+    assert [entry.facts["code"] for entry in project.list_entries("finding")] == ["unsafe_name"]
+
+
+def test_an_identifier_that_a_control_character_splits_is_hidden(project: ProjectFixture) -> None:
+    project.put("claim_900-12\n-3456.csv", "C-1,a,1")
+    (name,) = states(project)
+    assert name.startswith("(hidden) ")
+    assert "3456" not in name

@@ -18,6 +18,8 @@ COLUMNS = (
     ContractColumn(name="admitted", type="date32[day]", egress="year", classification="operational"),
     ContractColumn(name="birth_date", type="date32[day]", egress="plain", classification="identifier"),
     ContractColumn(name="note", type="string", egress="plain", classification="operational"),
+    ContractColumn(name="is_new", type="bool", egress="plain", classification="operational"),
+    ContractColumn(name="sex", type="string", egress="never", classification="identifier", enum=("F", "M")),
     ContractColumn(name="zip", type="string", egress="prefix(3)", classification="contact"),
 )  # fmt: skip
 CONTRACT = contract(columns=COLUMNS)
@@ -29,11 +31,17 @@ CONTRACT = contract(columns=COLUMNS)
         ("claim_id", "C-1", HIDDEN_VALUE),
         ("claim_type", "other", "other"),
         ("claim_type", "900-12-3456", HIDDEN_VALUE),
-        ("charge_amount", "-12.50", "-12.50"),
+        ("claim_type", "***", HIDDEN_VALUE),
+        ("charge_amount", "-12.50", HIDDEN_VALUE),
+        ("charge_amount", "12345678", HIDDEN_VALUE),
+        ("charge_amount", "", EMPTY_VALUE),
+        ("sex", "F", HIDDEN_VALUE),
         ("charge_amount", "900123456", HIDDEN_VALUE),
         ("charge_amount", "900-12-3456", HIDDEN_VALUE),
         ("charge_amount", "Fausto", HIDDEN_VALUE),
-        ("service_date", "2026-02-30", "2026-02-30"),
+        ("service_date", "2026-02-30", HIDDEN_VALUE),
+        ("service_date", "1950-01-01", HIDDEN_VALUE),
+        ("is_new", "true", HIDDEN_VALUE),
         ("service_date", "30.02.2026", HIDDEN_VALUE),
         ("admitted", "2026-02-28", HIDDEN_VALUE),
         ("birth_date", "1950-01-01", HIDDEN_VALUE),
@@ -43,7 +51,7 @@ CONTRACT = contract(columns=COLUMNS)
         ("claim_id", None, EMPTY_VALUE),
     ],
 )
-def test_only_non_personal_values_are_shown(column: str, value: str | None, shown: str) -> None:
+def test_only_values_that_the_contract_lists_are_shown(column: str, value: str | None, shown: str) -> None:
     assert mask_row({column: value}, CONTRACT) == {column: shown}
 
 

@@ -9,11 +9,13 @@ import re
 import shlex
 import shutil
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from wellspring.cli.render import escape_text, format_error, render_table
 from wellspring.errors import WellspringError
 
 if TYPE_CHECKING:
@@ -35,16 +37,23 @@ class CliContext:
         return project.load_project(self.folder)
 
     def echo(self, text: str = "") -> None:
-        """Print a line of text. With --json, print nothing: standard output holds only the document."""
+        """Print one line of text, escaped. With --json, print nothing: standard output holds only the document."""
+        self._print_lines([escape_text(text)])
+
+    def echo_table(self, headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """Print a table (see `render_table`). With --json, print nothing."""
+        self._print_lines(render_table(headers, rows).split("\n"))
+
+    def _print_lines(self, lines: Iterable[str]) -> None:
         if not self.as_json:
-            click.echo(text)
+            click.echo("\n".join(lines))
 
     def print_result(self, value: Any, *, next_command: str | None = None) -> None:
         """Print the result of a command: the JSON document, or the next command to type."""
         if self.as_json:
             click.echo(json.dumps(value, indent=1, sort_keys=True))
         elif next_command:
-            click.echo(f"next: {self.full_command(next_command)}")
+            click.echo(f"next: {escape_text(self.full_command(next_command))}")
 
     def full_command(self, command: str) -> str:
         """Write a command so that it can be typed here: with the path of this program and the --project option."""
@@ -180,4 +189,4 @@ def _echo_error(slug: str, what: str, fix: str, as_json: bool, verdict: Any = No
         document = {"error": slug, "what": what, "fix": fix}
         click.echo(json.dumps(document if verdict is None else {**document, "verdict": verdict}), err=True)
     else:
-        click.echo(f"{slug}: {what}\nfix: {fix}", err=True)
+        click.echo(format_error(slug, what, fix), err=True)

@@ -13,7 +13,7 @@ import click
 
 from wellspring.cli.context import CliContext
 from wellspring.cli.demo_harness import DemoFigure, begin_scene, indented_context, require_outcome
-from wellspring.cli.render import format_age, render_table
+from wellspring.cli.render import format_age
 from wellspring.project import Project
 
 DEMO_FOLDER = Path("wellspring-demo")
@@ -46,7 +46,7 @@ def demo(ctx: CliContext, keep_up: bool) -> int:
         )
     )
     ctx.echo()
-    ctx.echo(render_table(("measured in this run", "definition", "figure"), figures))
+    ctx.echo_table(("measured in this run", "definition", "figure"), figures)
     ctx.echo()
     pack = folder / "pack"
     ctx.echo(f"all files are in {folder}" if keep_up else f"all files are in {folder}; the servers are stopped")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from wellspring.cli.context import CliContext
@@ -22,8 +23,8 @@ class SceneContext(CliContext):
     def print_result(self, value: Any, *, next_command: str | None = None) -> None:  # noqa: ARG002 (an override)
         return
 
-    def echo(self, text: str = "") -> None:
-        super().echo("\n".join(f"  {line}" for line in text.splitlines()))
+    def _print_lines(self, lines: Iterable[str]) -> None:
+        super()._print_lines(f"  {line}" if line else line for line in lines)
 
 
 def indented_context(ctx: CliContext) -> CliContext:

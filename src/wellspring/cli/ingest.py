@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from wellspring.cli.context import CliContext
-from wellspring.cli.render import format_age, progress_bar, render_table
+from wellspring.cli.render import format_age, progress_bar
 from wellspring.cli.worker_client import run_worker
 
 STOPPED_EXIT_CODE = 75
@@ -41,7 +41,7 @@ def print_ingest_result(ctx: CliContext, ingest_result: dict[str, Any]) -> int:
     if not ingest_result["files"]:
         ctx.echo(f"nothing new in {ingest_result['source']}; " + _describe_serving(ingest_result))
     else:
-        ctx.echo(render_table(("file", "status", *_COUNTS), _file_rows(ingest_result)))
+        ctx.echo_table(("file", "status", *_COUNTS), _file_rows(ingest_result))
         for outcome in ingest_result["files"]:
             for reason in outcome["reasons"]:
                 location = f" in {reason['column']}" if reason["column"] else ""

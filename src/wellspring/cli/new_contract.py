@@ -14,7 +14,6 @@ import click
 
 from wellspring.cli.context import CliContext
 from wellspring.cli.new import write_new_files
-from wellspring.cli.render import render_table
 from wellspring.errors import NotFound, suggest_name
 from wellspring.project import Project
 
@@ -63,7 +62,7 @@ def create_contract(ctx: CliContext, file: Path, name_override: str | None) -> i
         undo.pop_all()
     ctx.echo(f"contract {path}, inferred from {rows.num_rows:,} rows; review and edit it:")
     column_rows = [(column.name, column.type, _describe_egress(column), column.evidence) for column in columns]
-    ctx.echo(render_table(("column", "type", "egress", "evidence"), column_rows))
+    ctx.echo_table(("column", "type", "egress", "evidence"), column_rows)
     ctx.echo(f"key: {' + '.join(key) or 'none found, so duplicate rows are kept'}")
     ctx.echo(f"files: {files} of {source}; owner: {owner}, a placeholder; other columns never leave the enclave")
     plain_columns = [column.name for column in columns if column.egress == "plain"]

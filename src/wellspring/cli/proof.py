@@ -149,13 +149,12 @@ def tail_ledger(ctx: CliContext, count: int) -> int:
     import json
 
     from wellspring.bootstrap import open_ledger_tree
-    from wellspring.cli.render import render_table
 
     tree = open_ledger_tree(ctx.load_project())
     size = tree.size
     entries = [(index, json.loads(tree.read_entry(index))) for index in range(max(0, size - count), size)]
     columns = ("known_since", "service", "action", "phase", "subject")
     rows = [(index, *(entry[column] for column in columns)) for index, entry in entries]
-    ctx.echo(render_table(("index", "when", "service", "action", "phase", "subject"), rows))
+    ctx.echo_table(("index", "when", "service", "action", "phase", "subject"), rows)
     ctx.print_result([{"index": index, **entry} for index, entry in entries], next_command="wellspring ledger verify")
     return 0

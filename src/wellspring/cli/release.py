@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from wellspring.cli.context import CliContext, LazyGroup
-from wellspring.cli.render import render_table, suggest_model
+from wellspring.cli.render import suggest_model
 from wellspring.cli.users import log_in, require_terminal
 from wellspring.cli.worker_client import run_worker
 from wellspring.errors import NotFound, Unavailable, suggest_name
@@ -71,11 +71,11 @@ def list_releases(ctx: CliContext) -> int:
     if candidates:
         columns = ("model", "id", "outcome", "task", "metric", "value", "edition")
         rows = [tuple(candidate[column] for column in columns) for candidate in candidates]
-        ctx.echo(render_table(("model", "candidate", "gate", "task", "metric", "value", "edition"), rows))
+        ctx.echo_table(("model", "candidate", "gate", "task", "metric", "value", "edition"), rows)
     if releases:
         columns = ("model", "id", "candidate", "proposed_by", "approved_by", "live")
         rows = [tuple(release[column] for column in columns) for release in releases]
-        ctx.echo(render_table(("model", "release", "candidate", "proposed by", "approved by", "live"), rows))
+        ctx.echo_table(("model", "release", "candidate", "proposed by", "approved by", "live"), rows)
     if not candidates:
         ctx.echo("no model has been trained here")
     ctx.print_result(overview, next_command=_next_release_command(project, candidates, releases))
@@ -135,11 +135,10 @@ def history(ctx: CliContext, model: str, instant: str | None) -> int:
         )
         for period in periods
     ]
-    ctx.echo(
-        render_table(("since", "action", "release", "proposed by", "approved by", "changed by"), rows)
-        if rows
-        else f"no release of {model} was live" + (f" at {instant}" if instant else "")
-    )
+    if rows:
+        ctx.echo_table(("since", "action", "release", "proposed by", "approved by", "changed by"), rows)
+    else:
+        ctx.echo(f"no release of {model} was live" + (f" at {instant}" if instant else ""))
     ctx.print_result(
         periods, next_command=f"wellspring prove model:{model}@{periods[0]['release']} --out PACK" if periods else None
     )

@@ -1,4 +1,4 @@
-"""Plain tables, ages and progress bars for a terminal."""
+"""Plain tables, errors, ages and progress bars for a terminal; what a vendor or a server chose is shown escaped."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from wellspring.errors import escape_text as escape_text
+from wellspring.errors import format_error as format_error
+
 if TYPE_CHECKING:
     from wellspring.project import Project
 
@@ -14,8 +17,9 @@ RenderProgress = Callable[[str, int, int], None]
 
 
 def render_table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> str:
-    """Format a plain table; columns of numbers are right-aligned."""
-    cells = [[_format_cell(value) for value in row] for row in rows]
+    """Format a plain table; columns of numbers are right-aligned, and each cell is one escaped line."""
+    headers = [escape_text(header) for header in headers]
+    cells = [[escape_text(_format_cell(value)) for value in row] for row in rows]
     widths = [
         max(len(header), *(len(row[column]) for row in cells)) if cells else len(header)
         for column, header in enumerate(headers)
@@ -33,7 +37,7 @@ def render_table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, ti
 
     rules = ["  ".join("-" * width for width in widths)]
     return "\n".join(
-        [*([title] if title else []), format_row(list(headers)), *rules, *(format_row(row) for row in cells)]
+        [*([escape_text(title)] if title else []), format_row(headers), *rules, *(format_row(row) for row in cells)]
     )
 
 
@@ -56,13 +60,19 @@ def progress_bar(*, enabled: bool) -> Iterator[RenderProgress]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description:<10}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description:<10}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         tasks: dict[str, Any] = {}
         current_stage = ""
 
         def draw(stage: str, done: int, total: int) -> None:
             nonlocal current_stage
+            stage = escape_text(stage)
             if stage != current_stage and current_stage in tasks:
                 # A stage reports its start only; the start of the next stage completes it.
                 bars.update(

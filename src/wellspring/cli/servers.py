@@ -7,7 +7,7 @@ import sys
 import click
 
 from wellspring.cli.context import CliContext
-from wellspring.cli.render import format_age, render_table
+from wellspring.cli.render import escape_text, format_age
 from wellspring.runtime.run_state import read_run_state
 
 
@@ -64,21 +64,19 @@ def status(ctx: CliContext) -> int:
     project = ctx.load_project()
     rows = client.list_server_status(project)
     running = read_run_state(project)
-    ctx.echo(
-        render_table(
-            ("server", "state", "pid", "address", "version", "uid"),
-            [
-                (
-                    row.name,
-                    row.state,
-                    str(row.pid or ""),
-                    row.address,
-                    row.version,
-                    str(row.uid if row.uid is not None else ""),
-                )
-                for row in rows
-            ],
-        )
+    ctx.echo_table(
+        ("server", "state", "pid", "address", "version", "uid"),
+        [
+            (
+                row.name,
+                row.state,
+                str(row.pid or ""),
+                row.address,
+                row.version,
+                str(row.uid if row.uid is not None else ""),
+            )
+            for row in rows
+        ],
     )
     if running is not None:
         ctx.echo(_describe_separation(running.separation, running.separation_reason))
@@ -98,11 +96,9 @@ def status(ctx: CliContext) -> int:
         ctx.echo(f"edition {edition.id}, {format_age(age_seconds)} old: {tables}")
     names = ("received", "published", "quarantined", "rejected", "discarded", "waiting", "balanced")
     if published_state["accounts"]:
-        ctx.echo(
-            render_table(
-                ("drop", *names),
-                [(drop, *(account[name] for name in names)) for drop, account in published_state["accounts"].items()],
-            )
+        ctx.echo_table(
+            ("drop", *names),
+            [(drop, *(account[name] for name in names)) for drop, account in published_state["accounts"].items()],
         )
     ctx.print_result(
         {
@@ -124,7 +120,12 @@ def doctor(ctx: CliContext) -> int:
     project = ctx.load_project()
     checks = run_health_checks(project)
     for check in checks:
-        ctx.echo(f"{'ok  ' if check.ok else 'FAIL'} {check.what}" + ("" if check.ok else f"\n      fix: {check.fix}"))
+        first, *further = check.what.split("\n")
+        ctx.echo(f"{'ok  ' if check.ok else 'FAIL'} {first}")
+        for line in further:
+            ctx.echo(f"     {line}")
+        if not check.ok:
+            ctx.echo(f"      fix: {check.fix}")
     all_ok = all(check.ok for check in checks)
     is_up = read_run_state(project) is not None
     command = "wellspring doctor" if not all_ok else "wellspring status" if is_up else "wellspring up"
@@ -145,7 +146,8 @@ def clean(ctx: CliContext, yes: bool) -> int:
         if not sys.stdin.isatty():
             raise click.UsageError("standard input is not a terminal: confirm with --yes")
         outbox = f", {project.vendor_dir} with every file in it" if embedded_sources(project) else ""
-        click.confirm(f"remove every drop, edition, model, proof and user of {project.root}{outbox}?", abort=True)
+        question = f"remove every drop, edition, model, proof and user of {project.root}{outbox}?"
+        click.confirm(escape_text(question), abort=True)
     client.clean_project(project)
     ctx.echo(f"removed all server data of {project.root}")
     ctx.print_result({"cleaned": str(project.root)}, next_command="wellspring up")

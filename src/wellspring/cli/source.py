@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from wellspring.cli.context import CliContext, LazyGroup
-from wellspring.cli.render import render_table
+from wellspring.cli.render import escape_text
 
 if TYPE_CHECKING:
     from wellspring.data.sources.port import SourceKind
@@ -31,7 +31,7 @@ def list_sources(ctx: CliContext) -> int:
         (name, settings.kind, settings.place, settings.secret_path(name) or "none: the machine's identity")
         for name, settings in project.sources.items()
     ]
-    ctx.echo(render_table(("name", "kind", "place", "credentials"), rows))
+    ctx.echo_table(("name", "kind", "place", "credentials"), rows)
     ctx.echo(f"installed kinds: {', '.join(list_source_kinds())}")
     document = [dict(zip(("name", "kind", "place", "secret"), row, strict=True)) for row in rows]
     ctx.print_result(document, next_command="wellspring ingest")
@@ -68,7 +68,9 @@ def _prompt_values(kind: SourceKind, name: str) -> dict[str, str]:
             raise click.UsageError(f"{key.name} has several lines: wellspring source login {name} < FILE")
         label = key.name if key.required else f"{key.name} (empty for none)"
         default = None if key.required else ""
-        values[key.name] = str(click.prompt(label, hide_input=True, default=default, show_default=False, err=True))
+        values[key.name] = str(
+            click.prompt(escape_text(label), hide_input=True, default=default, show_default=False, err=True)
+        )
     return values
 
 

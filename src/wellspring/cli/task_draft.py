@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from wellspring.cli.render import escape_text
 from wellspring.cli.worker_client import run_worker
 from wellspring.errors import NotFound, ProjectError, Unavailable
 from wellspring.project import Project
@@ -127,7 +128,9 @@ def choose_task(project: Project, table: str, label: ContractColumn, requested: 
             f"the task of {label.name} is not clear: whole numbers may be classes or amounts, and {evidence}",
             fix=f"pass --task {' or --task '.join(fitting)}",
         )
-    answer = click.prompt(f"what to predict of {label.name} ({evidence})", type=click.Choice(fitting), err=True)
+    answer = click.prompt(
+        escape_text(f"what to predict of {label.name} ({evidence})"), type=click.Choice(fitting), err=True
+    )
     return TaskChoice(str(answer), "as you answered")
 
 

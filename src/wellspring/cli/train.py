@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from wellspring.cli.context import CliContext
-from wellspring.cli.render import progress_bar, render_table
+from wellspring.cli.render import progress_bar
 from wellspring.cli.worker_client import ProgressCallback, run_worker
 from wellspring.project import Project
 from wellspring.runtime.git import read_revision
@@ -56,7 +56,7 @@ def print_candidate(ctx: CliContext, candidate: dict[str, Any]) -> None:
         (name, f"{estimate['value']:.3f}", f"{estimate['low']:.3f} - {estimate['high']:.3f}")
         for name, estimate in estimates
     ]
-    ctx.echo(render_table(("metric", "value", "95 % interval"), rows))
+    ctx.echo_table(("metric", "value", "95 % interval"), rows)
     for reason in candidate["verdict"]["reasons"]:
         ctx.echo(f"  {reason['code']}: {reason['message']}")
     ctx.echo(f"run {candidate['run']}; reproduce it with `wellspring train {candidate['model']} --reproduce RUN`")

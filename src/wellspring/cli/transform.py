@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from wellspring.cli.context import CliContext
-from wellspring.cli.render import progress_bar, render_table, suggest_model
+from wellspring.cli.render import progress_bar, suggest_model
 from wellspring.cli.worker_client import run_worker
 
 ALREADY_BUILT_EXIT_CODE = 3
@@ -23,10 +23,10 @@ def transform(ctx: CliContext) -> int:
         built = run_worker(project, "transform", on_progress=draw)
     edition = built["edition"]
     ctx.echo(f"built edition {edition['id']} from landed {edition['parent']}")
-    ctx.echo(render_table(("table", "rows"), [(table["table"], table["rows"]) for table in built["tables"]]))
+    ctx.echo_table(("table", "rows"), [(table["table"], table["rows"]) for table in built["tables"]])
     for leak in built["leaks"]:
         ctx.echo(f"  {leak} used future data: the gate refuses each model that uses it")
     if built["online_rows"]:
-        ctx.echo(render_table(("view", "rows online"), list(built["online_rows"].items())))
+        ctx.echo_table(("view", "rows online"), list(built["online_rows"].items()))
     ctx.print_result(built, next_command=f"wellspring train {suggest_model(project)}")
     return 0 if built["newly_built"] else ALREADY_BUILT_EXIT_CODE

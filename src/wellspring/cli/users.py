@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 from wellspring.cli.context import CliContext, LazyGroup
-from wellspring.cli.render import render_table
 from wellspring.project import Project
 from wellspring.runtime.run_state import read_run_state
 
@@ -30,7 +29,10 @@ def list_users(ctx: CliContext) -> int:
     # Before the first `up` no ledger exists, so no user is enrolled.
     enrolled = set(run_worker(project, "enrolled", offline=True)) if is_bootstrap_complete(project) else set[str]()
     rows = [(name, ", ".join(settings.roles), name in enrolled) for name, settings in project.users.items()]
-    ctx.echo(render_table(("name", "roles", "enrolled"), rows) if rows else "wellspring.toml has no [users] section")
+    if rows:
+        ctx.echo_table(("name", "roles", "enrolled"), rows)
+    else:
+        ctx.echo("wellspring.toml has no [users] section")
     unenrolled = next((name for name, _, is_enrolled in rows if not is_enrolled), None)
     document = [
         {"name": name, "roles": list(project.users[name].roles), "enrolled": is_enrolled}

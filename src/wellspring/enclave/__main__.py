@@ -9,7 +9,7 @@ import sys
 import threading
 
 from wellspring.enclave.app import open_enclave
-from wellspring.errors import WellspringError
+from wellspring.errors import WellspringError, format_error
 from wellspring.project import Project
 from wellspring.runtime.process import Credential, run_service
 
@@ -24,7 +24,7 @@ def run_enclave(project: Project, credential: Credential, stop: threading.Event)
                 enclave.run_maintenance()
             except WellspringError as exc:
                 # The next request runs the maintenance again, and fails if it still fails.
-                print(f"{exc.slug}: {exc.what}", file=sys.stderr)
+                print(format_error(exc.slug, exc.what, exc.fix), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from pydantic import JsonValue
 
+from wellspring.data.formats.registry import list_formats, load_format
 from wellspring.data.sources.port import is_unsafe
-from wellspring.errors import Refused
+from wellspring.errors import Refused, escape_text
 from wellspring.records.observe import Recorder
 from wellspring.trust.dlp.scanner import PiiScanner
 from wellspring.trust.vault.postgres import VaultStore
@@ -82,15 +84,28 @@ class FindingRecorder:
 
 def file_subject(source: str, name: str) -> str:
     """Return the subject of entries about a file without a drop; it has a digest of the name, not the name."""
-    return f"file:{source}/{hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()[:16]}"
+    return f"file:{source}/{_name_digest(name)}"
+
+
+def hide_name(name: str) -> str:
+    """Return what is shown of a name with personal data: the digest of its finding, and the suffix of a format."""
+    suffix = PurePosixPath(name).suffix.casefold()
+    known = {known_suffix for file_format in list_formats() for known_suffix in load_format(file_format).suffixes}
+    return f"(hidden) {_name_digest(name)}{suffix if suffix in known else ''}"
+
+
+def _name_digest(name: str) -> str:
+    return hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def _check_name(name: str, scanner: PiiScanner) -> UnusableName | None:
-    personal = contains_personal_data(name, scanner)
-    shown = scanner.mask_text(name) if personal else name
+    # A control character inside an identifier must not hide it from the scanner.
+    visible = "".join(character for character in name if character.isprintable())
+    personal = contains_personal_data(name, scanner) or contains_personal_data(visible, scanner)
+    shown = hide_name(name) if personal else escape_text(name)
     if is_unsafe(name):
         message = "the file name has a control character, a backslash, or a part like `..`"
-        return UnusableName("unsafe_name", message, ascii(shown)[1:-1])
+        return UnusableName("unsafe_name", message, shown)
     if personal:
         return UnusableName("personal_name", "the file name contains personal data", shown)
     if len(name) > MAX_NAME_LENGTH:

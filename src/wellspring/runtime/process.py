@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from wellspring.errors import ProjectError, Refused, WellspringError, decode_error, encode_error
+from wellspring.errors import ProjectError, Refused, WellspringError, decode_error, encode_error, format_error
 from wellspring.project import PROJECT_FILE, Project, load_project
 from wellspring.runtime.sandbox import SandboxRole, confine_process
 
@@ -60,7 +60,7 @@ def run_service(
             project = load_project(arguments.project)
         serve(project, credential, stop)
     except WellspringError as exc:
-        print(f"{exc.slug}: {exc.what}\nfix: {exc.fix}", file=sys.stderr)
+        print(format_error(exc.slug, exc.what, exc.fix), file=sys.stderr)
         return exc.exit_code
     return 0
 

@@ -20,7 +20,7 @@ from wellspring.bootstrap import open_recorder
 from wellspring.embedded import layout, mlflow, openbao, openbao_setup, packages, postgres, sftp, users, valkey
 from wellspring.embedded.control_socket import REQUEST_FIX, ControlSocket, error_message
 from wellspring.embedded.probes import accepts_connections, responds_to_ping
-from wellspring.errors import NotFound, Refused, Unavailable, WellspringError, suggest_name
+from wellspring.errors import NotFound, Refused, Unavailable, WellspringError, format_error, suggest_name
 from wellspring.project import Project
 from wellspring.records.clock import SystemClock
 from wellspring.records.observe import Recorder
@@ -340,7 +340,7 @@ def run_supervisor(project: Project, report: ReportCallback) -> int:
         return 0
     except WellspringError as error:
         report(error_message(error))
-        print(f"{error.what}\n{error.fix}", file=sys.stderr)
+        print(format_error(error.slug, error.what, error.fix), file=sys.stderr)
         return error.exit_code
     except OSError as exc:
         report(
@@ -372,8 +372,9 @@ def _serve_requests(supervisor: Supervisor, control_socket: ControlSocket) -> No
                     reported.discard(child.name)
                 elif child.name not in reported:
                     reported.add(child.name)
-                    print(child.failure_error("exited").what, file=sys.stderr, flush=True)
+                    failure = child.failure_error("exited")
+                    print(format_error(failure.slug, failure.what, failure.fix), file=sys.stderr, flush=True)
             try:
                 supervisor.rotate_mlflow_certs()
             except Unavailable as exc:
-                print(exc.what, file=sys.stderr, flush=True)
+                print(format_error(exc.slug, exc.what, exc.fix), file=sys.stderr, flush=True)

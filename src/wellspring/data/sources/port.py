@@ -117,15 +117,18 @@ class SourceKind(SettingsKind):
 
 
 def is_ignored(name: str) -> bool:
-    """Return whether a name is a dotfile or has the suffix of an unfinished file."""
-    return name.startswith(".") or name.lower().endswith(_UNFINISHED_SUFFIXES)
+    """Return whether a name is a plain dotfile or has the suffix of an unfinished file.
+
+    An unsafe name (see `is_unsafe`) is not ignored, so that it becomes a finding and does not vanish.
+    """
+    return not is_unsafe(name) and (name.startswith(".") or name.lower().endswith(_UNFINISHED_SUFFIXES))
 
 
 def is_unsafe(name: str) -> bool:
-    """Return whether a name has control characters, or parts that a path would resolve (`..`, empty, a backslash)."""
+    """Return whether a name has control characters, a backslash, or a part that is empty, `.` or begins with `..`."""
     if any(unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for character in name):
         return True
-    return "\\" in name or any(part in {"", ".", ".."} for part in name.split("/"))
+    return "\\" in name or any(part in {"", "."} or part.startswith("..") for part in name.split("/"))
 
 
 def compile_glob(glob: str) -> re.Pattern[str]:

@@ -19,6 +19,7 @@ from wellspring.data.sources.port import (
     file_still_writing,
     file_unreadable,
     is_ignored,
+    is_unsafe,
 )
 from wellspring.data.sources.s3.connection import METADATA_URL, create_client
 from wellspring.data.sources.s3.failures import (
@@ -114,7 +115,7 @@ class S3Source:
     def _is_delivered(self, name: str) -> bool:
         """Return whether the rest of a key is a file of this source: not a folder marker, not ignored, in the glob."""
         last_part = name.rpartition("/")[2]
-        if last_part not in {".", ".."} and is_ignored(last_part):
+        if is_ignored(last_part) and not is_unsafe(name):
             return False
         return bool(last_part) and self._glob.fullmatch(name) is not None
 
