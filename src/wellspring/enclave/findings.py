@@ -90,8 +90,8 @@ def file_subject(source: str, name: str) -> str:
 def hide_name(name: str) -> str:
     """Return what is shown of a name with personal data: the digest of its finding, and the suffix of a format."""
     suffix = PurePosixPath(name).suffix.casefold()
-    known = {known_suffix for file_format in list_formats() for known_suffix in load_format(file_format).suffixes}
-    return f"(hidden) {_name_digest(name)}{suffix if suffix in known else ''}"
+    has_format = any(suffix in load_format(file_format).suffixes for file_format in list_formats())
+    return f"(hidden) {_name_digest(name)}{suffix if has_format else ''}"
 
 
 def _name_digest(name: str) -> str:
