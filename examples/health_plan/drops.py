@@ -134,7 +134,11 @@ def bad(folder: Path, *, lines: int = 2_000, members: int = MEMBERS, seed: int =
         spoil("columns that disagree", place, "rule", "claim_start_date", after, reason_at="service_in_order")
         ssn = members_table["social_security_number"][0].as_py()
         spoil(
-            "a person's number in a code column", next(institutional_rows), "personal_data", "revenue_center_code", ssn
+            "a person's number in a code column",
+            next(institutional_rows),
+            "personal_data",
+            "revenue_center_code",
+            f"SSN {ssn}",
         )
     for place in [next(professional_rows) for _ in range(5)]:
         spoil("a place of service the contract forgot", place, "enum", "place_of_service_code", TELEHEALTH)

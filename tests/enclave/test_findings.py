@@ -22,7 +22,16 @@ def test_dates_numbers_and_npis_are_not_personal_data(name: str) -> None:
     assert not contains_personal_data(name, SCANNER)
 
 
-@pytest.mark.parametrize("name", ["900-12-3456.csv", "claim fausto@example.com.csv", "claim_(212) 555-0123.csv"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "219-09-9999.csv",
+        "ann_lee_219_09_9999.csv",
+        "ssn_900-12-3456.csv",
+        "claim fausto@example.com.csv",
+        "claim_(212) 555-0123.csv",
+    ],
+)
 def test_identifier_is_personal_data(name: str) -> None:
     assert contains_personal_data(name, SCANNER)
 

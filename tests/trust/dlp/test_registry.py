@@ -18,7 +18,7 @@ def own(pattern: str, *examples: str, checksum: str | None = None) -> DlpSetting
 def test_the_packs_that_ship_are_on():
     kinds = build_scanner(DlpSettings()).kinds
     assert set(kinds) == {
-        "card", "iban", "phone", "email", "url", "ip_address", "birth_date", "ssn", "mbi", "npi",
+        "card", "iban", "phone", "email", "url", "ip_address", "birth_date", "ssn", "itin", "mbi", "npi",
     }  # fmt: skip
 
 

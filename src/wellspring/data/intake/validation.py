@@ -291,7 +291,8 @@ def _column_violations(
         violations.append(("range", out_of_range))
     if column.pattern is not None:
         violations.append(("pattern", ~values.str.contains(column.pattern).fill_null(True)))
-    if column.egress == "plain" and column.type == "string" and not column.enum:
+    # A column of numbers is searched if its name says so: `ssn`.
+    if column.egress == "plain" and column.type.startswith(("string", "int", "float", "decimal")) and not column.enum:
         violations.append(("personal_data", scanner.scan_column(values, column_name=column.name).matches))
     if column.required and prefix_length(column.egress) is not None:
         # They would leave as null, and the lake refuses a null in a required column.

@@ -13,13 +13,17 @@ class PiiPattern:
 
     value: without look-around, back-references and named groups, because columns are searched by an engine without
     them. label: text that must precede the value. not_before, not_after: characters that must not be next to it.
-    column_pattern: the pattern applies only to columns whose name matches.
+    exclude_before, exclude_after: text directly before or behind the value that makes it another number, such as
+    `order no. `; also without look-around. column_pattern: the pattern applies only to columns whose name matches; the
+    name is in lower case, and `memberSSN` reads `member_ssn`.
     """
 
     value: str
     label: str = ""
     not_before: str = "[0-9]"
     not_after: str = "[0-9]"
+    exclude_before: str = ""
+    exclude_after: str = ""
     column_pattern: str | None = None
 
 

@@ -7,7 +7,7 @@ A scanner finds only the structured kinds of its detectors, not names or address
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wellspring.trust.dlp.detector import Detector, PiiPattern
@@ -15,6 +15,9 @@ from wellspring.trust.dlp.normalization import normalize_column, normalize_text
 
 if TYPE_CHECKING:
     import polars as pl
+
+_EXCLUDE_LENGTH = 120
+"""How much text before a value is searched for `PiiPattern.exclude_before`."""
 
 
 class PiiMatch(NamedTuple):
@@ -33,11 +36,30 @@ class ColumnScan(NamedTuple):
 
 
 class _CompiledPattern(NamedTuple):
-    """A pattern of a detector. regex: for one text, with the group `value`. column_regex: for a column."""
+    """A pattern of a detector. regex: for one text, with the group `value`. column_regex: for a column.
+
+    exclude_before, exclude_after: what a value must not stand beside. excluded_regexes: for a column; a text without a
+    match of them contains no excluded value.
+    """
 
     detector: Detector
     regex: re.Pattern[str]
     column_regex: str
+    exclude_before: re.Pattern[str] | None
+    exclude_after: re.Pattern[str] | None
+    excluded_regexes: tuple[str, ...]
+
+    def find_values(self, plain: str) -> Iterator[tuple[int, int]]:
+        """Find the values in a normalized text: start and end of each."""
+        checksum = self.detector.checksum
+        for match in self.regex.finditer(plain):
+            start, end = match.span("value")
+            if self.exclude_before and self.exclude_before.search(plain, max(0, start - _EXCLUDE_LENGTH), start):
+                continue
+            if self.exclude_after and self.exclude_after.match(plain, end):
+                continue
+            if checksum is None or checksum.is_valid(match["value"]):
+                yield start, end
 
 
 class PiiScanner:
@@ -46,7 +68,7 @@ class PiiScanner:
     def __init__(self, detectors: Sequence[Detector]) -> None:
         self._detectors = tuple(detectors)
         self._compiled = [
-            (pattern.column_pattern, _CompiledPattern(detector, _compile_pattern(pattern), _column_regex(pattern)))
+            (pattern.column_pattern, _compile_pattern(detector, pattern))
             for detector in detectors
             for pattern in detector.patterns
         ]
@@ -72,67 +94,87 @@ class PiiScanner:
         return self._mask(text, self._select_patterns(column_name))
 
     def scan_column(self, column: Any, *, column_name: str = "") -> ColumnScan:
-        """Find personal data in a text column (polars Series or Arrow array); each distinct text is scanned once."""
+        """Find personal data in a column (polars Series or Arrow array); each distinct text is scanned once.
+
+        A column of numbers is searched as text, with the patterns only that its name selects: bare numbers of a column
+        that is not named for them are quantities.
+        """
         import polars as pl
 
-        rows = pl.Series(values=column).cast(pl.String)
-        matches = pl.repeat(False, len(rows), dtype=pl.Boolean, eager=True)
+        values = pl.Series(values=column)
+        matches = pl.repeat(False, len(values), dtype=pl.Boolean, eager=True)
         counts: dict[str, int] = {}
-        patterns = self._select_patterns(column_name)
+        patterns = self._select_patterns(column_name, values)
         if not patterns:
             return ColumnScan(matches, counts)
-        distinct = rows.drop_nulls().unique()
-        plain = normalize_column(distinct)
-        # Search with all patterns at once first: most columns have no match.
-        may_match = plain.str.contains(_join_regexes(patterns))
-        distinct, plain = distinct.filter(may_match), plain.filter(may_match)
-        if distinct.is_empty():
-            return ColumnScan(matches, counts)
-        for detector in self._detectors:
-            own_patterns = [pattern for pattern in patterns if pattern.detector is detector]
-            if not own_patterns:
-                continue
-            kind_matches = _match_detector(plain, detector, own_patterns)
-            if kind_matches.any():
-                kind_rows = rows.is_in(distinct.filter(kind_matches).implode()).fill_null(False)
-                counts[detector.kind] = int(kind_rows.sum())
-                matches = matches | kind_rows
+        rows = values.cast(pl.String)
+        for kind, texts in self._find_texts(rows, patterns).items():
+            kind_rows = rows.is_in(texts.implode()).fill_null(False)
+            counts[kind] = int(kind_rows.sum())
+            matches = matches | kind_rows
         return ColumnScan(matches, counts)
 
     def mask_column(self, column: Any, *, column_name: str = "") -> tuple[pl.Series, int]:
         """Mask a text column, and return it with the number of masked rows."""
         import polars as pl
 
-        rows = pl.Series(values=column).cast(pl.String)
-        matches, counts = self.scan_column(rows, column_name=column_name)
-        if not counts:
+        values = pl.Series(values=column)
+        rows = values.cast(pl.String)
+        patterns = self._select_patterns(column_name, values)
+        # A text is searched again for the kinds that it contains only.
+        kinds_by_text: dict[str, tuple[str, ...]] = {}
+        for kind, texts in self._find_texts(rows, patterns).items():
+            for text in texts.to_list():
+                kinds_by_text[text] = (*kinds_by_text.get(text, ()), kind)
+        if not kinds_by_text:
             return rows, 0
-        texts = rows.filter(matches).unique().to_list()
-        # The other kinds match no text of this column.
-        patterns = self._select_patterns(column_name, kinds=counts)
-        masked = [self._mask(text, patterns) for text in texts]
-        replaced = rows.filter(matches).replace_strict(texts, masked, return_dtype=pl.String)
+        patterns_by_kinds = {
+            kinds: [pattern for pattern in patterns if pattern.detector.kind in kinds]
+            for kinds in set(kinds_by_text.values())
+        }
+        masked = [self._mask(text, patterns_by_kinds[kinds]) for text, kinds in kinds_by_text.items()]
+        found = pl.Series(list(kinds_by_text), dtype=pl.String)
+        matches = rows.is_in(found.implode()).fill_null(False)
+        replaced = rows.filter(matches).replace_strict(found, masked, return_dtype=pl.String)
         return rows.clone().scatter(matches.arg_true(), replaced), int(matches.sum())
 
-    def _select_patterns(self, column_name: str, *, kinds: Collection[str] | None = None) -> list[_CompiledPattern]:
-        folded_name = column_name.casefold()
+    def _find_texts(self, rows: pl.Series, patterns: Sequence[_CompiledPattern]) -> dict[str, pl.Series]:
+        """Find the distinct texts of a column that contain personal data, by kind."""
+        found: dict[str, pl.Series] = {}
+        if not patterns:
+            return found
+        distinct = rows.drop_nulls().unique()
+        plain = normalize_column(distinct)
+        # Search with all patterns at once first: most columns have no match.
+        may_match = plain.str.contains(_join_regexes(pattern.column_regex for pattern in patterns))
+        distinct, plain = distinct.filter(may_match), plain.filter(may_match)
+        if distinct.is_empty():
+            return found
+        for detector in self._detectors:
+            own_patterns = [pattern for pattern in patterns if pattern.detector is detector]
+            if own_patterns:
+                texts = distinct.filter(_match_detector(plain, detector, own_patterns))
+                if not texts.is_empty():
+                    found[detector.kind] = texts
+        return found
+
+    def _select_patterns(self, column_name: str, values: pl.Series | None = None) -> list[_CompiledPattern]:
+        """Select the patterns for a text, or for the values of a column. Numbers: those that the name selects only."""
+        folded_name = _fold_column_name(column_name)
+        is_text = values is None or not values.dtype.is_numeric()
         return [
             compiled
             for column_pattern, compiled in self._compiled
-            if (column_pattern is None or re.search(column_pattern, folded_name))
-            and (kinds is None or compiled.detector.kind in kinds)
+            if (is_text if column_pattern is None else re.search(column_pattern, folded_name))
         ]
 
     def _find_matches(self, text: str, patterns: Sequence[_CompiledPattern]) -> list[PiiMatch]:
         plain, offsets = normalize_text(text)
         hits: list[PiiMatch] = []
         for pattern in patterns:
-            for match in pattern.regex.finditer(plain):
-                start, end = match.span("value")
-                checksum = pattern.detector.checksum
-                if checksum is None or checksum.is_valid(match["value"]):
-                    kind = pattern.detector.kind
-                    hits.append(PiiMatch(kind, offsets[start] if offsets else start, offsets[end] if offsets else end))
+            kind = pattern.detector.kind
+            for start, end in pattern.find_values(plain):
+                hits.append(PiiMatch(kind, offsets[start] if offsets else start, offsets[end] if offsets else end))
         merged: list[PiiMatch] = []
         for hit in sorted(hits, key=lambda hit: (hit.start, -hit.end, self.kinds.index(hit.kind))):
             if merged and hit.start < merged[-1].end:
@@ -148,10 +190,26 @@ class PiiScanner:
         return text
 
 
-def _compile_pattern(pattern: PiiPattern) -> re.Pattern[str]:
+def _fold_column_name(name: str) -> str:
+    return re.sub("(?<=[a-z0-9])(?=[A-Z])", "_", normalize_text(name)[0]).casefold()
+
+
+def _compile_pattern(detector: Detector, pattern: PiiPattern) -> _CompiledPattern:
     prefix = f"(?<!{pattern.not_before})" if pattern.not_before else ""
     suffix = f"(?!{pattern.not_after})" if pattern.not_after else ""
-    return re.compile(f"(?i){prefix}{pattern.label}(?P<value>{pattern.value}){suffix}")
+    before, after = pattern.exclude_before, pattern.exclude_after
+    excluded = [
+        *([f"(?i)(?:{before})(?:{pattern.value})"] if before else []),
+        *([f"(?i)(?:{pattern.value})(?:{after})"] if after else []),
+    ]
+    return _CompiledPattern(
+        detector,
+        re.compile(f"(?i){prefix}{pattern.label}(?P<value>{pattern.value}){suffix}"),
+        _column_regex(pattern),
+        re.compile(f"(?i)(?:{before})\\Z") if before else None,
+        re.compile(f"(?i)(?:{after})") if after else None,
+        tuple(excluded),
+    )
 
 
 def _column_regex(pattern: PiiPattern) -> str:
@@ -161,25 +219,29 @@ def _column_regex(pattern: PiiPattern) -> str:
     return f"(?i){prefix}{pattern.label}(?:{pattern.value}){suffix}"
 
 
-def _join_regexes(patterns: Sequence[_CompiledPattern]) -> str:
-    return "|".join(f"(?:{pattern.column_regex})" for pattern in patterns)
+def _join_regexes(regexes: Iterable[str]) -> str:
+    return "|".join(f"(?:{regex})" for regex in regexes)
 
 
 def _match_detector(plain: pl.Series, detector: Detector, patterns: Sequence[_CompiledPattern]) -> pl.Series:
     """Mark the texts in which a detector finds a value."""
     import polars as pl
 
-    matches = plain.str.contains(_join_regexes(patterns))
-    if detector.checksum is None or not matches.any():
-        return matches
+    matches = plain.str.contains(_join_regexes(pattern.column_regex for pattern in patterns))
+    excluded = [regex for pattern in patterns for regex in pattern.excluded_regexes]
     checksum = detector.checksum
-
-    def contains_valid(text: str) -> bool:
-        return any(checksum.is_valid(match["value"]) for item in patterns for match in item.regex.finditer(text))
-
-    # Bare numbers are checked as a column; only numbers within a text are checked one by one.
+    if (checksum is None and not excluded) or not matches.any():
+        return matches
+    # A bare number, which stands beside nothing, is checked as a column. Of the other texts, those are searched one by
+    # one whose number has a checksum, or stands beside an excluding text.
     bare = matches & plain.str.contains("^[0-9]{1,19}$")
-    inside_text = matches & ~bare
-    checked = pl.Series([contains_valid(text) for text in plain.filter(inside_text).to_list()], dtype=pl.Boolean)
-    bare_checked = checksum.check_numbers(plain.filter(bare))
-    return matches.clone().scatter(bare.arg_true(), bare_checked).scatter(inside_text.arg_true(), checked)
+    if checksum is None:
+        beside = matches & ~bare
+        searched = beside.clone().scatter(beside.arg_true(), plain.filter(beside).str.contains(_join_regexes(excluded)))
+    else:
+        searched = matches & ~bare
+        matches = matches.clone().scatter(bare.arg_true(), checksum.check_numbers(plain.filter(bare)))
+    found = [
+        any(next(pattern.find_values(text), None) for pattern in patterns) for text in plain.filter(searched).to_list()
+    ]
+    return matches.clone().scatter(searched.arg_true(), pl.Series(found, dtype=pl.Boolean))

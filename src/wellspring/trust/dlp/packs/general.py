@@ -4,22 +4,50 @@ from __future__ import annotations
 
 from wellspring.trust.dlp.checksums import IbanChecksum, LuhnChecksum
 from wellspring.trust.dlp.detector import Detector, DetectorPack, PiiPattern
+from wellspring.trust.dlp.packs.other_numbers import AFTER_CODE, BEFORE_CODE, OTHER_NUMBER_AFTER, OTHER_NUMBER_BEFORE
 
-BIRTH_DATE_COLUMN = r"birth|dob"
+BIRTH_DATE_COLUMN = r"birth|dob|(?:^|[^a-z])b[-_ ]?day"
 """A column whose name matches this pattern contains dates of birth."""
 _GAP = r"[^0-9a-z]{0,6}"
 _WORD = "[0-9a-z]"
+_LABEL_START = r"[a-z\[]"
+"""A label is not preceded by a letter, nor by the bracket of an earlier masking: `[phone] 5550123`."""
 
-_PHONE_LABEL = r"(?:phone|tel|telephone|cell|mobile|call|fax)(?: (?:at|on|no|number))?" + _GAP
-_PHONE_DIGITS = r"(?:\+?1)?(?:[0-9]{10}|[0-9]{3}[-. ]?[0-9]{4})"
+# The North American Numbering Plan: an area code and an exchange begin with 2 to 9 and do not end in 11. A label, a
+# column name and +1 accept any digits: people write numbers down wrong.
+_AREA = _EXCHANGE = "[2-9](?:[02-9][0-9]|1[02-9])"
+_PHONE_LABEL = (
+    r"(?:(?:tele|cell)?phone|ph|tel|cell|mobile|mob|call(?:ed|er|ing|back)?|fax)"
+    r"(?:[ _](?:at|on|from|is|was|no|num|number|nr|me|her|him|them|back)){0,3}" + _GAP
+)
+_CONTACT_LABEL = (
+    r"(?:contact|reach(?:ed)?|text|sms|whatsapp|dial|ring)(?: (?:at|on|no|number|is|me|her|him)){0,3}" + _GAP
+)
+_PHONE_TEN = r"(?:\+?1[-._ ]?)?(?:\([0-9]{3}\)|[0-9]{3})[-./_ ]{0,2}[0-9]{3}[-._ ]{0,2}[0-9]{4}"
+_PHONE_SEVEN = r"[0-9]{3}[-._ ]?[0-9]{4}"
 _PHONE = Detector(
     "phone",
     (
-        PiiPattern(r"(?:\+?1[-. ]{0,2})?(?:\([0-9]{3}\)[-. ]{0,2}|[0-9]{3}[-./ ]{1,2})[0-9]{3}[-. ]{1,2}[0-9]{4}"),
-        PiiPattern(_PHONE_DIGITS, label=_PHONE_LABEL, not_before="[a-z]"),
-        PiiPattern(_PHONE_DIGITS, column_pattern=r"phone|mobile|(?:^|_)(?:tel|cell|fax)"),
-        # The international form of other countries than the United States and Canada (E.164).
-        PiiPattern(r"\+[2-9][0-9]{1,2}[-. ]?\(?[0-9]{1,4}\)?(?:[-. ]?[0-9]{2,4}){3,4}"),
+        PiiPattern(
+            rf"(?:\+?1[-._ ]{{0,2}})?{_AREA}[-./_ ]{{1,2}}{_EXCHANGE}[-._ ]{{0,2}}[0-9]{{4}}",
+            not_before=_WORD,
+            exclude_before=f"{OTHER_NUMBER_BEFORE}|{BEFORE_CODE}",
+            # An extension may follow: x45, ext 45.
+            exclude_after=f"[a-df-wyz]|e[^x]|x[^0-9 .]|{OTHER_NUMBER_AFTER}|{AFTER_CODE}",
+        ),
+        # Parentheses are not written in other numbers.
+        PiiPattern(rf"(?:\+?1[-._ ]{{0,2}})?\({_AREA}\)[-._ ]{{0,2}}{_EXCHANGE}[-._ ]{{0,2}}[0-9]{{4}}"),
+        # E.164 of North America, and of other countries.
+        PiiPattern(r"\+ ?1[-._ (]{0,2}[2-9][0-9]{2}[-._ )]{0,2}[0-9]{3}[-._ ]?[0-9]{4}", not_before="[0-9a-z+]"),
+        PiiPattern(r"\+[2-9][0-9]{0,2}[-._ ]?\(?[0-9]{1,4}\)?(?:[-._ ]?[0-9]{2,4}){3,4}", not_before="[0-9a-z+]"),
+        PiiPattern(f"(?:{_PHONE_TEN}|{_PHONE_SEVEN})", label=_PHONE_LABEL, not_before=_LABEL_START),
+        PiiPattern(r"0[0-9]{1,4}(?:[-. /]?[0-9]{2,4}){2,4}", label=_PHONE_LABEL, not_before=_LABEL_START),
+        PiiPattern(
+            rf"(?:{_AREA}{_EXCHANGE}[0-9]{{4}}|[0-9]{{3}}-[0-9]{{4}})", label=_CONTACT_LABEL, not_before=_LABEL_START
+        ),
+        PiiPattern(
+            f"(?:{_PHONE_TEN}|{_PHONE_SEVEN})", column_pattern=r"phone|mobile|(?:^|[^a-z])(?:tel|cell|fax)(?:$|[^a-z])"
+        ),
     ),
 )
 
@@ -33,12 +61,23 @@ _MAIL = Detector(
     ),
 )
 
-_CARD_START = r"(?:4[0-9]{3}|5[1-5][0-9]{2}|2[2-7][0-9]{2}|35[0-9]{2}|6(?:011|5[0-9]{2}|4[4-9][0-9]))"
+_CARD_START = r"(?:4[0-9]{3}|5[1-5][0-9]{2}|2[2-7][0-9]{2}|35[0-9]{2}|6(?:011|5[0-9]{2}|4[4-9][0-9]|2[0-9]{2}))"
+_CARD_LABEL = r"(?:card|visa|mastercard|amex|discover|pan)(?: (?:no|number|is))?" + _GAP
+_CARD_BARE = rf"(?:{_CARD_START}[0-9]{{12}}|3[47][0-9]{{13}}|3(?:0[0-5]|[68][0-9])[0-9]{{11}})"
 _CARD = Detector(
     "card",
     (
-        PiiPattern(rf"{_CARD_START}(?:[- ]?[0-9]{{4}}){{3}}"),
-        PiiPattern(r"3[47][0-9]{2}[- ]?[0-9]{6}[- ]?[0-9]{5}"),
+        PiiPattern(rf"{_CARD_START}(?:[-._ ][0-9]{{4}}){{3}}", not_before=_WORD, not_after=_WORD),
+        PiiPattern(r"3[47][0-9]{2}[-._ ][0-9]{6}[-._ ][0-9]{5}", not_before=_WORD, not_after=_WORD),
+        PiiPattern(r"3(?:0[0-5]|[68][0-9])[0-9][-._ ][0-9]{6}[-._ ][0-9]{4}", not_before=_WORD, not_after=_WORD),
+        PiiPattern(
+            _CARD_BARE,
+            not_before=_WORD,
+            not_after=_WORD,
+            exclude_before=f"{OTHER_NUMBER_BEFORE}|{BEFORE_CODE}",
+            exclude_after=f"{OTHER_NUMBER_AFTER}|{AFTER_CODE}",
+        ),
+        PiiPattern(_CARD_BARE, label=_CARD_LABEL, not_before=_LABEL_START),
     ),
     checksum=LuhnChecksum(),
 )
@@ -48,7 +87,7 @@ _IBAN = Detector(
     "iban",
     (
         PiiPattern(
-            rf"[a-z]{{2}}[0-9]{{2}} ?[0-9a-z]{{4}}(?: ?{_IBAN_GROUP}){{1,6}}(?: ?[0-9][0-9a-z]{{0,2}})?",
+            rf"[a-z]{{2}}[0-9]{{2}}[-_ ]?[0-9a-z]{{4}}(?:[-_ ]?{_IBAN_GROUP}){{1,6}}(?:[-_ ]?[0-9][0-9a-z]{{0,2}})?",
             not_before=_WORD,
             not_after=_WORD,
         ),
@@ -58,32 +97,58 @@ _IBAN = Detector(
 
 _BYTE = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _HEX = r"[0-9a-f]{1,4}"
+# One group of a shortened address has a digit: `add::face` is a name in a program.
+_HEX_WITH_DIGIT = r"[0-9a-f]{0,3}[0-9][0-9a-f]{0,3}"
+_VERSION = (
+    r"(?:^|[^a-z])(?:v|ver|version|versions|build|release|rev|revision|firmware|fw|kernel|driver|software|section|sec"
+    r"|clause|chapter|paragraph|figure|fig|oid|app)(?:[ _]?(?:no|number|is|to|from))?[^0-9a-z]{0,3}|[a-z][/_-]"
+)
 _IP_ADDRESS = Detector(
     "ip_address",
     (
-        PiiPattern(rf"(?:{_BYTE}\.){{3}}{_BYTE}", not_before="[0-9.]"),
+        PiiPattern(
+            rf"(?:{_BYTE}\.){{3}}{_BYTE}",
+            not_before="[0-9a-z.]",
+            exclude_before=_VERSION,
+            exclude_after=r"\.[0-9]|[-+_]?[a-z]",
+        ),
+        PiiPattern(rf"(?:{_BYTE}\.){{3}}{_BYTE}", label=rf"ip(?: ?addr(?:ess)?)?{_GAP}", not_before=_LABEL_START),
         PiiPattern(rf"(?:{_HEX}:){{7}}{_HEX}", not_before="[0-9a-z:]", not_after="[0-9a-z:]"),
-        PiiPattern(rf"(?:{_HEX}:){{1,6}}(?::{_HEX}){{1,6}}", not_before="[0-9a-z:]", not_after="[0-9a-z:]"),
+        PiiPattern(
+            rf"{_HEX_WITH_DIGIT}:(?:{_HEX}:){{0,5}}(?::{_HEX}){{1,6}}", not_before="[0-9a-z:]", not_after="[0-9a-z:]"
+        ),
+        PiiPattern(
+            rf"(?:{_HEX}:){{1,6}}(?::{_HEX}){{0,5}}:{_HEX_WITH_DIGIT}", not_before="[0-9a-z:]", not_after="[0-9a-z:]"
+        ),
     ),
 )
 
 _URL = Detector(
     "url",
-    (PiiPattern(r"(?:https?://|ftp://|www\.)[^ \t\r\n<>\"']+", not_before=_WORD, not_after=""),),
+    (PiiPattern(r"(?:https?://|s?ftps?://|www\.)[^ \t\r\n<>\"']+", not_before=_WORD, not_after=""),),
 )
 
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}\.?"
+_YEAR = r"(?:[0-9]{4}|'?[0-9]{2})"
 _DATE = (
-    r"(?:[0-9]{4} ?[-/.] ?[0-9]{1,2} ?[-/.] ?[0-9]{1,2}"
-    r"|[0-9]{1,2} ?[-/.] ?[0-9]{1,2} ?[-/.] ?(?:[0-9]{4}|[0-9]{2})"
-    r"|(?:19|20)[0-9]{6}"
-    rf"|{_MONTH} [0-9]{{1,2}},? [0-9]{{4}}|[0-9]{{1,2}}[- ]{_MONTH},?[- ][0-9]{{4}})"
+    r"(?:[0-9]{4} ?[-/._] ?[0-9]{1,2} ?[-/._] ?[0-9]{1,2}"
+    rf"|[0-9]{{1,2}} ?[-/._] ?[0-9]{{1,2}} ?[-/._] ?{_YEAR}"
+    r"|[0-9]{1,2} [0-9]{1,2} (?:19|20)[0-9]{2}"
+    # Without separators: year first, year last (a leading zero may be lost), two digits of the year.
+    r"|(?:19|20)[0-9]{6}|[0-3]?[0-9][0-3][0-9](?:19|20)[0-9]{2}|[0-3][0-9][0-3][0-9][0-9]{2}"
+    rf"|{_MONTH}[-/_ ]{{0,2}}[0-9]{{1,2}}(?:st|nd|rd|th)?,?[-/_ ]{{1,2}}{_YEAR}"
+    rf"|[0-9]{{1,2}}(?:st|nd|rd|th)?(?: of)?[-/_. ]{{0,2}}{_MONTH},?[-/_ ]{{0,2}}{_YEAR}"
+    rf"|[0-9]{{4}}[-/_. ]{{0,2}}{_MONTH}[-/_ ]{{0,2}}[0-9]{{1,2}})"
 )
-_BIRTH_LABEL = r"(?:d\.?o\.?b\.?|date of birth|birth[ _-]?date|birthday|born(?: on)?)" + _GAP
+_BIRTH_LABEL = (
+    r"(?:d\.? ?o\.? ?b\.?|date[ _-]?of[ _-]?birth|birth[ _-]?(?:date|day|dt)|b[-_ ]?day|born)"
+    r"(?:[^0-9a-z]{1,3}(?:is|was|on|the|listed|as|given|recorded|confirmed|verified|member|patient|mm|dd|yyyy|yy|mmm"
+    r"|(?:for|of|in) [a-z'-]{1,15}(?: [a-z'-]{1,15})?)){0,4}" + _GAP
+)
 _BIRTH_DATE = Detector(
     "birth_date",
     (
-        PiiPattern(_DATE, label=_BIRTH_LABEL, not_before="[a-z]"),
+        PiiPattern(_DATE, label=_BIRTH_LABEL, not_before=_LABEL_START),
         PiiPattern(_DATE, column_pattern=BIRTH_DATE_COLUMN),
     ),
 )

@@ -1,20 +1,75 @@
-"""Detectors for the United States: Social Security number, Medicare beneficiary identifier, NPI."""
+"""Detectors for the United States: Social Security number, taxpayer number, Medicare beneficiary identifier, NPI."""
 
 from __future__ import annotations
 
 from wellspring.trust.dlp.checksums import LuhnChecksum
 from wellspring.trust.dlp.detector import Detector, DetectorPack, PiiPattern
+from wellspring.trust.dlp.packs.other_numbers import AFTER_CODE, BEFORE_CODE, OTHER_NUMBER_AFTER, OTHER_NUMBER_BEFORE
 
 _GAP = r"[^0-9a-z]{0,6}"
 _WORD = "[0-9a-z]"
+_LABEL_START = r"[a-z\[]"
+"""A label is not preceded by a letter, nor by the bracket of an earlier masking: `[ssn] 900123456`."""
+_NOT_OTHER_BEFORE = f"{OTHER_NUMBER_BEFORE}|{BEFORE_CODE}"
+_NOT_OTHER_AFTER = f"{OTHER_NUMBER_AFTER}|{AFTER_CODE}"
 
-_SSN_LABEL = r"(?:ssn|ss ?(?:#|no)|soc(?:ial)?\.? ?sec(?:urity)?)(?: (?:number|num|no))?\.?(?: is)?" + _GAP
+
+def _separate(area: str, group: str, serial: str) -> str:
+    """Return the pattern of a number in three parts, with the separators that people write."""
+    return rf"{area}(?: ?[- ] ?{group} ?[- ] ?|\.{group}\.|_{group}_|/{group}/){serial}"
+
+
+# Never issued: area 000, 666 and 900 to 999, group 00, serial 0000. Such a number is found behind a label or in a
+# column of that name only: there it is somebody's number with an error, or of a person made for a test.
+_AREA = "(?:00[1-9]|0[1-9][0-9]|[1-578][0-9]{2}|6(?:[0-57-9][0-9]|6[0-57-9]))"
+_GROUP = "(?:0[1-9]|[1-9][0-9])"
+_SERIAL = "(?:000[1-9]|00[1-9][0-9]|0[1-9][0-9]{2}|[1-9][0-9]{3})"
+_ANY_SSN = f"(?:{_separate('[0-9]{3}', '[0-9]{2}', '[0-9]{4}')}|[0-9]{{9}})"
+_LABEL_WORDS = r"(?:[ :=#_\"'(-]{1,3}[a-z']{1,12}){0,3}" + _GAP
 _SSN = Detector(
     "ssn",
     (
-        PiiPattern(r"[0-9]{3} ?[-. /] ?[0-9]{2} ?[-. /] ?[0-9]{4}"),
-        PiiPattern(r"[0-9]{9}", label=_SSN_LABEL, not_before="[a-z]"),
-        PiiPattern(r"[0-9]{9}", column_pattern=r"ssn|social"),
+        PiiPattern(
+            _separate(_AREA, _GROUP, _SERIAL),
+            not_before=_WORD,
+            not_after=_WORD,
+            exclude_before=_NOT_OTHER_BEFORE,
+            exclude_after=_NOT_OTHER_AFTER,
+        ),
+        PiiPattern(
+            _ANY_SSN,
+            label=r"(?:s\.?s\.?n\.?|ss ?(?:#|no)|soc(?:ial)?\.?[ _-]?sec(?:urity)?|social|hicn)" + _LABEL_WORDS,
+            not_before=_LABEL_START,
+            exclude_before=OTHER_NUMBER_BEFORE,
+        ),
+        # A column of integers has lost the leading zeros.
+        PiiPattern(
+            f"(?:{_ANY_SSN}|[0-9]{{7,8}})",
+            column_pattern=r"(?:^|[^a-z]|member|patient|subscriber|employee|person|insured|spouse|dependent|customer)ssn"
+            r"|soc(?:ial)?[^a-z]?sec|(?:^|[^a-z])social(?:$|[^a-z]?(?:no|num|number|nbr|id))(?:$|[^a-z])",
+        ),
+    ),
+)
+
+# IRS: 9 and a group of 50-65, 70-88, 90-92 or 94-99. The number of a person without a Social Security number.
+_ITIN_GROUP = "(?:5[0-9]|6[0-5]|7[0-9]|8[0-8]|9[0-24-9])"
+_ITIN = Detector(
+    "itin",
+    (
+        PiiPattern(
+            _separate("9[0-9]{2}", _ITIN_GROUP, "[0-9]{4}"),
+            not_before=_WORD,
+            not_after=_WORD,
+            exclude_before=_NOT_OTHER_BEFORE,
+            exclude_after=_NOT_OTHER_AFTER,
+        ),
+        PiiPattern(
+            _ANY_SSN,
+            label=r"(?:itin|individual taxpayer[a-z ]{0,24}|taxpayer id[a-z ]{0,16})" + _LABEL_WORDS,
+            not_before=_LABEL_START,
+            exclude_before=OTHER_NUMBER_BEFORE,
+        ),
+        PiiPattern("[0-9]{9}", column_pattern=r"(?:^|[^a-z])itin(?:$|[^a-z])|taxpayer"),
     ),
 )
 
@@ -24,9 +79,10 @@ _MBI = Detector(
     "mbi",
     (
         PiiPattern(
-            rf"[1-9][AC-HJKMNP-Y]{_EITHER}[0-9][- ]?{_LETTER}{_EITHER}[0-9][- ]?{_LETTER}{_LETTER}[0-9]{{2}}",
+            rf"[1-9][AC-HJKMNP-Y]{_EITHER}[0-9][-_. ]?{_LETTER}{_EITHER}[0-9][-_. ]?{_LETTER}{_LETTER}[0-9]{{2}}",
             not_before=_WORD,
             not_after=_WORD,
+            exclude_before=OTHER_NUMBER_BEFORE,
         ),
     ),
 )
@@ -34,12 +90,18 @@ _MBI = Detector(
 _NPI = Detector(
     "npi",
     (
-        PiiPattern(r"[12][0-9]{9}"),
-        PiiPattern(r"[12](?:[- ]?[0-9]){9}", label=rf"npi{_GAP}", not_before="[a-z]"),
+        PiiPattern(
+            r"[12][0-9]{9}",
+            not_before=_WORD,
+            not_after=_WORD,
+            exclude_before=_NOT_OTHER_BEFORE,
+            exclude_after=_NOT_OTHER_AFTER,
+        ),
+        PiiPattern(r"[12](?:[-_. ]?[0-9]){9}", label=rf"npi(?: (?:no|number|is))?{_GAP}", not_before=_LABEL_START),
     ),
     # 80840 and the number (45 CFR 162.406).
     checksum=LuhnChecksum("80840", prefix_length=10),
     public=True,
 )
 
-US = DetectorPack((_SSN, _MBI, _NPI))
+US = DetectorPack((_SSN, _ITIN, _MBI, _NPI))
