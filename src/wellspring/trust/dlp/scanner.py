@@ -133,30 +133,30 @@ class PiiScanner:
             for kinds in set(kinds_by_text.values())
         }
         masked = [self._mask(text, patterns_by_kinds[kinds]) for text, kinds in kinds_by_text.items()]
-        found = pl.Series(list(kinds_by_text), dtype=pl.String)
-        matches = rows.is_in(found.implode()).fill_null(False)
-        replaced = rows.filter(matches).replace_strict(found, masked, return_dtype=pl.String)
+        masked_texts = pl.Series(list(kinds_by_text), dtype=pl.String)
+        matches = rows.is_in(masked_texts.implode()).fill_null(False)
+        replaced = rows.filter(matches).replace_strict(masked_texts, masked, return_dtype=pl.String)
         return rows.clone().scatter(matches.arg_true(), replaced), int(matches.sum())
 
     def _find_texts(self, rows: pl.Series, patterns: Sequence[_CompiledPattern]) -> dict[str, pl.Series]:
         """Find the distinct texts of a column that contain personal data, by kind."""
-        found: dict[str, pl.Series] = {}
+        texts_by_kind: dict[str, pl.Series] = {}
         if not patterns:
-            return found
+            return texts_by_kind
         distinct = rows.drop_nulls().unique()
         plain = normalize_column(distinct)
         # Search with all patterns at once first: most columns have no match.
         may_match = plain.str.contains(_join_regexes(pattern.column_regex for pattern in patterns))
         distinct, plain = distinct.filter(may_match), plain.filter(may_match)
         if distinct.is_empty():
-            return found
+            return texts_by_kind
         for detector in self._detectors:
             own_patterns = [pattern for pattern in patterns if pattern.detector is detector]
             if own_patterns:
                 texts = distinct.filter(_match_detector(plain, detector, own_patterns))
                 if not texts.is_empty():
-                    found[detector.kind] = texts
-        return found
+                    texts_by_kind[detector.kind] = texts
+        return texts_by_kind
 
     def _select_patterns(self, column_name: str, values: pl.Series | None = None) -> list[_CompiledPattern]:
         """Select the patterns for a text, or for the values of a column. Numbers: those that the name selects only."""
@@ -241,7 +241,7 @@ def _match_detector(plain: pl.Series, detector: Detector, patterns: Sequence[_Co
     else:
         searched = matches & ~bare
         matches = matches.clone().scatter(bare.arg_true(), checksum.check_numbers(plain.filter(bare)))
-    found = [
+    contains_value = [
         any(next(pattern.find_values(text), None) for pattern in patterns) for text in plain.filter(searched).to_list()
     ]
-    return matches.clone().scatter(searched.arg_true(), pl.Series(found, dtype=pl.Boolean))
+    return matches.clone().scatter(searched.arg_true(), pl.Series(contains_value, dtype=pl.Boolean))

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from wellspring.trust.dlp.checksums import IbanChecksum, LuhnChecksum
 from wellspring.trust.dlp.detector import Detector, DetectorPack, PiiPattern
-from wellspring.trust.dlp.packs.other_numbers import AFTER_CODE, BEFORE_CODE, OTHER_NUMBER_AFTER, OTHER_NUMBER_BEFORE
+from wellspring.trust.dlp.packs.label_words import (
+    AFTER_CODE,
+    BEFORE_CODE,
+    OTHER_NUMBER_AFTER,
+    OTHER_NUMBER_BEFORE,
+    PERSON,
+)
 
 BIRTH_DATE_COLUMN = r"birth|dob|(?:^|[^a-z])b[-_ ]?day"
 """A column whose name matches this pattern contains dates of birth."""
@@ -142,7 +148,7 @@ _DATE = (
 )
 _BIRTH_LABEL = (
     r"(?:d\.? ?o\.? ?b\.?|date[ _-]?of[ _-]?birth|birth[ _-]?(?:date|day|dt)|b[-_ ]?day|born)"
-    r"(?:[^0-9a-z]{1,3}(?:is|was|on|the|listed|as|given|recorded|confirmed|verified|member|patient|mm|dd|yyyy|yy|mmm"
+    rf"(?:[^0-9a-z]{{1,3}}(?:is|was|on|the|listed|as|given|recorded|confirmed|verified|mm|dd|yyyy|yy|mmm|{PERSON}"
     r"|(?:for|of|in) [a-z'-]{1,15}(?: [a-z'-]{1,15})?)){0,4}" + _GAP
 )
 _BIRTH_DATE = Detector(

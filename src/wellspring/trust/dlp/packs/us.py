@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from wellspring.trust.dlp.checksums import LuhnChecksum
 from wellspring.trust.dlp.detector import Detector, DetectorPack, PiiPattern
-from wellspring.trust.dlp.packs.other_numbers import AFTER_CODE, BEFORE_CODE, OTHER_NUMBER_AFTER, OTHER_NUMBER_BEFORE
+from wellspring.trust.dlp.packs.label_words import (
+    AFTER_CODE,
+    BEFORE_CODE,
+    OTHER_NUMBER_AFTER,
+    OTHER_NUMBER_BEFORE,
+    PERSON,
+)
 
 _GAP = r"[^0-9a-z]{0,6}"
 _WORD = "[0-9a-z]"
@@ -45,7 +51,7 @@ _SSN = Detector(
         # A column of integers has lost the leading zeros.
         PiiPattern(
             f"(?:{_ANY_SSN}|[0-9]{{7,8}})",
-            column_pattern=r"(?:^|[^a-z]|member|patient|subscriber|employee|person|insured|spouse|dependent|customer)ssn"
+            column_pattern=rf"(?:^|[^a-z]|{PERSON})ssn"
             r"|soc(?:ial)?[^a-z]?sec|(?:^|[^a-z])social(?:$|[^a-z]?(?:no|num|number|nbr|id))(?:$|[^a-z])",
         ),
     ),

@@ -1,10 +1,13 @@
-"""Text beside a number that says that it is another number: of an order, a claim or a part; a code; an amount.
+"""Words that labels contain, and text beside a number that says that it is another number.
 
 A number of an order may have the shape of a Social Security number or of a phone. The words stand in the same phrase,
 directly before the number, or behind it with `number`. Some of them are also verbs and need `number` or `#`.
 """
 
 from __future__ import annotations
+
+PERSON = r"(?:member|patient|subscriber|employee|person|insured|spouse|dependent|customer)"
+"""Words for the person whose number follows, in a label or a column name."""
 
 _NOUNS = (
     r"orders?|invoices?|claims?|clms?|refs?|references?|p\.?o|purchase order|tracking|shipments?|waybill|awb|parts?"
