@@ -7,7 +7,7 @@ from tests.architecture import repository
 
 TESTS = repository.ROOT / "tests"
 # Test folders that mirror no source file: rules, the mutation suite, builders, port suites, journeys, crash tests, the
-# search for personal data, packages of other authors.
+# search for personal data, packages of other authors, labelled corpora.
 UNMIRRORED = {
     "architecture",
     "mutation",
@@ -19,6 +19,7 @@ UNMIRRORED = {
     "schemas",
     "examples",
     "plugins",
+    "corpora",
 }
 # A source file without a test file of its own, and where it is tested instead.
 ELSEWHERE = {
