@@ -179,8 +179,8 @@ def test_labels_and_decoys_lie_in_the_text_and_do_not_overlap():
 
 @pytest.mark.parametrize("kind", CLAIMED)
 def test_each_label_obeys_the_rules_of_its_kind(kind: str):
-    wrong = [(item.group, text) for item, name, text in labels(ITEMS) if name == kind and not RULES[kind](text)]
-    assert wrong == []
+    failures = [(item.group, text) for item, name, text in labels(ITEMS) if name == kind and not RULES[kind](text)]
+    assert failures == []
 
 
 @pytest.mark.parametrize("kind", CLAIMED)
