@@ -20,7 +20,7 @@ from wellspring.data.intake import validation
 from wellspring.data.intake.originals import store_original
 from wellspring.lake import table_hash
 from wellspring.lake.port import MAIN_BRANCH
-from wellspring.lake.staging import SYSTEM_COLUMNS, add_system_columns, snapshot_properties, sort_rows
+from wellspring.lake.staging import add_system_columns, snapshot_properties, system_values
 from wellspring.lake.write_audit import audit_write
 from wellspring.records.clock import SystemClock
 from wellspring.records.contracts import DataContract
@@ -90,10 +90,14 @@ def measure_parts(vendor: Vendor, name: str, contract: DataContract, folder: Pat
     )
     admitted = validation.tokenize_rows(validated, contract, tokens, scanner)
     part("digest of the rows", lambda: table_hash.hash_rows(admitted.table))
-    admission = AdmissionResult(original.drop, admitted.counts, admitted.table)
-    part("transfer between processes", lambda: _send_over_socket(admission))
+    # Rows are a stream that is read once: each part gets its own.
+    admission = AdmissionResult(original.drop, admitted.counts, None)
+    part(
+        "transfer between processes",
+        lambda: _send_over_socket(admission._replace(rows=admitted.table.to_reader(max_chunksize=65_536))),
+    )
     catalog = lakes.open_catalog(folder / "lake")
-    rows = add_system_columns(admitted.table, original.drop)
+    rows = add_system_columns(admitted.table.to_reader(max_chunksize=65_536), original.drop)
     table = catalog.prepare_table(contract.name, rows.schema)
     snapshot = part(
         "Iceberg append",
@@ -101,19 +105,14 @@ def measure_parts(vendor: Vendor, name: str, contract: DataContract, folder: Pat
     )
     audit_verdict = part(
         "audit: read back, digest, contract",
-        lambda: audit_write(
-            sort_rows(
-                table.rows_added_by(snapshot).drop_columns(list(SYSTEM_COLUMNS)).select(admitted.table.column_names)
-            ),
-            admission,
-            contract,
-        ),
+        lambda: audit_write(lambda: table.rows_added_by(snapshot), admission, contract, system_values(original.drop)),
     )
     if not audit_verdict.passed:
         raise RuntimeError("the rows read back differ from those that were written")
     catalog.close()
     lake = lakes.open_lake(folder / "lake of editions", tenant=contract.tenant, clock=clock)
-    staged = lake.stage_part(admission, contract, step=_SilentRecorder())
+    staged_rows = admitted.table.to_reader(max_chunksize=65_536)
+    staged = lake.stage_part(admission._replace(rows=staged_rows), contract, step=_SilentRecorder())
     part("publish the edition", lambda: lake.publish("clearinghouse", [staged], step=_SilentRecorder()))
     lake.close()
     part("journal and ledger", _ledger(folder, contract.tenant, entries))
@@ -124,21 +123,19 @@ def measure_parts(vendor: Vendor, name: str, contract: DataContract, folder: Pat
     return Parts(seconds, {"search for personal data (inside validate)": within})
 
 
-def _send_over_socket(admission: AdmissionResult) -> AdmissionResult:
-    """Send an admission result from another process through a socket, and read it here."""
+def _send_over_socket(admission: AdmissionResult) -> None:
+    """Send an admission result from another process through a socket, and read its rows here."""
     receiver, sender = socket.socketpair()
     with receiver, sender:
-        value, arrow = protocol.encode_admission(admission)
+        value, payload = protocol.encode_admission(admission)
         child = os.fork()
         if child == 0:
-            protocol.send_frame(sender, {"kind": "done", "value": value, "arrow_bytes": len(arrow)}, arrow)
+            protocol.send_frame(sender, {"kind": "done", "value": value}, payload)
             os._exit(0)
         message = protocol.receive_frame(receiver, limit=protocol.REPLY_LIMIT) or {}
-        received = protocol.decode_admission(
-            message["value"], protocol.receive_payload(receiver, int(str(message["arrow_bytes"])))
-        )
+        for _ in protocol.receive_rows(protocol.PayloadStream(receiver, protocol.payload_length(message))):
+            pass
         os.waitpid(child, 0)
-    return received
 
 
 def _ledger(folder: Path, tenant: str, entries: int) -> Any:

@@ -111,5 +111,11 @@ def intake(name: str, stored: DataContract, table: pa.Table, *, part: int = 0) -
             admitted=table.num_rows,
             rows_digest=table_hash.hash_rows(table),
         ),
-        table=table,
+        rows=table.to_reader(max_chunksize=1000),
     )
+
+
+def read_rows(admission: AdmissionResult) -> pa.Table:
+    """Read the rows of an admission result, which can be read once."""
+    assert admission.rows is not None
+    return admission.rows.read_all()

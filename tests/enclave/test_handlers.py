@@ -91,7 +91,7 @@ def test_a_field_of_another_kind_is_refused(request_: protocol.FrameMessage) -> 
 
 
 def test_intake_socket_answers_ping() -> None:
-    assert intake_handlers(Canned())["ping"]({"op": "ping"}, quiet) == ("pong", b"")
+    assert intake_handlers(Canned())["ping"]({"op": "ping"}, quiet) == ("pong", None)
 
 
 @pytest.mark.parametrize("grant", BREAK_GLASS_OPERATIONS)

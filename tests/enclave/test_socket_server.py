@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import select
 import socket
@@ -12,6 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
+from typing import BinaryIO
 
 import pytest
 from pydantic import JsonValue
@@ -52,16 +54,16 @@ class ProjectFixture:
             linger_seconds=linger_seconds,
         )
 
-    def echo(self, request: protocol.FrameMessage, progress: ProgressCallback) -> tuple[JsonValue, bytes]:
+    def echo(self, request: protocol.FrameMessage, progress: ProgressCallback) -> tuple[JsonValue, BinaryIO | None]:
         progress("fetch", 1, 1)
-        return socket_server.text_field(request, "say"), b"arrow"
+        return socket_server.text_field(request, "say"), io.BytesIO(b"arrow")
 
-    def fail(self, request: protocol.FrameMessage, progress: ProgressCallback) -> tuple[JsonValue, bytes]:
+    def fail(self, request: protocol.FrameMessage, progress: ProgressCallback) -> tuple[JsonValue, BinaryIO | None]:
         raise NotFound("nothing", fix="none")
 
-    def wait(self, request: protocol.FrameMessage, progress: ProgressCallback) -> tuple[JsonValue, bytes]:
+    def wait(self, request: protocol.FrameMessage, progress: ProgressCallback) -> tuple[JsonValue, BinaryIO | None]:
         self.waiting.wait(10)
-        return None, b""
+        return None, None
 
     def connect(self, path: Path | None = None) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX)
@@ -118,7 +120,7 @@ def test_answers_one_request_after_another(project: ProjectFixture) -> None:
                 "total": 1,
             }
             assert protocol.receive_frame(connection, limit=1000) == {"kind": "done", "value": word, "arrow_bytes": 5}
-            assert protocol.receive_payload(connection, 5) == b"arrow"
+            assert protocol.PayloadStream(connection, 5).read() == b"arrow"
 
 
 def test_uid_handler_gets_the_peer_uid(project: ProjectFixture) -> None:
@@ -172,6 +174,13 @@ def test_oversized_request_is_refused(project: ProjectFixture) -> None:
         assert answer(connection)["slug"] == "refused"
 
 
+def test_request_with_unexpected_rows_is_refused(project: ProjectFixture) -> None:
+    with project.connect() as connection:
+        protocol.send_frame(connection, {"op": "echo", "say": "x"}, io.BytesIO(b"rows"))
+        assert answer(connection)["slug"] == "refused"
+        assert connection.recv(1) == b"", "the rows stand unread, so the connection ends"
+
+
 def test_idle_peer_is_disconnected_and_full_server_reports_it(project: ProjectFixture) -> None:
     silent = [project.connect() for _ in range(socket_server._MAX_CONNECTIONS)]
     # The last of them holds its place once it is answered; then one more is too many.
@@ -181,7 +190,7 @@ def test_idle_peer_is_disconnected_and_full_server_reports_it(project: ProjectFi
     with project.connect() as connection:
         assert answer(connection)["slug"] == "unavailable"
     for connection in silent:
-        protocol.receive_payload(connection, 5)
+        protocol.PayloadStream(connection, 5).read()
         assert connection.recv(1) == b"", "the server closes the connection after its idle timeout"
         connection.close()
     assert project.ask(op="echo", say="x")["value"] == "x"

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pydantic import JsonValue
 
+from tests.builders import drops
 from tests.builders.enclave import ProjectFixture
 from wellspring.enclave import tokenization_service
 from wellspring.enclave.tokenization_service import TokenizationService, parse_request, principal_for_uid
@@ -33,8 +34,7 @@ class Talk:
         self.project = project
         project.put("claim_1.csv", "A1,a,1.00", "A2,b,2.00")
         with project.open_enclave() as enclave:
-            table = enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest).table
-        assert table is not None
+            table = drops.read_rows(enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest))
         self.tokens = table["claim_id"].to_pylist()
         self.policies = project.folder / "policies"
         self.policies.mkdir()

@@ -126,8 +126,8 @@ def test_rows_read_back_otherwise_are_never_published(lake: Lake, step: Recordin
     base = landed(lake, step)
     added = IcebergTable.rows_added_by
 
-    def changed(self: IcebergTable, snapshot_id: int) -> pa.Table:
-        return added(self, snapshot_id).set_column(1, "share", [[0.5, 0.5, 0.25]])
+    def changed(self: IcebergTable, snapshot_id: int) -> pa.RecordBatchReader:
+        return added(self, snapshot_id).read_all().set_column(1, "share", [[0.5, 0.5, 0.25]]).to_reader()
 
     monkeypatch.setattr(IcebergTable, "rows_added_by", changed)
     with pytest.raises(CorruptedError, match="read back"):

@@ -11,7 +11,6 @@ from wellspring.lake.staging import (
     add_system_columns,
     rows_to_stage,
     snapshot_properties,
-    sort_rows,
     staged_part_from_snapshot,
 )
 
@@ -43,15 +42,15 @@ def test_a_contract_never_takes_a_column_of_the_lakes_own(name: str):
 
 def test_a_replay_may_come_under_the_contract_of_today():
     today = CLAIMS.model_copy(update={"digest": "0" * 64})
-    assert rows_to_stage(drops.intake("a", CLAIMS, drops.rows(1), part=1), today).num_rows == 1
+    assert rows_to_stage(drops.intake("a", CLAIMS, drops.rows(1), part=1), today).read_all().num_rows == 1
     with pytest.raises(Refused):
         rows_to_stage(drops.intake("a", CLAIMS, drops.rows(1), part=1), drops.contract("eligibility"))
 
 
-def test_rows_are_put_into_the_order_of_their_file_and_get_the_lakes_columns():
-    rows = drops.rows(3)
-    assert sort_rows(rows.take([2, 0, 1])).equals(rows)
-    assert sort_rows(rows) is rows
-    drop = drops.intake("a", CLAIMS, rows).drop
-    assert add_system_columns(rows, drop).column_names[-4:] == list(SYSTEM_COLUMNS)
-    assert add_system_columns(rows, drop)["drop_id"].to_pylist() == [drop.id] * 3
+def test_each_batch_gets_the_lakes_columns():
+    admission = drops.intake("a", CLAIMS, drops.rows(2500))
+    assert admission.rows is not None
+    batches = list(add_system_columns(admission.rows, admission.drop))
+    assert [batch.num_rows for batch in batches] == [1000, 1000, 500]
+    assert batches[0].schema.names == [*drops.rows(0).column_names, *SYSTEM_COLUMNS]
+    assert {value for batch in batches for value in batch["drop_id"].to_pylist()} == {admission.drop.id}

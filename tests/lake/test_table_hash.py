@@ -100,13 +100,28 @@ def test_the_format_is_what_its_docstring_says():
     def part(content: bytes) -> bytes:
         return len(content).to_bytes(8, "little") + content
 
-    expected = b"wellspring rows v1\n" + (3).to_bytes(8, "little")
-    expected += part(b"amount") + part(b"int64") + part(b"\x05")
-    expected += part(b"".join(value.to_bytes(8, "little", signed=True) for value in (-1, 0, 2)))
-    expected += part(b"name") + part(b"string") + part(b"")
-    expected += part(b"".join(length.to_bytes(8, "little") for length in (1, 0, 2))) + part("a\u00e9".encode())
+    def digests(validity: bytes, lengths: list[int], values: bytes) -> bytes:
+        packed = b"".join(length.to_bytes(8, "little") for length in lengths)
+        return b"".join(hashlib.sha256(content).digest() for content in (validity, packed, values))
+
+    amounts = b"".join(value.to_bytes(8, "little", signed=True) for value in (-1, 0, 2))
+    expected = b"wellspring rows v2\n" + (3).to_bytes(8, "little")
+    expected += part(b"amount") + part(b"int64") + digests(b"\1\0\1", [], amounts)
+    expected += part(b"name") + part(b"string") + digests(b"\1\1\1", [1, 0, 2], "a\u00e9".encode())
     result = table_hash.hash_rows(pa.table({"name": ["a", "", "\u00e9"], "amount": [-1, None, 2]}))
     assert result == hashlib.sha256(expected).hexdigest()
+
+
+@given(ROWS, st.lists(st.integers(1, 7), min_size=1))
+def test_the_digest_does_not_depend_on_how_rows_are_divided_into_batches(rows: list[dict[str, Any]], sizes: list[int]):
+    whole = table(rows).combine_chunks()
+    hasher, start = table_hash.RowHasher(SCHEMA), 0
+    while start < whole.num_rows:
+        size = sizes[start % len(sizes)]
+        for batch in whole.slice(start, size).to_batches():
+            hasher.update(batch)
+        start += size
+    assert hasher.hexdigest() == table_hash.hash_rows(whole)
 
 
 def test_what_has_no_digest_is_refused():

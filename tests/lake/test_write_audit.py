@@ -4,31 +4,44 @@ import pyarrow as pa
 import pytest
 
 from tests.builders import drops
+from wellspring.lake.staging import system_values
 from wellspring.lake.write_audit import audit_write
 from wellspring.records.contracts import ContractColumn
+from wellspring.records.ingestion import AdmissionResult
+from wellspring.records.verdict import Verdict
 
 CLAIMS = drops.contract()
 
 
+def audit(rows: pa.Table, admission: AdmissionResult, contract: drops.DataContract) -> Verdict:
+    """Audit rows in batches of two, with the system columns that the lake gave them."""
+    assert admission.rows is not None
+    values = system_values(admission.drop)
+    stored = rows
+    for name, value in values.items():
+        stored = stored.append_column(name, pa.repeat(value, rows.num_rows))
+    return audit_write(lambda: stored.to_reader(max_chunksize=2), admission, contract, values)
+
+
 def codes(rows: pa.Table, contract: drops.DataContract = CLAIMS) -> list[str]:
     """Judge rows that hash to what was said of them, so that only the contract speaks."""
-    return [reason.code for reason in audit_write(rows, drops.intake("a", contract, rows), contract).reasons]
+    return [reason.code for reason in audit(rows, drops.intake("a", contract, rows), contract).reasons]
 
 
 def test_the_very_rows_pass():
     rows = drops.rows(3)
-    assert audit_write(rows, drops.intake("a", CLAIMS, rows), CLAIMS).passed
+    assert audit(rows, drops.intake("a", CLAIMS, rows), CLAIMS).passed
     assert codes(drops.rows(0)) == []
 
 
 @pytest.mark.parametrize("changed", [drops.rows(3, first=1), drops.rows(3).take([1, 0, 2])])
 def test_other_rows_and_another_order_fail_by_digest(changed: pa.Table):
-    verdict = audit_write(changed, drops.intake("a", CLAIMS, drops.rows(3)), CLAIMS)
+    verdict = audit(changed, drops.intake("a", CLAIMS, drops.rows(3)), CLAIMS)
     assert [reason.code for reason in verdict.reasons] == ["rows_digest"]
 
 
 def test_a_different_row_count_is_reported():
-    verdict = audit_write(drops.rows(2), drops.intake("a", CLAIMS, drops.rows(3)), CLAIMS)
+    verdict = audit(drops.rows(2), drops.intake("a", CLAIMS, drops.rows(3)), CLAIMS)
     assert [(reason.code, reason.count) for reason in verdict.reasons] == [("row_count", 2)]
 
 
@@ -50,3 +63,18 @@ def test_a_unique_column_is_judged_only_if_it_left_whole():
     rows = drops.rows(2).append_column("zip", pa.array(["021", "021"]))
     assert codes(rows, with_zip("plain")) == ["unique"]
     assert codes(rows, with_zip("prefix(3)")) == []
+
+
+def test_a_row_of_another_drop_is_reported():
+    rows = drops.rows(3)
+    admission = drops.intake("a", CLAIMS, rows)
+    values = system_values(admission.drop)
+    other_values = {**values, "drop_id": pa.scalar("clearinghouse-other")}
+    stored = rows
+    for name, value in values.items():
+        other_value = pa.repeat(other_values[name], 1)
+        stored = stored.append_column(name, pa.chunked_array([pa.repeat(value, 2), other_value]))
+    verdict = audit_write(lambda: stored.to_reader(max_chunksize=2), admission, CLAIMS, values)
+    assert [(reason.code, reason.column, reason.count) for reason in verdict.reasons] == [
+        ("system_column", "drop_id", 1)
+    ]

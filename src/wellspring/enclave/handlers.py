@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import BinaryIO
 
 from pydantic import JsonValue
 
@@ -14,17 +15,17 @@ from wellspring.trust.vault.port import IntakeService, ProgressCallback
 
 BREAK_GLASS_OPERATIONS = ("detokenize", "erase_identifier")
 
-_Response = tuple[JsonValue, bytes | memoryview]
+_Response = tuple[JsonValue, BinaryIO | None]
 
 
 def intake_handlers(intake_service: IntakeService) -> Mapping[str, RequestHandler]:
     """Return the handlers of the intake socket: the intake operations and `ping`."""
 
     def ping(_request: protocol.FrameMessage, _progress: ProgressCallback) -> _Response:
-        return "pong", b""
+        return "pong", None
 
     def list_files(request: protocol.FrameMessage, _progress: ProgressCallback) -> _Response:
-        return [file.model_dump(mode="json") for file in intake_service.list_files(text_field(request, "source"))], b""
+        return [file.model_dump(mode="json") for file in intake_service.list_files(text_field(request, "source"))], None
 
     def ingest_file(request: protocol.FrameMessage, progress: ProgressCallback) -> _Response:
         source, name, digest = (text_field(request, field) for field in ("source", "name", "contract_digest"))
@@ -42,11 +43,11 @@ def intake_handlers(intake_service: IntakeService) -> Mapping[str, RequestHandle
                 fix="send the replay number from the result of an intake or a replay",
             )
         intake_service.confirm_published(text_field(request, "drop"), replay_number)
-        return None, b""
+        return None, None
 
     def list_quarantined(request: protocol.FrameMessage, _progress: ProgressCallback) -> _Response:
         drop = None if request.get("drop") is None else text_field(request, "drop")
-        return [row.model_dump(mode="json") for row in intake_service.list_quarantined(drop)], b""
+        return [row.model_dump(mode="json") for row in intake_service.list_quarantined(drop)], None
 
     return {
         "ping": ping,

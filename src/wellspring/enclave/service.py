@@ -371,7 +371,8 @@ def _build_result(
             "contract_digest": contract.digest,
         }
     )
-    return AdmissionResult(drop, part.counts, processed.table)
+    rows = None if processed.table is None else processed.table.to_reader(max_chunksize=65_536)
+    return AdmissionResult(drop, part.counts, rows)
 
 
 def _ignore_progress(_stage: str, _done: int, _total: int) -> None:

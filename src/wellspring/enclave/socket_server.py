@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from pydantic import JsonValue
 
@@ -22,8 +22,8 @@ from wellspring.runtime.unix_socket import bind_public_socket, peer_uid
 from wellspring.trust.vault import protocol
 from wellspring.trust.vault.port import ProgressCallback
 
-RequestHandler = Callable[[protocol.FrameMessage, ProgressCallback], tuple[JsonValue, bytes | memoryview]]
-"""Handles one request; returns a JSON value and an Arrow stream, which may be empty."""
+RequestHandler = Callable[[protocol.FrameMessage, ProgressCallback], tuple[JsonValue, BinaryIO | None]]
+"""Handles one request; returns a JSON value and a file with an Arrow stream, if there are rows."""
 UidHandler = Callable[[protocol.FrameMessage, int], JsonValue]
 """Handles one request with the uid of the peer process, as reported by the kernel."""
 
@@ -153,12 +153,17 @@ class SocketServer:
             return False
         if request is None:
             return False
+        if "arrow_bytes" in request:
+            # No operation takes rows. They stand unread on the connection, so it cannot be used again.
+            unexpected = Refused("this operation does not take rows", fix="send the request without 'arrow_bytes'")
+            _send_error_and_close(connection, unexpected, linger_seconds=self._linger_seconds)
+            return False
         try:
-            value, arrow = _find_handler(spec, request, uid)(request, _progress_sender(connection))
+            value, payload = _find_handler(spec, request, uid)(request, _progress_sender(connection))
         except WellspringError as exc:
             protocol.send_frame(connection, protocol.encode_error(exc))
             return True
-        protocol.send_frame(connection, {"kind": "done", "value": value, "arrow_bytes": len(arrow)}, arrow)
+        protocol.send_frame(connection, {"kind": "done", "value": value}, payload)
         return True
 
 
@@ -229,7 +234,7 @@ def text_field(request: protocol.FrameMessage, name: str) -> str:
 def _find_handler(spec: SocketSpec, request: protocol.FrameMessage, uid: int) -> RequestHandler:
     name = text_field(request, "op")
     if name in spec.uid_handlers:
-        return lambda message, _: (spec.uid_handlers[name](message, uid), b"")
+        return lambda message, _: (spec.uid_handlers[name](message, uid), None)
     if name not in spec.handlers:
         handler_names = [*spec.handlers, *spec.uid_handlers]
         raise NotFound(

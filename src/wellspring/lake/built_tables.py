@@ -57,11 +57,13 @@ class BuiltTables:
         rows_digest = table_hash.hash_rows(rows)
         table = self._catalog.prepare_table(name, rows.schema)
         snapshot_id = table.append_rows(
-            rows, table.root_snapshot_id(), {**properties, "rows": str(rows.num_rows), "rows_digest": rows_digest}
+            rows.to_reader(),
+            table.root_snapshot_id(),
+            {**properties, "rows": str(rows.num_rows), "rows_digest": rows_digest},
         )
-        # A large table is stored as several files, whose order is not guaranteed.
         stored_rows = (
             table.rows_added_by(snapshot_id)
+            .read_all()
             .select(rows.column_names)
             .sort_by([(column, "ascending") for column in sort_columns])
         )

@@ -62,8 +62,11 @@ class Table(Protocol):
         """Return whether a snapshot equals or descends from another."""
         ...
 
-    def rows_added_by(self, snapshot_id: int) -> pa.Table:
-        """Read the rows that one snapshot added, from storage. Raises NotFound for an unknown snapshot."""
+    def rows_added_by(self, snapshot_id: int) -> pa.RecordBatchReader:
+        """Read the rows that one snapshot added, from storage, in the order in which they were appended.
+
+        Raises NotFound for an unknown snapshot.
+        """
         ...
 
     def read_snapshot(self, snapshot_id: int, columns: tuple[str, ...] | None) -> pa.Table:
@@ -76,8 +79,12 @@ class Table(Protocol):
 
     # --- writing ---
 
-    def append_rows(self, rows: pa.Table, parent_id: int, properties: Mapping[str, str]) -> int:
-        """Append rows to the audit branch on top of `parent_id`, and return the id of the new snapshot."""
+    def append_rows(self, rows: pa.RecordBatchReader, parent_id: int, properties: Mapping[str, str]) -> int:
+        """Append rows to the audit branch on top of `parent_id`, and return the id of the new snapshot.
+
+        Reads the rows once, batch by batch, in bounded memory. When they end in an error nothing is appended, and the
+        files written so far are orphans.
+        """
         ...
 
     def move_staging(self, snapshot_id: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
@@ -49,10 +49,10 @@ class StagedPart(Frozen):
         return Ref(name=f"snapshot:{self.table}@{self.snapshot_id}", digest=self.rows_digest)
 
 
-def rows_to_stage(admission: AdmissionResult, contract: DataContract) -> pa.Table:
+def rows_to_stage(admission: AdmissionResult, contract: DataContract) -> pa.RecordBatchReader:
     """Return the rows to stage. Raises Refused for a rejected drop, another contract or a reserved column name."""
     drop = admission.drop
-    if admission.table is None or not admission.counts.verdict.passed:
+    if admission.rows is None or not admission.counts.verdict.passed:
         raise Refused(
             f"drop {drop.id} was rejected as a whole",
             fix="ask the supplier for a new file",
@@ -64,32 +64,35 @@ def rows_to_stage(admission: AdmissionResult, contract: DataContract) -> pa.Tabl
             f"drop {drop.id} was admitted under another contract: {drop.contract} {drop.contract_version}",
             fix="stage it under the contract that admitted it",
         )
-    if reserved_names := sorted(set(SYSTEM_COLUMNS) & set(admission.table.column_names)):
+    if reserved_names := sorted(set(SYSTEM_COLUMNS) & set(admission.rows.schema.names)):
         raise Refused(
             f"column name {', '.join(reserved_names)} is reserved for the lake", fix="rename the column in the contract"
         )
-    return admission.table
+    return admission.rows
 
 
-def add_system_columns(rows: pa.Table, drop: Drop) -> pa.Table:
-    """Add the system columns; their values are equal for all rows of a part."""
+def system_values(drop: Drop) -> dict[str, pa.Scalar]:
+    """Return the value of each system column, which is equal for all rows of a part."""
     import pyarrow as pa
 
     instant = pa.scalar(drop.known_since, pa.timestamp("us", tz="UTC"))
-    values = (drop.id, pa.scalar(drop.replay_number, pa.int64()), drop.tenant, instant)
-    for name, value in zip(SYSTEM_COLUMNS, values, strict=True):
-        rows = rows.append_column(name, pa.repeat(value, rows.num_rows))
-    return rows
+    values = (pa.scalar(drop.id), pa.scalar(drop.replay_number, pa.int64()), pa.scalar(drop.tenant), instant)
+    return dict(zip(SYSTEM_COLUMNS, values, strict=True))
 
 
-def sort_rows(rows: pa.Table) -> pa.Table:
-    """Sort rows into the order of their source file."""
-    import pyarrow.compute as pc
+def add_system_columns(rows: pa.RecordBatchReader, drop: Drop) -> pa.RecordBatchReader:
+    """Add the system columns to each batch."""
+    import pyarrow as pa
 
-    row_numbers = rows["row_number"].combine_chunks()
-    if rows.num_rows < 2 or pc.all(pc.less(row_numbers[:-1], row_numbers[1:])).as_py():
-        return rows
-    return rows.sort_by("row_number")
+    values = system_values(drop)
+    schema = pa.schema([*rows.schema, *(pa.field(name, value.type) for name, value in values.items())])
+
+    def add_columns() -> Iterator[pa.RecordBatch]:
+        for batch in rows:
+            added = [pa.repeat(value, batch.num_rows) for value in values.values()]
+            yield pa.record_batch([*batch.columns, *added], schema=schema)
+
+    return pa.RecordBatchReader.from_batches(schema, add_columns())
 
 
 def snapshot_properties(admission: AdmissionResult, contract: DataContract) -> dict[str, str]:

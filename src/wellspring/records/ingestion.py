@@ -83,13 +83,13 @@ class AdmissionCounts(Frozen):
 class AdmissionResult(NamedTuple):
     """The output of the enclave for one drop.
 
-    table: the contract's columns that leave the enclave plus `row_number` (int64, position in the file, from 1); None
-    if the drop was rejected as a whole.
+    rows: the contract's columns that leave the enclave plus `row_number` (int64, ascending, position in the file from
+    1), in batches that can be read once; None if the drop was rejected as a whole.
     """
 
     drop: Drop
     counts: AdmissionCounts
-    table: pa.Table | None
+    rows: pa.RecordBatchReader | None
 
 
 class QuarantinedRow(Frozen):

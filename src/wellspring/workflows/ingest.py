@@ -96,7 +96,7 @@ def replay_drop(platform: Platform, drop_id: str, *, progress: WorkflowProgress 
     facts = landed[0].entry.facts
     contract = _find_contract(_read_contracts(platform), str(facts["contract"]))
     admission = platform.vault.replay_quarantined(drop_id, contract.digest, progress=progress)
-    if admission.table is None or admission.counts.admitted == 0:
+    if admission.rows is None or admission.counts.admitted == 0:
         remaining = admission.counts.quarantined
         raise Refused(
             f"none of the {remaining} quarantined rows of {drop_id} pass {contract.name} {contract.version}",
@@ -176,7 +176,7 @@ def _admit_file(
         if refused.verdict is None or refused.verdict.outcome != "inconclusive":
             raise
         return FileResult(name=file.name, status="finding", reasons=refused.verdict.reasons)
-    if admission.table is None:
+    if admission.rows is None:
         return FileResult(
             name=file.name,
             status="stopped",

@@ -223,7 +223,7 @@ def test_a_required_prefix_that_cannot_leave_quarantines_its_row(name: str, usab
     assert (result.counts.received, result.counts.admitted, result.counts.quarantined) == (2, 1, 1)
     assert tokenized.table[name].to_pylist() == [usable[:3]]
     assert tokenized.counts.masked == 0
-    assert audit_write(tokenized.table, drops.intake("a", by, tokenized.table), by).passed
+    assert audit_write(tokenized.table.to_reader, drops.intake("a", by, tokenized.table), by, {}).passed
 
 
 def test_an_optional_prefix_that_cannot_leave_is_counted_as_masked():

@@ -27,8 +27,8 @@ def test_each_snapshot_returns_only_the_rows_that_it_added_after_a_merge_of_mani
     head = table.root_snapshot_id()
     for number in range(5):
         rows = drops.rows(3, first=10 * number)
-        head = table.append_rows(rows, head, {"drop": str(number)})
-        assert table.rows_added_by(head).equals(rows)
+        head = table.append_rows(rows.to_reader(), head, {"drop": str(number)})
+        assert table.rows_added_by(head).read_all().equals(rows)
     assert table.read_snapshot(head, None).num_rows == 15
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import socket
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
+import pyarrow as pa
 import pytest
 
+from tests.builders import drops
 from tests.builders.drops import admission_counts
 from tests.builders.vault_messages import DROP, NOON
 from wellspring.errors import CorruptedError, NotFound, Refused, Unavailable, WellspringError
@@ -46,8 +50,8 @@ def serve() -> Iterator[Serve]:
             thread.join(5)
 
 
-def done(connection: socket.socket, value: object, arrow: bytes | memoryview = b"") -> None:
-    protocol.send_frame(connection, {"kind": "done", "value": value, "arrow_bytes": len(arrow)}, arrow)  # type: ignore[dict-item]
+def done(connection: socket.socket, value: object, payload: BinaryIO | None = None) -> None:
+    protocol.send_frame(connection, {"kind": "done", "value": value}, payload)  # type: ignore[dict-item]
 
 
 def test_each_call_sends_its_op_and_reads_its_response(serve: Serve) -> None:
@@ -81,6 +85,30 @@ def test_each_call_sends_its_op_and_reads_its_response(serve: Serve) -> None:
         {"op": "list_quarantined", "drop": None},
         {"op": "tokenize", "domain": "claim", "values": ["A", "B"], "purpose": "claim_review", "conversation_id": None},
     ]
+
+
+def test_rows_are_received_while_they_are_read(serve: Serve) -> None:
+    table = drops.rows(5000)
+
+    def answer(connection: socket.socket, _request: protocol.FrameMessage) -> None:
+        done(connection, *protocol.encode_admission(drops.intake("a.csv", drops.contract(), table)))
+
+    admission = serve(answer).ingest_file("clearinghouse", "a.csv", "1" * 64)
+    assert admission.rows is not None
+    assert [batch.num_rows for batch in admission.rows] == [1000] * 5
+
+
+def test_a_request_can_carry_rows(serve: Serve) -> None:
+    received: list[pa.Table] = []
+
+    def answer(connection: socket.socket, request: protocol.FrameMessage) -> None:
+        payload = protocol.PayloadStream(connection, protocol.payload_length(request))
+        received.append(protocol.receive_rows(payload).read_all())
+        done(connection, "ok")
+
+    payload = protocol.spool_rows(drops.rows(3).to_reader(), io.BytesIO())
+    assert serve(answer)._call({"op": "find"}, payload=payload) == ("ok", None)
+    assert received == [drops.rows(3)]
 
 
 def test_progress_is_reported(serve: Serve) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from pydantic import JsonValue
 
@@ -13,6 +14,9 @@ from wellspring.records.ingestion import AdmissionResult, QuarantinedRow, Source
 from wellspring.runtime.unix_socket import connect_unix_socket
 from wellspring.trust.vault import protocol
 from wellspring.trust.vault.port import ProgressCallback
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _CONNECT_TIMEOUT = 5.0
 _IDLE_TIMEOUT = 900.0
@@ -78,18 +82,27 @@ class EnclaveClient:
         return tuple(str(token) for token in cast(list[JsonValue], value))
 
     def _call(
-        self, request: protocol.FrameMessage, progress: ProgressCallback | None = None
-    ) -> tuple[JsonValue, bytearray]:
+        self,
+        request: protocol.FrameMessage,
+        progress: ProgressCallback | None = None,
+        *,
+        payload: BinaryIO | None = None,
+    ) -> tuple[JsonValue, pa.RecordBatchReader | None]:
+        """Send a request, with the rest of a file as its Arrow bytes, and wait for the response.
+
+        Rows are received while the caller reads them; the connection ends with the last row, or with the reader.
+        """
         try:
             connection = connect_unix_socket(self._path, _CONNECT_TIMEOUT)
         except PermissionError:
             raise Refused(f"this user may not use the enclave's socket {self._path.name}", fix=_ASK_OWNER_FIX) from None
         except OSError:
             raise Unavailable("the enclave does not respond", fix="run `wellspring up`") from None
-        with connection:
+        with ExitStack() as resources:
+            resources.enter_context(connection)
             connection.settimeout(self._idle_timeout)
             try:
-                protocol.send_frame(connection, request)
+                protocol.send_frame(connection, request, payload)
             except (BrokenPipeError, ConnectionResetError):
                 # The enclave refused the caller: its error frame has the reason.
                 pass
@@ -105,7 +118,11 @@ class EnclaveClient:
                 if message["kind"] == "error":
                     raise decode_error(message)
                 if message["kind"] == "done":
-                    return message["value"], protocol.receive_payload(connection, cast(int, message["arrow_bytes"]))
+                    if not (length := protocol.payload_length(message)):
+                        return message["value"], None
+                    resources.pop_all()
+                    rows = protocol.PayloadStream(connection, length, owns_connection=True)
+                    return message["value"], protocol.receive_rows(rows)
                 if progress is not None:
                     progress(str(message["stage"]), cast(int, message["done"]), cast(int, message["total"]))
 
