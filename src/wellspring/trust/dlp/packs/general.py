@@ -27,7 +27,8 @@ _PHONE_LABEL = (
     r"(?:[ _](?:at|on|from|is|was|no|num|number|nr|me|her|him|them|back)){0,3}" + _GAP
 )
 _CONTACT_LABEL = (
-    r"(?:contact|reach(?:ed)?|text|sms|whatsapp|dial|ring)(?: (?:at|on|no|number|is|me|her|him)){0,3}" + _GAP
+    r"(?:contact|reach(?:ed)?|text|sms|whatsapp|dial|ring|(?:my|her|his|their|home|work|office|emergency) number)"
+    r"(?: (?:at|on|no|number|is|me|her|him)){0,3}" + _GAP
 )
 _PHONE_TEN = r"(?:\+?1[-._ ]?)?(?:\([0-9]{3}\)|[0-9]{3})[-./_ ]{0,2}[0-9]{3}[-._ ]{0,2}[0-9]{4}"
 _PHONE_SEVEN = r"[0-9]{3}[-._ ]?[0-9]{4}"
@@ -35,7 +36,7 @@ _PHONE = Detector(
     "phone",
     (
         PiiPattern(
-            rf"(?:\+?1[-._ ]{{0,2}})?{_AREA}[-./_ ]{{1,2}}{_EXCHANGE}[-._ ]{{0,2}}[0-9]{{4}}",
+            rf"(?:\+?1[-._ ]{{0,2}})?{_AREA}[-./_ ]{{1,3}}{_EXCHANGE}[-._ ]{{0,3}}[0-9]{{4}}",
             not_before=_WORD,
             exclude_before=f"{OTHER_NUMBER_BEFORE}|{BEFORE_CODE}",
             # An extension may follow: x45, ext 45.
@@ -46,6 +47,12 @@ _PHONE = Detector(
         # E.164 of North America, and of other countries.
         PiiPattern(r"\+ ?1[-._ (]{0,2}[2-9][0-9]{2}[-._ )]{0,2}[0-9]{3}[-._ ]?[0-9]{4}", not_before="[0-9a-z+]"),
         PiiPattern(r"\+[2-9][0-9]{0,2}[-._ ]?\(?[0-9]{1,4}\)?(?:[-._ ]?[0-9]{2,4}){3,4}", not_before="[0-9a-z+]"),
+        # The international prefix in place of the plus sign.
+        PiiPattern(
+            r"(?:00|011[-. ])[2-9][0-9]{1,2}[-. ]\(?[0-9]{1,4}\)?(?:[-. ]?[0-9]{2,4}){2,4}",
+            not_before="[-0-9a-z.+$]",
+            exclude_before=rf"[0-9] |{OTHER_NUMBER_BEFORE}",
+        ),
         PiiPattern(f"(?:{_PHONE_TEN}|{_PHONE_SEVEN})", label=_PHONE_LABEL, not_before=_LABEL_START),
         PiiPattern(r"0[0-9]{1,4}(?:[-. /]?[0-9]{2,4}){2,4}", label=_PHONE_LABEL, not_before=_LABEL_START),
         PiiPattern(
@@ -84,6 +91,7 @@ _CARD = Detector(
             exclude_after=f"{OTHER_NUMBER_AFTER}|{AFTER_CODE}",
         ),
         PiiPattern(_CARD_BARE, label=_CARD_LABEL, not_before=_LABEL_START),
+        PiiPattern(_CARD_BARE, column_pattern=r"card|(?:^|[^a-z])pan(?:$|[^a-z])"),
     ),
     checksum=LuhnChecksum(),
 )
@@ -147,7 +155,7 @@ _DATE = (
     rf"|[0-9]{{4}}[-/_. ]{{0,2}}{_MONTH}[-/_ ]{{0,2}}[0-9]{{1,2}})"
 )
 _BIRTH_LABEL = (
-    r"(?:d\.? ?o\.? ?b\.?|date[ _-]?of[ _-]?birth|birth[ _-]?(?:date|day|dt)|b[-_ ]?day|born)"
+    r"(?:d\.? ?o\.? ?b\.?|date[ _-]?of[ _-]?birth|birth(?:[ _-]?(?:date|day|dt))?|b[-_ ]?day|born)"
     rf"(?:[^0-9a-z]{{1,3}}(?:is|was|on|the|listed|as|given|recorded|confirmed|verified|mm|dd|yyyy|yy|mmm|{PERSON}"
     r"|(?:for|of|in) [a-z'-]{1,15}(?: [a-z'-]{1,15})?)){0,4}" + _GAP
 )

@@ -48,6 +48,13 @@ _SSN = Detector(
             not_before=_LABEL_START,
             exclude_before=OTHER_NUMBER_BEFORE,
         ),
+        # A tax number of a business has two digits, a hyphen and seven.
+        PiiPattern(
+            _separate("[0-9]{3}", "[0-9]{2}", "[0-9]{4}"),
+            label=r"(?:tin|tax(?:payer)?[ _-]?id)" + _LABEL_WORDS,
+            not_before=_LABEL_START,
+            exclude_before=OTHER_NUMBER_BEFORE,
+        ),
         # A column of integers has lost the leading zeros.
         PiiPattern(
             f"(?:{_ANY_SSN}|[0-9]{{7,8}})",
@@ -71,11 +78,11 @@ _ITIN = Detector(
         ),
         PiiPattern(
             _ANY_SSN,
-            label=r"(?:itin|individual taxpayer[a-z ]{0,24}|taxpayer id[a-z ]{0,16})" + _LABEL_WORDS,
+            label=r"(?:itin|individual taxpayer[a-z ]{0,24})" + _LABEL_WORDS,
             not_before=_LABEL_START,
             exclude_before=OTHER_NUMBER_BEFORE,
         ),
-        PiiPattern("[0-9]{9}", column_pattern=r"(?:^|[^a-z])itin(?:$|[^a-z])|taxpayer"),
+        PiiPattern("[0-9]{9}", column_pattern=r"(?:^|[^a-z])itin(?:$|[^a-z])"),
     ),
 )
 
@@ -104,6 +111,7 @@ _NPI = Detector(
             exclude_after=_NOT_OTHER_AFTER,
         ),
         PiiPattern(r"[12](?:[-_. ]?[0-9]){9}", label=rf"npi(?: (?:no|number|is))?{_GAP}", not_before=_LABEL_START),
+        PiiPattern("[12][0-9]{9}", column_pattern=r"(?:^|[^a-z])npi"),
     ),
     # 80840 and the number (45 CFR 162.406).
     checksum=LuhnChecksum("80840", prefix_length=10),
