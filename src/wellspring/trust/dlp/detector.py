@@ -12,19 +12,22 @@ class PiiPattern:
     """One shape of a value, as a regular expression over normalized text; case is ignored.
 
     value: without look-around, back-references and named groups, because columns are searched by an engine without
-    them. label: text that must precede the value. not_before, not_after: characters that must not be next to it.
+    them. label, label_after: text that must precede or follow the value. not_before, not_after: characters that must
+    not be next to it.
     exclude_before, exclude_after: text directly before or behind the value that makes it another number, such as
-    `order no. `; also without look-around. column_pattern: the pattern applies only to columns whose name matches; the
-    name is in lower case, and `memberSSN` reads `member_ssn`.
+    `order no. `; also without look-around. column_pattern: the pattern applies only to columns whose name matches;
+    exclude_column: only to others. A name is in lower case, and `memberSSN` reads `member_ssn`.
     """
 
     value: str
     label: str = ""
+    label_after: str = ""
     not_before: str = "[0-9]"
     not_after: str = "[0-9]"
     exclude_before: str = ""
     exclude_after: str = ""
     column_pattern: str | None = None
+    exclude_column: str | None = None
 
 
 @dataclass(frozen=True)

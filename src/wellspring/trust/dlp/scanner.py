@@ -68,9 +68,7 @@ class PiiScanner:
     def __init__(self, detectors: Sequence[Detector]) -> None:
         self._detectors = tuple(detectors)
         self._compiled = [
-            (pattern.column_pattern, _compile_pattern(detector, pattern))
-            for detector in detectors
-            for pattern in detector.patterns
+            (pattern, _compile_pattern(detector, pattern)) for detector in detectors for pattern in detector.patterns
         ]
 
     @property
@@ -164,8 +162,9 @@ class PiiScanner:
         is_text = values is None or not values.dtype.is_numeric()
         return [
             compiled
-            for column_pattern, compiled in self._compiled
-            if (is_text if column_pattern is None else re.search(column_pattern, folded_name))
+            for pattern, compiled in self._compiled
+            if (is_text if pattern.column_pattern is None else re.search(pattern.column_pattern, folded_name))
+            and not (pattern.exclude_column and re.search(pattern.exclude_column, folded_name))
         ]
 
     def _find_matches(self, text: str, patterns: Sequence[_CompiledPattern]) -> list[PiiMatch]:
@@ -204,7 +203,7 @@ def _compile_pattern(detector: Detector, pattern: PiiPattern) -> _CompiledPatter
     ]
     return _CompiledPattern(
         detector,
-        re.compile(f"(?i){prefix}{pattern.label}(?P<value>{pattern.value}){suffix}"),
+        re.compile(f"(?i){prefix}{pattern.label}(?P<value>{pattern.value}){pattern.label_after}{suffix}"),
         _column_regex(pattern),
         re.compile(f"(?i)(?:{before})\\Z") if before else None,
         re.compile(f"(?i)(?:{after})") if after else None,
@@ -216,7 +215,7 @@ def _column_regex(pattern: PiiPattern) -> str:
     """Convert a pattern for polars, whose engine has no look-around: it finds whether text matches, not where."""
     prefix = f"(?:^|[^{pattern.not_before[1:-1]}])" if pattern.not_before else ""
     suffix = f"(?:$|[^{pattern.not_after[1:-1]}])" if pattern.not_after else ""
-    return f"(?i){prefix}{pattern.label}(?:{pattern.value}){suffix}"
+    return f"(?i){prefix}{pattern.label}(?:{pattern.value}){pattern.label_after}{suffix}"
 
 
 def _join_regexes(regexes: Iterable[str]) -> str:

@@ -7,22 +7,24 @@ from wellspring.trust.dlp.detector import Detector, DetectorPack, PiiPattern
 from wellspring.trust.dlp.packs.label_words import (
     AFTER_CODE,
     BEFORE_CODE,
+    FAR,
+    GAP,
+    LETTER,
     OTHER_NUMBER_AFTER,
     OTHER_NUMBER_BEFORE,
+    OTHER_NUMBER_COLUMN,
     PERSON,
+    WORD,
 )
 
-_GAP = r"[^0-9a-z]{0,6}"
-_WORD = "[0-9a-z]"
-_LABEL_START = r"[a-z\[]"
-"""A label is not preceded by a letter, nor by the bracket of an earlier masking: `[ssn] 900123456`."""
 _NOT_OTHER_BEFORE = f"{OTHER_NUMBER_BEFORE}|{BEFORE_CODE}"
 _NOT_OTHER_AFTER = f"{OTHER_NUMBER_AFTER}|{AFTER_CODE}"
 
 
 def _separate(area: str, group: str, serial: str) -> str:
     """Return the pattern of a number in three parts, with the separators that people write."""
-    return rf"{area}(?: ?[- ] ?{group} ?[- ] ?|\.{group}\.|_{group}_|/{group}/){serial}"
+    hyphen = r" ?[- ] ?[\r\n]{0,2}"
+    return rf"{area}(?:{hyphen}{group}{hyphen}|\.{group}\.|_{group}_|/{group}/){serial}"
 
 
 # Never issued: area 000, 666 and 900 to 999, group 00, serial 0000. Such a number is found behind a label or in a
@@ -30,29 +32,39 @@ def _separate(area: str, group: str, serial: str) -> str:
 _AREA = "(?:00[1-9]|0[1-9][0-9]|[1-578][0-9]{2}|6(?:[0-57-9][0-9]|6[0-57-9]))"
 _GROUP = "(?:0[1-9]|[1-9][0-9])"
 _SERIAL = "(?:000[1-9]|00[1-9][0-9]|0[1-9][0-9]{2}|[1-9][0-9]{3})"
-_ANY_SSN = f"(?:{_separate('[0-9]{3}', '[0-9]{2}', '[0-9]{4}')}|[0-9]{{9}})"
-_LABEL_WORDS = r"(?:[ :=#_\"'(-]{1,3}[a-z']{1,12}){0,3}" + _GAP
+_SEPARATED = _separate("[0-9]{3}", "[0-9]{2}", "[0-9]{4}")
+# The last form has its digits spaced out: 9 0 0 - 1 2 - 3 4 5 6.
+_ANY_SSN = rf"(?:{_SEPARATED}|[0-9]{{9}}|(?:[0-9] ){{3}}-? ?(?:[0-9] ){{2}}-? ?(?:[0-9] ){{3}}[0-9])"
+_SSN_WORDS = r"(?:s\.?s\.?n\.?|ss ?(?:#|no)|soc(?:ial)?\.?[ _-]?sec(?:urity)?|social|hicn)"
+_LABEL_WORDS = rf"(?:(?:[ :=#_\"'(-]{{1,3}}[a-z']{{1,12}}){{0,3}}|{FAR}){GAP}"
 _SSN = Detector(
     "ssn",
     (
         PiiPattern(
             _separate(_AREA, _GROUP, _SERIAL),
-            not_before=_WORD,
-            not_after=_WORD,
+            not_before=WORD,
+            not_after=WORD,
             exclude_before=_NOT_OTHER_BEFORE,
             exclude_after=_NOT_OTHER_AFTER,
+            exclude_column=OTHER_NUMBER_COLUMN,
         ),
         PiiPattern(
             _ANY_SSN,
-            label=r"(?:s\.?s\.?n\.?|ss ?(?:#|no)|soc(?:ial)?\.?[ _-]?sec(?:urity)?|social|hicn)" + _LABEL_WORDS,
-            not_before=_LABEL_START,
+            label=f"{PERSON}?{_SSN_WORDS}{_LABEL_WORDS}",
+            not_before=LETTER,
             exclude_before=OTHER_NUMBER_BEFORE,
+        ),
+        PiiPattern(
+            f"(?:{_SEPARATED}|[0-9]{{9}})",
+            label_after=rf"[ ,]{{0,2}}\(?(?:is )?(?:(?:the|her|his|their|my) )?{_SSN_WORDS}",
+            not_before=WORD,
+            not_after=LETTER,
         ),
         # A tax number of a business has two digits, a hyphen and seven.
         PiiPattern(
-            _separate("[0-9]{3}", "[0-9]{2}", "[0-9]{4}"),
-            label=r"(?:tin|tax(?:payer)?[ _-]?id)" + _LABEL_WORDS,
-            not_before=_LABEL_START,
+            _SEPARATED,
+            label=rf"(?:tin|tax(?:payer)?[ _-]?id){_LABEL_WORDS}",
+            not_before=LETTER,
             exclude_before=OTHER_NUMBER_BEFORE,
         ),
         # A column of integers has lost the leading zeros.
@@ -71,15 +83,16 @@ _ITIN = Detector(
     (
         PiiPattern(
             _separate("9[0-9]{2}", _ITIN_GROUP, "[0-9]{4}"),
-            not_before=_WORD,
-            not_after=_WORD,
+            not_before=WORD,
+            not_after=WORD,
             exclude_before=_NOT_OTHER_BEFORE,
             exclude_after=_NOT_OTHER_AFTER,
+            exclude_column=OTHER_NUMBER_COLUMN,
         ),
         PiiPattern(
             _ANY_SSN,
             label=r"(?:itin|individual taxpayer[a-z ]{0,24})" + _LABEL_WORDS,
-            not_before=_LABEL_START,
+            not_before=LETTER,
             exclude_before=OTHER_NUMBER_BEFORE,
         ),
         PiiPattern("[0-9]{9}", column_pattern=r"(?:^|[^a-z])itin(?:$|[^a-z])"),
@@ -93,8 +106,8 @@ _MBI = Detector(
     (
         PiiPattern(
             rf"[1-9][AC-HJKMNP-Y]{_EITHER}[0-9][-_. ]?{_LETTER}{_EITHER}[0-9][-_. ]?{_LETTER}{_LETTER}[0-9]{{2}}",
-            not_before=_WORD,
-            not_after=_WORD,
+            not_before=WORD,
+            not_after=WORD,
             exclude_before=OTHER_NUMBER_BEFORE,
         ),
     ),
@@ -105,12 +118,15 @@ _NPI = Detector(
     (
         PiiPattern(
             r"[12][0-9]{9}",
-            not_before=_WORD,
-            not_after=_WORD,
+            not_before=WORD,
+            not_after=WORD,
             exclude_before=_NOT_OTHER_BEFORE,
             exclude_after=_NOT_OTHER_AFTER,
+            exclude_column=OTHER_NUMBER_COLUMN,
         ),
-        PiiPattern(r"[12](?:[-_. ]?[0-9]){9}", label=rf"npi(?: (?:no|number|is))?{_GAP}", not_before=_LABEL_START),
+        PiiPattern(
+            r"[12](?:[-_. ]?[0-9]){9}", label=rf"n\.?p\.?i\.?s?(?: (?:no|number|is)|{FAR})?{GAP}", not_before=LETTER
+        ),
         PiiPattern("[12][0-9]{9}", column_pattern=r"(?:^|[^a-z])npi"),
     ),
     # 80840 and the number (45 CFR 162.406).
