@@ -32,7 +32,7 @@ LOCKED := uv.lock pyproject.toml
 SYSTEM_PACKAGES := prometheus prometheus-alertmanager redis-server chromium fonts-dejavu-core libnss-wrapper
 
 .NOTPARALLEL:
-.PHONY: help system demo test test-full check bench bench-denials bench-predictions crash mutation docs up down clean
+.PHONY: help system demo test test-full check bench bench-denials bench-dlp bench-predictions crash mutation docs up down clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ bench: .venv-bench/made ## measure the cost of proof, and the journal against ra
 
 bench-denials: .venv/made-test ## measure the denials model: five seeds of two processes
 	@$(BIN)/python -m benchmarks.denials $(ARGS)
+
+bench-dlp: .venv/made-test ## measure recall, precision and speed of the search for personal data
+	@$(BIN)/python -m benchmarks.personal_data $(ARGS)
 
 bench-predictions: .venv/made-test ## measure the latency of predictions, beside mlflow models serve, on the real servers
 	@$(BIN)/python -m benchmarks.predictions $(ARGS)

@@ -67,7 +67,7 @@ _PHONE = Detector(
         ),
         PiiPattern(f"(?:{_PHONE_TEN}|{_PHONE_SEVEN})", label=_PHONE_LABEL, not_before=LETTER),
         PiiPattern(
-            r"0[0-9]{1,4}(?:[-. ]?[0-9]{2,4}){2,4}",
+            r"0[0-9]{1,4}[-. ](?:[0-9]{2,4}[-. ]?){1,3}[0-9]{2,4}",
             label=_PHONE_LABEL,
             not_before=LETTER,
             # The head of a table, whose first column is another one.
@@ -194,7 +194,9 @@ _BIRTH_DATE = Detector(
     "birth_date",
     (
         PiiPattern(_DATE, label=_BIRTH_LABEL, not_before=LETTER),
-        PiiPattern(_DATE, label_after=rf"[ ,]{{0,2}}\(?{_BIRTH_WORDS}", not_after=LETTER),
+        PiiPattern(
+            _DATE, label_after=rf"(?: ?\(| (?:is|as) (?:(?:the|her|his|their|my) )?){_BIRTH_WORDS}", not_after=LETTER
+        ),
         PiiPattern(_DATE, column_pattern=BIRTH_DATE_COLUMN),
     ),
 )

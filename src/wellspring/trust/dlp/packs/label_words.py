@@ -33,7 +33,7 @@ OTHER_NUMBER_BEFORE = (
 )
 """For `PiiPattern.exclude_before`: `order`, `Invoice no. `, `claims 1234567 and `, `case #`."""
 OTHER_NUMBER_AFTER = (
-    rf" ?[-(,=]? ?(?:(?:is|was) )?(?:(?:the|an?|our|your|their) )?(?:{_NOUNS}|{_VERBS_TOO})[ _-]{_MARK}(?:$|[^a-z])"
+    rf"(?: ?[(=] ?| | (?:is|was) )(?:(?:the|an?|our|your|their) )?(?:{_NOUNS}|{_VERBS_TOO})[ _-]{_MARK}(?:$|[^a-z])"
 )
 """For `PiiPattern.exclude_after`: ` is the order number`, ` (claim id)`."""
 BEFORE_CODE = r"[0-9][-.]|#|(?:^|[^a-z0-9])(?:[a-z]{1,2}[-_/]|[a-z]{1,4}[0-9]{1,8}_)|[$\u20ac\u00a3] ?"

@@ -35,8 +35,8 @@ _SERIAL = "(?:000[1-9]|00[1-9][0-9]|0[1-9][0-9]{2}|[1-9][0-9]{3})"
 _SEPARATED = _separate("[0-9]{3}", "[0-9]{2}", "[0-9]{4}")
 # The last form has its digits spaced out: 9 0 0 - 1 2 - 3 4 5 6.
 _ANY_SSN = rf"(?:{_SEPARATED}|[0-9]{{9}}|(?:[0-9] ){{3}}-? ?(?:[0-9] ){{2}}-? ?(?:[0-9] ){{3}}[0-9])"
-_SSN_WORDS = r"(?:s\.?s\.?n\.?|ss ?(?:#|no)|soc(?:ial)?\.?[ _-]?sec(?:urity)?|social|hicn)"
-_LABEL_WORDS = rf"(?:(?:[ :=#_\"'(-]{{1,3}}[a-z']{{1,12}}){{0,3}}|{FAR}){GAP}"
+_SSN_WORDS = r"(?:s\.?s\.?n\.?|ss ?(?:#|no)|soc(?:ial)?\.?[ _-]?sec(?:urity)?|social|hicn)\.?"
+_LABEL_WORDS = rf"(?:(?:[ :=#_\"'(-]{{1,3}}[a-z']{{1,12}}\.?){{0,3}}|{FAR}){GAP}"
 _SSN = Detector(
     "ssn",
     (
@@ -56,7 +56,7 @@ _SSN = Detector(
         ),
         PiiPattern(
             f"(?:{_SEPARATED}|[0-9]{{9}})",
-            label_after=rf"[ ,]{{0,2}}\(?(?:is )?(?:(?:the|her|his|their|my) )?{_SSN_WORDS}",
+            label_after=rf"(?: ?\(| (?:is|as) (?:(?:the|her|his|their|my) )?){_SSN_WORDS}",
             not_before=WORD,
             not_after=LETTER,
         ),
