@@ -125,8 +125,8 @@ def make_member_items(count: int, seed: int = SEED) -> list[Item]:
         items.append(
             Item(before + number + after, (("member_id", len(before), len(before) + len(number)),), None, "own")
         )
-        other = draw.choice([f"X{number}", f"{number}7", number[:-1], f"{number}A", f"K{number[-9:]}"])
-        items.append(Item(before + other + after, (), None, "negative/own"))
+        similar = draw.choice([f"X{number}", f"{number}7", number[:-1], f"{number}A", f"K{number[-9:]}"])
+        items.append(Item(before + similar + after, (), None, "negative/own"))
     return items
 
 
@@ -167,7 +167,7 @@ def _time_rows(name: str, rows: int, work: Callable[[], object]) -> Speed:
         started, cpu_started = time.perf_counter(), time.process_time()
         work()
         seconds.append((time.perf_counter() - started, time.process_time() - cpu_started))
-    return Speed(name, rows / min(wall for wall, _ in seconds), rows / min(cpu for _, cpu in seconds))
+    return Speed(name, rows / min(clock for clock, _ in seconds), rows / min(cpu for _, cpu in seconds))
 
 
 def main() -> int:
@@ -175,10 +175,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.personal_data", description=__doc__)
     parser.add_argument("--rows", type=int, default=ROWS, help="rows of each column whose search is timed")
     parser.add_argument("--seed", type=int, default=SEED, help="seed of the corpus")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     scanner = load_example_scanner()
     own_kinds = tuple(kind for kind in scanner.kinds if kind == "member_id")
-    corpus = build_corpus(given.seed)
+    corpus = build_corpus(arguments.seed)
     scores = [*score_items(scanner, corpus, CLAIMED), *score_items(scanner, make_member_items(300), own_kinds)]
     total = KindScore(
         "all structured kinds",
@@ -193,12 +193,12 @@ def main() -> int:
     print(render_table(("kind", "labels", "recall", "precision", "false"), lines))
     distance = score_items(scanner, corpus, UNCLAIMED)
     print("not claimed, found of labels: " + ", ".join(f"{item.kind} {item.hits}/{item.labels}" for item in distance))
-    speeds = measure_speed(scanner, given.rows)
+    speeds = measure_speed(scanner, arguments.rows)
     head = ("column", "rows/s", "rows per CPU second")
     print(
         render_table(head, [(item.name, f"{item.per_second:,.0f}", f"{item.per_cpu_second:,.0f}") for item in speeds])
     )
-    if given.rows == ROWS and given.seed == SEED:
+    if arguments.rows == ROWS and arguments.seed == SEED:
         result = {
             "machine": describe_machine(EXAMPLE.parent),
             "scores": [score._asdict() for score in [*scores, total]],

@@ -63,7 +63,7 @@ _SSN = Detector(
         # A tax number of a business has two digits, a hyphen and seven.
         PiiPattern(
             _SEPARATED,
-            label=rf"(?:tin|tax(?:payer)?[ _-]?id){_LABEL_WORDS}",
+            label=rf"(?:tin|(?:tax|taxpayer)[ _-]?id){_LABEL_WORDS}",
             not_before=LETTER,
             exclude_before=OTHER_NUMBER_BEFORE,
         ),
