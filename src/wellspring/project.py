@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import tomllib
@@ -15,6 +16,7 @@ from pydantic import AfterValidator, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
 from wellspring.errors import NotFound, ProjectError, suggest_name
+from wellspring.records.record import Digest
 from wellspring.settings import (
     DetectorSettings,
     DlpSettings,
@@ -296,6 +298,21 @@ def load_project(root: Path | None = None, *, environ: Mapping[str, str] = os.en
         raise ProjectError(
             f"{path}: {', '.join(reserved_keys)} cannot be set in this file", fix=f"remove it from {path}"
         ) from None
+
+
+def hash_sections(root: Path) -> dict[str, Digest]:
+    """Return the digest of each section of a project's wellspring.toml as it is now; of none if it is not valid TOML.
+
+    A service keeps the digests of its start, so that a later change which it has not read can be reported.
+    """
+    try:
+        values = tomllib.loads((root / PROJECT_FILE).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+        return {}
+    return {
+        name: hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+        for name, value in values.items()
+    }
 
 
 def _describe_problem(path: Path, text: str, values: Mapping[str, Any], error: Any) -> str:

@@ -81,6 +81,9 @@ _DATA_TEMPLATES = {
     "[; the digest of the quarantined rows is {quarantined_rows}]",
     "expire": "ended the retention: destroyed the key, then the file[; discarded {discarded} quarantined rows]",
     "finding": "found[ {code}][: {message}]",
+    "acknowledge": "acknowledged {subject}[, requested by {user}][: {reason}]",
+    "resolve": "closed {subject}[: {message}]",
+    "reopen": "opened {subject} again",
     "settle": "confirmed that the rows[ (replay number {replay_number})] are published, and removed them from"
     " quarantine",
     "stage": "wrote the rows to a branch, and read them back to compute the digest below",

@@ -20,7 +20,25 @@ from wellspring.cli.context import run_command
 from wellspring.project import Project, load_project
 from wellspring.supervisor import client
 
+HOSTILE_NAMES = (
+    "medical_claim_a.csv\nfix: forged",
+    "medical_claim_\x1b[2J\x1b]0;owned\x07.csv",
+    "medical_claim_\rok.csv",
+    "medical_claim_\u202evsc.x",
+    "medical_claim_\u200b.csv",
+    "medical_claim_\u2028.csv",
+    "medical_claim_\x9b31m.csv",
+    "..medical_claim_1.csv",
+    "..\\..\\medical_claim_1.csv",
+)
+"""Names of files that a terminal or a path would act on."""
 EXAMPLE = repository.ROOT / "examples" / "health_plan"
+
+
+def check_hostile_output(text: str) -> None:
+    """Check that an output has no character that a terminal acts on, and no forged line."""
+    assert all(line.isprintable() for line in text.split("\n"))
+    assert not any(line.startswith(("fix: forged", "ok.csv")) for line in text.split("\n"))
 
 
 class ProjectFixture:

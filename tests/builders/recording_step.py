@@ -39,10 +39,17 @@ class RecordingStep:
     """
 
     def __init__(
-        self, *, clock: Clock | None = None, tenant: str = "acme", die_at: str | None = None, nth: int = 1
+        self,
+        *,
+        clock: Clock | None = None,
+        tenant: str = "acme",
+        die_at: str | None = None,
+        nth: int = 1,
+        service: str = "test",
     ) -> None:
         self.clock = clock or FixedClock()
         self.tenant = tenant
+        self.service = service
         self.entries: list[Entry] = []
         self.points: list[str] = []
         self.die_at = die_at
@@ -98,7 +105,7 @@ class RecordingStep:
         entry = Entry(
             tenant=self.tenant,
             known_since=self.clock.now(),
-            service="test",
+            service=self.service,
             sequence=len(self.entries),
             actor="service:test",
             action=action,

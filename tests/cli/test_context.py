@@ -33,7 +33,13 @@ def test_global_options_are_hoisted_from_any_position(typed: list[str], meant: l
 
 def test_with_json_only_the_document_is_printed(run: Run, root: Path):
     output = run("status", "--json", "--project", root)
-    assert output.document == {"servers": [], "running": None, "edition": None, "accounts": {}}
+    assert output.document == {
+        "servers": [],
+        "running": None,
+        "unread_changes": [],
+        "edition": None,
+        "accounts": {},
+    }
     assert output.err == ""
 
 

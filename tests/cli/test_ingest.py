@@ -93,6 +93,28 @@ def test_a_finding_alone_exits_75(run: Run, root: Path, stub_worker: StubWorker)
     assert "odd.csv: unmatched: it fits no contract" in output.out
 
 
+def test_a_file_that_is_still_written_is_named_and_exits_3(run: Run, root: Path, stub_worker: StubWorker):
+    reason = {"code": "still_writing", "message": "it may be unfinished", "column": None, "count": None}
+    half = {"name": "half\x1b[2J\nok.csv", "status": "still_writing", "drop": None, "contract": None, "account": None}
+    stub_worker(module, ingest_result(files=[{**half, "reasons": [reason]}], newly_published=False))
+    output = run("ingest", "--project", root)
+    assert output.code == 3
+    assert "half\\x1b[2J\\nok.csv  still_writing" in output.out
+    assert "\x1b" not in output.out
+    assert "half\\x1b[2J\\nok.csv: still_writing: it may be unfinished" in output.out.splitlines()[3]
+    document = run("ingest", "--json", "--project", root)
+    assert document.document["files"][0]["name"] == "half\x1b[2J\nok.csv"
+    assert "\x1b" not in document.out
+
+
+def test_open_findings_are_counted_and_change_no_exit_code(run: Run, root: Path, stub_worker: StubWorker):
+    stub_worker(module, ingest_result(files=[], newly_published=False, open_findings=1_200))
+    output = run("ingest", "--project", root)
+    assert output.code == 3
+    assert "1,200 open findings: wellspring --project" in output.out
+    assert "finding list" in output.out
+
+
 def test_a_stopped_drop_exits_75_and_names_the_last_good_edition(run: Run, root: Path, stub_worker: StubWorker):
     reason = {"code": "set_incomplete", "message": "drop c-2 is stopped", "column": None, "count": None}
     stopped = {"name": "b.csv", "status": "stopped", "drop": "c-2", "contract": "claim", "reasons": []}

@@ -19,6 +19,7 @@ from wellspring.errors import Refused
 from wellspring.project import load_project
 from wellspring.runtime.privileges import detect_privileges
 from wellspring.workflows.prove import contract_archive_dir
+from wellspring_verify import canonical
 
 
 @pytest.fixture
@@ -203,3 +204,24 @@ def test_the_ledger_before_the_first_entry(run: Run, root: Path):
     assert run("ledger", "key", "--project", root).code == 66
     assert run("ledger", "verify", "--project", root).code == 66
     assert run("ledger", "tail", "--json", "--project", root).document == []
+
+
+def test_ledger_verify_names_acknowledged_entries_that_are_not_in_the_log(run: Run, project: Path):
+    journal = next(
+        path for path in sorted((project / ".wellspring/journals/enclave").iterdir()) if path.suffix == ".log"
+    )
+    lines = journal.read_bytes().splitlines()
+    last = json.loads(lines[-1])
+    pending = {**last, "sequence": last["sequence"] + 1, "known_since": "2026-11-25T15:00:00.000000Z"}
+    journal.write_bytes(b"\n".join([*lines, canonical.dumps_canonical(pending), b""]))
+    output = run("ledger", "verify", "--project", project)
+    assert output.code == 0
+    assert "every hash" not in output.out
+    assert "not every acknowledged entry is in the log" in output.out
+    assert (
+        "1 entries of enclave, the oldest of 2026-11-25T15:00:00.000000Z: acknowledged, not yet in the log"
+        in output.out
+    )
+    document = run("ledger", "verify", "--json", "--project", project).document
+    oldest = "2026-11-25T15:00:00.000000Z"
+    assert document["pending"] == [{"service": "enclave", "entries": 1, "oldest": oldest}]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+from typing import Any
+
 import pytest
 
 from tests.builders.pii import SCANNER
-from wellspring.enclave.findings import contains_personal_data, file_subject, hide_name
+from wellspring.enclave.findings import FindingRecorder, contains_personal_data
 
 
 @pytest.mark.parametrize(
@@ -39,11 +42,27 @@ def test_identifier_is_personal_data(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "suffix"),
     [
-        ("Fausto Testperson 1950-01-01 900-12-3456.csv", ".csv"),
-        ("900-12-3456.PARQUET", ".parquet"),
-        ("900-12-3456.fausto", ""),
-        ("900-12-3456", ""),
+        ("Fausto Testperson 1950-01-01 ssn 219-09-9999.csv", ".csv"),
+        ("ssn 219-09-9999.PARQUET", ".parquet"),
+        ("ssn 219-09-9999.fausto", ""),
+        ("ssn 219-09-9999", ""),
     ],
 )
-def test_hidden_name_is_the_digest_of_its_finding_and_the_suffix_of_a_format(name: str, suffix: str) -> None:
-    assert hide_name(name) == f"(hidden) {file_subject('vendor', name).removeprefix('file:vendor/')}{suffix}"
+def test_hidden_name_is_the_keyed_digest_of_its_finding_and_the_suffix_of_a_format(name: str, suffix: str) -> None:
+    unusable = recorder().check_name(name)
+    assert unusable is not None
+    digest = recorder().file_subject("vendor", name).removeprefix("file:vendor/")
+    assert (unusable.code, unusable.shown) == ("personal_name", f"(hidden) {digest}{suffix}")
+    assert digest != hashlib.sha256(name.encode()).hexdigest()[:16]
+    assert recorder(b"another key").file_subject("vendor", name) != f"file:vendor/{digest}"
+
+
+def test_of_a_long_name_only_the_beginning_is_shown() -> None:
+    unusable = recorder().check_name("x" * 1_000)
+    assert unusable is not None
+    assert (unusable.code, unusable.shown) == ("long_name", "x" * 60 + "...")
+
+
+def recorder(key: bytes = b"k" * 32) -> FindingRecorder:
+    unused: Any = None
+    return FindingRecorder(unused, unused, SCANNER, lambda: key)

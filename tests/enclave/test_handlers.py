@@ -11,7 +11,7 @@ from tests.builders.recording_step import RecordingStep
 from tests.builders.vault_messages import DROP, NOON
 from wellspring.enclave.handlers import BREAK_GLASS_OPERATIONS, intake_handlers, vault_handlers
 from wellspring.errors import Refused
-from wellspring.records.ingestion import AdmissionResult, QuarantinedRow, SourceFile
+from wellspring.records.ingestion import AdmissionResult, QuarantineCount, QuarantinedRow, SourceFile
 from wellspring.records.verdict import Verdict
 from wellspring.trust.vault import protocol
 from wellspring.trust.vault.port import ProgressCallback
@@ -45,6 +45,10 @@ class Canned:
     def confirm_published(self, drop: str, replay_number: int) -> None:
         self.requests.append(("confirm_published", drop, replay_number))
 
+    def count_quarantined(self, drop: str | None = None) -> tuple[QuarantineCount, ...]:
+        self.requests.append(("count_quarantined", drop))
+        return (QuarantineCount(drop="d", rows=3, reasons={"enum": 3}, expires_at=NOON),)
+
     def list_quarantined(self, drop: str | None = None) -> tuple[QuarantinedRow, ...]:
         self.requests.append(("list_quarantined", drop))
         return (QuarantinedRow(drop="d", row_number=3, reasons=(), values={"x": "***"}, expires_at=NOON),)
@@ -59,6 +63,8 @@ REQUESTS: list[tuple[protocol.FrameMessage, tuple[object, ...]]] = [
     ({"op": "ingest_file", "source": "s", "name": "n", "contract_digest": "c"}, ("ingest_file", "s", "n", "c")),
     ({"op": "replay_quarantined", "drop": "d", "contract_digest": "c"}, ("replay_quarantined", "d", "c")),
     ({"op": "confirm_published", "drop": "d", "replay_number": 2}, ("confirm_published", "d", 2)),
+    ({"op": "count_quarantined", "drop": None}, ("count_quarantined", None)),
+    ({"op": "count_quarantined", "drop": "d"}, ("count_quarantined", "d")),
     ({"op": "list_quarantined", "drop": None}, ("list_quarantined", None)),
     ({"op": "list_quarantined", "drop": "d"}, ("list_quarantined", "d")),
 ]

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from tests.builders.enclave import ProjectFixture
-from wellspring.errors import NotFound
+from wellspring.errors import NotFound, Refused
 
 pytestmark = pytest.mark.live
 
@@ -119,3 +119,93 @@ def test_an_identifier_that_a_control_character_splits_is_hidden(project: Projec
     (name,) = states(project)
     assert name.startswith("(hidden) ")
     assert "9999" not in name
+
+
+def test_file_dated_ahead_is_named_and_taken_once_it_has_not_changed(
+    project: ProjectFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toml = project.folder / "wellspring.toml"
+    toml.write_text(toml.read_text().replace("settle_seconds = 0", "settle_seconds = 5"))
+    source = project.vendor.source(settle_seconds=5, clock=project.clock)
+    monkeypatch.setattr(project.vendor, "source", lambda **_: source)
+    project.put("claim_1.csv", "C-1,a,1")
+    path = project.vendor.outbox / "claim_1.csv"
+    instant = project.clock.now().timestamp() + 7_200
+    os.utime(path, (instant, instant))
+
+    def listed() -> tuple[str, int]:
+        (file,) = enclave.list_files("clearinghouse")
+        return file.state, file.seconds_ahead
+
+    with project.open_enclave() as enclave:
+        assert listed() == ("still_writing", 7_200)
+        project.clock.pass_(seconds=4)
+        os.utime(path, (instant + 1, instant + 1))
+        assert listed() == ("still_writing", 7_197)
+        project.clock.pass_(seconds=4)
+        with pytest.raises(Refused, match="still being written"):
+            enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
+        project.clock.pass_(seconds=1)
+        assert listed() == ("new", 7_192)
+        assert enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest).counts.admitted == 1
+        assert listed()[0] == "ingested"
+    assert project.list_entries("finding") == []
+
+
+def test_file_dated_more_than_a_day_ahead_is_a_finding_until_it_is_ingested(project: ProjectFixture) -> None:
+    project.put("claim_1.csv", "C-1,a,1")
+    instant = project.clock.now().timestamp() + 3 * 86_400
+    os.utime(project.vendor.outbox / "claim_1.csv", (instant, instant))
+    with project.open_enclave() as enclave:
+        (file,) = enclave.list_files("clearinghouse")
+        assert file.state == "new"
+        assert file.finding is not None
+        assert file.finding.code == "future_dated"
+        assert "3 days in the future" in file.finding.message
+        enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
+        (file,) = enclave.list_files("clearinghouse")
+        assert (file.state, file.finding) == ("ingested", None)
+
+
+def test_finding_is_another_one_when_the_file_changes(project: ProjectFixture) -> None:
+    def finding_ids() -> list[str]:
+        return [file.finding.id if file.finding else "" for file in enclave.list_files("clearinghouse")]
+
+    project.put("other.csv", "C-1,a,1")
+    project.put("claim_of_ann_219-09-9999.csv", "C-1,a,1")
+    with project.open_enclave() as enclave:
+        first = finding_ids()
+        assert finding_ids() == first
+        project.put("other.csv", "C-1,a,1", "C-2,a,1")
+        hidden, replaced = finding_ids()
+        assert first[0] == hidden
+        assert first[1] != replaced
+    facts = [entry.facts for entry in project.list_entries("finding")]
+    assert [fact["finding"] for fact in facts] == [*first, replaced]
+    assert [fact["source"] for fact in facts] == ["clearinghouse"] * 3
+    assert [str(fact["shown"])[:9] for fact in facts] == ["(hidden) ", "other.csv", "other.csv"]
+
+
+def test_each_change_of_an_ingested_file_is_a_finding_of_its_own(project: ProjectFixture) -> None:
+    project.put("claim_1.csv", "C-1,a,1")
+    with project.open_enclave() as enclave:
+        enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
+        for rows in (1, 2, 3):
+            # The modification time stays the same.
+            project.put("claim_1.csv", *["C-2,a,1"] * (rows + 1))
+            (file,) = enclave.list_files("clearinghouse")
+            assert file.state == "changed"
+    assert [entry.facts["code"] for entry in project.list_entries("finding")] == ["changed"] * 3
+
+
+def test_too_large_file_is_refused_under_its_finding(project: ProjectFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.put("claim_1.csv", "C-1,a,1", "C-2,a,1", "C-3,a,1")
+    limited = project.vendor.source(max_bytes=30, clock=project.clock)
+    monkeypatch.setattr(project.vendor, "source", lambda **_: limited)
+    with project.open_enclave() as enclave:
+        enclave.list_files("clearinghouse")
+        with pytest.raises(Refused) as refused:
+            enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
+    (finding,) = project.list_entries("finding")
+    assert refused.value.verdict is not None
+    assert refused.value.verdict.subject == f"finding:{finding.facts['finding']}"

@@ -28,17 +28,23 @@ def validated(*notes: Reason) -> ProcessedDrop:
 def test_an_admission_names_only_columns_that_the_contract_names() -> None:
     signed = contract(columns=(ContractColumn(name="x", type="string", egress="never", classification="identifier"),))
     note = Reason(code="undeclared_column", message="of Fausto Testperson", column="Fausto Testperson", count=3)
-    fact = outbox.admission_entry(stored(), part(rows=2), signed, validated(note))
+    bom = Reason(code="bom", message="it begins with a byte order mark", count=1)
+    ssn = Reason(code="undeclared_column", message="3 values stay, with ssn in 2 rows", column="ssn", count=3)
+    fact = outbox.admission_entry(stored(), part(rows=2), signed, validated(note, bom, ssn))
     assert "Fausto" not in json.dumps(fact.facts)
     assert fact.facts["reasons"] == [{"code": "pattern", "column": "x", "count": 2}]
-    assert fact.facts["findings"] == [{"code": "undeclared_column", "column": None, "count": 3}]
+    assert fact.facts["findings"] == [
+        {"code": "undeclared_column", "column": None, "count": 3},
+        {"code": "bom", "column": None, "count": 1, "message": "it begins with a byte order mark"},
+        {"code": "undeclared_column", "column": None, "count": 3, "message": "3 values stay, with ssn in 2 rows"},
+    ]
     assert fact.facts["quarantined_rows"] == hashlib.sha256(b"[2,7]").hexdigest()
 
 
 def test_a_thousand_reasons_still_fit_one_entry() -> None:
-    reasons = tuple(Reason(code="undeclared_column", message="x", column=f"c{n}", count=n) for n in range(1000))
+    reasons = tuple(Reason(code="undeclared_column", message="y" * 500, column=f"c{n}", count=n) for n in range(1000))
     fact = outbox.admission_entry(stored(), part(), contract(), validated(*reasons))
-    assert len(json.dumps(fact.facts)) < 32_000
+    assert len(json.dumps(fact.facts)) < 40_000
 
 
 @pytest.mark.live

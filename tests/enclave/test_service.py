@@ -241,9 +241,24 @@ def test_an_unknown_drop_is_not_found(project: ProjectFixture) -> None:
             lambda: enclave.replay_quarantined("clearinghouse-0", project.contract().digest),
             lambda: enclave.confirm_published("clearinghouse-0", 0),
             lambda: enclave.list_quarantined("clearinghouse-0"),
+            lambda: enclave.count_quarantined("clearinghouse-0"),
         ):
             with pytest.raises(NotFound):
                 ask()
+
+
+def test_quarantined_rows_are_counted_beyond_the_listed_ones(project: ProjectFixture) -> None:
+    project.put("claim_1.csv", *(f"C-{number},new,{1 if number % 10 else 'x'}" for number in range(1, 1_201)))
+    project.put("claim_2.csv", *BAD)
+    with project.open_enclave() as enclave:
+        large, small = (
+            enclave.ingest_file("clearinghouse", name, project.contract().digest).drop.id
+            for name in ("claim_1.csv", "claim_2.csv")
+        )
+        assert len(enclave.list_quarantined(large)) == 1_000
+        counts = {count.drop: (count.rows, count.reasons) for count in enclave.count_quarantined()}
+        assert counts == {large: (1_200, {"enum": 1_200, "type": 120}), small: (2, {"enum": 2, "type": 1})}
+        assert [count.rows for count in enclave.count_quarantined(small)] == [2]
 
 
 def test_drain_ends_running_operation_and_blocks_others(project: ProjectFixture) -> None:

@@ -22,10 +22,12 @@ class Findings:
     def __init__(self) -> None:
         self.codes: list[str] = []
 
-    def record_finding(self, code: str, source: str, name: str, message: str) -> None:
+    def record_finding(self, code: str, source: str, name: str, message: str, *, version: str) -> None:
+        assert version == "v"
         self.codes.append(code)
 
-    def record_too_large(self, source: str, name: str, refused: Refused) -> None:
+    def record_refused_file(self, source: str, name: str, refused: Refused, *, version: str) -> None:
+        assert version == "v"
         self.codes += [reason.code for reason in refused.verdict.reasons] if refused.verdict else []
 
 
@@ -50,10 +52,16 @@ class ScriptedSource:
         return block
 
 
-def read_all(source: Any, findings: Any) -> tuple[bytes, list[tuple[str, int, int]]]:
+def read_all(source: Any, findings: Any, *, settled: bool = True) -> tuple[bytes, list[tuple[str, int, int]]]:
     reported: list[tuple[str, int, int]] = []
     with open_file(
-        "inbox", "a.csv", source, findings=findings, report_progress=lambda *report: reported.append(report)
+        "inbox",
+        "a.csv",
+        source,
+        version="v",
+        is_settled=lambda file: settled and file == FILE,
+        findings=findings,
+        report_progress=lambda *report: reported.append(report),
     ) as reader:
         assert reader.file == FILE
         return b"".join(iter(lambda: reader.read(3), b"")), reported
@@ -91,3 +99,10 @@ def test_a_file_that_is_too_large_is_a_finding():
 def test_a_file_that_changes_during_the_read_is_refused():
     with pytest.raises(Refused, match="still being written"):
         read_all(ScriptedSource(b"abc", file_still_writing("inbox", "a.csv")), Findings())
+
+
+def test_a_file_that_is_not_settled_is_refused_before_it_is_read():
+    source = ScriptedSource(b"abc")
+    with pytest.raises(Refused, match="still being written"):
+        read_all(source, Findings(), settled=False)
+    assert source.blocks == [b"abc"]

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from examples.health_plan import drops, population
-from tests.builders.journeys import ProjectFixture
+from tests.builders.journeys import HOSTILE_NAMES, ProjectFixture, check_hostile_output
 from wellspring.cli.worker_client import run_worker
+from wellspring.errors import escape_text
 
 pytestmark = pytest.mark.live
 
@@ -105,7 +106,9 @@ def test_bad_rows_are_quarantined_with_reasons_and_the_rest_is_published(project
     assert account["received"] == Shared.bad.rows
     assert account["quarantined"] == len(broken)
     assert account["published"] == Shared.bad.rows - len(broken)
-    assert any(reason["code"] == "undeclared_column" for reason in outcome["reasons"])
+    notes = [reason["message"] for reason in outcome["reasons"] if reason["code"] == "undeclared_column"]
+    assert all("values stay in the enclave, with " in note for note in notes)
+    assert notes
     published = project.rows("medical_claim", "drop_id", "row_number", "known_since", "replay_number")
     published_rows = [row for row in published if row["drop_id"] == Shared.bad_drop]
     assert {row["row_number"] for row in published_rows} == set(range(1, Shared.bad.rows + 1)) - broken
@@ -115,7 +118,8 @@ def test_bad_rows_are_quarantined_with_reasons_and_the_rest_is_published(project
 
 def test_quarantine_names_every_planted_flaw_and_shows_no_value(project: ProjectFixture):
     shown = project.run("quarantine", "show", Shared.bad_drop, "--json")
-    rows = shown.document
+    rows = shown.document["rows"]
+    assert shown.document["total"] == len(rows)
     named_flaws = {(row["row_number"], reason["code"]) for row in rows for reason in row["reasons"]}
     assert {(flaw.row, flaw.code) for flaw in Shared.bad.flaws} <= named_flaws
     for value in ("twelve dollars", "WSP12AB", "2026-02-30", PEOPLE["social_security_number"][0].as_py()):
@@ -253,18 +257,41 @@ def test_a_changed_file_and_a_file_without_contract_are_recorded_as_findings_onc
     send(project, changed.name, changed.read_text() + changed.read_text().splitlines()[-1] + "\n")
     send(project, "pharmacy_2026-12.csv", "a,b\n1,2\n")
     before = project.list_entries("land")
-    for _ in range(2):
-        received = project.ingest(code=75)
-        assert {name: item["status"] for name, item in received["files"].items()} == {
-            "medical_claim_bom.csv": "finding",
-            "pharmacy_2026-12.csv": "finding",
-        }
-        assert received["files"]["medical_claim_bom.csv"]["reasons"][0]["code"] == "changed"
+    received = project.ingest(code=75)
+    assert {name: item["status"] for name, item in received["files"].items()} == {
+        "medical_claim_bom.csv": "finding",
+        "pharmacy_2026-12.csv": "finding",
+    }
+    assert received["files"]["medical_claim_bom.csv"]["reasons"][0]["code"] == "changed"
+    again = project.ingest(code=3)
+    assert (again["files"], again["open_findings"]) == ({}, 2)
+    listed = project.run("finding", "list", "--json").document
+    assert {finding["name"] for finding in listed} == {"medical_claim_bom.csv", "pharmacy_2026-12.csv"}
     assert len(project.list_entries("finding", code="changed")) == 1
     assert len(project.list_entries("finding", name="pharmacy_2026-12.csv")) == 1
     assert project.list_entries("land") == before
     for name in ("pharmacy_2026-12.csv", changed.name):
         (project.outbox / name).unlink()
+    assert project.ingest(code=3)["open_findings"] == 0
+    assert project.run("finding", "list", "--json").document == []
+    closed = project.run("finding", "list", "--all", "--json").document
+    assert {finding["id"] for finding in listed} <= {item["id"] for item in closed if item["state"] == "closed"}
+
+
+def test_hostile_names_are_findings_and_shown_escaped(project: ProjectFixture):
+    for name in HOSTILE_NAMES:
+        send(project, name, "x")
+    output = project.run("ingest")
+    assert output.code == 75
+    check_hostile_output(output.out)
+    for name in HOSTILE_NAMES:
+        assert escape_text(name) in output.out
+        (project.outbox / name).unlink()
+    for words in (["quarantine", "list"], ["status"], ["finding", "list"], ["ledger", "tail"]):
+        check_hostile_output(project.run(*words).out)
+    assert project.run("finding", "list", HOSTILE_NAMES[1]).code == 66
+    check_hostile_output(project.run("finding", "list", HOSTILE_NAMES[0]).err)
+    assert project.ingest(code=3)["open_findings"] == 0
 
 
 def test_a_file_deleted_during_an_ingest_is_a_finding_and_the_other_file_is_published(

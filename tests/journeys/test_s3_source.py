@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from examples.health_plan import population
-from tests.builders.journeys import ProjectFixture
+from tests.builders.journeys import HOSTILE_NAMES, ProjectFixture, check_hostile_output
 from tests.builders.projects import create_project
 from tests.builders.s3_process import S3Process, running_s3_process, use_s3_source
+from wellspring.errors import escape_text
 from wellspring.project import PROJECT_FILE, load_project
 from wellspring.supervisor import client
 
@@ -81,7 +82,7 @@ def test_bad_objects_stop_alone(project: ProjectFixture, s3: S3Process, tmp_path
     assert files["medical_claim_2.csv"][0] == "waiting", "the empty drop holds back its set"
     assert files["medical_claim_3.csv"] == ("stopped", ["empty_file"])
     assert files["medical_claim_4.csv"] == ("finding", ["too_large"])
-    assert files["medical_claim_5\\t.csv"] == ("finding", ["unmatched"])
+    assert files["medical_claim_5\\t.csv"] == ("finding", ["unsafe_name"])
     assert files["medical_claim_1.csv"] == ("finding", ["changed"])
     codes = {entry["facts"]["code"] for entry in project.list_entries("finding")}
     assert {"too_large", "unsafe_name", "changed"} <= codes
@@ -98,3 +99,20 @@ def test_status_and_doctor_name_the_bucket(project: ProjectFixture):
     assert "source clearinghouse: s3, s3://drops/outbox/" in project.run("doctor").out
     assert "sftp" not in project.run("status").out
     assert "s3://drops/outbox/" in project.run("source", "list").out
+
+
+def test_hostile_keys_are_findings_and_shown_escaped(project: ProjectFixture, s3: S3Process):
+    # The server of the test accepts no key with a newline.
+    names = [name for name in HOSTILE_NAMES if "\n" not in name]
+    for name in names:
+        s3.put(name, b"x")
+    output = project.run("ingest")
+    assert output.code == 75
+    check_hostile_output(output.out)
+    for name in names:
+        assert escape_text(name) in output.out
+    check_hostile_output(project.run("status").out)
+    findings = project.run("finding", "list", "--json").document
+    assert {escape_text(name) for name in names} <= {finding["name"] for finding in findings}
+    output = project.run("ingest")
+    assert (output.code, f"{len(findings)} open findings: wellspring " in output.out) == (3, True)

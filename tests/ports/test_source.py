@@ -154,11 +154,20 @@ def test_a_recently_modified_file_is_still_writing(server: SourceServer, age: in
         assert server.reads == 0
 
 
-def test_a_vendor_clock_that_runs_ahead_does_not_block_files(server: SourceServer) -> None:
-    for age, name in ((60, "old.csv"), (0, "new.csv")):
-        server.put(name, b"x\n1\n", modified=NOON + timedelta(hours=1, seconds=-age))
+def test_a_file_that_is_dated_ahead_says_so_and_ages_no_other_file(server: SourceServer) -> None:
+    server.put("new.csv", b"x\n1\n", modified=NOON - timedelta(seconds=1))
+    server.put("ahead.csv", b"x\n1\n", modified=NOON + timedelta(days=400))
     source = server.source(settle_seconds=5, clock=Noon())
-    assert {file.name: file.still_writing for file in source.list()} == {"old.csv": False, "new.csv": True}
+    files = {file.name: (file.still_writing, file.seconds_ahead) for file in source.list()}
+    assert files == {"new.csv": (True, 0), "ahead.csv": (False, 400 * 86_400)}
+    assert source.stat("ahead.csv").seconds_ahead == 400 * 86_400
+    assert read_file(source, "ahead.csv") == b"x\n1\n"
+
+
+@pytest.mark.parametrize("name", ["..a.csv", "a\\b.csv", ".a\\b.csv", "a\\b.part"])
+def test_a_name_that_a_path_would_resolve_does_not_vanish(server: SourceServer, name: str) -> None:
+    server.put(name, b"x\n1\n")
+    assert [file.name for file in server.source().list()] == [name]
 
 
 def test_a_file_above_the_limit_is_refused_before_it_is_read(server: SourceServer) -> None:

@@ -91,6 +91,17 @@ def test_leftovers_of_a_crash_fail(project: Project):
     assert "servers that have exited: sftp, supervisor" in failed_checks(project)
 
 
+def test_a_setting_that_a_running_server_has_not_read_fails(project: Project):
+    layout.ensure_ownership(project)
+    gone = ServerState(pid=os.getpid(), start_ticks=1, version="1")
+    running = RunState(
+        supervisor=gone, servers={"enclave": gone}, started_at=datetime(2026, 1, 1, tzinfo=UTC), separation="user"
+    )
+    (project.state_dir / "run.json").write_text(running.model_dump_json())
+    failed = failed_checks(project)
+    assert "enclave has not read the change of [project], [sources] in wellspring.toml" in failed
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can change a folder's owner")
 def test_a_state_folder_of_another_user_fails(project: Project):
     layout.ensure_ownership(project)

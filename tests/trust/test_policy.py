@@ -14,6 +14,7 @@ from wellspring.trust.policy import CEDAR_SCHEMA, PolicyResource, PolicySet
 
 EXAMPLE = Path(__file__).parents[2] / "examples/health_plan/policies"
 RELEASE = PolicyResource("release:0123456789ab", "denials", frozenset({"user:ana"}))
+FINDING = PolicyResource("finding:0123456789ab", source="vendor")
 DENIALS, MEMBER = PolicyResource("model:denials"), PolicyResource("domain:member")
 OPEN: dict[str, JsonValue] = {"purpose": "claim_review", "conversation_id": "0" * 32}
 EVERYTHING = "permit (principal, action, resource);"
@@ -42,6 +43,8 @@ def example() -> PolicySet:
         (service("portal"), "tokenize", MEMBER, OPEN),
         (user("ana", "owner"), "propose", RELEASE, {}),
         (user("ana", "owner"), "rollback", DENIALS, {}),
+        (user("ana", "owner"), "acknowledge", FINDING, {}),
+        (user("cy", "author"), "acknowledge", FINDING, {}),
         (user("ana", "owner", "approver"), "predict", DENIALS, {}),
         (user("bo", "approver"), "approve", RELEASE, {}),
     ],
@@ -62,6 +65,9 @@ def test_the_examples_policies_permit_what_they_say(
         (user("ana", "owner", "approver"), "approve", RELEASE, {}, "forbidden"),
         (user("cy", "owner"), "approve", RELEASE, {}, "no_policy"),
         (user("bo", "approver"), "propose", RELEASE, {}, "no_policy"),
+        (user("bo", "approver"), "acknowledge", FINDING, {}, "no_policy"),
+        (service("worker"), "acknowledge", FINDING, {}, "unknown"),
+        (user("ana", "owner"), "acknowledge", DENIALS, {}, "unknown"),
         (user("bo"), "approve", RELEASE, {}, "no_policy"),
         (user("eve", "administrator"), "predict", DENIALS, {}, "no_policy"),
         (service("portal"), "predict", PolicyResource("model:other"), {}, "no_policy"),

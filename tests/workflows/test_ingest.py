@@ -16,12 +16,13 @@ from tests.builders.drops import admission_counts
 from tests.builders.entry_index import Index
 from tests.builders.recording_step import Died, FixedClock, RecordingStep
 from wellspring import workflows
+from wellspring.data.sources.port import file_still_writing
 from wellspring.errors import NotFound, Refused
 from wellspring.lake.lake import DropRowCount
 from wellspring.lake.staging import StagedPart
 from wellspring.project import Project
 from wellspring.records.contracts import DataContract
-from wellspring.records.ingestion import AdmissionResult, Drop, SourceFile
+from wellspring.records.ingestion import AdmissionResult, Drop, FileFinding, SourceFile
 from wellspring.records.lake import Edition
 from wellspring.records.trust import IndexedEntry, Ref
 from wellspring.records.verdict import Reason, Verdict
@@ -122,7 +123,7 @@ class World:
 
     def __init__(self, *, die_at: str | None = None) -> None:
         self.clock = FixedClock()
-        self.step = RecordingStep(clock=self.clock, die_at=die_at)
+        self.step = RecordingStep(clock=self.clock, die_at=die_at, service="worker")
         self.index = Index(self.step)
         self.lake, self.vault, self.sequencer = Lake(self.step), Vault(self.step), Sequencer()
         self.ledger = self
@@ -189,6 +190,13 @@ class World:
         with pytest.raises(Refused), self.step("admit", f"drop:{drop}"):
             raise Refused("none keeps it", fix="mend it")
 
+    def finds(self, finding: str, code: str) -> None:
+        """Record what the enclave records of a finding."""
+        facts: dict[str, Any] = {"finding": finding, "code": code, "source": SOURCE, "shown": "x", "message": "m"}
+        with self.step("finding", f"file:{SOURCE}/0", facts=facts):
+            pass
+        self.step.entries[-1] = self.step.entries[-1].model_copy(update={"service": "enclave"})
+
     def receive(self) -> workflows.IngestResult:
         return workflows.ingest_source(self, SOURCE)  # type: ignore[arg-type]
 
@@ -197,6 +205,10 @@ class World:
         matches = workflows.build_row_account(self, drop)  # type: ignore[arg-type]
         assert matches.balanced
         return {name: count for name, count in matches.model_dump().items() if count}
+
+
+def raise_refused(error: Refused) -> AdmissionResult:
+    raise error
 
 
 def listed(name: str, state: Any, *, drop: str | None = None, contract: str | None = None) -> SourceFile:
@@ -369,22 +381,76 @@ def test_a_landing_that_failed_before_the_good_one_is_not_read():
     assert fates(world.receive()) == {"a": "published"}
 
 
-def test_a_file_still_being_written_is_left_alone():
+@pytest.mark.parametrize(
+    ("seconds_ahead", "message"),
+    [(0, "was modified a moment ago"), (59, "was modified a moment ago"), (10_800, "lies 3:00:00 ahead of this clock")],
+)
+def test_a_file_still_being_written_is_named_and_left_alone(seconds_ahead: int, message: str):
     world = World()
-    world.vault.files.append(listed("half", "still_writing"))
-    assert world.receive().files == ()
+    file = listed("half", "still_writing").model_copy(update={"seconds_ahead": seconds_ahead})
+    world.vault.files.append(file)
+    for _ in range(2):
+        received = world.receive()
+        assert fates(received) == {"half": "still_writing"}
+        assert message in received.files[0].reasons[0].message
     assert world.vault.requests == []
 
 
-@pytest.mark.parametrize("state", ["changed", "unmatched"])
-def test_a_finding_is_said_and_its_file_is_not_taken(state: str):
+def test_a_file_that_changes_during_the_read_is_still_written():
     world = World()
-    world.vault.files.append(listed("odd", state, drop="vendor-odd" if state == "changed" else None))
+    world.sends("a")
+    world.vault.files.append(listed("half", "new", contract=CLAIMS.name))
+    world.vault.takes["half"] = lambda: raise_refused(file_still_writing(SOURCE, "half"))
+    assert fates(world.receive()) == {"a": "published", "half": "still_writing"}
+
+
+def test_a_file_that_its_source_refuses_is_reported_by_the_first_run_only():
+    world = World()
+    reason = Reason(code="too_large", message="it has 31 bytes")
+    verdict = Verdict(subject="finding:0123456789ab", outcome="inconclusive", reasons=(reason,))
+    world.vault.files.append(listed("big", "new", contract=CLAIMS.name))
+
+    def refuse() -> AdmissionResult:
+        world.finds("0123456789ab", "too_large")
+        raise Refused("it is too large", fix="ask for smaller files", verdict=verdict)
+
+    world.vault.takes["big"] = refuse
+    received = world.receive()
+    assert fates(received) == {"big": "finding"}
+    assert received.open_findings == 1
+    world.vault.takes["big"] = lambda: raise_refused(Refused("it is too large", fix="", verdict=verdict))
+    again = world.receive()
+    assert (again.files, again.open_findings) == ((), 1)
+    world.vault.files.clear()
+    assert world.receive().open_findings == 0
+
+
+@pytest.mark.parametrize(("state", "code"), [("changed", "changed"), ("unmatched", "personal_name")])
+def test_a_finding_is_reported_once_and_its_file_is_not_taken(state: str, code: str):
+    world = World()
+    finding = FileFinding(id="0123456789ab", code=code, message="ask the vendor")
+    file = listed("odd", state, drop="vendor-odd" if state == "changed" else None)
+    world.vault.files.append(file.model_copy(update={"finding": finding}))
     received = world.receive()
     assert fates(received) == {"odd": "finding"}
     assert received.files[0].account is None
-    assert received.files[0].reasons[0].code == state
+    assert received.files[0].reasons == (Reason(code=code, message="ask the vendor"),)
+    assert received.open_findings == 1
     assert world.vault.requests == []
+    world.finds(finding.id, code)
+    again = world.receive()
+    assert (again.files, again.open_findings) == ((), 1)
+
+
+def test_a_file_dated_far_ahead_is_ingested_with_its_finding():
+    world = World()
+    world.sends("a")
+    finding = FileFinding(id="0123456789ab", code="future_dated", message="it lies 3 days in the future")
+    world.vault.files = [file.model_copy(update={"finding": finding}) for file in world.vault.files]
+    received = world.receive()
+    assert fates(received) == {"a": "published"}
+    assert [reason.code for reason in received.files[0].reasons] == ["future_dated"]
+    assert received.open_findings == 0
 
 
 def test_an_unknown_source_is_refused_before_anything_is_asked():

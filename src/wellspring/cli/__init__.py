@@ -44,6 +44,7 @@ cli.register_lazy(
         "clean": "wellspring.cli.servers:clean",
         "source": "wellspring.cli.source:source",
         "ingest": "wellspring.cli.ingest:ingest",
+        "finding": "wellspring.cli.finding:finding",
         "quarantine": "wellspring.cli.quarantine:quarantine",
         "transform": "wellspring.cli.transform:transform",
         "train": "wellspring.cli.train:train",

@@ -126,7 +126,7 @@ def _bad_drop_scene(ctx: CliContext, project: Project, vendor: Any, outbox: Path
     bad = vendor.bad(outbox)
     received = _ingest_drops(ctx, project)
     drop = received["files"][0]["drop"]
-    rows = run_worker(project, "quarantined", drop)
+    rows = run_worker(project, "quarantined", drop)["rows"]
     found_reasons = {(row["row_number"], reason["code"]) for row in rows for reason in row["reasons"]}
     named_count = sum((flaw.row, flaw.code) in found_reasons for flaw in bad.flaws)
     flawed_rows = {flaw.row for flaw in bad.flaws}
@@ -175,7 +175,7 @@ def _repair_scene(
     received = _ingest_drops(ctx, project)
     require_outcome(received["newly_published"], "the corrected file completes the set")
     vendor.repaired_contract(project.contracts_dir)
-    quarantined = len(run_worker(project, "quarantined", drop))
+    quarantined = run_worker(project, "quarantined", drop)["total"]
     replayed = run_worker(project, "replay", drop)
     print_ingest_result(indented_context(ctx), replayed)
     account = replayed["files"][0]["account"]

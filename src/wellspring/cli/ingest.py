@@ -9,6 +9,7 @@ import click
 from wellspring.cli.context import CliContext
 from wellspring.cli.render import format_age, progress_bar
 from wellspring.cli.worker_client import run_worker
+from wellspring.runtime.run_state import find_unread_changes, read_run_state
 
 STOPPED_EXIT_CODE = 75
 NOTHING_NEW_EXIT_CODE = 3
@@ -21,7 +22,8 @@ _COUNTS = ("received", "published", "quarantined", "rejected", "waiting")
 def ingest(ctx: CliContext, source: str | None) -> int:
     """Ingest all new files of SOURCE, validate them, and publish them as one edition.
 
-    Exit 0: published. 3: no new file. 75: a drop was stopped, or each new file needs attention (a finding).
+    Exit 0: published. 3: no new file, or only files that are still written. 75: a drop was stopped, or each new file
+    needs attention (a finding that no earlier run has reported).
     """
     project = ctx.load_project()
     if source is None:
@@ -29,8 +31,13 @@ def ingest(ctx: CliContext, source: str | None) -> int:
             raise click.UsageError(f"name a source: {', '.join(project.sources)}")
         source = next(iter(project.sources))
     project.source_settings(source)
+    unread_changes = find_unread_changes(project, read_run_state(project))
+    for change in unread_changes:
+        ctx.echo(f"{change.describe()}: {ctx.full_command(change.command)}")
     with progress_bar(enabled=not ctx.as_json) as draw:
         ingest_result = run_worker(project, "ingest", source, on_progress=draw)
+    if unread_changes:
+        ingest_result = {**ingest_result, "unread_changes": [change._asdict() for change in unread_changes]}
     return print_ingest_result(ctx, ingest_result)
 
 
@@ -45,13 +52,15 @@ def print_ingest_result(ctx: CliContext, ingest_result: dict[str, Any]) -> int:
         for outcome in ingest_result["files"]:
             for reason in outcome["reasons"]:
                 location = f" in {reason['column']}" if reason["column"] else ""
-                count = f"{reason['count']:,} x " if reason["count"] is not None else ""
+                count = f"{reason['count']:,} x " if reason["count"] else ""
                 ctx.echo(f"  {outcome['name']}: {count}{reason['code']}{location}: {reason['message']}")
         ctx.echo(
             f"published edition {edition['id']}"
             if ingest_result["newly_published"]
             else _describe_serving(ingest_result)
         )
+    if open_count := ingest_result.get("open_findings", 0):
+        ctx.echo(f"{open_count:,} open finding{'s' * (open_count > 1)}: {ctx.full_command('wellspring finding list')}")
     for reason in ingest_result["verdict"]["reasons"]:
         ctx.echo(f"  {reason['code']}: {reason['message']}")
     if stopped:
@@ -65,8 +74,9 @@ def print_ingest_result(ctx: CliContext, ingest_result: dict[str, Any]) -> int:
         return STOPPED_EXIT_CODE
     if ingest_result["newly_published"] or any(outcome["drop"] for outcome in ingest_result["files"]):
         return 0
-    # A file that matches no contract, or a changed file under an old name: it needs attention, but no drop was stopped.
-    return STOPPED_EXIT_CODE if ingest_result["files"] else NOTHING_NEW_EXIT_CODE
+    # A new finding needs attention, but no drop was stopped. A file that is still written is not new yet.
+    has_finding = any(outcome["status"] == "finding" for outcome in ingest_result["files"])
+    return STOPPED_EXIT_CODE if has_finding else NOTHING_NEW_EXIT_CODE
 
 
 def _file_rows(ingest_result: dict[str, Any]) -> list[tuple[object, ...]]:

@@ -130,15 +130,31 @@ def verify_ledger(ctx: CliContext) -> int:
     project = ctx.load_project()
     keys = keyring.read_verifier_keys(project.ledger_dir, project.root / project.witness.folder)
     tree = open_ledger_tree(project)
-    findings = audit_ledger(tree, keys, journals=project.journals_dir)
-    for finding in findings:
+    report = audit_ledger(tree, keys, journals=project.journals_dir)
+    for finding in report.findings:
         ctx.echo(f"corrupted: {finding}")
-    if not findings:
+    pending_count = sum(pending.entries for pending in report.pending)
+    if not report.findings:
         ctx.echo(
-            f"{tree.size:,} entries: every hash, signature and cosignature is valid, and the witness holds the same log"
+            f"{tree.size:,} entries in the log are consistent, but not every acknowledged entry is in the log:"
+            if pending_count
+            else f"{tree.size:,} entries: every hash, signature and cosignature is valid, and the witness holds the "
+            "same log"
         )
-    ctx.print_result({"size": tree.size, "findings": list(findings)}, next_command="wellspring ledger tail")
-    return 20 if findings else 0
+    for pending in report.pending:
+        ctx.echo(
+            f"{pending.entries:,} entries of {pending.service}, the oldest of {pending.oldest}: "
+            "acknowledged, not yet in the log"
+        )
+    ctx.print_result(
+        {
+            "size": tree.size,
+            "findings": list(report.findings),
+            "pending": [pending._asdict() for pending in report.pending],
+        },
+        next_command="wellspring status    (writes them to the log)" if pending_count else "wellspring ledger tail",
+    )
+    return 20 if report.findings else 0
 
 
 @ledger.command("tail")

@@ -8,7 +8,7 @@ import click
 
 from wellspring.cli.context import CliContext
 from wellspring.cli.render import escape_text, format_age
-from wellspring.runtime.run_state import read_run_state
+from wellspring.runtime.run_state import find_unread_changes, read_run_state
 
 
 @click.command()
@@ -80,6 +80,9 @@ def status(ctx: CliContext) -> int:
     )
     if running is not None:
         ctx.echo(_describe_separation(running.separation, running.separation_reason))
+    unread_changes = find_unread_changes(project, running)
+    for change in unread_changes:
+        ctx.echo(f"{change.describe()}: {ctx.full_command(change.command)}")
     all_up = bool(rows) and all(row.state == "up" for row in rows)
     published_state = {"edition": None, "accounts": {}}
     if all_up:
@@ -104,6 +107,7 @@ def status(ctx: CliContext) -> int:
         {
             "servers": [row._asdict() for row in rows],
             "running": running and running.model_dump(mode="json"),
+            "unread_changes": [change._asdict() for change in unread_changes],
             **published_state,
         },
         next_command="wellspring ingest" if all_up else "wellspring up",

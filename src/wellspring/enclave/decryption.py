@@ -17,6 +17,8 @@ from wellspring.trust.vault.records import QuarantinedRecord, StoredDrop
 from wellspring_verify import canonical
 
 TOKENIZER_KEY_NAME = "tokens"
+NAME_KEY_DOMAIN = "(file names)"
+"""Where the key of the digests of file names is stored; no token domain can have this name."""
 MAX_LISTED_ROWS = 1000
 """Maximum number of listed rows of one drop."""
 
@@ -50,6 +52,13 @@ class Decryptor:
                 for name in domains
             }
         )
+
+    def name_key(self) -> bytes:
+        """Return the key of the digests of file names, which is created at its first use."""
+        if NAME_KEY_DOMAIN not in (token_keys := self._store.list_token_keys()):
+            self._store.add_token_key(NAME_KEY_DOMAIN, 1, self._keys.generate_data_key(TOKENIZER_KEY_NAME).wrapped)
+            token_keys = self._store.list_token_keys()
+        return self._keys.unwrap_key(TOKENIZER_KEY_NAME, token_keys[NAME_KEY_DOMAIN][1])
 
     def seal_rows(self, stored_drop: StoredDrop, processed: ProcessedDrop) -> list[QuarantinedRecord]:
         """Encrypt the masked values of the quarantined rows."""

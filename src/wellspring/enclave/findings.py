@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
+from collections.abc import Callable
+from functools import cached_property
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from pydantic import JsonValue
 
 from wellspring.data.formats.registry import list_formats, load_format
-from wellspring.data.sources.port import is_unsafe
-from wellspring.errors import Refused, escape_text
+from wellspring.data.sources.port import RemoteFile, is_unsafe
+from wellspring.enclave.file_watch import file_version
+from wellspring.errors import Refused, WellspringError, escape_text
+from wellspring.records.ingestion import FileFinding
 from wellspring.records.observe import Recorder
+from wellspring.records.record import format_instant
 from wellspring.trust.dlp.scanner import PiiScanner
 from wellspring.trust.vault.postgres import VaultStore
 from wellspring.trust.vault.records import OutboxEntry, StoredDrop
 
 MAX_NAME_LENGTH = 200
 """Maximum length of a file name in characters, because the name is a fact in the ledger."""
+_SHOWN_LENGTH = 60
+"""Number of characters that are shown of a longer name."""
+REFUSED_FILE_CODES = ("too_large", "unreadable_file")
+"""Reasons for which a source refuses one file, until somebody acts."""
 
 
 class UnusableName(NamedTuple):
@@ -29,88 +39,116 @@ class UnusableName(NamedTuple):
 
 
 class FindingRecorder:
-    """Writes the findings of the enclave to its database and to the ledger."""
+    """Writes the findings of the enclave to its database and to the ledger.
 
-    def __init__(self, store: VaultStore, step: Recorder, scanner: PiiScanner) -> None:
+    version: of the file (`file_watch.file_version`). The same problem with another version is another finding.
+    load_name_key: of the keyed digest that stands for a file name; without the key nobody can try out names.
+    """
+
+    def __init__(
+        self, store: VaultStore, step: Recorder, scanner: PiiScanner, load_name_key: Callable[[], bytes]
+    ) -> None:
         self._store = store
         self._step = step
         self._scanner = scanner
+        self._load_name_key = load_name_key
 
-    def record_finding(self, code: str, source: str, name: str, message: str) -> None:
+    def record_finding(self, code: str, source: str, name: str, message: str, *, version: str = "") -> FileFinding:
         """Record a finding about a file that was not ingested. The subject contains a digest of the file name."""
-        subject = file_subject(source, name)
-        facts: dict[str, JsonValue] = {"code": code, "message": message}
+        subject = self.file_subject(source, name)
+        facts: dict[str, JsonValue] = {"shown": self.shown_name(name)}
         if len(name) <= MAX_NAME_LENGTH and not is_unsafe(name) and not contains_personal_data(name, self._scanner):
             facts["name"] = name
-        self._record_once(f"finding/{code}/{subject.removeprefix('file:')}", subject, facts)
+        return self._record_once(code, source, subject, message, facts, version)
 
-    def record_changed_file(self, stored_drop: StoredDrop, modified: str) -> None:
-        """Record that the file of a drop has other content. modified: its modification time, clock of the source."""
-        facts: dict[str, JsonValue] = {
-            "code": "changed",
-            "message": "the file of an ingested drop has other content",
-            "modified": modified,
-        }
-        self._record_once(f"finding/changed/{stored_drop.drop.id}/{modified}", stored_drop.drop.subject, facts)
+    def record_changed_file(self, stored_drop: StoredDrop, file: RemoteFile) -> FileFinding:
+        """Record that the file of a drop has other content."""
+        facts: dict[str, JsonValue] = {"shown": stored_drop.drop.name, "modified": format_instant(file.modified)}
+        return self._record_once(
+            "changed",
+            stored_drop.drop.source,
+            stored_drop.drop.subject,
+            "it was ingested with other content; ask the vendor to send a correction under a new name",
+            facts,
+            file_version(file),
+        )
 
     def record_overdue_original(self, stored_drop: StoredDrop) -> None:
         """Record that an original can still be decrypted after its retention ended."""
-        facts: dict[str, JsonValue] = {
-            "code": "overdue",
-            "message": "the original can still be decrypted after its retention ended",
-        }
-        self._record_once(f"finding/overdue/{stored_drop.drop.id}", stored_drop.drop.subject, facts)
+        message = "the original can still be decrypted after its retention ended"
+        facts: dict[str, JsonValue] = {"shown": stored_drop.drop.name}
+        self._record_once("overdue", stored_drop.drop.source, stored_drop.drop.subject, message, facts, "")
 
-    def record_too_large(self, source: str, name: str, refused: Refused) -> None:
-        """Record the finding of a file that was refused because of its size; ignore any other refusal."""
+    def record_refused_file(self, source: str, name: str, refused: Refused, *, version: str) -> None:
+        """Record the finding of a file that its source refuses to give, and name it as the subject of the verdict."""
         for reason in refused.verdict.reasons if refused.verdict is not None else ():
-            if reason.code == "too_large":
-                self.record_finding(reason.code, source, name, reason.message)
+            if reason.code in REFUSED_FILE_CODES and refused.verdict is not None:
+                finding = self.record_finding(reason.code, source, name, reason.message, version=version)
+                refused.verdict = refused.verdict.model_copy(update={"subject": f"finding:{finding.id}"})
 
-    def record_unusable_name(self, source: str, name: str) -> UnusableName | None:
-        """Record and describe a name that is unsafe, contains personal data or is too long; None for any other."""
-        unusable = _check_name(name, self._scanner)
-        if unusable is not None:
-            self.record_finding(unusable.code, source, name, unusable.message)
-        return unusable
+    def check_name(self, name: str) -> UnusableName | None:
+        """Describe a name that is unsafe, contains personal data or is too long; None for any other."""
+        # A control character inside an identifier must not hide it from the scanner.
+        visible = "".join(character for character in name if character.isprintable())
+        if contains_personal_data(name, self._scanner) or contains_personal_data(visible, self._scanner):
+            shown = self._hide_name(name)
+            if not is_unsafe(name):
+                return UnusableName("personal_name", "the file name contains personal data", shown)
+        else:
+            shown = _shorten_name(escape_text(name))
+        if is_unsafe(name):
+            message = "the file name has a control character, a backslash, or a part like `..`"
+            return UnusableName("unsafe_name", message, shown)
+        if len(name) > MAX_NAME_LENGTH:
+            return UnusableName("long_name", f"the file name has more than {MAX_NAME_LENGTH} characters", shown)
+        return None
 
-    def _record_once(self, key: str, subject: str, facts: dict[str, JsonValue]) -> None:
-        outbox_entry = OutboxEntry(key, "finding", subject, (), (), facts)
+    def shown_name(self, name: str) -> str:
+        """Return a name as it may be shown: escaped, at most MAX_NAME_LENGTH characters, nothing of a hidden one."""
+        unusable = self.check_name(name)
+        return escape_text(name) if unusable is None else unusable.shown
+
+    def file_subject(self, source: str, name: str) -> str:
+        """Return the subject of entries about a file without a drop; it has a digest of the name, not the name."""
+        return f"file:{source}/{self._digest_name(name)}"
+
+    def failure_subject(self, source: str, name: str) -> str:
+        """Return the subject of an entry about a failed intake: the file, or only its source without the key server."""
+        try:
+            return self.file_subject(source, name)
+        except WellspringError:
+            return f"source:{source}"
+
+    def _hide_name(self, name: str) -> str:
+        """Return what is shown of a name with personal data: the digest of its finding, and the suffix of a format."""
+        suffix = PurePosixPath(name).suffix.casefold()
+        has_format = any(suffix in load_format(file_format).suffixes for file_format in list_formats())
+        return f"(hidden) {self._digest_name(name)}{suffix if has_format else ''}"
+
+    def _digest_name(self, name: str) -> str:
+        return hmac.digest(self._name_key, name.encode(errors="surrogatepass"), "sha256").hex()[:16]
+
+    @cached_property
+    def _name_key(self) -> bytes:
+        return self._load_name_key()
+
+    def _record_once(
+        self, code: str, source: str, subject: str, message: str, facts: dict[str, JsonValue], version: str
+    ) -> FileFinding:
+        finding_id = hashlib.sha256(f"{code}/{subject}/{version}".encode()).hexdigest()[:12]
+        entry_facts: dict[str, JsonValue] = {
+            "finding": finding_id, "code": code, "source": source, "message": message, **facts
+        }  # fmt: skip
+        outbox_entry = OutboxEntry(f"finding/{finding_id}", "finding", subject, (), (), entry_facts)
         if self._store.record_finding(outbox_entry):
             with self._step(outbox_entry.action, outbox_entry.subject, facts=outbox_entry.facts):
                 pass
-            self._store.mark_published(key)
+            self._store.mark_published(outbox_entry.key)
+        return FileFinding(id=finding_id, code=code, message=message)
 
 
-def file_subject(source: str, name: str) -> str:
-    """Return the subject of entries about a file without a drop; it has a digest of the name, not the name."""
-    return f"file:{source}/{_name_digest(name)}"
-
-
-def hide_name(name: str) -> str:
-    """Return what is shown of a name with personal data: the digest of its finding, and the suffix of a format."""
-    suffix = PurePosixPath(name).suffix.casefold()
-    has_format = any(suffix in load_format(file_format).suffixes for file_format in list_formats())
-    return f"(hidden) {_name_digest(name)}{suffix if has_format else ''}"
-
-
-def _name_digest(name: str) -> str:
-    return hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:16]
-
-
-def _check_name(name: str, scanner: PiiScanner) -> UnusableName | None:
-    # A control character inside an identifier must not hide it from the scanner.
-    visible = "".join(character for character in name if character.isprintable())
-    personal = contains_personal_data(name, scanner) or contains_personal_data(visible, scanner)
-    shown = hide_name(name) if personal else escape_text(name)
-    if is_unsafe(name):
-        message = "the file name has a control character, a backslash, or a part like `..`"
-        return UnusableName("unsafe_name", message, shown)
-    if personal:
-        return UnusableName("personal_name", "the file name contains personal data", shown)
-    if len(name) > MAX_NAME_LENGTH:
-        return UnusableName("long_name", f"the file name has more than {MAX_NAME_LENGTH} characters", shown)
-    return None
+def _shorten_name(name: str) -> str:
+    return name if len(name) <= MAX_NAME_LENGTH else f"{name[:_SHOWN_LENGTH]}..."
 
 
 def contains_personal_data(name: str, scanner: PiiScanner) -> bool:

@@ -45,6 +45,10 @@ def intake_handlers(intake_service: IntakeService) -> Mapping[str, RequestHandle
         intake_service.confirm_published(text_field(request, "drop"), replay_number)
         return None, None
 
+    def count_quarantined(request: protocol.FrameMessage, _progress: ProgressCallback) -> _Response:
+        drop = None if request.get("drop") is None else text_field(request, "drop")
+        return [count.model_dump(mode="json") for count in intake_service.count_quarantined(drop)], None
+
     def list_quarantined(request: protocol.FrameMessage, _progress: ProgressCallback) -> _Response:
         drop = None if request.get("drop") is None else text_field(request, "drop")
         return [row.model_dump(mode="json") for row in intake_service.list_quarantined(drop)], None
@@ -55,6 +59,7 @@ def intake_handlers(intake_service: IntakeService) -> Mapping[str, RequestHandle
         "ingest_file": ingest_file,
         "replay_quarantined": replay_quarantined,
         "confirm_published": confirm_published,
+        "count_quarantined": count_quarantined,
         "list_quarantined": list_quarantined,
     }
 

@@ -3,47 +3,120 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import datetime
+from typing import NamedTuple
 
 from wellspring.data.contracts import contract as contracts
 from wellspring.data.sources.port import FileSource, RemoteFile
+from wellspring.enclave.file_watch import FileWatch, file_version
 from wellspring.enclave.findings import FindingRecorder
 from wellspring.errors import NotFound, Refused
 from wellspring.records.contracts import DataContract
-from wellspring.records.ingestion import SourceFile
-from wellspring.records.record import format_instant
+from wellspring.records.ingestion import FileFinding, SourceFile
 from wellspring.trust.vault.postgres import VaultStore
 from wellspring.trust.vault.records import StoredDrop
 
+MAX_SECONDS_AHEAD = 86_400
+"""A file that is dated further ahead is a finding: a clock is wrong, or somebody set the date."""
+UNMATCHED_MESSAGES = {
+    "no_contract": "its name matches no contract; it stays in the source",
+    "several_contracts": "its name matches several contracts; it stays in the source",
+}
 _BLOCK_SIZE = 1 << 20
 
 
-def list_source(
-    source: str,
-    file_source: FileSource,
-    *,
-    project_contracts: tuple[DataContract, ...],
-    store: VaultStore,
-    findings: FindingRecorder,
-) -> tuple[SourceFile, ...]:
-    """List a source, oldest file first, and record each problem with a file as a finding, once.
+class SourceLister(NamedTuple):
+    """Lists one source, oldest file first, and records each problem with a file as a finding, once for each version.
 
-    A file has the state `ingested` after its first admission; a file whose intake a crash interrupted is `new`.
+    settle_seconds: of the source. now: by the clock of this machine.
     """
-    drops_by_name = {stored_drop.drop.name: stored_drop for stored_drop in store.list_drops(source)}
-    admitted_drops = store.list_admitted_drops()
-    source_files: list[SourceFile] = []
-    for file in file_source.list():
-        if unusable := findings.record_unusable_name(source, file.name):
-            source_files.append(_source_file(source, file, "unmatched", name=unusable.shown))
-        elif file.name in drops_by_name:
-            source_files.append(
-                _stored_file(source, file, drops_by_name[file.name], admitted_drops, file_source, store, findings)
+
+    source: str
+    file_source: FileSource
+    project_contracts: tuple[DataContract, ...]
+    store: VaultStore
+    findings: FindingRecorder
+    watch: FileWatch
+    settle_seconds: float
+    now: datetime
+
+    def list_files(self) -> tuple[SourceFile, ...]:
+        """List the files. A file is `ingested` after its first admission; one whose intake was interrupted is `new`."""
+        drops_by_name = {stored_drop.drop.name: stored_drop for stored_drop in self.store.list_drops(self.source)}
+        admitted_drops = self.store.list_admitted_drops()
+        files = self.file_source.list()
+        self.watch.observe_files(self.source, files, self.now)
+        return tuple(self._describe_file(file, drops_by_name.get(file.name), admitted_drops) for file in files)
+
+    def _describe_file(
+        self, file: RemoteFile, stored_drop: StoredDrop | None, admitted_drops: frozenset[str]
+    ) -> SourceFile:
+        settled = self.watch.is_settled(self.source, file, self.settle_seconds, self.now)
+        unusable = self.findings.check_name(file.name)
+        if unusable is not None:
+            finding = self._record(file, unusable.code, unusable.message) if settled else None
+            return self._source_file(
+                file, "unmatched" if settled else "still_writing", name=unusable.shown, finding=finding
             )
-        elif file.still_writing:
-            source_files.append(_source_file(source, file, "still_writing"))
-        else:
-            source_files.append(_new_file(source, file, project_contracts, findings))
-    return tuple(source_files)
+        if stored_drop is not None:
+            return self._describe_stored_file(file, stored_drop, admitted_drops)
+        finding = None
+        if file.seconds_ahead > MAX_SECONDS_AHEAD:
+            days = file.seconds_ahead // MAX_SECONDS_AHEAD
+            finding = self._record(file, "future_dated", f"its modification time lies {days} days in the future")
+        if not settled:
+            return self._source_file(file, "still_writing", finding=finding)
+        try:
+            contract = contracts.contract_for_file(self.project_contracts, self.source, file.name)
+        except Refused as unmatched:
+            codes = [reason.code for reason in unmatched.verdict.reasons] if unmatched.verdict else []
+            code = codes[0] if codes else "no_contract"
+            return self._source_file(file, "unmatched", finding=self._record(file, code, UNMATCHED_MESSAGES[code]))
+        return self._source_file(file, "new", contract=contract.name, finding=finding)
+
+    def _describe_stored_file(
+        self, file: RemoteFile, stored_drop: StoredDrop, admitted_drops: frozenset[str]
+    ) -> SourceFile:
+        try:
+            unchanged = content_unchanged(stored_drop, file, self.file_source, self.store)
+        except (Refused, NotFound):
+            # The file was changed or deleted during the check; the next listing decides.
+            return self._source_file(file, "still_writing", stored_drop=stored_drop)
+        if unchanged:
+            state = "ingested" if stored_drop.drop.id in admitted_drops else "new"
+            return self._source_file(file, state, stored_drop=stored_drop)
+        if not self.watch.is_settled(self.source, file, self.settle_seconds, self.now):
+            return self._source_file(file, "still_writing", stored_drop=stored_drop)
+        finding = self.findings.record_changed_file(stored_drop, file)
+        return self._source_file(file, "changed", stored_drop=stored_drop, finding=finding)
+
+    def _record(self, file: RemoteFile, code: str, message: str) -> FileFinding:
+        return self.findings.record_finding(code, self.source, file.name, message, version=file_version(file))
+
+    def _source_file(
+        self,
+        file: RemoteFile,
+        state: str,
+        *,
+        name: str = "",
+        stored_drop: StoredDrop | None = None,
+        contract: str | None = None,
+        finding: FileFinding | None = None,
+    ) -> SourceFile:
+        ingested = stored_drop is not None and state != "new"
+        return SourceFile.model_validate(
+            {
+                "source": self.source,
+                "name": name or file.name,
+                "size": file.size,
+                "modified": file.modified,
+                "state": state,
+                "drop": stored_drop.drop.id if stored_drop is not None and ingested else None,
+                "contract": stored_drop.drop.contract if stored_drop is not None else contract,
+                "finding": finding,
+                "seconds_ahead": file.seconds_ahead,
+            }
+        )
 
 
 def content_unchanged(stored_drop: StoredDrop, file: RemoteFile, file_source: FileSource, store: VaultStore) -> bool:
@@ -63,65 +136,3 @@ def content_unchanged(stored_drop: StoredDrop, file: RemoteFile, file_source: Fi
         return False
     store.update_file_state(stored_drop.drop.id, stream.file.modified, stream.file.identity)
     return True
-
-
-def _stored_file(
-    source: str,
-    file: RemoteFile,
-    stored_drop: StoredDrop,
-    admitted_drops: frozenset[str],
-    file_source: FileSource,
-    store: VaultStore,
-    findings: FindingRecorder,
-) -> SourceFile:
-    try:
-        unchanged = content_unchanged(stored_drop, file, file_source, store)
-    except (Refused, NotFound):
-        # The file was changed or deleted during the check; the next listing decides.
-        return _source_file(source, file, "still_writing", stored_drop=stored_drop)
-    if not unchanged:
-        if file.still_writing:
-            return _source_file(source, file, "still_writing", stored_drop=stored_drop)
-        findings.record_changed_file(stored_drop, format_instant(file.modified))
-        return _source_file(source, file, "changed", stored_drop=stored_drop)
-    return _source_file(
-        source, file, "ingested" if stored_drop.drop.id in admitted_drops else "new", stored_drop=stored_drop
-    )
-
-
-def _new_file(
-    source: str, file: RemoteFile, project_contracts: tuple[DataContract, ...], findings: FindingRecorder
-) -> SourceFile:
-    try:
-        contract = contracts.contract_for_file(project_contracts, source, file.name)
-    except Refused as unmatched:
-        reasons = unmatched.verdict.reasons if unmatched.verdict else ()
-        code = reasons[0].code if reasons else "no_contract"
-        findings.record_finding(
-            code, source, file.name, "the file matches zero or several contracts; it stays in the source"
-        )
-        return _source_file(source, file, "unmatched")
-    return _source_file(source, file, "new", contract=contract.name)
-
-
-def _source_file(
-    source: str,
-    file: RemoteFile,
-    state: str,
-    *,
-    name: str = "",
-    stored_drop: StoredDrop | None = None,
-    contract: str | None = None,
-) -> SourceFile:
-    ingested = stored_drop is not None and state != "new"
-    return SourceFile.model_validate(
-        {
-            "source": source,
-            "name": name or file.name,
-            "size": file.size,
-            "modified": file.modified,
-            "state": state,
-            "drop": stored_drop.drop.id if stored_drop is not None and ingested else None,
-            "contract": stored_drop.drop.contract if stored_drop is not None else contract,
-        }
-    )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import JsonValue
 
@@ -28,6 +28,10 @@ from wellspring_verify import canonical
 SERVICE = "enclave"
 _MAX_REASONS = 200
 """Maximum number of reasons in one ledger entry, whose size limit is 64 KiB."""
+_MAX_MESSAGES = 100
+"""Maximum number of findings with a message in one ledger entry."""
+_MAX_MESSAGE_LENGTH = 160
+"""Maximum length of such a message in characters."""
 
 
 def fill_step(act: StepContext, outbox_entry: OutboxEntry) -> None:
@@ -101,14 +105,14 @@ def admission_entry(
             "admitted": counts.admitted,
             "quarantined": counts.quarantined,
             "masked": counts.masked,
-            "reasons": _reason_counts(counts.reasons, contract),
-            "findings": _reason_counts(processed.findings, contract),
+            "reasons": cast(JsonValue, _reason_counts(counts.reasons, contract)),
+            "findings": cast(JsonValue, _describe_findings(processed.findings, contract)),
             "quarantined_rows": hashlib.sha256(row_numbers).hexdigest(),
         },
     )
 
 
-def _reason_counts(reasons: tuple[Reason, ...], contract: DataContract) -> list[JsonValue]:
+def _reason_counts(reasons: tuple[Reason, ...], contract: DataContract) -> list[dict[str, JsonValue]]:
     """Convert reasons to facts. A column name is included only if the contract declares it."""
     declared = {column.name for column in contract.columns} | {rule.name for rule in contract.rules}
     return [
@@ -119,6 +123,18 @@ def _reason_counts(reasons: tuple[Reason, ...], contract: DataContract) -> list[
         }
         for reason in reasons[:_MAX_REASONS]
     ]
+
+
+def _describe_findings(findings: tuple[Reason, ...], contract: DataContract) -> list[dict[str, JsonValue]]:
+    """Convert findings about a file to facts with messages; a message that repeats an undeclared name is left out.
+
+    After `, with ` a message has only kinds of personal data and counts (`validation`).
+    """
+    facts = _reason_counts(findings, contract)
+    for fact, finding in zip(facts[:_MAX_MESSAGES], findings, strict=False):
+        if fact["column"] == finding.column or str(finding.column) not in finding.message.partition(", with ")[0]:
+            fact["message"] = finding.message[:_MAX_MESSAGE_LENGTH]
+    return facts
 
 
 def _journal_entries(journals: Path) -> list[Entry]:

@@ -19,17 +19,17 @@ from wellspring.data.sources.port import FileSource
 from wellspring.enclave import intake, outbox, retention
 from wellspring.enclave.contract_registry import ContractRegistry
 from wellspring.enclave.decryption import Decryptor
-from wellspring.enclave.findings import FindingRecorder, file_subject
+from wellspring.enclave.file_watch import FileWatch
+from wellspring.enclave.findings import FindingRecorder
 from wellspring.enclave.intake import ProcessedDrop
-from wellspring.enclave.listing import content_unchanged, list_source
+from wellspring.enclave.listing import SourceLister, content_unchanged
 from wellspring.enclave.source_reader import SourceReader, open_file
 from wellspring.errors import CorruptedError, NotFound, Refused, Unavailable
 from wellspring.project import Project
 from wellspring.records.clock import Clock
 from wellspring.records.contracts import DataContract
-from wellspring.records.ingestion import AdmissionResult, QuarantinedRow, SourceFile
+from wellspring.records.ingestion import AdmissionResult, QuarantineCount, QuarantinedRow, SourceFile
 from wellspring.records.observe import Recorder
-from wellspring.records.record import format_instant
 from wellspring.records.verdict import Verdict
 from wellspring.trust.dlp.registry import load_scanner
 from wellspring.trust.keys.port import DataKeys
@@ -58,11 +58,12 @@ class Enclave:
         # Not an RLock: a new thread with the id of an ended owner could acquire that.
         self._lock = threading.Lock()
         self._scanner = load_scanner(dependencies.project)
-        self._findings = FindingRecorder(dependencies.store, dependencies.step, self._scanner)
+        self._decryptor = Decryptor(dependencies.store, dependencies.keys, folder=dependencies.folder)
+        self._findings = FindingRecorder(dependencies.store, dependencies.step, self._scanner, self._decryptor.name_key)
+        self._watch = FileWatch()
         self._contracts = ContractRegistry(
             dependencies.project, dependencies.store, step=dependencies.step, clock=dependencies.clock
         )
-        self._decryptor = Decryptor(dependencies.store, dependencies.keys, folder=dependencies.folder)
         self.run_maintenance()
 
     def run_maintenance(self) -> None:
@@ -93,13 +94,16 @@ class Enclave:
         with self._lock:
             self._run_maintenance()
             file_source, project_contracts = self._open_source(source), self._contracts.read_all()
-            return list_source(
+            return SourceLister(
                 source,
                 file_source,
-                project_contracts=project_contracts,
-                store=self._dependencies.store,
-                findings=self._findings,
-            )
+                project_contracts,
+                self._dependencies.store,
+                self._findings,
+                self._watch,
+                self._dependencies.project.source_settings(source).settle_seconds,
+                self._dependencies.clock.now(),
+            ).list_files()
 
     def ingest_file(
         self, source: str, name: str, contract_digest: str, *, progress: ProgressCallback | None = None
@@ -108,7 +112,7 @@ class Enclave:
         with self._lock:
             self._run_maintenance()
             file_source = self._open_source(source)
-            if unusable := self._findings.record_unusable_name(source, name):
+            if unusable := self._findings.check_name(name):
                 raise NotFound(
                     f"'{unusable.shown}' is not ingested: {unusable.message}", fix="ask the vendor to rename it"
                 )
@@ -179,6 +183,12 @@ class Enclave:
                 step.crash_point("enclave.settle:confirmed")
             store.mark_published(outbox_entry.key)
 
+    def count_quarantined(self, drop: str | None = None) -> tuple[QuarantineCount, ...]:
+        with self._lock:
+            if drop is not None:
+                self._dependencies.store.get_drop(drop)
+            return self._dependencies.store.count_quarantined(drop)
+
     def list_quarantined(self, drop: str | None = None) -> tuple[QuarantinedRow, ...]:
         with self._lock:
             store = self._dependencies.store
@@ -189,8 +199,19 @@ class Enclave:
         self, source: str, name: str, file_source: FileSource, contract: DataContract, report_progress: ProgressCallback
     ) -> StoredDrop:
         step, store = self._dependencies.step, self._dependencies.store
+        settle_seconds = self._dependencies.project.source_settings(source).settle_seconds
         with (
-            open_file(source, name, file_source, findings=self._findings, report_progress=report_progress) as stream,
+            open_file(
+                source,
+                name,
+                file_source,
+                version=self._watch.listed_version(source, name),
+                is_settled=lambda file: self._watch.is_settled(
+                    source, file, settle_seconds, self._dependencies.clock.now()
+                ),
+                findings=self._findings,
+                report_progress=report_progress,
+            ) as stream,
             self._record_failed_land(source, name, stream),
         ):
             original = originals.store_original(
@@ -231,7 +252,7 @@ class Enclave:
         except Exception as exc:
             # Whatever failed is recorded, and raised again.
             if exc is not stream.failure:
-                with self._dependencies.step("land", file_subject(source, name)):
+                with self._dependencies.step("land", self._findings.failure_subject(source, name)):
                     raise
             raise
 
@@ -244,7 +265,7 @@ class Enclave:
         except (NotFound, Unavailable):
             # The file or the server is gone; the stored original is the received content.
             return
-        self._findings.record_changed_file(stored_drop, format_instant(remote_file.modified))
+        self._findings.record_changed_file(stored_drop, remote_file)
         drop = stored_drop.drop
         raise CorruptedError(
             f"{drop.name} of {drop.source} no longer has the content of {drop.subject}",

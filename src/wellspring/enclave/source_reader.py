@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 
-from wellspring.data.sources.port import FileSource, FileStream, RemoteFile
+from wellspring.data.sources.port import FileSource, FileStream, RemoteFile, file_still_writing
 from wellspring.enclave.findings import FindingRecorder
 from wellspring.errors import NotFound, Refused, WellspringError
 from wellspring.trust.vault.port import ProgressCallback
@@ -43,18 +43,31 @@ class SourceReader:
 
 @contextmanager
 def open_file(
-    source: str, name: str, file_source: FileSource, *, findings: FindingRecorder, report_progress: ProgressCallback
+    source: str,
+    name: str,
+    file_source: FileSource,
+    *,
+    version: str,
+    is_settled: Callable[[RemoteFile], bool],
+    findings: FindingRecorder,
+    report_progress: ProgressCallback,
 ) -> Generator[SourceReader]:
-    """Open a file; record a finding if it is too large, or is deleted while it is read. Raises as the source does."""
+    """Open a file; record a finding if the source refuses it, or if it is deleted while it is read.
+
+    version: of the file when it was listed. Raises as the source does, and Refused (`still_writing`) for a file that
+    is not settled.
+    """
 
     def record_deleted() -> None:
-        findings.record_finding("deleted_while_read", source, name, "it was deleted during the read")
+        findings.record_finding("deleted_while_read", source, name, "it was deleted during the read", version=version)
 
     # Errors of the caller, such as a key that the key server does not find, are not about the file.
     with ExitStack() as stack:
         try:
             stream = stack.enter_context(file_source.open(name))
         except Refused as refused:
-            findings.record_too_large(source, name, refused)
+            findings.record_refused_file(source, name, refused, version=version)
             raise
+        if not is_settled(stream.file):
+            raise file_still_writing(source, name)
         yield SourceReader(stream, report_progress, record_deleted)

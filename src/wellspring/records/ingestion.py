@@ -11,9 +11,18 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+class FileFinding(Frozen):
+    """A problem with one version of a file in its source, for a user to solve. id: 12 hex digits."""
+
+    id: str
+    code: str
+    message: str
+
+
 class SourceFile(Frozen):
     """One file listed in a source. state: new; ingested (its drop exists); changed (same name, other bytes: a finding);
-    unmatched (matches no contract or several: a finding); still_writing (skipped for now)."""
+    unmatched (an unusable name, or one that matches no contract or several: a finding); still_writing (skipped for
+    now). name: as it may be shown. seconds_ahead: how far its modification time lies in the future."""
 
     source: str
     name: str
@@ -22,6 +31,8 @@ class SourceFile(Frozen):
     state: Literal["new", "ingested", "changed", "unmatched", "still_writing"]
     drop: str | None = None
     contract: str | None = None
+    finding: FileFinding | None = None
+    seconds_ahead: int = 0
 
 
 class Drop(Record):
@@ -90,6 +101,15 @@ class AdmissionResult(NamedTuple):
     drop: Drop
     counts: AdmissionCounts
     rows: pa.RecordBatchReader | None
+
+
+class QuarantineCount(Frozen):
+    """All quarantined rows of one drop, counted where they are. reasons: code -> number of rows with that reason."""
+
+    drop: str
+    rows: int
+    reasons: dict[str, int]
+    expires_at: Instant
 
 
 class QuarantinedRow(Frozen):

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
 
 from pydantic import ValidationError
 
 from wellspring.errors import ProjectError, Unavailable
-from wellspring.project import Project
-from wellspring.records.record import Frozen, Instant
+from wellspring.project import PROJECT_FILE, Project, hash_sections
+from wellspring.records.record import Digest, Frozen, Instant
+
+SETTINGS_BY_SERVER: Mapping[str, tuple[str, ...]] = {
+    "supervisor": ("project", "servers", "witness", "features", "models"),
+    "enclave": ("project", "sources", "dlp", "callers", "models"),
+    "api": ("project", "callers", "features", "lake", "models", "query"),
+}
+"""Sections of wellspring.toml that a server reads at its start. A worker reads the file for each job."""
 
 
 class ServerState(Frozen):
-    """One running server. start_ticks: start time of the pid, in clock ticks since boot; it detects a reused pid."""
+    """One running server. start_ticks: start time of the pid, in clock ticks since boot; it detects a reused pid.
+
+    settings: digests of the sections of wellspring.toml that it read at its start.
+    """
 
     pid: int
     start_ticks: int
     version: str
     socket: str | None = None
     port: int | None = None
+    settings: dict[str, Digest] = {}
 
 
 class RunState(Frozen):
@@ -44,6 +56,41 @@ def read_run_state(project: Project) -> RunState | None:
             f"{path} is invalid: {exc.error_count()} fields are invalid",
             fix="run `wellspring down`, then `wellspring up`",
         ) from None
+
+
+class UnreadChange(NamedTuple):
+    """Sections of wellspring.toml that changed after a server had read them. command: makes it read them."""
+
+    server: str
+    sections: tuple[str, ...]
+    command: str
+
+    def describe(self) -> str:
+        """Return one sentence without the command."""
+        names = ", ".join(f"[{section}]" for section in self.sections)
+        return f"{self.server} has not read the change of {names} in {PROJECT_FILE}"
+
+
+def select_settings(server: str, digests: Mapping[str, Digest]) -> dict[str, Digest]:
+    """Return the digests of those sections that a server reads at its start."""
+    return {name: digest for name, digest in digests.items() if name in SETTINGS_BY_SERVER.get(server, ())}
+
+
+def find_unread_changes(project: Project, run_state: RunState | None) -> list[UnreadChange]:
+    """List the changes of wellspring.toml that running servers have not read; none if nothing runs."""
+    current = hash_sections(project.root)
+    if run_state is None or not current:
+        return []
+    changes: list[UnreadChange] = []
+    for server, state in {"supervisor": run_state.supervisor, **run_state.servers}.items():
+        now = select_settings(server, current)
+        sections = sorted(
+            name for name in now.keys() | state.settings.keys() if now.get(name) != state.settings.get(name)
+        )
+        if sections:
+            restart = "wellspring down && wellspring up" if server == "supervisor" else f"wellspring restart {server}"
+            changes.append(UnreadChange(server, tuple(sections), restart))
+    return changes
 
 
 def find_server_port(project: Project, server: str) -> int:

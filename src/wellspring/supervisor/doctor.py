@@ -18,7 +18,7 @@ from wellspring.project import PROJECT_FILE, Project
 from wellspring.records.clock import SystemClock
 from wellspring.runtime import sandbox
 from wellspring.runtime.privileges import detect_privileges
-from wellspring.runtime.run_state import read_run_state
+from wellspring.runtime.run_state import find_unread_changes, read_run_state
 from wellspring.supervisor.managed_process import is_same_process
 from wellspring.trust import policy
 from wellspring.trust.dlp.registry import load_scanner
@@ -45,6 +45,7 @@ def run_health_checks(project: Project) -> list[HealthCheck]:
         _check_models,
         _check_owners,
         _check_leftovers,
+        _check_settings,
         _check_machine,
     )
     return [check for checker in checkers for check in checker(project)]
@@ -168,6 +169,16 @@ def _check_leftovers(project: Project) -> Iterator[HealthCheck]:
         yield HealthCheck(False, f"servers that have exited: {', '.join(dead)}", "run `wellspring up`")
     else:
         yield HealthCheck(True, "all servers run")
+
+
+def _check_settings(project: Project) -> Iterator[HealthCheck]:
+    try:
+        running = read_run_state(project)
+    except WellspringError:
+        # `_check_leftovers` reports it.
+        return
+    for change in find_unread_changes(project, running):
+        yield HealthCheck(False, change.describe(), f"run `{change.command}`")
 
 
 def _check_machine(project: Project) -> Iterator[HealthCheck]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from wellspring.errors import Unavailable
+from wellspring.records.record import Digest
 from wellspring.runtime.run_state import ServerState
 
 TAIL_LINES = 20
@@ -26,7 +27,7 @@ class ManagedProcess:
 
     service: the service whose uid it runs as. stop_signal: the signal that stops it gracefully. role: the role of the
     credential that it reads from standard input; '' for none. before_start, after_ready: called at every start.
-    log_offset: size of the log in bytes before this start.
+    log_offset: size of the log in bytes before this start. settings: of wellspring.toml, as it reads them.
     """
 
     name: str
@@ -44,6 +45,7 @@ class ManagedProcess:
     after_ready: Callable[[], None] | None = None
     process: subprocess.Popen[bytes] | None = None
     log_offset: int = field(default=0)
+    settings: dict[str, Digest] = field(default_factory=dict[str, Digest])
 
     def start(self, command: Sequence[str], environment: dict[str, str], stdin_data: bytes | None = None) -> None:
         """Start the process and append its output to the log. stdin_data: its whole standard input."""
@@ -119,6 +121,7 @@ class ManagedProcess:
             version=self.version,
             socket=str(self.socket) if self.socket else None,
             port=self.port,
+            settings=self.settings,
         )
 
     def _require_process(self) -> subprocess.Popen[bytes]:

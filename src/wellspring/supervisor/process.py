@@ -21,13 +21,13 @@ from wellspring.embedded import layout, mlflow, openbao, openbao_setup, packages
 from wellspring.embedded.control_socket import REQUEST_FIX, ControlSocket, error_message
 from wellspring.embedded.probes import accepts_connections, responds_to_ping
 from wellspring.errors import NotFound, Refused, Unavailable, WellspringError, format_error, suggest_name
-from wellspring.project import Project
+from wellspring.project import Project, hash_sections
 from wellspring.records.clock import SystemClock
 from wellspring.records.observe import Recorder
 from wellspring.runtime import sandbox
 from wellspring.runtime.files import write_atomically
 from wellspring.runtime.privileges import SERVICE_UIDS, ServicePrivileges, detect_privileges, service_environment
-from wellspring.runtime.run_state import RunState, ServerState
+from wellspring.runtime.run_state import RunState, ServerState, select_settings
 from wellspring.supervisor.managed_process import ManagedProcess, process_start_time
 
 READY_TIMEOUT = 60.0
@@ -50,6 +50,7 @@ class Supervisor:
         self._deadline = time.monotonic() + READY_TIMEOUT
         self._recorder_stack = ExitStack()
         self._step: Recorder | None = None
+        self._settings = select_settings("supervisor", hash_sections(project.root))
 
     def start_all(self) -> None:
         """Start all servers and wait until every readiness probe succeeds. Raises Unavailable, CorruptedError."""
@@ -188,6 +189,7 @@ class Supervisor:
                 start_ticks=process_start_time(pid) or 0,
                 version=packages.package_version("wellspring"),
                 socket=str(self.project.socket_path("control")),
+                settings=self._settings,
             ),
             servers={child.name: child.to_server_state() for child in self.children},
             started_at=SystemClock().now(),
@@ -204,6 +206,8 @@ class Supervisor:
         if child.role:
             stdin_data = json.dumps(openbao_setup.issue_secret_id(self.project, child.role)).encode() + b"\n"
         command = self._privileges.command_for(child.service, child.argv)
+        # Before the start: a change in between is then reported, and not missed.
+        child.settings = select_settings(child.name, hash_sections(self.project.root))
         child.start(command, service_environment(self.project, child.service), stdin_data)
         if not any(known_child is child for known_child in self.children):
             self.children.append(child)

@@ -31,12 +31,14 @@ entity Model;
 entity View;
 entity Domain;
 entity Release { model: String, proposers: Set<User> };
+entity Finding { source: String };
 
 action predict appliesTo { principal: [User, Service], resource: [Model], context: { freshness?: String } };
 action train, prove appliesTo { principal: [User, Service], resource: [Model], context: {} };
 action read_features appliesTo { principal: [User, Service], resource: [View], context: { freshness?: String } };
 action propose, approve appliesTo { principal: [User], resource: [Release], context: {} };
 action rollback appliesTo { principal: [User], resource: [Model], context: {} };
+action acknowledge appliesTo { principal: [User], resource: [Finding], context: {} };
 action tokenize appliesTo {
   principal: [User, Service], resource: [Domain], context: { purpose: String, conversation_id?: String }
 };
@@ -48,17 +50,22 @@ _ENTITY_TYPES = {
     "view": ("View", r"[a-z][a-z0-9_]{0,62}"),
     "domain": ("Domain", r"[a-z][a-z0-9_]{0,62}"),
     "release": ("Release", r"[0-9a-f]{12}"),
+    "finding": ("Finding", r"[0-9a-f]{12}"),
 }
 
 _TOKEN_PATTERN = re.compile(r'//[^\n]*|"(?:\\.|[^"\\])*"|;|[^\s;"/]+|["/]')
 
 
 class PolicyResource(NamedTuple):
-    """The resource of a request: model:NAME, view:NAME, domain:NAME or release:ID. model, proposers: of a release."""
+    """The resource of a request: model:NAME, view:NAME, domain:NAME, release:ID or finding:ID.
+
+    model, proposers: of a release. source: of a finding.
+    """
 
     name: str
     model: str = ""
     proposers: frozenset[str] = frozenset()
+    source: str = ""
 
 
 class PolicyStatement(NamedTuple):
@@ -123,6 +130,8 @@ class PolicySet:
                 return None
             attributes = {"model": resource.model, "proposers": [{"__entity": proposer} for proposer in proposers]}
             entities.append({"uid": resource_uid, "attrs": attributes, "parents": []})
+        if resource_uid["type"] == "Finding":
+            entities.append({"uid": resource_uid, "attrs": {"source": resource.source}, "parents": []})
         request = {
             "principal": principal_uid, "action": {"type": "Action", "id": action}, "resource": resource_uid,
             "context": dict(context),

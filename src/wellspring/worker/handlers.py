@@ -29,9 +29,36 @@ def _handle_replay_drop(request: JobRequest) -> JsonValue:
 
 
 def _handle_quarantined(request: JobRequest) -> JsonValue:
+    """List quarantined rows of one drop, masked, with the number of all of them."""
+    drop = request.subject.removeprefix("drop:")
     with _open_platform(request) as platform:
-        rows = platform.vault.list_quarantined(request.subject.removeprefix("drop:") or None)
-        return [row.model_dump(mode="json") for row in rows]
+        total = sum(count.rows for count in platform.vault.count_quarantined(drop))
+        rows = platform.vault.list_quarantined(drop)
+        return {"drop": drop, "total": total, "rows": [row.model_dump(mode="json") for row in rows]}
+
+
+def _handle_quarantine_counts(request: JobRequest) -> JsonValue:
+    with _open_platform(request) as platform:
+        return [count.model_dump(mode="json") for count in platform.vault.count_quarantined()]
+
+
+def _handle_findings(request: JobRequest) -> JsonValue:
+    """List the findings; with the servers running, include the latest."""
+    source = request.subject or None
+    if request.credential is None:
+        with open_ledger(request.project) as ledger:
+            return [finding._asdict() for finding in workflows.list_findings(ledger.index, source)]
+    with open_platform(request.project, request.credential) as platform:
+        platform.sequencer.integrate()
+        return [finding._asdict() for finding in workflows.list_findings(platform.ledger.index, source)]
+
+
+def _handle_acknowledge(request: JobRequest) -> JsonValue:
+    with _open_platform(request) as platform:
+        finding = workflows.acknowledge_finding(
+            platform, request.subject, token=str(request.params["token"]), reason=str(request.params.get("reason", ""))
+        )
+        return {**finding._asdict()}
 
 
 def _handle_prove(request: JobRequest) -> JsonValue:
@@ -172,6 +199,9 @@ HANDLERS: dict[str, Callable[[JobRequest], JsonValue]] = {
     "ingest": _handle_ingest,
     "replay": _handle_replay_drop,
     "quarantined": _handle_quarantined,
+    "quarantine-counts": _handle_quarantine_counts,
+    "findings": _handle_findings,
+    "acknowledge": _handle_acknowledge,
     "accounts": _handle_accounts,
     "prove": _handle_prove,
     "transform": _handle_transform,

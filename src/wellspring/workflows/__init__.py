@@ -1,6 +1,7 @@
 """The workflows: ingest, replay, transform, train, release, predict, prove. Read this module first.
 
 ingest       drops of a vendor -> landed, admitted in the enclave -> staged, audited -> one landed edition
+findings     problems with files -> listed, acknowledged by a user, closed when their file changes
 replay       quarantined rows -> validated by the current contract -> the next landed edition
 transform    the newest landed edition -> dbt, leakage audit -> one built edition -> the newest features online
 train        a built edition and a model file -> point-in-time training set -> trained, evaluated -> a candidate
@@ -13,6 +14,8 @@ prove        a subject -> its provenance story, sealed in the ledger -> a pack t
 Every step is recorded through `step`. Workflows open no ports: they receive an open `Platform`.
 """
 
+from wellspring.workflows.findings import acknowledge_finding as acknowledge_finding
+from wellspring.workflows.findings import list_findings as list_findings
 from wellspring.workflows.ingest import FileResult as FileResult
 from wellspring.workflows.ingest import IngestResult as IngestResult
 from wellspring.workflows.ingest import WorkflowProgress as WorkflowProgress

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import JsonValue
@@ -16,21 +17,20 @@ from wellspring.records.lake import Edition
 from wellspring.records.record import Frozen
 from wellspring.records.trust import Ref
 from wellspring.records.verdict import Reason, Verdict
+from wellspring.workflows.findings import SourceFindings
 from wellspring.workflows.prove import contract_archive_dir, seal_edition
+from wellspring.workflows.stopped_drops import find_stopped_drops
 
 if TYPE_CHECKING:
     from wellspring.bootstrap import Platform
     from wellspring.lake.lake import StagedPart
 
 WorkflowProgress = Callable[[str, int, int], None]
-FileStatus = Literal["published", "waiting", "stopped", "finding"]
+FileStatus = Literal["published", "waiting", "stopped", "finding", "still_writing"]
 MAX_FILES_PER_EDITION = 100
 """Maximum number of files in one edition."""
-FINDING_MESSAGES = {
-    "changed": "the bytes changed after the file was ingested; ask the vendor to send it under a new name",
-    "unmatched": "the name matches no contract or several, is too long, is unsafe (a control character, a backslash, "
-    "`..`), or contains personal data; it was not ingested",
-}
+MAX_SECONDS_AHEAD = 60
+"""A file that is dated further ahead of this clock is named with the difference."""
 
 
 class FileResult(Frozen):
@@ -48,7 +48,8 @@ class IngestResult(Frozen):
     """The result of one run of `ingest` or `replay`.
 
     edition: the latest landed edition. newly_published: whether this run published it. age_seconds: time since its
-    publication. verdict: fail when a stopped drop holds back its set.
+    publication. verdict: fail when a stopped drop holds back its set. open_findings: of the source, all of them;
+    `files` has those that this run was the first to see.
     """
 
     source: str
@@ -57,6 +58,7 @@ class IngestResult(Frozen):
     edition: Edition | None
     newly_published: bool
     age_seconds: int | None
+    open_findings: int = 0
 
 
 def ingest_source(platform: Platform, source: str, *, progress: WorkflowProgress | None = None) -> IngestResult:
@@ -64,15 +66,16 @@ def ingest_source(platform: Platform, source: str, *, progress: WorkflowProgress
     platform.project.require_source(source)
     recover_interrupted_ingests(platform)
     loaded_contracts = _read_contracts(platform)
-    listed = [file for file in platform.vault.list_files(source) if file.state != "still_writing"]
-    unhandled = [file for file in listed if not _is_handled(platform, file)]
+    findings = SourceFindings(platform, source)
+    unhandled = [file for file in platform.vault.list_files(source) if not _is_handled(platform, file)]
     file_results: list[FileResult] = []
     newly_published = False
     # A ledger entry is limited to 64 KiB and a publish entry names all drops: a backfill becomes several editions.
     for start in range(0, max(len(unhandled), 1), MAX_FILES_PER_EDITION):
         batch = [
-            _admit_file(platform, file, loaded_contracts, progress)
+            file_result
             for file in unhandled[start : start + MAX_FILES_PER_EDITION]
+            for file_result in _handle_file(platform, file, loaded_contracts, findings, progress)
         ]
         for file_result in batch:
             if file_result.status == "stopped":
@@ -80,7 +83,14 @@ def ingest_source(platform: Platform, source: str, *, progress: WorkflowProgress
         batch_result = _publish_if_complete(platform, source, batch)
         file_results += batch_result.files
         newly_published |= batch_result.newly_published
-    return batch_result.model_copy(update={"files": tuple(file_results), "newly_published": newly_published})
+    findings.close_ended()
+    return batch_result.model_copy(
+        update={
+            "files": tuple(file_results),
+            "newly_published": newly_published,
+            "open_findings": findings.count_open(),
+        }
+    )
 
 
 def replay_drop(platform: Platform, drop_id: str, *, progress: WorkflowProgress | None = None) -> IngestResult:
@@ -156,26 +166,59 @@ def _read_contracts(platform: Platform) -> tuple[DataContract, ...]:
     return loaded_contracts
 
 
-def _admit_file(
-    platform: Platform, file: SourceFile, loaded_contracts: tuple[DataContract, ...], progress: WorkflowProgress | None
-) -> FileResult:
-    """Let the enclave ingest one file, and stage the rows that it returns."""
-    if file.state in {"changed", "unmatched"} or file.contract is None:
-        # The enclave has recorded the finding; each run reports it until a user acts.
-        code = file.state if file.state in FINDING_MESSAGES else "unmatched"
-        return FileResult(
-            name=file.name, status="finding", reasons=(Reason(code=code, message=FINDING_MESSAGES[code]),)
-        )
+def _handle_file(
+    platform: Platform,
+    file: SourceFile,
+    loaded_contracts: tuple[DataContract, ...],
+    findings: SourceFindings,
+    progress: WorkflowProgress | None,
+) -> Iterator[FileResult]:
+    """Ingest one file and yield its result; nothing for a file whose finding an earlier run has reported."""
+    reasons: tuple[Reason, ...] = ()
+    if file.finding is not None and findings.report_finding(file.finding.id):
+        reasons = (Reason(code=file.finding.code, message=file.finding.message),)
+    if file.state == "still_writing":
+        status: FileStatus = "finding" if reasons else "still_writing"
+        yield FileResult(name=file.name, status=status, reasons=(*reasons, _describe_wait(file)))
+        return
+    if file.state not in {"new", "ingested"} or file.contract is None:
+        if reasons:
+            yield FileResult(name=file.name, status="finding", reasons=reasons)
+        return
     contract = _find_contract(loaded_contracts, file.contract)
     try:
         admission = platform.vault.ingest_file(file.source, file.name, contract.digest, progress=progress)
     except NotFound as exc:
         # Deleted while it was read, or its original has expired: affects this file only, not the run.
-        return FileResult(name=file.name, status="finding", reasons=(Reason(code="file_missing", message=exc.what),))
+        yield FileResult(name=file.name, status="finding", reasons=(Reason(code="file_missing", message=exc.what),))
     except Refused as refused:
         if refused.verdict is None or refused.verdict.outcome != "inconclusive":
             raise
-        return FileResult(name=file.name, status="finding", reasons=refused.verdict.reasons)
+        refusals = refused.verdict.reasons
+        kind, _, finding_id = refused.verdict.subject.partition(":")
+        if any(reason.code == "still_writing" for reason in refusals):
+            yield FileResult(name=file.name, status="still_writing", reasons=refusals)
+        elif kind != "finding" or findings.report_finding(finding_id):
+            yield FileResult(name=file.name, status="finding", reasons=refusals)
+    else:
+        if file.finding is not None:
+            findings.end_finding(file.finding.id)
+        file_result = _stage_file(platform, file, contract, admission)
+        yield file_result.model_copy(update={"reasons": (*reasons, *file_result.reasons)})
+
+
+def _describe_wait(file: SourceFile) -> Reason:
+    message = "it was modified a moment ago and may be unfinished; a later run ingests it"
+    if file.seconds_ahead > MAX_SECONDS_AHEAD:
+        message = (
+            f"its modification time lies {timedelta(seconds=file.seconds_ahead)} ahead of this clock; a run ingests it "
+            "once it has not changed for the settle_seconds of its source"
+        )
+    return Reason(code="still_writing", message=message)
+
+
+def _stage_file(platform: Platform, file: SourceFile, contract: DataContract, admission: AdmissionResult) -> FileResult:
+    """Stage the rows of one admitted file; a file without rows is stopped."""
     if admission.rows is None:
         return FileResult(
             name=file.name,
@@ -253,7 +296,7 @@ def _publish_if_complete(platform: Platform, source: str, file_results: list[Fil
     """Publish all staged parts of a source as one edition, unless a drop of the set is stopped."""
     platform.sequencer.integrate()
     staged_parts = tuple(staged_part for staged_part in platform.lake.staged_parts() if staged_part.source == source)
-    stopped = _stopped_drops(platform, source)
+    stopped = find_stopped_drops(platform.ledger.index, source)
     newly_published = bool(staged_parts) and not stopped
     if newly_published:
         edition = platform.lake.publish(source, staged_parts, step=platform.step)
@@ -302,53 +345,16 @@ def _settle_result(platform: Platform, file_result: FileResult, *, newly_publish
     if file_result.drop is None:
         return file_result
     status: FileStatus = "published" if newly_published and file_result.status == "waiting" else file_result.status
-    undeclared = reconciliation.undeclared_columns(
+    notes = reconciliation.list_file_notes(
         platform.ledger.index.list_entries(subject=f"drop:{file_result.drop}", action="admit", phase="done")
     )
     return file_result.model_copy(
         update={
             "status": status,
-            "reasons": (*file_result.reasons, *undeclared) if file_result.status != "stopped" else file_result.reasons,
+            "reasons": (*file_result.reasons, *notes) if file_result.status != "stopped" else file_result.reasons,
             "account": build_row_account(platform, file_result.drop),
         }
     )
-
-
-def _stopped_drops(platform: Platform, source: str) -> dict[str, str]:
-    """Return the drops (id -> contract) that hold back the set of a source.
-
-    A stopped drop is replaced by a valid drop of its contract that landed after the alert: not by another file of the
-    same batch, which is unrelated to it, and not by a drop without any admitted row.
-    """
-    index = platform.ledger.index
-    landed = {
-        land_entry.entry.subject: land_entry
-        for land_entry in index.list_entries(action="land", phase="done")
-        if any(ref.name.startswith(f"source:{source}/") for ref in land_entry.entry.inputs)
-    }
-    alert_indexes = {
-        alert_entry.entry.subject: alert_entry.index for alert_entry in index.list_entries(action="alert", phase="done")
-    }
-    stopped: dict[str, str] = {}
-    replacements: list[tuple[str, int]] = []
-    for admission_entry in index.list_entries(action="admit", phase="done"):
-        land_entry = landed.get(admission_entry.entry.subject)
-        if land_entry is None or admission_entry.entry.facts["replay_number"] != 0:
-            continue
-        name = str(land_entry.entry.facts["contract"])
-        if admission_entry.entry.facts["outcome"] != "pass":
-            stopped[admission_entry.entry.subject] = name
-        elif admission_entry.entry.count("admitted") > 0:
-            replacements.append((name, land_entry.index))
-    return {
-        subject.removeprefix("drop:"): name
-        for subject, name in stopped.items()
-        if subject not in alert_indexes
-        or not any(
-            contract_name == name and landed_index > alert_indexes[subject]
-            for contract_name, landed_index in replacements
-        )
-    }
 
 
 def _confirm_published(platform: Platform) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wellspring.data.intake.reconciliation import reconcile_drop, undeclared_columns
+from wellspring.data.intake.reconciliation import list_file_notes, reconcile_drop
 from wellspring.records.ingestion import RowAccount
 from wellspring.records.trust import Entry, IndexedEntry
 
@@ -58,7 +58,15 @@ def test_a_row_that_readers_see_twice_does_not_balance():
     assert not reconcile_drop([admit(0, received=3, admitted=3)], published=4).balanced
 
 
-def test_undeclared_columns_are_reported_with_counts():
-    notes = [{"code": "undeclared_column", "column": None, "count": 7}, {"code": "bom", "column": None, "count": None}]
-    output = undeclared_columns([admit(0, received=7, admitted=7, findings=notes)])
-    assert [(reason.code, reason.count) for reason in output] == [("undeclared_column", 7)]
+def test_what_was_noted_about_a_file_is_reported_with_messages_and_counts():
+    notes = [
+        {"code": "undeclared_column", "column": None, "count": 7, "message": "7 values stay, with ssn in 2 rows"},
+        {"code": "bom", "column": None, "count": 1, "message": "it begins with a byte order mark"},
+        {"code": "near_equal", "column": "id", "count": 3, "message": "ids differ only in case"},
+    ]
+    output = list_file_notes([admit(0, received=7, admitted=7, findings=notes)])
+    assert [(reason.code, reason.column, reason.count, reason.message) for reason in output] == [
+        ("undeclared_column", None, 7, "7 values stay, with ssn in 2 rows"),
+        ("bom", None, 1, "it begins with a byte order mark"),
+        ("near_equal", "id", 3, "ids differ only in case"),
+    ]

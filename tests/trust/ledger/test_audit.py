@@ -1,3 +1,4 @@
+import json
 import shutil
 import sqlite3
 from contextlib import closing
@@ -23,7 +24,8 @@ def ledger(tmp_path: Path) -> Ledger:
 
 def findings(ledger: Ledger) -> str:
     keys = keyring.read_verifier_keys(ledger.folder / "ledger", ledger.folder / "witness")
-    return "\n".join(audit_ledger(MerkleTree(ledger.paths), keys, journals=ledger.journals, index=ledger.index))
+    report = audit_ledger(MerkleTree(ledger.paths), keys, journals=ledger.journals, index=ledger.index)
+    return "\n".join(report.findings)
 
 
 def rewrite(ledger: Ledger, entries: list[bytes]) -> None:
@@ -45,7 +47,7 @@ def test_a_sound_ledger_has_no_findings(ledger: Ledger):
 
 
 def test_empty_ledger_passes_and_removed_ledger_is_reported(tmp_path: Path, ledger: Ledger):
-    assert audit_ledger(Ledger(tmp_path / "other").tree) == ()
+    assert audit_ledger(Ledger(tmp_path / "other").tree) == ((), ())
     (ledger.folder / "ledger" / "checkpoint").unlink()
     assert "the ledger was removed" in findings(ledger)
 
@@ -86,7 +88,9 @@ def test_a_stream_that_was_dropped_whole_is_named_by_the_witness_alone(ledger: L
     rest = [item for item in ledger.contents() if b'"service":"enclave"' not in item]
     rewrite(ledger, rest)
     keys = keyring.read_verifier_keys(ledger.folder / "ledger", ledger.folder / "witness")
-    assert any("tail was cut, or it was rolled back" in item for item in audit_ledger(MerkleTree(ledger.paths), keys))
+    assert any(
+        "tail was cut, or it was rolled back" in item for item in audit_ledger(MerkleTree(ledger.paths), keys).findings
+    )
 
 
 def test_entries_of_a_service_follow_each_other(ledger: Ledger):
@@ -101,19 +105,23 @@ def test_entries_of_a_service_follow_each_other(ledger: Ledger):
 
 def test_the_witness_s_copy_is_compared(ledger: Ledger):
     keys = keyring.read_verifier_keys(ledger.folder / "ledger", ledger.folder / "witness")
-    assert "has no checkpoint of this log" in "".join(audit_ledger(ledger.tree, keys._replace(last_cosigned=None)))
-    assert "damaged" in "".join(audit_ledger(ledger.tree, keys._replace(last_cosigned=b"nonsense")))
+    assert "has no checkpoint of this log" in "".join(
+        audit_ledger(ledger.tree, keys._replace(last_cosigned=None)).findings
+    )
+    assert "damaged" in "".join(audit_ledger(ledger.tree, keys._replace(last_cosigned=b"nonsense")).findings)
     assert "it differs from the key of this log that the witness has" in "".join(
-        audit_ledger(ledger.tree, keys._replace(registered_key="x"))
+        audit_ledger(ledger.tree, keys._replace(registered_key="x")).findings
     )
     older = notes.CheckpointHead(
         ledger.origin, 2, merkle.compute_root(merkle.hash_leaf(item) for item in ledger.contents()[:2])
     )
     assert "it was rolled back" in "".join(
-        audit_ledger(ledger.tree, keys._replace(last_cosigned=older.to_text() + b"\n" + b"\xe2\x80\x94 a AAAAAAA=\n"))
+        audit_ledger(
+            ledger.tree, keys._replace(last_cosigned=older.to_text() + b"\n" + b"\xe2\x80\x94 a AAAAAAA=\n")
+        ).findings
     )
     second = notes.VerifierKey("example.com/other", notes.KIND_LOG, LocalSigner().public_key())
-    assert "and the key is of" in "".join(audit_ledger(ledger.tree, keys._replace(log_key=str(second))))
+    assert "and the key is of" in "".join(audit_ledger(ledger.tree, keys._replace(log_key=str(second))).findings)
 
 
 def test_journals_and_index_are_compared(ledger: Ledger):
@@ -142,3 +150,22 @@ def test_a_full_tile_is_checked_like_a_partial_one(tmp_path: Path):
         assert name in findings(ledger)
         ledger.paths.replace(name, content)
     assert len(decode_bundle(ledger.paths.read("tile/entries/000"))) == 256
+
+
+def test_acknowledged_entries_that_are_not_in_the_log_are_counted(ledger: Ledger):
+    ledger.write(4, "worker")
+    ledger.write(2, "api")
+    report = audit_ledger(MerkleTree(ledger.paths), journals=ledger.journals)
+    assert report.findings == ()
+    assert [(pending.service, pending.entries) for pending in report.pending] == [("api", 2), ("worker", 4)]
+    written_at = json.loads((ledger.journals / "worker" / "000000000000.log").read_bytes().splitlines()[3])
+    assert report.pending[1].oldest == written_at["known_since"]
+    ledger.sequencer.integrate()
+    assert audit_ledger(MerkleTree(ledger.paths), journals=ledger.journals) == ((), ())
+
+
+def test_before_the_first_checkpoint_every_acknowledged_entry_is_pending(tmp_path: Path):
+    ledger = Ledger(tmp_path)
+    ledger.write(3, "enclave")
+    (pending,) = audit_ledger(MerkleTree(ledger.paths), journals=ledger.journals).pending
+    assert (pending.service, pending.entries) == ("enclave", 3)

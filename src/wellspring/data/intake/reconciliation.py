@@ -8,6 +8,8 @@ from wellspring.records.ingestion import RowAccount
 from wellspring.records.trust import IndexedEntry
 from wellspring.records.verdict import Reason
 
+_UNDESCRIBED_NOTE = "the enclave has the details, which may contain a value"
+
 
 def reconcile_drop(entries: Iterable[IndexedEntry], *, published: int) -> RowAccount:
     """Compute the row account of one drop.
@@ -59,16 +61,17 @@ def discarded_parts(entries: Iterable[IndexedEntry]) -> set[int]:
     } - {0}
 
 
-def undeclared_columns(entries: Iterable[IndexedEntry]) -> tuple[Reason, ...]:
-    """Return a reason per undeclared column of a drop, with the number of its values, which stay in the enclave."""
+def list_file_notes(entries: Iterable[IndexedEntry]) -> tuple[Reason, ...]:
+    """Return what the admission of a drop noted about its file: a BOM, a missing last newline, undeclared columns."""
     admission = admission_entry(entries, replay_number=0)
     findings = admission.entry.facts.get("findings") if admission else None
     return tuple(
         Reason(
-            code="undeclared_column",
-            message="the contract does not declare the column, so it stayed in the enclave",
-            count=finding["count"] if isinstance(finding["count"], int) else None,
+            code=str(finding["code"]),
+            message=str(finding.get("message", _UNDESCRIBED_NOTE)),
+            column=column if isinstance(column := finding.get("column"), str) else None,
+            count=count if isinstance(count := finding.get("count"), int) else None,
         )
         for finding in (findings if isinstance(findings, list) else [])
-        if isinstance(finding, dict) and finding["code"] == "undeclared_column"
+        if isinstance(finding, dict)
     )

@@ -353,7 +353,8 @@ def _undeclared_columns(
             ", ".join(f"{kind} in {rows} rows" for kind, rows in kinds.items()) or "no detectable personal data"
         )
         safe_name = safe_column_name(name, scanner)
-        message = f"the contract does not declare {safe_name!r}: {count} values stay in the enclave, with {kinds_text}"
+        # Without the name of the column, so that the message can be recorded in the ledger.
+        message = f"the contract does not declare the column: {count} values stay in the enclave, with {kinds_text}"
         reasons.append(Reason(code="undeclared_column", message=message, column=safe_name, count=count))
     return tuple(reasons), masked
 

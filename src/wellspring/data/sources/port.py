@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
@@ -24,7 +25,8 @@ class RemoteFile(NamedTuple):
     """One file in a source. modified: UTC, clock of the source. still_writing: the vendor may still be writing it.
 
     identity: changes whenever the content changes (the ETag of an object); empty where a source has no such thing, and
-    then size and `modified` decide.
+    then size and `modified` decide. seconds_ahead: how far `modified` lies in the future, by the clock that judges its
+    age; the age of such a file says nothing, so the caller waits until the file does not change.
     """
 
     name: str
@@ -32,6 +34,7 @@ class RemoteFile(NamedTuple):
     modified: datetime
     still_writing: bool
     identity: str = ""
+    seconds_ahead: int = 0
 
 
 class FileStream(Protocol):
@@ -116,6 +119,12 @@ class SourceKind(SettingsKind):
     find_problems: Callable[[SourceSettings, Path], Iterable[SourceProblem]] = _find_no_problems
 
 
+def judge_age(modified: datetime, now: datetime, settle_seconds: float) -> tuple[bool, int]:
+    """Return whether a file was modified less than `settle_seconds` ago, and how many seconds it is dated ahead."""
+    age = (now - modified).total_seconds()
+    return 0 <= age < settle_seconds, max(0, math.ceil(-age))
+
+
 def is_ignored(name: str) -> bool:
     """Return whether a name is a plain dotfile or has the suffix of an unfinished file.
 
@@ -188,5 +197,4 @@ def check_size(source: str, name: str, size: int, *, max_bytes: int) -> None:
         what=f"{name!r} of source {source!r} is too large: {message}",
         fix="ask the vendor for smaller files, or raise the limit if this machine has the memory to parse such a file",
         outcome="inconclusive",
-        count=size,
     )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from wellspring.errors import CorruptedError, NotFound, WellspringError
+from wellspring.records.record import format_instant
 from wellspring.trust.ledger import journal
 from wellspring.trust.ledger.index import LedgerIndex, parse_entry
 from wellspring.trust.ledger.keyring import LogVerifierKeys
@@ -14,14 +16,32 @@ from wellspring_verify import merkle, notes
 from wellspring_verify.canonical import MalformedError
 
 
+class PendingEntries(NamedTuple):
+    """Acknowledged entries of one journal that are not in the log. oldest: when the first of them was written."""
+
+    service: str
+    entries: int
+    oldest: str
+
+
+class LedgerReport(NamedTuple):
+    """The result of an audit. findings: each inconsistency. pending: entries that no checkpoint covers yet.
+
+    Nothing can be said about acknowledged lines that are missing at the end of a journal.
+    """
+
+    findings: tuple[str, ...]
+    pending: tuple[PendingEntries, ...] = ()
+
+
 def audit_ledger(
     tree: MerkleTree,
     keys: LogVerifierKeys | None = None,
     *,
     journals: Path | None = None,
     index: LedgerIndex | None = None,
-) -> tuple[str, ...]:
-    """Recompute the tree from its entries, and list every inconsistency; an empty tuple if all is consistent.
+) -> LedgerReport:
+    """Recompute the tree from its entries, and list every inconsistency; no finding if all is consistent.
 
     keys: the verifier keys and the witness's own copy. journals, index: compared with the tree if given.
     """
@@ -30,13 +50,13 @@ def audit_ledger(
         note = tree.read_checkpoint()
     except NotFound:
         if keys and keys.last_cosigned:
-            return ("checkpoint: it is missing, but the witness has cosigned one: the ledger was removed",)
-        return ()
+            findings.add_message("checkpoint: it is missing, but the witness has cosigned one: the ledger was removed")
+        return LedgerReport(tuple(findings.messages), findings.check_journals(journals) if journals else ())
     try:
         parsed = notes.parse_note(note)
         head = notes.parse_checkpoint(parsed.text)
     except MalformedError as exc:
-        return (f"checkpoint: {exc}",)
+        return LedgerReport((f"checkpoint: {exc}",))
     leaves = findings.check_entries(tree, head.size)
     findings.check_tiles(tree, leaves)
     if len(leaves) == head.size and merkle.compute_root(leaves) != head.root:
@@ -44,11 +64,11 @@ def audit_ledger(
     if keys:
         findings.check_signatures(parsed, head, keys)
         findings.check_witness(head, leaves, keys)
-    if journals:
-        findings.check_journals(journals)
+    # After the tree: whatever was appended since is pending, and nothing of the tree is missing.
+    pending = findings.check_journals(journals) if journals else ()
     if index:
         findings.check_index(index, leaves)
-    return tuple(findings.messages)
+    return LedgerReport(tuple(findings.messages), pending if len(leaves) == head.size else ())
 
 
 class _LedgerAudit:
@@ -150,20 +170,27 @@ class _LedgerAudit:
                 f"witness: it has seen only {copy.size} of {head.size} published entries: it was rolled back"
             )
 
-    def check_journals(self, folder: Path) -> None:
-        """Compare every entry of the tree with the journal that it came from."""
-        journaled: set[tuple[str, int]] = set()
+    def check_journals(self, folder: Path) -> tuple[PendingEntries, ...]:
+        """Compare every entry of the tree with the journal that it came from; return the lines not in the tree."""
+        missing = set(self._leaf_hashes)
+        pending: list[PendingEntries] = []
         for service in journal.list_services(folder):
+            count, oldest = 0, b""
             try:
                 for sequence, content in journal.read_lines(folder, service):
                     entry_key = (service, sequence)
-                    journaled.add(entry_key)
-                    if entry_key in self._leaf_hashes and self._leaf_hashes[entry_key] != merkle.hash_leaf(content):
+                    missing.discard(entry_key)
+                    if entry_key not in self._leaf_hashes:
+                        count, oldest = count + 1, oldest or content
+                    elif self._leaf_hashes[entry_key] != merkle.hash_leaf(content):
                         self.add_message(f"journals/{service}: line {sequence} is not the entry that is in the tree")
             except CorruptedError as exc:
                 self.add_message(f"journals/{service}: {exc.what}")
-        for service, sequence in sorted(self._leaf_hashes.keys() - journaled):
+            if count:
+                pending.append(PendingEntries(service, count, _written_at(oldest)))
+        for service, sequence in sorted(missing):
             self.add_message(f"journals/{service}: line {sequence} is in the tree, but missing in the journal")
+        return tuple(pending)
 
     def check_index(self, index: LedgerIndex, leaves: list[bytes]) -> None:
         try:
@@ -173,6 +200,13 @@ class _LedgerAudit:
             return
         if indexed != dict(enumerate(leaves)):
             self.add_message("index.sqlite: it differs from the tree: remove it, and it is rebuilt")
+
+
+def _written_at(content: bytes) -> str:
+    try:
+        return format_instant(parse_entry(content).known_since)
+    except WellspringError:
+        return "unknown"
 
 
 def _read_tile_prefix(tree: MerkleTree, level: int | str, number: int, width: int) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from wellspring.records.ingestion import AdmissionResult, QuarantinedRow, SourceFile
+from wellspring.records.ingestion import AdmissionResult, QuarantineCount, QuarantinedRow, SourceFile
 
 ProgressCallback = Callable[[str, int, int], None]
 """Called as (stage, done, total): stage is fetch, parse, judge or tokenize; done and total in bytes or rows."""
@@ -43,6 +43,10 @@ class IntakeService(Protocol):
 
     def confirm_published(self, drop: str, replay_number: int) -> None:
         """Confirm that a replay is published: its rows leave quarantine. Confirming again has no effect."""
+        ...
+
+    def count_quarantined(self, drop: str | None = None) -> tuple[QuarantineCount, ...]:
+        """Count all quarantined rows of each drop, or of one drop. Raises NotFound for an unknown drop."""
         ...
 
     def list_quarantined(self, drop: str | None = None) -> tuple[QuarantinedRow, ...]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from wellspring.errors import CorruptedError, NotFound, Unavailable
 from wellspring.records.contracts import DataContract
+from wellspring.records.ingestion import QuarantineCount
 from wellspring.records.record import Digest
 from wellspring.trust.vault.records import (
     AdmissionPart,
@@ -233,6 +234,34 @@ class VaultStore:
         """List quarantined rows, ascending, with those of unsettled replays."""
         rows = self._query_rows("SELECT * FROM quarantine WHERE drop_id = %s ORDER BY row_number LIMIT %s", drop, limit)
         return tuple(map(decode_quarantined_record, rows))
+
+    def count_quarantined(self, drop: str | None = None) -> tuple[QuarantineCount, ...]:
+        """Count the quarantined rows of each drop, or of one drop, by reason code; oldest drop first."""
+        reasons: dict[str, dict[str, int]] = {}
+        for row in self._query_rows(
+            "SELECT drop_id, reason->>'code' AS code, count(DISTINCT row_number) AS rows"
+            " FROM quarantine, jsonb_array_elements(reasons) AS reason"
+            " WHERE %s::text IS NULL OR drop_id = %s GROUP BY 1, 2 ORDER BY 1, 3 DESC, 2",
+            drop,
+            drop,
+        ):
+            reasons.setdefault(row["drop_id"], {})[row["code"]] = row["rows"]
+        rows = self._query_rows(
+            "SELECT drop_id, count(*) AS rows, retention_until FROM quarantine JOIN drops ON drops.id = drop_id"
+            " WHERE %s::text IS NULL OR drop_id = %s"
+            " GROUP BY drop_id, retention_until, record->>'known_since' ORDER BY record->>'known_since', drop_id",
+            drop,
+            drop,
+        )
+        return tuple(
+            QuarantineCount(
+                drop=row["drop_id"],
+                rows=row["rows"],
+                reasons=reasons.get(row["drop_id"], {}),
+                expires_at=row["retention_until"],
+            )
+            for row in rows
+        )
 
     # Token keys and contracts.
 

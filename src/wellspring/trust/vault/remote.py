@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from pydantic import JsonValue
 
 from wellspring.errors import Refused, Unavailable, decode_error
-from wellspring.records.ingestion import AdmissionResult, QuarantinedRow, SourceFile
+from wellspring.records.ingestion import AdmissionResult, QuarantineCount, QuarantinedRow, SourceFile
 from wellspring.runtime.unix_socket import connect_unix_socket
 from wellspring.trust.vault import protocol
 from wellspring.trust.vault.port import ProgressCallback
@@ -55,6 +55,10 @@ class EnclaveClient:
 
     def confirm_published(self, drop: str, replay_number: int) -> None:
         self._call({"op": "confirm_published", "drop": drop, "replay_number": replay_number})
+
+    def count_quarantined(self, drop: str | None = None) -> tuple[QuarantineCount, ...]:
+        value, _ = self._call({"op": "count_quarantined", "drop": drop})
+        return tuple(QuarantineCount.model_validate(count) for count in cast(list[JsonValue], value))
 
     def list_quarantined(self, drop: str | None = None) -> tuple[QuarantinedRow, ...]:
         value, _ = self._call({"op": "list_quarantined", "drop": drop})

@@ -20,6 +20,7 @@ from wellspring.data.sources.port import (
     file_unreadable,
     is_ignored,
     is_unsafe,
+    judge_age,
 )
 from wellspring.data.sources.s3.connection import METADATA_URL, create_client
 from wellspring.data.sources.s3.failures import (
@@ -74,8 +75,7 @@ class S3Source:
                     name = str(item["Key"]).removeprefix(self._settings.key_prefix)
                     if self._is_delivered(name):
                         objects.append((name, item))
-        now = max([*instants, *(_modified_at(item) for _, item in objects)])
-        files = [self._remote_file(name, item["Size"], item, now) for name, item in objects]
+        files = [self._remote_file(name, item["Size"], item, max(instants)) for name, item in objects]
         return tuple(sorted(files, key=lambda file: (file.modified, file.name)))
 
     def stat(self, name: str) -> RemoteFile:
@@ -102,9 +102,8 @@ class S3Source:
         key = self._key(name)
         with self._map_object_errors(name):
             response = self._client.head_object(Bucket=self._settings.bucket, Key=key)
-        now = max(self._server_time(response), _modified_at(response))
         version = str(response.get("VersionId", ""))
-        file = self._remote_file(name, response["ContentLength"], response, now)
+        file = self._remote_file(name, response["ContentLength"], response, self._server_time(response))
         return _ObjectVersion(file, str(response["ETag"]), "" if version == _UNVERSIONED else version)
 
     def _key(self, name: str) -> str:
@@ -121,8 +120,8 @@ class S3Source:
 
     def _remote_file(self, name: str, size: int, attributes: Mapping[str, Any], now: datetime) -> RemoteFile:
         modified = _modified_at(attributes)
-        settling = (now - modified).total_seconds() < self._settings.settle_seconds
-        return RemoteFile(name, int(size), modified, settling, str(attributes["ETag"]).strip('"'))
+        settling, seconds_ahead = judge_age(modified, now, self._settings.settle_seconds)
+        return RemoteFile(name, int(size), modified, settling, str(attributes["ETag"]).strip('"'), seconds_ahead)
 
     def _server_time(self, response: Mapping[str, Any]) -> datetime:
         """Return the time of the server at a response. Raises Refused if the bucket is in another region."""

@@ -18,6 +18,7 @@ from wellspring.data.sources.port import (
     file_not_found,
     file_still_writing,
     is_ignored,
+    judge_age,
 )
 from wellspring.data.sources.sftp.settings import EMBEDDED, SftpSettings
 from wellspring.errors import NotFound, Refused, Unavailable
@@ -159,8 +160,7 @@ class SftpSource:
                     f"source {self.name!r} has no folder {str(self._folder)!r}", fix="check `folder` in wellspring.toml"
                 ) from None
         files = [(str(entry.filename), entry.attrs) for entry in entries if entry.attrs.type == FILEXFER_TYPE_REGULAR]
-        now = self._server_now([attrs for _, attrs in files])
-        remote_files = [self._remote_file(name, attrs, now) for name, attrs in files if not is_ignored(name)]
+        remote_files = [self._remote_file(name, attrs) for name, attrs in files if not is_ignored(name)]
         return tuple(sorted(remote_files, key=lambda file: (file.modified, file.name)))
 
     async def _stat_file(self, name: str) -> RemoteFile:
@@ -177,7 +177,7 @@ class SftpSource:
             raise file_not_found(self.name, name) from None
         if attrs.type != FILEXFER_TYPE_REGULAR:
             raise file_not_found(self.name, name)
-        return self._remote_file(name, attrs, self._server_now([attrs]))
+        return self._remote_file(name, attrs)
 
     async def _open_file(self, sftp: asyncssh.SFTPClient, name: str) -> tuple[RemoteFile, asyncssh.SFTPClientFile]:
         import asyncssh
@@ -196,14 +196,11 @@ class SftpSource:
             raise file_not_found(self.name, name)
         return str(self._folder / name)
 
-    def _remote_file(self, name: str, attrs: asyncssh.SFTPAttrs, now: datetime) -> RemoteFile:
+    def _remote_file(self, name: str, attrs: asyncssh.SFTPAttrs) -> RemoteFile:
+        # SFTP does not report the time of the server. One file with a wrong date must not age the others.
         modified = _modified_at(attrs)
-        settling = (now - modified).total_seconds() < self._settings.settle_seconds
-        return RemoteFile(name, attrs.size or 0, modified, settling)
-
-    def _server_now(self, attributes: list[asyncssh.SFTPAttrs]) -> datetime:
-        """Estimate the time of the server. SFTP does not report it, but its clock is not behind the newest file."""
-        return max([self._clock.now(), *map(_modified_at, attributes)])
+        settling, seconds_ahead = judge_age(modified, self._clock.now(), self._settings.settle_seconds)
+        return RemoteFile(name, attrs.size or 0, modified, settling, seconds_ahead=seconds_ahead)
 
 
 class SftpStream:

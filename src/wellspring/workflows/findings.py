@@ -1,0 +1,167 @@
+"""Findings about files of a source: list them from the ledger, acknowledge one as a user, close those that have ended.
+
+The enclave records a finding once for each version of a file. A run of `ingest` reports a finding when it is the first
+to see it. A finding ends by itself when its file was removed, was replaced or could be ingested; it opens again if the
+same version of the file is back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from wellspring.errors import NotFound, Refused, suggest_name
+from wellspring.records.record import format_instant
+from wellspring.trust import policy
+from wellspring.trust.authorization import require_authorization
+from wellspring.trust.dlp.registry import load_scanner
+from wellspring.trust.identity import users
+from wellspring.trust.policy import PolicyResource
+
+if TYPE_CHECKING:
+    from wellspring.bootstrap import Platform
+    from wellspring.records.trust import IndexedEntry
+    from wellspring.trust.ledger.index import LedgerIndex
+
+FindingState = Literal["open", "acknowledged", "closed"]
+MAX_REASON_LENGTH = 200
+"""Maximum length of the reason of an acknowledgement, which is a permanent fact in the ledger."""
+_STATES: dict[str, FindingState] = {"acknowledge": "acknowledged", "resolve": "closed", "reopen": "open"}
+_OUTLIVING_CODES = ("overdue",)
+"""Findings that do not end with a listing of their source."""
+
+
+class FindingRecord(NamedTuple):
+    """A finding and its state. name: as it may be shown. since: when it was recorded. user, reason: of who
+    acknowledged it. changed_at: when the state changed last."""
+
+    id: str
+    source: str
+    name: str
+    code: str
+    since: str
+    message: str
+    state: FindingState
+    user: str
+    reason: str
+    changed_at: str
+
+
+def list_findings(index: LedgerIndex, source: str | None = None) -> list[FindingRecord]:
+    """List all findings of one source or of all, in the order in which they were recorded."""
+    changes: dict[str, IndexedEntry] = {}
+    for action in _STATES:
+        for indexed in index.list_entries(action=action, phase="done"):
+            subject = indexed.entry.subject
+            is_latest = subject not in changes or changes[subject].index < indexed.index
+            if indexed.entry.service == "worker" and subject.startswith("finding:") and is_latest:
+                changes[subject] = indexed
+    return [
+        _build_record(indexed, changes.get(f"finding:{indexed.entry.text('finding')}"))
+        for indexed in index.list_entries(action="finding", phase="done")
+        if indexed.entry.service == "enclave" and source in (None, indexed.entry.text("source"))
+    ]
+
+
+def acknowledge_finding(platform: Platform, finding_id: str, *, token: str, reason: str = "") -> FindingRecord:
+    """Acknowledge an open finding as the user of a login token. Raises Refused, NotFound.
+
+    The reason becomes a permanent fact of the ledger, so it must not contain personal data.
+    """
+    with users.resume_session(platform.project, token) as user:
+        platform.sequencer.integrate()
+        finding = find_finding(list_findings(platform.ledger.index), finding_id)
+        if finding.state != "open":
+            raise Refused(f"the finding {finding_id} is {finding.state}", fix="see `wellspring finding list --all`")
+        _check_reason(platform, reason)
+        policies = policy.load_policies(platform.project.source_paths.get("policies"))
+        resource = PolicyResource(f"finding:{finding_id}", source=finding.source)
+        require_authorization(
+            policies, user.principal, "acknowledge", resource, step=platform.step, record_denials_only=True
+        )
+        with platform.step("acknowledge", resource.name) as act:
+            act.add_facts(user=user.principal.name, policy_digest=policies.digest, code=finding.code)
+            if reason:
+                act.add_facts(reason=reason)
+        platform.sequencer.integrate()
+        return find_finding(list_findings(platform.ledger.index), finding_id)
+
+
+def find_finding(findings: Iterable[FindingRecord], finding_id: str) -> FindingRecord:
+    """Return the finding with an id. Raises NotFound with the nearest id."""
+    by_id = {finding.id: finding for finding in findings}
+    if finding_id not in by_id:
+        raise NotFound(f"no finding {finding_id!r}", fix=suggest_name(finding_id, by_id))
+    return by_id[finding_id]
+
+
+class SourceFindings:
+    """The findings of one source during a run of `ingest`."""
+
+    def __init__(self, platform: Platform, source: str) -> None:
+        self._platform = platform
+        self._earlier = {finding.id: finding for finding in list_findings(platform.ledger.index, source)}
+        self._current: set[str] = set()
+        self._ended: set[str] = set()
+
+    def report_finding(self, finding_id: str) -> bool:
+        """Note that a finding still applies; return whether this run is the first to report it."""
+        is_first = finding_id not in self._current
+        self._current.add(finding_id)
+        earlier = self._earlier.get(finding_id)
+        if earlier is None:
+            return is_first
+        if earlier.state == "closed" and is_first:
+            with self._platform.step("reopen", f"finding:{finding_id}"):
+                pass
+            return True
+        return False
+
+    def end_finding(self, finding_id: str) -> None:
+        """Note that a finding has ended in this run, because its file was ingested."""
+        self._current.discard(finding_id)
+
+    def close_ended(self) -> None:
+        """Close each finding that no listed file has any more."""
+        for finding in self._earlier.values():
+            ended = finding.state != "closed" and finding.code not in _OUTLIVING_CODES
+            if ended and finding.id not in self._current:
+                with self._platform.step("resolve", f"finding:{finding.id}") as act:
+                    act.add_facts(message="its file was removed, was replaced or could be ingested")
+                self._ended.add(finding.id)
+
+    def count_open(self) -> int:
+        """Count the findings of the source that are open after this run."""
+        outliving = {finding.id for finding in self._earlier.values() if finding.code in _OUTLIVING_CODES}
+        return sum(
+            finding_id not in self._earlier or self._earlier[finding_id].state != "acknowledged"
+            for finding_id in (self._current | outliving) - self._ended
+        )
+
+
+def _build_record(indexed: IndexedEntry, change: IndexedEntry | None) -> FindingRecord:
+    entry = indexed.entry
+    changed = change.entry if change is not None else None
+    acknowledged = changed is not None and changed.action == "acknowledge"
+    return FindingRecord(
+        id=entry.text("finding"),
+        source=entry.text("source"),
+        name=entry.text("shown"),
+        code=entry.text("code"),
+        since=format_instant(entry.known_since),
+        message=entry.text("message"),
+        state="open" if changed is None else _STATES[changed.action],
+        user=changed.text("user") if changed is not None and acknowledged else "",
+        reason=changed.text("reason") if changed is not None and acknowledged else "",
+        changed_at=format_instant((changed or entry).known_since),
+    )
+
+
+def _check_reason(platform: Platform, reason: str) -> None:
+    if len(reason) > MAX_REASON_LENGTH or not reason.isprintable():
+        raise Refused(
+            f"the reason has more than {MAX_REASON_LENGTH} characters, or characters that cannot be shown",
+            fix="write one short sentence",
+        )
+    if load_scanner(platform.project).find_pii(reason):
+        raise Refused("the reason contains personal data, and the ledger keeps it for ever", fix="write it without")
