@@ -1,6 +1,7 @@
 """Structured personal data is found in the shapes it comes in, and the quick way finds what the plain way finds."""
 
 import itertools
+from collections.abc import Callable
 
 import polars as pl
 import pyarrow as pa
@@ -80,6 +81,7 @@ OTHER_NUMBERS = [
     "978-3-16-148410-0", "ISBN 0-306-40615-2", "12:30:45.123", "40.7128, -74.0060", "$1234567893", "1234567893.55",
     "0.1234567893", "x1234567893y", "order 1234567893", "order 4111111111111111", "seen on 05MAY80",
     "newborn 2024-03-04",
+    "call volume was 1234567", "cell count: 2500000", "social media followers 219099999", "social budget is 219099999",
     "deed of 06/15/1950, DOB not known", "typed LU70 4111 1111 1111 1111",
     "DOB not known; seen on 2024-03-04", "the birthday party was 3 days long",
 ]  # fmt: skip
@@ -100,6 +102,26 @@ def test_what_is_there_is_found_and_masked(kind: str, text: str):
     assert f"[{kind}]" in cleaned
     assert SCANNER.find_pii(cleaned) == []
     assert text[hits[0].start : hits[0].end] not in cleaned
+
+
+DISGUISES: dict[str, Callable[[str], str]] = {
+    "full width": lambda text: "".join(chr(ord(item) + 0xFEE0) if "!" <= item <= "~" else item for item in text),
+    "composed": lambda text: f"Ren\u00e9: {text} \u00fc",
+    "decomposed": lambda text: f"Rene\u0301: {text} u\u0308",
+    "invisible": lambda text: "\u200b".join(text),
+    "no-break spaces": lambda text: text.replace(" ", "\u00a0"),
+    "other hyphens": lambda text: text.replace("-", "\u2011"),
+    "capitals": str.upper,
+}
+
+
+@pytest.mark.parametrize("disguise", DISGUISES)
+def test_a_disguised_text_contains_what_the_plain_one_contains(disguise: str):
+    for kind, texts in MATCHES.items():
+        disguised = [DISGUISES[disguise](text) for text in texts]
+        assert SCANNER.scan_column(disguised).matches.all(), kind
+        for text in disguised:
+            assert [hit.kind for hit in SCANNER.find_pii(text)] == [kind], text
 
 
 @pytest.mark.parametrize("text", [*CLEAN, *OTHER_NUMBERS])

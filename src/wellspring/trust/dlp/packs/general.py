@@ -25,11 +25,11 @@ _BREAK = r"[\r\n]{0,2}"
 # The North American Numbering Plan: an area code and an exchange begin with 2 to 9 and do not end in 11. A label, a
 # column name and +1 accept any digits: people write numbers down wrong.
 _AREA = _EXCHANGE = "[2-9](?:[02-9][0-9]|1[02-9])"
-_PHONE_LABEL = (
+_PHONE_WORDS = (
     rf"(?:(?:home|work|cell|mobile|contact|office|day|tele|{PERSON})?phone|ph|tel|cell|mobile|mob"
     r"|call(?:ed|er|ing|[ _-]?back)?|cb|fax)"
-    rf"(?:(?:[ _]?(?:at|on|from|is|was|no|num|number|nr|me|her|him|them|back)){{0,3}}|{FAR}){GAP}"
 )
+_PHONE_LABEL = rf"{_PHONE_WORDS}(?:[ _]?(?:at|on|from|is|was|no|num|number|nr|me|her|him|them|back)){{0,3}}{GAP}"
 _CONTACT_LABEL = (
     r"(?:contact|reach(?:ed)?|text|sms|whatsapp|dial|ring|(?:my|her|his|their|new|home|work|office|emergency) number)"
     rf"(?: (?:at|on|no|number|is|me|her|him)){{0,3}}{GAP}"
@@ -66,6 +66,10 @@ _PHONE = Detector(
             exclude_before=rf"[0-9][ \n]|{OTHER_NUMBER_BEFORE}",
         ),
         PiiPattern(f"(?:{_PHONE_TEN}|{_PHONE_SEVEN})", label=_PHONE_LABEL, not_before=LETTER),
+        # Seven digits behind more words may be an amount: `call volume was 1234567`.
+        PiiPattern(
+            _PHONE_TEN, label=f"{_PHONE_WORDS}{FAR}{GAP}", not_before=LETTER, exclude_before=OTHER_NUMBER_BEFORE
+        ),
         PiiPattern(
             r"0[0-9]{1,4}[-. ](?:[0-9]{2,4}[-. ]?){1,3}[0-9]{2,4}",
             label=_PHONE_LABEL,

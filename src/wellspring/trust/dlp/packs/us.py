@@ -35,7 +35,7 @@ _SERIAL = "(?:000[1-9]|00[1-9][0-9]|0[1-9][0-9]{2}|[1-9][0-9]{3})"
 _SEPARATED = _separate("[0-9]{3}", "[0-9]{2}", "[0-9]{4}")
 # The last form has its digits spaced out: 9 0 0 - 1 2 - 3 4 5 6.
 _ANY_SSN = rf"(?:{_SEPARATED}|[0-9]{{9}}|(?:[0-9] ){{3}}-? ?(?:[0-9] ){{2}}-? ?(?:[0-9] ){{3}}[0-9])"
-_SSN_WORDS = r"(?:s\.?s\.?n\.?|ss ?(?:#|no)|soc(?:ial)?\.?[ _-]?sec(?:urity)?|social|hicn)\.?"
+_SSN_WORDS = r"(?:s\.?s\.?n\.?|ss ?(?:#|no)|soc(?:ial)?\.?[ _-]?sec(?:urity)?|hicn)\.?"
 _LABEL_WORDS = rf"(?:(?:[ :=#_\"'(-]{{1,3}}[a-z']{{1,12}}\.?){{0,3}}|{FAR}){GAP}"
 _SSN = Detector(
     "ssn",
@@ -50,7 +50,8 @@ _SSN = Detector(
         ),
         PiiPattern(
             _ANY_SSN,
-            label=f"{PERSON}?{_SSN_WORDS}{_LABEL_WORDS}",
+            label=rf"(?:{PERSON}?{_SSN_WORDS}{_LABEL_WORDS}"
+            rf"|social(?: (?:is|was|no\.?|number|on file|given|as|:)){{0,3}}{GAP})",
             not_before=LETTER,
             exclude_before=OTHER_NUMBER_BEFORE,
         ),
