@@ -5,7 +5,7 @@ imports what it needs when it is used.
 """
 
 from wellspring.client import Client, FeatureValues, ModelInfo
-from wellspring.data.formats.parsed import ParsedFile, check_header, default_subject, file_refused
+from wellspring.data.formats.parsed import ParsedBatch, check_header, default_subject, file_refused
 from wellspring.data.formats.port import FileFormat, FileSample, RowReader
 from wellspring.data.sources.port import (
     FileSource,
@@ -79,6 +79,7 @@ from wellspring.query.port import (
     joined_column_name,
 )
 from wellspring.records.clock import Clock, SystemClock
+from wellspring.records.content import BytesContent, FileContent
 from wellspring.records.contracts import ContractColumn, DataContract, EgressRule, RowRule
 from wellspring.records.decisions import DecisionRule, MostLikelyRule, ThresholdRule, ValueRule
 from wellspring.records.features import FeatureRow, FeatureSpec, FeatureViews, FeatureViewSpec
@@ -118,6 +119,7 @@ __all__ = [
     "Baseline",
     "Binary",
     "BinaryCriteria",
+    "BytesContent",
     "Capabilities",
     "Catalog",
     "CatalogAdapter",
@@ -152,6 +154,7 @@ __all__ = [
     "FeatureValues",
     "FeatureViewSpec",
     "FeatureViews",
+    "FileContent",
     "FileFormat",
     "FileSample",
     "FileSource",
@@ -182,7 +185,7 @@ __all__ = [
     "Onnx",
     "PairedComparison",
     "ParquetTable",
-    "ParsedFile",
+    "ParsedBatch",
     "PastComparison",
     "PiiPattern",
     "PiiScanner",

@@ -11,9 +11,11 @@ from tests.builders.shop import FEW_ROWS, load_orders_contract
 from wellspring.cli import cli
 from wellspring.cli.context import run_command
 from wellspring.data.contracts import contract, inference
+from wellspring.data.formats.parsed import read_all
 from wellspring.data.formats.registry import load_format
 from wellspring.data.intake import validation
 from wellspring.records.clock import SystemClock
+from wellspring.records.content import BytesContent
 from wellspring.supervisor import client
 
 
@@ -94,5 +96,7 @@ def test_a_contract_is_inferred_from_json_lines(shop: Path):
         "order_id": ("order_id", "string", "token"), "to_zip": ("to.zip", "string", "never"),
         "price": ("price", "float64", "plain"), "gift": ("gift", "bool", "plain"),
     }  # fmt: skip
-    parsed = load_format("jsonl").read_rows((shop.parent / "orders_2026.jsonl").read_bytes(), drafted)
+    parsed = read_all(
+        load_format("jsonl").read_rows(BytesContent((shop.parent / "orders_2026.jsonl").read_bytes()), drafted)
+    )
     assert validation.validate_rows(parsed, drafted, SCANNER).counts.admitted == 60

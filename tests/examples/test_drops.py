@@ -21,11 +21,18 @@ from tests.builders.pii import SCANNER
 from tests.builders.reference_validator import Reasons, validate_rows
 from wellspring.data.contracts.contract import contract_for_file, load_all, load_contract, weakened_protections
 from wellspring.data.formats.csv import read_csv
+from wellspring.data.formats.parsed import ParsedBatch, read_all
 from wellspring.data.intake import validation
+from wellspring.records.content import BytesContent
+from wellspring.records.contracts import DataContract
 
 EXAMPLE = Path(drops.__file__).parent
 CONTRACTS = sorted((EXAMPLE / "contracts").iterdir())
 CLAIM, ELIGIBILITY = (EXAMPLE / "contracts" / f"{name}.odcs.yaml" for name in ("medical_claim", "eligibility"))
+
+
+def read_drop(path: Path, contract: DataContract) -> ParsedBatch:
+    return read_all(read_csv(BytesContent(path.read_bytes()), contract))
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +90,7 @@ def test_validation_accepts_the_whole_history(tmp_path: Path) -> None:
     contracts = load_all(EXAMPLE / "contracts", tenant="wellspring-benefits", known_since=since)
     for path in history.paths:
         contract = contract_for_file(contracts, "clearinghouse", path.name)
-        validated = validation.validate_rows(read_csv(path.read_bytes(), contract), contract, SCANNER)
+        validated = validation.validate_rows(read_drop(path, contract), contract, SCANNER)
         assert (validated.valid.num_rows, validated.findings) == (history.rows[path.name], ()), contract.name
 
 
@@ -122,7 +129,7 @@ def test_the_reference_validator_finds_exactly_the_planted_flaws(bad: drops.Bad)
 
 def test_validation_finds_exactly_the_planted_flaws(bad: drops.Bad) -> None:
     contract = load_contract(CLAIM, tenant="wellspring-benefits", known_since=datetime(2026, 11, 1, tzinfo=UTC))
-    validated = validation.validate_rows(read_csv(bad.path.read_bytes(), contract), contract, SCANNER)
+    validated = validation.validate_rows(read_drop(bad.path, contract), contract, SCANNER)
     matches: Reasons = defaultdict(set)
     for reason in validated.reasons.to_pylist():
         matches[reason["row_number"]].add((reason["code"], reason["column"]))
@@ -139,7 +146,9 @@ def test_revalidation_accepts_exactly_the_repairable_rows(bad: drops.Bad, tmp_pa
     new = load_contract(drops.repaired_contract(tmp_path), tenant="wellspring-benefits", known_since=since)
     assert weakened_protections(old, new) == ()
     again = validation.revalidate_rows(
-        validation.validate_rows(read_csv(bad.path.read_bytes(), old), old, SCANNER).quarantined, new, SCANNER
+        validation.validate_rows(read_drop(bad.path, old), old, SCANNER).quarantined,
+        new,
+        SCANNER,
     )
     assert again.valid["row_number"].to_pylist() == [
         flaw.row for flaw in bad.flaws if flaw.column == "place_of_service_code"

@@ -17,10 +17,12 @@ from tests.architecture import repository
 from tests.builders.contracts import column, contract
 from tests.builders.pii import SCANNER
 from tests.builders.plugins import find_suite_builders
+from wellspring.data.formats.parsed import BATCH_ROWS, read_all
 from wellspring.data.formats.port import FileFormat
 from wellspring.data.formats.registry import list_formats, load_format
 from wellspring.data.intake import validation
 from wellspring.errors import ProjectError, Refused
+from wellspring.records.content import BytesContent
 from wellspring.records.contracts import DataContract
 
 Row = dict[str, Any]
@@ -56,7 +58,7 @@ def declared(name: str) -> DataContract:
 
 def refusal(file_format: FileFormat, content: bytes, declared: DataContract) -> str:
     with pytest.raises(Refused) as raised:
-        file_format.read_rows(content, declared, subject="drop:1")
+        read_all(file_format.read_rows(BytesContent(content), declared, subject="drop:1"))
     verdict = raised.value.verdict
     assert verdict is not None
     assert (verdict.subject, verdict.outcome) == ("drop:1", "fail")
@@ -71,18 +73,29 @@ def test_each_registered_format_runs_this_suite():
 def test_rows_are_numbered_in_file_order_and_their_values_are_exact(
     name: str, file_format: FileFormat, declared: DataContract
 ):
-    parsed = file_format.read_rows(WRITERS[name](ROWS), declared)
+    parsed = read_all(file_format.read_rows(BytesContent(WRITERS[name](ROWS)), declared))
     assert parsed.row_numbers.to_pylist() == [1, 2, 3]
     assert parsed.row_faults.to_pylist() == [None, None, None]
     valid = validation.validate_rows(parsed, declared, SCANNER).valid.drop_columns(["row_number"]).to_pylist()
     assert valid == ROWS
 
 
+def test_a_long_file_is_read_in_bounded_batches(name: str, file_format: FileFormat, declared: DataContract):
+    content = WRITERS[name]([{**ROWS[0], "count": number} for number in range(BATCH_ROWS + 10)])
+    batches = list(file_format.read_rows(BytesContent(content), declared))
+    assert len(batches) > 1
+    assert max(batch.row_count for batch in batches) <= BATCH_ROWS
+    numbers = [number for batch in batches for number in batch.row_numbers.to_pylist()]
+    assert numbers == list(range(1, BATCH_ROWS + 11))
+    counts = [int(value) for batch in batches for value in batch.table["count"].to_pylist()]
+    assert counts == list(range(BATCH_ROWS + 10))
+
+
 def test_columns_may_stand_in_any_order_and_undeclared_ones_are_kept(
     name: str, file_format: FileFormat, declared: DataContract
 ):
     rows = [{"more": "x", **dict(reversed(row.items())), "fault": "y"} for row in ROWS]
-    parsed = file_format.read_rows(WRITERS[name](rows), declared)
+    parsed = read_all(file_format.read_rows(BytesContent(WRITERS[name](rows)), declared))
     assert set(parsed.column_names) == {*ROWS[0], "more", "fault_in_file"}
     result = validation.validate_rows(parsed, declared, SCANNER)
     assert (result.valid.num_rows, len(result.findings), result.counts.masked) == (3, 2, 6)
@@ -104,7 +117,7 @@ def test_a_file_that_is_cut_off_is_rejected_or_loses_no_whole_row(
     whole_rows = set[int]()
     for end in range(1, len(content)):
         try:
-            whole_rows.add(file_format.read_rows(content[:end], declared).row_count)
+            whole_rows.add(read_all(file_format.read_rows(BytesContent(content[:end]), declared)).row_count)
         except Refused:
             continue
     # A cut at the end of a row cannot be seen.
@@ -116,12 +129,12 @@ def test_another_kind_of_file_is_rejected_and_not_quoted(
     file_format: FileFormat, declared: DataContract, content: bytes
 ):
     assert refusal(file_format, content, declared)
-    assert file_format.count_rows(content, declared) in {0, 1}
+    assert file_format.count_rows(BytesContent(content), declared) in {0, 1}
 
 
 def test_rows_of_a_rejected_file_are_counted(name: str, file_format: FileFormat, declared: DataContract):
-    assert file_format.count_rows(WRITERS[name](ROWS), declared) == 3
-    assert file_format.count_rows(b"", declared) == 0
+    assert file_format.count_rows(BytesContent(WRITERS[name](ROWS)), declared) == 3
+    assert file_format.count_rows(BytesContent(b""), declared) == 0
 
 
 def test_a_sample_is_text_or_an_error_that_says_what_to_do(name: str, file_format: FileFormat, tmp_path: Path):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from wellspring.data.formats.parsed import ROW_FAULT, ROW_NUMBER, TYPE_FAULTS
+from wellspring.data.formats.parsed import ROW_FAULT, ROW_NUMBER, TYPE_FAULTS, read_all
 from wellspring.data.formats.registry import load_format
 from wellspring.data.intake import validation
 from wellspring.enclave.masking import mask_row
 from wellspring.errors import Refused
+from wellspring.records.content import BytesContent
 from wellspring.records.contracts import DataContract
 from wellspring.records.ingestion import AdmissionCounts
 from wellspring.records.verdict import Reason, Verdict
@@ -55,14 +56,14 @@ def process_drop(
     received, file_format = 0, load_format(contract.format)
     try:
         progress("parse", 0, len(content))
-        parsed = file_format.read_rows(content, contract, subject=subject)
+        parsed = read_all(file_format.read_rows(BytesContent(content), contract, subject=subject))
         received = parsed.row_count
         progress("validate", 0, received)
         validation_result = validation.validate_rows(parsed, contract, scanner, subject=subject)
     except Refused as refusal:
         if refusal.verdict is None:
             raise
-        received = received or file_format.count_rows(content, contract)
+        received = received or file_format.count_rows(BytesContent(content), contract)
         return ProcessedDrop(_rejected_counts(refusal.verdict, received), (), None, {})
     return _tokenize_result(validation_result, contract, tokenizer, scanner, progress=progress)
 
@@ -86,7 +87,8 @@ def reprocess_quarantined(
     import pyarrow.compute as pc
 
     progress("parse", 0, len(content))
-    packed = load_format(contract.format).read_rows(content, contract, subject=subject).pack_rows()
+    batches = load_format(contract.format).read_rows(BytesContent(content), contract, subject=subject)
+    packed = read_all(batches).pack_rows()
     packed = packed.filter(pc.is_in(packed[ROW_NUMBER], value_set=pa.array(list(permanent_faults), pa.int64())))
     fault_values = pa.array([permanent_faults[number] for number in packed[ROW_NUMBER].to_pylist()], pa.string())
     packed = packed.set_column(packed.schema.get_field_index(ROW_FAULT), ROW_FAULT, fault_values)

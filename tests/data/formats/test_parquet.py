@@ -11,7 +11,9 @@ import pytest
 
 from tests.builders.contracts import column, contract
 from wellspring.data.formats import parquet
+from wellspring.data.formats.parsed import ParsedBatch, read_all
 from wellspring.errors import Refused
+from wellspring.records.content import BytesContent
 
 TYPED = contract(column("id"), column("day", "date32[day]"), column("amount", "decimal128(12, 2)"), format="parquet")
 GOOD: dict[str, Any] = {
@@ -26,9 +28,13 @@ def written(columns: dict[str, Any], **options: Any) -> bytes:
     return file.getvalue()
 
 
+def read(content: bytes) -> ParsedBatch:
+    return read_all(parquet.read_parquet(BytesContent(content), TYPED, subject="drop:1"))
+
+
 def code(content: bytes) -> str:
     with pytest.raises(Refused) as refused:
-        parquet.read_parquet(content, TYPED, subject="drop:1")
+        read(content)
     verdict = refused.value.verdict
     assert verdict is not None
     assert (verdict.subject, verdict.outcome) == ("drop:1", "fail")
@@ -36,14 +42,14 @@ def code(content: bytes) -> str:
 
 
 def test_rows_are_read_typed_and_counted_from_one():
-    parsed = parquet.read_parquet(written({**GOOD, "more": [1, 2]}), TYPED)
+    parsed = read(written({**GOOD, "more": [1, 2]}))
     assert parsed.column_names == ["id", "day", "amount", "more"]
     assert parsed.row_numbers.to_pylist() == [1, 2]
     assert parsed.table["amount"].to_pylist() == [Decimal("1.50"), None]
 
 
 def test_a_file_in_several_row_groups_is_one_table():
-    parsed = parquet.read_parquet(written(GOOD, row_group_size=1), TYPED)
+    parsed = read(written(GOOD, row_group_size=1))
     assert parsed.row_count == 2
 
 
@@ -73,12 +79,12 @@ def test_column_of_another_type_rejects_the_file(name: str, second: Any):
     ],
 )
 def test_narrower_type_is_accepted(name: str, second: Any):
-    assert parquet.read_parquet(written({**GOOD, name: second}), TYPED).row_count == 2
+    assert read(written({**GOOD, name: second})).row_count == 2
 
 
 def test_every_changed_type_is_reported():
     with pytest.raises(Refused) as refused:
-        parquet.read_parquet(written({"id": [1], "day": ["x"], "amount": [1.5]}), TYPED)
+        read(written({"id": [1], "day": ["x"], "amount": [1.5]}))
     assert refused.value.what.count("is rejected") == 3
 
 

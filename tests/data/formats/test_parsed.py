@@ -7,11 +7,14 @@ from tests.builders.contracts import column, contract
 from tests.builders.pii import SCANNER
 from wellspring.data.formats import parsed
 from wellspring.data.formats.parsed import (
-    ParsedFile,
+    ParsedBatch,
+    attach_findings,
     check_columns,
     check_header,
     file_refused,
+    read_all,
     safe_column_name,
+    split_batch,
     unpack_rows,
 )
 from wellspring.errors import Refused
@@ -21,13 +24,41 @@ TWO = contract(column("id"), column("day", "date32[day]"))
 
 
 def test_what_is_packed_is_unpacked():
-    rows = ParsedFile(pa.table({"id": ["1", None]}), pa.array([4, 9]), pa.array([None, "fields"], pa.string()))
+    rows = ParsedBatch(pa.table({"id": ["1", None]}), pa.array([4, 9]), pa.array([None, "fields"], pa.string()))
     again = unpack_rows(rows.pack_rows())
     assert again.table.equals(rows.table)
     assert (again.row_numbers.to_pylist(), again.row_faults.to_pylist()) == ([4, 9], [None, "fields"])
     assert (again.column_names, again.row_count, again.type_faults) == (["id"], 2, None)
     mismatched = rows._replace(type_faults=pa.array([None, "id"]))
     assert unpack_rows(mismatched.pack_rows()).type_faults == mismatched.type_faults
+
+
+def test_batches_are_split_joined_and_end_with_the_findings():
+    count = parsed.BATCH_ROWS * 2 + 1
+    texts, numbers = [str(number) for number in range(count)], pa.array(range(1, count + 1), pa.int64())
+    faults = pa.array([None if number % 2 else "fields" for number in range(count)], pa.string())
+    rows = ParsedBatch(pa.table({"id": texts}), numbers, faults, type_faults=faults)
+    finding = Reason(code="bom", message="it has a mark")
+    batches = list(attach_findings(split_batch(rows), [finding]))
+    assert [batch.row_count for batch in batches] == [parsed.BATCH_ROWS, parsed.BATCH_ROWS, 1]
+    assert [batch.findings for batch in batches] == [(), (), (finding,)]
+    whole = read_all(batches)
+    assert whole.table.equals(rows.table)
+    assert whole[1:] == (numbers, faults, (finding,), faults)
+
+
+def test_a_column_that_one_batch_lacks_is_null_there():
+    first = ParsedBatch(pa.table({"id": ["1"]}), pa.array([1]), pa.array([None], pa.string()))
+    second = ParsedBatch(
+        pa.table({"id": ["2"], "more": ["x"]}),
+        pa.array([2]),
+        pa.array([None], pa.string()),
+        type_faults=pa.array(["id"]),
+    )
+    whole = read_all([first, second])
+    assert whole.table.to_pydict() == {"id": ["1", "2"], "more": [None, "x"]}
+    assert whole.type_faults is not None
+    assert whole.type_faults.to_pylist() == [None, "id"]
 
 
 def test_the_declared_columns_may_stand_in_any_order_with_others_between():
@@ -46,7 +77,7 @@ def test_column_with_a_path_gets_its_declared_name_and_keeps_it():
 
 
 def test_rows_of_an_older_version_must_have_each_declared_column():
-    rows = ParsedFile(pa.table({"id": ["1"]}), pa.array([1]), pa.array([None], pa.string()))
+    rows = ParsedBatch(pa.table({"id": ["1"]}), pa.array([1]), pa.array([None], pa.string()))
     with pytest.raises(Refused, match="'day' is not in the file"):
         check_columns(rows, TWO, "drop:1")
     check_columns(rows, contract(column("id", path="a.id")), "drop:1")

@@ -13,12 +13,14 @@ from tests.builders import drops
 from tests.builders.contracts import column, contract, text
 from tests.builders.pii import SCANNER
 from wellspring.data.formats import csv, parquet
+from wellspring.data.formats.parsed import read_all
 from wellspring.data.formats.port import FileFormat
 from wellspring.data.intake import validation
 from wellspring.data.intake.validation import ValidationResult
 from wellspring.errors import NotFound, Refused
 from wellspring.lake import table_hash
 from wellspring.lake.write_audit import audit_write
+from wellspring.records.content import BytesContent
 from wellspring.records.contracts import DataContract, RowRule
 from wellspring.trust.tokenization import Tokenizer
 
@@ -55,7 +57,7 @@ def row(**changed: str) -> str:
 
 
 def validated(*rows: str, by: DataContract = CLAIMS, header: str = ",".join(NAMES)) -> ValidationResult:
-    return validation.validate_rows(csv.read_csv(text(header, *rows), by), by, SCANNER)
+    return validation.validate_rows(read_all(csv.read_csv(BytesContent(text(header, *rows)), by)), by, SCANNER)
 
 
 def reasons(result: ValidationResult) -> list[tuple[int, str, str | None]]:
@@ -327,7 +329,7 @@ def test_parquet_is_validated_like_csv():
     by = contract(column("id", required=True), column("amount", "float64", maximum=5), format="parquet")
     file = io.BytesIO()
     pq.write_table(pa.table({"id": ["a", None, "c"], "amount": [1.5, float("nan"), 9.0], "extra": [1, 2, None]}), file)
-    result = validation.validate_rows(parquet.read_parquet(file.getvalue(), by), by, SCANNER)
+    result = validation.validate_rows(read_all(parquet.read_parquet(BytesContent(file.getvalue()), by)), by, SCANNER)
     assert reasons(result) == [(2, "required", "id"), (2, "type", "amount"), (3, "range", "amount")]
     assert result.counts.masked == 2
     assert result.quarantined["amount"].type == pa.float64()

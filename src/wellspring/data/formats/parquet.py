@@ -1,70 +1,66 @@
-"""Read Parquet with its types. A declared column of another type rejects the whole file."""
+"""Read Parquet with its types, in batches. A declared column of another type rejects the whole file."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wellspring.data.formats.parsed import ParsedFile, check_header, default_subject, file_refused
+from wellspring.data.formats.parsed import (
+    BATCH_BYTES,
+    BATCH_ROWS,
+    ParsedBatch,
+    check_header,
+    default_subject,
+    file_refused,
+)
 from wellspring.data.formats.port import FileFormat, FileSample
-from wellspring.errors import ProjectError
+from wellspring.errors import ProjectError, Refused
+from wellspring.records.content import FileContent, SeekableContent
 from wellspring.records.contracts import DataContract
 from wellspring.records.verdict import Reason
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 _MAGIC = b"PAR1"
+_PAGE_BUFFER = 1 << 20
+"""Bytes that are read ahead of each column. Without it, the reader holds the whole column of a row group."""
 
 
-def read_parquet(content: bytes, contract: DataContract, *, subject: str | None = None) -> ParsedFile:
-    """Read a whole Parquet file. subject: the subject of the verdict of a refusal (default: the contract).
+def read_parquet(content: FileContent, contract: DataContract, *, subject: str | None = None) -> Iterator[ParsedBatch]:
+    """Yield the rows of a Parquet file. subject: the subject of the verdict of a refusal (default: the contract).
 
     Raises Refused for a file that is empty, truncated or damaged, or in which a declared column is missing or has
     another type.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     verdict_subject = subject or default_subject(contract)
-    if not content:
-        raise file_refused(verdict_subject, Reason(code="empty_file", message="it is empty", count=0))
-    if not content.startswith(_MAGIC):
-        raise file_refused(verdict_subject, Reason(code="unreadable", message="it is not a Parquet file"))
-    if len(content) < 12 or not content.endswith(_MAGIC):
-        raise file_refused(
-            verdict_subject, Reason(code="truncated", message="it is truncated: the index at the end is missing")
-        )
+    _check_ends(content, verdict_subject)
     try:
-        table = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read()
-        table.validate(full=True)
+        with _open_parquet(content) as file:
+            names = check_header(file.schema_arrow.names, contract, verdict_subject)
+            if file.metadata.num_rows == 0:
+                raise file_refused(
+                    verdict_subject, Reason(code="header_only", message="it has columns and no rows", count=0)
+                )
+            types = dict(zip(names, file.schema_arrow.types, strict=True))
+            _check_types(types, contract, verdict_subject)
+            yield from _read_batches(file, names)
     except (pa.ArrowException, OSError, ValueError):
         # The message of the reader may quote bytes of the file.
-        raise file_refused(
-            verdict_subject, Reason(code="unreadable", message="its pages or its index are damaged")
-        ) from None
-    names = check_header(table.column_names, contract, verdict_subject)
-    if table.num_rows == 0:
-        raise file_refused(verdict_subject, Reason(code="header_only", message="it has columns and no rows", count=0))
-    table = table.rename_columns(names)
-    mismatches = [
-        Reason(code="type_changed", message=f"{column.name!r} is {table.field(column.name).type}, not {column.type}")
-        for column in contract.columns
-        if not _type_fits(table.field(column.name).type, column.type)
-    ]
-    if mismatches:
-        raise file_refused(verdict_subject, *mismatches)
-    row_numbers = pa.array(range(1, table.num_rows + 1), pa.int64())
-    return ParsedFile(table.combine_chunks(), row_numbers, pa.nulls(table.num_rows, pa.string()))
+        raise _damaged(verdict_subject) from None
 
 
-def count_parquet_rows(content: bytes, _contract: DataContract) -> int:
+def count_parquet_rows(content: FileContent, _contract: DataContract) -> int:
     """Count the rows of a file that was rejected whole. Returns 0 if its index cannot be read."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        return int(pq.read_metadata(pa.BufferReader(content)).num_rows)
+        with _open_parquet(content) as file:
+            return file.metadata.num_rows
     except (pa.ArrowException, OSError):
         return 0
 
@@ -72,6 +68,64 @@ def count_parquet_rows(content: bytes, _contract: DataContract) -> int:
 def refuse_parquet_sample(file: Path) -> FileSample:
     """Raise ProjectError: a draft contract is inferred from text."""
     raise ProjectError(f"{file} is Parquet", fix="export it as CSV or JSON Lines, and infer the contract from that")
+
+
+def _check_ends(content: FileContent, subject: str) -> None:
+    content.seek(0)
+    start = content.read(len(_MAGIC))
+    if not start:
+        raise file_refused(subject, Reason(code="empty_file", message="it is empty", count=0))
+    if start != _MAGIC:
+        raise file_refused(subject, Reason(code="unreadable", message="it is not a Parquet file"))
+    content.seek(max(0, content.size - len(_MAGIC)))
+    if content.size < 12 or content.read(len(_MAGIC)) != _MAGIC:
+        raise file_refused(
+            subject, Reason(code="truncated", message="it is truncated: the index at the end is missing")
+        )
+
+
+def _open_parquet(content: FileContent) -> pq.ParquetFile:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    source = pa.PythonFile(SeekableContent(content), mode="r")
+    return pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=False, buffer_size=_PAGE_BUFFER)
+
+
+def _read_batches(file: pq.ParquetFile, names: list[str]) -> Iterator[ParsedBatch]:
+    """Yield the rows. Raises ValueError if they are not as many as the index says."""
+    import pyarrow as pa
+
+    row_count = 0
+    for record_batch in file.iter_batches(batch_size=_choose_batch_rows(file), use_threads=False):
+        record_batch.validate(full=True)
+        table = pa.Table.from_batches([record_batch]).rename_columns(names)
+        row_numbers = pa.array(range(row_count + 1, row_count + table.num_rows + 1), pa.int64())
+        row_count += table.num_rows
+        yield ParsedBatch(table, row_numbers, pa.nulls(table.num_rows, pa.string()))
+    if row_count != file.metadata.num_rows:
+        raise ValueError("the index has another number of rows")
+
+
+def _choose_batch_rows(file: pq.ParquetFile) -> int:
+    """Return the rows of a batch, so that a batch of long rows is small too."""
+    groups = [file.metadata.row_group(index) for index in range(file.metadata.num_row_groups)]
+    row_bytes = max((group.total_byte_size // max(1, group.num_rows) for group in groups), default=0)
+    return max(1, min(BATCH_ROWS, BATCH_BYTES // max(1, row_bytes)))
+
+
+def _damaged(subject: str) -> Refused:
+    return file_refused(subject, Reason(code="unreadable", message="its pages or its index are damaged"))
+
+
+def _check_types(types: dict[str, pa.DataType], contract: DataContract, subject: str) -> None:
+    mismatches = [
+        Reason(code="type_changed", message=f"{column.name!r} is {types[column.name]}, not {column.type}")
+        for column in contract.columns
+        if not _type_fits(types[column.name], column.type)
+    ]
+    if mismatches:
+        raise file_refused(subject, *mismatches)
 
 
 def _type_fits(found_type: pa.DataType, declared_type: str) -> bool:

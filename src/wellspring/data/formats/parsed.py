@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from wellspring.errors import Refused
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 ROW_NUMBER, ROW_FAULT, TYPE_FAULTS = "row_number", "fault", "type_faults"
 RESERVED_COLUMNS = frozenset({ROW_NUMBER, ROW_FAULT, TYPE_FAULTS})
-"""Names that a contract may not declare: the columns that `ParsedFile.pack_rows` adds."""
+"""Names that a contract may not declare: the columns that `ParsedBatch.pack_rows` adds."""
 FIELDS_FAULT, UNIQUE_FAULT = "fields", "unique"
 """Faults that a row keeps through every replay: a wrong number of fields; a key that another row already used. A format
 can define more (`FileFormat.row_faults`); in a row with any fault but `unique`, the values are not validated."""
@@ -35,12 +36,19 @@ _FIXES = {
 }
 
 
-class ParsedFile(NamedTuple):
-    """Rows as delivered. table: the columns in file order (CSV: all text, an empty field is null; Parquet: typed).
+BATCH_ROWS = 1 << 16
+"""Maximum number of rows of a batch."""
+BATCH_BYTES = 16 << 20
+"""About the largest text of a batch of more than one row."""
+
+
+class ParsedBatch(NamedTuple):
+    """Successive rows of a file, as delivered. table: the columns (CSV: all text, an empty field is null; Parquet:
+    typed); every batch has each declared column, and a batch of JSON Lines only those undeclared ones that it has.
 
     row_numbers: int64, the row number in the file, from 1. row_faults: the permanent fault of each row, or null.
-    findings: about the whole file, none of which rejects it. type_faults: for each row, the declared columns whose
-    value has another type in the file, joined by commas, or null; None: no value has.
+    findings: about the whole file, none of which rejects it; with the last batch only. type_faults: for each row, the
+    declared columns whose value has another type in the file, joined by commas, or null; None: no value has.
     """
 
     table: pa.Table
@@ -63,12 +71,55 @@ class ParsedFile(NamedTuple):
         return packed if self.type_faults is None else packed.append_column(TYPE_FAULTS, self.type_faults)
 
 
-def unpack_rows(table: pa.Table) -> ParsedFile:
-    """Reverse `ParsedFile.pack_rows`."""
+def unpack_rows(table: pa.Table) -> ParsedBatch:
+    """Reverse `ParsedBatch.pack_rows`."""
     row_numbers, row_faults = table[ROW_NUMBER].combine_chunks(), table[ROW_FAULT].combine_chunks()
     type_faults = table[TYPE_FAULTS].combine_chunks() if TYPE_FAULTS in table.column_names else None
     rows = table.drop_columns([name for name in table.column_names if name in RESERVED_COLUMNS])
-    return ParsedFile(rows, row_numbers, row_faults, type_faults=type_faults)
+    return ParsedBatch(rows, row_numbers, row_faults, type_faults=type_faults)
+
+
+def read_all(batches: Iterable[ParsedBatch]) -> ParsedBatch:
+    """Join all batches of a file, for samples and tests. Raises Refused as the reader does."""
+    import pyarrow as pa
+
+    parts = list(batches)
+    type_faults = None
+    if any(part.type_faults is not None for part in parts):
+        faults = [part.type_faults for part in parts]
+        type_faults = pa.concat_arrays(
+            [pa.nulls(part.row_count, pa.string()) if fault is None else fault
+             for part, fault in zip(parts, faults, strict=True)]
+        )  # fmt: skip
+    return ParsedBatch(
+        pa.concat_tables([part.table for part in parts], promote_options="default").combine_chunks(),
+        pa.concat_arrays([part.row_numbers for part in parts]),
+        pa.concat_arrays([part.row_faults for part in parts]),
+        tuple(finding for part in parts for finding in part.findings),
+        type_faults,
+    )
+
+
+def attach_findings(batches: Iterable[ParsedBatch], findings: Sequence[Reason]) -> Iterator[ParsedBatch]:
+    """Yield the batches, the last one with the findings, which may grow until the batches end."""
+    pending: ParsedBatch | None = None
+    for batch in batches:
+        if pending is not None:
+            yield pending
+        pending = batch
+    if pending is not None:
+        yield pending._replace(findings=tuple(findings))
+
+
+def split_batch(batch: ParsedBatch) -> Iterator[ParsedBatch]:
+    """Yield the rows of a batch in batches of at most BATCH_ROWS."""
+    for start in range(0, batch.row_count, BATCH_ROWS):
+        yield ParsedBatch(
+            batch.table.slice(start, BATCH_ROWS),
+            batch.row_numbers.slice(start, BATCH_ROWS),
+            batch.row_faults.slice(start, BATCH_ROWS),
+            type_faults=None if batch.type_faults is None else batch.type_faults.slice(start, BATCH_ROWS),
+        )
 
 
 def file_refused(subject: str, *reasons: Reason) -> Refused:
@@ -107,7 +158,7 @@ def check_header(names: list[str], contract: DataContract, subject: str) -> list
     return [declared.get(name) or (f"{name}_in_file" if name in taken else name) for name in names]
 
 
-def check_columns(parsed: ParsedFile, contract: DataContract, subject: str) -> None:
+def check_columns(parsed: ParsedBatch, contract: DataContract, subject: str) -> None:
     """Raise Refused if rows that were read under another version of a contract lack a column of this one."""
     missing = [column.name for column in contract.columns if column.name not in parsed.column_names]
     if missing:

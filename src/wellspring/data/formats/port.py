@@ -1,13 +1,14 @@
-"""Define a file format: how the bytes of a drop become rows, and what a contract may set for it."""
+"""Define a file format: how the content of a drop becomes batches of rows, and what a contract may set for it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from wellspring.data.formats.parsed import ParsedFile
+from wellspring.data.formats.parsed import ParsedBatch
+from wellspring.records.content import FileContent
 from wellspring.records.contracts import DataContract
 
 if TYPE_CHECKING:
@@ -15,13 +16,17 @@ if TYPE_CHECKING:
 
 
 class RowReader(Protocol):
-    """Read a whole file."""
+    """Read a file as a stream of batches."""
 
-    def __call__(self, content: bytes, contract: DataContract, *, subject: str | None = None) -> ParsedFile:
-        """Return the rows as delivered, each with its number and its fault.
+    def __call__(
+        self, content: FileContent, contract: DataContract, *, subject: str | None = None
+    ) -> Iterator[ParsedBatch]:
+        """Yield the rows as delivered, each with its number in the file and its fault, in bounded batches.
 
         subject: the subject of the verdict of a refusal (default: the contract). Raises Refused with a Verdict for a
-        file that cannot be read safely (`parsed.file_refused`); no message quotes the file.
+        file that cannot be read safely (`parsed.file_refused`), at any point, also after the last batch: no row counts
+        until the iterator has ended. No message quotes the file. What depends on all rows is kept as counters, so that
+        the memory in use does not grow with the file.
         """
         ...
 
@@ -46,7 +51,7 @@ class FileFormat:
     """
 
     read_rows: RowReader
-    count_rows: Callable[[bytes, DataContract], int]
+    count_rows: Callable[[FileContent, DataContract], int]
     read_sample: Callable[[Path], FileSample]
     suffixes: tuple[str, ...]
     settings: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])

@@ -12,7 +12,7 @@ from wellspring.data.contracts.contract import egress_schema
 from wellspring.data.formats.parsed import (
     ROW_NUMBER,
     UNIQUE_FAULT,
-    ParsedFile,
+    ParsedBatch,
     check_columns,
     default_subject,
     file_refused,
@@ -53,9 +53,9 @@ class ValidationResult(NamedTuple):
     """Rows validated against a contract. The tables contain personal data and never leave the enclave.
 
     valid: the declared columns, typed, and row_number. quarantined: the other rows as delivered, packed
-    (`ParsedFile.pack_rows`). reasons: one row per reason of each quarantined row: row_number, code, column (the name of
-    the rule for code `rule`). findings: about the whole file. counts: `masked` counts the values in undeclared columns,
-    none of which leaves the enclave; `tokenize_rows` adds those that it masks or makes null.
+    (`ParsedBatch.pack_rows`). reasons: one row per reason of each quarantined row: row_number, code, column (the name
+    of the rule for code `rule`). findings: about the whole file. counts: `masked` counts the values in undeclared
+    columns, none of which leaves the enclave; `tokenize_rows` adds those that it masks or makes null.
     """
 
     valid: pa.Table
@@ -73,7 +73,7 @@ class TokenizedRows(NamedTuple):
 
 
 def validate_rows(
-    parsed: ParsedFile, contract: DataContract, scanner: PiiScanner, *, subject: str | None = None
+    parsed: ParsedBatch, contract: DataContract, scanner: PiiScanner, *, subject: str | None = None
 ) -> ValidationResult:
     """Validate every row and collect all reasons of each invalid row. Of rows with the same key, the first is valid.
 
@@ -179,7 +179,7 @@ def _unusable_prefixes(column: ContractColumn, values: pl.Series, scanner: PiiSc
 
 
 def _validate(
-    parsed: ParsedFile, contract: DataContract, scanner: PiiScanner, subject: str, *, whole_file: bool
+    parsed: ParsedBatch, contract: DataContract, scanner: PiiScanner, subject: str, *, whole_file: bool
 ) -> ValidationResult:
     import polars as pl
     import pyarrow as pa
@@ -244,7 +244,7 @@ def _validate(
 
 
 def _cast_column(
-    parsed: ParsedFile, column: ContractColumn, faulty_columns: pl.Series | None
+    parsed: ParsedBatch, column: ContractColumn, faulty_columns: pl.Series | None
 ) -> tuple[pl.Series, pl.Series]:
     """Cast one column, and mark the values that do not fit, also those that the format gave another type."""
     values, invalid = casting.cast_column(parsed.table[column.name], column.type)
@@ -314,7 +314,7 @@ def _duplicate_keys(frame: pl.DataFrame, key: tuple[str, ...], usable: pl.Series
 
 
 def _quarantined_rows(
-    parsed: ParsedFile,
+    parsed: ParsedBatch,
     frame: pl.DataFrame,
     invalid: pl.Series,
     repeats: dict[tuple[str, ...], pl.Series],
@@ -335,7 +335,7 @@ def _quarantined_rows(
 
 
 def _undeclared_columns(
-    parsed: ParsedFile, contract: DataContract, scanner: PiiScanner
+    parsed: ParsedBatch, contract: DataContract, scanner: PiiScanner
 ) -> tuple[tuple[Reason, ...], int]:
     """Describe each undeclared column: the number of values and the kinds of personal data in it."""
     declared = {column.name for column in contract.columns}

@@ -9,15 +9,22 @@ from hypothesis import strategies as st
 
 from tests.builders.contracts import column, contract, text
 from wellspring.data.formats import csv
+from wellspring.data.formats.parsed import ParsedBatch, read_all
 from wellspring.errors import Refused
+from wellspring.records.content import BytesContent
+from wellspring.records.contracts import DataContract
 
 TWO = contract(column("id"), column("note"))
 GOOD = text("id,note", "1,one", "2,two")
 
 
+def read(content: bytes, by: DataContract = TWO) -> ParsedBatch:
+    return read_all(csv.read_csv(BytesContent(content), by, subject="drop:1"))
+
+
 def code(content: bytes) -> str:
     with pytest.raises(Refused) as refused:
-        csv.read_csv(content, TWO, subject="drop:1")
+        read(content)
     verdict = refused.value.verdict
     assert verdict is not None
     assert (verdict.subject, verdict.outcome) == ("drop:1", "fail")
@@ -25,11 +32,11 @@ def code(content: bytes) -> str:
 
 
 def values(content: bytes) -> list[tuple[str | None, ...]]:
-    return list(zip(*csv.read_csv(content, TWO).table.to_pydict().values(), strict=True))
+    return list(zip(*read(content).table.to_pydict().values(), strict=True))
 
 
 def test_rows_are_read_as_text_in_file_order_and_counted_from_one():
-    parsed = csv.read_csv(text("note,id,more", "one,1,a", "two,2,b"), TWO)
+    parsed = read(text("note,id,more", "one,1,a", "two,2,b"))
     assert parsed.column_names == ["note", "id", "more"]
     assert parsed.table.to_pydict() == {"note": ["one", "two"], "id": ["1", "2"], "more": ["a", "b"]}
     assert parsed.row_numbers.to_pylist() == [1, 2]
@@ -49,7 +56,7 @@ def test_an_empty_field_is_null_quoted_or_not():
 def test_line_ends_delimiters_and_quotes_stand_within_quotes():
     content = b'id,note\n1,"one\ntwo"\n2,"a,b"\n3,"say ""x"""\n4,plain\n'
     assert values(content) == [("1", "one\ntwo"), ("2", "a,b"), ("3", 'say "x"'), ("4", "plain")]
-    assert csv.read_csv(content, TWO).row_numbers.to_pylist() == [1, 2, 3, 4]
+    assert read(content).row_numbers.to_pylist() == [1, 2, 3, 4]
 
 
 def test_the_header_may_be_quoted_and_lines_may_end_as_on_windows():
@@ -57,26 +64,26 @@ def test_the_header_may_be_quoted_and_lines_may_end_as_on_windows():
 
 
 def test_empty_lines_are_skipped():
-    parsed = csv.read_csv(b"id,note\n\n1,one\n\n2\n3,three\n\n\n", TWO)
+    parsed = read(b"id,note\n\n1,one\n\n2\n3,three\n\n\n")
     assert parsed.table["id"].to_pylist() == ["1", "2", "3"]
     assert parsed.row_numbers.to_pylist() == [1, 2, 3]
     assert parsed.row_faults.to_pylist() == [None, "fields", None]
 
 
 def test_byte_order_mark_is_removed_and_reported():
-    parsed = csv.read_csv(b"\xef\xbb\xbf" + GOOD, TWO)
+    parsed = read(b"\xef\xbb\xbf" + GOOD)
     assert parsed.column_names == ["id", "note"]
     assert [note.code for note in parsed.findings] == ["bom"]
 
 
 def test_missing_final_line_end_is_reported():
-    parsed = csv.read_csv(GOOD[:-1], TWO)
+    parsed = read(GOOD[:-1])
     assert parsed.row_count == 2
     assert [note.code for note in parsed.findings] == ["no_final_newline"]
 
 
 def test_row_of_wrong_width_keeps_its_place_with_a_fault():
-    parsed = csv.read_csv(text("id,note", "1,one", "2", "3,a,b,c", "4,four", '5,"x,y"'), TWO)
+    parsed = read(text("id,note", "1,one", "2", "3,a,b,c", "4,four", '5,"x,y"'))
     assert parsed.row_numbers.to_pylist() == [1, 2, 3, 4, 5]
     assert parsed.row_faults.to_pylist() == [None, "fields", "fields", None, None]
     assert parsed.table["id"].to_pylist() == ["1", "2", "3", "4", "5"]
@@ -86,10 +93,10 @@ def test_row_of_wrong_width_keeps_its_place_with_a_fault():
 def test_row_that_contains_other_rows_has_a_fault():
     four = contract(column("id"), column("a"), column("b"), column("note"))
     content = text("id,a,b,note", '1,x,y,"one', "2,x,y,two", "3,x,y,three", '4,x,y,four"', "5,x,y,five")
-    parsed = csv.read_csv(content, four)
+    parsed = read(content, four)
     assert parsed.table["id"].to_pylist() == ["1", "5"]
     assert parsed.row_faults.to_pylist() == ["fields", None]
-    two_lines = csv.read_csv(text("id,a,b,note", '1,x,y,"one, and', 'two, too"'), four)
+    two_lines = read(text("id,a,b,note", '1,x,y,"one, and', 'two, too"'), four)
     assert two_lines.row_faults.to_pylist() == [None]
 
 
@@ -127,16 +134,16 @@ def test_unsafe_csv_file_is_rejected(expected: str, content: bytes):
 
 def test_utf16_and_the_line_of_an_invalid_byte_are_reported():
     with pytest.raises(Refused, match="UTF-16"):
-        csv.read_csv(GOOD.decode().encode("utf-16"), TWO)
+        read(GOOD.decode().encode("utf-16"))
     with pytest.raises(Refused, match="line 3 is not UTF-8"):
-        csv.read_csv(text("id,note", "1,one") + b"2,caf\xe9\n", TWO)
+        read(text("id,note", "1,one") + b"2,caf\xe9\n")
 
 
 def test_truncated_file_is_rejected_or_reported():
     content = text("id,note", "10,one", '20,"two, and more"', "30,three")
     for end in range(1, len(content)):
         try:
-            parsed = csv.read_csv(content[:end], TWO)
+            parsed = read(content[:end])
         except Refused:
             continue
         whole = content[:end].endswith(b"\n")
@@ -153,7 +160,7 @@ def test_a_refusal_never_quotes_the_file():
         b"\0Ann",
     ):
         with pytest.raises(Refused) as refused:
-            csv.read_csv(content, TWO)
+            read(content)
         result = f"{refused.value.what} {refused.value.fix} {refused.value.verdict}"
         assert "Ann" not in result
         assert "Bob" not in result
@@ -179,19 +186,19 @@ def test_a_row_longer_than_any_block_is_read():
 def test_another_delimiter_may_be_declared(mark: str):
     delimited = contract(column("id"), column("a"), column("b"), column("note"), format_settings={"delimiter": mark})
     lines = ["id,a,b,note", '1,x,y,"one', '2,x,y,two"', "3,x", "4,x,y,four"]
-    parsed = csv.read_csv(text(*(line.replace(",", mark) for line in lines)), delimited)
+    parsed = read(text(*(line.replace(",", mark) for line in lines)), delimited)
     assert parsed.table["id"].to_pylist() == ["1", "3", "4"]
     assert parsed.row_faults.to_pylist() == ["fields", "fields", None]
     with pytest.raises(Refused, match="separated by commas, not by"):
-        csv.read_csv(text("id,a,b,note", "1,2,3,4"), delimited)
+        read(text("id,a,b,note", "1,2,3,4"), delimited)
 
 
 def test_rows_of_a_rejected_file_are_counted():
-    assert csv.count_csv_rows(b'\xef\xbb\xbfid,note\n1,"a\nb"\n\n2\n', contract()) == 2
-    assert csv.count_csv_rows(b"\xff", contract()) == 0
+    assert csv.count_csv_rows(BytesContent(b'\xef\xbb\xbfid,note\n1,"a\nb"\n\n2\n'), contract()) == 2
+    assert csv.count_csv_rows(BytesContent(b"\xff"), contract()) == 0
 
 
 def test_the_rows_of_a_rejected_file_are_counted_by_its_delimiter():
     # To commas, the quotes stand within a field, and each line end ends a row.
     content = b'id;note\n1;"a\nb"\n2;"c\n\nd"\n'
-    assert csv.count_csv_rows(content, contract(format_settings={"delimiter": ";"})) == 2
+    assert csv.count_csv_rows(BytesContent(content), contract(format_settings={"delimiter": ";"})) == 2

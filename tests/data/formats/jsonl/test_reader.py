@@ -7,9 +7,10 @@ import pytest
 from tests.builders.contracts import column, contract, text
 from tests.builders.pii import SCANNER
 from wellspring.data.formats.jsonl import count_jsonl_rows, read_jsonl
-from wellspring.data.formats.parsed import ParsedFile
+from wellspring.data.formats.parsed import ParsedBatch, read_all
 from wellspring.data.intake import validation
 from wellspring.errors import Refused
+from wellspring.records.content import BytesContent
 from wellspring.records.contracts import DataContract
 
 TWO = contract(column("id"), column("note"), format="jsonl")
@@ -19,13 +20,17 @@ TYPED = contract(
 )  # fmt: skip
 
 
-def read(*lines: str, by: DataContract = TWO) -> ParsedFile:
-    return read_jsonl(text(*lines), by)
+def read_file(content: bytes, by: DataContract = TWO) -> ParsedBatch:
+    return read_all(read_jsonl(BytesContent(content), by, subject="drop:1"))
+
+
+def read(*lines: str, by: DataContract = TWO) -> ParsedBatch:
+    return read_file(text(*lines), by)
 
 
 def code(content: bytes, by: DataContract = TWO) -> str:
     with pytest.raises(Refused) as refused:
-        read_jsonl(content, by, subject="drop:1")
+        read_file(content, by)
     verdict = refused.value.verdict
     assert verdict is not None
     assert (verdict.subject, verdict.outcome) == ("drop:1", "fail")
@@ -151,7 +156,7 @@ def test_unsafe_file_is_rejected(expected: str, content: bytes):
 
 
 def test_byte_order_mark_is_removed_and_a_missing_final_line_end_is_harmless():
-    parsed = read_jsonl(b'\xef\xbb\xbf{"id": "1", "note": "x"}\r\n{"id": "2", "note": "y"}', TWO)
+    parsed = read_file(b'\xef\xbb\xbf{"id": "1", "note": "x"}\r\n{"id": "2", "note": "y"}')
     assert parsed.table["id"].to_pylist() == ["1", "2"]
     assert [finding.code for finding in parsed.findings] == ["bom"]
 
@@ -160,7 +165,7 @@ def test_truncated_file_is_rejected_or_loses_no_row():
     content = text('{"id": "10", "note": "é"}', '{"id": "20", "note": "x"}', '{"id": "30", "note": "y"}')
     for end in range(1, len(content)):
         try:
-            parsed = read_jsonl(content[:end], TWO)
+            parsed = read_file(content[:end])
         except Refused:
             continue
         assert content[:end].endswith((b"\n", b"}"))
@@ -170,11 +175,11 @@ def test_truncated_file_is_rejected_or_loses_no_row():
 def test_a_refusal_never_quotes_the_file():
     for content in (b"Ann\n", b'{"Ann": 1}\n', b'{"id": "Ann', b'{"id": "1", "note": "x", "Ann": NaN}\n', b'["Ann"]\n'):
         with pytest.raises(Refused) as refused:
-            read_jsonl(content, TWO)
+            read_file(content)
         assert "Ann" not in f"{refused.value.what} {refused.value.fix} {refused.value.verdict}"
 
 
 def test_rows_of_a_rejected_file_are_counted():
-    assert count_jsonl_rows(b'\xef\xbb\xbf{"a": 1}\n\n{"a": 2}\n', TWO) == 2
-    assert count_jsonl_rows(b"%PDF-1.7\n%\xe2\n", TWO) == 0
-    assert count_jsonl_rows(b"", TWO) == 0
+    assert count_jsonl_rows(BytesContent(b'\xef\xbb\xbf{"a": 1}\n\n{"a": 2}\n'), TWO) == 2
+    assert count_jsonl_rows(BytesContent(b"%PDF-1.7\n%\xe2\n"), TWO) == 0
+    assert count_jsonl_rows(BytesContent(b""), TWO) == 0

@@ -9,10 +9,21 @@ import csv
 import functools
 import io
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from wellspring.data.formats.encoding import check_encoding
-from wellspring.data.formats.parsed import FIELDS_FAULT, ParsedFile, check_header, default_subject, file_refused
+from wellspring.data.formats.encoding import find_byte_order_mark, read_text_blocks
+from wellspring.data.formats.parsed import (
+    FIELDS_FAULT,
+    ParsedBatch,
+    attach_findings,
+    check_header,
+    default_subject,
+    file_refused,
+    split_batch,
+)
+from wellspring.errors import Refused
+from wellspring.records.content import FileContent
 from wellspring.records.contracts import DataContract
 from wellspring.records.verdict import Reason
 
@@ -33,13 +44,17 @@ class _RaggedRow(NamedTuple):
     text: str
 
 
-def read_csv(content: bytes, contract: DataContract, *, subject: str | None = None) -> ParsedFile:
-    """Read a whole CSV file. subject: the subject of the verdict of a refusal (default: the contract).
+def read_csv(content: FileContent, contract: DataContract, *, subject: str | None = None) -> Iterator[ParsedBatch]:
+    """Yield the rows of a CSV file. subject: the subject of the verdict of a refusal (default: the contract).
 
     A row with the wrong number of fields is kept with the fault `fields`. Raises Refused with a Verdict for a file that
     cannot be read safely; `parsed.py` and docs/bad-input.md list the reason codes.
     """
-    verdict_subject = subject or default_subject(contract)
+    rows = _read_rows(content, contract, subject or default_subject(contract))
+    yield from attach_findings(split_batch(rows), rows.findings)
+
+
+def _read_rows(content: FileContent, contract: DataContract, verdict_subject: str) -> ParsedBatch:
     delimiter = _delimiter(contract)
     text, findings = _check_text(content, verdict_subject)
     header = _read_header(text, contract, delimiter, verdict_subject)
@@ -69,13 +84,13 @@ def read_csv(content: bytes, contract: DataContract, *, subject: str | None = No
     return _merge_ragged(table.rename_columns(names), ragged_rows, embedded, received, findings, delimiter)
 
 
-def count_csv_rows(content: bytes, contract: DataContract) -> int:
+def count_csv_rows(content: FileContent, contract: DataContract) -> int:
     """Count the rows of a file that was rejected whole. Returns 0 if they cannot be counted."""
     try:
-        text = io.StringIO(content.decode("utf-8-sig"), newline="")
+        text = io.StringIO(b"".join(read_text_blocks(content, "count")).decode("utf-8"), newline="")
         reader = csv.reader(text, delimiter=_delimiter(contract), strict=True)
         return max(0, sum(1 for row in reader if row) - 1)
-    except (UnicodeDecodeError, csv.Error):
+    except (UnicodeDecodeError, csv.Error, Refused):
         return 0
 
 
@@ -83,9 +98,10 @@ def _delimiter(contract: DataContract) -> str:
     return contract.format_settings.get("delimiter", ",")
 
 
-def _check_text(content: bytes, subject: str) -> tuple[bytes, tuple[Reason, ...]]:
+def _check_text(file_content: FileContent, subject: str) -> tuple[bytes, tuple[Reason, ...]]:
     """Check that the bytes are UTF-8 text. Returns them without a byte order mark, and the findings."""
-    content, findings = check_encoding(content, subject)
+    findings = find_byte_order_mark(file_content)
+    content = b"".join(read_text_blocks(file_content, subject))
     try:
         content.decode("utf-8")
     except UnicodeDecodeError as exc:
@@ -168,7 +184,7 @@ def _merge_ragged(
     received: int,
     findings: tuple[Reason, ...],
     delimiter: str,
-) -> ParsedFile:
+) -> ParsedBatch:
     """Mark rows that contain other rows, and insert the ragged rows, fitted to the header, in file order."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -177,7 +193,7 @@ def _merge_ragged(
     if embedded is not None:
         intact_faults = pc.if_else(embedded.combine_chunks(), pa.scalar(FIELDS_FAULT), intact_faults)
     if not ragged_rows:
-        return ParsedFile(table, pa.array(range(1, received + 1), pa.int64()), intact_faults, findings)
+        return ParsedBatch(table, pa.array(range(1, received + 1), pa.int64()), intact_faults, findings)
     ragged_numbers = {row.number - 1 for row in ragged_rows}
     intact_numbers = [number for number in range(1, received + 1) if number not in ragged_numbers]
     width = table.num_columns
@@ -188,7 +204,7 @@ def _merge_ragged(
     row_numbers = pa.array([*intact_numbers, *(row.number - 1 for row in ragged_rows)], pa.int64())
     faults = pa.concat_arrays([intact_faults, pa.array([FIELDS_FAULT] * len(ragged_rows), pa.string())])
     order = pc.sort_indices(row_numbers)
-    return ParsedFile(
+    return ParsedBatch(
         pa.concat_tables([table, ragged_table]).take(order), row_numbers.take(order), faults.take(order), findings
     )
 

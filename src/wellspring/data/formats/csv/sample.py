@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wellspring.data.formats.csv.reader import read_csv
+from wellspring.data.formats.parsed import read_all
 from wellspring.data.formats.port import FileSample
 from wellspring.data.formats.sample import COLUMN_NAME, VALUE_LIKE, check_unique_names, placeholder_contract
 from wellspring.errors import ProjectError, Refused
+from wellspring.records.content import BytesContent
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,9 +47,8 @@ def read_csv_sample(file: Path) -> FileSample:
     header = next(_read_records(content), [])
     try:
         # The delimiter check needs a contract of two columns.
-        parsed = read_csv(
-            content, placeholder_contract("csv", 2 if len(header) == 1 and re.search(r"[;|\t]", header[0]) else 0)
-        )
+        placeholder = placeholder_contract("csv", 2 if len(header) == 1 and re.search(r"[;|\t]", header[0]) else 0)
+        parsed = read_all(read_csv(BytesContent(content), placeholder))
     except Refused as exc:
         reasons = exc.verdict.reasons if exc.verdict is not None else ()
         code, description = (reasons[0].code, reasons[0].message) if reasons else ("", exc.what)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wellspring.data.formats.encoding import check_encoding
+from wellspring.data.formats.encoding import read_text_blocks
 from wellspring.data.formats.jsonl.lines import LINE_FAULTS, LineFault, flatten_object, parse_line
-from wellspring.data.formats.jsonl.reader import MAX_UNDECLARED, format_value, iterate_lines
+from wellspring.data.formats.jsonl.reader import MAX_UNDECLARED, iterate_lines
+from wellspring.data.formats.jsonl.rows import format_value
 from wellspring.data.formats.port import FileSample
 from wellspring.data.formats.sample import COLUMN_NAME, check_unique_names
 from wellspring.errors import ProjectError, Refused
+from wellspring.records.content import BytesContent
 
 
 def read_jsonl_sample(file: Path) -> FileSample:
@@ -17,13 +19,13 @@ def read_jsonl_sample(file: Path) -> FileSample:
     import pyarrow as pa
 
     try:
-        content, _ = check_encoding(file.read_bytes(), "sample")
+        lines = list(iterate_lines(read_text_blocks(BytesContent(file.read_bytes()), "sample")))
     except Refused as exc:
         description = exc.verdict.reasons[0].message if exc.verdict is not None else exc.what
         raise ProjectError(f"{file}: {description}", fix="save it as UTF-8, one JSON object a line") from None
     columns: dict[str, dict[int, str | None]] = {}
     count = 0
-    for count, line in enumerate(iterate_lines(content), start=1):
+    for count, line in enumerate(lines, start=1):
         try:
             entries = list(flatten_object(parse_line(line), None))
         except LineFault as fault:
