@@ -98,7 +98,8 @@ def test_columns_may_stand_in_any_order_and_undeclared_ones_are_kept(
     parsed = read_all(file_format.read_rows(BytesContent(WRITERS[name](rows)), declared))
     assert set(parsed.column_names) == {*ROWS[0], "more", "fault_in_file"}
     result = validation.validate_rows(parsed, declared, SCANNER)
-    assert (result.valid.num_rows, len(result.findings), result.counts.masked) == (3, 2, 6)
+    assert (result.valid.num_rows, result.counts.masked) == (3, 6)
+    assert [finding.code for finding in result.findings].count("undeclared_column") == 2
 
 
 def test_a_missing_declared_column_rejects_the_file(name: str, file_format: FileFormat, declared: DataContract):

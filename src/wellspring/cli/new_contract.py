@@ -41,7 +41,7 @@ def create_contract(ctx: CliContext, file: Path, name_override: str | None) -> i
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", name):
         raise click.UsageError(f"{file.name} gives no valid table name; set one with --name")
     file_format = detect_format(file)
-    rows, paths = load_format(file_format).read_sample(file)
+    rows, paths, settings = load_format(file_format).read_sample(file)
     scanner = load_scanner(project)
     columns = [
         inference.infer_column(column_name, rows.column(column_name), scanner)._replace(path=paths.get(column_name, ""))
@@ -53,8 +53,9 @@ def create_contract(ctx: CliContext, file: Path, name_override: str | None) -> i
     source = next(iter(project.sources))
     owner = f"owner@{project.name.replace('_', '-')}.example"
     text = inference.render_contract(
-        name, source=source, glob=files, file_format=file_format, owner=owner, columns=columns, primary_key=key
-    )
+        name, source=source, glob=files, file_format=file_format, settings=settings, owner=owner, columns=columns,
+        primary_key=key,
+    )  # fmt: skip
     write_new_files({path: text})
     with ExitStack() as undo:
         undo.callback(path.unlink)

@@ -147,6 +147,7 @@ def test_rendered_contract_quotes_names_that_yaml_misreads(tmp_path: Path, name:
         source=name,
         glob='a "b"*.csv',
         file_format="csv",
+        settings={"escape": "backslash"},
         owner="owner@shop.example",
         columns=guesses,
         primary_key=(name,),
@@ -157,3 +158,4 @@ def test_rendered_contract_quotes_names_that_yaml_misreads(tmp_path: Path, name:
     assert (result.name, result.source, result.files, result.key) == (name, name, 'a "b"*.csv', (name,))
     assert (result.columns[0].name, result.columns[0].domain) == (name, name)
     assert yaml.safe_load(text)["id"] == name
+    assert result.format_settings == {"escape": "backslash"}

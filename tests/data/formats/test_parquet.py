@@ -11,14 +11,18 @@ import pytest
 
 from tests.builders.contracts import column, contract
 from wellspring.data.formats import parquet
-from wellspring.data.formats.parsed import ParsedBatch, read_all
+from wellspring.data.formats.parsed import BATCH_BYTES, ParsedBatch, read_all
 from wellspring.errors import Refused
 from wellspring.records.content import BytesContent
 
-TYPED = contract(column("id"), column("day", "date32[day]"), column("amount", "decimal128(12, 2)"), format="parquet")
+TYPED = contract(
+    column("id"), column("day", "date32[day]"), column("amount", "decimal128(12, 2)"), column("count", "int64"),
+    column("at", "timestamp[us, tz=UTC]"), format="parquet",
+)  # fmt: skip
 GOOD: dict[str, Any] = {
     "id": ["1", None], "day": [date(2024, 1, 2), None],
-    "amount": pa.array([Decimal("1.50"), None], pa.decimal128(12, 2)),
+    "amount": pa.array([Decimal("1.50"), None], pa.decimal128(12, 2)), "count": [1, None],
+    "at": pa.array([datetime(2024, 1, 2, tzinfo=UTC), None], pa.timestamp("us", "UTC")),
 }  # fmt: skip
 
 
@@ -43,7 +47,7 @@ def code(content: bytes) -> str:
 
 def test_rows_are_read_typed_and_counted_from_one():
     parsed = read(written({**GOOD, "more": [1, 2]}))
-    assert parsed.column_names == ["id", "day", "amount", "more"]
+    assert parsed.column_names == ["id", "day", "amount", "count", "at", "more"]
     assert parsed.row_numbers.to_pylist() == [1, 2]
     assert parsed.table["amount"].to_pylist() == [Decimal("1.50"), None]
 
@@ -53,11 +57,40 @@ def test_a_file_in_several_row_groups_is_one_table():
     assert parsed.row_count == 2
 
 
+def test_a_long_row_group_is_read_in_batches_of_bounded_size():
+    rows = 40_000
+    parsed = written(
+        {
+            **{name: values[:1] * rows for name, values in {"id": ["x" * 2000], "day": [None]}.items()},
+            "amount": pa.nulls(rows),
+            "count": list(range(rows)),
+            "at": pa.nulls(rows),
+        },
+        use_dictionary=False,
+    )
+    content = BytesContent(parsed)
+    batches = list(parquet.read_parquet(content, TYPED))
+    assert max(batch.table.nbytes for batch in batches) < 3 * BATCH_BYTES
+    assert [number for batch in batches for number in batch.row_numbers.to_pylist()] == list(range(1, rows + 1))
+
+
+def test_an_empty_text_stays_and_a_naive_instant_keeps_its_digits():
+    instants = pa.array([datetime(2024, 1, 2, 3, 4, 5, 123456), None], pa.timestamp("us"))
+    parsed = read(written({**GOOD, "id": ["", None], "at": instants}))
+    assert parsed.table["id"].to_pylist() == ["", None]
+    assert parsed.table["at"].to_pylist() == [datetime(2024, 1, 2, 3, 4, 5, 123456), None]
+
+
 @pytest.mark.parametrize(
     ("name", "second"),
     [
         ("id", pa.array([1, 2])),
         ("id", pa.array([b"1", b"2"])),
+        ("id", pa.array([b"1", b"2"], pa.large_binary())),
+        ("id", pa.array([[1], None])),
+        ("id", pa.array([{"a": 1}, None])),
+        ("count", pa.array([2**64 - 1, 1], pa.uint64())),
+        ("amount", pa.array([Decimal("1.50"), None], pa.decimal256(40, 2))),
         ("day", ["2024-01-02", "2024-01-03"]),
         ("day", pa.array([datetime(2024, 1, 2, tzinfo=UTC), None])),
         ("amount", [1.5, 2.5]),
@@ -76,6 +109,13 @@ def test_column_of_another_type_rejects_the_file(name: str, second: Any):
         ("id", pa.array(["1", "2"], pa.large_string())),
         ("id", pa.array(["1", "2"]).dictionary_encode()),
         ("amount", pa.array([Decimal("1.5"), None], pa.decimal128(5, 1))),
+        ("amount", pa.array([Decimal("1.5"), None], pa.decimal32(5, 1))),
+        ("id", pa.nulls(2)),
+        ("day", pa.array([date(2024, 1, 2), None], pa.date64())),
+        ("count", pa.array([1, None]).dictionary_encode()),
+        ("at", pa.array([datetime(2024, 1, 2, 3, 4, 5, 123456), None], pa.timestamp("ns"))),
+        ("at", pa.array([datetime(2024, 1, 2, 3, 4, 5, 123456), None], pa.timestamp("us"))),
+        ("at", pa.array([datetime(2024, 1, 2, tzinfo=UTC), None], pa.timestamp("ms", "America/New_York"))),
     ],
 )
 def test_narrower_type_is_accepted(name: str, second: Any):
@@ -84,7 +124,7 @@ def test_narrower_type_is_accepted(name: str, second: Any):
 
 def test_every_changed_type_is_reported():
     with pytest.raises(Refused) as refused:
-        read(written({"id": [1], "day": ["x"], "amount": [1.5]}))
+        read(written({**GOOD, "id": [1, 2], "day": ["x", "y"], "amount": [1.5, 2.5]}))
     assert refused.value.what.count("is rejected") == 3
 
 

@@ -125,5 +125,5 @@ def test_undeclared_column_name_is_masked():
 def test_every_refusal_has_a_fix():
     for code in parsed._FIXES:
         refused = file_refused("drop:1", Reason(code=code, message="it is so"))
-        assert refused.fix.startswith("ask the vendor")
+        assert "the vendor" in refused.fix
         assert refused.what == "drop:1 is rejected: it is so"

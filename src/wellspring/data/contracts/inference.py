@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from wellspring.data.contracts import casting
@@ -142,6 +142,7 @@ def render_contract(
     source: str,
     glob: str,
     file_format: str,
+    settings: Mapping[str, str],
     owner: str,
     columns: Sequence[InferredColumn],
     primary_key: tuple[str, ...],
@@ -152,8 +153,10 @@ def render_contract(
         f"apiVersion: v3.1.0\nkind: DataContract\nid: {_quoted(name)}\nname: {_quoted(name)}\nversion: 1.0.0\n"
         f"status: active\nteam:\n  - {{ username: {_quoted(owner)}, role: owner }}\ncustomProperties:\n"
         f"  - {{ property: source, value: {_quoted(source)} }}\n  - {{ property: files, value: {_quoted(glob)} }}\n"
-        f"  - {{ property: format, value: {file_format} }}\nschema:\n  - name: {_quoted(name)}\n    properties:"
+        f"  - {{ property: format, value: {file_format} }}"
     ]
+    lines += [f"  - {{ property: {setting}, value: {_quoted(value)} }}" for setting, value in settings.items()]
+    lines += [f"schema:\n  - name: {_quoted(name)}\n    properties:"]
     for column in columns:
         lines += [f"      - name: {_quoted(column.name)}", f"        logicalType: {column.type}"]
         if column.path:

@@ -132,6 +132,8 @@ def _type_fits(found_type: pa.DataType, declared_type: str) -> bool:
     """Return whether the declared type can hold every value of the found type."""
     import pyarrow.types as kind
 
+    if kind.is_null(found_type):
+        return True
     if kind.is_dictionary(found_type):
         return _type_fits(found_type.value_type, declared_type)
     match declared_type.partition("[")[0].partition("(")[0]:
@@ -146,10 +148,13 @@ def _type_fits(found_type: pa.DataType, declared_type: str) -> bool:
         case "date32":
             return kind.is_date32(found_type)
         case "timestamp":
-            return kind.is_timestamp(found_type) and found_type.unit != "ns"
+            return kind.is_timestamp(found_type)
         case "decimal128":
             precision, scale = (int(part) for part in declared_type[len("decimal128(") : -1].split(","))
-            fits = kind.is_decimal128(found_type) and found_type.scale <= scale
+            is_decimal = (
+                kind.is_decimal32(found_type) or kind.is_decimal64(found_type) or kind.is_decimal128(found_type)
+            )
+            fits = is_decimal and found_type.scale <= scale
             return fits and found_type.precision - found_type.scale <= precision - scale
         case _:
             return False

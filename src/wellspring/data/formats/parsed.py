@@ -26,6 +26,7 @@ _FIXES = {
     "missing_column": "ask the vendor for the column, or publish a new version of the contract without it",
     "not_text": "ask the vendor for a text file without NUL bytes",
     "not_utf8": "ask the vendor to write UTF-8",
+    "quote": "declare `escape: backslash` or `quote: none` if the vendor writes so; otherwise ask for doubled quotes",
     "ragged": "ask the vendor to quote fields that contain the delimiter",
     "truncated": "ask the vendor to send the file again",
     "type_changed": "ask the vendor what changed, or publish a new version of the contract",

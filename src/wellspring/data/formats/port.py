@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from wellspring.data.formats.parsed import ParsedBatch
@@ -33,10 +34,12 @@ class RowReader(Protocol):
 
 class FileSample(NamedTuple):
     """A file without a contract. rows: as text. paths: by column name, for each column that has another name in the
-    file."""
+    file. settings: those that a contract for such files must declare, because the file is not of the default dialect.
+    """
 
     rows: pa.Table
     paths: Mapping[str, str]
+    settings: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)

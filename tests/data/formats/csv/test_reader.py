@@ -90,14 +90,80 @@ def test_row_of_wrong_width_keeps_its_place_with_a_fault():
     assert parsed.table["note"].to_pylist() == ["one", None, "a,b,c", "four", "x,y"]
 
 
+FOUR = contract(column("id"), column("count", "int64"), column("b"), column("note"))
+
+
 def test_row_that_contains_other_rows_has_a_fault():
-    four = contract(column("id"), column("a"), column("b"), column("note"))
-    content = text("id,a,b,note", '1,x,y,"one', "2,x,y,two", "3,x,y,three", '4,x,y,four"', "5,x,y,five")
-    parsed = read(content, four)
-    assert parsed.table["id"].to_pylist() == ["1", "5"]
+    parsed = read(text("id,count,b,note", '1,7,y,"one', "2,7,y,two", '3,7,y,three"', "4,7,y,four"), FOUR)
+    assert parsed.table["id"].to_pylist() == ["1", "4"]
     assert parsed.row_faults.to_pylist() == ["fields", None]
-    two_lines = read(text("id,a,b,note", '1,x,y,"one, and', 'two, too"'), four)
-    assert two_lines.row_faults.to_pylist() == [None]
+    assert parsed.findings == ()
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        "one, and\ntwo, too",
+        "a list:\nx, y, z, and more",
+        "a list:\n1, y, z, and more, as said",
+        "measured:\n,,,",
+        "first\r\n\r\nsecond",
+        "5,5,5,5",
+    ],
+)
+def test_a_quoted_note_with_line_ends_and_commas_is_a_value(note: str):
+    parsed = read(text("id,count,b,note", f'1,7,y,"{note}"', "2,8,y,x"), FOUR)
+    assert parsed.table["note"].to_pylist() == [note, "x"]
+    assert parsed.row_faults.to_pylist() == [None, None]
+    expected = [("embedded_lines", 1)] if "\n" in note else []
+    assert [(finding.code, finding.count) for finding in parsed.findings] == expected
+
+
+def test_a_line_that_does_not_fit_a_pattern_or_a_list_of_values_is_no_row():
+    shaped = contract(column("id", pattern="^[0-9]$"), column("kind", enum=("a", "b")), column("b"), column("note"))
+    swallowed, note = text("id,kind,b,note", '1,a,y,"x', '2,b,y,z"'), text("id,kind,b,note", '1,a,y,"x', '2,c,y,z"')
+    assert read(swallowed, shaped).row_faults.to_pylist() == ["fields"]
+    assert read(note, shaped).row_faults.to_pylist() == [None]
+    assert read(text("id,kind,b,note", '1,a,y,"x', 'two,a,y,z"'), shaped).row_faults.to_pylist() == [None]
+
+
+def test_an_inch_mark_is_a_character():
+    parsed = read(text("id,note", '1,19" screen', '2,20"', '3,"a ""b"" c"', "4,5' 6\""))
+    assert parsed.table["note"].to_pylist() == ['19" screen', '20"', 'a "b" c', "5' 6\""]
+    assert parsed.row_faults.to_pylist() == [None] * 4
+
+
+def test_text_after_a_closing_quote_is_a_fault_of_its_row():
+    lines = ['1,"say \\"x\\", ok"', "2,two", '3,"a"b', "4,four", '5,"19\\" screen, new"', "6,six", "7,seven"]
+    parsed = read(text("id,note", *lines))
+    assert parsed.row_faults.to_pylist() == ["quote", None, "quote", None, "quote", None, None]
+    assert parsed.table["id"].to_pylist() == list("1234567")
+    assert parsed.table["note"].to_pylist()[2] == '"a"b'
+
+
+def test_a_value_with_undeclared_escapes_and_line_ends_is_one_row():
+    parsed = read(text("id,note", '1,"say \\"x\\"', 'two,b"', "2,two", "3,three"))
+    assert parsed.table["id"].to_pylist() == ["1", "2", "3"]
+    assert parsed.row_faults.to_pylist() == ["quote", None, None]
+
+
+def test_backslash_escapes_are_read_where_they_are_declared():
+    escaped = contract(column("id"), column("note"), format_settings={"escape": "backslash"})
+    lines = ['1,"say \\"x\\"', 'two, ok"', '2,19\\"', '3,"C:\\\\dir\\"""', '4,"a\\nb"', "5,a\\,b", "6,six"]
+    parsed = read(text("id,note", *lines), escaped)
+    assert parsed.table["note"].to_pylist() == ['say "x"\ntwo, ok', '19"', '"C:\\\\dir\\"""', "a\\nb", "a,b", "six"]
+    assert parsed.row_faults.to_pylist() == [None, None, "quote", None, None, None]
+
+
+def test_quotes_are_characters_where_none_are_declared():
+    unquoted = contract(column("id"), column("note"), format_settings={"quote": "none"})
+    parsed = read(text("id,note", '1,"one"', '2,"two', '3,19"'), unquoted)
+    assert parsed.table["note"].to_pylist() == ['"one"', '"two', '19"']
+
+
+def test_an_open_quote_is_refused_with_its_line():
+    with pytest.raises(Refused, match="a quote is opened in line 3 and not closed"):
+        read(text("id,note", "1,one", '2,"two', "3,three"))
 
 
 @pytest.mark.parametrize(
@@ -125,6 +191,7 @@ def test_row_that_contains_other_rows_has_a_fault():
         ("truncated", b'id,note\n1,one\n2,"tw'),
         ("unbalanced_quote", text("id,note", '1,"one', "2,two")),
         ("ragged", text("id,note", "1,a,b", "2,a,b", "3,c")),
+        ("quote", text("id,note", '1,"a"b', '2,"a"b', "3,c")),
         ("unreadable", b'"id"x,note\n1,one\n'),
     ],
 )
@@ -184,13 +251,13 @@ def test_a_row_longer_than_any_block_is_read():
 
 @pytest.mark.parametrize("mark", [";", "|", "\t"])
 def test_another_delimiter_may_be_declared(mark: str):
-    delimited = contract(column("id"), column("a"), column("b"), column("note"), format_settings={"delimiter": mark})
-    lines = ["id,a,b,note", '1,x,y,"one', '2,x,y,two"', "3,x", "4,x,y,four"]
+    delimited = FOUR.model_copy(update={"format_settings": {"delimiter": mark}})
+    lines = ["id,count,b,note", '1,7,y,"one', '2,7,y,two"', "3,x", "4,7,y,four", '5,7,19",6"']
     parsed = read(text(*(line.replace(",", mark) for line in lines)), delimited)
-    assert parsed.table["id"].to_pylist() == ["1", "3", "4"]
-    assert parsed.row_faults.to_pylist() == ["fields", "fields", None]
+    assert parsed.table["id"].to_pylist() == ["1", "3", "4", "5"]
+    assert parsed.row_faults.to_pylist() == ["fields", "fields", None, None]
     with pytest.raises(Refused, match="separated by commas, not by"):
-        read(text("id,a,b,note", "1,2,3,4"), delimited)
+        read(text("id,count,b,note", "1,2,3,4"), delimited)
 
 
 def test_rows_of_a_rejected_file_are_counted():

@@ -26,6 +26,17 @@ def test_rows_are_text_and_an_empty_field_is_null(tmp_path: Path):
     }
 
 
+def test_a_file_that_only_reads_with_backslash_escapes_gives_the_setting(tmp_path: Path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b'order_id,note\n7,"say \\"x\\", ok"\n8,"19\\""\n')
+    sample = read_csv_sample(path)
+    assert sample.rows["note"].to_pylist() == ['say "x", ok', '19"']
+    assert sample.settings == {"escape": "backslash"}
+    path.write_bytes(b'order_id,note\n7,"C:\\dir"\n8,C:\\x\n')
+    sample = read_csv_sample(path)
+    assert (sample.rows["note"].to_pylist(), sample.settings) == (["C:\\dir", "C:\\x"], {})
+
+
 @pytest.mark.parametrize(
     ("content", "output"),
     [
@@ -40,7 +51,9 @@ def test_rows_are_text_and_an_empty_field_is_null(tmp_path: Path):
         (b"a,b\n1,2\n1,2,3\n1,2\n", "a row does not have the header's 2 fields; line 3 has 3, not 2"),
         (b"a,b\n1,2,3\n", "line 2 has 3, not 2"),
         (b'a,b\n1,"x\ny"\n1\n1,2\n', "line 4 has 1, not 2"),
-        (b'a,b\n1,"x\n1,2\n', "first line with an odd number of quotes is line 2"),
+        (b'a,b\n1,"x\n1,2\n', "a quote is opened in line 2 and not closed"),
+        (b'a,b\n1,x\n1,"x"y\n1,2\n', "line 3 has text after a closing quote FIX quote fields"),
+        (b'a,b\n1,"x"y\n1,"z"\\\n', "in 2 of 2 rows, text follows a closing quote; line 2 has text after"),
         (b"PAR1....PAR1", "is Parquet, not CSV"),
         (b"PK\x03\x04....", "a workbook or a zip file"),
         (b"a,\n1,2\n", "has a value, or nothing, instead of the name of column 2"),

@@ -5,19 +5,22 @@ The checks are those for a drop (`reader.py`), so that a file from which a contr
 
 from __future__ import annotations
 
-import csv as standard
-import io
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wellspring.data.formats.csv.dialect import Dialect
 from wellspring.data.formats.csv.reader import read_csv
-from wellspring.data.formats.parsed import read_all
+from wellspring.data.formats.csv.records import UNCLOSED, split_record
+from wellspring.data.formats.csv.stream import CsvStream
+from wellspring.data.formats.encoding import read_text_blocks
+from wellspring.data.formats.parsed import file_refused, read_all
 from wellspring.data.formats.port import FileSample
 from wellspring.data.formats.sample import COLUMN_NAME, VALUE_LIKE, check_unique_names, placeholder_contract
 from wellspring.errors import ProjectError, Refused
 from wellspring.records.content import BytesContent
+from wellspring.records.contracts import DataContract
+from wellspring.records.verdict import Reason
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,62 +42,76 @@ _HEADER_FIX = "insert a header line with unique names of letters, digits and _"
 
 
 def read_csv_sample(file: Path) -> FileSample:
-    """Read a whole file as text; an empty field is null. Raises ProjectError, which never quotes a value of a row."""
+    """Read a whole file as text; an empty field is null. Raises ProjectError, which never quotes a value of a row.
+
+    A file that can be read only with backslash escapes gives the setting `escape`.
+    """
     content = file.read_bytes()
     for mark, description in _NON_CSV_FORMATS.items():
         if content.startswith(mark):
             raise ProjectError(f"{file} is {description}, not CSV", fix="export it as CSV: UTF-8, commas, a header")
-    header = next(_read_records(content), [])
+    header = _read_header(content)
+    # The delimiter check needs a contract of two columns.
+    column_count = 2 if len(header) == 1 and re.search(r"[;|\t]", header[0]) else 0
+    placeholder = placeholder_contract("csv", column_count)
     try:
-        # The delimiter check needs a contract of two columns.
-        placeholder = placeholder_contract("csv", 2 if len(header) == 1 and re.search(r"[;|\t]", header[0]) else 0)
-        parsed = read_all(read_csv(BytesContent(content), placeholder))
+        rows = _read_intact(content, placeholder)
+        settings: dict[str, str] = {}
     except Refused as exc:
-        reasons = exc.verdict.reasons if exc.verdict is not None else ()
-        code, description = (reasons[0].code, reasons[0].message) if reasons else ("", exc.what)
-        fix = _FIXES.get(code, "correct the file, or export it again")
-        if code == "duplicate_header":
-            description, fix = "two of its columns have the same name", "name each column once"
-            if any(map(VALUE_LIKE.fullmatch, header)):
-                description, fix = "its first line has values instead of column names", _HEADER_FIX
-        raise ProjectError(f"{file}: {description}{_line_hint(code, content, len(header))}", fix=fix) from None
-    rows = parsed.table
+        settings = {"escape": "backslash"}
+        try:
+            rows = _read_intact(content, placeholder.model_copy(update={"format_settings": settings}))
+        except Refused:
+            raise _describe_refusal(file, exc, content, header) from None
     _check_names(file, header, rows)
-    if parsed.row_faults.null_count < len(parsed.row_faults):
-        hint = (
-            _line_hint("ragged", content, len(header)) or "; a quote probably opens there and closes some lines later"
-        )
-        raise ProjectError(
-            f"{file}: a row does not have the header's {len(header)} fields{hint}",
-            fix="quote fields that contain a comma, and remove lines that are not rows",
-        )
-    return FileSample(rows, {})
+    return FileSample(rows, {}, settings)
 
 
-def _read_records(content: bytes) -> Iterator[list[str]]:
-    reader = standard.reader(io.StringIO(content.decode("utf-8", errors="replace").removeprefix("\ufeff"), newline=""))
+def _read_intact(content: bytes, contract: DataContract) -> pa.Table:
+    """Read a file. Raises Refused also if one row has a fault."""
+    parsed = read_all(read_csv(BytesContent(content), contract))
+    if parsed.row_faults.null_count < parsed.row_count:
+        raise file_refused("sample", Reason(code="row_fault", message="a row cannot be read"))
+    return parsed.table
+
+
+def _read_header(content: bytes) -> list[str]:
     try:
-        yield from (record for record in reader if record)
-    except standard.Error:
-        return
+        return CsvStream(read_text_blocks(BytesContent(content), "sample"), Dialect(), "sample").read_header() or []
+    except Refused:
+        return []
 
 
-def _line_hint(code: str, content: bytes, width: int) -> str:
-    """Describe the line of the error; empty if one line cannot be determined."""
-    if code in ("unbalanced_quote", "truncated") and content.count(b'"') % 2:
-        line = next(
-            number for number, text_line in enumerate(content.split(b"\n"), start=1) if text_line.count(b'"') % 2
-        )
-        return f"; the first line with an odd number of quotes is line {line}"
-    if code not in ("ragged", "truncated"):
-        return ""
-    reader = standard.reader(io.StringIO(content.decode("utf-8").removeprefix("\ufeff"), newline=""))
-    try:
-        for record in reader:
-            if record and len(record) != width:
-                return f"; line {reader.line_num} has {len(record)}, not {width}"
-    except standard.Error:
-        return ""
+def _describe_refusal(file: Path, refusal: Refused, content: bytes, header: list[str]) -> ProjectError:
+    reasons = refusal.verdict.reasons if refusal.verdict is not None else ()
+    code, description = (reasons[0].code, reasons[0].message) if reasons else ("", refusal.what)
+    if code == "row_fault":
+        detail = _describe_fault(content, len(header)) or "a quote closes lines after it opened, with rows between"
+        fix = "quote fields that contain a comma, double a quote within a field, and remove lines that are not rows"
+        return ProjectError(f"{file}: {detail}", fix=fix)
+    fix = _FIXES.get(code, "correct the file, or export it again")
+    if code == "duplicate_header":
+        description, fix = "two of its columns have the same name", "name each column once"
+        if any(map(VALUE_LIKE.fullmatch, header)):
+            description, fix = "its first line has values instead of column names", _HEADER_FIX
+    elif code in ("ragged", "truncated", "quote") and (detail := _describe_fault(content, len(header))):
+        description += f"; {detail}"
+    return ProjectError(f"{file}: {description}", fix=fix)
+
+
+def _describe_fault(content: bytes, width: int) -> str:
+    """Describe the first record that is not a row, with its line; empty without one."""
+    text, position = content.removeprefix(b"\xef\xbb\xbf"), 0
+    while position < len(text):
+        record = split_record(text, position, Dialect(), is_last=True)
+        if record is None or record.fault == UNCLOSED:
+            return ""
+        line = text.count(b"\n", 0, position) + 1
+        if record.fault is not None:
+            return f"line {line} has text after a closing quote"
+        if len(record.fields) != width and text[position : record.end].strip(b"\r\n"):
+            return f"a row does not have the header's {width} fields; line {line} has {len(record.fields)}, not {width}"
+        position = record.end
     return ""
 
 
