@@ -71,7 +71,7 @@ def _read_intact(content: bytes, contract: DataContract) -> pa.Table:
     """Read a file. Raises Refused also if one row has a fault."""
     parsed = read_all(read_csv(BytesContent(content), contract))
     if parsed.row_faults.null_count < parsed.row_count:
-        raise file_refused("sample", Reason(code="row_fault", message="a row cannot be read"))
+        raise file_refused("sample", Reason(code="fields", message="a row cannot be read"))
     return parsed.table
 
 
@@ -85,7 +85,7 @@ def _read_header(content: bytes) -> list[str]:
 def _describe_refusal(file: Path, refusal: Refused, content: bytes, header: list[str]) -> ProjectError:
     reasons = refusal.verdict.reasons if refusal.verdict is not None else ()
     code, description = (reasons[0].code, reasons[0].message) if reasons else ("", refusal.what)
-    if code == "row_fault":
+    if code == "fields":
         detail = _describe_fault(content, len(header)) or "a quote closes lines after it opened, with rows between"
         fix = "quote fields that contain a comma, double a quote within a field, and remove lines that are not rows"
         return ProjectError(f"{file}: {detail}", fix=fix)
