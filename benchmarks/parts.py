@@ -16,6 +16,7 @@ from benchmarks.machine import time_call
 from benchmarks.vendor import Vendor
 from tests.builders import lakes
 from wellspring.data.formats import csv
+from wellspring.data.formats.parsed import read_all
 from wellspring.data.intake import validation
 from wellspring.data.intake.originals import store_original
 from wellspring.lake import table_hash
@@ -23,6 +24,7 @@ from wellspring.lake.port import MAIN_BRANCH
 from wellspring.lake.staging import add_system_columns, snapshot_properties, system_values
 from wellspring.lake.write_audit import audit_write
 from wellspring.records.clock import SystemClock
+from wellspring.records.content import BytesContent
 from wellspring.records.contracts import DataContract
 from wellspring.records.ingestion import AdmissionResult
 from wellspring.records.trust import Ref
@@ -78,7 +80,7 @@ def measure_parts(vendor: Vendor, name: str, contract: DataContract, folder: Pat
         ),
     )
     scanner = build_scanner(DlpSettings())
-    parsed = part("parse", lambda: csv.read_csv(content, contract))
+    parsed = part("parse", lambda: read_all(csv.read_csv(BytesContent(content), contract)))
     validated = part("validate, search for personal data", lambda: validation.validate_rows(parsed, contract, scanner))
     tokens = Tokenizer({item.domain: (1, os.urandom(32)) for item in contract.columns if item.domain})
     tokenized = [item for item in contract.columns if item.egress == "token" and item.domain]

@@ -65,7 +65,8 @@ class Dialect(NamedTuple):
 
 def read_dialect(contract: DataContract) -> Dialect:
     """Return the dialect that a contract declares."""
-    return Dialect(**{name: contract.format_settings.get(name, values[0]) for name, values in SETTINGS.items()})
+    settings = contract.format_settings
+    return Dialect(settings.get("delimiter", ","), settings.get("quote", '"'), settings.get("escape", "double"))
 
 
 def _regular_records(dialect: Dialect, mark: str, line_end: str) -> str:
