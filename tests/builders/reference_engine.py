@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -16,6 +17,11 @@ Row = Mapping[str, Any]
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 INSTANT = pa.timestamp("us", "UTC")
 TYPES = {"int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_(), "string": pa.string()}
+
+
+def whole(table: TableInput) -> pa.Table:
+    """Return a table in memory."""
+    return table if isinstance(table, pa.Table) else table.read_rows()
 
 
 class ReferenceEngine(NamedTuple):
@@ -63,6 +69,15 @@ class ReferenceEngine(NamedTuple):
         ]
         schema = {"position": pa.int64(), **{feature.name: TYPES[feature.type] for feature in view.features}}
         return pa.Table.from_pylist(matches, pa.schema(schema))
+
+    def matching_rows(
+        self, table: TableInput, keys: TableInput, *, columns: tuple[str, ...], scratch: Path
+    ) -> pa.RecordBatchReader:
+        names = keys.schema.names
+        looked_for = {tuple(row.values()) for row in whole(keys).to_pylist() if None not in row.values()}
+        rows = whole(table)
+        matches = [tuple(row[name] for name in names) in looked_for for row in rows.to_pylist()]
+        return rows.filter(pa.array(matches, pa.bool_())).select(columns).to_reader()
 
     def compare_past(
         self, full: TableInput, past: TableInput, *, audit_instant: str, keys: tuple[str, ...]

@@ -257,6 +257,48 @@ def test_rows_without_a_version_of_their_own_are_counted(
     assert open_engine(name).row_counts(MEMBERS, table) == REFERENCE.row_counts(MEMBERS, table)
 
 
+# --- matching_rows ----------------------------------------------------------------------------------------------------
+
+KEYED = pa.schema({"code": pa.string(), "day": pa.date32(), "value": pa.int64()})
+KEYED_ROWS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "code": st.none() | st.sampled_from(["a", "b", "A", "a "]),
+            "day": st.none() | st.sampled_from([datetime(2026, 1, day).date() for day in (1, 2)]),
+            "value": st.integers(0, 3),
+        }
+    ),
+    max_size=12,
+)
+
+
+@pytest.mark.parametrize("name", list_query_engines())
+@settings(EXAMPLES, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(KEYED_ROWS, KEYED_ROWS)
+def test_rows_with_a_key_equal_those_of_the_reference(
+    name: str, tmp_path: Path, rows: list[dict[str, Any]], keys: list[dict[str, Any]]
+):
+    table = pa.Table.from_pylist(rows, KEYED)
+    looked_for = pa.Table.from_pylist(keys, KEYED).select(["day", "code"])
+
+    def matching(engine: QueryEngine) -> list[tuple[Any, ...]]:
+        matches = engine.matching_rows(table, looked_for, columns=("value", "code"), scratch=tmp_path).read_all()
+        assert matches.column_names == ["value", "code"]
+        return sorted(tuple(row.values()) for row in matches.to_pylist())
+
+    assert matching(open_engine(name)) == matching(REFERENCE)
+
+
+def test_rows_with_a_key_are_found_in_stored_tables(engine: QueryEngine, tmp_path: Path):
+    table = pa.table({"code": [str(number) for number in range(1000)], "value": range(1000)})
+    keys = pa.table({"code": ["7", "999", "none", None, "7"]})
+    (tmp_path / "keys").mkdir()
+    matches = engine.matching_rows(
+        stored(table, tmp_path), stored(keys, tmp_path / "keys"), columns=("value",), scratch=tmp_path
+    )
+    assert sorted(matches.read_all()["value"].to_pylist()) == [7, 999]
+
+
 # --- compare_past -----------------------------------------------------------------------------------------------------
 
 CUT = instant(2)

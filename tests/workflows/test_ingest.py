@@ -26,6 +26,7 @@ from wellspring.records.ingestion import AdmissionResult, Drop, FileFinding, Sou
 from wellspring.records.lake import Edition
 from wellspring.records.trust import IndexedEntry, Ref
 from wellspring.records.verdict import Reason, Verdict
+from wellspring.trust.ledger.journal import MAX_ENTRY_BYTES, encode_entry
 from wellspring.workflows import ingest
 
 SOURCE = "vendor"
@@ -76,6 +77,9 @@ class Lake:
 
     def get_edition(self) -> Edition | None:
         return self.newest
+
+    def index_parts(self) -> Lake:
+        return self
 
     def has_part(self, drop: str, part: int) -> bool:
         return any((item.drop, item.replay_number) == (drop, part) for item in (*self.waiting, *self.published))
@@ -307,6 +311,40 @@ def test_the_next_valid_drop_of_the_contract_publishes_the_set_and_reports_stage
     assert received.verdict.passed
     assert world.account(waited) == {"received": 10, "published": 10}
     assert world.account(mended) == {"received": 10, "published": 10}
+
+
+@pytest.mark.slow
+def test_a_thousand_drops_behind_a_stopped_one_are_published_by_one_run_in_bounded_pieces():
+    world = World()
+    world.sends("bad", good=False)
+    waited = [world.sends(f"good_{number:04}", data_contract=PEOPLE) for number in range(1000)]
+    assert not world.receive().newly_published
+    mended = world.sends("mended")
+    received = world.receive()
+    assert fates(received).keys() == {"mended", *(f"good_{number:04}" for number in range(1000))}
+    assert set(fates(received).values()) == {"published"}
+    publishes = world.step.done("publish")
+    assert len(publishes) <= 20
+    assert max(len(encode_entry(entry)) for entry in publishes) <= MAX_ENTRY_BYTES
+    assert [drop for drop, _ in world.vault.confirmed] == [*waited, mended], "in the order of staging"
+
+
+@pytest.mark.parametrize("point", ["workflows.publish:published", "workflows.publish:settled"])
+def test_after_a_crash_between_two_pieces_the_next_run_publishes_the_rest(point: str):
+    world = World()
+    world.sends("bad", good=False)
+    waited = [world.sends(f"good_{number:03}", data_contract=PEOPLE) for number in range(250)]
+    world.receive()
+    mended = world.sends("mended")
+    world.step.die_at, world.step.nth = point, 2
+    with pytest.raises(Died):
+        world.receive()
+    assert len(world.lake.published) == 200
+    received = world.receive()
+    assert received.verdict.passed
+    assert sorted({drop for drop, _ in world.vault.confirmed}) == sorted([*waited, mended])
+    assert len(world.vault.confirmed) == 251, "each part is confirmed once"
+    assert len(world.step.done("publish")) == 3
 
 
 def test_another_file_of_the_same_run_never_replaces_a_stopped_drop():

@@ -8,13 +8,16 @@ One writer at a time: the caller holds the project's writer lock.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wellspring.errors import CorruptedError, Refused
-from wellspring.lake import editions
+from wellspring.lake import editions, key_lookup
 from wellspring.lake.built_tables import BuiltTables
+from wellspring.lake.part_index import DropRowCount, PartIndex
 from wellspring.lake.port import AUDIT_BRANCH, MAIN_BRANCH, STAGING_BRANCH, Catalog, Snapshot, Table
 from wellspring.lake.staging import (
     StagedPart,
@@ -37,14 +40,8 @@ from wellspring.records.trust import IndexedEntry, Ref
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from wellspring.lake.key_lookup import RowMatcher
     from wellspring.records.tables import TableInput
-
-
-class DropRowCount(NamedTuple):
-    """Number of published and of staged rows of one drop, over all its parts."""
-
-    published: int
-    waiting: int
 
 
 class Lake:
@@ -58,6 +55,9 @@ class Lake:
         self._catalog = landed
         self._edition_store = edition_store
         self.built_tables = BuiltTables(built, edition_store)
+        # By table: its version and its snapshot in the latest edition, and the parts that were listed there.
+        self._parts_by_table: dict[str, tuple[tuple[str, int | None], list[tuple[int, StagedPart]]]] = {}
+        self._index: tuple[object, PartIndex] | None = None
 
     def close(self) -> None:
         """Close the catalogs."""
@@ -74,7 +74,7 @@ class Lake:
         """
         drop = admission.drop
         rows = add_system_columns(rows_to_stage(admission, contract), drop)
-        existing = self._find_part(drop.id, drop.replay_number)
+        existing = self.index_parts().find_part(drop.id, drop.replay_number)
         if existing is not None:
             if existing.rows_digest != admission.counts.rows_digest:
                 raise CorruptedError(
@@ -108,13 +108,13 @@ class Lake:
         return staged_part
 
     def staged_parts(self) -> tuple[StagedPart, ...]:
-        """List the staged parts that are not published, the oldest of each table first."""
-        return tuple(
-            staged_part
-            for name in self._catalog.table_names()
-            for staged_part in self._table_parts(name)
-            if not staged_part.published
-        )
+        """List the staged parts that are not published, in the order in which they were staged."""
+        waiting = [
+            [committed_part for committed_part in committed_parts if not committed_part[1].published]
+            for committed_parts in self._committed_parts().values()
+        ]
+        # A merge keeps the order of each table, also when the clock was set back.
+        return tuple(part for _, part in heapq.merge(*waiting, key=lambda committed_part: committed_part[0]))
 
     def discard_parts(self, *parts: StagedPart, step: Recorder) -> None:
         """Remove staged parts from the lake; of each table, only the newest ones can be removed."""
@@ -240,18 +240,35 @@ class Lake:
         table, snapshot_id = self._resolve_table(edition, name)
         return table.open_snapshot(snapshot_id)
 
+    def find_rows_by_key(
+        self, contract: DataContract, keys: pa.RecordBatchReader, *, engine: RowMatcher, scratch: Path
+    ) -> pa.RecordBatchReader:
+        """Find the landed rows, published and staged, whose key columns equal one of the keys; a null matches nothing.
+
+        keys: some or all key columns of the contract, with the values that stand in the lake. scratch: an existing
+        folder for the keys and for what the engine spills; it is read while the rows are read. Returns the contract's
+        columns, `row_number` and `drop_id`. Reads only files whose bounds can hold a key.
+        """
+        table = self._catalog.load_table(contract.name) if contract.name in self._catalog.table_versions() else None
+        return key_lookup.find_rows(table, keys, engine, scratch)
+
+    def index_parts(self) -> PartIndex:
+        """Return the parts of all landed tables by drop, as they are now; a state is indexed once."""
+        edition = self.get_edition()
+        state = (dict(self._catalog.table_versions()), edition.id if edition else None)
+        if self._index is None or self._index[0] != state:
+            parts = [part for committed_parts in self._committed_parts().values() for _, part in committed_parts]
+            edition_drops = {drop for edition in self._edition_store.list_history() for drop in edition.drops}
+            self._index = (state, PartIndex(parts, edition_drops))
+        return self._index[1]
+
     def has_part(self, drop: str, replay_number: int) -> bool:
         """Return whether a part of a drop is in the lake, staged or published."""
-        if self._find_part(drop, replay_number) is not None:
-            return True
-        # Editions outlive the snapshots of a compacted table; they name whole drops.
-        return replay_number == 0 and any(drop in edition.drops for edition in self._edition_store.list_history())
+        return self.index_parts().has_part(drop, replay_number)
 
     def count_drop_rows(self, drop: str) -> DropRowCount:
         """Count the rows of a drop over all its parts."""
-        parts = [part for name in self._catalog.table_names() for part in self._table_parts(name) if part.drop == drop]
-        published = sum(part.rows for part in parts if part.published)
-        return DropRowCount(published=published, waiting=sum(part.rows for part in parts) - published)
+        return self.index_parts().count_drop_rows(drop)
 
     # --- inside ---------------------------------------------------------------------------------------------------
 
@@ -261,32 +278,40 @@ class Lake:
         table = self.built_tables.find_table(name, snapshot_id) if edition.level == "built" else None
         return table or self._catalog.load_table(name), snapshot_id
 
-    def _table_parts(self, name: str, table: Table | None = None) -> list[StagedPart]:
-        """List the parts of a table, oldest first; a part is published only when the latest edition holds it."""
-        table = table or self._catalog.load_table(name)
-        main, staging = table.branch_head(MAIN_BRANCH), table.branch_head(STAGING_BRANCH)
-        ancestors = table.ancestry(staging if table.descends_from(staging, main) else main)
+    def _committed_parts(self) -> dict[str, list[tuple[int, StagedPart]]]:
+        """List the parts of each table, oldest first, with their instant; only a table that changed is read again."""
         edition = self.get_edition()
         snapshot_ids = {snapshot.table: snapshot.snapshot_id for snapshot in edition.tables} if edition else {}
-        published_id = snapshot_ids.get(name)
-        published = {ancestor.snapshot_id for ancestor in table.ancestry(published_id)}
-        if published_id is not None and published_id not in {ancestor.snapshot_id for ancestor in ancestors}:
+        versions = self._catalog.table_versions()
+        for name, version in versions.items():
+            state = (version, snapshot_ids.get(name))
+            if name not in self._parts_by_table or self._parts_by_table[name][0] != state:
+                self._parts_by_table[name] = (state, self._list_parts(self._catalog.load_table(name), edition))
+        return {name: self._parts_by_table[name][1] for name in versions}
+
+    def _table_parts(self, name: str) -> list[StagedPart]:
+        return [part for _, part in self._committed_parts()[name]]
+
+    def _list_parts(self, table: Table, edition: Edition | None) -> list[tuple[int, StagedPart]]:
+        main, staging = table.branch_head(MAIN_BRANCH), table.branch_head(STAGING_BRANCH)
+        ancestors = table.ancestry(staging if table.descends_from(staging, main) else main)
+        snapshot_ids = {snapshot.table: snapshot.snapshot_id for snapshot in edition.tables} if edition else {}
+        published_id = snapshot_ids.get(table.name)
+        positions = {ancestor.snapshot_id: position for position, ancestor in enumerate(ancestors)}
+        if published_id is not None and published_id not in positions:
             raise CorruptedError(
-                f"table {name} no longer contains the snapshot of edition {edition.id if edition else ''}",
+                f"table {table.name} no longer contains the snapshot of edition {edition.id if edition else ''}",
                 fix="stop; restore the lake from a copy",
             )
+        first_published = len(ancestors) if published_id is None else positions[published_id]
         return [
-            staged_part_from_snapshot(name, ancestor, published=ancestor.snapshot_id in published)
-            for ancestor in reversed(ancestors)
+            (
+                ancestor.committed_ms,
+                staged_part_from_snapshot(table.name, ancestor, published=position >= first_published),
+            )
+            for position, ancestor in reversed(list(enumerate(ancestors)))
             if ancestor.properties
         ]
-
-    def _find_part(self, drop: str, replay_number: int) -> StagedPart | None:
-        for name in self._catalog.table_names():
-            for staged_part in self._table_parts(name):
-                if (staged_part.drop, staged_part.replay_number) == (drop, replay_number):
-                    return staged_part
-        return None
 
     def _audit_snapshot(
         self, table: Table, snapshot_id: int, admission: AdmissionResult, contract: DataContract
@@ -324,7 +349,7 @@ class Lake:
         """Return those of the parts that are staged and not published, oldest first."""
         table = self._catalog.load_table(name)
         refuse_stale_parts(name, self._drop_stale_staging(table))
-        current_parts = {(part.drop, part.replay_number): part for part in self._table_parts(name, table)}
+        current_parts = {(part.drop, part.replay_number): part for part in self._table_parts(name)}
         requested = [(part.drop, part.replay_number) for part in parts]
         if missing := [drop for drop, replay_number in requested if (drop, replay_number) not in current_parts]:
             raise Refused(

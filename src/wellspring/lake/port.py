@@ -24,11 +24,23 @@ MAIN_BRANCH, STAGING_BRANCH, AUDIT_BRANCH = "main", "staging", "audit"
 
 
 class Snapshot(NamedTuple):
-    """One snapshot of a table: the properties it was written with, and the table's number of rows."""
+    """One snapshot of a table: the properties it was written with, and the table's number of rows.
+
+    committed_ms: milliseconds since 1970 at which it was written.
+    """
 
     snapshot_id: int
     properties: Mapping[str, str]
     rows: int
+    committed_ms: int = 0
+
+
+class ColumnValues(NamedTuple):
+    """The values that are looked for in a column: a list while they are few, and their range."""
+
+    listed: frozenset[Any] | None
+    minimum: Any
+    maximum: Any
 
 
 class Table(Protocol):
@@ -73,8 +85,11 @@ class Table(Protocol):
         """Read all rows of a snapshot. Raises NotFound with the nearest column."""
         ...
 
-    def open_snapshot(self, snapshot_id: int) -> TableInput:
-        """Return a snapshot as input of a query engine, with the schema that it was written with."""
+    def open_snapshot(self, snapshot_id: int, values: Mapping[str, ColumnValues] | None = None) -> TableInput:
+        """Return a snapshot as input of a query engine, with the schema that it was written with.
+
+        values: leave out files that can hold no row with these values, by the bounds of their columns.
+        """
         ...
 
     # --- writing ---
@@ -119,6 +134,10 @@ class Catalog(Protocol):
 
     def table_names(self) -> tuple[str, ...]:
         """List the tables, sorted. Reading never creates a catalog."""
+        ...
+
+    def table_versions(self) -> Mapping[str, str]:
+        """Return a text for each table that changes with every change of the table, by name, sorted."""
         ...
 
     def load_table(self, name: str) -> Table:

@@ -106,6 +106,16 @@ class QueryEngine(Protocol):
         """
         ...
 
+    def matching_rows(
+        self, table: TableInput, keys: TableInput, *, columns: tuple[str, ...], scratch: Path
+    ) -> pa.RecordBatchReader:
+        """Return the rows of a table whose values in the columns of `keys` equal those of one of its rows.
+
+        Each row is returned once, in any order, with `columns`; a null equals nothing. Memory is bounded: what exceeds
+        it is written to the folder `scratch`, which exists until the rows are read.
+        """
+        ...
+
     def compare_past(
         self, full: TableInput, past: TableInput, *, audit_instant: str, keys: tuple[str, ...]
     ) -> PastComparison:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
@@ -11,6 +11,7 @@ from pydantic import JsonValue
 from wellspring.data.contracts import contract as contracts
 from wellspring.data.intake import reconciliation
 from wellspring.errors import NotFound, Refused, suggest_name
+from wellspring.lake.part_index import divide_parts
 from wellspring.records.contracts import DataContract
 from wellspring.records.ingestion import AdmissionResult, RowAccount, SourceFile
 from wellspring.records.lake import Edition
@@ -23,7 +24,8 @@ from wellspring.workflows.stopped_drops import find_stopped_drops
 
 if TYPE_CHECKING:
     from wellspring.bootstrap import Platform
-    from wellspring.lake.lake import StagedPart
+    from wellspring.lake.part_index import PartIndex
+    from wellspring.lake.staging import StagedPart
 
 WorkflowProgress = Callable[[str, int, int], None]
 FileStatus = Literal["published", "waiting", "stopped", "finding", "still_writing"]
@@ -67,7 +69,8 @@ def ingest_source(platform: Platform, source: str, *, progress: WorkflowProgress
     recover_interrupted_ingests(platform)
     loaded_contracts = _read_contracts(platform)
     findings = SourceFindings(platform, source)
-    unhandled = [file for file in platform.vault.list_files(source) if not _is_handled(platform, file)]
+    parts = platform.lake.index_parts()
+    unhandled = [file for file in platform.vault.list_files(source) if not _is_handled(platform, file, parts)]
     file_results: list[FileResult] = []
     newly_published = False
     # A ledger entry is limited to 64 KiB and a publish entry names all drops: a backfill becomes several editions.
@@ -147,11 +150,11 @@ def build_row_account(platform: Platform, drop_id: str) -> RowAccount:
 # --- one file ---------------------------------------------------------------------------------------------------------
 
 
-def _is_handled(platform: Platform, file: SourceFile) -> bool:
+def _is_handled(platform: Platform, file: SourceFile, parts: PartIndex) -> bool:
     """Return whether a file was handled: it is in the lake, or it was stopped and an alert was recorded."""
     if file.state != "ingested" or file.drop is None:
         return False
-    if platform.lake.has_part(file.drop, 0):
+    if parts.has_part(file.drop, 0):
         return True
     return bool(platform.ledger.index.list_entries(subject=f"drop:{file.drop}", action="alert", phase="done"))
 
@@ -254,15 +257,12 @@ def _stage_lost_replays(platform: Platform) -> None:
     for admission_entry in platform.ledger.index.list_entries(action="admit", phase="done"):
         drop = admission_entry.entry.subject.removeprefix("drop:")
         replay_number = admission_entry.entry.count("replay_number")
+        if replay_number == 0 or platform.lake.has_part(drop, replay_number):
+            continue
         discarded = reconciliation.discarded_parts(
             platform.ledger.index.list_entries(subject=admission_entry.entry.subject, action="expire", phase="done")
         )
-        if (
-            replay_number > 0
-            and replay_number not in discarded
-            and admission_entry.entry.count("admitted") > 0
-            and not platform.lake.has_part(drop, replay_number)
-        ):
+        if replay_number not in discarded and admission_entry.entry.count("admitted") > 0:
             contract_digest = next(
                 ref.digest for ref in admission_entry.entry.inputs if ref.name.startswith("contract:")
             )
@@ -293,19 +293,13 @@ def _record_alert(platform: Platform, file_result: FileResult, contract: DataCon
 
 
 def _publish_if_complete(platform: Platform, source: str, file_results: list[FileResult]) -> IngestResult:
-    """Publish all staged parts of a source as one edition, unless a drop of the set is stopped."""
+    """Publish all staged parts of a source, unless a drop of the set is stopped."""
     platform.sequencer.integrate()
     staged_parts = tuple(staged_part for staged_part in platform.lake.staged_parts() if staged_part.source == source)
     stopped = find_stopped_drops(platform.ledger.index, source)
     newly_published = bool(staged_parts) and not stopped
     if newly_published:
-        edition = platform.lake.publish(source, staged_parts, step=platform.step)
-        platform.step.crash_point("workflows.publish:published")
-        for staged_part in staged_parts:
-            platform.vault.confirm_published(staged_part.drop, staged_part.replay_number)
-        platform.step.crash_point("workflows.publish:settled")
-        platform.sequencer.integrate()
-        seal_edition(platform, edition)
+        _publish_pieces(platform, source, staged_parts)
         ingested_drops = {file_result.drop for file_result in file_results}
         file_results += [
             _earlier_result(platform, staged_part)
@@ -332,6 +326,20 @@ def _publish_if_complete(platform: Platform, source: str, file_results: list[Fil
         if current_edition is None
         else int((platform.clock.now() - current_edition.known_since).total_seconds()),
     )
+
+
+def _publish_pieces(platform: Platform, source: str, staged_parts: Sequence[StagedPart]) -> None:
+    """Publish staged parts in pieces whose entries the ledger takes; after a crash the next run publishes the rest."""
+    edition = platform.lake.get_edition()
+    table_names = [table.table for table in edition.tables] if edition else []
+    for piece in divide_parts(staged_parts, table_names):
+        published = platform.lake.publish(source, piece, step=platform.step)
+        platform.step.crash_point("workflows.publish:published")
+        for staged_part in piece:
+            platform.vault.confirm_published(staged_part.drop, staged_part.replay_number)
+        platform.step.crash_point("workflows.publish:settled")
+        platform.sequencer.integrate()
+        seal_edition(platform, published)
 
 
 def _earlier_result(platform: Platform, staged_part: StagedPart) -> FileResult:

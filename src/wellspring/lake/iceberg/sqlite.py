@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from wellspring.lake.iceberg.catalog import IcebergCatalog
 from wellspring.lake.port import CatalogAdapter
 from wellspring.settings import SettingsSection
 
 if TYPE_CHECKING:
+    from pyiceberg.catalog import Catalog
     from pyiceberg.catalog.sql import SqlCatalog
 
 
@@ -35,7 +36,24 @@ def open_sqlite_catalog(_settings: SqliteCatalogSettings, folder: Path, namespac
             **{"py-io-impl": FILE_IO_CLASS},
         )
 
-    return IcebergCatalog(namespace, open_catalog, exists=(folder / "catalog.db").exists)
+    return IcebergCatalog(
+        namespace, open_catalog, exists=(folder / "catalog.db").exists, read_versions=_read_metadata_locations
+    )
+
+
+def _read_metadata_locations(catalog: Catalog, namespace: str) -> dict[str, str]:
+    """Read the metadata location of each table with one query; loading a table reads and parses its metadata."""
+    from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
+    from sqlalchemy import select
+    from sqlalchemy.orm import Session
+
+    with Session(cast(SqlCatalog, catalog).engine) as session:
+        rows = session.execute(
+            select(IcebergTables.table_name, IcebergTables.metadata_location).where(
+                IcebergTables.catalog_name == catalog.name, IcebergTables.table_namespace == namespace
+            )
+        ).all()
+    return {name: str(location) for name, location in rows}
 
 
 SQLITE = CatalogAdapter(SqliteCatalogSettings, open_sqlite_catalog, packages=("pyarrow", "pyiceberg"))

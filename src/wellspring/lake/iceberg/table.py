@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from wellspring.errors import CorruptedError, NotFound, Refused, Unavailable, suggest_name
 from wellspring.lake.iceberg import orphan_files
 from wellspring.lake.iceberg.data_files import read_data_files, write_data_files
+from wellspring.lake.iceberg.row_filters import build_row_filter
 from wellspring.lake.iceberg.schemas import cast_to_plain, is_widening, plain_schema
 from wellspring.lake.port import AUDIT_BRANCH, MAIN_BRANCH, STAGING_BRANCH, Snapshot
 from wellspring.records.tables import ParquetTable
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
     from pyiceberg.table import Table as PyIcebergTable
 
+    from wellspring.lake.port import ColumnValues
     from wellspring.records.tables import TableInput
 
 PROPERTY_PREFIX = "wellspring."
@@ -47,7 +49,8 @@ class IcebergTable:
                 for name, value in summary.items()
                 if name.startswith(PROPERTY_PREFIX)
             }
-            ancestors.append(Snapshot(snapshot_id, properties, int(summary.get("total-records", "0"))))
+            rows = int(summary.get("total-records", "0"))
+            ancestors.append(Snapshot(snapshot_id, properties, rows, snapshot.timestamp_ms))
             snapshot_id = snapshot.parent_snapshot_id
         return tuple(ancestors)
 
@@ -57,7 +60,10 @@ class IcebergTable:
 
     def descends_from(self, snapshot_id: int | None, ancestor_id: int | None) -> bool:
         """Return whether a snapshot equals or descends from another."""
-        return any(ancestor.snapshot_id == ancestor_id for ancestor in self.ancestry(snapshot_id))
+        parent_ids = {snapshot.snapshot_id: snapshot.parent_snapshot_id for snapshot in self.iceberg.metadata.snapshots}
+        while snapshot_id in parent_ids and snapshot_id != ancestor_id:
+            snapshot_id = parent_ids[snapshot_id]
+        return snapshot_id in parent_ids and snapshot_id == ancestor_id
 
     def evolve_schema(self, schema: pa.Schema) -> None:
         """Add missing columns and widen decimals. Raises Refused for any other difference."""
@@ -179,9 +185,12 @@ class IcebergTable:
                 raise NotFound(f"no column {column!r} in {self.name}", fix=suggest_name(column, column_names))
         return cast_to_plain((scan if columns is None else scan.select(*columns)).to_arrow())
 
-    def open_snapshot(self, snapshot_id: int) -> TableInput:
-        """Return a snapshot as input of a query engine: its files, or its rows when the files are elsewhere."""
-        scan = self.iceberg.scan(snapshot_id=snapshot_id)
+    def open_snapshot(self, snapshot_id: int, values: Mapping[str, ColumnValues] | None = None) -> TableInput:
+        """Return a snapshot as input of a query engine: its files, or its rows when the files are elsewhere.
+
+        values: leave out files whose column bounds show that they hold no row with these values.
+        """
+        scan = self.iceberg.scan(snapshot_id=snapshot_id, row_filter=build_row_filter(values or {}))
         files = sorted(task.file.file_path for task in scan.plan_files())
         # Without a file an engine cannot see the columns.
         if not files or not all(file.startswith("/") for file in files):

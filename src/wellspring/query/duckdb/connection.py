@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from wellspring.records.tables import TableInput
+
+
+MEMORY_LIMIT = "400MB"
+"""Memory of one streaming query; beyond it the database writes to its folder."""
+STREAM_BATCH_ROWS = 65_536
 
 
 def run_select(sql: str, tables: Mapping[str, TableInput], *, threads: int | None = None) -> pa.Table:
@@ -38,6 +43,40 @@ def run_select(sql: str, tables: Mapping[str, TableInput], *, threads: int | Non
     except duckdb.Error as exc:
         # Only the error class: DuckDB's message may quote a value of the data.
         raise Refused(f"the query failed ({type(exc).__name__})", fix=_suggest_fix(exc, tables)) from None
+
+
+def stream_select(
+    sql: str, tables: Mapping[str, TableInput], *, scratch: Path, threads: int | None = None
+) -> pa.RecordBatchReader:
+    """Run one SELECT of this package in a new database, and return its rows batch by batch.
+
+    The database uses at most MEMORY_LIMIT and writes what exceeds it to `scratch`. Raises as `run_select`; an error
+    while rows are read has no value of the data either.
+    """
+    import duckdb
+    import pyarrow as pa
+
+    for content in tables.values():
+        _require_files(content)
+    spill_config = {"memory_limit": MEMORY_LIMIT, "temp_directory": str(scratch), "preserve_insertion_order": False}
+    connection = duckdb.connect(":memory:", config={**_build_config(threads), **spill_config})
+    try:
+        _lock_connection(connection, tables)
+        for name, content in tables.items():
+            _register_table(connection, name, content)
+        result = connection.sql(sql).to_arrow_reader(STREAM_BATCH_ROWS)
+    except duckdb.Error as exc:
+        connection.close()
+        raise Refused(f"the query failed ({type(exc).__name__})", fix=_suggest_fix(exc, tables)) from None
+
+    def read_batches() -> Iterator[pa.RecordBatch]:
+        with connection:
+            try:
+                yield from result
+            except (duckdb.Error, pa.ArrowException, OSError) as exc:
+                raise Refused(f"the query failed ({type(exc).__name__})", fix=_suggest_fix(exc, tables)) from None
+
+    return pa.RecordBatchReader.from_batches(result.schema, read_batches())
 
 
 def _build_config(threads: int | None) -> dict[str, str | bool | int | float | list[str]]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wellspring.query.duckdb import statements
-from wellspring.query.duckdb.connection import run_select
+from wellspring.query.duckdb.connection import run_select, stream_select
 from wellspring.query.duckdb.dbt_backend import DuckDbDbtBackend
 from wellspring.query.port import Capabilities, PastComparison, QueryEngineAdapter, RowCounts, joined_column_name
 from wellspring.records.features import KNOWN_SINCE_COLUMN, SEQUENCE_COLUMN
@@ -83,6 +84,12 @@ class DuckDbEngine:
             }
         )
         return self._select(statements.match_versions(view), {"versions": lookup_table, "rows": table})
+
+    def matching_rows(
+        self, table: TableInput, keys: TableInput, *, columns: tuple[str, ...], scratch: Path
+    ) -> pa.RecordBatchReader:
+        sql = statements.match_keys(keys.schema.names, columns)
+        return stream_select(sql, {"rows": table, "keys": keys}, scratch=scratch, threads=self._threads)
 
     def compare_past(
         self, full: TableInput, past: TableInput, *, audit_instant: str, keys: tuple[str, ...]

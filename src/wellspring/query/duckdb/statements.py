@@ -65,6 +65,12 @@ def match_versions(view: FeatureViewSpec) -> str:
     )
 
 
+def match_keys(key_columns: Sequence[str], columns: Sequence[str]) -> str:
+    """Select the rows of `rows` whose key columns equal those of a row of `keys`."""
+    on_condition = " and ".join(f"rows.{_quoted([name])} = keys.{_quoted([name])}" for name in key_columns)
+    return f"select {_quoted(columns)} from rows semi join keys on {on_condition}"  # noqa: S608
+
+
 def count_differences(fields: Sequence[pa.Field], keys: tuple[str, ...], audit_instant: str) -> str:
     """Count the compared rows of `full_build` and `past_build`, the rows of one side only, and the differing fields."""
     join_columns = [*keys, KNOWN_SINCE_COLUMN]

@@ -1,0 +1,100 @@
+"""Rows are found by key among published and staged rows, and files that cannot hold a key are not read."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from tests.builders import drops, lakes
+from tests.builders.recording_step import RecordingStep
+from wellspring.lake.iceberg import data_files
+from wellspring.lake.key_lookup import MAX_LISTED_VALUES, spool_keys
+from wellspring.lake.lake import Lake
+from wellspring.query.duckdb.engine import DuckDbEngine
+from wellspring.records.tables import TableInput
+
+CLAIMS = drops.contract()
+DAILY = drops.contract(key=("claim_id", "service_date"))
+
+
+class WatchedEngine(DuckDbEngine):
+    """Remembers the tables that a lookup reads."""
+
+    def __init__(self) -> None:
+        super().__init__(threads=1)
+        self.tables: list[TableInput] = []
+
+    def matching_rows(self, table: TableInput, *args: Any, **options: Any) -> pa.RecordBatchReader:
+        self.tables.append(table)
+        return super().matching_rows(table, *args, **options)
+
+
+@pytest.fixture
+def engine() -> WatchedEngine:
+    return WatchedEngine()
+
+
+def stage(lake: Lake, step: RecordingStep, name: str, rows: pa.Table, contract: drops.DataContract = CLAIMS) -> str:
+    return lake.stage_part(drops.intake(name, contract, rows), contract, step=step).drop
+
+
+def daily_rows(day: int, count: int = 5) -> pa.Table:
+    dates = pa.array([20000 + day] * count, pa.int32()).cast(pa.date32())
+    return drops.rows(count, first=1000 * day).set_column(2, "service_date", dates)
+
+
+def test_published_and_staged_rows_are_found_and_a_null_matches_nothing(
+    lake: Lake, step: RecordingStep, engine: WatchedEngine, tmp_path: Path
+):
+    published = stage(lake, step, "a", drops.rows(5))
+    lake.publish("clearinghouse", lake.staged_parts(), step=step)
+    staged = stage(lake, step, "b", drops.rows(5, first=5))
+    tokens = [drops.rows(1, first=number)["claim_id"][0].as_py() for number in (1, 7, 99)]
+    keys = pa.table({"claim_id": pa.array([*tokens, None, tokens[0]], pa.string())})
+    matches = lake.find_rows_by_key(CLAIMS, keys.to_reader(), engine=engine, scratch=tmp_path).read_all()
+    assert matches.column_names == ["claim_id", "paid", "service_date", "row_number", "drop_id"]
+    assert sorted(zip(matches["drop_id"].to_pylist(), matches["row_number"].to_pylist(), strict=True)) == sorted(
+        [(published, 2), (staged, 3)]
+    )
+
+
+def test_without_rows_or_keys_nothing_is_read(lake: Lake, step: RecordingStep, engine: WatchedEngine, tmp_path: Path):
+    keys = pa.table({"claim_id": ["x"]})
+    assert lake.find_rows_by_key(CLAIMS, keys.to_reader(), engine=engine, scratch=tmp_path).read_all().num_rows == 0
+    stage(lake, step, "empty", drops.rows(0))
+    assert lake.find_rows_by_key(CLAIMS, keys.to_reader(), engine=engine, scratch=tmp_path).read_all().num_rows == 0
+    stage(lake, step, "a", drops.rows(3))
+    nulls = pa.table({"claim_id": pa.array([None], pa.string())})
+    assert lake.find_rows_by_key(CLAIMS, nulls.to_reader(), engine=engine, scratch=tmp_path).read_all().num_rows == 0
+    assert engine.tables == []
+
+
+def test_only_files_of_the_days_of_the_keys_are_read(
+    lake: Lake, step: RecordingStep, engine: WatchedEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    # Each batch becomes a file: 60 days in three drops.
+    monkeypatch.setattr(data_files, "FILE_BYTES", 1)
+    for start in range(0, 60, 20):
+        days = [daily_rows(day) for day in range(start, start + 20)]
+        numbered = pa.concat_tables(days).set_column(3, "row_number", pa.array(range(1, 101), pa.int64()))
+        admission = drops.intake(f"from {start}", DAILY, numbered)
+        batches: Iterator[pa.RecordBatch] = iter(numbered.to_reader(max_chunksize=5))
+        rows = pa.RecordBatchReader.from_batches(numbered.schema, batches)
+        lake.stage_part(admission._replace(rows=rows), DAILY, step=step)
+    edition = lake.publish("clearinghouse", lake.staged_parts(), step=step)
+    assert len(lakes.stored_files(lake.open_table(edition, "medical_claim"))) == 60
+    keys = pa.concat_tables([daily_rows(3), daily_rows(51)]).select(["service_date", "claim_id"])
+    matches = lake.find_rows_by_key(DAILY, keys.to_reader(), engine=engine, scratch=tmp_path).read_all()
+    assert sorted(matches["claim_id"].to_pylist()) == sorted(keys["claim_id"].to_pylist())
+    assert len(lakes.stored_files(engine.tables[0])) == 2
+
+
+def test_few_values_of_a_column_are_listed_and_many_are_a_range(tmp_path: Path):
+    numbers = list(range(MAX_LISTED_VALUES + 1))
+    keys = pa.table({"few": [number % 2 for number in numbers], "many": numbers})
+    spooled = spool_keys(keys.to_reader(max_chunksize=50), tmp_path)
+    assert (spooled.values["few"].listed, spooled.values["many"].listed) == ({0, 1}, None)
+    assert (spooled.values["many"].minimum, spooled.values["many"].maximum) == (0, MAX_LISTED_VALUES)
+    assert spooled.table.equals(keys)
