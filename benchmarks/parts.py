@@ -10,15 +10,17 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import pyarrow as pa
 from pydantic import JsonValue
 
 from benchmarks.machine import time_call
 from benchmarks.vendor import Vendor
 from tests.builders import lakes
 from wellspring.data.formats import csv
-from wellspring.data.formats.parsed import read_all
-from wellspring.data.intake import validation
+from wellspring.data.intake.duplicates import find_repeated_rows
 from wellspring.data.intake.originals import store_original
+from wellspring.data.intake.typed_rows import type_batch
+from wellspring.data.intake.validation import DropValidator, tokenize_batch
 from wellspring.lake import table_hash
 from wellspring.lake.port import MAIN_BRANCH
 from wellspring.lake.staging import add_system_columns, snapshot_properties, system_values
@@ -26,8 +28,9 @@ from wellspring.lake.write_audit import audit_write
 from wellspring.records.clock import SystemClock
 from wellspring.records.content import BytesContent
 from wellspring.records.contracts import DataContract
-from wellspring.records.ingestion import AdmissionResult
+from wellspring.records.ingestion import AdmissionCounts, AdmissionResult
 from wellspring.records.trust import Ref
+from wellspring.records.verdict import Verdict
 from wellspring.settings import DlpSettings
 from wellspring.stores.objects.disk import DiskBlobStore
 from wellspring.trust.dlp.registry import build_scanner
@@ -80,26 +83,41 @@ def measure_parts(vendor: Vendor, name: str, contract: DataContract, folder: Pat
         ),
     )
     scanner = build_scanner(DlpSettings())
-    parsed = part("parse", lambda: read_all(csv.read_csv(BytesContent(content), contract)))
-    validated = part("validate, search for personal data", lambda: validation.validate_rows(parsed, contract, scanner))
-    tokens = Tokenizer({item.domain: (1, os.urandom(32)) for item in contract.columns if item.domain})
-    tokenized = [item for item in contract.columns if item.egress == "token" and item.domain]
-    part("tokens", lambda: [tokens.tokenize_column(str(item.domain), validated.valid[item.name]) for item in tokenized])
-    masked = [item.name for item in contract.columns if item.egress == "masked"]
+    batches = part("parse", lambda: [*csv.read_csv(BytesContent(content), contract)])
     part(
-        "mask free text",
-        lambda: [scanner.mask_column(validated.valid[column], column_name=column) for column in masked],
+        "compare keys within the file",
+        lambda: find_repeated_rows(
+            contract, lambda names: (type_batch(batch, contract, names).to_rows() for batch in batches)
+        ),
     )
-    admitted = validation.tokenize_rows(validated, contract, tokens, scanner)
-    part("digest of the rows", lambda: table_hash.hash_rows(admitted.table))
+    validator = DropValidator(contract, scanner)
+    valid = part(
+        "validate, search for personal data", lambda: [validator.validate_batch(batch).valid for batch in batches]
+    )
+    tokens = Tokenizer({item.domain: (1, os.urandom(32)) for item in contract.columns if item.domain})
+    admitted = part(
+        "tokens, mask free text",
+        lambda: pa.concat_tables(tokenize_batch(table, contract, tokens, validator) for table in valid),
+    )
+    part("digest of the rows", lambda: table_hash.hash_rows(admitted))
+    verdict = Verdict(subject=original.drop.subject, outcome="pass")
+    counts = AdmissionCounts(
+        verdict=verdict,
+        received=admitted.num_rows,
+        admitted=admitted.num_rows,
+        quarantined=0,
+        masked=validator.masked,
+        reasons=(),
+        rows_digest=table_hash.hash_rows(admitted),
+    )
     # Rows are a stream that is read once: each part gets its own.
-    admission = AdmissionResult(original.drop, admitted.counts, None)
+    admission = AdmissionResult(original.drop, counts, None)
     part(
         "transfer between processes",
-        lambda: _send_over_socket(admission._replace(rows=admitted.table.to_reader(max_chunksize=65_536))),
+        lambda: _send_over_socket(admission._replace(rows=admitted.to_reader(max_chunksize=65_536))),
     )
     catalog = lakes.open_catalog(folder / "lake")
-    rows = add_system_columns(admitted.table.to_reader(max_chunksize=65_536), original.drop)
+    rows = add_system_columns(admitted.to_reader(max_chunksize=65_536), original.drop)
     table = catalog.prepare_table(contract.name, rows.schema)
     snapshot = part(
         "Iceberg append",
@@ -113,14 +131,14 @@ def measure_parts(vendor: Vendor, name: str, contract: DataContract, folder: Pat
         raise RuntimeError("the rows read back differ from those that were written")
     catalog.close()
     lake = lakes.open_lake(folder / "lake of editions", tenant=contract.tenant, clock=clock)
-    staged_rows = admitted.table.to_reader(max_chunksize=65_536)
+    staged_rows = admitted.to_reader(max_chunksize=65_536)
     staged = lake.stage_part(admission._replace(rows=staged_rows), contract, step=_SilentRecorder())
     part("publish the edition", lambda: lake.publish("clearinghouse", [staged], step=_SilentRecorder()))
     lake.close()
     part("journal and ledger", _ledger(folder, contract.tenant, entries))
     plain = [item for item in contract.columns if item.egress == "plain" and item.type == "string" and not item.enum]
     within = time_call(
-        lambda: [scanner.scan_column(validated.valid[item.name], column_name=item.name) for item in plain]
+        lambda: [scanner.scan_column(table[item.name], column_name=item.name) for table in valid for item in plain]
     )
     return Parts(seconds, {"search for personal data (inside validate)": within})
 

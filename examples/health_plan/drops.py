@@ -144,9 +144,11 @@ def bad(folder: Path, *, lines: int = 2_000, members: int = MEMBERS, seed: int =
         spoil("a place of service the contract forgot", place, "enum", "place_of_service_code", TELEHEALTH)
     repairable = 5
     for place in [next(institutional_rows) for _ in range(3)]:
-        rows.append(dict(rows[place]))
-        # Of lines with the same key the first stays.
-        flaws.append(Flaw("the same line twice", len(rows), "unique", "claim_id,claim_line_number"))
+        rows.append({**rows[place], "charge_amount": rows[place]["charge_amount"] * 2})
+        # Nothing says which of the two is right, so both wait.
+        key = "claim_id,claim_line_number"
+        flaws.append(Flaw("one line with two amounts", place + 1, "unique", key))
+        flaws.append(Flaw("one line with two amounts", len(rows), "unique", key))
     phones = members_table["phone"].to_pylist()
     for number, row in enumerate(rows):
         row["callback_phone"] = phones[number % len(phones)]

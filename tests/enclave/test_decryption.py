@@ -52,7 +52,7 @@ def test_an_original_without_its_key_is_gone(project: ProjectFixture) -> None:
     with project.open_enclave():
         opener = Decryptor(project.store, Keyring(project.root_key), folder=project.folder)
         with pytest.raises(NotFound, match="retention ended"):
-            opener.read_original(stored()._replace(wrapped_key=None))
+            opener.open_original(stored()._replace(wrapped_key=None))
 
 
 def test_the_key_of_file_names_is_created_once_and_is_not_a_token_domain(project: ProjectFixture) -> None:

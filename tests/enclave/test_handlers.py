@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import json
+from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from tests.builders.drops import admission_counts
 from tests.builders.recording_step import RecordingStep
 from tests.builders.vault_messages import DROP, NOON
-from wellspring.enclave.handlers import BREAK_GLASS_OPERATIONS, intake_handlers, vault_handlers
+from wellspring.enclave.handlers import BREAK_GLASS_OPERATIONS, admission_handlers, intake_handlers, vault_handlers
 from wellspring.errors import Refused
 from wellspring.records.ingestion import AdmissionResult, QuarantineCount, QuarantinedRow, SourceFile
 from wellspring.records.verdict import Verdict
 from wellspring.trust.vault import protocol
 from wellspring.trust.vault.port import ProgressCallback
+
+KEYS = pa.table({"claim_id": ["token-1", "token-2"]})
 
 
 class Canned:
@@ -22,6 +27,7 @@ class Canned:
 
     def __init__(self) -> None:
         self.requests: list[tuple[object, ...]] = []
+        self.known_rows: pa.Table | None = None
         self.stopped = AdmissionResult(
             DROP, admission_counts(Verdict(subject=DROP.subject, outcome="fail"), received=3), None
         )
@@ -30,16 +36,41 @@ class Canned:
         self.requests.append(("list_files", source))
         return (SourceFile(source=source, name="a.csv", size=4, modified=NOON, state="new"),)
 
-    def ingest_file(
+    def read_file_keys(
         self, source: str, name: str, contract_digest: str, *, progress: ProgressCallback | None = None
+    ) -> pa.RecordBatchReader | None:
+        self.requests.append(("read_file_keys", source, name, contract_digest))
+        return KEYS.to_reader()
+
+    def ingest_file(
+        self,
+        source: str,
+        name: str,
+        contract_digest: str,
+        *,
+        known_rows: pa.Table | None = None,
+        progress: ProgressCallback | None = None,
     ) -> AdmissionResult:
         self.requests.append(("ingest_file", source, name, contract_digest))
+        self.known_rows = known_rows
         return self.stopped
 
-    def replay_quarantined(
+    def read_quarantined_keys(
         self, drop: str, contract_digest: str, *, progress: ProgressCallback | None = None
+    ) -> pa.RecordBatchReader | None:
+        self.requests.append(("read_quarantined_keys", drop, contract_digest))
+        return None
+
+    def replay_quarantined(
+        self,
+        drop: str,
+        contract_digest: str,
+        *,
+        known_rows: pa.Table | None = None,
+        progress: ProgressCallback | None = None,
     ) -> AdmissionResult:
         self.requests.append(("replay_quarantined", drop, contract_digest))
+        self.known_rows = known_rows
         return self.stopped
 
     def confirm_published(self, drop: str, replay_number: int) -> None:
@@ -54,12 +85,23 @@ class Canned:
         return (QuarantinedRow(drop="d", row_number=3, reasons=(), values={"x": "***"}, expires_at=NOON),)
 
 
+def call_handler(vault: Canned, request: protocol.FrameMessage, known_rows: pa.Table | None = None) -> Any:
+    """Call the handler of a request, with the rows that it carries."""
+    name, plain = str(request["op"]), intake_handlers(vault, io.BytesIO)
+    if name in plain:
+        return plain[name](request, quiet)
+    rows = None if known_rows is None else known_rows.to_reader()
+    return admission_handlers(vault, io.BytesIO)[name](request, quiet, rows)
+
+
 def quiet(stage: str, done: int, total: int) -> None:
     return None
 
 
 REQUESTS: list[tuple[protocol.FrameMessage, tuple[object, ...]]] = [
     ({"op": "list_files", "source": "s"}, ("list_files", "s")),
+    ({"op": "read_file_keys", "source": "s", "name": "n", "contract_digest": "c"}, ("read_file_keys", "s", "n", "c")),
+    ({"op": "read_quarantined_keys", "drop": "d", "contract_digest": "c"}, ("read_quarantined_keys", "d", "c")),
     ({"op": "ingest_file", "source": "s", "name": "n", "contract_digest": "c"}, ("ingest_file", "s", "n", "c")),
     ({"op": "replay_quarantined", "drop": "d", "contract_digest": "c"}, ("replay_quarantined", "d", "c")),
     ({"op": "confirm_published", "drop": "d", "replay_number": 2}, ("confirm_published", "d", 2)),
@@ -73,7 +115,7 @@ REQUESTS: list[tuple[protocol.FrameMessage, tuple[object, ...]]] = [
 @pytest.mark.parametrize(("request_", "call"), REQUESTS)
 def test_a_request_becomes_its_call(request_: protocol.FrameMessage, call: tuple[object, ...]) -> None:
     vault = Canned()
-    value, _ = intake_handlers(vault)[str(request_["op"])](request_, quiet)
+    value, _ = call_handler(vault, request_)
     assert vault.requests == [call]
     json.dumps(value)
 
@@ -92,12 +134,21 @@ def test_a_request_becomes_its_call(request_: protocol.FrameMessage, call: tuple
 def test_a_field_of_another_kind_is_refused(request_: protocol.FrameMessage) -> None:
     vault = Canned()
     with pytest.raises(Refused):
-        intake_handlers(vault)[str(request_["op"])](request_, quiet)
+        call_handler(vault, request_)
     assert vault.requests == []
 
 
 def test_intake_socket_answers_ping() -> None:
-    assert intake_handlers(Canned())["ping"]({"op": "ping"}, quiet) == ("pong", None)
+    assert call_handler(Canned(), {"op": "ping"}) == ("pong", None)
+
+
+def test_keys_leave_and_known_rows_arrive_as_arrow() -> None:
+    vault = Canned()
+    _, payload = call_handler(vault, {"op": "read_file_keys", "source": "s", "name": "n", "contract_digest": "c"})
+    assert pa.ipc.open_stream(payload).read_all().equals(KEYS)
+    call_handler(vault, {"op": "replay_quarantined", "drop": "d", "contract_digest": "c"}, KEYS)
+    assert vault.known_rows is not None
+    assert vault.known_rows.equals(KEYS)
 
 
 @pytest.mark.parametrize("grant", BREAK_GLASS_OPERATIONS)
@@ -111,4 +162,5 @@ def test_break_glass_operation_is_refused_and_recorded(grant: str) -> None:
 
 
 def test_sockets_share_no_operation() -> None:
-    assert not set(intake_handlers(Canned())) & set(vault_handlers(RecordingStep()))
+    intake = {*intake_handlers(Canned(), io.BytesIO), *admission_handlers(Canned(), io.BytesIO)}
+    assert not intake & set(vault_handlers(RecordingStep()))

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import io
+import json
 import os
+from collections.abc import Mapping
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -16,11 +21,16 @@ from tests.builders.originals import NOON
 from tests.builders.pii import SCANNER
 from wellspring.data.contracts import contract as contracts
 from wellspring.data.formats.csv import CSV
+from wellspring.data.formats.parsed import ParsedBatch
+from wellspring.data.intake.known_rows import KnownRows, summarize_known_rows
 from wellspring.enclave import intake
 from wellspring.errors import Refused
 from wellspring.lake import table_hash
+from wellspring.records.content import BytesContent, FileContent
 from wellspring.records.contracts import DataContract
 from wellspring.trust.tokenization import Tokenizer
+from wellspring.trust.vault.records import decode_row_numbers, encode_row_numbers
+from wellspring_verify import canonical
 
 TOKENS = Tokenizer({"claim": (1, os.urandom(32))})
 SUBJECT = "drop:clearinghouse-0"
@@ -37,24 +47,100 @@ def contract(tmp_path: Path) -> DataContract:
     return contracts.load_contract(path, tenant="wellspring-benefits", known_since=NOON)
 
 
-def validate_rows(content: bytes, contract: DataContract) -> intake.ProcessedDrop:
-    return intake.process_drop(content, contract, TOKENS, subject=SUBJECT, progress=quiet, scanner=SCANNER)
+def process(
+    content: bytes, contract: DataContract, folder: Path, *, only_rows: list[int] | None = None, **more: Any
+) -> intake.ProcessedDrop:
+    numbers = None if only_rows is None else np.array(only_rows, np.int64)
+    drop_input = intake.DropInput(BytesContent(content), contract, TOKENS, SCANNER, SUBJECT, folder, quiet, numbers)
+    return intake.process_drop(drop_input._replace(**more), seal)
 
 
-def test_each_row_is_admitted_or_quarantined(contract: DataContract) -> None:
+def seal(values: Mapping[str, str], row_number: int) -> bytes:
+    return json.dumps({"number": row_number, **values}).encode()
+
+
+def rows_of(processed: intake.ProcessedDrop) -> pa.Table:
+    assert processed.rows is not None
+    return processed.rows.open_reader().read_all()
+
+
+def test_each_row_is_admitted_or_quarantined(contract: DataContract, tmp_path: Path) -> None:
     good = "".join(f"G-{n},a,1\n" for n in range(20))
-    judgement = validate_rows(f"{HEAD}C-1,a,1\nC-2,new,x\nC-3,b\n{good}".encode(), contract)
-    assert (judgement.counts.received, judgement.counts.admitted, sorted(judgement.quarantined_rows)) == (
-        23,
-        21,
-        [2, 3],
-    )
-    assert judgement.row_numbers == [1, *range(4, 24)]
-    assert judgement.table is not None
-    assert judgement.counts.rows_digest == table_hash.hash_rows(judgement.table)
-    assert sorted(reason.code for reason in judgement.quarantined_rows[2].reasons) == ["enum", "type"]
-    assert judgement.quarantined_rows[3].permanent_fault == "fields"
-    assert judgement.quarantined_rows[2].masked_values["claim_id"] == "***"
+    processed = process(f"{HEAD}C-1,a,1\nC-2,new,x\nC-3,b\n{good}".encode(), contract, tmp_path)
+    assert (processed.counts.received, processed.counts.admitted, processed.counts.quarantined) == (23, 21, 2)
+    table = rows_of(processed)
+    assert table["row_number"].to_pylist() == [1, *range(4, 24)]
+    assert processed.counts.rows_digest == table_hash.hash_rows(table)
+    second, third = processed.read_quarantined()
+    assert (second.row_number, sorted(reason.code for reason in second.reasons)) == (2, ["enum", "type"])
+    assert (third.row_number, [reason.code for reason in third.reasons]) == (3, ["fields"])
+    assert json.loads(second.sealed)["claim_id"] == "***"
+    assert processed.quarantined_digest == sha256(canonical.dumps_canonical([2, 3])).hexdigest()
+
+
+def test_the_result_does_not_depend_on_the_batches(
+    contract: DataContract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [f"C-{n % 40},{'ab'[n % 2]},{n % 40}\n" for n in range(60)]
+    lines += ["C-1,a,9\n", "C-50,new,1\n", "C-51,a\n", "C-52,b,x\n", ",a,1\n"]
+    content = f"{HEAD}{''.join(lines)}".encode()
+    whole = process(content, contract, tmp_path)
+    monkeypatch.setattr(intake, "load_format", lambda _: replace(CSV, read_rows=in_batches_of_three))
+    parts = process(content, contract, tmp_path)
+    assert parts.counts == whole.counts
+    assert parts.quarantined_digest == whole.quarantined_digest
+    assert rows_of(parts).equals(rows_of(whole))
+    assert list(parts.read_quarantined()) == list(whole.read_quarantined())
+
+
+def in_batches_of_three(content: FileContent, contract: DataContract, *, subject: str | None = None) -> Any:
+    for batch in CSV.read_rows(content, contract, subject=subject):
+        for start in range(0, batch.row_count, 3):
+            numbers, faults = batch.row_numbers.slice(start, 3), batch.row_faults.slice(start, 3)
+            yield ParsedBatch(batch.table.slice(start, 3), numbers, faults)
+
+
+def test_rows_of_earlier_drops_are_copies_or_contradictions(contract: DataContract, tmp_path: Path) -> None:
+    content = f"{HEAD}C-1,a,1\nC-2,a,2\nC-3,a,3\n".encode()
+    landed = rows_of(process(content, contract, tmp_path)).append_column("drop_id", pa.array(["one", "one", "two"]))
+    earlier = KnownRows(contract, summarize_known_rows(contract, landed.slice(0, 2).to_batches()))
+    sent = f"{HEAD}C-1,a,1\nC-2,b,2\nC-3,a,3\n".encode()
+    processed = process(sent, contract, tmp_path, known_rows=earlier)
+    assert (processed.counts.received, processed.counts.admitted, processed.counts.quarantined) == (3, 1, 1)
+    assert processed.counts.copies == {"one": 1}
+    assert [(reason.code, reason.column, reason.count) for reason in processed.counts.reasons] == [
+        ("contradicts", "claim_id", 1)
+    ]
+    (waiting,) = processed.read_quarantined()
+    assert (waiting.row_number, [reason.code for reason in waiting.reasons]) == (2, ["contradicts"])
+    assert processed.excluded.tolist() == [1, 2]
+    # A repetition has the decisions of the first run, whatever the lake holds since.
+    again = process(sent, contract, tmp_path, excluded=decode_row_numbers(encode_row_numbers(processed.excluded)))
+    assert again.counts.rows_digest == processed.counts.rows_digest
+    assert rows_of(again).equals(rows_of(processed))
+
+
+def test_the_keys_of_a_drop_are_those_that_leave(contract: DataContract, tmp_path: Path) -> None:
+    content = f"{HEAD}C-1,a,1\nC-4,a\n C-2 ,b,x\n,a,1\n".encode()
+    drop_input = intake.DropInput(BytesContent(content), contract, TOKENS, SCANNER, SUBJECT, tmp_path, quiet)
+    keys = intake.read_keys(drop_input).open_reader().read_all()
+    assert keys.column_names == ["claim_id"]
+    assert keys["claim_id"].to_pylist() == [TOKENS.tokenize_value("claim", name) for name in ("C-1", "C-2")]
+    cut = drop_input._replace(content=BytesContent(b""))
+    assert intake.read_keys(cut).open_reader().read_all().num_rows == 0
+
+
+def test_a_failure_of_a_library_stops_its_file_only(
+    contract: DataContract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overflow(*_: object, **__: object) -> None:
+        raise OverflowError("date value out of range: C-1 of Ann Lee")
+
+    monkeypatch.setattr(intake, "load_format", lambda _: replace(CSV, read_rows=overflow))
+    processed = process(f"{HEAD}C-1,a,1\n".encode(), contract, tmp_path)
+    assert processed.counts.verdict.outcome == "fail"
+    assert [reason.code for reason in processed.counts.reasons] == ["unprocessable"]
+    assert "Ann" not in repr(processed)
 
 
 @pytest.mark.parametrize(
@@ -68,27 +154,23 @@ def test_each_row_is_admitted_or_quarantined(contract: DataContract) -> None:
         ("claim_id,kind,amount\nC-1,a,1\n".encode("utf-16"), "not_utf8", 0),
     ],
 )
-def test_rejected_drop_is_counted(content: bytes, code: str, rows: int, contract: DataContract) -> None:
-    judgement = validate_rows(content, contract)
+def test_rejected_drop_is_counted(content: bytes, code: str, rows: int, contract: DataContract, tmp_path: Path) -> None:
+    judgement = process(content, contract, tmp_path)
     assert judgement.counts.verdict.outcome == "fail"
     assert judgement.counts.verdict.subject == SUBJECT
     assert [reason.code for reason in judgement.counts.reasons] == [code]
-    assert (judgement.counts.received, judgement.counts.admitted, judgement.quarantined_rows, judgement.table) == (
-        rows,
-        0,
-        {},
-        None,
-    )
+    assert (judgement.counts.received, judgement.counts.admitted) == (rows, 0)
+    assert (judgement.rows, list(judgement.read_quarantined())) == (None, [])
 
 
-def test_a_column_of_another_type_stops_the_drop(contract: DataContract) -> None:
+def test_a_column_of_another_type_stops_the_drop(contract: DataContract, tmp_path: Path) -> None:
     rows = "".join(f"C-{n},a,{'x' if n % 3 else 1}\n" for n in range(30))
-    judgement = validate_rows(f"{HEAD}{rows}".encode(), contract)
+    judgement = process(f"{HEAD}{rows}".encode(), contract, tmp_path)
     assert [reason.code for reason in judgement.counts.reasons] == ["type_changed"]
     assert judgement.counts.received == 30
 
 
-def test_quarantined_rows_are_revalidated_without_other_rows(contract: DataContract) -> None:
+def test_quarantined_rows_are_revalidated_without_other_rows(contract: DataContract, tmp_path: Path) -> None:
     content = f"{HEAD}C-1,a,1\nC-2,new,2\nC-3,b,3\nC-4,new,x\n".encode()
     knows = contract.model_copy(
         update={
@@ -98,33 +180,33 @@ def test_quarantined_rows_are_revalidated_without_other_rows(contract: DataContr
             )
         }
     )
-    again = intake.reprocess_quarantined(
-        content, {2: "unique", 3: None, 4: None}, knows, TOKENS, subject=SUBJECT, progress=quiet, scanner=SCANNER
-    )
-    assert (again.counts.received, again.row_numbers, sorted(again.quarantined_rows)) == (3, [3], [2, 4])
-    assert again.quarantined_rows[2].permanent_fault == "unique"
+    again = process(content, knows, tmp_path, only_rows=[2, 4])
+    assert (again.counts.received, rows_of(again)["row_number"].to_pylist()) == (2, [2])
+    assert [record.row_number for record in again.read_quarantined()] == [4]
 
 
-def test_a_parquet_drop_is_read_by_its_types(contract: DataContract) -> None:
+def test_a_parquet_drop_is_read_by_its_types(contract: DataContract, tmp_path: Path) -> None:
     table = pa.table(
         {"claim_id": ["C-1", "C-2"], "kind": ["a", "new"], "amount": pa.array([1, 2], pa.decimal128(12, 2))}
     )
     sink = io.BytesIO()
     pq.write_table(table, sink)
     signed = contract.model_copy(update={"format": "parquet"})
-    judgement = validate_rows(sink.getvalue(), signed)
-    assert (judgement.counts.admitted, sorted(judgement.quarantined_rows)) == (1, [2])
+    judgement = process(sink.getvalue(), signed, tmp_path)
+    assert (judgement.counts.admitted, [record.row_number for record in judgement.read_quarantined()]) == (1, [2])
     second = io.BytesIO()
     pq.write_table(table.drop_columns(["kind"]), second)
-    stopped = validate_rows(second.getvalue(), signed)
+    stopped = process(second.getvalue(), signed, tmp_path)
     assert (stopped.counts.received, stopped.counts.verdict.outcome) == (2, "fail")
-    assert validate_rows(b"PAR1", signed).counts.received == 0
+    assert process(b"PAR1", signed, tmp_path).counts.received == 0
 
 
-def test_refusal_without_verdict_is_raised(contract: DataContract, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refusal_without_verdict_is_raised(
+    contract: DataContract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise Refused("the key server says no", fix="none")
 
     monkeypatch.setattr(intake, "load_format", lambda _: replace(CSV, read_rows=refuse))
     with pytest.raises(Refused, match="key server"):
-        validate_rows(b"x", contract)
+        process(b"x", contract, tmp_path)

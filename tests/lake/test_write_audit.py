@@ -78,3 +78,15 @@ def test_a_row_of_another_drop_is_reported():
     assert [(reason.code, reason.column, reason.count) for reason in verdict.reasons] == [
         ("system_column", "drop_id", 1)
     ]
+
+
+def test_versions_of_one_key_differ_in_recorded_at():
+    recorded = ContractColumn(
+        name="recorded_at", type="timestamp[us, tz=UTC]", egress="plain", classification="operational"
+    )
+    versioned = drops.contract(key=("claim_id",))
+    versioned = versioned.model_copy(update={"columns": (*versioned.columns, recorded)})
+    rows = pa.concat_tables([drops.rows(1), drops.rows(1)])
+    for instants, expected in (([1, 2], []), ([1, 1], ["key"])):
+        stored = rows.append_column("recorded_at", pa.array(instants, pa.timestamp("us", "UTC")))
+        assert codes(stored, versioned) == expected

@@ -15,20 +15,20 @@ import pytest
 
 from tests.architecture import repository
 from tests.builders.contracts import column, contract
-from tests.builders.pii import SCANNER
 from tests.builders.plugins import find_suite_builders
+from tests.builders.validation import validate_file
 from wellspring.data.formats.parsed import BATCH_ROWS, read_all
 from wellspring.data.formats.port import FileFormat
 from wellspring.data.formats.registry import list_formats, load_format
-from wellspring.data.intake import validation
 from wellspring.errors import ProjectError, Refused
 from wellspring.records.content import BytesContent
 from wellspring.records.contracts import DataContract
+from wellspring.trust.tokenization import Tokenizer
 
 Row = dict[str, Any]
 COLUMNS = (
-    column("id", required=True), column("note"), column("count", "int64"), column("paid", "decimal128(12, 2)"),
-    column("open", "bool"),
+    column("id", required=True), column("note", normalization=()), column("count", "int64"),
+    column("paid", "decimal128(12, 2)"), column("open", "bool"),
 )  # fmt: skip
 ROWS: list[Row] = [
     {"id": "007", "note": " ünï, \"x\" ", "count": 9007199254740993, "paid": Decimal("1234567890.12"), "open": True},
@@ -76,8 +76,8 @@ def test_rows_are_numbered_in_file_order_and_their_values_are_exact(
     parsed = read_all(file_format.read_rows(BytesContent(WRITERS[name](ROWS)), declared))
     assert parsed.row_numbers.to_pylist() == [1, 2, 3]
     assert parsed.row_faults.to_pylist() == [None, None, None]
-    valid = validation.validate_rows(parsed, declared, SCANNER).valid.drop_columns(["row_number"]).to_pylist()
-    assert valid == ROWS
+    valid = validate_file(WRITERS[name](ROWS), declared, Tokenizer({})).valid.drop_columns(["row_number"])
+    assert valid.to_pylist() == ROWS
 
 
 def test_a_long_file_is_read_in_bounded_batches(name: str, file_format: FileFormat, declared: DataContract):
@@ -97,9 +97,9 @@ def test_columns_may_stand_in_any_order_and_undeclared_ones_are_kept(
     rows = [{"more": "x", **dict(reversed(row.items())), "fault": "y"} for row in ROWS]
     parsed = read_all(file_format.read_rows(BytesContent(WRITERS[name](rows)), declared))
     assert set(parsed.column_names) == {*ROWS[0], "more", "fault_in_file"}
-    result = validation.validate_rows(parsed, declared, SCANNER)
-    assert (result.valid.num_rows, result.counts.masked) == (3, 6)
-    assert [finding.code for finding in result.findings].count("undeclared_column") == 2
+    result = validate_file(WRITERS[name](rows), declared, Tokenizer({}))
+    undeclared = [finding for finding in result.findings if finding.code == "undeclared_column"]
+    assert (result.valid.num_rows, len(undeclared), result.validator.masked_undeclared) == (3, 2, 6)
 
 
 def test_a_missing_declared_column_rejects_the_file(name: str, file_format: FileFormat, declared: DataContract):

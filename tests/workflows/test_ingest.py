@@ -5,262 +5,29 @@ The same road on real servers is walked in tests/journeys/.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
-from tests.builders.contracts import contract
-from tests.builders.drops import admission_counts
-from tests.builders.entry_index import Index
-from tests.builders.recording_step import Died, FixedClock, RecordingStep
+from tests.builders.ingest_world import (
+    ALONE,
+    CLAIMS,
+    SOURCE,
+    World,
+    fates,
+    intake,
+    listed,
+    raise_refused,
+)
+from tests.builders.recording_step import Died
 from wellspring import workflows
 from wellspring.data.sources.port import file_still_writing
 from wellspring.errors import NotFound, Refused
-from wellspring.lake.lake import DropRowCount
-from wellspring.lake.staging import StagedPart
-from wellspring.project import Project
-from wellspring.records.contracts import DataContract
-from wellspring.records.ingestion import AdmissionResult, Drop, FileFinding, SourceFile
-from wellspring.records.lake import Edition
-from wellspring.records.trust import IndexedEntry, Ref
+from wellspring.records.ingestion import AdmissionResult, FileFinding
+from wellspring.records.trust import Ref
 from wellspring.records.verdict import Reason, Verdict
-from wellspring.trust.ledger.journal import MAX_ENTRY_BYTES, encode_entry
-from wellspring.workflows import ingest
 
-SOURCE = "vendor"
-CLAIMS = contract(name="claim")
-PEOPLE = contract(name="people", digest="1" * 64, files="people_*.csv")
-BROKEN = Verdict(subject="drop", outcome="fail", reasons=(Reason(code="missing_column", message="it lacks id"),))
-
-
-class Lake:
-    """Rows of parts: waiting, then published."""
-
-    def __init__(self, step: RecordingStep) -> None:
-        self.step = step
-        self.waiting: list[StagedPart] = []
-        self.published: list[StagedPart] = []
-        self.newest: Edition | None = None
-
-    def stage_part(self, taken: AdmissionResult, contract: DataContract, *, step: RecordingStep) -> StagedPart:
-        drop = taken.drop
-        staged = StagedPart(
-            table=contract.name, snapshot_id=1, drop=drop.id, replay_number=drop.replay_number,
-            rows=taken.counts.admitted, rows_digest=taken.counts.rows_digest, source=drop.source,
-            contract=contract.name, contract_version=contract.version,
-        )  # fmt: skip
-        if not self.has_part(drop.id, drop.replay_number):
-            self.waiting.append(staged)
-        return staged
-
-    def staged_parts(self) -> tuple[StagedPart, ...]:
-        return tuple(self.waiting)
-
-    def publish(self, source: str, staged: Iterable[StagedPart], *, step: RecordingStep) -> Edition:
-        staged = list(staged)
-        edition = Edition(
-            tenant="acme", known_since=step.clock.now(), id=f"e{len(self.published)}", level="landed",
-            parent=self.newest.id if self.newest else None, tables=(), drops=tuple(item.drop for item in staged),
-        )  # fmt: skip
-        with step("publish", edition.subject, intent=True, inputs=[item.rows_ref for item in staged]):
-            self.published += staged
-            self.waiting = [item for item in self.waiting if item not in staged]
-            self.newest = edition
-        return edition
-
-    def recover(self, intents: Iterable[IndexedEntry], *, step: RecordingStep) -> tuple[Edition, ...]:
-        for intent in intents:
-            step.complete_after_crash("publish", intent.entry.subject, intent.entry.id)
-        return ()
-
-    def get_edition(self) -> Edition | None:
-        return self.newest
-
-    def index_parts(self) -> Lake:
-        return self
-
-    def has_part(self, drop: str, part: int) -> bool:
-        return any((item.drop, item.replay_number) == (drop, part) for item in (*self.waiting, *self.published))
-
-    def count_drop_rows(self, drop: str) -> DropRowCount:
-        def rows(current: list[StagedPart]) -> int:
-            return sum(item.rows for item in current if item.drop == drop)
-
-        return DropRowCount(published=rows(self.published), waiting=rows(self.waiting))
-
-
-class Vault:
-    """An outbox and its enclave. files: what lies there; takes: what each one becomes."""
-
-    def __init__(self, step: RecordingStep) -> None:
-        self.step = step
-        self.files: list[SourceFile] = []
-        self.takes: dict[str, Callable[[], AdmissionResult]] = {}
-        self.confirmed: list[tuple[str, int]] = []
-        self.requests: list[str] = []
-
-    def list_files(self, source: str) -> tuple[SourceFile, ...]:
-        return tuple(self.files)
-
-    def ingest_file(self, source: str, name: str, contract_digest: str, *, progress: Any = None) -> AdmissionResult:
-        self.requests.append(name)
-        return self.takes[name]()
-
-    def replay_quarantined(self, drop: str, contract_digest: str, *, progress: Any = None) -> AdmissionResult:
-        return self.takes[drop]()
-
-    def confirm_published(self, drop: str, part: int) -> None:
-        self.confirmed.append((drop, part))
-        with self.step("settle", f"drop:{drop}", facts={"replay_number": part}):
-            pass
-
-
-class Sequencer:
-    def integrate(self) -> None:
-        return
-
-
-class World:
-    """The ports of a `bootstrap.Platform`, as fakes."""
-
-    def __init__(self, *, die_at: str | None = None) -> None:
-        self.clock = FixedClock()
-        self.step = RecordingStep(clock=self.clock, die_at=die_at, service="worker")
-        self.index = Index(self.step)
-        self.lake, self.vault, self.sequencer = Lake(self.step), Vault(self.step), Sequencer()
-        self.ledger = self
-        self.project = Project.model_validate(
-            {"project": {"name": "tests", "tenant": "acme"}, "sources": {SOURCE: {"kind": "sftp"}}, "root": "/nowhere"}
-        )
-
-    def sends(
-        self, name: str, *, received: int = 10, quarantined: int = 0, good: bool = True,
-        data_contract: DataContract = CLAIMS, source: str = SOURCE,
-    ) -> str:  # fmt: skip
-        """Put a file into the outbox; returns its drop's id."""
-        drop = f"{source}-{name}"
-        self.vault.files.append(listed(name, "new", contract=data_contract.name))
-        self.vault.takes[name] = lambda: self.took(drop, name, received, quarantined, good, data_contract, source)
-        return drop
-
-    def took(
-        self,
-        drop: str,
-        name: str,
-        received: int,
-        quarantined: int,
-        good: bool,
-        data_contract: DataContract,
-        source: str,
-    ) -> AdmissionResult:
-        """Record what the enclave records of one file, and answer what it hands out."""
-        landed: dict[str, Any] = {"name": name, "contract": data_contract.name}
-        with self.step("land", f"drop:{drop}", inputs=[Ref(name=f"source:{source}/{name}")], facts=landed):
-            pass
-        admitted = received - quarantined if good else 0
-        self.admits(drop, received=received, admitted=admitted, quarantined=quarantined, good=good)
-        self.vault.files = [
-            listed(path.name, "ingested", drop=drop, contract=data_contract.name) if path.name == name else path
-            for path in self.vault.files
-        ]
-        return intake(drop, data_contract, admitted, quarantined=quarantined, good=good, source=source)
-
-    def admits(
-        self, drop: str, *, part: int = 0, received: int, admitted: int, quarantined: int = 0, good: bool = True
-    ) -> None:
-        facts: dict[str, Any] = {
-            "replay_number": part, "outcome": "pass" if good else "fail", "received": received, "admitted": admitted,
-            "quarantined": quarantined if good else 0,
-        }  # fmt: skip
-        by = Ref(name=f"contract:{CLAIMS.name}@{CLAIMS.version}", digest=CLAIMS.digest)
-        with self.step("admit", f"drop:{drop}", inputs=[by], facts=facts):
-            pass
-
-    def replays(self, drop: str, *, part: int, waited: int, admitted: int) -> None:
-        """Record what the enclave records of a replay; it answers the same part again."""
-        self.admits(drop, part=part, received=waited, admitted=admitted, quarantined=waited - admitted)
-        self.vault.takes[drop] = lambda: intake(drop, CLAIMS, admitted, part=part, quarantined=waited - admitted)
-
-    def gives_up(self, drop: str, *, part: int, rows: int) -> AdmissionResult:
-        """Do what the enclave does when a part is asked for again after its original was destroyed."""
-        with self.step("expire", f"drop:{drop}", facts={"discarded": rows, "replay_number": part}):
-            pass
-        raise NotFound("the original is gone", fix="ask the vendor")
-
-    def refuses(self, drop: str) -> None:
-        """Record what the enclave records of a replay that repairs nothing: an entry without facts."""
-        with pytest.raises(Refused), self.step("admit", f"drop:{drop}"):
-            raise Refused("none keeps it", fix="mend it")
-
-    def finds(self, finding: str, code: str) -> None:
-        """Record what the enclave records of a finding."""
-        facts: dict[str, Any] = {"finding": finding, "code": code, "source": SOURCE, "shown": "x", "message": "m"}
-        with self.step("finding", f"file:{SOURCE}/0", facts=facts):
-            pass
-        self.step.entries[-1] = self.step.entries[-1].model_copy(update={"service": "enclave"})
-
-    def receive(self) -> workflows.IngestResult:
-        return workflows.ingest_source(self, SOURCE)  # type: ignore[arg-type]
-
-    def account(self, drop: str) -> dict[str, int]:
-        """Say an account without its zeros."""
-        matches = workflows.build_row_account(self, drop)  # type: ignore[arg-type]
-        assert matches.balanced
-        return {name: count for name, count in matches.model_dump().items() if count}
-
-
-def raise_refused(error: Refused) -> AdmissionResult:
-    raise error
-
-
-def listed(name: str, state: Any, *, drop: str | None = None, contract: str | None = None) -> SourceFile:
-    instant = FixedClock().now()
-    return SourceFile(source=SOURCE, name=name, size=1, modified=instant, state=state, drop=drop, contract=contract)
-
-
-def intake(
-    drop: str, data_contract: DataContract, admitted: int, *, part: int = 0, quarantined: int = 0, good: bool = True,
-    source: str = SOURCE,
-) -> AdmissionResult:  # fmt: skip
-    named = Drop(
-        tenant="acme", known_since=FixedClock().now(), id=drop, source=source, name=drop, digest="2" * 64, size=1,
-        contract=data_contract.name, contract_version=data_contract.version, contract_digest=data_contract.digest,
-        replay_number=part,
-    )  # fmt: skip
-    verdict = Verdict(subject=named.subject, outcome="pass") if good else BROKEN
-    table: Any = object() if good else None
-    counts = admission_counts(verdict, admitted=admitted, quarantined=quarantined, rows_digest="3" * 64)
-    return AdmissionResult(named, counts, table)
-
-
-@pytest.fixture(autouse=True)
-def signed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two contracts, and stories that need no tree."""
-    by_digest = {item.digest: item for item in (CLAIMS, PEOPLE)}
-    monkeypatch.setattr(ingest.contracts, "load_all", lambda folder, **_: (CLAIMS, PEOPLE))
-    monkeypatch.setattr(ingest.contracts, "archive_contracts", lambda folder, stored: None)
-    monkeypatch.setattr(ingest.contracts, "load_archived", lambda stored, digest, **_: by_digest[digest])
-    monkeypatch.setattr(ingest, "seal_edition", lambda *_: None)
-
-
-def fates(received: workflows.IngestResult) -> dict[str, str]:
-    return {path.name: path.status for path in received.files}
-
-
-# --- a set ------------------------------------------------------------------------------------------------------------
-
-
-def test_a_good_set_is_published_as_one_and_confirmed():
-    world = World()
-    a, b = world.sends("a"), world.sends("b", data_contract=PEOPLE)
-    received = world.receive()
-    assert fates(received) == {"a": "published", "b": "published"}
-    assert received.newly_published
-    assert received.verdict.passed
-    assert world.vault.confirmed == [(a, 0), (b, 0)]
-    assert len(world.step.done("publish")) == 1
+pytestmark = pytest.mark.usefixtures("signed")
 
 
 def test_nothing_new_does_nothing_and_says_how_old_the_edition_is():
@@ -282,123 +49,37 @@ def test_before_the_first_edition_there_is_no_age():
     assert (received.edition, received.age_seconds, received.files) == (None, None, ())
 
 
-def test_one_stopped_drop_keeps_its_whole_set_waiting():
+def test_a_drop_without_a_row_to_publish_is_handled_and_makes_no_edition():
     world = World()
-    world.sends("old")
-    edition = world.receive().edition
-    bad = world.sends("bad", good=False)
-    good = world.sends("people", data_contract=PEOPLE)
-    received = world.receive()
-    assert fates(received) == {"bad": "stopped", "people": "waiting"}
-    assert received.edition == edition
-    assert not received.newly_published
-    assert received.verdict.outcome == "fail"
-    assert bad in received.verdict.reasons[0].message
-    assert world.account(bad) == {"received": 10, "rejected": 10}
-    assert world.account(good) == {"received": 10, "waiting": 10}
-    assert world.step.done("alert")[0].facts["codes"] == ["missing_column"]
-
-
-def test_the_next_valid_drop_of_the_contract_publishes_the_set_and_reports_staged_files():
-    world = World()
-    world.sends("bad", good=False)
-    waited = world.sends("people", data_contract=PEOPLE)
-    world.receive()
-    assert world.receive().verdict.outcome == "fail"
-    mended = world.sends("mended")
-    received = world.receive()
-    assert fates(received) == {"mended": "published", "people": "published"}
-    assert received.verdict.passed
-    assert world.account(waited) == {"received": 10, "published": 10}
-    assert world.account(mended) == {"received": 10, "published": 10}
-
-
-@pytest.mark.slow
-def test_a_thousand_drops_behind_a_stopped_one_are_published_by_one_run_in_bounded_pieces():
-    world = World()
-    world.sends("bad", good=False)
-    waited = [world.sends(f"good_{number:04}", data_contract=PEOPLE) for number in range(1000)]
-    assert not world.receive().newly_published
-    mended = world.sends("mended")
-    received = world.receive()
-    assert fates(received).keys() == {"mended", *(f"good_{number:04}" for number in range(1000))}
-    assert set(fates(received).values()) == {"published"}
-    publishes = world.step.done("publish")
-    assert len(publishes) <= 20
-    assert max(len(encode_entry(entry)) for entry in publishes) <= MAX_ENTRY_BYTES
-    assert [drop for drop, _ in world.vault.confirmed] == [*waited, mended], "in the order of staging"
-
-
-@pytest.mark.parametrize("point", ["workflows.publish:published", "workflows.publish:settled"])
-def test_after_a_crash_between_two_pieces_the_next_run_publishes_the_rest(point: str):
-    world = World()
-    world.sends("bad", good=False)
-    waited = [world.sends(f"good_{number:03}", data_contract=PEOPLE) for number in range(250)]
-    world.receive()
-    mended = world.sends("mended")
-    world.step.die_at, world.step.nth = point, 2
-    with pytest.raises(Died):
-        world.receive()
-    assert len(world.lake.published) == 200
-    received = world.receive()
-    assert received.verdict.passed
-    assert sorted({drop for drop, _ in world.vault.confirmed}) == sorted([*waited, mended])
-    assert len(world.vault.confirmed) == 251, "each part is confirmed once"
-    assert len(world.step.done("publish")) == 3
-
-
-def test_another_file_of_the_same_run_never_replaces_a_stopped_drop():
-    world = World()
-    bad, good = world.sends("january", good=False), world.sends("february")
-    assert fates(world.receive()) == {"january": "stopped", "february": "waiting"}
-    again = world.receive()
-    assert (again.newly_published, again.verdict.outcome) == (False, "fail")
-    assert world.account(good) == {"received": 10, "waiting": 10}
-    world.sends("january_corrected")
-    assert fates(world.receive()) == {"january_corrected": "published", "february": "published"}
-    assert world.account(bad) == {"received": 10, "rejected": 10}
-
-
-def test_a_drop_without_one_good_row_replaces_nothing():
-    world = World()
-    world.sends("bad", good=False)
-    world.receive()
     world.sends("worse", quarantined=10)
-    assert world.receive().verdict.outcome == "fail"
+    received = world.receive()
+    assert (fates(received), received.newly_published) == ({"worse": "quarantined"}, False)
+    assert world.receive().files == ()
 
 
-def test_a_good_drop_of_another_contract_does_not_settle_it():
+def test_a_refused_contract_stops_its_own_files_only():
     world = World()
-    world.sends("bad", good=False)
+    world.vault.files.append(listed("weaker", "new", contract=ALONE.name))
+    world.vault.takes["weaker"] = refuse_contract
+    world.sends("claims")
+    received = world.receive()
+    assert fates(received) == {"weaker": "finding", "claims": "published"}
+    assert received.files[0].reasons[0].code == "weakened_protection"
+
+
+def refuse_contract() -> AdmissionResult:
+    raise Refused.because("contract:alone", "weakened_protection", "it protects less", fix="restore it")
+
+
+def test_keys_are_looked_up_when_the_table_has_rows():
+    world = World()
+    world.sends("first", data_contract=ALONE)
     world.receive()
-    world.sends("people", data_contract=PEOPLE)
-    assert fates(world.receive()) == {"people": "waiting"}
-
-
-def test_a_stopped_drop_raises_one_alert():
-    world = World()
-    world.sends("bad", good=False)
+    assert (world.lake.looked_up, world.vault.known_rows) == ([], None)
+    world.sends("second", data_contract=ALONE)
     world.receive()
-    again = world.receive()
-    assert again.files == ()
-    assert again.verdict.outcome == "fail"
-    assert len(world.step.done("alert")) == 1
-
-
-def test_a_drop_stopped_in_another_source_stops_nothing_here():
-    world = World()
-    world.took("other-x", "x", 5, 0, False, CLAIMS, "other")
-    world.sends("a")
-    assert fates(world.receive()) == {"a": "published"}
-
-
-def test_what_another_source_left_waiting_is_not_published_here():
-    world = World()
-    foreign = intake("other-x", CLAIMS, 5, source="other")
-    world.lake.stage_part(foreign, CLAIMS, step=world.step)
-    world.sends("a")
-    world.receive()
-    assert [item.drop for item in world.lake.waiting] == ["other-x"]
+    assert world.lake.looked_up == [("alone", "keys of second")]
+    assert world.vault.known_rows.num_rows == 0
 
 
 def test_a_replay_that_was_refused_neither_stops_nor_breaks_the_next_receive():
@@ -496,36 +177,6 @@ def test_an_unknown_source_is_refused_before_anything_is_asked():
     with pytest.raises(NotFound):
         workflows.ingest_source(world, "nowhere")  # type: ignore[arg-type]
     assert world.step.entries == []
-
-
-# --- accounts ---------------------------------------------------------------------------------------------------------
-
-
-def test_a_drop_that_was_not_judged_yet_has_an_empty_account():
-    assert World().account("vendor-a") == {}
-
-
-def test_rows_that_were_replayed_and_rows_whose_time_ended_leave_quarantine():
-    world = World()
-    drop = world.sends("a", received=20, quarantined=9)
-    world.receive()
-    assert world.account(drop) == {"received": 20, "published": 11, "quarantined": 9}
-    world.admits(drop, part=1, received=9, admitted=4, quarantined=5)
-    world.lake.stage_part(intake(drop, CLAIMS, 4, part=1), CLAIMS, step=world.step)
-    assert world.account(drop) == {"received": 20, "published": 11, "quarantined": 5, "waiting": 4}
-    with world.step("expire", f"drop:{drop}", facts={"discarded": 5}):
-        pass
-    assert world.account(drop) == {"received": 20, "published": 11, "discarded": 5, "waiting": 4}
-
-
-def test_an_admission_that_failed_moves_no_row():
-    world = World()
-    drop = world.sends("a", quarantined=2)
-    world.receive()
-    facts: dict[str, Any] = {"replay_number": 1, "outcome": "pass", "received": 2, "admitted": 2, "quarantined": 0}
-    with pytest.raises(OSError, match="full"), world.step("admit", f"drop:{drop}", facts=facts):
-        raise OSError("full")
-    assert world.account(drop) == {"received": 10, "published": 8, "quarantined": 2}
 
 
 # --- replay -----------------------------------------------------------------------------------------------------------

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 
 from wellspring.bootstrap import open_enclave_ports
 from wellspring.data.sources.registry import open_source
-from wellspring.enclave.handlers import intake_handlers, vault_handlers
+from wellspring.enclave.handlers import admission_handlers, intake_handlers, vault_handlers
 from wellspring.enclave.service import Enclave, EnclaveDependencies
 from wellspring.enclave.socket_server import SocketServer, SocketSpec, allowed_uids
 from wellspring.enclave.source_login import SourceLogin
+from wellspring.enclave.spool import open_spool
 from wellspring.enclave.tokenization_service import TokenizationService
 from wellspring.project import Project
 from wellspring.records.clock import Clock
@@ -37,14 +39,16 @@ def open_enclave(project: Project, credential: Credential, *, clock: Clock | Non
             project, ports.store, ports.tokenization_keys, step=ports.step, clock=ports.clock
         )
         uids = allowed_uids(project)
+        open_file = functools.partial(open_spool, project.enclave_dir / "originals")
         server = SocketServer(
             (
                 SocketSpec(
                     "intake",
                     project.socket_path("intake"),
                     uids["intake"],
-                    intake_handlers(enclave),
+                    intake_handlers(enclave, open_file),
                     {"store_credentials": SourceLogin(project, ports.secrets, step=ports.step).store_credentials},
+                    admission_handlers(enclave, open_file),
                 ),
                 SocketSpec(
                     "vault",

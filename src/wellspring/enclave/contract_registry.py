@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from wellspring.data.contracts import contract as contracts
+from wellspring.data.contracts.protection import weakened_protections
 from wellspring.errors import CorruptedError, Refused
 from wellspring.project import Project
 from wellspring.records.clock import Clock
@@ -67,7 +68,7 @@ class ContractRegistry:
         newest = self._store.get_latest_contract(contract.name)
         if newest is not None and newest.digest == contract.digest:
             return
-        weakened = contracts.weakened_protections(newest, contract) if newest is not None else ()
+        weakened = weakened_protections(newest, contract) if newest is not None else ()
         subject = f"contract:{contract.name}@{contract.version}"
         now = format_instant(self._clock.now())
         inputs = (Ref(name=subject, digest=contract.digest),)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from wellspring.data.intake import originals
-from wellspring.enclave.intake import ProcessedDrop
 from wellspring.errors import NotFound
 from wellspring.records.contracts import DataContract
 from wellspring.records.ingestion import QuarantinedRow
 from wellspring.trust.keys.port import DataKeys
 from wellspring.trust.tokenization import Tokenizer
 from wellspring.trust.vault.postgres import VaultStore
-from wellspring.trust.vault.records import QuarantinedRecord, StoredDrop
+from wellspring.trust.vault.records import StoredDrop
 from wellspring_verify import canonical
 
 TOKENIZER_KEY_NAME = "tokens"
@@ -31,14 +31,14 @@ class Decryptor:
         self._keys = keys
         self._folder = folder
 
-    def read_original(self, stored_drop: StoredDrop) -> bytes:
-        """Return the original bytes of a drop. Raises NotFound after its retention ended."""
+    def open_original(self, stored_drop: StoredDrop) -> originals.OriginalContent:
+        """Open the original of a drop. Raises NotFound after its retention ended."""
         if stored_drop.wrapped_key is None:
             raise NotFound(
                 f"the original of {stored_drop.drop.subject} was removed: its retention ended",
                 fix="ask the vendor for a new file",
             )
-        return originals.read_original(stored_drop.drop, stored_drop.wrapped_key, keys=self._keys, folder=self._folder)
+        return originals.open_original(stored_drop.drop, stored_drop.wrapped_key, keys=self._keys, folder=self._folder)
 
     def tokenizer_for(self, contract: DataContract) -> Tokenizer:
         """Build a tokenizer for the token domains of a contract. Creates a permanent key for a domain without one."""
@@ -60,20 +60,10 @@ class Decryptor:
             token_keys = self._store.list_token_keys()
         return self._keys.unwrap_key(TOKENIZER_KEY_NAME, token_keys[NAME_KEY_DOMAIN][1])
 
-    def seal_rows(self, stored_drop: StoredDrop, processed: ProcessedDrop) -> list[QuarantinedRecord]:
-        """Encrypt the masked values of the quarantined rows."""
-        if not processed.quarantined_rows:
-            return []
+    def row_sealer(self, stored_drop: StoredDrop) -> Callable[[Mapping[str, str], int], bytes]:
+        """Return a function that encrypts the masked values of a quarantined row."""
         cipher = self._row_cipher(stored_drop.drop.id, stored_drop.wrapped_key or "")
-        return [
-            QuarantinedRecord(
-                number,
-                cipher.seal(canonical.dumps_canonical(dict(quarantine_reason.masked_values)), number),
-                quarantine_reason.reasons,
-                quarantine_reason.permanent_fault,
-            )
-            for number, quarantine_reason in processed.quarantined_rows.items()
-        ]
+        return lambda values, number: cipher.seal(canonical.dumps_canonical(dict(values)), number)
 
     def masked_rows(self, stored_drop: StoredDrop) -> list[QuarantinedRow]:
         """List the quarantined rows of a drop, masked. After the key is destroyed, the rows have no values."""

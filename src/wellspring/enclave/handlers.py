@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import BinaryIO
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, BinaryIO
 
 from pydantic import JsonValue
 
-from wellspring.enclave.socket_server import RequestHandler, text_field
+from wellspring.enclave.socket_server import RequestHandler, RowHandler, text_field
 from wellspring.errors import Refused
 from wellspring.records.observe import Recorder
 from wellspring.trust.vault import protocol
 from wellspring.trust.vault.port import IntakeService, ProgressCallback
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 BREAK_GLASS_OPERATIONS = ("detokenize", "erase_identifier")
 
 _Response = tuple[JsonValue, BinaryIO | None]
 
 
-def intake_handlers(intake_service: IntakeService) -> Mapping[str, RequestHandler]:
-    """Return the handlers of the intake socket: the intake operations and `ping`."""
+def intake_handlers(intake_service: IntakeService, open_spool: Callable[[], BinaryIO]) -> Mapping[str, RequestHandler]:
+    """Return the handlers of the intake socket: the intake operations and `ping`. open_spool: of rows to send."""
 
     def ping(_request: protocol.FrameMessage, _progress: ProgressCallback) -> _Response:
         return "pong", None
@@ -27,13 +30,15 @@ def intake_handlers(intake_service: IntakeService) -> Mapping[str, RequestHandle
     def list_files(request: protocol.FrameMessage, _progress: ProgressCallback) -> _Response:
         return [file.model_dump(mode="json") for file in intake_service.list_files(text_field(request, "source"))], None
 
-    def ingest_file(request: protocol.FrameMessage, progress: ProgressCallback) -> _Response:
+    def read_file_keys(request: protocol.FrameMessage, progress: ProgressCallback) -> _Response:
         source, name, digest = (text_field(request, field) for field in ("source", "name", "contract_digest"))
-        return protocol.encode_admission(intake_service.ingest_file(source, name, digest, progress=progress))
+        keys = intake_service.read_file_keys(source, name, digest, progress=progress)
+        return None, None if keys is None else protocol.spool_rows(keys, open_spool())
 
-    def replay_quarantined(request: protocol.FrameMessage, progress: ProgressCallback) -> _Response:
+    def read_quarantined_keys(request: protocol.FrameMessage, progress: ProgressCallback) -> _Response:
         drop, digest = text_field(request, "drop"), text_field(request, "contract_digest")
-        return protocol.encode_admission(intake_service.replay_quarantined(drop, digest, progress=progress))
+        keys = intake_service.read_quarantined_keys(drop, digest, progress=progress)
+        return None, None if keys is None else protocol.spool_rows(keys, open_spool())
 
     def confirm_published(request: protocol.FrameMessage, _progress: ProgressCallback) -> _Response:
         replay_number = request.get("replay_number")
@@ -56,12 +61,34 @@ def intake_handlers(intake_service: IntakeService) -> Mapping[str, RequestHandle
     return {
         "ping": ping,
         "list_files": list_files,
-        "ingest_file": ingest_file,
-        "replay_quarantined": replay_quarantined,
+        "read_file_keys": read_file_keys,
+        "read_quarantined_keys": read_quarantined_keys,
         "confirm_published": confirm_published,
         "count_quarantined": count_quarantined,
         "list_quarantined": list_quarantined,
     }
+
+
+def admission_handlers(intake_service: IntakeService, open_spool: Callable[[], BinaryIO]) -> Mapping[str, RowHandler]:
+    """Return the handlers of the intake socket that admit rows; a request carries the rows of earlier drops."""
+
+    def ingest_file(
+        request: protocol.FrameMessage, progress: ProgressCallback, known_rows: pa.RecordBatchReader | None
+    ) -> _Response:
+        source, name, digest = (text_field(request, field) for field in ("source", "name", "contract_digest"))
+        earlier_rows = None if known_rows is None else known_rows.read_all()
+        admission = intake_service.ingest_file(source, name, digest, known_rows=earlier_rows, progress=progress)
+        return protocol.encode_admission(admission, open_spool)
+
+    def replay_quarantined(
+        request: protocol.FrameMessage, progress: ProgressCallback, known_rows: pa.RecordBatchReader | None
+    ) -> _Response:
+        drop, digest = text_field(request, "drop"), text_field(request, "contract_digest")
+        earlier_rows = None if known_rows is None else known_rows.read_all()
+        admission = intake_service.replay_quarantined(drop, digest, known_rows=earlier_rows, progress=progress)
+        return protocol.encode_admission(admission, open_spool)
+
+    return {"ingest_file": ingest_file, "replay_quarantined": replay_quarantined}
 
 
 def vault_handlers(step: Recorder) -> Mapping[str, RequestHandler]:

@@ -7,7 +7,6 @@ entry was written.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any, cast
@@ -23,7 +22,6 @@ from wellspring.records.verdict import Reason
 from wellspring.trust.ledger import journal
 from wellspring.trust.vault.postgres import VaultStore
 from wellspring.trust.vault.records import AdmissionPart, OutboxEntry, StoredDrop
-from wellspring_verify import canonical
 
 SERVICE = "enclave"
 _MAX_REASONS = 200
@@ -87,7 +85,6 @@ def admission_entry(
 ) -> OutboxEntry:
     """Build the entry of an admission or a replay: counts, digests and reasons, never a value."""
     drop, counts = stored_drop.drop, part.counts
-    row_numbers = canonical.dumps_canonical(sorted(processed.quarantined_rows))
     rows = (Ref(name=f"rows:{drop.id}/{part.replay_number}", digest=counts.rows_digest),) if counts.rows_digest else ()
     return OutboxEntry(
         key=f"admit/{drop.id}/{part.replay_number}",
@@ -107,7 +104,8 @@ def admission_entry(
             "masked": counts.masked,
             "reasons": cast(JsonValue, _reason_counts(counts.reasons, contract)),
             "findings": cast(JsonValue, _describe_findings(processed.findings, contract)),
-            "quarantined_rows": hashlib.sha256(row_numbers).hexdigest(),
+            "quarantined_rows": processed.quarantined_digest,
+            "copies": dict[str, JsonValue](counts.copies),
         },
     )
 

@@ -32,7 +32,7 @@ def expire_originals(store: VaultStore, *, folder: Path, step: Recorder, now: da
                 inputs=(Ref(name=f"original:{stored_drop.drop.id}", digest=stored_drop.original_digest),),
                 outputs=(),
                 facts={
-                    "discarded": len(store.get_row_faults(stored_drop.drop.id)),
+                    "discarded": store.count_waiting_rows(stored_drop.drop.id),
                     "key": "destroyed",
                     "file": "removed",
                 },
@@ -64,7 +64,8 @@ def _is_decryptable(stored_drop: StoredDrop, *, keys: DataKeys, folder: Path) ->
     if stored_drop.wrapped_key is None:
         return False
     try:
-        originals.read_original(stored_drop.drop, stored_drop.wrapped_key, keys=keys, folder=folder)
+        with originals.open_original(stored_drop.drop, stored_drop.wrapped_key, keys=keys, folder=folder) as content:
+            content.read(1)
     except (NotFound, CorruptedError, Refused):
         return False
     return True

@@ -7,47 +7,33 @@ one transaction with its outbox entry (see `outbox.py`), so an operation that wa
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import NamedTuple
-
-from pydantic import JsonValue
+from typing import TYPE_CHECKING
 
 from wellspring.data.intake import originals
 from wellspring.data.sources.port import FileSource
-from wellspring.enclave import intake, outbox, retention
+from wellspring.enclave import outbox, retention
+from wellspring.enclave.admission import Admitter, EnclaveDependencies
 from wellspring.enclave.contract_registry import ContractRegistry
 from wellspring.enclave.decryption import Decryptor
 from wellspring.enclave.file_watch import FileWatch
 from wellspring.enclave.findings import FindingRecorder
-from wellspring.enclave.intake import ProcessedDrop
 from wellspring.enclave.listing import SourceLister, content_unchanged
 from wellspring.enclave.source_reader import SourceReader, open_file
 from wellspring.errors import CorruptedError, NotFound, Refused, Unavailable
-from wellspring.project import Project
-from wellspring.records.clock import Clock
 from wellspring.records.contracts import DataContract
 from wellspring.records.ingestion import AdmissionResult, QuarantineCount, QuarantinedRow, SourceFile
-from wellspring.records.observe import Recorder
-from wellspring.records.verdict import Verdict
 from wellspring.trust.dlp.registry import load_scanner
-from wellspring.trust.keys.port import DataKeys
 from wellspring.trust.vault.port import ProgressCallback
-from wellspring.trust.vault.postgres import VaultStore
-from wellspring.trust.vault.records import AdmissionPart, OutboxEntry, StoredDrop
+from wellspring.trust.vault.records import (
+    AdmissionPart,
+    OutboxEntry,
+    StoredDrop,
+)
 
-
-class EnclaveDependencies(NamedTuple):
-    """Dependencies of the enclave. open_source: opens a source by name. folder: of the encrypted originals."""
-
-    project: Project
-    store: VaultStore
-    keys: DataKeys
-    open_source: Callable[[str], FileSource]
-    folder: Path
-    step: Recorder
-    clock: Clock
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class Enclave:
@@ -64,6 +50,7 @@ class Enclave:
         self._contracts = ContractRegistry(
             dependencies.project, dependencies.store, step=dependencies.step, clock=dependencies.clock
         )
+        self._admitter = Admitter(dependencies, self._contracts, self._decryptor, self._scanner)
         self.run_maintenance()
 
     def run_maintenance(self) -> None:
@@ -106,48 +93,93 @@ class Enclave:
             ).list_files()
 
     def ingest_file(
-        self, source: str, name: str, contract_digest: str, *, progress: ProgressCallback | None = None
+        self,
+        source: str,
+        name: str,
+        contract_digest: str,
+        *,
+        known_rows: pa.Table | None = None,
+        progress: ProgressCallback | None = None,
     ) -> AdmissionResult:
         report_progress = progress or _ignore_progress
         with self._lock:
-            self._run_maintenance()
-            file_source = self._open_source(source)
-            if unusable := self._findings.check_name(name):
-                raise NotFound(
-                    f"'{unusable.shown}' is not ingested: {unusable.message}", fix="ask the vendor to rename it"
-                )
-            contract = self._contracts.accept(contract_digest, source=source, name=name)
-            stored_drop = self._dependencies.store.find_drop_by_name(source, name)
-            if stored_drop is None:
-                stored_drop = self._store_original(source, name, file_source, contract, report_progress)
-            else:
-                self._check_unchanged(stored_drop, file_source)
-            parts = self._dependencies.store.list_parts(stored_drop.drop.id)
-            return (
-                self._repeat_part(stored_drop, parts[0], report_progress)
-                if parts
-                else self._admit_drop(stored_drop, report_progress)
-            )
+            stored_drop, part = self._fetch_file(source, name, contract_digest, report_progress)
+            if part is not None:
+                return self._admitter.repeat_part(stored_drop, part, report_progress)
+            return self._admitter.admit_drop(stored_drop, known_rows, report_progress)
+
+    def read_file_keys(
+        self, source: str, name: str, contract_digest: str, *, progress: ProgressCallback | None = None
+    ) -> pa.RecordBatchReader | None:
+        report_progress = progress or _ignore_progress
+        with self._lock:
+            stored_drop, part = self._fetch_file(source, name, contract_digest, report_progress)
+            if part is not None or self._dependencies.store.find_earlier_copy(stored_drop.drop) is not None:
+                return None
+            contract = self._contracts.accepted_by_digest(stored_drop.drop.contract_digest)
+            return self._admitter.read_keys(stored_drop, contract, None, report_progress)
 
     def replay_quarantined(
-        self, drop: str, contract_digest: str, *, progress: ProgressCallback | None = None
+        self,
+        drop: str,
+        contract_digest: str,
+        *,
+        known_rows: pa.Table | None = None,
+        progress: ProgressCallback | None = None,
     ) -> AdmissionResult:
         report_progress = progress or _ignore_progress
         with self._lock:
-            self._run_maintenance()
-            stored_drop = self._dependencies.store.get_drop(drop)
-            contract = self._contracts.accept(contract_digest)
-            if contract.name != stored_drop.drop.contract:
-                raise Refused(
-                    f"{stored_drop.drop.subject} has the contract {stored_drop.drop.contract}, not {contract.name}",
-                    fix=f"use a version of {stored_drop.drop.contract}",
-                )
-            parts = self._dependencies.store.list_parts(drop)
-            if not parts:
-                raise Refused(f"{stored_drop.drop.subject} was not admitted yet", fix="run `wellspring ingest` first")
-            if parts[-1].replay_number > 0 and not parts[-1].settled:
-                return self._repeat_part(stored_drop, parts[-1], report_progress)
-            return self._admit_replay(stored_drop, parts[-1].replay_number + 1, contract, report_progress)
+            stored_drop, contract, part = self._find_replay(drop, contract_digest)
+            if part.replay_number > 0 and not part.settled:
+                return self._admitter.repeat_part(stored_drop, part, report_progress)
+            return self._admitter.admit_replay(
+                stored_drop, part.replay_number + 1, contract, known_rows, report_progress
+            )
+
+    def read_quarantined_keys(
+        self, drop: str, contract_digest: str, *, progress: ProgressCallback | None = None
+    ) -> pa.RecordBatchReader | None:
+        report_progress = progress or _ignore_progress
+        with self._lock:
+            stored_drop, contract, part = self._find_replay(drop, contract_digest)
+            if part.replay_number > 0 and not part.settled:
+                return None
+            row_numbers = self._dependencies.store.list_row_numbers(drop)
+            return (
+                self._admitter.read_keys(stored_drop, contract, row_numbers, report_progress) if row_numbers else None
+            )
+
+    def _fetch_file(
+        self, source: str, name: str, contract_digest: str, report_progress: ProgressCallback
+    ) -> tuple[StoredDrop, AdmissionPart | None]:
+        """Fetch a file, or check that it is unchanged. Returns its drop, and its first admission if there is one."""
+        self._run_maintenance()
+        file_source = self._open_source(source)
+        if unusable := self._findings.check_name(name):
+            raise NotFound(f"'{unusable.shown}' is not ingested: {unusable.message}", fix="ask the vendor to rename it")
+        contract = self._contracts.accept(contract_digest, source=source, name=name)
+        stored_drop = self._dependencies.store.find_drop_by_name(source, name)
+        if stored_drop is None:
+            stored_drop = self._store_original(source, name, file_source, contract, report_progress)
+        else:
+            self._check_unchanged(stored_drop, file_source)
+        parts = self._dependencies.store.list_parts(stored_drop.drop.id)
+        return stored_drop, parts[0] if parts else None
+
+    def _find_replay(self, drop: str, contract_digest: str) -> tuple[StoredDrop, DataContract, AdmissionPart]:
+        """Find a drop, the contract of its replay, and its latest part."""
+        self._run_maintenance()
+        stored_drop = self._dependencies.store.get_drop(drop)
+        contract = self._contracts.accept(contract_digest)
+        if contract.name != stored_drop.drop.contract:
+            raise Refused(
+                f"{stored_drop.drop.subject} has the contract {stored_drop.drop.contract}, not {contract.name}",
+                fix=f"use a version of {stored_drop.drop.contract}",
+            )
+        parts = self._dependencies.store.list_parts(drop)
+        if not parts:
+            raise Refused(f"{stored_drop.drop.subject} was not admitted yet", fix="run `wellspring ingest` first")
+        return stored_drop, contract, parts[-1]
 
     def confirm_published(self, drop: str, replay_number: int) -> None:
         with self._lock:
@@ -272,128 +304,9 @@ class Enclave:
             fix="ask the vendor which content is right; a correction needs a new file name",
         )
 
-    def _admit_drop(self, stored_drop: StoredDrop, report_progress: ProgressCallback) -> AdmissionResult:
-        step, store, drop = self._dependencies.step, self._dependencies.store, stored_drop.drop
-        contract = self._contracts.accepted_by_digest(drop.contract_digest)
-        with step("admit", drop.subject) as act:
-            processed = intake.process_drop(
-                self._decryptor.read_original(stored_drop),
-                contract,
-                self._decryptor.tokenizer_for(contract),
-                self._scanner,
-                subject=drop.subject,
-                progress=report_progress,
-            )
-            part = AdmissionPart(drop.id, 0, contract.digest, drop.known_since, processed.counts)
-            outbox_entry = outbox.admission_entry(stored_drop, part, contract, processed)
-            outbox.fill_step(act, outbox_entry)
-            store.save_admission(part, self._decryptor.seal_rows(stored_drop, processed), outbox_entry)
-            step.crash_point("enclave.admit:quarantined")
-        step.crash_point("enclave.admit:recorded")
-        store.mark_published(outbox_entry.key)
-        return _build_result(stored_drop, part, contract, processed)
-
-    def _admit_replay(
-        self, stored_drop: StoredDrop, replay_number: int, contract: DataContract, report_progress: ProgressCallback
-    ) -> AdmissionResult:
-        step, store, drop = self._dependencies.step, self._dependencies.store, stored_drop.drop
-        permanent_faults = store.get_row_faults(drop.id)
-        if not permanent_faults:
-            raise NotFound(f"{drop.subject} has no quarantined rows", fix="see `wellspring quarantine list`")
-        with step("admit", drop.subject) as act:
-            processed = intake.reprocess_quarantined(
-                self._decryptor.read_original(stored_drop),
-                permanent_faults,
-                contract,
-                self._decryptor.tokenizer_for(contract),
-                self._scanner,
-                subject=drop.subject,
-                progress=report_progress,
-            )
-            if processed.counts.admitted == 0:
-                raise Refused(
-                    f"all {len(permanent_faults)} quarantined rows of {drop.subject} are still invalid "
-                    f"under {contract.name} {contract.version}",
-                    fix="correct the contract, or ask the vendor for a corrected file with a new name",
-                    verdict=Verdict(subject=drop.subject, outcome="fail", reasons=processed.counts.reasons),
-                )
-            known_since = self._dependencies.clock.now()
-            part = AdmissionPart(drop.id, replay_number, contract.digest, known_since, processed.counts)
-            outbox_entry = outbox.admission_entry(stored_drop, part, contract, processed)
-            outbox.fill_step(act, outbox_entry)
-            store.save_replay(
-                part, processed.row_numbers, self._decryptor.seal_rows(stored_drop, processed), outbox_entry
-            )
-            step.crash_point("enclave.replay:chosen")
-        step.crash_point("enclave.replay:recorded")
-        store.mark_published(outbox_entry.key)
-        return _build_result(stored_drop, part, contract, processed)
-
-    def _repeat_part(
-        self, stored_drop: StoredDrop, part: AdmissionPart, report_progress: ProgressCallback
-    ) -> AdmissionResult:
-        """Compute the result of a part again. Raises NotFound after the retention, CorruptedError if it differs."""
-        drop, contract = stored_drop.drop, self._contracts.accepted_by_digest(part.contract_digest)
-        if not part.counts.verdict.passed:
-            return _build_result(stored_drop, part, contract, ProcessedDrop(part.counts, (), None, {}))
-        if part.replay_number and stored_drop.wrapped_key is None:
-            self._discard_part(stored_drop, part)
-        content, tokenizer = self._decryptor.read_original(stored_drop), self._decryptor.tokenizer_for(contract)
-        if part.replay_number:
-            permanent_faults = self._dependencies.store.get_row_faults(drop.id, replay_number=part.replay_number)
-            processed = intake.reprocess_quarantined(
-                content,
-                permanent_faults,
-                contract,
-                tokenizer,
-                self._scanner,
-                subject=drop.subject,
-                progress=report_progress,
-            )
-        else:
-            processed = intake.process_drop(
-                content, contract, tokenizer, self._scanner, subject=drop.subject, progress=report_progress
-            )
-        if processed.counts.rows_digest != part.counts.rows_digest:
-            raise CorruptedError(
-                f"{drop.subject} part {part.replay_number}: repeating the admission gave other rows",
-                fix="if [dlp] of wellspring.toml or the version of wellspring changed, restore it and try again; "
-                "otherwise keep all files unchanged, and do not retry",
-            )
-        return _build_result(stored_drop, part, contract, processed)
-
-    def _discard_part(self, stored_drop: StoredDrop, part: AdmissionPart) -> None:
-        """Discard the rows of a replay that was not confirmed before the retention of the original ended."""
-        store, drop = self._dependencies.store, stored_drop.drop
-        rows = store.get_row_faults(drop.id, replay_number=part.replay_number)
-        discard_facts: dict[str, JsonValue] = {"discarded": len(rows), "replay_number": part.replay_number}
-        outbox_entry = OutboxEntry(
-            f"expire/{drop.id}/{part.replay_number}", "expire", drop.subject, (), (), discard_facts
-        )
-        with self._dependencies.step("expire", drop.subject) as act:
-            outbox.fill_step(act, outbox_entry)
-            store.discard_replay(drop.id, part.replay_number, outbox_entry)
-        store.mark_published(outbox_entry.key)
-
     def _open_source(self, name: str) -> FileSource:
         self._dependencies.project.source_settings(name)
         return self._dependencies.open_source(name)
-
-
-def _build_result(
-    stored_drop: StoredDrop, part: AdmissionPart, contract: DataContract, processed: ProcessedDrop
-) -> AdmissionResult:
-    drop = stored_drop.drop.model_copy(
-        update={
-            "replay_number": part.replay_number,
-            "known_since": part.known_since,
-            "contract": contract.name,
-            "contract_version": contract.version,
-            "contract_digest": contract.digest,
-        }
-    )
-    rows = None if processed.table is None else processed.table.to_reader(max_chunksize=65_536)
-    return AdmissionResult(drop, part.counts, rows)
 
 
 def _ignore_progress(_stage: str, _done: int, _total: int) -> None:

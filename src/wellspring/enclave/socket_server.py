@@ -7,9 +7,10 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from types import MappingProxyType
-from typing import BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from pydantic import JsonValue
 
@@ -22,8 +23,15 @@ from wellspring.runtime.unix_socket import bind_public_socket, peer_uid
 from wellspring.trust.vault import protocol
 from wellspring.trust.vault.port import ProgressCallback
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 RequestHandler = Callable[[protocol.FrameMessage, ProgressCallback], tuple[JsonValue, BinaryIO | None]]
 """Handles one request; returns a JSON value and a file with an Arrow stream, if there are rows."""
+RowHandler = Callable[
+    [protocol.FrameMessage, ProgressCallback, "pa.RecordBatchReader | None"], tuple[JsonValue, BinaryIO | None]
+]
+"""Handles one request that may carry rows."""
 UidHandler = Callable[[protocol.FrameMessage, int], JsonValue]
 """Handles one request with the uid of the peer process, as reported by the kernel."""
 
@@ -36,7 +44,7 @@ _BACKLOG = 256
 class SocketSpec(NamedTuple):
     """One socket. uids: the users who may connect. handlers: by the `op` of a request.
 
-    uid_handlers: further handlers by `op`, which also get the uid of the peer.
+    uid_handlers: further handlers by `op`, which also get the uid of the peer. row_handlers: those that take rows.
     """
 
     name: str
@@ -44,6 +52,7 @@ class SocketSpec(NamedTuple):
     uids: frozenset[int]
     handlers: Mapping[str, RequestHandler]
     uid_handlers: Mapping[str, UidHandler] = MappingProxyType({})
+    row_handlers: Mapping[str, RowHandler] = MappingProxyType({})
 
 
 class SocketServer:
@@ -153,18 +162,21 @@ class SocketServer:
             return False
         if request is None:
             return False
-        if "arrow_bytes" in request:
-            # No operation takes rows. They stand unread on the connection, so it cannot be used again.
-            unexpected = Refused("this operation does not take rows", fix="send the request without 'arrow_bytes'")
+        try:
+            stream = _open_payload(spec, request, connection)
+        except Refused as unexpected:
+            # The rows stand unread on the connection, so it cannot be used again.
             _send_error_and_close(connection, unexpected, linger_seconds=self._linger_seconds)
             return False
         try:
-            value, payload = _find_handler(spec, request, uid)(request, _progress_sender(connection))
+            handler = _find_handler(spec, request, uid, stream)
+            value, payload = handler(request, _progress_sender(connection))
         except WellspringError as exc:
             protocol.send_frame(connection, protocol.encode_error(exc))
-            return True
-        protocol.send_frame(connection, {"kind": "done", "value": value}, payload)
-        return True
+            return stream is None or not stream.remaining
+        with payload or nullcontext():
+            protocol.send_frame(connection, {"kind": "done", "value": value}, payload)
+        return stream is None or not stream.remaining
 
 
 class _DenialLog:
@@ -231,12 +243,28 @@ def text_field(request: protocol.FrameMessage, name: str) -> str:
     return value
 
 
-def _find_handler(spec: SocketSpec, request: protocol.FrameMessage, uid: int) -> RequestHandler:
+def _open_payload(
+    spec: SocketSpec, request: protocol.FrameMessage, connection: socket.socket
+) -> protocol.PayloadStream | None:
+    """Open the rows that follow a request, if there are any. Raises Refused for an operation that takes none."""
+    if "arrow_bytes" not in request:
+        return None
+    if request.get("op") not in spec.row_handlers:
+        raise Refused("this operation does not take rows", fix="send the request without 'arrow_bytes'")
+    return protocol.PayloadStream(connection, protocol.payload_length(request))
+
+
+def _find_handler(
+    spec: SocketSpec, request: protocol.FrameMessage, uid: int, stream: protocol.PayloadStream | None
+) -> RequestHandler:
     name = text_field(request, "op")
+    if name in spec.row_handlers:
+        rows = None if stream is None else protocol.receive_rows(stream)
+        return lambda message, progress: spec.row_handlers[name](message, progress, rows)
     if name in spec.uid_handlers:
         return lambda message, _: (spec.uid_handlers[name](message, uid), None)
     if name not in spec.handlers:
-        handler_names = [*spec.handlers, *spec.uid_handlers]
+        handler_names = [*spec.handlers, *spec.uid_handlers, *spec.row_handlers]
         raise NotFound(
             f"the {spec.name} socket of the enclave does not have this operation", fix=suggest_name(name, handler_names)
         )

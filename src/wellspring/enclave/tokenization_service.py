@@ -16,6 +16,7 @@ from typing import NamedTuple, cast
 from pydantic import JsonValue
 
 from wellspring.data.contracts import contract as contracts
+from wellspring.data.contracts.normalization import normalize_texts
 from wellspring.enclave.decryption import TOKENIZER_KEY_NAME
 from wellspring.errors import NotFound, ProjectError, Refused, suggest_name
 from wellspring.project import Project
@@ -48,6 +49,13 @@ class TokenizeRequest(NamedTuple):
     conversation_id: str | None
 
 
+class DomainRules(NamedTuple):
+    """What the contracts say about the values of one domain. steps: of the normalization, equal in all of them."""
+
+    patterns: set[str]
+    steps: tuple[str, ...]
+
+
 class TokenizationService:
     """Implements `tokenize_values` of TokenVault inside the enclave."""
 
@@ -59,7 +67,7 @@ class TokenizationService:
         self._clock = clock
         self._refusals = DenialThrottle(clock)
         self._lock = threading.Lock()
-        self._pattern_cache: tuple[str, dict[str, set[str]]] = ("", {})
+        self._rule_cache: tuple[str, dict[str, DomainRules]] = ("", {})
 
     def tokenize_values(self, request: FrameMessage, uid: int) -> JsonValue:
         """Return the tokens of one request, in order. Raises Refused, NotFound, ProjectError."""
@@ -68,11 +76,11 @@ class TokenizationService:
         # Ledger entries are permanent, and a word that no policy or contract contains may be a personal name.
         purpose = parsed_request.purpose if parsed_request.purpose in policies.quoted_strings else _UNKNOWN
         try:
-            patterns = self._patterns_by_domain()
+            rules = self._rules_by_domain()
         except ProjectError:
-            # Only authorized callers get this error, from `_check_values`.
-            patterns = {}
-        domain = parsed_request.domain if parsed_request.domain in patterns else _UNKNOWN
+            # Only authorized callers get this error, from `_normalize_values`.
+            rules = {}
+        domain = parsed_request.domain if parsed_request.domain in rules else _UNKNOWN
         facts: dict[str, JsonValue] = {"count": len(parsed_request.values), "purpose": purpose}
         context: dict[str, JsonValue] = {"purpose": parsed_request.purpose}
         if parsed_request.conversation_id is not None:
@@ -82,13 +90,9 @@ class TokenizationService:
                step=self._step, record_denials_only=True, throttle=self._refusals, facts=facts)  # fmt: skip
         with self._lock, self._step("tokenize", resource.name, facts=facts) as act:
             act.add_facts(principal=principal.name, policy_digest=policies.digest)
-            self._check_values(parsed_request)
-            return cast(
-                JsonValue,
-                self._tokenizer_for(parsed_request.domain)
-                .tokenize_column(parsed_request.domain, [*parsed_request.values])
-                .to_pylist(),
-            )
+            values = self._normalize_values(parsed_request)
+            tokenizer = self._tokenizer_for(parsed_request.domain)
+            return cast(JsonValue, tokenizer.tokenize_column(parsed_request.domain, [*values]).to_pylist())
 
     def _load_policies(self) -> PolicySet:
         """Load the policies on each call, so that changes apply without a restart."""
@@ -104,23 +108,25 @@ class TokenizationService:
         version, wrapped = token_keys[domain]
         return Tokenizer({domain: (version, self._keys.unwrap_key(TOKENIZER_KEY_NAME, wrapped))})
 
-    def _check_values(self, parsed_request: TokenizeRequest) -> None:
-        """Raise Refused unless each value matches a contract pattern of the domain. The error contains no value."""
+    def _normalize_values(self, parsed_request: TokenizeRequest) -> list[str]:
+        """Normalize the values as the contracts do, so that they have the tokens of the lake.
+
+        Raises Refused unless each matches a contract pattern of the domain. The error contains no value.
+        """
         import polars as pl
 
-        patterns = self._patterns_by_domain()
-        if parsed_request.domain not in patterns:
+        rules = self._rules_by_domain()
+        if parsed_request.domain not in rules:
             raise NotFound(
-                "no contract has a column of this domain", fix=suggest_name(parsed_request.domain, list(patterns))
+                "no contract has a column of this domain", fix=suggest_name(parsed_request.domain, list(rules))
             )
-        values = pl.Series(parsed_request.values)
-        matches = pl.Series([False] * len(parsed_request.values))
-        for pattern in patterns[parsed_request.domain]:
-            matches = matches | values.str.contains(pattern)
+        patterns, steps = rules[parsed_request.domain]
+        values = normalize_texts(pl.Series(parsed_request.values), steps)
+        matches = pl.Series([False] * len(values))
+        for pattern in patterns:
+            matches = matches | values.str.contains(pattern).fill_null(False)
         if mismatch_count := int((~matches).sum()):
-            message = (
-                f"{mismatch_count} of {len(parsed_request.values)} values do not match the pattern in the contracts"
-            )
+            message = f"{mismatch_count} of {len(values)} values do not match the pattern in the contracts"
             raise Refused.because(
                 f"domain:{parsed_request.domain}",
                 "pattern",
@@ -128,13 +134,14 @@ class TokenizationService:
                 fix="check the input; none of it was stored",
                 count=mismatch_count,
             )
+        return values.to_list()
 
-    def _patterns_by_domain(self) -> dict[str, set[str]]:
-        """Return the column patterns of each domain. Loads the contracts again only if a file changed."""
+    def _rules_by_domain(self) -> dict[str, DomainRules]:
+        """Return patterns and normalization of each domain. Loads the contracts again only if a file changed."""
         paths = sorted(self._project.contracts_dir.glob("*.odcs.yaml"))
         contracts_digest = hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
-        if self._pattern_cache[0] != contracts_digest:
-            patterns: dict[str, set[str]] = {}
+        if self._rule_cache[0] != contracts_digest:
+            rules: dict[str, DomainRules] = {}
             for contract in contracts.load_all(
                 self._project.contracts_dir,
                 tenant=self._project.tenant,
@@ -143,9 +150,10 @@ class TokenizationService:
             ):
                 for column in contract.columns:
                     if column.egress == "token" and column.domain:
-                        patterns.setdefault(column.domain, set()).add(column.pattern or r"\S")
-            self._pattern_cache = (contracts_digest, patterns)
-        return self._pattern_cache[1]
+                        domain_rules = rules.setdefault(column.domain, DomainRules(set(), column.normalization))
+                        domain_rules.patterns.add(column.pattern or r"\S")
+            self._rule_cache = (contracts_digest, rules)
+        return self._rule_cache[1]
 
 
 def parse_request(request: FrameMessage) -> TokenizeRequest:

@@ -32,13 +32,20 @@ class PartIndex:
     def __init__(self, parts: Iterable[StagedPart], edition_drops: Collection[str]) -> None:
         self._edition_drops = edition_drops
         self._parts_by_drop: dict[str, list[StagedPart]] = {}
+        self._tables_with_rows: set[str] = set()
         for part in parts:
             self._parts_by_drop.setdefault(part.drop, []).append(part)
+            if part.rows:
+                self._tables_with_rows.add(part.table)
 
     def find_part(self, drop: str, replay_number: int) -> StagedPart | None:
         """Return a part of a drop, or None when it is not in the lake."""
         parts = self._parts_by_drop.get(drop, ())
         return next((part for part in parts if part.replay_number == replay_number), None)
+
+    def has_rows(self, table: str) -> bool:
+        """Return whether a table has rows, staged or published."""
+        return table in self._tables_with_rows
 
     def has_part(self, drop: str, replay_number: int) -> bool:
         """Return whether a part of a drop is in the lake, staged or published."""

@@ -82,12 +82,20 @@ def _count_other_values(batch: pa.RecordBatch, name: str, value: pa.Scalar) -> i
 def _duplicate_counters(names: list[str], contract: DataContract) -> dict[tuple[str, ...], DuplicateCounter]:
     """Return a counter for the key and for each unique column whose distinct values are distinct in the lake."""
     injective = {column.name for column in contract.columns if column.egress in INJECTIVE_EGRESS} & set(names)
+    # Versions of one row share the values of its unique columns.
+    has_versions = bool(contract.key) and contract.ordering_column is not None
     column_sets: list[tuple[str, ...]] = [
-        (column.name,) for column in contract.columns if column.unique and column.name in injective
+        (column.name,) for column in contract.columns if column.unique and column.name in injective and not has_versions
     ]
     if contract.key and injective.issuperset(contract.key):
-        column_sets.append(contract.key)
-    return {columns: DuplicateCounter(columns) for columns in column_sets}
+        column_sets.append(_version_key(contract))
+    return {columns: DuplicateCounter(columns) for columns in dict.fromkeys(column_sets)}
+
+
+def _version_key(contract: DataContract) -> tuple[str, ...]:
+    """Return the columns whose combination is unique in one drop: the key, and what orders its versions."""
+    ordering = contract.ordering_column
+    return contract.key if ordering is None or ordering in contract.key else (*contract.key, ordering)
 
 
 def _check_contract(
@@ -116,6 +124,6 @@ def _check_contract(
             )
     for name in sorted(set(names) - {column.name for column in contract.columns} - {"row_number"}):
         reasons.append(Reason(code="undeclared", message="a column is not declared in the contract", column=name))
-    if count := duplicates.get(contract.key):
+    if contract.key and (count := duplicates.get(_version_key(contract))):
         reasons.append(Reason(code="key", message="a key occurs more than once in one drop", count=count))
     return reasons

@@ -21,6 +21,9 @@ class ContractColumn(Frozen):
     type: an Arrow type: string, int64, float64, bool, date32[day], timestamp[us, tz=UTC], decimal128(12, 2).
     domain: the token domain of a `token` column; only columns of the same domain can be joined.
     path: where the value stands in a nested file (`address.zip`), if not under the name of the column.
+    pattern: in the dialect of the engine that searches columns (`data/contracts/patterns.py`).
+    normalization: steps that are applied to each text before it is validated (`data/contracts/normalization.py`).
+    timezone: the zone of times that name none; None: UTC, and each run reports how many there were.
     """
 
     name: str
@@ -35,11 +38,20 @@ class ContractColumn(Frozen):
     minimum: float | str | None = None
     maximum: float | str | None = None
     path: str | None = None
+    normalization: tuple[str, ...] = ("trim", "nfc")
+    timezone: str | None = None
 
     @property
     def name_in_file(self) -> str:
         """Return the name of the column, or its path, in the files of the contract."""
         return self.path or self.name
+
+
+SameKeyRule = Literal["corrects", "refuses"]
+"""What a row means that has the key of an earlier drop's row and other values, if no `recorded_at` orders them: a
+correction, which is published as a new row; or a contradiction, which waits in quarantine."""
+RECORDED_AT = "recorded_at"
+"""The column that orders the versions of one key: a timestamp that leaves the enclave."""
 
 
 class RowRule(Frozen):
@@ -54,8 +66,12 @@ class DataContract(Record):
     """A data contract for one dataset (ODCS 3.1): columns, checks, sensitivity, owner, freshness.
 
     digest: SHA-256 of the contract file's bytes. files: glob for the names of its drops.
-    key: the columns whose combination is unique within a drop. format: a registered file format.
-    format_settings: custom properties of that format (`delimiter`).
+    key: the columns whose combination identifies a row; two rows of one key are copies, or versions that `recorded_at`
+    orders. same_key: what decides where nothing orders them. format: a registered file format.
+    format_settings: custom properties of that format (`delimiter`). set: contracts of one source with the same set are
+    published together or not at all; None: each drop is published when it is valid.
+    max_quarantined_share: above this share of quarantined rows (0 to 1) a drop is stopped.
+    partition_columns: key columns by which the landed table is partitioned.
     """
 
     name: str
@@ -72,3 +88,15 @@ class DataContract(Record):
     retention_days: int = 7
     freshness_hours: int | None = None
     format_settings: dict[str, str] = {}
+    set: str | None = None
+    same_key: SameKeyRule = "refuses"
+    max_quarantined_share: float | None = None
+    partition_columns: tuple[str, ...] = ()
+
+    @property
+    def ordering_column(self) -> str | None:
+        """Return the column that orders the versions of one key, if the contract declares it and it leaves."""
+        for column in self.columns:
+            if column.name == RECORDED_AT and column.type.startswith("timestamp") and column.egress == "plain":
+                return column.name
+        return None

@@ -55,9 +55,10 @@ class Drop(Record):
 
 
 class RowAccount(Frozen):
-    """Row counts: received = published + quarantined + rejected + discarded + waiting, also after a crash.
+    """Row counts: received = published + quarantined + rejected + discarded + waiting + copies, also after a crash.
 
-    rejected: rows of a drop that was rejected as a whole. discarded: quarantined rows whose retention ended.
+    copies: rows that came before, in this or an earlier drop, and are not published again. rejected: rows of a drop
+    that was rejected as a whole. discarded: quarantined rows whose retention ended.
     waiting: rows admitted and staged whose set is not yet published (0 once the set is settled).
     """
 
@@ -67,17 +68,21 @@ class RowAccount(Frozen):
     rejected: int = 0
     discarded: int = 0
     waiting: int = 0
+    copies: int = 0
 
     @property
     def balanced(self) -> bool:
-        row_counts = (self.published, self.quarantined, self.rejected, self.discarded, self.waiting)
+        row_counts = (
+            self.published, self.quarantined, self.rejected, self.discarded, self.waiting, self.copies
+        )  # fmt: skip
         return min(row_counts) >= 0 and self.received == sum(row_counts)
 
 
 class AdmissionCounts(Frozen):
     """The verdict of one admission, its row counts and its reasons; no value of a row.
 
-    verdict: pass, or fail if the drop was rejected as a whole. masked: the number of values that were masked or are
+    verdict: pass, or fail if the drop was rejected as a whole. copies: rows that came before, by the drop that they
+    came in (`others`: more drops than are named). masked: the number of values that were masked or are
     undeclared. reasons: of quarantined rows, by (code, column), with counts. rows_digest: digest of the rows that leave
     the enclave; empty before tokenization and for a rejected drop.
     """
@@ -89,6 +94,12 @@ class AdmissionCounts(Frozen):
     masked: int
     reasons: tuple[Reason, ...]
     rows_digest: Digest
+    copies: dict[str, int] = {}
+
+    @property
+    def copy_count(self) -> int:
+        """Return the number of rows that came before."""
+        return sum(self.copies.values())
 
 
 class AdmissionResult(NamedTuple):

@@ -17,12 +17,12 @@ Every step is recorded through `step`. Workflows open no ports: they receive an 
 from wellspring.workflows.findings import acknowledge_finding as acknowledge_finding
 from wellspring.workflows.findings import list_findings as list_findings
 from wellspring.workflows.ingest import FileResult as FileResult
-from wellspring.workflows.ingest import IngestResult as IngestResult
 from wellspring.workflows.ingest import WorkflowProgress as WorkflowProgress
-from wellspring.workflows.ingest import build_row_account as build_row_account
 from wellspring.workflows.ingest import ingest_source as ingest_source
 from wellspring.workflows.ingest import recover_interrupted_ingests as recover_interrupted_ingests
 from wellspring.workflows.ingest import replay_drop as replay_drop
+from wellspring.workflows.ingest_result import IngestResult as IngestResult
+from wellspring.workflows.ingest_result import build_row_account as build_row_account
 from wellspring.workflows.prove import WrittenPack as WrittenPack
 from wellspring.workflows.prove import prove_subject as prove_subject
 from wellspring.workflows.release import approve_release as approve_release

@@ -2,69 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
 from wellspring.data.contracts import contract as contracts
 from wellspring.data.intake import reconciliation
+from wellspring.data.intake.known_rows import has_comparable_key, summarize_known_rows
 from wellspring.errors import NotFound, Refused, suggest_name
-from wellspring.lake.part_index import divide_parts
 from wellspring.records.contracts import DataContract
-from wellspring.records.ingestion import AdmissionResult, RowAccount, SourceFile
-from wellspring.records.lake import Edition
-from wellspring.records.record import Frozen
+from wellspring.records.ingestion import AdmissionResult, SourceFile
 from wellspring.records.trust import Ref
-from wellspring.records.verdict import Reason, Verdict
+from wellspring.records.verdict import Reason
 from wellspring.workflows.findings import SourceFindings
+from wellspring.workflows.ingest_result import FileResult, FileStatus, IngestResult
 from wellspring.workflows.prove import contract_archive_dir, seal_edition
-from wellspring.workflows.stopped_drops import find_stopped_drops
+from wellspring.workflows.publish import publish_complete_sets
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from wellspring.bootstrap import Platform
     from wellspring.lake.part_index import PartIndex
-    from wellspring.lake.staging import StagedPart
 
 WorkflowProgress = Callable[[str, int, int], None]
-FileStatus = Literal["published", "waiting", "stopped", "finding", "still_writing"]
 MAX_FILES_PER_EDITION = 100
 """Maximum number of files in one edition."""
 MAX_SECONDS_AHEAD = 60
 """A file that is dated further ahead of this clock is named with the difference."""
 
 
-class FileResult(Frozen):
-    """The result of one file. account: row account of its drop, None for a file that did not become a drop."""
-
-    name: str
-    status: FileStatus
-    drop: str | None = None
-    contract: str | None = None
-    reasons: tuple[Reason, ...] = ()
-    account: RowAccount | None = None
-
-
-class IngestResult(Frozen):
-    """The result of one run of `ingest` or `replay`.
-
-    edition: the latest landed edition. newly_published: whether this run published it. age_seconds: time since its
-    publication. verdict: fail when a stopped drop holds back its set. open_findings: of the source, all of them;
-    `files` has those that this run was the first to see.
-    """
-
-    source: str
-    verdict: Verdict
-    files: tuple[FileResult, ...]
-    edition: Edition | None
-    newly_published: bool
-    age_seconds: int | None
-    open_findings: int = 0
-
-
 def ingest_source(platform: Platform, source: str, *, progress: WorkflowProgress | None = None) -> IngestResult:
-    """Ingest the new files of a source and publish the set as one edition; a stopped drop holds back the set."""
+    """Ingest the new files of a source and publish the valid drops; a stopped drop holds back only its own set."""
     platform.project.require_source(source)
     recover_interrupted_ingests(platform)
     loaded_contracts = _read_contracts(platform)
@@ -83,7 +56,7 @@ def ingest_source(platform: Platform, source: str, *, progress: WorkflowProgress
         for file_result in batch:
             if file_result.status == "stopped":
                 _record_alert(platform, file_result, _find_contract(loaded_contracts, str(file_result.contract)))
-        batch_result = _publish_if_complete(platform, source, batch)
+        batch_result = publish_complete_sets(platform, source, batch, loaded_contracts)
         file_results += batch_result.files
         newly_published |= batch_result.newly_published
     findings.close_ended()
@@ -107,25 +80,26 @@ def replay_drop(platform: Platform, drop_id: str, *, progress: WorkflowProgress 
         ]
         raise NotFound(f"no drop {drop_id!r} in the ledger", fix=suggest_name(drop_id, sorted(set(drops))))
     facts = landed[0].entry.facts
-    contract = _find_contract(_read_contracts(platform), str(facts["contract"]))
-    admission = platform.vault.replay_quarantined(drop_id, contract.digest, progress=progress)
-    if admission.rows is None or admission.counts.admitted == 0:
+    loaded_contracts = _read_contracts(platform)
+    contract = _find_contract(loaded_contracts, str(facts["contract"]))
+    known_rows = _find_known_rows(
+        platform,
+        contract,
+        lambda: platform.vault.read_quarantined_keys(drop_id, contract.digest, progress=progress),
+    )
+    admission = platform.vault.replay_quarantined(drop_id, contract.digest, known_rows=known_rows, progress=progress)
+    if admission.counts.admitted == 0 and not admission.counts.copies:
         remaining = admission.counts.quarantined
         raise Refused(
             f"none of the {remaining} quarantined rows of {drop_id} pass {contract.name} {contract.version}",
             fix=f"see why with `wellspring quarantine show {drop_id}`, then fix the contract or ask for a new file",
             verdict=admission.counts.verdict,
         )
-    _stage_admission(platform, admission)
+    if admission.rows is not None:
+        _stage_admission(platform, admission)
     platform.step.crash_point("workflows.replay:staged")
-    file_result = FileResult(
-        name=str(facts["name"]),
-        status="waiting",
-        drop=drop_id,
-        contract=contract.name,
-        reasons=admission.counts.reasons,
-    )
-    return _publish_if_complete(platform, contract.source, [file_result])
+    file_result = _admitted_result(str(facts["name"]), admission, contract)
+    return publish_complete_sets(platform, contract.source, [file_result], loaded_contracts)
 
 
 def recover_interrupted_ingests(platform: Platform) -> None:
@@ -140,21 +114,17 @@ def recover_interrupted_ingests(platform: Platform) -> None:
     _stage_lost_replays(platform)
 
 
-def build_row_account(platform: Platform, drop_id: str) -> RowAccount:
-    """Count the rows of a drop by state: published rows from the lake, all others from the ledger."""
-    # Refused and failed actions moved no row.
-    entries = platform.ledger.index.list_entries(subject=f"drop:{drop_id}", phase="done")
-    return reconciliation.reconcile_drop(entries, published=platform.lake.count_drop_rows(drop_id).published)
-
-
 # --- one file ---------------------------------------------------------------------------------------------------------
 
 
 def _is_handled(platform: Platform, file: SourceFile, parts: PartIndex) -> bool:
-    """Return whether a file was handled: it is in the lake, or it was stopped and an alert was recorded."""
+    """Return whether a file was handled: it is in the lake, has no row for it, or was stopped with an alert."""
     if file.state != "ingested" or file.drop is None:
         return False
     if parts.has_part(file.drop, 0):
+        return True
+    admissions = platform.ledger.index.list_entries(subject=f"drop:{file.drop}", action="admit", phase="done")
+    if any(entry.entry.facts["outcome"] == "pass" and not entry.entry.count("admitted") for entry in admissions):
         return True
     return bool(platform.ledger.index.list_entries(subject=f"drop:{file.drop}", action="alert", phase="done"))
 
@@ -190,23 +160,35 @@ def _handle_file(
         return
     contract = _find_contract(loaded_contracts, file.contract)
     try:
-        admission = platform.vault.ingest_file(file.source, file.name, contract.digest, progress=progress)
+        known_rows = _find_known_rows(
+            platform,
+            contract,
+            lambda: platform.vault.read_file_keys(file.source, file.name, contract.digest, progress=progress),
+        )
+        admission = platform.vault.ingest_file(
+            file.source, file.name, contract.digest, known_rows=known_rows, progress=progress
+        )
     except NotFound as exc:
         # Deleted while it was read, or its original has expired: affects this file only, not the run.
         yield FileResult(name=file.name, status="finding", reasons=(Reason(code="file_missing", message=exc.what),))
     except Refused as refused:
-        if refused.verdict is None or refused.verdict.outcome != "inconclusive":
+        # The file, or the contract of these files, is refused: the files of other contracts do not wait for it.
+        if refused.verdict is None:
             raise
         refusals = refused.verdict.reasons
         kind, _, finding_id = refused.verdict.subject.partition(":")
         if any(reason.code == "still_writing" for reason in refusals):
             yield FileResult(name=file.name, status="still_writing", reasons=refusals)
         elif kind != "finding" or findings.report_finding(finding_id):
-            yield FileResult(name=file.name, status="finding", reasons=refusals)
+            yield FileResult(name=file.name, status="finding", contract=contract.name, reasons=refusals)
     else:
         if file.finding is not None:
             findings.end_finding(file.finding.id)
-        file_result = _stage_file(platform, file, contract, admission)
+        if admission.counts.verdict.passed:
+            if admission.rows is not None:
+                _stage_admission(platform, admission)
+            platform.step.crash_point("workflows.ingest:staged")
+        file_result = _admitted_result(file.name, admission, contract)
         yield file_result.model_copy(update={"reasons": (*reasons, *file_result.reasons)})
 
 
@@ -220,25 +202,36 @@ def _describe_wait(file: SourceFile) -> Reason:
     return Reason(code="still_writing", message=message)
 
 
-def _stage_file(platform: Platform, file: SourceFile, contract: DataContract, admission: AdmissionResult) -> FileResult:
-    """Stage the rows of one admitted file; a file without rows is stopped."""
-    if admission.rows is None:
-        return FileResult(
-            name=file.name,
-            status="stopped",
-            drop=admission.drop.id,
-            contract=contract.name,
-            reasons=admission.counts.verdict.reasons,
-        )
-    _stage_admission(platform, admission)
-    platform.step.crash_point("workflows.ingest:staged")
+def _admitted_result(name: str, admission: AdmissionResult, contract: DataContract) -> FileResult:
+    """Describe what became of a drop. Only a drop with admitted rows has something to publish."""
+    counts = admission.counts
+    status: FileStatus = "stopped"
+    if counts.verdict.passed:
+        status = "waiting" if counts.admitted else "quarantined" if counts.quarantined else "copied"
+    copies = tuple(
+        Reason(code="copy", message=f"came before as drop {drop}", count=rows) for drop, rows in counts.copies.items()
+    )
     return FileResult(
-        name=file.name,
-        status="waiting",
+        name=name,
+        status=status,
         drop=admission.drop.id,
         contract=contract.name,
-        reasons=admission.counts.reasons,
+        reasons=(*(counts.reasons if counts.verdict.passed else counts.verdict.reasons), *copies),
     )
+
+
+def _find_known_rows(
+    platform: Platform, contract: DataContract, read_keys: Callable[[], pa.RecordBatchReader | None]
+) -> pa.Table | None:
+    """Find the rows of earlier drops, published or staged, that have a key of a new drop; None without any."""
+    if not has_comparable_key(contract) or not platform.lake.index_parts().has_rows(contract.name):
+        return None
+    keys = read_keys()
+    if keys is None:
+        return None
+    with tempfile.TemporaryDirectory(prefix="wellspring-keys-") as scratch:
+        rows = platform.lake.find_rows_by_key(contract, keys, engine=platform.query_engine, scratch=Path(scratch))
+        return summarize_known_rows(contract, rows)
 
 
 def _stage_admission(platform: Platform, admission: AdmissionResult) -> None:
@@ -271,7 +264,8 @@ def _stage_lost_replays(platform: Platform) -> None:
             except NotFound:
                 # Its retention ended: the enclave has discarded these rows and recorded it.
                 continue
-            _stage_admission(platform, admission)
+            if admission.rows is not None:
+                _stage_admission(platform, admission)
 
 
 def _record_alert(platform: Platform, file_result: FileResult, contract: DataContract) -> None:
@@ -289,80 +283,7 @@ def _record_alert(platform: Platform, file_result: FileResult, contract: DataCon
         )
 
 
-# --- the set ----------------------------------------------------------------------------------------------------------
-
-
-def _publish_if_complete(platform: Platform, source: str, file_results: list[FileResult]) -> IngestResult:
-    """Publish all staged parts of a source, unless a drop of the set is stopped."""
-    platform.sequencer.integrate()
-    staged_parts = tuple(staged_part for staged_part in platform.lake.staged_parts() if staged_part.source == source)
-    stopped = find_stopped_drops(platform.ledger.index, source)
-    newly_published = bool(staged_parts) and not stopped
-    if newly_published:
-        _publish_pieces(platform, source, staged_parts)
-        ingested_drops = {file_result.drop for file_result in file_results}
-        file_results += [
-            _earlier_result(platform, staged_part)
-            for staged_part in staged_parts
-            if staged_part.drop not in ingested_drops
-        ]
-    current_edition = platform.lake.get_edition()
-    reasons = tuple(
-        Reason(
-            code="set_incomplete",
-            message=f"drop {drop} is stopped; the set is not published until a valid drop of {name} replaces it",
-        )
-        for drop, name in stopped.items()
-    )
-    return IngestResult(
-        source=source,
-        verdict=Verdict(subject=f"source:{source}", outcome="fail" if stopped else "pass", reasons=reasons),
-        files=tuple(
-            _settle_result(platform, file_result, newly_published=newly_published) for file_result in file_results
-        ),
-        edition=current_edition,
-        newly_published=newly_published,
-        age_seconds=None
-        if current_edition is None
-        else int((platform.clock.now() - current_edition.known_since).total_seconds()),
-    )
-
-
-def _publish_pieces(platform: Platform, source: str, staged_parts: Sequence[StagedPart]) -> None:
-    """Publish staged parts in pieces whose entries the ledger takes; after a crash the next run publishes the rest."""
-    edition = platform.lake.get_edition()
-    table_names = [table.table for table in edition.tables] if edition else []
-    for piece in divide_parts(staged_parts, table_names):
-        published = platform.lake.publish(source, piece, step=platform.step)
-        platform.step.crash_point("workflows.publish:published")
-        for staged_part in piece:
-            platform.vault.confirm_published(staged_part.drop, staged_part.replay_number)
-        platform.step.crash_point("workflows.publish:settled")
-        platform.sequencer.integrate()
-        seal_edition(platform, published)
-
-
-def _earlier_result(platform: Platform, staged_part: StagedPart) -> FileResult:
-    """Return the result of a drop that an earlier run staged and this run published."""
-    landed = platform.ledger.index.list_entries(subject=f"drop:{staged_part.drop}", action="land", phase="done")
-    name = str(landed[0].entry.facts["name"]) if landed else staged_part.drop
-    return FileResult(name=name, status="waiting", drop=staged_part.drop, contract=staged_part.contract)
-
-
-def _settle_result(platform: Platform, file_result: FileResult, *, newly_published: bool) -> FileResult:
-    if file_result.drop is None:
-        return file_result
-    status: FileStatus = "published" if newly_published and file_result.status == "waiting" else file_result.status
-    notes = reconciliation.list_file_notes(
-        platform.ledger.index.list_entries(subject=f"drop:{file_result.drop}", action="admit", phase="done")
-    )
-    return file_result.model_copy(
-        update={
-            "status": status,
-            "reasons": (*file_result.reasons, *notes) if file_result.status != "stopped" else file_result.reasons,
-            "account": build_row_account(platform, file_result.drop),
-        }
-    )
+# --- recovery ---------------------------------------------------------------------------------------------------------
 
 
 def _confirm_published(platform: Platform) -> None:

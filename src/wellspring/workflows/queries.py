@@ -14,7 +14,7 @@ from wellspring.models.spec.artifact import read_artifact
 from wellspring.models.spec.definition import list_models
 from wellspring.records.ingestion import RowAccount
 from wellspring.records.record import format_instant
-from wellspring.workflows.ingest import build_row_account
+from wellspring.workflows.ingest_result import build_row_account
 from wellspring.workflows.transform import latest_built_edition
 
 if TYPE_CHECKING:

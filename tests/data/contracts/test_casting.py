@@ -14,8 +14,9 @@ INSTANT = "timestamp[us, tz=UTC]"
 
 
 def read(declared: str, *texts: str | None) -> list[Any]:
-    """Cast texts; a value that was marked as of another type becomes `...`."""
-    values, bad = casting.cast_column(pa.chunked_array([pa.array(texts, pa.string())]), declared)
+    """Cast texts as they are; a value that was marked as of another type becomes `...`."""
+    cast = casting.cast_column(pa.chunked_array([pa.array(texts, pa.string())]), declared, steps=())
+    values, bad = cast.values, cast.invalid
     assert [value for value, error in zip(values, bad, strict=True) if error and value is not None] == []
     return [... if error else value for value, error in zip(values.to_list(), bad.to_list(), strict=True)]
 
@@ -64,15 +65,14 @@ def test_value_of_another_type_is_marked(declared: str, bad: list[str]):
 def test_null_and_empty_columns_are_cast(declared: str):
     assert read(declared, None, None) == [None, None]
     assert read(declared) == []
-    assert casting.cast_column(pa.chunked_array([pa.nulls(2, casting.arrow_type(declared))]), declared)[
-        0
-    ].to_list() == [None, None]
+    typed = pa.chunked_array([pa.nulls(2, casting.arrow_type(declared))])
+    assert casting.cast_column(typed, declared).values.to_list() == [None, None]
 
 
 def test_typed_values_stay_and_non_finite_floats_are_marked():
     column = pa.chunked_array([[1.5, float("nan"), None, float("inf")]])
-    values, bad = casting.cast_column(column, "float64")
-    assert (values.to_list(), bad.to_list()) == ([1.5, None, None, None], [False, True, False, True])
+    cast = casting.cast_column(column, "float64")
+    assert (cast.values.to_list(), cast.invalid.to_list()) == ([1.5, None, None, None], [False, True, False, True])
 
 
 def test_any_column_can_be_searched_as_text():
@@ -80,6 +80,8 @@ def test_any_column_can_be_searched_as_text():
     assert result is not None
     assert result.to_list() == ["900123456", None]
     assert casting.to_text(pa.chunked_array([[[1]]])) is None
+    for kind in (pa.binary(), pa.large_binary(), pa.binary(2), pa.binary_view()):
+        assert casting.to_text(pa.chunked_array([pa.array([b"\xff\xfe"], kind)])) is None
 
 
 def test_bound_has_the_type_of_its_column():
@@ -87,3 +89,68 @@ def test_bound_has_the_type_of_its_column():
     assert casting.parse_bound(5.0, AMOUNT) == 5.0
     assert casting.parse_bound("2024-01-02", "date32[day]") == date(2024, 1, 2)
     assert casting.parse_bound("2024-01-02T00:00:00", INSTANT) == datetime(2024, 1, 2, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("declared", "texts"),
+    [
+        (INSTANT, ["9999-12-31T23:59:59-05:00", "0001-01-01T00:00:00+05:00", "0000-06-01T00:00:00Z"]),
+        ("date32[day]", ["0000-12-31", "0000-01-01"]),
+    ],
+)
+def test_a_date_or_instant_that_leaves_the_calendar_is_marked(declared: str, texts: list[str]):
+    assert read(declared, *texts) == [...] * len(texts)
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us"])
+def test_a_typed_instant_that_leaves_the_calendar_is_marked(unit: str):
+    per_second = {"s": 1, "ms": 10**3, "us": 10**6}[unit]
+    column = pa.chunked_array([pa.array([253_402_318_800 * per_second, 0], pa.timestamp(unit, "UTC"))])
+    cast = casting.cast_column(column, INSTANT)
+    assert cast.values.to_list() == [None, datetime(1970, 1, 1, tzinfo=UTC)]
+    assert cast.invalid.to_list() == [True, False]
+
+
+@pytest.mark.parametrize("unit", ["s", "ms"])
+@pytest.mark.parametrize("zone", [None, "UTC"])
+def test_an_instant_that_microseconds_cannot_hold_is_marked(unit: str, zone: str | None):
+    column = pa.chunked_array([pa.array([2**62, -(2**62), 0, None], pa.timestamp(unit, zone))])
+    cast = casting.cast_column(column, INSTANT)
+    assert cast.invalid.to_list() == [True, True, False, False]
+    assert cast.values.to_list() == [None, None, datetime(1970, 1, 1, tzinfo=UTC), None]
+
+
+@pytest.mark.parametrize("zone", [None, "UTC", "America/New_York"])
+def test_nanoseconds_are_cast_unless_they_would_be_cut(zone: str | None):
+    column = pa.chunked_array([pa.array([1_000, 1_001, None], pa.timestamp("ns", zone))])
+    cast = casting.cast_column(column, INSTANT)
+    assert cast.values.to_list() == [datetime(1970, 1, 1, 0, 0, 0, 1, tzinfo=UTC), None, None]
+    assert cast.invalid.to_list() == [False, True, False]
+
+
+def test_blank_text_is_missing_and_values_are_trimmed_by_default():
+    column = pa.chunked_array([["  ", "\u00a0", " 17 ", ""]])
+    assert casting.cast_column(column, "int64").values.to_list() == [None, None, 17, None]
+    assert not casting.cast_column(column, "int64").invalid.any()
+
+
+LOCAL_TIMES = ["2024-03-10T02:30:00", "2024-11-03T01:30:00", "2024-01-01T00:00:00", "2024-01-01T00:00:00Z"]
+
+
+@pytest.mark.parametrize("typed", [False, True])
+def test_a_local_time_is_read_in_the_zone_of_the_contract(typed: bool):
+    texts = pa.array([text.removesuffix("Z") for text in LOCAL_TIMES[:3]])
+    column = pa.chunked_array([texts.cast(pa.timestamp("us")) if typed else pa.array(LOCAL_TIMES[:3])])
+    cast = casting.cast_column(column, INSTANT, timezone="America/New_York")
+    assert cast.values.to_list() == [None, None, datetime(2024, 1, 1, 5, tzinfo=UTC)]
+    assert {code: mask.to_list() for code, mask in cast.faults} == {
+        "type": [False, False, False],
+        "local_time": [True, True, False],
+    }
+    assert cast.zoneless == 0
+
+
+def test_times_without_a_zone_are_counted_when_the_contract_names_none():
+    cast = casting.cast_column(pa.chunked_array([[*LOCAL_TIMES, "noon", None]]), INSTANT)
+    assert cast.zoneless == 3
+    assert cast.values.to_list()[3] == datetime(2024, 1, 1, tzinfo=UTC)

@@ -7,71 +7,13 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from tests.builders.contract_texts import JOURNEY, load, problems
 from tests.builders.contracts import EXPECTED, column, contract
 from wellspring.data.contracts import contract as contracts
 from wellspring.errors import CorruptedError, NotFound, ProjectError, Refused
 from wellspring.records.contracts import DataContract, RowRule
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples" / "health_plan" / "contracts"
-JOURNEY = """\
-apiVersion: v3.1.0
-kind: DataContract
-id: medical_claim
-name: medical_claim
-version: 1.0.0
-status: active
-team:
-  - { username: claims-data@clearinghouse.example.com, role: owner }
-customProperties:
-  - { property: source, value: clearinghouse }
-  - { property: files, value: "medical_claim_*.csv" }
-  - { property: format, value: csv }
-slaProperties:
-  - { property: retention, value: 7, unit: d }
-  - { property: frequency, value: 24, unit: h }
-schema:
-  - name: medical_claim
-    properties:
-      - name: claim_id
-        logicalType: string
-        required: true
-        primaryKey: true
-        classification: identifier
-        customProperties: [{ property: egress, value: token }, { property: domain, value: claim }]
-      - name: charge_amount
-        logicalType: number
-        physicalType: decimal(12,2)
-        required: true
-        classification: financial
-        logicalTypeOptions: { minimum: 0, maximum: 9999999 }
-        customProperties: [{ property: egress, value: plain }]
-      - name: paid_amount
-        logicalType: number
-        physicalType: decimal(12,2)
-        classification: financial
-        customProperties: [{ property: egress, value: plain }]
-    quality:
-      - type: sql
-        name: paid_within_charge
-        query: paid_amount <= charge_amount
-        description: what was paid is at most what was charged
-"""
-
-
-def load(folder: Path, text: str = JOURNEY) -> DataContract:
-    path = folder / "claim.odcs.yaml"
-    path.write_text(text)
-    return contracts.load_contract(path, tenant="tests", known_since=EXPECTED)
-
-
-def problems(folder: Path, *changes: tuple[str, str]) -> list[str]:
-    text = JOURNEY
-    for old, new in changes:
-        assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times"
-        text = text.replace(old, new)
-    with pytest.raises(ProjectError) as error:
-        load(folder, text)
-    return error.value.what.splitlines()
 
 
 def test_the_contract_of_the_journey_is_read(tmp_path: Path):
@@ -212,67 +154,6 @@ def test_file_that_matches_several_contracts_is_refused():
         contracts.contract_for_file(both, "vendor", "claim_1.csv")
 
 
-ORDER = ("never", "token", "year", "plain")
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "weakened"),
-    [
-        ("prefix(3)", "prefix(5)", True), ("prefix(9)", "prefix(10)", True), ("prefix(3)", "plain", True),
-        ("token", "prefix(3)", True), ("never", "prefix(1)", True), ("prefix(3)", "prefix(3)", False),
-        ("prefix(10)", "prefix(9)", False), ("prefix(1)", "masked", False), ("plain", "prefix(10)", False),
-        ("year", "prefix(10)", True), ("year", "prefix(1)", True), ("prefix(10)", "year", False),
-        ("masked", "year", True),
-    ],
-)  # fmt: skip
-def test_a_longer_prefix_weakens_protection(old: str, new: str, weakened: bool):
-    def with_egress(egress: str) -> DataContract:
-        return contract(column("code", egress=egress, domain="code" if egress == "token" else None))
-
-    assert bool(contracts.weakened_protections(with_egress(old), with_egress(new))) == weakened
-
-
-def test_a_date_that_left_as_its_year_may_not_leave_as_the_first_characters_of_a_text():
-    year = contract(column("day", "date32[day]", egress="year"))
-    text = contract(column("day", "string", egress="prefix(10)"))
-    assert contracts.weakened_protections(year, text) == ("day changes its egress from 'year' to 'prefix(10)'",)
-
-
-@pytest.mark.parametrize("was", ORDER)
-@pytest.mark.parametrize("now", ORDER)
-def test_less_protective_egress_weakens_protection(was: str, now: str):
-    def item(leaves: str) -> DataContract:
-        return contract(column("day", egress=leaves, domain="day" if leaves == "token" else None))
-
-    assert bool(contracts.weakened_protections(item(was), item(now))) == (ORDER.index(now) > ORDER.index(was))
-
-
-@pytest.mark.parametrize(
-    ("was", "now", "lowered"),
-    [
-        ("identifier", "operational", True), ("identifier", "", True), ("clinical", "financial", True),
-        ("identifier", "ours", True), ("ours", "identifier", True), ("public", "identifier", False), ("", "public",
-            False),
-        ("clinical", "clinical", False), ("ours", "ours", False),
-    ],
-)  # fmt: skip
-def test_lowered_or_removed_classification_weakens_protection(was: str, now: str, lowered: bool):
-    old, new = (contract(column("a", egress="never", classification=item)) for item in (was, now))
-    assert bool(contracts.weakened_protections(old, new)) == lowered
-
-
-def test_another_token_domain_weakens_protection():
-    old, new = (contract(column("a", egress="token", domain=domain)) for domain in ("claim", "member"))
-    assert contracts.weakened_protections(old, new) == ("a changes its token domain from 'claim' to 'member'",)
-
-
-def test_new_egress_column_weakens_protection_and_removed_column_does_not():
-    small, wide = contract(column("a")), contract(column("a"), column("b"))
-    assert contracts.weakened_protections(small, wide) == ("b changes its egress from 'never' to 'plain'",)
-    assert contracts.weakened_protections(wide, small) == ()
-    assert contracts.weakened_protections(small, contract(column("a"), column("b", egress="never"))) == ()
-
-
 def test_egress_schema_has_types_in_column_order():
     result = contracts.egress_schema(
         contract(
@@ -290,14 +171,58 @@ def test_egress_schema_has_types_in_column_order():
     )  # fmt: skip
 
 
-def test_a_column_read_from_another_path_has_the_protection_of_a_new_column():
-    def read_from(path: str | None, egress: str) -> DataContract:
-        return contract(column("zip", egress=egress, path=path), format="jsonl")
+KEY_COLUMN = "{ property: egress, value: token }, { property: domain, value: claim }"
 
-    assert contracts.weakened_protections(read_from("address.zip", "plain"), read_from("member.zip", "plain"))
-    assert contracts.weakened_protections(read_from(None, "plain"), read_from("member.zip", "plain"))
-    assert not contracts.weakened_protections(read_from("address.zip", "plain"), read_from("address.zip", "plain"))
-    assert not contracts.weakened_protections(read_from("address.zip", "never"), read_from("member.zip", "never"))
+
+def test_a_key_that_does_not_leave_cannot_identify_a_row(tmp_path: Path):
+    assert "egress plain or token" in problems(tmp_path, (KEY_COLUMN, "{ property: egress, value: never }"))[0]
+
+
+def test_a_column_names_its_normalization(tmp_path: Path):
+    result = load(
+        tmp_path, JOURNEY.replace(KEY_COLUMN, f"{KEY_COLUMN}, {{ property: normalization, value: trim lower }}")
+    )
+    assert [item.normalization for item in result.columns[:2]] == [("trim", "lower"), ("trim", "nfc")]
+    output = problems(tmp_path, (KEY_COLUMN, f"{KEY_COLUMN}, {{ property: normalization, value: fold }}"))[0]
+    assert "trim, nfc, lower, upper, none" in output
+
+
+def test_the_columns_of_one_domain_are_normalized_alike(tmp_path: Path):
+    (tmp_path / "one.odcs.yaml").write_text(JOURNEY)
+    dental = JOURNEY.replace("medical_claim", "dental_claim")
+    dental = dental.replace(KEY_COLUMN, f"{KEY_COLUMN}, {{ property: normalization, value: upper }}")
+    (tmp_path / "two.odcs.yaml").write_text(dental)
+    with pytest.raises(ProjectError, match="write the same `normalization`"):
+        contracts.load_all(tmp_path, tenant="tests", known_since=EXPECTED)
+
+
+INSTANT = (
+    "        logicalType: number\n        physicalType: decimal(12,2)\n        required: true\n"
+    "        classification: financial\n        logicalTypeOptions: { minimum: 0, maximum: 9999999 }"
+)
+
+
+@pytest.mark.parametrize(
+    ("options", "zone", "output"),
+    [
+        ("{ timezone: false, defaultTimezone: America/New_York }", "America/New_York", ""),
+        ("{ timezone: true }", None, ""),
+        ("{ defaultTimezone: Nowhere/City }", None, "the name of a time zone"),
+        ("{ defaultTimezone: ../etc }", None, "the name of a time zone"),
+        ("{ timezone: sometimes }", None, "true or false"),
+    ],
+)
+def test_a_timestamp_names_its_time_zone(tmp_path: Path, options: str, zone: str | None, output: str):
+    start, end = JOURNEY.index("    quality:"), len(JOURNEY)
+    written = (
+        f"        logicalType: timestamp\n        classification: operational\n        logicalTypeOptions: {options}"
+    )
+    text = (JOURNEY[:start] + JOURNEY[end:]).replace(INSTANT, written)
+    if not output:
+        assert load(tmp_path, text).columns[1].timezone == zone
+        return
+    with pytest.raises(ProjectError, match=output):
+        load(tmp_path, text)
 
 
 def formatted(name: str, *more: str) -> tuple[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
 from tests.builders.postgres import Database
@@ -11,6 +12,7 @@ from tests.builders.vault_records import NOON, fact, part, rows, stored
 from wellspring.errors import CorruptedError, NotFound, Unavailable
 from wellspring.records.contracts import ContractColumn, DataContract
 from wellspring.trust.vault.postgres import VaultStore
+from wellspring.trust.vault.records import decode_row_numbers, encode_row_numbers
 
 pytestmark = pytest.mark.live
 
@@ -65,16 +67,37 @@ def test_quarantined_rows_are_replayed_and_settled(store: VaultStore) -> None:
     store.save_admission(part(rows=3), rows(7, 2, 5), fact("admit/0"))
     assert store.list_admitted_drops() == {"clearinghouse-0"}
     assert store.list_parts("clearinghouse-0") == (part(rows=3),)
-    assert store.get_row_faults("clearinghouse-0") == {2: None, 5: None, 7: None}
+    assert store.list_row_numbers("clearinghouse-0") == [2, 5, 7]
+    assert store.count_waiting_rows("clearinghouse-0") == 3
     assert store.list_quarantined("clearinghouse-0", limit=2) == tuple(rows(2, 5))
-    now = rows(7)[0]._replace(permanent_fault="unique", sealed=b"new", reasons=())
+    now = rows(7)[0]._replace(sealed=b"new", reasons=())
     store.save_replay(part(1), [5, 2], [now], fact("admit/1"))
-    assert store.get_row_faults("clearinghouse-0") == {7: "unique"}
-    assert list(store.get_row_faults("clearinghouse-0", replay_number=1)) == [2, 5]
+    assert store.list_row_numbers("clearinghouse-0") == [7]
+    assert store.list_row_numbers("clearinghouse-0", replay_number=1) == [2, 5]
     store.settle_part("clearinghouse-0", 1, fact("settle/1"))
-    assert store.get_row_faults("clearinghouse-0", replay_number=1) == {}
+    assert store.list_row_numbers("clearinghouse-0", replay_number=1) == []
     assert store.list_quarantined("clearinghouse-0", limit=9) == (now,)
     assert [item.settled for item in store.list_parts("clearinghouse-0")] == [False, True]
+
+
+def test_a_replay_of_copies_only_is_settled_at_once(store: VaultStore) -> None:
+    store.save_drop(stored(), fact("land/0"))
+    store.save_admission(part(rows=3), rows(2, 5), fact("admit/0"))
+    excluded = encode_row_numbers(np.array([2, 900, 10**12]))
+    store.save_replay(part(1)._replace(settled=True, excluded=excluded), [2], rows(5), fact("admit/1"))
+    assert store.list_row_numbers("clearinghouse-0") == [5]
+    assert store.list_row_numbers("clearinghouse-0", replay_number=1) == []
+    assert decode_row_numbers(store.list_parts("clearinghouse-0")[1].excluded).tolist() == [2, 900, 10**12]
+
+
+def test_the_same_bytes_are_found_under_another_name(store: VaultStore) -> None:
+    store.save_drop(stored(), fact("land/0"))
+    second = stored(identifier="clearinghouse-1", name="b.csv").drop
+    assert store.find_earlier_copy(second) is None
+    store.save_admission(part(rows=3), [], fact("admit/0"))
+    assert store.find_earlier_copy(second) == part(rows=3)
+    assert store.find_earlier_copy(stored().drop) is None
+    assert store.find_earlier_copy(second.model_copy(update={"digest": "f" * 64})) is None
 
 
 def test_destroying_a_key_forgets_the_rows_under_it(store: VaultStore) -> None:

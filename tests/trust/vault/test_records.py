@@ -39,7 +39,7 @@ def test_an_admission() -> None:
 
 
 def test_a_quarantined_row() -> None:
-    item = QuarantinedRecord(7, b"sealed", REASONS, "unique", 1)
+    item = QuarantinedRecord(7, b"sealed", REASONS, 1)
     assert (
         decode_quarantined_record({**item._asdict(), "reasons": json.loads(json.dumps(encode_reasons(REASONS)))})
         == item

@@ -2,34 +2,67 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+from wellspring.data.contracts.normalization import DEFAULT_STEPS, normalize_texts
 
 if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
+_FIRST_DAY, _LAST_DAY = date.min, date.max
+_FIRST_INSTANT, _LAST_INSTANT = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+_MAX_SECONDS = 400_000_000_000
+"""More seconds since 1970 than any date in the years 1 to 9999 has."""
 _TRUE, _FALSE = ["true", "t", "yes", "y", "1"], ["false", "f", "no", "n", "0"]
 
 
-def cast_column(column: pa.ChunkedArray, declared_type: str) -> tuple[pl.Series, pl.Series]:
-    """Cast a column to a declared type. Returns the values and a mask of the values that do not fit (null in values).
+class CastColumn(NamedTuple):
+    """A column cast to its declared type. faults: reason code and mask of the values that do not fit; they are null.
 
-    Text is parsed strictly, without trimming: numbers in plain digits, no more decimals than declared, finite floats,
-    dates as 2020-01-31, timestamps in ISO 8601 (UTC when they name no zone), booleans as true/false, t/f, yes/no,
-    y/n or 1/0 in any case.
+    zoneless: number of times without a zone that were read as UTC, because the contract names no other zone.
+    """
+
+    values: pl.Series
+    faults: tuple[tuple[str, pl.Series], ...]
+    zoneless: int = 0
+
+    @property
+    def invalid(self) -> pl.Series:
+        """Mark the values that do not fit."""
+        return functools.reduce(lambda left, right: left | right, [mask for _, mask in self.faults])
+
+
+def cast_column(
+    column: pa.ChunkedArray, declared_type: str, *, steps: Sequence[str] = DEFAULT_STEPS, timezone: str | None = None
+) -> CastColumn:
+    """Cast a column to a declared type.
+
+    Text is normalized (`normalization.py`) and parsed strictly: numbers in plain digits, no more decimals than
+    declared, finite floats, dates as 2020-01-31, timestamps in ISO 8601, booleans as true/false, t/f, yes/no, y/n or
+    1/0 in any case. steps: of the normalization. timezone: of times that name none (default: UTC). A time that does not
+    exist in it, or that occurs twice, has the fault `local_time`; every other value that does not fit has the fault
+    `type`: also a date or an instant outside the years 1 to 9999 (in UTC), and a time with digits below a microsecond.
     """
     import polars as pl
     import pyarrow as pa
 
     decoded = column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
-    if decoded.type not in (pa.string(), pa.large_string(), pa.string_view()):
-        values = pl.Series(values=decoded.cast(arrow_type(declared_type)))
-        mismatched = ~values.is_finite().fill_null(True) if declared_type == "float64" else values.is_null() & False
-        return (values.set(mismatched, None) if mismatched.any() else values), mismatched
-    text = pl.Series(values=decoded).cast(pl.String)
-    values = _cast_text(text, declared_type)
-    return values, values.is_null() & text.is_not_null()
+    if decoded.type in (pa.string(), pa.large_string(), pa.string_view()):
+        text = normalize_texts(pl.Series(values=decoded).cast(pl.String), steps)
+        if declared_type.startswith("timestamp"):
+            return _bound_years(_cast_instants(text, timezone), declared_type)
+        values = _cast_text(text, declared_type)
+        return _bound_years(CastColumn(values, (("type", values.is_null() & text.is_not_null()),)), declared_type)
+    if declared_type.startswith("timestamp"):
+        return _bound_years(_cast_arrow_instants(decoded, timezone), declared_type)
+    values = pl.Series(values=decoded.cast(arrow_type(declared_type)))
+    mismatched = ~values.is_finite().fill_null(True) if declared_type == "float64" else values.is_null() & False
+    values = values.set(mismatched, None) if mismatched.any() else values
+    return _bound_years(CastColumn(values, (("type", mismatched),)), declared_type)
 
 
 def arrow_type(declared_type: str) -> pa.DataType:
@@ -63,7 +96,10 @@ def to_text(column: pa.ChunkedArray) -> pl.Series | None:
     import polars as pl
     import pyarrow as pa
 
-    if pa.types.is_nested(column.type) or pa.types.is_binary(column.type):
+    kind = column.type
+    if pa.types.is_nested(kind) or pa.types.is_fixed_size_binary(kind):
+        return None
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
         return None
     return pl.Series(values=column.cast(pa.large_string()))
 
@@ -92,10 +128,8 @@ def _cast_text(text: pl.Series, declared_type: str) -> pl.Series:
             lowered = text.str.to_lowercase()
             is_boolean = lowered.is_in(pl.Series(_TRUE + _FALSE).implode())
             return lowered.is_in(pl.Series(_TRUE).implode()).set(~is_boolean.fill_null(False), None)
-        case "date32":
-            return _keep_matching(text, r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$").str.to_date("%Y-%m-%d", strict=False)
         case _:
-            return _parse_instants(text)
+            return _keep_matching(text, r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$").str.to_date("%Y-%m-%d", strict=False)
 
 
 def _keep_matching(text: pl.Series, pattern: str) -> pl.Series:
@@ -103,14 +137,75 @@ def _keep_matching(text: pl.Series, pattern: str) -> pl.Series:
     return text.set(~text.str.contains(pattern).fill_null(True), None)
 
 
-def _parse_instants(text: pl.Series) -> pl.Series:
+def _cast_instants(text: pl.Series, timezone: str | None) -> CastColumn:
+    import polars as pl
+
     shape = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:?[0-9]{2})?$"
-    normalized = _keep_matching(text, shape).str.replace(" ", "T", literal=True)
+    shaped = _keep_matching(text, shape).str.replace(" ", "T", literal=True)
+    has_zone = shaped.str.contains(r"(Z|[+-][0-9]{2}:?[0-9]{2})$").fill_null(False)
     # Every instant gets a zone, so that one format parses them all.
-    normalized = normalized.set(
-        ~normalized.str.contains(r"(Z|[+-][0-9]{2}:?[0-9]{2})$").fill_null(True), None
-    ).fill_null(normalized + "Z")
-    return normalized.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="us", strict=False)
+    zoned = shaped.set(~has_zone, None).fill_null(shaped + "Z")
+    values = zoned.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="us", strict=False)
+    mismatched = values.is_null() & text.is_not_null()
+    local = ~has_zone & values.is_not_null()
+    if not local.any():
+        return CastColumn(values, (("type", mismatched),))
+    if timezone is None:
+        return CastColumn(values, (("type", mismatched),), int(local.sum()))
+    placed = _place_local_times(values.filter(local).dt.replace_time_zone(None), timezone)
+    values = values.scatter(local.arg_true(), placed.cast(pl.Datetime("us", "UTC")))
+    return CastColumn(values, (("type", mismatched), ("local_time", local & values.is_null())))
+
+
+def _cast_arrow_instants(column: pa.ChunkedArray, timezone: str | None) -> CastColumn:
+    """Cast typed timestamps. A value below microseconds is never cut; a time without a zone is local."""
+    import polars as pl
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    mismatched = pl.repeat(False, len(column), dtype=pl.Boolean, eager=True)
+    if column.type.unit in {"s", "ms"}:
+        # Microseconds cannot hold what lies far outside the calendar.
+        per_second = 1 if column.type.unit == "s" else 1000
+        counts = pl.Series(values=column.cast(pa.int64()))
+        mismatched = (counts.abs() > _MAX_SECONDS * per_second).fill_null(False)
+        column = pc.if_else((~mismatched).to_arrow(), column, pa.scalar(None, column.type))
+    if column.type.unit == "ns":
+        whole = pc.cast(column, pa.timestamp("us", column.type.tz), safe=False)
+        back = pc.cast(whole, column.type, safe=False)
+        mismatched = pl.Series(values=pc.not_equal(back, column)).fill_null(False)
+        column = whole
+    if column.type.tz is not None:
+        values = pl.Series(values=column.cast(pa.timestamp("us", "UTC")))
+        values = values.set(mismatched, None) if mismatched.any() else values
+        return CastColumn(values, (("type", mismatched),))
+    local = pl.Series(values=column.cast(pa.timestamp("us")))
+    if timezone is None:
+        values = local.dt.replace_time_zone("UTC")
+        values = values.set(mismatched, None) if mismatched.any() else values
+        return CastColumn(values, (("type", mismatched),), len(local) - local.null_count())
+    values = _place_local_times(local, timezone)
+    unplaced = local.is_not_null() & values.is_null()
+    values = values.set(mismatched, None) if mismatched.any() else values
+    return CastColumn(values, (("type", mismatched), ("local_time", unplaced)))
+
+
+def _place_local_times(local: pl.Series, timezone: str) -> pl.Series:
+    """Convert local times to UTC; a time that does not exist, or occurs twice, becomes null."""
+    zoned = local.dt.replace_time_zone(timezone, ambiguous="null", non_existent="null")
+    return zoned.dt.convert_time_zone("UTC")
+
+
+def _bound_years(cast: CastColumn, declared_type: str) -> CastColumn:
+    """Mark dates and instants that leave the calendar: neither Python nor a query engine can hold them."""
+    if not declared_type.startswith(("date", "timestamp")):
+        return cast
+    low, high = (_FIRST_DAY, _LAST_DAY) if declared_type.startswith("date") else (_FIRST_INSTANT, _LAST_INSTANT)
+    outside = ((cast.values < low) | (cast.values > high)).fill_null(False)
+    if not outside.any():
+        return cast
+    faults = tuple((code, mask | outside if code == "type" else mask) for code, mask in cast.faults)
+    return cast._replace(values=cast.values.set(outside, None), faults=faults)
 
 
 def _decimal_size(declared_type: str) -> tuple[int, int]:

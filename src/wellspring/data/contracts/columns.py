@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, get_args
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from wellspring.data.contracts.normalization import DEFAULT_STEPS, STEP_NAMES, parse_steps
 from wellspring.data.contracts.odcs import ContractDocument, DocumentPath, read_custom_properties
+from wellspring.data.contracts.patterns import translate_pattern
 from wellspring.data.formats.parsed import RESERVED_COLUMNS
 from wellspring.lake.staging import SYSTEM_COLUMNS
 from wellspring.records.contracts import ContractColumn, EgressRule
@@ -29,7 +32,7 @@ _OPTIONS = {
     "integer": {"minimum", "maximum"},
     "number": {"minimum", "maximum"},
     "date": {"minimum", "maximum"},
-    "timestamp": {"minimum", "maximum"},
+    "timestamp": {"minimum", "maximum", "timezone", "defaultTimezone"},
     "boolean": set[str](),
 }
 
@@ -58,7 +61,10 @@ def parse_column(
             (*path, "name"), f"{name!r} is reserved by wellspring; ask the vendor for another column name"
         )
     kind = _parse_type(document, schema_property, path)
-    egress, domain = _parse_egress(document, schema_property, path, kind)
+    properties = read_custom_properties(
+        document, (*path, "customProperties"), schema_property.customProperties, {"egress", "domain", "normalization"}
+    )
+    egress, domain = _parse_egress(document, schema_property, properties, path, kind)
     if egress != "never" and name.casefold() in SYSTEM_COLUMNS:
         document.add_error(
             (*path, "name"),
@@ -72,6 +78,8 @@ def parse_column(
         name=name, type=kind, egress=egress, classification=schema_property.classification or "", domain=domain,
         required=required, unique=unique, enum=values, pattern=pattern, minimum=low, maximum=high,
         path=schema_property.physicalName if schema_property.physicalName != name else None,
+        normalization=_parse_normalization(document, properties, path),
+        timezone=_parse_timezone(document, schema_property, path),
     )  # fmt: skip
 
 
@@ -93,14 +101,47 @@ def _parse_type(document: ContractDocument, schema_property: SchemaProperty, pat
     return _TYPES[logical]
 
 
+def _parse_normalization(document: ContractDocument, properties: dict[str, Any], path: DocumentPath) -> tuple[str, ...]:
+    if "normalization" not in properties:
+        return DEFAULT_STEPS
+    steps = parse_steps(properties["normalization"])
+    if steps is None:
+        document.add_error(
+            (*path, "customProperties", "normalization"),
+            f"write steps separated by spaces, each once: {', '.join(STEP_NAMES)}; `none` and a case stand alone",
+        )
+        return DEFAULT_STEPS
+    return steps
+
+
+def _parse_timezone(document: ContractDocument, schema_property: SchemaProperty, path: DocumentPath) -> str | None:
+    """Parse the zone of times that name none. `timezone: true` says that every time names its zone."""
+    options = schema_property.logicalTypeOptions or {}
+    options_path = (*path, "logicalTypeOptions")
+    if not isinstance(options.get("timezone", True), bool):
+        document.add_error((*options_path, "timezone"), "write true or false")
+    name = options.get("defaultTimezone")
+    if name is None:
+        return None
+    try:
+        ZoneInfo(name if isinstance(name, str) else "")
+    except (ValueError, OSError, ZoneInfoNotFoundError):
+        document.add_error(
+            (*options_path, "defaultTimezone"), "write the name of a time zone, for example America/New_York"
+        )
+        return None
+    return str(name)
+
+
 def _parse_egress(
-    document: ContractDocument, schema_property: SchemaProperty, path: DocumentPath, kind: str | None
+    document: ContractDocument,
+    schema_property: SchemaProperty,
+    properties: dict[str, Any],
+    path: DocumentPath,
+    kind: str | None,
 ) -> tuple[EgressRule, str | None]:
     """Parse the egress rule and the token domain. A column without a classification gets the rule `never`."""
     egress_path, domain_path = (*path, "customProperties", "egress"), (*path, "customProperties", "domain")
-    properties = read_custom_properties(
-        document, (*path, "customProperties"), schema_property.customProperties, {"egress", "domain"}
-    )
     egress: EgressRule | None = properties.get("egress")
     # YAML reads a bare `no` as false; a domain that is not text counts as missing.
     domain = properties["domain"] if isinstance(properties.get("domain"), str) else None
@@ -154,12 +195,13 @@ def _parse_bounds(
         document.add_error((*path, "logicalTypeOptions"), "the minimum is above the maximum")
     pattern = options.get("pattern") if logical == "string" else None
     if pattern is not None:
+        pattern = translate_pattern(str(pattern))
         try:
-            pl.Series(["x"]).str.contains(str(pattern))
+            pl.Series(["x"]).str.contains(pattern)
         except pl.exceptions.ComputeError:
             message = "the pattern cannot be compiled; look-around and back-references are not supported"
             document.add_error((*path, "logicalTypeOptions", "pattern"), message)
-    return low, high, None if pattern is None else str(pattern)
+    return low, high, pattern
 
 
 def _is_above(low: float | str, high: float | str) -> bool:

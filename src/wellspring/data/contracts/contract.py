@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wellspring.data.contracts import casting
-from wellspring.data.contracts.columns import parse_column, prefix_length
+from wellspring.data.contracts.columns import parse_column
 from wellspring.data.contracts.odcs import ContractDocument, DocumentPath, read_custom_properties, read_document
+from wellspring.data.contracts.row_fates import FATE_PROPERTIES, parse_partition_columns, parse_row_fates
 from wellspring.data.formats.parsed import ROW_NUMBER
 from wellspring.data.formats.registry import load_format
 from wellspring.data.quality import row_rules
 from wellspring.data.sources.port import compile_glob
 from wellspring.errors import ProjectError, Refused
-from wellspring.records.contracts import ContractColumn, DataContract, EgressRule, RowRule
+from wellspring.records.contracts import ContractColumn, DataContract, RowRule
 from wellspring.records.record import Digest
 from wellspring.stores.objects.disk import DiskBlobStore
 from wellspring.stores.records import RecordKind, RecordStore
@@ -29,15 +30,9 @@ if TYPE_CHECKING:
     from wellspring.data.formats.port import FileFormat
 
 CONTRACT_GLOB = "*.odcs.yaml"
+_PROPERTIES = {"source", "files", "format"} | FATE_PROPERTIES
 _UNIT_HOURS = {"h": 1, "hr": 1, "hour": 1, "hours": 1, "d": 24, "day": 24, "days": 24}
 _CONTRACT_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
-_PROTECTION_LEVELS: dict[str, int] = {"never": 4, "token": 3, "masked": 3, "year": 2, "plain": 0}
-_PREFIX_LEVEL = 1
-"""Below `year`: the first ten characters of a date are all of it."""
-_SENSITIVITY_LEVELS = {
-    "public": 0, "operational": 1, "internal": 1, "financial": 2, "confidential": 2, "demographic": 3, "free_text": 4,
-    "clinical": 4, "contact": 5, "identifier": 6, "restricted": 6,
-}  # fmt: skip
 
 _ARCHIVED_CONTRACT = RecordKind[bytes](
     "archived contract",
@@ -91,11 +86,30 @@ def load_all(
                 f"{path}: {first} already defines a contract named {contract.name!r}; use one file per contract"
             )
         contracts_by_name.setdefault(contract.name, (path, contract))
+    errors += _check_domains(contracts_by_name.values())
     for path in sorted({*folder.glob("*.yaml"), *folder.glob("*.yml")} - {*folder.glob(CONTRACT_GLOB)}):
         errors.append(f"{path}: this file is not loaded; rename it to NAME.odcs.yaml, or move it out of the folder")
     if errors:
         raise ProjectError("\n".join(errors), fix=f"edit the contracts in {folder}")
     return tuple(contract for _, contract in (contracts_by_name[name] for name in sorted(contracts_by_name)))
+
+
+def _check_domains(loaded: Iterable[tuple[Path, DataContract]]) -> list[str]:
+    """Check that all columns of one token domain normalize alike; otherwise one value has several tokens."""
+    first: dict[str, tuple[Path, ContractColumn]] = {}
+    errors: list[str] = []
+    for path, contract in loaded:
+        for column in contract.columns:
+            if column.domain is None:
+                continue
+            first_path, first_column = first.setdefault(column.domain, (path, column))
+            if column.normalization != first_column.normalization:
+                errors.append(
+                    f"{path}: {column.name} normalizes the domain {column.domain!r} by "
+                    f"{' '.join(column.normalization) or 'none'}, but {first_column.name} of {first_path.name} by "
+                    f"{' '.join(first_column.normalization) or 'none'}; write the same `normalization`"
+                )
+    return errors
 
 
 def contract_for_file(contracts: Iterable[DataContract], source: str, name: str) -> DataContract:
@@ -122,37 +136,6 @@ def contract_for_file(contracts: Iterable[DataContract], source: str, name: str)
     )
 
 
-def weakened_protections(old: DataContract, new: DataContract) -> tuple[str, ...]:
-    """Describe each column that a new version protects less than the old one. The result is empty for equal protection.
-
-    A column that the old version does not declare, or reads from another path, counts as `never`. These count as
-    weaker: a lower egress level, a longer prefix, a removed or lower classification, a change from or to an unranked
-    classification, and another token domain.
-    """
-    old_columns = {column.name: column for column in old.columns}
-    weakened: list[str] = []
-    for new_column in new.columns:
-        old_column = old_columns.get(new_column.name)
-        if old_column is not None and old_column.path != new_column.path:
-            # It holds another value of the file, about which the old version said nothing.
-            old_column = None
-        old_egress: EgressRule = old_column.egress if old_column else "never"
-        if _is_weaker_egress(old_egress, new_column.egress):
-            weakened.append(f"{new_column.name} changes its egress from {old_egress!r} to {new_column.egress!r}")
-        if old_column is None:
-            continue
-        if old_column.classification and _is_lowered(old_column.classification, new_column.classification):
-            weakened.append(
-                f"{new_column.name} changes its classification from {old_column.classification!r} "
-                f"to {new_column.classification or None!r}"
-            )
-        if old_column.domain is not None and new_column.domain is not None and old_column.domain != new_column.domain:
-            weakened.append(
-                f"{new_column.name} changes its token domain from {old_column.domain!r} to {new_column.domain!r}"
-            )
-    return tuple(weakened)
-
-
 def egress_schema(contract: DataContract) -> pa.Schema:
     """Return the Arrow schema of the rows that leave the enclave: the egress columns in order, then `row_number`."""
     import pyarrow as pa
@@ -167,20 +150,6 @@ def _egress_type(column: ContractColumn) -> pa.DataType:
     if column.egress == "year":
         return pa.int64()
     return casting.arrow_type(column.type) if column.egress == "plain" else pa.string()
-
-
-def _is_weaker_egress(old: EgressRule, new: EgressRule) -> bool:
-    old_length, new_length = prefix_length(old), prefix_length(new)
-    if old_length is not None and new_length is not None:
-        return new_length > old_length
-    return _PROTECTION_LEVELS.get(new, _PREFIX_LEVEL) < _PROTECTION_LEVELS.get(old, _PREFIX_LEVEL)
-
-
-def _is_lowered(old: str, new: str) -> bool:
-    if old == new:
-        return False
-    old_level, new_level = _SENSITIVITY_LEVELS.get(old), _SENSITIVITY_LEVELS.get(new)
-    return old_level is None or new_level is None or new_level < old_level
 
 
 def _read_contract(path: Path, tenant: str, known_since: datetime) -> tuple[ContractDocument, DataContract | None]:
@@ -218,7 +187,7 @@ def _compile_fields(document: ContractDocument) -> dict[str, Any] | None:
         document,
         ("customProperties",),
         model.customProperties,
-        {"source", "files", "format"} | set(file_format.settings if file_format else ()),
+        _PROPERTIES | set(file_format.settings if file_format else ()),
     )
     expected = {"apiVersion": (model.apiVersion, "v3.1.0"), "kind": (model.kind, "DataContract")}
     for key, (value, expected_value) in {**expected, "status": (model.status, "active")}.items():
@@ -243,6 +212,7 @@ def _compile_fields(document: ContractDocument) -> dict[str, Any] | None:
     owner, contact = _parse_owner(document, model)
     retention, freshness = _parse_service_levels(document, model)
     settings = _parse_format_settings(document, file_format, properties)
+    row_fates = parse_row_fates(document, properties)
     columns, key, parsed_rules = _parse_schema(document, model)
     _check_paths(document, columns, has_paths=file_format is not None and file_format.has_paths)
     if document.errors:
@@ -251,6 +221,7 @@ def _compile_fields(document: ContractDocument) -> dict[str, Any] | None:
         "name": model.name, "version": model.version, "source": properties["source"], "files": properties["files"],
         "format": properties["format"], "owner": owner, "contact": contact, "columns": columns, "key": key,
         "rules": parsed_rules, "retention_days": retention, "freshness_hours": freshness, "format_settings": settings,
+        "partition_columns": parse_partition_columns(document, model, key), **row_fates,
     }  # fmt: skip
 
 
@@ -358,6 +329,11 @@ def _parse_schema(
         if parsed_column is not None:
             columns.append(parsed_column)
             if schema_property.primaryKey:
+                if parsed_column.egress not in {"plain", "token"}:
+                    document.add_error(
+                        (*schema_path, "properties", index, "primaryKey"),
+                        "a primary key column has egress plain or token: rows of several drops are compared by it",
+                    )
                 key_positions.append((schema_property.primaryKeyPosition or 0, parsed_column.name))
     parsed_rules = [
         _parse_rule(document, check, (*schema_path, "quality", index))

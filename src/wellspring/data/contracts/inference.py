@@ -200,7 +200,11 @@ def _infer_type(non_null: pa.ChunkedArray) -> str:
     candidates = {"date": "date32[day]", "timestamp": "timestamp[us, tz=UTC]"}
     candidates |= {"boolean": "bool"} if all_letters else {"integer": "int64", "number": "float64"}
     return next(
-        (name for name, arrow_name in candidates.items() if not casting.cast_column(non_null, arrow_name)[1].any()),
+        (
+            name
+            for name, arrow_name in candidates.items()
+            if not casting.cast_column(non_null, arrow_name).invalid.any()
+        ),
         "string",
     )
 
@@ -225,7 +229,7 @@ def _infer_number(token: InferredColumn, lower_name: str, kind: str, non_null: p
         return plain._replace(classification="financial", evidence="its name suggests money")
     if _COUNT.search(lower_name):
         return plain
-    values = casting.cast_column(non_null, "float64")[0]
+    values = casting.cast_column(non_null, "float64").values
     # An identifier column with gaps is often written as 1234567.0.
     all_integers = bool((values % 1 == 0).all())
     if all_integers and len(non_null) >= _MIN_DISTINCT and values.n_unique() * 2 > len(non_null):

@@ -33,6 +33,8 @@ _SUPPORTED_KEYS: dict[str, set[str]] = {
         "unique",
         "primaryKey",
         "primaryKeyPosition",
+        "partitioned",
+        "partitionKeyPosition",
         "classification",
     }
     | {"logicalTypeOptions", "quality", "customProperties", "examples", "criticalDataElement", "deprecated"},

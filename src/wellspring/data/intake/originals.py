@@ -11,11 +11,12 @@ decrypted.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from wellspring.errors import CorruptedError, NotFound
 from wellspring.records.contracts import DataContract
@@ -97,20 +98,98 @@ def _build_drop(source: str, name: str, contract: DataContract, content: _Hashin
     )
 
 
-def read_original(drop: Drop, wrapped_key: str, *, keys: DataKeys, folder: Path) -> bytes:
-    """Decrypt the original of a drop. Raises NotFound without a file, CorruptedError if the content does not match."""
+class OriginalContent(io.RawIOBase):
+    """The content of a stored original, decrypted while it is read: seekable, one chunk in memory.
+
+    Raises CorruptedError when a chunk is read that is not the one that was stored.
+    """
+
+    def __init__(self, file: BinaryIO, key: bytes, drop: Drop) -> None:
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        super().__init__()
+        self.size = drop.size
+        self._file = file
+        self._cipher = AESGCM(key)
+        self._drop = drop
+        self._head = file.read(len(_MAGIC) + _NONCE_PREFIX_SIZE)
+        self._last_index = max(0, (drop.size - 1) // CHUNK_SIZE)
+        sealed_size = len(self._head) + drop.size + (self._last_index + 1) * _TAG_SIZE
+        if not self._head.startswith(_MAGIC) or os.fstat(file.fileno()).st_size != sealed_size:
+            raise _corrupted_original(drop.id)
+        self._position = 0
+        self._chunk_index, self._chunk = -1, b""
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
+        self._position = max(0, start + offset)
+        return self._position
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Read at most to the end of the current chunk."""
+        if self._position >= self.size:
+            # An empty original has one empty chunk, which must be the one that was stored.
+            return 0 if self.size else len(self._read_chunk(0))
+        index, offset = divmod(self._position, CHUNK_SIZE)
+        view = memoryview(buffer).cast("B")
+        block = self._read_chunk(index)[offset : offset + len(view)]
+        view[: len(block)] = block
+        self._position += len(block)
+        return len(block)
+
+    def close(self) -> None:
+        self._chunk = b""
+        self._file.close()
+        super().close()
+
+    def _read_chunk(self, index: int) -> bytes:
+        from cryptography.exceptions import InvalidTag
+
+        if index == self._chunk_index:
+            return self._chunk
+        self._file.seek(len(self._head) + index * (CHUNK_SIZE + _TAG_SIZE))
+        nonce, associated_data = _nonce_and_data(
+            self._head[len(_MAGIC) :], _file_label(self._drop.source, self._drop.name), index, index == self._last_index
+        )
+        try:
+            self._chunk = self._cipher.decrypt(nonce, self._file.read(CHUNK_SIZE + _TAG_SIZE), associated_data)
+        except (InvalidTag, ValueError):
+            raise _corrupted_original(self._drop.id) from None
+        self._chunk_index = index
+        return self._chunk
+
+
+def open_original(drop: Drop, wrapped_key: str, *, keys: DataKeys, folder: Path) -> OriginalContent:
+    """Open the original of a drop. Raises NotFound without a file, CorruptedError if its size does not match."""
     try:
-        file = (folder / drop.id).open("rb")
+        file = (folder / drop.id).open("rb", buffering=0)
     except FileNotFoundError:
         raise NotFound(
             f"the original of {drop.subject} does not exist", fix="ask the vendor to send it again"
         ) from None
-    with file:
-        key = _original_key(keys.unwrap_key(ORIGINALS_KEY_NAME, wrapped_key))
-        content = b"".join(_decrypt_chunks(file, key, drop))
-    if hashlib.sha256(content).hexdigest() != drop.digest:
+    try:
+        return OriginalContent(file, _original_key(keys.unwrap_key(ORIGINALS_KEY_NAME, wrapped_key)), drop)
+    except BaseException:
+        file.close()
+        raise
+
+
+def read_original(drop: Drop, wrapped_key: str, *, keys: DataKeys, folder: Path) -> bytes:
+    """Decrypt the whole original of a drop. Raises NotFound without a file, CorruptedError if it does not match."""
+    with open_original(drop, wrapped_key, keys=keys, folder=folder) as content:
+        whole = content.readall()
+    if hashlib.sha256(whole).hexdigest() != drop.digest:
         raise _corrupted_original(drop.id)
-    return content
+    return whole
 
 
 def list_originals(folder: Path) -> tuple[str, ...]:
@@ -189,24 +268,6 @@ def _encrypt_chunks(content: _HashingReader, key: bytes, label: bytes) -> Iterat
         nonce, associated_data = _nonce_and_data(nonce_prefix, label, chunk_index, is_last)
         yield cipher.encrypt(nonce, chunk, associated_data)
         chunk, chunk_index = next_chunk, chunk_index + 1
-
-
-def _decrypt_chunks(file: BinaryIO, key: bytes, drop: Drop) -> Iterator[bytes]:
-    from cryptography.exceptions import InvalidTag
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-    cipher, label = AESGCM(key), _file_label(drop.source, drop.name)
-    head = file.read(len(_MAGIC) + _NONCE_PREFIX_SIZE)
-    sealed_size, remaining = CHUNK_SIZE + _TAG_SIZE, os.fstat(file.fileno()).st_size - len(head)
-    if remaining < _TAG_SIZE or not head.startswith(_MAGIC):
-        raise _corrupted_original(drop.id)
-    last_index = (remaining - 1) // sealed_size
-    for chunk_index in range(last_index + 1):
-        nonce, associated_data = _nonce_and_data(head[len(_MAGIC) :], label, chunk_index, chunk_index == last_index)
-        try:
-            yield cipher.decrypt(nonce, file.read(sealed_size), associated_data)
-        except (InvalidTag, ValueError):
-            raise _corrupted_original(drop.id) from None
 
 
 def _file_label(source: str, name: str) -> bytes:

@@ -31,7 +31,12 @@ def reconcile_drop(entries: Iterable[IndexedEntry], *, published: int) -> RowAcc
     }
     for part in discarded_parts(entries):
         del admitted_rows[part]
-    replayed = sum(rows for part, rows in admitted_rows.items() if part > 0)
+    copied_rows = {
+        indexed_entry.entry.count("replay_number"): _count_copies(indexed_entry)
+        for indexed_entry in entries
+        if indexed_entry.entry.action == "admit"
+    }
+    replayed = sum(rows + copied_rows[part] for part, rows in admitted_rows.items() if part > 0)
     discarded = sum(entry.entry.count("discarded") for entry in entries if entry.entry.action == "expire")
     return RowAccount(
         received=received,
@@ -39,7 +44,13 @@ def reconcile_drop(entries: Iterable[IndexedEntry], *, published: int) -> RowAcc
         waiting=sum(admitted_rows.values()) - published,
         quarantined=admission.entry.count("quarantined") - replayed - discarded,
         discarded=discarded,
+        copies=sum(copied_rows[part] for part in admitted_rows),
     )
+
+
+def _count_copies(admission: IndexedEntry) -> int:
+    copies = admission.entry.facts.get("copies")
+    return sum(rows for rows in copies.values() if isinstance(rows, int)) if isinstance(copies, dict) else 0
 
 
 def admission_entry(entries: Iterable[IndexedEntry], *, replay_number: int) -> IndexedEntry | None:

@@ -35,6 +35,14 @@ class ColumnScan(NamedTuple):
     counts: dict[str, int]
 
 
+class MaskedColumn(NamedTuple):
+    """A masked column. texts: with `[kind]` for each match. rows: number of masked rows. counts: rows by kind."""
+
+    texts: pl.Series
+    rows: int
+    counts: dict[str, int]
+
+
 class _CompiledPattern(NamedTuple):
     """A pattern of a detector. regex: for one text, with the group `value`. column_regex: for a column.
 
@@ -112,8 +120,8 @@ class PiiScanner:
             matches = matches | kind_rows
         return ColumnScan(matches, counts)
 
-    def mask_column(self, column: Any, *, column_name: str = "") -> tuple[pl.Series, int]:
-        """Mask a text column, and return it with the number of masked rows."""
+    def mask_column(self, column: Any, *, column_name: str = "") -> MaskedColumn:
+        """Mask a text column."""
         import polars as pl
 
         values = pl.Series(values=column)
@@ -121,11 +129,13 @@ class PiiScanner:
         patterns = self._select_patterns(column_name, values)
         # A text is searched again for the kinds that it contains only.
         kinds_by_text: dict[str, tuple[str, ...]] = {}
+        counts: dict[str, int] = {}
         for kind, texts in self._find_texts(rows, patterns).items():
+            counts[kind] = int(rows.is_in(texts.implode()).fill_null(False).sum())
             for text in texts.to_list():
                 kinds_by_text[text] = (*kinds_by_text.get(text, ()), kind)
         if not kinds_by_text:
-            return rows, 0
+            return MaskedColumn(rows, 0, {})
         patterns_by_kinds = {
             kinds: [pattern for pattern in patterns if pattern.detector.kind in kinds]
             for kinds in set(kinds_by_text.values())
@@ -134,7 +144,7 @@ class PiiScanner:
         masked_texts = pl.Series(list(kinds_by_text), dtype=pl.String)
         matches = rows.is_in(masked_texts.implode()).fill_null(False)
         replaced = rows.filter(matches).replace_strict(masked_texts, masked, return_dtype=pl.String)
-        return rows.clone().scatter(matches.arg_true(), replaced), int(matches.sum())
+        return MaskedColumn(rows.clone().scatter(matches.arg_true(), replaced), int(matches.sum()), counts)
 
     def _find_texts(self, rows: pl.Series, patterns: Sequence[_CompiledPattern]) -> dict[str, pl.Series]:
         """Find the distinct texts of a column that contain personal data, by kind."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from wellspring.records.ingestion import AdmissionResult, QuarantineCount, QuarantinedRow, SourceFile
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 ProgressCallback = Callable[[str, int, int], None]
-"""Called as (stage, done, total): stage is fetch, parse, judge or tokenize; done and total in bytes or rows."""
+"""Called as (stage, done, total): stage is fetch, compare or validate; done and total in bytes or rows."""
 
 
 class IntakeService(Protocol):
@@ -21,10 +24,28 @@ class IntakeService(Protocol):
         """
         ...
 
-    def ingest_file(
+    def read_file_keys(
         self, source: str, name: str, contract_digest: str, *, progress: ProgressCallback | None = None
+    ) -> pa.RecordBatchReader | None:
+        """Fetch and store one file, and return the keys of its rows as they leave the enclave.
+
+        None if its rows are not compared with those of earlier drops: it was admitted before, or its contract has no
+        key that leaves. Raises as `ingest_file`.
+        """
+        ...
+
+    def ingest_file(
+        self,
+        source: str,
+        name: str,
+        contract_digest: str,
+        *,
+        known_rows: pa.Table | None = None,
+        progress: ProgressCallback | None = None,
     ) -> AdmissionResult:
         """Fetch, store, parse, validate and tokenize one file. The same bytes give the same table again.
+
+        known_rows: rows of earlier drops with a key of this file (`known_rows.summarize_known_rows`).
 
         contract_digest: the contract of the caller; the enclave reads the project's contracts itself, and raises
         Refused for an unknown digest or for a contract that weakens a classification. Raises NotFound (no such file),
@@ -32,8 +53,19 @@ class IntakeService(Protocol):
         """
         ...
 
-    def replay_quarantined(
+    def read_quarantined_keys(
         self, drop: str, contract_digest: str, *, progress: ProgressCallback | None = None
+    ) -> pa.RecordBatchReader | None:
+        """Return the keys of the quarantined rows of a drop, as `read_file_keys`."""
+        ...
+
+    def replay_quarantined(
+        self,
+        drop: str,
+        contract_digest: str,
+        *,
+        known_rows: pa.Table | None = None,
+        progress: ProgressCallback | None = None,
     ) -> AdmissionResult:
         """Validate the quarantined rows of a drop again, and return those that now pass as a replay.
 

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from wellspring.errors import CorruptedError, NotFound, Unavailable
 from wellspring.records.contracts import DataContract
-from wellspring.records.ingestion import QuarantineCount
+from wellspring.records.ingestion import Drop, QuarantineCount
 from wellspring.records.record import Digest
+from wellspring.trust.vault.postgres_schema import VAULT_SCHEMA
 from wellspring.trust.vault.records import (
     AdmissionPart,
     OutboxEntry,
@@ -32,30 +33,6 @@ from wellspring.trust.vault.records import (
 if TYPE_CHECKING:
     import psycopg
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS drops (
-    id text PRIMARY KEY, source text NOT NULL, name text NOT NULL, record jsonb NOT NULL, modified timestamptz NOT NULL,
-    original_digest text NOT NULL, wrapped_key text, retention_until timestamptz NOT NULL, identity text NOT NULL,
-    UNIQUE (source, name));
-CREATE TABLE IF NOT EXISTS admissions (
-    drop_id text NOT NULL REFERENCES drops, replay_number integer NOT NULL, contract_digest text NOT NULL,
-    known_since timestamptz NOT NULL, counts jsonb NOT NULL,
-    settled boolean NOT NULL DEFAULT false, PRIMARY KEY (drop_id, replay_number));
-CREATE TABLE IF NOT EXISTS quarantine (
-    drop_id text NOT NULL REFERENCES drops, row_number bigint NOT NULL, sealed bytea NOT NULL, reasons jsonb NOT NULL,
-    permanent_fault text, replay_number integer, PRIMARY KEY (drop_id, row_number));
-CREATE TABLE IF NOT EXISTS token_keys (
-    domain text NOT NULL, version integer NOT NULL, wrapped_key text NOT NULL, PRIMARY KEY (domain, version));
-CREATE TABLE IF NOT EXISTS contracts (
-    accepted_order bigint GENERATED ALWAYS AS IDENTITY, digest text PRIMARY KEY, name text NOT NULL,
-    record jsonb NOT NULL);
-CREATE TABLE IF NOT EXISTS outbox (
-    position bigint GENERATED ALWAYS AS IDENTITY, key text PRIMARY KEY, action text NOT NULL, subject text NOT NULL,
-    inputs jsonb NOT NULL, outputs jsonb NOT NULL, facts jsonb NOT NULL, published boolean NOT NULL DEFAULT false);
-CREATE INDEX IF NOT EXISTS outbox_pending ON outbox (position) WHERE NOT published;
-CREATE INDEX IF NOT EXISTS drops_with_key ON drops (retention_until) WHERE wrapped_key IS NOT NULL;
-"""
-
 
 class VaultStore:
     """The database. password: from the enclave's own secrets. Thread-safe; transactions run one at a time."""
@@ -67,7 +44,7 @@ class VaultStore:
         with self._transaction() as connection:
             # Of two enclaves that start at once, only one may create the schema; the other waits for the lock.
             connection.execute("SELECT pg_advisory_xact_lock(7305)")
-            connection.execute(_SCHEMA)
+            connection.execute(VAULT_SCHEMA)
 
     def close(self) -> None:
         with self._lock:
@@ -86,6 +63,23 @@ class VaultStore:
     def find_drop_by_name(self, source: str, name: str) -> StoredDrop | None:
         rows = self._query_rows("SELECT * FROM drops WHERE source = %s AND name = %s", source, name)
         return decode_stored_drop(rows[0]) if rows else None
+
+    def find_earlier_copy(self, drop: Drop) -> AdmissionPart | None:
+        """Find the first admission of another drop of the same source and contract with the same bytes.
+
+        Only one that passed, and that did not itself consist of copies only.
+        """
+        rows = self._query_rows(
+            "SELECT a.* FROM drops d JOIN admissions a ON a.drop_id = d.id AND a.replay_number = 0"
+            " WHERE d.source = %s AND d.id <> %s AND d.record->>'digest' = %s AND d.record->>'contract' = %s"
+            " ORDER BY a.known_since",
+            drop.source,
+            drop.id,
+            drop.digest,
+            drop.contract,
+        )
+        parts = [decode_admission_part(row) for row in rows]
+        return next((part for part in parts if part.counts.verdict.passed and part.counts.admitted), None)
 
     def list_drops(self, source: str | None = None) -> tuple[StoredDrop, ...]:
         """List all drops, or all drops of one source."""
@@ -164,7 +158,7 @@ class VaultStore:
         """Store the first admission of a drop and its quarantined rows."""
         with self._transaction() as connection:
             _insert_admission(connection, part)
-            copying = b"COPY quarantine (drop_id, row_number, sealed, reasons, permanent_fault) FROM STDIN"
+            copying = b"COPY quarantine (drop_id, row_number, sealed, reasons) FROM STDIN"
             with connection.cursor() as cursor, cursor.copy(copying) as copy:
                 for record in rows:
                     copy.write_row(
@@ -173,7 +167,6 @@ class VaultStore:
                             record.row_number,
                             record.sealed,
                             _to_jsonb(encode_reasons(record.reasons)),
-                            record.permanent_fault,
                         )
                     )
             _insert_outbox_entry(connection, outbox_entry)
@@ -185,7 +178,10 @@ class VaultStore:
         still_quarantined: Iterable[QuarantinedRecord],
         outbox_entry: OutboxEntry,
     ) -> None:
-        """Store a replay: assign it the rows that passed, and update the reasons of the others."""
+        """Store a replay: assign it the rows that passed, and update the reasons of the others.
+
+        The rows of a settled part leave quarantine: all of them are copies, and nothing is published.
+        """
         with self._transaction() as connection:
             _insert_admission(connection, part)
             connection.execute(
@@ -194,18 +190,20 @@ class VaultStore:
             )
             with connection.cursor() as cursor:
                 cursor.executemany(
-                    "UPDATE quarantine SET reasons = %s, permanent_fault = %s, sealed = %s"
-                    " WHERE drop_id = %s AND row_number = %s",
+                    "UPDATE quarantine SET reasons = %s, sealed = %s WHERE drop_id = %s AND row_number = %s",
                     (
                         (
                             _to_jsonb(encode_reasons(record.reasons)),
-                            record.permanent_fault,
                             record.sealed,
                             part.drop,
                             record.row_number,
                         )
                         for record in still_quarantined
                     ),
+                )
+            if part.settled:
+                connection.execute(
+                    "DELETE FROM quarantine WHERE drop_id = %s AND replay_number = %s", (part.drop, part.replay_number)
                 )
             _insert_outbox_entry(connection, outbox_entry)
 
@@ -220,15 +218,21 @@ class VaultStore:
             )
             _insert_outbox_entry(connection, outbox_entry)
 
-    def get_row_faults(self, drop: str, *, replay_number: int | None = None) -> dict[int, str | None]:
-        """Return row number -> permanent fault, ascending, of quarantined rows, or of those released by a replay."""
+    def list_row_numbers(self, drop: str, *, replay_number: int | None = None) -> list[int]:
+        """List the row numbers, ascending, of quarantined rows, or of those that a replay released."""
         rows = self._query_rows(
-            "SELECT row_number, permanent_fault FROM quarantine"
-            " WHERE drop_id = %s AND replay_number IS NOT DISTINCT FROM %s ORDER BY 1",
+            "SELECT row_number FROM quarantine WHERE drop_id = %s AND replay_number IS NOT DISTINCT FROM %s ORDER BY 1",
             drop,
             replay_number,
         )
-        return {row["row_number"]: row["permanent_fault"] for row in rows}
+        return [row["row_number"] for row in rows]
+
+    def count_waiting_rows(self, drop: str) -> int:
+        """Count the quarantined rows of a drop, without those that a replay released."""
+        rows = self._query_rows(
+            "SELECT count(*) AS rows FROM quarantine WHERE drop_id = %s AND replay_number IS NULL", drop
+        )
+        return int(rows[0]["rows"])
 
     def list_quarantined(self, drop: str, *, limit: int) -> tuple[QuarantinedRecord, ...]:
         """List quarantined rows, ascending, with those of unsettled replays."""
@@ -371,7 +375,7 @@ def _insert_outbox_entry(
 
 def _insert_admission(connection: psycopg.Connection[dict[str, Any]], part: AdmissionPart) -> None:
     connection.execute(
-        "INSERT INTO admissions VALUES (%s, %s, %s, %s, %s, %s)",
+        "INSERT INTO admissions VALUES (%s, %s, %s, %s, %s, %s, %s)",
         (
             part.drop,
             part.replay_number,
@@ -379,6 +383,7 @@ def _insert_admission(connection: psycopg.Connection[dict[str, Any]], part: Admi
             part.known_since,
             _to_jsonb(part.counts.model_dump(mode="json")),
             part.settled,
+            part.excluded,
         ),
     )
 

@@ -13,7 +13,7 @@ import json
 import math
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from pydantic import JsonValue
@@ -132,7 +132,7 @@ def receive_rows(payload: PayloadStream) -> pa.RecordBatchReader:
 
     try:
         stream = pa.ipc.open_stream(payload)
-    except pa.ArrowInvalid:
+    except (pa.ArrowInvalid, OSError):
         raise _malformed_frame("a table is not an Arrow stream") from None
 
     def receive_batches() -> Iterator[pa.RecordBatch]:
@@ -140,7 +140,7 @@ def receive_rows(payload: PayloadStream) -> pa.RecordBatchReader:
             for batch in stream:
                 batch.validate(full=True)
                 yield batch
-        except pa.ArrowInvalid:
+        except (pa.ArrowInvalid, OSError):
             raise _malformed_frame("a table is not an Arrow stream") from None
         if payload.remaining:
             raise _malformed_frame("a table is shorter than its frame says")
@@ -190,13 +190,15 @@ def encode_error(error: WellspringError) -> FrameMessage:
     return {"kind": "error", **errors.encode_error(error)}
 
 
-def encode_admission(admission: AdmissionResult) -> tuple[JsonValue, BinaryIO | None]:
-    """Encode an admission result as JSON and the Arrow stream of its rows, which are read to their end."""
+def encode_admission(
+    admission: AdmissionResult, open_spool: Callable[[], BinaryIO] = io.BytesIO
+) -> tuple[JsonValue, BinaryIO | None]:
+    """Encode an admission result as JSON and the Arrow stream of its rows, which are read to their end into a spool."""
     value: JsonValue = {
         "drop": admission.drop.model_dump(mode="json"),
         "counts": admission.counts.model_dump(mode="json"),
     }
-    return value, None if admission.rows is None else spool_rows(admission.rows, io.BytesIO())
+    return value, None if admission.rows is None else spool_rows(admission.rows, open_spool())
 
 
 def decode_admission(value: JsonValue, rows: pa.RecordBatchReader | None) -> AdmissionResult:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import JsonValue
 
@@ -12,6 +13,9 @@ from wellspring.records.ingestion import AdmissionCounts, Drop
 from wellspring.records.record import Digest
 from wellspring.records.trust import Ref
 from wellspring.records.verdict import Reason
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class OutboxEntry(NamedTuple):
@@ -37,7 +41,10 @@ class StoredDrop(NamedTuple):
 
 
 class AdmissionPart(NamedTuple):
-    """The result of one validation of a drop. replay_number 0: the drop as received; n > 0: its n-th replay."""
+    """The result of one validation of a drop. replay_number 0: the drop as received; n > 0: its n-th replay.
+
+    excluded: the valid rows that were left out because of rows of earlier drops (`encode_row_numbers`).
+    """
 
     drop: str
     replay_number: int
@@ -45,20 +52,34 @@ class AdmissionPart(NamedTuple):
     known_since: datetime
     counts: AdmissionCounts
     settled: bool = False
+    excluded: bytes = b""
 
 
 class QuarantinedRecord(NamedTuple):
     """One quarantined row: its number and reasons. The row itself stays in the drop's original.
 
-    sealed: its values for display, masked, then encrypted with the drop's data key. permanent_fault: a reason that a
-    replay cannot remove. replay_number: the replay that released it and is not settled.
+    sealed: its values for display, masked, then encrypted with the drop's data key. replay_number: the replay that
+    released it and is not settled.
     """
 
     row_number: int
     sealed: bytes
     reasons: tuple[Reason, ...]
-    permanent_fault: str | None = None
     replay_number: int | None = None
+
+
+def encode_row_numbers(row_numbers: np.ndarray[Any, Any]) -> bytes:
+    """Encode ascending row numbers: the differences of neighbours, compressed."""
+    import numpy as np
+
+    return zlib.compress(np.diff(row_numbers, prepend=0).astype("<i8").tobytes()) if len(row_numbers) else b""
+
+
+def decode_row_numbers(encoded: bytes) -> np.ndarray[Any, Any]:
+    """Reverse `encode_row_numbers`."""
+    import numpy as np
+
+    return np.cumsum(np.frombuffer(zlib.decompress(encoded), "<i8")) if encoded else np.empty(0, np.int64)
 
 
 def encode_reasons(reasons: Iterable[Reason]) -> list[dict[str, Any]]:
@@ -92,6 +113,7 @@ def decode_admission_part(row: dict[str, Any]) -> AdmissionPart:
         row["known_since"],
         AdmissionCounts.model_validate(row["counts"]),
         row["settled"],
+        bytes(row["excluded"]),
     )
 
 
@@ -101,7 +123,6 @@ def decode_quarantined_record(row: dict[str, Any]) -> QuarantinedRecord:
         row["row_number"],
         bytes(row["sealed"]),
         decode_reasons(row["reasons"]),
-        row["permanent_fault"],
         row["replay_number"],
     )
 

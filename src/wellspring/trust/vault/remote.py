@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -36,22 +37,44 @@ class EnclaveClient:
         value, _ = self._call({"op": "list_files", "source": source})
         return tuple(SourceFile.model_validate(file) for file in cast(list[JsonValue], value))
 
-    def ingest_file(
+    def read_file_keys(
         self, source: str, name: str, contract_digest: str, *, progress: ProgressCallback | None = None
+    ) -> pa.RecordBatchReader | None:
+        request = _file_request("read_file_keys", source, name, contract_digest)
+        return self._call(request, progress)[1]
+
+    def ingest_file(
+        self,
+        source: str,
+        name: str,
+        contract_digest: str,
+        *,
+        known_rows: pa.Table | None = None,
+        progress: ProgressCallback | None = None,
     ) -> AdmissionResult:
+        request = _file_request("ingest_file", source, name, contract_digest)
+        return protocol.decode_admission(*self._call(request, progress, payload=_encode_rows(known_rows)))
+
+    def read_quarantined_keys(
+        self, drop: str, contract_digest: str, *, progress: ProgressCallback | None = None
+    ) -> pa.RecordBatchReader | None:
         request: protocol.FrameMessage = {
-            "op": "ingest_file",
-            "source": source,
-            "name": name,
+            "op": "read_quarantined_keys",
+            "drop": drop,
             "contract_digest": contract_digest,
         }
-        return protocol.decode_admission(*self._call(request, progress))
+        return self._call(request, progress)[1]
 
     def replay_quarantined(
-        self, drop: str, contract_digest: str, *, progress: ProgressCallback | None = None
+        self,
+        drop: str,
+        contract_digest: str,
+        *,
+        known_rows: pa.Table | None = None,
+        progress: ProgressCallback | None = None,
     ) -> AdmissionResult:
         request: protocol.FrameMessage = {"op": "replay_quarantined", "drop": drop, "contract_digest": contract_digest}
-        return protocol.decode_admission(*self._call(request, progress))
+        return protocol.decode_admission(*self._call(request, progress, payload=_encode_rows(known_rows)))
 
     def confirm_published(self, drop: str, replay_number: int) -> None:
         self._call({"op": "confirm_published", "drop": drop, "replay_number": replay_number})
@@ -129,6 +152,15 @@ class EnclaveClient:
                     return message["value"], protocol.receive_rows(rows)
                 if progress is not None:
                     progress(str(message["stage"]), cast(int, message["done"]), cast(int, message["total"]))
+
+
+def _file_request(operation: str, source: str, name: str, contract_digest: str) -> protocol.FrameMessage:
+    return {"op": operation, "source": source, "name": name, "contract_digest": contract_digest}
+
+
+def _encode_rows(rows: pa.Table | None) -> BinaryIO | None:
+    """Encode hashes of rows, about 40 bytes each, as an Arrow stream."""
+    return None if rows is None else protocol.spool_rows(rows.to_reader(), io.BytesIO())
 
 
 _ASK_OWNER_FIX = "run the command as the owner of the project"

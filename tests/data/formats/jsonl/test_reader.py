@@ -5,14 +5,15 @@ from __future__ import annotations
 import pytest
 
 from tests.builders.contracts import column, contract, text
-from tests.builders.pii import SCANNER
+from tests.builders.validation import validate_file
 from wellspring.data.formats.jsonl import count_jsonl_rows, read_jsonl
 from wellspring.data.formats.parsed import ParsedBatch, read_all
-from wellspring.data.intake import validation
 from wellspring.errors import Refused
 from wellspring.records.content import BytesContent
 from wellspring.records.contracts import DataContract
+from wellspring.trust.tokenization import Tokenizer
 
+TOKENS = Tokenizer({})
 TWO = contract(column("id"), column("note"), format="jsonl")
 TYPED = contract(
     column("id"), column("count", "int64"), column("rate", "float64"), column("paid", "decimal128(12, 2)"),
@@ -84,27 +85,25 @@ def test_numbers_are_exact_or_refused():
         '{"id": "4", "rate": 1e999}',
         '{"id": "5", "paid": 1e2}',
     ]
-    result = validation.validate_rows(read(*lines, by=TYPED), TYPED, SCANNER)
+    result = validate_file(text(*lines), TYPED, TOKENS)
     assert result.valid["count"].to_pylist() == [9223372036854775807]
     assert [str(value) for value in result.valid["paid"].to_pylist()] == ["1234567890.12"]
-    reasons = {(row["row_number"], row["code"], row["column"]) for row in result.reasons.to_pylist()}
-    assert reasons == {(2, "type", "count"), (3, "type", "paid"), (4, "type", "rate"), (5, "type", "paid")}
+    assert set(result.reasons) == {(2, "type", "count"), (3, "type", "paid"), (4, "type", "rate"), (5, "type", "paid")}
 
 
 def test_a_mismatched_value_is_accepted_again_under_a_corrected_contract():
-    parsed = read('{"id": "1", "note": "x"}', '{"id": "2", "note": 1.5}')
-    first = validation.validate_rows(parsed, TWO, SCANNER)
-    assert [(reason.code, reason.column) for reason in first.counts.reasons] == [("type", "note")]
-    assert first.quarantined["note"].to_pylist() == ["1.5"]
+    content = text('{"id": "1", "note": "x"}', '{"id": "2", "note": 1.5}')
+    first = validate_file(content, TWO, TOKENS)
+    assert first.reasons == [(2, "type", "note")]
     corrected = contract(column("id"), column("note", "float64"), format="jsonl")
-    again = validation.revalidate_rows(first.quarantined.drop_columns(["type_faults"]), corrected, SCANNER)
+    again = validate_file(content, corrected, TOKENS, only_rows=first.quarantined)
     assert again.valid["note"].to_pylist() == [1.5]
 
 
 def test_most_values_of_another_type_stop_the_file():
     lines = [f'{{"id": {number}.5, "note": "x"}}' for number in range(20)]
     with pytest.raises(Refused, match="20 of 20 values of 'id' are not string"):
-        validation.validate_rows(read(*lines), TWO, SCANNER)
+        validate_file(text(*lines), TWO, TOKENS)
 
 
 def test_a_nested_value_is_read_where_the_contract_names_its_path():
@@ -123,9 +122,10 @@ def test_a_nested_value_is_read_where_the_contract_names_its_path():
 
 
 def test_an_undeclared_object_stays_whole():
-    parsed = read('{"id": "1", "note": "x", "extra": {"mail": "ann@example.com", "n": [1, {"k": null}]}}')
+    line = '{"id": "1", "note": "x", "extra": {"mail": "ann@example.com", "n": [1, {"k": null}]}}'
+    parsed = read(line)
     assert parsed.table["extra"].to_pylist() == ['{"mail": "ann@example.com", "n": ["1", {"k": null}]}']
-    findings = validation.validate_rows(parsed, TWO, SCANNER).findings
+    findings = validate_file(text(line), TWO, TOKENS).findings
     assert "email in 1 rows" in findings[0].message
 
 

@@ -49,7 +49,7 @@ def test_a_column_of_integers_is_searched_if_its_name_says_ssn(name: str):
     # 8 and 7 digits: a column of integers has lost the leading zeros.
     numbers = [900123456, 12345678, 1234567, 123456, None]
     assert SCANNER.scan_column(numbers, column_name=name).matches.to_list() == [True, True, True, False, False]
-    masked, count = SCANNER.mask_column(numbers, column_name=name)
+    masked, count, _ = SCANNER.mask_column(numbers, column_name=name)
     assert (masked.to_list(), count) == (["[ssn]", "[ssn]", "[ssn]", "123456", None], 3)
 
 

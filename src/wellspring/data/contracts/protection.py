@@ -1,0 +1,59 @@
+"""Compare how two versions of a contract protect the values of a file."""
+
+from __future__ import annotations
+
+from wellspring.data.contracts.columns import prefix_length
+from wellspring.records.contracts import DataContract, EgressRule
+
+_PROTECTION_LEVELS: dict[str, int] = {"never": 4, "token": 3, "masked": 3, "year": 2, "plain": 0}
+_PREFIX_LEVEL = 1
+"""Below `year`: the first ten characters of a date are all of it."""
+_SENSITIVITY_LEVELS = {
+    "public": 0, "operational": 1, "internal": 1, "financial": 2, "confidential": 2, "demographic": 3, "free_text": 4,
+    "clinical": 4, "contact": 5, "identifier": 6, "restricted": 6,
+}  # fmt: skip
+
+
+def weakened_protections(old: DataContract, new: DataContract) -> tuple[str, ...]:
+    """Describe each column that a new version protects less than the old one. The result is empty for equal protection.
+
+    A column that the old version does not declare, or reads from another path, counts as `never`. These count as
+    weaker: a lower egress level, a longer prefix, a removed or lower classification, a change from or to an unranked
+    classification, and another token domain.
+    """
+    old_columns = {column.name: column for column in old.columns}
+    weakened: list[str] = []
+    for new_column in new.columns:
+        old_column = old_columns.get(new_column.name)
+        if old_column is not None and old_column.path != new_column.path:
+            # It holds another value of the file, about which the old version said nothing.
+            old_column = None
+        old_egress: EgressRule = old_column.egress if old_column else "never"
+        if _is_weaker_egress(old_egress, new_column.egress):
+            weakened.append(f"{new_column.name} changes its egress from {old_egress!r} to {new_column.egress!r}")
+        if old_column is None:
+            continue
+        if old_column.classification and _is_lowered(old_column.classification, new_column.classification):
+            weakened.append(
+                f"{new_column.name} changes its classification from {old_column.classification!r} "
+                f"to {new_column.classification or None!r}"
+            )
+        if old_column.domain is not None and new_column.domain is not None and old_column.domain != new_column.domain:
+            weakened.append(
+                f"{new_column.name} changes its token domain from {old_column.domain!r} to {new_column.domain!r}"
+            )
+    return tuple(weakened)
+
+
+def _is_weaker_egress(old: EgressRule, new: EgressRule) -> bool:
+    old_length, new_length = prefix_length(old), prefix_length(new)
+    if old_length is not None and new_length is not None:
+        return new_length > old_length
+    return _PROTECTION_LEVELS.get(new, _PREFIX_LEVEL) < _PROTECTION_LEVELS.get(old, _PREFIX_LEVEL)
+
+
+def _is_lowered(old: str, new: str) -> bool:
+    if old == new:
+        return False
+    old_level, new_level = _SENSITIVITY_LEVELS.get(old), _SENSITIVITY_LEVELS.get(new)
+    return old_level is None or new_level is None or new_level < old_level

@@ -1,0 +1,56 @@
+"""Parse what a contract says about rows and drops that wait, and about the partitions of its table."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, get_args
+
+from wellspring.data.contracts.odcs import ContractDocument
+from wellspring.records.contracts import SameKeyRule
+
+if TYPE_CHECKING:
+    from open_data_contract_standard.model import OpenDataContractStandard
+
+FATE_PROPERTIES = frozenset({"set", "same_key", "max_quarantined_share"})
+"""The custom properties that decide about rows and drops that wait."""
+_SET_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+
+
+def parse_row_fates(document: ContractDocument, properties: dict[str, Any]) -> dict[str, Any]:
+    """Parse what decides about rows and drops that wait: `set`, `same_key` and `max_quarantined_share`."""
+    set_name = properties.get("set")
+    if set_name is not None and not (isinstance(set_name, str) and _SET_NAME.fullmatch(set_name)):
+        document.add_error(
+            ("customProperties", "set"), "the name of a set has lower-case letters, digits and underscores"
+        )
+    same_key = properties.get("same_key", "refuses")
+    if same_key not in get_args(SameKeyRule):
+        document.add_error(("customProperties", "same_key"), "write `corrects` or `refuses`")
+    share = properties.get("max_quarantined_share")
+    if share is not None and (isinstance(share, bool | str) or not 0 <= share < 1):
+        document.add_error(
+            ("customProperties", "max_quarantined_share"), "write a share from 0 to below 1, for example 0.05"
+        )
+    return {"set": set_name, "same_key": same_key, "max_quarantined_share": share}
+
+
+def parse_partition_columns(
+    document: ContractDocument, model: OpenDataContractStandard, key: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Parse `partitioned`: key columns that leave as they are, so that the rows of one key stand in one partition."""
+    positions: list[tuple[int, str]] = []
+    for index, schema_property in enumerate((model.schema_ or [])[0].properties or [] if model.schema_ else []):
+        if not schema_property.partitioned:
+            continue
+        name = schema_property.name or ""
+        egress = {
+            custom_property.property: custom_property.value
+            for custom_property in schema_property.customProperties or []
+        }.get("egress")
+        if name not in key or egress != "plain" or schema_property.logicalType not in {"string", "date", "integer"}:
+            document.add_error(
+                ("schema", 0, "properties", index, "partitioned"),
+                "only a primary key column with egress plain and the type string, integer or date can partition",
+            )
+        positions.append((schema_property.partitionKeyPosition or 0, name))
+    return tuple(name for _, name in sorted(positions, key=lambda position: position[0]))

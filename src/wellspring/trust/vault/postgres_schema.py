@@ -1,0 +1,29 @@
+"""The tables of the enclave's database."""
+
+from __future__ import annotations
+
+VAULT_SCHEMA = """
+CREATE TABLE IF NOT EXISTS drops (
+    id text PRIMARY KEY, source text NOT NULL, name text NOT NULL, record jsonb NOT NULL, modified timestamptz NOT NULL,
+    original_digest text NOT NULL, wrapped_key text, retention_until timestamptz NOT NULL, identity text NOT NULL,
+    UNIQUE (source, name));
+CREATE TABLE IF NOT EXISTS admissions (
+    drop_id text NOT NULL REFERENCES drops, replay_number integer NOT NULL, contract_digest text NOT NULL,
+    known_since timestamptz NOT NULL, counts jsonb NOT NULL,
+    settled boolean NOT NULL DEFAULT false, excluded bytea NOT NULL DEFAULT '',
+    PRIMARY KEY (drop_id, replay_number));
+CREATE TABLE IF NOT EXISTS quarantine (
+    drop_id text NOT NULL REFERENCES drops, row_number bigint NOT NULL, sealed bytea NOT NULL, reasons jsonb NOT NULL,
+    replay_number integer, PRIMARY KEY (drop_id, row_number));
+CREATE TABLE IF NOT EXISTS token_keys (
+    domain text NOT NULL, version integer NOT NULL, wrapped_key text NOT NULL, PRIMARY KEY (domain, version));
+CREATE TABLE IF NOT EXISTS contracts (
+    accepted_order bigint GENERATED ALWAYS AS IDENTITY, digest text PRIMARY KEY, name text NOT NULL,
+    record jsonb NOT NULL);
+CREATE TABLE IF NOT EXISTS outbox (
+    position bigint GENERATED ALWAYS AS IDENTITY, key text PRIMARY KEY, action text NOT NULL, subject text NOT NULL,
+    inputs jsonb NOT NULL, outputs jsonb NOT NULL, facts jsonb NOT NULL, published boolean NOT NULL DEFAULT false);
+CREATE INDEX IF NOT EXISTS drops_by_digest ON drops (source, (record->>'digest'));
+CREATE INDEX IF NOT EXISTS outbox_pending ON outbox (position) WHERE NOT published;
+CREATE INDEX IF NOT EXISTS drops_with_key ON drops (retention_until) WHERE wrapped_key IS NOT NULL;
+"""

@@ -1,0 +1,77 @@
+"""A new version of a contract is compared with the old one: does it protect the values as well?"""
+
+import pytest
+
+from tests.builders.contracts import column, contract
+from wellspring.data.contracts.protection import weakened_protections
+from wellspring.records.contracts import DataContract
+
+ORDER = ("never", "token", "year", "plain")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "weakened"),
+    [
+        ("prefix(3)", "prefix(5)", True), ("prefix(9)", "prefix(10)", True), ("prefix(3)", "plain", True),
+        ("token", "prefix(3)", True), ("never", "prefix(1)", True), ("prefix(3)", "prefix(3)", False),
+        ("prefix(10)", "prefix(9)", False), ("prefix(1)", "masked", False), ("plain", "prefix(10)", False),
+        ("year", "prefix(10)", True), ("year", "prefix(1)", True), ("prefix(10)", "year", False),
+        ("masked", "year", True),
+    ],
+)  # fmt: skip
+def test_a_longer_prefix_weakens_protection(old: str, new: str, weakened: bool):
+    def with_egress(egress: str) -> DataContract:
+        return contract(column("code", egress=egress, domain="code" if egress == "token" else None))
+
+    assert bool(weakened_protections(with_egress(old), with_egress(new))) == weakened
+
+
+def test_a_date_that_left_as_its_year_may_not_leave_as_the_first_characters_of_a_text():
+    year = contract(column("day", "date32[day]", egress="year"))
+    text = contract(column("day", "string", egress="prefix(10)"))
+    assert weakened_protections(year, text) == ("day changes its egress from 'year' to 'prefix(10)'",)
+
+
+@pytest.mark.parametrize("was", ORDER)
+@pytest.mark.parametrize("now", ORDER)
+def test_less_protective_egress_weakens_protection(was: str, now: str):
+    def item(leaves: str) -> DataContract:
+        return contract(column("day", egress=leaves, domain="day" if leaves == "token" else None))
+
+    assert bool(weakened_protections(item(was), item(now))) == (ORDER.index(now) > ORDER.index(was))
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "lowered"),
+    [
+        ("identifier", "operational", True), ("identifier", "", True), ("clinical", "financial", True),
+        ("identifier", "ours", True), ("ours", "identifier", True), ("public", "identifier", False), ("", "public",
+            False),
+        ("clinical", "clinical", False), ("ours", "ours", False),
+    ],
+)  # fmt: skip
+def test_lowered_or_removed_classification_weakens_protection(was: str, now: str, lowered: bool):
+    old, new = (contract(column("a", egress="never", classification=item)) for item in (was, now))
+    assert bool(weakened_protections(old, new)) == lowered
+
+
+def test_another_token_domain_weakens_protection():
+    old, new = (contract(column("a", egress="token", domain=domain)) for domain in ("claim", "member"))
+    assert weakened_protections(old, new) == ("a changes its token domain from 'claim' to 'member'",)
+
+
+def test_new_egress_column_weakens_protection_and_removed_column_does_not():
+    small, wide = contract(column("a")), contract(column("a"), column("b"))
+    assert weakened_protections(small, wide) == ("b changes its egress from 'never' to 'plain'",)
+    assert weakened_protections(wide, small) == ()
+    assert weakened_protections(small, contract(column("a"), column("b", egress="never"))) == ()
+
+
+def test_a_column_read_from_another_path_has_the_protection_of_a_new_column():
+    def read_from(path: str | None, egress: str) -> DataContract:
+        return contract(column("zip", egress=egress, path=path), format="jsonl")
+
+    assert weakened_protections(read_from("address.zip", "plain"), read_from("member.zip", "plain"))
+    assert weakened_protections(read_from(None, "plain"), read_from("member.zip", "plain"))
+    assert not weakened_protections(read_from("address.zip", "plain"), read_from("address.zip", "plain"))
+    assert not weakened_protections(read_from("address.zip", "never"), read_from("member.zip", "never"))
