@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-ACCOUNT = {"received": 10, "published": 8, "quarantined": 2, "rejected": 0, "discarded": 0, "waiting": 0}
+ACCOUNT = {"received": 10, "published": 8, "copies": 0, "quarantined": 2, "rejected": 0, "discarded": 0, "waiting": 0}
 EDITION = {"id": "abc", "level": "landed"}
 
 

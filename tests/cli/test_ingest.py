@@ -57,7 +57,7 @@ def test_the_only_source_needs_no_name(run: Run, root: Path, stub_worker: StubWo
     output = run("ingest", "--project", root)
     assert calls == [("ingest", "clearinghouse", None)]
     assert output.code == 0
-    assert "a.csv  published        10          8            2         0        0" in output.out
+    assert "a.csv  published        10          8       0            2         0        0" in output.out
     assert "a.csv: 2 x enum in kind: not in the list" in output.out
     assert "published edition abc" in output.out
     assert output.out.splitlines()[-1] == "next: wellspring quarantine list"

@@ -13,7 +13,7 @@ from wellspring.runtime.run_state import find_unread_changes, read_run_state
 
 STOPPED_EXIT_CODE = 75
 NOTHING_NEW_EXIT_CODE = 3
-_COUNTS = ("received", "published", "quarantined", "rejected", "waiting")
+_COUNTS = ("received", "published", "copies", "quarantined", "rejected", "waiting")
 
 
 @click.command()

@@ -71,7 +71,6 @@ class DataContract(Record):
     format_settings: custom properties of that format (`delimiter`). set: contracts of one source with the same set are
     published together or not at all; None: each drop is published when it is valid.
     max_quarantined_share: above this share of quarantined rows (0 to 1) a drop is stopped.
-    partition_columns: key columns by which the landed table is partitioned.
     """
 
     name: str
@@ -91,7 +90,6 @@ class DataContract(Record):
     set: str | None = None
     same_key: SameKeyRule = "refuses"
     max_quarantined_share: float | None = None
-    partition_columns: tuple[str, ...] = ()
 
     @property
     def ordering_column(self) -> str | None:

@@ -1,4 +1,4 @@
-"""What a contract says about rows and drops that wait, and about partitions."""
+"""What a contract says about rows and drops that wait."""
 
 from pathlib import Path
 
@@ -33,11 +33,3 @@ def test_a_contract_says_what_becomes_of_rows_and_drops(tmp_path: Path):
 )
 def test_what_becomes_of_rows_is_checked(tmp_path: Path, changed: tuple[str, str], output: str):
     assert output in problems(tmp_path, (FATES[0], FATES[1].replace(*changed)))[0]
-
-
-def test_only_a_key_column_that_leaves_as_it_is_partitions(tmp_path: Path):
-    output = problems(tmp_path, ("        primaryKey: true", "        primaryKey: true\n        partitioned: true"))[0]
-    assert "only a primary key column" in output
-    plain = JOURNEY.replace(KEY_COLUMN, "{ property: egress, value: plain }")
-    result = load(tmp_path, plain.replace("primaryKey: true", "primaryKey: true\n        partitioned: true"))
-    assert result.partition_columns == ("claim_id",)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from wellspring.data.contracts import casting
 from wellspring.data.contracts.columns import parse_column
 from wellspring.data.contracts.odcs import ContractDocument, DocumentPath, read_custom_properties, read_document
-from wellspring.data.contracts.row_fates import FATE_PROPERTIES, parse_partition_columns, parse_row_fates
+from wellspring.data.contracts.row_fates import FATE_PROPERTIES, parse_row_fates
 from wellspring.data.formats.parsed import ROW_NUMBER
 from wellspring.data.formats.registry import load_format
 from wellspring.data.quality import row_rules
@@ -221,7 +221,7 @@ def _compile_fields(document: ContractDocument) -> dict[str, Any] | None:
         "name": model.name, "version": model.version, "source": properties["source"], "files": properties["files"],
         "format": properties["format"], "owner": owner, "contact": contact, "columns": columns, "key": key,
         "rules": parsed_rules, "retention_days": retention, "freshness_hours": freshness, "format_settings": settings,
-        "partition_columns": parse_partition_columns(document, model, key), **row_fates,
+        **row_fates,
     }  # fmt: skip
 
 

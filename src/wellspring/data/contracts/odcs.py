@@ -33,8 +33,6 @@ _SUPPORTED_KEYS: dict[str, set[str]] = {
         "unique",
         "primaryKey",
         "primaryKeyPosition",
-        "partitioned",
-        "partitionKeyPosition",
         "classification",
     }
     | {"logicalTypeOptions", "quality", "customProperties", "examples", "criticalDataElement", "deprecated"},

@@ -1,15 +1,12 @@
-"""Parse what a contract says about rows and drops that wait, and about the partitions of its table."""
+"""Parse what a contract says about rows and drops that wait."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 from wellspring.data.contracts.odcs import ContractDocument
 from wellspring.records.contracts import SameKeyRule
-
-if TYPE_CHECKING:
-    from open_data_contract_standard.model import OpenDataContractStandard
 
 FATE_PROPERTIES = frozenset({"set", "same_key", "max_quarantined_share"})
 """The custom properties that decide about rows and drops that wait."""
@@ -32,25 +29,3 @@ def parse_row_fates(document: ContractDocument, properties: dict[str, Any]) -> d
             ("customProperties", "max_quarantined_share"), "write a share from 0 to below 1, for example 0.05"
         )
     return {"set": set_name, "same_key": same_key, "max_quarantined_share": share}
-
-
-def parse_partition_columns(
-    document: ContractDocument, model: OpenDataContractStandard, key: tuple[str, ...]
-) -> tuple[str, ...]:
-    """Parse `partitioned`: key columns that leave as they are, so that the rows of one key stand in one partition."""
-    positions: list[tuple[int, str]] = []
-    for index, schema_property in enumerate((model.schema_ or [])[0].properties or [] if model.schema_ else []):
-        if not schema_property.partitioned:
-            continue
-        name = schema_property.name or ""
-        egress = {
-            custom_property.property: custom_property.value
-            for custom_property in schema_property.customProperties or []
-        }.get("egress")
-        if name not in key or egress != "plain" or schema_property.logicalType not in {"string", "date", "integer"}:
-            document.add_error(
-                ("schema", 0, "properties", index, "partitioned"),
-                "only a primary key column with egress plain and the type string, integer or date can partition",
-            )
-        positions.append((schema_property.partitionKeyPosition or 0, name))
-    return tuple(name for _, name in sorted(positions, key=lambda position: position[0]))
