@@ -11,7 +11,7 @@ LIFECYCLE = (
     "workflows/transform.py",
     "workflows/release.py",
 )
-INGEST = ("enclave/", "trust/ledger/", "lake/lake.py", "workflows/ingest.py")
+INGEST = ("enclave/", "trust/ledger/", "lake/lake.py", "workflows/ingest.py", "workflows/publish.py")
 
 
 def test_each_crash_point_belongs_to_the_scenario_of_its_module() -> None:
