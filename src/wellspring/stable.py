@@ -21,6 +21,7 @@ from wellspring.data.sources.port import (
     file_unreadable,
     is_ignored,
     is_unsafe,
+    judge_age,
 )
 from wellspring.errors import CorruptedError, NotFound, ProjectError, Refused, Unavailable, WellspringError
 from wellspring.lake.iceberg.catalog import IcebergCatalog
@@ -246,6 +247,7 @@ __all__ = [
     "is_ignored",
     "is_unsafe",
     "joined_column_name",
+    "judge_age",
     "load_project",
     "token_required",
     "wilson_interval",

@@ -11,8 +11,8 @@ import pytest
 from wellspring.cli import cli, main
 
 COMMANDS = (
-    "demo new up down restart status doctor clean source ingest quarantine transform train users release predict "
-    "replay history prove verify ledger"
+    "demo new up down restart status doctor clean source ingest finding quarantine transform train users release "
+    "predict replay history prove verify ledger"
 ).split()
 
 

@@ -39,7 +39,7 @@ def test_entries_of_all_journals_stand_in_the_tree_once_and_in_order(tmp_path: P
     assert second.root == merkle.compute_root(merkle.hash_leaf(item) for item in ledger.contents())
     proof = ledger.tree.consistency_proof(5, 305)
     assert merkle.verify_consistency(5, 305, first.root, second.root, proof)
-    assert audit_ledger(ledger.tree) == ()
+    assert audit_ledger(ledger.tree).findings == ()
 
 
 def test_the_checkpoint_carries_the_logs_and_the_witness_s_signature(tmp_path: Path):
@@ -92,7 +92,7 @@ def test_a_crash_at_any_point_is_mended_by_the_next_run(tmp_path: Path, point: s
     assert (checkpoint.size, last.size) == (280 + again, 283 + again)
     ids = placed(after)
     assert len(set(ids)) == len(ids) == 283 + again
-    assert audit_ledger(after.tree, journals=after.journals, index=after.index) == ()
+    assert audit_ledger(after.tree, journals=after.journals, index=after.index).findings == ()
     assert after.index.last_sequence("enclave") == 179
     # Partial tiles whose full one stands are gone, whichever run wrote them.
     assert partial_widths(after.paths, ENTRIES_LEVEL, 0) == partial_widths(after.paths, 0, 0) == []
@@ -121,7 +121,7 @@ def test_crash_after_crash_keeps_what_was_placed(tmp_path: Path):
         "service1",
         "service0",
     ]
-    assert audit_ledger(ledger.tree, journals=ledger.journals) == ()
+    assert audit_ledger(ledger.tree, journals=ledger.journals).findings == ()
 
 
 def test_a_checkpoint_is_never_published_without_the_witness(tmp_path: Path):

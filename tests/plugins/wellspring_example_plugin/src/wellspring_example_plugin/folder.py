@@ -18,6 +18,7 @@ from wellspring.stable import (
     file_still_writing,
     is_ignored,
     is_unsafe,
+    judge_age,
 )
 
 
@@ -64,15 +65,12 @@ class FolderSource:
             for entry in os.scandir(self._folder)
             if entry.is_file(follow_symlinks=False) and not is_ignored(entry.name)
         }
-        times = {name: datetime.fromtimestamp(state.st_mtime, UTC) for name, state in states.items()}
-        # A shared folder may have a clock that runs ahead of this machine's.
-        now = max([self._clock.now(), *times.values()])
-        files = [
-            RemoteFile(
-                name, state.st_size, times[name], (now - times[name]).total_seconds() < self._settings.settle_seconds
-            )
-            for name, state in states.items()
-        ]
+        files: list[RemoteFile] = []
+        for name, state in states.items():
+            modified = datetime.fromtimestamp(state.st_mtime, UTC)
+            # A shared folder may have a clock that runs ahead of this machine's.
+            settling, seconds_ahead = judge_age(modified, self._clock.now(), self._settings.settle_seconds)
+            files.append(RemoteFile(name, state.st_size, modified, settling, seconds_ahead=seconds_ahead))
         return tuple(sorted(files, key=lambda file: (file.modified, file.name)))
 
     def stat(self, name: str) -> RemoteFile:
