@@ -210,3 +210,38 @@ def test_refusal_without_verdict_is_raised(
     monkeypatch.setattr(intake, "load_format", lambda _: replace(CSV, read_rows=refuse))
     with pytest.raises(Refused, match="key server"):
         process(b"x", contract, tmp_path)
+
+
+def test_rows_of_one_key_with_different_unreadable_values_all_wait(contract: DataContract, tmp_path: Path) -> None:
+    content = f"{HEAD}C-1,a,x\nC-1,a,y\nC-2,a,1\n".encode()
+    processed = process(content, contract, tmp_path)
+    assert (processed.counts.admitted, processed.counts.quarantined, processed.counts.copies) == (1, 2, {})
+    as_text = contract.model_copy(
+        update={
+            "columns": tuple(
+                column.model_copy(update={"type": "string"}) if column.name == "amount" else column
+                for column in contract.columns
+            )
+        }
+    )
+    # Under a contract that can read them, they are two different rows.
+    again = process(content, as_text, tmp_path, only_rows=[1, 2])
+    assert [reason.code for reason in again.counts.reasons] == ["unique"]
+    assert again.counts.quarantined == 2
+
+
+def test_a_date_that_python_cannot_hold_waits_alone(contract: DataContract, tmp_path: Path) -> None:
+    day = next(column for column in contract.columns if column.name == "amount")
+    dated = contract.model_copy(
+        update={
+            "format": "parquet",
+            "columns": (*contract.columns[:2], day.model_copy(update={"name": "day", "type": "date32[day]"})),
+        }
+    )
+    table = pa.table({"claim_id": ["C-1", "C-2"], "kind": ["a", "b"], "day": pa.array([20_000, 1 << 30], pa.date32())})
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    processed = process(sink.getvalue(), dated, tmp_path)
+    assert (processed.counts.admitted, processed.counts.quarantined) == (1, 1)
+    (waiting,) = processed.read_quarantined()
+    assert json.loads(waiting.sealed)["day"] == "***"

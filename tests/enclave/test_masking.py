@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pyarrow as pa
 import pytest
 
 from tests.builders.originals import contract
-from wellspring.enclave.masking import EMPTY_VALUE, HIDDEN_VALUE, UNDECLARED, mask_row
+from wellspring.enclave.masking import EMPTY_VALUE, HIDDEN_VALUE, UNDECLARED, list_masked_inputs, mask_row
 from wellspring.records.contracts import ContractColumn
 
 COLUMNS = (
@@ -59,3 +60,18 @@ def test_the_name_of_an_undeclared_column_is_not_shown() -> None:
     row = {"note": "x", "Fausto Testperson": "1", "member 7": "", "900-12-3456": None}
     assert mask_row(row, CONTRACT) == {"note": HIDDEN_VALUE, UNDECLARED: "2"}
     assert mask_row({"note": "x", "Fausto Testperson": None}, CONTRACT) == {"note": HIDDEN_VALUE}
+
+
+def test_of_dates_and_nested_values_only_their_presence_is_listed():
+    rows = pa.table(
+        {
+            "kind": pa.array(["office", None]).dictionary_encode(),
+            "day": pa.array([1 << 30, None], pa.date32()),
+            "parts": pa.array([None, [1]], pa.list_(pa.int64())),
+            "number": pa.array([7, None]),
+        }
+    )
+    assert list(list_masked_inputs(rows)) == [
+        {"kind": "office", "day": HIDDEN_VALUE, "parts": None, "number": "7"},
+        {"kind": None, "day": None, "parts": HIDDEN_VALUE, "number": None},
+    ]

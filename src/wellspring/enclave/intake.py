@@ -22,7 +22,7 @@ from wellspring.data.intake.validation import (
     egress_values,
     tokenize_batch,
 )
-from wellspring.enclave.masking import mask_row
+from wellspring.enclave.masking import list_masked_inputs, mask_row
 from wellspring.enclave.spool import QuarantineSpool, RowSpool
 from wellspring.errors import Refused
 from wellspring.lake.table_hash import RowHasher
@@ -237,8 +237,7 @@ class _DropRun:
         contradiction = validator.build_reason(CONTRADICTION, ",".join(self._input.contract.key))
         numbers = batch.row_numbers.filter(mask).to_pylist()
         records: list[QuarantinedRecord] = []
-        for number, row in zip(numbers, batch.table.filter(mask).to_pylist(), strict=True):
-            values = {name: None if value is None else str(value) for name, value in row.items()}
+        for number, values in zip(numbers, list_masked_inputs(batch.table.filter(mask)), strict=True):
             sealed = self._seal_row(mask_row(values, self._input.contract), number)
             reasons = reasons_by_row.get(number, ()) or (contradiction,)
             records.append(QuarantinedRecord(number, sealed, reasons))

@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 from wellspring.records.contracts import ContractColumn, DataContract
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 HIDDEN_VALUE = "***"
 EMPTY_VALUE = "(empty)"
 UNDECLARED = "(undeclared)"
 """Stands for all undeclared values of a row; no contract can declare this name."""
+
+
+def list_masked_inputs(rows: pa.Table) -> Iterator[dict[str, str | None]]:
+    """Yield the rows as `mask_row` takes them.
+
+    Of a date, a time or a nested value only whether there is one: Python cannot hold every date of a file.
+    """
+    import pyarrow as pa
+
+    columns: list[list[str | None]] = []
+    for column in rows.columns:
+        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+        if pa.types.is_temporal(kind) or pa.types.is_nested(kind):
+            columns.append([HIDDEN_VALUE if is_valid else None for is_valid in column.is_valid().to_pylist()])
+        else:
+            columns.append([None if value is None else str(value) for value in column.to_pylist()])
+    for values in zip(*columns, strict=True):
+        yield dict(zip(rows.column_names, values, strict=True))
 
 
 def mask_row(values: dict[str, str | None], contract: DataContract) -> dict[str, str]:

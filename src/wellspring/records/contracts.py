@@ -35,8 +35,8 @@ class ContractColumn(Frozen):
     unique: bool = False
     enum: tuple[str, ...] = ()
     pattern: str | None = None
-    minimum: float | str | None = None
-    maximum: float | str | None = None
+    minimum: int | float | str | None = None
+    maximum: int | float | str | None = None
     path: str | None = None
     normalization: tuple[str, ...] = ("trim", "nfc")
     timezone: str | None = None

@@ -4,6 +4,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 import pytest
 
@@ -79,16 +80,57 @@ def test_any_column_can_be_searched_as_text():
     result = casting.to_text(pa.chunked_array([[900123456, None]]))
     assert result is not None
     assert result.to_list() == ["900123456", None]
-    assert casting.to_text(pa.chunked_array([[[1]]])) is None
+    nested = casting.to_text(pa.chunked_array([[[{"ssn": "536-90-4399"}], None]]))
+    assert nested is not None
+    assert nested.to_list() == ["[{'ssn': '536-90-4399'}]", None]
     for kind in (pa.binary(), pa.large_binary(), pa.binary(2), pa.binary_view()):
+        found = casting.to_text(pa.chunked_array([pa.array([b"ab"], kind)]))
+        assert found is not None
+        assert found.to_list() == ["ab"]
         assert casting.to_text(pa.chunked_array([pa.array([b"\xff\xfe"], kind)])) is None
 
 
 def test_bound_has_the_type_of_its_column():
-    assert casting.parse_bound(None, "int64") is None
-    assert casting.parse_bound(5.0, AMOUNT) == 5.0
+    assert casting.parse_bound(5.1, AMOUNT) == Decimal("5.1")
     assert casting.parse_bound("2024-01-02", "date32[day]") == date(2024, 1, 2)
     assert casting.parse_bound("2024-01-02T00:00:00", INSTANT) == datetime(2024, 1, 2, tzinfo=UTC)
+    local = casting.parse_bound("2024-01-02T00:00:00", INSTANT, "America/New_York")
+    assert local == datetime(2024, 1, 2, 5, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("declared", "values", "minimum", "maximum", "outside"),
+    [
+        ("int64", [2**53, 2**53 + 1], None, 2**53, [False, True]),
+        ("int64", [-(2**63), 2**63 - 1], -(10**30), 10**30, [False, False]),
+        ("int64", [0, 1, None], 0.5, None, [True, False, False]),
+        ("decimal128(38, 2)", [Decimal(2**53), Decimal(2**53 + 1)], None, 2**53, [False, True]),
+        ("decimal128(4, 2)", [Decimal("0.10"), Decimal("0.11"), Decimal("-0.01")], 0, 0.1, [False, True, True]),
+        ("decimal128(4, 2)", [Decimal("0.10"), Decimal("0.11")], 0.101, 10**40, [True, False]),
+        ("float64", [0.1, 0.2, None], 0.1, 0.15, [False, True, False]),
+    ],
+)
+def test_bounds_are_compared_exactly(
+    declared: str, values: list[Any], minimum: float | None, maximum: float | None, outside: list[bool]
+):
+    column = pl.Series(values=pa.array(values, casting.arrow_type(declared)))
+    found = casting.find_out_of_range(column, declared, minimum=minimum, maximum=maximum)
+    assert found.to_list() == outside
+
+
+def test_a_local_bound_has_the_time_zone_of_its_column():
+    instants = pl.Series([datetime(2026, 1, 1, 4, 59, tzinfo=UTC), datetime(2026, 1, 1, 5, tzinfo=UTC)])
+    found = casting.find_out_of_range(
+        instants, INSTANT, minimum="2026-01-01T00:00:00", maximum=None, timezone="America/New_York"
+    )
+    assert found.to_list() == [True, False]
+
+
+def test_a_text_that_would_become_another_float_is_marked():
+    texts = ["9007199254740993", "9007199254740993.0", "-9007199254740993", "1e-400", "0.001e-400"]
+    assert read("float64", *texts) == [...] * len(texts)
+    exact = ["9007199254740992", "0.1", "0", "-0.0", "0e5", "1e-300", "123456789012345678901234567890.5"]
+    assert ... not in read("float64", *exact)
 
 
 @pytest.mark.parametrize(

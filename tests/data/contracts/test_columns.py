@@ -154,3 +154,35 @@ def test_bounds_are_numbers_or_dates():
 )  # fmt: skip
 def test_invalid_column_is_reported(keys: dict[str, Any], output: str):
     assert output in error(**keys)
+
+
+def test_a_primary_key_column_is_required():
+    assert good(primaryKey=True, **leaves("token", "claim")).required
+    assert not good().required
+
+
+def test_a_limit_keeps_its_digits_and_is_finite():
+    assert good(logicalType="integer", logicalTypeOptions={"maximum": 2**53 + 1}).maximum == 2**53 + 1
+    assert "write a number" in error(logicalType="number", logicalTypeOptions={"minimum": float("nan")})
+    assert "write a number" in error(logicalType="number", logicalTypeOptions={"maximum": float("inf")})
+
+
+def test_limits_with_and_without_a_zone_are_compared_as_instants():
+    options = {
+        "minimum": "2026-01-01T00:00:00",
+        "maximum": "2026-01-01T03:00:00Z",
+        "defaultTimezone": "America/New_York",
+    }
+    assert "above" in error(logicalType="timestamp", logicalTypeOptions=options)
+    good(logicalType="timestamp", logicalTypeOptions={**options, "maximum": "2026-01-01T06:00:00Z"})
+
+
+def test_a_pattern_is_a_text():
+    assert "quoted" in error(logicalTypeOptions={"pattern": 12})
+
+
+@pytest.mark.parametrize(("value", "steps"), [("a", "upper"), ("Jose\u0301", "trim nfc"), (" x", "trim")])
+def test_a_valid_value_that_the_normalization_changes_is_an_error(value: str, steps: str):
+    check = {"metric": "invalidValues", "arguments": {"validValues": [value]}, "mustBe": 0}
+    properties = [{"property": "egress", "value": "plain"}, {"property": "normalization", "value": steps}]
+    assert "the valid value" in error(quality=[check], customProperties=properties)

@@ -64,6 +64,8 @@ def test_omitted_service_levels_have_defaults(tmp_path: Path):
         (("value: csv", "value: parket"), 12, "unknown format 'parket'; did you mean 'parquet'?"),
         (('value: "medical_claim_*.csv"', "value: /a/b.csv"), 9, "remove the slash"),
         (("property: retention", "property: uptime"), 14, "retention, frequency and latency"),
+        (("value: 7, unit: d", "value: 40000, unit: d"), 14, "of at most 100 years"),
+        (("value: 7, unit: d", "value: .nan, unit: d"), 14, "of at most 100 years"),
         (("value: 7, unit: d", "value: 7, unit: y"), 14, "unit h or d"),
         (("value: 7, unit: d", "value: 0, unit: d"), 14, "above 0"),
         (("value: 7, unit: d", "value: 5, unit: h"), 14, "whole days"),

@@ -29,6 +29,7 @@ def test_a_contract_says_what_becomes_of_rows_and_drops(tmp_path: Path):
         (("0.05", "1"), "a share from 0 to below 1"),
         (("0.05", "-0.1"), "a share from 0 to below 1"),
         (("0.05", '"0.05"'), "a share from 0 to below 1"),
+        (("0.05", "[0.05]"), "a share from 0 to below 1"),
     ],
 )
 def test_what_becomes_of_rows_is_checked(tmp_path: Path, changed: tuple[str, str], output: str):

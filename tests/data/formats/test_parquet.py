@@ -145,3 +145,16 @@ def test_a_damaged_page_is_seen_where_the_writer_left_checksums():
     instant = whole.index(b"a" * 200)
     whole[instant + 100] ^= 1
     assert code(bytes(whole)) == "unreadable"
+
+
+def test_the_type_of_a_refused_column_repeats_nothing_that_the_file_names():
+    columns = (column("id"), column("amount", "int64"), column("at", "int64"))
+    part = pa.StructArray.from_arrays([pa.array([1])], ["Ann Lee 536-90-4399"])
+    table = pa.table({"id": ["1"], "amount": part, "at": pa.array([0], pa.timestamp("us", "Ann/Lee"))})
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    with pytest.raises(Refused) as refused:
+        list(parquet.read_parquet(BytesContent(sink.getvalue()), contract(*columns, format="parquet")))
+    assert "Ann" not in str(refused.value)
+    assert refused.value.verdict is not None
+    assert [reason.column for reason in refused.value.verdict.reasons] == ["amount", "at"]

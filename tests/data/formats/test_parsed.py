@@ -127,3 +127,17 @@ def test_every_refusal_has_a_fix():
         refused = file_refused("drop:1", Reason(code=code, message="it is so"))
         assert "the vendor" in refused.fix
         assert refused.what == "drop:1 is rejected: it is so"
+
+
+def test_an_undeclared_column_gets_no_name_of_another_column():
+    declared = contract(column("fault_in_file"), column("id"))
+    names = ["fault", "fault_in_file", "id", "fault_in_file_in_file"]
+    assert check_header(names, declared, "drop:1") == [
+        "fault_in_file_in_file_in_file", "fault_in_file", "id", "fault_in_file_in_file"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["\ufeffid", "id\u200b", "\u00a0ID", "\uff49\uff44"])
+def test_a_missing_column_with_another_spelling_is_named(name: str):
+    with pytest.raises(Refused, match="blanks or invisible characters"):
+        check_header([name, "day"], TWO, "drop:1")

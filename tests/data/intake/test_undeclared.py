@@ -22,3 +22,12 @@ def test_values_and_kinds_are_counted_over_batches():
     assert (mail.code, mail.column, mail.count, more.count) == ("undeclared_column", "mail", 2, 2)
     assert "email in 1 rows" in mail.message
     assert "no detectable personal data" in more.message
+
+
+def test_nested_values_are_searched_and_unreadable_bytes_are_named():
+    undeclared = UndeclaredColumns(contract(column("id")), SCANNER)
+    table = pa.table({"id": ["1"], "parts": [[{"ssn": "536-90-4399"}]], "raw": pa.array([b"\xff\xfe"], pa.binary())})
+    undeclared.add_batch(ParsedBatch(table, pa.array([1]), pa.nulls(1, pa.string())))
+    parts, raw = undeclared.describe_columns()
+    assert "ssn in 1 rows" in parts.message
+    assert "cannot be searched" in raw.message

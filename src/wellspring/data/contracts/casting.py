@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import decimal
 import functools
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 from wellspring.data.contracts.normalization import DEFAULT_STEPS, normalize_texts
 
@@ -81,27 +84,74 @@ def arrow_type(declared_type: str) -> pa.DataType:
     }[declared_type]
 
 
-def parse_bound(value: float | str | None, declared_type: str) -> float | date | datetime | None:
-    """Parse a minimum or a maximum of a declared type."""
-    if value is None or not isinstance(value, str):
-        return value
+def parse_bound(value: float | str, declared_type: str, timezone: str | None = None) -> Decimal | date | datetime:
+    """Parse a minimum or a maximum of a declared type. timezone: of an instant that names none (default: UTC)."""
+    if not isinstance(value, str):
+        return Decimal(str(value))
     if declared_type.startswith("date"):
         return date.fromisoformat(value)
     instant = datetime.fromisoformat(value)
-    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+    return (instant if instant.tzinfo else instant.replace(tzinfo=ZoneInfo(timezone or "UTC"))).astimezone(UTC)
+
+
+def find_out_of_range(
+    values: pl.Series,
+    declared_type: str,
+    *,
+    minimum: float | str | None,
+    maximum: float | str | None,
+    timezone: str | None = None,
+) -> pl.Series:
+    """Mark the values below the minimum or above the maximum; numbers are compared exactly."""
+    import polars as pl
+
+    outside = pl.repeat(False, len(values), dtype=pl.Boolean, eager=True)
+    for limit, is_minimum in ((minimum, True), (maximum, False)):
+        if limit is None:
+            continue
+        bound: Any = parse_bound(limit, declared_type, timezone)
+        compared = values
+        if isinstance(bound, Decimal):
+            compared, bound = _align_bound(values, bound, declared_type, is_minimum=is_minimum)
+        outside = outside | (compared < bound if is_minimum else compared > bound).fill_null(False)
+    return outside
+
+
+def _align_bound(
+    values: pl.Series, bound: Decimal, declared_type: str, *, is_minimum: bool
+) -> tuple[pl.Series, pl.Series | float]:
+    """Return values and a bound that compare exactly: a decimal or an integer bound is rounded to the next value."""
+    import polars as pl
+
+    if declared_type == "float64":
+        return values, float(bound)
+    scale = _decimal_size(declared_type)[1] if declared_type.startswith("decimal") else 0
+    rounding = decimal.ROUND_CEILING if is_minimum else decimal.ROUND_FLOOR
+    with decimal.localcontext(prec=400):
+        rounded = bound.quantize(Decimal(1).scaleb(-scale), rounding=rounding)
+        limit = Decimal(10) ** (38 - scale) - Decimal(1).scaleb(-scale)
+        clamped = max(-limit, min(limit, rounded))
+    exact = pl.Decimal(38, scale)
+    return values.cast(exact), pl.Series([clamped], dtype=exact)
 
 
 def to_text(column: pa.ChunkedArray) -> pl.Series | None:
-    """Cast a column to text, for a search for personal data; None for nested and binary types."""
+    """Cast a column to text, for a search for personal data: nested values as Python writes them, bytes as UTF-8.
+
+    None for bytes that are not UTF-8, and for a type that has no text.
+    """
     import polars as pl
     import pyarrow as pa
 
-    kind = column.type
-    if pa.types.is_nested(kind) or pa.types.is_fixed_size_binary(kind):
+    try:
+        if pa.types.is_nested(column.type):
+            values = (None if value is None else str(value) for value in column.to_pylist())
+            return pl.Series(list(values), dtype=pl.String)
+        if pa.types.is_fixed_size_binary(column.type):
+            column = column.cast(pa.large_binary())
+        return pl.Series(values=column.cast(pa.large_string()))
+    except (pa.ArrowException, ArithmeticError, ValueError):
         return None
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
-        return None
-    return pl.Series(values=column.cast(pa.large_string()))
 
 
 def _cast_text(text: pl.Series, declared_type: str) -> pl.Series:
@@ -116,7 +166,8 @@ def _cast_text(text: pl.Series, declared_type: str) -> pl.Series:
             values = _keep_matching(text, r"^[+-]?[0-9]*\.?[0-9]+([eE][+-]?[0-9]{1,3})?$").cast(
                 pl.Float64, strict=False
             )
-            return values.set(~values.is_finite().fill_null(True), None)
+            values = values.set(~values.is_finite().fill_null(True), None)
+            return values.set(_is_changed(text, values), None)
         case "decimal128":
             precision, scale = _decimal_size(declared_type)
             integer_digits = f"[0-9]{{1,{precision - scale}}}" if precision > scale else "0?"
@@ -130,6 +181,18 @@ def _cast_text(text: pl.Series, declared_type: str) -> pl.Series:
             return lowered.is_in(pl.Series(_TRUE).implode()).set(~is_boolean.fill_null(False), None)
         case _:
             return _keep_matching(text, r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$").str.to_date("%Y-%m-%d", strict=False)
+
+
+def _is_changed(text: pl.Series, values: pl.Series) -> pl.Series:
+    """Mark the floats that are another number than their text: an integer that has no exact float; a vanished one."""
+    import polars as pl
+
+    vanished = (values == 0).fill_null(False) & text.str.contains(r"^[^eE]*[1-9]").fill_null(False)
+    # An integer of up to 15 digits is exact.
+    long = text.str.contains(r"^[+-]?0*[1-9][0-9]{15,}(\.0*)?$").fill_null(False) & values.is_not_null()
+    pairs = zip(text.filter(long).to_list(), values.filter(long).to_list(), strict=True)
+    inexact = [int(number) != int(digits.partition(".")[0]) for digits, number in pairs]
+    return vanished.scatter(long.arg_true(), pl.Series(inexact, dtype=pl.Boolean)) if inexact else vanished
 
 
 def _keep_matching(text: pl.Series, pattern: str) -> pl.Series:

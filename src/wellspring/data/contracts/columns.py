@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from wellspring.data.contracts.normalization import DEFAULT_STEPS, STEP_NAMES, parse_steps
+from wellspring.data.contracts.casting import parse_bound
+from wellspring.data.contracts.normalization import DEFAULT_STEPS, STEP_NAMES, normalize_text, parse_steps
 from wellspring.data.contracts.odcs import ContractDocument, DocumentPath, read_custom_properties
 from wellspring.data.contracts.patterns import translate_pattern
 from wellspring.data.formats.parsed import RESERVED_COLUMNS
@@ -74,11 +76,15 @@ def parse_column(
         return None
     low, high, pattern = _parse_bounds(document, schema_property, path)
     required, unique, values = _parse_checks(document, schema_property, path)
+    steps = _parse_normalization(document, properties, path)
+    _check_valid_values(document, values if kind == "string" else (), steps, path)
     return ContractColumn(
         name=name, type=kind, egress=egress, classification=schema_property.classification or "", domain=domain,
-        required=required, unique=unique, enum=values, pattern=pattern, minimum=low, maximum=high,
+        # A row without its key could not be compared with any other.
+        required=required or bool(schema_property.primaryKey),
+        unique=unique, enum=values, pattern=pattern, minimum=low, maximum=high,
         path=schema_property.physicalName if schema_property.physicalName != name else None,
-        normalization=_parse_normalization(document, properties, path),
+        normalization=steps,
         timezone=_parse_timezone(document, schema_property, path),
     )  # fmt: skip
 
@@ -171,7 +177,7 @@ def _parse_egress(
 
 def _parse_bounds(
     document: ContractDocument, schema_property: SchemaProperty, path: DocumentPath
-) -> tuple[float | str | None, float | str | None, str | None]:
+) -> tuple[int | float | str | None, int | float | str | None, str | None]:
     import polars as pl
 
     logical, options = str(schema_property.logicalType), schema_property.logicalTypeOptions or {}
@@ -181,7 +187,7 @@ def _parse_bounds(
             (*path, "logicalTypeOptions", key),
             f"unsupported option; a {logical} column supports {supported}; remove it",
         )
-    limits: list[float | str | None] = []
+    limits: list[int | float | str | None] = []
     for key in ("minimum", "maximum"):
         limit = options.get(key) if key in _OPTIONS[logical] else None
         try:
@@ -191,11 +197,15 @@ def _parse_bounds(
             document.add_error((*path, "logicalTypeOptions", key), f"write {example}")
             limits.append(None)
     low, high = limits
-    if low is not None and high is not None and _is_above(low, high):
+    timezone = _parse_timezone(document, schema_property, path)
+    if low is not None and high is not None and _is_above(low, high, logical, timezone):
         document.add_error((*path, "logicalTypeOptions"), "the minimum is above the maximum")
     pattern = options.get("pattern") if logical == "string" else None
-    if pattern is not None:
-        pattern = translate_pattern(str(pattern))
+    if pattern is not None and not isinstance(pattern, str):
+        document.add_error((*path, "logicalTypeOptions", "pattern"), "write the pattern as a quoted text")
+        pattern = None
+    elif pattern is not None:
+        pattern = translate_pattern(pattern)
         try:
             pl.Series(["x"]).str.contains(pattern)
         except pl.exceptions.ComputeError:
@@ -204,21 +214,20 @@ def _parse_bounds(
     return low, high, pattern
 
 
-def _is_above(low: float | str, high: float | str) -> bool:
+def _is_above(low: float | str, high: float | str, logical: str, timezone: str | None) -> bool:
     """Compare two limits of one column: two numbers, or two ISO dates or instants as text."""
-    if isinstance(low, str) or isinstance(high, str):
-        return str(low) > str(high)
-    return low > high
+    first, second = (parse_bound(limit, logical, timezone) for limit in (low, high))
+    return first > second  # pyright: ignore[reportOperatorIssue]
 
 
-def _parse_limit(limit: Any, logical: str) -> float | str:
+def _parse_limit(limit: Any, logical: str) -> int | float | str:
     if logical == "date":
         return date.fromisoformat(str(limit)).isoformat()
     if logical == "timestamp":
         return datetime.fromisoformat(str(limit)).isoformat()
-    if isinstance(limit, bool | str):
+    if isinstance(limit, bool | str) or not math.isfinite(limit):
         raise TypeError
-    return float(limit)
+    return limit if isinstance(limit, int) else float(limit)
 
 
 def _parse_checks(
@@ -239,6 +248,20 @@ def _parse_checks(
         else:
             values = _parse_valid_values(document, check, check_path, schema_property)
     return required, unique, values
+
+
+def _check_valid_values(
+    document: ContractDocument, values: tuple[str, ...], steps: tuple[str, ...], path: DocumentPath
+) -> None:
+    """Check that each valid value is as the normalization leaves it; otherwise no row could have it."""
+    for value in values:
+        normalized = normalize_text(value, steps)
+        if normalized != value:
+            document.add_error(
+                (*path, "quality"),
+                f"the normalization {' '.join(steps)!r} makes the valid value {value!a} {normalized!a}; write it so, "
+                "or change the normalization",
+            )
 
 
 def _parse_valid_values(

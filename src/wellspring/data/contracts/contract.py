@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 CONTRACT_GLOB = "*.odcs.yaml"
 _PROPERTIES = {"source", "files", "format"} | FATE_PROPERTIES
 _UNIT_HOURS = {"h": 1, "hr": 1, "hour": 1, "hours": 1, "d": 24, "day": 24, "days": 24}
+_MAX_HOURS = 24 * 36_500
 _CONTRACT_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 _ARCHIVED_CONTRACT = RecordKind[bytes](
@@ -287,15 +288,12 @@ def _parse_service_levels(document: ContractDocument, model: OpenDataContractSta
             document.add_error(path, "unsupported property; retention, frequency and latency are supported; remove it")
             continue
         unit = _UNIT_HOURS.get(str(sla_property.unit))
-        if (
-            unit is None
-            or isinstance(sla_property.value, bool | str)
-            or not sla_property.value
-            or sla_property.value <= 0
-        ):
-            document.add_error(path, "write a number above 0 and the unit h or d")
+        value = sla_property.value
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if unit is None or not is_number or not 0 < value * unit <= _MAX_HOURS:
+            document.add_error(path, "write a number above 0, of at most 100 years, and the unit h or d")
             continue
-        span_hours = sla_property.value * unit
+        span_hours = value * unit
         if sla_property.property == "retention":
             if span_hours % 24:
                 document.add_error(path, "the retention must be in whole days")

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 DEFAULT_STEPS = ("trim", "nfc")
 STEP_NAMES = ("trim", "nfc", "lower", "upper", "none")
+_INVISIBLE = "\u00ad\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\ufeff"
+"""Characters without width, which stand beside a value by accident: the mark of a joined file, marks of direction."""
+_BLANKS = "".join(map(chr, range(9, 14))) + " \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B)))
+_BLANKS += "\u2028\u2029\u202f\u205f\u3000" + _INVISIBLE
 
 
 def parse_steps(value: object) -> tuple[str, ...] | None:
@@ -31,7 +35,7 @@ def normalize_texts(texts: pl.Series, steps: Sequence[str]) -> pl.Series:
     if not steps or not len(texts):
         return texts
     functions: dict[str, Callable[[pl.Series], pl.Series]] = {
-        "trim": lambda values: values.str.strip_chars(),
+        "trim": lambda values: values.str.strip_chars(_BLANKS),
         "nfc": _compose,
         "lower": lambda values: values.str.to_lowercase(),
         "upper": lambda values: values.str.to_uppercase(),
@@ -39,7 +43,7 @@ def normalize_texts(texts: pl.Series, steps: Sequence[str]) -> pl.Series:
     normalized = texts
     for step in steps:
         normalized = functions[step](normalized)
-    blank = normalized.str.strip_chars() == ""
+    blank = normalized.str.strip_chars(_BLANKS) == ""
     return normalized.set(blank, None) if blank.any() else normalized
 
 

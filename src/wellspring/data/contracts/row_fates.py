@@ -24,7 +24,7 @@ def parse_row_fates(document: ContractDocument, properties: dict[str, Any]) -> d
     if same_key not in get_args(SameKeyRule):
         document.add_error(("customProperties", "same_key"), "write `corrects` or `refuses`")
     share = properties.get("max_quarantined_share")
-    if share is not None and (isinstance(share, bool | str) or not 0 <= share < 1):
+    if share is not None and (isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share < 1):
         document.add_error(
             ("customProperties", "max_quarantined_share"), "write a share from 0 to below 1, for example 0.05"
         )

@@ -120,12 +120,27 @@ def _damaged(subject: str) -> Refused:
 
 def _check_types(types: dict[str, pa.DataType], contract: DataContract, subject: str) -> None:
     mismatches = [
-        Reason(code="type_changed", message=f"{column.name!r} is {types[column.name]}, not {column.type}")
+        Reason(
+            code="type_changed",
+            message=f"{column.name!r} is {_describe_type(types[column.name])}, not {column.type}",
+            column=column.name,
+        )
         for column in contract.columns
         if not _type_fits(types[column.name], column.type)
     ]
     if mismatches:
         raise file_refused(subject, *mismatches)
+
+
+def _describe_type(found_type: pa.DataType) -> str:
+    """Name a type without what the file itself names: the fields of a struct, a time zone, an extension."""
+    import pyarrow as pa
+
+    if pa.types.is_nested(found_type) or isinstance(found_type, pa.BaseExtensionType):
+        return "nested" if pa.types.is_nested(found_type) else "an extension type"
+    if pa.types.is_dictionary(found_type):
+        return _describe_type(found_type.value_type)
+    return f"timestamp[{found_type.unit}]" if pa.types.is_timestamp(found_type) else str(found_type)
 
 
 def _type_fits(found_type: pa.DataType, declared_type: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -147,16 +148,30 @@ def check_header(names: list[str], contract: DataContract, subject: str) -> list
         raise file_refused(subject, *(_duplicate_column(name, name in declared) for name in duplicates))
     missing = [name for name in declared if name not in names]
     if missing:
-        normalized = {name.strip().casefold(): name for name in names}
-        if len(missing) == len(declared) and not normalized.keys() & {name.casefold() for name in declared}:
+        spellings = {fold_name(name) for name in names}
+        if len(missing) == len(declared) and not spellings & {fold_name(name) for name in declared}:
             message = f"none of the {len(declared)} declared columns is in the file; is its header line missing?"
             raise file_refused(subject, Reason(code="missing_column", message=message, count=len(declared)))
         raise file_refused(
-            subject, *(_missing_column(name, declared[name], similar=name.casefold() in normalized) for name in missing)
+            subject, *(_missing_column(name, declared[name], similar=fold_name(name) in spellings) for name in missing)
         )
     # An undeclared column may have a reserved name, or the name that the contract gives to another one.
     taken = RESERVED_COLUMNS | set(declared.values())
-    return [declared.get(name) or (f"{name}_in_file" if name in taken else name) for name in names]
+    used = {*taken, *names}
+    unique_names: list[str] = []
+    for name in names:
+        unique_name = declared.get(name, name)
+        while name not in declared and unique_name in (taken if unique_name == name else used):
+            unique_name = f"{unique_name}_in_file"
+        used.add(unique_name)
+        unique_names.append(unique_name)
+    return unique_names
+
+
+def fold_name(name: str) -> str:
+    """Return the name of a column without case, width, surrounding blanks and invisible characters."""
+    visible = "".join(character for character in name if unicodedata.category(character) != "Cf")
+    return unicodedata.normalize("NFKC", visible).strip().casefold()
 
 
 def check_columns(parsed: ParsedBatch, contract: DataContract, subject: str) -> None:
@@ -179,6 +194,6 @@ def _duplicate_column(name: str, declared: bool) -> Reason:
 
 
 def _missing_column(name_in_file: str, column: str, *, similar: bool) -> Reason:
-    hint = "; the file has it in another case or with spaces around it" if similar else ""
+    hint = "; the file has it in another case, or with blanks or invisible characters" if similar else ""
     message = f"the declared column {name_in_file!r} is not in the file{hint}"
     return Reason(code="missing_column", message=message, column=column)

@@ -3,7 +3,8 @@
 The file is read once to hash the keys (8 bytes a row), and a second time only if a hash occurs twice, to compare the
 rows behind it. Of equal rows the first counts; the others are copies. Rows with one key and different values are
 versions if `recorded_at` orders them; otherwise nothing says which one is right, and all of them wait. The same holds
-for two rows with one value of a unique column.
+for two rows with one value of a unique column. A row with a value that has no declared type is never a copy: what it
+holds is not known.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import secrets
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from wellspring.records.contracts import DataContract
+from wellspring.data.contracts.columns import prefix_length
+from wellspring.records.contracts import ContractColumn, DataContract
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,11 +24,15 @@ ROW, FIRST_HASH, SECOND_HASH, VALUES_HASH, RECORDED = "row", "first", "second", 
 
 
 class TypedRows(NamedTuple):
-    """Rows with typed values. frame: the declared columns. row_numbers: int64. usable: rows that could be read."""
+    """Rows with typed values. frame: the declared columns. row_numbers: int64. usable: rows that could be read.
+
+    has_misfit: rows with a value that does not have the type of its column, and is null in the frame.
+    """
 
     frame: pl.DataFrame
     row_numbers: pl.Series
     usable: pl.Series
+    has_misfit: pl.Series
 
 
 class RepeatedRows(NamedTuple):
@@ -59,8 +65,8 @@ def find_repeated_rows(
     repeated = _repeated_hashes(keys, read_rows(sorted({name for key in keys for name in key})), seed)
     if not any(len(hashes) for hashes in repeated.values()):
         return nothing
-    compared = [column.name for column in contract.columns if column.egress != "never"]
-    columns = sorted({*compared, *(name for key in keys for name in key)})
+    compared = [column for column in contract.columns if column.egress != "never"]
+    columns = sorted({*(column.name for column in compared), *(name for key in keys for name in key)})
     candidates: dict[tuple[str, ...], list[pl.DataFrame]] = {key: [] for key in keys}
     for rows in read_rows(columns):
         for key in keys:
@@ -96,14 +102,14 @@ def _complete_rows(rows: TypedRows, key: Sequence[str]) -> pl.DataFrame:
     """Return the usable rows whose key has no null, with their row numbers."""
     import polars as pl
 
-    frame = rows.frame.with_columns(rows.row_numbers.alias("__row"))
+    frame = rows.frame.with_columns(rows.row_numbers.alias("__row"), rows.has_misfit.alias("__misfit"))
     return frame.filter(rows.usable & frame.select(pl.all_horizontal(pl.col(list(key)).is_not_null())).to_series())
 
 
 def _select_candidates(
     rows: TypedRows,
     key: tuple[str, ...],
-    compared: list[str],
+    compared: list[ContractColumn],
     hashes: np.ndarray[Any, Any],
     contract: DataContract,
     seed: int,
@@ -118,16 +124,29 @@ def _select_candidates(
     primary = [name for name in contract.key if name in selected.columns]
     no_instant = pl.repeat(None, len(selected), dtype=pl.Int64, eager=True)
     row_ids = selected["__row"].cast(pl.UInt64)
+    values = selected.select(map(_leaving_value, compared)).hash_rows(seed=seed + 2)
     return pl.DataFrame(
         {
             ROW: selected["__row"],
             FIRST_HASH: selected.select(key).hash_rows(seed=seed),
             SECOND_HASH: selected.select(key).hash_rows(seed=seed + 1),
-            VALUES_HASH: selected.select(compared).hash_rows(seed=seed + 2),
+            # The null in place of a misfit equals no other value.
+            VALUES_HASH: row_ids.hash(seed=seed + 4).zip_with(selected["__misfit"], values),
             "primary": selected.select(primary).hash_rows(seed=seed + 3) if primary else row_ids,
             RECORDED: selected[ordering].cast(pl.Int64) if ordering in selected.columns else no_instant,
         }
     )
+
+
+def _leaving_value(column: ContractColumn) -> pl.Expr:
+    """Return the value that leaves of a year or a prefix; of masked texts, the text itself is compared."""
+    import polars as pl
+
+    value = pl.col(column.name)
+    if column.egress == "year":
+        return value.dt.year()
+    length = prefix_length(column.egress)
+    return value if length is None else value.str.slice(0, length)
 
 
 def _resolve_candidates(parts: list[pl.DataFrame], *, is_key: bool, copies: set[int]) -> tuple[set[int], set[int]]:

@@ -33,7 +33,10 @@ class TypedBatch(NamedTuple):
         import polars as pl
 
         frame = pl.DataFrame({name: cast.values for name, cast in self.casts.items()})
-        return TypedRows(frame, self.row_numbers, self.usable)
+        has_misfit = ~self.usable
+        for cast in self.casts.values():
+            has_misfit = has_misfit | cast.invalid
+        return TypedRows(frame, self.row_numbers, self.usable, has_misfit)
 
     def to_arrow(self) -> pa.Table:
         """Return the declared columns with their Arrow types, and row_number."""

@@ -19,6 +19,7 @@ class UndeclaredColumns:
         self._scanner = scanner
         self._values: Counter[str] = Counter()
         self._kinds: dict[str, Counter[str]] = {}
+        self._unsearched: set[str] = set()
 
     @property
     def value_count(self) -> int:
@@ -34,7 +35,9 @@ class UndeclaredColumns:
             self._values[name] += len(column) - column.null_count
             kinds = self._kinds.setdefault(name, Counter())
             text = casting.to_text(column)
-            if text is not None:
+            if text is None:
+                self._unsearched.add(name)
+            else:
                 kinds.update(self._scanner.scan_column(text, column_name=name).counts)
 
     def describe_columns(self) -> tuple[Reason, ...]:
@@ -42,9 +45,10 @@ class UndeclaredColumns:
         reasons: list[Reason] = []
         for name, kinds in self._kinds.items():
             count = self._values[name]
-            kinds_text = (
-                ", ".join(f"{kind} in {rows} rows" for kind, rows in kinds.items()) or "no detectable personal data"
-            )
+            found = [f"{kind} in {rows} rows" for kind, rows in kinds.items()]
+            if name in self._unsearched:
+                found.append("values that cannot be searched for personal data")
+            kinds_text = ", ".join(found) or "no detectable personal data"
             safe_name = safe_column_name(name, self._scanner)
             # Without the name of the column, so that the message can be recorded in the ledger.
             message = f"the contract does not declare the column: {count} values stay in the enclave, with {kinds_text}"

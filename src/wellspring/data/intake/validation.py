@@ -308,11 +308,9 @@ def _column_violations(
         allowed = pl.Series(list(column.enum)).cast(values.dtype)
         violations.append(("enum", ~values.is_in(allowed.implode()).fill_null(True)))
     if column.minimum is not None or column.maximum is not None:
-        low, high = (casting.parse_bound(limit, column.type) for limit in (column.minimum, column.maximum))
-        compared = values.cast(pl.Float64) if column.type.startswith("decimal") else values
-        out_of_range = pl.repeat(False, len(values), dtype=pl.Boolean, eager=True)
-        for outside in ([compared < low] if low is not None else []) + ([compared > high] if high is not None else []):
-            out_of_range = out_of_range | outside.fill_null(False)
+        out_of_range = casting.find_out_of_range(
+            values, column.type, minimum=column.minimum, maximum=column.maximum, timezone=column.timezone
+        )
         violations.append(("range", out_of_range))
     is_prefix = prefix_length(column.egress) is not None
     mismatched = pl.repeat(False, len(values), dtype=pl.Boolean, eager=True)

@@ -269,3 +269,9 @@ def test_the_rows_of_a_rejected_file_are_counted_by_its_delimiter():
     # To commas, the quotes stand within a field, and each line end ends a row.
     content = b'id;note\n1;"a\nb"\n2;"c\n\nd"\n'
     assert csv.count_csv_rows(BytesContent(content), contract(format_settings={"delimiter": ";"})) == 2
+
+
+def test_the_header_of_a_joined_file_is_not_a_row_of_values():
+    both = contract(column("id"), column("note"))
+    rows = read(text("id,note", "1,x", "id,note", "2,y"), both)
+    assert rows.row_faults.to_pylist() == [None, "repeated_header", None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wellspring.data.formats.csv.dialect import Dialect
 from wellspring.data.formats.csv.records import CsvRecord
-from wellspring.data.formats.csv.rows import build_rows, fit_fields, parse_regular
+from wellspring.data.formats.csv.rows import build_rows, fit_fields, mark_repeated_headers, parse_regular
 
 
 def test_the_last_column_keeps_all_surplus_fields():
@@ -29,3 +29,10 @@ def test_blank_lines_are_no_rows():
     rows = parse_regular(b"\n\r\n", 2, Dialect())
     assert rows is not None
     assert rows.count == 0
+
+
+def test_a_row_that_repeats_the_header_has_a_fault():
+    rows = build_rows([CsvRecord([b"id", b"x"], 0), CsvRecord([b"\xef\xbb\xbfid", b"note"], 0)], 2, ",")
+    marked = mark_repeated_headers(rows, ["id", "note"])
+    assert marked.faults.to_pylist() == [None, "repeated_header"]
+    assert mark_repeated_headers(rows, ["id", ""]).faults.to_pylist() == [None, None]

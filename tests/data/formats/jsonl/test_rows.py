@@ -39,3 +39,23 @@ def test_a_batch_is_full_by_rows_bytes_or_cells(monkeypatch: pytest.MonkeyPatch,
 def test_a_value_is_its_text():
     values = ["a", "", None, True, False, ["x"], {"k": None}]
     assert [format_value(value) for value in values] == ["a", None, None, "true", "false", '["x"]', '{"k": null}']
+
+
+@pytest.mark.parametrize("key", ["Note", " note", "note\\u200b", "\uff4eote"])
+def test_a_value_under_another_spelling_of_its_key_is_a_fault_of_the_row(key: str):
+    rows = RowCollector(TWO)
+    rows.add_line(f'{{"id": "1", "{key}": "x"}}'.encode())
+    rows.add_line(f'{{"id": "2", "note": "x", "{key}": "y"}}'.encode())
+    rows.add_line(f'{{"id": "3", "{key}": null}}'.encode())
+    faults = rows.take_batch().type_faults
+    assert faults is not None
+    assert faults.to_pylist() == ["note", None, None]
+
+
+def test_another_spelling_of_a_nested_key_is_a_fault_of_the_columns_below():
+    rows = RowCollector(contract(column("id"), column("zip", path="address.zip"), format="jsonl"))
+    rows.add_line(b'{"id": "1", "Address": {"zip": "12345"}}')
+    rows.add_line(b'{"id": "1", "address": {"ZIP": "12345"}}')
+    faults = rows.take_batch().type_faults
+    assert faults is not None
+    assert faults.to_pylist() == ["zip", "zip"]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from wellspring.data.formats.csv.dialect import DELIMITER_NAMES, read_dialect
 from wellspring.data.formats.csv.embedded import SwallowedRowCheck
 from wellspring.data.formats.csv.records import QUOTE_FAULT
-from wellspring.data.formats.csv.rows import CsvRows
+from wellspring.data.formats.csv.rows import CsvRows, mark_repeated_headers
 from wellspring.data.formats.csv.stream import CsvStream
 from wellspring.data.formats.encoding import ends_with_line_end, find_byte_order_mark, read_text_blocks
 from wellspring.data.formats.parsed import (
@@ -78,7 +78,7 @@ def _read_batches(
         # A row that contains other rows counts as one row, not as a ragged one.
         fault_counts.update(fault for fault in rows.faults.drop_null().to_pylist())
         last_field_count = rows.last_field_count
-        marked = check.mark_rows(rows)
+        marked = mark_repeated_headers(check.mark_rows(rows), header)
         row_numbers = _number_rows(received, marked.count)
         received += marked.count
         yield from split_batch(ParsedBatch(marked.table.rename_columns(names), row_numbers, marked.faults))

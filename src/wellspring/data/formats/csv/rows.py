@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from pyarrow import csv as arrow_csv
 
 
+HEADER_FAULT = "repeated_header"
+"""Fault of a row that is the header again, as where two files were joined."""
+
+
 class CsvRows(NamedTuple):
     """Successive rows. table: text columns named by number; an empty field is null. faults: of each row, or null.
 
@@ -89,6 +93,23 @@ def fit_fields(fields: Sequence[bytes], width: int, delimiter: str) -> list[byte
     if len(fields) > width:
         fields = [*fields[: width - 1], delimiter.encode().join(fields[width - 1 :])]
     return [field or None for field in fields] + [None] * (width - len(fields))
+
+
+def mark_repeated_headers(rows: CsvRows, header: Sequence[str]) -> CsvRows:
+    """Give each row that equals the header the fault `repeated_header`; a byte order mark before it does not count."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    candidates = pc.indices_nonzero(pc.equal(rows.table.columns[-1], pa.scalar(header[-1], pa.string()))).to_pylist()
+    repeated: list[int] = []
+    for number in candidates:
+        first, *others = (column[number].as_py() or "" for column in rows.table.columns)
+        if [first.removeprefix("\ufeff"), *others] == list(header):
+            repeated.append(number)
+    if not repeated:
+        return rows
+    is_repeated = pc.is_in(pa.array(range(rows.count), pa.int64()), pa.array(repeated, pa.int64()))
+    return rows._replace(faults=pc.if_else(is_repeated, HEADER_FAULT, rows.faults))
 
 
 def _insert_ragged(table: pa.Table, ragged: dict[int, CsvRecord], width: int, delimiter: str) -> CsvRows:

@@ -8,11 +8,20 @@ from collections.abc import Iterator
 from typing import Any
 
 from wellspring.data.formats.jsonl.lines import IntegerText, LineFault, NumberText, flatten_object, parse_line
-from wellspring.data.formats.parsed import BATCH_BYTES, BATCH_ROWS, ParsedBatch, check_header, default_subject
+from wellspring.data.formats.parsed import (
+    BATCH_BYTES,
+    BATCH_ROWS,
+    ParsedBatch,
+    check_header,
+    default_subject,
+    fold_name,
+)
 from wellspring.records.contracts import DataContract
 
 _MAX_EXACT_DIGITS = 15
 """An integer of at most this many digits has an exact float64."""
+_MAX_REMEMBERED = 2000
+"""Maximum number of undeclared keys whose spelling is compared once only."""
 _MAX_CELLS = 1 << 21
 """Maximum number of values of a batch, nulls included: a file with many keys has batches of fewer rows."""
 
@@ -38,6 +47,8 @@ class RowCollector:
             for length in range(1, len(parts))
         }
         self._found_paths: set[str] = set()
+        self._folded = {fold_name(path): path for path in (*self._nested, *self._by_path)}
+        self._similar: dict[str, str | None] = {}
         self._clear_batch()
 
     @property
@@ -78,6 +89,8 @@ class RowCollector:
                 self._undeclared.setdefault(path, {})[number] = format_value(value)
                 if path in self._nested and value is not None:
                     mismatched += self._columns_below(path)
+                elif value is not None and (similar := self._find_similar(path)) is not None:
+                    mismatched += self._columns_missed(similar, entries)
                 continue
             found_paths.add(path)
             if value.__class__ is str:
@@ -118,6 +131,22 @@ class RowCollector:
 
     def _entries(self, value: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         return flatten_object(value, self._nested) if self._nested else iter(value.items())
+
+    def _find_similar(self, path: str) -> str | None:
+        """Return the declared path that an undeclared one differs from only in case, blanks or invisible characters."""
+        if path not in self._similar and len(self._similar) <= _MAX_REMEMBERED:
+            self._similar[path] = self._folded.get(fold_name(path))
+        return self._similar[path] if path in self._similar else self._folded.get(fold_name(path))
+
+    def _columns_missed(self, path: str, entries: list[tuple[str, Any]]) -> list[str]:
+        """List the columns that a line gives under another spelling of their key, and not under the key itself."""
+        found = {entry_path for entry_path, _ in entries}
+        return [
+            column.name
+            for column in self._columns
+            if (column.name_in_file == path or column.name_in_file.startswith(f"{path}."))
+            and column.name_in_file not in found
+        ]
 
     def _columns_below(self, path: str) -> list[str]:
         """List the columns whose values a line cannot have, because it has another value in place of their object."""
