@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +22,10 @@ OnRead = Callable[[str, int], None]
 
 
 class Vendor:
-    """on_read: called with (name, offset) before each block is sent, so that a test can change a file during a read."""
+    """on_read: called with (name, offset) before each block is sent, so that a test can change a file during a read.
+
+    denied: names of files that may not be read. hides_types: whether the attributes lack the type and the permissions.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -31,6 +34,8 @@ class Vendor:
         self.known_hosts = folder / "known_hosts"
         self.on_read: OnRead | None = None
         self.reads = 0
+        self.denied: set[str] = set()
+        self.hides_types = False
         self.port = 0
         self._host_key = asyncssh.generate_private_key("ssh-ed25519")
         user_key = asyncssh.generate_private_key("ssh-ed25519")
@@ -60,7 +65,21 @@ class Vendor:
                 super().__init__(chan, chroot=str(vendor.folder).encode())
 
             def open(self, path: bytes, pflags: int, attrs: Any) -> Any:
+                if Path(path.decode()).name in vendor.denied:
+                    raise asyncssh.SFTPPermissionDenied("denied")
                 return (super().open(path, pflags, attrs), path.decode())
+
+            def lstat(self, path: bytes) -> Any:
+                status = super().lstat(path)
+                if not vendor.hides_types:
+                    return status
+                return asyncssh.SFTPAttrs(size=status.st_size, atime=int(status.st_atime), mtime=int(status.st_mtime))
+
+            async def scandir(self, path: bytes) -> AsyncIterator[Any]:
+                async for entry in super().scandir(path):
+                    if vendor.hides_types:
+                        entry.attrs = self.lstat(path + b"/" + entry.filename)
+                    yield entry
 
             def read(self, file_obj: Any, offset: int, size: int) -> Any:
                 vendor.reads += 1

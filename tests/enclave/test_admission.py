@@ -87,16 +87,32 @@ def test_rows_that_contradict_each_other_wait_until_one_is_left(project: Project
 
 
 def test_the_same_bytes_under_another_name_are_copies(project: ProjectFixture) -> None:
-    project.put("claim_1.csv", *BAD)
-    project.put("claim_2.csv", *BAD)
+    project.put("claim_1.csv", *GOOD)
+    project.put("claim_2.csv", *GOOD)
     with project.open_enclave() as enclave:
         digest = project.contract().digest
         first = enclave.ingest_file("clearinghouse", "claim_1.csv", digest)
         assert enclave.read_file_keys("clearinghouse", "claim_2.csv", digest) is None
         second = enclave.ingest_file("clearinghouse", "claim_2.csv", digest)
         assert enclave.ingest_file("clearinghouse", "claim_2.csv", digest) == second
-    assert (second.rows, whole(second), second.counts.copies) == (None, (4, 0, 0), {first.drop.id: 4})
-    assert project.list_entries("admit")[-1].facts["copies"] == {first.drop.id: 4}
+    assert (second.rows, whole(second), second.counts.copies) == (None, (2, 0, 0), {first.drop.id: 2})
+    assert project.list_entries("admit")[-1].facts["copies"] == {first.drop.id: 2}
+
+
+def test_rows_that_were_discarded_from_quarantine_are_taken_when_they_are_sent_again(project: ProjectFixture) -> None:
+    project.put("claim_1.csv", *BAD)
+    with project.open_enclave() as enclave:
+        first = enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
+        landed = drops.read_rows(first).append_column("drop_id", pa.array([first.drop.id] * 2))
+        enclave.confirm_published(first.drop.id, 0)
+        project.clock.pass_(days=8)
+        better = project.write_contract(version="1.1.0", kinds=("a", "b", "new"))
+        project.put("claim_2.csv", *BAD)
+        assert enclave.read_file_keys("clearinghouse", "claim_2.csv", better.digest) is not None
+        earlier = summarize_known_rows(better, landed.to_batches())
+        second = enclave.ingest_file("clearinghouse", "claim_2.csv", better.digest, known_rows=earlier)
+    assert (whole(second), second.counts.copies) == ((4, 1, 1), {first.drop.id: 2})
+    assert drops.read_rows(second)["row_number"].to_pylist() == [2]
 
 
 def test_rows_of_an_earlier_drop_are_named_by_the_caller(project: ProjectFixture) -> None:

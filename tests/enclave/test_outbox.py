@@ -44,6 +44,9 @@ def test_a_thousand_reasons_still_fit_one_entry() -> None:
     reasons = tuple(Reason(code="undeclared_column", message="y" * 500, column=f"c{n}", count=n) for n in range(1000))
     fact = outbox.admission_entry(stored(), part(), contract(), validated(*reasons))
     assert len(json.dumps(fact.facts)) < 40_000
+    findings = fact.facts["findings"]
+    assert isinstance(findings, list)
+    assert (len(findings), findings[-1]) == (201, {"code": "others", "column": None, "count": 800})
 
 
 @pytest.mark.live

@@ -10,8 +10,10 @@ import pytest
 from tests.builders.enclave import ProjectFixture
 from tests.builders.memory_keys import Keyring
 from wellspring.data.intake import originals
+from wellspring.data.intake.reconciliation import reconcile_drop
 from wellspring.enclave import retention
-from wellspring.errors import NotFound
+from wellspring.errors import NotFound, Refused
+from wellspring.records.trust import IndexedEntry
 from wellspring.trust.vault.postgres import VaultStore
 
 pytestmark = pytest.mark.live
@@ -35,8 +37,6 @@ def test_original_expires_after_its_retention(project: ProjectFixture) -> None:
         assert project.store.get_drop(drop).wrapped_key is None
         assert enclave.list_quarantined() == ()
         with pytest.raises(NotFound, match="retention ended"):
-            enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
-        with pytest.raises(NotFound):
             enclave.replay_quarantined(drop, project.contract().digest)
         assert [file.state for file in enclave.list_files("clearinghouse")] == ["ingested"]
     (entry,) = project.list_entries("expire")
@@ -86,7 +86,7 @@ def test_copy_of_original_is_unreadable_without_its_key(project: ProjectFixture)
     project.clock.pass_(days=8)
     with project.open_enclave() as enclave:
         path.write_bytes(copy)
-        with pytest.raises(NotFound, match="retention ended"):
+        with pytest.raises(Refused, match="retention ended"):
             enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
         assert project.originals() == [], "a file that nothing opens is removed"
 
@@ -146,3 +146,21 @@ def test_a_replay_settled_after_its_retention_is_published(project: ProjectFixtu
         assert enclave.list_quarantined() == ()
     assert [entry.facts["discarded"] for entry in project.list_entries("expire")] == [1]
     assert len(project.list_entries("settle")) == 1
+
+
+def test_rows_that_were_not_published_before_the_retention_ended_are_one_finding(project: ProjectFixture) -> None:
+    drop = taken(project)
+    project.clock.pass_(days=8)
+    with project.open_enclave() as enclave:
+        for _ in range(2):
+            with pytest.raises(Refused, match="its rows are not in the lake") as refused:
+                enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
+            assert refused.value.verdict is not None
+            (finding,) = project.list_entries("finding")
+            assert refused.value.verdict.subject == f"finding:{finding.facts['finding']}"
+    assert (finding.subject, finding.facts["code"]) == (f"drop:{drop}", "retention_ended")
+    waiting, unpublished = project.list_entries("expire")
+    assert (waiting.facts["discarded"], unpublished.facts["discarded"]) == (2, 2)
+    entries = [IndexedEntry(index=0, entry=entry) for entry in project.list_entries()]
+    account = reconcile_drop(entries, published=0)
+    assert (account.received, account.discarded, account.balanced) == (4, 4, True)

@@ -87,8 +87,8 @@ def test_a_drop_that_changed_under_its_name_is_a_finding(project: ProjectFixture
         project.put("claim_1.csv", *rows)
         os.utime(project.vendor.outbox / "claim_1.csv", (1_700_000_900, 1_700_000_900))
         for _ in range(2):
-            with pytest.raises(CorruptedError, match="no longer has the content"):
-                enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
+            # What was received is kept and can be published.
+            assert enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)[:2] == first[:2]
             assert [file.state for file in enclave.list_files("clearinghouse")] == ["changed"]
     (finding,) = project.list_entries("finding")
     assert (finding.subject, finding.facts["code"]) == (first.drop.subject, "changed")
@@ -271,3 +271,25 @@ def test_a_file_above_the_limit_stops_alone(project: ProjectFixture, monkeypatch
     (finding,) = project.list_entries("finding")
     assert (finding.facts["code"], finding.facts["name"]) == ("too_large", "claim_1.csv")
     assert len(project.originals()) == 1
+
+
+@pytest.mark.parametrize("later", ["removed", "replaced"])
+@pytest.mark.parametrize("point", ["enclave.land:recorded", "enclave.admit:recorded"])
+def test_a_drop_that_a_crash_interrupted_is_finished_without_its_file(
+    project: ProjectFixture, point: str, later: str
+) -> None:
+    project.put("claim_1.csv", *GOOD)
+    digest = project.contract().digest
+    project.kill(point, "ingest_file", "clearinghouse", "claim_1.csv", digest)
+    project.vendor.remove("claim_1.csv")
+    if later == "replaced":
+        project.put("claim_1.csv", "C-9,a,9")
+        os.utime(project.vendor.outbox / "claim_1.csv", (1_700_000_900, 1_700_000_900))
+    with project.open_enclave() as enclave:
+        (file,) = enclave.list_files("clearinghouse")
+        state = "changed" if later == "replaced" else "ingested" if point.startswith("enclave.admit") else "new"
+        assert (file.name, file.state, file.contract) == ("claim_1.csv", state, "claim")
+        admission = enclave.ingest_file("clearinghouse", "claim_1.csv", digest)
+        assert whole(admission) == (2, 2, 0)
+        enclave.confirm_published(admission.drop.id, 0)
+        assert [file.state for file in enclave.list_files("clearinghouse")] == ["changed"] * (later == "replaced")

@@ -292,3 +292,26 @@ def test_the_publish_of_a_built_edition_settles_nothing():
         pass
     assert world.receive().files == ()
     assert world.vault.confirmed == []
+
+
+def test_a_changed_file_whose_drop_was_interrupted_is_published_with_its_finding():
+    world = World()
+    world.sends("a")
+    finding = FileFinding(id="0123456789ab", code="changed", message="ask the vendor")
+    changed = listed("a", "changed", drop="vendor-a", contract=CLAIMS.name)
+    world.vault.files = [changed.model_copy(update={"finding": finding})]
+    received = world.receive()
+    assert fates(received) == {"a": "published"}
+    assert [reason.code for reason in received.files[0].reasons] == ["changed"]
+    world.finds(finding.id, "changed")
+    world.vault.files = [changed.model_copy(update={"finding": finding})]
+    assert world.receive().files == ()
+
+
+def test_a_drop_without_its_contract_stops_no_other():
+    world = World()
+    world.sends("a")
+    world.vault.files.insert(0, listed("old", "new", contract="retired"))
+    received = world.receive()
+    assert fates(received) == {"old": "finding", "a": "published"}
+    assert [reason.code for reason in received.files[0].reasons] == ["no_contract"]

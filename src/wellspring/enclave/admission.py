@@ -104,6 +104,18 @@ class Admitter:
             only_rows = None if row_numbers is None else np.array(row_numbers, np.int64)
             return intake.read_keys(drop_input._replace(only_rows=only_rows)).open_reader()
 
+    def find_earlier_copy(self, stored_drop: StoredDrop) -> AdmissionPart | None:
+        """Return the admission of an earlier drop with the same bytes, if all rows of this one came before with it.
+
+        None also if rows of it went to quarantine and the contract has a key: the rows are compared one by one then,
+        because those in quarantine were not published, and may have been discarded since.
+        """
+        earlier = self._dependencies.store.find_earlier_copy(stored_drop.drop)
+        contract = self._contracts.accepted_by_digest(stored_drop.drop.contract_digest)
+        if earlier is not None and earlier.counts.quarantined and has_comparable_key(contract):
+            return None
+        return earlier
+
     def admit_drop(
         self, stored_drop: StoredDrop, known_rows: pa.Table | None, report_progress: ProgressCallback
     ) -> AdmissionResult:
@@ -111,7 +123,7 @@ class Admitter:
         step, store, drop = self._dependencies.step, self._dependencies.store, stored_drop.drop
         contract = self._contracts.accepted_by_digest(drop.contract_digest)
         with step("admit", drop.subject) as act, self._decryptor.open_original(stored_drop) as content:
-            earlier = store.find_earlier_copy(drop)
+            earlier = self.find_earlier_copy(stored_drop)
             if earlier is not None:
                 processed = intake.count_as_copies(drop.subject, earlier.drop, earlier.counts.received)
             else:
@@ -209,7 +221,7 @@ class Admitter:
         if not part.counts.verdict.passed or not part.counts.admitted:
             return _build_result(stored_drop, part, contract, None)
         if part.replay_number and stored_drop.wrapped_key is None:
-            self._discard_part(stored_drop, part)
+            self.discard_part(stored_drop, part)
         with self._decryptor.open_original(stored_drop) as content:
             drop_input = self._drop_input(stored_drop, content, contract, report_progress)._replace(
                 excluded=decode_row_numbers(part.excluded)
@@ -226,11 +238,16 @@ class Admitter:
             )
         return _build_result(stored_drop, part, contract, processed)
 
-    def _discard_part(self, stored_drop: StoredDrop, part: AdmissionPart) -> None:
-        """Discard the rows of a replay that was not confirmed before the retention of the original ended."""
+    def discard_part(self, stored_drop: StoredDrop, part: AdmissionPart) -> None:
+        """Discard the rows of a part that was not confirmed before the retention of the original ended."""
         store, drop = self._dependencies.store, stored_drop.drop
-        rows = store.list_row_numbers(drop.id, replay_number=part.replay_number)
-        discard_facts: dict[str, JsonValue] = {"discarded": len(rows), "replay_number": part.replay_number}
+        if part.settled:
+            return
+        released = store.list_row_numbers(drop.id, replay_number=part.replay_number) if part.replay_number else ()
+        rows = len(released) if part.replay_number else part.counts.admitted
+        discard_facts: dict[str, JsonValue] = {"discarded": rows, "replay_number": part.replay_number}
+        if not part.replay_number:
+            discard_facts["unpublished"] = True
         outbox_entry = OutboxEntry(
             f"expire/{drop.id}/{part.replay_number}", "expire", drop.subject, (), (), discard_facts
         )

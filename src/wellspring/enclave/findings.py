@@ -73,6 +73,14 @@ class FindingRecorder:
             file_version(file),
         )
 
+    def record_lost_drop(self, stored_drop: StoredDrop) -> FileFinding:
+        """Record that the rows of a drop are not in the lake and that the retention of its original has ended."""
+        message = "its retention ended, and its rows are not in the lake; ask the vendor for it under a new name"
+        facts: dict[str, JsonValue] = {"shown": stored_drop.drop.name}
+        return self._record_once(
+            "retention_ended", stored_drop.drop.source, stored_drop.drop.subject, message, facts, ""
+        )
+
     def record_overdue_original(self, stored_drop: StoredDrop) -> None:
         """Record that an original can still be decrypted after its retention ended."""
         message = "the original can still be decrypted after its retention ended"

@@ -41,12 +41,29 @@ class SourceLister(NamedTuple):
     now: datetime
 
     def list_files(self) -> tuple[SourceFile, ...]:
-        """List the files. A file is `ingested` after its first admission; one whose intake was interrupted is `new`."""
+        """List the files. A file is `ingested` after its first admission; one whose intake was interrupted is `new`.
+
+        Drops that were stored and are not finished are listed too if their file is gone from the source.
+        """
         drops_by_name = {stored_drop.drop.name: stored_drop for stored_drop in self.store.list_drops(self.source)}
-        admitted_drops = self.store.list_admitted_drops()
+        admitted_drops, settled_drops = self.store.list_admitted_drops(), self.store.list_admitted_drops(settled=True)
         files = self.file_source.list()
         self.watch.observe_files(self.source, files, self.now)
-        return tuple(self._describe_file(file, drops_by_name.get(file.name), admitted_drops) for file in files)
+        listed_names = {file.name for file in files}
+        removed = [
+            stored_drop
+            for name, stored_drop in drops_by_name.items()
+            if name not in listed_names and stored_drop.drop.id not in settled_drops
+        ]
+        return (
+            *(self._describe_file(file, drops_by_name.get(file.name), admitted_drops) for file in files),
+            *(self._describe_removed_file(stored_drop, admitted_drops) for stored_drop in removed),
+        )
+
+    def _describe_removed_file(self, stored_drop: StoredDrop, admitted_drops: frozenset[str]) -> SourceFile:
+        drop = stored_drop.drop
+        file = RemoteFile(drop.name, drop.size, stored_drop.modified, still_writing=False)
+        return self._source_file(file, "ingested" if drop.id in admitted_drops else "new", stored_drop=stored_drop)
 
     def _describe_file(
         self, file: RemoteFile, stored_drop: StoredDrop | None, admitted_drops: frozenset[str]

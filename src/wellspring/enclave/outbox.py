@@ -26,6 +26,8 @@ from wellspring.trust.vault.records import AdmissionPart, OutboxEntry, StoredDro
 SERVICE = "enclave"
 _MAX_REASONS = 200
 """Maximum number of reasons in one ledger entry, whose size limit is 64 KiB."""
+FURTHER_REASONS = "others"
+"""Code of the fact that counts the reasons, or findings, which an entry has no room for."""
 _MAX_MESSAGES = 100
 """Maximum number of findings with a message in one ledger entry."""
 _MAX_MESSAGE_LENGTH = 160
@@ -113,7 +115,7 @@ def admission_entry(
 def _reason_counts(reasons: tuple[Reason, ...], contract: DataContract) -> list[dict[str, JsonValue]]:
     """Convert reasons to facts. A column name is included only if the contract declares it."""
     declared = {column.name for column in contract.columns} | {rule.name for rule in contract.rules}
-    return [
+    facts: list[dict[str, JsonValue]] = [
         {
             "code": reason.code,
             "column": reason.column if reason.column and set(reason.column.split(",")) <= declared else None,
@@ -121,6 +123,10 @@ def _reason_counts(reasons: tuple[Reason, ...], contract: DataContract) -> list[
         }
         for reason in reasons[:_MAX_REASONS]
     ]
+    if further := len(reasons) - _MAX_REASONS:
+        further_fact: dict[str, JsonValue] = {"code": FURTHER_REASONS, "column": None, "count": further}
+        facts += [further_fact] if further > 0 else []
+    return facts
 
 
 def _describe_findings(findings: tuple[Reason, ...], contract: DataContract) -> list[dict[str, JsonValue]]:

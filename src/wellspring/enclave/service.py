@@ -21,7 +21,7 @@ from wellspring.enclave.file_watch import FileWatch
 from wellspring.enclave.findings import FindingRecorder
 from wellspring.enclave.listing import SourceLister, content_unchanged
 from wellspring.enclave.source_reader import SourceReader, open_file
-from wellspring.errors import CorruptedError, NotFound, Refused, Unavailable
+from wellspring.errors import NotFound, Refused, Unavailable
 from wellspring.records.contracts import DataContract
 from wellspring.records.ingestion import AdmissionResult, QuarantineCount, QuarantinedRow, SourceFile
 from wellspring.trust.dlp.registry import load_scanner
@@ -114,7 +114,7 @@ class Enclave:
         report_progress = progress or _ignore_progress
         with self._lock:
             stored_drop, part = self._fetch_file(source, name, contract_digest, report_progress)
-            if part is not None or self._dependencies.store.find_earlier_copy(stored_drop.drop) is not None:
+            if part is not None or self._admitter.find_earlier_copy(stored_drop) is not None:
                 return None
             contract = self._contracts.accepted_by_digest(stored_drop.drop.contract_digest)
             return self._admitter.read_keys(stored_drop, contract, None, report_progress)
@@ -152,7 +152,7 @@ class Enclave:
     def _fetch_file(
         self, source: str, name: str, contract_digest: str, report_progress: ProgressCallback
     ) -> tuple[StoredDrop, AdmissionPart | None]:
-        """Fetch a file, or check that it is unchanged. Returns its drop, and its first admission if there is one."""
+        """Fetch a file, or find its drop. Returns the drop, and its first admission if there is one."""
         self._run_maintenance()
         file_source = self._open_source(source)
         if unusable := self._findings.check_name(name):
@@ -162,9 +162,26 @@ class Enclave:
         if stored_drop is None:
             stored_drop = self._store_original(source, name, file_source, contract, report_progress)
         else:
-            self._check_unchanged(stored_drop, file_source)
+            self._record_change(stored_drop, file_source)
         parts = self._dependencies.store.list_parts(stored_drop.drop.id)
+        self._check_retention(stored_drop, parts[0] if parts else None)
         return stored_drop, parts[0] if parts else None
+
+    def _check_retention(self, stored_drop: StoredDrop, part: AdmissionPart | None) -> None:
+        """Raise Refused, under a finding, if rows of a drop can no longer be published: its original is destroyed."""
+        if stored_drop.wrapped_key is not None or (part is not None and not part.counts.admitted):
+            return
+        if part is not None:
+            self._admitter.discard_part(stored_drop, part)
+        finding = self._findings.record_lost_drop(stored_drop)
+        raise Refused.because(
+            f"finding:{finding.id}",
+            finding.code,
+            finding.message,
+            what=f"{stored_drop.drop.subject} cannot be published: {finding.message}",
+            fix="ask the vendor for the file under a new name",
+            outcome="inconclusive",
+        )
 
     def _find_replay(self, drop: str, contract_digest: str) -> tuple[StoredDrop, DataContract, AdmissionPart]:
         """Find a drop, the contract of its replay, and its latest part."""
@@ -288,21 +305,15 @@ class Enclave:
                     raise
             raise
 
-    def _check_unchanged(self, stored_drop: StoredDrop, file_source: FileSource) -> None:
-        """Check that the file of a drop still has the same content. Raises CorruptedError after recording a finding."""
+    def _record_change(self, stored_drop: StoredDrop, file_source: FileSource) -> None:
+        """Record a finding if the file of a drop has other content now. The stored original is what was received."""
         try:
             remote_file = file_source.stat(stored_drop.drop.name)
-            if content_unchanged(stored_drop, remote_file, file_source, self._dependencies.store):
-                return
-        except (NotFound, Unavailable):
-            # The file or the server is gone; the stored original is the received content.
+            if not content_unchanged(stored_drop, remote_file, file_source, self._dependencies.store):
+                self._findings.record_changed_file(stored_drop, remote_file)
+        except (NotFound, Unavailable, Refused):
+            # The file or the server is gone, or the file is still being written: the next listing decides.
             return
-        self._findings.record_changed_file(stored_drop, remote_file)
-        drop = stored_drop.drop
-        raise CorruptedError(
-            f"{drop.name} of {drop.source} no longer has the content of {drop.subject}",
-            fix="ask the vendor which content is right; a correction needs a new file name",
-        )
 
     def _open_source(self, name: str) -> FileSource:
         self._dependencies.project.source_settings(name)

@@ -15,11 +15,16 @@ class SourceReader:
     """A stream of a source that reports each read. failure: the error of a read, if one failed."""
 
     def __init__(
-        self, stream: FileStream, report_progress: ProgressCallback, record_deleted: Callable[[], None]
+        self,
+        stream: FileStream,
+        report_progress: ProgressCallback,
+        record_deleted: Callable[[], None],
+        record_refused: Callable[[Refused], None],
     ) -> None:
         self._stream = stream
         self._report_progress = report_progress
         self._record_deleted = record_deleted
+        self._record_refused = record_refused
         self._done = 0
         self.failure: WellspringError | None = None
 
@@ -34,6 +39,8 @@ class SourceReader:
             self.failure = exc
             if isinstance(exc, NotFound):
                 self._record_deleted()
+            elif isinstance(exc, Refused):
+                self._record_refused(exc)
             raise
         self._done += len(block)
         if block:
@@ -61,13 +68,16 @@ def open_file(
     def record_deleted() -> None:
         findings.record_finding("deleted_while_read", source, name, "it was deleted during the read", version=version)
 
+    def record_refused(refused: Refused) -> None:
+        findings.record_refused_file(source, name, refused, version=version)
+
     # Errors of the caller, such as a key that the key server does not find, are not about the file.
     with ExitStack() as stack:
         try:
             stream = stack.enter_context(file_source.open(name))
         except Refused as refused:
-            findings.record_refused_file(source, name, refused, version=version)
+            record_refused(refused)
             raise
         if not is_settled(stream.file):
             raise file_still_writing(source, name)
-        yield SourceReader(stream, report_progress, record_deleted)
+        yield SourceReader(stream, report_progress, record_deleted, record_refused)

@@ -58,7 +58,7 @@ class RowAccount(Frozen):
     """Row counts: received = published + quarantined + rejected + discarded + waiting + copies, also after a crash.
 
     copies: rows that came before, in this or an earlier drop, and are not published again. rejected: rows of a drop
-    that was rejected as a whole. discarded: quarantined rows whose retention ended.
+    that was rejected as a whole. discarded: quarantined or unpublished rows whose retention ended.
     waiting: rows admitted and staged whose set is not yet published (0 once the set is settled).
     """
 

@@ -51,7 +51,7 @@ def ingest_source(platform: Platform, source: str, *, progress: WorkflowProgress
         batch = [
             file_result
             for file in unhandled[start : start + MAX_FILES_PER_EDITION]
-            for file_result in _handle_file(platform, file, loaded_contracts, findings, progress)
+            for file_result in _handle_file(platform, file, loaded_contracts, findings, parts, progress)
         ]
         for file_result in batch:
             if file_result.status == "stopped":
@@ -119,14 +119,16 @@ def recover_interrupted_ingests(platform: Platform) -> None:
 
 def _is_handled(platform: Platform, file: SourceFile, parts: PartIndex) -> bool:
     """Return whether a file was handled: it is in the lake, has no row for it, or was stopped with an alert."""
-    if file.state != "ingested" or file.drop is None:
-        return False
-    if parts.has_part(file.drop, 0):
+    return file.state == "ingested" and file.drop is not None and _is_finished(platform, file.drop, parts)
+
+
+def _is_finished(platform: Platform, drop: str, parts: PartIndex) -> bool:
+    if parts.has_part(drop, 0):
         return True
-    admissions = platform.ledger.index.list_entries(subject=f"drop:{file.drop}", action="admit", phase="done")
+    admissions = platform.ledger.index.list_entries(subject=f"drop:{drop}", action="admit", phase="done")
     if any(entry.entry.facts["outcome"] == "pass" and not entry.entry.count("admitted") for entry in admissions):
         return True
-    return bool(platform.ledger.index.list_entries(subject=f"drop:{file.drop}", action="alert", phase="done"))
+    return bool(platform.ledger.index.list_entries(subject=f"drop:{drop}", action="alert", phase="done"))
 
 
 def _read_contracts(platform: Platform) -> tuple[DataContract, ...]:
@@ -144,6 +146,7 @@ def _handle_file(
     file: SourceFile,
     loaded_contracts: tuple[DataContract, ...],
     findings: SourceFindings,
+    parts: PartIndex,
     progress: WorkflowProgress | None,
 ) -> Iterator[FileResult]:
     """Ingest one file and yield its result; nothing for a file whose finding an earlier run has reported."""
@@ -154,9 +157,15 @@ def _handle_file(
         status: FileStatus = "finding" if reasons else "still_writing"
         yield FileResult(name=file.name, status=status, reasons=(*reasons, _describe_wait(file)))
         return
-    if file.state not in {"new", "ingested"} or file.contract is None:
+    # Of a file that changed, the stored drop is finished if a crash interrupted it.
+    is_unfinished = file.state == "changed" and file.drop is not None and not _is_finished(platform, file.drop, parts)
+    if not (is_unfinished or file.state in {"new", "ingested"}) or file.contract is None:
         if reasons:
             yield FileResult(name=file.name, status="finding", reasons=reasons)
+        return
+    if file.contract not in {contract.name for contract in loaded_contracts}:
+        missing = Reason(code="no_contract", message=f"its contract {file.contract} is no longer in the project")
+        yield FileResult(name=file.name, status="finding", reasons=(*reasons, missing))
         return
     contract = _find_contract(loaded_contracts, file.contract)
     try:

@@ -70,3 +70,12 @@ def test_what_was_noted_about_a_file_is_reported_with_messages_and_counts():
         ("bom", None, 1, "it begins with a byte order mark"),
         ("near_equal", "id", 3, "ids differ only in case"),
     ]
+
+
+def test_unpublished_rows_of_an_expired_original_are_discarded():
+    lines = [
+        admit(0, received=9, admitted=6, copies={"vendor-1": 0}),
+        line("expire", discarded=3),
+        line("expire", discarded=6, replay_number=0, unpublished=True),
+    ]
+    assert reconcile_drop(lines, published=0) == RowAccount(received=9, discarded=9)

@@ -289,8 +289,7 @@ def _parse_service_levels(document: ContractDocument, model: OpenDataContractSta
             continue
         unit = _UNIT_HOURS.get(str(sla_property.unit))
         value = sla_property.value
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if unit is None or not is_number or not 0 < value * unit <= _MAX_HOURS:
+        if unit is None or not value or isinstance(value, bool | str) or not 0 < value * unit <= _MAX_HOURS:
             document.add_error(path, "write a number above 0, of at most 100 years, and the unit h or d")
             continue
         span_hours = value * unit

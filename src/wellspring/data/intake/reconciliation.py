@@ -37,14 +37,16 @@ def reconcile_drop(entries: Iterable[IndexedEntry], *, published: int) -> RowAcc
         if indexed_entry.entry.action == "admit"
     }
     replayed = sum(rows + copied_rows[part] for part, rows in admitted_rows.items() if part > 0)
-    discarded = sum(entry.entry.count("discarded") for entry in entries if entry.entry.action == "expire")
+    expired = [entry.entry for entry in entries if entry.entry.action == "expire"]
+    discarded = sum(entry.count("discarded") for entry in expired)
+    unpublished = sum(entry.count("discarded") for entry in expired if entry.facts.get("unpublished"))
     return RowAccount(
         received=received,
         published=published,
         waiting=sum(admitted_rows.values()) - published,
-        quarantined=admission.entry.count("quarantined") - replayed - discarded,
+        quarantined=admission.entry.count("quarantined") - replayed - (discarded - unpublished),
         discarded=discarded,
-        copies=sum(copied_rows[part] for part in admitted_rows),
+        copies=sum(copied_rows[part] for part in {0, *admitted_rows}),
     )
 
 
@@ -64,12 +66,16 @@ def admission_entry(entries: Iterable[IndexedEntry], *, replay_number: int) -> I
 
 
 def discarded_parts(entries: Iterable[IndexedEntry]) -> set[int]:
-    """Return the replay numbers of parts whose rows were discarded before they reached the lake."""
+    """Return the replay numbers of parts whose rows were discarded before they reached the lake.
+
+    The entry of an original whose retention ended names no part; its discarded rows are those in quarantine.
+    """
     return {
         indexed_entry.entry.count("replay_number")
         for indexed_entry in entries
         if indexed_entry.entry.action == "expire"
-    } - {0}
+        and (indexed_entry.entry.count("replay_number") or indexed_entry.entry.facts.get("unpublished"))
+    }
 
 
 def list_file_notes(entries: Iterable[IndexedEntry]) -> tuple[Reason, ...]:

@@ -148,11 +148,13 @@ class VaultStore:
             )
         )
 
-    def list_admitted_drops(self) -> frozenset[str]:
-        """Return the drops whose first validation is stored: all except one that a crash interrupted."""
-        return frozenset(
-            row["drop_id"] for row in self._query_rows("SELECT drop_id FROM admissions WHERE replay_number = 0")
-        )
+    def list_admitted_drops(self, *, settled: bool = False) -> frozenset[str]:
+        """Return the drops whose first validation is stored: all except one that a crash interrupted.
+
+        settled: only those that are published or have nothing to publish.
+        """
+        query = "SELECT drop_id FROM admissions WHERE replay_number = 0 AND (settled OR NOT %s)"
+        return frozenset(row["drop_id"] for row in self._query_rows(query, settled))
 
     def save_admission(self, part: AdmissionPart, rows: Iterable[QuarantinedRecord], outbox_entry: OutboxEntry) -> None:
         """Store the first admission of a drop and its quarantined rows."""

@@ -231,3 +231,9 @@ def test_a_connection_that_breaks_during_the_read_is_unavailable(s3: S3Server):
 def test_a_server_that_is_gone_is_unavailable(s3: S3Server):
     with pytest.raises(Unavailable, match="does not answer"):
         s3.source(endpoint_url="http://127.0.0.1:1").list()
+
+
+def test_a_key_with_content_that_ends_like_a_folder_is_listed(s3: S3Server):
+    s3.put("folder/", b"")
+    s3.put("filled/", b"x")
+    assert names(s3.source(glob="**")) == ["filled/"]

@@ -90,12 +90,35 @@ def test_the_port_of_a_server_elsewhere_is_22_unless_it_is_set(tmp_path: Path, w
     assert find_address("clearinghouse", settings, tmp_path / "known_hosts") == ("sftp.example.com", port)
 
 
-def test_a_server_that_fails_during_the_read_is_unavailable(vendor: Vendor) -> None:
+def test_a_file_that_the_server_cannot_read_on_is_refused_alone(vendor: Vendor) -> None:
     def fail(_name: str, offset: int) -> None:
         if offset > 1 << 20:
             raise OSError
 
     vendor.put("a.csv", b"x" * (3 << 20))
     vendor.on_read = fail
-    with vendor.source().open("a.csv") as stream, pytest.raises(Unavailable, match="does not answer"):
+    with vendor.source().open("a.csv") as stream, pytest.raises(Refused, match="does not give it") as refused:
         list(iter(lambda: stream.read(1 << 20), b""))
+    assert refused.value.verdict is not None
+    assert [reason.code for reason in refused.value.verdict.reasons] == ["unreadable_file"]
+
+
+def test_a_file_that_may_not_be_read_is_refused_alone(vendor: Vendor) -> None:
+    vendor.put("a.csv", b"x")
+    vendor.put("b.csv", b"y")
+    vendor.denied.add("a.csv")
+    with pytest.raises(Refused) as refused, vendor.source().open("a.csv"):
+        pass
+    assert refused.value.verdict is not None
+    assert [reason.code for reason in refused.value.verdict.reasons] == ["unreadable_file"]
+    with vendor.source().open("b.csv") as stream:
+        assert stream.read(9) == b"y"
+
+
+def test_a_server_that_reports_no_types_hides_no_file(vendor: Vendor) -> None:
+    vendor.put("a.csv", b"x")
+    vendor.hides_types = True
+    source = vendor.source()
+    assert [file.name for file in source.list()] == ["a.csv"]
+    with source.open("a.csv") as stream:
+        assert stream.read(9) == b"x"

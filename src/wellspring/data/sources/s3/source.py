@@ -73,7 +73,7 @@ class S3Source:
                 instants.append(self._server_time(page))
                 for item in page.get("Contents", ()):
                     name = str(item["Key"]).removeprefix(self._settings.key_prefix)
-                    if self._is_delivered(name):
+                    if self._is_delivered(name) or self._is_filled_marker(name, item["Size"]):
                         objects.append((name, item))
         files = [self._remote_file(name, item["Size"], item, max(instants)) for name, item in objects]
         return tuple(sorted(files, key=lambda file: (file.modified, file.name)))
@@ -117,6 +117,10 @@ class S3Source:
         if is_ignored(last_part) and not is_unsafe(name):
             return False
         return bool(last_part) and self._glob.fullmatch(name) is not None
+
+    def _is_filled_marker(self, name: str, size: int) -> bool:
+        """Return whether a key looks like a folder and has content: an unsafe name, which must not vanish."""
+        return name.endswith("/") and size > 0 and self._glob.fullmatch(name) is not None
 
     def _remote_file(self, name: str, size: int, attributes: Mapping[str, Any], now: datetime) -> RemoteFile:
         modified = _modified_at(attributes)

@@ -17,6 +17,7 @@ from wellspring.data.sources.port import (
     check_size,
     file_not_found,
     file_still_writing,
+    file_unreadable,
     is_ignored,
     judge_age,
 )
@@ -150,7 +151,6 @@ class SftpSource:
 
     async def _list(self) -> tuple[RemoteFile, ...]:
         import asyncssh
-        from asyncssh.constants import FILEXFER_TYPE_REGULAR
 
         async with self._connect() as sftp:
             try:
@@ -159,8 +159,10 @@ class SftpSource:
                 raise NotFound(
                     f"source {self.name!r} has no folder {str(self._folder)!r}", fix="check `folder` in wellspring.toml"
                 ) from None
-        files = [(str(entry.filename), entry.attrs) for entry in entries if entry.attrs.type == FILEXFER_TYPE_REGULAR]
-        remote_files = [self._remote_file(name, attrs) for name, attrs in files if not is_ignored(name)]
+        files = [(str(entry.filename), entry.attrs) for entry in entries if entry.attrs.type in _file_types()]
+        # Without types, the folder itself and its parent look like files.
+        named = [(name, attrs) for name, attrs in files if name not in (".", "..")]
+        remote_files = [self._remote_file(name, attrs) for name, attrs in named if not is_ignored(name)]
         return tuple(sorted(remote_files, key=lambda file: (file.modified, file.name)))
 
     async def _stat_file(self, name: str) -> RemoteFile:
@@ -169,13 +171,12 @@ class SftpSource:
 
     async def _read_file_state(self, sftp: asyncssh.SFTPClient, name: str) -> RemoteFile:
         import asyncssh
-        from asyncssh.constants import FILEXFER_TYPE_REGULAR
 
         try:
             attrs = await sftp.lstat(self._path(name))
         except asyncssh.SFTPNoSuchFile:
             raise file_not_found(self.name, name) from None
-        if attrs.type != FILEXFER_TYPE_REGULAR:
+        if attrs.type not in _file_types():
             raise file_not_found(self.name, name)
         return self._remote_file(name, attrs)
 
@@ -190,6 +191,13 @@ class SftpSource:
             return file, await sftp.open(self._path(name), "rb", block_size=_BLOCK_SIZE)
         except asyncssh.SFTPNoSuchFile:
             raise file_not_found(self.name, name) from None
+        except (asyncssh.SFTPPermissionDenied, asyncssh.SFTPFailure) as exc:
+            raise self._unreadable(name, exc) from None
+
+    def _unreadable(self, name: str, cause: Exception) -> Refused:
+        """Return the error for one file that the server does not give; the other files may be readable."""
+        what = f"the server does not give it ({type(cause).__name__})"
+        return file_unreadable(self.name, name, what, fix="ask the vendor for read permission on the file")
 
     def _path(self, name: str) -> str:
         if "/" in name or "\0" in name or is_ignored(name):
@@ -229,6 +237,8 @@ class SftpStream:
             block = await self._handle.read(wanted_size, self._offset)
         except asyncssh.SFTPNoSuchFile:
             raise file_not_found(self._source.name, self.file.name) from None
+        except (asyncssh.SFTPPermissionDenied, asyncssh.SFTPFailure) as exc:
+            raise self._source._unreadable(self.file.name, exc) from None
         self._offset += len(block)
         if block and self._offset <= self.file.size:
             return block
@@ -255,6 +265,13 @@ def find_address(name: str, settings: SftpSettings, known_hosts: Path) -> tuple[
     if match is None:
         raise Unavailable(f"the embedded vendor of {name!r} is not running", fix="run `wellspring up`")
     return match[1], int(match[2])
+
+
+def _file_types() -> tuple[int, int]:
+    """Return the types of files: a server that reports no type must not make its files vanish."""
+    from asyncssh.constants import FILEXFER_TYPE_REGULAR, FILEXFER_TYPE_UNKNOWN
+
+    return FILEXFER_TYPE_REGULAR, FILEXFER_TYPE_UNKNOWN
 
 
 def _modified_at(attrs: asyncssh.SFTPAttrs) -> datetime:
