@@ -70,15 +70,15 @@ class Vendor:
                 return (super().open(path, pflags, attrs), path.decode())
 
             def lstat(self, path: bytes) -> Any:
-                status = super().lstat(path)
                 if not vendor.hides_types:
-                    return status
+                    return super().lstat(path)
+                status = os.lstat(vendor.folder / path.decode().lstrip("/"))
                 return asyncssh.SFTPAttrs(size=status.st_size, atime=int(status.st_atime), mtime=int(status.st_mtime))
 
             async def scandir(self, path: bytes) -> AsyncIterator[Any]:
                 async for entry in super().scandir(path):
                     if vendor.hides_types:
-                        entry.attrs = self.lstat(path + b"/" + entry.filename)
+                        entry.attrs = self.lstat(b"/".join((path, os.fsencode(entry.filename))))
                     yield entry
 
             def read(self, file_obj: Any, offset: int, size: int) -> Any:
