@@ -39,6 +39,7 @@ class Lake:
         self.published: list[StagedPart] = []
         self.newest: Edition | None = None
         self.looked_up: list[tuple[str, Any]] = []
+        self.incompatible: set[str] = set()
 
     def stage_part(self, taken: AdmissionResult, contract: DataContract, *, step: RecordingStep) -> StagedPart:
         drop = taken.drop
@@ -65,6 +66,12 @@ class Lake:
             self.waiting = [item for item in self.waiting if item not in staged]
             self.newest = edition
         return edition
+
+    def adapt_table(self, name: str, schema: pa.Schema) -> None:
+        if name in self.incompatible:
+            raise Refused.because(
+                f"dataset:{name}", "incompatible_schema", "column k has another type", fix="restore it"
+            )
 
     def has_rows(self, table: str) -> bool:
         return any(item.table == table for item in (*self.waiting, *self.published))

@@ -149,6 +149,11 @@ def test_a_folder_with_another_manifest_is_not_a_pack(tmp_path: Path):
     assert (site / "index.html").read_text() == "a page"
 
 
+def test_verify_of_a_name_that_is_too_long_for_a_folder(run: Run):
+    output = run("verify", "a" * 5000)
+    assert (output.code, output.err.startswith("not-found: no folder aaa")) == (66, True)
+
+
 def test_verify_of_a_folder_that_is_not_a_pack(run: Run, tmp_path: Path):
     (tmp_path / "notes.txt").write_bytes(b"\x1b[2Jhello\xff")
     output = run("verify", tmp_path)

@@ -143,3 +143,15 @@ def test_repeated_part_with_other_rows_is_refused(project: ProjectFixture) -> No
             run.execute("DELETE FROM token_keys")
         with pytest.raises(CorruptedError, match="repeating the admission gave other rows"):
             enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
+
+
+def test_a_replay_is_repeated_by_its_own_contract_after_the_project_has_another(project: ProjectFixture) -> None:
+    project.put("claim_1.csv", *BAD)
+    with project.open_enclave() as enclave:
+        first = enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
+        better = project.write_contract(version="1.1.0", kinds=("a", "b", "new"))
+        second = enclave.replay_quarantined(first.drop.id, better.digest)
+        newer = project.write_contract(version="1.2.0", kinds=("a", "b", "new", "other"))
+        for digest in (better.digest, newer.digest):
+            assert enclave.replay_quarantined(first.drop.id, digest)[:2] == second[:2]
+            assert enclave.read_quarantined_keys(first.drop.id, digest) is None

@@ -66,3 +66,15 @@ def test_of_a_long_name_only_the_beginning_is_shown() -> None:
 def recorder(key: bytes = b"k" * 32) -> FindingRecorder:
     unused: Any = None
     return FindingRecorder(unused, unused, SCANNER, lambda: key)
+
+
+@pytest.mark.parametrize(
+    "name", ["vendor_536-90-4399.csv", "536-90-4399_vendor.csv", "vendor-536-90-4399.csv", "x_633_51_9372"]
+)
+def test_a_number_that_a_mark_joins_to_a_word_of_a_name_is_found(name: str) -> None:
+    assert contains_personal_data(name, SCANNER)
+
+
+@pytest.mark.parametrize("name", ["claims_20261125_0001.csv", "eligibility_2026-11-25.csv", "remit_835_2026-11.csv"])
+def test_dates_and_numbers_of_a_name_are_not_personal_data(name: str) -> None:
+    assert not contains_personal_data(name, SCANNER)

@@ -214,7 +214,13 @@ def test_a_table_grows_by_a_column_and_older_rows_are_null_there(lake: Lake, ste
 
 
 def test_a_column_never_changes_its_type(lake: Lake, step: RecordingStep):
+    lake.adapt_table("medical_claim", pa.schema([("paid", pa.string())]))
+    assert lake.index_parts().has_rows("medical_claim") is False
     lake.stage_part(drops.intake("a", CLAIMS, drops.rows(2)), CLAIMS, step=step)
+    with pytest.raises(Refused, match="column paid of medical_claim is decimal128") as refused:
+        lake.adapt_table("medical_claim", pa.schema([("paid", pa.string())]))
+    assert refused.value.verdict is not None
+    assert [reason.code for reason in refused.value.verdict.reasons] == ["incompatible_schema"]
     second = drops.rows(2, first=7).set_column(1, "paid", pa.array(["1", "2"], pa.string()))
     with pytest.raises(Refused, match="column paid of medical_claim is decimal128"):
         lake.stage_part(drops.intake("b", CLAIMS, second), CLAIMS, step=step)

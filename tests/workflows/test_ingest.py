@@ -315,3 +315,14 @@ def test_a_drop_without_its_contract_stops_no_other():
     received = world.receive()
     assert fates(received) == {"old": "finding", "a": "published"}
     assert [reason.code for reason in received.files[0].reasons] == ["no_contract"]
+
+
+def test_a_contract_that_its_table_cannot_hold_stops_its_own_files_before_they_are_admitted():
+    world = World()
+    world.lake.incompatible.add(ALONE.name)
+    world.sends("odd", data_contract=ALONE)
+    world.sends("a")
+    received = world.receive()
+    assert fates(received) == {"odd": "finding", "a": "published"}
+    assert [reason.code for reason in received.files[0].reasons] == ["incompatible_schema"]
+    assert world.vault.requests == ["a"]

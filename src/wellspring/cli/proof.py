@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -89,7 +90,8 @@ def _require_inputs(pack: Path, key: str | None, witness: str | None, answer: Pa
     """Check that the pack, the answer and the key files exist. Raises NotFound, UsageError."""
     from wellspring.errors import NotFound
 
-    if not pack.is_dir():
+    # Of a path that is too long, pathlib raises.
+    if not os.path.isdir(pack):
         raise NotFound(f"no folder {pack}", fix="name the folder that `wellspring prove` wrote")
     if not (pack / "manifest.json").exists() and not (pack / "checkpoint").exists():
         raise NotFound(f"{pack} is not a pack", fix="name the folder that `wellspring prove` wrote")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -28,6 +29,10 @@ _SHOWN_LENGTH = 60
 """Number of characters that are shown of a longer name."""
 REFUSED_FILE_CODES = ("too_large", "unreadable_file")
 """Reasons for which a source refuses one file, until somebody acts."""
+
+
+_WORD_MARKS = re.compile(r"_+|(?<=[^\W\d_])[-.]+|[-.]+(?=[^\W\d_])")
+"""Underscores, and dashes and dots beside a letter."""
 
 
 class UnusableName(NamedTuple):
@@ -162,6 +167,8 @@ def _shorten_name(name: str) -> str:
 def contains_personal_data(name: str, scanner: PiiScanner) -> bool:
     """Return whether a file name contains personal data; numbers of public registers do not count.
 
-    A vendor's file number may look like one by chance: a check digit excludes only nine of ten numbers.
+    A vendor's file number may look like one by chance: a check digit excludes only nine of ten numbers. Words of a name
+    are joined by marks, which would hide a number beside them.
     """
-    return any(hit.kind not in scanner.public_kinds for hit in scanner.find_pii(name))
+    words = _WORD_MARKS.sub(" ", name)
+    return any(hit.kind not in scanner.public_kinds for text in (name, words) for hit in scanner.find_pii(text))

@@ -187,13 +187,16 @@ class Enclave:
         """Find a drop, the contract of its replay, and its latest part."""
         self._run_maintenance()
         stored_drop = self._dependencies.store.get_drop(drop)
+        parts = self._dependencies.store.list_parts(drop)
+        if parts and parts[-1].replay_number > 0 and not parts[-1].settled:
+            # Its rows are made again by the contract that released them, even if the project has a newer one.
+            return stored_drop, self._contracts.accepted_by_digest(parts[-1].contract_digest), parts[-1]
         contract = self._contracts.accept(contract_digest)
         if contract.name != stored_drop.drop.contract:
             raise Refused(
                 f"{stored_drop.drop.subject} has the contract {stored_drop.drop.contract}, not {contract.name}",
                 fix=f"use a version of {stored_drop.drop.contract}",
             )
-        parts = self._dependencies.store.list_parts(drop)
         if not parts:
             raise Refused(f"{stored_drop.drop.subject} was not admitted yet", fix="run `wellspring ingest` first")
         return stored_drop, contract, parts[-1]

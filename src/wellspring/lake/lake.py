@@ -201,10 +201,7 @@ class Lake:
         return tuple(finished)
 
     def remove_orphan_files(self, *, older_than: datetime, step: Recorder) -> int:
-        """Remove files that failed appends left behind and return their number; call it after `recover`.
-
-        older_than: the start of this run. Staged rows and rows of any edition are never removed.
-        """
+        """Remove files of failed appends, older than the start of this run; return their number. After `recover`."""
         removed_total = 0
         for table in (*map(self._catalog.load_table, self._catalog.table_names()), *self.built_tables.list_tables()):
             with step("repair", f"dataset:{table.name}", facts={"operation": "remove_orphans"}) as act:
@@ -216,10 +213,7 @@ class Lake:
     # --- reading --------------------------------------------------------------------------------------------------
 
     def get_edition(self, edition_id: str | None = None, *, level: editions.EditionLevel = "landed") -> Edition | None:
-        """Return the newest edition of a level (None before the first), or the edition of an id.
-
-        Raises NotFound with the nearest id.
-        """
+        """Return the newest edition of a level (None before the first), or that of an id. Raises NotFound."""
         return (
             self._edition_store.latest_edition(level)
             if edition_id is None
@@ -251,6 +245,11 @@ class Lake:
         """
         table = self._catalog.load_table(contract.name) if contract.name in self._catalog.table_versions() else None
         return key_lookup.find_rows(table, keys, engine, scratch)
+
+    def adapt_table(self, name: str, schema: pa.Schema) -> None:
+        """Give a landed table that exists new columns. Raises Refused for a column of another type."""
+        if name in self._catalog.table_versions():
+            self._catalog.prepare_table(name, schema)
 
     def index_parts(self) -> PartIndex:
         """Return the parts of all landed tables by drop, as they are now; a state is indexed once."""

@@ -82,6 +82,7 @@ def replay_drop(platform: Platform, drop_id: str, *, progress: WorkflowProgress 
     facts = landed[0].entry.facts
     loaded_contracts = _read_contracts(platform)
     contract = _find_contract(loaded_contracts, str(facts["contract"]))
+    platform.lake.adapt_table(contract.name, contracts.egress_schema(contract))
     known_rows = _find_known_rows(
         platform,
         contract,
@@ -169,6 +170,8 @@ def _handle_file(
         return
     contract = _find_contract(loaded_contracts, file.contract)
     try:
+        # Before the drop is admitted: rows that the table cannot hold would wait for ever.
+        platform.lake.adapt_table(contract.name, contracts.egress_schema(contract))
         known_rows = _find_known_rows(
             platform,
             contract,

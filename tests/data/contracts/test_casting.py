@@ -84,9 +84,9 @@ def test_any_column_can_be_searched_as_text():
     assert nested is not None
     assert nested.to_list() == ["[{'ssn': '536-90-4399'}]", None]
     for kind in (pa.binary(), pa.large_binary(), pa.binary(2), pa.binary_view()):
-        found = casting.to_text(pa.chunked_array([pa.array([b"ab"], kind)]))
-        assert found is not None
-        assert found.to_list() == ["ab"]
+        text_values = casting.to_text(pa.chunked_array([pa.array([b"ab"], kind)]))
+        assert text_values is not None
+        assert text_values.to_list() == ["ab"]
         assert casting.to_text(pa.chunked_array([pa.array([b"\xff\xfe"], kind)])) is None
 
 
@@ -114,16 +114,16 @@ def test_bounds_are_compared_exactly(
     declared: str, values: list[Any], minimum: float | None, maximum: float | None, outside: list[bool]
 ):
     column = pl.Series(values=pa.array(values, casting.arrow_type(declared)))
-    found = casting.find_out_of_range(column, declared, minimum=minimum, maximum=maximum)
-    assert found.to_list() == outside
+    out_of_range = casting.find_out_of_range(column, declared, minimum=minimum, maximum=maximum)
+    assert out_of_range.to_list() == outside
 
 
 def test_a_local_bound_has_the_time_zone_of_its_column():
     instants = pl.Series([datetime(2026, 1, 1, 4, 59, tzinfo=UTC), datetime(2026, 1, 1, 5, tzinfo=UTC)])
-    found = casting.find_out_of_range(
+    out_of_range = casting.find_out_of_range(
         instants, INSTANT, minimum="2026-01-01T00:00:00", maximum=None, timezone="America/New_York"
     )
-    assert found.to_list() == [True, False]
+    assert out_of_range.to_list() == [True, False]
 
 
 def test_a_text_that_would_become_another_float_is_marked():

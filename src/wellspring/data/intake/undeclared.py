@@ -45,10 +45,10 @@ class UndeclaredColumns:
         reasons: list[Reason] = []
         for name, kinds in self._kinds.items():
             count = self._values[name]
-            found = [f"{kind} in {rows} rows" for kind, rows in kinds.items()]
+            kind_texts = [f"{kind} in {rows} rows" for kind, rows in kinds.items()]
             if name in self._unsearched:
-                found.append("values that cannot be searched for personal data")
-            kinds_text = ", ".join(found) or "no detectable personal data"
+                kind_texts.append("values that cannot be searched for personal data")
+            kinds_text = ", ".join(kind_texts) or "no detectable personal data"
             safe_name = safe_column_name(name, self._scanner)
             # Without the name of the column, so that the message can be recorded in the ledger.
             message = f"the contract does not declare the column: {count} values stay in the enclave, with {kinds_text}"

@@ -73,7 +73,9 @@ class IcebergTable:
         for field in new_schema:
             current_type = types_by_name.get(field.name, field.type)
             if current_type != field.type and not is_widening(current_type, field.type):
-                raise Refused(
+                raise Refused.because(
+                    f"dataset:{self.name}",
+                    "incompatible_schema",
                     f"column {field.name} of {self.name} is {current_type} in the lake, {field.type} in the contract",
                     fix="rename the column, or restore its type; published rows are never rewritten",
                 )

@@ -103,8 +103,8 @@ def mark_repeated_headers(rows: CsvRows, header: Sequence[str]) -> CsvRows:
     candidates = pc.indices_nonzero(pc.equal(rows.table.columns[-1], pa.scalar(header[-1], pa.string()))).to_pylist()
     repeated: list[int] = []
     for number in candidates:
-        first, *others = (column[number].as_py() or "" for column in rows.table.columns)
-        if [first.removeprefix("\ufeff"), *others] == list(header):
+        first, *further_values = (column[number].as_py() or "" for column in rows.table.columns)
+        if [first.removeprefix("\ufeff"), *further_values] == list(header):
             repeated.append(number)
     if not repeated:
         return rows

@@ -140,12 +140,12 @@ class RowCollector:
 
     def _columns_missed(self, path: str, entries: list[tuple[str, Any]]) -> list[str]:
         """List the columns that a line gives under another spelling of their key, and not under the key itself."""
-        found = {entry_path for entry_path, _ in entries}
+        line_paths = {entry_path for entry_path, _ in entries}
         return [
             column.name
             for column in self._columns
             if (column.name_in_file == path or column.name_in_file.startswith(f"{path}."))
-            and column.name_in_file not in found
+            and column.name_in_file not in line_paths
         ]
 
     def _columns_below(self, path: str) -> list[str]:
