@@ -66,3 +66,17 @@ def test_a_contract_that_cannot_be_read_stops_everything(project: ProjectFixture
         contracts = open_registry(project)
         with pytest.raises(ProjectError):
             contracts.read_all()
+
+
+def test_a_contract_that_gives_a_token_column_other_tokens_is_refused(project: ProjectFixture) -> None:
+    first = project.contract()
+    with project.open_enclave():
+        contracts = open_registry(project)
+        contracts.accept(first.digest)
+        path = project.folder / "contracts" / "claim.odcs.yaml"
+        lower = "{ property: normalization, value: trim nfc lower }, { property: domain"
+        path.write_text(path.read_text().replace("1.0.0", "1.1.0").replace("{ property: domain", lower))
+        with pytest.raises(Refused, match="changes its normalization") as refused:
+            contracts.accept(project.contract().digest)
+        assert refused.value.verdict is not None
+        assert [reason.code for reason in refused.value.verdict.reasons] == ["normalization_changed"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wellspring.data.contracts import contract as contracts
-from wellspring.data.contracts.protection import weakened_protections
+from wellspring.data.contracts.protection import changed_normalizations, weakened_protections
 from wellspring.errors import CorruptedError, Refused
 from wellspring.project import Project
 from wellspring.records.clock import Clock
@@ -38,7 +38,7 @@ class ContractRegistry:
         """Find the contract of the project with a digest and accept it. source, name: a file that it must match.
 
         Raises Refused if the digest is unknown, if the file matches another contract, if the content changed without a
-        new version, or if the contract protects a column less than the last accepted version.
+        new version, or if the contract protects a column less than the last accepted version, or gives it other tokens.
         """
         project_contracts = self.read_all()
         matching = [contract for contract in project_contracts if contract.digest == digest]
@@ -96,6 +96,13 @@ class ContractRegistry:
                             Reason(code="weakened_protection", message=description) for description in weakened
                         ),
                     ),
+                )
+            if newest is not None and (changed := changed_normalizations(newest, contract)):
+                raise Refused.because(
+                    subject,
+                    "normalization_changed",
+                    "\n".join(changed),
+                    fix="restore the normalization, or declare the column under a new name with a domain of its own",
                 )
             act.add_facts(**outbox_entry.facts)
             self._store.accept_contract(contract, outbox_entry)

@@ -1,9 +1,11 @@
 """A new version of a contract is compared with the old one: does it protect the values as well?"""
 
+from typing import Any
+
 import pytest
 
 from tests.builders.contracts import column, contract
-from wellspring.data.contracts.protection import weakened_protections
+from wellspring.data.contracts.protection import changed_normalizations, weakened_protections
 from wellspring.records.contracts import DataContract
 
 ORDER = ("never", "token", "year", "plain")
@@ -75,3 +77,16 @@ def test_a_column_read_from_another_path_has_the_protection_of_a_new_column():
     assert weakened_protections(read_from(None, "plain"), read_from("member.zip", "plain"))
     assert not weakened_protections(read_from("address.zip", "plain"), read_from("address.zip", "plain"))
     assert not weakened_protections(read_from("address.zip", "never"), read_from("member.zip", "never"))
+
+
+def test_a_token_column_keeps_its_normalization():
+    def version(*steps: str, domain: str = "claim", egress: Any = "token") -> DataContract:
+        return contract(
+            column("id", egress=egress, domain=domain, normalization=steps), column("b", normalization=steps)
+        )
+
+    assert changed_normalizations(version("trim", "nfc"), version("trim", "nfc")) == ()
+    (changed,) = changed_normalizations(version("trim", "nfc"), version())
+    assert changed.startswith("id changes its normalization from 'trim nfc' to 'none'")
+    assert changed_normalizations(version("trim"), version(domain="other")) == ()
+    assert changed_normalizations(version("trim", egress="never"), version()) == ()

@@ -33,7 +33,11 @@ def test_other_values_are_not(texts: list[str | None]):
 
 def test_only_so_many_values_are_compared(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(near_equal, "MAX_VALUES", 2)
-    assert counts(["a", "b", "c"], ["C"]) == []
+    finder = NearEqualFinder()
+    finder.add_values("id", pl.Series(["a", "A", "b"]).unique(maintain_order=True))
+    finder.add_values("id", pl.Series(["C", None]))
+    limit = finder.describe_findings()[-1]
+    assert (limit.code, limit.column, limit.count) == ("near_equal_limit", "id", 2)
     finder = NearEqualFinder()
     finder.add_values("id", pl.Series(["a", "A"]))
-    assert "compared: 2 values" in finder.describe_findings()[0].message
+    assert [reason.code for reason in finder.describe_findings()] == ["near_equal"]

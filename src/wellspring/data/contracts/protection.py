@@ -1,4 +1,4 @@
-"""Compare how two versions of a contract protect the values of a file."""
+"""Compare how two versions of a contract protect the values of a file, and which tokens they give them."""
 
 from __future__ import annotations
 
@@ -43,6 +43,20 @@ def weakened_protections(old: DataContract, new: DataContract) -> tuple[str, ...
                 f"{new_column.name} changes its token domain from {old_column.domain!r} to {new_column.domain!r}"
             )
     return tuple(weakened)
+
+
+def changed_normalizations(old: DataContract, new: DataContract) -> tuple[str, ...]:
+    """Describe each token column whose normalization changes in a new version: one value would get two tokens."""
+    old_columns = {column.name: column for column in old.columns if column.egress == "token"}
+    return tuple(
+        f"{column.name} changes its normalization from {' '.join(old_columns[column.name].normalization) or 'none'!r} "
+        f"to {' '.join(column.normalization) or 'none'!r}: the tokens of its published values would not be found again"
+        for column in new.columns
+        if column.egress == "token"
+        and column.name in old_columns
+        and column.domain == old_columns[column.name].domain
+        and column.normalization != old_columns[column.name].normalization
+    )
 
 
 def _is_weaker_egress(old: EgressRule, new: EgressRule) -> bool:

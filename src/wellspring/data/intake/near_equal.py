@@ -22,6 +22,7 @@ class NearEqualFinder:
     def __init__(self) -> None:
         self._hashes: dict[str, list[pl.DataFrame]] = {}
         self._counts: dict[str, int] = {}
+        self._not_compared: dict[str, int] = {}
 
     def add_values(self, column: str, values: pl.Series) -> None:
         """Add the normalized texts of one batch."""
@@ -29,8 +30,12 @@ class NearEqualFinder:
 
         count = self._counts.get(column, 0)
         if count >= MAX_VALUES:
+            self._not_compared[column] = self._not_compared.get(column, 0) + len(values) - values.null_count()
             return
-        distinct = values.drop_nulls().unique().head(MAX_VALUES - count)
+        different = values.drop_nulls().unique()
+        distinct = different.head(MAX_VALUES - count)
+        if left_out := len(different) - len(distinct):
+            self._not_compared[column] = left_out
         folded = _fold_spelling(distinct)
         hashes = pl.DataFrame({"folded": folded.hash(seed=1), "text": distinct.hash(seed=2)})
         self._hashes.setdefault(column, []).append(hashes.filter(folded != ""))
@@ -41,9 +46,11 @@ class NearEqualFinder:
         reasons: list[Reason] = []
         for column, parts in self._hashes.items():
             if count := _count_ambiguous(parts):
-                capped = f" (compared: {MAX_VALUES:,} values)" if self._counts[column] >= MAX_VALUES else ""
-                message = f"values that differ only in case, punctuation or leading zeros have several tokens{capped}"
+                message = "values that differ only in case, punctuation or leading zeros have several tokens"
                 reasons.append(Reason(code="near_equal", message=message, column=column, count=count))
+            if not_compared := self._not_compared.get(column):
+                message = f"the spelling of these values was not compared: the limit is {MAX_VALUES:,} values"
+                reasons.append(Reason(code="near_equal_limit", message=message, column=column, count=not_compared))
         return tuple(reasons)
 
 

@@ -79,3 +79,10 @@ def test_header_of_values_is_reported_and_not_quoted(tmp_path: Path, line: str):
 def test_recognizable_column_name_gets_a_suggestion(tmp_path: Path):
     assert "name it member_id;" in error(tmp_path, b"Member ID,b\nx,2\n")
     assert "'Order date'" in error(tmp_path, b"b,Order date\n1,2\n")
+
+
+def test_a_repeated_header_is_named(tmp_path: Path):
+    file = tmp_path / "joined.csv"
+    file.write_bytes(b"id,kind\nA1,x\nid,kind\nA2,y\n")
+    with pytest.raises(ProjectError, match="a row repeats the header"):
+        read_csv_sample(file)

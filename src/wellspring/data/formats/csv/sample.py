@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from wellspring.data.formats.csv.dialect import Dialect
 from wellspring.data.formats.csv.reader import read_csv
 from wellspring.data.formats.csv.records import UNCLOSED, split_record
+from wellspring.data.formats.csv.rows import HEADER_FAULT
 from wellspring.data.formats.csv.stream import CsvStream
 from wellspring.data.formats.encoding import read_text_blocks
 from wellspring.data.formats.parsed import file_refused, read_all
@@ -70,8 +71,9 @@ def read_csv_sample(file: Path) -> FileSample:
 def _read_intact(content: bytes, contract: DataContract) -> pa.Table:
     """Read a file. Raises Refused also if one row has a fault."""
     parsed = read_all(read_csv(BytesContent(content), contract))
-    if parsed.row_faults.null_count < parsed.row_count:
-        raise file_refused("sample", Reason(code="fields", message="a row cannot be read"))
+    if faults := set(parsed.row_faults.drop_null().to_pylist()):
+        code = HEADER_FAULT if faults == {HEADER_FAULT} else "fields"
+        raise file_refused("sample", Reason(code=code, message="a row cannot be read"))
     return parsed.table
 
 
@@ -85,6 +87,10 @@ def _read_header(content: bytes) -> list[str]:
 def _describe_refusal(file: Path, refusal: Refused, content: bytes, header: list[str]) -> ProjectError:
     reasons = refusal.verdict.reasons if refusal.verdict is not None else ()
     code, description = (reasons[0].code, reasons[0].message) if reasons else ("", refusal.what)
+    if code == HEADER_FAULT:
+        return ProjectError(
+            f"{file}: a row repeats the header", fix="remove the row; several files may have been joined"
+        )
     if code == "fields":
         detail = _describe_fault(content, len(header)) or "a quote closes lines after it opened, with rows between"
         fix = "quote fields that contain a comma, double a quote within a field, and remove lines that are not rows"
