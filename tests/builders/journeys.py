@@ -104,12 +104,19 @@ class ProjectFixture:
 
 
 @contextlib.contextmanager
-def running_project() -> Generator[ProjectFixture]:
-    """Create the project in a folder that other users may read, start it, and remove it at the end."""
+def running_project(*, contract: str | None = None) -> Generator[ProjectFixture]:
+    """Create the project in a folder that other users may read, start it, and remove it at the end.
+
+    contract: the text of its only contract (default: the contracts of the example).
+    """
     root = Path(tempfile.mkdtemp(prefix="ws-journey-", dir=tempfile.gettempdir()))
     root.chmod(0o755)
     (root / "wellspring.toml").write_text(minimal_config())
-    shutil.copytree(EXAMPLE / "contracts", root / "contracts")
+    if contract is None:
+        shutil.copytree(EXAMPLE / "contracts", root / "contracts")
+    else:
+        (root / "contracts").mkdir()
+        (root / "contracts" / "only.odcs.yaml").write_text(contract)
     project = ProjectFixture(load_project(root))
     try:
         project.up()

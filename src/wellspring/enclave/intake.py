@@ -14,6 +14,7 @@ from wellspring.data.formats.parsed import ROW_NUMBER, ParsedBatch, file_refused
 from wellspring.data.formats.registry import load_format
 from wellspring.data.intake.duplicates import RepeatedRows, find_repeated_rows
 from wellspring.data.intake.known_rows import KnownRows
+from wellspring.data.intake.row_numbers import mark_selected
 from wellspring.data.intake.typed_rows import type_batch
 from wellspring.data.intake.validation import (
     CONTRADICTION,
@@ -205,8 +206,7 @@ class _DropRun:
 
         numbers = pl.Series(values=tokens[ROW_NUMBER])
         if self._input.excluded is not None:
-            remaining = ~numbers.is_in(pl.Series(self._input.excluded, dtype=pl.Int64).implode())
-            return tokens.filter(remaining.to_arrow()), set()
+            return tokens.filter((~mark_selected(numbers, self._input.excluded)).to_arrow()), set()
         if self._input.known_rows is None or not len(numbers):
             return tokens, set()
         fates = self._input.known_rows.classify_rows(tokens)
@@ -298,10 +298,9 @@ def _read_typed(drop_input: DropInput, names: Sequence[str]) -> Iterator[Any]:
 
 
 def _filter_batch(batch: ParsedBatch, row_numbers: np.ndarray[Any, Any]) -> ParsedBatch:
-    import pyarrow as pa
-    import pyarrow.compute as pc
+    import polars as pl
 
-    mask = pc.is_in(batch.row_numbers, value_set=pa.array(row_numbers, pa.int64()))
+    mask = mark_selected(pl.Series(values=batch.row_numbers), row_numbers).to_arrow()
     return batch._replace(
         table=batch.table.filter(mask),
         row_numbers=batch.row_numbers.filter(mask),

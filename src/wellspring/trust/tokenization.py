@@ -11,7 +11,7 @@ import hashlib
 from array import array
 from collections.abc import Iterable, Mapping
 from sys import byteorder
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from wellspring.errors import CorruptedError, NotFound
 
@@ -32,9 +32,7 @@ class Tokenizer:
 
     def __init__(self, keys: Mapping[str, tuple[int, bytes]]) -> None:
         self._prefixes = {domain: f"{domain}_k{version}_" for domain, (version, _) in keys.items()}
-        self._hmac_states = {
-            domain: _derive_hmac_states(domain, version, key) for domain, (version, key) in keys.items()
-        }
+        self._hmac_pads = {domain: _derive_hmac_pads(domain, version, key) for domain, (version, key) in keys.items()}
 
     def tokenize_value(self, domain: str, value: str) -> str:
         """Return the token of one value. Raises NotFound for a domain without a key."""
@@ -48,10 +46,10 @@ class Tokenizer:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        if domain not in self._hmac_states:
+        if domain not in self._hmac_pads:
             raise NotFound(
                 f"no token key for the domain {domain!r}",
-                fix=f"name one of: {', '.join(sorted(self._hmac_states)) or 'none'}; or give the domain a key",
+                fix=f"name one of: {', '.join(sorted(self._hmac_pads)) or 'none'}; or give the domain a key",
             )
         column = pa.array(values, pa.string()) if isinstance(values, list) else values
         if isinstance(column, pa.ChunkedArray):
@@ -68,18 +66,14 @@ class Tokenizer:
         return tokens.take(encoded.indices).cast(pa.string())
 
     def _digests(self, domain: str, values: Iterable[bytes]) -> bytes:
-        inner, outer = self._hmac_states[domain]
-        digests: list[bytes] = []
-        for value in values:
-            first, second = inner.copy(), outer.copy()
-            first.update(value)
-            second.update(first.digest())
-            digests.append(second.digest()[:TOKEN_BYTES])
-        return b"".join(digests)
+        # HMAC of RFC 2104, written out: `hmac.digest` takes twice as long for a value of a few bytes.
+        inner, outer = self._hmac_pads[domain]
+        sha256 = hashlib.sha256
+        return b"".join([sha256(outer + sha256(inner + value).digest()).digest()[:TOKEN_BYTES] for value in values])
 
 
-def _derive_hmac_states(domain: str, version: int, key: bytes) -> tuple[Any, Any]:
-    """Derive the key of a domain and version (HKDF, RFC 5869), and hash its two HMAC pads once (RFC 2104)."""
+def _derive_hmac_pads(domain: str, version: int, key: bytes) -> tuple[bytes, bytes]:
+    """Derive the key of a domain and version (HKDF, RFC 5869), and return its two HMAC pads (RFC 2104)."""
     from cryptography.hazmat.primitives.hashes import SHA256
     from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
@@ -89,9 +83,7 @@ def _derive_hmac_states(domain: str, version: int, key: bytes) -> tuple[Any, Any
         )
     info = f"wellspring/token/v1/{domain}/{version}".encode()
     derived = HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(key).ljust(_HMAC_BLOCK_BYTES, b"\0")
-    inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in derived))
-    outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in derived))
-    return inner, outer
+    return bytes(byte ^ 0x36 for byte in derived), bytes(byte ^ 0x5C for byte in derived)
 
 
 def _encode_base32(digests: bytes, count: int) -> pa.Array:

@@ -94,13 +94,14 @@ def _open_parquet(content: FileContent) -> pq.ParquetFile:
 
 def _read_batches(file: pq.ParquetFile, names: list[str]) -> Iterator[ParsedBatch]:
     """Yield the rows. Raises ValueError if they are not as many as the index says."""
+    import numpy as np
     import pyarrow as pa
 
     row_count = 0
     for record_batch in file.iter_batches(batch_size=_choose_batch_rows(file), use_threads=False):
         record_batch.validate(full=True)
         table = pa.Table.from_batches([record_batch]).rename_columns(names)
-        row_numbers = pa.array(range(row_count + 1, row_count + table.num_rows + 1), pa.int64())
+        row_numbers = pa.array(np.arange(row_count + 1, row_count + table.num_rows + 1, dtype=np.int64))
         row_count += table.num_rows
         yield ParsedBatch(table, row_numbers, pa.nulls(table.num_rows, pa.string()))
     if row_count != file.metadata.num_rows:

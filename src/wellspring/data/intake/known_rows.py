@@ -37,13 +37,18 @@ class KnownRows:
         self._contract = contract
         self._seed = int((table.schema.metadata or {}).get(_SEED, b"0"))
         self._rows = cast(pl.DataFrame, pl.from_arrow(table))
+        # Sorted once: a join of each batch with all known rows would take time by the number of batches and of rows.
+        self._order = self._rows[KEY_HASH].arg_sort()
+        self._sorted_hashes = self._rows[KEY_HASH].gather(self._order).to_numpy()
 
     def classify_rows(self, rows: pa.Table) -> RowFates:
         """Decide about tokenized rows of this drop: copy of an earlier row, contradiction, or neither."""
         import polars as pl
 
         hashed = _hash_rows(rows, self._contract, self._seed).with_row_index("index")
-        joined = hashed.join(self._rows, on=[KEY_HASH, SECOND_KEY_HASH], how="inner", suffix="_known")
+        joined = hashed.join(
+            self._select_candidates(hashed[KEY_HASH]), on=[KEY_HASH, SECOND_KEY_HASH], how="inner", suffix="_known"
+        )
         equal = joined.filter(pl.col(VALUES_HASH) == pl.col(f"{VALUES_HASH}_known"))
         first_equal = equal.group_by("index").agg(pl.col(DROP).first())
         differing = joined.join(first_equal, on="index", how="anti")
@@ -59,30 +64,33 @@ class KnownRows:
             contradicts.scatter(differing["index"].unique(), True),
         )
 
+    def _select_candidates(self, key_hashes: pl.Series) -> pl.DataFrame:
+        """Select the known rows whose first key hash occurs in a batch."""
+        import numpy as np
+
+        wanted = key_hashes.unique().to_numpy()
+        first = np.searchsorted(self._sorted_hashes, wanted, "left")
+        lengths = np.searchsorted(self._sorted_hashes, wanted, "right") - first
+        offsets = np.repeat(first - np.cumsum(lengths) + lengths, lengths)
+        return self._rows[self._order.gather(offsets + np.arange(len(offsets)))]
+
 
 def summarize_known_rows(contract: DataContract, batches: Iterable[pa.RecordBatch]) -> pa.Table:
     """Reduce rows of the lake (the columns that leave, and `drop_id`) to hashes: about 40 bytes a row."""
-    import polars as pl
     import pyarrow as pa
 
     seed = secrets.randbits(62)
-    frames: list[pl.DataFrame] = []
+    tables: list[pa.Table] = []
     for batch in batches:
         rows = pa.Table.from_batches([batch])
-        hashed = _hash_rows(rows, contract, seed)
-        frames.append(hashed.with_columns(pl.Series(DROP, rows[DROP]).cast(pl.String)))
-    schema = {
-        KEY_HASH: pl.UInt64,
-        SECOND_KEY_HASH: pl.UInt64,
-        VALUES_HASH: pl.UInt64,
-        RECORDED: pl.Int64,
-        DROP: pl.String,
-    }
-    frame = pl.concat(frames) if frames else pl.DataFrame(schema=schema)
-    table = frame.to_arrow()
-    index = table.schema.get_field_index(DROP)
-    drops = table[DROP].cast(pa.string()).combine_chunks().dictionary_encode()
-    return table.set_column(index, DROP, drops).replace_schema_metadata({_SEED: str(seed).encode()})
+        drops = rows[DROP].cast(pa.string()).dictionary_encode()
+        tables.append(_hash_rows(rows, contract, seed).to_arrow().append_column(DROP, drops))
+    if not tables:
+        hashes = ((name, pa.uint64()) for name in (KEY_HASH, SECOND_KEY_HASH, VALUES_HASH))
+        drop_type = pa.dictionary(pa.int32(), pa.string())
+        tables.append(pa.schema([*hashes, (RECORDED, pa.int64()), (DROP, drop_type)]).empty_table())
+    table = pa.concat_tables(tables).unify_dictionaries()
+    return table.replace_schema_metadata({_SEED: str(seed).encode()})
 
 
 def _hash_rows(rows: pa.Table, contract: DataContract, seed: int) -> pl.DataFrame:

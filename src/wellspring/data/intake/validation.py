@@ -15,6 +15,7 @@ from wellspring.data.formats.parsed import ROW_NUMBER, UNIQUE_FAULT, ParsedBatch
 from wellspring.data.formats.registry import load_format
 from wellspring.data.intake.duplicates import RepeatedRows
 from wellspring.data.intake.near_equal import NearEqualFinder
+from wellspring.data.intake.row_numbers import mark_selected
 from wellspring.data.intake.typed_rows import TypedBatch, type_batch
 from wellspring.data.intake.undeclared import UndeclaredColumns
 from wellspring.data.quality import row_rules
@@ -214,20 +215,17 @@ class DropValidator:
         return violations
 
     def _check_repeated(self, row_numbers: pl.Series) -> list[tuple[str, str | None, pl.Series]]:
-        import polars as pl
-
         if self._repeated is None:
             return []
         return [
-            (UNIQUE_FAULT, ",".join(key), row_numbers.is_in(pl.Series(rows, dtype=pl.Int64).implode()))
+            (UNIQUE_FAULT, ",".join(key), mark_selected(row_numbers, rows))
             for key, rows in self._repeated.contradictions.items()
         ]
 
     def _mark_copies(self, row_numbers: pl.Series) -> pl.Series:
-        import polars as pl
+        import numpy as np
 
-        copies = self._repeated.copies if self._repeated is not None else []
-        return row_numbers.is_in(pl.Series(copies, dtype=pl.Int64).implode())
+        return mark_selected(row_numbers, np.empty(0, np.int64) if self._repeated is None else self._repeated.copies)
 
     def _check_types(self) -> None:
         changed: list[Reason] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -53,7 +53,7 @@ class EnclaveClient:
         progress: ProgressCallback | None = None,
     ) -> AdmissionResult:
         request = _file_request("ingest_file", source, name, contract_digest)
-        return protocol.decode_admission(*self._call(request, progress, payload=_encode_rows(known_rows)))
+        return self._request_admission(request, known_rows, progress)
 
     def read_quarantined_keys(
         self, drop: str, contract_digest: str, *, progress: ProgressCallback | None = None
@@ -74,7 +74,7 @@ class EnclaveClient:
         progress: ProgressCallback | None = None,
     ) -> AdmissionResult:
         request: protocol.FrameMessage = {"op": "replay_quarantined", "drop": drop, "contract_digest": contract_digest}
-        return protocol.decode_admission(*self._call(request, progress, payload=_encode_rows(known_rows)))
+        return self._request_admission(request, known_rows, progress)
 
     def confirm_published(self, drop: str, replay_number: int) -> None:
         self._call({"op": "confirm_published", "drop": drop, "replay_number": replay_number})
@@ -107,6 +107,16 @@ class EnclaveClient:
             }
         )
         return tuple(str(token) for token in cast(list[JsonValue], value))
+
+    def _request_admission(
+        self, request: protocol.FrameMessage, known_rows: pa.Table | None, progress: ProgressCallback | None
+    ) -> AdmissionResult:
+        """Send a request with the rows of earlier drops, which are spooled to a file: there can be millions."""
+        if known_rows is None:
+            return protocol.decode_admission(*self._call(request, progress))
+        with tempfile.TemporaryFile() as spool:
+            payload = protocol.spool_rows(known_rows.to_reader(), spool)
+            return protocol.decode_admission(*self._call(request, progress, payload=payload))
 
     def _call(
         self,
@@ -156,11 +166,6 @@ class EnclaveClient:
 
 def _file_request(operation: str, source: str, name: str, contract_digest: str) -> protocol.FrameMessage:
     return {"op": operation, "source": source, "name": name, "contract_digest": contract_digest}
-
-
-def _encode_rows(rows: pa.Table | None) -> BinaryIO | None:
-    """Encode hashes of rows, about 40 bytes each, as an Arrow stream."""
-    return None if rows is None else protocol.spool_rows(rows.to_reader(), io.BytesIO())
 
 
 _ASK_OWNER_FIX = "run the command as the owner of the project"

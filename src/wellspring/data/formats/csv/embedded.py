@@ -48,6 +48,8 @@ class SwallowedRowCheck:
 
         swallowing, embedded = set[int](), 0
         for column in rows.table.columns:
+            if not _may_have_lines(column):
+                continue
             intact = pc.if_else(pc.is_null(rows.faults), column, pa.scalar(None, pa.string()))
             has_lines = pc.match_substring_regex(intact, "[\r\n]").fill_null(False)
             row_indexes = pc.indices_nonzero(has_lines).to_pylist()
@@ -80,6 +82,12 @@ class SwallowedRowCheck:
             fits &= _fit_column(fields, column) | (is_empty & (not column.required))
             filled |= ~is_empty
         return {lines[number][0] for number in (fits & filled).arg_true()}
+
+
+def _may_have_lines(column: pa.ChunkedArray) -> bool:
+    """Search the bytes of a text column for line ends: many times faster than a search of each value."""
+    texts = [bytes(buffer) for chunk in column.chunks if (buffer := chunk.buffers()[2]) is not None]
+    return any(b"\n" in text or b"\r" in text for text in texts)
 
 
 def _is_checked(column: ContractColumn) -> bool:

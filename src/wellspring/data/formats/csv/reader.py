@@ -140,6 +140,7 @@ def _join_rows(parts: Iterable[CsvRows]) -> Iterator[CsvRows]:
 
 
 def _number_rows(start: int, count: int) -> pa.Array:
+    import numpy as np
     import pyarrow as pa
 
-    return pa.array(range(start + 1, start + count + 1), pa.int64())
+    return pa.array(np.arange(start + 1, start + count + 1, dtype=np.int64))
