@@ -46,7 +46,7 @@ class SourceSettings(SettingsSection):
 
     kind: str
     settle_seconds: float = Field(default=5.0, ge=0)
-    max_bytes: int = Field(default=2 << 30, gt=0)
+    max_bytes: int = Field(default=4 << 30, gt=0)
 
     @property
     def embedded_server(self) -> str | None:

@@ -8,7 +8,7 @@ import json
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,19 +104,20 @@ class ProjectFixture:
 
 
 @contextlib.contextmanager
-def running_project(*, contract: str | None = None) -> Generator[ProjectFixture]:
+def running_project(*, contracts: Sequence[str] = ()) -> Generator[ProjectFixture]:
     """Create the project in a folder that other users may read, start it, and remove it at the end.
 
-    contract: the text of its only contract (default: the contracts of the example).
+    contracts: the texts of its contracts (default: the contracts of the example).
     """
     root = Path(tempfile.mkdtemp(prefix="ws-journey-", dir=tempfile.gettempdir()))
     root.chmod(0o755)
     (root / "wellspring.toml").write_text(minimal_config())
-    if contract is None:
-        shutil.copytree(EXAMPLE / "contracts", root / "contracts")
-    else:
+    if contracts:
         (root / "contracts").mkdir()
-        (root / "contracts" / "only.odcs.yaml").write_text(contract)
+    else:
+        shutil.copytree(EXAMPLE / "contracts", root / "contracts")
+    for number, text in enumerate(contracts):
+        (root / "contracts" / f"{number}.odcs.yaml").write_text(text)
     project = ProjectFixture(load_project(root))
     try:
         project.up()

@@ -1,6 +1,7 @@
 """`python -m tests.crash`: kill -9 at each crash point and at 25 random moments, then check the invariants.
 
 With --source s3: the drops come from a bucket (the crash points of the intake only).
+With --wide: each drop spans at least three batches (the crash points of the intake only).
 With --predictions: kill each server of a project under prediction load, then check that no prediction is lost.
 Exit 0 if every point was hit and every invariant held each time, else 1.
 """
@@ -30,6 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=float("inf"), help="start no kill after this time")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="seed of the random moments")
     parser.add_argument("--source", choices=("sftp", "s3"), default="sftp", help="kind of the source of the drops")
+    parser.add_argument("--wide", action="store_true", help="let each drop span at least three batches")
     parser.add_argument("--predictions", action="store_true", help="kill each server under prediction load")
     options = parser.parse_args(argv)
     known_names = crash_points.crash_point_names()
@@ -37,8 +39,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"no crash point {', '.join(unknown)}; there are: {', '.join(known_names)}", file=sys.stderr)
         return 1
     names = ordered(options.points or known_names)
-    if options.source != "sftp":
-        # The model lifecycle begins after the intake: the kind of the source makes no difference to it.
+    if options.source != "sftp" or options.wide:
+        # The model lifecycle begins after the intake: the source and its drops make no difference to it.
         names = [name for name in names if not model_lifecycle.is_lifecycle_point(name)]
     # Stop the servers also on SIGTERM.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -48,7 +50,13 @@ def main(argv: list[str] | None = None) -> int:
             if options.predictions:
                 return 0 if predictions.run(Path(folder) / "predictions", predictions.VICTIMS) else 1
             outcomes = run(
-                Path(folder), names, options.random, seconds=options.seconds, seed=options.seed, source=options.source
+                Path(folder),
+                names,
+                options.random,
+                seconds=options.seconds,
+                seed=options.seed,
+                source=options.source,
+                wide=options.wide,
             )
         finally:
             for root in Path(folder).glob("*/wellspring.toml"):
@@ -59,7 +67,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(
-    folder: Path, names: list[str], moments: int, *, seconds: float, seed: int, source: str = "sftp"
+    folder: Path,
+    names: list[str],
+    moments: int,
+    *,
+    seconds: float,
+    seed: int,
+    source: str = "sftp",
+    wide: bool = False,
 ) -> list[Outcome]:
     """Kill at random moments first (they need the original contract), then at the points; one project per scenario."""
     started, draw = time.monotonic(), random.Random(seed)
@@ -74,7 +89,7 @@ def run(
 
     ingest_points = [name for name in names if not model_lifecycle.is_lifecycle_point(name)]
     if ingest_points or moments:
-        killer = open_killer(folder / "ingest", ingest_points, source=source)
+        killer = open_killer(folder / "ingest", ingest_points, source=source, wide=wide)
         for _ in range(moments):
             if time.monotonic() - started < seconds:
                 record_outcome(killer.moment(draw))

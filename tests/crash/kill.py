@@ -168,9 +168,12 @@ def ordered(names: list[str]) -> list[str]:
     return sorted(names, key=lambda name: (_scenario(name) == "replay", name))
 
 
-def open_killer(folder: Path, names: list[str], *, source: str = "sftp") -> Killer:
-    """Create a project in a folder, start it, and prepare it for kills at these points. source: kind of its source."""
-    killer = Killer(ProjectFixture(folder, source=source))
+def open_killer(folder: Path, names: list[str], *, source: str = "sftp", wide: bool = False) -> Killer:
+    """Create a project in a folder, start it, and prepare it for kills at these points.
+
+    source: kind of its source. wide: each drop spans at least three batches.
+    """
+    killer = Killer(ProjectFixture(folder, source=source, wide=wide))
     killer.prepare(names)
     return killer
 

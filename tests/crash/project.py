@@ -24,6 +24,8 @@ from wellspring.runtime import privileges
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "health_plan"
 ROWS = 40
+WIDE_NOTE = "routine visit, reviewed and closed " * 20_000
+"""With a note of 700 kB in each row, a drop spans at least three batches, which are bounded by bytes too."""
 TIMEOUT = 180
 
 
@@ -85,11 +87,13 @@ class ProjectFixture(ProjectCommands):
     """A project with the example's contracts in its own folder.
 
     sent: the files that the vendor has delivered so far, with the expected result of each row.
-    source: the kind of its source; `s3` starts a server, which ends with this process.
+    source: the kind of its source; `s3` starts a server, which ends with this process. wide: each drop spans at least
+    three batches.
     """
 
-    def __init__(self, root: Path, *, source: str = "sftp") -> None:
+    def __init__(self, root: Path, *, source: str = "sftp", wide: bool = False) -> None:
         super().__init__(root)
+        self._wide = wide
         self._s3 = start_s3() if source == "s3" else None
         self.sent: list[SentFile] = []
         root.mkdir(parents=True, exist_ok=True)
@@ -131,6 +135,8 @@ class ProjectFixture(ProjectCommands):
             rows[place]["place_of_service_code"] = drops.TELEHEALTH
         for place in bad:
             rows[place]["member_id"] = "WSP12AB"
+        if self._wide:
+            rows = [{**row, "note": WIDE_NOTE} for row in rows]
         path = self.root / "vendor" / "outbox" / f"medical_claim_{number:04d}.csv"
         if self._s3 is None:
             drops._write(path, rows)

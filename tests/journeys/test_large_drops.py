@@ -20,7 +20,7 @@ LARGE_BYTES = 2 << 30
 
 @pytest.fixture(scope="module")
 def orders() -> Iterator[ProjectFixture]:
-    with running_project(contract=CONTRACT) as project:
+    with running_project(contracts=[CONTRACT]) as project:
         yield project
 
 

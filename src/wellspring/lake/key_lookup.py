@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from wellspring.lake.port import MAIN_BRANCH, STAGING_BRANCH, ColumnValues, Table
 from wellspring.lake.staging import SYSTEM_COLUMNS
+from wellspring.records.tables import ParquetTable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 MAX_LISTED_VALUES = 200
 """Distinct values of a key column up to which they are listed; beyond it their range is used. Iceberg's own limit."""
-KEYS_FILE = "keys.arrow"
+KEYS_FILE = "keys.parquet"
 
 
 class RowMatcher(Protocol):
@@ -56,9 +57,9 @@ def _newest_snapshot(table: Table) -> int | None:
 
 
 class SpooledKeys:
-    """The keys of a lookup, mapped from an Arrow file, with the values of each column."""
+    """The keys of a lookup in a Parquet file, with the values of each column."""
 
-    def __init__(self, table: pa.Table, rows: int, values: Mapping[str, ColumnValues]) -> None:
+    def __init__(self, table: TableInput, rows: int, values: Mapping[str, ColumnValues]) -> None:
         self.table = table
         self.rows = rows
         self.values = values
@@ -67,12 +68,14 @@ class SpooledKeys:
 def spool_keys(keys: pa.RecordBatchReader, scratch: Path) -> SpooledKeys:
     """Write keys to a file in `scratch`, batch by batch. A key with a null is left out: it matches no row."""
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
     names = keys.schema.names
     path = scratch / KEYS_FILE
     collectors = {name: _ValueCollector() for name in names}
     rows = 0
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, keys.schema) as writer:
+    # An engine reads Parquet in parts, while a table that is mapped from an Arrow file would count as memory.
+    with pq.ParquetWriter(path, keys.schema, use_dictionary=False, compression="none") as writer:
         for batch in keys:
             complete = pa.Table.from_batches([batch]).drop_null()
             if complete.num_rows:
@@ -81,8 +84,7 @@ def spool_keys(keys: pa.RecordBatchReader, scratch: Path) -> SpooledKeys:
             for name in names:
                 collectors[name].update(complete[name])
     values = {name: collector.result() for name, collector in collectors.items() if collector.minimum is not None}
-    with pa.ipc.open_file(pa.memory_map(str(path))) as stored:
-        return SpooledKeys(stored.read_all(), rows, values)
+    return SpooledKeys(ParquetTable("keys", (str(path),), keys.schema), rows, values)
 
 
 class _ValueCollector:

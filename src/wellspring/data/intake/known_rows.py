@@ -78,13 +78,18 @@ class KnownRows:
 def summarize_known_rows(contract: DataContract, batches: Iterable[pa.RecordBatch]) -> pa.Table:
     """Reduce rows of the lake (the columns that leave, and `drop_id`) to hashes: about 40 bytes a row."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     seed = secrets.randbits(62)
     tables: list[pa.Table] = []
     for batch in batches:
         rows = pa.Table.from_batches([batch])
         drops = rows[DROP].cast(pa.string()).dictionary_encode()
-        tables.append(_hash_rows(rows, contract, seed).to_arrow().append_column(DROP, drops))
+        hashed = _hash_rows(rows, contract, seed).to_arrow()
+        # An addition copies: a column of the batch itself would keep the whole batch in memory.
+        instants = pc.add(hashed[RECORDED], pa.scalar(0, pa.int64()))
+        hashed = hashed.set_column(hashed.schema.get_field_index(RECORDED), RECORDED, instants)
+        tables.append(hashed.append_column(DROP, drops))
     if not tables:
         hashes = ((name, pa.uint64()) for name in (KEY_HASH, SECOND_KEY_HASH, VALUES_HASH))
         drop_type = pa.dictionary(pa.int32(), pa.string())
