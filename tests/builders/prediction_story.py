@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
@@ -328,8 +329,8 @@ def built(
     ledger = Ledger(folder / "project")
     record_entry(ledger, steps() if story_steps is None else story_steps)
     item = collect_story(ledger.index, subject)
-    item = item._replace(
-        entries=tuple(entry for entry in item.entries if without not in (entry.entry.action, entry.entry.subject))
+    item = dataclasses.replace(
+        item, entries=tuple(entry for entry in item.entries if without not in (entry.entry.action, entry.entry.subject))
     )
     texts = collect_documents(item, contracts(folder), stored(folder / "models", content))
     seal_story(JournalStep(ledger, "worker"), ledger.index, item, texts)

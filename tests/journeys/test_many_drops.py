@@ -1,4 +1,4 @@
-"""Many small drops of one set behind a stopped one: published in one run after its repair, and an idle run stays fast."""
+"""Many small drops of a set behind a stopped one: published in one run after its repair; an idle run stays fast."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -12,6 +13,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -35,17 +37,25 @@ _PROOF_ACTIONS = frozenset({"seal", "prove"})
 """Actions that are left out of stories: otherwise sealing a story would change it."""
 
 
-class ProvenanceStory(NamedTuple):
+@dataclass(frozen=True)
+class ProvenanceStory:
     """The entries of one subject's story, in tree order."""
 
     subject: str
     entries: tuple[IndexedEntry, ...]
 
-    @property
+    # Once for each story: a publish entry of 64 KiB is in the story of each of its drops.
+    @functools.cached_property
+    def encoded_entries(self) -> tuple[bytes, ...]:
+        """The bytes of the entries, as they are in the ledger."""
+        return tuple(journal.encode_entry(indexed.entry) for indexed in self.entries)
+
+    @functools.cached_property
     def verifier_entries(self) -> tuple[entries.PackEntry, ...]:
         """The entries, parsed by the verifier."""
         return tuple(
-            entries.parse_entry(indexed.index, journal.encode_entry(indexed.entry)) for indexed in self.entries
+            entries.parse_entry(indexed.index, content)
+            for indexed, content in zip(self.entries, self.encoded_entries, strict=True)
         )
 
 
@@ -115,8 +125,8 @@ def lay_out_pack(story: ProvenanceStory, origin: str, documents: Mapping[str, by
         "story.json": render_story_json(story.subject, verifier_entries),
         "story.md": render_story_page(story.subject, verifier_entries),
     }
-    for indexed in story.entries:
-        files[f"entries/{indexed.index:012d}.json"] = journal.encode_entry(indexed.entry)
+    for indexed, content in zip(story.entries, story.encoded_entries, strict=True):
+        files[f"entries/{indexed.index:012d}.json"] = content
     story_contracts = _story_contracts(verifier_entries)
     refs_by_name = {name: ref for ref in _named_refs(verifier_entries) if (name := _document_path(ref)) is not None}
     for name, content in sorted(documents.items()):

@@ -21,7 +21,7 @@ from wellspring.trust.vault.records import OutboxEntry, StoredDrop
 
 def expire_originals(store: VaultStore, *, folder: Path, step: Recorder, now: datetime) -> tuple[str, ...]:
     """Destroy the key and the file of every drop whose retention ended. Returns the drop ids. now: UTC."""
-    expired = [stored_drop for stored_drop in store.list_decryptable() if stored_drop.retention_until <= now]
+    expired = store.list_expired(now)
     for stored_drop in expired:
         subject = stored_drop.drop.subject
         with step("expire", subject) as act:
@@ -47,7 +47,7 @@ def expire_originals(store: VaultStore, *, folder: Path, step: Recorder, now: da
 
 def remove_orphans(store: VaultStore, *, folder: Path) -> tuple[str, ...]:
     """Remove files without a key: left by a crash before the row was written or after the key was destroyed."""
-    live_ids = {stored_drop.drop.id for stored_drop in store.list_decryptable()}
+    live_ids = store.list_decryptable_ids()
     orphans = tuple(name for name in originals.list_originals(folder) if name not in live_ids)
     for name in orphans:
         originals.remove_original(name, folder=folder)
@@ -56,8 +56,9 @@ def remove_orphans(store: VaultStore, *, folder: Path) -> tuple[str, ...]:
 
 def find_overdue(store: VaultStore, *, keys: DataKeys, folder: Path, now: datetime) -> tuple[StoredDrop, ...]:
     """Find the drops whose original can still be decrypted after its retention. Normally the result is empty."""
-    expired = [stored_drop for stored_drop in store.list_decryptable() if stored_drop.retention_until <= now]
-    return tuple(stored_drop for stored_drop in expired if _is_decryptable(stored_drop, keys=keys, folder=folder))
+    return tuple(
+        stored_drop for stored_drop in store.list_expired(now) if _is_decryptable(stored_drop, keys=keys, folder=folder)
+    )
 
 
 def _is_decryptable(stored_drop: StoredDrop, *, keys: DataKeys, folder: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import numpy as np
 import pytest
@@ -39,7 +40,10 @@ def test_a_stored_drop_is_read_unchanged(store: VaultStore) -> None:
     assert store.find_drop_by_name("clearinghouse", "b.csv") is None
     assert store.list_drops() == store.list_drops("clearinghouse") == (stored(),)
     assert store.list_drops("other") == ()
-    assert store.list_decryptable() == (stored(),)
+    assert store.list_decryptable_ids() == {"clearinghouse-0"}
+    until = stored().retention_until
+    assert store.list_expired(until) == (stored(),)
+    assert store.list_expired(until - timedelta(microseconds=1)) == ()
     with pytest.raises(NotFound):
         store.get_drop("none")
 
@@ -106,7 +110,8 @@ def test_destroying_a_key_forgets_the_rows_under_it(store: VaultStore) -> None:
     store.save_replay(part(1), [5], [], fact("admit/1"))
     store.destroy_key("clearinghouse-0", fact("retain/0"))
     assert store.get_drop("clearinghouse-0").wrapped_key is None
-    assert store.list_decryptable() == ()
+    assert store.list_decryptable_ids() == set()
+    assert store.list_expired(stored().retention_until) == ()
     assert [(row.row_number, row.sealed) for row in store.list_quarantined("clearinghouse-0", limit=9)] == [(5, b"")]
     store.discard_replay("clearinghouse-0", 1, fact("retain/0/1"))
     assert store.list_quarantined("clearinghouse-0", limit=9) == ()

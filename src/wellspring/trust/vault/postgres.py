@@ -90,9 +90,14 @@ class VaultStore:
             )
         )
 
-    def list_decryptable(self) -> tuple[StoredDrop, ...]:
+    def list_decryptable_ids(self) -> frozenset[str]:
         """List the drops whose key is not destroyed: those within their retention."""
-        return tuple(map(decode_stored_drop, self._query_rows("SELECT * FROM drops WHERE wrapped_key IS NOT NULL")))
+        return frozenset(row["id"] for row in self._query_rows("SELECT id FROM drops WHERE wrapped_key IS NOT NULL"))
+
+    def list_expired(self, now: datetime) -> tuple[StoredDrop, ...]:
+        """List the drops whose retention ended and whose key is not destroyed. Called before each operation."""
+        rows = self._query_rows("SELECT * FROM drops WHERE wrapped_key IS NOT NULL AND retention_until <= %s", now)
+        return tuple(map(decode_stored_drop, rows))
 
     def save_drop(self, stored_drop: StoredDrop, outbox_entry: OutboxEntry) -> None:
         with self._transaction() as connection:
