@@ -177,6 +177,7 @@ def _handle_file(
             contract,
             lambda: platform.vault.read_file_keys(file.source, file.name, contract.digest, progress=progress),
         )
+        platform.step.crash_point("workflows.ingest:keys-compared")
         admission = platform.vault.ingest_file(
             file.source, file.name, contract.digest, known_rows=known_rows, progress=progress
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -97,3 +98,17 @@ def test_nothing_known_changes_nothing() -> None:
 def test_a_key_that_does_not_leave_cannot_be_compared(egress: str, comparable: bool) -> None:
     assert has_comparable_key(contract(column("day", "date32[day]", egress=egress), key=("day",))) is comparable
     assert not has_comparable_key(contract(column("day", "date32[day]")))
+
+
+def test_a_summary_keeps_no_batch_of_rows_in_memory(tmp_path: Path) -> None:
+    note = "x" * 1_000_000
+    (batch,) = landed(RECORDED, {"id": "A", "amount": 1, "recorded_at": JANUARY})
+    wide = pa.Table.from_batches([batch]).append_column("note", pa.array([note]))
+    with pa.OSFile(str(tmp_path / "rows.arrow"), "wb") as file, pa.ipc.new_stream(file, wide.schema) as writer:
+        for _ in range(20):
+            writer.write_table(wide)
+    allocated = pa.total_allocated_bytes()
+    with pa.OSFile(str(tmp_path / "rows.arrow")) as file:
+        summary = summarize_known_rows(RECORDED, pa.ipc.open_stream(file))
+    assert summary.num_rows == 20
+    assert pa.total_allocated_bytes() - allocated < len(note)
