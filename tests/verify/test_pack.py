@@ -1,5 +1,6 @@
 import ast
 import base64
+import dataclasses
 import hashlib
 import itertools
 import json
@@ -268,7 +269,7 @@ def test_a_story_that_skips_a_step_is_named_even_if_it_was_sealed(tmp_path: Path
     skipped = ("drop:d0", "edition:e0")
     stored = [item for item in result.entries if (item.entry.action, item.entry.subject in skipped) != (left_out, True)]
     assert len(stored) < len(result.entries)
-    shorter = result._replace(entries=tuple(stored))
+    shorter = dataclasses.replace(result, entries=tuple(stored))
     documents = CONTRACTS if any(item.entry.action == "admit" for item in stored) else {}
     evidence.seal_story(JournalStep(ledger, "worker"), ledger.index, shorter, documents)
     ledger.sequencer.integrate()
