@@ -68,9 +68,9 @@ class KnownRows:
         """Select the known rows whose first key hash occurs in a batch."""
         import numpy as np
 
-        wanted = key_hashes.unique().to_numpy()
-        first = np.searchsorted(self._sorted_hashes, wanted, "left")
-        lengths = np.searchsorted(self._sorted_hashes, wanted, "right") - first
+        batch_hashes = key_hashes.unique().to_numpy()
+        first = np.searchsorted(self._sorted_hashes, batch_hashes, "left")
+        lengths = np.searchsorted(self._sorted_hashes, batch_hashes, "right") - first
         offsets = np.repeat(first - np.cumsum(lengths) + lengths, lengths)
         return self._rows[self._order.gather(offsets + np.arange(len(offsets)))]
 
