@@ -25,6 +25,7 @@ SQL_ADAPTERS = {
 }
 """Files outside the folder of an adapter that hold SQL, and why."""
 STORAGE_ADAPTERS = {
+    "wellspring/lake/key_lookup.py": "keys of one lookup, in a file that the engine spills beside",
     "wellspring/records/tables.py": "defines the stored table that both adapters exchange",
     "wellspring/stable.py": "publishes it for adapters of other packages",
     "wellspring/data/formats/parquet.py": "reads a supplier's file, which is not a table of the lake",

@@ -29,7 +29,7 @@ def orders() -> Iterator[ProjectFixture]:
         yield project
 
 
-@pytest.mark.parametrize("count", [pytest.param(60, id="sample"), pytest.param(1000, id="all", marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [pytest.param(24, id="sample"), pytest.param(1000, id="all", marks=pytest.mark.long)])
 def test_drops_behind_a_stopped_one_are_published_in_one_run(orders: ProjectFixture, count: int):
     for number in range(FEW):
         send(orders, number)

@@ -236,10 +236,8 @@ class VaultStore:
 
     def count_waiting_rows(self, drop: str) -> int:
         """Count the quarantined rows of a drop, without those that a replay released."""
-        rows = self._query_rows(
-            "SELECT count(*) AS rows FROM quarantine WHERE drop_id = %s AND replay_number IS NULL", drop
-        )
-        return int(rows[0]["rows"])
+        counting = "SELECT count(*) AS rows FROM quarantine WHERE drop_id = %s AND replay_number IS NULL"
+        return int(self._query_rows(counting, drop)[0]["rows"])
 
     def list_quarantined(self, drop: str, *, limit: int) -> tuple[QuarantinedRecord, ...]:
         """List quarantined rows, ascending, with those of unsettled replays."""
