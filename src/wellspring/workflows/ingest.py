@@ -14,6 +14,7 @@ from wellspring.data.contracts import contract as contracts
 from wellspring.data.intake import reconciliation
 from wellspring.data.intake.known_rows import has_comparable_key, summarize_known_rows
 from wellspring.errors import NotFound, Refused, suggest_name
+from wellspring.lake.part_index import MAX_PARTS_PER_EDITION
 from wellspring.records.contracts import DataContract
 from wellspring.records.ingestion import AdmissionResult, SourceFile
 from wellspring.records.trust import Ref
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from wellspring.lake.part_index import PartIndex
 
 WorkflowProgress = Callable[[str, int, int], None]
-MAX_FILES_PER_EDITION = 100
-"""Maximum number of files in one edition."""
 MAX_SECONDS_AHEAD = 60
 """A file that is dated further ahead of this clock is named with the difference."""
 
@@ -46,11 +45,11 @@ def ingest_source(platform: Platform, source: str, *, progress: WorkflowProgress
     unhandled = [file for file in platform.vault.list_files(source) if not _is_handled(platform, file, parts)]
     file_results: list[FileResult] = []
     newly_published = False
-    # A ledger entry is limited to 64 KiB and a publish entry names all drops: a backfill becomes several editions.
-    for start in range(0, max(len(unhandled), 1), MAX_FILES_PER_EDITION):
+    # Of a backfill, readers see the first editions while the rest is still admitted.
+    for start in range(0, max(len(unhandled), 1), MAX_PARTS_PER_EDITION):
         batch = [
             file_result
-            for file in unhandled[start : start + MAX_FILES_PER_EDITION]
+            for file in unhandled[start : start + MAX_PARTS_PER_EDITION]
             for file_result in _handle_file(platform, file, loaded_contracts, findings, parts, progress)
         ]
         for file_result in batch:

@@ -9,28 +9,16 @@ from wellspring.data.formats import parsed
 from wellspring.data.formats.parsed import (
     ParsedBatch,
     attach_findings,
-    check_columns,
     check_header,
     file_refused,
     read_all,
     safe_column_name,
     split_batch,
-    unpack_rows,
 )
 from wellspring.errors import Refused
 from wellspring.records.verdict import Reason
 
 TWO = contract(column("id"), column("day", "date32[day]"))
-
-
-def test_what_is_packed_is_unpacked():
-    rows = ParsedBatch(pa.table({"id": ["1", None]}), pa.array([4, 9]), pa.array([None, "fields"], pa.string()))
-    again = unpack_rows(rows.pack_rows())
-    assert again.table.equals(rows.table)
-    assert (again.row_numbers.to_pylist(), again.row_faults.to_pylist()) == ([4, 9], [None, "fields"])
-    assert (again.column_names, again.row_count, again.type_faults) == (["id"], 2, None)
-    mismatched = rows._replace(type_faults=pa.array([None, "id"]))
-    assert unpack_rows(mismatched.pack_rows()).type_faults == mismatched.type_faults
 
 
 def test_batches_are_split_joined_and_end_with_the_findings():
@@ -74,13 +62,6 @@ def test_column_with_a_reserved_name_is_renamed():
 def test_column_with_a_path_gets_its_declared_name_and_keeps_it():
     nested = contract(column("zip", path="address.zip"))
     assert check_header(["address.zip", "zip"], nested, "drop:1") == ["zip", "zip_in_file"]
-
-
-def test_rows_of_an_older_version_must_have_each_declared_column():
-    rows = ParsedBatch(pa.table({"id": ["1"]}), pa.array([1]), pa.array([None], pa.string()))
-    with pytest.raises(Refused, match="'day' is not in the file"):
-        check_columns(rows, TWO, "drop:1")
-    check_columns(rows, contract(column("id", path="a.id")), "drop:1")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import stat
@@ -15,9 +14,15 @@ from tests.builders.memory_keys import Keyring
 from tests.builders.originals import NOON, contract
 from wellspring.data.intake import originals
 from wellspring.errors import CorruptedError, NotFound, Refused
+from wellspring.records.ingestion import Drop
 
 HEAD = len(b"wellspring-original-1\n") + 7
 STEP = originals.CHUNK_SIZE + 16
+
+
+def read_whole(drop: Drop, wrapped_key: str, *, keys: Keyring, folder: Path) -> bytes:
+    with originals.open_original(drop, wrapped_key, keys=keys, folder=folder) as content:
+        return content.readall()
 
 
 def landed(folder: Path, keys: Keyring, content: bytes, name: str = "medical_claim_1.csv") -> originals.StoredOriginal:
@@ -38,7 +43,7 @@ def landed(folder: Path, keys: Keyring, content: bytes, name: str = "medical_cla
 def test_original_decrypts_to_the_same_content(tmp_path: Path, size: int) -> None:
     content, keys = os.urandom(size), Keyring()
     original = landed(tmp_path, keys, content)
-    assert originals.read_original(original.drop, original.wrapped_key, keys=keys, folder=tmp_path) == content
+    assert read_whole(original.drop, original.wrapped_key, keys=keys, folder=tmp_path) == content
     assert originals.list_originals(tmp_path) == (original.drop.id,)
     assert original.drop.size == size
     assert (original.retention_until - NOON).days == 7
@@ -94,7 +99,7 @@ def test_short_reads_give_the_same_original(tmp_path: Path) -> None:
     original = originals.store_original(
         ShortReads(content), source="s", name="a", contract=contract(), keys=keys, folder=tmp_path, received=NOON
     )
-    assert originals.read_original(original.drop, original.wrapped_key, keys=keys, folder=tmp_path) == content
+    assert read_whole(original.drop, original.wrapped_key, keys=keys, folder=tmp_path) == content
     assert original.drop.size == len(content)
 
 
@@ -147,7 +152,7 @@ def test_changed_original_is_refused(tmp_path: Path, change: str) -> None:
     path = tmp_path / original.drop.id
     path.write_bytes(CHANGES[change](path.read_bytes()))
     with pytest.raises(CorruptedError):
-        originals.read_original(original.drop, original.wrapped_key, keys=keys, folder=tmp_path)
+        read_whole(original.drop, original.wrapped_key, keys=keys, folder=tmp_path)
 
 
 def test_truncated_original_is_refused(tmp_path: Path) -> None:
@@ -156,9 +161,10 @@ def test_truncated_original_is_refused(tmp_path: Path) -> None:
     original = landed(tmp_path, keys, content)
     path = tmp_path / original.drop.id
     path.write_bytes(path.read_bytes()[: HEAD + STEP])
-    cut = original.drop.model_copy(update={"digest": hashlib.sha256(content[: originals.CHUNK_SIZE]).hexdigest()})
+    first_chunk = content[: originals.CHUNK_SIZE]
+    cut = original.drop.model_copy(update={"size": len(first_chunk), "digest": hashlib.sha256(first_chunk).hexdigest()})
     with pytest.raises(CorruptedError):
-        originals.read_original(cut, original.wrapped_key, keys=keys, folder=tmp_path)
+        read_whole(cut, original.wrapped_key, keys=keys, folder=tmp_path)
 
 
 def test_reordered_chunks_are_refused(tmp_path: Path) -> None:
@@ -170,7 +176,7 @@ def test_reordered_chunks_are_refused(tmp_path: Path) -> None:
     path.write_bytes(CHANGES["two chunks swapped"](path.read_bytes()))
     swapped = original.drop.model_copy(update={"digest": hashlib.sha256(two + item + three).hexdigest()})
     with pytest.raises(CorruptedError):
-        originals.read_original(swapped, original.wrapped_key, keys=keys, folder=tmp_path)
+        read_whole(swapped, original.wrapped_key, keys=keys, folder=tmp_path)
 
 
 def test_original_of_another_drop_is_refused(tmp_path: Path) -> None:
@@ -179,7 +185,7 @@ def test_original_of_another_drop_is_refused(tmp_path: Path) -> None:
     (tmp_path / first.drop.id).write_bytes((tmp_path / second.drop.id).read_bytes())
     for wrapped in (first.wrapped_key, second.wrapped_key):
         with pytest.raises(CorruptedError):
-            originals.read_original(first.drop, wrapped, keys=keys, folder=tmp_path)
+            read_whole(first.drop, wrapped, keys=keys, folder=tmp_path)
 
 
 def test_a_removed_original_is_not_found(tmp_path: Path) -> None:
@@ -188,13 +194,13 @@ def test_a_removed_original_is_not_found(tmp_path: Path) -> None:
     originals.remove_original(original.drop.id, folder=tmp_path)
     originals.remove_original(original.drop.id, folder=tmp_path)
     with pytest.raises(NotFound):
-        originals.read_original(original.drop, original.wrapped_key, keys=keys, folder=tmp_path)
+        read_whole(original.drop, original.wrapped_key, keys=keys, folder=tmp_path)
 
 
 def test_originals_need_the_key_server(tmp_path: Path) -> None:
     original = landed(tmp_path, Keyring(), b"x\n1\n")
     with pytest.raises(Refused):
-        originals.read_original(original.drop, original.wrapped_key, keys=Keyring(), folder=tmp_path)
+        read_whole(original.drop, original.wrapped_key, keys=Keyring(), folder=tmp_path)
 
 
 def test_sealed_row_opens_only_with_its_row_number() -> None:

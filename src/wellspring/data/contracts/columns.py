@@ -216,8 +216,8 @@ def _parse_bounds(
 
 def _is_above(low: float | str, high: float | str, logical: str, timezone: str | None) -> bool:
     """Compare two limits of one column: two numbers, or two ISO dates or instants as text."""
-    first, second = (parse_bound(limit, logical, timezone) for limit in (low, high))
-    return first > second  # pyright: ignore[reportOperatorIssue]
+    first: Any = parse_bound(low, logical, timezone)
+    return bool(first > parse_bound(high, logical, timezone))
 
 
 def _parse_limit(limit: Any, logical: str) -> int | float | str:

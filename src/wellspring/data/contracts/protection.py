@@ -26,7 +26,7 @@ def weakened_protections(old: DataContract, new: DataContract) -> tuple[str, ...
     for new_column in new.columns:
         old_column = old_columns.get(new_column.name)
         if old_column is not None and old_column.path != new_column.path:
-            # It holds another value of the file, about which the old version said nothing.
+            # It reads another value of the file, which the old version does not declare.
             old_column = None
         old_egress: EgressRule = old_column.egress if old_column else "never"
         if _is_weaker_egress(old_egress, new_column.egress):

@@ -14,9 +14,9 @@ from wellspring.trust.dlp.scanner import PiiScanner
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ROW_NUMBER, ROW_FAULT, TYPE_FAULTS = "row_number", "fault", "type_faults"
-RESERVED_COLUMNS = frozenset({ROW_NUMBER, ROW_FAULT, TYPE_FAULTS})
-"""Names that a contract may not declare: the columns that `ParsedBatch.pack_rows` adds."""
+ROW_NUMBER = "row_number"
+RESERVED_COLUMNS = frozenset({ROW_NUMBER, "fault", "type_faults"})
+"""Names that a contract may not declare: the number of a row, and the faults of a row."""
 FIELDS_FAULT, UNIQUE_FAULT = "fields", "unique"
 """Faults that a row keeps through every replay: a wrong number of fields; a key that another row already used. A format
 can define more (`FileFormat.row_faults`); in a row with any fault but `unique`, the values are not validated."""
@@ -66,19 +66,6 @@ class ParsedBatch(NamedTuple):
     @property
     def row_count(self) -> int:
         return self.table.num_rows
-
-    def pack_rows(self) -> pa.Table:
-        """Return one table of rows, row numbers and faults, for storage."""
-        packed = self.table.append_column(ROW_NUMBER, self.row_numbers).append_column(ROW_FAULT, self.row_faults)
-        return packed if self.type_faults is None else packed.append_column(TYPE_FAULTS, self.type_faults)
-
-
-def unpack_rows(table: pa.Table) -> ParsedBatch:
-    """Reverse `ParsedBatch.pack_rows`."""
-    row_numbers, row_faults = table[ROW_NUMBER].combine_chunks(), table[ROW_FAULT].combine_chunks()
-    type_faults = table[TYPE_FAULTS].combine_chunks() if TYPE_FAULTS in table.column_names else None
-    rows = table.drop_columns([name for name in table.column_names if name in RESERVED_COLUMNS])
-    return ParsedBatch(rows, row_numbers, row_faults, type_faults=type_faults)
 
 
 def read_all(batches: Iterable[ParsedBatch]) -> ParsedBatch:
@@ -172,13 +159,6 @@ def fold_name(name: str) -> str:
     """Return the name of a column without case, width, surrounding blanks and invisible characters."""
     visible = "".join(character for character in name if unicodedata.category(character) != "Cf")
     return unicodedata.normalize("NFKC", visible).strip().casefold()
-
-
-def check_columns(parsed: ParsedBatch, contract: DataContract, subject: str) -> None:
-    """Raise Refused if rows that were read under another version of a contract lack a column of this one."""
-    missing = [column.name for column in contract.columns if column.name not in parsed.column_names]
-    if missing:
-        raise file_refused(subject, *(_missing_column(name, name, similar=False) for name in missing))
 
 
 def safe_column_name(name: str, scanner: PiiScanner) -> str:

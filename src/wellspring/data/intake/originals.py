@@ -14,6 +14,7 @@ import hashlib
 import io
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol
@@ -169,27 +170,25 @@ class OriginalContent(io.RawIOBase):
 
 
 def open_original(drop: Drop, wrapped_key: str, *, keys: DataKeys, folder: Path) -> OriginalContent:
-    """Open the original of a drop. Raises NotFound without a file, CorruptedError if its size does not match."""
+    """Open the original of a drop, after its digest was checked in one pass.
+
+    Raises NotFound without a file, CorruptedError if the content is not the one that was received.
+    """
     try:
         file = (folder / drop.id).open("rb", buffering=0)
     except FileNotFoundError:
         raise NotFound(
             f"the original of {drop.subject} does not exist", fix="ask the vendor to send it again"
         ) from None
-    try:
-        return OriginalContent(file, _original_key(keys.unwrap_key(ORIGINALS_KEY_NAME, wrapped_key)), drop)
-    except BaseException:
-        file.close()
-        raise
-
-
-def read_original(drop: Drop, wrapped_key: str, *, keys: DataKeys, folder: Path) -> bytes:
-    """Decrypt the whole original of a drop. Raises NotFound without a file, CorruptedError if it does not match."""
-    with open_original(drop, wrapped_key, keys=keys, folder=folder) as content:
-        whole = content.readall()
-    if hashlib.sha256(whole).hexdigest() != drop.digest:
-        raise _corrupted_original(drop.id)
-    return whole
+    with ExitStack() as opened_files:
+        opened_files.enter_context(file)
+        content = OriginalContent(file, _original_key(keys.unwrap_key(ORIGINALS_KEY_NAME, wrapped_key)), drop)
+        # The chunks are tied to the name of the file only; the digest also tells two files of one name apart.
+        if hashlib.file_digest(content, "sha256").hexdigest() != drop.digest:
+            raise _corrupted_original(drop.id)
+        content.seek(0)
+        opened_files.pop_all()
+        return content
 
 
 def list_originals(folder: Path) -> tuple[str, ...]:

@@ -100,5 +100,6 @@ def _share_snapshots() -> None:
     """
     from pyiceberg.table.snapshots import Snapshot, SnapshotLogEntry
 
+    # The classes do not declare the method that the standard library looks for.
     for immutable_class in (Snapshot, SnapshotLogEntry):
         immutable_class.__deepcopy__ = lambda self, memo=None: self  # pyright: ignore[reportAttributeAccessIssue]

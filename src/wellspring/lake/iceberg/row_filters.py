@@ -16,6 +16,7 @@ def build_row_filter(values: Mapping[str, ColumnValues]) -> BooleanExpression:
     from pyiceberg.expressions import AlwaysTrue, And, GreaterThanOrEqual, In, LessThanOrEqual
 
     row_filter: BooleanExpression = AlwaysTrue()
+    # pyright sees the generated constructors of pyiceberg's models, which take no positional arguments.
     for name, column in values.items():
         if column.listed is not None:
             row_filter = And(row_filter, In(name, column.listed))  # pyright: ignore[reportCallIssue]

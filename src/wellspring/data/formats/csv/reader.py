@@ -41,9 +41,9 @@ _JOINED_BYTES = 8 << 20
 def read_csv(content: FileContent, contract: DataContract, *, subject: str | None = None) -> Iterator[ParsedBatch]:
     """Yield the rows of a CSV file. subject: the subject of the verdict of a refusal (default: the contract).
 
-    A row with the wrong number of fields is kept with the fault `fields`, a row with text after a closing quote with
-    the fault `quote`. Raises Refused with a Verdict for a file that cannot be read safely; `parsed.py` and
-    docs/bad-input.md list the reason codes.
+    A row with the wrong number of fields has the fault `fields`, a row with text after a closing quote has the fault
+    `quote`. Raises Refused with a Verdict for a file that cannot be read safely; `parsed.py` and docs/bad-input.md list
+    the reason codes.
     """
     findings = list(find_byte_order_mark(content))
     yield from attach_findings(
