@@ -26,11 +26,7 @@ from wellspring.records.contracts import DataContract
 from wellspring.records.ingestion import AdmissionResult, QuarantineCount, QuarantinedRow, SourceFile
 from wellspring.trust.dlp.registry import load_scanner
 from wellspring.trust.vault.port import ProgressCallback
-from wellspring.trust.vault.records import (
-    AdmissionPart,
-    OutboxEntry,
-    StoredDrop,
-)
+from wellspring.trust.vault.records import AdmissionPart, OutboxEntry, StoredDrop
 
 if TYPE_CHECKING:
     import pyarrow as pa

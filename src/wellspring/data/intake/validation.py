@@ -16,7 +16,7 @@ from wellspring.data.formats.registry import load_format
 from wellspring.data.intake.duplicates import RepeatedRows
 from wellspring.data.intake.near_equal import NearEqualFinder
 from wellspring.data.intake.row_numbers import mark_selected
-from wellspring.data.intake.typed_rows import TypedBatch, type_batch
+from wellspring.data.intake.typed_rows import type_batch
 from wellspring.data.intake.undeclared import UndeclaredColumns
 from wellspring.data.quality import row_rules
 from wellspring.records.contracts import ContractColumn, DataContract
@@ -97,8 +97,8 @@ class DropValidator:
 
     def validate_batch(self, batch: ParsedBatch) -> ValidatedBatch:
         """Validate every row of a batch and collect all reasons of each invalid row."""
-
         typed = type_batch(batch, self.contract)
+        table = typed.to_arrow()
         usable = typed.usable
         violations = [
             (fault, None, typed.row_faults.eq(fault).fill_null(False))
@@ -108,7 +108,7 @@ class DropValidator:
             cast = typed.casts[column.name]
             self._count_types(column.name, cast, usable)
             violations += [(code, column.name, mask & usable) for code, mask in self._check_column(column, cast)]
-        violations += [(code, name, mask & usable) for code, name, mask in self._check_rules(typed)]
+        violations += [(code, name, mask & usable) for code, name, mask in self._check_rules(table)]
         violations += self._check_repeated(typed.row_numbers)
         invalid = ~usable
         for _, _, mask in violations:
@@ -124,7 +124,7 @@ class DropValidator:
         self.received += batch.row_count
         self.quarantined += int(invalid.sum())
         self.copies += int(copies.sum())
-        valid = typed.to_arrow().filter((~(invalid | copies)).to_arrow())
+        valid = table.filter((~(invalid | copies)).to_arrow())
         return ValidatedBatch(valid, invalid, _reason_table(typed.row_numbers, violations))
 
     def add_reason(self, code: str, column: str | None, rows: int) -> None:
@@ -204,13 +204,13 @@ class DropValidator:
             self._near_equal.add_values(column.name, cast.values)
         return violations
 
-    def _check_rules(self, typed: TypedBatch) -> list[tuple[str, str, pl.Series]]:
+    def _check_rules(self, table: pa.Table) -> list[tuple[str, str, pl.Series]]:
         import polars as pl
 
         violations: list[tuple[str, str, pl.Series]] = []
-        table = typed.to_arrow().drop_columns([ROW_NUMBER])
-        for name, indexes in row_rules.find_violations(table, self.contract.rules, self.contract.columns).items():
-            mark = pl.repeat(False, len(typed.row_numbers), dtype=pl.Boolean, eager=True)
+        rows = table.drop_columns([ROW_NUMBER])
+        for name, indexes in row_rules.find_violations(rows, self.contract.rules, self.contract.columns).items():
+            mark = pl.repeat(False, rows.num_rows, dtype=pl.Boolean, eager=True)
             violations.append(("rule", name, mark.scatter(indexes, True) if indexes else mark))
         return violations
 
