@@ -16,7 +16,7 @@ def test_a_kind_without_code_needs_no_server_and_no_file(tmp_path: Path):
     assert settings.drop_folder(tmp_path) is None
     assert settings.readable_paths(tmp_path) == ()
     assert settings.secret_path("inbox") == "enclave/sources/inbox"
-    assert (settings.settle_seconds, settings.max_bytes) == (5.0, 2 << 30)
+    assert (settings.settle_seconds, settings.max_bytes) == (5.0, 4 << 30)
 
 
 @pytest.mark.parametrize("values", [{"settle_seconds": -1}, {"max_bytes": 0}, {"folder": "x"}])
