@@ -1,0 +1,160 @@
+"""The platform of one project in this process: real stores, a real enclave, keys in memory, a folder as the source."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+from tests.builders.ledger import LocalSigner
+from tests.builders.memory_keys import Keyring
+from tests.builders.postgres import Database
+from wellspring.bootstrap import LedgerAccess, Platform, open_lake, open_ledger_tree, open_recorder
+from wellspring.data.sources.port import RemoteFile, file_not_found, is_ignored
+from wellspring.enclave.admission import EnclaveDependencies
+from wellspring.enclave.service import Enclave
+from wellspring.project import Project, load_project
+from wellspring.query.registry import open_query_engine
+from wellspring.records.clock import SystemClock
+from wellspring.stores.objects.disk import DiskBlobStore
+from wellspring.trust.ledger.cosigner import LocalWitness, register_log
+from wellspring.trust.ledger.index import LedgerIndex
+from wellspring.trust.ledger.sequencer import Sequencer
+from wellspring.trust.ledger.tree import load_log_origin
+
+SOURCE = "clearinghouse"
+_TOML = f"""
+[project]
+name = "orders"
+tenant = "tests"
+
+[sources.{SOURCE}]
+kind = "sftp"
+address = "embedded"
+settle_seconds = 0
+"""
+
+
+class FolderSource:
+    """The files of a folder. A file appears complete, by a rename."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def list(self) -> tuple[RemoteFile, ...]:
+        files = [_describe_file(path) for path in self.folder.iterdir() if not is_ignored(path.name)]
+        return tuple(sorted(files, key=lambda file: (file.modified, file.name)))
+
+    def stat(self, name: str) -> RemoteFile:
+        try:
+            return _describe_file(self.folder / name)
+        except FileNotFoundError:
+            raise file_not_found(SOURCE, name) from None
+
+    @contextmanager
+    def open(self, name: str) -> Generator[FolderStream]:
+        file = self.stat(name)
+        with (self.folder / name).open("rb") as content:
+            yield FolderStream(file, content)
+
+
+class FolderStream:
+    """An open file of a folder."""
+
+    def __init__(self, file: RemoteFile, content: Any) -> None:
+        self.file = file
+        self.read = content.read
+
+
+def _describe_file(path: Path) -> RemoteFile:
+    status = path.stat()
+    return RemoteFile(path.name, status.st_size, datetime.fromtimestamp(int(status.st_mtime), UTC), still_writing=False)
+
+
+class LocalProject:
+    """A project in a folder with its contracts, and its enclave, which stays open."""
+
+    def __init__(self, folder: Path, database: Database, contracts: Sequence[str]) -> None:
+        self.outbox = folder / "outbox"
+        self.outbox.mkdir(parents=True)
+        (folder / "contracts").mkdir()
+        for number, text in enumerate(contracts):
+            (folder / "contracts" / f"{number}.odcs.yaml").write_text(text)
+        (folder / "wellspring.toml").write_text(_TOML)
+        self.project: Project = load_project(folder)
+        self.clock = SystemClock()
+        for state in (self.project.journals_dir, self.project.ledger_dir, self.project.lake_dir):
+            state.mkdir(parents=True)
+        self._signer = LocalSigner()
+        self._witness = LocalWitness(folder / "witness", clock=self.clock)
+        self._paths = DiskBlobStore(self.project.ledger_dir)
+        self._origin = load_log_origin(self._paths, self.project.name)
+        self._is_registered = False
+        self._stack = ExitStack()
+        store = database.store()
+        self._stack.callback(store.close)
+        step = self._stack.enter_context(open_recorder(self.project, "enclave", clock=self.clock, crash_at=None))
+        self.enclave = Enclave(
+            EnclaveDependencies(
+                project=self.project,
+                store=store,
+                keys=Keyring(os.urandom(32)),
+                open_source=lambda _: FolderSource(self.outbox),
+                folder=self.project.enclave_dir / "originals",
+                step=step,
+                clock=self.clock,
+            )
+        )
+
+    def close(self) -> None:
+        """Close the enclave and its database."""
+        self._stack.close()
+
+    @contextmanager
+    def open_platform(self) -> Generator[Platform]:
+        """Open the ports of the worker anew, as a command does."""
+        project, clock = self.project, self.clock
+        tree = open_ledger_tree(project)
+        index = LedgerIndex(project.ledger_dir / "index.sqlite", tree)
+        with open_recorder(project, "worker", clock=clock, crash_at=None) as step, ExitStack() as stack:
+            ledger = LedgerAccess(project=project, clock=clock, tree=tree, index=index, step=step)
+            sequencer = Sequencer(
+                paths=self._paths,
+                journals=project.journals_dir,
+                origin=self._origin,
+                signer=self._signer,
+                witness=self._witness,
+                index=index,
+                clock=clock,
+                crash_point=step.crash_point,
+            )
+            if not self._is_registered:
+                register_log(project.root / "witness", sequencer.verifier_key())
+                self._is_registered = True
+            lake = open_lake(project, clock)
+            stack.callback(lake.close)
+            yield Platform(
+                project=project,
+                clock=clock,
+                ledger=ledger,
+                step=step,
+                vault=self.enclave,
+                lake=lake,
+                query_engine=open_query_engine(project.query.engine, project.query.options),
+                sequencer=sequencer,
+                model_signer=self._signer,
+                secrets=cast(Any, None),
+            )
+
+
+@contextmanager
+def local_project(folder: Path, database: Database, *, contracts: Sequence[str]) -> Generator[LocalProject]:
+    """Create a project in a new folder, with an empty database, and close it at the end."""
+    project = LocalProject(folder, database, contracts)
+    try:
+        yield project
+    finally:
+        project.close()
