@@ -237,7 +237,7 @@ def find_growth(figures: dict[int, dict[str, Cost]]) -> list[str]:
     first, *others = figures.values()
     counts = list(figures)[1:]
     return [
-        f"{name} after {count} drops: {what} {getattr(costs[name], what):.3f}, {getattr(first[name], what):.3f} at first"
+        f"{name} after {count} drops: {what} {getattr(costs[name], what):.3f}, first {getattr(first[name], what):.3f}"
         for count, costs in zip(counts, others, strict=True)
         for name in costs
         for what, least in (("cpu", MIN_SECONDS), ("loads", 1))

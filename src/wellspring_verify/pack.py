@@ -1,8 +1,9 @@
 """Verify a pack: a folder with the story of one subject, and the proof that each of its entries is in the log.
 
 The signatures of the witness and the log cover `checkpoint`; `checkpoint` covers, through `proofs.json`, each file of
-`entries/` and `seal.json`; the seal covers `manifest.json`; the manifest covers every other file; `story.json` and
-`story.md` are rendered from the entries. Keys are never read from the pack: its writer could replace them.
+`entries/` and `seal.json`; the seal covers `manifest.json`; the manifest covers every other file, or the manifests in
+`parts/` that cover it (`manifest`); `story.json` and `story.md` are rendered from the entries. Keys are never read from
+the pack: its writer could replace them.
 """
 
 from __future__ import annotations
@@ -16,12 +17,21 @@ from pathlib import Path
 from typing import Literal, NamedTuple, cast
 
 from wellspring_verify import chain, merkle, notes, story
-from wellspring_verify.canonical import CanonicalValue, MalformedError, dumps_canonical, loads_canonical
+from wellspring_verify.canonical import CanonicalValue, MalformedError, dumps_canonical
 from wellspring_verify.entries import PackEntry, PackRef, parse_entry
+from wellspring_verify.manifest import (
+    CHECKPOINT,
+    MANIFEST,
+    PROOFS,
+    SEAL,
+    STORY_JSON,
+    STORY_PAGE,
+    PackCheck,
+    PackFinding,
+    check_manifest,
+)
 from wellspring_verify.prediction import describe_row_tokens, find_prediction_faults
 
-MANIFEST, SEAL, PROOFS, CHECKPOINT = "manifest.json", "seal.json", "proofs.json", "checkpoint"
-STORY_JSON, STORY_PAGE = "story.json", "story.md"
 ANSWER_LABEL = "the prediction"
 """The file named in findings about the given prediction; no file of a pack has a space in its name."""
 VERIFIED, UNSIGNED, CORRUPTED = 0, 10, 20
@@ -31,16 +41,6 @@ _MAX_PACK_BYTES = 2**30
 """Limit for all files together: they are kept in memory. Real packs are much smaller."""
 
 
-class PackFinding(NamedTuple):
-    """A problem in one file of the pack."""
-
-    file: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.file}: {self.message}"
-
-
 class VerificationReport(NamedTuple):
     """The outcome: 0 verified, 10 consistent but the signer was not checked, 20 corrupted (see `findings`)."""
 
@@ -48,39 +48,6 @@ class VerificationReport(NamedTuple):
     findings: tuple[PackFinding, ...]
     summary: tuple[str, ...]
     subject: str | None
-
-
-class _PackCheck:
-    """The files of a pack, and the findings so far."""
-
-    def __init__(self) -> None:
-        self.files: dict[str, bytes] = {}
-        self.findings: list[PackFinding] = []
-        self.corrupted_files: set[str] = set()
-
-    def add_finding(self, file: str, message: str) -> None:
-        self.findings.append(PackFinding(file, message))
-        self.corrupted_files.add(file)
-
-    def load_object(self, file: str, fields: set[str]) -> dict[str, CanonicalValue] | None:
-        """Read a JSON file of the pack: an object with exactly these fields and `version` 1."""
-        if file not in self.files:
-            self.add_finding(file, "it is missing")
-            return None
-        try:
-            value = loads_canonical(self.files[file])
-        except MalformedError as exc:
-            self.add_finding(file, str(exc))
-            return None
-        if (
-            not isinstance(value, dict)
-            or value.keys() != fields | {"version"}
-            or value["version"] != 1
-            or value["version"] is True
-        ):
-            self.add_finding(file, f"it is not an object of version 1 with {', '.join(sorted(fields))}")
-            return None
-        return value
 
 
 def verify_pack(
@@ -93,9 +60,9 @@ def verify_pack(
     Raises MalformedError for a malformed key, NotADirectoryError if the folder does not exist.
     """
     keys = _parse_keys(key, witness)
-    pack = _PackCheck()
+    pack = PackCheck()
     _read_files(folder, pack)
-    subject, origin, listed_digests = _check_manifest(pack)
+    subject, origin, listed_digests = check_manifest(pack)
     entries = _parse_entries(pack)
     seal_entry = _check_seal(pack, subject, entries)
     head = _check_checkpoint(pack, origin, keys)
@@ -135,7 +102,7 @@ def _parse_keys(key: str | None, witness: str | None) -> tuple[notes.VerifierKey
     return log_key, witness_key
 
 
-def _read_files(folder: Path, pack: _PackCheck) -> None:
+def _read_files(folder: Path, pack: PackCheck) -> None:
     """Read every file. Report anything that is not a regular file, and stop reading when the pack is too large."""
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is not a folder")
@@ -160,7 +127,7 @@ def _read_files(folder: Path, pack: _PackCheck) -> None:
             pack.add_finding(name, f"it cannot be read ({exc.strerror})")
 
 
-def _list_files(folder: Path, pack: _PackCheck) -> Iterator[tuple[str, Path]]:
+def _list_files(folder: Path, pack: PackCheck) -> Iterator[tuple[str, Path]]:
     def report_unreadable(error: OSError) -> None:
         pack.add_finding(os.path.relpath(error.filename or folder, folder), f"it cannot be listed ({error.strerror})")
 
@@ -176,31 +143,7 @@ def _list_files(folder: Path, pack: _PackCheck) -> Iterator[tuple[str, Path]]:
             )
 
 
-def _check_manifest(pack: _PackCheck) -> tuple[str | None, str | None, dict[str, str]]:
-    value = pack.load_object(MANIFEST, {"subject", "origin", "files"})
-    if value is None:
-        return None, None, {}
-    subject, origin, files = value["subject"], value["origin"], value["files"]
-    if not isinstance(subject, str) or not isinstance(origin, str) or not isinstance(files, dict):
-        pack.add_finding(MANIFEST, "subject and origin must be text, files must be an object")
-        return None, None, {}
-    listed_digests = {name: digest for name, digest in files.items() if isinstance(digest, str)}
-    for name in sorted({STORY_JSON, STORY_PAGE} - listed_digests.keys()):
-        pack.add_finding(MANIFEST, f"it does not list {name}")
-    for name, digest in sorted(listed_digests.items()):
-        if name not in pack.files:
-            if name not in pack.corrupted_files:
-                pack.add_finding(name, "it is listed in manifest.json, but missing")
-        elif hashlib.sha256(pack.files[name]).hexdigest() != digest:
-            pack.add_finding(name, "it is not the file that manifest.json lists: its SHA-256 differs")
-    for name in sorted(pack.files.keys() - files.keys() - {MANIFEST, SEAL, PROOFS, CHECKPOINT}):
-        pack.add_finding(name, "it is not listed in manifest.json: it was added")
-    for name in sorted(files.keys() - listed_digests.keys() | files.keys() & {MANIFEST, SEAL, PROOFS, CHECKPOINT}):
-        pack.add_finding(MANIFEST, f"it lists {name!a}, or its digest, in a wrong way")
-    return subject, origin, listed_digests
-
-
-def _parse_entries(pack: _PackCheck) -> dict[int, PackEntry]:
+def _parse_entries(pack: PackCheck) -> dict[int, PackEntry]:
     entries: dict[int, PackEntry] = {}
     for name, content in sorted(pack.files.items()):
         if not name.startswith("entries/"):
@@ -224,7 +167,7 @@ def _parse_entries(pack: _PackCheck) -> dict[int, PackEntry]:
     return entries
 
 
-def _check_seal(pack: _PackCheck, subject: str | None, entries: dict[int, PackEntry]) -> tuple[int, bytes] | None:
+def _check_seal(pack: PackCheck, subject: str | None, entries: dict[int, PackEntry]) -> tuple[int, bytes] | None:
     value = pack.load_object(SEAL, {"index", "entry"})
     if value is None:
         return None
@@ -249,7 +192,7 @@ def _check_seal(pack: _PackCheck, subject: str | None, entries: dict[int, PackEn
 
 
 def _check_checkpoint(
-    pack: _PackCheck, origin: str | None, keys: tuple[notes.VerifierKey | None, notes.VerifierKey | None]
+    pack: PackCheck, origin: str | None, keys: tuple[notes.VerifierKey | None, notes.VerifierKey | None]
 ) -> notes.CheckpointHead | None:
     if CHECKPOINT not in pack.files:
         pack.add_finding(CHECKPOINT, "it is missing")
@@ -285,7 +228,7 @@ def _check_checkpoint(
 
 
 def _check_proofs(
-    pack: _PackCheck,
+    pack: PackCheck,
     head: notes.CheckpointHead | None,
     entries: dict[int, PackEntry],
     seal_entry: tuple[int, bytes] | None,
@@ -328,7 +271,7 @@ def _parse_hashes(value: CanonicalValue) -> list[bytes]:
     return hashes
 
 
-def _check_story(pack: _PackCheck, subject: str | None, entries: dict[int, PackEntry]) -> None:
+def _check_story(pack: PackCheck, subject: str | None, entries: dict[int, PackEntry]) -> None:
     if subject is None:
         return
     ordered_entries = [entries[index] for index in sorted(entries)]
@@ -337,7 +280,7 @@ def _check_story(pack: _PackCheck, subject: str | None, entries: dict[int, PackE
             pack.add_finding(name, "it differs from what its entries render to")
 
 
-def _check_completeness(pack: _PackCheck, subject: str, entries: dict[int, PackEntry]) -> None:
+def _check_completeness(pack: PackCheck, subject: str, entries: dict[int, PackEntry]) -> None:
     """Check that the pack has the entries that produced the rows, originals and parent editions which entries read.
 
     An entry whose output no later entry reads (a finding, an expiry, the last publish) can be missing unnoticed.
@@ -360,7 +303,7 @@ def _check_completeness(pack: _PackCheck, subject: str, entries: dict[int, PackE
 
 
 def _collect_documents(
-    pack: _PackCheck, listed_digests: dict[str, str], entries: dict[int, PackEntry]
+    pack: PackCheck, listed_digests: dict[str, str], entries: dict[int, PackEntry]
 ) -> dict[PackRef, bytes]:
     """Return the documents that entries name by digest: contracts, and `documents/KIND/NAME/SHA256`."""
     contract_refs = {ref for entry in entries.values() for ref in story.contract_refs(entry)}

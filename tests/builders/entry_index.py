@@ -13,14 +13,14 @@ class Index:
         self.step = step
 
     def list_entries(
-        self, *, subject: str | None = None, action: str | None = None, phase: str | None = None
+        self, *, subject: str | None = None, action: str | None = None, phase: str | None = None, after: int = 0
     ) -> list[IndexedEntry]:
         requests = {"subject": subject, "action": action, "phase": phase}
         arguments = {name: value for name, value in requests.items() if value is not None}
         return [
             IndexedEntry(index=instant, entry=entry)
             for instant, entry in enumerate(self.step.entries)
-            if all(getattr(entry, name) == value for name, value in arguments.items())
+            if instant >= after and all(getattr(entry, name) == value for name, value in arguments.items())
         ]
 
     def list_open_intents(self) -> list[IndexedEntry]:

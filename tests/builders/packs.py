@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
 from tests.builders.ledger import CONTRACT, JournalStep, Ledger, LocalSigner, tell_drop
-from wellspring.compliance.evidence import collect_story, seal_story, write_pack
+from wellspring.compliance.evidence import ProvenanceStory, collect_story, seal_story, write_pack
+from wellspring.compliance.sealed_parts import SealedParts
 
 CONTRACTS = {"medical_claim@1.0.0": CONTRACT}
 
@@ -44,3 +46,42 @@ def pack(ledger: Ledger, folder: Path, subject: str = "drop:d0") -> None:
     seal_story(JournalStep(ledger, "worker"), ledger.index, result, CONTRACTS)
     ledger.sequencer.integrate()
     write_pack(folder, result, CONTRACTS, ledger.tree, ledger.index)
+
+
+def sealed_parts(ledger: Ledger) -> SealedParts:
+    """Open the sealed parts of a ledger; the contract is the only document."""
+    digest = hashlib.sha256(CONTRACT).hexdigest()
+    return SealedParts(
+        ledger.index,
+        ledger.folder / "sealed",
+        lambda digests: {digest: CONTRACT} if digest in set(digests) else {},
+    )
+
+
+def seal(ledger: Ledger, subject: str) -> ProvenanceStory:
+    """Seal the current story of a subject, with the sealed parts that it refers to."""
+    sealed = sealed_parts(ledger)
+    story = collect_story(ledger.index, subject, sealed)
+    documents = _documents(story)
+    seal_story(JournalStep(ledger, "worker"), ledger.index, story, documents, sealed)
+    ledger.sequencer.integrate()
+    return story
+
+
+def built_with_parts(folder: Path, subject: str = "edition:e3", *, editions: int = 4) -> Built:
+    """Publish editions one after the other, seal each with its dataset, and write the pack of one story."""
+    ledger = Ledger(folder / "project")
+    for number in range(editions):
+        tell_drop(ledger, f"d{number}", edition=f"e{number}", parent=f"e{number - 1}" if number else None)
+        ledger.sequencer.integrate()
+        for sealed_subject in (f"edition:e{number}", "dataset:medical_claim"):
+            seal(ledger, sealed_subject)
+    story = seal(ledger, subject)
+    write_pack(folder / "pack", story, _documents(story), ledger.tree, ledger.index, sealed_parts(ledger))
+    ledger.close()
+    return Built(folder / "pack", ledger.sequencer.verifier_key(), ledger.witness.verifier_key(), folder / "project")
+
+
+def _documents(story: ProvenanceStory) -> dict[str, bytes]:
+    refs = {ref.name for item in story.entries for ref in item.entry.inputs}
+    return {name: content for name, content in CONTRACTS.items() if f"contract:{name}" in refs}

@@ -8,7 +8,6 @@ from tests.builders import prediction_story
 from tests.builders.ledger import CONTRACT, JournalStep, Ledger, sha, tell_drop
 from tests.builders.recording_step import FixedClock
 from wellspring.compliance.evidence import (
-    EvidencePack,
     collect_documents,
     collect_story,
     find_seal,
@@ -36,9 +35,7 @@ def ledger(tmp_path: Path) -> Ledger:
     return item
 
 
-def packed(
-    ledger: Ledger, folder: Path, subject: str = "drop:d1", contracts: dict[str, bytes] = CONTRACTS
-) -> EvidencePack:
+def packed(ledger: Ledger, folder: Path, subject: str = "drop:d1", contracts: dict[str, bytes] = CONTRACTS) -> int:
     result = collect_story(ledger.index, subject)
     seal_story(JournalStep(ledger, "worker"), ledger.index, result, contracts)
     ledger.sequencer.integrate()

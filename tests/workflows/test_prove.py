@@ -16,7 +16,7 @@ from wellspring.workflows import prove
 
 def test_an_unsealed_story_needs_the_servers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     records: Any = SimpleNamespace(index=None, project=SimpleNamespace(lake_dir=tmp_path, models_dir=tmp_path))
-    monkeypatch.setattr(prove.evidence, "collect_story", lambda index, subject: object())
+    monkeypatch.setattr(prove.evidence, "collect_story", lambda index, subject, sealed: object())
     monkeypatch.setattr(prove.evidence, "collect_documents", lambda result, *folders: {})
     monkeypatch.setattr(prove.evidence, "find_seal", lambda index, result, documents: None)
     with pytest.raises(Unavailable, match="not sealed") as raised:
@@ -33,9 +33,9 @@ def test_a_published_edition_is_sealed_and_what_it_brought(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, edition: Edition, sealed: list[str]
 ):
     result: list[str] = []
-    monkeypatch.setattr(prove.evidence, "collect_story", lambda index, subject: subject)
+    monkeypatch.setattr(prove.evidence, "collect_story", lambda index, subject, sealed: subject)
     monkeypatch.setattr(prove.evidence, "collect_documents", lambda story, *folders: {})
-    monkeypatch.setattr(prove.evidence, "seal_story", lambda step, index, story, documents: result.append(story))
+    monkeypatch.setattr(prove.evidence, "seal_story", lambda step, index, story, *_: result.append(story))
     project = SimpleNamespace(lake_dir=tmp_path, models_dir=tmp_path)
     project_value: Any = SimpleNamespace(
         ledger=SimpleNamespace(index=None, project=project),

@@ -1,6 +1,7 @@
 """Collect the story of a drop, dataset, model or prediction, and write the pack that an auditor verifies offline.
 
-`provenance` selects the entries of a story.
+`provenance` selects the entries of a story. A story may refer to sealed parts (`sealed_parts`): sealing it costs only
+its own entries, and its pack has those of all parts.
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, cast
 
-from wellspring.compliance import provenance
+from pydantic import JsonValue
+
+from wellspring.compliance import pack_parts, provenance
+from wellspring.compliance.sealed_parts import PROOF_ACTIONS, SIZE_FACT, SealedParts, StoryPart, parse_manifest
 from wellspring.errors import CorruptedError, NotFound, Refused, suggest_name
 from wellspring.records.observe import Recorder
 from wellspring.records.record import Digest
@@ -33,16 +37,19 @@ _DOCUMENT_KINDS = frozenset({"release", "candidate", "artifact", "views", "polic
 _DERIVED_FIELDS = frozenset({"id", "digest", "tenant", "known_since"})
 """Fields that the digest of a release leaves out: see `records.models.Release`."""
 _MAX_DOCUMENT_BYTES = 2**20
-_PROOF_ACTIONS = frozenset({"seal", "prove"})
-"""Actions that are left out of stories: otherwise sealing a story would change it."""
 
 
 @dataclass(frozen=True)
 class ProvenanceStory:
-    """The entries of one subject's story, in tree order."""
+    """The entries of one subject's story, in tree order, without those of its sealed parts.
+
+    size: the number of entries in the ledger when it was collected.
+    """
 
     subject: str
     entries: tuple[IndexedEntry, ...]
+    parts: tuple[StoryPart, ...] = ()
+    size: int = field(default=0, compare=False)
 
     # Once for each story: a publish entry of 64 KiB is in the story of each of its drops.
     @functools.cached_property
@@ -70,17 +77,21 @@ class EvidencePack(NamedTuple):
         return hashlib.sha256(self.manifest).hexdigest()
 
 
-def collect_story(index: LedgerIndex, subject: str) -> ProvenanceStory:
+def collect_story(index: LedgerIndex, subject: str, sealed: SealedParts | None = None) -> ProvenanceStory:
     """Collect the ledger entries of a subject (see `provenance.describe_subject_kinds`).
 
     The story of an edition includes those of its drops and ancestors; that of a dataset, every drop validated against
     the contract of that name and the editions that published them; that of a prediction, its release with the proposer
-    and approver, the gate, the run, and the editions behind both. Raises NotFound with the nearest name.
+    and approver, the gate, the run, and the editions behind both. sealed: parts that the story may refer to instead.
+    Raises NotFound with the nearest name.
     """
-    collected = provenance.collect_entries(index, subject)
+    size = index.count_entries()
+    collected = provenance.collect_with_parts(index, subject, sealed)
     if collected is None:
         raise NotFound(f"{subject!a} has no story", fix=f"name {provenance.describe_subject_kinds()}")
-    entries = tuple(indexed for indexed in collected if indexed.entry.action not in _PROOF_ACTIONS)
+    entries = tuple(indexed for indexed in collected.entries if indexed.entry.action not in PROOF_ACTIONS)
+    if not entries and collected.parts and sealed is not None:
+        return _unchanged_story(index, subject, collected.parts[0], sealed)
     if not entries:
         subjects = provenance.list_subjects_of_kind(index, subject.partition(":")[0])
         fix = (
@@ -89,7 +100,14 @@ def collect_story(index: LedgerIndex, subject: str) -> ProvenanceStory:
             else "check the id; the newest entries are in `wellspring ledger tail`"
         )
         raise NotFound(f"the ledger has no entry of {subject}", fix=fix)
-    return ProvenanceStory(subject, entries)
+    return ProvenanceStory(subject, entries, collected.parts, size)
+
+
+def _unchanged_story(index: LedgerIndex, subject: str, part: StoryPart, sealed: SealedParts) -> ProvenanceStory:
+    """Return the story of a dataset as it was sealed: nothing has come after its latest part."""
+    contents = parse_manifest(sealed.read_manifest(part.digest))
+    parts = tuple(StoryPart(name, digest) for name, digest in contents.parts.items())
+    return ProvenanceStory(subject, tuple(index.read_entries(contents.tree_indexes)), parts, part.size)
 
 
 def collect_documents(story: ProvenanceStory, contracts: Path, *folders: Path) -> dict[str, bytes]:
@@ -100,8 +118,7 @@ def collect_documents(story: ProvenanceStory, contracts: Path, *folders: Path) -
     since is left out.
     """
     verifier_entries = story.verifier_entries
-    archived = [path.read_bytes() for path in sorted(contracts.glob("*.yaml"))]
-    by_digest = {hashlib.sha256(content).hexdigest(): content for content in archived}
+    by_digest = _read_contracts(contracts)
     contract_texts = {
         ref.name.removeprefix("contract:"): by_digest[ref.digest]
         for ref in sorted(_story_contracts(verifier_entries), key=str)
@@ -114,17 +131,29 @@ def collect_documents(story: ProvenanceStory, contracts: Path, *folders: Path) -
     }
 
 
-def lay_out_pack(story: ProvenanceStory, origin: str, documents: Mapping[str, bytes]) -> EvidencePack:
-    """Build the files of a pack. origin: the log's name. documents: bytes by name, from `collect_documents`.
+def find_texts(digests: Iterable[Digest], contracts: Path, *folders: Path) -> dict[Digest, bytes]:
+    """Find texts by digest, as `collect_documents` does, for the sealed parts of a story."""
+    remaining = set(digests)
+    texts = {digest: content for digest, content in _read_contracts(contracts).items() if digest in remaining}
+    found = _find_texts(folders, remaining - texts.keys())
+    return texts | found
 
+
+def _read_contracts(contracts: Path) -> dict[Digest, bytes]:
+    archived = [path.read_bytes() for path in sorted(contracts.glob("*.yaml"))]
+    return {hashlib.sha256(content).hexdigest(): content for content in archived}
+
+
+def lay_out_pack(story: ProvenanceStory, origin: str, documents: Mapping[str, bytes]) -> EvidencePack:
+    """Build the files of a pack, without those of the story's sealed parts.
+
+    origin: the log's name. documents: bytes by name, from `collect_documents`. The manifest of a story with parts does
+    not list the rendered story, which has the entries of all parts.
     Raises Refused for a contract that no entry of the story used (it is another version), and for a document whose
     digest no entry names.
     """
     verifier_entries = story.verifier_entries
-    files = {
-        "story.json": render_story_json(story.subject, verifier_entries),
-        "story.md": render_story_page(story.subject, verifier_entries),
-    }
+    files = {} if story.parts else _render_story(story.subject, verifier_entries)
     for indexed, content in zip(story.entries, story.encoded_entries, strict=True):
         files[f"entries/{indexed.index:012d}.json"] = content
     story_contracts = _story_contracts(verifier_entries)
@@ -144,10 +173,17 @@ def lay_out_pack(story: ProvenanceStory, origin: str, documents: Mapping[str, by
             )
         files[f"contracts/{name}.yaml"] = content
     file_digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    manifest = canonical.dumps_canonical(
-        {"version": 1, "subject": story.subject, "origin": origin, "files": file_digests}
-    )
-    return EvidencePack(manifest, files)
+    content = {"version": 1, "subject": story.subject, "origin": origin, "files": file_digests}
+    if story.parts:
+        content |= {"version": 2, "parts": {part.subject: part.digest for part in story.parts}}
+    return EvidencePack(canonical.dumps_canonical(content), files)
+
+
+def _render_story(subject: str, verifier_entries: Sequence[entries.PackEntry]) -> dict[str, bytes]:
+    return {
+        "story.json": render_story_json(subject, verifier_entries),
+        "story.md": render_story_page(subject, verifier_entries),
+    }
 
 
 def find_seal(index: LedgerIndex, story: ProvenanceStory, documents: Mapping[str, bytes]) -> IndexedEntry | None:
@@ -155,42 +191,68 @@ def find_seal(index: LedgerIndex, story: ProvenanceStory, documents: Mapping[str
     return _find_seal_entry(index, story.subject, lay_out_pack(story, index.tree.read_head().origin, documents).digest)
 
 
-def seal_story(step: Recorder, index: LedgerIndex, story: ProvenanceStory, documents: Mapping[str, bytes]) -> Digest:
+def seal_story(
+    step: Recorder,
+    index: LedgerIndex,
+    story: ProvenanceStory,
+    documents: Mapping[str, bytes],
+    sealed: SealedParts | None = None,
+) -> Digest:
     """Record the manifest digest of this story in the ledger, unless it is recorded already; return the digest.
 
-    The entry is in the journal, not in the tree: run the sequencer before `write_pack`.
+    sealed: stores the manifest, so that later stories can refer to this one. The entry is in the journal, not in the
+    tree: run the sequencer before `write_pack`.
     """
     pack = lay_out_pack(story, index.tree.read_head().origin, documents)
     if _find_seal_entry(index, story.subject, pack.digest) is None:
+        if sealed is not None:
+            sealed.save_manifest(pack.manifest)
         ref = Ref(name=f"pack:{story.subject}", digest=pack.digest)
-        with step("seal", story.subject, outputs=[ref], facts={"entries": len(story.entries)}):
+        facts: dict[str, JsonValue] = {"entries": len(story.entries), SIZE_FACT: story.size}
+        with step("seal", story.subject, outputs=[ref], facts=facts):
             pass  # Sealing only records the entry.
     return pack.digest
 
 
 def write_pack(
-    folder: Path, story: ProvenanceStory, documents: Mapping[str, bytes], tree: MerkleTree, index: LedgerIndex
-) -> EvidencePack:
-    """Write the pack of a sealed story; the same state of the ledger gives the same bytes.
+    folder: Path,
+    story: ProvenanceStory,
+    documents: Mapping[str, bytes],
+    tree: MerkleTree,
+    index: LedgerIndex,
+    sealed: SealedParts | None = None,
+) -> int:
+    """Write the pack of a sealed story, and return its number of entries; the same state gives the same bytes.
 
-    folder: a new or empty folder, or an older pack, which is replaced. Raises Refused for any other folder, NotFound
-    if the story is not sealed in the tree, CorruptedError if index and tree contradict each other.
+    folder: a new or empty folder, or an older pack, which is replaced. sealed: the parts that the story refers to.
+    Raises Refused for any other folder, NotFound if the story is not sealed in the tree, CorruptedError if index and
+    tree contradict each other.
     """
     head = tree.read_head()
     pack = lay_out_pack(story, head.origin, documents)
     seal_entry = _find_seal_entry(index, story.subject, pack.digest)
     if seal_entry is None:
         raise NotFound(f"the story of {story.subject} is not sealed in the ledger", fix="run `wellspring prove` again")
-    proofs: dict[str, list[str]] = {}
     for indexed in (*story.entries, seal_entry):
         if tree.read_entry(indexed.index) != journal.encode_entry(indexed.entry):
             raise CorruptedError(
                 f"the ledger's index and its tree differ in entry {indexed.index}",
                 fix="run `wellspring ledger verify`; the index can be rebuilt, the tree cannot",
             )
-        proofs[str(indexed.index)] = encode_hashes(tree.inclusion_proof(indexed.index, head.size))
-    files = {
-        **pack.files,
+    files = dict(pack.files)
+    tree_indexes = [indexed.index for indexed in story.entries]
+    if sealed is not None and story.parts:
+        files |= pack_parts.collect_files(story.parts, sealed, tree)
+        tree_indexes = pack_parts.list_tree_indexes(files)
+        files |= _render_story(
+            story.subject,
+            [entries.parse_entry(tree_index, files[f"entries/{tree_index:012d}.json"]) for tree_index in tree_indexes],
+        )
+    proofs = {
+        str(tree_index): encode_hashes(tree.inclusion_proof(tree_index, head.size))
+        for tree_index in (*tree_indexes, seal_entry.index)
+    }
+    files |= {
         "manifest.json": pack.manifest,
         "seal.json": canonical.dumps_canonical(
             {"version": 1, "index": seal_entry.index, "entry": seal_entry.entry.model_dump(mode="json")}
@@ -199,7 +261,7 @@ def write_pack(
         "checkpoint": tree.read_checkpoint(),
     }
     _replace_folder(folder, files)
-    return pack
+    return len(tree_indexes)
 
 
 def _find_seal_entry(index: LedgerIndex, subject: str, digest: Digest) -> IndexedEntry | None:
@@ -224,9 +286,9 @@ def _document_path(ref: entries.PackRef) -> str | None:
     return f"documents/{kind}/{name}/{ref.digest}"
 
 
-def _find_texts(folders: Iterable[Path], digests: set[str | None]) -> dict[str | None, bytes]:
+def _find_texts(folders: Iterable[Path], digests: Container[str | None]) -> dict[str, bytes]:
     """Search the folders for texts with these digests; files over _MAX_DOCUMENT_BYTES are skipped."""
-    texts_by_digest: dict[str | None, bytes] = {}
+    texts_by_digest: dict[str, bytes] = {}
     for folder in folders if digests else ():
         for path in sorted(folder.rglob("*")):
             if path.is_file() and path.stat().st_size <= _MAX_DOCUMENT_BYTES:

@@ -12,13 +12,18 @@
 
 Of the other releases of a model, only the promotions and rollbacks are included. The story of a prediction has no entry
 after the prediction, so it is sealed once.
+
+An edition that is sealed is referred to as a part of the story, and its entries are not collected again. The story of a
+dataset refers to its own latest part, and has what came after it.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
+from wellspring.compliance.sealed_parts import SealedParts, StoryPart
 from wellspring.records.trust import Entry, IndexedEntry
 from wellspring.trust.ledger.index import LedgerIndex
 
@@ -35,13 +40,48 @@ PROVENANCE_EDGES: dict[str, tuple[str, ...]] = {
 """The table above, by action."""
 
 
+_DROP_ACTIONS = ("land", "admit", "stage", "settle", "alert", "expire", "finding")
+"""Actions about a drop, by which the story of a dataset finds the drops with new entries."""
+
+
+class CollectedStory(NamedTuple):
+    """The entries of a story, in tree order, and the sealed parts that have its other entries."""
+
+    entries: list[IndexedEntry]
+    parts: tuple[StoryPart, ...]
+
+
 def collect_entries(index: LedgerIndex, subject: str) -> list[IndexedEntry] | None:
-    """Collect the entries of a story, in tree order; None for a kind of subject that has no story."""
+    """Collect all entries of a story, in tree order; None for a kind of subject that has no story."""
+    collected = collect_with_parts(index, subject, None)
+    return None if collected is None else collected.entries
+
+
+def collect_with_parts(index: LedgerIndex, subject: str, sealed: SealedParts | None) -> CollectedStory | None:
+    """Collect the entries of a story that no sealed part has, and those parts; None for a kind without a story."""
     kind, _, name = subject.partition(":")
     if kind not in _COLLECTORS or not name:
         return None
-    entries_by_index = {indexed.index: indexed for indexed in _COLLECTORS[kind](index, name)}
-    return [entries_by_index[tree_index] for tree_index in sorted(entries_by_index)]
+    entries_by_index, parts = dict[int, IndexedEntry](), dict[StoryPart, None]()
+    for item in _COLLECTORS[kind](_StorySource(index, sealed), name):
+        if isinstance(item, StoryPart):
+            parts[item] = None
+        else:
+            entries_by_index[item.index] = item
+    return CollectedStory([entries_by_index[tree_index] for tree_index in sorted(entries_by_index)], tuple(parts))
+
+
+class _StorySource(NamedTuple):
+    """Where a story is collected from. sealed: None to collect every entry. limit: no part was sealed after it."""
+
+    index: LedgerIndex
+    sealed: SealedParts | None
+    limit: int | None = None
+
+    def find_part(self, subject: str) -> StoryPart | None:
+        if self.sealed is None or not subject.startswith("edition:"):
+            return None
+        return self.sealed.find_first(subject, limit=self.limit)
 
 
 def describe_subject_kinds() -> str:
@@ -67,15 +107,18 @@ def list_subjects_of_kind(index: LedgerIndex, kind: str) -> list[str]:
     return [subject for subject in index.list_subjects() if subject.startswith(f"{kind}:")]
 
 
-def _follow_edges(index: LedgerIndex, start: str) -> Iterator[IndexedEntry]:
-    """Yield the entries of a subject, and of every subject that they lead to."""
+def _follow_edges(source: _StorySource, start: str) -> Iterator[IndexedEntry | StoryPart]:
+    """Yield the entries of a subject, and of every subject that they lead to; a sealed edition is yielded as a part."""
     pending, visited = [start], set[str]()
     while pending:
         name = pending.pop()
         if name in visited:
             continue
         visited.add(name)
-        for indexed in index.list_entries(subject=name):
+        if name != start and (part := source.find_part(name)) is not None:
+            yield part
+            continue
+        for indexed in source.index.list_entries(subject=name):
             yield indexed
             pending += _linked_subjects(indexed.entry)
 
@@ -94,31 +137,55 @@ def _linked_subjects(entry: Entry) -> Iterator[str]:
             yield f"edition:{parent.removeprefix('edition:')}"
 
 
-def _drop_entries(index: LedgerIndex, drop: str) -> Iterator[IndexedEntry]:
-    yield from index.list_entries(subject=f"drop:{drop}")
-    yield from _publish_entries(index, {drop})
+def _drop_entries(source: _StorySource, drop: str) -> Iterator[IndexedEntry]:
+    entries = source.index.list_entries(subject=f"drop:{drop}")
+    yield from entries
+    # A drop is published after it landed.
+    yield from _publish_entries(source.index, {drop}, after=entries[0].index if entries else 0)
 
 
-def _dataset_entries(index: LedgerIndex, name: str) -> Iterator[IndexedEntry]:
-    yield from index.list_entries(subject=f"dataset:{name}")
+def _dataset_entries(source: _StorySource, name: str) -> Iterator[IndexedEntry | StoryPart]:
+    index = source.index
+    latest = None if source.sealed is None else source.sealed.find_latest(f"dataset:{name}")
+    if latest is not None:
+        yield latest
+    after = 0 if latest is None else latest.size
+    yield from index.list_entries(subject=f"dataset:{name}", after=after)
+    changed = {
+        indexed.entry.subject: None
+        for action in _DROP_ACTIONS
+        for indexed in index.list_entries(action=action, after=after)
+        if indexed.entry.subject.startswith("drop:")
+    }
     drops: set[str] = set()
-    for action in ("land", "admit"):
-        for indexed in index.list_entries(action=action):
-            refs = (*indexed.entry.inputs, *indexed.entry.outputs)
-            names_contract = any(ref.name.startswith(f"contract:{name}@") for ref in refs)
-            if names_contract or indexed.entry.facts.get("contract") == name:
-                drops.add(indexed.entry.subject.removeprefix("drop:"))
-    for drop in sorted(drops):
-        yield from index.list_entries(subject=f"drop:{drop}")
-    yield from _publish_entries(index, drops)
+    for subject in changed:
+        entries = index.list_entries(subject=subject)
+        if any(_names_contract(indexed.entry, name) for indexed in entries):
+            drops.add(subject.removeprefix("drop:"))
+            yield from entries
+    yield from _publish_entries(index, drops, after=after)
 
 
-def _prediction_entries(index: LedgerIndex, prediction: str) -> Iterator[IndexedEntry]:
+def _names_contract(entry: Entry, name: str) -> bool:
+    """Return whether an entry about a drop names a contract: it landed for it, or was validated against it."""
+    if entry.action not in {"land", "admit"}:
+        return False
+    refs = (*entry.inputs, *entry.outputs)
+    return entry.facts.get("contract") == name or any(ref.name.startswith(f"contract:{name}@") for ref in refs)
+
+
+def _prediction_entries(source: _StorySource, prediction: str) -> Iterator[IndexedEntry | StoryPart]:
+    index = source.index
     predictions = index.list_entries(subject=f"prediction:{prediction}", action="predict")
     if not predictions:
         return
     last_index = predictions[-1].index
-    collected = list(_follow_edges(index, f"prediction:{prediction}"))
+    collected: list[IndexedEntry] = []
+    for item in _follow_edges(source._replace(limit=last_index), f"prediction:{prediction}"):
+        if isinstance(item, StoryPart):
+            yield item
+        else:
+            collected.append(item)
     for model in {indexed.entry.text("model") for indexed in predictions}:
         collected += _live_changes(index, model)
     intent_ids = {
@@ -128,12 +195,12 @@ def _prediction_entries(index: LedgerIndex, prediction: str) -> Iterator[Indexed
     yield from (indexed for indexed in collected if indexed.index <= last_index or indexed.entry.intent in intent_ids)
 
 
-def _model_entries(index: LedgerIndex, name: str) -> Iterator[IndexedEntry]:
+def _model_entries(source: _StorySource, name: str) -> Iterator[IndexedEntry | StoryPart]:
     model, _, release = name.rpartition("@")
-    live_changes = _live_changes(index, model)
+    live_changes = _live_changes(source.index, model)
     if any(change.entry.subject == f"release:{release}" for change in live_changes):
         yield from live_changes
-        yield from _follow_edges(index, f"release:{release}")
+        yield from _follow_edges(source, f"release:{release}")
 
 
 def _live_changes(index: LedgerIndex, model: str) -> list[IndexedEntry]:
@@ -142,9 +209,9 @@ def _live_changes(index: LedgerIndex, model: str) -> list[IndexedEntry]:
     return [change for change in changes if change.entry.text("model") == model]
 
 
-def _publish_entries(index: LedgerIndex, drops: set[str]) -> Iterator[IndexedEntry]:
-    """Yield the publish entries, in every phase, of each edition that contains one of these drops."""
-    published = index.list_entries(action="publish")
+def _publish_entries(index: LedgerIndex, drops: set[str], *, after: int) -> Iterator[IndexedEntry]:
+    """Yield the publish entries from an index on, in every phase, of each edition that contains one of these drops."""
+    published = index.list_entries(action="publish", after=after) if drops else []
     editions = {indexed.entry.subject for indexed in published if _published_drops(indexed.entry) & drops}
     yield from (indexed for indexed in published if indexed.entry.subject in editions)
 
@@ -157,11 +224,11 @@ def _published_drops(entry: Entry) -> set[str]:
     return {*rows, *(drop.removeprefix("drop:") for drop in named)}
 
 
-def _kind_collector(kind: str) -> Callable[[LedgerIndex, str], Iterable[IndexedEntry]]:
-    return lambda index, name: _follow_edges(index, f"{kind}:{name}")
+def _kind_collector(kind: str) -> Callable[[_StorySource, str], Iterable[IndexedEntry | StoryPart]]:
+    return lambda source, name: _follow_edges(source, f"{kind}:{name}")
 
 
-_COLLECTORS: dict[str, Callable[[LedgerIndex, str], Iterable[IndexedEntry]]] = {
+_COLLECTORS: dict[str, Callable[[_StorySource, str], Iterable[IndexedEntry | StoryPart]]] = {
     "drop": _drop_entries,
     "dataset": _dataset_entries,
     "prediction": _prediction_entries,

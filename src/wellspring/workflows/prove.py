@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from wellspring.compliance import evidence
+from wellspring.compliance.sealed_parts import SealedParts
 from wellspring.errors import Unavailable
 from wellspring.project import Project
 from wellspring.records.lake import Edition
+from wellspring.records.record import Digest
 
 if TYPE_CHECKING:
     from wellspring.bootstrap import LedgerAccess, Platform
@@ -31,7 +33,8 @@ def prove_subject(ledger: LedgerAccess, subject: str, folder: Path, *, platform:
     """
     if platform is not None:
         platform.sequencer.integrate()
-    story = evidence.collect_story(ledger.index, subject)
+    sealed = open_sealed_parts(ledger)
+    story = evidence.collect_story(ledger.index, subject, sealed)
     documents = collect_documents(ledger, story)
     if evidence.find_seal(ledger.index, story, documents) is None:
         if platform is None:
@@ -39,12 +42,12 @@ def prove_subject(ledger: LedgerAccess, subject: str, folder: Path, *, platform:
                 f"the story of {subject} is not sealed in the ledger, and the servers are down",
                 fix="run `wellspring up`",
             )
-        evidence.seal_story(platform.step, ledger.index, story, documents)
+        evidence.seal_story(platform.step, ledger.index, story, documents, sealed)
         platform.sequencer.integrate()
     with ledger.step("prove", story.subject) as act:
-        evidence.write_pack(folder, story, documents, ledger.tree, ledger.index)
-        act.add_facts(entries=len(story.entries))
-    return WrittenPack(story.subject, folder, len(story.entries))
+        entries = evidence.write_pack(folder, story, documents, ledger.tree, ledger.index, sealed)
+        act.add_facts(entries=entries)
+    return WrittenPack(story.subject, folder, entries)
 
 
 def collect_documents(ledger: LedgerAccess, story: evidence.ProvenanceStory) -> dict[str, bytes]:
@@ -53,13 +56,26 @@ def collect_documents(ledger: LedgerAccess, story: evidence.ProvenanceStory) -> 
     return evidence.collect_documents(story, contract_archive_dir(project), project.models_dir)
 
 
+def open_sealed_parts(ledger: LedgerAccess) -> SealedParts:
+    """Open the sealed parts of the project's stories, and the documents that they name."""
+    project = ledger.project
+
+    def find_texts(digests: Iterable[Digest]) -> dict[Digest, bytes]:
+        return evidence.find_texts(digests, contract_archive_dir(project), project.models_dir)
+
+    return SealedParts(ledger.index, project.lake_dir / "sealed", find_texts)
+
+
 def contract_archive_dir(project: Project) -> Path:
     """Return the folder of archived contracts, named by digest."""
     return project.lake_dir / "contracts"
 
 
 def seal_edition(platform: Platform, edition: Edition) -> None:
-    """Seal the stories of a published edition, its drops and its tables, so that proving them needs no server."""
+    """Seal the stories of a published edition, its drops and its tables, so that proving them needs no server.
+
+    It costs the entries of this edition: the editions before it are sealed parts.
+    """
     subjects = [edition.subject, *(f"drop:{drop}" for drop in edition.drops)]
     if edition.level == "landed":
         subjects += [f"dataset:{table_snapshot.table}" for table_snapshot in edition.tables]
@@ -68,7 +84,9 @@ def seal_edition(platform: Platform, edition: Edition) -> None:
 
 def seal_stories(platform: Platform, subjects: Iterable[str]) -> None:
     """Seal the current stories of subjects; stories that are already sealed are not changed."""
+    ledger = platform.ledger
+    sealed = open_sealed_parts(ledger)
     for subject in subjects:
-        story = evidence.collect_story(platform.ledger.index, subject)
-        evidence.seal_story(platform.step, platform.ledger.index, story, collect_documents(platform.ledger, story))
+        story = evidence.collect_story(ledger.index, subject, sealed)
+        evidence.seal_story(platform.step, ledger.index, story, collect_documents(ledger, story), sealed)
     platform.sequencer.integrate()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -52,16 +53,35 @@ class LedgerIndex:
         self._insert_new_entries()
 
     def list_entries(
-        self, *, subject: str | None = None, action: str | None = None, phase: EntryPhase | None = None
+        self,
+        *,
+        subject: str | None = None,
+        action: str | None = None,
+        phase: EntryPhase | None = None,
+        after: int = 0,
     ) -> list[IndexedEntry]:
-        """List the entries that match all filters, in tree order."""
+        """List the entries that match all filters, in tree order. after: lowest index; what is older is not read."""
         filters = {"subject": subject, "action": action, "phase": phase}
-        params = {name: value for name, value in filters.items() if value is not None}
+        params: dict[str, str | int] = {name: value for name, value in filters.items() if value is not None}
         condition = " and ".join(f"{name} = :{name}" for name in params) or "true"
         return self._query_entries(
-            f"select tree_index, content from entries where {condition} order by tree_index",  # noqa: S608 (fixed names)
-            params,
+            f"select tree_index, content from entries where {condition} and tree_index >= :after order by tree_index",  # noqa: S608 (fixed names)
+            {**params, "after": after},
         )
+
+    def read_entries(self, tree_indexes: Iterable[int]) -> list[IndexedEntry]:
+        """Return the entries with these indexes, in tree order."""
+        listed = json.dumps(list(tree_indexes))
+        return self._query_entries(
+            "select tree_index, content from entries where tree_index in (select value from json_each(:listed))"
+            " order by tree_index",
+            {"listed": listed},
+        )
+
+    def count_entries(self) -> int:
+        """Return the number of entries in the index: each entry of the tree below it can be found."""
+        with self._open_read_only() as file:
+            return int(file.execute("select coalesce(max(tree_index) + 1, 0) from entries").fetchone()[0])
 
     def list_open_intents(self) -> list[IndexedEntry]:
         """List the intents that no later entry settles: actions that a crash may have interrupted."""
@@ -108,7 +128,7 @@ class LedgerIndex:
                                 _entry_row(tree_index, content),
                             )
 
-    def _query_entries(self, sql: str, params: dict[str, str] | dict[str, int]) -> list[IndexedEntry]:
+    def _query_entries(self, sql: str, params: Mapping[str, str | int]) -> list[IndexedEntry]:
         with self._open_read_only() as file:
             return [
                 IndexedEntry(index=int(tree_index), entry=parse_entry(content))

@@ -7,9 +7,10 @@ tile N of level 0; `.p/<W>` is a partial tile with W of them.
 from __future__ import annotations
 
 import base64
+import itertools
 import secrets
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from wellspring.errors import CorruptedError, NotFound
@@ -106,6 +107,16 @@ class MerkleTree:
         if not 0 <= index < size:
             raise NotFound(f"the ledger has {size} entries, and no entry {index}", fix="entries are counted from 0")
         return self.read_bundle(index // TILE_WIDTH, size)[index % TILE_WIDTH]
+
+    def iter_entries(self, indexes: Iterable[int]) -> Iterator[tuple[int, bytes]]:
+        """Yield (index, bytes) of the entries with these ascending indexes; each bundle is read once."""
+        size = self.size
+        for number, group in itertools.groupby(indexes, lambda index: index // TILE_WIDTH):
+            bundle = self.read_bundle(number, size)
+            for index in group:
+                if index % TILE_WIDTH >= len(bundle):
+                    raise NotFound(f"the ledger has {size} entries, and no entry {index}", fix="check the index")
+                yield index, bundle[index % TILE_WIDTH]
 
     def read_bundle(self, number: int, size: int) -> list[bytes]:
         """Return the entries of one bundle that are in the tree of `size` entries."""
