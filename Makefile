@@ -32,7 +32,7 @@ LOCKED := uv.lock pyproject.toml
 SYSTEM_PACKAGES := prometheus prometheus-alertmanager redis-server chromium fonts-dejavu-core libnss-wrapper
 
 .NOTPARALLEL:
-.PHONY: help system demo test test-full check bench bench-denials bench-dlp bench-predictions crash mutation docs up down clean
+.PHONY: help system demo test test-full check bench bench-denials bench-dlp bench-history bench-predictions crash mutation docs up down clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ bench-denials: .venv/made-test ## measure the denials model: five seeds of two p
 
 bench-dlp: .venv/made-test ## measure recall, precision and speed of the search for personal data
 	@$(BIN)/python -m benchmarks.personal_data $(ARGS)
+
+bench-history: .venv/made-test ## measure an ingest with nothing new, status, a drop, a publish and sealing after 10, 200 and 1,000 drops
+	@$(BIN)/python -m benchmarks.history $(ARGS)
 
 bench-predictions: .venv/made-test ## measure the latency of predictions, beside mlflow models serve, on the real servers
 	@$(BIN)/python -m benchmarks.predictions $(ARGS)
