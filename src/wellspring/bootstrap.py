@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from wellspring.records.record import Digest
     from wellspring.serving.release_cache import LoadedRelease, TokenDomains
     from wellspring.serving.service import ServiceDependencies
+    from wellspring.stores.objects.port import ContentStore
     from wellspring.stores.online.port import OnlineStoreAdapter, OnlineWriter, StoreLogin
     from wellspring.trust.keys.port import DataKeys, LogSigner
     from wellspring.trust.ledger.index import LedgerIndex
@@ -133,6 +134,13 @@ def open_ledger_tree(project: Project) -> MerkleTree:
     from wellspring.trust.ledger.tree import MerkleTree
 
     return MerkleTree(DiskBlobStore(project.ledger_dir))
+
+
+def open_sealed_manifests(project: Project) -> ContentStore:
+    """Open the store of the manifests of sealed stories; it needs no server."""
+    from wellspring.stores.objects.disk import DiskContentStore
+
+    return DiskContentStore(project.lake_dir / "sealed")
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from tests.builders.ledger import CONTRACT, JournalStep, Ledger, LocalSigner, tell_drop
 from wellspring.compliance.evidence import ProvenanceStory, collect_story, seal_story, write_pack
 from wellspring.compliance.sealed_parts import SealedParts
+from wellspring.stores.objects.disk import DiskContentStore
 
 CONTRACTS = {"medical_claim@1.0.0": CONTRACT}
 
@@ -53,7 +54,7 @@ def sealed_parts(ledger: Ledger) -> SealedParts:
     digest = hashlib.sha256(CONTRACT).hexdigest()
     return SealedParts(
         ledger.index,
-        ledger.folder / "sealed",
+        DiskContentStore(ledger.folder / "sealed"),
         lambda digests: {digest: CONTRACT} if digest in set(digests) else {},
     )
 

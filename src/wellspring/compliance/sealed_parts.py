@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 from wellspring.errors import CorruptedError, NotFound
 from wellspring.records.record import Digest
 from wellspring.records.trust import IndexedEntry
-from wellspring.stores.objects.disk import DiskContentStore
+from wellspring.stores.objects.port import ContentStore
 from wellspring.trust.ledger.index import LedgerIndex
 
 PROOF_ACTIONS = frozenset({"seal", "prove"})
@@ -51,10 +50,13 @@ class SealedParts:
     """
 
     def __init__(
-        self, index: LedgerIndex, folder: Path, find_texts: Callable[[Iterable[Digest]], Mapping[Digest, bytes]]
+        self,
+        index: LedgerIndex,
+        manifests: ContentStore,
+        find_texts: Callable[[Iterable[Digest]], Mapping[Digest, bytes]],
     ) -> None:
         self._index = index
-        self._manifests = DiskContentStore(folder)
+        self._manifests = manifests
         self.find_texts = find_texts
 
     def save_manifest(self, manifest: bytes) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from wellspring.bootstrap import open_sealed_manifests
 from wellspring.compliance import evidence
 from wellspring.compliance.sealed_parts import SealedParts
 from wellspring.errors import Unavailable
@@ -63,7 +64,7 @@ def open_sealed_parts(ledger: LedgerAccess) -> SealedParts:
     def find_texts(digests: Iterable[Digest]) -> dict[Digest, bytes]:
         return evidence.find_texts(digests, contract_archive_dir(project), project.models_dir)
 
-    return SealedParts(ledger.index, project.lake_dir / "sealed", find_texts)
+    return SealedParts(ledger.index, open_sealed_manifests(project), find_texts)
 
 
 def contract_archive_dir(project: Project) -> Path:
