@@ -63,11 +63,10 @@ class PackCheck:
         version = value.get("version") if isinstance(value, dict) else None
         fields = fields_by_version.get(version) if isinstance(version, int) and version is not True else None
         if not isinstance(value, dict) or fields is None or value.keys() != fields | {"version"}:
-            known = " or ".join(
-                f"version {known_version} with {', '.join(sorted(names))}"
-                for known_version, names in fields_by_version.items()
+            versions = " or ".join(
+                f"version {number} with {', '.join(sorted(names))}" for number, names in fields_by_version.items()
             )
-            self.add_finding(file, f"it is not an object of {known}")
+            self.add_finding(file, f"it is not an object of {versions}")
             return None
         return value
 
