@@ -48,7 +48,7 @@ MIN_SECONDS = 0.005
 class Cost(NamedTuple):
     """The cost of one operation. cpu: of this process and PostgreSQL, or of enclave and worker. loads: of tables."""
 
-    wall: float
+    seconds: float
     cpu: float
     loads: float
 
@@ -254,7 +254,7 @@ def render_figures(figures: dict[int, dict[str, Cost]]) -> str:
             (
                 name,
                 count,
-                f"{costs[name].wall * 1e3:.0f}",
+                f"{costs[name].seconds * 1e3:.0f}",
                 f"{costs[name].cpu * 1e3:.0f}",
                 f"{costs[name].cpu / max(first[name].cpu, MIN_SECONDS):.2f}x",
                 f"{costs[name].loads:.0f}",

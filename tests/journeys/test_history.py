@@ -15,7 +15,7 @@ def test_the_figures_of_a_short_history(monkeypatch: pytest.MonkeyPatch):
     assert list(figures) == [4, 12]
     for costs in figures.values():
         assert tuple(costs) == history.OPERATIONS
-        assert all(cost.cpu > 0 and cost.wall > 0 for cost in costs.values())
+        assert all(cost.cpu > 0 and cost.seconds > 0 for cost in costs.values())
     assert {name: cost.loads for name, cost in figures[4].items()} == {
         name: cost.loads for name, cost in figures[12].items()
     }

@@ -135,8 +135,8 @@ def find_texts(digests: Iterable[Digest], contracts: Path, *folders: Path) -> di
     """Find texts by digest, as `collect_documents` does, for the sealed parts of a story."""
     remaining = set(digests)
     texts = {digest: content for digest, content in _read_contracts(contracts).items() if digest in remaining}
-    found = _find_texts(folders, remaining - texts.keys())
-    return texts | found
+    documents = _find_texts(folders, remaining - texts.keys())
+    return texts | documents
 
 
 def _read_contracts(contracts: Path) -> dict[Digest, bytes]:

@@ -68,7 +68,7 @@ class SealedParts:
         return self._manifests.get(digest)
 
     def find_first(self, subject: str, *, limit: int | None = None) -> StoryPart | None:
-        """Return the first sealed part of a subject that has all entries about it; None if there is none.
+        """Return the first sealed part of a subject that has all entries about it, or None.
 
         limit: only the entries up to this index count. The first part is always the same one, so a story that refers
         to it is sealed once.
