@@ -234,11 +234,11 @@ def _measure_command(project: ProjectFixture, command: str) -> Cost:
 
 def find_growth(figures: dict[int, dict[str, Cost]]) -> list[str]:
     """Describe each figure that is more than MAX_RATIO times that after the fewest drops."""
-    first, *others = figures.values()
+    first, *later = figures.values()
     counts = list(figures)[1:]
     return [
         f"{name} after {count} drops: {what} {getattr(costs[name], what):.3f}, first {getattr(first[name], what):.3f}"
-        for count, costs in zip(counts, others, strict=True)
+        for count, costs in zip(counts, later, strict=True)
         for name in costs
         for what, least in (("cpu", MIN_SECONDS), ("loads", 1))
         if getattr(costs[name], what) > MAX_RATIO * max(getattr(first[name], what), least)
