@@ -143,6 +143,13 @@ def open_sealed_manifests(project: Project) -> ContentStore:
     return DiskContentStore(project.lake_dir / "sealed")
 
 
+def open_ledger_index(project: Project) -> LedgerIndex:
+    """Open the index of the ledger for reading; it needs no server."""
+    from wellspring.trust.ledger.index import LedgerIndex
+
+    return LedgerIndex(project.ledger_dir / "index.sqlite", open_ledger_tree(project))
+
+
 @contextmanager
 def open_ledger(project: Project, *, service: str = "worker", clock: Clock | None = None) -> Iterator[LedgerAccess]:
     """Open the ledger for reading and the journal of a service for writing."""

@@ -39,10 +39,14 @@ RESERVED_UIDS = frozenset({*range(64100, 64111), 65534})
 
 
 class ProjectSection(SettingsSection):
-    """[project]: name and tenant. tenant: the organization whose records these are; every record holds it."""
+    """[project]: name and tenant. tenant: the organization whose records these are; every record holds it.
+
+    owner: the user or team who takes care of incidents.
+    """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{1,39}$")
     tenant: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{1,62}$")
+    owner: str = Field(default="", pattern=r"^([a-z][a-z0-9_-]{0,62})?$")
 
 
 class WitnessSettings(SettingsSection):
@@ -182,6 +186,11 @@ class Project(SettingsSection):
     @property
     def lake_dir(self) -> Path:
         return self.state_dir / "lake"
+
+    @property
+    def incidents_dir(self) -> Path:
+        """The incidents that are open or were healed lately; `history/` below has the others."""
+        return self.state_dir / "incidents"
 
     @property
     def enclave_dir(self) -> Path:

@@ -28,6 +28,7 @@ ELSEWHERE = {
     "wellspring/records/verdict.py": "frozen records without behavior",
     "wellspring/models/releases/store.py": "tests/models/releases/test_promotion.py",
     "wellspring/models/training/fit.py": "tests/models/training/test_train.py",
+    "wellspring/records/incidents.py": "frozen records; tests/operations/test_incidents.py",
     "wellspring/records/observe.py": "a Protocol; tests/observe/test_recorder.py",
     "wellspring/worker/job_request.py": "a record without behavior; tests/worker/test_executor.py",
 }

@@ -111,9 +111,12 @@ class Killer:
     def _inside(self, name: str, words: tuple[str, ...]) -> bool:
         """Kill the enclave at a crash point, which `up` passes in its environment; return True if it was killed."""
         self.project.must("down")
+        enclave = None
         if self.project.run("up", crash_at=name).code == 0:
+            enclave = self.project.server("enclave")
             self.project.run(*words)
-        dead = self.project.server("enclave") is None or not _is_running(self.project.server("enclave"))
+        # The supervisor has started another enclave by now.
+        dead = not _is_running(enclave)
         self.project.run("down")
         self._up()
         return dead

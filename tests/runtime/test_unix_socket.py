@@ -9,13 +9,31 @@ from pathlib import Path
 
 import pytest
 
-from wellspring.runtime.unix_socket import UnixHTTPConnection, bind_public_socket, connect_unix_socket, peer_uid
+from wellspring.runtime.unix_socket import (
+    UnixHTTPConnection,
+    bind_public_socket,
+    connect_unix_socket,
+    has_unread_data,
+    peer_uid,
+)
 
 
 def test_peer_uid_comes_from_the_kernel():
     near, far = socket.socketpair(socket.AF_UNIX)
     with near, far:
         assert peer_uid(near) == os.getuid()
+
+
+def test_a_socket_with_data_or_a_closed_peer_can_be_read():
+    near, far = socket.socketpair(socket.AF_UNIX)
+    with near, far:
+        assert not has_unread_data(near.fileno())
+        far.sendall(b"x")
+        assert has_unread_data(near.fileno())
+        near.recv(1)
+        assert not has_unread_data(near.fileno())
+        far.close()
+        assert has_unread_data(near.fileno())
 
 
 def test_a_bound_socket_accepts_every_user_and_replaces_a_stale_path(tmp_path: Path):

@@ -171,15 +171,6 @@ def test_children_die_with_a_killed_supervisor_and_the_next_start_works(project:
     assert {row.state for row in client.list_server_status(project)} == {"up"}
 
 
-def test_a_server_that_exited_is_reported_dead_and_restarted(project: Project):
-    running = client.start_servers(project)
-    os.kill(running.servers["witness"].pid, signal.SIGKILL)
-    assert wait_for_exit(running.servers["witness"], 5)
-    assert {row.name: row.state for row in client.list_server_status(project)}["witness"] == "dead"
-    client.start_servers(project)
-    assert {row.state for row in client.list_server_status(project)} == {"up"}
-
-
 @pytest.mark.slow
 def test_restart_restarts_one_server_only(project: Project):
     before = client.start_servers(project)

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -11,11 +13,14 @@ from tests.builders import projects
 from wellspring.embedded import mlflow
 from wellspring.embedded.control_socket import send_request
 from wellspring.errors import Refused, Unavailable
+from wellspring.operations.incidents import list_recent_incidents
 from wellspring.project import Project
+from wellspring.records.clock import SystemClock
 from wellspring.runtime.run_state import read_run_state
 from wellspring.supervisor import client
 from wellspring.supervisor.managed_process import is_same_process, wait_for_exit
 from wellspring.supervisor.process import Supervisor
+from wellspring.trust.vault.remote import EnclaveClient
 
 
 @pytest.fixture(scope="module")
@@ -41,13 +46,14 @@ def test_status_lists_every_server(project: Project):
         # Only the supervisor starts an API process and passes it a credential.
         {"op": "credential", "role": "api"},
         {"op": "restart"},
+        {"op": "start"},
         {"op": "enroll", "name": "ines"},
     ],
 )
 def test_an_unknown_request_is_refused(project: Project, request_: dict[str, str]):
     with pytest.raises(Refused) as result:
         send_request(project, request_)
-    assert result.value.fix == "send one of: status, stop, restart, credential, enroll"
+    assert result.value.fix == "send one of: status, stop, start, restart, credential, enroll"
 
 
 def test_enrollment_before_the_servers_are_ready_is_refused():
@@ -67,19 +73,78 @@ def test_mlflow_is_restarted_only_when_its_certificates_expire_soon(monkeypatch:
             assert restarted == expected
 
 
+def wait_for_state(project: Project, server: str, state: str) -> None:
+    """Wait until the supervisor reports a state of a server; it must answer all the time."""
+    pause = threading.Event()
+    for _ in range(1000):
+        if send_request(project, {"op": "status"}, timeout=5)["states"][server] == state:
+            return
+        pause.wait(0.02)
+    raise AssertionError(f"{server} is not {state}")
+
+
 @pytest.mark.live
-def test_a_server_that_exits_is_logged_and_the_others_keep_running(project: Project):
+def test_a_killed_server_is_restarted_with_a_new_credential_and_the_others_keep_running(project: Project):
+    running = client.start_servers(project)
+    for name in running.servers:
+        os.kill(running.servers[name].pid, signal.SIGKILL)
+        wait_for_state(project, name, "waiting")
+        wait_for_state(project, name, "up")
+        again = read_run_state(project)
+        assert again is not None
+        assert is_same_process(again.servers[name])
+        assert {server: again.servers[server] for server in running.servers if server != name} == {
+            server: running.servers[server] for server in running.servers if server != name
+        }
+        running = again
+        # A request of the enclave reads OpenBao and PostgreSQL: it works on after a restart of either.
+        assert EnclaveClient(project.socket_path("intake")).count_quarantined() == ()
+    incidents = list_recent_incidents(project, SystemClock().now())
+    assert sorted(item.subject for item in incidents) == sorted(f"server:{name}" for name in running.servers)
+    assert {item.state for item in incidents} == {"healed"}
+    assert "ended by signal 9" in (project.state_dir / "logs/supervisor.log").read_text()
+
+
+@pytest.mark.live
+def test_up_does_not_wait_for_the_restart(project: Project):
     running = client.start_servers(project)
     os.kill(running.servers["sftp"].pid, signal.SIGKILL)
     assert wait_for_exit(running.servers["sftp"], 5)
-    log, pause = project.state_dir / "logs/supervisor.log", threading.Event()
-    for _ in range(200):
-        if "sftp exited" in log.read_text():
-            break
-        pause.wait(0.02)
-    assert "sftp exited" in log.read_text()
-    assert is_same_process(running.servers["openbao"])
-    assert send_request(project, {"op": "status"})["servers"]["sftp"] is False
+    again = client.start_servers(project)
+    assert again.supervisor == running.supervisor
+    assert is_same_process(again.servers["sftp"])
+    assert {row.state for row in client.list_server_status(project)} == {"up"}
+
+
+HANGING = """
+import sys
+from pathlib import Path
+from wellspring.project import load_project
+from wellspring.supervisor.monitor import MonitorSettings
+from wellspring.supervisor.process import run_supervisor
+settings = MonitorSettings(probe_interval=0.2, failed_probes=2)
+run_supervisor(load_project(Path(sys.argv[1])), lambda message: print(message, flush=True), settings)
+"""
+
+
+@pytest.mark.live
+@pytest.mark.slow
+def test_a_server_that_hangs_is_killed_and_restarted(project: Project):
+    client.stop_servers(project)
+    argv = [sys.executable, "-c", HANGING, str(project.root)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as supervisor:
+        assert supervisor.stdout is not None
+        assert any("'up'" in line for line in iter(supervisor.stdout.readline, ""))
+        wait_for_state(project, "witness", "up")
+        running = read_run_state(project)
+        assert running is not None
+        os.kill(running.servers["witness"].pid, signal.SIGSTOP)
+        wait_for_state(project, "witness", "waiting")
+        wait_for_state(project, "witness", "up")
+        assert not is_same_process(running.servers["witness"])
+        assert client.stop_servers(project)
+    (incident,) = [item for item in list_recent_incidents(project, SystemClock().now()) if item.code == "hung"]
+    assert (incident.subject, incident.state) == ("server:witness", "healed")
 
 
 @pytest.mark.live

@@ -40,6 +40,7 @@ cli.register_lazy(
         "down": "wellspring.cli.servers:down",
         "restart": "wellspring.cli.servers:restart",
         "status": "wellspring.cli.servers:status",
+        "incident": "wellspring.cli.incident:incident",
         "doctor": "wellspring.cli.servers:doctor",
         "clean": "wellspring.cli.servers:clean",
         "source": "wellspring.cli.source:source",

@@ -55,9 +55,12 @@ def restart(ctx: CliContext, server: str) -> int:
 @click.command()
 @click.pass_obj
 def status(ctx: CliContext) -> int:
-    """Show the servers, the current edition with its age, and the row account of every drop. Exit 69: not up."""
+    """Show servers, incidents, the current edition with its age, and the row account of every drop. Exit 69: not up."""
+    from wellspring.cli.incident import echo_incidents
     from wellspring.cli.worker_client import run_worker
     from wellspring.errors import Unavailable
+    from wellspring.operations.incidents import list_recent_incidents
+    from wellspring.records.clock import SystemClock
     from wellspring.records.lake import Edition
     from wellspring.supervisor import client
 
@@ -83,6 +86,10 @@ def status(ctx: CliContext) -> int:
     unread_changes = find_unread_changes(project, running)
     for change in unread_changes:
         ctx.echo(f"{change.describe()}: {ctx.full_command(change.command)}")
+    incidents = list_recent_incidents(project, SystemClock().now())
+    if incidents:
+        ctx.echo("incidents that are open, or were healed within a day:")
+        echo_incidents(ctx, incidents)
     all_up = bool(rows) and all(row.state == "up" for row in rows)
     published_state = {"edition": None, "accounts": {}}
     if all_up:
@@ -91,8 +98,6 @@ def status(ctx: CliContext) -> int:
         except Unavailable as exc:
             ctx.echo(f"accounts: {exc.what}")
     if published_state["edition"] is not None:
-        from wellspring.records.clock import SystemClock
-
         edition = Edition.model_validate(published_state["edition"])
         age_seconds = int((SystemClock().now() - edition.known_since).total_seconds())
         tables = ", ".join(f"{table.table} {table.rows:,} rows" for table in edition.tables)
@@ -108,6 +113,7 @@ def status(ctx: CliContext) -> int:
             "servers": [row._asdict() for row in rows],
             "running": running and running.model_dump(mode="json"),
             "unread_changes": [change._asdict() for change in unread_changes],
+            "incidents": [item.model_dump(mode="json") for item in incidents],
             **published_state,
         },
         next_command="wellspring ingest" if all_up else "wellspring up",

@@ -17,7 +17,7 @@ from wellspring.trust.identity.port import Role
 
 _MAX_REQUEST_BYTES = 64 * 1024
 _REQUEST_TIMEOUT = 2.0
-REQUEST_FIX = "send one of: status, stop, restart, credential, enroll"
+REQUEST_FIX = "send one of: status, stop, start, restart, credential, enroll"
 
 
 def request_credential(project: Project, role: Role) -> dict[str, str]:

@@ -40,7 +40,7 @@ def create_folders(project: Project, privileges: ServicePrivileges) -> None:
     for path, service, mode in owned:
         path.mkdir(exist_ok=True)
         privileges.set_owner(path, service, mode)
-    for name in ("lineage", "metrics"):
+    for name in ("lineage", "metrics", "incidents", "incidents/history"):
         # Several services write here, each to its own file. The sticky bit prevents removal by another service.
         (state / name).mkdir(exist_ok=True)
         privileges.set_owner(state / name, None, 0o1775, group=TELEMETRY_GID)

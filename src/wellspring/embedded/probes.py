@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 from pathlib import Path
 
 from wellspring.errors import Refused, Unavailable
-from wellspring.runtime.unix_socket import connect_unix_socket
+from wellspring.runtime.unix_socket import UnixHTTPConnection, connect_unix_socket
 from wellspring.trust.vault import protocol
 
 
@@ -16,6 +17,19 @@ def accepts_connections(path: Path) -> bool:
             return True
     except OSError:
         return False
+
+
+def responds_to_http(path: Path, address: str) -> bool:
+    """Return True if an HTTP server on a Unix socket responds to GET, whatever its answer; a hung one only connects."""
+    connection = UnixHTTPConnection(path, timeout=5)
+    try:
+        connection.request("GET", address)
+        connection.getresponse().read()
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+    return True
 
 
 def responds_to_ping(path: Path) -> bool:

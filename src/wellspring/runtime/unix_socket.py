@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import select
 import socket
 import struct
 from pathlib import Path
@@ -32,6 +33,11 @@ class UnixHTTPConnection(http.client.HTTPConnection):
 
     def connect(self) -> None:
         self.sock = connect_unix_socket(self._path, self.timeout)
+
+
+def has_unread_data(descriptor: int) -> bool:
+    """Return True if a socket can be read at once: it has data, or its peer has closed it."""
+    return bool(select.select([descriptor], [], [], 0.0)[0])
 
 
 def peer_uid(connection: socket.socket) -> int:

@@ -62,12 +62,12 @@ def start_servers(project: Project, *, progress: Callable[[str], None] = _ignore
     with _startup_lock(project) as lock:
         running = _read_run_state(project)
         if running is not None:
-            if not all(is_same_process(server) for server in _all_servers(running)):
-                progress("a server has exited: restarting all servers")
+            if not is_same_process(running.supervisor):
+                progress("the supervisor has exited: restarting all servers")
             elif _configured_servers(project) != _OPTIONAL_SERVERS & set(running.servers):
                 progress("wellspring.toml now needs other servers: restarting all servers")
             else:
-                return running
+                return _start_exited_servers(project, running, progress)
         _stop_running(project, running)
         return _launch_supervisor(project, lock, progress)
 
@@ -134,6 +134,15 @@ def _configured_servers(project: Project) -> set[str]:
     return names | ({"mlflow", "api"} if project.models else set())
 
 
+def _start_exited_servers(project: Project, running: RunState, progress: Callable[[str], None]) -> RunState:
+    """Start the servers that have exited, without waiting for their restart. Raises Unavailable."""
+    exited = [name for name, server in running.servers.items() if not is_same_process(server)]
+    for name in exited:
+        progress(f"{name} has exited: starting it")
+        send_request(project, {"op": "start", "server": name}, timeout=STARTUP_TIMEOUT)
+    return (read_run_state(project) or running) if exited else running
+
+
 def _server_status(name: str, server: ServerState, uid: int | None) -> ServerStatus:
     address = server.socket or (f"127.0.0.1:{server.port}" if server.port else "")
     is_alive = is_same_process(server)
@@ -142,10 +151,6 @@ def _server_status(name: str, server: ServerState, uid: int | None) -> ServerSta
     return ServerStatus(
         name, "up" if is_alive else "dead", server.pid if is_alive else None, address, server.version, uid
     )
-
-
-def _all_servers(running: RunState) -> list[ServerState]:
-    return [running.supervisor, *running.servers.values()]
 
 
 def _read_run_state(project: Project) -> RunState | None:
@@ -278,6 +283,7 @@ def _stop_running(project: Project, running: RunState | None) -> None:
 
 def main() -> int:
     """Run as the supervisor process: detach, report over a pipe, keep the startup lock until all servers are ready."""
+    from wellspring.supervisor.monitor import MonitorSettings
     from wellspring.supervisor.process import run_supervisor
 
     parser = build_argument_parser("wellspring.supervisor.client")
@@ -302,7 +308,7 @@ def main() -> int:
             os.close(arguments.lock)
 
     send_report({"pid": os.getpid()})
-    return run_supervisor(load_project(arguments.project), send_report)
+    return run_supervisor(load_project(arguments.project), send_report, MonitorSettings())
 
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ class ManagedProcess:
     """A server process.
 
     service: the service whose uid it runs as. stop_signal: the signal that stops it gracefully. role: the role of the
-    credential that it reads from standard input; '' for none. before_start, after_ready: called at every start.
+    credential that it reads from standard input; '' for none. needs: names of servers that must be up before it starts.
+    before_start, after_ready: called at every start.
     log_offset: size of the log in bytes before this start. settings: of wellspring.toml, as it reads them.
     """
 
@@ -41,6 +42,7 @@ class ManagedProcess:
     stop_signal: signal.Signals = signal.SIGTERM
     inherited_fds: Sequence[int] = ()
     role: Literal["", "enclave", "api"] = ""
+    needs: Sequence[str] = ()
     before_start: Callable[[], None] | None = None
     after_ready: Callable[[], None] | None = None
     process: subprocess.Popen[bytes] | None = None
@@ -99,6 +101,19 @@ class ManagedProcess:
     def is_alive(self) -> bool:
         """Return True if the process runs."""
         return self.process is not None and self.process.poll() is None
+
+    def describe_exit(self) -> str:
+        """Return how the process ended, for a message: by a signal, or with an exit code."""
+        code = self._require_process().poll()
+        if code is not None and code < 0:
+            return f"was ended by signal {-code}"
+        return f"exited with code {code}"
+
+    def kill(self) -> None:
+        """Kill the process at once; it may hang."""
+        process = self._require_process()
+        process.kill()
+        process.wait()
 
     def stop(self, timeout: float = 10.0) -> None:
         """Stop the process gracefully; kill it after the timeout in seconds."""

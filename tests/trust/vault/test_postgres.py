@@ -33,6 +33,15 @@ def store(server: Database) -> Iterator[VaultStore]:
     opened_files.close()
 
 
+def test_the_first_call_after_a_restart_of_the_database_succeeds(server: Database, store: VaultStore) -> None:
+    import psycopg
+
+    store.save_drop(stored(), fact("land/0"))
+    with psycopg.connect(host=str(server.host), user="postgres", dbname="postgres", autocommit=True) as superuser:
+        superuser.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'enclave'")
+    assert store.get_drop("clearinghouse-0") == stored()
+
+
 def test_a_stored_drop_is_read_unchanged(store: VaultStore) -> None:
     store.save_drop(stored(), fact("land/0"))
     assert store.get_drop("clearinghouse-0") == stored()

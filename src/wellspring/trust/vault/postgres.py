@@ -1,8 +1,7 @@
 """Store the enclave's drops, wrapped keys, quarantine and outbox in its own PostgreSQL database.
 
-Each change and its ledger entry (`OutboxEntry`) are written in one transaction. The enclave then writes the entry to
-the journal and marks it as published, so that a crash at any point neither loses nor repeats an entry
-(`enclave/outbox.py`).
+Each change and its ledger entry (`OutboxEntry`) are written in one transaction. `enclave/outbox.py` then writes the
+entry to the journal and marks it as published, so that a crash at any point neither loses nor repeats an entry.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from wellspring.errors import CorruptedError, NotFound, Unavailable
 from wellspring.records.contracts import DataContract
 from wellspring.records.ingestion import Drop, QuarantineCount
 from wellspring.records.record import Digest
+from wellspring.runtime.unix_socket import has_unread_data
 from wellspring.trust.vault.postgres_schema import VAULT_SCHEMA
 from wellspring.trust.vault.records import (
     AdmissionPart,
@@ -38,7 +38,7 @@ class VaultStore:
     """The database. password: from the enclave's own secrets. Thread-safe; transactions run one at a time."""
 
     def __init__(self, *, host: str, user: str, password: str, database: str) -> None:
-        self._options = {"host": host, "user": user, "password": password, "dbname": database}
+        self._options: dict[str, Any] = {"host": host, "user": user, "password": password, "dbname": database}
         self._lock = threading.Lock()
         self._connection: psycopg.Connection[dict[str, Any]] | None = None
         with self._transaction() as connection:
@@ -335,18 +335,18 @@ class VaultStore:
 
         with self._lock:
             try:
-                if self._connection is None or self._connection.closed:
-                    self._connection = psycopg.Connection[dict[str, Any]].connect(
-                        host=self._options["host"],
-                        user=self._options["user"],
-                        password=self._options["password"],
-                        dbname=self._options["dbname"],
+                connection = self._connection
+                if connection is not None and not connection.closed and has_unread_data(connection.fileno()):
+                    # The server has ended it, as it does when it restarts.
+                    connection.close()
+                if connection is None or connection.closed:
+                    connection = self._connection = psycopg.Connection[dict[str, Any]].connect(
+                        **self._options,
                         connect_timeout=5,
                         autocommit=True,
                         application_name="wellspring enclave",
                         row_factory=dict_row,
                     )
-                connection = self._connection
                 with connection.transaction():
                     yield connection
             except (psycopg.OperationalError, psycopg.InterfaceError) as exc:

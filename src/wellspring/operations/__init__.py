@@ -1,0 +1,1 @@
+"""Record what goes wrong in operation, and what was done about it."""
