@@ -153,17 +153,9 @@ def open_ledger_index(project: Project) -> LedgerIndex:
 @contextmanager
 def open_ledger(project: Project, *, service: str = "worker", clock: Clock | None = None) -> Iterator[LedgerAccess]:
     """Open the ledger for reading and the journal of a service for writing."""
-    from wellspring.trust.ledger.index import LedgerIndex
-
-    clock, tree = clock or SystemClock(), open_ledger_tree(project)
+    clock, index = clock or SystemClock(), open_ledger_index(project)
     with open_recorder(project, service, clock=clock, crash_at=project.crash_at) as step:
-        yield LedgerAccess(
-            project=project,
-            clock=clock,
-            tree=tree,
-            index=LedgerIndex(project.ledger_dir / "index.sqlite", tree),
-            step=step,
-        )
+        yield LedgerAccess(project=project, clock=clock, tree=index.tree, index=index, step=step)
 
 
 @contextmanager
