@@ -246,6 +246,12 @@ class _SilentRecorder:
     ) -> AbstractContextManager[_Act]:
         return nullcontext(_Act())
 
+    def current_trace(self) -> str:
+        return "ab" * 16
+
+    def continue_trace(self, trace: str | None) -> AbstractContextManager[str]:  # noqa: ARG002
+        return nullcontext("ab" * 16)
+
     def complete_after_crash(
         self,
         action: str,

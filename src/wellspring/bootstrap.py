@@ -191,7 +191,7 @@ def open_platform(project: Project, credential: Credential, *, clock: Clock | No
             clock=ledger.clock,
             ledger=ledger,
             step=ledger.step,
-            vault=open_enclave_client(project),
+            vault=open_enclave_client(project, ledger.step.current_trace),
             lake=lake,
             query_engine=open_query_engine(project.query.engine, project.query.options),
             sequencer=sequencer,
@@ -200,11 +200,14 @@ def open_platform(project: Project, credential: Credential, *, clock: Clock | No
         )
 
 
-def open_enclave_client(project: Project) -> EnclaveClient:
-    """Open the client of the enclave's intake socket; it connects for each request."""
+def open_enclave_client(project: Project, current_trace: Callable[[], str] | None = None) -> EnclaveClient:
+    """Open the client of the enclave's intake socket; it connects for each request.
+
+    current_trace: returns the trace that the enclave continues.
+    """
     from wellspring.trust.vault.remote import EnclaveClient
 
-    return EnclaveClient(project.socket_path("intake"))
+    return EnclaveClient(project.socket_path("intake"), current_trace=current_trace)
 
 
 def open_lake(project: Project, clock: Clock) -> Lake:

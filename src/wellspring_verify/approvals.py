@@ -1,4 +1,4 @@
-"""Build the notes that the proposer and the approver of a release sign, and verify their signatures."""
+"""Build the notes that users sign for their acts, and verify their signatures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def approval_text(model: str, release: str, digest: str) -> bytes:
     release: its id; digest: 64 hex digits, of the release's canonical JSON. Raises MalformedError for an argument that
     is empty or contains a space, a control character or a non-ASCII character.
     """
-    return _note_text("release", model, release, digest)
+    return note_text("release", model, release, digest)
 
 
 def proposal_text(model: str, release: str, digest: str) -> bytes:
@@ -20,7 +20,16 @@ def proposal_text(model: str, release: str, digest: str) -> bytes:
 
     Its first line differs from that of `approval_text`, so that neither signature is valid for the other note.
     """
-    return _note_text("proposal", model, release, digest)
+    return note_text("proposal", model, release, digest)
+
+
+def rollback_text(model: str, replaced_release: str, signed_at: str) -> bytes:
+    """Return the note that a user signs to roll a model back.
+
+    replaced_release: the id of the release that is live at that moment, so that the note rolls back this release and no
+    later one. signed_at: an instant in UTC, ISO 8601. Raises MalformedError as `approval_text` does.
+    """
+    return note_text("rollback", model, replaced_release, signed_at)
 
 
 def verify_note_signature(public_key: str, signature: str, message: bytes) -> bool:
@@ -31,8 +40,9 @@ def verify_note_signature(public_key: str, signature: str, message: bytes) -> bo
     return answer_signature.verify_signature(key, blob, message)
 
 
-def _note_text(kind: str, *lines: str) -> bytes:
+def note_text(kind: str, *lines: str) -> bytes:
+    """Return the text of a note: "wellspring KIND v1" and the lines, each with a newline. Raises MalformedError."""
     for line in lines:
         if not line or not line.isascii() or not line.isprintable() or " " in line:
-            raise MalformedError("the lines of a release note are model, release and digest, without spaces")
+            raise MalformedError("each line of a note is printable ASCII without spaces")
     return "".join(f"{line}\n" for line in (f"wellspring {kind} v1", *lines)).encode()

@@ -285,6 +285,8 @@ class _ChainChecker:
         if not activations:
             self.report_gap(source_entry, f"{ref.name!a} was not made live{' before the prediction' if answer else ''}")
             return
+        for rollback in (switch for switch in activations if switch.action == "rollback"):
+            self.approvals.check_rollback(rollback, model)
         first_effect = self.book.effective_from(activations[0])
         if approvals and not any(approval.tree_index < first_effect for approval in approvals):
             self.report_gap(activations[0], f"{ref.name!a} was made live before it was approved")

@@ -1,4 +1,4 @@
-"""Check the proposals and approvals of a release: who signed them, and with which enrolled key."""
+"""Check the proposals, approvals and rollbacks of releases: who signed them, and with which enrolled key."""
 
 from __future__ import annotations
 
@@ -38,6 +38,22 @@ class ApprovalChecker:
             ):
                 valid.append(approval)
         return valid
+
+    def check_rollback(self, rollback: PackEntry, model: str) -> None:
+        """Report a gap unless the user of a rollback signed it with the enrolled key."""
+        user = user_of(rollback)
+        public_key = self._enrolled_key(rollback, f"who rolled {model!a} back")
+        if public_key is None:
+            return
+        try:
+            message = approvals.rollback_text(
+                model, fact_text(rollback, "previous_release"), fact_text(rollback, "signed_at")
+            )
+            is_valid = approvals.verify_note_signature(public_key, fact_text(rollback, "signature"), message)
+        except MalformedError:
+            is_valid = False
+        if not is_valid:
+            self._report_gap(rollback, f"the signature of {user!a}, who rolled {model!a} back, is invalid")
 
     def _is_signed(
         self, entry: PackEntry, ref: PackRef, note_text: Callable[[str, str, str], bytes], model: str, action_word: str

@@ -34,6 +34,8 @@ class EchoApp:
 
     def __init__(self) -> None:
         self.received: list[tuple[Principal | None, bytes]] = []
+        self.traces: list[str] = []
+        self.step = RecordingStep()
         self.hold: asyncio.Event | None = None
 
     async def __call__(self, scope: Message, receive: middleware.Receive, send: middleware.Send) -> None:
@@ -41,16 +43,24 @@ class EchoApp:
             await self.hold.wait()
         body = (await receive())["body"]
         self.received.append((scope["state"]["principal"], body))
+        self.traces.append(self.step.current_trace())
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": body})
 
 
 def protect(inner: EchoApp, step: RecordingStep) -> PeerAuthMiddleware:
+    inner.step = step
     return PeerAuthMiddleware(inner, {1: PORTAL}.get, step=step, clock=step.clock)
 
 
 async def call(
-    app: PeerAuthMiddleware, *pieces: bytes, uid: int = 1, path: str = "/v1/models/x", endless: bool = False
+    app: PeerAuthMiddleware,
+    *pieces: bytes,
+    uid: int = 1,
+    path: str = "/v1/models/x",
+    endless: bool = False,
+    headers: tuple[tuple[bytes, bytes], ...] = (),
+    replies: list[Message] | None = None,
 ) -> int:
     messages = [
         {"type": "http.request", "body": piece, "more_body": endless or number + 1 < len(pieces)}
@@ -66,7 +76,9 @@ async def call(
     async def send(message: Message) -> None:
         sent.append(message)
 
-    await app({"type": "http", "path": path, middleware.UID_SCOPE_KEY: uid}, receive, send)
+    await app({"type": "http", "path": path, "headers": headers, middleware.UID_SCOPE_KEY: uid}, receive, send)
+    if replies is not None:
+        replies += sent
     return int(sent[0]["status"])
 
 
@@ -130,3 +142,24 @@ def test_health_request_of_unknown_peer_uses_no_slot_and_body_is_not_read(monkey
         return result
 
     assert asyncio.run(scenario()) == [200] * 4
+
+
+TRACE = b"4bf92f3577b34da6a3ce929d0e0e4736"
+TRACEPARENT = (b"traceparent", b"00-" + TRACE + b"-00f067aa0ba902b7-01")
+
+
+def test_a_request_continues_the_trace_of_its_caller():
+    inner, replies = EchoApp(), list[Message]()
+    assert asyncio.run(call(protect(inner, RecordingStep()), b"x", headers=(TRACEPARENT,), replies=replies)) == 200
+    assert inner.traces == [TRACE.decode()]
+    ((name, value),) = replies[0]["headers"]
+    assert (name, value[:36]) == (b"traceparent", b"00-" + TRACE + b"-")
+    assert value != TRACEPARENT[1]
+
+
+@pytest.mark.parametrize("headers", [(), ((b"traceparent", b"x"),), (TRACEPARENT, TRACEPARENT)])
+def test_a_request_without_a_valid_trace_starts_one(headers: tuple[tuple[bytes, bytes], ...]):
+    inner, replies = EchoApp(), list[Message]()
+    assert asyncio.run(call(protect(inner, RecordingStep()), b"x", headers=headers, replies=replies)) == 200
+    assert inner.traces != [TRACE.decode()]
+    assert replies[0]["headers"][0][1].split(b"-")[1] == inner.traces[0].encode()

@@ -64,7 +64,7 @@ class Books:
 
 
 def release(**fields: object) -> Release:
-    """A release whose digest is right."""
+    """A release whose digest is right, unless `id` and `digest` are given."""
     blank = Release(
         tenant="acme", known_since=RecordingStep().clock.now(), id="", digest="", model="denials", candidate="f" * 12,
         artifact="1" * 64, views="2" * 64, preprocessing="3" * 64, task="binary",
@@ -72,4 +72,4 @@ def release(**fields: object) -> Release:
         edition="e1", policy="4" * 64,
     ).model_copy(update=fields)  # fmt: skip
     digest = approvals.compute_release_digest(blank)
-    return blank.model_copy(update={"id": digest[:12], "digest": digest})
+    return blank.model_copy(update={"id": digest[:12], "digest": digest, **fields})

@@ -34,7 +34,7 @@ def run_build(
         sources=dict(sources),
         audit_instants=tuple(audit_instants),
     )
-    return build.run_in_child(job)
+    return build.run_in_child(job, trace="ab" * 16)
 
 
 def open_export(scratch: Path, table: str) -> TableInput:

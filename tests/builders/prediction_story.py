@@ -346,3 +346,17 @@ def contracts(folder: Path) -> Path:
     (folder / "contracts").mkdir(exist_ok=True)
     (folder / "contracts" / "one.yaml").write_bytes(CONTRACT)
     return folder / "contracts"
+
+
+def roll_back(replaced: StoryStep, signer: str = "omar") -> StoryStep:
+    """Tell how the release of the story was made live again in place of another. signer: whose key signed it."""
+    item, replaced_id = release(), replaced.subject.partition(":")[2]
+    signed_at = "2026-11-25T12:00:14.000000Z"
+    facts: dict[str, JsonValue] = {
+        "model": "denials",
+        "previous_release": replaced_id,
+        "user": "user:omar",
+        "signed_at": signed_at,
+        "signature": Key(signer).sign(approvals.rollback_text("denials", replaced_id, signed_at)),
+    }
+    return StoryStep("worker", "rollback", item.name, (item,), (item,), facts, intent=True)

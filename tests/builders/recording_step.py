@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 
@@ -52,6 +53,7 @@ class RecordingStep:
         self.service = service
         self.entries: list[Entry] = []
         self.points: list[str] = []
+        self.traces: list[str] = []
         self.die_at = die_at
         self.nth = nth
 
@@ -85,6 +87,17 @@ class RecordingStep:
         validate_facts(facts or {})
         return self.write(action, "done", subject, intent=None, inputs=inputs, outputs=outputs, facts=facts or {}).id
 
+    def current_trace(self) -> str:
+        return self.traces[-1] if self.traces else "0" * 31 + "1"
+
+    @contextmanager
+    def continue_trace(self, trace: str | None) -> Iterator[str]:
+        self.traces.append(trace or "0" * 31 + "2")
+        try:
+            yield self.traces[-1]
+        finally:
+            self.traces.pop()
+
     def crash_point(self, point: str) -> None:
         self.points.append(point)
         if point == self.die_at and self.points.count(point) == self.nth:
@@ -115,7 +128,7 @@ class RecordingStep:
             inputs=tuple(inputs),
             outputs=tuple(outputs),
             facts=dict(facts),
-            trace="0" * 32,
+            trace=self.traces[-1] if self.traces else "0" * 32,
         )
         self.entries.append(entry)
         return entry

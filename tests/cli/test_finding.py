@@ -9,7 +9,8 @@ import pytest
 
 from tests.builders.command_line import Run, StubWorker
 from wellspring.cli import finding as module
-from wellspring.trust.identity import users
+from wellspring.records.user_notes import UserNote
+from wellspring.trust.user_notes import hash_reason
 
 OPEN = {
     "id": "0123456789ab", "source": "clearinghouse", "name": "(hidden) 3f2a9c0011223344.csv", "code": "personal_name",
@@ -18,6 +19,7 @@ OPEN = {
 }  # fmt: skip
 ACKNOWLEDGED = {**OPEN, "id": "b" * 12, "state": "acknowledged", "user": "user:ana", "reason": "removed\x1b[2J"}
 CLOSED = {**OPEN, "id": "c" * 12, "state": "closed"}
+NOTE = UserNote(kind="acknowledgement", lines=("x",), user="ana", public_key="k", signature="s")
 
 
 def test_open_findings_are_listed_and_all_on_request(run: Run, root: Path, stub_worker: StubWorker):
@@ -47,17 +49,23 @@ def test_an_unknown_source_is_not_found(run: Run, root: Path, stub_worker: StubW
 
 
 @pytest.fixture
-def login(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Replace the login. Returns the revoked tokens."""
-    revoked: list[str] = []
-    monkeypatch.setattr(users, "revoke_token", lambda socket, token: revoked.append(token))
-    monkeypatch.setattr(module, "log_in", lambda project: "t-1")
+def login(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """Replace the login. Returns what was signed."""
+    signed: list[tuple[str, ...]] = []
+
+    def sign_as_user(_project: Any, *words: str) -> UserNote:
+        signed.append(words)
+        return NOTE
+
+    monkeypatch.setattr(module, "sign_as_user", sign_as_user)
     monkeypatch.setattr(module, "require_terminal", lambda: None)
     monkeypatch.setattr(module, "read_run_state", lambda project: object())
-    return revoked
+    return signed
 
 
-def test_a_user_acknowledges_a_finding(run: Run, root: Path, login: list[str], monkeypatch: pytest.MonkeyPatch):
+def test_a_user_acknowledges_a_finding(
+    run: Run, root: Path, login: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+):
     calls: list[tuple[Any, ...]] = []
 
     def run_worker(project: Any, *words: str, params: Any = None) -> Any:
@@ -68,12 +76,12 @@ def test_a_user_acknowledges_a_finding(run: Run, root: Path, login: list[str], m
     output = run("finding", "acknowledge", OPEN["id"], "--reason", "removed", "--project", root)
     assert output.code == 0
     assert output.out.splitlines()[0] == "user:ana acknowledged personal_name of (hidden) 3f2a9c0011223344.csv"
-    assert calls[1] == ("acknowledge", OPEN["id"], {"token": "t-1", "reason": "removed"})
-    assert login == ["t-1"]
+    assert calls[1] == ("acknowledge", OPEN["id"], {"note": NOTE.model_dump(mode="json"), "reason": "removed"})
+    assert login[0][:3] == ("acknowledgement", OPEN["id"], hash_reason("removed"))
 
 
 def test_an_unknown_finding_is_reported_before_the_login(
-    run: Run, root: Path, login: list[str], stub_worker: StubWorker
+    run: Run, root: Path, login: list[tuple[str, ...]], stub_worker: StubWorker
 ):
     stub_worker(module, [OPEN])
     output = run("finding", "acknowledge", "0123456789ac", "--project", root)

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
+from tests.builders.approvals import release as released
 from tests.builders.command_line import Run
 from wellspring.cli import release as module
 from wellspring.errors import NotFound, Unavailable
 from wellspring.models.releases import candidates
 from wellspring.models.releases import promotion as releases
-from wellspring.trust.identity import users
+from wellspring.records.user_notes import UserNote
 
 RELEASE = {"id": "r1", "model": "denials"}
-PARAMS = {"token": "t-1"}
-REVOKED = ("revoke", "openbao.sock", "t-1")
+DRAFT = released(id="r1", digest="d1").model_dump(mode="json")
 CANDIDATE = {
     "model": "denials",
     "id": "c1",
@@ -39,51 +39,73 @@ PENDING = {
 LIVE = {**PENDING, "approved_by": "user:bo", "live": True}
 
 
+NOTE = UserNote(kind="release", lines=("x",), user="ana", public_key="k", signature="s")
+PARAMS = {"note": NOTE.model_dump(mode="json")}
+
+
 @pytest.fixture
 def answers(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Replace worker and login. The worker returns a value, or raises it. Returns the calls to worker and OpenBao."""
+    """Replace worker, login and stores. The worker returns a value, or raises it. Returns the calls to both."""
     requests: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(users, "revoke_token", lambda socket, token: requests.append(("revoke", socket.name, token)))
+
+    def sign_as_user(_project: Any, *words: str) -> UserNote:
+        requests.append(("sign", *words))
+        return NOTE
 
     def answers(value: Any) -> list[tuple[Any, ...]]:
         def follow(project: Any, *words: str, params: Any = None, offline: bool = False) -> Any:
+            if words[0] == "draft-release":
+                return DRAFT
             requests.append((*words, params, offline))
             if isinstance(value, BaseException):
                 raise value
             return value
 
         monkeypatch.setattr(module, "run_worker", follow)
-        monkeypatch.setattr(module, "log_in", lambda project: "t-1")
+        monkeypatch.setattr(module, "sign_as_user", sign_as_user)
         monkeypatch.setattr(module, "require_terminal", lambda: None)
-        monkeypatch.setattr(module, "_check_subject", lambda *_: None)
+        monkeypatch.setattr(module, "read_run_state", lambda _: object())
+        monkeypatch.setattr(candidates, "list_candidates", lambda _: ("c1",))
+        monkeypatch.setattr(releases.ReleaseStore, "list_ids", lambda _: ("r1",))
+        monkeypatch.setattr(releases.ReleaseStore, "get", lambda _, name: released(id="r1", digest="d1"))
+        monkeypatch.setattr(releases.ReleaseStore, "live_id", lambda _, model: "r1")
         return requests
 
     return answers
 
 
 @pytest.mark.parametrize(
-    ("words", "answer", "requests", "result", "command"),
+    ("words", "answer", "job", "signed", "result", "command"),
     [
-        (["propose", "c1"], {"release": RELEASE}, "propose",
+        (["propose", "c1"], {"release": RELEASE}, "propose", ("proposal", "denials", "r1", "d1"),
          "needs the approval of a second user", "release approve r1"),
-        (["approve", "r1"], {"release": RELEASE, "user": "user:bo"}, "approve",
-         "denials serves release r1, approved by user:bo",
-         "predict denials --newest"),
-        (["rollback", "denials"], {"release": RELEASE, "user": "user:ana"}, "rollback",
+        (["approve", "r1"], {"release": RELEASE, "user": "user:bo"}, "approve", ("release", "denials", "r1", "d1"),
+         "denials serves release r1, approved by user:bo", "predict denials --newest"),
+        (["rollback", "denials"], {"release": RELEASE, "user": "user:ana"}, "rollback", ("rollback", "denials", "r1"),
          "user:ana rolled denials back to release r1", "history denials"),
     ],
 )  # fmt: skip
-def test_an_action_runs_under_a_login_and_prints_its_result(
-    run: Run, root: Path, answers: Any, words: list[str], answer: Any, requests: str, result: str, command: str
+def test_an_act_is_signed_by_a_user_and_its_job_carries_the_note(
+    run: Run, root: Path, answers: Any, words: list[str], answer: Any, job: str, signed: Any, result: str, command: str
 ):
     observed = answers(answer)
     output = run("release", *words, "--project", root)
     assert output.code == 0
-    assert observed == [(requests, words[1], PARAMS, False), REVOKED]
+    (_, *lines), call = observed
+    assert tuple(lines[: len(signed)]) == signed
+    assert call == (job, words[1], PARAMS, False)
     assert result in output.out
     assert output.out.splitlines()[-1] == f"next: wellspring {command}"
     assert run("release", *words, "--json", "--project", root).document == answer
-    assert "t-1" not in output.out + output.err
+
+
+@pytest.mark.parametrize("words", [["propose", "c1"], ["approve", "r1"]])
+def test_a_user_sees_what_the_signature_is_for(run: Run, root: Path, answers: Any, words: list[str]):
+    answers({"release": RELEASE, "user": "user:bo"})
+    first_line = run("release", *words, "--project", root).out.splitlines()[0]
+    assert first_line.startswith("release r1 of denials: candidate ")
+    assert "decision rule: " in first_line
+    assert "0.25" in first_line
 
 
 @pytest.mark.parametrize("words", [["propose", "c1"], ["approve", "r1"], ["rollback", "denials"]])
@@ -91,12 +113,12 @@ def test_an_action_runs_under_a_login_and_prints_its_result(
     "error",
     [Unavailable("another run is under way", fix="wait"), NotFound("no release", fix="r2"), KeyboardInterrupt()],
 )
-def test_the_token_is_revoked_however_the_job_ends(
+def test_an_error_of_the_job_is_the_result_of_the_command(
     run: Run, root: Path, answers: Any, words: list[str], error: BaseException
 ):
     observed = answers(error)
     assert run("release", *words, "--project", root).code != 0
-    assert observed == [(*words, PARAMS, False), REVOKED]
+    assert observed[-1] == (*words, PARAMS, False)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +176,7 @@ def test_an_unknown_subject_fails_before_the_login(
 ):
     requests: list[str] = []
     monkeypatch.setattr(module, "require_terminal", lambda: None)
-    monkeypatch.setattr(module, "log_in", lambda _: requests.append("login"))
+    monkeypatch.setattr(module, "sign_as_user", lambda *_: requests.append("login"))
     monkeypatch.setattr("wellspring.cli.release.read_run_state", lambda _: None if words[0] == "rollback" else object())
     monkeypatch.setattr(candidates, "list_candidates", lambda _: ("c1",))
     monkeypatch.setattr(releases.ReleaseStore, "list_ids", lambda _: ("r1",))

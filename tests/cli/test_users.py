@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.builders.approvals import Somebody
 from tests.builders.command_line import Run
 from wellspring.cli import users as module
 from wellspring.cli import worker_client
@@ -52,7 +55,9 @@ def test_without_a_terminal_no_login_is_prompted(
     assert "standard input is not a terminal" in output.err
 
 
-def test_a_login_passes_the_input_to_openbao_and_returns_a_token(named: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_login_passes_the_input_to_openbao_and_signs_one_note(named: Path, monkeypatch: pytest.MonkeyPatch):
+    ines = Somebody("ines", "owner")
+    tokens: list[str] = []
     typed = {"name": "ines", "password": "long enough", "code": "123456"}
     hidden: list[str] = []
     arguments: list[Any] = []
@@ -69,8 +74,18 @@ def test_a_login_passes_the_input_to_openbao_and_returns_a_token(named: Path, mo
     monkeypatch.setattr(module.click, "prompt", prompt)
     monkeypatch.setattr(module, "require_terminal", lambda: None)
     monkeypatch.setattr(identity, "login_user", login)
+
+    @contextmanager
+    def resume_session(project: Any, token: str) -> Iterator[Somebody]:
+        tokens.append(token)
+        yield ines
+
+    monkeypatch.setattr(identity, "resume_session", resume_session)
     project = load_project(named)
-    assert module.log_in(project) == "t-1"
+    note = module.sign_as_user(project, "rollback", "denials", "r1", "now")
+    assert (note.user, note.kind, note.lines) == ("ines", "rollback", ("denials", "r1", "now"))
+    assert ines.signed == [b"wellspring rollback v1\ndenials\nr1\nnow\n"]
+    assert tokens == ["t-1"]
     assert arguments == [project.socket_path("openbao"), "ines", "long enough", "123456"]
     assert hidden == ["password", "code"]
 

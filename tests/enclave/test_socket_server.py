@@ -40,7 +40,7 @@ class ProjectFixture:
         self.step = RecordingStep(clock=self.clock)
         self.path = folder / "intake.sock"
         self.waiting = threading.Event()
-        operations = {"echo": self.echo, "fail": self.fail, "wait": self.wait}
+        operations = {"echo": self.echo, "fail": self.fail, "wait": self.wait, "trace": self.trace}
         socket_path = SocketSpec(
             "intake", self.path, uids, operations, {"who": lambda request, uid: [uid, request.get("uid")]}
         )
@@ -57,6 +57,9 @@ class ProjectFixture:
     def echo(self, request: protocol.FrameMessage, progress: ProgressCallback) -> tuple[JsonValue, BinaryIO | None]:
         progress("fetch", 1, 1)
         return socket_server.text_field(request, "say"), io.BytesIO(b"arrow")
+
+    def trace(self, request: protocol.FrameMessage, progress: ProgressCallback) -> tuple[JsonValue, BinaryIO | None]:
+        return self.step.current_trace(), None
 
     def fail(self, request: protocol.FrameMessage, progress: ProgressCallback) -> tuple[JsonValue, BinaryIO | None]:
         raise NotFound("nothing", fix="none")
@@ -107,6 +110,11 @@ def project(folder: Path) -> Iterator[ProjectFixture]:
     opened_files = ProjectFixture(folder, frozenset({os.geteuid()}))
     yield opened_files
     opened_files.sockets.close()
+
+
+def test_a_request_continues_the_trace_of_its_caller(project: ProjectFixture):
+    assert project.ask(op="trace", trace="ab" * 16)["value"] == "ab" * 16
+    assert project.ask(op="trace")["value"] != "ab" * 16
 
 
 def test_answers_one_request_after_another(project: ProjectFixture) -> None:

@@ -298,3 +298,25 @@ def test_a_kill_loses_no_entry_of_a_returned_prediction(tmp_path: Path) -> None:
     arguments = dict(line.split() for line in result if line.endswith("\n"))
     assert len(arguments) >= 300
     assert {entry: stored.get(entry) for entry in arguments} == arguments
+
+
+def test_steps_continue_the_trace_of_another_process(harness: RecorderHarness) -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    with harness.step.continue_trace(trace) as continued:
+        assert continued == harness.step.current_trace() == trace
+        with harness.step("stage", "drop:a-1"), harness.step("audit", "drop:a-1"):
+            pass
+    with harness.step("publish", "edition:e"):
+        pass
+    first, second, after = harness.journal.entries
+    assert first.trace == second.trace == trace
+    assert after.trace != trace
+
+
+@pytest.mark.parametrize("trace", [None, "", "0" * 32, "A" * 32, "ab" * 15, "ab" * 17, "x\n" + "a" * 30])
+def test_a_malformed_trace_is_replaced_by_a_new_one(harness: RecorderHarness, trace: str | None) -> None:
+    with harness.step.continue_trace(trace) as continued, harness.step("stage", "drop:a-1"):
+        pass
+    assert [entry.trace for entry in harness.journal.entries] == [continued]
+    assert continued != trace
+    assert len(continued) == 32

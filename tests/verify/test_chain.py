@@ -232,7 +232,7 @@ def test_an_answer_of_a_release_that_was_replaced_is_named(action: str):
     # What was under way when it was replaced may still be answered; each step here takes a second.
     assert output({**gone, "predict": steps["predict"]}) == []
     assert any(what in item for item in output({**gone, **late, "predict": steps["predict"]}))
-    back = steps["promote"]._replace(action="rollback")
+    back = prediction_story.roll_back(another("0.9"))
     assert output({**gone, **late, "back": back, "predict": steps["predict"]}) == []
     # What replaced it may be what the process could not load; then its line says so, of that one alone.
     for held_back, sound in ((another("0.9").subject, True), (RELEASED, False), (another("0.8").subject, False)):
@@ -241,6 +241,22 @@ def test_an_answer_of_a_release_that_was_replaced_is_named(action: str):
     # Of another model it says nothing.
     foreign = {name: item.but(model="other") if name == "other" else item for name, item in gone.items()}
     assert output({**foreign, **late, "predict": steps["predict"]}) == []
+
+
+def test_a_rollback_that_its_user_did_not_sign_is_named():
+    steps = prediction_story.steps()
+    gone = {**without("predict")(steps), "other": another("0.9")}
+    signed = prediction_story.roll_back(another("0.9"))
+    assert output({**gone, "back": signed, "predict": steps["predict"]}) == []
+    for back in (
+        prediction_story.roll_back(another("0.9"), signer="ines"),
+        signed.but(previous_release=another("0.8").subject.partition(":")[2]),
+        signed.but(signed_at="2026-11-25T12:00:15.000000Z"),
+        signed.but(signature=""),
+        signed.but(user="user:ines"),
+    ):
+        gaps = output({**gone, "back": back, "predict": steps["predict"]})
+        assert any("who rolled 'denials' back, is invalid" in gap for gap in gaps)
 
 
 def test_a_promotion_has_effect_from_its_intent_on():

@@ -31,7 +31,7 @@ def test_a_prediction_is_summarized_in_sentences():
 
 def test_the_summary_of_a_release_says_when_it_was_live():
     second = another("0.9")
-    lines = output(MODEL, other=second, back=STEPS["promote"]._replace(action="rollback"))
+    lines = output(MODEL, other=second, back=prediction_story.roll_back(second))
     assert lines[-3:] == [
         f"{RELEASED} went live at 2026-11-25T12:00:11.000000Z.",
         f"{second.subject} went live at 2026-11-25T12:00:14.000000Z.",

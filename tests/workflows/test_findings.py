@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import base64
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -14,7 +13,10 @@ from tests.builders.approvals import Somebody
 from tests.builders.entry_index import Index
 from tests.builders.pii import SCANNER
 from tests.builders.recording_step import RecordingStep
+from tests.builders.user_notes import SIGNED_AT, project_with_users, sign
 from wellspring.errors import NotFound, Refused
+from wellspring.trust.identity.port import Principal
+from wellspring.trust.user_notes import hash_reason
 from wellspring.workflows import findings as module
 from wellspring.workflows.findings import SourceFindings, acknowledge_finding, list_findings
 
@@ -31,14 +33,19 @@ class World:
         self.sequencer = SimpleNamespace(integrate=lambda: None)
         self.policies = folder / "users.cedar"
         self.policies.write_text('permit (principal in Role::"owner", action == Action::"acknowledge", resource);')
-        self.project = SimpleNamespace(source_paths={"policies": folder})
+        self.folder = folder
         self.role = "owner"
-        monkeypatch.setattr(module.users, "resume_session", self.resume_session)
+        self.ana = Somebody("ana")
+        public_key: dict[str, Any] = {"public_key": base64.b64encode(self.ana.public_key).decode()}
+        with self.step("enroll", "user:ana", facts=public_key):
+            pass
+        self.step.entries[-1] = self.step.entries[-1].model_copy(update={"service": "supervisor"})
         monkeypatch.setattr(module, "load_scanner", lambda project: SCANNER)
 
-    @contextmanager
-    def resume_session(self, project: Any, token: str) -> Iterator[Somebody]:
-        yield Somebody(token, self.role)
+    @property
+    def project(self) -> Any:
+        person = SimpleNamespace(principal=Principal("user:ana", (self.role,)))
+        return project_with_users(cast(Somebody, person), source_paths={"policies": self.folder})
 
     def finds(
         self, finding: str, *, code: str = "no_contract", source: str = "vendor", service: str = "enclave"
@@ -61,9 +68,13 @@ class World:
         findings.close_ended()
         return reported, findings.count_open()
 
-    def acknowledge(self, finding: str, *, reason: str = "") -> Any:
+    def acknowledge(
+        self, finding: str, *, reason: str = "", signed_reason: str | None = None, signed_at: str = SIGNED_AT
+    ) -> Any:
         platform: Any = self
-        return acknowledge_finding(platform, finding, token="ana", reason=reason)
+        digest = hash_reason(reason if signed_reason is None else signed_reason)
+        note = sign(self.ana, "acknowledgement", finding, digest, signed_at)
+        return acknowledge_finding(platform, finding, note=note, reason=reason)
 
     def states(self) -> dict[str, str]:
         index: Any = self.index
@@ -144,7 +155,7 @@ def test_only_an_open_finding_is_acknowledged(world: World):
         world.acknowledge(B)
     world.acknowledge(A)
     with pytest.raises(Refused, match="is acknowledged"):
-        world.acknowledge(A)
+        world.acknowledge(A, signed_at="2026-11-25T13:00:00.000000Z")
 
 
 @pytest.mark.parametrize("reason", ["ssn 219-09-9999 called", "x" * 201, "a\nb", "a\x1b[2J"])
@@ -154,3 +165,17 @@ def test_a_reason_with_personal_data_or_control_characters_is_refused(world: Wor
         world.acknowledge(A, reason=reason)
     assert reason not in refused.value.what
     assert world.step.done("acknowledge") == []
+
+
+def test_a_reason_is_part_of_what_the_user_signs(world: World):
+    world.run(A)
+    with pytest.raises(Refused, match="signed another acknowledgement"):
+        world.acknowledge(A, reason="removed", signed_reason="replaced")
+    assert world.states() == {A: "open"}
+
+
+def test_an_acknowledgement_that_is_executed_again_changes_nothing(world: World):
+    world.run(A)
+    assert world.acknowledge(A).state == "acknowledged"
+    assert world.acknowledge(A).state == "acknowledged"
+    assert len(world.step.done("acknowledge")) == 1

@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from tests.builders.approvals import Somebody
 from tests.builders.released_model import Released
+from tests.builders.user_notes import SIGNED_AT, project_with_users, sign
 from wellspring.bootstrap import ModelPorts
 from wellspring.errors import CorruptedError, NotFound, Refused
 from wellspring.models.training.train import ModelStore
 from wellspring.records.models import Release
+from wellspring.records.user_notes import UserNote
 from wellspring.workflows import release as release_module
 
 
 class ProjectFixture:
-    """A small project and the user at its terminal: the token is the user's name."""
+    """A small project and its users, who sign what they do."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.world = world = Released(folder)
         self.sealed: list[str] = []
-        self.logins: list[str] = []
         self.recovered = self.integrated = 0
         self.broken: CorruptedError | None = None
         (folder / "policies").mkdir()
         self.policy = folder / "policies" / "a.cedar"
         self.policy.write_text("permit (principal, action, resource);")
-        self.project = SimpleNamespace(source_paths={"policies": folder / "policies"}, lake_dir=folder / "lake")
+        self.people = {"ana": world.ana, "bo": world.bo, "cy": world.cy}
+        self.project = project_with_users(
+            *self.people.values(), source_paths={"policies": folder / "policies"}, lake_dir=folder / "lake"
+        )
         self.ledger = SimpleNamespace(index=self)
         self.step, self.lake = world.step, world.lake
         self.query_engine = "engine"
@@ -41,16 +42,6 @@ class ProjectFixture:
         self.model_store = ModelStore(world.objects, world.releases.paths, world.signer.verifier_key)
         monkeypatch.setattr(release_module, "recover_interrupted_ingests", self.recover)
         monkeypatch.setattr(release_module, "seal_stories", lambda project, subjects: self.sealed.extend(subjects))
-        monkeypatch.setattr(release_module.users, "resume_session", self.present)
-
-    @contextmanager
-    def present(self, project: Any, token: str) -> Iterator[Somebody]:
-        self.logins.append(token)
-        try:
-            yield {"ana": self.world.ana, "bo": self.world.bo, "cy": self.world.cy}[token]
-        finally:
-            self.logins.remove(token)
-            self.logins.append(f"{token} is gone")
 
     def recover(self, project: Any) -> None:
         self.recovered += 1
@@ -60,17 +51,28 @@ class ProjectFixture:
     def integrate(self) -> None:
         self.integrated += 1
 
-    def propose(self, candidate: str, token: str = "ana") -> Release:
+    def propose(self, candidate: str, name: str = "ana", *, lines: tuple[str, ...] = ()) -> Release:
         project: Any = self
-        return release_module.propose_release(project, self.models(), candidate, token=token)
+        if not lines:
+            draft = release_module.draft_release(project, self.models(), candidate)
+            lines = (draft.model, draft.id, draft.digest)
+        note = sign(self.people[name], "proposal", *lines)
+        return release_module.propose_release(project, self.models(), candidate, note=note)
 
-    def approve(self, release: str, token: str = "bo") -> tuple[Release, str]:
+    def approve(self, release: str, name: str = "bo") -> tuple[Release, str]:
         project: Any = self
-        return release_module.approve_release(project, self.models(), release, token=token)
+        proposed = self.world.releases.get(release)
+        note = sign(self.people[name], "release", proposed.model, proposed.id, proposed.digest)
+        return release_module.approve_release(project, self.models(), release, note=note)
 
-    def rollback(self, token: str = "ana") -> tuple[Release, str]:
+    def rollback(self, note: UserNote | None = None) -> tuple[Release, str]:
         project: Any = self
-        return release_module.rollback_release(project, self.models(), "denials", token=token)
+        return release_module.rollback_release(
+            project, self.models(), "denials", note=note or self.sign_rollback(self.live)
+        )
+
+    def sign_rollback(self, live: str, model: str = "denials") -> UserNote:
+        return sign(self.people["ana"], "rollback", model, live, SIGNED_AT)
 
     def models(self) -> ModelPorts:
         registry: Any = None
@@ -198,19 +200,34 @@ def test_what_is_approved_is_not_proposed_again(project: ProjectFixture):
     assert project.approve(requests.id)[1] == "user:bo"
 
 
-def test_a_login_ends_however_the_act_ends(project: ProjectFixture):
-    broken = CorruptedError("x", fix="y")
-    acts = {
-        "propose": lambda: project.propose("0" * 12, "bo"),
-        "approve": lambda: project.approve("0" * 12),
-        "rollback": lambda: project.rollback("bo"),
-    }
-    for name, act in acts.items():
-        for project.broken in (None, broken):
-            project.logins.clear()
-            with pytest.raises((CorruptedError, NotFound, Refused)):
-                act()
-            assert project.logins == ["bo is gone"], name
+def test_what_changed_after_the_signature_is_not_proposed(project: ProjectFixture):
+    candidate = project.world.train().candidate
+    draft = release_module.draft_release(cast(Any, project), project.models(), candidate)
+    project.policy.write_text("permit (principal, action, resource); // another digest")
+    with pytest.raises(Refused, match="signed another proposal"):
+        project.propose(candidate, lines=(draft.model, draft.id, draft.digest))
+    assert [entry for entry in project.step.entries if entry.action == "propose"] == []
+
+
+def test_a_rollback_takes_back_what_was_live_when_it_was_signed(project: ProjectFixture):
+    first, second = project.world.released(1), project.world.released(2)
+    for note in (project.sign_rollback(first.id), project.sign_rollback(second.id, "fraud")):
+        with pytest.raises(Refused, match="signed another rollback"):
+            project.rollback(note)
+    assert project.live == second.id
+
+
+def test_a_rollback_that_is_executed_again_changes_nothing(project: ProjectFixture):
+    first, second, third = (project.world.released(number) for number in (1, 2, 3))
+    note = project.sign_rollback(third.id)
+    assert project.rollback(note) == (second, "user:ana")
+    assert project.rollback(note) == (second, "user:ana")
+    assert project.live == second.id
+    assert project.rollback() == (first, "user:ana")
+    assert project.rollback(note) == (second, "user:ana")
+    assert project.live == first.id
+    (entry, _) = project.step.done("rollback")
+    assert (entry.facts["signature"], entry.facts["signed_at"]) == (note.signature, SIGNED_AT)
 
 
 def test_it_goes_back_in_the_name_of_whoever_takes_it_back(project: ProjectFixture):
@@ -228,6 +245,8 @@ def test_a_switch_that_a_crash_left_open_is_finished_first(project: ProjectFixtu
         "promote", "intent", second.subject, intent=None,
         inputs=[release_module.promotion.build_release_ref(second)], outputs=(), facts=facts,
     )  # fmt: skip
+    with pytest.raises(Refused, match="signed another rollback"):
+        project.rollback(project.sign_rollback(first.id))
     assert project.rollback() == (first, "user:ana")
     assert project.step.open_intents() == []
     assert [item.subject for item in project.step.done("promote")] == [first.subject, second.subject]

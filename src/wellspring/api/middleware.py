@@ -8,6 +8,7 @@ from typing import Any
 
 from wellspring.api.problems import ProblemDetails, malformed_request, problem_from_error, problem_response
 from wellspring.errors import Refused, Unavailable
+from wellspring.observe.traceparent import TRACEPARENT_HEADER, format_traceparent, parse_traceparent
 from wellspring.project import Project
 from wellspring.records.clock import Clock
 from wellspring.records.observe import Recorder
@@ -73,7 +74,8 @@ class PeerAuthMiddleware:
             if isinstance(body, ProblemDetails):
                 await _send_problem(send, body)
                 return
-            await self._app(scope, _replay_body(body, receive), send)
+            with self._step.continue_trace(_requested_trace(scope)) as trace:
+                await self._app(scope, _replay_body(body, receive), _tracing_send(send, trace))
         finally:
             self._active_requests -= 1
 
@@ -128,6 +130,22 @@ def _closing_send(send: Send) -> Send:
         await send(message)
 
     return send_and_close
+
+
+def _requested_trace(scope: Message) -> str | None:
+    values = [value for name, value in scope["headers"] if name == TRACEPARENT_HEADER]
+    return parse_traceparent(values[0]) if len(values) == 1 else None
+
+
+def _tracing_send(send: Send, trace: str) -> Send:
+    """Add the traceparent header to the response."""
+
+    async def send_with_trace(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message["headers"], (TRACEPARENT_HEADER, format_traceparent(trace))]}
+        await send(message)
+
+    return send_with_trace
 
 
 async def _send_problem(send: Send, problem: ProblemDetails) -> None:

@@ -7,9 +7,11 @@ from typing import Any
 import click
 
 from wellspring.cli.context import CliContext, LazyGroup
-from wellspring.cli.users import log_in, require_terminal
+from wellspring.cli.users import require_terminal, sign_as_user
 from wellspring.cli.worker_client import run_worker
 from wellspring.errors import NotFound, Unavailable, suggest_name
+from wellspring.records.clock import SystemClock
+from wellspring.records.record import format_instant
 from wellspring.runtime.run_state import read_run_state
 
 _COLUMNS = ("id", "source", "name", "code", "since", "message")
@@ -51,7 +53,7 @@ def list_findings(ctx: CliContext, source: str | None, include_all: bool) -> int
 @click.pass_obj
 def acknowledge(ctx: CliContext, finding_id: str, reason: str) -> int:
     """Acknowledge the finding ID. You log in; it is listed again only if its file changes again."""
-    from wellspring.trust.identity import users
+    from wellspring.trust.user_notes import hash_reason
 
     project = ctx.load_project()
     require_terminal()
@@ -61,11 +63,11 @@ def acknowledge(ctx: CliContext, finding_id: str, reason: str) -> int:
     ids = [item["id"] for item in run_worker(project, "findings")]
     if finding_id not in ids:
         raise NotFound(f"no finding {finding_id!r}", fix=suggest_name(finding_id, ids))
-    token = log_in(project)
-    try:
-        acknowledged = run_worker(project, "acknowledge", finding_id, params={"token": token, "reason": reason})
-    finally:
-        users.revoke_token(project.socket_path("openbao"), token)
+    note = sign_as_user(
+        project, "acknowledgement", finding_id, hash_reason(reason), format_instant(SystemClock().now())
+    )
+    params = {"note": note.model_dump(mode="json"), "reason": reason}
+    acknowledged = run_worker(project, "acknowledge", finding_id, params=params)
     ctx.echo(f"{acknowledged['user']} acknowledged {acknowledged['code']} of {acknowledged['name']}")
     ctx.print_result(acknowledged, next_command="wellspring finding list")
     return 0

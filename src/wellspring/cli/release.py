@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from wellspring.cli.context import CliContext, LazyGroup
 from wellspring.cli.render import suggest_model
-from wellspring.cli.users import log_in, require_terminal
+from wellspring.cli.users import require_terminal, sign_as_user
 from wellspring.cli.worker_client import run_worker
 from wellspring.errors import NotFound, Unavailable, suggest_name
 from wellspring.project import Project
+from wellspring.records.clock import SystemClock
+from wellspring.records.record import format_instant
 from wellspring.runtime.run_state import read_run_state
+
+if TYPE_CHECKING:
+    from wellspring.records.user_notes import NoteKind
 
 
 @click.group(cls=LazyGroup)
@@ -26,8 +32,16 @@ def release() -> None:
 @click.pass_obj
 def propose(ctx: CliContext, candidate: str) -> int:
     """Propose CANDIDATE for release. You log in; a second user must approve it."""
+    from wellspring.models.releases.candidates import list_candidates
+    from wellspring.models.releases.store import ReleaseStore
+
     project = ctx.load_project()
-    proposed = _run_as_user(project, "propose", candidate)
+    require_terminal()
+    _require_servers(project)
+    _check_subject("candidate", candidate, list_candidates(ReleaseStore(project.models_dir).paths))
+    draft = run_worker(project, "draft-release", candidate)
+    ctx.echo(_describe_release(draft))
+    proposed = _run_as_user(project, "propose", candidate, "proposal", draft["model"], draft["id"], draft["digest"])
     ctx.echo(
         f"release {proposed['release']['id']} of {proposed['release']['model']} needs the approval of a second user"
     )
@@ -40,8 +54,16 @@ def propose(ctx: CliContext, candidate: str) -> int:
 @click.pass_obj
 def approve(ctx: CliContext, name: str) -> int:
     """Approve the release NAME that another user proposed. You log in and sign it, and it becomes live."""
+    from wellspring.models.releases.store import ReleaseStore
+
     project = ctx.load_project()
-    approved = _run_as_user(project, "approve", name)
+    require_terminal()
+    _require_servers(project)
+    store = ReleaseStore(project.models_dir)
+    _check_subject("release", name, store.list_ids())
+    proposed = store.get(name)
+    ctx.echo(_describe_release(proposed.model_dump(mode="json")))
+    approved = _run_as_user(project, "approve", name, "release", proposed.model, proposed.id, proposed.digest)
     ctx.echo(
         f"{approved['release']['model']} serves release {approved['release']['id']}, approved by {approved['user']}"
     )
@@ -54,8 +76,14 @@ def approve(ctx: CliContext, name: str) -> int:
 @click.pass_obj
 def rollback(ctx: CliContext, model: str) -> int:
     """Make the previous release of MODEL live again, with all its parts. One user is enough."""
+    from wellspring.models.releases.store import ReleaseStore
+
     project = ctx.load_project()
-    rolled_back = _run_as_user(project, "rollback", model)
+    require_terminal()
+    _require_servers(project)
+    live_id = ReleaseStore(project.models_dir).live_id(model) or "none"
+    signed_at = format_instant(SystemClock().now())
+    rolled_back = _run_as_user(project, "rollback", model, "rollback", model, live_id, signed_at)
     ctx.echo(f"{rolled_back['user']} rolled {model} back to release {rolled_back['release']['id']}")
     ctx.print_result(rolled_back, next_command=f"wellspring history {model}")
     return 0
@@ -145,29 +173,29 @@ def history(ctx: CliContext, model: str, instant: str | None) -> int:
     return 0
 
 
-def _check_subject(project: Project, job: str, subject: str) -> None:
-    """Check before the login that the servers run and the subject exists. Raises Unavailable, NotFound."""
-    from wellspring.models.releases.candidates import list_candidates
-    from wellspring.models.releases.store import ReleaseStore
-
-    if read_run_state(project) is None:
-        raise Unavailable("the servers of this project are not running", fix="run `wellspring up`")
-    release_store = ReleaseStore(project.models_dir)
-    names = {"propose": list_candidates(release_store.paths), "approve": release_store.list_ids()}.get(job)
-    if names is not None and subject not in names:
-        kind = "candidate" if job == "propose" else "release"
-        suggestion = suggest_name(subject, list(names))
+def _check_subject(kind: str, subject: str, names: Iterable[str]) -> None:
+    """Check before the login that the subject of an act exists. Raises NotFound with the nearest name."""
+    known_names = list(names)
+    if subject not in known_names:
+        suggestion = suggest_name(subject, known_names)
         raise NotFound(f"no {kind} {subject!r}", fix=f"{suggestion}; see `wellspring release list`")
 
 
-def _run_as_user(project: Project, job: str, subject: str) -> Any:
-    """Log a user in, run a worker job with the token, and revoke the token, also after an error."""
-    from wellspring.trust.identity import users
+def _require_servers(project: Project) -> None:
+    if read_run_state(project) is None:
+        raise Unavailable("the servers of this project are not running", fix="run `wellspring up`")
 
-    require_terminal()
-    _check_subject(project, job, subject)
-    token = log_in(project)
-    try:
-        return run_worker(project, job, subject, params={"token": token})
-    finally:
-        users.revoke_token(project.socket_path("openbao"), token)
+
+def _describe_release(release: dict[str, Any]) -> str:
+    """Describe what a user is about to sign: the release, its candidate, edition and decision rule."""
+    rule = ", ".join(f"{name} {value}" for name, value in release["decision_rule"].items())
+    return (
+        f"release {release['id']} of {release['model']}: candidate {release['candidate']}, "
+        f"edition {release['edition']}, decision rule: {rule}"
+    )
+
+
+def _run_as_user(project: Project, job: str, subject: str, kind: NoteKind, *lines: str) -> Any:
+    """Let a user sign an act, and run its job with the signed note."""
+    note = sign_as_user(project, kind, *lines)
+    return run_worker(project, job, subject, params={"note": note.model_dump(mode="json")})

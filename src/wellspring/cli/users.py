@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from wellspring.cli.context import CliContext, LazyGroup
 from wellspring.project import Project
 from wellspring.runtime.run_state import read_run_state
+
+if TYPE_CHECKING:
+    from wellspring.records.user_notes import NoteKind, UserNote
 
 
 @click.group(cls=LazyGroup)
@@ -71,18 +74,21 @@ def enroll(ctx: CliContext, name: str) -> int:
     return 0
 
 
-def log_in(project: Project) -> str:
-    """Prompt for name, password and code, and log in to OpenBao; return a token, which the caller revokes after use.
+def sign_as_user(project: Project, kind: NoteKind, *lines: str) -> UserNote:
+    """Prompt for name, password and code, log in to OpenBao, sign the note of an act, and revoke the login's token.
 
     Raises Refused without a terminal, and for a wrong password or code.
     """
+    from wellspring.trust import user_notes
     from wellspring.trust.identity import users as identity
 
     require_terminal()
     name = click.prompt("name", err=True)
     password = click.prompt("password", hide_input=True, err=True)
     code = click.prompt("code", hide_input=True, err=True)
-    return identity.login_user(project.socket_path("openbao"), str(name), str(password), str(code)).token
+    token = identity.login_user(project.socket_path("openbao"), str(name), str(password), str(code)).token
+    with identity.resume_session(project, token) as user:
+        return user_notes.sign_note(user, kind, *lines)
 
 
 def require_terminal() -> None:

@@ -168,9 +168,11 @@ class SocketServer:
             # The rows stand unread on the connection, so it cannot be used again.
             _send_error_and_close(connection, unexpected, linger_seconds=self._linger_seconds)
             return False
+        trace = request.pop("trace", None)
         try:
             handler = _find_handler(spec, request, uid, stream)
-            value, payload = handler(request, _progress_sender(connection))
+            with self._step.continue_trace(trace if isinstance(trace, str) else None):
+                value, payload = handler(request, _progress_sender(connection))
         except WellspringError as exc:
             protocol.send_frame(connection, protocol.encode_error(exc))
             return stream is None or not stream.remaining

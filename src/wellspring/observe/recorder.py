@@ -7,10 +7,11 @@ import re
 import secrets
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from pydantic import JsonValue
 
@@ -30,6 +31,7 @@ MAX_INTEGER = 2**53 - 1
 """The largest integer in canonical JSON (RFC 8785); larger ones (snapshot ids) are written as text."""
 RESERVED_FACTS = frozenset({"error", "verdict"})
 """Facts that only this module writes; they describe how a step ended."""
+_TRACE_PATTERN = re.compile(r"[0-9a-f]{32}")
 
 
 class StepRecorder:
@@ -111,6 +113,23 @@ class StepRecorder:
         )
         self._writer.count_batched(entry, seconds)
         return entry.id
+
+    def current_trace(self) -> str:
+        """Return the trace of the enclosing step or of `continue_trace`, else a new one."""
+        return self._writer.current_trace()
+
+    @contextmanager
+    def continue_trace(self, trace: str | None) -> Generator[str]:
+        """Continue the trace of another process in the steps of this thread or task, and yield it.
+
+        Starts a new trace for None and for malformed text, which refuses nothing: traces have no effect on decisions.
+        """
+        known_trace = trace if is_trace(trace) else secrets.token_hex(16)
+        token = self._writer.active_trace.set(known_trace)
+        try:
+            yield known_trace
+        finally:
+            self._writer.active_trace.reset(token)
 
     def close(self) -> None:
         """Write the metrics that are still in memory. The recorder stays usable."""
@@ -281,6 +300,11 @@ class _StepWriter:
             self._metrics.flush()
         except OSError:
             return
+
+
+def is_trace(value: object) -> TypeGuard[str]:
+    """Return whether a value is a W3C trace id: 32 lower-case hex digits, not all zero."""
+    return isinstance(value, str) and bool(_TRACE_PATTERN.fullmatch(value)) and value != "0" * 32
 
 
 def _telemetry_error(entry: Entry, exc: OSError) -> Unavailable:

@@ -78,6 +78,14 @@ class Recorder(Protocol):
         """
         ...
 
+    def current_trace(self) -> str:
+        """Return the trace of the enclosing step or of `continue_trace`, else a new one."""
+        ...
+
+    def continue_trace(self, trace: str | None) -> AbstractContextManager[str]:
+        """Continue the trace of another process; start a new one for None and for malformed text."""
+        ...
+
     def crash_point(self, point: str) -> None:
         """Mark a crash point (`lake.publish:act`); a crash test can kill the process at it."""
         ...

@@ -33,7 +33,7 @@ _LIST_FIX = "see `wellspring release list`"
 
 
 class UserSigner(Protocol):
-    """A logged-in user (`trust.identity.users.LoggedInUser`). public_key: 32 bytes, Ed25519."""
+    """A logged-in user, or the author of a signed note (`trust.user_notes`). public_key: 32 bytes, Ed25519."""
 
     @property
     def principal(self) -> Principal: ...
@@ -154,7 +154,7 @@ def find_approval(ledger: LedgerEntries, release: Release) -> ReleaseApproval | 
             continue
         approver = entry.text("user")
         signature = entry.text("signature")
-        public_key = _enrolled_public_key(ledger, approver, before_index=indexed.index)
+        public_key = find_enrolled_key(ledger, approver, before_index=indexed.index)
         message = notes.approval_text(release.model, release.id, release.digest)
         if public_key is None or not _is_valid_signature(public_key, signature, message):
             raise CorruptedError(
@@ -179,7 +179,7 @@ def _find_proposers(ledger: LedgerEntries, release: Release, *, before_index: in
         if _release_ref(release) not in entry.outputs or (before_index is not None and indexed.index > before_index):
             continue
         name = entry.text("user")
-        public_key = _enrolled_public_key(ledger, name, before_index=indexed.index)
+        public_key = find_enrolled_key(ledger, name, before_index=indexed.index)
         if public_key is None or not _is_valid_signature(public_key, entry.text("signature"), _proposal_text(release)):
             raise CorruptedError(
                 f"{entry.id} records that {name} proposed {release.subject}, but the signature is not theirs",
@@ -189,8 +189,11 @@ def _find_proposers(ledger: LedgerEntries, release: Release, *, before_index: in
     return frozenset(proposers)
 
 
-def _enrolled_public_key(ledger: LedgerEntries, name: str, *, before_index: int | None = None) -> str | None:
-    """Return the enrolled public key (base64) of a user; None if not enrolled. Raises CorruptedError for two keys."""
+def find_enrolled_key(ledger: LedgerEntries, name: str, *, before_index: int | None = None) -> str | None:
+    """Return the public key (base64) that the enrollment of a user pins; None if the user is not enrolled.
+
+    before_index: only enrollments before this tree index count. Raises CorruptedError for two keys.
+    """
     subject = f"user:{name.removeprefix('user:')}"
     keys = {
         indexed.entry.text("public_key")
@@ -207,7 +210,7 @@ def _enrolled_public_key(ledger: LedgerEntries, name: str, *, before_index: int 
 def _require_enrolled_key(ledger: LedgerEntries, user: UserSigner) -> None:
     """Check that the key in OpenBao is the enrolled key. Raises Refused, CorruptedError."""
     name = user.principal.name
-    public_key = _enrolled_public_key(ledger, name)
+    public_key = find_enrolled_key(ledger, name)
     if public_key is None:
         raise Refused(f"the ledger has no enrollment of {name}", fix="run `wellspring users enroll`, then try again")
     if public_key != base64.b64encode(user.public_key).decode():
@@ -219,7 +222,7 @@ def _require_enrolled_key(ledger: LedgerEntries, user: UserSigner) -> None:
 def _sign_message(user: UserSigner, message: bytes) -> str:
     signature = base64.b64encode(user.sign(message)).decode()
     if not _is_valid_signature(base64.b64encode(user.public_key).decode(), signature, message):
-        raise CorruptedError(f"OpenBao's signature of {user.principal.name} is invalid", fix="stop; keep everything")
+        raise CorruptedError(f"the signature of {user.principal.name} is invalid", fix="stop; keep everything")
     return signature
 
 

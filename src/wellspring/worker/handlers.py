@@ -13,6 +13,7 @@ from wellspring import workflows
 from wellspring.bootstrap import Platform, open_ledger, open_model_store, open_models, open_online_writer, open_platform
 from wellspring.errors import ProjectError, Unavailable
 from wellspring.runtime.git import GitRevision
+from wellspring.trust import user_notes
 from wellspring.worker.job_request import JobRequest
 from wellspring.workflows import queries
 
@@ -56,7 +57,10 @@ def _handle_findings(request: JobRequest) -> JsonValue:
 def _handle_acknowledge(request: JobRequest) -> JsonValue:
     with _open_platform(request) as platform:
         finding = workflows.acknowledge_finding(
-            platform, request.subject, token=str(request.params["token"]), reason=str(request.params.get("reason", ""))
+            platform,
+            request.subject,
+            note=user_notes.parse_note(request.params.get("note"), "acknowledgement"),
+            reason=str(request.params.get("reason", "")),
         )
         return {**finding._asdict()}
 
@@ -96,10 +100,19 @@ def _handle_reproduce(request: JobRequest) -> JsonValue:
         return {"files": {**digests}}
 
 
+def _handle_draft_release(request: JobRequest) -> JsonValue:
+    with _open_platform(request) as platform:
+        platform.sequencer.integrate()
+        return workflows.draft_release(platform, open_models(platform), request.subject).model_dump(mode="json")
+
+
 def _handle_propose(request: JobRequest) -> JsonValue:
     with _open_platform(request) as platform:
         release = workflows.propose_release(
-            platform, open_models(platform), request.subject, token=str(request.params["token"])
+            platform,
+            open_models(platform),
+            request.subject,
+            note=user_notes.parse_note(request.params.get("note"), "proposal"),
         )
         return {"release": release.model_dump(mode="json")}
 
@@ -107,7 +120,10 @@ def _handle_propose(request: JobRequest) -> JsonValue:
 def _handle_approve(request: JobRequest) -> JsonValue:
     with _open_platform(request) as platform:
         release, user = workflows.approve_release(
-            platform, open_models(platform), request.subject, token=str(request.params["token"])
+            platform,
+            open_models(platform),
+            request.subject,
+            note=user_notes.parse_note(request.params.get("note"), "release"),
         )
         return {"release": release.model_dump(mode="json"), "user": user}
 
@@ -115,7 +131,10 @@ def _handle_approve(request: JobRequest) -> JsonValue:
 def _handle_rollback(request: JobRequest) -> JsonValue:
     with _open_platform(request) as platform:
         release, user = workflows.rollback_release(
-            platform, open_models(platform), request.subject, token=str(request.params["token"])
+            platform,
+            open_models(platform),
+            request.subject,
+            note=user_notes.parse_note(request.params.get("note"), "rollback"),
         )
         return {"release": release.model_dump(mode="json"), "user": user}
 
@@ -207,6 +226,7 @@ HANDLERS: dict[str, Callable[[JobRequest], JsonValue]] = {
     "transform": _handle_transform,
     "train": _handle_train,
     "reproduce": _handle_reproduce,
+    "draft-release": _handle_draft_release,
     "propose": _handle_propose,
     "approve": _handle_approve,
     "rollback": _handle_rollback,

@@ -26,6 +26,7 @@ from wellspring.workflows.ingest_result import build_row_account as build_row_ac
 from wellspring.workflows.prove import WrittenPack as WrittenPack
 from wellspring.workflows.prove import prove_subject as prove_subject
 from wellspring.workflows.release import approve_release as approve_release
+from wellspring.workflows.release import draft_release as draft_release
 from wellspring.workflows.release import propose_release as propose_release
 from wellspring.workflows.release import replay_predictions as replay_predictions
 from wellspring.workflows.release import rollback_release as rollback_release

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from wellspring.errors import NotFound, Refused, suggest_name
 from wellspring.records.record import format_instant
-from wellspring.trust import policy
+from wellspring.trust import policy, user_notes
 from wellspring.trust.authorization import require_authorization
 from wellspring.trust.dlp.registry import load_scanner
-from wellspring.trust.identity import users
 from wellspring.trust.policy import PolicyResource
 
 if TYPE_CHECKING:
     from wellspring.bootstrap import Platform
     from wellspring.records.trust import IndexedEntry
+    from wellspring.records.user_notes import UserNote
     from wellspring.trust.ledger.index import LedgerIndex
 
 FindingState = Literal["open", "acknowledged", "closed"]
@@ -63,28 +63,34 @@ def list_findings(index: LedgerIndex, source: str | None = None) -> list[Finding
     ]
 
 
-def acknowledge_finding(platform: Platform, finding_id: str, *, token: str, reason: str = "") -> FindingRecord:
-    """Acknowledge an open finding as the user of a login token. Raises Refused, NotFound.
+def acknowledge_finding(platform: Platform, finding_id: str, *, note: UserNote, reason: str = "") -> FindingRecord:
+    """Acknowledge an open finding as the author of a note. Raises Refused, NotFound.
 
-    The reason becomes a permanent fact of the ledger, so it must not contain personal data.
+    The reason becomes a permanent fact of the ledger, so it must not contain personal data. A note that was executed
+    before changes nothing.
     """
-    with users.resume_session(platform.project, token) as user:
-        platform.sequencer.integrate()
-        finding = find_finding(list_findings(platform.ledger.index), finding_id)
-        if finding.state != "open":
-            raise Refused(f"the finding {finding_id} is {finding.state}", fix="see `wellspring finding list --all`")
-        _check_reason(platform, reason)
-        policies = policy.load_policies(platform.project.source_paths.get("policies"))
-        resource = PolicyResource(f"finding:{finding_id}", source=finding.source)
-        require_authorization(
-            policies, user.principal, "acknowledge", resource, step=platform.step, record_denials_only=True
-        )
-        with platform.step("acknowledge", resource.name) as act:
-            act.add_facts(user=user.principal.name, policy_digest=policies.digest, code=finding.code)
-            if reason:
-                act.add_facts(reason=reason)
-        platform.sequencer.integrate()
-        return find_finding(list_findings(platform.ledger.index), finding_id)
+    platform.sequencer.integrate()
+    index = platform.ledger.index
+    author = user_notes.authenticate_note(note, platform.project, index)
+    finding = find_finding(list_findings(index), finding_id)
+    signed_at = note.lines[-1]
+    author.require_lines(finding_id, user_notes.hash_reason(reason), signed_at)
+    if user_notes.find_execution(note, index, "acknowledge") is not None:
+        return finding
+    if finding.state != "open":
+        raise Refused(f"the finding {finding_id} is {finding.state}", fix="see `wellspring finding list --all`")
+    _check_reason(platform, reason)
+    policies = policy.load_policies(platform.project.source_paths.get("policies"))
+    resource = PolicyResource(f"finding:{finding_id}", source=finding.source)
+    require_authorization(
+        policies, author.principal, "acknowledge", resource, step=platform.step, record_denials_only=True
+    )
+    with platform.step("acknowledge", resource.name) as act:
+        act.add_facts(**author.facts, signed_at=signed_at, policy_digest=policies.digest, code=finding.code)
+        if reason:
+            act.add_facts(reason=reason)
+    platform.sequencer.integrate()
+    return find_finding(list_findings(index), finding_id)
 
 
 def find_finding(findings: Iterable[FindingRecord], finding_id: str) -> FindingRecord:

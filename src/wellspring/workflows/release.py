@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING
 
 from wellspring.data.features import views
 from wellspring.errors import Refused
-from wellspring.models.releases import candidates, promotion
+from wellspring.models.releases import candidates, history, promotion
 from wellspring.models.spec import artifact
 from wellspring.records.models import Release
 from wellspring.records.trust import Ref
 from wellspring.serving.replay import PredictionReplayer, ReproductionResult
 from wellspring.serving.scorer import Scorer
-from wellspring.trust import approvals, policy
-from wellspring.trust.identity import users
+from wellspring.trust import approvals, policy, user_notes
 from wellspring.workflows.ingest import recover_interrupted_ingests
 from wellspring.workflows.prove import seal_stories
 
@@ -21,66 +20,82 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from wellspring.bootstrap import ModelPorts, Platform
+    from wellspring.records.user_notes import UserNote
 
 
-def propose_release(platform: Platform, models: ModelPorts, candidate_id: str, *, token: str) -> Release:
-    """Propose a candidate for release as the user of a login token. Raises Refused, NotFound, CorruptedError."""
-    with users.resume_session(platform.project, token) as user:
-        _recover_releases(platform, models.releases)
-        candidate = candidates.read_candidate(candidate_id, paths=models.store.paths)
-        if not candidate.verdict.passed:
-            raise Refused(
-                f"{candidate.subject} did not pass its gate", fix="train a better candidate", verdict=candidate.verdict
-            )
-        model_artifact = artifact.read_artifact(
-            candidate.artifact, objects=models.store.objects, paths=models.store.paths, key=models.store.key
+def draft_release(platform: Platform, models: ModelPorts, candidate_id: str) -> Release:
+    """Build the release of a candidate, which is not stored: a proposer signs its digest.
+
+    Raises Refused for a candidate that did not pass its gate, or was not compared with the live model; NotFound,
+    CorruptedError.
+    """
+    candidate = candidates.read_candidate(candidate_id, paths=models.store.paths)
+    if not candidate.verdict.passed:
+        raise Refused(
+            f"{candidate.subject} did not pass its gate", fix="train a better candidate", verdict=candidate.verdict
         )
-        policies = policy.load_policies(platform.project.source_paths.get("policies"))
-        proposed_release = promotion.build_release(candidate, model_artifact, policies.digest)
-        promotion.require_current_comparison(proposed_release, models.releases)
-        proposed_release = models.releases.release_store.save(proposed_release)
-        candidate_ref = Ref(name=candidate.subject, digest=candidates.candidate_digest(candidate))
-        try:
-            approvals.record_proposal(
-                proposed_release,
-                candidate_ref,
-                user,
-                ledger=platform.ledger.index,
-                policies=policies,
-                step=platform.step,
-            )
-        finally:
-            platform.sequencer.integrate()
+    model_artifact = artifact.read_artifact(
+        candidate.artifact, objects=models.store.objects, paths=models.store.paths, key=models.store.key
+    )
+    policies = policy.load_policies(platform.project.source_paths.get("policies"))
+    drafted_release = promotion.build_release(candidate, model_artifact, policies.digest)
+    promotion.require_current_comparison(drafted_release, models.releases)
+    return drafted_release
+
+
+def propose_release(platform: Platform, models: ModelPorts, candidate_id: str, *, note: UserNote) -> Release:
+    """Propose a candidate for release as the author of a note. Raises Refused, NotFound, CorruptedError."""
+    _recover_releases(platform, models.releases)
+    author = user_notes.authenticate_note(note, platform.project, platform.ledger.index)
+    proposed_release = draft_release(platform, models, candidate_id)
+    author.require_lines(*_note_lines(proposed_release))
+    proposed_release = models.releases.release_store.save(proposed_release)
+    candidate = candidates.read_candidate(candidate_id, paths=models.store.paths)
+    candidate_ref = Ref(name=candidate.subject, digest=candidates.candidate_digest(candidate))
+    policies = policy.load_policies(platform.project.source_paths.get("policies"))
+    try:
+        approvals.record_proposal(
+            proposed_release,
+            candidate_ref,
+            author,
+            ledger=platform.ledger.index,
+            policies=policies,
+            step=platform.step,
+        )
+    finally:
+        platform.sequencer.integrate()
     return proposed_release
 
 
-def approve_release(platform: Platform, models: ModelPorts, release_id: str, *, token: str) -> tuple[Release, str]:
-    """Approve a release as a second user, make it live and seal its story. Return the release and its approver.
+def approve_release(platform: Platform, models: ModelPorts, release_id: str, *, note: UserNote) -> tuple[Release, str]:
+    """Approve a release as a second user, the author of a note; make it live and seal its story.
 
-    An existing approval is executed only if the release was never live, that is, after a crash.
+    Return the release and its approver. An existing approval is executed only if the release was never live, that is,
+    after a crash.
     """
     executor: promotion.PromotionExecutor | None = None
-    with users.resume_session(platform.project, token) as user:
-        _recover_releases(platform, models.releases)
-        proposed_release = models.releases.release_store.get(release_id)
-        policies = policy.load_policies(platform.project.source_paths.get("policies"))
-        approval = approvals.find_approval(platform.ledger.index, proposed_release)
-        if approval is not None:
-            # Another user approved it earlier: the policies must allow the current user to execute the approval.
-            executor = promotion.PromotionExecutor(user.principal, policies)
-        else:
-            try:
-                with platform.step(
-                    "check", proposed_release.subject, inputs=[promotion.build_release_ref(proposed_release)]
-                ):
-                    # Refuse the approval of a release that could not become live.
-                    promotion.require_current_comparison(proposed_release, models.releases)
-                approval = approvals.record_approval(
-                    proposed_release, user, platform.ledger.index, policies, step=platform.step
-                )
-                platform.step.crash_point("workflows.approve:approved")
-            finally:
-                platform.sequencer.integrate()
+    _recover_releases(platform, models.releases)
+    author = user_notes.authenticate_note(note, platform.project, platform.ledger.index)
+    proposed_release = models.releases.release_store.get(release_id)
+    author.require_lines(*_note_lines(proposed_release))
+    policies = policy.load_policies(platform.project.source_paths.get("policies"))
+    approval = approvals.find_approval(platform.ledger.index, proposed_release)
+    if approval is not None:
+        # It was approved earlier: the policies must allow the author of this note to execute the approval.
+        executor = promotion.PromotionExecutor(author.principal, policies)
+    else:
+        try:
+            with platform.step(
+                "check", proposed_release.subject, inputs=[promotion.build_release_ref(proposed_release)]
+            ):
+                # Refuse the approval of a release that could not become live.
+                promotion.require_current_comparison(proposed_release, models.releases)
+            approval = approvals.record_approval(
+                proposed_release, author, platform.ledger.index, policies, step=platform.step
+            )
+            platform.step.crash_point("workflows.approve:approved")
+        finally:
+            platform.sequencer.integrate()
     try:
         promotion.promote_release(
             proposed_release, approval.approver, models.releases, step=platform.step, executor=executor
@@ -91,18 +106,33 @@ def approve_release(platform: Platform, models: ModelPorts, release_id: str, *, 
     return proposed_release, approval.approver
 
 
-def rollback_release(platform: Platform, models: ModelPorts, model: str, *, token: str) -> tuple[Release, str]:
-    """Restore the previous release of a model as the user of a login token. Return it and the user's name."""
-    with users.resume_session(platform.project, token) as user:
-        _recover_releases(platform, models.releases)
-        policies = policy.load_policies(platform.project.source_paths.get("policies"))
-        try:
-            restored_release = promotion.rollback_release(
-                model, user.principal, models.releases, policies=policies, step=platform.step
-            )
-        finally:
-            platform.sequencer.integrate()
-    return restored_release, user.principal.name
+def rollback_release(platform: Platform, models: ModelPorts, model: str, *, note: UserNote) -> tuple[Release, str]:
+    """Restore the previous release of a model as the author of a note. Return it and the user's name.
+
+    A note that was executed before changes nothing: the release that it restored is returned. Raises Refused if
+    another release is live than the one that the note replaces.
+    """
+    _recover_releases(platform, models.releases)
+    author = user_notes.authenticate_note(note, platform.project, platform.ledger.index)
+    executed = user_notes.find_execution(note, platform.ledger.index, "rollback")
+    if executed is not None:
+        restored_id = history.get_switched_release(executed)
+        return models.releases.release_store.get(restored_id), author.principal.name
+    live_id, signed_at = models.releases.release_store.live_id(model), note.lines[-1]
+    author.require_lines(model, live_id or "none", signed_at)
+    policies = policy.load_policies(platform.project.source_paths.get("policies"))
+    try:
+        restored_release = promotion.rollback_release(
+            model,
+            author.principal,
+            models.releases,
+            policies=policies,
+            step=platform.step,
+            note_facts={**author.facts, "signed_at": signed_at},
+        )
+    finally:
+        platform.sequencer.integrate()
+    return restored_release, author.principal.name
 
 
 def replay_predictions(platform: Platform, models: ModelPorts, predictions: Sequence[str]) -> list[ReproductionResult]:
@@ -126,3 +156,7 @@ def _recover_releases(platform: Platform, release_context: promotion.ReleaseCont
     recover_interrupted_ingests(platform)
     if promotion.recover_releases(platform.ledger.index.list_open_intents(), release_context, step=platform.step):
         platform.sequencer.integrate()
+
+
+def _note_lines(release: Release) -> tuple[str, str, str]:
+    return release.model, release.id, release.digest

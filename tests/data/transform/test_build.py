@@ -372,7 +372,7 @@ def test_a_failed_child_is_reported_without_its_output(tmp_path: Path):
     (scratch / "full").write_text("")
     with pytest.raises(Unavailable, match=r"exited with code 1 and FileExistsError$"):
         build_module.run_in_child(
-            BuildJob(engine="duckdb", project_dir=str(tmp_path), scratch_dir=str(scratch), sources={})
+            BuildJob(engine="duckdb", project_dir=str(tmp_path), scratch_dir=str(scratch), sources={}), trace="ab" * 16
         )
 
 

@@ -29,6 +29,7 @@ from wellspring.data.transform.leakage import choose_audit_instants, find_leaks,
 from wellspring.data.transform.source_digest import code_digest
 from wellspring.errors import CorruptedError, ProjectError, Refused, Unavailable, package_missing
 from wellspring.lake import editions
+from wellspring.observe.traceparent import format_traceparent
 from wellspring.project import PROJECT_FILE, Project
 from wellspring.query.port import DbtSource
 from wellspring.records.lake import Edition
@@ -98,7 +99,8 @@ def transform_edition(
                         scratch_dir=str(scratch),
                         sources=_prepare_sources(landed_tables, scratch, backend),
                         audit_instants=audit_instants,
-                    )
+                    ),
+                    trace=act.trace,
                 ),
                 landed,
             )
@@ -135,8 +137,11 @@ def transform_edition(
     return BuildOutcome(edition, leaks, True)
 
 
-def run_in_child(job: BuildJob) -> BuildResult:
-    """Run a build job in a child process. Raises Unavailable when the child fails or dbt is not installed."""
+def run_in_child(job: BuildJob, *, trace: str) -> BuildResult:
+    """Run a build job in a child process, which finds the trace in its environment as TRACEPARENT.
+
+    Raises Unavailable when the child fails or dbt is not installed.
+    """
     if importlib.util.find_spec("dbt") is None:
         raise package_missing("dbt", extra="dbt")
     # The child inherits nothing: no token, no proxy, no dbt settings.
@@ -148,6 +153,7 @@ def run_in_child(job: BuildJob) -> BuildResult:
         "TMPDIR": job.scratch_dir,
         "PYTHONPATH": str(Path(__file__).parents[3]),
         "PYTHONDONTWRITEBYTECODE": "1",
+        "TRACEPARENT": format_traceparent(trace).decode(),
     }
     try:
         process = subprocess.run(

@@ -7,7 +7,7 @@ One pointer per model names the live release. It moves after the intent is in th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 from pydantic import JsonValue
@@ -127,11 +127,18 @@ def promote_release(
 
 
 def rollback_release(
-    model: str, person: Principal, release_context: ReleaseContext, *, policies: PolicySet, step: Recorder
+    model: str,
+    person: Principal,
+    release_context: ReleaseContext,
+    *,
+    policies: PolicySet,
+    step: Recorder,
+    note_facts: Mapping[str, JsonValue] | None = None,
 ) -> Release:
     """Make the previous release live again; a second rollback goes further back. Needs a person, but no approval.
 
-    MLflow is synchronized if it responds, and cannot prevent a rollback. Raises Refused, CorruptedError.
+    note_facts: of the note that the person signed, for the entry. MLflow is synchronized if it responds, and cannot
+    prevent a rollback. Raises Refused, CorruptedError.
     """
     if not person.name.startswith("user:"):
         raise Refused(f"{person.name} is not a person", fix="log in: only a person can roll back")
@@ -146,7 +153,12 @@ def rollback_release(
         )
     previous_release = release_context.release_store.get(rollback_stack[-2])
     release_context.load_check(previous_release)
-    facts: dict[str, JsonValue] = {"model": model, "previous_release": rollback_stack[-1], "user": person.name}
+    facts: dict[str, JsonValue] = {
+        **(note_facts or {}),
+        "model": model,
+        "previous_release": rollback_stack[-1],
+        "user": person.name,
+    }
     with step(
         "rollback", previous_release.subject, inputs=[build_release_ref(previous_release)], intent=True, facts=facts
     ):

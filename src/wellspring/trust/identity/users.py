@@ -1,7 +1,7 @@
 """Log users in to OpenBao with a password and a code for one action; the token is revoked after the action.
 
-The command line logs in (`login_user`) and passes the token to the worker over a pipe; the worker looks up the user of
-the token in OpenBao (`resume_session`). Users sign inside OpenBao, with a key that only they can use.
+The command line logs in (`login_user`), looks up the user of the token in OpenBao (`resume_session`), and lets them
+sign the note of their act (`trust.user_notes`) inside OpenBao, with a key that only they can use.
 """
 
 from __future__ import annotations
@@ -112,15 +112,6 @@ def resume_session(project: Project, token: str) -> Generator[LoggedInUser]:
         yield LoggedInUser(client, _lookup_principal(client, project))
     finally:
         _revoke_self(client)
-        client.adapter.close()
-
-
-def revoke_token(socket: Path, token: str) -> None:
-    """Revoke a token. No effect if it is already revoked or the server does not respond."""
-    client = open_client(socket, token)
-    try:
-        _revoke_self(client)
-    finally:
         client.adapter.close()
 
 

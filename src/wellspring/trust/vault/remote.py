@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -26,12 +26,20 @@ _IDLE_TIMEOUT = 900.0
 class EnclaveClient:
     """A client of IntakeService (at intake.sock) and of `tokenize_values` (at vault.sock).
 
-    path: of the socket. idle_timeout: seconds without a frame from the enclave before the call fails.
+    path: of the socket. idle_timeout: seconds without a frame from the enclave before the call fails. current_trace:
+    returns the trace that the enclave continues; without it, each call has a trace of its own.
     """
 
-    def __init__(self, path: Path, *, idle_timeout: float = _IDLE_TIMEOUT) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        idle_timeout: float = _IDLE_TIMEOUT,
+        current_trace: Callable[[], str] | None = None,
+    ) -> None:
         self._path = path
         self._idle_timeout = idle_timeout
+        self._current_trace = current_trace
 
     def list_files(self, source: str) -> tuple[SourceFile, ...]:
         value, _ = self._call({"op": "list_files", "source": source})
@@ -129,6 +137,8 @@ class EnclaveClient:
 
         Rows are received while the caller reads them; the connection ends with the last row, or with the reader.
         """
+        if self._current_trace is not None:
+            request = {**request, "trace": self._current_trace()}
         try:
             connection = connect_unix_socket(self._path, _CONNECT_TIMEOUT)
         except PermissionError:
