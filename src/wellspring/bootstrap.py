@@ -201,10 +201,7 @@ def open_platform(project: Project, credential: Credential, *, clock: Clock | No
 
 
 def open_enclave_client(project: Project, current_trace: Callable[[], str] | None = None) -> EnclaveClient:
-    """Open the client of the enclave's intake socket; it connects for each request.
-
-    current_trace: returns the trace that the enclave continues.
-    """
+    """Open the client of the enclave's intake socket; it connects for each request, which continues the trace."""
     from wellspring.trust.vault.remote import EnclaveClient
 
     return EnclaveClient(project.socket_path("intake"), current_trace=current_trace)
