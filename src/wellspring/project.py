@@ -20,6 +20,8 @@ from wellspring.records.record import Digest
 from wellspring.settings import (
     DetectorSettings,
     DlpSettings,
+    JobsByName,
+    JobSettings,
     LakeSettings,
     QuerySettings,
     SettingsSection,
@@ -147,6 +149,7 @@ class Project(SettingsSection):
     features: FeatureSettings | None = None
     models: ModelSettings | None = None
     dlp: DlpSettings = DlpSettings()
+    jobs: JobsByName = {}
     users: dict[str, UserSettings] = {}
     callers: CallersByName = {}
     root: Path
@@ -357,6 +360,8 @@ def _valid_keys(key_path: list[str], values: Mapping[str, Any]) -> list[str]:
         table = find_source_settings(values["sources"][key_path[1]]["kind"])
     elif key_path[:2] == ["dlp", "detectors"]:
         table = DetectorSettings
+    elif len(key_path) == 2 and key_path[0] == "jobs":
+        table = JobSettings
     else:
         table = tables[key_path[0]] if key_path and key_path[0] in tables else Project
     return [name for name in table.model_fields if name not in _DERIVED_KEYS]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, Self, cast
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, model_validator
 from pydantic_core import PydanticCustomError
 
 from wellspring.errors import ProjectError
@@ -71,6 +74,35 @@ class SourceSettings(SettingsSection):
         return f"enclave/sources/{name}"
 
 
+def parse_schedule(schedule: str, timezone: str, after: datetime) -> Iterator[datetime]:
+    """Yield the instants (UTC) of a schedule after an instant, as Debian's cron does where clocks change.
+
+    Raises ValueError for a schedule that is malformed or has no instant.
+    """
+    from cronsim import CronSim, CronSimError
+
+    try:
+        instants = CronSim(schedule, after.astimezone(ZoneInfo(timezone)))
+    except CronSimError as exc:
+        raise ValueError(f"the schedule is not five fields of cron: {exc}") from None
+    return (instant.astimezone(UTC) for instant in instants)
+
+
+def _validate_timezone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise ValueError("no such time zone; write it as America/Chicago") from None
+    return name
+
+
+def _validate_duration(value: Any) -> timedelta:
+    match = re.fullmatch(r"([1-9][0-9]{0,4})([smhd])", value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError("a duration is a number and s, m, h or d, such as 90m")
+    return timedelta(seconds=int(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]])
+
+
 def _validate_pattern(pattern: str) -> str:
     try:
         matches_nothing = re.compile(pattern).search("") is None
@@ -98,6 +130,34 @@ class DlpSettings(SettingsSection):
 
     packs: tuple[str, ...] = ("core", "us")
     detectors: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")], DetectorSettings] = {}
+
+
+class JobSettings(SettingsSection):
+    """[jobs.NAME]: a job that starts by itself. kind, subject: what runs: `ingest` of a source, `train` of a model.
+
+    schedule: five fields of cron, in the time zone `timezone`. on_new_file: start when the source of an ingest has a
+    new file. after: jobs of the plan whose success starts it. sla: how long after its start became due it may end, such
+    as 90m or 2h. priority: among waiting jobs, the higher one runs first.
+    """
+
+    kind: Literal["ingest", "transform", "train"]
+    subject: str = ""
+    schedule: str | None = None
+    timezone: Annotated[str, AfterValidator(_validate_timezone)] = "UTC"
+    on_new_file: bool = False
+    after: tuple[str, ...] = ()
+    sla: Annotated[timedelta, PlainValidator(_validate_duration)] | None = None
+    priority: int = Field(default=0, ge=-100, le=100)
+
+    @model_validator(mode="after")
+    def _check_fields(self) -> Self:
+        if bool(self.subject) == (self.kind == "transform"):
+            raise ValueError(f"{self.kind} needs a subject" if not self.subject else "transform has no subject")
+        if self.on_new_file and self.kind != "ingest":
+            raise ValueError("on_new_file is for ingest")
+        if self.schedule is not None:
+            parse_schedule(self.schedule, self.timezone, datetime(2026, 1, 1, tzinfo=UTC))
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +196,13 @@ def _validate_source(values: Any) -> SourceSettings:
     return settings.model_validate(table)
 
 
+def _validate_job_name(name: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):
+        raise ValueError("a job's name has 1 to 40 of a-z, 0-9 and _, and begins with a letter")
+    return name
+
+
+JobsByName = dict[Annotated[str, AfterValidator(_validate_job_name)], JobSettings]
 SourcesByName = dict[
     Annotated[str, AfterValidator(_validate_source_name)], Annotated[SourceSettings, PlainValidator(_validate_source)]
 ]

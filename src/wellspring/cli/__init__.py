@@ -49,6 +49,7 @@ cli.register_lazy(
         "quarantine": "wellspring.cli.quarantine:quarantine",
         "transform": "wellspring.cli.transform:transform",
         "train": "wellspring.cli.train:train",
+        "plan": "wellspring.cli.plan:plan",
         "users": "wellspring.cli.users:users",
         "release": "wellspring.cli.release:release",
         "predict": "wellspring.cli.predict:predict",
