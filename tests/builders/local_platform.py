@@ -128,7 +128,6 @@ class LocalProject:
                 signer=self._signer,
                 witness=self._witness,
                 index=index,
-                clock=clock,
                 crash_point=step.crash_point,
             )
             if not self._is_registered:

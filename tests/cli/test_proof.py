@@ -35,7 +35,7 @@ def project(root: Path, tmp_path: Path) -> Path:
         ("journals", project.journals_dir),
     ):
         shutil.copytree(result.project / name, place, dirs_exist_ok=True)
-    owners = {project.ledger_dir: "worker", project.journals_dir / "worker": "worker", root / "witness": "witness"}
+    owners = {project.ledger_dir: "sequencer", project.journals_dir / "worker": "worker", root / "witness": "witness"}
     for folder, service in owners.items():
         for path in (folder, *folder.rglob("*")):
             granted.set_owner(path, service, 0o755 if path.is_dir() else 0o644)

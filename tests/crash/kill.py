@@ -17,8 +17,10 @@ from tests.crash import crash_points
 from tests.crash.invariants import find_violations
 from tests.crash.project import ProjectFixture, wait_for_result
 
-VICTIMS = ("worker", "worker", "command", "enclave", "enclave", "supervisor")
+VICTIMS = ("worker", "worker", "command", "enclave", "enclave", "sequencer", "sequencer", "supervisor")
 """Processes to kill at a random moment. All servers die with the supervisor."""
+SERVERS = {"wellspring/enclave/": "enclave", "wellspring/trust/ledger/": "sequencer"}
+"""By folder: the server in which its crash points are passed; all others are passed in the worker."""
 
 
 class Outcome(NamedTuple):
@@ -71,11 +73,8 @@ class Killer:
             self._ingest_all()
             self.project.must("down")
             self.project.end_retention(subject)
-        hit = (
-            self._inside(name, words)
-            if _source_file(name).startswith("wellspring/enclave/")
-            else self._outside(name, words)
-        )
+        server = _server_of(name)
+        hit = self._inside(name, words, server) if server else self._outside(name, words)
         if scenario == "replay":
             self._run_again(*words)
             self.project.mark_replayed(subject)
@@ -108,15 +107,15 @@ class Killer:
         ran = self.project.run(*words, crash_at=name)
         return ran.code not in {0, 3, 75} and "signal 9" in ran.error
 
-    def _inside(self, name: str, words: tuple[str, ...]) -> bool:
-        """Kill the enclave at a crash point, which `up` passes in its environment; return True if it was killed."""
+    def _inside(self, name: str, words: tuple[str, ...], server: str) -> bool:
+        """Kill a server at a crash point, which `up` passes in its environment; return True if it was killed."""
         self.project.must("down")
-        enclave = None
+        pid = None
         if self.project.run("up", crash_at=name).code == 0:
-            enclave = self.project.server("enclave")
+            pid = self.project.server(server)
             self.project.run(*words)
-        # The supervisor has started another enclave by now.
-        dead = not _is_running(enclave)
+        # The supervisor has started another one by now.
+        dead = not _is_running(pid)
         self.project.run("down")
         self._up()
         return dead
@@ -190,6 +189,12 @@ def _scenario(name: str) -> str:
 
 def _source_file(name: str) -> str:
     return next(point.file for point in crash_points.list_crash_points() if point.name == name)
+
+
+def _server_of(name: str) -> str | None:
+    """Return the server that passes a crash point; None for the worker."""
+    file = _source_file(name)
+    return next((server for folder, server in SERVERS.items() if file.startswith(folder)), None)
 
 
 def _is_running(pid: int | None) -> bool:

@@ -19,7 +19,7 @@ from tests.crash.serving_project import MODEL, ServingProject
 from wellspring.client import Client
 from wellspring.errors import WellspringError
 
-VICTIMS = ("api", "valkey", "mlflow", "openbao", "enclave", "postgres", "witness", "sftp", "supervisor")
+VICTIMS = ("api", "valkey", "mlflow", "openbao", "enclave", "postgres", "witness", "sequencer", "sftp", "supervisor")
 NEEDED = {"api", "valkey", "supervisor"}
 """Servers that predictions need. While any other server is dead, no request may fail."""
 THREADS, RATE = 8, 200

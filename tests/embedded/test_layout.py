@@ -38,10 +38,10 @@ def test_folders_that_the_api_reads_exist_before_it_is_confined(project: Project
         project.lake_dir / "editions",
         project.lake_dir / "views",
         project.models_dir,
-        project.ledger_dir,
     ):
         assert path.is_dir()
         assert path.stat().st_uid == detect_privileges(project).uid_of("worker")
+    assert project.ledger_dir.stat().st_uid == detect_privileges(project).uid_of("sequencer")
 
 
 def test_a_secret_file_is_its_owners_alone_from_its_first_instant(project: Project, monkeypatch: pytest.MonkeyPatch):

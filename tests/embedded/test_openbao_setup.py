@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -154,6 +155,19 @@ def test_the_api_signs_nothing_and_encrypts_nothing(project: Project, path: str)
         ask(project, session.client.token, "post", path, input="eA==", plaintext="eA==")
 
 
+@pytest.mark.parametrize("role", openbao_setup.APPROLE_NAMES)
+def test_only_the_sequencer_signs_for_the_log(project: Project, role: str):
+    with projects.login_with_credential(project, openbao_setup.issue_secret_id(project, role)) as session:
+        if role == "sequencer":
+            assert ask(project, session.client.token, "post", "transit/sign/ledger", input="eA==")["data"]["signature"]
+        else:
+            with pytest.raises(Refused):
+                ask(project, session.client.token, "post", "transit/sign/ledger", input="eA==")
+        if role != "worker":
+            with pytest.raises(Refused):
+                ask(project, session.client.token, "post", "transit/sign/models", input="eA==")
+
+
 def test_secret_files_have_mode_0600_and_their_owner(project: Project):
     uids = privileges.SERVICE_UIDS if privileges.detect_privileges(project).separation == "user" else {}
     expected = {
@@ -177,9 +191,11 @@ def test_the_logs_key_is_written_with_its_origin(project: Project):
 def test_an_unfinished_bootstrap_is_repeated(project: Project):
     client_module.stop_servers(project)
     stored = openbao_setup.supervisor_key_path(project).read_bytes()
-    journals = list((project.journals_dir / "enclave").glob("*.log"))
+    journals = [path for path in project.journals_dir.glob("*/*.log") if path.parent.name != "supervisor"]
     for path in journals:
         path.unlink()
+    (project.ledger_dir / "checkpoint").unlink()
+    shutil.rmtree(project.ledger_dir / "tile")
     origin = (project.ledger_dir / "origin").read_text()
     # The state after a power failure before the last file is written.
     openbao_setup.supervisor_key_path(project).unlink()
@@ -193,7 +209,7 @@ def test_an_unfinished_bootstrap_is_repeated(project: Project):
 def test_a_lost_supervisor_key_never_deletes_existing_data(project: Project):
     client_module.stop_servers(project)
     stored = openbao_setup.supervisor_key_path(project).read_bytes()
-    (project.ledger_dir / "checkpoint").write_text("a log that holds something")
+    assert (project.ledger_dir / "checkpoint").exists()
     openbao_setup.supervisor_key_path(project).unlink()
     try:
         with pytest.raises(CorruptedError, match="already holds data"):
@@ -201,7 +217,6 @@ def test_a_lost_supervisor_key_never_deletes_existing_data(project: Project):
         assert (project.state_dir / "openbao/data").exists()
         assert (project.state_dir / "postgres/data").exists()
     finally:
-        (project.ledger_dir / "checkpoint").unlink()
         layout.write_secret_file(
             openbao_setup.supervisor_key_path(project), stored, privileges.detect_privileges(project), None
         )

@@ -320,3 +320,15 @@ def test_a_malformed_trace_is_replaced_by_a_new_one(harness: RecorderHarness, tr
     assert [entry.trace for entry in harness.journal.entries] == [continued]
     assert continued != trace
     assert len(continued) == 32
+
+
+def test_a_heartbeat_is_an_entry_without_metric_and_lineage(tmp_path: Path):
+    harness = RecorderHarness(tmp_path)
+    harness.step.record_heartbeat()
+    (entry,) = harness.journal.entries
+    assert (entry.action, entry.phase, entry.subject) == ("heartbeat", "done", "journal:worker")
+    assert not harness.lineage.path.exists()
+    assert not harness.metrics.path.exists()
+    harness.journal.broken = OSError("no space")
+    with pytest.raises(Unavailable):
+        harness.step.record_heartbeat()

@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from tests.builders import projects
 from wellspring.embedded.control_socket import request_credential
+from wellspring.embedded.openbao_setup import issue_secret_id
 from wellspring.errors import CorruptedError, Refused, Unavailable
 from wellspring.project import Project
 from wellspring.supervisor import client
@@ -31,8 +32,8 @@ def enclave(project: Project) -> Iterator[OpenBaoSession]:
 
 
 @pytest.fixture(scope="module")
-def worker(project: Project) -> Iterator[OpenBaoSession]:
-    with projects.login_with_credential(project, request_credential(project, "worker")) as session:
+def sequencer(project: Project) -> Iterator[OpenBaoSession]:
+    with projects.login_with_credential(project, issue_secret_id(project, "sequencer")) as session:
         yield session
 
 
@@ -42,8 +43,8 @@ def keys(enclave: OpenBaoSession) -> DataKeys:
 
 
 @pytest.fixture
-def signer(worker: OpenBaoSession) -> LogSigner:
-    return OpenBaoSigner(worker)
+def signer(sequencer: OpenBaoSession) -> LogSigner:
+    return OpenBaoSigner(sequencer)
 
 
 def test_a_data_key_is_256_bits_new_each_time_and_unwraps_to_itself(keys: DataKeys):
@@ -88,12 +89,12 @@ def test_a_data_key_role_cannot_sign_for_the_log(enclave: OpenBaoSession):
 
 
 @pytest.mark.parametrize("name", ["originals", "quarantine", "tokens"])
-def test_a_log_signer_cannot_get_a_data_key(worker: OpenBaoSession, keys: DataKeys, name: str):
+def test_a_log_signer_cannot_get_a_data_key(sequencer: OpenBaoSession, keys: DataKeys, name: str):
     wrapped = keys.generate_data_key(name).wrapped
     with pytest.raises(Refused):
-        OpenBaoDataKeys(worker).generate_data_key(name)
+        OpenBaoDataKeys(sequencer).generate_data_key(name)
     with pytest.raises(Refused):
-        OpenBaoDataKeys(worker).unwrap_key(name, wrapped)
+        OpenBaoDataKeys(sequencer).unwrap_key(name, wrapped)
 
 
 def test_a_server_that_is_down_is_unavailable(project: Project):

@@ -90,7 +90,7 @@ def test_only_services_with_sockets_write_in_the_runtime_folder(project: Project
             path = project.runtime_dir / f"{service}.sock"
             argv = service_privileges._replace(closed_folders=False).command_for(service, ["touch", str(path)])
             subprocess.run(argv, capture_output=True, check=False)
-            assert path.exists() == (service in {"keys", "enclave", "api", "witness", "valkey"}), service
+            assert path.exists() == (service in {"keys", "enclave", "api", "sequencer", "witness", "valkey"}), service
     finally:
         layout.remove_runtime_dir(project)
 

@@ -102,9 +102,7 @@ def test_the_worker_reads_the_project_and_the_journals(project: Project):
 
 @needs_landlock
 def test_the_worker_writes_its_own_folders_and_no_other(project: Project):
-    own_paths = [
-        project.state_dir / name / "new" for name in ("lineage", "metrics", "ledger", "lake", "packs", "models")
-    ]
+    own_paths = [project.state_dir / name / "new" for name in ("lineage", "metrics", "lake", "packs", "models")]
     own_paths += [project.journals_dir / "worker/new", project.state_dir / "writer.lock"]
     result = probe(project, "worker", [(path, "wb") for path in own_paths])
     assert result.pop("unconfined_reason") == ""
@@ -112,6 +110,7 @@ def test_the_worker_writes_its_own_folders_and_no_other(project: Project):
     rest = [
         project.root / "wellspring.toml",
         project.root / "new",
+        project.ledger_dir / "new",
         project.journals_dir / "supervisor/new",
         project.state_dir / "new",
     ]
@@ -126,7 +125,7 @@ def test_the_worker_writes_its_own_folders_and_no_other(project: Project):
 
 
 @needs_landlock
-@pytest.mark.parametrize("role", ["enclave", "api", "mlflow", "witness", "vendor"])
+@pytest.mark.parametrize("role", ["enclave", "api", "mlflow", "sequencer", "witness", "vendor"])
 def test_no_role_opens_a_secret_of_another_role(project: Project, role: str):
     foreign = [project.root / name for name, service in SECRETS.items() if service != role]
     result = probe(project, role, [(path, "rb") for path in foreign], service=role)
@@ -183,6 +182,30 @@ def test_the_api_reads_what_is_published_and_writes_only_its_own_journal(project
         project.journals_dir / "new",
     ]
     assert as_owner(project, "api", [(path, "wb") for path in rest]) == {"PermissionError"}
+
+
+@needs_landlock
+def test_the_sequencer_reads_the_journals_and_writes_the_ledger_only(project: Project):
+    readable = write_state_files(project, "journals/worker/0.log", "journals/api/0.log", "run.json")
+    result = probe(project, "sequencer", [(path, "rb") for path in readable], service="sequencer")
+    assert not [path for path, content in result.items() if "Error" in content]
+    own_paths = [
+        project.ledger_dir / "new",
+        project.journals_dir / "sequencer/new",
+        project.state_dir / "lineage/new",
+        project.state_dir / "metrics/new",
+        project.runtime_dir / "new",
+    ]
+    result = probe(project, "sequencer", [(path, "wb") for path in own_paths], service="sequencer")
+    assert result.pop("unconfined_reason") == ""
+    assert set(result.values()) == {"1"}
+    hidden = write_state_files(
+        project, "lake/catalog.db", "models/live/denials", "valkey/rows.aof", "enclave/drop.sealed"
+    )
+    hidden += [project.root / "witness/key", project.state_dir / "seal.key"]
+    assert as_owner(project, "sequencer", [(path, "rb") for path in hidden]) == {"PermissionError"}
+    rest = [*readable, *hidden, project.state_dir / "new", project.journals_dir / "worker/new"]
+    assert as_owner(project, "sequencer", [(path, "wb") for path in rest]) == {"PermissionError"}
 
 
 @needs_landlock

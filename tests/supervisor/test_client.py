@@ -21,7 +21,7 @@ from wellspring.supervisor import client
 from wellspring.supervisor.managed_process import is_same_process, wait_for_exit
 
 pytestmark = pytest.mark.live
-REQUIRED_SERVERS = {"openbao", "postgres", "sftp", "witness", "enclave"}
+REQUIRED_SERVERS = {"openbao", "postgres", "sftp", "witness", "sequencer", "enclave"}
 UP = """
 import sys
 from pathlib import Path
@@ -93,6 +93,7 @@ def test_start_returns_with_every_server_running(project: Project):
         assert owners["postgres"] == SERVICE_UIDS["postgres"]
         assert owners["sftp"] == SERVICE_UIDS["vendor"]
         assert owners["witness"] == SERVICE_UIDS["witness"]
+        assert owners["sequencer"] == SERVICE_UIDS["sequencer"]
 
 
 def test_a_second_start_changes_nothing(project: Project):

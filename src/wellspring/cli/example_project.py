@@ -16,7 +16,7 @@ from wellspring.project import PROJECT_FILE, Project, load_project
 
 DEMO_MARKER = ".made-by-wellspring-demo"
 # Actions that a start, a stop or a new proof writes; they do not count as changes by a user.
-_ROUTINE_ACTIONS = {"start", "stop", "create_key", "serve", "seal", "prove"}
+_ROUTINE_ACTIONS = {"start", "stop", "create_key", "serve", "seal", "prove", "heartbeat"}
 
 
 def find_example() -> Path:

@@ -130,9 +130,9 @@ def verify_ledger(ctx: CliContext) -> int:
     from wellspring.trust.ledger.audit import audit_ledger
 
     project = ctx.load_project()
-    keys = keyring.read_verifier_keys(project.ledger_dir, project.root / project.witness.folder)
     tree = open_ledger_tree(project)
-    report = audit_ledger(tree, keys, journals=project.journals_dir)
+    keys, checkpoint = keyring.read_matching_checkpoint(tree, project.ledger_dir, project.root / project.witness.folder)
+    report = audit_ledger(tree, keys, checkpoint=checkpoint, journals=project.journals_dir)
     for finding in report.findings:
         ctx.echo(f"corrupted: {finding}")
     pending_count = sum(pending.entries for pending in report.pending)

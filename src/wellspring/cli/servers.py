@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from wellspring.cli.context import CliContext
 from wellspring.cli.render import escape_text, format_age
 from wellspring.runtime.run_state import find_unread_changes, read_run_state
+
+if TYPE_CHECKING:
+    from wellspring.project import Project
+    from wellspring.trust.ledger.remote_sequencer import SequencerStatus
 
 
 @click.command()
@@ -97,6 +102,12 @@ def status(ctx: CliContext) -> int:
             published_state = run_worker(project, "accounts")
         except Unavailable as exc:
             ctx.echo(f"accounts: {exc.what}")
+    log = _read_log_status(project)
+    if log is not None:
+        waiting = f", {log.pending:,} lines wait" if log.pending else ""
+        ctx.echo(f"log: {log.size:,} entries, newest checkpoint at {log.checkpoint_at}{waiting}")
+        if log.problem:
+            ctx.echo(f"the log does not grow: {escape_text(log.problem)}")
     if published_state["edition"] is not None:
         edition = Edition.model_validate(published_state["edition"])
         age_seconds = int((SystemClock().now() - edition.known_since).total_seconds())
@@ -114,6 +125,7 @@ def status(ctx: CliContext) -> int:
             "running": running and running.model_dump(mode="json"),
             "unread_changes": [change._asdict() for change in unread_changes],
             "incidents": [item.model_dump(mode="json") for item in incidents],
+            "log": log and log._asdict(),
             **published_state,
         },
         next_command="wellspring ingest" if all_up else "wellspring up",
@@ -162,6 +174,17 @@ def clean(ctx: CliContext, yes: bool) -> int:
     ctx.echo(f"removed all server data of {project.root}")
     ctx.print_result({"cleaned": str(project.root)}, next_command="wellspring up")
     return 0
+
+
+def _read_log_status(project: Project) -> SequencerStatus | None:
+    """Ask the sequencer; None if it does not respond."""
+    from wellspring.errors import Unavailable
+    from wellspring.trust.ledger.remote_sequencer import RemoteSequencer
+
+    try:
+        return RemoteSequencer(project.socket_path("sequencer"), "owner").read_status()
+    except Unavailable:
+        return None
 
 
 def _describe_separation(mode: str, reason: str) -> str:

@@ -29,7 +29,7 @@ from wellspring.records.trust import IndexedEntry, Ref
 from wellspring.trust.ledger import journal
 from wellspring.trust.ledger.index import LedgerIndex
 from wellspring.trust.ledger.tree import MerkleTree, encode_hashes
-from wellspring_verify import canonical, entries
+from wellspring_verify import canonical, entries, notes
 from wellspring_verify.story import contract_refs, render_story_json, render_story_page
 
 _DOCUMENT_KINDS = frozenset({"release", "candidate", "artifact", "views", "policies", "dbt"})
@@ -228,8 +228,7 @@ def write_pack(
     Raises Refused for any other folder, NotFound if the story is not sealed in the tree, CorruptedError if index and
     tree contradict each other.
     """
-    head = tree.read_head()
-    pack = lay_out_pack(story, head.origin, documents)
+    pack = lay_out_pack(story, tree.read_head().origin, documents)
     seal_entry = _find_seal_entry(index, story.subject, pack.digest)
     if seal_entry is None:
         raise NotFound(f"the story of {story.subject} is not sealed in the ledger", fix="run `wellspring prove` again")
@@ -248,8 +247,11 @@ def write_pack(
             story.subject,
             [entries.parse_entry(tree_index, files[f"entries/{tree_index:012d}.json"]) for tree_index in tree_indexes],
         )
+    # One checkpoint for the whole pack, read after the entries were found: the log may grow at any time.
+    checkpoint = tree.read_checkpoint()
+    size = notes.parse_checkpoint(notes.parse_note(checkpoint).text).size
     proofs = {
-        str(tree_index): encode_hashes(tree.inclusion_proof(tree_index, head.size))
+        str(tree_index): encode_hashes(tree.inclusion_proof(tree_index, size))
         for tree_index in (*tree_indexes, seal_entry.index)
     }
     files |= {
@@ -257,8 +259,8 @@ def write_pack(
         "seal.json": canonical.dumps_canonical(
             {"version": 1, "index": seal_entry.index, "entry": seal_entry.entry.model_dump(mode="json")}
         ),
-        "proofs.json": canonical.dumps_canonical({"version": 1, "size": head.size, "proofs": proofs}),
-        "checkpoint": tree.read_checkpoint(),
+        "proofs.json": canonical.dumps_canonical({"version": 1, "size": size, "proofs": proofs}),
+        "checkpoint": checkpoint,
     }
     _replace_folder(folder, files)
     return len(tree_indexes)

@@ -13,9 +13,9 @@ from wellspring.project import PROJECT_FILE, Project
 from wellspring.runtime.files import write_atomically
 from wellspring.runtime.privileges import SERVICE_UIDS, SOCKET_GID, TELEMETRY_GID, ServicePrivileges, service_temp_dir
 
-JOURNAL_SERVICES = ("worker", "enclave", "api")
+JOURNAL_SERVICES = ("worker", "enclave", "api", "sequencer")
 # Landlock rules name existing paths only: the API reads editions and views that are written after it starts.
-WORKER_FOLDERS = ("ledger", "lake", "lake/editions", "lake/views", "packs", "models")
+WORKER_FOLDERS = ("lake", "lake/editions", "lake/views", "packs", "models")
 
 
 def create_folders(project: Project, privileges: ServicePrivileges) -> None:
@@ -28,6 +28,7 @@ def create_folders(project: Project, privileges: ServicePrivileges) -> None:
         (state / "postgres", "postgres", 0o700),
         (state / "valkey", "valkey", 0o700),
         (state / "mlflow", "mlflow", 0o700),
+        (project.ledger_dir, "sequencer", 0o755),
         (project.enclave_dir, "enclave", 0o700),
         (project.journals_dir, None, 0o755),
         (project.journals_dir / "supervisor", None, 0o755),

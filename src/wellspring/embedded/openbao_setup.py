@@ -22,7 +22,7 @@ from wellspring_verify.notes import KIND_LOG, VerifierKey
 if TYPE_CHECKING:
     import hvac
 
-APPROLE_NAMES = ("worker", "enclave", "api")
+APPROLE_NAMES = ("worker", "enclave", "api", "sequencer")
 WRAP_TTL_SECONDS = 60
 RENEWAL_PERIOD = "15m"
 
@@ -41,8 +41,6 @@ ROLE_POLICIES = {
     + 'path "secret/data/enclave/*" { capabilities = ["create", "read", "update"] }\n',
     "worker": SELF_POLICY
     + """
-path "transit/sign/ledger" { capabilities = ["update"] }
-path "transit/keys/ledger" { capabilities = ["read"] }
 path "transit/sign/models" { capabilities = ["update"] }
 path "transit/keys/models" { capabilities = ["read"] }
 path "secret/data/worker/*" { capabilities = ["read"] }
@@ -51,6 +49,12 @@ path "secret/data/worker/*" { capabilities = ["read"] }
     + """
 path "transit/keys/models" { capabilities = ["read"] }
 path "secret/data/api/*" { capabilities = ["read"] }
+""",
+    # The only role that may sign for the log.
+    "sequencer": SELF_POLICY
+    + """
+path "transit/sign/ledger" { capabilities = ["update"] }
+path "transit/keys/ledger" { capabilities = ["read"] }
 """,
     # min_wrapping_ttl: OpenBao refuses to issue an unwrapped secret-id. denied_parameters: no parameter may be set.
     "supervisor": 'path "auth/token/revoke-self" { capabilities = ["update"] }\n'
@@ -160,7 +164,7 @@ class OpenBaoBootstrap:
             ledger_key: Any = root.secrets.transit.read_key("ledger")
         name = log_origin(self._project, self._privileges)
         key = VerifierKey(name, KIND_LOG, base64.b64decode(ledger_key["data"]["keys"]["1"]["public_key"]))
-        write_public_file(self._project.ledger_dir / "vkey", f"{key}\n".encode(), self._privileges, "worker")
+        write_public_file(self._project.ledger_dir / "vkey", f"{key}\n".encode(), self._privileges, "sequencer")
         with map_errors("revoke the root token"):
             root.auth.token.revoke_self()
         root.adapter.close()
@@ -189,13 +193,18 @@ def log_origin(project: Project, privileges: ServicePrivileges) -> str:
     path = project.ledger_dir / "origin"
     if not path.exists():
         name = f"wellspring.example.com/{project.name}/{secrets.token_hex(4)}"
-        write_public_file(path, name.encode(), privileges, "worker")
+        write_public_file(path, name.encode(), privileges, "sequencer")
     return path.read_text(encoding="ascii").strip()
 
 
 def issue_secret_id(project: Project, role: str) -> dict[str, str]:
     """Issue {role_id, wrapped} of a role. The secret-id can be unwrapped once, within 60 seconds."""
     credentials = json.loads(supervisor_key_path(project).read_bytes())
+    if role not in credentials["roles"]:
+        raise CorruptedError(
+            f"OpenBao of {project.root} has no role {role}: an older version created it",
+            fix="prove what you need, then `wellspring clean` and `wellspring up`",
+        )
     with supervisor_session(project) as client, map_errors(f"issue a secret-id for {role}"):
         response: Any = client.auth.approle.generate_secret_id(role, wrap_ttl=f"{WRAP_TTL_SECONDS}s")
     return {"role_id": str(credentials["roles"][role]), "wrapped": str(response["wrap_info"]["token"])}

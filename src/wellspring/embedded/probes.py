@@ -32,6 +32,16 @@ def responds_to_http(path: Path, address: str) -> bool:
     return True
 
 
+def responds_to_line(path: Path) -> bool:
+    """Return True if a server that exchanges lines of JSON responds to a ping, whatever its answer."""
+    try:
+        with connect_unix_socket(path, 5) as connection:
+            connection.sendall(b'{"op": "ping"}\n')
+            return connection.recv(1) != b""
+    except OSError:
+        return False
+
+
 def responds_to_ping(path: Path) -> bool:
     """Return True if the enclave's intake socket responds to a ping."""
     try:

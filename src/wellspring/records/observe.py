@@ -86,6 +86,10 @@ class Recorder(Protocol):
         """Continue the trace of another process; start a new one for None and for malformed text."""
         ...
 
+    def record_heartbeat(self) -> None:
+        """Write an entry that says only that the service runs; it is durable when this returns."""
+        ...
+
     def crash_point(self, point: str) -> None:
         """Mark a crash point (`lake.publish:act`); a crash test can kill the process at it."""
         ...

@@ -20,6 +20,7 @@ SERVICE_UIDS: Final[Mapping[str, int]] = {
     "vendor": 64106,
     "valkey": 64107,
     "mlflow": 64108,
+    "sequencer": 64109,
     "postgres": 65534,
 }
 # PostgreSQL runs as nobody with the enclave's group, so that only the enclave reaches its socket.
@@ -38,6 +39,7 @@ SUPPLEMENTARY_GIDS: Final[Mapping[str, tuple[int, ...]]] = {
     "vendor": (),
     "valkey": (SOCKET_GID,),
     "mlflow": (),
+    "sequencer": (TELEMETRY_GID, SOCKET_GID),
     "postgres": (),
 }
 

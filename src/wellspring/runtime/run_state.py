@@ -14,6 +14,7 @@ from wellspring.records.record import Digest, Frozen, Instant
 SETTINGS_BY_SERVER: Mapping[str, tuple[str, ...]] = {
     "supervisor": ("project", "servers", "witness", "features", "models"),
     "enclave": ("project", "sources", "dlp", "callers", "models"),
+    "sequencer": ("project", "ledger"),
     "api": ("project", "callers", "features", "lake", "models", "query"),
 }
 """Sections of wellspring.toml that a server reads at its start. A worker reads the file for each job."""

@@ -22,7 +22,7 @@ from wellspring.runtime.landlock import (
 )
 from wellspring.runtime.privileges import detect_privileges, service_temp_dir
 
-SandboxRole = Literal["worker", "enclave", "api", "mlflow", "witness", "vendor"]
+SandboxRole = Literal["worker", "enclave", "api", "mlflow", "sequencer", "witness", "vendor"]
 
 # Rights by Landlock ABI: 1: bits 0-12, 2: refer, 3: truncate, 5: ioctl on devices.
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
@@ -86,9 +86,9 @@ def file_rules_for(project: Project, role: SandboxRole) -> tuple[list[Path], lis
     writes = [service_temp_dir(project, role)]
     match role:
         case "worker":
-            reads += [*project.source_paths.values(), project.journals_dir, state / "run.json"]
+            reads += [*project.source_paths.values(), project.journals_dir, project.ledger_dir, state / "run.json"]
             reads += [project.root / project.witness.folder / name for name in ("vkey", "logs", "checkpoints")]
-            writes += [state / name for name in ("lineage", "metrics", "ledger", "lake", "packs", "models", "logs")]
+            writes += [state / name for name in ("lineage", "metrics", "lake", "packs", "models", "logs")]
             writes += [project.journals_dir / "worker", state / "writer.lock", project.runtime_dir]
         case "enclave":
             reads += [state / "run.json", *_policy_paths(project)]
@@ -102,6 +102,10 @@ def file_rules_for(project: Project, role: SandboxRole) -> tuple[list[Path], lis
             writes += [project.journals_dir / "api", state / "lineage", state / "metrics", project.runtime_dir]
         case "mlflow":
             writes += [state / "mlflow"]
+        case "sequencer":
+            reads += [state / "run.json", project.journals_dir]
+            writes += [project.ledger_dir, project.journals_dir / "sequencer", state / "lineage", state / "metrics"]
+            writes += [project.runtime_dir]
         case "witness":
             reads += [state / "run.json", project.ledger_dir / "origin", project.ledger_dir / "vkey"]
             writes += [project.root / project.witness.folder, project.runtime_dir]

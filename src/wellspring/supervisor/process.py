@@ -18,7 +18,7 @@ from typing import Any
 from wellspring.bootstrap import open_recorder
 from wellspring.embedded import layout, mlflow, openbao, openbao_setup, packages, postgres, sftp, users, valkey
 from wellspring.embedded.control_socket import REQUEST_FIX, ControlSocket, error_message
-from wellspring.embedded.probes import responds_to_http, responds_to_ping
+from wellspring.embedded.probes import responds_to_http, responds_to_line, responds_to_ping
 from wellspring.errors import NotFound, Refused, Unavailable, WellspringError, format_error, suggest_name
 from wellspring.operations.incidents import IncidentStore
 from wellspring.project import Project, hash_sections
@@ -92,6 +92,10 @@ class Supervisor:
             self._start_process(child)
         for child in remaining:
             self._wait_until_ready(child)
+        sequencer_process = describe.describe_python_server("sequencer", "sequencer", module="wellspring.sequencer")
+        sequencer_process.readiness_probe = lambda: responds_to_line(project.socket_path("sequencer"))
+        sequencer_process.role, sequencer_process.needs = "sequencer", ("openbao",)
+        self._start_process(sequencer_process)
         enclave_process = describe.describe_python_server("enclave", "intake", module="wellspring.enclave")
         enclave_process.readiness_probe = lambda: responds_to_ping(project.socket_path("intake"))
         enclave_process.role, enclave_process.needs = "enclave", ("openbao", "postgres")
@@ -102,7 +106,7 @@ class Supervisor:
             api_process.readiness_probe = lambda: responds_to_http(project.socket_path("api"), "/healthz")
             api_process.role, api_process.needs = "api", ("openbao",)
             self._start_process(api_process)
-        for child in (enclave_process, api_process, mlflow_process):
+        for child in (sequencer_process, enclave_process, api_process, mlflow_process):
             if child is not None:
                 self._wait_until_ready(child)
 

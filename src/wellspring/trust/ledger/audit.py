@@ -38,16 +38,18 @@ def audit_ledger(
     tree: MerkleTree,
     keys: LogVerifierKeys | None = None,
     *,
+    checkpoint: bytes | None = None,
     journals: Path | None = None,
     index: LedgerIndex | None = None,
 ) -> LedgerReport:
     """Recompute the tree from its entries, and list every inconsistency; no finding if all is consistent.
 
-    keys: the verifier keys and the witness's own copy. journals, index: compared with the tree if given.
+    keys: the verifier keys and the witness's own copy. checkpoint: read together with them (default: the current one).
+    journals, index: compared with the tree if given.
     """
     findings = _LedgerAudit()
     try:
-        note = tree.read_checkpoint()
+        note = checkpoint or tree.read_checkpoint()
     except NotFound:
         if keys and keys.last_cosigned:
             findings.add_message("checkpoint: it is missing, but the witness has cosigned one: the ledger was removed")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import ValidationError
 
@@ -24,6 +26,21 @@ create index if not exists by_action on entries (action, phase);
 create index if not exists by_service on entries (service, sequence);
 create index if not exists by_intent on entries (intent) where intent is not null;
 """
+_REBUILT_BUNDLES = 64
+"""Bundles that one transaction reads from the tiles; it bounds the memory of a rebuild."""
+
+
+class IndexRow(NamedTuple):
+    """An entry as the index stores it: what it is found by, and its bytes."""
+
+    id: str
+    service: str
+    sequence: int
+    subject: str
+    action: str
+    phase: str
+    intent: str | None
+    content: bytes
 
 
 class LedgerIndex:
@@ -35,8 +52,15 @@ class LedgerIndex:
 
     def refresh(self) -> None:
         """Add the entries that are only in the tree. Raises CorruptedError if an entry is in the tree twice."""
+        self._run_update(self._insert_new_entries)
+
+    def add_rows(self, first_index: int, rows: Sequence[IndexRow]) -> None:
+        """Add the entries that have just come into the tree, from `first_index` on. Raises the errors of `refresh`."""
+        self._run_update(partial(self._insert_rows, first_index, rows))
+
+    def _run_update(self, update: Callable[[], None]) -> None:
         try:
-            self._insert_new_entries()
+            update()
         except sqlite3.IntegrityError:
             raise CorruptedError(
                 "an entry is in the ledger twice", fix="run `wellspring ledger verify`; keep everything"
@@ -81,7 +105,7 @@ class LedgerIndex:
     def count_entries(self) -> int:
         """Return the number of entries in the index: each entry of the tree below it can be found."""
         with self._open_read_only() as file:
-            return int(file.execute("select coalesce(max(tree_index) + 1, 0) from entries").fetchone()[0])
+            return _count_entries(file)
 
     def list_open_intents(self) -> list[IndexedEntry]:
         """List the intents that no later entry settles: actions that a crash may have interrupted."""
@@ -109,24 +133,35 @@ class LedgerIndex:
                 yield int(tree_index), bytes(content)
 
     def _insert_new_entries(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         size = self.tree.size
-        with closing(sqlite3.connect(self._path, timeout=10)) as file:
-            file.executescript(_SCHEMA)
+        with self._open_writable() as file:
             with file:
-                indexed_count = int(file.execute("select coalesce(max(tree_index) + 1, 0) from entries").fetchone()[0])
+                indexed_count = _count_entries(file)
                 if indexed_count > size:
                     # The index follows the tree, also backwards: the witness, not the index, detects a rollback.
                     file.execute("delete from entries where tree_index >= ?", (size,))
-                for number in range(indexed_count // TILE_WIDTH, -(-size // TILE_WIDTH)):
-                    for tree_index, content in enumerate(
-                        self.tree.read_bundle(number, size), start=number * TILE_WIDTH
-                    ):
-                        if tree_index >= indexed_count:
-                            file.execute(
-                                "insert into entries values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                                _entry_row(tree_index, content),
-                            )
+            for start in range(indexed_count // TILE_WIDTH, -(-size // TILE_WIDTH), _REBUILT_BUNDLES):
+                with file:
+                    for number in range(start, min(start + _REBUILT_BUNDLES, -(-size // TILE_WIDTH))):
+                        contents = self.tree.read_bundle(number, size)
+                        skipped = max(0, indexed_count - number * TILE_WIDTH)
+                        rows = (describe_entry(parse_entry(content), content) for content in contents[skipped:])
+                        _insert(file, number * TILE_WIDTH + skipped, rows)
+
+    def _insert_rows(self, first_index: int, rows: Sequence[IndexRow]) -> None:
+        with self._open_writable() as file:
+            if _count_entries(file) == first_index:
+                with file:
+                    _insert(file, first_index, rows)
+                return
+        self._insert_new_entries()
+
+    @contextmanager
+    def _open_writable(self) -> Generator[sqlite3.Connection]:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(self._path, timeout=10)) as file:
+            file.executescript(_SCHEMA)
+            yield file
 
     def _query_entries(self, sql: str, params: Mapping[str, str | int]) -> list[IndexedEntry]:
         with self._open_read_only() as file:
@@ -147,7 +182,7 @@ class LedgerIndex:
                 yield file
         except sqlite3.DatabaseError as exc:
             raise Unavailable(
-                f"the ledger's index cannot be read ({exc})", fix="run `wellspring ingest`, which rebuilds the index"
+                f"the ledger's index cannot be read ({exc})", fix="run `wellspring up`: the sequencer rebuilds it"
             ) from None
 
 
@@ -161,10 +196,9 @@ def parse_entry(content: bytes) -> Entry:
         ) from None
 
 
-def _entry_row(tree_index: int, content: bytes) -> tuple[int | str | bytes | None, ...]:
-    entry = parse_entry(content)
-    return (
-        tree_index,
+def describe_entry(entry: Entry, content: bytes) -> IndexRow:
+    """Return the row of an entry. content: its bytes."""
+    return IndexRow(
         entry.id,
         entry.service,
         entry.sequence,
@@ -173,4 +207,15 @@ def _entry_row(tree_index: int, content: bytes) -> tuple[int | str | bytes | Non
         entry.phase,
         entry.intent,
         content,
+    )
+
+
+def _count_entries(file: sqlite3.Connection) -> int:
+    return int(file.execute("select coalesce(max(tree_index) + 1, 0) from entries").fetchone()[0])
+
+
+def _insert(file: sqlite3.Connection, first_index: int, rows: Iterable[IndexRow]) -> None:
+    file.executemany(
+        "insert into entries values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        ((tree_index, *row) for tree_index, row in enumerate(rows, start=first_index)),
     )

@@ -239,6 +239,12 @@ def read_lines(folder: Path, service: str, after_sequence: int = -1) -> Iterator
         raise _gap_error(service, expected)
 
 
+def count_lines(folder: Path, service: str) -> int:
+    """Count the complete lines of a journal. Only its newest segment is read."""
+    segments = list_segments(folder / service)
+    return segments[-1].first_sequence + segments[-1].path.read_bytes().count(b"\n") if segments else 0
+
+
 def list_services(folder: Path) -> list[str]:
     """List the services that have a journal, sorted."""
     return sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 from typing import NamedTuple
 
 from wellspring.errors import CorruptedError, NotFound
 from wellspring.stores.objects.disk import DiskBlobStore
 from wellspring.trust.ledger.cosigner import VERIFIER_KEY_FILE, last_checkpoint, registered_logs
-from wellspring.trust.ledger.tree import LOG_KEY_FILE
+from wellspring.trust.ledger.tree import LOG_KEY_FILE, MerkleTree
 from wellspring_verify import notes
 from wellspring_verify.canonical import MalformedError
 
@@ -36,6 +38,26 @@ def read_verifier_keys(ledger: Path, witness: Path) -> LogVerifierKeys:
         last_cosigned=last_checkpoint(witness, registered or log),
         registered_key=str(registered) if registered else None,
     )
+
+
+def read_matching_checkpoint(
+    tree: MerkleTree, ledger: Path, witness: Path, *, timeout: float = 2.0
+) -> tuple[LogVerifierKeys, bytes | None]:
+    """Read the keys, and a checkpoint that the witness's copy equals; None before the first one.
+
+    While the log grows, the witness is ahead of the published checkpoint for moments. timeout: seconds after which both
+    are returned as they are, so that an audit names the difference.
+    """
+    deadline, pause = time.monotonic() + timeout, threading.Event()
+    while True:
+        keys = read_verifier_keys(ledger, witness)
+        try:
+            checkpoint = tree.read_checkpoint()
+        except NotFound:
+            checkpoint = None
+        if checkpoint == keys.last_cosigned or time.monotonic() > deadline:
+            return keys, checkpoint
+        pause.wait(0.02)
 
 
 def _read_verifier_key(folder: Path, name: str) -> notes.VerifierKey:

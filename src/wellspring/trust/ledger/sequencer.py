@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from wellspring.errors import CorruptedError, NotFound
-from wellspring.records.clock import Clock
-from wellspring.records.trust import Entry
 from wellspring.stores.objects.port import NamedBlobStore
 from wellspring.trust.keys.port import LogSigner
-from wellspring.trust.ledger import journal
 from wellspring.trust.ledger.cosigner import Cosigner, cosign_checkpoint
-from wellspring.trust.ledger.index import LedgerIndex, parse_entry
+from wellspring.trust.ledger.index import IndexRow, LedgerIndex
+from wellspring.trust.ledger.journal_merge import JournalMerge
 from wellspring.trust.ledger.tree import (
     CHECKPOINT_FILE,
     ENTRIES_LEVEL,
@@ -30,16 +27,19 @@ from wellspring.trust.ledger.tree import (
 )
 from wellspring_verify import merkle, notes
 
+PIECE_ENTRIES = 64 * TILE_WIDTH
+"""Entries that one checkpoint adds at most. It bounds the memory of a run, and what a crash leaves unpublished."""
 
-class _PendingEntry(NamedTuple):
-    written_at: float
-    service: str
-    sequence: int
-    content: bytes
+
+class IntegrationReport(NamedTuple):
+    """The newest checkpoint, and by service why its journal could not be read to its end."""
+
+    checkpoint: SignedCheckpoint
+    findings: Mapping[str, CorruptedError]
 
 
 class Sequencer:
-    """Integrates the journals into the tree. One at a time: the caller holds the writer lock of the project.
+    """Integrates the journals into the tree. One at a time: only its process writes the ledger's folder.
 
     The next run recovers from a crash at any point. Entry bundles are written first, and only once; bundles beyond the
     checkpoint are adopted unchanged, so an entry keeps its index, and a signed root stays valid.
@@ -54,7 +54,6 @@ class Sequencer:
         signer: LogSigner,
         witness: Cosigner,
         index: LedgerIndex,
-        clock: Clock,
         crash_point: Callable[[str], None],
     ) -> None:
         self._paths = paths
@@ -63,7 +62,6 @@ class Sequencer:
         self._signer = signer
         self._witness = witness
         self._index = index
-        self._clock = clock
         self._crash_point = crash_point
         self._tree = MerkleTree(paths)
         self._key: notes.VerifierKey | None = None
@@ -76,27 +74,46 @@ class Sequencer:
         return str(self._key)
 
     def integrate(self) -> SignedCheckpoint:
-        """Add the new journal entries, and return the newest checkpoint, signed and cosigned.
+        """Add the new journal entries, and return the newest checkpoint. Raises also what `integrate_all` returns."""
+        report = self.integrate_all()
+        for finding in report.findings.values():
+            raise finding
+        return report.checkpoint
 
-        Raises Unavailable if signer or witness do not respond (nothing is lost: run it again), CorruptedError if
-        journals, tiles, checkpoint or witness contradict each other.
+    def integrate_all(self) -> IntegrationReport:
+        """Add the new journal entries in pieces, each under a checkpoint that is signed and cosigned.
+
+        A damaged journal ends at its damage, and the other journals go on. Raises Unavailable if signer or witness do
+        not respond (nothing is lost: run it again), CorruptedError if tiles, checkpoint or witness contradict each
+        other.
         """
         key = notes.parse_verifier_key(self.verifier_key())
         published = self._read_published(key)
-        size = published.size if published else 0
         self._index.refresh()
-        adopted = self._adopt_bundles(size)
-        fresh = adopted + self._collect_new_entries(adopted)
-        if published and not fresh:
-            return published
-        leaves = [merkle.hash_leaf(content) for content in fresh]
-        self._write_bundles(size, fresh)
+        merge = JournalMerge(self._journals, self._index.last_sequence)
+        rows = [merge.confirm_placed(content) for content in self._adopt_bundles(published.size if published else 0)]
+        while True:
+            rows += merge.take(max(0, PIECE_ENTRIES - len(rows)))
+            if published is None or rows:
+                published = self._add_rows(key, published, rows)
+            if len(rows) < PIECE_ENTRIES:
+                return IntegrationReport(published, merge.findings)
+            rows = []
+
+    def _add_rows(
+        self, key: notes.VerifierKey, published: SignedCheckpoint | None, rows: Sequence[IndexRow]
+    ) -> SignedCheckpoint:
+        size = published.size if published else 0
+        entries = [row.content for row in rows]
+        self._write_bundles(size, entries)
         self._crash_point("ledger.integrate:bundles-written")
-        for tile, content in updated_tiles(self._tree, size, leaves):
+        for tile, content in updated_tiles(self._tree, size, [merkle.hash_leaf(content) for content in entries]):
             self._paths.write_once(tile, content)
-        self._remove_partials(size, size + len(fresh))
+        self._remove_partials(size, size + len(entries))
         self._crash_point("ledger.integrate:tiles-written")
-        return self._publish(key, published, size + len(fresh))
+        checkpoint = self._publish(key, published, size + len(entries))
+        self._index.add_rows(size, rows)
+        return checkpoint
 
     def _publish(self, key: notes.VerifierKey, published: SignedCheckpoint | None, size: int) -> SignedCheckpoint:
         head = notes.CheckpointHead(self._origin, size, self._tree.root_hash(size))
@@ -118,7 +135,6 @@ class Sequencer:
         self._crash_point("ledger.integrate:cosigned")
         self._paths.replace(CHECKPOINT_FILE, note + line)
         self._crash_point("ledger.integrate:checkpoint-swapped")
-        self._index.refresh()
         return SignedCheckpoint(head.size, head.root, note + line)
 
     def _read_published(self, key: notes.VerifierKey) -> SignedCheckpoint | None:
@@ -139,9 +155,8 @@ class Sequencer:
             )
         return SignedCheckpoint(head.size, head.root, note)
 
-    def _adopt_bundles(self, size: int) -> list[bytes]:
-        """Return the entries beyond the checkpoint that an earlier run wrote and could not publish."""
-        adopted: list[bytes] = []
+    def _adopt_bundles(self, size: int) -> Iterator[bytes]:
+        """Yield the entries beyond the checkpoint that an earlier run wrote and could not publish."""
         number, published_count = divmod(size, TILE_WIDTH)
         while True:
             try:
@@ -151,55 +166,18 @@ class Sequencer:
                     width for width in partial_widths(self._paths, ENTRIES_LEVEL, number) if width > published_count
                 ]
                 if not wider:
-                    return adopted
+                    return
                 content = self._paths.read(tile_name(ENTRIES_LEVEL, number, wider[-1]))
             entries = decode_bundle(content)
-            adopted += entries[published_count:]
+            yield from entries[published_count:]
             if len(entries) < TILE_WIDTH:
-                return adopted
+                return
             number, published_count = number + 1, 0
 
-    def _collect_new_entries(self, adopted: list[bytes]) -> list[bytes]:
-        last_sequences: dict[str, int] = {}
-        for content in adopted:
-            entry = parse_entry(content)
-            self._require_next_sequence(entry, last_sequences)
-            journal_line = next(journal.read_lines(self._journals, entry.service, entry.sequence - 1), None)
-            if journal_line != (entry.sequence, content):
-                raise CorruptedError(
-                    f"a bundle beyond the checkpoint has {entry.id}, and the journal of {entry.service} does not",
-                    fix="keep everything; another process wrote into the ledger's folder",
-                )
-            last_sequences[entry.service] = entry.sequence
-        pending = [self._pending_entries(service, last_sequences) for service in journal.list_services(self._journals)]
-        # Sorted by time across services; each service keeps the order of its journal.
-        return [line.content for line in heapq.merge(*pending, key=lambda line: line.written_at)]
-
-    def _pending_entries(self, service: str, adopted: dict[str, int]) -> Iterator[_PendingEntry]:
-        last_sequence = adopted.get(service, self._index.last_sequence(service))
-        latest = 0.0
-        for sequence, content in journal.read_lines(self._journals, service, last_sequence):
-            entry = parse_entry(content)
-            if (entry.service, entry.sequence) != (service, sequence) or journal.encode_entry(entry) != content:
-                raise CorruptedError(
-                    f"line {sequence} of the journal of {service} is not the entry that was written there",
-                    fix="keep the journal; run `wellspring ledger verify`",
-                )
-            latest = max(latest, entry.known_since.timestamp())
-            yield _PendingEntry(latest, service, sequence, content)
-
-    def _require_next_sequence(self, entry: Entry, last_sequences: dict[str, int]) -> None:
-        previous = last_sequences.get(entry.service, self._index.last_sequence(entry.service))
-        if entry.sequence != previous + 1:
-            raise CorruptedError(
-                f"the ledger has {entry.id} where entry {previous + 1} of {entry.service} belongs",
-                fix="keep everything; run `wellspring ledger verify`",
-            )
-
-    def _write_bundles(self, size: int, fresh: list[bytes]) -> None:
+    def _write_bundles(self, size: int, fresh: Sequence[bytes]) -> None:
         number, existing_count = divmod(size, TILE_WIDTH)
         existing = self._tree.read_bundle(number, size) if existing_count else []
-        entries = existing + fresh
+        entries = [*existing, *fresh]
         for offset in range(0, len(entries), TILE_WIDTH):
             part = entries[offset : offset + TILE_WIDTH]
             self._paths.write_once(

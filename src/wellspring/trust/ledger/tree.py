@@ -128,24 +128,32 @@ class MerkleTree:
         cached = self._full_tiles.get((level, number))
         if cached is not None:
             return cached
-        if width < TILE_WIDTH:
-            try:
-                return self.paths.read(tile_name(level, number, width))
-            except NotFound:
-                pass  # The tile has grown since, and the partial tile was removed.
-        try:
-            content = self.paths.read(tile_name(level, number))
-        except NotFound:
-            wide_enough = [partial for partial in partial_widths(self.paths, level, number) if partial >= width]
-            if not wide_enough:
-                raise CorruptedError(
-                    f"the ledger lacks {tile_name(level, number, width)}", fix="restore it from a copy; do not retry"
-                ) from None
-            return self.paths.read(tile_name(level, number, min(wide_enough)))
-        if len(self._full_tiles) >= _MAX_CACHED_TILES:
-            self._full_tiles.clear()
-        self._full_tiles[level, number] = content
+        # Twice: a full tile may take the place of the partial ones between two looks.
+        content = self._find_tile(level, number, width) or self._find_tile(level, number, width)
+        if content is None:
+            raise CorruptedError(
+                f"the ledger lacks {tile_name(level, number, width)}", fix="restore it from a copy; do not retry"
+            )
         return content
+
+    def _find_tile(self, level: int | str, number: int, width: int) -> bytes | None:
+        if width < TILE_WIDTH and (partial := self._read_if_present(tile_name(level, number, width))) is not None:
+            return partial
+        if (full := self._read_if_present(tile_name(level, number))) is None:
+            wider = [stored for stored in partial_widths(self.paths, level, number) if stored >= width]
+            return self._read_if_present(tile_name(level, number, wider[0])) if wider else None
+        if level != ENTRIES_LEVEL:
+            # Bundles are much larger than hashes, and are seldom read twice.
+            if len(self._full_tiles) >= _MAX_CACHED_TILES:
+                self._full_tiles.clear()
+            self._full_tiles[level, number] = full
+        return full
+
+    def _read_if_present(self, name: str) -> bytes | None:
+        try:
+            return self.paths.read(name)
+        except NotFound:
+            return None
 
     def _range_hash(self, start: int, end: int, size: int) -> bytes:
         """Hash the entries from `start` to before `end`; `start` must be the left edge of a complete subtree."""

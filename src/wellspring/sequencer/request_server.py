@@ -1,0 +1,108 @@
+"""Answer the requests to the sequencer on its Unix socket: one line of JSON, one line back."""
+
+from __future__ import annotations
+
+import json
+import os
+import socketserver
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from wellspring.errors import Refused, WellspringError, encode_error
+from wellspring.project import Project
+from wellspring.runtime.privileges import SERVICE_UIDS
+from wellspring.runtime.process import format_location
+from wellspring.runtime.unix_socket import peer_uid
+from wellspring.sequencer.integration import IntegrationLoop
+from wellspring.trust.ledger.remote_sequencer import MAX_REQUEST_BYTES
+
+CALLING_SERVICES = ("worker", "api", "enclave")
+_REQUEST_TIMEOUT = 10.0
+
+
+class RequestServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    """Serves one loop; call `serve_forever`, from another thread `shutdown`, then `server_close`.
+
+    uids: the users who may send requests. Others may connect, and get a refusal.
+    """
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, path: Path, loop: IntegrationLoop, uids: frozenset[int]) -> None:
+        self.loop = loop
+        self.path = path
+        self._uids = uids
+        path.unlink(missing_ok=True)
+        super().__init__(str(path), _RequestHandler)
+        os.chmod(path, 0o666)  # noqa: S103 (the uid of each peer is checked, so that a refusal has a reason)
+
+    def server_close(self) -> None:
+        super().server_close()
+        self.path.unlink(missing_ok=True)
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002 (a signature of socketserver)
+        """Refuse the users that may not send requests, before a thread is started for them."""
+        uid = peer_uid(request)
+        if uid in self._uids:
+            return True
+        refused = Refused(
+            f"user {uid} may not send requests to the sequencer",
+            fix="only the services of this project and its owner may",
+        )
+        request.sendall(_encode_line({"error": encode_error(refused)}))
+        return False
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 (a signature of socketserver)
+        """Log where an unforeseen error happened; a peer that disconnected is not one."""
+        exc_type, exc, exc_traceback = sys.exc_info()
+        if exc_type is not None and not isinstance(exc, OSError):
+            print(format_location(exc_type, exc_traceback), file=sys.stderr)
+
+
+class _RequestHandler(socketserver.StreamRequestHandler):
+    # Only RequestServer creates handlers; the base class types it as any server.
+    server: RequestServer  # pyright: ignore[reportIncompatibleVariableOverride]
+    timeout = _REQUEST_TIMEOUT
+
+    def handle(self) -> None:
+        try:
+            response = handle_request(self.server.loop, self.rfile.readline(MAX_REQUEST_BYTES))
+        except WellspringError as exc:
+            response = {"error": encode_error(exc)}
+        self.wfile.write(_encode_line(response))
+
+
+def handle_request(loop: IntegrationLoop, line: bytes) -> dict[str, Any]:
+    """Return the response to one request. Raises Refused for a request that it does not know."""
+    try:
+        request = json.loads(line)
+    except ValueError:
+        request = None
+    match request:
+        case {"op": "integrate", "service": str(service)}:
+            checkpoint = loop.integrate_for(service)
+            return {"size": checkpoint.size, "root": checkpoint.root.hex(), "note": checkpoint.note.decode("utf-8")}
+        case {"op": "ping"}:
+            return {}
+        case {"op": "status"}:
+            return loop.read_status()._asdict()
+        case _:
+            raise Refused("the sequencer does not know this request", fix="send one of: integrate, status")
+
+
+def allowed_uids(project: Project) -> frozenset[int]:
+    """Return the users who may send requests: worker, API, enclave, the owner of the project's state, and root.
+
+    If the services share one user: only that user.
+    """
+    own_uid = os.geteuid()
+    if own_uid != SERVICE_UIDS["sequencer"]:
+        return frozenset({own_uid})
+    return frozenset({*(SERVICE_UIDS[name] for name in CALLING_SERVICES), project.state_dir.stat().st_uid, 0})
+
+
+def _encode_line(message: Mapping[str, Any]) -> bytes:
+    return json.dumps(dict(message)).encode() + b"\n"

@@ -1,0 +1,88 @@
+"""Read what is new in the journals for the sequencer: each line is parsed once, and all lines come in order of time."""
+
+from __future__ import annotations
+
+import heapq
+import json
+import re
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from wellspring.errors import CorruptedError
+from wellspring.records.trust import Entry
+from wellspring.trust.ledger import journal
+from wellspring.trust.ledger.index import IndexRow, describe_entry, parse_entry
+
+_NEEDS_FULL_CHECK = re.compile(rb"[\xf0-\xf4]|[0-9]{16}")
+"""Characters that Python and RFC 8785 may sort differently, and digits that may be an integer beyond 2^53."""
+
+
+class _MergedLine(NamedTuple):
+    written_at: float
+    row: IndexRow
+
+
+class JournalMerge:
+    """The new lines of all journals, as one sequence. Bounded memory: one segment of each journal at a time.
+
+    A journal with a damaged or missing line ends before it; `findings` has the error by service, and the other journals
+    go on. last_sequence: of a service in the tree; -1 without an entry.
+    """
+
+    def __init__(self, folder: Path, last_sequence: Callable[[str], int]) -> None:
+        self.findings: dict[str, CorruptedError] = {}
+        self._folder = folder
+        self._readers = {
+            service: self._read_new(service, last_sequence(service)) for service in journal.list_services(folder)
+        }
+        # Sorted by time across services; each service keeps the order of its journal.
+        self._merged = heapq.merge(*self._readers.values(), key=lambda line: line.written_at)
+
+    def confirm_placed(self, content: bytes) -> IndexRow:
+        """Return the next line of its journal, which a bundle beyond the checkpoint holds already.
+
+        Call it before `take`. Raises CorruptedError if it is not the next line of its journal.
+        """
+        service = parse_entry(content).service
+        line = next(self._readers.get(service, iter(())), None)
+        if line is None or line.row.content != content:
+            raise CorruptedError(
+                f"a bundle beyond the checkpoint has {parse_entry(content).id}, and the journal of {service} does not",
+                fix="keep everything; another process wrote into the ledger's folder",
+            )
+        return line.row
+
+    def take(self, count: int) -> list[IndexRow]:
+        """Return the next `count` lines, fewer at the end of the journals."""
+        return [line.row for line in islice(self._merged, count)]
+
+    def _read_new(self, service: str, last_sequence: int) -> Iterator[_MergedLine]:
+        latest = 0.0
+        try:
+            for sequence, content in journal.read_lines(self._folder, service, last_sequence):
+                entry = _parse_journal_line(service, sequence, content)
+                latest = max(latest, entry.known_since.timestamp())
+                yield _MergedLine(latest, describe_entry(entry, content))
+        except CorruptedError as exc:
+            self.findings[service] = exc
+
+
+def _parse_journal_line(service: str, sequence: int, content: bytes) -> Entry:
+    entry = parse_entry(content)
+    if (entry.service, entry.sequence) != (service, sequence) or not is_canonical(entry, content):
+        raise CorruptedError(
+            f"line {sequence} of the journal of {service} is not the entry that was written there",
+            fix="keep the journal; run `wellspring ledger verify`",
+        )
+    return entry
+
+
+def is_canonical(entry: Entry, content: bytes) -> bool:
+    """Return whether the bytes are the canonical form of an entry that was parsed from them."""
+    if _NEEDS_FULL_CHECK.search(content):
+        return journal.encode_entry(entry) == content
+    # The encoder of the standard library is written in C, and gives the same bytes for all other entries.
+    text = json.dumps(entry.model_dump(mode="json"), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return text.encode() == content

@@ -1,0 +1,91 @@
+"""New lines of several journals come in order of time, and a damaged journal ends without the others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import JsonValue
+
+from tests.builders.ledger import Ledger
+from tests.builders.recording_step import FixedClock
+from wellspring.errors import CorruptedError
+from wellspring.records.trust import Entry
+from wellspring.trust.ledger.index import parse_entry
+from wellspring.trust.ledger.journal import encode_entry
+from wellspring.trust.ledger.journal_merge import JournalMerge, is_canonical
+
+
+def new_ids(merge: JournalMerge, count: int = 100) -> list[str]:
+    return [row.id for row in merge.take(count)]
+
+
+def test_lines_are_ordered_by_time_and_within_a_journal_by_sequence(tmp_path: Path):
+    ledger = Ledger(tmp_path)
+    for service in ("worker", "api", "worker", "enclave"):
+        ledger.write(1, service)
+        ledger.clock.pass_(seconds=1)
+    ledger.clock.pass_(hours=-1)
+    ledger.write(1, "api")
+    merge = JournalMerge(ledger.journals, lambda _: -1)
+    assert new_ids(merge, 2) == ["worker:0", "api:0"]
+    # The clock was set back before the last line: it keeps its place in its journal.
+    assert sorted(new_ids(merge)) == ["api:1", "enclave:0", "worker:1"]
+    assert new_ids(JournalMerge(ledger.journals, {"worker": 1, "api": 0, "enclave": 0}.__getitem__)) == ["api:1"]
+    ledger.close()
+
+
+def test_a_damaged_journal_ends_before_its_damage(tmp_path: Path):
+    ledger = Ledger(tmp_path)
+    ledger.write(3, "api")
+    ledger.write(3, "worker")
+    ledger.close()
+    file = ledger.journals / "api" / "000000000000.log"
+    file.write_bytes(file.read_bytes().replace(b'"n":1', b'"n": 1'))
+    merge = JournalMerge(ledger.journals, lambda _: -1)
+    assert sorted(new_ids(merge)) == ["api:0", "worker:0", "worker:1", "worker:2"]
+    assert "line 1 of the journal of api" in merge.findings["api"].what
+    file.unlink()
+    merge = JournalMerge(ledger.journals, {"worker": 2, "api": 0}.__getitem__)
+    assert new_ids(merge) == []
+    assert "lacks entry 1" in merge.findings["api"].what
+
+
+def test_a_line_that_was_placed_must_be_the_next_of_its_journal(tmp_path: Path):
+    ledger = Ledger(tmp_path)
+    ledger.write(3, "api")
+    contents = [row.content for row in JournalMerge(ledger.journals, lambda _: -1).take(3)]
+    merge = JournalMerge(ledger.journals, lambda _: -1)
+    assert merge.confirm_placed(contents[0]).id == "api:0"
+    with pytest.raises(CorruptedError, match="beyond the checkpoint has api:2"):
+        merge.confirm_placed(contents[2])
+    ledger.close()
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(facts=st.dictionaries(st.text(max_size=8), VALUES, max_size=4))
+def test_the_canonical_form_is_recognized_as_the_encoder_writes_it(facts: dict[str, JsonValue]):
+    entry = Entry(
+        tenant="acme",
+        known_since=FixedClock().now(),
+        service="api",
+        sequence=1,
+        actor="service:api",
+        action="serve",
+        phase="done",
+        subject="view:x",
+        facts=facts,
+        trace="0" * 32,
+    )
+    content = encode_entry(entry)
+    assert is_canonical(parse_entry(content), content)
+    for changed in (content.replace(b":", b": ", 1), content.replace(b'"phase":"done",', b"")):
+        assert not is_canonical(entry, changed)
