@@ -1,4 +1,4 @@
-"""Adapters are constructed in `bootstrap.py` alone: a port's user never names the vendor behind it."""
+"""Adapters are constructed in `bootstrap/` alone: a port's user never names the vendor behind it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.architecture import repository
 
-ROOT_FILE = "wellspring/bootstrap.py"
+ROOT_FOLDER = "wellspring/bootstrap/"
 OPENERS = frozenset({"login_service", "StepRecorder", "Journal", "MlflowRegistry", "RemoteWitness"})
 """Further names that only the composition root calls: they have no `port.py` beside them."""
 RECORD_FOLDER = "records of one machine in a folder of their own"
@@ -51,7 +51,7 @@ def constructions() -> set[tuple[str, str]]:
     adapters, places = adapter_folders(), set[tuple[str, str]]()
     for path in repository.sources("wellspring"):
         name = path.relative_to(repository.SRC).as_posix()
-        if name == ROOT_FILE or name.startswith("wellspring/embedded/"):
+        if name.startswith((ROOT_FOLDER, "wellspring/embedded/")):
             continue
         foreign = OPENERS.union(*(names for folder, names in adapters.items() if folder not in path.parents))
         places |= {(name, call) for _, call, _ in repository.calls(path) if call.rpartition(".")[2] in foreign}

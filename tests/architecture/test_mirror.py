@@ -30,6 +30,7 @@ ELSEWHERE = {
     "wellspring/models/training/fit.py": "tests/models/training/test_train.py",
     "wellspring/records/incidents.py": "frozen records; tests/operations/test_incidents.py",
     "wellspring/records/observe.py": "a Protocol; tests/observe/test_recorder.py",
+    "wellspring/bootstrap/enclave_ports.py": "tests/enclave/test_app.py",
     "wellspring/worker/job_request.py": "a record without behavior; tests/worker/test_executor.py",
 }
 

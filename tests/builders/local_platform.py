@@ -12,7 +12,14 @@ from typing import Any, cast
 from tests.builders.ledger import LocalSigner
 from tests.builders.memory_keys import Keyring
 from tests.builders.postgres import Database
-from wellspring.bootstrap import LedgerAccess, Platform, open_lake, open_ledger_tree, open_recorder
+from wellspring.bootstrap import (
+    LedgerAccess,
+    Platform,
+    open_lake,
+    open_ledger_tree,
+    open_recorded_tables,
+    open_recorder,
+)
 from wellspring.data.sources.port import RemoteFile, file_not_found, is_ignored
 from wellspring.enclave.admission import EnclaveDependencies
 from wellspring.enclave.service import Enclave
@@ -142,6 +149,7 @@ class LocalProject:
                 step=step,
                 vault=self.enclave,
                 lake=lake,
+                recorded_tables=open_recorded_tables(self.project),
                 query_engine=open_query_engine(project.query.engine, project.query.options),
                 sequencer=sequencer,
                 model_signer=self._signer,

@@ -11,8 +11,8 @@ import pytest
 from wellspring.cli import cli, main
 
 COMMANDS = (
-    "demo new up down restart status doctor clean source ingest finding quarantine transform train users release "
-    "predict replay history prove verify ledger"
+    "demo new up down restart status incident doctor clean source ingest finding quarantine transform "
+    "train plan users release predict replay outcome history prove verify ledger"
 ).split()
 
 

@@ -39,6 +39,7 @@ def test_with_json_only_the_document_is_printed(run: Run, root: Path):
         "unread_changes": [],
         "edition": None,
         "accounts": {},
+        "incidents": [],
     }
     assert output.err == ""
 

@@ -1,4 +1,4 @@
-"""Kills a project at the crash points of transform, train, approve, promote and rollback.
+"""Kills a project at the crash points of transform, train, approve, promote, rollback and outcomes.
 
 Each crash point has a command that reaches it; the same command must complete the work when it runs again. This takes
 several minutes, because a TOTP code works once in 30 seconds.
@@ -19,11 +19,12 @@ REBUILDS = ("built.", "materialize.", "workflows.transform:")
 TRAININGS = ("models.train:",)
 RELEASES = ("workflows.approve:", "release.promote:")
 ROLLBACKS = ("release.rollback:",)
+RECORDINGS = ("workflows.outcomes:",)
 
 
 def is_lifecycle_point(name: str) -> bool:
     """Return True for a crash point of this scenario, False for one of the ingest scenario."""
-    return name.startswith((*REBUILDS, *TRAININGS, *RELEASES, *ROLLBACKS))
+    return name.startswith((*REBUILDS, *TRAININGS, *RELEASES, *ROLLBACKS, *RECORDINGS))
 
 
 class LifecycleKiller:
@@ -48,6 +49,9 @@ class LifecycleKiller:
             hit = self._crash_command(name, "transform")
         elif name.startswith(TRAININGS):
             hit = self._crash_command(name, "train", MODEL)
+        elif name.startswith(RECORDINGS):
+            self.project.must("predict", MODEL, "--newest")
+            hit = self._crash_command(name, "outcome", "record")
         elif name.startswith(RELEASES):
             if len(self._releases) > 1:
                 self._act("ines", "release", "rollback", MODEL)

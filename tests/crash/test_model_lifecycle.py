@@ -9,6 +9,7 @@ LIFECYCLE = (
     "lake/built_tables.py",
     "data/features/materialize.py",
     "workflows/transform.py",
+    "workflows/outcomes.py",
     "workflows/release.py",
 )
 INGEST = ("enclave/", "trust/ledger/", "lake/lake.py", "workflows/ingest.py", "workflows/publish.py")

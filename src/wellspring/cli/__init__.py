@@ -54,6 +54,7 @@ cli.register_lazy(
         "release": "wellspring.cli.release:release",
         "predict": "wellspring.cli.predict:predict",
         "replay": "wellspring.cli.replay:replay",
+        "outcome": "wellspring.cli.outcome:outcome",
         "history": "wellspring.cli.release:history",
         "prove": "wellspring.cli.proof:prove",
         "verify": "wellspring.cli.proof:verify",

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 
-from wellspring.bootstrap import open_enclave_ports
+from wellspring.bootstrap.enclave_ports import open_enclave_ports
 from wellspring.data.sources.registry import open_source
 from wellspring.enclave.handlers import admission_handlers, intake_handlers, vault_handlers
 from wellspring.enclave.service import Enclave, EnclaveDependencies

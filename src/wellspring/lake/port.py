@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from wellspring.records.tables import TableInput
 
-LANDED_NAMESPACE, BUILT_NAMESPACE = "landed", "built"
+LANDED_NAMESPACE, BUILT_NAMESPACE, RECORDED_NAMESPACE = "landed", "built", "recorded"
 MAIN_BRANCH, STAGING_BRANCH, AUDIT_BRANCH = "main", "staging", "audit"
 
 

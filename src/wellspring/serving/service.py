@@ -292,8 +292,9 @@ class PredictionService:
 
     def _append_to_ledger(self, action: str, record: LedgerRecord, started_at: float) -> str:
         seconds = time.perf_counter() - started_at
+        facts: dict[str, JsonValue] = {**record.facts, "latency_us": round(seconds * 1e6)}
         return self._dependencies.step.record_prediction(
-            action, record.subject, inputs=record.inputs, outputs=record.outputs, facts=record.facts, seconds=seconds
+            action, record.subject, inputs=record.inputs, outputs=record.outputs, facts=facts, seconds=seconds
         )
 
     def _build_context(

@@ -146,6 +146,19 @@ def _handle_replay_predictions(request: JobRequest) -> JsonValue:
         return [result._asdict() for result in results]
 
 
+def _handle_record_outcomes(request: JobRequest) -> JsonValue:
+    with _open_platform(request) as platform:
+        return {
+            **workflows.record_outcomes(platform, open_models(platform), progress=request.progress)._asdict(),
+            "models": [{**summary} for summary in workflows.summarize_outcomes(platform)],
+        }
+
+
+def _handle_outcomes(request: JobRequest) -> JsonValue:
+    with _open_platform(request) as platform:
+        return [{**summary} for summary in workflows.summarize_outcomes(platform)]
+
+
 def _handle_accounts(request: JobRequest) -> JsonValue:
     with _open_platform(request) as platform:
         accounts, edition = queries.list_row_accounts(platform), platform.lake.get_edition()
@@ -222,6 +235,8 @@ HANDLERS: dict[str, Callable[[JobRequest], JsonValue]] = {
     "findings": _handle_findings,
     "acknowledge": _handle_acknowledge,
     "accounts": _handle_accounts,
+    "record-outcomes": _handle_record_outcomes,
+    "outcomes": _handle_outcomes,
     "prove": _handle_prove,
     "transform": _handle_transform,
     "train": _handle_train,

@@ -8,6 +8,7 @@ train        a built edition and a model file -> point-in-time training set -> t
 propose, approve, rollback   a candidate -> proposed by one user, approved by another -> the live release
 predict      served by the API (api/app.py, serving/service.py); each prediction is journalled before it is sent
 replay       predictions -> their rows from the lake -> features and score recomputed, equal bit by bit
+outcomes     the predictions in the log, and labels that became known later -> the tables `prediction`, `outcome`
 queries      lists of drops, candidates, releases and users; the history of a model; the newest entity keys
 prove        a subject -> its provenance story, sealed in the ledger -> a pack that verifies without the platform
 
@@ -23,6 +24,8 @@ from wellspring.workflows.ingest import recover_interrupted_ingests as recover_i
 from wellspring.workflows.ingest import replay_drop as replay_drop
 from wellspring.workflows.ingest_result import IngestResult as IngestResult
 from wellspring.workflows.ingest_result import build_row_account as build_row_account
+from wellspring.workflows.outcomes import record_outcomes as record_outcomes
+from wellspring.workflows.outcomes import summarize_outcomes as summarize_outcomes
 from wellspring.workflows.prove import WrittenPack as WrittenPack
 from wellspring.workflows.prove import prove_subject as prove_subject
 from wellspring.workflows.release import approve_release as approve_release

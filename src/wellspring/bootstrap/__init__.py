@@ -18,6 +18,7 @@ from wellspring.stores.objects.disk import DiskBlobStore
 
 if TYPE_CHECKING:
     from wellspring.lake.lake import Lake
+    from wellspring.lake.recorded_tables import RecordedTables
     from wellspring.models.releases.promotion import ReleaseContext as ReleaseContext
     from wellspring.models.tracking.mlflow import MlflowRegistry
     from wellspring.models.training.train import ModelStore
@@ -31,14 +32,13 @@ if TYPE_CHECKING:
     from wellspring.serving.service import ServiceDependencies
     from wellspring.stores.objects.port import ContentStore
     from wellspring.stores.online.port import OnlineStoreAdapter, OnlineWriter, StoreLogin
-    from wellspring.trust.keys.port import DataKeys, LogSigner
+    from wellspring.trust.keys.port import LogSigner
     from wellspring.trust.ledger.index import LedgerIndex
     from wellspring.trust.ledger.remote_sequencer import LogSequencer
     from wellspring.trust.ledger.sequencer import Sequencer
     from wellspring.trust.ledger.tree import MerkleTree
     from wellspring.trust.secrets.port import SecretStore
     from wellspring.trust.vault.port import IntakeService
-    from wellspring.trust.vault.postgres import VaultStore
     from wellspring.trust.vault.remote import EnclaveClient
     from wellspring_verify import notes
 
@@ -64,23 +64,11 @@ class Platform:
     step: Recorder
     vault: IntakeService
     lake: Lake
+    recorded_tables: RecordedTables
     query_engine: QueryEngine
     sequencer: LogSequencer
     model_signer: LogSigner
     secrets: SecretStore
-
-
-@dataclass(frozen=True)
-class EnclavePorts:
-    """The open ports of the enclave. tokenization_keys: with their own connection, so that no intake delays them."""
-
-    project: Project
-    clock: Clock
-    step: Recorder
-    secrets: SecretStore
-    keys: DataKeys
-    tokenization_keys: DataKeys
-    store: VaultStore
 
 
 class ModelPorts(NamedTuple):
@@ -174,6 +162,8 @@ def open_platform(project: Project, credential: Credential, *, clock: Clock | No
         stack.callback(session.close)
         lake = open_lake(project, ledger.clock)
         stack.callback(lake.close)
+        recorded_tables = open_recorded_tables(project)
+        stack.callback(recorded_tables.close)
         yield Platform(
             project=project,
             clock=ledger.clock,
@@ -181,6 +171,7 @@ def open_platform(project: Project, credential: Credential, *, clock: Clock | No
             step=ledger.step,
             vault=open_enclave_client(project, ledger.step.current_trace),
             lake=lake,
+            recorded_tables=recorded_tables,
             query_engine=open_query_engine(project.query.engine, project.query.options),
             sequencer=RemoteSequencer(project.socket_path("sequencer"), "worker"),
             model_signer=OpenBaoSigner(session, "models"),
@@ -207,6 +198,17 @@ def open_lake(project: Project, clock: Clock) -> Lake:
         for namespace in (LANDED_NAMESPACE, BUILT_NAMESPACE)
     )
     return Lake(landed, built, EditionStore(project.lake_dir / "editions"), tenant=project.tenant, clock=clock)
+
+
+def open_recorded_tables(project: Project) -> RecordedTables:
+    """Open the tables of what the platform recorded; the first write creates their catalog."""
+    from wellspring.lake.port import RECORDED_NAMESPACE
+    from wellspring.lake.recorded_tables import RecordedTables
+    from wellspring.lake.registry import open_catalog
+
+    return RecordedTables(
+        open_catalog(project.lake.catalog, project.lake.options, project.lake_dir, RECORDED_NAMESPACE)
+    )
 
 
 def read_store_login(store: OnlineStoreAdapter, service: str, secrets: SecretStore) -> StoreLogin:
@@ -366,34 +368,4 @@ def open_sequencer(ledger: LedgerAccess, credential: Credential) -> Iterator[Seq
             witness=RemoteWitness(ledger.project.socket_path("witness")),
             index=ledger.index,
             crash_point=ledger.step.crash_point,
-        )
-
-
-@contextmanager
-def open_enclave_ports(
-    project: Project, credential: Credential, *, clock: Clock | None = None
-) -> Iterator[EnclavePorts]:
-    """Log in and open the enclave's ports. Raises Unavailable when a server is down, Refused for an invalid login."""
-    from wellspring.trust.identity.openbao import login_service, open_client
-    from wellspring.trust.keys.openbao import OpenBaoDataKeys
-    from wellspring.trust.secrets.openbao import OpenBaoSecretStore
-    from wellspring.trust.vault.postgres import VaultStore
-
-    clock, socket = clock or SystemClock(), project.socket_path("openbao")
-    with ExitStack() as stack:
-        session = login_service(socket, role_id=credential.role_id, wrapped_secret_id=credential.wrapped)
-        stack.callback(session.close)
-        secrets = OpenBaoSecretStore(session)
-        store = VaultStore(host=str(project.socket_path("postgres")), **secrets.read_secret("enclave/postgres"))
-        stack.callback(store.close)
-        key_client = open_client(socket, session.client.token)
-        stack.callback(key_client.adapter.close)
-        yield EnclavePorts(
-            project=project,
-            clock=clock,
-            step=stack.enter_context(open_recorder(project, "enclave", clock=clock, crash_at=project.crash_at)),
-            secrets=secrets,
-            keys=OpenBaoDataKeys(session),
-            tokenization_keys=OpenBaoDataKeys(session, client=key_client),
-            store=store,
         )

@@ -1,0 +1,62 @@
+"""Open the ports of the enclave."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from wellspring.bootstrap import open_recorder
+from wellspring.records.clock import Clock, SystemClock
+
+if TYPE_CHECKING:
+    from wellspring.project import Project
+    from wellspring.records.observe import Recorder
+    from wellspring.runtime.process import Credential
+    from wellspring.trust.keys.port import DataKeys
+    from wellspring.trust.secrets.port import SecretStore
+    from wellspring.trust.vault.postgres import VaultStore
+
+
+@dataclass(frozen=True)
+class EnclavePorts:
+    """The open ports of the enclave. tokenization_keys: with their own connection, so that no intake delays them."""
+
+    project: Project
+    clock: Clock
+    step: Recorder
+    secrets: SecretStore
+    keys: DataKeys
+    tokenization_keys: DataKeys
+    store: VaultStore
+
+
+@contextmanager
+def open_enclave_ports(
+    project: Project, credential: Credential, *, clock: Clock | None = None
+) -> Iterator[EnclavePorts]:
+    """Log in and open the enclave's ports. Raises Unavailable when a server is down, Refused for an invalid login."""
+    from wellspring.trust.identity.openbao import login_service, open_client
+    from wellspring.trust.keys.openbao import OpenBaoDataKeys
+    from wellspring.trust.secrets.openbao import OpenBaoSecretStore
+    from wellspring.trust.vault.postgres import VaultStore
+
+    clock, socket = clock or SystemClock(), project.socket_path("openbao")
+    with ExitStack() as stack:
+        session = login_service(socket, role_id=credential.role_id, wrapped_secret_id=credential.wrapped)
+        stack.callback(session.close)
+        secrets = OpenBaoSecretStore(session)
+        store = VaultStore(host=str(project.socket_path("postgres")), **secrets.read_secret("enclave/postgres"))
+        stack.callback(store.close)
+        key_client = open_client(socket, session.client.token)
+        stack.callback(key_client.adapter.close)
+        yield EnclavePorts(
+            project=project,
+            clock=clock,
+            step=stack.enter_context(open_recorder(project, "enclave", clock=clock, crash_at=project.crash_at)),
+            secrets=secrets,
+            keys=OpenBaoDataKeys(session),
+            tokenization_keys=OpenBaoDataKeys(session, client=key_client),
+            store=store,
+        )
