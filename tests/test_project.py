@@ -8,7 +8,7 @@ import pytest
 from tests.builders.plugins import write_package
 from wellspring import project
 from wellspring.errors import NotFound, ProjectError
-from wellspring.runtime.privileges import SERVICE_UIDS
+from wellspring.runtime.service_users import SERVICE_SLOTS, ServiceUsers
 from wellspring.settings import SOURCE_KINDS_GROUP
 
 GOOD = """\
@@ -87,7 +87,7 @@ def test_a_project_may_add_detectors(tmp_path: Path):
 
 
 def test_a_caller_cannot_have_a_reserved_name(tmp_path: Path):
-    for name in {"owner", "root", "nobody", "supervisor", *SERVICE_UIDS}:
+    for name in {"owner", "root", "nobody", "supervisor", *SERVICE_SLOTS}:
         (output,) = load_errors(tmp_path, f"{GOOD}\n[callers.{name}]\nuid = 4711\n")
         assert output.startswith(f"toml:8: 'callers.{name}': this name is reserved for the platform")
     loaded = project.load_project(write_project(tmp_path, GOOD + "\n[callers.portal-2]\nuid = 4711\n"), environ={})
@@ -95,7 +95,7 @@ def test_a_caller_cannot_have_a_reserved_name(tmp_path: Path):
 
 
 def test_a_caller_cannot_have_a_service_uid(tmp_path: Path):
-    for uid in SERVICE_UIDS.values():
+    for uid in (*ServiceUsers(64132).uids.values(), ServiceUsers().telemetry_gid, 65534):
         (output,) = load_errors(tmp_path, f"{GOOD}\n[callers.portal]\nuid = {uid}\n")
         assert output.startswith("toml:9: 'callers.portal.uid': a service of the platform runs as this uid")
 
@@ -205,6 +205,7 @@ def test_a_kind_of_source_registered_twice_is_reported_with_both_packages(
 PLUGIN = """
 from typing import Literal
 from wellspring.settings import SettingsKind, SourceSettings
+
 class QueueSettings(SourceSettings):
     kind: Literal["queue"]
     topic: str

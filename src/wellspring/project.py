@@ -36,8 +36,10 @@ RESERVED_NAMES = frozenset(
     "keys enclave worker api witness vendor valkey mlflow postgres".split()
 )
 """Names of the platform's own principals (`service:NAME` in entries and policies); a caller cannot use them."""
-RESERVED_UIDS = frozenset({*range(64100, 64111), 65534})
-"""Uids reserved for the platform's services, current and future; `runtime.privileges` assigns them."""
+FIRST_UIDS = range(64100, 64997, 32)
+"""The first uid of each range of 32 that a project's services can have; `runtime.service_users` assigns them."""
+RESERVED_UIDS = frozenset({*(first_uid + slot for first_uid in FIRST_UIDS for slot in range(16)), 65534})
+"""Uids reserved for the platform's services, current and future."""
 
 
 class ProjectSection(SettingsSection):

@@ -48,7 +48,7 @@ def database() -> Iterator[Database]:
 
     def run(*argv: str | Path) -> list[str]:
         """Run a program as wellspring does: as nobody, also from a folder that is closed to nobody."""
-        return granted.command_for("postgres", [str(item) for item in argv])
+        return granted.command_as(NOBODY, NOBODY, (), [str(item) for item in argv])
 
     try:
         subprocess.run(

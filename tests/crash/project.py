@@ -170,23 +170,9 @@ class ProjectFixture(ProjectCommands):
         """
         project_value = project.load_project(self.root)
         programs = packages.check_installed(project_value).postgres
-        sql = f"UPDATE drops SET retention_until = retention_until - interval '8 days' WHERE name = '{name}'\n"
-        argv = [
-            str(programs / "postgres"),
-            "--single",
-            "-j",
-            "-D",
-            str(postgres.postgres_data_dir(project_value)),
-            postgres.DATABASE_ROLE,
-        ]
-        ran = subprocess.run(
-            privileges.service_command(project_value, "postgres", argv),
-            input=f"{sql};\n\n", env=privileges.service_environment(project_value, "postgres"), cwd="/",
-            capture_output=True, text=True,
-            timeout=TIMEOUT, check=False,
-        )  # fmt: skip
-        if ran.returncode or "ERROR" in ran.stderr + ran.stdout:
-            raise AssertionError(f"the date could not be moved: {(ran.stderr + ran.stdout)[-500:]}")
+        sql = f"UPDATE drops SET retention_until = retention_until - interval '8 days' WHERE name = '{name}'"
+        setup = postgres.PostgresSetup(project_value, privileges.detect_privileges(project_value), programs)
+        setup.run_single_user(postgres.DATABASE_ROLE, f"{sql};\n\n")
         self.sent = [item._replace(gone=True) if item.name == name else item for item in self.sent]
 
     # --- observable state -----------------------------------------------------------------------------------------

@@ -19,7 +19,8 @@ from tests.builders.services import read
 from wellspring.embedded import layout, mlflow
 from wellspring.project import Project
 from wellspring.records.clock import SystemClock
-from wellspring.runtime.privileges import SERVICE_UIDS, detect_privileges, service_environment
+from wellspring.runtime.privileges import detect_privileges, service_environment
+from wellspring.runtime.service_users import SERVICE_SLOTS
 from wellspring.supervisor.managed_process import ManagedProcess
 
 PING = "/api/2.0/mlflow/experiments/get?experiment_id=0"
@@ -145,7 +146,7 @@ def test_no_other_service_reads_a_key(served: Served):
     for path, owner in ((mlflow.mlflow_data_dir(served.project) / "server.pem", "mlflow"),
                         (served.project.mlflow_files.client_path, "worker")):  # fmt: skip
         content = path.read_bytes()
-        for service in SERVICE_UIDS:
+        for service in SERVICE_SLOTS:
             assert read(granted, service, path, content) == (service == owner), f"{service} on {path}"
 
 

@@ -169,7 +169,8 @@ def test_only_the_sequencer_signs_for_the_log(project: Project, role: str):
 
 
 def test_secret_files_have_mode_0600_and_their_owner(project: Project):
-    uids = privileges.SERVICE_UIDS if privileges.detect_privileges(project).separation == "user" else {}
+    granted = privileges.detect_privileges(project)
+    uids = granted.users.uids if granted.separation == "user" else {}
     expected = {
         project.state_dir / "seal.key": uids.get("keys", os.geteuid()),
         project.state_dir / "supervisor.key": os.geteuid(),

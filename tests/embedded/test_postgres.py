@@ -1,5 +1,6 @@
 """PostgreSQL accepts one role with its password over one socket. Uses the real server."""
 
+import os
 import subprocess
 import sys
 
@@ -8,12 +9,14 @@ import psycopg
 import pytest
 
 from tests.builders import projects
-from wellspring.embedded import postgres
+from wellspring.embedded import layout, postgres
 from wellspring.embedded.control_socket import request_credential
+from wellspring.embedded.packages import check_installed
 from wellspring.errors import Unavailable
 from wellspring.project import Project
 from wellspring.runtime.privileges import detect_privileges
 from wellspring.runtime.run_state import read_run_state
+from wellspring.runtime.service_users import ServiceUsers
 from wellspring.supervisor import client
 from wellspring.trust.secrets.openbao import OpenBaoSecretStore
 
@@ -111,9 +114,31 @@ def test_a_lock_file_of_a_killed_server_is_removed_and_of_a_living_one_never(pro
     client.start_servers(project)
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give services users of their own")
+@pytest.mark.parametrize("has_wrapper", [True, False])
+def test_the_data_belongs_to_the_projects_own_user(has_wrapper: bool, monkeypatch: pytest.MonkeyPatch):
+    if has_wrapper and postgres.find_nss_wrapper() is None:
+        pytest.skip("libnss-wrapper is not installed")
+    if not has_wrapper:
+        monkeypatch.setattr(postgres, "NSS_WRAPPER_PATTERNS", ())
+    with projects.create_project() as bare:
+        bare.state_dir.mkdir()
+        granted = detect_privileges(bare)._replace(users=ServiceUsers(64996))
+        if granted.separation != "user":
+            pytest.skip("this container maps no other users")
+        layout.create_folders(bare, granted)
+        setup = postgres.PostgresSetup(bare, granted, check_installed(bare).postgres)
+        initdb = setup.start_initdb()
+        postgres.finish_initdb(bare, setup, initdb, "a-password")
+        home = bare.state_dir / "postgres"
+        owners = {(path.stat().st_uid, path.stat().st_gid) for path in (home, *home.rglob("*"))}
+        users = granted.users
+        assert owners == {(users.uid_of("postgres"), users.gid_of("postgres"))}
+        assert home.stat().st_mode & 0o077 == 0
+
+
 def test_before_it_runs_it_is_not_ready():
     with projects.create_project() as bare:
         bare.state_dir.mkdir()
-        from wellspring.embedded.packages import check_installed
-
         assert not postgres.is_postgres_ready(bare, check_installed(bare).postgres)

@@ -18,9 +18,8 @@ from wellspring.data.contracts import contract as contracts
 from wellspring.errors import NotFound, Refused
 from wellspring.project import Project, load_project
 from wellspring.records.clock import SystemClock
-from wellspring.runtime import privileges
-from wellspring.runtime.privileges import SERVICE_UIDS
 from wellspring.runtime.run_state import read_run_state
+from wellspring.runtime.service_users import read_service_users
 from wellspring.supervisor import client
 from wellspring.trust.ledger import journal
 from wellspring.trust.vault import protocol
@@ -82,6 +81,7 @@ def test_a_drop_leaves_as_tokens_through_the_real_servers(project: Project) -> N
 @pytest.mark.live
 @needs_root
 def test_each_socket_accepts_only_its_users(project: Project) -> None:
+    uids = read_service_users(project).uids
     for service, socket_path, let_in in (
         ("worker", "intake", True),
         ("worker", "vault", False),
@@ -96,10 +96,10 @@ def test_each_socket_accepts_only_its_users(project: Project) -> None:
         elif let_in:
             assert "break-glass" in str(output["what"]), service
         else:
-            assert f"user {SERVICE_UIDS[service]} may not connect" in str(output["what"]), service
+            assert f"user {uids[service]} may not connect" in str(output["what"]), service
     entries = [json.loads(line) for _, line in journal.read_lines(project.journals_dir, "enclave")]
     refused = [(item["subject"], item["facts"]["uid"]) for item in entries if item["action"] == "connect"]
-    assert ("server:vault", SERVICE_UIDS["worker"]) in refused
+    assert ("server:vault", uids["worker"]) in refused
     assert [item["phase"] for item in entries if item["action"] == "detokenize"] == ["refused"]
 
 
@@ -131,12 +131,13 @@ def test_the_worker_holds_nothing_of_the_enclave(project: Project) -> None:
         str(project.root / "witness" / "key"),
         *(f"/proc/{pid}/{name}" for name in ("environ", "mem", "maps", "fd")),
     ]
+    uids = read_service_users(project).uids
     command = [
         "setpriv",
         "--reuid",
-        str(SERVICE_UIDS["worker"]),
+        str(uids["worker"]),
         "--regid",
-        str(SERVICE_UIDS["worker"]),
+        str(uids["worker"]),
         "--clear-groups",
         "--",
     ]
@@ -165,9 +166,10 @@ def _as(project: Project, service: str, socket_path: str, request: protocol.Fram
     pid = os.fork()
     if pid == 0:
         try:
-            os.setgroups(list(privileges.SUPPLEMENTARY_GIDS[service]))
-            os.setgid(SERVICE_UIDS[service])
-            os.setuid(SERVICE_UIDS[service])
+            users = read_service_users(project)
+            os.setgroups(list(users.groups_of(service)))
+            os.setgid(users.gid_of(service))
+            os.setuid(users.uid_of(service))
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.settimeout(10)
                 connection.connect(str(project.socket_path(socket_path)))

@@ -23,9 +23,11 @@ from wellspring.enclave import socket_server
 from wellspring.enclave.socket_server import SocketServer, SocketSpec
 from wellspring.errors import NotFound, Refused, WellspringError
 from wellspring.project import CallerSettings, load_project
-from wellspring.runtime.privileges import SERVICE_UIDS
+from wellspring.runtime.service_users import ServiceUsers
 from wellspring.trust.vault import protocol
 from wellspring.trust.vault.port import ProgressCallback
+
+SERVICE_UIDS = ServiceUsers().uids
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 

@@ -12,7 +12,9 @@ from tests.builders.recording_step import RecordingStep
 from wellspring.enclave.source_login import MAX_VALUE_LENGTH, SourceLogin
 from wellspring.errors import NotFound, Refused
 from wellspring.project import PROJECT_FILE, load_project
-from wellspring.runtime.privileges import SERVICE_UIDS
+from wellspring.runtime.service_users import ServiceUsers
+
+SERVICE_UIDS = ServiceUsers().uids
 
 TOML = """
 [project]

@@ -15,8 +15,10 @@ from wellspring.enclave import tokenization_service
 from wellspring.enclave.tokenization_service import TokenizationService, parse_request, principal_for_uid
 from wellspring.errors import NotFound, ProjectError, Refused
 from wellspring.project import Project, load_project
-from wellspring.runtime.privileges import SERVICE_UIDS
+from wellspring.runtime.service_users import ServiceUsers
 from wellspring.trust.identity.port import Principal
+
+SERVICE_UIDS = ServiceUsers().uids
 
 pytestmark = pytest.mark.live
 OPEN = "0123456789abcdef" * 2

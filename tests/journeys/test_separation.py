@@ -13,7 +13,8 @@ from examples.health_plan import drops
 from tests.builders.journeys import ProjectFixture
 from tests.builders.projects import run_as
 from wellspring.runtime import landlock
-from wellspring.runtime.privileges import SERVICE_GIDS, SERVICE_UIDS, SUPPLEMENTARY_GIDS, detect_privileges
+from wellspring.runtime.privileges import detect_privileges
+from wellspring.runtime.service_users import read_service_users
 
 pytestmark = [
     pytest.mark.live,
@@ -86,15 +87,15 @@ def database(project: ProjectFixture) -> Path:
 
 def probe_as_worker(project: ProjectFixture, paths: list[Path]) -> dict[str, Any]:
     """Fork, switch to the worker's user without capabilities, and try to open each path and socket."""
-    socket_path = str(database(project))
+    socket_path, users = str(database(project)), read_service_users(project.project)
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
         try:
             os.close(read)
-            os.setgroups(list(SUPPLEMENTARY_GIDS["worker"]))
-            os.setresgid(*[SERVICE_GIDS["worker"]] * 3)
-            os.setresuid(*[SERVICE_UIDS["worker"]] * 3)
+            os.setgroups(list(users.groups_of("worker")))
+            os.setresgid(*[users.gid_of("worker")] * 3)
+            os.setresuid(*[users.uid_of("worker")] * 3)
             space: dict[str, Any] = {}
             exec(PROBE, space)
             result = {str(path): space["open_path"](str(path)) for path in paths}
@@ -135,7 +136,7 @@ def test_the_confined_worker_opens_no_secret_and_no_vault(project: ProjectFixtur
     ran = run_as(project.project, "worker", code, stdin=json.dumps([str(path) for path in secrets]))
     assert ran.returncode == 0, ran.stderr
     result = json.loads(ran.stdout)
-    assert (result["confined"], result["uid"]) == ("", SERVICE_UIDS["worker"])
+    assert (result["confined"], result["uid"]) == ("", read_service_users(project.project).uid_of("worker"))
     assert {path: outcome for path, outcome in result["paths"].items() if outcome != "PermissionError"} == {}
     assert result["vault"] == "PermissionError" or result["vault"]["slug"] == "refused"
     assert result["database"] == "PermissionError"
@@ -154,12 +155,13 @@ def test_the_probe_as_root_opens_every_secret(project: ProjectFixture, secrets: 
 
 def test_each_service_runs_under_its_own_user(project: ProjectFixture, secrets: list[Path]):
     servers = {item["name"]: item["uid"] for item in project.run("status", "--json").document["servers"]}
+    uids = read_service_users(project.project).uids
     assert servers["supervisor"] == os.geteuid()
-    assert servers["enclave"] == SERVICE_UIDS["enclave"]
-    assert servers["openbao"] == SERVICE_UIDS["keys"]
-    assert servers["witness"] == SERVICE_UIDS["witness"]
-    assert servers["sftp"] == SERVICE_UIDS["vendor"]
-    assert servers["postgres"] == SERVICE_UIDS["postgres"]
+    assert servers["enclave"] == uids["enclave"]
+    assert servers["openbao"] == uids["keys"]
+    assert servers["witness"] == uids["witness"]
+    assert servers["sftp"] == uids["vendor"]
+    assert servers["postgres"] == uids["postgres"]
     assert len(set(servers.values())) == len(servers)
 
 

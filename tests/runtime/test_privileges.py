@@ -13,13 +13,8 @@ from tests.builders.services import SECRETS, read
 from wellspring.embedded import layout
 from wellspring.project import Project
 from wellspring.runtime import privileges
-from wellspring.runtime.privileges import (
-    SERVICE_GIDS,
-    SERVICE_UIDS,
-    SUPPLEMENTARY_GIDS,
-    detect_privileges,
-    is_closed_path,
-)
+from wellspring.runtime.privileges import detect_privileges, is_closed_path
+from wellspring.runtime.service_users import SERVICE_SLOTS, ServiceUsers
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give services users of their own")
 
@@ -46,7 +41,7 @@ def project() -> Iterator[Project]:
 def test_only_its_owner_reads_a_secret(project: Project, name: str):
     service_privileges = detect_privileges(project)
     assert service_privileges.separation == "user"
-    for service in SERVICE_UIDS:
+    for service in SERVICE_SLOTS:
         assert read(service_privileges, service, project.root / name) == (service == SECRETS[name]), (
             f"{service} on {name}"
         )
@@ -55,14 +50,15 @@ def test_only_its_owner_reads_a_secret(project: Project, name: str):
 @root_only
 @pytest.mark.parametrize("setpriv", [None, "setpriv"])
 def test_a_service_has_its_user_and_no_capabilities(project: Project, setpriv: str | None):
-    service_privileges = detect_privileges(project)._replace(closed_folders=False, setpriv_path=setpriv)
-    for service in SERVICE_UIDS:
+    users = ServiceUsers(64132)
+    service_privileges = detect_privileges(project)._replace(closed_folders=False, setpriv_path=setpriv, users=users)
+    for service in SERVICE_SLOTS:
         argv = service_privileges.command_for(service, ["cat", "/proc/self/status"])
         result = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
         lines = dict(line.split(":", 1) for line in result.splitlines() if ":" in line)
-        assert set(lines["Uid"].split()) == {str(SERVICE_UIDS[service])}
-        assert set(lines["Gid"].split()) == {str(SERVICE_GIDS[service])}
-        assert set(lines["Groups"].split()) == {str(group) for group in SUPPLEMENTARY_GIDS[service]}
+        assert set(lines["Uid"].split()) == {str(users.uid_of(service))}
+        assert set(lines["Gid"].split()) == {str(users.gid_of(service))}
+        assert set(lines["Groups"].split()) == {str(group) for group in users.groups_of(service)}
         assert int(lines["CapEff"], 16) == int(lines["CapPrm"], 16) == int(lines["CapAmb"], 16) == 0
 
 
@@ -78,7 +74,7 @@ def test_a_closed_folder_needs_one_capability(project: Project, setpriv: str | N
     ).stdout
     lines = dict(line.split(":", 1) for line in result.splitlines() if ":" in line)
     assert int(lines["CapEff"], 16) == int(lines["CapAmb"], 16) == 1 << 2
-    assert set(lines["Uid"].split()) == {str(SERVICE_UIDS["worker"])}
+    assert set(lines["Uid"].split()) == {str(ServiceUsers().uid_of("worker"))}
 
 
 @root_only
@@ -86,7 +82,7 @@ def test_only_services_with_sockets_write_in_the_runtime_folder(project: Project
     service_privileges = detect_privileges(project)
     layout.create_runtime_dir(project, service_privileges)
     try:
-        for service in SERVICE_UIDS:
+        for service in SERVICE_SLOTS:
             path = project.runtime_dir / f"{service}.sock"
             argv = service_privileges._replace(closed_folders=False).command_for(service, ["touch", str(path)])
             subprocess.run(argv, capture_output=True, check=False)

@@ -16,7 +16,7 @@ import pytest
 
 from wellspring.embedded.probes import responds_to_line
 from wellspring.errors import CorruptedError, Refused, Unavailable
-from wellspring.runtime.privileges import SERVICE_UIDS
+from wellspring.runtime.service_users import ServiceUsers
 from wellspring.runtime.unix_socket import connect_unix_socket
 from wellspring.sequencer import request_server
 from wellspring.sequencer.request_server import RequestServer, allowed_uids
@@ -107,6 +107,6 @@ def test_a_user_who_may_not_send_requests_is_refused(folder: Path):
 def test_the_services_the_owner_and_root_may_send_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     project: Any = SimpleNamespace(state_dir=tmp_path)
     assert allowed_uids(project) == {os.geteuid()}
-    monkeypatch.setattr(request_server.os, "geteuid", lambda: SERVICE_UIDS["sequencer"])
-    services = {SERVICE_UIDS[name] for name in ("worker", "api", "enclave")}
+    monkeypatch.setattr(request_server.os, "geteuid", lambda: ServiceUsers().uid_of("sequencer"))
+    services = {ServiceUsers().uid_of(name) for name in ("worker", "api", "enclave")}
     assert allowed_uids(project) == {*services, tmp_path.stat().st_uid, 0}

@@ -15,8 +15,8 @@ from tests.builders import projects
 from wellspring.embedded import sftp
 from wellspring.errors import NotFound, Refused, Unavailable
 from wellspring.project import Project, load_project
-from wellspring.runtime.privileges import SERVICE_UIDS
 from wellspring.runtime.run_state import RunState, find_server_port, read_run_state
+from wellspring.runtime.service_users import read_service_users
 from wellspring.supervisor import client
 from wellspring.supervisor.managed_process import is_same_process, wait_for_exit
 
@@ -89,11 +89,12 @@ def test_start_returns_with_every_server_running(project: Project):
     assert {row.state for row in rows} == {"up"}
     owners = {row.name: row.uid for row in rows}
     if os.geteuid() == 0 and running.separation == "user":
-        assert owners["openbao"] == SERVICE_UIDS["keys"]
-        assert owners["postgres"] == SERVICE_UIDS["postgres"]
-        assert owners["sftp"] == SERVICE_UIDS["vendor"]
-        assert owners["witness"] == SERVICE_UIDS["witness"]
-        assert owners["sequencer"] == SERVICE_UIDS["sequencer"]
+        uids = read_service_users(project).uids
+        assert owners["openbao"] == uids["keys"]
+        assert owners["postgres"] == uids["postgres"]
+        assert owners["sftp"] == uids["vendor"]
+        assert owners["witness"] == uids["witness"]
+        assert owners["sequencer"] == uids["sequencer"]
 
 
 def test_a_second_start_changes_nothing(project: Project):
@@ -205,7 +206,7 @@ def test_sections_add_servers_and_each_server_can_be_restarted(bare: Project):
     if os.geteuid() == 0 and running.separation == "user":
         owners = {row.name: row.uid for row in client.list_server_status(asking)}
         for name in ("valkey", "mlflow", "api"):
-            assert owners[name] == SERVICE_UIDS[name]
+            assert owners[name] == read_service_users(asking).uid_of(name)
     # Restarting OpenBao or PostgreSQL must not break the servers that depend on them.
     for name in running.servers:
         assert client.restart_server(asking, name).pid != running.servers[name].pid, name

@@ -11,7 +11,8 @@ from pathlib import Path
 from wellspring.errors import Refused
 from wellspring.project import PROJECT_FILE, Project
 from wellspring.runtime.files import write_atomically
-from wellspring.runtime.privileges import SERVICE_UIDS, SOCKET_GID, TELEMETRY_GID, ServicePrivileges, service_temp_dir
+from wellspring.runtime.privileges import ServicePrivileges, service_temp_dir
+from wellspring.runtime.service_users import SERVICE_SLOTS
 
 JOURNAL_SERVICES = ("worker", "enclave", "api", "sequencer")
 # Landlock rules name existing paths only: the API reads editions and views that are written after it starts.
@@ -36,7 +37,7 @@ def create_folders(project: Project, privileges: ServicePrivileges) -> None:
         *((state / name, "worker", 0o755) for name in WORKER_FOLDERS),
         (state / "tmp", None, 0o755),
         (service_temp_dir(project, "supervisor"), None, 0o700),
-        *((service_temp_dir(project, service), service, 0o700) for service in SERVICE_UIDS),
+        *((service_temp_dir(project, service), service, 0o700) for service in SERVICE_SLOTS),
     ]
     for path, service, mode in owned:
         path.mkdir(exist_ok=True)
@@ -44,7 +45,7 @@ def create_folders(project: Project, privileges: ServicePrivileges) -> None:
     for name in ("lineage", "metrics", "incidents", "incidents/history"):
         # Several services write here, each to its own file. The sticky bit prevents removal by another service.
         (state / name).mkdir(exist_ok=True)
-        privileges.set_owner(state / name, None, 0o1775, group=TELEMETRY_GID)
+        privileges.set_owner(state / name, None, 0o1775, group=privileges.users.telemetry_gid)
     lock = state / "writer.lock"
     lock.touch()
     privileges.set_owner(lock, "worker", 0o644)
@@ -88,7 +89,7 @@ def create_runtime_dir(project: Project, privileges: ServicePrivileges) -> None:
     privileges.set_owner(postgres, "postgres", 0o750)
     if privileges.separation == "user":
         # Writable by the servers that create a socket here, sticky, and searchable by every client.
-        privileges.set_owner(runtime, None, 0o1771, group=SOCKET_GID)
+        privileges.set_owner(runtime, None, 0o1771, group=privileges.users.socket_gid)
 
 
 def remove_runtime_dir(project: Project) -> None:

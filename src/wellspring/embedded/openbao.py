@@ -29,8 +29,8 @@ seal "static" {{
 }}
 listener "unix" {{
   address = {socket}
-  # OpenBao applies the mode only if user and group are set. Clients authenticate with a token.
-  socket_mode = "0666"
+  # OpenBao applies the mode only if user and group are set. Its clients are members of its group.
+  socket_mode = "0660"
   socket_user = "{uid}"
   socket_group = "{gid}"
   max_request_json_strings = 100000

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import subprocess
 import threading
 import time
 from pathlib import Path
 
+from wellspring.embedded.layout import write_public_file
 from wellspring.errors import Unavailable
 from wellspring.project import Project
-from wellspring.runtime.privileges import ServicePrivileges, service_environment
+from wellspring.runtime.privileges import ServicePrivileges, service_environment, service_temp_dir
 
 DATABASE_ROLE = "enclave"
 # The only rule. No rule covers the superuser, so every login as superuser is rejected.
@@ -41,59 +43,99 @@ def postgres_data_dir(project: Project) -> Path:
     return project.state_dir / "postgres" / "data"
 
 
-def start_initdb(project: Project, privileges: ServicePrivileges, programs: Path) -> subprocess.Popen[bytes]:
-    """Start initdb, without a superuser password and with every login rejected. `finish_initdb` waits for it."""
-    argv = [
-        str(programs / "initdb"),
-        "--pgdata",
-        str(postgres_data_dir(project)),
-        "--username",
-        "postgres",
-        "--auth",
-        "reject",
-    ]
-    argv += ["--encoding", "UTF8", "--locale", "C", "--wal-segsize", "4", "--no-instructions"]
-    return subprocess.Popen(
-        privileges.command_for("postgres", argv),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env=service_environment(project, "postgres"),
-        cwd="/",
-    )
+NSS_WRAPPER_PATTERNS = ("lib/*/libnss_wrapper.so", "lib64/libnss_wrapper.so", "lib/libnss_wrapper.so")
+_NOBODY = 65534
 
 
-def finish_initdb(
-    project: Project,
-    privileges: ServicePrivileges,
-    programs: Path,
-    initdb_process: subprocess.Popen[bytes],
-    password: str,
-) -> None:
+def find_nss_wrapper() -> Path | None:
+    """Return the library of nss_wrapper, which makes a passwd entry for one process; None if it is not installed."""
+    paths = (path for pattern in NSS_WRAPPER_PATTERNS for path in sorted(Path("/usr").glob(pattern)))
+    return next(paths, None)
+
+
+class PostgresSetup:
+    """Runs initdb and PostgreSQL's single-user mode, both of which refuse a user without a passwd entry.
+
+    nss_wrapper gives the service's uid such an entry. Without it they run as nobody, who owns the folder until
+    `complete`: other processes of nobody could read it meanwhile, and it holds no password.
+    """
+
+    def __init__(self, project: Project, privileges: ServicePrivileges, programs: Path) -> None:
+        self._project = project
+        self._privileges = privileges
+        self._programs = programs
+        self._nss_wrapper = find_nss_wrapper() if privileges.separation == "user" else None
+        self._as_nobody = privileges.separation == "user" and self._nss_wrapper is None
+
+    def start_initdb(self) -> subprocess.Popen[bytes]:
+        """Start initdb, without a superuser password and with every login rejected. `finish_initdb` waits for it."""
+        data_dir = postgres_data_dir(self._project)
+        if self._as_nobody:
+            os.chown(data_dir.parent, _NOBODY, _NOBODY)
+        argv = ["--pgdata", str(data_dir), "--username", "postgres", "--auth", "reject"]
+        argv += ["--encoding", "UTF8", "--locale", "C", "--wal-segsize", "4", "--no-instructions"]
+        return self._start_program("initdb", argv)
+
+    def run_single_user(self, database: str, sql: str) -> None:
+        """Run statements as superuser without any socket. Each ends with a semicolon and two newlines (-j)."""
+        argv = ["--single", "-j", "-D", str(postgres_data_dir(self._project)), database]
+        _wait_for_success(self._start_program("postgres", argv), sql.encode(), "postgres --single")
+
+    def complete(self) -> None:
+        """Give the folder to PostgreSQL's own user."""
+        top = postgres_data_dir(self._project).parent
+        for folder, _, names in os.walk(top):
+            for path in (Path(folder), *(Path(folder, name) for name in names)):
+                self._privileges.set_owner(path, "postgres", stat.S_IMODE(path.lstat().st_mode))
+
+    def _start_program(self, name: str, arguments: list[str]) -> subprocess.Popen[bytes]:
+        argv = [str(self._programs / name), *arguments]
+        if self._as_nobody:
+            command = self._privileges.command_as(_NOBODY, _NOBODY, (), argv)
+        else:
+            command = self._privileges.command_for("postgres", argv)
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE if name == "postgres" else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**service_environment(self._project, "postgres"), **self._passwd_environment()},
+            cwd="/",
+        )
+
+    def _passwd_environment(self) -> dict[str, str]:
+        """Write a passwd and a group file for PostgreSQL's user; return the variables with which it is found."""
+        if self._nss_wrapper is None:
+            return {}
+        users, folder = self._privileges.users, service_temp_dir(self._project, "postgres")
+        uid, gid = users.uid_of("postgres"), users.gid_of("postgres")
+        entries = {
+            "passwd": f"postgres:x:{uid}:{gid}::{folder}:/usr/sbin/nologin\n",
+            "group": f"postgres:x:{gid}:\n",
+        }
+        for name, text in entries.items():
+            write_public_file(folder / name, text.encode(), self._privileges, "postgres")
+        return {
+            "LD_PRELOAD": str(self._nss_wrapper),
+            "NSS_WRAPPER_PASSWD": str(folder / "passwd"),
+            "NSS_WRAPPER_GROUP": str(folder / "group"),
+        }
+
+
+def finish_initdb(project: Project, setup: PostgresSetup, initdb: subprocess.Popen[bytes], password: str) -> None:
     """Wait for initdb, then create the enclave's role and database in single-user mode, before any socket is open.
 
     password: letters, digits, - and _ only. It is passed over a pipe, and only OpenBao stores it.
     """
-    _wait_for_success(initdb_process, None, "initdb")
+    _wait_for_success(initdb, None, "initdb")
     folder = postgres_data_dir(project)
     (folder / "pg_hba.conf").write_text(HBA_RULES, encoding="ascii")
     with (folder / "postgresql.conf").open("a", encoding="ascii") as file:
         file.write(POSTGRES_SETTINGS)
     create_role = f"CREATE ROLE {DATABASE_ROLE} LOGIN PASSWORD '{password}'"
     create_database = f"CREATE DATABASE {DATABASE_ROLE} OWNER {DATABASE_ROLE}"
-    single_user_process = subprocess.Popen(
-        privileges.command_for(
-            "postgres", [str(programs / "postgres"), "--single", "-j", "-D", str(folder), "postgres"]
-        ),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env=service_environment(project, "postgres"),
-        cwd="/",
-    )
-    # -j: a statement ends with a semicolon and two newlines.
-    sql = f"{create_role};\n\n{create_database};\n\n"
-    _wait_for_success(single_user_process, sql.encode(), "postgres --single")
+    setup.run_single_user("postgres", f"{create_role};\n\n{create_database};\n\n")
+    setup.complete()
 
 
 def remove_stale_lock(project: Project, *, timeout: float = 10.0) -> None:

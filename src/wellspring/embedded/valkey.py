@@ -45,8 +45,8 @@ def valkey_command(project: Project, program: Path) -> list[str]:
     settings = {
         "port": "0",
         "unixsocket": str(project.socket_path("valkey")),
-        # Every local user may connect; the ACL and passwords control access.
-        "unixsocketperm": "777",
+        # Its clients are members of its group; the ACL and passwords control what each may do.
+        "unixsocketperm": "770",
         "dir": str(home),
         "aclfile": str(home / "users.acl"),
         "appendonly": "yes",

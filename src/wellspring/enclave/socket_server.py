@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 from pydantic import JsonValue
 
 from wellspring.errors import NotFound, Refused, Unavailable, WellspringError, suggest_name
-from wellspring.project import Project
+from wellspring.project import RESERVED_UIDS, Project
 from wellspring.records.clock import Clock
 from wellspring.records.observe import Recorder
-from wellspring.runtime.privileges import SERVICE_UIDS
+from wellspring.runtime.service_users import read_service_users
 from wellspring.runtime.unix_socket import bind_public_socket, peer_uid
 from wellspring.trust.vault import protocol
 from wellspring.trust.vault.port import ProgressCallback
@@ -223,15 +223,15 @@ def allowed_uids(project: Project) -> dict[str, frozenset[int]]:
     If each service has its own user: to `intake` the worker, the owner of the project state and root; to `vault` the
     API, the callers in wellspring.toml and root, subject to the policies. Otherwise: only the user of this process.
     """
-    own_uid = os.geteuid()
-    if own_uid != SERVICE_UIDS["enclave"]:
+    own_uid, users = os.geteuid(), read_service_users(project)
+    if own_uid != users.uid_of("enclave"):
         return {"intake": frozenset({own_uid}), "vault": frozenset({own_uid})}
     owner = project.state_dir.stat().st_uid
     # wellspring.toml cannot add the user of another service as a caller.
-    callers = {caller.uid for caller in project.callers.values()} - set(SERVICE_UIDS.values())
+    callers = {caller.uid for caller in project.callers.values()} - RESERVED_UIDS
     return {
-        "intake": frozenset({SERVICE_UIDS["worker"], owner, 0}),
-        "vault": frozenset({SERVICE_UIDS["api"], *callers, 0}),
+        "intake": frozenset({users.uid_of("worker"), owner, 0}),
+        "vault": frozenset({users.uid_of("api"), *callers, 0}),
     }
 
 

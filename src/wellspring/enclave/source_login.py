@@ -13,7 +13,7 @@ from wellspring.enclave.socket_server import text_field
 from wellspring.errors import NotFound, Refused, suggest_name
 from wellspring.project import Project
 from wellspring.records.observe import Recorder
-from wellspring.runtime.privileges import SERVICE_UIDS
+from wellspring.runtime.service_users import read_service_users
 from wellspring.trust.secrets.port import SecretStore
 from wellspring.trust.vault.protocol import FrameMessage
 
@@ -33,7 +33,7 @@ class SourceLogin:
         source = text_field(request, "source")
         settings = self._project.source_settings(source)
         with self._step("login_source", f"source:{source}") as act:
-            if uid == SERVICE_UIDS["worker"]:
+            if uid == read_service_users(self._project).uid_of("worker"):
                 raise Refused("the worker may not change credentials", fix="run the command as the project's owner")
             path = require_own_secret(self._project, source)
             values = check_credentials(load_source_kind(settings.kind), request.get("values"))

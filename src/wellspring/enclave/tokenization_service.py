@@ -22,7 +22,7 @@ from wellspring.errors import NotFound, ProjectError, Refused, suggest_name
 from wellspring.project import Project
 from wellspring.records.clock import Clock
 from wellspring.records.observe import Recorder
-from wellspring.runtime.privileges import SERVICE_UIDS
+from wellspring.runtime.service_users import read_service_users
 from wellspring.trust import policy
 from wellspring.trust.authorization import DenialThrottle, require_authorization
 from wellspring.trust.identity.port import Principal
@@ -181,8 +181,8 @@ def principal_for_uid(project: Project, uid: int) -> Principal:
 
     If all services run as one user, that user counts as the API, because the kernel cannot distinguish them.
     """
-    own_uid = os.geteuid()
-    if uid == (SERVICE_UIDS["api"] if own_uid == SERVICE_UIDS["enclave"] else own_uid):
+    own_uid, users = os.geteuid(), read_service_users(project)
+    if uid == (users.uid_of("api") if own_uid == users.uid_of("enclave") else own_uid):
         return Principal("service:api")
     callers = sorted(name for name, caller in project.callers.items() if caller.uid == uid)
     return Principal(f"service:{callers[0]}" if callers else "service:root" if uid == 0 else "service:nobody")

@@ -5,70 +5,47 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from wellspring.project import Project
-
-SERVICE_UIDS: Final[Mapping[str, int]] = {
-    "keys": 64101,
-    "enclave": 64102,
-    "worker": 64103,
-    "api": 64104,
-    "witness": 64105,
-    "vendor": 64106,
-    "valkey": 64107,
-    "mlflow": 64108,
-    "sequencer": 64109,
-    "postgres": 65534,
-}
-# PostgreSQL runs as nobody with the enclave's group, so that only the enclave reaches its socket.
-SERVICE_GIDS: Final[Mapping[str, int]] = {**SERVICE_UIDS, "postgres": SERVICE_UIDS["enclave"]}
-
-TELEMETRY_GID: Final = 64100
-"""Group of the services that write lineage and metrics."""
-SOCKET_GID: Final = 64110
-"""Group of the services that create a socket in the runtime folder; the worker is not a member."""
-SUPPLEMENTARY_GIDS: Final[Mapping[str, tuple[int, ...]]] = {
-    "keys": (SOCKET_GID,),
-    "enclave": (TELEMETRY_GID, SOCKET_GID),
-    "worker": (TELEMETRY_GID,),
-    "api": (TELEMETRY_GID, SOCKET_GID),
-    "witness": (SOCKET_GID,),
-    "vendor": (),
-    "valkey": (SOCKET_GID,),
-    "mlflow": (),
-    "sequencer": (TELEMETRY_GID, SOCKET_GID),
-    "postgres": (),
-}
+from wellspring.runtime.service_users import ServiceUsers, read_service_users
 
 
 class ServicePrivileges(NamedTuple):
-    """How services are separated on this machine. closed_folders: they need CAP_DAC_READ_SEARCH to read code."""
+    """How services are separated on this machine. closed_folders: they need CAP_DAC_READ_SEARCH to read code.
+
+    users: of the project's services; without separation by user they are not used.
+    """
 
     separation: Literal["user", "process"]
     reason: str
     closed_folders: bool
     setpriv_path: str | None
+    users: ServiceUsers = ServiceUsers()
 
     def uid_of(self, service: str) -> int:
-        return SERVICE_UIDS[service] if self.separation == "user" else os.geteuid()
+        return self.users.uid_of(service) if self.separation == "user" else os.geteuid()
 
     def command_for(self, service: str, argv: Sequence[str]) -> list[str]:
         """Return the command line that runs argv as the service, and kills it when its parent dies."""
-        user = self.separation == "user"
+        users = self.users
+        return self.command_as(users.uid_of(service), users.gid_of(service), users.groups_of(service), argv)
+
+    def command_as(self, uid: int, gid: int, groups: Sequence[int], argv: Sequence[str]) -> list[str]:
+        """Return the command line that runs argv as a user, and kills it when its parent dies."""
+        separate = self.separation == "user"
+        group_list = ",".join(map(str, groups))
         if self.setpriv_path is None:
             shim = [sys.executable, "-S", str(Path(__file__).with_name("setpriv.py"))]
-            if user:
-                groups = ",".join(map(str, SUPPLEMENTARY_GIDS[service]))
-                shim += [str(SERVICE_UIDS[service]), str(SERVICE_GIDS[service]), groups, str(int(self.closed_folders))]
+            if separate:
+                shim += [str(uid), str(gid), group_list, str(int(self.closed_folders))]
             return [*shim, "--", *argv]
         command_line = [self.setpriv_path, "--pdeathsig", "KILL"]
-        if user:
-            command_line += ["--reuid", str(SERVICE_UIDS[service]), "--regid", str(SERVICE_GIDS[service])]
-            groups = ",".join(map(str, SUPPLEMENTARY_GIDS[service]))
-            command_line += ["--groups", groups] if groups else ["--clear-groups"]
+        if separate:
+            command_line += ["--reuid", str(uid), "--regid", str(gid)]
+            command_line += ["--groups", group_list] if group_list else ["--clear-groups"]
             if self.closed_folders:
                 command_line += ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
                 # Without it access(2), with which initdb looks for postgres, ignores the capability.
@@ -78,8 +55,8 @@ class ServicePrivileges(NamedTuple):
     def set_owner(self, path: Path, service: str | None, mode: int, *, group: int | None = None) -> None:
         """Make a service the owner of a path and set its mode. service: None for the user of the supervisor."""
         if self.separation == "user":
-            user_id = os.geteuid() if service is None else SERVICE_UIDS[service]
-            group_id = group if group is not None else (os.getegid() if service is None else SERVICE_GIDS[service])
+            user_id = os.geteuid() if service is None else self.users.uid_of(service)
+            group_id = group if group is not None else (os.getegid() if service is None else self.users.gid_of(service))
             os.chown(path, user_id, group_id, follow_symlinks=False)
         os.chmod(path, mode)
 
@@ -90,11 +67,12 @@ def detect_privileges(project: Project) -> ServicePrivileges:
     if os.geteuid() != 0:
         reason = f"started by uid {os.geteuid()}, not by root: separated by process and keys, not by user"
         return ServicePrivileges("process", reason, False, setpriv)
-    if not _are_uids_mapped((TELEMETRY_GID, SOCKET_GID, *SERVICE_UIDS.values())):
+    users = read_service_users(project)
+    if not are_uids_mapped(users.numbers):
         reason = "this container maps no other users: separated by process and keys, not by user"
         return ServicePrivileges("process", reason, False, setpriv)
     paths = [sys.prefix, sys.base_prefix, str(Path(__file__).parent), str(project.root), *filter(None, sys.path)]
-    return ServicePrivileges("user", "", any(is_closed_path(Path(path)) for path in paths), setpriv)
+    return ServicePrivileges("user", "", any(is_closed_path(Path(path)) for path in paths), setpriv, users)
 
 
 def service_command(project: Project, service: str, argv: Sequence[str]) -> list[str]:
@@ -115,7 +93,8 @@ def is_closed_path(path: Path) -> bool:
     return False
 
 
-def _are_uids_mapped(uids: Iterable[int]) -> bool:
+def are_uids_mapped(uids: Iterable[int]) -> bool:
+    """Return whether this container has these users."""
     try:
         lines = Path("/proc/self/uid_map").read_text(encoding="ascii").splitlines()
     except FileNotFoundError:

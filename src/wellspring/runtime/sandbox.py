@@ -21,6 +21,7 @@ from wellspring.runtime.landlock import (
     syscall,
 )
 from wellspring.runtime.privileges import detect_privileges, service_temp_dir
+from wellspring.runtime.service_users import uid_range_path
 
 SandboxRole = Literal["worker", "enclave", "api", "mlflow", "sequencer", "witness", "vendor"]
 
@@ -81,6 +82,7 @@ def file_rules_for(project: Project, role: SandboxRole) -> tuple[list[Path], lis
         Path(sys.executable).resolve(),
         Path(__file__).parents[1],
         project.root / PROJECT_FILE,
+        uid_range_path(project),
         project.contracts_dir,
     ]
     writes = [service_temp_dir(project, role)]

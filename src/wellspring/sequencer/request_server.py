@@ -12,8 +12,8 @@ from typing import Any
 
 from wellspring.errors import Refused, WellspringError, encode_error
 from wellspring.project import Project
-from wellspring.runtime.privileges import SERVICE_UIDS
 from wellspring.runtime.process import format_location
+from wellspring.runtime.service_users import read_service_users
 from wellspring.runtime.unix_socket import peer_uid
 from wellspring.sequencer.integration import IntegrationLoop
 from wellspring.trust.ledger.remote_sequencer import MAX_REQUEST_BYTES
@@ -98,10 +98,10 @@ def allowed_uids(project: Project) -> frozenset[int]:
 
     If the services share one user: only that user.
     """
-    own_uid = os.geteuid()
-    if own_uid != SERVICE_UIDS["sequencer"]:
+    own_uid, users = os.geteuid(), read_service_users(project)
+    if own_uid != users.uid_of("sequencer"):
         return frozenset({own_uid})
-    return frozenset({*(SERVICE_UIDS[name] for name in CALLING_SERVICES), project.state_dir.stat().st_uid, 0})
+    return frozenset({*(users.uid_of(name) for name in CALLING_SERVICES), project.state_dir.stat().st_uid, 0})
 
 
 def _encode_line(message: Mapping[str, Any]) -> bytes:

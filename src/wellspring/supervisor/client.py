@@ -17,11 +17,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from wellspring.embedded import layout, packages
+from wellspring.embedded import layout, packages, uid_ranges
 from wellspring.embedded.control_socket import send_request
 from wellspring.errors import ProjectError, Refused, Unavailable, WellspringError, decode_error
 from wellspring.project import Project, load_project
-from wellspring.runtime.privileges import service_environment
+from wellspring.runtime.privileges import detect_privileges, service_environment
 from wellspring.runtime.process import build_argument_parser
 from wellspring.runtime.run_state import RunState, ServerState, read_run_state
 from wellspring.stores.online.registry import needs_embedded_server
@@ -69,6 +69,7 @@ def start_servers(project: Project, *, progress: Callable[[str], None] = _ignore
             else:
                 return _start_exited_servers(project, running, progress)
         _stop_running(project, running)
+        uid_ranges.claim_uid_range(project, detect_privileges(project))
         return _launch_supervisor(project, lock, progress)
 
 
@@ -119,6 +120,7 @@ def clean_project(project: Project) -> list[Path]:
     for path in targets:
         if path.is_symlink() or not path.resolve().is_relative_to(project.root.resolve()) or path == project.root:
             raise Refused(f"{path} does not lie inside {project.root}", fix="remove it manually")
+    uid_ranges.release_uid_range(project)
     for path in targets:
         if path.exists():
             shutil.rmtree(path)

@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
-from pathlib import Path
 from typing import Any
 
 from wellspring.bootstrap import open_recorder
@@ -26,7 +25,7 @@ from wellspring.records.clock import SystemClock
 from wellspring.records.observe import Recorder
 from wellspring.runtime import sandbox
 from wellspring.runtime.files import write_atomically
-from wellspring.runtime.privileges import SERVICE_UIDS, ServicePrivileges, detect_privileges, service_environment
+from wellspring.runtime.privileges import ServicePrivileges, detect_privileges, service_environment
 from wellspring.runtime.run_state import RunState, ServerState, select_settings
 from wellspring.supervisor.descriptions import ServerDescriptions
 from wellspring.supervisor.managed_process import ManagedProcess, process_start_time
@@ -70,14 +69,14 @@ class Supervisor:
         mlflow_process = describe.describe_mlflow() if project.models is not None else None
         if mlflow_process is not None:
             self._start_process(mlflow_process)
-        initdb_process = None
+        setup, initdb_process = postgres.PostgresSetup(project, privileges, programs.postgres), None
         if not openbao_setup.is_bootstrap_complete(project):
             openbao_setup.undo_bootstrap(project)
-            initdb_process = postgres.start_initdb(project, privileges, programs.postgres)
+            initdb_process = setup.start_initdb()
         openbao_process = describe.describe_openbao(programs.openbao)
         self._start_process(openbao_process)
         if initdb_process is not None:
-            self._bootstrap(openbao_process, initdb_process, programs.postgres)
+            self._bootstrap(openbao_process, setup, initdb_process)
         self._wait_until_ready(openbao_process)
         remaining = [describe.describe_postgres(programs.postgres)]
         if "sftp" in packages.embedded_source_servers(project):
@@ -111,7 +110,7 @@ class Supervisor:
                 self._wait_until_ready(child)
 
     def _bootstrap(
-        self, openbao_process: ManagedProcess, initdb_process: subprocess.Popen[bytes], programs: Path
+        self, openbao_process: ManagedProcess, setup: postgres.PostgresSetup, initdb_process: subprocess.Popen[bytes]
     ) -> None:
         """Create keys, roles, secrets and the enclave's database at the first start; OpenBao and initdb are running."""
         project, privileges = self.project, self._privileges
@@ -121,7 +120,7 @@ class Supervisor:
         openbao_process.wait_ready(self._deadline)
         bootstrap.configure_server()
         password = secrets.token_urlsafe(24)
-        postgres.finish_initdb(project, privileges, programs, initdb_process, password)
+        postgres.finish_initdb(project, setup, initdb_process, password)
         role = postgres.DATABASE_ROLE
         bootstrap.store_secret("enclave/postgres", {"user": role, "password": password, "database": role})
         sftp.create_vendor_dirs(project, privileges)
@@ -258,7 +257,7 @@ class Supervisor:
             started_at=SystemClock().now(),
             separation=separation,
             separation_reason=sandbox.describe_separation(self.project),
-            uids=dict(SERVICE_UIDS) if separation == "user" else {},
+            uids=self._privileges.users.uids if separation == "user" else {},
         )
 
     def _start_process(self, child: ManagedProcess) -> None:

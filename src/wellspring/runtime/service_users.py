@@ -1,0 +1,93 @@
+"""The users of a project's services: numeric ids from a range that belongs to one project of the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from wellspring.project import FIRST_UIDS, Project
+
+SERVICE_SLOTS: Final[Mapping[str, int]] = {
+    "keys": 1,
+    "enclave": 2,
+    "worker": 3,
+    "api": 4,
+    "witness": 5,
+    "vendor": 6,
+    "valkey": 7,
+    "mlflow": 8,
+    "sequencer": 9,
+    "postgres": 11,
+}
+"""Position of each service in the range of its project. A position is never given to another service."""
+_TELEMETRY_SLOT, _SOCKET_SLOT = 0, 10
+_GROUPS: Final[Mapping[str, tuple[int, ...]]] = {
+    "keys": (_SOCKET_SLOT,),
+    "enclave": (_TELEMETRY_SLOT, _SOCKET_SLOT, SERVICE_SLOTS["keys"]),
+    "worker": (_TELEMETRY_SLOT, SERVICE_SLOTS["keys"], SERVICE_SLOTS["valkey"]),
+    "api": (_TELEMETRY_SLOT, _SOCKET_SLOT, SERVICE_SLOTS["keys"], SERVICE_SLOTS["valkey"]),
+    "witness": (_SOCKET_SLOT,),
+    "vendor": (),
+    "valkey": (_SOCKET_SLOT,),
+    "mlflow": (),
+    "sequencer": (_TELEMETRY_SLOT, _SOCKET_SLOT, SERVICE_SLOTS["keys"]),
+    "postgres": (),
+}
+"""Further groups of each service. The group of a server whose socket is closed to others has its clients."""
+
+
+class ServiceUsers(NamedTuple):
+    """The users and groups of the services of one project. first_uid: the first number of its range."""
+
+    first_uid: int = FIRST_UIDS[0]
+
+    @property
+    def telemetry_gid(self) -> int:
+        """Group of the services that write lineage, metrics and incidents."""
+        return self.first_uid + _TELEMETRY_SLOT
+
+    @property
+    def socket_gid(self) -> int:
+        """Group of the services that create a socket in the runtime folder; the worker is not a member."""
+        return self.first_uid + _SOCKET_SLOT
+
+    @property
+    def uids(self) -> dict[str, int]:
+        return {service: self.uid_of(service) for service in SERVICE_SLOTS}
+
+    @property
+    def numbers(self) -> frozenset[int]:
+        """All uids and gids."""
+        return frozenset({self.telemetry_gid, self.socket_gid, *self.uids.values()})
+
+    def uid_of(self, service: str) -> int:
+        return self.first_uid + SERVICE_SLOTS[service]
+
+    def gid_of(self, service: str) -> int:
+        """Return the primary group. PostgreSQL has the enclave's, so that only the enclave reaches its socket."""
+        return self.uid_of("enclave" if service == "postgres" else service)
+
+    def groups_of(self, service: str) -> tuple[int, ...]:
+        """Return the further groups."""
+        return tuple(self.first_uid + slot for slot in _GROUPS[service])
+
+
+def uid_range_path(project: Project) -> Path:
+    """Return the file with the first number of the project's range; every service can read it."""
+    return project.state_dir / "uid-range"
+
+
+def read_service_users(project: Project) -> ServiceUsers:
+    """Return the users of a project's services; those of the first range before the first `up` has chosen one."""
+    first_uid = read_first_uid(uid_range_path(project))
+    return ServiceUsers() if first_uid is None else ServiceUsers(first_uid)
+
+
+def read_first_uid(path: Path) -> int | None:
+    """Read the first number of a range; None without the file or for another content."""
+    try:
+        text = path.read_text(encoding="ascii", errors="replace").strip()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return int(text) if text.isascii() and text.isdigit() and int(text) in FIRST_UIDS else None
