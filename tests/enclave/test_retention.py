@@ -88,6 +88,7 @@ def test_copy_of_original_is_unreadable_without_its_key(project: ProjectFixture)
         path.write_bytes(copy)
         with pytest.raises(Refused, match="retention ended"):
             enclave.ingest_file("clearinghouse", "claim_1.csv", project.contract().digest)
+        enclave.run_maintenance()
         assert project.originals() == [], "a file that nothing opens is removed"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Container, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from wellspring.errors import NotFound, Refused
 from wellspring.records.contracts import DataContract
 from wellspring.records.ingestion import FileFinding, SourceFile
 from wellspring.trust.vault.postgres import VaultStore
-from wellspring.trust.vault.records import StoredDrop
+from wellspring.trust.vault.records import FinishedFile, StoredDrop, UnfinishedDrop
 
 MAX_SECONDS_AHEAD = 86_400
 """A file that is dated further ahead is a finding: a clock is wrong, or somebody set the date."""
@@ -41,32 +42,33 @@ class SourceLister(NamedTuple):
     now: datetime
 
     def list_files(self) -> tuple[SourceFile, ...]:
-        """List the files. A file is `ingested` after its first admission; one whose intake was interrupted is `new`.
+        """List the files that need a decision: not one whose drop is finished and that is as it was then.
 
-        Drops that were stored and are not finished are listed too if their file is gone from the source.
+        A file is `ingested` after its first admission; one whose intake was interrupted is `new`. Drops that were
+        stored and are not finished are listed too if their file is gone from the source.
         """
-        drops_by_name = {stored_drop.drop.name: stored_drop for stored_drop in self.store.list_drops(self.source)}
-        admitted_drops, settled_drops = self.store.list_admitted_drops(), self.store.list_admitted_drops(settled=True)
-        files = self.file_source.list()
-        self.watch.observe_files(self.source, files, self.now)
-        listed_names = {file.name for file in files}
-        removed = [
-            stored_drop
-            for name, stored_drop in drops_by_name.items()
-            if name not in listed_names and stored_drop.drop.id not in settled_drops
-        ]
-        return (
-            *(self._describe_file(file, drops_by_name.get(file.name), admitted_drops) for file in files),
-            *(self._describe_removed_file(stored_drop, admitted_drops) for stored_drop in removed),
+        finished, unfinished = (
+            self.store.list_finished_files(self.source),
+            self.store.list_unfinished_drops(self.source),
         )
+        files = self.file_source.list()
+        listed_names = {file.name for file in files}
+        undecided = [
+            file for file in files if finished.get(file.name) != FinishedFile(file.size, file.modified, file.identity)
+        ]
+        self.watch.observe_files(self.source, undecided, self.now)
+        described = tuple(self._describe_file(file, finished.keys(), unfinished) for file in undecided)
+        removed = [drop for name, drop in unfinished.items() if name not in listed_names and not drop.settled]
+        return (*described, *map(self._describe_removed_file, removed))
 
-    def _describe_removed_file(self, stored_drop: StoredDrop, admitted_drops: frozenset[str]) -> SourceFile:
+    def _describe_removed_file(self, unfinished: UnfinishedDrop) -> SourceFile:
+        stored_drop = unfinished.stored_drop
         drop = stored_drop.drop
         file = RemoteFile(drop.name, drop.size, stored_drop.modified, still_writing=False)
-        return self._source_file(file, "ingested" if drop.id in admitted_drops else "new", stored_drop=stored_drop)
+        return self._source_file(file, "ingested" if unfinished.admitted else "new", stored_drop=stored_drop)
 
     def _describe_file(
-        self, file: RemoteFile, stored_drop: StoredDrop | None, admitted_drops: frozenset[str]
+        self, file: RemoteFile, finished: Container[str], unfinished: Mapping[str, UnfinishedDrop]
     ) -> SourceFile:
         settled = self.watch.is_settled(self.source, file, self.settle_seconds, self.now)
         unusable = self.findings.check_name(file.name)
@@ -75,8 +77,12 @@ class SourceLister(NamedTuple):
             return self._source_file(
                 file, "unmatched" if settled else "still_writing", name=unusable.shown, finding=finding
             )
+        if file.name in unfinished:
+            earlier = unfinished[file.name]
+            return self._describe_stored_file(file, earlier.stored_drop, is_admitted=earlier.admitted)
+        stored_drop = self.store.find_drop_by_name(self.source, file.name) if file.name in finished else None
         if stored_drop is not None:
-            return self._describe_stored_file(file, stored_drop, admitted_drops)
+            return self._describe_stored_file(file, stored_drop, is_admitted=True)
         finding = None
         if file.seconds_ahead > MAX_SECONDS_AHEAD:
             days = file.seconds_ahead // MAX_SECONDS_AHEAD
@@ -91,17 +97,14 @@ class SourceLister(NamedTuple):
             return self._source_file(file, "unmatched", finding=self._record(file, code, UNMATCHED_MESSAGES[code]))
         return self._source_file(file, "new", contract=contract.name, finding=finding)
 
-    def _describe_stored_file(
-        self, file: RemoteFile, stored_drop: StoredDrop, admitted_drops: frozenset[str]
-    ) -> SourceFile:
+    def _describe_stored_file(self, file: RemoteFile, stored_drop: StoredDrop, *, is_admitted: bool) -> SourceFile:
         try:
             unchanged = content_unchanged(stored_drop, file, self.file_source, self.store)
         except (Refused, NotFound):
             # The file was changed or deleted during the check; the next listing decides.
             return self._source_file(file, "still_writing", stored_drop=stored_drop)
         if unchanged:
-            state = "ingested" if stored_drop.drop.id in admitted_drops else "new"
-            return self._source_file(file, state, stored_drop=stored_drop)
+            return self._source_file(file, "ingested" if is_admitted else "new", stored_drop=stored_drop)
         if not self.watch.is_settled(self.source, file, self.settle_seconds, self.now):
             return self._source_file(file, "still_writing", stored_drop=stored_drop)
         finding = self.findings.record_changed_file(stored_drop, file)

@@ -47,6 +47,8 @@ class Enclave:
             dependencies.project, dependencies.store, step=dependencies.step, clock=dependencies.clock
         )
         self._admitter = Admitter(dependencies, self._contracts, self._decryptor, self._scanner)
+        # Whether an original without a key may be in the folder: after a crash, or after a failed operation.
+        self._has_orphans = True
         self.run_maintenance()
 
     def run_maintenance(self) -> None:
@@ -55,13 +57,17 @@ class Enclave:
         Called at start, before each operation and hourly.
         """
         with self._lock:
+            self._has_orphans = True
             self._run_maintenance()
 
     def _run_maintenance(self) -> None:
         """Run the maintenance; the caller holds the lock."""
         store, folder, step = self._dependencies.store, self._dependencies.folder, self._dependencies.step
         # Files first, so that an entry with "removed" is written after the file is removed.
-        retention.remove_orphans(store, folder=folder)
+        # Looking through the folder costs each original that was ever stored, so it is done only when one may be left.
+        if self._has_orphans or store.list_pending_entries():
+            retention.remove_orphans(store, folder=folder)
+            self._has_orphans = False
         outbox.flush_outbox(store, step=step, journals=self._dependencies.project.journals_dir)
         now = self._dependencies.clock.now()
         retention.expire_originals(store, folder=folder, step=step, now=now)
@@ -247,6 +253,7 @@ class Enclave:
         self, source: str, name: str, file_source: FileSource, contract: DataContract, report_progress: ProgressCallback
     ) -> StoredDrop:
         step, store = self._dependencies.step, self._dependencies.store
+        self._has_orphans = True
         settle_seconds = self._dependencies.project.source_settings(source).settle_seconds
         with (
             open_file(
@@ -285,6 +292,7 @@ class Enclave:
             outbox_entry = outbox.landed_entry(stored_drop)
             outbox.fill_step(act, outbox_entry)
             store.save_drop(stored_drop, outbox_entry)
+            self._has_orphans = False
         step.crash_point("enclave.land:recorded")
         store.mark_published(outbox_entry.key)
         return stored_drop

@@ -13,7 +13,7 @@ from tests.builders.vault_records import NOON, fact, part, rows, stored
 from wellspring.errors import CorruptedError, NotFound, Unavailable
 from wellspring.records.contracts import ContractColumn, DataContract
 from wellspring.trust.vault.postgres import VaultStore
-from wellspring.trust.vault.records import decode_row_numbers, encode_row_numbers
+from wellspring.trust.vault.records import UnfinishedDrop, decode_row_numbers, encode_row_numbers
 
 pytestmark = pytest.mark.live
 
@@ -76,9 +76,9 @@ def test_a_name_is_taken_once(store: VaultStore) -> None:
 
 def test_quarantined_rows_are_replayed_and_settled(store: VaultStore) -> None:
     store.save_drop(stored(), fact("land/0"))
-    assert store.list_admitted_drops() == frozenset()
+    assert store.list_unfinished_drops("clearinghouse") == {"a.csv": UnfinishedDrop(stored(), False, False)}
     store.save_admission(part(rows=3), rows(7, 2, 5), fact("admit/0"))
-    assert store.list_admitted_drops() == {"clearinghouse-0"}
+    assert store.list_unfinished_drops("clearinghouse") == {"a.csv": UnfinishedDrop(stored(), True, False)}
     assert store.list_parts("clearinghouse-0") == (part(rows=3),)
     assert store.list_row_numbers("clearinghouse-0") == [2, 5, 7]
     assert store.count_waiting_rows("clearinghouse-0") == 3
@@ -185,3 +185,21 @@ def test_a_wrong_password_is_not_in_the_error(server: Database) -> None:
     with pytest.raises(Unavailable) as error:
         VaultStore(host=str(server.host), user="enclave", password="not-this-one", database="enclave")
     assert "not-this-one" not in error.value.what + error.value.fix
+
+
+def test_a_file_is_finished_when_its_drop_is_published_or_has_nothing_to_publish(store: VaultStore) -> None:
+    drops = {"published": part(rows=3), "empty": part(rows=4)._replace(settled=True), "discarded": part(rows=3)}
+    for name, admission in drops.items():
+        drop = f"clearinghouse-{name}"
+        store.save_drop(stored(f"{name}.csv", drop), fact(f"land/{drop}"))
+        store.save_admission(admission._replace(drop=drop), (), fact(f"admit/{drop}"))
+    assert list(store.list_finished_files("clearinghouse")) == ["empty.csv"]
+    store.settle_part("clearinghouse-published", 0, fact("settle/clearinghouse-published/0"))
+    store.discard_replay("clearinghouse-discarded", 0, fact("expire/clearinghouse-discarded/0"))
+    finished = store.list_finished_files("clearinghouse")
+    assert sorted(finished) == ["empty.csv", "published.csv"]
+    published = stored("published.csv", "clearinghouse-published")
+    assert finished["published.csv"] == (published.drop.size, published.modified, published.identity)
+    (discarded,) = store.list_unfinished_drops("clearinghouse").values()
+    assert (discarded.stored_drop.drop.name, discarded.admitted, discarded.settled) == ("discarded.csv", True, True)
+    assert store.list_finished_files("other") == store.list_unfinished_drops("other") == {}

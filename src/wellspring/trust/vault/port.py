@@ -18,7 +18,9 @@ class IntakeService(Protocol):
     """Intake, for the worker and the owner's command line. It never returns an identifier."""
 
     def list_files(self, source: str) -> tuple[SourceFile, ...]:
-        """List the files of a source, oldest first; dotfiles and `.part` files are left out.
+        """List the files of a source that need a decision, oldest first; dotfiles and `.part` files are left out.
+
+        A file whose drop is published, or has nothing to publish, is listed only if it has changed since.
 
         Raises NotFound (no such source), Unavailable (the vendor does not respond; retry later).
         """

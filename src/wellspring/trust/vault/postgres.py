@@ -20,9 +20,11 @@ from wellspring.runtime.unix_socket import has_unread_data
 from wellspring.trust.vault.postgres_schema import VAULT_SCHEMA
 from wellspring.trust.vault.records import (
     AdmissionPart,
+    FinishedFile,
     OutboxEntry,
     QuarantinedRecord,
     StoredDrop,
+    UnfinishedDrop,
     decode_admission_part,
     decode_outbox_entry,
     decode_quarantined_record,
@@ -90,6 +92,31 @@ class VaultStore:
             )
         )
 
+    def list_finished_files(self, source: str) -> dict[str, FinishedFile]:
+        """List by name the files whose drop is published, or has nothing to publish; not those that were discarded."""
+        rows = self._query_rows(
+            "SELECT d.name, (d.record->>'size')::bigint AS size, d.modified, d.identity FROM drops d"
+            " JOIN admissions a ON a.drop_id = d.id AND a.replay_number = 0"
+            " WHERE d.source = %s AND a.settled AND ((a.counts->>'admitted')::bigint = 0"
+            " OR EXISTS (SELECT FROM outbox o WHERE o.key = 'settle/' || d.id || '/0'))",
+            source,
+        )
+        return {row["name"]: FinishedFile(row["size"], row["modified"], row["identity"]) for row in rows}
+
+    def list_unfinished_drops(self, source: str) -> dict[str, UnfinishedDrop]:
+        """List by name the drops of a source whose first admission is missing or not settled, or was discarded."""
+        rows = self._query_rows(
+            "SELECT d.*, a.settled IS NOT NULL AS admitted, coalesce(a.settled, false) AS settled FROM drops d"
+            " LEFT JOIN admissions a ON a.drop_id = d.id AND a.replay_number = 0"
+            " WHERE d.source = %s AND NOT coalesce(a.settled AND ((a.counts->>'admitted')::bigint = 0"
+            " OR EXISTS (SELECT FROM outbox o WHERE o.key = 'settle/' || d.id || '/0')), false)",
+            source,
+        )
+        return {
+            row["name"]: UnfinishedDrop(decode_stored_drop(row), admitted=row["admitted"], settled=row["settled"])
+            for row in rows
+        }
+
     def list_decryptable_ids(self) -> frozenset[str]:
         """List the drops whose key is not destroyed: those within their retention."""
         return frozenset(row["id"] for row in self._query_rows("SELECT id FROM drops WHERE wrapped_key IS NOT NULL"))
@@ -152,14 +179,6 @@ class VaultStore:
                 self._query_rows("SELECT * FROM admissions WHERE drop_id = %s ORDER BY replay_number", drop),
             )
         )
-
-    def list_admitted_drops(self, *, settled: bool = False) -> frozenset[str]:
-        """Return the drops whose first validation is stored: all except one that a crash interrupted.
-
-        settled: only those that are published or have nothing to publish.
-        """
-        query = "SELECT drop_id FROM admissions WHERE replay_number = 0 AND (settled OR NOT %s)"
-        return frozenset(row["drop_id"] for row in self._query_rows(query, settled))
 
     def save_admission(self, part: AdmissionPart, rows: Iterable[QuarantinedRecord], outbox_entry: OutboxEntry) -> None:
         """Store the first admission of a drop and its quarantined rows."""

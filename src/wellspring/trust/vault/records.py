@@ -40,6 +40,22 @@ class StoredDrop(NamedTuple):
     identity: str = ""
 
 
+class UnfinishedDrop(NamedTuple):
+    """A drop whose rows are not all published. admitted: its first validation is stored. settled: it was discarded."""
+
+    stored_drop: StoredDrop
+    admitted: bool
+    settled: bool
+
+
+class FinishedFile(NamedTuple):
+    """What the source showed of a file whose drop is published, or has nothing to publish."""
+
+    size: int
+    modified: datetime
+    identity: str
+
+
 class AdmissionPart(NamedTuple):
     """The result of one validation of a drop. replay_number 0: the drop as received; n > 0: its n-th replay.
 
