@@ -17,7 +17,7 @@ def open_catalog(folder: Path, namespace: str = LANDED_NAMESPACE) -> IcebergCata
 
 def open_lake(folder: Path, *, clock: Clock, tenant: str = "acme") -> Lake:
     catalogs = open_catalog(folder, LANDED_NAMESPACE), open_catalog(folder, BUILT_NAMESPACE)
-    return Lake(*catalogs, EditionStore(folder / "editions"), tenant=tenant, clock=clock)
+    return Lake(*catalogs, EditionStore(folder / "editions"), tenant=tenant, clock=clock, derived=folder)
 
 
 def stored_files(table: TableInput) -> tuple[str, ...]:

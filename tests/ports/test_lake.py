@@ -94,7 +94,7 @@ def test_a_new_table_has_one_empty_snapshot_which_is_the_root(catalog: Catalog):
     table = catalog.prepare_table("a", ROWS.schema)
     root = table.root_snapshot_id()
     assert heads(table) == (root, None, None)
-    assert [snapshot[:3] for snapshot in table.ancestry(root)] == [(root, {}, 0)]
+    assert [snapshot[:3] for snapshot in table.iter_ancestry(root)] == [(root, {}, 0)]
     write(table, root)
     assert table.root_snapshot_id() == root
 
@@ -108,7 +108,7 @@ def test_written_rows_are_on_the_audit_branch_only(catalog: Catalog):
     assert table.read_snapshot(root, None).num_rows == 0
     table.move_staging(written)
     assert heads(table) == (root, written, None)
-    assert [(snapshot.properties, snapshot.rows) for snapshot in table.ancestry(written)] == [
+    assert [(snapshot.properties, snapshot.rows) for snapshot in table.iter_ancestry(written)] == [
         ({"drop": "a"}, 2),
         ({}, 0),
     ]
@@ -129,7 +129,7 @@ def test_rows_of_a_failed_write_are_dropped_with_their_branch(catalog: Catalog):
     table.drop_branch(AUDIT_BRANCH)
     table.drop_branch(AUDIT_BRANCH)
     second = write(table, root, "second")
-    assert [snapshot.properties.get("drop") for snapshot in table.ancestry(second)] == ["second", None]
+    assert [snapshot.properties.get("drop") for snapshot in table.iter_ancestry(second)] == ["second", None]
     assert heads(table) == (root, None, second)
 
 

@@ -197,7 +197,8 @@ def open_lake(project: Project, clock: Clock) -> Lake:
         open_catalog(project.lake.catalog, project.lake.options, project.lake_dir, namespace)
         for namespace in (LANDED_NAMESPACE, BUILT_NAMESPACE)
     )
-    return Lake(landed, built, EditionStore(project.lake_dir / "editions"), tenant=project.tenant, clock=clock)
+    editions = EditionStore(project.lake_dir / "editions")
+    return Lake(landed, built, editions, tenant=project.tenant, clock=clock, derived=project.lake_dir)
 
 
 def open_recorded_tables(project: Project) -> RecordedTables:

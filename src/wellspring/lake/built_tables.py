@@ -83,7 +83,9 @@ class BuiltTables:
         properties_by_table: dict[str, Mapping[str, str]] = {}
         for table_snapshot in edition.tables:
             if table := self.find_table(table_snapshot.table, table_snapshot.snapshot_id):
-                properties_by_table[table_snapshot.table] = table.ancestry(table_snapshot.snapshot_id)[0].properties
+                properties_by_table[table_snapshot.table] = next(
+                    table.iter_ancestry(table_snapshot.snapshot_id)
+                ).properties
         return properties_by_table
 
     def publish(

@@ -40,7 +40,7 @@ def find_rows(
     schema = pa.schema([*keys.schema, ("row_number", pa.int64()), ("drop_id", pa.string())])
     no_rows = pa.RecordBatchReader.from_batches(schema, iter(()))
     newest = None if table is None else _newest_snapshot(table)
-    if table is None or newest is None or not table.ancestry(newest)[0].rows:
+    if table is None or newest is None or not next(table.iter_ancestry(newest)).rows:
         return no_rows
     spooled = spool_keys(keys, scratch)
     if not spooled.rows:

@@ -8,7 +8,6 @@ One writer at a time: the caller holds the project's writer lock.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -44,23 +43,36 @@ if TYPE_CHECKING:
     from wellspring.records.tables import TableInput
 
 
+PARTS_FILE = "parts.sqlite"
+"""Derived data; it can be removed at any time."""
+
+
 class Lake:
-    """One project's lake: the catalogs of its landed and of its built tables, and its editions."""
+    """One project's lake: the catalogs of its landed and of its built tables, and its editions.
+
+    derived: the folder of what is derived from them and kept between runs; None keeps it in memory.
+    """
 
     def __init__(
-        self, landed: Catalog, built: Catalog, edition_store: editions.EditionStore, *, tenant: str, clock: Clock
+        self,
+        landed: Catalog,
+        built: Catalog,
+        edition_store: editions.EditionStore,
+        *,
+        tenant: str,
+        clock: Clock,
+        derived: Path | None = None,
     ) -> None:
         self.tenant = tenant
         self.clock = clock
         self._catalog = landed
         self._edition_store = edition_store
         self.built_tables = BuiltTables(built, edition_store)
-        # By table: its version and its snapshot in the latest edition, and the parts that were listed there.
-        self._parts_by_table: dict[str, tuple[tuple[str, int | None], list[tuple[int, StagedPart]]]] = {}
-        self._index: tuple[object, PartIndex] | None = None
+        self._parts = PartIndex(derived / PARTS_FILE if derived is not None else None, landed, edition_store)
 
     def close(self) -> None:
         """Close the catalogs."""
+        self._parts.close()
         self._catalog.close()
         self.built_tables.close()
 
@@ -109,19 +121,14 @@ class Lake:
 
     def staged_parts(self) -> tuple[StagedPart, ...]:
         """List the staged parts that are not published, in the order in which they were staged."""
-        waiting = [
-            [committed_part for committed_part in committed_parts if not committed_part[1].published]
-            for committed_parts in self._committed_parts().values()
-        ]
-        # A merge keeps the order of each table, also when the clock was set back.
-        return tuple(part for _, part in heapq.merge(*waiting, key=lambda committed_part: committed_part[0]))
+        return tuple(self.index_parts().list_waiting())
 
     def discard_parts(self, *parts: StagedPart, step: Recorder) -> None:
         """Remove staged parts from the lake; of each table, only the newest ones can be removed."""
         for name in dict.fromkeys(part.table for part in parts):
             discarded = [part for part in parts if part.table == name]
             table = self._catalog.load_table(name)
-            waiting = [part for part in self._table_parts(name) if not part.published]
+            waiting = self.index_parts().list_waiting(name)
             remaining = [part for part in waiting if part not in discarded]
             if remaining != waiting[: len(remaining)] or table.descends_from(
                 table.branch_head(MAIN_BRANCH), discarded[0].snapshot_id
@@ -155,7 +162,7 @@ class Lake:
             selected = self._select_waiting(name, [part for part in parts if part.table == name])
             if selected:
                 added_parts.extend(selected)
-                head = self._catalog.load_table(name).ancestry(selected[-1].snapshot_id)[0]
+                head = next(self._catalog.load_table(name).iter_ancestry(selected[-1].snapshot_id))
                 tables[name] = TableSnapshot(table=name, snapshot_id=head.snapshot_id, rows=head.rows)
         if not added_parts:
             return self._containing_edition(parts)
@@ -252,14 +259,9 @@ class Lake:
             self._catalog.prepare_table(name, schema)
 
     def index_parts(self) -> PartIndex:
-        """Return the parts of all landed tables by drop, as they are now; a state is indexed once."""
-        edition = self.get_edition()
-        state = (dict(self._catalog.table_versions()), edition.id if edition else None)
-        if self._index is None or self._index[0] != state:
-            parts = [part for committed_parts in self._committed_parts().values() for _, part in committed_parts]
-            edition_drops = {drop for edition in self._edition_store.list_history() for drop in edition.drops}
-            self._index = (state, PartIndex(parts, edition_drops))
-        return self._index[1]
+        """Return the parts of all landed tables by drop, as they are now."""
+        self._parts.refresh()
+        return self._parts
 
     def has_part(self, drop: str, replay_number: int) -> bool:
         """Return whether a part of a drop is in the lake, staged or published."""
@@ -276,41 +278,6 @@ class Lake:
         snapshot_id = editions.find_table_snapshot(edition, name).snapshot_id
         table = self.built_tables.find_table(name, snapshot_id) if edition.level == "built" else None
         return table or self._catalog.load_table(name), snapshot_id
-
-    def _committed_parts(self) -> dict[str, list[tuple[int, StagedPart]]]:
-        """List the parts of each table, oldest first, with their instant; only a table that changed is read again."""
-        edition = self.get_edition()
-        snapshot_ids = {snapshot.table: snapshot.snapshot_id for snapshot in edition.tables} if edition else {}
-        versions = self._catalog.table_versions()
-        for name, version in versions.items():
-            state = (version, snapshot_ids.get(name))
-            if name not in self._parts_by_table or self._parts_by_table[name][0] != state:
-                self._parts_by_table[name] = (state, self._list_parts(self._catalog.load_table(name), edition))
-        return {name: self._parts_by_table[name][1] for name in versions}
-
-    def _table_parts(self, name: str) -> list[StagedPart]:
-        return [part for _, part in self._committed_parts()[name]]
-
-    def _list_parts(self, table: Table, edition: Edition | None) -> list[tuple[int, StagedPart]]:
-        main, staging = table.branch_head(MAIN_BRANCH), table.branch_head(STAGING_BRANCH)
-        ancestors = table.ancestry(staging if table.descends_from(staging, main) else main)
-        snapshot_ids = {snapshot.table: snapshot.snapshot_id for snapshot in edition.tables} if edition else {}
-        published_id = snapshot_ids.get(table.name)
-        positions = {ancestor.snapshot_id: position for position, ancestor in enumerate(ancestors)}
-        if published_id is not None and published_id not in positions:
-            raise CorruptedError(
-                f"table {table.name} no longer contains the snapshot of edition {edition.id if edition else ''}",
-                fix="stop; restore the lake from a copy",
-            )
-        first_published = len(ancestors) if published_id is None else positions[published_id]
-        return [
-            (
-                ancestor.committed_ms,
-                staged_part_from_snapshot(table.name, ancestor, published=position >= first_published),
-            )
-            for position, ancestor in reversed(list(enumerate(ancestors)))
-            if ancestor.properties
-        ]
 
     def _audit_snapshot(
         self, table: Table, snapshot_id: int, admission: AdmissionResult, contract: DataContract
@@ -333,10 +300,10 @@ class Lake:
         main, staging = table.branch_head(MAIN_BRANCH), table.branch_head(STAGING_BRANCH)
         if staging is None or table.descends_from(staging, main):
             return ()
-        main_ids = {snapshot.snapshot_id for snapshot in table.ancestry(main)}
+        main_ids = {snapshot.snapshot_id for snapshot in table.iter_ancestry(main)}
         stale_snapshots = [
             snapshot
-            for snapshot in table.ancestry(staging)
+            for snapshot in table.iter_ancestry(staging)
             if snapshot.snapshot_id not in main_ids and snapshot.properties
         ]
         table.drop_branch(STAGING_BRANCH)
@@ -348,13 +315,13 @@ class Lake:
         """Return those of the parts that are staged and not published, oldest first."""
         table = self._catalog.load_table(name)
         refuse_stale_parts(name, self._drop_stale_staging(table))
-        current_parts = {(part.drop, part.replay_number): part for part in self._table_parts(name)}
+        index = self.index_parts()
         requested = [(part.drop, part.replay_number) for part in parts]
-        if missing := [drop for drop, replay_number in requested if (drop, replay_number) not in current_parts]:
+        if missing := [drop for drop, replay_number in requested if index.find_part(drop, replay_number) is None]:
             raise Refused(
                 f"drops {', '.join(missing)} are no longer staged in {name}", fix="run `wellspring ingest` again"
             )
-        waiting = [part for part in current_parts.values() if not part.published]
+        waiting = index.list_waiting(name)
         selected = [part for part in waiting if (part.drop, part.replay_number) in requested]
         if selected != waiting[: len(selected)]:
             raise Refused(

@@ -6,7 +6,7 @@ audited rows that are not yet published. A snapshot is immutable; tags keep the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -66,8 +66,8 @@ class Table(Protocol):
         """Return the table's first snapshot, which is empty."""
         ...
 
-    def ancestry(self, snapshot_id: int | None) -> tuple[Snapshot, ...]:
-        """List a snapshot and its ancestors down to the table's root, newest first."""
+    def iter_ancestry(self, snapshot_id: int | None) -> Iterator[Snapshot]:
+        """Yield a snapshot and its ancestors down to the table's root, newest first."""
         ...
 
     def descends_from(self, snapshot_id: int | None, ancestor_id: int | None) -> bool:

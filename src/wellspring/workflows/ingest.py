@@ -14,7 +14,7 @@ from wellspring.data.contracts import contract as contracts
 from wellspring.data.intake import reconciliation
 from wellspring.data.intake.known_rows import has_comparable_key, summarize_known_rows
 from wellspring.errors import NotFound, Refused, suggest_name
-from wellspring.lake.part_index import MAX_PARTS_PER_EDITION
+from wellspring.lake.publish_pieces import MAX_PARTS_PER_EDITION
 from wellspring.records.contracts import DataContract
 from wellspring.records.ingestion import AdmissionResult, SourceFile
 from wellspring.records.trust import Ref

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from wellspring.data.intake import reconciliation
-from wellspring.lake.part_index import divide_parts
+from wellspring.lake.publish_pieces import divide_parts
 from wellspring.records.contracts import DataContract
 from wellspring.records.verdict import Reason, Verdict
 from wellspring.workflows.ingest_result import FileResult, FileStatus, IngestResult, build_row_account

@@ -44,7 +44,7 @@ def test_a_file_is_written_before_the_next_rows_are_read(
     head = table.append_rows(pa.RecordBatchReader.from_batches(SCHEMA, batches()), table.root_snapshot_id(), {})
     assert files_at_batch == [0, 0, 1, 1, 2, 2, 3]
     assert written_files(tmp_path) == 4
-    assert table.ancestry(head)[0].rows == 7000
+    assert next(table.iter_ancestry(head)).rows == 7000
     stored = table.rows_added_by(head).read_all()
     expected = pa.concat_tables([drops.rows(1000, first=1000 * number) for number in range(7)])
     assert stored.equals(expected), "in the order in which they were appended"

@@ -22,13 +22,13 @@ def open_sqlite_catalog(_settings: SqliteCatalogSettings, folder: Path, namespac
     """Return a namespace of the catalog in a folder; the folder and its files are created by the first write."""
 
     def open_catalog() -> SqlCatalog:
-        from pyiceberg.catalog.sql import SqlCatalog
         from sqlalchemy import URL
 
+        from wellspring.lake.iceberg.cached_catalog import CachedSqlCatalog
         from wellspring.lake.iceberg.fsync_io import FILE_IO_CLASS
 
         folder.mkdir(parents=True, exist_ok=True)
-        return SqlCatalog(
+        return CachedSqlCatalog(
             "wellspring",
             # URL.create quotes special characters of the folder's name (#, %, a space).
             uri=URL.create("sqlite", database=str(folder / "catalog.db")).render_as_string(),

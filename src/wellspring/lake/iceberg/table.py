@@ -38,10 +38,9 @@ class IcebergTable:
         ref = self.iceberg.refs().get(branch)
         return None if ref is None else ref.snapshot_id
 
-    def ancestry(self, snapshot_id: int | None) -> tuple[Snapshot, ...]:
-        """List a snapshot and its ancestors down to the table's root, newest first."""
+    def iter_ancestry(self, snapshot_id: int | None) -> Iterator[Snapshot]:
+        """Yield a snapshot and its ancestors down to the table's root, newest first."""
         snapshots_by_id = {snapshot.snapshot_id: snapshot for snapshot in self.iceberg.metadata.snapshots}
-        ancestors: list[Snapshot] = []
         while snapshot_id is not None and (snapshot := snapshots_by_id.get(snapshot_id)) is not None:
             summary: dict[str, str] = snapshot.summary.additional_properties if snapshot.summary else {}
             properties = {
@@ -50,9 +49,8 @@ class IcebergTable:
                 if name.startswith(PROPERTY_PREFIX)
             }
             rows = int(summary.get("total-records", "0"))
-            ancestors.append(Snapshot(snapshot_id, properties, rows, snapshot.timestamp_ms))
+            yield Snapshot(snapshot_id, properties, rows, snapshot.timestamp_ms)
             snapshot_id = snapshot.parent_snapshot_id
-        return tuple(ancestors)
 
     def has_snapshot(self, snapshot_id: int) -> bool:
         """Return whether the table holds a snapshot."""
