@@ -10,7 +10,6 @@ import pytest
 from tests.builders import drops, lakes
 from tests.builders.recording_step import RecordingStep
 from wellspring.lake.iceberg import data_files
-from wellspring.lake.key_lookup import MAX_LISTED_VALUES, spool_keys
 from wellspring.lake.lake import Lake
 from wellspring.query.duckdb.engine import DuckDbEngine
 from wellspring.records.tables import TableInput
@@ -91,11 +90,22 @@ def test_only_files_of_the_days_of_the_keys_are_read(
     assert len(lakes.stored_files(engine.tables[0])) == 2
 
 
-def test_few_values_of_a_column_are_listed_and_many_are_a_range(tmp_path: Path):
-    numbers = list(range(MAX_LISTED_VALUES + 1))
-    keys = pa.table({"few": [number % 2 for number in numbers], "many": numbers})
-    spooled = spool_keys(keys.to_reader(max_chunksize=50), tmp_path)
-    assert (spooled.values["few"].listed, spooled.values["many"].listed) == ({0, 1}, None)
-    assert (spooled.values["many"].minimum, spooled.values["many"].maximum) == (0, MAX_LISTED_VALUES)
-    assert not isinstance(spooled.table, pa.Table)
-    assert spooled.table.read_rows().equals(keys)
+def test_a_miss_opens_no_file(lake: Lake, step: RecordingStep, engine: WatchedEngine, tmp_path: Path):
+    for number in range(5):
+        stage(lake, step, f"f{number}", drops.rows(5, first=5 * number))
+    keys = drops.rows(50, first=100).select(["claim_id"])
+    assert lake.find_rows_by_key(CLAIMS, keys.to_reader(), engine=engine, scratch=tmp_path).read_all().num_rows == 0
+    assert engine.tables == []
+
+
+def test_rows_of_a_discarded_drop_are_not_looked_up(
+    lake: Lake, step: RecordingStep, engine: WatchedEngine, tmp_path: Path
+):
+    stage(lake, step, "a", drops.rows(5))
+    stage(lake, step, "b", drops.rows(5, first=5))
+    keys = drops.rows(10).select(["claim_id"])
+    matches = lake.find_rows_by_key(CLAIMS, keys.to_reader(), engine=engine, scratch=tmp_path).read_all()
+    assert matches.num_rows == 10
+    lake.discard_parts(lake.staged_parts()[-1], step=step)
+    matches = lake.find_rows_by_key(CLAIMS, keys.to_reader(), engine=engine, scratch=tmp_path).read_all()
+    assert matches.num_rows == 5

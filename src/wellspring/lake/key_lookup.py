@@ -1,12 +1,13 @@
-"""Lookup of rows by key: spools the keys, and describes their values so that only files that can hold them are read."""
+"""Lookup of rows by key: spools the keys, and reads only the data files that can hold one of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from wellspring.lake.port import MAIN_BRANCH, STAGING_BRANCH, ColumnValues, Table
+from wellspring.lake.key_index import KeyIndex
+from wellspring.lake.port import MAIN_BRANCH, STAGING_BRANCH, Table
 from wellspring.lake.staging import SYSTEM_COLUMNS
 from wellspring.records.tables import ParquetTable
 
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
 
     from wellspring.records.tables import TableInput
 
-MAX_LISTED_VALUES = 200
-"""Distinct values of a key column up to which they are listed; beyond it their range is used. Iceberg's own limit."""
 KEYS_FILE = "keys.parquet"
 
 
@@ -29,11 +28,12 @@ class RowMatcher(Protocol):
 
 
 def find_rows(
-    table: Table | None, keys: pa.RecordBatchReader, engine: RowMatcher, scratch: Path
+    table: Table | None, keys: pa.RecordBatchReader, engine: RowMatcher, scratch: Path, *, indexes: Path | None
 ) -> pa.RecordBatchReader:
     """Find the rows of a table's newest state, published and staged, that have one of the keys.
 
-    Without a table, a row or a key nothing is read.
+    indexes: the folder of the key indexes; without one, an index is made in `scratch`. Without a table, a row or a file
+    that can hold a key nothing is read.
     """
     import pyarrow as pa
 
@@ -42,10 +42,12 @@ def find_rows(
     newest = None if table is None else _newest_snapshot(table)
     if table is None or newest is None or not next(table.iter_ancestry(newest)).rows:
         return no_rows
-    spooled = spool_keys(keys, scratch)
-    if not spooled.rows:
+    index = KeyIndex((indexes or scratch) / table.name / _name_key(keys.schema), keys.schema)
+    index.refresh(table, newest)
+    spooled = spool_keys(keys, scratch, index)
+    if not spooled.files:
         return no_rows
-    table_input = table.open_snapshot(newest, spooled.values)
+    table_input = table.open_snapshot(newest, spooled.files)
     hidden = set(SYSTEM_COLUMNS) - {"drop_id"}
     columns = tuple(name for name in table_input.schema.names if name not in hidden)
     return engine.matching_rows(table_input, spooled.table, columns=columns, scratch=scratch)
@@ -56,62 +58,31 @@ def _newest_snapshot(table: Table) -> int | None:
     return staging if staging is not None and table.descends_from(staging, main) else main
 
 
-class SpooledKeys:
-    """The keys of a lookup in a Parquet file, with the values of each column."""
-
-    def __init__(self, table: TableInput, rows: int, values: Mapping[str, ColumnValues]) -> None:
-        self.table = table
-        self.rows = rows
-        self.values = values
+def _name_key(schema: pa.Schema) -> str:
+    """Name the index of a key by its columns and their types."""
+    described = "\0".join(f"{field.name}\0{field.type}" for field in schema)
+    return hashlib.sha256(described.encode()).hexdigest()[:12]
 
 
-def spool_keys(keys: pa.RecordBatchReader, scratch: Path) -> SpooledKeys:
+class SpooledKeys(NamedTuple):
+    """The keys of a lookup in a Parquet file, and the data files that can hold one of them."""
+
+    table: TableInput
+    files: frozenset[str]
+
+
+def spool_keys(keys: pa.RecordBatchReader, scratch: Path, index: KeyIndex) -> SpooledKeys:
     """Write keys to a file in `scratch`, batch by batch. A key with a null is left out: it matches no row."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    names = keys.schema.names
     path = scratch / KEYS_FILE
-    collectors = {name: _ValueCollector() for name in names}
-    rows = 0
+    files: set[str] = set()
     # An engine reads Parquet in parts, while a table that is mapped from an Arrow file would count as memory.
     with pq.ParquetWriter(path, keys.schema, use_dictionary=False, compression="none") as writer:
         for batch in keys:
             complete = pa.Table.from_batches([batch]).drop_null()
             if complete.num_rows:
                 writer.write_table(complete)
-            rows += complete.num_rows
-            for name in names:
-                collectors[name].update(complete[name])
-    values = {name: collector.result() for name, collector in collectors.items() if collector.minimum is not None}
-    return SpooledKeys(ParquetTable("keys", (str(path),), keys.schema), rows, values)
-
-
-class _ValueCollector:
-    """Collects the range of a column's values, and the values themselves while they are few."""
-
-    def __init__(self) -> None:
-        self.minimum: object = None
-        self._maximum: object = None
-        self._values: set[object] | None = set()
-
-    def update(self, column: pa.ChunkedArray) -> None:
-        import pyarrow.compute as pc
-
-        if not len(column):
-            return
-        bounds = pc.min_max(column).as_py()
-        bounds_so_far = [
-            bounds["min"],
-            bounds["max"],
-            *([self.minimum, self._maximum] if self.minimum is not None else []),
-        ]
-        self.minimum, self._maximum = min(bounds_so_far), max(bounds_so_far)
-        if self._values is not None:
-            distinct = pc.unique(column)
-            self._values = None if len(distinct) > MAX_LISTED_VALUES else self._values | set(distinct.to_pylist())
-            if self._values is not None and len(self._values) > MAX_LISTED_VALUES:
-                self._values = None
-
-    def result(self) -> ColumnValues:
-        return ColumnValues(None if self._values is None else frozenset(self._values), self.minimum, self._maximum)
+                files |= index.find_files(complete)
+    return SpooledKeys(ParquetTable("keys", (str(path),), keys.schema), frozenset(files))

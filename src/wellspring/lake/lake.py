@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from wellspring.records.tables import TableInput
 
 
-PARTS_FILE = "parts.sqlite"
+PARTS_FILE, KEY_INDEX_FOLDER = "parts.sqlite", "keys"
 """Derived data; it can be removed at any time."""
 
 
@@ -68,6 +68,7 @@ class Lake:
         self._catalog = landed
         self._edition_store = edition_store
         self.built_tables = BuiltTables(built, edition_store)
+        self._derived = derived
         self._parts = PartIndex(derived / PARTS_FILE if derived is not None else None, landed, edition_store)
 
     def close(self) -> None:
@@ -248,10 +249,11 @@ class Lake:
 
         keys: some or all key columns of the contract, with the values that stand in the lake. scratch: an existing
         folder for the keys and for what the engine spills; it is read while the rows are read. Returns the contract's
-        columns, `row_number` and `drop_id`. Reads only files whose bounds can hold a key.
+        columns, `row_number` and `drop_id`. Reads only files that can hold a key.
         """
         table = self._catalog.load_table(contract.name) if contract.name in self._catalog.table_versions() else None
-        return key_lookup.find_rows(table, keys, engine, scratch)
+        indexes = None if self._derived is None else self._derived / KEY_INDEX_FOLDER
+        return key_lookup.find_rows(table, keys, engine, scratch, indexes=indexes)
 
     def adapt_table(self, name: str, schema: pa.Schema) -> None:
         """Give a landed table that exists new columns. Raises Refused for a column of another type."""

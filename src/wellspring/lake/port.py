@@ -6,7 +6,7 @@ audited rows that are not yet published. A snapshot is immutable; tags keep the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -33,14 +33,6 @@ class Snapshot(NamedTuple):
     properties: Mapping[str, str]
     rows: int
     committed_ms: int = 0
-
-
-class ColumnValues(NamedTuple):
-    """The values that are looked for in a column: a list while they are few, and their range."""
-
-    listed: frozenset[Any] | None
-    minimum: Any
-    maximum: Any
 
 
 class Table(Protocol):
@@ -85,11 +77,19 @@ class Table(Protocol):
         """Read all rows of a snapshot. Raises NotFound with the nearest column."""
         ...
 
-    def open_snapshot(self, snapshot_id: int, values: Mapping[str, ColumnValues] | None = None) -> TableInput:
+    def open_snapshot(self, snapshot_id: int, files: Collection[str] | None = None) -> TableInput:
         """Return a snapshot as input of a query engine, with the schema that it was written with.
 
-        values: leave out files that can hold no row with these values, by the bounds of their columns.
+        files: of its data files, only these need to be read.
         """
+        ...
+
+    def files_added_by(self, snapshot_id: int) -> tuple[str, ...]:
+        """List the data files that one snapshot added. Raises NotFound for an unknown snapshot."""
+        ...
+
+    def read_file_columns(self, file: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        """Read columns of a data file, batch by batch, cast to a schema; a column that the file lacks is null."""
         ...
 
     # --- writing ---

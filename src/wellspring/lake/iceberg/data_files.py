@@ -53,6 +53,21 @@ def read_data_files(iceberg: PyIcebergTable, files: Sequence[DataFile]) -> pa.Re
     return pa.RecordBatchReader.from_batches(schema, read_batches())
 
 
+def read_file_columns(iceberg: PyIcebergTable, path: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Read columns of one data file, batch by batch, cast to a schema; a column that the file lacks is null."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with iceberg.io.new_input(path).open() as stream, pq.ParquetFile(stream) as stored:
+        present = [name for name in schema.names if name in stored.schema_arrow.names]
+        for batch in stored.iter_batches(BATCH_ROWS, columns=present):
+            arrays = [
+                batch[field.name].cast(field.type) if field.name in present else pa.nulls(batch.num_rows, field.type)
+                for field in schema
+            ]
+            yield pa.record_batch(arrays, schema=schema)
+
+
 def _group_batches(rows: pa.RecordBatchReader) -> Iterator[list[pa.RecordBatch]]:
     group: list[pa.RecordBatch] = []
     group_bytes = 0

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from wellspring.errors import CorruptedError, NotFound, Refused, Unavailable, suggest_name
 from wellspring.lake.iceberg import orphan_files
-from wellspring.lake.iceberg.data_files import read_data_files, write_data_files
-from wellspring.lake.iceberg.row_filters import build_row_filter
+from wellspring.lake.iceberg.data_files import read_data_files, read_file_columns, write_data_files
 from wellspring.lake.iceberg.schemas import cast_to_plain, is_widening, plain_schema
 from wellspring.lake.port import AUDIT_BRANCH, MAIN_BRANCH, STAGING_BRANCH, Snapshot
 from wellspring.records.tables import ParquetTable
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
     from pyiceberg.table import Table as PyIcebergTable
 
-    from wellspring.lake.port import ColumnValues
     from wellspring.records.tables import TableInput
 
 PROPERTY_PREFIX = "wellspring."
@@ -185,17 +183,25 @@ class IcebergTable:
                 raise NotFound(f"no column {column!r} in {self.name}", fix=suggest_name(column, column_names))
         return cast_to_plain((scan if columns is None else scan.select(*columns)).to_arrow())
 
-    def open_snapshot(self, snapshot_id: int, values: Mapping[str, ColumnValues] | None = None) -> TableInput:
+    def open_snapshot(self, snapshot_id: int, files: Collection[str] | None = None) -> TableInput:
         """Return a snapshot as input of a query engine: its files, or its rows when the files are elsewhere.
 
-        values: leave out files whose column bounds show that they hold no row with these values.
+        files: only these of its files; listing all of them reads their manifests.
         """
-        scan = self.iceberg.scan(snapshot_id=snapshot_id, row_filter=build_row_filter(values or {}))
-        files = sorted(task.file.file_path for task in scan.plan_files())
+        scan = self.iceberg.scan(snapshot_id=snapshot_id)
+        paths = sorted(task.file.file_path for task in scan.plan_files()) if files is None else sorted(files)
         # Without a file an engine cannot see the columns.
-        if not files or not all(file.startswith("/") for file in files):
+        if not paths or not all(path.startswith("/") for path in paths):
             return cast_to_plain(scan.to_arrow())
-        return ParquetTable(self.name, tuple(files), plain_schema(scan.projection().as_arrow()))
+        return ParquetTable(self.name, tuple(paths), plain_schema(scan.projection().as_arrow()))
+
+    def files_added_by(self, snapshot_id: int) -> tuple[str, ...]:
+        """List the data files that one snapshot added."""
+        return tuple(file.file_path for file in self._data_files_added_by(snapshot_id))
+
+    def read_file_columns(self, file: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        """Read columns of a data file, batch by batch, cast to a schema; a column that the file lacks is null."""
+        return read_file_columns(self.iceberg, file, schema)
 
     def remove_orphan_files(self, *, older_than: datetime) -> int:
         """Remove files that no branch and no tag references, older than an instant, and return their number."""
