@@ -31,6 +31,7 @@ from tests.builders.order_drops import CONTRACT, write_order_drop
 from tests.builders.postgres import database
 from tests.builders.process_watch import watch_processes
 from wellspring import workflows
+from wellspring.worker.handlers import MAX_LISTED_ACCOUNTS
 from wellspring.workflows import ingest, publish, queries
 
 COUNTS = (10, 200, 1000)
@@ -139,7 +140,7 @@ class DropHistory:
 
 def show_status(platform: Any) -> None:
     """Do what the worker does for `wellspring status`."""
-    queries.list_row_accounts(platform)
+    queries.list_row_accounts(platform, limit=MAX_LISTED_ACCOUNTS)
     platform.lake.get_edition()
 
 

@@ -13,6 +13,7 @@ from tests.builders.drops import admission_counts
 from tests.builders.entry_index import Index
 from tests.builders.recording_step import FixedClock, RecordingStep
 from wellspring import workflows
+from wellspring.data.intake.drop_index import DropIndex
 from wellspring.errors import NotFound, Refused
 from wellspring.lake.lake import DropRowCount
 from wellspring.lake.staging import StagedPart
@@ -151,6 +152,7 @@ class World:
         self.clock = FixedClock()
         self.step = RecordingStep(clock=self.clock, die_at=die_at, service="worker")
         self.index = Index(self.step)
+        self.drops = DropIndex(None, self.index)  # type: ignore[arg-type]
         self.lake, self.vault, self.sequencer = Lake(self.step), Vault(self.step), Sequencer()
         self.ledger = self
         self.query_engine = None

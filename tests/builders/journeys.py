@@ -66,7 +66,7 @@ class ProjectFixture:
 
     def accounts(self) -> dict[str, dict[str, Any]]:
         """Return the row accounts by drop id; all of them must balance."""
-        output = self.run("status", "--json")
+        output = self.run("status", "--all", "--json")
         assert output.code == 0, output.err
         accounts = {name.removeprefix("drop:"): account for name, account in output.document["accounts"].items()}
         assert [name for name, account in accounts.items() if not account["balanced"]] == []

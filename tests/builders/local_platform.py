@@ -20,6 +20,7 @@ from wellspring.bootstrap import (
     open_recorded_tables,
     open_recorder,
 )
+from wellspring.data.intake.drop_index import DROPS_FILE, DropIndex
 from wellspring.data.sources.port import RemoteFile, file_not_found, is_ignored
 from wellspring.enclave.admission import EnclaveDependencies
 from wellspring.enclave.service import Enclave
@@ -142,6 +143,8 @@ class LocalProject:
                 self._is_registered = True
             lake = open_lake(project, clock)
             stack.callback(lake.close)
+            drops = DropIndex(project.lake_dir / DROPS_FILE, index)
+            stack.callback(drops.close)
             yield Platform(
                 project=project,
                 clock=clock,
@@ -152,6 +155,7 @@ class LocalProject:
                 recorded_tables=open_recorded_tables(self.project),
                 query_engine=open_query_engine(project.query.engine, project.query.options),
                 sequencer=sequencer,
+                drops=drops,
                 model_signer=self._signer,
                 secrets=cast(Any, None),
             )

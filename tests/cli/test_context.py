@@ -40,6 +40,7 @@ def test_with_json_only_the_document_is_printed(run: Run, root: Path):
         "edition": None,
         "accounts": {},
         "incidents": [],
+        "total": None,
     }
     assert output.err == ""
 

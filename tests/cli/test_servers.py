@@ -35,6 +35,10 @@ PUBLISHED = {
             "balanced": True,
         }
     },
+    "total": {
+        "received": 1300, "published": 1290, "quarantined": 10, "rejected": 0, "discarded": 0, "waiting": 0,
+        "balanced": True, "drops": 2000,
+    },
 }  # fmt: skip
 
 
@@ -65,7 +69,7 @@ def test_status_prints_servers_separation_edition_and_accounts(
     run: Run, root: Path, up: Any, monkeypatch: pytest.MonkeyPatch
 ):
     up("up")
-    monkeypatch.setattr(worker_client, "run_worker", lambda project, job: PUBLISHED)
+    monkeypatch.setattr(worker_client, "run_worker", lambda project, job, **_: PUBLISHED)
     output = run("status", "--project", root)
     assert output.code == 0
     assert "separated by process and keys, not by user: no root" in output.out
@@ -73,6 +77,7 @@ def test_status_prints_servers_separation_edition_and_accounts(
     assert "claim 1,200 rows" in output.out
     line = next(line.split() for line in output.out.splitlines() if line.startswith("drop:c-1"))
     assert line == ["drop:c-1", "1,200", "1,190", "10", "0", "0", "0", "yes"]
+    assert "all 2,000 drops     1,300" in output.out
     document = run("status", "--json", "--project", root).document
     assert document["accounts"] == PUBLISHED["accounts"]
     assert document["servers"][1]["name"] == "openbao"
@@ -88,7 +93,7 @@ def test_status_with_a_dead_server_exits_69(run: Run, root: Path, up: Any):
 def test_status_during_another_run_still_shows_the_servers(
     run: Run, root: Path, up: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    def busy(project: Any, job: str) -> Any:
+    def busy(project: Any, job: str, **_: Any) -> Any:
         raise Unavailable("another run is under way in this project", fix="wait")
 
     up("up")

@@ -179,7 +179,7 @@ class ProjectFixture(ProjectCommands):
 
     def observe(self) -> Observed:
         """Observe the project through commands and files, without the code of the lake."""
-        status = self.must("status")
+        status = self.must("status", "--all")
         entries = self.must("ledger", "tail", "-n", "1000000")
         audit = self.run("ledger", "verify")
         quarantined = self.must("quarantine", "list")

@@ -14,10 +14,12 @@ from tests.builders import synthetic_world
 from tests.builders.entry_index import Index
 from tests.builders.recording_step import FixedClock, RecordingStep
 from wellspring.bootstrap import LedgerAccess, open_ledger
+from wellspring.data.intake.drop_index import DropIndex
 from wellspring.errors import NotFound
 from wellspring.models.releases import candidates
 from wellspring.models.releases.store import ReleaseStore
 from wellspring.project import load_project
+from wellspring.records.ingestion import RowAccount
 from wellspring.workflows import queries
 
 
@@ -64,19 +66,30 @@ def test_enrolled_users_are_sorted_and_listed_once():
     assert queries.list_enrolled_users(index) == ["ana", "bo"]
 
 
-def test_row_accounts_are_listed_in_landing_order_from_an_integrated_ledger(monkeypatch: pytest.MonkeyPatch):
+def test_row_accounts_are_listed_in_landing_order_from_an_integrated_ledger():
     step, calls = RecordingStep(), list[str]()
     for drop in ("d2", "d1"):
         with step("land", f"drop:{drop}"):
             pass
-    monkeypatch.setattr(queries, "build_row_account", lambda _, drop: f"account of {drop}")
+    facts: Any = {"replay_number": 0, "outcome": "pass", "received": 5, "admitted": 4, "quarantined": 1}
+    with step("admit", "drop:d1", facts=facts):
+        pass
+    index: Any = Index(step)
+    published = {"d2": 0, "d1": 3}
     platform: Any = SimpleNamespace(
-        ledger=SimpleNamespace(index=Index(step)),
+        drops=DropIndex(None, index),
+        lake=SimpleNamespace(
+            index_parts=lambda: SimpleNamespace(
+                count_drop_rows=lambda drop: SimpleNamespace(published=published[drop]), count_published_rows=lambda: 3
+            )
+        ),
         sequencer=SimpleNamespace(integrate=lambda: calls.append("integrate")),
     )
-    accounts = queries.list_row_accounts(platform)
-    assert list(accounts.items()) == [("drop:d2", "account of d2"), ("drop:d1", "account of d1")]
-    assert calls == ["integrate"]
+    summary = queries.list_row_accounts(platform)
+    account = RowAccount(received=5, published=3, quarantined=1, waiting=1)
+    assert list(summary.accounts.items()) == [("drop:d2", RowAccount()), ("drop:d1", account)]
+    assert (summary.total, summary.drops, calls) == (account, 2, ["integrate"])
+    assert list(queries.list_row_accounts(platform, limit=1).accounts) == ["drop:d1"]
 
 
 def test_latest_keys_need_a_live_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

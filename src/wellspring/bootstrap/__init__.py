@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,6 +17,7 @@ from wellspring.runtime.run_state import find_server_port
 from wellspring.stores.objects.disk import DiskBlobStore
 
 if TYPE_CHECKING:
+    from wellspring.data.intake.drop_index import DropIndex
     from wellspring.lake.lake import Lake
     from wellspring.lake.recorded_tables import RecordedTables
     from wellspring.models.releases.promotion import ReleaseContext as ReleaseContext
@@ -67,6 +68,7 @@ class Platform:
     recorded_tables: RecordedTables
     query_engine: QueryEngine
     sequencer: LogSequencer
+    drops: DropIndex
     model_signer: LogSigner
     secrets: SecretStore
 
@@ -150,6 +152,7 @@ def open_ledger(project: Project, *, service: str = "worker", clock: Clock | Non
 @contextmanager
 def open_platform(project: Project, credential: Credential, *, clock: Clock | None = None) -> Iterator[Platform]:
     """Log in and open the worker's ports. Raises Unavailable when a server is down, Refused for an invalid login."""
+    from wellspring.data.intake.drop_index import DROPS_FILE, DropIndex
     from wellspring.query.registry import open_query_engine
     from wellspring.trust.identity.openbao import login_service
     from wellspring.trust.keys.openbao import OpenBaoSigner
@@ -160,8 +163,8 @@ def open_platform(project: Project, credential: Credential, *, clock: Clock | No
     with open_ledger(project, clock=clock) as ledger, ExitStack() as stack:
         session = login_service(openbao, role_id=credential.role_id, wrapped_secret_id=credential.wrapped)
         stack.callback(session.close)
-        lake = open_lake(project, ledger.clock)
-        stack.callback(lake.close)
+        lake = stack.enter_context(closing(open_lake(project, ledger.clock)))
+        drops = stack.enter_context(closing(DropIndex(project.lake_dir / DROPS_FILE, ledger.index)))
         recorded_tables = open_recorded_tables(project)
         stack.callback(recorded_tables.close)
         yield Platform(
@@ -174,6 +177,7 @@ def open_platform(project: Project, credential: Credential, *, clock: Clock | No
             recorded_tables=recorded_tables,
             query_engine=open_query_engine(project.query.engine, project.query.options),
             sequencer=RemoteSequencer(project.socket_path("sequencer"), "worker"),
+            drops=drops,
             model_signer=OpenBaoSigner(session, "models"),
             secrets=OpenBaoSecretStore(session),
         )

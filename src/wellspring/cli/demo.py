@@ -186,7 +186,7 @@ def _repair_scene(
         "published from quarantine after the contract allowed their code",
         f"{repaired} of {repairable}",
     )
-    accounts = run_worker(project, "accounts")["accounts"]
+    accounts = run_worker(project, "accounts", params={"all": True})["accounts"]
     balanced = sum(row_account["balanced"] for row_account in accounts.values())
     require_outcome(balanced == len(accounts) and account["waiting"] == 0, "every account balances")
     received_rows = sum(row_account["received"] for row_account in accounts.values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -58,9 +58,13 @@ def restart(ctx: CliContext, server: str) -> int:
 
 
 @click.command()
+@click.option("--all", "list_all", is_flag=True, help="List every drop, not only the newest and those that wait.")
 @click.pass_obj
-def status(ctx: CliContext) -> int:
-    """Show servers, incidents, the current edition with its age, and the row account of every drop. Exit 69: not up."""
+def status(ctx: CliContext, list_all: bool) -> int:
+    """Show servers, incidents, the current edition with its age, and row accounts of drops. Exit 69: not up.
+
+    Without --all, the newest 20 drops are listed, and 20 with waiting rows; the total has all drops.
+    """
     from wellspring.cli.incident import echo_incidents
     from wellspring.cli.worker_client import run_worker
     from wellspring.errors import Unavailable
@@ -96,10 +100,10 @@ def status(ctx: CliContext) -> int:
         ctx.echo("incidents that are open, or were healed within a day:")
         echo_incidents(ctx, incidents)
     all_up = bool(rows) and all(row.state == "up" for row in rows)
-    published_state = {"edition": None, "accounts": {}}
+    published_state: dict[str, Any] = {"edition": None, "accounts": {}, "total": None}
     if all_up:
         try:
-            published_state = run_worker(project, "accounts")
+            published_state = run_worker(project, "accounts", params={"all": list_all})
         except Unavailable as exc:
             ctx.echo(f"accounts: {exc.what}")
     log = _read_log_status(project)
@@ -114,10 +118,10 @@ def status(ctx: CliContext) -> int:
         tables = ", ".join(f"{table.table} {table.rows:,} rows" for table in edition.tables)
         ctx.echo(f"edition {edition.id}, {format_age(age_seconds)} old: {tables}")
     names = ("received", "published", "quarantined", "rejected", "discarded", "waiting", "balanced")
-    if published_state["accounts"]:
+    if (total := published_state["total"]) is not None and published_state["accounts"]:
+        accounts = {**published_state["accounts"], f"all {total['drops']:,} drops": total}
         ctx.echo_table(
-            ("drop", *names),
-            [(drop, *(account[name] for name in names)) for drop, account in published_state["accounts"].items()],
+            ("drop", *names), [(drop, *(account[name] for name in names)) for drop, account in accounts.items()]
         )
     ctx.print_result(
         {

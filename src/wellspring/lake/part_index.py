@@ -96,6 +96,11 @@ class PartIndex:
         published = sum(part.rows for part in parts if part.published)
         return DropRowCount(published=published, waiting=sum(part.rows for part in parts) - published)
 
+    def count_published_rows(self) -> int:
+        """Count the published rows of all tables."""
+        sql = "select coalesce(sum(p.rows), 0) from parts p join tables t on t.name = p.name"
+        return int(self._select(f"{sql} where p.position <= t.published")[0][0])
+
     def list_waiting(self, table: str | None = None) -> list[StagedPart]:
         """List the parts that are not published, of one table or of all, in the order in which they were staged."""
         rows = self._select(

@@ -12,10 +12,14 @@ from pydantic import JsonValue
 from wellspring import workflows
 from wellspring.bootstrap import Platform, open_ledger, open_model_store, open_models, open_online_writer, open_platform
 from wellspring.errors import ProjectError, Unavailable
+from wellspring.records.ingestion import RowAccount
 from wellspring.runtime.git import GitRevision
 from wellspring.trust import user_notes
 from wellspring.worker.job_request import JobRequest
 from wellspring.workflows import queries
+
+MAX_LISTED_ACCOUNTS = 20
+"""Drops that `status` lists without --all: the newest ones, and so many with waiting rows."""
 
 
 def _handle_ingest(request: JobRequest) -> JsonValue:
@@ -161,14 +165,17 @@ def _handle_outcomes(request: JobRequest) -> JsonValue:
 
 def _handle_accounts(request: JobRequest) -> JsonValue:
     with _open_platform(request) as platform:
-        accounts, edition = queries.list_row_accounts(platform), platform.lake.get_edition()
+        limit = None if request.params.get("all") else MAX_LISTED_ACCOUNTS
+        summary, edition = queries.list_row_accounts(platform, limit=limit), platform.lake.get_edition()
         return {
             "edition": None if edition is None else edition.model_dump(mode="json"),
-            "accounts": {
-                drop: {**account.model_dump(mode="json"), "balanced": account.balanced}
-                for drop, account in accounts.items()
-            },
+            "accounts": {drop: _describe_account(account) for drop, account in summary.accounts.items()},
+            "total": {**_describe_account(summary.total), "drops": summary.drops},
         }
+
+
+def _describe_account(account: RowAccount) -> dict[str, JsonValue]:
+    return {**account.model_dump(mode="json"), "balanced": account.balanced}
 
 
 def _handle_releases(request: JobRequest) -> JsonValue:

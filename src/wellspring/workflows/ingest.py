@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 
 from wellspring.data.contracts import contract as contracts
-from wellspring.data.intake import reconciliation
 from wellspring.data.intake.known_rows import has_comparable_key, summarize_known_rows
 from wellspring.errors import NotFound, Refused, suggest_name
 from wellspring.lake.publish_pieces import MAX_PARTS_PER_EDITION
@@ -73,11 +72,8 @@ def replay_drop(platform: Platform, drop_id: str, *, progress: WorkflowProgress 
     recover_interrupted_ingests(platform)
     landed = platform.ledger.index.list_entries(subject=f"drop:{drop_id}", action="land", phase="done")
     if not landed:
-        drops = [
-            land_entry.entry.subject.removeprefix("drop:")
-            for land_entry in platform.ledger.index.list_entries(action="land")
-        ]
-        raise NotFound(f"no drop {drop_id!r} in the ledger", fix=suggest_name(drop_id, sorted(set(drops))))
+        drops = sorted(platform.drops.list_drops())
+        raise NotFound(f"no drop {drop_id!r} in the ledger", fix=suggest_name(drop_id, drops))
     facts = landed[0].entry.facts
     loaded_contracts = _read_contracts(platform)
     contract = _find_contract(loaded_contracts, str(facts["contract"]))
@@ -259,25 +255,16 @@ def _stage_admission(platform: Platform, admission: AdmissionResult) -> None:
 
 def _stage_lost_replays(platform: Platform) -> None:
     """Stage each replayed part that a crash kept out of the lake; the enclave returns the same rows again."""
-    for admission_entry in platform.ledger.index.list_entries(action="admit", phase="done"):
-        drop = admission_entry.entry.subject.removeprefix("drop:")
-        replay_number = admission_entry.entry.count("replay_number")
-        if replay_number == 0 or platform.lake.has_part(drop, replay_number):
+    for part in platform.drops.list_waiting_replays():
+        if platform.lake.has_part(part.drop, part.replay_number):
             continue
-        discarded = reconciliation.discarded_parts(
-            platform.ledger.index.list_entries(subject=admission_entry.entry.subject, action="expire", phase="done")
-        )
-        if replay_number not in discarded and admission_entry.entry.count("admitted") > 0:
-            contract_digest = next(
-                ref.digest for ref in admission_entry.entry.inputs if ref.name.startswith("contract:")
-            )
-            try:
-                admission = platform.vault.replay_quarantined(drop, str(contract_digest))
-            except NotFound:
-                # Its retention ended: the enclave has discarded these rows and recorded it.
-                continue
-            if admission.rows is not None:
-                _stage_admission(platform, admission)
+        try:
+            admission = platform.vault.replay_quarantined(part.drop, part.contract_digest)
+        except NotFound:
+            # Its retention ended: the enclave has discarded these rows and recorded it.
+            continue
+        if admission.rows is not None:
+            _stage_admission(platform, admission)
 
 
 def _record_alert(platform: Platform, file_result: FileResult, contract: DataContract) -> None:
@@ -300,25 +287,13 @@ def _record_alert(platform: Platform, file_result: FileResult, contract: DataCon
 
 def _confirm_published(platform: Platform) -> None:
     """Confirm to the enclave each published part without a `settle` entry: a crash came between publish and settle."""
-    index = platform.ledger.index
-    settled_parts = {
-        (settle_entry.entry.subject, settle_entry.entry.count("replay_number"))
-        for settle_entry in index.list_entries(action="settle", phase="done")
-    }
-    # The intent names the rows; only a completed publish has a `done` entry.
-    published = {publish_entry.entry.subject for publish_entry in index.list_entries(action="publish", phase="done")}
-    intents = [publish_entry.entry for publish_entry in index.list_entries(action="publish", phase="intent")]
-    waiting_parts = {(staged_part.drop, staged_part.replay_number) for staged_part in platform.lake.staged_parts()}
-    for name in {ref.name for intent in intents if intent.subject in published for ref in intent.inputs}:
-        if not name.startswith("rows:"):
-            # The inputs of a built edition are not rows of a drop.
-            continue
-        drop, _, replay_number = name.removeprefix("rows:").rpartition("/")
-        if (drop, int(replay_number)) not in waiting_parts and (
-            f"drop:{drop}",
-            int(replay_number),
-        ) not in settled_parts:
-            platform.vault.confirm_published(drop, int(replay_number))
+    unsettled = platform.drops.list_unsettled()
+    if not unsettled:
+        return
+    waiting = {(staged_part.drop, staged_part.replay_number) for staged_part in platform.lake.staged_parts()}
+    for drop, replay_number in unsettled:
+        if (drop, replay_number) not in waiting:
+            platform.vault.confirm_published(drop, replay_number)
 
 
 # --- lookups ----------------------------------------------------------------------------------------------------------

@@ -11,7 +11,6 @@ from wellspring.records.contracts import DataContract
 from wellspring.records.verdict import Reason, Verdict
 from wellspring.workflows.ingest_result import FileResult, FileStatus, IngestResult, build_row_account
 from wellspring.workflows.prove import seal_edition
-from wellspring.workflows.stopped_drops import find_stopped_drops
 
 if TYPE_CHECKING:
     from wellspring.bootstrap import Platform
@@ -23,7 +22,7 @@ def publish_complete_sets(
 ) -> IngestResult:
     """Publish the staged parts of a source, except those of a set in which a drop is stopped."""
     platform.sequencer.integrate()
-    stopped = find_stopped_drops(platform.ledger.index, source)
+    stopped = platform.drops.list_stopped(source)
     sets = {contract.name: contract.set for contract in loaded_contracts}
     incomplete = {sets.get(name) for name in stopped.values()} - {None}
     staged_parts = tuple(

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from wellspring.data.features.views import load_views_by_digest
+from wellspring.data.intake.drop_index import add_published
 from wellspring.errors import NotFound, suggest_name
 from wellspring.models.releases.candidates import list_candidates, read_candidate
 from wellspring.models.releases.history import ReleasePeriod, list_release_periods
@@ -14,7 +15,6 @@ from wellspring.models.spec.artifact import read_artifact
 from wellspring.models.spec.definition import list_models
 from wellspring.records.ingestion import RowAccount
 from wellspring.records.record import format_instant
-from wellspring.workflows.ingest_result import build_row_account
 from wellspring.workflows.transform import latest_built_edition
 
 if TYPE_CHECKING:
@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     from wellspring.models.training.train import ModelStore
     from wellspring.records.models import Candidate, Release
     from wellspring.trust.ledger.index import LedgerIndex
+
+
+class AccountSummary(NamedTuple):
+    """Row accounts by drop, the sum of those of all drops, and the number of all drops."""
+
+    accounts: dict[str, RowAccount]
+    total: RowAccount
+    drops: int
 
 
 class CandidateSummary(NamedTuple):
@@ -51,11 +59,21 @@ class ReleaseSummary(NamedTuple):
     evaluated_against_live: bool
 
 
-def list_row_accounts(platform: Platform) -> dict[str, RowAccount]:
-    """Count the rows of each drop by state, in the order in which the drops landed."""
+def list_row_accounts(platform: Platform, *, limit: int | None = None) -> AccountSummary:
+    """Count the rows of each drop by state, in the order in which the drops landed, and of all drops together.
+
+    limit: only so many of the newest drops, and of the oldest ones with waiting rows; the sum has all drops.
+    """
     platform.sequencer.integrate()
-    drops = dict.fromkeys(land_entry.entry.subject for land_entry in platform.ledger.index.list_entries(action="land"))
-    return {drop: build_row_account(platform, drop.removeprefix("drop:")) for drop in drops}
+    drops, parts = platform.drops, platform.lake.index_parts()
+    listed = drops.list_drops(newest=limit)
+    if limit is not None:
+        listed = [*dict.fromkeys([*drops.list_waiting_drops(oldest=limit), *listed])]
+    accounts = {
+        f"drop:{drop}": add_published(drops.get_account(drop), parts.count_drop_rows(drop).published) for drop in listed
+    }
+    total = add_published(drops.sum_accounts(), parts.count_published_rows())
+    return AccountSummary(accounts, total, drops.count_drops())
 
 
 def list_candidate_summaries(ledger: LedgerAccess) -> list[CandidateSummary]:

@@ -17,7 +17,7 @@ from wellspring.records.contracts import DataContract
 from wellspring.records.ingestion import Drop, QuarantineCount
 from wellspring.records.record import Digest
 from wellspring.runtime.unix_socket import has_unread_data
-from wellspring.trust.vault.postgres_schema import VAULT_SCHEMA
+from wellspring.trust.vault.postgres_schema import FINISHED_FILES, UNFINISHED_DROPS, VAULT_SCHEMA
 from wellspring.trust.vault.records import (
     AdmissionPart,
     FinishedFile,
@@ -94,24 +94,12 @@ class VaultStore:
 
     def list_finished_files(self, source: str) -> dict[str, FinishedFile]:
         """List by name the files whose drop is published, or has nothing to publish; not those that were discarded."""
-        rows = self._query_rows(
-            "SELECT d.name, (d.record->>'size')::bigint AS size, d.modified, d.identity FROM drops d"
-            " JOIN admissions a ON a.drop_id = d.id AND a.replay_number = 0"
-            " WHERE d.source = %s AND a.settled AND ((a.counts->>'admitted')::bigint = 0"
-            " OR EXISTS (SELECT FROM outbox o WHERE o.key = 'settle/' || d.id || '/0'))",
-            source,
-        )
+        rows = self._query_rows(FINISHED_FILES, source)
         return {row["name"]: FinishedFile(row["size"], row["modified"], row["identity"]) for row in rows}
 
     def list_unfinished_drops(self, source: str) -> dict[str, UnfinishedDrop]:
         """List by name the drops of a source whose first admission is missing or not settled, or was discarded."""
-        rows = self._query_rows(
-            "SELECT d.*, a.settled IS NOT NULL AS admitted, coalesce(a.settled, false) AS settled FROM drops d"
-            " LEFT JOIN admissions a ON a.drop_id = d.id AND a.replay_number = 0"
-            " WHERE d.source = %s AND NOT coalesce(a.settled AND ((a.counts->>'admitted')::bigint = 0"
-            " OR EXISTS (SELECT FROM outbox o WHERE o.key = 'settle/' || d.id || '/0')), false)",
-            source,
-        )
+        rows = self._query_rows(UNFINISHED_DROPS, source)
         return {
             row["name"]: UnfinishedDrop(decode_stored_drop(row), admitted=row["admitted"], settled=row["settled"])
             for row in rows

@@ -1,4 +1,4 @@
-"""The tables of the enclave's database."""
+"""The tables of the enclave's database, and the queries of a listing."""
 
 from __future__ import annotations
 
@@ -27,3 +27,17 @@ CREATE INDEX IF NOT EXISTS drops_by_digest ON drops (source, (record->>'digest')
 CREATE INDEX IF NOT EXISTS outbox_pending ON outbox (position) WHERE NOT published;
 CREATE INDEX IF NOT EXISTS drops_with_key ON drops (retention_until) WHERE wrapped_key IS NOT NULL;
 """
+
+_IS_FINISHED = """a.settled AND ((a.counts->>'admitted')::bigint = 0
+    OR EXISTS (SELECT FROM outbox o WHERE o.key = 'settle/' || d.id || '/0'))"""
+"""Whether a drop is published, or has nothing to publish; a part is settled too when it was discarded."""
+FINISHED_FILES = f"""
+SELECT d.name, (d.record->>'size')::bigint AS size, d.modified, d.identity
+FROM drops d JOIN admissions a ON a.drop_id = d.id AND a.replay_number = 0
+WHERE d.source = %s AND {_IS_FINISHED}
+"""  # noqa: S608 (fixed text)
+UNFINISHED_DROPS = f"""
+SELECT d.*, a.settled IS NOT NULL AS admitted, coalesce(a.settled, false) AS settled
+FROM drops d LEFT JOIN admissions a ON a.drop_id = d.id AND a.replay_number = 0
+WHERE d.source = %s AND NOT coalesce({_IS_FINISHED}, false)
+"""  # noqa: S608 (fixed text)
