@@ -14,7 +14,7 @@ from wellspring.records.clock import Clock, SystemClock
 from wellspring.records.observe import Recorder
 from wellspring.runtime.process import Credential
 from wellspring.runtime.run_state import find_server_port
-from wellspring.stores.objects.disk import DiskBlobStore
+from wellspring.stores.objects.disk import DiskBlobStore, DiskContentStore
 
 if TYPE_CHECKING:
     from wellspring.data.intake.drop_index import DropIndex
@@ -129,8 +129,6 @@ def open_ledger_tree(project: Project) -> MerkleTree:
 
 def open_sealed_manifests(project: Project) -> ContentStore:
     """Open the store of the manifests of sealed stories; it needs no server."""
-    from wellspring.stores.objects.disk import DiskContentStore
-
     return DiskContentStore(project.lake_dir / "sealed")
 
 
@@ -250,7 +248,6 @@ def open_model_registry(project: Project) -> MlflowRegistry:
 def open_model_store(platform: Platform) -> ModelStore:
     """Open the store of trained models, which checks their signatures."""
     from wellspring.models.training.train import ModelStore
-    from wellspring.stores.objects.disk import DiskContentStore
     from wellspring_verify import notes
 
     models_dir, origin = platform.project.models_dir, platform.ledger.tree.read_head().origin
@@ -264,7 +261,6 @@ def open_release_loaders(project: Project, clock: Clock, key: notes.VerifierKey)
     from wellspring.data.features import views
     from wellspring.serving import release_cache
     from wellspring.serving.scorer import Scorer
-    from wellspring.stores.objects.disk import DiskContentStore
 
     models_dir = project.models_dir
     scorer = partial(

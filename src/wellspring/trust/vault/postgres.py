@@ -83,14 +83,8 @@ class VaultStore:
         parts = [decode_admission_part(row) for row in rows]
         return next((part for part in parts if part.counts.verdict.passed and part.counts.admitted), None)
 
-    def list_drops(self, source: str | None = None) -> tuple[StoredDrop, ...]:
-        """List all drops, or all drops of one source."""
-        return tuple(
-            map(
-                decode_stored_drop,
-                self._query_rows("SELECT * FROM drops WHERE %s::text IS NULL OR source = %s", source, source),
-            )
-        )
+    def list_drops(self) -> tuple[StoredDrop, ...]:
+        return tuple(map(decode_stored_drop, self._query_rows("SELECT * FROM drops")))
 
     def list_finished_files(self, source: str) -> dict[str, FinishedFile]:
         """List by name the files whose drop is published, or has nothing to publish; not those that were discarded."""
