@@ -14,6 +14,7 @@ from tests.builders.entry_index import Index
 from tests.builders.pii import SCANNER
 from tests.builders.recording_step import RecordingStep
 from tests.builders.user_notes import SIGNED_AT, project_with_users, sign
+from wellspring.data.intake.drop_index import DropIndex
 from wellspring.errors import NotFound, Refused
 from wellspring.trust.identity.port import Principal
 from wellspring.trust.user_notes import hash_reason
@@ -29,6 +30,7 @@ class World:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.step = RecordingStep(service="worker")
         self.index = Index(self.step)
+        self.drops = DropIndex(None, self.index)  # type: ignore[arg-type]
         self.ledger = self
         self.sequencer = SimpleNamespace(integrate=lambda: None)
         self.policies = folder / "users.cedar"

@@ -106,7 +106,7 @@ class SourceFindings:
 
     def __init__(self, platform: Platform, source: str) -> None:
         self._platform = platform
-        self._earlier = {finding.id: finding for finding in list_findings(platform.ledger.index, source)}
+        self._earlier = {finding.id: finding for finding in platform.drops.list_current_findings(source)}
         self._current: set[str] = set()
         self._ended: set[str] = set()
 
@@ -114,14 +114,12 @@ class SourceFindings:
         """Note that a finding still applies; return whether this run is the first to report it."""
         is_first = finding_id not in self._current
         self._current.add(finding_id)
-        earlier = self._earlier.get(finding_id)
-        if earlier is None:
-            return is_first
-        if earlier.state == "closed" and is_first:
+        if finding_id in self._earlier:
+            return False
+        if is_first and self._platform.drops.is_closed(finding_id):
             with self._platform.step("reopen", f"finding:{finding_id}"):
                 pass
-            return True
-        return False
+        return is_first
 
     def end_finding(self, finding_id: str) -> None:
         """Note that a finding has ended in this run, because its file was ingested."""
@@ -130,8 +128,7 @@ class SourceFindings:
     def close_ended(self) -> None:
         """Close each finding that no listed file has any more."""
         for finding in self._earlier.values():
-            ended = finding.state != "closed" and finding.code not in _OUTLIVING_CODES
-            if ended and finding.id not in self._current:
+            if finding.code not in _OUTLIVING_CODES and finding.id not in self._current:
                 with self._platform.step("resolve", f"finding:{finding.id}") as act:
                     act.add_facts(message="its file was removed, was replaced or could be ingested")
                 self._ended.add(finding.id)

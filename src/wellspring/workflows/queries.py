@@ -70,7 +70,8 @@ def list_row_accounts(platform: Platform, *, limit: int | None = None) -> Accoun
     if limit is not None:
         listed = [*dict.fromkeys([*drops.list_waiting_drops(oldest=limit), *listed])]
     accounts = {
-        f"drop:{drop}": add_published(drops.get_account(drop), parts.count_drop_rows(drop).published) for drop in listed
+        f"drop:{drop}": add_published(account, parts.count_drop_rows(drop).published)
+        for drop, account in drops.list_accounts(listed).items()
     }
     total = add_published(drops.sum_accounts(), parts.count_published_rows())
     return AccountSummary(accounts, total, drops.count_drops())

@@ -12,7 +12,6 @@ from tests.builders.entry_index import Index
 from tests.builders.recording_step import FixedClock, RecordingStep
 from wellspring.data.intake.drop_index import DropIndex, ReplayedPart, add_published
 from wellspring.data.intake.reconciliation import reconcile_drop
-from wellspring.records.ingestion import RowAccount
 from wellspring.records.trust import Ref
 
 CONTRACT = "c" * 64
@@ -133,12 +132,35 @@ def test_accounts_are_those_of_the_ledger(entries: Entries):
     entries.record("expire", "d1", discarded=1)
     for drop in ("d1", "d2"):
         expected = reconcile_drop(entries.ledger.list_entries(subject=f"drop:{drop}", phase="done"), published=0)
-        assert entries.drops.get_account(drop) == expected
+        assert entries.drops.list_accounts([drop]) == {drop: expected}
         assert expected.balanced
-    assert entries.drops.get_account("none") == RowAccount()
+    assert list(entries.drops.list_accounts(["d2", "none", "d1"])) == ["d2", "d1"]
     total = entries.drops.sum_accounts()
     assert (total.received, total.waiting, total.quarantined, total.rejected, total.discarded) == (9, 4, 0, 4, 1)
     assert add_published(total, 3) == total.model_copy(update={"published": 3, "waiting": 1})
+
+
+def test_a_finding_is_current_until_it_is_closed(entries: Entries):
+    def record(action: str, subject: str, service: str, **facts: Any) -> None:
+        with entries.step(action, subject, facts=facts):
+            pass
+        entries.step.entries[-1] = entries.step.entries[-1].model_copy(update={"service": service})
+
+    facts = {"code": "no_contract", "source": "vendor"}
+    record("finding", "file:vendor/1", "enclave", finding="f1", **facts)
+    record("finding", "file:vendor/2", "api", finding="f2", **facts)
+    assert entries.drops.list_current_findings("vendor") == [("f1", "no_contract", "open")]
+    assert entries.drops.list_current_findings("lab") == []
+    record("acknowledge", "finding:f1", "api")
+    record("resolve", "finding:f1", "enclave")
+    assert [finding.state for finding in entries.drops.list_current_findings("vendor")] == ["open"]
+    record("acknowledge", "finding:f1", "worker")
+    assert [finding.state for finding in entries.drops.list_current_findings("vendor")] == ["acknowledged"]
+    record("resolve", "finding:f1", "worker")
+    assert entries.drops.list_current_findings("vendor") == []
+    assert (entries.drops.is_closed("f1"), entries.drops.is_closed("f2")) == (True, False)
+    record("reopen", "finding:f1", "worker")
+    assert entries.drops.is_closed("f1") is False
 
 
 def test_only_new_entries_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

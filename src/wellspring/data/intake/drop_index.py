@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,9 +39,15 @@ create table if not exists intents (
   edition text not null, drop_id text not null, replay_number integer not null,
   primary key (edition, drop_id, replay_number)
 ) without rowid;
+create table if not exists findings (
+  finding_id text primary key, source text not null, code text not null, state text not null
+) without rowid;
+create index if not exists current_findings on findings (source) where state <> 'closed';
 pragma user_version = {_FORMAT};
 """
-_ACTIONS = ("land", "admit", "alert", "settle", "expire", "publish")
+FINDING_STATES = {"finding": "open", "acknowledge": "acknowledged", "resolve": "closed", "reopen": "open"}
+"""The state of a finding after an entry, by action."""
+_ACTIONS = ("land", "admit", "alert", "settle", "expire", "publish", *FINDING_STATES)
 _WAITING = "admitted > 0 and not is_published and not is_discarded"
 _COUNTS = ("received", "waiting", "quarantined", "rejected", "discarded", "copies")
 """The fields of an account in the order of their columns; rows that were admitted wait until the lake has them."""
@@ -54,8 +61,16 @@ class ReplayedPart(NamedTuple):
     contract_digest: str
 
 
+class CurrentFinding(NamedTuple):
+    """A finding that is open or acknowledged."""
+
+    id: str
+    code: str
+    state: str
+
+
 class DropIndex:
-    """The drops and their parts, as the ledger describes them.
+    """The drops and their parts, and the findings about files, as the ledger describes them.
 
     path: of the SQLite file, which is made anew when it cannot be read or belongs to another log; None for an index in
     memory. Each query adds the entries that are new in the ledger's index, so it costs those and what it returns.
@@ -97,6 +112,18 @@ class DropIndex:
         )
         return [ReplayedPart(*row) for row in rows]
 
+    def list_current_findings(self, source: str) -> list[CurrentFinding]:
+        """List the findings of a source that are open or acknowledged."""
+        rows = self._select(
+            "select finding_id, code, state from findings where source = ? and state <> 'closed' order by finding_id",
+            source,
+        )
+        return [CurrentFinding(*row) for row in rows]
+
+    def is_closed(self, finding_id: str) -> bool:
+        """Return whether a finding is closed."""
+        return bool(self._select("select 1 from findings where finding_id = ? and state = 'closed'", finding_id))
+
     def count_drops(self) -> int:
         """Return the number of drops."""
         return int(self._select("select count(*) from drops")[0][0])
@@ -117,10 +144,15 @@ class DropIndex:
         )
         return [row[0] for row in rows]
 
-    def get_account(self, drop: str) -> RowAccount:
-        """Return the row account of a drop as if no row of it were published."""
-        rows = self._select(f"select {_column_list()} from drops where drop_id = ?", drop)  # noqa: S608
-        return RowAccount(**dict(zip(_COUNTS, rows[0], strict=True))) if rows else RowAccount()
+    def list_accounts(self, drops: Iterable[str]) -> dict[str, RowAccount]:
+        """Return the row accounts of drops, in their order, as if no row of them were published."""
+        listed = list(drops)
+        rows = self._select(
+            f"select drop_id, {_column_list()} from drops where drop_id in (select value from json_each(?))",  # noqa: S608
+            json.dumps(listed),
+        )
+        accounts = {drop: RowAccount(**dict(zip(_COUNTS, counts, strict=True))) for drop, *counts in rows}
+        return {drop: accounts[drop] for drop in listed if drop in accounts}
 
     def sum_accounts(self) -> RowAccount:
         """Return the sum of the row accounts of all drops, as if no row were published."""
@@ -135,7 +167,7 @@ class DropIndex:
         next_index, last_id = file.execute("select next_index, last_id from cursor").fetchone() or (0, "")
         if next_index and self._identify(next_index - 1) != last_id:
             # The ledger was replaced by another one, or by an older copy.
-            for table in ("drops", "parts", "intents"):
+            for table in ("drops", "parts", "intents", "findings"):
                 file.execute(f"delete from {table}")  # noqa: S608 (fixed names)
             next_index = 0
         elif next_index >= count:
@@ -191,7 +223,9 @@ def _add_entry(file: sqlite3.Connection, indexed: IndexedEntry) -> set[str]:
     if entry.action == "publish":
         _add_publish(file, entry)
         return set()
-    if not entry.subject.startswith("drop:"):
+    if entry.action in FINDING_STATES:
+        _add_finding(file, entry)
+    if entry.action in FINDING_STATES or not entry.subject.startswith("drop:"):
         return set()
     drop, replay_number = entry.subject.removeprefix("drop:"), entry.count("replay_number")
     if entry.action == "land":
@@ -240,6 +274,17 @@ def _add_publish(file: sqlite3.Connection, entry: Entry) -> None:
         _insert_part(file, drop, replay_number)
     file.executemany("update parts set is_published = 1 where drop_id = ? and replay_number = ?", parts)
     file.execute("delete from intents where edition = ?", (entry.subject,))
+
+
+def _add_finding(file: sqlite3.Connection, entry: Entry) -> None:
+    """Add a finding of the enclave, or a change of its state by the worker."""
+    state = FINDING_STATES[entry.action]
+    if entry.action == "finding" and entry.service == "enclave":
+        values = (entry.text("finding"), entry.text("source"), entry.text("code"), state)
+        file.execute("insert or ignore into findings values (?, ?, ?, ?)", values)
+    elif entry.service == "worker" and entry.subject.startswith("finding:"):
+        change = (state, entry.subject.removeprefix("finding:"))
+        file.execute("update findings set state = ? where finding_id = ?", change)
 
 
 def _insert_part(file: sqlite3.Connection, drop: str, replay_number: int) -> None:
