@@ -62,7 +62,7 @@ class RecordedTables:
         snapshot_id = table.append_rows(rows, parent_id, {_POSITION_PROPERTY: str(position)})
         table.move_staging(snapshot_id)
         table.publish(snapshot_id, _FIRST_TAG)
-        (snapshot, *_) = table.ancestry(snapshot_id)
+        snapshot = next(table.iter_ancestry(snapshot_id))
         return TableSnapshot(table=name, snapshot_id=snapshot_id, rows=snapshot.rows)
 
     def read_rows(self, name: str, columns: Sequence[str] | None = None) -> pa.Table | None:
@@ -84,7 +84,7 @@ class RecordedTables:
 
 
 def _read_state(table: Table) -> RecordedState:
-    (head, *_) = table.ancestry(table.branch_head(MAIN_BRANCH))
+    head = next(table.iter_ancestry(table.branch_head(MAIN_BRANCH)))
     if head.snapshot_id == table.root_snapshot_id():
         return RecordedState(-1, 0)
     position = head.properties.get(_POSITION_PROPERTY, "")
