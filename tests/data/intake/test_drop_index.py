@@ -168,20 +168,20 @@ def test_only_new_entries_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for number in range(5):
         entries.admit(f"d{number}", "pass", admitted=1)
     assert entries.drops.count_drops() == 5
-    asked: list[int] = []
+    starts: list[int] = []
     list_entries = entries.ledger.list_entries
     monkeypatch.setattr(
         entries.ledger,
         "list_entries",
-        lambda **filters: asked.append(filters.get("after", 0)) or list_entries(**filters),
+        lambda **filters: starts.append(filters.get("after", 0)) or list_entries(**filters),
     )
     again = entries.reopen()
     assert again.count_drops() == 5
-    assert asked == []
+    assert starts == []
     entries.admit("d5", "pass", admitted=1)
     assert again.count_drops() == 6
-    assert set(asked) == {10, 0}, "new entries, and those of the drop that changed"
-    assert asked.count(0) == 1
+    assert set(starts) == {10, 0}, "new entries, and those of the drop that changed"
+    assert starts.count(0) == 1
 
 
 @pytest.mark.parametrize("damage", ["removed", "damaged", "format", "older ledger", "other ledger"])

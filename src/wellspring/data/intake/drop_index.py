@@ -182,7 +182,7 @@ class DropIndex:
         file.commit()
 
     def _identify(self, tree_index: int) -> str:
-        """Return what identifies an entry of the ledger; an empty text if there is no such entry."""
+        """Return what identifies an entry of the ledger; an empty text without one."""
         entries = [indexed.entry for indexed in self._ledger.read_entries([tree_index])]
         return f"{entries[0].id} {entries[0].trace} {entries[0].known_since.isoformat()}" if entries else ""
 
