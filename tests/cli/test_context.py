@@ -41,6 +41,7 @@ def test_with_json_only_the_document_is_printed(run: Run, root: Path):
         "accounts": {},
         "incidents": [],
         "total": None,
+        "log": None,
     }
     assert output.err == ""
 
