@@ -32,7 +32,7 @@ LOCKED := uv.lock pyproject.toml
 SYSTEM_PACKAGES := prometheus prometheus-alertmanager redis-server chromium fonts-dejavu-core libnss-wrapper
 
 .NOTPARALLEL:
-.PHONY: help system demo test test-full check bench bench-denials bench-dlp bench-history bench-predictions crash mutation docs up down clean
+.PHONY: help system demo test test-full check bench bench-denials bench-dlp bench-ledger bench-history bench-predictions crash mutation docs up down clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ bench-dlp: .venv/made-test ## measure recall, precision and speed of the search 
 
 bench-history: .venv/made-test ## measure an ingest with nothing new, status, a drop, a publish and sealing after 10, 200 and 1,000 drops
 	@$(BIN)/python -m benchmarks.history $(ARGS)
+
+bench-ledger: .venv-bench/made ## measure the log: bytes of an answer, time to its checkpoint, memory, proofs, appends
+	@.venv-bench/bin/python -m benchmarks.ledger $(ARGS)
 
 bench-predictions: .venv/made-test ## measure the latency of predictions, beside mlflow models serve, on the real servers
 	@$(BIN)/python -m benchmarks.predictions $(ARGS)
