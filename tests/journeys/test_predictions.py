@@ -20,6 +20,7 @@ from tests.crash import predictions as predictions_module
 from tests.crash.project import ProjectFixture
 from tests.crash.serving_project import MODEL, APIResponse, ServingProject
 from tests.phi.search import Person, search, search_bytes
+from wellspring.bootstrap import open_recorded_tables
 from wellspring.cli.pseudo_terminal import TerminalResult
 from wellspring.cli.worker_client import run_worker
 from wellspring.records.models import Prediction
@@ -98,6 +99,23 @@ def test_a_thousand_predictions_replay_to_the_last_bit(project: ServingProject, 
     assert [item for item in again if not item["equal"]] == []
     scores = {f"prediction:{item['prediction'].removeprefix('prediction:')}": item["score"] for item in again}
     assert scores == {subject: result.score.hex() for subject, result in arguments.items()}
+
+
+def test_predictions_become_a_table_of_the_lake(released: ReleasedProject) -> None:
+    project = released.project
+    prediction = project.must("predict", MODEL, "--newest")
+    recorded = project.must("outcome", "record")
+    assert recorded["predictions"] >= 1
+    ((model, count),) = [(row["model"], row["predictions"]) for row in recorded["models"]]
+    assert (model, count) == (MODEL, len(entries(project, "predict")))
+    again = project.must("outcome", "record")
+    assert (again["predictions"], again["outcomes"]) == (0, 0)
+    tables = open_recorded_tables(project.project)
+    rows = tables.read_rows("prediction", ["prediction_id", "release", "score"])
+    tables.close()
+    assert rows is not None
+    (row,) = [row for row in rows.to_pylist() if row["prediction_id"] == prediction["id"]]
+    assert (row["release"], row["score"]) == (released.release, prediction["score"])
 
 
 def test_a_prediction_is_proved_and_a_flipped_byte_is_named(
