@@ -31,7 +31,7 @@ from tests.builders.order_drops import CONTRACT, write_order_drop
 from tests.builders.postgres import database
 from tests.builders.process_watch import watch_processes
 from wellspring import workflows
-from wellspring.worker.handlers import MAX_LISTED_ACCOUNTS
+from wellspring.worker.query_handlers import MAX_LISTED_ACCOUNTS
 from wellspring.workflows import ingest, publish, queries
 
 COUNTS = (10, 200, 1000)

@@ -27,12 +27,13 @@ from wellspring.settings import (
     SettingsSection,
     SourcesByName,
     SourceSettings,
+    WorkerSettings,
     find_source_settings,
 )
 
 PROJECT_FILE = "wellspring.toml"
 RESERVED_NAMES = frozenset(
-    "owner root nobody supervisor sequencer wellspring openbao "
+    "owner scheduler root nobody supervisor sequencer dispatcher wellspring openbao "
     "keys enclave worker api witness vendor valkey mlflow postgres".split()
 )
 """Names of the platform's own principals (`service:NAME` in entries and policies); a caller cannot use them."""
@@ -159,6 +160,7 @@ class Project(SettingsSection):
     models: ModelSettings | None = None
     dlp: DlpSettings = DlpSettings()
     jobs: JobsByName = {}
+    worker: WorkerSettings = WorkerSettings()
     users: dict[str, UserSettings] = {}
     callers: CallersByName = {}
     root: Path
@@ -214,6 +216,11 @@ class Project(SettingsSection):
         return self.state_dir / "models"
 
     @property
+    def jobs_dir(self) -> Path:
+        """The queue of jobs, the events of each, and the locks of resources."""
+        return self.state_dir / "jobs"
+
+    @property
     def mlflow_files(self) -> MlflowTlsFiles:
         """Paths of the worker's MLflow certificates, which each start of the servers creates anew."""
         worker_dir = self.state_dir / "tmp" / "worker"
@@ -241,8 +248,7 @@ class Project(SettingsSection):
         return Path("/tmp") / f"ws-{hashlib.sha256(str(self.root).encode()).hexdigest()[:8]}"
 
     def socket_path(self, name: str) -> Path:
-        """Unix socket of one server: openbao, postgres (a folder), intake, vault, witness, sequencer, control, valkey,
-        api."""
+        """Unix socket of a server (`openbao`, `intake`, `jobs` ...); that of postgres is in a folder."""
         return self.runtime_dir / (name if name == "postgres" else f"{name}.sock")
 
     @property

@@ -40,6 +40,16 @@ class LakeSettings(SettingsSection):
     options: dict[str, Any] = {}
 
 
+class WorkerSettings(SettingsSection):
+    """[worker]: how many jobs run at a time, and the memory that one may use, in MB (0: no limit).
+
+    A rollback, an approval and every other act of a person may run beyond parallel_jobs, one at a time.
+    """
+
+    parallel_jobs: int = Field(default=2, ge=1, le=16)
+    memory_mb: int = Field(default=0, ge=0)
+
+
 class SourceSettings(SettingsSection):
     """[sources.NAME]: the keys that each kind of source has; a kind adds its own keys in a subclass.
 

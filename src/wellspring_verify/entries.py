@@ -14,7 +14,10 @@ ACTION_WRITERS = {
     "predict": "api",
     **dict.fromkeys(("approve", "gate", "materialize", "promote", "propose", "publish", "rollback", "train"), "worker"),
 }
-"""By action: the one service that may record it. Entries of the action from other services are ignored."""
+"""By action: the one service that may record it. Entries of the action from other services are ignored.
+
+A service that runs several jobs at a time has a journal for each: `worker`, `worker-2`.
+"""
 _ENTRY_FIELDS: dict[str, tuple[type, ...]] = {
     "version": (int,),
     "service": (str,),
@@ -56,6 +59,12 @@ class PackEntry(NamedTuple):
     outputs: tuple[PackRef, ...]
     facts: dict[str, CanonicalValue]
     intent: str | None = None
+
+    @property
+    def owner(self) -> str:
+        """The service to which the journal belongs: `worker` for the journals `worker` and `worker-2`."""
+        name, dash, number = self.service.rpartition("-")
+        return name if dash and number.isascii() and number.isdecimal() else self.service
 
     @property
     def id(self) -> str:
@@ -111,7 +120,7 @@ class EntryBook:
     def reported(self, action: str, subject: str | None = None) -> list[PackEntry]:
         """List the entries of an action by its own service (see ACTION_WRITERS), merged with their intents."""
         writer = ACTION_WRITERS.get(action)
-        recorded = (entry for entry in self.entries if entry.action == action and writer in (None, entry.service))
+        recorded = (entry for entry in self.entries if entry.action == action and writer in (None, entry.owner))
         return [self._merge_intent(entry) for entry in recorded if subject in (None, entry.subject)]
 
     def completed(self, action: str, subject: str | None = None) -> list[PackEntry]:
@@ -140,7 +149,7 @@ class EntryBook:
 
 
 def _action_key(entry: PackEntry) -> tuple[str, str, str]:
-    return entry.service, entry.action, entry.subject
+    return entry.owner, entry.action, entry.subject
 
 
 def fact_text(entry: PackEntry, fact: str) -> str:

@@ -31,7 +31,13 @@ ELSEWHERE = {
     "wellspring/records/incidents.py": "frozen records; tests/operations/test_incidents.py",
     "wellspring/records/observe.py": "a Protocol; tests/observe/test_recorder.py",
     "wellspring/bootstrap/enclave_ports.py": "tests/enclave/test_app.py",
-    "wellspring/worker/job_request.py": "a record without behavior; tests/worker/test_executor.py",
+    "wellspring/bootstrap/job_ports.py": "tests/journeys/test_jobs.py",
+    "wellspring/bootstrap/serving_ports.py": "tests/api/test_server.py",
+    "wellspring/worker/job_request.py": "a record without behavior; tests/worker/test_warm_client.py",
+    "wellspring/worker/job_process.py": "runs in a child; tests/worker/test_warm_client.py",
+    "wellspring/worker/warm_server.py": "runs as a process; tests/worker/test_warm_client.py",
+    "wellspring/worker/app.py": "runs as a process; tests/journeys/test_jobs.py",
+    "wellspring/worker/handlers.py": "one call of a workflow each; tests/journeys/test_ingest.py",
 }
 
 

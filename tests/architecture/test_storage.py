@@ -23,6 +23,8 @@ SQL_ADAPTERS = {
     "wellspring/trust/ledger/index.py": "the SQLite index of the ledger",
     "wellspring/data/intake/drop_index.py": "the SQLite index of the drops",
     "wellspring/lake/part_index.py": "the SQLite index of the parts of the lake",
+    "wellspring/stores/queue/sqlite.py": "the SQLite adapter of the queue of jobs",
+    "wellspring/stores/locks/postgres.py": "the PostgreSQL adapter of the locks of resources",
     "wellspring/embedded/postgres.py": "starts PostgreSQL and creates its roles",
 }
 """Files outside the folder of an adapter that hold SQL, and why."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import resource
 import threading
 import time
 from collections.abc import Generator
@@ -20,15 +19,16 @@ _INTERVAL = 0.05
 class ProcessWatch:
     """What was seen. The peaks are VmHWM, in bytes; the worker's is the last one that was read before it ended.
 
-    The CPU time of the worker is that of the child processes that have ended.
+    The CPU time of the worker is that of the jobs that have ended.
     """
 
     def __init__(self, project: Project) -> None:
         running = json.loads((project.state_dir / "run.json").read_bytes())
         self._enclave = psutil.Process(running["servers"]["enclave"]["pid"])
+        (self._warm_server,) = psutil.Process(running["servers"]["worker"]["pid"]).children()
         self._start = time.perf_counter()
         self._cpu_start = _cpu_seconds(self._enclave)
-        self._children_cpu_start = _ended_children_cpu()
+        self._jobs_cpu_start = _ended_children_cpu(self._warm_server)
         self.enclave_peak = self.worker_peak = 0
         self.enclave_cpu = self.worker_cpu = self.seconds = 0.0
 
@@ -36,12 +36,11 @@ class ProcessWatch:
         """Read the figures once."""
         self.enclave_peak = max(self.enclave_peak, read_peak_memory(self._enclave.pid))
         self.enclave_cpu = _cpu_seconds(self._enclave) - self._cpu_start
-        self.worker_cpu = _ended_children_cpu() - self._children_cpu_start
+        self.worker_cpu = _ended_children_cpu(self._warm_server) - self._jobs_cpu_start
         self.seconds = time.perf_counter() - self._start
         with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
-            for child in psutil.Process().children(recursive=True):
-                if "wellspring.worker" in child.cmdline():
-                    self.worker_peak = max(self.worker_peak, read_peak_memory(child.pid))
+            for child in self._warm_server.children():
+                self.worker_peak = max(self.worker_peak, read_peak_memory(child.pid))
 
     def describe(self, rows: int) -> str:
         """Describe the figures in a line."""
@@ -79,9 +78,9 @@ def read_peak_memory(pid: int) -> int:
     return int(line.split()[1]) * 1024
 
 
-def _ended_children_cpu() -> float:
-    times = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return times.ru_utime + times.ru_stime
+def _ended_children_cpu(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return times.children_user + times.children_system
 
 
 def _cpu_seconds(process: psutil.Process) -> float:

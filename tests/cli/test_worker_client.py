@@ -1,4 +1,4 @@
-"""A job in a worker process: its result, its error, and an unexpected end."""
+"""A query in a process of the worker: its result, its error, and an unexpected end."""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from wellspring.cli import worker_client as module
-from wellspring.cli.worker_client import run_worker
+from wellspring.cli.worker_client import run_query, run_worker
 from wellspring.embedded import control_socket
 from wellspring.errors import CorruptedError, NotFound, Refused, Unavailable, WellspringError
 from wellspring.project import Project, load_project
@@ -35,15 +35,9 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Any:
     return play
 
 
-def test_the_result_and_the_progress_are_returned(project: Project, play: Any):
-    play(
-        "emit(event='progress', stage='fetch', done=1, total=2)\n"
-        "emit(event='progress', stage='fetch', done=2, total=2)\n"
-        "emit(event='result', value={'got': request['credential']['role_id']})"
-    )
-    drawn: list[tuple[str, int, int]] = []
-    assert run_worker(project, "ingest", on_progress=lambda *result: drawn.append(result)) == {"got": "worker"}
-    assert drawn == [("fetch", 1, 2), ("fetch", 2, 2)]
+def test_the_result_is_returned(project: Project, play: Any):
+    play("emit(event='result', value={'got': request['credential']['role_id']})")
+    assert run_worker(project, "accounts") == {"got": "worker"}
 
 
 def test_the_credential_is_sent_over_the_pipe_and_not_in_the_arguments(
@@ -60,23 +54,32 @@ def test_the_credential_is_sent_over_the_pipe_and_not_in_the_arguments(
     monkeypatch.setattr(
         control_socket, "request_credential", lambda project, role: {"role_id": "r-1", "wrapped": "s.secret"}
     )
-    assert "s.secret" in run_worker(project, "replay", "drop-1")
+    assert "s.secret" in run_worker(project, "quarantined", "drop-1")
     assert observed == [
-        [sys.executable, "-P", "-m", "wellspring.worker", "replay", "drop-1", "--project", str(project.root)]
+        [
+            sys.executable,
+            "-P",
+            "-m",
+            "wellspring.worker.query_process",
+            "quarantined",
+            "drop-1",
+            "--project",
+            str(project.root),
+        ]
     ]
 
 
 def test_the_environment_is_not_inherited(project: Project, play: Any, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     play("import os\nemit(event='result', value=sorted(os.environ))")
-    assert "AWS_SECRET_ACCESS_KEY" not in run_worker(project, "ingest")
+    assert "AWS_SECRET_ACCESS_KEY" not in run_worker(project, "accounts")
 
 
 @pytest.mark.parametrize("kind", [NotFound, Unavailable, CorruptedError])
 def test_an_error_of_the_job_is_raised(project: Project, play: Any, kind: type[WellspringError]):
     play(f"emit(event='error', slug={kind.slug!r}, what='it', fix='that', verdict=None); sys.exit(5)")
     with pytest.raises(kind) as raised:
-        run_worker(project, "ingest")
+        run_worker(project, "accounts")
     assert (raised.value.what, raised.value.fix) == ("it", "that")
 
 
@@ -86,7 +89,7 @@ def test_a_refusal_keeps_its_verdict(project: Project, play: Any):
         "'reasons': [{'code': 'enum', 'message': 'w', 'column': 'c', 'count': 2}]}); sys.exit(77)"
     )
     with pytest.raises(Refused) as raised:
-        run_worker(project, "replay", "1")
+        run_worker(project, "quarantined", "1")
     assert raised.value.verdict is not None
     assert raised.value.verdict.reasons[0].code == "enum"
 
@@ -94,25 +97,25 @@ def test_a_refusal_keeps_its_verdict(project: Project, play: Any):
 def test_a_crash_is_reported_without_the_exception_text(project: Project, play: Any):
     play("raise ValueError('Jane Doe 900-12-3456')")
     with pytest.raises(WellspringError, match=r"ended unexpectedly \(exit 1\): ValueError$") as raised:
-        run_worker(project, "ingest")
+        run_worker(project, "accounts")
     assert "Jane" not in raised.value.what + raised.value.fix
 
 
 def test_a_killed_worker_is_reported_with_its_signal(project: Project, play: Any):
     play("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     with pytest.raises(WellspringError, match="signal 9"):
-        run_worker(project, "ingest")
+        run_worker(project, "accounts")
 
 
 def test_a_worker_that_ends_without_a_result_is_an_error(project: Project, play: Any):
     play("sys.exit(0)")
     with pytest.raises(WellspringError, match="ended unexpectedly"):
-        run_worker(project, "ingest")
+        run_worker(project, "accounts")
 
 
 def test_long_standard_error_does_not_block(project: Project, play: Any):
     play("sys.stderr.write('warning: again\\n' * 100_000); emit(event='result', value=1)")
-    assert run_worker(project, "ingest") == 1
+    assert run_worker(project, "accounts") == 1
 
 
 def test_with_servers_down_no_process_is_started(root: Path, monkeypatch: pytest.MonkeyPatch):
@@ -121,15 +124,29 @@ def test_with_servers_down_no_process_is_started(root: Path, monkeypatch: pytest
 
     monkeypatch.setattr(module.subprocess, "Popen", started)
     with pytest.raises(Unavailable, match="not up") as raised:
-        run_worker(load_project(root), "ingest", "clearinghouse")
+        run_worker(load_project(root), "accounts")
     assert raised.value.fix == "run `wellspring up`"
 
 
-def test_an_offline_job_runs_without_a_credential(root: Path, play: Any):
+def test_an_offline_query_runs_without_a_credential(root: Path, play: Any):
     play("emit(event='result', value=request['credential'])")
-    assert run_worker(load_project(root), "prove", "drop:1", offline=True) is None
+    assert run_worker(load_project(root), "findings", offline=True) is None
 
 
 def test_params_are_sent_over_the_pipe(project: Project, play: Any):
     play("emit(event='result', value=[request['params'], sys.argv])")
-    assert run_worker(project, "approve", "release:1", params={"token": "s.short"}) == [{"token": "s.short"}, ["-c"]]
+    assert run_query(project, "history", "denials", params={"instant": "now"}) == [{"instant": "now"}, ["-c"]]
+
+
+def test_a_job_is_submitted_and_followed(project: Project, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(
+        "wellspring.cli.job_follower.run_job", lambda project, kind, subject, **_: f"result of {kind} {subject}"
+    )
+    assert run_worker(project, "ingest", "clearinghouse") == "result of ingest clearinghouse"
+
+
+def test_a_pack_is_written_without_the_worker_if_its_story_is_sealed(project: Project, play: Any):
+    play("emit(event='result', value=sys.argv[-1])")
+    assert run_worker(project, "prove", "drop:1", offline=True) == "-c"
+    with pytest.raises(Unavailable, match="not up"):
+        run_worker(project, "prove", "drop:1")

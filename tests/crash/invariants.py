@@ -37,7 +37,7 @@ class Observed(NamedTuple):
 
     accounts: by drop subject, from `status`. entries: the whole ledger, in order. ledger: error of `ledger verify`.
     journals: sequences by service. editions: by id; pointer: the live edition. rows: (drop, row number) of every row of
-    that edition. quarantined: number of rows by drop. lineage: files with a torn line.
+    that edition. quarantined: number of rows by drop. lineage: files with a torn line. open_jobs: not ended.
     """
 
     sent: tuple[SentFile, ...]
@@ -50,11 +50,18 @@ class Observed(NamedTuple):
     rows: list[tuple[str, int]]
     quarantined: Mapping[str, int]
     lineage: list[str]
+    open_jobs: tuple[str, ...] = ()
 
 
 def find_violations(observed: Observed) -> list[str]:
     """Describe every violated invariant in a sentence."""
-    return [*_ledger(observed), *_files(observed), *_rows(observed), *_publishes(observed), *_quarantine(observed)]
+    rules = (_ledger, _files, _rows, _publishes, _quarantine, _jobs)
+    return [violation for rule in rules for violation in rule(observed)]
+
+
+def _jobs(observed: Observed) -> Iterator[str]:
+    """A job that a crash interrupted has ended by the time that a later one has."""
+    yield from (f"the job {job} has not ended" for job in observed.open_jobs)
 
 
 def _done(observed: Observed, action: str) -> Iterator[Mapping[str, Any]]:
@@ -75,9 +82,10 @@ def _ledger(observed: Observed) -> Iterator[str]:
             yield f"the journal of {service} has a gap or a double"
         elif len(ledger_sequences.get(service, [])) > len(sequences):
             yield f"the ledger holds entries that the journal of {service} has lost"
-    # The enclave and the supervisor may write after the last integration; the worker integrates before it ends.
-    if len(ledger_sequences.get("worker", [])) < len(observed.journals.get("worker", [])) - 1:
-        yield "entries of worker are not in the ledger"
+    # The enclave and the supervisor may write after the last integration; a job integrates before it ends.
+    for service in (name for name in observed.journals if name.partition("-")[0] == "worker"):
+        if len(ledger_sequences.get(service, [])) < len(observed.journals[service]) - 1:
+            yield f"entries of {service} are not in the ledger"
     yield from (f"a line of lineage/{name} is torn" for name in observed.lineage)
 
 

@@ -17,7 +17,18 @@ from tests.crash import crash_points
 from tests.crash.invariants import find_violations
 from tests.crash.project import ProjectFixture, wait_for_result
 
-VICTIMS = ("worker", "worker", "command", "enclave", "enclave", "sequencer", "sequencer", "supervisor")
+VICTIMS = (
+    "job",
+    "job",
+    "warm server",
+    "worker",
+    "command",
+    "enclave",
+    "enclave",
+    "sequencer",
+    "sequencer",
+    "supervisor",
+)
 """Processes to kill at a random moment. All servers die with the supervisor."""
 SERVERS = {"wellspring/enclave/": "enclave", "wellspring/trust/ledger/": "sequencer"}
 """By folder: the server in which its crash points are passed; all others are passed in the worker."""
@@ -95,7 +106,7 @@ class Killer:
                 wait_for_result(process)
             if pid is not None:
                 break
-            # The ingest ended earlier, or the worker had not started: choose earlier moments.
+            # The ingest ended earlier, or its job had not started: choose earlier moments.
             self._span *= 0.8
             self._ingest_all()
         self._up()
@@ -103,7 +114,7 @@ class Killer:
         return self._check(f"{victim} after {after:.2f} s", pid is not None, started)
 
     def _outside(self, name: str, words: tuple[str, ...]) -> bool:
-        """Kill the worker at a crash point and return True if it was killed."""
+        """Kill the child of a job at a crash point and return True if it was killed."""
         ran = self.project.run(*words, crash_at=name)
         return ran.code not in {0, 3, 75} and "signal 9" in ran.error
 
@@ -151,11 +162,15 @@ class Killer:
     def _pid(self, victim: str, process: subprocess.Popen[str]) -> int | None:
         if victim == "command":
             return process.pid if process.poll() is None else None
-        if victim != "worker":
+        if victim not in {"job", "warm server"}:
             return self.project.server(victim)
+        worker = self.project.server("worker")
         try:
-            children = psutil.Process(process.pid).children(recursive=True)
-            return next((item.pid for item in children if "wellspring.worker" in item.cmdline()), None)
+            warm_servers = psutil.Process(worker).children() if worker is not None else []
+            processes = (
+                warm_servers if victim == "warm server" else [job for warm in warm_servers for job in warm.children()]
+            )
+            return next((item.pid for item in processes), None)
         except psutil.NoSuchProcess:
             return None
 

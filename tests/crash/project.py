@@ -194,6 +194,7 @@ class ProjectFixture(ProjectCommands):
             rows=self._rows(),
             quarantined={item["drop"]: item["rows"] for item in quarantined},
             lineage=self._lineage(),
+            open_jobs=tuple(job["id"] for job in self.must("job", "list")),
         )
 
     def _journals(self) -> dict[str, list[int]]:

@@ -95,6 +95,7 @@ FAULTS: dict[str, tuple[Callable[[Observed], Observed], str]] = {
     "open intent": (lambda observed: without(observed, "publish"), "the intent worker:1 (publish edition:e) is open"),
     "never settled": (lambda observed: without(observed, "settle"), "never settled"),
     "settled twice": (lambda observed: doubled(observed, "settle"), "settled 2 times"),
+    "open job": (lambda observed: observed._replace(open_jobs=("0" * 12,)), "the job 000000000000 has not ended"),
     "quarantine": (lambda observed: observed._replace(quarantined={"d": 1}), "1 rows of drop:d are quarantined"),
 }
 

@@ -103,7 +103,11 @@ def test_the_worker_reads_the_project_and_the_journals(project: Project):
 @needs_landlock
 def test_the_worker_writes_its_own_folders_and_no_other(project: Project):
     own_paths = [project.state_dir / name / "new" for name in ("lineage", "metrics", "lake", "packs", "models")]
-    own_paths += [project.journals_dir / "worker/new", project.state_dir / "writer.lock"]
+    own_paths += [
+        project.journals_dir / "worker/new",
+        project.journals_dir / "worker-2/new",
+        project.jobs_dir / "locks" / "new",
+    ]
     result = probe(project, "worker", [(path, "wb") for path in own_paths])
     assert result.pop("unconfined_reason") == ""
     assert set(result.values()) == {"1"}

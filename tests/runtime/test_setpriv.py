@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 import wellspring.runtime.privileges
-from wellspring.supervisor.managed_process import process_start_time
+from wellspring.runtime.process_identity import process_start_time
 
 SHIM = Path(wellspring.runtime.privileges.__file__).with_name("setpriv.py")
 

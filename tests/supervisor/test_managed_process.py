@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -10,11 +9,9 @@ from pathlib import Path
 import pytest
 
 from wellspring.errors import Unavailable
-from wellspring.runtime.run_state import ServerState
+from wellspring.runtime.process_identity import is_same_process
 from wellspring.supervisor.managed_process import (
     ManagedProcess,
-    is_same_process,
-    process_start_time,
     process_uid,
     wait_for_exit,
 )
@@ -81,14 +78,6 @@ def test_a_reused_pid_is_another_process(tmp_path: Path):
     process.stop()
     assert wait_for_exit(server, 5)
     assert process_uid(server.pid) is None
-
-
-def test_a_zombie_is_not_running():
-    dead = subprocess.Popen(["true"])
-    os.waitid(os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT)
-    assert process_start_time(dead.pid) is None
-    assert not is_same_process(ServerState(pid=dead.pid, start_ticks=0, version=""))
-    dead.wait()
 
 
 def test_a_process_that_was_not_started_has_no_state(tmp_path: Path):

@@ -1,4 +1,4 @@
-"""A project without servers, and a function that executes one job in it."""
+"""A project without servers, and a function that answers one query in it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from wellspring.worker import executor
+from wellspring.worker import query_process
 
 TOML = '[project]\nname = "tests"\ntenant = "acme"\n[sources.vendor]\nkind = "sftp"\n'
 Play = Callable[..., tuple[int, list[dict[str, Any]]]]
@@ -26,14 +26,15 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def play(root: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
-    """Carry out one run in this process, which must not be confined for good."""
-    monkeypatch.setattr(executor, "confine_process", lambda project, role: "")
+    """Answer one query in this process, which must not be confined for good."""
+    monkeypatch.setattr(query_process, "confine_process", lambda project, role: "")
 
     def play(
         run: str, subject: str = "", credential: Any = None, params: dict[str, Any] | None = None
     ) -> tuple[int, list[dict[str, Any]]]:
         out = io.StringIO()
-        code = executor.execute_job(Namespace(run=run, subject=subject, project=root), credential, out, params)
+        arguments = Namespace(query=run, subject=subject, project=root)
+        code = query_process.answer_query(arguments, credential, out, params)
         return code, [json.loads(line) for line in out.getvalue().splitlines()]
 
     return play

@@ -50,7 +50,6 @@ class ProjectFixture:
             "publish", BUILT.subject, facts={"leaks": ["claim_features.paid"], "audited": {"claim_label": 7}}
         ):
             pass
-        monkeypatch.setattr(train_module, "recover_interrupted_ingests", lambda project_value: None)
         monkeypatch.setattr(train_module, "load_project_views", lambda project: synthetic_world.views())
         monkeypatch.setattr(
             train_module.definition, "load_model_definition", lambda folder, name: SimpleNamespace(name=name)
@@ -99,7 +98,7 @@ def test_it_learns_from_the_newest_built_edition_and_names_all_that_it_rests_on(
     assert project.arguments["training_inputs"].source_digests == {"models/denials.py": "3" * 64}
     assert project.arguments["training_inputs"].revision == REVISION
     assert project.arguments["champion"] is None
-    assert project.integrated == 1
+    assert project.integrated == 2
 
 
 def test_it_is_compared_with_what_is_live(project: ProjectFixture):
@@ -112,7 +111,7 @@ def test_a_refusal_of_the_gate_is_integrated_all_the_same(project: ProjectFixtur
     project.refuses = True
     with pytest.raises(Refused, match="worse"):
         project.learn()
-    assert project.integrated == 1
+    assert project.integrated == 2
 
 
 def test_a_run_is_trained_again_from_the_edition_that_it_names(project: ProjectFixture):
@@ -121,7 +120,7 @@ def test_a_run_is_trained_again_from_the_edition_that_it_names(project: ProjectF
     assert files == {"model.lgb": "4" * 64}
     assert project.arguments["run"] == "r" * 32
     assert project.arguments["open_data"](FIRST.id).edition == FIRST
-    assert project.integrated == 1
+    assert project.integrated == 2
 
 
 def test_a_project_without_a_models_section_is_an_error(project: ProjectFixture):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from wellspring.api.app import build_routes
 from wellspring.api.connections import ConnectionLimiter
 from wellspring.api.middleware import MAX_CONCURRENCY, PeerAuthMiddleware, principals_by_uid
-from wellspring.bootstrap import open_serving
+from wellspring.bootstrap.serving_ports import open_serving
 from wellspring.project import Project
 from wellspring.runtime.optional_imports import block_imports
 from wellspring.runtime.process import Credential

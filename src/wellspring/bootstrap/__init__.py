@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from wellspring.errors import ProjectError
+from wellspring.errors import ProjectError, Unavailable
 from wellspring.project import Project
 from wellspring.records.clock import Clock, SystemClock
 from wellspring.records.observe import Recorder
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from wellspring.query.port import QueryEngine
     from wellspring.records.contracts import DataContract
     from wellspring.records.features import FeatureViews
+    from wellspring.records.jobs import RunIdentity
     from wellspring.records.models import Release
     from wellspring.records.record import Digest
     from wellspring.serving.release_cache import LoadedRelease, TokenDomains
-    from wellspring.serving.service import ServiceDependencies
     from wellspring.stores.objects.port import ContentStore
     from wellspring.stores.online.port import OnlineStoreAdapter, OnlineWriter, StoreLogin
     from wellspring.trust.keys.port import LogSigner
@@ -45,14 +45,38 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class LedgerAccess:
-    """The local ledger and this process's journal; usable without any server."""
+class LedgerReader:
+    """The local ledger for reading; usable without any server."""
 
     project: Project
     clock: Clock
     tree: MerkleTree
     index: LedgerIndex
+
+
+@dataclass(frozen=True)
+class LedgerAccess(LedgerReader):
+    """The local ledger and this process's journal."""
+
     step: Recorder
+
+
+@dataclass(frozen=True)
+class ReadPorts:
+    """The open ports of a query: it records nothing and waits for no job.
+
+    model_signer, sequencer: None without a login.
+    """
+
+    project: Project
+    clock: Clock
+    ledger: LedgerReader
+    vault: IntakeService
+    lake: Lake
+    recorded_tables: RecordedTables
+    drops: DropIndex
+    model_signer: LogSigner | None
+    sequencer: LogSequencer | None
 
 
 @dataclass(frozen=True)
@@ -93,10 +117,14 @@ class ReleaseLoaders(NamedTuple):
 
 
 @contextmanager
-def open_recorder(project: Project, service: str, *, clock: Clock, crash_at: str | None) -> Iterator[StepRecorder]:
+def open_recorder(
+    project: Project, service: str, *, clock: Clock, crash_at: str | None, run: RunIdentity | None = None
+) -> Iterator[StepRecorder]:
     """Open the journal, the metrics and the lineage of a service, and the recorder that writes them.
 
-    crash_at: the crash point at which the process kills itself, in crash tests; None for a process that they spare.
+    service: the name of the journal. run: the job that records; the actor of its entries is `service:worker`, also in
+    the journal `worker-2`. crash_at: the crash point at which the process kills itself, in crash tests; None for a
+    process that they spare.
     """
     from wellspring.observe.lineage import LineageWriter
     from wellspring.observe.metrics import StepMetrics
@@ -108,13 +136,14 @@ def open_recorder(project: Project, service: str, *, clock: Clock, crash_at: str
         stack.callback(journal.close)
         step = StepRecorder(
             service=service,
-            actor=f"service:{service}",
+            actor="service:worker" if run is not None else f"service:{service}",
             tenant=project.tenant,
             journal=journal,
             metrics=StepMetrics(project.state_dir / "metrics", service),
             lineage=LineageWriter(project.state_dir / "lineage" / f"{service}.jsonl", project.name),
             clock=clock,
             crash_at=crash_at,
+            run=run,
         )
         stack.callback(step.close)
         yield step
@@ -139,17 +168,35 @@ def open_ledger_index(project: Project) -> LedgerIndex:
     return LedgerIndex(project.ledger_dir / "index.sqlite", open_ledger_tree(project))
 
 
+def open_ledger_reader(project: Project, *, clock: Clock | None = None) -> LedgerReader:
+    """Open the ledger for reading."""
+    index = open_ledger_index(project)
+    return LedgerReader(project, clock or SystemClock(), index.tree, index)
+
+
 @contextmanager
-def open_ledger(project: Project, *, service: str = "worker", clock: Clock | None = None) -> Iterator[LedgerAccess]:
+def open_ledger(
+    project: Project, *, service: str = "worker", clock: Clock | None = None, run: RunIdentity | None = None
+) -> Iterator[LedgerAccess]:
     """Open the ledger for reading and the journal of a service for writing."""
-    clock, index = clock or SystemClock(), open_ledger_index(project)
-    with open_recorder(project, service, clock=clock, crash_at=project.crash_at) as step:
-        yield LedgerAccess(project=project, clock=clock, tree=index.tree, index=index, step=step)
+    reader = open_ledger_reader(project, clock=clock)
+    with open_recorder(project, service, clock=reader.clock, crash_at=project.crash_at, run=run) as step:
+        yield LedgerAccess(project=project, clock=reader.clock, tree=reader.tree, index=reader.index, step=step)
 
 
 @contextmanager
-def open_platform(project: Project, credential: Credential, *, clock: Clock | None = None) -> Iterator[Platform]:
-    """Log in and open the worker's ports. Raises Unavailable when a server is down, Refused for an invalid login."""
+def open_platform(
+    project: Project,
+    credential: Credential,
+    *,
+    clock: Clock | None = None,
+    service: str = "worker",
+    run: RunIdentity | None = None,
+) -> Iterator[Platform]:
+    """Log in and open the worker's ports. service: the journal that it writes; run: the job for which.
+
+    Raises Unavailable when a server is down, Refused for an invalid login.
+    """
     from wellspring.data.intake.drop_index import DROPS_FILE, DropIndex
     from wellspring.query.registry import open_query_engine
     from wellspring.trust.identity.openbao import login_service
@@ -158,7 +205,7 @@ def open_platform(project: Project, credential: Credential, *, clock: Clock | No
     from wellspring.trust.secrets.openbao import OpenBaoSecretStore
 
     openbao = project.socket_path("openbao")
-    with open_ledger(project, clock=clock) as ledger, ExitStack() as stack:
+    with open_ledger(project, service=service, clock=clock, run=run) as ledger, ExitStack() as stack:
         session = login_service(openbao, role_id=credential.role_id, wrapped_secret_id=credential.wrapped)
         stack.callback(session.close)
         lake = stack.enter_context(closing(open_lake(project, ledger.clock)))
@@ -174,7 +221,7 @@ def open_platform(project: Project, credential: Credential, *, clock: Clock | No
             lake=lake,
             recorded_tables=recorded_tables,
             query_engine=open_query_engine(project.query.engine, project.query.options),
-            sequencer=RemoteSequencer(project.socket_path("sequencer"), "worker"),
+            sequencer=RemoteSequencer(project.socket_path("sequencer"), service),
             drops=drops,
             model_signer=OpenBaoSigner(session, "models"),
             secrets=OpenBaoSecretStore(session),
@@ -245,11 +292,13 @@ def open_model_registry(project: Project) -> MlflowRegistry:
     return MlflowRegistry(address, ca=files.ca_path, client_cert=files.client_path)
 
 
-def open_model_store(platform: Platform) -> ModelStore:
-    """Open the store of trained models, which checks their signatures."""
+def open_model_store(platform: Platform | ReadPorts) -> ModelStore:
+    """Open the store of trained models, which checks their signatures. Raises Unavailable without a login."""
     from wellspring.models.training.train import ModelStore
     from wellspring_verify import notes
 
+    if platform.model_signer is None:
+        raise Unavailable("the servers of this project are not running", fix="run `wellspring up`")
     models_dir, origin = platform.project.models_dir, platform.ledger.tree.read_head().origin
     key = notes.VerifierKey(f"{origin}/models", notes.KIND_LOG, platform.model_signer.public_key())
     return ModelStore(DiskContentStore(models_dir / "objects"), DiskBlobStore(models_dir), key)
@@ -283,7 +332,7 @@ def open_release_loaders(project: Project, clock: Clock, key: notes.VerifierKey)
     )
 
 
-def open_models(platform: Platform) -> ModelPorts:
+def open_models(platform: Platform | ReadPorts) -> ModelPorts:
     """Open the registry, the store of trained models and the releases. Raises Unavailable when MLflow is not up."""
     from wellspring.models.releases.promotion import ReleaseContext
     from wellspring.models.releases.store import ReleaseStore
@@ -300,55 +349,6 @@ def open_models(platform: Platform) -> ModelPorts:
             open_release_loaders(platform.project, platform.clock, model_store.key).load_release,
         ),
     )
-
-
-@contextmanager
-def open_serving(
-    project: Project, credential: Credential, *, clock: Clock | None = None
-) -> Iterator[ServiceDependencies]:
-    """Log in, read the secrets of the API, log out, and open what the prediction service uses.
-
-    Raises Unavailable when OpenBao is down, Refused for an invalid login. Predictions do not need OpenBao.
-    """
-    from wellspring.lake.editions import EditionStore
-    from wellspring.models.releases.store import ReleaseStore
-    from wellspring.serving.policy_reloader import PolicyReloader
-    from wellspring.serving.release_cache import ReleaseCache
-    from wellspring.serving.service import ServiceDependencies
-    from wellspring.stores.online.registry import load_online_store
-    from wellspring.trust.answer_signing import AnswerSigner
-    from wellspring.trust.identity.openbao import login_service
-    from wellspring.trust.keys.openbao import OpenBaoSigner
-    from wellspring.trust.secrets.openbao import OpenBaoSecretStore
-    from wellspring_verify import notes
-
-    socket, online_store = project.socket_path("openbao"), load_online_store(project)
-    with login_service(socket, role_id=credential.role_id, wrapped_secret_id=credential.wrapped) as session:
-        store_login = read_store_login(online_store, "api", OpenBaoSecretStore(session))
-        model_public_key = OpenBaoSigner(session, "models").public_key()
-    with open_ledger(project, service="api", clock=clock) as ledger:
-        step, clock = ledger.step, ledger.clock
-        origin = ledger.tree.paths.read("origin").decode().strip()
-        model_key = notes.VerifierKey(f"{origin}/models", notes.KIND_LOG, model_public_key)
-        loaders = open_release_loaders(project, clock, model_key)
-        yield ServiceDependencies(
-            project_name=project.name,
-            release_cache=ReleaseCache(
-                ReleaseStore(project.models_dir),
-                load_release=loaders.load_release,
-                index=ledger.index,
-                step=step,
-                clock=clock,
-            ),
-            policy_reloader=PolicyReloader(project.source_paths.get("policies"), clock),
-            answer_signer=AnswerSigner(step=step, clock=clock),
-            editions=EditionStore(project.lake_dir / "editions"),
-            load_views=loaders.load_views,
-            open_reader=lambda views: online_store.open_reader(project, views, store_login),
-            load_token_domains=loaders.load_token_domains,
-            step=step,
-            clock=clock,
-        )
 
 
 @contextmanager

@@ -43,6 +43,8 @@ cli.register_lazy(
         "incident": "wellspring.cli.incident:incident",
         "doctor": "wellspring.cli.servers:doctor",
         "clean": "wellspring.cli.servers:clean",
+        "job": "wellspring.cli.job:job",
+        "run": "wellspring.cli.job:run_job_command",
         "source": "wellspring.cli.source:source",
         "ingest": "wellspring.cli.ingest:ingest",
         "finding": "wellspring.cli.finding:finding",

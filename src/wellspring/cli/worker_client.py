@@ -1,4 +1,4 @@
-"""Start a worker process under its own user, send it its credential over a pipe, and read its events."""
+"""Run a job or a query as the worker: a job through its queue, a query in a short process of its own."""
 
 from __future__ import annotations
 
@@ -25,11 +25,26 @@ def run_worker(
     offline: bool = False,
     on_progress: ProgressCallback | None = None,
 ) -> Any:
-    """Run one worker job and return its result.
+    """Run one job, or answer one query (see `worker.query_handlers`), and return its result.
 
-    params: further inputs of the job; sent over the pipe, never in an argument list. offline: run without a credential
-    when the servers are down. Raises the error of the job; Unavailable when the servers are down.
+    params: further inputs. offline: answer a query without a credential when
+    the servers are down. Raises the error of the job or query; Unavailable when the servers are down.
     """
+    from wellspring.cli.job_follower import run_job
+    from wellspring.embedded.job_client import is_worker_alive
+    from wellspring.worker.job_kinds import JOB_KINDS
+
+    if job == "prove" and offline and not is_worker_alive(project):
+        return run_query(project, "sealed-pack", subject, offline=True)
+    if job in JOB_KINDS:
+        return run_job(project, job, subject, params=params, on_progress=on_progress)
+    return run_query(project, job, subject, params=params, offline=offline)
+
+
+def run_query(
+    project: Project, query: str, subject: str = "", *, params: dict[str, Any] | None = None, offline: bool = False
+) -> Any:
+    """Answer one query in a process of the worker's user, and return its result. It waits for no job."""
     from wellspring.embedded.control_socket import request_credential
     from wellspring.runtime.privileges import service_command, service_environment
 
@@ -44,8 +59,8 @@ def run_worker(
         sys.executable,
         "-P",
         "-m",
-        "wellspring.worker",
-        job,
+        "wellspring.worker.query_process",
+        query,
         *([subject] if subject else []),
         "--project",
         str(project.root),
@@ -71,9 +86,7 @@ def run_worker(
                 child.stdin.write(json.dumps({"credential": worker_credential, "params": params or {}}) + "\n")
             for line in child.stdout:
                 event = json.loads(line)
-                if event["event"] == "progress" and on_progress is not None:
-                    on_progress(event["stage"], event["done"], event["total"])
-                elif event["event"] == "result":
+                if event["event"] == "result":
                     result, finished = event["value"], True
                 elif event["event"] == "error":
                     error = decode_error(event)
@@ -83,9 +96,9 @@ def run_worker(
         raise error
     if code != 0 or not finished:
         raise WellspringError(
-            f"the job {job!r} ended unexpectedly ({'signal ' + str(-code) if code < 0 else 'exit ' + str(code)})"
+            f"the query {query!r} ended unexpectedly ({'signal ' + str(-code) if code < 0 else 'exit ' + str(code)})"
             + _exception_class(stderr_text),
-            fix="run the command again: no data is lost, and an unfinished step is completed first",
+            fix="run the command again",
         )
     return result
 

@@ -14,7 +14,8 @@ from wellspring.runtime.files import write_atomically
 from wellspring.runtime.privileges import ServicePrivileges, service_temp_dir
 from wellspring.runtime.service_users import SERVICE_SLOTS
 
-JOURNAL_SERVICES = ("worker", "enclave", "api", "sequencer")
+JOURNAL_OWNERS = {"dispatcher": "worker", "enclave": "enclave", "api": "api", "sequencer": "sequencer"}
+"""The services that have one journal, and the user of each."""
 # Landlock rules name existing paths only: the API reads editions and views that are written after it starts.
 WORKER_FOLDERS = ("lake", "lake/editions", "lake/views", "packs", "models")
 
@@ -33,7 +34,10 @@ def create_folders(project: Project, privileges: ServicePrivileges) -> None:
         (project.enclave_dir, "enclave", 0o700),
         (project.journals_dir, None, 0o755),
         (project.journals_dir / "supervisor", None, 0o755),
-        *((project.journals_dir / service, service, 0o755) for service in JOURNAL_SERVICES),
+        *((project.journals_dir / name, owner, 0o755) for name, owner in JOURNAL_OWNERS.items()),
+        *((project.journals_dir / name, "worker", 0o755) for name in list_worker_journals(project)),
+        (project.jobs_dir, "worker", 0o700),
+        (project.jobs_dir / "locks", "worker", 0o755),
         *((state / name, "worker", 0o755) for name in WORKER_FOLDERS),
         (state / "tmp", None, 0o755),
         (service_temp_dir(project, "supervisor"), None, 0o700),
@@ -46,12 +50,17 @@ def create_folders(project: Project, privileges: ServicePrivileges) -> None:
         # Several services write here, each to its own file. The sticky bit prevents removal by another service.
         (state / name).mkdir(exist_ok=True)
         privileges.set_owner(state / name, None, 0o1775, group=privileges.users.telemetry_gid)
-    lock = state / "writer.lock"
-    lock.touch()
-    privileges.set_owner(lock, "worker", 0o644)
     witness = project.root / project.witness.folder
     witness.mkdir(parents=True, exist_ok=True)
     privileges.set_owner(witness, "witness", 0o755)
+
+
+def list_worker_journals(project: Project) -> list[str]:
+    """List the journals that jobs write: `worker`, `worker-2`, one for each job that may run at a time.
+
+    A journal has one writer. The last one is for acts of persons.
+    """
+    return ["worker", *(f"worker-{number}" for number in range(2, project.worker.parallel_jobs + 2))]
 
 
 def ensure_ownership(project: Project) -> None:

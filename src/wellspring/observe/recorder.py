@@ -17,6 +17,7 @@ from pydantic import JsonValue
 
 from wellspring.errors import Refused, Unavailable
 from wellspring.records.clock import Clock
+from wellspring.records.jobs import RunIdentity
 from wellspring.records.record import format_instant
 from wellspring.records.trust import Entry, EntryPhase, Ref
 
@@ -40,7 +41,8 @@ class StepRecorder:
     The ledger entry is durable before the metric and the lineage event are written. If it cannot be written, the step
     is refused: the caller gets Unavailable or CorruptedError, and the body of an intent step never runs. If a metric
     or lineage event cannot be written, the entry stays and Unavailable is raised; it is safe to repeat the step.
-    A step opened inside another shares its trace. actor: the principal of the service (`service:worker`).
+    A step opened inside another shares its trace. run: the job in which this process records; each entry names it and
+    has its trace. actor: the principal of the service (`service:worker`).
     tenant: written to every entry. crash_at: the crash point at which the process kills itself.
     """
 
@@ -55,11 +57,12 @@ class StepRecorder:
         lineage: LineageWriter,
         clock: Clock,
         crash_at: str | None,
+        run: RunIdentity | None = None,
     ) -> None:
         self.service = service
         self.actor = actor
         self.tenant = tenant
-        self._writer = _StepWriter(service, actor, journal, metrics, lineage, clock)
+        self._writer = _StepWriter(service, actor, journal, metrics, lineage, clock, run)
         self._crash_at = crash_at
 
     def __call__(
@@ -240,11 +243,21 @@ class _StepWriter:
     """Write the entry of a step first, then its metric and lineage event."""
 
     def __init__(
-        self, service: str, actor: str, journal: Journal, metrics: StepMetrics, lineage: LineageWriter, clock: Clock
+        self,
+        service: str,
+        actor: str,
+        journal: Journal,
+        metrics: StepMetrics,
+        lineage: LineageWriter,
+        clock: Clock,
+        run: RunIdentity | None,
     ) -> None:
         self.clock = clock
         # One variable per recorder: two projects in one process do not share a trace.
-        self.active_trace: ContextVar[str | None] = ContextVar("wellspring.trace", default=None)
+        self.active_trace: ContextVar[str | None] = ContextVar(
+            "wellspring.trace", default=None if run is None else run.trace
+        )
+        self._run_facts: dict[str, JsonValue] = {} if run is None else {"job": run.job, "principal": run.principal}
         self._service = service
         self._actor = actor
         self._journal = journal
@@ -277,7 +290,7 @@ class _StepWriter:
                 intent=intent,
                 inputs=inputs,
                 outputs=outputs,
-                facts=facts,
+                facts={**self._run_facts, **facts},
                 trace=trace,
             )
         except OSError as exc:

@@ -44,6 +44,12 @@ class Entry(Record):
         """`service:sequence`, unique within one ledger."""
         return f"{self.service}:{self.sequence}"
 
+    @property
+    def owner(self) -> str:
+        """The service to which the journal belongs: `worker` for the journals `worker` and `worker-2`."""
+        name, dash, number = self.service.rpartition("-")
+        return name if dash and number.isascii() and number.isdecimal() else self.service
+
     def text(self, name: str) -> str:
         """Return a text fact; '' if it is missing or not text."""
         value = self.facts.get(name)

@@ -15,9 +15,10 @@ SETTINGS_BY_SERVER: Mapping[str, tuple[str, ...]] = {
     "supervisor": ("project", "servers", "witness", "features", "models"),
     "enclave": ("project", "sources", "dlp", "callers", "models"),
     "sequencer": ("project", "ledger"),
+    "worker": ("project", "worker"),
     "api": ("project", "callers", "features", "lake", "models", "query"),
 }
-"""Sections of wellspring.toml that a server reads at its start. A worker reads the file for each job."""
+"""Sections of wellspring.toml that a server reads at its start. A job reads the file when it starts."""
 
 
 class ServerState(Frozen):

@@ -91,7 +91,8 @@ def file_rules_for(project: Project, role: SandboxRole) -> tuple[list[Path], lis
             reads += [*project.source_paths.values(), project.journals_dir, project.ledger_dir, state / "run.json"]
             reads += [project.root / project.witness.folder / name for name in ("vkey", "logs", "checkpoints")]
             writes += [state / name for name in ("lineage", "metrics", "lake", "packs", "models", "logs")]
-            writes += [project.journals_dir / "worker", state / "writer.lock", project.runtime_dir]
+            writes += sorted(project.journals_dir.glob("worker*"))
+            writes += [project.jobs_dir / "locks", project.runtime_dir]
         case "enclave":
             reads += [state / "run.json", *_policy_paths(project)]
             # The resolver's file is often a link to a folder below /run; its neighbors replace it.

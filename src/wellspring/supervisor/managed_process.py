@@ -15,6 +15,7 @@ from typing import Literal
 
 from wellspring.errors import Unavailable
 from wellspring.records.record import Digest
+from wellspring.runtime.process_identity import is_same_process, process_start_time
 from wellspring.runtime.run_state import ServerState
 
 TAIL_LINES = 20
@@ -145,16 +146,6 @@ class ManagedProcess:
         return self.process
 
 
-def process_start_time(pid: int) -> int | None:
-    """Return the kernel's start time of a living process (clock ticks since boot); None if it is gone or a zombie."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    fields = text.rpartition(")")[2].split()
-    return None if fields[0] in {"Z", "X"} else int(fields[19])
-
-
 def process_uid(pid: int) -> int | None:
     """Return the real uid of a process, None if it is gone. The owner of /proc/PID differs for undumpable processes."""
     try:
@@ -162,11 +153,6 @@ def process_uid(pid: int) -> int | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     return next((int(line.split()[1]) for line in lines if line.startswith("Uid:")), None)
-
-
-def is_same_process(server: ServerState) -> bool:
-    """Return True if the process runs. The start time distinguishes it from another process with a reused pid."""
-    return process_start_time(server.pid) == server.start_ticks
 
 
 def wait_for_exit(server: ServerState, timeout: float) -> bool:

@@ -10,8 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from typing import Any
 
 from wellspring.bootstrap import open_recorder
@@ -27,17 +27,16 @@ from wellspring.runtime import sandbox
 from wellspring.runtime.files import write_atomically
 from wellspring.runtime.privileges import ServicePrivileges, detect_privileges, service_environment
 from wellspring.runtime.run_state import RunState, ServerState, select_settings
+from wellspring.supervisor.credential_channel import CredentialChannel
 from wellspring.supervisor.descriptions import ServerDescriptions
 from wellspring.supervisor.managed_process import ManagedProcess, process_start_time
 from wellspring.supervisor.monitor import MonitorSettings, ServerMonitor
+from wellspring.supervisor.stop_signals import StopRequested, stop_on_signals
+from wellspring.supervisor.worker_process import configure_worker
 
 READY_TIMEOUT = 60.0
 _RENEWAL_INTERVAL = 3600.0
 ReportCallback = Callable[[dict[str, Any]], None]
-
-
-class StopRequested(BaseException):
-    """A signal or a request asks the supervisor to stop."""
 
 
 class Supervisor:
@@ -53,6 +52,7 @@ class Supervisor:
         self._recorder_stack = ExitStack()
         self._step: Recorder | None = None
         self._monitor: ServerMonitor | None = None
+        self.credentials = CredentialChannel(lambda: openbao_setup.issue_secret_id(project, "worker"))
         self._settings = select_settings("supervisor", hash_sections(project.root))
 
     def start_all(self) -> None:
@@ -105,7 +105,11 @@ class Supervisor:
             api_process.readiness_probe = lambda: responds_to_http(project.socket_path("api"), "/healthz")
             api_process.role, api_process.needs = "api", ("openbao",)
             self._start_process(api_process)
-        for child in (sequencer_process, enclave_process, api_process, mlflow_process):
+        worker_process = describe.describe_python_server("worker", "jobs", module="wellspring.worker")
+        worker_process.needs = ("openbao",)
+        configure_worker(worker_process, project, self.credentials)
+        self._start_process(worker_process)
+        for child in (sequencer_process, enclave_process, api_process, mlflow_process, worker_process):
             if child is not None:
                 self._wait_until_ready(child)
 
@@ -273,6 +277,7 @@ class Supervisor:
         # Before the start: a change in between is then reported, and not missed.
         child.settings = select_settings(child.name, hash_sections(self.project.root))
         child.start(command, service_environment(project, child.service), stdin_data)
+        self.credentials.close_remote()
         if not any(known_child is child for known_child in self.children):
             self.children.append(child)
 
@@ -289,27 +294,11 @@ class Supervisor:
         return self._step(action, f"server:{child.name}", facts={"version": child.version})
 
 
-@contextmanager
-def _stop_on_signals() -> Generator[None]:
-    """Raise StopRequested on SIGTERM, SIGINT and SIGHUP; ignore these signals afterwards."""
-
-    def stop(*_: object) -> None:
-        raise StopRequested
-
-    for signal_number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(signal_number, stop)
-    try:
-        yield
-    finally:
-        for signal_number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(signal_number, signal.SIG_IGN)
-
-
 def run_supervisor(project: Project, report: ReportCallback, settings: MonitorSettings) -> int:
     """Start the servers, report the result, serve the control socket until a stop, stop the servers."""
     supervisor = Supervisor(project, report)
     try:
-        with _stop_on_signals():
+        with stop_on_signals():
             supervisor.start_all()
             control_socket = ControlSocket(project.socket_path("control"), supervisor.handle_request)
             supervisor.save_state()
@@ -347,13 +336,17 @@ def _serve_requests(supervisor: Supervisor, control_socket: ControlSocket, setti
     with selectors.DefaultSelector() as selector:
         selector.register(control_socket, selectors.EVENT_READ)
         selector.register(wake_reader, selectors.EVENT_READ)
+        channel = -1
         while True:
             monitor.advance()
             if time.monotonic() >= renewal_at:
                 renewal_at = time.monotonic() + _RENEWAL_INTERVAL
                 supervisor.rotate_mlflow_certs()
+            channel = supervisor.credentials.watch_in(selector, channel)
             for key, _ in selector.select(max(0.0, min(monitor.next_due(), renewal_at) - time.monotonic())):
                 if key.fd == wake_reader:
                     os.read(wake_reader, 4096)
+                elif key.fd == channel:
+                    supervisor.credentials.serve_one()
                 else:
                     control_socket.serve_one()

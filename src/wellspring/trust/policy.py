@@ -30,11 +30,18 @@ entity Service;
 entity Model;
 entity View;
 entity Domain;
+entity Project;
+entity Source;
 entity Release { model: String, proposers: Set<User> };
 entity Finding { source: String };
 
 action predict appliesTo { principal: [User, Service], resource: [Model], context: { freshness?: String } };
-action train, prove appliesTo { principal: [User, Service], resource: [Model], context: {} };
+action train appliesTo { principal: [User, Service], resource: [Model], context: {} };
+action prove appliesTo { principal: [User, Service], resource: [Model, Project], context: {} };
+action ingest appliesTo { principal: [User, Service], resource: [Source], context: {} };
+action transform, replay_rows, replay_predictions, record_outcomes appliesTo {
+  principal: [User, Service], resource: [Project], context: {}
+};
 action read_features appliesTo { principal: [User, Service], resource: [View], context: { freshness?: String } };
 action propose, approve appliesTo { principal: [User], resource: [Release], context: {} };
 action rollback appliesTo { principal: [User], resource: [Model], context: {} };
@@ -49,6 +56,8 @@ _ENTITY_TYPES = {
     "model": ("Model", r"[a-z][a-z0-9_]{0,62}"),
     "view": ("View", r"[a-z][a-z0-9_]{0,62}"),
     "domain": ("Domain", r"[a-z][a-z0-9_]{0,62}"),
+    "project": ("Project", r"[a-z][a-z0-9_]{1,39}"),
+    "source": ("Source", r"[a-z][a-z0-9_-]{0,39}"),
     "release": ("Release", r"[0-9a-f]{12}"),
     "finding": ("Finding", r"[0-9a-f]{12}"),
 }
@@ -57,7 +66,7 @@ _TOKEN_PATTERN = re.compile(r'//[^\n]*|"(?:\\.|[^"\\])*"|;|[^\s;"/]+|["/]')
 
 
 class PolicyResource(NamedTuple):
-    """The resource of a request: model:NAME, view:NAME, domain:NAME, release:ID or finding:ID.
+    """The resource of a request: model:NAME, view:NAME, domain:NAME, source:NAME, project:NAME, release:ID, finding:ID.
 
     model, proposers: of a release. source: of a finding.
     """

@@ -1,1 +1,1 @@
-"""The worker process: executes one job as the worker user. `workflows/` contains what the jobs do."""
+"""The worker: keeps the queue of jobs, and runs each in a confined child process. `workflows/` has what they do."""

@@ -1,19 +1,22 @@
-"""What a job gets: its project, credential, subject and parameters."""
+"""What a job gets: its project, credential, subject, parameters and journal."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
 from wellspring.project import Project
+from wellspring.records.jobs import RunIdentity
 from wellspring.runtime.process import Credential
 from wellspring.workflows import WorkflowProgress
 
 
 class JobRequest(NamedTuple):
-    """One job: its project, credential, subject and further parameters by name."""
+    """One attempt of a job. journal: that it writes. run: named by its entries."""
 
     project: Project
-    credential: Credential | None
+    credential: Credential
     subject: str
     params: dict[str, Any]
     progress: WorkflowProgress
+    journal: str
+    run: RunIdentity

@@ -54,7 +54,7 @@ def list_findings(index: LedgerIndex, source: str | None = None) -> list[Finding
         for indexed in index.list_entries(action=action, phase="done"):
             subject = indexed.entry.subject
             is_latest = subject not in changes or changes[subject].index < indexed.index
-            if indexed.entry.service == "worker" and subject.startswith("finding:") and is_latest:
+            if indexed.entry.owner == "worker" and subject.startswith("finding:") and is_latest:
                 changes[subject] = indexed
     return [
         _build_record(indexed, changes.get(f"finding:{indexed.entry.text('finding')}"))

@@ -11,7 +11,7 @@ from wellspring.records.record import Frozen
 from wellspring.records.verdict import Reason, Verdict
 
 if TYPE_CHECKING:
-    from wellspring.bootstrap import Platform
+    from wellspring.bootstrap import Platform, ReadPorts
 
 FileStatus = Literal["published", "waiting", "stopped", "copied", "quarantined", "finding", "still_writing"]
 
@@ -47,7 +47,7 @@ class IngestResult(Frozen):
     open_findings: int = 0
 
 
-def build_row_account(platform: Platform, drop_id: str) -> RowAccount:
+def build_row_account(platform: Platform | ReadPorts, drop_id: str) -> RowAccount:
     """Count the rows of a drop by state: published rows from the lake, all others from the ledger."""
     # Refused and failed actions moved no row.
     entries = platform.ledger.index.list_entries(subject=f"drop:{drop_id}", phase="done")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from wellspring.bootstrap import ModelPorts, Platform
+    from wellspring.bootstrap import ModelPorts, Platform, ReadPorts
     from wellspring.models.spec.definition import ModelDefinition
     from wellspring.records.features import FeatureViews
     from wellspring.records.lake import Edition
@@ -49,7 +49,7 @@ def record_outcomes(platform: Platform, models: ModelPorts, *, progress: Workflo
     return RecordedOutcomes(predictions, outcomes, position)
 
 
-def summarize_outcomes(platform: Platform) -> list[dict[str, str | int]]:
+def summarize_outcomes(platform: Platform | ReadPorts) -> list[dict[str, str | int]]:
     """Count the recorded predictions of each model and those with an outcome."""
     predictions = platform.recorded_tables.read_rows(PREDICTION_TABLE, ["prediction_id", "model"])
     outcomes = platform.recorded_tables.read_rows(OUTCOME_TABLE, ["prediction_id"])

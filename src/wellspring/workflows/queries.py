@@ -18,7 +18,7 @@ from wellspring.records.record import format_instant
 from wellspring.workflows.transform import latest_built_edition
 
 if TYPE_CHECKING:
-    from wellspring.bootstrap import LedgerAccess, Platform
+    from wellspring.bootstrap import LedgerReader, Platform, ReadPorts
     from wellspring.models.training.train import ModelStore
     from wellspring.records.models import Candidate, Release
     from wellspring.trust.ledger.index import LedgerIndex
@@ -59,12 +59,11 @@ class ReleaseSummary(NamedTuple):
     evaluated_against_live: bool
 
 
-def list_row_accounts(platform: Platform, *, limit: int | None = None) -> AccountSummary:
+def list_row_accounts(platform: Platform | ReadPorts, *, limit: int | None = None) -> AccountSummary:
     """Count the rows of each drop by state, in the order in which the drops landed, and of all drops together.
 
     limit: only so many of the newest drops, and of the oldest ones with waiting rows; the sum has all drops.
     """
-    platform.sequencer.integrate()
     drops, parts = platform.drops, platform.lake.index_parts()
     listed = drops.list_drops(newest=limit)
     if limit is not None:
@@ -77,7 +76,7 @@ def list_row_accounts(platform: Platform, *, limit: int | None = None) -> Accoun
     return AccountSummary(accounts, total, drops.count_drops())
 
 
-def list_candidate_summaries(ledger: LedgerAccess) -> list[CandidateSummary]:
+def list_candidate_summaries(ledger: LedgerReader) -> list[CandidateSummary]:
     """List the candidates of all models, oldest first."""
     release_store = ReleaseStore(ledger.project.models_dir)
     candidates = [
@@ -87,7 +86,7 @@ def list_candidate_summaries(ledger: LedgerAccess) -> list[CandidateSummary]:
     return [_summarize_candidate(candidate, release_store, ledger.index) for candidate in candidates]
 
 
-def list_release_summaries(ledger: LedgerAccess) -> list[ReleaseSummary]:
+def list_release_summaries(ledger: LedgerReader) -> list[ReleaseSummary]:
     """List the releases of all models, oldest first."""
     release_store = ReleaseStore(ledger.project.models_dir)
     releases = [release_store.get(release_id) for release_id in release_store.list_ids()]
@@ -95,7 +94,7 @@ def list_release_summaries(ledger: LedgerAccess) -> list[ReleaseSummary]:
     return [_summarize_release(release, release_store, ledger.index) for release in releases]
 
 
-def list_model_history(ledger: LedgerAccess, model: str, instant: datetime | None = None) -> list[ReleasePeriod]:
+def list_model_history(ledger: LedgerReader, model: str, instant: datetime | None = None) -> list[ReleasePeriod]:
     """List the periods in which releases of a model were live; with an instant, the period that contains it.
 
     Raises NotFound for a model that is not in the project and never had a release.
@@ -112,7 +111,9 @@ def list_enrolled_users(index: LedgerIndex) -> list[str]:
     return [subject.removeprefix("user:") for subject in sorted(subjects)]
 
 
-def find_latest_keys(platform: Platform, model_store: ModelStore, model: str, *, count: int) -> list[dict[str, str]]:
+def find_latest_keys(
+    platform: Platform | ReadPorts, model_store: ModelStore, model: str, *, count: int
+) -> list[dict[str, str]]:
     """Return the keys of the newest rows that the live release can predict, from the tables of its views."""
     release_store, edition = ReleaseStore(platform.project.models_dir), latest_built_edition(platform)
     live_release = release_store.get_live(model)
@@ -131,7 +132,7 @@ def find_latest_keys(platform: Platform, model_store: ModelStore, model: str, *,
     raise NotFound(f"no table of its views has the columns {', '.join(key_columns)}", fix="pass COLUMN=TOKEN")
 
 
-def summarize_label_values(platform: Platform, table: str, column: str) -> dict[str, int | bool]:
+def summarize_label_values(platform: Platform | ReadPorts, table: str, column: str) -> dict[str, int | bool]:
     """Count the different values of a column in the newest landed edition; no value leaves the worker.
 
     Raises NotFound for a table or a column that the edition does not have.

@@ -13,17 +13,16 @@ from wellspring.records.trust import Ref
 from wellspring.serving.replay import PredictionReplayer, ReproductionResult
 from wellspring.serving.scorer import Scorer
 from wellspring.trust import approvals, policy, user_notes
-from wellspring.workflows.ingest import recover_interrupted_ingests
 from wellspring.workflows.prove import seal_stories
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from wellspring.bootstrap import ModelPorts, Platform
+    from wellspring.bootstrap import ModelPorts, Platform, ReadPorts
     from wellspring.records.user_notes import UserNote
 
 
-def draft_release(platform: Platform, models: ModelPorts, candidate_id: str) -> Release:
+def draft_release(platform: Platform | ReadPorts, models: ModelPorts, candidate_id: str) -> Release:
     """Build the release of a candidate, which is not stored: a proposer signs its digest.
 
     Raises Refused for a candidate that did not pass its gate, or was not compared with the live model; NotFound,
@@ -137,7 +136,7 @@ def rollback_release(platform: Platform, models: ModelPorts, model: str, *, note
 
 def replay_predictions(platform: Platform, models: ModelPorts, predictions: Sequence[str]) -> list[ReproductionResult]:
     """Recompute predictions from the lake and compare them bit by bit."""
-    recover_interrupted_ingests(platform)
+    platform.sequencer.integrate()
     replayer = PredictionReplayer(
         index=platform.ledger.index,
         lake=platform.lake,
@@ -152,8 +151,8 @@ def replay_predictions(platform: Platform, models: ModelPorts, predictions: Sequ
 
 
 def _recover_releases(platform: Platform, release_context: promotion.ReleaseContext) -> None:
-    """Complete interrupted work: the ledger, the lake, then releases."""
-    recover_interrupted_ingests(platform)
+    """Complete interrupted work: the ledger, then releases."""
+    platform.sequencer.integrate()
     if promotion.recover_releases(platform.ledger.index.list_open_intents(), release_context, step=platform.step):
         platform.sequencer.integrate()
 

@@ -14,7 +14,7 @@ from wellspring.project import PROJECT_FILE
 from wellspring.records.models import Candidate
 from wellspring.records.record import Digest
 from wellspring.records.trust import Ref
-from wellspring.workflows.ingest import WorkflowProgress, recover_interrupted_ingests
+from wellspring.workflows.ingest import WorkflowProgress
 from wellspring.workflows.transform import latest_built_edition, load_project_views
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def train_model(
 
     revision: of the project's repository, which the caller reads because a worker is confined.
     """
-    recover_interrupted_ingests(platform)
+    platform.sequencer.integrate()
     model = definition.load_model_definition(_models_folder(platform), model_name)
     feature_views = load_project_views(platform.project)
     edition = latest_built_edition(platform)
@@ -62,7 +62,7 @@ def reproduce_run(
     platform: Platform, models: ModelPorts, model_name: str, run_id: str, *, progress: WorkflowProgress
 ) -> dict[str, Digest]:
     """Repeat a training run from the edition that it names, and return the digests of its identical files."""
-    recover_interrupted_ingests(platform)
+    platform.sequencer.integrate()
     try:
         return train.reproduce_run(
             run_id,

@@ -18,7 +18,7 @@ from wellspring.workflows.ingest import WorkflowProgress, recover_interrupted_in
 from wellspring.workflows.prove import seal_stories
 
 if TYPE_CHECKING:
-    from wellspring.bootstrap import Platform
+    from wellspring.bootstrap import Platform, ReadPorts
     from wellspring.stores.online.port import OnlineWriter
 
 
@@ -108,7 +108,7 @@ def load_project_views(project: Project) -> FeatureViews:
         return feature_views
 
 
-def latest_built_edition(platform: Platform) -> Edition:
+def latest_built_edition(platform: Platform | ReadPorts) -> Edition:
     """Return the newest built edition. Raises Refused before the first one."""
     edition = platform.lake.get_edition(level="built")
     if edition is None:

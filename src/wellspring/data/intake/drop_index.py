@@ -282,7 +282,7 @@ def _add_finding(file: sqlite3.Connection, entry: Entry) -> None:
     if entry.action == "finding" and entry.service == "enclave":
         values = (entry.text("finding"), entry.text("source"), entry.text("code"), state)
         file.execute("insert or ignore into findings values (?, ?, ?, ?)", values)
-    elif entry.service == "worker" and entry.subject.startswith("finding:"):
+    elif entry.owner == "worker" and entry.subject.startswith("finding:"):
         change = (state, entry.subject.removeprefix("finding:"))
         file.execute("update findings set state = ? where finding_id = ?", change)
 

@@ -1,4 +1,4 @@
-"""Jobs that need no server: lists of candidates and releases, and the history of a model."""
+"""Queries that need no server: lists of candidates and releases, and the history of a model."""
 
 from __future__ import annotations
 

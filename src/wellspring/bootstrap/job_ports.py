@@ -1,0 +1,67 @@
+"""Open the queue of jobs, the locks of resources, and the ports of a query."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from typing import TYPE_CHECKING
+
+from wellspring.bootstrap import ReadPorts, open_enclave_client, open_lake, open_ledger_reader, open_recorded_tables
+from wellspring.project import Project
+from wellspring.runtime.process import Credential
+
+if TYPE_CHECKING:
+    from wellspring.stores.locks.port import ResourceLocks
+    from wellspring.stores.queue.port import JobQueue
+
+
+@contextmanager
+def open_locks(project: Project) -> Iterator[ResourceLocks]:
+    """Open the locks of resources; they are released at the end."""
+    from wellspring.stores.locks.file import FileLocks
+
+    locks = FileLocks(project.jobs_dir / "locks")
+    try:
+        yield locks
+    finally:
+        locks.close()
+
+
+def open_job_queue(project: Project, *, read_only: bool = False) -> JobQueue:
+    """Open the queue of jobs. read_only: for a reader while the worker is down. Raises Unavailable without a queue."""
+    from wellspring.stores.queue.sqlite import SqliteJobQueue
+
+    return SqliteJobQueue(project.jobs_dir / "queue.sqlite", read_only=read_only)
+
+
+@contextmanager
+def open_read_ports(project: Project, credential: Credential | None) -> Iterator[ReadPorts]:
+    """Open the ports of a query; with a credential also the sequencer and the public key of models."""
+    from wellspring.data.intake.drop_index import DROPS_FILE, DropIndex
+    from wellspring.trust.identity.openbao import login_service
+    from wellspring.trust.keys.openbao import OpenBaoSigner
+    from wellspring.trust.ledger.remote_sequencer import RemoteSequencer
+
+    with ExitStack() as stack:
+        ledger = open_ledger_reader(project)
+        lake = stack.enter_context(closing(open_lake(project, ledger.clock)))
+        drops = stack.enter_context(closing(DropIndex(project.lake_dir / DROPS_FILE, ledger.index)))
+        recorded_tables = stack.enter_context(closing(open_recorded_tables(project)))
+        model_signer, sequencer = None, None
+        if credential is not None:
+            socket = project.socket_path("openbao")
+            session = login_service(socket, role_id=credential.role_id, wrapped_secret_id=credential.wrapped)
+            stack.callback(session.close)
+            model_signer = OpenBaoSigner(session, "models")
+            sequencer = RemoteSequencer(project.socket_path("sequencer"), "worker")
+        yield ReadPorts(
+            project=project,
+            clock=ledger.clock,
+            ledger=ledger,
+            vault=open_enclave_client(project),
+            lake=lake,
+            recorded_tables=recorded_tables,
+            drops=drops,
+            model_signer=model_signer,
+            sequencer=sequencer,
+        )

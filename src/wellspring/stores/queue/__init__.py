@@ -1,0 +1,1 @@
+"""Stores the queue of jobs."""

@@ -1,0 +1,40 @@
+"""Describe the worker as a child of the supervisor: the sockets that it inherits, and when it is ready."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+from wellspring.embedded import job_client
+from wellspring.project import Project
+from wellspring.supervisor.credential_channel import CredentialChannel
+from wellspring.supervisor.managed_process import ManagedProcess
+
+
+def configure_worker(child: ManagedProcess, project: Project, credentials: CredentialChannel) -> None:
+    """Let the worker inherit its listening socket, and at each start a new socket on which it gets credentials.
+
+    The supervisor creates the socket `jobs`, because the worker's user, as which code of the project runs, may not
+    create one in the folder of sockets. It stays open while the worker is restarted.
+    """
+    listener = bind_jobs_socket(project.socket_path("jobs"))
+    command = list(child.argv)
+
+    def inherit_sockets() -> None:
+        channel = credentials.open_pair()
+        child.inherited_fds = (listener, channel)
+        child.argv = [*command, "--listener", str(listener), "--credentials", str(channel)]
+
+    child.before_start = inherit_sockets
+    child.readiness_probe = lambda: job_client.is_worker_ready(project)
+
+
+def bind_jobs_socket(path: Path) -> int:
+    """Listen on the socket of the worker, which only the owner and root may connect to; return its descriptor."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(os.fspath(path))
+    os.chmod(path, 0o600)
+    listener.listen(64)
+    listener.set_inheritable(True)
+    return listener.detach()

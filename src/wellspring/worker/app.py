@@ -1,0 +1,81 @@
+"""The worker process: a durable queue of jobs, the socket on which they are submitted, and their dispatcher.
+
+Started by the supervisor as `python -m wellspring.worker --project P --listener FD --credentials FD`: the bound socket
+`jobs`, and a socket on which the supervisor issues credentials. It runs as the worker's user, writes the queue, and
+loads no code of the project; that runs only in the children of the warm server, confined.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from contextlib import ExitStack
+
+from wellspring.bootstrap import open_recorder
+from wellspring.bootstrap.job_ports import open_job_queue, open_locks
+from wellspring.embedded.layout import list_worker_journals
+from wellspring.errors import WellspringError, format_error
+from wellspring.project import Project, load_project
+from wellspring.records.clock import SystemClock
+from wellspring.runtime.privileges import service_environment
+from wellspring.runtime.process import build_argument_parser, harden_process
+from wellspring.worker.credential_client import CredentialClient
+from wellspring.worker.dispatcher import Dispatcher
+from wellspring.worker.job_log import JobLog
+from wellspring.worker.job_server import JobServer
+from wellspring.worker.job_service import JobService
+from wellspring.worker.warm_client import WarmClient
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the worker until SIGTERM or SIGINT; return an exit code."""
+    parser = build_argument_parser("wellspring.worker")
+    parser.add_argument("--listener", type=int, required=True)
+    parser.add_argument("--credentials", type=int, required=True)
+    arguments = parser.parse_args(argv)
+    # First: until then another process of this user could copy the descriptors.
+    harden_process(umask=0o022)
+    listener = socket.socket(fileno=arguments.listener)
+    channel = socket.socket(fileno=arguments.credentials)
+    for inherited in (listener, channel):
+        inherited.set_inheritable(False)
+    try:
+        run_worker_service(load_project(arguments.project, sources=False), listener, CredentialClient(channel))
+    except WellspringError as exc:
+        print(format_error(exc.slug, exc.what, exc.fix), file=sys.stderr)
+        return exc.exit_code
+    return 0
+
+
+def run_worker_service(project: Project, listener: socket.socket, credentials: CredentialClient) -> None:
+    """Run the jobs of a project until a signal. Raises Unavailable if another worker of the project runs."""
+    clock = SystemClock()
+    with ExitStack() as stack:
+        locks = stack.enter_context(open_locks(project))
+        stack.callback(locks.release, locks.acquire("worker", f"pid:{os.getpid()}"))
+        queue = open_job_queue(project)
+        stack.callback(queue.close)
+        # The crash points of jobs are for their children.
+        step = stack.enter_context(open_recorder(project, "dispatcher", clock=clock, crash_at=project.crash_at))
+        service = JobService(
+            project,
+            queue,
+            JobLog(project.jobs_dir),
+            step=step,
+            clock=clock,
+            on_change=lambda: dispatcher.wake(),
+        )
+        dispatcher = Dispatcher(
+            service,
+            list_worker_journals(project),
+            project.worker,
+            start_warm_server=lambda: WarmClient(project.root, service_environment(project, "worker")),
+            request_credential=credentials.request_credential,
+            clock=clock,
+        )
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: dispatcher.request_stop())
+        JobServer(listener, service, frozenset({0, project.state_dir.stat().st_uid})).start_serving()
+        dispatcher.run_until_stopped()

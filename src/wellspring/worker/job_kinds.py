@@ -1,0 +1,81 @@
+"""The kinds of jobs: what each writes, which action the policies decide on, and how often it may be repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from wellspring.errors import NotFound, suggest_name
+from wellspring.project import Project
+from wellspring.records.user_notes import NoteKind
+from wellspring.trust.policy import PolicyResource
+
+LAKE_RESOURCES = ("built", "landed")
+"""What a job holds that completes interrupted work of the lake: it must not meet a job that is doing that work."""
+
+
+class JobKind(NamedTuple):
+    """One kind of job.
+
+    action, name_resource: what the policies decide on. list_resources: the resources that a job with this subject
+    writes. note_kind: of the signed note that the job of a person's act carries; the workflow authenticates its author
+    and asks the policies about the act. attempt_limit: starts, with those after a crash of the worker.
+    """
+
+    action: str
+    name_resource: Callable[[Project, str], str]
+    list_resources: Callable[[str], tuple[str, ...]]
+    note_kind: NoteKind | None = None
+    attempt_limit: int = 3
+
+
+def _name_project(project: Project, _: str) -> str:
+    return f"project:{project.name}"
+
+
+def _name_model(_: Project, subject: str) -> str:
+    return f"model:{subject}"
+
+
+def _name_source(_: Project, subject: str) -> str:
+    return f"source:{subject}"
+
+
+def _write_lake(_: str) -> tuple[str, ...]:
+    return LAKE_RESOURCES
+
+
+def _write_releases(_: str) -> tuple[str, ...]:
+    return ("releases",)
+
+
+JOB_KINDS: Mapping[str, JobKind] = MappingProxyType(
+    {
+        "ingest": JobKind("ingest", _name_source, _write_lake),
+        "replay": JobKind("replay_rows", _name_project, _write_lake),
+        "transform": JobKind("transform", _name_project, lambda _: (*LAKE_RESOURCES, "online")),
+        "train": JobKind("train", _name_model, lambda subject: (f"training:{subject}",)),
+        "reproduce": JobKind("train", _name_model, lambda subject: (f"training:{subject}",)),
+        "replay-predictions": JobKind("replay_predictions", _name_project, lambda _: ()),
+        "record-outcomes": JobKind("record_outcomes", _name_project, lambda _: ("recorded",)),
+        "prove": JobKind("prove", _name_project, lambda subject: (f"pack:{subject}",)),
+        "propose": JobKind("propose", _name_project, _write_releases, "proposal"),
+        "approve": JobKind("approve", _name_project, _write_releases, "release"),
+        "rollback": JobKind("rollback", _name_project, _write_releases, "rollback"),
+        "acknowledge": JobKind("acknowledge", _name_project, lambda _: ("findings",), "acknowledgement"),
+    }
+)
+"""The kinds by name."""
+
+
+def find_job_kind(name: str) -> JobKind:
+    """Return a kind of job. Raises NotFound with the nearest name."""
+    if name not in JOB_KINDS:
+        raise NotFound(f"no kind of job {name!r}", fix=suggest_name(name, JOB_KINDS))
+    return JOB_KINDS[name]
+
+
+def build_policy_resource(project: Project, kind: str, subject: str) -> PolicyResource:
+    """Build the resource that the policies decide on for a job."""
+    return PolicyResource(find_job_kind(kind).name_resource(project, subject))

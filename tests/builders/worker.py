@@ -1,0 +1,113 @@
+"""A worker in this process: its real queue, service and dispatcher, and a scripted warm server."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pydantic import JsonValue
+
+from tests.builders.jobs import ScriptedWarmServer, SetClock, write_project
+from tests.builders.recording_step import RecordingStep
+from wellspring.errors import Unavailable
+from wellspring.project import load_project
+from wellspring.records.jobs import Job
+from wellspring.runtime.process import Credential
+from wellspring.stores.queue.sqlite import SqliteJobQueue
+from wellspring.worker.dispatcher import Dispatcher
+from wellspring.worker.job_log import JobLog
+from wellspring.worker.job_service import JobService, JobSubmission
+
+NOTE: dict[str, JsonValue] = {
+    "note": {"kind": "rollback", "lines": ["x", "none", "now"], "user": "ana", "public_key": "", "signature": ""}
+}
+"""The parameters of a rollback: its note."""
+JOURNALS = ["worker", "worker-2", "worker-3"]
+
+
+def build_submission(kind: str = "ingest", subject: str = "vendor", **values: Any) -> JobSubmission:
+    """Build what a client submits."""
+    submission = JobSubmission(kind, subject, {}, run="", is_interactive=False, priority=0, trace="", crash_at=None)
+    return submission._replace(**values)
+
+
+class WorkerWorld:
+    """One worker. scripts: the code of a job's child by subject."""
+
+    def __init__(self, folder: Path, *, toml: str = "") -> None:
+        self.folder = folder
+        self.project = load_project(write_project(folder, toml), environ={})
+        self.clock = SetClock()
+        self.step = RecordingStep(service="dispatcher")
+        self.scripts: dict[str, str] = {}
+        self.warm_servers: list[ScriptedWarmServer] = []
+        self.credentials: list[str] = []
+        self.no_credential = False
+        self.open_worker()
+
+    def open_worker(self) -> None:
+        """Open the queue, as the worker does at its start."""
+        self.queue = SqliteJobQueue(self.project.jobs_dir / "queue.sqlite")
+        self.service = JobService(
+            self.project,
+            self.queue,
+            JobLog(self.project.jobs_dir),
+            step=self.step,
+            clock=self.clock,
+            on_change=lambda: self.dispatcher.wake(),
+        )
+        self.dispatcher = Dispatcher(
+            self.service,
+            JOURNALS,
+            self.project.worker,
+            start_warm_server=self._start_warm_server,
+            request_credential=self._request_credential,
+            clock=self.clock,
+        )
+
+    def close(self) -> None:
+        """Close the queue."""
+        self.queue.close()
+
+    def submit(self, kind: str = "ingest", subject: str = "vendor", **values: Any) -> Job:
+        """Submit a job as the owner."""
+        job = self.service.submit_job(build_submission(kind, subject, **values), "service:owner")
+        for warm in self.warm_servers:
+            warm.subjects[job.id] = subject
+        return job
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Run the dispatcher in a thread until the end of the block."""
+        thread = threading.Thread(target=self.dispatcher.run_until_stopped)
+        thread.start()
+        try:
+            yield
+        finally:
+            self.dispatcher.request_stop()
+            thread.join()
+
+    def wait_for(self, job: Job, *states: str) -> Job:
+        """Wait until a job is in one of these states (default: an end)."""
+        pause = threading.Event()
+        for _ in range(1000):
+            current = self.queue.get_job(job.id)
+            if current.state in states or (not states and current.is_ended):
+                return current
+            pause.wait(0.01)
+        raise AssertionError(f"the job is {current.state}")
+
+    def _start_warm_server(self) -> Any:
+        warm = ScriptedWarmServer(self.scripts)
+        warm.subjects = {job.id: job.subject for job in self.queue.list_jobs()}
+        self.warm_servers.append(warm)
+        return warm
+
+    def _request_credential(self) -> Credential:
+        if self.no_credential:
+            raise Unavailable("the supervisor gave no credential", fix="run `wellspring up`")
+        self.credentials.append("wrapped")
+        return Credential("role", "wrapped")

@@ -1,0 +1,50 @@
+"""The worker as a child of the supervisor: its sockets."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from pathlib import Path
+
+from tests.builders.jobs import write_project
+from wellspring.project import load_project
+from wellspring.supervisor.credential_channel import CredentialChannel
+from wellspring.supervisor.managed_process import ManagedProcess
+from wellspring.supervisor.worker_process import bind_jobs_socket, configure_worker
+
+
+def test_the_socket_of_jobs_is_for_its_owner_only(tmp_path: Path):
+    handle = bind_jobs_socket(tmp_path / "jobs.sock")
+    assert stat.S_IMODE((tmp_path / "jobs.sock").stat().st_mode) == 0o600
+    assert os.get_inheritable(handle)
+    os.close(handle)
+
+
+def test_each_start_inherits_the_same_listener_and_a_new_credential_socket(tmp_path: Path):
+    project = load_project(write_project(tmp_path), environ={})
+    project.runtime_dir.mkdir()
+    channel = CredentialChannel(dict)
+    child = ManagedProcess(
+        name="worker",
+        service="worker",
+        argv=["worker"],
+        readiness_probe=lambda: True,
+        version="1",
+        log_path=tmp_path / "worker.log",
+    )
+    try:
+        configure_worker(child, project, channel)
+        assert child.before_start is not None
+        child.before_start()
+        first = list(child.argv)
+        listener, credentials = child.inherited_fds
+        assert first == ["worker", "--listener", str(listener), "--credentials", str(credentials)]
+        child.before_start()
+        assert child.inherited_fds[0] == listener
+        assert not child.readiness_probe()
+        socket.socket(fileno=listener).close()
+    finally:
+        channel.close()
+        project.socket_path("jobs").unlink(missing_ok=True)
+        project.runtime_dir.rmdir()
