@@ -79,6 +79,18 @@ def test_run_submits_with_its_run_id_and_follows(run: Run, root: Path, worker: A
     assert worker.requests[-1]["parameters"].keys() == {"revision"}
 
 
+def test_a_job_of_the_plan_runs_by_its_name(run: Run, root: Path, worker: Any):
+    path = root / "wellspring.toml"
+    path.write_text(path.read_text() + '\n[jobs.claims]\nkind = "ingest"\nsubject = "clearinghouse"\n')
+    worker.job = build_job(state="succeeded")
+    assert run("run", "claims", "--project", root).code == 0
+    assert run("run", "claims", "--run", "mine", "--project", root).code == 0
+    first, second = worker.requests
+    assert (first["kind"], first["subject"]) == ("ingest", "clearinghouse")
+    assert first["run"].startswith("claims@20")
+    assert second["run"] == "mine"
+
+
 def test_a_parameter_without_a_value_is_wrong_usage(run: Run, root: Path, worker: Any):
     assert run("run", "ingest", "--param", "a", "--project", root).code == 64
     assert worker.requests == []

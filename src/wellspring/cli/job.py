@@ -9,7 +9,9 @@ import click
 
 from wellspring.cli.context import CliContext, LazyGroup
 from wellspring.cli.render import progress_bar
+from wellspring.records.clock import SystemClock
 from wellspring.records.jobs import Job
+from wellspring.records.record import format_instant
 
 _COLUMNS = ("job", "kind", "subject", "state", "attempts", "by", "submitted", "run")
 
@@ -130,12 +132,17 @@ def run_job_command(
 ) -> int:
     """Submit a JOB (ingest, transform, train, prove ...) about SUBJECT, follow it, and exit with its exit code.
 
-    The worker repeats it after a crash, and while a server is unavailable.
+    JOB may also be the name of a job of the plan, without SUBJECT. The worker repeats it after a crash, and while a
+    server is unavailable.
     """
     from wellspring.embedded import job_client
     from wellspring.runtime.git import read_revision
 
     project = ctx.load_project()
+    planned = project.jobs.get(kind) if not subject else None
+    if planned is not None:
+        run_id = run_id or f"{kind}@{format_instant(SystemClock().now())}"
+        kind, subject = planned.kind, planned.subject
     parameters: dict[str, Any] = dict(_split_parameter(item) for item in params)
     if kind == "train":
         parameters["revision"] = read_revision(project.root)._asdict()

@@ -37,7 +37,7 @@ def plan(ctx: CliContext, picture: Path | None) -> int:
     if picture is not None:
         write_atomically(picture.absolute(), draw_plan(built_plan).encode())
         ctx.echo(f"the picture is in {picture}")
-    ctx.print_result(rows, next_command="wellspring status")
+    ctx.print_result(rows, next_command=f"wellspring run {rows[0]['name']}" if rows else "wellspring status")
     return 0
 
 

@@ -11,9 +11,10 @@ import os
 import signal
 import socket
 import sys
+import threading
 from contextlib import ExitStack
 
-from wellspring.bootstrap import open_recorder
+from wellspring.bootstrap import open_enclave_client, open_recorder
 from wellspring.bootstrap.job_ports import open_job_queue, open_locks
 from wellspring.embedded.layout import list_worker_journals
 from wellspring.errors import WellspringError, format_error
@@ -26,6 +27,7 @@ from wellspring.worker.dispatcher import Dispatcher
 from wellspring.worker.job_log import JobLog
 from wellspring.worker.job_server import JobServer
 from wellspring.worker.job_service import JobService
+from wellspring.worker.scheduler import PlanFile, Scheduler
 from wellspring.worker.warm_client import WarmClient
 
 
@@ -78,4 +80,15 @@ def run_worker_service(project: Project, listener: socket.socket, credentials: C
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: dispatcher.request_stop())
         JobServer(listener, service, frozenset({0, project.state_dir.stat().st_uid})).start_serving()
+        scheduler = Scheduler(
+            service,
+            project.jobs_dir / "looked_at",
+            load_plan=PlanFile(project.root).read_plan,
+            list_files=open_enclave_client(project).list_files,
+            clock=clock,
+        )
+        stopped = threading.Event()
+        # A daemon: it may wait for the enclave when the worker ends.
+        threading.Thread(target=scheduler.run, args=(stopped,), name="scheduler", daemon=True).start()
+        stack.callback(stopped.set)
         dispatcher.run_until_stopped()

@@ -41,7 +41,10 @@ class JobSubmission(NamedTuple):
 
 
 class JobService:
-    """The jobs of one project. Safe for threads. on_change: called when the dispatcher should look at the queue."""
+    """The jobs of one project. Safe for threads.
+
+    on_change: called when the dispatcher should look at the queue. ended_jobs: how many have ended since the start.
+    """
 
     def __init__(
         self,
@@ -60,6 +63,7 @@ class JobService:
         self._clock = clock
         self._on_change = on_change
         self._crash_points: dict[str, str | None] = {}
+        self.ended_jobs = 0
 
     def submit_job(self, submission: JobSubmission, principal: str) -> Job:
         """Queue a job durably and return it; the earlier job if its run id was submitted with the same content.
@@ -147,6 +151,7 @@ class JobService:
         """Move an open job to its last state."""
         ended = self.queue.update_job(job.id, OPEN_STATES, state=state, ended_at=self._clock.now(), **changes)
         self._crash_points.pop(job.id, None)
+        self.ended_jobs += 1
         self.log.append_event(
             job.id, JobEvent(at=self._clock.now(), attempt=ended.attempts, event="ended", message=state)
         )
