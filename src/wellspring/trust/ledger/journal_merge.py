@@ -15,8 +15,8 @@ from wellspring.records.trust import Entry
 from wellspring.trust.ledger import journal
 from wellspring.trust.ledger.index import IndexRow, describe_entry, parse_entry
 
-_NEEDS_FULL_CHECK = re.compile(rb"[\xf0-\xf4]|[0-9]{16}")
-"""Characters that Python and RFC 8785 may sort differently, and digits that may be an integer beyond 2^53."""
+_LARGE_INTEGER = re.compile(rb"(?:\":|[,\[])-?[0-9]{16}")
+"""What may be an integer beyond 2^53, which canonical JSON cannot hold."""
 
 
 class _MergedLine(NamedTuple):
@@ -81,7 +81,8 @@ def _parse_journal_line(service: str, sequence: int, content: bytes) -> Entry:
 
 def is_canonical(entry: Entry, content: bytes) -> bool:
     """Return whether the bytes are the canonical form of an entry that was parsed from them."""
-    if _NEEDS_FULL_CHECK.search(content):
+    # Python and RFC 8785 may sort characters beyond ASCII differently.
+    if not content.isascii() or _LARGE_INTEGER.search(content):
         return journal.encode_entry(entry) == content
     # The encoder of the standard library is written in C, and gives the same bytes for all other entries.
     text = json.dumps(entry.model_dump(mode="json"), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
