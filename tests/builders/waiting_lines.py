@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from pydantic import JsonValue
+
 from tests.builders.ledger import Ledger
 from wellspring.trust.ledger.journal import SEGMENT_BYTES
 
@@ -40,7 +42,7 @@ class IntegrationCost(NamedTuple):
 def write_waiting_lines(folder: Path, count: int, service: str = "api") -> None:
     """Write lines of about 1.3 kB, each like the entry of a prediction, without a sync for each."""
     ledger = Ledger(folder)
-    facts = {f"column_{number}": "0123456789abcdef" * 2 for number in range(18)}
+    facts: dict[str, JsonValue] = {f"column_{number}": "0123456789abcdef" * 2 for number in range(18)}
     (entry,) = [
         ledger.journal(service).append_entry(
             actor="service:api", action="predict", phase="done", subject="prediction:@", facts=facts, trace="ab" * 16

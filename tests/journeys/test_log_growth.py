@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,9 +18,10 @@ from wellspring.errors import Unavailable
 from wellspring.project import Project
 from wellspring.runtime.run_state import read_run_state
 from wellspring.supervisor.managed_process import wait_for_exit
-from wellspring.trust.ledger import keyring
+from wellspring.trust.ledger import journal, keyring
 from wellspring.trust.ledger.audit import audit_ledger
 from wellspring.trust.ledger.index import LedgerIndex
+from wellspring.trust.ledger.journal_state import read_seen_states
 from wellspring.trust.ledger.remote_sequencer import RemoteSequencer
 
 pytestmark = pytest.mark.live
@@ -53,6 +56,11 @@ def write_entry(project: Project, subject: str) -> None:
     """Write one entry into the journal of the worker, without asking for its integration."""
     written = projects.run_as(project, "worker", WRITE, subject)
     assert written.returncode == 0, written.stderr
+
+
+def run_cli(project: Project, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "wellspring.cli", *words, "--project", str(project.root)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 def audit(project: Project) -> tuple[str, ...]:
@@ -106,3 +114,22 @@ def test_a_killed_sequencer_continues_when_the_supervisor_has_started_it_again(p
     write_entry(project, "drop:between")
     wait_until(lambda: bool(log_index(project).list_entries(subject="drop:between")), 30.0)
     assert audit(project) == ()
+
+
+def test_two_lines_cut_from_a_journal_by_hand_are_named(project: Project):
+    socket = project.socket_path("witness")
+    socket.rename(socket.with_suffix(".away"))
+    for number in range(3):
+        write_entry(project, f"drop:cut{number}")
+    newest = journal.list_segments(project.journals_dir / "worker")[-1].path
+    lines = newest.read_bytes().splitlines(keepends=True)
+    wait_until(lambda: read_seen_states(project.ledger_dir)["worker"].lines == len(lines), 5.0)
+    newest.write_bytes(b"".join(lines[:-2]))
+    socket.with_suffix(".away").rename(socket)
+    verified = run_cli(project, "ledger", "verify")
+    assert verified.returncode == 20
+    assert f"the sequencer has seen {len(lines)}: 2 acknowledged lines are missing" in verified.stdout
+    # The log of the other services goes on, and holds the finding.
+    wait_until(lambda: bool(log_index(project).list_entries(action="check_journal", phase="failed")), 30.0)
+    problem = RemoteSequencer(project.socket_path("sequencer"), "owner").read_status().problem
+    assert problem.startswith("the journal of worker lacks entry")

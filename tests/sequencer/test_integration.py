@@ -13,6 +13,7 @@ import pytest
 from tests.builders.ledger import Ledger
 from wellspring.errors import CorruptedError, Unavailable
 from wellspring.sequencer.integration import FIRST_RETRY, LAST_RETRY, IntegrationLoop
+from wellspring.sequencer.journal_scan import JournalScan
 from wellspring.trust.ledger.cosigner import CosignResponse
 
 CADENCE = timedelta(seconds=60)
@@ -42,11 +43,14 @@ class LoopHarness:
     def __init__(self, folder: Path) -> None:
         self.witness = SwitchedWitness(Ledger(folder))
         self.ledger = Ledger(folder, witness=self.witness)
+        self.recorded: list[str] = []
         self.loop = IntegrationLoop(
             self.ledger.sequencer,
             journals=self.ledger.journals,
             index=self.ledger.index,
             clock=self.ledger.clock,
+            scan=JournalScan(self.ledger.journals, folder / "ledger"),
+            record_finding=lambda service, finding: self.recorded.append(service),
             record_heartbeat=lambda: self._write_heartbeat(),
             heartbeat_interval=CADENCE,
         )
@@ -183,3 +187,22 @@ def test_a_damaged_journal_stops_the_log_of_its_service_only(harness: LoopHarnes
     assert worker.result().size == 4
     with pytest.raises(CorruptedError, match="line 1 of the journal of api"):
         api.result()
+
+
+def test_lines_that_vanish_are_recorded_once_and_stop_the_log_of_their_service(harness: LoopHarness):
+    harness.ledger.write(2, "worker")
+    harness.loop.run_once()
+    harness.witness.is_up = False
+    harness.ledger.write(3, "api")
+    harness.loop.run_once()
+    harness.ledger.close()
+    file = harness.ledger.journals / "api" / "000000000000.log"
+    file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:1]))
+    harness.witness.is_up = True
+    harness.ledger.write(1, "worker")
+    for _ in range(3):
+        harness.ledger.clock.pass_(seconds=LAST_RETRY.total_seconds())
+        harness.loop.run_once()
+    assert harness.recorded == ["api"]
+    assert "the journal of api lacks entry 1" in harness.loop.read_status().problem
+    assert harness.ledger.index.last_sequence("worker") == 2

@@ -128,11 +128,14 @@ def verify_ledger(ctx: CliContext) -> int:
     from wellspring.bootstrap import open_ledger_tree
     from wellspring.trust.ledger import keyring
     from wellspring.trust.ledger.audit import audit_ledger
+    from wellspring.trust.ledger.journal_state import read_seen_states
 
     project = ctx.load_project()
     tree = open_ledger_tree(project)
     keys, checkpoint = keyring.read_matching_checkpoint(tree, project.ledger_dir, project.root / project.witness.folder)
-    report = audit_ledger(tree, keys, checkpoint=checkpoint, journals=project.journals_dir)
+    report = audit_ledger(
+        tree, keys, checkpoint=checkpoint, journals=project.journals_dir, seen=read_seen_states(project.ledger_dir)
+    )
     for finding in report.findings:
         ctx.echo(f"corrupted: {finding}")
     pending_count = sum(pending.entries for pending in report.pending)

@@ -7,23 +7,33 @@ from __future__ import annotations
 
 import sys
 import threading
+from contextlib import suppress
 from datetime import timedelta
 
 from wellspring.bootstrap import open_ledger, open_sequencer
+from wellspring.errors import CorruptedError
 from wellspring.project import Project
 from wellspring.runtime.process import Credential, run_service
 from wellspring.sequencer.integration import IntegrationLoop
+from wellspring.sequencer.journal_scan import JournalScan
 from wellspring.sequencer.request_server import RequestServer, allowed_uids
 
 
 def run_sequencer(project: Project, credential: Credential, stop: threading.Event) -> None:
     """Integrate and answer requests until the event is set."""
     with open_ledger(project, service="sequencer") as ledger, open_sequencer(ledger, credential) as sequencer:
+        # The type of an exception is all that its entry holds.
+        def record_finding(service: str, finding: CorruptedError) -> None:
+            with suppress(CorruptedError), ledger.step("check_journal", f"journal:{service}"):
+                raise finding
+
         loop = IntegrationLoop(
             sequencer,
             journals=project.journals_dir,
             index=ledger.index,
             clock=ledger.clock,
+            scan=JournalScan(project.journals_dir, project.ledger_dir),
+            record_finding=record_finding,
             record_heartbeat=ledger.step.record_heartbeat,
             heartbeat_interval=timedelta(seconds=project.ledger.checkpoint_seconds),
         )

@@ -9,9 +9,10 @@ from concurrent.futures import Future
 from datetime import timedelta
 from pathlib import Path
 
-from wellspring.errors import Unavailable, WellspringError, format_error
+from wellspring.errors import CorruptedError, Unavailable, WellspringError, format_error
 from wellspring.records.clock import Clock
 from wellspring.records.record import format_instant
+from wellspring.sequencer.journal_scan import JournalScan
 from wellspring.sequencer.journal_watch import JournalWatch
 from wellspring.trust.ledger import journal
 from wellspring.trust.ledger.index import LedgerIndex
@@ -35,8 +36,10 @@ class _WaitingRequest:
 class IntegrationLoop:
     """Integrates when a journal has grown, when a caller waits, and at a fixed cadence when nothing happens.
 
-    One thread calls `run`; the other methods are for any thread. record_heartbeat: writes an entry into the sequencer's
-    own journal, so that a tree in which nothing else happens grows too. heartbeat_interval: between two checkpoints.
+    One thread calls `run`; the other methods are for any thread. scan: compares the journals with what was seen before.
+    record_finding: writes an entry about the journal of a service, once when the finding begins. record_heartbeat:
+    writes an entry into the sequencer's own journal, so that a tree in which nothing else happens grows too.
+    heartbeat_interval: between two checkpoints.
 
     While the signer or the witness does not respond, the lines stay in the journals, and the attempts become rarer. A
     problem is logged when it begins and when it ends.
@@ -49,6 +52,8 @@ class IntegrationLoop:
         journals: Path,
         index: LedgerIndex,
         clock: Clock,
+        scan: JournalScan,
+        record_finding: Callable[[str, CorruptedError], None],
         record_heartbeat: Callable[[], None],
         heartbeat_interval: timedelta,
     ) -> None:
@@ -56,6 +61,8 @@ class IntegrationLoop:
         self._journals = journals
         self._index = index
         self._clock = clock
+        self._scan = scan
+        self._record_finding = record_finding
         self._record_heartbeat = record_heartbeat
         self._heartbeat_interval = heartbeat_interval
         self._watch = JournalWatch(journals)
@@ -68,6 +75,7 @@ class IntegrationLoop:
         self._retry_delay = timedelta(0)
         self._checkpoint: SignedCheckpoint | None = None
         self._problem = ""
+        self._findings: dict[str, CorruptedError] = {}
 
     def run(self, stop: threading.Event) -> None:
         """Integrate until the event is set, then once more; refuse the callers that still wait."""
@@ -129,7 +137,12 @@ class IntegrationLoop:
         try:
             if is_heartbeat_due:
                 self._record_heartbeat()
-            report = self._sequencer.integrate_all()
+            differences = self._scan.find_differences()
+            report = self._sequencer.integrate_all(differences)
+            report = report._replace(findings={**report.findings, **differences})
+            for service in report.findings.keys() - self._findings.keys():
+                self._record_finding(service, report.findings[service])
+            self._findings = dict(report.findings)
         except WellspringError as exc:
             self._fail_attempt(exc, waiting)
         except OSError as exc:

@@ -27,7 +27,8 @@ def test_lines_are_ordered_by_time_and_within_a_journal_by_sequence(tmp_path: Pa
     for service in ("worker", "api", "worker", "enclave"):
         ledger.write(1, service)
         ledger.clock.pass_(seconds=1)
-    ledger.clock.pass_(hours=-1)
+    # Less than the time after which the journal would add a heartbeat.
+    ledger.clock.pass_(seconds=-30)
     ledger.write(1, "api")
     merge = JournalMerge(ledger.journals, lambda _: -1)
     assert new_ids(merge, 2) == ["worker:0", "api:0"]
@@ -62,6 +63,13 @@ def test_a_line_that_was_placed_must_be_the_next_of_its_journal(tmp_path: Path):
     with pytest.raises(CorruptedError, match="beyond the checkpoint has api:2"):
         merge.confirm_placed(contents[2])
     ledger.close()
+    # The journal has lost its lines, and is left out: what was placed before is integrated in its order.
+    (ledger.journals / "api" / "000000000000.log").write_bytes(b"")
+    merge = JournalMerge(ledger.journals, lambda _: -1, {"api"})
+    assert [merge.confirm_placed(content).id for content in contents[:2]] == ["api:0", "api:1"]
+    assert merge.take(5) == []
+    with pytest.raises(CorruptedError, match="beyond the checkpoint has api:0"):
+        merge.confirm_placed(contents[0])
 
 
 VALUES = st.recursive(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ from wellspring.errors import CorruptedError, NotFound, WellspringError
 from wellspring.records.record import format_instant
 from wellspring.trust.ledger import journal
 from wellspring.trust.ledger.index import LedgerIndex, parse_entry
+from wellspring.trust.ledger.journal_state import JournalState, describe_difference
 from wellspring.trust.ledger.keyring import LogVerifierKeys
 from wellspring.trust.ledger.tree import ENTRIES_LEVEL, TILE_WIDTH, MerkleTree, decode_bundle, encode_bundle, tile_name
 from wellspring_verify import merkle, notes
@@ -27,7 +28,8 @@ class PendingEntries(NamedTuple):
 class LedgerReport(NamedTuple):
     """The result of an audit. findings: each inconsistency. pending: entries that no checkpoint covers yet.
 
-    Nothing can be said about acknowledged lines that are missing at the end of a journal.
+    Acknowledged lines that are missing at the end of a journal are a finding if the sequencer has seen them, or if a
+    later entry of the journal names them. Nothing can be said about others.
     """
 
     findings: tuple[str, ...]
@@ -40,12 +42,13 @@ def audit_ledger(
     *,
     checkpoint: bytes | None = None,
     journals: Path | None = None,
+    seen: Mapping[str, JournalState] | None = None,
     index: LedgerIndex | None = None,
 ) -> LedgerReport:
     """Recompute the tree from its entries, and list every inconsistency; no finding if all is consistent.
 
     keys: the verifier keys and the witness's own copy. checkpoint: read together with them (default: the current one).
-    journals, index: compared with the tree if given.
+    journals, index: compared with the tree if given. seen: the state of each journal that the sequencer has seen.
     """
     findings = _LedgerAudit()
     try:
@@ -53,7 +56,8 @@ def audit_ledger(
     except NotFound:
         if keys and keys.last_cosigned:
             findings.add_message("checkpoint: it is missing, but the witness has cosigned one: the ledger was removed")
-        return LedgerReport(tuple(findings.messages), findings.check_journals(journals) if journals else ())
+        pending = findings.check_journals(journals, seen or {}) if journals else ()
+        return LedgerReport(tuple(findings.messages), pending)
     try:
         parsed = notes.parse_note(note)
         head = notes.parse_checkpoint(parsed.text)
@@ -67,7 +71,7 @@ def audit_ledger(
         findings.check_signatures(parsed, head, keys)
         findings.check_witness(head, leaves, keys)
     # After the tree: whatever was appended since is pending, and nothing of the tree is missing.
-    pending = findings.check_journals(journals) if journals else ()
+    pending = findings.check_journals(journals, seen or {}) if journals else ()
     if index:
         findings.check_index(index, leaves)
     return LedgerReport(tuple(findings.messages), pending if len(leaves) == head.size else ())
@@ -172,27 +176,48 @@ class _LedgerAudit:
                 f"witness: it has seen only {copy.size} of {head.size} published entries: it was rolled back"
             )
 
-    def check_journals(self, folder: Path) -> tuple[PendingEntries, ...]:
-        """Compare every entry of the tree with the journal that it came from; return the lines not in the tree."""
+    def check_journals(self, folder: Path, seen: Mapping[str, JournalState]) -> tuple[PendingEntries, ...]:
+        """Compare every entry of the tree with the journal that it came from; return the lines not in the tree.
+
+        Compare the journals with what their own entries name, and with what the sequencer has seen.
+        """
         missing = set(self._leaf_hashes)
         pending: list[PendingEntries] = []
-        for service in journal.list_services(folder):
+        for service in sorted({*journal.list_services(folder), *seen}):
             count, oldest = 0, b""
-            try:
-                for sequence, content in journal.read_lines(folder, service):
-                    entry_key = (service, sequence)
-                    missing.discard(entry_key)
-                    if entry_key not in self._leaf_hashes:
-                        count, oldest = count + 1, oldest or content
-                    elif self._leaf_hashes[entry_key] != merkle.hash_leaf(content):
-                        self.add_message(f"journals/{service}: line {sequence} is not the entry that is in the tree")
-            except CorruptedError as exc:
-                self.add_message(f"journals/{service}: {exc.what}")
+            for sequence, content in self._read_journal(folder, service, seen.get(service, JournalState())):
+                entry_key = (service, sequence)
+                missing.discard(entry_key)
+                if entry_key not in self._leaf_hashes:
+                    count, oldest = count + 1, oldest or content
+                    if not _is_line_of(content, service, sequence):
+                        self.add_message(f"journals/{service}: line {sequence} is not what was written there")
+                elif self._leaf_hashes[entry_key] != merkle.hash_leaf(content):
+                    self.add_message(f"journals/{service}: line {sequence} is not the entry that is in the tree")
             if count:
                 pending.append(PendingEntries(service, count, _written_at(oldest)))
         for service, sequence in sorted(missing):
             self.add_message(f"journals/{service}: line {sequence} is in the tree, but missing in the journal")
         return tuple(pending)
+
+    def _read_journal(self, folder: Path, service: str, seen: JournalState) -> Iterator[tuple[int, bytes]]:
+        """Yield the lines of a journal; compare their number and digest with what they name, and with what was seen."""
+        state = JournalState()
+        try:
+            for sequence, content in journal.read_lines(folder, service):
+                if difference := describe_difference(state, content):
+                    self.add_message(f"journals/{service}: {difference}")
+                state = state.add_line(content)
+                if state.lines == seen.lines and state != seen:
+                    self.add_message(f"journals/{service}: its first {seen.lines} lines are not those seen before")
+                yield sequence, content
+        except CorruptedError as exc:
+            self.add_message(f"journals/{service}: {exc.what}")
+        if state.lines < seen.lines:
+            self.add_message(
+                f"journals/{service}: it has {state.lines} lines, and the sequencer has seen {seen.lines}: "
+                f"{seen.lines - state.lines} acknowledged lines are missing"
+            )
 
     def check_index(self, index: LedgerIndex, leaves: list[bytes]) -> None:
         try:
@@ -202,6 +227,14 @@ class _LedgerAudit:
             return
         if indexed != dict(enumerate(leaves)):
             self.add_message("index.sqlite: it differs from the tree: remove it, and it is rebuilt")
+
+
+def _is_line_of(content: bytes, service: str, sequence: int) -> bool:
+    try:
+        entry = parse_entry(content)
+    except WellspringError:
+        return False
+    return (entry.service, entry.sequence) == (service, sequence)
 
 
 def _written_at(content: bytes) -> str:

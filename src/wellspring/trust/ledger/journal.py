@@ -8,8 +8,9 @@ import os
 import re
 import threading
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import JsonValue
 
@@ -17,12 +18,17 @@ from wellspring.errors import CorruptedError, Refused, Unavailable
 from wellspring.records.clock import Clock
 from wellspring.records.trust import Entry, EntryPhase, Ref
 from wellspring.runtime.files import fsync_folder
+from wellspring.trust.ledger.journal_state import STATE_ACTIONS, JournalState, find_named_state
 from wellspring_verify import canonical
 
 MAX_ENTRY_BYTES = 65_535
 """Maximum bytes of an entry: a bundle of the tree stores lengths in 16 bits."""
 SEGMENT_BYTES = 4 * 2**20
 """Bytes after which a new segment begins; small, because the sequencer reads the newest segment each time."""
+
+STATE_LINES, STATE_INTERVAL = 1024, timedelta(minutes=1)
+"""After so many lines, or so long after the last time, the next entry is followed by a heartbeat that names the state
+of the journal. It also bounds what a new process reads to continue the running digest."""
 
 
 class JournalSegment(NamedTuple):
@@ -63,6 +69,8 @@ class Journal:
             os.close(self._lock_fd)
             raise
         self._durable_sequence = self._next_sequence - 1
+        self._state, self._named_lines = _recover_state(self._folder)
+        self._named_at = clock.now()
         self._segment_size = os.fstat(self._segment_fd).st_size
 
     @property
@@ -85,29 +93,19 @@ class Journal:
     ) -> Entry:
         """Write one entry; it is durable when this returns.
 
-        Raises Refused for facts that an entry cannot contain, Unavailable if it cannot be written: then the caller must
-        not perform the action.
+        An entry of STATE_ACTIONS also names the number and the digest of the lines before it. Raises Refused for facts
+        that an entry cannot contain, Unavailable if it cannot be written: then the caller must not perform the action.
         """
-        input_refs, output_refs = tuple(inputs), tuple(outputs)
+        fields = {"actor": actor, "action": action, "phase": phase, "subject": subject, "intent": intent}
+        references = {"inputs": tuple(inputs), "outputs": tuple(outputs)}
         with self._condition:
             self._require_writable()
-            entry = Entry(
-                tenant=self._tenant,
-                known_since=self._clock.now(),
-                service=self.service,
-                sequence=self._next_sequence,
-                actor=actor,
-                action=action,
-                phase=phase,
-                subject=subject,
-                intent=intent,
-                inputs=input_refs,
-                outputs=output_refs,
-                facts=facts or {},
-                trace=trace,
-            )
-            self._pending_lines.append(encode_entry(entry) + b"\n")
-            self._next_sequence += 1
+            entry = self._add_pending({**fields, **references, "facts": facts or {}, "trace": trace})
+            if action not in STATE_ACTIONS and self._is_state_due(entry):
+                self._add_pending(
+                    {"actor": actor, "action": "heartbeat", "phase": "done", "subject": f"journal:{self.service}"}
+                    | {"facts": {}, "trace": trace}
+                )
             while self._durable_sequence < entry.sequence:
                 if self._write_in_progress:
                     self._condition.wait()
@@ -116,6 +114,29 @@ class Journal:
                 if self._durable_sequence < entry.sequence:
                     self._require_writable()
         return entry
+
+    def _add_pending(self, fields: dict[str, Any]) -> Entry:
+        """Assign the next sequence to an entry, and queue its line. Called with the condition locked."""
+        now = self._clock.now()
+        names_state = fields["action"] in STATE_ACTIONS
+        if names_state:
+            state_facts = {"lines": self._state.lines, "digest": self._state.digest.hex()}
+            fields = {**fields, "facts": {**fields["facts"], **state_facts}}
+        entry = Entry(
+            tenant=self._tenant, known_since=now, service=self.service, sequence=self._next_sequence, **fields
+        )
+        line = encode_entry(entry)
+        if names_state:
+            self._named_lines, self._named_at = self._state.lines, now
+        self._pending_lines.append(line + b"\n")
+        self._state = self._state.add_line(line)
+        self._next_sequence += 1
+        return entry
+
+    def _is_state_due(self, entry: Entry) -> bool:
+        """Return whether the journal should name its state: after that many lines, or that long after the last time."""
+        lines = self._state.lines - self._named_lines
+        return lines >= STATE_LINES or abs(entry.known_since - self._named_at) >= STATE_INTERVAL
 
     def close(self) -> None:
         """Close the journal after the running write. Closing again has no effect."""
@@ -273,6 +294,28 @@ def encode_entry(entry: Entry) -> bytes:
             fix=f"record a digest of the list instead of the list: an entry has at most {MAX_ENTRY_BYTES} bytes",
         )
     return line
+
+
+def _recover_state(folder: Path) -> tuple[JournalState, int]:
+    """Compute the state of a journal from the last line that names one; return also how many lines that line names."""
+    segments = list_segments(folder)
+    contents: list[list[bytes]] = []
+    state = JournalState()
+    for segment in reversed(segments):
+        lines = segment.path.read_bytes().split(b"\n")[:-1]
+        contents.append(lines)
+        for position in range(len(lines) - 1, -1, -1):
+            if (named := find_named_state(lines[position])) is not None:
+                contents[-1], state = lines[position:], named
+                break
+        else:
+            continue
+        break
+    named_lines = state.lines
+    for lines in reversed(contents):
+        for line in lines:
+            state = state.add_line(line)
+    return state, named_lines
 
 
 def _create_segment(folder: Path, first_sequence: int) -> int:

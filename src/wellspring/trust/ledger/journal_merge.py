@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -28,31 +28,42 @@ class JournalMerge:
     """The new lines of all journals, as one sequence. Bounded memory: one segment of each journal at a time.
 
     A journal with a damaged or missing line ends before it; `findings` has the error by service, and the other journals
-    go on. last_sequence: of a service in the tree; -1 without an entry.
+    go on. last_sequence: of a service in the tree; -1 without an entry. excluded: services whose lines do not come.
     """
 
-    def __init__(self, folder: Path, last_sequence: Callable[[str], int]) -> None:
+    def __init__(
+        self, folder: Path, last_sequence: Callable[[str], int], excluded: Container[str] = frozenset()
+    ) -> None:
         self.findings: dict[str, CorruptedError] = {}
         self._folder = folder
+        self._last_sequence = last_sequence
+        self._excluded = excluded
+        self._placed: dict[str, int] = {}
         self._readers = {
             service: self._read_new(service, last_sequence(service)) for service in journal.list_services(folder)
         }
         # Sorted by time across services; each service keeps the order of its journal.
-        self._merged = heapq.merge(*self._readers.values(), key=lambda line: line.written_at)
+        readers = (reader for service, reader in self._readers.items() if service not in excluded)
+        self._merged = heapq.merge(*readers, key=lambda line: line.written_at)
 
     def confirm_placed(self, content: bytes) -> IndexRow:
         """Return the next line of its journal, which a bundle beyond the checkpoint holds already.
 
-        Call it before `take`. Raises CorruptedError if it is not the next line of its journal.
+        Call it before `take`. Of an excluded service, whose journal may have lost the line, the next sequence is enough.
+        Raises CorruptedError if it is not the next line.
         """
-        service = parse_entry(content).service
-        line = next(self._readers.get(service, iter(())), None)
-        if line is None or line.row.content != content:
-            raise CorruptedError(
-                f"a bundle beyond the checkpoint has {parse_entry(content).id}, and the journal of {service} does not",
-                fix="keep everything; another process wrote into the ledger's folder",
-            )
-        return line.row
+        entry = parse_entry(content)
+        expected = self._placed.get(entry.service, self._last_sequence(entry.service)) + 1
+        self._placed[entry.service] = expected
+        line = next(self._readers.get(entry.service, iter(())), None)
+        if line is not None and line.row.content == content:
+            return line.row
+        if entry.service in self._excluded and entry.sequence == expected and is_canonical(entry, content):
+            return describe_entry(entry, content)
+        raise CorruptedError(
+            f"a bundle beyond the checkpoint has {entry.id}, and the journal of {entry.service} does not",
+            fix="keep everything; another process wrote into the ledger's folder",
+        )
 
     def take(self, count: int) -> list[IndexRow]:
         """Return the next `count` lines, fewer at the end of the journals."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -80,17 +80,17 @@ class Sequencer:
             raise finding
         return report.checkpoint
 
-    def integrate_all(self) -> IntegrationReport:
+    def integrate_all(self, excluded: Container[str] = frozenset()) -> IntegrationReport:
         """Add the new journal entries in pieces, each under a checkpoint that is signed and cosigned.
 
-        A damaged journal ends at its damage, and the other journals go on. Raises Unavailable if signer or witness do
-        not respond (nothing is lost: run it again), CorruptedError if tiles, checkpoint or witness contradict each
-        other.
+        excluded: services whose journals are left out. A damaged journal ends at its damage, and the others go on.
+        Raises Unavailable if signer or witness do not respond (nothing is lost: run it again), CorruptedError if tiles,
+        checkpoint or witness contradict each other.
         """
         key = notes.parse_verifier_key(self.verifier_key())
         published = self._read_published(key)
         self._index.refresh()
-        merge = JournalMerge(self._journals, self._index.last_sequence)
+        merge = JournalMerge(self._journals, self._index.last_sequence, excluded)
         rows = [merge.confirm_placed(content) for content in self._adopt_bundles(published.size if published else 0)]
         while True:
             rows += merge.take(max(0, PIECE_ENTRIES - len(rows)))
