@@ -49,7 +49,7 @@ class JournalMerge:
     def confirm_placed(self, content: bytes) -> IndexRow:
         """Return the next line of its journal, which a bundle beyond the checkpoint holds already.
 
-        Call it before `take`. Of an excluded service, whose journal may have lost the line, the next sequence is enough.
+        Call it before `take`. Of an excluded service, whose journal may have lost the line, its sequence is enough.
         Raises CorruptedError if it is not the next line.
         """
         entry = parse_entry(content)
