@@ -36,6 +36,7 @@ from benchmarks.peers import merkle_tree
 from tests.builders.ledger import LocalSigner
 from wellspring.records.clock import SystemClock
 from wellspring.sequencer.integration import IntegrationLoop
+from wellspring.sequencer.journal_scan import JournalScan
 from wellspring.stores.objects.disk import DiskBlobStore
 from wellspring.trust.ledger.cosigner import LocalWitness, register_log
 from wellspring.trust.ledger.index import LedgerIndex
@@ -95,6 +96,8 @@ class BenchLog:
             journals=self.journals,
             index=self.index,
             clock=self.clock,
+            scan=JournalScan(self.journals, self.folder / "ledger"),
+            record_finding=lambda service, finding: None,
             record_heartbeat=lambda: None,
             heartbeat_interval=timedelta(hours=1),
         )
