@@ -35,7 +35,9 @@ def cut(ledger: Ledger, count: int) -> None:
 
 
 def audit(ledger: Ledger) -> tuple[str, ...]:
-    return audit_ledger(ledger.tree, journals=ledger.journals, seen=read_seen_states(ledger.folder / "ledger")).findings
+    return audit_ledger(
+        ledger.tree, journals=ledger.journals, seen_states=read_seen_states(ledger.folder / "ledger")
+    ).findings
 
 
 def test_lines_that_were_cut_before_their_integration_are_a_finding(ledger: Ledger):

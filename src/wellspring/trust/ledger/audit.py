@@ -42,13 +42,13 @@ def audit_ledger(
     *,
     checkpoint: bytes | None = None,
     journals: Path | None = None,
-    seen: Mapping[str, JournalState] | None = None,
+    seen_states: Mapping[str, JournalState] | None = None,
     index: LedgerIndex | None = None,
 ) -> LedgerReport:
     """Recompute the tree from its entries, and list every inconsistency; no finding if all is consistent.
 
     keys: the verifier keys and the witness's own copy. checkpoint: read together with them (default: the current one).
-    journals, index: compared with the tree if given. seen: the state of each journal that the sequencer has seen.
+    journals, index: compared with the tree if given. seen_states: the state of each journal that the sequencer has seen.
     """
     findings = _LedgerAudit()
     try:
@@ -56,7 +56,7 @@ def audit_ledger(
     except NotFound:
         if keys and keys.last_cosigned:
             findings.add_message("checkpoint: it is missing, but the witness has cosigned one: the ledger was removed")
-        pending = findings.check_journals(journals, seen or {}) if journals else ()
+        pending = findings.check_journals(journals, seen_states or {}) if journals else ()
         return LedgerReport(tuple(findings.messages), pending)
     try:
         parsed = notes.parse_note(note)
@@ -71,7 +71,7 @@ def audit_ledger(
         findings.check_signatures(parsed, head, keys)
         findings.check_witness(head, leaves, keys)
     # After the tree: whatever was appended since is pending, and nothing of the tree is missing.
-    pending = findings.check_journals(journals, seen or {}) if journals else ()
+    pending = findings.check_journals(journals, seen_states or {}) if journals else ()
     if index:
         findings.check_index(index, leaves)
     return LedgerReport(tuple(findings.messages), pending if len(leaves) == head.size else ())
@@ -176,16 +176,16 @@ class _LedgerAudit:
                 f"witness: it has seen only {copy.size} of {head.size} published entries: it was rolled back"
             )
 
-    def check_journals(self, folder: Path, seen: Mapping[str, JournalState]) -> tuple[PendingEntries, ...]:
+    def check_journals(self, folder: Path, seen_states: Mapping[str, JournalState]) -> tuple[PendingEntries, ...]:
         """Compare every entry of the tree with the journal that it came from; return the lines not in the tree.
 
         Compare the journals with what their own entries name, and with what the sequencer has seen.
         """
         missing = set(self._leaf_hashes)
         pending: list[PendingEntries] = []
-        for service in sorted({*journal.list_services(folder), *seen}):
+        for service in sorted({*journal.list_services(folder), *seen_states}):
             count, oldest = 0, b""
-            for sequence, content in self._read_journal(folder, service, seen.get(service, JournalState())):
+            for sequence, content in self._read_journal(folder, service, seen_states.get(service, JournalState())):
                 entry_key = (service, sequence)
                 missing.discard(entry_key)
                 if entry_key not in self._leaf_hashes:
@@ -200,7 +200,7 @@ class _LedgerAudit:
             self.add_message(f"journals/{service}: line {sequence} is in the tree, but missing in the journal")
         return tuple(pending)
 
-    def _read_journal(self, folder: Path, service: str, seen: JournalState) -> Iterator[tuple[int, bytes]]:
+    def _read_journal(self, folder: Path, service: str, seen_state: JournalState) -> Iterator[tuple[int, bytes]]:
         """Yield the lines of a journal; compare their number and digest with what they name, and with what was seen."""
         state = JournalState()
         try:
@@ -208,15 +208,17 @@ class _LedgerAudit:
                 if difference := describe_difference(state, content):
                     self.add_message(f"journals/{service}: {difference}")
                 state = state.add_line(content)
-                if state.lines == seen.lines and state != seen:
-                    self.add_message(f"journals/{service}: its first {seen.lines} lines are not those seen before")
+                if state.lines == seen_state.lines and state != seen_state:
+                    self.add_message(
+                        f"journals/{service}: its first {seen_state.lines} lines are not those seen before"
+                    )
                 yield sequence, content
         except CorruptedError as exc:
             self.add_message(f"journals/{service}: {exc.what}")
-        if state.lines < seen.lines:
+        if state.lines < seen_state.lines:
             self.add_message(
-                f"journals/{service}: it has {state.lines} lines, and the sequencer has seen {seen.lines}: "
-                f"{seen.lines - state.lines} acknowledged lines are missing"
+                f"journals/{service}: it has {state.lines} lines, and the sequencer has seen {seen_state.lines}: "
+                f"{seen_state.lines - state.lines} acknowledged lines are missing"
             )
 
     def check_index(self, index: LedgerIndex, leaves: list[bytes]) -> None:
