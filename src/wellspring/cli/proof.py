@@ -134,7 +134,11 @@ def verify_ledger(ctx: CliContext) -> int:
     tree = open_ledger_tree(project)
     keys, checkpoint = keyring.read_matching_checkpoint(tree, project.ledger_dir, project.root / project.witness.folder)
     report = audit_ledger(
-        tree, keys, checkpoint=checkpoint, journals=project.journals_dir, seen=read_seen_states(project.ledger_dir)
+        tree,
+        keys,
+        checkpoint=checkpoint,
+        journals=project.journals_dir,
+        seen_states=read_seen_states(project.ledger_dir),
     )
     for finding in report.findings:
         ctx.echo(f"corrupted: {finding}")

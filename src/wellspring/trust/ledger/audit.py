@@ -48,7 +48,7 @@ def audit_ledger(
     """Recompute the tree from its entries, and list every inconsistency; no finding if all is consistent.
 
     keys: the verifier keys and the witness's own copy. checkpoint: read together with them (default: the current one).
-    journals, index: compared with the tree if given. seen_states: the state of each journal that the sequencer has seen.
+    journals, index: compared with the tree if given. seen_states: what the sequencer has seen of each journal.
     """
     findings = _LedgerAudit()
     try:
