@@ -100,6 +100,12 @@ def test_a_caller_cannot_have_a_service_uid(tmp_path: Path):
         assert output.startswith("toml:9: 'callers.portal.uid': a service of the platform runs as this uid")
 
 
+def test_only_another_tenant_than_the_projects_own_is_named_in_keys(tmp_path: Path):
+    loaded = project.load_project(write_project(tmp_path, GOOD), environ={})
+    assert loaded.qualify_tenant(loaded.tenant) == ""
+    assert loaded.qualify_tenant("north") == "north"
+
+
 def test_callers_have_distinct_uids(tmp_path: Path):
     output = load_errors(tmp_path, GOOD + "\n[callers.portal]\nuid = 4711\n[callers.kiosk]\nuid = 4711\n")
     assert output == [

@@ -44,10 +44,7 @@ RESERVED_UIDS = frozenset({*(first_uid + slot for first_uid in FIRST_UIDS for sl
 
 
 class ProjectSection(SettingsSection):
-    """[project]: name and tenant. tenant: the organization whose records these are; every record holds it.
-
-    owner: the user or team who takes care of incidents.
-    """
+    """[project]: name, tenant (whose records these are; part of each), owner (the user or team for incidents)."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{1,39}$")
     tenant: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{1,62}$")
@@ -174,6 +171,10 @@ class Project(SettingsSection):
     @property
     def tenant(self) -> str:
         return self.project.tenant
+
+    def qualify_tenant(self, tenant: str) -> str:
+        """Return the tenant as it is part of token keys, online keys and policies; empty for the project's own one."""
+        return "" if tenant == self.tenant else tenant
 
     @property
     def state_dir(self) -> Path:

@@ -4,6 +4,7 @@ import http.client
 import importlib.util
 import os
 import re
+import signal
 import ssl
 import sys
 import time
@@ -17,6 +18,7 @@ import pytest
 from tests.builders import projects
 from tests.builders.services import read
 from wellspring.embedded import layout, mlflow
+from wellspring.errors import Unavailable
 from wellspring.project import Project
 from wellspring.records.clock import SystemClock
 from wellspring.runtime.privileges import detect_privileges, service_environment
@@ -36,6 +38,7 @@ class Served(NamedTuple):
     port: int
     second: Project
     log: Path
+    child: ManagedProcess
 
 
 def prepare_project(project: Project) -> None:
@@ -64,7 +67,7 @@ def served() -> Iterator[Served]:
                 detect_privileges(project).command_for("mlflow", child.argv), service_environment(project, "mlflow")
             )
             child.wait_ready(time.monotonic() + 75)
-            yield Served(project, port, second, log)
+            yield Served(project, port, second, log, child)
         finally:
             child.stop()
             listening.close()
@@ -148,6 +151,48 @@ def test_no_other_service_reads_a_key(served: Served):
         content = path.read_bytes()
         for service in SERVICE_SLOTS:
             assert read(granted, service, path, content) == (service == owner), f"{service} on {path}"
+
+
+@pytest.mark.live
+@pytest.mark.slow
+def test_certificates_are_renewed_while_the_server_runs(served: Served, tmp_path: Path):
+    process = served.child.process
+    assert process is not None
+    granted, client_path = detect_privileges(served.project), served.project.mlflow_files.client_path
+    kept_open = http.client.HTTPSConnection(
+        "127.0.0.1", served.port, timeout=20, context=tls_context(served.project, certificate=client_path)
+    )
+    kept_open.request("GET", PING)
+    kept_open.getresponse().read()
+    former = [tmp_path / name for name in ("first.pem", "second.pem")]
+    for copy in former:
+        copy.write_bytes(client_path.read_bytes())
+        presented = ssl.get_server_certificate(("127.0.0.1", served.port))
+        mlflow.renew_certificates(served.project, granted, served.port, lambda: process.send_signal(signal.SIGHUP))
+        assert ssl.get_server_certificate(("127.0.0.1", served.port)) != presented
+        assert client_path.read_bytes() != copy.read_bytes()
+        # The new certificate and the former one work, an earlier one does not.
+        assert requests(served, tls_context(served.project, certificate=client_path)) == 200
+        assert requests(served, tls_context(served.project, certificate=copy)) == 200
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        requests(served, tls_context(served.project, certificate=former[0]))
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        requests(served, tls_context(served.project, certificate=None))
+    # The process is the same, and a connection from before works on.
+    assert process.poll() is None
+    kept_open.request("GET", PING)
+    assert kept_open.getresponse().status == 200
+    kept_open.close()
+
+
+def test_a_server_that_does_not_take_its_new_certificate_is_unavailable(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(mlflow, "_RELOAD_TIMEOUT", 0.1)
+    with projects.create_project() as project, mlflow.bind_mlflow_port() as unused:
+        prepare_project(project)
+        port = unused.getsockname()[1]
+        unused.close()
+        with pytest.raises(Unavailable, match="does not use its new certificate"):
+            mlflow.renew_certificates(project, detect_privileges(project), port, lambda: None)
 
 
 def test_removing_certificates_leaves_no_file():

@@ -32,6 +32,17 @@ def test_a_domain_gets_one_key_for_ever(project: ProjectFixture) -> None:
         assert opener.tokenizer_for(signed).tokenize_value("member", "A").split("_")[-1] != first.split("_")[-1]
 
 
+def test_a_drop_of_another_tenant_has_other_tokens(project: ProjectFixture) -> None:
+    signed = contract(columns=(column("x", "claim"),))
+    with project.open_enclave():
+        opener = Decryptor(project.store, Keyring(project.root_key), folder=project.folder)
+        tokens = [
+            opener.tokenizer_for(signed, tenant=tenant).tokenize_value("claim", "A")
+            for tenant in ("", "north", "south")
+        ]
+        assert len(set(tokens)) == 3
+
+
 def test_a_domain_that_the_contract_does_not_name_is_not_opened(project: ProjectFixture) -> None:
     with project.open_enclave():
         opener = Decryptor(project.store, Keyring(project.root_key), folder=project.folder)

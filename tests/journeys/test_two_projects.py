@@ -167,7 +167,7 @@ def test_the_services_of_two_projects_have_different_users(neighbors: Neighbors)
         uids = read_service_users(project).uids
         owners = {row.name: row.uid for row in client.list_server_status(project)}
         assert owners.pop("supervisor") == 0
-        assert set(owners.values()) == set(uids.values()) - {uids["worker"]}
+        assert set(owners.values()) == set(uids.values())
         assert 65534 not in owners.values()
 
 

@@ -55,6 +55,18 @@ def test_a_login_renews_itself(project: Project):
     first.close()
 
 
+def test_a_login_that_is_no_longer_accepted_is_reported_once(project: Project):
+    first = projects.login_with_credential(project, request_credential(project, "worker"))
+    lost = threading.Event()
+    short = OpenBaoSession(
+        project.socket_path("openbao"), first.client.token, first.principal, period=0.3, on_lost=lost.set
+    )
+    assert not lost.wait(0.5), "it is renewed as long as OpenBao accepts it"
+    first.close()
+    assert lost.wait(5)
+    short.close()
+
+
 def test_no_token_is_taken_from_the_environment(project: Project, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("VAULT_TOKEN", "s.somebodyelses")
     client = open_client(project.socket_path("openbao"))

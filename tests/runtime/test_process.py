@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from wellspring.errors import Refused, Unavailable
-from wellspring.runtime.process import Credential, RedactingLogHandler, read_credential
+from wellspring.runtime.process import Credential, RedactingLogHandler, read_credential, stop_on_lost_login
 
 RAW = "900-12-3456"
 TOML = '[project]\nname = "tiny"\ntenant = "acme"\n[sources.a]\nkind = "sftp"\n'
@@ -91,3 +92,10 @@ def test_a_log_message_is_reduced_to_its_location(capsys: pytest.CaptureFixture[
     assert errors.startswith("warning: vendor.client, line ")
     assert "unforeseen: ValueError" in errors
     assert "test_process.py" in errors
+
+
+def test_a_lost_login_ends_the_service_and_says_so(capsys: pytest.CaptureFixture[str]):
+    stop = threading.Event()
+    stop_on_lost_login(stop)()
+    assert stop.is_set()
+    assert "no longer accepts this login" in capsys.readouterr().err

@@ -18,7 +18,7 @@ from wellspring.project import Project
 from wellspring.records.clock import SystemClock
 from wellspring.runtime.run_state import read_run_state
 from wellspring.supervisor import client
-from wellspring.supervisor.managed_process import is_same_process, wait_for_exit
+from wellspring.supervisor.managed_process import ManagedProcess, is_same_process, wait_for_exit
 from wellspring.supervisor.process import Supervisor
 from wellspring.trust.vault.remote import EnclaveClient
 
@@ -63,14 +63,32 @@ def test_enrollment_before_the_servers_are_ready_is_refused():
         )
 
 
-def test_mlflow_is_restarted_only_when_its_certificates_expire_soon(monkeypatch: pytest.MonkeyPatch):
+def test_mlflow_is_restarted_only_if_it_does_not_take_renewed_certificates(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def fail(*_: object) -> None:
+        raise Unavailable("MLflow does not use its new certificate", fix="restart it")
+
     with projects.create_project(sections='[models]\nfolder = "models"\n') as project:
-        supervisor, restarted = Supervisor(project, lambda _: None), list[str]()
-        monkeypatch.setattr(supervisor, "restart_process", restarted.append)
-        for aged, expected in ((False, []), (True, ["mlflow"])):
+        supervisor, calls = Supervisor(project, lambda _: None), list[str]()
+        argv = [sys.executable, "-S", "-c", "import signal; signal.pause()"]
+        child = ManagedProcess("mlflow", "mlflow", argv, lambda: True, "1", project.root / "log", port=1)
+        supervisor.children.append(child)
+        monkeypatch.setattr(supervisor, "restart_process", calls.append)
+        monkeypatch.setattr(mlflow, "renew_certificates", lambda *_: calls.append("renewed"))
+        for aged, alive, expected in ((False, True, []), (True, False, []), (True, True, ["renewed"])):
             monkeypatch.setattr(mlflow, "certificates_expiring", lambda *_, result=aged: result)
+            if alive:
+                child.start(argv, {})
             supervisor.rotate_mlflow_certs()
-            assert restarted == expected
+            assert calls == expected
+            child.stop()
+        child.start(argv, {})
+        monkeypatch.setattr(mlflow, "renew_certificates", fail)
+        supervisor.rotate_mlflow_certs()
+        assert calls == ["renewed", "mlflow"]
+        assert "mlflow is restarted with new certificates" in capsys.readouterr().err
+        child.stop()
 
 
 def wait_for_state(project: Project, server: str, state: str) -> None:

@@ -33,6 +33,32 @@ def example() -> PolicySet:
     return policy.load_policies(EXAMPLE)
 
 
+@pytest.mark.parametrize(("own_tenant", "resource_tenant"), [("", "north"), ("north", ""), ("north", "south")])
+def test_a_request_across_two_tenants_is_refused_whatever_the_policies_permit(
+    own_tenant: str, resource_tenant: str
+) -> None:
+    policies = PolicySet({"all.cedar": EVERYTHING})
+    for principal in (Principal("user:ana", ("owner",), own_tenant), Principal("service:portal", (), own_tenant)):
+        verdict = policy.evaluate_request(policies, principal, "predict", DENIALS._replace(tenant=resource_tenant), {})
+        assert [reason.code for reason in verdict.reasons] == ["other_tenant"]
+        assert policy.evaluate_request(policies, principal, "predict", DENIALS._replace(tenant=own_tenant), {}).passed
+
+
+def test_a_policy_can_name_the_tenant() -> None:
+    text = 'permit (principal, action, resource) when { resource.tenant == "north" && principal.tenant == "north" };'
+    policies = PolicySet({"north.cedar": text})
+    for resource in (DENIALS, MEMBER, RELEASE, FINDING):
+        action = {"domain": "tokenize", "release": "propose", "finding": "acknowledge"}.get(
+            resource.name.partition(":")[0], "predict"
+        )
+        context = OPEN if resource is MEMBER else {}
+        for tenant, permitted in (("north", True), ("south", False), ("", False)):
+            verdict = policy.evaluate_request(
+                policies, Principal("user:ana", (), tenant), action, resource._replace(tenant=tenant), context
+            )
+            assert verdict.passed is permitted, (resource.name, tenant, verdict)
+
+
 @pytest.mark.parametrize(
     ("principal", "action", "resource", "context"),
     [

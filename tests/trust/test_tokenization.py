@@ -64,6 +64,19 @@ def test_two_domains_with_the_same_key_never_join():
     assert own_value.removeprefix("member_k1_") != their_value.removeprefix("provider_k1_")
 
 
+def test_another_tenant_has_another_token_for_the_same_value_and_key():
+    tokens = [Tokenizer({"member": (1, KEY)}, tenant=tenant).tokenize_value("member", "1") for tenant in ("a", "b", "")]
+    assert len(set(tokens)) == 3
+    # The project's own tenant keeps the tokens that it had before keys had tenants.
+    assert tokens[-1] == TOKENS.tokenize_value("member", "1")
+
+
+def test_no_tenant_domain_and_version_share_a_key_with_others():
+    keys = [("a", "b", 1), ("b", "a", 1), ("", "a", 1), ("a", "a", 1), ("a", "a", 2), ("1", "a", 1)]
+    tokens = [Tokenizer({domain: (v, KEY)}, tenant=tenant).tokenize_value(domain, "1") for tenant, domain, v in keys]
+    assert len({token[-26:] for token in tokens}) == len(keys)
+
+
 def test_another_version_of_a_key_makes_another_token_and_says_so():
     newer = Tokenizer({"member": (2, KEY)}).tokenize_value("member", "1")
     assert newer.startswith("member_k2_")

@@ -352,15 +352,22 @@ def open_models(platform: Platform | ReadPorts) -> ModelPorts:
 
 
 @contextmanager
-def open_sequencer(ledger: LedgerAccess, credential: Credential) -> Iterator[Sequencer]:
-    """Log in and open the sequencer. Raises Unavailable when OpenBao is down, Refused for an invalid login."""
+def open_sequencer(
+    ledger: LedgerAccess, credential: Credential, *, on_login_lost: Callable[[], None] | None = None
+) -> Iterator[Sequencer]:
+    """Log in and open the sequencer. Raises Unavailable when OpenBao is down, Refused for an invalid login.
+
+    on_login_lost: called from another thread when OpenBao no longer accepts the login.
+    """
     from wellspring.trust.identity.openbao import login_service
     from wellspring.trust.keys.openbao import OpenBaoSigner
     from wellspring.trust.ledger.sequencer import Sequencer
     from wellspring.trust.ledger.witness import RemoteWitness
 
     socket, paths = ledger.project.socket_path("openbao"), ledger.tree.paths
-    with login_service(socket, role_id=credential.role_id, wrapped_secret_id=credential.wrapped) as session:
+    with login_service(
+        socket, role_id=credential.role_id, wrapped_secret_id=credential.wrapped, on_lost=on_login_lost
+    ) as session:
         yield Sequencer(
             paths=paths,
             journals=ledger.project.journals_dir,

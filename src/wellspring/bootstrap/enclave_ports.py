@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -34,9 +34,16 @@ class EnclavePorts:
 
 @contextmanager
 def open_enclave_ports(
-    project: Project, credential: Credential, *, clock: Clock | None = None
+    project: Project,
+    credential: Credential,
+    *,
+    clock: Clock | None = None,
+    on_login_lost: Callable[[], None] | None = None,
 ) -> Iterator[EnclavePorts]:
-    """Log in and open the enclave's ports. Raises Unavailable when a server is down, Refused for an invalid login."""
+    """Log in and open the enclave's ports. Raises Unavailable when a server is down, Refused for an invalid login.
+
+    on_login_lost: called from another thread when OpenBao no longer accepts the login.
+    """
     from wellspring.trust.identity.openbao import login_service, open_client
     from wellspring.trust.keys.openbao import OpenBaoDataKeys
     from wellspring.trust.secrets.openbao import OpenBaoSecretStore
@@ -44,7 +51,9 @@ def open_enclave_ports(
 
     clock, socket = clock or SystemClock(), project.socket_path("openbao")
     with ExitStack() as stack:
-        session = login_service(socket, role_id=credential.role_id, wrapped_secret_id=credential.wrapped)
+        session = login_service(
+            socket, role_id=credential.role_id, wrapped_secret_id=credential.wrapped, on_lost=on_login_lost
+        )
         stack.callback(session.close)
         secrets = OpenBaoSecretStore(session)
         store = VaultStore(host=str(project.socket_path("postgres")), **secrets.read_secret("enclave/postgres"))

@@ -3,8 +3,8 @@
 `mlflow server` imports MLflow twice, in two processes, and cannot use an inherited listening socket. This module runs
 MLflow's ASGI application under uvicorn instead, with the environment variables that `mlflow server` sets; a test
 compares their names with the installed MLflow. Each start creates a certificate authority, issues a server certificate
-and one client certificate, for the worker, and discards the authority's key. Certificates are valid for 30 days; the
-supervisor restarts the server, which renews them, after 15.
+and one client certificate, for the worker, and discards the authority's key. Certificates are valid for 30 days; after
+15 the supervisor creates new ones, and SIGHUP makes the server use them without a restart.
 """
 
 from __future__ import annotations
@@ -13,13 +13,20 @@ import gc
 import http.client
 import ipaddress
 import os
+import secrets
+import signal
 import socket
 import ssl
 import sys
+import threading
+import time
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 from wellspring.embedded.layout import write_public_file, write_secret_file
+from wellspring.errors import Unavailable
 from wellspring.project import Project, load_project
 from wellspring.records.clock import SystemClock
 from wellspring.runtime.privileges import ServicePrivileges
@@ -28,6 +35,16 @@ from wellspring.runtime.sandbox import confine_process
 
 ASGI_APP = "mlflow.server.fastapi_app:app"
 _CERTIFICATE_DAYS = 30
+_RELOAD_TIMEOUT = 10.0
+_END_CERTIFICATE = b"-----END CERTIFICATE-----\n"
+
+
+class _Certificates(NamedTuple):
+    """Certificates in PEM: the authority's; the server's and the client's, each after its private key."""
+
+    authority: bytes
+    server: bytes
+    client: bytes
 
 
 def mlflow_data_dir(project: Project) -> Path:
@@ -60,24 +77,75 @@ def prepare_certificates(project: Project, privileges: ServicePrivileges, now: d
 
 
 def certificates_expiring(project: Project, now: datetime) -> bool:
-    """Return True if the server's certificate is missing, unreadable or past half of its validity."""
+    """Return True if the server's or the worker's certificate is missing, unreadable or past half of its validity."""
     from cryptography import x509
 
     try:
-        certificate = x509.load_pem_x509_certificate((mlflow_data_dir(project) / "server.pem").read_bytes())
+        certificates = [
+            x509.load_pem_x509_certificate(path.read_bytes())
+            for path in (mlflow_data_dir(project) / "server.pem", project.mlflow_files.client_path)
+        ]
     except (FileNotFoundError, ValueError):
         return True
-    return now >= certificate.not_valid_after_utc - timedelta(days=_CERTIFICATE_DAYS) / 2
+    ends = min(certificate.not_valid_after_utc for certificate in certificates)
+    return now >= ends - timedelta(days=_CERTIFICATE_DAYS) / 2
 
 
 def create_certificates(project: Project, privileges: ServicePrivileges) -> None:
     """Create an authority, the server's certificate and the worker's. Only its owner can read each private key."""
+    certificates = _issue_certificates()
+    _write_server_files(project, privileges, certificates, certificates.authority)
+    write_secret_file(project.mlflow_files.client_path, certificates.client, privileges, "worker")
+
+
+def renew_certificates(project: Project, privileges: ServicePrivileges, port: int, reload: Callable[[], None]) -> None:
+    """Replace the certificates of a running server. reload: makes it read its files again.
+
+    Until the next renewal both sides trust the former authority too, so that a client with the former certificate works
+    on. Raises Unavailable if the server does not use its new certificate within a few seconds.
+    """
+    certificates = _issue_certificates()
+    former = (mlflow_data_dir(project) / "ca.pem").read_bytes()
+    # The newest authority is the first one.
+    former = former[: former.index(_END_CERTIFICATE) + len(_END_CERTIFICATE)]
+    _write_server_files(project, privileges, certificates, certificates.authority + former)
+    reload()
+    pause, deadline = threading.Event(), time.monotonic() + _RELOAD_TIMEOUT
+    while not _presents_certificate(port, certificates.server):
+        if time.monotonic() > deadline:
+            raise Unavailable("MLflow does not use its new certificate", fix="run `wellspring restart mlflow`")
+        pause.wait(0.05)
+    write_secret_file(project.mlflow_files.client_path, certificates.client, privileges, "worker")
+
+
+def _presents_certificate(port: int, server: bytes) -> bool:
+    try:
+        presented = ssl.get_server_certificate(("127.0.0.1", port), timeout=2)
+    except OSError:
+        return False
+    return presented.strip().encode() in server
+
+
+def _write_server_files(
+    project: Project, privileges: ServicePrivileges, certificates: _Certificates, authorities: bytes
+) -> None:
+    """Write the trusted authorities of both sides, and the server's key with its certificate."""
+    home = mlflow_data_dir(project)
+    write_public_file(home / "ca.pem", authorities, privileges, "mlflow")
+    write_public_file(project.mlflow_files.ca_path, authorities, privileges, "worker")
+    write_secret_file(home / "server.pem", certificates.server, privileges, "mlflow")
+
+
+def _issue_certificates() -> _Certificates:
+    """Create an authority, and certificates that it signs; its private key is discarded."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
     now = SystemClock().now()
+    # OpenSSL finds an issuer by its name: two authorities that are trusted at once need different ones.
+    authority_name = f"wellspring mlflow {secrets.token_hex(8)}"
 
     def common_name(name: str) -> x509.Name:
         return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -88,7 +156,7 @@ def create_certificates(project: Project, privileges: ServicePrivileges) -> None
         builder = (
             x509.CertificateBuilder()
             .subject_name(common_name(subject))
-            .issuer_name(common_name("wellspring mlflow"))
+            .issuer_name(common_name(authority_name))
             .public_key(public)
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - timedelta(minutes=5))
@@ -107,16 +175,12 @@ def create_certificates(project: Project, privileges: ServicePrivileges) -> None
         )
 
     authority, server, client = (ec.generate_private_key(ec.SECP256R1()) for _ in range(3))
-    home = mlflow_data_dir(project)
-    write_public_file(
-        home / "ca.pem", issue_certificate("wellspring mlflow", authority.public_key(), None), privileges, "mlflow"
-    )
     server_certificate = issue_certificate("127.0.0.1", server.public_key(), ExtendedKeyUsageOID.SERVER_AUTH)
-    write_secret_file(home / "server.pem", encode_private_key(server) + server_certificate, privileges, "mlflow")
     client_certificate = issue_certificate("worker", client.public_key(), ExtendedKeyUsageOID.CLIENT_AUTH)
-    write_public_file(project.mlflow_files.ca_path, (home / "ca.pem").read_bytes(), privileges, "worker")
-    write_secret_file(
-        project.mlflow_files.client_path, encode_private_key(client) + client_certificate, privileges, "worker"
+    return _Certificates(
+        issue_certificate(authority_name, authority.public_key(), None),
+        encode_private_key(server) + server_certificate,
+        encode_private_key(client) + client_certificate,
     )
 
 
@@ -149,6 +213,23 @@ def is_mlflow_ready(project: Project, port: int) -> bool:
         connection.close()
 
 
+def reload_on_hangup(listening_context: ssl.SSLContext, home: Path) -> None:
+    """Let each new connection use the certificates that SIGHUP has read last; open connections keep theirs."""
+    current = [listening_context]
+
+    def use_current(connection: ssl.SSLObject, _: str | None, __: ssl.SSLContext) -> None:
+        connection.context = current[0]
+
+    def read_files(*_: object) -> None:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(home / "ca.pem"))
+        context.load_cert_chain(str(home / "server.pem"))
+        context.verify_mode = ssl.CERT_REQUIRED
+        current[0] = context
+
+    listening_context.sni_callback = use_current
+    signal.signal(signal.SIGHUP, read_files)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Serve MLflow until a signal stops the process."""
     parser = build_argument_parser("wellspring.embedded.mlflow")
@@ -176,6 +257,8 @@ def main(argv: list[str] | None = None) -> int:
     config.load()
     gc.freeze()
     gc.enable()
+    if config.ssl is not None:
+        reload_on_hangup(config.ssl, home)
     uvicorn.Server(config).run()
     return 0
 

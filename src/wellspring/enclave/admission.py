@@ -79,7 +79,9 @@ class Admitter:
         return DropInput(
             content,
             contract,
-            self._decryptor.tokenizer_for(contract),
+            self._decryptor.tokenizer_for(
+                contract, tenant=self._dependencies.project.qualify_tenant(stored_drop.drop.tenant)
+            ),
             self._scanner,
             stored_drop.drop.subject,
             self._dependencies.folder,

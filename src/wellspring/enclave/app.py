@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 
 from wellspring.bootstrap.enclave_ports import open_enclave_ports
@@ -20,9 +20,18 @@ from wellspring.runtime.process import Credential
 
 
 @contextmanager
-def open_enclave(project: Project, credential: Credential, *, clock: Clock | None = None) -> Generator[Enclave]:
-    """Open all ports, then the sockets. Closes them in reverse order."""
-    with open_enclave_ports(project, credential, clock=clock) as ports, ExitStack() as stack:
+def open_enclave(
+    project: Project,
+    credential: Credential,
+    *,
+    clock: Clock | None = None,
+    on_login_lost: Callable[[], None] | None = None,
+) -> Generator[Enclave]:
+    """Open all ports, then the sockets. Closes them in reverse order. on_login_lost: see `open_enclave_ports`."""
+    with (
+        open_enclave_ports(project, credential, clock=clock, on_login_lost=on_login_lost) as ports,
+        ExitStack() as stack,
+    ):
         enclave = Enclave(
             EnclaveDependencies(
                 project=project,

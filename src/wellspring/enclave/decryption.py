@@ -40,8 +40,11 @@ class Decryptor:
             )
         return originals.open_original(stored_drop.drop, stored_drop.wrapped_key, keys=self._keys, folder=self._folder)
 
-    def tokenizer_for(self, contract: DataContract) -> Tokenizer:
-        """Build a tokenizer for the token domains of a contract. Creates a permanent key for a domain without one."""
+    def tokenizer_for(self, contract: DataContract, *, tenant: str = "") -> Tokenizer:
+        """Build a tokenizer for the token domains of a contract. Creates a permanent key for a domain without one.
+
+        tenant: whose values these are; empty for the project's own tenant.
+        """
         domains = {column.domain for column in contract.columns if column.egress == "token" and column.domain}
         for domain in sorted(domains - self._store.list_token_keys().keys()):
             self._store.add_token_key(domain, 1, self._keys.generate_data_key(TOKENIZER_KEY_NAME).wrapped)
@@ -50,7 +53,8 @@ class Decryptor:
             {
                 name: (token_keys[name][0], self._keys.unwrap_key(TOKENIZER_KEY_NAME, token_keys[name][1]))
                 for name in domains
-            }
+            },
+            tenant=tenant,
         )
 
     def name_key(self) -> bytes:

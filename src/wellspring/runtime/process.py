@@ -135,6 +135,16 @@ def stop_event_for_signals() -> threading.Event:
     return stop
 
 
+def stop_on_lost_login(stop: threading.Event) -> Callable[[], None]:
+    """Return a function that ends the service: the supervisor then starts it with a new credential."""
+
+    def stop_service() -> None:
+        print("OpenBao no longer accepts this login: the service ends, to be started with a new one", file=sys.stderr)
+        stop.set()
+
+    return stop_service
+
+
 def harden_process(*, umask: int) -> None:
     """Disable core files and debugging by the same user, and keep values out of the error output."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

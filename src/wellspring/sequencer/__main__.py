@@ -13,7 +13,7 @@ from datetime import timedelta
 from wellspring.bootstrap import open_ledger, open_sequencer
 from wellspring.errors import CorruptedError
 from wellspring.project import Project
-from wellspring.runtime.process import Credential, run_service
+from wellspring.runtime.process import Credential, run_service, stop_on_lost_login
 from wellspring.sequencer.integration import IntegrationLoop
 from wellspring.sequencer.journal_scan import JournalScan
 from wellspring.sequencer.request_server import RequestServer, allowed_uids
@@ -21,7 +21,10 @@ from wellspring.sequencer.request_server import RequestServer, allowed_uids
 
 def run_sequencer(project: Project, credential: Credential, stop: threading.Event) -> None:
     """Integrate and answer requests until the event is set."""
-    with open_ledger(project, service="sequencer") as ledger, open_sequencer(ledger, credential) as sequencer:
+    with (
+        open_ledger(project, service="sequencer") as ledger,
+        open_sequencer(ledger, credential, on_login_lost=stop_on_lost_login(stop)) as sequencer,
+    ):
         # The type of an exception is all that its entry holds.
         def record_finding(service: str, finding: CorruptedError) -> None:
             with suppress(CorruptedError), ledger.step("check_journal", f"journal:{service}"):

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from functools import partial
 from typing import Any
 
 from wellspring.bootstrap import open_recorder
@@ -198,12 +199,24 @@ class Supervisor:
         return child
 
     def rotate_mlflow_certs(self) -> None:
-        """Restart MLflow when its certificates are half expired: each start renews them."""
-        if self.project.models is not None and mlflow.certificates_expiring(self.project, SystemClock().now()):
+        """Renew MLflow's certificates when they are half expired; restart it only if it does not take the new ones."""
+        if self.project.models is None or not mlflow.certificates_expiring(self.project, SystemClock().now()):
+            return
+        child = self._find_child("mlflow")
+        if child.process is None or child.port is None or not child.is_alive():
+            # Its next start renews them.
+            return
+        try:
+            with self._recorded_action("renew_certificates", child):
+                hang_up = partial(child.process.send_signal, signal.SIGHUP)
+                mlflow.renew_certificates(self.project, self._privileges, child.port, hang_up)
+        except (Unavailable, OSError) as exc:
+            print(f"{exc}: mlflow is restarted with new certificates", file=sys.stderr, flush=True)
+            mlflow.remove_certificates(self.project)
             try:
                 self.restart_process("mlflow")
-            except Unavailable as exc:
-                print(format_error(exc.slug, exc.what, exc.fix), file=sys.stderr, flush=True)
+            except Unavailable as error:
+                print(format_error(error.slug, error.what, error.fix), file=sys.stderr, flush=True)
 
     def save_state(self) -> RunState:
         """Write the running servers to run.json and return them."""

@@ -24,16 +24,17 @@ if TYPE_CHECKING:
 
 CEDAR_SCHEMA = """\
 // The principals, actions and resources of wellspring. A project's policies are validated against this at each start.
+// tenant: empty for the project's own tenant. A request across two tenants is refused before any policy is asked.
 entity Role;
-entity User in [Role];
-entity Service;
-entity Model;
-entity View;
-entity Domain;
-entity Project;
-entity Source;
-entity Release { model: String, proposers: Set<User> };
-entity Finding { source: String };
+entity User in [Role] { tenant: String };
+entity Service { tenant: String };
+entity Model { tenant: String };
+entity View { tenant: String };
+entity Domain { tenant: String };
+entity Project { tenant: String };
+entity Source { tenant: String };
+entity Release { tenant: String, model: String, proposers: Set<User> };
+entity Finding { tenant: String, source: String };
 
 action predict appliesTo { principal: [User, Service], resource: [Model], context: { freshness?: String } };
 action train appliesTo { principal: [User, Service], resource: [Model], context: {} };
@@ -68,13 +69,14 @@ _TOKEN_PATTERN = re.compile(r'//[^\n]*|"(?:\\.|[^"\\])*"|;|[^\s;"/]+|["/]')
 class PolicyResource(NamedTuple):
     """The resource of a request: model:NAME, view:NAME, domain:NAME, source:NAME, project:NAME, release:ID, finding:ID.
 
-    model, proposers: of a release. source: of a finding.
+    model, proposers: of a release. source: of a finding. tenant: empty for the project's own tenant.
     """
 
     name: str
     model: str = ""
     proposers: frozenset[str] = frozenset()
     source: str = ""
+    tenant: str = ""
 
 
 class PolicyStatement(NamedTuple):
@@ -130,17 +132,19 @@ class PolicySet:
         principal_uid, resource_uid = _entity_uid(principal.name), _entity_uid(resource.name)
         if principal_uid is None or resource_uid is None:
             return None
-        entities: list[dict[str, object]] = [
-            {"uid": principal_uid, "attrs": {}, "parents": [{"type": "Role", "id": role} for role in principal.roles]}
-        ]
+        parents = [{"type": "Role", "id": role} for role in principal.roles]
+        attributes: dict[str, object] = {"tenant": resource.tenant}
         if resource_uid["type"] == "Release":
             proposers = [_entity_uid(name) for name in sorted(resource.proposers)]
             if None in proposers:
                 return None
-            attributes = {"model": resource.model, "proposers": [{"__entity": proposer} for proposer in proposers]}
-            entities.append({"uid": resource_uid, "attrs": attributes, "parents": []})
+            attributes |= {"model": resource.model, "proposers": [{"__entity": proposer} for proposer in proposers]}
         if resource_uid["type"] == "Finding":
-            entities.append({"uid": resource_uid, "attrs": {"source": resource.source}, "parents": []})
+            attributes["source"] = resource.source
+        entities: list[dict[str, object]] = [
+            {"uid": principal_uid, "attrs": {"tenant": principal.tenant}, "parents": parents},
+            {"uid": resource_uid, "attrs": attributes, "parents": []},
+        ]
         request = {
             "principal": principal_uid, "action": {"type": "Action", "id": action}, "resource": resource_uid,
             "context": dict(context),
@@ -191,6 +195,8 @@ def evaluate_request(
     def make_verdict(outcome: VerdictOutcome, code: str, message: str) -> Verdict:
         return Verdict(subject=subject, outcome=outcome, reasons=(Reason(code=code, message=message),))
 
+    if principal.tenant != resource.tenant:
+        return make_verdict("fail", "other_tenant", "the principal and the resource belong to different tenants")
     if result is None:
         return make_verdict("fail", "unknown", "the schema has no such principal or resource")
     if result.decision.value == "NoDecision":

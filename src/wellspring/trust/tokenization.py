@@ -26,13 +26,18 @@ _HMAC_BLOCK_BYTES = 64
 class Tokenizer:
     """Makes tokens `<domain>_k<version>_<26 characters>` (base32 of RFC 4648, lower case, unpadded).
 
-    keys: for each domain its key's version and at least 32 secret bytes. The UTF-8 bytes of a value are hashed as they
-    are, not trimmed, folded or normalized, so `A1` and `a1` have different tokens.
+    keys: for each domain its key's version and at least 32 secret bytes. tenant: whose values these are; empty for the
+    project's own tenant, whose keys are derived without its name. Two tenants have different tokens.
+
+    The UTF-8 bytes of a value are hashed as they are, not trimmed, folded or normalized: `A1` and `a1` have different
+    tokens.
     """
 
-    def __init__(self, keys: Mapping[str, tuple[int, bytes]]) -> None:
+    def __init__(self, keys: Mapping[str, tuple[int, bytes]], *, tenant: str = "") -> None:
         self._prefixes = {domain: f"{domain}_k{version}_" for domain, (version, _) in keys.items()}
-        self._hmac_pads = {domain: _derive_hmac_pads(domain, version, key) for domain, (version, key) in keys.items()}
+        self._hmac_pads = {
+            domain: _derive_hmac_pads(domain, version, key, tenant) for domain, (version, key) in keys.items()
+        }
 
     def tokenize_value(self, domain: str, value: str) -> str:
         """Return the token of one value. Raises NotFound for a domain without a key."""
@@ -72,8 +77,8 @@ class Tokenizer:
         return b"".join([sha256(outer + sha256(inner + value).digest()).digest()[:TOKEN_BYTES] for value in values])
 
 
-def _derive_hmac_pads(domain: str, version: int, key: bytes) -> tuple[bytes, bytes]:
-    """Derive the key of a domain and version (HKDF, RFC 5869), and return its two HMAC pads (RFC 2104)."""
+def _derive_hmac_pads(domain: str, version: int, key: bytes, tenant: str) -> tuple[bytes, bytes]:
+    """Derive the key of a tenant, domain and version (HKDF, RFC 5869); return its two HMAC pads (RFC 2104)."""
     from cryptography.hazmat.primitives.hashes import SHA256
     from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
@@ -82,6 +87,9 @@ def _derive_hmac_pads(domain: str, version: int, key: bytes) -> tuple[bytes, byt
             f"the key of the token domain {domain!r} has fewer than 32 bytes", fix="restore the right key"
         )
     info = f"wellspring/token/v1/{domain}/{version}".encode()
+    if tenant:
+        # A slash is in no tenant, domain or version, so no two of these texts are equal.
+        info = f"wellspring/token/v2/{tenant}/{domain}/{version}".encode()
     derived = HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(key).ljust(_HMAC_BLOCK_BYTES, b"\0")
     return bytes(byte ^ 0x36 for byte in derived), bytes(byte ^ 0x5C for byte in derived)
 

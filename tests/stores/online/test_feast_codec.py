@@ -16,6 +16,7 @@ from wellspring.records.features import FeatureRow
 from wellspring.records.instants import to_epoch_micros
 from wellspring.stores.online import feast_codec
 from wellspring.stores.online.feast_codec import RowCodec, RowVersion
+from wellspring.stores.online.port import online_namespace
 
 LAID = RowCodec("acme", view())
 
@@ -37,6 +38,14 @@ def test_a_key_is_feasts_entity_key_of_version_3_and_the_project():
     member = token(1).encode()
     words = b"\1\0\0\0" + b"\2\0\0\0" + b"\x09\0\0\0member_id" + b"\2\0\0\0" + struct.pack("<I", len(member)) + member
     assert LAID.encode_key((token(1),)) == words + b"acme"
+
+
+def test_another_tenant_has_another_key_for_the_same_token():
+    token = ("member_k1_" + "a" * 26,)
+    keys = [RowCodec(online_namespace("acme", tenant), view()).encode_key(token) for tenant in ("", "north", "south")]
+    assert len(set(keys)) == 3
+    # The project's own tenant has the keys that Feast writes.
+    assert keys[0] == LAID.encode_key(token)
 
 
 def test_key_columns_are_sorted_by_name_and_passed_in_view_order():

@@ -53,15 +53,18 @@ class RowVersion(NamedTuple):
 
 
 class RowCodec:
-    """Encode and decode the keys and rows of one feature view. fields: of the hash, in the order of HMGET."""
+    """Encode and decode the keys and rows of one feature view. fields: of the hash, in the order of HMGET.
 
-    def __init__(self, project: str, view: FeatureViewSpec) -> None:
+    namespace: Feast's project, or that of one tenant (see `online_namespace`).
+    """
+
+    def __init__(self, namespace: str, view: FeatureViewSpec) -> None:
         self.view = view
         # Feast sorts by key column name; callers pass the values in the order of the view.
         self._key_order = sorted(range(len(view.keys)), key=lambda position: view.keys[position])
         names = b"".join(_encode_text(view.keys[position]) for position in self._key_order)
         self._prefix = struct.pack("<I", len(view.keys)) + names
-        self._suffix = project.encode()
+        self._suffix = namespace.encode()
         feature_fields = [
             struct.pack("<I", murmur3_hash(f"{view.name}:{feature.name}".encode())) for feature in view.features
         ]

@@ -125,6 +125,15 @@ class OnlineStoreAdapter:
     embedded_server: str | None = None
 
 
+def online_namespace(project: str, tenant: str = "") -> str:
+    """Return the namespace of the online keys of a tenant, the same for all rows of one writer or reader.
+
+    tenant: empty for the project's own tenant, whose keys have the project's name only, as Feast writes them.
+    """
+    # Neither a project's name nor a tenant contains a colon.
+    return f"{project}:{tenant}" if tenant else project
+
+
 def token_required(view: FeatureViewSpec) -> Refused:
     """Build the error for a key that is not a token; it never repeats the key."""
     keys = ", ".join(view.keys)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,11 +84,23 @@ def map_errors(operation: str) -> Generator[None]:
 
 
 class OpenBaoSession:
-    """A login that is renewed after each third of its period until it is closed; closing revokes it."""
+    """A login that is renewed after each third of its period until it is closed; closing revokes it.
 
-    def __init__(self, socket: Path, token: str, principal: Principal, *, period: float) -> None:
+    on_lost: called by the renewal thread, once, when OpenBao no longer accepts the login.
+    """
+
+    def __init__(
+        self,
+        socket: Path,
+        token: str,
+        principal: Principal,
+        *,
+        period: float,
+        on_lost: Callable[[], None] | None = None,
+    ) -> None:
         self.client = open_client(socket, token)
         self._principal = principal
+        self._on_lost = on_lost
         # The renewal thread has its own client: a requests session must not be shared between threads.
         self._renewal_client = open_client(socket, token)
         self._closed = threading.Event()
@@ -134,11 +146,15 @@ class OpenBaoSession:
                 # OpenBao may be restarting: retry soon, while the login is valid.
                 delay = min(interval, 5.0)
             except (Refused, NotFound):
+                if self._on_lost is not None:
+                    self._on_lost()
                 return
 
 
-def login_service(socket: Path, *, role_id: str, wrapped_secret_id: str) -> OpenBaoSession:
-    """Unwrap the secret-id and log in with it; both are single-use.
+def login_service(
+    socket: Path, *, role_id: str, wrapped_secret_id: str, on_lost: Callable[[], None] | None = None
+) -> OpenBaoSession:
+    """Unwrap the secret-id and log in with it; both are single-use. on_lost: see OpenBaoSession.
 
     Raises Refused if it was unwrapped before or is older than 60 seconds, Unavailable if the server does not respond.
     """
@@ -162,4 +178,5 @@ def login_service(socket: Path, *, role_id: str, wrapped_secret_id: str) -> Open
         client.adapter.close()
     auth = response["auth"]
     principal = Principal(f"service:{auth['metadata']['role_name']}")
-    return OpenBaoSession(socket, str(auth["client_token"]), principal, period=float(auth["lease_duration"]))
+    period = float(auth["lease_duration"])
+    return OpenBaoSession(socket, str(auth["client_token"]), principal, period=period, on_lost=on_lost)

@@ -8,7 +8,11 @@ Role = Literal["worker", "enclave", "api"]
 
 
 class Principal(NamedTuple):
-    """`service:worker`, or `user:NAME` with the roles of NAME in wellspring.toml."""
+    """`service:worker`, or `user:NAME` with the roles of NAME in wellspring.toml.
+
+    tenant: to which it belongs; empty for the project's own tenant.
+    """
 
     name: str
     roles: tuple[str, ...] = ()
+    tenant: str = ""

@@ -4,8 +4,8 @@ import pytest
 
 from tests.builders.feature_views import edition
 from wellspring.errors import CorruptedError
-from wellspring.stores.online.port import LiveMarker
-from wellspring.stores.online.redis.marker import parse_live_marker
+from wellspring.stores.online.port import LiveMarker, online_namespace
+from wellspring.stores.online.redis.marker import marker_key, parse_live_marker
 
 
 def test_an_incomplete_marker_is_corrupted():
@@ -17,3 +17,8 @@ def test_an_incomplete_marker_is_corrupted():
     for torn in ([b"a" * 12, None, b"v", None], [b"a" * 12, b"soon", b"v", None], []):
         with pytest.raises(CorruptedError, match="incomplete"):
             parse_live_marker(torn)
+
+
+def test_each_tenant_has_a_live_edition_of_its_own():
+    keys = {marker_key(online_namespace("acme", tenant)) for tenant in ("", "north", "south")}
+    assert keys == {"ws:edition:acme", "ws:edition:acme:north", "ws:edition:acme:south"}

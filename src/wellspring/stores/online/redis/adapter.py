@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wellspring.project import Project
 from wellspring.records.features import FeatureViews
-from wellspring.stores.online.port import OnlineStoreAdapter, StoreLogin
+from wellspring.stores.online.port import OnlineStoreAdapter, StoreLogin, online_namespace
 from wellspring.stores.online.redis.reader import RedisReader
 from wellspring.stores.online.redis.writer import RedisWriter
 
@@ -12,7 +12,9 @@ _SERVER = "valkey"
 
 
 def _open_writer(project: Project, login: StoreLogin) -> RedisWriter:
-    return RedisWriter(project.socket_path(_SERVER), project.name, user=login.user, password=login.password)
+    return RedisWriter(
+        project.socket_path(_SERVER), online_namespace(project.name), user=login.user, password=login.password
+    )
 
 
 def _open_reader(project: Project, views: FeatureViews, login: StoreLogin) -> RedisReader:

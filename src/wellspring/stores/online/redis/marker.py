@@ -11,9 +11,9 @@ from wellspring.stores.online.port import LiveMarker
 MARKER_FIELDS = ("id", "as_of", "views", "pending_views")
 
 
-def marker_key(project: str) -> str:
-    """Return the Redis key of the live-edition marker of a project."""
-    return f"ws:edition:{project}"
+def marker_key(namespace: str) -> str:
+    """Return the Redis key of the live-edition marker of a namespace (a project's, or one tenant's in it)."""
+    return f"ws:edition:{namespace}"
 
 
 def parse_live_marker(fields: Sequence[bytes | None]) -> LiveMarker | None:

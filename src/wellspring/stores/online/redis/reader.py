@@ -10,7 +10,7 @@ from typing import Any
 from wellspring.errors import NotFound, Unavailable, suggest_name
 from wellspring.records.features import FeatureRow, FeatureViews, FeatureViewSpec
 from wellspring.stores.online.feast_codec import RowCodec
-from wellspring.stores.online.port import LiveMarker
+from wellspring.stores.online.port import LiveMarker, online_namespace
 from wellspring.stores.online.redis.connection import (
     START_HINT,
     RedisConnection,
@@ -34,16 +34,18 @@ class RedisReader:
         *,
         user: str,
         password: str,
+        tenant: str = "",
         deadline: float = 0.25,
         max_pending: int = 10_000,
     ) -> None:
+        namespace = online_namespace(views.project, tenant)
         self._socket = socket
         self._credentials = (user, password)
         self._deadline = deadline
         self._max_pending = max_pending
-        self._plans = {view.name: _LookupPlan(views.project, view) for view in views.views}
+        self._plans = {view.name: _LookupPlan(namespace, view) for view in views.views}
         self._marker_command = encode_redis_command(
-            b"HMGET", *(word.encode() for word in (marker_key(views.project), *MARKER_FIELDS))
+            b"HMGET", *(word.encode() for word in (marker_key(namespace), *MARKER_FIELDS))
         )
         self._connection: RedisConnection | None = None
         self._connecting: asyncio.Task[RedisConnection] | None = None
@@ -143,8 +145,8 @@ class RedisReader:
 class _LookupPlan:
     """The HMGET command of one view, encoded once except for the key."""
 
-    def __init__(self, project: str, view: FeatureViewSpec) -> None:
-        self.codec = RowCodec(project, view)
+    def __init__(self, namespace: str, view: FeatureViewSpec) -> None:
+        self.codec = RowCodec(namespace, view)
         self._prefix = b"*%d\r\n$5\r\nHMGET\r\n" % (2 + len(self.codec.fields))
         self._suffix = b"".join(b"$%d\r\n%b\r\n" % (len(field), field) for field in self.codec.fields)
 

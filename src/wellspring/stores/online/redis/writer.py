@@ -36,14 +36,14 @@ _SCRIPTS_PER_BATCH = 20
 
 
 class RedisWriter:
-    """Write and read rows synchronously. project: part of each Redis key. timeout: seconds for one round trip."""
+    """Write and read rows synchronously. namespace: part of each Redis key. timeout: seconds for one round trip."""
 
-    def __init__(self, socket: Path, project: str, *, user: str, password: str, timeout: float = 10.0) -> None:
+    def __init__(self, socket: Path, namespace: str, *, user: str, password: str, timeout: float = 10.0) -> None:
         from redis import Redis
         from redis.backoff import NoBackoff
         from redis.retry import Retry
 
-        self._project = project
+        self._namespace = namespace
         self._socket = socket
         # One retry, for a connection that the store closed while it was idle; a repeated write changes nothing.
         self._redis: Redis = Redis(
@@ -72,7 +72,7 @@ class RedisWriter:
             tokens = pc.match_substring_regex(rows[name], rf"\A{TOKEN_PATTERN.pattern}\z")
             if rows.num_rows and not pc.all(pc.fill_null(tokens, False)).as_py():
                 raise token_required(view)
-        codec = RowCodec(self._project, view)
+        codec = RowCodec(self._namespace, view)
         with self._map_errors(), ThreadPoolExecutor(1) as sender:
             script: Any = self._redis.script_load(WRITE_NEWEST_ROWS)
             former_fields = self._former_fields(codec)
@@ -104,7 +104,7 @@ class RedisWriter:
 
     def _former_fields(self, codec: RowCodec) -> list[bytes]:
         """Return fields that earlier definitions of the view had; a newer row deletes them."""
-        name = f"ws:fields:{self._project}:{codec.view.name}"
+        name = f"ws:fields:{self._namespace}:{codec.view.name}"
         self._redis.sadd(name, *codec.fields)
         stored_fields: Any = self._redis.smembers(name)
         return sorted(stored_fields - set(codec.fields))
@@ -115,7 +115,7 @@ class RedisWriter:
 
     def read_rows(self, view: FeatureViewSpec, keys: Sequence[tuple[str, ...]]) -> list[FeatureRow | None]:
         """Return the rows of many entities in one round trip, in the order of `keys`."""
-        codec = RowCodec(self._project, view)
+        codec = RowCodec(self._namespace, view)
         with self._map_errors():
             # The type hints of redis-py do not allow bytes as a key.
             pipeline: Any = self._redis.pipeline(transaction=False)
@@ -126,21 +126,21 @@ class RedisWriter:
     def begin_write(self, views: Digest) -> None:
         """Record the view definition of the rows that follow; `set_live` ends the write."""
         with self._map_errors():
-            self._redis.eval(ADD_PENDING_VIEWS, 1, marker_key(self._project), views)
+            self._redis.eval(ADD_PENDING_VIEWS, 1, marker_key(self._namespace), views)
 
     def set_live(self, edition: Edition, *, as_of: datetime, views: Digest) -> bool:
         """Set the live edition; return False and change nothing if a later edition is live."""
         published, until = to_epoch_micros(edition.known_since), to_epoch_micros(as_of)
         with self._map_errors():
             reply: Any = self._redis.eval(
-                SET_LIVE_EDITION, 1, marker_key(self._project), edition.id, published, until, views
+                SET_LIVE_EDITION, 1, marker_key(self._namespace), edition.id, published, until, views
             )
         return bool(reply)
 
     def get_live(self) -> LiveMarker | None:
         """Return the marker of the live edition, or None before the first."""
         with self._map_errors():
-            reply: Any = self._redis.hmget(marker_key(self._project), list(MARKER_FIELDS))
+            reply: Any = self._redis.hmget(marker_key(self._namespace), list(MARKER_FIELDS))
         return parse_live_marker(reply)
 
     @contextmanager
