@@ -25,7 +25,7 @@ def test_new_predictions_and_outcomes_are_counted(run: Run, root: Path, monkeypa
     output = run("outcome", "record", "--project", root)
     assert (output.code, jobs) == (0, ["record-outcomes"])
     assert output.out.splitlines()[0] == "1,204 new predictions, 37 new outcomes"
-    assert "1204" in output.out.splitlines()[3]
+    assert "1,204" in output.out.splitlines()[3]
     assert output.out.splitlines()[-1] == "next: wellspring outcome list"
     assert run("outcome", "record", "--json", "--project", root).document == recorded
 
