@@ -62,7 +62,7 @@ def enroll(ctx: CliContext, name: str) -> int:
     # Check before the password prompt: the servers must be up, and the user not yet enrolled.
     if read_run_state(project) is None:
         raise Unavailable("the servers of this project are not running", fix="run `wellspring up`")
-    # While another run holds the writer lock, only the supervisor checks for an earlier enrollment.
+    # While the log cannot be read, only the supervisor checks for an earlier enrollment.
     with suppress(Unavailable):
         if name in run_worker(project, "enrolled"):
             raise enrollment.already_enrolled(name)

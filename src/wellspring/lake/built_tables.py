@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class BuiltTables:
-    """The built level of one lake. One writer at a time: the caller holds the project's writer lock."""
+    """The built level of one lake. One writer at a time: the caller's job holds the resource `built`."""
 
     def __init__(self, catalog: Catalog, edition_store: editions.EditionStore) -> None:
         self._catalog = catalog

@@ -3,7 +3,7 @@
 `stage_part` appends the rows of a drop to an unpublished branch, reads them back, audits them and then marks them as
 staged. `publish` writes an intent, switches each table of the set, saves the edition and moves the pointer last, so a
 reader sees either the old edition or the new one. After a crash, `recover` completes each open intent from its facts.
-One writer at a time: the caller holds the project's writer lock.
+One writer at a time: the caller's job holds the resources `landed` and `built`.
 """
 
 from __future__ import annotations

@@ -130,7 +130,7 @@ class Table(Protocol):
 
 
 class Catalog(Protocol):
-    """The tables of one namespace. One writer at a time: the caller holds the project's writer lock."""
+    """The tables of one namespace. One writer at a time: the caller's job holds the resource of the level."""
 
     def table_names(self) -> tuple[str, ...]:
         """List the tables, sorted. Reading never creates a catalog."""

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 def remove_orphan_files(iceberg: PyIcebergTable, *, older_than: datetime) -> int:
     """Remove unreferenced files of one table and return their number.
 
-    Call it after recovery, under the writer lock: by then the snapshots of open intents are on main. older_than: the
-    start of this run; newer files may still be in use by a writer.
+    Call it after recovery, in the job that holds the table's level: by then the snapshots of open intents are on main.
+    older_than: the start of this run; newer files may still be in use by a writer.
     """
     from pyarrow import fs
 

@@ -102,7 +102,7 @@ def promote_release(
 ) -> None:
     """Make a release live. person: who approved it; executor: who executes an approval of an earlier command.
 
-    The caller holds the writer's lock and has integrated the ledger. A release that is live already stays live, and
+    The caller's job holds the resource `releases` and has integrated the ledger. A live release stays live, and
     MLflow is synchronized again. Raises Refused for a release that is not approved by a second person, was live before,
     was not compared with the live model, or whose edition is missing; CorruptedError for wrong bytes; Unavailable when
     MLflow does not respond, before the pointer moves.
