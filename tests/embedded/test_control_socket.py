@@ -126,7 +126,7 @@ def test_a_request_that_is_not_an_object_gets_the_list_of_operations(project: Pr
         caller.sendall(b"[1]\n")
         result = json.loads(caller.recv(4096))
     assert result["error"]["slug"] == Refused.slug
-    assert result["error"]["fix"] == "send one of: status, stop, restart, credential, enroll"
+    assert result["error"]["fix"] == "send one of: status, stop, start, restart, credential, enroll"
 
 
 def test_without_a_supervisor_the_error_names_the_command(project: Project):

@@ -21,7 +21,7 @@ from wellspring.supervisor import client
 from wellspring.supervisor.managed_process import is_same_process, wait_for_exit
 
 pytestmark = pytest.mark.live
-REQUIRED_SERVERS = {"openbao", "postgres", "sftp", "witness", "sequencer", "enclave"}
+REQUIRED_SERVERS = {"openbao", "postgres", "sftp", "witness", "sequencer", "enclave", "worker"}
 UP = """
 import sys
 from pathlib import Path
@@ -95,6 +95,7 @@ def test_start_returns_with_every_server_running(project: Project):
         assert owners["sftp"] == uids["vendor"]
         assert owners["witness"] == uids["witness"]
         assert owners["sequencer"] == uids["sequencer"]
+        assert owners["worker"] == uids["worker"]
 
 
 def test_a_second_start_changes_nothing(project: Project):

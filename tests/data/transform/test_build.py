@@ -68,7 +68,8 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> list[BuildJob]:
     """Build without dbt: `visits` as the project's SQL would make it. Returns what was asked for."""
     requests: list[BuildJob] = []
 
-    def run(job: BuildJob) -> BuildResult:
+    def run(job: BuildJob, *, trace: str) -> BuildResult:
+        assert len(trace) == 32
         requests.append(job)
         return build(job)
 
@@ -243,7 +244,7 @@ def test_a_failed_build_leaves_readers_at_the_last_good_edition(
 ):
     good = build_module.transform_edition(lake, project, landed(lake, step), engine=ENGINE, step=step).edition
 
-    def fail(job: BuildJob) -> BuildResult:
+    def fail(job: BuildJob, *, trace: str) -> BuildResult:
         return build(job).model_copy(update={"problems": tuple(problems)})
 
     monkeypatch.setattr(build_module, "run_in_child", fail)
@@ -282,7 +283,7 @@ def test_a_table_that_cannot_be_history_is_refused(
     change: Callable[[pa.Table], pa.Table],
     words: str,
 ):
-    monkeypatch.setattr(build_module, "run_in_child", lambda job: build(job, change=change))
+    monkeypatch.setattr(build_module, "run_in_child", lambda job, *, trace: build(job, change=change))
     with pytest.raises(ProjectError, match=words):
         build_module.transform_edition(lake, project, landed(lake, step), engine=ENGINE, step=step)
     assert lake.get_edition(level="built") is None
@@ -294,7 +295,7 @@ def test_a_table_that_cannot_be_history_is_refused(
 def test_a_file_that_differs_from_the_dbt_result_is_refused(
     lake: Lake, project: Project, step: RecordingStep, monkeypatch: pytest.MonkeyPatch, broken: dict[str, Any]
 ):
-    monkeypatch.setattr(build_module, "run_in_child", lambda job: build(job, **broken))
+    monkeypatch.setattr(build_module, "run_in_child", lambda job, *, trace: build(job, **broken))
     with pytest.raises(CorruptedError, match="differ from what dbt built"):
         build_module.transform_edition(lake, project, landed(lake, step), engine=ENGINE, step=step)
 
@@ -332,7 +333,7 @@ def test_nothing_of_a_build_lies_about_and_what_a_killed_one_left_is_cleared(
     remaining.mkdir(parents=True)
     modes: list[int] = []
 
-    def run(job: BuildJob) -> BuildResult:
+    def run(job: BuildJob, *, trace: str) -> BuildResult:
         modes.append(Path(job.scratch_dir).parent.stat().st_mode & 0o777)
         assert not remaining.exists()
         return build(job)
