@@ -105,7 +105,11 @@ def test_a_job_starts_when_all_that_it_follows_have_succeeded_since_its_last_sta
         ),
         ('[jobs.a]\nkind = "transform"\nsubject = "x"\n', "transform has no subject"),
         ('[jobs.a]\nkind = "train"\n', "train needs a subject"),
-        ('[jobs.a]\nkind = "approve"\nsubject = "x"\n', "Input should be 'ingest', 'transform' or 'train'"),
+        ('[jobs.a]\nkind = "record-outcomes"\nsubject = "x"\n', "record-outcomes has no subject"),
+        (
+            '[jobs.a]\nkind = "approve"\nsubject = "x"\n',
+            "Input should be 'ingest', 'transform', 'train' or 'record-outcomes'",
+        ),
         ('[jobs.a]\nkind = "transform"\nschedule = "61 * * * *"\n', "not five fields of cron"),
         ('[jobs.a]\nkind = "transform"\nschedule = "0 0 31 2 *"\n', "not five fields of cron"),
         ('[jobs.a]\nkind = "transform"\ntimezone = "Chicago"\n', "no such time zone"),

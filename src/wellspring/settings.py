@@ -143,14 +143,15 @@ class DlpSettings(SettingsSection):
 
 
 class JobSettings(SettingsSection):
-    """[jobs.NAME]: a job that starts by itself. kind, subject: what runs: `ingest` of a source, `train` of a model.
+    """[jobs.NAME]: a job that starts by itself. kind, subject: what runs: `ingest` of a source, `train` of a model;
+    `transform` and `record-outcomes` have no subject.
 
     schedule: five fields of cron, in the time zone `timezone`. on_new_file: start when the source of an ingest has a
     new file. after: jobs of the plan whose success starts it. sla: how long after its start became due it may end, such
     as 90m or 2h. priority: among waiting jobs, the higher one runs first.
     """
 
-    kind: Literal["ingest", "transform", "train"]
+    kind: Literal["ingest", "transform", "train", "record-outcomes"]
     subject: str = ""
     schedule: str | None = None
     timezone: Annotated[str, AfterValidator(_validate_timezone)] = "UTC"
@@ -161,8 +162,8 @@ class JobSettings(SettingsSection):
 
     @model_validator(mode="after")
     def _check_fields(self) -> Self:
-        if bool(self.subject) == (self.kind == "transform"):
-            raise ValueError(f"{self.kind} needs a subject" if not self.subject else "transform has no subject")
+        if bool(self.subject) == (self.kind in {"transform", "record-outcomes"}):
+            raise ValueError(f"{self.kind} needs a subject" if not self.subject else f"{self.kind} has no subject")
         if self.on_new_file and self.kind != "ingest":
             raise ValueError("on_new_file is for ingest")
         if self.schedule is not None:
