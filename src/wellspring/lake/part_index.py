@@ -223,7 +223,7 @@ class PartIndex:
 
 def _open_file(path: Path | None) -> sqlite3.Connection:
     if path is not None:
-        # Before the first write there is no folder of the lake.
+        # The first write creates the folder of the lake.
         path.parent.mkdir(parents=True, exist_ok=True)
     file = sqlite3.connect(":memory:" if path is None else path, timeout=10, check_same_thread=False)
     if file.execute("pragma user_version").fetchone()[0] not in (0, _FORMAT):
