@@ -51,7 +51,7 @@ def test_jobs_are_listed_and_shown(run: Run, root: Path, worker: Any):
 
 
 def test_a_job_is_cancelled_and_queued_again(run: Run, root: Path, worker: Any):
-    assert "is asked to end" in run("job", "cancel", JOB_ID, "--project", root).out
+    assert "is being cancelled" in run("job", "cancel", JOB_ID, "--project", root).out
     worker.job = build_job(state="cancelled")
     assert "is cancelled" in run("job", "cancel", JOB_ID, "--project", root).out
     assert "is queued again" in run("job", "retry", JOB_ID, "--project", root).out

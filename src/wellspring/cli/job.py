@@ -100,7 +100,7 @@ def cancel(ctx: CliContext, job_id: str) -> int:
 
     project = ctx.load_project()
     item = Job.model_validate(job_client.send_job_request(project, {"op": "cancel", "id": job_id})["job"])
-    ctx.echo(f"the job {job_id} is cancelled" if item.is_ended else f"the job {job_id} is asked to end")
+    ctx.echo(f"the job {job_id} is cancelled" if item.is_ended else f"the job {job_id} is being cancelled")
     ctx.print_result(item.model_dump(mode="json"), next_command=f"wellspring job show {job_id}")
     return 0
 

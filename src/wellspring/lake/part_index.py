@@ -14,6 +14,7 @@ from wellspring.lake.editions import EditionStore
 from wellspring.lake.port import MAIN_BRANCH, STAGING_BRANCH, Catalog, Snapshot, Table
 from wellspring.lake.staging import StagedPart, staged_part_from_snapshot
 from wellspring.records.lake import Edition
+from wellspring.stores.derived_file import open_derived_file
 
 _FORMAT = 1
 _SCHEMA = f"""
@@ -213,32 +214,8 @@ class PartIndex:
 
     def _open(self) -> sqlite3.Connection:
         if self._file is None:
-            try:
-                self._file = _open_file(self._path)
-            except sqlite3.DatabaseError:
-                # Derived data: made anew from the catalog.
-                self._file = _open_new_file(self._path)
+            self._file = open_derived_file(self._path, _SCHEMA, format_version=_FORMAT)
         return self._file
-
-
-def _open_file(path: Path | None) -> sqlite3.Connection:
-    if path is not None:
-        # The first write creates the folder of the lake.
-        path.parent.mkdir(parents=True, exist_ok=True)
-    file = sqlite3.connect(":memory:" if path is None else path, timeout=10, check_same_thread=False)
-    if file.execute("pragma user_version").fetchone()[0] not in (0, _FORMAT):
-        file.close()
-        raise sqlite3.DatabaseError("another format")
-    # A change that a power loss takes away is read from the catalog again.
-    file.executescript("pragma journal_mode = wal; pragma synchronous = normal;" + _SCHEMA)
-    return file
-
-
-def _open_new_file(path: Path | None) -> sqlite3.Connection:
-    if path is not None:
-        for suffix in ("", "-wal", "-shm"):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
-    return _open_file(path)
 
 
 def _encode_part(name: str, position: int, snapshot: Snapshot) -> tuple[Any, ...]:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from wellspring.data.intake.reconciliation import discarded_parts, reconcile_drop
 from wellspring.records.ingestion import RowAccount
 from wellspring.records.trust import Entry, IndexedEntry
+from wellspring.stores.derived_file import open_derived_file
 from wellspring.trust.ledger.index import LedgerIndex
 
 DROPS_FILE = "drops.sqlite"
@@ -205,11 +206,7 @@ class DropIndex:
 
     def _select(self, sql: str, *values: Any) -> list[Any]:
         if self._file is None:
-            try:
-                self._file = _open_file(self._path)
-            except sqlite3.DatabaseError:
-                # Derived data: made anew from the ledger.
-                self._file = _open_new_file(self._path)
+            self._file = open_derived_file(self._path, _SCHEMA, format_version=_FORMAT)
         try:
             self._refresh(self._file)
         finally:
@@ -293,23 +290,6 @@ def _insert_part(file: sqlite3.Connection, drop: str, replay_number: int) -> Non
 
 def _column_list() -> str:
     return ", ".join("admitted" if name == "waiting" else name for name in _COUNTS)
-
-
-def _open_file(path: Path | None) -> sqlite3.Connection:
-    file = sqlite3.connect(":memory:" if path is None else path, timeout=10, check_same_thread=False)
-    if file.execute("pragma user_version").fetchone()[0] not in (0, _FORMAT):
-        file.close()
-        raise sqlite3.DatabaseError("another format")
-    # A change that a power loss takes away is read from the ledger again.
-    file.executescript("pragma journal_mode = wal; pragma synchronous = normal;" + _SCHEMA)
-    return file
-
-
-def _open_new_file(path: Path | None) -> sqlite3.Connection:
-    if path is not None:
-        for suffix in ("", "-wal", "-shm"):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
-    return _open_file(path)
 
 
 def add_published(account: RowAccount, published: int) -> RowAccount:

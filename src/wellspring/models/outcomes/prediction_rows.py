@@ -7,7 +7,7 @@
 | predicted_at | when it was recorded (UTC) |
 | keys | canonical JSON: the tokens of the entity by key column |
 | score, decision, freshness | as answered |
-| caller | the principal that asked |
+| caller | the principal of the request |
 | latency_us | microseconds from the request to the entry; null for entries that do not record it |
 | entry, log_index | the ledger entry, and its position in the log |
 """
