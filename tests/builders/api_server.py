@@ -90,13 +90,13 @@ class RunningApi:
         )
         thread.start()
         try:
-            assert ready.wait(20)
+            assert ready.wait(60)
             assert _appears(self.project.socket_path("api"))
             yield self
         finally:
             for server in servers:
                 server.should_exit = True
-            thread.join(20)
+            thread.join(60)
             assert not thread.is_alive()
             self.step.close()
             self.journal.close()
@@ -105,7 +105,7 @@ class RunningApi:
 
 def _appears(path: Path) -> bool:
     pause = threading.Event()
-    for _ in range(500):
+    for _ in range(6000):
         if path.exists():
             return True
         pause.wait(0.01)

@@ -83,6 +83,6 @@ def database() -> Iterator[Database]:
         finally:
             # SIGINT: its fast shutdown.
             server.send_signal(2)
-            server.wait(20)
+            server.wait(60)
     finally:
         shutil.rmtree(home, ignore_errors=True)

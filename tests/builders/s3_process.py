@@ -34,7 +34,7 @@ class S3Process:
         request = urllib.request.Request(
             f"{self.endpoint}/moto-api/reset-auth", data=b"0", headers={"Content-Type": "text/plain"}
         )
-        urllib.request.urlopen(request, timeout=10).close()
+        urllib.request.urlopen(request, timeout=60).close()
 
     def put(self, name: str, content: bytes) -> None:
         """Write an object below the prefix."""
@@ -50,7 +50,7 @@ class S3Process:
         """Stop the server."""
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(15)
+        self._process.wait(60)
         if self._process.stdout is not None:
             self._process.stdout.close()
 

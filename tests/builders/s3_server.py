@@ -169,5 +169,5 @@ def running_s3(_folder: Path) -> Iterator[S3Server]:
         yield s3
     finally:
         server.shutdown()
-        thread.join(10)
+        thread.join(60)
         server.server_close()

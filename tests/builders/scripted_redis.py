@@ -39,7 +39,7 @@ def run_against(answer: Answer, ask: Ask) -> int:
     async def run() -> None:
         with tempfile.TemporaryDirectory(prefix="wsv-") as folder:
             server = await asyncio.start_unix_server(serve, Path(folder) / "s")
-            reader = RedisReader(Path(folder) / "s", HISTORY, user="worker", password="x", deadline=5)
+            reader = RedisReader(Path(folder) / "s", HISTORY, user="worker", password="x", deadline=60)
             try:
                 await ask(reader)
             finally:

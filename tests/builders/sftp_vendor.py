@@ -48,12 +48,12 @@ class Vendor:
         ready = threading.Event()
         thread = threading.Thread(target=self._serve, args=(loop, ready), daemon=True)
         thread.start()
-        assert ready.wait(10)
+        assert ready.wait(60)
         try:
             yield self
         finally:
             loop.call_soon_threadsafe(loop.stop)
-            thread.join(10)
+            thread.join(60)
             loop.close()
 
     def _serve(self, loop: asyncio.AbstractEventLoop, ready: threading.Event) -> None:

@@ -40,10 +40,10 @@ class Valkey:
         self.until("Ready to accept connections")
 
     def until(self, output: str) -> None:
-        """Wait for a line of its log, ten seconds at most."""
+        """Wait for a line of its log, a minute at most."""
         assert self._process is not None
         assert self._process.stdout is not None
-        while select.select([self._process.stdout], [], [], 10)[0]:
+        while select.select([self._process.stdout], [], [], 60)[0]:
             line = self._process.stdout.readline().decode()
             if output in line:
                 return
@@ -53,7 +53,7 @@ class Valkey:
     def kill(self) -> None:
         if self._process is not None:
             self._process.kill()
-            self._process.wait(10)
+            self._process.wait(60)
             assert self._process.stdout is not None
             self._process.stdout.close()
             self._process = None
@@ -69,7 +69,7 @@ class Valkey:
     def writer(self, project: str = "acme") -> RedisWriter:
         return RedisWriter(self.socket, project, user=USER, password=PASSWORD)
 
-    def reader(self, views: FeatureViews, *, deadline: float = 5.0, most: int = 10_000) -> RedisReader:
+    def reader(self, views: FeatureViews, *, deadline: float = 60.0, most: int = 10_000) -> RedisReader:
         return RedisReader(self.socket, views, user=USER, password=PASSWORD, deadline=deadline, max_pending=most)
 
     def empty(self) -> None:
@@ -77,6 +77,13 @@ class Valkey:
         with self.raw() as bare:
             bare.sendall(b"FLUSHALL\r\n")
             assert bare.recv(100) == b"+OK\r\n"
+
+    def count_reads(self) -> int:
+        """Return how often the server has read from a connection."""
+        with self.raw() as bare:
+            bare.sendall(b"INFO stats\r\n")
+            statistics = bare.recv(65536).decode()
+        return int(statistics.partition("total_reads_processed:")[2].split()[0])
 
     def raw(self) -> socket.socket:
         """Open a bare connection, logged in."""

@@ -93,7 +93,7 @@ class WorkerWorld:
     def wait_for(self, job: Job, *states: str) -> Job:
         """Wait until a job is in one of these states (default: an end)."""
         pause = threading.Event()
-        for _ in range(1000):
+        for _ in range(6000):
             current = self.queue.get_job(job.id)
             if current.state in states or (not states and current.is_ended):
                 return current

@@ -116,7 +116,7 @@ class ServingProject(ProjectCommands):
 
     def http(self, method: str, address: str, body: Any = None) -> APIResponse:
         """Send an HTTP request to the API and return its response."""
-        connection = http.client.HTTPConnection("api", timeout=10)
+        connection = http.client.HTTPConnection("api", timeout=60)
         connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.sock.connect(str(self.project.socket_path("api")))
         try:

@@ -40,7 +40,7 @@ def served(path: Path, handle: Any, *, times: int = 1, seconds: float = 2) -> It
     thread.start()
     try:
         yield control
-        thread.join(10)
+        thread.join(60)
     finally:
         control.close()
 
@@ -98,7 +98,7 @@ def test_invalid_input_gets_no_response_and_the_next_request_works(project: Proj
             caller.connect(os.fspath(project.socket_path("control")))
             caller.sendall(output)
             caller.shutdown(socket.SHUT_WR)
-            caller.settimeout(5)
+            caller.settimeout(60)
             try:
                 caller.recv(100)
             except ConnectionResetError:
@@ -110,7 +110,7 @@ def test_a_client_that_sends_byte_by_byte_is_disconnected_at_the_timeout(project
     with served(project.socket_path("control"), lambda request: {"op": request["op"]}, times=2, seconds=0.2):
         with socket.socket(socket.AF_UNIX) as caller:
             caller.connect(os.fspath(project.socket_path("control")))
-            caller.settimeout(5)
+            caller.settimeout(60)
             # A closed connection becomes readable.
             for _ in range(300):
                 if select.select([caller], [], [], 0.01)[0]:

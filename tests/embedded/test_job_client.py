@@ -102,7 +102,7 @@ def test_a_worker_that_is_restarted_is_followed_on(project: Project, monkeypatch
     project.socket_path("jobs").unlink()
     with served(project, first, second, encoded(state="succeeded")):
         ready.set()
-        thread.join(10)
+        thread.join(60)
     assert events == [1, 2]
 
 

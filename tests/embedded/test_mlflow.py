@@ -76,7 +76,7 @@ def served() -> Iterator[Served]:
 def requests(
     served: Served, context: ssl.SSLContext, *, method: str = "GET", path: str = PING, body: bytes = b""
 ) -> int:
-    connection = http.client.HTTPSConnection("127.0.0.1", served.port, timeout=20, context=context)
+    connection = http.client.HTTPSConnection("127.0.0.1", served.port, timeout=60, context=context)
     try:
         connection.request(method, path, body)
         return connection.getresponse().status
@@ -111,7 +111,7 @@ def test_a_client_without_our_certificate_is_refused(served: Served, shown: str)
 @pytest.mark.live
 @pytest.mark.slow
 def test_a_request_without_tls_gets_no_response(served: Served):
-    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=60)
     try:
         connection.request("GET", PING)
         with pytest.raises((http.client.HTTPException, ConnectionError)):
@@ -160,7 +160,7 @@ def test_certificates_are_renewed_while_the_server_runs(served: Served, tmp_path
     assert process is not None
     granted, client_path = detect_privileges(served.project), served.project.mlflow_files.client_path
     kept_open = http.client.HTTPSConnection(
-        "127.0.0.1", served.port, timeout=20, context=tls_context(served.project, certificate=client_path)
+        "127.0.0.1", served.port, timeout=60, context=tls_context(served.project, certificate=client_path)
     )
     kept_open.request("GET", PING)
     kept_open.getresponse().read()

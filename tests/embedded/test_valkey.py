@@ -32,7 +32,7 @@ class Store(NamedTuple):
             detect_privileges(self.project).command_for("valkey", self.child.argv),
             service_environment(self.project, "valkey"),
         )
-        self.child.wait_ready(time.monotonic() + 20)
+        self.child.wait_ready(time.monotonic() + 60)
 
     def execute(self, user: str, *words: str) -> Any:
         """Run one command as a user ('': without login) and return the reply or the error."""
@@ -176,7 +176,7 @@ def test_the_worker_and_api_users_have_all_permissions_they_need(store: Store):
 
     async def look() -> Any:
         reader = RedisReader(
-            path, views, user=valkey.READER_USER, password=store.passwords[valkey.READER_USER], deadline=5
+            path, views, user=valkey.READER_USER, password=store.passwords[valkey.READER_USER], deadline=60
         )
         try:
             return await reader.get_with_marker([(history.name, key)])

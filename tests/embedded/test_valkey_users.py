@@ -35,7 +35,7 @@ class Store(NamedTuple):
     def talk(self, commands: Sequence[Sequence[str]]) -> list[Any]:
         reader, result = hiredis.Reader(), list[Any]()
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(10)
+            connection.settimeout(60)
             connection.connect(os.fspath(self.project.socket_path("valkey")))
             # hiredis' hints know commands of one word only.
             packed = [hiredis.pack_command(cast("tuple[str]", tuple(words))) for words in commands]
@@ -68,7 +68,7 @@ def store() -> Iterator[Store]:
         )  # fmt: skip
         try:
             child.start(granted.command_for("valkey", child.argv), service_environment(project, "valkey"))
-            child.wait_ready(time.monotonic() + 20)
+            child.wait_ready(time.monotonic() + 60)
             yield Store(project, expected)
         finally:
             child.stop()

@@ -190,19 +190,19 @@ def test_drain_ends_running_operation_and_blocks_others(project: ProjectFixture)
 
     def hold(_name: str, _offset: int) -> None:
         reading.set()
-        go_on.wait(10)
+        go_on.wait(60)
 
     project.vendor.on_read = hold
     digest = project.contract().digest
     with project.open_enclave() as enclave, ThreadPoolExecutor(3) as rest:
         first = rest.submit(enclave.ingest_file, "clearinghouse", "claim_1.csv", digest)
-        assert reading.wait(10)
+        assert reading.wait(60)
         resting = threading.Thread(target=enclave.drain)
         resting.start()
         assert resting.is_alive()
         go_on.set()
-        assert first.result(10).counts.admitted == 2
-        resting.join(10)
+        assert first.result(60).counts.admitted == 2
+        resting.join(60)
         late = threading.Thread(target=enclave.list_quarantined, daemon=True)
         late.start()
         late.join(0.3)

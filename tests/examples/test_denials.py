@@ -82,7 +82,7 @@ def test_the_prediction_benchmark_reads_whole_responses_and_rejects_errors(tmp_p
 
         def connect() -> socket.socket:
             line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            line.settimeout(10)
+            line.settimeout(60)
             line.connect(str(api.project.socket_path("api")))
             return line
 

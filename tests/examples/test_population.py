@@ -140,12 +140,12 @@ def test_a_file_is_whole_or_not_there(people: pa.Table, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_month_of_a_plan_takes_less_than_three_seconds() -> None:
-    start = time.perf_counter()
+def test_a_month_of_a_plan_takes_less_than_three_seconds_of_a_processor() -> None:
+    start = time.process_time()
     people = population.members(20_000, SEED)
     population.spans(people, SEED)
     population.claims(150_000, SEED, people=people)
-    assert time.perf_counter() - start < 3
+    assert time.process_time() - start < 3
 
 
 def _luhn(digits: str) -> bool:

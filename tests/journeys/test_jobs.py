@@ -69,7 +69,7 @@ def show(project: ProjectFixture, job: dict[str, Any]) -> dict[str, Any]:
     return project.run("job", "show", job["id"], "--json").document
 
 
-def wait_until(condition: Callable[[], Any], seconds: float = 30) -> Any:
+def wait_until(condition: Callable[[], Any], seconds: float = 120) -> Any:
     """Wait until a condition holds, and return its value."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import threading
@@ -69,17 +70,21 @@ def audit(project: Project) -> tuple[str, ...]:
     return audit_ledger(tree, keys, checkpoint=checkpoint, journals=project.journals_dir).findings
 
 
-def test_an_entry_is_in_the_signed_log_within_two_seconds(project: Project):
-    for number in range(3):
+def test_an_entry_is_in_the_signed_log_within_a_second(project: Project):
+    delays: list[float] = []
+    for number in range(5):
         write_entry(project, f"drop:{number}")
-        wait_until(lambda subject=f"drop:{number}": bool(log_index(project).list_entries(subject=subject)), 2.0)
+        in_log = wait_until(lambda subject=f"drop:{number}": bool(log_index(project).list_entries(subject=subject)), 60)
+        delays.append(in_log)
+    # Not each of them: other processes share the machine.
+    assert statistics.median(delays) < 1.0, delays
     assert audit(project) == ()
 
 
 def test_an_idle_log_gets_cosigned_checkpoints(project: Project):
     tree = open_ledger_tree(project)
     before = len(log_index(project).list_entries(action="heartbeat"))
-    wait_until(lambda: len(log_index(project).list_entries(action="heartbeat")) >= before + 2, 4 * CADENCE)
+    wait_until(lambda: len(log_index(project).list_entries(action="heartbeat")) >= before + 2, 20 * CADENCE)
     keys, checkpoint = keyring.read_matching_checkpoint(tree, project.ledger_dir, project.root / project.witness.folder)
     assert checkpoint is not None
     assert checkpoint == keys.last_cosigned
@@ -110,9 +115,9 @@ def test_a_killed_sequencer_continues_when_the_supervisor_has_started_it_again(p
     running = read_run_state(project)
     assert running is not None
     os.kill(running.servers["sequencer"].pid, signal.SIGKILL)
-    assert wait_for_exit(running.servers["sequencer"], 5)
+    assert wait_for_exit(running.servers["sequencer"], 60)
     write_entry(project, "drop:between")
-    wait_until(lambda: bool(log_index(project).list_entries(subject="drop:between")), 30.0)
+    wait_until(lambda: bool(log_index(project).list_entries(subject="drop:between")), 60)
     assert audit(project) == ()
 
 
@@ -123,13 +128,13 @@ def test_two_lines_cut_from_a_journal_by_hand_are_named(project: Project):
         write_entry(project, f"drop:cut{number}")
     newest = journal.list_segments(project.journals_dir / "worker")[-1].path
     lines = newest.read_bytes().splitlines(keepends=True)
-    wait_until(lambda: read_seen_states(project.ledger_dir)["worker"].lines == len(lines), 5.0)
+    wait_until(lambda: read_seen_states(project.ledger_dir)["worker"].lines == len(lines), 60)
     newest.write_bytes(b"".join(lines[:-2]))
     socket.with_suffix(".away").rename(socket)
     verified = run_cli(project, "ledger", "verify")
     assert verified.returncode == 20
     assert f"the sequencer has seen {len(lines)}: 2 acknowledged lines are missing" in verified.stdout
     # The log of the other services goes on, and holds the finding.
-    wait_until(lambda: bool(log_index(project).list_entries(action="check_journal", phase="failed")), 30.0)
+    wait_until(lambda: bool(log_index(project).list_entries(action="check_journal", phase="failed")), 60)
     problem = RemoteSequencer(project.socket_path("sequencer"), "owner").read_status().problem
     assert problem.startswith("the journal of worker lacks entry")

@@ -40,7 +40,7 @@ def connect(path):
             return type(error).__name__
 def send_request(path, request):
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(10)
+        connection.settimeout(60)
         try:
             connection.connect(path)
             body = json.dumps(request).encode()

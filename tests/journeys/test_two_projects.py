@@ -39,7 +39,7 @@ def connect(path):
         connection.connect(path)
 def frame(path, request):
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(10)
+        connection.settimeout(60)
         connection.connect(path)
         body = json.dumps(request).encode()
         connection.sendall(struct.pack(">I", len(body)) + body)
@@ -49,14 +49,14 @@ def frame(path, request):
             raise PermissionError(reply["what"])
 def line(path, request):
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(10)
+        connection.settimeout(60)
         connection.connect(path)
         connection.sendall(json.dumps(request).encode() + b"\\n")
         reply = json.loads(connection.recv(65536))
         if reply.get("error", {}).get("slug") == "refused":
             raise PermissionError("refused")
 def api(path):
-    connection = http.client.HTTPConnection("api", timeout=10)
+    connection = http.client.HTTPConnection("api", timeout=60)
     connection.sock = socket.socket(socket.AF_UNIX)
     connection.sock.connect(path)
     connection.request("GET", "/v1/models/denials")
@@ -66,7 +66,7 @@ def mlflow(port, ca, client):
     context = ssl._create_unverified_context()
     if client:
         context.load_cert_chain(client)
-    connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=10, context=context)
+    connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=60, context=context)
     connection.request("GET", "/api/2.0/mlflow/experiments/get?experiment_id=0")
     return connection.getresponse().status
 def kill(pid):

@@ -288,7 +288,7 @@ def test_a_kill_loses_no_entry_of_a_returned_prediction(tmp_path: Path) -> None:
     child.kill()
     result += child.stdout.read().splitlines(keepends=True)
     child.stdout.close()
-    child.wait(10)
+    child.wait(60)
     from wellspring.trust.ledger import journal
 
     stored = {

@@ -69,7 +69,7 @@ def test_http_works_over_a_unix_socket(tmp_path: Path):
 
         thread = threading.Thread(target=serve_once)
         thread.start()
-        connection = UnixHTTPConnection(tmp_path / "s", host="api", timeout=5)
+        connection = UnixHTTPConnection(tmp_path / "s", host="api", timeout=60)
         connection.request("GET", "/path")
         response = connection.getresponse()
         assert (response.status, response.read()) == (200, b"ok")

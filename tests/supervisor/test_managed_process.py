@@ -33,7 +33,7 @@ def test_a_process_that_exits_early_is_reported_with_its_last_twenty_lines(tmp_p
     process = managed_process(tmp_path, "import sys; [print('line', n) for n in range(30)]; sys.exit(3)", ready=False)
     process.start(process.argv, {})
     with pytest.raises(Unavailable, match="thing exited with code 3") as result:
-        process.wait_ready(time.monotonic() + 10)
+        process.wait_ready(time.monotonic() + 60)
     lines = result.value.what.splitlines()[1:]
     assert lines == [f"  line {n}" for n in range(10, 30)]
 
@@ -53,7 +53,7 @@ def test_a_process_that_ignores_the_stop_signal_is_killed(tmp_path: Path):
     process = managed_process(tmp_path, code)
     process.readiness_probe = lambda: "deaf" in process.log_path.read_text()
     process.start(process.argv, {})
-    process.wait_ready(time.monotonic() + 10)
+    process.wait_ready(time.monotonic() + 60)
     process.stop(timeout=0.2)
     assert process.process is not None
     assert process.process.returncode == -signal.SIGKILL

@@ -73,7 +73,7 @@ class Fixture:
 
     def advance_until(self, condition: Callable[[], bool]) -> None:
         """Advance, without moving the clock, until a condition holds; wait for probes only."""
-        for _ in range(100):
+        for _ in range(1200):
             self.woken.clear()
             self.monitor.advance()
             if condition():

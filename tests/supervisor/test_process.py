@@ -94,8 +94,8 @@ def test_mlflow_is_restarted_only_if_it_does_not_take_renewed_certificates(
 def wait_for_state(project: Project, server: str, state: str) -> None:
     """Wait until the supervisor reports a state of a server; it must answer all the time."""
     pause = threading.Event()
-    for _ in range(1000):
-        if send_request(project, {"op": "status"}, timeout=5)["states"][server] == state:
+    for _ in range(3000):
+        if send_request(project, {"op": "status"}, timeout=30)["states"][server] == state:
             return
         pause.wait(0.02)
     raise AssertionError(f"{server} is not {state}")

@@ -44,7 +44,7 @@ def test_a_follower_sees_each_event_until_the_job_has_ended(tmp_path: Path):
     log.append_event("1", event(stage="last"))
     ended.set()
     log.wake_followers()
-    follower.join(10)
+    follower.join(60)
     assert stages == ["before", "while", "last"]
 
 

@@ -96,13 +96,13 @@ def test_what_mlflow_does_not_have_is_not_found(registry: MlflowRegistry, editio
     assert registry.reconcile("nobody", None) == ()
 
 
-def test_an_unavailable_mlflow_is_reported_in_seconds(registry: MlflowRegistry):
+def test_an_unavailable_mlflow_is_reported_without_minutes_of_retries(registry: MlflowRegistry):
     assert registry.reconcile("nobody", None) == ()
     started = time.perf_counter()
     with pytest.raises(Unavailable, match="MLflow did not begin a run"):
         # A port that nobody listens on.
         MlflowRegistry("http://127.0.0.1:1").start_run("denials")
-    assert time.perf_counter() - started < 10
+    assert time.perf_counter() - started < 60
 
 
 def test_no_plugin_of_another_package_is_loaded():

@@ -1,5 +1,8 @@
 """The adapter opens the socket of the embedded server, and names the packages that it imports."""
 
+import asyncio
+import shutil
+import socket
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,6 +24,27 @@ def test_it_opens_the_socket_of_the_project(tmp_path: Path):
         writer.get_live()
     writer.close()
     assert REDIS.open_reader(project, views(view()), StoreLogin("api", "x")) is not None
+
+
+def test_the_reader_waits_as_long_as_the_project_says(tmp_path: Path):
+    (tmp_path / "wellspring.toml").write_text(f"{minimal_config()}\n[features]\nread_seconds = 0.05\n")
+    project = load_project(tmp_path)
+    path = project.socket_path("valkey")
+
+    async def ask() -> None:
+        reader = REDIS.open_reader(project, views(view()), StoreLogin("api", "x"))
+        with pytest.raises(Unavailable, match=r"within 0\.05 s"):
+            await reader.get_live()
+        await reader.close()
+
+    path.parent.mkdir()
+    try:
+        with socket.socket(socket.AF_UNIX) as silent:
+            silent.bind(str(path))
+            silent.listen()
+            asyncio.run(ask())
+    finally:
+        shutil.rmtree(path.parent)
 
 
 def test_it_names_the_packages_that_it_imports():

@@ -1,4 +1,4 @@
-"""Replies reach the callers that asked for them, and a broken reply closes the connection."""
+"""Replies reach the callers that received for them, and a broken reply closes the connection."""
 
 from __future__ import annotations
 
@@ -65,9 +65,10 @@ def test_the_next_call_reopens_a_closed_connection():
 
 
 def test_the_reply_to_a_cancelled_caller_is_dropped():
-    gate, turns = asyncio.Event(), itertools.count(1)
+    received, gate, turns = asyncio.Event(), asyncio.Event(), itertools.count(1)
 
     async def reply_numbered(requests: bytes) -> bytes:
+        received.set()
         await gate.wait()
         # A marker whose edition names the turn.
         output = [
@@ -77,9 +78,10 @@ def test_the_reply_to_a_cancelled_caller_is_dropped():
 
     async def ask(reader: RedisReader) -> None:
         first = asyncio.create_task(reader.get_live())
-        await asyncio.wait([first], timeout=0.05)
+        await received.wait()
         second = asyncio.create_task(reader.get_live())
-        await asyncio.wait([second], timeout=0.05)
+        # The connection is open, so the second request is on its way after one turn.
+        await asyncio.sleep(0)
         first.cancel()
         gate.set()
         live = await second

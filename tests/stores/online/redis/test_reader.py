@@ -34,7 +34,7 @@ def test_only_a_token_is_ever_sent_as_a_key(key: str):
 
 def test_a_missing_socket_is_unavailable_with_a_fix():
     async def ask() -> None:
-        reader = RedisReader(Path("nowhere.sock"), HISTORY, user="worker", password="x", deadline=5)
+        reader = RedisReader(Path("nowhere.sock"), HISTORY, user="worker", password="x", deadline=60)
         for _ in range(2):
             with pytest.raises(Unavailable) as result:
                 await reader.get_rows([ANN])

@@ -53,13 +53,13 @@ def test_a_hanging_store_costs_the_deadline_and_its_late_reply_is_dropped(store:
     writer.write_rows(MEMBERS, rows(MEMBERS, [{"member_id": token(n), "denials": n} for n in range(3)]), edition())
 
     async def hang() -> None:
-        reader = store.reader(ALL, deadline=0.2)
+        reader = store.reader(ALL, deadline=1)
         await reader.get_rows([("member_history", (token(0),))])
         store.pause()
         started = time.perf_counter()
-        with pytest.raises(Unavailable, match=r"within 0\.2 s"):
+        with pytest.raises(Unavailable, match="within 1 s"):
             await reader.get_rows([("member_history", (token(1),))])
-        assert time.perf_counter() - started < 2
+        assert time.perf_counter() - started < 30
         store.resume()
         (row,) = await reader.get_rows([("member_history", (token(2),))])
         assert row is not None
@@ -71,7 +71,7 @@ def test_a_hanging_store_costs_the_deadline_and_its_late_reply_is_dropped(store:
 
 def test_pending_calls_of_a_hanging_store_are_limited(store: Valkey):
     async def hang() -> None:
-        reader = store.reader(ALL, deadline=0.3, most=5)
+        reader = store.reader(ALL, deadline=1, most=5)
         await reader.get_rows([("member_history", ANN)])
         store.pause()
         result = await asyncio.gather(
@@ -102,7 +102,7 @@ def test_a_wrong_password_error_omits_the_password(store: Valkey):
     writer = RedisWriter(store.socket, "acme", user=USER, password="a-wrong-one")
     with pytest.raises(Unavailable) as refused:
         writer.get_live()
-    reader = RedisReader(store.socket, ALL, user=USER, password="a-wrong-one", deadline=5)
+    reader = RedisReader(store.socket, ALL, user=USER, password="a-wrong-one", deadline=60)
 
     async def ask() -> None:
         await reader.get_rows([("member_history", ANN)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wellspring.project import Project
+from wellspring.project import FeatureSettings, Project
 from wellspring.records.features import FeatureViews
 from wellspring.stores.online.port import OnlineStoreAdapter, StoreLogin, online_namespace
 from wellspring.stores.online.redis.reader import RedisReader
@@ -18,7 +18,8 @@ def _open_writer(project: Project, login: StoreLogin) -> RedisWriter:
 
 
 def _open_reader(project: Project, views: FeatureViews, login: StoreLogin) -> RedisReader:
-    return RedisReader(project.socket_path(_SERVER), views, user=login.user, password=login.password)
+    deadline = (project.features or FeatureSettings()).read_seconds
+    return RedisReader(project.socket_path(_SERVER), views, user=login.user, password=login.password, deadline=deadline)
 
 
 REDIS = OnlineStoreAdapter(

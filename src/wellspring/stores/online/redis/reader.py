@@ -35,7 +35,7 @@ class RedisReader:
         user: str,
         password: str,
         tenant: str = "",
-        deadline: float = 0.25,
+        deadline: float,
         max_pending: int = 10_000,
     ) -> None:
         namespace = online_namespace(views.project, tenant)
@@ -135,10 +135,14 @@ class RedisReader:
         except OSError as exc:
             message = f"the online store at {self._socket} does not respond ({type(exc).__name__})"
             raise Unavailable(message, fix=START_HINT) from None
-        (reply,) = await connection.send_commands(encode_redis_command(b"AUTH", user.encode(), password.encode()), 1)
-        if isinstance(reply, Exception):
+        login = encode_redis_command(b"AUTH", user.encode(), password.encode())
+        try:
+            (reply,) = await connection.send_commands(login, 1)
+            if isinstance(reply, Exception):
+                raise error_from_reply(reply)
+        except (asyncio.CancelledError, Unavailable):
             connection.close()
-            raise error_from_reply(reply)
+            raise
         return connection
 
 
