@@ -32,7 +32,7 @@ LOCKED := uv.lock pyproject.toml
 SYSTEM_PACKAGES := prometheus prometheus-alertmanager redis-server chromium fonts-dejavu-core libnss-wrapper
 
 .NOTPARALLEL:
-.PHONY: help system demo test test-full check bench bench-denials bench-dlp bench-ledger bench-history bench-predictions crash mutation docs up down clean
+.PHONY: help system demo test test-full check bench bench-denials bench-dlp bench-ledger bench-history bench-predictions crash simulate mutation docs up down clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,6 +80,9 @@ bench-predictions: .venv/made-test ## measure the latency of predictions, beside
 
 crash: .venv/made-test ## kill -9 at each named crash point and at random moments
 	@$(BIN)/python -m tests.crash $(ARGS)
+
+simulate: .venv/made-test ## thirty days of a project on its real servers under a clock that the harness sets
+	@$(BIN)/python -m tests.simulation $(ARGS)
 
 mutation: .venv/made-check ## break each promise in a copy, and check that its test fails
 	@$(BIN)/python -m tests.mutation $(ARGS)

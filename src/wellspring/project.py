@@ -25,6 +25,7 @@ from wellspring.settings import (
     LakeSettings,
     QuerySettings,
     SettingsSection,
+    SimulationSettings,
     SourcesByName,
     SourceSettings,
     WorkerSettings,
@@ -161,6 +162,7 @@ class Project(SettingsSection):
     worker: WorkerSettings = WorkerSettings()
     users: dict[str, UserSettings] = {}
     callers: CallersByName = {}
+    simulation: SimulationSettings | None = None
     root: Path
     crash_at: str | None = None
     unread_sources: tuple[str, ...] = ()
@@ -231,9 +233,7 @@ class Project(SettingsSection):
     @property
     def source_paths(self) -> dict[str, Path]:
         """Paths of the project's own code by kind (dbt, features, models, policies), where it has them."""
-        paths: dict[str, Path] = {}
-        if self.dbt is not None:
-            paths["dbt"] = self.root / self.dbt.folder
+        paths: dict[str, Path] = {} if self.dbt is None else {"dbt": self.root / self.dbt.folder}
         if self.features is not None:
             paths["features"] = self.root / self.features.definitions
         if self.models is not None:
@@ -349,8 +349,7 @@ def _describe_problem(path: Path, text: str, values: Mapping[str, Any], error: A
     # Pydantic marks an error in a key itself by "[key]"; validators of whole tables pass its location in ctx.
     location = (*error["loc"], *error.get("ctx", {}).get("location", ()))
     key_path = [str(part) for part in location if part != "[key]"]
-    line = _find_line(text, key_path)
-    position = f"{path}:{line}" if line else str(path)
+    position = f"{path}:{line}" if (line := _find_line(text, key_path)) else str(path)
     name = ".".join(key_path)
     if error["type"] == "extra_forbidden":
         return f"{position}: unknown key {name!r}; {suggest_name(key_path[-1], _valid_keys(key_path[:-1], values))}"

@@ -50,6 +50,12 @@ class WorkerSettings(SettingsSection):
     memory_mb: int = Field(default=0, ge=0)
 
 
+class SimulationSettings(SettingsSection):
+    """[simulation]: marks a project whose services read a clock that a test sets; folder: of the clock's file."""
+
+    folder: Path = Path("simulation")
+
+
 class SourceSettings(SettingsSection):
     """[sources.NAME]: the keys that each kind of source has; a kind adds its own keys in a subclass.
 

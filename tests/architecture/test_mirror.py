@@ -6,8 +6,8 @@ from pathlib import Path
 from tests.architecture import repository
 
 TESTS = repository.ROOT / "tests"
-# Test folders that mirror no source file: rules, the mutation suite, builders, port suites, journeys, crash tests, the
-# search for personal data, packages of other authors, labelled corpora.
+# Test folders that mirror no source file: rules, the mutation suite, builders, port suites, journeys, crash tests,
+# simulated days, the search for personal data, packages of other authors, labelled corpora.
 UNMIRRORED = {
     "architecture",
     "mutation",
@@ -15,6 +15,7 @@ UNMIRRORED = {
     "ports",
     "journeys",
     "crash",
+    "simulation",
     "phi",
     "schemas",
     "examples",

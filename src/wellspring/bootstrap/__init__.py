@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from wellspring.errors import ProjectError, Unavailable
 from wellspring.project import Project
-from wellspring.records.clock import Clock, SystemClock
+from wellspring.records.clock import Clock
 from wellspring.records.observe import Recorder
 from wellspring.runtime.process import Credential
 from wellspring.runtime.run_state import find_server_port
+from wellspring.runtime.simulated_clock import open_clock
 from wellspring.stores.objects.disk import DiskBlobStore, DiskContentStore
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ def open_ledger_index(project: Project) -> LedgerIndex:
 def open_ledger_reader(project: Project, *, clock: Clock | None = None) -> LedgerReader:
     """Open the ledger for reading."""
     index = open_ledger_index(project)
-    return LedgerReader(project, clock or SystemClock(), index.tree, index)
+    return LedgerReader(project, clock or open_clock(project), index.tree, index)
 
 
 @contextmanager

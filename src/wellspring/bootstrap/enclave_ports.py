@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wellspring.bootstrap import open_recorder
-from wellspring.records.clock import Clock, SystemClock
+from wellspring.records.clock import Clock
+from wellspring.runtime.simulated_clock import open_clock
 
 if TYPE_CHECKING:
     from wellspring.project import Project
@@ -49,7 +50,7 @@ def open_enclave_ports(
     from wellspring.trust.secrets.openbao import OpenBaoSecretStore
     from wellspring.trust.vault.postgres import VaultStore
 
-    clock, socket = clock or SystemClock(), project.socket_path("openbao")
+    clock, socket = clock or open_clock(project), project.socket_path("openbao")
     with ExitStack() as stack:
         session = login_service(
             socket, role_id=credential.role_id, wrapped_secret_id=credential.wrapped, on_lost=on_login_lost

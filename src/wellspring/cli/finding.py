@@ -10,9 +10,9 @@ from wellspring.cli.context import CliContext, LazyGroup
 from wellspring.cli.users import require_terminal, sign_as_user
 from wellspring.cli.worker_client import run_worker
 from wellspring.errors import NotFound, Unavailable, suggest_name
-from wellspring.records.clock import SystemClock
 from wellspring.records.record import format_instant
 from wellspring.runtime.run_state import read_run_state
+from wellspring.runtime.simulated_clock import open_clock
 
 _COLUMNS = ("id", "source", "name", "code", "since", "message")
 
@@ -64,7 +64,7 @@ def acknowledge(ctx: CliContext, finding_id: str, reason: str) -> int:
     if finding_id not in ids:
         raise NotFound(f"no finding {finding_id!r}", fix=suggest_name(finding_id, ids))
     note = sign_as_user(
-        project, "acknowledgement", finding_id, hash_reason(reason), format_instant(SystemClock().now())
+        project, "acknowledgement", finding_id, hash_reason(reason), format_instant(open_clock(project).now())
     )
     params = {"note": note.model_dump(mode="json"), "reason": reason}
     acknowledged = run_worker(project, "acknowledge", finding_id, params=params)

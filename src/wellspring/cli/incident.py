@@ -24,10 +24,12 @@ def incident() -> None:
 def list_incidents(ctx: CliContext, include_all: bool) -> int:
     """List the incidents that are open, and those that were healed within a day."""
     from wellspring.operations.incidents import list_all_incidents, list_recent_incidents
-    from wellspring.records.clock import SystemClock
+    from wellspring.runtime.simulated_clock import open_clock
 
     project = ctx.load_project()
-    incidents = list_all_incidents(project) if include_all else list_recent_incidents(project, SystemClock().now())
+    incidents = (
+        list_all_incidents(project) if include_all else list_recent_incidents(project, open_clock(project).now())
+    )
     if incidents:
         echo_incidents(ctx, incidents)
     else:
@@ -68,14 +70,14 @@ def restore(ctx: CliContext) -> int:
     from wellspring.bootstrap import open_ledger_index
     from wellspring.embedded.layout import ensure_ownership
     from wellspring.operations.incidents import INCIDENT_ACTIONS, restore_incidents
-    from wellspring.records.clock import SystemClock
+    from wellspring.runtime.simulated_clock import open_clock
 
     project = ctx.load_project()
     ensure_ownership(project)
     index = open_ledger_index(project)
     indexed = [item for action in INCIDENT_ACTIONS for item in index.list_entries(action=action)]
     entries = [item.entry for item in sorted(indexed, key=lambda item: item.index)]
-    restored = restore_incidents(project, entries, SystemClock().now())
+    restored = restore_incidents(project, entries, open_clock(project).now())
     ctx.echo(f"{len(restored):,} incidents were written again")
     ctx.print_result([item.model_dump(mode="json") for item in restored], next_command="wellspring incident list")
     return 0

@@ -9,9 +9,9 @@ import click
 
 from wellspring.cli.context import CliContext, LazyGroup
 from wellspring.cli.render import progress_bar
-from wellspring.records.clock import SystemClock
 from wellspring.records.jobs import Job
 from wellspring.records.record import format_instant
+from wellspring.runtime.simulated_clock import open_clock
 
 _COLUMNS = ("job", "kind", "subject", "state", "attempts", "by", "submitted", "run")
 
@@ -141,7 +141,7 @@ def run_job_command(
     project = ctx.load_project()
     planned = project.jobs.get(kind) if not subject else None
     if planned is not None:
-        run_id = run_id or f"{kind}@{format_instant(SystemClock().now())}"
+        run_id = run_id or f"{kind}@{format_instant(open_clock(project).now())}"
         kind, subject = planned.kind, planned.subject
     parameters: dict[str, Any] = dict(_split_parameter(item) for item in params)
     if kind == "train":

@@ -23,11 +23,11 @@ def plan(ctx: CliContext, picture: Path | None) -> int:
     """Show which jobs run when, after what and until when, from the [jobs] tables of wellspring.toml."""
     from wellspring.cli.plan_picture import draw_plan
     from wellspring.plan import build_plan
-    from wellspring.records.clock import SystemClock
     from wellspring.runtime.files import write_atomically
+    from wellspring.runtime.simulated_clock import open_clock
 
     project = ctx.load_project()
-    built_plan, now = build_plan(project), SystemClock().now()
+    built_plan, now = build_plan(project), open_clock(project).now()
     rows = [_describe_job(built_plan, job, now) for job in built_plan.jobs.values()]
     columns = ("name", "kind", "subject", "trigger", "sla", "next")
     if rows:

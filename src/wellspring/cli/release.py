@@ -14,9 +14,9 @@ from wellspring.cli.users import require_terminal, sign_as_user
 from wellspring.cli.worker_client import run_worker
 from wellspring.errors import NotFound, Unavailable, suggest_name
 from wellspring.project import Project
-from wellspring.records.clock import SystemClock
 from wellspring.records.record import format_instant
 from wellspring.runtime.run_state import read_run_state
+from wellspring.runtime.simulated_clock import open_clock
 
 if TYPE_CHECKING:
     from wellspring.records.user_notes import NoteKind
@@ -82,7 +82,7 @@ def rollback(ctx: CliContext, model: str) -> int:
     require_terminal()
     _require_servers(project)
     live_id = ReleaseStore(project.models_dir).live_id(model) or "none"
-    signed_at = format_instant(SystemClock().now())
+    signed_at = format_instant(open_clock(project).now())
     rolled_back = _run_as_user(project, "rollback", model, "rollback", model, live_id, signed_at)
     ctx.echo(f"{rolled_back['user']} rolled {model} back to release {rolled_back['release']['id']}")
     ctx.print_result(rolled_back, next_command=f"wellspring history {model}")

@@ -69,8 +69,9 @@ def status(ctx: CliContext, list_all: bool) -> int:
     from wellspring.cli.worker_client import run_worker
     from wellspring.errors import Unavailable
     from wellspring.operations.incidents import list_recent_incidents
-    from wellspring.records.clock import SystemClock
     from wellspring.records.lake import Edition
+    from wellspring.records.record import format_instant
+    from wellspring.runtime.simulated_clock import open_clock
     from wellspring.supervisor import client
 
     project = ctx.load_project()
@@ -95,7 +96,7 @@ def status(ctx: CliContext, list_all: bool) -> int:
     unread_changes = find_unread_changes(project, running)
     for change in unread_changes:
         ctx.echo(f"{change.describe()}: {ctx.full_command(change.command)}")
-    incidents = list_recent_incidents(project, SystemClock().now())
+    incidents = list_recent_incidents(project, open_clock(project).now())
     if incidents:
         ctx.echo("incidents that are open, or were healed within a day:")
         echo_incidents(ctx, incidents)
@@ -106,6 +107,9 @@ def status(ctx: CliContext, list_all: bool) -> int:
             published_state = run_worker(project, "accounts", params={"all": list_all})
         except Unavailable as exc:
             ctx.echo(f"accounts: {exc.what}")
+    simulated_at = "" if project.simulation is None else format_instant(open_clock(project).now())
+    if simulated_at:
+        ctx.echo(f"SIMULATION: its clock stands at {simulated_at}; nothing here happened at the instant that it names")
     log = _read_log_status(project)
     if log is not None:
         waiting = f", {log.pending:,} lines wait" if log.pending else ""
@@ -114,7 +118,7 @@ def status(ctx: CliContext, list_all: bool) -> int:
             ctx.echo(f"the log does not grow: {escape_text(log.problem)}")
     if published_state["edition"] is not None:
         edition = Edition.model_validate(published_state["edition"])
-        age_seconds = int((SystemClock().now() - edition.known_since).total_seconds())
+        age_seconds = int((open_clock(project).now() - edition.known_since).total_seconds())
         tables = ", ".join(f"{table.table} {table.rows:,} rows" for table in edition.tables)
         ctx.echo(f"edition {edition.id}, {format_age(age_seconds)} old: {tables}")
     names = ("received", "published", "quarantined", "rejected", "discarded", "waiting", "balanced")
@@ -130,6 +134,7 @@ def status(ctx: CliContext, list_all: bool) -> int:
             "unread_changes": [change._asdict() for change in unread_changes],
             "incidents": [item.model_dump(mode="json") for item in incidents],
             "log": log and log._asdict(),
+            "simulated_at": simulated_at or None,
             **published_state,
         },
         next_command="wellspring ingest" if all_up else "wellspring up",

@@ -16,7 +16,9 @@ from wellspring.embedded.layout import write_public_file, write_secret_file
 from wellspring.errors import CorruptedError
 from wellspring.project import Project
 from wellspring.runtime.privileges import ServicePrivileges
+from wellspring.runtime.simulated_clock import SIMULATION_HOST
 from wellspring.trust.identity.openbao import map_errors, open_client
+from wellspring.trust.ledger.tree import ORIGIN_HOST
 from wellspring_verify.notes import KIND_LOG, VerifierKey
 
 if TYPE_CHECKING:
@@ -192,7 +194,8 @@ def log_origin(project: Project, privileges: ServicePrivileges) -> str:
     """Return the ledger's origin, its permanent name; create it if it is missing."""
     path = project.ledger_dir / "origin"
     if not path.exists():
-        name = f"wellspring.example.com/{project.name}/{secrets.token_hex(4)}"
+        host = ORIGIN_HOST if project.simulation is None else SIMULATION_HOST
+        name = f"{host}/{project.name}/{secrets.token_hex(4)}"
         write_public_file(path, name.encode(), privileges, "sequencer")
     return path.read_text(encoding="ascii").strip()
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from wellspring.project import load_project
-from wellspring.records.clock import SystemClock
 from wellspring.runtime.process import build_argument_parser
 from wellspring.runtime.sandbox import confine_process
+from wellspring.runtime.simulated_clock import open_clock
 
 
 def main() -> None:
@@ -16,7 +16,9 @@ def main() -> None:
     project = load_project(arguments.project, sources=False)
     confine_process(project, role="witness")
     log_key = (project.ledger_dir / "vkey").read_text(encoding="utf-8").strip()
-    serve_witness(project.root / project.witness.folder, project.socket_path("witness"), log_key, clock=SystemClock())
+    serve_witness(
+        project.root / project.witness.folder, project.socket_path("witness"), log_key, clock=open_clock(project)
+    )
 
 
 if __name__ == "__main__":

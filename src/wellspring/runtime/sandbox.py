@@ -85,6 +85,8 @@ def file_rules_for(project: Project, role: SandboxRole) -> tuple[list[Path], lis
         uid_range_path(project),
         project.contracts_dir,
     ]
+    if project.simulation is not None:
+        reads += [project.root / project.simulation.folder, project.ledger_dir / "origin"]
     writes = [service_temp_dir(project, role)]
     match role:
         case "worker":

@@ -12,13 +12,14 @@ from wellspring.data.contracts import contract
 from wellspring.data.sources.registry import load_source_kind
 from wellspring.embedded import packages
 from wellspring.embedded.openbao_setup import is_bootstrap_complete
-from wellspring.errors import WellspringError
+from wellspring.errors import ProjectError, WellspringError
 from wellspring.models.spec import definition
 from wellspring.project import PROJECT_FILE, Project
 from wellspring.records.clock import SystemClock
 from wellspring.runtime import sandbox
 from wellspring.runtime.privileges import detect_privileges
 from wellspring.runtime.run_state import find_unread_changes, read_run_state
+from wellspring.runtime.simulated_clock import check_clock
 from wellspring.supervisor.managed_process import is_same_process
 from wellspring.trust import policy
 from wellspring.trust.dlp.registry import load_scanner
@@ -46,6 +47,7 @@ def run_health_checks(project: Project) -> list[HealthCheck]:
         _check_owners,
         _check_leftovers,
         _check_settings,
+        _check_clock,
         _check_machine,
     )
     return [check for checker in checkers for check in checker(project)]
@@ -179,6 +181,18 @@ def _check_settings(project: Project) -> Iterator[HealthCheck]:
         return
     for change in find_unread_changes(project, running):
         yield HealthCheck(False, change.describe(), f"run `{change.command}`")
+
+
+def _check_clock(project: Project) -> Iterator[HealthCheck]:
+    try:
+        check_clock(project)
+    except ProjectError as error:
+        yield HealthCheck(False, error.what, error.fix)
+    else:
+        is_simulation = project.simulation is not None
+        yield HealthCheck(
+            True, f"clock: {'simulated, in a project for tests only' if is_simulation else 'this machine'}"
+        )
 
 
 def _check_machine(project: Project) -> Iterator[HealthCheck]:

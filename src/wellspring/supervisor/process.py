@@ -28,6 +28,7 @@ from wellspring.runtime import sandbox
 from wellspring.runtime.files import write_atomically
 from wellspring.runtime.privileges import ServicePrivileges, detect_privileges, service_environment
 from wellspring.runtime.run_state import RunState, ServerState, select_settings
+from wellspring.runtime.simulated_clock import check_clock, open_clock
 from wellspring.supervisor.credential_channel import CredentialChannel
 from wellspring.supervisor.descriptions import ServerDescriptions
 from wellspring.supervisor.managed_process import ManagedProcess, process_start_time
@@ -59,11 +60,12 @@ class Supervisor:
     def start_all(self) -> None:
         """Start all servers and wait until every readiness probe succeeds. Raises Unavailable, CorruptedError."""
         project, privileges = self.project, self._privileges
+        check_clock(project)
         programs = packages.check_installed(project)
         layout.create_folders(project, privileges)
         layout.create_runtime_dir(project, privileges)
         self._step = self._recorder_stack.enter_context(
-            open_recorder(project, "supervisor", clock=SystemClock(), crash_at=None)
+            open_recorder(project, "supervisor", clock=open_clock(project), crash_at=None)
         )
         describe = self._describe
         # MLflow is the slowest to start: start it first and wait for it last.
@@ -142,7 +144,7 @@ class Supervisor:
         """Begin to watch the servers, all of which are ready. wake: called from another thread when a probe ended."""
         if self._step is None:
             raise Unavailable("the supervisor is not ready", fix="try again in a moment")
-        incidents = IncidentStore(self.project, "supervisor", step=self._step, clock=SystemClock())
+        incidents = IncidentStore(self.project, "supervisor", step=self._step, clock=open_clock(self.project))
         monitor = ServerMonitor(self.children, self, incidents, wake=wake, settings=settings)
         self._recorder_stack.callback(monitor.close)
         self._monitor = monitor

@@ -19,9 +19,9 @@ from wellspring.bootstrap.job_ports import open_job_queue, open_locks
 from wellspring.embedded.layout import list_worker_journals
 from wellspring.errors import WellspringError, format_error
 from wellspring.project import Project, load_project
-from wellspring.records.clock import SystemClock
 from wellspring.runtime.privileges import service_environment
 from wellspring.runtime.process import build_argument_parser, harden_process
+from wellspring.runtime.simulated_clock import open_clock
 from wellspring.worker.credential_client import CredentialClient
 from wellspring.worker.dispatcher import Dispatcher
 from wellspring.worker.job_log import JobLog
@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def run_worker_service(project: Project, listener: socket.socket, credentials: CredentialClient) -> None:
     """Run the jobs of a project until a signal. Raises Unavailable if another worker of the project runs."""
-    clock = SystemClock()
+    clock = open_clock(project)
     with ExitStack() as stack:
         locks = stack.enter_context(open_locks(project))
         stack.callback(locks.release, locks.acquire("worker", f"pid:{os.getpid()}"))

@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 
 from wellspring.errors import WellspringError, encode_error
 from wellspring.project import Project, load_project
-from wellspring.records.clock import SystemClock
 from wellspring.records.jobs import Job, RunIdentity
 from wellspring.runtime.privileges import service_environment, service_temp_dir
 from wellspring.runtime.process import Credential, format_location, harden_process
 from wellspring.runtime.sandbox import confine_process
+from wellspring.runtime.simulated_clock import open_clock
 
 _OUT_OF_MEMORY_SCORE = b"800"
 """The kernel ends a job, not the worker or a server, when the memory of the machine is full."""
@@ -151,6 +151,6 @@ def _require_permission(project: Project, assignment: JobAssignment, identity: R
     verdict = evaluate_job(project, assignment.job)
     if not verdict.passed:
         with open_recorder(
-            project, assignment.journal, clock=SystemClock(), crash_at=project.crash_at, run=identity
+            project, assignment.journal, clock=open_clock(project), crash_at=project.crash_at, run=identity
         ) as step:
             record_refusal(project, assignment.job, step=step)
