@@ -42,6 +42,7 @@ def test_with_json_only_the_document_is_printed(run: Run, root: Path):
         "incidents": [],
         "total": None,
         "log": None,
+        "simulated_at": None,
     }
     assert output.err == ""
 

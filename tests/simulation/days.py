@@ -35,11 +35,13 @@ class SimulatedDays:
     """Takes a project through its days, one after another. problems: what was not as it must be, so far.
 
     A day has four jobs: a new file starts an ingest, the schedule starts another one that finds nothing new, and each
-    success starts a transform. In the evening the pack of each drop that was published is written and verified.
+    success starts a transform. In the evening the pack of each drop that was published is written and verified. In a
+    project without transforms a day has the two ingests.
     """
 
     def __init__(self, project: SimulatedProject, first_day: datetime, events: Mapping[str, int]) -> None:
         self._project = project
+        self._jobs_per_trigger = len(project.project.jobs)
         self._first_day = first_day
         self._events = {number: name for name, number in events.items()}
         self._unpublished = 0
@@ -62,6 +64,8 @@ class SimulatedDays:
         self._expect(self._rows == delivered, f"the edition has {self._rows} rows, and {delivered} were delivered")
         self.problems += [f"open incident: {text}" for text in self._project.list_open_incidents()]
         self.problems += self._project.verify_ledger()
+        simulated_at = str(self._project.read_status()["simulated_at"])
+        self._expect(simulated_at.startswith(self.figures[-1].day), f"`status` reports the instant {simulated_at}")
 
     def _run_day(self, number: int) -> DayFigures:
         started, cpu, project = time.monotonic(), self._project.measure_cpu(), self._project
@@ -91,17 +95,17 @@ class SimulatedDays:
         )
 
     def _run_planned_jobs(self, day: datetime, event: str) -> list[Job]:
-        """Deliver the drop of a day and wait for its four jobs."""
+        """Deliver the drop of a day, and wait for the jobs that the file and the schedule start."""
         project = self._project
         project.deliver_drop(day + DELIVERY)
-        jobs = project.wait_for_jobs(2)
+        jobs = project.wait_for_jobs(self._jobs_per_trigger)
         if event == SERVERS_DOWN:
             project.stop()
         project.set_clock(day + SCHEDULE)
         if event == SERVERS_DOWN:
             project.start()
-        jobs += project.wait_for_jobs(2)
-        self._expect_states(day, jobs, {"succeeded": 4})
+        jobs += project.wait_for_jobs(self._jobs_per_trigger)
+        self._expect_states(day, jobs, {"succeeded": 2 * self._jobs_per_trigger})
         return jobs
 
     def _run_without_witness(self, day: datetime) -> list[Job]:
@@ -139,13 +143,13 @@ class SimulatedDays:
 
 
 def run_simulation(
-    count: int, events: Mapping[str, int], progress: Callable[[DayFigures], None], *, first_day: str = FIRST_DAY
+    count: int, events: Mapping[str, int], progress: Callable[[DayFigures], None], *, transforms: bool = True
 ) -> SimulatedDays:
     """Run days of a new project on its own servers, and check the end; the project is removed."""
-    begin = datetime.fromisoformat(first_day).replace(tzinfo=UTC)
+    begin = datetime.fromisoformat(FIRST_DAY).replace(tzinfo=UTC)
     folder = Path(tempfile.mkdtemp(prefix="ws-sim-"))
     folder.chmod(0o755)
-    project = SimulatedProject(folder / "project", begin - timedelta(hours=1))
+    project = SimulatedProject(folder / "project", begin - timedelta(hours=1), transforms=transforms)
     days = SimulatedDays(project, begin, events)
     try:
         project.start()

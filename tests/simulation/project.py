@@ -47,12 +47,15 @@ class SimulatedProject:
     """One project in a folder of its own. Its servers must be stopped before the folder is removed.
 
     start: the instant at which its clock begins. It lies after the real time, because files that the platform writes
-    have real modification times.
+    have real modification times. transforms: whether a success of an ingest starts a transform, which takes seconds.
     """
 
-    def __init__(self, root: Path, start: datetime) -> None:
+    def __init__(self, root: Path, start: datetime, *, transforms: bool = True) -> None:
         shutil.copytree(TEMPLATE, root)
         root.chmod(0o755)
+        if not transforms:
+            text = (root / "wellspring.toml").read_text(encoding="utf-8")
+            (root / "wellspring.toml").write_text(text.partition("\n[dbt]")[0], encoding="utf-8")
         self.project = load_project(root)
         self._clock_path = root / "simulation" / CLOCK_FILE
         self._clock_path.parent.mkdir()
@@ -167,11 +170,13 @@ class SimulatedProject:
         ]
 
     def verify_ledger(self) -> list[str]:
-        """Verify the whole ledger, as `wellspring ledger verify` does; return its findings."""
-        output = io.StringIO()
-        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
-            code = run_command(cli, ["ledger", "verify", "--project", str(self.project.root)])
-        return [] if code == 0 else output.getvalue().splitlines()
+        """Verify the whole ledger by `wellspring ledger verify`; return its findings."""
+        code, output = self._run_command("ledger", "verify")
+        return [] if code == 0 else output.splitlines()
+
+    def read_status(self) -> dict[str, Any]:
+        """Return the document of `wellspring status`."""
+        return json.loads(self._run_command("status", "--json")[1])
 
     # --- cost ----------------------------------------------------------------------------------------------------
 
@@ -201,6 +206,13 @@ class SimulatedProject:
             sizes[name] = sum(map(measure_folder, (self.project.state_dir / folder).rglob(part)))
             sizes[folder] -= sizes[name]
         return sizes
+
+    def _run_command(self, *words: str) -> tuple[int, str]:
+        """Run a command in this process; return its exit code and its output."""
+        output, errors = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+            code = run_command(cli, [*words, "--project", str(self.project.root)])
+        return code, output.getvalue() + errors.getvalue()
 
     def _wait(self, read: Callable[[], T | None], expected: str, describe: Callable[[], str]) -> T:
         deadline, pause = time.monotonic() + TIMEOUT_SECONDS, threading.Event()
