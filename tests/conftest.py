@@ -24,12 +24,23 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 LONGEST = (
     "tests/phi/test_demo.py",
+    "tests/journeys/test_large_drops.py",
+    "tests/journeys/test_predictions.py",
+    "tests/journeys/test_parcel_delivery.py",
+    "tests/crash/test_model_lifecycle.py",
+    "tests/supervisor/test_client.py",
+    "tests/supervisor/test_process_killed.py",
+    "tests/journeys/test_newcomer.py",
+    "tests/journeys/test_many_drops.py",
+    "tests/supervisor/test_process.py",
     "tests/crash/",
     "tests/journeys/",
     "tests/examples/test_denials.py",
     "tests/supervisor/",
 )
-"""Files and folders whose tests take longest. They run first, so that no test process is idle at the end."""
+"""Files and folders whose tests take longest, longest first. All others run after them, so that no test process is
+busy alone at the end.
+"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

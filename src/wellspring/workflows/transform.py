@@ -87,7 +87,7 @@ def run_transform(
 def load_project_views(project: Project) -> FeatureViews:
     """Return the project's compiled feature views. Raises ProjectError without a [features] section.
 
-    Importing Feast takes five seconds, so compiled views are cached by the content of the definitions file and the
+    Importing Feast takes seconds, so compiled views are cached by the content of the definitions file and the
     digest of the environment, any package of which the file may import.
     """
     if "features" not in project.source_paths:

@@ -189,6 +189,12 @@ def test_an_error_in_the_file_names_its_line_without_a_traceback(tmp_path: Path,
     assert len(result.splitlines()) == 1
 
 
+def test_feast_checks_the_arguments_of_the_kinds_that_a_file_may_contain(tmp_path: Path):
+    # In the child process, which imports Feast with fewer checks.
+    with pytest.raises(ProjectError, match=r"features\.py:2: TypeCheckError: argument \"name\""):
+        views_module.load_views(written(tmp_path, "from feast import Entity\nEntity(name=1)\n"), "acme")
+
+
 def test_it_is_compiled_in_a_process_of_its_own(tmp_path: Path):
     path = written(tmp_path, "print('I am read')\n" + HEAD + VIEW)
     program = (

@@ -1,7 +1,7 @@
 """Compilation of Feast feature definitions into `FeatureViews`, the only form that other modules read.
 
-This is the only module that uses Feast, which takes five seconds to import: definitions are compiled when they change
-and stored as JSON by digest. Unsupported parts of a definition are errors.
+This is the only module that uses Feast, which takes seconds to import: definitions are compiled when they change and
+stored as JSON by digest. Unsupported parts of a definition are errors.
 """
 
 from __future__ import annotations
@@ -13,21 +13,15 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterable, Mapping
-from contextlib import redirect_stdout
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager, redirect_stdout
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from wellspring.errors import (
-    ERRORS_BY_SLUG,
-    NotFound,
-    ProjectError,
-    WellspringError,
-    package_missing,
-    suggest_name,
-)
+from wellspring.errors import ERRORS_BY_SLUG, NotFound, ProjectError, WellspringError, package_missing, suggest_name
 from wellspring.records.features import KNOWN_SINCE_COLUMN, SEQUENCE_COLUMN, FeatureSpec, FeatureViews, FeatureViewSpec
 from wellspring.records.record import Digest
 from wellspring.runtime import user_module
@@ -55,9 +49,9 @@ _ARROW_TYPES: Mapping[str, frozenset[str]] = {
 def load_views(path: Path, project_name: str) -> FeatureViews:
     """Compile a file of Feast definitions in a child process. project_name: part of each online row's key.
 
-    A child process, because the file is user code, and because importing Feast takes five seconds and 250 MB and
-    redirects the process's metrics to files. Raises ProjectError that lists every error with its file and view,
-    NotFound without the file, Unavailable without Feast.
+    A child process, because the file is user code, and because importing Feast takes seconds and 250 MB and redirects
+    the process's metrics to files. Raises ProjectError that lists every error with its file and view, NotFound without
+    the file, Unavailable without Feast.
     """
     if not path.is_file():
         raise NotFound(f"no feature definitions at {path}", fix="create the file, or fix `[features] definitions`")
@@ -92,7 +86,7 @@ def load_views(path: Path, project_name: str) -> FeatureViews:
 def compile_views(path: Path, project_name: str) -> FeatureViews:
     """Compile a file of Feast definitions in this process; the file is not left in `sys.modules`, Feast is."""
     # Feast's warnings are deprecation notices; errors of the file are reported.
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), limit_type_checks():
         warnings.simplefilter("ignore")
         objects = _feast_objects(user_module.run_user_module(path))
     compiler = _ViewCompiler(path, objects)
@@ -351,6 +345,28 @@ def _instant_problems(view: FeatureViewSpec, schema: pa.Schema) -> list[str]:
     if sequence_type != "int64":
         problems.append(f"view {view.name}: {view.table}.{SEQUENCE_COLUMN} is {sequence_type}; it must be int64")
     return problems
+
+
+@contextmanager
+def limit_type_checks() -> Generator[None]:
+    """Let Feast, if it is imported in this block, check the types of arguments of the supported kinds only.
+
+    To add its checks, typeguard parses the source of each class again: more than half of the time of the import.
+    """
+    import typeguard
+
+    add_checks: Any = typeguard.typechecked
+
+    def select(target: Any = None, **options: Any) -> Any:
+        if target is None:
+            return partial(select, **options)
+        return add_checks(target, **options) if target.__name__ in _SUPPORTED_KINDS else target
+
+    typeguard.typechecked = select
+    try:
+        yield
+    finally:
+        typeguard.typechecked = add_checks
 
 
 def _feast_objects(module: ModuleType) -> list[Any]:

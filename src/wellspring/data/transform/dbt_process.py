@@ -151,7 +151,9 @@ def _invoke_dbt(command: str, job: BuildJob, *, run: str = FULL_RUN, manifest: A
         "--log-level": "none",
         "--log-level-file": "none",
     }
-    switches = ("--quiet", "--no-partial-parse", "--no-version-check", "--no-send-anonymous-usage-stats")
+    switches = (
+        "--quiet", "--no-partial-parse", "--no-version-check", "--no-send-anonymous-usage-stats", "--no-write-json",
+    )  # fmt: skip
     flags = [word for option in options.items() for word in option]
     return dbtRunner(manifest=manifest).invoke([*switches, command, *flags])
 
