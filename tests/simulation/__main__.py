@@ -29,6 +29,9 @@ from tests.simulation.figures import (
 
 DAYS = 30
 MAX_SECONDS = 900
+"""For thirty days on two cores with nothing else to do."""
+MAX_LOAD = 1.0
+"""With a higher load before the start, the machine has something else to do, and the time is printed only."""
 LIMITS = {
     "enclave": GrowthLimit(0, "originals, which their retention of 7 days removes"),
     "incidents": GrowthLimit(0, "one file for each incident"),
@@ -62,18 +65,23 @@ def main(argv: list[str] | None = None) -> int:
     # Stop the servers also on SIGTERM.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     machine, started = describe_machine(Path(tempfile.gettempdir())), time.monotonic()
-    days = run_simulation(options.days, EVENTS, print_day)
+    # After an event there is a day that completes what it left.
+    events = {name: day for name, day in EVENTS.items() if day < options.days}
+    days = run_simulation(options.days, events, print_day)
     growth = measure_growth(days.figures)
     problems = [*days.problems, *find_excess(growth, LIMITS), *find_slower_days(days.figures)]
+    seconds = round(time.monotonic() - started)
+    if options.days <= DAYS and seconds > MAX_SECONDS and machine["load_before"] <= MAX_LOAD:
+        problems.append(f"it took {seconds} s, and may take {MAX_SECONDS}")
     print(render_days(days.figures))
     if growth:
         print(f"\n{render_growth(growth, LIMITS)}")
     for problem in problems:
         print(f"WRONG {problem}", file=sys.stderr)
-    seconds = round(time.monotonic() - started)
     summary = {
         "days": len(days.figures),
         "seconds": seconds,
+        "load_before": machine["load_before"],
         "cpu_seconds": round(sum(item.cpu_seconds for item in days.figures)),
         "jobs": days.figures[-1].stored_jobs,
         "log_entries": days.figures[-1].log_entries,

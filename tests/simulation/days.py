@@ -46,6 +46,7 @@ class SimulatedDays:
         self._events = {number: name for name, number in events.items()}
         self._unpublished = 0
         self._rows = 0
+        self._edition = ""
         self.figures: list[DayFigures] = []
         self.problems: list[str] = []
 
@@ -57,7 +58,8 @@ class SimulatedDays:
             progress(figures)
 
     def check_end(self) -> None:
-        """Check what must be true after the last day."""
+        """Check what must be true after the last day; the pack of the newest edition has the story of all days."""
+        self.problems += self._project.prove(f"edition:{self._edition}")
         self._expect(all(job.is_ended for job in self._project.list_jobs()), "the queue is not empty")
         self._expect(self._unpublished == 0, f"{self._unpublished} drops were not published")
         delivered = len(self.figures) * METERS * HOURS
@@ -123,11 +125,13 @@ class SimulatedDays:
         return jobs
 
     def _collect_drops(self, jobs: Sequence[Job]) -> list[str]:
-        """List the drops that these jobs published, and count the rows of the newest edition."""
+        """List the drops that these jobs published; note the newest edition, and the rows of the newest landed one."""
         drops: list[str] = []
         for job in jobs:
             result: Any = job.result
-            if job.kind == "ingest" and job.state == "succeeded":
+            if job.state == "succeeded":
+                self._edition = result["edition"]["id"]
+            if job.state == "succeeded" and job.kind == "ingest":
                 drops += [file["drop"] for file in result["files"] if file["status"] == "published"]
                 self._rows = sum(table["rows"] for table in result["edition"]["tables"])
         self._unpublished -= len(drops)

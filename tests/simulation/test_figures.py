@@ -13,7 +13,7 @@ from tests.simulation.figures import (
     measure_growth,
 )
 
-LIMITS = {"ledger": GrowthLimit(100, "entries")}
+LIMITS = {"ledger": GrowthLimit(120, "entries")}
 KIB = 1024
 
 
@@ -30,7 +30,7 @@ def test_linear_growth_below_the_limit_passes():
 
 def test_linear_growth_above_the_limit_is_found():
     problems = find_excess(measure_growth(make_days(30, lambda day: 200 * day)), LIMITS)
-    assert problems == ["ledger grows by 204,800 bytes a day, and may by 100 KiB"]
+    assert problems == ["ledger grows by 204,800 bytes a day, and may by 120 KiB"]
 
 
 def test_growth_that_grows_is_found_below_the_limit():
@@ -58,8 +58,8 @@ def test_a_size_that_goes_up_and_down_has_a_maximum():
 def test_days_that_take_more_and_more_cpu_are_found():
     days = make_days(30, lambda _: 1)
     assert find_slower_days(days) == []
-    slower = [item._replace(cpu_seconds=5 + number / 10) for number, item in enumerate(days)]
-    assert find_slower_days(slower) == ["a day took 5.8 s of CPU at first, and 7.5 s at the end"]
+    slower = [item._replace(cpu_seconds=2 + number / 10) for number, item in enumerate(days)]
+    assert find_slower_days(slower) == ["a day took 2.8 s of CPU at first, and 4.5 s at the end"]
 
 
 def test_a_few_days_are_not_compared():
