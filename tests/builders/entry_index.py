@@ -13,17 +13,27 @@ class Index:
 
     def __init__(self, step: RecordingStep) -> None:
         self.step = step
+        self._by_subject: dict[str, list[int]] = {}
+        self._by_action: dict[str, list[int]] = {}
+        self._counted = 0
 
     def list_entries(
         self, *, subject: str | None = None, action: str | None = None, phase: str | None = None, after: int = 0
     ) -> list[IndexedEntry]:
-        requests = {"subject": subject, "action": action, "phase": phase}
-        arguments = {name: value for name, value in requests.items() if value is not None}
         entries = self.step.entries
+        for number in range(self._counted, len(entries)):
+            self._by_subject.setdefault(entries[number].subject, []).append(number)
+            self._by_action.setdefault(entries[number].action, []).append(number)
+        self._counted = len(entries)
+        numbers: Iterable[int] = range(after, len(entries))
+        if subject is not None:
+            numbers = self._by_subject.get(subject, [])
+        elif action is not None:
+            numbers = self._by_action.get(action, [])
         return [
-            IndexedEntry(index=instant, entry=entries[instant])
-            for instant in range(after, len(entries))
-            if all(getattr(entries[instant], name) == value for name, value in arguments.items())
+            IndexedEntry(index=number, entry=entries[number])
+            for number in numbers
+            if number >= after and action in (None, entries[number].action) and phase in (None, entries[number].phase)
         ]
 
     def read_entries(self, tree_indexes: Iterable[int]) -> list[IndexedEntry]:
