@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -42,23 +43,38 @@ def append_answer(journal: Journal, number: int) -> Entry:
 
 
 def build_answer(sequence: int, number: int) -> Entry:
-    """Build the entry of an answer with three views, as the prediction service does."""
+    """Build the entry of an answer with three views, as the prediction service does.
+
+    Digests, tokens and the score differ for each answer; the rows came with one of 100 drops, and two of them are of
+    one of 100 earlier editions.
+    """
     digest = [hashlib.sha256(f"{number}-{part}".encode()).hexdigest() for part in range(8)]
-    token = f"claim_k1_{digest[0][:26]}"
+    tokens = [
+        base64.b32encode(hashlib.sha256(f"{number}/{part}".encode()).digest())[:26].decode().lower()
+        for part in range(3)
+    ]
+    draw = int(digest[6][:12], 16)
     facts: dict[str, JsonValue] = {
         "model": "denials",
         "request_digest": digest[1],
-        "score": (number % 1000 / 1000).hex(),
+        "score": (int(digest[6][12:25], 16) / 2**52).hex(),
         "decision": "pays",
         "freshness": "fresh",
         "principal": "service:portal",
         "policy_digest": "5" * 64,
         "views": {
-            view: ["2026-11-25T12:00:00.000000Z", number, token]
-            for view in ("claim_features", "provider_history", "member_history")
+            view: [
+                f"2026-{1 + draw % 10:02d}-{1 + draw % 10:02d}T12:00:00.000000Z",
+                draw % 1_000_003,
+                f"{view}_k1_{token}",
+            ]
+            for (view, token) in zip(("claim", "member", "provider"), tokens, strict=True)
         },
-        "editions": {},
-        "latency_us": 1000 + number % 500,
+        "editions": {
+            view: hashlib.sha256(f"edition {(draw >> shift) % 100}".encode()).hexdigest()[:12]
+            for view, shift in (("member", 8), ("provider", 20))
+        },
+        "latency_us": 1000 + draw % 500,
     }
     return Entry(
         tenant="wellspring-benefits",

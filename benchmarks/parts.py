@@ -163,7 +163,7 @@ def _ledger(folder: Path, tenant: str, entries: int) -> Any:
     clock = SystemClock()
     paths = DiskBlobStore(folder / "ledger")
     log_origin = load_log_origin(paths, "bench")
-    index = LedgerIndex(folder / "ledger" / "index.sqlite", MerkleTree(paths))
+    index = LedgerIndex(folder / "ledger" / "index.sqlite", MerkleTree(paths), folder / "journals")
     sequencer = Sequencer(
         paths=paths,
         journals=folder / "journals",

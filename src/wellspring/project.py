@@ -59,9 +59,10 @@ class WitnessSettings(SettingsSection):
 
 
 class LedgerSettings(SettingsSection):
-    """[ledger]: checkpoint_seconds: time between two checkpoints of the log while nothing else is recorded."""
+    """[ledger]: seconds between two checkpoints of an idle log, and between two runs that pack the lines of answers."""
 
     checkpoint_seconds: float = Field(default=60.0, gt=0)
+    pack_seconds: float = Field(default=3600.0, gt=0)
 
 
 class ServerBinaries(SettingsSection):

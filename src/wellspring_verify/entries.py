@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple, cast
 
 from wellspring_verify.canonical import CanonicalValue, MalformedError, loads_canonical
+from wellspring_verify.leaf import parse_leaf
 
 ENTRY_PHASES = ("done", "intent", "failed", "refused")
 ACTION_WRITERS = {
@@ -96,6 +98,25 @@ def parse_entry(tree_index: int, content: bytes) -> PackEntry:
         facts=cast("dict[str, CanonicalValue]", value["facts"]),
         intent=cast("str | None", value["intent"]),
     )
+
+
+def parse_stored_entry(tree_index: int, content: bytes, files: Mapping[str, bytes]) -> PackEntry:
+    """Read one entry of a pack: its leaf, or the line whose digest the leaf holds. files: of the pack, by name.
+
+    Raises MalformedError also if the line is missing, changed, or of another entry.
+    """
+    leaf = parse_leaf(content)
+    if leaf is None:
+        return parse_entry(tree_index, content)
+    line = files.get(leaf.document)
+    if line is None:
+        raise MalformedError(f"it holds the digest of a line, and {leaf.document} is missing")
+    if hashlib.sha256(line).hexdigest() != leaf.digest:
+        raise MalformedError(f"{leaf.document} is not the line whose digest it holds")
+    entry = parse_entry(tree_index, line)
+    if entry.id != leaf.id:
+        raise MalformedError(f"it is the leaf of {leaf.id}, and its line is of {entry.id!a}")
+    return entry
 
 
 def _parse_refs(values: list[CanonicalValue]) -> tuple[PackRef, ...]:

@@ -18,7 +18,8 @@ from typing import Literal, NamedTuple, cast
 
 from wellspring_verify import chain, merkle, notes, story
 from wellspring_verify.canonical import CanonicalValue, MalformedError, dumps_canonical
-from wellspring_verify.entries import PackEntry, PackRef, parse_entry
+from wellspring_verify.entries import PackEntry, PackRef, parse_entry, parse_stored_entry
+from wellspring_verify.leaf import parse_leaf
 from wellspring_verify.manifest import (
     CHECKPOINT,
     MANIFEST,
@@ -153,7 +154,7 @@ def _parse_entries(pack: PackCheck) -> dict[int, PackEntry]:
             pack.add_finding(name, "the file of an entry must be named by its twelve-digit index in the log")
             continue
         try:
-            entries[int(number[1])] = parse_entry(int(number[1]), content)
+            entries[int(number[1])] = parse_stored_entry(int(number[1]), content, pack.files)
         except MalformedError as exc:
             pack.add_finding(name, str(exc))
     first_index: dict[str, int] = {}
@@ -305,9 +306,11 @@ def _check_completeness(pack: PackCheck, subject: str, entries: dict[int, PackEn
 def _collect_documents(
     pack: PackCheck, listed_digests: dict[str, str], entries: dict[int, PackEntry]
 ) -> dict[PackRef, bytes]:
-    """Return the documents that entries name by digest: contracts, and `documents/KIND/NAME/SHA256`."""
+    """Return the documents that entries or their leaves name by digest: contracts, `documents/KIND/NAME/SHA256`."""
     contract_refs = {ref for entry in entries.values() for ref in story.contract_refs(entry)}
     named_refs = {ref for entry in entries.values() for ref in (*entry.inputs, *entry.outputs)}
+    leaves = filter(None, (parse_leaf(pack.files[_entry_file(index)]) for index in entries))
+    named_refs |= {PackRef(f"line:{leaf.id}", leaf.digest) for leaf in leaves}
     documents: dict[PackRef, bytes] = {}
     for name, digest in sorted(listed_digests.items()):
         if name.startswith("entries/") or name in {STORY_JSON, STORY_PAGE}:

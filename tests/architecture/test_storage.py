@@ -21,6 +21,7 @@ SQL_ADAPTERS = {
     "wellspring/trust/vault/postgres.py": "the PostgreSQL adapter of the vault",
     "wellspring/trust/vault/postgres_schema.py": "the tables of that adapter",
     "wellspring/trust/ledger/index.py": "the SQLite index of the ledger",
+    "wellspring/trust/ledger/index_rows.py": "the tables of that index",
     "wellspring/data/intake/drop_index.py": "the SQLite index of the drops",
     "wellspring/lake/part_index.py": "the SQLite index of the parts of the lake",
     "wellspring/stores/queue/sqlite.py": "the SQLite adapter of the queue of jobs",

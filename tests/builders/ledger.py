@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -15,6 +16,7 @@ from wellspring.stores.objects.disk import DiskBlobStore
 from wellspring.trust.ledger.cosigner import Cosigner, LocalWitness, register_log
 from wellspring.trust.ledger.index import LedgerIndex
 from wellspring.trust.ledger.journal import Journal
+from wellspring.trust.ledger.journal_state import count_packed_lines
 from wellspring.trust.ledger.sequencer import Sequencer
 from wellspring.trust.ledger.tree import MerkleTree, load_log_origin
 
@@ -46,12 +48,13 @@ class Ledger:
         reached: Callable[[str], None] = lambda point: None,
     ) -> None:
         self.folder = folder
+        self.reached = reached
         self.clock = FixedClock()
         self.paths = DiskBlobStore(folder / "ledger")
         self.origin = load_log_origin(self.paths, "health_plan")
         self.tree = MerkleTree(self.paths)
-        self.index = LedgerIndex(folder / "ledger" / "index.sqlite", self.tree)
         self.journals = folder / "journals"
+        self.index = LedgerIndex(folder / "ledger" / "index.sqlite", self.tree, self.journals)
         self.witness = witness or LocalWitness(folder / "witness", clock=self.clock)
         self.sequencer = Sequencer(
             paths=self.paths,
@@ -67,7 +70,14 @@ class Ledger:
 
     def journal(self, service: str = "worker") -> Journal:
         if service not in self._journals:
-            self._journals[service] = Journal(self.journals, service, tenant="acme", clock=self.clock)
+            self._journals[service] = Journal(
+                self.journals,
+                service,
+                tenant="acme",
+                clock=self.clock,
+                count_packed=partial(count_packed_lines, self.folder / "ledger", service),
+                crash_point=self.reached,
+            )
         return self._journals[service]
 
     def write(

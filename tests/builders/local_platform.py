@@ -126,7 +126,7 @@ class LocalProject:
         """Open the ports of the worker anew, as a command does."""
         project, clock = self.project, self.clock
         tree = open_ledger_tree(project)
-        index = LedgerIndex(project.ledger_dir / "index.sqlite", tree)
+        index = LedgerIndex(project.ledger_dir / "index.sqlite", tree, project.journals_dir)
         with open_recorder(project, "worker", clock=clock, crash_at=None) as step, ExitStack() as stack:
             ledger = LedgerAccess(project=project, clock=clock, tree=tree, index=index, step=step)
             sequencer = Sequencer(

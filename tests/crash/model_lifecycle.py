@@ -1,4 +1,4 @@
-"""Kills a project at the crash points of transform, train, approve, promote, rollback and outcomes.
+"""Kills a project at the crash points of transform, train, approve, promote, rollback, outcomes and line packs.
 
 Each crash point has a command that reaches it; the same command must complete the work when it runs again. This takes
 several minutes, because a TOTP code works once in 30 seconds.
@@ -14,17 +14,21 @@ from typing import Any
 
 from tests.crash.kill import Outcome
 from tests.crash.serving_project import MODEL, ServingProject
+from wellspring.cli.worker_client import run_worker
+from wellspring.trust.ledger import journal
 
 REBUILDS = ("built.", "materialize.", "workflows.transform:")
 TRAININGS = ("models.train:",)
 RELEASES = ("workflows.approve:", "release.promote:")
 ROLLBACKS = ("release.rollback:",)
 RECORDINGS = ("workflows.outcomes:",)
+PACKINGS = ("ledger.pack:",)
+REMOVALS = ("ledger.journal:",)
 
 
 def is_lifecycle_point(name: str) -> bool:
     """Return True for a crash point of this scenario, False for one of the ingest scenario."""
-    return name.startswith((*REBUILDS, *TRAININGS, *RELEASES, *ROLLBACKS, *RECORDINGS))
+    return name.startswith((*REBUILDS, *TRAININGS, *RELEASES, *ROLLBACKS, *RECORDINGS, *PACKINGS, *REMOVALS))
 
 
 class LifecycleKiller:
@@ -52,6 +56,10 @@ class LifecycleKiller:
         elif name.startswith(RECORDINGS):
             self.project.must("predict", MODEL, "--newest")
             hit = self._crash_command(name, "outcome", "record")
+        elif name.startswith(PACKINGS):
+            hit = self._crash_packing(name)
+        elif name.startswith(REMOVALS):
+            hit = self._crash_removal(name)
         elif name.startswith(RELEASES):
             if len(self._releases) > 1:
                 self._act("ines", "release", "rollback", MODEL)
@@ -81,6 +89,41 @@ class LifecycleKiller:
         ran = self.project.run(*words, crash_at=name)
         self.project.must(*words, codes=(0, 3))
         return ran.code not in {0, 3} and "signal 9" in ran.error
+
+    def _crash_packing(self, name: str) -> bool:
+        """Kill the sequencer while it packs an answer; return True if it was killed."""
+        self.project.must("down")
+        self.project.must("up", crash_at=name)
+        answer = self.project.must("predict", MODEL, "--newest")
+        hit = self.project.run("ledger", "pack").code != 0
+        # The supervisor has started another one by now.
+        self.project.must("down")
+        self.project.must("up")
+        self.project.must("ledger", "pack")
+        self._require_answers([answer["id"]])
+        return hit
+
+    def _crash_removal(self, name: str) -> bool:
+        """Kill the API while it removes packed lines from its journal, which it does when it starts."""
+        folder = self.project.project.journals_dir / "api"
+        keys = self.project.sample_keys(100)
+        answers: list[str] = []
+        with self.project.client() as client:
+            while len(segments := journal.list_segments(folder)) < 4:
+                answers += [client.predict(MODEL, key, include_reasons=False).id for key in keys]
+        self.project.must("ledger", "pack")
+        self.project.must("down")
+        self.project.run("up", crash_at=name)
+        left = journal.list_segments(folder)
+        self.project.must("down")
+        self.project.must("up")
+        self._require_answers(answers[:: len(answers) // 10])
+        return segments[0] not in left
+
+    def _require_answers(self, answers: list[str]) -> None:
+        """Raise AssertionError unless the log has each of these answers once, and its line can be read."""
+        again = run_worker(self.project.project, "replay-predictions", params={"predictions": answers})
+        assert all(item["equal"] for item in again), again
 
     def _act(self, user_name: str, *words: str, crash_at: str | None = None) -> bool:
         """Run a command as a user, and again after a crash. A second rollback may find no earlier release (exit 77)."""

@@ -60,9 +60,9 @@ class ProjectCommands:
         with self.start(*words, crash_at=crash_at) as process:
             return wait_for_result(process)
 
-    def must(self, *words: str, codes: tuple[int, ...] = (0,)) -> Any:
+    def must(self, *words: str, codes: tuple[int, ...] = (0,), crash_at: str | None = None) -> Any:
         """Run a command that must exit with one of codes; return its document."""
-        ran = self.run(*words)
+        ran = self.run(*words, crash_at=crash_at)
         if ran.code not in codes:
             raise AssertionError(f"`wellspring {' '.join(words)}` ended with {ran.code}: {ran.error}")
         return ran.document

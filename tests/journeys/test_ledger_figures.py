@@ -12,9 +12,11 @@ pytestmark = pytest.mark.slow
 
 
 def test_bytes_of_an_answer_are_those_of_all_its_copies(tmp_path: Path):
-    sizes = ledger.measure_bytes(tmp_path, 600)
-    assert sizes.keys() == {"journal", "tiles", "index"}
+    sizes = ledger.measure_bytes(tmp_path, 2_000, 1_000)
+    assert sizes.keys() == {"journal", "tiles", "line packs", "index"}
     assert all(size > 32 for size in sizes.values())
+    # The journal of so few answers is one file, which stays.
+    assert sum(size for place, size in sizes.items() if place != "journal") < ledger.MAX_ANSWER_BYTES
 
 
 def test_every_answer_is_soon_in_the_signed_and_witnessed_log(tmp_path: Path):
@@ -32,12 +34,12 @@ def test_memory_and_proofs_have_figures(tmp_path: Path):
 
 def test_a_missed_limit_is_the_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     figures = {
-        "bytes": {"tiles": 400.0, "index": 90.0},
+        "bytes": {"2": {"tiles": 400.0, "index": 90.0}, "1000": {"tiles": 300.0, "index": 90.0}},
         "latency": {"2": {"signed_p99_ms": 900.0}},
         "memory": {"peak_mb": 200.0, "lines": 1_000_000},
     }
     assert ledger.print_verdict(figures, tmp_path) == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith("met: 490 bytes an answer (limit 500)")
-    figures["bytes"]["index"] = 101.0
+    figures["bytes"]["2"]["index"] = 101.0
     assert ledger.print_verdict(figures, tmp_path) == 1
     assert capsys.readouterr().out.splitlines()[-1].startswith("missed: 501 bytes")

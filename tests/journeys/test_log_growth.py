@@ -20,9 +20,9 @@ from wellspring.project import Project
 from wellspring.runtime.run_state import read_run_state
 from wellspring.supervisor.managed_process import wait_for_exit
 from wellspring.trust.ledger import journal, keyring
-from wellspring.trust.ledger.audit import audit_ledger
+from wellspring.trust.ledger.audit import JournalEvidence, audit_ledger
 from wellspring.trust.ledger.index import LedgerIndex
-from wellspring.trust.ledger.journal_state import read_seen_states
+from wellspring.trust.ledger.journal_state import SEEN_FILE, read_states
 from wellspring.trust.ledger.remote_sequencer import RemoteSequencer
 
 pytestmark = pytest.mark.live
@@ -50,7 +50,7 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> float:
 
 
 def log_index(project: Project) -> LedgerIndex:
-    return LedgerIndex(project.ledger_dir / "index.sqlite", open_ledger_tree(project))
+    return LedgerIndex(project.ledger_dir / "index.sqlite", open_ledger_tree(project), project.journals_dir)
 
 
 def write_entry(project: Project, subject: str) -> None:
@@ -67,7 +67,7 @@ def run_cli(project: Project, *words: str) -> subprocess.CompletedProcess[str]:
 def audit(project: Project) -> tuple[str, ...]:
     tree = open_ledger_tree(project)
     keys, checkpoint = keyring.read_matching_checkpoint(tree, project.ledger_dir, project.root / project.witness.folder)
-    return audit_ledger(tree, keys, checkpoint=checkpoint, journals=project.journals_dir).findings
+    return audit_ledger(tree, keys, checkpoint=checkpoint, journals=JournalEvidence(project.journals_dir)).findings
 
 
 def test_an_entry_is_in_the_signed_log_within_a_second(project: Project):
@@ -128,7 +128,7 @@ def test_two_lines_cut_from_a_journal_by_hand_are_named(project: Project):
         write_entry(project, f"drop:cut{number}")
     newest = journal.list_segments(project.journals_dir / "worker")[-1].path
     lines = newest.read_bytes().splitlines(keepends=True)
-    wait_until(lambda: read_seen_states(project.ledger_dir)["worker"].lines == len(lines), 60)
+    wait_until(lambda: read_states(project.ledger_dir, SEEN_FILE)["worker"].lines == len(lines), 60)
     newest.write_bytes(b"".join(lines[:-2]))
     socket.with_suffix(".away").rename(socket)
     verified = run_cli(project, "ledger", "verify")

@@ -9,8 +9,8 @@ import pytest
 from tests.builders.ledger import Ledger
 from wellspring.errors import CorruptedError
 from wellspring.sequencer.journal_scan import JournalScan
-from wellspring.trust.ledger.audit import audit_ledger
-from wellspring.trust.ledger.journal_state import SEEN_FILE, read_seen_states
+from wellspring.trust.ledger.audit import JournalEvidence, audit_ledger
+from wellspring.trust.ledger.journal_state import SEEN_FILE, read_states
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def cut(ledger: Ledger, count: int) -> None:
 
 def audit(ledger: Ledger) -> tuple[str, ...]:
     return audit_ledger(
-        ledger.tree, journals=ledger.journals, seen_states=read_seen_states(ledger.folder / "ledger")
+        ledger.tree, journals=JournalEvidence(ledger.journals, read_states(ledger.folder / "ledger", SEEN_FILE))
     ).findings
 
 

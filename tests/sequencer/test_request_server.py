@@ -20,17 +20,18 @@ from wellspring.runtime.service_users import ServiceUsers
 from wellspring.runtime.unix_socket import connect_unix_socket
 from wellspring.sequencer import request_server
 from wellspring.sequencer.request_server import RequestServer, allowed_uids
-from wellspring.trust.ledger.remote_sequencer import RemoteSequencer, SequencerStatus
+from wellspring.trust.ledger.remote_sequencer import PackReport, RemoteSequencer, SequencerStatus
 from wellspring.trust.ledger.tree import SignedCheckpoint
 
 CHECKPOINT = SignedCheckpoint(3, b"\x01" * 32, "text\n\n\u2014 example.com/log AAAA\n".encode())
 
 
 class ScriptedLoop:
-    """Answers as a loop: with a checkpoint, or with the error that a test sets."""
+    """Answers as both loops: with a checkpoint or a report, or with the error that a test sets."""
 
     def __init__(self) -> None:
         self.error: Exception | None = None
+        self.problem = "packs wait"
         self.services: list[str] = []
 
     def integrate_for(self, service: str) -> SignedCheckpoint:
@@ -38,6 +39,11 @@ class ScriptedLoop:
         if self.error is not None:
             raise self.error
         return CHECKPOINT
+
+    def pack(self) -> PackReport:
+        if self.error is not None:
+            raise self.error
+        return PackReport(1, 300)
 
     def read_status(self) -> SequencerStatus:
         return SequencerStatus(3, "2026-11-25T12:00:00.000000Z", 2, "a problem")
@@ -52,7 +58,7 @@ def folder() -> Iterator[Path]:
 
 
 def serve(folder: Path, loop: Any, uids: frozenset[int]) -> RequestServer:
-    server = RequestServer(folder / "s.sock", loop, uids)
+    server = RequestServer(folder / "s.sock", loop, loop, uids)
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     return server
 
@@ -72,11 +78,14 @@ def test_a_client_gets_the_checkpoint_and_the_status(folder: Path, loop: Scripte
     assert sequencer.integrate() == CHECKPOINT
     assert loop.services == ["worker"]
     assert sequencer.read_status() == loop.read_status()
+    assert sequencer.pack_lines() == (1, 300)
 
 
 @pytest.mark.parametrize("error", [Unavailable("away", fix="wait"), CorruptedError("changed", fix="stop")])
 def test_a_client_gets_the_error_of_the_loop(folder: Path, loop: ScriptedLoop, error: Exception):
     loop.error = error
+    with pytest.raises(type(error), match=str(error)):
+        RemoteSequencer(folder / "s.sock", "api").pack_lines()
     with pytest.raises(type(error), match=str(error)):
         RemoteSequencer(folder / "s.sock", "worker").integrate()
 

@@ -44,9 +44,9 @@ class World:
     def size(self) -> int:
         return len(self.step.entries)
 
-    def list_entries(self, *, action: str, phase: Any, after: int) -> Any:
+    def iter_entries(self, *, action: str, phase: Any, after: int) -> Any:
         entries = self.released.books.list_entries(action=action, phase=phase)
-        return [indexed for indexed in entries if indexed.index >= after]
+        return (indexed for indexed in entries if indexed.index >= after)
 
     def list_open_intents(self) -> Any:
         return self.step.open_intents()

@@ -130,10 +130,19 @@ def open_recorder(
     from wellspring.observe.lineage import LineageWriter
     from wellspring.observe.metrics import StepMetrics
     from wellspring.observe.recorder import StepRecorder
+    from wellspring.runtime.crash_point import reach_crash_point
     from wellspring.trust.ledger.journal import Journal
+    from wellspring.trust.ledger.journal_state import count_packed_lines
 
     with ExitStack() as stack:
-        journal = Journal(project.journals_dir, service, tenant=project.tenant, clock=clock)
+        journal = Journal(
+            project.journals_dir,
+            service,
+            tenant=project.tenant,
+            clock=clock,
+            count_packed=partial(count_packed_lines, project.ledger_dir, service),
+            crash_point=partial(reach_crash_point, crash_at),
+        )
         stack.callback(journal.close)
         step = StepRecorder(
             service=service,
@@ -166,7 +175,7 @@ def open_ledger_index(project: Project) -> LedgerIndex:
     """Open the index of the ledger for reading; it needs no server."""
     from wellspring.trust.ledger.index import LedgerIndex
 
-    return LedgerIndex(project.ledger_dir / "index.sqlite", open_ledger_tree(project))
+    return LedgerIndex(project.ledger_dir / "index.sqlite", open_ledger_tree(project), project.journals_dir)
 
 
 def open_ledger_reader(project: Project, *, clock: Clock | None = None) -> LedgerReader:

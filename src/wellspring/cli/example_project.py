@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import json
 import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
-from wellspring.bootstrap import open_ledger_tree
+from wellspring.bootstrap import open_ledger_index, open_ledger_tree
 from wellspring.errors import NotFound, Refused
 from wellspring.project import PROJECT_FILE, Project, load_project
 
@@ -59,11 +58,11 @@ def record_demo_end(folder: Path) -> None:
 
 def _changed_since_demo(folder: Path) -> bool:
     marker_text = (folder / DEMO_MARKER).read_text(encoding="utf-8").strip()
-    tree = open_ledger_tree(load_project(folder))
+    index = open_ledger_index(load_project(folder))
     # `clean` starts a new ledger; then all its entries are later ones.
-    size = int(marker_text) if marker_text.isdecimal() else tree.size
-    later_indexes = range(size if size <= tree.size else 0, tree.size)
-    return any(json.loads(tree.read_entry(index))["action"] not in _ROUTINE_ACTIONS for index in later_indexes)
+    size = int(marker_text) if marker_text.isdecimal() else index.tree.size
+    later = index.iter_entries(after=size if size <= index.tree.size else 0)
+    return any(indexed.entry.action not in _ROUTINE_ACTIONS for indexed in later)
 
 
 def load_vendor_module() -> ModuleType:

@@ -1,4 +1,4 @@
-"""The commands for evidence: `prove`, `verify`, and `ledger` (key, verify, tail)."""
+"""The commands for evidence: `prove`, `verify`, and `ledger` (key, verify, pack, tail)."""
 
 from __future__ import annotations
 
@@ -124,11 +124,11 @@ def print_keys(ctx: CliContext) -> int:
 @ledger.command("verify")
 @click.pass_obj
 def verify_ledger(ctx: CliContext) -> int:
-    """Recompute the tree from its entries, and compare it with the checkpoint and with the copy of the witness."""
+    """Recompute the tree, and compare it with the checkpoint, the witness's copy, the journals and the line packs."""
     from wellspring.bootstrap import open_ledger_tree
     from wellspring.trust.ledger import keyring
-    from wellspring.trust.ledger.audit import audit_ledger
-    from wellspring.trust.ledger.journal_state import read_seen_states
+    from wellspring.trust.ledger.audit import JournalEvidence, audit_ledger
+    from wellspring.trust.ledger.journal_state import PACKED_FILE, SEEN_FILE, read_states
 
     project = ctx.load_project()
     tree = open_ledger_tree(project)
@@ -137,8 +137,10 @@ def verify_ledger(ctx: CliContext) -> int:
         tree,
         keys,
         checkpoint=checkpoint,
-        journals=project.journals_dir,
-        seen_states=read_seen_states(project.ledger_dir),
+        journals=JournalEvidence(
+            project.journals_dir,
+            *(read_states(project.ledger_dir, file) for file in (SEEN_FILE, PACKED_FILE)),
+        ),
     )
     for finding in report.findings:
         ctx.echo(f"corrupted: {finding}")
@@ -166,18 +168,28 @@ def verify_ledger(ctx: CliContext) -> int:
     return 20 if report.findings else 0
 
 
+@ledger.command("pack")
+@click.pass_obj
+def pack_ledger(ctx: CliContext) -> int:
+    """Pack the lines of answers now. The sequencer does it every hour; packed lines leave the journals."""
+    from wellspring.trust.ledger.remote_sequencer import RemoteSequencer
+
+    report = RemoteSequencer(ctx.load_project().socket_path("sequencer"), "worker").pack_lines()
+    ctx.echo(f"{report.lines:,} lines in {report.packs} new line packs")
+    ctx.print_result(report._asdict(), next_command="wellspring ledger verify")
+    return 0
+
+
 @ledger.command("tail")
 @click.option("-n", "count", type=click.IntRange(min=1), default=20, show_default=True, help="Number of entries.")
 @click.pass_obj
 def tail_ledger(ctx: CliContext, count: int) -> int:
     """Show the newest entries of the ledger."""
-    import json
+    from wellspring.bootstrap import open_ledger_index
 
-    from wellspring.bootstrap import open_ledger_tree
-
-    tree = open_ledger_tree(ctx.load_project())
-    size = tree.size
-    entries = [(index, json.loads(tree.read_entry(index))) for index in range(max(0, size - count), size)]
+    index = open_ledger_index(ctx.load_project())
+    newest = index.list_entries(after=max(0, index.count_entries() - count))
+    entries = [(indexed.index, indexed.entry.model_dump(mode="json")) for indexed in newest]
     columns = ("known_since", "service", "action", "phase", "subject")
     rows = [(index, *(entry[column] for column in columns)) for index, entry in entries]
     ctx.echo_table(("index", "when", "service", "action", "phase", "subject"), rows)

@@ -28,8 +28,10 @@ from wellspring.records.record import Digest
 from wellspring.records.trust import IndexedEntry, Ref
 from wellspring.trust.ledger import journal
 from wellspring.trust.ledger.index import LedgerIndex
+from wellspring.trust.ledger.leaf import encode_leaf
 from wellspring.trust.ledger.tree import MerkleTree, encode_hashes
 from wellspring_verify import canonical, entries, notes
+from wellspring_verify.leaf import parse_leaf
 from wellspring_verify.story import contract_refs, render_story_json, render_story_page
 
 _DOCUMENT_KINDS = frozenset({"release", "candidate", "artifact", "views", "policies", "dbt"})
@@ -53,16 +55,24 @@ class ProvenanceStory:
 
     # Once for each story: a publish entry of 64 KiB is in the story of each of its drops.
     @functools.cached_property
-    def encoded_entries(self) -> tuple[bytes, ...]:
-        """The bytes of the entries, as they are in the ledger."""
-        return tuple(journal.encode_entry(indexed.entry) for indexed in self.entries)
+    def entry_files(self) -> dict[str, bytes]:
+        """The files of the entries: each as it is in the tree, and the line of which the tree has only the digest."""
+        files: dict[str, bytes] = {}
+        for indexed in self.entries:
+            line = journal.encode_entry(indexed.entry)
+            content = _tree_content(indexed, line)
+            files[_entry_file(indexed.index)] = content
+            if (leaf := parse_leaf(content)) is not None:
+                files[leaf.document] = line
+        return files
 
     @functools.cached_property
     def verifier_entries(self) -> tuple[entries.PackEntry, ...]:
         """The entries, parsed by the verifier."""
+        files = self.entry_files
         return tuple(
-            entries.parse_entry(indexed.index, content)
-            for indexed, content in zip(self.entries, self.encoded_entries, strict=True)
+            entries.parse_stored_entry(indexed.index, files[_entry_file(indexed.index)], files)
+            for indexed in self.entries
         )
 
 
@@ -154,8 +164,7 @@ def lay_out_pack(story: ProvenanceStory, origin: str, documents: Mapping[str, by
     """
     verifier_entries = story.verifier_entries
     files = {} if story.parts else _render_story(story.subject, verifier_entries)
-    for indexed, content in zip(story.entries, story.encoded_entries, strict=True):
-        files[f"entries/{indexed.index:012d}.json"] = content
+    files |= story.entry_files
     story_contracts = _story_contracts(verifier_entries)
     refs_by_name = {name: ref for ref in _named_refs(verifier_entries) if (name := _document_path(ref)) is not None}
     for name, content in sorted(documents.items()):
@@ -233,7 +242,7 @@ def write_pack(
     if seal_entry is None:
         raise NotFound(f"the story of {story.subject} is not sealed in the ledger", fix="run `wellspring prove` again")
     for indexed in (*story.entries, seal_entry):
-        if tree.read_entry(indexed.index) != journal.encode_entry(indexed.entry):
+        if tree.read_entry(indexed.index) != _tree_content(indexed, journal.encode_entry(indexed.entry)):
             raise CorruptedError(
                 f"the ledger's index and its tree differ in entry {indexed.index}",
                 fix="run `wellspring ledger verify`; the index can be rebuilt, the tree cannot",
@@ -245,7 +254,10 @@ def write_pack(
         tree_indexes = pack_parts.list_tree_indexes(files)
         files |= _render_story(
             story.subject,
-            [entries.parse_entry(tree_index, files[f"entries/{tree_index:012d}.json"]) for tree_index in tree_indexes],
+            [
+                entries.parse_stored_entry(tree_index, files[_entry_file(tree_index)], files)
+                for tree_index in tree_indexes
+            ],
         )
     # One checkpoint for the whole pack, read after the entries were found: the log may grow at any time.
     checkpoint = tree.read_checkpoint()
@@ -270,6 +282,15 @@ def _find_seal_entry(index: LedgerIndex, subject: str, digest: Digest) -> Indexe
     pack_ref = Ref(name=f"pack:{subject}", digest=digest)
     seals = index.list_entries(subject=subject, action="seal", phase="done")
     return next((seal for seal in seals if pack_ref in seal.entry.outputs), None)
+
+
+def _tree_content(indexed: IndexedEntry, line: bytes) -> bytes:
+    """Return what the tree holds of an entry."""
+    return encode_leaf(indexed.entry, line) if indexed.is_hashed else line
+
+
+def _entry_file(tree_index: int) -> str:
+    return f"entries/{tree_index:012d}.json"
 
 
 def _story_contracts(verifier_entries: Iterable[entries.PackEntry]) -> set[entries.PackRef]:

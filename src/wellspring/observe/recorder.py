@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
-import signal
 import time
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
@@ -20,6 +18,7 @@ from wellspring.records.clock import Clock
 from wellspring.records.jobs import RunIdentity
 from wellspring.records.record import format_instant
 from wellspring.records.trust import Entry, EntryPhase, Ref
+from wellspring.runtime.crash_point import reach_crash_point
 
 if TYPE_CHECKING:
     from wellspring.observe.lineage import LineageWriter
@@ -149,8 +148,7 @@ class StepRecorder:
 
     def crash_point(self, point: str) -> None:
         """Kill the process with SIGKILL if this is the crash point of a crash test."""
-        if point == self._crash_at:
-            os.kill(os.getpid(), signal.SIGKILL)
+        reach_crash_point(self._crash_at, point)
 
 
 class ActiveStep:

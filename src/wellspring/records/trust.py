@@ -62,7 +62,11 @@ class Entry(Record):
 
 
 class IndexedEntry(Frozen):
-    """An entry and its index in the Merkle tree; the index counts leaves from 0."""
+    """An entry and its index in the Merkle tree; the index counts leaves from 0.
+
+    is_hashed: the tree holds only the digest of the entry's line.
+    """
 
     index: int
     entry: Entry
+    is_hashed: bool = False

@@ -96,7 +96,8 @@ def file_rules_for(project: Project, role: SandboxRole) -> tuple[list[Path], lis
             writes += sorted(project.journals_dir.glob("worker*"))
             writes += [project.jobs_dir / "locks", project.runtime_dir]
         case "enclave":
-            reads += [state / "run.json", *_policy_paths(project)]
+            # Of the ledger it reads which lines of its journal are packed, so that it may remove them.
+            reads += [state / "run.json", project.ledger_dir, *_policy_paths(project)]
             # The resolver's file is often a link to a folder below /run; its neighbors replace it.
             reads.append(Path("/etc/resolv.conf").resolve().parent)
             writes += [project.enclave_dir, project.journals_dir / "enclave", state / "lineage", state / "metrics"]

@@ -9,6 +9,7 @@ import sys
 import threading
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 
 from wellspring.bootstrap import open_ledger, open_sequencer
 from wellspring.errors import CorruptedError
@@ -16,6 +17,8 @@ from wellspring.project import Project
 from wellspring.runtime.process import Credential, run_service, stop_on_lost_login
 from wellspring.sequencer.integration import IntegrationLoop
 from wellspring.sequencer.journal_scan import JournalScan
+from wellspring.sequencer.packing import LinePacker, record_pack
+from wellspring.sequencer.packing_loop import PackingLoop
 from wellspring.sequencer.request_server import RequestServer, allowed_uids
 
 
@@ -40,9 +43,24 @@ def run_sequencer(project: Project, credential: Credential, stop: threading.Even
             record_heartbeat=ledger.step.record_heartbeat,
             heartbeat_interval=timedelta(seconds=project.ledger.checkpoint_seconds),
         )
-        server = RequestServer(project.socket_path("sequencer"), loop, allowed_uids(project))
-        thread = threading.Thread(target=server.serve_forever, name="sequencer socket", daemon=True)
-        thread.start()
+        packer = LinePacker(
+            index=ledger.index,
+            paths=ledger.tree.paths,
+            journals=project.journals_dir,
+            ledger=project.ledger_dir,
+            origin=sequencer.origin,
+            record_pack=partial(record_pack, ledger.step),
+            crash_point=ledger.step.crash_point,
+        )
+        packing = PackingLoop(
+            packer,
+            partial(loop.integrate_for, "sequencer"),
+            clock=ledger.clock,
+            interval=timedelta(seconds=project.ledger.pack_seconds),
+        )
+        server = RequestServer(project.socket_path("sequencer"), loop, packing, allowed_uids(project))
+        for name, run in (("sequencer socket", server.serve_forever), ("line packs", partial(packing.run, stop))):
+            threading.Thread(target=run, name=name, daemon=True).start()
         try:
             loop.run(stop)
         finally:

@@ -7,10 +7,12 @@ from pathlib import Path
 from wellspring.errors import CorruptedError
 from wellspring.trust.ledger import journal
 from wellspring.trust.ledger.journal_state import (
+    PACKED_FILE,
+    SEEN_FILE,
     JournalState,
     describe_difference,
-    read_seen_states,
-    write_seen_states,
+    read_states,
+    write_states,
 )
 
 
@@ -23,7 +25,8 @@ class JournalScan:
     def __init__(self, journals: Path, ledger: Path) -> None:
         self._journals = journals
         self._ledger = ledger
-        self._states = read_seen_states(ledger)
+        # What was packed was seen, and may have left the journal.
+        self._states = {**read_states(ledger, PACKED_FILE), **read_states(ledger, SEEN_FILE)}
 
     def find_differences(self) -> dict[str, CorruptedError]:
         """Read what is new; return, by service, why a journal is not the one that was seen before.
@@ -38,7 +41,7 @@ class JournalScan:
             except CorruptedError as exc:
                 findings[service] = exc
         if self._states != before:
-            write_seen_states(self._ledger, self._states)
+            write_states(self._ledger, SEEN_FILE, self._states)
         return findings
 
     def _advance_state(self, service: str) -> None:

@@ -16,6 +16,7 @@ from wellspring.runtime.process import format_location
 from wellspring.runtime.service_users import read_service_users
 from wellspring.runtime.unix_socket import peer_uid
 from wellspring.sequencer.integration import IntegrationLoop
+from wellspring.sequencer.packing_loop import PackingLoop
 from wellspring.trust.ledger.remote_sequencer import MAX_REQUEST_BYTES
 
 CALLING_SERVICES = ("worker", "api", "enclave")
@@ -23,7 +24,7 @@ _REQUEST_TIMEOUT = 10.0
 
 
 class RequestServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    """Serves one loop; call `serve_forever`, from another thread `shutdown`, then `server_close`.
+    """Serves the two loops of the sequencer; call `serve_forever`, from another thread `shutdown`, then `server_close`.
 
     uids: the users who may send requests. Others may connect, and get a refusal.
     """
@@ -31,8 +32,9 @@ class RequestServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, path: Path, loop: IntegrationLoop, uids: frozenset[int]) -> None:
+    def __init__(self, path: Path, loop: IntegrationLoop, packing: PackingLoop, uids: frozenset[int]) -> None:
         self.loop = loop
+        self.packing = packing
         self.path = path
         self._uids = uids
         path.unlink(missing_ok=True)
@@ -69,13 +71,13 @@ class _RequestHandler(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         try:
-            response = handle_request(self.server.loop, self.rfile.readline(MAX_REQUEST_BYTES))
+            response = handle_request(self.server.loop, self.server.packing, self.rfile.readline(MAX_REQUEST_BYTES))
         except WellspringError as exc:
             response = {"error": encode_error(exc)}
         self.wfile.write(_encode_line(response))
 
 
-def handle_request(loop: IntegrationLoop, line: bytes) -> dict[str, Any]:
+def handle_request(loop: IntegrationLoop, packing: PackingLoop, line: bytes) -> dict[str, Any]:
     """Return the response to one request. Raises Refused for a request that it does not know."""
     try:
         request = json.loads(line)
@@ -85,12 +87,15 @@ def handle_request(loop: IntegrationLoop, line: bytes) -> dict[str, Any]:
         case {"op": "integrate", "service": str(service)}:
             checkpoint = loop.integrate_for(service)
             return {"size": checkpoint.size, "root": checkpoint.root.hex(), "note": checkpoint.note.decode("utf-8")}
+        case {"op": "pack"}:
+            return packing.pack()._asdict()
         case {"op": "ping"}:
             return {}
         case {"op": "status"}:
-            return loop.read_status()._asdict()
+            status = loop.read_status()
+            return status._replace(problem=status.problem or packing.problem)._asdict()
         case _:
-            raise Refused("the sequencer does not know this request", fix="send one of: integrate, status")
+            raise Refused("the sequencer does not know this request", fix="send one of: integrate, pack, status")
 
 
 def allowed_uids(project: Project) -> frozenset[int]:

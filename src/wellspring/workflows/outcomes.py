@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, NamedTuple
 
 from wellspring.data.features.views import load_views_by_digest
@@ -71,8 +72,9 @@ def summarize_outcomes(platform: Platform | ReadPorts) -> list[dict[str, str | i
 
 def _record_predictions(platform: Platform, models: ModelPorts, position: int) -> int:
     state = platform.recorded_tables.read_state(PREDICTION_TABLE)
-    entries = platform.ledger.index.list_entries(action="predict", phase="done", after=state.position + 1)
-    if not entries:
+    entries = platform.ledger.index.iter_entries(action="predict", phase="done", after=state.position + 1)
+    first = next(entries, None)
+    if first is None or first.index > position:
         return 0
 
     def load_views(release_id: str) -> tuple[FeatureViews, Sequence[str]]:
@@ -83,7 +85,8 @@ def _record_predictions(platform: Platform, models: ModelPorts, position: int) -
         key_columns = dict.fromkeys(column for columns in spec.keys.values() for column in columns)
         return load_views_by_digest(platform.project.lake_dir / "views", release.views), tuple(key_columns)
 
-    rows = build_prediction_rows((indexed for indexed in entries if indexed.index <= position), load_views)
+    new_entries = itertools.takewhile(lambda indexed: indexed.index <= position, itertools.chain([first], entries))
+    rows = build_prediction_rows(new_entries, load_views)
     return _append(platform, PREDICTION_TABLE, rows, position) - state.rows
 
 

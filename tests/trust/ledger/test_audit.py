@@ -8,7 +8,7 @@ import pytest
 
 from tests.builders.ledger import Ledger, LocalSigner
 from wellspring.trust.ledger import keyring
-from wellspring.trust.ledger.audit import audit_ledger
+from wellspring.trust.ledger.audit import JournalEvidence, audit_ledger
 from wellspring.trust.ledger.tree import MerkleTree, decode_bundle, encode_bundle
 from wellspring_verify import canonical, merkle, notes
 
@@ -24,7 +24,7 @@ def ledger(tmp_path: Path) -> Ledger:
 
 def findings(ledger: Ledger) -> str:
     keys = keyring.read_verifier_keys(ledger.folder / "ledger", ledger.folder / "witness")
-    report = audit_ledger(MerkleTree(ledger.paths), keys, journals=ledger.journals, index=ledger.index)
+    report = audit_ledger(MerkleTree(ledger.paths), keys, journals=JournalEvidence(ledger.journals), index=ledger.index)
     return "\n".join(report.findings)
 
 
@@ -155,17 +155,17 @@ def test_a_full_tile_is_checked_like_a_partial_one(tmp_path: Path):
 def test_acknowledged_entries_that_are_not_in_the_log_are_counted(ledger: Ledger):
     ledger.write(4, "worker")
     ledger.write(2, "api")
-    report = audit_ledger(MerkleTree(ledger.paths), journals=ledger.journals)
+    report = audit_ledger(MerkleTree(ledger.paths), journals=JournalEvidence(ledger.journals))
     assert report.findings == ()
     assert [(pending.service, pending.entries) for pending in report.pending] == [("api", 2), ("worker", 4)]
     written_at = json.loads((ledger.journals / "worker" / "000000000000.log").read_bytes().splitlines()[3])
     assert report.pending[1].oldest == written_at["known_since"]
     ledger.sequencer.integrate()
-    assert audit_ledger(MerkleTree(ledger.paths), journals=ledger.journals) == ((), ())
+    assert audit_ledger(MerkleTree(ledger.paths), journals=JournalEvidence(ledger.journals)) == ((), ())
 
 
 def test_before_the_first_checkpoint_every_acknowledged_entry_is_pending(tmp_path: Path):
     ledger = Ledger(tmp_path)
     ledger.write(3, "enclave")
-    (pending,) = audit_ledger(MerkleTree(ledger.paths), journals=ledger.journals).pending
+    (pending,) = audit_ledger(MerkleTree(ledger.paths), journals=JournalEvidence(ledger.journals)).pending
     assert (pending.service, pending.entries) == ("enclave", 3)

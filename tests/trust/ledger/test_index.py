@@ -82,7 +82,8 @@ def test_it_grows_with_the_tree_and_follows_it_back(tmp_path: Path):
 
 def test_readers_change_nothing(tmp_path: Path):
     ledger = result(tmp_path)
-    with LedgerIndex(ledger.folder / "ledger" / "index.sqlite", MerkleTree(ledger.paths))._open_read_only() as file:  # pyright: ignore
+    index = LedgerIndex(ledger.folder / "ledger" / "index.sqlite", MerkleTree(ledger.paths), ledger.journals)
+    with index._open_read_only() as file:  # pyright: ignore[reportPrivateUsage]
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
             file.execute("delete from entries")
 

@@ -17,8 +17,8 @@ from wellspring.trust.ledger.journal_state import (
     JournalState,
     describe_difference,
     find_named_state,
-    read_seen_states,
-    write_seen_states,
+    read_states,
+    write_states,
 )
 
 
@@ -96,14 +96,14 @@ def test_lines_that_were_cut_or_changed_are_named(tmp_path: Path):
 
 
 def test_seen_states_are_stored(tmp_path: Path):
-    assert read_seen_states(tmp_path) == {}
+    assert read_states(tmp_path, SEEN_FILE) == {}
     states = {"api": JournalState(3, b"\x01" * 32), "worker": JournalState()}
-    write_seen_states(tmp_path, states)
-    assert read_seen_states(tmp_path) == states
+    write_states(tmp_path, SEEN_FILE, states)
+    assert read_states(tmp_path, SEEN_FILE) == states
     for damaged in (b"", b"[]", b'{"api": 3}', b'{"api": {"lines": 3, "digest": "x"}}'):
         (tmp_path / SEEN_FILE).write_bytes(damaged)
         with pytest.raises(CorruptedError, match="is damaged"):
-            read_seen_states(tmp_path)
+            read_states(tmp_path, SEEN_FILE)
 
 
 def test_an_entry_of_another_form_names_nothing():

@@ -8,7 +8,7 @@ from tests.builders.ledger import Killer, Ledger, LocalSigner
 from tests.builders.recording_step import Died
 from wellspring.errors import CorruptedError, Refused, Unavailable
 from wellspring.trust.ledger import journal
-from wellspring.trust.ledger.audit import audit_ledger
+from wellspring.trust.ledger.audit import JournalEvidence, audit_ledger
 from wellspring.trust.ledger.cosigner import CosignResponse
 from wellspring.trust.ledger.index import parse_entry
 from wellspring.trust.ledger.tree import ENTRIES_LEVEL, encode_bundle, partial_widths, tile_name
@@ -92,7 +92,7 @@ def test_a_crash_at_any_point_is_mended_by_the_next_run(tmp_path: Path, point: s
     assert (checkpoint.size, last.size) == (280 + again, 283 + again)
     ids = placed(after)
     assert len(set(ids)) == len(ids) == 283 + again
-    assert audit_ledger(after.tree, journals=after.journals, index=after.index).findings == ()
+    assert audit_ledger(after.tree, journals=JournalEvidence(after.journals), index=after.index).findings == ()
     assert after.index.last_sequence("enclave") == 179
     # Partial tiles whose full one stands are gone, whichever run wrote them.
     assert partial_widths(after.paths, ENTRIES_LEVEL, 0) == partial_widths(after.paths, 0, 0) == []
@@ -121,7 +121,7 @@ def test_crash_after_crash_keeps_what_was_placed(tmp_path: Path):
         "service1",
         "service0",
     ]
-    assert audit_ledger(ledger.tree, journals=ledger.journals).findings == ()
+    assert audit_ledger(ledger.tree, journals=JournalEvidence(ledger.journals)).findings == ()
 
 
 def test_a_checkpoint_is_never_published_without_the_witness(tmp_path: Path):

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from wellspring.errors import CorruptedError, NotFound, WellspringError
+from wellspring.errors import CorruptedError, NotFound, Unavailable, WellspringError
 from wellspring.records.record import format_instant
+from wellspring.records.trust import Entry
 from wellspring.trust.ledger import journal
-from wellspring.trust.ledger.index import LedgerIndex, parse_entry
+from wellspring.trust.ledger.index import LedgerIndex
+from wellspring.trust.ledger.index_rows import PACK_ACTION, parse_entry
 from wellspring.trust.ledger.journal_state import JournalState, describe_difference
 from wellspring.trust.ledger.keyring import LogVerifierKeys
+from wellspring.trust.ledger.line_pack import LinePack
+from wellspring.trust.ledger.line_reader import PackRange, pack_name
 from wellspring.trust.ledger.tree import ENTRIES_LEVEL, TILE_WIDTH, MerkleTree, decode_bundle, encode_bundle, tile_name
 from wellspring_verify import merkle, notes
 from wellspring_verify.canonical import MalformedError
+from wellspring_verify.leaf import parse_leaf
 
 
 class PendingEntries(NamedTuple):
@@ -23,6 +29,14 @@ class PendingEntries(NamedTuple):
     service: str
     entries: int
     oldest: str
+
+
+class JournalEvidence(NamedTuple):
+    """The journals, and the state that each had when the sequencer saw it last and when its lines were last packed."""
+
+    folder: Path
+    seen_states: Mapping[str, JournalState] = {}
+    packed_states: Mapping[str, JournalState] = {}
 
 
 class LedgerReport(NamedTuple):
@@ -41,14 +55,14 @@ def audit_ledger(
     keys: LogVerifierKeys | None = None,
     *,
     checkpoint: bytes | None = None,
-    journals: Path | None = None,
-    seen_states: Mapping[str, JournalState] | None = None,
+    journals: JournalEvidence | None = None,
     index: LedgerIndex | None = None,
 ) -> LedgerReport:
     """Recompute the tree from its entries, and list every inconsistency; no finding if all is consistent.
 
     keys: the verifier keys and the witness's own copy. checkpoint: read together with them (default: the current one).
-    journals, index: compared with the tree if given. seen_states: what the sequencer has seen of each journal.
+    journals, index: compared with the tree if given; with journals, each line of which the tree holds only the digest
+    must be in its journal or in a line pack.
     """
     findings = _LedgerAudit()
     try:
@@ -56,7 +70,7 @@ def audit_ledger(
     except NotFound:
         if keys and keys.last_cosigned:
             findings.add_message("checkpoint: it is missing, but the witness has cosigned one: the ledger was removed")
-        pending = findings.check_journals(journals, seen_states or {}) if journals else ()
+        pending = findings.check_journals(journals) if journals else ()
         return LedgerReport(tuple(findings.messages), pending)
     try:
         parsed = notes.parse_note(note)
@@ -70,17 +84,29 @@ def audit_ledger(
     if keys:
         findings.check_signatures(parsed, head, keys)
         findings.check_witness(head, leaves, keys)
+    if journals:
+        findings.check_packs(tree, head.origin)
     # After the tree: whatever was appended since is pending, and nothing of the tree is missing.
-    pending = findings.check_journals(journals, seen_states or {}) if journals else ()
+    pending = findings.check_journals(journals) if journals else ()
     if index:
         findings.check_index(index, leaves)
     return LedgerReport(tuple(findings.messages), pending if len(leaves) == head.size else ())
 
 
+class _Line(NamedTuple):
+    """What the tree tells about one line. digest: its SHA-256. is_hashed: the tree has nothing else of it."""
+
+    tree_index: int
+    digest: bytes
+    is_hashed: bool
+
+
 class _LedgerAudit:
     def __init__(self) -> None:
         self.messages: list[str] = []
-        self._leaf_hashes: dict[tuple[str, int], bytes] = {}
+        self._lines: dict[tuple[str, int], _Line] = {}
+        self._packs: list[PackRange] = []
+        self._packed_indexes: set[int] = set()
 
     def add_message(self, message: str) -> None:
         self.messages.append(message)
@@ -110,8 +136,8 @@ class _LedgerAudit:
 
     def _check_entry(self, content: bytes, tree_index: int, tile_path: str, last_sequences: dict[str, int]) -> None:
         try:
-            entry = parse_entry(content)
-            if journal.encode_entry(entry) != content:
+            entry = parse_leaf(content) or parse_entry(content)
+            if isinstance(entry, Entry) and journal.encode_entry(entry) != content:
                 self.add_message(f"{tile_path}: entry {tree_index} is not in the canonical form")
         except WellspringError:
             self.add_message(f"{tile_path}: entry {tree_index} cannot be read")
@@ -122,7 +148,34 @@ class _LedgerAudit:
                 f"{tile_path}: entry {tree_index} is {entry.id}, and {entry.service}:{expected} was expected"
             )
         last_sequences[entry.service] = entry.sequence
-        self._leaf_hashes[entry.service, entry.sequence] = merkle.hash_leaf(content)
+        digest = hashlib.sha256(content).digest() if isinstance(entry, Entry) else bytes.fromhex(entry.digest)
+        self._lines[entry.service, entry.sequence] = _Line(tree_index, digest, not isinstance(entry, Entry))
+        if isinstance(entry, Entry) and (entry.action, entry.phase) == (PACK_ACTION, "done"):
+            digests = [ref.digest for ref in entry.outputs if ref.digest is not None]
+            self._packs += [PackRange(entry.count("first"), entry.count("last"), digest) for digest in digests]
+
+    def check_packs(self, tree: MerkleTree, origin: str) -> None:
+        """Compare every line pack that an entry names with the digests in the tree."""
+        by_index = {line.tree_index: line for line in self._lines.values() if line.is_hashed}
+        for pack_range in self._packs:
+            name = pack_name(pack_range.digest)
+            try:
+                content = tree.paths.read(name)
+                if hashlib.sha256(content).hexdigest() != pack_range.digest:
+                    self.add_message(f"{name}: it was changed: its SHA-256 is not its name")
+                    continue
+                pack = LinePack(content)
+                if (pack.origin, pack.first, pack.last) != (origin, pack_range.first, pack_range.last):
+                    self.add_message(f"{name}: it is not the pack that its entry describes, or of another log")
+                lines = dict(pack.iter_lines())
+            except WellspringError as exc:
+                self.add_message(f"{name}: {exc.what}")
+                continue
+            for tree_index, line in lines.items():
+                expected = by_index.get(tree_index)
+                if expected is None or expected.digest != hashlib.sha256(line).digest():
+                    self.add_message(f"{name}: its line {tree_index} is not the one whose digest is in the tree")
+            self._packed_indexes |= lines.keys()
 
     def check_tiles(self, tree: MerkleTree, leaves: list[bytes]) -> None:
         """Compare every hash tile with the hashes of the entries."""
@@ -176,58 +229,81 @@ class _LedgerAudit:
                 f"witness: it has seen only {copy.size} of {head.size} published entries: it was rolled back"
             )
 
-    def check_journals(self, folder: Path, seen_states: Mapping[str, JournalState]) -> tuple[PendingEntries, ...]:
-        """Compare every entry of the tree with the journal that it came from; return the lines not in the tree.
+    def check_journals(self, evidence: JournalEvidence) -> tuple[PendingEntries, ...]:
+        """Compare the lines of each journal with the tree; return the lines not in the tree.
 
-        Compare the journals with what their own entries name, and with what the sequencer has seen.
+        Compare the journals with what their own entries name, and with what the sequencer has seen. A line that has
+        left its journal must be packed.
         """
-        missing = set(self._leaf_hashes)
+        missing = set(self._lines)
         pending: list[PendingEntries] = []
-        for service in sorted({*journal.list_services(folder), *seen_states}):
+        for service in sorted({*journal.list_services(evidence.folder), *evidence.seen_states}):
             count, oldest = 0, b""
-            for sequence, content in self._read_journal(folder, service, seen_states.get(service, JournalState())):
+            for sequence, content in self._read_journal(evidence, service):
                 entry_key = (service, sequence)
                 missing.discard(entry_key)
-                if entry_key not in self._leaf_hashes:
+                if entry_key not in self._lines:
                     count, oldest = count + 1, oldest or content
                     if not _is_line_of(content, service, sequence):
                         self.add_message(f"journals/{service}: line {sequence} is not what was written there")
-                elif self._leaf_hashes[entry_key] != merkle.hash_leaf(content):
+                elif self._lines[entry_key].digest != hashlib.sha256(content).digest():
                     self.add_message(f"journals/{service}: line {sequence} is not the entry that is in the tree")
             if count:
                 pending.append(PendingEntries(service, count, _written_at(oldest)))
         for service, sequence in sorted(missing):
-            self.add_message(f"journals/{service}: line {sequence} is in the tree, but missing in the journal")
+            line = self._lines[service, sequence]
+            if sequence >= evidence.packed_states.get(service, JournalState()).lines:
+                self.add_message(f"journals/{service}: line {sequence} is in the tree, but missing in the journal")
+            elif line.is_hashed and line.tree_index not in self._packed_indexes:
+                self.add_message(f"journals/{service}: line {sequence} is neither in the journal nor in a line pack")
         return tuple(pending)
 
-    def _read_journal(self, folder: Path, service: str, seen_state: JournalState) -> Iterator[tuple[int, bytes]]:
-        """Yield the lines of a journal; compare their number and digest with what they name, and with what was seen."""
-        state = JournalState()
+    def _read_journal(self, evidence: JournalEvidence, service: str) -> Iterator[tuple[int, bytes]]:
+        """Yield the lines of a journal; compare their number and digest with what they name, and with what was seen.
+
+        Of the lines that are packed, the first may be gone; those that are left are compared with the tree alone.
+        """
+        packed, last_seen = (
+            states.get(service, JournalState()) for states in (evidence.packed_states, evidence.seen_states)
+        )
+        first = journal.first_sequence(evidence.folder, service)
+        state = packed if first else JournalState()
+        if first > packed.lines:
+            state = JournalState(first)
+            self.add_message(f"journals/{service}: its first {first} lines are gone; only {packed.lines} are packed")
         try:
-            for sequence, content in journal.read_lines(folder, service):
-                if difference := describe_difference(state, content):
-                    self.add_message(f"journals/{service}: {difference}")
-                state = state.add_line(content)
-                if state.lines == seen_state.lines and state != seen_state:
-                    self.add_message(
-                        f"journals/{service}: its first {seen_state.lines} lines are not those seen before"
-                    )
+            for sequence, content in journal.read_lines(evidence.folder, service):
+                if sequence >= state.lines:
+                    if difference := describe_difference(state, content):
+                        self.add_message(f"journals/{service}: {difference}")
+                    state = state.add_line(content)
+                    if state.lines == last_seen.lines and state != last_seen:
+                        self.add_message(
+                            f"journals/{service}: its first {last_seen.lines} lines are not those seen before"
+                        )
                 yield sequence, content
         except CorruptedError as exc:
             self.add_message(f"journals/{service}: {exc.what}")
-        if state.lines < seen_state.lines:
+        except FileNotFoundError:
+            raise Unavailable(
+                f"lines of the journal of {service} were packed while it was read", fix="run the command again"
+            ) from None
+        if state.lines < last_seen.lines:
             self.add_message(
-                f"journals/{service}: it has {state.lines} lines, and the sequencer has seen {seen_state.lines}: "
-                f"{seen_state.lines - state.lines} acknowledged lines are missing"
+                f"journals/{service}: it has {state.lines} lines, and the sequencer has seen {last_seen.lines}: "
+                f"{last_seen.lines - state.lines} acknowledged lines are missing"
             )
 
     def check_index(self, index: LedgerIndex, leaves: list[bytes]) -> None:
+        hashed = {line.tree_index for line in self._lines.values() if line.is_hashed}
         try:
             indexed = {tree_index: merkle.hash_leaf(content) for tree_index, content in index.iter_entry_bytes()}
+            is_equal = index.count_line_subjects() == len(hashed)
         except WellspringError as exc:
             self.add_message(f"index.sqlite: {exc.what}")
             return
-        if indexed != dict(enumerate(leaves)):
+        whole = {tree_index: leaf for tree_index, leaf in enumerate(leaves) if tree_index not in hashed}
+        if indexed != whole or not is_equal:
             self.add_message("index.sqlite: it differs from the tree: remove it, and it is rebuilt")
 
 

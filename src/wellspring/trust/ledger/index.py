@@ -1,53 +1,51 @@
-"""Query the ledger through an SQLite index, which can be rebuilt from the tiles at any time."""
+"""Query the ledger through an SQLite index, which can be rebuilt from tiles, line packs and journals at any time."""
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import json
 import sqlite3
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
-
-from pydantic import ValidationError
 
 from wellspring.errors import CorruptedError, Unavailable
-from wellspring.records.trust import Entry, EntryPhase, IndexedEntry
+from wellspring.records.trust import EntryPhase, IndexedEntry
+from wellspring.trust.ledger.index_rows import (
+    LINES_COUNT,
+    SCHEMA,
+    SCHEMA_VERSION,
+    SIZE_COUNT,
+    IndexRow,
+    create_tables,
+    insert_contents,
+    insert_rows,
+    insert_subjects,
+    parse_entry,
+    read_count,
+    service_count,
+    write_count,
+)
+from wellspring.trust.ledger.leaf import HASHED_ACTIONS
+from wellspring.trust.ledger.line_reader import LineReader, PackRange
 from wellspring.trust.ledger.tree import TILE_WIDTH, MerkleTree
 
-_SCHEMA = """
-create table if not exists entries (
-  tree_index integer primary key, id text not null unique, service text not null, sequence integer not null,
-  subject text not null, action text not null, phase text not null, intent text, content blob not null
-);
-create index if not exists by_subject on entries (subject);
-create index if not exists by_action on entries (action, phase);
-create index if not exists by_service on entries (service, sequence);
-create index if not exists by_intent on entries (intent) where intent is not null;
-"""
 _REBUILT_BUNDLES = 64
 """Bundles that one transaction reads from the tiles; it bounds the memory of a rebuild."""
 
 
-class IndexRow(NamedTuple):
-    """An entry as the index stores it: what it is found by, and its bytes."""
-
-    id: str
-    service: str
-    sequence: int
-    subject: str
-    action: str
-    phase: str
-    intent: str | None
-    content: bytes
-
-
 class LedgerIndex:
-    """The entries of the tree by subject, action, phase and id. One writer (the sequencer), any number of readers."""
+    """The entries of the tree by subject, action, phase and id. One writer (the sequencer), any number of readers.
 
-    def __init__(self, path: Path, tree: MerkleTree) -> None:
+    An entry of which the tree holds only the digest is found by its subject alone; its line is read from a line pack,
+    or from the journals.
+    """
+
+    def __init__(self, path: Path, tree: MerkleTree, journals: Path) -> None:
         self.tree = tree
+        self.lines = LineReader(tree, journals, self.find_pack)
         self._path = path
 
     def refresh(self) -> None:
@@ -71,7 +69,7 @@ class LedgerIndex:
             self.rebuild()
 
     def rebuild(self) -> None:
-        """Delete the index, and build it again from the tiles."""
+        """Delete the index, and build it again from the tiles, the line packs and the journals."""
         for path in (self._path, self._path.with_name(self._path.name + "-journal")):
             path.unlink(missing_ok=True)
         self._insert_new_entries()
@@ -85,16 +83,40 @@ class LedgerIndex:
         after: int = 0,
     ) -> list[IndexedEntry]:
         """List the entries that match all filters, in tree order. after: lowest index; what is older is not read."""
+        return list(self.iter_entries(subject=subject, action=action, phase=phase, after=after))
+
+    def iter_entries(
+        self,
+        *,
+        subject: str | None = None,
+        action: str | None = None,
+        phase: EntryPhase | None = None,
+        after: int = 0,
+    ) -> Iterator[IndexedEntry]:
+        """Yield what `list_entries` returns; lines are read one after the other."""
         filters = {"subject": subject, "action": action, "phase": phase}
         params: dict[str, str | int] = {name: value for name, value in filters.items() if value is not None}
         condition = " and ".join(f"{name} = :{name}" for name in params) or "true"
-        return self._query_entries(
+        whole = self._query_entries(
             f"select tree_index, content from entries where {condition} and tree_index >= :after order by tree_index",  # noqa: S608 (fixed names)
             {**params, "after": after},
         )
+        if action is not None and action not in HASHED_ACTIONS:
+            yield from whole
+            return
+        lines = (
+            IndexedEntry(index=tree_index, entry=parse_entry(content), is_hashed=True)
+            for tree_index, content in self._iter_lines(subject, after)
+        )
+        matches = (
+            indexed
+            for indexed in lines
+            if action in (None, indexed.entry.action) and phase in (None, indexed.entry.phase)
+        )
+        yield from heapq.merge(whole, matches, key=lambda indexed: indexed.index)
 
     def read_entries(self, tree_indexes: Iterable[int]) -> list[IndexedEntry]:
-        """Return the entries with these indexes, in tree order."""
+        """Return the entries with these indexes, in tree order, of those that are whole in the tree."""
         listed = json.dumps(list(tree_indexes))
         return self._query_entries(
             "select tree_index, content from entries where tree_index in (select value from json_each(:listed))"
@@ -105,7 +127,7 @@ class LedgerIndex:
     def count_entries(self) -> int:
         """Return the number of entries in the index: each entry of the tree below it can be found."""
         with self._open_read_only() as file:
-            return _count_entries(file)
+            return read_count(file, SIZE_COUNT)
 
     def list_open_intents(self) -> list[IndexedEntry]:
         """List the intents that no later entry settles: actions that a crash may have interrupted."""
@@ -118,41 +140,82 @@ class LedgerIndex:
     def last_sequence(self, service: str) -> int:
         """Return the highest sequence of a service in the tree; -1 if it has no entry there."""
         with self._open_read_only() as file:
-            row = file.execute("select max(sequence) from entries where service = ?", (service,)).fetchone()
-        return -1 if row[0] is None else int(row[0])
+            return read_count(file, service_count(service)) - 1
 
     def list_subjects(self) -> list[str]:
-        """List every subject, sorted."""
+        """List every subject, sorted, without those of answers."""
         with self._open_read_only() as file:
             return [str(row[0]) for row in file.execute("select distinct subject from entries order by subject")]
 
     def iter_entry_bytes(self) -> Iterator[tuple[int, bytes]]:
-        """Yield (tree index, bytes) of each entry, to compare with the tree."""
+        """Yield (tree index, bytes) of each entry that is whole in the tree, to compare with the tree."""
         with self._open_read_only() as file:
             for tree_index, content in file.execute("select tree_index, content from entries order by tree_index"):
                 yield int(tree_index), bytes(content)
 
+    def count_line_subjects(self) -> int:
+        """Return the number of lines that can be found by their subject."""
+        with self._open_read_only() as file:
+            return int(file.execute("select count(*) from lines").fetchone()[0])
+
+    def find_pack(self, tree_index: int) -> PackRange | None:
+        """Return the first line pack whose last index is at least this one, or None."""
+        with self._open_read_only() as file:
+            row = file.execute(
+                "select first_index, last_index, digest from packs where last_index >= ? order by last_index limit 1",
+                (tree_index,),
+            ).fetchone()
+        return PackRange(*row) if row else None
+
+    def list_packs(self) -> list[PackRange]:
+        """List the line packs, in the order of the tree."""
+        with self._open_read_only() as file:
+            rows = file.execute("select first_index, last_index, digest from packs order by last_index").fetchall()
+        return [PackRange(*row) for row in rows]
+
+    def _iter_lines(self, subject: str | None, after: int) -> Iterator[tuple[int, bytes]]:
+        if subject is None:
+            yield from self.lines.iter_lines(after, self.count_entries())
+            return
+        with self._open_read_only() as file:
+            matches = file.execute(
+                "select tree_index from lines where subject = ? and tree_index >= ? order by tree_index",
+                (subject, after),
+            ).fetchall()
+        yield from ((int(tree_index), self.lines.read_line(int(tree_index))) for (tree_index,) in matches)
+
     def _insert_new_entries(self) -> None:
         size = self.tree.size
         with self._open_writable() as file:
-            with file:
-                indexed_count = _count_entries(file)
-                if indexed_count > size:
-                    # The index follows the tree, also backwards: the witness, not the index, detects a rollback.
-                    file.execute("delete from entries where tree_index >= ?", (size,))
+            indexed_count = read_count(file, SIZE_COUNT)
+            if indexed_count > size:
+                # The index follows the tree, also backwards: the witness, not the index, detects a rollback.
+                create_tables(file)
+                indexed_count = 0
             for start in range(indexed_count // TILE_WIDTH, -(-size // TILE_WIDTH), _REBUILT_BUNDLES):
                 with file:
                     for number in range(start, min(start + _REBUILT_BUNDLES, -(-size // TILE_WIDTH))):
                         contents = self.tree.read_bundle(number, size)
                         skipped = max(0, indexed_count - number * TILE_WIDTH)
-                        rows = (describe_entry(parse_entry(content), content) for content in contents[skipped:])
-                        _insert(file, number * TILE_WIDTH + skipped, rows)
+                        insert_contents(file, number * TILE_WIDTH + skipped, contents[skipped:])
+            self._insert_lines(file, size)
+
+    def _insert_lines(self, file: sqlite3.Connection, size: int) -> None:
+        """Add the subjects of lines, when their packs are in the index. Lines that are lost cannot be found."""
+        first = read_count(file, LINES_COUNT)
+        lines = self.lines.iter_lines(first, size, skip_damaged=True) if first < size else iter(())
+        for piece in iter(lambda: list(itertools.islice(lines, _REBUILT_BUNDLES * TILE_WIDTH)), []):
+            with file:
+                insert_subjects(file, [(tree_index, parse_entry(line).subject) for tree_index, line in piece])
+                write_count(file, LINES_COUNT, piece[-1][0] + 1)
+        with file:
+            write_count(file, LINES_COUNT, size)
 
     def _insert_rows(self, first_index: int, rows: Sequence[IndexRow]) -> None:
         with self._open_writable() as file:
-            if _count_entries(file) == first_index:
+            if read_count(file, SIZE_COUNT) == first_index == read_count(file, LINES_COUNT):
                 with file:
-                    _insert(file, first_index, rows)
+                    insert_rows(file, first_index, rows)
                 return
         self._insert_new_entries()
 
@@ -160,7 +223,8 @@ class LedgerIndex:
     def _open_writable(self) -> Generator[sqlite3.Connection]:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(self._path, timeout=10)) as file:
-            file.executescript(_SCHEMA)
+            if file.execute("pragma user_version").fetchone()[0] != SCHEMA_VERSION:
+                create_tables(file)
             yield file
 
     def _query_entries(self, sql: str, params: Mapping[str, str | int]) -> list[IndexedEntry]:
@@ -175,7 +239,7 @@ class LedgerIndex:
         try:
             if not self._path.exists() and self.tree.size == 0:
                 with closing(sqlite3.connect(":memory:")) as empty:
-                    empty.executescript(_SCHEMA)
+                    empty.executescript(SCHEMA)
                     yield empty
                 return
             with closing(sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, timeout=10)) as file:
@@ -184,38 +248,3 @@ class LedgerIndex:
             raise Unavailable(
                 f"the ledger's index cannot be read ({exc})", fix="run `wellspring up`: the sequencer rebuilds it"
             ) from None
-
-
-def parse_entry(content: bytes) -> Entry:
-    """Parse the bytes of an entry. Raises CorruptedError."""
-    try:
-        return Entry.model_validate_json(content)
-    except ValidationError:
-        raise CorruptedError(
-            "an entry of the ledger cannot be read", fix="run `wellspring ledger verify`; keep everything"
-        ) from None
-
-
-def describe_entry(entry: Entry, content: bytes) -> IndexRow:
-    """Return the row of an entry. content: its bytes."""
-    return IndexRow(
-        entry.id,
-        entry.service,
-        entry.sequence,
-        entry.subject,
-        entry.action,
-        entry.phase,
-        entry.intent,
-        content,
-    )
-
-
-def _count_entries(file: sqlite3.Connection) -> int:
-    return int(file.execute("select coalesce(max(tree_index) + 1, 0) from entries").fetchone()[0])
-
-
-def _insert(file: sqlite3.Connection, first_index: int, rows: Iterable[IndexRow]) -> None:
-    file.executemany(
-        "insert into entries values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        ((tree_index, *row) for tree_index, row in enumerate(rows, start=first_index)),
-    )

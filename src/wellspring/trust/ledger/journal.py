@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import os
 import re
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,14 +43,27 @@ class Journal:
     """The journal of one service, written by one process; safe for its threads.
 
     Group commit: entries that arrive during a write are written together by the next one.
+    count_packed: returns how many of its first lines the log and the line packs have; files with only such lines are
+    removed. crash_point: called after each removal.
     Raises Refused if another process has locked the journal, CorruptedError if its last line was changed.
     """
 
-    def __init__(self, folder: Path, service: str, *, tenant: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        service: str,
+        *,
+        tenant: str,
+        clock: Clock,
+        count_packed: Callable[[], int] = lambda: 0,
+        crash_point: Callable[[str], None] = lambda point: None,
+    ) -> None:
         self.service = service
         self._folder = folder / service
         self._tenant = tenant
         self._clock = clock
+        self._count_packed = count_packed
+        self._crash_point = crash_point
         self._condition = threading.Condition()
         self._pending_lines: list[bytes] = []
         self._write_in_progress = False
@@ -72,6 +86,7 @@ class Journal:
         self._state, self._named_lines = _recover_state(self._folder)
         self._named_at = clock.now()
         self._segment_size = os.fstat(self._segment_fd).st_size
+        self._remove_packed()
 
     @property
     def assigned_count(self) -> int:
@@ -101,7 +116,8 @@ class Journal:
         with self._condition:
             self._require_writable()
             entry = self._add_pending({**fields, **references, "facts": facts or {}, "trace": trace})
-            if action not in STATE_ACTIONS and self._is_state_due(entry):
+            is_state_due = action not in STATE_ACTIONS and self._is_state_due(entry)
+            if is_state_due:
                 self._add_pending(
                     {"actor": actor, "action": "heartbeat", "phase": "done", "subject": f"journal:{self.service}"}
                     | {"facts": {}, "trace": trace}
@@ -113,6 +129,8 @@ class Journal:
                     self._flush_pending()
                 if self._durable_sequence < entry.sequence:
                     self._require_writable()
+            if is_state_due:
+                self._remove_packed()
         return entry
 
     def _add_pending(self, fields: dict[str, Any]) -> Entry:
@@ -193,6 +211,20 @@ class Journal:
             raise
         self._segment_size += len(lines)
 
+    def _remove_packed(self) -> None:
+        """Remove the oldest files of which every line is packed; a file after them names the state of the journal."""
+        if self._durable_sequence < self._named_lines:
+            return
+        segments = list_segments(self._folder)
+        limit = min(self._count_packed(), self._named_lines) if len(segments) > 1 else 0
+        for segment, successor in itertools.pairwise(segments):
+            if successor.first_sequence > limit:
+                return
+            segment.path.unlink()
+            # Durable one by one: what is left has no gap after a crash.
+            fsync_folder(self._folder)
+            self._crash_point("ledger.journal:segment-removed")
+
     def _take_lock(self) -> None:
         try:
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -228,13 +260,16 @@ class Journal:
         return newest.first_sequence + count, segment_fd
 
 
-def read_lines(folder: Path, service: str, after_sequence: int = -1) -> Iterator[tuple[int, bytes]]:
+def read_lines(folder: Path, service: str, after_sequence: int | None = None) -> Iterator[tuple[int, bytes]]:
     """Yield (sequence, line without its newline) of the complete lines after `after_sequence`, in order.
 
-    Each line is durable when it is yielded. Raises CorruptedError for a gap between segments, or if the journal ends
-    before `after_sequence`.
+    None: from the first line that the journal still has. Each line is durable when it is yielded. Raises CorruptedError
+    for a gap between segments, or if the journal ends before `after_sequence`; FileNotFoundError if a file of it is
+    removed meanwhile, because its lines were packed.
     """
     journal_segments = list_segments(folder / service)
+    if after_sequence is None:
+        after_sequence = journal_segments[0].first_sequence - 1 if journal_segments else -1
     earlier_segments = [segment for segment in journal_segments if segment.first_sequence <= after_sequence + 1]
     if not earlier_segments:
         if journal_segments or after_sequence >= 0:
@@ -258,6 +293,12 @@ def read_lines(folder: Path, service: str, after_sequence: int = -1) -> Iterator
         expected += len(lines)
     if expected < after_sequence + 1:
         raise _gap_error(service, expected)
+
+
+def first_sequence(folder: Path, service: str) -> int:
+    """Return the sequence of the first line that a journal still has; 0 for an empty one."""
+    segments = list_segments(folder / service)
+    return segments[0].first_sequence if segments else 0
 
 
 def count_lines(folder: Path, service: str) -> int:

@@ -13,7 +13,8 @@ from typing import NamedTuple
 from wellspring.errors import CorruptedError
 from wellspring.records.trust import Entry
 from wellspring.trust.ledger import journal
-from wellspring.trust.ledger.index import IndexRow, describe_entry, parse_entry
+from wellspring.trust.ledger.index_rows import IndexRow, describe_entry, parse_entry
+from wellspring_verify.leaf import parse_leaf
 
 _LARGE_INTEGER = re.compile(rb"(?:\":|[,\[])-?[0-9]{16}")
 """What may be an integer beyond 2^53, which canonical JSON cannot hold."""
@@ -50,18 +51,23 @@ class JournalMerge:
         """Return the next line of its journal, which a bundle beyond the checkpoint holds already.
 
         Call it before `take`. Of an excluded service, whose journal may have lost the line, its sequence is enough.
-        Raises CorruptedError if it is not the next line.
+        Raises CorruptedError if it is not the next line, or if only its digest is left.
         """
-        entry = parse_entry(content)
-        expected = self._placed.get(entry.service, self._last_sequence(entry.service)) + 1
-        self._placed[entry.service] = expected
-        line = next(self._readers.get(entry.service, iter(())), None)
-        if line is not None and line.row.content == content:
+        placed = parse_leaf(content) or parse_entry(content)
+        expected = self._placed.get(placed.service, self._last_sequence(placed.service)) + 1
+        self._placed[placed.service] = expected
+        line = next(self._readers.get(placed.service, iter(())), None)
+        if line is not None and line.row.leaf == content:
             return line.row
-        if entry.service in self._excluded and entry.sequence == expected and is_canonical(entry, content):
-            return describe_entry(entry, content)
+        if (
+            isinstance(placed, Entry)
+            and placed.service in self._excluded
+            and placed.sequence == expected
+            and is_canonical(placed, content)
+        ):
+            return describe_entry(placed, content)
         raise CorruptedError(
-            f"a bundle beyond the checkpoint has {entry.id}, and the journal of {entry.service} does not",
+            f"a bundle beyond the checkpoint has {placed.id}, and the journal of {placed.service} does not",
             fix="keep everything; another process wrote into the ledger's folder",
         )
 

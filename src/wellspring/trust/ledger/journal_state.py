@@ -19,6 +19,9 @@ STATE_ACTIONS = frozenset({"heartbeat", "create_key"})
 """Actions whose entries name the state of their journal before them."""
 SEEN_FILE = "seen.json"
 """File in the ledger's folder with the newest state of each journal that the sequencer has seen."""
+PACKED_FILE = "packed.json"
+"""File in the ledger's folder with the newest state of each journal whose lines are all in the witnessed log, and in a
+line pack where the log holds only their digest. The owner of the journal may remove them."""
 _MARKS = tuple(f'"action":"{action}"'.encode() for action in sorted(STATE_ACTIONS))
 
 
@@ -57,9 +60,9 @@ def describe_difference(state: JournalState, content: bytes) -> str:
     )
 
 
-def read_seen_states(ledger: Path) -> dict[str, JournalState]:
-    """Read which state of each journal the sequencer has seen. Raises CorruptedError for a damaged file."""
-    path = ledger / SEEN_FILE
+def read_states(ledger: Path, file: str) -> dict[str, JournalState]:
+    """Read the state of each journal from a file of the ledger's folder. Raises CorruptedError for a damaged file."""
+    path = ledger / file
     try:
         stored = cast("dict[str, dict[str, Any]]", json.loads(path.read_bytes()))
         return {
@@ -72,7 +75,12 @@ def read_seen_states(ledger: Path) -> dict[str, JournalState]:
         raise CorruptedError(f"{path} is damaged", fix="keep it; run `wellspring ledger verify`") from None
 
 
-def write_seen_states(ledger: Path, states: Mapping[str, JournalState]) -> None:
-    """Store which state of each journal the sequencer has seen, durably."""
+def write_states(ledger: Path, file: str, states: Mapping[str, JournalState]) -> None:
+    """Store the state of each journal, durably."""
     stored = {service: {"lines": state.lines, "digest": state.digest.hex()} for service, state in states.items()}
-    write_atomically(ledger / SEEN_FILE, json.dumps(stored, sort_keys=True).encode())
+    write_atomically(ledger / file, json.dumps(stored, sort_keys=True).encode())
+
+
+def count_packed_lines(ledger: Path, service: str) -> int:
+    """Return how many of the first lines of a journal its owner may remove. Raises CorruptedError."""
+    return read_states(ledger, PACKED_FILE).get(service, JournalState()).lines

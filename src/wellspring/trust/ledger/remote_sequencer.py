@@ -29,6 +29,13 @@ class SequencerStatus(NamedTuple):
     problem: str
 
 
+class PackReport(NamedTuple):
+    """What one run of the packing wrote: line packs, and lines in them."""
+
+    packs: int
+    lines: int
+
+
 class LogSequencer(Protocol):
     """The sequencer, in this process or behind a socket."""
 
@@ -52,6 +59,11 @@ class RemoteSequencer:
         return SignedCheckpoint(
             int(response["size"]), bytes.fromhex(response["root"]), str(response["note"]).encode("utf-8")
         )
+
+    def pack_lines(self) -> PackReport:
+        """Pack the lines of answers that the log has and no line pack holds. Raises CorruptedError for a lost line."""
+        response = self._request({"op": "pack"}, _INTEGRATE_TIMEOUT)
+        return PackReport(int(response["packs"]), int(response["lines"]))
 
     def read_status(self) -> SequencerStatus:
         response = self._request({"op": "status"}, _STATUS_TIMEOUT)

@@ -10,7 +10,8 @@ from wellspring.errors import CorruptedError, NotFound
 from wellspring.stores.objects.port import NamedBlobStore
 from wellspring.trust.keys.port import LogSigner
 from wellspring.trust.ledger.cosigner import Cosigner, cosign_checkpoint
-from wellspring.trust.ledger.index import IndexRow, LedgerIndex
+from wellspring.trust.ledger.index import LedgerIndex
+from wellspring.trust.ledger.index_rows import IndexRow
 from wellspring.trust.ledger.journal_merge import JournalMerge
 from wellspring.trust.ledger.tree import (
     CHECKPOINT_FILE,
@@ -58,7 +59,7 @@ class Sequencer:
     ) -> None:
         self._paths = paths
         self._journals = journals
-        self._origin = origin
+        self.origin = origin
         self._signer = signer
         self._witness = witness
         self._index = index
@@ -69,7 +70,7 @@ class Sequencer:
     def verifier_key(self) -> str:
         """Return the log's verifier key, and store it beside the tiles for offline readers."""
         if self._key is None:
-            self._key = notes.VerifierKey(self._origin, notes.KIND_LOG, self._signer.public_key())
+            self._key = notes.VerifierKey(self.origin, notes.KIND_LOG, self._signer.public_key())
             self._paths.write_once(LOG_KEY_FILE, f"{self._key}\n".encode())
         return str(self._key)
 
@@ -104,7 +105,7 @@ class Sequencer:
         self, key: notes.VerifierKey, published: SignedCheckpoint | None, rows: Sequence[IndexRow]
     ) -> SignedCheckpoint:
         size = published.size if published else 0
-        entries = [row.content for row in rows]
+        entries = [row.leaf for row in rows]
         self._write_bundles(size, entries)
         self._crash_point("ledger.integrate:bundles-written")
         for tile, content in updated_tiles(self._tree, size, [merkle.hash_leaf(content) for content in entries]):
@@ -116,7 +117,7 @@ class Sequencer:
         return checkpoint
 
     def _publish(self, key: notes.VerifierKey, published: SignedCheckpoint | None, size: int) -> SignedCheckpoint:
-        head = notes.CheckpointHead(self._origin, size, self._tree.root_hash(size))
+        head = notes.CheckpointHead(self.origin, size, self._tree.root_hash(size))
         text = head.to_text()
         signature = notes.NoteSignature(key.name, key.key_id, self._signer.sign(text))
         if not notes.verify_signature_line(signature, key, text):
@@ -143,7 +144,7 @@ class Sequencer:
         except NotFound:
             return None
         head = self._tree.read_head()
-        if head.origin != self._origin or not any(
+        if head.origin != self.origin or not any(
             notes.verify_signature_line(line, key, head.to_text()) for line in notes.parse_note(note).signatures
         ):
             raise CorruptedError(
