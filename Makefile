@@ -32,7 +32,7 @@ LOCKED := uv.lock pyproject.toml
 SYSTEM_PACKAGES := prometheus prometheus-alertmanager redis-server chromium fonts-dejavu-core libnss-wrapper
 
 .NOTPARALLEL:
-.PHONY: help system demo test test-full check bench bench-denials bench-dlp bench-ledger bench-history bench-predictions crash simulate mutation docs up down clean
+.PHONY: help system demo test test-full check bench bench-denials bench-dlp bench-ledger bench-history bench-jobs bench-predictions crash simulate mutation docs up down clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ bench-history: .venv/made-test ## measure an ingest with nothing new, status, a 
 
 bench-ledger: .venv-bench/made ## measure the log: bytes of an answer, time to its checkpoint, memory, proofs, appends
 	@.venv-bench/bin/python -m benchmarks.ledger $(ARGS)
+
+bench-jobs: .venv/made-test ## measure how soon a command's job starts, and a rollback beside a training, on the real servers
+	@$(BIN)/python -m benchmarks.jobs $(ARGS)
 
 bench-predictions: .venv/made-test ## measure the latency of predictions, beside mlflow models serve, on the real servers
 	@$(BIN)/python -m benchmarks.predictions $(ARGS)

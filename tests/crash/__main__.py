@@ -1,4 +1,4 @@
-"""`python -m tests.crash`: kill -9 at each crash point and at 25 random moments, then check the invariants.
+"""`python -m tests.crash`: kill -9 at each crash point and at 50 random moments, then check the invariants.
 
 With --source s3: the drops come from a bucket (the crash points of the intake only).
 With --wide: each drop spans at least three batches (the crash points of the intake only).
@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
         prog="python -m tests.crash", description="Kill processes of a project and check that it recovers."
     )
     parser.add_argument("points", nargs="*", metavar="POINT", help="only these crash points (default: all)")
-    parser.add_argument("--random", type=int, default=25, metavar="N", help="kills at random moments (default 25)")
+    parser.add_argument("--random", type=int, default=50, metavar="N", help="kills at random moments (default 50)")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="start no kill after this time")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="seed of the random moments")
     parser.add_argument("--source", choices=("sftp", "s3"), default="sftp", help="kind of the source of the drops")

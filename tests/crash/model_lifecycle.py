@@ -45,6 +45,13 @@ class LifecycleKiller:
         self.project.enroll_users("ines", "omar")
         self._releases.append(self.project.release_candidate(candidate))
 
+    def release_next(self) -> str:
+        """Train, approve and promote another release; return the former one."""
+        former = self._releases[-1]
+        self._releases.append(self._propose())
+        self._act("omar", "release", "approve", self._releases[-1])
+        return former
+
     def point(self, name: str) -> Outcome:
         """Kill the command at one crash point, run it again, and check the project."""
         started = time.perf_counter()

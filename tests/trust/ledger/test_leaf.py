@@ -13,7 +13,7 @@ from wellspring.trust.ledger.leaf import HASHED_ACTIONS, encode_leaf
 from wellspring_verify.leaf import LineLeaf, parse_leaf
 
 
-@pytest.mark.parametrize("action", ["stage", "approve", "pack_lines", *HASHED_ACTIONS])
+@pytest.mark.parametrize("action", ["stage", "approve", "pack_lines", *sorted(HASHED_ACTIONS)])
 def test_only_answers_are_held_as_a_digest(tmp_path: Path, action: str):
     (entry,) = Ledger(tmp_path).write(1, action=action)
     line = encode_entry(entry)
