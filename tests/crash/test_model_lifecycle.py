@@ -11,6 +11,8 @@ LIFECYCLE = (
     "workflows/transform.py",
     "workflows/outcomes.py",
     "workflows/release.py",
+    "sequencer/packing.py",
+    "trust/ledger/journal.py",
 )
 INGEST = ("enclave/", "trust/ledger/", "lake/lake.py", "workflows/ingest.py", "workflows/publish.py")
 
