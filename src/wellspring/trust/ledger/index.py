@@ -192,6 +192,8 @@ class LedgerIndex:
                 # The index follows the tree, also backwards: the witness, not the index, detects a rollback.
                 create_tables(file)
                 indexed_count = 0
+            if indexed_count == size == read_count(file, LINES_COUNT):
+                return
             for start in range(indexed_count // TILE_WIDTH, -(-size // TILE_WIDTH), _REBUILT_BUNDLES):
                 with file:
                     for number in range(start, min(start + _REBUILT_BUNDLES, -(-size // TILE_WIDTH))):
@@ -202,8 +204,7 @@ class LedgerIndex:
 
     def _insert_lines(self, file: sqlite3.Connection, size: int) -> None:
         """Add the subjects of lines, when their packs are in the index. Lines that are lost cannot be found."""
-        first = read_count(file, LINES_COUNT)
-        lines = self.lines.iter_lines(first, size, skip_damaged=True) if first < size else iter(())
+        lines = self.lines.iter_lines(read_count(file, LINES_COUNT), size, skip_damaged=True)
         for piece in iter(lambda: list(itertools.islice(lines, _REBUILT_BUNDLES * TILE_WIDTH)), []):
             with file:
                 insert_subjects(file, [(tree_index, parse_entry(line).subject) for tree_index, line in piece])
