@@ -25,10 +25,17 @@ from wellspring.records.features import FeatureRow
 from wellspring.serving.scorer import Scorer
 from wellspring.stores.objects.disk import DiskBlobStore, DiskContentStore
 
-REGRESSION = Regression(acceptance=RegressionCriteria(test_rows=300, r2=-1.0, coverage_gap=0.2, subgroup_bias=5))
+REGRESSION = Regression(
+    acceptance=RegressionCriteria(test_rows=300, r2=-1.0, coverage_gap=0.2, subgroup_bias=5, reason_microseconds=1e6)
+)
 MULTICLASS = Multiclass(
     acceptance=MulticlassCriteria(
-        test_rows=300, macro_f1=0.1, calibration_error=0.3, subgroup_macro_f1=0.05, subgroup_calibration_gap=0.9
+        test_rows=300,
+        macro_f1=0.1,
+        calibration_error=0.3,
+        subgroup_macro_f1=0.05,
+        subgroup_calibration_gap=0.9,
+        reason_microseconds=1e6,
     )
 )
 
