@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tests.builders.recording_step import RecordingStep
-from wellspring.records.trust import IndexedEntry
+from wellspring.records.trust import Entry, IndexedEntry
 
 
 class Index:
@@ -16,11 +16,16 @@ class Index:
         self._by_subject: dict[str, list[int]] = {}
         self._by_action: dict[str, list[int]] = {}
         self._counted = 0
+        self._first: Entry | None = None
 
     def list_entries(
         self, *, subject: str | None = None, action: str | None = None, phase: str | None = None, after: int = 0
     ) -> list[IndexedEntry]:
         entries = self.step.entries
+        if len(entries) < self._counted or (entries and entries[0] is not self._first):
+            # A test has put an older or another ledger in its place.
+            self._by_subject, self._by_action, self._counted = {}, {}, 0
+        self._first = entries[0] if entries else None
         for number in range(self._counted, len(entries)):
             self._by_subject.setdefault(entries[number].subject, []).append(number)
             self._by_action.setdefault(entries[number].action, []).append(number)

@@ -112,7 +112,8 @@ class ServingProject(ProjectCommands):
         return draw.sample(matches, count) if count <= len(matches) else draw.choices(matches, k=count)
 
     def client(self) -> Client:
-        return Client(self.project)
+        # Other test processes share the machine.
+        return Client(self.project, timeout=60.0)
 
     def http(self, method: str, address: str, body: Any = None) -> APIResponse:
         """Send an HTTP request to the API and return its response."""
