@@ -10,6 +10,7 @@ import pytest
 from tests.builders.jobs import SUCCEED, WAIT, ScriptedWarmServer, build_assignment, build_job
 from wellspring.worker import job_attempt
 from wellspring.worker.job_attempt import AttemptOutcome, JobAttempt
+from wellspring.worker.warm_client import JobChild
 
 
 def run_script(code: str, *, memory_bytes: int = 0) -> tuple[AttemptOutcome, list[tuple[str, int, int]]]:
@@ -60,6 +61,24 @@ def test_with_the_warm_server_its_children_are_lost():
     warm.subjects[job.id] = job.subject
     attempt = JobAttempt(warm, job, lambda *_: warm.end())
     outcome = attempt.run_attempt(build_assignment(job))
+    assert (outcome.was_lost, outcome.was_killed) == (True, False)
+
+
+class EndedWarmServer:
+    """A warm server that ends before its child has read the assignment."""
+
+    def start_child(self, job_id: str, request_fd: int, events_fd: int) -> JobChild:
+        assert request_fd
+        assert events_fd
+        child = JobChild(job_id)
+        child.mark_ended(None)
+        return child
+
+
+def test_a_child_that_is_lost_before_it_reads_its_job_is_an_end_like_others():
+    warm: Any = EndedWarmServer()
+    job = build_job()
+    outcome = JobAttempt(warm, job, lambda *_: None).run_attempt(build_assignment(job))
     assert (outcome.was_lost, outcome.was_killed) == (True, False)
 
 

@@ -56,7 +56,8 @@ class JobAttempt:
         """Start the child, pass it the assignment, and return how it ended. Raises Unavailable if it cannot start."""
         request_reader, request_writer = os.pipe2(os.O_CLOEXEC)
         events_reader, events_writer = os.pipe2(os.O_CLOEXEC)
-        with os.fdopen(events_reader, "rb") as events, os.fdopen(request_writer, "wb") as request:
+        # Unbuffered: what a child that has ended did not read must not be written again when the file is closed.
+        with os.fdopen(events_reader, "rb") as events, os.fdopen(request_writer, "wb", buffering=0) as request:
             try:
                 child = self._warm.start_child(self.job.id, request_reader, events_writer)
             finally:
@@ -66,8 +67,9 @@ class JobAttempt:
             if self._cancelled.is_set():
                 child.signal_group(signal.SIGTERM)
             with suppress(BrokenPipeError):
-                request.write(assignment.encode())
-                request.flush()
+                rest = memoryview(assignment.encode())
+                while rest:
+                    rest = rest[request.write(rest) :]
             last = self._read_events(events)
         child.wait_ended()
         return self._describe_end(child, last, assignment.memory_bytes)
