@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -47,7 +48,8 @@ def clock() -> FixedClock:
 
 @pytest.fixture
 def loop(packer: ScriptedPacker, clock: FixedClock) -> PackingLoop:
-    return PackingLoop(packer, packer.integrate, clock=clock, interval=timedelta(hours=1))  # type: ignore[arg-type]
+    scripted: Any = packer
+    return PackingLoop(scripted, packer.integrate, clock=clock, interval=timedelta(hours=1))
 
 
 def test_a_journal_is_released_only_after_the_log_has_the_entry_of_the_pack(loop: PackingLoop, packer: ScriptedPacker):

@@ -44,10 +44,9 @@ class PackingLoop:
         """Pack if it is time for it, or if a whole pack waits. A problem is logged when it begins."""
         # An absolute difference: after the clock was set back, the next packs are not hours away.
         is_due = abs(self._clock.now() - self._ended_at) >= self._delay
-        if not is_due and (self.problem or self._packer.waiting < MAX_PACK_LINES):
-            return
         try:
-            self.pack()
+            if is_due or (not self.problem and self._packer.waiting >= MAX_PACK_LINES):
+                self.pack()
         except WellspringError as exc:
             self._fail(exc)
 

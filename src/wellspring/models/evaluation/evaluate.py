@@ -299,7 +299,7 @@ def _category_text(value: object) -> str:
 def _time_reasons(trained_model: EvaluableModel, rows: Array) -> float:
     """Time the reasons of one prediction: the median of some rows, in microseconds; 0 without reasons.
 
-    Processor time: a model is not refused because other processes kept the machine busy while it was evaluated.
+    It is processor time, so that the load of other processes refuses no model.
     """
     durations: list[float] = []
     for row in rows[:40].tolist():
