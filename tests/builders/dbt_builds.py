@@ -1,4 +1,4 @@
-"""dbt builds on DuckDB: their sources, the child process, and the tables that it exported."""
+"""dbt builds on DuckDB: their sources, the process of project code, and the tables that it exported."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from tests.builders.project_code import PROJECT_CODE
 from wellspring.data.transform import build
 from wellspring.data.transform.dbt_process import BuildJob, BuildResult, list_runs
 from wellspring.data.transform.leakage import LeakageReport, find_leaks
@@ -25,7 +26,7 @@ def source(file: str | Path, *columns: str) -> DbtSource:
 def run_build(
     project: Path, scratch: Path, sources: Mapping[str, DbtSource], *, audit_instants: Sequence[str] = ()
 ) -> BuildResult:
-    """Run dbt in the child process."""
+    """Run dbt in a process of project code."""
     scratch.mkdir(exist_ok=True)
     job = BuildJob(
         engine="duckdb",
@@ -34,7 +35,8 @@ def run_build(
         sources=dict(sources),
         audit_instants=tuple(audit_instants),
     )
-    return build.run_in_child(job, trace="ab" * 16)
+    readable = tuple({Path(file).parent for table in sources.values() for file in table.location["files"]})
+    return build.run_build_process(job, PROJECT_CODE, readable=readable, trace="ab" * 16)
 
 
 def open_export(scratch: Path, table: str) -> TableInput:

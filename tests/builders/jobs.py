@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,14 +15,14 @@ from typing import Any
 from wellspring.records.jobs import Job
 from wellspring.runtime.process import Credential
 from wellspring.worker.job_process import JobAssignment
-from wellspring.worker.warm_client import JobChild
+from wellspring.worker.warm_client import WarmChild
 
 NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
 CHILD_START = """
 import json, os, signal, sys, threading
 request, events = os.fdopen(int(sys.argv[1])), os.fdopen(int(sys.argv[2]), "w")
 assignment = json.loads(request.readline())
-job = assignment["job"]
+job = assignment.get("job")
 def emit(**event):
     print(json.dumps(event), file=events, flush=True)
 """
@@ -63,19 +66,27 @@ class SetClock:
 
 
 class ScriptedWarmServer:
-    """Starts a process of its own for each job, with the code that the test has for the job's subject."""
+    """Starts a process of its own for each child, with the code that the test has for the job's subject, or for ''."""
 
     def __init__(self, scripts: dict[str, str]) -> None:
         self.scripts = scripts
         self.started: list[str] = []
         self.subjects: dict[str, str] = {}
         self.alive = True
-        self._children: list[tuple[JobChild, subprocess.Popen[bytes]]] = []
+        self._children: list[tuple[WarmChild, subprocess.Popen[bytes]]] = []
 
     def is_alive(self) -> bool:
         return self.alive
 
-    def start_child(self, job_id: str, request_fd: int, events_fd: int) -> JobChild:
+    @contextmanager
+    def open_project_code(self, memory_bytes: int) -> Iterator[socket.socket]:
+        """Open a channel that nobody serves."""
+        local, remote = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with local, remote:
+            yield local
+
+    def start_child(self, job_id: str, role: str, descriptors: Sequence[int]) -> WarmChild:
+        request_fd, events_fd = descriptors[:2]
         code = self.scripts.get(self.subjects.get(job_id, ""), SUCCEED)
         process = subprocess.Popen(
             [sys.executable, "-c", CHILD_START + code, str(request_fd), str(events_fd)],
@@ -83,7 +94,7 @@ class ScriptedWarmServer:
             start_new_session=True,
             stderr=subprocess.DEVNULL,
         )
-        child = JobChild(job_id)
+        child = WarmChild(job_id)
         child.mark_started(process.pid)
         self._children.append((child, process))
         self.started.append(job_id)
@@ -101,7 +112,7 @@ class ScriptedWarmServer:
     def close(self) -> None:
         self.end()
 
-    def _wait(self, child: JobChild, process: subprocess.Popen[bytes]) -> None:
+    def _wait(self, child: WarmChild, process: subprocess.Popen[bytes]) -> None:
         status = process.wait()
         child.mark_ended(None if child.is_lost else status)
 

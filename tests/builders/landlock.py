@@ -7,4 +7,4 @@ from wellspring.runtime import landlock
 
 def has_landlock() -> bool:
     """Return whether this kernel has Landlock."""
-    return landlock.syscall(444, None, 0, 1) >= 1
+    return landlock.read_abi_version() >= 1

@@ -158,6 +158,7 @@ class LocalProject:
                 drops=drops,
                 model_signer=self._signer,
                 secrets=cast(Any, None),
+                project_code=cast(Any, None),
             )
 
 

@@ -39,7 +39,7 @@ class ProcessWatch:
         self.worker_cpu = _ended_children_cpu(self._warm_server) - self._jobs_cpu_start
         self.seconds = time.perf_counter() - self._start
         with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
-            for child in self._warm_server.children():
+            for child in list_jobs(self._warm_server):
                 self.worker_peak = max(self.worker_peak, read_peak_memory(child.pid))
 
     def describe(self, rows: int) -> str:
@@ -69,6 +69,11 @@ def watch_processes(project: Project) -> Generator[ProcessWatch]:
         ended.set()
         thread.join()
         watch.observe()
+
+
+def list_jobs(warm_server: psutil.Process) -> list[psutil.Process]:
+    """List the processes of jobs: the children of the warm server that have this name."""
+    return [child for child in warm_server.children() if child.name() == "job"]
 
 
 def read_peak_memory(pid: int) -> int:

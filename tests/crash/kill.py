@@ -21,6 +21,7 @@ VICTIMS = (
     "job",
     "job",
     "warm server",
+    "project code",
     "worker",
     "command",
     "enclave",
@@ -162,13 +163,15 @@ class Killer:
     def _pid(self, victim: str, process: subprocess.Popen[str]) -> int | None:
         if victim == "command":
             return process.pid if process.poll() is None else None
-        if victim not in {"job", "warm server"}:
+        if victim not in {"job", "project code", "warm server"}:
             return self.project.server(victim)
         worker = self.project.server("worker")
         try:
             warm_servers = psutil.Process(worker).children() if worker is not None else []
             processes = (
-                warm_servers if victim == "warm server" else [job for warm in warm_servers for job in warm.children()]
+                warm_servers
+                if victim == "warm server"
+                else [child for warm in warm_servers for child in warm.children() if child.name() == victim]
             )
             return next((item.pid for item in processes), None)
         except psutil.NoSuchProcess:

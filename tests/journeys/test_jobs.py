@@ -16,6 +16,7 @@ import pytest
 
 from examples.health_plan import drops, population
 from tests.builders.journeys import ProjectFixture
+from tests.builders.process_watch import list_jobs
 from tests.builders.projects import run_as
 from wellspring.embedded.job_client import is_worker_ready
 from wellspring.runtime.process_identity import is_same_process
@@ -108,7 +109,7 @@ def test_a_command_whose_job_is_killed_says_so_and_the_next_one_completes_it(pro
     send_claims(project, 2)
     with stopped_enclave(project):
         job = submit(project, "ingest", "clearinghouse")
-        (child,) = wait_until(lambda: warm_server(project).children())
+        (child,) = wait_until(lambda: list_jobs(warm_server(project)))
         child.kill()
         wait_until(lambda: show(project, job)["state"] != "running")
     # The job may be repeated: it is, after its back-off.
@@ -122,7 +123,7 @@ def test_a_job_goes_on_after_the_worker_was_killed(project: ProjectFixture, vict
     send_claims(project, len(victim))
     with stopped_enclave(project):
         job = submit(project, "ingest", "clearinghouse")
-        (child,) = wait_until(lambda: warm_server(project).children())
+        (child,) = wait_until(lambda: list_jobs(warm_server(project)))
         killed = warm_server(project) if victim == "warm server" else psutil.Process(read_pid(project, "worker"))
         killed.kill()
         wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
@@ -138,7 +139,7 @@ def test_a_job_that_is_cancelled_half_done_is_completed_by_the_next(project: Pro
     send_claims(project, 4)
     with stopped_enclave(project):
         job = submit(project, "ingest", "clearinghouse")
-        (child,) = wait_until(lambda: warm_server(project).children())
+        (child,) = wait_until(lambda: list_jobs(warm_server(project)))
         assert project.run("job", "cancel", job["id"]).code == 0
         wait_until(lambda: show(project, job)["state"] == "cancelled")
         assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
@@ -150,7 +151,7 @@ def test_a_job_that_is_cancelled_half_done_is_completed_by_the_next(project: Pro
 def test_a_query_does_not_wait_for_a_job(project: ProjectFixture):
     with stopped_enclave(project):
         job = submit(project, "ingest", "clearinghouse")
-        wait_until(lambda: warm_server(project).children())
+        wait_until(lambda: list_jobs(warm_server(project)))
         assert project.accounts()
         assert project.run("finding", "list").code == 0
         assert project.run("users", "list").code == 0
@@ -164,7 +165,7 @@ def test_a_policy_that_is_revoked_while_the_job_waits_refuses_it(project: Projec
         running = submit(project, "ingest", "clearinghouse")
         waiting = submit(project, "ingest", "clearinghouse")
         # It logs in after the policies were asked, and then has a thread for the renewal.
-        wait_until(lambda: [child for child in warm_server(project).children() if child.num_threads() > 1])
+        wait_until(lambda: [child for child in list_jobs(warm_server(project)) if child.num_threads() > 1])
         policies.mkdir()
         (policies / "jobs.cedar").write_text('permit (principal, action == Action::"transform", resource);')
         toml.write_text(before + "[models]\n")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import io
 import json
-from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from wellspring.project import load_project
 from wellspring.worker import query_process
+from wellspring.worker.query_process import QueryAssignment
 
 TOML = '[project]\nname = "tests"\ntenant = "acme"\n[sources.vendor]\nkind = "sftp"\n'
 Play = Callable[..., tuple[int, list[dict[str, Any]]]]
@@ -33,8 +34,9 @@ def play(root: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
         run: str, subject: str = "", credential: Any = None, params: dict[str, Any] | None = None
     ) -> tuple[int, list[dict[str, Any]]]:
         out = io.StringIO()
-        arguments = Namespace(query=run, subject=subject, project=root)
-        code = query_process.answer_query(arguments, credential, out, params)
+        project = load_project(root, sources=False)
+        assignment = QueryAssignment(run, subject, params or {}, credential)
+        code = query_process.answer_query(project, assignment, out)
         return code, [json.loads(line) for line in out.getvalue().splitlines()]
 
     return play

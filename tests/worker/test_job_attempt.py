@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from tests.builders.jobs import SUCCEED, WAIT, ScriptedWarmServer, build_assignment, build_job
 from wellspring.worker import job_attempt
 from wellspring.worker.job_attempt import AttemptOutcome, JobAttempt
-from wellspring.worker.warm_client import JobChild
+from wellspring.worker.warm_client import WarmChild
 
 
 def run_script(code: str, *, memory_bytes: int = 0) -> tuple[AttemptOutcome, list[tuple[str, int, int]]]:
@@ -64,19 +65,18 @@ def test_with_the_warm_server_its_children_are_lost():
     assert (outcome.was_lost, outcome.was_killed) == (True, False)
 
 
-class EndedWarmServer:
+class EndedWarmServer(ScriptedWarmServer):
     """A warm server that ends before its child has read the assignment."""
 
-    def start_child(self, job_id: str, request_fd: int, events_fd: int) -> JobChild:
-        assert request_fd
-        assert events_fd
-        child = JobChild(job_id)
+    def start_child(self, job_id: str, role: str, descriptors: Sequence[int]) -> WarmChild:
+        assert (role, len(descriptors)) == ("job", 3)
+        child = WarmChild(job_id)
         child.mark_ended(None)
         return child
 
 
 def test_a_child_that_is_lost_before_it_reads_its_job_is_an_end_like_others():
-    warm: Any = EndedWarmServer()
+    warm: Any = EndedWarmServer({})
     job = build_job()
     outcome = JobAttempt(warm, job, lambda *_: None).run_attempt(build_assignment(job))
     assert (outcome.was_lost, outcome.was_killed) == (True, False)

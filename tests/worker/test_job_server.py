@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from tests.builders.worker import WorkerWorld
+from wellspring.runtime.process import Credential
 from wellspring.worker.job_server import MAX_REQUEST_BYTES, JobServer
+from wellspring.worker.query_service import QueryService
 
 
 class ServedWorker:
@@ -41,7 +43,10 @@ def served(tmp_path: Path) -> Iterator[ServedWorker]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(str(path))
         listener.listen()
-        server = JobServer(listener, world.service, frozenset({os.geteuid()}))
+        queries = QueryService(
+            find_warm_server=world.dispatcher.find_warm_server, request_credential=lambda: Credential("r", "w")
+        )
+        server = JobServer(listener, world.service, queries, frozenset({os.geteuid()}))
         server.start_serving()
         yield ServedWorker(world, path)
         listener.shutdown(socket.SHUT_RDWR)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,8 +12,10 @@ import pytest
 
 from wellspring.errors import ERRORS_BY_SLUG, Refused
 from wellspring.records.verdict import Reason, Verdict
+from wellspring.runtime.process import Credential
 from wellspring.worker import query_process
 from wellspring.worker.query_handlers import QUERY_HANDLERS, QueryRequest
+from wellspring.worker.query_process import QueryAssignment, decode_assignment
 
 Play = Callable[..., tuple[int, list[dict[str, Any]]]]
 
@@ -85,11 +86,11 @@ def test_what_libraries_print_never_mixes_with_our_lines(root: Path):
         "def noisy(request):\n"
         "    print('deprecated!'); import os; os.write(1, b'from C\\n'); return request.credential.role_id\n"
         "query_process.QUERY_HANDLERS['accounts'] = noisy\n"
-        f"sys.exit(query_process.main(['accounts', '--project', {str(root)!r}]))"
+        f"sys.exit(query_process.main(['--project', {str(root)!r}]))"
     )
-    arguments = json.dumps({"credential": {"role_id": "r-1", "wrapped": "w"}}) + "\n"
+    line = QueryAssignment("accounts", "", {}, Credential("r-1", "w")).encode().decode()
     ran = subprocess.run(
-        [sys.executable, "-c", code], input=arguments, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code], input=line, capture_output=True, text=True, timeout=60, check=False
     )
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout == '{"event": "result", "value": "r-1"}\n'
@@ -97,21 +98,7 @@ def test_what_libraries_print_never_mixes_with_our_lines(root: Path):
     assert "from C" in ran.stderr
 
 
-@pytest.mark.parametrize("payload", ['{"credential": null}\n', "", "\n"])
-def test_a_query_may_have_no_credential(root: Path, payload: str):
-    code = (
-        "import sys\nfrom wellspring.worker import query_process\n"
-        "query_process.confine_process = lambda project, role: ''\n"
-        "query_process.QUERY_HANDLERS['sealed-pack'] = lambda request: request.credential\n"
-        f"sys.exit(query_process.main(['sealed-pack', 'drop:1', '--project', {str(root)!r}]))"
-    )
-    ran = subprocess.run(
-        [sys.executable, "-c", code], input=payload, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert ran.stdout == '{"event": "result", "value": null}\n', ran.stderr
-
-
-def test_an_unknown_query_is_wrong_usage(capsys: pytest.CaptureFixture[str]):
-    with pytest.raises(SystemExit, match="2"):
-        query_process.main(["reveal", "--project", "/nowhere"])
-    assert "invalid choice: 'reveal'" in capsys.readouterr().err
+def test_an_assignment_is_read_as_it_was_written():
+    for credential in (None, Credential("r-1", "w")):
+        assignment = QueryAssignment("history", "denials", {"instant": "now"}, credential)
+        assert decode_assignment(assignment.encode().decode()) == assignment

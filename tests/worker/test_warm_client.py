@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -40,7 +41,10 @@ class WaitingChild:
         request_reader, self.request_writer = os.pipe()
         events_reader, events_writer = os.pipe()
         self.events = os.fdopen(events_reader, "rb")
-        self.child = warm.start_child(f"{number:012x}", request_reader, events_writer)
+        project_code, remote = socket.socketpair()
+        with project_code, remote:
+            descriptors = (request_reader, events_writer, project_code.fileno())
+            self.child = warm.start_child(f"{number:012x}", "job", descriptors)
         os.close(request_reader)
         os.close(events_writer)
 
@@ -58,13 +62,14 @@ def waiting(warm: WarmClient, request: pytest.FixtureRequest) -> Iterator[Waitin
     child.close()
 
 
-def test_a_child_has_no_descriptor_but_its_two_and_no_thread(waiting: WaitingChild):
+def test_a_child_has_no_descriptor_but_its_three_and_no_thread(waiting: WaitingChild):
     process = Path(f"/proc/{waiting.child.pid}")
     wait_until(lambda: os.getpgid(waiting.child.pid) == waiting.child.pid)
-    wait_until(lambda: len(list((process / "fd").iterdir())) == 5)
+    wait_until(lambda: len(list((process / "fd").iterdir())) == 6)
     targets = {path.name: os.readlink(path) for path in (process / "fd").iterdir()}
     assert [targets[name] for name in ("0", "1", "2")] == ["/dev/null"] * 3
-    assert all(targets[name].startswith("pipe:") for name in ("3", "4"))
+    assert [targets[name].partition(":")[0] for name in ("3", "4", "5")] == ["pipe", "pipe", "socket"]
+    assert (process / "comm").read_text() == "job\n"
     assert len(list((process / "task").iterdir())) == 1
 
 
@@ -122,7 +127,7 @@ def test_with_the_warm_server_its_children_end(root: Path):
     wait_until(lambda: not Path(f"/proc/{waiting.child.pid}/exe").exists())
     assert not client.is_alive()
     with pytest.raises(Unavailable):
-        client.start_child("1", 0, 1)
+        client.start_child("1", "query", (0, 1))
     waiting.close()
     client.close()
 

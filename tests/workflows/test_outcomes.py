@@ -32,13 +32,14 @@ class World:
         self.recorded_tables = RecordedTables(lakes.open_catalog(folder / "tables", RECORDED_NAMESPACE))
         self.project = SimpleNamespace(source_paths={"models": folder / "models"}, lake_dir=folder / "lake")
         self.sequencer = SimpleNamespace(integrate=lambda: None)
+        self.project_code = "code"
         self.lake = SimpleNamespace(get_edition=lambda level: self.released.lake.built, read_table=self.read_table)
         self.labelled: dict[str, int] = {}
         self.definition = SimpleNamespace(
             name="denials", keys=("claim_id",), label=SimpleNamespace(table="claim_features", column="is_denied")
         )
         monkeypatch.setattr(module, "list_models", lambda folder: ["denials"])
-        monkeypatch.setattr(module, "load_model_definition", lambda folder, name: self.definition)
+        monkeypatch.setattr(module, "read_model_definition", lambda folder, name, project_code: self.definition)
 
     @property
     def size(self) -> int:

@@ -40,6 +40,7 @@ class ProjectFixture:
         current = {item.id: item for item in (FIRST, NEXT, BUILT)}
         self.lake = SimpleNamespace(get_edition=lambda name=None, level="landed": current[name] if name else BUILT)
         self.query_engine = "engine"
+        self.project_code = "code"
         self.model_store: Any = SimpleNamespace(paths="paths")
         self.live: Any = None
         self.refuses = False
@@ -50,9 +51,9 @@ class ProjectFixture:
             "publish", BUILT.subject, facts={"leaks": ["claim_features.paid"], "audited": {"claim_label": 7}}
         ):
             pass
-        monkeypatch.setattr(train_module, "load_project_views", lambda project: synthetic_world.views())
+        monkeypatch.setattr(train_module, "load_project_views", lambda platform: synthetic_world.views())
         monkeypatch.setattr(
-            train_module.definition, "load_model_definition", lambda folder, name: SimpleNamespace(name=name)
+            train_module.definition_process, "read_model_definition", lambda folder, name, _: SimpleNamespace(name=name)
         )
         monkeypatch.setattr(
             train_module.definition, "digest_training_sources", lambda project, name: {f"models/{name}.py": "3" * 64}

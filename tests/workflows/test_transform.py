@@ -28,6 +28,7 @@ class ProjectFixture:
         self.landed: Edition | None = LANDED
         self.step = RecordingStep(die_at=die_at)
         self.query_engine = "engine"
+        self.project_code = "code"
         self.lake = SimpleNamespace(get_edition=lambda level="landed": self.landed if level == "landed" else None)
         self.sequencer = SimpleNamespace(integrate=lambda: self.did.append("integrate"))
         self.ledger: Any = SimpleNamespace(index=SimpleNamespace(list_entries=self.list_entries))
@@ -41,14 +42,16 @@ class ProjectFixture:
         )
         monkeypatch.setattr(transform_module.build, "transform_edition", self.build)
         monkeypatch.setattr(transform_module.materialize, "materialize_views", self.materialize)
-        monkeypatch.setattr(transform_module.views, "load_views", self.load)
+        monkeypatch.setattr(transform_module.view_process, "load_views", self.load)
 
-    def load(self, source: Path, name: str) -> FeatureViews:
+    def load(self, source: Path, name: str, project_code: Any) -> FeatureViews:
         self.did.append("features")
         return synthetic_world.views()
 
-    def build(self, lake: Any, project: Any, landed: Edition, *, engine: Any, step: Any) -> BuildOutcome:
-        assert (landed, engine) == (LANDED, self.query_engine)
+    def build(
+        self, lake: Any, project: Any, landed: Edition, *, engine: Any, project_code: Any, step: Any
+    ) -> BuildOutcome:
+        assert (landed, engine, project_code) == (LANDED, self.query_engine, self.project_code)
         self.did.append("build")
         return BuildOutcome(BUILT, ("claim_features.paid",), True)
 
@@ -89,11 +92,11 @@ def test_without_a_store_nothing_goes_online_and_no_view_is_asked_for(monkeypatc
 
 
 def test_an_error_in_the_definitions_is_reported_before_the_build(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    def load(path: Path, _: str) -> Any:
+    def load(path: Path, *_: Any) -> Any:
         raise ProjectError(f"{path}:1: NameError", fix="edit it")
 
     project = ProjectFixture(tmp_path, monkeypatch)
-    monkeypatch.setattr(transform_module.views, "load_views", load)
+    monkeypatch.setattr(transform_module.view_process, "load_views", load)
     with pytest.raises(ProjectError, match="NameError"):
         project.transform("valkey")
     assert project.did == ["recover"]
@@ -133,15 +136,15 @@ def test_features_are_compiled_once_and_again_when_their_file_was_changed(
 ):
     project: Any = ProjectFixture(tmp_path, monkeypatch)
     for _ in range(2):
-        assert transform_module.load_project_views(project.project) == synthetic_world.views()
+        assert transform_module.load_project_views(project) == synthetic_world.views()
     assert project.did == ["features"]
     (tmp_path / "features.py").write_text("# two\n")
-    transform_module.load_project_views(project.project)
+    transform_module.load_project_views(project)
     assert project.did == ["features", "features"]
 
 
 def test_features_are_looked_for_where_the_project_says():
-    project: Any = SimpleNamespace(source_paths={}, root=Path("/nowhere"), name="tiny")
+    project: Any = SimpleNamespace(project=SimpleNamespace(source_paths={}, root=Path("/nowhere"), name="tiny"))
     with pytest.raises(ProjectError, match=r"no \[features\] section"):
         transform_module.load_project_views(project)
 

@@ -13,6 +13,7 @@ from wellspring.project import Project
 from wellspring.records.clock import Clock
 from wellspring.records.observe import Recorder
 from wellspring.runtime.process import Credential
+from wellspring.runtime.project_code import ProjectCode
 from wellspring.runtime.run_state import find_server_port
 from wellspring.runtime.simulated_clock import open_clock
 from wellspring.stores.objects.disk import DiskBlobStore, DiskContentStore
@@ -96,6 +97,7 @@ class Platform:
     drops: DropIndex
     model_signer: LogSigner
     secrets: SecretStore
+    project_code: ProjectCode
 
 
 class ModelPorts(NamedTuple):
@@ -199,6 +201,7 @@ def open_platform(
     project: Project,
     credential: Credential,
     *,
+    project_code: ProjectCode,
     clock: Clock | None = None,
     service: str = "worker",
     run: RunIdentity | None = None,
@@ -235,6 +238,7 @@ def open_platform(
             drops=drops,
             model_signer=OpenBaoSigner(session, "models"),
             secrets=OpenBaoSecretStore(session),
+            project_code=project_code,
         )
 
 

@@ -1,4 +1,4 @@
-"""The client side of the worker's socket `jobs`: submit a job, follow it, list and cancel jobs."""
+"""The client side of the worker's socket `jobs`: submit a job, follow it, list and cancel jobs, and query."""
 
 from __future__ import annotations
 
@@ -38,6 +38,15 @@ def send_job_request(project: Project, request: Mapping[str, Any]) -> dict[str, 
     if not is_worker_alive(project):
         raise _not_up(project)
     return _request(project, request, timeout=_RESPONSE_TIMEOUT)
+
+
+def send_query(project: Project, query: str, subject: str, parameters: Mapping[str, Any]) -> Any:
+    """Return the answer of the worker to a query. Raises the error of the query; Unavailable if the worker ends."""
+    request = {"op": "query", "query": query, "subject": subject, "parameters": dict(parameters)}
+    with _connect(project, request, _LIVENESS_SECONDS) as connection:
+        for line in _read_lines(connection, lambda: is_worker_alive(project)):
+            return _check_message(json.loads(line))["result"]
+    raise _not_up(project)
 
 
 def _request(project: Project, request: Mapping[str, Any], *, timeout: float) -> dict[str, Any]:

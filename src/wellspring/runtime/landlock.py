@@ -1,44 +1,57 @@
-"""Restrict writes of a process to one folder with Landlock, for a child that runs code of the project."""
+"""Restrict the files that a process may open with Landlock; this also limits CAP_DAC_READ_SEARCH."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 
-CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
-RULE_PATH_BENEATH = 1
-PR_SET_NO_NEW_PRIVS = 38
-# Write, remove and create rights of ABI 1; ABI 2 adds moves between folders, ABI 3 adds truncation.
-_WRITE_FILE, _REFER, _TRUNCATE = 1 << 1, 1 << 13, 1 << 14
-_WRITE_RIGHTS = _WRITE_FILE | sum(1 << bit for bit in range(4, 13))
+_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
+_RULE_PATH_BENEATH = 1
+_PR_SET_NO_NEW_PRIVS = 38
+# Rights by Landlock ABI: 1: bits 0-12, 2: refer, 3: truncate, 5: ioctl on devices.
+_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
+_REFER, _TRUNCATE, _IOCTL_DEV = 1 << 13, 1 << 14, 1 << 15
+_READ = _EXECUTE | _READ_FILE | _READ_DIR
+_ON_FILE = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
+_MISSING = "this kernel has no Landlock: only users and file modes protect files"
 
 
-def restrict_writes_to(folder: Path) -> bool:
-    """Deny this thread and its children all writes outside the folder, permanently; return whether this is enforced.
+def restrict_files(readable: Iterable[Path], writable: Iterable[Path]) -> str:
+    """Deny this thread and its children, permanently, all files except those below these paths and /dev.
 
-    False if the kernel does not support Landlock: then only users and file modes protect other files.
+    Returns '' if the kernel enforces it, else the reason, a sentence. Call it in the main thread before another thread
+    starts. A path that does not exist is skipped: the process cannot create it either.
     """
-    abi = syscall(CREATE_RULESET, None, 0, 1)
+    abi = read_abi_version()
     if abi < 1:
-        return False
-    handled = _WRITE_RIGHTS | (_REFER if abi >= 2 else 0) | (_TRUNCATE if abi >= 3 else 0)
-    ruleset = syscall(CREATE_RULESET, struct.pack("<Q", handled), 8, 0)
-    if ruleset < 0:
-        return False
+        return _MISSING
+    handled_access = (1 << 13) - 1
+    handled_access |= _REFER if abi >= 2 else 0
+    handled_access |= _TRUNCATE if abi >= 3 else 0
+    handled_access |= _IOCTL_DEV if abi >= 5 else 0
+    rules = syscall(_CREATE_RULESET, struct.pack("<Q", handled_access), 8, 0)
+    if rules < 0:
+        return f"Landlock created no rule set (error {ctypes.get_errno()}): only users and file modes protect files"
     try:
-        for path, rights in ((folder, handled), (Path(os.devnull), handled & (_WRITE_FILE | _TRUNCATE))):
-            descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
-            try:
-                if syscall(ADD_RULE, ruleset, RULE_PATH_BENEATH, struct.pack("<Qi", rights, descriptor), 0) != 0:
-                    return False
-            finally:
-                os.close(descriptor)
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-        return syscall(RESTRICT_SELF, ruleset, 0) == 0
+        for path in readable:
+            _add_rule(rules, path, _READ & handled_access)
+        for path in writable:
+            _add_rule(rules, path, handled_access)
+        _add_rule(rules, Path("/dev"), (_READ | _WRITE_FILE | _TRUNCATE | _IOCTL_DEV) & handled_access)
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        if syscall(_RESTRICT_SELF, rules, 0) != 0:
+            return f"Landlock failed (error {ctypes.get_errno()}): only users and file modes protect files"
     finally:
-        os.close(ruleset)
+        os.close(rules)
+    return ""
+
+
+def read_abi_version() -> int:
+    """Return the version of the kernel's Landlock; below 1 without it."""
+    return syscall(_CREATE_RULESET, None, 0, 1)
 
 
 def syscall(number: int, *arguments: int | bytes | None) -> int:
@@ -47,3 +60,17 @@ def syscall(number: int, *arguments: int | bytes | None) -> int:
     libc.syscall.restype = ctypes.c_long
     c_arguments = [ctypes.c_long(value) if isinstance(value, int) else ctypes.c_char_p(value) for value in arguments]
     return int(libc.syscall(ctypes.c_long(number), *c_arguments))
+
+
+def _add_rule(rules: int, path: Path, rights: int) -> None:
+    try:
+        handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    try:
+        if not path.is_dir():
+            rights &= _ON_FILE
+        if syscall(_ADD_RULE, rules, _RULE_PATH_BENEATH, struct.pack("<Qi", rights, handle), 0) != 0:
+            raise OSError(ctypes.get_errno(), f"Landlock rejected the rule for {path}")
+    finally:
+        os.close(handle)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
-import struct
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -12,24 +9,11 @@ from pathlib import Path
 from typing import Literal
 
 from wellspring.project import PROJECT_FILE, Project
-from wellspring.runtime.landlock import (
-    ADD_RULE,
-    CREATE_RULESET,
-    PR_SET_NO_NEW_PRIVS,
-    RESTRICT_SELF,
-    RULE_PATH_BENEATH,
-    syscall,
-)
+from wellspring.runtime.landlock import read_abi_version, restrict_files
 from wellspring.runtime.privileges import detect_privileges, service_temp_dir
 from wellspring.runtime.service_users import uid_range_path
 
 SandboxRole = Literal["worker", "enclave", "api", "mlflow", "sequencer", "witness", "vendor"]
-
-# Rights by Landlock ABI: 1: bits 0-12, 2: refer, 3: truncate, 5: ioctl on devices.
-_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
-_REFER, _TRUNCATE, _IOCTL_DEV = 1 << 13, 1 << 14, 1 << 15
-_READ = _EXECUTE | _READ_FILE | _READ_DIR
-_ON_FILE = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
 
 SYSTEM_PATHS = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/etc", "/proc", "/sys", "/opt")
 
@@ -47,44 +31,35 @@ def confine_process(project: Project, *, role: SandboxRole, readable: Sequence[P
     # The shared /tmp becomes inaccessible below.
     if service_temp_dir(project, role).is_dir():
         tempfile.tempdir = str(service_temp_dir(project, role))
-    abi = syscall(CREATE_RULESET, None, 0, 1)
-    if abi < 1:
-        return "this kernel has no Landlock: only users and file modes protect files"
-    handled_access = (1 << 13) - 1
-    handled_access |= _REFER if abi >= 2 else 0
-    handled_access |= _TRUNCATE if abi >= 3 else 0
-    handled_access |= _IOCTL_DEV if abi >= 5 else 0
-    rules = syscall(CREATE_RULESET, struct.pack("<Q", handled_access), 8, 0)
-    if rules < 0:
-        return f"Landlock created no rule set (error {ctypes.get_errno()}): only users and file modes protect files"
-    try:
-        reads, writes = file_rules_for(project, role)
-        for path in (*reads, *readable):
-            _add_rule(rules, path, _READ & handled_access)
-        for path in writes:
-            _add_rule(rules, path, handled_access)
-        _add_rule(rules, Path("/dev"), (_READ | _WRITE_FILE | _TRUNCATE | _IOCTL_DEV) & handled_access)
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-        if syscall(RESTRICT_SELF, rules, 0) != 0:
-            return f"Landlock failed (error {ctypes.get_errno()}): only users and file modes protect files"
-    finally:
-        os.close(rules)
-    return ""
+    reads, writes = file_rules_for(project, role)
+    return restrict_files((*reads, *readable), writes)
+
+
+def confine_project_code(folder: Path, readable: Sequence[Path]) -> str:
+    """Deny this process and its children, permanently, all files except the system's, these, and one folder to write.
+
+    Returns as `confine_process` does.
+    """
+    tempfile.tempdir = str(folder)
+    return restrict_files((*_list_code_paths((folder, *readable)), *readable), (folder,))
+
+
+def _list_code_paths(needed: Sequence[Path]) -> list[Path]:
+    """List the paths of the system, of the interpreter and of the installed code.
+
+    A rule applies to everything below its path, so folders above those that are needed are left out: `python -m` adds
+    one to the import path.
+    """
+    paths = [Path(path) for path in (*SYSTEM_PATHS, sys.prefix, sys.base_prefix, *filter(None, sys.path))]
+    paths = [path for path in paths if not any(item.is_relative_to(path) for item in needed)]
+    return [*paths, Path(sys.executable).resolve(), Path(__file__).parents[1]]
 
 
 def file_rules_for(project: Project, role: SandboxRole) -> tuple[list[Path], list[Path]]:
     """Return the paths that a role may read and those that it may write; it can access no other project file."""
     state = project.state_dir
-    reads = [Path(path) for path in (*SYSTEM_PATHS, sys.prefix, sys.base_prefix, *filter(None, sys.path))]
-    # A rule applies to everything below its path, so folders above the project are left out (`python -m` adds one).
-    reads = [path for path in reads if not project.root.is_relative_to(path)]
-    reads += [
-        Path(sys.executable).resolve(),
-        Path(__file__).parents[1],
-        project.root / PROJECT_FILE,
-        uid_range_path(project),
-        project.contracts_dir,
-    ]
+    reads = _list_code_paths((project.root,))
+    reads += [project.root / PROJECT_FILE, uid_range_path(project), project.contracts_dir]
     if project.simulation is not None:
         reads += [project.root / project.simulation.folder, project.ledger_dir / "origin"]
     writes = [service_temp_dir(project, role)]
@@ -130,21 +105,6 @@ def describe_separation(project: Project) -> str:
     notes = [privileges.reason] if privileges.reason else []
     if privileges.closed_folders:
         notes.append("the services read folders closed to other users (one capability, CAP_DAC_READ_SEARCH)")
-    if syscall(CREATE_RULESET, None, 0, 1) < 1:
+    if read_abi_version() < 1:
         notes.append("this kernel has no Landlock, so only users and file modes protect files")
     return "; ".join(notes)
-
-
-def _add_rule(rules: int, path: Path, rights: int) -> None:
-    """Add one rule. A path that does not exist is skipped: the process cannot create it either."""
-    try:
-        handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    try:
-        if not path.is_dir():
-            rights &= _ON_FILE
-        if syscall(ADD_RULE, rules, RULE_PATH_BENEATH, struct.pack("<Qi", rights, handle), 0) != 0:
-            raise OSError(ctypes.get_errno(), f"Landlock rejected the rule for {path}")
-    finally:
-        os.close(handle)

@@ -27,6 +27,7 @@ from wellspring.worker.dispatcher import Dispatcher
 from wellspring.worker.job_log import JobLog
 from wellspring.worker.job_server import JobServer
 from wellspring.worker.job_service import JobService
+from wellspring.worker.query_service import QueryService
 from wellspring.worker.scheduler import PlanFile, Scheduler
 from wellspring.worker.warm_client import WarmClient
 
@@ -73,13 +74,18 @@ def run_worker_service(project: Project, listener: socket.socket, credentials: C
             service,
             list_worker_journals(project),
             project.worker,
-            start_warm_server=lambda: WarmClient(project.root, service_environment(project, "worker")),
+            start_warm_server=lambda: WarmClient(
+                project.root, service_environment(project, "worker"), on_end=lambda: dispatcher.wake()
+            ),
             request_credential=credentials.request_credential,
             clock=clock,
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: dispatcher.request_stop())
-        JobServer(listener, service, frozenset({0, project.state_dir.stat().st_uid})).start_serving()
+        queries = QueryService(
+            find_warm_server=dispatcher.find_warm_server, request_credential=credentials.request_credential
+        )
+        JobServer(listener, service, queries, frozenset({0, project.state_dir.stat().st_uid})).start_serving()
         scheduler = Scheduler(
             service,
             project.jobs_dir / "looked_at",

@@ -21,7 +21,7 @@ from wellspring.worker.job_attempt import AttemptOutcome, JobAttempt
 from wellspring.worker.job_kinds import JOB_KINDS
 from wellspring.worker.job_process import JobAssignment
 from wellspring.worker.job_service import JobService
-from wellspring.worker.warm_client import WarmClient
+from wellspring.worker.warm_client import START_TIMEOUT, WarmClient
 
 MAX_BACKOFF = timedelta(minutes=5)
 _FIRST_BACKOFF = timedelta(seconds=5)
@@ -64,6 +64,8 @@ class Dispatcher:
         self._threads: list[threading.Thread] = []
         self._unsaved: list[UnsavedEnd] = []
         self._stopping = False
+        self._warm: WarmClient | None = None
+        self._warm_changed = threading.Condition()
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def wake(self) -> None:
@@ -78,13 +80,13 @@ class Dispatcher:
 
     def run_until_stopped(self) -> None:
         """Dispatch jobs until `request_stop`; then end the running ones, which the next start repeats."""
-        warm = self._start_warm_server()
+        warm = self._replace_warm_server()
         try:
             self.resume_interrupted()
             while not self._stopping:
                 if not warm.is_alive():
                     warm.close()
-                    warm = self._start_warm_server()
+                    warm = self._replace_warm_server()
                 self._save_ends()
                 self._cancel_requested()
                 self._start_due_jobs(warm)
@@ -97,6 +99,21 @@ class Dispatcher:
             for thread in self._threads:
                 thread.join()
             self._save_ends()
+
+    def find_warm_server(self) -> WarmClient:
+        """Return the warm server, after its end the next one. Safe for threads. Raises Unavailable if none starts."""
+        with self._warm_changed:
+            self._warm_changed.wait_for(lambda: self._warm is not None and self._warm.is_alive(), START_TIMEOUT)
+            if self._warm is None:
+                raise Unavailable("the warm server of the worker did not start", fix="read .wellspring/logs/worker.log")
+            return self._warm
+
+    def _replace_warm_server(self) -> WarmClient:
+        warm = self._start_warm_server()
+        with self._warm_changed:
+            self._warm = warm
+            self._warm_changed.notify_all()
+        return warm
 
     def resume_interrupted(self) -> None:
         """Queue again what ran when the worker was killed; end what cannot be repeated."""

@@ -117,7 +117,9 @@ def _handle_record_outcomes(request: JobRequest) -> JsonValue:
 
 
 def _open_platform(request: JobRequest) -> AbstractContextManager[Platform]:
-    return open_platform(request.project, request.credential, service=request.journal, run=request.run)
+    return open_platform(
+        request.project, request.credential, service=request.journal, run=request.run, project_code=request.project_code
+    )
 
 
 HANDLERS: dict[str, Callable[[JobRequest], JsonValue]] = {

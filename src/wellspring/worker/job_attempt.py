@@ -15,7 +15,7 @@ from pydantic import JsonValue
 from wellspring.errors import WellspringError, encode_error
 from wellspring.records.jobs import Job
 from wellspring.worker.job_process import JobAssignment, build_memory_error
-from wellspring.worker.warm_client import JobChild, WarmClient
+from wellspring.worker.warm_client import WarmChild, WarmClient
 
 TERMINATION_SECONDS = 5.0
 """Seconds between SIGTERM and SIGKILL for a job that is cancelled."""
@@ -45,7 +45,7 @@ class JobAttempt:
         self.job = job
         self._warm = warm
         self._on_progress = on_progress
-        self._child: JobChild | None = None
+        self._child: WarmChild | None = None
         self._cancelled = threading.Event()
 
     @property
@@ -59,7 +59,9 @@ class JobAttempt:
         # Unbuffered: what a child that has ended did not read must not be written again when the file is closed.
         with os.fdopen(events_reader, "rb") as events, os.fdopen(request_writer, "wb", buffering=0) as request:
             try:
-                child = self._warm.start_child(self.job.id, request_reader, events_writer)
+                with self._warm.open_project_code(assignment.memory_bytes) as project_code:
+                    descriptors = (request_reader, events_writer, project_code.fileno())
+                    child = self._warm.start_child(self.job.id, "job", descriptors)
             finally:
                 os.close(request_reader)
                 os.close(events_writer)
@@ -95,7 +97,7 @@ class JobAttempt:
                     last = event
         return last
 
-    def _describe_end(self, child: JobChild, last: dict[str, Any], memory_bytes: int) -> AttemptOutcome:
+    def _describe_end(self, child: WarmChild, last: dict[str, Any], memory_bytes: int) -> AttemptOutcome:
         match last:
             case {"event": "result", "value": value} if child.status == 0:
                 return AttemptOutcome(value)

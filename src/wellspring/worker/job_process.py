@@ -6,9 +6,10 @@ import json
 import os
 import resource
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from wellspring.project import Project, load_project
 from wellspring.records.jobs import Job, RunIdentity
 from wellspring.runtime.privileges import service_environment, service_temp_dir
 from wellspring.runtime.process import Credential, format_location, harden_process
+from wellspring.runtime.project_code import ProjectCode, ProjectCodeClient
 from wellspring.runtime.sandbox import confine_process
 from wellspring.runtime.simulated_clock import open_clock
 
@@ -60,9 +62,15 @@ def decode_assignment(line: str) -> JobAssignment:
     )
 
 
-def run_job_process(project_root: Path, request_fd: int, events_fd: int) -> int:
-    """Read a job, run it and write its events; return the exit code of the child."""
-    with os.fdopen(events_fd, "w", encoding="utf-8", buffering=1) as output:
+def run_job_process(project_root: Path, request_fd: int, events_fd: int, project_code_fd: int) -> int:
+    """Read a job, run it and write its events; return the exit code of the child.
+
+    project_code_fd: the channel to the server of project code.
+    """
+    with (
+        os.fdopen(events_fd, "w", encoding="utf-8", buffering=1) as output,
+        closing(ProjectCodeClient(socket.socket(fileno=project_code_fd))) as project_code,
+    ):
 
         def emit(event: dict[str, Any]) -> None:
             output.write(json.dumps(event) + "\n")
@@ -73,7 +81,7 @@ def run_job_process(project_root: Path, request_fd: int, events_fd: int) -> int:
             if not line:
                 return 1
             assignment = decode_assignment(line)
-            emit({"event": "result", "value": _run_assignment(project_root, assignment, emit)})
+            emit({"event": "result", "value": _run_assignment(project_root, assignment, emit, project_code)})
         except WellspringError as exc:
             emit({"event": "error", **encode_error(exc)})
             return exc.exit_code
@@ -96,7 +104,9 @@ def build_memory_error(memory_bytes: int) -> WellspringError:
     )
 
 
-def _run_assignment(project_root: Path, assignment: JobAssignment, emit: Callable[[dict[str, Any]], None]) -> Any:
+def _run_assignment(
+    project_root: Path, assignment: JobAssignment, emit: Callable[[dict[str, Any]], None], project_code: ProjectCode
+) -> Any:
     from wellspring.bootstrap.job_ports import open_locks
     from wellspring.worker.handlers import HANDLERS
     from wellspring.worker.job_request import JobRequest
@@ -122,6 +132,7 @@ def _run_assignment(project_root: Path, assignment: JobAssignment, emit: Callabl
             progress,
             assignment.journal,
             identity,
+            project_code,
         )
         return HANDLERS[job.kind](request)
 

@@ -1,4 +1,4 @@
-"""What a job gets: its project, credential, subject, parameters and journal."""
+"""What a job gets: its project, credential, subject, parameters, journal, and who runs code of the project for it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from wellspring.project import Project
 from wellspring.records.jobs import RunIdentity
 from wellspring.runtime.process import Credential
+from wellspring.runtime.project_code import ProjectCode
 from wellspring.workflows import WorkflowProgress
 
 
@@ -20,3 +21,4 @@ class JobRequest(NamedTuple):
     progress: WorkflowProgress
     journal: str
     run: RunIdentity
+    project_code: ProjectCode

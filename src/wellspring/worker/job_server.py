@@ -1,4 +1,4 @@
-"""The socket `jobs`: the project's owner and root submit, list, follow and cancel jobs, as JSON lines."""
+"""The socket `jobs`: the project's owner and root submit, list, follow and cancel jobs, and query, as JSON lines."""
 
 from __future__ import annotations
 
@@ -14,20 +14,24 @@ from wellspring.errors import Refused, WellspringError, encode_error
 from wellspring.records.jobs import JobState
 from wellspring.runtime.unix_socket import peer_uid
 from wellspring.worker.job_service import JobService, JobSubmission
+from wellspring.worker.query_service import QueryService
 
 MAX_REQUEST_BYTES = 256 * 1024
 _REQUEST_TIMEOUT = 5.0
 _MAX_CONNECTIONS = 64
-_FIX = "send one of: ping, submit, list, show, follow, cancel, retry"
+_FIX = "send one of: ping, submit, list, show, follow, cancel, retry, query"
 OWNER_PRINCIPAL = "service:owner"
 
 
 class JobServer:
     """Serves one listening socket, which the supervisor has bound, on threads of its own. uids: who may connect."""
 
-    def __init__(self, listener: socket.socket, service: JobService, uids: frozenset[int]) -> None:
+    def __init__(
+        self, listener: socket.socket, service: JobService, queries: QueryService, uids: frozenset[int]
+    ) -> None:
         self._listener = listener
         self._service = service
+        self._queries = queries
         self._uids = uids
         self._slots = threading.BoundedSemaphore(_MAX_CONNECTIONS)
         self._thread = threading.Thread(target=self._accept_connections, name="jobs socket", daemon=True)
@@ -76,6 +80,8 @@ class JobServer:
                 yield {"pid": os.getpid()}
             case {"op": "submit"}:
                 yield {"job": service.submit_job(_read_submission(request), OWNER_PRINCIPAL).model_dump(mode="json")}
+            case {"op": "query", "query": str(query), "subject": str(subject), "parameters": dict(parameters)}:
+                yield {"result": self._queries.answer_query(query, subject, parameters)}
             case {"op": "list", "limit": int(limit)}:
                 states: frozenset[JobState] | None = frozenset(request["states"]) if request.get("states") else None
                 yield {"jobs": [job.model_dump(mode="json") for job in service.list_jobs(states, limit)]}

@@ -1,66 +1,102 @@
-"""Answers one query as the worker user, in a short process: it holds no lock and waits for no job.
+"""Answers one query as the worker's user, in a process of its own: it holds no lock and waits for no job.
 
-Started as `python -m wellspring.worker.query_process QUERY --project P`. Reads one JSON line from standard input: the
-credential (null for queries that need no server) and the parameters. Writes one JSON line to standard output: a result
-or an error.
+The worker answers a query in a child of its warm server. While the worker is down, the command starts
+`python -m wellspring.worker.query_process --project P`, which reads the assignment from standard input and writes the
+result or the error to standard output, as one JSON line each.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
-from typing import Any, TextIO
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
 
 from wellspring.errors import Unavailable, WellspringError, encode_error
-from wellspring.project import load_project
-from wellspring.runtime.process import Credential, build_argument_parser
+from wellspring.project import Project, load_project
+from wellspring.runtime.privileges import service_environment
+from wellspring.runtime.process import Credential, build_argument_parser, harden_process
 from wellspring.runtime.sandbox import confine_process
 from wellspring.worker.query_handlers import QUERY_HANDLERS, QueryRequest
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Read the request from standard input, answer the query and return the exit code."""
-    arguments = _parse_arguments(argv)
-    line = sys.stdin.readline()
-    payload: dict[str, Any] = json.loads(line) if line.strip() else {}
-    # Redirect the output of libraries to standard error: standard output is reserved for JSON lines.
-    output = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", buffering=1)
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    credential = payload.get("credential")
-    return answer_query(
-        arguments, None if credential is None else Credential(**credential), output, payload.get("params")
+class QueryAssignment(NamedTuple):
+    """One query and its credential; None for a query that needs no server."""
+
+    query: str
+    subject: str
+    parameters: dict[str, Any]
+    credential: Credential | None
+
+    def encode(self) -> bytes:
+        """Encode the assignment as one JSON line."""
+        credential = None if self.credential is None else self.credential._asdict()
+        return json.dumps({**self._asdict(), "credential": credential}).encode() + b"\n"
+
+
+def decode_assignment(line: str) -> QueryAssignment:
+    """Decode the line that `QueryAssignment.encode` returned."""
+    document: dict[str, Any] = json.loads(line)
+    credential = document["credential"]
+    return QueryAssignment(
+        str(document["query"]),
+        str(document["subject"]),
+        document["parameters"],
+        None if credential is None else Credential(**credential),
     )
 
 
-def answer_query(
-    arguments: argparse.Namespace, credential: Credential | None, output: TextIO, params: dict[str, Any] | None = None
-) -> int:
-    """Answer a query, write the result or the error as one JSON line and return the exit code."""
+def run_query_process(project_root: Path, request_fd: int, result_fd: int) -> int:
+    """Read a query, answer it and write the result, in a child of the warm server; return its exit code."""
+    with os.fdopen(request_fd, encoding="utf-8") as file:
+        line = file.readline()
+    if not line:
+        return 1
+    with os.fdopen(result_fd, "w", encoding="utf-8") as output:
+        harden_process(umask=0o022)
+        try:
+            project = load_project(project_root, environ={}, sources=False)
+            os.environ.clear()
+            os.environ.update(service_environment(project, "worker"))
+            return answer_query(project, decode_assignment(line), output)
+        except WellspringError as exc:
+            _write_event(output, {"event": "error", **encode_error(exc)})
+            return exc.exit_code
 
-    def emit(event: dict[str, Any]) -> None:
-        output.write(json.dumps(event) + "\n")
-        output.flush()
 
+def answer_query(project: Project, assignment: QueryAssignment, output: TextIO) -> int:
+    """Confine this process, answer a query, write the result or the error, and return the exit code."""
     try:
-        project = load_project(arguments.project, sources=False)
         if not project.state_dir.is_dir():
             raise Unavailable("the servers of this project were never started", fix="run `wellspring up`")
         confine_process(project, role="worker")
-        request = QueryRequest(project, credential, arguments.subject, params or {})
-        emit({"event": "result", "value": QUERY_HANDLERS[arguments.query](request)})
+        request = QueryRequest(project, assignment.credential, assignment.subject, assignment.parameters)
+        _write_event(output, {"event": "result", "value": QUERY_HANDLERS[assignment.query](request)})
     except WellspringError as exc:
-        emit({"event": "error", **encode_error(exc)})
+        _write_event(output, {"event": "error", **encode_error(exc)})
         return exc.exit_code
     return 0
 
 
-def _parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = build_argument_parser("wellspring.worker.query_process")
-    parser.add_argument("query", choices=sorted(QUERY_HANDLERS))
-    parser.add_argument("subject", nargs="?", default="")
-    return parser.parse_args(argv)
+def _write_event(output: TextIO, event: dict[str, Any]) -> None:
+    output.write(json.dumps(event) + "\n")
+    output.flush()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Read the assignment from standard input, answer the query and return the exit code."""
+    arguments = build_argument_parser("wellspring.worker.query_process").parse_args(argv)
+    assignment = decode_assignment(sys.stdin.readline())
+    # Redirect the output of libraries to standard error: standard output is reserved for the result.
+    output = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", buffering=1)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    try:
+        project = load_project(arguments.project, sources=False)
+    except WellspringError as exc:
+        _write_event(output, {"event": "error", **encode_error(exc)})
+        return exc.exit_code
+    return answer_query(project, assignment, output)
 
 
 if __name__ == "__main__":

@@ -9,21 +9,25 @@ import socket
 import subprocess
 import sys
 import threading
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from wellspring.errors import Unavailable
 
 START_TIMEOUT = 60.0
 _FORK_TIMEOUT = 30.0
+_PROJECT_CODE = "project code"
+
+ChildRole = Literal["job", "query", "project code"]
 
 
-class JobChild:
-    """A child that the warm server forked for a job. status: of its end, negative for a signal; None without one."""
+class WarmChild:
+    """A child that the warm server forked. status: of its end, negative for a signal; None without one."""
 
-    def __init__(self, job_id: str) -> None:
-        self.job_id = job_id
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.pid = 0
         self.status: int | None = None
         self.is_lost = False
@@ -44,11 +48,15 @@ class JobChild:
     def wait_started(self) -> None:
         """Wait until the process exists. Raises Unavailable."""
         if not self._started.wait(_FORK_TIMEOUT) or self.is_lost:
-            raise Unavailable("the warm server of the worker did not start the job", fix="try again")
+            raise Unavailable("the warm server of the worker did not start the process", fix="try again")
 
     def wait_ended(self, timeout: float | None = None) -> bool:
         """Wait for the end. timeout: seconds. Returns False on timeout."""
         return self._ended.wait(timeout)
+
+    def has_ended(self) -> bool:
+        """Return whether its end was reported."""
+        return self._ended.is_set()
 
     def signal_group(self, number: signal.Signals) -> None:
         """Send a signal to the child and to the processes that it started."""
@@ -58,9 +66,14 @@ class JobChild:
 
 
 class WarmClient:
-    """One warm server. Create it in the main thread: the kernel kills it when the thread that started it ends."""
+    """One warm server. Create it in the main thread: the kernel kills it when the thread that started it ends.
 
-    def __init__(self, project_root: Path, environment: dict[str, str]) -> None:
+    on_end: called, in another thread, when the server has ended.
+    """
+
+    def __init__(
+        self, project_root: Path, environment: dict[str, str], *, on_end: Callable[[], None] = lambda: None
+    ) -> None:
         self._channel, remote = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command = [sys.executable, "-P", "-m", "wellspring.worker.warm_server"]
         with remote:
@@ -71,8 +84,11 @@ class WarmClient:
                 env=environment,
                 cwd="/",
             )
+        self._on_end = on_end
         self._lock = threading.Lock()
-        self._children: dict[str, JobChild] = {}
+        self._children: dict[str, WarmChild] = {}
+        self._project_code_lock = threading.Lock()
+        self._project_code: tuple[WarmChild, socket.socket] | None = None
         self._ready = threading.Event()
         self._alive = True
         self._thread = threading.Thread(target=self._read_messages, name="warm server", daemon=True)
@@ -91,18 +107,59 @@ class WarmClient:
         if not self._ready.wait(timeout) or not self._alive:
             raise Unavailable("the warm server of the worker did not start", fix="read .wellspring/logs/worker.log")
 
-    def start_child(self, job_id: str, request_fd: int, events_fd: int) -> JobChild:
-        """Start a child that reads its job from one descriptor and writes its events to the other."""
+    def start_child(self, name: str, role: ChildRole, descriptors: Sequence[int]) -> WarmChild:
+        """Start a child that gets copies of the descriptors. name: of no other child that runs. Raises Unavailable."""
         self.wait_ready()
-        child = JobChild(job_id)
+        child = WarmChild(name)
         with self._lock:
-            self._children[job_id] = child
+            self._children[name] = child
+        message = json.dumps({"start": name, "role": role}).encode()
         try:
-            socket.send_fds(self._channel, [json.dumps({"job": job_id}).encode()], [request_fd, events_fd])
+            socket.send_fds(self._channel, [message], list(descriptors))
         except OSError:
             child.mark_ended(None)
         child.wait_started()
         return child
+
+    @contextmanager
+    def open_project_code(self, memory_bytes: int) -> Iterator[socket.socket]:
+        """Open a channel to the server of project code, for one job. Raises Unavailable.
+
+        memory_bytes: what each process of project code may use; 0 for no limit. The code ends when the last copy of the
+        channel is closed.
+        """
+        local, remote = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        message = json.dumps({"open": _PROJECT_CODE, "memory_bytes": memory_bytes}).encode()
+        with local, remote:
+            with self._project_code_lock:
+                try:
+                    socket.send_fds(self._find_project_code(), [message], [remote.fileno()])
+                except OSError:
+                    # It has just ended.
+                    socket.send_fds(self._replace_project_code(), [message], [remote.fileno()])
+            remote.close()
+            yield local
+
+    def _find_project_code(self) -> socket.socket:
+        """Return the channel to the server of project code, which is started when it does not run."""
+        if self._project_code is None or self._project_code[0].has_ended():
+            return self._replace_project_code()
+        return self._project_code[1]
+
+    def _replace_project_code(self) -> socket.socket:
+        if self._project_code is not None:
+            child, channel = self._project_code
+            channel.close()
+            child.wait_ended(_FORK_TIMEOUT)
+        local, remote = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            with remote:
+                child = self.start_child(_PROJECT_CODE, _PROJECT_CODE, (remote.fileno(),))
+        except Unavailable:
+            local.close()
+            raise
+        self._project_code = child, local
+        return local
 
     def close(self) -> None:
         """Close the channel: the server kills its children and ends."""
@@ -115,6 +172,9 @@ class WarmClient:
             self._process.wait()
         self._thread.join()
         self._channel.close()
+        with self._project_code_lock:
+            if self._project_code is not None:
+                self._project_code[1].close()
 
     def _read_messages(self) -> None:
         while True:
@@ -131,17 +191,18 @@ class WarmClient:
             lost, self._children = list(self._children.values()), {}
         for child in lost:
             child.mark_ended(None)
+        self._on_end()
 
     def _handle_message(self, message: dict[str, Any]) -> None:
         match message:
             case {"ready": True}:
                 self._ready.set()
-            case {"started": str(job_id), "pid": int(pid)}:
+            case {"started": str(name), "pid": int(pid)}:
                 with self._lock:
-                    self._children[job_id].mark_started(pid)
-            case {"ended": str(job_id), "status": int(status)}:
+                    self._children[name].mark_started(pid)
+            case {"ended": str(name), "status": int(status)}:
                 with self._lock:
-                    child = self._children.pop(job_id)
+                    child = self._children.pop(name)
                 child.mark_ended(status)
             case _:
                 return

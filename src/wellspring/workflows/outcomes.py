@@ -9,7 +9,8 @@ from wellspring.data.features.views import load_views_by_digest
 from wellspring.models.outcomes.outcome_rows import OUTCOME_TABLE, OutcomeInputs, find_new_outcomes, outcome_schema
 from wellspring.models.outcomes.prediction_rows import PREDICTION_TABLE, build_prediction_rows
 from wellspring.models.spec.artifact import read_artifact
-from wellspring.models.spec.definition import list_models, load_model_definition
+from wellspring.models.spec.definition import list_models
+from wellspring.models.spec.definition_process import read_model_definition
 from wellspring.records.trust import Ref
 from wellspring.workflows.ingest import WorkflowProgress
 
@@ -100,7 +101,13 @@ def _record_labels(platform: Platform, position: int) -> int:
         return 0
     recorded = platform.recorded_tables.read_rows(OUTCOME_TABLE)
     new_rows = [
-        _find_outcomes(platform, load_model_definition(folder, name), predictions, recorded, edition)
+        _find_outcomes(
+            platform,
+            read_model_definition(folder, name, platform.project_code),
+            predictions,
+            recorded,
+            edition,
+        )
         for name in list_models(folder)
     ]
     rows = [table for table in new_rows if table is not None and table.num_rows]

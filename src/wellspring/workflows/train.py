@@ -8,7 +8,7 @@ from wellspring.errors import ProjectError
 from wellspring.lake.built_tables import audited_rows, leaked_columns
 from wellspring.models.datasets.training_set import TrainingSource
 from wellspring.models.releases import candidates
-from wellspring.models.spec import definition
+from wellspring.models.spec import definition, definition_process
 from wellspring.models.training import train
 from wellspring.project import PROJECT_FILE
 from wellspring.records.models import Candidate
@@ -33,8 +33,8 @@ def train_model(
     revision: of the project's repository, which the caller reads because a worker is confined.
     """
     platform.sequencer.integrate()
-    model = definition.load_model_definition(_models_folder(platform), model_name)
-    feature_views = load_project_views(platform.project)
+    model = definition_process.read_model_definition(_models_folder(platform), model_name, platform.project_code)
+    feature_views = load_project_views(platform)
     edition = latest_built_edition(platform)
     live_release = models.releases.release_store.get_live(model.name)
     try:
@@ -66,9 +66,9 @@ def reproduce_run(
     try:
         return train.reproduce_run(
             run_id,
-            definition.load_model_definition(_models_folder(platform), model_name),
+            definition_process.read_model_definition(_models_folder(platform), model_name, platform.project_code),
             lambda edition_id: train.TrainingData(
-                load_project_views(platform.project),
+                load_project_views(platform),
                 TrainingSource(platform.lake, platform.query_engine),
                 _get_edition(platform, edition_id),
             ),

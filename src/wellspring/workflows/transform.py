@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from wellspring.data.features import materialize, views
+from wellspring.data.features import materialize, view_process, views
 from wellspring.data.transform import build
 from wellspring.errors import NotFound, ProjectError, Refused
 from wellspring.models.training.train import compute_environment_digest
-from wellspring.project import PROJECT_FILE, Project
+from wellspring.project import PROJECT_FILE
 from wellspring.records.features import FeatureViews
 from wellspring.records.lake import Edition, TableSnapshot
 from wellspring.records.record import Frozen
@@ -48,10 +48,15 @@ def run_transform(
     if landed is None:
         raise Refused("no edition has landed yet", fix="run `wellspring ingest`")
     # Report errors in the definitions before publishing tables that they cannot serve.
-    feature_views = load_project_views(platform.project) if online_store is not None else None
+    feature_views = load_project_views(platform) if online_store is not None else None
     progress("build", 0, 1)
     build_outcome = build.transform_edition(
-        platform.lake, platform.project, landed, engine=platform.query_engine, step=platform.step
+        platform.lake,
+        platform.project,
+        landed,
+        engine=platform.query_engine,
+        project_code=platform.project_code,
+        step=platform.step,
     )
     platform.step.crash_point("workflows.transform:built")
     platform.sequencer.integrate()
@@ -84,25 +89,26 @@ def run_transform(
     )
 
 
-def load_project_views(project: Project) -> FeatureViews:
+def load_project_views(platform: Platform) -> FeatureViews:
     """Return the project's compiled feature views. Raises ProjectError without a [features] section.
 
     Importing Feast takes seconds, so compiled views are cached by the content of the definitions file and the
     digest of the environment, any package of which the file may import.
     """
+    project = platform.project
     if "features" not in project.source_paths:
         raise ProjectError(
             f"{project.root / PROJECT_FILE} has no [features] section", fix="add the section and a definitions file"
         )
     definitions_file, view_files = project.source_paths["features"], DiskBlobStore(project.lake_dir / "views")
     if not definitions_file.is_file():
-        return views.load_views(definitions_file, project.name)
+        return view_process.load_views(definitions_file, project.name, platform.project_code)
     cache_key = f"{project.name} {compute_environment_digest()} ".encode() + definitions_file.read_bytes()
     name = f"compiled/{hashlib.sha256(cache_key).hexdigest()}"
     try:
         return views.load_views_by_digest(view_files.folder, view_files.read(name).decode("ascii"))
     except NotFound:
-        feature_views = views.load_views(definitions_file, project.name)
+        feature_views = view_process.load_views(definitions_file, project.name, platform.project_code)
         views.save_views(feature_views, view_files.folder)
         view_files.write_once(name, feature_views.digest.encode())
         return feature_views

@@ -189,44 +189,6 @@ def test_an_error_in_the_file_names_its_line_without_a_traceback(tmp_path: Path,
     assert len(result.splitlines()) == 1
 
 
-def test_feast_checks_the_arguments_of_the_kinds_that_a_file_may_contain(tmp_path: Path):
-    # In the child process, which imports Feast with fewer checks.
-    with pytest.raises(ProjectError, match=r"features\.py:2: TypeCheckError: argument \"name\""):
-        views_module.load_views(written(tmp_path, "from feast import Entity\nEntity(name=1)\n"), "acme")
-
-
-def test_it_is_compiled_in_a_process_of_its_own(tmp_path: Path):
-    path = written(tmp_path, "print('I am read')\n" + HEAD + VIEW)
-    program = (
-        "import os, sys; from pathlib import Path; from wellspring.data.features import views; "
-        "before = dict(os.environ); "
-        "made = views.load_views(Path(sys.argv[1]), 'acme'); "
-        "assert 'feast' not in sys.modules; assert dict(os.environ) == before; print(made.model_dump_json())"
-    )
-    done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True)
-    assert FeatureViews.model_validate_json(done.stdout) == compiled(tmp_path, path.read_text())
-    assert sorted(item.name for item in tmp_path.iterdir()) == ["features.py"]
-
-
-def test_the_child_process_reports_the_same_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    # The quickest of mistakes: Feast is not even imported.
-    with pytest.raises(ProjectError, match=r"features\.py:1: ZeroDivisionError") as result:
-        views_module.load_views(written(tmp_path, "1 / 0"), "acme")
-    assert result.value.fix == f"edit {tmp_path / 'features.py'}"
-    with pytest.raises(ProjectError, match="exit code 3"):
-        views_module.load_views(written(tmp_path, "raise SystemExit(3)"), "acme")
-    with pytest.raises(ProjectError, match="exit code 0"):
-        views_module.load_views(written(tmp_path, "raise SystemExit"), "acme")
-    monkeypatch.setattr(views_module, "_COMPILE_TIMEOUT_SECONDS", 0.5)
-    with pytest.raises(ProjectError, match=r"within 0\.5 s"):
-        views_module.load_views(written(tmp_path, "import threading\nthreading.Event().wait()"), "acme")
-
-
-def test_a_missing_definitions_file_is_not_found(tmp_path: Path):
-    with pytest.raises(NotFound, match=r"features\.py"):
-        views_module.load_views(tmp_path / "features.py", "acme")
-
-
 def test_views_are_kept_by_their_digest_and_read_back_without_feast(tmp_path: Path):
     built = views_module.build_views("acme", [view(), view("member_claims", {"open": "int64"}, max_age_seconds=60)])
     views_module.save_views(built, tmp_path)

@@ -11,8 +11,10 @@ import pytest
 
 from tests.builders import dbt_projects as built
 from tests.builders import drops, lakes
+from tests.builders.project_code import PROJECT_CODE
 from tests.builders.recording_step import Died, FixedClock, RecordingStep
 from wellspring.data.transform import build as build_module
+from wellspring.data.transform.build import BuildOutcome
 from wellspring.data.transform.dbt_process import BuildJob, BuildProblem, BuildResult, ExportedTable
 from wellspring.data.transform.source_digest import code_digest
 from wellspring.errors import CorruptedError, ProjectError, Refused, Unavailable
@@ -22,6 +24,7 @@ from wellspring.query.registry import open_query_engine
 from wellspring.records.contracts import ContractColumn
 from wellspring.records.lake import Edition
 from wellspring.records.record import format_instant
+from wellspring.runtime.project_code import ProjectCode
 
 VISIT = drops.contract(
     "visit",
@@ -68,13 +71,18 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> list[BuildJob]:
     """Build without dbt: `visits` as the project's SQL would make it. Returns what was asked for."""
     requests: list[BuildJob] = []
 
-    def run(job: BuildJob, *, trace: str) -> BuildResult:
+    def run(job: BuildJob, project_code: ProjectCode, *, readable: tuple[Path, ...], trace: str) -> BuildResult:
         assert len(trace) == 32
         requests.append(job)
         return build(job)
 
-    monkeypatch.setattr(build_module, "run_in_child", run)
+    monkeypatch.setattr(build_module, "run_build_process", run)
     return requests
+
+
+def transform(lake: Lake, project: Project, edition: Edition, step: RecordingStep) -> BuildOutcome:
+    """Build and publish an edition."""
+    return build_module.transform_edition(lake, project, edition, engine=ENGINE, project_code=PROJECT_CODE, step=step)
 
 
 def build(
@@ -132,7 +140,7 @@ def test_a_build_is_published_with_the_landed_tables_it_was_made_of(
 ):
     base = landed(lake, step)
     clock.pass_(minutes=5)
-    done = build_module.transform_edition(lake, project, base, engine=ENGINE, step=step)
+    done = transform(lake, project, base, step)
     assert (done.newly_built, done.edition) == (True, lake.get_edition(level="built"))
     assert (done.edition.parent, done.edition.known_since) == (base.id, clock.now())
     assert [table.table for table in done.edition.tables] == ["visit", "visits"]
@@ -147,7 +155,7 @@ def test_a_build_reads_the_files_of_its_one_edition_and_of_no_other(
     base = landed(lake, step)
     landed(lake, step, "later", first=40)
     monkeypatch.setattr(lake, "get_edition", lambda *_, **__: None)
-    build_module.transform_edition(lake, project, base, engine=ENGINE, step=step)
+    transform(lake, project, base, step)
     assert jobs[0].sources["visit"].location["files"] == list(lakes.stored_files(lake.open_table(base, "visit")))
     assert jobs[0].sources["visit"].known_since_columns == ("recorded_at", "known_since")
 
@@ -156,14 +164,14 @@ def test_the_same_edition_and_code_change_nothing_and_other_code_builds_anew(
     lake: Lake, project: Project, step: RecordingStep, clock: FixedClock, jobs: list[BuildJob]
 ):
     base = landed(lake, step)
-    item = build_module.transform_edition(lake, project, base, engine=ENGINE, step=step)
+    item = transform(lake, project, base, step)
     entries = len(step.entries)
-    again = build_module.transform_edition(lake, project, base, engine=ENGINE, step=step)
+    again = transform(lake, project, base, step)
     assert again == item._replace(newly_built=False)
     assert (len(jobs), len(step.entries)) == (1, entries)
     clock.pass_(hours=1)
     (project.root / "dbt" / "models" / "more.sql").write_text("select 1 as one")
-    two = build_module.transform_edition(lake, project, base, engine=ENGINE, step=step)
+    two = transform(lake, project, base, step)
     assert two.newly_built
     assert two.edition.id != item.edition.id
     assert lake.list_editions("built") == (two.edition, item.edition)
@@ -173,18 +181,18 @@ def test_other_versions_of_what_builds_it_build_anew(
     lake: Lake, project: Project, step: RecordingStep, jobs: list[BuildJob], monkeypatch: pytest.MonkeyPatch
 ):
     base = landed(lake, step)
-    build_module.transform_edition(lake, project, base, engine=ENGINE, step=step)
+    transform(lake, project, base, step)
     result = step.done("transform")[-1].facts["tools"]
     assert {part.rpartition(" ")[0] for part in str(result).split(", ")} >= {"wellspring", "dbt-core", "duckdb"}
     monkeypatch.setattr(build_module, "_tool_versions", lambda _engine: "duckdb 99")
-    assert build_module.transform_edition(lake, project, base, engine=ENGINE, step=step).newly_built
+    assert transform(lake, project, base, step).newly_built
     assert (len(jobs), step.done("transform")[-1].facts["tools"]) == (2, "duckdb 99")
 
 
 def test_a_table_without_compared_rows_is_not_reported_as_audited(
     lake: Lake, project: Project, step: RecordingStep, jobs: list[BuildJob]
 ):
-    done = build_module.transform_edition(lake, project, landed(lake, step, count=1), engine=ENGINE, step=step)
+    done = transform(lake, project, landed(lake, step, count=1), step)
     assert (jobs[0].audit_instants, done.leaks) == ((), ())
     assert step.done("publish")[-1].facts["audited"] == {"visits": 0}
 
@@ -192,7 +200,7 @@ def test_a_table_without_compared_rows_is_not_reported_as_audited(
 def test_the_column_that_looked_ahead_is_named_and_stops_nothing(
     lake: Lake, project: Project, step: RecordingStep, jobs: list[BuildJob]
 ):
-    done = build_module.transform_edition(lake, project, landed(lake, step), engine=ENGINE, step=step)
+    done = transform(lake, project, landed(lake, step), step)
     assert done.leaks == ("visits.in_all",)
     assert len(jobs[0].audit_instants) == 1
     publish = step.done("publish")[-1]
@@ -205,7 +213,7 @@ def test_what_is_recorded_names_edition_code_and_snapshots(
     lake: Lake, project: Project, step: RecordingStep, jobs: list[BuildJob]
 ):
     base = landed(lake, step)
-    done = build_module.transform_edition(lake, project, base, engine=ENGINE, step=step)
+    done = transform(lake, project, base, step)
     (built,), publish = step.done("transform"), step.done("publish")[-1]
     code = code_digest(project.root / "dbt")
     named = [(f"edition:{base.id}", base.id), ("dbt:tiny", code[:12])]
@@ -242,14 +250,14 @@ def test_a_failed_build_leaves_readers_at_the_last_good_edition(
     error: type[Refused | ProjectError],
     words: str,
 ):
-    good = build_module.transform_edition(lake, project, landed(lake, step), engine=ENGINE, step=step).edition
+    good = transform(lake, project, landed(lake, step), step).edition
 
-    def fail(job: BuildJob, *, trace: str) -> BuildResult:
+    def fail(job: BuildJob, *_: Any, **__: Any) -> BuildResult:
         return build(job).model_copy(update={"problems": tuple(problems)})
 
-    monkeypatch.setattr(build_module, "run_in_child", fail)
+    monkeypatch.setattr(build_module, "run_build_process", fail)
     with pytest.raises(error, match=words) as caught:
-        build_module.transform_edition(lake, project, landed(lake, step, "b", first=40), engine=ENGINE, step=step)
+        transform(lake, project, landed(lake, step, "b", first=40), step)
     assert lake.get_edition(level="built") == good
     assert step.entries[-1].action == "transform"
     assert step.entries[-1].phase == ("refused" if error is Refused else "failed")
@@ -283,9 +291,9 @@ def test_a_table_that_cannot_be_history_is_refused(
     change: Callable[[pa.Table], pa.Table],
     words: str,
 ):
-    monkeypatch.setattr(build_module, "run_in_child", lambda job, *, trace: build(job, change=change))
+    monkeypatch.setattr(build_module, "run_build_process", lambda job, *_, **__: build(job, change=change))
     with pytest.raises(ProjectError, match=words):
-        build_module.transform_edition(lake, project, landed(lake, step), engine=ENGINE, step=step)
+        transform(lake, project, landed(lake, step), step)
     assert lake.get_edition(level="built") is None
 
 
@@ -295,9 +303,9 @@ def test_a_table_that_cannot_be_history_is_refused(
 def test_a_file_that_differs_from_the_dbt_result_is_refused(
     lake: Lake, project: Project, step: RecordingStep, monkeypatch: pytest.MonkeyPatch, broken: dict[str, Any]
 ):
-    monkeypatch.setattr(build_module, "run_in_child", lambda job, *, trace: build(job, **broken))
+    monkeypatch.setattr(build_module, "run_build_process", lambda job, *_, **__: build(job, **broken))
     with pytest.raises(CorruptedError, match="differ from what dbt built"):
-        build_module.transform_edition(lake, project, landed(lake, step), engine=ENGINE, step=step)
+        transform(lake, project, landed(lake, step), step)
 
 
 def test_readers_are_never_taken_back_to_an_older_landed_edition(
@@ -305,13 +313,11 @@ def test_readers_are_never_taken_back_to_an_older_landed_edition(
 ):
     old = landed(lake, step)
     clock.pass_(days=1)
-    now = build_module.transform_edition(
-        lake, project, landed(lake, step, "b", first=40), engine=ENGINE, step=step
-    ).edition
+    now = transform(lake, project, landed(lake, step, "b", first=40), step).edition
     with pytest.raises(Refused, match="is newer than"):
-        build_module.transform_edition(lake, project, old, engine=ENGINE, step=step)
+        transform(lake, project, old, step)
     with pytest.raises(Refused, match="is a built edition"):
-        build_module.transform_edition(lake, project, now, engine=ENGINE, step=step)
+        transform(lake, project, now, step)
     assert lake.get_edition(level="built") == now
 
 
@@ -322,7 +328,7 @@ def test_without_a_dbt_project_it_is_said_what_is_missing(lake: Lake, project: P
         project.model_copy(update={"dbt": DbtSettings(folder=Path("none"))}),
     ):
         with pytest.raises(ProjectError, match="does not name a dbt project"):
-            build_module.transform_edition(lake, error, base, engine=ENGINE, step=step)
+            transform(lake, error, base, step)
 
 
 def test_nothing_of_a_build_lies_about_and_what_a_killed_one_left_is_cleared(
@@ -333,13 +339,13 @@ def test_nothing_of_a_build_lies_about_and_what_a_killed_one_left_is_cleared(
     remaining.mkdir(parents=True)
     modes: list[int] = []
 
-    def run(job: BuildJob, *, trace: str) -> BuildResult:
+    def run(job: BuildJob, project_code: ProjectCode, *, readable: tuple[Path, ...], trace: str) -> BuildResult:
         modes.append(Path(job.scratch_dir).parent.stat().st_mode & 0o777)
         assert not remaining.exists()
         return build(job)
 
-    monkeypatch.setattr(build_module, "run_in_child", run)
-    build_module.transform_edition(lake, project, base, engine=ENGINE, step=step)
+    monkeypatch.setattr(build_module, "run_build_process", run)
+    transform(lake, project, base, step)
     assert modes == [0o700]
     assert not (project.lake_dir / "builds").exists()
 
@@ -350,10 +356,10 @@ def test_a_crash_in_the_publish_is_finished_by_recovery_and_not_built_again(
     base = landed(lake, step)
     step.die_at = "built.publish:intent"
     with pytest.raises(Died):
-        build_module.transform_edition(lake, project, base, engine=ENGINE, step=step)
+        transform(lake, project, base, step)
     assert lake.get_edition(level="built") is None
     (finished,) = lake.recover(step.open_intents(), step=step)
-    again = build_module.transform_edition(lake, project, base, engine=ENGINE, step=step)
+    again = transform(lake, project, base, step)
     assert again == (finished, ("visits.in_all",), False)
     assert len(jobs) == 1
 
@@ -361,7 +367,7 @@ def test_a_crash_in_the_publish_is_finished_by_recovery_and_not_built_again(
 def test_a_table_without_a_row_is_a_source_all_the_same(
     lake: Lake, project: Project, step: RecordingStep, jobs: list[BuildJob]
 ):
-    done = build_module.transform_edition(lake, project, landed(lake, step, count=0), engine=ENGINE, step=step)
+    done = transform(lake, project, landed(lake, step, count=0), step)
     assert (done.leaks, jobs[0].audit_instants) == ((), ())
     assert lake.read_table(done.edition, "visits").num_rows == 0
 
@@ -372,12 +378,15 @@ def test_a_failed_child_is_reported_without_its_output(tmp_path: Path):
     # Its profiles cannot be written.
     (scratch / "full").write_text("")
     with pytest.raises(Unavailable, match=r"exited with code 1 and FileExistsError$"):
-        build_module.run_in_child(
-            BuildJob(engine="duckdb", project_dir=str(tmp_path), scratch_dir=str(scratch), sources={}), trace="ab" * 16
+        build_module.run_build_process(
+            BuildJob(engine="duckdb", project_dir=str(tmp_path), scratch_dir=str(scratch), sources={}),
+            PROJECT_CODE,
+            readable=(),
+            trace="ab" * 16,
         )
 
 
 def test_with_dbt_itself_a_build_comes_out_whole(lake: Lake, project: Project, step: RecordingStep):
-    done = build_module.transform_edition(lake, project, landed(lake, step), engine=ENGINE, step=step)
+    done = transform(lake, project, landed(lake, step), step)
     assert done.leaks == ("visits.in_all",)
     assert lake.read_table(done.edition, "visits", ["in_all"])["in_all"].to_pylist() == [10] * 40

@@ -1,8 +1,6 @@
 """dbt in its child process: what comes out, and what is said when nothing does."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -12,7 +10,6 @@ import pytest
 
 from tests.builders import dbt_builds
 from tests.builders import dbt_projects as built
-from tests.builders.landlock import has_landlock
 from wellspring.data.transform import dbt_process
 from wellspring.data.transform.dbt_process import BuildJob, BuildResult
 from wellspring.query.duckdb.dbt_backend import DuckDbDbtBackend
@@ -126,24 +123,6 @@ def test_a_model_that_goes_for_the_landed_files_finds_them_closed_and_as_they_we
     assert pq.read_table(file).equals(built.visits())
 
 
-def test_code_that_gets_past_its_sql_can_write_only_below_the_scratch_folder(tmp_path: Path):
-    scratch = tmp_path / "lake" / "builds" / "scratch"
-    scratch.mkdir(parents=True)
-    code = (
-        "import pathlib\nfrom wellspring.data.transform import dbt_process\n"
-        "def build(job):\n    pathlib.Path(job.scratch_dir, 'x').touch()\n    pathlib.Path(job.project_dir).touch()\n"
-        "dbt_process.run_build = build\ndbt_process.main()"
-    )
-    job = BuildJob(engine="duckdb", project_dir=str(tmp_path / "lake" / "landed"), scratch_dir=str(scratch), sources={})
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", code], input=job.model_dump_json().encode(), capture_output=True, check=False
-    )
-    assert (scratch / "x").exists()
-    if b"PermissionError" not in done.stderr:
-        assert not has_landlock(), "the kernel would have closed it"
-    assert (tmp_path / "lake" / "landed").exists() != has_landlock()
-
-
 def test_rows_stand_in_the_order_of_their_keys_and_knowledge(visits: Ran):
     rows = pq.read_table(visits.scratch / "full" / "visits.parquet")
     assert rows.equals(rows.sort_by([(name, "ascending") for name in ("person", "known_since", "sequence")]))
@@ -220,14 +199,6 @@ def test_an_unreadable_dbt_project_is_reported_with_the_reason(tmp_path: Path):
     (problem,) = answer.problems
     assert problem.kind == "project"
     assert problem.message.startswith("the dbt project cannot be read: Runtime Error Syntax error near line 3")
-
-
-def test_a_job_without_a_project_ends_without_an_answer(tmp_path: Path):
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", dbt_process.__name__], input=b"{}", capture_output=True, check=False, cwd=tmp_path
-    )
-    assert done.returncode != 0
-    assert done.stdout == b""
 
 
 @pytest.mark.parametrize(

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
-import subprocess
-import sys
-import tempfile
 import warnings
 from collections.abc import Generator, Iterable, Mapping
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, suppress
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from wellspring.errors import ERRORS_BY_SLUG, NotFound, ProjectError, WellspringError, package_missing, suggest_name
+from wellspring.errors import ProjectError, suggest_name
 from wellspring.records.features import KNOWN_SINCE_COLUMN, SEQUENCE_COLUMN, FeatureSpec, FeatureViews, FeatureViewSpec
 from wellspring.records.record import Digest
 from wellspring.runtime import user_module
@@ -33,7 +30,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from feast import FeatureStore, FeatureView
 
-_COMPILE_TIMEOUT_SECONDS = 120
 _NAME_PATTERN = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _FEATURE_TYPES = {"Int64": "int64", "Float64": "float64", "Bool": "bool", "String": "string"}
 # The Feast objects that a definitions file may contain.
@@ -44,43 +40,6 @@ _ARROW_TYPES: Mapping[str, frozenset[str]] = {
     "bool": frozenset({"bool"}),
     "string": frozenset({"string", "large_string"}),
 }
-
-
-def load_views(path: Path, project_name: str) -> FeatureViews:
-    """Compile a file of Feast definitions in a child process. project_name: part of each online row's key.
-
-    A child process, because the file is user code, and because importing Feast takes seconds and 250 MB and redirects
-    the process's metrics to files. Raises ProjectError that lists every error with its file and view, NotFound without
-    the file, Unavailable without Feast.
-    """
-    if not path.is_file():
-        raise NotFound(f"no feature definitions at {path}", fix="create the file, or fix `[features] definitions`")
-    if find_spec("feast") is None:
-        raise package_missing("feast", extra="demo")
-    with tempfile.TemporaryDirectory(prefix="features-") as scratch:
-        # The child inherits nothing: no token, no proxy, no Feast settings.
-        environment = {
-            "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "TZ": "UTC", "HOME": scratch, "TMPDIR": scratch,
-            "PYTHONPATH": str(Path(__file__).parents[3]), "PYTHONDONTWRITEBYTECODE": "1",
-        }  # fmt: skip
-        try:
-            process = subprocess.run(
-                [sys.executable, "-P", "-m", __name__, str(path.absolute()), project_name],
-                stdin=subprocess.DEVNULL, capture_output=True, cwd=scratch, env=environment,
-                timeout=_COMPILE_TIMEOUT_SECONDS, check=False,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired:
-            raise ProjectError(
-                f"{path} did not finish within {_COMPILE_TIMEOUT_SECONDS} s", fix=f"edit {path}"
-            ) from None
-    lines = process.stdout.splitlines()
-    if process.returncode or not lines:
-        message = f"{path} ended the process that read it (exit code {process.returncode})"
-        raise ProjectError(message, fix=f"edit {path}: it must contain only definitions")
-    response = json.loads(lines[-1])
-    if "slug" in response:
-        raise ERRORS_BY_SLUG[response["slug"]](response["what"], fix=response["fix"])
-    return FeatureViews.model_validate(response, strict=False)
 
 
 def compile_views(path: Path, project_name: str) -> FeatureViews:
@@ -380,15 +339,14 @@ def _feast_objects(module: ModuleType) -> list[Any]:
     return list(objects.values())
 
 
-def _print_compiled(path: Path, project_name: str) -> None:
-    """Compile a file and print the views or the error as the last line; output of the file goes to standard error."""
-    with redirect_stdout(sys.stderr):
-        try:
-            output = compile_views(path, project_name).model_dump_json()
-        except WellspringError as exc:
-            output = json.dumps({"slug": exc.slug, "what": exc.what, "fix": exc.fix})
-    print(output)
+def import_feast() -> None:
+    """Import Feast, which takes seconds, so that forks of this process do not.
 
+    Feast redirects the metrics of a process to files. Imported before it, prometheus_client keeps them in memory.
+    """
+    import prometheus_client.values  # noqa: F401
 
-if __name__ == "__main__":
-    _print_compiled(Path(sys.argv[1]), sys.argv[2])
+    os.environ["PROMETHEUS_MULTIPROCESS_DIR"] = os.environ["PROMETHEUS_MULTIPROC_DIR"] = os.devnull
+    with warnings.catch_warnings(), limit_type_checks(), suppress(ModuleNotFoundError):
+        warnings.simplefilter("ignore")
+        import feast  # noqa: F401

@@ -1,9 +1,9 @@
 """Transformation of one landed edition into a built edition with dbt, including the leakage audit.
 
-dbt runs in a child process (`dbt_process`) over the files of the landed edition only, and writes Parquet files to a
-scratch folder. The build is repeated with the rows recorded up to some earlier audit instants: a column whose past
-values differ between the builds uses future information and is reported as a leak. Then the tables are checked, written
-to the lake, read back, and published together with the landed tables.
+dbt runs in a process of project code (`dbt_process`) over the files of the landed edition only, and writes Parquet
+files to a scratch folder. The build is repeated with the rows recorded up to some earlier audit instants: a column
+whose past values differ between the builds uses future information and is reported as a leak. Then the tables are
+checked, written to the lake, read back, and published together with the landed tables.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ import importlib.metadata
 import importlib.util
 import re
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -23,13 +21,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import JsonValue
 
-from wellspring.data.transform import dbt_process
 from wellspring.data.transform.dbt_process import BuildJob, BuildResult, ExportedTable, list_runs
 from wellspring.data.transform.leakage import choose_audit_instants, find_leaks, known_since_columns
 from wellspring.data.transform.source_digest import code_digest
 from wellspring.errors import CorruptedError, ProjectError, Refused, Unavailable, package_missing
 from wellspring.lake import editions
-from wellspring.observe.traceparent import format_traceparent
 from wellspring.project import PROJECT_FILE, Project
 from wellspring.query.port import DbtSource
 from wellspring.records.lake import Edition
@@ -37,6 +33,7 @@ from wellspring.records.observe import Recorder
 from wellspring.records.record import Digest
 from wellspring.records.trust import Ref
 from wellspring.records.verdict import Reason, Verdict
+from wellspring.runtime.project_code import ProjectCode, ProjectCodeFiles
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -61,7 +58,13 @@ class BuildOutcome(NamedTuple):
 
 
 def transform_edition(
-    lake: Lake, project: Project, landed: Edition, *, engine: QueryEngine, step: Recorder
+    lake: Lake,
+    project: Project,
+    landed: Edition,
+    *,
+    engine: QueryEngine,
+    project_code: ProjectCode,
+    step: Recorder,
 ) -> BuildOutcome:
     """Build a landed edition and publish the result; the same edition, code and tools change nothing.
 
@@ -91,7 +94,7 @@ def transform_edition(
             audit_instants = choose_audit_instants(landed_tables, engine)
             runs = list_runs(scratch, audit_instants)
             build_result = _require_success(
-                run_in_child(
+                run_build_process(
                     BuildJob(
                         engine=engine.capabilities.engine,
                         engine_options=project.query.options,
@@ -100,6 +103,8 @@ def transform_edition(
                         sources=_prepare_sources(landed_tables, scratch, backend),
                         audit_instants=audit_instants,
                     ),
+                    project_code,
+                    readable=(project.lake_dir,),
                     trace=act.trace,
                 ),
                 landed,
@@ -137,47 +142,34 @@ def transform_edition(
     return BuildOutcome(edition, leaks, True)
 
 
-def run_in_child(job: BuildJob, *, trace: str) -> BuildResult:
-    """Run a build job in a child process, which finds the trace in its environment as TRACEPARENT.
+def run_build_process(
+    job: BuildJob, project_code: ProjectCode, *, readable: tuple[Path, ...], trace: str
+) -> BuildResult:
+    """Run a build job in a process of project code, which finds the trace in its environment as TRACEPARENT.
 
-    Raises Unavailable when the child fails or dbt is not installed.
+    readable: where the sources are. Raises Unavailable when the process fails or dbt is not installed.
     """
     if importlib.util.find_spec("dbt") is None:
         raise package_missing("dbt", extra="dbt")
-    # The child inherits nothing: no token, no proxy, no dbt settings.
-    environment = {
-        "PATH": "/usr/bin:/bin",
-        "LANG": "C.UTF-8",
-        "TZ": "UTC",
-        "HOME": job.scratch_dir,
-        "TMPDIR": job.scratch_dir,
-        "PYTHONPATH": str(Path(__file__).parents[3]),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "TRACEPARENT": format_traceparent(trace).decode(),
-    }
-    try:
-        process = subprocess.run(
-            [sys.executable, "-P", "-m", dbt_process.__name__],
-            input=job.model_dump_json().encode(),
-            capture_output=True,
-            cwd=job.scratch_dir,
-            env=environment,
-            timeout=BUILD_TIMEOUT_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
+    run = project_code.run(
+        "dbt",
+        job.model_dump_json().encode(),
+        ProjectCodeFiles(Path(job.scratch_dir), (Path(job.project_dir), *readable)),
+        timeout=BUILD_TIMEOUT_SECONDS,
+        trace=trace,
+    )
+    if run.status is None:
         raise Unavailable(
             f"dbt did not finish within {BUILD_TIMEOUT_SECONDS} seconds", fix="check the load and memory of the machine"
-        ) from None
-    if process.returncode != 0 or not process.stdout:
+        )
+    if run.status != 0 or not run.output:
         # Only the name of the error: its message may quote a row.
-        error_names = re.findall(rb"^([A-Za-z_.]*(?:Error|Exception|Interrupt))\b", process.stderr, re.MULTILINE)
+        error_names = re.findall(rb"^([A-Za-z_.]*(?:Error|Exception|Interrupt))\b", run.errors, re.MULTILINE)
         cause = error_names[-1].decode() if error_names else "no error name"
         raise Unavailable(
-            f"the dbt process exited with code {process.returncode} and {cause}",
-            fix="free memory and disk, then try again",
+            f"the dbt process exited with code {run.status} and {cause}", fix="free memory and disk, then try again"
         )
-    return BuildResult.model_validate_json(process.stdout)
+    return BuildResult.model_validate_json(run.output)
 
 
 # --- before -----------------------------------------------------------------------------------------------------------
@@ -240,7 +232,7 @@ def _scratch_folder(lake_folder: Path) -> Generator[Path]:
 
 
 def _prepare_sources(tables: Mapping[str, TableInput], scratch: Path, backend: DbtBackend) -> dict[str, DbtSource]:
-    """Make the tables readable for the child process, with the recording columns of each."""
+    """Make the tables readable for the process, with the recording columns of each."""
     return {
         name: DbtSource(
             location=backend.prepare_source(table, scratch),

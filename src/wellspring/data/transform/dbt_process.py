@@ -1,23 +1,19 @@
-"""The child process that runs dbt: reads one job from standard input, writes one result to standard output, as JSON.
+"""A build with dbt, in a process of project code: one `BuildJob` in, one `BuildResult` out, as JSON.
 
-Started as `python -m wellspring.data.transform.dbt_process`. It is a separate process because dbt keeps global state
-(adapter, connection, logger) and takes a second to import. It is confined like its parent, has no access to the
-catalog and the ledger, and can write only below its scratch folder. Error messages contain only counts and names from
-the project's SQL: an engine's message may quote a value, so only messages about the SQL itself are returned.
+It needs a process of its own, because dbt keeps global state (adapter, connection, logger) and dbt projects are code.
+Error messages contain only counts and names from the project's SQL: an engine's message may quote a value, so only
+messages about the SQL itself are returned. What dbt prints may quote a row, and goes to the errors of the process.
 """
 
 from __future__ import annotations
 
-import ctypes
 import json
 import multiprocessing.context
-import os
 import re
-import signal
-import sys
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,7 +24,6 @@ from wellspring.errors import Unavailable
 from wellspring.query.port import FULL_RUN, LANDED_SCHEMA, DbtBackend, DbtDialect, DbtRun, DbtSource
 from wellspring.query.registry import open_query_engine
 from wellspring.records.record import Frozen
-from wellspring.runtime.landlock import restrict_writes_to
 
 DBT_PROFILE = "wellspring"
 # A row of the table in which dbt reports how a model differs from its contract.
@@ -38,7 +33,6 @@ ERROR_KIND_LINE = re.compile(r"^\s*([A-Z][a-z]+(?: [A-Z][a-z]+)? Error)\b(: [^\n
 QUOTED_TEXT = re.compile(r"""(["'`])(.*?)\1""")
 WORD_PATTERN = re.compile(r"\w+")
 MAX_MESSAGE_LENGTH = 300
-PR_SET_PDEATHSIG = 1
 
 
 class BuildJob(Frozen):
@@ -360,21 +354,20 @@ def _shorten_text(text: Any) -> str:
     return " ".join(re.sub(r"-{4,}", " ", str(text or "")).split())[:MAX_MESSAGE_LENGTH]
 
 
-def main() -> None:
-    """Read one job from standard input, run it and print the result as one line."""
-    # End with the parent: without it nobody publishes the build.
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    # dbt's own output may quote a row: standard output is reserved for the result.
-    output = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    # This process has no children, so thread locks suffice; multiprocessing locks need /dev/shm, which is not allowed.
+def import_libraries() -> None:
+    """Import dbt, which takes seconds, so that forks of this process do not."""
+    _use_thread_locks()
+    with suppress(ModuleNotFoundError):
+        import dbt.cli.main  # noqa: F401
+
+
+def run_request(request: bytes) -> bytes:
+    """Run the job of a request, a `BuildJob` as JSON, and return the `BuildResult` as JSON."""
+    _use_thread_locks()
+    return run_build(BuildJob.model_validate_json(request)).model_dump_json().encode()
+
+
+def _use_thread_locks() -> None:
+    """Replace the locks of multiprocessing, which need /dev/shm. A process of project code has no children."""
     multiprocessing.context.BaseContext.Lock = lambda self: threading.Lock()  # pyright: ignore[reportAttributeAccessIssue]
     multiprocessing.context.BaseContext.RLock = lambda self: threading.RLock()  # pyright: ignore[reportAttributeAccessIssue]
-    job = BuildJob.model_validate_json(sys.stdin.read())
-    # The parent may write the whole lake; code of the dbt project must not.
-    restrict_writes_to(Path(job.scratch_dir))
-    print(run_build(job).model_dump_json(), file=output, flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -121,16 +121,22 @@ def list_models(folder: Path | None) -> list[str]:
     return sorted(path.stem for path in paths if not path.stem.startswith("_"))
 
 
-def load_model_definition(folder: Path, name: str) -> ModelDefinition:
-    """Read `folder/NAME.py`, which defines one `ModelDefinition` of that name.
-
-    A model that was trained elsewhere is read too, from `folder/NAME.*`. Raises NotFound with the nearest name,
-    ProjectError with file and line for an error in the file.
-    """
-    path = folder / f"{name}.py"
+def find_model_file(folder: Path, name: str) -> Path:
+    """Return the path of a model file. Raises NotFound with the nearest name."""
     model_names = list_models(folder)
     if name not in model_names:
         raise NotFound(f"no model {name!r} in {folder}", fix=suggest_name(name, model_names))
+    return folder / f"{name}.py"
+
+
+def load_model_definition(folder: Path, name: str) -> ModelDefinition:
+    """Run `folder/NAME.py` in this process; it defines one `ModelDefinition` of that name.
+
+    A process with a credential uses `read_model_definition`, because the file is code of the project. A model that was
+    trained elsewhere is read too, from `folder/NAME.*`. Raises NotFound with the nearest name, ProjectError with file
+    and line for an error in the file.
+    """
+    path = find_model_file(folder, name)
     definitions = [
         definition
         for definition in vars(user_module.run_user_module(path)).values()
@@ -141,7 +147,7 @@ def load_model_definition(folder: Path, name: str) -> ModelDefinition:
         raise ProjectError(
             f"{path}: expected one ModelDefinition(name={name!r}); found: {defined_names}", fix=f"edit {path}"
         )
-    return _open_trained_file(definitions[0], path)
+    return open_trained_file(definitions[0], path)
 
 
 def resolve_features(model: ModelDefinition, views: FeatureViews) -> tuple[FeatureUse, ...]:
@@ -204,7 +210,7 @@ def combine_source_digests(source_digests: Mapping[str, Digest]) -> Digest:
     return hashlib.sha256(canonical.dumps_canonical(dict(source_digests))).hexdigest()
 
 
-def _open_trained_file(definition: ModelDefinition, path: Path) -> ModelDefinition:
+def open_trained_file(definition: ModelDefinition, path: Path) -> ModelDefinition:
     """Read the file of a model that was trained elsewhere; its name begins as that of the model file."""
     estimator, trained_file = definition.estimator, find_trained_file(definition.estimator)
     if trained_file is None or not isinstance(estimator, FileEstimator):

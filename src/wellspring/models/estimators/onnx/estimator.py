@@ -22,8 +22,9 @@ from wellspring.models.estimators.port import (
     TunedModel,
     TuningProgress,
 )
-from wellspring.models.estimators.sklearn.estimator import OneHotSetting, PipelineValue
+from wellspring.models.estimators.sklearn.estimator import OneHotSetting
 from wellspring.models.estimators.sklearn.pipeline import build_pipeline, fit_pipeline, supports_objective
+from wellspring.models.estimators.sklearn.pipeline_value import PipelineValue
 from wellspring.records.record import Frozen, Instant
 
 if TYPE_CHECKING:

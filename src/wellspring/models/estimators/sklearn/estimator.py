@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from wellspring.errors import CorruptedError
 from wellspring.models.estimators.port import (
@@ -22,11 +22,11 @@ from wellspring.models.estimators.sklearn.linear import find_last_step, open_col
 from wellspring.models.estimators.sklearn.pipeline import (
     FittedPipeline,
     build_pipeline,
-    check_pipeline,
     fit_pipeline,
     parse_fitted,
     supports_objective,
 )
+from wellspring.models.estimators.sklearn.pipeline_value import PipelineValue
 from wellspring.models.estimators.sklearn.skops_file import dump_fitted, load_fitted
 from wellspring.records.record import Frozen
 
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-PipelineValue = Annotated[Any, AfterValidator(check_pipeline)]
-"""A scikit-learn estimator or pipeline that is not fitted. Its type is not imported to read a model file."""
 OneHotSetting = Literal["all"] | tuple[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*:[a-z][a-z0-9_]*$")], ...]
 """The categories with one column per value, by `view:feature`; the others stay codes, with NaN for a missing one."""
 

@@ -1,0 +1,56 @@
+"""Compilation of feature definitions in a process of project code: the file is code of the project."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+
+from wellspring.data.features import views
+from wellspring.errors import NotFound, ProjectError, WellspringError, decode_error, encode_error, package_missing
+from wellspring.records.features import FeatureViews
+from wellspring.runtime.project_code import ProjectCode, ProjectCodeFiles
+
+COMPILE_TIMEOUT_SECONDS = 120
+
+
+def load_views(path: Path, project_name: str, project_code: ProjectCode) -> FeatureViews:
+    """Compile a file of Feast definitions. project_name: part of each online row's key.
+
+    Raises ProjectError that lists every error with its file and view, NotFound without the file, Unavailable without
+    Feast.
+    """
+    if not path.is_file():
+        raise NotFound(f"no feature definitions at {path}", fix="create the file, or fix `[features] definitions`")
+    if find_spec("feast") is None:
+        raise package_missing("feast", extra="demo")
+    request = json.dumps({"path": str(path.absolute()), "project": project_name}).encode()
+    with tempfile.TemporaryDirectory(prefix="features-") as scratch:
+        files = ProjectCodeFiles(Path(scratch), (path.absolute(),))
+        run = project_code.run("features", request, files, timeout=COMPILE_TIMEOUT_SECONDS)
+    if run.status is None:
+        raise ProjectError(f"{path} did not finish within {COMPILE_TIMEOUT_SECONDS} s", fix=f"edit {path}")
+    if run.status or not run.output:
+        raise ProjectError(
+            f"{path} ended the process that read it (exit code {run.status})",
+            fix=f"edit {path}: it must contain only definitions",
+        )
+    response = json.loads(run.output)
+    if "slug" in response:
+        raise decode_error(response)
+    return FeatureViews.model_validate(response, strict=False)
+
+
+def import_libraries() -> None:
+    """Import Feast, so that forks of this process do not."""
+    views.import_feast()
+
+
+def run_request(request: bytes) -> bytes:
+    """Compile the file of a request, and return its views or its error as JSON."""
+    document = json.loads(request)
+    try:
+        return views.compile_views(Path(document["path"]), document["project"]).model_dump_json().encode()
+    except WellspringError as exc:
+        return json.dumps(encode_error(exc)).encode()

@@ -1,0 +1,104 @@
+"""Reading of a model file in a process of project code, which returns the definition as plain data.
+
+A task and an estimator become their registered name and their settings, so their classes are dataclasses or pydantic
+models whose fields have a JSON form. The classes come from the installed packages, never from the file.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from pydantic import PydanticUserError, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError
+
+from wellspring.errors import ProjectError, WellspringError, decode_error, encode_error
+from wellspring.models.estimators.port import Estimator
+from wellspring.models.estimators.registry import find_estimator
+from wellspring.models.spec.definition import (
+    ModelDefinition,
+    find_model_file,
+    load_model_definition,
+    open_trained_file,
+)
+from wellspring.models.tasks.port import Task
+from wellspring.models.tasks.registry import find_task
+from wellspring.runtime.project_code import ProjectCode, ProjectCodeFiles
+
+READ_TIMEOUT_SECONDS = 120
+
+
+def read_model_definition(folder: Path, name: str, project_code: ProjectCode) -> ModelDefinition:
+    """Run `folder/NAME.py` in a process of project code and return the model that it defines.
+
+    Raises NotFound with the nearest name, ProjectError with file and line for an error in the file.
+    """
+    path = find_model_file(folder, name)
+    request = json.dumps({"folder": str(folder.absolute()), "name": name}).encode()
+    with tempfile.TemporaryDirectory(prefix="model-") as scratch:
+        files = ProjectCodeFiles(Path(scratch), (folder.absolute(),))
+        run = project_code.run("model", request, files, timeout=READ_TIMEOUT_SECONDS)
+    if run.status is None:
+        raise ProjectError(f"{path} did not finish within {READ_TIMEOUT_SECONDS} s", fix=f"edit {path}")
+    if run.status or not run.output:
+        raise ProjectError(
+            f"{path} ended the process that read it (exit code {run.status})",
+            fix=f"edit {path}: it must contain only a definition",
+        )
+    document = json.loads(run.output)
+    if "slug" in document:
+        raise decode_error(document)
+    try:
+        return open_trained_file(decode_definition(document), path)
+    except ValidationError as exc:
+        fields = ", ".join(sorted({".".join(map(str, error["loc"])) for error in exc.errors()}))
+        raise ProjectError(
+            f"{path} is not the same after it was written as JSON: {fields}", fix=f"edit {path}"
+        ) from None
+
+
+def encode_definition(definition: ModelDefinition) -> dict[str, Any]:
+    """Return a definition as plain data. Raises ProjectError for a task or an estimator that has no such form."""
+    return {
+        "definition": definition.model_dump(mode="json", exclude={"task", "estimator"}),
+        "task": _encode_part(definition.task),
+        "estimator": _encode_part(definition.estimator),
+    }
+
+
+def decode_definition(document: dict[str, Any]) -> ModelDefinition:
+    """Return the definition that `encode_definition` wrote. Raises ValidationError, and ProjectError for a name."""
+    task, estimator = document["task"], document["estimator"]
+    return ModelDefinition(
+        **document["definition"],
+        task=TypeAdapter[Any](find_task(task["name"])).validate_python(task["settings"]),
+        estimator=TypeAdapter[Any](find_estimator(estimator["name"])).validate_python(estimator["settings"]),
+    )
+
+
+def import_libraries() -> None:
+    """Import nothing more: this module has what a definition needs."""
+
+
+def run_request(request: bytes) -> bytes:
+    """Read the model file of a request, and return its definition or its error as JSON."""
+    document = json.loads(request)
+    try:
+        definition = load_model_definition(Path(document["folder"]), document["name"])
+        return json.dumps(encode_definition(definition)).encode()
+    except WellspringError as exc:
+        return json.dumps(encode_error(exc)).encode()
+
+
+def _encode_part(part: Task | Estimator) -> dict[str, Any]:
+    try:
+        # Without warnings: pydantic warns of a value that is of the second type of a union.
+        settings = TypeAdapter[Any](type(part)).dump_python(part, mode="json", warnings=False)
+    except (PydanticUserError, PydanticSerializationError, TypeError) as exc:
+        raise ProjectError(
+            f"{type(part).__name__} has no JSON form: {str(exc).splitlines()[0]}",
+            fix="make it a frozen dataclass or pydantic model of plain values",
+        ) from None
+    return {"name": part.name, "settings": settings}
