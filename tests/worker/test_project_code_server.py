@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -86,15 +85,6 @@ def test_a_process_has_the_memory_limit_of_its_job(tmp_path: Path):
     with open_channel(memory_bytes=1 << 30) as client:
         limit = probe(client, tmp_path, "__import__('resource').getrlimit(__import__('resource').RLIMIT_DATA)")
     assert json.loads(limit) == [1 << 30, 1 << 30]
-
-
-def test_without_its_server_project_code_is_unavailable(tmp_path: Path):
-    local, remote = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    remote.close()
-    client = ProjectCodeClient(local)
-    with pytest.raises(Unavailable, match="server of project code ended"):
-        run_file(client, tmp_path, "")
-    client.close()
 
 
 def run_until_closed(client: ProjectCodeClient, folder: Path, text: str) -> None:

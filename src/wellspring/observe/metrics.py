@@ -142,3 +142,8 @@ class StepMetrics:
                 previous_counts[action] = value
         for action in self._buckets:
             self._sums.setdefault(action, 0.0)
+
+
+def keep_metrics_in_memory() -> None:
+    """Keep the metrics of this process in memory, whatever a later import writes to the environment."""
+    import prometheus_client.values  # noqa: F401

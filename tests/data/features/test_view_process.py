@@ -10,16 +10,30 @@ import pytest
 
 from tests.builders import feast
 from tests.builders.project_code import PROJECT_CODE
-from tests.data.features.test_views import HEAD, VIEW, written
 from wellspring.data.features import view_process, views
 from wellspring.errors import NotFound, ProjectError
 from wellspring.records.features import FeatureViews
 
 pytestmark = pytest.mark.slow
+DEFINITIONS = """
+from feast import Entity, FeatureView, Field, FileSource, ValueType
+from feast.types import Int64
+
+member = Entity(name="member", join_keys=["member_id"], value_type=ValueType.STRING)
+history = FeatureView(
+    name="member_history",
+    entities=[member],
+    schema=[Field(name="denials", dtype=Int64, description="denied claims of this member")],
+    source=FileSource(path="member_history", timestamp_field="known_since"),
+    owner="claims@example.com",
+)
+"""
 
 
 def load(folder: Path, text: str) -> FeatureViews:
-    return view_process.load_views(written(folder, text), "acme", PROJECT_CODE)
+    path = folder / "features.py"
+    path.write_text(text)
+    return view_process.load_views(path, "acme", PROJECT_CODE)
 
 
 def test_feast_checks_the_arguments_of_the_kinds_that_a_file_may_contain(tmp_path: Path):
@@ -30,7 +44,7 @@ def test_feast_checks_the_arguments_of_the_kinds_that_a_file_may_contain(tmp_pat
 
 def test_it_is_compiled_in_a_process_of_its_own(tmp_path: Path):
     environment, modules = dict(os.environ), set(sys.modules)
-    built = load(tmp_path, "print('I am read')\n" + HEAD + VIEW)
+    built = load(tmp_path, "print('I am read')\n" + DEFINITIONS)
     assert dict(os.environ) == environment
     assert not any(name.startswith("wellspring_project") for name in set(sys.modules) - modules)
     assert sorted(item.name for item in tmp_path.iterdir()) == ["features.py"]

@@ -9,7 +9,6 @@ import pytest
 
 from tests.architecture import repository
 from tests.builders.project_code import PROJECT_CODE
-from tests.models.spec.test_definition import TEXT, write
 from wellspring.errors import NotFound, ProjectError
 from wellspring.models.spec import definition_process
 from wellspring.models.spec.definition import load_model_definition
@@ -33,24 +32,31 @@ raise ValueError(f"{{opened}} {{sorted(os.environ)}}")
 """
 
 
+def write(folder: Path, text: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "denials.py").write_text(text)
+    return folder
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_a_definition_comes_back_as_it_is(path: Path):
-    here = load_model_definition(path.parent, path.stem)
+    in_process = load_model_definition(path.parent, path.stem)
     read = definition_process.read_model_definition(path.parent, path.stem, PROJECT_CODE)
     assert json.dumps(definition_process.encode_definition(read)) == json.dumps(
-        definition_process.encode_definition(here)
+        definition_process.encode_definition(in_process)
     )
-    assert (type(read.task), type(read.estimator)) == (type(here.task), type(here.estimator))
-    assert read.model_dump(exclude={"estimator"}) == here.model_dump(exclude={"estimator"})
+    assert (type(read.task), type(read.estimator)) == (type(in_process.task), type(in_process.estimator))
+    assert read.model_dump(exclude={"estimator"}) == in_process.model_dump(exclude={"estimator"})
 
 
 def test_an_error_in_the_file_is_the_same_as_in_one_process(tmp_path: Path):
-    folder = write(tmp_path, TEXT.replace('name="denials"', 'name="denial"'))
-    with pytest.raises(ProjectError) as here:
+    text = (repository.ROOT / "examples/health_plan/models/denials.py").read_text()
+    folder = write(tmp_path, text.replace('name="denials"', 'name="denial"'))
+    with pytest.raises(ProjectError) as in_process:
         load_model_definition(folder, "denials")
-    with pytest.raises(ProjectError) as there:
+    with pytest.raises(ProjectError) as isolated:
         definition_process.read_model_definition(folder, "denials", PROJECT_CODE)
-    assert (there.value.what, there.value.fix) == (here.value.what, here.value.fix)
+    assert (isolated.value.what, isolated.value.fix) == (in_process.value.what, in_process.value.fix)
     with pytest.raises(NotFound, match="no model 'denial'"):
         definition_process.read_model_definition(folder, "denial", PROJECT_CODE)
 

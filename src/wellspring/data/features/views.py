@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from wellspring.errors import ProjectError, suggest_name
+from wellspring.observe.metrics import keep_metrics_in_memory
 from wellspring.records.features import KNOWN_SINCE_COLUMN, SEQUENCE_COLUMN, FeatureSpec, FeatureViews, FeatureViewSpec
 from wellspring.records.record import Digest
 from wellspring.runtime import user_module
@@ -342,10 +343,9 @@ def _feast_objects(module: ModuleType) -> list[Any]:
 def import_feast() -> None:
     """Import Feast, which takes seconds, so that forks of this process do not.
 
-    Feast redirects the metrics of a process to files. Imported before it, prometheus_client keeps them in memory.
+    The import would redirect the metrics of this process to files.
     """
-    import prometheus_client.values  # noqa: F401
-
+    keep_metrics_in_memory()
     os.environ["PROMETHEUS_MULTIPROCESS_DIR"] = os.environ["PROMETHEUS_MULTIPROC_DIR"] = os.devnull
     with warnings.catch_warnings(), limit_type_checks(), suppress(ModuleNotFoundError):
         warnings.simplefilter("ignore")
