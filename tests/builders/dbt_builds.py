@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import pyarrow as pa
 
@@ -35,7 +36,8 @@ def run_build(
         sources=dict(sources),
         audit_instants=tuple(audit_instants),
     )
-    readable = tuple({Path(file).parent for table in sources.values() for file in table.location["files"]})
+    files: list[str] = [file for table in sources.values() for file in cast("list[str]", table.location["files"])]
+    readable = tuple({Path(file).parent for file in files})
     return build.run_build_process(job, PROJECT_CODE, readable=readable, trace="ab" * 16)
 
 

@@ -31,10 +31,10 @@ def run_file(
     return client.run("features", request, files, timeout=timeout, trace=trace)
 
 
-def probe(client: ProjectCodeClient, folder: Path, expression: str, **options: str) -> str:
+def probe(client: ProjectCodeClient, folder: Path, expression: str, trace: str = "") -> str:
     """Return the value of an expression in a process of project code."""
     text = f"import os, sys, json\nfrom pathlib import Path\nraise ValueError(json.dumps({expression}))"
-    what: str = json.loads(run_file(client, folder, text, **options).output)["what"]
+    what: str = json.loads(run_file(client, folder, text, trace=trace).output)["what"]
     return what.partition("ValueError: ")[2]
 
 

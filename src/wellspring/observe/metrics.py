@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import threading
 from bisect import bisect_left
@@ -146,4 +147,4 @@ class StepMetrics:
 
 def keep_metrics_in_memory() -> None:
     """Keep the metrics of this process in memory, whatever a later import writes to the environment."""
-    import prometheus_client.values  # noqa: F401
+    importlib.import_module("prometheus_client.values")
