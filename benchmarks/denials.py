@@ -31,8 +31,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from benchmarks.machine import describe_machine, render_table, write_result
 from examples.health_plan import colleague, process
 from tests.builders import dbt_builds, second_process
+from tests.builders.project_code import PROJECT_CODE
 from wellspring.data.contracts import contract
-from wellspring.data.features import views as views_module
+from wellspring.data.features import view_process
 from wellspring.data.transform.leakage import RECORDING_COLUMNS
 from wellspring.models.datasets.training_set import TrainingSource, build_training_set
 from wellspring.models.evaluation import evaluate, gate
@@ -192,7 +193,7 @@ def measure(name: str, seed: int, members: int, lines: int, shuffles: int) -> Fi
     with tempfile.TemporaryDirectory(prefix="ws-bench-") as place:
         folder = Path(place)
         built = build(PROCESSES[name](members, lines, seed, months=MONTHS), folder, EXAMPLE / "dbt")
-        views = views_module.load_views(EXAMPLE / "features.py", "health_plan")
+        views = view_process.load_views(EXAMPLE / "features.py", "health_plan", PROJECT_CODE)
         training_set = build_training_set(
             definition.load_model_definition(EXAMPLE / "models", "denials"),
             views,
@@ -248,7 +249,7 @@ def plant(name: str) -> list[str]:
         colleague.bring(root)
         colleague.leak(root)
         built = build(PROCESSES[name](members, lines, 1, months=months), Path(place), root / "dbt", cuts=(CUT,))
-        views = views_module.load_views(root / "features.py", "health_plan")
+        views = view_process.load_views(root / "features.py", "health_plan", PROJECT_CODE)
         model = definition.load_model_definition(root / "models", "denials")
         verdict = gate.check_leakage(model, views, built.leaks, built.audited)
     return [] if verdict.passed else [f"{reason.message} [{', '.join(built.leaks)}]" for reason in verdict.reasons]

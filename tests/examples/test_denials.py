@@ -12,8 +12,9 @@ from benchmarks import denials, predictions
 from examples.health_plan import colleague
 from tests.architecture import repository
 from tests.builders.api_server import RunningApi
+from tests.builders.project_code import PROJECT_CODE
 from tests.builders.released_model import claim
-from wellspring.data.features import views as views_module
+from wellspring.data.features import view_process
 from wellspring.models.spec import definition
 from wellspring.records.features import FeatureViews
 
@@ -22,7 +23,7 @@ FOLDER = repository.ROOT / "examples" / "health_plan"
 
 @pytest.fixture(scope="module")
 def views() -> FeatureViews:
-    return views_module.load_views(FOLDER / "features.py", "health_plan")
+    return view_process.load_views(FOLDER / "features.py", "health_plan", PROJECT_CODE)
 
 
 def test_it_imports_the_public_face_and_nothing_else():

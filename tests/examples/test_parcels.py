@@ -10,8 +10,9 @@ import pytest
 
 from examples.parcel_delivery import parcels
 from tests.architecture import repository
+from tests.builders.project_code import PROJECT_CODE
 from wellspring.data.contracts import contract
-from wellspring.data.features import views as views_module
+from wellspring.data.features import view_process
 from wellspring.models.spec import definition
 from wellspring.records.clock import SystemClock
 from wellspring.records.features import FeatureViews
@@ -53,7 +54,7 @@ def test_outcomes_are_recorded_after_acceptance_and_some_are_corrected_later():
 
 @pytest.fixture(scope="module")
 def views() -> FeatureViews:
-    return views_module.load_views(FOLDER / "features.py", "parcel_delivery")
+    return view_process.load_views(FOLDER / "features.py", "parcel_delivery", PROJECT_CODE)
 
 
 @pytest.mark.parametrize("name", MODELS)
