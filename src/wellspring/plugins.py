@@ -108,7 +108,8 @@ def parse_options(section: str, settings: type[Options], options: Mapping[str, A
         if error["type"] == "extra_forbidden":
             message = f"unknown key {name!r} in [{section}]; {suggest_name(name, list(settings.model_fields))}"
         else:
-            message = f"{name!r} in [{section}]: {error['msg']}"
+            place = f"{name!r} in [{section}]" if name else f"[{section}]"
+            message = f"{place}: {error['msg'].removeprefix('Value error, ')}"
         raise ProjectError(message, fix="edit wellspring.toml") from None
 
 

@@ -23,6 +23,7 @@ from wellspring.settings import (
     JobsByName,
     JobSettings,
     LakeSettings,
+    LockSettings,
     QuerySettings,
     SettingsSection,
     SimulationSettings,
@@ -161,6 +162,7 @@ class Project(SettingsSection):
     dlp: DlpSettings = DlpSettings()
     jobs: JobsByName = {}
     worker: WorkerSettings = WorkerSettings()
+    locks: LockSettings = LockSettings()
     users: dict[str, UserSettings] = {}
     callers: CallersByName = {}
     simulation: SimulationSettings | None = None
@@ -367,6 +369,8 @@ def _valid_keys(key_path: list[str], values: Mapping[str, Any]) -> list[str]:
         "servers": ServerBinaries,
         "lake": LakeSettings,
         "query": QuerySettings,
+        "worker": WorkerSettings,
+        "locks": LockSettings,
         "dbt": DbtSettings,
         "features": FeatureSettings,
         "models": ModelSettings,

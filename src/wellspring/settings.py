@@ -40,6 +40,13 @@ class LakeSettings(SettingsSection):
     options: dict[str, Any] = {}
 
 
+class LockSettings(SettingsSection):
+    """[locks]: the locks of the resources that jobs write, an entry point of `wellspring.locks`, and their settings."""
+
+    kind: str = "file"
+    options: dict[str, Any] = {}
+
+
 class WorkerSettings(SettingsSection):
     """[worker]: how many jobs run at a time, and the memory that one may use, in MB (0: no limit).
 

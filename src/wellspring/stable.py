@@ -99,6 +99,7 @@ from wellspring.records.tables import ParquetTable, StoredTable, TableInput
 from wellspring.records.trust import Entry
 from wellspring.records.verdict import Reason, Verdict, VerdictOutcome
 from wellspring.settings import SettingsSection, SourceSettings
+from wellspring.stores.locks.port import Lease, LocksAdapter, ResourceLocks
 from wellspring.stores.online.port import (
     LiveMarker,
     OnlineReader,
@@ -170,8 +171,10 @@ __all__ = [
     "Instant",
     "Label",
     "LabeledRows",
+    "Lease",
     "LightGBM",
     "LiveMarker",
+    "LocksAdapter",
     "ModelDefinition",
     "ModelInfo",
     "MostLikelyRule",
@@ -200,6 +203,7 @@ __all__ = [
     "Regression",
     "RegressionCriteria",
     "RemoteFile",
+    "ResourceLocks",
     "RowAccount",
     "RowCounts",
     "RowReader",

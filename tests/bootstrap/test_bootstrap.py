@@ -20,6 +20,7 @@ from wellspring.errors import Unavailable
 from wellspring.project import Project, load_project
 from wellspring.runtime.process import Credential
 from wellspring.serving import release_cache
+from wellspring.stores.locks.port import ReadOnlyFence
 from wellspring.stores.online.port import OnlineStoreAdapter, StoreLogin
 from wellspring.trust.ledger import journal
 from wellspring_verify import notes
@@ -76,7 +77,7 @@ def test_the_journal_is_let_go_also_when_the_run_fails(project_value: Project):
 def test_with_the_servers_down_the_platform_does_not_open_and_leaks_no_descriptor(project_value: Project):
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(3):
-        with pytest.raises(Unavailable), open_platform(project_value, Credential("r-1", "w")):
+        with pytest.raises(Unavailable), open_platform(project_value, Credential("r-1", "w"), fence=ReadOnlyFence()):
             pass
     assert len(os.listdir("/proc/self/fd")) == before
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -27,6 +27,8 @@ from wellspring.enclave.service import Enclave
 from wellspring.project import Project, load_project
 from wellspring.query.registry import open_query_engine
 from wellspring.records.clock import SystemClock
+from wellspring.stores.locks.held_leases import HeldLeases
+from wellspring.stores.locks.registry import open_resource_locks
 from wellspring.stores.objects.disk import DiskBlobStore
 from wellspring.trust.ledger.cosigner import LocalWitness, register_log
 from wellspring.trust.ledger.index import LedgerIndex
@@ -94,7 +96,12 @@ class LocalProject:
         (folder / "wellspring.toml").write_text(_TOML)
         self.project: Project = load_project(folder)
         self.clock = SystemClock()
-        for state in (self.project.journals_dir, self.project.ledger_dir, self.project.lake_dir):
+        for state in (
+            self.project.journals_dir,
+            self.project.ledger_dir,
+            self.project.lake_dir,
+            self.project.jobs_dir / "locks",
+        ):
             state.mkdir(parents=True)
         self._signer = LocalSigner()
         self._witness = LocalWitness(folder / "witness", clock=self.clock)
@@ -122,6 +129,13 @@ class LocalProject:
         self._stack.close()
 
     @contextmanager
+    def _hold_resources(self) -> Generator[HeldLeases]:
+        """Hold what a job of each kind that writes the lake holds."""
+        with closing(open_resource_locks(self.project)) as locks, closing(HeldLeases(locks)) as leases:
+            leases.acquire_all(["landed", "built", "recorded"], "test")
+            yield leases
+
+    @contextmanager
     def open_platform(self) -> Generator[Platform]:
         """Open the ports of the worker anew, as a command does."""
         project, clock = self.project, self.clock
@@ -141,7 +155,8 @@ class LocalProject:
             if not self._is_registered:
                 register_log(project.root / "witness", sequencer.verifier_key())
                 self._is_registered = True
-            lake = open_lake(project, clock)
+            fence = stack.enter_context(self._hold_resources())
+            lake = open_lake(project, clock, fence)
             stack.callback(lake.close)
             drops = DropIndex(project.lake_dir / DROPS_FILE, index)
             stack.callback(drops.close)
@@ -152,13 +167,14 @@ class LocalProject:
                 step=step,
                 vault=self.enclave,
                 lake=lake,
-                recorded_tables=open_recorded_tables(self.project),
+                recorded_tables=open_recorded_tables(self.project, fence),
                 query_engine=open_query_engine(project.query.engine, project.query.options),
                 sequencer=sequencer,
                 drops=drops,
                 model_signer=self._signer,
                 secrets=cast(Any, None),
                 project_code=cast(Any, None),
+                fence=fence,
             )
 
 

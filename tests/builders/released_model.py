@@ -15,6 +15,7 @@ from pydantic import JsonValue
 
 from tests.builders import synthetic_world
 from tests.builders.approvals import Books, Somebody
+from tests.builders.leases import ScriptedFence
 from tests.builders.model_files import Signer
 from tests.builders.synthetic_world import table, token
 from wellspring.data.features import views as views_module
@@ -42,6 +43,7 @@ from wellspring.serving.policy_reloader import PolicyReloader
 from wellspring.serving.release_cache import LoadedRelease, ReleaseCache
 from wellspring.serving.scorer import Scorer
 from wellspring.serving.service import PredictionResult, PredictionService, ServiceDependencies
+from wellspring.stores.locks.port import WriteFence
 from wellspring.stores.objects.disk import DiskContentStore
 from wellspring.stores.online.port import LiveMarker
 from wellspring.trust.answer_signing import AnswerSigner
@@ -231,10 +233,11 @@ class Released:
         self.lake = Lake(folder / "lake")
         self.online = Online(self.lake, self.views)
         self.mlflow = Mlflow()
+        self.fence: WriteFence = ScriptedFence()
 
     @property
     def project(self) -> ReleaseContext:
-        return ReleaseContext(self.releases, self.books, self.lake, self.mlflow, self.served)
+        return ReleaseContext(self.releases, self.books, self.lake, self.mlflow, self.served, self.fence)
 
     def served(self, release: Release) -> LoadedRelease:
         return release_cache.load_release(

@@ -24,6 +24,7 @@ from wellspring.bootstrap import open_recorded_tables
 from wellspring.cli.pseudo_terminal import TerminalResult
 from wellspring.cli.worker_client import run_worker
 from wellspring.records.models import Prediction
+from wellspring.stores.locks.port import ReadOnlyFence
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 
@@ -110,7 +111,7 @@ def test_predictions_become_a_table_of_the_lake(released: ReleasedProject) -> No
     assert (model, count) == (MODEL, len(entries(project, "predict")))
     again = project.must("outcome", "record")
     assert (again["predictions"], again["outcomes"]) == (0, 0)
-    tables = open_recorded_tables(project.project)
+    tables = open_recorded_tables(project.project, ReadOnlyFence())
     rows = tables.read_rows("prediction", ["prediction_id", "release", "score"])
     tables.close()
     assert rows is not None

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from tests.builders import lakes
+from tests.builders.leases import ScriptedFence
 from wellspring.errors import CorruptedError
 from wellspring.lake.port import RECORDED_NAMESPACE
 from wellspring.lake.recorded_tables import RecordedState, RecordedTables
@@ -22,7 +23,7 @@ def rows(*numbers: int) -> pa.RecordBatchReader:
 
 @pytest.fixture
 def tables(tmp_path: Path) -> RecordedTables:
-    return RecordedTables(lakes.open_catalog(tmp_path, RECORDED_NAMESPACE))
+    return RecordedTables(lakes.open_catalog(tmp_path, RECORDED_NAMESPACE), ScriptedFence())
 
 
 def test_a_table_grows_and_says_how_far_it_is_complete(tables: RecordedTables, tmp_path: Path):
@@ -32,7 +33,7 @@ def test_a_table_grows_and_says_how_far_it_is_complete(tables: RecordedTables, t
     assert tables.append_rows("prediction", rows(3, 4), 7).rows == 2
     assert tables.append_rows("prediction", rows(9), 9).rows == 3
     assert tables.read_state("prediction") == RecordedState(9, 3)
-    reopened = RecordedTables(lakes.open_catalog(tmp_path, RECORDED_NAMESPACE))
+    reopened = RecordedTables(lakes.open_catalog(tmp_path, RECORDED_NAMESPACE), ScriptedFence())
     stored = reopened.read_rows("prediction", ["id"])
     assert stored is not None
     assert sorted(stored["id"].to_pylist()) == ["p3", "p4", "p9"]

@@ -3,56 +3,66 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.architecture import repository
+from tests.builders.leases import OpenLocks, find_lock_builders, lease_conninfo
 from wellspring.errors import CorruptedError, Refused, Unavailable
+from wellspring.plugins import PluginRegistry
 from wellspring.stores.locks.file import FileLocks
-from wellspring.stores.locks.port import ResourceLocks
+from wellspring.stores.locks.port import LocksAdapter, ResourceLocks
 from wellspring.stores.locks.postgres import PostgresLocks
+from wellspring.stores.locks.registry import ENTRY_POINT_GROUP
 
 if TYPE_CHECKING:
     from tests.builders.postgres import Database
 
 LEASE_SECONDS = 1.0
-OpenLocks = Callable[[], ResourceLocks]
+OpenOne = Callable[[], ResourceLocks]
+BUILDERS = find_lock_builders()
+REGISTRY = PluginRegistry(ENTRY_POINT_GROUP, LocksAdapter, noun="kind of locks")
 
 
-def conninfo(database: Database) -> str:
-    return f"host={database.host} user=postgres dbname=postgres"
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=() if name == "file" else pytest.mark.live) for name in BUILDERS],
+)
+def kind(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenLocks]:
+    with BUILDERS[request.param](tmp_path_factory.mktemp("locks")) as open_one:
+        yield open_one
 
 
-@pytest.fixture(params=["file", pytest.param("postgres", marks=pytest.mark.live)])
-def open_locks(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenLocks]:
-    """Open locks as another process would: each call is a holder of its own."""
-    handles: list[Any] = []
+@pytest.fixture
+def open_locks(kind: OpenLocks) -> Iterator[OpenOne]:
+    """Open locks of one project as another process would: each call is a holder of its own."""
+    project = secrets.token_hex(4)
+    with ExitStack() as stack:
 
-    def open_one() -> ResourceLocks:
-        if request.param == "file":
-            locks: ResourceLocks = FileLocks(tmp_path, wait_seconds=0.1)
-        else:
-            database: Database = request.getfixturevalue("shared_postgres")
-            locks = PostgresLocks(conninfo(database), lease_seconds=30)
-        handles.append(locks)
-        return locks
+        def open_and_close() -> ResourceLocks:
+            locks = kind(project)
+            # Closing again has no effect.
+            stack.callback(locks.close)
+            stack.callback(locks.close)
+            return locks
 
-    yield open_one
-    if request.param == "postgres" and handles:
-        handles[0].connection.execute("drop table wellspring_leases")
-    for locks in handles:
-        locks.close()
-        locks.close()
+        yield open_and_close
 
 
-def test_a_resource_has_one_holder_at_a_time(open_locks: OpenLocks):
+def test_each_registered_kind_runs_this_suite():
+    assert set(REGISTRY.names()) == set(BUILDERS)
+
+
+def test_a_resource_has_one_holder_at_a_time(open_locks: OpenOne):
     first, second = open_locks(), open_locks()
     lease = first.acquire("landed", "job:1")
     with pytest.raises(Unavailable, match="holds landed"):
@@ -62,7 +72,12 @@ def test_a_resource_has_one_holder_at_a_time(open_locks: OpenLocks):
     assert second.acquire("landed", "job:2").number == lease.number + 1
 
 
-def test_each_holder_has_a_higher_number(open_locks: OpenLocks):
+def test_two_projects_share_no_resource(kind: OpenLocks):
+    with closing(kind("one")) as first, closing(kind("other")) as second:
+        assert (first.acquire("landed", "job:1").number, second.acquire("landed", "job:2").number) == (1, 1)
+
+
+def test_each_holder_has_a_higher_number(open_locks: OpenOne):
     numbers = []
     for holder in range(4):
         locks = open_locks()
@@ -72,7 +87,7 @@ def test_each_holder_has_a_higher_number(open_locks: OpenLocks):
     assert numbers == [1, 2, 3, 4]
 
 
-def test_a_released_lease_writes_nothing(open_locks: OpenLocks):
+def test_a_released_lease_writes_nothing(open_locks: OpenOne):
     locks = open_locks()
     lease = locks.acquire("landed", "job:1")
     with locks.fence_writes(lease):
@@ -91,7 +106,7 @@ def test_a_released_lease_writes_nothing(open_locks: OpenLocks):
     assert later.number == lease.number + 1
 
 
-def test_a_write_that_fails_leaves_the_lease(open_locks: OpenLocks):
+def test_a_write_that_fails_leaves_the_lease(open_locks: OpenOne):
     locks = open_locks()
     lease = locks.acquire("landed", "job:1")
     with pytest.raises(KeyError), locks.fence_writes(lease):
@@ -167,10 +182,10 @@ except Refused as exc:
 
 @pytest.mark.live
 def test_a_holder_that_was_paused_past_its_lease_writes_nothing(shared_postgres: Database):
-    locks = PostgresLocks(conninfo(shared_postgres), lease_seconds=30)
+    locks = PostgresLocks(lease_conninfo(shared_postgres), lease_seconds=30, wait_seconds=0)
     locks.connection.execute("create table written (who text)")
     try:
-        argv = [sys.executable, "-c", PAUSED, conninfo(shared_postgres), str(repository.SRC)]
+        argv = [sys.executable, "-c", PAUSED, lease_conninfo(shared_postgres), str(repository.SRC)]
         with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             assert process.stdout.readline() == "1\n"
@@ -188,7 +203,9 @@ def test_a_holder_that_was_paused_past_its_lease_writes_nothing(shared_postgres:
 
 @pytest.mark.live
 def test_a_holder_that_stops_in_the_middle_of_a_write_loses_the_write(shared_postgres: Database):
-    first, second = (PostgresLocks(conninfo(shared_postgres), lease_seconds=LEASE_SECONDS) for _ in range(2))
+    first, second = (
+        PostgresLocks(lease_conninfo(shared_postgres), lease_seconds=LEASE_SECONDS, wait_seconds=0) for _ in range(2)
+    )
     second.connection.execute("create table written (who text)")
     try:
         lease = first.acquire("landed", "job:1")

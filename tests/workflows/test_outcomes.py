@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from tests.builders import lakes
+from tests.builders.leases import ScriptedFence
 from tests.builders.recording_step import Died
 from tests.builders.released_model import Released, ask, claim
 from wellspring.bootstrap import ModelPorts
@@ -29,7 +30,9 @@ class World:
         self.ledger = self
         self.tree = self
         self.folder = folder
-        self.recorded_tables = RecordedTables(lakes.open_catalog(folder / "tables", RECORDED_NAMESPACE))
+        self.recorded_tables = RecordedTables(
+            lakes.open_catalog(folder / "tables", RECORDED_NAMESPACE), ScriptedFence()
+        )
         self.project = SimpleNamespace(source_paths={"models": folder / "models"}, lake_dir=folder / "lake")
         self.sequencer = SimpleNamespace(integrate=lambda: None)
         self.project_code = "code"

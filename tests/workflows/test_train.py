@@ -41,6 +41,7 @@ class ProjectFixture:
         self.lake = SimpleNamespace(get_edition=lambda name=None, level="landed": current[name] if name else BUILT)
         self.query_engine = "engine"
         self.project_code = "code"
+        self.fence = "fence"
         self.model_store: Any = SimpleNamespace(paths="paths")
         self.live: Any = None
         self.refuses = False

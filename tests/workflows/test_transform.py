@@ -29,6 +29,7 @@ class ProjectFixture:
         self.step = RecordingStep(die_at=die_at)
         self.query_engine = "engine"
         self.project_code = "code"
+        self.fence = "fence"
         self.lake = SimpleNamespace(get_edition=lambda level="landed": self.landed if level == "landed" else None)
         self.sequencer = SimpleNamespace(integrate=lambda: self.did.append("integrate"))
         self.ledger: Any = SimpleNamespace(index=SimpleNamespace(list_entries=self.list_entries))
@@ -61,9 +62,10 @@ class ProjectFixture:
         ]
 
     def materialize(
-        self, lake: Any, views: Any, built: Edition, store: Any, *, engine: Any, step: Any, unfinished: list[Entry]
-    ) -> dict[str, int]:
-        assert (built, engine) == (BUILT, self.query_engine)
+        self, lake: Any, views: Any, built: Edition, store: Any, *, engine: Any, step: Any, fence: Any,
+        unfinished: list[Entry],
+    ) -> dict[str, int]:  # fmt: skip
+        assert (built, engine, fence) == (BUILT, self.query_engine, self.fence)
         self.did.append(f"online {store}")
         self.unfinished = [item.id for item in unfinished]
         with step("materialize", built.subject, intent=True):

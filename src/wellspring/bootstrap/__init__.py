@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from wellspring.records.models import Release
     from wellspring.records.record import Digest
     from wellspring.serving.release_cache import LoadedRelease, TokenDomains
+    from wellspring.stores.locks.port import WriteFence
     from wellspring.stores.objects.port import ContentStore
     from wellspring.stores.online.port import OnlineStoreAdapter, OnlineWriter, StoreLogin
     from wellspring.trust.keys.port import LogSigner
@@ -83,7 +84,10 @@ class ReadPorts:
 
 @dataclass(frozen=True)
 class Platform:
-    """The open ports of one run. Workflows pass the ports that a step needs as keyword arguments."""
+    """The open ports of one run. Workflows pass the ports that a step needs as keyword arguments.
+
+    fence: of the resources that the run holds.
+    """
 
     project: Project
     clock: Clock
@@ -98,6 +102,7 @@ class Platform:
     model_signer: LogSigner
     secrets: SecretStore
     project_code: ProjectCode
+    fence: WriteFence
 
 
 class ModelPorts(NamedTuple):
@@ -202,11 +207,14 @@ def open_platform(
     credential: Credential,
     *,
     project_code: ProjectCode,
+    fence: WriteFence,
     clock: Clock | None = None,
     service: str = "worker",
     run: RunIdentity | None = None,
 ) -> Iterator[Platform]:
     """Log in and open the worker's ports. service: the journal that it writes; run: the job for which.
+
+    fence: of the resources that this process holds.
 
     Raises Unavailable when a server is down, Refused for an invalid login.
     """
@@ -221,9 +229,9 @@ def open_platform(
     with open_ledger(project, service=service, clock=clock, run=run) as ledger, ExitStack() as stack:
         session = login_service(openbao, role_id=credential.role_id, wrapped_secret_id=credential.wrapped)
         stack.callback(session.close)
-        lake = stack.enter_context(closing(open_lake(project, ledger.clock)))
+        lake = stack.enter_context(closing(open_lake(project, ledger.clock, fence)))
         drops = stack.enter_context(closing(DropIndex(project.lake_dir / DROPS_FILE, ledger.index)))
-        recorded_tables = open_recorded_tables(project)
+        recorded_tables = open_recorded_tables(project, fence)
         stack.callback(recorded_tables.close)
         yield Platform(
             project=project,
@@ -239,6 +247,7 @@ def open_platform(
             model_signer=OpenBaoSigner(session, "models"),
             secrets=OpenBaoSecretStore(session),
             project_code=project_code,
+            fence=fence,
         )
 
 
@@ -249,7 +258,7 @@ def open_enclave_client(project: Project, current_trace: Callable[[], str] | Non
     return EnclaveClient(project.socket_path("intake"), current_trace=current_trace)
 
 
-def open_lake(project: Project, clock: Clock) -> Lake:
+def open_lake(project: Project, clock: Clock, fence: WriteFence) -> Lake:
     """Open the project's lake; the first write creates its catalog. Raises ProjectError for an unknown catalog."""
     from wellspring.lake.editions import EditionStore
     from wellspring.lake.lake import Lake
@@ -261,17 +270,17 @@ def open_lake(project: Project, clock: Clock) -> Lake:
         for namespace in (LANDED_NAMESPACE, BUILT_NAMESPACE)
     )
     editions = EditionStore(project.lake_dir / "editions")
-    return Lake(landed, built, editions, tenant=project.tenant, clock=clock, derived=project.lake_dir)
+    return Lake(landed, built, editions, tenant=project.tenant, clock=clock, fence=fence, derived=project.lake_dir)
 
 
-def open_recorded_tables(project: Project) -> RecordedTables:
+def open_recorded_tables(project: Project, fence: WriteFence) -> RecordedTables:
     """Open the tables of what the platform recorded; the first write creates their catalog."""
     from wellspring.lake.port import RECORDED_NAMESPACE
     from wellspring.lake.recorded_tables import RecordedTables
     from wellspring.lake.registry import open_catalog
 
     return RecordedTables(
-        open_catalog(project.lake.catalog, project.lake.options, project.lake_dir, RECORDED_NAMESPACE)
+        open_catalog(project.lake.catalog, project.lake.options, project.lake_dir, RECORDED_NAMESPACE), fence
     )
 
 
@@ -350,6 +359,7 @@ def open_models(platform: Platform | ReadPorts) -> ModelPorts:
     """Open the registry, the store of trained models and the releases. Raises Unavailable when MLflow is not up."""
     from wellspring.models.releases.promotion import ReleaseContext
     from wellspring.models.releases.store import ReleaseStore
+    from wellspring.stores.locks.port import ReadOnlyFence
 
     registry, model_store = open_model_registry(platform.project), open_model_store(platform)
     return ModelPorts(
@@ -361,6 +371,7 @@ def open_models(platform: Platform | ReadPorts) -> ModelPorts:
             platform.lake,
             registry,
             open_release_loaders(platform.project, platform.clock, model_store.key).load_release,
+            platform.fence if isinstance(platform, Platform) else ReadOnlyFence(),
         ),
     )
 

@@ -1,8 +1,8 @@
-"""Open the queue of jobs, the locks of resources, and the ports of a query."""
+"""Open the queue of jobs, the leases of a job, and the ports of a query."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING
 
@@ -11,20 +11,25 @@ from wellspring.project import Project
 from wellspring.runtime.process import Credential
 
 if TYPE_CHECKING:
-    from wellspring.stores.locks.port import ResourceLocks
+    from wellspring.errors import Unavailable
+    from wellspring.stores.locks.held_leases import HeldLeases
     from wellspring.stores.queue.port import JobQueue
 
 
 @contextmanager
-def open_locks(project: Project) -> Iterator[ResourceLocks]:
-    """Open the locks of resources; they are released at the end."""
-    from wellspring.stores.locks.file import FileLocks
+def hold_resources(
+    project: Project, resources: Iterable[str], holder: str, *, on_lost: Callable[[Unavailable], None]
+) -> Iterator[HeldLeases]:
+    """Acquire resources, renew their leases, and release them at the end. Raises Unavailable, ProjectError.
 
-    locks = FileLocks(project.jobs_dir / "locks")
-    try:
-        yield locks
-    finally:
-        locks.close()
+    on_lost: see `HeldLeases`.
+    """
+    from wellspring.stores.locks.held_leases import HeldLeases
+    from wellspring.stores.locks.registry import open_resource_locks
+
+    with closing(open_resource_locks(project)) as locks, closing(HeldLeases(locks, on_lost=on_lost)) as leases:
+        leases.acquire_all(resources, holder)
+        yield leases
 
 
 def open_job_queue(project: Project, *, read_only: bool = False) -> JobQueue:
@@ -38,15 +43,16 @@ def open_job_queue(project: Project, *, read_only: bool = False) -> JobQueue:
 def open_read_ports(project: Project, credential: Credential | None) -> Iterator[ReadPorts]:
     """Open the ports of a query; with a credential also the sequencer and the public key of models."""
     from wellspring.data.intake.drop_index import DROPS_FILE, DropIndex
+    from wellspring.stores.locks.port import ReadOnlyFence
     from wellspring.trust.identity.openbao import login_service
     from wellspring.trust.keys.openbao import OpenBaoSigner
     from wellspring.trust.ledger.remote_sequencer import RemoteSequencer
 
     with ExitStack() as stack:
         ledger = open_ledger_reader(project)
-        lake = stack.enter_context(closing(open_lake(project, ledger.clock)))
+        lake = stack.enter_context(closing(open_lake(project, ledger.clock, ReadOnlyFence())))
         drops = stack.enter_context(closing(DropIndex(project.lake_dir / DROPS_FILE, ledger.index)))
-        recorded_tables = stack.enter_context(closing(open_recorded_tables(project)))
+        recorded_tables = stack.enter_context(closing(open_recorded_tables(project, ReadOnlyFence())))
         model_signer, sequencer = None, None
         if credential is not None:
             socket = project.socket_path("openbao")

@@ -15,6 +15,7 @@ from wellspring.errors import Unavailable, describe_install
 from wellspring.lake.registry import load_catalog
 from wellspring.project import PROJECT_FILE, Project
 from wellspring.query.registry import load_query_engine
+from wellspring.stores.locks.registry import load_locks_adapter
 from wellspring.stores.online.registry import load_online_store, needs_embedded_server
 
 
@@ -42,6 +43,8 @@ def check_installed(project: Project) -> ServerPrograms:
     missing += _describe_source_packages(project)
     if find_spec("psycopg") is None:
         missing.append("psycopg is not installed; the enclave needs it to connect to PostgreSQL")
+    if not_installed := [name for name in load_locks_adapter(project).packages if find_spec(name) is None]:
+        missing.append(f"{', '.join(not_installed)}: not installed; [locks] of {PROJECT_FILE} needs them")
     catalog, engine = load_catalog(project.lake.catalog), load_query_engine(project.query.engine)
     # Row rules are evaluated in DuckDB, whatever engine the project uses.
     pipeline_packages = dict.fromkeys(("pyarrow", "polars", "duckdb", *catalog.packages, *engine.packages))

@@ -18,6 +18,7 @@ from wellspring.lake.port import AUDIT_BRANCH, Catalog, Table
 from wellspring.records.lake import Edition, TableSnapshot
 from wellspring.records.observe import Recorder
 from wellspring.records.trust import Ref
+from wellspring.stores.locks.port import WriteFence
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,9 +29,10 @@ if TYPE_CHECKING:
 class BuiltTables:
     """The built level of one lake. One writer at a time: the caller's job holds the resource `built`."""
 
-    def __init__(self, catalog: Catalog, edition_store: editions.EditionStore) -> None:
+    def __init__(self, catalog: Catalog, edition_store: editions.EditionStore, fence: WriteFence) -> None:
         self._catalog = catalog
         self._edition_store = edition_store
+        self._fence = fence
 
     def close(self) -> None:
         """Close the catalog."""
@@ -98,13 +100,17 @@ class BuiltTables:
         step: Recorder,
     ) -> None:
         """Make all tables of a built edition visible to readers at once."""
-        with step(
-            "publish",
-            edition.subject,
-            intent=True,
-            inputs=inputs,
-            outputs=[Ref(name=edition.subject, digest=editions.edition_digest(edition)), *outputs],
-            facts={**editions.edition_facts(edition), **facts},
+        with (
+            # Around the intent, as in `Lake.publish`.
+            self._fence.fence_writes("built"),
+            step(
+                "publish",
+                edition.subject,
+                intent=True,
+                inputs=inputs,
+                outputs=[Ref(name=edition.subject, digest=editions.edition_digest(edition)), *outputs],
+                facts={**editions.edition_facts(edition), **facts},
+            ),
         ):
             step.crash_point("built.publish:intent")
             self.apply_publish(edition, step)
@@ -129,7 +135,9 @@ class BuiltTables:
             table.set_current(built_snapshot.snapshot_id, f"edition-{edition.id}")
         step.crash_point("built.publish:committed")
         self._edition_store.save_edition(edition)
-        self._edition_store.set_pointer(edition)
+        # Again: the process may have been paused after the intent was written.
+        with self._fence.fence_writes("built"):
+            self._edition_store.set_pointer(edition)
         step.crash_point("built.publish:pointer-switched")
 
 

@@ -3,7 +3,8 @@
 `stage_part` appends the rows of a drop to an unpublished branch, reads them back, audits them and then marks them as
 staged. `publish` writes an intent, switches each table of the set, saves the edition and moves the pointer last, so a
 reader sees either the old edition or the new one. After a crash, `recover` completes each open intent from its facts.
-One writer at a time: the caller's job holds the resources `landed` and `built`.
+One writer at a time: the caller's job holds the resources `landed` and `built`, which the fence checks at
+each write that readers or later runs see.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from wellspring.records.ingestion import AdmissionResult
 from wellspring.records.lake import Edition, TableSnapshot
 from wellspring.records.observe import Recorder
 from wellspring.records.trust import IndexedEntry, Ref
+from wellspring.stores.locks.port import WriteFence
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -61,13 +63,15 @@ class Lake:
         *,
         tenant: str,
         clock: Clock,
+        fence: WriteFence,
         derived: Path | None = None,
     ) -> None:
         self.tenant = tenant
         self.clock = clock
+        self._fence = fence
         self._catalog = landed
         self._edition_store = edition_store
-        self.built_tables = BuiltTables(built, edition_store)
+        self.built_tables = BuiltTables(built, edition_store, fence)
         self._derived = derived
         self._parts = PartIndex(derived / PARTS_FILE if derived is not None else None, landed, edition_store)
 
@@ -117,7 +121,8 @@ class Lake:
                 contract=f"{contract.name}@{contract.version}",
             )
         # After the ledger entry: every staged part was audited and has its entry.
-        table.move_staging(snapshot_id)
+        with self._fence.fence_writes("landed"):
+            table.move_staging(snapshot_id)
         return staged_part
 
     def staged_parts(self) -> tuple[StagedPart, ...]:
@@ -138,11 +143,14 @@ class Lake:
                     f"staged rows of {name} follow those to discard, or their publish was interrupted",
                     fix="discard the newer drops too, or run `wellspring ingest`, which finishes the publish",
                 )
-            with step(
-                "repair",
-                f"dataset:{name}",
-                inputs=[part.rows_ref for part in discarded],
-                facts={"operation": "discard"},
+            with (
+                self._fence.fence_writes("landed"),
+                step(
+                    "repair",
+                    f"dataset:{name}",
+                    inputs=[part.rows_ref for part in discarded],
+                    facts={"operation": "discard"},
+                ),
             ):
                 table.move_staging(remaining[-1].snapshot_id) if remaining else table.drop_branch(STAGING_BRANCH)
 
@@ -175,16 +183,20 @@ class Lake:
             tenant=self.tenant,
             known_since=self.clock.now(),
         )
-        with step(
-            "publish",
-            edition.subject,
-            intent=True,
-            inputs=[added_part.rows_ref for added_part in added_parts],
-            outputs=[
-                Ref(name=edition.subject, digest=editions.edition_digest(edition)),
-                *(added_part.snapshot_ref for added_part in added_parts),
-            ],
-            facts={**editions.edition_facts(edition), "source": source, "added": count_rows_by_table(added_parts)},
+        with (
+            # Around the intent: a stale one would stop the recovery of the next holder.
+            self._fence.fence_writes("landed"),
+            step(
+                "publish",
+                edition.subject,
+                intent=True,
+                inputs=[added_part.rows_ref for added_part in added_parts],
+                outputs=[
+                    Ref(name=edition.subject, digest=editions.edition_digest(edition)),
+                    *(added_part.snapshot_ref for added_part in added_parts),
+                ],
+                facts={**editions.edition_facts(edition), "source": source, "added": count_rows_by_table(added_parts)},
+            ),
         ):
             step.crash_point("lake.publish:intent")
             self._apply_publish(edition, step)
@@ -203,8 +215,11 @@ class Lake:
                     f"the intent {entry.id} names {entry.subject}, but its facts describe {edition.subject}",
                     fix="stop; verify the ledger with `wellspring ledger verify`",
                 )
-            (self._apply_publish if edition.level == "landed" else self.built_tables.apply_publish)(edition, step)
-            step.complete_after_crash("publish", edition.subject, entry.id, facts={**entry.facts, "recovered": True})
+            with self._fence.fence_writes(edition.level):
+                (self._apply_publish if edition.level == "landed" else self.built_tables.apply_publish)(edition, step)
+                step.complete_after_crash(
+                    "publish", edition.subject, entry.id, facts={**entry.facts, "recovered": True}
+                )
             finished.append(edition)
         return tuple(finished)
 
@@ -363,5 +378,7 @@ class Lake:
                 step.crash_point("lake.publish:table-switched")
         self._edition_store.save_edition(edition)
         step.crash_point("lake.publish:edition-written")
-        self._edition_store.set_pointer(edition)
+        # Again: the process may have been paused after the intent was written.
+        with self._fence.fence_writes("landed"):
+            self._edition_store.set_pointer(edition)
         step.crash_point("lake.publish:pointer-switched")

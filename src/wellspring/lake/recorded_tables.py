@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from wellspring.errors import CorruptedError
 from wellspring.lake.port import MAIN_BRANCH, Catalog, Table
 from wellspring.records.lake import TableSnapshot
+from wellspring.stores.locks.port import WriteFence
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,8 +35,9 @@ class RecordedState(NamedTuple):
 class RecordedTables:
     """The recorded tables of a lake. One writer at a time, which holds the resource `recorded`."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, fence: WriteFence) -> None:
         self._catalog = catalog
+        self._fence = fence
 
     def close(self) -> None:
         """Close the catalog."""
@@ -60,8 +62,9 @@ class RecordedTables:
         if parent_id is None:
             raise CorruptedError(f"table {name} has no first snapshot", fix="restore the lake from a copy")
         snapshot_id = table.append_rows(rows, parent_id, {_POSITION_PROPERTY: str(position)})
-        table.move_staging(snapshot_id)
-        table.publish(snapshot_id, _FIRST_TAG)
+        with self._fence.fence_writes("recorded"):
+            table.move_staging(snapshot_id)
+            table.publish(snapshot_id, _FIRST_TAG)
         snapshot = next(table.iter_ancestry(snapshot_id))
         return TableSnapshot(table=name, snapshot_id=snapshot_id, rows=snapshot.rows)
 

@@ -15,7 +15,7 @@ SETTINGS_BY_SERVER: Mapping[str, tuple[str, ...]] = {
     "supervisor": ("project", "servers", "witness", "features", "models"),
     "enclave": ("project", "sources", "dlp", "callers", "models"),
     "sequencer": ("project", "ledger"),
-    "worker": ("project", "worker"),
+    "worker": ("project", "worker", "locks"),
     "api": ("project", "callers", "features", "lake", "models", "query"),
 }
 """Sections of wellspring.toml that a server reads at its start. A job reads the file when it starts."""

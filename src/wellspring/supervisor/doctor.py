@@ -20,6 +20,7 @@ from wellspring.runtime import sandbox
 from wellspring.runtime.privileges import detect_privileges
 from wellspring.runtime.run_state import find_unread_changes, read_run_state
 from wellspring.runtime.simulated_clock import check_clock
+from wellspring.stores.locks.registry import find_lock_problems
 from wellspring.supervisor.managed_process import is_same_process
 from wellspring.trust import policy
 from wellspring.trust.dlp.registry import load_scanner
@@ -36,7 +37,7 @@ class HealthCheck(NamedTuple):
 
 
 def run_health_checks(project: Project) -> list[HealthCheck]:
-    """Check packages, sources, contracts, policies, models, file owners, leftover servers and disk space."""
+    """Check packages, sources, contracts, policies, models, file owners, leftover servers, locks and disk space."""
     checkers = (
         _check_packages,
         _check_sources,
@@ -47,6 +48,7 @@ def run_health_checks(project: Project) -> list[HealthCheck]:
         _check_owners,
         _check_leftovers,
         _check_settings,
+        _check_locks,
         _check_clock,
         _check_machine,
     )
@@ -181,6 +183,19 @@ def _check_settings(project: Project) -> Iterator[HealthCheck]:
         return
     for change in find_unread_changes(project, running):
         yield HealthCheck(False, change.describe(), f"run `{change.command}`")
+
+
+def _check_locks(project: Project) -> Iterator[HealthCheck]:
+    place = project.locate("locks")
+    try:
+        problems = list(find_lock_problems(project))
+    except ProjectError as error:
+        yield HealthCheck(False, f"{error.what} ({place})", error.fix)
+        return
+    for problem in problems:
+        yield HealthCheck(False, f"locks of kind {project.locks.kind}: {problem}", f"correct [locks] ({place})")
+    if not problems:
+        yield HealthCheck(True, f"locks of the resources of jobs: {project.locks.kind}")
 
 
 def _check_clock(project: Project) -> Iterator[HealthCheck]:

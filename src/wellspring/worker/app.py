@@ -15,9 +15,9 @@ import threading
 from contextlib import ExitStack
 
 from wellspring.bootstrap import open_enclave_client, open_recorder
-from wellspring.bootstrap.job_ports import open_job_queue, open_locks
+from wellspring.bootstrap.job_ports import hold_resources, open_job_queue
 from wellspring.embedded.layout import list_worker_journals
-from wellspring.errors import WellspringError, format_error
+from wellspring.errors import Unavailable, WellspringError, format_error
 from wellspring.project import Project, load_project
 from wellspring.runtime.privileges import service_environment
 from wellspring.runtime.process import build_argument_parser, harden_process
@@ -53,11 +53,17 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run_worker_service(project: Project, listener: socket.socket, credentials: CredentialClient) -> None:
-    """Run the jobs of a project until a signal. Raises Unavailable if another worker of the project runs."""
-    clock = open_clock(project)
+    """Run the jobs of a project until a signal. Raises Unavailable if another worker of the project runs, or when the
+    lease that keeps others out has ended."""
+    clock, lost = open_clock(project), list[Unavailable]()
+
+    def end_worker(error: Unavailable) -> None:
+        lost.append(error)
+        os.kill(os.getpid(), signal.SIGTERM)
+
     with ExitStack() as stack:
-        locks = stack.enter_context(open_locks(project))
-        stack.callback(locks.release, locks.acquire("worker", f"pid:{os.getpid()}"))
+        holder = f"host:{socket.gethostname()} pid:{os.getpid()}"
+        stack.enter_context(hold_resources(project, ["worker"], holder, on_lost=end_worker))
         queue = open_job_queue(project)
         stack.callback(queue.close)
         # The crash points of jobs are for their children.
@@ -98,3 +104,5 @@ def run_worker_service(project: Project, listener: socket.socket, credentials: C
         threading.Thread(target=scheduler.run, args=(stopped,), name="scheduler", daemon=True).start()
         stack.callback(stopped.set)
         dispatcher.run_until_stopped()
+    if lost:
+        raise lost[0]

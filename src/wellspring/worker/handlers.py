@@ -118,7 +118,12 @@ def _handle_record_outcomes(request: JobRequest) -> JsonValue:
 
 def _open_platform(request: JobRequest) -> AbstractContextManager[Platform]:
     return open_platform(
-        request.project, request.credential, service=request.journal, run=request.run, project_code=request.project_code
+        request.project,
+        request.credential,
+        project_code=request.project_code,
+        fence=request.fence,
+        service=request.journal,
+        run=request.run,
     )
 
 

@@ -13,7 +13,7 @@ from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from wellspring.errors import WellspringError, encode_error
+from wellspring.errors import Unavailable, WellspringError, encode_error
 from wellspring.project import Project, load_project
 from wellspring.records.jobs import Job, RunIdentity
 from wellspring.runtime.privileges import service_environment, service_temp_dir
@@ -21,6 +21,7 @@ from wellspring.runtime.process import Credential, format_location, harden_proce
 from wellspring.runtime.project_code import ProjectCode, ProjectCodeClient
 from wellspring.runtime.sandbox import confine_process
 from wellspring.runtime.simulated_clock import open_clock
+from wellspring.stores.locks.registry import list_credential_files
 
 _OUT_OF_MEMORY_SCORE = b"800"
 """The kernel ends a job, not the worker or a server, when the memory of the machine is full."""
@@ -107,7 +108,7 @@ def build_memory_error(memory_bytes: int) -> WellspringError:
 def _run_assignment(
     project_root: Path, assignment: JobAssignment, emit: Callable[[dict[str, Any]], None], project_code: ProjectCode
 ) -> Any:
-    from wellspring.bootstrap.job_ports import open_locks
+    from wellspring.bootstrap.job_ports import hold_resources
     from wellspring.worker.handlers import HANDLERS
     from wellspring.worker.job_request import JobRequest
 
@@ -118,11 +119,14 @@ def _run_assignment(
     def progress(stage: str, done: int, total: int) -> None:
         emit({"event": "progress", "stage": stage, "done": done, "total": total})
 
+    def end_process(error: Unavailable) -> None:
+        # At once, as a crash would: an entry that this process still wrote could contradict the next holder.
+        emit({"event": "error", **encode_error(error)})
+        os._exit(error.exit_code)
+
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, tempfile.gettempdir(), ignore_errors=True)
-        locks = stack.enter_context(open_locks(project))
-        for name in sorted(job.resources):
-            stack.callback(locks.release, locks.acquire(name, f"job:{job.id}"))
+        leases = stack.enter_context(hold_resources(project, job.resources, f"job:{job.id}", on_lost=end_process))
         _require_permission(project, assignment, identity)
         request = JobRequest(
             project,
@@ -133,6 +137,7 @@ def _run_assignment(
             assignment.journal,
             identity,
             project_code,
+            leases,
         )
         return HANDLERS[job.kind](request)
 
@@ -149,7 +154,7 @@ def _prepare_process(project: Project, assignment: JobAssignment) -> Project:
     folder.mkdir(mode=0o700)
     os.environ.clear()
     os.environ.update({**service_environment(project, "worker"), "TMPDIR": str(folder), "HOME": str(folder)})
-    confine_process(project, role="worker")
+    confine_process(project, role="worker", readable=list_credential_files(project))
     tempfile.tempdir = str(folder)
     return project.model_copy(update={"crash_at": assignment.crash_at})
 

@@ -8,11 +8,12 @@ from wellspring.project import Project
 from wellspring.records.jobs import RunIdentity
 from wellspring.runtime.process import Credential
 from wellspring.runtime.project_code import ProjectCode
+from wellspring.stores.locks.port import WriteFence
 from wellspring.workflows import WorkflowProgress
 
 
 class JobRequest(NamedTuple):
-    """One attempt of a job. journal: that it writes. run: named by its entries."""
+    """One attempt of a job. journal: that it writes. run: named by its entries. fence: of the job's resources."""
 
     project: Project
     credential: Credential
@@ -22,3 +23,4 @@ class JobRequest(NamedTuple):
     journal: str
     run: RunIdentity
     project_code: ProjectCode
+    fence: WriteFence

@@ -81,7 +81,9 @@ def reproduce_run(
 
 
 def _training_ports(platform: Platform, models: ModelPorts) -> train.TrainingPorts:
-    return train.TrainingPorts(platform.step, models.registry, models.store, platform.model_signer, platform.clock)
+    return train.TrainingPorts(
+        platform.step, models.registry, models.store, platform.model_signer, platform.clock, platform.fence
+    )
 
 
 def _get_edition(platform: Platform, edition_id: str) -> Edition:

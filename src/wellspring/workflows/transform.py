@@ -73,6 +73,7 @@ def run_transform(
             online_store,
             engine=platform.query_engine,
             step=platform.step,
+            fence=platform.fence,
             unfinished=unfinished,
         )
         platform.sequencer.integrate()

@@ -15,6 +15,7 @@ import pytest
 
 from tests.builders import prediction_story
 from tests.builders.feature_views import HISTORY, edition, instant, rows, token, view, views
+from tests.builders.leases import ScriptedFence
 from tests.builders.ledger import JournalStep, Ledger
 from tests.builders.recording_step import Died, RecordingStep
 from tests.builders.valkey import Valkey, running
@@ -109,7 +110,7 @@ def unfinished(step: RecordingStep) -> list[Entry]:
 
 
 def run(lake: HeldTables, online: Memory | OnlineWriter, named: Edition = EARLY, **more: Any) -> dict[str, int]:
-    more.setdefault("step", RecordingStep())
+    more = {"step": RecordingStep(), "fence": ScriptedFence(), **more}
     return materialize_views(cast(Lake, lake), views(MEMBERS), named, cast(OnlineWriter, online), engine=ENGINE, **more)
 
 

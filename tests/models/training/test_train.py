@@ -5,6 +5,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from tests.builders.leases import ScriptedFence
 from tests.builders.model_files import Signer
 from tests.builders.recording_step import Died, FixedClock, RecordingStep
 from tests.builders.synthetic_world import MemoryRuns, World, binary_task, candidate, model, views
@@ -37,7 +38,7 @@ class ProjectFixture:
         self.stages: list[str] = []
 
     def ports(self) -> train.TrainingPorts:
-        return train.TrainingPorts(self.step, self.runs, self.model_store, self.signer, FixedClock())
+        return train.TrainingPorts(self.step, self.runs, self.model_store, self.signer, FixedClock(), ScriptedFence())
 
     def train(self, *, live=None, leaks: tuple[str, ...] = (), audited=AUDITED, views_=None, **changes: Any):
         return train.train_candidate(

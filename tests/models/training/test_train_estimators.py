@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.builders.estimator_samples import linear_pipeline
+from tests.builders.leases import ScriptedFence
 from tests.builders.model_files import Signer
 from tests.builders.onnx_graphs import linear_graph
 from tests.builders.recording_step import FixedClock, RecordingStep
@@ -52,7 +53,7 @@ class Training:
 
     @property
     def ports(self) -> train.TrainingPorts:
-        return train.TrainingPorts(self.step, self.runs, self.store, self.signer, FixedClock())
+        return train.TrainingPorts(self.step, self.runs, self.store, self.signer, FixedClock(), ScriptedFence())
 
     def train(self, **changes: Any) -> Candidate:
         inputs = train.TrainingInputs({}, (), (), dict.fromkeys(self.world.tables, 5))

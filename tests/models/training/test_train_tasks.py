@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from tests.builders.estimator_samples import linear_pipeline
+from tests.builders.leases import ScriptedFence
 from tests.builders.model_files import Signer
 from tests.builders.recording_step import FixedClock, RecordingStep
 from tests.builders.synthetic_world import MemoryRuns, World, model, views
@@ -61,7 +62,8 @@ def train_once(folder: Path, task: Task, **changes: Any):
     candidate = train.train_candidate(
         model(**arguments), train.TrainingData(views(), world.source, world.edition),
         train.TrainingInputs({}, (), (), audited), champion=changes.pop("champion", None),
-        ports=train.TrainingPorts(RecordingStep(), runs, store, signer, FixedClock()), progress=lambda *_: None,
+        ports=train.TrainingPorts(RecordingStep(), runs, store, signer, FixedClock(), ScriptedFence()),
+        progress=lambda *_: None,
     )  # fmt: skip
     return candidate, store, runs
 

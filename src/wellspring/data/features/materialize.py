@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from wellspring.lake.lake import Lake
     from wellspring.query.port import QueryEngine
+    from wellspring.stores.locks.port import WriteFence
     from wellspring.stores.online.port import OnlineWriter
 
 VERIFIED_SAMPLE_ROWS = 200
@@ -42,6 +43,7 @@ def materialize_views(
     *,
     engine: QueryEngine,
     step: Recorder,
+    fence: WriteFence,
     unfinished: Iterable[Entry] = (),
     verify_all: bool = False,
 ) -> dict[str, int]:
@@ -67,7 +69,8 @@ def materialize_views(
     row_counts: dict[str, int] = {}
     superseded_counts: dict[str, int] = {}
     with step("materialize", edition.subject, inputs=input_refs, intent=True) as act:
-        online_store.begin_write(views.digest)
+        with fence.fence_writes("online"):
+            online_store.begin_write(views.digest)
         for view in views.views:
             rows = point_in_time.latest_rows(view, tables[view.table], engine=engine)
             superseded_counts[view.name] = online_store.write_rows(view, rows, edition).superseded_rows
@@ -81,7 +84,8 @@ def materialize_views(
             )
             row_counts[view.name] = rows.num_rows
         cutoff = knowledge_cutoff(lake, edition)
-        is_live = online_store.set_live(edition, as_of=cutoff, views=views.digest)
+        with fence.fence_writes("online"):
+            is_live = online_store.set_live(edition, as_of=cutoff, views=views.digest)
         step.crash_point("materialize.live:set")
         act.add_facts(
             rows={**row_counts}, superseded_rows={**superseded_counts}, as_of=format_instant(cutoff), live=is_live

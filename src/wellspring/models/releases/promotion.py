@@ -23,6 +23,7 @@ from wellspring.records.models import Candidate, Release
 from wellspring.records.observe import Recorder
 from wellspring.records.record import Digest
 from wellspring.records.trust import Entry, IndexedEntry, Ref
+from wellspring.stores.locks.port import WriteFence
 from wellspring.trust.approvals import LedgerEntries, compute_release_digest, find_approval, release_resource
 from wellspring.trust.authorization import require_authorization
 from wellspring.trust.identity.port import Principal
@@ -47,13 +48,14 @@ class RegistryMirror(Protocol):
 
 
 class ReleaseContext(NamedTuple):
-    """The stores that promotion uses. load_check: loads a release as the API does."""
+    """The stores that promotion uses. load_check: loads a release as the API does. fence: around each switch."""
 
     release_store: ReleaseStore
     index: LedgerEntries
     lake: EditionLookup
     registry: RegistryMirror
     load_check: LoadCheck
+    fence: WriteFence
 
 
 class PromotionExecutor(NamedTuple):
@@ -118,9 +120,13 @@ def promote_release(
             facts["executed_by"] = executor.person.name
         with step("check", release.subject, inputs=[build_release_ref(release)], facts=facts):
             _check_promotable(release, release_context, executor, step=step)
-        with step("promote", release.subject, inputs=[build_release_ref(release)], intent=True, facts=facts):
+        with (
+            # Around the intent: a stale one would stop the recovery of the next holder.
+            release_context.fence.fence_writes("releases"),
+            step("promote", release.subject, inputs=[build_release_ref(release)], intent=True, facts=facts),
+        ):
             step.crash_point("release.promote:intent")
-            release_context.release_store.set_live(release)
+            _set_live(release, release_context)
             step.crash_point("release.promote:live-set")
     _try_sync_registry(release.model, release_context)
     step.crash_point("release.promote:registry-synced")
@@ -159,11 +165,14 @@ def rollback_release(
         "previous_release": rollback_stack[-1],
         "user": person.name,
     }
-    with step(
-        "rollback", previous_release.subject, inputs=[build_release_ref(previous_release)], intent=True, facts=facts
+    with (
+        release_context.fence.fence_writes("releases"),
+        step(
+            "rollback", previous_release.subject, inputs=[build_release_ref(previous_release)], intent=True, facts=facts
+        ),
     ):
         step.crash_point("release.rollback:intent")
-        release_context.release_store.set_live(previous_release)
+        _set_live(previous_release, release_context)
         step.crash_point("release.rollback:live-set")
     _try_sync_registry(model, release_context)
     return previous_release
@@ -193,8 +202,9 @@ def recover_releases(
                 f"{entry.subject}, but {live_id} is live",
                 fix=_POINTER_FIX,
             )
-        release_context.release_store.set_live(release)
-        _complete_intent(entry, entry.id, step)
+        with release_context.fence.fence_writes("releases"):
+            _set_live(release, release_context)
+            _complete_intent(entry, entry.id, step)
         recovered_releases.append(release)
     recovered_models = {recovered_release.model for recovered_release in recovered_releases}
     for model in release_context.release_store.live_models():
@@ -212,11 +222,18 @@ def recover_releases(
         if build_release_ref(release) in failed_entry.inputs and (
             rollback_stack[-1] if rollback_stack else ""
         ) == failed_entry.text("previous_release"):
-            _complete_intent(failed_entry, failed_entry.intent, step)
+            with release_context.fence.fence_writes("releases"):
+                _complete_intent(failed_entry, failed_entry.intent, step)
             recovered_releases.append(release)
     for model in sorted({recovered_release.model for recovered_release in recovered_releases}):
         _try_sync_registry(model, release_context)
     return tuple(recovered_releases)
+
+
+def _set_live(release: Release, release_context: ReleaseContext) -> None:
+    """Move the pointer. The fence checks again, in case the process was paused after the intent was written."""
+    with release_context.fence.fence_writes("releases"):
+        release_context.release_store.set_live(release)
 
 
 def _complete_intent(entry: Entry, intent: str, step: Recorder) -> None:

@@ -30,6 +30,7 @@ from wellspring.records.record import Digest, format_instant
 from wellspring.records.trust import Ref
 from wellspring.records.verdict import Verdict
 from wellspring.runtime.git import GitRevision
+from wellspring.stores.locks.port import WriteFence
 from wellspring.stores.objects.port import ContentStore, NamedBlobStore
 from wellspring.trust.keys.port import LogSigner
 from wellspring_verify import canonical, notes
@@ -102,13 +103,14 @@ class TrainingData(NamedTuple):
 
 
 class TrainingPorts(NamedTuple):
-    """Where a training reads and writes. signer: of the manifest of the model's files."""
+    """Where a training reads and writes. signer: of the manifest of the model's files. fence: around the candidate."""
 
     step: Recorder
     tracker: ExperimentTracker
     model_store: ModelStore
     signer: LogSigner
     clock: Clock
+    fence: WriteFence
 
 
 def train_candidate(
@@ -197,7 +199,8 @@ def train_candidate(
     except BaseException as problem:
         _end_failed_run(ports.tracker, run, problem)
         raise
-    _record_gate(candidate, champion.id if champion is not None else "", step=step, paths=model_store.paths)
+    with ports.fence.fence_writes(f"training:{model.name}"):
+        _record_gate(candidate, champion.id if champion is not None else "", step=step, paths=model_store.paths)
     return candidate
 
 

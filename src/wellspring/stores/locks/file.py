@@ -9,11 +9,16 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from wellspring.errors import CorruptedError, Refused, Unavailable
 from wellspring.runtime.files import write_atomically
-from wellspring.stores.locks.port import Lease
+from wellspring.settings import SettingsSection
+from wellspring.stores.locks.port import Lease, LocksAdapter
+
+if TYPE_CHECKING:
+    from wellspring.project import Project
 
 WAIT_SECONDS = 10.0
 """How long `acquire` waits: a killed holder's process may need a moment to end."""
@@ -25,6 +30,8 @@ class FileLocks:
 
     wait_seconds: how long `acquire` waits for another holder.
     """
+
+    lease_seconds = None
 
     def __init__(self, folder: Path, *, wait_seconds: float = WAIT_SECONDS) -> None:
         self._folder = folder
@@ -105,3 +112,15 @@ class FileLocks:
 
     def _path(self, resource: str, kind: str) -> Path:
         return self._folder / f"{quote(resource, safe=':')}.{kind}"
+
+
+class FileLockSettings(SettingsSection):
+    """[locks.options] of the kind `file`: it has none."""
+
+
+def open_file_locks(_settings: FileLockSettings, project: Project) -> FileLocks:
+    """Open the locks in the folder of the project's jobs."""
+    return FileLocks(project.jobs_dir / "locks")
+
+
+FILE = LocksAdapter(FileLockSettings, open_file_locks)
