@@ -363,21 +363,11 @@ def _describe_problem(path: Path, text: str, values: Mapping[str, Any], error: A
 
 def _valid_keys(key_path: list[str], values: Mapping[str, Any]) -> list[str]:
     tables: dict[str, type[SettingsSection]] = {
-        "project": ProjectSection,
-        "witness": WitnessSettings,
-        "ledger": LedgerSettings,
-        "servers": ServerBinaries,
-        "lake": LakeSettings,
-        "query": QuerySettings,
-        "worker": WorkerSettings,
-        "locks": LockSettings,
-        "dbt": DbtSettings,
-        "features": FeatureSettings,
-        "models": ModelSettings,
-        "dlp": DlpSettings,
-        "users": UserSettings,
-        "callers": CallerSettings,
-    }
+        "project": ProjectSection, "witness": WitnessSettings, "ledger": LedgerSettings, "servers": ServerBinaries,
+        "lake": LakeSettings, "query": QuerySettings, "worker": WorkerSettings, "locks": LockSettings,
+        "dbt": DbtSettings, "features": FeatureSettings, "models": ModelSettings, "dlp": DlpSettings,
+        "users": UserSettings, "callers": CallerSettings,
+    }  # fmt: skip
     if len(key_path) == 2 and key_path[0] == "sources":
         # Its other keys were validated, so the kind of this source exists.
         table = find_source_settings(values["sources"][key_path[1]]["kind"])

@@ -133,11 +133,9 @@ def train_candidate(
     code_ref = Ref(name=f"code:{model.name}", digest=definition.combine_source_digests(training_inputs.source_digests))
     edition_ref = Ref(name=edition.subject, digest=editions.edition_digest(edition))
     views_ref = Ref(name=f"views:{views.project}", digest=views.digest)
-    _require_pass(
-        gate.check_leakage(model, views, training_inputs.leaked_columns, training_inputs.audited_rows),
-        step,
-        [edition_ref, views_ref, code_ref],
-    )
+    checked_refs = [edition_ref, views_ref, code_ref]
+    leakage = gate.check_leakage(model, views, training_inputs.leaked_columns, training_inputs.audited_rows)
+    _require_pass(leakage, step, checked_refs)
     progress("join", 0, 1)
     champion_artifact = None if champion is None else model_store.read_artifact(champion.artifact)
     extra_features = [] if champion_artifact is None else _known_features(champion_artifact, views)
@@ -146,9 +144,9 @@ def train_candidate(
     _require_pass(
         gate.check_target_leakage(model.subject, model.name, evaluate.detect_target_leakage(training_set, inputs)),
         step,
-        [edition_ref, views_ref, code_ref],
+        checked_refs,
     )
-    _require_pass(gate.check_training_end(model, training_set.split_at), step, [edition_ref, views_ref, code_ref])
+    _require_pass(gate.check_training_end(model, training_set.split_at), step, checked_refs)
     run = ports.tracker.start_run(model.name)
     environment_ref = Ref(name="environment:lock", digest=compute_environment_digest())
     input_refs = [edition_ref, *training_inputs.contracts, views_ref, code_ref, environment_ref]
