@@ -77,7 +77,10 @@ def test_the_journal_is_let_go_also_when_the_run_fails(project_value: Project):
 def test_with_the_servers_down_the_platform_does_not_open_and_leaks_no_descriptor(project_value: Project):
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(3):
-        with pytest.raises(Unavailable), open_platform(project_value, Credential("r-1", "w"), fence=ReadOnlyFence()):
+        with (
+            pytest.raises(Unavailable),
+            open_platform(project_value, Credential("r-1", "w"), project_code=cast(Any, None), fence=ReadOnlyFence()),
+        ):
             pass
     assert len(os.listdir("/proc/self/fd")) == before
 

@@ -84,10 +84,7 @@ class ReadPorts:
 
 @dataclass(frozen=True)
 class Platform:
-    """The open ports of one run. Workflows pass the ports that a step needs as keyword arguments.
-
-    fence: of the resources that the run holds.
-    """
+    """The open ports of one run. Workflows pass the ports that a step needs. fence: of the resources that it holds."""
 
     project: Project
     clock: Clock
@@ -213,8 +210,6 @@ def open_platform(
     run: RunIdentity | None = None,
 ) -> Iterator[Platform]:
     """Log in and open the worker's ports. service: the journal that it writes; run: the job for which.
-
-    fence: of the resources that this process holds.
 
     Raises Unavailable when a server is down, Refused for an invalid login.
     """

@@ -128,14 +128,14 @@ def train_candidate(
     is stored all the same), or before training when a feature leaks; NotFound and ProjectError for a model file that
     does not fit the features; Unavailable when MLflow is down, before training.
     """
-    views, edition = data.views, data.edition
-    step, model_store = ports.step, ports.model_store
+    views, edition, step, model_store = data.views, data.edition, ports.step, ports.model_store
     code_ref = Ref(name=f"code:{model.name}", digest=definition.combine_source_digests(training_inputs.source_digests))
     edition_ref = Ref(name=edition.subject, digest=editions.edition_digest(edition))
     views_ref = Ref(name=f"views:{views.project}", digest=views.digest)
-    checked_refs = [edition_ref, views_ref, code_ref]
-    leakage = gate.check_leakage(model, views, training_inputs.leaked_columns, training_inputs.audited_rows)
-    _require_pass(leakage, step, checked_refs)
+    refs = [edition_ref, views_ref, code_ref]
+    _require_pass(
+        gate.check_leakage(model, views, training_inputs.leaked_columns, training_inputs.audited_rows), step, refs
+    )
     progress("join", 0, 1)
     champion_artifact = None if champion is None else model_store.read_artifact(champion.artifact)
     extra_features = [] if champion_artifact is None else _known_features(champion_artifact, views)
@@ -144,9 +144,9 @@ def train_candidate(
     _require_pass(
         gate.check_target_leakage(model.subject, model.name, evaluate.detect_target_leakage(training_set, inputs)),
         step,
-        checked_refs,
+        refs,
     )
-    _require_pass(gate.check_training_end(model, training_set.split_at), step, checked_refs)
+    _require_pass(gate.check_training_end(model, training_set.split_at), step, refs)
     run = ports.tracker.start_run(model.name)
     environment_ref = Ref(name="environment:lock", digest=compute_environment_digest())
     input_refs = [edition_ref, *training_inputs.contracts, views_ref, code_ref, environment_ref]
