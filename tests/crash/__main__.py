@@ -9,12 +9,17 @@ Exit 0 if every point was hit and every invariant held each time, else 1.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import random
 import signal
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.crash import crash_points, model_lifecycle, predictions
 from tests.crash.kill import Outcome, open_killer, ordered
@@ -66,6 +71,18 @@ def main(argv: list[str] | None = None) -> int:
     return 1 if bad or not outcomes else 0
 
 
+class Share(NamedTuple):
+    """The kills of one project, in a process of its own. moments: how many at random; until: on the monotonic clock."""
+
+    folder: Path
+    points: tuple[str, ...]
+    moments: int
+    until: float
+    seed: int
+    source: str
+    wide: bool
+
+
 def run(
     folder: Path,
     names: list[str],
@@ -76,35 +93,52 @@ def run(
     source: str = "sftp",
     wide: bool = False,
 ) -> list[Outcome]:
-    """Kill at random moments first (they need the original contract), then at the points; one project per scenario."""
-    started, draw = time.monotonic(), random.Random(seed)
+    """Kill at random moments and at the points, in a project for each of the three scenarios, side by side."""
+    ingest_points = tuple(name for name in names if not model_lifecycle.is_lifecycle_point(name))
+    lifecycle_points = tuple(sorted(set(names) - set(ingest_points)))
+    until = time.monotonic() + seconds
+    shares = [
+        Share(folder / "lifecycle", lifecycle_points, 0, until, seed, source, wide),
+        Share(folder / "moments", (), moments, until, seed, source, wide),
+        Share(folder / "points", ingest_points, 0, until, seed, source, wide),
+    ]
+    shares = [share for share in shares if share.points or share.moments]
+    if len(shares) == 1:
+        return run_share(shares[0])
+    with ProcessPoolExecutor(len(shares), mp_context=multiprocessing.get_context("spawn")) as pool:
+        return [outcome for outcomes in pool.map(run_share, shares) for outcome in outcomes]
+
+
+def run_share(share: Share) -> list[Outcome]:
+    """Run the kills of one project, print each, and stop its servers."""
     outcomes: list[Outcome] = []
-
-    def record_outcome(outcome: Outcome) -> None:
-        outcomes.append(outcome)
-        state = "ok   " if outcome.good else "WRONG"
-        print(f"{state} {outcome.seconds:6.1f} s  {outcome.what}", flush=True)
-        for line in (*([] if outcome.hit else ["no process was killed"]), *outcome.error):
-            print(f"               {line}", flush=True)
-
-    ingest_points = [name for name in names if not model_lifecycle.is_lifecycle_point(name)]
-    if ingest_points or moments:
-        killer = open_killer(folder / "ingest", ingest_points, source=source, wide=wide)
-        for _ in range(moments):
-            if time.monotonic() - started < seconds:
-                record_outcome(killer.moment(draw))
-        for name in ingest_points:
-            if time.monotonic() - started < seconds:
-                record_outcome(killer.point(name))
-        ProjectFixture.down(folder / "ingest")
-    lifecycle_points = sorted(set(names) - set(ingest_points))
-    if lifecycle_points and time.monotonic() - started < seconds:
-        lifecycle = model_lifecycle.LifecycleKiller(folder / "lifecycle")
-        lifecycle.prepare()
-        for name in lifecycle_points:
-            if time.monotonic() - started < seconds:
-                record_outcome(lifecycle.point(name))
+    try:
+        for outcome in _list_outcomes(share):
+            outcomes.append(outcome)
+            state = "ok   " if outcome.good else "WRONG"
+            lines = [*([] if outcome.hit else ["no process was killed"]), *outcome.error]
+            text = "".join(f"               {line}\n" for line in lines)
+            print(f"{state} {outcome.seconds:6.1f} s  {outcome.what}\n{text}", end="", flush=True)
+    finally:
+        if (share.folder / "wellspring.toml").exists():
+            ProjectFixture.down(share.folder)
     return outcomes
+
+
+def _list_outcomes(share: Share) -> Iterator[Outcome]:
+    draw = random.Random(share.seed)
+    if any(model_lifecycle.is_lifecycle_point(name) for name in share.points):
+        lifecycle = model_lifecycle.LifecycleKiller(share.folder)
+        lifecycle.prepare()
+        kills: list[Callable[[], Outcome]] = [partial(lifecycle.point, name) for name in share.points]
+    else:
+        killer = open_killer(share.folder, list(share.points), source=share.source, wide=share.wide)
+        kills = [partial(killer.moment, draw)] * share.moments
+        kills += [partial(killer.point, name) for name in share.points]
+    for kill in kills:
+        if time.monotonic() >= share.until:
+            return
+        yield kill()
 
 
 if __name__ == "__main__":
