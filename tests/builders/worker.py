@@ -6,25 +6,29 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import JsonValue
 
+from tests.builders.approvals import Books, Somebody
 from tests.builders.jobs import ScriptedWarmServer, SetClock, write_project
 from tests.builders.recording_step import RecordingStep
+from tests.builders.user_notes import SIGNED_AT, sign
 from wellspring.errors import Unavailable
 from wellspring.project import load_project
 from wellspring.records.jobs import Job
+from wellspring.records.user_notes import NoteKind
 from wellspring.runtime.process import Credential
 from wellspring.stores.queue.sqlite import SqliteJobQueue
+from wellspring.worker.act_authorizer import ActAuthorizer
 from wellspring.worker.dispatcher import Dispatcher
 from wellspring.worker.job_log import JobLog
 from wellspring.worker.job_service import JobService, JobSubmission
 
-NOTE: dict[str, JsonValue] = {
-    "note": {"kind": "rollback", "lines": ["x", "none", "now"], "user": "ana", "public_key": "", "signature": ""}
-}
-"""The parameters of a rollback: its note."""
+if TYPE_CHECKING:
+    from wellspring.trust.ledger.index import LedgerIndex
+
+USERS = '[models]\n[users.ana]\nroles = ["owner"]\n'
 JOURNALS = ["worker", "worker-2", "worker-3"]
 
 
@@ -35,11 +39,19 @@ def build_submission(kind: str = "ingest", subject: str = "vendor", **values: An
 
 
 class WorkerWorld:
-    """One worker. scripts: the code of a job's child by subject."""
+    """One worker of a project whose policies permit everything, and whose user ana is enrolled.
+
+    scripts: the code of a job's child by subject. books: the ledger that the worker reads.
+    """
 
     def __init__(self, folder: Path, *, toml: str = "") -> None:
         self.folder = folder
-        self.project = load_project(write_project(folder, toml), environ={})
+        (folder / "policies").mkdir()
+        self.write_policies("permit (principal, action, resource);")
+        self.project = load_project(write_project(folder, toml + USERS), environ={})
+        self.ana = Somebody("ana", "owner")
+        self.books = Books(self.ana)
+        self.integrated = 0
         self.clock = SetClock()
         self.step = RecordingStep(service="dispatcher")
         self.scripts: dict[str, str] = {}
@@ -55,6 +67,7 @@ class WorkerWorld:
             self.project,
             self.queue,
             JobLog(self.project.jobs_dir),
+            acts=ActAuthorizer(cast("LedgerIndex", self.books), integrate=self._integrate, step=self.step),
             step=self.step,
             clock=self.clock,
             on_change=lambda: self.dispatcher.wake(),
@@ -79,6 +92,18 @@ class WorkerWorld:
             warm.subjects[job.id] = subject
         return job
 
+    def write_policies(self, text: str) -> None:
+        """Replace the policies of the project."""
+        (self.folder / "policies" / "a.cedar").write_text(text)
+
+    def sign_act(self, kind: NoteKind, *lines: str) -> dict[str, JsonValue]:
+        """Return the parameters of an act of ana: the note that she signed."""
+        return {"note": sign(self.ana, kind, *lines).model_dump(mode="json")}
+
+    def submit_rollback(self, model: str, **values: Any) -> Job:
+        """Submit a rollback of a model, signed by ana."""
+        return self.submit("rollback", model, parameters=self.sign_act("rollback", model, "none", SIGNED_AT), **values)
+
     @contextmanager
     def running(self) -> Iterator[None]:
         """Run the dispatcher in a thread until the end of the block."""
@@ -99,6 +124,9 @@ class WorkerWorld:
                 return current
             pause.wait(0.01)
         raise AssertionError(f"the job is {current.state}")
+
+    def _integrate(self) -> None:
+        self.integrated += 1
 
     def _start_warm_server(self) -> Any:
         warm = ScriptedWarmServer(self.scripts)

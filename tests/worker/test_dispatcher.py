@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders.jobs import NOON, SUCCEED, WAIT, build_job
-from tests.builders.worker import NOTE, WorkerWorld
+from tests.builders.worker import WorkerWorld
 from wellspring.errors import Unavailable
 from wellspring.worker import dispatcher
 from wellspring.worker.dispatcher import MAX_BACKOFF, is_due, select_runnable
@@ -43,7 +43,7 @@ def test_a_job_of_another_resource_does_not_wait(world: WorkerWorld):
         training = world.submit("train", "denials")
         world.wait_for(training, "running")
         second = world.submit("train", "denials")
-        assert world.wait_for(world.submit("rollback", "x", parameters=NOTE)).state == "succeeded"
+        assert world.wait_for(world.submit_rollback("x")).state == "succeeded"
         assert world.wait_for(world.submit()).state == "succeeded"
         assert world.queue.get_job(second.id).state == "queued"
     assert world.queue.get_job(training.id).state == "queued"
@@ -55,7 +55,7 @@ def test_an_act_of_a_person_runs_beyond_the_limit(world: WorkerWorld):
         for model in "ab":
             world.wait_for(world.submit("train", model), "running")
         waiting = world.submit("train", "c")
-        assert world.wait_for(world.submit("rollback", "c", parameters=NOTE)).state == "succeeded"
+        assert world.wait_for(world.submit_rollback("c")).state == "succeeded"
         assert world.queue.get_job(waiting.id).state == "queued"
 
 

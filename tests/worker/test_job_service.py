@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from tests.builders.jobs import NOON
-from tests.builders.worker import NOTE, WorkerWorld
+from tests.builders.worker import WorkerWorld
 from wellspring.errors import NotFound, Refused, Unavailable
+from wellspring.records.user_notes import UserNote
+from wellspring.trust.user_notes import compute_note_digest
 from wellspring.worker import job_service
 
 FORBID = 'permit (principal, action, resource);\nforbid (principal, action == Action::"ingest", resource);'
@@ -19,7 +21,7 @@ FORBID = 'permit (principal, action, resource);\nforbid (principal, action == Ac
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[WorkerWorld]:
-    with closing(WorkerWorld(tmp_path, toml="[models]\n")) as world:
+    with closing(WorkerWorld(tmp_path)) as world:
         yield world
 
 
@@ -56,8 +58,7 @@ def test_a_wrong_submission_queues_nothing(world: WorkerWorld, values: dict[str,
 
 
 def test_a_kind_that_the_policies_forbid_is_refused_and_recorded(world: WorkerWorld):
-    (world.folder / "policies").mkdir()
-    (world.folder / "policies" / "a.cedar").write_text(FORBID)
+    world.write_policies(FORBID)
     with pytest.raises(Refused, match="may not ingest"):
         world.submit()
     assert [(entry.action, entry.phase) for entry in world.step.entries] == [("authorize", "refused")]
@@ -89,9 +90,11 @@ def test_a_queued_job_is_cancelled_at_once_and_can_be_queued_again(world: Worker
 
 
 def test_the_job_of_an_act_has_the_author_of_its_note_as_caller(world: WorkerWorld):
-    job = world.submit("rollback", "x", parameters=NOTE)
+    job = world.submit_rollback("denials")
+    note = UserNote.model_validate(job.parameters["note"], strict=False)
     assert (job.principal, job.resources) == ("user:ana", ("releases",))
-    for kind, parameters in (("rollback", {}), ("approve", NOTE), ("rollback", {"note": "ana"})):
+    assert job.note_digest == compute_note_digest(note)
+    for kind, parameters in (("rollback", {}), ("approve", job.parameters), ("rollback", {"note": "ana"})):
         with pytest.raises(Refused, match="carries no signed"):
             world.submit(kind, "x", parameters=parameters)
 

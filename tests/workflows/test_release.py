@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from tests.builders.jobs import build_job
 from tests.builders.released_model import Released
 from tests.builders.user_notes import SIGNED_AT, project_with_users, sign
 from wellspring.bootstrap import ModelPorts
@@ -15,6 +16,7 @@ from wellspring.errors import CorruptedError, NotFound, Refused
 from wellspring.models.training.train import ModelStore
 from wellspring.records.models import Release
 from wellspring.records.user_notes import UserNote
+from wellspring.worker.act_authorizer import ActAuthorizer
 from wellspring.workflows import release as release_module
 
 
@@ -224,6 +226,21 @@ def test_a_rollback_that_is_executed_again_changes_nothing(project: ProjectFixtu
     assert project.live == first.id
     (entry, _) = project.step.done("rollback")
     assert (entry.facts["signature"], entry.facts["signed_at"]) == (note.signature, SIGNED_AT)
+
+
+def test_a_policy_that_is_revoked_while_a_rollback_waits_refuses_it_at_its_execution(project: ProjectFixture):
+    _, second = project.world.released(1), project.world.released(2)
+    note = project.sign_rollback(second.id)
+    job = build_job(kind="rollback", subject="denials", principal="user:ana")
+    acts = ActAuthorizer(cast("Any", project), integrate=project.integrate, step=project.step)
+    acts.authorize_job(project.project, job, note)
+    assert [entry for entry in project.step.entries if entry.action == "authorize"] == []
+    project.policy.write_text('permit (principal in Role::"nobody", action, resource);')
+    with pytest.raises(Refused, match="user:ana may not rollback model:denials"):
+        project.rollback(note)
+    assert project.live == second.id
+    (refusal,) = [entry for entry in project.step.entries if entry.action == "authorize"]
+    assert (refusal.phase, refusal.facts["principal"]) == ("refused", "user:ana")
 
 
 def test_it_goes_back_in_the_name_of_whoever_takes_it_back(project: ProjectFixture):

@@ -18,10 +18,13 @@ class Job(Record):
     """One job. known_since: when it was submitted.
 
     run: the idempotency key; a second submission with it returns this job. parameters: without secrets. principal: who
-    submitted it (`service:owner`, `user:NAME`). resources: what it writes; two running jobs share none. priority: the
-    highest runs first. attempts: how often it was started, at most attempt_limit. retries: whether an attempt that ends
-    with Unavailable, or is killed, is repeated; False for a command that shows the error at once. not_before: earliest
-    start of the next attempt, after a back-off. result: of a job that succeeded. error: encoded by `encode_error`.
+    submitted it (`service:owner`, `user:NAME`). note_digest: of the note that a user signed for this act, as the entry
+    of the act names it; '' for another kind of job. resources: what it writes; two running jobs share none.
+
+    priority: the highest runs first. attempts: how often it was started, at most attempt_limit. retries: whether an
+    attempt that ends with Unavailable, or is killed, is repeated; False for a command that shows the error at once.
+    not_before: earliest start of the next attempt, after a back-off. result: of a job that succeeded. error: encoded by
+    `encode_error`.
     """
 
     id: str = Field(pattern=r"^[0-9a-f]{12}$")
@@ -30,6 +33,7 @@ class Job(Record):
     subject: str = ""
     parameters: dict[str, JsonValue] = {}
     principal: str
+    note_digest: str = ""
     resources: tuple[str, ...] = ()
     priority: Annotated[int, Field(ge=-100, le=100)] = 0
     attempts: int = 0

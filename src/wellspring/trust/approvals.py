@@ -18,9 +18,9 @@ from wellspring.errors import CorruptedError, Refused
 from wellspring.records.models import Release
 from wellspring.records.observe import Recorder
 from wellspring.records.trust import EntryPhase, IndexedEntry, Ref
-from wellspring.trust.authorization import require_authorization
 from wellspring.trust.identity.port import Principal
 from wellspring.trust.policy import PolicyResource, PolicySet
+from wellspring.trust.user_acts import UserAct, authorize_act, build_proposal_act
 from wellspring_verify import approvals as notes
 from wellspring_verify import canonical
 from wellspring_verify.canonical import MalformedError
@@ -72,9 +72,27 @@ def compute_release_digest(release: Release) -> str:
     return hashlib.sha256(canonical.dumps_canonical(content)).hexdigest()
 
 
-def release_resource(release: Release, proposers: frozenset[str] = frozenset()) -> PolicyResource:
-    """Build the policy resource of a release."""
-    return PolicyResource(release.subject, model=release.model, proposers=proposers)
+def build_approval_act(release: Release, user_name: str, ledger: LedgerEntries) -> UserAct:
+    """Build the act of a user who approves a release.
+
+    Raises Refused for a release that nobody proposed, and for a user who proposed it; CorruptedError.
+    """
+    proposers = _find_proposers(ledger, release)
+    if not proposers:
+        raise Refused.because(
+            release.subject,
+            "not_proposed",
+            f"{release.subject} was not proposed with its current content",
+            fix=_LIST_FIX,
+        )
+    if user_name in proposers:
+        raise Refused.because(
+            release.subject,
+            "self_approval",
+            f"{user_name} proposed {release.subject}: another user must approve it",
+            fix=_LIST_FIX,
+        )
+    return UserAct("approve", PolicyResource(release.subject, model=release.model, proposers=proposers))
 
 
 def record_proposal(
@@ -86,9 +104,7 @@ def record_proposal(
     proposed again, because its approver could become a proposer.
     """
     _require_unchanged(release)
-    require_authorization(
-        policies, user.principal, "propose", release_resource(release), step=step, record_denials_only=True
-    )
+    authorize_act(policies, user.principal, build_proposal_act(release.model, release.id), step=step)
     user_name = user.principal.name
     with step("propose", release.subject, inputs=[candidate], outputs=[_release_ref(release)]) as act:
         act.add_facts(user=user_name, key_id=user.key_id, policy_digest=policies.digest)
@@ -112,33 +128,12 @@ def record_approval(
             raise Refused.because(
                 release.subject, "already_approved", f"{release.subject} is already approved", fix=_LIST_FIX
             )
-        proposers = _find_proposers(ledger, release)
-        if not proposers:
-            raise Refused.because(
-                release.subject,
-                "not_proposed",
-                f"{release.subject} was not proposed with its current content",
-                fix=_LIST_FIX,
-            )
-        if user_name in proposers:
-            raise Refused.because(
-                release.subject,
-                "self_approval",
-                f"{user_name} proposed {release.subject}: another user must approve it",
-                fix=_LIST_FIX,
-            )
-        require_authorization(
-            policies,
-            user.principal,
-            "approve",
-            release_resource(release, proposers),
-            step=step,
-            record_denials_only=True,
-        )
+        approval_act = build_approval_act(release, user_name, ledger)
+        authorize_act(policies, user.principal, approval_act, step=step)
         _require_enrolled_key(ledger, user)
         signature = _sign_message(user, notes.approval_text(release.model, release.id, release.digest))
         act.add_facts(signature=signature)
-    return ReleaseApproval(user_name, proposers, user.key_id, signature)
+    return ReleaseApproval(user_name, approval_act.resource.proposers, user.key_id, signature)
 
 
 def find_approval(ledger: LedgerEntries, release: Release) -> ReleaseApproval | None:

@@ -22,6 +22,8 @@ from wellspring.trust.identity.users import USER_NAME_PATTERN, public_key_id
 from wellspring_verify import approvals as notes
 from wellspring_verify.canonical import MalformedError
 
+NOTE_LINES = 3
+"""The number of lines of each kind of note, after the one that names its kind."""
 _SIGN_AGAIN = "run the command again, and sign what it is now"
 
 
@@ -86,7 +88,7 @@ def parse_note(value: object, kind: NoteKind) -> UserNote:
         note = UserNote.model_validate(value, strict=False)
     except ValidationError:
         raise Refused("the job carries no signed note", fix="submit it with the command of that act") from None
-    if note.kind != kind or not USER_NAME_PATTERN.fullmatch(note.user):
+    if note.kind != kind or len(note.lines) != NOTE_LINES or not USER_NAME_PATTERN.fullmatch(note.user):
         raise Refused(f"the job carries no signed {kind}", fix="submit it with the command of that act")
     return note
 

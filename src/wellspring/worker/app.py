@@ -14,7 +14,7 @@ import sys
 import threading
 from contextlib import ExitStack
 
-from wellspring.bootstrap import open_enclave_client, open_recorder
+from wellspring.bootstrap import open_enclave_client, open_ledger_index, open_recorder
 from wellspring.bootstrap.job_ports import hold_resources, open_job_queue
 from wellspring.embedded.layout import list_worker_journals
 from wellspring.errors import Unavailable, WellspringError, format_error
@@ -22,6 +22,8 @@ from wellspring.project import Project, load_project
 from wellspring.runtime.privileges import service_environment
 from wellspring.runtime.process import build_argument_parser, harden_process
 from wellspring.runtime.simulated_clock import open_clock
+from wellspring.trust.ledger.remote_sequencer import RemoteSequencer
+from wellspring.worker.act_authorizer import ActAuthorizer
 from wellspring.worker.credential_client import CredentialClient
 from wellspring.worker.dispatcher import Dispatcher
 from wellspring.worker.job_log import JobLog
@@ -72,6 +74,11 @@ def run_worker_service(project: Project, listener: socket.socket, credentials: C
             project,
             queue,
             JobLog(project.jobs_dir),
+            acts=ActAuthorizer(
+                open_ledger_index(project),
+                integrate=RemoteSequencer(project.socket_path("sequencer"), "dispatcher").integrate,
+                step=step,
+            ),
             step=step,
             clock=clock,
             on_change=lambda: dispatcher.wake(),

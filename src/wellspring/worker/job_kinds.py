@@ -7,6 +7,8 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from wellspring.errors import NotFound, suggest_name
+from wellspring.models.releases.candidates import read_candidate
+from wellspring.models.releases.store import ReleaseStore
 from wellspring.project import Project
 from wellspring.records.user_notes import NoteKind
 from wellspring.trust.policy import PolicyResource
@@ -19,8 +21,9 @@ class JobKind(NamedTuple):
     """One kind of job.
 
     action, name_resource: what the policies decide on. list_resources: the resources that a job with this subject
-    writes. note_kind: of the signed note that the job of a person's act carries; the workflow authenticates its author
-    and asks the policies about the act. attempt_limit: starts, with those after a crash of the worker.
+    writes. note_kind: of the signed note that the job of a person's act carries: `ActAuthorizer` and the workflow
+    authenticate its author and ask the policies about the act. attempt_limit: starts, with those after a crash of the
+    worker.
     """
 
     action: str
@@ -74,6 +77,14 @@ def find_job_kind(name: str) -> JobKind:
     if name not in JOB_KINDS:
         raise NotFound(f"no kind of job {name!r}", fix=suggest_name(name, JOB_KINDS))
     return JOB_KINDS[name]
+
+
+def find_model(project: Project, kind: str, subject: str) -> str:
+    """Return the model of a proposal, an approval or a rollback. Raises NotFound with the nearest id."""
+    if kind == "rollback":
+        return subject
+    store = ReleaseStore(project.models_dir)
+    return store.get(subject).model if kind == "approve" else read_candidate(subject, paths=store.paths).model
 
 
 def build_policy_resource(project: Project, kind: str, subject: str) -> PolicyResource:

@@ -36,7 +36,7 @@ def build_principal(project: Project, name: str) -> Principal:
 
 
 def evaluate_job(project: Project, job: Job) -> Verdict:
-    """Evaluate whether a job may run. For a person's act, the workflow asks about the author of the note."""
+    """Evaluate whether a job may run. Of a person's act, `ActAuthorizer` decides, and then the workflow."""
     kind = find_job_kind(job.kind)
     if kind.note_kind is not None:
         return Verdict(subject=f"job:{job.id}", outcome="pass", reasons=())

@@ -15,6 +15,7 @@ from wellspring.records.jobs import OPEN_STATES, Job, JobEvent, JobState
 from wellspring.records.observe import Recorder
 from wellspring.stores.queue.port import JobQueue
 from wellspring.trust import user_notes
+from wellspring.worker.act_authorizer import ActAuthorizer
 from wellspring.worker.job_kinds import find_job_kind
 from wellspring.worker.job_log import JobLog
 from wellspring.worker.job_parameters import check_parameters
@@ -52,6 +53,7 @@ class JobService:
         queue: JobQueue,
         log: JobLog,
         *,
+        acts: ActAuthorizer,
         step: Recorder,
         clock: Clock,
         on_change: Callable[[], None],
@@ -59,6 +61,7 @@ class JobService:
         self.queue = queue
         self.log = log
         self._project = project
+        self._acts = acts
         self._step = step
         self._clock = clock
         self._on_change = on_change
@@ -68,14 +71,15 @@ class JobService:
     def submit_job(self, submission: JobSubmission, principal: str) -> Job:
         """Queue a job durably and return it; the earlier job if its run id was submitted with the same content.
 
-        Raises Refused for a kind that the policies refuse (recorded), for a secret in its parameters, and for a run id
-        that was submitted with other content; NotFound for an unknown kind; Unavailable when the queue is not writable.
+        Raises Refused for a kind or an act that the policies refuse, and for an act whose note has no valid signature
+        of its author (both recorded); for a secret in its parameters, and for a run id that was submitted with other
+        content; NotFound for an unknown kind; Unavailable when the queue is not writable.
         """
         kind, project = find_job_kind(submission.kind), load_project(self._project.root, environ={}, sources=False)
         check_parameters(submission.parameters)
+        note = None
         if kind.note_kind is not None:
             note = user_notes.parse_note(submission.parameters.get("note"), kind.note_kind)
-            # Not authenticated yet: the job does that, and asks the policies about this user and the act.
             principal = f"user:{note.user}"
         job_id = secrets.token_hex(6)
         try:
@@ -88,6 +92,7 @@ class JobService:
                 subject=submission.subject,
                 parameters=submission.parameters,
                 principal=principal,
+                note_digest=user_notes.compute_note_digest(note) if note is not None else "",
                 resources=tuple(sorted(kind.list_resources(submission.subject))),
                 priority=submission.priority,
                 attempt_limit=kind.attempt_limit,
@@ -99,7 +104,9 @@ class JobService:
             raise Refused(f"the job is not valid: {fields}", fix="see `wellspring run --help`") from None
         if kind.action == "ingest":
             project.require_source(submission.subject)
-        if not evaluate_job(project, job).passed:
+        if note is not None:
+            self._acts.authorize_job(project, job, note)
+        elif not evaluate_job(project, job).passed:
             record_refusal(project, job, step=self._step)
         # Before the job is visible to the dispatcher.
         self._crash_points[job_id] = submission.crash_at

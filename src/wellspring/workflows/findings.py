@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from wellspring.errors import NotFound, Refused, suggest_name
 from wellspring.records.record import format_instant
 from wellspring.trust import policy, user_notes
-from wellspring.trust.authorization import require_authorization
 from wellspring.trust.dlp.registry import load_scanner
-from wellspring.trust.policy import PolicyResource
+from wellspring.trust.user_acts import authorize_act, build_acknowledgement_act
 
 if TYPE_CHECKING:
     from wellspring.bootstrap import Platform
@@ -81,11 +80,9 @@ def acknowledge_finding(platform: Platform, finding_id: str, *, note: UserNote, 
         raise Refused(f"the finding {finding_id} is {finding.state}", fix="see `wellspring finding list --all`")
     _check_reason(platform, reason)
     policies = policy.load_policies(platform.project.source_paths.get("policies"))
-    resource = PolicyResource(f"finding:{finding_id}", source=finding.source)
-    require_authorization(
-        policies, author.principal, "acknowledge", resource, step=platform.step, record_denials_only=True
-    )
-    with platform.step("acknowledge", resource.name) as act:
+    acknowledgement = build_acknowledgement_act(finding_id, finding.source)
+    authorize_act(policies, author.principal, acknowledgement, step=platform.step)
+    with platform.step("acknowledge", acknowledgement.resource.name) as act:
         act.add_facts(**author.facts, signed_at=signed_at, policy_digest=policies.digest, code=finding.code)
         if reason:
             act.add_facts(reason=reason)

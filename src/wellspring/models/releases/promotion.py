@@ -24,10 +24,10 @@ from wellspring.records.observe import Recorder
 from wellspring.records.record import Digest
 from wellspring.records.trust import Entry, IndexedEntry, Ref
 from wellspring.stores.locks.port import WriteFence
-from wellspring.trust.approvals import LedgerEntries, compute_release_digest, find_approval, release_resource
-from wellspring.trust.authorization import require_authorization
+from wellspring.trust.approvals import LedgerEntries, build_approval_act, compute_release_digest, find_approval
 from wellspring.trust.identity.port import Principal
-from wellspring.trust.policy import PolicyResource, PolicySet
+from wellspring.trust.policy import PolicySet
+from wellspring.trust.user_acts import authorize_act, build_rollback_act
 
 LoadCheck = Callable[[Release], object]
 """Load everything that a release names; raise unless every digest matches."""
@@ -148,9 +148,7 @@ def rollback_release(
     """
     if not person.name.startswith("user:"):
         raise Refused(f"{person.name} is not a person", fix="log in: only a person can roll back")
-    require_authorization(
-        policies, person, "rollback", PolicyResource(f"model:{model}"), step=step, record_denials_only=True
-    )
+    authorize_act(policies, person, build_rollback_act(model), step=step)
     rollback_stack = _load_rollback_stack(model, release_context)
     if len(rollback_stack) < 2:
         raise Refused(
@@ -313,18 +311,8 @@ def _check_promotable(
         )
         raise Refused.because(release.subject, "previously_live", message, fix=_RETRAIN_FIX.format(release.model))
     if executor is not None:
-        person = executor.person
-        if person.name in approval.proposers:
-            message = f"{person.name} proposed {release.subject}; another person must execute the approval"
-            raise Refused.because(release.subject, "self_approval", message, fix=_LIST_FIX)
-        require_authorization(
-            executor.policies,
-            person,
-            "approve",
-            release_resource(release, approval.proposers),
-            step=step,
-            record_denials_only=True,
-        )
+        approval_act = build_approval_act(release, executor.person.name, release_context.index)
+        authorize_act(executor.policies, executor.person, approval_act, step=step)
     require_current_comparison(release, release_context)
     try:
         release_context.lake.get_edition(release.edition)
