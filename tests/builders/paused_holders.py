@@ -50,7 +50,7 @@ def promote_after_pause(folder: Path, leases: HeldLeases, *, at: str) -> Recordi
     for release in (first, second):
         released.approve(release)
     released.fence = leases
-    leases.acquire_all(["releases"], "job:1")
+    leases.acquire_all(["release:denials"], "job:1")
     step = released.step
     reach_point = step.crash_point
 

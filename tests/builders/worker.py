@@ -10,16 +10,21 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import JsonValue
 
-from tests.builders.approvals import Books, Somebody
+from tests.builders.approvals import Books, Somebody, release
 from tests.builders.jobs import ScriptedWarmServer, SetClock, write_project
 from tests.builders.recording_step import RecordingStep
 from tests.builders.user_notes import SIGNED_AT, sign
 from wellspring.errors import Unavailable
+from wellspring.models.releases.store import ReleaseStore
 from wellspring.project import load_project
 from wellspring.records.jobs import Job
+from wellspring.records.models import Release
+from wellspring.records.trust import Ref
 from wellspring.records.user_notes import NoteKind
 from wellspring.runtime.process import Credential
 from wellspring.stores.queue.sqlite import SqliteJobQueue
+from wellspring.trust.approvals import record_proposal
+from wellspring.trust.policy import PolicySet
 from wellspring.worker.act_authorizer import ActAuthorizer
 from wellspring.worker.dispatcher import Dispatcher
 from wellspring.worker.job_log import JobLog
@@ -103,6 +108,15 @@ class WorkerWorld:
     def submit_rollback(self, model: str, **values: Any) -> Job:
         """Submit a rollback of a model, signed by ana."""
         return self.submit("rollback", model, parameters=self.sign_act("rollback", model, "none", SIGNED_AT), **values)
+
+    def propose(self, proposer: Somebody, model: str = "denials") -> Release:
+        """Store a release of a model, with its proposal by a user; return it."""
+        proposed = release(model=model)
+        ReleaseStore(self.project.models_dir).save(proposed)
+        candidate = Ref(name=f"candidate:{proposed.candidate}", digest="0" * 64)
+        policies = PolicySet({"a.cedar": "permit (principal, action, resource);"})
+        record_proposal(proposed, candidate, proposer, ledger=self.books, policies=policies, step=self.books.step)
+        return proposed
 
     @contextmanager
     def running(self) -> Iterator[None]:

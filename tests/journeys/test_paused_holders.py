@@ -49,7 +49,7 @@ def next_holder(database: Database) -> Iterator[HeldLeases]:
         closing(PostgresLocks(lease_conninfo(database), lease_seconds=30, wait_seconds=10 * LEASE_SECONDS)) as locks,
         closing(HeldLeases(locks)) as leases,
     ):
-        leases.acquire_all(["landed", "releases"], "job:2")
+        leases.acquire_all(["landed", "release:denials"], "job:2")
         yield leases
         locks.connection.execute("drop table wellspring_leases")
 
@@ -78,10 +78,10 @@ def test_a_release_does_not_go_live_after_its_lease(
     with paused_holder(case, tmp_path, shared_postgres) as (process, output), next_holder(shared_postgres) as leases:
         releases = ReleaseStore(tmp_path / "models")
         first = releases.get(releases.list_ids()[0])
-        with leases.fence_writes("releases"):
+        with leases.fence_writes("release:denials"):
             releases.set_live(first)
         version = releases.live_version("denials")
         process.send_signal(signal.SIGCONT)
-        assert output.readline() == "the lease on releases has ended: another process may write it now\n"
+        assert output.readline() == "the lease on release:denials has ended: another process may write it now\n"
         assert output.readline() == f"{intents}\n"
         assert releases.live_version("denials") == version

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from pydantic import JsonValue
 
-from tests.builders import approvals as builders
 from tests.builders.approvals import Somebody
 from tests.builders.synthetic_world import candidate
 from tests.builders.user_notes import SIGNED_AT, sign
@@ -18,10 +17,7 @@ from tests.builders.worker import WorkerWorld
 from wellspring.errors import CorruptedError, NotFound, Refused
 from wellspring.models.releases.candidates import save_candidate
 from wellspring.models.releases.store import ReleaseStore
-from wellspring.records.models import Release
-from wellspring.records.trust import Ref
-from wellspring.trust import approvals, user_notes
-from wellspring.trust.policy import PolicySet
+from wellspring.trust import user_notes
 
 FINDING = "a" * 12
 LINES = ("denials", "none", SIGNED_AT)
@@ -43,21 +39,6 @@ def bo(world: WorkerWorld) -> Somebody:
 
 def submit_signed(world: WorkerWorld, kind: str, subject: str, note: Any, **parameters: JsonValue) -> Any:
     return world.submit(kind, subject, parameters={"note": note.model_dump(mode="json"), **parameters})
-
-
-def propose(world: WorkerWorld, proposer: Somebody) -> Release:
-    """Store a release that a user has proposed."""
-    release = builders.release()
-    ReleaseStore(world.project.models_dir).save(release)
-    approvals.record_proposal(
-        release,
-        Ref(name="candidate:1", digest="0" * 64),
-        proposer,
-        ledger=world.books,
-        policies=PolicySet({"a.cedar": "permit (principal, action, resource);"}),
-        step=world.books.step,
-    )
-    return release
 
 
 def refusals(world: WorkerWorld) -> list[tuple[str, str, str]]:
@@ -109,7 +90,7 @@ def test_a_note_for_another_subject_is_refused(world: WorkerWorld):
 
 
 def test_who_proposed_a_release_is_refused_before_the_approval_waits(world: WorkerWorld, bo: Somebody):
-    release = propose(world, world.ana)
+    release = world.propose(world.ana)
     lines = (release.model, release.id, release.digest)
     with pytest.raises(Refused) as raised:
         submit_signed(world, "approve", release.id, sign(world.ana, "release", *lines))

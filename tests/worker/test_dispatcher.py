@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.builders.approvals import Somebody
 from tests.builders.jobs import NOON, SUCCEED, WAIT, build_job
 from tests.builders.worker import WorkerWorld
 from wellspring.errors import Unavailable
@@ -47,6 +48,23 @@ def test_a_job_of_another_resource_does_not_wait(world: WorkerWorld):
         assert world.wait_for(world.submit()).state == "succeeded"
         assert world.queue.get_job(second.id).state == "queued"
     assert world.queue.get_job(training.id).state == "queued"
+
+
+def test_acts_on_two_models_run_at_a_time_and_those_on_one_model_do_not(world: WorkerWorld):
+    bo = Somebody("bo", "owner")
+    world.books.enrol(bo)
+    proposed = world.propose(bo, "a")
+    world.scripts["a"] = WAIT
+    with world.running():
+        first = world.wait_for(world.submit_rollback("a"), "running")
+        lines = (proposed.model, proposed.id, proposed.digest)
+        approval = world.submit("approve", proposed.id, parameters=world.sign_act("release", *lines))
+        assert approval.resources == first.resources
+        rollback = world.wait_for(world.submit_rollback("b"))
+        assert (rollback.state, world.queue.get_job(first.id).state) == ("succeeded", "running")
+        assert world.queue.get_job(approval.id).state == "queued"
+        world.service.cancel_job(first.id)
+        assert world.wait_for(approval).state == "succeeded"
 
 
 def test_an_act_of_a_person_runs_beyond_the_limit(world: WorkerWorld):

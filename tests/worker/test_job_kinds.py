@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders.approvals import release
 from tests.builders.jobs import write_project
+from tests.builders.synthetic_world import candidate
 from wellspring.errors import NotFound
+from wellspring.models.releases.candidates import save_candidate
+from wellspring.models.releases.store import ReleaseStore
 from wellspring.project import Project, load_project
 from wellspring.trust import policy
 from wellspring.worker.handlers import HANDLERS
@@ -34,20 +38,33 @@ def test_the_schema_has_the_action_of_each_kind(name: str, project: Project):
     assert [reason.code for reason in verdict.reasons] == ["permitted"]
 
 
-def test_only_jobs_that_hold_the_lake_complete_interrupted_work_of_the_lake():
+def test_only_jobs_that_hold_the_lake_complete_interrupted_work_of_the_lake(project: Project):
     workflows = Path(policy.__file__).parents[1] / "workflows"
     recovering = {
         path.stem for path in workflows.glob("*.py") if "recover_interrupted_ingests(platform)" in path.read_text()
     }
     assert recovering == {"ingest", "transform"}
     for name in ("ingest", "replay", "transform"):
-        assert set(LAKE_RESOURCES) <= set(JOB_KINDS[name].list_resources("vendor"))
+        assert set(LAKE_RESOURCES) <= set(JOB_KINDS[name].list_resources(project, "vendor"))
 
 
-def test_a_rollback_shares_nothing_with_a_training():
-    training = JOB_KINDS["train"].list_resources("denials")
-    assert not set(training) & set(JOB_KINDS["rollback"].list_resources("denials"))
-    assert training != JOB_KINDS["train"].list_resources("arrivals")
+def test_a_rollback_shares_nothing_with_a_training(project: Project):
+    training = JOB_KINDS["train"].list_resources(project, "denials")
+    assert not set(training) & set(JOB_KINDS["rollback"].list_resources(project, "denials"))
+    assert training != JOB_KINDS["train"].list_resources(project, "arrivals")
+
+
+def test_the_acts_on_one_model_share_a_resource_that_those_on_another_do_not_have(project: Project):
+    store = ReleaseStore(project.models_dir)
+    for model in ("denials", "arrivals"):
+        trained, proposed = candidate(model=model), release(model=model)
+        save_candidate(trained, paths=store.paths)
+        store.save(proposed)
+        subjects = {"propose": trained.id, "approve": proposed.id, "rollback": model}
+        for kind, subject in subjects.items():
+            assert JOB_KINDS[kind].list_resources(project, subject) == (f"release:{model}",)
+    with pytest.raises(NotFound):
+        JOB_KINDS["approve"].list_resources(project, "f" * 12)
 
 
 def test_an_unknown_kind_suggests_the_nearest():

@@ -92,7 +92,7 @@ def test_a_queued_job_is_cancelled_at_once_and_can_be_queued_again(world: Worker
 def test_the_job_of_an_act_has_the_author_of_its_note_as_caller(world: WorkerWorld):
     job = world.submit_rollback("denials")
     note = UserNote.model_validate(job.parameters["note"], strict=False)
-    assert (job.principal, job.resources) == ("user:ana", ("releases",))
+    assert (job.principal, job.resources) == ("user:ana", ("release:denials",))
     assert job.note_digest == compute_note_digest(note)
     for kind, parameters in (("rollback", {}), ("approve", job.parameters), ("rollback", {"note": "ana"})):
         with pytest.raises(Refused, match="carries no signed"):

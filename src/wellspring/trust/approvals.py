@@ -4,8 +4,8 @@ The approver signs the release note of `wellspring_verify.approvals`, which anyb
 "wellspring release v1", the model, the release's id, its digest, each with a newline. A proposer signs the same lines
 under "wellspring proposal v1", so that neither signature is valid for the other note.
 
-The caller's job must hold the resource `releases` and have integrated the ledger, so that the second of two concurrent
-approvals finds the first.
+The caller's job must hold the resource `release:MODEL` and have integrated the ledger, so that the second of two
+concurrent approvals finds the first.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -28,7 +29,7 @@ class JobKind(NamedTuple):
 
     action: str
     name_resource: Callable[[Project, str], str]
-    list_resources: Callable[[str], tuple[str, ...]]
+    list_resources: Callable[[Project, str], tuple[str, ...]]
     note_kind: NoteKind | None = None
     attempt_limit: int = 3
 
@@ -45,28 +46,53 @@ def _name_source(_: Project, subject: str) -> str:
     return f"source:{subject}"
 
 
-def _write_lake(_: str) -> tuple[str, ...]:
+def _write_nothing(_project: Project, _subject: str) -> tuple[str, ...]:
+    return ()
+
+
+def _write_lake(_project: Project, _subject: str) -> tuple[str, ...]:
     return LAKE_RESOURCES
 
 
-def _write_releases(_: str) -> tuple[str, ...]:
-    return ("releases",)
+def _write_lake_and_online_store(_project: Project, _subject: str) -> tuple[str, ...]:
+    return (*LAKE_RESOURCES, "online")
+
+
+def _write_recorded_tables(_project: Project, _subject: str) -> tuple[str, ...]:
+    return ("recorded",)
+
+
+def _write_candidates(_: Project, model: str) -> tuple[str, ...]:
+    return (f"training:{model}",)
+
+
+def _write_pack(_: Project, subject: str) -> tuple[str, ...]:
+    return (f"pack:{subject}",)
+
+
+def _write_findings(_project: Project, _subject: str) -> tuple[str, ...]:
+    return ("findings",)
+
+
+def _write_release(kind: str, project: Project, subject: str) -> tuple[str, ...]:
+    """Return the live pointer and the release history of one model, which no act on another model reads or writes."""
+    return (f"release:{find_model(project, kind, subject)}",)
 
 
 JOB_KINDS: Mapping[str, JobKind] = MappingProxyType(
     {
         "ingest": JobKind("ingest", _name_source, _write_lake),
         "replay": JobKind("replay_rows", _name_project, _write_lake),
-        "transform": JobKind("transform", _name_project, lambda _: (*LAKE_RESOURCES, "online")),
-        "train": JobKind("train", _name_model, lambda subject: (f"training:{subject}",)),
-        "reproduce": JobKind("train", _name_model, lambda subject: (f"training:{subject}",)),
-        "replay-predictions": JobKind("replay_predictions", _name_project, lambda _: ()),
-        "record-outcomes": JobKind("record_outcomes", _name_project, lambda _: ("recorded",)),
-        "prove": JobKind("prove", _name_project, lambda subject: (f"pack:{subject}",)),
-        "propose": JobKind("propose", _name_project, _write_releases, "proposal"),
-        "approve": JobKind("approve", _name_project, _write_releases, "release"),
-        "rollback": JobKind("rollback", _name_project, _write_releases, "rollback"),
-        "acknowledge": JobKind("acknowledge", _name_project, lambda _: ("findings",), "acknowledgement"),
+        "transform": JobKind("transform", _name_project, _write_lake_and_online_store),
+        "train": JobKind("train", _name_model, _write_candidates),
+        "reproduce": JobKind("train", _name_model, _write_candidates),
+        "replay-predictions": JobKind("replay_predictions", _name_project, _write_nothing),
+        "record-outcomes": JobKind("record_outcomes", _name_project, _write_recorded_tables),
+        "prove": JobKind("prove", _name_project, _write_pack),
+        "propose": JobKind("propose", _name_project, partial(_write_release, "propose"), "proposal"),
+        "approve": JobKind("approve", _name_project, partial(_write_release, "approve"), "release"),
+        "rollback": JobKind("rollback", _name_project, partial(_write_release, "rollback"), "rollback"),
+        "acknowledge": JobKind("acknowledge", _name_project, _write_findings, "acknowledgement"),
     }
 )
 """The kinds by name."""

@@ -93,7 +93,7 @@ class JobService:
                 parameters=submission.parameters,
                 principal=principal,
                 note_digest=user_notes.compute_note_digest(note) if note is not None else "",
-                resources=tuple(sorted(kind.list_resources(submission.subject))),
+                resources=tuple(sorted(kind.list_resources(project, submission.subject))),
                 priority=submission.priority,
                 attempt_limit=kind.attempt_limit,
                 retries=not submission.is_interactive,

@@ -44,12 +44,12 @@ def draft_release(platform: Platform | ReadPorts, models: ModelPorts, candidate_
 
 def propose_release(platform: Platform, models: ModelPorts, candidate_id: str, *, note: UserNote) -> Release:
     """Propose a candidate for release as the author of a note. Raises Refused, NotFound, CorruptedError."""
-    _recover_releases(platform, models.releases)
+    candidate = candidates.read_candidate(candidate_id, paths=models.store.paths)
+    _recover_releases(platform, models.releases, candidate.model)
     author = user_notes.authenticate_note(note, platform.project, platform.ledger.index)
     proposed_release = draft_release(platform, models, candidate_id)
     author.require_lines(*_note_lines(proposed_release))
     proposed_release = models.releases.release_store.save(proposed_release)
-    candidate = candidates.read_candidate(candidate_id, paths=models.store.paths)
     candidate_ref = Ref(name=candidate.subject, digest=candidates.candidate_digest(candidate))
     policies = policy.load_policies(platform.project.source_paths.get("policies"))
     try:
@@ -73,9 +73,9 @@ def approve_release(platform: Platform, models: ModelPorts, release_id: str, *, 
     after a crash.
     """
     executor: promotion.PromotionExecutor | None = None
-    _recover_releases(platform, models.releases)
-    author = user_notes.authenticate_note(note, platform.project, platform.ledger.index)
     proposed_release = models.releases.release_store.get(release_id)
+    _recover_releases(platform, models.releases, proposed_release.model)
+    author = user_notes.authenticate_note(note, platform.project, platform.ledger.index)
     author.require_lines(*_note_lines(proposed_release))
     policies = policy.load_policies(platform.project.source_paths.get("policies"))
     approval = approvals.find_approval(platform.ledger.index, proposed_release)
@@ -111,7 +111,7 @@ def rollback_release(platform: Platform, models: ModelPorts, model: str, *, note
     A note that was executed before changes nothing: the release that it restored is returned. Raises Refused if
     another release is live than the one that the note replaces.
     """
-    _recover_releases(platform, models.releases)
+    _recover_releases(platform, models.releases, model)
     author = user_notes.authenticate_note(note, platform.project, platform.ledger.index)
     executed = user_notes.find_execution(note, platform.ledger.index, "rollback")
     if executed is not None:
@@ -150,10 +150,11 @@ def replay_predictions(platform: Platform, models: ModelPorts, predictions: Sequ
     return replayer.replay_all(predictions)
 
 
-def _recover_releases(platform: Platform, release_context: promotion.ReleaseContext) -> None:
-    """Complete interrupted work: the ledger, then releases."""
+def _recover_releases(platform: Platform, release_context: promotion.ReleaseContext, model: str) -> None:
+    """Complete interrupted work: the ledger, then the releases of a model."""
     platform.sequencer.integrate()
-    if promotion.recover_releases(platform.ledger.index.list_open_intents(), release_context, step=platform.step):
+    open_intents = platform.ledger.index.list_open_intents()
+    if promotion.recover_releases(model, open_intents, release_context, step=platform.step):
         platform.sequencer.integrate()
 
 

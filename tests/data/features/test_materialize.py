@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.builders import prediction_story
+from tests.builders.entry_index import Index
 from tests.builders.feature_views import HISTORY, edition, instant, rows, token, view, views
 from tests.builders.leases import ScriptedFence
 from tests.builders.ledger import JournalStep, Ledger
@@ -224,9 +225,9 @@ def test_no_other_recovery_stumbles_over_its_open_intent():
     with pytest.raises(Died):
         run(history({"denials": 1}), Memory(), step=step)
     lake: Any = None
-    project: Any = SimpleNamespace(release_store=SimpleNamespace(live_models=lambda: ()))
+    project: Any = SimpleNamespace(index=Index(step))
     assert Lake.recover(lake, step.open_intents(), step=step) == ()
-    assert promotion.recover_releases(step.open_intents(), project, step=step) == ()
+    assert promotion.recover_releases("denials", step.open_intents(), project, step=step) == ()
     assert len(step.open_intents()) == 1
 
 

@@ -205,9 +205,9 @@ def test_a_promotion_that_was_killed_is_carried_out_once(project: Released, poin
         promote_release(second, "user:bo", project.project, step=project.step)
     assert project.releases.get_live("denials") in (first, second)
     project.step.die_at = None
-    assert recover_releases(project.step.open_intents(), project.project, step=project.step) == (second,)
+    assert recover_releases("denials", project.step.open_intents(), project.project, step=project.step) == (second,)
     assert project.releases.get_live("denials") == second
-    assert recover_releases(project.step.open_intents(), project.project, step=project.step) == ()
+    assert recover_releases("denials", project.step.open_intents(), project.project, step=project.step) == ()
     assert project.step.done("promote")[-1].facts["recovered"] is True
     assert getattr(project.mlflow.shown["denials"], "release", "") == second.id
     assert go_back(project) == first
@@ -279,7 +279,7 @@ def test_a_rollback_that_was_killed_is_carried_out_once(project: Released, point
     with pytest.raises(Died):
         go_back(project)
     project.step.die_at = None
-    assert recover_releases(project.step.open_intents(), project.project, step=project.step) == (first,)
+    assert recover_releases("denials", project.step.open_intents(), project.project, step=project.step) == (first,)
     assert project.releases.get_live("denials") == first
     assert list_release_periods(project.books, "denials")[0].release == first.id
 
@@ -293,7 +293,7 @@ def test_recovery_never_replaces_a_release_that_the_intent_did_not_know(project:
     project.step.die_at = None
     project.releases.set_live(first)
     with pytest.raises(CorruptedError, match="is live"):
-        recover_releases(project.step.open_intents(), project.project, step=project.step)
+        recover_releases("denials", project.step.open_intents(), project.project, step=project.step)
     assert project.releases.get_live("denials") == first
     assert second.id != first.id
 

@@ -6,13 +6,15 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from pydantic import JsonValue
 
+from tests.builders.approvals import release
 from tests.builders.recording_step import Died
 from tests.builders.released_model import Released
 from tests.builders.rollbacks import go_back
 from wellspring.errors import CorruptedError
 from wellspring.models.releases.history import list_release_periods
-from wellspring.models.releases.promotion import promote_release, recover_releases
+from wellspring.models.releases.promotion import build_release_ref, promote_release, recover_releases
 from wellspring.models.releases.store import ReleaseStore
 from wellspring.records.models import Release
 
@@ -37,7 +39,7 @@ def test_promotion_of_the_live_release_synchronizes_mlflow_again(project: Releas
         promote_release(release, "user:bo", project.project, step=project.step)
     project.step.die_at = None
     monkeypatch.undo()
-    assert recover_releases(project.step.open_intents(), project.project, step=project.step) == ()
+    assert recover_releases("denials", project.step.open_intents(), project.project, step=project.step) == ()
     promote_release(release, "user:bo", project.project, step=project.step)
     assert (shown(project), len(project.step.done("promote"))) == (release.id, 1)
 
@@ -90,16 +92,16 @@ def test_recovery_completes_a_switch_that_failed_after_the_pointer_moved(
     assert (project.releases.get_live("denials"), project.step.open_intents()) == (second, [])
     with pytest.raises(CorruptedError, match="but the ledger names"):
         promote_release(second, "user:bo", project.project, step=project.step)
-    assert recover_releases(project.step.open_intents(), project.project, step=project.step) == (second,)
+    assert recover_releases("denials", project.step.open_intents(), project.project, step=project.step) == (second,)
     settled = project.step.done("promote")[-1]
     assert settled.intent == [entry for entry in project.step.entries if entry.phase == "intent"][-1].id
     assert settled.facts == {"model": "denials", "previous_release": first.id, "user": "user:bo", "recovered": True}
-    assert recover_releases(project.step.open_intents(), project.project, step=project.step) == ()
+    assert recover_releases("denials", project.step.open_intents(), project.project, step=project.step) == ()
     failing_store.error = error
     with pytest.raises(type(error)):
         go_back(project)
     failing_store.error = None
-    assert recover_releases(project.step.open_intents(), project.project, step=project.step) == (first,)
+    assert recover_releases("denials", project.step.open_intents(), project.project, step=project.step) == (first,)
     assert [period.release for period in list_release_periods(project.books, "denials")] == [
         first.id,
         second.id,
@@ -116,7 +118,7 @@ def test_a_switch_that_failed_before_the_pointer_moved_is_left_alone(
     with pytest.raises(IndexError):
         promote_release(second, "user:bo", project.project, step=project.step)
     monkeypatch.undo()
-    assert recover_releases(project.step.open_intents(), project.project, step=project.step) == ()
+    assert recover_releases("denials", project.step.open_intents(), project.project, step=project.step) == ()
     assert project.releases.get_live("denials") == first
     # It never went live, so it may yet.
     promote_release(second, "user:bo", project.project, step=project.step)
@@ -135,7 +137,26 @@ def test_recovery_does_not_complete_a_switch_that_the_ledger_contradicts(
         promote_release(second, "user:bo", project.project, step=project.step)
     failed = project.step.entries[-1]
     project.books.change(failed, facts={**failed.facts, "previous_release": third.id})
-    assert recover_releases(project.step.open_intents(), project.project, step=project.step) == ()
+    assert recover_releases("denials", project.step.open_intents(), project.project, step=project.step) == ()
+
+
+def test_recovery_of_a_model_leaves_the_switch_of_another_to_its_own_job(project: Released):
+    arrivals = release(model="arrivals")
+    project.releases.save(arrivals)
+    facts: dict[str, JsonValue] = {"model": "arrivals", "previous_release": "", "user": "user:bo"}
+    project.step.write(
+        "promote",
+        "intent",
+        arrivals.subject,
+        intent=None,
+        inputs=[build_release_ref(arrivals)],
+        outputs=(),
+        facts=facts,
+    )
+    assert recover_releases("denials", project.step.open_intents(), project.project, step=project.step) == ()
+    assert (project.releases.get_live("arrivals"), len(project.step.open_intents())) == (None, 1)
+    assert recover_releases("arrivals", project.step.open_intents(), project.project, step=project.step) == (arrivals,)
+    assert (project.releases.get_live("arrivals"), project.step.open_intents()) == (arrivals, [])
 
 
 def test_a_rollback_to_what_mlflow_cannot_show_is_whole(project: Released):

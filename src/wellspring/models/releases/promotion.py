@@ -104,7 +104,7 @@ def promote_release(
 ) -> None:
     """Make a release live. person: who approved it; executor: who executes an approval of an earlier command.
 
-    The caller's job holds the resource `releases` and has integrated the ledger. A live release stays live, and
+    The caller's job holds the resource `release:MODEL` and has integrated the ledger. A live release stays live, and
     MLflow is synchronized again. Raises Refused for a release that is not approved by a second person, was live before,
     was not compared with the live model, or whose edition is missing; CorruptedError for wrong bytes; Unavailable when
     MLflow does not respond, before the pointer moves.
@@ -122,7 +122,7 @@ def promote_release(
             _check_promotable(release, release_context, executor, step=step)
         with (
             # Around the intent: a stale one would stop the recovery of the next holder.
-            release_context.fence.fence_writes("releases"),
+            release_context.fence.fence_writes(f"release:{release.model}"),
             step("promote", release.subject, inputs=[build_release_ref(release)], intent=True, facts=facts),
         ):
             step.crash_point("release.promote:intent")
@@ -164,7 +164,7 @@ def rollback_release(
         "user": person.name,
     }
     with (
-        release_context.fence.fence_writes("releases"),
+        release_context.fence.fence_writes(f"release:{model}"),
         step(
             "rollback", previous_release.subject, inputs=[build_release_ref(previous_release)], intent=True, facts=facts
         ),
@@ -177,9 +177,12 @@ def rollback_release(
 
 
 def recover_releases(
-    open_intents: Iterable[IndexedEntry], release_context: ReleaseContext, *, step: Recorder
+    model: str, open_intents: Iterable[IndexedEntry], release_context: ReleaseContext, *, step: Recorder
 ) -> tuple[Release, ...]:
-    """Reconcile pointer and ledger after a crash; idempotent once the caller integrated. Raises CorruptedError.
+    """Reconcile pointer and ledger of a model after a crash; idempotent once the caller integrated.
+
+    Raises CorruptedError. The caller's job holds the resource `release:MODEL`: an open intent about another model may
+    belong to a job that runs.
 
     A switch with an intent and no completion is completed. A switch that failed after its pointer moved is live, so it
     is completed too: its predictions can be proved and it can be rolled back.
@@ -187,7 +190,7 @@ def recover_releases(
     recovered_releases: list[Release] = []
     for open_intent in sorted(open_intents, key=lambda logged: logged.index):
         entry = open_intent.entry
-        if entry.action not in history.SWITCH_ACTIONS:
+        if entry.action not in history.SWITCH_ACTIONS or entry.text("model") != model:
             continue
         release = release_context.release_store.get(history.get_switched_release(entry))
         live_id = release_context.release_store.live_id(release.model)
@@ -200,38 +203,39 @@ def recover_releases(
                 f"{entry.subject}, but {live_id} is live",
                 fix=_POINTER_FIX,
             )
-        with release_context.fence.fence_writes("releases"):
+        with release_context.fence.fence_writes(f"release:{model}"):
             _set_live(release, release_context)
             _complete_intent(entry, entry.id, step)
         recovered_releases.append(release)
-    recovered_models = {recovered_release.model for recovered_release in recovered_releases}
-    for model in release_context.release_store.live_models():
-        failed_entry = (
-            None if model in recovered_models else history.find_last_failed_switch(release_context.index, model)
-        )
-        if (
-            failed_entry is None
-            or failed_entry.intent is None
-            or history.get_switched_release(failed_entry) != release_context.release_store.live_id(model)
-        ):
-            continue
-        release = release_context.release_store.get(history.get_switched_release(failed_entry))
-        rollback_stack = history.build_rollback_stack(release_context.index, model)
-        if build_release_ref(release) in failed_entry.inputs and (
-            rollback_stack[-1] if rollback_stack else ""
-        ) == failed_entry.text("previous_release"):
-            with release_context.fence.fence_writes("releases"):
-                _complete_intent(failed_entry, failed_entry.intent, step)
-            recovered_releases.append(release)
-    for model in sorted({recovered_release.model for recovered_release in recovered_releases}):
+    if not recovered_releases:
+        recovered_releases += _complete_failed_switch(model, release_context, step)
+    if recovered_releases:
         _try_sync_registry(model, release_context)
     return tuple(recovered_releases)
 
 
 def _set_live(release: Release, release_context: ReleaseContext) -> None:
     """Move the pointer. The fence checks again, in case the process was paused after the intent was written."""
-    with release_context.fence.fence_writes("releases"):
+    with release_context.fence.fence_writes(f"release:{release.model}"):
         release_context.release_store.set_live(release)
+
+
+def _complete_failed_switch(model: str, release_context: ReleaseContext, step: Recorder) -> list[Release]:
+    """Complete the newest switch of a model if it failed after its pointer moved; return its release."""
+    failed_entry = history.find_last_failed_switch(release_context.index, model)
+    if failed_entry is None or failed_entry.intent is None:
+        return []
+    live_id = history.get_switched_release(failed_entry)
+    if live_id != release_context.release_store.live_id(model):
+        return []
+    release = release_context.release_store.get(live_id)
+    rollback_stack = history.build_rollback_stack(release_context.index, model)
+    previous_id = rollback_stack[-1] if rollback_stack else ""
+    if build_release_ref(release) not in failed_entry.inputs or previous_id != failed_entry.text("previous_release"):
+        return []
+    with release_context.fence.fence_writes(f"release:{model}"):
+        _complete_intent(failed_entry, failed_entry.intent, step)
+    return [release]
 
 
 def _complete_intent(entry: Entry, intent: str, step: Recorder) -> None:
