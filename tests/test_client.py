@@ -19,6 +19,7 @@ from tests.builders.released_model import NOW, claim
 from wellspring.api.problems import problem_from_error, problem_response
 from wellspring.client import Client
 from wellspring.errors import ERRORS_BY_SLUG, CorruptedError, Refused, Unavailable, WellspringError
+from wellspring.observe.traceparent import parse_traceparent
 from wellspring.records.models import FeatureAttribution, Prediction
 from wellspring.records.record import format_instant
 from wellspring.runtime.unix_socket import UnixHTTPConnection
@@ -58,6 +59,7 @@ class Api:
         self.responses: dict[str, tuple[int, bytes]] = {}
         self.closing = False
         self.requests: list[str] = []
+        self.traces: list[str | None] = []
         self.answer(lambda _: None)
         public_key = self.answer_signer.public_key(self.key.key_id)
         self.publish(
@@ -74,7 +76,7 @@ class Api:
         self.responses[f"/v1/keys/{self.key.key_id}"] = 200, json.dumps(fields).encode()
 
     @contextmanager
-    def up(self) -> Iterator[Client]:
+    def up(self, trace: str = "") -> Iterator[Client]:
         api = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -83,6 +85,7 @@ class Api:
             def do_GET(self) -> None:
                 self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 api.requests.append(self.path)
+                api.traces.append(parse_traceparent((self.headers.get("traceparent") or "").encode()))
                 status, body = api.responses.get(self.path, (500, b"not json"))
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))
@@ -107,11 +110,21 @@ class Api:
                 thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
                 thread.start()
                 try:
-                    with Client(path, timeout=60) as client:
+                    with Client(path, timeout=60, trace=trace) as client:
                         yield client
                 finally:
                     server.shutdown()
                     thread.join()
+
+
+def test_every_request_continues_the_trace_of_the_caller():
+    api = Api()
+    with api.up("ab" * 16) as client:
+        client.predict("denials", claim(1))
+    assert api.traces == ["ab" * 16] * 2
+    with api.up() as client:
+        client.predict("denials", claim(1))
+    assert api.traces[2:] == [None] * 2
 
 
 def test_signed_prediction_is_read_exactly_and_key_fetched_once():

@@ -18,6 +18,7 @@ from urllib.parse import quote, urlencode
 from pydantic import JsonValue, ValidationError
 
 from wellspring.errors import ERRORS_BY_SLUG, CorruptedError, Refused, Unavailable, WellspringError
+from wellspring.observe.traceparent import format_traceparent
 from wellspring.project import Project
 from wellspring.records.decisions import DecisionRule
 from wellspring.records.models import FreshnessState, Prediction
@@ -65,11 +66,15 @@ class ModelInfo(Frozen):
 
 
 class Client:
-    """Typed API client. location: a project, or the path of the API's socket. timeout: seconds per socket operation."""
+    """Typed API client. location: a project, or the path of the API's socket. timeout: seconds per socket operation.
 
-    def __init__(self, location: Project | Path, *, timeout: float = DEFAULT_TIMEOUT) -> None:
+    trace: the caller's trace (32 hex digits), which the entries of its requests have; '' for one of each request.
+    """
+
+    def __init__(self, location: Project | Path, *, timeout: float = DEFAULT_TIMEOUT, trace: str = "") -> None:
         self._path = location.socket_path("api") if isinstance(location, Project) else location
         self._timeout = timeout
+        self._trace = trace
         self._connection: UnixHTTPConnection | None = None
         # By key id: the public key, and the instant at which it expires.
         self._keys: dict[str, tuple[bytes, str]] = {}
@@ -152,6 +157,8 @@ class Client:
 
     def _send_request(self, method: str, address: str, body: bytes | None = None) -> bytes:
         headers = {"Content-Type": "application/json"} if body is not None else {}
+        if self._trace:
+            headers["traceparent"] = format_traceparent(self._trace).decode("ascii")
         reused = self._connection is not None
         try:
             status, content = self._exchange(method, address, body, headers)

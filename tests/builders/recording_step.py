@@ -10,7 +10,7 @@ from types import TracebackType
 from pydantic import JsonValue
 
 from wellspring.errors import Refused
-from wellspring.observe.recorder import validate_facts
+from wellspring.observe.recorder import is_trace, validate_facts
 from wellspring.records.clock import Clock
 from wellspring.records.trust import Entry, EntryPhase, IndexedEntry, Ref
 
@@ -92,7 +92,7 @@ class RecordingStep:
 
     @contextmanager
     def continue_trace(self, trace: str | None) -> Iterator[str]:
-        self.traces.append(trace or "0" * 31 + "2")
+        self.traces.append(trace if is_trace(trace) else "0" * 31 + "2")
         try:
             yield self.traces[-1]
         finally:

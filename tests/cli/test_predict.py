@@ -19,8 +19,8 @@ class FakeClient:
 
     requests: list[tuple[Any, ...]]
 
-    def __init__(self, project: Any) -> None:
-        pass
+    def __init__(self, project: Any, *, trace: str) -> None:
+        assert len(trace) == 32
 
     def predict(self, model: str, keys: dict[str, str], *, include_reasons: bool = True) -> Any:
         self.requests.append((model, keys, include_reasons))

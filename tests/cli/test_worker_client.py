@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from wellspring.cli import worker_client as module
+from wellspring.cli.trace import begin_trace
 from wellspring.cli.worker_client import run_query, run_worker
 from wellspring.errors import CorruptedError, NotFound, Refused, Unavailable, WellspringError
 from wellspring.project import Project, load_project
@@ -39,14 +40,22 @@ def test_the_result_is_returned(project: Project, play: Any):
 
 
 def test_a_query_goes_to_the_worker(project: Project, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "send_query", lambda project, *words: list(words))
+    traces: list[str] = []
+
+    def send_query(_: Any, *words: Any, trace: str) -> list[Any]:
+        traces.append(trace)
+        return list(words)
+
+    monkeypatch.setattr(module, "send_query", send_query)
     assert run_worker(project, "history", "denials", params={"instant": "now"}) == [
         "history",
         "denials",
         {"instant": "now"},
     ]
     monkeypatch.setattr(module, "is_worker_alive", lambda project: True)
-    assert run_worker(project, "findings", offline=True) == ["findings", "", {}]
+    with begin_trace({"TRACEPARENT": f"00-{'ab' * 16}-{'cd' * 8}-01"}):
+        assert run_worker(project, "findings", offline=True) == ["findings", "", {}]
+    assert traces[1] == "ab" * 16 != traces[0]
 
 
 def test_the_environment_is_not_inherited(project: Project, play: Any, monkeypatch: pytest.MonkeyPatch):

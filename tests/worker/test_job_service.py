@@ -29,7 +29,7 @@ def test_a_submission_has_its_caller_resources_and_trace(world: WorkerWorld):
     job = world.submit(run="nightly-1", trace="b" * 32, priority=3)
     assert (job.principal, job.resources, job.trace) == ("service:owner", ("built", "landed"), "b" * 32)
     assert (job.run, job.tenant, job.known_since, job.priority) == ("nightly-1", "acme", NOON, 3)
-    assert len(world.submit().trace) == 32
+    assert world.submit(trace="not a trace").trace == world.submit().trace == f"{2:032x}"
 
 
 def test_a_job_that_is_submitted_twice_is_one_job(world: WorkerWorld):
@@ -60,8 +60,10 @@ def test_a_wrong_submission_queues_nothing(world: WorkerWorld, values: dict[str,
 def test_a_kind_that_the_policies_forbid_is_refused_and_recorded(world: WorkerWorld):
     world.write_policies(FORBID)
     with pytest.raises(Refused, match="may not ingest"):
-        world.submit()
-    assert [(entry.action, entry.phase) for entry in world.step.entries] == [("authorize", "refused")]
+        world.submit(trace="b" * 32)
+    assert [(entry.action, entry.phase, entry.trace) for entry in world.step.entries] == [
+        ("authorize", "refused", "b" * 32)
+    ]
     assert world.queue.list_jobs() == []
     assert world.submit("transform", "").state == "queued"
 

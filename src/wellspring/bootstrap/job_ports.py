@@ -40,8 +40,11 @@ def open_job_queue(project: Project, *, read_only: bool = False) -> JobQueue:
 
 
 @contextmanager
-def open_read_ports(project: Project, credential: Credential | None) -> Iterator[ReadPorts]:
-    """Open the ports of a query; with a credential also the sequencer and the public key of models."""
+def open_read_ports(project: Project, credential: Credential | None, *, trace: str = "") -> Iterator[ReadPorts]:
+    """Open the ports of a query; with a credential also the sequencer and the public key of models.
+
+    trace: which the enclave continues; '' for one of each request.
+    """
     from wellspring.data.intake.drop_index import DROPS_FILE, DropIndex
     from wellspring.stores.locks.port import ReadOnlyFence
     from wellspring.trust.identity.openbao import login_service
@@ -64,7 +67,7 @@ def open_read_ports(project: Project, credential: Credential | None) -> Iterator
             project=project,
             clock=ledger.clock,
             ledger=ledger,
-            vault=open_enclave_client(project),
+            vault=open_enclave_client(project, (lambda: trace) if trace else None),
             lake=lake,
             recorded_tables=recorded_tables,
             drops=drops,

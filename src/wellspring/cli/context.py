@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import json
+import os
 import re
 import shlex
 import shutil
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wellspring.cli.render import escape_text, format_error, render_table
+from wellspring.cli.trace import begin_trace
 from wellspring.errors import WellspringError
 
 if TYPE_CHECKING:
@@ -125,7 +127,8 @@ def run_command(command: click.Command, argv: list[str] | None) -> int:
     arguments = hoist_global_options(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in arguments
     try:
-        code = command.main(arguments, prog_name="wellspring", standalone_mode=False)
+        with begin_trace(os.environ):
+            code = command.main(arguments, prog_name="wellspring", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except click.exceptions.NoArgsIsHelpError as help_error:
         help_error.show()

@@ -9,6 +9,7 @@ import click
 
 from wellspring.cli.context import CliContext, LazyGroup
 from wellspring.cli.render import progress_bar
+from wellspring.cli.trace import get_command_trace
 from wellspring.records.jobs import Job
 from wellspring.records.record import format_instant
 from wellspring.runtime.simulated_clock import open_clock
@@ -147,7 +148,14 @@ def run_job_command(
     if kind == "train":
         parameters["revision"] = read_revision(project.root)._asdict()
     item = job_client.submit_job(
-        project, kind, subject, parameters=parameters, run=run_id, priority=priority, crash_at=project.crash_at
+        project,
+        kind,
+        subject,
+        parameters=parameters,
+        run=run_id,
+        priority=priority,
+        trace=get_command_trace(),
+        crash_at=project.crash_at,
     )
     ctx.echo(f"job {item.id} ({item.run}) is {item.state}")
     if no_wait:

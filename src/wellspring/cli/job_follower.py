@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from wellspring.cli.context import program_name
+from wellspring.cli.trace import get_command_trace
 from wellspring.embedded import job_client
 from wellspring.errors import WellspringError, decode_error
 from wellspring.project import Project
@@ -30,6 +31,7 @@ def run_job(
         subject,
         parameters=params or {},
         is_interactive=True,
+        trace=get_command_trace(),
         crash_at=project.crash_at,
     )
     return read_result(follow_job(project, job, on_progress=on_progress))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from wellspring.cli.context import CliContext
+from wellspring.cli.trace import get_command_trace
 from wellspring.cli.worker_client import run_worker
 from wellspring.project import Project
 
@@ -28,7 +29,7 @@ def predict(ctx: CliContext, model: str, keys: tuple[str, ...], newest: bool, re
     if newest == bool(keys):
         raise click.UsageError("give COLUMN=TOKEN for each key, or --newest")
     entity_keys = _latest_keys(ctx, project, model) if newest else _parse_keys(keys)
-    prediction = Client(project).predict(model, entity_keys, include_reasons=reasons)
+    prediction = Client(project, trace=get_command_trace()).predict(model, entity_keys, include_reasons=reasons)
     ctx.echo(f"{format_output(prediction)}; {prediction.freshness}")
     for attribution in prediction.reasons:
         ctx.echo(f"  {'+' if attribution.contribution > 0 else '-'} {attribution.description}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wellspring.cli.context import CliContext, LazyGroup
+from wellspring.cli.trace import get_command_trace
 from wellspring.project import Project
 from wellspring.runtime.run_state import read_run_state
 
@@ -67,7 +68,7 @@ def enroll(ctx: CliContext, name: str) -> int:
         if name in run_worker(project, "enrolled"):
             raise enrollment.already_enrolled(name)
     password = click.prompt("password", hide_input=True, confirmation_prompt="again")
-    enrolled: dict[str, Any] = enrollment.request_enrollment(project, name, str(password))
+    enrolled: dict[str, Any] = enrollment.request_enrollment(project, name, str(password), trace=get_command_trace())
     ctx.echo(f"{name} is enrolled; the authenticator URL, shown only once:")
     ctx.echo(str(enrolled["otpauth_url"]))
     ctx.print_result({"name": name, **enrolled}, next_command="wellspring users list")

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable
 from typing import Any
 
+from wellspring.cli.trace import get_command_trace
 from wellspring.embedded.job_client import is_worker_alive, send_query
 from wellspring.errors import decode_error
 from wellspring.project import Project
@@ -49,7 +50,7 @@ def run_query(
     """
     if offline and not is_worker_alive(project):
         return _run_offline_query(project, query, subject, params or {})
-    return send_query(project, query, subject, params or {})
+    return send_query(project, query, subject, params or {}, trace=get_command_trace())
 
 
 def _run_offline_query(project: Project, query: str, subject: str, params: dict[str, Any]) -> Any:
@@ -62,7 +63,7 @@ def _run_offline_query(project: Project, query: str, subject: str, params: dict[
     with tempfile.TemporaryFile("w+b") as stderr_file:
         process = subprocess.run(
             service_command(project, "worker", argv),
-            input=QueryAssignment(query, subject, params, None).encode(),
+            input=QueryAssignment(query, subject, params, None, get_command_trace()).encode(),
             stdout=subprocess.PIPE,
             stderr=stderr_file,
             cwd="/",

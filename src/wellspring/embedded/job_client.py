@@ -40,9 +40,12 @@ def send_job_request(project: Project, request: Mapping[str, Any]) -> dict[str, 
     return _request(project, request, timeout=_RESPONSE_TIMEOUT)
 
 
-def send_query(project: Project, query: str, subject: str, parameters: Mapping[str, Any]) -> Any:
-    """Return the answer of the worker to a query. Raises the error of the query; Unavailable if the worker ends."""
-    request = {"op": "query", "query": query, "subject": subject, "parameters": dict(parameters)}
+def send_query(project: Project, query: str, subject: str, parameters: Mapping[str, Any], *, trace: str = "") -> Any:
+    """Return the answer of the worker to a query. trace: of the command.
+
+    Raises the error of the query; Unavailable if the worker ends.
+    """
+    request = {"op": "query", "query": query, "subject": subject, "parameters": dict(parameters), "trace": trace}
     with _connect(project, request, _LIVENESS_SECONDS) as connection:
         for line in _read_lines(connection, lambda: is_worker_alive(project)):
             return _check_message(json.loads(line))["result"]

@@ -116,15 +116,16 @@ def find_user_settings(project: Project, name: str) -> UserSettings:
     return project.users[name]
 
 
-def request_enrollment(project: Project, name: str, password: str) -> dict[str, str]:
+def request_enrollment(project: Project, name: str, password: str, *, trace: str = "") -> dict[str, str]:
     """Ask the supervisor to enroll a user with the password that they typed at the terminal.
 
+    trace: of the command, for the entries. '' begins one.
     Returns {otpauth_url, public_key}; the TOTP secret in it cannot be read again. Raises Refused for a weak password,
     for a user who is enrolled, and for a caller other than the project's owner; NotFound; ProjectError; Unavailable.
     """
     find_user_settings(project, name)
     _require_strong_password(password)
-    response = send_request(project, {"op": "enroll", "name": name, "password": password})
+    response = send_request(project, {"op": "enroll", "name": name, "password": password, "trace": trace})
     return {"otpauth_url": str(response["otpauth_url"]), "public_key": str(response["public_key"])}
 
 

@@ -255,7 +255,10 @@ class Supervisor:
             case {"op": "enroll", "name": str(name), "password": str(password)}:
                 if self._step is None:
                     raise Unavailable("the supervisor is not ready", fix="try again in a moment")
-                with openbao_setup.supervisor_session(self.project) as client:
+                with (
+                    self._step.continue_trace(str(request.get("trace", ""))),
+                    openbao_setup.supervisor_session(self.project) as client,
+                ):
                     return users.enroll_user(self.project, name, password, client=client, step=self._step)
             case {"op": "stop"}:
                 raise StopRequested

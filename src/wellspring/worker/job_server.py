@@ -81,7 +81,7 @@ class JobServer:
             case {"op": "submit"}:
                 yield {"job": service.submit_job(_read_submission(request), OWNER_PRINCIPAL).model_dump(mode="json")}
             case {"op": "query", "query": str(query), "subject": str(subject), "parameters": dict(parameters)}:
-                yield {"result": self._queries.answer_query(query, subject, parameters)}
+                yield {"result": self._queries.answer_query(query, subject, parameters, str(request.get("trace", "")))}
             case {"op": "list", "limit": int(limit)}:
                 states: frozenset[JobState] | None = frozenset(request["states"]) if request.get("states") else None
                 yield {"jobs": [job.model_dump(mode="json") for job in service.list_jobs(states, limit)]}

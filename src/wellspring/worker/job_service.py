@@ -28,7 +28,8 @@ MAX_KEPT_JOBS = 10_000
 class JobSubmission(NamedTuple):
     """What a client submits. run: its idempotency key; '' for a new one.
 
-    is_interactive: a command waits for the job, so the first error ends it. crash_at: see `open_recorder`.
+    is_interactive: a command waits for the job, so the first error ends it. trace: of the caller; a new one begins
+    unless it has 32 hex digits. crash_at: see `open_recorder`.
     """
 
     kind: str
@@ -75,6 +76,10 @@ class JobService:
         of its author (both recorded); for a secret in its parameters, and for a run id that was submitted with other
         content; NotFound for an unknown kind; Unavailable when the queue is not writable.
         """
+        with self._step.continue_trace(submission.trace) as trace:
+            return self._submit_traced(submission, principal, trace)
+
+    def _submit_traced(self, submission: JobSubmission, principal: str, trace: str) -> Job:
         kind, project = find_job_kind(submission.kind), load_project(self._project.root, environ={}, sources=False)
         check_parameters(submission.parameters)
         note = None
@@ -97,7 +102,7 @@ class JobService:
                 priority=submission.priority,
                 attempt_limit=kind.attempt_limit,
                 retries=not submission.is_interactive,
-                trace=submission.trace or secrets.token_hex(16),
+                trace=trace,
             )
         except ValidationError as exc:
             fields = ", ".join(sorted({str(error["loc"][0]) for error in exc.errors()}))

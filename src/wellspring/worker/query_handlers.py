@@ -25,12 +25,16 @@ MAX_LISTED_ACCOUNTS = 20
 
 
 class QueryRequest(NamedTuple):
-    """One query: its project, credential (None while the servers are down), subject and further parameters by name."""
+    """One query: its project, credential (None while the servers are down), subject and further parameters by name.
+
+    trace: of the command, which the entries that the query causes have.
+    """
 
     project: Project
     credential: Credential | None
     subject: str
     params: dict[str, Any]
+    trace: str
 
 
 def _handle_quarantined(request: QueryRequest) -> JsonValue:
@@ -136,7 +140,7 @@ def _parse_instant(text: str) -> datetime:
 
 def _handle_sealed_pack(request: QueryRequest) -> JsonValue:
     """Write the pack of a story that is sealed in the ledger; it needs no server."""
-    with open_ledger(request.project) as ledger:
+    with open_ledger(request.project) as ledger, ledger.step.continue_trace(request.trace):
         pack = workflows.prove_subject(ledger, request.subject, pack_folder(request.project, request.subject))
         return {"subject": pack.subject, "folder": str(pack.folder), "entries": pack.entries}
 
@@ -149,7 +153,7 @@ def pack_folder(project: Project, subject: str) -> Path:
 def _open_ports(request: QueryRequest) -> AbstractContextManager[ReadPorts]:
     if request.credential is None:
         raise Unavailable("the servers of this project are not running", fix="run `wellspring up`")
-    return open_read_ports(request.project, request.credential)
+    return open_read_ports(request.project, request.credential, trace=request.trace)
 
 
 QUERY_HANDLERS: dict[str, Callable[[QueryRequest], JsonValue]] = {

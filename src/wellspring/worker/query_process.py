@@ -22,12 +22,13 @@ from wellspring.worker.query_handlers import QUERY_HANDLERS, QueryRequest
 
 
 class QueryAssignment(NamedTuple):
-    """One query and its credential; None for a query that needs no server."""
+    """One query and its credential; None for a query that needs no server. trace: of the command; '' begins one."""
 
     query: str
     subject: str
     parameters: dict[str, Any]
     credential: Credential | None
+    trace: str = ""
 
     def encode(self) -> bytes:
         """Encode the assignment as one JSON line."""
@@ -44,6 +45,7 @@ def decode_assignment(line: str) -> QueryAssignment:
         str(document["subject"]),
         document["parameters"],
         None if credential is None else Credential(**credential),
+        str(document["trace"]),
     )
 
 
@@ -71,7 +73,9 @@ def answer_query(project: Project, assignment: QueryAssignment, output: TextIO) 
         if not project.state_dir.is_dir():
             raise Unavailable("the servers of this project were never started", fix="run `wellspring up`")
         confine_process(project, role="worker")
-        request = QueryRequest(project, assignment.credential, assignment.subject, assignment.parameters)
+        request = QueryRequest(
+            project, assignment.credential, assignment.subject, assignment.parameters, assignment.trace
+        )
         _write_event(output, {"event": "result", "value": QUERY_HANDLERS[assignment.query](request)})
     except WellspringError as exc:
         _write_event(output, {"event": "error", **encode_error(exc)})

@@ -32,12 +32,15 @@ class QueryService:
         self._request_credential = request_credential
         self._slots = threading.BoundedSemaphore(MAX_QUERIES)
 
-    def answer_query(self, query: str, subject: str, parameters: dict[str, JsonValue]) -> JsonValue:
-        """Answer one query. Raises its error; NotFound for an unknown one; Unavailable without the warm server."""
+    def answer_query(self, query: str, subject: str, parameters: dict[str, JsonValue], trace: str = "") -> JsonValue:
+        """Answer one query. trace: of the command.
+
+        Raises its error; NotFound for an unknown one; Unavailable without the warm server.
+        """
         if query not in QUERY_HANDLERS:
             raise NotFound(f"no query {query!r}", fix=suggest_name(query, list(QUERY_HANDLERS)))
         with self._slots:
-            assignment = QueryAssignment(query, subject, parameters, self._request_credential())
+            assignment = QueryAssignment(query, subject, parameters, self._request_credential(), trace)
             return self._run(assignment)
 
     def _run(self, assignment: QueryAssignment) -> JsonValue:
