@@ -46,7 +46,8 @@ def build_submission(kind: str = "ingest", subject: str = "vendor", **values: An
 class WorkerWorld:
     """One worker of a project whose policies permit everything, and whose user ana is enrolled.
 
-    scripts: the code of a job's child by subject. books: the ledger that the worker reads.
+    scripts: the code of a job's child by subject. books: the ledger that the worker reads. points: the crash points of
+    the dispatcher that were passed, each with the state of the newest job and the number of children so far.
     """
 
     def __init__(self, folder: Path, *, toml: str = "") -> None:
@@ -57,6 +58,7 @@ class WorkerWorld:
         self.ana = Somebody("ana", "owner")
         self.books = Books(self.ana)
         self.integrated = 0
+        self.points: list[tuple[str, str, int]] = []
         self.clock = SetClock()
         self.step = RecordingStep(service="dispatcher")
         self.scripts: dict[str, str] = {}
@@ -83,6 +85,7 @@ class WorkerWorld:
             self.project.worker,
             start_warm_server=self._start_warm_server,
             request_credential=self._request_credential,
+            crash_point=self._reach_crash_point,
             clock=self.clock,
         )
 
@@ -141,6 +144,10 @@ class WorkerWorld:
 
     def _integrate(self) -> None:
         self.integrated += 1
+
+    def _reach_crash_point(self, point: str) -> None:
+        started = sum(len(warm.started) for warm in self.warm_servers)
+        self.points.append((point, self.queue.list_jobs()[-1].state, started))
 
     def _start_warm_server(self) -> Any:
         warm = ScriptedWarmServer(self.scripts)

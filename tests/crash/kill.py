@@ -8,6 +8,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,8 +32,12 @@ VICTIMS = (
     "supervisor",
 )
 """Processes to kill at a random moment. All servers die with the supervisor."""
-SERVERS = {"wellspring/enclave/": "enclave", "wellspring/trust/ledger/": "sequencer"}
-"""By folder: the server in which its crash points are passed; all others are passed in the worker."""
+SERVERS = {
+    "wellspring/enclave/": "enclave",
+    "wellspring/trust/ledger/": "sequencer",
+    "wellspring/worker/": "worker",
+}
+"""By folder: the server in which its crash points are passed; all others are passed in the child of a job."""
 
 
 class Outcome(NamedTuple):
@@ -86,12 +91,14 @@ class Killer:
             self.project.must("down")
             self.project.end_retention(subject)
         server = _server_of(name)
+        earlier_jobs = self._list_jobs() if server == "worker" else []
         hit = self._inside(name, words, server) if server else self._outside(name, words)
+        job_errors = self._follow_interrupted(earlier_jobs) if server == "worker" else []
         if scenario == "replay":
             self._run_again(*words)
             self.project.mark_replayed(subject)
         self._ingest_all()
-        return self._check(name, hit, started)
+        return self._check(name, hit, started, job_errors)
 
     def moment(self, draw: random.Random) -> Outcome:
         """Kill a process at a random moment of an ingest, run it again, and check the invariants."""
@@ -177,8 +184,20 @@ class Killer:
         except psutil.NoSuchProcess:
             return None
 
-    def _check(self, what: str, hit: bool, started: float) -> Outcome:
-        error = [violation for violation in find_violations(self.project.observe()) if violation not in self._reported]
+    def _list_jobs(self) -> list[str]:
+        return [job["id"] for job in self.project.must("job", "list", "--all", "--limit", "10000")]
+
+    def _follow_interrupted(self, earlier_jobs: list[str]) -> list[str]:
+        """Follow the one job that was submitted to the killed worker; describe what is wrong with it."""
+        jobs = [job for job in self._list_jobs() if job not in earlier_jobs]
+        if len(jobs) != 1:
+            return [f"one job was submitted to the killed worker, and the queue has {len(jobs)}"]
+        followed = self.project.run("job", "follow", jobs[0])
+        return [] if followed.code == 0 else [f"the job {jobs[0]} ended with {followed.code}: {followed.error}"]
+
+    def _check(self, what: str, hit: bool, started: float, job_errors: Sequence[str] = ()) -> Outcome:
+        error = [*job_errors]
+        error += [violation for violation in find_violations(self.project.observe()) if violation not in self._reported]
         self._reported.update(error)
         return Outcome(what, hit, tuple(error), time.perf_counter() - started)
 
@@ -210,7 +229,7 @@ def _source_file(name: str) -> str:
 
 
 def _server_of(name: str) -> str | None:
-    """Return the server that passes a crash point; None for the worker."""
+    """Return the server that passes a crash point; None for the child of a job."""
     file = _source_file(name)
     return next((server for folder, server in SERVERS.items() if file.startswith(folder)), None)
 

@@ -14,7 +14,7 @@ LIFECYCLE = (
     "sequencer/packing.py",
     "trust/ledger/journal.py",
 )
-INGEST = ("enclave/", "trust/ledger/", "lake/lake.py", "workflows/ingest.py", "workflows/publish.py")
+INGEST = ("enclave/", "trust/ledger/", "worker/", "lake/lake.py", "workflows/ingest.py", "workflows/publish.py")
 
 
 def test_each_crash_point_belongs_to_the_scenario_of_its_module() -> None:

@@ -38,6 +38,12 @@ def test_a_job_runs_and_its_result_is_kept(world: WorkerWorld):
     assert [event.event for event in world.service.log.read_events(ended.id)] == ["started", "ended"]
 
 
+def test_an_attempt_is_running_in_the_queue_before_its_child_starts_and_until_its_end_is_saved(world: WorkerWorld):
+    with world.running():
+        assert world.wait_for(world.submit()).state == "succeeded"
+    assert world.points == [("worker.start:running", "running", 0), ("worker.end:unsaved", "running", 1)]
+
+
 def test_a_job_of_another_resource_does_not_wait(world: WorkerWorld):
     world.scripts["denials"] = WAIT
     with world.running():

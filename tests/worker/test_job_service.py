@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.builders.jobs import NOON
+from tests.builders.recording_step import Died
 from tests.builders.worker import WorkerWorld
 from wellspring.errors import NotFound, Refused, Unavailable
 from wellspring.records.user_notes import UserNote
@@ -37,6 +38,16 @@ def test_a_job_that_is_submitted_twice_is_one_job(world: WorkerWorld):
     assert world.submit(run="nightly-1", trace="c" * 32) == first
     with pytest.raises(Refused, match="other content"):
         world.submit("transform", "", run="nightly-1")
+    assert len(world.queue.list_jobs()) == 1
+
+
+def test_a_job_whose_submission_was_not_acknowledged_is_in_the_queue_once(world: WorkerWorld):
+    world.step.die_at = "worker.submit:queued"
+    with pytest.raises(Died):
+        world.submit(run="nightly-1")
+    (job,) = world.queue.list_jobs()
+    assert (job.run, job.state) == ("nightly-1", "queued")
+    assert world.submit(run="nightly-1") == job
     assert len(world.queue.list_jobs()) == 1
 
 

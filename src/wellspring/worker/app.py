@@ -68,7 +68,7 @@ def run_worker_service(project: Project, listener: socket.socket, credentials: C
         stack.enter_context(hold_resources(project, ["worker"], holder, on_lost=end_worker))
         queue = open_job_queue(project)
         stack.callback(queue.close)
-        # The crash points of jobs are for their children.
+        # Those of the queue and the dispatcher: the crash points of a job come with its submission, for its child.
         step = stack.enter_context(open_recorder(project, "dispatcher", clock=clock, crash_at=project.crash_at))
         service = JobService(
             project,
@@ -91,6 +91,7 @@ def run_worker_service(project: Project, listener: socket.socket, credentials: C
                 project.root, service_environment(project, "worker"), on_end=lambda: dispatcher.wake()
             ),
             request_credential=credentials.request_credential,
+            crash_point=step.crash_point,
             clock=clock,
         )
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -41,6 +41,7 @@ class Dispatcher:
 
     journals: the journals that attempts write, one for each job that may run at a time. The last one is kept for acts
     of persons, so that a rollback does not wait for a slot. start_warm_server: starts one in the calling thread.
+    crash_point: kills the worker in crash tests.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Dispatcher:
         *,
         start_warm_server: Callable[[], WarmClient],
         request_credential: Callable[[], Credential],
+        crash_point: Callable[[str], None],
         clock: Clock,
     ) -> None:
         self._service = service
@@ -58,6 +60,7 @@ class Dispatcher:
         self._free_slots = list(journals)
         self._start_warm_server = start_warm_server
         self._request_credential = request_credential
+        self._crash_point = crash_point
         self._clock = clock
         self._lock = threading.Lock()
         self._running: dict[str, JobAttempt] = {}
@@ -161,6 +164,7 @@ class Dispatcher:
             with self._lock:
                 self._free_slots.insert(0, journal)
             return
+        self._crash_point("worker.start:running")
 
         def on_progress(stage: str, done: int, total: int) -> None:
             event = JobEvent(
@@ -190,6 +194,7 @@ class Dispatcher:
             outcome = attempt.run_attempt(assignment)
         except WellspringError as exc:
             outcome = AttemptOutcome(error=encode_error(exc))
+        self._crash_point("worker.end:unsaved")
         with self._lock:
             self._unsaved.append(UnsavedEnd(job, outcome))
         self._save_ends()

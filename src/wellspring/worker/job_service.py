@@ -122,6 +122,7 @@ class JobService:
         finally:
             if stored_id != job_id:
                 del self._crash_points[job_id]
+        self._step.crash_point("worker.submit:queued")
         self._on_change()
         return stored
 
