@@ -33,6 +33,9 @@ from wellspring.worker.query_service import QueryService
 from wellspring.worker.scheduler import PlanFile, Scheduler
 from wellspring.worker.warm_client import WarmClient
 
+ACT_SECONDS = 20.0
+"""How long the submission of a person's act waits for the log; its client waits longer, and gets the reason."""
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run the worker until SIGTERM or SIGINT; return an exit code."""
@@ -76,7 +79,9 @@ def run_worker_service(project: Project, listener: socket.socket, credentials: C
             JobLog(project.jobs_dir),
             acts=ActAuthorizer(
                 open_ledger_index(project),
-                integrate=RemoteSequencer(project.socket_path("sequencer"), "dispatcher").integrate,
+                integrate=RemoteSequencer(
+                    project.socket_path("sequencer"), "dispatcher", timeout=ACT_SECONDS
+                ).integrate,
                 step=step,
             ),
             step=step,

@@ -13,7 +13,7 @@ from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from wellspring.errors import Unavailable, WellspringError, encode_error
+from wellspring.errors import CorruptedError, Unavailable, WellspringError, encode_error
 from wellspring.project import Project, load_project
 from wellspring.records.jobs import Job, RunIdentity
 from wellspring.runtime.privileges import service_environment, service_temp_dir
@@ -113,6 +113,7 @@ def _run_assignment(
     from wellspring.worker.job_request import JobRequest
 
     job = assignment.job
+    require_submitted_note(job)
     project = _prepare_process(load_project(project_root, environ={}, sources=False), assignment)
     identity = RunIdentity(job.id, job.principal, job.trace)
 
@@ -140,6 +141,21 @@ def _run_assignment(
             leases,
         )
         return HANDLERS[job.kind](request)
+
+
+def require_submitted_note(job: Job) -> None:
+    """Raise CorruptedError unless the note of a person's act is the one that was authorized at the submission."""
+    from wellspring.trust import user_notes
+    from wellspring.worker.job_kinds import find_job_kind
+
+    note_kind = find_job_kind(job.kind).note_kind
+    if note_kind is None:
+        return
+    note = user_notes.parse_note(job.parameters.get("note"), note_kind)
+    if user_notes.compute_note_digest(note) != job.note_digest:
+        raise CorruptedError(
+            f"the note of the job {job.id} is not the one that was submitted", fix="submit the act again, and sign it"
+        )
 
 
 def _prepare_process(project: Project, assignment: JobAssignment) -> Project:

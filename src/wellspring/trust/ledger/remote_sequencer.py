@@ -48,14 +48,18 @@ class LogSequencer(Protocol):
 
 
 class RemoteSequencer:
-    """The sequencer behind its socket. service: the caller, whose own journal must be in the log without a finding."""
+    """The sequencer behind its socket. service: the caller, whose own journal must be in the log without a finding.
 
-    def __init__(self, socket: Path, service: str) -> None:
+    timeout: seconds that an integration may take.
+    """
+
+    def __init__(self, socket: Path, service: str, *, timeout: float = _INTEGRATE_TIMEOUT) -> None:
         self._socket = socket
         self._service = service
+        self._timeout = timeout
 
     def integrate(self) -> SignedCheckpoint:
-        response = self._request({"op": "integrate", "service": self._service}, _INTEGRATE_TIMEOUT)
+        response = self._request({"op": "integrate", "service": self._service}, self._timeout)
         return SignedCheckpoint(
             int(response["size"]), bytes.fromhex(response["root"]), str(response["note"]).encode("utf-8")
         )
