@@ -158,7 +158,7 @@ def test_the_owner_enrolls_through_the_control_socket(project: Project) -> None:
     step = RecordingStep()
 
     def handle(request: dict[str, Any]) -> dict[str, Any]:
-        assert set(request) == {"op", "name", "password"}
+        assert set(request) == {"op", "name", "password", "trace"}
         with openbao_setup.supervisor_session(project) as client:
             return users.enroll_user(project, request["name"], request["password"], client=client, step=step)
 
