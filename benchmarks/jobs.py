@@ -93,7 +93,8 @@ def measure_rollback(project: ServingProject, former: str) -> dict[str, float]:
         training.wait(WAIT_SECONDS)
     job = jobs["rollback"]
     submitted = _instant(job["known_since"])
-    entries = project.must("ledger", "tail", "-n", "1000")
+    # All: the answers of the meantime come after the rollback.
+    entries = project.must("ledger", "tail", "-n", "1000000")
     acts = [_instant(entry["known_since"]) for entry in entries if entry["action"] == "rollback"]
     return {
         "started": _instant(job["started_at"]) - submitted,
