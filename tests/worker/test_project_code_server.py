@@ -62,6 +62,8 @@ def test_a_process_writes_only_its_folder(tmp_path: Path):
 def test_a_process_that_is_too_slow_is_killed_with_what_it_started(tmp_path: Path):
     text = f"import os, subprocess\nprint(subprocess.Popen(['sleep', '60']).pid, flush=True)\n{WAIT}"
     with open_channel() as client:
+        # The imports of the server are not part of the time.
+        assert json.loads(probe(client, tmp_path, "1")) == 1
         run = run_file(client, tmp_path, text, timeout=5)
         assert (run.status, run.output) == (None, b"")
         wait_until(lambda: not is_running(int(run.errors)))
